@@ -1,0 +1,174 @@
+"""Service Bus queue triggers over a real namespace, when `ServiceBusConnection` names one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from azure.functions.servicebus import ServiceBusMessage
+
+from devhost.config import HostJson
+from devhost.invocation import Invocations, trace_of
+from devhost.loading import Function
+from infra import logs
+
+if TYPE_CHECKING:
+    from azure.servicebus import (
+        AutoLockRenewer,
+        ServiceBusClient,
+        ServiceBusReceivedMessage,
+        ServiceBusReceiver,
+    )
+
+_log = logging.getLogger("devhost.queues")
+
+_WAIT_SECONDS = 1.0
+_RETRY_SECONDS = 5.0
+_RENEW_FOR_SECONDS = 300.0
+"""The extension's default maxAutoLockRenewalDuration."""
+
+
+def is_configured(connection: str) -> bool:
+    """Whether the setting `connection` names a real namespace, by string or for managed identity."""
+    return bool(os.environ.get(connection) or os.environ.get(f"{connection}__fullyQualifiedNamespace"))
+
+
+class AzureQueueTriggers:
+    """One receiving thread per function; functions run on the loop that called `run`."""
+
+    def __init__(
+        self, *, functions: Sequence[Function], host_json: HostJson, invocations: Invocations
+    ) -> None:
+        self._functions = functions
+        self._host_json = host_json
+        self._invocations = invocations
+        self._stopping = threading.Event()
+
+    async def run(self) -> None:
+        """Serve until `stop`; returns when every message in hand is settled."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            for function in self._functions:
+                serving = asyncio.to_thread(self._serve, function, loop)
+                group.create_task(serving, name="devhost listener")
+
+    def stop(self) -> None:
+        """Receive no more."""
+        self._stopping.set()
+
+    def _serve(self, function: Function, loop: asyncio.AbstractEventLoop) -> None:
+        from azure.servicebus import AutoLockRenewer
+        from azure.servicebus.exceptions import ServiceBusError
+
+        with AutoLockRenewer(max_lock_renewal_duration=_RENEW_FOR_SECONDS) as renewer:
+            while not self._stopping.is_set():
+                try:
+                    with _client(str(function.trigger["connection"])) as client:
+                        self._receive(function, client, renewer, loop)
+                except (ServiceBusError, OSError, ValueError):
+                    queue = function.trigger["queueName"]
+                    _log.exception("Receiving failed; trying again", extra={"queue": queue})
+                    self._stopping.wait(_RETRY_SECONDS)
+
+    def _receive(
+        self,
+        function: Function,
+        client: ServiceBusClient,
+        renewer: AutoLockRenewer,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        many = str(function.trigger.get("cardinality", "ONE")).upper() == "MANY"
+        limit = self._host_json.max_message_batch_size if many else self._host_json.max_concurrent_calls
+        with client.get_queue_receiver(str(function.trigger["queueName"])) as receiver:
+            while not self._stopping.is_set():
+                messages = receiver.receive_messages(max_message_count=limit, max_wait_time=_WAIT_SECONDS)
+                if not messages:
+                    continue
+                for message in messages:
+                    renewer.register(receiver, message)
+                # Single messages of one receive run side by side. Settling stays on this thread: a receiver
+                # is not safe for several.
+                groups = [messages] if many else [[message] for message in messages]
+                runs = [
+                    (group, asyncio.run_coroutine_threadsafe(self._process(function, group, many), loop))
+                    for group in groups
+                ]
+                for group, run in runs:
+                    _settle(receiver, group, completed=run.result())
+
+    async def _process(
+        self, function: Function, messages: Sequence[ServiceBusReceivedMessage], many: bool
+    ) -> bool:
+        shaped = [_shaped(message) for message in messages]
+        properties = shaped[0].application_properties
+        trace = trace_of(None if many else properties.get("traceparent") or properties.get("Diagnostic-Id"))
+        with logs.bind(trace=trace):
+            try:
+                await self._invocations.call(function, shaped if many else shaped[0], trace)
+            except Exception:
+                queue = function.trigger["queueName"]
+                _log.exception("Messages failed", extra={"function": function.name, "queue": queue})
+                return False
+        return True
+
+
+def _settle(
+    receiver: ServiceBusReceiver, messages: Sequence[ServiceBusReceivedMessage], *, completed: bool
+) -> None:
+    from azure.servicebus.exceptions import MessageAlreadySettled, MessageLockLostError
+
+    settle = receiver.complete_message if completed else receiver.abandon_message
+    for message in messages:
+        try:
+            settle(message)
+        except (MessageLockLostError, MessageAlreadySettled):
+            _log.warning("A lock was lost before settling; the message comes again")
+
+
+def _client(connection: str) -> ServiceBusClient:
+    from azure.servicebus import ServiceBusClient
+
+    if text := os.environ.get(connection):
+        return ServiceBusClient.from_connection_string(text)
+    from azure.identity import DefaultAzureCredential
+
+    credential = DefaultAzureCredential(
+        managed_identity_client_id=os.environ.get(f"{connection}__clientId") or None
+    )
+    return ServiceBusClient(os.environ[f"{connection}__fullyQualifiedNamespace"], credential)
+
+
+def _shaped(message: ServiceBusReceivedMessage) -> ServiceBusMessage:
+    properties = {_text(key): _text(value) for key, value in (message.application_properties or {}).items()}
+    body: Any = message.body
+    return ServiceBusMessage(
+        body=body if isinstance(body, bytes) else b"".join(body),
+        application_properties=properties,
+        user_properties=dict(properties),
+        message_id=message.message_id or "",
+        content_type=message.content_type,
+        correlation_id=message.correlation_id,
+        delivery_count=(message.delivery_count or 0) + 1,
+        enqueued_time_utc=message.enqueued_time_utc,
+        enqueued_sequence_number=message.enqueued_sequence_number,
+        expires_at_utc=message.expires_at_utc,
+        label=message.subject,
+        subject=message.subject,
+        locked_until=message.locked_until_utc,
+        lock_token=str(message.lock_token),
+        partition_key=message.partition_key,
+        reply_to=message.reply_to,
+        scheduled_enqueue_time_utc=message.scheduled_enqueue_time_utc,
+        sequence_number=message.sequence_number,
+        session_id=message.session_id,
+        time_to_live=message.time_to_live,
+        to=message.to,
+    )
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

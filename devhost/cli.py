@@ -1,0 +1,176 @@
+"""The command line of the development host."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
+
+from devhost.config import home, load_host_json, load_local_settings
+from devhost.errors import HostError
+
+DEVELOPMENT_TENANT = "00000000-0000-4000-8000-000000000001"
+DEVELOPMENT_USER = "00000000-0000-4000-8000-0000000000aa"
+REFUSED = 2
+"""Exit code when the app or the command line cannot be served."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except HostError as error:
+        print(f"devhost: {error}", file=sys.stderr)
+        return REFUSED
+    return code
+
+
+def _start(arguments: argparse.Namespace) -> int:
+    from devhost.start import start
+
+    return start(arguments)
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    from devhost.start import work
+
+    return work(arguments)
+
+
+def _token(arguments: argparse.Namespace) -> int:
+    from domain.identity.model import PERMISSIONS
+    from infra.identity.development import mint_token
+
+    load_local_settings(Path(arguments.app_dir).resolve())
+    permissions = list(PERMISSIONS)
+    if arguments.permissions is not None:
+        permissions = [each.strip() for each in arguments.permissions.split(",") if each.strip()]
+    print(
+        mint_token(
+            home(),
+            tenant_id=arguments.tenant,
+            user_id=arguments.user,
+            permissions=permissions,
+            ttl_seconds=arguments.ttl,
+            name=arguments.name,
+        )
+    )
+    return 0
+
+
+def _functions(arguments: argparse.Namespace) -> int:
+    from devhost.loading import Function, load_functions
+    from devhost.web import route_of
+
+    app_dir = Path(arguments.app_dir).resolve()
+    load_local_settings(app_dir)
+    host_json = load_host_json(app_dir)
+
+    def source(function: Function) -> str:
+        if function.kind == "httpTrigger":
+            return f"{','.join(function.methods) or 'ANY'} /{route_of(function, host_json)}"
+        return str(function.trigger.get("schedule") or function.trigger.get("queueName") or "")
+
+    functions = sorted(load_functions(app_dir), key=lambda each: (each.kind, source(each).split(" ")[-1]))
+    _table([("NAME", "TRIGGER", "SOURCE"), *((each.name, each.kind, source(each)) for each in functions)])
+    return 0
+
+
+def _queues(arguments: argparse.Namespace) -> int:
+    from infra.clock import AdjustableClock
+    from infra.embedded.queue import EmbeddedQueue
+
+    load_local_settings(Path(arguments.app_dir).resolve())
+    state = home()
+    queue = EmbeddedQueue(state / "queue.db", AdjustableClock(state / "clock"))
+    try:
+        if arguments.requeue:
+            print(f"{queue.requeue_dead_letters(arguments.requeue)} requeued")
+        elif arguments.dead:
+            rows = [("SEQUENCE", "MESSAGE", "DELIVERIES", "DEAD AT", "REASON", "BODY")]
+            for letter in queue.dead_letters(arguments.dead):
+                body = letter.body[:60].decode(errors="replace")
+                when = letter.dead_at.isoformat(timespec="seconds")
+                count = str(letter.delivery_count)
+                rows.append(
+                    (str(letter.sequence_number), letter.message_id, count, when, letter.reason, body)
+                )
+            _table(rows)
+        else:
+            rows_of_depths = [("QUEUE", "ACTIVE", "SCHEDULED", "LOCKED", "DEAD")]
+            for name, depth in sorted(queue.depths().items()):
+                counts = (depth.active, depth.scheduled, depth.locked, depth.dead)
+                rows_of_depths.append((name, *(str(count) for count in counts)))  # type: ignore[arg-type]
+            _table(rows_of_depths)
+    finally:
+        queue.close()
+    return 0
+
+
+def _clock(arguments: argparse.Namespace) -> int:
+    from infra.clock import AdjustableClock
+
+    load_local_settings(Path(arguments.app_dir).resolve())
+    file = home() / "clock"
+    if arguments.reset:
+        file.unlink(missing_ok=True)
+    clock = AdjustableClock(file)
+    if arguments.advance is not None:
+        clock.advance(arguments.advance)
+    print(clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+    return 0
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="devhost", description="A local host for Azure Functions apps.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    start = commands.add_parser("start", help="serve the app")
+    start.add_argument("--port", type=int, help="0 for any free one (PORT, 7071)")
+    start.add_argument("--host", default="127.0.0.1", help="address to bind")
+    start.add_argument("--workers", type=int, help="serving processes (WORKERS, 1)")
+    start.add_argument("--drain-seconds", type=float, default=30.0, help="most seconds a drain may take")
+    start.set_defaults(run=_start)
+
+    worker = commands.add_parser("worker", help="used by start")
+    worker.add_argument("--address", required=True)
+    worker.add_argument("--drain-seconds", type=float, required=True)
+    for name in ("index", "listening", "ready", "alive"):
+        worker.add_argument(name, type=int)
+    worker.set_defaults(run=_work)
+
+    token = commands.add_parser("token", help="print a bearer token of the development issuer")
+    token.add_argument("--tenant", type=UUID, default=UUID(DEVELOPMENT_TENANT))
+    token.add_argument("--user", type=UUID, default=UUID(DEVELOPMENT_USER))
+    token.add_argument("--permissions", help="comma-separated; all when left out")
+    token.add_argument("--ttl", type=int, default=3600, help="seconds")
+    token.add_argument("--name", default="Development Administrator")
+    token.set_defaults(run=_token)
+
+    functions = commands.add_parser("functions", help="list the app's functions")
+    functions.set_defaults(run=_functions)
+
+    queues = commands.add_parser("queues", help="show the embedded queues")
+    which = queues.add_mutually_exclusive_group()
+    which.add_argument("--dead", metavar="QUEUE", help="list dead letters")
+    which.add_argument("--requeue", metavar="QUEUE", help="send dead letters anew")
+    queues.set_defaults(run=_queues)
+
+    clock = commands.add_parser("clock", help="show or move the app's clock")
+    move = clock.add_mutually_exclusive_group()
+    move.add_argument("--advance", type=float, metavar="SECONDS")
+    move.add_argument("--reset", action="store_true")
+    clock.set_defaults(run=_clock)
+
+    for command in (start, worker, token, functions, queues, clock):
+        command.add_argument("--app-dir", default=".", help="directory of function_app.py and host.json")
+    return parser

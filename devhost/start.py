@@ -1,0 +1,104 @@
+"""`start`: prepares the state, then serves here or supervises the workers."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import resource
+import socket
+import sys
+from pathlib import Path
+
+from devhost.config import home, load_host_json, load_local_settings
+from devhost.errors import HostError
+from devhost.supervisor import Supervisor, bind, exit_with_parent
+from infra import logs
+
+_log = logging.getLogger("devhost")
+
+
+def start(arguments: argparse.Namespace) -> int:
+    """Serve the app of `arguments.app_dir`. Returns the exit code."""
+    app_dir = Path(arguments.app_dir).resolve()
+    load_local_settings(app_dir)
+    load_host_json(app_dir)
+    port = _number(arguments.port, "PORT", 7071, low=0)
+    workers = _number(arguments.workers, "WORKERS", 1, low=1)
+    state = home()
+    try:
+        sockets = bind(arguments.host, port, workers)
+    except OSError as error:
+        raise HostError(f"Port {port} cannot be served: {error.strerror}") from error
+    address = f"http://localhost:{sockets[0].getsockname()[1]}"
+    os.environ["HUB_HOME"] = str(state)
+    os.environ.setdefault("HUB_PUBLIC_URL", address)
+    logs.configure(os.environ.get("HUB_LOG_LEVEL", "INFO"))
+    _raise_file_limit()
+    _migrate(app_dir, state)
+
+    def announce() -> None:
+        print(
+            f"Integration Hub   {address}\n"
+            f"API docs          {address}/api/docs\n"
+            f"Token             make -s token\n"
+            f"Workers           {workers}\n"
+            f"State             {state}\n"
+            f"Stop              Ctrl-C",
+            flush=True,
+        )
+
+    if workers == 1:
+        from devhost.server import ServeOptions, serve
+
+        serve(ServeOptions(app_dir, address, drain_seconds=arguments.drain_seconds), sockets[0], announce)
+        return 0
+    command = [sys.executable, "-m", "devhost", "worker"]
+    command += ["--app-dir", str(app_dir), "--address", address]
+    command += ["--drain-seconds", str(arguments.drain_seconds)]
+    return Supervisor(command, sockets, drain_seconds=arguments.drain_seconds).run(announce)
+
+
+def work(arguments: argparse.Namespace) -> int:
+    """Serve as one of several workers. Returns the exit code."""
+    exit_with_parent(arguments.alive)
+    logs.configure(os.environ.get("HUB_LOG_LEVEL", "INFO"))
+    from devhost.server import ServeOptions, serve
+
+    def ready() -> None:
+        os.write(arguments.ready, b"R")
+        os.close(arguments.ready)
+
+    options = ServeOptions(
+        Path(arguments.app_dir), arguments.address, arguments.index, arguments.drain_seconds
+    )
+    serve(options, socket.socket(fileno=arguments.listening), ready)
+    return 0
+
+
+def _number(given: int | None, setting: str, default: int, *, low: int) -> int:
+    text = os.environ.get(setting) or str(default)
+    try:
+        number = int(text) if given is None else given
+    except ValueError:
+        raise HostError(f"{setting} must be a number, not '{text}'") from None
+    if number < low:
+        raise HostError(f"{setting} must be at least {low}, not {number}")
+    return number
+
+
+def _raise_file_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):
+        _log.warning("The limit of open files could not be raised", extra={"hard": hard})
+
+
+def _migrate(app_dir: Path, state: Path) -> None:
+    """Bring the app's embedded database up to date, if it has one: once, before any worker opens it."""
+    if not (app_dir / "infra" / "sql" / "migrate.py").is_file():
+        return
+    sys.path.insert(0, str(app_dir))
+    importlib.import_module("infra.sql.migrate").upgrade_embedded(state)

@@ -1,0 +1,259 @@
+"""HTTP triggers as one bare ASGI callable: what runs per request is kept to the least."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http import HTTPStatus
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import parse_qsl, unquote
+
+import azure.functions as func
+
+from devhost.config import HostJson
+from devhost.invocation import Invocations, trace_of
+from devhost.keys import ANONYMOUS, HostKeys
+from devhost.loading import Function
+from devhost.routes import RouteTable
+from infra import logs
+
+_log = logging.getLogger("devhost.http")
+
+MAX_BODY_BYTES = 100 * 1024 * 1024
+"""The real host's default limit of a request body."""
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+_LAST: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+_BODILESS = frozenset({204, 304})
+
+
+class DurableEndpoints(Protocol):
+    """The part of the durable host that answers HTTP."""
+
+    @property
+    def prefix(self) -> str: ...
+
+    async def handle(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]: ...
+
+
+class Answer(NamedTuple):
+    """A response, ready for ASGI but for its content-length."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+class _ClientGone(Exception):
+    pass
+
+
+class WebApp:
+    """Serves the app's HTTP functions and the durable endpoints."""
+
+    def __init__(
+        self,
+        *,
+        functions: list[Function],
+        host_json: HostJson,
+        keys: HostKeys,
+        invocations: Invocations,
+        durable: DurableEndpoints | None = None,
+    ) -> None:
+        """Raises HostError when two functions serve one route and method."""
+        self._table: RouteTable[Function] = RouteTable()
+        for function in functions:
+            if function.kind == "httpTrigger":
+                self._table.add(route_of(function, host_json), function.methods, function)
+        self._keys = keys
+        self._invocations = invocations
+        self._durable = durable
+        self._outstanding = 0
+        self._max_outstanding = host_json.max_outstanding_requests
+        limit = host_json.max_concurrent_requests
+        self._slots = asyncio.Semaphore(limit) if limit > 0 else None
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        headers = _headers(scope["headers"])
+        trace = trace_of(headers.get("traceparent"))
+        logs.trace_id.set(trace)
+        logs.request_id.set(headers.get("x-request-id"))
+        path = _path(scope)
+        if 0 <= self._max_outstanding <= self._outstanding:
+            answer = _problem(429, "The host has too many requests outstanding.", path, trace)
+        else:
+            self._outstanding += 1
+            try:
+                answer = await self._answer(scope, headers, path, receive, trace)
+            finally:
+                self._outstanding -= 1
+        status, fields, body = answer
+        if status not in _BODILESS:
+            fields.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send(
+            {"type": "http.response.body", "body": body} if body and status not in _BODILESS else _LAST
+        )
+
+    async def _answer(
+        self, scope: Mapping[str, Any], headers: dict[str, str], path: str, receive: Receive, trace: str
+    ) -> Answer:
+        method = scope["method"]
+        query = _query(scope["query_string"])
+        found = self._table.find(method, path)
+        if found is None and not self._is_durable(path):
+            return _problem(404, "No function serves this method and path.", path, trace)
+        try:
+            body = await _body(headers, receive)
+        except _BodyTooLarge:
+            return _problem(413, f"A request body may have {MAX_BODY_BYTES} bytes.", path, trace, close=True)
+        except _ClientGone:
+            # Nobody hears this answer; the function must not see half a body.
+            return _problem(400, "The request body did not arrive.", path, trace, close=True)
+        try:
+            if found is None:
+                assert self._durable is not None
+                status, fields, content = await self._durable.handle(method, path, query, body)
+                return Answer(status, _encoded(fields), content)
+            function, route_params = found
+            level = function.trigger["authLevel"].lower()
+            if level != ANONYMOUS:
+                presented = headers.get("x-functions-key") or query.get("code")
+                if not self._keys.allows(level, presented):
+                    return _problem(401, "A function key is needed: x-functions-key, or code.", path, trace)
+            url = _url(scope, headers)
+            request = func.HttpRequest(
+                method, url, headers=headers, params=query, route_params=route_params, body=body
+            )
+            state = headers.get("tracestate", "")
+            if self._slots is None:
+                return _shaped(await self._invocations.call(function, request, trace, state))
+            async with self._slots:
+                return _shaped(await self._invocations.call(function, request, trace, state))
+        except Exception:
+            _log.exception("Request failed", extra={"method": method, "path": path})
+            return _problem(500, "The function failed; the log has the trace.", path, trace)
+
+    def _is_durable(self, path: str) -> bool:
+        return self._durable is not None and path.startswith(self._durable.prefix)
+
+
+def route_of(function: Function, host_json: HostJson) -> str:
+    """The full route template of an HTTP function, without leading slash."""
+    route = str(function.trigger.get("route") or function.name).strip("/")
+    return f"{host_json.route_prefix}/{route}".strip("/")
+
+
+def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in pairs:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if name in headers:
+            value = f"{headers[name]}{'; ' if name == 'cookie' else ','}{value}"
+        headers[name] = value
+    return headers
+
+
+def _path(scope: Mapping[str, Any]) -> str:
+    raw: bytes = scope["raw_path"]
+    if b"%2f" in raw or b"%2F" in raw:
+        # An encoded slash does not separate segments and stays encoded, as in ASP.NET Core.
+        return unquote(raw.decode("ascii").replace("%2F", "%252F").replace("%2f", "%252f"))
+    path: str = scope["path"]
+    return path
+
+
+def _query(raw: bytes) -> dict[str, str]:
+    query: dict[str, str] = {}
+    if raw:
+        for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
+            query[name] = f"{query[name]},{value}" if name in query else value
+    return query
+
+
+def _url(scope: Mapping[str, Any], headers: dict[str, str]) -> str:
+    url = f"{scope['scheme']}://{headers.get('host', 'localhost')}{scope['raw_path'].decode('ascii')}"
+    return f"{url}?{scope['query_string'].decode('ascii')}" if scope["query_string"] else url
+
+
+async def _body(headers: dict[str, str], receive: Receive) -> bytes:
+    declared = headers.get("content-length")
+    if declared is None:
+        if "transfer-encoding" not in headers:
+            return b""
+    elif declared == "0":
+        return b""
+    elif int(declared) > MAX_BODY_BYTES:
+        raise _BodyTooLarge
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGone
+        chunks.append(message["body"])
+        size += len(chunks[-1])
+        if size > MAX_BODY_BYTES:
+            raise _BodyTooLarge
+        if not message["more_body"]:
+            return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+
+
+def _shaped(result: Any) -> Answer:
+    """The ASGI form of what an HTTP function returned. As on Azure, of a header set twice the last counts,
+    except Set-Cookie; a `str` is text, nothing at all is 204."""
+    if isinstance(result, func.HttpResponse):
+        fields: dict[bytes, bytes] = {}
+        cookies: list[tuple[bytes, bytes]] = []
+        for name, value in result.headers.items():
+            key = name.lower().encode("latin-1")
+            if key == b"set-cookie":
+                cookies.append((key, str(value).encode("latin-1")))
+            elif key != b"content-length":
+                fields[key] = str(value).encode("latin-1")
+        if b"content-type" not in fields:
+            kind = result.mimetype
+            text = f"{kind}; charset={result.charset}" if kind.startswith("text/") else kind
+            fields[b"content-type"] = text.encode("latin-1")
+        return Answer(int(result.status_code), [*fields.items(), *cookies], result.get_body())
+    if result is None:
+        return Answer(204, [], b"")
+    if isinstance(result, str):
+        return Answer(200, [(b"content-type", b"text/plain; charset=utf-8")], result.encode())
+    raise TypeError(f"An HTTP function must return func.HttpResponse, not {type(result).__name__}")
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in headers.items()
+        if name.lower() != "content-length"
+    ]
+
+
+def _problem(status: int, detail: str, path: str, trace: str, *, close: bool = False) -> Answer:
+    """An RFC 9457 problem of the host's own."""
+    document = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": path,
+        "traceId": trace,
+    }
+    headers = [(b"content-type", b"application/problem+json")]
+    if status == 429:
+        headers.append((b"retry-after", b"1"))
+    if close:
+        headers.append((b"connection", b"close"))
+    return Answer(status, headers, json.dumps(document).encode())

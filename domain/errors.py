@@ -1,0 +1,92 @@
+"""The closed set of failures a use case may raise; one mapper turns them into RFC 9457 problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One invalid field: a JSON pointer (RFC 6901) into the request body and what is wrong with it."""
+
+    pointer: str
+    detail: str
+
+
+class DomainError(Exception):
+    """Base of the set. `code` is stable and machine-readable, `detail` is for people and holds no secret."""
+
+    code = "error"
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        if code is not None:
+            self.code = code
+
+
+class NotFound(DomainError):
+    """The thing does not exist, or belongs to another tenant: a caller cannot tell which."""
+
+    code = "not-found"
+
+
+class Conflict(DomainError):
+    """The request is sound, the present state does not allow it."""
+
+    code = "conflict"
+
+
+class RuleViolation(Conflict):
+    """A business rule (`code` is its id, such as BR-WH-07) refuses the change."""
+
+
+class PreconditionFailed(DomainError):
+    """`If-Match` names a version that is no longer current (RFC 9110 section 13.1.1)."""
+
+    code = "precondition-failed"
+
+
+class ValidationFailed(DomainError):
+    """The request itself is wrong; `errors` says where."""
+
+    code = "validation-failed"
+
+    def __init__(self, detail: str, errors: Sequence[FieldError] = (), *, code: str | None = None) -> None:
+        super().__init__(detail, code=code)
+        self.errors = tuple(errors)
+
+
+class TooLarge(ValidationFailed):
+    """The content is larger than the product takes."""
+
+    code = "too-large"
+
+
+class Unauthenticated(DomainError):
+    """No credential, or one that does not hold. `detail` never says more than the caller may know."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(DomainError):
+    """The principal is known and lacks a permission."""
+
+    code = "forbidden"
+
+
+class RateLimited(DomainError):
+    """Too many requests; try again after `retry_after_seconds`."""
+
+    code = "rate-limited"
+
+    def __init__(self, detail: str, *, retry_after_seconds: int) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(DomainError):
+    """A dependency is down; nothing was changed and the request may be repeated."""
+
+    code = "unavailable"

@@ -1,0 +1,111 @@
+"""Events in: validate, store once, announce."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from domain.errors import FieldError, TooLarge, ValidationFailed
+from domain.events.model import Accepted, DomainEvent, RaiseEvent, event_data
+from domain.events.ports import EventRef
+from domain.identity.model import Principal
+from domain.ports import Clock, IdGenerator, QueueMessage, QueueSender
+from domain.unit_of_work import UnitsOfWork
+
+DOMAIN_EVENTS_QUEUE = "domain-events"
+_IDS_PER_MESSAGE = 100
+
+
+def announcements(refs: Sequence[EventRef]) -> list[QueueMessage]:
+    """Messages for the queue `domain-events`: ids only, because a payload may be larger than a message."""
+    by_tenant: dict[UUID, list[str]] = {}
+    for ref in refs:
+        by_tenant.setdefault(ref.tenant_id, []).append(ref.event_id)
+    return [
+        QueueMessage(json.dumps({"tenantId": str(tenant), "eventIds": ids[start : start + _IDS_PER_MESSAGE]}))
+        for tenant, ids in by_tenant.items()
+        for start in range(0, len(ids), _IDS_PER_MESSAGE)
+    ]
+
+
+class EventService:
+    """Use cases of `POST /api/events` and of the queue `domain-events`."""
+
+    def __init__(
+        self, units: UnitsOfWork, queue: QueueSender, clock: Clock, ids: IdGenerator, *, max_bytes: int
+    ) -> None:
+        self._units = units
+        self._queue = queue
+        self._clock = clock
+        self._ids = ids
+        self._max_bytes = max_bytes
+
+    def accept(
+        self, principal: Principal, events: Sequence[RaiseEvent], traceparent: str | None = None
+    ) -> Accepted:
+        """Store all of them in one transaction, or none. Raises Forbidden, ValidationFailed or TooLarge."""
+        principal.require("events:write")
+        pointer = "" if len(events) == 1 else "/events/{}"
+        rows = [
+            self._row(principal.tenant_id, event, traceparent, pointer.format(index))
+            for index, event in enumerate(events)
+        ]
+        return self._store(rows)
+
+    def accept_message(self, body: str, message_id: str) -> EventRef:
+        """Store one event that another module sent straight to the queue; its `tenantId` names the tenant, and
+        the message id makes it idempotent when the event has no id. Raises ValidationFailed."""
+        try:
+            fields = json.loads(body)
+            tenant_id = UUID(fields.pop("tenantId"))
+            fields.setdefault("id", message_id)
+            event = RaiseEvent.model_validate(fields)
+        except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValidationFailed("The message is not an event.") from error
+        row = self._row(tenant_id, event, None, "")
+        self._store([row])
+        return EventRef(tenant_id, row.event_id)
+
+    def sweep(self, *, older_than_seconds: int = 30, limit: int = 5_000) -> int:
+        """Announce again, at most `limit` at a time, what was committed and never fanned out: the queue write,
+        or the message, was lost. Returns how many."""
+        now = self._clock.now()
+        with self._units.write() as unit:
+            refs = unit.outbox.unannounced(now - timedelta(seconds=older_than_seconds), now, limit)
+            unit.commit()
+        if refs:
+            self._queue.send(DOMAIN_EVENTS_QUEUE, announcements(refs))
+        return len(refs)
+
+    def _store(self, rows: Sequence[DomainEvent]) -> Accepted:
+        with self._units.write() as unit:
+            new = unit.outbox.append(rows)
+            unit.commit()
+        return Accepted.of([row.event_id for row in rows], new)
+
+    def _row(self, tenant_id: UUID, event: RaiseEvent, traceparent: str | None, pointer: str) -> DomainEvent:
+        try:
+            data = event_data(event.data)
+        except ValueError as error:
+            raise ValidationFailed(
+                "The payload holds a value that JSON cannot carry.",
+                [FieldError(f"{pointer}/data", str(error))],
+            ) from error
+        row = DomainEvent(
+            event_id=event.id or str(self._ids.new()),
+            tenant_id=tenant_id,
+            type=event.type,
+            data=data,
+            occurred_at=event.occurred_at or self._clock.now(),
+            subject=event.subject,
+            traceparent=traceparent,
+        )
+        if row.size > self._max_bytes:
+            # BR-WH-08
+            detail = f"The payload is {row.size:,} bytes; at most {self._max_bytes:,} are taken."
+            raise TooLarge(detail, [FieldError(f"{pointer}/data", detail)], code="BR-WH-08")
+        return row

@@ -1,0 +1,129 @@
+"""`Idempotency-Key`: a repeated POST gets the first answer instead of happening twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from domain.errors import Conflict, ValidationFailed
+from domain.ports import Cipher, Clock, EntityExists, EtagMismatch, TableEntity, TableStore, TableValue
+
+TABLE = "IdempotencyKeys"
+_RUNNING_AT_MOST = timedelta(minutes=5)
+_PIECE = 30_000
+_SCAN = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Idempotency:
+    """Answers are sealed at rest, because some hold a secret that is shown once."""
+
+    def __init__(self, tables: TableStore, cipher: Cipher, clock: Clock, *, kept: timedelta) -> None:
+        self._tables = tables
+        self._cipher = cipher
+        self._clock = clock
+        self._kept = kept
+
+    def begin(self, tenant_id: UUID, key: str, request: bytes) -> StoredAnswer | None:
+        """None: go ahead, and `finish` or `abandon`. The stored answer: the request was made before.
+
+        Raises Conflict while the first request still runs, ValidationFailed when `request` (its method, path
+        and body) differs from the first one's. A key left by a crash is free again after five minutes."""
+        now = self._clock.now()
+        fingerprint = hashlib.sha256(request).hexdigest()
+        fresh = TableEntity(
+            str(tenant_id), _row(key), {"fingerprint": fingerprint, "startedAt": now, "answer": 0}
+        )
+        try:
+            self._tables.insert(TABLE, fresh)
+        except EntityExists:
+            return self._repeat(fresh, fingerprint, now)
+        return None
+
+    def finish(self, tenant_id: UUID, key: str, request: bytes, answer: StoredAnswer) -> None:
+        """Remember the answer."""
+        text = json.dumps(
+            {
+                "status": answer.status,
+                "headers": dict(answer.headers),
+                "body": b64encode(zlib.compress(answer.body)).decode(),
+            }
+        )
+        sealed = self._cipher.seal(text, context=_context(tenant_id, key))
+        pieces = [sealed[start : start + _PIECE] for start in range(0, len(sealed), _PIECE)]
+        properties: dict[str, TableValue] = {
+            "fingerprint": hashlib.sha256(request).hexdigest(),
+            "startedAt": self._clock.now(),
+            "answer": len(pieces),
+            **{f"piece{index}": piece for index, piece in enumerate(pieces)},
+        }
+        self._tables.upsert(TABLE, TableEntity(str(tenant_id), _row(key), properties))
+
+    def abandon(self, tenant_id: UUID, key: str) -> None:
+        """The request changed nothing; the key may be used again."""
+        self._tables.delete(TABLE, str(tenant_id), _row(key))
+
+    def forget_old(self, tenants: Iterable[UUID]) -> int:
+        """Delete what is past its time; returns how many."""
+        deleted = 0
+        cutoff = self._clock.now() - self._kept
+        for tenant in tenants:
+            after = ""
+            while entities := self._tables.query(TABLE, str(tenant), row_key_from=after, limit=_SCAN):
+                for entity in entities:
+                    if _started(entity) < cutoff:
+                        deleted += self._tables.delete(TABLE, entity.partition_key, entity.row_key)
+                after = entities[-1].row_key + "0"
+        return deleted
+
+    def _repeat(self, fresh: TableEntity, fingerprint: str, now: datetime) -> StoredAnswer | None:
+        known = self._tables.get(TABLE, fresh.partition_key, fresh.row_key)
+        if known is None:
+            raise Conflict("The first request with this Idempotency-Key just ended; try again.")
+        pieces = int(known.properties["answer"])  # type: ignore[arg-type]
+        age = now - _started(known)
+        if age > self._kept or (not pieces and age > _RUNNING_AT_MOST):
+            try:
+                self._tables.replace(TABLE, fresh, etag=known.etag)
+            except EtagMismatch:
+                raise Conflict("Another request with this Idempotency-Key is running; try again.") from None
+            return None
+        if known.properties["fingerprint"] != fingerprint:
+            raise ValidationFailed(
+                "This Idempotency-Key was used for a different request.", code="idempotency-key-reused"
+            )
+        if not pieces:
+            raise Conflict(
+                "The first request with this Idempotency-Key is still running; try again.",
+                code="idempotency-key-running",
+            )
+        sealed = "".join(str(known.properties[f"piece{index}"]) for index in range(pieces))
+        context = f"idempotency:{known.partition_key}:{known.row_key}"
+        fields = json.loads(self._cipher.open(sealed, context=context))
+        return StoredAnswer(fields["status"], fields["headers"], zlib.decompress(b64decode(fields["body"])))
+
+
+def _row(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _context(tenant_id: UUID, key: str) -> str:
+    return f"idempotency:{tenant_id}:{_row(key)}"
+
+
+def _started(entity: TableEntity) -> datetime:
+    started = entity.properties["startedAt"]
+    assert isinstance(started, datetime)
+    return started

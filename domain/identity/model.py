@@ -1,0 +1,33 @@
+"""Who is calling, and what they may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from domain.errors import Forbidden
+
+#: Every permission the product checks; API key scopes are drawn from the same names (section 8.1).
+PERMISSIONS: dict[str, str] = {
+    "integration:manage": "Manage API keys; operate integrations: test, sync, health, logs",
+    "integration:admin": "Create integrations and change their configuration and credentials",
+    "webhook:manage": "Manage webhook subscriptions, their secrets and deliveries",
+    "events:write": "Raise events",
+    "audit:read": "Read and verify the audit log",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller: a user of a tenant, or an API key acting for the user who created it."""
+
+    tenant_id: UUID
+    user_id: UUID
+    permissions: frozenset[str]
+    name: str = ""
+    api_key_id: UUID | None = None
+
+    def require(self, permission: str) -> None:
+        """Raises Forbidden, naming the missing permission."""
+        if permission not in self.permissions:
+            raise Forbidden(f"This needs the permission '{permission}', which the caller does not have.")

@@ -1,0 +1,182 @@
+"""Ports shared by every capability. Each has two adapters in `infra/`: embedded, and the Azure SDK's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+from uuid import UUID
+
+TableValue = str | int | float | bool | bytes | datetime
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The current moment, timezone-aware, in UTC."""
+
+
+class IdGenerator(Protocol):
+    def new(self) -> UUID:
+        """A fresh id. Ids sort roughly by creation (UUID version 7, RFC 9562), which keeps indexes compact."""
+
+
+class Cipher(Protocol):
+    """Authenticated encryption of small values at rest (AES-256-GCM under a data key with an id)."""
+
+    def seal(self, plaintext: str, *, context: str) -> str:
+        """Encrypt. `context` (such as the owning row's id) is authenticated, not stored: a sealed value
+        copied to another row does not open."""
+
+    def open(self, sealed: str, *, context: str) -> str:
+        """Decrypt a value sealed under any data key still in the secret store.
+
+        Raises ValueError when the value was altered, or sealed for another context."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueMessage:
+    """A message to send. `body` is text of at most 256 KB with its properties (Service Bus Standard)."""
+
+    body: str
+    message_id: str | None = None
+    scheduled_at: datetime | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+class QueueSender(Protocol):
+    def send(self, queue: str, messages: Sequence[QueueMessage]) -> None:
+        """Hand all messages to the queue, in as few calls as the service allows. A message with
+        `scheduled_at` becomes visible at that moment. Raises Unavailable when any could not be handed
+        over; some may have been (receivers are idempotent)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntity:
+    """A row of a table store. `etag` changes with every write."""
+
+    partition_key: str
+    row_key: str
+    properties: Mapping[str, TableValue]
+    etag: str = ""
+
+
+class EntityExists(Exception):
+    """An insert found the key taken."""
+
+
+class EtagMismatch(Exception):
+    """The entity changed, or vanished, since it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableWrite:
+    """One operation of a transaction. `etag` makes replace and delete conditional."""
+
+    kind: Literal["insert", "upsert", "replace", "delete"]
+    entity: TableEntity
+    etag: str | None = None
+
+
+class TableStore(Protocol):
+    """Azure Tables' model: (partition, row) keys, optimistic concurrency by ETag, one-partition transactions.
+
+    Keys must not contain `/ \\ # ?` or control characters. Every method raises Unavailable when the
+    store cannot be reached. Properties are str, int (64-bit), float, bool, bytes (<= 64 KiB) or datetime.
+    """
+
+    def get(self, table: str, partition_key: str, row_key: str) -> TableEntity | None: ...
+
+    def insert(self, table: str, entity: TableEntity) -> str:
+        """Returns the new ETag. Raises EntityExists."""
+
+    def replace(self, table: str, entity: TableEntity, *, etag: str) -> str:
+        """Replace all properties if the ETag still holds; returns the new one. Raises EtagMismatch."""
+
+    def upsert(self, table: str, entity: TableEntity) -> str:
+        """Insert or replace, unconditionally; returns the new ETag."""
+
+    def delete(self, table: str, partition_key: str, row_key: str, *, etag: str | None = None) -> bool:
+        """False when it was not there. Raises EtagMismatch when an ETag is given and differs."""
+
+    def query(
+        self,
+        table: str,
+        partition_key: str | None = None,
+        *,
+        row_key_from: str = "",
+        row_key_to: str | None = None,
+        limit: int = 1000,
+    ) -> list[TableEntity]:
+        """Entities in key order: of one partition (or of all), `row_key_from` inclusive, `row_key_to`
+        exclusive, at most `limit`."""
+
+    def transact(self, table: str, writes: Sequence[TableWrite]) -> None:
+        """Up to 100 writes in one partition, all or none. Raises EntityExists or EtagMismatch."""
+
+
+class SecretStore(Protocol):
+    """Key Vault's model: named, versioned strings. Names match ^[0-9a-zA-Z-]{1,127}$.
+
+    Every method raises Unavailable when the store cannot be reached. Values never appear in a log or error.
+    """
+
+    def get(self, name: str, version: str | None = None) -> str | None:
+        """The value of the latest (or the given) version, None when there is none."""
+
+    def set(self, name: str, value: str) -> str:
+        """Add a version; returns its id."""
+
+    def delete(self, name: str) -> bool:
+        """Remove the secret with all its versions for good (deleted, then purged where soft-delete is on).
+        False when it was not there."""
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The names that start with `prefix`, sorted."""
+
+
+OutboundFailure = Literal["timeout", "connect", "tls", "blocked", "protocol"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundRequest:
+    """One HTTP request to the outside. Seconds and bytes."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    timeout_seconds: float = 30.0
+    max_response_bytes: int = 64 * 1024
+    allow_tls_1_2: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundResponse:
+    """`body` is cut at the request's `max_response_bytes`; header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    duration_ms: int
+
+
+class OutboundError(Exception):
+    """No HTTP answer came. `kind` says why; the text is safe to show and names no internal address."""
+
+    def __init__(self, kind: OutboundFailure, detail: str, duration_ms: int = 0) -> None:
+        super().__init__(detail)
+        self.kind: OutboundFailure = kind
+        self.detail = detail
+        self.duration_ms = duration_ms
+
+
+class OutboundHttp(Protocol):
+    """The one way out. Redirects are not followed; addresses that are not public are refused."""
+
+    async def send(self, request: OutboundRequest) -> OutboundResponse:
+        """Raises OutboundError."""
+
+    async def check(self, url: str) -> None:
+        """Resolve the URL's host and apply the address guard without connecting. Raises OutboundError
+        (`blocked` for a forbidden address, `connect` for a name that does not resolve)."""

@@ -1,0 +1,39 @@
+"""One transaction: enter, use repositories, `commit()`; leaving without it rolls back."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from domain.events.ports import Outbox
+from domain.identity.users import Users
+from domain.webhooks.ports import Deliveries, DeliveryPipeline, Webhooks
+
+
+class UnitOfWork(Protocol):
+    """The repositories of one transaction. Those of `Webhooks` and `Deliveries` see one tenant at a time; the
+    outbox and the pipeline serve the product itself and see all."""
+
+    @property
+    def users(self) -> Users: ...
+    @property
+    def webhooks(self) -> Webhooks: ...
+    @property
+    def deliveries(self) -> Deliveries: ...
+    @property
+    def pipeline(self) -> DeliveryPipeline: ...
+    @property
+    def outbox(self) -> Outbox: ...
+
+    def commit(self) -> None:
+        """Make it durable, then announce the events appended. Raises Unavailable when the database is down."""
+
+
+class UnitsOfWork(Protocol):
+    """Opens units of work."""
+
+    def write(self) -> AbstractContextManager[UnitOfWork]:
+        """A transaction that may change things."""
+
+    def read(self) -> AbstractContextManager[UnitOfWork]:
+        """A snapshot to read from; takes no write lock."""

@@ -1,0 +1,303 @@
+"""Delivery (UC-WH-02 steps 4-7): claim a batch, sign, post concurrently, hand the results to the recorder."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from domain.ports import (
+    Cipher,
+    Clock,
+    IdGenerator,
+    OutboundError,
+    OutboundHttp,
+    OutboundRequest,
+    OutboundResponse,
+    QueueSender,
+)
+from domain.unit_of_work import UnitsOfWork
+from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
+from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, RetryPolicy, WebhookState
+from domain.webhooks.pacing import Pacer
+from domain.webhooks.ports import AttemptResult, Claimed, Endpoint
+from domain.webhooks.recording import ResultRecorder
+from domain.webhooks.rules import Answer, Decision, decide
+from domain.webhooks.signing import event_body, signed_headers
+
+logger = logging.getLogger("hub.webhooks")
+
+RESPONSE_KEPT_BYTES = 4 * 1024
+_IN_FLIGHT_BYTES = 128 * 1024 * 1024
+_STATUS_AFTER = {
+    "delivered": DeliveryStatus.Delivered,
+    "retry": DeliveryStatus.Retrying,
+    "failed": DeliveryStatus.Failed,
+    "expired": DeliveryStatus.Expired,
+}
+_OUTCOME_AFTER = {"delivered": AttemptOutcome.Delivered}
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLimits:
+    """Per process: posts in flight in all and per webhook; seconds a queue batch waits for its posts; seconds
+    a lease outlasts the timeout; the platform's cap on retries (BR-WH-03)."""
+
+    concurrency: int
+    concurrency_per_endpoint: int
+    handoff_seconds: float
+    lease_margin_seconds: int
+    max_retries: int
+
+
+class DeliveryEngine:
+    """Handles the queue `webhook-deliveries`. One per process; its counters live on the event loop."""
+
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        http: OutboundHttp,
+        queue: QueueSender,
+        cipher: Cipher,
+        clock: Clock,
+        ids: IdGenerator,
+        pacer: Pacer,
+        recorder: ResultRecorder,
+        limits: DeliveryLimits,
+    ) -> None:
+        self._units = units
+        self._http = http
+        self._queue = queue
+        self._cipher = cipher
+        self._clock = clock
+        self._ids = ids
+        self._pacer = pacer
+        self._recorder = recorder
+        self._limits = limits
+        self._in_flight: Counter[UUID] = Counter()
+        self._in_flight_bytes = 0
+        self._oldest: dict[UUID, float] = {}
+        self._tasks: set[asyncio.Task[AttemptResult]] = set()
+
+    async def handle(self, messages: Sequence[DeliveryMessage]) -> None:
+        """Attempt what there is room for, defer the rest without touching it.
+
+        Returns when the posts are done, or after the hand-off time: the host runs one batch at a time, so a
+        slow endpoint must not keep the next batch waiting. Posts still open go on under their lease.
+        Raises Unavailable when the deliveries could not be claimed; repeating is harmless."""
+        endpoints = await asyncio.to_thread(self._endpoints, [one.webhook_id for one in messages])
+        admitted: list[DeliveryMessage] = []
+        deferred: list[tuple[DeliveryMessage, datetime | None]] = []
+        to_hold: list[UUID] = []
+        for message in messages:
+            endpoint = endpoints.get(message.webhook_id)
+            if endpoint is None:
+                continue  # deleted, and its deliveries with it
+            if endpoint.state != WebhookState.Active:
+                to_hold += message.delivery_ids
+                continue
+            go, later = await self._pace(message, endpoint)
+            deferred += later
+            go, over = self._admit(go)
+            admitted += [go] if go.delivery_ids else []
+            deferred += [(over, self._room_again_at(over.webhook_id))] if over.delivery_ids else []
+        try:
+            claimed = await asyncio.to_thread(self._claim, admitted, deferred, to_hold, endpoints)
+        except BaseException:
+            self._release_all(admitted)
+            raise
+        self._keep_only(admitted, claimed)
+        tasks = {asyncio.create_task(self._attempt_and_release(one)) for one in claimed}
+        self._tasks |= tasks
+        for task in tasks:
+            task.add_done_callback(self._tasks.discard)
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._limits.handoff_seconds)
+
+    async def attempt_now(self, claimed: Claimed) -> AttemptResult:
+        """One attempt outside the queue (a test), recorded like any other and never retried."""
+        once = replace(claimed.endpoint, retry_policy=RetryPolicy(max_retries=0))
+        claimed = replace(claimed, endpoint=once)
+        self._in_flight[claimed.endpoint.webhook_id] += 1
+        self._in_flight_bytes += claimed.event.size
+        return await self._attempt_and_release(claimed)
+
+    async def drain(self) -> None:
+        """Wait for the posts that were handed off."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    def unseal(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint with its secrets opened, for the moment of signing."""
+        context = secret_context(endpoint.webhook_id)
+        opened = tuple(self._cipher.open(sealed, context=context) for sealed in endpoint.sealed_secrets)
+        return replace(endpoint, secrets=opened)
+
+    # -- room ---------------------------------------------------------------------------------------------
+
+    async def _pace(
+        self, message: DeliveryMessage, endpoint: Endpoint
+    ) -> tuple[DeliveryMessage, list[tuple[DeliveryMessage, datetime | None]]]:
+        if endpoint.rate_limit_per_second is None or message.paced:
+            return message, []
+        go, later = await asyncio.to_thread(self._pacer.book, message, endpoint.rate_limit_per_second)
+        return replace(go, paced=True), list(later)
+
+    def _admit(self, message: DeliveryMessage) -> tuple[DeliveryMessage, DeliveryMessage]:
+        """Reserve room for as many of the message's deliveries as there is; returns (those, the others)."""
+        key = message.webhook_id
+        room = min(
+            self._limits.concurrency_per_endpoint - self._in_flight[key],
+            self._limits.concurrency - self._in_flight.total(),
+        )
+        if self._in_flight_bytes and self._in_flight_bytes + message.size > _IN_FLIGHT_BYTES:
+            room = 0
+        go, over = message.split(max(0, min(room, len(message.delivery_ids))))
+        if go.delivery_ids:
+            if not self._in_flight[key]:
+                self._oldest[key] = asyncio.get_running_loop().time()
+            self._in_flight[key] += len(go.delivery_ids)
+            self._in_flight_bytes += go.size
+        return go, over
+
+    def _room_again_at(self, webhook_id: UUID) -> datetime:
+        """Look again after as long as the endpoint has kept us waiting so far: soon for a quick one, seldom
+        for one that hangs."""
+        loop = asyncio.get_running_loop()
+        waited = loop.time() - self._oldest.get(webhook_id, loop.time())
+        return self._clock.now() + timedelta(seconds=min(15.0, max(0.1, waited / 2)))
+
+    def _release(self, webhook_id: UUID, count: int, size: int) -> None:
+        self._in_flight[webhook_id] -= count
+        self._in_flight_bytes -= size
+        self._oldest[webhook_id] = asyncio.get_running_loop().time()
+        if self._in_flight[webhook_id] <= 0:
+            del self._in_flight[webhook_id]
+            self._oldest.pop(webhook_id, None)
+
+    def _release_all(self, messages: Sequence[DeliveryMessage]) -> None:
+        for message in messages:
+            self._release(message.webhook_id, len(message.delivery_ids), message.size)
+
+    def _keep_only(self, admitted: Sequence[DeliveryMessage], claimed: Sequence[Claimed]) -> None:
+        """Swap the reservations for what was really claimed (others may have been claimed elsewhere)."""
+        for one in claimed:
+            self._in_flight[one.endpoint.webhook_id] += 1
+            self._in_flight_bytes += one.event.size
+        self._release_all(admitted)
+
+    # -- database, on a thread ----------------------------------------------------------------------------
+
+    def _endpoints(self, webhook_ids: Sequence[UUID]) -> dict[UUID, Endpoint]:
+        with self._units.read() as unit:
+            found = unit.pipeline.endpoints(list(dict.fromkeys(webhook_ids)), self._clock.now())
+        return {one.webhook_id: self.unseal(one) for one in found}
+
+    def _claim(
+        self,
+        admitted: Sequence[DeliveryMessage],
+        deferred: Sequence[tuple[DeliveryMessage, datetime | None]],
+        to_hold: Sequence[UUID],
+        endpoints: dict[UUID, Endpoint],
+    ) -> list[Claimed]:
+        if deferred:
+            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [one.to_queue(at) for one, at in deferred])
+        if not admitted and not to_hold:
+            return []
+        with self._units.write() as unit:
+            if to_hold:
+                unit.pipeline.hold(to_hold)
+            claimed = unit.pipeline.claim(
+                [(endpoints[one.webhook_id], one.delivery_ids) for one in admitted],
+                lease_id=self._ids.new(),
+                now=self._clock.now(),
+                margin_seconds=self._limits.lease_margin_seconds,
+            )
+            unit.commit()
+        return claimed
+
+    # -- one attempt --------------------------------------------------------------------------------------
+
+    async def _attempt_and_release(self, claimed: Claimed) -> AttemptResult:
+        try:
+            result = await self._attempt(claimed)
+        finally:
+            self._release(claimed.endpoint.webhook_id, 1, claimed.event.size)
+        await self._recorder.record(result)
+        return result
+
+    async def _attempt(self, claimed: Claimed) -> AttemptResult:
+        endpoint, event = claimed.endpoint, claimed.event
+        started = self._clock.now()
+        body = event_body(event)
+        headers = signed_headers(endpoint.secrets, event.event_id, started, body)
+        if event.traceparent:
+            headers["traceparent"] = event.traceparent
+        request = OutboundRequest(
+            "POST", endpoint.url, headers, body, timeout_seconds=float(endpoint.timeout_seconds)
+        )
+        try:
+            response = await self._http.send(request)
+        except OutboundError as error:
+            return self._result(claimed, started, Answer(failure=error.kind), error)
+        answer = Answer(status=response.status, retry_after=response.headers.get("retry-after"))
+        return self._result(claimed, started, answer, response)
+
+    def _result(
+        self, claimed: Claimed, started: datetime, answer: Answer, came: OutboundResponse | OutboundError
+    ) -> AttemptResult:
+        decision = decide(
+            answer,
+            policy=claimed.endpoint.retry_policy,
+            retries_used=claimed.retries_used,
+            platform_cap=self._limits.max_retries,
+            expires_at=claimed.expires_at,
+            now=self._clock.now(),
+            spread=random.uniform(-1, 1),  # noqa: S311 - spreads load, guards nothing
+        )
+        return AttemptResult(
+            claimed=claimed,
+            attempt=_attempt_record(claimed, started, answer, decision, came),
+            delivery_status=_STATUS_AFTER[decision.verdict],
+            retries_used=claimed.retries_used + (decision.verdict == "retry"),
+            next_retry_at=decision.retry_at,
+            gone=decision.gone,
+        )
+
+
+def _attempt_record(
+    claimed: Claimed,
+    started: datetime,
+    answer: Answer,
+    decision: Decision,
+    came: OutboundResponse | OutboundError,
+) -> Attempt:
+    text: str | None = None
+    error: str | None = None
+    if isinstance(came, OutboundError):
+        outcome = AttemptOutcome.Refused if came.kind == "blocked" else AttemptOutcome.Failed
+        error = f"{came.kind}: {came.detail}"
+    else:
+        outcome = _OUTCOME_AFTER.get(decision.verdict, AttemptOutcome.Failed)
+        text = came.body[:RESPONSE_KEPT_BYTES].decode(errors="replace").replace("\0", "\ufffd")
+        if decision.verdict != "delivered":
+            error = f"The receiver answered {answer.status}."
+    return Attempt(
+        number=claimed.attempt_number,
+        started_at=started,
+        duration_ms=came.duration_ms,
+        outcome=outcome,
+        http_status_code=answer.status,
+        response_body=text,
+        error_message=error,
+    )
+
+
+def secret_context(webhook_id: UUID) -> str:
+    """What a webhook's secrets are sealed for."""
+    return f"webhook:{webhook_id}"

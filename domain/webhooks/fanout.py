@@ -1,0 +1,138 @@
+"""Fan-out (UC-WH-02 steps 2 and 3): from stored events to queued deliveries."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from domain.errors import ValidationFailed
+from domain.events.model import DomainEvent
+from domain.events.ports import EventRef
+from domain.events.service import EventService
+from domain.ports import Clock, IdGenerator, QueueMessage, QueueSender
+from domain.unit_of_work import UnitsOfWork
+from domain.webhooks.messages import ALERTS_QUEUE, WEBHOOK_DELIVERIES_QUEUE, delivery_messages
+from domain.webhooks.model import DISABLED
+from domain.webhooks.ports import NewDelivery, Subscriber
+from domain.webhooks.rules import subscriptions_for
+
+logger = logging.getLogger("hub.webhooks")
+
+_EVENTS_PER_TRANSACTION = 500
+#: A delivery whose message was lost is queued again after this long.
+MESSAGE_GRACE = timedelta(seconds=120)
+
+
+class FanOut:
+    """Handles the queue `domain-events`."""
+
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        queue: QueueSender,
+        clock: Clock,
+        ids: IdGenerator,
+        events: EventService,
+        *,
+        expiry: timedelta,
+    ) -> None:
+        self._units = units
+        self._queue = queue
+        self._clock = clock
+        self._ids = ids
+        self._events = events
+        self._expiry = expiry
+
+    def handle(self, messages: Sequence[tuple[str, str]]) -> int:
+        """Fan out what (body, message id) pairs announce, or carry as whole events of other modules.
+
+        A message that is no event becomes an alert: it can never succeed, and the others must go on. Returns
+        the number of new deliveries. Raises Unavailable; repeating is harmless."""
+        refs: list[EventRef] = []
+        for body, message_id in messages:
+            try:
+                refs += self._refs(body, message_id)
+            except ValidationFailed as error:
+                logger.error("message is not an event", extra={"messageId": message_id})
+                alert = {"kind": "invalid-domain-event", "messageId": message_id, "reason": error.detail}
+                self._queue.send(ALERTS_QUEUE, [QueueMessage(json.dumps(alert))])
+        unique = list(dict.fromkeys(refs))
+        return sum(
+            self.fan_out(unique[start : start + _EVENTS_PER_TRANSACTION])
+            for start in range(0, len(unique), _EVENTS_PER_TRANSACTION)
+        )
+
+    def fan_out(self, refs: Sequence[EventRef]) -> int:
+        """One transaction from events to deliveries, then their messages."""
+        now = self._clock.now()
+        with self._units.write() as unit:
+            events = unit.outbox.pending(refs)
+            subscribers = unit.pipeline.subscribers(
+                [(event.tenant_id, name) for event in events for name in subscriptions_for(event.type)]
+            )
+            new = unit.pipeline.add_deliveries(
+                self._deliveries(events, subscribers),
+                now=now,
+                expires_at=now + self._expiry,
+                requeue_at=now + MESSAGE_GRACE,
+            )
+            unit.outbox.mark_fanned_out([EventRef(one.tenant_id, one.event_id) for one in events], now)
+            unit.commit()
+        self._send(new)
+        self._alert([event for event in events if event.type == DISABLED])
+        return len(new)
+
+    def _refs(self, body: str, message_id: str) -> list[EventRef]:
+        try:
+            fields = json.loads(body)
+        except ValueError as error:
+            raise ValidationFailed("The message is not JSON.") from error
+        if isinstance(fields, dict) and "eventIds" in fields:
+            tenant = UUID(fields["tenantId"])
+            return [EventRef(tenant, event_id) for event_id in fields["eventIds"]]
+        return [self._events.accept_message(body, message_id)]
+
+    def _deliveries(
+        self, events: Sequence[DomainEvent], subscribers: Sequence[Subscriber]
+    ) -> list[NewDelivery]:
+        by_name: dict[tuple[UUID, str], list[Subscriber]] = {}
+        for subscriber in subscribers:
+            by_name.setdefault((subscriber.tenant_id, subscriber.event_type), []).append(subscriber)
+        deliveries: list[NewDelivery] = []
+        for event in events:
+            matched = {
+                one.webhook_id: one
+                for name in subscriptions_for(event.type)
+                for one in by_name.get((event.tenant_id, name), ())
+            }
+            deliveries += [
+                NewDelivery(self._ids.new(), one.webhook_id, event, is_held=one.holds)
+                for one in matched.values()
+            ]
+        return deliveries
+
+    def _send(self, new: Sequence[NewDelivery]) -> None:
+        messages = delivery_messages((one.webhook_id, one.webhook_delivery_id, one.event.size) for one in new)
+        if messages:
+            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
+
+    def _alert(self, disabled: Sequence[DomainEvent]) -> None:
+        if disabled:
+            self._queue.send(
+                ALERTS_QUEUE,
+                [
+                    QueueMessage(
+                        json.dumps(
+                            {
+                                "kind": "webhook-disabled",
+                                "tenantId": str(event.tenant_id),
+                                "data": json.loads(event.data),
+                            }
+                        )
+                    )
+                    for event in disabled
+                ],
+            )

@@ -1,0 +1,171 @@
+"""Use cases about deliveries: look, retry one, replay a range, send a test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from domain.errors import Conflict, Unavailable, ValidationFailed
+from domain.events.model import DomainEvent, event_data
+from domain.identity.model import Principal
+from domain.paging import Page, PageRequest
+from domain.ports import Clock, IdGenerator, QueueSender
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.webhooks.delivery import DeliveryEngine
+from domain.webhooks.fanout import MESSAGE_GRACE
+from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, delivery_messages
+from domain.webhooks.model import Delivery, DeliveryStatus, Replay, TestWebhook, WebhookState
+from domain.webhooks.ports import Claimed, DeliveryFilter, NewDelivery
+from domain.webhooks.service import PERMISSION
+
+REPLAY_AT_MOST = 10_000
+_RETRYABLE = (DeliveryStatus.Failed, DeliveryStatus.Expired, DeliveryStatus.Retrying)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """`more` when the range held more than one request takes: ask again from where it ended."""
+
+    replayed: int
+    more: bool
+
+
+class DeliveryService:
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        queue: QueueSender,
+        engine: DeliveryEngine,
+        clock: Clock,
+        ids: IdGenerator,
+        *,
+        expiry: timedelta,
+        lease_margin_seconds: int,
+    ) -> None:
+        self._units = units
+        self._queue = queue
+        self._engine = engine
+        self._clock = clock
+        self._ids = ids
+        self._expiry = expiry
+        self._lease_margin_seconds = lease_margin_seconds
+
+    def page(
+        self, principal: Principal, webhook_id: UUID, filter_: DeliveryFilter, page: PageRequest
+    ) -> Page[Delivery]:
+        """Newest first. Raises NotFound."""
+        principal.require(PERMISSION)
+        with self._units.read() as unit:
+            unit.webhooks.get(principal.tenant_id, webhook_id)
+            return unit.deliveries.page(principal.tenant_id, webhook_id, filter_, page)
+
+    def get(self, principal: Principal, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """With its payload and attempts. Raises NotFound."""
+        principal.require(PERMISSION)
+        with self._units.read() as unit:
+            return unit.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
+
+    def retry(self, principal: Principal, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """Send one that failed, expired or waits, now, with a fresh retry budget. Raises NotFound, Conflict."""
+        principal.require(PERMISSION)
+        with self._units.write() as unit:
+            _require_active(unit, principal.tenant_id, webhook_id)
+            delivery = unit.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
+            if delivery.delivery_status not in _RETRYABLE:
+                raise Conflict(
+                    f"A delivery that is {delivery.delivery_status.name} cannot be retried; "
+                    "use the webhook's replay to send a delivered one again.",
+                    code="not-retryable",
+                )
+            self._reset(unit, principal.tenant_id, [delivery_id])
+            after = unit.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
+            unit.commit()
+        self._queue_now(webhook_id, [delivery_id])
+        return after
+
+    def replay(self, principal: Principal, webhook_id: UUID, command: Replay) -> Replayed:
+        """Send again what ended in the range, oldest first, at most 10,000. Raises NotFound, Conflict."""
+        principal.require(PERMISSION)
+        until = command.until or self._clock.now()
+        if until <= command.since:
+            raise ValidationFailed("`from` must be before `to`.")
+        filter_ = DeliveryFilter(
+            statuses=[DeliveryStatus[name] for name in command.status],
+            event_types=command.event_types or (),
+            since=command.since,
+            until=until,
+        )
+        with self._units.write() as unit:
+            _require_active(unit, principal.tenant_id, webhook_id)
+            found = unit.deliveries.find(principal.tenant_id, webhook_id, filter_, REPLAY_AT_MOST + 1)
+            reset = self._reset(unit, principal.tenant_id, found[:REPLAY_AT_MOST])
+            unit.commit()
+        self._queue_now(webhook_id, reset)
+        return Replayed(len(reset), more=len(found) > REPLAY_AT_MOST)
+
+    async def test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Delivery:
+        """Post a sample event now and say how it went; recorded as a delivery, never retried. Raises NotFound."""
+        principal.require(PERMISSION)
+        claimed = await asyncio.to_thread(self._prepare_test, principal, webhook_id, command)
+        await self._engine.attempt_now(claimed)
+        return await asyncio.to_thread(self.get, principal, webhook_id, claimed.webhook_delivery_id)
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    def _prepare_test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Claimed:
+        now = self._clock.now()
+        try:
+            data = event_data(
+                command.data if command.data is not None else {"message": "A test from Integration Hub."}
+            )
+        except ValueError as error:
+            raise ValidationFailed("The payload holds a value that JSON cannot carry.") from error
+        event = DomainEvent(
+            event_id=str(self._ids.new()),
+            tenant_id=principal.tenant_id,
+            type=command.event_type,
+            data=data,
+            occurred_at=now,
+            subject=f"webhook/{webhook_id}",
+        )
+        new = NewDelivery(self._ids.new(), webhook_id, event, is_held=False)
+        with self._units.write() as unit:
+            unit.webhooks.get(principal.tenant_id, webhook_id)
+            unit.outbox.append([event], fanned_out_at=now)
+            unit.pipeline.add_deliveries(
+                [new], now=now, expires_at=now + self._expiry, requeue_at=now + MESSAGE_GRACE
+            )
+            [endpoint] = unit.pipeline.endpoints([webhook_id], now)
+            [claimed] = unit.pipeline.claim(
+                [(self._engine.unseal(endpoint), [new.webhook_delivery_id])],
+                lease_id=self._ids.new(),
+                now=now,
+                margin_seconds=self._lease_margin_seconds,
+            )
+            unit.commit()
+        return claimed
+
+    def _reset(self, unit: UnitOfWork, tenant_id: UUID, delivery_ids: Sequence[UUID]) -> list[UUID]:
+        now = self._clock.now()
+        return unit.deliveries.reset(
+            tenant_id, delivery_ids, expires_at=now + self._expiry, requeue_at=now + MESSAGE_GRACE
+        )
+
+    def _queue_now(self, webhook_id: UUID, delivery_ids: Sequence[UUID]) -> None:
+        messages = delivery_messages((webhook_id, delivery_id, 0) for delivery_id in delivery_ids)
+        try:
+            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
+        except Unavailable:
+            return  # durable already: the retry processor queues them
+
+
+def _require_active(unit: UnitOfWork, tenant_id: UUID, webhook_id: UUID) -> None:
+    webhook = unit.webhooks.get(tenant_id, webhook_id)
+    if webhook.state != WebhookState.Active:
+        raise Conflict(
+            f"The webhook is {webhook.state.name}; activate it first, which also sends what was held.",
+            code="webhook-not-active",
+        )

@@ -1,0 +1,220 @@
+"""Where webhooks and deliveries are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.events.model import DomainEvent
+from domain.paging import Page, PageRequest
+from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, RetryPolicy, Webhook, WebhookState
+
+
+class Webhooks(Protocol):
+    """One tenant's webhooks. Every method raises NotFound for an id of another tenant as for an unknown one."""
+
+    def lock_tenant(self, tenant_id: UUID) -> None:
+        """Hold the tenant's row until the transaction ends, so that a limit cannot be raced."""
+
+    def count(self, tenant_id: UUID) -> int: ...
+
+    def add(self, tenant_id: UUID, webhook: Webhook) -> None: ...
+
+    def get(self, tenant_id: UUID, webhook_id: UUID) -> Webhook: ...
+
+    def page(self, tenant_id: UUID, filter_: WebhookFilter, page: PageRequest) -> Page[Webhook]: ...
+
+    def update(self, tenant_id: UUID, webhook: Webhook) -> None:
+        """Replace if `webhook.version` is still current, and raise the version. Raises PreconditionFailed."""
+
+    def delete(self, tenant_id: UUID, webhook_id: UUID) -> None:
+        """Remove it with its subscriptions, deliveries and attempts."""
+
+    def integration_exists(self, tenant_id: UUID, integration_id: UUID) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookFilter:
+    state: WebhookState | None = None
+    event_type: str | None = None
+    integration_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    statuses: Sequence[DeliveryStatus] = ()
+    event_types: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    is_held: bool | None = None
+
+
+class Deliveries(Protocol):
+    """One tenant's deliveries."""
+
+    def page(
+        self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, page: PageRequest
+    ) -> Page[Delivery]: ...
+
+    def get(self, tenant_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """With payload and attempts. Raises NotFound."""
+
+    def reset(
+        self,
+        tenant_id: UUID,
+        delivery_ids: Sequence[UUID],
+        *,
+        expires_at: datetime,
+        requeue_at: datetime,
+    ) -> list[UUID]:
+        """Make ended or waiting deliveries Pending with a fresh retry budget; returns those it changed."""
+
+    def find(self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, limit: int) -> list[UUID]: ...
+
+    def release_held(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> int:
+        """Let held deliveries that have not expired go; returns how many. They become due at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    webhook_id: UUID
+    tenant_id: UUID
+    event_type: str
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    webhook_delivery_id: UUID
+    webhook_id: UUID
+    event: DomainEvent
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What an attempt needs to know of its webhook. `secrets` are the opened ones, set only where it signs."""
+
+    webhook_id: UUID
+    tenant_id: UUID
+    url: str
+    sealed_secrets: Sequence[str]
+    state: WebhookState
+    retry_policy: RetryPolicy
+    timeout_seconds: int
+    rate_limit_per_second: int | None
+    secrets: Sequence[str] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery this process may attempt until its lease runs out."""
+
+    webhook_delivery_id: UUID
+    endpoint: Endpoint
+    event: DomainEvent
+    attempt_number: int
+    retries_used: int
+    expires_at: datetime
+    lease_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """One attempt's record and the delivery's next state."""
+
+    claimed: Claimed
+    attempt: Attempt
+    delivery_status: DeliveryStatus
+    retries_used: int
+    next_retry_at: datetime | None = None
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """An endpoint's share of a batch of results."""
+
+    webhook_id: UUID
+    delivered: int = 0
+    failed_for_good: int = 0
+    attempts_failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointHealth:
+    """Counters of an endpoint after a tally, to decide on disabling it."""
+
+    webhook_id: UUID
+    tenant_id: UUID
+    url: str
+    consecutive_failures: int
+    failing_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredDelivery:
+    """A delivery that ran out of time (BR-WH-05)."""
+
+    webhook_delivery_id: UUID
+    webhook_id: UUID
+    tenant_id: UUID
+    event_type: str
+    attempt_count: int
+    was_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """What one pass of the retry processor found: `due` as (webhook id, delivery id)."""
+
+    due: Sequence[tuple[UUID, UUID]] = ()
+    interrupted: int = 0
+    expired: Sequence[ExpiredDelivery] = ()
+
+
+class DeliveryPipeline(Protocol):
+    """The product's own view, across tenants: fan-out, claims, results, sweeps. Batch-shaped throughout."""
+
+    def subscribers(self, wanted: Sequence[tuple[UUID, str]]) -> list[Subscriber]:
+        """Webhooks subscribed to any (tenant id, subscription name); those never verified are left out."""
+
+    def add_deliveries(
+        self, deliveries: Sequence[NewDelivery], *, now: datetime, expires_at: datetime, requeue_at: datetime
+    ) -> list[NewDelivery]:
+        """Insert; returns those not held that are new. A repeat of (event, webhook) inserts nothing."""
+
+    def endpoints(self, webhook_ids: Sequence[UUID], now: datetime) -> list[Endpoint]: ...
+
+    def claim(
+        self,
+        wanted: Sequence[tuple[Endpoint, Sequence[UUID]]],
+        *,
+        lease_id: UUID,
+        now: datetime,
+        margin_seconds: int,
+    ) -> list[Claimed]:
+        """Move those that are Pending or due Retrying to Sending under one lease, each until its endpoint's
+        timeout plus the margin; the others are left alone."""
+
+    def hold(self, delivery_ids: Sequence[UUID]) -> None:
+        """Hold deliveries of a webhook that is not active."""
+
+    def record(self, results: Sequence[AttemptResult]) -> list[AttemptResult]:
+        """Write attempts and next states; returns those whose lease still held, the others change nothing."""
+
+    def tally(self, tallies: Sequence[Tally], now: datetime) -> list[EndpointHealth]:
+        """Add to the counters, one update per webhook and batch."""
+
+    def disable(self, webhook_id: UUID, reason: str) -> bool:
+        """False when it was not active any more."""
+
+    def requeue_due(self, *, now: datetime, again_at: datetime, limit: int) -> Requeued:
+        """Expire what is past its time, record interrupted attempts of lapsed leases, and return what is to be
+        queued again; each returned one is looked at again at `again_at`."""
+
+    def delete_before(self, cutoff: datetime, limit: int) -> int:
+        """Remove up to `limit` ended deliveries scheduled before `cutoff`, with their attempts."""

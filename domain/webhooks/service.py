@@ -1,0 +1,263 @@
+"""Use cases of webhook management (UC-WH-01, sections 5.3 and 6.3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from pydantic.alias_generators import to_camel
+
+from domain.errors import FieldError, PreconditionFailed, RuleViolation, ValidationFailed
+from domain.identity.model import Principal
+from domain.paging import Page, PageRequest
+from domain.ports import Cipher, Clock, IdGenerator
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.webhooks.delivery import secret_context
+from domain.webhooks.model import CreateWebhook, RotateSecret, UpdateWebhook, Webhook, WebhookState
+from domain.webhooks.ports import WebhookFilter
+from domain.webhooks.rules import check_url, effective_max_retries, set_active
+from domain.webhooks.signing import new_secret
+from domain.webhooks.verification import Verification, Verifier
+
+PERMISSION = "webhook:manage"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookLimits:
+    """BR-WH-07's limit, BR-WH-03's cap, and how long a rotated secret goes on signing."""
+
+    per_tenant: int
+    max_retries: int
+    secret_overlap: timedelta
+    allow_localhost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WithSecret:
+    """A webhook whose secret is shown this once; `verification` when one was tried."""
+
+    webhook: Webhook
+    secret: str
+    verification: Verification | None = None
+
+
+class WebhookService:
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        verifier: Verifier,
+        cipher: Cipher,
+        clock: Clock,
+        ids: IdGenerator,
+        limits: WebhookLimits,
+    ) -> None:
+        self._units = units
+        self._verifier = verifier
+        self._cipher = cipher
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+
+    def effective_max_retries(self, webhook: Webhook) -> int:
+        """BR-WH-03, for display."""
+        return effective_max_retries(webhook.retry_policy, platform_cap=self._limits.max_retries)
+
+    async def create(self, principal: Principal, command: CreateWebhook) -> WithSecret:
+        """Store it as PendingVerification, then verify. Raises ValidationFailed, RuleViolation (BR-WH-07)."""
+        principal.require(PERMISSION)
+        await self._check_target(command.url)
+        secret = new_secret()
+        webhook = await asyncio.to_thread(self._insert, principal, command, secret)
+        webhook, verification = await self._verify(webhook, secret)
+        return WithSecret(webhook, secret, verification)
+
+    def page(self, principal: Principal, filter_: WebhookFilter, page: PageRequest) -> Page[Webhook]:
+        principal.require(PERMISSION)
+        with self._units.read() as unit:
+            return unit.webhooks.page(principal.tenant_id, filter_, page)
+
+    def get(self, principal: Principal, webhook_id: UUID) -> Webhook:
+        """Raises NotFound."""
+        principal.require(PERMISSION)
+        with self._units.read() as unit:
+            return unit.webhooks.get(principal.tenant_id, webhook_id)
+
+    async def update(
+        self, principal: Principal, webhook_id: UUID, command: UpdateWebhook, if_match: int | None
+    ) -> tuple[Webhook, Verification | None]:
+        """Replace the fields sent. A new URL must be verified again; events are held until it is.
+
+        Raises NotFound, PreconditionFailed, ValidationFailed, Conflict."""
+        principal.require(PERMISSION)
+        if command.url is not None:
+            await self._check_target(command.url)
+        webhook, must_verify = await asyncio.to_thread(self._change, principal, webhook_id, command, if_match)
+        if not must_verify:
+            return webhook, None
+        return await self._verify(webhook, self._open(webhook))
+
+    def delete(self, principal: Principal, webhook_id: UUID, if_match: int | None) -> None:
+        """Remove it with its deliveries. Raises NotFound, PreconditionFailed."""
+        principal.require(PERMISSION)
+        with self._units.write() as unit:
+            _check_version(unit.webhooks.get(principal.tenant_id, webhook_id), if_match)
+            unit.webhooks.delete(principal.tenant_id, webhook_id)
+            unit.commit()
+
+    async def verify(self, principal: Principal, webhook_id: UUID) -> tuple[Webhook, Verification]:
+        """Try the verification again; one that is verified already stays as it is."""
+        principal.require(PERMISSION)
+        webhook = await asyncio.to_thread(self.get, principal, webhook_id)
+        if webhook.state != WebhookState.PendingVerification:
+            return webhook, Verification(True, "Verified already.")
+        return await self._verify(webhook, self._open(webhook))
+
+    def rotate_secret(self, principal: Principal, webhook_id: UUID, command: RotateSecret) -> WithSecret:
+        """A new secret; the old one signs beside it for the overlap. Raises NotFound."""
+        principal.require(PERMISSION)
+        overlap = (
+            self._limits.secret_overlap
+            if command.overlap_seconds is None
+            else timedelta(seconds=command.overlap_seconds)
+        )
+        now = self._clock.now()
+        secret = new_secret()
+        with self._units.write() as unit:
+            webhook = unit.webhooks.get(principal.tenant_id, webhook_id)
+            rotated = replace(
+                webhook,
+                sealed_secret=self._seal(webhook.webhook_id, secret),
+                previous_sealed_secret=webhook.sealed_secret if overlap else None,
+                previous_secret_expires_at=now + overlap if overlap else None,
+                modified_at=now,
+            )
+            saved = _save(unit, rotated)
+            unit.commit()
+        return WithSecret(saved, secret)
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    async def _check_target(self, url: str) -> None:
+        check_url(url, allow_localhost=self._limits.allow_localhost)
+        await self._verifier.check_address(url)
+
+    def _insert(self, principal: Principal, command: CreateWebhook, secret: str) -> Webhook:
+        webhook_id = self._ids.new()
+        webhook = Webhook(
+            webhook_id=webhook_id,
+            tenant_id=principal.tenant_id,
+            url=command.url,
+            event_types=command.event_types,
+            sealed_secret=self._seal(webhook_id, secret),
+            state=WebhookState.PendingVerification,
+            retry_policy=command.retry_policy.to_policy(),
+            timeout_seconds=command.timeout_seconds,
+            created_at=self._clock.now(),
+            created_by=principal.user_id,
+            integration_id=command.integration_id,
+            description=command.description,
+            rate_limit_per_second=command.rate_limit_per_second,
+        )
+        with self._units.write() as unit:
+            unit.webhooks.lock_tenant(principal.tenant_id)
+            if unit.webhooks.count(principal.tenant_id) >= self._limits.per_tenant:
+                raise RuleViolation(
+                    f"The tenant has its {self._limits.per_tenant} webhooks already; delete one first.",
+                    code="BR-WH-07",
+                )
+            _check_integration(unit, webhook)
+            unit.webhooks.add(principal.tenant_id, webhook)
+            unit.commit()
+        return webhook
+
+    def _change(
+        self, principal: Principal, webhook_id: UUID, command: UpdateWebhook, if_match: int | None
+    ) -> tuple[Webhook, bool]:
+        now = self._clock.now()
+        with self._units.write() as unit:
+            before = unit.webhooks.get(principal.tenant_id, webhook_id)
+            _check_version(before, if_match)
+            after = replace(before, modified_at=now, **_fields(command))
+            _check_integration(unit, after)
+            moved = after.url != before.url
+            if moved:
+                after = replace(after, state=WebhookState.PendingVerification)
+            elif command.is_active is not None:
+                after = set_active(after, command.is_active)
+            saved = _save(unit, after)
+            if after.state == WebhookState.Active and before.state != WebhookState.Active:
+                unit.deliveries.release_held(principal.tenant_id, webhook_id, now=now)
+            unit.commit()
+        return saved, moved
+
+    async def _verify(self, webhook: Webhook, secret: str) -> tuple[Webhook, Verification]:
+        verification = await self._verifier.verify(webhook.webhook_id, webhook.url, secret)
+        if not verification.verified:
+            return webhook, verification
+        return await asyncio.to_thread(self._activate, webhook), verification
+
+    def _activate(self, webhook: Webhook) -> Webhook:
+        now = self._clock.now()
+        with self._units.write() as unit:
+            current = unit.webhooks.get(webhook.tenant_id, webhook.webhook_id)
+            if current.url != webhook.url:
+                raise PreconditionFailed("The webhook's URL was changed while it was verified.")
+            active = replace(
+                current,
+                state=WebhookState.Active,
+                verified_at=now,
+                disabled_reason=None,
+                consecutive_failures=0,
+                failing_since=None,
+            )
+            saved = _save(unit, active)
+            unit.deliveries.release_held(webhook.tenant_id, webhook.webhook_id, now=now)
+            unit.commit()
+        return saved
+
+    def _seal(self, webhook_id: UUID, secret: str) -> str:
+        return self._cipher.seal(secret, context=secret_context(webhook_id))
+
+    def _open(self, webhook: Webhook) -> str:
+        return self._cipher.open(webhook.sealed_secret, context=secret_context(webhook.webhook_id))
+
+
+def _save(unit: UnitOfWork, webhook: Webhook) -> Webhook:
+    unit.webhooks.update(webhook.tenant_id, webhook)
+    return replace(webhook, version=webhook.version + 1)
+
+
+def _check_version(webhook: Webhook, if_match: int | None) -> None:
+    if if_match is not None and webhook.version != if_match:
+        raise PreconditionFailed("The webhook was changed since; read it again.")
+
+
+def _check_integration(unit: UnitOfWork, webhook: Webhook) -> None:
+    if webhook.integration_id is None:
+        return
+    if not unit.webhooks.integration_exists(webhook.tenant_id, webhook.integration_id):
+        detail = "There is no such integration."
+        raise ValidationFailed(detail, [FieldError("/integrationId", detail)])
+
+
+_NULLABLE = frozenset({"description", "integration_id", "rate_limit_per_second"})
+
+
+def _fields(command: UpdateWebhook) -> dict[str, Any]:
+    """The fields that were sent; null clears those that may be empty and is refused for the others."""
+    nulls: Sequence[str] = [
+        name for name in command.model_fields_set if getattr(command, name) is None and name not in _NULLABLE
+    ]
+    if nulls:
+        raise ValidationFailed(
+            "A required field was set to null.",
+            [FieldError(f"/{to_camel(name)}", "This must not be null.") for name in sorted(nulls)],
+        )
+    sent = {name: getattr(command, name) for name in command.model_fields_set - {"is_active", "retry_policy"}}
+    if command.retry_policy is not None:
+        sent["retry_policy"] = command.retry_policy.to_policy()
+    return sent

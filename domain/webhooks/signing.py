@@ -1,0 +1,55 @@
+"""Standard Webhooks signatures (https://www.standardwebhooks.com), HMAC-SHA256 (BR-WH-02)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from domain.events.model import DomainEvent
+from domain.wire import rfc3339
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the public prefix, not a secret
+_SECRET_BYTES = 32
+
+
+def new_secret() -> str:
+    """`whsec_` and 32 random bytes in base64."""
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+
+def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+    """`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body` under the decoded secret."""
+    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+    digest = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256)
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def signed_headers(
+    secrets_: Sequence[str], message_id: str, sent_at: datetime, body: bytes
+) -> dict[str, str]:
+    """The three headers of one attempt; one signature per secret while a secret is rotating."""
+    timestamp = int(sent_at.timestamp())
+    return {
+        "content-type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(signature(secret, message_id, timestamp, body) for secret in secrets_),
+    }
+
+
+def event_body(event: DomainEvent) -> bytes:
+    """The posted JSON; the same bytes on every attempt. `data` is already JSON text."""
+    subject = f',"subject":{_text(event.subject)}' if event.subject is not None else ""
+    return (
+        f'{{"type":{_text(event.type)},"timestamp":"{rfc3339(event.occurred_at)}",'
+        f'"id":{_text(event.event_id)}{subject},"data":{event.data}}}'
+    ).encode()
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,35 @@
+"""Base of every command a client sends: camelCase on the wire, unknown fields refused, no silent coercion."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+
+class Command(BaseModel):
+    """A request body. `strict` refuses `"5"` where a number is meant, and `1` where a truth value is."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+
+def _to_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+#: An RFC 3339 moment with its offset, held in UTC.
+UtcMoment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+
+
+def rfc3339(moment: datetime) -> str:
+    """`2026-01-31T09:30:00.123456Z`: the one form in which a moment leaves the product."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,1 @@
+"""Triggers: parse, authorize, call a use case, shape the answer."""

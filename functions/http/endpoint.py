@@ -1,0 +1,281 @@
+"""What every HTTP function does around its use case: trace, authenticate, parse, answer, and explain errors."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import azure.functions as func
+from pydantic import BaseModel, ValidationError
+
+from domain.errors import DomainError, NotFound, PreconditionFailed, TooLarge, ValidationFailed
+from domain.idempotency import StoredAnswer
+from domain.identity.model import Principal
+from domain.identity.service import Credentials
+from functions.http.problems import MalformedBody, from_domain, problem, status_of, validation_error
+from infra.bootstrap import hub
+from infra.logs import bind
+from infra.trace import Trace
+
+logger = logging.getLogger("hub.http")
+
+M = TypeVar("M", bound=BaseModel)
+BODY_AT_MOST = 1024 * 1024 + 64 * 1024
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEPT_HEADERS = ("Location", "ETag", "Content-Type")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler returns; `version` becomes the ETag."""
+
+    value: BaseModel | None = None
+    status: int = 200
+    location: str | None = None
+    version: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, past authentication."""
+
+    request: func.HttpRequest
+    principal: Principal
+    trace: Trace
+
+    def id(self, name: str = "id") -> UUID:
+        """A GUID of the path; anything else is an unknown id. Raises NotFound."""
+        try:
+            return UUID(self.request.route_params[name])
+        except ValueError:
+            raise NotFound("There is no such thing.") from None
+
+    def body(self, model: type[M]) -> M:
+        """The body as a command. Raises ValidationFailed, TooLarge, or MalformedBody."""
+        return parse(model, self.request.get_body(), BODY_AT_MOST)
+
+    def query(self, model: type[M]) -> M:
+        """The query string as a model. Raises ValidationFailed."""
+        try:
+            return model.model_validate(dict(self.request.params))
+        except ValidationError as error:
+            raise validation_error(error, "query") from error
+
+    def if_match(self) -> int | None:
+        """The version that `If-Match` asks for (RFC 9110 section 13.1.1); None when any will do."""
+        header = self.request.headers.get("if-match", "").strip()
+        if header in ("", "*"):
+            return None
+        tag = header.removeprefix("W/").strip('"')
+        if not tag.isdecimal():
+            raise PreconditionFailed("If-Match names no version of this resource.")
+        return int(tag[:9])
+
+
+def parse(model: type[M], body: bytes, most: int, *, empty: bytes = b"") -> M:
+    """JSON bytes as `model`. Raises ValidationFailed, TooLarge, or MalformedBody."""
+    if len(body) > most:
+        raise TooLarge(f"The body is {len(body):,} bytes; at most {most:,} are taken.")
+    if not body.strip():
+        if not empty:
+            raise MalformedBody("The body is empty; JSON is needed.")
+        body = empty
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise validation_error(error, "body") from error
+
+
+Handler = Callable[[Call], Answer] | Callable[[Call], Awaitable[Answer]]
+Trigger = Callable[[func.HttpRequest], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One operation, as registered and as documented in the OpenAPI page."""
+
+    method: str
+    route: str
+    name: str
+    summary: str
+    tag: str
+    description: str = ""
+    permission: str | None = None
+    anonymous: bool = False
+    body: type[BaseModel] | None = None
+    body_is_optional: bool = False
+    query: type[BaseModel] | None = None
+    response: type[BaseModel] | None = None
+    status: int = 200
+    media_type: str = "application/json"
+    refusals: tuple[int, ...] = ()
+
+
+ENDPOINTS: list[Endpoint] = []
+
+
+def serve(blueprint: func.Blueprint, endpoint: Endpoint) -> Callable[[Handler], Handler]:
+    """Register a handler as the HTTP function of `endpoint`."""
+
+    def register(handler: Handler) -> Handler:
+        documented = replace(endpoint, description=endpoint.description or inspect.getdoc(handler) or "")
+        ENDPOINTS.append(documented)
+        trigger = _async_trigger(documented, handler) if inspect.iscoroutinefunction(handler) else None
+        trigger = trigger or _sync_trigger(documented, handler)
+        trigger.__name__ = endpoint.name
+        trigger.__doc__ = documented.description
+        blueprint.function_name(endpoint.name)(
+            blueprint.route(
+                route=endpoint.route, methods=[endpoint.method], auth_level=func.AuthLevel.ANONYMOUS
+            )(trigger)
+        )
+        return handler
+
+    return register
+
+
+def _sync_trigger(endpoint: Endpoint, handler: Any) -> Trigger:
+    def run(req: func.HttpRequest) -> func.HttpResponse:
+        exchange = Exchange(req)
+        with exchange.bound():
+            try:
+                call = exchange.authenticated(endpoint)
+                stored = exchange.replayed(endpoint, call)
+                return exchange.finish(call, handler(call)) if stored is None else stored
+            except Exception as error:
+                return exchange.failed(error)
+
+    return run
+
+
+def _async_trigger(endpoint: Endpoint, handler: Any) -> Trigger:
+    async def run(req: func.HttpRequest) -> func.HttpResponse:
+        exchange = Exchange(req)
+        with exchange.bound():
+            try:
+                call = await asyncio.to_thread(exchange.authenticated, endpoint)
+                stored = await asyncio.to_thread(exchange.replayed, endpoint, call)
+                if stored is not None:
+                    return stored
+                answer = await handler(call)
+                return await asyncio.to_thread(exchange.finish, call, answer)
+            except Exception as error:
+                return await asyncio.to_thread(exchange.failed, error)
+
+    return run
+
+
+class Exchange:
+    """One request and its response."""
+
+    def __init__(self, request: func.HttpRequest) -> None:
+        self._request = request
+        self._path = urlsplit(request.url).path
+        self._trace = Trace.continued(request.headers.get("traceparent"))
+        given = request.headers.get("x-request-id", "")
+        self._request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
+        self._idempotency: tuple[UUID, str, bytes] | None = None
+
+    @property
+    def trace_id(self) -> str:
+        return self._trace.trace_id
+
+    def bound(self) -> Any:
+        """Put the trace and the request id on every log line of this request."""
+        return bind(trace=self._trace.trace_id, request=self._request_id)
+
+    def authenticated(self, endpoint: Endpoint) -> Call:
+        """Raises Unauthenticated, Forbidden, Unavailable."""
+        headers = self._request.headers
+        principal = hub().authenticator.authenticate(
+            Credentials(headers.get("authorization"), headers.get("x-ms-client-principal"))
+        )
+        if endpoint.permission:
+            principal.require(endpoint.permission)
+        return Call(self._request, principal, self._trace)
+
+    def replayed(self, endpoint: Endpoint, call: Call) -> func.HttpResponse | None:
+        """The first answer to a repeated Idempotency-Key; None when the request is new, or names none."""
+        key = self._request.headers.get("idempotency-key")
+        if endpoint.method != "POST" or key is None:
+            return None
+        if not _IDEMPOTENCY_KEY.fullmatch(key):
+            raise ValidationFailed("Idempotency-Key must be 1 to 255 visible ASCII characters.")
+        tenant = call.principal.tenant_id
+        request = f"POST {self._path}\n".encode() + self._request.get_body()
+        stored = hub().idempotency.begin(tenant, key, request)
+        if stored is None:
+            self._idempotency = (tenant, key, request)
+            return None
+        headers = {**stored.headers, "Idempotency-Replayed": "true"}
+        return self.dressed(func.HttpResponse(stored.body, status_code=stored.status, headers=headers))
+
+    def finish(self, call: Call, answer: Answer) -> func.HttpResponse:
+        """The response of a handler that returned."""
+        response = self.dressed(_response(answer, call.request))
+        if self._idempotency:
+            kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+            hub().idempotency.finish(
+                *self._idempotency, StoredAnswer(response.status_code, kept, response.get_body())
+            )
+        return response
+
+    def failed(self, error: Exception) -> func.HttpResponse:
+        """The problem response of whatever was raised; an unexpected error is logged with its stack."""
+        if self._idempotency:
+            tenant, key, _ = self._idempotency
+            _attempt(lambda: hub().idempotency.abandon(tenant, key))
+        if isinstance(error, DomainError):
+            if status_of(error) >= 500:
+                logger.error("request failed", extra={"code": error.code, "path": self._path}, exc_info=error)
+            return self.dressed(from_domain(error, instance=self._path, trace_id=self._trace.trace_id))
+        logger.error("unexpected error", extra={"path": self._path}, exc_info=error)
+        return self.dressed(
+            problem(
+                500,
+                "internal-error",
+                "Something went wrong on our side; quote the traceId when you report it.",
+                instance=self._path,
+                trace_id=self._trace.trace_id,
+            )
+        )
+
+    def dressed(self, response: func.HttpResponse) -> func.HttpResponse:
+        """The response with the headers that every answer carries."""
+        response.headers["X-Request-Id"] = self._request_id
+        response.headers["traceparent"] = self._trace.header
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def _attempt(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except DomainError as error:
+        # The key stays taken for five minutes at most; the caller's own error matters more.
+        logger.warning("idempotency key not released", extra={"code": error.code})
+
+
+def _response(answer: Answer, request: func.HttpRequest) -> func.HttpResponse:
+    headers = dict(answer.headers)
+    if answer.location:
+        headers["Location"] = answer.location
+    if answer.version is not None:
+        headers["ETag"] = f'"{answer.version}"'
+        if request.method == "GET" and request.headers.get("if-none-match") == headers["ETag"]:
+            return func.HttpResponse(status_code=304, headers=headers)
+    if answer.value is None:
+        return func.HttpResponse(status_code=answer.status, headers=headers)
+    text = answer.value.model_dump_json(by_alias=True)
+    return func.HttpResponse(text, status_code=answer.status, headers=headers, mimetype="application/json")

@@ -1,0 +1,61 @@
+"""`/api/events`: other modules of the platform raise events here."""
+
+from __future__ import annotations
+
+import json
+
+import azure.functions as func
+from pydantic import Field
+
+from domain.events.model import RaiseEvent, RaiseEvents
+from functions.http.endpoint import Answer, Call, Endpoint, parse, serve
+from functions.http.views import View
+from infra.bootstrap import hub
+
+bp = func.Blueprint()
+
+
+class AcceptedView(View):
+    accepted: int = Field(description="Events stored by this request")
+    duplicates: int = Field(description="Events whose id was known before")
+    event_ids: list[str] = Field(description="In the order of the request")
+
+
+@serve(
+    bp,
+    Endpoint(
+        "POST",
+        "events",
+        "raise_events",
+        "Raise events",
+        "Events",
+        permission="events:write",
+        body=RaiseEvent,
+        response=AcceptedView,
+        status=202,
+    ),
+)
+def raise_events(call: Call) -> Answer:
+    """One event, or `{"events": [...]}` with up to 1,000: all are stored, or none. Raising is idempotent on
+    `id`. Each payload may be 1 MiB (BR-WH-08)."""
+    body = call.request.get_body()
+    most = hub().settings.request_max_bytes
+    events = parse(RaiseEvents, body, most).events if _is_batch(body) else [parse(RaiseEvent, body, most)]
+    accepted = hub().events.accept(call.principal, events, call.trace.header)
+    return Answer(
+        AcceptedView(
+            accepted=accepted.accepted, duplicates=accepted.duplicates, event_ids=list(accepted.event_ids)
+        ),
+        status=202,
+    )
+
+
+def _is_batch(body: bytes) -> bool:
+    """Whether the object has a member `events`; decided cheaply, and exactly only when it may matter."""
+    if b'"events"' not in body:
+        return False
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(fields, dict) and "events" in fields

@@ -1,0 +1,118 @@
+"""One mapper from the domain's closed set of errors to RFC 9457 problem details."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+
+import azure.functions as func
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from domain.errors import (
+    Conflict,
+    DomainError,
+    FieldError,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    RateLimited,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    ValidationFailed,
+)
+
+PROBLEM_TYPE = "application/problem+json"
+
+_STATUS: tuple[tuple[type[DomainError], int], ...] = (
+    (NotFound, 404),
+    (Conflict, 409),
+    (PreconditionFailed, 412),
+    (TooLarge, 413),
+    (ValidationFailed, 422),
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (RateLimited, 429),
+    (Unavailable, 503),
+)
+
+
+class MalformedBody(DomainError):
+    """The body is not JSON at all."""
+
+    code = "malformed-json"
+
+
+def status_of(error: DomainError) -> int:
+    """The HTTP status of a domain error."""
+    if isinstance(error, MalformedBody):
+        return 400
+    return next(status for kind, status in _STATUS if isinstance(error, kind))
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    instance: str,
+    trace_id: str,
+    errors: Iterable[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> func.HttpResponse:
+    """A problem response. `code` is also in `type`, which points into the docs page."""
+    body: dict[str, object] = {
+        "type": f"/api/docs#problem-{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        "code": code,
+        "traceId": trace_id,
+    }
+    fields = [{"pointer": error.pointer, "detail": error.detail} for error in errors]
+    if fields:
+        body["errors"] = fields
+    return func.HttpResponse(
+        json.dumps(body, ensure_ascii=True),
+        status_code=status,
+        headers=dict(headers or {}),
+        mimetype=PROBLEM_TYPE,
+    )
+
+
+def from_domain(error: DomainError, *, instance: str, trace_id: str) -> func.HttpResponse:
+    """The problem response of a domain error, with the headers its status calls for."""
+    headers: dict[str, str] = {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = f'Bearer realm="integration-hub", error_description="{error.detail}"'
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = "5"
+    return problem(
+        status_of(error),
+        error.code,
+        error.detail,
+        instance=instance,
+        trace_id=trace_id,
+        errors=error.errors if isinstance(error, ValidationFailed) else (),
+        headers=headers,
+    )
+
+
+def validation_error(error: ValidationError, what: str) -> DomainError:
+    """What pydantic found, as field errors with JSON pointers (RFC 6901)."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    if details[0]["type"] == "json_invalid":
+        return MalformedBody(
+            f"The body is not valid JSON: {details[0]['msg'].removeprefix('Invalid JSON: ')}."
+        )
+    fields = [FieldError(_pointer(one), one["msg"] + ".") for one in details]
+    return ValidationFailed(f"The {what} is not valid; see errors.", fields)
+
+
+def _pointer(detail: ErrorDetails) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in detail["loc"])

@@ -1,0 +1,58 @@
+"""Service Bus triggers. A message that can never succeed becomes a record of ours; raising means that the
+infrastructure is down and the whole batch comes again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import azure.functions as func
+
+from domain.webhooks.messages import DeliveryMessage
+from infra.bootstrap import hub
+
+bp = func.Blueprint()
+logger = logging.getLogger("hub.messages")
+_CONNECTION = "ServiceBusConnection"
+_MANY = func.Cardinality.MANY
+
+
+@bp.function_name("fan_out_events")
+@bp.service_bus_queue_trigger(
+    arg_name="messages", queue_name="domain-events", connection=_CONNECTION, cardinality=_MANY
+)
+def fan_out_events(messages: list[func.ServiceBusMessage]) -> None:
+    """UC-WH-02 steps 1-3."""
+    hub().fan_out.handle([(message.get_body().decode(), message.message_id) for message in messages])
+
+
+@bp.function_name("deliver_webhooks")
+@bp.service_bus_queue_trigger(
+    arg_name="messages", queue_name="webhook-deliveries", connection=_CONNECTION, cardinality=_MANY
+)
+async def deliver_webhooks(messages: list[func.ServiceBusMessage]) -> None:
+    """UC-WH-02 steps 4-8."""
+    parsed: list[DeliveryMessage] = []
+    for message in messages:
+        try:
+            parsed.append(DeliveryMessage.of_queue(message.get_body().decode()))
+        except ValueError:
+            logger.error("message is not a delivery", extra={"messageId": message.message_id})
+    deliveries = await asyncio.to_thread(lambda: hub().deliveries)
+    await deliveries.handle(parsed)
+
+
+@bp.function_name("raise_alerts")
+@bp.service_bus_queue_trigger(
+    arg_name="messages", queue_name="alerts", connection=_CONNECTION, cardinality=_MANY
+)
+def raise_alerts(messages: list[func.ServiceBusMessage]) -> None:
+    """Section 12.3: an alert is a structured warning, which Application Insights alert rules watch for."""
+    for message in messages:
+        body = message.get_body().decode()
+        try:
+            alert = json.loads(body)
+        except ValueError:
+            alert = {"kind": "unreadable-alert", "messageId": message.message_id}
+        logger.warning("alert", extra={"alert": alert})

@@ -1,0 +1,260 @@
+"""The composition root: settings in, one set of adapters and services a process out, each built on first use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import Protocol
+
+from domain.errors import Unavailable
+from domain.events.ports import EventRef
+from domain.events.service import DOMAIN_EVENTS_QUEUE, EventService, announcements
+from domain.idempotency import Idempotency
+from domain.identity.service import Authenticator
+from domain.ports import Cipher, Clock, OutboundHttp, QueueSender, SecretStore, TableStore
+from domain.webhooks.delivery import DeliveryEngine, DeliveryLimits
+from domain.webhooks.fanout import FanOut
+from domain.webhooks.history import DeliveryService
+from domain.webhooks.pacing import Pacer
+from domain.webhooks.recording import DisableLimits, ResultRecorder
+from domain.webhooks.retry import DeliveryCleanup, RetryProcessor
+from domain.webhooks.service import WebhookLimits, WebhookService
+from domain.webhooks.verification import Verifier
+from infra.clock import AdjustableClock, SystemClock, Uuid7Generator
+from infra.settings import Settings
+from infra.sql.engine import DATABASE_FILE, Database, sql_server_database, sqlite_database
+from infra.sql.unit_of_work import SqlUnitsOfWork
+
+
+class _Pingable(Protocol):
+    def ping(self) -> None: ...
+
+
+class PingableQueue(QueueSender, _Pingable, Protocol): ...
+
+
+class PingableTables(TableStore, _Pingable, Protocol): ...
+
+
+class PingableSecrets(SecretStore, _Pingable, Protocol): ...
+
+
+class Hub:
+    """Everything one process needs. Attributes are built when first asked for, so a cold start pays only for
+    what the triggered function uses."""
+
+    def __init__(self, settings: Settings | None = None, *, clock: Clock | None = None) -> None:
+        self.settings = settings or Settings()
+        self._clock = clock
+
+    # -- adapters -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def clock(self) -> Clock:
+        if self._clock is not None:
+            return self._clock
+        return (
+            AdjustableClock(self.settings.home / "clock") if self.settings.is_development else SystemClock()
+        )
+
+    @cached_property
+    def ids(self) -> Uuid7Generator:
+        return Uuid7Generator()
+
+    @cached_property
+    def database(self) -> Database:
+        if self.settings.sql_connection is not None:
+            return sql_server_database(
+                self.settings.sql_connection.get_secret_value(), pool_size=self.settings.sql_pool_size
+            )
+        from infra.sql.migrate import upgrade_embedded
+
+        upgrade_embedded(self.settings.home)
+        return sqlite_database(self.settings.home / DATABASE_FILE, pool_size=self.settings.sql_pool_size)
+
+    @cached_property
+    def queue(self) -> PingableQueue:
+        settings = self.settings
+        if settings.service_bus_connection or settings.service_bus_namespace:
+            from infra.servicebus.queue import ServiceBusQueue
+
+            return ServiceBusQueue(
+                connection_string=settings.service_bus_connection,
+                namespace=settings.service_bus_namespace,
+                client_id=settings.managed_identity_client_id,
+            )
+        from infra.embedded.queue import EmbeddedQueue
+
+        return EmbeddedQueue(settings.home / "queue.db", self.clock)
+
+    @cached_property
+    def tables(self) -> PingableTables:
+        settings = self.settings
+        if settings.tables_endpoint or settings.tables_connection:
+            from infra.tables.store import AzureTableStore
+
+            return AzureTableStore(
+                endpoint=settings.tables_endpoint,
+                connection_string=settings.tables_connection.get_secret_value()
+                if settings.tables_connection
+                else None,
+                client_id=settings.managed_identity_client_id,
+            )
+        from infra.embedded.tables import EmbeddedTableStore
+
+        return EmbeddedTableStore(settings.home / "tables.db", self.clock)
+
+    @cached_property
+    def secrets(self) -> PingableSecrets:
+        if self.settings.key_vault_url:
+            from infra.keyvault.store import KeyVaultSecretStore
+
+            return KeyVaultSecretStore(
+                self.settings.key_vault_url, client_id=self.settings.managed_identity_client_id
+            )
+        from infra.embedded.secrets import EmbeddedSecretStore
+
+        return EmbeddedSecretStore(self.settings.home)
+
+    @cached_property
+    def cipher(self) -> Cipher:
+        from infra.sealing import SecretStoreCipher
+
+        return SecretStoreCipher(self.secrets)
+
+    @cached_property
+    def http(self) -> OutboundHttp:
+        from infra.http.client import OutboundClient
+
+        return OutboundClient(self.settings)
+
+    @cached_property
+    def units(self) -> SqlUnitsOfWork:
+        return SqlUnitsOfWork(self.database, self.clock, self._announce)
+
+    def _announce(self, refs: Sequence[EventRef]) -> None:
+        self.queue.send(DOMAIN_EVENTS_QUEUE, announcements(refs))
+
+    # -- use cases ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def authenticator(self) -> Authenticator:
+        from infra.identity.app_service import principal_from_app_service
+        from infra.identity.factory import build_verifier
+
+        return Authenticator(
+            build_verifier(self.settings),
+            self.units,
+            self.clock,
+            from_client_principal=lambda header: principal_from_app_service(header, self.settings),
+        )
+
+    @cached_property
+    def idempotency(self) -> Idempotency:
+        kept = timedelta(hours=self.settings.idempotency_hours)
+        return Idempotency(self.tables, self.cipher, self.clock, kept=kept)
+
+    @cached_property
+    def events(self) -> EventService:
+        return EventService(
+            self.units, self.queue, self.clock, self.ids, max_bytes=self.settings.event_max_bytes
+        )
+
+    @property
+    def _expiry(self) -> timedelta:
+        return timedelta(hours=self.settings.webhook_expiry_hours)
+
+    @cached_property
+    def fan_out(self) -> FanOut:
+        return FanOut(self.units, self.queue, self.clock, self.ids, self.events, expiry=self._expiry)
+
+    @cached_property
+    def deliveries(self) -> DeliveryEngine:
+        settings = self.settings
+        recorder = ResultRecorder(
+            self.units,
+            self.queue,
+            self.clock,
+            self.ids,
+            DisableLimits(settings.webhook_disable_after_days, settings.webhook_disable_after_failures),
+        )
+        limits = DeliveryLimits(
+            concurrency=settings.delivery_concurrency,
+            concurrency_per_endpoint=settings.delivery_concurrency_per_endpoint,
+            handoff_seconds=settings.delivery_handoff_seconds,
+            lease_margin_seconds=settings.delivery_lease_margin_seconds,
+            max_retries=settings.webhook_max_retries,
+        )
+        pacer = Pacer(self.tables, self.clock)
+        return DeliveryEngine(
+            self.units, self.http, self.queue, self.cipher, self.clock, self.ids, pacer, recorder, limits
+        )
+
+    @cached_property
+    def delivery_history(self) -> DeliveryService:
+        return DeliveryService(
+            self.units,
+            self.queue,
+            self.deliveries,
+            self.clock,
+            self.ids,
+            expiry=self._expiry,
+            lease_margin_seconds=self.settings.delivery_lease_margin_seconds,
+        )
+
+    @cached_property
+    def retries(self) -> RetryProcessor:
+        return RetryProcessor(self.units, self.queue, self.clock, self.ids)
+
+    @cached_property
+    def cleanup(self) -> DeliveryCleanup:
+        retention = timedelta(days=self.settings.webhook_retention_days)
+        return DeliveryCleanup(self.units, self.clock, retention=retention)
+
+    @cached_property
+    def webhooks(self) -> WebhookService:
+        settings = self.settings
+        verifier = Verifier(
+            self.http,
+            self.clock,
+            self.ids,
+            demand=settings.webhook_verification,
+            timeout_seconds=settings.webhook_verification_timeout_seconds,
+        )
+        limits = WebhookLimits(
+            per_tenant=settings.webhook_limit_per_tenant,
+            max_retries=settings.webhook_max_retries,
+            secret_overlap=timedelta(hours=settings.webhook_secret_overlap_hours),
+            allow_localhost=settings.is_development,
+        )
+        return WebhookService(self.units, verifier, self.cipher, self.clock, self.ids, limits)
+
+    # -- operations ---------------------------------------------------------------------------------------
+
+    def readiness(self) -> dict[str, str]:
+        """Each dependency's state: `ok`, or what is wrong with it."""
+        states: dict[str, str] = {}
+        for name in ("database", "queue", "tables", "secrets"):
+            try:
+                dependency: _Pingable = getattr(self, name)
+                dependency.ping()
+            except Unavailable as error:
+                states[name] = error.detail
+            else:
+                states[name] = "ok"
+        return states
+
+
+_lock = threading.Lock()
+_hub: Hub | None = None
+
+
+def hub() -> Hub:
+    """The process's hub, built on first use."""
+    global _hub  # noqa: PLW0603 - the one place where the process keeps its adapters
+    with _lock:
+        if _hub is None:
+            _hub = Hub()
+        return _hub

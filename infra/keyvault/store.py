@@ -1,0 +1,138 @@
+"""Azure Key Vault by its SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from domain.errors import Unavailable
+from infra.keyvault.limits import check_name, check_value
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.keyvault.secrets import SecretClient
+
+_OPTIONS: dict[str, Any] = {
+    "retry_total": 3,
+    "retry_backoff_factor": 0.2,
+    "retry_backoff_max": 2,
+    "connection_timeout": 5,
+    "read_timeout": 10,
+}
+_DELETION_SECONDS = 30.0
+_POLLING_SECONDS = 1
+_NOT_PERMITTED = 403
+
+
+class KeyVaultSecretStore:
+    """One vault, entered with the managed identity `client_id` (none: DefaultAzureCredential). Implements
+    SecretStore; thread-safe.
+
+    A call is tried at most four times, waiting as long as `Retry-After` says. `credential` and `options` go
+    to the SDK's client as they are. Raises ValueError for what Key Vault would refuse
+    (`infra.keyvault.limits`).
+    """
+
+    def __init__(
+        self,
+        vault_url: str,
+        client_id: str | None = None,
+        *,
+        credential: TokenCredential | None = None,
+        **options: Any,
+    ) -> None:
+        self._vault_url = vault_url
+        self._client_id = client_id
+        self._credential = credential
+        self._options = _OPTIONS | options
+
+    def get(self, name: str, version: str | None = None) -> str | None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        check_name(name)
+        with _as_unavailable():
+            try:
+                return self._client.get_secret(name, version).value
+            except ResourceNotFoundError:
+                return None
+
+    def set(self, name: str, value: str) -> str:
+        from azure.core.exceptions import ResourceExistsError
+
+        check_name(name)
+        check_value(value)
+        with _as_unavailable():
+            try:
+                return _version(self._client.set_secret(name, value))
+            except ResourceExistsError:
+                # Deleted but not purged: the name is taken until the secret is recovered.
+                self._client.begin_recover_deleted_secret(name, _polling_interval=_POLLING_SECONDS).wait(
+                    _DELETION_SECONDS
+                )
+                return _version(self._client.set_secret(name, value))
+
+    def delete(self, name: str) -> bool:
+        """As the port says; where the identity may not purge, the vault keeps the deleted secret for its
+        retention period."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        check_name(name)
+        with _as_unavailable():
+            try:
+                deletion = self._client.begin_delete_secret(name, _polling_interval=_POLLING_SECONDS)
+            except ResourceNotFoundError:
+                return False
+            if deletion.result().recovery_id is not None:
+                deletion.wait(_DELETION_SECONDS)
+                self._purge(name)
+        return True
+
+    def names(self, prefix: str = "") -> list[str]:
+        with _as_unavailable():
+            names = [secret.name or "" for secret in self._client.list_properties_of_secrets()]
+        return sorted(name for name in names if name.startswith(prefix))
+
+    def ping(self) -> None:
+        """Raises Unavailable if the vault does not answer, or does not let us in."""
+        with _as_unavailable():
+            next(iter(self._client.list_properties_of_secrets(max_page_size=1)), None)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _purge(self, name: str) -> None:
+        from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+
+        try:
+            self._client.purge_deleted_secret(name)
+        except ResourceNotFoundError:
+            return
+        except HttpResponseError as error:
+            if error.status_code != _NOT_PERMITTED:
+                raise
+
+    @cached_property
+    def _client(self) -> SecretClient:
+        from azure.identity import DefaultAzureCredential
+        from azure.keyvault.secrets import SecretClient
+
+        credential = self._credential or DefaultAzureCredential(managed_identity_client_id=self._client_id)
+        return SecretClient(self._vault_url, credential, **self._options)
+
+
+def _version(secret: Any) -> str:
+    return str(secret.properties.version)
+
+
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    from azure.core.exceptions import AzureError, HttpResponseError
+
+    try:
+        yield
+    except AzureError as error:
+        # The SDK's message may quote the request; its type and status are enough.
+        status = error.status_code if isinstance(error, HttpResponseError) else None
+        raise Unavailable(f"Key Vault does not serve the request: {status or type(error).__name__}") from None

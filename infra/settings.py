@@ -1,0 +1,115 @@
+"""Settings, read from the environment once and validated at start. Unset means embedded."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting with its unit and default. Names on the environment are `HUB_` + the upper-case name,
+    except the few that Azure fixes (`ServiceBusConnection`, `APPLICATIONINSIGHTS_CONNECTION_STRING`)."""
+
+    model_config = SettingsConfigDict(env_prefix="HUB_", extra="ignore", frozen=True)
+
+    home: Path = Field(Path(".hub"), description="Directory of the embedded state")
+    environment: Literal["development", "production"] = Field(
+        "development",
+        description="`development` allows http webhooks and outbound calls to loopback, and the development issuer",
+    )
+    public_url: str = Field(
+        "http://localhost:7071", description="Address under which clients reach the API, without /api"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe level logged"
+    )
+
+    # Dependencies: unset means the embedded twin under `home`.
+    sql_connection: SecretStr | None = Field(
+        None, description="ODBC connection string of Azure SQL; unset: SQLite under HUB_HOME"
+    )
+    sql_pool_size: int = Field(8, ge=1, le=100, description="SQL connections a process keeps")
+    tables_endpoint: str | None = Field(
+        None, description="Azure Tables endpoint (https://<account>.table.core.windows.net)"
+    )
+    tables_connection: SecretStr | None = Field(
+        None, description="Azure Tables connection string, instead of the endpoint"
+    )
+    key_vault_url: str | None = Field(None, description="Key Vault address (https://<vault>.vault.azure.net)")
+    managed_identity_client_id: str | None = Field(
+        None, description="Client id of the user-assigned managed identity"
+    )
+
+    # Identity
+    auth_issuer: str | None = Field(None, description="Token issuer; unset: the development issuer")
+    auth_audience: str = Field("api://integration-hub", description="Audience a token must name")
+    auth_jwks_url: str | None = Field(
+        None, description="Where the issuer's keys are; unset: found by OpenID discovery"
+    )
+    auth_tenant_claim: str = Field("tid", description="Claim that holds the tenant id")
+    auth_user_claim: str = Field("oid", description="Claim that holds the user id")
+    auth_jwks_cache_seconds: int = Field(3600, ge=60, description="Seconds a key set is kept")
+    auth_app_service: bool = Field(
+        False,
+        description="Trust X-MS-CLIENT-PRINCIPAL of App Service Authentication; only where it is switched on",
+    )
+
+    # Events and webhooks
+    webhook_limit_per_tenant: int = Field(
+        50, ge=1, le=500, description="Webhooks a tenant may have (BR-WH-07)"
+    )
+    webhook_max_retries: int = Field(5, ge=0, le=10, description="Platform cap on retries (BR-WH-03)")
+    webhook_expiry_hours: int = Field(
+        24, ge=1, le=168, description="Hours until an undelivered delivery expires (BR-WH-05)"
+    )
+    webhook_secret_overlap_hours: int = Field(
+        24, ge=0, le=168, description="Hours the old secret signs beside the new one after a rotation"
+    )
+    webhook_verification: Literal["challenge", "any-2xx"] = Field(
+        "challenge", description="What a receiver must answer to be verified: echo the challenge, or any 2xx"
+    )
+    webhook_verification_timeout_seconds: float = Field(
+        10.0, gt=0, le=60, description="Seconds a receiver has to answer the verification"
+    )
+    webhook_retention_days: int = Field(30, ge=1, description="Days deliveries and events are kept (17.2)")
+    webhook_disable_after_days: int = Field(
+        5, ge=1, description="Days of nothing but failure until a webhook is disabled"
+    )
+    webhook_disable_after_failures: int = Field(
+        50, ge=5, description="Permanently failed deliveries in a row until a webhook is disabled"
+    )
+    delivery_concurrency: int = Field(1000, ge=1, description="Posts in flight per process")
+    delivery_concurrency_per_endpoint: int = Field(
+        500, ge=1, description="Posts in flight per webhook and process"
+    )
+    delivery_handoff_seconds: float = Field(
+        2.0,
+        gt=0,
+        description="Seconds a queue batch waits for its posts; slower ones go on in the background under their lease",
+    )
+    delivery_lease_margin_seconds: int = Field(
+        30, ge=5, description="Seconds a delivery's lease outlasts its timeout"
+    )
+    event_max_bytes: int = Field(1024 * 1024, ge=1024, description="Bytes of an event's payload (BR-WH-08)")
+    event_batch_max: int = Field(1000, ge=1, le=1000, description="Events per request")
+    request_max_bytes: int = Field(100 * 1024 * 1024, ge=1024, description="Bytes of any request body")
+    idempotency_hours: int = Field(24, ge=1, description="Hours an Idempotency-Key is remembered")
+
+    @property
+    def is_development(self) -> bool:
+        return self.environment == "development"
+
+    @cached_property
+    def service_bus_connection(self) -> str | None:
+        """`ServiceBusConnection`, the connection setting the triggers name too."""
+        return os.environ.get("ServiceBusConnection") or None  # noqa: SIM112 - the binding fixes the name's case
+
+    @cached_property
+    def service_bus_namespace(self) -> str | None:
+        """`ServiceBusConnection__fullyQualifiedNamespace`, for managed identity."""
+        return os.environ.get("ServiceBusConnection__fullyQualifiedNamespace") or None  # noqa: SIM112

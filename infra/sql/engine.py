@@ -1,0 +1,100 @@
+"""One SQLAlchemy engine a process: SQLite for the embedded database, pyodbc for Azure SQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from domain.errors import Unavailable
+
+DATABASE_FILE = "hub.db"
+_BUSY_SECONDS = 30
+
+
+class Database:
+    """Opens transactions. On SQLite, writers of one process take turns at a lock and those of other processes
+    at SQLite's own (BEGIN IMMEDIATE), so no statement meets a lock half-way through a transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writer = threading.Lock() if engine.dialect.name == "sqlite" else None
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection in a read transaction. Raises Unavailable."""
+        with _unavailable(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A connection in a transaction that rolls back unless committed. Raises Unavailable."""
+        if self._writer is None:
+            with self.read() as connection:
+                yield connection
+            return
+        with self._writer, _unavailable(), self.engine.connect() as connection:
+            yield connection.execution_options(hub_write=True)
+
+    def ping(self) -> None:
+        """Raises Unavailable when the database does not answer."""
+        with self.read() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable("The database does not answer; try again shortly.") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable("The database connection was lost; try again shortly.") from error
+        raise
+
+
+def sqlite_database(path: Path, *, pool_size: int) -> Database:
+    """The embedded database. The file is switched to WAL once, by the migration that creates it."""
+    engine = create_engine(
+        f"sqlite:///{path}",
+        pool_size=pool_size,
+        max_overflow=64,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "cache_size=-32000", "temp_store=MEMORY"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("hub_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return Database(engine)
+
+
+def sql_server_database(connection_string: str, *, pool_size: int) -> Database:
+    """Azure SQL over pyodbc. Pools recycle under the life of an access token."""
+    engine = create_engine(
+        f"mssql+pyodbc:///?odbc_connect={quote_plus(connection_string)}",
+        pool_size=pool_size,
+        pool_recycle=1500,
+        pool_pre_ping=True,
+        use_insertmanyvalues=False,
+        fast_executemany=True,
+    )
+    return Database(engine)

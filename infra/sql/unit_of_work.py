@@ -1,0 +1,83 @@
+"""The SQL unit of work: repositories over one connection, announcements after commit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+
+from sqlalchemy import Connection
+
+from domain.errors import Unavailable
+from domain.events.ports import EventRef
+from domain.ports import Clock
+from infra.sql.deliveries import SqlDeliveries
+from infra.sql.engine import Database
+from infra.sql.outbox import SqlOutbox
+from infra.sql.pipeline import SqlDeliveryPipeline
+from infra.sql.users import SqlUsers
+from infra.sql.webhooks import SqlWebhooks
+
+logger = logging.getLogger("hub.sql")
+
+Announce = Callable[[Sequence[EventRef]], None]
+
+
+class SqlUnitOfWork:
+    """Satisfies `domain.unit_of_work.UnitOfWork`."""
+
+    def __init__(self, connection: Connection, clock: Clock, announce: Announce) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._announce = announce
+
+    @cached_property
+    def users(self) -> SqlUsers:
+        return SqlUsers(self._connection)
+
+    @cached_property
+    def webhooks(self) -> SqlWebhooks:
+        return SqlWebhooks(self._connection)
+
+    @cached_property
+    def deliveries(self) -> SqlDeliveries:
+        return SqlDeliveries(self._connection)
+
+    @cached_property
+    def pipeline(self) -> SqlDeliveryPipeline:
+        return SqlDeliveryPipeline(self._connection)
+
+    @cached_property
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self._connection, self._clock)
+
+    def commit(self) -> None:
+        self._connection.commit()
+        new = self.outbox.take_new()
+        if not new:
+            return
+        try:
+            self._announce(new)
+        except Unavailable:
+            # The events are durable; the sweeper announces them again.
+            logger.warning("announcement lost, left to the sweeper", extra={"events": len(new)})
+
+
+class SqlUnitsOfWork:
+    """Satisfies `domain.unit_of_work.UnitsOfWork`."""
+
+    def __init__(self, database: Database, clock: Clock, announce: Announce) -> None:
+        self._database = database
+        self._clock = clock
+        self._announce = announce
+
+    @contextmanager
+    def write(self) -> Iterator[SqlUnitOfWork]:
+        with self._database.write() as connection:
+            yield SqlUnitOfWork(connection, self._clock, self._announce)
+
+    @contextmanager
+    def read(self) -> Iterator[SqlUnitOfWork]:
+        with self._database.read() as connection:
+            yield SqlUnitOfWork(connection, self._clock, self._announce)

@@ -1,0 +1,122 @@
+"""Claims become a principal, or an error that names the claim."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.errors import Unauthenticated
+from domain.identity.model import PERMISSIONS, Principal
+from domain.identity.rules import guid, principal_from_claims
+
+TENANT = UUID("11111111-1111-4111-8111-111111111111")
+USER = UUID("22222222-2222-4222-8222-222222222222")
+OTHER = UUID("33333333-3333-4333-8333-333333333333")
+
+
+def principal(**claims: Any) -> Principal:
+    return principal_from_claims(
+        {"tid": str(TENANT), "oid": str(USER), **claims}, tenant_claim="tid", user_claim="oid"
+    )
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({"permissions": ["events:write"]}, {"events:write"}),
+        ({"roles": ["audit:read", "webhook:manage"]}, {"audit:read", "webhook:manage"}),
+        ({"scp": "events:write audit:read"}, {"events:write", "audit:read"}),
+        ({"scp": ["events:write"]}, {"events:write"}),
+        ({"scope": "openid events:write"}, {"events:write"}),
+        ({"roles": ["audit:read"], "scp": "events:write"}, {"audit:read", "events:write"}),
+        ({"roles": ["integration:ADMIN", "*", "", 7, None, ["events:write"]]}, set()),
+        ({"roles": {"events:write": True}, "scp": 3}, set()),
+        ({}, set()),
+    ],
+)
+def test_permissions_are_the_known_ones_of_every_claim(claims: dict[str, Any], expected: set[str]) -> None:
+    assert principal(**claims).permissions == expected
+
+
+def test_the_user_is_the_user_claim_even_beside_a_sub_that_is_a_guid() -> None:
+    assert principal(sub=str(OTHER)).user_id == USER
+
+
+def test_a_guid_sub_stands_in_for_a_missing_user_claim() -> None:
+    claims = {"tid": str(TENANT), "sub": str(OTHER)}
+    assert principal_from_claims(claims, tenant_claim="tid", user_claim="oid").user_id == OTHER
+
+
+@pytest.mark.parametrize("sub", [None, "auth0|7", 7])
+def test_a_sub_that_is_no_guid_does_not(sub: object) -> None:
+    with pytest.raises(Unauthenticated, match=r"The claim 'oid' is missing\."):
+        principal_from_claims({"tid": str(TENANT), "sub": sub}, tenant_claim="tid", user_claim="oid")
+
+
+def test_a_bad_user_claim_is_refused_and_not_replaced_by_sub() -> None:
+    with pytest.raises(Unauthenticated, match=r"The claim 'oid' is not a GUID\."):
+        principal(oid="nobody", sub=str(OTHER))
+
+
+def test_a_missing_tenant_is_named() -> None:
+    with pytest.raises(Unauthenticated, match=r"The claim 'org' is missing\."):
+        principal_from_claims({"oid": str(USER)}, tenant_claim="org", user_claim="oid")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"{{{TENANT}}}",
+        f"urn:uuid:{TENANT}",
+        TENANT.hex,
+        f"{TENANT}\n",
+        f" {TENANT}",
+        "\u0661" * 8,
+        1,
+        None,
+        [],
+        "",
+    ],
+)
+def test_a_tenant_has_one_spelling_only(value: object) -> None:
+    with pytest.raises(Unauthenticated, match=r"The claim 'tid' is not a GUID\."):
+        principal(tid=value)
+
+
+def test_the_name_is_shortened_and_cannot_break_a_log_line() -> None:
+    assert principal(name="Ada\r\nLovelace\x1b[31m").name == "AdaLovelace[31m"
+    assert len(principal(name="x" * 5000).name) == 200
+    assert principal(preferred_username="ada@example.com").name == "ada@example.com"
+    assert principal(name=["Ada"]).name == ""
+
+
+@given(st.uuids())
+def test_every_guid_is_read_in_either_case(value: UUID) -> None:
+    assert guid(str(value)) == guid(str(value).upper()) == value
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+_names = st.sampled_from(["tid", "oid", "sub", "permissions", "roles", "scp", "scope", "name"])
+_values = _json | st.uuids().map(str) | st.lists(st.sampled_from(sorted(PERMISSIONS)))
+
+
+@given(st.dictionaries(_names, _values))
+def test_any_claims_give_a_principal_of_just_those_ids_or_unauthenticated(claims: dict[str, Any]) -> None:
+    try:
+        found = principal_from_claims(claims, tenant_claim="tid", user_claim="oid")
+    except Unauthenticated as error:
+        assert "'tid'" in error.detail or "'oid'" in error.detail
+    else:
+        assert str(found.tenant_id) == claims["tid"].lower()
+        assert str(found.user_id) == claims.get("oid", claims.get("sub", "")).lower()
+        assert found.permissions <= PERMISSIONS.keys()
+        assert all(permission in json.dumps(claims) for permission in found.permissions)
