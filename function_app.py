@@ -4,9 +4,9 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from functions import messages, orchestrations, timers
-from functions.http import events, ops, webhooks
+from functions.http import apikeys, audit, events, ops, webhooks
 
 app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
-for module in (webhooks, events, ops, messages, timers, orchestrations):
+for module in (apikeys, audit, webhooks, events, ops, messages, timers, orchestrations):
     app.register_functions(module.bp)

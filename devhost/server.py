@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from devhost.durable import DurableHost
 
 _log = logging.getLogger("devhost")
+#: make forwards a signal that its whole process group has had already: that is one request, not two.
+_SAME_REQUEST_SECONDS = 1.0
 
 BACKLOG = 4096
 KEEP_ALIVE_SECONDS = 75
@@ -106,10 +109,10 @@ class _Host:
         self._own: set[asyncio.Task[Any]] = set()
 
     async def run(self, listening: socket.socket, ready: Callable[[], None]) -> None:
-        stop = asyncio.Event()
+        stop = StopRequest()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _on_signal, stop)
+            loop.add_signal_handler(number, stop.signalled)
         self._own.add(asyncio.current_task())  # type: ignore[arg-type]
         serving = self._start(self._server.serve(sockets=[listening]), "http")
         started = self._start(self._server.is_started.wait(), "start")
@@ -222,11 +225,20 @@ async def finish_tasks(own: set[asyncio.Task[Any]], deadline: float) -> set[asyn
     return set()
 
 
-def _on_signal(stop: asyncio.Event) -> None:
-    if stop.is_set():
-        # Asked a second time: whoever asks does not want to wait for the drain.
-        os._exit(1)
-    stop.set()
+class StopRequest(asyncio.Event):
+    """Set by the first SIGTERM or SIGINT; a second one ends the process without waiting for the drain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked_at = 0.0
+
+    def signalled(self) -> None:
+        now = time.monotonic()
+        if not self.is_set():
+            self._asked_at = now
+            self.set()
+        elif now - self._asked_at > _SAME_REQUEST_SECONDS:
+            os._exit(1)
 
 
 def _uvicorn_config(app: Any, drain_seconds: float) -> uvicorn.Config:

@@ -85,6 +85,7 @@ class WebApp:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         headers = _headers(scope["headers"])
+        _add_peer(headers, scope.get("client"))
         trace = trace_of(headers.get("traceparent"))
         logs.trace_id.set(trace)
         logs.request_id.set(headers.get("x-request-id"))
@@ -162,6 +163,16 @@ def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
             value = f"{headers[name]}{'; ' if name == 'cookie' else ','}{value}"
         headers[name] = value
     return headers
+
+
+def _add_peer(headers: dict[str, str], peer: tuple[str, int] | None) -> None:
+    """Who spoke to us, appended to what they say of others, as Azure's front end does."""
+    if peer is None:
+        return
+    host, port = peer
+    entry = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    said = headers.get("x-forwarded-for")
+    headers["x-forwarded-for"] = f"{said}, {entry}" if said else entry
 
 
 def _path(scope: Mapping[str, Any]) -> str:

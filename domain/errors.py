@@ -71,9 +71,13 @@ class Unauthenticated(DomainError):
 
 
 class Forbidden(DomainError):
-    """The principal is known and lacks a permission."""
+    """The principal is known and lacks a permission; `scopes` names those missing where that is the reason."""
 
     code = "forbidden"
+
+    def __init__(self, detail: str, *, code: str | None = None, scopes: Sequence[str] = ()) -> None:
+        super().__init__(detail, code=code)
+        self.scopes = tuple(scopes)
 
 
 class RateLimited(DomainError):

@@ -17,6 +17,7 @@ from domain.ports import Cipher, Clock, EntityExists, EtagMismatch, TableEntity,
 TABLE = "IdempotencyKeys"
 _RUNNING_AT_MOST = timedelta(minutes=5)
 _PIECE = 30_000
+_ROW = 15 * _PIECE  # characters; an entity holds 1 MiB, a property 64 KiB, in UTF-16
 _SCAN = 1_000
 
 
@@ -62,14 +63,14 @@ class Idempotency:
             }
         )
         sealed = self._cipher.seal(text, context=_context(tenant_id, key))
-        pieces = [sealed[start : start + _PIECE] for start in range(0, len(sealed), _PIECE)]
-        properties: dict[str, TableValue] = {
-            "fingerprint": hashlib.sha256(request).hexdigest(),
-            "startedAt": self._clock.now(),
-            "answer": len(pieces),
-            **{f"piece{index}": piece for index, piece in enumerate(pieces)},
-        }
-        self._tables.upsert(TABLE, TableEntity(str(tenant_id), _row(key), properties))
+        now = self._clock.now()
+        rows = [sealed[start : start + _ROW] for start in range(0, len(sealed), _ROW)]
+        for index, text in reversed(list(enumerate(rows))):
+            properties: dict[str, TableValue] = {"startedAt": now, **_pieces(text)}
+            if index == 0:  # written last: from then on the answer is there
+                properties |= {"fingerprint": hashlib.sha256(request).hexdigest(), "answer": len(rows)}
+            row_key = _row(key) + (f"p{index}" if index else "")
+            self._tables.upsert(TABLE, TableEntity(str(tenant_id), row_key, properties))
 
     def abandon(self, tenant_id: UUID, key: str) -> None:
         """The request changed nothing; the key may be used again."""
@@ -84,17 +85,23 @@ class Idempotency:
             while entities := self._tables.query(TABLE, str(tenant), row_key_from=after, limit=_SCAN):
                 for entity in entities:
                     if _started(entity) < cutoff:
-                        deleted += self._tables.delete(TABLE, entity.partition_key, entity.row_key)
+                        deleted += self._forget(entity)
                 after = entities[-1].row_key + "0"
         return deleted
+
+    def _forget(self, entity: TableEntity) -> bool:
+        try:
+            return self._tables.delete(TABLE, entity.partition_key, entity.row_key, etag=entity.etag)
+        except EtagMismatch:
+            return False  # taken again since it was read
 
     def _repeat(self, fresh: TableEntity, fingerprint: str, now: datetime) -> StoredAnswer | None:
         known = self._tables.get(TABLE, fresh.partition_key, fresh.row_key)
         if known is None:
             raise Conflict("The first request with this Idempotency-Key just ended; try again.")
-        pieces = int(known.properties["answer"])  # type: ignore[arg-type]
+        rows = int(known.properties["answer"])  # type: ignore[arg-type]
         age = now - _started(known)
-        if age > self._kept or (not pieces and age > _RUNNING_AT_MOST):
+        if age > self._kept or (not rows and age > _RUNNING_AT_MOST):
             try:
                 self._tables.replace(TABLE, fresh, etag=known.etag)
             except EtagMismatch:
@@ -104,12 +111,16 @@ class Idempotency:
             raise ValidationFailed(
                 "This Idempotency-Key was used for a different request.", code="idempotency-key-reused"
             )
-        if not pieces:
+        if not rows:
             raise Conflict(
                 "The first request with this Idempotency-Key is still running; try again.",
                 code="idempotency-key-running",
             )
-        sealed = "".join(str(known.properties[f"piece{index}"]) for index in range(pieces))
+        others = [
+            self._tables.get(TABLE, known.partition_key, f"{known.row_key}p{index}")
+            for index in range(1, rows)
+        ]
+        sealed = "".join(_text(entity) for entity in (known, *others) if entity is not None)
         context = f"idempotency:{known.partition_key}:{known.row_key}"
         fields = json.loads(self._cipher.open(sealed, context=context))
         return StoredAnswer(fields["status"], fields["headers"], zlib.decompress(b64decode(fields["body"])))
@@ -127,3 +138,13 @@ def _started(entity: TableEntity) -> datetime:
     started = entity.properties["startedAt"]
     assert isinstance(started, datetime)
     return started
+
+
+def _pieces(text: str) -> dict[str, TableValue]:
+    starts = range(0, len(text), _PIECE)
+    return {f"piece{index}": text[start : start + _PIECE] for index, start in enumerate(starts)}
+
+
+def _text(entity: TableEntity) -> str:
+    count = sum(name.startswith("piece") for name in entity.properties)
+    return "".join(str(entity.properties[f"piece{index}"]) for index in range(count))

@@ -5,8 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from domain.apikeys.ports import ApiKeys
+from domain.audit.ports import Audit
 from domain.events.ports import Outbox
 from domain.identity.users import Users
+from domain.integrations.ports import Alerts, IntegrationLogs, Integrations
 from domain.webhooks.ports import Deliveries, DeliveryPipeline, Webhooks
 
 
@@ -16,6 +19,16 @@ class UnitOfWork(Protocol):
 
     @property
     def users(self) -> Users: ...
+    @property
+    def api_keys(self) -> ApiKeys: ...
+    @property
+    def audit(self) -> Audit: ...
+    @property
+    def integrations(self) -> Integrations: ...
+    @property
+    def integration_logs(self) -> IntegrationLogs: ...
+    @property
+    def alerts(self) -> Alerts: ...
     @property
     def webhooks(self) -> Webhooks: ...
     @property

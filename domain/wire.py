@@ -23,7 +23,10 @@ class Command(BaseModel):
 
 
 def _to_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the moment is out of range in UTC") from error
 
 
 #: An RFC 3339 moment with its offset, held in UTC.

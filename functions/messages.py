@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from typing import List  # noqa: UP035
 
 import azure.functions as func
 
@@ -14,29 +15,36 @@ from infra.bootstrap import hub
 
 bp = func.Blueprint()
 logger = logging.getLogger("hub.messages")
+#: The worker refuses `list[...]` here: azure-functions-runtime 1.3 takes only typing's own generic.
+Batch = List[func.ServiceBusMessage]  # noqa: UP006
 _CONNECTION = "ServiceBusConnection"
 _MANY = func.Cardinality.MANY
+
+
+def _text(message: func.ServiceBusMessage) -> str:
+    """Whatever the body is: one message that is not text must not hold up the others."""
+    return message.get_body().decode(errors="replace")
 
 
 @bp.function_name("fan_out_events")
 @bp.service_bus_queue_trigger(
     arg_name="messages", queue_name="domain-events", connection=_CONNECTION, cardinality=_MANY
 )
-def fan_out_events(messages: list[func.ServiceBusMessage]) -> None:
+def fan_out_events(messages: Batch) -> None:
     """UC-WH-02 steps 1-3."""
-    hub().fan_out.handle([(message.get_body().decode(), message.message_id) for message in messages])
+    hub().fan_out.handle([(_text(message), message.message_id) for message in messages])
 
 
 @bp.function_name("deliver_webhooks")
 @bp.service_bus_queue_trigger(
     arg_name="messages", queue_name="webhook-deliveries", connection=_CONNECTION, cardinality=_MANY
 )
-async def deliver_webhooks(messages: list[func.ServiceBusMessage]) -> None:
+async def deliver_webhooks(messages: Batch) -> None:
     """UC-WH-02 steps 4-8."""
     parsed: list[DeliveryMessage] = []
     for message in messages:
         try:
-            parsed.append(DeliveryMessage.of_queue(message.get_body().decode()))
+            parsed.append(DeliveryMessage.of_queue(_text(message)))
         except ValueError:
             logger.error("message is not a delivery", extra={"messageId": message.message_id})
     deliveries = await asyncio.to_thread(lambda: hub().deliveries)
@@ -47,10 +55,10 @@ async def deliver_webhooks(messages: list[func.ServiceBusMessage]) -> None:
 @bp.service_bus_queue_trigger(
     arg_name="messages", queue_name="alerts", connection=_CONNECTION, cardinality=_MANY
 )
-def raise_alerts(messages: list[func.ServiceBusMessage]) -> None:
+def raise_alerts(messages: Batch) -> None:
     """Section 12.3: an alert is a structured warning, which Application Insights alert rules watch for."""
     for message in messages:
-        body = message.get_body().decode()
+        body = _text(message)
         try:
             alert = json.loads(body)
         except ValueError:

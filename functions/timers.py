@@ -44,3 +44,26 @@ def clean_up_deliveries(timer: func.TimerRequest) -> None:
         "deliveries cleaned up",
         extra={"deliveries": deliveries, "events": events, "idempotencyKeys": keys},
     )
+
+
+@bp.function_name("expire_api_keys")
+@bp.timer_trigger(arg_name="timer", schedule="0 0 * * * *")
+def expire_api_keys(timer: func.TimerRequest) -> None:
+    """Every hour: revoke the keys that have expired (BR-AK-04); they are refused from that very second anyway."""
+    logger.info("API keys expired", extra={"revoked": hub().key_expiry.run()})
+
+
+@bp.function_name("roll_up_key_usage")
+@bp.timer_trigger(arg_name="timer", schedule="20 */5 * * * *")
+def roll_up_key_usage(timer: func.TimerRequest) -> None:
+    """Every five minutes: UsageCount and LastUsedAt from the usage windows."""
+    logger.info("key usage rolled up", extra={"keys": hub().key_usage.roll_up()})
+
+
+@bp.function_name("clean_up_audit")
+@bp.timer_trigger(arg_name="timer", schedule="0 30 3 * * *")
+def clean_up_audit(timer: func.TimerRequest) -> None:
+    """Daily at 03:30 UTC: delete audit rows and usage buckets past their retention."""
+    rows = hub().audit.forget_old()
+    buckets = hub().key_usage.forget_old()
+    logger.info("audit cleaned up", extra={"rows": rows, "usageBuckets": buckets})

@@ -8,6 +8,13 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Protocol
 
+from domain.apikeys.expiry import KeyExpiry
+from domain.apikeys.gate import Gate
+from domain.apikeys.limiter import RateLimiter
+from domain.apikeys.service import ApiKeyService, KeyPolicy
+from domain.apikeys.usage import UsageService
+from domain.apikeys.verification import KeyVerification
+from domain.audit.service import AuditService
 from domain.errors import Unavailable
 from domain.events.ports import EventRef
 from domain.events.service import DOMAIN_EVENTS_QUEUE, EventService, announcements
@@ -149,7 +156,61 @@ class Hub:
             self.units,
             self.clock,
             from_client_principal=lambda header: principal_from_app_service(header, self.settings),
+            gate=self.gate,
         )
+
+    @cached_property
+    def limiter(self) -> RateLimiter:
+        return RateLimiter(self.tables, self.clock)
+
+    @property
+    def _table_parallelism(self) -> int:
+        """The embedded store has one writer; Azure Tables is a network away."""
+        remote = self.settings.tables_endpoint or self.settings.tables_connection
+        return 16 if remote else 1
+
+    @cached_property
+    def gate(self) -> Gate:
+        return Gate(
+            self.units,
+            self.limiter,
+            self.queue,
+            self.clock,
+            on_failure=self.settings.rate_limit_fail,
+            parallel=self._table_parallelism,
+        )
+
+    @cached_property
+    def api_keys(self) -> ApiKeyService:
+        settings = self.settings
+        catalogue = settings.api_key_scopes.split() if settings.api_key_scopes_closed else None
+        policy = KeyPolicy(settings.api_key_limit_per_tenant, catalogue)
+        return ApiKeyService(self.units, self.clock, self.ids, policy)
+
+    @cached_property
+    def key_verification(self) -> KeyVerification:
+        return KeyVerification(self.gate)
+
+    @cached_property
+    def key_usage(self) -> UsageService:
+        retention = timedelta(days=self.settings.api_key_usage_days)
+        return UsageService(
+            self.units,
+            self.tables,
+            self.limiter,
+            self.clock,
+            retention=retention,
+            parallel=self._table_parallelism,
+        )
+
+    @cached_property
+    def key_expiry(self) -> KeyExpiry:
+        return KeyExpiry(self.units, self.clock, self.ids)
+
+    @cached_property
+    def audit(self) -> AuditService:
+        retention = timedelta(days=self.settings.audit_retention_days)
+        return AuditService(self.units, self.clock, retention=retention)
 
     @cached_property
     def idempotency(self) -> Idempotency:

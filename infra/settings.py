@@ -59,6 +59,33 @@ class Settings(BaseSettings):
         description="Trust X-MS-CLIENT-PRINCIPAL of App Service Authentication; only where it is switched on",
     )
 
+    trusted_proxy_hops: int = Field(
+        1,
+        ge=0,
+        le=10,
+        description="Entries at the end of X-Forwarded-For that our own proxies wrote: 1 for the Functions front "
+        "end, one more for each gateway before it; 0 believes none, and every client address is unknown",
+    )
+
+    # API keys and audit
+    api_key_limit_per_tenant: int = Field(
+        100, ge=1, le=10_000, description="Active API keys a tenant may have (BR-AK-03)"
+    )
+    api_key_scopes: str = Field(
+        "bookings:read bookings:write customers:read customers:write events:read invoices:read "
+        "payments:read reports:read tickets:read tickets:write venues:read",
+        description="Scopes of the platform's other modules, for the catalogue; separated by spaces",
+    )
+    api_key_scopes_closed: bool = Field(
+        False, description="Refuse scopes that are neither the hub's permissions nor in HUB_API_KEY_SCOPES"
+    )
+    api_key_usage_days: int = Field(92, ge=1, description="Days the hour buckets of usage are kept")
+    rate_limit_fail: Literal["open", "closed"] = Field(
+        "open",
+        description="While the table store is down, requests with a key pass unlimited (open), or get 503 (closed)",
+    )
+    audit_retention_days: int = Field(365, ge=1, description="Days the audit log is kept (17.2)")
+
     # Events and webhooks
     webhook_limit_per_tenant: int = Field(
         50, ge=1, le=500, description="Webhooks a tenant may have (BR-WH-07)"
@@ -96,7 +123,6 @@ class Settings(BaseSettings):
         30, ge=5, description="Seconds a delivery's lease outlasts its timeout"
     )
     event_max_bytes: int = Field(1024 * 1024, ge=1024, description="Bytes of an event's payload (BR-WH-08)")
-    event_batch_max: int = Field(1000, ge=1, le=1000, description="Events per request")
     request_max_bytes: int = Field(100 * 1024 * 1024, ge=1024, description="Bytes of any request body")
     idempotency_hours: int = Field(24, ge=1, description="Hours an Idempotency-Key is remembered")
 

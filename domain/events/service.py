@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -10,7 +12,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from domain.errors import FieldError, TooLarge, ValidationFailed
-from domain.events.model import Accepted, DomainEvent, RaiseEvent, event_data
+from domain.events.model import EVENT_ID_PATTERN, Accepted, DomainEvent, RaiseEvent, event_data
 from domain.events.ports import EventRef
 from domain.identity.model import Principal
 from domain.ports import Clock, IdGenerator, QueueMessage, QueueSender
@@ -45,11 +47,17 @@ class EventService:
         self._max_bytes = max_bytes
 
     def accept(
-        self, principal: Principal, events: Sequence[RaiseEvent], traceparent: str | None = None
+        self,
+        principal: Principal,
+        events: Sequence[RaiseEvent],
+        traceparent: str | None = None,
+        *,
+        in_batch: bool = True,
     ) -> Accepted:
-        """Store all of them in one transaction, or none. Raises Forbidden, ValidationFailed or TooLarge."""
+        """Store all of them in one transaction, or none; `in_batch` says where the pointers of errors begin.
+        Raises Forbidden, ValidationFailed or TooLarge."""
         principal.require("events:write")
-        pointer = "" if len(events) == 1 else "/events/{}"
+        pointer = "/events/{}" if in_batch else ""
         rows = [
             self._row(principal.tenant_id, event, traceparent, pointer.format(index))
             for index, event in enumerate(events)
@@ -62,9 +70,10 @@ class EventService:
         try:
             fields = json.loads(body)
             tenant_id = UUID(fields.pop("tenantId"))
-            fields.setdefault("id", message_id)
+            if fields.get("id") is None:
+                fields["id"] = _id_of_message(message_id)
             event = RaiseEvent.model_validate(fields)
-        except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValidationFailed("The message is not an event.") from error
         row = self._row(tenant_id, event, None, "")
         self._store([row])
@@ -90,11 +99,9 @@ class EventService:
     def _row(self, tenant_id: UUID, event: RaiseEvent, traceparent: str | None, pointer: str) -> DomainEvent:
         try:
             data = event_data(event.data)
-        except ValueError as error:
-            raise ValidationFailed(
-                "The payload holds a value that JSON cannot carry.",
-                [FieldError(f"{pointer}/data", str(error))],
-            ) from error
+        except (ValueError, RecursionError) as error:
+            detail = "The payload holds a value that JSON cannot carry."
+            raise ValidationFailed(detail, [FieldError(f"{pointer}/data", detail)]) from error
         row = DomainEvent(
             event_id=event.id or str(self._ids.new()),
             tenant_id=tenant_id,
@@ -109,3 +116,10 @@ class EventService:
             detail = f"The payload is {row.size:,} bytes; at most {self._max_bytes:,} are taken."
             raise TooLarge(detail, [FieldError(f"{pointer}/data", detail)], code="BR-WH-08")
         return row
+
+
+def _id_of_message(message_id: str) -> str:
+    """The message's own id, or a digest of one that would not do as an event's."""
+    if re.fullmatch(EVENT_ID_PATTERN, message_id):
+        return message_id
+    return hashlib.sha256(message_id.encode(errors="replace")).hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from domain.errors import Forbidden
@@ -14,7 +14,17 @@ PERMISSIONS: dict[str, str] = {
     "webhook:manage": "Manage webhook subscriptions, their secrets and deliveries",
     "events:write": "Raise events",
     "audit:read": "Read and verify the audit log",
+    "apikey:verify": "Verify API keys of every tenant, as sibling services of the platform do",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request came from, for the audit log."""
+
+    ip: str | None = None
+    request_id: str | None = None
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +36,12 @@ class Principal:
     permissions: frozenset[str]
     name: str = ""
     api_key_id: UUID | None = None
+    origin: Origin = field(default=Origin(), compare=False)
 
     def require(self, permission: str) -> None:
         """Raises Forbidden, naming the missing permission."""
         if permission not in self.permissions:
-            raise Forbidden(f"This needs the permission '{permission}', which the caller does not have.")
+            raise Forbidden(
+                f"This needs the permission '{permission}', which the caller does not have.",
+                scopes=(permission,),
+            )

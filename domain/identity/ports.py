@@ -13,6 +13,10 @@ class TokenVerifier(Protocol):
     It does not check permissions, nor whether the token was revoked by its issuer before it expires.
     """
 
+    def known(self, token: str) -> Principal | None:
+        """The principal of a token verified a moment ago; None for any other. Never waits for anything, so that
+        an event loop may ask."""
+
     def verify(self, token: str) -> Principal:
         """`token` is the credential alone, without the word `Bearer`.
 

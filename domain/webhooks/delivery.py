@@ -21,26 +21,19 @@ from domain.ports import (
     OutboundResponse,
     QueueSender,
 )
-from domain.unit_of_work import UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
-from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, RetryPolicy, WebhookState
+from domain.webhooks.model import RetryPolicy, WebhookState
+from domain.webhooks.outcome import STATUS_AFTER, attempt_record
 from domain.webhooks.pacing import Pacer
 from domain.webhooks.ports import AttemptResult, Claimed, Endpoint
 from domain.webhooks.recording import ResultRecorder
-from domain.webhooks.rules import Answer, Decision, decide
+from domain.webhooks.rules import Answer, decide
 from domain.webhooks.signing import event_body, signed_headers
 
 logger = logging.getLogger("hub.webhooks")
 
-RESPONSE_KEPT_BYTES = 4 * 1024
 _IN_FLIGHT_BYTES = 128 * 1024 * 1024
-_STATUS_AFTER = {
-    "delivered": DeliveryStatus.Delivered,
-    "retry": DeliveryStatus.Retrying,
-    "failed": DeliveryStatus.Failed,
-    "expired": DeliveryStatus.Expired,
-}
-_OUTCOME_AFTER = {"delivered": AttemptOutcome.Delivered}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +86,20 @@ class DeliveryEngine:
         endpoints = await asyncio.to_thread(self._endpoints, [one.webhook_id for one in messages])
         admitted: list[DeliveryMessage] = []
         deferred: list[tuple[DeliveryMessage, datetime | None]] = []
-        to_hold: list[UUID] = []
-        for message in messages:
-            endpoint = endpoints.get(message.webhook_id)
-            if endpoint is None:
-                continue  # deleted, and its deliveries with it
-            if endpoint.state != WebhookState.Active:
-                to_hold += message.delivery_ids
-                continue
-            go, later = await self._pace(message, endpoint)
-            deferred += later
-            go, over = self._admit(go)
-            admitted += [go] if go.delivery_ids else []
-            deferred += [(over, self._room_again_at(over.webhook_id))] if over.delivery_ids else []
+        to_hold: list[DeliveryMessage] = []
         try:
+            for message in messages:
+                endpoint = endpoints.get(message.webhook_id)
+                if endpoint is None:
+                    continue  # deleted, and its deliveries with it
+                if endpoint.state != WebhookState.Active:
+                    to_hold.append(message)
+                    continue
+                go, later = await self._pace(message, endpoint)
+                deferred += later
+                go, over = self._admit(go)
+                admitted += [go] if go.delivery_ids else []
+                deferred += [(over, self._room_again_at(over.webhook_id))] if over.delivery_ids else []
             claimed = await asyncio.to_thread(self._claim, admitted, deferred, to_hold, endpoints)
         except BaseException:
             self._release_all(admitted)
@@ -149,7 +142,8 @@ class DeliveryEngine:
         return replace(go, paced=True), list(later)
 
     def _admit(self, message: DeliveryMessage) -> tuple[DeliveryMessage, DeliveryMessage]:
-        """Reserve room for as many of the message's deliveries as there is; returns (those, the others)."""
+        """Reserve room for as many of the message's deliveries as there is; returns (those, the others). The
+        others missed their moment, so a rate-limited endpoint gives them a new one when they come back."""
         key = message.webhook_id
         room = min(
             self._limits.concurrency_per_endpoint - self._in_flight[key],
@@ -163,7 +157,7 @@ class DeliveryEngine:
                 self._oldest[key] = asyncio.get_running_loop().time()
             self._in_flight[key] += len(go.delivery_ids)
             self._in_flight_bytes += go.size
-        return go, over
+        return go, replace(over, paced=False)
 
     def _room_again_at(self, webhook_id: UUID) -> datetime:
         """Look again after as long as the endpoint has kept us waiting so far: soon for a quick one, seldom
@@ -196,13 +190,20 @@ class DeliveryEngine:
     def _endpoints(self, webhook_ids: Sequence[UUID]) -> dict[UUID, Endpoint]:
         with self._units.read() as unit:
             found = unit.pipeline.endpoints(list(dict.fromkeys(webhook_ids)), self._clock.now())
-        return {one.webhook_id: self.unseal(one) for one in found}
+        opened: dict[UUID, Endpoint] = {}
+        for one in found:
+            try:
+                opened[one.webhook_id] = self.unseal(one)
+            except ValueError:
+                # The others must go on; the retry processor brings these deliveries back until they expire.
+                logger.error("webhook secret does not open", extra={"webhookId": str(one.webhook_id)})
+        return opened
 
     def _claim(
         self,
         admitted: Sequence[DeliveryMessage],
         deferred: Sequence[tuple[DeliveryMessage, datetime | None]],
-        to_hold: Sequence[UUID],
+        to_hold: Sequence[DeliveryMessage],
         endpoints: dict[UUID, Endpoint],
     ) -> list[Claimed]:
         if deferred:
@@ -211,7 +212,7 @@ class DeliveryEngine:
             return []
         with self._units.write() as unit:
             if to_hold:
-                unit.pipeline.hold(to_hold)
+                self._hold(unit, to_hold)
             claimed = unit.pipeline.claim(
                 [(endpoints[one.webhook_id], one.delivery_ids) for one in admitted],
                 lease_id=self._ids.new(),
@@ -220,6 +221,18 @@ class DeliveryEngine:
             )
             unit.commit()
         return claimed
+
+    def _hold(self, unit: UnitOfWork, messages: Sequence[DeliveryMessage]) -> None:
+        """Hold what is still not to be sent: a webhook resumed meanwhile has released what was held, and would
+        never look again."""
+        now = self._clock.now()
+        ids = list({one.webhook_id for one in messages})
+        idle = {
+            one.webhook_id for one in unit.pipeline.endpoints(ids, now) if one.state != WebhookState.Active
+        }
+        unit.pipeline.hold(
+            [one for message in messages if message.webhook_id in idle for one in message.delivery_ids]
+        )
 
     # -- one attempt --------------------------------------------------------------------------------------
 
@@ -262,40 +275,12 @@ class DeliveryEngine:
         )
         return AttemptResult(
             claimed=claimed,
-            attempt=_attempt_record(claimed, started, answer, decision, came),
-            delivery_status=_STATUS_AFTER[decision.verdict],
+            attempt=attempt_record(claimed, started, answer, decision, came),
+            delivery_status=STATUS_AFTER[decision.verdict],
             retries_used=claimed.retries_used + (decision.verdict == "retry"),
             next_retry_at=decision.retry_at,
             gone=decision.gone,
         )
-
-
-def _attempt_record(
-    claimed: Claimed,
-    started: datetime,
-    answer: Answer,
-    decision: Decision,
-    came: OutboundResponse | OutboundError,
-) -> Attempt:
-    text: str | None = None
-    error: str | None = None
-    if isinstance(came, OutboundError):
-        outcome = AttemptOutcome.Refused if came.kind == "blocked" else AttemptOutcome.Failed
-        error = f"{came.kind}: {came.detail}"
-    else:
-        outcome = _OUTCOME_AFTER.get(decision.verdict, AttemptOutcome.Failed)
-        text = came.body[:RESPONSE_KEPT_BYTES].decode(errors="replace").replace("\0", "\ufffd")
-        if decision.verdict != "delivered":
-            error = f"The receiver answered {answer.status}."
-    return Attempt(
-        number=claimed.attempt_number,
-        started_at=started,
-        duration_ms=came.duration_ms,
-        outcome=outcome,
-        http_status_code=answer.status,
-        response_body=text,
-        error_message=error,
-    )
 
 
 def secret_context(webhook_id: UUID) -> str:

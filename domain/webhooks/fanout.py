@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from domain.errors import ValidationFailed
@@ -80,19 +81,19 @@ class FanOut:
                 requeue_at=now + MESSAGE_GRACE,
             )
             unit.outbox.mark_fanned_out([EventRef(one.tenant_id, one.event_id) for one in events], now)
+            # Before the commit: an alert may come twice after a crash, but is never lost.
+            self._alert([event for event in events if event.type == DISABLED])
             unit.commit()
         self._send(new)
-        self._alert([event for event in events if event.type == DISABLED])
         return len(new)
 
     def _refs(self, body: str, message_id: str) -> list[EventRef]:
         try:
             fields = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValidationFailed("The message is not JSON.") from error
         if isinstance(fields, dict) and "eventIds" in fields:
-            tenant = UUID(fields["tenantId"])
-            return [EventRef(tenant, event_id) for event_id in fields["eventIds"]]
+            return _announced(fields)
         return [self._events.accept_message(body, message_id)]
 
     def _deliveries(
@@ -136,3 +137,14 @@ class FanOut:
                     for event in disabled
                 ],
             )
+
+
+def _announced(fields: Mapping[str, Any]) -> list[EventRef]:
+    event_ids = fields["eventIds"]
+    if not isinstance(event_ids, list) or not all(isinstance(one, str) for one in event_ids):
+        raise ValidationFailed("The announcement's eventIds are not a list of texts.")
+    try:
+        tenant = UUID(fields.get("tenantId"))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValidationFailed("The announcement's tenantId is not a GUID.") from error
+    return [EventRef(tenant, one) for one in event_ids]

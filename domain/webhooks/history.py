@@ -121,7 +121,7 @@ class DeliveryService:
             data = event_data(
                 command.data if command.data is not None else {"message": "A test from Integration Hub."}
             )
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValidationFailed("The payload holds a value that JSON cannot carry.") from error
         event = DomainEvent(
             event_id=str(self._ids.new()),

@@ -46,7 +46,7 @@ class DeliveryMessage:
                 size=int(fields.get("bytes", 0)),
                 paced=bool(fields.get("paced", False)),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError("not a delivery message") from error
 
     def split(self, first: int) -> tuple[DeliveryMessage, DeliveryMessage]:

@@ -64,15 +64,21 @@ class ResultRecorder:
                 self._waiting[:_MOST_PER_TRANSACTION],
                 self._waiting[_MOST_PER_TRANSACTION:],
             )
-            try:
-                await self._write_with_retries([result for result, _ in batch])
-            except Exception:
-                logger.exception(
-                    "results not recorded; their leases will lapse", extra={"results": len(batch)}
-                )
+            await self._write_or_log([result for result, _ in batch])
             for _, done in batch:
                 if not done.done():
                     done.set_result(None)
+
+    async def _write_or_log(self, results: Sequence[AttemptResult]) -> None:
+        """All together; when that is refused, each alone, so that one bad result does not cost the others."""
+        try:
+            await self._write_with_retries(results)
+        except Exception as error:
+            if len(results) > 1 and not isinstance(error, Unavailable):
+                for one in results:
+                    await self._write_or_log([one])
+                return
+            logger.exception("results not recorded; their leases will lapse", extra={"results": len(results)})
 
     async def _write_with_retries(self, results: Sequence[AttemptResult]) -> None:
         for seconds in _BACKOFF_SECONDS:

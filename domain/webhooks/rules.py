@@ -43,7 +43,7 @@ def check_url(url: str, *, allow_localhost: bool) -> None:
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError as error:
         raise refuse("The URL is not valid.") from error
-    if not parts.hostname or not port_is_valid or any(character.isspace() for character in url):
+    if not parts.hostname or not port_is_valid or not _is_printable(url):
         raise refuse("The URL is not valid.")
     if parts.username is not None or parts.password is not None:
         raise refuse("The URL must not carry a user name or password.")
@@ -54,6 +54,10 @@ def check_url(url: str, *, allow_localhost: bool) -> None:
     ):
         return
     raise refuse("The URL must be https (http only to localhost, in development).", "BR-WH-01")
+
+
+def _is_printable(url: str) -> bool:
+    return url.isprintable() and not any(character.isspace() for character in url)
 
 
 def _is_localhost(host: str) -> bool:
@@ -87,9 +91,9 @@ def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
         return now + timedelta(seconds=min(int(text[:9]), 30 * 86_400))
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError, IndexError):
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def is_retryable(answer: Answer) -> bool:

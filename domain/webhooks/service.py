@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic.alias_generators import to_camel
 
-from domain.errors import FieldError, PreconditionFailed, RuleViolation, ValidationFailed
+from domain.errors import FieldError, PreconditionFailed, RuleViolation, Unavailable, ValidationFailed
 from domain.identity.model import Principal
 from domain.paging import Page, PageRequest
 from domain.ports import Cipher, Clock, IdGenerator
@@ -95,10 +95,10 @@ class WebhookService:
         principal.require(PERMISSION)
         if command.url is not None:
             await self._check_target(command.url)
-        webhook, must_verify = await asyncio.to_thread(self._change, principal, webhook_id, command, if_match)
-        if not must_verify:
+        webhook, then = await asyncio.to_thread(self._change, principal, webhook_id, command, if_match)
+        if then is None:
             return webhook, None
-        return await self._verify(webhook, self._open(webhook))
+        return await self._verify(webhook, self._open(webhook), then)
 
     def delete(self, principal: Principal, webhook_id: UUID, if_match: int | None) -> None:
         """Remove it with its deliveries. Raises NotFound, PreconditionFailed."""
@@ -176,15 +176,19 @@ class WebhookService:
 
     def _change(
         self, principal: Principal, webhook_id: UUID, command: UpdateWebhook, if_match: int | None
-    ) -> tuple[Webhook, bool]:
+    ) -> tuple[Webhook, WebhookState | None]:
+        """The changed webhook, and for a new URL the state it takes once verified: a paused one stays so."""
         now = self._clock.now()
         with self._units.write() as unit:
             before = unit.webhooks.get(principal.tenant_id, webhook_id)
             _check_version(before, if_match)
             after = replace(before, modified_at=now, **_fields(command))
             _check_integration(unit, after)
-            moved = after.url != before.url
-            if moved:
+            then: WebhookState | None = None
+            if after.url != before.url:
+                pauses = command.is_active is False
+                stays_paused = before.state == WebhookState.Paused and command.is_active is None
+                then = WebhookState.Paused if pauses or stays_paused else WebhookState.Active
                 after = replace(after, state=WebhookState.PendingVerification)
             elif command.is_active is not None:
                 after = set_active(after, command.is_active)
@@ -192,30 +196,39 @@ class WebhookService:
             if after.state == WebhookState.Active and before.state != WebhookState.Active:
                 unit.deliveries.release_held(principal.tenant_id, webhook_id, now=now)
             unit.commit()
-        return saved, moved
+        return saved, then
 
-    async def _verify(self, webhook: Webhook, secret: str) -> tuple[Webhook, Verification]:
+    async def _verify(
+        self, webhook: Webhook, secret: str, then: WebhookState = WebhookState.Active
+    ) -> tuple[Webhook, Verification]:
         verification = await self._verifier.verify(webhook.webhook_id, webhook.url, secret)
         if not verification.verified:
             return webhook, verification
-        return await asyncio.to_thread(self._activate, webhook), verification
+        try:
+            return await asyncio.to_thread(self._activate, webhook, then), verification
+        except (PreconditionFailed, Unavailable) as error:
+            # The webhook is stored, and a new secret is shown only in this answer: it must not be lost.
+            return webhook, Verification(False, f"It answered well, but: {error.detail} POST to its /verify.")
 
-    def _activate(self, webhook: Webhook) -> Webhook:
+    def _activate(self, webhook: Webhook, then: WebhookState) -> Webhook:
         now = self._clock.now()
         with self._units.write() as unit:
             current = unit.webhooks.get(webhook.tenant_id, webhook.webhook_id)
             if current.url != webhook.url:
                 raise PreconditionFailed("The webhook's URL was changed while it was verified.")
+            if current.state != WebhookState.PendingVerification:
+                return current  # another verification came first; what was done since stands
             active = replace(
                 current,
-                state=WebhookState.Active,
+                state=then,
                 verified_at=now,
                 disabled_reason=None,
                 consecutive_failures=0,
                 failing_since=None,
             )
             saved = _save(unit, active)
-            unit.deliveries.release_held(webhook.tenant_id, webhook.webhook_id, now=now)
+            if then == WebhookState.Active:
+                unit.deliveries.release_held(webhook.tenant_id, webhook.webhook_id, now=now)
             unit.commit()
         return saved
 

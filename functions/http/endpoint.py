@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import re
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -15,11 +16,14 @@ from uuid import UUID, uuid4
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
 
+from domain.apikeys.window import RateStatus
 from domain.errors import DomainError, NotFound, PreconditionFailed, TooLarge, ValidationFailed
 from domain.idempotency import StoredAnswer
-from domain.identity.model import Principal
-from domain.identity.service import Credentials
+from domain.identity.model import Origin, Principal
+from domain.identity.service import Admission, Credentials
+from functions.http.origin import client_ip
 from functions.http.problems import MalformedBody, from_domain, problem, status_of, validation_error
+from functions.http.ratelimit import rate_headers
 from infra.bootstrap import hub
 from infra.logs import bind
 from infra.trace import Trace
@@ -30,7 +34,7 @@ M = TypeVar("M", bound=BaseModel)
 BODY_AT_MOST = 1024 * 1024 + 64 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_KEPT_HEADERS = ("Location", "ETag", "Content-Type")
+_KEPT_HEADERS = ("Location", "ETag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Call:
         header = self.request.headers.get("if-match", "").strip()
         if header in ("", "*"):
             return None
-        tag = header.removeprefix("W/").strip('"')
+        tag = header.removeprefix("W/").strip('"').partition(".")[0]
         if not tag.isdecimal():
             raise PreconditionFailed("If-Match names no version of this resource.")
         return int(tag[:9])
@@ -101,7 +105,7 @@ Trigger = Callable[[func.HttpRequest], Any]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One operation, as registered and as documented in the OpenAPI page."""
+    """One operation, as registered and as documented in the OpenAPI page. Several `body` models are alternatives."""
 
     method: str
     route: str
@@ -111,7 +115,7 @@ class Endpoint:
     description: str = ""
     permission: str | None = None
     anonymous: bool = False
-    body: type[BaseModel] | None = None
+    body: type[BaseModel] | tuple[type[BaseModel], ...] | None = None
     body_is_optional: bool = False
     query: type[BaseModel] | None = None
     response: type[BaseModel] | None = None
@@ -162,13 +166,17 @@ def _async_trigger(endpoint: Endpoint, handler: Any) -> Trigger:
         exchange = Exchange(req)
         with exchange.bound():
             try:
-                call = await asyncio.to_thread(exchange.authenticated, endpoint)
+                call = await exchange.authenticated_soon(endpoint)
+                if not exchange.is_idempotent(endpoint):
+                    return exchange.finish(call, await handler(call))
                 stored = await asyncio.to_thread(exchange.replayed, endpoint, call)
                 if stored is not None:
                     return stored
                 answer = await handler(call)
                 return await asyncio.to_thread(exchange.finish, call, answer)
             except Exception as error:
+                if not exchange.is_idempotent(endpoint):
+                    return exchange.failed(error)
                 return await asyncio.to_thread(exchange.failed, error)
 
     return run
@@ -184,6 +192,7 @@ class Exchange:
         given = request.headers.get("x-request-id", "")
         self._request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
         self._idempotency: tuple[UUID, str, bytes] | None = None
+        self._rate: RateStatus | None = None
 
     @property
     def trace_id(self) -> str:
@@ -194,24 +203,42 @@ class Exchange:
         return bind(trace=self._trace.trace_id, request=self._request_id)
 
     def authenticated(self, endpoint: Endpoint) -> Call:
-        """Raises Unauthenticated, Forbidden, Unavailable."""
+        """Raises Unauthenticated, Forbidden, RateLimited, Unavailable."""
+        return self._admitted(hub().authenticator.admit(self._credentials(), endpoint.permission))
+
+    async def authenticated_soon(self, endpoint: Endpoint) -> Call:
+        """The same for an event loop."""
+        return self._admitted(await hub().authenticator.admit_soon(self._credentials(), endpoint.permission))
+
+    def _credentials(self) -> Credentials:
         headers = self._request.headers
-        principal = hub().authenticator.authenticate(
-            Credentials(headers.get("authorization"), headers.get("x-ms-client-principal"))
+        ip = client_ip(headers.get("x-forwarded-for"), hub().settings.trusted_proxy_hops)
+        return Credentials(
+            headers.get("authorization"),
+            headers.get("x-ms-client-principal"),
+            headers.get("x-api-key"),
+            Origin(ip, self._request_id, self._trace.trace_id),
         )
-        if endpoint.permission:
-            principal.require(endpoint.permission)
-        return Call(self._request, principal, self._trace)
+
+    def _admitted(self, admission: Admission) -> Call:
+        self._rate = admission.rate
+        return Call(self._request, admission.require(), self._trace)
+
+    def is_idempotent(self, endpoint: Endpoint) -> bool:
+        """Whether the request names an Idempotency-Key that counts."""
+        return endpoint.method == "POST" and "idempotency-key" in self._request.headers
 
     def replayed(self, endpoint: Endpoint, call: Call) -> func.HttpResponse | None:
         """The first answer to a repeated Idempotency-Key; None when the request is new, or names none."""
-        key = self._request.headers.get("idempotency-key")
-        if endpoint.method != "POST" or key is None:
+        if not self.is_idempotent(endpoint):
             return None
+        key = self._request.headers["idempotency-key"]
         if not _IDEMPOTENCY_KEY.fullmatch(key):
             raise ValidationFailed("Idempotency-Key must be 1 to 255 visible ASCII characters.")
         tenant = call.principal.tenant_id
-        request = f"POST {self._path}\n".encode() + self._request.get_body()
+        # Whose request it is belongs to it: another caller must not be shown a secret of the first answer.
+        caller = call.principal.api_key_id or call.principal.user_id
+        request = f"POST {self._path} {caller}\n".encode() + self._request.get_body()
         stored = hub().idempotency.begin(tenant, key, request)
         if stored is None:
             self._idempotency = (tenant, key, request)
@@ -220,20 +247,22 @@ class Exchange:
         return self.dressed(func.HttpResponse(stored.body, status_code=stored.status, headers=headers))
 
     def finish(self, call: Call, answer: Answer) -> func.HttpResponse:
-        """The response of a handler that returned."""
+        """The response of a handler that returned. From here on the change stands, so nothing may free its
+        Idempotency-Key, and an answer that cannot be remembered is given all the same."""
+        taken, self._idempotency = self._idempotency, None
         response = self.dressed(_response(answer, call.request))
-        if self._idempotency:
+        if taken:
             kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-            hub().idempotency.finish(
-                *self._idempotency, StoredAnswer(response.status_code, kept, response.get_body())
-            )
+            kept["Content-Type"] = response.mimetype
+            stored = StoredAnswer(response.status_code, kept, response.get_body())
+            _attempt("answer not remembered", lambda: hub().idempotency.finish(*taken, stored))
         return response
 
     def failed(self, error: Exception) -> func.HttpResponse:
         """The problem response of whatever was raised; an unexpected error is logged with its stack."""
         if self._idempotency:
             tenant, key, _ = self._idempotency
-            _attempt(lambda: hub().idempotency.abandon(tenant, key))
+            _attempt("idempotency key not released", lambda: hub().idempotency.abandon(tenant, key))
         if isinstance(error, DomainError):
             if status_of(error) >= 500:
                 logger.error("request failed", extra={"code": error.code, "path": self._path}, exc_info=error)
@@ -251,6 +280,8 @@ class Exchange:
 
     def dressed(self, response: func.HttpResponse) -> func.HttpResponse:
         """The response with the headers that every answer carries."""
+        if self._rate is not None:
+            response.headers.update(rate_headers(self._rate, hub().clock.now()))
         response.headers["X-Request-Id"] = self._request_id
         response.headers["traceparent"] = self._trace.header
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -259,23 +290,30 @@ class Exchange:
         return response
 
 
-def _attempt(action: Callable[[], None]) -> None:
+def _attempt(failure: str, action: Callable[[], None]) -> None:
+    """The key then stays taken for five minutes at most; what the caller is told matters more."""
     try:
         action()
-    except DomainError as error:
-        # The key stays taken for five minutes at most; the caller's own error matters more.
-        logger.warning("idempotency key not released", extra={"code": error.code})
+    except Exception as error:
+        logger.warning(failure, exc_info=error)
+
+
+def _names(if_none_match: str, etag: str) -> bool:
+    """Weak comparison with a list of tags (RFC 9110 section 13.1.2)."""
+    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return etag in tags or "*" in tags
 
 
 def _response(answer: Answer, request: func.HttpRequest) -> func.HttpResponse:
     headers = dict(answer.headers)
     if answer.location:
         headers["Location"] = answer.location
-    if answer.version is not None:
-        headers["ETag"] = f'"{answer.version}"'
-        if request.method == "GET" and request.headers.get("if-none-match") == headers["ETag"]:
-            return func.HttpResponse(status_code=304, headers=headers)
     if answer.value is None:
         return func.HttpResponse(status_code=answer.status, headers=headers)
     text = answer.value.model_dump_json(by_alias=True)
+    if answer.version is not None:
+        # The version guards changes (If-Match); the checksum also covers counters, which change without one.
+        headers["ETag"] = f'"{answer.version}.{zlib.crc32(text.encode()):08x}"'
+        if request.method == "GET" and _names(request.headers.get("if-none-match", ""), headers["ETag"]):
+            return func.HttpResponse(status_code=304, headers=headers)
     return func.HttpResponse(text, status_code=answer.status, headers=headers, mimetype="application/json")

@@ -30,7 +30,7 @@ class AcceptedView(View):
         "Raise events",
         "Events",
         permission="events:write",
-        body=RaiseEvent,
+        body=(RaiseEvent, RaiseEvents),
         response=AcceptedView,
         status=202,
     ),
@@ -40,8 +40,9 @@ def raise_events(call: Call) -> Answer:
     `id`. Each payload may be 1 MiB (BR-WH-08)."""
     body = call.request.get_body()
     most = hub().settings.request_max_bytes
-    events = parse(RaiseEvents, body, most).events if _is_batch(body) else [parse(RaiseEvent, body, most)]
-    accepted = hub().events.accept(call.principal, events, call.trace.header)
+    in_batch = _is_batch(body)
+    events = parse(RaiseEvents, body, most).events if in_batch else [parse(RaiseEvent, body, most)]
+    accepted = hub().events.accept(call.principal, events, call.trace.header, in_batch=in_batch)
     return Answer(
         AcceptedView(
             accepted=accepted.accepted, duplicates=accepted.duplicates, event_ids=list(accepted.event_ids)

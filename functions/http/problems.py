@@ -25,6 +25,7 @@ from domain.errors import (
 )
 
 PROBLEM_TYPE = "application/problem+json"
+_FIELDS_SHOWN = 100
 
 _STATUS: tuple[tuple[type[DomainError], int], ...] = (
     (NotFound, 404),
@@ -87,7 +88,15 @@ def from_domain(error: DomainError, *, instance: str, trace_id: str) -> func.Htt
     """The problem response of a domain error, with the headers its status calls for."""
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
-        headers["WWW-Authenticate"] = f'Bearer realm="integration-hub", error_description="{error.detail}"'
+        text = error.detail.replace("\\", "\\\\").replace('"', '\\"')
+        what = "" if error.code == Unauthenticated.code else 'error="invalid_token", '
+        headers["WWW-Authenticate"] = f'Bearer realm="integration-hub", {what}error_description="{text}"'
+    if isinstance(error, Forbidden) and error.scopes:
+        # RFC 6750 section 3.1
+        scopes = " ".join(error.scopes)
+        headers["WWW-Authenticate"] = (
+            f'Bearer realm="integration-hub", error="insufficient_scope", scope="{scopes}"'
+        )
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, Unavailable):
@@ -110,7 +119,7 @@ def validation_error(error: ValidationError, what: str) -> DomainError:
         return MalformedBody(
             f"The body is not valid JSON: {details[0]['msg'].removeprefix('Invalid JSON: ')}."
         )
-    fields = [FieldError(_pointer(one), one["msg"] + ".") for one in details]
+    fields = [FieldError(_pointer(one), one["msg"] + ".") for one in details[:_FIELDS_SHOWN]]
     return ValidationFailed(f"The {what} is not valid; see errors.", fields)
 
 

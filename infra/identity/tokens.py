@@ -58,6 +58,12 @@ class JwtVerifier:
         self._now = now
         self._verified = VerifiedTokens()
 
+    def known(self, token: str) -> Principal | None:
+        """See TokenVerifier."""
+        if len(token) > MAX_TOKEN_BYTES or not token.isascii():
+            return None
+        return self._verified.get(token, now=self._now(), generation=self._keys.generation)
+
     def verify(self, token: str) -> Principal:
         """See TokenVerifier."""
         if len(token) > MAX_TOKEN_BYTES or not token.isascii():

@@ -14,7 +14,7 @@ from domain.errors import NotFound
 from domain.paging import Page, PageRequest
 from domain.webhooks.model import Attempt, Delivery, DeliveryStatus
 from domain.webhooks.ports import DeliveryFilter
-from infra.sql.statements import chunks, paged, total
+from infra.sql.statements import chunks, paged, total, unindexed
 from infra.sql.tables import domain_events, webhook_deliveries, webhook_delivery_attempts
 
 _d = webhook_deliveries.c
@@ -78,7 +78,7 @@ class SqlDeliveries:
                 .where(
                     _d.TenantId == tenant_id,
                     _d.WebhookDeliveryId.in_(chunk),
-                    _d.DeliveryStatus.in_(_SETTLED),
+                    unindexed(_d.DeliveryStatus).in_(_SETTLED),
                 )
                 .values(
                     DeliveryStatus=DeliveryStatus.Pending,

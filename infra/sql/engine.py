@@ -10,12 +10,22 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from domain.errors import Unavailable
+from infra.sql.failures import is_unavailable
 
 DATABASE_FILE = "hub.db"
 _BUSY_SECONDS = 30
+#: NORMAL gives up only the last commits at a power cut; the journal shrinks to 64 MiB after a long reader.
+_PRAGMAS = (
+    "synchronous=NORMAL",
+    "foreign_keys=ON",
+    "cache_size=-32000",
+    "temp_store=MEMORY",
+    "journal_size_limit=67108864",
+)
 
 
 class Database:
@@ -55,27 +65,28 @@ class Database:
 def _unavailable() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
-        raise Unavailable("The database does not answer; try again shortly.") from error
+    except PoolTimeout as error:
+        raise Unavailable("All database connections are in use; try again shortly.") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise Unavailable("The database connection was lost; try again shortly.") from error
+        if is_unavailable(error):
+            raise Unavailable("The database does not answer; try again shortly.") from error
         raise
 
 
-def sqlite_database(path: Path, *, pool_size: int) -> Database:
-    """The embedded database. The file is switched to WAL once, by the migration that creates it."""
+def sqlite_database(path: Path, *, pool_size: int, busy_seconds: float = _BUSY_SECONDS) -> Database:
+    """The embedded database. A writer of another process is waited for `busy_seconds`. The file is switched to
+    WAL once, by the migration that creates it."""
     engine = create_engine(
         f"sqlite:///{path}",
         pool_size=pool_size,
         max_overflow=64,
-        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
+        connect_args={"timeout": busy_seconds, "check_same_thread": False, "isolation_level": None},
     )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, record: Any) -> None:
         cursor = connection.cursor()
-        for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "cache_size=-32000", "temp_store=MEMORY"):
+        for pragma in _PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -1,59 +1,144 @@
-"""Bring the database to the current schema. The fast path reads one row, so a start costs nothing."""
+"""Bring the database to the current schema. The fast path reads one row, so a start costs nothing.
+
+`python -m infra.sql.migrate` upgrades the configured database; with `--sql` it prints the T-SQL instead."""
 
 from __future__ import annotations
 
 import fcntl
+import io
 import sqlite3
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
-from infra.sql.engine import DATABASE_FILE
+from domain.errors import Unavailable
+from infra.sql.engine import DATABASE_FILE, Database, sql_server_database, sqlite_database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _ROOT = Path(__file__).resolve().parent
-HEAD = "0001"
+_BUSY_SECONDS = 30
+HEAD = "0003"
 
 
 def upgrade_embedded(home: Path) -> bool:
     """Create or upgrade the SQLite database under `home`; True when anything was done.
 
-    Safe when several processes start at once: one migrates, the others wait."""
-    home.mkdir(parents=True, exist_ok=True)
+    Safe when several processes start at once: one migrates, the others wait. Raises Unavailable when the file
+    cannot be opened or is no database."""
     path = home / DATABASE_FILE
-    if _revision(path) == HEAD:
-        return False
-    with (home / "migrate.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
         if _revision(path) == HEAD:
             return False
-        _use_wal(path)
-        upgrade(f"sqlite:///{path}")
+        with (home / "migrate.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _revision(path) == HEAD:
+                return False
+            _use_wal(path)
+            database = sqlite_database(path, pool_size=1)
+            try:
+                migrate(database)
+            finally:
+                database.close()
+    except (OSError, sqlite3.DatabaseError) as error:
+        raise Unavailable(f"The database file {path.name} cannot be used: {error}") from error
     return True
 
 
-def upgrade(url: str, revision: str = "head", *, sql_only: bool = False) -> None:
-    """Run Alembic against a SQLAlchemy URL; with `sql_only` print the statements instead."""
+def migrate(database: Database, revision: str = "head") -> None:
+    """Upgrade, in one transaction. Raises Unavailable."""
     from alembic import command
+
+    config = _config()
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.commit()
+
+
+def unmigrate(database: Database, revision: str = "base") -> None:
+    """Go back, in one transaction; the data of what is dropped is lost. Raises Unavailable."""
+    from alembic import command
+
+    config = _config()
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+        connection.commit()
+
+
+def script(revision: str = "head") -> str:
+    """The whole schema as T-SQL for SQL Server, to be run by `sqlcmd`; needs neither driver nor server."""
+    from alembic import command
+
+    text = io.StringIO()
+    command.upgrade(_config(text), revision, sql=True)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip() + "\n"
+
+
+def upgrade(url: str, revision: str = "head", *, sql_only: bool = False) -> None:
+    """Upgrade the database at a SQLAlchemy URL; with `sql_only` print the statements instead."""
+    if sql_only:
+        sys.stdout.write(script(revision))
+        return
+    from sqlalchemy import create_engine
+
+    database = Database(create_engine(url))
+    try:
+        migrate(database, revision)
+    finally:
+        database.close()
+
+
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    if "--sql" in arguments:
+        sys.stdout.write(script())
+        return
+    from infra.settings import Settings
+
+    settings = Settings()
+    if settings.sql_connection is None:
+        upgrade_embedded(settings.home)
+        return
+    database = sql_server_database(settings.sql_connection.get_secret_value(), pool_size=1)
+    try:
+        migrate(database)
+    finally:
+        database.close()
+
+
+def _config(output: TextIO | None = None) -> Config:
     from alembic.config import Config
 
-    config = Config()
+    config = Config() if output is None else Config(output_buffer=output)
     config.set_main_option("script_location", str(_ROOT / "migrations"))
-    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    command.upgrade(config, revision, sql=sql_only)
+    return config
 
 
 def _use_wal(path: Path) -> None:
-    connection = sqlite3.connect(path, timeout=30)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.close()
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()
 
 
 def _revision(path: Path) -> str | None:
     if not path.exists():
         return None
-    connection = sqlite3.connect(path, timeout=30)
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS)
     try:
+        known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+        if known is None:
+            return None
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.OperationalError:
-        return None
     finally:
         connection.close()
     return row[0] if row else None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
@@ -12,20 +11,21 @@ from sqlalchemy import Connection, bindparam, delete, exists, insert, select, up
 from domain.events.model import DomainEvent
 from domain.events.ports import EventRef
 from domain.ports import Clock
-from infra.sql.statements import chunks
+from infra.sql.statements import chunks, guarded_by_unique_key
 from infra.sql.tables import domain_events, webhook_deliveries
 
 _e = domain_events.c
+# inline: nobody asks for the new Sequence
+_INSERT = insert(domain_events).inline()
+# UQ_DomainEvent_Id
 _KNOWN = select(_e.EventId).where(
     _e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True))
 )
-_PENDING = select(
-    _e.EventId, _e.TenantId, _e.EventType, _e.Payload, _e.OccurredAt, _e.Subject, _e.TraceParent
-).where(
-    _e.TenantId == bindparam("tenant"),
-    _e.EventId.in_(bindparam("ids", expanding=True)),
-    _e.FannedOutAt.is_(None),
+# UQ_DomainEvent_Id
+_EVENTS = select(_e.EventId, _e.EventType, _e.Payload, _e.OccurredAt, _e.Subject, _e.TraceParent).where(
+    _e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True))
 )
+_PENDING = _EVENTS.where(_e.FannedOutAt.is_(None))
 _FANNED_OUT = (
     update(domain_events)
     .where(_e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True)))
@@ -33,9 +33,14 @@ _FANNED_OUT = (
 )
 
 
-def event_of(row: Any) -> DomainEvent:
-    """A row of (EventId, TenantId, EventType, Payload, OccurredAt, Subject, TraceParent)."""
-    return DomainEvent(*row)
+def events_of(
+    connection: Connection, tenant_id: UUID, event_ids: Sequence[str], *, pending: bool = False
+) -> Iterator[DomainEvent]:
+    """The events of one tenant with these ids; with `pending` those not fanned out yet."""
+    statement = _PENDING if pending else _EVENTS
+    for chunk in chunks(event_ids):
+        for event_id, *rest in connection.execute(statement, {"tenant": tenant_id, "ids": chunk}):
+            yield DomainEvent(event_id, tenant_id, *rest)
 
 
 class SqlOutbox:
@@ -48,24 +53,23 @@ class SqlOutbox:
         fresh = self._unknown(events)
         if fresh:
             now = self._clock.now()
-            self._connection.execute(
-                insert(domain_events),
-                [
-                    {
-                        "TenantId": event.tenant_id,
-                        "EventId": event.event_id,
-                        "EventType": event.type,
-                        "Subject": event.subject,
-                        "Payload": event.data,
-                        "OccurredAt": event.occurred_at,
-                        "TraceParent": event.traceparent,
-                        "AnnouncedAt": now,
-                        "FannedOutAt": fanned_out_at,
-                        "CreatedAt": now,
-                    }
-                    for event in fresh
-                ],
-            )
+            rows = [
+                {
+                    "TenantId": event.tenant_id,
+                    "EventId": event.event_id,
+                    "EventType": event.type,
+                    "Subject": event.subject,
+                    "Payload": event.data,
+                    "OccurredAt": event.occurred_at,
+                    "TraceParent": event.traceparent,
+                    "AnnouncedAt": now,
+                    "FannedOutAt": fanned_out_at,
+                    "CreatedAt": now,
+                }
+                for event in fresh
+            ]
+            with guarded_by_unique_key():
+                self._connection.execute(_INSERT, rows)
             if fanned_out_at is None:
                 self._new += [EventRef(event.tenant_id, event.event_id) for event in fresh]
         return len(fresh)
@@ -77,10 +81,9 @@ class SqlOutbox:
 
     def pending(self, refs: Sequence[EventRef]) -> list[DomainEvent]:
         return [
-            event_of(row)
+            event
             for tenant, ids in _by_tenant(refs).items()
-            for chunk in chunks(ids)
-            for row in self._connection.execute(_PENDING, {"tenant": tenant, "ids": chunk})
+            for event in events_of(self._connection, tenant, ids, pending=True)
         ]
 
     def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> None:
@@ -89,6 +92,7 @@ class SqlOutbox:
                 self._connection.execute(_FANNED_OUT, {"tenant": tenant, "ids": chunk, "at": at})
 
     def unannounced(self, before: datetime, now: datetime, limit: int) -> list[EventRef]:
+        # IX_DomainEvent_Outbox
         due = (
             select(_e.Sequence)
             .where(_e.FannedOutAt.is_(None), _e.AnnouncedAt < before)
@@ -104,11 +108,12 @@ class SqlOutbox:
         return [EventRef(tenant, event_id) for tenant, event_id in self._connection.execute(stamped)]
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
+        # IX_DomainEvent_CreatedAt, then UQ_WebhookDelivery_Event
         referred = exists().where(
             webhook_deliveries.c.EventId == _e.EventId, webhook_deliveries.c.TenantId == _e.TenantId
         )
         old = select(_e.Sequence).where(_e.CreatedAt < cutoff, _e.FannedOutAt.is_not(None), ~referred)
-        doomed = old.order_by(_e.Sequence).limit(limit).scalar_subquery()
+        doomed = old.order_by(_e.CreatedAt).limit(limit).scalar_subquery()
         return self._connection.execute(delete(domain_events).where(_e.Sequence.in_(doomed))).rowcount
 
     def _unknown(self, events: Sequence[DomainEvent]) -> list[DomainEvent]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, func, literal_column, select, type_coerce
+from sqlalchemy.exc import IntegrityError
 
+from domain.errors import Unavailable
 from domain.paging import PageRequest
+from infra.sql.failures import is_duplicate
 
 T = TypeVar("T")
 
@@ -21,6 +25,12 @@ def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
         yield values[start : start + size]
 
 
+def unindexed(column: Column[Any]) -> ColumnElement[Any]:
+    """A number column in a condition on rows found by their ids. No index serves it: SQLite, which keeps no
+    statistics, would otherwise rather read all rows of a common status than look the ids up."""
+    return type_coerce(column + literal_column("0"), column.type)
+
+
 def total(connection: Connection, statement: Select[tuple[object, ...]]) -> int:
     """How many rows `statement` would return."""
     counted = select(func.count()).select_from(statement.order_by(None).subquery())
@@ -30,3 +40,15 @@ def total(connection: Connection, statement: Select[tuple[object, ...]]) -> int:
 def paged(statement: Select[tuple[object, ...]], page: PageRequest) -> Select[tuple[object, ...]]:
     """The rows of one page; `statement` must be ordered."""
     return statement.offset(page.offset).limit(page.page_size)
+
+
+@contextmanager
+def guarded_by_unique_key() -> Iterator[None]:
+    """Around the insert of rows that were not there a moment ago. On SQL Server another transaction may store
+    the same ones meanwhile: then this one is undone, and its repeat finds them. Raises Unavailable."""
+    try:
+        yield
+    except IntegrityError as error:
+        if is_duplicate(error):
+            raise Unavailable("The same thing is being stored by another request; try again.") from error
+        raise

@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    UniqueConstraint,
-    text,
-)
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, UniqueConstraint, text
 
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
-from infra.sql.types import Enum, Flag, Guid, Text, Utc, Varchar
+from infra.sql.columns import BigKey, clustered, created_at, filtered, scattered_key, user
+from infra.sql.types import Enum, Exact, Flag, Guid, Text, Utc, Varchar
 
-metadata = MetaData()
-
-
-class utc_now(GenericFunction[Any]):  # noqa: N801 - a SQL function's name
-    """The database's own UTC time, for the columns the specification gives a default."""
-
-    type = Utc()
-    inherit_cache = True
-
-
-@compiles(utc_now, "sqlite")
-def _utc_now_sqlite(element: utc_now, compiler: Any, **options: Any) -> str:
-    return "(strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))"
-
-
-@compiles(utc_now)
-def _utc_now(element: utc_now, compiler: Any, **options: Any) -> str:
-    return "GETUTCDATE()"
-
-
-def _filtered(name: str, *columns: Any, where: str, unique: bool = False) -> Index:
-    return Index(name, *columns, unique=unique, sqlite_where=text(where), mssql_where=text(where))
-
-
-def _created_at() -> Column[Any]:
-    return Column("CreatedAt", Utc, nullable=False, server_default=utc_now())
-
-
-def _user(name: str, *, constraint: str, nullable: bool = False) -> Column[Any]:
-    return Column(name, Guid, ForeignKey("Users.UserId", name=constraint), nullable=nullable)
-
-
-BigKey = BigInteger().with_variant(Integer, "sqlite")
+metadata = MetaData(naming_convention={"pk": "PK_%(table_name)s"})
 
 tenants = Table(
     "Tenants",
     metadata,
     Column("TenantId", Guid, primary_key=True),
     Column("LockVersion", BigInteger, nullable=False, server_default=text("0")),
-    _created_at(),
+    created_at(),
+    # The two ends of the tenant's audit chain: where retention cut it, and its newest row.
+    Column("AuditAnchorSequence", BigInteger, nullable=False, server_default=text("0")),
+    Column("AuditAnchorHash", Exact(64), nullable=False, server_default=text("''")),
+    Column("AuditSequence", BigInteger, nullable=False, server_default=text("0")),
+    Column("AuditHash", Exact(64), nullable=False, server_default=text("''")),
 )
 
 users = Table(
@@ -69,7 +29,7 @@ users = Table(
     Column("UserId", Guid, primary_key=True),
     Column("TenantId", Guid, ForeignKey("Tenants.TenantId", name="FK_User_Tenant"), nullable=False),
     Column("DisplayName", Varchar(200), nullable=False, server_default=text("''")),
-    _created_at(),
+    created_at(),
 )
 
 integrations = Table(
@@ -86,17 +46,30 @@ integrations = Table(
     Column("HealthStatus", Integer, nullable=False, server_default=text("3")),
     Column("LastHealthCheck", Utc),
     Column("LastSyncTime", Utc),
-    Column("ActiveSlot", Varchar(400)),
-    _created_at(),
+    Column("ActiveSlot", Exact(400)),
+    created_at(),
     Column("ModifiedAt", Utc),
-    _user("CreatedBy", constraint="FK_Integration_CreatedBy"),
-    _user("ModifiedBy", constraint="FK_Integration_ModifiedBy", nullable=True),
+    user("CreatedBy", constraint="FK_Integration_CreatedBy"),
+    user("ModifiedBy", constraint="FK_Integration_ModifiedBy", nullable=True),
     Index("IX_Integration_Type", "IntegrationType"),
     Index("IX_Integration_Status", "Status"),
     Index("IX_Integration_Provider", "Provider"),
     Index("IX_Integration_Tenant", "TenantId"),
+    # Where the secrets are, and what else the hub keeps about an integration.
+    Column("SecretName", Exact(127)),
+    Column("AllowTls12", Flag, nullable=False, server_default=text("0")),
+    Column("StatusReason", Text),
+    Column("SuspensionCause", Integer),
+    Column("ValidatedAt", Utc),
+    Column("Account", Text),
+    Column("Vitals", Text),
+    Column("ConsecutiveFailures", Integer, nullable=False, server_default=text("0")),
+    Column("ProbeAfter", Utc),
+    Column("Version", Integer, nullable=False, server_default=text("1")),
+    # Which of many secret names are still in use.
+    filtered("IX_Integration_Secret", "SecretName", where="SecretName IS NOT NULL"),
     # BR-IM-01: one active integration per slot, whoever races
-    _filtered(
+    filtered(
         "UX_Integration_ActiveSlot", "TenantId", "ActiveSlot", where="ActiveSlot IS NOT NULL", unique=True
     ),
 )
@@ -107,22 +80,55 @@ api_keys = Table(
     Column("APIKeyId", Guid, primary_key=True),
     Column("TenantId", Guid, nullable=False),
     Column("KeyName", Varchar(100), nullable=False),
-    Column("KeyHash", Varchar(64), nullable=False),
-    Column("KeyPrefix", Varchar(8), nullable=False),
+    Column("KeyHash", Exact(64), nullable=False),
+    Column("KeyPrefix", Exact(8), nullable=False),
     Column("Scopes", Text, nullable=False),
     Column("ExpiresAt", Utc),
     Column("IsActive", Flag, nullable=False, server_default=text("1")),
     Column("LastUsedAt", Utc),
     Column("UsageCount", BigInteger, nullable=False, server_default=text("0")),
     Column("RateLimitPerHour", Integer, nullable=False, server_default=text("1000")),
-    _created_at(),
-    _user("CreatedBy", constraint="FK_APIKey_CreatedBy"),
+    created_at(),
+    user("CreatedBy", constraint="FK_APIKey_CreatedBy"),
     Column("RevokedAt", Utc),
-    _user("RevokedBy", constraint="FK_APIKey_RevokedBy", nullable=True),
+    user("RevokedBy", constraint="FK_APIKey_RevokedBy", nullable=True),
     Index("IX_APIKey_Hash", "KeyHash", unique=True),
     Index("IX_APIKey_Prefix", "KeyPrefix"),
-    _filtered("IX_APIKey_Active", "IsActive", where="IsActive = 1"),
+    filtered("IX_APIKey_Active", "IsActive", where="IsActive = 1"),
     Index("IX_APIKey_Tenant", "TenantId"),
+    Column("NotBefore", Utc),
+    Column("AllowedIps", Text),
+    Column("Description", Varchar(500)),
+    Column("QuotaId", Guid),
+    Column("RotatesFrom", Guid),
+    Column("RotatedTo", Guid),
+    Column("RevokeReason", Varchar(400)),
+    Column("ModifiedAt", Utc),
+    Column("Version", Integer, nullable=False, server_default=text("1")),
+    # The hourly expiry (BR-AK-04).
+    filtered("IX_APIKey_Expires", "ExpiresAt", where="IsActive = 1"),
+)
+
+audit_log = Table(
+    "AuditLog",
+    metadata,
+    Column("TenantId", Guid, primary_key=True),
+    Column("Sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("OccurredAt", Utc, nullable=False),
+    Column("ActorUserId", Guid),
+    Column("ActorKeyId", Guid),
+    Column("Action", Exact(100), nullable=False),
+    Column("TargetType", Exact(50), nullable=False),
+    Column("TargetId", Exact(200), nullable=False),
+    Column("Before", Text),
+    Column("After", Text),
+    Column("RequestId", Exact(128)),
+    Column("TraceId", Exact(32)),
+    Column("IpAddress", Exact(45)),
+    Column("PreviousHash", Exact(64), nullable=False),
+    Column("Hash", Exact(64), nullable=False),
+    Index("IX_Audit_Target", "TenantId", "TargetId", "Sequence"),
+    Index("IX_Audit_Occurred", "TenantId", "OccurredAt"),
 )
 
 webhooks = Table(
@@ -150,11 +156,11 @@ webhooks = Table(
     Column("FailureCount", BigInteger, nullable=False, server_default=text("0")),
     Column("ConsecutiveFailures", Integer, nullable=False, server_default=text("0")),
     Column("FailingSince", Utc),
-    _created_at(),
-    _user("CreatedBy", constraint="FK_Webhook_CreatedBy"),
+    created_at(),
+    user("CreatedBy", constraint="FK_Webhook_CreatedBy"),
     Column("ModifiedAt", Utc),
     Column("Version", Integer, nullable=False, server_default=text("1")),
-    _filtered("IX_Webhook_Active", "IsActive", where="IsActive = 1"),
+    filtered("IX_Webhook_Active", "IsActive", where="IsActive = 1"),
     Index("IX_Webhook_Integration", "IntegrationId"),
     Index("IX_Webhook_Tenant", "TenantId", "CreatedAt"),
 )
@@ -163,7 +169,7 @@ webhook_subscriptions = Table(
     "WebhookSubscriptions",
     metadata,
     Column("TenantId", Guid, primary_key=True),
-    Column("EventType", Varchar(100), primary_key=True),
+    Column("EventType", Exact(100), primary_key=True),
     Column(
         "WebhookId",
         Guid,
@@ -178,24 +184,25 @@ domain_events = Table(
     metadata,
     Column("Sequence", BigKey, primary_key=True, autoincrement=True),
     Column("TenantId", Guid, nullable=False),
-    Column("EventId", Varchar(100), nullable=False),
-    Column("EventType", Varchar(100), nullable=False),
+    Column("EventId", Exact(100), nullable=False),
+    Column("EventType", Exact(100), nullable=False),
     Column("Subject", Varchar(200)),
     Column("Payload", Text, nullable=False),
     Column("OccurredAt", Utc, nullable=False),
     Column("TraceParent", Varchar(55)),
     Column("AnnouncedAt", Utc, nullable=False),
     Column("FannedOutAt", Utc),
-    _created_at(),
+    created_at(),
     UniqueConstraint("TenantId", "EventId", name="UQ_DomainEvent_Id"),
     # The outbox: what is committed and not yet fanned out.
-    _filtered("IX_DomainEvent_Outbox", "AnnouncedAt", where="FannedOutAt IS NULL"),
+    filtered("IX_DomainEvent_Outbox", "AnnouncedAt", where="FannedOutAt IS NULL"),
+    Index("IX_DomainEvent_CreatedAt", "CreatedAt"),
 )
 
 webhook_deliveries = Table(
     "WebhookDeliveries",
     metadata,
-    Column("WebhookDeliveryId", Guid, primary_key=True),
+    Column("WebhookDeliveryId", Guid, nullable=False),
     Column("TenantId", Guid, nullable=False),
     Column(
         "WebhookId",
@@ -203,8 +210,8 @@ webhook_deliveries = Table(
         ForeignKey("Webhooks.WebhookId", name="FK_WebhookDelivery_Webhook", ondelete="CASCADE"),
         nullable=False,
     ),
-    Column("EventId", Varchar(100), nullable=False),
-    Column("EventType", Varchar(100), nullable=False),
+    Column("EventId", Exact(100), nullable=False),
+    Column("EventType", Exact(100), nullable=False),
     # NULL: the event's own payload, which is stored once in DomainEvents.
     Column("Payload", Text),
     Column("HttpStatusCode", Integer),
@@ -226,9 +233,11 @@ webhook_deliveries = Table(
     UniqueConstraint("EventId", "WebhookId", name="UQ_WebhookDelivery_Event"),
     Index("IX_WebhookDelivery_Webhook", "WebhookId", "ScheduledAt"),
     Index("IX_WebhookDelivery_Status", "DeliveryStatus"),
-    _filtered("IX_WebhookDelivery_NextRetry", "NextRetryAt", where="NextRetryAt IS NOT NULL"),
-    _filtered("IX_WebhookDelivery_Requeue", "RequeueAt", where="RequeueAt IS NOT NULL"),
-    Index("IX_WebhookDelivery_Scheduled", "ScheduledAt"),
+    filtered("IX_WebhookDelivery_NextRetry", "NextRetryAt", where="NextRetryAt IS NOT NULL"),
+    filtered("IX_WebhookDelivery_Requeue", "RequeueAt", where="RequeueAt IS NOT NULL"),
+    filtered("IX_WebhookDelivery_Held", "WebhookId", "ExpiresAt", where="IsHeld = 1"),
+    scattered_key("WebhookDeliveryId"),
+    clustered("IX_WebhookDelivery_Scheduled", "ScheduledAt"),
 )
 
 webhook_delivery_attempts = Table(
@@ -240,15 +249,17 @@ webhook_delivery_attempts = Table(
         ForeignKey(
             "WebhookDeliveries.WebhookDeliveryId", name="FK_WebhookAttempt_Delivery", ondelete="CASCADE"
         ),
-        primary_key=True,
+        nullable=False,
     ),
-    Column("AttemptNumber", Integer, primary_key=True, autoincrement=False),
+    Column("AttemptNumber", Integer, nullable=False, autoincrement=False),
     Column("StartedAt", Utc, nullable=False),
     Column("DurationMs", Integer, nullable=False),
     Column("Outcome", Enum(AttemptOutcome), nullable=False),
     Column("HttpStatusCode", Integer),
     Column("ResponseBody", Text),
     Column("ErrorMessage", Text),
+    scattered_key("WebhookDeliveryId", "AttemptNumber"),
+    clustered("IX_WebhookAttempt_Started", "StartedAt"),
 )
 
 data_sync_jobs = Table(
@@ -272,8 +283,8 @@ data_sync_jobs = Table(
     Column("StartedAt", Utc),
     Column("CompletedAt", Utc),
     Column("ScheduledAt", Utc, nullable=False),
-    _created_at(),
-    _user("CreatedBy", constraint="FK_DataSync_CreatedBy"),
+    created_at(),
+    user("CreatedBy", constraint="FK_DataSync_CreatedBy"),
     Index("IX_DataSync_Integration", "IntegrationId"),
     Index("IX_DataSync_Status", "Status"),
     Index("IX_DataSync_Scheduled", "ScheduledAt"),
@@ -283,7 +294,7 @@ data_sync_jobs = Table(
 integration_logs = Table(
     "IntegrationLogs",
     metadata,
-    Column("IntegrationLogId", Guid, primary_key=True),
+    Column("IntegrationLogId", Guid, nullable=False),
     Column(
         "IntegrationId",
         Guid,
@@ -295,8 +306,21 @@ integration_logs = Table(
     Column("Details", Text),
     Column("Exception", Text),
     Column("RequestId", Guid),
-    _created_at(),
+    created_at(),
     Index("IX_IntegrationLog_Integration", "IntegrationId"),
-    Index("IX_IntegrationLog_CreatedAt", "CreatedAt"),
+    scattered_key("IntegrationLogId"),
+    clustered("IX_IntegrationLog_CreatedAt", "CreatedAt"),
     Index("IX_IntegrationLog_Level", "LogLevel"),
+)
+
+# Alerts that the queue does not have yet.
+pending_alerts = Table(
+    "PendingAlerts",
+    metadata,
+    Column("AlertId", Guid, primary_key=True),
+    Column("TenantId", Guid, nullable=False),
+    Column("Kind", Exact(100), nullable=False),
+    Column("Data", Text, nullable=False),
+    created_at(),
+    Index("IX_PendingAlert_CreatedAt", "CreatedAt"),
 )

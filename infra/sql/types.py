@@ -1,24 +1,36 @@
-"""Column types that mean the same on SQLite and on SQL Server."""
+"""Column types that mean the same on SQLite and on SQL Server.
+
+The conversions run for every value of every row, so each is chosen once per dialect and is one plain call."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Boolean, DateTime, Dialect, Integer, String, Unicode, UnicodeText, Uuid
-from sqlalchemy.dialects.mssql import DATETIME2
+from sqlalchemy.dialects.mssql import DATETIME2, NVARCHAR
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 E = TypeVar("E", bound=IntEnum)
 
+#: SQL Server's code-point order: case and accents differ, as they do in SQLite and in the interface.
+EXACT_COLLATION = "Latin1_General_100_BIN2"
+
 Guid = Uuid(as_uuid=True)
-Text = UnicodeText()
+Text = UnicodeText().with_variant(NVARCHAR(None), "mssql")
 Flag = Boolean(create_constraint=False)
 
 
 def Varchar(length: int) -> Unicode:  # noqa: N802 - reads as the type it makes
+    """NVARCHAR(length) in the database's own collation, which on SQL Server ignores case."""
     return Unicode(length)
+
+
+def Exact(length: int) -> TypeEngine[str]:  # noqa: N802 - reads as the type it makes
+    """NVARCHAR(length) for names that programs compare: `a` is not `A`, whatever the database's collation."""
+    return Unicode(length).with_variant(NVARCHAR(length, collation=EXACT_COLLATION), "mssql")
 
 
 class Utc(TypeDecorator[datetime]):
@@ -33,16 +45,11 @@ class Utc(TypeDecorator[datetime]):
             DATETIME2(6) if dialect.name == "mssql" else String(27)  # type: ignore[no-untyped-call]
         )
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        moment = value.astimezone(UTC).replace(tzinfo=None)
-        return moment if dialect.name == "mssql" else moment.isoformat(timespec="microseconds") + "Z"
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any]:
+        return _to_naive if dialect.name == "mssql" else _to_iso
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if dialect.name == "mssql" else datetime.fromisoformat(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        return _from_naive if dialect.name == "mssql" else _from_iso
 
 
 class Enum(TypeDecorator[E], Generic[E]):
@@ -55,8 +62,33 @@ class Enum(TypeDecorator[E], Generic[E]):
         super().__init__()
         self.enumeration = enumeration
 
-    def process_bind_param(self, value: E | None, dialect: Dialect) -> int | None:
-        return None if value is None else int(value)
+    def bind_processor(self, dialect: Dialect) -> Callable[[E | None], int | None]:
+        return _to_int
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> E | None:
-        return None if value is None else self.enumeration(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], E | None]:
+        members: dict[int | None, E | None] = {member.value: member for member in self.enumeration}
+        members[None] = None
+        return members.__getitem__
+
+
+def _to_int(value: IntEnum | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _to_iso(value: datetime | None) -> str | None:
+    if value is None:
+        return None
+    moment = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return moment.isoformat("T", "microseconds")[:26] + "Z"
+
+
+def _from_iso(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+def _to_naive(value: datetime | None) -> datetime | None:
+    return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+
+def _from_naive(value: datetime | None) -> datetime | None:
+    return None if value is None else value.replace(tzinfo=UTC)

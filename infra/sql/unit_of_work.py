@@ -12,8 +12,12 @@ from sqlalchemy import Connection
 from domain.errors import Unavailable
 from domain.events.ports import EventRef
 from domain.ports import Clock
+from infra.sql.api_keys import SqlApiKeys
+from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
 from infra.sql.engine import Database
+from infra.sql.integration_logs import SqlAlerts, SqlIntegrationLogs
+from infra.sql.integrations import SqlIntegrations
 from infra.sql.outbox import SqlOutbox
 from infra.sql.pipeline import SqlDeliveryPipeline
 from infra.sql.users import SqlUsers
@@ -31,10 +35,31 @@ class SqlUnitOfWork:
         self._connection = connection
         self._clock = clock
         self._announce = announce
+        self._committed: list[EventRef] = []
 
     @cached_property
     def users(self) -> SqlUsers:
         return SqlUsers(self._connection)
+
+    @cached_property
+    def api_keys(self) -> SqlApiKeys:
+        return SqlApiKeys(self._connection)
+
+    @cached_property
+    def audit(self) -> SqlAudit:
+        return SqlAudit(self._connection, self._clock)
+
+    @cached_property
+    def integrations(self) -> SqlIntegrations:
+        return SqlIntegrations(self._connection)
+
+    @cached_property
+    def integration_logs(self) -> SqlIntegrationLogs:
+        return SqlIntegrationLogs(self._connection)
+
+    @cached_property
+    def alerts(self) -> SqlAlerts:
+        return SqlAlerts(self._connection)
 
     @cached_property
     def webhooks(self) -> SqlWebhooks:
@@ -54,7 +79,11 @@ class SqlUnitOfWork:
 
     def commit(self) -> None:
         self._connection.commit()
-        new = self.outbox.take_new()
+        self._committed += self.outbox.take_new()
+
+    def announce(self) -> None:
+        """Tell the queue about the events committed, outside the transaction and its locks."""
+        new, self._committed = self._committed, []
         if not new:
             return
         try:
@@ -74,8 +103,14 @@ class SqlUnitsOfWork:
 
     @contextmanager
     def write(self) -> Iterator[SqlUnitOfWork]:
-        with self._database.write() as connection:
-            yield SqlUnitOfWork(connection, self._clock, self._announce)
+        unit: SqlUnitOfWork | None = None
+        try:
+            with self._database.write() as connection:
+                unit = SqlUnitOfWork(connection, self._clock, self._announce)
+                yield unit
+        finally:
+            if unit is not None:
+                unit.announce()
 
     @contextmanager
     def read(self) -> Iterator[SqlUnitOfWork]:

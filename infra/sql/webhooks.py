@@ -15,7 +15,8 @@ from domain.paging import Page, PageRequest
 from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
 from domain.webhooks.ports import WebhookFilter
 from infra.sql.statements import paged, total
-from infra.sql.tables import integrations, tenants, webhook_subscriptions, webhooks
+from infra.sql.tables import integrations, webhook_subscriptions, webhooks
+from infra.sql.users import lock_tenant
 
 _w = webhooks.c
 
@@ -80,11 +81,7 @@ class SqlWebhooks:
         self._connection = connection
 
     def lock_tenant(self, tenant_id: UUID) -> None:
-        self._connection.execute(
-            update(tenants)
-            .where(tenants.c.TenantId == tenant_id)
-            .values(LockVersion=tenants.c.LockVersion + 1)
-        )
+        lock_tenant(self._connection, tenant_id)
 
     def count(self, tenant_id: UUID) -> int:
         statement = select(func.count()).select_from(webhooks).where(_w.TenantId == tenant_id)

@@ -1,26 +1,26 @@
-"""Alembic's environment: online against a URL, or offline to print the T-SQL."""
+"""Alembic's environment: over the connection that `infra.sql.migrate` gives, or offline as T-SQL text."""
 
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import create_engine
 
 from infra.sql.tables import metadata
 
-config = context.config
-url = config.get_main_option("sqlalchemy.url")
-if url is None:
-    raise SystemExit("Set sqlalchemy.url to the database to migrate.")
+connection = context.config.attributes.get("connection")
 
 if context.is_offline_mode():
-    context.configure(url=url, target_metadata=metadata, literal_binds=True)
-    with context.begin_transaction():
-        context.run_migrations()
+    context.configure(
+        dialect_name="mssql",
+        target_metadata=metadata,
+        literal_binds=True,
+        output_buffer=context.config.output_buffer,
+    )
+    # sqlcmd turns this off, and without it SQL Server refuses filtered indexes.
+    context.execute("SET QUOTED_IDENTIFIER ON")
+    context.execute("SET XACT_ABORT ON")
 else:
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        context.configure(connection=connection, target_metadata=metadata)
-        with context.begin_transaction():
-            context.run_migrations()
-        connection.commit()
-    engine.dispose()
+    # SQLite's changes of schema are transactional, which Alembic does not assume.
+    context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
+
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,82 @@
+# The two commands that matter: `make run` and `make test`. `make` alone lists the others.
+# Settings come from the environment or the command line: make run PORT=8080 WORKERS=2 HUB_HOME=.hub-other
+
+PYTHON ?= python3
+VENV ?= .venv
+
+bin := $(VENV)/bin
+py := $(bin)/python
+pip := $(py) -m pip --disable-pip-version-check --no-input install --quiet
+run_stamp := $(VENV)/.installed-run
+test_stamp := $(VENV)/.installed-test
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test token demo bench soak sql fmt docs lint types layers clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+# exec: Ctrl-C and SIGTERM reach Python itself, not a shell in between.
+run: $(run_stamp) ## Serve on http://localhost:$PORT (7071) with $WORKERS processes (1), state in $HUB_HOME (.hub)
+	@exec $(py) -m devhost start
+
+token: $(run_stamp) ## Print a bearer token of the development tenant's administrator (make -s token)
+	@exec $(py) -m devhost token
+
+demo: $(run_stamp) ## Tell the story in a terminal, on a host of its own or on $HUB_URL
+	@exec $(py) -m devhost.demo
+
+bench: $(run_stamp) ## Measure throughput and latency
+	@exec $(py) -m bench
+
+soak: $(run_stamp) ## Run for long under load and count what was lost
+	@exec $(py) -m bench.soak
+
+sql: $(run_stamp) ## Print the schema as T-SQL, for review
+	@$(py) -c 'from infra.sql.migrate import upgrade; upgrade("mssql+pyodbc://", sql_only=True)'
+
+test: lint types layers ## Lint, types, layers, then every test
+	$(bin)/pytest -n 2 --dist loadgroup
+
+lint: $(test_stamp) ## Check style and formatting
+	$(bin)/ruff check --quiet .
+	$(bin)/ruff format --check --quiet .
+
+types: $(test_stamp) ## Check types
+	$(bin)/mypy
+
+layers: $(test_stamp) ## Check which package may import which
+	$(bin)/lint-imports
+
+fmt: $(test_stamp) docs ## Format the code, fix what can be fixed
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+docs: $(test_stamp) ## Rewrite the README's table of settings
+	$(py) -m tests.unit.test_repository
+
+clean: ## Remove the virtual environment and caches; the state in .hub stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Everything below writes to standard error, so that `make -s token` prints a token and nothing else.
+
+$(py):
+	@for candidate in "$(PYTHON)" python3.13 python3.12 python3.11; do \
+		if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+		then exec "$$candidate" -m venv "$(VENV)" >&2; fi; \
+	done; \
+	echo "Python 3.11, 3.12 or 3.13 is needed; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 || true)." >&2; \
+	echo "Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; \
+	exit 1
+
+$(run_stamp): requirements.txt devhost/requirements.txt | $(py)
+	@echo "Installing what the hub needs into $(VENV) ..." >&2
+	@$(pip) --requirement devhost/requirements.txt >&2
+	@touch $@
+
+$(test_stamp): requirements-dev.txt $(run_stamp)
+	@echo "Installing what the tests need into $(VENV) ..." >&2
+	@$(pip) --requirement requirements-dev.txt >&2
+	@touch $@

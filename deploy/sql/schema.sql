@@ -1,0 +1,508 @@
+SET QUOTED_IDENTIFIER ON;
+
+GO
+
+SET XACT_ABORT ON;
+
+GO
+
+BEGIN TRANSACTION;
+
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+
+GO
+
+-- Running upgrade  -> 0001
+
+CREATE TABLE [DomainEvents] (
+    [Sequence] BIGINT NOT NULL IDENTITY,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [EventId] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [EventType] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Subject] NVARCHAR(200) NULL,
+    [Payload] NVARCHAR(max) NOT NULL,
+    [OccurredAt] DATETIME2(6) NOT NULL,
+    [TraceParent] NVARCHAR(55) NULL,
+    [AnnouncedAt] DATETIME2(6) NOT NULL,
+    [FannedOutAt] DATETIME2(6) NULL,
+    [CreatedAt] DATETIME2(6) NOT NULL DEFAULT GETUTCDATE(),
+    CONSTRAINT [PK_DomainEvents] PRIMARY KEY ([Sequence]),
+    CONSTRAINT [UQ_DomainEvent_Id] UNIQUE ([TenantId], [EventId])
+);
+
+GO
+
+CREATE INDEX [IX_DomainEvent_CreatedAt] ON [DomainEvents] ([CreatedAt]);
+
+GO
+
+CREATE INDEX [IX_DomainEvent_Outbox] ON [DomainEvents] ([AnnouncedAt]) WHERE FannedOutAt IS NULL;
+
+GO
+
+CREATE TABLE [Tenants] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [LockVersion] BIGINT NOT NULL DEFAULT 0,
+    [CreatedAt] DATETIME2(6) NOT NULL DEFAULT GETUTCDATE(),
+    CONSTRAINT [PK_Tenants] PRIMARY KEY ([TenantId])
+);
+
+GO
+
+CREATE TABLE [Users] (
+    [UserId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [DisplayName] NVARCHAR(200) NOT NULL DEFAULT '',
+    [CreatedAt] DATETIME2(6) NOT NULL DEFAULT GETUTCDATE(),
+    CONSTRAINT [PK_Users] PRIMARY KEY ([UserId]),
+    CONSTRAINT [FK_User_Tenant] FOREIGN KEY([TenantId]) REFERENCES [Tenants] ([TenantId])
+);
+
+GO
+
+CREATE TABLE [APIKeys] (
+    [APIKeyId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [KeyName] NVARCHAR(100) NOT NULL,
+    [KeyHash] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [KeyPrefix] NVARCHAR(8) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Scopes] NVARCHAR(max) NOT NULL,
+    [ExpiresAt] DATETIME2(6) NULL,
+    [IsActive] BIT NOT NULL DEFAULT 1,
+    [LastUsedAt] DATETIME2(6) NULL,
+    [UsageCount] BIGINT NOT NULL DEFAULT 0,
+    [RateLimitPerHour] INTEGER NOT NULL DEFAULT 1000,
+    [CreatedAt] DATETIME2(6) NOT NULL DEFAULT GETUTCDATE(),
+    [CreatedBy] UNIQUEIDENTIFIER NOT NULL,
+    [RevokedAt] DATETIME2(6) NULL,
+    [RevokedBy] UNIQUEIDENTIFIER NULL,
+    CONSTRAINT [PK_APIKeys] PRIMARY KEY ([APIKeyId]),
+    CONSTRAINT [FK_APIKey_CreatedBy] FOREIGN KEY([CreatedBy]) REFERENCES [Users] ([UserId]),
+    CONSTRAINT [FK_APIKey_RevokedBy] FOREIGN KEY([RevokedBy]) REFERENCES [Users] ([UserId])
+);
+
+GO
+
+CREATE INDEX [IX_APIKey_Active] ON [APIKeys] ([IsActive]) WHERE IsActive = 1;
+
+GO
+
+CREATE UNIQUE INDEX [IX_APIKey_Hash] ON [APIKeys] ([KeyHash]);
+
+GO
+
+CREATE INDEX [IX_APIKey_Prefix] ON [APIKeys] ([KeyPrefix]);
+
+GO
+
+CREATE INDEX [IX_APIKey_Tenant] ON [APIKeys] ([TenantId]);
+
+GO
+
+CREATE TABLE [Integrations] (
+    [IntegrationId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Name] NVARCHAR(200) NOT NULL,
+    [IntegrationType] INTEGER NOT NULL,
+    [Provider] NVARCHAR(100) NOT NULL,
+    [Status] INTEGER NOT NULL,
+    [Configuration] NVARCHAR(max) NOT NULL,
+    [IsEnabled] BIT NOT NULL DEFAULT 1,
+    [HealthStatus] INTEGER NOT NULL DEFAULT 3,
+    [LastHealthCheck] DATETIME2(6) NULL,
+    [LastSyncTime] DATETIME2(6) NULL,
+    [ActiveSlot] NVARCHAR(400) COLLATE Latin1_General_100_BIN2 NULL,
+    [CreatedAt] DATETIME2(6) NOT NULL DEFAULT GETUTCDATE(),
+    [ModifiedAt] DATETIME2(6) NULL,
+    [CreatedBy] UNIQUEIDENTIFIER NOT NULL,
+    [ModifiedBy] UNIQUEIDENTIFIER NULL,
+    CONSTRAINT [PK_Integrations] PRIMARY KEY ([IntegrationId]),
+    CONSTRAINT [FK_Integration_CreatedBy] FOREIGN KEY([CreatedBy]) REFERENCES [Users] ([UserId]),
+    CONSTRAINT [FK_Integration_ModifiedBy] FOREIGN KEY([ModifiedBy]) REFERENCES [Users] ([UserId])
+);
+
+GO
+
+CREATE INDEX [IX_Integration_Provider] ON [Integrations] ([Provider]);
+
+GO
+
+CREATE INDEX [IX_Integration_Status] ON [Integrations] ([Status]);
+
+GO
+
+CREATE INDEX [IX_Integration_Tenant] ON [Integrations] ([TenantId]);
+
+GO
+
+CREATE INDEX [IX_Integration_Type] ON [Integrations] ([IntegrationType]);
+
+GO
+
+CREATE UNIQUE INDEX [UX_Integration_ActiveSlot] ON [Integrations] ([TenantId], [ActiveSlot]) WHERE ActiveSlot IS NOT NULL;
+
+GO
+
+CREATE TABLE [DataSyncJobs] (
+    [DataSyncJobId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [IntegrationId] UNIQUEIDENTIFIER NOT NULL,
+    [SyncType] INTEGER NOT NULL,
+    [Direction] INTEGER NOT NULL,
+    [Status] INTEGER NOT NULL,
+    [RecordsTotal] INTEGER NOT NULL DEFAULT 0,
+    [RecordsProcessed] INTEGER NOT NULL DEFAULT 0,
+    [RecordsFailed] INTEGER NOT NULL DEFAULT 0,
+    [ErrorLog] NVARCHAR(max) NULL,
+    [StartedAt] DATETIME2(6) NULL,
+    [CompletedAt] DATETIME2(6) NULL,
+    [ScheduledAt] DATETIME2(6) NOT NULL,
+    [CreatedAt] DATETIME2(6) NOT NULL DEFAULT GETUTCDATE(),
+    [CreatedBy] UNIQUEIDENTIFIER NOT NULL,
+    CONSTRAINT [PK_DataSyncJobs] PRIMARY KEY ([DataSyncJobId]),
+    CONSTRAINT [FK_DataSync_Integration] FOREIGN KEY([IntegrationId]) REFERENCES [Integrations] ([IntegrationId]),
+    CONSTRAINT [FK_DataSync_CreatedBy] FOREIGN KEY([CreatedBy]) REFERENCES [Users] ([UserId])
+);
+
+GO
+
+CREATE INDEX [IX_DataSync_Integration] ON [DataSyncJobs] ([IntegrationId]);
+
+GO
+
+CREATE INDEX [IX_DataSync_Scheduled] ON [DataSyncJobs] ([ScheduledAt]);
+
+GO
+
+CREATE INDEX [IX_DataSync_Status] ON [DataSyncJobs] ([Status]);
+
+GO
+
+CREATE INDEX [IX_DataSync_Tenant] ON [DataSyncJobs] ([TenantId]);
+
+GO
+
+CREATE TABLE [IntegrationLogs] (
+    [IntegrationLogId] UNIQUEIDENTIFIER NOT NULL,
+    [IntegrationId] UNIQUEIDENTIFIER NOT NULL,
+    [LogLevel] INTEGER NOT NULL,
+    [Message] NVARCHAR(max) NOT NULL,
+    [Details] NVARCHAR(max) NULL,
+    [Exception] NVARCHAR(max) NULL,
+    [RequestId] UNIQUEIDENTIFIER NULL,
+    [CreatedAt] DATETIME2(6) NOT NULL DEFAULT GETUTCDATE(),
+    CONSTRAINT [PK_IntegrationLogs] PRIMARY KEY NONCLUSTERED ([IntegrationLogId]),
+    CONSTRAINT [FK_IntegrationLog_Integration] FOREIGN KEY([IntegrationId]) REFERENCES [Integrations] ([IntegrationId])
+);
+
+GO
+
+CREATE CLUSTERED INDEX [IX_IntegrationLog_CreatedAt] ON [IntegrationLogs] ([CreatedAt]);
+
+GO
+
+CREATE INDEX [IX_IntegrationLog_Integration] ON [IntegrationLogs] ([IntegrationId]);
+
+GO
+
+CREATE INDEX [IX_IntegrationLog_Level] ON [IntegrationLogs] ([LogLevel]);
+
+GO
+
+CREATE TABLE [Webhooks] (
+    [WebhookId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [IntegrationId] UNIQUEIDENTIFIER NULL,
+    [Url] NVARCHAR(500) NOT NULL,
+    [Description] NVARCHAR(500) NULL,
+    [EventTypes] NVARCHAR(max) NOT NULL,
+    [Secret] NVARCHAR(max) NOT NULL,
+    [PreviousSecret] NVARCHAR(max) NULL,
+    [PreviousSecretExpiresAt] DATETIME2(6) NULL,
+    [IsActive] BIT NOT NULL DEFAULT 1,
+    [State] INTEGER NOT NULL,
+    [DisabledReason] NVARCHAR(400) NULL,
+    [VerifiedAt] DATETIME2(6) NULL,
+    [RetryPolicy] NVARCHAR(max) NOT NULL,
+    [MaxRetries] INTEGER NOT NULL DEFAULT 3,
+    [TimeoutSeconds] INTEGER NOT NULL DEFAULT 30,
+    [RateLimitPerSecond] INTEGER NULL,
+    [LastTriggeredAt] DATETIME2(6) NULL,
+    [SuccessCount] BIGINT NOT NULL DEFAULT 0,
+    [FailureCount] BIGINT NOT NULL DEFAULT 0,
+    [ConsecutiveFailures] INTEGER NOT NULL DEFAULT 0,
+    [FailingSince] DATETIME2(6) NULL,
+    [CreatedAt] DATETIME2(6) NOT NULL DEFAULT GETUTCDATE(),
+    [CreatedBy] UNIQUEIDENTIFIER NOT NULL,
+    [ModifiedAt] DATETIME2(6) NULL,
+    [Version] INTEGER NOT NULL DEFAULT 1,
+    CONSTRAINT [PK_Webhooks] PRIMARY KEY ([WebhookId]),
+    CONSTRAINT [FK_Webhook_Integration] FOREIGN KEY([IntegrationId]) REFERENCES [Integrations] ([IntegrationId]),
+    CONSTRAINT [FK_Webhook_CreatedBy] FOREIGN KEY([CreatedBy]) REFERENCES [Users] ([UserId])
+);
+
+GO
+
+CREATE INDEX [IX_Webhook_Active] ON [Webhooks] ([IsActive]) WHERE IsActive = 1;
+
+GO
+
+CREATE INDEX [IX_Webhook_Integration] ON [Webhooks] ([IntegrationId]);
+
+GO
+
+CREATE INDEX [IX_Webhook_Tenant] ON [Webhooks] ([TenantId], [CreatedAt]);
+
+GO
+
+CREATE TABLE [WebhookDeliveries] (
+    [WebhookDeliveryId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [WebhookId] UNIQUEIDENTIFIER NOT NULL,
+    [EventId] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [EventType] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Payload] NVARCHAR(max) NULL,
+    [HttpStatusCode] INTEGER NULL,
+    [ResponseBody] NVARCHAR(max) NULL,
+    [AttemptCount] INTEGER NOT NULL DEFAULT 0,
+    [RetriesUsed] INTEGER NOT NULL DEFAULT 0,
+    [DeliveryStatus] INTEGER NOT NULL,
+    [IsHeld] BIT NOT NULL DEFAULT 0,
+    [ErrorMessage] NVARCHAR(max) NULL,
+    [ScheduledAt] DATETIME2(6) NOT NULL,
+    [ExpiresAt] DATETIME2(6) NOT NULL,
+    [DeliveredAt] DATETIME2(6) NULL,
+    [NextRetryAt] DATETIME2(6) NULL,
+    [LeaseId] UNIQUEIDENTIFIER NULL,
+    [LeasedAt] DATETIME2(6) NULL,
+    [RequeueAt] DATETIME2(6) NULL,
+    CONSTRAINT [PK_WebhookDeliveries] PRIMARY KEY NONCLUSTERED ([WebhookDeliveryId]),
+    CONSTRAINT [FK_WebhookDelivery_Webhook] FOREIGN KEY([WebhookId]) REFERENCES [Webhooks] ([WebhookId]) ON DELETE CASCADE,
+    CONSTRAINT [UQ_WebhookDelivery_Event] UNIQUE ([EventId], [WebhookId])
+);
+
+GO
+
+CREATE CLUSTERED INDEX [IX_WebhookDelivery_Scheduled] ON [WebhookDeliveries] ([ScheduledAt]);
+
+GO
+
+CREATE INDEX [IX_WebhookDelivery_Held] ON [WebhookDeliveries] ([WebhookId], [ExpiresAt]) WHERE IsHeld = 1;
+
+GO
+
+CREATE INDEX [IX_WebhookDelivery_NextRetry] ON [WebhookDeliveries] ([NextRetryAt]) WHERE NextRetryAt IS NOT NULL;
+
+GO
+
+CREATE INDEX [IX_WebhookDelivery_Requeue] ON [WebhookDeliveries] ([RequeueAt]) WHERE RequeueAt IS NOT NULL;
+
+GO
+
+CREATE INDEX [IX_WebhookDelivery_Status] ON [WebhookDeliveries] ([DeliveryStatus]);
+
+GO
+
+CREATE INDEX [IX_WebhookDelivery_Webhook] ON [WebhookDeliveries] ([WebhookId], [ScheduledAt]);
+
+GO
+
+CREATE TABLE [WebhookSubscriptions] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [EventType] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [WebhookId] UNIQUEIDENTIFIER NOT NULL,
+    CONSTRAINT [PK_WebhookSubscriptions] PRIMARY KEY ([TenantId], [EventType], [WebhookId]),
+    CONSTRAINT [FK_WebhookSubscription_Webhook] FOREIGN KEY([WebhookId]) REFERENCES [Webhooks] ([WebhookId]) ON DELETE CASCADE
+);
+
+GO
+
+CREATE INDEX [IX_WebhookSubscription_Webhook] ON [WebhookSubscriptions] ([WebhookId]);
+
+GO
+
+CREATE TABLE [WebhookDeliveryAttempts] (
+    [WebhookDeliveryId] UNIQUEIDENTIFIER NOT NULL,
+    [AttemptNumber] INTEGER NOT NULL,
+    [StartedAt] DATETIME2(6) NOT NULL,
+    [DurationMs] INTEGER NOT NULL,
+    [Outcome] INTEGER NOT NULL,
+    [HttpStatusCode] INTEGER NULL,
+    [ResponseBody] NVARCHAR(max) NULL,
+    [ErrorMessage] NVARCHAR(max) NULL,
+    CONSTRAINT [PK_WebhookDeliveryAttempts] PRIMARY KEY NONCLUSTERED ([WebhookDeliveryId], [AttemptNumber]),
+    CONSTRAINT [FK_WebhookAttempt_Delivery] FOREIGN KEY([WebhookDeliveryId]) REFERENCES [WebhookDeliveries] ([WebhookDeliveryId]) ON DELETE CASCADE
+);
+
+GO
+
+CREATE CLUSTERED INDEX [IX_WebhookAttempt_Started] ON [WebhookDeliveryAttempts] ([StartedAt]);
+
+GO
+
+INSERT INTO alembic_version (version_num) OUTPUT inserted.version_num VALUES ('0001');
+
+GO
+
+-- Running upgrade 0001 -> 0002
+
+ALTER TABLE [Tenants] ADD [AuditAnchorSequence] BIGINT NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [Tenants] ADD [AuditAnchorHash] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '';
+
+GO
+
+ALTER TABLE [Tenants] ADD [AuditSequence] BIGINT NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [Tenants] ADD [AuditHash] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '';
+
+GO
+
+ALTER TABLE [APIKeys] ADD [NotBefore] DATETIME2(6) NULL;
+
+GO
+
+ALTER TABLE [APIKeys] ADD [AllowedIps] NVARCHAR(max) NULL;
+
+GO
+
+ALTER TABLE [APIKeys] ADD [Description] NVARCHAR(500) NULL;
+
+GO
+
+ALTER TABLE [APIKeys] ADD [QuotaId] UNIQUEIDENTIFIER NULL;
+
+GO
+
+ALTER TABLE [APIKeys] ADD [RotatesFrom] UNIQUEIDENTIFIER NULL;
+
+GO
+
+ALTER TABLE [APIKeys] ADD [RotatedTo] UNIQUEIDENTIFIER NULL;
+
+GO
+
+ALTER TABLE [APIKeys] ADD [RevokeReason] NVARCHAR(400) NULL;
+
+GO
+
+ALTER TABLE [APIKeys] ADD [ModifiedAt] DATETIME2(6) NULL;
+
+GO
+
+ALTER TABLE [APIKeys] ADD [Version] INTEGER NOT NULL DEFAULT 1;
+
+GO
+
+CREATE INDEX [IX_APIKey_Expires] ON [APIKeys] ([ExpiresAt]) WHERE IsActive = 1;
+
+GO
+
+CREATE TABLE [AuditLog] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Sequence] BIGINT NOT NULL,
+    [OccurredAt] DATETIME2(6) NOT NULL,
+    [ActorUserId] UNIQUEIDENTIFIER NULL,
+    [ActorKeyId] UNIQUEIDENTIFIER NULL,
+    [Action] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [TargetType] NVARCHAR(50) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [TargetId] NVARCHAR(200) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Before] NVARCHAR(max) NULL,
+    [After] NVARCHAR(max) NULL,
+    [RequestId] NVARCHAR(128) COLLATE Latin1_General_100_BIN2 NULL,
+    [TraceId] NVARCHAR(32) COLLATE Latin1_General_100_BIN2 NULL,
+    [IpAddress] NVARCHAR(45) COLLATE Latin1_General_100_BIN2 NULL,
+    [PreviousHash] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Hash] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    CONSTRAINT [PK_AuditLog] PRIMARY KEY ([TenantId], [Sequence])
+);
+
+GO
+
+CREATE INDEX [IX_Audit_Target] ON [AuditLog] ([TenantId], [TargetId], [Sequence]);
+
+GO
+
+CREATE INDEX [IX_Audit_Occurred] ON [AuditLog] ([TenantId], [OccurredAt]);
+
+GO
+
+UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
+
+GO
+
+-- Running upgrade 0002 -> 0003
+
+ALTER TABLE [Integrations] ADD [SecretName] NVARCHAR(127) COLLATE Latin1_General_100_BIN2 NULL;
+
+GO
+
+ALTER TABLE [Integrations] ADD [AllowTls12] BIT NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [Integrations] ADD [StatusReason] NVARCHAR(max) NULL;
+
+GO
+
+ALTER TABLE [Integrations] ADD [SuspensionCause] INTEGER NULL;
+
+GO
+
+ALTER TABLE [Integrations] ADD [ValidatedAt] DATETIME2(6) NULL;
+
+GO
+
+ALTER TABLE [Integrations] ADD [Account] NVARCHAR(max) NULL;
+
+GO
+
+ALTER TABLE [Integrations] ADD [Vitals] NVARCHAR(max) NULL;
+
+GO
+
+ALTER TABLE [Integrations] ADD [ConsecutiveFailures] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [Integrations] ADD [ProbeAfter] DATETIME2(6) NULL;
+
+GO
+
+ALTER TABLE [Integrations] ADD [Version] INTEGER NOT NULL DEFAULT 1;
+
+GO
+
+CREATE INDEX [IX_Integration_Secret] ON [Integrations] ([SecretName]) WHERE SecretName IS NOT NULL;
+
+GO
+
+CREATE TABLE [PendingAlerts] (
+    [AlertId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Kind] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Data] NVARCHAR(max) NOT NULL,
+    [CreatedAt] DATETIME2(6) NOT NULL DEFAULT GETUTCDATE(),
+    CONSTRAINT [PK_PendingAlerts] PRIMARY KEY ([AlertId])
+);
+
+GO
+
+CREATE INDEX [IX_PendingAlert_CreatedAt] ON [PendingAlerts] ([CreatedAt]);
+
+GO
+
+UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+
+GO
+
+COMMIT;
+
+GO

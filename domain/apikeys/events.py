@@ -1,0 +1,80 @@
+"""Events about keys (section 3.2), with the specification's payloads in camelCase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.apikeys.model import ApiKey
+from domain.events.model import DomainEvent, event_data
+from domain.ports import IdGenerator
+from domain.wire import rfc3339
+
+GENERATED = "APIKeyGenerated"
+REVOKED = "APIKeyRevoked"
+ROTATED = "APIKeyRotated"
+EXPIRED = "APIKeyExpired"
+
+
+def generated(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
+    data = {
+        "apiKeyId": str(key.api_key_id),
+        "keyName": key.key_name,
+        "scopes": list(key.scopes),
+        "expiresAt": _moment(key.expires_at),
+        "createdBy": str(key.created_by),
+    }
+    return _event(ids, GENERATED, key, data, now)
+
+
+def revoked(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
+    """`revokedBy` is null when the hub did it: the key expired, or its rotation came to an end."""
+    data = {
+        "apiKeyId": str(key.api_key_id),
+        "keyName": key.key_name,
+        "revokedBy": _id(key.revoked_by),
+        "revokedAt": _moment(key.revoked_at),
+        "reason": key.revoke_reason,
+    }
+    return _event(ids, REVOKED, key, data, now)
+
+
+def rotated(ids: IdGenerator, old: ApiKey, new: ApiKey, rotated_by: UUID, now: datetime) -> DomainEvent:
+    data = {
+        "apiKeyId": str(new.api_key_id),
+        "rotatesFrom": str(old.api_key_id),
+        "keyName": new.key_name,
+        "oldKeyExpiresAt": _moment(old.expires_at),
+        "rotatedBy": str(rotated_by),
+    }
+    return _event(ids, ROTATED, new, data, now)
+
+
+def expired(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
+    data = {
+        "apiKeyId": str(key.api_key_id),
+        "keyName": key.key_name,
+        "expiresAt": _moment(key.expires_at),
+    }
+    return _event(ids, EXPIRED, key, data, now)
+
+
+def _event(ids: IdGenerator, type_: str, key: ApiKey, data: Mapping[str, Any], now: datetime) -> DomainEvent:
+    return DomainEvent(
+        event_id=str(ids.new()),
+        tenant_id=key.tenant_id,
+        type=type_,
+        data=event_data(data),
+        occurred_at=now,
+        subject=f"apikey/{key.api_key_id}",
+    )
+
+
+def _moment(value: datetime | None) -> str | None:
+    return None if value is None else rfc3339(value)
+
+
+def _id(value: UUID | None) -> str | None:
+    return None if value is None else str(value)

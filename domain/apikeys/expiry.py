@@ -1,0 +1,58 @@
+"""The hourly expiry (BR-AK-04): expired keys are refused anyway; here they are revoked for the record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from domain.apikeys import events
+from domain.apikeys.audit import key_state
+from domain.apikeys.model import ApiKey
+from domain.apikeys.service import ROTATED
+from domain.audit.model import AuditEntry
+from domain.ports import Clock, IdGenerator
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+
+EXPIRED: Final = "Expired"
+_PER_TRANSACTION = 100
+
+
+class KeyExpiry:
+    def __init__(self, units: UnitsOfWork, clock: Clock, ids: IdGenerator) -> None:
+        self._units = units
+        self._clock = clock
+        self._ids = ids
+
+    def run(self, *, transactions: int = 200) -> int:
+        """Revoke what has expired, a bounded number a run; returns how many. Idempotent."""
+        done = 0
+        for _ in range(transactions):
+            with self._units.write() as unit:
+                keys = unit.api_keys.expired(self._clock.now(), _PER_TRANSACTION)
+                for key in keys:
+                    self._expire(unit, key)
+                unit.commit()
+            done += len(keys)
+            if len(keys) < _PER_TRANSACTION:
+                break
+        return done
+
+    def _expire(self, unit: UnitOfWork, key: ApiKey) -> None:
+        now = self._clock.now()
+        reason = ROTATED if key.rotated_to is not None else EXPIRED
+        after = replace(
+            key, is_active=False, revoked_at=now, revoked_by=None, revoke_reason=reason, modified_at=now
+        )
+        unit.api_keys.update(key.tenant_id, after)
+        unit.outbox.append([events.expired(self._ids, after, now), events.revoked(self._ids, after, now)])
+        unit.audit.append(
+            key.tenant_id,
+            AuditEntry(
+                "apikey.expired",
+                "apikey",
+                key.api_key_id,
+                None,
+                before=key_state(key),
+                after=key_state(after),
+            ),
+        )

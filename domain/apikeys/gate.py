@@ -1,0 +1,233 @@
+"""Judging presented keys: one indexed read of the key as it is now, one write of its quota. Nothing positive is
+remembered, so a revocation holds from the moment it is committed."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Literal
+from uuid import UUID
+
+from domain.apikeys.limiter import Contended, RateLimiter
+from domain.apikeys.model import ApiKey
+from domain.apikeys.rules import Verdict, judge, missing_scopes
+from domain.apikeys.window import Kind, RateStatus, Take
+from domain.errors import Unavailable
+from domain.ports import Clock, QueueMessage, QueueSender
+from domain.unit_of_work import UnitsOfWork
+from domain.wire import rfc3339
+
+logger = logging.getLogger("hub.apikeys")
+
+ALERTS_QUEUE = "alerts"
+_PER_BATCH = 400
+_ALERT_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Is the key with this hash good for `scopes` from `ip`? `tenant_id`: keys of other tenants are as unknown.
+    `consume` takes one request of its quota if so."""
+
+    key_hash: str = field(repr=False)
+    scopes: Sequence[str] = ()
+    ip: str | None = None
+    consume: bool = True
+    tenant_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """`rate` is None for an unknown key, and while the table store is down and requests pass (fail open)."""
+
+    verdict: Verdict
+    key: ApiKey | None = None
+    rate: RateStatus | None = None
+    missing: Sequence[str] = ()
+    error: Exception | None = None
+
+
+_UNKNOWN = Ruling(Verdict.NOT_FOUND)
+
+
+class Gate:
+    """`parallel` is how many quotas are written at once for one batch, and how many batches are under way at
+    once: 1 for the embedded store, more where every write is a round trip over the network."""
+
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        limiter: RateLimiter,
+        queue: QueueSender,
+        clock: Clock,
+        *,
+        on_failure: Literal["open", "closed"],
+        parallel: int = 1,
+    ) -> None:
+        self._units = units
+        self._limiter = limiter
+        self._queue = queue
+        self._clock = clock
+        self._on_failure = on_failure
+        self._parallel = parallel
+        self._alerted_at: datetime | None = None
+        self._front: _Front | None = None
+
+    def rule(self, question: Question) -> Ruling:
+        """Blocks. Raises Unavailable when the database is down, the quota too contended, or the table store
+        down and the setting says closed."""
+        return _checked(self.rule_all([question])[0])
+
+    async def rule_soon(self, question: Question) -> Ruling:
+        """The same for an event loop: questions asked while others are being answered are answered together."""
+        loop = asyncio.get_running_loop()
+        if self._front is None or self._front.loop is not loop:
+            self._front = _Front(loop, self.rule_all, self._parallel)
+        return _checked(await self._front.ask(question))
+
+    def rule_all(self, questions: Sequence[Question]) -> list[Ruling]:
+        """Rulings in the order of the questions; an `error` stands in its ruling. Raises Unavailable when the
+        database is down."""
+        with self._units.read() as unit:
+            keys = unit.api_keys.by_hashes({question.key_hash for question in questions})
+        now = self._clock.now()
+        rulings: list[Ruling] = [_UNKNOWN] * len(questions)
+        by_quota: dict[UUID, list[int]] = defaultdict(list)
+        for index, question in enumerate(questions):
+            key = keys.get(question.key_hash)
+            if key is None or not _is_meant(question, key):
+                continue
+            verdict = judge(key, scopes=question.scopes, ip=question.ip, now=now)
+            missing = (
+                missing_scopes(key.scopes, question.scopes) if verdict is Verdict.INSUFFICIENT_SCOPES else ()
+            )
+            rulings[index] = Ruling(verdict, key, missing=missing)
+            by_quota[key.quota_id].append(index)
+        for changed in self._each(
+            lambda one: self._settle(one[0], one[1], questions, rulings), by_quota.items()
+        ):
+            for index, ruling in changed:
+                rulings[index] = ruling
+        return rulings
+
+    def _settle(
+        self, quota_id: UUID, indexes: Sequence[int], questions: Sequence[Question], rulings: Sequence[Ruling]
+    ) -> list[tuple[int, Ruling]]:
+        takes = [_take(questions[index], rulings[index]) for index in indexes]
+        try:
+            statuses: Sequence[RateStatus | None] = self._limiter.settle(quota_id, takes)
+        except Contended as error:
+            return [(index, Ruling(rulings[index].verdict, error=error)) for index in indexes]
+        except Unavailable as error:
+            self._alert(error)
+            if self._on_failure == "closed":
+                return [(index, Ruling(rulings[index].verdict, error=error)) for index in indexes]
+            return []
+        return [
+            (index, _with_rate(rulings[index], status))
+            for index, status in zip(indexes, statuses, strict=True)
+        ]
+
+    def _each(
+        self,
+        settle: Callable[[tuple[UUID, list[int]]], list[tuple[int, Ruling]]],
+        quotas: Iterable[tuple[UUID, list[int]]],
+    ) -> Iterable[list[tuple[int, Ruling]]]:
+        quotas = list(quotas)
+        if len(quotas) < 2 or self._parallel == 1:
+            return map(settle, quotas)
+        return self._pool.map(settle, quotas)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._parallel, thread_name_prefix="quota")
+
+    def _alert(self, error: Unavailable) -> None:
+        """An error line and an alert, at most once a minute."""
+        now = self._clock.now()
+        if self._alerted_at is not None and abs(now - self._alerted_at) < _ALERT_EVERY:
+            return
+        self._alerted_at = now
+        logger.error(
+            "rate limits cannot be counted", extra={"detail": error.detail, "requestsPass": self._on_failure}
+        )
+        alert = {
+            "kind": "rate-limit-store-down",
+            "detail": error.detail,
+            "mode": self._on_failure,
+            "at": rfc3339(now),
+        }
+        try:
+            self._queue.send(ALERTS_QUEUE, [QueueMessage(json.dumps(alert))])
+        except Unavailable:
+            logger.error("alert not sent", extra={"kind": alert["kind"]})
+
+
+class _Front:
+    """Gathers the questions of one event loop into batches."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        rule_all: Callable[[Sequence[Question]], list[Ruling]],
+        parallel: int,
+    ) -> None:
+        self.loop = loop
+        self._rule_all = rule_all
+        self._parallel = parallel
+        self._waiting: list[tuple[Question, asyncio.Future[Ruling]]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    def ask(self, question: Question) -> asyncio.Future[Ruling]:
+        answer: asyncio.Future[Ruling] = self.loop.create_future()
+        self._waiting.append((question, answer))
+        if len(self._running) < self._parallel:
+            task = self.loop.create_task(self._answer_waiting())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return answer
+
+    async def _answer_waiting(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_PER_BATCH], self._waiting[_PER_BATCH:]
+            try:
+                rulings = await asyncio.to_thread(self._rule_all, [question for question, _ in batch])
+            except Exception as error:
+                rulings = [Ruling(Verdict.NOT_FOUND, error=error)] * len(batch)
+            for (_, answer), ruling in zip(batch, rulings, strict=True):
+                if not answer.done():
+                    answer.set_result(ruling)
+
+
+def _is_meant(question: Question, key: ApiKey) -> bool:
+    # The index found it by value already; the comparison in constant time is what decides.
+    same = hmac.compare_digest(key.key_hash, question.key_hash)
+    return same and (question.tenant_id is None or question.tenant_id == key.tenant_id)
+
+
+def _take(question: Question, ruling: Ruling) -> Take:
+    assert ruling.key is not None
+    kind = Kind.Use if ruling.verdict is Verdict.VALID else Kind.Refused
+    return Take(
+        ruling.key.api_key_id.hex, ruling.key.rate_limit_per_hour, kind if question.consume else Kind.Peek
+    )
+
+
+def _with_rate(ruling: Ruling, rate: RateStatus | None) -> Ruling:
+    limited = ruling.verdict is Verdict.VALID and rate is not None and not rate.allowed
+    verdict = Verdict.RATE_LIMITED if limited else ruling.verdict
+    return Ruling(verdict, ruling.key, rate, ruling.missing)
+
+
+def _checked(ruling: Ruling) -> Ruling:
+    if ruling.error is not None:
+        raise ruling.error
+    return ruling

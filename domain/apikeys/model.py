@@ -1,0 +1,181 @@
+"""API keys (section 2.2), and the commands about them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from domain.wire import Command, UtcMoment
+
+SCOPE_PATTERN = r"^[a-z][a-z0-9-]{0,48}:[a-z][a-z0-9-]{0,48}$"
+MAX_GRACE_SECONDS = 30 * 86_400
+DEFAULT_GRACE_SECONDS = 86_400
+
+
+class KeyStatus(StrEnum):
+    """What `IsActive`, `ExpiresAt`, `NotBefore` and `RevokedAt` come to at a given moment."""
+
+    Active = "Active"
+    NotYetValid = "NotYetValid"
+    Expired = "Expired"
+    Revoked = "Revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """`quota_id` is the id of the first key of a line of rotations: all of the line share one quota.
+    `rotates_from` and `rotated_to` are its neighbours in that line."""
+
+    api_key_id: UUID
+    tenant_id: UUID
+    key_name: str
+    key_hash: str = field(repr=False)
+    key_prefix: str
+    scopes: Sequence[str]
+    rate_limit_per_hour: int
+    created_at: datetime
+    created_by: UUID
+    quota_id: UUID
+    expires_at: datetime | None = None
+    not_before: datetime | None = None
+    allowed_ips: Sequence[str] = ()
+    description: str | None = None
+    is_active: bool = True
+    last_used_at: datetime | None = None
+    usage_count: int = 0
+    revoked_at: datetime | None = None
+    revoked_by: UUID | None = None
+    revoke_reason: str | None = None
+    rotates_from: UUID | None = None
+    rotated_to: UUID | None = None
+    modified_at: datetime | None = None
+    version: int = 1
+
+    def status(self, now: datetime) -> KeyStatus:
+        """Expired from the very second of `expires_at` (BR-AK-04), whether or not it was revoked for it yet."""
+        if not self.is_active:
+            return KeyStatus.Revoked
+        if self.expires_at is not None and now >= self.expires_at:
+            return KeyStatus.Expired
+        if self.not_before is not None and now < self.not_before:
+            return KeyStatus.NotYetValid
+        return KeyStatus.Active
+
+
+def _network(value: str) -> str:
+    """One address or a CIDR range in its canonical spelling. Host bits may be set: 10.1.2.3/8 is 10.0.0.0/8."""
+    try:
+        network = ipaddress.ip_network(value.strip(), strict=False)
+    except ValueError:
+        raise ValueError("must be an IP address or a CIDR range, such as 203.0.113.0/24") from None
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+def _unique(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _said(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must say something")
+    if re.search(r"[\x00-\x1f\x7f]", value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+KeyName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_said)]
+Description = Annotated[str, StringConstraints(max_length=500)]
+Scope = Annotated[str, StringConstraints(pattern=SCOPE_PATTERN)]
+Scopes = Annotated[
+    list[Scope],
+    Field(min_length=1, max_length=100, description="`resource:action`; see GET /api/apikeys/scopes"),
+    AfterValidator(_unique),
+]
+RatePerHour = Annotated[
+    int, Field(ge=1, le=10_000, description="Requests per 60 minutes, on a sliding window (BR-AK-05)")
+]
+AllowedIps = Annotated[
+    list[Annotated[str, StringConstraints(max_length=50), AfterValidator(_network)]],
+    Field(max_length=50, description="Addresses or CIDR ranges it may be used from; empty: from anywhere"),
+    AfterValidator(_unique),
+]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_said)]
+
+
+class CreateApiKey(Command):
+    """Body of `POST /api/apikeys`."""
+
+    key_name: KeyName
+    scopes: Scopes
+    expires_at: UtcMoment | None = Field(
+        None, strict=False, description="From this second it is refused; never when absent"
+    )
+    not_before: UtcMoment | None = Field(None, strict=False, description="Until this second it is refused")
+    rate_limit_per_hour: RatePerHour = 1000
+    allowed_ips: AllowedIps = []
+    description: Description | None = None
+
+
+class UpdateApiKey(Command):
+    """Body of `PUT /api/apikeys/{id}`: the fields sent replace. Scopes can only be taken away (BR-AK-06)."""
+
+    key_name: KeyName | None = None
+    scopes: Scopes | None = None
+    rate_limit_per_hour: RatePerHour | None = None
+    allowed_ips: AllowedIps | None = None
+    description: Description | None = None
+    is_active: bool | None = Field(
+        None, description="Accepted only as it is: revoke with DELETE; nothing reactivates (BR-AK-07)"
+    )
+
+
+class RevokeApiKey(Command):
+    """Body of `DELETE /api/apikeys/{id}`; may be empty, and `?reason=` does as well."""
+
+    reason: Reason | None = Field(None, description="Why; part of the audit log and the event")
+
+
+class RotateApiKey(Command):
+    """Body of `POST /api/apikeys/{id}/rotate`; may be empty."""
+
+    grace_period_seconds: int = Field(
+        DEFAULT_GRACE_SECONDS,
+        ge=0,
+        le=MAX_GRACE_SECONDS,
+        description="Seconds for which the old key goes on working; its own expiry is never put off",
+    )
+    expires_at: UtcMoment | None = Field(
+        None, strict=False, description="Expiry of the new key; that of the old one when absent"
+    )
+
+
+class VerifyApiKey(Command):
+    """Body of `POST /api/apikeys/verify`."""
+
+    key: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(
+        repr=False, description="As the caller presented it"
+    )
+    scopes: Annotated[list[Annotated[str, StringConstraints(max_length=100)]], Field(max_length=100)] = Field(
+        [], description="All of these the key must have"
+    )
+    ip: Annotated[str, StringConstraints(max_length=50)] | None = Field(
+        None, description="Where the caller came from; needed for keys with an allow list"
+    )
+    consume: bool = Field(True, description="false asks without using up one request of the key's quota")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFilter:
+    """Which keys a list shows."""
+
+    status: KeyStatus | None = None
+    scope: str | None = None
+    name_contains: str | None = None

@@ -1,0 +1,61 @@
+"""Where keys are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.apikeys.model import ApiKey, KeyFilter
+from domain.paging import Page, PageRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotal:
+    """What the usage windows say of a key, for UsageCount and LastUsedAt."""
+
+    api_key_id: UUID
+    usage_count: int
+    last_used_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """A key and the quota it draws on."""
+
+    api_key_id: UUID
+    quota_id: UUID
+
+
+class ApiKeys(Protocol):
+    """One tenant's keys, but for the last five, which serve the product itself. `get` and `update` raise NotFound
+    for a key of another tenant as for an unknown one."""
+
+    def count_active(self, tenant_id: UUID, now: datetime) -> int:
+        """Keys neither revoked nor expired. Hold the tenant's row (`Users.lock_tenant`) to rely on it."""
+
+    def add(self, tenant_id: UUID, key: ApiKey) -> None: ...
+
+    def get(self, tenant_id: UUID, api_key_id: UUID) -> ApiKey: ...
+
+    def page(self, tenant_id: UUID, filter_: KeyFilter, page: PageRequest, now: datetime) -> Page[ApiKey]:
+        """Oldest first, those revoked or expired included."""
+
+    def update(self, tenant_id: UUID, key: ApiKey) -> None:
+        """Replace if `key.version` is still current, and raise the version. A revoked key never becomes active,
+        whatever `key` says. Raises PreconditionFailed."""
+
+    def by_hashes(self, hashes: Collection[str]) -> Mapping[str, ApiKey]:
+        """The keys of any tenant with these hashes, by hash: authentication."""
+
+    def expired(self, now: datetime, limit: int) -> Sequence[ApiKey]:
+        """Keys of all tenants that expired and are not revoked for it yet, at most `limit`."""
+
+    def refs(self, after: UUID | None, *, used_since: datetime | None, limit: int) -> Sequence[KeyRef]:
+        """Keys of all tenants in the order of their ids, from beyond `after`; with `used_since` only those that
+        were active at some time since."""
+
+    def set_usage(self, totals: Sequence[UsageTotal]) -> None:
+        """Write UsageCount and LastUsedAt; touches no version."""

@@ -1,0 +1,131 @@
+"""The rules about keys (sections 6.2 and 7.2) as pure functions."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
+
+from domain.apikeys.model import ApiKey, KeyStatus
+from domain.errors import FieldError, Forbidden, RuleViolation, ValidationFailed
+from domain.identity.model import PERMISSIONS, Principal
+
+
+class Verdict(StrEnum):
+    """What a presented key is worth. `NOT_FOUND` covers mistyped ones as well."""
+
+    VALID = "VALID"
+    NOT_FOUND = "NOT_FOUND"
+    REVOKED = "REVOKED"
+    EXPIRED = "EXPIRED"
+    NOT_YET_VALID = "NOT_YET_VALID"
+    IP_NOT_ALLOWED = "IP_NOT_ALLOWED"
+    INSUFFICIENT_SCOPES = "INSUFFICIENT_SCOPES"
+    RATE_LIMITED = "RATE_LIMITED"
+
+
+_BY_STATUS = {
+    KeyStatus.Revoked: Verdict.REVOKED,
+    KeyStatus.Expired: Verdict.EXPIRED,
+    KeyStatus.NotYetValid: Verdict.NOT_YET_VALID,
+}
+
+
+def judge(key: ApiKey, *, scopes: Collection[str], ip: str | None, now: datetime) -> Verdict:
+    """Everything but the quota: state, then where from, then what for."""
+    status = key.status(now)
+    if status is not KeyStatus.Active:
+        return _BY_STATUS[status]
+    if key.allowed_ips and not ip_allowed(ip, key.allowed_ips):
+        return Verdict.IP_NOT_ALLOWED
+    if missing_scopes(key.scopes, scopes):
+        return Verdict.INSUFFICIENT_SCOPES
+    return Verdict.VALID
+
+
+def missing_scopes(has: Collection[str], wants: Collection[str]) -> tuple[str, ...]:
+    """Those of `wants` that are not in `has`."""
+    return tuple(scope for scope in wants if scope not in has)
+
+
+def ip_allowed(ip: str | None, allowed: Sequence[str]) -> bool:
+    """Whether an address lies in one of the ranges. An unknown or malformed address does not. An IPv4 address
+    written as IPv6 (::ffff:192.0.2.1) is the IPv4 address."""
+    address = _address(ip)
+    return address is not None and any(address in network for network in _networks(tuple(allowed)))
+
+
+def check_grant(principal: Principal, scopes: Collection[str], *, catalogue: Collection[str] | None) -> None:
+    """Nobody hands out more than they have. A key may grant only its own scopes. A user may grant the hub's own
+    permissions they hold, and, because the hub does not know who may do what elsewhere, any scope of the
+    platform's other modules (of `catalogue` alone where it is closed).
+
+    Raises Forbidden naming the scopes, or ValidationFailed for one outside a closed catalogue."""
+    known = None if catalogue is None else {*PERMISSIONS, *catalogue}
+    strange = () if known is None else missing_scopes(known, scopes)
+    if strange:
+        raise ValidationFailed(
+            f"There is no such scope: {', '.join(strange)}.",
+            [FieldError("/scopes", "See GET /api/apikeys/scopes for those there are.")],
+        )
+    asked = scopes if principal.api_key_id else [scope for scope in scopes if scope in PERMISSIONS]
+    missing = missing_scopes(principal.permissions, asked)
+    if missing:
+        raise Forbidden(
+            f"A key can be given only what its creator has; the caller lacks: {', '.join(missing)}.",
+            code="insufficient-scope",
+            scopes=missing,
+        )
+
+
+def check_shrinks(key: ApiKey, scopes: Collection[str]) -> None:
+    """BR-AK-06. Raises RuleViolation."""
+    added = missing_scopes(key.scopes, scopes)
+    if added:
+        raise RuleViolation(
+            f"Scopes of a key can be taken away, not added ({', '.join(added)}); issue a new key instead.",
+            code="BR-AK-06",
+        )
+
+
+def check_alive(key: ApiKey, now: datetime) -> None:
+    """BR-AK-07: nothing about a revoked or expired key changes any more. Raises RuleViolation."""
+    status = key.status(now)
+    if status in (KeyStatus.Revoked, KeyStatus.Expired):
+        raise RuleViolation(
+            f"The key is {status.value.lower()} and cannot be used again; issue a new one.", code="BR-AK-07"
+        )
+
+
+def check_times(expires_at: datetime | None, not_before: datetime | None, now: datetime) -> None:
+    """Section 7.2. Raises ValidationFailed."""
+    errors = []
+    if expires_at is not None and expires_at <= now:
+        errors.append(FieldError("/expiresAt", "This must be in the future."))
+    if expires_at is not None and not_before is not None and not_before >= expires_at:
+        errors.append(FieldError("/notBefore", "This must be before expiresAt."))
+    if errors:
+        raise ValidationFailed("The body is not valid; see errors.", errors)
+
+
+def grace_end(key: ApiKey, grace: timedelta, now: datetime) -> datetime:
+    """When a rotated key ends: never later than it would have ended anyway."""
+    end = now + grace
+    return end if key.expires_at is None else min(end, key.expires_at)
+
+
+def _address(ip: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    if ip is None:
+        return None
+    try:
+        address = ipaddress.ip_address(ip.strip())
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+@lru_cache(maxsize=4096)
+def _networks(ranges: tuple[str, ...]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(one) for one in ranges)

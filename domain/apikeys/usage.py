@@ -1,0 +1,202 @@
+"""Usage statistics: read from the quota's windows, rolled up into the keys' rows, dropped when old."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Literal
+from uuid import UUID
+
+from domain.apikeys.limiter import TABLE, RateLimiter, usage_row
+from domain.apikeys.model import ApiKey
+from domain.apikeys.ports import KeyRef, UsageTotal
+from domain.apikeys.service import PERMISSION
+from domain.apikeys.window import Kind, RateStatus, Take, Use, Window, hour_name, hour_of
+from domain.errors import FieldError, ValidationFailed
+from domain.identity.model import Principal
+from domain.ports import Clock, TableEntity, TableStore, TableWrite
+from domain.unit_of_work import UnitsOfWork
+
+_HOURS_SHOWN = 24 * 92
+_PAGE = 500
+_DELETES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Requests of one hour or day, from `start` (UTC)."""
+
+    start: datetime
+    accepted: int
+    limited: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """`rate` is how the quota stands now; only buckets with a request are there, oldest first."""
+
+    key: ApiKey
+    since: datetime
+    until: datetime
+    rate: RateStatus
+    buckets: Sequence[Bucket]
+
+
+class UsageService:
+    """`parallel` reads go to the table store at once in a roll-up."""
+
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        tables: TableStore,
+        limiter: RateLimiter,
+        clock: Clock,
+        *,
+        retention: timedelta,
+        parallel: int = 1,
+    ) -> None:
+        self._units = units
+        self._tables = tables
+        self._limiter = limiter
+        self._clock = clock
+        self._retention = retention
+        self._parallel = parallel
+
+    def usage(
+        self,
+        principal: Principal,
+        api_key_id: UUID,
+        *,
+        by: Literal["hour", "day"],
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Usage:
+        """The last 24 hours, or 30 days, unless told; whole hours (days) that the range touches.
+
+        Raises Forbidden, NotFound, ValidationFailed, Unavailable."""
+        principal.require(PERMISSION)
+        now = self._clock.now()
+        until = until or now
+        since = since or until - (timedelta(hours=23) if by == "hour" else timedelta(days=29))
+        since = _floor(since, by)
+        _check_range(since, until)
+        with self._units.read() as unit:
+            key = unit.api_keys.get(principal.tenant_id, api_key_id)
+        # The window before the hours: should an hour end in between, it is in one of the two, never in neither.
+        window = self._limiter.window(key.quota_id)
+        hours = self._ended_hours(key, hour_of(since), hour_of(until) + 1)
+        present = window.uses.get(key.api_key_id.hex)
+        if present is not None and hour_of(since) <= window.hour <= hour_of(until):
+            hours.setdefault(window.hour, present)
+        [rate] = window.settle([Take(key.api_key_id.hex, key.rate_limit_per_hour, Kind.Peek)], now)
+        buckets = [_bucket(hour, use) for hour, use in sorted(hours.items()) if _seen(use)]
+        return Usage(key, since, until, rate, buckets if by == "hour" else _days(buckets))
+
+    def roll_up(self) -> int:
+        """Write UsageCount and LastUsedAt of every key that may have been used of late; returns how many rows
+        were looked at. Idempotent: the windows hold totals, not differences."""
+        since = self._clock.now() - timedelta(hours=2)
+        return sum(self._roll_up(refs) for refs in self._pages(since))
+
+    def forget_old(self) -> int:
+        """Delete hour buckets past their retention; returns how many."""
+        end = hour_name(hour_of(self._clock.now() - self._retention))
+        return sum(self._forget(ref, end) for refs in self._pages(None) for ref in refs)
+
+    def _roll_up(self, refs: Sequence[KeyRef]) -> int:
+        windows = self._in_parallel(self._limiter.window, list({ref.quota_id for ref in refs}))
+        totals = []
+        for ref in refs:
+            use = windows[ref.quota_id].uses.get(ref.api_key_id.hex)
+            if use is not None and use.total:
+                last = datetime.fromtimestamp(use.last_ms / 1000, UTC)
+                totals.append(UsageTotal(ref.api_key_id, use.total, last))
+        if totals:
+            with self._units.write() as unit:
+                unit.api_keys.set_usage(totals)
+                unit.commit()
+        return len(refs)
+
+    def _in_parallel(self, read: Callable[[UUID], Window], ids: Sequence[UUID]) -> dict[UUID, Window]:
+        if self._parallel == 1:
+            return {one: read(one) for one in ids}
+        with ThreadPoolExecutor(self._parallel) as pool:
+            return dict(zip(ids, pool.map(read, ids), strict=True))
+
+    def _pages(self, used_since: datetime | None) -> Iterator[Sequence[KeyRef]]:
+        after: UUID | None = None
+        while True:
+            with self._units.read() as unit:
+                refs = unit.api_keys.refs(after, used_since=used_since, limit=_PAGE)
+            if refs:
+                yield refs
+            if len(refs) < _PAGE:
+                return
+            after = refs[-1].api_key_id
+
+    def _ended_hours(self, key: ApiKey, first: int, end: int) -> dict[int, Use]:
+        start, stop = (usage_row(key.api_key_id.hex, hour) for hour in (first, end))
+        found = self._tables.query(
+            TABLE, key.quota_id.hex, row_key_from=start, row_key_to=stop, limit=_HOURS_SHOWN + 24
+        )
+        return {_hour_of_row(entity.row_key): _use_of(entity) for entity in found}
+
+    def _forget(self, ref: KeyRef, end: str) -> int:
+        prefix = f"use-{ref.api_key_id.hex}-"
+        deleted = 0
+        while old := self._tables.query(
+            TABLE, ref.quota_id.hex, row_key_from=prefix, row_key_to=prefix + end, limit=_DELETES
+        ):
+            self._tables.transact(TABLE, [TableWrite("delete", entity) for entity in old])
+            deleted += len(old)
+        return deleted
+
+
+def _check_range(since: datetime, until: datetime) -> None:
+    if until <= since:
+        raise ValidationFailed("`from` must be before `to`.", [FieldError("/from", "Must be before `to`.")])
+    if until - since > timedelta(hours=_HOURS_SHOWN):
+        detail = f"A range has at most {_HOURS_SHOWN // 24} days."
+        raise ValidationFailed(detail, [FieldError("/from", detail)])
+
+
+def _floor(moment: datetime, by: Literal["hour", "day"]) -> datetime:
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    return hour if by == "hour" else hour.replace(hour=0)
+
+
+def _bucket(hour: int, use: Use) -> Bucket:
+    return Bucket(datetime.fromtimestamp(hour * 3600, UTC), use.accepted, use.limited, use.refused)
+
+
+def _days(hours: Sequence[Bucket]) -> list[Bucket]:
+    days = []
+    for start, group in groupby(hours, key=lambda bucket: _floor(bucket.start, "day")):
+        rows = list(group)
+        days.append(
+            Bucket(
+                start,
+                sum(row.accepted for row in rows),
+                sum(row.limited for row in rows),
+                sum(row.refused for row in rows),
+            )
+        )
+    return days
+
+
+def _hour_of_row(row_key: str) -> int:
+    moment = datetime.strptime(row_key[-10:], "%Y%m%d%H").replace(tzinfo=UTC)
+    return hour_of(moment)
+
+
+def _use_of(entity: TableEntity) -> Use:
+    counts = entity.properties
+    return Use(*(int(counts[name]) for name in ("accepted", "limited", "refused")))  # type: ignore[arg-type]
+
+
+def _seen(use: Use) -> bool:
+    return bool(use.accepted or use.limited or use.refused)

@@ -1,0 +1,117 @@
+"""What clients ask of integrations (section 5.1)."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from domain.integrations.providers import TestOptions
+from domain.wire import Command
+
+CONFIGURATION_MAX_BYTES = 10 * 1024
+
+TypeName = Literal[
+    "PaymentGateway",
+    "EmailService",
+    "SMSService",
+    "CalendarSync",
+    "CustomAPI",
+    "CRM",
+    "Analytics",
+    "Storage",
+]
+
+
+def _fits(value: dict[str, Any]) -> dict[str, Any]:
+    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+    if size > CONFIGURATION_MAX_BYTES:
+        raise ValueError(f"is {size:,} bytes of JSON; at most {CONFIGURATION_MAX_BYTES:,} are taken")
+    return value
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+ProviderName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+ConfigurationObject = Annotated[
+    dict[str, Any],
+    AfterValidator(_fits),
+    Field(repr=False, description="As `GET /api/providers/{name}` describes it; at most 10 KB of JSON"),
+]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
+
+
+class TestIntegration(Command):
+    """Body of `POST /api/integrations/{id}/test`; may be empty."""
+
+    __test__ = False
+
+    recipient: Annotated[str, StringConstraints(min_length=3, max_length=320)] | None = Field(
+        None, description="E-mail address or E.164 phone number that gets the test message"
+    )
+    amount_minor: int = Field(100, ge=1, le=100_000, description="Test charge in the currency's minor unit")
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(
+        "USD", description="ISO 4217 code of the test charge"
+    )
+
+    def to_options(self) -> TestOptions:
+        return TestOptions(self.recipient, self.amount_minor, self.currency)
+
+
+class CreateIntegration(Command):
+    """Body of `POST /api/integrations`."""
+
+    name: Name
+    integration_type: TypeName
+    provider: ProviderName = Field(description="A name of `GET /api/providers`, such as `Stripe`")
+    configuration: ConfigurationObject
+    is_enabled: bool = Field(True, description="false: keep it out of health checks, syncs and use")
+    activate: bool = Field(True, description="false: keep it as a Draft; activate it later")
+    test: bool | None = Field(
+        None,
+        description="Make the provider's test before activation; by default for payment gateways in test mode",
+    )
+    test_options: TestIntegration = TestIntegration()
+    allow_tls12: bool = Field(
+        False, alias="allowTls12", description="Accept TLS 1.2 from this provider; 1.3 is the floor otherwise"
+    )
+
+
+class UpdateIntegration(Command):
+    """Body of `PUT /api/integrations/{id}`: the fields sent replace, the others stay. In `configuration`, secret
+    fields that are absent or `********` stay as they are."""
+
+    name: Name | None = None
+    configuration: ConfigurationObject | None = None
+    is_enabled: bool | None = None
+    allow_tls12: bool | None = Field(None, alias="allowTls12")
+
+
+class RotateCredentials(Command):
+    """Body of `PUT /api/integrations/{id}/credentials`: configuration fields to replace, secrets among them."""
+
+    credentials: ConfigurationObject
+
+
+class ActivateIntegration(Command):
+    """Body of `POST /api/integrations/{id}/activate`; may be empty."""
+
+    test: bool | None = Field(
+        None, description="As in creation; a suspended integration is only tested if asked"
+    )
+    test_options: TestIntegration = TestIntegration()
+
+
+class SuspendIntegration(Command):
+    """Body of `POST /api/integrations/{id}/suspend`; may be empty."""
+
+    reason: Annotated[str, StringConstraints(max_length=400, strip_whitespace=True)] = "Suspended by hand."
+
+
+class ReviewIntegration(Command):
+    """Body of `POST /api/integrations/{id}/review` (BR-IM-05)."""
+
+    note: Note = Field(description="What was found and done; goes to the integration's log and the audit log")
+    resolution: Literal["Activate", "Draft", "Suspend"] = Field(
+        "Activate", description="Validate and activate again, back to Draft, or keep it suspended"
+    )

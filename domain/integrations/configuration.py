@@ -1,0 +1,206 @@
+"""A configuration's two halves: what may be stored sealed in the database, and the secrets, which may not."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from domain.errors import FieldError, ValidationFailed
+from domain.integrations.providers import Configuration
+
+MASK = "********"
+_ROOT = "/configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A validated configuration. `plain` lacks the secret fields; `secrets` maps their JSON pointers to values."""
+
+    plain: Mapping[str, Any]
+    secrets: Mapping[str, str] = field(repr=False)
+
+    def plain_text(self) -> str:
+        """For the Configuration column, still to be sealed. The pointers of the secrets go along, so that showing
+        a configuration needs neither the secret store nor the provider."""
+        return _compact({"plain": self.plain, "secrets": sorted(self.secrets)})
+
+    def secret_text(self) -> str:
+        """For the secret store."""
+        return _compact(self.secrets)
+
+    def whole(self) -> dict[str, Any]:
+        """The configuration with its secrets in place."""
+        return _with(self.plain, self.secrets)
+
+
+def read_plain(text: str) -> tuple[Mapping[str, Any], Sequence[str]]:
+    """What `plain_text` wrote: the plain half and the secrets' pointers."""
+    stored = json.loads(text)
+    return stored["plain"], stored["secrets"]
+
+
+def read_secrets(text: str | None) -> Mapping[str, str]:
+    """What `secret_text` wrote."""
+    secrets: Mapping[str, str] = json.loads(text) if text else {}
+    return secrets
+
+
+def redacted(plain: Mapping[str, Any], pointers: Sequence[str]) -> dict[str, Any]:
+    """The configuration as it may be shown."""
+    return _with(plain, dict.fromkeys(pointers, MASK))
+
+
+def accept(model: type[Configuration], sent: Mapping[str, Any]) -> Split:
+    """Validate a configuration as sent with a new integration. Raises ValidationFailed."""
+    _refuse_masks(sent)
+    return _split(_validated(model, sent))
+
+
+def merge(model: type[Configuration], sent: Mapping[str, Any], old: Split) -> Split:
+    """Validate a configuration that replaces `old`; secrets that are absent or masked stay. A kept secret that
+    the new configuration has no place for, such as that of another kind of authentication, is dropped. Raises
+    ValidationFailed."""
+    whole = copy.deepcopy(dict(sent))
+    kept = [pointer for pointer, value in old.secrets.items() if _keep(whole, pointer, value)]
+    _refuse_masks(whole)
+    try:
+        return _split(model.model_validate_json(_compact(whole)))
+    except ValidationError as error:
+        out_of_place = {
+            pointer
+            for pointer in kept
+            for one in error.errors(include_url=False, include_input=False, include_context=False)
+            if one["type"] == "extra_forbidden" and _names(one["loc"], pointer)
+        }
+    for pointer in out_of_place:
+        _remove(whole, pointer)
+    return _split(_validated(model, whole))
+
+
+def overlay(model: type[Configuration], sent: Mapping[str, Any], old: Split) -> Split:
+    """Validate `old` with the given top-level fields replaced. Raises ValidationFailed."""
+    _refuse_masks(sent)
+    return _split(_validated(model, {**old.whole(), **sent}))
+
+
+def changed_fields(old: Split | None, new: Split) -> list[str]:
+    """Pointers of the top-level plain fields and the secrets that differ; no values."""
+    before: Mapping[str, Any] = old.plain if old else {}
+    secrets_before: Mapping[str, str] = old.secrets if old else {}
+    plain = {name for name in before.keys() | new.plain.keys() if before.get(name) != new.plain.get(name)}
+    secret = {
+        pointer
+        for pointer in secrets_before.keys() | new.secrets.keys()
+        if secrets_before.get(pointer) != new.secrets.get(pointer)
+    }
+    # A plain object that only lost or gained a secret member is told by the member.
+    return sorted({f"{_ROOT}/{name}" for name in plain} | {_ROOT + pointer for pointer in secret})
+
+
+def _validated(model: type[Configuration], value: Mapping[str, Any]) -> Configuration:
+    try:
+        return model.model_validate_json(_compact(value))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise ValidationFailed(
+            "The configuration is not what the provider needs.",
+            [FieldError(_pointer(one["loc"]), one["msg"]) for one in found],
+        ) from None
+
+
+def _split(configuration: Configuration) -> Split:
+    plain: dict[str, Any] = configuration.model_dump(mode="json", by_alias=True, exclude_none=True)
+    secrets = dict(_secrets(configuration, ""))
+    for pointer in secrets:
+        _remove(plain, pointer)
+    return Split(plain, secrets)
+
+
+def _secrets(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, BaseModel):
+        for name, info in type(value).model_fields.items():
+            item = getattr(value, name)
+            here = f"{pointer}/{info.serialization_alias or info.alias or name}"
+            extra = info.json_schema_extra
+            if isinstance(extra, dict) and extra.get("secret"):
+                if item is not None:
+                    yield here, item.get_secret_value() if hasattr(item, "get_secret_value") else str(item)
+            else:
+                yield from _secrets(item, here)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _secrets(item, f"{pointer}/{index}")
+
+
+def _refuse_masks(sent: Mapping[str, Any]) -> None:
+    masked = [pointer for pointer, value in _leaves(sent, _ROOT) if value == MASK]
+    if masked:
+        raise ValidationFailed(
+            "A masked value is not a secret.",
+            [FieldError(pointer, "Give the secret itself; there is none to keep.") for pointer in masked],
+        )
+
+
+def _leaves(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(item, f"{pointer}/{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{pointer}/{index}")
+    else:
+        yield pointer, value
+
+
+def _keep(whole: Any, pointer: str, value: str) -> bool:
+    """Put the old secret where the new configuration leaves it out or masks it; whether it was put there."""
+    parent, name = _parent(whole, pointer)
+    if not isinstance(parent, dict) or parent.get(name, MASK) != MASK:
+        return False
+    parent[name] = value
+    return True
+
+
+def _with(plain: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
+    whole = copy.deepcopy(dict(plain))
+    for pointer, value in secrets.items():
+        parent, name = _parent(whole, pointer)
+        if isinstance(parent, dict):
+            parent[name] = value
+    return whole
+
+
+def _remove(whole: Any, pointer: str) -> None:
+    parent, name = _parent(whole, pointer)
+    if isinstance(parent, dict):
+        parent.pop(name, None)
+
+
+def _parent(whole: Any, pointer: str) -> tuple[Any, str]:
+    *path, name = pointer[1:].split("/")
+    for part in path:
+        if isinstance(whole, list) and part.isdecimal() and int(part) < len(whole):
+            whole = whole[int(part)]
+        elif isinstance(whole, dict):
+            whole = whole.get(part)
+        else:
+            return None, name
+    return whole, name
+
+
+def _names(loc: tuple[int | str, ...], pointer: str) -> bool:
+    """Whether a pydantic error location, which also holds the tags of unions, ends at the pointer's field."""
+    return bool(loc) and str(loc[-1]) == pointer.rpartition("/")[2] and str(loc[0]) == pointer.split("/")[1]
+
+
+def _pointer(loc: tuple[int | str, ...]) -> str:
+    return _ROOT + "".join(f"/{part}" for part in loc)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,94 @@
+"""Events about integrations: section 3.1's with its payloads in camelCase, and changes of status and health."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.events.model import DomainEvent, event_data
+from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, IntegrationType
+from domain.ports import IdGenerator
+
+STATUS_CHANGED = "IntegrationStatusChanged"
+HEALTH_CHANGED = "IntegrationHealthChanged"
+
+_CONNECTED: Mapping[IntegrationType, str] = {
+    IntegrationType.PaymentGateway: "PaymentGatewayConnected",
+    IntegrationType.EmailService: "EmailServiceConnected",
+    IntegrationType.SMSService: "SMSServiceConnected",
+}
+
+
+def status_events(
+    ids: IdGenerator, before: Integration, after: Integration, by: UUID | None, now: datetime
+) -> list[DomainEvent]:
+    """What a change of status raises. `by` is None when the hub did it."""
+    if before.status == after.status:
+        return []
+    who = str(by) if by else None
+    raised = list(_specified(before, after, who))
+    raised.append(
+        (
+            STATUS_CHANGED,
+            {
+                **_about(after),
+                "integrationType": after.integration_type.name,
+                "previousStatus": before.status.name,
+                "status": after.status.name,
+                "reason": after.reason,
+                "changedBy": who,
+            },
+        )
+    )
+    return [_event(ids, type_, after, data, now) for type_, data in raised]
+
+
+def health_event(
+    ids: IdGenerator, integration: Integration, status: HealthStatus, detail: str | None, now: datetime
+) -> DomainEvent:
+    """The health is another than before."""
+    data = {
+        **_about(integration),
+        "previousHealthStatus": integration.health_status.name,
+        "healthStatus": status.name,
+        "reason": detail,
+    }
+    return _event(ids, HEALTH_CHANGED, integration, data, now)
+
+
+def _specified(
+    before: Integration, after: Integration, who: str | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Section 3.1. A payment gateway that is only suspended is still configured: it is disconnected by its
+    removal. A calendar is disabled whenever it stops being active."""
+    kind = after.integration_type
+    becomes_active = after.status == IntegrationStatus.Active
+    if kind == IntegrationType.CalendarSync:
+        about = {"integrationId": str(after.integration_id), "calendarType": after.provider}
+        if becomes_active:
+            yield "CalendarSyncEnabled", {**about, "enabledBy": who}
+        elif before.status == IntegrationStatus.Active:
+            yield "CalendarSyncDisabled", {**about, "disabledBy": who}
+    elif becomes_active and kind in _CONNECTED and before.status != IntegrationStatus.Suspended:
+        yield _CONNECTED[kind], {**_about(after), "configuredBy": who}
+    elif kind == IntegrationType.PaymentGateway and after.status == IntegrationStatus.Disconnected:
+        yield "PaymentGatewayDisconnected", {**_about(after), "disconnectedBy": who, "reason": after.reason}
+
+
+def _about(integration: Integration) -> dict[str, Any]:
+    return {"integrationId": str(integration.integration_id), "provider": integration.provider}
+
+
+def _event(
+    ids: IdGenerator, type_: str, integration: Integration, data: Mapping[str, Any], now: datetime
+) -> DomainEvent:
+    return DomainEvent(
+        event_id=str(ids.new()),
+        tenant_id=integration.tenant_id,
+        type=type_,
+        data=event_data(data),
+        occurred_at=now,
+        subject=str(integration.integration_id),
+    )

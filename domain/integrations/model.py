@@ -1,0 +1,119 @@
+"""Integrations (section 2.1): a configured connection to an external system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from uuid import UUID
+
+
+class IntegrationType(IntEnum):
+    PaymentGateway = 0
+    EmailService = 1
+    SMSService = 2
+    CalendarSync = 3
+    CustomAPI = 4
+    CRM = 5
+    Analytics = 6
+    Storage = 7
+
+
+class IntegrationStatus(IntEnum):
+    Draft = 0
+    PendingValidation = 1
+    Active = 2
+    Suspended = 3
+    Disconnected = 4
+    Error = 5
+
+
+class HealthStatus(IntEnum):
+    Healthy = 0
+    Degraded = 1
+    Unhealthy = 2
+    Unknown = 3
+
+
+class LogLevel(IntEnum):
+    """Severity of an IntegrationLogs row (section 2.6)."""
+
+    Debug = 0
+    Information = 1
+    Warning = 2
+    Error = 3
+    Critical = 4
+
+
+class SuspensionCause(IntEnum):
+    """Why an integration is suspended, which decides how it comes back."""
+
+    Manual = 0
+    """A person did it; a person ends it."""
+    Authentication = 1
+    """The provider refused the credentials. Probed again, ever more seldom; resumes when they are accepted."""
+    Grant = 2
+    """The OAuth grant was revoked; ends when it is authorised again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """The aggregate of section 2.1. `sealed_configuration` opens in the context `integration:<id>` and holds
+    everything but the secret fields; those are in the secret store under `secret_name` (None: it has none).
+    `sealed_account` is what the provider said at the last validation. `reason` says why it is not active."""
+
+    integration_id: UUID
+    tenant_id: UUID
+    name: str
+    integration_type: IntegrationType
+    provider: str
+    status: IntegrationStatus
+    sealed_configuration: str = field(repr=False)
+    created_at: datetime
+    created_by: UUID
+    secret_name: str | None = None
+    is_enabled: bool = True
+    allow_tls_1_2: bool = False
+    reason: str | None = None
+    suspension: SuspensionCause | None = None
+    validated_at: datetime | None = None
+    sealed_account: str | None = field(default=None, repr=False)
+    health_status: HealthStatus = HealthStatus.Unknown
+    vitals: str | None = None
+    consecutive_failures: int = 0
+    probe_after: datetime | None = None
+    last_health_check: datetime | None = None
+    last_sync_time: datetime | None = None
+    modified_at: datetime | None = None
+    modified_by: UUID | None = None
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationLog:
+    """Section 2.6. `details` is JSON text; neither it nor the message holds a value of the configuration."""
+
+    integration_log_id: UUID
+    integration_id: UUID
+    log_level: LogLevel
+    message: str
+    created_at: datetime
+    details: str | None = None
+    exception: str | None = None
+    request_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something an administrator should know (section 12.3), kept until the queue has it."""
+
+    alert_id: UUID
+    tenant_id: UUID
+    kind: str
+    data: str
+    created_at: datetime
+
+
+def configuration_context(integration_id: UUID) -> str:
+    """The cipher context of an integration's sealed columns."""
+    return f"integration:{integration_id}"

@@ -1,0 +1,151 @@
+"""Integration rules as pure functions (section 6.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from domain.errors import Conflict, FieldError, RuleViolation, ValidationFailed
+from domain.integrations.model import Integration, IntegrationStatus, IntegrationType
+
+_S = IntegrationStatus
+
+
+class Move(StrEnum):
+    """What can happen to an integration."""
+
+    Validate = "validate"
+    Refuse = "refuse"
+    Activate = "activate"
+    Suspend = "suspend"
+    Fail = "fail"
+    Review = "review"
+    Shelve = "shelve"
+    Disconnect = "disconnect"
+
+
+#: Every legal move. Active is reached only through validation (BR-IM-02), Error is left only by a person's
+#: review or by disconnecting (BR-IM-05), Disconnected never.
+MOVES: Mapping[IntegrationStatus, Mapping[Move, IntegrationStatus]] = {
+    _S.Draft: {Move.Validate: _S.PendingValidation, Move.Disconnect: _S.Disconnected},
+    _S.PendingValidation: {
+        Move.Validate: _S.PendingValidation,
+        Move.Refuse: _S.Draft,
+        Move.Activate: _S.Active,
+        Move.Fail: _S.Error,
+        Move.Disconnect: _S.Disconnected,
+    },
+    _S.Active: {Move.Suspend: _S.Suspended, Move.Fail: _S.Error, Move.Disconnect: _S.Disconnected},
+    _S.Suspended: {
+        Move.Activate: _S.Active,
+        Move.Suspend: _S.Suspended,
+        Move.Fail: _S.Error,
+        Move.Disconnect: _S.Disconnected,
+    },
+    _S.Error: {
+        Move.Review: _S.Draft,
+        Move.Shelve: _S.Suspended,
+        Move.Disconnect: _S.Disconnected,
+    },
+    _S.Disconnected: {},
+}
+
+_SINGLE = frozenset(
+    (IntegrationType.PaymentGateway, IntegrationType.EmailService, IntegrationType.SMSService)
+)
+
+
+def after(status: IntegrationStatus, move: Move) -> IntegrationStatus:
+    """The status a move leads to. Raises Conflict naming what is allowed; BR-IM-05 out of Error."""
+    target = MOVES[status].get(move)
+    if target is not None:
+        return target
+    if status == _S.Error:
+        raise RuleViolation(
+            "An integration in error must be reviewed by a person first: POST to its /review.",
+            code="BR-IM-05",
+        )
+    allowed = ", ".join(one.value for one in MOVES[status]) or "nothing"
+    raise Conflict(
+        f"An integration that is {status.name} does not allow '{move.value}'; allowed: {allowed}.",
+        code="illegal-move",
+    )
+
+
+def slot(integration: Integration) -> str:
+    """What only one active integration of a tenant may hold (BR-IM-01)."""
+    kind = integration.integration_type
+    if kind in _SINGLE:
+        return kind.name
+    if kind == IntegrationType.CalendarSync:
+        return f"{kind.name}/{integration.created_by}"
+    return f"{kind.name}/{integration.provider}/{integration.name}"
+
+
+def active_slot(integration: Integration) -> str | None:
+    """The slot it holds now; only an active one holds any."""
+    return slot(integration) if integration.status == _S.Active else None
+
+
+def slot_taken(integration: Integration) -> RuleViolation:
+    """BR-IM-01."""
+    kind = integration.integration_type
+    if kind in _SINGLE:
+        what = f"{kind.name} integration"
+    elif kind == IntegrationType.CalendarSync:
+        what = f"{kind.name} integration of this user"
+    else:
+        what = f"{kind.name} integration of this provider and name"
+    return RuleViolation(
+        f"Another {what} is active; only one may be. Suspend or disconnect it first.", code="BR-IM-01"
+    )
+
+
+def check_type_enabled(kind: IntegrationType, disabled: Collection[IntegrationType]) -> None:
+    """The feature flag of section 16.2. Raises Conflict."""
+    if kind in disabled:
+        raise Conflict(
+            f"Integrations of type {kind.name} are switched off here.", code="integration-type-disabled"
+        )
+
+
+def check_urls(configuration: Mapping[str, Any], *, allow_loopback: bool) -> None:
+    """URLs of a configuration are https, or http to loopback where that is allowed (section 7.1). A field is a
+    URL when its name ends so. Raises ValidationFailed."""
+    errors = [
+        FieldError(pointer, "This must be an https URL without credentials.")
+        for pointer, value in _urls(configuration, "/configuration")
+        if not _is_acceptable(value, allow_loopback)
+    ]
+    if errors:
+        raise ValidationFailed("The configuration holds a URL that is not acceptable.", errors)
+
+
+def _urls(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if isinstance(item, str) and name.lower().endswith("url"):
+                yield f"{pointer}/{name}", item
+            else:
+                yield from _urls(item, f"{pointer}/{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _urls(item, f"{pointer}/{index}")
+
+
+def _is_acceptable(url: str, allow_loopback: bool) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or parts.username is not None or parts.password is not None:
+        return False
+    if not url.isprintable() or " " in url:
+        return False
+    if parts.scheme == "https":
+        return True
+    is_loopback = host in ("127.0.0.1", "::1", "localhost") or host.endswith(".localhost")
+    return parts.scheme == "http" and allow_loopback and is_loopback

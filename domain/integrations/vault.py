@@ -1,0 +1,105 @@
+"""Credentials in the secret store (BR-IM-07): written before the row that names them, swept when none does."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets as randomness
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from domain.errors import Unavailable
+from domain.integrations.configuration import Split, read_plain, read_secrets
+from domain.integrations.model import Integration, configuration_context
+from domain.ports import Cipher, Clock, SecretStore
+from domain.unit_of_work import UnitsOfWork
+
+logger = logging.getLogger("hub.integrations")
+
+#: A secret that no integration names is an orphan after this long; a change that takes half of it is refused.
+ORPHAN_AFTER = timedelta(minutes=15)
+_PREFIX = "integration-"
+_NAME = re.compile(r"integration-(?P<id>[0-9a-f]{32})-(?P<seconds>[0-9a-f]{8,12})-[0-9a-f]{12}")
+_CHUNK = 200
+
+
+class SecretsMissing(Exception):
+    """The row names a secret that the store does not hold."""
+
+
+class Vault:
+    """The two halves of stored configurations.
+
+    Every change of credentials goes to a fresh name, `integration-<id>-<unix time>-<random>`, before the
+    transaction that makes the row name it. A crash in between leaves a name that no row refers to, which `sweep`
+    removes; a crash after the transaction leaves the old name, likewise. At no moment does a row name a secret
+    that is not there.
+    """
+
+    def __init__(self, secrets: SecretStore, cipher: Cipher, clock: Clock) -> None:
+        self._secrets = secrets
+        self._cipher = cipher
+        self._clock = clock
+
+    def seal(self, integration_id: UUID, text: str) -> str:
+        return self._cipher.seal(text, context=configuration_context(integration_id))
+
+    def open(self, integration_id: UUID, sealed: str) -> str:
+        return self._cipher.open(sealed, context=configuration_context(integration_id))
+
+    def put(self, integration_id: UUID, split: Split) -> str | None:
+        """Store the secret half under a fresh name; None when there is none. Raises Unavailable."""
+        if not split.secrets:
+            return None
+        seconds = int(self._clock.now().timestamp())
+        name = f"{_PREFIX}{integration_id.hex}-{seconds:08x}-{randomness.token_hex(6)}"
+        self._secrets.set(name, split.secret_text())
+        return name
+
+    def check_fresh(self, name: str | None) -> None:
+        """To be asked inside the transaction that makes a row name it: the sweep may not come between. Raises
+        Unavailable."""
+        if name is not None and self._clock.now() - _written_at(name) > ORPHAN_AFTER / 2:
+            raise Unavailable("Storing the credentials took too long; nothing was changed. Try again.")
+
+    def load(self, integration: Integration) -> Split:
+        """Both halves. Raises SecretsMissing, Unavailable, ValueError when the column was tampered with."""
+        plain, _ = read_plain(self.open(integration.integration_id, integration.sealed_configuration))
+        if integration.secret_name is None:
+            return Split(plain, {})
+        text = self._secrets.get(integration.secret_name)
+        if text is None:
+            raise SecretsMissing(integration.secret_name)
+        return Split(plain, read_secrets(text))
+
+    def discard(self, name: str | None) -> None:
+        """Destroy a secret that no row names any more; left to the sweep when the store does not answer."""
+        if name is None:
+            return
+        try:
+            self._secrets.delete(name)
+        except Unavailable:
+            logger.warning("secret not destroyed, left to the sweep", extra={"secret": name})
+
+    def sweep(self, units: UnitsOfWork) -> int:
+        """Destroy what no row names; returns how many. Safe beside running changes: theirs are too young."""
+        horizon = self._clock.now() - ORPHAN_AFTER
+        old = [
+            name
+            for name in self._secrets.names(_PREFIX)
+            if _NAME.fullmatch(name) and _written_at(name) < horizon
+        ]
+        destroyed = 0
+        for start in range(0, len(old), _CHUNK):
+            some = old[start : start + _CHUNK]
+            with units.read() as unit:
+                named = unit.integrations.secret_names(some)
+            for name in some:
+                destroyed += name not in named and self._secrets.delete(name)
+        return destroyed
+
+
+def _written_at(name: str) -> datetime:
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return datetime.fromtimestamp(int(match["seconds"], 16), UTC)

@@ -1,0 +1,47 @@
+"""What an attempt leaves behind: its record, and the delivery's next status."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from domain.ports import OutboundError, OutboundResponse
+from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus
+from domain.webhooks.ports import Claimed
+from domain.webhooks.rules import Answer, Decision
+
+RESPONSE_KEPT_BYTES = 4 * 1024
+STATUS_AFTER = {
+    "delivered": DeliveryStatus.Delivered,
+    "retry": DeliveryStatus.Retrying,
+    "failed": DeliveryStatus.Failed,
+    "expired": DeliveryStatus.Expired,
+}
+
+
+def attempt_record(
+    claimed: Claimed,
+    started: datetime,
+    answer: Answer,
+    decision: Decision,
+    came: OutboundResponse | OutboundError,
+) -> Attempt:
+    """The row of one attempt: what came back, cut to what is kept, or why nothing did."""
+    text: str | None = None
+    error: str | None = None
+    if isinstance(came, OutboundError):
+        outcome = AttemptOutcome.Refused if came.kind == "blocked" else AttemptOutcome.Failed
+        error = f"{came.kind}: {came.detail}"
+    else:
+        outcome = AttemptOutcome.Delivered if decision.verdict == "delivered" else AttemptOutcome.Failed
+        text = came.body[:RESPONSE_KEPT_BYTES].decode(errors="replace").replace("\0", "\ufffd")
+        if decision.verdict != "delivered":
+            error = f"The receiver answered {answer.status}."
+    return Attempt(
+        number=claimed.attempt_number,
+        started_at=started,
+        duration_ms=came.duration_ms,
+        outcome=outcome,
+        http_status_code=answer.status,
+        response_body=text,
+        error_message=error,
+    )

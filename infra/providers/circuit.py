@@ -1,0 +1,121 @@
+"""What a process remembers of a provider's host between calls: whether it answers, and how often it was retried."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+CircuitState = Literal["closed", "open", "half-open"]
+
+#: Failed calls in a row that open a circuit. One success of any integration on the host closes it.
+OPEN_AFTER_FAILURES = 8
+OPEN_SECONDS = 15.0
+OPEN_SECONDS_MAX = 240.0
+
+#: Retry budget (gRFC A6, "retry throttling"): a retry costs 1, a call that went well gives back 0.1.
+RETRY_TOKENS = 20.0
+TOKENS_PER_SUCCESS = 0.1
+
+_PAUSES_MAX = 4096
+
+
+@dataclass(slots=True)
+class _Host:
+    failures: int = 0
+    opened_at: float | None = None
+    open_seconds: float = OPEN_SECONDS
+    probing: bool = False
+    tokens: float = RETRY_TOKENS
+
+
+@dataclass(slots=True)
+class Circuits:
+    """Circuit breaker and retry budget per host, and the pauses that 429 answers asked for. Thread-safe; one
+    per process.
+
+    Only what says that the host is down counts as a failure: no answer, or 5xx. A 401 or 429 is an answer. A
+    pause belongs to one integration, because vendors count requests per account.
+    """
+
+    monotonic: Callable[[], float] = time.monotonic
+    _hosts: dict[str, _Host] = field(default_factory=dict)
+    _pauses: dict[tuple[str, str], float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def state(self, host: str) -> CircuitState:
+        with self._lock:
+            found = self._hosts.get(host)
+            if found is None or found.opened_at is None:
+                return "closed"
+            return "half-open" if self._may_probe(found) else "open"
+
+    def admit(self, host: str) -> float | None:
+        """None when a call may be made, else the seconds until the next one may. Of the calls that come when an
+        open circuit's time is up, one is let through to see whether the host is back."""
+        with self._lock:
+            found = self._hosts.setdefault(host, _Host())
+            if found.opened_at is None:
+                return None
+            if self._may_probe(found) and not found.probing:
+                found.probing = True
+                return None
+            return max(1.0, found.opened_at + found.open_seconds - self.monotonic())
+
+    def succeeded(self, host: str) -> None:
+        """The host answered."""
+        with self._lock:
+            found = self._hosts.setdefault(host, _Host())
+            found.failures, found.opened_at, found.probing = 0, None, False
+            found.open_seconds = OPEN_SECONDS
+            found.tokens = min(RETRY_TOKENS, found.tokens + TOKENS_PER_SUCCESS)
+
+    def failed(self, host: str) -> None:
+        """The host did not answer, or answered 5xx."""
+        with self._lock:
+            found = self._hosts.setdefault(host, _Host())
+            found.failures += 1
+            if found.probing:
+                found.open_seconds = min(found.open_seconds * 2, OPEN_SECONDS_MAX)
+            if found.probing or (found.opened_at is None and found.failures >= OPEN_AFTER_FAILURES):
+                found.opened_at, found.probing = self.monotonic(), False
+
+    def abandoned(self, host: str) -> None:
+        """A call that was let through ended without saying anything about the host, such as by cancellation."""
+        with self._lock:
+            self._hosts.setdefault(host, _Host()).probing = False
+
+    def take_retry(self, host: str) -> bool:
+        """Whether the host's retry budget allows one more try. Half of it is kept: while more than half of it
+        is spent, the host is in trouble and retries would add to it."""
+        with self._lock:
+            found = self._hosts.setdefault(host, _Host())
+            if found.tokens <= RETRY_TOKENS / 2:
+                return False
+            found.tokens -= 1
+            return True
+
+    def pause(self, host: str, account: str, seconds: float) -> None:
+        """The provider asked this account to wait."""
+        with self._lock:
+            if len(self._pauses) >= _PAUSES_MAX:
+                now = self.monotonic()
+                self._pauses = {key: until for key, until in self._pauses.items() if until > now}
+            self._pauses[(host, account)] = self.monotonic() + seconds
+
+    def paused_for(self, host: str, account: str) -> float | None:
+        """Seconds the account still has to wait, None when it has not."""
+        with self._lock:
+            until = self._pauses.get((host, account))
+            if until is None:
+                return None
+            left = until - self.monotonic()
+            if left <= 0:
+                del self._pauses[(host, account)]
+                return None
+            return left
+
+    def _may_probe(self, host: _Host) -> bool:
+        return host.opened_at is not None and self.monotonic() >= host.opened_at + host.open_seconds

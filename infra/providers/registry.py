@@ -1,0 +1,56 @@
+"""Which adapter serves which provider. A module is imported when its provider is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import cast
+
+from domain.integrations.providers import Provider
+
+#: Provider name, as clients write it, to its module here. A new provider adds its line and its module.
+_MODULES: Mapping[str, str] = {
+    "Stripe": "stripe",
+    "PayPal": "paypal",
+    "Square": "square",
+    "SendGrid": "sendgrid",
+    "Mailgun": "mailgun",
+    "Postmark": "postmark",
+    "Twilio": "twilio",
+    "Vonage": "vonage",
+    "Google": "google_calendar",
+    "Outlook": "outlook_calendar",
+    "iCal": "ical",
+    "HubSpot": "hubspot",
+    "Salesforce": "salesforce",
+    "Segment": "segment",
+    "GA4": "ga4",
+    "AzureBlob": "azure_blob",
+    "S3": "s3",
+    "REST": "custom_rest",
+}
+
+
+class _Providers(Mapping[str, Provider]):
+    def __getitem__(self, name: str) -> Provider:
+        return _load(_MODULES[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _MODULES
+
+
+def all_providers() -> Mapping[str, Provider]:
+    """Every provider by name. Looking one up imports its module, listing the names imports none."""
+    return _Providers()
+
+
+@cache
+def _load(module: str) -> Provider:
+    return cast(Provider, import_module(f"infra.providers.{module}").PROVIDER)

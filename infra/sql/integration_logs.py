@@ -1,0 +1,107 @@
+"""Logs of integrations, and alerts on their way to the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, insert, select
+
+from domain.integrations.model import Alert, IntegrationLog, LogLevel
+from domain.integrations.ports import LogFilter
+from domain.paging import Page, PageRequest
+from infra.sql.statements import chunks, paged, total
+from infra.sql.tables import integration_logs, pending_alerts
+
+_l = integration_logs.c
+_a = pending_alerts.c
+
+
+class SqlIntegrationLogs:
+    """Satisfies `domain.integrations.ports.IntegrationLogs`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def append(self, logs: Iterable[IntegrationLog]) -> None:
+        rows = [
+            {
+                "IntegrationLogId": one.integration_log_id,
+                "IntegrationId": one.integration_id,
+                "LogLevel": int(one.log_level),
+                "Message": one.message,
+                "Details": one.details,
+                "Exception": one.exception,
+                "RequestId": one.request_id,
+                "CreatedAt": one.created_at,
+            }
+            for one in logs
+        ]
+        if rows:
+            self._connection.execute(insert(integration_logs), rows)
+
+    def page(self, integration_id: UUID, filter_: LogFilter, page: PageRequest) -> Page[IntegrationLog]:
+        statement = select(integration_logs).where(_l.IntegrationId == integration_id)
+        if filter_.levels:
+            statement = statement.where(_l.LogLevel.in_([int(level) for level in filter_.levels]))
+        if filter_.since is not None:
+            statement = statement.where(_l.CreatedAt >= filter_.since)
+        if filter_.until is not None:
+            statement = statement.where(_l.CreatedAt < filter_.until)
+        if filter_.text:
+            statement = statement.where(_l.Message.contains(filter_.text, autoescape=True))
+        ordered = statement.order_by(_l.CreatedAt.desc(), _l.IntegrationLogId.desc())
+        rows = self._connection.execute(paged(ordered, page)).mappings()
+        items = [_log_of(row) for row in rows]
+        return Page(items, page.page, page.page_size, total(self._connection, statement))
+
+    def delete_before(self, cutoff: datetime, limit: int) -> int:
+        old = select(_l.IntegrationLogId).where(_l.CreatedAt < cutoff).order_by(_l.CreatedAt).limit(limit)
+        ids = list(self._connection.execute(old).scalars())
+        for some in chunks(ids):
+            self._connection.execute(delete(integration_logs).where(_l.IntegrationLogId.in_(some)))
+        return len(ids)
+
+
+class SqlAlerts:
+    """Satisfies `domain.integrations.ports.Alerts`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def append(self, alert: Alert) -> None:
+        self._connection.execute(
+            insert(pending_alerts).values(
+                AlertId=alert.alert_id,
+                TenantId=alert.tenant_id,
+                Kind=alert.kind,
+                Data=alert.data,
+                CreatedAt=alert.created_at,
+            )
+        )
+
+    def waiting(self, limit: int) -> list[Alert]:
+        statement = select(pending_alerts).order_by(_a.CreatedAt, _a.AlertId).limit(limit)
+        return [
+            Alert(row["AlertId"], row["TenantId"], row["Kind"], row["Data"], row["CreatedAt"])
+            for row in self._connection.execute(statement).mappings()
+        ]
+
+    def remove(self, alert_ids: Collection[UUID]) -> None:
+        for some in chunks(list(alert_ids)):
+            self._connection.execute(delete(pending_alerts).where(_a.AlertId.in_(some)))
+
+
+def _log_of(row: Mapping[Any, Any]) -> IntegrationLog:
+    return IntegrationLog(
+        integration_log_id=row["IntegrationLogId"],
+        integration_id=row["IntegrationId"],
+        log_level=LogLevel(row["LogLevel"]),
+        message=row["Message"],
+        created_at=row["CreatedAt"],
+        details=row["Details"],
+        exception=row["Exception"],
+        request_id=row["RequestId"],
+    )

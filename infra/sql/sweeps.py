@@ -1,0 +1,133 @@
+"""The sweeps: what the retry processor looks at again, and what is old enough to go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from domain.webhooks.model import AttemptOutcome, DeliveryStatus
+from domain.webhooks.ports import ExpiredDelivery, Requeued
+from infra.sql.claims import WAITING
+from infra.sql.statements import chunks, unindexed
+from infra.sql.tables import webhook_deliveries, webhook_delivery_attempts
+
+_d = webhook_deliveries.c
+
+_ENDED = (DeliveryStatus.Delivered, DeliveryStatus.Failed, DeliveryStatus.Expired)
+
+# IX_WebhookDelivery_Requeue
+_DUE = (
+    select(
+        _d.WebhookDeliveryId,
+        _d.WebhookId,
+        _d.TenantId,
+        _d.EventType,
+        _d.DeliveryStatus,
+        _d.IsHeld,
+        _d.ExpiresAt,
+        _d.AttemptCount,
+        _d.LeaseId,
+        _d.LeasedAt,
+    )
+    .where(_d.RequeueAt <= bindparam("now"))
+    .order_by(_d.RequeueAt)
+    .limit(bindparam("limit"))
+)
+
+
+class SqlSweeps:
+    """The part of the delivery pipeline that runs by the clock."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def requeue_due(self, *, now: datetime, again_at: datetime, limit: int) -> Requeued:
+        rows = self._connection.execute(_DUE, {"now": now, "limit": limit}).all()
+        lapsed = [row for row in rows if row.DeliveryStatus == DeliveryStatus.Sending]
+        waiting = [row for row in rows if row.DeliveryStatus != DeliveryStatus.Sending]
+        past = [row for row in waiting if row.ExpiresAt <= now]
+        due = [row for row in waiting if row.ExpiresAt > now and not row.IsHeld]
+        interrupted = [row for row in lapsed if self._interrupt(row, now)]
+        expired = self._expire([row.WebhookDeliveryId for row in past])
+        again = [*due, *interrupted]
+        self._look_again([row.WebhookDeliveryId for row in again], again_at)
+        return Requeued(
+            due=[(row.WebhookId, row.WebhookDeliveryId) for row in again],
+            interrupted=len(interrupted),
+            expired=[
+                ExpiredDelivery(
+                    webhook_delivery_id=row.WebhookDeliveryId,
+                    webhook_id=row.WebhookId,
+                    tenant_id=row.TenantId,
+                    event_type=row.EventType,
+                    attempt_count=row.AttemptCount,
+                    was_held=row.IsHeld,
+                )
+                for row in past
+                if row.WebhookDeliveryId in expired
+            ],
+        )
+
+    def delete_before(self, cutoff: datetime, limit: int) -> int:
+        # IX_WebhookDelivery_Scheduled
+        old = select(_d.WebhookDeliveryId).where(
+            _d.ScheduledAt < cutoff, unindexed(_d.DeliveryStatus).in_(_ENDED)
+        )
+        doomed = old.order_by(_d.ScheduledAt).limit(limit).scalar_subquery()
+        statement = delete(webhook_deliveries).where(_d.WebhookDeliveryId.in_(doomed))
+        return self._connection.execute(statement).rowcount
+
+    def _interrupt(self, row: Any, now: datetime) -> bool:
+        statement = (
+            update(webhook_deliveries)
+            .where(_d.WebhookDeliveryId == row.WebhookDeliveryId, _d.LeaseId == row.LeaseId)
+            .values(
+                DeliveryStatus=DeliveryStatus.Retrying,
+                NextRetryAt=now,
+                LeaseId=None,
+                ErrorMessage="The attempt was interrupted; it is made again.",
+            )
+        )
+        if self._connection.execute(statement).rowcount != 1:
+            return False
+        self._connection.execute(
+            insert(webhook_delivery_attempts).values(
+                WebhookDeliveryId=row.WebhookDeliveryId,
+                AttemptNumber=row.AttemptCount,
+                StartedAt=row.LeasedAt,
+                DurationMs=0,
+                Outcome=AttemptOutcome.Interrupted,
+                ErrorMessage="The process ended, or lost its lease, before the result was recorded.",
+            )
+        )
+        return True
+
+    def _expire(self, delivery_ids: Sequence[UUID]) -> set[UUID]:
+        expired: set[UUID] = set()
+        for chunk in chunks(delivery_ids):
+            statement = (
+                update(webhook_deliveries)
+                .where(_d.WebhookDeliveryId.in_(chunk), unindexed(_d.DeliveryStatus).in_(WAITING))
+                .values(
+                    DeliveryStatus=DeliveryStatus.Expired,
+                    NextRetryAt=None,
+                    RequeueAt=None,
+                    IsHeld=False,
+                    ErrorMessage="Not delivered within its time; expired.",
+                )
+                .returning(_d.WebhookDeliveryId)
+            )
+            expired.update(self._connection.execute(statement).scalars())
+        return expired
+
+    def _look_again(self, delivery_ids: Sequence[UUID], at: datetime) -> None:
+        for chunk in chunks(delivery_ids):
+            self._connection.execute(
+                update(webhook_deliveries)
+                .where(_d.WebhookDeliveryId.in_(chunk), unindexed(_d.DeliveryStatus).in_(WAITING))
+                .values(RequeueAt=at)
+            )

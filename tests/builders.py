@@ -1,0 +1,218 @@
+"""Doubles and builders that tests share. A double here is a small, honest implementation of its port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from uuid import UUID
+
+from domain.errors import Unavailable
+from domain.ports import OutboundError, OutboundRequest, OutboundResponse, QueueMessage
+from domain.unit_of_work import UnitOfWork
+from infra.sql.engine import DATABASE_FILE
+from infra.sql.migrate import upgrade_embedded
+from infra.sql.unit_of_work import SqlUnitsOfWork
+
+START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+TENANT = UUID(int=0xA0)
+OTHER_TENANT = UUID(int=0xB0)
+USER = UUID(int=0xA1)
+OTHER_USER = UUID(int=0xB1)
+RECEIVER = "https://receiver.example/hook"
+
+
+class FakeClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, at: datetime = START) -> None:
+        self._now = at
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, **amount: float) -> None:
+        self._now += timedelta(**amount)
+
+    def move_to(self, moment: datetime) -> None:
+        self._now = max(self._now, moment)
+
+
+class SequentialIds:
+    """1, 2, 3, ... as GUIDs."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def new(self) -> UUID:
+        self._last += 1
+        return UUID(int=self._last)
+
+
+class PlainCipher:
+    """Seals nothing, and still notices a value that was moved to another row."""
+
+    def seal(self, plaintext: str, *, context: str) -> str:
+        return json.dumps([context, plaintext])
+
+    def open(self, sealed: str, *, context: str) -> str:
+        sealed_for, plaintext = json.loads(sealed)
+        if sealed_for != context:
+            raise ValueError("sealed for another context")
+        return str(plaintext)
+
+
+class MemoryQueue:
+    """Messages become visible at their moment on the given clock. `down` refuses; `losing` accepts and loses."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._messages: dict[str, list[QueueMessage]] = {}
+        self.sent: list[tuple[str, QueueMessage]] = []
+        self.down = False
+        self.losing = False
+
+    def send(self, queue: str, messages: Sequence[QueueMessage]) -> None:
+        if self.down:
+            raise Unavailable("The queue does not answer.")
+        if self.losing:
+            return
+        self.sent += [(queue, message) for message in messages]
+        self._messages.setdefault(queue, []).extend(messages)
+
+    def take(self, queue: str) -> list[QueueMessage]:
+        """Remove and return what is visible now."""
+        now = self._clock.now()
+        waiting = self._messages.get(queue, [])
+        later = [one for one in waiting if one.scheduled_at is not None and one.scheduled_at > now]
+        self._messages[queue] = later
+        return [one for one in waiting if one.scheduled_at is None or one.scheduled_at <= now]
+
+    def next_moment(self) -> datetime | None:
+        """When the next scheduled message becomes visible."""
+        moments = [one.scheduled_at for queue in self._messages.values() for one in queue if one.scheduled_at]
+        return min(moments, default=None)
+
+
+Reply = OutboundResponse | OutboundError
+Behaviour = Callable[[OutboundRequest], Reply | Awaitable[Reply]]
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> OutboundResponse:
+    """A response; header names are given with underscores."""
+    return OutboundResponse(
+        status, {name.replace("_", "-"): value for name, value in headers.items()}, body, 7
+    )
+
+
+def echo(request: OutboundRequest) -> OutboundResponse:
+    """What a well-behaved receiver answers to a verification."""
+    return answer(200, json.dumps({"challenge": json.loads(request.body)["data"]["challenge"]}).encode())
+
+
+class Receivers:
+    """The outside world, scripted: per URL the replies to come, then `otherwise`. Verifications are echoed unless
+    `verification` says something else."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._script: dict[str, deque[Reply | Behaviour]] = {}
+        self.otherwise: Behaviour = lambda request: answer(200)
+        self.verification: Behaviour = echo
+        self.blocked: set[str] = set()
+        self.posts: list[tuple[datetime, OutboundRequest]] = []
+        self.verifications: list[OutboundRequest] = []
+
+    def script(self, *replies: Reply | Behaviour, url: str = RECEIVER) -> None:
+        self._script.setdefault(url, deque()).extend(replies)
+
+    def posts_to(self, url: str = RECEIVER) -> list[OutboundRequest]:
+        return [request for _, request in self.posts if request.url == url]
+
+    async def send(self, request: OutboundRequest) -> OutboundResponse:
+        if b'"type":"webhook.verification"' in request.body:
+            self.verifications.append(request)
+            return await self._reply(self.verification, request)
+        self.posts.append((self._clock.now(), request))
+        script = self._script.get(request.url)
+        return await self._reply(script.popleft() if script else self.otherwise, request)
+
+    async def check(self, url: str) -> None:
+        if url in self.blocked:
+            raise OutboundError("blocked", "The address is not public.")
+
+    async def _reply(self, reply: Reply | Behaviour, request: OutboundRequest) -> OutboundResponse:
+        if callable(reply):
+            came = reply(request)
+            reply = await came if isinstance(came, Awaitable) else came
+        if isinstance(reply, OutboundError):
+            raise reply
+        return reply
+
+
+class Hanging:
+    """A receiver that answers once it is let go; each post in flight waits."""
+
+    def __init__(self, reply: Reply | None = None) -> None:
+        self._go = asyncio.Event()
+        self._arrival = asyncio.Condition()
+        self._reply = reply or answer(200)
+        self.arrived = 0
+
+    async def __call__(self, request: OutboundRequest) -> Reply:
+        async with self._arrival:
+            self.arrived += 1
+            self._arrival.notify_all()
+        await self._go.wait()
+        return self._reply
+
+    async def reached_by(self, posts: int = 1) -> None:
+        """Wait until so many posts have arrived."""
+        async with self._arrival:
+            await asyncio.wait_for(self._arrival.wait_for(lambda: self.arrived >= posts), timeout=10)
+
+    def let_go(self) -> None:
+        self._go.set()
+
+
+@cache
+def _empty_database() -> bytes:
+    with tempfile.TemporaryDirectory() as home:
+        upgrade_embedded(Path(home))
+        return (Path(home) / DATABASE_FILE).read_bytes()
+
+
+def new_database(home: Path) -> None:
+    """A migrated, empty database under `home`; the migration itself runs once a test session."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / DATABASE_FILE).write_bytes(_empty_database())
+
+
+class FlakyUnits:
+    """Units of work that can be told to fail."""
+
+    def __init__(self, inner: SqlUnitsOfWork) -> None:
+        self._inner = inner
+        self.down = False
+
+    @contextmanager
+    def write(self) -> Iterator[UnitOfWork]:
+        self._check()
+        with self._inner.write() as unit:
+            yield unit
+
+    @contextmanager
+    def read(self) -> Iterator[UnitOfWork]:
+        self._check()
+        with self._inner.read() as unit:
+            yield unit
+
+    def _check(self) -> None:
+        if self.down:
+            raise Unavailable("The database does not answer; try again shortly.")

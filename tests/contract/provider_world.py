@@ -1,0 +1,92 @@
+"""Runs an adapter against the scripted server through the real connection and the real outbound client."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from domain.integrations.providers import Connection, IncomingRequest
+from domain.ports import OutboundHttp, OutboundRequest, OutboundResponse
+from infra.http.client import OutboundClient
+from infra.providers.connection import HttpProviderConnection
+from infra.settings import Settings
+from tests.contract.provider_cases import ProviderCase
+from tests.fixtures.scripted_server import ScriptedServer
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return NOW
+
+
+class Impatient:
+    """The outbound client with every timeout cut short, so that a hanging provider costs no time."""
+
+    def __init__(self, inner: OutboundHttp, seconds: float = 0.15) -> None:
+        self._inner = inner
+        self._seconds = seconds
+
+    async def send(self, request: OutboundRequest) -> OutboundResponse:
+        return await self._inner.send(replace(request, timeout_seconds=self._seconds))
+
+    async def check(self, url: str) -> None:
+        await self._inner.check(url)
+
+
+@dataclass(slots=True)
+class World:
+    server: ScriptedServer
+    connection: Connection
+    waits: list[float]
+
+
+@contextlib.asynccontextmanager
+async def world(
+    case: ProviderCase, *, impatient: bool = False, changes: Mapping[str, Any] | None = None
+) -> AsyncIterator[World]:
+    """`changes` go over the case's configuration."""
+    settings = Settings(home=Path(), environment="development")
+    client = OutboundClient(settings)
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async with ScriptedServer(case.good).serving() as server:
+        given = {**case.configuration(server.address), **(changes or {})}
+        connection = Connection(
+            configuration=case.provider.profile.configuration.model_validate(given),
+            http=HttpProviderConnection(
+                Impatient(client) if impatient else client,
+                clock=FixedClock(),
+                secrets=case.secrets,
+                sleep=sleep,
+                retries=1,
+            ),
+            now=NOW,
+            access_token=case.access_token,
+        )
+        try:
+            yield World(server, connection, waits)
+        finally:
+            await client.close()
+
+
+def incoming(
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    url: str = "https://hub.example.org/api/webhooks/incoming/7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    method: str = "POST",
+    received_at: datetime = NOW,
+) -> IncomingRequest:
+    """A webhook as it came in; the query is read from the URL."""
+    from urllib.parse import parse_qsl, urlsplit
+
+    query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    lowered = {name.lower(): value for name, value in headers.items()}
+    return IncomingRequest(method, url, lowered, query, body, received_at)

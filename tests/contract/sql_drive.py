@@ -1,0 +1,188 @@
+"""Calls every method of every repository once, with realistic data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
+from domain.apikeys.ports import UsageTotal
+from domain.audit.model import AuditEntry, AuditFilter
+from domain.events.ports import EventRef
+from domain.paging import PageRequest
+from domain.webhooks.model import DeliveryStatus, WebhookState
+from domain.webhooks.ports import DeliveryFilter, NewDelivery, Tally, WebhookFilter
+from infra.sql.unit_of_work import SqlUnitOfWork
+from tests.contract.sql_world import EXPIRY, START, World, claim_in
+
+Call = Callable[[SqlUnitOfWork], object]
+REPOSITORIES = ("users", "api_keys", "audit", "webhooks", "deliveries", "pipeline", "outbox")
+_EVERY_FILTER = DeliveryFilter(
+    statuses=list(DeliveryStatus),
+    event_types=["BookingConfirmed"],
+    since=START,
+    until=START + EXPIRY,
+    is_held=False,
+)
+
+
+def calls(world: World) -> dict[str, list[Call]]:
+    """By `repository.method`; to be called in this order, each in a unit of work that is rolled back."""
+    webhook = world.webhook("BookingConfirmed", "*")
+    tenant, webhook_id = world.tenant, webhook.webhook_id
+    pending = world.deliveries(webhook, 1_200)
+    leased = world.claim(webhook, pending[:600])
+    ended = world.ended(webhook, 3)
+    stored = world.events(600)
+    refs = [EventRef(one.tenant_id, one.event_id) for one in stored]
+    refs.append(EventRef(world.other_tenant, "another"))
+    now, later = world.clock.now(), world.clock.now() + timedelta(days=40)
+    page = PageRequest(page=2, page_size=50)
+    new = [NewDelivery(world.ids.new(), webhook_id, event, False) for event in stored]
+    fresh = replace(webhook, webhook_id=world.ids.new())
+    newcomer = world.ids.new()
+    every_webhook = WebhookFilter(WebhookState.Active, "BookingConfirmed", newcomer)
+    results = [
+        world.result(one, (DeliveryStatus.Delivered, DeliveryStatus.Retrying)[index % 2])
+        for index, one in enumerate(leased)
+    ]
+    tallies = [
+        Tally(webhook_id, delivered=3),
+        Tally(webhook_id, failed_for_good=1, attempts_failed=2),
+        Tally(webhook_id),
+    ]
+    return {
+        "users.see": [lambda unit: unit.users.see(newcomer, newcomer, "New", now)],
+        "users.tenants": [lambda unit: unit.users.tenants()],
+        "users.lock_tenant": [lambda unit: unit.users.lock_tenant(tenant)],
+        **_api_keys(world),
+        **_audit(world),
+        "outbox.append": [
+            lambda unit: unit.outbox.append([world.event() for _ in range(600)]),
+            lambda unit: unit.outbox.append([world.event()], fanned_out_at=now),
+        ],
+        "outbox.take_new": [lambda unit: unit.outbox.take_new()],
+        "outbox.pending": [lambda unit: unit.outbox.pending(refs)],
+        "outbox.mark_fanned_out": [lambda unit: unit.outbox.mark_fanned_out(refs, now)],
+        "outbox.unannounced": [lambda unit: unit.outbox.unannounced(later, later, 5_000)],
+        "outbox.delete_before": [lambda unit: unit.outbox.delete_before(later, 1_000)],
+        "webhooks.lock_tenant": [
+            lambda unit: unit.webhooks.lock_tenant(tenant),
+            lambda unit: unit.webhooks.lock_tenant(newcomer),
+        ],
+        "webhooks.count": [lambda unit: unit.webhooks.count(tenant)],
+        "webhooks.add": [lambda unit: unit.webhooks.add(tenant, fresh)],
+        "webhooks.get": [lambda unit: unit.webhooks.get(tenant, webhook_id)],
+        "webhooks.page": [
+            lambda unit: unit.webhooks.page(tenant, WebhookFilter(), page),
+            lambda unit: unit.webhooks.page(tenant, every_webhook, page),
+        ],
+        "webhooks.update": [
+            lambda unit: unit.webhooks.update(tenant, webhook),
+            lambda unit: unit.webhooks.update(tenant, replace(webhook, state=WebhookState.Paused)),
+        ],
+        "webhooks.delete": [lambda unit: unit.webhooks.delete(tenant, webhook_id)],
+        "webhooks.integration_exists": [lambda unit: unit.webhooks.integration_exists(tenant, newcomer)],
+        "deliveries.page": [
+            lambda unit: unit.deliveries.page(tenant, webhook_id, DeliveryFilter(), page),
+            lambda unit: unit.deliveries.page(tenant, webhook_id, _EVERY_FILTER, page),
+        ],
+        "deliveries.get": [lambda unit: unit.deliveries.get(tenant, webhook_id, ended[0])],
+        "deliveries.reset": [
+            lambda unit: unit.deliveries.reset(tenant, ended + pending, expires_at=later, requeue_at=now)
+        ],
+        "deliveries.find": [lambda unit: unit.deliveries.find(tenant, webhook_id, _EVERY_FILTER, 1_000)],
+        "deliveries.release_held": [lambda unit: unit.deliveries.release_held(tenant, webhook_id, now=now)],
+        "pipeline.subscribers": [
+            lambda unit: unit.pipeline.subscribers([(tenant, f"name{index}") for index in range(600)])
+        ],
+        "pipeline.add_deliveries": [
+            lambda unit: unit.pipeline.add_deliveries(new, now=now, expires_at=later, requeue_at=later)
+        ],
+        "pipeline.endpoints": [lambda unit: unit.pipeline.endpoints([webhook_id], now)],
+        "pipeline.claim": [lambda unit: claim_in(unit, webhook_id, pending[600:], newcomer, now)],
+        "pipeline.hold": [lambda unit: unit.pipeline.hold(pending)],
+        "pipeline.record": [lambda unit: unit.pipeline.record(results)],
+        "pipeline.tally": [lambda unit: unit.pipeline.tally(tallies, now)],
+        "pipeline.disable": [lambda unit: unit.pipeline.disable(webhook_id, "It only fails.")],
+        "pipeline.requeue_due": [
+            lambda unit: unit.pipeline.requeue_due(now=later, again_at=later, limit=5_000),
+            lambda unit: unit.pipeline.requeue_due(
+                now=now + timedelta(minutes=5), again_at=later, limit=5_000
+            ),
+        ],
+        "pipeline.delete_before": [lambda unit: unit.pipeline.delete_before(later, 1_000)],
+    }
+
+
+def _api_keys(world: World) -> dict[str, list[Call]]:
+    tenant, now, key_id = world.tenant, world.clock.now(), world.ids.new()
+    key = ApiKey(
+        api_key_id=key_id,
+        tenant_id=tenant,
+        key_name="till",
+        key_hash="a" * 64,
+        key_prefix="ihk_abcd",
+        scopes=["events:write"],
+        rate_limit_per_hour=1_000,
+        created_at=now,
+        created_by=world.user,
+        quota_id=key_id,
+        allowed_ips=["203.0.113.0/24"],
+    )
+    with world.units.write() as unit:
+        unit.api_keys.add(tenant, key)
+        unit.commit()
+    second = replace(key, api_key_id=world.ids.new(), key_hash="b" * 64)
+    filters = [KeyFilter(status=status, scope="events:write", name_contains="t") for status in KeyStatus]
+    page = PageRequest()
+    return {
+        "api_keys.count_active": [lambda unit: unit.api_keys.count_active(tenant, now)],
+        "api_keys.add": [lambda unit: unit.api_keys.add(tenant, second)],
+        "api_keys.get": [lambda unit: unit.api_keys.get(tenant, key_id)],
+        "api_keys.page": [
+            lambda unit, filter_=filter_: unit.api_keys.page(tenant, filter_, page, now)  # type: ignore[misc]
+            for filter_ in filters
+        ],
+        "api_keys.update": [lambda unit: unit.api_keys.update(tenant, replace(key, is_active=False))],
+        "api_keys.by_hashes": [
+            lambda unit: unit.api_keys.by_hashes([f"{index:064d}" for index in range(600)])
+        ],
+        "api_keys.expired": [lambda unit: unit.api_keys.expired(now, 100)],
+        "api_keys.refs": [
+            lambda unit: unit.api_keys.refs(None, used_since=None, limit=100),
+            lambda unit: unit.api_keys.refs(key_id, used_since=now, limit=100),
+        ],
+        "api_keys.set_usage": [lambda unit: unit.api_keys.set_usage([UsageTotal(key_id, 7, now)])],
+    }
+
+
+def _audit(world: World) -> dict[str, list[Call]]:
+    tenant, now = world.tenant, world.clock.now()
+    entry = AuditEntry("webhook.created", "webhook", world.ids.new(), after={"url": "https://a.example/"})
+    with world.units.write() as unit:
+        unit.audit.append(tenant, entry)
+        unit.commit()
+    every = AuditFilter(world.user, "webhook.*", "webhook", str(world.user), now, now + EXPIRY)
+    later = now + timedelta(days=400)
+    return {
+        "audit.append": [lambda unit: unit.audit.append(tenant, entry)],
+        "audit.page": [
+            lambda unit: unit.audit.page(tenant, every, PageRequest()),
+            lambda unit: unit.audit.page(tenant, AuditFilter(action="webhook.created"), PageRequest()),
+        ],
+        "audit.ends": [lambda unit: unit.audit.ends(tenant)],
+        "audit.chain": [lambda unit: unit.audit.chain(tenant, 0, 100)],
+        "audit.forget_before": [lambda unit: unit.audit.forget_before(tenant, later, 100)],
+    }
+
+
+def public_methods(world: World) -> set[str]:
+    """Every `repository.method` a unit of work offers."""
+    names: set[str] = set()
+    with world.units.read() as unit:
+        for repository in REPOSITORIES:
+            made = getattr(unit, repository)
+            names |= {f"{repository}.{name}" for name in dir(made) if not name.startswith("_")}
+    return names

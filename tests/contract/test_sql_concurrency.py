@@ -1,0 +1,205 @@
+"""Many threads and processes over one database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from domain.errors import RuleViolation, Unavailable
+from domain.identity.model import Principal
+from domain.webhooks.model import CreateWebhook, WebhookState
+from domain.webhooks.ports import Claimed
+from domain.webhooks.service import WebhookLimits, WebhookService
+from domain.webhooks.verification import Verification
+from infra.sql.engine import DATABASE_FILE, Database, sqlite_database
+from tests.contract.sql_world import START, World, claim_in, world_under
+
+_ROOT = Path(__file__).resolve().parents[2]
+_CLAIMER = """
+import json, sys
+from pathlib import Path
+from uuid import UUID, uuid4
+from infra.sql.engine import DATABASE_FILE, sqlite_database
+from infra.sql.unit_of_work import SqlUnitsOfWork
+from tests.contract.sql_world import START, SteppedClock, claim_in
+home, webhook_id = Path(sys.argv[1]), UUID(sys.argv[2])
+ids = [UUID(one) for one in json.loads(sys.stdin.read())]
+units = SqlUnitsOfWork(sqlite_database(home / DATABASE_FILE, pool_size=2), SteppedClock(), lambda refs: None)
+won = []
+for start in range(0, len(ids), 50):
+    with units.write() as unit:
+        claimed = claim_in(unit, webhook_id, ids[start:start + 50], uuid4(), START)
+        unit.commit()
+    won += [one.webhook_delivery_id.hex for one in claimed]
+print(json.dumps(won))
+"""
+_BUSY_WRITER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+time.sleep(2)
+connection.execute("COMMIT")
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with world_under(tmp_path) as made:
+        yield made
+
+
+def test_eight_threads_claim_each_delivery_exactly_once(world: World) -> None:
+    webhook = world.webhook()
+    ids = world.deliveries(webhook, 2_000)
+
+    def take(worker: int) -> list[Claimed]:
+        won: list[Claimed] = []
+        for start in range(0, len(ids), 100):
+            with world.units.write() as unit:
+                won += claim_in(unit, webhook.webhook_id, ids[start : start + 100], world.ids.new(), START)
+                unit.commit()
+        return won
+
+    with ThreadPoolExecutor(8) as threads:
+        claimed = [one.webhook_delivery_id for won in threads.map(take, range(8)) for one in won]
+    assert len(claimed) == 2_000
+    assert set(claimed) == set(ids)
+
+
+def test_two_processes_claim_each_delivery_exactly_once(world: World, tmp_path: Path) -> None:
+    webhook = world.webhook()
+    ids = world.deliveries(webhook, 2_000)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _CLAIMER, tmp_path, str(webhook.webhook_id)],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps([str(one) for one in ids]))
+        process.stdin.close()
+    won: list[UUID] = []
+    for process in processes:
+        assert process.stdout is not None
+        won += [UUID(one) for one in json.loads(process.stdout.read())]
+        process.wait(60)
+    assert len(won) == 2_000
+    assert set(won) == set(ids)
+
+
+class _NoVerification:
+    """Leaves every webhook unverified."""
+
+    async def check_address(self, url: str) -> None: ...
+
+    async def verify(self, webhook_id: UUID, url: str, secret: str) -> Verification:
+        return Verification(False, "Not asked.")
+
+
+class _OpenCipher:
+    def seal(self, plaintext: str, *, context: str) -> str:
+        return plaintext
+
+    def open(self, sealed: str, *, context: str) -> str:
+        return sealed
+
+
+async def test_of_fifty_creations_at_once_exactly_the_limit_succeeds__BR_WH_07(world: World) -> None:
+    limits = WebhookLimits(
+        per_tenant=20, max_retries=5, secret_overlap=timedelta(hours=24), allow_localhost=False
+    )
+    service = WebhookService(
+        world.units,
+        _NoVerification(),  # type: ignore[arg-type]
+        _OpenCipher(),
+        world.clock,
+        world.ids,
+        limits,
+    )
+    principal = Principal(world.tenant, world.user, frozenset({"webhook:manage"}))
+    command = CreateWebhook(url="https://receiver.example/", event_types=["*"])
+    outcomes = await asyncio.gather(
+        *(service.create(principal, command) for _ in range(50)), return_exceptions=True
+    )
+    refused = [one for one in outcomes if isinstance(one, BaseException)]
+    assert {type(one) for one in refused} == {RuleViolation}
+    assert len(refused) == 30
+    with world.units.read() as unit:
+        assert unit.webhooks.count(world.tenant) == 20
+
+
+def test_a_writer_that_holds_the_file_for_two_seconds_fails_nobody(world: World, tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", _BUSY_WRITER, tmp_path / DATABASE_FILE], stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline().strip() == "locked"
+    began = time.monotonic()
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(lambda _: world.webhook(), range(4)))
+    assert time.monotonic() - began > 1, "the other writer was waited for"
+    assert other.wait(10) == 0
+    assert {one.state for one in made} == {WebhookState.Active}
+
+
+def test_readers_are_not_kept_waiting_by_a_writer(world: World) -> None:
+    webhook = world.webhook()
+    with world.units.write() as writer:
+        writer.webhooks.delete(world.tenant, webhook.webhook_id)
+        with world.units.read() as reader:
+            assert reader.webhooks.get(world.tenant, webhook.webhook_id) == webhook
+
+
+def test_a_busy_file_is_unavailable_once_patience_ends(tmp_path: Path) -> None:
+    with world_under(tmp_path):
+        pass
+    database = sqlite_database(tmp_path / DATABASE_FILE, pool_size=1, busy_seconds=0.05)
+    holder = sqlite3.connect(tmp_path / DATABASE_FILE, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable), database.write() as connection:
+        connection.exec_driver_sql('DELETE FROM "Users"')
+    holder.execute("ROLLBACK")
+    holder.close()
+    database.close()
+
+
+def test_when_every_connection_is_taken_the_next_is_unavailable_in_time() -> None:
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import QueuePool
+
+    engine = create_engine("sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    database = Database(engine)
+    with database.read(), pytest.raises(Unavailable), database.read():
+        raise AssertionError("there was one connection only")
+
+
+def test_a_lock_left_by_a_failed_write_is_free_again(world: World) -> None:
+    with pytest.raises(RuntimeError), world.units.write() as unit:
+        unit.users.tenants()
+        raise RuntimeError("the use case failed")
+    done = threading.Event()
+
+    def write() -> None:
+        world.webhook()
+        done.set()
+
+    threading.Thread(target=write, daemon=True).start()
+    assert done.wait(5)

@@ -1,0 +1,110 @@
+"""The plans of the hot statements: each is served by the index it was made for. The embedded database keeps no
+statistics, so SQLite plans as for a large one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from domain.paging import PageRequest
+from domain.webhooks.ports import DeliveryFilter
+from infra.sql.unit_of_work import SqlUnitOfWork
+from tests.contract.sql_drive import calls
+from tests.contract.sql_world import World, world_under
+
+#: By method, what each of its statements on a table that grows must use.
+_INDEXES: dict[str, tuple[str, ...]] = {
+    "pipeline.claim": ("sqlite_autoindex_WebhookDeliveries_", "sqlite_autoindex_DomainEvents_"),
+    "pipeline.record": ("sqlite_autoindex_WebhookDeliveries_",),
+    "pipeline.hold": ("sqlite_autoindex_WebhookDeliveries_",),
+    "pipeline.subscribers": ("sqlite_autoindex_WebhookSubscriptions_", "sqlite_autoindex_Webhooks_"),
+    "pipeline.add_deliveries": ("sqlite_autoindex_WebhookDeliveries_",),
+    "pipeline.endpoints": ("sqlite_autoindex_Webhooks_",),
+    "pipeline.tally": ("sqlite_autoindex_Webhooks_",),
+    "pipeline.requeue_due": ("IX_WebhookDelivery_Requeue", "sqlite_autoindex_WebhookDeliveries_"),
+    "pipeline.delete_before": ("IX_WebhookDelivery_Scheduled",),
+    "outbox.append": ("sqlite_autoindex_DomainEvents_",),
+    "outbox.pending": ("sqlite_autoindex_DomainEvents_",),
+    "outbox.mark_fanned_out": ("sqlite_autoindex_DomainEvents_",),
+    "outbox.unannounced": ("IX_DomainEvent_Outbox",),
+    "outbox.delete_before": ("IX_DomainEvent_CreatedAt", "sqlite_autoindex_WebhookDeliveries_"),
+    "webhooks.count": ("IX_Webhook_Tenant",),
+    "webhooks.get": ("sqlite_autoindex_Webhooks_",),
+    "webhooks.update": ("sqlite_autoindex_Webhooks_", "IX_WebhookSubscription_Webhook"),
+    "webhooks.delete": ("sqlite_autoindex_Webhooks_",),
+    "deliveries.page": ("IX_WebhookDelivery_Webhook",),
+    "deliveries.get": ("sqlite_autoindex_WebhookDeliveries_", "sqlite_autoindex_WebhookDeliveryAttempts_"),
+    "deliveries.find": ("IX_WebhookDelivery_Webhook",),
+    "deliveries.reset": ("sqlite_autoindex_WebhookDeliveries_",),
+    "deliveries.release_held": ("IX_WebhookDelivery_Held",),
+}
+#: Ties of one moment are put in order by id after the index did the rest.
+_TIES = "USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"
+
+
+@pytest.fixture(scope="module")
+def full_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world_under(tmp_path_factory.mktemp("plans")) as world:
+        for _ in range(3):
+            world.ended(world.webhook(), 300)
+            world.clock.advance(hours=1)
+        yield world
+
+
+@pytest.fixture(scope="module")
+def driven(full_world: World) -> dict[str, list[Callable[[SqlUnitOfWork], object]]]:
+    return calls(full_world)
+
+
+def _plans(world: World, call: Callable[[SqlUnitOfWork], object]) -> list[tuple[str, list[str]]]:
+    """The statements a call sends, each with the steps of its plan."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        seen.append((statement, parameters[0] if many else parameters))
+
+    event.listen(world.database.engine, "before_cursor_execute", note)
+    try:
+        with world.units.write() as unit:
+            call(unit)
+    finally:
+        event.remove(world.database.engine, "before_cursor_execute", note)
+    explained: list[tuple[str, list[str]]] = []
+    with world.database.read() as connection:
+        for statement, parameters in seen:
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+                rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                explained.append((statement, [row[3] for row in rows]))
+    return explained
+
+
+@pytest.mark.parametrize("method", sorted(_INDEXES))
+def test_a_hot_statement_is_served_by_its_index(
+    method: str, full_world: World, driven: dict[str, list[Callable[[SqlUnitOfWork], object]]]
+) -> None:
+    used = ""
+    for call in driven[method]:
+        for statement, steps in _plans(full_world, call):
+            for step in steps:
+                assert not step.startswith("SCAN ") or " USING " in step or "anon" in step, (statement, steps)
+                assert not step.startswith("USE TEMP B-TREE") or step == _TIES, (statement, steps)
+            used += " ".join(steps)
+    for index in _INDEXES[method]:
+        assert index in used, (index, used)
+
+
+def test_a_page_of_deliveries_is_read_in_the_order_of_the_index(full_world: World) -> None:
+    webhook = full_world.webhook()
+
+    def page(unit: SqlUnitOfWork) -> object:
+        since = full_world.clock.now() - timedelta(days=1)
+        return unit.deliveries.page(
+            full_world.tenant, webhook.webhook_id, DeliveryFilter(since=since), PageRequest()
+        )
+
+    steps = [step for _, steps in _plans(full_world, page) for step in steps]
+    assert any("IX_WebhookDelivery_Webhook (WebhookId=? AND ScheduledAt>?)" in step for step in steps), steps

@@ -1,0 +1,196 @@
+"""Every statement the repositories send, as SQL Server would receive it.
+
+A stand-in for pyodbc takes what SQLAlchemy's mssql+pyodbc dialect hands to the driver: the text and the
+parameters. The text must be T-SQL and keep to the plain middle of the language."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import sqlglot
+from sqlalchemy import Engine, create_engine, event
+from sqlglot import expressions as exp
+
+from tests.contract.sql_drive import calls, public_methods
+from tests.contract.sql_world import world_under
+
+_PARAMETERS_AT_MOST = 2_100
+
+
+@dataclass
+class Sent:
+    """What reached the driver."""
+
+    method: str
+    text: str
+    rows: list[tuple[Any, ...]]
+
+
+@dataclass
+class Wire:
+    """The stand-in for pyodbc: one module, connection and cursor that keep what they are given."""
+
+    sent: list[Sent] = field(default_factory=list)
+    method: str = ""
+    description: None = None
+    rowcount: int = 1
+    fast_executemany: bool = False
+
+    def module(self) -> Any:
+        names = (
+            "Error InterfaceError DatabaseError OperationalError IntegrityError ProgrammingError DataError"
+        )
+        errors = {name: type(name, (Exception,), {}) for name in names.split()}
+        types = dict.fromkeys(("SQL_WVARCHAR", "SQL_VARCHAR", "DATETIME", "NUMBER", "STRING", "BINARY"), 0)
+        return SimpleNamespace(
+            paramstyle="qmark", version="5.0", Cursor=Wire, connect=lambda *_, **__: self, **errors, **types
+        )
+
+    def cursor(self) -> Wire:
+        return self
+
+    def execute(self, text: str, parameters: tuple[Any, ...] = ()) -> None:
+        self.sent.append(Sent(self.method, text, [tuple(parameters)]))
+
+    def executemany(self, text: str, rows: list[tuple[Any, ...]]) -> None:
+        self.sent.append(Sent(self.method, text, [tuple(row) for row in rows]))
+
+    def setinputsizes(self, sizes: Any) -> None: ...
+    def fetchall(self) -> list[Any]:
+        return []
+
+    def nextset(self) -> None: ...
+    def close(self) -> None: ...
+    def commit(self) -> None: ...
+    def rollback(self) -> None: ...
+
+
+def sql_server_engine(wire: Wire) -> Engine:
+    """An engine set up like `sql_server_database`'s, over the stand-in."""
+    engine = create_engine(
+        "mssql+pyodbc:///?odbc_connect=x",
+        module=wire.module(),
+        use_insertmanyvalues=False,
+        fast_executemany=True,
+        _initialize=False,
+    )
+    engine.dialect.server_version_info = (16, 0)
+    engine.dialect._setup_version_attributes()  # type: ignore[attr-defined]
+    return engine
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Sent]]:
+    """Each method is run on SQLite; each statement it executes there is sent to SQL Server's dialect too."""
+    wire = Wire()
+    server = sql_server_engine(wire).connect()
+    with world_under(tmp_path_factory.mktemp("sql")) as world:
+        driven = calls(world)
+        assert set(driven) == public_methods(world), "a repository method is not driven by sql_drive.calls"
+
+        def replay(connection: Any, statement: Any, many: Any, one: Any, options: Any) -> None:
+            if wire.method:
+                server.execute(statement, many or one)
+
+        event.listen(world.database.engine, "before_execute", replay)
+        for method, each in driven.items():
+            for call in each:
+                with world.units.write() as unit:
+                    wire.method = method
+                    call(unit)
+                    wire.method = ""
+    yield wire.sent
+
+
+def test_every_repository_method_reaches_the_database(sent: list[Sent]) -> None:
+    assert len({one.method for one in sent}) >= 28
+    assert len({one.text for one in sent}) >= 40
+
+
+def test_every_statement_parses_as_t_sql(sent: list[Sent]) -> None:
+    for text in {one.text for one in sent}:
+        (parsed,) = sqlglot.parse(text, dialect="tsql", error_level=sqlglot.ErrorLevel.RAISE)
+        assert isinstance(parsed, exp.Select | exp.Insert | exp.Update | exp.Delete), text
+        assert not list(parsed.find_all(exp.Command)), text
+
+
+def test_statements_keep_to_the_plain_middle_of_the_language(sent: list[Sent]) -> None:
+    forbidden = (
+        r"\b(MERGE|RETURNING|LIMIT|TRUE|FALSE|NOLOCK|UPDLOCK|HOLDLOCK|ROW_NUMBER|ON CONFLICT)\b|\|\||`"
+    )
+    for one in sent:
+        assert not re.search(forbidden, one.text, re.IGNORECASE), one.text
+
+
+def test_rows_are_skipped_and_limited_only_in_an_order(sent: list[Sent]) -> None:
+    skipping = [one for one in sent if re.search(r"\b(OFFSET|FETCH|TOP)\b", one.text)]
+    assert {one.method for one in skipping} >= {"webhooks.page", "deliveries.page", "outbox.unannounced"}
+    for one in skipping:
+        for select in sqlglot.parse_one(one.text, dialect="tsql").find_all(exp.Select):
+            if select.args.get("limit") or select.args.get("offset"):
+                assert select.args.get("order"), one.text
+
+
+def test_no_subquery_is_ordered_without_a_limit(sent: list[Sent]) -> None:
+    """SQL Server refuses that (error 1033)."""
+    for one in sent:
+        for select in sqlglot.parse_one(one.text, dialect="tsql").find_all(exp.Select):
+            if select.parent is not None and select.args.get("order"):
+                assert select.args.get("limit") or select.args.get("offset"), one.text
+
+
+def test_no_statement_carries_more_parameters_than_sql_server_takes(sent: list[Sent]) -> None:
+    for one in sent:
+        assert max(len(row) for row in one.rows) <= _PARAMETERS_AT_MOST, one.text[:200]
+        assert one.text.count("?") == len(one.rows[0])
+
+
+def test_conditions_compare_and_never_ask_whether_a_column_is_a_number(sent: list[Sent]) -> None:
+    """`IS 1` is no T-SQL: a BIT is compared."""
+    for one in sent:
+        assert not re.search(r"\bIS (NOT )?[^N]", one.text), one.text
+
+
+def test_lists_longer_than_a_chunk_are_sent_in_chunks(sent: list[Sent]) -> None:
+    for method in (
+        "pipeline.claim",
+        "pipeline.record",
+        "outbox.pending",
+        "deliveries.reset",
+        "pipeline.hold",
+    ):
+        texts = [one.text for one in sent if one.method == method and " IN (" in one.text]
+        assert len(texts) >= 2, method
+
+
+def test_parameters_are_what_the_driver_binds_without_guessing(sent: list[Sent]) -> None:
+    """Enumerations as plain integers, moments without a zone in UTC, ids as UUID."""
+    from datetime import datetime
+    from uuid import UUID
+
+    for one in sent:
+        for value in (value for row in one.rows[:3] for value in row):
+            if isinstance(value, datetime):
+                assert value.tzinfo is None, one.text
+            else:
+                assert type(value) in (int, bool, str, UUID, type(None)), (type(value), one.text)
+
+
+def test_claims_and_sweeps_return_what_they_changed_by_output(sent: list[Sent]) -> None:
+    for method in ("pipeline.claim", "pipeline.requeue_due", "outbox.unannounced", "deliveries.reset"):
+        updates = [one.text for one in sent if one.method == method and "OUTPUT inserted." in one.text]
+        assert updates, method
+        for text in updates:
+            assert text.index(" SET ") < text.index(" OUTPUT ") < text.index(" WHERE "), text
+
+
+def test_a_claim_repeats_the_state_it_moves_from(sent: list[Sent]) -> None:
+    claim = next(one.text for one in sent if one.method == "pipeline.claim" and one.text.startswith("UPDATE"))
+    condition = claim[claim.index(" WHERE ") :]
+    for column in ("DeliveryStatus", "IsHeld", "ExpiresAt", "NextRetryAt"):
+        assert f"[{column}]" in condition, claim

@@ -1,0 +1,125 @@
+"""One tenant never reads or changes what is another's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from domain.errors import NotFound, PreconditionFailed
+from domain.paging import PageRequest
+from domain.webhooks.model import DeliveryStatus, WebhookState
+from domain.webhooks.ports import DeliveryFilter, WebhookFilter
+from infra.sql.api_keys import SqlApiKeys
+from infra.sql.audit import SqlAudit
+from infra.sql.deliveries import SqlDeliveries
+from infra.sql.webhooks import SqlWebhooks
+from tests.contract.sql_world import EXPIRY, World, world_under
+
+#: Repositories of one tenant's things, with the methods that serve the product itself and see all tenants.
+_SCOPED: dict[type, frozenset[str]] = {
+    SqlWebhooks: frozenset(),
+    SqlDeliveries: frozenset(),
+    SqlAudit: frozenset(),
+    SqlApiKeys: frozenset({"by_hashes", "expired", "refs", "set_usage"}),
+}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with world_under(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.parametrize("repository", _SCOPED, ids=lambda one: one.__name__)
+def test_every_method_asks_for_the_tenant_first(repository: type) -> None:
+    methods = {
+        name: method
+        for name, method in inspect.getmembers(repository, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert methods
+    assert _SCOPED[repository] <= set(methods), "an exception that no longer exists"
+    for name in set(methods) - _SCOPED[repository]:
+        first = list(inspect.signature(methods[name], eval_str=True).parameters.values())[1]
+        assert (first.name, first.annotation) == ("tenant_id", UUID), name
+        assert first.default is inspect.Parameter.empty, name
+
+
+def test_webhooks_of_another_tenant_are_not_there(world: World) -> None:
+    webhook = world.webhook("a")
+    intruder = world.other_tenant
+    with world.units.write() as unit:
+        assert unit.webhooks.count(intruder) == 0
+        assert unit.webhooks.page(intruder, WebhookFilter(), PageRequest()).total == 0
+        assert unit.webhooks.page(intruder, WebhookFilter(event_type="a"), PageRequest()).items == []
+        with pytest.raises(NotFound):
+            unit.webhooks.get(intruder, webhook.webhook_id)
+        with pytest.raises(NotFound):
+            unit.webhooks.delete(intruder, webhook.webhook_id)
+        with pytest.raises(PreconditionFailed):
+            unit.webhooks.update(intruder, replace(webhook, url="https://thief.example/", event_types=["b"]))
+        unit.webhooks.lock_tenant(intruder)
+        unit.commit()
+    with world.units.read() as unit:
+        assert unit.webhooks.get(world.tenant, webhook.webhook_id) == webhook
+        assert len(unit.pipeline.subscribers([(world.tenant, "a")])) == 1
+        assert unit.pipeline.subscribers([(intruder, "a"), (intruder, "b")]) == []
+
+
+def test_deliveries_of_another_tenant_are_not_there(world: World) -> None:
+    webhook = world.webhook()
+    ended, held = world.ended(webhook, 1)[0], world.deliveries(webhook, held=True)[0]
+    intruder, now = world.other_tenant, world.clock.now()
+    with world.units.write() as unit:
+        listed = unit.deliveries.page(intruder, webhook.webhook_id, DeliveryFilter(), PageRequest())
+        assert (listed.items, listed.total) == ([], 0)
+        assert unit.deliveries.find(intruder, webhook.webhook_id, DeliveryFilter(), 10) == []
+        with pytest.raises(NotFound):
+            unit.deliveries.get(intruder, webhook.webhook_id, ended)
+        assert unit.deliveries.reset(intruder, [ended, held], expires_at=now + EXPIRY, requeue_at=now) == []
+        assert unit.deliveries.release_held(intruder, webhook.webhook_id, now=now) == 0
+        unit.commit()
+    assert world.status(webhook, ended) == DeliveryStatus.Delivered
+    with world.units.read() as unit:
+        assert unit.deliveries.get(world.tenant, webhook.webhook_id, held).is_held
+
+
+def test_a_delivery_shows_the_payload_of_its_own_tenants_event(world: World) -> None:
+    ours = replace(world.event("same"), data='{"whose":"ours"}')
+    theirs = replace(world.event("same", tenant=world.other_tenant), data='{"whose":"theirs"}')
+    webhook = world.webhook()
+    with world.units.write() as unit:
+        unit.outbox.append([theirs, ours])
+        unit.commit()
+    delivery_id = world.fan_out(webhook, [ours])[0]
+    with world.units.read() as unit:
+        delivery = unit.deliveries.get(world.tenant, webhook.webhook_id, delivery_id)
+    assert delivery.payload == '{"whose":"ours"}'
+    assert world.claim(webhook, [delivery_id])[0].event.data == '{"whose":"ours"}'
+
+
+def test_an_integration_of_another_tenant_does_not_exist(world: World) -> None:
+    integration_id = world.ids.new()
+    with world.database.write() as connection:
+        connection.exec_driver_sql(
+            'INSERT INTO "Integrations" ("IntegrationId", "TenantId", "Name", "IntegrationType", "Provider",'
+            ' "Status", "Configuration", "CreatedBy") VALUES (?, ?, ?, 1, ?, 1, ?, ?)',
+            (integration_id.hex, world.tenant.hex, "Till", "stripe", "{}", world.user.hex),
+        )
+        connection.commit()
+    with world.units.read() as unit:
+        assert unit.webhooks.integration_exists(world.tenant, integration_id)
+        assert not unit.webhooks.integration_exists(world.other_tenant, integration_id)
+
+
+def test_a_paused_webhook_of_one_tenant_holds_nothing_of_another(world: World) -> None:
+    world.webhook("a", state=WebhookState.Paused)
+    theirs = world.webhook("a", tenant=world.other_tenant)
+    with world.units.read() as unit:
+        found = unit.pipeline.subscribers([(world.other_tenant, "a")])
+    assert [(one.webhook_id, one.holds) for one in found] == [(theirs.webhook_id, False)]

@@ -1,0 +1,181 @@
+"""Webhooks over real HTTP, as a user meets them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from standardwebhooks.webhooks import Webhook as StandardWebhook
+from svix.webhooks import Webhook as SvixWebhook
+
+from tests.e2e.conftest import Api, Receiver
+
+pytestmark = pytest.mark.e2e
+
+
+def test_an_event_reaches_its_subscriber_signed(api: Api, receiver: Receiver) -> None:
+    webhook = api.webhook(receiver.url)
+    assert webhook["state"] == "Active"
+    event_id = api.raise_event(data={"bookingId": "b-1", "name": "Zoë"}, subject="booking/b-1")
+    [request] = receiver.wait(1)
+    headers = request["headers"]
+    body = StandardWebhook(webhook["secret"]).verify(request["body"], headers)
+    svix = {f"svix-{name}": headers[f"webhook-{name}"] for name in ("id", "timestamp", "signature")}
+    SvixWebhook(webhook["secret"]).verify(request["body"], svix)
+    assert body["type"] == "BookingConfirmed"
+    assert body["data"] == {"bookingId": "b-1", "name": "Zoë"}
+    assert body["timestamp"].endswith("Z")
+    assert request["headers"]["webhook-id"] == event_id
+
+
+def test_a_delivery_tells_its_whole_story(api: Api, receiver: Receiver) -> None:
+    webhook = api.webhook(receiver.url)
+    event_id = api.raise_event()
+    receiver.wait(1)
+    [delivery] = api.eventually(lambda: api.deliveries(webhook["webhookId"], "&status=Delivered"))
+    status, detail = api(
+        "GET", f"/webhooks/{webhook['webhookId']}/deliveries/{delivery['webhookDeliveryId']}"
+    )
+    assert status == 200
+    assert detail["eventId"] == event_id
+    assert detail["payload"] == {"n": 1}
+    assert detail["attemptCount"] == 1
+    [attempt] = detail["attempts"]
+    assert (attempt["attemptNumber"], attempt["outcome"], attempt["httpStatusCode"]) == (1, "Delivered", 200)
+    assert attempt["responseBody"] == '{"seen":true}'
+    [listed] = [
+        one for one in api("GET", "/webhooks")[1]["items"] if one["webhookId"] == webhook["webhookId"]
+    ]
+    assert listed["successCount"] == 1
+    assert listed["lastTriggeredAt"]
+
+
+def test_a_receiver_that_does_not_answer_the_challenge_gets_no_events_until_it_does(
+    api: Api, receiver: Receiver
+) -> None:
+    receiver.answers_challenge = False
+    webhook = api.webhook(receiver.url)
+    assert webhook["state"] == "PendingVerification"
+    assert webhook["verification"]["verified"] is False
+    receiver.received.clear()
+    api.raise_event()
+    receiver.answers_challenge = True
+    status, verified = api("POST", f"/webhooks/{webhook['webhookId']}/verify")
+    assert (status, verified["state"]) == (200, "Active")
+    event_id = api.raise_event()
+    [request] = receiver.wait(1)
+    assert request["headers"]["webhook-id"] == event_id
+
+
+def test_both_secrets_sign_while_one_is_rotating(api: Api, receiver: Receiver) -> None:
+    webhook = api.webhook(receiver.url)
+    status, rotated = api("POST", f"/webhooks/{webhook['webhookId']}/secret/rotate")
+    assert status == 200
+    assert rotated["secret"] != webhook["secret"]
+    api.raise_event()
+    [request] = receiver.wait(1)
+    for secret in (webhook["secret"], rotated["secret"]):
+        StandardWebhook(secret).verify(request["body"], request["headers"])
+    assert "secret" not in api("GET", f"/webhooks/{webhook['webhookId']}")[1]
+
+
+def test_a_test_event_answers_with_what_the_receiver_said(api: Api, receiver: Receiver) -> None:
+    webhook = api.webhook(receiver.url)
+    receiver.respond = lambda request: (418, {})
+    status, delivery = api("POST", f"/webhooks/{webhook['webhookId']}/test")
+    assert status == 200
+    assert (delivery["deliveryStatus"], delivery["httpStatusCode"]) == ("Failed", 418)
+    assert delivery["attempts"][0]["responseBody"] == '{"seen":true}'
+
+
+def test_retry_and_replay_send_again_what_failed(api: Api, receiver: Receiver) -> None:
+    webhook = api.webhook(receiver.url)
+    path = f"/webhooks/{webhook['webhookId']}"
+    receiver.respond = lambda request: (400, {})
+    for _ in range(2):
+        api.raise_event()
+    failed = api.eventually(
+        lambda: (
+            (found := api.deliveries(webhook["webhookId"], "&status=Failed")) and len(found) == 2 and found
+        )
+    )
+    receiver.respond = lambda request: (200, {})
+    status, _ = api("POST", f"{path}/deliveries/{failed[0]['webhookDeliveryId']}/retry")
+    assert status == 202
+    api.eventually(lambda: len(api.deliveries(webhook["webhookId"], "&status=Delivered")) == 1)
+    status, replayed = api("POST", f"{path}/replay", {"from": failed[-1]["scheduledAt"]})
+    assert (status, replayed["replayed"]) == (202, 1)
+    api.eventually(lambda: len(api.deliveries(webhook["webhookId"], "&status=Delivered")) == 2)
+    status, refused = api("POST", f"{path}/deliveries/{failed[0]['webhookDeliveryId']}/retry")
+    assert (status, refused["code"]) == (409, "not-retryable")
+
+
+def test_events_of_a_paused_webhook_are_held_and_sent_on_resume(api: Api, receiver: Receiver) -> None:
+    webhook = api.webhook(receiver.url)
+    path = f"/webhooks/{webhook['webhookId']}"
+    assert api("PUT", path, {"isActive": False})[1]["state"] == "Paused"
+    api.raise_event()
+    api.eventually(lambda: api.deliveries(webhook["webhookId"], "&isHeld=true"))
+    assert receiver.received == []
+    assert api("PUT", path, {"isActive": True})[1]["state"] == "Active"
+    receiver.wait(1, seconds=70)
+
+
+def test_raising_an_event_twice_delivers_it_once(api: Api, receiver: Receiver) -> None:
+    api.webhook(receiver.url)
+    for _ in range(2):
+        status, answer = api("POST", "/events", {"id": "booking-1", "type": "BookingConfirmed", "data": {}})
+        assert status == 202
+    assert answer == {"accepted": 0, "duplicates": 1, "eventIds": ["booking-1"]}
+    receiver.wait(1)
+    time.sleep(0.3)
+    assert len(receiver.received) == 1
+
+
+def test_only_matching_subscriptions_get_an_event(api: Api, receiver: Receiver) -> None:
+    api.webhook(receiver.url + "/exact", eventTypes=["BookingConfirmed"])
+    api.webhook(receiver.url + "/prefix", eventTypes=["booking.*"])
+    api.webhook(receiver.url + "/other", eventTypes=["EventCancelled"])
+    api.raise_event("BookingConfirmed")
+    api.raise_event("booking.seat.changed")
+    assert {request["path"] for request in receiver.wait(2)} == {"/hook/exact", "/hook/prefix"}
+
+
+def test_delivery_events_reach_only_who_names_them_and_make_no_loop(api: Api, receiver: Receiver) -> None:
+    api.webhook(receiver.url + "/all")
+    api.webhook(receiver.url + "/sent", eventTypes=["WebhookSent"])
+    api.raise_event()
+    requests = receiver.wait(2)
+    time.sleep(0.5)
+    assert sorted(request["path"] for request in receiver.received) == ["/hook/all", "/hook/sent"]
+    [sent] = [request["json"] for request in requests if request["path"] == "/hook/sent"]
+    assert sent["type"] == "WebhookSent"
+    assert set(sent["data"]) == {"webhookDeliveryId", "webhookId", "statusCode", "deliveredAt"}
+
+
+def test_an_idempotency_key_creates_one_webhook_and_repeats_the_secret(api: Api, receiver: Receiver) -> None:
+    body = {"url": receiver.url, "eventTypes": ["*"]}
+    first = api("POST", "/webhooks", body, Idempotency_Key="abc")
+    again = api("POST", "/webhooks", body, Idempotency_Key="abc")
+    assert first == again
+    assert api("GET", "/webhooks")[1]["total"] == 1
+    status, refused = api("POST", "/webhooks", {**body, "timeoutSeconds": 9}, Idempotency_Key="abc")
+    assert (status, refused["code"]) == (422, "idempotency-key-reused")
+
+
+def test_a_stale_if_match_changes_nothing(api: Api, receiver: Receiver) -> None:
+    webhook = api.webhook(receiver.url)
+    path = f"/webhooks/{webhook['webhookId']}"
+    assert api("PUT", path, {"timeoutSeconds": 7}, If_Match='"2"')[0] == 200
+    status, refused = api("PUT", path, {"timeoutSeconds": 9}, If_Match='"2"')
+    assert (status, refused["code"]) == (412, "precondition-failed")
+    assert api("GET", path)[1]["timeoutSeconds"] == 7
+
+
+def test_a_deleted_webhook_is_gone_with_its_deliveries(api: Api, receiver: Receiver) -> None:
+    webhook = api.webhook(receiver.url)
+    path = f"/webhooks/{webhook['webhookId']}"
+    assert api("DELETE", path) == (204, None)
+    assert api("GET", path)[0] == 404
+    assert api("GET", f"{path}/deliveries")[0] == 404
+    assert api("DELETE", path)[0] == 404

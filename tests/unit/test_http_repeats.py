@@ -1,0 +1,174 @@
+"""Versions and repeats over HTTP: ETag, If-Match, Idempotency-Key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import domain.errors as errors
+from domain.ports import OutboundRequest
+from infra import bootstrap
+from tests.builders import (
+    Reply,
+    echo,
+)
+from tests.http_app import ALL, App, create_webhook, said
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    for name in ("HUB_HOME", "HUB_ENVIRONMENT", "ServiceBusConnection"):
+        monkeypatch.delenv(name, raising=False)
+    made = App(tmp_path)
+    monkeypatch.setattr(bootstrap, "_hub", made.hub)
+    yield made
+    made.hub.database.close()
+
+
+# -- versions ---------------------------------------------------------------------------------------------
+
+
+def test_a_known_etag_is_answered_with_304_and_no_body(app: App) -> None:
+    path = f"webhooks/{said(create_webhook(app))['webhookId']}"
+    etag = app.call("get_webhook", app.request("GET", path)).headers["ETag"]
+    for given in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        response = app.call("get_webhook", app.request("GET", path, if_none_match=given))
+        assert (response.status_code, response.get_body()) == (304, b"")
+        assert response.headers["ETag"] == etag
+    for given in ('"other"', etag.strip('"')):
+        assert app.call("get_webhook", app.request("GET", path, if_none_match=given)).status_code == 200
+
+
+def test_if_match_lets_only_the_current_version_change(app: App) -> None:
+    created = create_webhook(app)
+    path = f"webhooks/{said(created)['webhookId']}"
+
+    def put(if_match: str) -> int:
+        request = app.request("PUT", path, {"description": "x"}, if_match=if_match)
+        return int(app.call("update_webhook", request).status_code)
+
+    assert [put(tag) for tag in ('"0"', '"abc"', "junk")] == [412, 412, 412]
+    assert put(created.headers["ETag"]) == 200
+    assert put(created.headers["ETag"]) == 412
+    assert put("*") == 200
+
+
+# -- idempotency ------------------------------------------------------------------------------------------
+
+
+def test_a_repeated_post_gets_the_first_answer_with_its_secret_and_headers(app: App) -> None:
+    first, again = create_webhook(app, idempotency_key="k-1"), create_webhook(app, idempotency_key="k-1")
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.get_body() == first.get_body()
+    assert said(first)["secret"].startswith("whsec_")
+    for name in ("Location", "ETag"):
+        assert again.headers[name] == first.headers[name]
+    assert again.headers["Content-Type"] == first.mimetype == "application/json"
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert said(app.call("list_webhooks", app.request("GET", "webhooks")))["total"] == 1
+
+
+def test_another_tenant_may_use_the_same_key(app: App) -> None:
+    first = create_webhook(app, idempotency_key="k-1")
+    other = create_webhook(app, idempotency_key="k-1", authorization=f"Bearer {app.token(*ALL, other=True)}")
+    assert said(other)["webhookId"] != said(first)["webhookId"]
+
+
+def test_the_key_does_not_answer_a_caller_without_the_permission(app: App) -> None:
+    create_webhook(app, idempotency_key="k-1")
+    refused = create_webhook(app, idempotency_key="k-1", authorization=f"Bearer {app.token('events:write')}")
+    assert refused.status_code == 403
+    assert b"whsec_" not in refused.get_body()
+
+
+def test_another_body_or_another_path_under_the_key_is_422(app: App) -> None:
+    create_webhook(app, idempotency_key="k-1")
+    request = app.request(
+        "POST", "webhooks", {"url": "https://b.example/", "eventTypes": ["*"]}, idempotency_key="k-1"
+    )
+    assert said(app.call("create_webhook", request))["code"] == "idempotency-key-reused"
+    elsewhere = app.request("POST", "events", {"type": "A", "data": {}}, idempotency_key="k-1")
+    assert app.call("raise_events", elsewhere).status_code == 422
+
+
+@pytest.mark.parametrize("key", ["", "a b", "é", "x" * 256, "a\n"])
+def test_a_key_that_is_none_is_refused(app: App, key: str) -> None:
+    assert create_webhook(app, idempotency_key=key).status_code == 422
+
+
+def test_a_refused_request_leaves_the_key_free(app: App) -> None:
+    bad = app.request(
+        "POST", "webhooks", {"url": "http://a.example/", "eventTypes": ["*"]}, idempotency_key="k-1"
+    )
+    assert app.call("create_webhook", bad).status_code == 422
+    assert create_webhook(app, idempotency_key="k-1").status_code == 201
+
+
+def test_a_repeat_while_the_first_runs_is_409_and_runs_nothing(app: App) -> None:
+    inner: list[int] = []
+
+    def slow(request: OutboundRequest) -> Reply:
+        if not inner:
+            inner.append(0)
+            again = app.request(
+                "POST", "webhooks", {"url": "https://a.example/", "eventTypes": ["*"]}, idempotency_key="k-1"
+            )
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(1) as threads:
+                inner[0] = threads.submit(app.call, "create_webhook", again).result().status_code
+        return echo(request)
+
+    app.receivers.verification = slow
+    assert create_webhook(app, idempotency_key="k-1").status_code == 201
+    assert inner == [409]
+
+
+def test_an_answer_that_cannot_be_remembered_is_given_and_the_post_does_not_run_again(app: App) -> None:
+    def refuse(*arguments: object) -> None:
+        raise errors.Unavailable("The table store does not answer.")
+
+    finishing = app.hub.idempotency.finish
+    app.hub.idempotency.finish = refuse  # type: ignore[method-assign,assignment]
+    assert create_webhook(app, idempotency_key="k-1").status_code == 201
+    app.hub.idempotency.finish = finishing  # type: ignore[method-assign]
+    assert create_webhook(app, idempotency_key="k-1").status_code == 409
+    assert said(app.call("list_webhooks", app.request("GET", "webhooks")))["total"] == 1
+
+
+def test_a_failure_to_free_the_key_does_not_hide_the_answer(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise errors.Unavailable("The table store does not answer.")
+
+    app.hub.idempotency.abandon = refuse  # type: ignore[method-assign,assignment]
+    bad = app.request(
+        "POST", "webhooks", {"url": "http://a.example/", "eventTypes": ["*"]}, idempotency_key="k-1"
+    )
+    assert app.call("create_webhook", bad).status_code == 422
+    assert "idempotency key not released" in caplog.text
+
+
+def test_the_key_counts_only_on_post(app: App) -> None:
+    for _ in range(2):
+        response = app.call("list_webhooks", app.request("GET", "webhooks", idempotency_key="k-1"))
+        assert response.status_code == 200
+        assert "Idempotency-Replayed" not in response.headers
+
+
+def test_no_answer_but_the_first_shows_the_secret(app: App) -> None:
+    created = said(create_webhook(app))
+    path = f"webhooks/{created['webhookId']}"
+    for name, request in (
+        ("get_webhook", app.request("GET", path)),
+        ("list_webhooks", app.request("GET", "webhooks")),
+        ("update_webhook", app.request("PUT", path, {"description": "x"})),
+        ("verify_webhook", app.request("POST", path)),
+        ("test_webhook", app.request("POST", path)),
+    ):
+        response = app.call(name, request)
+        assert response.status_code == 200, name
+        assert created["secret"] not in response.get_body().decode()
