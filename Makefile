@@ -34,7 +34,7 @@ soak: $(run_stamp) ## Run for long under load and count what was lost
 	@exec $(py) -m bench.soak
 
 sql: $(run_stamp) ## Print the schema as T-SQL, for review
-	@$(py) -c 'from infra.sql.migrate import upgrade; upgrade("mssql+pyodbc://", sql_only=True)'
+	@$(py) -m infra.sql.migrate --sql
 
 test: lint types layers ## Lint, types, layers, then every test
 	$(bin)/pytest -n 2 --dist loadgroup

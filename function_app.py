@@ -3,10 +3,41 @@
 import azure.durable_functions as df
 import azure.functions as func
 
-from functions import messages, orchestrations, timers
-from functions.http import apikeys, audit, events, ops, webhooks
+from functions import messages, orchestrations, sync_orchestrations, sync_triggers, timers
+from functions.http import (
+    apikeys,
+    audit,
+    datasyncs,
+    events,
+    incoming,
+    incoming_receipt,
+    integrations,
+    oauth,
+    ops,
+    providers,
+    sync_records,
+    webhooks,
+)
 
 app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
-for module in (apikeys, audit, webhooks, events, ops, messages, timers, orchestrations):
+for module in (
+    integrations,
+    oauth,
+    providers,
+    incoming,
+    incoming_receipt,
+    apikeys,
+    audit,
+    webhooks,
+    events,
+    datasyncs,
+    sync_records,
+    ops,
+    messages,
+    timers,
+    orchestrations,
+    sync_orchestrations,
+    sync_triggers,
+):
     app.register_functions(module.bp)

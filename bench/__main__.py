@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 
-from bench import intake, isolation, pipeline
+from bench import incoming, intake, integrations, isolation, pipeline, verify
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the sustained run")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", choices=("intake", "pipeline", "isolation"))
+    parser.add_argument(
+        "--only", choices=("intake", "pipeline", "isolation", "verify", "integrations", "incoming")
+    )
     options = parser.parse_args()
     parts = {
         "intake": lambda: intake.measure(workers=options.workers, seconds=5),
         "pipeline": lambda: pipeline.measure(workers=options.workers, seconds=options.seconds),
         "isolation": lambda: isolation.measure(workers=options.workers),
+        "verify": lambda: verify.measure(workers=options.workers, seconds=5),
+        "integrations": integrations.measure,
+        "incoming": lambda: incoming.measure(workers=options.workers, seconds=5),
     }
     for name, part in parts.items():
         if options.only in (None, name):

@@ -188,6 +188,7 @@ def measure(*, workers: int, seconds: float) -> list[tuple[str, str]]:
         with running(Path(folder) / "hub", workers=workers) as host:
             token = host.token()
             subscribe(host, token, f"{receiver.url}/hook")
+            receiver.reset()
             raise_events(host, token, 500)
             wait_for(receiver, 500, 30)
             result = sustained(host, receiver, token, seconds=seconds)

@@ -114,10 +114,9 @@ def _clock(arguments: argparse.Namespace) -> int:
     from infra.clock import AdjustableClock
 
     load_local_settings(Path(arguments.app_dir).resolve())
-    file = home() / "clock"
+    clock = AdjustableClock(home() / "clock")
     if arguments.reset:
-        file.unlink(missing_ok=True)
-    clock = AdjustableClock(file)
+        clock.reset()
     if arguments.advance is not None:
         clock.advance(arguments.advance)
     print(clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"))

@@ -9,7 +9,9 @@ from domain.apikeys.ports import ApiKeys
 from domain.audit.ports import Audit
 from domain.events.ports import Outbox
 from domain.identity.users import Users
+from domain.incoming.ports import IncomingWebhooks
 from domain.integrations.ports import Alerts, IntegrationLogs, Integrations
+from domain.sync.ports import SyncJobs, SyncRecords, SyncSettings
 from domain.webhooks.ports import Deliveries, DeliveryPipeline, Webhooks
 
 
@@ -29,6 +31,14 @@ class UnitOfWork(Protocol):
     def integration_logs(self) -> IntegrationLogs: ...
     @property
     def alerts(self) -> Alerts: ...
+    @property
+    def incoming(self) -> IncomingWebhooks: ...
+    @property
+    def sync_jobs(self) -> SyncJobs: ...
+    @property
+    def sync_records(self) -> SyncRecords: ...
+    @property
+    def sync_settings(self) -> SyncSettings: ...
     @property
     def webhooks(self) -> Webhooks: ...
     @property

@@ -21,7 +21,7 @@ _CONNECTION = "ServiceBusConnection"
 _MANY = func.Cardinality.MANY
 
 
-def _text(message: func.ServiceBusMessage) -> str:
+def text_of(message: func.ServiceBusMessage) -> str:
     """Whatever the body is: one message that is not text must not hold up the others."""
     return message.get_body().decode(errors="replace")
 
@@ -32,7 +32,7 @@ def _text(message: func.ServiceBusMessage) -> str:
 )
 def fan_out_events(messages: Batch) -> None:
     """UC-WH-02 steps 1-3."""
-    hub().fan_out.handle([(_text(message), message.message_id) for message in messages])
+    hub().fan_out.handle([(text_of(message), message.message_id) for message in messages])
 
 
 @bp.function_name("deliver_webhooks")
@@ -44,7 +44,7 @@ async def deliver_webhooks(messages: Batch) -> None:
     parsed: list[DeliveryMessage] = []
     for message in messages:
         try:
-            parsed.append(DeliveryMessage.of_queue(_text(message)))
+            parsed.append(DeliveryMessage.of_queue(text_of(message)))
         except ValueError:
             logger.error("message is not a delivery", extra={"messageId": message.message_id})
     deliveries = await asyncio.to_thread(lambda: hub().deliveries)
@@ -58,7 +58,7 @@ async def deliver_webhooks(messages: Batch) -> None:
 def raise_alerts(messages: Batch) -> None:
     """Section 12.3: an alert is a structured warning, which Application Insights alert rules watch for."""
     for message in messages:
-        body = _text(message)
+        body = text_of(message)
         try:
             alert = json.loads(body)
         except ValueError:

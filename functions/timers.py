@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import azure.functions as func
@@ -35,14 +36,22 @@ def sweep_outbox(timer: func.TimerRequest) -> None:
 @bp.function_name("clean_up_deliveries")
 @bp.timer_trigger(arg_name="timer", schedule="0 0 3 * * *")
 def clean_up_deliveries(timer: func.TimerRequest) -> None:
-    """Daily at 03:00 UTC: delete deliveries and events past their retention, and old idempotency keys."""
+    """Daily at 03:00 UTC: delete deliveries and events past their retention, incoming webhooks too, and old
+    idempotency keys."""
     deliveries, events = hub().cleanup.run()
     with hub().units.read() as unit:
         tenants = unit.users.tenants()
     keys = hub().idempotency.forget_old(tenants)
+    bodies, incoming = hub().incoming.cleanup.run()
     logger.info(
         "deliveries cleaned up",
-        extra={"deliveries": deliveries, "events": events, "idempotencyKeys": keys},
+        extra={
+            "deliveries": deliveries,
+            "events": events,
+            "idempotencyKeys": keys,
+            "incomingBodies": bodies,
+            "incomingWebhooks": incoming,
+        },
     )
 
 
@@ -67,3 +76,49 @@ def clean_up_audit(timer: func.TimerRequest) -> None:
     rows = hub().audit.forget_old()
     buckets = hub().key_usage.forget_old()
     logger.info("audit cleaned up", extra={"rows": rows, "usageBuckets": buckets})
+
+
+@bp.function_name("check_integration_health")
+@bp.timer_trigger(arg_name="timer", schedule="0 */5 * * * *")
+async def check_integration_health(timer: func.TimerRequest) -> None:
+    """Every five minutes (BR-IM-03): probe every enabled active integration."""
+    monitor = await asyncio.to_thread(lambda: hub().integrations.health)
+    outcome = await monitor.run()
+    logger.info("integrations checked", extra={"checked": outcome.checked, "verdicts": outcome.verdicts})
+
+
+@bp.function_name("sweep_integrations")
+@bp.timer_trigger(arg_name="timer", schedule="30 */5 * * * *")
+def sweep_integrations(timer: func.TimerRequest) -> None:
+    """Every five minutes: destroy credentials that no integration names, and send the alerts still waiting."""
+    parts = hub().integrations
+    destroyed, sent = parts.vault.sweep(hub().units), parts.alerts.flush()
+    if destroyed or sent:
+        logger.info("integrations swept", extra={"secretsDestroyed": destroyed, "alertsSent": sent})
+
+
+@bp.function_name("refresh_oauth_tokens")
+@bp.timer_trigger(arg_name="timer", schedule="45 */5 * * * *")
+async def refresh_oauth_tokens(timer: func.TimerRequest) -> None:
+    """Every five minutes: renew the OAuth tokens that expire within 15, finish what a crash left of
+    authorizations, destroy the tokens of integrations that are gone."""
+    refresh_ahead = await asyncio.to_thread(lambda: hub().oauth.refresh_ahead)
+    ends = await refresh_ahead.run()
+    if ends:
+        logger.info("OAuth tokens refreshed", extra={"ends": dict(ends)})
+
+
+@bp.function_name("sweep_oauth")
+@bp.timer_trigger(arg_name="timer", schedule="0 15 4 * * *")
+def sweep_oauth(timer: func.TimerRequest) -> None:
+    """Daily at 04:15 UTC: destroy tokens that no grant refers to, and authorizations nobody came back from."""
+    destroyed, forgotten = hub().oauth.refresh_ahead.sweep()
+    logger.info("OAuth swept", extra={"secretsDestroyed": destroyed, "states": forgotten})
+
+
+@bp.function_name("clean_up_integration_logs")
+@bp.timer_trigger(arg_name="timer", schedule="0 0 2 * * *")
+def clean_up_integration_logs(timer: func.TimerRequest) -> None:
+    """Daily at 02:00 UTC: delete integration logs and health samples past their retention."""
+    forgotten = hub().integrations.reports.forget_old()
+    logger.info("integration logs cleaned up", extra={"logs": forgotten.logs, "samples": forgotten.samples})

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from domain.apikeys.expiry import KeyExpiry
 from domain.apikeys.gate import Gate
@@ -33,6 +33,12 @@ from infra.clock import AdjustableClock, SystemClock, Uuid7Generator
 from infra.settings import Settings
 from infra.sql.engine import DATABASE_FILE, Database, sql_server_database, sqlite_database
 from infra.sql.unit_of_work import SqlUnitsOfWork
+
+if TYPE_CHECKING:
+    from infra.incoming import IncomingParts
+    from infra.integrations import IntegrationParts
+    from infra.oauth import OAuthParts
+    from infra.sync import SyncParts
 
 
 class _Pingable(Protocol):
@@ -161,7 +167,11 @@ class Hub:
 
     @cached_property
     def limiter(self) -> RateLimiter:
-        return RateLimiter(self.tables, self.clock)
+        from infra.embedded.tables import EmbeddedTableStore
+
+        tables = self.tables
+        serial = tables if isinstance(tables, EmbeddedTableStore) else None
+        return RateLimiter(tables, self.clock, serial=serial)
 
     @property
     def _table_parallelism(self) -> int:
@@ -229,7 +239,17 @@ class Hub:
 
     @cached_property
     def fan_out(self) -> FanOut:
-        return FanOut(self.units, self.queue, self.clock, self.ids, self.events, expiry=self._expiry)
+        from domain.sync.dispatch import InitialSyncs
+
+        return FanOut(
+            self.units,
+            self.queue,
+            self.clock,
+            self.ids,
+            self.events,
+            expiry=self._expiry,
+            consumers=[InitialSyncs(self.queue).consume],
+        )
 
     @cached_property
     def deliveries(self) -> DeliveryEngine:
@@ -290,7 +310,56 @@ class Hub:
             secret_overlap=timedelta(hours=settings.webhook_secret_overlap_hours),
             allow_localhost=settings.is_development,
         )
-        return WebhookService(self.units, verifier, self.cipher, self.clock, self.ids, limits)
+        return WebhookService(self.units, verifier, self.retries, self.cipher, self.clock, self.ids, limits)
+
+    @cached_property
+    def oauth(self) -> OAuthParts:
+        from infra.oauth import OAuthParts
+
+        return OAuthParts(
+            self.settings,
+            self.units,
+            self.secrets,
+            self.tables,
+            self.cipher,
+            self.http,
+            self.clock,
+            lambda: self.integrations,
+        )
+
+    @cached_property
+    def integrations(self) -> IntegrationParts:
+        from infra.integrations import Adapters, IntegrationParts
+
+        return IntegrationParts(
+            Adapters(
+                settings=self.settings,
+                units=self.units,
+                secrets=self.secrets,
+                cipher=self.cipher,
+                tables=self.tables,
+                queue=self.queue,
+                http=self.http,
+                clock=self.clock,
+                ids=self.ids,
+                tokens=self.oauth,
+                on_disconnect=self.oauth.forget,
+            )
+        )
+
+    @cached_property
+    def incoming(self) -> IncomingParts:
+        from infra.incoming import IncomingParts
+
+        return IncomingParts(self.settings, self.units, self.cipher, self.clock, self.ids, self.integrations)
+
+    @cached_property
+    def sync(self) -> SyncParts:
+        from infra.sync import SyncParts
+
+        return SyncParts(
+            self.settings, self.units, self.queue, self.cipher, self.clock, self.ids, self.integrations
+        )
 
     # -- operations ---------------------------------------------------------------------------------------
 

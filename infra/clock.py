@@ -31,8 +31,8 @@ class _Offset:
     def current(self) -> timedelta:
         tick = time.monotonic()
         if tick - self.checked > _CHECK_SECONDS:
-            self.checked = tick
             self.value = timedelta(seconds=self.read())
+            self.checked = tick  # after the value: another thread would take the old one for current
         return self.value
 
     def read(self) -> float:
@@ -64,6 +64,11 @@ class AdjustableClock:
         fresh = self._offset.file.with_suffix(".new")
         fresh.write_text(repr(self._offset.read() + seconds))
         fresh.replace(self._offset.file)
+        self._offset.checked = float("-inf")
+
+    def reset(self) -> None:
+        """Back to the wall clock, for every process that shares the file."""
+        self._offset.file.unlink(missing_ok=True)
         self._offset.checked = float("-inf")
 
 

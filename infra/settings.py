@@ -7,8 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.integrations.model import IntegrationType
 
 
 class Settings(BaseSettings):
@@ -104,6 +106,9 @@ class Settings(BaseSettings):
         10.0, gt=0, le=60, description="Seconds a receiver has to answer the verification"
     )
     webhook_retention_days: int = Field(30, ge=1, description="Days deliveries and events are kept (17.2)")
+    incoming_repeat_days: int = Field(
+        365, ge=1, description="Days the ids of incoming webhooks are kept, so that repeats are known"
+    )
     webhook_disable_after_days: int = Field(
         5, ge=1, description="Days of nothing but failure until a webhook is disabled"
     )
@@ -115,7 +120,7 @@ class Settings(BaseSettings):
         500, ge=1, description="Posts in flight per webhook and process"
     )
     delivery_handoff_seconds: float = Field(
-        2.0,
+        0.05,
         gt=0,
         description="Seconds a queue batch waits for its posts; slower ones go on in the background under their lease",
     )
@@ -124,11 +129,54 @@ class Settings(BaseSettings):
     )
     event_max_bytes: int = Field(1024 * 1024, ge=1024, description="Bytes of an event's payload (BR-WH-08)")
     request_max_bytes: int = Field(100 * 1024 * 1024, ge=1024, description="Bytes of any request body")
+
+    # Integrations
+    disabled_integration_types: str = Field(
+        "", description="Integration types switched off, separated by commas, such as `CRM,Storage` (16.2)"
+    )
+    health_check_concurrency: int = Field(100, ge=1, le=1000, description="Integrations checked at a time")
+    health_sample_days: int = Field(8, ge=7, le=90, description="Days health check results are kept")
+    integration_log_days: int = Field(90, ge=1, description="Days integration logs are kept (17.2)")
+    oauth_same_browser: bool | None = Field(
+        None,
+        description="Refuse an OAuth callback without the cookie that the asking browser was given; unset: in "
+        "production only",
+    )
+
+    # Data synchronisation
+    sync_concurrency: int = Field(
+        50, ge=1, le=1000, description="Sync jobs running at a time, over all tenants (9.2)"
+    )
+    sync_batch_records: int = Field(
+        1000, ge=1, le=10_000, description="Most records of one sync batch (BR-DS-03)"
+    )
+    sync_log_days: int = Field(180, ge=1, description="Days sync jobs and their logs are kept (17.2)")
+
     idempotency_hours: int = Field(24, ge=1, description="Hours an Idempotency-Key is remembered")
+
+    @field_validator("disabled_integration_types")
+    @classmethod
+    def _knows_the_types(cls, value: str) -> str:
+        for name in _names(value):
+            if name not in IntegrationType.__members__:
+                raise ValueError(
+                    f"{name!r} is no integration type; there are {', '.join(IntegrationType.__members__)}"
+                )
+        return value
+
+    @cached_property
+    def disabled_types(self) -> frozenset[IntegrationType]:
+        """`disabled_integration_types` as such."""
+        return frozenset(IntegrationType[name] for name in _names(self.disabled_integration_types))
 
     @property
     def is_development(self) -> bool:
         return self.environment == "development"
+
+    @property
+    def needs_same_browser(self) -> bool:
+        """`oauth_same_browser`, or what it is when unset."""
+        return not self.is_development if self.oauth_same_browser is None else self.oauth_same_browser
 
     @cached_property
     def service_bus_connection(self) -> str | None:
@@ -139,3 +187,7 @@ class Settings(BaseSettings):
     def service_bus_namespace(self) -> str | None:
         """`ServiceBusConnection__fullyQualifiedNamespace`, for managed identity."""
         return os.environ.get("ServiceBusConnection__fullyQualifiedNamespace") or None  # noqa: SIM112
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

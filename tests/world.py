@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -56,7 +58,9 @@ class World:
         max_retries: int = 5,
         disable_after_failures: int = 50,
         any_2xx: bool = False,
+        linger: float = 0.3,
     ) -> None:
+        self.linger = linger
         new_database(home)
         self.clock, self.ids, self.cipher = FakeClock(), SequentialIds(), PlainCipher()
         self.queue, self.receivers = MemoryQueue(self.clock), Receivers(self.clock)
@@ -89,6 +93,7 @@ class World:
         self.service = WebhookService(
             units,
             verifier,
+            self.retries,
             self.cipher,
             clock,
             ids,
@@ -132,6 +137,10 @@ class World:
             self.fan_out.handle([(one.body, one.message_id or f"message-{id(one)}") for one in announced])
             deliveries = self.queue.take(WEBHOOK_DELIVERIES_QUEUE)
             await self.engine.handle([DeliveryMessage.of_queue(one.body) for one in deliveries])
+            with contextlib.suppress(TimeoutError):
+                # An endpoint known to be slow is not waited for; one that hangs is left hanging.
+                async with asyncio.timeout(self.linger):
+                    await self.engine.drain()
             if not announced and not deliveries:
                 return
 

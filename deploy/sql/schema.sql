@@ -279,6 +279,7 @@ CREATE TABLE [WebhookDeliveries] (
     [LeaseId] UNIQUEIDENTIFIER NULL,
     [LeasedAt] DATETIME2(6) NULL,
     [RequeueAt] DATETIME2(6) NULL,
+    [PayloadBytes] INTEGER NOT NULL DEFAULT 0,
     CONSTRAINT [PK_WebhookDeliveries] PRIMARY KEY NONCLUSTERED ([WebhookDeliveryId]),
     CONSTRAINT [FK_WebhookDelivery_Webhook] FOREIGN KEY([WebhookId]) REFERENCES [Webhooks] ([WebhookId]) ON DELETE CASCADE,
     CONSTRAINT [UQ_WebhookDelivery_Event] UNIQUE ([EventId], [WebhookId])
@@ -500,6 +501,300 @@ CREATE INDEX [IX_PendingAlert_CreatedAt] ON [PendingAlerts] ([CreatedAt]);
 GO
 
 UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+
+GO
+
+-- Running upgrade 0003 -> 0004
+
+CREATE TABLE [IncomingEndpoints] (
+    [IntegrationId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [AllowedIps] NVARCHAR(max) NOT NULL,
+    [TokenHash] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NULL,
+    [PreviousTokenHash] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NULL,
+    [PreviousExpiresAt] DATETIME2(6) NULL,
+    [RotatedAt] DATETIME2(6) NULL,
+    [RefusedCount] BIGINT NOT NULL DEFAULT 0,
+    [LastRefusedAt] DATETIME2(6) NULL,
+    [LastRefusal] NVARCHAR(400) NULL,
+    [Version] INTEGER NOT NULL DEFAULT 0,
+    CONSTRAINT [PK_IncomingEndpoints] PRIMARY KEY ([IntegrationId]),
+    CONSTRAINT [FK_IncomingEndpoint_Integration] FOREIGN KEY([IntegrationId]) REFERENCES [Integrations] ([IntegrationId])
+);
+
+GO
+
+CREATE TABLE [IncomingBodies] (
+    [IncomingBodyId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [IntegrationId] UNIQUEIDENTIFIER NOT NULL,
+    [Request] NVARCHAR(max) NOT NULL,
+    [ReceivedAt] DATETIME2(6) NOT NULL,
+    CONSTRAINT [PK_IncomingBodies] PRIMARY KEY NONCLUSTERED ([IncomingBodyId])
+);
+
+GO
+
+CREATE CLUSTERED INDEX [IX_IncomingBody_Received] ON [IncomingBodies] ([ReceivedAt]);
+
+GO
+
+CREATE TABLE [IncomingWebhooks] (
+    [IncomingWebhookId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [IntegrationId] UNIQUEIDENTIFIER NOT NULL,
+    [IncomingBodyId] UNIQUEIDENTIFIER NOT NULL,
+    [ProviderEventId] NVARCHAR(200) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [EventType] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Status] INTEGER NOT NULL,
+    [Attempts] INTEGER NOT NULL,
+    [ReceivedAt] DATETIME2(6) NOT NULL,
+    [SourceIP] NVARCHAR(45) COLLATE Latin1_General_100_BIN2 NULL,
+    [OccurredAt] DATETIME2(6) NULL,
+    [EventId] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NULL,
+    [ProcessedAt] DATETIME2(6) NULL,
+    [ErrorMessage] NVARCHAR(max) NULL,
+    CONSTRAINT [PK_IncomingWebhooks] PRIMARY KEY NONCLUSTERED ([IncomingWebhookId]),
+    CONSTRAINT [FK_IncomingWebhook_Integration] FOREIGN KEY([IntegrationId]) REFERENCES [Integrations] ([IntegrationId]),
+    CONSTRAINT [UQ_IncomingWebhook_Event] UNIQUE ([IntegrationId], [ProviderEventId])
+);
+
+GO
+
+CREATE INDEX [IX_IncomingWebhook_Integration] ON [IncomingWebhooks] ([IntegrationId], [ReceivedAt]);
+
+GO
+
+CREATE CLUSTERED INDEX [IX_IncomingWebhook_Received] ON [IncomingWebhooks] ([ReceivedAt]);
+
+GO
+
+UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+
+GO
+
+-- Running upgrade 0004 -> 0005
+
+ALTER TABLE [DataSyncJobs] ADD [Origin] NVARCHAR(20) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT 'Manual';
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [Stage] NVARCHAR(120) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '';
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [RecordsWritten] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [RecordsUnchanged] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [RecordsDuplicate] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [RecordsDeleted] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [ErrorCode] NVARCHAR(40) COLLATE Latin1_General_100_BIN2 NULL;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [RunSlot] INTEGER NULL;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [RunNumber] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [Restarts] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [RunStartedAt] DATETIME2(6) NULL;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [LiveAt] DATETIME2(6) NULL;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [WaitingUntil] DATETIME2(6) NULL;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [QueuedAt] DATETIME2(6) NULL;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [Rate] FLOAT NULL;
+
+GO
+
+CREATE UNIQUE INDEX [UX_DataSync_Slot] ON [DataSyncJobs] ([RunSlot]) WHERE RunSlot IS NOT NULL;
+
+GO
+
+CREATE UNIQUE INDEX [UX_DataSync_Running] ON [DataSyncJobs] ([IntegrationId]) WHERE RunSlot IS NOT NULL;
+
+GO
+
+CREATE INDEX [IX_DataSync_Waiting] ON [DataSyncJobs] ([ScheduledAt]) WHERE Status = 0;
+
+GO
+
+CREATE INDEX [IX_DataSync_Created] ON [DataSyncJobs] ([TenantId], [CreatedAt]);
+
+GO
+
+CREATE INDEX [IX_DataSync_Limits] ON [DataSyncJobs] ([IntegrationId], [ScheduledAt]);
+
+GO
+
+CREATE TABLE [SyncSteps] (
+    [DataSyncJobId] UNIQUEIDENTIFIER NOT NULL,
+    [Position] INTEGER NOT NULL,
+    [Stream] NVARCHAR(60) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Direction] INTEGER NOT NULL,
+    [SyncType] INTEGER NOT NULL,
+    [Phase] NVARCHAR(10) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Checkpoint] NVARCHAR(max) NULL,
+    [CheckpointVersion] INTEGER NOT NULL DEFAULT 0,
+    [Generation] BIGINT NOT NULL DEFAULT 0,
+    [Total] INTEGER NULL,
+    [Processed] INTEGER NOT NULL DEFAULT 0,
+    [Failed] INTEGER NOT NULL DEFAULT 0,
+    CONSTRAINT [PK_SyncSteps] PRIMARY KEY ([DataSyncJobId], [Position]),
+    CONSTRAINT [FK_SyncStep_Job] FOREIGN KEY([DataSyncJobId]) REFERENCES [DataSyncJobs] ([DataSyncJobId]) ON DELETE CASCADE
+);
+
+GO
+
+CREATE TABLE [SyncStreams] (
+    [IntegrationId] UNIQUEIDENTIFIER NOT NULL,
+    [Stream] NVARCHAR(60) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [State] NVARCHAR(max) NULL,
+    [Since] DATETIME2(6) NULL,
+    [Generation] BIGINT NOT NULL DEFAULT 0,
+    [LastTotal] INTEGER NULL,
+    [LastFullAt] DATETIME2(6) NULL,
+    [SyncedAt] DATETIME2(6) NULL,
+    CONSTRAINT [PK_SyncStreams] PRIMARY KEY ([IntegrationId], [Stream]),
+    CONSTRAINT [FK_SyncStream_Integration] FOREIGN KEY([IntegrationId]) REFERENCES [Integrations] ([IntegrationId])
+);
+
+GO
+
+CREATE TABLE [SyncedRecords] (
+    [IntegrationId] UNIQUEIDENTIFIER NOT NULL,
+    [Stream] NVARCHAR(60) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [ExternalId] NVARCHAR(300) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [RecordType] NVARCHAR(20) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Data] NVARCHAR(max) NULL,
+    [LocalId] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NULL,
+    [SourceHash] NVARCHAR(32) COLLATE Latin1_General_100_BIN2 NULL,
+    [ExportedHash] NVARCHAR(32) COLLATE Latin1_General_100_BIN2 NULL,
+    [SourceVersion] NVARCHAR(200) COLLATE Latin1_General_100_BIN2 NULL,
+    [ModifiedAt] DATETIME2(6) NULL,
+    [SyncedAt] DATETIME2(6) NOT NULL,
+    [DeletedAt] DATETIME2(6) NULL,
+    [Generation] BIGINT NOT NULL DEFAULT 0,
+    [LastJobId] UNIQUEIDENTIFIER NULL,
+    [IsLocal] BIT NOT NULL DEFAULT 0,
+    [ExportPending] BIT NOT NULL DEFAULT 0,
+    CONSTRAINT [PK_SyncedRecords] PRIMARY KEY ([IntegrationId], [Stream], [ExternalId]),
+    CONSTRAINT [FK_SyncedRecord_Integration] FOREIGN KEY([IntegrationId]) REFERENCES [Integrations] ([IntegrationId])
+);
+
+GO
+
+CREATE INDEX [IX_SyncedRecord_Changed] ON [SyncedRecords] ([IntegrationId], [SyncedAt]);
+
+GO
+
+CREATE UNIQUE INDEX [IX_SyncedRecord_Local] ON [SyncedRecords] ([IntegrationId], [Stream], [LocalId]) WHERE LocalId IS NOT NULL;
+
+GO
+
+CREATE INDEX [IX_SyncedRecord_Export] ON [SyncedRecords] ([IntegrationId], [Stream], [ExternalId]) WHERE ExportPending = 1;
+
+GO
+
+CREATE INDEX [IX_SyncedRecord_Job] ON [SyncedRecords] ([LastJobId]) WHERE LastJobId IS NOT NULL;
+
+GO
+
+CREATE INDEX [IX_SyncedRecord_Deleted] ON [SyncedRecords] ([DeletedAt]) WHERE DeletedAt IS NOT NULL;
+
+GO
+
+CREATE TABLE [SyncRecordErrors] (
+    [SyncRecordErrorId] UNIQUEIDENTIFIER NOT NULL,
+    [DataSyncJobId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Stream] NVARCHAR(60) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [ExternalId] NVARCHAR(300) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Pointer] NVARCHAR(300) NOT NULL,
+    [Reason] NVARCHAR(400) NOT NULL,
+    [CreatedAt] DATETIME2(6) NOT NULL DEFAULT GETUTCDATE(),
+    CONSTRAINT [PK_SyncRecordErrors] PRIMARY KEY NONCLUSTERED ([SyncRecordErrorId]),
+    CONSTRAINT [FK_SyncRecordError_Job] FOREIGN KEY([DataSyncJobId]) REFERENCES [DataSyncJobs] ([DataSyncJobId]) ON DELETE CASCADE
+);
+
+GO
+
+CREATE CLUSTERED INDEX [IX_SyncRecordError_CreatedAt] ON [SyncRecordErrors] ([CreatedAt]);
+
+GO
+
+CREATE INDEX [IX_SyncRecordError_Job] ON [SyncRecordErrors] ([DataSyncJobId], [CreatedAt]);
+
+GO
+
+CREATE TABLE [SyncSchedules] (
+    [IntegrationId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [SyncType] INTEGER NOT NULL,
+    [Direction] INTEGER NOT NULL,
+    [Expression] NVARCHAR(120) COLLATE Latin1_General_100_BIN2 NULL,
+    [IntervalMinutes] INTEGER NULL,
+    [IsEnabled] BIT NOT NULL DEFAULT 1,
+    [NextRunAt] DATETIME2(6) NULL,
+    [ModifiedAt] DATETIME2(6) NOT NULL,
+    [ModifiedBy] UNIQUEIDENTIFIER NOT NULL,
+    [Version] INTEGER NOT NULL DEFAULT 1,
+    CONSTRAINT [PK_SyncSchedules] PRIMARY KEY ([IntegrationId]),
+    CONSTRAINT [FK_SyncSchedule_Integration] FOREIGN KEY([IntegrationId]) REFERENCES [Integrations] ([IntegrationId]),
+    CONSTRAINT [FK_SyncSchedule_ModifiedBy] FOREIGN KEY([ModifiedBy]) REFERENCES [Users] ([UserId])
+);
+
+GO
+
+CREATE INDEX [IX_SyncSchedule_Next] ON [SyncSchedules] ([NextRunAt]) WHERE NextRunAt IS NOT NULL;
+
+GO
+
+CREATE TABLE [SyncMappings] (
+    [IntegrationId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Mapping] NVARCHAR(max) NOT NULL,
+    [ModifiedAt] DATETIME2(6) NOT NULL,
+    [ModifiedBy] UNIQUEIDENTIFIER NOT NULL,
+    [Version] INTEGER NOT NULL DEFAULT 1,
+    CONSTRAINT [PK_SyncMappings] PRIMARY KEY ([IntegrationId]),
+    CONSTRAINT [FK_SyncMapping_Integration] FOREIGN KEY([IntegrationId]) REFERENCES [Integrations] ([IntegrationId]),
+    CONSTRAINT [FK_SyncMapping_ModifiedBy] FOREIGN KEY([ModifiedBy]) REFERENCES [Users] ([UserId])
+);
+
+GO
+
+UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';
 
 GO
 

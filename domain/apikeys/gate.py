@@ -8,7 +8,7 @@ import hmac
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -29,6 +29,7 @@ logger = logging.getLogger("hub.apikeys")
 
 ALERTS_QUEUE = "alerts"
 _PER_BATCH = 400
+_GATHERING_STEPS = 2
 _ALERT_EVERY = timedelta(minutes=1)
 
 
@@ -55,6 +56,8 @@ class Ruling:
     error: Exception | None = None
 
 
+#: How the takes of one quota went; the failure when the table store is down or the quota contended.
+Settled = Sequence[RateStatus] | Unavailable
 _UNKNOWN = Ruling(Verdict.NOT_FOUND)
 
 
@@ -111,40 +114,42 @@ class Gate:
             )
             rulings[index] = Ruling(verdict, key, missing=missing)
             by_quota[key.quota_id].append(index)
-        for changed in self._each(
-            lambda one: self._settle(one[0], one[1], questions, rulings), by_quota.items()
-        ):
-            for index, ruling in changed:
-                rulings[index] = ruling
+        takes = {
+            quota_id: [_take(questions[index], rulings[index]) for index in indexes]
+            for quota_id, indexes in by_quota.items()
+        }
+        for indexes, settled in zip(by_quota.values(), self._settle_each(takes), strict=True):
+            for position, index in enumerate(indexes):
+                rulings[index] = self._with_rate(rulings[index], settled, position)
         return rulings
 
-    def _settle(
-        self, quota_id: UUID, indexes: Sequence[int], questions: Sequence[Question], rulings: Sequence[Ruling]
-    ) -> list[tuple[int, Ruling]]:
-        takes = [_take(questions[index], rulings[index]) for index in indexes]
-        try:
-            statuses: Sequence[RateStatus | None] = self._limiter.settle(quota_id, takes)
-        except Contended as error:
-            return [(index, Ruling(rulings[index].verdict, error=error)) for index in indexes]
-        except Unavailable as error:
-            self._alert(error)
-            if self._on_failure == "closed":
-                return [(index, Ruling(rulings[index].verdict, error=error)) for index in indexes]
-            return []
-        return [
-            (index, _with_rate(rulings[index], status))
-            for index, status in zip(indexes, statuses, strict=True)
-        ]
+    def _settle_each(self, batch: Mapping[UUID, Sequence[Take]]) -> Iterable[Settled]:
+        if len(batch) > 1:
+            try:
+                together = self._limiter.settle_each(batch)
+            except Unavailable as error:
+                return [error] * len(batch)
+            if together is not None:
+                return together
+            return list(self._pool.map(self._settle, batch.items()))
+        return [self._settle(one) for one in batch.items()]
 
-    def _each(
-        self,
-        settle: Callable[[tuple[UUID, list[int]]], list[tuple[int, Ruling]]],
-        quotas: Iterable[tuple[UUID, list[int]]],
-    ) -> Iterable[list[tuple[int, Ruling]]]:
-        quotas = list(quotas)
-        if len(quotas) < 2 or self._parallel == 1:
-            return map(settle, quotas)
-        return self._pool.map(settle, quotas)
+    def _settle(self, one: tuple[UUID, Sequence[Take]]) -> Settled:
+        try:
+            return self._limiter.settle(*one)
+        except Unavailable as error:
+            return error
+
+    def _with_rate(self, ruling: Ruling, settled: Settled, position: int) -> Ruling:
+        if isinstance(settled, Unavailable):
+            if isinstance(settled, Contended):
+                return Ruling(ruling.verdict, error=settled)
+            self._alert(settled)
+            return ruling if self._on_failure == "open" else Ruling(ruling.verdict, error=settled)
+        rate = settled[position]
+        limited = ruling.verdict is Verdict.VALID and not rate.allowed
+        verdict = Verdict.RATE_LIMITED if limited else ruling.verdict
+        return Ruling(verdict, ruling.key, rate, ruling.missing)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -184,18 +189,24 @@ class _Front:
         self._rule_all = rule_all
         self._parallel = parallel
         self._waiting: list[tuple[Question, asyncio.Future[Ruling]]] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._running = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def ask(self, question: Question) -> asyncio.Future[Ruling]:
         answer: asyncio.Future[Ruling] = self.loop.create_future()
         self._waiting.append((question, answer))
-        if len(self._running) < self._parallel:
+        if self._running < self._parallel:
+            self._running += 1
             task = self.loop.create_task(self._answer_waiting())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return answer
 
     async def _answer_waiting(self) -> None:
+        # Let every request that the loop has read by now ask first: a thread started for one of them alone
+        # would only fight the others for the interpreter.
+        for _ in range(_GATHERING_STEPS):
+            await asyncio.sleep(0)
         while self._waiting:
             batch, self._waiting = self._waiting[:_PER_BATCH], self._waiting[_PER_BATCH:]
             try:
@@ -205,6 +216,8 @@ class _Front:
             for (_, answer), ruling in zip(batch, rulings, strict=True):
                 if not answer.done():
                     answer.set_result(ruling)
+        # In the same step of the loop as the look at what waits: a question asked later starts the next task.
+        self._running -= 1
 
 
 def _is_meant(question: Question, key: ApiKey) -> bool:
@@ -219,12 +232,6 @@ def _take(question: Question, ruling: Ruling) -> Take:
     return Take(
         ruling.key.api_key_id.hex, ruling.key.rate_limit_per_hour, kind if question.consume else Kind.Peek
     )
-
-
-def _with_rate(ruling: Ruling, rate: RateStatus | None) -> Ruling:
-    limited = ruling.verdict is Verdict.VALID and rate is not None and not rate.allowed
-    verdict = Verdict.RATE_LIMITED if limited else ruling.verdict
-    return Ruling(verdict, ruling.key, rate, ruling.missing)
 
 
 def _checked(ruling: Ruling) -> Ruling:

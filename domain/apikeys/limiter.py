@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Protocol
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -43,10 +44,27 @@ class _Line:
     waiting: list[_Turn] = field(default_factory=list)
 
 
+class SerialTables(Protocol):
+    """A table store on this machine, which can lock instead of trying again."""
+
+    def change_each(
+        self,
+        table: str,
+        keys: Sequence[tuple[str, str]],
+        change: Callable[[int, TableEntity | None], Sequence[TableEntity]],
+    ) -> None:
+        """In one transaction that nobody else writes during: hand each entity, with its position in `keys`, to
+        `change`, and store what it returns. Raises Unavailable."""
+
+
 class RateLimiter:
-    def __init__(self, tables: TableStore, clock: Clock) -> None:
+    """With `serial` (the embedded store) quotas are changed under its lock, many at once; without (Azure Tables)
+    each by optimistic concurrency."""
+
+    def __init__(self, tables: TableStore, clock: Clock, *, serial: SerialTables | None = None) -> None:
         self._tables = tables
         self._clock = clock
+        self._serial = serial
         self._lock = Lock()
         self._lines: WeakValueDictionary[UUID, _Line] = WeakValueDictionary()
         self._known: OrderedDict[UUID, TableEntity] = OrderedDict()
@@ -72,6 +90,29 @@ class RateLimiter:
         assert turn.statuses is not None
         return turn.statuses
 
+    def settle_each(self, batch: Mapping[UUID, Sequence[Take]]) -> list[Sequence[RateStatus]] | None:
+        """`settle` for many quotas in one transaction, where the store can; else None, and nothing is done."""
+        if self._serial is None:
+            return None
+        return self._change(list(batch.items()))
+
+    def _change(self, batch: Sequence[tuple[UUID, Sequence[Take]]]) -> list[Sequence[RateStatus]]:
+        assert self._serial is not None
+        settled: list[Sequence[RateStatus]] = []
+
+        def change(position: int, known: TableEntity | None) -> Sequence[TableEntity]:
+            quota_id, takes = batch[position]
+            now = self._clock.now()
+            window = Window() if known is None else Window.of(known.properties)
+            ended = window.closed_hour(now)
+            settled.append(window.settle(takes, now))
+            fresh = TableEntity(quota_id.hex, WINDOW_ROW, window.properties())
+            return [fresh] if ended is None else [fresh, *(one.entity for one in _hours(quota_id, *ended))]
+
+        keys = [(quota_id.hex, WINDOW_ROW) for quota_id, _ in batch]
+        self._serial.change_each(TABLE, keys, change)
+        return settled
+
     def window(self, quota_id: UUID) -> Window:
         """The present state, as stored. Raises Unavailable."""
         found = self._tables.get(TABLE, quota_id.hex, WINDOW_ROW)
@@ -90,9 +131,11 @@ class RateLimiter:
             turn.statuses = statuses[start : start + len(turn.takes)]
             start += len(turn.takes)
 
-    def _commit(self, quota_id: UUID, takes: Sequence[Take]) -> list[RateStatus]:
+    def _commit(self, quota_id: UUID, takes: Sequence[Take]) -> Sequence[RateStatus]:
         if all(take.kind is Kind.Peek for take in takes):
             return self.window(quota_id).settle(takes, self._clock.now())
+        if self._serial is not None:
+            return self._change([(quota_id, takes)])[0]
         # The entity this process wrote last is most likely still current; if not, the ETag says so.
         known = self._known.pop(quota_id, None)
         for attempt in range(_TRIES):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Final
 
 from domain.apikeys.gate import Gate, Question, Ruling
-from domain.apikeys.keys import parse_key
+from domain.apikeys.keys import parse_key, safe_prefix
 from domain.apikeys.model import ApiKey, VerifyApiKey
 from domain.apikeys.rules import Verdict
 from domain.apikeys.service import PERMISSION
 from domain.apikeys.window import RateStatus
 from domain.identity.model import Principal
 
+attempts = logging.getLogger("hub.auth")
 EVERY_TENANT: Final = "apikey:verify"
 INVALID: Final = "INVALID"
 
@@ -40,6 +42,7 @@ class KeyVerification:
         principal.require(PERMISSION)
         plain = parse_key(command.key)
         if plain is None:
+            _log(safe_prefix(command.key), Ruling(Verdict.NOT_FOUND))
             return Verified(False, Verdict.NOT_FOUND)
         everywhere = EVERY_TENANT in principal.permissions
         ruling = await self._gate.rule_soon(
@@ -51,7 +54,25 @@ class KeyVerification:
                 tenant_id=None if everywhere else principal.tenant_id,
             )
         )
+        _log(plain.prefix, ruling)
         return _shown(ruling, principal)
+
+
+def _log(prefix: str, ruling: Ruling) -> None:
+    """A key presented elsewhere is an attempt to authenticate as well (section 12.2)."""
+    level = logging.INFO if ruling.verdict is Verdict.VALID else logging.WARNING
+    if attempts.isEnabledFor(level):
+        attempts.log(
+            level,
+            "key verified",
+            extra={
+                "outcome": "accepted" if ruling.verdict is Verdict.VALID else "refused",
+                "reason": ruling.verdict.value,
+                "keyPrefix": prefix or None,
+                "apiKeyId": str(ruling.key.api_key_id) if ruling.key else None,
+                "tenantId": str(ruling.key.tenant_id) if ruling.key else None,
+            },
+        )
 
 
 def _shown(ruling: Ruling, principal: Principal) -> Verified:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Lock
 from uuid import UUID
 
@@ -95,8 +95,9 @@ class Authenticator:
             return self._of_key(found, ruling, credentials)
         if found is not None:
             return found
-        if self._is_known(credentials):
-            return self._of_user(credentials, permission)
+        known = self._known(credentials)
+        if known is not None:
+            return self._admitted(known, credentials, permission)
         return await asyncio.to_thread(self._of_user, credentials, permission)
 
     # -- API keys -----------------------------------------------------------------------------------------
@@ -171,7 +172,17 @@ class Authenticator:
             self._remember(principal)
         except Unauthenticated as error:
             return self._refused(error, credentials, "")
-        principal = replace(principal, origin=credentials.origin)
+        return self._admitted(principal, credentials, permission)
+
+    def _admitted(self, principal: Principal, credentials: Credentials, permission: str | None) -> Admission:
+        principal = Principal(
+            principal.tenant_id,
+            principal.user_id,
+            principal.permissions,
+            principal.name,
+            principal.api_key_id,
+            credentials.origin,
+        )
         if attempts.isEnabledFor(logging.INFO):
             attempts.info(
                 "authenticated",
@@ -189,10 +200,12 @@ class Authenticator:
             return Admission(principal, error)
         return Admission(principal)
 
-    def _is_known(self, credentials: Credentials) -> bool:
-        """Whether neither the token nor the user needs anything fetched or stored."""
+    def _known(self, credentials: Credentials) -> Principal | None:
+        """The principal of a token for whom nothing needs to be fetched or stored."""
         principal = self._verifier.known((credentials.authorization or "").partition(" ")[2].strip())
-        return principal is not None and (principal.tenant_id, principal.user_id) in self._seen
+        if principal is None or (principal.tenant_id, principal.user_id) not in self._seen:
+            return None
+        return principal
 
     def _user(self, credentials: Credentials) -> Principal:
         if credentials.authorization:

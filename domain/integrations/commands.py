@@ -36,7 +36,7 @@ ProviderName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 ConfigurationObject = Annotated[
     dict[str, Any],
     AfterValidator(_fits),
-    Field(repr=False, description="As `GET /api/providers/{name}` describes it; at most 10 KB of JSON"),
+    Field(description="As `GET /api/providers/{name}` describes it; at most 10 KB of JSON"),
 ]
 Note = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
 
@@ -64,7 +64,7 @@ class CreateIntegration(Command):
     name: Name
     integration_type: TypeName
     provider: ProviderName = Field(description="A name of `GET /api/providers`, such as `Stripe`")
-    configuration: ConfigurationObject
+    configuration: ConfigurationObject = Field(repr=False)
     is_enabled: bool = Field(True, description="false: keep it out of health checks, syncs and use")
     activate: bool = Field(True, description="false: keep it as a Draft; activate it later")
     test: bool | None = Field(
@@ -82,7 +82,7 @@ class UpdateIntegration(Command):
     fields that are absent or `********` stay as they are."""
 
     name: Name | None = None
-    configuration: ConfigurationObject | None = None
+    configuration: ConfigurationObject | None = Field(None, repr=False)
     is_enabled: bool | None = None
     allow_tls12: bool | None = Field(None, alias="allowTls12")
 
@@ -90,7 +90,7 @@ class UpdateIntegration(Command):
 class RotateCredentials(Command):
     """Body of `PUT /api/integrations/{id}/credentials`: configuration fields to replace, secrets among them."""
 
-    credentials: ConfigurationObject
+    credentials: ConfigurationObject = Field(repr=False)
 
 
 class ActivateIntegration(Command):

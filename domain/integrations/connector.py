@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from domain.errors import NotFound, Unavailable
+from domain.errors import NotFound
 from domain.integrations.configuration import Split
 from domain.integrations.model import Integration, IntegrationType
 from domain.integrations.ports import AccessTokens, OpenHttp
@@ -46,7 +46,7 @@ class Connector:
         """The adapter and a connection for it; `split` stands in for the stored configuration.
 
         Raises ProviderFailure: `malformed` when the configuration cannot be read, `unauthorized` when an OAuth
-        grant is gone, `unavailable` when the secret store does not answer."""
+        grant is gone. Raises Unavailable when the secret store does not answer."""
         provider = self._catalogue.get(integration.provider)
         split = split if split is not None else self._load(integration)
         try:
@@ -92,5 +92,3 @@ class Connector:
             ) from None
         except ValueError:
             raise ProviderFailure("malformed", "The stored configuration cannot be opened.") from None
-        except Unavailable as error:
-            raise ProviderFailure("unavailable", error.detail) from error

@@ -25,23 +25,18 @@ def status_events(
     ids: IdGenerator, before: Integration, after: Integration, by: UUID | None, now: datetime
 ) -> list[DomainEvent]:
     """What a change of status raises. `by` is None when the hub did it."""
-    if before.status == after.status:
-        return []
     who = str(by) if by else None
     raised = list(_specified(before, after, who))
-    raised.append(
-        (
-            STATUS_CHANGED,
-            {
-                **_about(after),
-                "integrationType": after.integration_type.name,
-                "previousStatus": before.status.name,
-                "status": after.status.name,
-                "reason": after.reason,
-                "changedBy": who,
-            },
-        )
-    )
+    if before.status != after.status:
+        data = {
+            **_about(after),
+            "integrationType": after.integration_type.name,
+            "previousStatus": before.status.name,
+            "status": after.status.name,
+            "reason": after.reason,
+            "changedBy": who,
+        }
+        raised.append((STATUS_CHANGED, data))
     return [_event(ids, type_, after, data, now) for type_, data in raised]
 
 
@@ -64,17 +59,24 @@ def _specified(
     """Section 3.1. A payment gateway that is only suspended is still configured: it is disconnected by its
     removal. A calendar is disabled whenever it stops being active."""
     kind = after.integration_type
-    becomes_active = after.status == IntegrationStatus.Active
+    becomes_active = after.status == IntegrationStatus.Active != before.status
     if kind == IntegrationType.CalendarSync:
         about = {"integrationId": str(after.integration_id), "calendarType": after.provider}
-        if becomes_active:
+        if _runs(after) and not _runs(before):
             yield "CalendarSyncEnabled", {**about, "enabledBy": who}
-        elif before.status == IntegrationStatus.Active:
+        elif _runs(before) and not _runs(after):
             yield "CalendarSyncDisabled", {**about, "disabledBy": who}
     elif becomes_active and kind in _CONNECTED and before.status != IntegrationStatus.Suspended:
         yield _CONNECTED[kind], {**_about(after), "configuredBy": who}
-    elif kind == IntegrationType.PaymentGateway and after.status == IntegrationStatus.Disconnected:
+    elif (
+        kind == IntegrationType.PaymentGateway
+        and after.status == IntegrationStatus.Disconnected != before.status
+    ):
         yield "PaymentGatewayDisconnected", {**_about(after), "disconnectedBy": who, "reason": after.reason}
+
+
+def _runs(integration: Integration) -> bool:
+    return integration.status == IntegrationStatus.Active and integration.is_enabled
 
 
 def _about(integration: Integration) -> dict[str, Any]:

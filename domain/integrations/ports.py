@@ -92,8 +92,8 @@ class Integrations(Protocol):
         """Enabled ones, Active or due for a probe while suspended, not checked since `checked_before`; in the
         order of their ids, beyond `after`."""
 
-    def record_checks(self, updates: Sequence[HealthUpdate]) -> int:
-        """Store what checks found; versions stay. Returns how many were still as they were checked."""
+    def record_checks(self, updates: Sequence[HealthUpdate]) -> None:
+        """Store what checks found of those that are still as they were checked; versions stay."""
 
     def secret_names(self, names: Collection[str]) -> set[str]:
         """Those of `names` that some integration refers to."""
@@ -136,10 +136,3 @@ class AccessTokens(Protocol):
         """A token that is valid for some minutes more, None when the integration was never authorised. May call
         the authorization server; not for an event loop. Raises ProviderFailure (unauthorized when the grant was
         revoked)."""
-
-
-class NoAccessTokens:
-    """AccessTokens of a product without OAuth."""
-
-    def current(self, integration: Integration) -> str | None:
-        return None

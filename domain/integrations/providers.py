@@ -20,8 +20,12 @@ from domain.integrations.model import IntegrationType
 
 def Secret(description: str, **options: Any) -> Any:  # noqa: N802 - reads as the field kind it declares
     """A configuration field that is a credential: kept in the secret store only, shown as `********`."""
-    extra = {"secret": True, "format": "password"}
-    return Field(description=description, json_schema_extra=extra, repr=False, **options)
+    return Field(
+        description=description,
+        json_schema_extra={"secret": True, "format": "password"},
+        repr=False,
+        **options,
+    )
 
 
 class Configuration(BaseModel):
@@ -64,6 +68,8 @@ class OAuthProfile:
     extra_authorize_parameters: Mapping[str, str] = field(default_factory=dict)
     client_authentication: Literal["body", "basic"] = "body"
     revoked_errors: frozenset[str] = frozenset({"invalid_grant"})
+    #: Where a token is taken back (RFC 7009), with the same `{name}`s.
+    revoke_url: str | None = None
     #: The configuration property (as on the wire) that, when set, makes the authorisation unnecessary, such as
     #: a private app's own token.
     stand_in_field: str | None = None
@@ -278,4 +284,6 @@ class Provider(Protocol):
         """Verify an incoming webhook by the provider's own scheme and name its events. Constant-time comparison,
         5 minutes' tolerance where the scheme has a timestamp, nothing accepted without a signature.
 
-        Raises SignatureRefused; ProviderFailure(kind="rejected") when the provider sends none."""
+        Raises SignatureRefused; ProviderFailure: `rejected` when the provider sends none, `unavailable` when what
+        verification needs cannot be fetched, `malformed` only when the signature held and the content makes no
+        sense: it is then kept as failed."""

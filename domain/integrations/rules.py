@@ -52,6 +52,16 @@ MOVES: Mapping[IntegrationStatus, Mapping[Move, IntegrationStatus]] = {
     _S.Disconnected: {},
 }
 
+#: What a client asks for to make a move.
+_REQUESTS: Mapping[Move, str] = {
+    Move.Validate: "activate",
+    Move.Activate: "activate",
+    Move.Suspend: "suspend",
+    Move.Review: "review",
+    Move.Shelve: "review",
+    Move.Disconnect: "disconnect (DELETE)",
+}
+
 _SINGLE = frozenset(
     (IntegrationType.PaymentGateway, IntegrationType.EmailService, IntegrationType.SMSService)
 )
@@ -67,9 +77,9 @@ def after(status: IntegrationStatus, move: Move) -> IntegrationStatus:
             "An integration in error must be reviewed by a person first: POST to its /review.",
             code="BR-IM-05",
         )
-    allowed = ", ".join(one.value for one in MOVES[status]) or "nothing"
+    allowed = ", ".join(dict.fromkeys(_REQUESTS[one] for one in MOVES[status] if one in _REQUESTS))
     raise Conflict(
-        f"An integration that is {status.name} does not allow '{move.value}'; allowed: {allowed}.",
+        f"An integration that is {status.name} does not allow this; allowed: {allowed or 'nothing'}.",
         code="illegal-move",
     )
 

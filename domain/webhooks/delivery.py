@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -28,6 +28,7 @@ from domain.webhooks.outcome import STATUS_AFTER, attempt_record
 from domain.webhooks.pacing import Pacer
 from domain.webhooks.ports import AttemptResult, Claimed, Endpoint
 from domain.webhooks.recording import ResultRecorder
+from domain.webhooks.room import Room
 from domain.webhooks.rules import Answer, decide
 from domain.webhooks.signing import event_body, signed_headers
 
@@ -72,16 +73,20 @@ class DeliveryEngine:
         self._pacer = pacer
         self._recorder = recorder
         self._limits = limits
-        self._in_flight: Counter[UUID] = Counter()
-        self._in_flight_bytes = 0
-        self._oldest: dict[UUID, float] = {}
+        self._room = Room(
+            most=limits.concurrency,
+            most_per_webhook=limits.concurrency_per_endpoint,
+            monotonic=time.monotonic,
+        )
         self._tasks: set[asyncio.Task[AttemptResult]] = set()
+        self._posting: set[UUID] = set()
 
     async def handle(self, messages: Sequence[DeliveryMessage]) -> None:
         """Attempt what there is room for, defer the rest without touching it.
 
         Returns when the posts are done, or after the hand-off time: the host runs one batch at a time, so a
-        slow endpoint must not keep the next batch waiting. Posts still open go on under their lease.
+        slow endpoint must not keep the next batch waiting. Posts still open go on under their lease, and for a
+        minute no batch waits for such an endpoint again.
         Raises Unavailable when the deliveries could not be claimed; repeating is harmless."""
         endpoints = await asyncio.to_thread(self._endpoints, [one.webhook_id for one in messages])
         admitted: list[DeliveryMessage] = []
@@ -97,33 +102,39 @@ class DeliveryEngine:
                     continue
                 go, later = await self._pace(message, endpoint)
                 deferred += later
-                go, over = self._admit(go)
+                go, over = self._room.admit(go)
                 admitted += [go] if go.delivery_ids else []
                 deferred += [(over, self._room_again_at(over.webhook_id))] if over.delivery_ids else []
             claimed = await asyncio.to_thread(self._claim, admitted, deferred, to_hold, endpoints)
         except BaseException:
-            self._release_all(admitted)
+            self._room.release_all(admitted)
             raise
         self._keep_only(admitted, claimed)
-        tasks = {asyncio.create_task(self._attempt_and_release(one)) for one in claimed}
-        self._tasks |= tasks
+        tasks = {asyncio.create_task(self._attempt_and_release(one)): one for one in claimed}
+        self._tasks.update(tasks)
         for task in tasks:
             task.add_done_callback(self._tasks.discard)
-        if tasks:
-            await asyncio.wait(tasks, timeout=self._limits.handoff_seconds)
+        quick = {task for task, one in tasks.items() if not self._room.is_slow(one.endpoint.webhook_id)}
+        if quick:
+            _, late = await asyncio.wait(quick, timeout=self._limits.handoff_seconds)
+            self._room.mark_slow(
+                tasks[task].endpoint.webhook_id
+                for task in late
+                if tasks[task].webhook_delivery_id in self._posting
+            )
 
     async def attempt_now(self, claimed: Claimed) -> AttemptResult:
         """One attempt outside the queue (a test), recorded like any other and never retried."""
         once = replace(claimed.endpoint, retry_policy=RetryPolicy(max_retries=0))
         claimed = replace(claimed, endpoint=once)
-        self._in_flight[claimed.endpoint.webhook_id] += 1
-        self._in_flight_bytes += claimed.event.size
+        self._room.take(claimed.endpoint.webhook_id, 1, claimed.event.size)
         return await self._attempt_and_release(claimed)
 
     async def drain(self) -> None:
         """Wait for the posts that were handed off."""
         while self._tasks:
             await asyncio.wait(list(self._tasks))
+            await asyncio.sleep(0)  # lets the finished ones leave the set
 
     def unseal(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint with its secrets opened, for the moment of signing."""
@@ -141,49 +152,14 @@ class DeliveryEngine:
         go, later = await asyncio.to_thread(self._pacer.book, message, endpoint.rate_limit_per_second)
         return replace(go, paced=True), list(later)
 
-    def _admit(self, message: DeliveryMessage) -> tuple[DeliveryMessage, DeliveryMessage]:
-        """Reserve room for as many of the message's deliveries as there is; returns (those, the others). The
-        others missed their moment, so a rate-limited endpoint gives them a new one when they come back."""
-        key = message.webhook_id
-        room = min(
-            self._limits.concurrency_per_endpoint - self._in_flight[key],
-            self._limits.concurrency - self._in_flight.total(),
-        )
-        if self._in_flight_bytes and self._in_flight_bytes + message.size > _IN_FLIGHT_BYTES:
-            room = 0
-        go, over = message.split(max(0, min(room, len(message.delivery_ids))))
-        if go.delivery_ids:
-            if not self._in_flight[key]:
-                self._oldest[key] = asyncio.get_running_loop().time()
-            self._in_flight[key] += len(go.delivery_ids)
-            self._in_flight_bytes += go.size
-        return go, replace(over, paced=False)
-
     def _room_again_at(self, webhook_id: UUID) -> datetime:
-        """Look again after as long as the endpoint has kept us waiting so far: soon for a quick one, seldom
-        for one that hangs."""
-        loop = asyncio.get_running_loop()
-        waited = loop.time() - self._oldest.get(webhook_id, loop.time())
-        return self._clock.now() + timedelta(seconds=min(15.0, max(0.1, waited / 2)))
-
-    def _release(self, webhook_id: UUID, count: int, size: int) -> None:
-        self._in_flight[webhook_id] -= count
-        self._in_flight_bytes -= size
-        self._oldest[webhook_id] = asyncio.get_running_loop().time()
-        if self._in_flight[webhook_id] <= 0:
-            del self._in_flight[webhook_id]
-            self._oldest.pop(webhook_id, None)
-
-    def _release_all(self, messages: Sequence[DeliveryMessage]) -> None:
-        for message in messages:
-            self._release(message.webhook_id, len(message.delivery_ids), message.size)
+        return self._clock.now() + timedelta(seconds=self._room.again_in(webhook_id))
 
     def _keep_only(self, admitted: Sequence[DeliveryMessage], claimed: Sequence[Claimed]) -> None:
         """Swap the reservations for what was really claimed (others may have been claimed elsewhere)."""
         for one in claimed:
-            self._in_flight[one.endpoint.webhook_id] += 1
-            self._in_flight_bytes += one.event.size
-        self._release_all(admitted)
+            self._room.take(one.endpoint.webhook_id, 1, one.event.size)
+        self._room.release_all(admitted)
 
     # -- database, on a thread ----------------------------------------------------------------------------
 
@@ -237,10 +213,15 @@ class DeliveryEngine:
     # -- one attempt --------------------------------------------------------------------------------------
 
     async def _attempt_and_release(self, claimed: Claimed) -> AttemptResult:
+        webhook_id = claimed.endpoint.webhook_id
+        self._posting.add(claimed.webhook_delivery_id)
         try:
             result = await self._attempt(claimed)
         finally:
-            self._release(claimed.endpoint.webhook_id, 1, claimed.event.size)
+            self._posting.discard(claimed.webhook_delivery_id)
+            self._room.release(webhook_id, 1, claimed.event.size)
+        if result.attempt.duration_ms > 1000 * self._limits.handoff_seconds:
+            self._room.mark_slow([webhook_id])
         await self._recorder.record(result)
         return result
 

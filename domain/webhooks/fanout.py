@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -28,7 +28,8 @@ MESSAGE_GRACE = timedelta(seconds=120)
 
 
 class FanOut:
-    """Handles the queue `domain-events`."""
+    """Handles the queue `domain-events`. `consumers` are told of every event before it is marked as fanned out: at
+    least once, inside the transaction, so they only put messages into queues."""
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class FanOut:
         events: EventService,
         *,
         expiry: timedelta,
+        consumers: Sequence[Callable[[Sequence[DomainEvent]], None]] = (),
     ) -> None:
         self._units = units
         self._queue = queue
@@ -46,6 +48,7 @@ class FanOut:
         self._ids = ids
         self._events = events
         self._expiry = expiry
+        self._consumers = consumers
 
     def handle(self, messages: Sequence[tuple[str, str]]) -> int:
         """Fan out what (body, message id) pairs announce, or carry as whole events of other modules.
@@ -81,7 +84,9 @@ class FanOut:
                 requeue_at=now + MESSAGE_GRACE,
             )
             unit.outbox.mark_fanned_out([EventRef(one.tenant_id, one.event_id) for one in events], now)
-            # Before the commit: an alert may come twice after a crash, but is never lost.
+            # Before the commit: an alert may come twice after a crash, but is never lost. The same for consumers.
+            for consume in self._consumers:
+                consume(events)
             self._alert([event for event in events if event.type == DISABLED])
             unit.commit()
         self._send(new)

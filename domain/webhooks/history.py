@@ -14,6 +14,7 @@ from domain.identity.model import Principal
 from domain.paging import Page, PageRequest
 from domain.ports import Clock, IdGenerator, QueueSender
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.webhooks.audit import record_act
 from domain.webhooks.delivery import DeliveryEngine
 from domain.webhooks.fanout import MESSAGE_GRACE
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, delivery_messages
@@ -80,10 +81,13 @@ class DeliveryService:
                     "use the webhook's replay to send a delivered one again.",
                     code="not-retryable",
                 )
-            self._reset(unit, principal.tenant_id, [delivery_id])
+            reset = self._reset(unit, principal.tenant_id, [delivery_id])
             after = unit.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
+            record_act(
+                unit, principal, "webhook.delivery-retried", webhook_id, {"webhookDeliveryId": delivery_id}
+            )
             unit.commit()
-        self._queue_now(webhook_id, [delivery_id])
+        self._queue_now(webhook_id, reset)
         return after
 
     def replay(self, principal: Principal, webhook_id: UUID, command: Replay) -> Replayed:
@@ -102,6 +106,14 @@ class DeliveryService:
             _require_active(unit, principal.tenant_id, webhook_id)
             found = unit.deliveries.find(principal.tenant_id, webhook_id, filter_, REPLAY_AT_MOST + 1)
             reset = self._reset(unit, principal.tenant_id, found[:REPLAY_AT_MOST])
+            what = {
+                "from": command.since,
+                "to": until,
+                "status": list(command.status),
+                "eventTypes": command.event_types,
+                "replayed": len(reset),
+            }
+            record_act(unit, principal, "webhook.replayed", webhook_id, what)
             unit.commit()
         self._queue_now(webhook_id, reset)
         return Replayed(len(reset), more=len(found) > REPLAY_AT_MOST)
@@ -145,17 +157,21 @@ class DeliveryService:
                 now=now,
                 margin_seconds=self._lease_margin_seconds,
             )
+            what = {"eventType": command.event_type, "webhookDeliveryId": new.webhook_delivery_id}
+            record_act(unit, principal, "webhook.tested", webhook_id, what)
             unit.commit()
         return claimed
 
-    def _reset(self, unit: UnitOfWork, tenant_id: UUID, delivery_ids: Sequence[UUID]) -> list[UUID]:
+    def _reset(
+        self, unit: UnitOfWork, tenant_id: UUID, delivery_ids: Sequence[UUID]
+    ) -> list[tuple[UUID, int]]:
         now = self._clock.now()
         return unit.deliveries.reset(
             tenant_id, delivery_ids, expires_at=now + self._expiry, requeue_at=now + MESSAGE_GRACE
         )
 
-    def _queue_now(self, webhook_id: UUID, delivery_ids: Sequence[UUID]) -> None:
-        messages = delivery_messages((webhook_id, delivery_id, 0) for delivery_id in delivery_ids)
+    def _queue_now(self, webhook_id: UUID, deliveries: Sequence[tuple[UUID, int]]) -> None:
+        messages = delivery_messages((webhook_id, delivery_id, size) for delivery_id, size in deliveries)
         try:
             self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
         except Unavailable:

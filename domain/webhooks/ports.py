@@ -69,8 +69,9 @@ class Deliveries(Protocol):
         *,
         expires_at: datetime,
         requeue_at: datetime,
-    ) -> list[UUID]:
-        """Make ended or waiting deliveries Pending with a fresh retry budget; returns those it changed."""
+    ) -> list[tuple[UUID, int]]:
+        """Make ended or waiting deliveries Pending with a fresh retry budget; returns (id, payload bytes) of
+        those it changed."""
 
     def find(self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, limit: int) -> list[UUID]: ...
 
@@ -169,9 +170,9 @@ class ExpiredDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """What one pass of the retry processor found: `due` as (webhook id, delivery id)."""
+    """What one pass of the retry processor found: `due` as (webhook id, delivery id, payload bytes)."""
 
-    due: Sequence[tuple[UUID, UUID]] = ()
+    due: Sequence[tuple[UUID, UUID, int]] = ()
     interrupted: int = 0
     expired: Sequence[ExpiredDelivery] = ()
 

@@ -13,6 +13,7 @@ from domain.errors import Unavailable
 from domain.events.model import DomainEvent
 from domain.ports import Clock, IdGenerator, QueueSender
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.webhooks.audit import record_disabled
 from domain.webhooks.events import delivery_failed, disabled, sent
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED, SENT, DeliveryStatus
@@ -128,6 +129,7 @@ class ResultRecorder:
                 reason = "The receiver answered 410 Gone."
             if reason and unit.pipeline.disable(health.webhook_id, reason):
                 unit.outbox.append([disabled(self._ids, health, reason, now)])
+                record_disabled(unit, health.tenant_id, health.webhook_id, reason)
 
     def _raise_events(self, unit: UnitOfWork, kept: Sequence[AttemptResult], now: datetime) -> None:
         """WebhookSent and WebhookDeliveryFailed; a delivery of one of these raises none, so there is no loop."""

@@ -60,7 +60,7 @@ class RetryProcessor:
             result = unit.pipeline.requeue_due(now=now, again_at=now + MESSAGE_GRACE, limit=_PER_TRANSACTION)
             self._account(unit, result.expired, now)
             unit.commit()
-        messages = delivery_messages((webhook_id, delivery_id, 0) for webhook_id, delivery_id in result.due)
+        messages = delivery_messages(result.due)
         if messages:
             self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
         found = len(result.due) + len(result.expired)

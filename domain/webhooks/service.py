@@ -16,9 +16,11 @@ from domain.identity.model import Principal
 from domain.paging import Page, PageRequest
 from domain.ports import Cipher, Clock, IdGenerator
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.webhooks.audit import record_change
 from domain.webhooks.delivery import secret_context
 from domain.webhooks.model import CreateWebhook, RotateSecret, UpdateWebhook, Webhook, WebhookState
 from domain.webhooks.ports import WebhookFilter
+from domain.webhooks.retry import RetryProcessor
 from domain.webhooks.rules import check_url, effective_max_retries, set_active
 from domain.webhooks.signing import new_secret
 from domain.webhooks.verification import Verification, Verifier
@@ -50,6 +52,7 @@ class WebhookService:
         self,
         units: UnitsOfWork,
         verifier: Verifier,
+        retries: RetryProcessor,
         cipher: Cipher,
         clock: Clock,
         ids: IdGenerator,
@@ -57,6 +60,7 @@ class WebhookService:
     ) -> None:
         self._units = units
         self._verifier = verifier
+        self._retries = retries
         self._cipher = cipher
         self._clock = clock
         self._ids = ids
@@ -72,7 +76,7 @@ class WebhookService:
         await self._check_target(command.url)
         secret = new_secret()
         webhook = await asyncio.to_thread(self._insert, principal, command, secret)
-        webhook, verification = await self._verify(webhook, secret)
+        webhook, verification = await self._verify(principal, webhook, secret)
         return WithSecret(webhook, secret, verification)
 
     def page(self, principal: Principal, filter_: WebhookFilter, page: PageRequest) -> Page[Webhook]:
@@ -98,14 +102,16 @@ class WebhookService:
         webhook, then = await asyncio.to_thread(self._change, principal, webhook_id, command, if_match)
         if then is None:
             return webhook, None
-        return await self._verify(webhook, self._open(webhook), then)
+        return await self._verify(principal, webhook, self._open(webhook), then)
 
     def delete(self, principal: Principal, webhook_id: UUID, if_match: int | None) -> None:
         """Remove it with its deliveries. Raises NotFound, PreconditionFailed."""
         principal.require(PERMISSION)
         with self._units.write() as unit:
-            _check_version(unit.webhooks.get(principal.tenant_id, webhook_id), if_match)
+            webhook = unit.webhooks.get(principal.tenant_id, webhook_id)
+            _check_version(webhook, if_match)
             unit.webhooks.delete(principal.tenant_id, webhook_id)
+            record_change(unit, principal, "webhook.deleted", webhook, None)
             unit.commit()
 
     async def verify(self, principal: Principal, webhook_id: UUID) -> tuple[Webhook, Verification]:
@@ -114,7 +120,7 @@ class WebhookService:
         webhook = await asyncio.to_thread(self.get, principal, webhook_id)
         if webhook.state != WebhookState.PendingVerification:
             return webhook, Verification(True, "Verified already.")
-        return await self._verify(webhook, self._open(webhook))
+        return await self._verify(principal, webhook, self._open(webhook))
 
     def rotate_secret(self, principal: Principal, webhook_id: UUID, command: RotateSecret) -> WithSecret:
         """A new secret; the old one signs beside it for the overlap. Raises NotFound."""
@@ -136,6 +142,7 @@ class WebhookService:
                 modified_at=now,
             )
             saved = _save(unit, rotated)
+            record_change(unit, principal, "webhook.secret-rotated", webhook, saved)
             unit.commit()
         return WithSecret(saved, secret)
 
@@ -163,7 +170,7 @@ class WebhookService:
             rate_limit_per_second=command.rate_limit_per_second,
         )
         with self._units.write() as unit:
-            unit.webhooks.lock_tenant(principal.tenant_id)
+            unit.users.lock_tenant(principal.tenant_id)
             if unit.webhooks.count(principal.tenant_id) >= self._limits.per_tenant:
                 raise RuleViolation(
                     f"The tenant has its {self._limits.per_tenant} webhooks already; delete one first.",
@@ -171,6 +178,7 @@ class WebhookService:
                 )
             _check_integration(unit, webhook)
             unit.webhooks.add(principal.tenant_id, webhook)
+            record_change(unit, principal, "webhook.created", None, webhook)
             unit.commit()
         return webhook
 
@@ -193,24 +201,27 @@ class WebhookService:
             elif command.is_active is not None:
                 after = set_active(after, command.is_active)
             saved = _save(unit, after)
+            released = 0
             if after.state == WebhookState.Active and before.state != WebhookState.Active:
-                unit.deliveries.release_held(principal.tenant_id, webhook_id, now=now)
+                released = unit.deliveries.release_held(principal.tenant_id, webhook_id, now=now)
+            record_change(unit, principal, "webhook.updated", before, saved)
             unit.commit()
+        self._send_released(released)
         return saved, then
 
     async def _verify(
-        self, webhook: Webhook, secret: str, then: WebhookState = WebhookState.Active
+        self, principal: Principal, webhook: Webhook, secret: str, then: WebhookState = WebhookState.Active
     ) -> tuple[Webhook, Verification]:
         verification = await self._verifier.verify(webhook.webhook_id, webhook.url, secret)
         if not verification.verified:
             return webhook, verification
         try:
-            return await asyncio.to_thread(self._activate, webhook, then), verification
+            return await asyncio.to_thread(self._activate, principal, webhook, then), verification
         except (PreconditionFailed, Unavailable) as error:
             # The webhook is stored, and a new secret is shown only in this answer: it must not be lost.
             return webhook, Verification(False, f"It answered well, but: {error.detail} POST to its /verify.")
 
-    def _activate(self, webhook: Webhook, then: WebhookState) -> Webhook:
+    def _activate(self, principal: Principal, webhook: Webhook, then: WebhookState) -> Webhook:
         now = self._clock.now()
         with self._units.write() as unit:
             current = unit.webhooks.get(webhook.tenant_id, webhook.webhook_id)
@@ -227,10 +238,22 @@ class WebhookService:
                 failing_since=None,
             )
             saved = _save(unit, active)
+            released = 0
             if then == WebhookState.Active:
-                unit.deliveries.release_held(webhook.tenant_id, webhook.webhook_id, now=now)
+                released = unit.deliveries.release_held(webhook.tenant_id, webhook.webhook_id, now=now)
+            record_change(unit, principal, "webhook.verified", current, saved)
             unit.commit()
+        self._send_released(released)
         return saved
+
+    def _send_released(self, released: int) -> None:
+        """What was held is due now; without this it would wait for the minute's retry processor."""
+        if not released:
+            return
+        try:
+            self._retries.run()
+        except Unavailable:
+            return  # released durably: the retry processor comes by within a minute
 
     def _seal(self, webhook_id: UUID, secret: str) -> str:
         return self._cipher.seal(secret, context=secret_context(webhook_id))

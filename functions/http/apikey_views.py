@@ -190,11 +190,12 @@ def rate_view(rate: RateStatus) -> RateLimitView:
 
 def verified_view(verified: Verified) -> VerifiedView:
     key = verified.key
+    code = cast("Code", str(verified.code))
     if key is None:
-        return VerifiedView(valid=verified.valid, code=cast("Code", str(verified.code)))
-    return VerifiedView.model_construct(
+        return VerifiedView(valid=verified.valid, code=code)
+    return VerifiedView(
         valid=verified.valid,
-        code=cast("Code", str(verified.code)),
+        code=code,
         key_id=key.api_key_id,
         key_name=key.key_name,
         tenant_id=key.tenant_id,

@@ -39,13 +39,15 @@ _KEPT_HEADERS = ("Location", "ETag")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a handler returns; `version` becomes the ETag."""
+    """What a handler returns; `version` becomes the ETag. `text` stands in for a value that is not JSON."""
 
     value: BaseModel | None = None
     status: int = 200
     location: str | None = None
     version: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    text: str | None = None
+    media_type: str = "text/csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,16 @@ class Exchange:
     def trace_id(self) -> str:
         return self._trace.trace_id
 
+    @property
+    def request_id(self) -> str:
+        """The `X-Request-Id` of the request, or a new one."""
+        return self._request_id
+
+    @property
+    def traceparent(self) -> str:
+        """The trace as W3C has it in a header."""
+        return self._trace.header
+
     def bound(self) -> Any:
         """Put the trace and the request id on every log line of this request."""
         return bind(trace=self._trace.trace_id, request=self._request_id)
@@ -308,6 +320,10 @@ def _response(answer: Answer, request: func.HttpRequest) -> func.HttpResponse:
     headers = dict(answer.headers)
     if answer.location:
         headers["Location"] = answer.location
+    if answer.text is not None:
+        return func.HttpResponse(
+            answer.text, status_code=answer.status, headers=headers, mimetype=answer.media_type
+        )
     if answer.value is None:
         return func.HttpResponse(status_code=answer.status, headers=headers)
     text = answer.value.model_dump_json(by_alias=True)

@@ -26,12 +26,14 @@ from functions.http.endpoint import ENDPOINTS, Endpoint
 from infra.version import VERSION
 
 _JSON = "application/json"
+_HTML = "text/html"
 _PATH_PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
 TAGS = {
     "Integrations": "Connections to external systems: payment, e-mail, SMS, calendars and others.",
     "API keys": "Keys with which programs call this API.",
     "Webhooks": "Subscriptions that post events to your endpoints, and what became of each delivery.",
+    "Incoming webhooks": "What providers send: verified by their own schemes, stored, and raised as events.",
     "Data syncs": "Jobs that move records between an external system and the platform.",
     "Events": "Where other modules of the platform raise the events that webhooks deliver.",
     "Operations": "Health and documentation; no credentials needed.",
@@ -109,7 +111,7 @@ def _operation(endpoint: Endpoint, schemas: WireSchemas, *, has_etag: bool) -> J
     if models := _bodies(endpoint):
         operation["requestBody"] = _request_body(endpoint, [schemas.body(model) for model in models])
     operation["responses"] = _success(endpoint, schemas, has_etag=has_etag) | {
-        str(status): problem_ref(status) for status in _refusals(endpoint)
+        str(status): _refusal(endpoint, status) for status in _refusals(endpoint)
     }
     return operation
 
@@ -174,7 +176,9 @@ def _success(endpoint: Endpoint, schemas: WireSchemas, *, has_etag: bool) -> Jso
         "description": _SUCCESS.get(endpoint.status, "Done."),
         "headers": answer_headers(*names, limited=not endpoint.anonymous),
     }
-    if endpoint.response:
+    if endpoint.media_type == _HTML:
+        response["content"] = {_HTML: {"schema": {"type": "string"}}}
+    elif endpoint.response:
         response["content"] = {endpoint.media_type: {"schema": schemas.response(endpoint.response)}}
     responses = {str(endpoint.status): response}
     if endpoint.method == "GET" and has_etag:
@@ -192,6 +196,18 @@ _SUCCESS = {
     204: "Done; there is nothing to show.",
     302: "Go on at `Location`.",
 }
+
+
+def _refusal(endpoint: Endpoint, status: int) -> Json:
+    """A problem, or a page where people and not programs are answered."""
+    if endpoint.media_type != _HTML:
+        return problem_ref(status)
+    content = {_HTML: {"schema": {"type": "string"}}}
+    return {
+        "description": "A page that says what happened.",
+        "headers": answer_headers(limited=False),
+        "content": content,
+    }
 
 
 def _refusals(endpoint: Endpoint) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
 
 
@@ -17,6 +18,7 @@ def client_ip(forwarded_for: str | None, hops: int) -> str | None:
     return _address(entries[-hops].strip())
 
 
+@lru_cache(maxsize=1024)
 def _address(entry: str) -> str | None:
     """`192.0.2.1`, `192.0.2.1:54321`, `2001:db8::1` or `[2001:db8::1]:54321` without its port."""
     if entry.startswith("["):

@@ -41,6 +41,12 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The API key's `notBefore` has not come yet; `detail` says when it does.",
         "Wait until then, or use another key.",
     ),
+    "bad-signature": ProblemCode(
+        401,
+        "An incoming webhook's signature is missing, wrong, or more than 5 minutes old; `detail` says which.",
+        "Compare the webhook secret at the provider with the integration's; check both clocks. The body must reach "
+        "the hub byte for byte as it was signed.",
+    ),
     "forbidden": ProblemCode(
         403,
         "The caller is known and lacks the permission that `detail` names.",
@@ -56,6 +62,11 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         403,
         "The API key may be used from certain addresses only, and this is not one of them.",
         "Call from an address in the key's `allowedIps`, or have them changed.",
+    ),
+    "source-not-allowed": ProblemCode(
+        403,
+        "The integration takes webhooks from certain addresses only, and this is not one of them.",
+        "Add the provider's addresses with `PUT` to the integration's `/incoming`, or empty the list.",
     ),
     "not-found": ProblemCode(
         404,
@@ -75,6 +86,74 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The request is sound, but the present state does not allow it, or another request got there first.",
         "Read the resource again and decide anew; repeat the request if it still makes sense.",
     ),
+    "illegal-move": ProblemCode(
+        409,
+        "The integration's status does not allow this; `detail` lists what it allows.",
+        "Read its `status` and `reason` first. A disconnected integration is gone: create a new one.",
+    ),
+    "integration-type-disabled": ProblemCode(
+        409,
+        "Integrations of this type are switched off in this installation.",
+        "Ask whoever runs it; `GET /api/providers` shows `isEnabled` for each.",
+    ),
+    "BR-IM-01": ProblemCode(
+        409,
+        "Another integration is active where only one may be: one payment gateway, e-mail and SMS service for each "
+        "tenant, one calendar for each user, one of the same provider and name for the other types.",
+        "Suspend or disconnect the active one first, or create this one with `activate: false`.",
+    ),
+    "BR-IM-02": ProblemCode(
+        409,
+        "The provider did not accept the new configuration or credentials; the old ones stay in use.",
+        "Read `detail` for the provider's reason, correct the value, and send it again.",
+    ),
+    "BR-IM-05": ProblemCode(
+        409,
+        "The integration is in error, which only a person's review ends.",
+        "Find out what happened from its `/logs`, then POST a note to its `/review`.",
+    ),
+    "BR-DS-01": ProblemCode(
+        409,
+        "A Full sync of an integration runs at most once a day; `detail` says when the next may be. As a schedule's "
+        "error (422): it names moments that are closer than that.",
+        "Wait until then, or use an Incremental or Differential sync.",
+    ),
+    "BR-DS-02": ProblemCode(
+        409,
+        "An Incremental sync of an integration runs at most once an hour; `detail` says when the next may be. As a "
+        "schedule's error (422): it names moments that are closer than that.",
+        "Wait until then.",
+    ),
+    "not-synchronisable": ProblemCode(
+        409,
+        "The provider, or this configuration of it, keeps no records, or did not let the hub in.",
+        "Read `detail`. A declared REST API needs `listRequest` in its configuration.",
+    ),
+    "not-exportable": ProblemCode(
+        409,
+        "The provider takes no records from the hub.",
+        "Use the direction Import.",
+    ),
+    "not-resumable": ProblemCode(
+        409,
+        "Only a job that failed or was cancelled can be resumed.",
+        "Look at its `status`; start a new job if one is wanted.",
+    ),
+    "sync-ended": ProblemCode(
+        409,
+        "The job has ended already, so there is nothing to cancel.",
+        "Nothing is needed.",
+    ),
+    "provider-refused": ProblemCode(
+        409,
+        "The provider did not accept the request; `detail` quotes its reason.",
+        "Correct what it names in the integration's configuration.",
+    ),
+    "integration-not-active": ProblemCode(
+        422,
+        "A sync needs an integration of your tenant that is Active and enabled (7.4).",
+        "Activate the integration, or name another.",
+    ),
     "not-retryable": ProblemCode(
         409,
         "The delivery has arrived already, or is being sent at this moment.",
@@ -84,6 +163,11 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         409,
         "The webhook is paused, disabled or not verified, so nothing can be sent to it.",
         "Resume it with `PUT` and `isActive: true`; verify it first if its state is PendingVerification.",
+    ),
+    "content-gone": ProblemCode(
+        409,
+        "The content of this incoming webhook is past its retention, so it cannot be raised again.",
+        "Have the provider send it again, or fetch it there by its id.",
     ),
     "verification-pending": ProblemCode(
         409,
@@ -124,6 +208,16 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         409,
         "The tenant has as many webhooks as it may have.",
         "Delete one that is no longer needed, or subscribe one webhook to more event types.",
+    ),
+    "no-oauth": ProblemCode(
+        409,
+        "The integration's provider does not work by OAuth, so there is nothing to authorise.",
+        "Look at the provider's `oauth` in `GET /api/providers/{name}`; set its credentials instead.",
+    ),
+    "oauth-not-configured": ProblemCode(
+        409,
+        "The integration's configuration has no OAuth client that can be used.",
+        "Set `clientId` and `clientSecret` with `PUT` to the integration's `/credentials`.",
     ),
     "precondition-failed": ProblemCode(
         412,

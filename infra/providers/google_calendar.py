@@ -8,6 +8,7 @@ https://developers.google.com/identity/protocols/oauth2/web-server (offline acce
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -23,7 +24,6 @@ from domain.integrations.providers import (
     IncomingAnswer,
     IncomingRequest,
     OAuthProfile,
-    Provider,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -35,10 +35,12 @@ from domain.integrations.providers import (
     TestStep,
     VerifiedEvent,
 )
+from domain.sync.source import ListPage, ListRequest, PushRequest, PushResult, SourceRecord, StreamProfile
 from domain.wire import rfc3339
-from infra.providers import trial
+from infra.providers import google_calendar_sync, trial
 from infra.providers.addresses import BaseUrl, segment
 from infra.providers.answers import bearer, document, event_type, refusal_403, text_at
+from infra.providers.listing import SyncingProvider
 from infra.providers.signatures import check_equal, required_header, required_secret
 
 _RATE_LIMITED = frozenset(
@@ -66,6 +68,7 @@ class GoogleCalendarConfiguration(Configuration):
         "https://accounts.google.com/o/oauth2/v2/auth", description="Authorization endpoint"
     )
     token_url: BaseUrl = Field("https://oauth2.googleapis.com/token", description="Token endpoint")
+    revoke_url: BaseUrl = Field("https://oauth2.googleapis.com/revoke", description="Revocation endpoint")
     base_url: BaseUrl = Field("https://www.googleapis.com/calendar/v3", description="Calendar API")
 
 
@@ -85,6 +88,7 @@ class GoogleCalendar:
                 Capability.Health,
                 Capability.IncomingWebhooks,
                 Capability.Import,
+                Capability.Export,
                 Capability.OAuth,
             )
         ),
@@ -97,6 +101,7 @@ class GoogleCalendar:
             ),
             # Without consent asked again, Google leaves the refresh token out of a second authorization.
             extra_authorize_parameters={"access_type": "offline", "prompt": "consent"},
+            revoke_url="{revoke_url}",
         ),
         webhook_scheme="google-channel-token",
     )
@@ -153,6 +158,20 @@ class GoogleCalendar:
         event = VerifiedEvent(f"{channel}:{number}", event_type("calendar", state), data)
         return IncomingAnswer((event,))
 
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        del configuration
+        return google_calendar_sync.STREAMS
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        del stream
+        return google_calendar_sync.to_internal(record)
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        return await _EVENTS.list_records(connection, request)
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        return await _EVENTS.push_record(connection, request)
+
 
 def _list_entry(connection: Connection) -> ProviderRequest:
     configuration: GoogleCalendarConfiguration = connection.configuration
@@ -195,4 +214,6 @@ async def _expect(connection: Connection, request: ProviderRequest, *statuses: i
     raise refusal_403(connection, response, reason, rate_limited=_RATE_LIMITED)
 
 
-PROVIDER: Provider = GoogleCalendar()
+_EVENTS = google_calendar_sync.GoogleEvents(_expect)
+
+PROVIDER: SyncingProvider = GoogleCalendar()

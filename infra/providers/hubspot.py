@@ -2,6 +2,7 @@
 
 https://developers.hubspot.com/docs/api-reference/account-account-info-v3/details
 https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide
+https://developers.hubspot.com/docs/api-reference/latest/authentication/manage-oauth-tokens (v1 ends on 2027-02-16)
 https://developers.hubspot.com/docs/apps/developer-platform/build-apps/authentication/request-validation (signature v3)
 https://developers.hubspot.com/docs/api-reference/webhooks-webhooks-v3/guide (events; eventId is not unique)
 """
@@ -9,7 +10,7 @@ https://developers.hubspot.com/docs/api-reference/webhooks-webhooks-v3/guide (ev
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -24,7 +25,6 @@ from domain.integrations.providers import (
     IncomingAnswer,
     IncomingRequest,
     OAuthProfile,
-    Provider,
     ProviderProfile,
     ProviderRequest,
     Secret,
@@ -33,9 +33,11 @@ from domain.integrations.providers import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers import trial
+from domain.sync.source import ListPage, ListRequest, PushRequest, PushResult, SourceRecord, StreamProfile
+from infra.providers import hubspot_sync, trial
 from infra.providers.addresses import BaseUrl, segment
 from infra.providers.answers import bearer, document, event_type, signed_objects, text_at
+from infra.providers.listing import SyncingProvider
 from infra.providers.signatures import (
     check_hmac,
     check_unix_time,
@@ -60,7 +62,7 @@ class HubSpotConfiguration(Configuration):
     authorize_url: BaseUrl = Field(
         "https://app.hubspot.com/oauth/authorize", description="Authorization endpoint"
     )
-    token_url: BaseUrl = Field("https://api.hubapi.com/oauth/v1/token", description="Token endpoint")
+    token_url: BaseUrl = Field("https://api.hubapi.com/oauth/2026-03/token", description="Token endpoint")
     base_url: BaseUrl = Field("https://api.hubapi.com", description="HubSpot API")
 
 
@@ -80,6 +82,7 @@ class HubSpot:
                 Capability.Health,
                 Capability.IncomingWebhooks,
                 Capability.Import,
+                Capability.Export,
                 Capability.OAuth,
             )
         ),
@@ -87,7 +90,7 @@ class HubSpot:
             authorize_url="{authorize_url}",
             token_url="{token_url}",  # noqa: S106 - an address
             scopes=("oauth", "crm.objects.contacts.read", "crm.objects.contacts.write"),
-            # HubSpot's own code for a grant it no longer knows stands in `status`, RFC 6749's in `error`.
+            # The older endpoints name a grant they no longer know with a code of HubSpot's own.
             revoked_errors=frozenset(("invalid_grant", "BAD_REFRESH_TOKEN")),
         ),
         webhook_scheme="hubspot-v3",
@@ -137,6 +140,20 @@ class HubSpot:
         check_hmac([secret], (request.method + uri).encode() + request.body + timestamp.encode(), [given])
         return IncomingAnswer(tuple(_event(entry) for entry in signed_objects(request.body)))
 
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        del configuration
+        return hubspot_sync.STREAMS
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        del stream
+        return hubspot_sync.to_internal(record)
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        return await hubspot_sync.list_records(connection, request)
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        return await hubspot_sync.push_record(connection, request)
+
 
 async def _details(connection: Connection) -> dict[str, Any]:
     request = _request(connection, "GET", "/account-info/v3/details")
@@ -167,4 +184,4 @@ def _event(entry: Mapping[str, Any]) -> VerifiedEvent:
     return VerifiedEvent(digest_id(*parts), event_type(kind), entry, occurred_at)
 
 
-PROVIDER: Provider = HubSpot()
+PROVIDER: SyncingProvider = HubSpot()

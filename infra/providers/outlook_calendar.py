@@ -9,6 +9,7 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -24,7 +25,6 @@ from domain.integrations.providers import (
     IncomingAnswer,
     IncomingRequest,
     OAuthProfile,
-    Provider,
     ProviderProfile,
     ProviderRequest,
     Secret,
@@ -34,9 +34,11 @@ from domain.integrations.providers import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers import trial
+from domain.sync.source import ListPage, ListRequest, PushRequest, PushResult, SourceRecord, StreamProfile
+from infra.providers import outlook_calendar_push, outlook_calendar_sync, trial
 from infra.providers.addresses import BaseUrl, segment
 from infra.providers.answers import bearer, document, event_type, signed_json, text_at
+from infra.providers.listing import SyncingProvider
 from infra.providers.signatures import check_equal, digest_id, required_secret
 
 _TOKEN_MAX = 2048
@@ -61,6 +63,12 @@ class OutlookConfiguration(Configuration):
         default=None,
         max_length=128,
     )
+    sync_window_past_days: int = Field(
+        30, ge=0, le=1_825, description="Days before today from which events are synchronised"
+    )
+    sync_window_future_days: int = Field(
+        365, ge=1, le=1_825, description="Days after today up to which events are synchronised"
+    )
     login_url: BaseUrl = Field("https://login.microsoftonline.com", description="Sign-in host of the cloud")
     base_url: BaseUrl = Field("https://graph.microsoft.com/v1.0", description="Microsoft Graph")
 
@@ -81,6 +89,7 @@ class OutlookCalendar:
                 Capability.Health,
                 Capability.IncomingWebhooks,
                 Capability.Import,
+                Capability.Export,
                 Capability.OAuth,
             )
         ),
@@ -144,6 +153,20 @@ class OutlookCalendar:
             )
         return IncomingAnswer(tuple(_event(entry) for entry in entries))
 
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        del configuration
+        return outlook_calendar_sync.STREAMS
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        del stream
+        return outlook_calendar_sync.to_internal(record)
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        return await outlook_calendar_sync.list_records(connection, request)
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        return await outlook_calendar_push.push_record(connection, request)
+
 
 def _me(connection: Connection) -> ProviderRequest:
     return ProviderRequest(
@@ -188,4 +211,4 @@ def _event(entry: dict[str, Any]) -> VerifiedEvent:
     return VerifiedEvent(event_id, kind, data)
 
 
-PROVIDER: Provider = OutlookCalendar()
+PROVIDER: SyncingProvider = OutlookCalendar()

@@ -24,7 +24,6 @@ from domain.integrations.providers import (
     CredentialCheck,
     IncomingAnswer,
     IncomingRequest,
-    Provider,
     ProviderProfile,
     ProviderRequest,
     Secret,
@@ -33,21 +32,14 @@ from domain.integrations.providers import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers.access import segment
+from infra.providers.addresses import BaseUrl, segment
+from infra.providers.answers import document, event_type, signed_json, text_at
 from infra.providers.charges import charge_and_reverse, refuse_live
-from infra.providers.fields import BaseUrl
+from infra.providers.listing import SyncingProvider
+from infra.providers.paypal_sync import PayPalListing
+from infra.providers.paypal_token import granted_token
 from infra.providers.paypal_webhook import check_transmission
-from infra.providers.wire import (
-    CAPABILITIES,
-    at,
-    basic,
-    event_json,
-    event_object,
-    event_type,
-    json_object,
-    moment,
-    text,
-)
+from infra.providers.wire import CAPABILITIES, at, moment, signed_object
 
 _LIVE = "https://api-m.paypal.com"
 _SANDBOX = "https://api-m.sandbox.paypal.com"
@@ -71,9 +63,9 @@ class PayPalConfiguration(Configuration):
         return self.base_url or (_SANDBOX if self.sandbox else _LIVE)
 
 
-class PayPal:
-    """Implements Provider. Tests run with a sandbox app only. `trusted_roots` (PEM) replaces the public roots
-    that webhook certificates are checked against."""
+class PayPal(PayPalListing):
+    """Implements Provider and SyncProvider. Tests run with a sandbox app only. `trusted_roots` (PEM) replaces the
+    public roots that webhook certificates are checked against."""
 
     profile: ClassVar[ProviderProfile] = ProviderProfile(
         name="PayPal",
@@ -84,16 +76,17 @@ class PayPal:
         capabilities=CAPABILITIES,
         webhook_scheme="PAYPAL-TRANSMISSION-SIG: SHA256withRSA of `id|time|webhookId|crc32(body)`, certificate "
         "from paypal.com, 5 minutes",
-        notes="The test charges a sandbox card, for which the app needs advanced card payments.",
+        notes="The test charges a sandbox card, for which the app needs advanced card payments. Importing transactions "
+        "needs the app's feature Transaction Search.",
     )
 
     def __init__(self, trusted_roots: bytes | None = None) -> None:
         self._trusted_roots = trusted_roots
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
-        granted = await self._token(connection)
+        granted = await granted_token(connection)
         return CredentialCheck(
-            account=text(granted, "app_id"),
+            account=text_at(granted, "app_id"),
             scopes=tuple(str(granted.get("scope", "")).split()),
             test_mode=connection.configuration.sandbox,
         )
@@ -101,54 +94,41 @@ class PayPal:
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         if not connection.configuration.sandbox:
             raise refuse_live("the app is a live app. Test with a sandbox app.")
-        token = text(await self._token(connection), "access_token")
+        token = text_at(await granted_token(connection), "access_token")
         order = await self._order(connection, token, options)
-        capture = text(order, "purchase_units", 0, "payments", "captures", 0, "id")
-        charged = TestStep("charge", f"Order {text(order, 'id')} {at(order, 'status')}.", capture)
+        capture = text_at(order, "purchase_units", 0, "payments", "captures", 0, "id")
+        charged = TestStep("charge", f"Order {text_at(order, 'id')} {at(order, 'status')}.", capture)
 
         async def check() -> TestStep:
             path = f"/v2/payments/captures/{segment(capture)}"
-            found = json_object(await connection.http.expect(_request(connection, token, "GET", path)))
-            return TestStep("read", f"Capture {text(found, 'status')}.", text(found, "id"))
+            found = document(await connection.http.expect(_request(connection, token, "GET", path)))
+            return TestStep("read", f"Capture {text_at(found, 'status')}.", text_at(found, "id"))
 
         async def reverse() -> TestStep:
             path = f"/v2/payments/captures/{segment(capture)}/refund"
-            found = json_object(await connection.http.expect(_request(connection, token, "POST", path, {})))
-            return TestStep("refund", f"Refund {text(found, 'status')}.", text(found, "id"))
+            found = document(await connection.http.expect(_request(connection, token, "POST", path, {})))
+            return TestStep("refund", f"Refund {text_at(found, 'status')}.", text_at(found, "id"))
 
         return await charge_and_reverse(charged, check, reverse)
 
     async def probe(self, connection: Connection) -> None:
-        await self._token(connection)
+        await granted_token(connection)
 
     async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
         await check_transmission(
             connection.http, connection.configuration.webhook_id, request, self._trusted_roots
         )
-        event = event_object(event_json(request.body))
+        event = signed_object(signed_json(request.body))
         return IncomingAnswer(
             (
                 VerifiedEvent(
-                    text(event, "id"),
-                    event_type(text(event, "event_type")),
+                    text_at(event, "id"),
+                    event_type(text_at(event, "event_type")),
                     event,
                     moment(event.get("create_time")),
                 ),
             )
         )
-
-    async def _token(self, connection: Connection) -> Mapping[str, Any]:
-        configuration = connection.configuration
-        request = ProviderRequest(
-            "POST",
-            f"{configuration.address}/v1/oauth2/token",
-            headers={"authorization": basic(configuration.client_id, configuration.client_secret)},
-            form={"grant_type": "client_credentials"},
-            idempotent=True,
-        )
-        granted = json_object(await connection.http.expect(request))
-        text(granted, "access_token")
-        return granted
 
     async def _order(self, connection: Connection, token: str, options: TestOptions) -> Mapping[str, Any]:
         body = {
@@ -171,7 +151,7 @@ class PayPal:
             },
         }
         request = _request(connection, token, "POST", "/v2/checkout/orders", body)
-        return json_object(await connection.http.expect(request))
+        return document(await connection.http.expect(request))
 
 
 def _request(
@@ -191,4 +171,4 @@ def _value(amount_minor: int, currency: str) -> str:
     return str(Decimal(amount_minor).scaleb(0 if currency.upper() in _NO_DECIMALS else -2))
 
 
-PROVIDER: Provider = PayPal()
+PROVIDER: SyncingProvider = PayPal()

@@ -3,12 +3,18 @@
 The signed text and the certificate checks follow https://developer.paypal.com/api/rest/webhooks/rest/ and PayPal's
 own SDK (https://github.com/paypal/PayPal-Python-SDK, `paypalrestsdk/notifications.py`): SHA256withRSA over
 `transmissionId|transmissionTime|webhookId|crc32(body)`, with a certificate issued to a name under paypal.com.
+
+CRC-32 is no cryptographic digest: who can read a message on its way (inside TLS) could give its signature another
+body within the five minutes. That is PayPal's scheme; the body's event id is what repeats are recognised by.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
 import zlib
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 _DOMAIN = ".paypal.com"
 _CERTIFICATES_MAX_BYTES = 64 * 1024
 _CHAIN_MAX = 8
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 async def check_transmission(
@@ -66,9 +73,9 @@ def _trusted_leaf(pem: bytes, trusted_roots: bytes | None, now: datetime) -> Cer
 
     try:
         chain = x509.load_pem_x509_certificates(pem)
-        roots = x509.load_pem_x509_certificates(trusted_roots or _public_roots())
     except ValueError:
         raise SignatureRefused("The certificate cannot be read.") from None
+    roots = _public_roots() if trusted_roots is None else x509.load_pem_x509_certificates(trusted_roots)
     verifier = (
         verification.PolicyBuilder()
         .store(verification.Store(roots))
@@ -110,7 +117,14 @@ def _check_rsa(leaf: Certificate, signature: bytes, signed: bytes) -> None:
         raise SignatureRefused("The signature does not match.") from None
 
 
-def _public_roots() -> bytes:
+@lru_cache(maxsize=1)
+def _public_roots() -> list[Certificate]:
     import certifi
+    from cryptography import x509
 
-    return certifi.contents().encode()
+    roots = []
+    for pem in _CERTIFICATE.findall(certifi.contents()):
+        # Some old roots break rules that newer parsers enforce; one of them must not take the others along.
+        with contextlib.suppress(ValueError):
+            roots.append(x509.load_pem_x509_certificate(pem.encode()))
+    return roots

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import cast
 
 from domain.integrations.providers import Provider
+from domain.sync.source import SyncProvider
 
 #: Provider name, as clients write it, to its module here. A new provider adds its line and its module.
 _MODULES: Mapping[str, str] = {
@@ -49,6 +50,12 @@ class _Providers(Mapping[str, Provider]):
 def all_providers() -> Mapping[str, Provider]:
     """Every provider by name. Looking one up imports its module, listing the names imports none."""
     return _Providers()
+
+
+def sync_provider(name: str) -> SyncProvider | None:
+    """The provider of that name as one whose records can be listed, None when they cannot, or there is none."""
+    provider = _load(_MODULES[name]) if name in _MODULES else None
+    return cast(SyncProvider, provider) if hasattr(provider, "list_records") else None
 
 
 @cache

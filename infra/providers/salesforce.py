@@ -4,6 +4,7 @@ https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resourc
 https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/dome_sobject_create.htm
 https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/errorcodes.htm (403 REQUEST_LIMIT_EXCEEDED)
 https://help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_endpoints.htm
+https://github.com/forcedotcom/SalesforceMobileSDK-Android/pull/2430 (userinfo answers 403 to an expired token)
 
 `Organization` is read instead of `limits`, which needs the permission to view the setup, and instead of `userinfo`,
 which answers 403 where other calls answer 401.
@@ -11,6 +12,7 @@ which answers 403 where other calls answer 401.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -25,7 +27,6 @@ from domain.integrations.providers import (
     IncomingAnswer,
     IncomingRequest,
     OAuthProfile,
-    Provider,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -35,9 +36,11 @@ from domain.integrations.providers import (
     TestResult,
     TestStep,
 )
-from infra.providers import trial
+from domain.sync.source import ListPage, ListRequest, PushRequest, PushResult, SourceRecord, StreamProfile
+from infra.providers import salesforce_sync, trial
 from infra.providers.addresses import BaseUrl, segment
 from infra.providers.answers import bearer, document, refusal_403, text_at
+from infra.providers.listing import SyncingProvider
 
 _RATE_LIMITED = frozenset(("REQUEST_LIMIT_EXCEEDED",))
 _ORGANIZATION = "SELECT Id, Name, OrganizationType, IsSandbox FROM Organization LIMIT 1"
@@ -52,6 +55,11 @@ class SalesforceConfiguration(Configuration):
     login_url: BaseUrl = Field(
         "https://login.salesforce.com",
         description="Sign-in host; https://test.salesforce.com for sandboxes, or the org's own address",
+    )
+    external_id_field: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}__c$",
+        description="Unique external id field of Contact for contacts created here; unset: the e-mail address",
     )
     api_version: str = Field("v62.0", pattern=r"^v[0-9]{2,3}\.0$", description="REST API version")
 
@@ -71,6 +79,7 @@ class Salesforce:
                 Capability.Test,
                 Capability.Health,
                 Capability.Import,
+                Capability.Export,
                 Capability.OAuth,
             )
         ),
@@ -78,6 +87,7 @@ class Salesforce:
             authorize_url="{login_url}/services/oauth2/authorize",
             token_url="{login_url}/services/oauth2/token",  # noqa: S106 - an address
             scopes=("api", "refresh_token"),
+            revoke_url="{login_url}/services/oauth2/revoke",
         ),
         notes="Salesforce sends no signed webhooks; changes are read by the sync. The contact of the connection "
         "test goes to the recycle bin, as every deleted record does.",
@@ -120,6 +130,20 @@ class Salesforce:
         del connection, request
         raise ProviderFailure("rejected", "Salesforce sends no signed webhooks.")
 
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        del configuration
+        return salesforce_sync.STREAMS
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        del stream
+        return salesforce_sync.to_internal(record)
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        return await _CONTACTS.list_records(connection, request)
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        return await _CONTACTS.push_record(connection, request)
+
 
 def _organization(connection: Connection) -> ProviderRequest:
     return _request(connection, "GET", "/query", params={"q": _ORGANIZATION})
@@ -145,4 +169,6 @@ async def _expect(connection: Connection, request: ProviderRequest, *statuses: i
     raise refusal_403(connection, response, code, rate_limited=_RATE_LIMITED)
 
 
-PROVIDER: Provider = Salesforce()
+_CONTACTS = salesforce_sync.SalesforceContacts(_expect)
+
+PROVIDER: SyncingProvider = Salesforce()

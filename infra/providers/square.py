@@ -22,7 +22,7 @@ from domain.integrations.providers import (
     CredentialCheck,
     IncomingAnswer,
     IncomingRequest,
-    Provider,
+    ProviderFailure,
     ProviderProfile,
     ProviderRequest,
     Secret,
@@ -31,20 +31,13 @@ from domain.integrations.providers import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers.access import segment
+from infra.providers.addresses import BaseUrl, segment
+from infra.providers.answers import document, event_type, signed_json, text_at
 from infra.providers.charges import charge_and_reverse, refuse_live
-from infra.providers.fields import BaseUrl
+from infra.providers.listing import SyncingProvider
 from infra.providers.signatures import check_hmac, decode_base64, required_header, required_secret
-from infra.providers.wire import (
-    CAPABILITIES,
-    event_json,
-    event_object,
-    event_type,
-    items,
-    json_object,
-    moment,
-    text,
-)
+from infra.providers.square_sync import SquareListing
+from infra.providers.wire import CAPABILITIES, items, moment, signed_object
 
 _LIVE = "https://connect.squareup.com"
 _SANDBOX = "https://connect.squareupsandbox.com"
@@ -67,8 +60,8 @@ class SquareConfiguration(Configuration):
         return self.base_url or (_SANDBOX if self.sandbox else _LIVE)
 
 
-class Square:
-    """Implements Provider. Tests run with a sandbox token only."""
+class Square(SquareListing):
+    """Implements Provider and SyncProvider. Tests run with a sandbox token only."""
 
     profile: ClassVar[ProviderProfile] = ProviderProfile(
         name="Square",
@@ -84,10 +77,12 @@ class Square:
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         locations = await self._locations(connection)
         wanted = connection.configuration.location_id
-        named = [entry for entry in locations if wanted is None or text(entry, "id") == wanted]
+        named = [entry for entry in locations if wanted is None or text_at(entry, "id") == wanted]
+        if locations and not named:
+            raise ProviderFailure("rejected", "The configured location is not one of the account's.")
         return CredentialCheck(
-            account=text(named, 0, "merchant_id"),
-            detail=f"Location {text(named, 0, 'name')}.",
+            account=text_at(named, 0, "merchant_id"),
+            detail=f"Location {text_at(named, 0, 'name')}.",
             test_mode=connection.configuration.sandbox,
         )
 
@@ -95,21 +90,21 @@ class Square:
         if not connection.configuration.sandbox:
             raise refuse_live("the access token is a live token. Test with a sandbox token.")
         payment = await self._pay(connection, options)
-        reference = text(payment, "payment", "id")
-        charged = TestStep("charge", f"Payment {text(payment, 'payment', 'status')}.", reference)
+        reference = text_at(payment, "payment", "id")
+        charged = TestStep("charge", f"Payment {text_at(payment, 'payment', 'status')}.", reference)
 
         async def check() -> TestStep:
             request = _request(connection, "GET", f"/v2/payments/{segment(reference)}")
-            found = json_object(await connection.http.expect(request))
+            found = document(await connection.http.expect(request))
             return TestStep(
-                "read", f"Payment {text(found, 'payment', 'status')}.", text(found, "payment", "id")
+                "read", f"Payment {text_at(found, 'payment', 'status')}.", text_at(found, "payment", "id")
             )
 
         async def reverse() -> TestStep:
             body = {"payment_id": reference, "amount_money": _money(options)}
-            found = json_object(await connection.http.expect(_posted(connection, "/v2/refunds", body)))
+            found = document(await connection.http.expect(_posted(connection, "/v2/refunds", body)))
             return TestStep(
-                "refund", f"Refund {text(found, 'refund', 'status')}.", text(found, "refund", "id")
+                "refund", f"Refund {text_at(found, 'refund', 'status')}.", text_at(found, "refund", "id")
             )
 
         return await charge_and_reverse(charged, check, reverse)
@@ -121,12 +116,12 @@ class Square:
         key = required_secret(connection.configuration.webhook_signature_key)
         given = decode_base64(required_header(request.headers, "x-square-hmacsha256-signature"))
         check_hmac([key], request.url.encode() + request.body, [given])
-        event = event_object(event_json(request.body))
+        event = signed_object(signed_json(request.body))
         return IncomingAnswer(
             (
                 VerifiedEvent(
-                    text(event, "event_id"),
-                    event_type(text(event, "type")),
+                    text_at(event, "event_id"),
+                    event_type(text_at(event, "type")),
                     event,
                     moment(event.get("created_at")),
                 ),
@@ -134,7 +129,7 @@ class Square:
         )
 
     async def _locations(self, connection: Connection) -> Sequence[Any]:
-        answer = json_object(await connection.http.expect(_request(connection, "GET", "/v2/locations")))
+        answer = document(await connection.http.expect(_request(connection, "GET", "/v2/locations")))
         return items(answer, "locations")
 
     async def _pay(self, connection: Connection, options: TestOptions) -> Mapping[str, Any]:
@@ -145,7 +140,7 @@ class Square:
         }
         if connection.configuration.location_id:
             body["location_id"] = connection.configuration.location_id
-        return json_object(await connection.http.expect(_posted(connection, "/v2/payments", body)))
+        return document(await connection.http.expect(_posted(connection, "/v2/payments", body)))
 
 
 def _money(options: TestOptions) -> Mapping[str, Any]:
@@ -169,4 +164,4 @@ def _posted(connection: Connection, path: str, body: Mapping[str, Any]) -> Provi
     return _request(connection, "POST", path, {"idempotency_key": str(uuid4()), **body})
 
 
-PROVIDER: Provider = Square()
+PROVIDER: SyncingProvider = Square()

@@ -20,7 +20,6 @@ from domain.integrations.providers import (
     CredentialCheck,
     IncomingAnswer,
     IncomingRequest,
-    Provider,
     ProviderProfile,
     ProviderRequest,
     Secret,
@@ -30,9 +29,10 @@ from domain.integrations.providers import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers.access import segment
+from infra.providers.addresses import BaseUrl, segment
+from infra.providers.answers import document, event_type, signed_json, text_at
 from infra.providers.charges import charge_and_reverse, refuse_live
-from infra.providers.fields import BaseUrl
+from infra.providers.listing import SyncingProvider
 from infra.providers.signatures import (
     check_hmac,
     check_unix_time,
@@ -40,17 +40,8 @@ from infra.providers.signatures import (
     required_header,
     required_secret,
 )
-from infra.providers.wire import (
-    CAPABILITIES,
-    at,
-    event_json,
-    event_object,
-    event_type,
-    items,
-    json_object,
-    moment,
-    text,
-)
+from infra.providers.stripe_sync import StripeListing
+from infra.providers.wire import CAPABILITIES, at, items, moment, signed_object
 
 
 class StripeConfiguration(Configuration):
@@ -66,8 +57,8 @@ class StripeConfiguration(Configuration):
         return self.api_key.startswith(("sk_test_", "rk_test_"))
 
 
-class Stripe:
-    """Implements Provider. Tests run with a test-mode key only."""
+class Stripe(StripeListing):
+    """Implements Provider and SyncProvider. Tests run with a test-mode key only."""
 
     profile: ClassVar[ProviderProfile] = ProviderProfile(
         name="Stripe",
@@ -77,13 +68,13 @@ class Stripe:
         configuration=StripeConfiguration,
         capabilities=CAPABILITIES,
         webhook_scheme="Stripe-Signature: t and v1, hex HMAC-SHA256 of `t.body`, 5 minutes",
-        notes="A restricted key needs read access to the balance.",
+        notes="A restricted key needs read access to the balance, and to charges and events for importing.",
     )
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         balance = await self._balance(connection)
         live = balance.get("livemode") is True
-        currencies = ", ".join(text(entry, "currency").upper() for entry in items(balance, "available"))
+        currencies = ", ".join(text_at(entry, "currency").upper() for entry in items(balance, "available"))
         return CredentialCheck(
             account="Stripe live mode" if live else "Stripe test mode",
             test_mode=not live,
@@ -94,13 +85,13 @@ class Stripe:
         if not connection.configuration.test_mode:
             raise refuse_live("the API key is a live key. Test with a test-mode key (sk_test_ or rk_test_).")
         intent = await self._charge(connection, options)
-        reference = text(intent, "id")
+        reference = text_at(intent, "id")
         charged = TestStep("charge", f"Payment intent, status {at(intent, 'status')}.", reference)
 
         async def check() -> TestStep:
             request = self._request(connection, "GET", f"/v1/payment_intents/{segment(reference)}")
-            found = json_object(await connection.http.expect(request))
-            return TestStep("read", f"Status {text(found, 'status')}.", text(found, "id"))
+            found = document(await connection.http.expect(request))
+            return TestStep("read", f"Status {text_at(found, 'status')}.", text_at(found, "id"))
 
         async def reverse() -> TestStep:
             return await self._reverse(connection, reference, captured=at(intent, "status") == "succeeded")
@@ -115,12 +106,12 @@ class Stripe:
         timestamp, given = _signature_parts(required_header(request.headers, "Stripe-Signature"))
         check_unix_time(timestamp, request.received_at)
         check_hmac([secret], timestamp.encode() + b"." + request.body, given)
-        event = event_object(event_json(request.body))
+        event = signed_object(signed_json(request.body))
         return IncomingAnswer(
             (
                 VerifiedEvent(
-                    text(event, "id"),
-                    event_type(text(event, "type")),
+                    text_at(event, "id"),
+                    event_type(text_at(event, "type")),
                     event,
                     moment(event.get("created")),
                 ),
@@ -128,7 +119,7 @@ class Stripe:
         )
 
     async def _balance(self, connection: Connection) -> Mapping[str, Any]:
-        balance = json_object(await connection.http.expect(self._request(connection, "GET", "/v1/balance")))
+        balance = document(await connection.http.expect(self._request(connection, "GET", "/v1/balance")))
         items(balance, "available")
         return balance
 
@@ -141,7 +132,7 @@ class Stripe:
             "confirm": "true",
             "description": "Integration Hub connection test",
         }
-        return json_object(
+        return document(
             await connection.http.expect(self._request(connection, "POST", "/v1/payment_intents", form=form))
         )
 
@@ -152,8 +143,8 @@ class Stripe:
         else:
             name, path, form = "cancel", f"/v1/payment_intents/{segment(intent)}/cancel", {}
         request = self._request(connection, "POST", path, form=form)
-        done = json_object(await connection.http.expect(request))
-        return TestStep(name, f"Status {text(done, 'status')}.", text(done, "id"))
+        done = document(await connection.http.expect(request))
+        return TestStep(name, f"Status {text_at(done, 'status')}.", text_at(done, "id"))
 
     def _request(
         self,
@@ -186,4 +177,4 @@ def _signature_parts(header: str) -> tuple[str, list[bytes]]:
     return timestamps[0], given
 
 
-PROVIDER: Provider = Stripe()
+PROVIDER: SyncingProvider = Stripe()

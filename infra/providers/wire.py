@@ -1,24 +1,26 @@
-"""Reading what providers send: documented fields, or a ProviderFailure(kind="malformed")."""
+"""Small pieces of requests, answers and webhooks that providers share, beside `answers`."""
 
 from __future__ import annotations
 
 import base64
-import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-from domain.integrations.providers import Capability, ProviderFailure, ProviderResponse, TestOptions
+from domain.integrations.providers import Capability, ProviderFailure, SignatureRefused, TestOptions
 
-_TYPE_OTHER = re.compile(r"[^A-Za-z0-9._-]+")
-_TYPE_MAX = 100
 _FORM_FIELDS_MAX = 1000
 
 #: What every payment, e-mail and SMS provider here can do.
 CAPABILITIES = frozenset(
-    (Capability.ValidateCredentials, Capability.Test, Capability.Health, Capability.IncomingWebhooks)
+    (
+        Capability.ValidateCredentials,
+        Capability.Test,
+        Capability.Health,
+        Capability.IncomingWebhooks,
+        Capability.Import,
+    )
 )
 
 
@@ -27,29 +29,12 @@ def basic(username: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
-def json_object(response: ProviderResponse) -> Mapping[str, Any]:
-    """The answer's body, which must be a JSON object."""
-    value = response.json()
-    if not isinstance(value, dict):
-        raise ProviderFailure(
-            "malformed", "The provider's answer is not a JSON object.", status=response.status
-        )
-    return value
-
-
-def text(value: Any, *path: str | int) -> str:
-    """The non-empty text, or number as text, at the path of names and positions."""
-    found = at(value, *path)
-    if isinstance(found, bool) or not isinstance(found, str | int | float) or found == "":
-        raise ProviderFailure("malformed", f"What the provider sent lacks {_named(path)}.")
-    return str(found)
-
-
 def items(value: Any, *path: str | int) -> Sequence[Any]:
-    """The list at the path."""
+    """The list at the path. Raises ProviderFailure (malformed)."""
     found = at(value, *path)
     if not isinstance(found, list):
-        raise ProviderFailure("malformed", f"What the provider sent lacks the list {_named(path)}.")
+        named = ".".join(str(step) for step in path)
+        raise ProviderFailure("malformed", f"The provider's answer has no list {named}.")
     return found
 
 
@@ -65,35 +50,22 @@ def at(value: Any, *path: str | int) -> Any:
     return value
 
 
-def event_json(body: bytes) -> Any:
-    """The JSON of a webhook whose signature was verified."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise ProviderFailure("malformed", "The webhook's body is not valid JSON.") from None
-
-
-def event_object(value: Any) -> Mapping[str, Any]:
-    """A JSON object inside a verified webhook."""
+def signed_object(value: Any) -> Mapping[str, Any]:
+    """A JSON object inside a webhook whose signature holds. Raises SignatureRefused."""
     if not isinstance(value, dict):
-        raise ProviderFailure("malformed", "The webhook's body is not a JSON object.")
+        raise SignatureRefused("The body is not a JSON object.")
     return value
 
 
-def event_form(body: bytes) -> list[tuple[str, str]]:
-    """The pairs of a form-encoded webhook, in order, empty values included; at most 1,000."""
+def form_pairs(body: bytes) -> list[tuple[str, str]]:
+    """The pairs of a form-encoded webhook, in order, empty values included; at most 1,000. Raises
+    SignatureRefused."""
     try:
         return parse_qsl(
             body.decode("ascii"), keep_blank_values=True, max_num_fields=_FORM_FIELDS_MAX, errors="strict"
         )
     except ValueError:
-        raise ProviderFailure("malformed", "The webhook's body is not a valid form.") from None
-
-
-def event_type(name: Any) -> str:
-    """A provider's event name reduced to what events are named with; `unknown` when it has none."""
-    reduced = _TYPE_OTHER.sub("_", name).strip("._-")[:_TYPE_MAX] if isinstance(name, str) else ""
-    return reduced or "unknown"
+        raise SignatureRefused("The body is not a valid form.") from None
 
 
 def moment(value: Any) -> datetime | None:
@@ -114,7 +86,3 @@ def recipient_of(options: TestOptions) -> str:
     if not options.recipient:
         raise ProviderFailure("rejected", "A test of this provider needs a recipient.")
     return options.recipient
-
-
-def _named(path: Sequence[str | int]) -> str:
-    return ".".join(str(step) for step in path) or "the expected value"

@@ -57,7 +57,7 @@ def _key_of(row: Any) -> ApiKey:
     values = list(row)
     values[5] = json.loads(values[5])
     values[9] = values[9] or values[0]
-    values[12] = json.loads(values[12]) if values[12] else ()
+    values[12] = json.loads(values[12]) if values[12] else []
     return ApiKey(*values)
 
 

@@ -52,7 +52,7 @@ class SqlAudit:
         self._clock = clock
 
     def append(self, tenant_id: UUID, entry: AuditEntry) -> None:
-        self._lock(tenant_id)
+        lock_tenant(self._connection, tenant_id)
         ends = self.ends(tenant_id)
         principal = entry.principal
         record = AuditRecord(
@@ -99,7 +99,7 @@ class SqlAudit:
             return [self._one(tenant_id, sequence) for sequence in self._sequences(tenant_id, after, limit)]
 
     def forget_before(self, tenant_id: UUID, cutoff: datetime, limit: int) -> int:
-        self._lock(tenant_id)
+        lock_tenant(self._connection, tenant_id)
         anchor = self.ends(tenant_id).anchor_sequence
         oldest = (
             select(_a.Sequence, _a.OccurredAt, _a.Hash)
@@ -123,9 +123,6 @@ class SqlAudit:
             .values(AuditAnchorSequence=last[0], AuditAnchorHash=last[1])
         )
         return deleted.rowcount
-
-    def _lock(self, tenant_id: UUID) -> None:
-        lock_tenant(self._connection, tenant_id)
 
     def _sequences(self, tenant_id: UUID, after: int, limit: int) -> list[int]:
         statement = select(_a.Sequence).where(_a.TenantId == tenant_id, _a.Sequence > after)

@@ -70,8 +70,8 @@ class SqlDeliveries:
         *,
         expires_at: datetime,
         requeue_at: datetime,
-    ) -> list[UUID]:
-        changed: list[UUID] = []
+    ) -> list[tuple[UUID, int]]:
+        changed: list[tuple[UUID, int]] = []
         for chunk in chunks(delivery_ids):
             statement = (
                 update(webhook_deliveries)
@@ -88,9 +88,9 @@ class SqlDeliveries:
                     ExpiresAt=expires_at,
                     RequeueAt=requeue_at,
                 )
-                .returning(_d.WebhookDeliveryId)
+                .returning(_d.WebhookDeliveryId, _d.PayloadBytes)
             )
-            changed += self._connection.execute(statement).scalars()
+            changed += [(row[0], row[1]) for row in self._connection.execute(statement)]
         return changed
 
     def find(self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, limit: int) -> list[UUID]:

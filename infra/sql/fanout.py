@@ -84,6 +84,7 @@ class SqlFanOut:
                     "ScheduledAt": now,
                     "ExpiresAt": expires_at,
                     "RequeueAt": expires_at if one.is_held else requeue_at,
+                    "PayloadBytes": one.event.size,
                 }
                 for one in new
             ]

@@ -165,16 +165,13 @@ class SqlIntegrations:
         rows = self._connection.execute(statement.order_by(_i.IntegrationId).limit(limit)).mappings()
         return [_integration_of(row) for row in rows]
 
-    def record_checks(self, updates: Sequence[HealthUpdate]) -> int:
+    def record_checks(self, updates: Sequence[HealthUpdate]) -> None:
         if not updates:
-            return 0
+            return
         as_checked = and_(
             _i.IntegrationId == bindparam("checked_id"),
             _i.Status == bindparam("checked_status"),
-            or_(
-                _i.SecretName == bindparam("checked_secret"),
-                and_(_i.SecretName.is_(None), bindparam("checked_secret_2").is_(None)),
-            ),
+            func.coalesce(_i.SecretName, "") == bindparam("checked_secret"),
         )
         statement = (
             update(integrations)
@@ -187,7 +184,7 @@ class SqlIntegrations:
                 LastHealthCheck=bindparam("at"),
             )
         )
-        return self._connection.execute(statement, [_check(one) for one in updates]).rowcount
+        self._connection.execute(statement, [_check(one) for one in updates])
 
     def secret_names(self, names: Collection[str]) -> set[str]:
         found: set[str] = set()
@@ -234,8 +231,7 @@ def _check(update_: HealthUpdate) -> dict[str, Any]:
     return {
         "checked_id": checked.integration_id,
         "checked_status": int(checked.status),
-        "checked_secret": checked.secret_name,
-        "checked_secret_2": checked.secret_name,
+        "checked_secret": checked.secret_name or "",
         "health": int(update_.health_status),
         "new_vitals": update_.vitals,
         "failures": update_.consecutive_failures,

@@ -32,6 +32,7 @@ _DUE = (
         _d.AttemptCount,
         _d.LeaseId,
         _d.LeasedAt,
+        _d.PayloadBytes,
     )
     .where(_d.RequeueAt <= bindparam("now"))
     .order_by(_d.RequeueAt)
@@ -56,7 +57,7 @@ class SqlSweeps:
         again = [*due, *interrupted]
         self._look_again([row.WebhookDeliveryId for row in again], again_at)
         return Requeued(
-            due=[(row.WebhookId, row.WebhookDeliveryId) for row in again],
+            due=[(row.WebhookId, row.WebhookDeliveryId, row.PayloadBytes) for row in again],
             interrupted=len(interrupted),
             expired=[
                 ExpiredDelivery(

@@ -16,10 +16,14 @@ from infra.sql.api_keys import SqlApiKeys
 from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
 from infra.sql.engine import Database
+from infra.sql.incoming import SqlIncomingWebhooks
 from infra.sql.integration_logs import SqlAlerts, SqlIntegrationLogs
 from infra.sql.integrations import SqlIntegrations
 from infra.sql.outbox import SqlOutbox
 from infra.sql.pipeline import SqlDeliveryPipeline
+from infra.sql.sync_exports import SqlSyncRecords
+from infra.sql.sync_jobs import SqlSyncJobs
+from infra.sql.sync_settings import SqlSyncSettings
 from infra.sql.users import SqlUsers
 from infra.sql.webhooks import SqlWebhooks
 
@@ -60,6 +64,22 @@ class SqlUnitOfWork:
     @cached_property
     def alerts(self) -> SqlAlerts:
         return SqlAlerts(self._connection)
+
+    @cached_property
+    def incoming(self) -> SqlIncomingWebhooks:
+        return SqlIncomingWebhooks(self._connection)
+
+    @cached_property
+    def sync_jobs(self) -> SqlSyncJobs:
+        return SqlSyncJobs(self._connection)
+
+    @cached_property
+    def sync_records(self) -> SqlSyncRecords:
+        return SqlSyncRecords(self._connection)
+
+    @cached_property
+    def sync_settings(self) -> SqlSyncSettings:
+        return SqlSyncSettings(self._connection)
 
     @cached_property
     def webhooks(self) -> SqlWebhooks:

@@ -4,8 +4,11 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from domain.integrations.providers import Connection, IncomingRequest
 from domain.ports import OutboundHttp, OutboundRequest, OutboundResponse
@@ -13,6 +16,7 @@ from infra.http.client import OutboundClient
 from infra.providers.connection import HttpProviderConnection
 from infra.settings import Settings
 from tests.contract.provider_cases import ProviderCase
+from tests.fixtures.authority import new_authority
 from tests.fixtures.scripted_server import ScriptedServer
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -37,6 +41,14 @@ class Impatient:
         await self._inner.check(url)
 
 
+@lru_cache(maxsize=1)
+def _few_roots() -> Path:
+    """Loading the system's roots into every client's TLS context would take most of the tests' time."""
+    path = Path(mkdtemp(prefix="hub-test-")) / "roots.pem"
+    path.write_bytes(new_authority().pem)
+    return path
+
+
 @dataclass(slots=True)
 class World:
     server: ScriptedServer
@@ -50,7 +62,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """`changes` go over the case's configuration."""
     settings = Settings(home=Path(), environment="development")
-    client = OutboundClient(settings)
+    client = OutboundClient(settings, ca_file=_few_roots())
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -85,8 +97,6 @@ def incoming(
     received_at: datetime = NOW,
 ) -> IncomingRequest:
     """A webhook as it came in; the query is read from the URL."""
-    from urllib.parse import parse_qsl, urlsplit
-
     query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     lowered = {name.lower(): value for name, value in headers.items()}
     return IncomingRequest(method, url, lowered, query, body, received_at)

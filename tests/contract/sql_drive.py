@@ -14,10 +14,20 @@ from domain.paging import PageRequest
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, NewDelivery, Tally, WebhookFilter
 from infra.sql.unit_of_work import SqlUnitOfWork
+from tests.contract import sql_drive_integrations as integrations
 from tests.contract.sql_world import EXPIRY, START, World, claim_in
 
 Call = Callable[[SqlUnitOfWork], object]
-REPOSITORIES = ("users", "api_keys", "audit", "webhooks", "deliveries", "pipeline", "outbox")
+REPOSITORIES = (
+    "users",
+    "api_keys",
+    "audit",
+    "webhooks",
+    "deliveries",
+    "pipeline",
+    "outbox",
+    *integrations.REPOSITORIES,
+)
 _EVERY_FILTER = DeliveryFilter(
     statuses=list(DeliveryStatus),
     event_types=["BookingConfirmed"],
@@ -58,6 +68,7 @@ def calls(world: World) -> dict[str, list[Call]]:
         "users.lock_tenant": [lambda unit: unit.users.lock_tenant(tenant)],
         **_api_keys(world),
         **_audit(world),
+        **integrations.integration_calls(world),
         "outbox.append": [
             lambda unit: unit.outbox.append([world.event() for _ in range(600)]),
             lambda unit: unit.outbox.append([world.event()], fanned_out_at=now),

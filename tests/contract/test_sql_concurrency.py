@@ -129,6 +129,7 @@ async def test_of_fifty_creations_at_once_exactly_the_limit_succeeds__BR_WH_07(w
     service = WebhookService(
         world.units,
         _NoVerification(),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type] # nothing is released here
         _OpenCipher(),
         world.clock,
         world.ids,

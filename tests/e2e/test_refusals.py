@@ -116,8 +116,8 @@ def test_a_payload_of_exactly_one_mebibyte_is_taken_and_one_byte_more_is_not__BR
         ("POST", "/webhooks/{id}/test"),
         ("POST", "/webhooks/{id}/secret/rotate"),
         ("GET", "/webhooks/{id}/deliveries"),
-        ("GET", "/webhooks/{id}/deliveries/" + str(uuid4())),
-        ("POST", "/webhooks/{id}/deliveries/" + str(uuid4()) + "/retry"),
+        ("GET", "/webhooks/{id}/deliveries/{other}"),
+        ("POST", "/webhooks/{id}/deliveries/{other}/retry"),
     ],
 )
 def test_an_unknown_id_and_another_tenants_id_look_the_same(
@@ -127,7 +127,7 @@ def test_an_unknown_id_and_another_tenants_id_look_the_same(
     webhook = owner.webhook(receiver.url)
     body = {} if method in ("PUT", "POST") else None
     answers = [
-        api(method, path.replace("{id}", one), body)
+        api(method, path.replace("{id}", one).replace("{other}", str(uuid4())), body)
         for one in (webhook["webhookId"], str(uuid4()), "not-a-guid")
     ]
     assert [status for status, _ in answers] == [404, 404, 404]

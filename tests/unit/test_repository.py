@@ -44,7 +44,7 @@ def _unit(name: str, kind: Any, description: str) -> str:
     options = [option for option in (kind, *get_args(kind)) if get_origin(option) is Literal]
     if options:
         return " \\| ".join(f"`{choice}`" for choice in get_args(options[0]))
-    if kind is bool:
+    if bool in (kind, *get_args(kind)):
         return "`true` \\| `false`"
     if kind not in (int, float):
         return "secret" if SecretStr in get_args(kind) else "text"

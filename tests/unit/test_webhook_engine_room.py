@@ -42,7 +42,7 @@ def fanned_out(world: World, events: int) -> list[DeliveryMessage]:
 
 
 async def test_deliveries_over_the_cap_of_an_endpoint_are_put_off_untouched(home: Path) -> None:
-    async with opened(World(home, per_endpoint=3, handoff_seconds=0.01)) as world:
+    async with opened(World(home, per_endpoint=3, handoff_seconds=0.2)) as world:
         webhook = await world.webhook("BookingConfirmed")
         hanging = Hanging()
         world.receivers.otherwise = hanging
@@ -63,7 +63,7 @@ async def test_deliveries_over_the_cap_of_an_endpoint_are_put_off_untouched(home
 
 
 async def test_a_hanging_endpoint_does_not_keep_the_others_waiting(home: Path) -> None:
-    async with opened(World(home, per_endpoint=2, handoff_seconds=0.01)) as world:
+    async with opened(World(home, per_endpoint=2, handoff_seconds=0.2)) as world:
         slow = await world.webhook("BookingConfirmed", url="https://slow.example/")
         quick = await world.webhook("BookingConfirmed", url="https://quick.example/")
         hanging = Hanging()
@@ -92,7 +92,7 @@ async def test_handle_returns_after_the_hand_off_time_and_the_result_is_recorded
 
 
 async def test_draining_waits_for_every_post_that_was_handed_off(home: Path) -> None:
-    async with opened(World(home, handoff_seconds=0.01)) as world:
+    async with opened(World(home, handoff_seconds=0.2)) as world:
         webhook = await world.webhook("BookingConfirmed")
         hanging = Hanging()
         world.receivers.otherwise = hanging
@@ -106,7 +106,7 @@ async def test_draining_waits_for_every_post_that_was_handed_off(home: Path) -> 
 
 
 async def test_the_process_takes_no_more_than_its_concurrency_over_all_endpoints(home: Path) -> None:
-    async with opened(World(home, concurrency=4, handoff_seconds=0.01)) as world:
+    async with opened(World(home, concurrency=4, handoff_seconds=0.2)) as world:
         for name in ("a", "b", "c"):
             await world.webhook("BookingConfirmed", url=f"https://{name}.example/")
         hanging = Hanging()
@@ -120,7 +120,7 @@ async def test_the_process_takes_no_more_than_its_concurrency_over_all_endpoints
 
 
 async def test_payloads_in_flight_are_bounded_by_their_bytes(home: Path) -> None:
-    async with opened(World(home, handoff_seconds=0.01)) as world:
+    async with opened(World(home, handoff_seconds=0.2)) as world:
         webhook = await world.webhook("BookingConfirmed")
         other = await world.webhook("BookingConfirmed", url="https://other.example/")
         messages = {one.webhook_id: one.delivery_ids for one in fanned_out(world, 1)}
@@ -196,7 +196,7 @@ async def test_a_rate_limited_endpoint_gets_a_burst_and_then_its_rate(home: Path
 
 
 async def test_what_missed_its_moment_for_lack_of_room_is_paced_again(home: Path) -> None:
-    async with opened(World(home, per_endpoint=2, handoff_seconds=0.01)) as world:
+    async with opened(World(home, per_endpoint=2, handoff_seconds=0.02, linger=0.02)) as world:
         await world.webhook("BookingConfirmed", rateLimitPerSecond=5)
         hanging = Hanging()
         world.receivers.otherwise = hanging

@@ -272,6 +272,7 @@ def _create_webhook_deliveries() -> None:
         sa.Column("LeaseId", Guid, nullable=True),
         sa.Column("LeasedAt", Utc, nullable=True),
         sa.Column("RequeueAt", Utc, nullable=True),
+        sa.Column("PayloadBytes", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("WebhookDeliveryId", name="PK_WebhookDeliveries", mssql_clustered=False),
         sa.ForeignKeyConstraint(
             ["WebhookId"], ["Webhooks.WebhookId"], name="FK_WebhookDelivery_Webhook", ondelete="CASCADE"

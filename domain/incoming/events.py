@@ -1,0 +1,66 @@
+"""What an incoming webhook raises: the provider's own event, and `WebhookReceived` (section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from domain.events.model import DomainEvent, event_data
+from domain.incoming.model import IncomingWebhook
+from domain.wire import rfc3339
+
+RECEIVED = "WebhookReceived"
+
+
+class NotRaisable(Exception):
+    """What the provider sent cannot be an event. The text says why and quotes none of it."""
+
+
+def payload_of(data: Mapping[str, Any], max_bytes: int) -> str:
+    """The provider's data as an event's payload. Raises NotRaisable."""
+    try:
+        text = event_data(data)
+    except (ValueError, TypeError, RecursionError):
+        raise NotRaisable("The content holds a value that JSON cannot carry.") from None
+    size = len(text.encode())
+    if size > max_bytes:
+        raise NotRaisable(
+            f"The content is {size:,} bytes as an event; at most {max_bytes:,} are taken (BR-WH-08)."
+        )
+    return text
+
+
+def provider_event(webhook: IncomingWebhook, payload: str, traceparent: str | None) -> DomainEvent:
+    """`<provider>.<type>` with the provider's own data; the subject is the integration's id. The first attempt
+    raises it under the inbox's id, each retry under one of its own, so that subscribers are told again."""
+    own = str(webhook.incoming_webhook_id)
+    return DomainEvent(
+        event_id=own if webhook.attempts == 1 else f"{own}.{webhook.attempts}",
+        tenant_id=webhook.tenant_id,
+        type=webhook.event_type,
+        data=payload,
+        occurred_at=webhook.occurred_at or webhook.received_at,
+        subject=str(webhook.integration_id),
+        traceparent=traceparent,
+    )
+
+
+def received(webhook: IncomingWebhook, traceparent: str | None) -> DomainEvent:
+    """Section 3.4. Its id follows from the inbox's, so it is raised once however often it is retried."""
+    data = {
+        "webhookId": str(webhook.incoming_webhook_id),
+        "eventType": webhook.event_type,
+        "sourceIp": webhook.source_ip,
+        "receivedAt": rfc3339(webhook.received_at),
+        "integrationId": str(webhook.integration_id),
+        "providerEventId": webhook.provider_event_id,
+    }
+    return DomainEvent(
+        event_id=f"{webhook.incoming_webhook_id}.received",
+        tenant_id=webhook.tenant_id,
+        type=RECEIVED,
+        data=event_data(data),
+        occurred_at=webhook.received_at,
+        subject=str(webhook.integration_id),
+        traceparent=traceparent,
+    )

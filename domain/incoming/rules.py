@@ -1,0 +1,109 @@
+"""Incoming webhooks: decisions as pure functions."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from urllib.parse import parse_qsl, urlsplit
+
+from domain.incoming.model import IncomingEndpoint
+from domain.integrations.model import Integration, IntegrationStatus, IntegrationType
+from domain.integrations.providers import IncomingRequest
+
+BODY_MAX_BYTES = 1024 * 1024
+UNREADABLE = "unreadable:"
+#: Headers worth showing beside the body: what it is and who made it, nothing that authenticates it.
+SHOWN_HEADERS = ("content-type", "content-encoding", "user-agent")
+_HEADER_MAX = 400
+_TYPE_MAX = 100
+_NOT_IN_TYPE = re.compile(r"[^A-Za-z0-9._-]+")
+_PLAIN_ID = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+def takes_webhooks(integration: Integration | None, disabled_types: Collection[IntegrationType]) -> bool:
+    """Only an active, enabled integration of a type that is switched on."""
+    return (
+        integration is not None
+        and integration.status == IntegrationStatus.Active
+        and integration.is_enabled
+        and integration.integration_type not in disabled_types
+    )
+
+
+def event_type(provider: str, type_: str) -> str:
+    """`<provider>.<type>` with the provider in lower case, in the letters an event type may have, at most 100."""
+    prefix = _NOT_IN_TYPE.sub("", provider).lower()
+    reduced = _NOT_IN_TYPE.sub(".", type_).strip(".") or "event"
+    return f"{prefix}.{reduced}"[:_TYPE_MAX]
+
+
+def stored_event_id(event_id: str) -> str:
+    """The provider's id as it is kept; a digest of one that is too long or holds anything but visible ASCII."""
+    if _PLAIN_ID.fullmatch(event_id):
+        return event_id
+    return "sha256:" + hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def new_token() -> str:
+    """256 random bits for the address, in characters that need no escaping."""
+    return secrets.token_urlsafe(32)
+
+
+def token_hash(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_address(endpoint: IncomingEndpoint, token: str | None, now: datetime) -> bool:
+    """Whether the address with this token (None: the plain one) is the one in use, or the one before it and
+    still good. Takes as long for a wrong token as for a right one."""
+    given = "" if token is None else token_hash(token)
+    in_use = hmac.compare_digest(given, endpoint.token_hash or "")
+    if endpoint.previous_token_hash is None or endpoint.previous_expires_at is None:
+        return in_use
+    before = hmac.compare_digest(given, endpoint.previous_token_hash)
+    return in_use or (before and now < endpoint.previous_expires_at)
+
+
+def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """`headers` have lower-case names."""
+    return {name: headers[name][:_HEADER_MAX] for name in SHOWN_HEADERS if headers.get(name)}
+
+
+def unreadable_id(body: bytes) -> str:
+    """What stands for the provider's id where a verified body could not be read: repeats are known by it."""
+    return f"{UNREADABLE}{hashlib.sha256(body).hexdigest()}"
+
+
+def request_text(request: IncomingRequest) -> str:
+    """The whole request as text, still to be sealed."""
+    try:
+        body = {"text": request.body.decode()}
+    except UnicodeDecodeError:
+        body = {"base64": base64.b64encode(request.body).decode()}
+    stored = {"method": request.method, "url": request.url, "headers": dict(request.headers), "body": body}
+    return json.dumps(stored, ensure_ascii=False, separators=(",", ":")).encode(errors="replace").decode()
+
+
+def read_request(text: str, received_at: datetime) -> IncomingRequest:
+    """What `request_text` wrote, its body the very same bytes."""
+    stored = json.loads(text)
+    body = stored["body"]
+    return IncomingRequest(
+        method=stored["method"],
+        url=stored["url"],
+        headers=stored["headers"],
+        query=query_of(stored["url"]),
+        body=body["text"].encode() if "text" in body else base64.b64decode(body["base64"]),
+        received_at=received_at,
+    )
+
+
+def query_of(url: str) -> dict[str, str]:
+    """The last value of each query parameter."""
+    return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))

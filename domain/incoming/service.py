@@ -1,0 +1,159 @@
+"""Use cases around incoming webhooks: look, set the allow list, rotate the address; the clean-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from domain.audit.model import AuditEntry
+from domain.errors import PreconditionFailed
+from domain.identity.model import Principal
+from domain.incoming.model import (
+    IncomingEndpoint,
+    IncomingWebhook,
+    RotateIncomingUrl,
+    UpdateIncoming,
+    body_context,
+)
+from domain.incoming.ports import IncomingFilter
+from domain.incoming.rules import new_token, read_request, shown_headers, token_hash
+from domain.integrations.model import Integration
+from domain.paging import Page, PageRequest
+from domain.ports import Cipher, Clock
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+
+PERMISSION: Final = "integration:manage"
+SETUP_PERMISSION: Final = "integration:admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An event of the inbox with the request that brought it; `body` is None once it is past its retention."""
+
+    webhook: IncomingWebhook
+    headers: Mapping[str, str]
+    body: bytes | None = field(repr=False)
+
+
+class IncomingService:
+    def __init__(self, units: UnitsOfWork, cipher: Cipher, clock: Clock) -> None:
+        self._units = units
+        self._cipher = cipher
+        self._clock = clock
+
+    def page(
+        self, principal: Principal, integration_id: UUID, filter_: IncomingFilter, page: PageRequest
+    ) -> Page[IncomingWebhook]:
+        """Newest first. Raises Forbidden, NotFound."""
+        principal.require(PERMISSION)
+        with self._units.read() as unit:
+            unit.integrations.get(principal.tenant_id, integration_id)
+            return unit.incoming.page(principal.tenant_id, integration_id, filter_, page)
+
+    def get(self, principal: Principal, integration_id: UUID, incoming_webhook_id: UUID) -> Content:
+        """With the raw body. Raises Forbidden, NotFound."""
+        principal.require(PERMISSION)
+        with self._units.read() as unit:
+            webhook = unit.incoming.get(principal.tenant_id, integration_id, incoming_webhook_id)
+            stored = unit.incoming.body(principal.tenant_id, webhook.incoming_body_id)
+        if stored is None:
+            return Content(webhook, {}, None)
+        text = self._cipher.open(stored.sealed, context=body_context(stored.incoming_body_id))
+        request = read_request(text, stored.received_at)
+        return Content(webhook, shown_headers(request.headers), request.body)
+
+    def endpoint(self, principal: Principal, integration_id: UUID) -> tuple[Integration, IncomingEndpoint]:
+        """How its webhooks come in. Raises Forbidden, NotFound."""
+        principal.require(PERMISSION)
+        with self._units.read() as unit:
+            integration = unit.integrations.get(principal.tenant_id, integration_id)
+            return integration, unit.incoming.endpoint(principal.tenant_id, integration_id)
+
+    def update(
+        self, principal: Principal, integration_id: UUID, command: UpdateIncoming, if_match: int | None
+    ) -> tuple[Integration, IncomingEndpoint]:
+        """Replace the allow list. Raises Forbidden, NotFound, PreconditionFailed."""
+        principal.require(SETUP_PERMISSION)
+        with self._units.write() as unit:
+            integration = unit.integrations.get(principal.tenant_id, integration_id)
+            before = unit.incoming.endpoint(principal.tenant_id, integration_id)
+            if if_match is not None and before.version != if_match:
+                raise PreconditionFailed("The address was changed since; read it again.")
+            after = replace(before, allowed_ips=command.allowed_ips)
+            unit.incoming.save_endpoint(principal.tenant_id, after)
+            _record(
+                unit,
+                principal,
+                "incoming.updated",
+                integration_id,
+                {"allowedIps": before.allowed_ips},
+                {"allowedIps": after.allowed_ips},
+            )
+            unit.commit()
+        return integration, replace(after, version=after.version + 1)
+
+    def rotate(
+        self, principal: Principal, integration_id: UUID, command: RotateIncomingUrl
+    ) -> tuple[Integration, IncomingEndpoint, str]:
+        """A new address, whose token is shown this once. The one in use stays good for the overlap, the one before
+        that ends at once. Raises Forbidden, NotFound, PreconditionFailed."""
+        principal.require(SETUP_PERMISSION)
+        now, token = self._clock.now(), new_token()
+        with self._units.write() as unit:
+            integration = unit.integrations.get(principal.tenant_id, integration_id)
+            before = unit.incoming.endpoint(principal.tenant_id, integration_id)
+            ends = now + timedelta(hours=command.overlap_hours)
+            after = replace(
+                before,
+                token_hash=token_hash(token),
+                previous_token_hash=before.token_hash or "",
+                previous_expires_at=ends,
+                rotated_at=now,
+            )
+            unit.incoming.save_endpoint(principal.tenant_id, after)
+            changed = {"previousUrlExpiresAt": ends}
+            _record(unit, principal, "incoming.url-rotated", integration_id, None, changed)
+            unit.commit()
+        return integration, replace(after, version=after.version + 1), token
+
+
+class IncomingCleanup:
+    """Deletes bodies past their retention (section 17.2), and, much later, the ids by which repeats are known."""
+
+    def __init__(
+        self, units: UnitsOfWork, clock: Clock, *, retention: timedelta, repeats_known_for: timedelta
+    ) -> None:
+        self._units = units
+        self._clock = clock
+        self._retention = retention
+        self._repeats_known_for = max(retention, repeats_known_for)
+
+    def run(self, *, per_transaction: int = 1_000, transactions: int = 500) -> tuple[int, int]:
+        """(bodies, events) deleted; a bounded number a run."""
+        counts = [0, 0]
+        for index, kept_for in enumerate((self._retention, self._repeats_known_for)):
+            cutoff = self._clock.now() - kept_for
+            for _ in range(transactions):
+                with self._units.write() as unit:
+                    delete = (unit.incoming.delete_bodies_before, unit.incoming.forget_before)[index]
+                    deleted = delete(cutoff, per_transaction)
+                    unit.commit()
+                counts[index] += deleted
+                if deleted < per_transaction:
+                    break
+        return counts[0], counts[1]
+
+
+def _record(
+    unit: UnitOfWork,
+    principal: Principal,
+    action: str,
+    target: UUID,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any],
+) -> None:
+    entry = AuditEntry(action, "integration", target, principal, before=before, after=after)
+    unit.audit.append(principal.tenant_id, entry)

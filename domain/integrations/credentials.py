@@ -1,0 +1,199 @@
+"""Changing what an integration is: its name, flags, configuration and credentials (PUT, UC of section 5.1)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from domain.errors import (
+    Conflict,
+    FieldError,
+    PreconditionFailed,
+    RuleViolation,
+    Unavailable,
+    ValidationFailed,
+)
+from domain.identity.model import Principal
+from domain.integrations.changes import Changes
+from domain.integrations.commands import RotateCredentials, UpdateIntegration
+from domain.integrations.configuration import Split, changed_fields, merge, overlay
+from domain.integrations.connector import Catalogue
+from domain.integrations.lifecycle import ADMIN, Lifecycle, Outcome, activated
+from domain.integrations.model import Integration, IntegrationStatus, SuspensionCause
+from domain.integrations.proving import Proof, Prover
+from domain.integrations.rules import check_urls
+from domain.integrations.vault import SecretsMissing, Vault
+from domain.unit_of_work import UnitsOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class _Replacement:
+    """A configuration that takes the place of another, with its proof if it was tried."""
+
+    split: Split
+    old: Split
+    proof: Proof | None
+
+
+class CredentialService:
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        catalogue: Catalogue,
+        vault: Vault,
+        prover: Prover,
+        lifecycle: Lifecycle,
+        changes: Changes,
+        *,
+        allow_loopback: bool,
+    ) -> None:
+        self._units = units
+        self._catalogue = catalogue
+        self._vault = vault
+        self._prover = prover
+        self._lifecycle = lifecycle
+        self._changes = changes
+        self._allow_loopback = allow_loopback
+
+    async def update(
+        self, principal: Principal, integration_id: UUID, command: UpdateIntegration, if_match: int | None
+    ) -> Outcome:
+        """Replace the fields sent. An active integration takes a new configuration only once the provider has
+        accepted it (BR-IM-02); until then, and if not, the old one stays in use.
+
+        Raises NotFound, PreconditionFailed, ValidationFailed, RuleViolation, Unavailable."""
+        principal.require(ADMIN)
+        fields = _fields(command)
+        before, replacement = await asyncio.to_thread(
+            self._read, principal, integration_id, command, if_match
+        )
+        if replacement is not None and before.status == IntegrationStatus.Active:
+            trial = replace(before, **fields)
+            replacement = replace(replacement, proof=await self._proved(trial, replacement.split))
+        saved = await asyncio.to_thread(
+            self._store, principal, before, replace(before, **fields), replacement, "integration.updated"
+        )
+        return Outcome(saved, replacement.proof if replacement else None)
+
+    async def rotate(
+        self,
+        principal: Principal,
+        integration_id: UUID,
+        command: RotateCredentials,
+        if_match: int | None = None,
+    ) -> Outcome:
+        """Replace credentials by ones that the provider accepts. An integration that was suspended because the
+        old ones were refused is active again. Raises as `update`."""
+        principal.require(ADMIN)
+        before, replacement = await asyncio.to_thread(
+            self._read, principal, integration_id, command, if_match
+        )
+        assert replacement is not None
+        proof = await self._proved(before, replacement.split)
+        after = self._lifecycle.validated(before, proof)
+        if before.suspension == SuspensionCause.Authentication:
+            after = activated(after)
+        replacement = replace(replacement, proof=proof)
+        saved = await asyncio.to_thread(
+            self._store, principal, before, after, replacement, "integration.credentials-rotated"
+        )
+        return Outcome(saved, proof)
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    def _read(
+        self,
+        principal: Principal,
+        integration_id: UUID,
+        command: UpdateIntegration | RotateCredentials,
+        if_match: int | None,
+    ) -> tuple[Integration, _Replacement | None]:
+        with self._units.read() as unit:
+            before = self._lifecycle.current(unit, principal, integration_id, if_match)
+        if before.status == IntegrationStatus.Disconnected:
+            raise Conflict("A disconnected integration cannot be changed; create a new one.")
+        sent = command.credentials if isinstance(command, RotateCredentials) else command.configuration
+        if sent is None:
+            return before, None
+        model = self._catalogue.get(before.provider).profile.configuration
+        old = self._load(before)
+        change = overlay if isinstance(command, RotateCredentials) else merge
+        split = change(model, sent, old)
+        check_urls(split.plain, allow_loopback=self._allow_loopback)
+        return before, _Replacement(split, old, None)
+
+    async def _proved(self, integration: Integration, split: Split) -> Proof:
+        """Raises RuleViolation when the provider refuses, Unavailable when it does not answer."""
+        proof = await self._prover.prove(integration, split=split)
+        if proof.succeeded:
+            return proof
+        if proof.is_passing:
+            raise Unavailable(f"The provider could not be asked, so nothing was changed: {proof.detail}")
+        raise RuleViolation(f"Not accepted, so nothing was changed: {proof.detail}", code="BR-IM-02")
+
+    def _store(
+        self,
+        principal: Principal,
+        before: Integration,
+        after: Integration,
+        replacement: _Replacement | None,
+        action: str,
+    ) -> Integration:
+        changed: list[str] = []
+        if replacement is not None:
+            changed = changed_fields(replacement.old, replacement.split)
+            after = self._with_configuration(before, after, replacement)
+        with self._units.write() as unit:
+            self._vault.check_fresh(after.secret_name if after.secret_name != before.secret_name else None)
+            now = self._lifecycle.current(unit, principal, before.integration_id, None)
+            if now.version != before.version:
+                raise PreconditionFailed("The integration was changed meanwhile; read it again.")
+            if after.status == before.status:
+                # What health checks found since is not undone.
+                after = replace(
+                    after,
+                    health_status=now.health_status,
+                    vitals=now.vitals,
+                    last_health_check=now.last_health_check,
+                    consecutive_failures=now.consecutive_failures,
+                    probe_after=now.probe_after,
+                )
+            saved = self._changes.save(unit, now, after, action, principal=principal, changed=changed)
+            unit.commit()
+        if saved.secret_name != before.secret_name:
+            self._vault.discard(before.secret_name)
+        return saved
+
+    def _with_configuration(
+        self, before: Integration, after: Integration, replacement: _Replacement
+    ) -> Integration:
+        split, old = replacement.split, replacement.old
+        sealed = self._vault.seal(before.integration_id, split.plain_text())
+        after = replace(after, sealed_configuration=sealed)
+        if split.secrets != old.secrets:
+            after = replace(after, secret_name=self._vault.put(before.integration_id, split))
+        if replacement.proof is not None:
+            return self._lifecycle.validated(after, replacement.proof)
+        return replace(after, validated_at=None, sealed_account=None)
+
+    def _load(self, integration: Integration) -> Split:
+        """What is stored. Credentials that the store has lost are as if there were none."""
+        try:
+            return self._vault.load(integration)
+        except SecretsMissing:
+            return self._vault.load(replace(integration, secret_name=None))
+
+
+_SENT = {"name": "name", "is_enabled": "is_enabled", "allow_tls12": "allow_tls_1_2"}
+
+
+def _fields(command: UpdateIntegration) -> dict[str, Any]:
+    """The plain fields that were sent. Raises ValidationFailed for null."""
+    nulls = sorted(name for name in command.model_fields_set if getattr(command, name) is None)
+    if nulls:
+        wire = {name: info.alias or name for name, info in UpdateIntegration.model_fields.items()}
+        errors = [FieldError(f"/{wire[name]}", "This must not be null.") for name in nulls]
+        raise ValidationFailed("A required field was set to null.", errors)
+    return {_SENT[name]: getattr(command, name) for name in command.model_fields_set & _SENT.keys()}

@@ -1,0 +1,107 @@
+"""The OAuth client of an integration: its provider's authorization server and its own credentials there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote_plus
+
+from domain.errors import Conflict, Unavailable
+from domain.integrations.connector import Catalogue
+from domain.integrations.model import Integration
+from domain.integrations.providers import Configuration, OAuthProfile, ProviderFailure
+from domain.integrations.vault import SecretsMissing, Vault
+from domain.oauth.model import Tokens
+from domain.oauth.ports import TokenAnswer, TokenEndpoint, TokenRequest
+from domain.oauth.rules import authorize_url, client_of, filled
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One integration at its authorization server."""
+
+    integration: Integration
+    profile: OAuthProfile
+    configuration: Configuration = field(repr=False)
+    endpoint: TokenEndpoint
+
+    def authorize_url(self, *, redirect_uri: str, state: str, verifier: str) -> str:
+        """Where the user grants access."""
+        return authorize_url(
+            self.profile, self.configuration, redirect_uri=redirect_uri, state=state, verifier=verifier
+        )
+
+    def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenAnswer:
+        """RFC 6749 section 4.1.3, RFC 7636 section 4.5. Raises ProviderFailure."""
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": verifier,
+        }
+        return self._post(self.profile.token_url, form, secrets=(code, verifier))
+
+    def refresh(self, refresh_token: str) -> TokenAnswer:
+        """RFC 6749 section 6. Raises ProviderFailure."""
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        return self._post(self.profile.token_url, form, secrets=(refresh_token,))
+
+    def revoke(self, tokens: Tokens) -> bool | None:
+        """RFC 7009: whether the server took it back; None where the provider has no endpoint for it. Raises
+        ProviderFailure."""
+        if self.profile.revoke_url is None:
+            return None
+        token = tokens.refresh_token or tokens.access_token
+        answer = self._post(self.profile.revoke_url, {"token": token}, secrets=(token,))
+        return answer.status < 300
+
+    def _post(self, template: str, form: dict[str, str], *, secrets: tuple[str, ...]) -> TokenAnswer:
+        client_id, client_secret = client_of(self.configuration)
+        basic = None
+        if self.profile.client_authentication == "basic":
+            # RFC 6749 section 2.3.1: form-encoded first.
+            basic = (quote_plus(client_id), quote_plus(client_secret))
+        else:
+            form |= {"client_id": client_id, "client_secret": client_secret}
+        return self.endpoint.post(
+            TokenRequest(
+                url=filled(template, self.configuration),
+                form=form,
+                account=str(self.integration.integration_id),
+                basic=basic,
+                secrets=(client_secret, *secrets),
+                allow_tls_1_2=self.integration.allow_tls_1_2,
+            )
+        )
+
+
+class Clients:
+    def __init__(self, catalogue: Catalogue, vault: Vault, endpoint: TokenEndpoint) -> None:
+        self._catalogue = catalogue
+        self._vault = vault
+        self._endpoint = endpoint
+
+    def of(self, integration: Integration) -> Client:
+        """Raises Conflict (no-oauth) for a provider without OAuth, ProviderFailure when the configuration cannot
+        be read or the secret store does not answer."""
+        profile = self._catalogue.get(integration.provider).profile
+        if profile.oauth is None:
+            raise Conflict(
+                "This provider does not work by OAuth; it needs no authorisation.", code="no-oauth"
+            )
+        configuration = self._configuration(integration, profile.configuration)
+        return Client(integration, profile.oauth, configuration, self._endpoint)
+
+    def _configuration(self, integration: Integration, model: type[Configuration]) -> Any:
+        try:
+            return model.model_validate(self._vault.load(integration).whole())
+        except SecretsMissing:
+            raise ProviderFailure(
+                "malformed", "The credentials are not in the secret store; set them again."
+            ) from None
+        except ValueError:
+            raise ProviderFailure(
+                "malformed", "The stored configuration does not fit the provider any more; save it again."
+            ) from None
+        except Unavailable as error:
+            raise ProviderFailure("unavailable", error.detail) from error

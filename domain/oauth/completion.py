@@ -1,0 +1,258 @@
+"""The provider's redirect: from a code to tokens, to an active integration, to its first sync."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from uuid import UUID
+
+from domain.audit.model import AuditEntry
+from domain.errors import DomainError, NotFound, Unavailable
+from domain.events.model import DomainEvent, event_data
+from domain.identity.model import Origin, Principal
+from domain.integrations.changes import Changes
+from domain.integrations.commands import ActivateIntegration
+from domain.integrations.lifecycle import Lifecycle, moved
+from domain.integrations.model import Integration, IntegrationStatus, LogLevel
+from domain.integrations.providers import ProviderFailure
+from domain.integrations.proving import Proof, Prover
+from domain.integrations.rules import MOVES, Move
+from domain.oauth.clients import Clients
+from domain.oauth.grants import Grants, Overtaken
+from domain.oauth.model import Callback, Completion, Ending, Grant, GrantStatus, PendingState
+from domain.oauth.rules import MANAGE, STATE_LIFETIME, denial, due_at, failure_of, tokens_of
+from domain.oauth.states import StateRefused, States, browser_name, is_same_browser
+from domain.ports import Clock
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.wire import rfc3339
+
+logger = logging.getLogger("hub.oauth")
+
+AUTHORIZED = "IntegrationAuthorized"
+_CODE_MAX = 4096
+
+
+class Completions:
+    """Ends authorizations. `redirect_uri` is what the authorize request named. With `same_browser` a callback
+    must bring the cookie of the browser that asked; without, only a wrong one is refused."""
+
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        clients: Clients,
+        states: States,
+        grants: Grants,
+        lifecycle: Lifecycle,
+        prover: Prover,
+        changes: Changes,
+        clock: Clock,
+        *,
+        redirect_uri: str,
+        same_browser: bool,
+    ) -> None:
+        self._units = units
+        self._clients = clients
+        self._states = states
+        self._grants = grants
+        self._lifecycle = lifecycle
+        self._prover = prover
+        self._changes = changes
+        self._clock = clock
+        self._redirect_uri = redirect_uri
+        self._same_browser = same_browser
+
+    async def complete(self, callback: Callback, origin: Origin) -> Completion:
+        """UC-IM-03 steps 4-6. The state is used up first, whatever follows. Raises Unavailable."""
+        try:
+            pending = await asyncio.to_thread(self._states.take, callback.state)
+            self._check_browser(pending, callback)
+            integration = await asyncio.to_thread(self._integration, pending)
+        except StateRefused as refused:
+            logger.warning("OAuth callback refused", extra={"reason": str(refused)})
+            return Completion(Ending.StateRefused, str(refused))
+        principal = _principal(pending.tenant_id, pending.user_id, origin)
+        try:
+            grant = await asyncio.to_thread(self._exchange, integration, pending, callback)
+        except _NotGranted as reason:
+            await asyncio.to_thread(self._not_authorized, principal, integration, reason.detail)
+            return Completion(
+                reason.ending, reason.detail, integration, redirect_after=pending.redirect_after
+            )
+        await asyncio.to_thread(self._record, principal, integration, grant)
+        completion = await self.finish(principal, grant)
+        return replace(completion, redirect_after=pending.redirect_after)
+
+    async def finish(self, principal: Principal, grant: Grant) -> Completion:
+        """Validate and activate the integration, raise IntegrationAuthorized. Repeating it changes nothing twice;
+        it is repeated by the timer while the provider does not answer, and after a crash. Raises Unavailable."""
+        integration = await asyncio.to_thread(self._current, grant)
+        try:
+            integration, proof = await self._activate(principal, integration)
+        except Unavailable:
+            raise
+        except DomainError as error:
+            await asyncio.to_thread(self._mark_finished, grant)
+            return Completion(Ending.NotActivated, error.detail, integration, grant.scopes)
+        if not proof.succeeded:
+            if not proof.is_passing:
+                await asyncio.to_thread(self._mark_finished, grant)
+            return Completion(Ending.NotActivated, proof.detail, integration, grant.scopes)
+        await asyncio.to_thread(self._announce, integration, grant)
+        await asyncio.to_thread(self._mark_finished, grant)
+        return Completion(Ending.Connected, proof.detail, integration, grant.scopes)
+
+    async def resume(self, grant: Grant) -> Completion:
+        """`finish` on behalf of who authorised it."""
+        return await self.finish(_principal(grant.tenant_id, grant.user_id, Origin()), grant)
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    def _check_browser(self, pending: PendingState, callback: Callback) -> None:
+        wanted = browser_name(callback.state)
+        secret = next((value for name, value in callback.cookies if name == wanted), None)
+        if secret is None and not self._same_browser:
+            return
+        if secret is None or not is_same_browser(pending, secret):
+            raise StateRefused(
+                "The connection was begun in another browser, or by another user; begin it again here."
+            )
+
+    def _integration(self, pending: PendingState) -> Integration:
+        try:
+            with self._units.read() as unit:
+                found = unit.integrations.get(pending.tenant_id, pending.integration_id)
+        except NotFound:
+            raise StateRefused("The integration does not exist any more.") from None
+        if found.status in (IntegrationStatus.Disconnected, IntegrationStatus.Error):
+            raise StateRefused(f"The integration is {found.status.name} by now; nothing was changed.")
+        return found
+
+    def _exchange(self, integration: Integration, pending: PendingState, callback: Callback) -> Grant:
+        if callback.error:
+            raise _NotGranted(Ending.Denied, denial(callback.error))
+        if not 0 < len(callback.code) <= _CODE_MAX:
+            raise _NotGranted(Ending.ExchangeFailed, "The provider sent no code.")
+        now = self._clock.now()
+        try:
+            client = self._clients.of(integration)
+            answer = client.exchange(callback.code, pending.verifier, self._redirect_uri)
+            if answer.status != 200:
+                raise failure_of(answer)
+            tokens = tokens_of(answer, client.profile, asked_at=now, fence=0, before=None)
+        except ProviderFailure as failure:
+            raise _NotGranted(Ending.ExchangeFailed, failure.detail) from None
+        except Unavailable:
+            raise
+        except DomainError as error:
+            raise _NotGranted(Ending.ExchangeFailed, error.detail) from None
+        fresh = Grant(
+            integration_id=integration.integration_id,
+            tenant_id=integration.tenant_id,
+            user_id=pending.user_id,
+            status=GrantStatus.Active,
+            authorized_at=now,
+            expires_at=tokens.expires_at,
+            # The timer takes over what a crash leaves unfinished.
+            due_at=min(now + STATE_LIFETIME / 5, due_at(tokens.obtained_at, tokens.expires_at)),
+            scopes=tokens.scopes,
+            requested_scopes=tuple(client.profile.scopes),
+            renewable=tokens.refresh_token is not None,
+        )
+        return self._grants.establish(fresh, tokens)
+
+    def _current(self, grant: Grant) -> Integration:
+        with self._units.read() as unit:
+            return unit.integrations.get(grant.tenant_id, grant.integration_id)
+
+    async def _activate(self, principal: Principal, integration: Integration) -> tuple[Integration, Proof]:
+        if integration.status == IntegrationStatus.Active:
+            return integration, await self._prover.prove(integration)
+        outcome = await self._lifecycle.activate(principal, integration.integration_id, ActivateIntegration())
+        assert outcome.proof is not None
+        return outcome.integration, outcome.proof
+
+    def _not_authorized(self, principal: Principal, integration: Integration, detail: str) -> None:
+        """What waits for an authorization shows why it did not come; what was active stays so."""
+        reason = f"Authorisation failed: {detail}"
+        with self._units.write() as unit:
+            before = unit.integrations.get(integration.tenant_id, integration.integration_id)
+            if Move.Validate in MOVES[before.status]:
+                pending = moved(before, Move.Validate, reason)
+                self._changes.save(
+                    unit, before, pending, "integration.authorization-failed", principal=principal
+                )
+            self._changes.log(unit, before, reason, level=LogLevel.Warning, principal=principal)
+            unit.commit()
+
+    def _record(self, principal: Principal, integration: Integration, grant: Grant) -> None:
+        granted = {"scopes": list(grant.scopes), "missingScopes": list(grant.missing_scopes)}
+        with self._units.write() as unit:
+            self._changes.log(
+                unit, integration, "Authorised with the provider.", details=granted, principal=principal
+            )
+            _audit(unit, "integration.authorized", principal, integration, granted)
+            unit.commit()
+
+    def _announce(self, integration: Integration, grant: Grant) -> None:
+        data = {
+            "integrationId": str(integration.integration_id),
+            "provider": integration.provider,
+            "integrationType": integration.integration_type.name,
+            "authorizedBy": str(grant.user_id),
+            "authorizedAt": rfc3339(grant.authorized_at),
+            "scopes": list(grant.scopes),
+            "missingScopes": list(grant.missing_scopes),
+        }
+        event = DomainEvent(
+            # One event an authorization, however often its end is repeated.
+            event_id=f"oauth-{integration.integration_id.hex}-{int(grant.authorized_at.timestamp() * 1000)}",
+            tenant_id=integration.tenant_id,
+            type=AUTHORIZED,
+            data=event_data(data),
+            occurred_at=self._clock.now(),
+            subject=str(integration.integration_id),
+        )
+        with self._units.write() as unit:
+            unit.outbox.append([event])
+            unit.commit()
+
+    def _mark_finished(self, grant: Grant) -> None:
+        """By then the tokens may have been refreshed; only another authorization makes this one's end moot."""
+        current = self._grants.get(grant.integration_id)
+        while current is not None and current.authorized_at == grant.authorized_at and not current.finished:
+            try:
+                self._grants.change(current, _finished)
+            except Overtaken:
+                logger.info("grant changed while its authorization was finished, looking again")
+                current = self._grants.get(grant.integration_id)
+                if current is not None and current.status != GrantStatus.Active:
+                    return
+                continue
+            return
+
+
+class _NotGranted(Exception):
+    def __init__(self, ending: Ending, detail: str) -> None:
+        super().__init__(detail)
+        self.ending = ending
+        self.detail = detail
+
+
+def _finished(grant: Grant) -> Grant:
+    obtained_at = grant.refreshed_at or grant.authorized_at
+    due = due_at(obtained_at, grant.expires_at)
+    return replace(grant, finished=True, due_at=max(due, grant.retry_at) if grant.retry_at else due)
+
+
+def _principal(tenant_id: UUID, user_id: UUID, origin: Origin) -> Principal:
+    """Who began it; what they may do was checked then."""
+    return Principal(tenant_id, user_id, frozenset((MANAGE,)), origin=origin)
+
+
+def _audit(
+    unit: UnitOfWork, action: str, principal: Principal, integration: Integration, after: Mapping[str, object]
+) -> None:
+    entry = AuditEntry(action, "integration", integration.integration_id, principal, None, dict(after))
+    unit.audit.append(integration.tenant_id, entry)

@@ -1,0 +1,230 @@
+"""Where grants are kept: a row each in the table store, their tokens in the secret store and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets as randomness
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from domain.errors import Unavailable
+from domain.oauth.model import Grant, GrantStatus, Tokens
+from domain.oauth.rows import grant_of, properties_of
+from domain.oauth.rules import LEASE
+from domain.ports import (
+    Clock,
+    EntityExists,
+    EtagMismatch,
+    SecretStore,
+    TableEntity,
+    TableStore,
+    TableWrite,
+)
+
+logger = logging.getLogger("hub.oauth")
+
+TABLE = "OAuthGrants"
+_SHARDS = "0123456789abcdef"
+_ROW, _DUE = "grant-", "due-"
+_SECRET = re.compile(r"oauth-(?P<id>[0-9a-f]{32})-(?P<seconds>[0-9a-f]{8,10})-[0-9a-f]{12}")
+_SECRET_PREFIX = "oauth-"  # noqa: S105 - the start of a name
+_ORPHAN_AFTER = timedelta(minutes=15)
+
+
+class Overtaken(Exception):
+    """The grant was renewed, claimed, replaced or revoked by someone else: what was found out is stale."""
+
+
+class Grants:
+    """A grant's row and the index of what is due lie in one partition and change in one transaction.
+
+    Tokens are written before the row that points to their version: a crash in between leaves a version that the
+    next holder of the lease finds (`newest`), and no row ever points to tokens that are not there.
+    """
+
+    def __init__(self, tables: TableStore, secrets: SecretStore, clock: Clock) -> None:
+        self._tables = tables
+        self._secrets = secrets
+        self._clock = clock
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def get(self, integration_id: UUID) -> Grant | None:
+        """None when the integration was never authorised. Raises Unavailable."""
+        found = self._tables.get(TABLE, _shard(integration_id), _row(integration_id))
+        return None if found is None else grant_of(found)
+
+    def tokens(self, grant: Grant) -> Tokens | None:
+        """Those that the row points to. Raises Unavailable."""
+        text = self._secrets.get(grant.secret_name, grant.version) if grant.secret_name else None
+        return None if text is None else Tokens.of_text(text)
+
+    def newest(self, grant: Grant) -> Tokens | None:
+        """Those that the row points to, or newer ones whose refresher died before it could point to them."""
+        text = self._secrets.get(grant.secret_name) if grant.secret_name else None
+        newest = None if text is None else Tokens.of_text(text)
+        if newest is not None and newest.fence > grant.token_fence:
+            return newest
+        return self.tokens(grant)
+
+    def due(self, limit: int) -> list[Grant]:
+        """Some whose time has come, the longest due of each shard first."""
+        horizon = f"{_DUE}{int(self._clock.now().timestamp()) + 1:012d}"
+        per_shard = max(1, limit // len(_SHARDS))
+        found = (
+            self.get(UUID(hex=entity.row_key.rpartition("-")[2]))
+            for shard in _SHARDS
+            for entity in self._tables.query(
+                TABLE, shard, row_key_from=_DUE, row_key_to=horizon, limit=per_shard
+            )
+        )
+        return [grant for grant in found if grant is not None]
+
+    # -- writing ------------------------------------------------------------------------------------------
+
+    def claim(self, grant: Grant) -> Grant:
+        """Take the lease of a grant that is still as it was read; the fence counts up. Raises Overtaken."""
+        claimed = replace(grant, fence=grant.fence + 1, lease_until=self._clock.now() + LEASE)
+        entity = TableEntity(_shard(grant.integration_id), _row(grant.integration_id), properties_of(claimed))
+        try:
+            etag = self._tables.replace(TABLE, entity, etag=grant.etag)
+        except EtagMismatch:
+            raise Overtaken from None
+        return replace(claimed, etag=etag)
+
+    def check(self, claimed: Grant) -> None:
+        """Raises Overtaken unless the lease's fence is still the last one."""
+        self._still(claimed)
+
+    def change(self, claimed: Grant, change: Callable[[Grant], Grant]) -> Grant:
+        """Store a change as long as the fence is that of `claimed`. Raises Overtaken."""
+        while True:
+            current = self._still(claimed)
+            changed = change(current)
+            try:
+                self._write(current, changed)
+            except (EtagMismatch, EntityExists):
+                continue  # something beside the fence changed; the next look decides
+            return changed
+
+    def put(self, name: str, tokens: Tokens) -> str:
+        """Store tokens; returns their version, to be pointed to."""
+        return self._secrets.set(name, tokens.to_text())
+
+    def establish(self, fresh: Grant, tokens: Tokens) -> Grant:
+        """Keep a new authorization, whatever was there before: its tokens are destroyed and a refresh that is
+        under way will find itself overtaken. Raises Unavailable."""
+        name = self._new_name(fresh.integration_id)
+        while True:
+            before = self.get(fresh.integration_id)
+            fence = before.fence + 1 if before else 1
+            version = self.put(name, replace(tokens, fence=fence))
+            grant = replace(fresh, secret_name=name, version=version, token_fence=fence, fence=fence)
+            try:
+                self._write(before, grant)
+            except (EtagMismatch, EntityExists):
+                continue
+            if before is not None:
+                self.discard(before.secret_name)
+            return grant
+
+    def revoke(self, grant: Grant) -> None:
+        """Mark the grant as gone and destroy its tokens. Raises Overtaken when its fence is another by now."""
+        self.change(grant, lambda current: _gone(current, current.fence))
+        self.discard(grant.secret_name)
+
+    def withdraw(self, integration_id: UUID) -> Grant | None:
+        """The same whatever its fence: a refresh under way finds itself overtaken. Returns it as it was."""
+        while (before := self.get(integration_id)) is not None:
+            try:
+                self._write(before, _gone(before, before.fence + 1))
+            except (EtagMismatch, EntityExists):
+                continue
+            self.discard(before.secret_name)
+            return before
+        return None
+
+    def remove(self, grant: Grant) -> None:
+        """Forget a grant whose integration is gone, its tokens first."""
+        if grant.secret_name:
+            self._secrets.delete(grant.secret_name)
+        current = self.get(grant.integration_id)
+        if current is None:
+            return
+        shard = _shard(grant.integration_id)
+        rows = [TableWrite("delete", TableEntity(shard, _row(grant.integration_id), {}), current.etag)]
+        if current.status == GrantStatus.Active:
+            rows.append(TableWrite("delete", TableEntity(shard, _due(current), {})))
+        try:
+            self._tables.transact(TABLE, rows)
+        except EtagMismatch:
+            logger.info("grant changed while it was removed, left to the next sweep")
+
+    def discard(self, name: str) -> None:
+        """Destroy tokens that no row points to; left to the sweep when the store does not answer."""
+        if not name:
+            return
+        try:
+            self._secrets.delete(name)
+        except Unavailable:
+            logger.warning("tokens not destroyed, left to the sweep", extra={"secret": name})
+
+    def sweep(self) -> int:
+        """Destroy tokens that no row points to, such as a crash between the two leaves; returns how many."""
+        horizon = self._clock.now() - _ORPHAN_AFTER
+        return sum(self._secrets.delete(name) for name in self._orphans(horizon))
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    def _orphans(self, horizon: datetime) -> Iterator[str]:
+        for name in self._secrets.names(_SECRET_PREFIX):
+            match = _SECRET.fullmatch(name)
+            if match is None or datetime.fromtimestamp(int(match["seconds"], 16), UTC) > horizon:
+                continue
+            grant = self.get(UUID(hex=match["id"]))
+            if grant is None or grant.secret_name != name:
+                yield name
+
+    def _still(self, claimed: Grant) -> Grant:
+        current = self.get(claimed.integration_id)
+        if current is None or current.fence != claimed.fence or current.status != GrantStatus.Active:
+            raise Overtaken
+        return current
+
+    def _write(self, before: Grant | None, after: Grant) -> None:
+        shard = _shard(after.integration_id)
+        entity = TableEntity(shard, _row(after.integration_id), properties_of(after))
+        kind: Literal["insert", "replace"] = "insert" if before is None else "replace"
+        writes = [TableWrite(kind, entity, before.etag if before else None)]
+        old = _due(before) if before is not None and before.status == GrantStatus.Active else None
+        new = _due(after) if after.status == GrantStatus.Active else None
+        if old != new:
+            writes += [TableWrite("delete", TableEntity(shard, old, {}))] if old else []
+            writes += [TableWrite("upsert", TableEntity(shard, new, {}))] if new else []
+        self._tables.transact(TABLE, writes)
+
+    def _new_name(self, integration_id: UUID) -> str:
+        seconds = int(self._clock.now().timestamp())
+        return f"{_SECRET_PREFIX}{integration_id.hex}-{seconds:08x}-{randomness.token_hex(6)}"
+
+
+def _gone(grant: Grant, fence: int) -> Grant:
+    return replace(
+        grant, status=GrantStatus.Revoked, fence=fence, secret_name="", version="", lease_until=None
+    )
+
+
+def _shard(integration_id: UUID) -> str:
+    return integration_id.hex[-1]
+
+
+def _row(integration_id: UUID) -> str:
+    return f"{_ROW}{integration_id.hex}"
+
+
+def _due(grant: Grant) -> str:
+    return f"{_DUE}{int(grant.due_at.timestamp()):012d}-{grant.integration_id.hex}"

@@ -1,0 +1,167 @@
+"""OAuth 2 grants of integrations (RFC 6749 with PKCE, RFC 7636): what is asked for, granted and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from domain.integrations.model import Integration
+from domain.wire import Command, rfc3339
+
+
+class Authorize(Command):
+    """Body of `POST /api/integrations/{id}/oauth/authorize`; may be empty."""
+
+    redirect_after: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = Field(
+        None, description="Path of this site to go to once the account is connected, such as `/settings`"
+    )
+
+
+class GrantStatus(StrEnum):
+    Active = "Active"
+    Revoked = "Revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One answer of a token endpoint, as the secret store keeps it. `fence` is the number of the refresh (or
+    authorization) that brought it. `expires_at` is assumed where the server does not say."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+    scopes: tuple[str, ...]
+    obtained_at: datetime
+    expires_at: datetime
+    fence: int = 0
+
+    def to_text(self) -> str:
+        """For the secret store."""
+        return json.dumps(
+            {
+                "accessToken": self.access_token,
+                "refreshToken": self.refresh_token,
+                "scopes": self.scopes,
+                "obtainedAt": rfc3339(self.obtained_at),
+                "expiresAt": rfc3339(self.expires_at),
+                "fence": self.fence,
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def of_text(cls, text: str) -> Tokens:
+        """What `to_text` wrote."""
+        stored = json.loads(text)
+        return cls(
+            access_token=stored["accessToken"],
+            refresh_token=stored["refreshToken"],
+            scopes=tuple(stored["scopes"]),
+            obtained_at=datetime.fromisoformat(stored["obtainedAt"]),
+            expires_at=datetime.fromisoformat(stored["expiresAt"]),
+            fence=stored["fence"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What is known of an integration's grant, without its tokens: those are in the secret store, in `version` of
+    `secret_name`. `fence` counts the claims of the lease; `lease_until` is until when one refresher has it to
+    itself. `retry_at` is when to try again after `failures` failures in a row. `finished` says that what follows
+    an authorization (validation, activation, the event) was done. `etag` names the row as it was read."""
+
+    integration_id: UUID
+    tenant_id: UUID
+    user_id: UUID
+    status: GrantStatus
+    authorized_at: datetime
+    expires_at: datetime
+    due_at: datetime
+    scopes: tuple[str, ...] = ()
+    requested_scopes: tuple[str, ...] = ()
+    renewable: bool = True
+    secret_name: str = ""
+    version: str = ""
+    token_fence: int = 0
+    fence: int = 0
+    lease_until: datetime | None = None
+    refreshed_at: datetime | None = None
+    retry_at: datetime | None = None
+    failures: int = 0
+    finished: bool = False
+    etag: str = field(default="", compare=False)
+
+    @property
+    def missing_scopes(self) -> tuple[str, ...]:
+        """Asked for and not granted: some servers let people untick them."""
+        return tuple(one for one in self.requested_scopes if one not in self.scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingState:
+    """An authorization that was begun: whose, for which integration, and the PKCE verifier that proves it."""
+
+    tenant_id: UUID
+    user_id: UUID
+    integration_id: UUID
+    verifier: str = field(repr=False)
+    browser_hash: str
+    expires_at: datetime
+    redirect_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """Where to send the user. `browser_name` and `browser_secret` are the cookie that ties the callback to the
+    browser that asked."""
+
+    authorize_url: str = field(repr=False)
+    expires_at: datetime
+    browser_name: str
+    browser_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """What the provider's redirect brought. `cookies` are those of the browser, by name."""
+
+    state: str = field(repr=False)
+    code: str = field(repr=False)
+    error: str
+    cookies: Sequence[tuple[str, str]] = field(default=(), repr=False)
+
+
+class Ending(StrEnum):
+    """How a callback ended."""
+
+    Connected = "connected"
+    Denied = "denied"
+    StateRefused = "state-refused"
+    ExchangeFailed = "exchange-failed"
+    NotActivated = "not-activated"
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The end of an authorization, for people. `detail` is safe to show."""
+
+    ending: Ending
+    detail: str
+    integration: Integration | None = None
+    scopes: Sequence[str] = ()
+    redirect_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """An integration with its grant, None when there is none."""
+
+    integration: Integration
+    grant: Grant | None
+    revoked_at_provider: bool | None = None

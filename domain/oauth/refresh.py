@@ -1,0 +1,112 @@
+"""Refreshing ahead of expiry, and finishing what a crash left unfinished."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from domain.errors import DomainError
+from domain.integrations.model import Integration, IntegrationStatus
+from domain.integrations.providers import ProviderFailure
+from domain.oauth.completion import Completions
+from domain.oauth.grants import Grants, Overtaken
+from domain.oauth.model import Ending, Grant
+from domain.oauth.states import States
+from domain.oauth.tokens import OAuthTokens, is_free
+from domain.ports import Clock
+from domain.unit_of_work import UnitsOfWork
+
+logger = logging.getLogger("hub.oauth")
+
+_PER_RUN = 480
+_AT_ONCE = 8
+#: How long an authorization is tried to be finished while its provider does not answer.
+_FINISH_WITHIN = timedelta(hours=24)
+_FINISH_AGAIN = timedelta(minutes=5)
+_LOOK_AGAIN = timedelta(days=1)
+
+
+class RefreshAhead:
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        grants: Grants,
+        states: States,
+        tokens: OAuthTokens,
+        completions: Completions,
+        clock: Clock,
+    ) -> None:
+        self._units = units
+        self._grants = grants
+        self._states = states
+        self._tokens = tokens
+        self._completions = completions
+        self._clock = clock
+
+    async def run(self) -> Mapping[str, int]:
+        """Up to 480 grants that are due, 8 at a time; returns how many came to which end. Safe beside itself: the
+        lease decides. Raises Unavailable."""
+        due = await asyncio.to_thread(self._grants.due, _PER_RUN)
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(grant: Grant) -> str:
+            async with gate:
+                return await self._attend(grant)
+
+        return Counter(await asyncio.gather(*(one(grant) for grant in due)))
+
+    def sweep(self) -> tuple[int, int]:
+        """Destroy tokens no row points to and states nobody came back for; returns how many of each."""
+        return self._grants.sweep(), self._states.forget_expired()
+
+    async def _attend(self, grant: Grant) -> str:
+        try:
+            integration = await asyncio.to_thread(self._integration, grant)
+            if integration is None:
+                await asyncio.to_thread(self._grants.remove, grant)
+                return "removed"
+            if not grant.finished:
+                return await self._finish(grant)
+            return await asyncio.to_thread(self._refresh, integration, grant)
+        except Overtaken:
+            return "elsewhere"
+        except ProviderFailure as failure:
+            return "revoked" if failure.kind == "unauthorized" else "failed"
+        except DomainError as error:
+            logger.warning("grant not attended to", extra={"code": error.code})
+            return "failed"
+
+    def _integration(self, grant: Grant) -> Integration | None:
+        with self._units.read() as unit:
+            found = unit.integrations.find(grant.integration_id)
+        return found if found is not None and found.status != IntegrationStatus.Disconnected else None
+
+    def _refresh(self, integration: Integration, grant: Grant) -> str:
+        now = self._clock.now()
+        if not grant.renewable:
+            self._grants.change(grant, lambda current: replace(current, due_at=now + _LOOK_AGAIN))
+            return "kept"
+        if not is_free(grant, now):
+            return "elsewhere"
+        self._tokens.renew(integration, grant)
+        return "refreshed"
+
+    async def _finish(self, grant: Grant) -> str:
+        now = self._clock.now()
+        completion = await self._completions.resume(grant)
+        if completion.ending == Ending.Connected:
+            return "finished"
+        current = await asyncio.to_thread(self._grants.get, grant.integration_id)
+        if current is None or current.finished:
+            return "unfinished"
+        is_late = now - grant.authorized_at > _FINISH_WITHIN
+        await asyncio.to_thread(
+            self._grants.change,
+            current,
+            lambda one: replace(one, due_at=now + _FINISH_AGAIN, finished=is_late),
+        )
+        return "unfinished"

@@ -1,0 +1,153 @@
+"""Authorising integrations with their providers: begin, show, take back (UC-IM-03 steps 1-3)."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Collection
+from dataclasses import replace
+from uuid import UUID
+
+from domain.audit.model import AuditEntry
+from domain.errors import Conflict, Unavailable
+from domain.identity.model import Principal
+from domain.integrations.changes import Changes
+from domain.integrations.lifecycle import moved
+from domain.integrations.model import (
+    HealthStatus,
+    Integration,
+    IntegrationStatus,
+    IntegrationType,
+    SuspensionCause,
+)
+from domain.integrations.providers import ProviderFailure
+from domain.integrations.rules import Move, after, check_type_enabled
+from domain.oauth.clients import Client, Clients
+from domain.oauth.grants import Grants
+from domain.oauth.model import Authorization, Authorize, Connected, Grant, GrantStatus, PendingState
+from domain.oauth.rules import MANAGE, check_redirect_after, may_authorize
+from domain.oauth.states import States, browser_hash, browser_name
+from domain.unit_of_work import UnitsOfWork
+
+logger = logging.getLogger("hub.oauth")
+
+_VERIFIER_BYTES = 48
+_WITHDRAWN = "The authorisation was withdrawn."
+
+
+class OAuthService:
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        clients: Clients,
+        states: States,
+        grants: Grants,
+        changes: Changes,
+        *,
+        redirect_uri: str,
+        disabled_types: Collection[IntegrationType] = (),
+    ) -> None:
+        self._units = units
+        self._clients = clients
+        self._states = states
+        self._grants = grants
+        self._changes = changes
+        self._redirect_uri = redirect_uri
+        self._disabled_types = disabled_types
+
+    def authorize(self, principal: Principal, integration_id: UUID, command: Authorize) -> Authorization:
+        """Begin; the answer is where the user grants access, within ten minutes. Changes nothing else. Raises
+        NotFound, Forbidden, Conflict (no-oauth, oauth-not-configured, illegal-move), RuleViolation (BR-IM-05),
+        ValidationFailed, Unavailable."""
+        check_redirect_after(command.redirect_after)
+        integration = self._allowed(principal, integration_id)
+        check_type_enabled(integration.integration_type, self._disabled_types)
+        if integration.status in (IntegrationStatus.Error, IntegrationStatus.Disconnected):
+            after(integration.status, Move.Validate)
+        client = self._client(integration)
+        verifier, browser = secrets.token_urlsafe(_VERIFIER_BYTES), secrets.token_urlsafe(24)
+        pending = PendingState(
+            tenant_id=principal.tenant_id,
+            user_id=principal.user_id,
+            integration_id=integration_id,
+            verifier=verifier,
+            browser_hash=browser_hash(browser),
+            expires_at=self._states.expiry(),
+            redirect_after=command.redirect_after,
+        )
+        # A configuration without a client must be refused before anything is remembered.
+        client.authorize_url(redirect_uri=self._redirect_uri, state="", verifier=verifier)
+        state = self._states.begin(pending)
+        url = client.authorize_url(redirect_uri=self._redirect_uri, state=state, verifier=verifier)
+        return Authorization(url, pending.expires_at, browser_name(state), browser)
+
+    def get(self, principal: Principal, integration_id: UUID) -> Connected:
+        """The grant as it is. Raises NotFound, Forbidden, Conflict (no-oauth), Unavailable."""
+        principal.require(MANAGE)
+        with self._units.read() as unit:
+            integration = unit.integrations.get(principal.tenant_id, integration_id)
+        self._client(integration)
+        return Connected(integration, self._grants.get(integration_id))
+
+    def revoke(self, principal: Principal, integration_id: UUID) -> Connected:
+        """Take it back: the integration is suspended, the tokens are revoked at the provider where it has an
+        endpoint for that, and destroyed here whatever it says. Again, it does nothing. Raises NotFound,
+        Forbidden, Conflict (no-oauth), PreconditionFailed, Unavailable."""
+        integration = self._allowed(principal, integration_id)
+        client = self._client(integration)
+        grant = self._grants.get(integration_id)
+        if grant is None or grant.status == GrantStatus.Revoked:
+            return Connected(integration, grant)
+        integration = self._suspend(principal, integration)
+        told = self._revoke_at_provider(client, grant)
+        self._grants.withdraw(integration_id)
+        return Connected(integration, self._grants.get(integration_id), told)
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    def _allowed(self, principal: Principal, integration_id: UUID) -> Integration:
+        with self._units.read() as unit:
+            integration = unit.integrations.get(principal.tenant_id, integration_id)
+        may_authorize(principal, integration)
+        return integration
+
+    def _client(self, integration: Integration) -> Client:
+        try:
+            return self._clients.of(integration)
+        except ProviderFailure as failure:
+            if failure.kind == "unavailable":
+                raise Unavailable(failure.detail) from None
+            raise Conflict(failure.detail, code="oauth-not-configured") from None
+
+    def _suspend(self, principal: Principal, integration: Integration) -> Integration:
+        with self._units.write() as unit:
+            before = unit.integrations.get(integration.tenant_id, integration.integration_id)
+            saved = before
+            if before.status == IntegrationStatus.Active:
+                suspended = replace(
+                    moved(before, Move.Suspend, _WITHDRAWN),
+                    suspension=SuspensionCause.Grant,
+                    probe_after=None,
+                    health_status=HealthStatus.Unknown,
+                )
+                saved = self._changes.save(
+                    unit, before, suspended, "integration.suspended", principal=principal
+                )
+            self._changes.log(unit, saved, _WITHDRAWN, principal=principal)
+            entry = AuditEntry(
+                "integration.authorization-withdrawn", "integration", saved.integration_id, principal
+            )
+            unit.audit.append(saved.tenant_id, entry)
+            unit.commit()
+        return saved
+
+    def _revoke_at_provider(self, client: Client, grant: Grant) -> bool | None:
+        try:
+            tokens = self._grants.newest(grant)
+            return client.revoke(tokens) if tokens is not None else None
+        except (ProviderFailure, Conflict) as error:
+            logger.warning(
+                "grant not revoked at the provider",
+                extra={"integration": str(grant.integration_id), "error": type(error).__name__},
+            )
+            return False

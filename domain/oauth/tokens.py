@@ -1,0 +1,253 @@
+"""Access tokens that are always good for some minutes more, refreshed by one at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from domain.errors import DomainError, Unavailable
+from domain.integrations.model import Integration
+from domain.integrations.providers import ProviderFailure
+from domain.oauth.clients import Client, Clients
+from domain.oauth.grants import Grants, Overtaken
+from domain.oauth.model import Grant, GrantStatus, Tokens
+from domain.oauth.ports import GrantLost
+from domain.oauth.rules import (
+    due_at,
+    failure_of,
+    is_revoked,
+    is_usable,
+    retry_at,
+    tokens_of,
+    wants_refresh,
+)
+from domain.ports import Clock
+
+logger = logging.getLogger("hub.oauth")
+
+_POLL_SECONDS = 0.1
+_POLLS = 250
+_STORE_WAITS = (0.1, 0.3, 1.0, 3.0)
+_AGAIN = "authorise the integration again."
+
+
+class OAuthTokens:
+    """Implements AccessTokens. Blocks; not for an event loop.
+
+    A refresh runs under a lease of the grant's row that only one caller of all processes gets, and its result
+    counts only while the lease's fence is the last one. The new tokens are in the secret store before anyone
+    uses them. A refresher that dies leaves its lease to run out, and what it had stored already to the next.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        grants: Grants,
+        clock: Clock,
+        lost: GrantLost,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._clients = clients
+        self._grants = grants
+        self._clock = clock
+        self._lost = lost
+        self._sleep = sleep
+
+    def current(self, integration: Integration) -> str | None:
+        """As the port says."""
+        try:
+            for _ in range(_POLLS):
+                grant = self._grants.get(integration.integration_id)
+                if grant is None:
+                    return None
+                token = self._token(integration, grant)
+                if token is not None:
+                    return token
+        except Unavailable as error:
+            raise ProviderFailure("unavailable", error.detail) from error
+        except DomainError as error:
+            raise ProviderFailure("rejected", error.detail) from error
+        raise ProviderFailure("unavailable", "The access token is being renewed and did not come in time.")
+
+    def forget(self, integration: Integration) -> None:
+        """Destroy the tokens of an integration that is gone; left to the timer when a store does not answer."""
+        try:
+            grant = self._grants.withdraw(integration.integration_id)
+            if grant is not None:
+                self._grants.remove(grant)
+        except Unavailable:
+            logger.warning(
+                "tokens not destroyed, left to the timer",
+                extra={"integration": str(integration.integration_id)},
+            )
+
+    def _token(self, integration: Integration, grant: Grant) -> str | None:
+        """None: someone else is at it, look again."""
+        tokens = self._stored(grant)
+        now = self._clock.now()
+        if not wants_refresh(tokens, now):
+            return tokens.access_token
+        usable = tokens.access_token if is_usable(tokens, now) else None
+        if not is_free(grant, now) or not grant.renewable:
+            if usable is None:
+                self._wait(grant)
+            return usable
+        try:
+            return self.renew(integration, grant).access_token
+        except Overtaken:
+            return None
+        except ProviderFailure as failure:
+            if usable and failure.kind in ("unavailable", "rate_limited"):
+                return usable
+            raise
+
+    def _wait(self, grant: Grant) -> None:
+        now = self._clock.now()
+        if not grant.renewable:
+            raise ProviderFailure(
+                "unauthorized", f"The access token has expired and cannot be renewed; {_AGAIN}"
+            )
+        if grant.retry_at is not None and grant.retry_at > now:
+            raise ProviderFailure(
+                "unavailable",
+                "The access token could not be renewed a moment ago; it is tried again shortly.",
+                retry_after_seconds=(grant.retry_at - now).total_seconds(),
+            )
+        self._sleep(_POLL_SECONDS)
+
+    def _stored(self, grant: Grant) -> Tokens:
+        if grant.status == GrantStatus.Revoked:
+            raise ProviderFailure("unauthorized", f"The provider's grant is gone; {_AGAIN}")
+        tokens = self._grants.tokens(grant)
+        if tokens is None:
+            # The grant may have been replaced since its row was read; then this is not the end of it.
+            current = self._grants.get(grant.integration_id)
+            tokens = self._grants.tokens(current) if current is not None else None
+        if tokens is None:
+            raise ProviderFailure("unauthorized", f"The tokens are not in the secret store; {_AGAIN}")
+        return tokens
+
+    # -- refreshing ---------------------------------------------------------------------------------------
+
+    def renew(self, integration: Integration, grant: Grant) -> Tokens:
+        """Refresh, as the only one. Raises Overtaken when someone else got there first; ProviderFailure
+        (unauthorized when the grant was revoked, then the integration is suspended); Unavailable."""
+        claimed = self._grants.claim(grant)
+        try:
+            client = self._clients.of(integration)
+            tokens = self._grants.newest(claimed)
+            if tokens is None or tokens.refresh_token is None:
+                raise ProviderFailure("unauthorized", f"There is no refresh token; {_AGAIN}")
+            if tokens.fence > claimed.token_fence and not wants_refresh(tokens, self._clock.now()):
+                return self._keep(claimed, tokens)
+            return self._refresh(claimed, client, tokens, tokens.refresh_token)
+        except ProviderFailure as failure:
+            if failure.kind != "unauthorized" or not self._is_gone(claimed):
+                self._failed(claimed, failure)
+            raise
+        except DomainError as error:
+            self._failed(claimed, ProviderFailure("unavailable", error.detail))
+            raise
+
+    def _refresh(self, claimed: Grant, client: Client, tokens: Tokens, refresh_token: str) -> Tokens:
+        asked_at = self._clock.now()
+        answer = client.refresh(refresh_token)
+        if is_revoked(answer, client.profile):
+            self._lose(claimed, client.integration, answer.detail)
+        if answer.status != 200:
+            raise failure_of(answer)
+        renewed = tokens_of(answer, client.profile, asked_at=asked_at, fence=claimed.fence, before=tokens)
+        return self._keep(claimed, renewed)
+
+    def _keep(self, claimed: Grant, tokens: Tokens) -> Tokens:
+        self._grants.check(claimed)
+        tokens = replace(tokens, fence=claimed.fence)
+        version = self._stored_for_sure(claimed.secret_name, tokens)
+        now = self._clock.now()
+        try:
+            self._grants.change(
+                claimed,
+                lambda current: replace(
+                    current,
+                    version=version,
+                    token_fence=tokens.fence,
+                    scopes=tokens.scopes,
+                    expires_at=tokens.expires_at,
+                    due_at=due_at(tokens.obtained_at, tokens.expires_at),
+                    renewable=tokens.refresh_token is not None,
+                    refreshed_at=now,
+                    lease_until=None,
+                    retry_at=None,
+                    failures=0,
+                ),
+            )
+        except Overtaken:
+            self._drop_stale(claimed)
+            raise
+        return tokens
+
+    def _stored_for_sure(self, name: str, tokens: Tokens) -> str:
+        """The old refresh token may be worth nothing by now, so a store that hiccups is asked again."""
+        for seconds in _STORE_WAITS:
+            try:
+                return self._grants.put(name, tokens)
+            except Unavailable:
+                logger.warning("renewed tokens not stored yet, trying again", extra={"secret": name})
+                self._sleep(seconds)
+        return self._grants.put(name, tokens)
+
+    def _drop_stale(self, claimed: Grant) -> None:
+        """Whoever overtook us may have destroyed the secret before we wrote to it."""
+        current = self._grants.get(claimed.integration_id)
+        if current is None or current.secret_name != claimed.secret_name:
+            self._grants.discard(claimed.secret_name)
+
+    def _lose(self, claimed: Grant, integration: Integration, detail: str) -> None:
+        """The integration is suspended first: a crash after it repeats the rest, one before it repeats all."""
+        self._grants.check(claimed)
+        logger.warning(
+            "grant revoked by the provider", extra={"integration": str(integration.integration_id)}
+        )
+        self._lost(integration, f"The grant was revoked. {detail}")
+        self._grants.revoke(claimed)
+        raise ProviderFailure("unauthorized", f"The provider revoked the grant; {_AGAIN} {detail}")
+
+    def _is_gone(self, claimed: Grant) -> bool:
+        current = self._grants.get(claimed.integration_id)
+        return current is None or current.status == GrantStatus.Revoked
+
+    def _failed(self, claimed: Grant, failure: ProviderFailure) -> None:
+        """Give the lease back, and keep everybody from asking a server in trouble at once."""
+        now = self._clock.now()
+        logger.warning(
+            "token not renewed",
+            extra={
+                "integration": str(claimed.integration_id),
+                "kind": failure.kind,
+                "status": failure.status,
+            },
+        )
+
+        def later(current: Grant) -> Grant:
+            again = retry_at(now, current.failures + 1, failure.retry_after_seconds)
+            return replace(
+                current,
+                lease_until=None,
+                retry_at=again,
+                failures=current.failures + 1,
+                due_at=max(again, current.due_at),
+            )
+
+        try:
+            self._grants.change(claimed, later)
+        except (Overtaken, Unavailable):
+            logger.info("lease not given back, it runs out by itself")
+
+
+def is_free(grant: Grant, now: datetime) -> bool:
+    """Whether a refresh may begin: nobody is at it, and no failure is too recent."""
+    return all(moment is None or moment <= now for moment in (grant.lease_until, grant.retry_at))

@@ -1,0 +1,242 @@
+"""One activity: one batch of one step, whatever its direction. Running it again changes nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from domain.integrations.lifecycle import Lifecycle
+from domain.integrations.model import Integration, IntegrationStatus
+from domain.integrations.providers import ProviderFailure
+from domain.ports import Cipher, Clock
+from domain.sync.jobs import (
+    Checkpoint,
+    Counts,
+    Phase,
+    Step,
+    SyncJob,
+    checkpoint_context,
+    state_context,
+)
+from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.ports import Progress, Superseded
+from domain.sync.progress import smoothed
+from domain.sync.rules import TIMEOUT, batch_size, since_of
+from domain.sync.source import StreamProfile
+from domain.sync.sources import NotSynchronisable, Outcome, Source, Sources
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+
+logger = logging.getLogger("hub.sync")
+
+#: Seconds to wait after a 429 that names no time.
+_DEFAULT_WAIT = 30.0
+_LONGEST_WAIT = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a batch works on, as it was when it began. `size` is the most records of it."""
+
+    job: SyncJob
+    step: Step
+    checkpoint: Checkpoint
+    integration: Integration
+    source: Source
+    profile: StreamProfile
+    size: int
+    began: datetime
+    others: int
+    cipher: Cipher
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    job: SyncJob
+    step: Step
+    integration: Integration
+    others: int
+
+
+class BatchKind(Protocol):
+    async def run(self, work: Work) -> Outcome: ...
+
+
+class BatchRunner:
+    """`size` is the most records of a batch (BR-DS-03)."""
+
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        sources: Sources,
+        lifecycle: Lifecycle,
+        cipher: Cipher,
+        clock: Clock,
+        importer: BatchKind,
+        exporter: BatchKind,
+        *,
+        size: int,
+    ) -> None:
+        self._units = units
+        self._sources = sources
+        self._lifecycle = lifecycle
+        self._cipher = cipher
+        self._clock = clock
+        self._kinds = {SyncDirection.Import: importer, SyncDirection.Export: exporter}
+        self._size = batch_size(size)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    async def run(self, job_id: UUID, run_number: int, position: int, size: int) -> Outcome:
+        """Raises Unavailable (the activity is tried again)."""
+        read = await asyncio.to_thread(self._read, job_id, run_number, position)
+        if isinstance(read, Outcome):
+            return read
+        try:
+            work = await asyncio.to_thread(self._work, read, size)
+            return await self._kinds[read.step.direction].run(work)
+        except Superseded:
+            return await asyncio.to_thread(self._superseded, job_id, run_number, position)
+        except NotSynchronisable as reason:
+            return Outcome("failed", code="not-synchronisable", detail=str(reason))
+        except ProviderFailure as failure:
+            return await asyncio.to_thread(self._failed, read, failure)
+
+    # -- before -------------------------------------------------------------------------------------------
+
+    def _read(self, job_id: UUID, run_number: int, position: int) -> _Read | Outcome:
+        now = self._clock.now()
+        with self._units.read() as unit:
+            job = unit.sync_jobs.find(job_id)
+            if job is None or job.status != SyncStatus.Running or job.run_number != run_number:
+                return Outcome("stopped")
+            steps = unit.sync_jobs.steps(job_id)
+            integration = unit.integrations.find(job.integration_id)
+        step = next(one for one in steps if one.position == position)
+        if step.phase == Phase.Done:
+            return Outcome("done")
+        if job.run_started_at is not None and now >= job.run_started_at + TIMEOUT:
+            return Outcome("failed", code="BR-DS-05", detail="The job ran for 60 minutes.")
+        if integration is None or integration.status != IntegrationStatus.Active:
+            return Outcome(
+                "failed", code="integration-not-active", detail="The integration is not active any more."
+            )
+        others = sum(one.total or one.processed + one.failed for one in steps if one.position != position)
+        return _Read(job, step, integration, others)
+
+    def _work(self, read: _Read, size: int) -> Work:
+        source = self._sources.open(read.integration)
+        step = read.step
+        context = checkpoint_context(step.data_sync_job_id, step.position)
+        text = self._cipher.open(step.checkpoint, context=context) if step.checkpoint else None
+        return Work(
+            job=read.job,
+            step=step,
+            checkpoint=Checkpoint.of_text(text) if text else Checkpoint(),
+            integration=read.integration,
+            source=source,
+            profile=source.profile(step.stream),
+            size=max(1, min(size, self._size)),
+            began=self._clock.now(),
+            others=read.others,
+            cipher=self._cipher,
+        )
+
+    # -- after --------------------------------------------------------------------------------------------
+
+    def _superseded(self, job_id: UUID, run_number: int, position: int) -> Outcome:
+        """Another try stored this batch, or the job was stopped meanwhile."""
+        read = self._read(job_id, run_number, position)
+        return read if isinstance(read, Outcome) else Outcome("more")
+
+    def _failed(self, read: _Read, failure: ProviderFailure) -> Outcome:
+        job, now = read.job, self._clock.now()
+        match failure.kind:
+            case "rate_limited":
+                seconds = min(failure.retry_after_seconds or _DEFAULT_WAIT, _LONGEST_WAIT)
+                with self._units.write() as unit:
+                    unit.sync_jobs.touch(
+                        job.data_sync_job_id, now, waiting_until=now + timedelta(seconds=seconds)
+                    )
+                    unit.commit()
+                return Outcome("wait", seconds=seconds, code=failure.kind, detail=failure.detail)
+            case "unauthorized":
+                self._sources.forget(read.integration)
+                self._lifecycle.authentication_failed(read.integration, failure.detail)
+                return Outcome("failed", code="authentication", detail=failure.detail)
+            case "forbidden":
+                return Outcome("failed", code="forbidden", detail=failure.detail)
+            case _:
+                logger.warning(
+                    "sync batch failed",
+                    extra={
+                        "job": str(job.data_sync_job_id),
+                        "stream": read.step.stream,
+                        "kind": failure.kind,
+                    },
+                )
+                return Outcome(
+                    "retry",
+                    seconds=failure.retry_after_seconds or 0.0,
+                    code=failure.kind,
+                    detail=failure.detail,
+                )
+
+
+def store(
+    unit: UnitOfWork, work: Work, after: tuple[Step, Checkpoint], counts: Counts, now: datetime
+) -> Outcome:
+    """The checkpoint and counters, in the transaction of the data they describe. Raises Superseded."""
+    step, checkpoint = after
+    handled = counts.processed + counts.failed
+    if step.phase == Phase.Done:
+        _conclude(unit, work, step, checkpoint, handled, now)
+    context = checkpoint_context(step.data_sync_job_id, step.position)
+    sealed = work.cipher.seal(checkpoint.to_text(), context=context)
+    step_total = max(step.total or 0, step.processed + step.failed + handled)
+    unit.sync_jobs.advance(
+        Progress(
+            job=work.job,
+            step=replace(
+                step, checkpoint=sealed, total=step.total if step.phase != Phase.Done else step_total
+            ),
+            counts=counts,
+            now=now,
+            stage=f"{step.direction.name}:{step.stream}:{step.phase.value}",
+            rate=smoothed(work.job.rate, handled, (now - (work.job.live_at or work.began)).total_seconds()),
+            total=work.others + step_total,
+        )
+    )
+    return Outcome("done" if step.phase == Phase.Done else "more", records=handled)
+
+
+def _conclude(
+    unit: UnitOfWork, work: Work, step: Step, checkpoint: Checkpoint, handled: int, now: datetime
+) -> None:
+    """Only now, with the whole window drained, may the next incremental run begin where this one ended."""
+    if step.direction != SyncDirection.Import:
+        return
+    job = work.job
+    state = unit.sync_settings.stream(job.tenant_id, job.integration_id, step.stream)
+    is_full = step.sync_type == SyncType.Full
+    sealed = state.state
+    if checkpoint.next_state is not None:
+        context = state_context(job.integration_id, step.stream)
+        sealed = work.cipher.seal(checkpoint.next_state, context=context)
+    since = since_of(checkpoint.newest, checkpoint.began_at or now)
+    unit.sync_settings.set_stream(
+        job.tenant_id,
+        replace(
+            state,
+            state=sealed,
+            since=max(since, state.since) if state.since is not None and checkpoint.newest is None else since,
+            last_total=step.processed + step.failed + handled if is_full else state.last_total,
+            last_full_at=now if is_full else state.last_full_at,
+            synced_at=now,
+        ),
+    )

@@ -1,0 +1,190 @@
+"""Which waiting jobs start, how the queue is told, and what becomes of jobs that went silent."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from domain.events.model import DomainEvent
+from domain.ports import Clock, QueueMessage, QueueSender
+from domain.sync.jobs import SyncJob
+from domain.sync.ports import AlreadyRuns, Waiting
+from domain.sync.rules import TIMEOUT
+from domain.sync.running import JobRuns
+from domain.sync.sources import Outcome
+from domain.unit_of_work import UnitsOfWork
+
+logger = logging.getLogger("hub.sync")
+
+SYNC_JOBS_QUEUE = "sync-jobs"
+#: The event of domain.oauth.
+AUTHORIZED = "IntegrationAuthorized"
+#: The scheduler's pace (section 14.1): how far ahead it looks.
+AHEAD = timedelta(minutes=15)
+#: A running job that stored nothing for this long is looked at.
+SILENCE = timedelta(minutes=2)
+_MOST_RESTARTS = 5
+_LOOKED_AT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A job that is to be started as an orchestration."""
+
+    data_sync_job_id: UUID
+    run_number: int
+
+    def to_wire(self) -> dict[str, object]:
+        return {"jobId": str(self.data_sync_job_id), "run": self.run_number}
+
+
+def nudge(
+    job_id: UUID | None = None, *, at: datetime | None = None, cancel: int | None = None
+) -> QueueMessage:
+    """A message for the queue `sync-jobs`: look what can start; with `cancel`, end that run of the job."""
+    body = {"jobId": str(job_id) if job_id else None, "cancel": cancel}
+    return QueueMessage(json.dumps(body), scheduled_at=at)
+
+
+class InitialSyncs:
+    """Consumes `IntegrationAuthorized`: asks for the first import of what was just authorised (UC-IM-03 step 5)."""
+
+    def __init__(self, queue: QueueSender) -> None:
+        self._queue = queue
+
+    def consume(self, events: Sequence[DomainEvent]) -> None:
+        """Raises Unavailable; a repeat asks for the same job again."""
+        messages = [message for one in events if one.type == AUTHORIZED for message in _initial(one)]
+        if messages:
+            self._queue.send(SYNC_JOBS_QUEUE, messages)
+
+
+def _initial(event: DomainEvent) -> list[QueueMessage]:
+    data = json.loads(event.data)
+    integration_id = data.get("integrationId") if isinstance(data, dict) else None
+    if not isinstance(integration_id, str) or data.get("integrationType") not in (None, "CalendarSync"):
+        return []
+    body = {
+        "initial": {
+            "tenantId": str(event.tenant_id),
+            "integrationId": integration_id,
+            "eventId": event.event_id,
+        }
+    }
+    return [QueueMessage(json.dumps(body))]
+
+
+class Dispatcher:
+    """`most` jobs run at a time (9.2); the rest wait, and tenants take turns."""
+
+    def __init__(
+        self, units: UnitsOfWork, queue: QueueSender, runs: JobRuns, clock: Clock, *, most: int
+    ) -> None:
+        self._units = units
+        self._queue = queue
+        self._runs = runs
+        self._clock = clock
+        self._most = most
+
+    def claim(self) -> list[Start]:
+        """Give free places to waiting jobs. Whoever calls it starts their orchestrations; those it does not get to
+        are found by `silent`. Raises Unavailable."""
+        now = self._clock.now()
+        with self._units.read() as unit:
+            taken = unit.sync_jobs.taken()
+            waiting = unit.sync_jobs.waiting(now, _LOOKED_AT)
+        free = deque(sorted(set(range(self._most)) - {slot for slot, _ in taken}))
+        started: list[Start] = []
+        for one in in_turn(waiting, Counter(tenant for _, tenant in taken)):
+            while free:
+                begun = self._claim(one, free.popleft(), now)
+                if begun is not None:
+                    started += begun
+                    break
+            if not free:
+                break
+        return started
+
+    def queue_due(self) -> int:
+        """Tell the queue, to the second, of the jobs due within the next 15 minutes. Raises Unavailable."""
+        now = self._clock.now()
+        with self._units.read() as unit:
+            jobs = unit.sync_jobs.to_queue(now + AHEAD, _LOOKED_AT)
+        if jobs:
+            self._queue.send(
+                SYNC_JOBS_QUEUE, [nudge(one.data_sync_job_id, at=one.scheduled_at) for one in jobs]
+            )
+            with self._units.write() as unit:
+                unit.sync_jobs.mark_queued([one.data_sync_job_id for one in jobs], now)
+                unit.commit()
+        return len(jobs)
+
+    def silent(self) -> list[SyncJob]:
+        """Running jobs that gave no sign of life for a while."""
+        with self._units.read() as unit:
+            return unit.sync_jobs.silent(self._clock.now() - SILENCE, _LOOKED_AT)
+
+    def alive(self, job: SyncJob) -> None:
+        """Its orchestration is there after all."""
+        with self._units.write() as unit:
+            unit.sync_jobs.touch(job.data_sync_job_id, self._clock.now(), waiting_until=job.waiting_until)
+            unit.commit()
+
+    def revive(self, job: SyncJob) -> Start | None:
+        """Its orchestration is gone: a new run from the checkpoint. None when it had too many, or its time is up;
+        then it has failed, resumable."""
+        now = self._clock.now()
+        began = job.run_started_at or now
+        if job.restarts >= _MOST_RESTARTS or now > began + TIMEOUT:
+            code, detail = ("BR-DS-05", "The job ran for 60 minutes.")
+            if now <= began + TIMEOUT:
+                code, detail = "interrupted", "The job was interrupted too often."
+            self._runs.conclude(
+                job.data_sync_job_id, job.run_number, Outcome("failed", code=code, detail=detail)
+            )
+            return None
+        with self._units.write() as unit:
+            begun = unit.sync_jobs.restart(job, now)
+            unit.commit()
+        if not begun:
+            return None
+        logger.warning(
+            "sync job revived", extra={"job": str(job.data_sync_job_id), "run": job.run_number + 1}
+        )
+        return Start(job.data_sync_job_id, job.run_number + 1)
+
+    def _claim(self, one: Waiting, slot: int, now: datetime) -> list[Start] | None:
+        """None when the place went to someone else; nothing when the job did."""
+        try:
+            with self._units.write() as unit:
+                if not unit.sync_jobs.claim(one.data_sync_job_id, slot, now):
+                    return []
+                job = unit.sync_jobs.find(one.data_sync_job_id)
+                unit.commit()
+        except AlreadyRuns:
+            with self._units.read() as unit:
+                runs = unit.sync_jobs.waiting(now, _LOOKED_AT)
+            return None if any(other.data_sync_job_id == one.data_sync_job_id for other in runs) else []
+        assert job is not None
+        return [Start(job.data_sync_job_id, job.run_number)]
+
+
+def in_turn(waiting: Sequence[Waiting], running: Counter[UUID]) -> list[Waiting]:
+    """Tenants take turns, those with the fewest jobs running first, and each tenant's oldest job first."""
+    queues: dict[UUID, deque[Waiting]] = {}
+    for one in waiting:
+        queues.setdefault(one.tenant_id, deque()).append(one)
+    load = Counter(running)
+    order: list[Waiting] = []
+    while queues:
+        tenant = min(queues, key=lambda one: (load[one], queues[one][0].scheduled_at, one))
+        order.append(queues[tenant].popleft())
+        load[tenant] += 1
+        if not queues[tenant]:
+            del queues[tenant]
+    return order

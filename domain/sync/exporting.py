@@ -1,0 +1,140 @@
+"""One export batch: the tenant's own changes, pushed idempotently, each failure on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from domain.integrations.providers import ProviderFailure
+from domain.ports import Clock, IdGenerator
+from domain.sync.batches import Work, store
+from domain.sync.jobs import Counts, Phase, RecordError, SyncedRecord
+from domain.sync.model import SyncType
+from domain.sync.ports import Pushed, RunMark
+from domain.sync.rules import stored_id
+from domain.sync.source import PushRequest
+from domain.sync.sources import Outcome
+from domain.sync.transforming import content_hash
+from domain.unit_of_work import UnitsOfWork
+
+#: Records of one batch, and pushes in flight: each is a request of its own.
+_PUSHES, _AT_ONCE = 50, 5
+_LOCAL = "local:"
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What became of one push; exactly one of `pushed` and `failure`, neither when nothing had to be done."""
+
+    record: SyncedRecord
+    pushed: Pushed | None = None
+    failure: ProviderFailure | None = None
+
+
+class Exporter:
+    def __init__(self, units: UnitsOfWork, clock: Clock, ids: IdGenerator) -> None:
+        self._units = units
+        self._clock = clock
+        self._ids = ids
+
+    async def run(self, work: Work) -> Outcome:
+        """A failure that is not of one record ends the batch; what was pushed before it is recorded. Raises
+        ProviderFailure, Superseded, Unavailable."""
+        records = await asyncio.to_thread(self._records, work)
+        results: list[_Result] = []
+        for start in range(0, len(records), _AT_ONCE):
+            some = records[start : start + _AT_ONCE]
+            results += await asyncio.gather(*(self._push(work, one) for one in some))
+            if any(_stops(one) for one in results):
+                break
+        kept = _up_to_the_first_stop(results)
+        stopped = next((one.failure for one in results if _stops(one)), None)
+        if stopped is not None and not kept:
+            raise stopped
+        is_last = stopped is None and len(records) < min(work.size, _PUSHES)
+        return await asyncio.to_thread(self._store, work, kept, is_last)
+
+    def _records(self, work: Work) -> list[SyncedRecord]:
+        job, step = work.job, work.step
+        with self._units.read() as unit:
+            return unit.sync_records.to_export(
+                job.tenant_id,
+                job.integration_id,
+                step.stream,
+                after=work.checkpoint.after or "",
+                limit=min(work.size, _PUSHES),
+                everything=step.sync_type == SyncType.Full,
+            )
+
+    async def _push(self, work: Work, record: SyncedRecord) -> _Result:
+        digest = content_hash(record.data or "")
+        if work.step.sync_type == SyncType.Differential and record.exported_hash == digest:
+            return _Result(record)
+        is_new = record.external_id.startswith(_LOCAL)
+        request = PushRequest(
+            stream=work.step.stream,
+            idempotency_key=idempotency_key(record, digest),
+            data=json.loads(record.data) if record.data is not None else {},
+            external_id=None if is_new else record.external_id,
+            if_version=record.source_version,
+            deleted=record.data is None,
+        )
+        try:
+            answer = await work.source.provider.push_record(work.source.connection, request)
+        except ProviderFailure as failure:
+            return _Result(record, failure=failure)
+        key = stored_id(answer.external_id)
+        version = answer.version[:200] if answer.version else None
+        return _Result(record, Pushed(record, key, answer.modified_at, version, digest))
+
+    def _store(self, work: Work, results: Sequence[_Result], is_last: bool) -> Outcome:
+        job, step, now = work.job, work.step, self._clock.now()
+        mark = RunMark(job.data_sync_job_id, now, step.generation)
+        pushed = [one.pushed for one in results if one.pushed is not None]
+        refused = [one for one in results if one.failure is not None]
+        errors = [
+            RecordError(
+                self._ids.new(),
+                job.data_sync_job_id,
+                step.stream,
+                one.record.external_id,
+                "",
+                (one.failure.detail if one.failure else "")[:400],
+                now,
+            )
+            for one in refused
+        ]
+        counts = Counts(
+            written=len(pushed), unchanged=len(results) - len(pushed) - len(refused), failed=len(refused)
+        )
+        after = replace(step, phase=Phase.Done) if is_last else step
+        last = results[-1].record.external_id if results else work.checkpoint.after
+        with self._units.write() as unit:
+            unit.sync_records.pushed(job.tenant_id, job.integration_id, step.stream, pushed, run=mark)
+            unit.sync_jobs.log_errors(job.tenant_id, errors)
+            outcome = store(unit, work, (after, replace(work.checkpoint, after=last)), counts, now)
+            unit.commit()
+        return outcome
+
+
+def idempotency_key(record: SyncedRecord, digest: str) -> str:
+    """The same for every repeat of the same change, another for the next change."""
+    text = f"{record.integration_id}/{record.stream}/{record.local_id or record.external_id}/{digest}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _stops(result: _Result) -> bool:
+    """`rejected` and `malformed` are about the record; everything else is about the provider."""
+    return result.failure is not None and result.failure.kind not in ("rejected", "malformed")
+
+
+def _up_to_the_first_stop(results: Sequence[_Result]) -> list[_Result]:
+    kept: list[_Result] = []
+    for one in results:
+        if _stops(one):
+            break
+        kept.append(one)
+    return kept

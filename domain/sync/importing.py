@@ -1,0 +1,231 @@
+"""One import batch: fetch, transform, merge, store, all of it again harmless (UC-DS-02 steps 2-7)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from domain.errors import FieldError
+from domain.integrations.providers import ProviderFailure
+from domain.ports import Clock, IdGenerator
+from domain.sync.batches import Work, store
+from domain.sync.jobs import Checkpoint, Counts, Phase, RecordError, Step
+from domain.sync.merging import Incoming, latest, merge
+from domain.sync.model import SyncType
+from domain.sync.ports import RecordsRefused, RunMark
+from domain.sync.source import ListPage, ListRequest, SourceRecord, StateExpired
+from domain.sync.sources import Outcome
+from domain.sync.transforming import Refused, Transformer
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+
+#: Seconds a batch goes on fetching pages, so that a cancel or a deadline is noticed in time.
+_FETCH_SECONDS = 10.0
+_SWEEP_RECORDS = 1_000
+_REFUSED = (FieldError("", "The database does not take this record."),)
+
+
+@dataclass(slots=True)
+class _Fetched:
+    """Records of one or more pages, and where the listing goes on."""
+
+    records: list[SourceRecord] = field(default_factory=list)
+    cursor: str | None = None
+    skip: int = 0
+    is_complete: bool = False
+    next_state: str | None = None
+    total: int | None = None
+
+
+class Importer:
+    def __init__(self, units: UnitsOfWork, clock: Clock, ids: IdGenerator) -> None:
+        self._units = units
+        self._clock = clock
+        self._ids = ids
+
+    async def run(self, work: Work) -> Outcome:
+        """Raises ProviderFailure, Superseded, Unavailable; nothing is stored then."""
+        if work.step.phase == Phase.Sweep:
+            return await asyncio.to_thread(self._sweep, work)
+        try:
+            fetched = await self._fetch(work)
+        except StateExpired:
+            return await asyncio.to_thread(self._start_over, work)
+        return await asyncio.to_thread(self._apply, work, fetched)
+
+    # -- fetching -----------------------------------------------------------------------------------------
+
+    async def _fetch(self, work: Work) -> _Fetched:
+        """Pages until the batch is full or time is up. What came before a failure is kept."""
+        checkpoint = work.checkpoint
+        fetched = _Fetched(cursor=checkpoint.cursor, skip=checkpoint.skip)
+        until = time.monotonic() + _FETCH_SECONDS
+        while True:
+            try:
+                page = await self._page(work, fetched.cursor)
+            except (ProviderFailure, StateExpired):
+                if not fetched.records:
+                    raise
+                return fetched
+            largest = self._take(work, fetched, page)
+            room = work.size - len(fetched.records)
+            if fetched.is_complete or fetched.skip or room < largest or time.monotonic() > until:
+                return fetched
+
+    @staticmethod
+    async def _page(work: Work, cursor: str | None) -> ListPage:
+        checkpoint, profile = work.checkpoint, work.profile
+        limit = max(1, min(work.size, profile.page_size))
+        request = ListRequest(profile.name, limit, cursor, checkpoint.since, checkpoint.state)
+        page = await work.source.provider.list_records(work.source.connection, request)
+        if page.next_cursor is not None and page.next_cursor == cursor:
+            raise ProviderFailure("malformed", "The provider's list leads back to the same page.")
+        return page
+
+    @staticmethod
+    def _take(work: Work, fetched: _Fetched, page: ListPage) -> int:
+        """Add a page's records; a page larger than the batch is taken in slices. Returns the page's size."""
+        room = work.size - len(fetched.records)
+        left = page.records[fetched.skip :]
+        fetched.total = page.total if page.total is not None else fetched.total
+        if len(left) > room:
+            fetched.records += left[:room]
+            fetched.skip += room
+            return len(page.records)
+        fetched.records += left
+        fetched.cursor, fetched.skip = page.next_cursor, 0
+        fetched.is_complete = page.next_cursor is None
+        fetched.next_state = page.next_state if fetched.is_complete else None
+        return max(1, len(page.records))
+
+    # -- storing ------------------------------------------------------------------------------------------
+
+    def _apply(self, work: Work, fetched: _Fetched) -> Outcome:
+        with self._units.read() as unit:
+            mapping = unit.sync_settings.mapping(work.job.tenant_id, work.job.integration_id)
+        transformer = work.source.transformer(work.step.stream, mapping.mapping)
+        good, refused = transformed(transformer, fetched.records)
+        try:
+            return self._store(work, fetched, good, refused)
+        except RecordsRefused:
+            if len(fetched.records) > 1:
+                return Outcome(
+                    "retry", code="batch-refused", detail="The database refused a record of the batch."
+                )
+            one = Refused(good[0].external_id, _REFUSED)
+            return self._store(work, fetched, [], [one])
+
+    def _store(
+        self, work: Work, fetched: _Fetched, good: Sequence[Incoming], refused: Sequence[Refused]
+    ) -> Outcome:
+        job, step = work.job, work.step
+        kept, repeated = latest(good)
+        full = step.generation if step.sync_type == SyncType.Full else None
+        now = self._clock.now()
+        mark = RunMark(job.data_sync_job_id, now, step.generation)
+        with self._units.write() as unit:
+            known = unit.sync_records.known(
+                job.tenant_id, job.integration_id, step.stream, [one.external_id for one in kept]
+            )
+            merged = merge(known, kept, full)
+            unit.sync_records.store(job.tenant_id, job.integration_id, step.stream, merged, run=mark)
+            self._log(unit, work, refused, now)
+            counts = Counts(
+                written=len(merged.inserts) + len(merged.updates),
+                unchanged=merged.unchanged,
+                duplicate=merged.duplicate + repeated,
+                deleted=len(merged.tombstones),
+                failed=len(refused),
+            )
+            after = self._after(work, fetched, kept)
+            outcome = store(unit, work, after, counts, now)
+            unit.commit()
+        return outcome
+
+    def _after(self, work: Work, fetched: _Fetched, kept: Sequence[Incoming]) -> tuple[Step, Checkpoint]:
+        """The step and checkpoint that follow."""
+        checkpoint, step = work.checkpoint, work.step
+        for one in kept:
+            checkpoint = checkpoint.seen(one.modified_at)
+        checkpoint = replace(
+            checkpoint,
+            cursor=fetched.cursor,
+            skip=fetched.skip,
+            next_state=fetched.next_state or checkpoint.next_state,
+        )
+        total = fetched.total if fetched.total is not None else step.total
+        step = replace(step, total=total)
+        if fetched.is_complete:
+            step = replace(step, phase=Phase.Sweep if step.sync_type == SyncType.Full else Phase.Done)
+            checkpoint = replace(checkpoint, after="")
+        return step, checkpoint
+
+    def _log(self, unit: UnitOfWork, work: Work, refused: Sequence[Refused], now: datetime) -> None:
+        """BR-DS-04."""
+        errors = [
+            RecordError(
+                self._ids.new(),
+                work.job.data_sync_job_id,
+                work.step.stream,
+                one.external_id,
+                error.pointer[:300],
+                error.detail[:400],
+                now,
+            )
+            for one in refused
+            for error in one.errors
+        ]
+        unit.sync_jobs.log_errors(work.job.tenant_id, errors)
+
+    # -- other batches ------------------------------------------------------------------------------------
+
+    def _sweep(self, work: Work) -> Outcome:
+        """Tombstones for what a complete enumeration did not see."""
+        job, step, now = work.job, work.step, self._clock.now()
+        mark = RunMark(job.data_sync_job_id, now, step.generation)
+        with self._units.write() as unit:
+            gone = unit.sync_records.unseen(
+                job.tenant_id,
+                job.integration_id,
+                step.stream,
+                generation=step.generation,
+                after=work.checkpoint.after or "",
+                limit=_SWEEP_RECORDS,
+            )
+            buried = unit.sync_records.bury(job.tenant_id, job.integration_id, step.stream, gone, run=mark)
+            is_last = len(gone) < _SWEEP_RECORDS
+            after = replace(step, phase=Phase.Done) if is_last else step
+            checkpoint = replace(work.checkpoint, after=gone[-1] if gone else "")
+            outcome = store(unit, work, (after, checkpoint), Counts(deleted=buried), now)
+            unit.commit()
+        return outcome
+
+    def _start_over(self, work: Work) -> Outcome:
+        """The provider forgot the state: list this stream from the beginning, as a full run does."""
+        job, step, now = work.job, work.step, self._clock.now()
+        with self._units.write() as unit:
+            state = unit.sync_settings.stream(job.tenant_id, job.integration_id, step.stream)
+            generation = state.generation + 1
+            fresh = replace(state, state=None, since=None, generation=generation)
+            unit.sync_settings.set_stream(job.tenant_id, fresh)
+            again = replace(step, sync_type=SyncType.Full, generation=generation, phase=Phase.List)
+            outcome = store(unit, work, (again, Checkpoint(began_at=now)), Counts(), now)
+            unit.commit()
+        return outcome
+
+
+def transformed(
+    transformer: Transformer, records: Sequence[SourceRecord]
+) -> tuple[list[Incoming], list[Refused]]:
+    """Both kinds of a batch's records."""
+    good: list[Incoming] = []
+    refused: list[Refused] = []
+    for record in records:
+        made = transformer.transform(record)
+        if isinstance(made, Refused):
+            refused.append(made)
+        else:
+            good.append(made)
+    return good, refused

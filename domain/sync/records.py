@@ -1,0 +1,105 @@
+"""The internal records: what every provider's data is transformed to, validated before it is stored."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from domain.sync.model import RecordType
+from domain.wire import UtcMoment
+
+Text = Annotated[str, StringConstraints(max_length=2_000, strip_whitespace=True)]
+LongText = Annotated[str, StringConstraints(max_length=100_000)]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+class Record(BaseModel):
+    """Base: camelCase, unknown fields refused, lax enough to take text where a provider writes a number as text."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True
+    )
+
+
+class Participant(Record):
+    name: Text | None = None
+    email: Text | None = None
+    status: Text | None = None
+
+
+class EventRecord(Record):
+    """A calendar event: either moments with an offset, or whole days (`all_day`)."""
+
+    title: Text
+    starts_at: UtcMoment | None = None
+    ends_at: UtcMoment | None = None
+    start_date: date | None = None
+    end_date: date | None = None
+    all_day: bool = False
+    description: LongText | None = None
+    location: Text | None = None
+    organizer: Participant | None = None
+    attendees: list[Participant] = Field(default_factory=list, max_length=5_000)
+    status: Text | None = None
+    recurrence: list[Text] = Field(default_factory=list)
+    url: Text | None = None
+
+
+class ContactRecord(Record):
+    first_name: Text | None = None
+    last_name: Text | None = None
+    email: Text | None = None
+    phone: Text | None = None
+    company: Text | None = None
+    job_title: Text | None = None
+    address: Text | None = None
+
+
+class PaymentRecord(Record):
+    """Amounts are in the currency's minor unit."""
+
+    amount_minor: int
+    currency: Currency
+    status: Text
+    paid_at: UtcMoment | None = None
+    refunded_minor: int = Field(0, ge=0)
+    description: Text | None = None
+    payer_email: Text | None = None
+    method: Text | None = None
+
+
+class MessageRecord(Record):
+    channel: Annotated[str, StringConstraints(pattern=r"^(email|sms|other)$")]
+    recipient: Text
+    sender: Text | None = None
+    subject: Text | None = None
+    status: Text
+    sent_at: UtcMoment | None = None
+    error: Text | None = None
+
+
+class FileRecord(Record):
+    path: Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+    size_bytes: int = Field(ge=0)
+    content_type: Text | None = None
+    etag: Text | None = None
+    url: Text | None = None
+
+
+class GenericRecord(Record):
+    """A custom API's record as it is."""
+
+    fields: dict[str, Any]
+
+
+MODELS: dict[RecordType, type[Record]] = {
+    RecordType.Event: EventRecord,
+    RecordType.Contact: ContactRecord,
+    RecordType.Payment: PaymentRecord,
+    RecordType.Message: MessageRecord,
+    RecordType.FileObject: FileRecord,
+    RecordType.Generic: GenericRecord,
+}

@@ -1,0 +1,103 @@
+"""Business rules BR-DS-01..07 and section 7.4, as decisions without a clock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from domain.errors import FieldError, RuleViolation, ValidationFailed
+from domain.integrations.model import Integration, IntegrationStatus
+from domain.sync.model import SyncStatus, SyncType
+from domain.sync.source import MAX_PAGE_RECORDS
+from domain.wire import rfc3339
+
+#: BR-DS-05
+TIMEOUT = timedelta(minutes=60)
+#: Section 7.4.
+OLDEST_SCHEDULE = timedelta(days=30)
+#: How much earlier than the newest change seen an incremental listing begins again: providers publish late.
+OVERLAP = timedelta(minutes=5)
+#: BR-DS-01 and BR-DS-02: how far apart two jobs of a type are. A job that failed or was cancelled does not count.
+APART: dict[SyncType, tuple[str, timedelta]] = {
+    SyncType.Full: ("BR-DS-01", timedelta(days=1)),
+    SyncType.Incremental: ("BR-DS-02", timedelta(hours=1)),
+}
+COUNTED = (SyncStatus.Scheduled, SyncStatus.Running, SyncStatus.Completed, SyncStatus.PartialSuccess)
+#: Failures of one batch in a row before its job gives up.
+MOST_TRIES = 8
+_ID_MAX = 300
+_ID_KEPT = 200
+
+
+def check_integration(integration: Integration | None) -> Integration:
+    """Section 7.4: it must be an active one. Raises ValidationFailed."""
+    usable = (
+        integration is not None and integration.status == IntegrationStatus.Active and integration.is_enabled
+    )
+    if integration is None or not usable:
+        detail = "This must name an active integration that is enabled."
+        raise ValidationFailed(detail, [FieldError("/integrationId", detail)], code="integration-not-active")
+    return integration
+
+
+def check_scheduled_at(scheduled_at: datetime, now: datetime) -> None:
+    """Section 7.4. Raises ValidationFailed."""
+    if scheduled_at < now - OLDEST_SCHEDULE:
+        detail = "This cannot be more than 30 days in the past."
+        raise ValidationFailed(detail, [FieldError("/scheduledAt", detail)])
+
+
+def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[datetime]) -> None:
+    """BR-DS-01, BR-DS-02. `others` are the moments of the integration's jobs of that type that count. Raises
+    RuleViolation."""
+    if sync_type not in APART:
+        return
+    code, apart = APART[sync_type]
+    near = [one for one in others if abs(one - scheduled_at) < apart]
+    if near:
+        often = "once a day" if sync_type == SyncType.Full else "once an hour"
+        raise RuleViolation(
+            f"A {sync_type.name} sync of an integration runs at most {often}; there is one at "
+            f"{rfc3339(max(near))}, the next may be at {rfc3339(max(near) + apart)}.",
+            code=code,
+        )
+
+
+def batch_size(wanted: int) -> int:
+    """BR-DS-03."""
+    return max(1, min(wanted, MAX_PAGE_RECORDS))
+
+
+def after_failure(size: int) -> int:
+    """Section 11.4: a failing batch is tried again at half its size."""
+    return max(1, size // 2)
+
+
+def after_success(size: int, full: int) -> int:
+    """A size that was reduced grows back."""
+    return min(full, size * 2)
+
+
+def backoff_seconds(tries: int) -> float:
+    """Seconds before the next try after so many failures in a row: 1, 2, 4, ... at most a minute."""
+    return float(min(60, 2 ** max(0, tries - 1)))
+
+
+def since_of(newest: datetime | None, began_at: datetime) -> datetime:
+    """Where the next incremental listing begins: at the newest change seen, never after this run began, and a
+    little earlier, so that rows sharing that moment, or published late, are seen (again)."""
+    return (min(newest, began_at) if newest is not None else began_at) - OVERLAP
+
+
+def stored_id(external_id: str) -> str:
+    """The external id as the key of a row (BR-DS-06): ids that are too long end in their digest."""
+    if len(external_id) <= _ID_MAX:
+        return external_id
+    digest = hashlib.sha256(external_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{external_id[:_ID_KEPT]}~{digest}"
+
+
+def final_status(failed: int) -> SyncStatus:
+    """What a job that went through to its end is."""
+    return SyncStatus.PartialSuccess if failed else SyncStatus.Completed

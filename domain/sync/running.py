@@ -1,0 +1,213 @@
+"""A job's beginning and end: its steps, and what its run comes to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.audit.model import AuditEntry
+from domain.integrations.alerts import AlertSender
+from domain.integrations.lifecycle import Lifecycle
+from domain.integrations.model import Alert, Integration, IntegrationLog, IntegrationStatus, LogLevel
+from domain.integrations.providers import ProviderFailure
+from domain.ports import Cipher, Clock, IdGenerator
+from domain.sync import events
+from domain.sync.jobs import Checkpoint, Phase, Step, SyncJob, checkpoint_context, state_context
+from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.rules import TIMEOUT, final_status
+from domain.sync.source import StreamProfile
+from domain.sync.sources import NotSynchronisable, Outcome, Sources, error_log
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is to do: the positions of its unfinished steps. Without any it cannot, or need not, run."""
+
+    positions: Sequence[int]
+    deadline: datetime
+    outcome: Outcome | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "positions": list(self.positions),
+            "deadline": self.deadline.isoformat(),
+            "outcome": self.outcome.to_wire() if self.outcome else None,
+        }
+
+
+class JobRuns:
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        sources: Sources,
+        lifecycle: Lifecycle,
+        alerts: AlertSender,
+        cipher: Cipher,
+        clock: Clock,
+        ids: IdGenerator,
+    ) -> None:
+        self._units = units
+        self._sources = sources
+        self._lifecycle = lifecycle
+        self._alerts = alerts
+        self._cipher = cipher
+        self._clock = clock
+        self._ids = ids
+
+    def plan(self, job_id: UUID, run_number: int) -> Plan:
+        """The steps of a new job, or those a resumed one has left. Raises Unavailable."""
+        with self._units.read() as unit:
+            job = unit.sync_jobs.find(job_id)
+            steps = unit.sync_jobs.steps(job_id)
+            integration = unit.integrations.find(job.integration_id) if job else None
+        now = self._clock.now()
+        if job is None or job.status != SyncStatus.Running or job.run_number != run_number:
+            return Plan((), now, Outcome("stopped"))
+        deadline = (job.run_started_at or now) + TIMEOUT
+        if not steps:
+            made = self._steps(job, integration, now)
+            if isinstance(made, Outcome):
+                return Plan((), deadline, made)
+            steps = made
+        return Plan([one.position for one in steps if one.phase != Phase.Done], deadline)
+
+    def conclude(self, job_id: UUID, run_number: int, outcome: Outcome) -> SyncJob | None:
+        """Completed, PartialSuccess or Failed, with events, log, audit and alert. Nothing when the job ended
+        already, or a later run began. Raises Unavailable."""
+        now = self._clock.now()
+        with self._units.write() as unit:
+            job = unit.sync_jobs.find(job_id)
+            if job is None or job.status != SyncStatus.Running or job.run_number != run_number:
+                return None
+            ended = self._ended(job, outcome, now)
+            if not unit.sync_jobs.move(ended, SyncStatus.Running):
+                return None
+            self.tell(unit, ended, now)
+            if outcome.state == "done":
+                unit.sync_jobs.synced(job.integration_id, now)
+            unit.commit()
+        self._alerts.flush()
+        return ended
+
+    def tell(self, unit: UnitOfWork, job: SyncJob, now: datetime) -> None:
+        """Events, log row, audit entry and alert of a job that ended, in the caller's transaction."""
+        unit.outbox.append(events.ended(self._ids, job, now))
+        message = f"{job.sync_type.name} sync {job.status.name}. {events.message_of(job)}".strip()
+        details = {
+            "dataSyncJobId": str(job.data_sync_job_id),
+            "status": job.status.name,
+            "recordsProcessed": job.records_processed,
+            "recordsFailed": job.records_failed,
+        }
+        level = {SyncStatus.Failed: LogLevel.Error, SyncStatus.PartialSuccess: LogLevel.Warning}.get(
+            job.status, LogLevel.Information
+        )
+        log = IntegrationLog(
+            self._ids.new(), job.integration_id, level, message, now, json.dumps(details), None, None
+        )
+        unit.integration_logs.append([log])
+        action = f"datasync.{job.status.name.lower()}"
+        unit.audit.append(job.tenant_id, AuditEntry(action, "datasync", job.data_sync_job_id, after=details))
+        if job.status == SyncStatus.Failed:
+            data = json.dumps(
+                {**details, "integrationId": str(job.integration_id), "detail": events.message_of(job)}
+            )
+            unit.alerts.append(Alert(self._ids.new(), job.tenant_id, "sync-failed", data, now))
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    def _steps(self, job: SyncJob, integration: Integration | None, now: datetime) -> list[Step] | Outcome:
+        if integration is None or integration.status != IntegrationStatus.Active:
+            detail = "The integration is not active any more."
+            return Outcome("failed", code="integration-not-active", detail=detail)
+        try:
+            streams = self._sources.open(integration).streams
+        except NotSynchronisable as reason:
+            return Outcome("failed", code="not-synchronisable", detail=str(reason))
+        except ProviderFailure as failure:
+            if failure.kind == "unauthorized":
+                self._lifecycle.authentication_failed(integration, failure.detail)
+                return Outcome("failed", code="authentication", detail=failure.detail)
+            return Outcome("failed", code=failure.kind, detail=failure.detail)
+        with self._units.write() as unit:
+            steps = [
+                self._step(unit, job, position, profile, direction, now)
+                for position, (profile, direction) in enumerate(_wanted(job.direction, streams))
+            ]
+            unit.sync_jobs.add_steps(steps)
+            total = sum(one.total or 0 for one in steps)
+            unit.sync_jobs.move(
+                replace(job, stage="planned", records_total=total, live_at=now), SyncStatus.Running
+            )
+            unit.commit()
+        return steps
+
+    def _step(
+        self,
+        unit: UnitOfWork,
+        job: SyncJob,
+        position: int,
+        profile: StreamProfile,
+        direction: SyncDirection,
+        now: datetime,
+    ) -> Step:
+        is_full = job.sync_type == SyncType.Full
+        state = unit.sync_settings.stream(job.tenant_id, job.integration_id, profile.name)
+        checkpoint = Checkpoint(began_at=now)
+        generation, phase, total = state.generation, Phase.List, state.last_total if is_full else None
+        if direction == SyncDirection.Export:
+            phase = Phase.Push
+            total = unit.sync_records.count_export(
+                job.tenant_id, job.integration_id, profile.name, everything=is_full
+            )
+        elif is_full:
+            generation += 1
+            unit.sync_settings.set_stream(job.tenant_id, replace(state, generation=generation))
+        elif job.sync_type == SyncType.Incremental and profile.incremental == "since":
+            checkpoint = replace(checkpoint, since=state.since)
+        elif job.sync_type == SyncType.Incremental and profile.incremental == "token" and state.state:
+            context = state_context(job.integration_id, profile.name)
+            checkpoint = replace(checkpoint, state=self._cipher.open(state.state, context=context))
+        sealed = self._cipher.seal(
+            checkpoint.to_text(), context=checkpoint_context(job.data_sync_job_id, position)
+        )
+        return Step(
+            data_sync_job_id=job.data_sync_job_id,
+            position=position,
+            stream=profile.name,
+            direction=direction,
+            sync_type=job.sync_type,
+            phase=phase,
+            checkpoint=sealed,
+            generation=generation,
+            total=total,
+        )
+
+    @staticmethod
+    def _ended(job: SyncJob, outcome: Outcome, now: datetime) -> SyncJob:
+        ended = replace(job, completed_at=now, waiting_until=None)
+        if outcome.state == "done":
+            handled = job.records_processed + job.records_failed
+            return replace(
+                ended, status=final_status(job.records_failed), records_total=handled, stage="done"
+            )
+        detail = outcome.detail or "The job could not go on."
+        log = error_log(outcome.code or "internal", detail, now, resumable=True)
+        return replace(ended, status=SyncStatus.Failed, error_code=outcome.code or "internal", error_log=log)
+
+
+def _wanted(
+    direction: SyncDirection, streams: Sequence[StreamProfile]
+) -> list[tuple[StreamProfile, SyncDirection]]:
+    """Imports come first: what they bring in may settle what is to go out (BR-DS-07)."""
+    wanted: list[tuple[StreamProfile, SyncDirection]] = []
+    if direction != SyncDirection.Export:
+        wanted += [(one, SyncDirection.Import) for one in streams]
+    if direction != SyncDirection.Import:
+        wanted += [(one, SyncDirection.Export) for one in streams if one.exportable]
+    return wanted

@@ -1,0 +1,108 @@
+"""When an integration synchronises by itself: an NCRONTAB expression in UTC, or an interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import Field, StringConstraints, model_validator
+
+from domain.errors import FieldError, ValidationFailed
+from domain.sync.model import SyncDirection, SyncType
+from domain.sync.rules import APART
+from domain.wire import Command
+
+TypeName = Literal["Full", "Incremental", "Differential"]
+DirectionName = Literal["Import", "Export", "Bidirectional"]
+#: The scheduler's own pace (section 14.1); no schedule is denser.
+LEAST_APART = timedelta(minutes=15)
+_LOOKED_AT = 60
+
+
+class PutSchedule(Command):
+    """Body of `PUT /api/integrations/{id}/sync-schedule`; replaces the whole schedule."""
+
+    expression: Annotated[str, StringConstraints(max_length=120)] | None = Field(
+        None, description="NCRONTAB in UTC, six fields with seconds first or five, such as `0 0 2 * * *`"
+    )
+    interval_minutes: int | None = Field(None, ge=15, le=43_200, description="Instead of an expression")
+    sync_type: TypeName = "Incremental"
+    direction: DirectionName = "Import"
+    is_enabled: bool = True
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.expression is None) == (self.interval_minutes is None):
+            raise ValueError("give either expression or intervalMinutes")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSchedule:
+    """`next_run_at` is None while it is off."""
+
+    integration_id: UUID
+    tenant_id: UUID
+    sync_type: SyncType
+    direction: SyncDirection
+    expression: str | None
+    interval_minutes: int | None
+    is_enabled: bool
+    next_run_at: datetime | None
+    modified_at: datetime
+    modified_by: UUID
+    version: int = 0
+
+    def after(self, moment: datetime) -> datetime:
+        """The first occurrence after `moment`."""
+        if self.interval_minutes is not None:
+            return moment + timedelta(minutes=self.interval_minutes)
+        assert self.expression is not None
+        return occurrence(self.expression, moment)
+
+    def missed_until(self, now: datetime) -> tuple[datetime, datetime]:
+        """The latest occurrence that is due, and the one after it: what was missed while nothing ran is made up
+        for once."""
+        assert self.next_run_at is not None
+        due = self.next_run_at
+        following = self.after(due)
+        while following <= now:
+            due, following = following, self.after(following)
+        return due, following
+
+
+def occurrence(expression: str, moment: datetime) -> datetime:
+    """The first moment after `moment` that an NCRONTAB expression names. As in Azure Functions a day must match
+    both the day of month and the day of week. Raises ValueError for what is no expression, or never comes."""
+    from croniter import CroniterError, croniter
+
+    if len(expression.split()) not in (5, 6):
+        raise ValueError("an NCRONTAB expression has five or six fields")
+    try:
+        found: datetime = croniter(expression, moment, second_at_beginning=True, day_or=False).get_next(
+            datetime
+        )
+    except (CroniterError, KeyError, OverflowError) as error:
+        raise ValueError("not an NCRONTAB expression") from error
+    return found
+
+
+def check(schedule: SyncSchedule, now: datetime) -> None:
+    """Occurrences keep the distance that BR-DS-01, BR-DS-02 and the scheduler ask for. Raises ValidationFailed."""
+    pointer = "/expression" if schedule.expression is not None else "/intervalMinutes"
+    code, apart = APART.get(schedule.sync_type, ("validation-failed", LEAST_APART))
+    try:
+        moments = [schedule.after(now)]
+        for _ in range(_LOOKED_AT):
+            moments.append(schedule.after(moments[-1]))
+    except ValueError as error:
+        detail = "This is not an NCRONTAB expression of five or six fields that ever comes true."
+        raise ValidationFailed(detail, [FieldError(pointer, detail)]) from error
+    closest = min(later - earlier for earlier, later in pairwise(moments))
+    if closest < apart:
+        minutes = int(apart.total_seconds() // 60)
+        detail = f"Occurrences of {schedule.sync_type.name} syncs are at least {minutes:,} minutes apart."
+        raise ValidationFailed(detail, [FieldError(pointer, detail)], code=code)

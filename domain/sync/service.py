@@ -1,0 +1,271 @@
+"""Use cases of synchronisation jobs (sections 4.4 and 5.4)."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID, uuid5
+
+from domain.audit.model import AuditEntry
+from domain.errors import Conflict, Unavailable, ValidationFailed
+from domain.identity.model import Principal
+from domain.integrations.lifecycle import MANAGE
+from domain.integrations.model import Integration, IntegrationType
+from domain.integrations.providers import ProviderFailure
+from domain.paging import Page, PageRequest
+from domain.ports import Clock, IdGenerator, QueueMessage, QueueSender
+from domain.sync import events
+from domain.sync.commands import StartSync
+from domain.sync.dispatch import AHEAD, SYNC_JOBS_QUEUE, nudge
+from domain.sync.jobs import Origin, RecordError, Step, SyncedRecord, SyncJob
+from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.ports import JobFilter
+from domain.sync.rules import APART, check_apart, check_integration, check_scheduled_at
+from domain.sync.running import JobRuns
+from domain.sync.source import StreamProfile
+from domain.sync.sources import NotSynchronisable, Sources, error_log
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+
+logger = logging.getLogger("hub.sync")
+_CALENDAR = IntegrationType.CalendarSync
+
+
+class SyncService:
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        sources: Sources,
+        runs: JobRuns,
+        queue: QueueSender,
+        clock: Clock,
+        ids: IdGenerator,
+    ) -> None:
+        self._units = units
+        self._sources = sources
+        self._runs = runs
+        self._queue = queue
+        self._clock = clock
+        self._ids = ids
+
+    def start(self, principal: Principal, command: StartSync) -> SyncJob:
+        """UC-DS-01. Raises ValidationFailed (7.4), Conflict (nothing to synchronise, credentials), RuleViolation
+        (BR-DS-01, BR-DS-02)."""
+        principal.require(MANAGE)
+        now = self._clock.now()
+        scheduled_at = command.scheduled_at or now
+        check_scheduled_at(scheduled_at, now)
+        direction = SyncDirection[command.direction]
+        integration = self._integration(principal, command.integration_id)
+        check_direction(direction, self.streams(integration))
+        job = SyncJob(
+            data_sync_job_id=self._ids.new(),
+            tenant_id=principal.tenant_id,
+            integration_id=integration.integration_id,
+            sync_type=SyncType[command.sync_type],
+            direction=direction,
+            status=SyncStatus.Scheduled,
+            scheduled_at=scheduled_at,
+            created_at=now,
+            created_by=principal.user_id,
+        )
+        with self._units.write() as unit:
+            unit.users.lock_tenant(principal.tenant_id)
+            job = self.add(unit, job, principal)
+            unit.commit()
+        self._nudge_at(job)
+        return job
+
+    def add(
+        self, unit: UnitOfWork, job: SyncJob, principal: Principal | None = None, *, is_queued: bool = True
+    ) -> SyncJob:
+        """Store a new job with its event and audit entry, in the caller's transaction, which has locked the
+        tenant. With `is_queued` the caller tells the queue of one that is due soon. Raises RuleViolation."""
+        now = self._clock.now()
+        if job.sync_type in APART:
+            since = job.scheduled_at - APART[job.sync_type][1]
+            moments = unit.sync_jobs.moments(job.integration_id, job.sync_type, since)
+            check_apart(job.sync_type, job.scheduled_at, moments)
+        queued = now if is_queued and job.scheduled_at < now + AHEAD else None
+        job = replace(job, queued_at=queued)
+        if unit.sync_jobs.add(job.tenant_id, job):
+            unit.outbox.append([events.initiated(self._ids, job, now)])
+            self._audit(unit, "datasync.created", job, principal)
+        return job
+
+    def page(self, principal: Principal, filter_: JobFilter, page: PageRequest) -> Page[SyncJob]:
+        principal.require(MANAGE)
+        with self._units.read() as unit:
+            return unit.sync_jobs.page(principal.tenant_id, filter_, page)
+
+    def get(self, principal: Principal, job_id: UUID) -> tuple[SyncJob, list[Step]]:
+        """UC-DS-03. Raises NotFound."""
+        principal.require(MANAGE)
+        with self._units.read() as unit:
+            return unit.sync_jobs.get(principal.tenant_id, job_id), unit.sync_jobs.steps(job_id)
+
+    def errors(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[RecordError]:
+        """BR-DS-04. Raises NotFound."""
+        principal.require(MANAGE)
+        with self._units.read() as unit:
+            unit.sync_jobs.get(principal.tenant_id, job_id)
+            return unit.sync_jobs.errors(principal.tenant_id, job_id, page)
+
+    def written(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]:
+        """The records a job wrote that no later one did. Raises NotFound."""
+        principal.require(MANAGE)
+        with self._units.read() as unit:
+            unit.sync_jobs.get(principal.tenant_id, job_id)
+            return unit.sync_records.of_job(principal.tenant_id, job_id, page)
+
+    def cancel(self, principal: Principal, job_id: UUID) -> SyncJob:
+        """At once: what was stored stays, a batch under way stores nothing any more. Again, it does nothing. Raises
+        NotFound, Conflict."""
+        principal.require(MANAGE)
+        now = self._clock.now()
+        with self._units.write() as unit:
+            job = unit.sync_jobs.get(principal.tenant_id, job_id)
+            if job.status == SyncStatus.Cancelled:
+                return job
+            if job.is_ended:
+                raise Conflict(f"The job is {job.status.name} already.", code="sync-ended")
+            done = job.records_processed
+            detail = f"Cancelled by hand; {done:,} records were processed and are kept."
+            cancelled = replace(
+                job,
+                status=SyncStatus.Cancelled,
+                completed_at=now,
+                waiting_until=None,
+                error_code="cancelled",
+                error_log=error_log("cancelled", detail, now, resumable=True),
+            )
+            if not unit.sync_jobs.move(cancelled, job.status):
+                raise Conflict("The job changed at this moment; try again.")
+            self._runs.tell(unit, cancelled, now)
+            self._audit(unit, "datasync.cancelled-by-hand", cancelled, principal)
+            unit.commit()
+        self._send(nudge(job_id, cancel=job.run_number))
+        return cancelled
+
+    def resume(self, principal: Principal, job_id: UUID) -> SyncJob:
+        """From the checkpoint; finished batches are not fetched again. Raises NotFound, Conflict,
+        ValidationFailed."""
+        principal.require(MANAGE)
+        now = self._clock.now()
+        with self._units.write() as unit:
+            job = unit.sync_jobs.get(principal.tenant_id, job_id)
+            if job.status not in (SyncStatus.Failed, SyncStatus.Cancelled):
+                raise Conflict(
+                    f"A job that is {job.status.name} cannot be resumed; only Failed and Cancelled ones can.",
+                    code="not-resumable",
+                )
+            check_integration(unit.integrations.find(job.integration_id))
+            resumed = replace(
+                job,
+                status=SyncStatus.Scheduled,
+                completed_at=None,
+                error_code=None,
+                error_log=None,
+                queued_at=now,
+                rate=None,
+                restarts=0,
+            )
+            if not unit.sync_jobs.move(resumed, job.status):
+                raise Conflict("The job changed at this moment; try again.")
+            self._audit(unit, "datasync.resumed", resumed, principal)
+            unit.commit()
+        self._send(nudge(job_id))
+        return resumed
+
+    def start_initial(self, tenant_id: UUID, integration_id: UUID, event_id: str) -> SyncJob | None:
+        """UC-IM-03 step 5: a full import of what was just authorised, once an event. None when it has one, or
+        nothing to synchronise. Raises Unavailable."""
+        now = self._clock.now()
+        with self._units.read() as unit:
+            integration = unit.integrations.find(integration_id)
+        # Anyone who may raise events can name an integration: it must be the tenant's own calendar.
+        if (
+            integration is None
+            or integration.tenant_id != tenant_id
+            or integration.integration_type != _CALENDAR
+        ):
+            return None
+        try:
+            check_direction(SyncDirection.Import, self.streams(check_integration(integration)))
+        except (Conflict, ValidationFailed) as reason:
+            logger.info("no initial sync", extra={"integration": str(integration_id), "why": reason.detail})
+            return None
+        job = SyncJob(
+            data_sync_job_id=uuid5(integration_id, f"authorized/{event_id}"),
+            tenant_id=tenant_id,
+            integration_id=integration_id,
+            sync_type=SyncType.Full,
+            direction=SyncDirection.Import,
+            status=SyncStatus.Scheduled,
+            scheduled_at=now,
+            created_at=now,
+            created_by=integration.created_by,
+            origin=Origin.Authorization,
+        )
+        try:
+            with self._units.write() as unit:
+                unit.users.lock_tenant(tenant_id)
+                if unit.sync_jobs.find(job.data_sync_job_id) is None:
+                    job = self.add(unit, job)
+                    unit.commit()
+        except Conflict as reason:
+            logger.info("no initial sync", extra={"integration": str(integration_id), "why": reason.detail})
+            return None
+        self._send(nudge(job.data_sync_job_id))
+        return job
+
+    def streams(self, integration: Integration) -> list[StreamProfile]:
+        """Raises Conflict when the provider cannot be reached with these credentials, or has no records."""
+        try:
+            return list(self._sources.open(integration).streams)
+        except NotSynchronisable as reason:
+            raise Conflict(str(reason), code="not-synchronisable") from None
+        except ProviderFailure as failure:
+            if failure.kind == "unavailable":
+                raise Unavailable(failure.detail) from failure
+            raise Conflict(failure.detail, code="not-synchronisable") from failure
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    def _integration(self, principal: Principal, integration_id: UUID) -> Integration:
+        with self._units.read() as unit:
+            found = unit.integrations.find(integration_id)
+        if found is not None and found.tenant_id != principal.tenant_id:
+            found = None
+        return check_integration(found)
+
+    def _audit(self, unit: UnitOfWork, action: str, job: SyncJob, principal: Principal | None) -> None:
+        about = {
+            "integrationId": str(job.integration_id),
+            "syncType": job.sync_type.name,
+            "direction": job.direction.name,
+            "status": job.status.name,
+            "origin": job.origin.value,
+        }
+        entry = AuditEntry(action, "datasync", job.data_sync_job_id, principal, after=about)
+        unit.audit.append(job.tenant_id, entry)
+
+    def _nudge_at(self, job: SyncJob) -> None:
+        if job.queued_at is not None:
+            later: datetime | None = job.scheduled_at if job.scheduled_at > self._clock.now() else None
+            self._send(nudge(job.data_sync_job_id, at=later))
+
+    def _send(self, message: QueueMessage) -> None:
+        try:
+            self._queue.send(SYNC_JOBS_QUEUE, [message])
+        except Unavailable:
+            # The job is durable; the minute's timer finds it.
+            logger.warning("sync nudge lost, left to the timer")
+
+
+def check_direction(direction: SyncDirection, streams: list[StreamProfile]) -> None:
+    """Raises Conflict."""
+    if direction != SyncDirection.Import and not any(one.exportable for one in streams):
+        raise Conflict(
+            "The provider takes no records from here: only Import is possible.", code="not-exportable"
+        )

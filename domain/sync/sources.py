@@ -1,0 +1,115 @@
+"""From a job's integration to a provider that can list or push, and what its failures mean for the job."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+from domain.integrations.connector import Connector
+from domain.integrations.model import Integration
+from domain.integrations.providers import Connection, ProviderFailure
+from domain.ports import Clock
+from domain.sync.mapping import FieldMapping, compiled
+from domain.sync.source import StreamProfile, SyncProvider
+from domain.sync.transforming import Transformer
+
+#: A connection is opened anew after this long: it holds an OAuth token, and reads the secret store.
+_KEPT = timedelta(seconds=60)
+_MOST_KEPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An integration's provider, connected."""
+
+    provider: SyncProvider
+    connection: Connection
+    streams: Sequence[StreamProfile]
+
+    def profile(self, stream: str) -> StreamProfile:
+        """Raises ProviderFailure when the configuration has no such stream any more."""
+        for one in self.streams:
+            if one.name == stream:
+                return one
+        raise ProviderFailure("rejected", f"The integration has no stream '{stream}' any more.")
+
+    def transformer(self, stream: str, mapping: str) -> Transformer:
+        """`mapping` is the stored JSON text."""
+        chosen = compiled(FieldMapping.model_validate_json(mapping)).get(stream)
+        return Transformer(self.provider, self.profile(stream), chosen)
+
+
+class Sources:
+    """Opens sources, and keeps each for a minute. `open` is not for an event loop."""
+
+    def __init__(self, connector: Connector, clock: Clock) -> None:
+        self._connector = connector
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[UUID, int], tuple[datetime, Source]] = {}
+
+    def open(self, integration: Integration) -> Source:
+        """Raises ProviderFailure; NotSynchronisable when the provider keeps no records."""
+        now = self._clock.now()
+        key = (integration.integration_id, integration.version)
+        with self._lock:
+            kept = self._kept.get(key)
+        if kept is not None and abs(now - kept[0]) < _KEPT:
+            source = kept[1]
+            return replace(source, connection=replace(source.connection, now=now))
+        provider, connection = self._connector.connect(integration, retries=2)
+        if not hasattr(provider, "list_records"):
+            raise NotSynchronisable(f"{integration.provider} keeps no records that could be synchronised.")
+        able = cast(SyncProvider, provider)
+        streams = able.streams_of(connection.configuration)
+        if not streams:
+            raise NotSynchronisable("The integration's configuration names no list of records.")
+        source = Source(able, connection, streams)
+        with self._lock:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = (now, source)
+        return source
+
+    def forget(self, integration: Integration) -> None:
+        """Credentials were refused: the next batch opens a fresh connection."""
+        with self._lock:
+            self._kept.pop((integration.integration_id, integration.version), None)
+
+
+class NotSynchronisable(Exception):
+    """The provider, or this configuration of it, has nothing to synchronise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a batch, small enough for Durable history. `state`: `more` (go on), `done` (the step is
+    through), `wait` (for `seconds`, the provider asked for it), `retry` (after `seconds`, at half the size),
+    `failed` (the job cannot go on), `stopped` (it no longer runs)."""
+
+    state: str
+    records: int = 0
+    seconds: float = 0.0
+    code: str = ""
+    detail: str = ""
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "records": self.records,
+            "seconds": round(self.seconds, 3),
+            "code": self.code,
+            "detail": self.detail[:500],
+        }
+
+
+def error_log(code: str, detail: str, at: datetime, *, resumable: bool) -> str:
+    """For DataSyncJobs.ErrorLog; `detail` holds no record's values."""
+    return json.dumps(
+        {"code": code, "message": detail, "at": at.isoformat(), "resumable": resumable}, ensure_ascii=False
+    )

@@ -1,0 +1,125 @@
+"""UC-DS-02 steps 3-5: from a provider's record to a valid internal one, or to the reasons why not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from domain.errors import FieldError
+from domain.sync.business import RULES, BusinessRule
+from domain.sync.mapping import CompiledMapping
+from domain.sync.merging import Incoming
+from domain.sync.model import RecordType
+from domain.sync.records import MODELS, GenericRecord, Record
+from domain.sync.rules import stored_id
+from domain.sync.source import SourceRecord, StreamProfile, SyncProvider
+
+_POINTER_MAX = 300
+_REASON_MAX = 400
+#: Bytes of one internal record; what is larger is no record but a document.
+RECORD_MAX_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that cannot be taken. `errors` hold no value of it."""
+
+    external_id: str
+    errors: Sequence[FieldError]
+
+
+def content_hash(data: str) -> str:
+    """128 bits of the record's canonical JSON: equal content, equal hash."""
+    return hashlib.blake2b(data.encode(), digest_size=16).hexdigest()
+
+
+def canonical(record: Record) -> str:
+    """JSON text that is the same for the same content. Raises ValueError for what JSON cannot hold."""
+    if isinstance(record, GenericRecord):
+        return json.dumps({"fields": record.fields}, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return record.model_dump_json(by_alias=True, exclude_none=True)
+
+
+class Transformer:
+    """Of one stream. `transform` is pure."""
+
+    def __init__(
+        self,
+        provider: SyncProvider,
+        profile: StreamProfile,
+        mapping: CompiledMapping | None = None,
+        rules: Sequence[BusinessRule] = RULES,
+    ) -> None:
+        self._provider = provider
+        self._profile = profile
+        self._mapping = mapping
+        self._rules = rules
+
+    def transform(self, record: SourceRecord) -> Incoming | Refused:
+        """Never raises: whatever a record holds, the others go on (BR-DS-04)."""
+        if not record.external_id or "\x00" in record.external_id:
+            return Refused("", [FieldError("", "The record has no usable id.")])
+        key = stored_id(record.external_id)
+        if record.deleted:
+            return self._incoming(key, None, "", record, self._profile.record_type)
+        made = self.make(record)
+        if isinstance(made, list):
+            return Refused(key, made)
+        kind, internal = made
+        try:
+            data = canonical(internal)
+            data.encode()
+        except ValueError:
+            return Refused(key, [FieldError("", "The record holds a value that JSON cannot carry.")])
+        if len(data) > RECORD_MAX_BYTES:
+            detail = f"The record is {len(data):,} characters; at most {RECORD_MAX_BYTES:,} are taken."
+            return Refused(key, [FieldError("", detail)])
+        return self._incoming(key, data, content_hash(data), record, kind)
+
+    def make(self, record: SourceRecord) -> tuple[RecordType, Record] | list[FieldError]:
+        """The internal record with its type, or what is wrong."""
+        try:
+            internal = self._provider.to_internal(self._profile.name, record)
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
+            # The error's text may repeat a value of the record; its kind does not.
+            return [FieldError("", f"The provider's record cannot be read ({type(error).__name__}).")]
+        kind, fields = self._profile.record_type, dict(internal)
+        if self._mapping is not None:
+            try:
+                kind, fields = self._mapping.apply(internal, record.data, kind)
+            except ValueError as error:
+                return [FieldError(str(error), "The mapping's expression fails for this record.")]
+        return self.validate(kind, fields)
+
+    def validate(
+        self, kind: RecordType, fields: Mapping[str, Any]
+    ) -> tuple[RecordType, Record] | list[FieldError]:
+        """Against the internal model and the business rules."""
+        try:
+            valid = MODELS[kind].model_validate(fields)
+        except (ValidationError, RecursionError) as error:
+            return _errors(error)
+        broken = [found for rule in self._rules if (found := rule(valid)) is not None]
+        return broken or (kind, valid)
+
+    @staticmethod
+    def _incoming(
+        key: str, data: str | None, digest: str, record: SourceRecord, kind: RecordType
+    ) -> Incoming:
+        version = record.version[:200] if record.version else None
+        return Incoming(key, data, digest, record.modified_at, version, kind.value)
+
+
+def _errors(error: ValidationError | RecursionError) -> list[FieldError]:
+    if isinstance(error, RecursionError):
+        return [FieldError("", "The record is nested too deeply.")]
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return [
+        FieldError("".join(f"/{part}" for part in one["loc"])[:_POINTER_MAX], one["msg"][:_REASON_MAX])
+        for one in found[:10]
+    ]

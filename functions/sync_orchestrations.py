@@ -1,0 +1,147 @@
+"""Durable orchestration of synchronisation jobs: `sync_job` (instance id = job id) races the work against 60 minutes
+and a cancel; `sync_streams` takes one step after the other; `sync_step` one batch after the other, beginning anew
+every so many so that its history stays small. Inputs and outputs are a few hundred bytes: records never travel
+through the history.
+
+Orchestrators are deterministic. A change that would replay a recorded history differently fails a test, and must
+come under a new name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import azure.durable_functions as df
+
+from domain.sync.rules import MOST_TRIES, after_failure, after_success, backoff_seconds
+from infra.bootstrap import hub
+
+bp = df.Blueprint()
+
+Steps = Generator[Any, Any, dict[str, Any]]
+#: Batches of one execution of `sync_step`.
+BATCHES_PER_EXECUTION = 50
+#: For what an activity does not answer for itself: the database or the host was gone.
+_FIRST_PAUSE_MS, _TRIES = 3_000, 10
+JOB = "sync_job"
+
+
+def _retries() -> df.RetryOptions:
+    return df.RetryOptions(_FIRST_PAUSE_MS, _TRIES)
+
+
+def instance_of(job_id: UUID | str, run: int) -> str:
+    """The orchestration of one run: the job id, and for a resumed job the run's number too, because the run before
+    may still be ending."""
+    return str(job_id) if run == 1 else f"{job_id}-{run}"
+
+
+def cancel_event(run: int) -> str:
+    """The external event that ends one run: a name of its own, so that no later run takes it."""
+    return f"cancel-{run}"
+
+
+@bp.function_name(JOB)
+@bp.orchestration_trigger(context_name="context")
+def sync_job(context: df.DurableOrchestrationContext) -> Steps:
+    """UC-DS-02. Input: `jobId`, `run`."""
+    task: dict[str, Any] = context.get_input()
+    planned = yield context.call_activity_with_retry("plan_sync", _retries(), task)
+    outcome: dict[str, Any] = planned["outcome"] or {"state": "done"}
+    if planned["positions"]:
+        deadline = datetime.fromisoformat(planned["deadline"])
+        timeout = context.create_timer(max(deadline, context.current_utc_datetime + timedelta(seconds=1)))
+        cancel = context.wait_for_external_event(cancel_event(task["run"]))
+        work = {**task, "positions": planned["positions"], "size": planned["size"]}
+        streams = context.call_sub_orchestrator("sync_streams", work)
+        first = yield context.task_any([streams, timeout, cancel])
+        if first is not timeout:
+            timeout.cancel()
+        if first is timeout:
+            outcome = {"state": "failed", "code": "BR-DS-05", "detail": "The job ran for 60 minutes."}
+        elif first is cancel:
+            outcome = {"state": "stopped"}
+        elif isinstance(streams.result, Exception):
+            outcome = {"state": "failed", "code": "internal", "detail": "A batch failed again and again."}
+        else:
+            outcome = streams.result
+    context.set_custom_status({"state": outcome["state"]})
+    yield context.call_activity_with_retry("conclude_sync", _retries(), {**task, "outcome": outcome})
+    return outcome
+
+
+@bp.function_name("sync_streams")
+@bp.orchestration_trigger(context_name="context")
+def sync_streams(context: df.DurableOrchestrationContext) -> Steps:
+    """Input: `jobId`, `run`, `positions`, `size`."""
+    work: dict[str, Any] = context.get_input()
+    outcome: dict[str, Any] = {"state": "done"}
+    for position in work["positions"]:
+        step = {"jobId": work["jobId"], "run": work["run"], "position": position, "full": work["size"]}
+        outcome = yield context.call_sub_orchestrator("sync_step", {**step, "size": work["size"], "tries": 0})
+        if outcome["state"] != "done":
+            return outcome
+    return outcome
+
+
+@bp.function_name("sync_step")
+@bp.orchestration_trigger(context_name="context")
+def sync_step(context: df.DurableOrchestrationContext) -> Steps:
+    """Input: `jobId`, `run`, `position`, `full` (records of a whole batch), `size` (of the next one), `tries`
+    (failures in a row)."""
+    work: dict[str, Any] = context.get_input()
+    size, tries = work["size"], work["tries"]
+    for _ in range(BATCHES_PER_EXECUTION):
+        batch = {"jobId": work["jobId"], "run": work["run"], "position": work["position"], "size": size}
+        outcome = yield context.call_activity_with_retry("sync_batch", _retries(), batch)
+        state = outcome["state"]
+        context.set_custom_status({"state": state, "records": outcome["records"], "size": size})
+        if state == "more":
+            size, tries = after_success(size, work["full"]), 0
+        elif state == "wait":
+            # The provider asked for it: no try is used up.
+            yield context.create_timer(context.current_utc_datetime + timedelta(seconds=outcome["seconds"]))
+        elif state == "retry" and tries + 1 < MOST_TRIES:
+            size, tries = after_failure(size), tries + 1
+            pause = max(outcome["seconds"], backoff_seconds(tries))
+            yield context.create_timer(context.current_utc_datetime + timedelta(seconds=pause))
+        elif state == "retry":
+            return {**outcome, "state": "failed"}
+        else:
+            return dict(outcome)
+    context.continue_as_new({**work, "size": size, "tries": tries})
+    return {"state": "more"}
+
+
+@bp.function_name("plan_sync")
+@bp.activity_trigger(input_name="task")
+def plan_sync(task: dict[str, Any]) -> dict[str, Any]:
+    """The steps that are left."""
+    sync = hub().sync
+    plan = sync.runs.plan(UUID(task["jobId"]), task["run"])
+    return {**plan.to_wire(), "size": sync.batches.size}
+
+
+@bp.function_name("sync_batch")
+@bp.activity_trigger(input_name="batch")
+async def sync_batch(batch: dict[str, Any]) -> dict[str, Any]:
+    """One batch, stored with its checkpoint."""
+    batches = await asyncio.to_thread(lambda: hub().sync.batches)
+    outcome = await batches.run(UUID(batch["jobId"]), batch["run"], batch["position"], batch["size"])
+    return outcome.to_wire()
+
+
+@bp.function_name("conclude_sync")
+@bp.activity_trigger(input_name="ending")
+def conclude_sync(ending: dict[str, Any]) -> str:
+    """Status, events, log; then the place is free for a job that waits."""
+    from domain.sync.dispatch import SYNC_JOBS_QUEUE, nudge
+    from domain.sync.sources import Outcome
+
+    outcome = Outcome(**ending["outcome"])
+    job = hub().sync.runs.conclude(UUID(ending["jobId"]), ending["run"], outcome)
+    hub().queue.send(SYNC_JOBS_QUEUE, [nudge()])
+    return job.status.name if job else "nothing"

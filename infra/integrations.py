@@ -1,0 +1,162 @@
+"""The composition of everything about integrations, each part built on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+
+from domain.integrations.alerts import AlertSender
+from domain.integrations.changes import Changes
+from domain.integrations.connector import Catalogue, Connector
+from domain.integrations.credentials import CredentialService
+from domain.integrations.findings import FindingRecorder
+from domain.integrations.health import HealthMonitor
+from domain.integrations.lifecycle import Lifecycle
+from domain.integrations.model import Integration
+from domain.integrations.ports import AccessTokens
+from domain.integrations.providers import ProviderHttp
+from domain.integrations.proving import Prover
+from domain.integrations.reports import Reports
+from domain.integrations.samples import Samples
+from domain.integrations.service import IntegrationService
+from domain.integrations.trials import Trials
+from domain.integrations.vault import Vault
+from domain.ports import Cipher, Clock, IdGenerator, OutboundHttp, QueueSender, SecretStore, TableStore
+from domain.unit_of_work import UnitsOfWork
+from infra.providers.circuit import Circuits
+from infra.providers.registry import all_providers
+from infra.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """What the parts stand on."""
+
+    settings: Settings
+    units: UnitsOfWork
+    secrets: SecretStore
+    cipher: Cipher
+    tables: TableStore
+    queue: QueueSender
+    http: OutboundHttp
+    clock: Clock
+    ids: IdGenerator
+    tokens: AccessTokens
+    on_disconnect: Callable[[Integration], object] | None = None
+
+
+class IntegrationParts:
+    def __init__(self, adapters: Adapters, catalogue: Catalogue | None = None) -> None:
+        self._with = adapters
+        self._circuits = Circuits()
+        self.catalogue = catalogue or Catalogue(all_providers(), adapters.settings.disabled_types)
+
+    @cached_property
+    def vault(self) -> Vault:
+        return Vault(self._with.secrets, self._with.cipher, self._with.clock)
+
+    @cached_property
+    def connector(self) -> Connector:
+        parts = self._with
+        return Connector(self.catalogue, self.vault, parts.tokens, self.open_http, parts.clock)
+
+    @cached_property
+    def alerts(self) -> AlertSender:
+        return AlertSender(self._with.units, self._with.queue)
+
+    @cached_property
+    def changes(self) -> Changes:
+        return Changes(self._with.clock, self._with.ids)
+
+    @cached_property
+    def prover(self) -> Prover:
+        return Prover(self.connector)
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        return Lifecycle(
+            self._with.units,
+            self.prover,
+            self.vault,
+            self.changes,
+            self.alerts,
+            self._with.clock,
+            disabled_types=self.catalogue.disabled_types,
+            on_disconnect=self._with.on_disconnect,
+        )
+
+    @cached_property
+    def service(self) -> IntegrationService:
+        return IntegrationService(
+            self._with.units,
+            self.catalogue,
+            self.vault,
+            self.lifecycle,
+            self.changes,
+            self._with.clock,
+            self._with.ids,
+            allow_loopback=self._with.settings.is_development,
+        )
+
+    @cached_property
+    def credentials(self) -> CredentialService:
+        return CredentialService(
+            self._with.units,
+            self.catalogue,
+            self.vault,
+            self.prover,
+            self.lifecycle,
+            self.changes,
+            allow_loopback=self._with.settings.is_development,
+        )
+
+    @cached_property
+    def trials(self) -> Trials:
+        return Trials(
+            self._with.units, self.catalogue, self.prover, self.lifecycle, self.changes, self._with.clock
+        )
+
+    @cached_property
+    def health(self) -> HealthMonitor:
+        recorder = FindingRecorder(
+            self._with.units, self.catalogue, self.lifecycle, self.changes, self._with.ids
+        )
+        return HealthMonitor(
+            self._with.units,
+            self.connector,
+            recorder,
+            self._samples,
+            self.alerts,
+            self._with.clock,
+            concurrency=self._with.settings.health_check_concurrency,
+            disabled_types=self.catalogue.disabled_types,
+        )
+
+    @cached_property
+    def reports(self) -> Reports:
+        retention = timedelta(days=self._with.settings.integration_log_days)
+        return Reports(self._with.units, self._samples, self._with.clock, log_retention=retention)
+
+    @cached_property
+    def _samples(self) -> Samples:
+        retention = timedelta(days=self._with.settings.health_sample_days)
+        return Samples(self._with.tables, retention=retention)
+
+    def open_http(
+        self, *, account: str, secrets: Collection[str], allow_tls_1_2: bool, retries: int
+    ) -> ProviderHttp:
+        """The way out for one integration's calls."""
+        from infra.providers.connection import HttpProviderConnection
+
+        return HttpProviderConnection(
+            self._with.http,
+            # A health probe is what tells whether a host is back: nothing may hold it back.
+            circuits=self._circuits if retries else Circuits(),
+            clock=self._with.clock,
+            account=account,
+            secrets=secrets,
+            allow_tls_1_2=allow_tls_1_2,
+            retries=retries,
+        )

@@ -1,0 +1,113 @@
+"""The composition of everything about OAuth, each part built on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+from domain.integrations.model import Integration
+from domain.oauth.clients import Clients
+from domain.oauth.completion import Completions
+from domain.oauth.grants import Grants
+from domain.oauth.refresh import RefreshAhead
+from domain.oauth.service import OAuthService
+from domain.oauth.states import States
+from domain.oauth.tokens import OAuthTokens
+from domain.ports import Cipher, Clock, OutboundHttp, SecretStore, TableStore
+from domain.unit_of_work import UnitsOfWork
+from infra.integrations import IntegrationParts
+from infra.providers.token_endpoint import HttpTokenEndpoint
+from infra.settings import Settings
+
+CALLBACK_PATH = "/api/oauth/callback"
+
+
+class OAuthParts:
+    """Implements AccessTokens too, so that integrations, whose connections need tokens, and tokens, whose loss
+    suspends integrations, may be built in any order."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        units: UnitsOfWork,
+        secrets: SecretStore,
+        tables: TableStore,
+        cipher: Cipher,
+        http: OutboundHttp,
+        clock: Clock,
+        integrations: Callable[[], IntegrationParts],
+    ) -> None:
+        self._settings = settings
+        self._units = units
+        self._secrets = secrets
+        self._tables = tables
+        self._cipher = cipher
+        self._http = http
+        self._clock = clock
+        self._integrations = integrations
+
+    def current(self, integration: Integration) -> str | None:
+        """As AccessTokens says."""
+        return self.tokens.current(integration)
+
+    def forget(self, integration: Integration) -> None:
+        """Destroy the tokens of an integration that was disconnected."""
+        self.tokens.forget(integration)
+
+    @property
+    def redirect_uri(self) -> str:
+        """What is registered with the providers."""
+        return f"{self._settings.public_url.rstrip('/')}{CALLBACK_PATH}"
+
+    @cached_property
+    def tokens(self) -> OAuthTokens:
+        return OAuthTokens(self.clients, self.grants, self._clock, self._lost)
+
+    @cached_property
+    def grants(self) -> Grants:
+        return Grants(self._tables, self._secrets, self._clock)
+
+    @cached_property
+    def states(self) -> States:
+        return States(self._tables, self._cipher, self._clock)
+
+    @cached_property
+    def clients(self) -> Clients:
+        parts = self._integrations()
+        return Clients(parts.catalogue, parts.vault, HttpTokenEndpoint(self._http, self._clock))
+
+    @cached_property
+    def service(self) -> OAuthService:
+        parts = self._integrations()
+        return OAuthService(
+            self._units,
+            self.clients,
+            self.states,
+            self.grants,
+            parts.changes,
+            redirect_uri=self.redirect_uri,
+            disabled_types=parts.catalogue.disabled_types,
+        )
+
+    @cached_property
+    def completions(self) -> Completions:
+        parts = self._integrations()
+        return Completions(
+            self._units,
+            self.clients,
+            self.states,
+            self.grants,
+            parts.lifecycle,
+            parts.prover,
+            parts.changes,
+            self._clock,
+            redirect_uri=self.redirect_uri,
+            same_browser=self._settings.needs_same_browser,
+        )
+
+    @cached_property
+    def refresh_ahead(self) -> RefreshAhead:
+        return RefreshAhead(self._units, self.grants, self.states, self.tokens, self.completions, self._clock)
+
+    def _lost(self, integration: Integration, detail: str) -> object:
+        return self._integrations().lifecycle.authentication_failed(integration, detail, is_grant=True)

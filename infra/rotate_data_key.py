@@ -1,0 +1,172 @@
+"""Rotate the data key that seals columns at rest, without downtime.
+
+`python -m infra.rotate_data_key` makes a new data key and seals every column anew under it, in small batches,
+beside the running product: values under the old key open as before, and each is replaced only if it is still the
+one that was read. Other processes go on sealing under the old key for up to a minute, so a second pass follows
+after `--wait` seconds (65). `--retire` then destroys the data keys that no column uses any more; remembered
+answers of the last 24 hours (Idempotency-Key) are sealed too and age out: use it on a run a day later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Column, Table, func, select, update
+
+from domain.incoming.model import body_context
+from domain.integrations.model import configuration_context
+from domain.ports import SecretStore
+from domain.webhooks.delivery import secret_context
+from infra.sealing import SecretStoreCipher
+from infra.sql.engine import Database
+from infra.sql.tables import incoming_bodies, integrations, webhooks
+
+_BATCH = 100
+_KEY_PREFIX = "data-key-"
+_CURRENT = "data-key-current"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedColumn:
+    """A column of sealed values; `context` makes the cipher context from the row's key."""
+
+    table: Table
+    key: str
+    column: str
+    context: Callable[[UUID], str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.table.name}.{self.column}"
+
+
+#: Every column that holds sealed values.
+SEALED: Sequence[SealedColumn] = (
+    SealedColumn(integrations, "IntegrationId", "Configuration", configuration_context),
+    SealedColumn(integrations, "IntegrationId", "Account", configuration_context),
+    SealedColumn(webhooks, "WebhookId", "Secret", secret_context),
+    SealedColumn(webhooks, "WebhookId", "PreviousSecret", secret_context),
+    SealedColumn(incoming_bodies, "IncomingBodyId", "Request", body_context),
+)
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one pass over a column did. `unreadable` values stay as they are."""
+
+    resealed: int = 0
+    unreadable: int = 0
+
+
+def reseal(database: Database, cipher: SecretStoreCipher, one: SealedColumn, current: str) -> Pass:
+    """Seal what is not under the data key `current`. Raises Unavailable."""
+    outcome, after = Pass(), None
+    while rows := _batch(database, one, current, after):
+        after = rows[-1][0]
+        for key, old in rows:
+            context = one.context(key)
+            try:
+                new = cipher.seal(cipher.open(old, context=context), context=context)
+            except ValueError:
+                outcome.unreadable += 1
+                continue
+            outcome.resealed += _replace(database, one, key, old, new)
+    return outcome
+
+
+def keys_in_use(database: Database) -> set[str]:
+    """The data keys that some column still needs."""
+    used: set[str] = set()
+    for one in SEALED:
+        column = one.table.c[one.column]
+        # `v1.`, 16 hexadecimal digits.
+        statement = select(func.substring(column, 4, 16)).where(column.is_not(None)).distinct()
+        with database.read() as connection:
+            used.update(connection.execute(statement).scalars())
+    return used
+
+
+def retire(secrets: SecretStore, used: set[str], current: str) -> list[str]:
+    """Destroy the data keys that nothing uses; returns their ids."""
+    names = [name for name in secrets.names(_KEY_PREFIX) if name != _CURRENT]
+    unused = [name for name in names if name.removeprefix(_KEY_PREFIX) not in used | {current}]
+    for name in unused:
+        secrets.delete(name)
+    return [name.removeprefix(_KEY_PREFIX) for name in unused]
+
+
+def _batch(database: Database, one: SealedColumn, current: str, after: UUID | None) -> list[tuple[UUID, str]]:
+    key: Column[UUID] = one.table.c[one.key]
+    column = one.table.c[one.column]
+    stale = column.is_not(None) & column.not_like(f"v1.{current}.%")
+    statement = select(key, column).where(stale).order_by(key).limit(_BATCH)
+    if after is not None:
+        statement = statement.where(key > after)
+    with database.read() as connection:
+        return [(row[0], row[1]) for row in connection.execute(statement)]
+
+
+def _replace(database: Database, one: SealedColumn, key: UUID, old: str, new: str) -> int:
+    """1, or 0 when someone changed the value meanwhile: theirs is under a key that opens."""
+    statement = (
+        update(one.table)
+        .where(one.table.c[one.key] == key, one.table.c[one.column] == old)
+        .values({one.column: new})
+    )
+    with database.write() as connection:
+        changed = connection.execute(statement).rowcount
+        connection.commit()
+    return changed
+
+
+def rotate(
+    database: Database,
+    secrets: SecretStore,
+    *,
+    wait_seconds: float,
+    retires: bool,
+    tell: Callable[[str], object],
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool:
+    """The whole rotation; False when some value could not be opened. Raises Unavailable."""
+    cipher = SecretStoreCipher(secrets)
+    current = cipher.rotate()
+    tell(f"New data key {current}")
+    unreadable = 0
+    for turn, pause in enumerate((0.0, wait_seconds)):
+        sleep(pause)
+        unreadable = 0
+        for one in SEALED:
+            done = reseal(database, cipher, one, current)
+            unreadable += done.unreadable
+            tell(f"Pass {turn + 1}: {one.name}: {done.resealed} sealed anew, {done.unreadable} unreadable")
+    if retires and not unreadable:
+        gone = retire(secrets, keys_in_use(database), current)
+        tell(f"Retired: {', '.join(gone) or 'none'}")
+    return not unreadable
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; 1 when some value could not be opened."""
+    from infra.bootstrap import hub
+
+    parser = argparse.ArgumentParser(prog="python -m infra.rotate_data_key", description=__doc__)
+    parser.add_argument("--wait", type=float, default=65.0, help="seconds between the passes")
+    parser.add_argument("--retire", action="store_true", help="destroy data keys that no column uses")
+    options = parser.parse_args(arguments)
+
+    def tell(line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    done = rotate(hub().database, hub().secrets, wait_seconds=options.wait, retires=options.retire, tell=tell)
+    return 0 if done else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,189 @@
+"""Tables of data synchronisation, and what DataSyncJobs has beyond section 13's columns. On the same metadata as
+`infra.sql.tables`."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, Table, text
+
+from infra.sql.columns import clustered, created_at, filtered, scattered_key, user
+from infra.sql.tables import data_sync_jobs, metadata
+from infra.sql.types import Exact, Flag, Guid, Text, Utc, Varchar
+
+_ZERO = text("0")
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default=_ZERO)
+
+
+for _column in (
+    Column("Origin", Exact(20), nullable=False, server_default=text("'Manual'")),
+    Column("Stage", Exact(120), nullable=False, server_default=text("''")),
+    _count("RecordsWritten"),
+    _count("RecordsUnchanged"),
+    _count("RecordsDuplicate"),
+    _count("RecordsDeleted"),
+    Column("ErrorCode", Exact(40)),
+    # One of so many places for running jobs: a number held by one job only bounds how many run.
+    Column("RunSlot", Integer),
+    _count("RunNumber"),
+    _count("Restarts"),
+    Column("RunStartedAt", Utc),
+    Column("LiveAt", Utc),
+    Column("WaitingUntil", Utc),
+    Column("QueuedAt", Utc),
+    Column("Rate", Float),
+):
+    data_sync_jobs.append_column(_column)
+
+for _index in (
+    # at most so many run at a time, whoever races
+    filtered("UX_DataSync_Slot", "RunSlot", where="RunSlot IS NOT NULL", unique=True),
+    # one running job per integration
+    filtered("UX_DataSync_Running", "IntegrationId", where="RunSlot IS NOT NULL", unique=True),
+    filtered("IX_DataSync_Waiting", "ScheduledAt", where="Status = 0"),
+    Index("IX_DataSync_Created", "TenantId", "CreatedAt"),
+    Index("IX_DataSync_Limits", "IntegrationId", "ScheduledAt"),
+):
+    data_sync_jobs.append_constraint(_index)
+
+sync_steps = Table(
+    "SyncSteps",
+    metadata,
+    Column(
+        "DataSyncJobId",
+        Guid,
+        ForeignKey("DataSyncJobs.DataSyncJobId", name="FK_SyncStep_Job", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("Position", Integer, primary_key=True, autoincrement=False),
+    Column("Stream", Exact(60), nullable=False),
+    Column("Direction", Integer, nullable=False),
+    Column("SyncType", Integer, nullable=False),
+    Column("Phase", Exact(10), nullable=False),
+    Column("Checkpoint", Text),
+    Column("CheckpointVersion", Integer, nullable=False, server_default=_ZERO),
+    Column("Generation", BigInteger, nullable=False, server_default=_ZERO),
+    Column("Total", Integer),
+    _count("Processed"),
+    _count("Failed"),
+)
+
+sync_streams = Table(
+    "SyncStreams",
+    metadata,
+    Column(
+        "IntegrationId",
+        Guid,
+        ForeignKey("Integrations.IntegrationId", name="FK_SyncStream_Integration"),
+        primary_key=True,
+    ),
+    Column("Stream", Exact(60), primary_key=True),
+    Column("TenantId", Guid, nullable=False),
+    Column("State", Text),
+    Column("Since", Utc),
+    Column("Generation", BigInteger, nullable=False, server_default=_ZERO),
+    Column("LastTotal", Integer),
+    Column("LastFullAt", Utc),
+    Column("SyncedAt", Utc),
+)
+
+synced_records = Table(
+    "SyncedRecords",
+    metadata,
+    Column(
+        "IntegrationId",
+        Guid,
+        ForeignKey("Integrations.IntegrationId", name="FK_SyncedRecord_Integration"),
+        primary_key=True,
+    ),
+    Column("Stream", Exact(60), primary_key=True),
+    # BR-DS-06: a record is its external id
+    Column("ExternalId", Exact(300), primary_key=True),
+    Column("TenantId", Guid, nullable=False),
+    Column("RecordType", Exact(20), nullable=False),
+    # NULL once it is deleted: a tombstone keeps no personal data
+    Column("Data", Text),
+    Column("LocalId", Exact(100)),
+    Column("SourceHash", Exact(32)),
+    Column("ExportedHash", Exact(32)),
+    Column("SourceVersion", Exact(200)),
+    Column("ModifiedAt", Utc),
+    Column("SyncedAt", Utc, nullable=False),
+    Column("DeletedAt", Utc),
+    Column("Generation", BigInteger, nullable=False, server_default=_ZERO),
+    Column("LastJobId", Guid),
+    Column("IsLocal", Flag, nullable=False, server_default=_ZERO),
+    Column("ExportPending", Flag, nullable=False, server_default=_ZERO),
+    Index("IX_SyncedRecord_Changed", "IntegrationId", "SyncedAt"),
+    filtered(
+        "IX_SyncedRecord_Local",
+        "IntegrationId",
+        "Stream",
+        "LocalId",
+        where="LocalId IS NOT NULL",
+        unique=True,
+    ),
+    filtered("IX_SyncedRecord_Export", "IntegrationId", "Stream", "ExternalId", where="ExportPending = 1"),
+    filtered("IX_SyncedRecord_Job", "LastJobId", where="LastJobId IS NOT NULL"),
+    filtered("IX_SyncedRecord_Deleted", "DeletedAt", where="DeletedAt IS NOT NULL"),
+)
+
+sync_record_errors = Table(
+    "SyncRecordErrors",
+    metadata,
+    Column("SyncRecordErrorId", Guid, nullable=False),
+    Column(
+        "DataSyncJobId",
+        Guid,
+        ForeignKey("DataSyncJobs.DataSyncJobId", name="FK_SyncRecordError_Job", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("TenantId", Guid, nullable=False),
+    Column("Stream", Exact(60), nullable=False),
+    Column("ExternalId", Exact(300), nullable=False),
+    Column("Pointer", Varchar(300), nullable=False),
+    Column("Reason", Varchar(400), nullable=False),
+    created_at(),
+    scattered_key("SyncRecordErrorId"),
+    clustered("IX_SyncRecordError_CreatedAt", "CreatedAt"),
+    Index("IX_SyncRecordError_Job", "DataSyncJobId", "CreatedAt"),
+)
+
+sync_schedules = Table(
+    "SyncSchedules",
+    metadata,
+    Column(
+        "IntegrationId",
+        Guid,
+        ForeignKey("Integrations.IntegrationId", name="FK_SyncSchedule_Integration"),
+        primary_key=True,
+    ),
+    Column("TenantId", Guid, nullable=False),
+    Column("SyncType", Integer, nullable=False),
+    Column("Direction", Integer, nullable=False),
+    Column("Expression", Exact(120)),
+    Column("IntervalMinutes", Integer),
+    Column("IsEnabled", Flag, nullable=False, server_default=text("1")),
+    Column("NextRunAt", Utc),
+    Column("ModifiedAt", Utc, nullable=False),
+    user("ModifiedBy", constraint="FK_SyncSchedule_ModifiedBy"),
+    Column("Version", Integer, nullable=False, server_default=text("1")),
+    filtered("IX_SyncSchedule_Next", "NextRunAt", where="NextRunAt IS NOT NULL"),
+)
+
+sync_mappings = Table(
+    "SyncMappings",
+    metadata,
+    Column(
+        "IntegrationId",
+        Guid,
+        ForeignKey("Integrations.IntegrationId", name="FK_SyncMapping_Integration"),
+        primary_key=True,
+    ),
+    Column("TenantId", Guid, nullable=False),
+    Column("Mapping", Text, nullable=False),
+    Column("ModifiedAt", Utc, nullable=False),
+    user("ModifiedBy", constraint="FK_SyncMapping_ModifiedBy"),
+    Column("Version", Integer, nullable=False, server_default=text("1")),
+)

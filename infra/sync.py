@@ -1,0 +1,82 @@
+"""The composition of synchronisation, each part built on first use."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+
+from domain.ports import Cipher, Clock, IdGenerator, QueueSender
+from domain.sync.batches import BatchRunner
+from domain.sync.dispatch import Dispatcher
+from domain.sync.exporting import Exporter
+from domain.sync.importing import Importer
+from domain.sync.recordkeeping import RecordService
+from domain.sync.running import JobRuns
+from domain.sync.scheduling import Schedules
+from domain.sync.service import SyncService
+from domain.sync.sources import Sources
+from domain.unit_of_work import UnitsOfWork
+from infra.integrations import IntegrationParts
+from infra.settings import Settings
+
+
+class SyncParts:
+    def __init__(
+        self,
+        settings: Settings,
+        units: UnitsOfWork,
+        queue: QueueSender,
+        cipher: Cipher,
+        clock: Clock,
+        ids: IdGenerator,
+        integrations: IntegrationParts,
+    ) -> None:
+        self._settings = settings
+        self._units = units
+        self._queue = queue
+        self._cipher = cipher
+        self._clock = clock
+        self._ids = ids
+        self._integrations = integrations
+
+    @cached_property
+    def sources(self) -> Sources:
+        return Sources(self._integrations.connector, self._clock)
+
+    @cached_property
+    def runs(self) -> JobRuns:
+        parts = self._integrations
+        return JobRuns(
+            self._units, self.sources, parts.lifecycle, parts.alerts, self._cipher, self._clock, self._ids
+        )
+
+    @cached_property
+    def batches(self) -> BatchRunner:
+        return BatchRunner(
+            self._units,
+            self.sources,
+            self._integrations.lifecycle,
+            self._cipher,
+            self._clock,
+            Importer(self._units, self._clock, self._ids),
+            Exporter(self._units, self._clock, self._ids),
+            size=self._settings.sync_batch_records,
+        )
+
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        most = self._settings.sync_concurrency
+        return Dispatcher(self._units, self._queue, self.runs, self._clock, most=most)
+
+    @cached_property
+    def service(self) -> SyncService:
+        return SyncService(self._units, self.sources, self.runs, self._queue, self._clock, self._ids)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        return Schedules(self._units, self.service, self.dispatcher, self._clock, self._ids)
+
+    @cached_property
+    def records(self) -> RecordService:
+        retention = timedelta(days=self._settings.sync_log_days)
+        return RecordService(self._units, self.sources, self._clock, retention=retention)

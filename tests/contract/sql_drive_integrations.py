@@ -1,0 +1,111 @@
+"""Calls every method of the integrations' repositories once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+from domain.integrations.model import (
+    Alert,
+    HealthStatus,
+    Integration,
+    IntegrationLog,
+    IntegrationStatus,
+    IntegrationType,
+    LogLevel,
+)
+from domain.integrations.ports import HealthUpdate, IntegrationFilter, LogFilter
+from domain.paging import PageRequest
+from infra.sql.unit_of_work import SqlUnitOfWork
+from tests.contract.sql_world import World
+
+Call = Callable[[SqlUnitOfWork], object]
+REPOSITORIES = ("integrations", "integration_logs", "alerts")
+
+
+def integration_calls(world: World) -> dict[str, list[Call]]:
+    now = world.clock.now()
+    stored = Integration(
+        world.ids.new(),
+        world.tenant,
+        "Payments",
+        IntegrationType.PaymentGateway,
+        "Stripe",
+        IntegrationStatus.Active,
+        "sealed",
+        now,
+        world.user,
+        secret_name="integration-1",
+    )
+    log = IntegrationLog(world.ids.new(), stored.integration_id, LogLevel.Error, "Failed.", now)
+    alert = Alert(world.ids.new(), world.tenant, "integration-unhealthy", "{}", now)
+    with world.units.write() as unit:
+        unit.integrations.add(world.tenant, stored)
+        unit.integration_logs.append([log])
+        unit.alerts.append(alert)
+        unit.commit()
+    return _integrations(world, stored) | _logs(world, log, alert)
+
+
+def _integrations(world: World, stored: Integration) -> dict[str, list[Call]]:
+    tenant, id_, now = world.tenant, stored.integration_id, world.clock.now()
+    other = replace(stored, integration_id=world.ids.new(), status=IntegrationStatus.Draft, secret_name=None)
+    every = IntegrationFilter(
+        list(IntegrationType),
+        list(IntegrationStatus),
+        ["Stripe"],
+        list(HealthStatus),
+        "50%_a",
+        "lastHealthCheck",
+        True,
+    )
+    checks = [
+        HealthUpdate(one, HealthStatus.Healthy, "{}", 0, None, now)
+        for one in (stored, replace(stored, secret_name=None))
+    ]
+    before = now - timedelta(minutes=2)
+    return {
+        "integrations.add": [lambda unit: unit.integrations.add(tenant, other)],
+        "integrations.get": [lambda unit: unit.integrations.get(tenant, id_)],
+        "integrations.find": [lambda unit: unit.integrations.find(id_)],
+        "integrations.page": [
+            lambda unit: unit.integrations.page(tenant, every, PageRequest(2, 50)),
+            lambda unit: unit.integrations.page(tenant, IntegrationFilter(), PageRequest()),
+        ],
+        "integrations.update": [
+            lambda unit: unit.integrations.update(tenant, replace(stored, name="Renamed"))
+        ],
+        "integrations.slot_holder": [lambda unit: unit.integrations.slot_holder(tenant, "PaymentGateway")],
+        "integrations.due_for_check": [
+            lambda unit: unit.integrations.due_for_check(now, after=None, checked_before=before, limit=500),
+            lambda unit: unit.integrations.due_for_check(now, after=id_, checked_before=before, limit=500),
+        ],
+        "integrations.record_checks": [lambda unit: unit.integrations.record_checks(checks)],
+        "integrations.secret_names": [
+            lambda unit: unit.integrations.secret_names([f"integration-{n}" for n in range(1_200)])
+        ],
+        "integrations.all_ids": [
+            lambda unit: unit.integrations.all_ids(after=None, limit=10),
+            lambda unit: unit.integrations.all_ids(after=id_, limit=10),
+        ],
+    }
+
+
+def _logs(world: World, log: IntegrationLog, alert: Alert) -> dict[str, list[Call]]:
+    now = world.clock.now()
+    every = LogFilter(list(LogLevel), now, now + timedelta(days=1), "50%_a")
+    new = replace(log, integration_log_id=world.ids.new())
+    another = replace(alert, alert_id=world.ids.new())
+    return {
+        "integration_logs.append": [lambda unit: unit.integration_logs.append([new])],
+        "integration_logs.page": [
+            lambda unit: unit.integration_logs.page(log.integration_id, every, PageRequest())
+        ],
+        "integration_logs.delete_before": [
+            lambda unit: unit.integration_logs.delete_before(now + timedelta(days=1), 100)
+        ],
+        "alerts.append": [lambda unit: unit.alerts.append(another)],
+        "alerts.waiting": [lambda unit: unit.alerts.waiting(10)],
+        "alerts.remove": [lambda unit: unit.alerts.remove([alert.alert_id])],
+    }

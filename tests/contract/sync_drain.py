@@ -1,0 +1,70 @@
+"""Lists a stream to its end as the sync engine does, and checks what every listing must hold to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.integrations.providers import Connection
+from domain.sync.records import MODELS, Record
+from domain.sync.source import ListPage, ListRequest, SourceRecord, SyncProvider
+from infra.providers.registry import sync_provider
+
+_PAGES_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Everything listed. `state` is what the next run is given."""
+
+    pages: Sequence[ListPage]
+
+    @property
+    def records(self) -> list[SourceRecord]:
+        return [record for page in self.pages for record in page.records]
+
+    @property
+    def ids(self) -> list[str]:
+        return [record.external_id for record in self.records]
+
+    @property
+    def state(self) -> str | None:
+        return self.pages[-1].next_state
+
+    @property
+    def deleted(self) -> list[str]:
+        return [record.external_id for record in self.records if record.deleted]
+
+
+def provider(name: str) -> SyncProvider:
+    found = sync_provider(name)
+    assert found is not None
+    return found
+
+
+async def drain(
+    source: SyncProvider,
+    connection: Connection,
+    stream: str,
+    limit: int = 1000,
+    *,
+    since: datetime | None = None,
+    state: str | None = None,
+) -> Listing:
+    """Every page; none is larger than asked for, and only the last one gives a state."""
+    pages: list[ListPage] = []
+    cursor: str | None = None
+    while True:
+        page = await source.list_records(connection, ListRequest(stream, limit, cursor, since, state))
+        assert len(page.records) <= limit
+        pages.append(page)
+        cursor = page.next_cursor
+        if cursor is None:
+            return Listing(pages)
+        assert page.next_state is None
+        assert len(pages) < _PAGES_MAX
+
+
+def internal(source: SyncProvider, connection: Connection, stream: str, record: SourceRecord) -> Record:
+    """The record in its internal model, validated."""
+    (profile,) = (one for one in source.streams_of(connection.configuration) if one.name == stream)
+    return MODELS[profile.record_type].model_validate(source.to_internal(stream, record))
