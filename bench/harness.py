@@ -153,6 +153,10 @@ class ReceiverProcess:
             time.sleep(0.01)
         raise RuntimeError("the receiver did not start")
 
+    def counts(self) -> dict[str, int]:
+        """Requests and distinct events since the last reset; cheap enough to poll."""
+        return dict(call("GET", f"{self.url}/counts")[1])
+
     def stats(self) -> dict[str, Any]:
         """Counts and receipt latencies in milliseconds since the last reset."""
         return dict(call("GET", f"{self.url}/stats")[1])

@@ -37,11 +37,14 @@ class Tally:
             end = min(i for i in (body.find(b",", at), body.find(b"}", at)) if i > 0)
             self.latencies.append((time.time() - float(body[at + len(_SENT_AT) : end])) * 1000)
 
+    def counts(self) -> dict[str, Any]:
+        """What may be asked often: it costs nothing."""
+        return {"requests": self.requests, "events": len(self.ids)}
+
     def report(self) -> dict[str, Any]:
         ordered = sorted(self.latencies)
         return {
-            "requests": self.requests,
-            "events": len(self.ids),
+            **self.counts(),
             **{f"p{percent}": _percentile(ordered, percent) for percent in (50, 95, 99)},
         }
 
@@ -77,6 +80,8 @@ class Receiver(asyncio.Protocol):
     def _handle(self, head: bytes, body: bytes) -> None:
         if head.startswith(b"GET /stats"):
             self._answer(200, json.dumps(self._tally.report()).encode())
+        elif head.startswith(b"GET /counts"):
+            self._answer(200, json.dumps(self._tally.counts()).encode())
         elif head.startswith(b"GET /reset"):
             self._tally.reset()
             self._answer(200, b"{}")

@@ -91,8 +91,8 @@ def survive(
     )
 
 
-def bare_loop(api: ApiProcess, home: Path, *, records: int, page: int = _PAGE) -> float:
-    """Records a second of the least code there is: fetch a page, insert its rows, commit."""
+def bare_loop(api: ApiProcess, home: Path, *, rounds: int, page: int = _PAGE) -> float:
+    """Records a second of the least code there is: fetch a page, insert its rows, commit; each round anew."""
 
     async def run() -> int:
         import aiohttp
@@ -101,19 +101,19 @@ def bare_loop(api: ApiProcess, home: Path, *, records: int, page: int = _PAGE) -
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
         database.execute("CREATE TABLE IF NOT EXISTS R (Id TEXT PRIMARY KEY, Data TEXT)")
-        cursor, seen = "", 0
+        seen = 0
         async with aiohttp.ClientSession() as session:
-            while seen < records:
-                parameters = {"size": str(page), **({"cursor": cursor} if cursor else {})}
-                async with session.get(f"{api.url}/records", params=parameters) as response:
-                    body = await response.json()
-                rows = [(one["id"], json.dumps(one)) for one in body["records"]]
-                database.executemany("INSERT OR REPLACE INTO R VALUES (?, ?)", rows)
-                database.commit()
-                seen += len(rows)
-                cursor = body["next"]
-                if cursor is None:
-                    break
+            for number in range(rounds):
+                cursor: str | None = ""
+                while cursor is not None:
+                    parameters = {"size": str(page), **({"cursor": cursor} if cursor else {})}
+                    async with session.get(f"{api.url}/records", params=parameters) as response:
+                        body = await response.json()
+                    rows = [(f"{number}/{one['id']}", json.dumps(one)) for one in body["records"]]
+                    database.executemany("INSERT OR REPLACE INTO R VALUES (?, ?)", rows)
+                    database.commit()
+                    seen += len(rows)
+                    cursor = body["next"]
         database.close()
         return seen
 
@@ -149,16 +149,16 @@ def jobs(*, workers: int, count: int = 100, records: int = 10_000) -> Iterator[t
     """100 jobs of 10,000 records at once, beside the bare loop."""
     with tempfile.TemporaryDirectory() as folder, serving(records) as api:
         home = Path(folder) / "hub"
-        environment = {"HUB_SYNC_CONCURRENCY": str(count), "HUB_SYNC_BATCH_RECORDS": "2000"}
+        environment = {"HUB_SYNC_CONCURRENCY": str(count), "HUB_SYNC_BATCH_RECORDS": "5000"}
         with running(home, workers=workers, **environment) as host:
             client = SyncClient(host, host.token())
             made = [client.integration(api.url, name=f"Guests {one}", size=_PAGE) for one in range(count)]
-            bare = bare_loop(api, Path(folder), records=records * 5)
+            bare = bare_loop(api, Path(folder), rounds=count // 4)
             began = time.monotonic()
             started = [client.start(one) for one in made]
             ended = [client.ended(one, 1_200) for one in started]
             took = time.monotonic() - began
-        bare = (bare + bare_loop(api, Path(folder), records=records * 5)) / 2
+        bare = (bare + bare_loop(api, Path(folder), rounds=count // 4)) / 2
     complete = sum(1 for one in ended if one["status"] == "Completed" and one["recordsWritten"] == records)
     rate = count * records / took
     yield f"sync jobs: complete of {count}", str(complete)

@@ -126,9 +126,10 @@ class SyncClient:
         """The job once so many records are processed, or it ended."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            job = self.job(job_id)
-            if job["recordsProcessed"] >= records or job["status"] not in ("Scheduled", "Running"):
-                return job
+            with contextlib.suppress(OSError):  # a worker that was killed may still be asked
+                job = self.job(job_id)
+                if job["recordsProcessed"] >= records or job["status"] not in ("Scheduled", "Running"):
+                    return job
             time.sleep(0.01)
         raise AssertionError("the job did not get so far")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Dict  # noqa: UP035
 from uuid import UUID
 
 import azure.durable_functions as df
@@ -21,6 +21,8 @@ from infra.bootstrap import hub
 
 bp = df.Blueprint()
 
+#: The worker takes no `dict[...]` as an annotation of a binding.
+Payload = Dict[str, Any]  # noqa: UP006
 Steps = Generator[Any, Any, dict[str, Any]]
 #: Batches of one execution of `sync_step`.
 BATCHES_PER_EXECUTION = 50
@@ -61,11 +63,11 @@ def sync_job(context: df.DurableOrchestrationContext) -> Steps:
         if first is not timeout:
             timeout.cancel()
         if first is timeout:
-            outcome = {"state": "failed", "code": "BR-DS-05", "detail": "The job ran for 60 minutes."}
+            outcome = {"state": "failed", "cause": "timeout", "detail": "The job ran for 60 minutes."}
         elif first is cancel:
             outcome = {"state": "stopped"}
         elif isinstance(streams.result, Exception):
-            outcome = {"state": "failed", "code": "internal", "detail": "A batch failed again and again."}
+            outcome = {"state": "failed", "cause": "internal", "detail": "A batch failed again and again."}
         else:
             outcome = streams.result
     context.set_custom_status({"state": outcome["state"]})
@@ -118,7 +120,7 @@ def sync_step(context: df.DurableOrchestrationContext) -> Steps:
 
 @bp.function_name("plan_sync")
 @bp.activity_trigger(input_name="task")
-def plan_sync(task: dict[str, Any]) -> dict[str, Any]:
+def plan_sync(task: Payload) -> Payload:
     """The steps that are left."""
     sync = hub().sync
     plan = sync.runs.plan(UUID(task["jobId"]), task["run"])
@@ -127,7 +129,7 @@ def plan_sync(task: dict[str, Any]) -> dict[str, Any]:
 
 @bp.function_name("sync_batch")
 @bp.activity_trigger(input_name="batch")
-async def sync_batch(batch: dict[str, Any]) -> dict[str, Any]:
+async def sync_batch(batch: Payload) -> Payload:
     """One batch, stored with its checkpoint."""
     batches = await asyncio.to_thread(lambda: hub().sync.batches)
     outcome = await batches.run(UUID(batch["jobId"]), batch["run"], batch["position"], batch["size"])
@@ -136,7 +138,7 @@ async def sync_batch(batch: dict[str, Any]) -> dict[str, Any]:
 
 @bp.function_name("conclude_sync")
 @bp.activity_trigger(input_name="ending")
-def conclude_sync(ending: dict[str, Any]) -> str:
+def conclude_sync(ending: Payload) -> str:
     """Status, events, log; then the place is free for a job that waits."""
     from domain.sync.dispatch import SYNC_JOBS_QUEUE, nudge
     from domain.sync.sources import Outcome

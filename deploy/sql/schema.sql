@@ -643,7 +643,7 @@ CREATE UNIQUE INDEX [UX_DataSync_Running] ON [DataSyncJobs] ([IntegrationId]) WH
 
 GO
 
-CREATE INDEX [IX_DataSync_Waiting] ON [DataSyncJobs] ([ScheduledAt]) WHERE Status = 0;
+CREATE INDEX [IX_DataSync_Waiting] ON [DataSyncJobs] ([Status], [ScheduledAt]) WHERE Status = 0;
 
 GO
 

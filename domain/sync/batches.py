@@ -103,7 +103,7 @@ class BatchRunner:
         except Superseded:
             return await asyncio.to_thread(self._superseded, job_id, run_number, position)
         except NotSynchronisable as reason:
-            return Outcome("failed", code="not-synchronisable", detail=str(reason))
+            return Outcome("failed", cause="not-synchronisable", detail=str(reason))
         except ProviderFailure as failure:
             return await asyncio.to_thread(self._failed, read, failure)
 
@@ -121,10 +121,10 @@ class BatchRunner:
         if step.phase == Phase.Done:
             return Outcome("done")
         if job.run_started_at is not None and now >= job.run_started_at + TIMEOUT:
-            return Outcome("failed", code="BR-DS-05", detail="The job ran for 60 minutes.")
+            return Outcome("failed", cause="timeout", detail="The job ran for 60 minutes.")
         if integration is None or integration.status != IntegrationStatus.Active:
             return Outcome(
-                "failed", code="integration-not-active", detail="The integration is not active any more."
+                "failed", cause="integration-not-active", detail="The integration is not active any more."
             )
         others = sum(one.total or one.processed + one.failed for one in steps if one.position != position)
         return _Read(job, step, integration, others)
@@ -164,13 +164,13 @@ class BatchRunner:
                         job.data_sync_job_id, now, waiting_until=now + timedelta(seconds=seconds)
                     )
                     unit.commit()
-                return Outcome("wait", seconds=seconds, code=failure.kind, detail=failure.detail)
+                return Outcome("wait", seconds=seconds, cause=failure.kind, detail=failure.detail)
             case "unauthorized":
                 self._sources.forget(read.integration)
                 self._lifecycle.authentication_failed(read.integration, failure.detail)
-                return Outcome("failed", code="authentication", detail=failure.detail)
+                return Outcome("failed", cause="authentication", detail=failure.detail)
             case "forbidden":
-                return Outcome("failed", code="forbidden", detail=failure.detail)
+                return Outcome("failed", cause="forbidden", detail=failure.detail)
             case _:
                 logger.warning(
                     "sync batch failed",
@@ -183,7 +183,7 @@ class BatchRunner:
                 return Outcome(
                     "retry",
                     seconds=failure.retry_after_seconds or 0.0,
-                    code=failure.kind,
+                    cause=failure.kind,
                     detail=failure.detail,
                 )
 

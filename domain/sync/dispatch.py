@@ -141,11 +141,11 @@ class Dispatcher:
         now = self._clock.now()
         began = job.run_started_at or now
         if job.restarts >= _MOST_RESTARTS or now > began + TIMEOUT:
-            code, detail = ("BR-DS-05", "The job ran for 60 minutes.")
+            cause, detail = "timeout", "The job ran for 60 minutes."
             if now <= began + TIMEOUT:
-                code, detail = "interrupted", "The job was interrupted too often."
+                cause, detail = "interrupted", "The job was interrupted too often."
             self._runs.conclude(
-                job.data_sync_job_id, job.run_number, Outcome("failed", code=code, detail=detail)
+                job.data_sync_job_id, job.run_number, Outcome("failed", cause=cause, detail=detail)
             )
             return None
         with self._units.write() as unit:

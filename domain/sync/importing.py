@@ -112,7 +112,7 @@ class Importer:
         except RecordsRefused:
             if len(fetched.records) > 1:
                 return Outcome(
-                    "retry", code="batch-refused", detail="The database refused a record of the batch."
+                    "retry", cause="batch-refused", detail="The database refused a record of the batch."
                 )
             one = Refused(good[0].external_id, _REFUSED)
             return self._store(work, fetched, [], [one])
@@ -140,6 +140,8 @@ class Importer:
                 failed=len(refused),
             )
             after = self._after(work, fetched, kept)
+            if after[0].phase == Phase.Sweep and not self._unseen(unit, work, after="", limit=1):
+                after = (replace(after[0], phase=Phase.Done), after[1])
             outcome = store(unit, work, after, counts, now)
             unit.commit()
         return outcome
@@ -186,14 +188,7 @@ class Importer:
         job, step, now = work.job, work.step, self._clock.now()
         mark = RunMark(job.data_sync_job_id, now, step.generation)
         with self._units.write() as unit:
-            gone = unit.sync_records.unseen(
-                job.tenant_id,
-                job.integration_id,
-                step.stream,
-                generation=step.generation,
-                after=work.checkpoint.after or "",
-                limit=_SWEEP_RECORDS,
-            )
+            gone = self._unseen(unit, work, after=work.checkpoint.after or "", limit=_SWEEP_RECORDS)
             buried = unit.sync_records.bury(job.tenant_id, job.integration_id, step.stream, gone, run=mark)
             is_last = len(gone) < _SWEEP_RECORDS
             after = replace(step, phase=Phase.Done) if is_last else step
@@ -201,6 +196,18 @@ class Importer:
             outcome = store(unit, work, (after, checkpoint), Counts(deleted=buried), now)
             unit.commit()
         return outcome
+
+    @staticmethod
+    def _unseen(unit: UnitOfWork, work: Work, *, after: str, limit: int) -> list[str]:
+        job, step = work.job, work.step
+        return unit.sync_records.unseen(
+            job.tenant_id,
+            job.integration_id,
+            step.stream,
+            generation=step.generation,
+            after=after,
+            limit=limit,
+        )
 
     def _start_over(self, work: Work) -> Outcome:
         """The provider forgot the state: list this stream from the beginning, as a full run does."""

@@ -124,16 +124,16 @@ class JobRuns:
     def _steps(self, job: SyncJob, integration: Integration | None, now: datetime) -> list[Step] | Outcome:
         if integration is None or integration.status != IntegrationStatus.Active:
             detail = "The integration is not active any more."
-            return Outcome("failed", code="integration-not-active", detail=detail)
+            return Outcome("failed", cause="integration-not-active", detail=detail)
         try:
             streams = self._sources.open(integration).streams
         except NotSynchronisable as reason:
-            return Outcome("failed", code="not-synchronisable", detail=str(reason))
+            return Outcome("failed", cause="not-synchronisable", detail=str(reason))
         except ProviderFailure as failure:
             if failure.kind == "unauthorized":
                 self._lifecycle.authentication_failed(integration, failure.detail)
-                return Outcome("failed", code="authentication", detail=failure.detail)
-            return Outcome("failed", code=failure.kind, detail=failure.detail)
+                return Outcome("failed", cause="authentication", detail=failure.detail)
+            return Outcome("failed", cause=failure.kind, detail=failure.detail)
         with self._units.write() as unit:
             steps = [
                 self._step(unit, job, position, profile, direction, now)
@@ -197,8 +197,8 @@ class JobRuns:
                 ended, status=final_status(job.records_failed), records_total=handled, stage="done"
             )
         detail = outcome.detail or "The job could not go on."
-        log = error_log(outcome.code or "internal", detail, now, resumable=True)
-        return replace(ended, status=SyncStatus.Failed, error_code=outcome.code or "internal", error_log=log)
+        log = error_log(outcome.cause or "internal", detail, now, resumable=True)
+        return replace(ended, status=SyncStatus.Failed, error_code=outcome.cause or "internal", error_log=log)
 
 
 def _wanted(

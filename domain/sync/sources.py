@@ -90,12 +90,12 @@ class NotSynchronisable(Exception):
 class Outcome:
     """What became of a batch, small enough for Durable history. `state`: `more` (go on), `done` (the step is
     through), `wait` (for `seconds`, the provider asked for it), `retry` (after `seconds`, at half the size),
-    `failed` (the job cannot go on), `stopped` (it no longer runs)."""
+    `failed` (the job cannot go on, for `cause`), `stopped` (it no longer runs)."""
 
     state: str
     records: int = 0
     seconds: float = 0.0
-    code: str = ""
+    cause: str = ""
     detail: str = ""
 
     def to_wire(self) -> dict[str, Any]:
@@ -103,13 +103,13 @@ class Outcome:
             "state": self.state,
             "records": self.records,
             "seconds": round(self.seconds, 3),
-            "code": self.code,
+            "cause": self.cause,
             "detail": self.detail[:500],
         }
 
 
-def error_log(code: str, detail: str, at: datetime, *, resumable: bool) -> str:
+def error_log(cause: str, detail: str, at: datetime, *, resumable: bool) -> str:
     """For DataSyncJobs.ErrorLog; `detail` holds no record's values."""
     return json.dumps(
-        {"code": code, "message": detail, "at": at.isoformat(), "resumable": resumable}, ensure_ascii=False
+        {"cause": cause, "message": detail, "at": at.isoformat(), "resumable": resumable}, ensure_ascii=False
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -133,25 +133,23 @@ class ResultRecorder:
 
     def _raise_events(self, unit: UnitOfWork, kept: Sequence[AttemptResult], now: datetime) -> None:
         """WebhookSent and WebhookDeliveryFailed; a delivery of one of these raises none, so there is no loop."""
-        events = [
-            sent(self._ids, one, now)
-            if one.delivery_status == DeliveryStatus.Delivered
-            else delivery_failed(self._ids, one, now)
-            for one in kept
-            if one.claimed.event.type not in DELIVERY_EVENTS
-        ]
-        raise_delivery_events(unit, events, now)
+        told = [one for one in kept if one.claimed.event.type not in DELIVERY_EVENTS]
+        heard = listeners(unit, {one.claimed.endpoint.tenant_id for one in told})
+        events: list[DomainEvent] = []
+        for one in told:
+            delivered = one.delivery_status == DeliveryStatus.Delivered
+            if (one.claimed.endpoint.tenant_id, SENT if delivered else DELIVERY_FAILED) in heard:
+                events.append(
+                    sent(self._ids, one, now) if delivered else delivery_failed(self._ids, one, now)
+                )
+        unit.outbox.append(events)
 
 
-def raise_delivery_events(unit: UnitOfWork, events: Sequence[DomainEvent], now: datetime) -> None:
-    """Append events about deliveries; those of tenants where nobody subscribed to them need no fan-out."""
-    tenants = {event.tenant_id for event in events}
+def listeners(unit: UnitOfWork, tenants: Collection[UUID]) -> set[tuple[UUID, str]]:
+    """(tenant, event type) pairs of events about deliveries that somebody subscribed to. There is one such event
+    for every attempt, so those that nobody would hear are not stored."""
     names = [(tenant, name) for tenant in tenants for name in (SENT, DELIVERY_FAILED)]
-    heard = {(one.tenant_id, one.event_type) for one in unit.pipeline.subscribers(names)} if events else set()
-    unit.outbox.append([event for event in events if (event.tenant_id, event.type) in heard])
-    unit.outbox.append(
-        [event for event in events if (event.tenant_id, event.type) not in heard], fanned_out_at=now
-    )
+    return {(one.tenant_id, one.event_type) for one in unit.pipeline.subscribers(names)} if names else set()
 
 
 def tallies(results: Sequence[AttemptResult]) -> list[Tally]:

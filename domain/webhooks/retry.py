@@ -12,9 +12,9 @@ from domain.unit_of_work import UnitOfWork, UnitsOfWork
 from domain.webhooks.events import delivery_expired
 from domain.webhooks.fanout import MESSAGE_GRACE
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, delivery_messages
-from domain.webhooks.model import DELIVERY_EVENTS
+from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED
 from domain.webhooks.ports import ExpiredDelivery, Tally
-from domain.webhooks.recording import raise_delivery_events
+from domain.webhooks.recording import listeners
 
 logger = logging.getLogger("hub.webhooks")
 
@@ -73,10 +73,14 @@ class RetryProcessor:
             for webhook_id in {one.webhook_id for one in tried}
         ]
         unit.pipeline.tally(tallies, now)
-        events = [
-            delivery_expired(self._ids, one, now) for one in expired if one.event_type not in DELIVERY_EVENTS
-        ]
-        raise_delivery_events(unit, events, now)
+        heard = listeners(unit, {one.tenant_id for one in expired})
+        unit.outbox.append(
+            [
+                delivery_expired(self._ids, one, now)
+                for one in expired
+                if one.event_type not in DELIVERY_EVENTS and (one.tenant_id, DELIVERY_FAILED) in heard
+            ]
+        )
 
 
 class DeliveryCleanup:

@@ -64,7 +64,7 @@ class Room:
         """Seconds until it is worth looking for room again: soon for a quick endpoint, seldom for one from which
         nothing has come back for long."""
         now = self._monotonic()
-        return min(15.0, max(0.1, (now - self._waiting_since.get(webhook_id, now)) / 2))
+        return min(15.0, max(0.02, (now - self._waiting_since.get(webhook_id, now)) / 2))
 
     def mark_slow(self, webhook_ids: Iterable[UUID]) -> None:
         """These took longer than a batch may wait; for a minute no batch waits for them."""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from domain.errors import Unavailable
+from infra.embedded.turns import Turns
 
 BUSY_SECONDS = 30.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,6 +42,7 @@ class SqliteFile:
         self.path = path
         self._schema = schema
         self._lock = threading.RLock()
+        self._turns = Turns(path, most_seconds=BUSY_SECONDS)
         self._writer: sqlite3.Connection | None = None
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
@@ -54,7 +56,7 @@ class SqliteFile:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One immediate transaction: committed at the end, rolled back by an exception."""
-        with self.writer() as connection:
+        with self.writer() as connection, self._turns.mine():
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
@@ -91,6 +93,7 @@ class SqliteFile:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+            self._turns.close()
 
     def _open_writer(self) -> sqlite3.Connection:
         if self._closed:

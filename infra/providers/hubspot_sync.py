@@ -20,7 +20,17 @@ from domain.sync.records import ContactRecord
 from domain.sync.source import ListPage, ListRequest, PushRequest, PushResult, SourceRecord, StreamProfile
 from infra.providers.addresses import segment
 from infra.providers.answers import bearer, document, text_at
-from infra.providers.listing import check_stream, contact_to_push, holds, newer, pack, unpack, vanished, whole
+from infra.providers.listing import (
+    check_stream,
+    contact_to_push,
+    digest,
+    holds,
+    newer,
+    pack,
+    unpack,
+    vanished,
+    whole,
+)
 from infra.providers.wire import at, items, moment
 
 PAGE_MAX = 200
@@ -69,7 +79,7 @@ async def push_record(connection: Connection, request: PushRequest) -> PushResul
             await connection.http.expect(
                 _request(connection, "DELETE", f"/{segment(contact_id)}"), 204, 404, 410
             )
-        return PushResult(contact_id or "")
+        return PushResult(contact_id or digest(request.idempotency_key))
     contact = contact_to_push(request.data)
     body = {"properties": _written(contact)}
     if contact_id is None:

@@ -85,7 +85,7 @@ async def _remove(connection: Connection, request: PushRequest) -> PushResult:
     if event_id is None:
         found = await _find(connection, request.idempotency_key)
         if found is None:
-            return PushResult("")
+            return PushResult(digest(request.idempotency_key))
         event_id = text_at(found, "id")
     headers = bearer(connection) | ({"if-match": request.if_version} if request.if_version else {})
     url = f"{connection.configuration.base_url}/me/events/{segment(event_id)}"

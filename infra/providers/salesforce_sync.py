@@ -55,9 +55,7 @@ _WRITTEN = {
     "job_title": "Title",
 }
 _ADDRESS = ("MailingStreet", "MailingCity", "MailingState", "MailingPostalCode", "MailingCountry")
-_FIELDS = ", ".join(
-    ("Id", *_WRITTEN.values(), *_ADDRESS, "Account.Name", "SystemModstamp", "IsDeleted", "MasterRecordId")
-)
+_FIELDS = ", ".join(("Id", *_WRITTEN.values(), *_ADDRESS, "Account.Name", "SystemModstamp", "IsDeleted"))
 
 
 class SalesforceContacts:
@@ -175,7 +173,7 @@ class SalesforceContacts:
     async def _remove(self, connection: Connection, request: PushRequest) -> PushResult:
         contact_id = request.external_id
         if contact_id is None:
-            return PushResult("")
+            return PushResult(digest(request.idempotency_key))
         if request.if_version is not None:
             row = await self._read(connection, contact_id)
             if row is not None and _record(row).version != request.if_version:

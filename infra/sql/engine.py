@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from domain.errors import Unavailable
+from infra.embedded.turns import Turns
 from infra.sql.failures import is_unavailable
 
 DATABASE_FILE = "hub.db"
@@ -29,12 +30,13 @@ _PRAGMAS = (
 
 
 class Database:
-    """Opens transactions. On SQLite, writers of one process take turns at a lock and those of other processes
-    at SQLite's own (BEGIN IMMEDIATE), so no statement meets a lock half-way through a transaction."""
+    """Opens transactions. On SQLite, writers of one process take turns at a lock, those of other processes at a
+    lock file, and BEGIN IMMEDIATE sees to it that no statement meets a lock half-way through a transaction."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, turns: Turns | None = None) -> None:
         self.engine = engine
-        self._writer = threading.Lock() if engine.dialect.name == "sqlite" else None
+        self._turns = turns
+        self._writer = threading.Lock()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -45,11 +47,11 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A connection in a transaction that rolls back unless committed. Raises Unavailable."""
-        if self._writer is None:
+        if self._turns is None:
             with self.read() as connection:
                 yield connection
             return
-        with self._writer, _unavailable(), self.engine.connect() as connection:
+        with self._writer, self._turns.mine(), _unavailable(), self.engine.connect() as connection:
             yield connection.execution_options(hub_write=True)
 
     def ping(self) -> None:
@@ -59,6 +61,8 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+        if self._turns is not None:
+            self._turns.close()
 
 
 @contextmanager
@@ -95,7 +99,7 @@ def sqlite_database(path: Path, *, pool_size: int, busy_seconds: float = _BUSY_S
         write = connection.get_execution_options().get("hub_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
-    return Database(engine)
+    return Database(engine, Turns(path, most_seconds=busy_seconds))
 
 
 def sql_server_database(connection_string: str, *, pool_size: int) -> Database:

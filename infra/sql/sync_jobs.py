@@ -16,6 +16,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -36,6 +37,8 @@ from infra.sql.tables import data_sync_jobs, integrations
 _j = data_sync_jobs.c
 _s = sync_steps.c
 _e = sync_record_errors.c
+#: As text: a parameter would not match the condition of IX_DataSync_Waiting.
+_IS_WAITING = _j.Status == literal_column(str(int(SyncStatus.Scheduled)))
 
 
 def _job_of(row: Mapping[Any, Any]) -> SyncJob:
@@ -235,7 +238,7 @@ class SqlSyncJobs:
         # IX_DataSync_Waiting, then UX_DataSync_Running
         statement = (
             select(_j.DataSyncJobId, _j.TenantId, _j.IntegrationId, _j.ScheduledAt)
-            .where(_j.Status == int(SyncStatus.Scheduled), _j.ScheduledAt <= now, ~runs)
+            .where(_IS_WAITING, _j.ScheduledAt <= now, ~runs)
             .order_by(_j.ScheduledAt, _j.DataSyncJobId)
             .limit(limit)
         )
@@ -248,7 +251,7 @@ class SqlSyncJobs:
         # IX_DataSync_Waiting
         statement = (
             select(data_sync_jobs)
-            .where(_j.Status == int(SyncStatus.Scheduled), _j.ScheduledAt < until, _j.QueuedAt.is_(None))
+            .where(_IS_WAITING, _j.ScheduledAt < until, _j.QueuedAt.is_(None))
             .order_by(_j.ScheduledAt)
             .limit(limit)
         )

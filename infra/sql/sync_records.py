@@ -209,15 +209,21 @@ class SqlImportedRecords:
             integrations.c.Status == int(IntegrationStatus.Disconnected)
         )
         for integration_id in self._connection.execute(gone).scalars():
-            keys = select(_r.Stream, _r.ExternalId).where(_r.IntegrationId == integration_id).limit(limit)
-            found = self._connection.execute(keys).all()
+            keys = select(_r.Stream, _r.ExternalId).where(_r.IntegrationId == integration_id)
+            ordered = keys.order_by(_r.Stream, _r.ExternalId).limit(limit)
+            found = self._connection.execute(ordered).all()
             if found:
                 return self._delete(integration_id, found)
         return 0
 
     def delete_tombstones(self, cutoff: datetime, limit: int) -> int:
         # IX_SyncedRecord_Deleted
-        old = select(_r.IntegrationId, _r.Stream, _r.ExternalId).where(_r.DeletedAt < cutoff).limit(limit)
+        old = (
+            select(_r.IntegrationId, _r.Stream, _r.ExternalId)
+            .where(_r.DeletedAt < cutoff)
+            .order_by(_r.DeletedAt)
+            .limit(limit)
+        )
         grouped: dict[UUID, list[Any]] = {}
         for integration_id, *key in self._connection.execute(old):
             grouped.setdefault(integration_id, []).append(key)

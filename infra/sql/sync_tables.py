@@ -41,7 +41,7 @@ for _index in (
     filtered("UX_DataSync_Slot", "RunSlot", where="RunSlot IS NOT NULL", unique=True),
     # one running job per integration
     filtered("UX_DataSync_Running", "IntegrationId", where="RunSlot IS NOT NULL", unique=True),
-    filtered("IX_DataSync_Waiting", "ScheduledAt", where="Status = 0"),
+    filtered("IX_DataSync_Waiting", "Status", "ScheduledAt", where="Status = 0"),
     Index("IX_DataSync_Created", "TenantId", "CreatedAt"),
     Index("IX_DataSync_Limits", "IntegrationId", "ScheduledAt"),
 ):

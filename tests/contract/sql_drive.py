@@ -15,6 +15,7 @@ from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, NewDelivery, Tally, WebhookFilter
 from infra.sql.unit_of_work import SqlUnitOfWork
 from tests.contract import sql_drive_integrations as integrations
+from tests.contract import sql_drive_sync
 from tests.contract.sql_world import EXPIRY, START, World, claim_in
 
 Call = Callable[[SqlUnitOfWork], object]
@@ -27,6 +28,7 @@ REPOSITORIES = (
     "pipeline",
     "outbox",
     *integrations.REPOSITORIES,
+    *sql_drive_sync.REPOSITORIES,
 )
 _EVERY_FILTER = DeliveryFilter(
     statuses=list(DeliveryStatus),
@@ -68,6 +70,7 @@ def calls(world: World) -> dict[str, list[Call]]:
         "users.lock_tenant": [lambda unit: unit.users.lock_tenant(tenant)],
         **_api_keys(world),
         **_audit(world),
+        **sql_drive_sync.calls(world),
         **integrations.integration_calls(world),
         "outbox.append": [
             lambda unit: unit.outbox.append([world.event() for _ in range(600)]),

@@ -41,6 +41,19 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "deliveries.find": ("IX_WebhookDelivery_Webhook",),
     "deliveries.reset": ("sqlite_autoindex_WebhookDeliveries_",),
     "deliveries.release_held": ("IX_WebhookDelivery_Held",),
+    "sync_jobs.claim": ("sqlite_autoindex_DataSyncJobs_",),
+    "sync_jobs.advance": ("sqlite_autoindex_SyncSteps_", "sqlite_autoindex_DataSyncJobs_"),
+    "sync_jobs.moments": ("IX_DataSync_Limits",),
+    "sync_jobs.taken": ("UX_DataSync_Slot",),
+    "sync_jobs.to_queue": ("IX_DataSync_Waiting",),
+    "sync_jobs.waiting": ("IX_DataSync_Waiting", "UX_DataSync_Running"),
+    "sync_jobs.silent": ("UX_DataSync_Slot",),
+    "sync_records.known": ("sqlite_autoindex_SyncedRecords_",),
+    "sync_records.store": ("sqlite_autoindex_SyncedRecords_",),
+    "sync_records.unseen": ("sqlite_autoindex_SyncedRecords_",),
+    "sync_records.bury": ("sqlite_autoindex_SyncedRecords_",),
+    "sync_records.delete_tombstones": ("IX_SyncedRecord_Deleted",),
+    "sync_settings.due": ("IX_SyncSchedule_Next",),
 }
 #: Ties of one moment are put in order by id after the index did the rest.
 _TIES = "USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"

@@ -178,7 +178,7 @@ def test_parameters_are_what_the_driver_binds_without_guessing(sent: list[Sent])
             if isinstance(value, datetime):
                 assert value.tzinfo is None, one.text
             else:
-                assert type(value) in (int, bool, str, UUID, type(None)), (type(value), one.text)
+                assert type(value) in (int, float, bool, str, UUID, type(None)), (type(value), one.text)
 
 
 def test_claims_and_sweeps_return_what_they_changed_by_output(sent: list[Sent]) -> None:

@@ -17,6 +17,9 @@ from domain.webhooks.ports import DeliveryFilter, WebhookFilter
 from infra.sql.api_keys import SqlApiKeys
 from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
+from infra.sql.sync_exports import SqlSyncRecords
+from infra.sql.sync_jobs import SqlSyncJobs
+from infra.sql.sync_settings import SqlSyncSettings
 from infra.sql.webhooks import SqlWebhooks
 from tests.contract.sql_world import EXPIRY, World, world_under
 
@@ -26,6 +29,12 @@ _SCOPED: dict[type, frozenset[str]] = {
     SqlDeliveries: frozenset(),
     SqlAudit: frozenset(),
     SqlApiKeys: frozenset({"by_hashes", "expired", "refs", "set_usage"}),
+    SqlSyncJobs: frozenset(
+        {"find", "moments", "move", "claim", "taken", "waiting", "to_queue", "mark_queued", "silent", "touch"}
+        | {"restart", "steps", "add_steps", "advance", "synced", "delete_before"}
+    ),
+    SqlSyncRecords: frozenset({"forget_disconnected", "delete_tombstones"}),
+    SqlSyncSettings: frozenset({"due", "move_on"}),
 }
 
 

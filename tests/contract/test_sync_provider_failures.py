@@ -10,7 +10,7 @@ from infra.providers.registry import all_providers, sync_provider
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import world
 from tests.contract.sync_drain import provider
-from tests.fixtures.scripted_server import Answer
+from tests.fixtures.scripted_server import Answer, Route
 
 LISTED = ("AzureBlob", "Google", "HubSpot", "Outlook", "S3", "Salesforce", "iCal")
 KINDS = {401: "unauthorized", 403: "forbidden", 429: "rate_limited", 500: "unavailable"}
@@ -79,3 +79,16 @@ async def test_capabilities_say_what_the_streams_do(name: str) -> None:
 def test_providers_that_list_nothing_are_known() -> None:
     assert sync_provider("Postal") is None
     assert sync_provider("iCal") is all_providers()["iCal"]
+
+
+@pytest.mark.parametrize("name", ["Google", "HubSpot", "Outlook", "Salesforce"])
+async def test_deleting_what_was_never_there_is_done(name: str) -> None:
+    async with world(CASES[name]) as here:
+        (stream,) = provider(name).streams_of(here.connection.configuration)
+        here.server.add(
+            Route("GET", "/*", (Answer(200, {"value": []}),)), Route("DELETE", "/*", (Answer(404, {}),))
+        )
+        result = await provider(name).push_record(
+            here.connection, PushRequest(stream.name, "k", {}, deleted=True)
+        )
+    assert result.external_id

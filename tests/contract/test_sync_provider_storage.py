@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -144,7 +145,7 @@ async def test_blobs_of_a_real_store_all_come(azurite: str, limit: int) -> None:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[tuple[str, Any]]:
-    """Address of an S3 server with the bucket `contoso`, and a client of another make."""
+    """Address of an S3 server with the bucket `listing`, and a client of another make."""
     pytest.importorskip("moto.server", reason="moto, an S3 server, is not installed (80 MB with botocore)")
     import boto3
     from moto.server import ThreadedMotoServer
@@ -156,7 +157,10 @@ def bucket() -> Iterator[tuple[str, Any]]:
     keys = {"aws_access_key_id": "hub", "aws_secret_access_key": "hub-secret"}
     client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys)
     try:
-        client.create_bucket(Bucket="contoso")
+        # Whether keys are checked is kept by the process, and other tests switch it on.
+        headers = {"Content-Type": "text/plain"}
+        urlopen(Request(f"{address}/moto-api/reset-auth", data=b"inf", headers=headers)).close()
+        client.create_bucket(Bucket="listing")
         yield address, client
     finally:
         server.stop()
@@ -166,8 +170,8 @@ def bucket() -> Iterator[tuple[str, Any]]:
 async def test_objects_of_a_real_store_all_come(bucket: tuple[str, Any], limit: int) -> None:
     address, client = bucket
     for name in NAMES:
-        client.put_object(Bucket="contoso", Key=name, Body=b"x")
-    given = {"bucket": "contoso", "baseUrl": address, "accessKeyId": "hub", "secretAccessKey": "hub-secret"}
+        client.put_object(Bucket="listing", Key=name, Body=b"x")
+    given = {"bucket": "listing", "baseUrl": address, "accessKeyId": "hub", "secretAccessKey": "hub-secret"}
     async with connected(S3, given) as connection:
         listing = await drain(S3, connection, "files", limit)
         record = internal(S3, connection, "files", listing.records[0])
@@ -175,7 +179,7 @@ async def test_objects_of_a_real_store_all_come(bucket: tuple[str, Any], limit: 
     assert len(listing.pages) >= len(NAMES) / limit
     assert isinstance(record, FileRecord)
     assert record.size_bytes == 1
-    client.put_object(Bucket="contoso", Key=NAMES[0], Body=b"changed")
+    client.put_object(Bucket="listing", Key=NAMES[0], Body=b"changed")
     async with connected(S3, given) as connection:
         again = await drain(S3, connection, "files", limit)
     before = {one.external_id: one.version for one in listing.records}

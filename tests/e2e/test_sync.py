@@ -84,20 +84,22 @@ def test_a_cancelled_job_keeps_what_it_did_and_its_resumption_does_the_rest(
 
 def test_bad_records_are_listed_and_the_others_are_there(client: SyncClient, source: ApiProcess) -> None:
     integration = client.integration(source.url)
-    mapping = {"streams": {"records": {"recordType": "Contact", "fields": {"email": "source.email"}}}}
-    broken = {**mapping["streams"]["records"], "fields": {"firstName": "source.tags"}}
-    assert client("PUT", f"/integrations/{integration}/mapping", mapping)[0] == 200
-    preview = client(
-        "POST", f"/integrations/{integration}/mapping/preview", {"mapping": {"streams": {"records": broken}}}
-    )[1]
+    one = "source.id == 'r0000050' && source.tags || source.name"
+    mapping = {"streams": {"records": {"recordType": "Contact", "fields": {"firstName": one}}}}
+    tried = {
+        "mapping": {"streams": {"records": {"recordType": "Contact", "fields": {"firstName": "source.tags"}}}}
+    }
+    preview = client("POST", f"/integrations/{integration}/mapping/preview", tried)[1]
     assert preview["records"][0]["errors"][0]["pointer"] == "/firstName"
-    client("PUT", f"/integrations/{integration}/mapping", {"streams": {"records": broken}})
+    assert client("PUT", f"/integrations/{integration}/mapping", mapping)[0] == 200
     job = client.ended(client.start(integration))
-    assert (job["status"], job["recordsFailed"], job["recordsProcessed"]) == ("PartialSuccess", 1_200, 0)
+    assert (job["status"], job["recordsFailed"], job["recordsWritten"]) == ("PartialSuccess", 1, 1_199)
     logs = client("GET", f"/datasyncs/{job['dataSyncJobId']}/logs?pageSize=10")[1]
-    assert logs["total"] == 1_200
-    assert logs["items"][0]["recordId"] == "r0000000"
+    assert [(one["recordId"], one["pointer"]) for one in logs["items"]] == [("r0000050", "/firstName")]
     assert "vip" not in str(logs)
+    records = client("GET", f"/integrations/{integration}/records?type=Contact&limit=1000")[1]
+    rest = client("GET", f"/integrations/{integration}/records?cursor={records['cursor']}&limit=1000")[1]
+    assert (len(records["items"]), len(rest["items"]), rest["hasMore"]) == (1_000, 199, False)
 
 
 def test_an_unknown_or_foreign_job_is_not_there(

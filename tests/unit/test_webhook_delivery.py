@@ -163,6 +163,7 @@ async def test_a_delivery_not_made_within_24_hours_expires__BR_WH_05(world: Worl
 
 async def test_a_delivery_that_nobody_could_try_expires_and_says_so__BR_WH_05(world: World) -> None:
     webhook = await world.webhook("BookingConfirmed")
+    await world.webhook("WebhookSent", "WebhookDeliveryFailed", url="https://watcher.example/")
     world.raise_event()
     await asyncio.to_thread(
         world.fan_out.handle, [(one.body, "m") for one in world.queue.take("domain-events")]

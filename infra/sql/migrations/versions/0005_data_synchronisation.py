@@ -83,7 +83,7 @@ def upgrade() -> None:
     running = "RunSlot IS NOT NULL"
     _filtered("UX_DataSync_Slot", "DataSyncJobs", ["RunSlot"], running, unique=True)
     _filtered("UX_DataSync_Running", "DataSyncJobs", ["IntegrationId"], running, unique=True)
-    _filtered("IX_DataSync_Waiting", "DataSyncJobs", ["ScheduledAt"], "Status = 0")
+    _filtered("IX_DataSync_Waiting", "DataSyncJobs", ["Status", "ScheduledAt"], "Status = 0")
     op.create_index("IX_DataSync_Created", "DataSyncJobs", ["TenantId", "CreatedAt"])
     op.create_index("IX_DataSync_Limits", "DataSyncJobs", ["IntegrationId", "ScheduledAt"])
     _steps_and_streams()
