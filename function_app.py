@@ -15,6 +15,7 @@ from functions.http import (
     oauth,
     ops,
     providers,
+    realtime,
     sync_records,
     webhooks,
 )
@@ -33,6 +34,7 @@ for module in (
     events,
     datasyncs,
     sync_records,
+    realtime,
     ops,
     messages,
     timers,

@@ -24,10 +24,12 @@ from devhost.invocation import Invocations, thread_pool
 from devhost.keys import load_keys
 from devhost.loading import Function, load_functions
 from devhost.queues import QueueTriggers
+from devhost.signalr import SignalR
 from devhost.timers import Timers
 from devhost.web import WebApp
 from infra.clock import AdjustableClock
 from infra.embedded.queue import EmbeddedQueue
+from infra.embedded.realtime import EmbeddedRealtime
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -97,6 +99,7 @@ class _Host:
             keys=load_keys(self._home),
             invocations=invocations,
             durable=self._durable,
+            realtime=SignalR(EmbeddedRealtime(self._home, options.base_url, self._clock), self._clock),
         )
         self._server = _Server(_uvicorn_config(app, options.drain_seconds))
         self._timers = Timers(
@@ -245,7 +248,9 @@ def _uvicorn_config(app: Any, drain_seconds: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http="httptools",
-        ws="none",
+        # Looked at only when a request asks for an upgrade.
+        ws="websockets-sansio",
+        ws_max_size=64 * 1024,
         lifespan="off",
         interface="asgi3",
         log_config=None,

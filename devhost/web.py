@@ -21,6 +21,9 @@ from infra import logs
 
 _log = logging.getLogger("devhost.http")
 
+NEGOTIATE_PATH = "/client/negotiate"
+"""Where a SignalR client asks how to connect, as at Azure SignalR Service."""
+
 MAX_BODY_BYTES = 100 * 1024 * 1024
 """The real host's default limit of a request body."""
 
@@ -42,6 +45,16 @@ class DurableEndpoints(Protocol):
     ) -> tuple[int, dict[str, str], bytes]: ...
 
 
+class RealtimeEndpoints(Protocol):
+    """The part of the host that holds SignalR connections."""
+
+    async def negotiate(
+        self, method: str, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> tuple[int, dict[str, str], bytes]: ...
+
+    async def connect(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None: ...
+
+
 class Answer(NamedTuple):
     """A response, ready for ASGI but for its content-length."""
 
@@ -59,7 +72,7 @@ class _ClientGone(Exception):
 
 
 class WebApp:
-    """Serves the app's HTTP functions and the durable endpoints."""
+    """Serves the app's HTTP functions, the durable endpoints and the realtime ones."""
 
     def __init__(
         self,
@@ -69,6 +82,7 @@ class WebApp:
         keys: HostKeys,
         invocations: Invocations,
         durable: DurableEndpoints | None = None,
+        realtime: RealtimeEndpoints | None = None,
     ) -> None:
         """Raises HostError when two functions serve one route and method."""
         self._table: RouteTable[Function] = RouteTable()
@@ -78,12 +92,16 @@ class WebApp:
         self._keys = keys
         self._invocations = invocations
         self._durable = durable
+        self._realtime = realtime
         self._outstanding = 0
         self._max_outstanding = host_json.max_outstanding_requests
         limit = host_json.max_concurrent_requests
         self._slots = asyncio.Semaphore(limit) if limit > 0 else None
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._connect(scope, receive, send)
+            return
         headers = _headers(scope["headers"])
         _add_peer(headers, scope.get("client"))
         trace = trace_of(headers.get("traceparent"))
@@ -106,12 +124,22 @@ class WebApp:
             {"type": "http.response.body", "body": body} if body and status not in _BODILESS else _LAST
         )
 
+    async def _connect(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if self._realtime is None:
+            await receive()
+            await send({"type": "websocket.close"})
+            return
+        await self._realtime.connect(scope, receive, send)
+
     async def _answer(
         self, scope: Mapping[str, Any], headers: dict[str, str], path: str, receive: Receive, trace: str
     ) -> Answer:
         method = scope["method"]
         query = _query(scope["query_string"])
         found = self._table.find(method, path)
+        if found is None and path == NEGOTIATE_PATH and self._realtime is not None:
+            status, answered, content = await self._realtime.negotiate(method, headers, query)
+            return Answer(status, _encoded(answered), content)
         if found is None and not self._is_durable(path):
             return _problem(404, "No function serves this method and path.", path, trace)
         try:

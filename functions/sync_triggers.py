@@ -107,7 +107,7 @@ def _begin_initial(body: dict[str, Any]) -> None:
 
 async def _cancel(body: dict[str, Any], client: df.DurableOrchestrationClient) -> None:
     run, job_id = body.get("cancel"), body.get("jobId")
-    if run is None or job_id is None:
+    if not run or job_id is None:
         return
     try:
         await client.raise_event(instance_of(UUID(job_id), int(run)), cancel_event(int(run)), {})

@@ -21,6 +21,7 @@ from domain.events.service import DOMAIN_EVENTS_QUEUE, EventService, announcemen
 from domain.idempotency import Idempotency
 from domain.identity.service import Authenticator
 from domain.ports import Cipher, Clock, OutboundHttp, QueueSender, SecretStore, TableStore
+from domain.realtime.ports import Realtime
 from domain.webhooks.delivery import DeliveryEngine, DeliveryLimits
 from domain.webhooks.fanout import FanOut
 from domain.webhooks.history import DeliveryService
@@ -144,6 +145,17 @@ class Hub:
         return OutboundClient(self.settings)
 
     @cached_property
+    def realtime(self) -> Realtime:
+        settings = self.settings
+        if settings.signalr_connection or settings.signalr_endpoint:
+            from infra.signalr.factory import azure_signalr
+
+            return azure_signalr(settings, self.clock)
+        from infra.embedded.realtime import EmbeddedRealtime
+
+        return EmbeddedRealtime(settings.home, settings.public_url, self.clock)
+
+    @cached_property
     def units(self) -> SqlUnitsOfWork:
         return SqlUnitsOfWork(self.database, self.clock, self._announce)
 
@@ -195,7 +207,7 @@ class Hub:
         settings = self.settings
         catalogue = settings.api_key_scopes.split() if settings.api_key_scopes_closed else None
         policy = KeyPolicy(settings.api_key_limit_per_tenant, catalogue)
-        return ApiKeyService(self.units, self.clock, self.ids, policy)
+        return ApiKeyService(self.units, self.clock, self.ids, policy, self.realtime)
 
     @cached_property
     def key_verification(self) -> KeyVerification:
@@ -215,7 +227,7 @@ class Hub:
 
     @cached_property
     def key_expiry(self) -> KeyExpiry:
-        return KeyExpiry(self.units, self.clock, self.ids)
+        return KeyExpiry(self.units, self.clock, self.ids, self.realtime)
 
     @cached_property
     def audit(self) -> AuditService:
@@ -260,6 +272,7 @@ class Hub:
             self.clock,
             self.ids,
             DisableLimits(settings.webhook_disable_after_days, settings.webhook_disable_after_failures),
+            self.realtime,
         )
         limits = DeliveryLimits(
             concurrency=settings.delivery_concurrency,
@@ -344,6 +357,7 @@ class Hub:
                 ids=self.ids,
                 tokens=self.oauth,
                 on_disconnect=self.oauth.forget,
+                realtime=self.realtime,
             )
         )
 
@@ -358,7 +372,14 @@ class Hub:
         from infra.sync import SyncParts
 
         return SyncParts(
-            self.settings, self.units, self.queue, self.cipher, self.clock, self.ids, self.integrations
+            self.settings,
+            self.units,
+            self.queue,
+            self.cipher,
+            self.clock,
+            self.ids,
+            self.integrations,
+            self.realtime,
         )
 
     # -- operations ---------------------------------------------------------------------------------------

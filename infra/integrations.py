@@ -24,6 +24,7 @@ from domain.integrations.service import IntegrationService
 from domain.integrations.trials import Trials
 from domain.integrations.vault import Vault
 from domain.ports import Cipher, Clock, IdGenerator, OutboundHttp, QueueSender, SecretStore, TableStore
+from domain.realtime.ports import NOBODY, Realtime
 from domain.unit_of_work import UnitsOfWork
 from infra.providers.circuit import Circuits
 from infra.providers.registry import all_providers
@@ -45,6 +46,7 @@ class Adapters:
     ids: IdGenerator
     tokens: AccessTokens
     on_disconnect: Callable[[Integration], object] | None = None
+    realtime: Realtime = NOBODY
 
 
 class IntegrationParts:
@@ -121,7 +123,12 @@ class IntegrationParts:
     @cached_property
     def health(self) -> HealthMonitor:
         recorder = FindingRecorder(
-            self._with.units, self.catalogue, self.lifecycle, self.changes, self._with.ids
+            self._with.units,
+            self.catalogue,
+            self.lifecycle,
+            self.changes,
+            self._with.ids,
+            self._with.realtime,
         )
         return HealthMonitor(
             self._with.units,

@@ -43,6 +43,11 @@ class Settings(BaseSettings):
         None, description="Azure Tables connection string, instead of the endpoint"
     )
     key_vault_url: str | None = Field(None, description="Key Vault address (https://<vault>.vault.azure.net)")
+    signalr_endpoint: str | None = Field(
+        None,
+        description="Azure SignalR Service (https://<name>.service.signalr.net), entered with the managed identity; "
+        "or set AzureSignalRConnectionString. Unset: messages go through the state directory",
+    )
     managed_identity_client_id: str | None = Field(
         None, description="Client id of the user-assigned managed identity"
     )
@@ -187,6 +192,12 @@ class Settings(BaseSettings):
     def service_bus_namespace(self) -> str | None:
         """`ServiceBusConnection__fullyQualifiedNamespace`, for managed identity."""
         return os.environ.get("ServiceBusConnection__fullyQualifiedNamespace") or None  # noqa: SIM112
+
+    @cached_property
+    def signalr_connection(self) -> SecretStr | None:
+        """`AzureSignalRConnectionString`, the name that Azure's own SignalR bindings use."""
+        text = os.environ.get("AzureSignalRConnectionString")  # noqa: SIM112
+        return SecretStr(text) if text else None
 
 
 def _names(text: str) -> list[str]:

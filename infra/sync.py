@@ -6,10 +6,12 @@ from datetime import timedelta
 from functools import cached_property
 
 from domain.ports import Cipher, Clock, IdGenerator, QueueSender
+from domain.realtime.ports import NOBODY, Realtime
 from domain.sync.batches import BatchRunner
 from domain.sync.dispatch import Dispatcher
 from domain.sync.exporting import Exporter
 from domain.sync.importing import Importer
+from domain.sync.live import LiveProgress
 from domain.sync.recordkeeping import RecordService
 from domain.sync.running import JobRuns
 from domain.sync.scheduling import Schedules
@@ -30,6 +32,7 @@ class SyncParts:
         clock: Clock,
         ids: IdGenerator,
         integrations: IntegrationParts,
+        realtime: Realtime = NOBODY,
     ) -> None:
         self._settings = settings
         self._units = units
@@ -38,6 +41,7 @@ class SyncParts:
         self._clock = clock
         self._ids = ids
         self._integrations = integrations
+        self._live = LiveProgress(units, realtime, clock)
 
     @cached_property
     def sources(self) -> Sources:
@@ -47,7 +51,14 @@ class SyncParts:
     def runs(self) -> JobRuns:
         parts = self._integrations
         return JobRuns(
-            self._units, self.sources, parts.lifecycle, parts.alerts, self._cipher, self._clock, self._ids
+            self._units,
+            self.sources,
+            parts.lifecycle,
+            parts.alerts,
+            self._cipher,
+            self._clock,
+            self._ids,
+            self._live,
         )
 
     @cached_property
@@ -61,6 +72,7 @@ class SyncParts:
             Importer(self._units, self._clock, self._ids),
             Exporter(self._units, self._clock, self._ids),
             size=self._settings.sync_batch_records,
+            live=self._live,
         )
 
     @cached_property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from dataclasses import dataclass
 from typing import Self
 
+#: Ids must be unique, not secret: no call to the operating system for each request.
+_random = random.Random()  # noqa: S311
 _HEADER = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
@@ -22,9 +24,9 @@ class Trace:
     def continued(cls, header: str | None) -> Self:
         """A new span of the trace that `traceparent` names; of a new trace when it is absent or not valid."""
         matched = _HEADER.fullmatch(header.strip()) if header else None
-        span = secrets.token_hex(8)
+        span = f"{_random.getrandbits(64):016x}"
         if matched is None or set(matched[1]) == {"0"} or set(matched[2]) == {"0"}:
-            return cls(secrets.token_hex(16), span)
+            return cls(f"{_random.getrandbits(128):032x}", span)
         return cls(matched[1], span, matched[3])
 
     @property

@@ -11,6 +11,8 @@ from domain.apikeys.model import ApiKey
 from domain.apikeys.service import ROTATED
 from domain.audit.model import AuditEntry
 from domain.ports import Clock, IdGenerator
+from domain.realtime.model import key_user
+from domain.realtime.ports import NOBODY, Realtime
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 
 EXPIRED: Final = "Expired"
@@ -18,10 +20,13 @@ _PER_TRANSACTION = 100
 
 
 class KeyExpiry:
-    def __init__(self, units: UnitsOfWork, clock: Clock, ids: IdGenerator) -> None:
+    def __init__(
+        self, units: UnitsOfWork, clock: Clock, ids: IdGenerator, realtime: Realtime = NOBODY
+    ) -> None:
         self._units = units
         self._clock = clock
         self._ids = ids
+        self._realtime = realtime
 
     def run(self, *, transactions: int = 200) -> int:
         """Revoke what has expired, a bounded number a run; returns how many. Idempotent."""
@@ -32,6 +37,8 @@ class KeyExpiry:
                 for key in keys:
                     self._expire(unit, key)
                 unit.commit()
+            for key in keys:
+                self._realtime.close(key_user(key.api_key_id))
             done += len(keys)
             if len(keys) < _PER_TRANSACTION:
                 break

@@ -20,6 +20,8 @@ from domain.errors import Conflict, FieldError, PreconditionFailed, RuleViolatio
 from domain.identity.model import Principal
 from domain.paging import Page, PageRequest
 from domain.ports import Clock, IdGenerator
+from domain.realtime.model import key_user
+from domain.realtime.ports import NOBODY, Realtime
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 
 PERMISSION: Final = "integration:manage"
@@ -44,11 +46,19 @@ class Issued:
 
 
 class ApiKeyService:
-    def __init__(self, units: UnitsOfWork, clock: Clock, ids: IdGenerator, policy: KeyPolicy) -> None:
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        clock: Clock,
+        ids: IdGenerator,
+        policy: KeyPolicy,
+        realtime: Realtime = NOBODY,
+    ) -> None:
         self._units = units
         self._clock = clock
         self._ids = ids
         self._policy = policy
+        self._realtime = realtime
 
     def create(self, principal: Principal, command: CreateApiKey) -> Issued:
         """Raises Forbidden for scopes the caller cannot give, ValidationFailed, RuleViolation (BR-AK-03)."""
@@ -120,7 +130,8 @@ class ApiKeyService:
     def revoke(
         self, principal: Principal, api_key_id: UUID, reason: str | None, if_match: int | None
     ) -> None:
-        """At once and for good; a key revoked before stays as it is. Raises NotFound, PreconditionFailed."""
+        """At once and for good, with the realtime connections it opened (UC-AK-02 step 6); a key revoked before
+        stays as it is. Raises NotFound, PreconditionFailed."""
         principal.require(PERMISSION)
         now = self._clock.now()
         with self._units.write() as unit:
@@ -130,6 +141,7 @@ class ApiKeyService:
                 return
             self._revoke(unit, before, reason, principal, now)
             unit.commit()
+        self._realtime.close(key_user(api_key_id))
 
     def rotate(
         self, principal: Principal, api_key_id: UUID, command: RotateApiKey, if_match: int | None
@@ -167,6 +179,8 @@ class ApiKeyService:
             if not grace:
                 old = self._revoke(unit, old, ROTATED, principal, now)
             unit.commit()
+        if not old.is_active:
+            self._realtime.close(key_user(old.api_key_id))
         return Issued(successor, plain, old)
 
     def confirm_rotation(self, principal: Principal, api_key_id: UUID) -> ApiKey:
@@ -184,6 +198,7 @@ class ApiKeyService:
                 raise Conflict("The rotation has ended already.", code="no-rotation")
             self._revoke(unit, old, ROTATED, principal, now)
             unit.commit()
+        self._realtime.close(key_user(old.api_key_id))
         return new
 
     def _revoke(

@@ -12,6 +12,7 @@ from domain.integrations.changes import Changes
 from domain.integrations.connector import Catalogue
 from domain.integrations.events import health_event
 from domain.integrations.lifecycle import FIRST_PROBE, Lifecycle, activated, moved
+from domain.integrations.live import publish_health
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, LogLevel
 from domain.integrations.ports import HealthUpdate
 from domain.integrations.providers import ProviderFailure
@@ -26,6 +27,8 @@ from domain.integrations.vitals import (
     vitals_text,
 )
 from domain.ports import IdGenerator
+from domain.realtime.model import INTEGRATION_HEALTH
+from domain.realtime.ports import NOBODY, Realtime
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 
 _PROBE_AT_MOST = timedelta(hours=6)
@@ -76,12 +79,14 @@ class FindingRecorder:
         lifecycle: Lifecycle,
         changes: Changes,
         ids: IdGenerator,
+        realtime: Realtime = NOBODY,
     ) -> None:
         self._units = units
         self._catalogue = catalogue
         self._lifecycle = lifecycle
         self._changes = changes
         self._ids = ids
+        self._realtime = realtime
 
     def record(self, findings: Sequence[Finding]) -> dict[Verdict, int]:
         """Store what the checks found; returns how many had which verdict. A finding about an integration whose
@@ -115,10 +120,19 @@ class FindingRecorder:
                 before = replace(now, health_status=checked.health_status)
                 self._apply(unit, before, finding, vitals, update, what)
                 unit.commit()
+            self._publish(checked)
         except PreconditionFailed:
             return
         except RuleViolation as refused:  # BR-IM-01: another one took its place while it was suspended
             self._stay_suspended(checked, update, refused)
+
+    def _publish(self, checked: Integration) -> None:
+        if not self._realtime.listening(checked.tenant_id, INTEGRATION_HEALTH):
+            return
+        with self._units.read() as unit:
+            now = unit.integrations.find(checked.integration_id)
+        if now is not None:
+            publish_health(self._realtime, now, checked.health_status)
 
     def _apply(
         self,

@@ -22,6 +22,7 @@ from domain.sync.jobs import (
     checkpoint_context,
     state_context,
 )
+from domain.sync.live import LiveProgress
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.ports import Progress, Superseded
 from domain.sync.progress import smoothed
@@ -79,6 +80,7 @@ class BatchRunner:
         exporter: BatchKind,
         *,
         size: int,
+        live: LiveProgress,
     ) -> None:
         self._units = units
         self._sources = sources
@@ -87,6 +89,7 @@ class BatchRunner:
         self._clock = clock
         self._kinds = {SyncDirection.Import: importer, SyncDirection.Export: exporter}
         self._size = batch_size(size)
+        self._live = live
 
     @property
     def size(self) -> int:
@@ -99,7 +102,9 @@ class BatchRunner:
             return read
         try:
             work = await asyncio.to_thread(self._work, read, size)
-            return await self._kinds[read.step.direction].run(work)
+            outcome = await self._kinds[read.step.direction].run(work)
+            await asyncio.to_thread(self._live.tell, work.job.tenant_id, job_id)
+            return outcome
         except Superseded:
             return await asyncio.to_thread(self._superseded, job_id, run_number, position)
         except NotSynchronisable as reason:

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.audit.model import AuditEntry
+from domain.errors import Unavailable
 from domain.integrations.alerts import AlertSender
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Alert, Integration, IntegrationLog, IntegrationStatus, LogLevel
@@ -17,6 +18,7 @@ from domain.integrations.providers import ProviderFailure
 from domain.ports import Cipher, Clock, IdGenerator
 from domain.sync import events
 from domain.sync.jobs import Checkpoint, Phase, Step, SyncJob, checkpoint_context, state_context
+from domain.sync.live import LiveProgress
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.rules import TIMEOUT, final_status
 from domain.sync.source import StreamProfile
@@ -50,6 +52,7 @@ class JobRuns:
         cipher: Cipher,
         clock: Clock,
         ids: IdGenerator,
+        live: LiveProgress,
     ) -> None:
         self._units = units
         self._sources = sources
@@ -58,6 +61,7 @@ class JobRuns:
         self._cipher = cipher
         self._clock = clock
         self._ids = ids
+        self._live = live
 
     def plan(self, job_id: UUID, run_number: int) -> Plan:
         """The steps of a new job, or those a resumed one has left. Raises Unavailable."""
@@ -92,6 +96,7 @@ class JobRuns:
                 unit.sync_jobs.synced(job.integration_id, now)
             unit.commit()
         self._alerts.flush()
+        self._live.tell(ended.tenant_id, job_id)
         return ended
 
     def tell(self, unit: UnitOfWork, job: SyncJob, now: datetime) -> None:
@@ -133,6 +138,8 @@ class JobRuns:
             if failure.kind == "unauthorized":
                 self._lifecycle.authentication_failed(integration, failure.detail)
                 return Outcome("failed", cause="authentication", detail=failure.detail)
+            if failure.kind == "unavailable":
+                raise Unavailable(failure.detail) from failure
             return Outcome("failed", cause=failure.kind, detail=failure.detail)
         with self._units.write() as unit:
             steps = [

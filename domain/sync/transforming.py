@@ -23,6 +23,7 @@ _POINTER_MAX = 300
 _REASON_MAX = 400
 #: Bytes of one internal record; what is larger is no record but a document.
 RECORD_MAX_BYTES = 256 * 1024
+_ENCODE = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def content_hash(data: str) -> str:
 def canonical(record: Record) -> str:
     """JSON text that is the same for the same content. Raises ValueError for what JSON cannot hold."""
     if isinstance(record, GenericRecord):
-        return json.dumps({"fields": record.fields}, sort_keys=True, allow_nan=False, separators=(",", ":"))
+        return _ENCODE({"fields": record.fields})
     return record.model_dump_json(by_alias=True, exclude_none=True)
 
 

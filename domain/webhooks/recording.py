@@ -12,9 +12,11 @@ from uuid import UUID
 from domain.errors import Unavailable
 from domain.events.model import DomainEvent
 from domain.ports import Clock, IdGenerator, QueueSender
+from domain.realtime.ports import NOBODY, Realtime
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 from domain.webhooks.audit import record_disabled
 from domain.webhooks.events import delivery_failed, disabled, sent
+from domain.webhooks.live import publish_deliveries
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED, SENT, DeliveryStatus
 from domain.webhooks.ports import AttemptResult, Tally
@@ -39,13 +41,20 @@ class ResultRecorder:
     """Group commit: while one transaction is written, the next results gather."""
 
     def __init__(
-        self, units: UnitsOfWork, queue: QueueSender, clock: Clock, ids: IdGenerator, limits: DisableLimits
+        self,
+        units: UnitsOfWork,
+        queue: QueueSender,
+        clock: Clock,
+        ids: IdGenerator,
+        limits: DisableLimits,
+        realtime: Realtime = NOBODY,
     ) -> None:
         self._units = units
         self._queue = queue
         self._clock = clock
         self._ids = ids
         self._limits = limits
+        self._realtime = realtime
         self._waiting: list[tuple[AttemptResult, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
 
@@ -113,6 +122,7 @@ class ResultRecorder:
                 logger.warning(
                     "retry messages lost, left to the retry processor", extra={"retries": len(retries)}
                 )
+        publish_deliveries(self._realtime, kept)
         for one in kept:
             _log(one)
 

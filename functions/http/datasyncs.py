@@ -11,10 +11,10 @@ from domain.integrations.lifecycle import MANAGE
 from domain.paging import PageRequest
 from domain.sync.commands import StartSync
 from functions.http.endpoint import Answer, Call, Endpoint, serve
+from functions.http.sync_record_views import SyncedRecordPage, record_view
 from functions.http.sync_views import (
     LogsQuery,
     RecordErrorPage,
-    SyncedRecordPage,
     SyncJobDetailView,
     SyncJobPage,
     SyncJobQuery,
@@ -22,7 +22,6 @@ from functions.http.sync_views import (
     error_view,
     job_detail,
     job_view,
-    record_view,
 )
 from functions.http.views import PageQuery, page_of
 from infra.bootstrap import hub
@@ -55,7 +54,7 @@ def create_datasync(call: Call) -> Answer:
     one once an hour (BR-DS-02); jobs that failed or were cancelled do not count. One job of an integration runs at a
     time; jobs that find no room wait, and tenants take turns."""
     job = hub().sync.service.start(call.principal, call.body(StartSync))
-    view = job_view(job, hub().clock.now(), is_total_known=False)
+    view = job_view(job, hub().clock.now())
     return Answer(view, status=201, location=f"/api/datasyncs/{job.data_sync_job_id}")
 
 
@@ -121,7 +120,7 @@ def resume_datasync(call: Call) -> Answer:
     """One that failed or was cancelled goes on from its checkpoint: batches that were stored are not fetched
     again."""
     job = hub().sync.service.resume(call.principal, call.id())
-    return Answer(job_view(job, hub().clock.now(), is_total_known=False), status=202)
+    return Answer(job_view(job, hub().clock.now()), status=202)
 
 
 @serve(

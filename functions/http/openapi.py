@@ -36,6 +36,7 @@ TAGS = {
     "Incoming webhooks": "What providers send: verified by their own schemes, stored, and raised as events.",
     "Data syncs": "Jobs that move records between an external system and the platform.",
     "Events": "Where other modules of the platform raise the events that webhooks deliver.",
+    "Realtime": "Messages over SignalR about what happens while you watch.",
     "Operations": "Health and documentation; no credentials needed.",
 }
 

@@ -9,7 +9,7 @@ from domain.sync.commands import PreviewMapping, PutRecords
 from domain.sync.mapping import FieldMapping
 from domain.sync.schedules import PutSchedule
 from functions.http.endpoint import Answer, Call, Endpoint, serve
-from functions.http.sync_views import (
+from functions.http.sync_record_views import (
     ChangedView,
     MappingView,
     PreviewView,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -12,17 +9,14 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.errors import FieldError, ValidationFailed
 from domain.sync.events import message_of
-from domain.sync.jobs import RecordError, Step, SyncedRecord, SyncJob
-from domain.sync.mapping import FieldMapping, RecordTypeName
-from domain.sync.model import RecordType, SyncDirection, SyncStatus, SyncType
-from domain.sync.ports import JobFilter, RecordFilter, StoredMapping
+from domain.sync.jobs import RecordError, Step, SyncJob
+from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.ports import JobFilter
 from domain.sync.progress import progress_of
-from domain.sync.recordkeeping import Preview
-from domain.sync.schedules import DirectionName, SyncSchedule, TypeName
-from domain.wire import UtcMoment, rfc3339
-from functions.http.views import CommaSeparated, Moment, PageQuery, PageView, Query, View
+from domain.sync.schedules import DirectionName, TypeName
+from domain.wire import UtcMoment
+from functions.http.views import CommaSeparated, Moment, PageQuery, PageView, View
 
 StatusName = Literal["Scheduled", "Running", "Completed", "Failed", "Cancelled", "PartialSuccess"]
 
@@ -99,67 +93,6 @@ class RecordErrorPage(PageView[RecordErrorView]):
     pass
 
 
-class SyncedRecordView(View):
-    stream: str
-    external_id: str
-    local_id: str | None
-    record_type: RecordTypeName
-    data: Any = Field(description="The internal record; null once it is deleted")
-    modified_at: Moment | None
-    synced_at: Moment
-    deleted_at: Moment | None
-    is_local: bool = Field(description="The tenant changed it last")
-    export_pending: bool = Field(description="It waits for the next export")
-
-
-class SyncedRecordPage(PageView[SyncedRecordView]):
-    pass
-
-
-class RecordListView(View):
-    items: list[SyncedRecordView]
-    cursor: str | None = Field(description="For the next page; keep it to ask for later changes")
-    has_more: bool
-
-
-class ChangedView(View):
-    stored: int
-    left_out: int = Field(description="Older than what is stored (BR-DS-07)")
-
-
-class ScheduleView(View):
-    integration_id: UUID
-    expression: str | None
-    interval_minutes: int | None
-    sync_type: TypeName
-    direction: DirectionName
-    is_enabled: bool
-    next_run_at: Moment | None
-    modified_at: Moment
-    modified_by: UUID
-
-
-class MappingView(View):
-    streams: dict[str, Any] = Field(description="As PUT takes it")
-
-
-class FieldErrorView(View):
-    pointer: str
-    detail: str
-
-
-class PreviewRecordView(View):
-    external_id: str
-    source: Any
-    record_type: RecordTypeName | None
-    record: Any
-    errors: list[FieldErrorView]
-
-
-class PreviewView(View):
-    records: list[PreviewRecordView]
-
-
 class SyncJobQuery(PageQuery):
     integration_id: UUID | None = None
     status: CommaSeparated[StatusName] | None = Field(None, description="One or more, separated by commas")
@@ -185,24 +118,9 @@ class LogsQuery(PageQuery):
     format: Literal["json", "csv"] = Field("json", description="`csv`: one line an error, up to 100,000")
 
 
-class RecordQuery(Query):
-    type: RecordTypeName | None = None
-    stream: str | None = Field(None, max_length=60)
-    updated_since: UtcMoment | None = Field(None, description="Changed here at or after")
-    cursor: str | None = Field(None, max_length=1000, description="From the answer before")
-    limit: int = Field(100, ge=1, le=1000)
-
-    def to_filter(self) -> RecordFilter:
-        return RecordFilter(
-            record_type=RecordType(self.type) if self.type else None,
-            stream=self.stream,
-            since=self.updated_since,
-            after=_position(self.cursor) if self.cursor else None,
-            limit=self.limit,
-        )
-
-
-def job_view(job: SyncJob, now: datetime, *, is_total_known: bool = True) -> SyncJobView:
+def job_view(job: SyncJob, now: datetime) -> SyncJobView:
+    """Without its streams: more in total than done means that the provider said how many there are."""
+    is_total_known = job.records_total > job.records_processed + job.records_failed
     return SyncJobView(**_job_fields(job, now, is_total_known))
 
 
@@ -275,76 +193,3 @@ def error_view(error: RecordError) -> RecordErrorView:
         reason=error.reason,
         created_at=error.created_at,
     )
-
-
-def record_view(record: SyncedRecord) -> SyncedRecordView:
-    return SyncedRecordView(
-        stream=record.stream,
-        external_id=record.external_id,
-        local_id=record.local_id,
-        record_type=record.record_type,
-        data=json.loads(record.data) if record.data is not None else None,
-        modified_at=record.modified_at,
-        synced_at=record.synced_at,
-        deleted_at=record.deleted_at,
-        is_local=record.is_local,
-        export_pending=record.export_pending,
-    )
-
-
-def record_list(records: Sequence[SyncedRecord], query: RecordQuery) -> RecordListView:
-    cursor = _cursor(records[-1]) if records else query.cursor
-    return RecordListView(
-        items=[record_view(one) for one in records], cursor=cursor, has_more=len(records) == query.limit
-    )
-
-
-def schedule_view(schedule: SyncSchedule) -> ScheduleView:
-    return ScheduleView(
-        integration_id=schedule.integration_id,
-        expression=schedule.expression,
-        interval_minutes=schedule.interval_minutes,
-        sync_type=schedule.sync_type.name,
-        direction=schedule.direction.name,
-        is_enabled=schedule.is_enabled,
-        next_run_at=schedule.next_run_at,
-        modified_at=schedule.modified_at,
-        modified_by=schedule.modified_by,
-    )
-
-
-def mapping_view(stored: StoredMapping) -> MappingView:
-    mapping = FieldMapping.model_validate_json(stored.mapping)
-    return MappingView(streams=mapping.model_dump(by_alias=True)["streams"])
-
-
-def preview_view(previews: Sequence[Preview]) -> PreviewView:
-    return PreviewView(
-        records=[
-            PreviewRecordView(
-                external_id=one.external_id,
-                source=one.source,
-                record_type=one.record_type,
-                record=one.record,
-                errors=[FieldErrorView(pointer=error.pointer, detail=error.detail) for error in one.errors],
-            )
-            for one in previews
-        ]
-    )
-
-
-def _cursor(record: SyncedRecord) -> str:
-    position = [rfc3339(record.synced_at), record.stream, record.external_id]
-    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
-
-
-def _position(cursor: str) -> tuple[datetime, str, str]:
-    try:
-        at, stream, key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None or not isinstance(stream, str) or not isinstance(key, str):
-            raise ValueError
-    except (ValueError, TypeError, binascii.Error):
-        detail = "This is no cursor of an answer."
-        raise ValidationFailed(detail, [FieldError("/cursor", detail)]) from None
-    return moment, stream, key

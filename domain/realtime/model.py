@@ -1,0 +1,64 @@
+"""Who may hear which messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from domain.identity.model import Principal
+
+HUB: Final = "integration-hub"
+
+SYNC_PROGRESS: Final = "syncProgress"
+INTEGRATION_HEALTH: Final = "integrationHealth"
+DELIVERY_UPDATED: Final = "deliveryUpdated"
+
+#: Each kind of message, and the permission that hearing it takes.
+KINDS: Mapping[str, str] = {
+    SYNC_PROGRESS: "integration:manage",
+    INTEGRATION_HEALTH: "integration:manage",
+    DELIVERY_UPDATED: "webhook:manage",
+}
+
+#: How long a negotiated connection lasts. Permissions are looked at when it is negotiated, so this is also how
+#: long a permission that was taken away may still be heard with.
+LIFETIME: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """Where a client connects, and the token that lets it in. It is to negotiate again before `expires_at`."""
+
+    url: str
+    access_token: str = field(repr=False)
+    expires_at: datetime
+
+
+def group_of(tenant_id: UUID, kind: str) -> str:
+    """The group that hears this kind of message of this tenant."""
+    return f"{tenant_id}.{kind}"
+
+
+def groups_of(principal: Principal) -> list[str]:
+    """The groups that the caller's permissions let it into, all of its own tenant."""
+    return [
+        group_of(principal.tenant_id, kind)
+        for kind, permission in KINDS.items()
+        if permission in principal.permissions
+    ]
+
+
+def user_of(principal: Principal) -> str:
+    """The name that its connections go by. A user's holds the tenant too: the same person in another tenant is
+    someone else."""
+    if principal.api_key_id is not None:
+        return key_user(principal.api_key_id)
+    return f"user:{principal.tenant_id}:{principal.user_id}"
+
+
+def key_user(api_key_id: UUID) -> str:
+    """The name of the connections that an API key opened."""
+    return f"key:{api_key_id}"

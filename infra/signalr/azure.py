@@ -1,0 +1,129 @@
+"""Azure SignalR Service in serverless mode, over its data-plane REST API.
+
+https://learn.microsoft.com/azure/azure-signalr/signalr-reference-data-plane-rest-api
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+from uuid import UUID
+
+from domain.errors import Unavailable
+from domain.identity.model import Principal
+from domain.ports import Clock
+from domain.realtime.model import KINDS, LIFETIME, Negotiated, group_of, groups_of, user_of
+from domain.realtime.ports import Payload
+from infra.signalr.access import Access
+from infra.signalr.outbox import Outbox
+
+if TYPE_CHECKING:
+    import httpx
+
+logger = logging.getLogger("hub.realtime")
+
+#: The service takes letters, digits and underscores in a hub's name; clients never see it but in the URL.
+AZURE_HUB: Final = "integration_hub"
+API_VERSION: Final = "2022-06-01"
+_TIMEOUT_SECONDS = 5.0
+_TRIES = 2
+
+
+class AzureSignalR:
+    """Implements Realtime. Thread-safe.
+
+    Groups cannot ride on an access token of this service, so a negotiation puts the user into its groups, for as
+    long as the token lasts, and out of the others: the latest negotiation counts for all connections of a user.
+    """
+
+    def __init__(self, access: Access, clock: Clock, *, window_seconds: float = 0.2) -> None:
+        """`window_seconds`: how long messages to one group are gathered into one request."""
+        self._access = access
+        self._clock = clock
+        self._client: httpx.Client | None = None
+        self._outbox = Outbox(self._send, window_seconds=window_seconds)
+
+    def negotiate(self, principal: Principal) -> Negotiated:
+        """Raises Unavailable when the service does not answer."""
+        user, allowed = user_of(principal), groups_of(principal)
+        seconds = int(LIFETIME.total_seconds())
+        for kind in KINDS:
+            group = group_of(principal.tenant_id, kind)
+            path = f"users/{_quoted(user)}/groups/{_quoted(group)}"
+            if group in allowed:
+                self._call("PUT", path, {"ttl": str(seconds)})
+            else:
+                self._call("DELETE", path)
+        url = f"{self._access.endpoint}/client/?hub={AZURE_HUB}"
+        now = self._clock.now()
+        token = self._access.client_token(url, user, now, LIFETIME) or self._generated(user, seconds // 60)
+        return Negotiated(url, token, now + LIFETIME)
+
+    def publish(self, tenant_id: UUID, kind: str, payloads: Sequence[Payload]) -> None:
+        """As the port says; sent by a thread of its own, together with what else its group is to hear."""
+        self._outbox.put(group_of(tenant_id, kind), kind, payloads)
+
+    def listening(self, tenant_id: UUID, kind: str) -> bool:
+        """Always: asking the service would cost as much as telling it."""
+        return True
+
+    def close(self, user: str) -> None:
+        """As the port says. The user leaves its groups first: a connection opened with a token that is still good
+        then hears nothing."""
+        try:
+            self._call("DELETE", f"users/{_quoted(user)}/groups")
+            self._call("POST", f"users/{_quoted(user)}/:closeConnections", {"reason": "Access was revoked."})
+        except Unavailable as error:
+            logger.error("realtime connections not closed", extra={"user": user, "reason": error.detail})
+
+    def shut(self) -> None:
+        """Send what waits, and close."""
+        self._outbox.shut()
+        if self._client is not None:
+            self._client.close()
+
+    def _send(self, group: str, kind: str, payloads: Sequence[Payload]) -> None:
+        body = {"target": kind, "arguments": [list(payloads)]}
+        try:
+            self._call("POST", f"groups/{_quoted(group)}/:send", body=body)
+        except Unavailable as error:
+            logger.warning("realtime message lost", extra={"kind": kind, "reason": error.detail})
+
+    def _generated(self, user: str, minutes: int) -> str:
+        """A client token that the service makes, where we hold no key of it."""
+        answer = self._call("POST", ":generateToken", {"userId": user, "minutesToExpire": str(minutes)})
+        token = answer.json().get("token")
+        if not isinstance(token, str):
+            raise Unavailable("SignalR Service gave no token.")
+        return token
+
+    def _call(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None
+    ) -> httpx.Response:
+        """Raises Unavailable. 404 is an answer: there is no such user, group or connection."""
+        import httpx
+
+        if self._client is None:
+            self._client = httpx.Client(timeout=_TIMEOUT_SECONDS)
+        base = f"{self._access.endpoint}/api/hubs/{AZURE_HUB}/{path}"
+        reason = ""
+        for _ in range(_TRIES):
+            headers = {"Authorization": f"Bearer {self._access.service_token(base, self._clock.now())}"}
+            params = {**(query or {}), "api-version": API_VERSION}
+            try:
+                answer = self._client.request(method, base, params=params, json=body, headers=headers)
+            except httpx.HTTPError as error:
+                reason = type(error).__name__
+                continue
+            if answer.is_success or (answer.status_code == 404 and method != "PUT"):
+                return answer
+            reason = f"it answered {answer.status_code}"
+            if answer.status_code < 500 and answer.status_code != 429:
+                break
+        raise Unavailable(f"SignalR Service does not do as asked: {reason}.")
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
