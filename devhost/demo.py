@@ -8,18 +8,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from devhost.cli import DEVELOPMENT_TENANT, DEVELOPMENT_USER
 from devhost.config import load_local_settings
+from devhost.demo_acts import api_key, synchronisation
+from devhost.demo_stage import DemoFailed, Stage
 from domain.identity.model import PERMISSIONS
 from examples.client import HubClient, HubError
 from examples.receiver import BadSignature, Receiver, verify
@@ -29,57 +30,6 @@ from infra.identity.development import mint_token
 EVENTS = 1_000
 FAILING_EVENTS = 20
 _START_SECONDS = 20.0
-_ARRIVE_SECONDS = 60.0
-
-
-class DemoFailed(Exception):
-    """What the story promises did not happen."""
-
-
-class Stage:
-    """What every act uses: the hub, its clock, the terminal, and the numbers of the closing table."""
-
-    def __init__(self, hub: HubClient, url: str, clock: AdjustableClock, console: Console, own: bool) -> None:
-        self.hub = hub
-        self.url = url
-        self.clock = clock
-        self.console = console
-        self.is_own = own
-        self.numbers: list[tuple[str, str]] = []
-
-    def act(self, title: str) -> None:
-        self.console.print()
-        self.console.rule(f"[bold]{title}", align="left")
-
-    def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
-
-    def watch(self, what: str, total: int, count: Callable[[], int]) -> float:
-        """A progress bar until `count` reaches `total`; returns the seconds it took. Raises DemoFailed."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        began = time.monotonic()
-        with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(what, total=total)
-            while (done := count()) < total:
-                progress.update(task, completed=done)
-                if time.monotonic() - began > _ARRIVE_SECONDS:
-                    raise DemoFailed(f"{what}: {done} of {total} after {_ARRIVE_SECONDS:.0f} seconds")
-                time.sleep(0.05)
-            progress.update(task, completed=total)
-        return time.monotonic() - began
-
-    def retry_delay_seconds(self) -> int:
-        """The specification's minute where time may be moved; on somebody else's host, one second."""
-        return 60 if self.is_own else 1
-
-    def let_time_pass(self, seconds: int) -> None:
-        """Move the clock of the demo's own host; wait on another, whose clock is not ours to move."""
-        if not self.is_own:
-            time.sleep(seconds)
-            return
-        command = [sys.executable, "-m", "devhost", "clock", "--advance", str(seconds)]
-        now = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-        self.say(f"[dim]$ python -m devhost clock --advance {seconds}   # now {now}[/]")
 
 
 def main() -> int:
@@ -91,6 +41,8 @@ def main() -> int:
             _ready(stage)
             _webhook(stack, stage)
             _recovery(stack, stage)
+            synchronisation(stack, stage)
+            api_key(stack, stage)
             _close(stage)
     except (DemoFailed, HubError, httpx.TransportError) as error:
         console.print(f"[red]The demo stopped: {error}", soft_wrap=True)
@@ -240,7 +192,7 @@ def _recorded(stage: Stage, webhook_id: str) -> int:
 
 
 def _close(stage: Stage) -> None:
-    stage.act("5  In numbers")
+    stage.act("7  In numbers")
     table = Table(show_header=False)
     for what, number in stage.numbers:
         table.add_row(what, number)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from domain.apikeys.expiry import KeyExpiry
@@ -31,6 +30,7 @@ from domain.webhooks.retry import DeliveryCleanup, RetryProcessor
 from domain.webhooks.service import WebhookLimits, WebhookService
 from domain.webhooks.verification import Verifier
 from infra.clock import AdjustableClock, SystemClock, Uuid7Generator
+from infra.once import once
 from infra.settings import Settings
 from infra.sql.engine import DATABASE_FILE, Database, sql_server_database, sqlite_database
 from infra.sql.unit_of_work import SqlUnitsOfWork
@@ -65,7 +65,7 @@ class Hub:
 
     # -- adapters -----------------------------------------------------------------------------------------
 
-    @cached_property
+    @once
     def clock(self) -> Clock:
         if self._clock is not None:
             return self._clock
@@ -73,11 +73,11 @@ class Hub:
             AdjustableClock(self.settings.home / "clock") if self.settings.is_development else SystemClock()
         )
 
-    @cached_property
+    @once
     def ids(self) -> Uuid7Generator:
         return Uuid7Generator()
 
-    @cached_property
+    @once
     def database(self) -> Database:
         if self.settings.sql_connection is not None:
             return sql_server_database(
@@ -88,7 +88,7 @@ class Hub:
         upgrade_embedded(self.settings.home)
         return sqlite_database(self.settings.home / DATABASE_FILE, pool_size=self.settings.sql_pool_size)
 
-    @cached_property
+    @once
     def queue(self) -> PingableQueue:
         settings = self.settings
         if settings.service_bus_connection or settings.service_bus_namespace:
@@ -103,7 +103,7 @@ class Hub:
 
         return EmbeddedQueue(settings.home / "queue.db", self.clock)
 
-    @cached_property
+    @once
     def tables(self) -> PingableTables:
         settings = self.settings
         if settings.tables_endpoint or settings.tables_connection:
@@ -120,7 +120,7 @@ class Hub:
 
         return EmbeddedTableStore(settings.home / "tables.db", self.clock)
 
-    @cached_property
+    @once
     def secrets(self) -> PingableSecrets:
         if self.settings.key_vault_url:
             from infra.keyvault.store import KeyVaultSecretStore
@@ -132,19 +132,19 @@ class Hub:
 
         return EmbeddedSecretStore(self.settings.home)
 
-    @cached_property
+    @once
     def cipher(self) -> Cipher:
         from infra.sealing import SecretStoreCipher
 
         return SecretStoreCipher(self.secrets)
 
-    @cached_property
+    @once
     def http(self) -> OutboundHttp:
         from infra.http.client import OutboundClient
 
         return OutboundClient(self.settings)
 
-    @cached_property
+    @once
     def realtime(self) -> Realtime:
         settings = self.settings
         if settings.signalr_connection or settings.signalr_endpoint:
@@ -155,7 +155,7 @@ class Hub:
 
         return EmbeddedRealtime(settings.home, settings.public_url, self.clock)
 
-    @cached_property
+    @once
     def units(self) -> SqlUnitsOfWork:
         return SqlUnitsOfWork(self.database, self.clock, self._announce)
 
@@ -164,7 +164,7 @@ class Hub:
 
     # -- use cases ----------------------------------------------------------------------------------------
 
-    @cached_property
+    @once
     def authenticator(self) -> Authenticator:
         from infra.identity.app_service import principal_from_app_service
         from infra.identity.factory import build_verifier
@@ -177,7 +177,7 @@ class Hub:
             gate=self.gate,
         )
 
-    @cached_property
+    @once
     def limiter(self) -> RateLimiter:
         from infra.embedded.tables import EmbeddedTableStore
 
@@ -191,7 +191,7 @@ class Hub:
         remote = self.settings.tables_endpoint or self.settings.tables_connection
         return 16 if remote else 1
 
-    @cached_property
+    @once
     def gate(self) -> Gate:
         return Gate(
             self.units,
@@ -202,18 +202,18 @@ class Hub:
             parallel=self._table_parallelism,
         )
 
-    @cached_property
+    @once
     def api_keys(self) -> ApiKeyService:
         settings = self.settings
         catalogue = settings.api_key_scopes.split() if settings.api_key_scopes_closed else None
         policy = KeyPolicy(settings.api_key_limit_per_tenant, catalogue)
         return ApiKeyService(self.units, self.clock, self.ids, policy, self.realtime)
 
-    @cached_property
+    @once
     def key_verification(self) -> KeyVerification:
         return KeyVerification(self.gate)
 
-    @cached_property
+    @once
     def key_usage(self) -> UsageService:
         retention = timedelta(days=self.settings.api_key_usage_days)
         return UsageService(
@@ -225,21 +225,21 @@ class Hub:
             parallel=self._table_parallelism,
         )
 
-    @cached_property
+    @once
     def key_expiry(self) -> KeyExpiry:
         return KeyExpiry(self.units, self.clock, self.ids, self.realtime)
 
-    @cached_property
+    @once
     def audit(self) -> AuditService:
         retention = timedelta(days=self.settings.audit_retention_days)
         return AuditService(self.units, self.clock, retention=retention)
 
-    @cached_property
+    @once
     def idempotency(self) -> Idempotency:
         kept = timedelta(hours=self.settings.idempotency_hours)
         return Idempotency(self.tables, self.cipher, self.clock, kept=kept)
 
-    @cached_property
+    @once
     def events(self) -> EventService:
         return EventService(
             self.units, self.queue, self.clock, self.ids, max_bytes=self.settings.event_max_bytes
@@ -249,7 +249,7 @@ class Hub:
     def _expiry(self) -> timedelta:
         return timedelta(hours=self.settings.webhook_expiry_hours)
 
-    @cached_property
+    @once
     def fan_out(self) -> FanOut:
         from domain.sync.dispatch import InitialSyncs
 
@@ -263,7 +263,7 @@ class Hub:
             consumers=[InitialSyncs(self.queue).consume],
         )
 
-    @cached_property
+    @once
     def deliveries(self) -> DeliveryEngine:
         settings = self.settings
         recorder = ResultRecorder(
@@ -286,7 +286,7 @@ class Hub:
             self.units, self.http, self.queue, self.cipher, self.clock, self.ids, pacer, recorder, limits
         )
 
-    @cached_property
+    @once
     def delivery_history(self) -> DeliveryService:
         return DeliveryService(
             self.units,
@@ -298,16 +298,16 @@ class Hub:
             lease_margin_seconds=self.settings.delivery_lease_margin_seconds,
         )
 
-    @cached_property
+    @once
     def retries(self) -> RetryProcessor:
         return RetryProcessor(self.units, self.queue, self.clock, self.ids)
 
-    @cached_property
+    @once
     def cleanup(self) -> DeliveryCleanup:
         retention = timedelta(days=self.settings.webhook_retention_days)
         return DeliveryCleanup(self.units, self.clock, retention=retention)
 
-    @cached_property
+    @once
     def webhooks(self) -> WebhookService:
         settings = self.settings
         verifier = Verifier(
@@ -325,7 +325,7 @@ class Hub:
         )
         return WebhookService(self.units, verifier, self.retries, self.cipher, self.clock, self.ids, limits)
 
-    @cached_property
+    @once
     def oauth(self) -> OAuthParts:
         from infra.oauth import OAuthParts
 
@@ -340,7 +340,7 @@ class Hub:
             lambda: self.integrations,
         )
 
-    @cached_property
+    @once
     def integrations(self) -> IntegrationParts:
         from infra.integrations import Adapters, IntegrationParts
 
@@ -361,13 +361,13 @@ class Hub:
             )
         )
 
-    @cached_property
+    @once
     def incoming(self) -> IncomingParts:
         from infra.incoming import IncomingParts
 
         return IncomingParts(self.settings, self.units, self.cipher, self.clock, self.ids, self.integrations)
 
-    @cached_property
+    @once
     def sync(self) -> SyncParts:
         from infra.sync import SyncParts
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import cached_property
 
 from domain.incoming.opening import CachedOpener
 from domain.incoming.reception import Reception
@@ -13,6 +12,7 @@ from domain.incoming.storing import Inbox
 from domain.ports import Cipher, Clock, IdGenerator
 from domain.unit_of_work import UnitsOfWork
 from infra.integrations import IntegrationParts
+from infra.once import once
 from infra.settings import Settings
 
 
@@ -33,21 +33,21 @@ class IncomingParts:
         self._ids = ids
         self._integrations = integrations
 
-    @cached_property
+    @once
     def _opener(self) -> CachedOpener:
         parts = self._integrations
         return CachedOpener(parts.catalogue, parts.vault, parts.open_http)
 
-    @cached_property
+    @once
     def _inbox(self) -> Inbox:
         return Inbox(self._units, self._cipher, self._ids, event_max_bytes=self._settings.event_max_bytes)
 
-    @cached_property
+    @once
     def reception(self) -> Reception:
         catalogue = self._integrations.catalogue
         return Reception(self._units, self._opener, self._inbox, catalogue, self._clock)
 
-    @cached_property
+    @once
     def retries(self) -> Retries:
         return Retries(
             self._units,
@@ -58,11 +58,11 @@ class IncomingParts:
             event_max_bytes=self._settings.event_max_bytes,
         )
 
-    @cached_property
+    @once
     def service(self) -> IncomingService:
         return IncomingService(self._units, self._cipher, self._clock)
 
-    @cached_property
+    @once
     def cleanup(self) -> IncomingCleanup:
         return IncomingCleanup(
             self._units,

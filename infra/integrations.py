@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
 
 from domain.integrations.alerts import AlertSender
 from domain.integrations.changes import Changes
@@ -26,6 +25,7 @@ from domain.integrations.vault import Vault
 from domain.ports import Cipher, Clock, IdGenerator, OutboundHttp, QueueSender, SecretStore, TableStore
 from domain.realtime.ports import NOBODY, Realtime
 from domain.unit_of_work import UnitsOfWork
+from infra.once import once
 from infra.providers.circuit import Circuits
 from infra.providers.registry import all_providers
 from infra.settings import Settings
@@ -55,28 +55,28 @@ class IntegrationParts:
         self._circuits = Circuits()
         self.catalogue = catalogue or Catalogue(all_providers(), adapters.settings.disabled_types)
 
-    @cached_property
+    @once
     def vault(self) -> Vault:
         return Vault(self._with.secrets, self._with.cipher, self._with.clock)
 
-    @cached_property
+    @once
     def connector(self) -> Connector:
         parts = self._with
         return Connector(self.catalogue, self.vault, parts.tokens, self.open_http, parts.clock)
 
-    @cached_property
+    @once
     def alerts(self) -> AlertSender:
         return AlertSender(self._with.units, self._with.queue)
 
-    @cached_property
+    @once
     def changes(self) -> Changes:
         return Changes(self._with.clock, self._with.ids)
 
-    @cached_property
+    @once
     def prover(self) -> Prover:
         return Prover(self.connector)
 
-    @cached_property
+    @once
     def lifecycle(self) -> Lifecycle:
         return Lifecycle(
             self._with.units,
@@ -89,7 +89,7 @@ class IntegrationParts:
             on_disconnect=self._with.on_disconnect,
         )
 
-    @cached_property
+    @once
     def service(self) -> IntegrationService:
         return IntegrationService(
             self._with.units,
@@ -102,7 +102,7 @@ class IntegrationParts:
             allow_loopback=self._with.settings.is_development,
         )
 
-    @cached_property
+    @once
     def credentials(self) -> CredentialService:
         return CredentialService(
             self._with.units,
@@ -114,13 +114,13 @@ class IntegrationParts:
             allow_loopback=self._with.settings.is_development,
         )
 
-    @cached_property
+    @once
     def trials(self) -> Trials:
         return Trials(
             self._with.units, self.catalogue, self.prover, self.lifecycle, self.changes, self._with.clock
         )
 
-    @cached_property
+    @once
     def health(self) -> HealthMonitor:
         recorder = FindingRecorder(
             self._with.units,
@@ -141,12 +141,12 @@ class IntegrationParts:
             disabled_types=self.catalogue.disabled_types,
         )
 
-    @cached_property
+    @once
     def reports(self) -> Reports:
         retention = timedelta(days=self._with.settings.integration_log_days)
         return Reports(self._with.units, self._samples, self._with.clock, log_retention=retention)
 
-    @cached_property
+    @once
     def _samples(self) -> Samples:
         retention = timedelta(days=self._with.settings.health_sample_days)
         return Samples(self._with.tables, retention=retention)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 from domain.integrations.model import Integration
 from domain.oauth.clients import Clients
@@ -16,6 +15,7 @@ from domain.oauth.tokens import OAuthTokens
 from domain.ports import Cipher, Clock, OutboundHttp, SecretStore, TableStore
 from domain.unit_of_work import UnitsOfWork
 from infra.integrations import IntegrationParts
+from infra.once import once
 from infra.providers.token_endpoint import HttpTokenEndpoint
 from infra.settings import Settings
 
@@ -59,24 +59,24 @@ class OAuthParts:
         """What is registered with the providers."""
         return f"{self._settings.public_url.rstrip('/')}{CALLBACK_PATH}"
 
-    @cached_property
+    @once
     def tokens(self) -> OAuthTokens:
         return OAuthTokens(self.clients, self.grants, self._clock, self._lost)
 
-    @cached_property
+    @once
     def grants(self) -> Grants:
         return Grants(self._tables, self._secrets, self._clock)
 
-    @cached_property
+    @once
     def states(self) -> States:
         return States(self._tables, self._cipher, self._clock)
 
-    @cached_property
+    @once
     def clients(self) -> Clients:
         parts = self._integrations()
         return Clients(parts.catalogue, parts.vault, HttpTokenEndpoint(self._http, self._clock))
 
-    @cached_property
+    @once
     def service(self) -> OAuthService:
         parts = self._integrations()
         return OAuthService(
@@ -89,7 +89,7 @@ class OAuthParts:
             disabled_types=parts.catalogue.disabled_types,
         )
 
-    @cached_property
+    @once
     def completions(self) -> Completions:
         parts = self._integrations()
         return Completions(
@@ -105,7 +105,7 @@ class OAuthParts:
             same_browser=self._settings.needs_same_browser,
         )
 
-    @cached_property
+    @once
     def refresh_ahead(self) -> RefreshAhead:
         return RefreshAhead(self._units, self.grants, self.states, self.tokens, self.completions, self._clock)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import cached_property
 
 from domain.ports import Cipher, Clock, IdGenerator, QueueSender
 from domain.realtime.ports import NOBODY, Realtime
@@ -19,6 +18,7 @@ from domain.sync.service import SyncService
 from domain.sync.sources import Sources
 from domain.unit_of_work import UnitsOfWork
 from infra.integrations import IntegrationParts
+from infra.once import once
 from infra.settings import Settings
 
 
@@ -43,11 +43,11 @@ class SyncParts:
         self._integrations = integrations
         self._live = LiveProgress(units, realtime, clock)
 
-    @cached_property
+    @once
     def sources(self) -> Sources:
         return Sources(self._integrations.connector, self._clock)
 
-    @cached_property
+    @once
     def runs(self) -> JobRuns:
         parts = self._integrations
         return JobRuns(
@@ -61,7 +61,7 @@ class SyncParts:
             self._live,
         )
 
-    @cached_property
+    @once
     def batches(self) -> BatchRunner:
         return BatchRunner(
             self._units,
@@ -75,20 +75,20 @@ class SyncParts:
             live=self._live,
         )
 
-    @cached_property
+    @once
     def dispatcher(self) -> Dispatcher:
         most = self._settings.sync_concurrency
         return Dispatcher(self._units, self._queue, self.runs, self._clock, most=most)
 
-    @cached_property
+    @once
     def service(self) -> SyncService:
         return SyncService(self._units, self.sources, self.runs, self._queue, self._clock, self._ids)
 
-    @cached_property
+    @once
     def schedules(self) -> Schedules:
         return Schedules(self._units, self.service, self.dispatcher, self._clock, self._ids)
 
-    @cached_property
+    @once
     def records(self) -> RecordService:
         retention = timedelta(days=self._settings.sync_log_days)
         return RecordService(self._units, self.sources, self._clock, retention=retention)

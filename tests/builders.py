@@ -15,6 +15,7 @@ from uuid import UUID
 
 from domain.errors import Unavailable
 from domain.ports import OutboundError, OutboundRequest, OutboundResponse, QueueMessage
+from domain.realtime.ports import Nobody, Payload
 from domain.unit_of_work import UnitOfWork
 from infra.sql.engine import DATABASE_FILE
 from infra.sql.migrate import upgrade_embedded
@@ -114,6 +115,24 @@ def answer(status: int, body: bytes = b"", **headers: str) -> OutboundResponse:
 def echo(request: OutboundRequest) -> OutboundResponse:
     """What a well-behaved receiver answers to a verification."""
     return answer(200, json.dumps({"challenge": json.loads(request.body)["data"]["challenge"]}).encode())
+
+
+class HeardRealtime(Nobody):
+    """Realtime messages, kept for the test. Everybody listens while `is_heard`."""
+
+    def __init__(self) -> None:
+        self.is_heard = True
+        self.messages: list[tuple[UUID, str, list[Payload]]] = []
+        self.closed: list[str] = []
+
+    def publish(self, tenant_id: UUID, kind: str, payloads: Sequence[Payload]) -> None:
+        self.messages.append((tenant_id, kind, list(payloads)))
+
+    def listening(self, tenant_id: UUID, kind: str) -> bool:
+        return self.is_heard
+
+    def close(self, user: str) -> None:
+        self.closed.append(user)
 
 
 class Receivers:

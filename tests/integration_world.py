@@ -51,6 +51,7 @@ from tests.builders import (
     USER,
     FakeClock,
     FlakyUnits,
+    HeardRealtime,
     MemoryQueue,
     Receivers,
     new_database,
@@ -211,6 +212,7 @@ class IntegrationWorld:
         )
         vendors: list[Vendor] = [self.stripe, self.mail, self.sms, self.api, self.calendar, self.google]
         providers: dict[str, Provider] = {one.profile.name: one for one in vendors}
+        self.realtime = HeardRealtime()
         adapters = Adapters(
             settings=Settings(home=home, health_check_concurrency=10),
             units=self.units,
@@ -222,6 +224,7 @@ class IntegrationWorld:
             clock=self.clock,
             ids=self.ids,
             tokens=self,
+            realtime=self.realtime,
         )
         self.parts = IntegrationParts(adapters, Catalogue(providers, disabled))
         self.principal = Principal(TENANT, USER, frozenset(PERMISSIONS))

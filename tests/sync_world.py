@@ -37,6 +37,7 @@ class Crm(Vendor):
         self.requests: list[ListRequest] = []
         self.pushes: list[PushRequest] = []
         self.incremental: str | None = "since"
+        self.complete_history = True
         self.refuses: Callable[[PushRequest], bool] = lambda request: False
         self.next_state: str | None = None
         self.before_page: Callable[[], object] = lambda: None
@@ -47,7 +48,13 @@ class Crm(Vendor):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return [
             StreamProfile(
-                "contacts", RecordType.Contact, self.incremental, True, exportable=True, page_size=self.page
+                "contacts",
+                RecordType.Contact,
+                self.incremental,
+                True,
+                exportable=True,
+                page_size=self.page,
+                complete_history=self.complete_history,
             )
         ]
 
@@ -84,7 +91,16 @@ class SyncWorld(IntegrationWorld):
         self.crm = Crm()
         self.parts.catalogue.providers["Crm"] = self.crm  # type: ignore[index]  # a dict, in tests
         settings = Settings(home=home, sync_concurrency=concurrency, sync_batch_records=size)
-        self.sync = SyncParts(settings, self.units, self.queue, self.cipher, self.clock, self.ids, self.parts)
+        self.sync = SyncParts(
+            settings,
+            self.units,
+            self.queue,
+            self.cipher,
+            self.clock,
+            self.ids,
+            self.parts,
+            self.realtime,
+        )
 
     async def integration(self, name: str = "Guests", **options: Any) -> UUID:
         made = await self.create("Crm", name=name, **options)

@@ -36,6 +36,7 @@ from tests.builders import (
     USER,
     FakeClock,
     FlakyUnits,
+    HeardRealtime,
     MemoryQueue,
     PlainCipher,
     Receivers,
@@ -71,7 +72,9 @@ class World:
         day = timedelta(hours=24)
         self.events = EventService(units, queue, clock, ids, max_bytes=1024 * 1024)
         self.fan_out = FanOut(units, queue, clock, ids, self.events, expiry=day)
-        self.recorder = ResultRecorder(units, queue, clock, ids, DisableLimits(5, disable_after_failures))
+        self.realtime = HeardRealtime()
+        limits_of_failure = DisableLimits(5, disable_after_failures)
+        self.recorder = ResultRecorder(units, queue, clock, ids, limits_of_failure, self.realtime)
         limits = DeliveryLimits(concurrency, per_endpoint, handoff_seconds, 30, max_retries)
         self.engine = DeliveryEngine(
             units,

@@ -14,6 +14,7 @@ from domain.apikeys import events
 from domain.apikeys.audit import key_state
 from domain.apikeys.keys import PlainKey, new_key
 from domain.apikeys.model import ApiKey, CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
+from domain.apikeys.rotation import check_no_rotation, rotation_of
 from domain.apikeys.rules import check_alive, check_grant, check_shrinks, check_times, grace_end
 from domain.audit.model import AuditEntry
 from domain.errors import Conflict, FieldError, PreconditionFailed, RuleViolation, ValidationFailed
@@ -160,7 +161,7 @@ class ApiKeyService:
             check_alive(before, now)
             # Whoever rotates gets to see a key with these scopes.
             check_grant(principal, before.scopes, catalogue=None)
-            _check_no_rotation(unit, before, now)
+            check_no_rotation(unit, before, now)
             expires_at = command.expires_at or before.expires_at
             check_times(expires_at, None, now)
             successor = _successor(before, plain, self._ids.new(), expires_at, principal.user_id, now)
@@ -189,7 +190,7 @@ class ApiKeyService:
         principal.require(PERMISSION)
         now = self._clock.now()
         with self._units.write() as unit:
-            old, new = _rotation_of(unit, principal.tenant_id, api_key_id)
+            old, new = rotation_of(unit, principal.tenant_id, api_key_id)
             if new.status(now) not in (KeyStatus.Active, KeyStatus.NotYetValid):
                 raise Conflict(
                     "The new key is no longer valid; confirming would leave none.", code="no-rotation"
@@ -238,30 +239,6 @@ def _successor(
         description=key.description,
         rotates_from=key.api_key_id,
     )
-
-
-def _check_no_rotation(unit: UnitOfWork, key: ApiKey, now: datetime) -> None:
-    """At most two keys of a line are alive: the other end of a rotation must be over first."""
-    for other_id in (key.rotated_to, key.rotates_from):
-        if other_id is None:
-            continue
-        other = unit.api_keys.get(key.tenant_id, other_id)
-        if other.status(now) in (KeyStatus.Active, KeyStatus.NotYetValid):
-            raise Conflict(
-                "The key is being rotated; confirm that rotation, or let its grace period end, first.",
-                code="rotation-pending",
-            )
-
-
-def _rotation_of(unit: UnitOfWork, tenant_id: UUID, api_key_id: UUID) -> tuple[ApiKey, ApiKey]:
-    key = unit.api_keys.get(tenant_id, api_key_id)
-    if key.rotated_to is not None and key.is_active:
-        return key, unit.api_keys.get(tenant_id, key.rotated_to)
-    if key.rotates_from is not None:
-        return unit.api_keys.get(tenant_id, key.rotates_from), key
-    if key.rotated_to is not None:
-        return key, unit.api_keys.get(tenant_id, key.rotated_to)
-    raise Conflict("The key is not being rotated.", code="no-rotation")
 
 
 def _save(unit: UnitOfWork, key: ApiKey) -> ApiKey:

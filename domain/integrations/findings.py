@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from domain.errors import PreconditionFailed, RuleViolation
+from domain.errors import PreconditionFailed, RuleViolation, Unavailable
 from domain.integrations.changes import Changes
 from domain.integrations.connector import Catalogue
 from domain.integrations.events import health_event
@@ -30,6 +31,8 @@ from domain.ports import IdGenerator
 from domain.realtime.model import INTEGRATION_HEALTH
 from domain.realtime.ports import NOBODY, Realtime
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
+
+logger = logging.getLogger("hub.integrations")
 
 _PROBE_AT_MOST = timedelta(hours=6)
 #: Failures that waiting does not mend: our request is wrong, or a permission is missing.
@@ -129,8 +132,12 @@ class FindingRecorder:
     def _publish(self, checked: Integration) -> None:
         if not self._realtime.listening(checked.tenant_id, INTEGRATION_HEALTH):
             return
-        with self._units.read() as unit:
-            now = unit.integrations.find(checked.integration_id)
+        try:
+            with self._units.read() as unit:
+                now = unit.integrations.find(checked.integration_id)
+        except Unavailable as error:
+            logger.warning("change of health not told", extra={"reason": error.detail})
+            return
         if now is not None:
             publish_health(self._realtime, now, checked.health_status)
 

@@ -76,7 +76,7 @@ class Exporter:
         is_new = record.external_id.startswith(_LOCAL)
         request = PushRequest(
             stream=work.step.stream,
-            idempotency_key=idempotency_key(record, digest),
+            idempotency_key=idempotency_key(record, None if is_new else digest),
             data=json.loads(record.data) if record.data is not None else {},
             external_id=None if is_new else record.external_id,
             if_version=record.source_version,
@@ -120,9 +120,13 @@ class Exporter:
         return outcome
 
 
-def idempotency_key(record: SyncedRecord, digest: str) -> str:
-    """The same for every repeat of the same change, another for the next change."""
-    text = f"{record.integration_id}/{record.stream}/{record.local_id or record.external_id}/{digest}"
+def idempotency_key(record: SyncedRecord, digest: str | None) -> str:
+    """The same for every repeat of the same change, another for the next change. `digest` is None for a record
+    that the provider has not confirmed: the answer of its creation may be lost and its content changed since,
+    and under another key it would be created a second time."""
+    text = f"{record.integration_id}/{record.stream}/{record.external_id}"
+    if digest is not None:
+        text += f"/{digest}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

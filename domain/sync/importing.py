@@ -160,7 +160,9 @@ class Importer:
         total = fetched.total if fetched.total is not None else step.total
         step = replace(step, total=total)
         if fetched.is_complete:
-            step = replace(step, phase=Phase.Sweep if step.sync_type == SyncType.Full else Phase.Done)
+            # Absence is a deletion only in a list of everything there is.
+            is_swept = step.sync_type == SyncType.Full and work.profile.complete_history
+            step = replace(step, phase=Phase.Sweep if is_swept else Phase.Done)
             checkpoint = replace(checkpoint, after="")
         return step, checkpoint
 

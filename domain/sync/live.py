@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from domain.errors import Unavailable
 from domain.ports import Clock
 from domain.realtime.model import SYNC_PROGRESS
 from domain.realtime.ports import Payload, Realtime
@@ -13,6 +15,8 @@ from domain.sync.jobs import SyncJob
 from domain.sync.progress import progress_of
 from domain.unit_of_work import UnitsOfWork
 from domain.wire import rfc3339
+
+logger = logging.getLogger("hub.realtime")
 
 
 class LiveProgress:
@@ -24,11 +28,15 @@ class LiveProgress:
         self._clock = clock
 
     def tell(self, tenant_id: UUID, job_id: UUID) -> None:
-        """Publish the job as it stands. Raises Unavailable when the database does not answer."""
+        """Publish the job as it stands. Never raises: no batch fails for a message."""
         if not self._realtime.listening(tenant_id, SYNC_PROGRESS):
             return
-        with self._units.read() as unit:
-            job = unit.sync_jobs.find(job_id)
+        try:
+            with self._units.read() as unit:
+                job = unit.sync_jobs.find(job_id)
+        except Unavailable as error:
+            logger.warning("sync progress not told", extra={"reason": error.detail})
+            return
         if job is not None:
             publish_sync_progress(self._realtime, tenant_id, progress_payload(job, self._clock.now()))
 

@@ -96,8 +96,12 @@ class JobRuns:
                 unit.sync_jobs.synced(job.integration_id, now)
             unit.commit()
         self._alerts.flush()
-        self._live.tell(ended.tenant_id, job_id)
+        self.show(ended)
         return ended
+
+    def show(self, job: SyncJob) -> None:
+        """Tell connected clients how the job stands, after the commit."""
+        self._live.tell(job.tenant_id, job.data_sync_job_id)
 
     def tell(self, unit: UnitOfWork, job: SyncJob, now: datetime) -> None:
         """Events, log row, audit entry and alert of a job that ended, in the caller's transaction."""

@@ -145,6 +145,7 @@ class SyncService:
             self._audit(unit, "datasync.cancelled-by-hand", cancelled, principal)
             unit.commit()
         self._send(nudge(job_id, cancel=job.run_number))
+        self._runs.show(cancelled)
         return cancelled
 
     def resume(self, principal: Principal, job_id: UUID) -> SyncJob:

@@ -18,7 +18,9 @@ MAX_PAGE_RECORDS = 10_000  # BR-DS-03
 class StreamProfile:
     """One kind of record a provider has. `incremental` says how later runs ask only for changes: `token` (the
     provider gives a sync token), `since` (a modified-since filter), or None (always everything).
-    `lists_deletions` when an incremental page can say that a record is gone."""
+    `lists_deletions` when an incremental page can say that a record is gone. `complete_history` is False where the
+    provider forgets old records or lists a window of them: what a listing does not show may still exist then, so
+    that no run takes its absence for a deletion."""
 
     name: str
     record_type: RecordType
@@ -26,6 +28,7 @@ class StreamProfile:
     lists_deletions: bool = False
     exportable: bool = False
     page_size: int = 100
+    complete_history: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,10 @@ class StateExpired(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """Create or change one record at the provider. `idempotency_key` is the same on every repeat; `external_id`
-    is None for a record the provider has not seen; `if_version` guards against overwriting a newer one."""
+    """Create or change one record at the provider. `idempotency_key` is the same on every repeat; that of a
+    creation even when the content has changed since, so that the record an earlier try made is to be changed.
+    `external_id` is None for a record the provider has not seen; `if_version` guards against overwriting a newer
+    one."""
 
     stream: str
     idempotency_key: str

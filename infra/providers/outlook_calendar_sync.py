@@ -38,7 +38,13 @@ from infra.providers.wire import at, items, moment
 PAGE_MAX = 200
 STREAMS = (
     StreamProfile(
-        "events", RecordType.Event, "token", lists_deletions=True, exportable=True, page_size=PAGE_MAX
+        "events",
+        RecordType.Event,
+        "token",
+        lists_deletions=True,
+        exportable=True,
+        page_size=PAGE_MAX,
+        complete_history=False,
     ),
 )
 #: The window of a state moves on when it is this much behind.

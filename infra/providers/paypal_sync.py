@@ -64,7 +64,11 @@ class PayPalListing(ImportOnly):
     """Implements SyncProvider for PayPal."""
 
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        return (StreamProfile("transactions", RecordType.Payment, "since", page_size=_PAGE_MAX),)
+        return (
+            StreamProfile(
+                "transactions", RecordType.Payment, "since", page_size=_PAGE_MAX, complete_history=False
+            ),
+        )
 
     async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)

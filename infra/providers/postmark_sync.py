@@ -55,7 +55,11 @@ class PostmarkListing(ImportOnly):
     """Implements SyncProvider for Postmark."""
 
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        return (StreamProfile("messages", RecordType.Message, "since", page_size=_PAGE_MAX),)
+        return (
+            StreamProfile(
+                "messages", RecordType.Message, "since", page_size=_PAGE_MAX, complete_history=False
+            ),
+        )
 
     async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)

@@ -1,7 +1,8 @@
 """Messages of Twilio.
 
 Sources: https://www.twilio.com/docs/messaging/api/message-resource#read-multiple-message-resources (`DateSent>=` takes
-a GMT date), https://www.twilio.com/docs/usage/twilios-response#pagination (`next_page_uri`, 1,000 a page).
+a GMT date), https://www.twilio.com/docs/usage/twilios-response#pagination (`next_page_uri`, 1,000 a page),
+https://support.twilio.com/hc/en-us/articles/223181008 (listed for 400 days, or fewer as the account says).
 
 There is no filter for changes: an incremental run looks back over the days in which a carrier may still report what
 became of a message.
@@ -52,7 +53,11 @@ class TwilioListing(ImportOnly):
     """Implements SyncProvider for Twilio."""
 
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        return (StreamProfile("messages", RecordType.Message, "since", page_size=_PAGE_MAX),)
+        return (
+            StreamProfile(
+                "messages", RecordType.Message, "since", page_size=_PAGE_MAX, complete_history=False
+            ),
+        )
 
     async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)

@@ -59,7 +59,11 @@ class VonageListing(ImportOnly):
     """Implements SyncProvider for Vonage."""
 
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        return (StreamProfile("messages", RecordType.Message, "since", page_size=_PAGE_MAX),)
+        return (
+            StreamProfile(
+                "messages", RecordType.Message, "since", page_size=_PAGE_MAX, complete_history=False
+            ),
+        )
 
     async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)

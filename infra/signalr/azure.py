@@ -6,6 +6,7 @@ https://learn.microsoft.com/azure/azure-signalr/signalr-reference-data-plane-res
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -26,7 +27,7 @@ logger = logging.getLogger("hub.realtime")
 
 #: The service takes letters, digits and underscores in a hub's name; clients never see it but in the URL.
 AZURE_HUB: Final = "integration_hub"
-API_VERSION: Final = "2022-06-01"
+API_VERSION: Final = "2024-12-01"
 _TIMEOUT_SECONDS = 5.0
 _TRIES = 2
 
@@ -42,6 +43,7 @@ class AzureSignalR:
         """`window_seconds`: how long messages to one group are gathered into one request."""
         self._access = access
         self._clock = clock
+        self._lock = threading.Lock()
         self._client: httpx.Client | None = None
         self._outbox = Outbox(self._send, window_seconds=window_seconds)
 
@@ -72,11 +74,13 @@ class AzureSignalR:
     def close(self, user: str) -> None:
         """As the port says. The user leaves its groups first: a connection opened with a token that is still good
         then hears nothing."""
-        try:
-            self._call("DELETE", f"users/{_quoted(user)}/groups")
-            self._call("POST", f"users/{_quoted(user)}/:closeConnections", {"reason": "Access was revoked."})
-        except Unavailable as error:
-            logger.error("realtime connections not closed", extra={"user": user, "reason": error.detail})
+        path = f"users/{_quoted(user)}"
+        reason = {"reason": "Access was revoked."}
+        for method, what, query in (("DELETE", "groups", None), ("POST", ":closeConnections", reason)):
+            try:
+                self._call(method, f"{path}/{what}", query)
+            except Unavailable as error:
+                logger.error("realtime connections not closed", extra={"user": user, "reason": error.detail})
 
     def shut(self) -> None:
         """Send what waits, and close."""
@@ -99,21 +103,28 @@ class AzureSignalR:
             raise Unavailable("SignalR Service gave no token.")
         return token
 
+    def _opened(self) -> httpx.Client:
+        import httpx
+
+        with self._lock:
+            if self._client is None:
+                self._client = httpx.Client(timeout=_TIMEOUT_SECONDS)
+            return self._client
+
     def _call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None
     ) -> httpx.Response:
         """Raises Unavailable. 404 is an answer: there is no such user, group or connection."""
         import httpx
 
-        if self._client is None:
-            self._client = httpx.Client(timeout=_TIMEOUT_SECONDS)
+        client = self._opened()
         base = f"{self._access.endpoint}/api/hubs/{AZURE_HUB}/{path}"
         reason = ""
         for _ in range(_TRIES):
             headers = {"Authorization": f"Bearer {self._access.service_token(base, self._clock.now())}"}
             params = {**(query or {}), "api-version": API_VERSION}
             try:
-                answer = self._client.request(method, base, params=params, json=body, headers=headers)
+                answer = client.request(method, base, params=params, json=body, headers=headers)
             except httpx.HTTPError as error:
                 reason = type(error).__name__
                 continue

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -77,9 +79,17 @@ def _unavailable() -> Iterator[None]:
         raise
 
 
+def _refuse_untyped(moment: datetime) -> str:
+    raise TypeError(
+        f"{moment} reached SQLite without its column's type, which would store it in another form"
+    )
+
+
 def sqlite_database(path: Path, *, pool_size: int, busy_seconds: float = _BUSY_SECONDS) -> Database:
     """The embedded database. A writer of another process is waited for `busy_seconds`. The file is switched to
     WAL once, by the migration that creates it."""
+    # The driver's own adapter writes a form that neither sorts nor compares with ours.
+    sqlite3.register_adapter(datetime, _refuse_untyped)
     engine = create_engine(
         f"sqlite:///{path}",
         pool_size=pool_size,

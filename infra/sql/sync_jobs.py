@@ -14,6 +14,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     literal_column,
     or_,
     select,
@@ -32,6 +33,7 @@ from infra.sql.statements import chunks, paged, total, unindexed
 from infra.sql.sync_steps import SqlSyncSteps
 from infra.sql.sync_tables import sync_record_errors, sync_steps
 from infra.sql.tables import data_sync_jobs
+from infra.sql.types import Utc
 
 _j = data_sync_jobs.c
 _s = sync_steps.c
@@ -169,7 +171,7 @@ class SqlSyncJobs(SqlSyncSteps):
                 RunSlot=slot,
                 RunNumber=_j.RunNumber + 1,
                 RunStartedAt=now,
-                StartedAt=func.coalesce(_j.StartedAt, now),
+                StartedAt=func.coalesce(_j.StartedAt, literal(now, Utc())),
                 LiveAt=now,
                 CompletedAt=None,
                 WaitingUntil=None,

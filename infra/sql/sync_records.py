@@ -19,6 +19,7 @@ from domain.sync.ports import RecordFilter, RecordsRefused, RunMark
 from infra.sql.statements import chunks, paged, total
 from infra.sql.sync_tables import synced_records
 from infra.sql.tables import integrations
+from infra.sql.types import Utc
 
 _r = synced_records.c
 COLUMNS = (
@@ -77,7 +78,7 @@ _TOMBSTONE = (
     .values(
         DeletedAt=bindparam("now"),
         SyncedAt=bindparam("now"),
-        ModifiedAt=func.coalesce(bindparam("modified"), _r.ModifiedAt),
+        ModifiedAt=func.coalesce(bindparam("modified", type_=Utc()), _r.ModifiedAt),
         Generation=bindparam("gen"),
         LastJobId=bindparam("job"),
         **_BURY,

@@ -153,6 +153,11 @@ async def test_outlook_occurrences_are_filled_up_from_their_series() -> None:
     assert titles == {"m1": "Rehearsal", "m": "Rehearsal", "n1": "Setup", "n2": "Setup", "o1": ""}
 
 
+def test_outlook_lists_a_window_whose_edges_are_no_deletions() -> None:
+    (profile,) = OUTLOOK.streams_of(CASES["Outlook"].configuration)
+    assert not profile.complete_history
+
+
 async def test_outlook_push_twice_makes_one_event() -> None:
     async with world(CASES["Outlook"]) as here:
         here.server.add(

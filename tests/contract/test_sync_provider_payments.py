@@ -358,6 +358,7 @@ async def test_payments_are_imported_only(name: str) -> None:
     async with world(CASES[name]) as here:
         (profile,) = provider.streams_of(here.connection.configuration)
         assert (profile.name, profile.exportable) == (STREAMS[name], False)
+        assert profile.complete_history == (name != "PayPal"), "PayPal forgets after three years"
         with pytest.raises(ProviderFailure, match="takes no records"):
             await provider.push_record(here.connection, PushRequest(profile.name, "key", {}))
         with pytest.raises(ProviderFailure, match="does not exist"):

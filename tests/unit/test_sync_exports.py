@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from domain.integrations.providers import ProviderFailure
 from domain.sync.commands import PutRecords
 from domain.sync.model import SyncStatus
 from tests.builders import START
@@ -56,6 +57,36 @@ async def test_a_push_that_was_not_recorded_is_repeated_under_the_same_key(world
         await world.sync.batches.run(job.data_sync_job_id, run, 0, 6)
     await world.run(world.job(job))
     assert len({one.idempotency_key for one in world.crm.pushes}) == 1
+
+
+async def test_a_record_edited_after_the_answer_of_its_creation_was_lost_is_not_created_twice(
+    world: SyncWorld,
+) -> None:
+    integration = await world.integration()
+    world.sync.records.change(world.principal, integration, _records({"records": [_local("a")]}))
+    world.crm.failures = [ProviderFailure("unavailable", "The answer was lost.")]
+    failed = await world.run(world.start(integration, direction="Export"), batches=1)
+    assert failed.status == SyncStatus.Failed
+    world.clock.advance(hours=1)
+    edited = {"localId": "a", "data": {"email": "b@example.com"}}
+    world.sync.records.change(world.principal, integration, _records({"records": [edited]}))
+    await world.synced(integration, "Incremental", direction="Export")
+    assert [one.data["email"] for one in world.crm.pushes] == ["a@example.com", "b@example.com"]
+    assert [one.external_id for one in world.crm.pushes] == [None, None]
+    assert len({one.idempotency_key for one in world.crm.pushes}) == 1
+
+
+async def test_two_changes_to_one_record_have_two_keys(world: SyncWorld) -> None:
+    integration = await world.integration()
+    for email in ("new@example.com", "first@example.com", "second@example.com"):
+        world.clock.advance(hours=1)
+        change = {"localId": "mine", "data": {"email": email}}
+        world.sync.records.change(world.principal, integration, _records({"records": [change]}))
+        await world.synced(integration, "Incremental", direction="Export")
+    created, first, second = world.crm.pushes
+    assert created.external_id is None
+    assert first.external_id == second.external_id is not None
+    assert len({one.idempotency_key for one in world.crm.pushes}) == 3
 
 
 async def test_the_later_of_two_changes_wins_in_both_directions__BR_DS_07(world: SyncWorld) -> None:

@@ -15,7 +15,7 @@ from domain.integrations.providers import ProviderFailure
 from domain.paging import PageRequest
 from domain.sync.mapping import FieldMapping
 from domain.sync.model import SyncStatus
-from domain.sync.source import SourceRecord, StateExpired
+from domain.sync.source import SourceRecord
 from tests.builders import START
 from tests.integration_world import Killed
 from tests.sync_world import SyncWorld
@@ -64,26 +64,6 @@ async def test_a_full_sync_buries_what_is_gone_and_keeps_none_of_its_data(world:
     assert "c03" in world.live(integration), "a record that comes back lives again"
 
 
-@pytest.mark.parametrize("sync_type", ["Incremental", "Differential"])
-async def test_only_a_full_sync_buries(world: SyncWorld, sync_type: str) -> None:
-    integration = await world.integration()
-    await world.synced(integration)
-    del world.crm.records["c03"]
-    world.clock.advance(hours=1)
-    await world.synced(integration, sync_type)
-    assert "c03" in world.live(integration)
-
-
-async def test_a_run_that_never_saw_the_whole_source_buries_nothing(world: SyncWorld) -> None:
-    integration = await world.integration()
-    await world.synced(integration)
-    world.clock.advance(days=1)
-    stopped = await world.run(world.start(integration), batches=1)
-    assert stopped.status == SyncStatus.Running
-    world.sync.service.cancel(world.principal, stopped.data_sync_job_id)
-    assert len(world.live(integration)) == 10
-
-
 async def test_an_incremental_sync_asks_for_changes_with_an_overlap(world: SyncWorld) -> None:
     integration = await world.integration()
     await world.synced(integration)
@@ -105,19 +85,6 @@ async def test_a_differential_sync_writes_only_what_changed(world: SyncWorld) ->
     after = world.stored(integration)
     assert [key for key in after if after[key] != before[key]] == ["c04"]
     assert (job.records_written, job.records_unchanged) == (1, 9)
-
-
-async def test_the_provider_forgot_the_state_and_the_stream_is_listed_anew(world: SyncWorld) -> None:
-    world.crm.incremental, world.crm.next_state = "token", "t1"
-    integration = await world.integration()
-    await world.synced(integration)
-    del world.crm.records["c01"]
-    world.clock.advance(hours=1)
-    world.crm.failures = [StateExpired()]
-    job = await world.synced(integration, "Incremental")
-    states = [one.state for one in world.crm.requests]
-    assert states[-4:] == ["t1", None, None, None]
-    assert (job.status, job.records_deleted) == (SyncStatus.Completed, 1)
 
 
 async def test_an_older_record_does_not_replace_a_newer_one__BR_DS_07(world: SyncWorld) -> None:

@@ -1,0 +1,236 @@
+"""Realtime messages: who may hear them, when they are sent, and the embedded twin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from domain.apikeys.model import RotateApiKey
+from domain.errors import Unavailable
+from domain.identity.model import Principal
+from domain.integrations.providers import ProviderFailure
+from domain.realtime.model import DELIVERY_UPDATED, SYNC_PROGRESS, groups_of, key_user, user_of
+from domain.realtime.ports import NOBODY
+from infra.embedded import realtime_store
+from infra.embedded.realtime import EmbeddedRealtime
+from tests.builders import OTHER_TENANT, START, TENANT, USER, FakeClock, HeardRealtime, answer
+from tests.integration_world import IntegrationWorld
+from tests.sync_world import SyncWorld
+from tests.unit.apikey_world import World as KeyWorld
+from tests.world import World
+
+KEY = UUID(int=0xC0)
+
+
+def principal(*permissions: str, tenant: UUID = TENANT, key: UUID | None = None) -> Principal:
+    return Principal(tenant, USER, frozenset(permissions), api_key_id=key)
+
+
+@pytest.mark.parametrize(
+    ("permissions", "kinds"),
+    [
+        ((), []),
+        (("events:write",), []),
+        (("webhook:manage",), ["deliveryUpdated"]),
+        (("integration:manage",), ["syncProgress", "integrationHealth"]),
+        (("integration:manage", "webhook:manage"), ["syncProgress", "integrationHealth", "deliveryUpdated"]),
+    ],
+)
+def test_a_caller_hears_what_its_permissions_allow(permissions: tuple[str, ...], kinds: list[str]) -> None:
+    assert groups_of(principal(*permissions)) == [f"{TENANT}.{kind}" for kind in kinds]
+
+
+def test_the_same_person_in_another_tenant_is_someone_else() -> None:
+    assert user_of(principal()) != user_of(principal(tenant=OTHER_TENANT))
+    assert user_of(principal(key=KEY)) == key_user(KEY) == f"key:{KEY}"
+
+
+def test_where_there_is_nobody_nothing_happens() -> None:
+    assert not NOBODY.listening(TENANT, DELIVERY_UPDATED)
+    with pytest.raises(Unavailable):
+        NOBODY.negotiate(principal())
+
+
+# -- when they are sent -----------------------------------------------------------------------------------
+
+
+async def test_every_attempt_is_told_to_its_tenant(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    webhook = await world.webhook("BookingConfirmed")
+    world.receivers.script(answer(500), answer(200))
+    world.raise_event()
+    await world.run_until(START + timedelta(minutes=2))
+    sent = [(tenant, payload) for tenant, _, payloads in world.realtime.messages for payload in payloads]
+    assert [
+        (tenant, one["deliveryStatus"], one["attemptCount"], one["httpStatusCode"]) for tenant, one in sent
+    ] == [
+        (TENANT, "Retrying", 1, 500),
+        (TENANT, "Delivered", 2, 200),
+    ]
+    [delivery] = world.deliveries(webhook)
+    assert {one["webhookDeliveryId"] for _, one in sent} == {str(delivery.webhook_delivery_id)}
+    assert {kind for _, kind, _ in world.realtime.messages} == {DELIVERY_UPDATED}
+    world.close()
+
+
+async def test_results_that_are_recorded_together_are_told_together(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.webhook("BookingConfirmed")
+    for _ in range(20):
+        world.raise_event()
+    await world.run_until(START + timedelta(seconds=1))
+    sizes = [len(payloads) for _, _, payloads in world.realtime.messages]
+    assert sum(sizes) == 20
+    assert len(sizes) < 10
+    world.close()
+
+
+async def test_nothing_is_sent_while_nobody_listens(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.realtime.is_heard = False
+    await world.webhook("BookingConfirmed")
+    world.raise_event()
+    await world.run_until(START + timedelta(minutes=1))
+    assert len(world.receivers.posts) == 1
+    assert world.realtime.messages == []
+    world.close()
+
+
+async def test_only_a_change_of_health_is_told(tmp_path: Path) -> None:
+    world = IntegrationWorld(tmp_path)
+    created = await world.create("REST")
+    await world.check(3)
+    world.realtime.messages.clear()
+    world.api.failure = ProviderFailure("unavailable", "No answer.")
+    await world.check(8)
+    told = [payload for _, _, payloads in world.realtime.messages for payload in payloads]
+    assert told[-1]["healthStatus"] == "Unhealthy"
+    assert {one["integrationId"] for one in told} == {str(created.integration.integration_id)}
+    assert all(one["healthStatus"] != one["previousHealthStatus"] for one in told)
+    assert len(told) < 8
+    world.close()
+
+
+async def test_a_sync_tells_of_every_batch_and_of_its_end(tmp_path: Path) -> None:
+    world = SyncWorld(tmp_path)
+    for index in range(10):
+        world.crm.put(f"c{index:02d}", START - timedelta(days=1))
+    await world.synced(await world.integration())
+    told = [payloads[0] for _, kind, payloads in world.realtime.messages if kind == SYNC_PROGRESS]
+    counts = [one["recordsProcessed"] for one in told]
+    assert counts == sorted(counts)
+    assert (told[0]["status"], told[-1]["status"], counts[-1]) == ("Running", "Completed", 10)
+    world.close()
+
+
+def test_whatever_ends_a_key_closes_its_connections__UC_AK_02(tmp_path: Path) -> None:
+    world = KeyWorld(tmp_path)
+    heard = HeardRealtime()
+    world.hub.__dict__["realtime"] = heard
+    keys = world.hub.api_keys
+    revoked, replaced, rotated = world.issue(), world.issue(), world.issue()
+    expiring = world.issue(expiresAt=(world.clock.now() + timedelta(hours=2)).isoformat())
+    keys.revoke(world.admin, revoked.key.api_key_id, None, None)
+    keys.revoke(world.admin, revoked.key.api_key_id, None, None)
+    assert heard.closed == [key_user(revoked.key.api_key_id)]
+    keys.rotate(world.admin, replaced.key.api_key_id, RotateApiKey(grace_period_seconds=0), None)
+    assert heard.closed[1:] == [key_user(replaced.key.api_key_id)]
+    keys.rotate(world.admin, rotated.key.api_key_id, RotateApiKey(), None)
+    assert len(heard.closed) == 2
+    keys.confirm_rotation(world.admin, rotated.key.api_key_id)
+    assert heard.closed[2:] == [key_user(rotated.key.api_key_id)]
+    world.clock.advance(hours=3)
+    assert world.hub.key_expiry.run() == 1
+    assert heard.closed[3:] == [key_user(expiring.key.api_key_id)]
+
+
+# -- the embedded twin ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def realtime(tmp_path: Path, clock: FakeClock) -> Iterator[EmbeddedRealtime]:
+    made = EmbeddedRealtime(tmp_path, "http://localhost:7071/", clock)
+    yield made
+    made.shut()
+
+
+def test_a_token_is_good_for_an_hour_and_for_its_hub(realtime: EmbeddedRealtime, clock: FakeClock) -> None:
+    negotiated = realtime.negotiate(principal("webhook:manage"))
+    assert negotiated.url == "http://localhost:7071/client/?hub=integration-hub"
+    assert negotiated.access_token not in repr(negotiated)
+    admitted = realtime.admit(negotiated.access_token, "integration-hub")
+    assert admitted is not None
+    assert admitted.groups == {f"{TENANT}.deliveryUpdated"}
+    assert realtime.admit(negotiated.access_token, "another") is None
+    clock.advance(minutes=59)
+    assert realtime.admit(negotiated.access_token, "integration-hub") is not None
+    clock.advance(minutes=1)
+    assert realtime.admit(negotiated.access_token, "integration-hub") is None
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c"])
+def test_what_is_no_token_lets_nobody_in(realtime: EmbeddedRealtime, token: str) -> None:
+    assert realtime.admit(token, "integration-hub") is None
+
+
+def test_another_directorys_token_lets_nobody_in(realtime: EmbeddedRealtime, tmp_path: Path) -> None:
+    other = EmbeddedRealtime(tmp_path / "other", "http://localhost", FakeClock())
+    assert realtime.admit(other.negotiate(principal()).access_token, "integration-hub") is None
+    other.shut()
+
+
+def test_closing_shuts_out_what_was_negotiated_before_and_nothing_else(
+    realtime: EmbeddedRealtime, clock: FakeClock
+) -> None:
+    before = realtime.negotiate(principal(key=KEY)).access_token
+    other = realtime.negotiate(principal()).access_token
+    realtime.close(key_user(KEY))
+    clock.advance(seconds=30)
+    after = realtime.negotiate(principal(key=KEY)).access_token
+    assert [realtime.admit(token, "integration-hub") is None for token in (before, other, after)] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_another_process_is_heard_and_its_listeners_count(
+    realtime: EmbeddedRealtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = EmbeddedRealtime(tmp_path, "http://localhost", FakeClock())
+    watch = other.watch()
+    assert not realtime.listening(TENANT, DELIVERY_UPDATED)
+    other.announce("other", frozenset({f"{TENANT}.{DELIVERY_UPDATED}"}))
+    monkeypatch.setattr("infra.embedded.realtime._GROUPS_KEPT_SECONDS", -1)
+    assert realtime.listening(TENANT, DELIVERY_UPDATED)
+    assert not realtime.listening(TENANT, SYNC_PROGRESS)
+    realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": 1}])
+    realtime.close("key:1")
+    news = watch.look()
+    assert [tuple(one) for one in news.messages] == [
+        (f"{TENANT}.deliveryUpdated", "deliveryUpdated", '[{"n":1}]')
+    ]
+    assert news.closed == ["key:1"]
+    assert watch.look() == realtime_store.NOTHING_NEW
+    monkeypatch.setattr(realtime_store, "PRESENCE_SECONDS", -1.0)
+    assert not realtime.listening(TENANT, DELIVERY_UPDATED)
+    watch.end()
+    other.shut()
+
+
+def test_old_messages_do_not_pile_up(realtime: EmbeddedRealtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realtime_store, "_KEPT_ROWS", 3)
+    watch = realtime.watch()
+    for number in range(10):
+        realtime.publish(TENANT, SYNC_PROGRESS, [{"n": number}])
+    assert [one.payloads for one in watch.look().messages] == [f'[{{"n":{number}}}]' for number in (7, 8, 9)]
+    watch.end()
