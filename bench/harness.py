@@ -178,6 +178,10 @@ def running(home: Path, *, workers: int = 1, **environment: str) -> Iterator[Hos
     host = HostProcess(home, workers=workers, **environment).start()
     try:
         yield host
+    except Exception as error:
+        if host.process is not None and host.process.poll() is not None:
+            raise RuntimeError(f"the host ended by itself:\n{host.log.read_text()[-4000:]}") from error
+        raise
     finally:
         host.stop()
 
