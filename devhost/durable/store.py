@@ -21,6 +21,7 @@ from pathlib import Path
 
 from devhost.durable.episode import Episode, NewInstance, Outcome, Parent
 from devhost.durable.events import Event, child_failed, started
+from infra.embedded.sqlite import switch_to_wal
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS instances (
@@ -284,8 +285,9 @@ class Store:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file in WAL mode. The busy timeout comes first: two processes may switch to WAL at once."""
+    """Open the file in WAL mode; several processes may do so at once."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    for pragma in ("busy_timeout = 10000", "journal_mode = WAL", "synchronous = NORMAL"):
-        db.execute(f"PRAGMA {pragma}")
+    db.execute("PRAGMA busy_timeout = 10000")
+    switch_to_wal(db)
+    db.execute("PRAGMA synchronous = NORMAL")
     return db

@@ -101,7 +101,7 @@ class SqliteFile:
         if self._writer is None:
             self._create_private()
             connection = self._connect()
-            _switch_to_wal(connection)
+            switch_to_wal(connection)
             self._ensure_schema(connection)
             self._writer = connection
         return self._writer
@@ -154,7 +154,8 @@ class SqliteFile:
         connection.execute("COMMIT")
 
 
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
+def switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Put the file in WAL mode once and for all, waiting for another process that does the same."""
     # The switch needs the file for itself and does not wait in the busy handler: two processes
     # starting at once would fail with "database is locked".
     deadline = time.monotonic() + BUSY_SECONDS

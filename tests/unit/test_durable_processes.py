@@ -262,3 +262,23 @@ def test_the_host_is_what_the_package_offers() -> None:
 
     assert durable.DurableHost is DurableHost
     assert sorted(durable.__all__) == ["DurableFunction", "DurableHost"]
+
+
+_OPEN = """
+import sys, time
+from pathlib import Path
+from devhost.durable.store import Store
+while time.time() < float(sys.argv[2]):
+    pass
+Store(Path(sys.argv[1]), lease_seconds=10)
+"""
+
+
+def test_processes_that_open_a_new_file_at_once_all_succeed(tmp_path: Path) -> None:
+    """Switching to WAL does not wait in the busy handler, so the losers of the race must try again."""
+    for attempt in range(3):
+        moment = str(time.time() + 1.0)
+        command = [sys.executable, "-c", _OPEN, str(tmp_path / f"{attempt}.db"), moment]
+        opening = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+        ended = [(one.communicate(timeout=30)[1], one.returncode) for one in opening]
+        assert [code for _, code in ended] == [0] * 6, ended
