@@ -178,13 +178,13 @@ def measure(*, workers: int, seconds: float) -> list[tuple[str, str]]:
     """Rows of (what, result) for the report."""
     rows: list[tuple[str, str]] = []
     with receiving() as receiver, tempfile.TemporaryDirectory() as folder:
-        bare = bare_loop(f"{receiver.url}/bare", processes=workers, seconds=max(5.0, seconds / 6))
-        rows.append(
-            (
-                f"bare loop, {workers} processes",
-                f"{bare.per_second:,.0f} posts/s, {bare.cpu_ms:.2f} ms CPU each",
-            )
+        bare, one = (
+            bare_loop(f"{receiver.url}/bare", processes=processes, seconds=max(5.0, seconds / 6))
+            for processes in (workers, 1)
         )
+        for processes, loop in ((workers, bare), (1, one)):
+            found = f"{loop.per_second:,.0f} posts/s, {loop.cpu_ms:.2f} ms CPU each"
+            rows.append((f"bare loop, processes: {processes}", found))
         with running(Path(folder) / "hub", workers=workers) as host:
             token = host.token()
             subscribe(host, token, f"{receiver.url}/hook")
@@ -193,11 +193,11 @@ def measure(*, workers: int, seconds: float) -> list[tuple[str, str]]:
             wait_for(receiver, 500, 30)
             result = sustained(host, receiver, token, seconds=seconds)
             rate = result.deliveries
-            ratio = rate.per_second / bare.per_second
             rows.append(
                 (
                     f"deliveries sustained for {seconds:.0f} s, WORKERS={workers}",
-                    f"{rate.per_second:,.0f}/s = {ratio:.0%} of the bare loop, {rate.cpu_ms:.2f} ms CPU each",
+                    f"{rate.per_second:,.0f}/s = {rate.per_second / bare.per_second:.0%} of as many bare loops, "
+                    f"{rate.per_second / one.per_second:.0%} of one, {rate.cpu_ms:.2f} ms CPU each",
                 )
             )
             rows.append(
