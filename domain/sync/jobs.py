@@ -45,9 +45,6 @@ class Counts:
     def processed(self) -> int:
         return self.written + self.unchanged + self.duplicate + self.deleted
 
-    def plus(self, other: Counts) -> Counts:
-        return Counts(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
-
 
 @dataclass(frozen=True, slots=True)
 class SyncJob:

@@ -16,9 +16,6 @@ from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, RetryPolicy
 class Webhooks(Protocol):
     """One tenant's webhooks. Every method raises NotFound for an id of another tenant as for an unknown one."""
 
-    def lock_tenant(self, tenant_id: UUID) -> None:
-        """Hold the tenant's row until the transaction ends, so that a limit cannot be raced."""
-
     def count(self, tenant_id: UUID) -> int: ...
 
     def add(self, tenant_id: UUID, webhook: Webhook) -> None: ...

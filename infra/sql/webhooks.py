@@ -16,7 +16,6 @@ from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
 from domain.webhooks.ports import WebhookFilter
 from infra.sql.statements import paged, total
 from infra.sql.tables import integrations, webhook_subscriptions, webhooks
-from infra.sql.users import lock_tenant
 
 _w = webhooks.c
 
@@ -79,9 +78,6 @@ def _values(webhook: Webhook) -> dict[str, Any]:
 class SqlWebhooks:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    def lock_tenant(self, tenant_id: UUID) -> None:
-        lock_tenant(self._connection, tenant_id)
 
     def count(self, tenant_id: UUID) -> int:
         statement = select(func.count()).select_from(webhooks).where(_w.TenantId == tenant_id)

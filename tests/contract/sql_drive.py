@@ -67,7 +67,10 @@ def calls(world: World) -> dict[str, list[Call]]:
     return {
         "users.see": [lambda unit: unit.users.see(newcomer, newcomer, "New", now)],
         "users.tenants": [lambda unit: unit.users.tenants()],
-        "users.lock_tenant": [lambda unit: unit.users.lock_tenant(tenant)],
+        "users.lock_tenant": [
+            lambda unit: unit.users.lock_tenant(tenant),
+            lambda unit: unit.users.lock_tenant(newcomer),
+        ],
         **_api_keys(world),
         **_audit(world),
         **sql_drive_sync.calls(world),
@@ -81,10 +84,6 @@ def calls(world: World) -> dict[str, list[Call]]:
         "outbox.mark_fanned_out": [lambda unit: unit.outbox.mark_fanned_out(refs, now)],
         "outbox.unannounced": [lambda unit: unit.outbox.unannounced(later, later, 5_000)],
         "outbox.delete_before": [lambda unit: unit.outbox.delete_before(later, 1_000)],
-        "webhooks.lock_tenant": [
-            lambda unit: unit.webhooks.lock_tenant(tenant),
-            lambda unit: unit.webhooks.lock_tenant(newcomer),
-        ],
         "webhooks.count": [lambda unit: unit.webhooks.count(tenant)],
         "webhooks.add": [lambda unit: unit.webhooks.add(tenant, fresh)],
         "webhooks.get": [lambda unit: unit.webhooks.get(tenant, webhook_id)],

@@ -72,7 +72,7 @@ def test_webhooks_of_another_tenant_are_not_there(world: World) -> None:
             unit.webhooks.delete(intruder, webhook.webhook_id)
         with pytest.raises(PreconditionFailed):
             unit.webhooks.update(intruder, replace(webhook, url="https://thief.example/", event_types=["b"]))
-        unit.webhooks.lock_tenant(intruder)
+        unit.users.lock_tenant(intruder)
         unit.commit()
     with world.units.read() as unit:
         assert unit.webhooks.get(world.tenant, webhook.webhook_id) == webhook
