@@ -134,3 +134,10 @@ def receiver() -> Iterator[Receiver]:
     started = Receiver()
     yield started
     started.close()
+
+
+@pytest.fixture
+def own_host(tmp_path: Path) -> Iterator[HostProcess]:
+    """Moving the clock must not disturb other tests."""
+    with running(tmp_path / "hub") as host:
+        yield host

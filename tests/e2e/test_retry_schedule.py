@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
-from bench.harness import HostProcess, running
+from bench.harness import HostProcess
 from tests.e2e.conftest import Receiver, fresh_tenant
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-def own_host(tmp_path: Path) -> Iterator[HostProcess]:
-    """Moving the clock must not disturb other tests."""
-    with running(tmp_path / "hub") as host:
-        yield host
 
 
 def test_a_receiver_failing_four_times_gets_it_after_0_1_3_7_and_15_minutes__BR_WH_04(
