@@ -33,8 +33,8 @@ bench: $(run_stamp) ## Measure throughput and latency
 soak: $(run_stamp) ## Run for long under load and count what was lost
 	@exec $(py) -m bench.soak
 
-sql: $(run_stamp) ## Print the schema as T-SQL, for review
-	@$(py) -m infra.sql.migrate --sql
+sql: $(run_stamp) ## Write the schema as T-SQL to deploy/sql/schema.sql
+	@$(py) -m infra.sql.migrate --sql > deploy/sql/schema.sql
 
 test: lint types layers ## Lint, types, layers, then every test
 	$(bin)/pytest -n 2 --dist loadgroup

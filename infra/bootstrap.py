@@ -29,6 +29,7 @@ from domain.webhooks.recording import DisableLimits, ResultRecorder
 from domain.webhooks.retry import DeliveryCleanup, RetryProcessor
 from domain.webhooks.service import WebhookLimits, WebhookService
 from domain.webhooks.verification import Verifier
+from infra import logs
 from infra.clock import AdjustableClock, SystemClock, Uuid7Generator
 from infra.once import once
 from infra.settings import Settings
@@ -81,7 +82,9 @@ class Hub:
     def database(self) -> Database:
         if self.settings.sql_connection is not None:
             return sql_server_database(
-                self.settings.sql_connection.get_secret_value(), pool_size=self.settings.sql_pool_size
+                self.settings.sql_connection.get_secret_value(),
+                pool_size=self.settings.sql_pool_size,
+                client_id=self.settings.managed_identity_client_id,
             )
         from infra.sql.migrate import upgrade_embedded
 
@@ -408,4 +411,5 @@ def hub() -> Hub:
     with _lock:
         if _hub is None:
             _hub = Hub()
+            logs.shape(_hub.settings.log_level)
         return _hub

@@ -70,8 +70,17 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     """Send every logger's records of `level` and above to `stream` (standard error) as JSON lines."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
+    logging.getLogger().handlers[:] = [handler]
+    shape(level)
+
+
+def shape(level: str) -> None:
+    """Make every handler there is write JSON lines. The Functions worker has one of its own, which hands records to
+    the host as text: without this, all that a record carries beside its message would be lost on Azure."""
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for handler in root.handlers:
+        if not isinstance(handler.formatter, JsonFormatter):
+            handler.setFormatter(JsonFormatter())
     root.setLevel(level)
     # Libraries that narrate at INFO what is of interest only to their authors.
     for chatty in ("azure", "httpx", "httpcore", "uvicorn", "alembic", "asyncio"):

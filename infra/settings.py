@@ -33,7 +33,9 @@ class Settings(BaseSettings):
 
     # Dependencies: unset means the embedded twin under `home`.
     sql_connection: SecretStr | None = Field(
-        None, description="ODBC connection string of Azure SQL; unset: SQLite under HUB_HOME"
+        None,
+        description="ODBC connection string of Azure SQL. Without credentials the managed identity enters; without "
+        "a driver the newest installed one is taken. Unset: SQLite under HUB_HOME",
     )
     sql_pool_size: int = Field(8, ge=1, le=100, description="SQL connections a process keeps")
     tables_endpoint: str | None = Field(

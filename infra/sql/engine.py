@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -18,6 +18,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from domain.errors import Unavailable
 from infra.embedded.turns import Turns
 from infra.sql.failures import is_unavailable
+from infra.sql.login import Login, needs_token, with_driver
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
 
 DATABASE_FILE = "hub.db"
 _BUSY_SECONDS = 30
@@ -112,14 +116,34 @@ def sqlite_database(path: Path, *, pool_size: int, busy_seconds: float = _BUSY_S
     return Database(engine, Turns(path, most_seconds=busy_seconds))
 
 
-def sql_server_database(connection_string: str, *, pool_size: int) -> Database:
-    """Azure SQL over pyodbc. Pools recycle under the life of an access token."""
+def sql_server_database(connection_string: str, *, pool_size: int, client_id: str | None = None) -> Database:
+    """Azure SQL over pyodbc. A connection string without credentials is entered with the managed identity
+    `client_id` (none: DefaultAzureCredential); the pool recycles well under the life of a token, and gives out what
+    was used last, so that a quiet process lets go of what it does not need.
+
+    Raises ValueError when no driver is named and none is installed."""
+    import pyodbc
+
+    text = with_driver(connection_string, pyodbc.drivers())
+    # SQLAlchemy pools; a second pool below it would hand on connections with a dead token.
+    pyodbc.pooling = False
     engine = create_engine(
-        f"mssql+pyodbc:///?odbc_connect={quote_plus(connection_string)}",
+        f"mssql+pyodbc:///?odbc_connect={quote_plus(text)}",
         pool_size=pool_size,
+        max_overflow=pool_size,
         pool_recycle=1500,
         pool_pre_ping=True,
+        pool_use_lifo=True,
         use_insertmanyvalues=False,
         fast_executemany=True,
     )
+    event.listen(
+        engine, "do_connect", Login(_credential(client_id) if needs_token(text) else None).do_connect
+    )
     return Database(engine)
+
+
+def _credential(client_id: str | None) -> TokenCredential:
+    from azure.identity import DefaultAzureCredential
+
+    return DefaultAzureCredential(managed_identity_client_id=client_id)

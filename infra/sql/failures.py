@@ -30,6 +30,13 @@ def is_unavailable(error: DBAPIError) -> bool:
     return _state(origin).startswith(_STATES) or not _TRANSIENT.isdisjoint(_numbers(origin))
 
 
+def is_transient(error: DBAPIError) -> bool:
+    """Worth another try within seconds: the connection was lost, or the service is busy, moving or waking up. A login
+    that is refused (18456) is not, although the driver gives it a state that admission errors share."""
+    origin = error.orig
+    return _state(origin).startswith(("08", "HYT")) or not _TRANSIENT.isdisjoint(_numbers(origin))
+
+
 def is_duplicate(error: DBAPIError) -> bool:
     """A unique key is taken. SQL Server says 2601 for an index and 2627 for a constraint."""
     origin = error.orig

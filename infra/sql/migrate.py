@@ -103,7 +103,11 @@ def main(arguments: list[str]) -> None:
     if settings.sql_connection is None:
         upgrade_embedded(settings.home)
         return
-    database = sql_server_database(settings.sql_connection.get_secret_value(), pool_size=1)
+    database = sql_server_database(
+        settings.sql_connection.get_secret_value(),
+        pool_size=1,
+        client_id=settings.managed_identity_client_id,
+    )
     try:
         migrate(database)
     finally:

@@ -1,0 +1,89 @@
+"""What a million deliveries cost on Azure: `python -m bench.cost` prints the table of docs/deployment.md.
+
+Prices are list prices in US dollars (pay as you go, West Europe), entered by hand; put in your own contract's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DELIVERIES = 1_000_000
+#: Events that reach one webhook each: the dearest case, for an event's own cost is shared by nobody.
+BATCH = 32
+INSTANCE_GB = 2
+MONTH_HOURS = 730
+
+EXECUTIONS_PER_MILLION = 0.40
+GB_SECOND = 0.000026
+SERVICE_BUS_PER_MILLION_OPERATIONS = 0.80
+LOGS_PER_GB = 2.76
+TRANSFER_PER_GB = 0.087
+SQL_S3_MONTH = 150.0
+SERVICE_BUS_HOUR = 0.0135
+SIGNALR_UNIT_DAY = 1.61
+ALWAYS_READY_GB_SECOND = 0.000004
+ALWAYS_READY_INSTANCES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the sheet: how much, of what, at which price for one."""
+
+    item: str
+    quantity: float
+    unit: str
+    price: float
+
+    @property
+    def dollars(self) -> float:
+        return self.quantity * self.price
+
+
+def per_million() -> list[Line]:
+    """What grows with the deliveries."""
+    batches = DELIVERIES / BATCH
+    # Intake: 20 ms of an instance that serves eight requests at once. Fan-out and delivery: a batch at a time.
+    seconds = DELIVERIES * 0.020 / 8 + batches * 0.10 + batches * 0.30
+    # Sent, received, completed: once on domain-events, once on webhook-deliveries.
+    operations = DELIVERIES * 3 * 2
+    return [
+        Line("Functions, executions", (DELIVERIES + 2 * batches) / 1e6, "million", EXECUTIONS_PER_MILLION),
+        Line("Functions, execution time", seconds * INSTANCE_GB, "GB-s", GB_SECOND),
+        Line("Service Bus, operations", operations / 1e6, "million", SERVICE_BUS_PER_MILLION_OPERATIONS),
+        Line("Logs, 0.6 KB an attempt", DELIVERIES * 0.6e3 / 1e9, "GB", LOGS_PER_GB),
+        Line("Outgoing traffic, 2 KB an attempt", DELIVERIES * 2e3 / 1e9, "GB", TRANSFER_PER_GB),
+    ]
+
+
+def per_month() -> list[Line]:
+    """What stands whether anything is delivered or not, in the tier `prod` without private networking."""
+    ready = ALWAYS_READY_INSTANCES * INSTANCE_GB * MONTH_HOURS * 3600
+    return [
+        Line("Azure SQL, S3", 1, "month", SQL_S3_MONTH),
+        Line("Functions, always ready", ready, "GB-s", ALWAYS_READY_GB_SECOND),
+        Line("Service Bus, Standard", MONTH_HOURS, "hours", SERVICE_BUS_HOUR),
+        Line("SignalR, one unit", 30, "days", SIGNALR_UNIT_DAY),
+    ]
+
+
+def table(lines: list[Line]) -> str:
+    """Markdown, with the sum."""
+    rows = [
+        f"| {line.item} | {_amount(line.quantity)} {line.unit} | ${line.price:.6g} | ${line.dollars:,.2f} |"
+        for line in lines
+    ]
+    total = f"| **together** | | | **${sum(line.dollars for line in lines):,.2f}** |"
+    return "\n".join(["| what | how much | price of one | dollars |", "|---|---|---|---|", *rows, total])
+
+
+def _amount(quantity: float) -> str:
+    return f"{quantity:,.0f}" if quantity >= 100 else f"{quantity:.4g}"
+
+
+def sheet() -> str:
+    return (
+        f"A million deliveries:\n\n{table(per_million())}\n\nA month, used or not:\n\n{table(per_month())}\n"
+    )
+
+
+if __name__ == "__main__":
+    print(sheet())

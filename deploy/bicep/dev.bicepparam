@@ -1,0 +1,8 @@
+using 'main.bicep'
+
+param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'dev')
+param location = readEnvironmentVariable('AZURE_LOCATION', 'westeurope')
+param tier = 'dev'
+param authIssuer = readEnvironmentVariable('HUB_AUTH_ISSUER', '')
+param sqlAdministratorName = readEnvironmentVariable('HUB_SQL_ADMIN_NAME', '')
+param sqlAdministratorObjectId = readEnvironmentVariable('HUB_SQL_ADMIN_OBJECT_ID', '')

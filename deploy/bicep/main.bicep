@@ -1,0 +1,71 @@
+// Everything the hub runs on, in one resource group. `azd up` deploys this file.
+targetScope = 'subscription'
+
+@description('Name of the environment; part of every resource name')
+@minLength(2)
+@maxLength(12)
+param environmentName string
+
+@description('Region of every resource')
+param location string
+
+@description('prod keeps more, scales further and protects secrets from purging')
+@allowed(['dev', 'prod'])
+param tier string = 'dev'
+
+@description('Issuer of the tokens the API accepts, such as https://login.microsoftonline.com/<tenant>/v2.0')
+param authIssuer string
+
+@description('Audience the tokens must name')
+param authAudience string = 'api://integration-hub'
+
+@description('Address under which clients reach the API, without /api; empty: the function app\'s own')
+param publicUrl string = ''
+
+@description('Entra group or user that administers the database')
+param sqlAdministratorName string
+
+@description('Object id of the same')
+param sqlAdministratorObjectId string
+
+@description('Where alerts are mailed; empty: nobody is mailed')
+param alertEmail string = ''
+
+@description('No dependency has a public address; the app reaches them through private endpoints')
+param privateNetworking bool = false
+
+var tags = { 'azd-env-name': environmentName, product: 'integration-hub' }
+var token = take(uniqueString(subscription().id, environmentName, location), 6)
+
+resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+  name: 'rg-hub-${environmentName}'
+  location: location
+  tags: tags
+}
+
+module hub 'hub.bicep' = {
+  name: 'hub'
+  scope: group
+  params: {
+    name: 'hub-${environmentName}-${token}'
+    shortName: 'hub${replace(environmentName, '-', '')}${token}'
+    location: location
+    tags: tags
+    tier: tier
+    authIssuer: authIssuer
+    authAudience: authAudience
+    publicUrl: publicUrl
+    sqlAdministratorName: sqlAdministratorName
+    sqlAdministratorObjectId: sqlAdministratorObjectId
+    alertEmail: alertEmail
+    privateNetworking: privateNetworking
+  }
+}
+
+output AZURE_LOCATION string = location
+output AZURE_RESOURCE_GROUP string = group.name
+output HUB_URL string = hub.outputs.url
+output HUB_FUNCTION_APP string = hub.outputs.functionAppName
+output HUB_IDENTITY_NAME string = hub.outputs.identityName
+output HUB_SQL_SERVER string = hub.outputs.sqlServer
+output HUB_SQL_DATABASE string = hub.outputs.sqlDatabase

@@ -1,0 +1,168 @@
+// The alerts of section 12.3. The app logs one line of JSON for everything that somebody should look at; the queries
+// read those lines. What Service Bus and Azure SQL know themselves comes from their metrics.
+param name string
+param location string
+param tags object
+param email string
+param applicationInsightsId string
+param serviceBusId string
+param sqlDatabaseId string
+
+var lines = 'traces | extend line = parse_json(message) | extend said = tostring(line.message)'
+var rules = [
+  {
+    name: 'integration-health'
+    description: 'An integration became unhealthy, or was suspended for its credentials'
+    severity: 2
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) startswith "integration-" and tostring(line.alert.kind) != "integration-recovered"'
+    threshold: 0
+    minutes: 5
+  }
+  {
+    name: 'webhook-failure-rate'
+    description: 'More than a fifth of the attempts at one webhook failed within the hour'
+    severity: 2
+    query: '${lines} | where said == "webhook delivery attempted" | summarize attempts = count(), failed = countif(tostring(line.deliveryStatus) != "Delivered") by webhook = tostring(line.webhookId) | where attempts >= 20 and failed > attempts * 0.2'
+    threshold: 0
+    minutes: 60
+  }
+  {
+    name: 'webhook-disabled'
+    description: 'A webhook was disabled because it only failed'
+    severity: 3
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "webhook-disabled"'
+    threshold: 0
+    minutes: 5
+  }
+  {
+    name: 'sync-failed'
+    description: 'A synchronisation failed'
+    severity: 2
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "sync-failed"'
+    threshold: 0
+    minutes: 5
+  }
+  {
+    name: 'api-key-refusals'
+    description: 'Far more requests were refused for their credentials than a typing error explains'
+    severity: 1
+    query: 'requests | where resultCode in ("401", "403") | summarize refused = count()'
+    threshold: 500
+    minutes: 15
+    measure: 'refused'
+  }
+  {
+    name: 'rate-limit-store-down'
+    description: 'API keys pass without their limit, because the table store does not answer'
+    severity: 1
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "rate-limit-store-down"'
+    threshold: 0
+    minutes: 5
+  }
+  {
+    name: 'unexpected-errors'
+    description: 'Requests failed on our side'
+    severity: 1
+    query: '${lines} | where said == "unexpected error"'
+    threshold: 5
+    minutes: 15
+  }
+]
+
+resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
+  name: 'ag-${name}'
+  location: 'global'
+  tags: tags
+  properties: {
+    groupShortName: 'hub'
+    enabled: true
+    emailReceivers: empty(email) ? [] : [
+      { name: 'operators', emailAddress: email, useCommonAlertSchema: true }
+    ]
+  }
+}
+
+resource rule 'Microsoft.Insights/scheduledQueryRules@2023-03-15-preview' = [for one in rules: {
+  name: '${one.name}-${name}'
+  location: location
+  tags: tags
+  properties: {
+    displayName: one.name
+    description: one.description
+    severity: one.severity
+    enabled: true
+    scopes: [applicationInsightsId]
+    evaluationFrequency: 'PT5M'
+    windowSize: 'PT${one.minutes}M'
+    autoMitigate: true
+    criteria: {
+      allOf: [
+        {
+          query: one.query
+          timeAggregation: one.?measure == null ? 'Count' : 'Total'
+          metricMeasureColumn: one.?measure
+          operator: 'GreaterThan'
+          threshold: one.threshold
+          failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+        }
+      ]
+    }
+    actions: { actionGroups: [people.id] }
+  }
+}]
+
+resource deadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: 'dead-letters-${name}'
+  location: 'global'
+  tags: tags
+  properties: {
+    description: 'A queue has dead letters: the infrastructure was away ten deliveries long'
+    severity: 1
+    enabled: true
+    scopes: [serviceBusId]
+    evaluationFrequency: 'PT5M'
+    windowSize: 'PT5M'
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        {
+          name: 'dead'
+          criterionType: 'StaticThresholdCriterion'
+          metricName: 'DeadletteredMessages'
+          operator: 'GreaterThan'
+          threshold: 0
+          timeAggregation: 'Maximum'
+        }
+      ]
+    }
+    actions: [{ actionGroupId: people.id }]
+  }
+}
+
+resource databaseLoad 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: 'database-load-${name}'
+  location: 'global'
+  tags: tags
+  properties: {
+    description: 'The database has used over 90 % of its DTUs for a quarter of an hour'
+    severity: 2
+    enabled: true
+    scopes: [sqlDatabaseId]
+    evaluationFrequency: 'PT5M'
+    windowSize: 'PT15M'
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        {
+          name: 'dtu'
+          criterionType: 'StaticThresholdCriterion'
+          metricName: 'dtu_consumption_percent'
+          operator: 'GreaterThan'
+          threshold: 90
+          timeAggregation: 'Average'
+        }
+      ]
+    }
+    actions: [{ actionGroupId: people.id }]
+  }
+}

@@ -1,0 +1,98 @@
+// The function app on Flex Consumption. There HTTP functions scale together, durable ones together, and every other
+// function by itself: deliveries, fan-out and sync jobs grow apart (16.3).
+param name string
+param location string
+param tags object
+param isProd bool
+param identityId string
+param identityClientId string
+param storageName string
+param deploymentContainer string
+param applicationInsightsConnectionString string
+param serviceBusNamespace string
+param sqlServer string
+param sqlDatabase string
+param keyVaultUrl string
+param signalREndpoint string
+param tablesEndpoint string
+param authIssuer string
+param authAudience string
+param publicUrl string
+param subnetId string
+
+var hostName = '${name}.azurewebsites.net'
+var settings = {
+  AzureWebJobsStorage__accountName: storageName
+  AzureWebJobsStorage__credential: 'managedidentity'
+  AzureWebJobsStorage__clientId: identityClientId
+  APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
+  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+  ServiceBusConnection__fullyQualifiedNamespace: serviceBusNamespace
+  ServiceBusConnection__credential: 'managedidentity'
+  ServiceBusConnection__clientId: identityClientId
+  HUB_ENVIRONMENT: 'production'
+  HUB_MANAGED_IDENTITY_CLIENT_ID: identityClientId
+  HUB_SQL_CONNECTION: 'Server=tcp:${sqlServer},1433;Database=${sqlDatabase};Encrypt=yes;TrustServerCertificate=no;Connection Timeout=30;'
+  HUB_TABLES_ENDPOINT: tablesEndpoint
+  HUB_KEY_VAULT_URL: keyVaultUrl
+  HUB_SIGNALR_ENDPOINT: signalREndpoint
+  HUB_AUTH_ISSUER: authIssuer
+  HUB_AUTH_AUDIENCE: authAudience
+  HUB_PUBLIC_URL: empty(publicUrl) ? 'https://${hostName}' : publicUrl
+}
+
+resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
+  name: storageName
+}
+
+resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+  name: 'plan-${name}'
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: { tier: 'FlexConsumption', name: 'FC1' }
+  properties: { reserved: true, zoneRedundant: isProd }
+}
+
+resource app 'Microsoft.Web/sites@2024-04-01' = {
+  name: name
+  location: location
+  tags: union(tags, { 'azd-service-name': 'api' })
+  kind: 'functionapp,linux'
+  identity: { type: 'UserAssigned', userAssignedIdentities: { '${identityId}': {} } }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    siteConfig: { minTlsVersion: '1.2', http20Enabled: true }
+    functionAppConfig: {
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: '${storage.properties.primaryEndpoints.blob}${deploymentContainer}'
+          authentication: { type: 'UserAssignedIdentity', userAssignedIdentityResourceId: identityId }
+        }
+      }
+      runtime: { name: 'python', version: '3.12' }
+      scaleAndConcurrency: {
+        maximumInstanceCount: isProd ? 200 : 40
+        instanceMemoryMB: 2048
+        alwaysReady: isProd ? [
+          { name: 'http', instanceCount: 2 }
+          { name: 'durable', instanceCount: 1 }
+          { name: 'function:fan_out_events', instanceCount: 1 }
+          { name: 'function:deliver_webhooks', instanceCount: 2 }
+        ] : []
+        triggers: { http: { perInstanceConcurrency: 100 } }
+      }
+    }
+  }
+
+  resource appSettings 'config' = {
+    name: 'appsettings'
+    properties: settings
+  }
+}
+
+output name string = app.name
+output url string = 'https://${app.properties.defaultHostName}'

@@ -1,0 +1,57 @@
+// The network of a private deployment: one subnet for the app, one for the endpoints, a DNS zone for each service.
+param name string
+param location string
+param tags object
+
+var zones = [
+  'privatelink.blob.${environment().suffixes.storage}'
+  'privatelink.queue.${environment().suffixes.storage}'
+  'privatelink.table.${environment().suffixes.storage}'
+  'privatelink.servicebus.windows.net'
+  'privatelink${environment().suffixes.sqlServerHostname}'
+  'privatelink.vaultcore.azure.net'
+]
+
+resource network 'Microsoft.Network/virtualNetworks@2024-01-01' = {
+  name: 'vnet-${name}'
+  location: location
+  tags: tags
+  properties: {
+    addressSpace: { addressPrefixes: ['10.20.0.0/16'] }
+    subnets: [
+      {
+        name: 'app'
+        properties: {
+          addressPrefix: '10.20.0.0/24'
+          delegations: [{ name: 'app', properties: { serviceName: 'Microsoft.App/environments' } }]
+        }
+      }
+      {
+        name: 'endpoints'
+        properties: { addressPrefix: '10.20.1.0/24', privateEndpointNetworkPolicies: 'Disabled' }
+      }
+    ]
+  }
+}
+
+resource zone 'Microsoft.Network/privateDnsZones@2020-06-01' = [for one in zones: {
+  name: one
+  location: 'global'
+  tags: tags
+}]
+
+resource link 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2020-06-01' = [for (one, index) in zones: {
+  parent: zone[index]
+  name: 'hub'
+  location: 'global'
+  properties: { registrationEnabled: false, virtualNetwork: { id: network.id } }
+}]
+
+output appSubnetId string = network.properties.subnets[0].id
+output endpointSubnetId string = network.properties.subnets[1].id
+output blobZoneId string = zone[0].id
+output queueZoneId string = zone[1].id
+output tableZoneId string = zone[2].id
+output serviceBusZoneId string = zone[3].id
+output sqlZoneId string = zone[4].id
+output vaultZoneId string = zone[5].id

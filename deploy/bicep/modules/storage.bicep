@@ -1,0 +1,76 @@
+// One account: the host's own state and Durable Functions, the deployment package, the hub's tables.
+param name string
+param location string
+param tags object
+param sku string
+param deploymentContainer string
+param principalId string
+param privateNetworking bool
+param subnetId string
+param blobZoneId string
+param queueZoneId string
+param tableZoneId string
+
+var roles = {
+  // The host leases and writes blobs, and deploys from one.
+  blobOwner: 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
+  queueContributor: '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
+  tableContributor: '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
+}
+var privateServices = privateNetworking ? [
+  { groupId: 'blob', zoneId: blobZoneId }
+  { groupId: 'queue', zoneId: queueZoneId }
+  { groupId: 'table', zoneId: tableZoneId }
+] : []
+
+resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
+  name: take(name, 24)
+  location: location
+  tags: tags
+  kind: 'StorageV2'
+  sku: { name: sku }
+  properties: {
+    allowBlobPublicAccess: false
+    allowSharedKeyAccess: false
+    defaultToOAuthAuthentication: true
+    minimumTlsVersion: 'TLS1_2'
+    supportsHttpsTrafficOnly: true
+    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
+  }
+}
+
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' = {
+  parent: account
+  name: 'default'
+}
+
+resource package 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
+  parent: blobs
+  name: deploymentContainer
+}
+
+resource access 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in items(roles): {
+  name: guid(account.id, principalId, role.value)
+  scope: account
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role.value)
+  }
+}]
+
+module endpoint 'endpoint.bicep' = [for one in privateServices: {
+  name: 'storage-${one.groupId}'
+  params: {
+    name: account.name
+    location: location
+    tags: tags
+    subnetId: subnetId
+    targetId: account.id
+    groupId: one.groupId
+    zoneId: one.zoneId
+  }
+}]
+
+output name string = account.name
+output tablesEndpoint string = account.properties.primaryEndpoints.table

@@ -1,0 +1,12 @@
+using 'main.bicep'
+
+param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'prod')
+param location = readEnvironmentVariable('AZURE_LOCATION', 'westeurope')
+param tier = 'prod'
+param authIssuer = readEnvironmentVariable('HUB_AUTH_ISSUER', '')
+param authAudience = readEnvironmentVariable('HUB_AUTH_AUDIENCE', 'api://integration-hub')
+param publicUrl = readEnvironmentVariable('HUB_PUBLIC_URL', '')
+param sqlAdministratorName = readEnvironmentVariable('HUB_SQL_ADMIN_NAME', '')
+param sqlAdministratorObjectId = readEnvironmentVariable('HUB_SQL_ADMIN_OBJECT_ID', '')
+param alertEmail = readEnvironmentVariable('HUB_ALERT_EMAIL', '')
+param privateNetworking = true

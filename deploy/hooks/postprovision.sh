@@ -1,0 +1,27 @@
+#!/usr/bin/env sh
+# After provisioning: bring the database's schema up to date and let the app's identity in. Runs again harmlessly.
+# Needs sqlcmd (go-sqlcmd) and a login of the group that administers the database; azd sets the variables.
+set -eu
+cd "$(dirname "$0")/../.."
+
+: "${HUB_SQL_SERVER:?}" "${HUB_SQL_DATABASE:?}" "${HUB_IDENTITY_NAME:?}"
+
+run() {
+  sqlcmd -S "$HUB_SQL_SERVER" -d "$HUB_SQL_DATABASE" --authentication-method ActiveDirectoryDefault -b -I "$@"
+}
+
+# A reader sees one moment; writers and readers do not wait for each other (docs/sql.md).
+run -Q "IF (SELECT is_read_committed_snapshot_on FROM sys.databases WHERE name = DB_NAME()) = 0
+          ALTER DATABASE CURRENT SET READ_COMMITTED_SNAPSHOT ON WITH ROLLBACK IMMEDIATE;
+        IF (SELECT snapshot_isolation_state FROM sys.databases WHERE name = DB_NAME()) = 0
+          ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON;"
+
+# Python with the app's requirements upgrades from any version.
+HUB_SQL_CONNECTION="Server=tcp:$HUB_SQL_SERVER,1433;Database=$HUB_SQL_DATABASE;Encrypt=yes;" \
+  "${PYTHON:-python3}" -m infra.sql.migrate
+
+# The app reads and writes rows; it cannot change the schema.
+run -Q "IF DATABASE_PRINCIPAL_ID('$HUB_IDENTITY_NAME') IS NULL
+          CREATE USER [$HUB_IDENTITY_NAME] FROM EXTERNAL PROVIDER;
+        ALTER ROLE db_datareader ADD MEMBER [$HUB_IDENTITY_NAME];
+        ALTER ROLE db_datawriter ADD MEMBER [$HUB_IDENTITY_NAME];"

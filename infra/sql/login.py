@@ -1,0 +1,96 @@
+"""Entering Azure SQL: which driver, which identity, and another try where the first one fails in passing."""
+
+from __future__ import annotations
+
+import random
+import re
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError
+
+from infra.sql.failures import is_transient
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+#: https://learn.microsoft.com/sql/connect/odbc/using-azure-active-directory#authenticating-with-an-access-token
+SQL_COPT_SS_ACCESS_TOKEN = 1256
+SCOPE = "https://database.windows.net/.default"
+_CREDENTIALS = frozenset({"uid", "user id", "pwd", "password", "authentication", "trusted_connection"})
+_DRIVER = re.compile(r"ODBC Driver (\d+) for SQL Server")
+#: A serverless database that was paused takes up to a minute to answer (40613).
+_WAITS_SECONDS = (0.5, 2.0, 5.0)
+
+
+def with_driver(connection_string: str, installed: Sequence[str]) -> str:
+    """The connection string, naming the newest of Microsoft's drivers where it names none.
+
+    Raises ValueError when none is installed."""
+    if "driver" in _keys(connection_string):
+        return connection_string
+    versions = {int(found[1]): name for name in installed if (found := _DRIVER.fullmatch(name))}
+    if not versions:
+        raise ValueError("No ODBC driver for SQL Server is installed; name one in HUB_SQL_CONNECTION")
+    return f"Driver={{{versions[max(versions)]}}};{connection_string}"
+
+
+def needs_token(connection_string: str) -> bool:
+    """Whether it names no credentials of its own, so that the managed identity is to enter."""
+    return _CREDENTIALS.isdisjoint(_keys(connection_string))
+
+
+def access_token(token: str) -> bytes:
+    """A token as the driver takes it: its length in bytes, then UTF-16."""
+    encoded = token.encode("utf-16-le")
+    return struct.pack(f"<I{len(encoded)}s", len(encoded), encoded)
+
+
+class Login:
+    """Opens connections for SQLAlchemy. With a `credential`, each gets a token that is valid then; the credential
+    keeps it until shortly before it expires. `sleep` waits seconds."""
+
+    def __init__(
+        self, credential: TokenCredential | None = None, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._credential = credential
+        self._sleep = sleep
+
+    def open(self, connect: Callable[[], Any], is_passing: Callable[[BaseException], bool]) -> Any:
+        """The connection; a failure that passes is tried again, four times in all."""
+        for seconds in _WAITS_SECONDS:
+            try:
+                return connect()
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+            # Many instances lose their connections at the same moment; they need not return at one.
+            self._sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
+        return connect()
+
+    def do_connect(self, dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+        """SQLAlchemy's event: https://docs.sqlalchemy.org/en/21/core/events.html"""
+
+        def connect() -> Any:
+            return dialect.connect(*arguments, **options, **self._attributes())
+
+        return self.open(connect, lambda error: _is_passing(dialect, error))
+
+    def _attributes(self) -> Mapping[str, Any]:
+        if self._credential is None:
+            return {}
+        token = self._credential.get_token(SCOPE).token
+        return {"attrs_before": {SQL_COPT_SS_ACCESS_TOKEN: access_token(token)}}
+
+
+def _is_passing(dialect: Any, error: BaseException) -> bool:
+    driver_error = dialect.loaded_dbapi.Error
+    if not isinstance(error, driver_error):
+        return False
+    return is_transient(DBAPIError("connect", None, error))
+
+
+def _keys(connection_string: str) -> set[str]:
+    return {part.partition("=")[0].strip().lower() for part in connection_string.split(";") if "=" in part}

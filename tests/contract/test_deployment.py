@@ -1,0 +1,204 @@
+"""The deployment files agree with each other and with the app. Bicep is parsed, not compiled: the compiler comes from
+no package index; the workflow compiles it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pycep import BicepParser
+
+from bench.harness import ROOT
+from infra.settings import Settings
+
+BICEP = ROOT / "deploy" / "bicep"
+FILES = sorted(BICEP.rglob("*.bicep"))
+#: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
+ROLES = {
+    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
+    "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "Storage Queue Data Contributor",
+    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
+    "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39": "Azure Service Bus Data Sender",
+    "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0": "Azure Service Bus Data Receiver",
+    "b86a8fe4-44ce-4948-aee5-eccb2c155cd7": "Key Vault Secrets Officer",
+    "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
+    "fd53cd77-2268-407a-8f46-7e7863d0f521": "SignalR REST API Owner",
+}
+#: https://learn.microsoft.com/azure/azure-functions/functions-app-settings: refused on Flex Consumption
+NOT_ON_FLEX = {
+    "FUNCTIONS_WORKER_RUNTIME",
+    "FUNCTIONS_EXTENSION_VERSION",
+    "SCM_DO_BUILD_DURING_DEPLOYMENT",
+    "ENABLE_ORYX_BUILD",
+    "WEBSITE_RUN_FROM_PACKAGE",
+    "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING",
+}
+
+
+def parsed(path: Path) -> dict[str, Any]:
+    return dict(BicepParser().parse(text=path.read_text()))
+
+
+TREE = {path: parsed(path) for path in FILES}
+TEXT = {path: path.read_text() for path in FILES}
+
+
+def walk(node: Any) -> list[dict[str, Any]]:
+    """Every mapping inside."""
+    if isinstance(node, dict):
+        return [node, *(found for value in node.values() for found in walk(value))]
+    if isinstance(node, list):
+        return [found for value in node for found in walk(value)]
+    return []
+
+
+def settings_of_app() -> dict[str, Any]:
+    return dict(TREE[BICEP / "modules" / "functions.bicep"]["variables"]["settings"]["value"])
+
+
+def function_names() -> set[str]:
+    sources = "\n".join(path.read_text() for path in (ROOT / "functions").glob("*.py"))
+    return set(re.findall(r'function_name\("(\w+)"\)', sources))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_modules_are_called_with_the_parameters_that_they_declare(path: Path) -> None:
+    for name, module in TREE[path].get("modules", {}).items():
+        target = (path.parent / module["detail"]["path"]).resolve()
+        declared = TREE[target].get("parameters", {})
+        given = next(found["params"] for found in walk(module["config"]) if "params" in found)
+        needed = {one for one, facts in declared.items() if facts["default"] is None}
+        assert needed <= set(given) <= set(declared), name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_parameter_and_variable_is_used_and_every_output_asked_for_exists(path: Path) -> None:
+    text = re.sub(r"(?<!:)//.*", "", TEXT[path])
+    for name in [*TREE[path].get("parameters", {}), *TREE[path].get("variables", {})]:
+        assert len(re.findall(rf"\b{name}\b", text)) > 1, f"{name} is not used"
+    for module, output in re.findall(r"\b(\w+)!?\.outputs\.(\w+)", text):
+        target = (path.parent / TREE[path]["modules"][module]["detail"]["path"]).resolve()
+        assert output in TREE[target]["outputs"], f"{module} has no output {output}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_resource_has_a_stable_looking_api_version(path: Path) -> None:
+    for resource in TREE[path].get("resources", {}).values():
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d(-preview)?", resource["api_version"])
+
+
+def test_nothing_is_entered_with_a_key() -> None:
+    everything = "\n".join(TEXT.values())
+    assert not re.search(
+        r"listKeys|listConnectionStrings|SharedAccessKey|AccountKey|administratorLoginPassword", everything
+    )
+    assert "allowSharedKeyAccess: false" in everything
+    assert everything.count("disableLocalAuth: true") == 2
+    assert "azureADOnlyAuthentication: true" in everything
+    assert "enableRbacAuthorization: true" in everything
+
+
+def test_roles_are_known_by_name_and_given_on_a_single_resource() -> None:
+    """Least privilege: no owner or contributor of anything, nothing on a subscription or group."""
+    used = set(re.findall(r"'([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'", "\n".join(TEXT.values())))
+    assert used == set(ROLES)
+    for tree in TREE.values():
+        for resource in tree.get("resources", {}).values():
+            if resource["type"] == "Microsoft.Authorization/roleAssignments":
+                assert any("scope" in found for found in walk(resource["config"]))
+
+
+def test_the_app_gets_settings_that_it_reads_and_none_that_flex_refuses() -> None:
+    known = {f"HUB_{name.upper()}" for name in Settings.model_fields}
+    given = settings_of_app()
+    assert {name for name in given if name.startswith("HUB_")} <= known
+    assert not NOT_ON_FLEX & set(given)
+    assert given["HUB_ENVIRONMENT"] == "production"
+    for twin in ("SQL_CONNECTION", "TABLES_ENDPOINT", "KEY_VAULT_URL", "SIGNALR_ENDPOINT"):
+        assert f"HUB_{twin}" in given, "an embedded twin would be used in Azure"
+    assert "ServiceBusConnection__fullyQualifiedNamespace" in given
+
+
+def test_the_database_is_entered_with_the_managed_identity() -> None:
+    from infra.sql.login import needs_token
+
+    assert needs_token(str(settings_of_app()["HUB_SQL_CONNECTION"]))
+
+
+def test_the_queues_are_those_of_the_triggers() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "functions").glob("*.py"))
+    triggered = set(re.findall(r'queue_name="([^"]+)"', sources))
+    made = TREE[BICEP / "modules" / "servicebus.bicep"]["variables"]["queues"]["value"]
+    assert set(made) == triggered
+    emulated = json.loads((ROOT / "deploy" / "emulators" / "servicebus.json").read_text())
+    names = {queue["Name"] for queue in emulated["UserConfig"]["Namespaces"][0]["Queues"]}
+    assert names == triggered
+
+
+def test_scaling_groups_name_functions_that_exist() -> None:
+    groups = re.findall(r"name: 'function:(\w+)'", TEXT[BICEP / "modules" / "functions.bicep"])
+    assert groups
+    assert set(groups) <= function_names()
+
+
+def test_alert_rules_ask_for_lines_that_the_app_writes() -> None:
+    """Section 12.3."""
+    sources = "\n".join(
+        path.read_text()
+        for folder in ("domain", "functions", "infra")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    rules = TREE[BICEP / "modules" / "alerts.bicep"]["variables"]["rules"]["value"]
+    assert {rule["name"] for rule in rules} >= {"integration-health", "webhook-failure-rate", "sync-failed"}
+    for rule in rules:
+        for said in re.findall(r'(?:said|kind\)) == "([^"]+)"', rule["query"]):
+            assert f'"{said}"' in sources, said
+        for kind in re.findall(r'!= "(integration-[a-z]+)"', rule["query"]):
+            assert f'"{kind}"' in sources, kind
+
+
+def test_parameter_files_set_what_main_declares() -> None:
+    declared = TREE[BICEP / "main.bicep"]["parameters"]
+    required = {name for name, facts in declared.items() if facts["default"] is None}
+    for path in BICEP.glob("*.bicepparam"):
+        given = set(re.findall(r"^param (\w+) =", path.read_text(), re.MULTILINE))
+        assert required <= given <= set(declared), path.name
+    document = json.loads((BICEP / "main.parameters.json").read_text())
+    assert required <= set(document["parameters"]) <= set(declared)
+
+
+def test_azd_finds_the_app_the_template_and_the_hook() -> None:
+    document = yaml.safe_load((ROOT / "azure.yaml").read_text())
+    assert (ROOT / document["infra"]["path"] / f"{document['infra']['module']}.bicep").is_file()
+    assert document["services"]["api"]["host"] == "function"
+    assert "'azd-service-name': 'api'" in TEXT[BICEP / "modules" / "functions.bicep"]
+    hook = ROOT / document["hooks"]["postprovision"]["run"]
+    assert os.access(hook, os.X_OK)
+    wanted = set(re.findall(r'"\$\{(HUB_\w+):\?\}"', hook.read_text()))
+    assert wanted
+    assert wanted <= set(TREE[BICEP / "main.bicep"]["outputs"])
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.name
+)
+def test_workflows_parse_pin_their_actions_and_hold_no_secret(path: Path) -> None:
+    document = yaml.safe_load(path.read_text())
+    steps = [step for job in document["jobs"].values() for step in job["steps"]]
+    for step in steps:
+        assert ("uses" in step) != ("run" in step)
+        if "uses" in step:
+            assert re.search(r"@v\d+$", step["uses"]), step["uses"]
+    assert "secrets." not in path.read_text(), "federated credentials need none"
+
+
+def test_compose_mounts_what_is_there() -> None:
+    document = yaml.safe_load((ROOT / "deploy" / "emulators" / "compose.yaml").read_text())
+    assert {"servicebus", "sql", "azurite"} <= set(document["services"])
+    [mount] = document["services"]["servicebus"]["volumes"]
+    assert (ROOT / "deploy" / "emulators" / mount.split(":")[0]).is_file()
