@@ -111,7 +111,7 @@ def test_host_json_asks_for_a_bundle_whose_extensions_the_app_uses() -> None:
 
 def test_every_function_has_one_trigger_and_a_name_of_its_own() -> None:
     names = [function["name"] for function in functions()]
-    assert len(set(name.lower() for name in names)) == len(names)
+    assert len({name.lower() for name in names}) == len(names)
     for function in functions():
         assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,126}", function["name"])
         assert sum(one["type"] in TRIGGERS for one in function["bindings"]) == 1, function["name"]
