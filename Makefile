@@ -9,10 +9,11 @@ py := $(bin)/python
 pip := $(py) -m pip --disable-pip-version-check --no-input install --quiet
 run_stamp := $(VENV)/.installed-run
 test_stamp := $(VENV)/.installed-test
+node_stamp := tests/node/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test token demo bench soak sql fmt docs lint types layers clean
+.PHONY: help run test token demo bench soak sql fmt docs lint types layers node clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -36,7 +37,7 @@ soak: $(run_stamp) ## Run for long under load and count what was lost
 sql: $(run_stamp) ## Write the schema as T-SQL to deploy/sql/schema.sql
 	@$(py) -m infra.sql.migrate --sql > deploy/sql/schema.sql
 
-test: lint types layers ## Lint, types, layers, then every test
+test: lint types layers node ## Lint, types, layers, then every test
 	$(bin)/pytest -n 2 --dist loadgroup
 
 lint: $(test_stamp) ## Check style and formatting
@@ -48,6 +49,8 @@ types: $(test_stamp) ## Check types
 
 layers: $(test_stamp) ## Check which package may import which
 	$(bin)/lint-imports
+
+node: $(node_stamp) ## Install what some tests need from npm; without npm they are skipped
 
 fmt: $(test_stamp) docs ## Format the code, fix what can be fixed
 	$(bin)/ruff check --fix .
@@ -80,3 +83,12 @@ $(test_stamp): requirements-dev.txt $(run_stamp)
 	@echo "Installing what the tests need into $(VENV) ..." >&2
 	@$(pip) --requirement requirements-dev.txt >&2
 	@touch $@
+
+$(node_stamp): tests/node/package.json
+	@if command -v npm >/dev/null; then \
+		echo "Installing Azurite and the SignalR client for the tests ..." >&2; \
+		cd tests/node && npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error >&2 \
+			&& touch node_modules/.installed; \
+	else \
+		echo "No npm here: the tests that need Azurite or the SignalR client will be skipped." >&2; \
+	fi

@@ -4,15 +4,9 @@ import base64
 import hashlib
 import hmac
 import json
-import os
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,6 +15,7 @@ import pytest
 from domain.integrations.providers import ProviderFailure, ProviderRequest, SignatureRefused, TestOptions
 from infra.providers.azure_blob import PROVIDER as BLOB
 from infra.providers.storage_signing import sign_azure
+from tests.azurite import KEY, running_azurite
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_peers import connected
 from tests.contract.provider_world import incoming, world
@@ -28,43 +23,20 @@ from tests.fixtures.providers import azure_blob as blob_case
 from tests.fixtures.scripted_server import Answer
 
 OPTIONS = TestOptions()
-BLOB_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Azurite's published key."""
 
 
 @pytest.fixture(scope="module")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of Azurite's blob service; the executable is `HUB_AZURITE`, or `azurite` on PATH."""
-    executable = os.environ.get("HUB_AZURITE") or shutil.which("azurite")
-    if executable is None:
-        pytest.skip("Azurite is neither on PATH nor named by HUB_AZURITE")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [Path(executable).with_name("azurite-blob"), "--silent", "--skipApiVersionCheck", "--disableTelemetry",
-         "--location", tmp_path_factory.mktemp("azurite"), "--blobHost", "127.0.0.1", "--blobPort", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}/devstoreaccount1"
-    finally:
-        process.terminate()
-        process.wait(10)
+    """Address of Azurite's blob service."""
+    with running_azurite("blob", tmp_path_factory.mktemp("azurite")) as address:
+        yield address
 
 
 def blob(address: str, container: str = "$root", **changes: Any) -> dict[str, Any]:
     given = {
         "accountName": "devstoreaccount1",
         "container": container,
-        "accountKey": BLOB_KEY,
+        "accountKey": KEY,
         "baseUrl": address,
     }
     return given | changes
@@ -72,7 +44,7 @@ def blob(address: str, container: str = "$root", **changes: Any) -> dict[str, An
 
 async def make_container(address: str, name: str) -> None:
     url, query = f"{address}/{name}", [("restype", "container")]
-    key = base64.b64decode(BLOB_KEY)
+    key = base64.b64decode(KEY)
     version = {"x-ms-version": "2021-12-02"}
     headers = sign_azure("devstoreaccount1", key, "PUT", url, query, version, b"", datetime.now(UTC))
     async with connected(BLOB, blob(address, name)) as connection:
@@ -84,7 +56,7 @@ def sas() -> str:
     """An account SAS as https://learn.microsoft.com/rest/api/storageservices/create-account-sas says."""
     expiry = f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
     fields = ("devstoreaccount1", "rwdlac", "b", "co", "", expiry, "", "https,http", "2021-12-02", "", "")
-    signature = hmac.digest(base64.b64decode(BLOB_KEY), "\n".join(fields).encode(), hashlib.sha256)
+    signature = hmac.digest(base64.b64decode(KEY), "\n".join(fields).encode(), hashlib.sha256)
     return urlencode(
         {
             "sv": "2021-12-02",

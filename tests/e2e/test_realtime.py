@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from bench.harness import HostProcess, call, running
+from tests.azurite import node_package
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.signalr_client import Client, connected, negotiated_at
 
@@ -163,12 +163,9 @@ def test_a_stopping_host_lets_its_clients_go(tmp_path: Path) -> None:
 
 
 def test_the_javascript_client_hears_of_a_delivery(api: Api, receiver: Receiver) -> None:
-    package = os.environ.get("HUB_SIGNALR_CLIENT")
-    node = shutil.which("node")
-    if not package or not node:
-        pytest.skip("HUB_SIGNALR_CLIENT names no directory of @microsoft/signalr, or there is no node")
+    node, package = node_package("@microsoft/signalr")
     api.webhook(receiver.url, eventTypes=["BookingConfirmed"])
-    command = [node, str(NODE_CLIENT), package, f"{api.host.url}/realtime"]
+    command = [node, str(NODE_CLIENT), str(package), f"{api.host.url}/realtime"]
     environment = {**os.environ, "TOKEN": api.token}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
