@@ -11,6 +11,7 @@ param publicUrl string
 param sqlAdministratorName string
 param sqlAdministratorObjectId string
 param alertEmail string
+param deployerAddress string
 param privateNetworking bool
 
 var isProd = tier == 'prod'
@@ -79,6 +80,7 @@ module sql 'modules/sql.bicep' = {
     sku: isProd ? 'S3' : 'S2'
     administratorName: sqlAdministratorName
     administratorObjectId: sqlAdministratorObjectId
+    deployerAddress: deployerAddress
     privateNetworking: privateNetworking
     subnetId: privateNetworking ? network!.outputs.endpointSubnetId : ''
     zoneId: privateNetworking ? network!.outputs.sqlZoneId : ''

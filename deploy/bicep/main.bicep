@@ -31,6 +31,9 @@ param sqlAdministratorObjectId string
 @description('Where alerts are mailed; empty: nobody is mailed')
 param alertEmail string = ''
 
+@description('Public IPv4 address the deployment hook reaches the database from; empty: from within Azure')
+param deployerAddress string = ''
+
 @description('No dependency has a public address; the app reaches them through private endpoints')
 param privateNetworking bool = false
 
@@ -48,7 +51,7 @@ module hub 'hub.bicep' = {
   scope: group
   params: {
     name: 'hub-${environmentName}-${token}'
-    shortName: 'hub${replace(environmentName, '-', '')}${token}'
+    shortName: toLower('hub${replace(environmentName, '-', '')}${token}')
     location: location
     tags: tags
     tier: tier
@@ -58,6 +61,7 @@ module hub 'hub.bicep' = {
     sqlAdministratorName: sqlAdministratorName
     sqlAdministratorObjectId: sqlAdministratorObjectId
     alertEmail: alertEmail
+    deployerAddress: deployerAddress
     privateNetworking: privateNetworking
   }
 }

@@ -172,6 +172,17 @@ def test_parameter_files_set_what_main_declares() -> None:
     assert required <= set(document["parameters"]) <= set(declared)
 
 
+def test_the_hook_gets_through_the_firewall_from_where_azd_runs() -> None:
+    """From main.parameters.json through each module to the rule."""
+    document = json.loads((BICEP / "main.parameters.json").read_text())
+    assert document["parameters"]["deployerAddress"]["value"] == "${DEPLOY_ADDRESS=}"
+    for name in ("main.bicep", "hub.bicep"):
+        assert "deployerAddress: deployerAddress" in TEXT[BICEP / name]
+    rule = TREE[BICEP / "modules" / "sql.bicep"]["resources"]["deployer"]
+    assert any(found.get("startIpAddress") for found in walk(rule["config"]))
+    assert "!privateNetworking && !empty(deployerAddress)" in TEXT[BICEP / "modules" / "sql.bicep"]
+
+
 def test_azd_finds_the_app_the_template_and_the_hook() -> None:
     document = yaml.safe_load((ROOT / "azure.yaml").read_text())
     assert (ROOT / document["infra"]["path"] / f"{document['infra']['module']}.bicep").is_file()

@@ -6,6 +6,7 @@ param tags object
 param sku string
 param administratorName string
 param administratorObjectId string
+param deployerAddress string
 param privateNetworking bool
 param subnetId string
 param zoneId string
@@ -45,6 +46,12 @@ resource azureServices 'Microsoft.Sql/servers/firewallRules@2023-08-01-preview' 
   // This name and range stand for Azure's own addresses.
   name: 'AllowAllWindowsAzureIps'
   properties: { startIpAddress: '0.0.0.0', endIpAddress: '0.0.0.0' }
+}
+
+resource deployer 'Microsoft.Sql/servers/firewallRules@2023-08-01-preview' = if (!privateNetworking && !empty(deployerAddress)) {
+  parent: server
+  name: 'deployer'
+  properties: { startIpAddress: deployerAddress, endIpAddress: deployerAddress }
 }
 
 module endpoint 'endpoint.bicep' = if (privateNetworking) {
