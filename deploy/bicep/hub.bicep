@@ -153,5 +153,6 @@ module alerts 'modules/alerts.bicep' = {
 output url string = functions.outputs.url
 output functionAppName string = functions.outputs.name
 output identityName string = identity.name
+output identityClientId string = identity.properties.clientId
 output sqlServer string = sql.outputs.server
 output sqlDatabase string = sql.outputs.database

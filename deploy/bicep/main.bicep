@@ -71,5 +71,6 @@ output AZURE_RESOURCE_GROUP string = group.name
 output HUB_URL string = hub.outputs.url
 output HUB_FUNCTION_APP string = hub.outputs.functionAppName
 output HUB_IDENTITY_NAME string = hub.outputs.identityName
+output HUB_IDENTITY_CLIENT_ID string = hub.outputs.identityClientId
 output HUB_SQL_SERVER string = hub.outputs.sqlServer
 output HUB_SQL_DATABASE string = hub.outputs.sqlDatabase

@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-: "${HUB_SQL_SERVER:?}" "${HUB_SQL_DATABASE:?}" "${HUB_IDENTITY_NAME:?}"
+: "${HUB_SQL_SERVER:?}" "${HUB_SQL_DATABASE:?}" "${HUB_IDENTITY_NAME:?}" "${HUB_IDENTITY_CLIENT_ID:?}"
 
 run() {
   sqlcmd -S "$HUB_SQL_SERVER" -d "$HUB_SQL_DATABASE" --authentication-method ActiveDirectoryDefault -b -I "$@"
@@ -20,8 +20,13 @@ run -Q "IF (SELECT is_read_committed_snapshot_on FROM sys.databases WHERE name =
 HUB_SQL_CONNECTION="Server=tcp:$HUB_SQL_SERVER,1433;Database=$HUB_SQL_DATABASE;Encrypt=yes;" \
   "${PYTHON:-python3}" -m infra.sql.migrate
 
-# The app reads and writes rows; it cannot change the schema.
+# The app reads and writes rows; it cannot change the schema. Its user is made from its client id rather than FROM
+# EXTERNAL PROVIDER, which asks the directory and fails for a pipeline that may not read it.
 run -Q "IF DATABASE_PRINCIPAL_ID('$HUB_IDENTITY_NAME') IS NULL
-          CREATE USER [$HUB_IDENTITY_NAME] FROM EXTERNAL PROVIDER;
+        BEGIN
+          DECLARE @sid varchar(40) =
+            CONVERT(varchar(40), CAST(CAST('$HUB_IDENTITY_CLIENT_ID' AS uniqueidentifier) AS varbinary(16)), 1);
+          EXEC('CREATE USER [$HUB_IDENTITY_NAME] WITH SID = ' + @sid + ', TYPE = E');
+        END;
         ALTER ROLE db_datareader ADD MEMBER [$HUB_IDENTITY_NAME];
         ALTER ROLE db_datawriter ADD MEMBER [$HUB_IDENTITY_NAME];"
