@@ -122,6 +122,8 @@ def test_the_app_gets_settings_that_it_reads_and_none_that_flex_refuses() -> Non
     for twin in ("SQL_CONNECTION", "TABLES_ENDPOINT", "KEY_VAULT_URL", "SIGNALR_ENDPOINT"):
         assert f"HUB_{twin}" in given, "an embedded twin would be used in Azure"
     assert "ServiceBusConnection__fullyQualifiedNamespace" in given
+    for name in ("AUTH_ISSUER", "AUTH_AUDIENCE", "PUBLIC_URL", "MANAGED_IDENTITY_CLIENT_ID"):
+        assert f"HUB_{name}" in given, "production does not work without it"
 
 
 def test_the_database_is_entered_with_the_managed_identity() -> None:
