@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("devhost.queues")
 
 _WAIT_SECONDS = 1.0
-_RETRY_SECONDS = 5.0
+_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.1, 5.0
+"""A detached link is opened again at once; a service that is away is asked ever more rarely."""
+
+_OPTIONS: dict[str, Any] = {"retry_total": 1, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
 _RENEW_FOR_SECONDS = 300.0
 """The extension's default maxAutoLockRenewalDuration."""
 
@@ -64,41 +67,44 @@ class AzureQueueTriggers:
         from azure.servicebus import AutoLockRenewer
         from azure.servicebus.exceptions import ServiceBusError
 
+        queue = str(function.trigger["queueName"])
+        pause = _FIRST_RETRY_SECONDS
         with AutoLockRenewer(max_lock_renewal_duration=_RENEW_FOR_SECONDS) as renewer:
             while not self._stopping.is_set():
                 try:
-                    with _client(str(function.trigger["connection"])) as client:
-                        self._receive(function, client, renewer, loop)
+                    with (
+                        _client(str(function.trigger["connection"])) as client,
+                        client.get_queue_receiver(queue) as receiver,
+                    ):
+                        pause = _FIRST_RETRY_SECONDS
+                        self._receive(function, receiver, renewer, loop)
                 except (ServiceBusError, OSError, ValueError):
-                    queue = function.trigger["queueName"]
                     _log.exception("Receiving failed; trying again", extra={"queue": queue})
-                    self._stopping.wait(_RETRY_SECONDS)
+                    self._stopping.wait(pause)
+                    pause = min(2 * pause, _LAST_RETRY_SECONDS)
 
     def _receive(
         self,
         function: Function,
-        client: ServiceBusClient,
+        receiver: ServiceBusReceiver,
         renewer: AutoLockRenewer,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         many = str(function.trigger.get("cardinality", "ONE")).upper() == "MANY"
         limit = self._host_json.max_message_batch_size if many else self._host_json.max_concurrent_calls
-        with client.get_queue_receiver(str(function.trigger["queueName"])) as receiver:
-            while not self._stopping.is_set():
-                messages = receiver.receive_messages(max_message_count=limit, max_wait_time=_WAIT_SECONDS)
-                if not messages:
-                    continue
-                for message in messages:
-                    renewer.register(receiver, message)
-                # Single messages of one receive run side by side. Settling stays on this thread: a receiver
-                # is not safe for several.
-                groups = [messages] if many else [[message] for message in messages]
-                runs = [
-                    (group, asyncio.run_coroutine_threadsafe(self._process(function, group, many), loop))
-                    for group in groups
-                ]
-                for group, run in runs:
-                    _settle(receiver, group, completed=run.result())
+        while not self._stopping.is_set():
+            messages = receiver.receive_messages(max_message_count=limit, max_wait_time=_WAIT_SECONDS)
+            for message in messages:
+                renewer.register(receiver, message)
+            # Single messages of one receive run side by side. Settling stays on this thread: a receiver is not
+            # safe for several. It begins when all have ended, so that a link that breaks leaves none running.
+            groups = [messages] if many and messages else [[message] for message in messages]
+            runs = [
+                asyncio.run_coroutine_threadsafe(self._process(function, group, many), loop)
+                for group in groups
+            ]
+            for group, completed in zip(groups, [run.result() for run in runs], strict=True):
+                _settle(receiver, group, completed=completed)
 
     async def _process(
         self, function: Function, messages: Sequence[ServiceBusReceivedMessage], many: bool
@@ -133,13 +139,13 @@ def _client(connection: str) -> ServiceBusClient:
     from azure.servicebus import ServiceBusClient
 
     if text := os.environ.get(connection):
-        return ServiceBusClient.from_connection_string(text)
+        return ServiceBusClient.from_connection_string(text, **_OPTIONS)
     from azure.identity import DefaultAzureCredential
 
     credential = DefaultAzureCredential(
         managed_identity_client_id=os.environ.get(f"{connection}__clientId") or None
     )
-    return ServiceBusClient(os.environ[f"{connection}__fullyQualifiedNamespace"], credential)
+    return ServiceBusClient(os.environ[f"{connection}__fullyQualifiedNamespace"], credential, **_OPTIONS)
 
 
 def _shaped(message: ServiceBusReceivedMessage) -> ServiceBusMessage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +16,13 @@ from infra.servicebus.limits import check_size
 if TYPE_CHECKING:
     from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusMessageBatch, ServiceBusSender
 
-_OPTIONS: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
+_OPTIONS: dict[str, Any] = {"retry_total": 1, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
+_SEND_SECONDS = 10.0
+"""For one batch with its retries; the SDK would wait for ever for an answer that does not come."""
+
+PAUSE_SECONDS = 2.0
+"""How long sends fail at once after one found the service away. Without it every request that raises an event
+would wait for the same answer, one after another; what was not sent is sent by the sweeper."""
 
 
 class ServiceBusQueue:
@@ -23,7 +30,8 @@ class ServiceBusQueue:
 
     Give a `connection_string`, or a `namespace` (`<name>.servicebus.windows.net`) to be entered with the
     managed identity `client_id` (none: DefaultAzureCredential). `connect` replaces the way a client is made.
-    A send that fails is repeated once over a new link, from the first message not confirmed.
+    A send that fails is repeated once over a new link, from the first message not confirmed; when that fails
+    too, sends to the queue fail at once for `PAUSE_SECONDS` of `monotonic`.
     """
 
     def __init__(
@@ -33,6 +41,7 @@ class ServiceBusQueue:
         namespace: str | None = None,
         client_id: str | None = None,
         connect: Callable[[], ServiceBusClient] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if connect is None and (connection_string is None) == (namespace is None):
             raise ValueError("Service Bus needs either a connection string or a namespace")
@@ -40,6 +49,7 @@ class ServiceBusQueue:
         self._namespace = namespace
         self._client_id = client_id
         self._connect = connect or self._new_client
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._client: ServiceBusClient | None = None
         self._links: dict[str, _Link] = {}
@@ -54,8 +64,8 @@ class ServiceBusQueue:
             self._link(queue).send(outgoing)
 
     def ping(self, queue: str = "domain-events") -> None:
-        """Opens and closes a link to `queue`. Raises Unavailable if the namespace does not answer, lacks the
-        queue, or does not let us in."""
+        """Opens and closes a link to `queue`. Raises Unavailable if the namespace does not answer, or does not
+        let us in. That a queue is missing shows only when something is sent to it (azure-servicebus 7.15)."""
         with _as_unavailable(), self._service().get_queue_sender(queue) as sender:
             sender.create_message_batch()
 
@@ -81,7 +91,9 @@ class ServiceBusQueue:
     def _link(self, queue: str) -> _Link:
         client = self._service()
         with self._lock:
-            return self._links.setdefault(queue, _Link(lambda: client.get_queue_sender(queue)))
+            return self._links.setdefault(
+                queue, _Link(lambda: client.get_queue_sender(queue), self._monotonic)
+            )
 
     def _new_client(self) -> ServiceBusClient:
         from azure.servicebus import ServiceBusClient
@@ -98,21 +110,30 @@ class ServiceBusQueue:
 class _Link:
     """The sender of one queue. The SDK's senders are not thread-safe: one send at a time."""
 
-    def __init__(self, open_sender: Callable[[], ServiceBusSender]) -> None:
+    def __init__(self, open_sender: Callable[[], ServiceBusSender], monotonic: Callable[[], float]) -> None:
         self._open_sender = open_sender
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._sender: ServiceBusSender | None = None
+        self._paused_until = float("-inf")
 
     def send(self, outgoing: deque[ServiceBusMessage]) -> None:
-        """Send until `outgoing` is empty; what is confirmed leaves it."""
+        """Send until `outgoing` is empty; what is confirmed leaves it. Raises Unavailable during a pause."""
         from azure.core.exceptions import AzureError
 
         with self._lock:
+            if self._monotonic() < self._paused_until:
+                raise Unavailable("Service Bus was away a moment ago")
             try:
                 self._drain(outgoing)
             except (AzureError, OSError):
                 self._drop()
-                self._drain(outgoing)
+                try:
+                    self._drain(outgoing)
+                except (AzureError, OSError):
+                    self._drop()
+                    self._paused_until = self._monotonic() + PAUSE_SECONDS
+                    raise
 
     def close(self) -> None:
         with self._lock:
@@ -123,7 +144,7 @@ class _Link:
             self._sender = self._open_sender()
         while outgoing:
             batch, count = _fill(self._sender, outgoing)
-            self._sender.send_messages(batch)
+            self._sender.send_messages(batch, timeout=_SEND_SECONDS)
             for _ in range(count):
                 outgoing.popleft()
 

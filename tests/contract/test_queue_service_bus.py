@@ -1,19 +1,16 @@
-"""What the Service Bus adapter hands to the SDK: batches within the size limit, scheduling, reconnecting.
-
-The SDK's own messages and batches are used; the link to the service is written by hand below.
+"""What a wire cannot time: which messages are sent again after a failure, how many links are opened, and that
+one sender is used by one thread at a time. The SDK's own messages and batches are used; the link to the service is
+written by hand below. What goes over sockets is in test_queue_contract.py and test_queue_azure.py.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch
-from azure.servicebus._pyamqp._decode import decode_payload
-from azure.servicebus._pyamqp._encode import encode_payload
 from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
 from azure.servicebus.exceptions import (
     ServiceBusAuthenticationError,
@@ -24,7 +21,7 @@ from azure.servicebus.exceptions import (
 from domain.errors import Unavailable
 from domain.ports import QueueMessage
 from infra.servicebus.limits import MAX_MESSAGE_BYTES
-from infra.servicebus.queue import ServiceBusQueue
+from infra.servicebus.queue import PAUSE_SECONDS, ServiceBusQueue
 
 pytestmark = pytest.mark.azure
 
@@ -43,6 +40,10 @@ class Namespace:
         self.clients = 0
         self.failures: list[Exception | None] = []
         self.busy = threading.Lock()
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
 
     def connect(self) -> Any:
         self.clients += 1
@@ -83,7 +84,7 @@ class Link:
             tracing_attributes={},
         )
 
-    def send_messages(self, batch: ServiceBusMessageBatch) -> None:
+    def send_messages(self, batch: ServiceBusMessageBatch, timeout: float) -> None:
         assert self.namespace.busy.acquire(blocking=False), "a sender was used by two threads at once"
         try:
             self.namespace.fail_if_told()
@@ -104,46 +105,13 @@ def namespace() -> Namespace:
 
 @pytest.fixture
 def queue(namespace: Namespace) -> Iterator[ServiceBusQueue]:
-    made = ServiceBusQueue(connect=namespace.connect)
+    made = ServiceBusQueue(connect=namespace.connect, monotonic=namespace.monotonic)
     yield made
     made.close()
 
 
 def numbered(count: int, size: int = 10) -> list[QueueMessage]:
     return [QueueMessage(f"{number:0{size}}") for number in range(count)]
-
-
-def test_a_message_carries_id_body_properties_and_schedule(
-    queue: ServiceBusQueue, namespace: Namespace
-) -> None:
-    moment = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-    queue.send(EVENTS, [QueueMessage("größe", "m-1", moment, {"traceparent": "00-ab"})])
-    ((name, (message,)),) = namespace.batches
-    assert name == EVENTS
-    assert b"".join(message.body) == "größe".encode()
-    assert message.message_id == "m-1"
-    assert message.application_properties == {"traceparent": "00-ab"}
-    assert message.scheduled_enqueue_time_utc == moment
-
-
-def test_a_schedule_in_another_time_zone_is_the_same_moment_on_the_wire(
-    queue: ServiceBusQueue, namespace: Namespace
-) -> None:
-    moment = datetime(2026, 3, 1, 14, 0, tzinfo=timezone(timedelta(hours=2)))
-    queue.send(EVENTS, [QueueMessage("a", scheduled_at=moment)])
-    ((_, (message,)),) = namespace.batches
-    encoded = encode_payload(bytearray(), PyamqpTransport.to_outgoing_amqp_message(message.raw_amqp_message))
-    annotations = decode_payload(memoryview(bytes(encoded))).message_annotations
-    assert annotations == {b"x-opt-scheduled-enqueue-time": int(moment.timestamp() * 1000)}
-
-
-def test_a_plain_message_has_neither_properties_nor_schedule(
-    queue: ServiceBusQueue, namespace: Namespace
-) -> None:
-    queue.send(EVENTS, [QueueMessage("a")])
-    ((_, (message,)),) = namespace.batches
-    assert message.scheduled_enqueue_time_utc is None
-    assert not message.application_properties
 
 
 def test_many_small_messages_go_in_one_call_over_one_link(
@@ -155,12 +123,6 @@ def test_many_small_messages_go_in_one_call_over_one_link(
     assert [len(batch) for _, batch in namespace.batches] == [1000, 1, 1]
     assert namespace.opened == [EVENTS, "alerts"]
     assert namespace.clients == 1
-
-
-def test_what_does_not_fit_one_batch_is_split_in_order(queue: ServiceBusQueue, namespace: Namespace) -> None:
-    queue.send(EVENTS, numbered(10, size=100_000))
-    assert [len(batch) for _, batch in namespace.batches] == [2, 2, 2, 2, 2]
-    assert namespace.numbers() == list(range(10))
 
 
 def test_sending_nothing_opens_nothing(queue: ServiceBusQueue, namespace: Namespace) -> None:
@@ -198,7 +160,7 @@ def test_a_broken_link_is_replaced_and_only_the_unconfirmed_are_sent_again(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_service_that_stays_away_is_unavailable_and_the_next_send_tries_anew(
+def test_a_service_that_stays_away_is_unavailable_and_a_send_after_the_pause_tries_anew(
     queue: ServiceBusQueue, namespace: Namespace, error: Exception
 ) -> None:
     namespace.failures = [error, error]
@@ -206,6 +168,9 @@ def test_a_service_that_stays_away_is_unavailable_and_the_next_send_tries_anew(
         queue.send(EVENTS, numbered(3))
     assert "s3cret" not in str(caught.value)
     assert namespace.batches == []
+    with pytest.raises(Unavailable, match="a moment ago"):
+        queue.send(EVENTS, numbered(3))
+    namespace.seconds += PAUSE_SECONDS
     queue.send(EVENTS, numbered(3))
     assert namespace.numbers() == [0, 1, 2]
 
@@ -228,32 +193,6 @@ def test_threads_share_a_link_one_at_a_time(queue: ServiceBusQueue, namespace: N
     assert failed == []
     assert len(namespace.numbers()) == 320
     assert namespace.opened == [EVENTS]
-
-
-def test_ping_opens_a_link_of_its_own_and_closes_it(queue: ServiceBusQueue, namespace: Namespace) -> None:
-    queue.ping()
-    assert (namespace.opened, namespace.closed) == ([EVENTS], [EVENTS])
-
-
-def test_a_closed_queue_closes_its_links_and_is_unavailable(
-    queue: ServiceBusQueue, namespace: Namespace
-) -> None:
-    queue.send(EVENTS, numbered(1))
-    queue.close()
-    queue.close()
-    assert namespace.closed == [EVENTS, "client"]
-    with pytest.raises(Unavailable, match="closed"):
-        queue.send(EVENTS, numbered(1))
-
-
-def test_a_namespace_that_is_not_there_is_unavailable() -> None:
-    queue = ServiceBusQueue(
-        "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=n;SharedAccessKey=s3cret;UseDevelopmentEmulator=true"
-    )
-    with pytest.raises(Unavailable) as caught:
-        queue.ping()
-    assert "s3cret" not in str(caught.value)
-    queue.close()
 
 
 def test_service_bus_needs_exactly_one_address() -> None:
