@@ -24,7 +24,7 @@ from domain.ports import (
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import RetryPolicy, WebhookState
-from domain.webhooks.outcome import STATUS_AFTER, attempt_record
+from domain.webhooks.outcome import STATUS_AFTER, attempt_record, learned_delay
 from domain.webhooks.pacing import Pacer
 from domain.webhooks.ports import AttemptResult, Claimed, Endpoint
 from domain.webhooks.recording import ResultRecorder
@@ -245,14 +245,16 @@ class DeliveryEngine:
     def _result(
         self, claimed: Claimed, started: datetime, answer: Answer, came: OutboundResponse | OutboundError
     ) -> AttemptResult:
+        now, spread = self._clock.now(), random.uniform(-1, 1)  # noqa: S311 - spreads load, guards nothing
         decision = decide(
             answer,
             policy=claimed.endpoint.retry_policy,
             retries_used=claimed.retries_used,
             platform_cap=self._limits.max_retries,
             expires_at=claimed.expires_at,
-            now=self._clock.now(),
-            spread=random.uniform(-1, 1),  # noqa: S311 - spreads load, guards nothing
+            now=now,
+            spread=spread,
+            learned=learned_delay(claimed, now, platform_cap=self._limits.max_retries, spread=spread),
         )
         return AttemptResult(
             claimed=claimed,

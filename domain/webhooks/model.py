@@ -52,6 +52,9 @@ class AttemptOutcome(IntEnum):
     Interrupted = 3
 
 
+Strategy = Literal["exponential", "adaptive"]
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Delay before retry n is `initial_delay_seconds * backoff_multiplier ** (n - 1)`, +-10% with jitter."""
@@ -60,6 +63,7 @@ class RetryPolicy:
     backoff_multiplier: float = 2.0
     initial_delay_seconds: int = 60
     jitter: bool = True
+    strategy: Strategy = "exponential"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Webhook:
     failure_count: int = 0
     consecutive_failures: int = 0
     failing_since: datetime | None = None
+    retry_history: str | None = None
     modified_at: datetime | None = None
     version: int = 1
 
@@ -149,6 +154,9 @@ class RetryPolicyCommand(Command):
     jitter: bool = Field(
         True, description="Vary each delay by up to 10% so that retries do not march in step"
     )
+    strategy: Strategy = Field(
+        "exponential", description="`adaptive`: delays learned from how long the endpoint's outages last"
+    )
 
     def to_policy(self) -> RetryPolicy:
         return RetryPolicy(
@@ -156,6 +164,7 @@ class RetryPolicyCommand(Command):
             backoff_multiplier=float(self.backoff_multiplier),
             initial_delay_seconds=self.initial_delay_seconds,
             jitter=self.jitter,
+            strategy=self.strategy,
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from domain.ports import OutboundError, OutboundResponse
+from domain.webhooks.adaptive import adaptive_delay, sketch_of
 from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus
 from domain.webhooks.ports import Claimed
-from domain.webhooks.rules import Answer, Decision
+from domain.webhooks.rules import Answer, Decision, effective_max_retries
 
 RESPONSE_KEPT_BYTES = 4 * 1024
 STATUS_AFTER = {
@@ -45,3 +46,17 @@ def attempt_record(
         response_body=text,
         error_message=error,
     )
+
+
+def learned_delay(claimed: Claimed, now: datetime, *, platform_cap: int, spread: float) -> timedelta | None:
+    """The next delay by the endpoint's own history; None for the fixed schedule, or while too little is known."""
+    endpoint, policy = claimed.endpoint, claimed.endpoint.retry_policy
+    if policy.strategy != "adaptive":
+        return None
+    seconds = adaptive_delay(
+        sketch_of(endpoint.retry_history),
+        failing_for=(now - endpoint.failing_since).total_seconds() if endpoint.failing_since else 0.0,
+        retries_left=effective_max_retries(policy, platform_cap=platform_cap) - claimed.retries_used,
+        spread=spread if policy.jitter else -1.0,
+    )
+    return None if seconds is None else timedelta(seconds=seconds)

@@ -105,6 +105,8 @@ class Endpoint:
     timeout_seconds: int
     rate_limit_per_second: int | None
     secrets: Sequence[str] = field(default=(), repr=False)
+    failing_since: datetime | None = None
+    retry_history: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Tally:
 
     webhook_id: UUID
     delivered: int = 0
+    learns: bool = False
     failed_for_good: int = 0
     attempts_failed: int = 0
 

@@ -172,6 +172,7 @@ def tallies(results: Sequence[AttemptResult]) -> list[Tally]:
         by_webhook[key] = replace(
             tally,
             delivered=tally.delivered + delivered,
+            learns=one.claimed.endpoint.retry_policy.strategy == "adaptive",
             attempts_failed=tally.attempts_failed + (not delivered),
             failed_for_good=tally.failed_for_good
             + (one.delivery_status in (DeliveryStatus.Failed, DeliveryStatus.Expired)),

@@ -112,8 +112,11 @@ def decide(
     expires_at: datetime,
     now: datetime,
     spread: float,
+    learned: timedelta | None = None,
 ) -> Decision:
-    """What follows an attempt that ended with `answer`, when `retries_used` retries were spent before it."""
+    """What follows an attempt that ended with `answer`, when `retries_used` retries were spent before it.
+
+    `learned` takes the place of the schedule of BR-WH-04, unless the delivery would expire before."""
     if answer.status is not None and 200 <= answer.status < 300:
         return Decision("delivered")
     if answer.status == 410:
@@ -123,6 +126,8 @@ def decide(
     if retries_used >= effective_max_retries(policy, platform_cap=platform_cap):
         return Decision("failed")  # BR-WH-06
     at = now + retry_delay(policy, retries_used + 1, spread=spread)
+    if learned is not None and now + learned < expires_at:
+        at = now + learned
     if answer.status in (429, 503):
         asked = parse_retry_after(answer.retry_after, now)
         at = max(at, asked) if asked else at

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from pydantic import Field
 
+from domain.webhooks.adaptive import ENOUGH, sketch_of
 from domain.webhooks.history import Replayed
-from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, Webhook, WebhookState
+from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, Strategy, Webhook, WebhookState
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
 from domain.webhooks.service import WebhookService, WithSecret
 from domain.webhooks.verification import Verification
@@ -25,6 +26,13 @@ class RetryPolicyView(View):
     backoff_multiplier: float
     initial_delay_seconds: int
     jitter: bool
+    strategy: Strategy
+
+
+class AdaptiveRetryView(View):
+    outages_seen: int
+    typical_outage_seconds: float | None = Field(description="Median length, the latest counting most")
+    in_use: bool = Field(description="False while too few outages were seen; the fixed schedule holds then")
 
 
 class VerificationView(View):
@@ -43,6 +51,7 @@ class WebhookView(View):
     state: StateName
     disabled_reason: str | None = Field(description="Why the hub disabled it")
     retry_policy: RetryPolicyView
+    adaptive_retry: AdaptiveRetryView | None = Field(description="What an adaptive webhook has learned")
     max_retries: int
     effective_max_retries: int = Field(description="maxRetries within the platform's cap (BR-WH-03)")
     timeout_seconds: int
@@ -135,6 +144,17 @@ class DeliveryQuery(PageQuery):
         )
 
 
+def _adaptive_retry(webhook: Webhook) -> AdaptiveRetryView | None:
+    if webhook.retry_policy.strategy != "adaptive":
+        return None
+    sketch = sketch_of(webhook.retry_history)
+    return AdaptiveRetryView(
+        outages_seen=sketch.seen,
+        typical_outage_seconds=sketch.typical(),
+        in_use=sketch.seen >= ENOUGH,
+    )
+
+
 def webhook_fields(
     webhook: Webhook, service: WebhookService, verification: Verification | None
 ) -> dict[str, Any]:
@@ -153,7 +173,9 @@ def webhook_fields(
             backoff_multiplier=policy.backoff_multiplier,
             initial_delay_seconds=policy.initial_delay_seconds,
             jitter=policy.jitter,
+            strategy=policy.strategy,
         ),
+        "adaptive_retry": _adaptive_retry(webhook),
         "max_retries": policy.max_retries,
         "effective_max_retries": service.effective_max_retries(webhook),
         "timeout_seconds": webhook.timeout_seconds,

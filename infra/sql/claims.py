@@ -33,6 +33,8 @@ _ENDPOINTS = select(
     _w.PreviousSecretExpiresAt,
     _w.State,
     _w.RetryPolicy,
+    _w.FailingSince,
+    _w.RetryHistory,
     _w.TimeoutSeconds,
     _w.RateLimitPerSecond,
 ).where(_w.WebhookId.in_(bindparam("ids", expanding=True)))
@@ -77,6 +79,8 @@ class SqlClaims:
                 retry_policy=policy_of(row.RetryPolicy),
                 timeout_seconds=row.TimeoutSeconds,
                 rate_limit_per_second=row.RateLimitPerSecond,
+                failing_since=row.FailingSince,
+                retry_history=row.RetryHistory,
             )
             for chunk in chunks(webhook_ids)
             for row in self._connection.execute(_ENDPOINTS, {"ids": chunk})

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, func, insert, literal, update
+from sqlalchemy import Connection, bindparam, func, insert, literal, select, update
 
+from domain.webhooks.adaptive import outage_length, sketch_of
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import AttemptResult, EndpointHealth, Tally
 from infra.sql.statements import chunks
@@ -79,6 +80,8 @@ class SqlResults:
                 if tally.attempts_failed
                 else _w.FailingSince
             )
+        if tally.delivered and tally.learns:
+            self._learn(tally.webhook_id, now)
         tried = tally.delivered or tally.attempts_failed
         statement = (
             update(webhooks)
@@ -93,6 +96,22 @@ class SqlResults:
             .returning(_w.WebhookId, _w.TenantId, _w.Url, _w.ConsecutiveFailures, _w.FailingSince)
         )
         return [EndpointHealth(*row) for row in self._connection.execute(statement)]
+
+    def _learn(self, webhook_id: UUID, now: datetime) -> None:
+        """An outage that ends goes into the endpoint's sketch; its last attempt was its last failure."""
+        row = self._connection.execute(
+            select(_w.FailingSince, _w.LastTriggeredAt, _w.RetryHistory).where(
+                _w.WebhookId == webhook_id, _w.FailingSince.is_not(None)
+            )
+        ).one_or_none()
+        if row is None:
+            return
+        last = row.LastTriggeredAt or row.FailingSince
+        lasted = outage_length(row.FailingSince.timestamp(), last.timestamp(), now.timestamp())
+        learned = sketch_of(row.RetryHistory).learned(lasted).text()
+        self._connection.execute(
+            update(webhooks).where(_w.WebhookId == webhook_id).values(RetryHistory=learned)
+        )
 
     def disable(self, webhook_id: UUID, reason: str) -> bool:
         statement = (

@@ -157,6 +157,7 @@ webhooks = Table(
     Column("FailureCount", BigInteger, nullable=False, server_default=text("0")),
     Column("ConsecutiveFailures", Integer, nullable=False, server_default=text("0")),
     Column("FailingSince", Utc),
+    Column("RetryHistory", Text),
     created_at(),
     user("CreatedBy", constraint="FK_Webhook_CreatedBy"),
     Column("ModifiedAt", Utc),

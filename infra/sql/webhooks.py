@@ -33,6 +33,7 @@ def _webhook_of(row: Mapping[Any, Any]) -> Webhook:
         sealed_secret=row["Secret"],
         state=row["State"],
         retry_policy=policy_of(row["RetryPolicy"]),
+        retry_history=row["RetryHistory"],
         timeout_seconds=row["TimeoutSeconds"],
         created_at=row["CreatedAt"],
         created_by=row["CreatedBy"],

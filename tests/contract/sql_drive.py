@@ -60,7 +60,7 @@ def calls(world: World) -> dict[str, list[Call]]:
         for index, one in enumerate(leased)
     ]
     tallies = [
-        Tally(webhook_id, delivered=3),
+        Tally(webhook_id, delivered=3, learns=True),
         Tally(webhook_id, failed_for_good=1, attempts_failed=2),
         Tally(webhook_id),
     ]

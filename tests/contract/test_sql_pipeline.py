@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from domain.events.ports import EventRef
+from domain.webhooks.adaptive import sketch_of
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
 from domain.webhooks.ports import NewDelivery, Tally
 from tests.contract.sql_world import EXPIRY, START, World, world_under
@@ -331,3 +332,18 @@ def test_old_deliveries_go_in_bounded_steps_with_their_attempts_unless_they_stil
     assert world.status(webhook, waiting) == DeliveryStatus.Pending
     with world.database.read() as connection:
         assert connection.exec_driver_sql('SELECT COUNT(*) FROM "WebhookDeliveryAttempts"').scalar() == 0
+
+
+def test_an_outage_that_ends_is_learned_where_retries_are_adaptive(world: World) -> None:
+    learning, other = world.webhook(), world.webhook()
+    with world.units.write() as unit:
+        for one in (learning, other):
+            unit.pipeline.tally([Tally(one.webhook_id, attempts_failed=1)], START)
+        later = START + timedelta(seconds=600)
+        unit.pipeline.tally([Tally(learning.webhook_id, delivered=1, learns=True)], later)
+        unit.pipeline.tally([Tally(learning.webhook_id, delivered=1, learns=True)], later)
+        unit.pipeline.tally([Tally(other.webhook_id, delivered=1)], later)
+        learned = sketch_of(unit.webhooks.get(world.tenant, learning.webhook_id).retry_history)
+        assert learned.seen == 1, "a success outside an outage teaches nothing"
+        assert 250 < (learned.typical() or 0) < 350
+        assert unit.webhooks.get(world.tenant, other.webhook_id).retry_history is None

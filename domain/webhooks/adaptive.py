@@ -1,0 +1,128 @@
+"""Adaptive retry: when is an endpoint that has been failing for t seconds likely to be back? Pure; seconds.
+
+A sketch holds how long an endpoint's outages lasted: decayed counts in buckets half an octave wide. From it the
+next retry is planned by dynamic programming over (age of the outage, retries left)."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import log, sqrt
+
+LONGEST = 86_400.0
+#: Upper edges of the buckets: 2 s to a day and beyond.
+EDGES = (*(2 ** (1 + n / 2) for n in range(31)), LONGEST)
+_TYPICAL = tuple(sqrt((1.0 if n == 0 else EDGES[n - 1]) * edge) for n, edge in enumerate(EDGES))
+#: An outage's weight after one more was seen: about the last ten count.
+DECAY = 0.9
+#: How many outages the prior, which takes every length to be as likely, is worth.
+PRIOR_OUTAGES = 1.0
+#: Fewer outages than this and the fixed schedule of BR-WH-04 is kept.
+ENOUGH = 3
+_ATTEMPT_COST = 1.0
+_UNDELIVERED_COST = 25.0
+_WAIT_FLOOR, _WAIT_SHARE = 30.0, 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """Decayed counts of outages by length, and how many were ever seen."""
+
+    weights: tuple[float, ...] = (0.0,) * len(EDGES)
+    seen: int = 0
+
+    def learned(self, lasted: float) -> Sketch:
+        """With one more outage that `lasted` so many seconds."""
+        where = min(bisect_left(EDGES, lasted), len(EDGES) - 1)
+        weights = tuple(weight * DECAY + (n == where) for n, weight in enumerate(self.weights))
+        return replace(self, weights=weights, seen=self.seen + 1)
+
+    def text(self) -> str:
+        """As it is stored."""
+        return json.dumps({"seen": self.seen, "weights": [round(one, 4) for one in self.weights]})
+
+    def typical(self) -> float | None:
+        """The median length of an outage, None while none was seen."""
+        half, total = sum(self.weights) / 2, 0.0
+        for weight, typical in zip(self.weights, _TYPICAL, strict=True):
+            total += weight
+            if total >= half > 0:
+                return typical
+        return None
+
+
+def sketch_of(text: str | None) -> Sketch:
+    """What `Sketch.text` wrote; an empty one for None."""
+    if text is None:
+        return Sketch()
+    stored = json.loads(text)
+    return Sketch(tuple(stored["weights"]), stored["seen"])
+
+
+def outage_length(failing_since: float, last_failed: float, back: float) -> float:
+    """It ended somewhere between the last failure and the first success: in the middle, for want of better."""
+    return max(1.0, (last_failed + back) / 2 - failing_since)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Prefix sums over the buckets (all of those below n): mass, mass by scale, mass by scale times length."""
+
+    mass: tuple[float, ...]
+    scaled: tuple[float, ...]
+    lengths: tuple[float, ...]
+    values: tuple[tuple[float, ...], ...]
+
+    def step(self, age: float, n: int, left: int) -> float:
+        """Expected cost of looking again when the outage is EDGES[n] old, with `left` retries after that one."""
+        i = min(bisect_left(EDGES, age), len(EDGES) - 1)
+        lower = 1.0 if i == 0 else EDGES[i - 1]
+        gone = min(1.0, max(0.0, log(max(age, 1.0) / lower) / log(EDGES[i] / lower)))
+
+        def between(sums: tuple[float, ...], upto: int) -> float:
+            return sums[upto] - sums[i] - gone * (sums[i + 1] - sums[i])
+
+        alive = between(self.mass, len(EDGES))
+        if alive <= 1e-12:
+            return _ATTEMPT_COST + (EDGES[n] - age) / (_WAIT_FLOOR + _WAIT_SHARE * age)
+        back = between(self.mass, n + 1)
+        late = EDGES[n] * between(self.scaled, n + 1) - between(self.lengths, n + 1)
+        return _ATTEMPT_COST + (max(0.0, late) + (alive - back) * self.values[left][n]) / alive
+
+
+@lru_cache(maxsize=512)
+def _plan(weights: tuple[float, ...], retries: int) -> _Plan:
+    even = PRIOR_OUTAGES / len(EDGES)
+    mass, scaled, lengths = [0.0], [0.0], [0.0]
+    for weight, typical in zip(weights, _TYPICAL, strict=True):
+        scale = _WAIT_FLOOR + _WAIT_SHARE * typical
+        mass.append(mass[-1] + weight + even)
+        scaled.append(scaled[-1] + (weight + even) / scale)
+        lengths.append(lengths[-1] + (weight + even) * typical / scale)
+    values: tuple[tuple[float, ...], ...] = ((_UNDELIVERED_COST,) * len(EDGES),)
+    if retries:
+        fewer = _plan(weights, retries - 1)
+        layer = tuple(
+            min(
+                (fewer.step(edge, m, retries - 1) for m in range(n + 1, len(EDGES))),
+                default=_UNDELIVERED_COST,
+            )
+            for n, edge in enumerate(EDGES)
+        )
+        values = (*fewer.values, layer)
+    return _Plan(tuple(mass), tuple(scaled), tuple(lengths), values)
+
+
+def adaptive_delay(sketch: Sketch, *, failing_for: float, retries_left: int, spread: float) -> float | None:
+    """Seconds until the next retry of an endpoint that has been `failing_for` seconds; `retries_left` counts that
+    one. None while too little is known. `spread` in [-1, 1] places it within the jitter: up to 10 % later."""
+    if sketch.seen < ENOUGH or retries_left < 1:
+        return None
+    plan = _plan(tuple(round(one, 3) for one in sketch.weights), retries_left - 1)
+    ahead = [n for n, edge in enumerate(EDGES) if edge - failing_for >= 1.0]
+    if not ahead:
+        return None
+    best = min(ahead, key=lambda n: plan.step(failing_for, n, retries_left - 1))
+    return min(LONGEST, (EDGES[best] - failing_for) * (1 + 0.05 * (1 + spread)))

@@ -1,0 +1,91 @@
+"""Adaptive retry (section 10.3): what is learned, what is planned by it, and that it beats the fixed schedule."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bench.retries import compared
+from domain.webhooks.adaptive import ENOUGH, LONGEST, Sketch, adaptive_delay, outage_length, sketch_of
+from domain.webhooks.model import RetryPolicy
+from domain.webhooks.rules import Answer, decide
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def taught(*lengths: float) -> Sketch:
+    sketch = Sketch()
+    for lasted in lengths:
+        sketch = sketch.learned(lasted)
+    return sketch
+
+
+def test_the_fixed_schedule_holds_while_little_is_known() -> None:
+    sketch = taught(*[300.0] * (ENOUGH - 1))
+    assert adaptive_delay(sketch, failing_for=0, retries_left=5, spread=0) is None
+
+
+@pytest.mark.parametrize("lasted", [20.0, 300.0])
+def test_the_first_retry_comes_soon_after_the_usual_end(lasted: float) -> None:
+    delay = adaptive_delay(taught(*[lasted] * 10), failing_for=0, retries_left=5, spread=-1)
+    assert delay is not None
+    assert lasted * 0.7 <= delay <= lasted * 2
+
+
+def test_an_outage_already_old_is_retried_the_sooner() -> None:
+    sketch = taught(*[300.0] * 10)
+    fresh = adaptive_delay(sketch, failing_for=0, retries_left=5, spread=-1)
+    old = adaptive_delay(sketch, failing_for=250, retries_left=5, spread=-1)
+    assert fresh is not None
+    assert old is not None
+    assert old < fresh
+
+
+def test_old_outages_fade() -> None:
+    assert (taught(*[20.0] * 30, *[7200.0] * 10).typical() or 0) > 3600
+
+
+@pytest.mark.parametrize("failing_for", [0.0, 1.0, 59.0, 3600.0, 86_000.0])
+@pytest.mark.parametrize("left", [1, 5, 10])
+def test_delays_are_positive_and_within_a_day(failing_for: float, left: int) -> None:
+    delay = adaptive_delay(taught(5, 400, 90_000), failing_for=failing_for, retries_left=left, spread=1)
+    assert delay is None or 1.0 <= delay <= LONGEST
+
+
+def test_a_stored_sketch_is_read_back() -> None:
+    sketch = taught(20, 300, 300)
+    assert sketch_of(sketch.text()).typical() == sketch.typical()
+    assert sketch_of(None) == Sketch()
+
+
+def test_the_end_is_taken_midway_between_failure_and_success() -> None:
+    assert outage_length(100, 200, 300) == 150
+
+
+@pytest.mark.parametrize(
+    ("learned", "retry_after", "expires_in", "waits"),
+    [(10, None, 3600, 10), (10, "600", 3600, 600), (5000, None, 3600, 60)],
+)
+def test_retry_after_and_expiry_come_before_what_was_learned__BR_WH_05(
+    learned: int, retry_after: str | None, expires_in: int, waits: int
+) -> None:
+    decision = decide(
+        Answer(status=503, retry_after=retry_after),
+        policy=RetryPolicy(jitter=False),
+        retries_used=0,
+        platform_cap=5,
+        expires_at=NOW + timedelta(seconds=expires_in),
+        now=NOW,
+        spread=0,
+        learned=timedelta(seconds=learned),
+    )
+    assert decision.retry_at == NOW + timedelta(seconds=waits)
+
+
+@pytest.mark.parametrize("name", ["blips of 20 s", "deployments of 5 min", "nightly hour"])
+def test_it_beats_the_fixed_schedule(name: str) -> None:
+    fixed, adaptive = compared(name)
+    assert adaptive.attempts <= fixed.attempts * 1.1
+    assert adaptive.seconds < fixed.seconds
+    assert adaptive.undelivered <= fixed.undelivered
