@@ -13,10 +13,10 @@ node_stamp := tests/node/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test token demo bench soak sql fmt docs lint types layers node clean
+.PHONY: help run test test-azure token demo bench soak sql fmt docs lint types layers node clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 # exec: Ctrl-C and SIGTERM reach Python itself, not a shell in between.
 run: $(run_stamp) ## Serve on http://localhost:$PORT (7071) with $WORKERS processes (1), state in $HUB_HOME (.hub)
@@ -39,6 +39,9 @@ sql: $(run_stamp) ## Write the schema as T-SQL to deploy/sql/schema.sql
 
 test: lint types layers node ## Lint, types, layers, then every test
 	$(bin)/pytest -n 2 --dist loadgroup
+
+test-azure: $(test_stamp) ## Every end-to-end test over the Azure SDKs, against endpoints on loopback
+	HUB_TEST_AZURE=1 $(bin)/pytest -n 0 tests/e2e
 
 lint: $(test_stamp) ## Check style and formatting
 	$(bin)/ruff check --quiet .

@@ -12,12 +12,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 20.0
+
+surroundings: Callable[[Path], Mapping[str, str]] | None = None
+"""Settings for the host over a state directory, such as where its Azure services are; None: all embedded."""
 
 
 def free_port() -> int:
@@ -72,6 +75,7 @@ class HostProcess:
             "PORT": str(self.port),
             "WORKERS": str(self.workers),
             "HUB_LOG_LEVEL": "WARNING",
+            **(surroundings(self.home) if surroundings is not None else {}),
             **self._environment,
         }
         with self.log.open("ab") as log:

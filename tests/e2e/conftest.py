@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from bench import harness
 from bench.harness import HostProcess, call, running
+from tests.e2e.azure import SWITCH, AzureServices
 
 
 class Receiver:
@@ -115,6 +118,18 @@ def fresh_tenant(host: HostProcess, permissions: str | None = None) -> Api:
     if permissions is not None:
         arguments += ["--permissions", permissions]
     return Api(host, host.token(*arguments))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def azure_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServices | None]:
+    """With `HUB_TEST_AZURE` every host works over the Azure SDKs, against endpoints on loopback."""
+    if not os.environ.get(SWITCH):
+        yield None
+        return
+    with AzureServices(tmp_path_factory.mktemp("azure")) as services:
+        harness.surroundings = services.environment
+        yield services
+        harness.surroundings = None
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,7 @@ import pytest
 
 from bench.harness import HostProcess, running
 from domain.integrations.model import Integration
-from infra.bootstrap import Hub
-from infra.settings import Settings
+from tests.e2e.azure import hub_beside
 from tests.e2e.conftest import Api, Receiver
 from tests.incoming_world import (
     STRIPE,
@@ -49,7 +48,7 @@ class Door:
         self.host = host
         self.tenant, self.user = uuid4(), uuid4()
         self.api = Api(host, host.token("--tenant", str(self.tenant), "--user", str(self.user)))
-        self.hub = Hub(Settings(home=host.home))
+        self.hub = hub_beside(host.home)
 
     def integration(self, provider: str = "Stripe", **configuration: Any) -> Integration:
         return seed(

@@ -21,6 +21,7 @@ from infra.bootstrap import Hub
 from infra.embedded.secrets import EmbeddedSecretStore
 from infra.settings import Settings
 from tests.builders import FakeClock
+from tests.e2e.azure import embedded_only
 
 pytestmark = pytest.mark.e2e
 
@@ -91,6 +92,7 @@ class Client:
         return call(method, self._host.url + path, body, token=self._token, headers=named)
 
 
+@embedded_only
 def test_the_life_of_an_integration_and_no_secret_at_rest_in_clear__BR_IM_06_07(
     vendor: Vendor, tmp_path: Path
 ) -> None:

@@ -58,7 +58,11 @@ def test_a_receiver_that_does_not_answer_the_challenge_gets_no_events_until_it_d
     assert webhook["state"] == "PendingVerification"
     assert webhook["verification"]["verified"] is False
     receiver.received.clear()
+    witness = Receiver()
+    api.webhook(witness.url)
     api.raise_event()
+    witness.wait(1)  # the event has been fanned out
+    witness.close()
     receiver.answers_challenge = True
     status, verified = api("POST", f"/webhooks/{webhook['webhookId']}/verify")
     assert (status, verified["state"]) == (200, "Active")

@@ -1,0 +1,133 @@
+"""The Azure services of the end-to-end tests: Service Bus over AMQP, tables on Azurite, Key Vault over TLS, the
+managed identity that enters it. All on loopback, all by the real SDKs."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+import pytest
+
+from bench import harness
+from infra.bootstrap import Hub
+from infra.clock import AdjustableClock
+from infra.settings import Settings
+from tests.azurite import running_azurite, tables_connection
+from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer
+from tests.loopback.amqp import MISSING
+from tests.loopback.plug import Plug, plugged
+
+if TYPE_CHECKING:
+    from tests.loopback.servicebus import Namespace
+
+SWITCH = "HUB_TEST_AZURE"
+_LOCK_SECONDS = 5.0
+"""Short, so that a test which kills a host need not wait long for its messages."""
+
+embedded_only = pytest.mark.skipif(
+    bool(os.environ.get(SWITCH)),
+    reason="looks into the embedded adapters' own files, which Azure does not have",
+)
+
+
+def hub_beside(home: Path) -> Hub:
+    """The hub of this process over a running host's state, with the host's secrets."""
+    if harness.surroundings is None:
+        return Hub(Settings(home=home))
+    environment = harness.surroundings(home)
+    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "REQUESTS_CA_BUNDLE"):
+        os.environ[name] = environment[name]
+    return Hub(Settings(home=home, key_vault_url=environment["HUB_KEY_VAULT_URL"]))
+
+
+class AzureServices:
+    """One namespace and one vault for each host's state directory, one table service for all."""
+
+    def __init__(self, folder: Path) -> None:
+        if MISSING is not None:
+            pytest.skip(MISSING)
+        self._folder = folder
+        self._stack = ExitStack()
+        self._environments: dict[Path, dict[str, str]] = {}
+        self.namespaces: dict[Path, Namespace] = {}
+        self.tables: dict[Path, Plug] = {}
+        self.vaults: dict[Path, Plug] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._azurite = stack.enter_context(running_azurite("table", self._folder))
+            self._identity = _managed_identity(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """The settings of the host over `home`; the same for a host that is started there again."""
+        if home not in self._environments:
+            self._environments[home] = self._new_environment(home)
+        return self._environments[home]
+
+    def _new_environment(self, home: Path) -> dict[str, str]:
+        from tests.loopback.servicebus import QUEUES, QueueRules, running
+
+        clock = AdjustableClock(home / "clock")
+        rules = dict.fromkeys(QUEUES, QueueRules(lock_seconds=_LOCK_SECONDS))
+        namespace = running(rules, now=lambda: clock.now().timestamp())
+        self.namespaces[home] = self._stack.enter_context(namespace)
+        folder = self._folder / f"vault-{len(self._environments)}"
+        folder.mkdir()
+        tables = self.tables[home] = self._stack.enter_context(plugged())
+        address = urlsplit(self._azurite)
+        tables.target = int(address.port or 0)
+        plug = self.vaults[home] = self._stack.enter_context(plugged())
+        # The SDK lets the vault's address end in the resource's name, as in vault.azure.net.
+        vault = KeyVaultServer(folder, resource=f"https://0.0.1:{plug.port}")
+        plug.target = int(urlsplit(vault.url).port or 0)
+        self._stack.callback(vault.close)
+        return {
+            **self.namespaces[home].environment,
+            "HUB_TABLES_CONNECTION": tables_connection(f"http://127.0.0.1:{tables.port}{address.path}"),
+            "HUB_KEY_VAULT_URL": f"https://127.0.0.1:{plug.port}",
+            "REQUESTS_CA_BUNDLE": str(vault.ca_file),
+            **self._identity,
+        }
+
+
+def _managed_identity(stack: ExitStack) -> dict[str, str]:
+    """The token endpoint of a Function App ("How to use managed identities for App Service", REST, Microsoft)."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.headers["X-IDENTITY-HEADER"] == "loopback"
+            token = {
+                "access_token": TOKEN,
+                "expires_on": str(int(time.time()) + 86_400),
+                "token_type": "Bearer",
+            }
+            body = json.dumps(token if known else {}).encode()
+            self.send_response(200 if known else 401)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    stack.callback(server.server_close)
+    stack.callback(server.shutdown)
+    return {
+        "IDENTITY_ENDPOINT": f"http://127.0.0.1:{server.server_port}/token",
+        "IDENTITY_HEADER": "loopback",
+    }
