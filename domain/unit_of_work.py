@@ -10,6 +10,7 @@ from domain.audit.ports import Audit
 from domain.events.ports import Outbox
 from domain.identity.users import Users
 from domain.incoming.ports import IncomingWebhooks
+from domain.insights.ports import Signals
 from domain.integrations.ports import Alerts, IntegrationLogs, Integrations
 from domain.sync.ports import SyncJobs, SyncRecords, SyncSettings
 from domain.webhooks.ports import Deliveries, DeliveryPipeline, Webhooks
@@ -45,6 +46,8 @@ class UnitOfWork(Protocol):
     def deliveries(self) -> Deliveries: ...
     @property
     def pipeline(self) -> DeliveryPipeline: ...
+    @property
+    def signals(self) -> Signals: ...
     @property
     def outbox(self) -> Outbox: ...
 

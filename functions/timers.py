@@ -122,3 +122,19 @@ def clean_up_integration_logs(timer: func.TimerRequest) -> None:
     """Daily at 02:00 UTC: delete integration logs and health samples past their retention."""
     forgotten = hub().integrations.reports.forget_old()
     logger.info("integration logs cleaned up", extra={"logs": forgotten.logs, "samples": forgotten.samples})
+
+
+@bp.function_name("compact_signals")
+@bp.timer_trigger(arg_name="timer", schedule="10 * * * * *")
+def compact_signals(timer: func.TimerRequest) -> None:
+    """Every minute: add what was counted to its hours."""
+    added = hub().insights.signals.compact()
+    if added:
+        logger.info("signals compacted", extra={"signals": added})
+
+
+@bp.function_name("clean_up_signals")
+@bp.timer_trigger(arg_name="timer", schedule="0 45 2 * * *")
+def clean_up_signals(timer: func.TimerRequest) -> None:
+    """Daily at 02:45 UTC: delete signals past their retention."""
+    logger.info("signals cleaned up", extra={"hours": hub().insights.signals.forget_old()})

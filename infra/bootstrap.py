@@ -38,6 +38,7 @@ from infra.sql.unit_of_work import SqlUnitsOfWork
 
 if TYPE_CHECKING:
     from infra.incoming import IncomingParts
+    from infra.insights import InsightParts
     from infra.integrations import IntegrationParts
     from infra.oauth import OAuthParts
     from infra.sync import SyncParts
@@ -369,6 +370,12 @@ class Hub:
         from infra.incoming import IncomingParts
 
         return IncomingParts(self.settings, self.units, self.cipher, self.clock, self.ids, self.integrations)
+
+    @once
+    def insights(self) -> InsightParts:
+        from infra.insights import InsightParts
+
+        return InsightParts(self.settings, self.units, self.tables, self.limiter, self.clock)
 
     @once
     def sync(self) -> SyncParts:

@@ -159,6 +159,9 @@ class Settings(BaseSettings):
     )
     sync_log_days: int = Field(180, ge=1, description="Days sync jobs and their logs are kept (17.2)")
 
+    # Insights
+    signal_days: int = Field(90, ge=8, le=732, description="Days hourly signals are kept")
+
     idempotency_hours: int = Field(24, ge=1, description="Hours an Idempotency-Key is remembered")
 
     @field_validator("disabled_integration_types")

@@ -808,6 +808,56 @@ UPDATE alembic_version SET version_num='0006' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0006 -> 0007
+
+CREATE TABLE [SignalDeltas] (
+    [Sequence] BIGINT NOT NULL IDENTITY,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Kind] INTEGER NOT NULL,
+    [SubjectId] UNIQUEIDENTIFIER NOT NULL,
+    [Hour] DATETIME2(6) NOT NULL,
+    [Total] BIGINT NOT NULL DEFAULT 0,
+    [Succeeded] BIGINT NOT NULL DEFAULT 0,
+    [Failed] BIGINT NOT NULL DEFAULT 0,
+    [FailedForGood] BIGINT NOT NULL DEFAULT 0,
+    [Volume] BIGINT NOT NULL DEFAULT 0,
+    [Errors] NVARCHAR(max) NOT NULL,
+    [Latency] NVARCHAR(max) NOT NULL,
+    CONSTRAINT [PK_SignalDeltas] PRIMARY KEY ([Sequence])
+);
+
+GO
+
+CREATE INDEX [IX_SignalDelta_Subject] ON [SignalDeltas] ([TenantId], [Kind], [SubjectId]);
+
+GO
+
+CREATE TABLE [SignalBuckets] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Kind] INTEGER NOT NULL,
+    [SubjectId] UNIQUEIDENTIFIER NOT NULL,
+    [Hour] DATETIME2(6) NOT NULL,
+    [Total] BIGINT NOT NULL DEFAULT 0,
+    [Succeeded] BIGINT NOT NULL DEFAULT 0,
+    [Failed] BIGINT NOT NULL DEFAULT 0,
+    [FailedForGood] BIGINT NOT NULL DEFAULT 0,
+    [Volume] BIGINT NOT NULL DEFAULT 0,
+    [Errors] NVARCHAR(max) NOT NULL,
+    [Latency] NVARCHAR(max) NOT NULL,
+    [Version] INTEGER NOT NULL DEFAULT 1,
+    CONSTRAINT [PK_SignalBuckets] PRIMARY KEY ([TenantId], [Kind], [Hour], [SubjectId])
+);
+
+GO
+
+CREATE INDEX [IX_SignalBucket_Hour] ON [SignalBuckets] ([Hour]);
+
+GO
+
+UPDATE alembic_version SET version_num='0007' WHERE alembic_version.version_num = '0006';
+
+GO
+
 COMMIT;
 
 GO

@@ -13,6 +13,7 @@ PERMISSIONS: dict[str, str] = {
     "integration:admin": "Create integrations and change their configuration and credentials",
     "webhook:manage": "Manage webhook subscriptions, their secrets and deliveries",
     "events:write": "Raise events",
+    "insights:read": "Read signals, the overview and the dashboard",
     "audit:read": "Read and verify the audit log",
     "apikey:verify": "Verify API keys of every tenant, as sibling services of the platform do",
 }

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from domain.errors import PreconditionFailed, RuleViolation, Unavailable
+from domain.insights.counting import check_tally
+from domain.insights.model import Signal, SubjectKind, hour_of
 from domain.integrations.changes import Changes
 from domain.integrations.connector import Catalogue
 from domain.integrations.events import health_event
@@ -72,6 +74,14 @@ def verdict(finding: Finding, vitals: Vitals, status: HealthStatus) -> Verdict:
     return "steady" if status == finding.checked.health_status else "changed"
 
 
+def _signal(finding: Finding) -> Signal:
+    checked = finding.checked
+    outcome = check_tally(finding.milliseconds, finding.failure.kind if finding.failure else None)
+    return Signal(
+        checked.tenant_id, SubjectKind.Integration, checked.integration_id, hour_of(finding.at), outcome
+    )
+
+
 class FindingRecorder:
     """Group commit: steady results in one statement, each change in its own transaction."""
 
@@ -106,6 +116,7 @@ class FindingRecorder:
                 self._change(finding, vitals, update, what)
         with self._units.write() as unit:
             unit.integrations.record_checks(steady)
+            unit.signals.append([_signal(one) for one in findings])
             unit.commit()
         return counts
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from domain.audit.model import AuditEntry
 from domain.errors import Unavailable
+from domain.insights.counting import sync_signal
 from domain.integrations.alerts import AlertSender
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Alert, Integration, IntegrationLog, IntegrationStatus, LogLevel
@@ -122,6 +123,7 @@ class JobRuns:
         unit.integration_logs.append([log])
         action = f"datasync.{job.status.name.lower()}"
         unit.audit.append(job.tenant_id, AuditEntry(action, "datasync", job.data_sync_job_id, after=details))
+        unit.signals.append([sync_signal(job, now)])
         if job.status == SyncStatus.Failed:
             data = json.dumps(
                 {**details, "integrationId": str(job.integration_id), "detail": events.message_of(job)}

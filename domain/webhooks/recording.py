@@ -11,6 +11,7 @@ from uuid import UUID
 
 from domain.errors import Unavailable
 from domain.events.model import DomainEvent
+from domain.insights.counting import delivery_signals
 from domain.ports import Clock, IdGenerator, QueueSender
 from domain.realtime.ports import NOBODY, Realtime
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
@@ -106,6 +107,7 @@ class ResultRecorder:
         with self._units.write() as unit:
             kept = unit.pipeline.record(results)
             self._count(unit, kept, now)
+            unit.signals.append(delivery_signals(kept, now))
             self._raise_events(unit, kept, now)
             unit.commit()
         retries = [

@@ -21,6 +21,7 @@ from infra.sql.integration_logs import SqlAlerts, SqlIntegrationLogs
 from infra.sql.integrations import SqlIntegrations
 from infra.sql.outbox import SqlOutbox
 from infra.sql.pipeline import SqlDeliveryPipeline
+from infra.sql.signals import SqlSignals
 from infra.sql.sync_exports import SqlSyncRecords
 from infra.sql.sync_jobs import SqlSyncJobs
 from infra.sql.sync_settings import SqlSyncSettings
@@ -92,6 +93,10 @@ class SqlUnitOfWork:
     @cached_property
     def pipeline(self) -> SqlDeliveryPipeline:
         return SqlDeliveryPipeline(self._connection)
+
+    @cached_property
+    def signals(self) -> SqlSignals:
+        return SqlSignals(self._connection)
 
     @cached_property
     def outbox(self) -> SqlOutbox:

@@ -15,7 +15,7 @@ from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, NewDelivery, Tally, WebhookFilter
 from infra.sql.unit_of_work import SqlUnitOfWork
 from tests.contract import sql_drive_integrations as integrations
-from tests.contract import sql_drive_sync
+from tests.contract import sql_drive_signals, sql_drive_sync
 from tests.contract.sql_world import EXPIRY, START, World, claim_in
 
 Call = Callable[[SqlUnitOfWork], object]
@@ -29,6 +29,7 @@ REPOSITORIES = (
     "outbox",
     *integrations.REPOSITORIES,
     *sql_drive_sync.REPOSITORIES,
+    *sql_drive_signals.REPOSITORIES,
 )
 _EVERY_FILTER = DeliveryFilter(
     statuses=list(DeliveryStatus),
@@ -74,6 +75,7 @@ def calls(world: World) -> dict[str, list[Call]]:
         **_api_keys(world),
         **_audit(world),
         **sql_drive_sync.calls(world),
+        **sql_drive_signals.calls(world),
         **integrations.integration_calls(world),
         "outbox.append": [
             lambda unit: unit.outbox.append([world.event() for _ in range(600)]),

@@ -8,7 +8,7 @@ function h(tag, attributes = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
-  element.append(...children.flat(2).filter((child) => child != null));
+  element.append(...children.flat(2).filter((child) => child != null && child !== false && child !== ""));
   return element;
 }
 

@@ -1,0 +1,72 @@
+"""Signals: what happened in an hour, counted for whom it happened to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from uuid import UUID
+
+from domain.insights.sketch import Sketch
+
+PERMISSION = "insights:read"
+
+
+class SubjectKind(IntEnum):
+    """What a signal is about. The subject of `Tenant` is the tenant: all its deliveries together. Those of the sync
+    kinds are integrations."""
+
+    Tenant = 0
+    Webhook = 1
+    Integration = 2
+    SyncFull = 3
+    SyncIncremental = 4
+    SyncDifferential = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Attempts of a delivery, health checks, or sync jobs. `failed` did not succeed, `failed_for_good` will not be
+    tried again; `errors` counts the failures by class; `volume` is records, of sync jobs alone."""
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    failed_for_good: int = 0
+    volume: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    latency: Sketch = field(default_factory=Sketch)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            total=self.total + other.total,
+            succeeded=self.succeeded + other.succeeded,
+            failed=self.failed + other.failed,
+            failed_for_good=self.failed_for_good + other.failed_for_good,
+            volume=self.volume + other.volume,
+            errors=Counter(self.errors) + Counter(other.errors),
+            latency=self.latency + other.latency,
+        )
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of 1; None of nothing."""
+        return self.succeeded / self.total if self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What one hour, which begins at `hour`, holds of one subject."""
+
+    tenant_id: UUID
+    kind: SubjectKind
+    subject_id: UUID
+    hour: datetime
+    tally: Tally
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The beginning of its hour."""
+    return moment.replace(minute=0, second=0, microsecond=0)

@@ -1,0 +1,130 @@
+"""Signals over time, and what a dashboard shows at one look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from domain.errors import FieldError, ValidationFailed
+from domain.identity.model import Principal
+from domain.insights.model import PERMISSION, Signal, SubjectKind, Tally, hour_of
+from domain.ports import Clock
+from domain.unit_of_work import UnitsOfWork
+
+By = Literal["hour", "day"]
+_MOST = timedelta(days=92)
+_STEP = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What an hour or a day, which begins at `start`, holds."""
+
+    start: datetime
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Every hour or day of the range, those without a signal included."""
+
+    since: datetime
+    until: datetime
+    by: By
+    points: Sequence[Point]
+
+    @property
+    def total(self) -> Tally:
+        return sum((point.tally for point in self.points), Tally())
+
+
+class SignalService:
+    """Reads signals, adds them up, forgets them. Retention in `retention`."""
+
+    def __init__(self, units: UnitsOfWork, clock: Clock, *, retention: timedelta) -> None:
+        self._units = units
+        self._clock = clock
+        self._retention = retention
+
+    def series(
+        self,
+        principal: Principal,
+        kind: SubjectKind,
+        subject_id: UUID | None,
+        *,
+        by: By,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Series:
+        """The last 24 hours, or 30 days, unless told; whole hours (UTC days) that the range touches. Another
+        tenant's subject has no signals, as an unknown one has none.
+
+        Raises Forbidden, ValidationFailed, Unavailable."""
+        principal.require(PERMISSION)
+        until = until or self._clock.now()
+        since = since or until - (timedelta(hours=23) if by == "hour" else timedelta(days=29))
+        since = begin(since, by)
+        check_range(since, until)
+        if kind == SubjectKind.Tenant:
+            subject_id = principal.tenant_id
+        with self._units.read() as unit:
+            signals = unit.signals.read(
+                principal.tenant_id, kind, since=since, until=until, subject_id=subject_id
+            )
+        return Series(since, until, by, points_of(signals, since, until, by))
+
+    def compact(self, *, per_transaction: int = 2_000, transactions: int = 50) -> int:
+        """Add up what was appended, a bounded number of transactions a run; returns how many. Raises Unavailable."""
+        done = 0
+        for _ in range(transactions):
+            with self._units.write() as unit:
+                count = unit.signals.compact(per_transaction)
+                unit.commit()
+            done += count
+            if count < per_transaction:
+                break
+        return done
+
+    def forget_old(self, *, per_transaction: int = 500, transactions: int = 500) -> int:
+        """Remove hours past their retention, a bounded number of transactions a run; returns how many."""
+        cutoff, done = self._clock.now() - self._retention, 0
+        for _ in range(transactions):
+            with self._units.write() as unit:
+                count = unit.signals.delete_before(cutoff, per_transaction)
+                unit.commit()
+            done += count
+            if count < per_transaction:
+                break
+        return done
+
+
+def begin(moment: datetime, by: By) -> datetime:
+    """The beginning of its hour, or of its day in UTC."""
+    hour = hour_of(moment)
+    return hour if by == "hour" else hour.replace(hour=0)
+
+
+def check_range(since: datetime, until: datetime) -> None:
+    """Raises ValidationFailed for one that is empty or too long."""
+    if until <= since:
+        raise ValidationFailed("`from` must be before `to`.", [FieldError("/from", "Must be before `to`.")])
+    if until - since > _MOST:
+        detail = f"A range has at most {_MOST.days} days."
+        raise ValidationFailed(detail, [FieldError("/from", detail)])
+
+
+def points_of(signals: Sequence[Signal], since: datetime, until: datetime, by: By) -> list[Point]:
+    """The signals by the time they belong to, whoever their subjects are, without a gap."""
+    sums: dict[datetime, Tally] = {}
+    start = since
+    while start < until:
+        sums[start] = Tally()
+        start += _STEP[by]
+    for one in signals:
+        at = begin(one.hour, by)
+        if at in sums:
+            sums[at] += one.tally
+    return [Point(at, tally) for at, tally in sums.items()]

@@ -1,0 +1,164 @@
+// The panels. Each takes what the API said and returns its nodes; null hides the panel, for want of a permission.
+
+function head(id, title, note = "") {
+  return h("div", { class: "head" }, h("h2", { id: `${id}-title` }, title), h("span", { class: "quiet" }, note));
+}
+
+function empty(text) {
+  return h("p", { class: "empty" }, text);
+}
+
+function total(label, value, { note = "", tone = "", name = "" } = {}) {
+  return h("dl", { class: `total ${tone}`.trim() }, h("dt", {}, label),
+    h("dd", { "data-total": name || null }, value), note && h("dd", { class: "note" }, note));
+}
+
+function totalsPanel({ overview }) {
+  const { deliveries } = overview;
+  const nodes = [];
+  if (deliveries) {
+    const rate = deliveries.successRate;
+    const tone = rate == null ? "" : rate >= 0.99 ? "good" : rate >= 0.8 ? "warn" : "bad";
+    nodes.push(
+      total("Delivered", count(deliveries.succeeded), { name: "succeeded", note: `of ${count(deliveries.total)} attempts` }),
+      total("Success rate", percent(rate), { name: "successRate", tone }),
+      total("Failed attempts", count(deliveries.failed), { name: "failed", tone: deliveries.failed ? "warn" : "" }),
+      total("Latency p95", milliseconds(deliveries.latency?.p95Ms), { name: "p95Ms", note: `p50 ${milliseconds(deliveries.latency?.p50Ms)}` }),
+    );
+  }
+  if (overview.integrations) {
+    const ill = overview.integrations.filter((one) => ["Degraded", "Unhealthy"].includes(one.healthStatus)).length;
+    nodes.push(total("Integrations", count(overview.integrations.length), { name: "integrations", tone: ill ? "bad" : "", note: ill ? `${ill} not healthy` : "none ill" }));
+  }
+  return nodes;
+}
+
+function throughputPanel({ overview: { deliveries, by } }) {
+  if (!deliveries) return null;
+  const { series } = deliveries;
+  const label = `Attempts each ${by}: ${count(deliveries.succeeded)} succeeded, ${count(deliveries.failed)} failed`;
+  return [
+    head("throughput", "Deliveries", `attempts each ${by}`),
+    stackedBars(label, series),
+    legend([["ok", "succeeded", "bar"], ["ko", "failed", "bar"]]),
+    figures("Deliveries over time", ["From", "Succeeded", "Failed", "Success rate"], series.map((one) => [
+      shortTime(one.start, true), count(one.succeeded), count(one.failed), percent(one.total ? one.succeeded / one.total : null)])),
+  ];
+}
+
+function latencyPanel({ overview: { deliveries } }) {
+  if (!deliveries) return null;
+  const { series, latency } = deliveries;
+  const percentiles = ["p50", "p95", "p99"];
+  const label = `Response times of receivers: ${percentiles.map((name) => `${name} ${milliseconds(latency?.[`${name}Ms`])}`).join(", ")}`;
+  return [
+    head("latency", "Latency", "until the receiver answered"),
+    lines(label, series, percentiles.map((name) => ({ name, of: (point) => point.latency?.[`${name}Ms`] }))),
+    legend(percentiles.map((name) => [name, `${name} ${milliseconds(latency?.[`${name}Ms`])}`, "line"])),
+    figures("Latency over time", ["From", ...percentiles], series.filter((one) => one.latency).map((one) => [
+      shortTime(one.start, true), ...percentiles.map((name) => milliseconds(one.latency[`${name}Ms`]))])),
+  ];
+}
+
+function integrationsPanel({ overview: { integrations } }) {
+  if (!integrations) return null;
+  if (!integrations.length) return [head("integrations", "Integrations"), empty("No integration is connected yet.")];
+  return [
+    head("integrations", "Integrations", "response times of health checks"),
+    h("ul", { class: "cards" }, integrations.map((one) => {
+      const checks = one.samples.length;
+      const failed = one.samples.filter((sample) => sample.failed).length;
+      return h("li", { class: `card ${TONES[one.healthStatus] ?? "unknown"}`, "data-integration": one.integrationId },
+        h("div", { class: "line-up" }, h("h3", {}, one.name), badge(one.healthStatus)),
+        h("p", {}, `${one.provider}, ${one.status}. Checked `, ago(one.lastHealthCheck)),
+        checks ? sparkline(`${checks} health checks of ${one.name}, ${failed} failed`, one.samples) : null);
+    })),
+  ];
+}
+
+/** Endpoints that fail first; `act(verb, webhook)` does what a button says. */
+function endpointsPanel({ overview: { webhooks } }, act) {
+  if (!webhooks) return null;
+  if (!webhooks.length) return [head("endpoints", "Webhook endpoints"), empty("No webhook is subscribed yet.")];
+  const failing = webhooks.filter(isFailing);
+  const shown = [...failing, ...webhooks.filter((one) => !isFailing(one))];
+  return [
+    head("endpoints", "Webhook endpoints", failing.length ? `${failing.length} failing` : "none failing"),
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Webhook endpoints" },
+      h("table", { class: "stacked" },
+        h("thead", {}, h("tr", {}, ["Endpoint", "State", "Attempts", "Success rate", "p95", "Failed for good", "Last failure", ""].map((name) => h("th", { scope: "col" }, name)))),
+        h("tbody", {}, shown.map((one) => h("tr", { "data-webhook": one.webhookId },
+          h("th", { scope: "row" }, one.urlHost),
+          cell("State", badge(one.state)),
+          cell("Attempts", count(one.total)),
+          cell("Success rate", percent(one.successRate)),
+          cell("p95", milliseconds(one.latency?.p95Ms)),
+          cell("Failed for good", count(one.failedForGood)),
+          cell("Last failure", one.lastError ? `${one.lastError}` : "–"),
+          h("td", { class: "plain" }, h("div", { class: "row-actions" },
+            isFailing(one) && one.state === "Active" && button("Retry failed", `Retry what failed at ${one.urlHost}`, () => act("retry", one)),
+            ["Disabled", "Paused"].includes(one.state) && button("Enable", `Enable ${one.urlHost}`, () => act("enable", one)),
+            button("Test", `Send a test to ${one.urlHost}`, () => act("test", one))))))))),
+  ];
+}
+
+function isFailing(webhook) {
+  return webhook.state === "Disabled" || webhook.failedForGood > 0 || (webhook.successRate != null && webhook.successRate < 0.8);
+}
+
+function cell(label, ...content) {
+  return h("td", { "data-label": label }, content);
+}
+
+function button(text, label, onclick) {
+  return h("button", { type: "button", "aria-label": label, onclick: (event) => whileBusy(event.currentTarget, onclick) }, text);
+}
+
+async function whileBusy(element, work) {
+  element.disabled = true;
+  try {
+    await work();
+  } finally {
+    element.disabled = false;
+  }
+}
+
+function syncsPanel({ overview: { syncs } }) {
+  if (!syncs) return null;
+  const note = syncs.length ? "live" : "";
+  return [
+    head("syncs", "Synchronisations", note),
+    syncs.length
+      ? h("ul", { class: "items" }, syncs.map((one) => h("li", { "data-sync": one.dataSyncJobId }, syncLine(one))))
+      : empty("Nothing is being synchronised."),
+  ];
+}
+
+/** The inside of one job's row; drawn again for every progress message. */
+function syncLine(job) {
+  const done = job.recordsProcessed + job.recordsFailed;
+  const known = job.recordsTotal > 0;
+  const name = job.integrationName ?? job.integrationId;
+  return [
+    h("div", { class: "line-up" }, h("h3", {}, name), h("span", { class: "quiet" }, job.status)),
+    h("progress", { max: known ? job.recordsTotal : null, value: known ? Math.min(done, job.recordsTotal) : null, "aria-label": `Progress of ${name}` }),
+    h("p", { class: "quiet" },
+      `${count(job.recordsProcessed)}${known ? ` of ${count(job.recordsTotal)}` : ""} records`,
+      job.recordsFailed ? `, ${count(job.recordsFailed)} failed` : "",
+      job.ratePerSecond ? `, ${count(Math.round(job.ratePerSecond))} a second` : "",
+      job.etaSeconds != null ? `, about ${duration(job.etaSeconds)} left` : ""),
+  ];
+}
+
+function keysPanel({ overview: { apiKeys } }) {
+  if (!apiKeys) return null;
+  const used = apiKeys.filter((one) => one.used > 0).sort((a, b) => b.used / b.limit - a.used / a.limit).slice(0, 10);
+  return [
+    head("keys", "API keys", "share of the hourly quota"),
+    used.length
+      ? h("ul", { class: "items" }, used.map((one) => h("li", {},
+          h("div", { class: "line-up" }, h("h3", {}, one.keyName), h("span", { class: one.used / one.limit >= 0.8 ? "refused" : "quiet" }, `${count(one.used)} of ${count(one.limit)}`)),
+          h("meter", { min: 0, max: one.limit, high: one.limit * 0.8, optimum: 0, value: Math.min(one.used, one.limit), "aria-label": `Quota used by ${one.keyName}` }))))
+      : empty(apiKeys.length ? "No key was used within the hour." : "There is no API key yet."),
+  ];
+}

@@ -1,0 +1,39 @@
+"""The composition of insights, each part built on first use."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from domain.apikeys.limiter import RateLimiter
+from domain.insights.overview import OverviewService
+from domain.insights.series import SignalService
+from domain.integrations.samples import Samples
+from domain.ports import Clock, TableStore
+from domain.unit_of_work import UnitsOfWork
+from infra.once import once
+from infra.settings import Settings
+
+
+class InsightParts:
+    def __init__(
+        self,
+        settings: Settings,
+        units: UnitsOfWork,
+        tables: TableStore,
+        limiter: RateLimiter,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._units = units
+        self._tables = tables
+        self._limiter = limiter
+        self._clock = clock
+
+    @once
+    def signals(self) -> SignalService:
+        return SignalService(self._units, self._clock, retention=timedelta(days=self._settings.signal_days))
+
+    @once
+    def overview(self) -> OverviewService:
+        samples = Samples(self._tables, retention=timedelta(days=self._settings.health_sample_days))
+        return OverviewService(self._units, samples, self._limiter, self._clock)

@@ -1,0 +1,133 @@
+"""The dashboard in a real browser, beside the API's own numbers (section 19)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from bench.harness import HostProcess, receiving
+from tests.azurite import node_package
+from tests.e2e.conftest import Api, Receiver, fresh_tenant
+
+pytestmark = pytest.mark.e2e
+SCRIPT = Path(__file__).parents[1] / "fixtures" / "dashboard.cjs"
+
+
+class Browser:
+    """The page, driven by lines."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def __call__(self, *command: str) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(" ".join(command) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        assert not (isinstance(answer, dict) and "browserFailed" in answer), answer
+        return answer
+
+
+@contextmanager
+def browsing(api: Api, token: str | None = None) -> Iterator[Browser]:
+    node, package = node_package("playwright-core")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on PATH")
+    process = subprocess.Popen(
+        [node, str(SCRIPT), str(package), chromium, f"{api.host.url}/dashboard"],
+        env={**os.environ, "TOKEN": token or api.token},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield Browser(process)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def totals_of(api: Api) -> dict[str, str]:
+    status, overview = api("GET", "/insights/overview")
+    assert status == 200
+    deliveries = overview["deliveries"]
+    return {"succeeded": f"{deliveries['succeeded']:,}", "failed": f"{deliveries['failed']:,}"}
+
+
+def test_counters_are_right_after_a_thousand_events_and_nothing_comes_from_elsewhere(api: Api) -> None:
+    with receiving() as receiver, browsing(api) as browser:
+        api.webhook(receiver.url)
+        painted = browser("open")
+        assert painted < 1_000, "milliseconds until the first contentful paint"
+        assert browser("enter") == ""
+        assert browser("live")
+        events = [{"type": "BookingConfirmed", "data": {"n": number}} for number in range(1_000)]
+        assert api("POST", "/events", {"events": events})[0] == 202
+        api.eventually(lambda: totals_of(api)["succeeded"] == "1,000", 60)
+        shown = api.eventually(
+            lambda: (found := browser("totals")).get("succeeded") == "1,000" and found, 10, 0.1
+        )
+        assert {name: shown[name] for name in ("succeeded", "failed")} == totals_of(api)
+        assert shown["successRate"] == "100 %"
+        assert browser("hosts") == [urlsplit(api.host.url).netloc]
+        assert browser("complaints") == []
+
+
+def test_a_failing_endpoint_is_shown_first_and_sent_again_with_one_click(
+    api: Api, receiver: Receiver
+) -> None:
+    api.webhook("http://localhost:" + str(urlsplit(receiver.url).port) + "/fine")
+    api.webhook(receiver.url, retryPolicy={"maxRetries": 0})
+    receiver.respond = lambda request: (500 if request["path"] == "/hook" else 200, {})
+    api.raise_event()
+    api.eventually(lambda: totals_of(api) == {"succeeded": "1", "failed": "1"})
+    with browsing(api) as browser:
+        browser("open")
+        browser("enter")
+        first, second = browser("endpoints")
+        assert "Retry failed" in first
+        assert "5xx" in first
+        assert "Retry failed" not in second
+        receiver.respond = lambda request: (200, {})
+        before = len(receiver.received)
+        browser("press", f"Retry what failed at {urlsplit(receiver.url).netloc}")
+        receiver.wait(before + 1)
+        assert "1 deliveries" in api.eventually(lambda: browser("said"))
+
+
+def test_it_shows_only_what_the_token_may_see(host: HostProcess) -> None:
+    watcher = fresh_tenant(host, "insights:read,webhook:manage")
+    with browsing(watcher) as browser:
+        browser("open")
+        assert browser("enter") == ""
+        assert browser("panels") == ["totals", "throughput", "latency", "endpoints"]
+    with browsing(watcher, token="no-token") as browser:
+        browser("open")
+        assert browser("enter")
+        assert browser("totals") == {}
+
+
+def test_it_fits_a_small_screen_and_is_used_by_keyboard(api: Api, receiver: Receiver) -> None:
+    api.webhook(receiver.url)
+    with browsing(api) as browser:
+        browser("open")
+        browser("enter")
+        assert browser("live")
+        assert browser("width", "360") == 360
+        reached = browser("keyboard")
+        assert {"range", "theme", "leave"} <= set(reached)
