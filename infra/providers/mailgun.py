@@ -29,6 +29,7 @@ from domain.integrations.providers import (
     TestStep,
     VerifiedEvent,
 )
+from domain.messages import OutgoingMessage
 from infra.providers.addresses import BaseUrl, segment
 from infra.providers.answers import document, event_type, signed_json, text_at
 from infra.providers.fields import EmailAddress
@@ -96,19 +97,13 @@ class Mailgun(MailgunListing):
         return CredentialCheck(account=connection.configuration.domain, detail=state)
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
-        configuration = connection.configuration
-        form = {
-            "from": configuration.from_email or f"postmaster@{configuration.domain}",
-            "to": recipient_of(options),
-            "subject": "Integration Hub connection test",
-            "text": "This message tests the connection to Mailgun.",
-            "o:testmode": "yes",
-        }
-        path = f"/v3/{segment(configuration.domain)}/messages"
-        answer = document(await connection.http.expect(self._request(connection, "POST", path, form)))
-        return TestResult(
-            (TestStep("send", "Accepted in test mode; nothing is delivered.", text_at(answer, "id")),)
-        )
+        text = "This message tests the connection to Mailgun."
+        message = OutgoingMessage(recipient_of(options), "Integration Hub connection test", text)
+        sent = await self._post(connection, message, {"o:testmode": "yes"})
+        return TestResult((TestStep("send", "Accepted in test mode; nothing is delivered.", sent),))
+
+    async def send(self, connection: Connection, message: OutgoingMessage) -> str:
+        return await self._post(connection, message, {})
 
     async def probe(self, connection: Connection) -> None:
         items(await self._domains(connection), "items")
@@ -133,6 +128,21 @@ class Mailgun(MailgunListing):
                 ),
             )
         )
+
+    async def _post(
+        self, connection: Connection, message: OutgoingMessage, options: Mapping[str, str]
+    ) -> str:
+        configuration = connection.configuration
+        form = {
+            "from": configuration.from_email or f"postmaster@{configuration.domain}",
+            "to": message.recipient,
+            "subject": message.subject,
+            "text": message.text,
+            **options,
+        }
+        path = f"/v3/{segment(configuration.domain)}/messages"
+        answer = document(await connection.http.expect(self._request(connection, "POST", path, form)))
+        return text_at(answer, "id")
 
     async def _domains(self, connection: Connection) -> Mapping[str, Any]:
         return document(await connection.http.expect(self._request(connection, "GET", "/v4/domains")))

@@ -28,6 +28,7 @@ from domain.integrations.providers import (
     TestStep,
     VerifiedEvent,
 )
+from domain.messages import OutgoingMessage
 from infra.providers.addresses import BaseUrl
 from infra.providers.answers import document, event_type, signed_json, text_at
 from infra.providers.fields import EmailAddress
@@ -84,20 +85,16 @@ class Postmark(PostmarkListing):
         )
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
-        message = {
-            "From": connection.configuration.from_email,
-            "To": recipient_of(options),
-            "Subject": "Integration Hub connection test",
-            "TextBody": "This message tests the connection to Postmark.",
-        }
+        text = "This message tests the connection to Postmark."
+        message = OutgoingMessage(recipient_of(options), "Integration Hub connection test", text)
         server = await self._server(connection)
         found = TestStep("read", f"Server {text_at(server, 'Name')}.", text_at(server, "ID"))
-        request = self._request(connection, "POST", "/email", message, token=_TEST_TOKEN)
-        answer = document(await connection.http.expect(request))
-        if at(answer, "ErrorCode") != 0:
-            raise ProviderFailure("rejected", f"Postmark error {text_at(answer, 'ErrorCode')}.")
-        sent = TestStep("send", "Accepted in test mode; nothing is delivered.", text_at(answer, "MessageID"))
+        reference = await self._post(connection, message, token=_TEST_TOKEN)
+        sent = TestStep("send", "Accepted in test mode; nothing is delivered.", reference)
         return TestResult((found, sent))
+
+    async def send(self, connection: Connection, message: OutgoingMessage) -> str:
+        return await self._post(connection, message)
 
     async def probe(self, connection: Connection) -> None:
         await self._server(connection)
@@ -114,6 +111,21 @@ class Postmark(PostmarkListing):
         kind = event_type(text_at(event, "RecordType")) if "RecordType" in event else "Inbound"
         occurred = next((event[name] for name in _OCCURRED if name in event), None)
         return IncomingAnswer((VerifiedEvent(digest_id(request.body), kind, event, moment(occurred)),))
+
+    async def _post(
+        self, connection: Connection, message: OutgoingMessage, *, token: str | None = None
+    ) -> str:
+        mail = {
+            "From": connection.configuration.from_email,
+            "To": message.recipient,
+            "Subject": message.subject,
+            "TextBody": message.text,
+        }
+        request = self._request(connection, "POST", "/email", mail, token=token)
+        answer = document(await connection.http.expect(request))
+        if at(answer, "ErrorCode") != 0:
+            raise ProviderFailure("rejected", f"Postmark error {text_at(answer, 'ErrorCode')}.")
+        return text_at(answer, "MessageID")
 
     async def _server(self, connection: Connection) -> Mapping[str, Any]:
         server = document(await connection.http.expect(self._request(connection, "GET", "/server")))

@@ -29,6 +29,7 @@ from domain.integrations.providers import (
     TestStep,
     VerifiedEvent,
 )
+from domain.messages import OutgoingMessage
 from infra.providers.addresses import BaseUrl
 from infra.providers.answers import document, event_type, signed_objects, text_at
 from infra.providers.fields import EmailAddress
@@ -85,20 +86,16 @@ class SendGrid(SendGridListing):
         return CredentialCheck(account="SendGrid account", scopes=scopes)
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
-        configuration = connection.configuration
-        sender = {"email": configuration.from_email}
-        if configuration.from_name:
-            sender["name"] = configuration.from_name
-        message = {
-            "personalizations": [{"to": [{"email": recipient_of(options)}]}],
-            "from": sender,
-            "subject": "Integration Hub connection test",
-            "content": [{"type": "text/plain", "value": "This message tests the connection to SendGrid."}],
-            "mail_settings": {"sandbox_mode": {"enable": True}},
-        }
-        request = self._request(connection, "POST", "/v3/mail/send", message)
-        await connection.http.expect(request, 200)
+        text = "This message tests the connection to SendGrid."
+        message = OutgoingMessage(recipient_of(options), "Integration Hub connection test", text)
+        mail = {**_mail(connection, message), "mail_settings": {"sandbox_mode": {"enable": True}}}
+        await connection.http.expect(self._request(connection, "POST", "/v3/mail/send", mail), 200)
         return TestResult((TestStep("send", "Accepted in sandbox mode; nothing is delivered."),))
+
+    async def send(self, connection: Connection, message: OutgoingMessage) -> str:
+        request = self._request(connection, "POST", "/v3/mail/send", _mail(connection, message))
+        answer = await connection.http.expect(request, 202)
+        return answer.headers.get("x-message-id", "")
 
     async def probe(self, connection: Connection) -> None:
         await self._scopes(connection)
@@ -135,6 +132,19 @@ class SendGrid(SendGridListing):
             headers={"authorization": f"Bearer {configuration.api_key}"},
             json=body,
         )
+
+
+def _mail(connection: Connection, message: OutgoingMessage) -> dict[str, object]:
+    configuration = connection.configuration
+    sender = {"email": configuration.from_email}
+    if configuration.from_name:
+        sender["name"] = configuration.from_name
+    return {
+        "personalizations": [{"to": [{"email": message.recipient}]}],
+        "from": sender,
+        "subject": message.subject,
+        "content": [{"type": "text/plain", "value": message.text}],
+    }
 
 
 PROVIDER: SyncingProvider = SendGrid()

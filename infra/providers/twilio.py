@@ -28,6 +28,7 @@ from domain.integrations.providers import (
     TestResult,
     TestStep,
 )
+from domain.messages import OutgoingMessage
 from infra.providers.addresses import BaseUrl
 from infra.providers.answers import document, event_type, text_at
 from infra.providers.fields import PhoneNumber
@@ -101,16 +102,19 @@ class Twilio(TwilioListing):
         else:
             sid, token = configuration.account_sid, configuration.auth_token
             sender, outcome = configuration.from_number, "Sent."
-        request = ProviderRequest(
-            "POST",
-            f"{configuration.base_url}/2010-04-01/Accounts/{sid}/Messages.json",
-            headers={"authorization": basic(sid, token)},
-            form={"To": recipient, "From": sender, "Body": _MESSAGE},
+        request = _message(
+            configuration.base_url, sid, token, {"To": recipient, "From": sender, "Body": _MESSAGE}
         )
         message = document(await connection.http.expect(request, 201))
         return TestResult(
             (TestStep("send", f"{outcome} Status {text_at(message, 'status')}.", text_at(message, "sid")),)
         )
+
+    async def send(self, connection: Connection, message: OutgoingMessage) -> str:
+        configuration = connection.configuration
+        form = {"To": message.recipient, "From": configuration.from_number, "Body": message.subject}
+        request = _message(configuration.base_url, configuration.account_sid, configuration.auth_token, form)
+        return text_at(document(await connection.http.expect(request, 201)), "sid")
 
     async def probe(self, connection: Connection) -> None:
         await self._account(connection)
@@ -131,6 +135,15 @@ class Twilio(TwilioListing):
         account = document(await connection.http.expect(request))
         text_at(account, "status")
         return account
+
+
+def _message(base_url: str, sid: str, token: str, form: Mapping[str, str]) -> ProviderRequest:
+    return ProviderRequest(
+        "POST",
+        f"{base_url}/2010-04-01/Accounts/{sid}/Messages.json",
+        headers={"authorization": basic(sid, token)},
+        form=form,
+    )
 
 
 PROVIDER: SyncingProvider = Twilio()

@@ -29,6 +29,7 @@ from domain.integrations.providers import (
     TestResult,
     TestStep,
 )
+from domain.messages import OutgoingMessage
 from infra.providers.addresses import BaseUrl
 from infra.providers.answers import document, event_type, text_at
 from infra.providers.listing import SyncingProvider
@@ -89,14 +90,18 @@ class Vonage(VonageListing):
         )
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
+        subject = "Integration Hub connection test"
+        sent = await self.send(connection, OutgoingMessage(recipient_of(options), subject, subject))
+        return TestResult((TestStep("send", "Sent.", sent),))
+
+    async def send(self, connection: Connection, message: OutgoingMessage) -> str:
         form = {
             "from": connection.configuration.sender.removeprefix("+"),
-            "to": recipient_of(options).removeprefix("+"),
-            "text": "Integration Hub connection test",
+            "to": message.recipient.removeprefix("+"),
+            "text": message.subject,
         }
         request = self._request(connection, "POST", "/sms/json", form)
-        message = _sent(document(await connection.http.expect(request)))
-        return TestResult((TestStep("send", "Sent.", text_at(message, "message-id")),))
+        return text_at(_sent(document(await connection.http.expect(request))), "message-id")
 
     async def probe(self, connection: Connection) -> None:
         await self._balance(connection)
