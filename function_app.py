@@ -5,6 +5,7 @@ import azure.functions as func
 
 from functions import messages, orchestrations, sync_orchestrations, sync_triggers, timers
 from functions.http import (
+    alerts,
     apikeys,
     audit,
     datasyncs,
@@ -29,6 +30,7 @@ for module in (
     providers,
     incoming,
     incoming_receipt,
+    alerts,
     apikeys,
     audit,
     webhooks,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from domain.alerts.ports import AlertConditions, AlertRules, Alerts, Notifications, Occurrences
 from domain.apikeys.ports import ApiKeys
 from domain.audit.ports import Audit
 from domain.events.ports import Outbox
 from domain.identity.users import Users
 from domain.incoming.ports import IncomingWebhooks
 from domain.insights.ports import Signals
-from domain.integrations.ports import Alerts, IntegrationLogs, Integrations
+from domain.integrations.ports import IntegrationLogs, Integrations
 from domain.sync.ports import SyncJobs, SyncRecords, SyncSettings
 from domain.webhooks.ports import Deliveries, DeliveryPipeline, Webhooks
 
@@ -31,7 +32,15 @@ class UnitOfWork(Protocol):
     @property
     def integration_logs(self) -> IntegrationLogs: ...
     @property
+    def occurrences(self) -> Occurrences: ...
+    @property
     def alerts(self) -> Alerts: ...
+    @property
+    def alert_rules(self) -> AlertRules: ...
+    @property
+    def alert_conditions(self) -> AlertConditions: ...
+    @property
+    def notifications(self) -> Notifications: ...
     @property
     def incoming(self) -> IncomingWebhooks: ...
     @property

@@ -90,11 +90,10 @@ async def check_integration_health(timer: func.TimerRequest) -> None:
 @bp.function_name("sweep_integrations")
 @bp.timer_trigger(arg_name="timer", schedule="30 */5 * * * *")
 def sweep_integrations(timer: func.TimerRequest) -> None:
-    """Every five minutes: destroy credentials that no integration names, and send the alerts still waiting."""
-    parts = hub().integrations
-    destroyed, sent = parts.vault.sweep(hub().units), parts.alerts.flush()
-    if destroyed or sent:
-        logger.info("integrations swept", extra={"secretsDestroyed": destroyed, "alertsSent": sent})
+    """Every five minutes: destroy credentials that no integration names."""
+    destroyed = hub().integrations.vault.sweep(hub().units)
+    if destroyed:
+        logger.info("integrations swept", extra={"secretsDestroyed": destroyed})
 
 
 @bp.function_name("refresh_oauth_tokens")
@@ -138,3 +137,30 @@ def compact_signals(timer: func.TimerRequest) -> None:
 def clean_up_signals(timer: func.TimerRequest) -> None:
     """Daily at 02:45 UTC: delete signals past their retention."""
     logger.info("signals cleaned up", extra={"hours": hub().insights.signals.forget_old()})
+
+
+@bp.function_name("evaluate_alerts")
+@bp.timer_trigger(arg_name="timer", schedule="40 * * * * *")
+def evaluate_alerts(timer: func.TimerRequest) -> None:
+    """Every minute: judge rates and dead letters, and close the alerts whose cause is gone (section 12.3)."""
+    sent = hub().integrations.occurrences.flush()
+    raised, recovered = hub().alerts.evaluator.run()
+    if sent or raised or recovered:
+        logger.info("alerts evaluated", extra={"sent": sent, "raised": raised, "recovered": recovered})
+
+
+@bp.function_name("send_alert_messages")
+@bp.timer_trigger(arg_name="timer", schedule="*/30 * * * * *")
+async def send_alert_messages(timer: func.TimerRequest) -> None:
+    """Every 30 seconds: tell people by e-mail and SMS what is due."""
+    sender = await asyncio.to_thread(lambda: hub().alerts.notifications)
+    counts = await sender.run()
+    if counts:
+        logger.info("alert messages sent", extra={one.name.lower(): count for one, count in counts.items()})
+
+
+@bp.function_name("clean_up_alerts")
+@bp.timer_trigger(arg_name="timer", schedule="0 50 2 * * *")
+def clean_up_alerts(timer: func.TimerRequest) -> None:
+    """Daily at 02:50 UTC: delete alerts that recovered longer ago than their retention."""
+    logger.info("alerts cleaned up", extra={"alerts": hub().alerts.evaluator.forget_old()})

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from domain.alerts.ports import DeadLetterCounts
 from domain.apikeys.expiry import KeyExpiry
 from domain.apikeys.gate import Gate
 from domain.apikeys.limiter import RateLimiter
@@ -37,6 +38,7 @@ from infra.sql.engine import DATABASE_FILE, Database, sql_server_database, sqlit
 from infra.sql.unit_of_work import SqlUnitsOfWork
 
 if TYPE_CHECKING:
+    from infra.alerts import AlertParts
     from infra.incoming import IncomingParts
     from infra.insights import InsightParts
     from infra.integrations import IntegrationParts
@@ -48,7 +50,7 @@ class _Pingable(Protocol):
     def ping(self) -> None: ...
 
 
-class PingableQueue(QueueSender, _Pingable, Protocol): ...
+class PingableQueue(QueueSender, DeadLetterCounts, _Pingable, Protocol): ...
 
 
 class PingableTables(TableStore, _Pingable, Protocol): ...
@@ -255,6 +257,7 @@ class Hub:
 
     @once
     def fan_out(self) -> FanOut:
+        from domain.alerts.occurring import DisabledWebhooks
         from domain.sync.dispatch import InitialSyncs
 
         return FanOut(
@@ -264,7 +267,7 @@ class Hub:
             self.ids,
             self.events,
             expiry=self._expiry,
-            consumers=[InitialSyncs(self.queue).consume],
+            consumers=[InitialSyncs(self.queue).consume, DisabledWebhooks(self.queue).consume],
         )
 
     @once
@@ -370,6 +373,20 @@ class Hub:
         from infra.incoming import IncomingParts
 
         return IncomingParts(self.settings, self.units, self.cipher, self.clock, self.ids, self.integrations)
+
+    @once
+    def alerts(self) -> AlertParts:
+        from infra.alerts import AlertParts
+
+        return AlertParts(
+            self.settings,
+            self.units,
+            self.queue,
+            self.clock,
+            self.ids,
+            integrations=self.integrations,
+            realtime=self.realtime,
+        )
 
     @once
     def insights(self) -> InsightParts:

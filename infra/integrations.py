@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from domain.integrations.alerts import AlertSender
+from domain.alerts.occurring import OccurrenceSender
 from domain.integrations.changes import Changes
 from domain.integrations.connector import Catalogue, Connector
 from domain.integrations.credentials import CredentialService
@@ -65,8 +65,8 @@ class IntegrationParts:
         return Connector(self.catalogue, self.vault, parts.tokens, self.open_http, parts.clock)
 
     @once
-    def alerts(self) -> AlertSender:
-        return AlertSender(self._with.units, self._with.queue)
+    def occurrences(self) -> OccurrenceSender:
+        return OccurrenceSender(self._with.units, self._with.queue)
 
     @once
     def changes(self) -> Changes:
@@ -83,7 +83,7 @@ class IntegrationParts:
             self.prover,
             self.vault,
             self.changes,
-            self.alerts,
+            self.occurrences,
             self._with.clock,
             disabled_types=self.catalogue.disabled_types,
             on_disconnect=self._with.on_disconnect,
@@ -135,7 +135,7 @@ class IntegrationParts:
             self.connector,
             recorder,
             self._samples,
-            self.alerts,
+            self.occurrences,
             self._with.clock,
             concurrency=self._with.settings.health_check_concurrency,
             disabled_types=self.catalogue.disabled_types,

@@ -159,6 +159,9 @@ class Settings(BaseSettings):
     )
     sync_log_days: int = Field(180, ge=1, description="Days sync jobs and their logs are kept (17.2)")
 
+    # Alerts
+    alert_days: int = Field(90, ge=1, le=3650, description="Days alerts are kept after they recovered")
+
     # Insights
     signal_days: int = Field(90, ge=8, le=732, description="Days hourly signals are kept")
 

@@ -54,7 +54,7 @@ class SyncParts:
             self._units,
             self.sources,
             parts.lifecycle,
-            parts.alerts,
+            parts.occurrences,
             self._cipher,
             self._clock,
             self._ids,

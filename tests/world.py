@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from domain.alerts.occurring import ALERTS_QUEUE, DisabledWebhooks
 from domain.events.model import RaiseEvent
 from domain.events.ports import EventRef
 from domain.events.service import DOMAIN_EVENTS_QUEUE, EventService, announcements
@@ -17,7 +18,7 @@ from domain.identity.model import PERMISSIONS, Principal
 from domain.webhooks.delivery import DeliveryEngine, DeliveryLimits
 from domain.webhooks.fanout import FanOut
 from domain.webhooks.history import DeliveryService
-from domain.webhooks.messages import ALERTS_QUEUE, WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
+from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import CreateWebhook, Delivery, Webhook
 from domain.webhooks.pacing import Pacer
 from domain.webhooks.ports import DeliveryFilter
@@ -71,7 +72,15 @@ class World:
         clock, ids, queue, units = self.clock, self.ids, self.queue, self.units
         day = timedelta(hours=24)
         self.events = EventService(units, queue, clock, ids, max_bytes=1024 * 1024)
-        self.fan_out = FanOut(units, queue, clock, ids, self.events, expiry=day)
+        self.fan_out = FanOut(
+            units,
+            queue,
+            clock,
+            ids,
+            self.events,
+            expiry=day,
+            consumers=[DisabledWebhooks(queue).consume],
+        )
         self.realtime = HeardRealtime()
         limits_of_failure = DisableLimits(5, disable_after_failures)
         self.recorder = ResultRecorder(units, queue, clock, ids, limits_of_failure, self.realtime)

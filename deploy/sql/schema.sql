@@ -858,6 +858,95 @@ UPDATE alembic_version SET version_num='0007' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0007 -> 0008
+
+CREATE TABLE [Alerts] (
+    [AlertId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Kind] NVARCHAR(40) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Subject] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Severity] INTEGER NOT NULL,
+    [Status] INTEGER NOT NULL,
+    [Summary] NVARCHAR(400) NOT NULL,
+    [Details] NVARCHAR(max) NOT NULL,
+    [Occurrences] INTEGER NOT NULL DEFAULT 1,
+    [OpenedAt] DATETIME2(6) NOT NULL,
+    [LastSeenAt] DATETIME2(6) NOT NULL,
+    [AcknowledgedAt] DATETIME2(6) NULL,
+    [AcknowledgedBy] UNIQUEIDENTIFIER NULL,
+    [Note] NVARCHAR(400) NULL,
+    [RecoveredAt] DATETIME2(6) NULL,
+    [Recovery] NVARCHAR(400) NULL,
+    [NotificationFailure] NVARCHAR(400) NULL,
+    CONSTRAINT [PK_Alerts] PRIMARY KEY ([AlertId])
+);
+
+GO
+
+CREATE UNIQUE INDEX [UX_Alert_Active] ON [Alerts] ([TenantId], [Kind], [Subject]) WHERE RecoveredAt IS NULL;
+
+GO
+
+CREATE INDEX [IX_Alert_Active] ON [Alerts] ([Kind]) WHERE RecoveredAt IS NULL;
+
+GO
+
+CREATE INDEX [IX_Alert_Opened] ON [Alerts] ([TenantId], [OpenedAt]);
+
+GO
+
+CREATE INDEX [IX_Alert_Subject] ON [Alerts] ([TenantId], [Kind], [Subject], [RecoveredAt]);
+
+GO
+
+CREATE INDEX [IX_Alert_Recovered] ON [Alerts] ([RecoveredAt]) WHERE RecoveredAt IS NOT NULL;
+
+GO
+
+CREATE TABLE [AlertRules] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Kind] NVARCHAR(40) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [IsEnabled] BIT NULL,
+    [Severity] INTEGER NULL,
+    [Threshold] FLOAT NULL,
+    [MinimumVolume] INTEGER NULL,
+    [Sinks] NVARCHAR(max) NOT NULL,
+    [ModifiedAt] DATETIME2(6) NOT NULL,
+    [ModifiedBy] UNIQUEIDENTIFIER NOT NULL,
+    [Version] INTEGER NOT NULL,
+    CONSTRAINT [PK_AlertRules] PRIMARY KEY ([Kind], [TenantId])
+);
+
+GO
+
+CREATE TABLE [AlertNotifications] (
+    [NotificationId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [AlertId] UNIQUEIDENTIFIER NOT NULL,
+    [Transition] INTEGER NOT NULL,
+    [IntegrationId] UNIQUEIDENTIFIER NOT NULL,
+    [Recipient] NVARCHAR(254) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Status] INTEGER NOT NULL,
+    [Attempts] INTEGER NOT NULL DEFAULT 0,
+    [DueAt] DATETIME2(6) NOT NULL,
+    [SentAt] DATETIME2(6) NULL,
+    [Detail] NVARCHAR(400) NULL,
+    [CreatedAt] DATETIME2(6) NOT NULL,
+    CONSTRAINT [PK_AlertNotifications] PRIMARY KEY ([NotificationId]),
+    CONSTRAINT [FK_AlertNotification_Alert] FOREIGN KEY([AlertId]) REFERENCES [Alerts] ([AlertId]) ON DELETE CASCADE,
+    CONSTRAINT [UQ_AlertNotification_Message] UNIQUE ([AlertId], [Transition], [IntegrationId], [Recipient])
+);
+
+GO
+
+CREATE INDEX [IX_AlertNotification_Due] ON [AlertNotifications] ([DueAt]) WHERE Status = 0;
+
+GO
+
+UPDATE alembic_version SET version_num='0008' WHERE alembic_version.version_num = '0007';
+
+GO
+
 COMMIT;
 
 GO

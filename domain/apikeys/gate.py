@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,18 +15,17 @@ from functools import cached_property
 from typing import Literal
 from uuid import UUID
 
+from domain.alerts.occurring import ALERTS_QUEUE, message_of, occurrence
 from domain.apikeys.limiter import Contended, RateLimiter
 from domain.apikeys.model import ApiKey
 from domain.apikeys.rules import Verdict, judge, missing_scopes
 from domain.apikeys.window import Kind, RateStatus, Take
 from domain.errors import Unavailable
-from domain.ports import Clock, QueueMessage, QueueSender
+from domain.ports import Clock, QueueSender
 from domain.unit_of_work import UnitsOfWork
-from domain.wire import rfc3339
 
 logger = logging.getLogger("hub.apikeys")
 
-ALERTS_QUEUE = "alerts"
 _PER_BATCH = 400
 _GATHERING_STEPS = 2
 _ALERT_EVERY = timedelta(minutes=1)
@@ -164,16 +162,11 @@ class Gate:
         logger.error(
             "rate limits cannot be counted", extra={"detail": error.detail, "requestsPass": self._on_failure}
         )
-        alert = {
-            "kind": "rate-limit-store-down",
-            "detail": error.detail,
-            "mode": self._on_failure,
-            "at": rfc3339(now),
-        }
+        data = {"subject": "rate-limits", "detail": error.detail, "mode": self._on_failure}
         try:
-            self._queue.send(ALERTS_QUEUE, [QueueMessage(json.dumps(alert))])
+            self._queue.send(ALERTS_QUEUE, [message_of(occurrence("rate-limit-store-down", data, now))])
         except Unavailable:
-            logger.error("alert not sent", extra={"kind": alert["kind"]})
+            logger.error("alert not sent", extra={"kind": "rate-limit-store-down"})
 
 
 class _Front:

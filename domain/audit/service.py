@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+from domain.alerts.occurring import occurrence
 from domain.audit.model import AuditFilter, AuditRecord, ChainEnds, ChainReport, chained_hash
 from domain.identity.model import Principal
 from domain.paging import Page, PageRequest
@@ -30,11 +31,26 @@ class AuditService:
             return unit.audit.page(principal.tenant_id, filter_, page)
 
     def verify(self, principal: Principal) -> ChainReport:
-        """Walk the tenant's whole chain. Raises Forbidden."""
+        """Walk the tenant's whole chain; one that is broken is an alert. Raises Forbidden."""
         principal.require(PERMISSION)
         with self._units.read() as unit:
             ends = unit.audit.ends(principal.tenant_id)
-            return check_chain(ends, _rows(unit, principal.tenant_id, ends.anchor_sequence))
+            report = check_chain(ends, _rows(unit, principal.tenant_id, ends.anchor_sequence))
+        if not report.intact:
+            self._alert(principal.tenant_id, report)
+        return report
+
+    def _alert(self, tenant_id: UUID, report: ChainReport) -> None:
+        data = {
+            "subject": "audit",
+            "detail": f"The audit log was tampered with: {report.reason}",
+            "firstBroken": report.first_broken,
+        }
+        with self._units.write() as unit:
+            unit.occurrences.append(
+                occurrence("security-violation", data, self._clock.now(), tenant_id=tenant_id)
+            )
+            unit.commit()
 
     def forget_old(self, *, transactions: int = 500) -> int:
         """Remove what is past its retention (17.2), a bounded number a run; what is left still verifies."""

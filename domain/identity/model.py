@@ -15,6 +15,9 @@ PERMISSIONS: dict[str, str] = {
     "events:write": "Raise events",
     "insights:read": "Read signals, the overview and the dashboard",
     "audit:read": "Read and verify the audit log",
+    "alerts:read": "Read alerts and their rules",
+    "alerts:manage": "Acknowledge alerts and change their rules",
+    "alerts:platform": "See the hub's own alerts, which are no tenant's",
     "apikey:verify": "Verify API keys of every tenant, as sibling services of the platform do",
 }
 

@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from domain.alerts.occurring import occurrence
 from domain.errors import Unavailable
 from domain.integrations.model import Integration
 from domain.unit_of_work import UnitsOfWork
@@ -46,6 +47,19 @@ class Refusals:
             with self._units.write() as unit:
                 unit.incoming.count_refusals(
                     integration.tenant_id, integration.integration_id, count, reason, now
+                )
+                unit.occurrences.append(
+                    occurrence(
+                        "security-violation",
+                        {
+                            "subject": str(integration.integration_id),
+                            "detail": f"{count} incoming webhooks refused: {reason}",
+                            "count": count,
+                            "sourceIp": source_ip,
+                        },
+                        now,
+                        tenant_id=integration.tenant_id,
+                    )
                 )
                 unit.commit()
         except Unavailable:

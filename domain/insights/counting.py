@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from domain.alerts.model import ALERT_EVENTS
 from domain.insights.model import Signal, SubjectKind, Tally, hour_of
 from domain.insights.sketch import Sketch
 from domain.sync.jobs import SyncJob
@@ -29,9 +30,12 @@ def error_class(attempt: Attempt) -> str:
 
 
 def delivery_signals(results: Sequence[AttemptResult], now: datetime) -> list[Signal]:
-    """One for each webhook among the results of a batch of attempts."""
+    """One for each webhook among the results of a batch of attempts; those of alerts do not count."""
     by_webhook: dict[tuple[UUID, UUID], list[AttemptResult]] = {}
     for one in results:
+        # An alert about failing deliveries must not live on the failing deliveries of itself.
+        if one.claimed.event.type in ALERT_EVENTS:
+            continue
         endpoint = one.claimed.endpoint
         by_webhook.setdefault((endpoint.tenant_id, endpoint.webhook_id), []).append(one)
     hour = hour_of(now)

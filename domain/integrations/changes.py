@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from domain.alerts.occurring import occurrence
 from domain.audit.model import AuditEntry
 from domain.identity.model import Principal
 from domain.identity.rules import guid
 from domain.integrations.configuration import MASK
 from domain.integrations.events import status_events
-from domain.integrations.model import Alert, Integration, IntegrationLog, IntegrationStatus, LogLevel
+from domain.integrations.model import Integration, IntegrationLog, IntegrationStatus, LogLevel
 from domain.integrations.ports import SlotTaken
 from domain.integrations.rules import slot_taken
 from domain.ports import Clock, IdGenerator
@@ -106,9 +107,7 @@ class Changes:
             "consecutiveFailures": integration.consecutive_failures,
             "detail": detail,
         }
-        unit.alerts.append(
-            Alert(self._ids.new(), integration.tenant_id, kind, json.dumps(data), self._clock.now())
-        )
+        unit.occurrences.append(occurrence(kind, data, self._clock.now(), tenant_id=integration.tenant_id))
 
     def _audit(
         self,

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+from domain.alerts.occurring import OccurrenceSender
 from domain.errors import Unavailable
-from domain.integrations.alerts import AlertSender
 from domain.integrations.connector import Connector
 from domain.integrations.findings import Finding, FindingRecorder
 from domain.integrations.model import Integration, IntegrationType
@@ -45,7 +45,7 @@ class HealthMonitor:
         connector: Connector,
         recorder: FindingRecorder,
         samples: Samples,
-        alerts: AlertSender,
+        occurrences: OccurrenceSender,
         clock: Clock,
         *,
         concurrency: int,
@@ -56,7 +56,7 @@ class HealthMonitor:
         self._connector = connector
         self._recorder = recorder
         self._samples = samples
-        self._alerts = alerts
+        self._occurrences = occurrences
         self._clock = clock
         self._concurrency = concurrency
         self._disabled_types = disabled_types
@@ -71,7 +71,7 @@ class HealthMonitor:
             await self._check_all(
                 [one for one in page if one.integration_type not in self._disabled_types], outcome
             )
-        await asyncio.to_thread(self._alerts.flush)
+        await asyncio.to_thread(self._occurrences.flush)
         return outcome
 
     async def check(self, integration: Integration) -> Finding:

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
+from domain.alerts.occurring import OccurrenceSender
 from domain.errors import PreconditionFailed
 from domain.identity.model import Principal
-from domain.integrations.alerts import AlertSender
 from domain.integrations.changes import Changes
 from domain.integrations.commands import ActivateIntegration, ReviewIntegration, SuspendIntegration
 from domain.integrations.model import (
@@ -50,7 +50,7 @@ class Lifecycle:
         prover: Prover,
         vault: Vault,
         changes: Changes,
-        alerts: AlertSender,
+        occurrences: OccurrenceSender,
         clock: Clock,
         *,
         disabled_types: Collection[IntegrationType] = (),
@@ -60,7 +60,7 @@ class Lifecycle:
         self._prover = prover
         self._vault = vault
         self._changes = changes
-        self._alerts = alerts
+        self._occurrences = occurrences
         self._clock = clock
         self._disabled_types = disabled_types
         self._on_disconnect = on_disconnect
@@ -162,13 +162,13 @@ class Lifecycle:
                 return False
             self.suspend_for_authentication(unit, before, detail, is_grant=is_grant)
             unit.commit()
-        self._alerts.flush()
+        self._occurrences.flush()
         return True
 
     def suspend_for_authentication(
         self, unit: UnitOfWork, before: Integration, detail: str, *, is_grant: bool
     ) -> Integration:
-        """The same inside a transaction; the caller commits and flushes the alerts."""
+        """The same inside a transaction; the caller commits and flushes the occurrences."""
         now = self._clock.now()
         suspended = replace(
             moved(before, Move.Suspend, f"The provider refused the credentials: {detail}"),
@@ -218,7 +218,7 @@ class Lifecycle:
             if saved.status == IntegrationStatus.Error:
                 self._changes.alert(unit, "integration-error", saved, proof.detail)
             unit.commit()
-        self._alerts.flush()
+        self._occurrences.flush()
         return saved
 
     def _judged(self, before: Integration, proof: Proof) -> Integration:

@@ -103,17 +103,6 @@ class IntegrationLog:
     request_id: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """Something an administrator should know (section 12.3), kept until the queue has it."""
-
-    alert_id: UUID
-    tenant_id: UUID
-    kind: str
-    data: str
-    created_at: datetime
-
-
 def configuration_context(integration_id: UUID) -> str:
     """The cipher context of an integration's sealed columns."""
     return f"integration:{integration_id}"

@@ -1,4 +1,4 @@
-"""Where integrations, their logs and alerts are kept, and how their providers are reached."""
+"""Where integrations and their logs are kept, and how their providers are reached."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 from domain.integrations.model import (
-    Alert,
     HealthStatus,
     Integration,
     IntegrationLog,
@@ -110,17 +109,6 @@ class IntegrationLogs(Protocol):
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         """Remove up to `limit` written before `cutoff`; returns how many."""
-
-
-class Alerts(Protocol):
-    """Alerts that the queue does not have yet. Appended in the transaction of the change they tell of."""
-
-    def append(self, alert: Alert) -> None: ...
-
-    def waiting(self, limit: int) -> list[Alert]:
-        """The oldest."""
-
-    def remove(self, alert_ids: Collection[UUID]) -> None: ...
 
 
 class OpenHttp(Protocol):

@@ -15,12 +15,14 @@ HUB: Final = "integration-hub"
 SYNC_PROGRESS: Final = "syncProgress"
 INTEGRATION_HEALTH: Final = "integrationHealth"
 DELIVERY_UPDATED: Final = "deliveryUpdated"
+ALERT_CHANGED: Final = "alertChanged"
 
 #: Each kind of message, and the permission that hearing it takes.
 KINDS: Mapping[str, str] = {
     SYNC_PROGRESS: "integration:manage",
     INTEGRATION_HEALTH: "integration:manage",
     DELIVERY_UPDATED: "webhook:manage",
+    ALERT_CHANGED: "alerts:read",
 }
 
 #: How long a negotiated connection lasts. Permissions are looked at when it is negotiated, so this is also how

@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from domain.alerts.occurring import OccurrenceSender, occurrence
 from domain.audit.model import AuditEntry
 from domain.errors import Unavailable
 from domain.insights.counting import sync_signal
-from domain.integrations.alerts import AlertSender
 from domain.integrations.lifecycle import Lifecycle
-from domain.integrations.model import Alert, Integration, IntegrationLog, IntegrationStatus, LogLevel
+from domain.integrations.model import Integration, IntegrationLog, IntegrationStatus, LogLevel
 from domain.integrations.providers import ProviderFailure
 from domain.ports import Cipher, Clock, IdGenerator
 from domain.sync import events
@@ -49,7 +49,7 @@ class JobRuns:
         units: UnitsOfWork,
         sources: Sources,
         lifecycle: Lifecycle,
-        alerts: AlertSender,
+        occurrences: OccurrenceSender,
         cipher: Cipher,
         clock: Clock,
         ids: IdGenerator,
@@ -58,7 +58,7 @@ class JobRuns:
         self._units = units
         self._sources = sources
         self._lifecycle = lifecycle
-        self._alerts = alerts
+        self._occurrences = occurrences
         self._cipher = cipher
         self._clock = clock
         self._ids = ids
@@ -96,7 +96,7 @@ class JobRuns:
             if outcome.state == "done":
                 unit.sync_jobs.synced(job.integration_id, now)
             unit.commit()
-        self._alerts.flush()
+        self._occurrences.flush()
         self.show(ended)
         return ended
 
@@ -125,10 +125,8 @@ class JobRuns:
         unit.audit.append(job.tenant_id, AuditEntry(action, "datasync", job.data_sync_job_id, after=details))
         unit.signals.append([sync_signal(job, now)])
         if job.status == SyncStatus.Failed:
-            data = json.dumps(
-                {**details, "integrationId": str(job.integration_id), "detail": events.message_of(job)}
-            )
-            unit.alerts.append(Alert(self._ids.new(), job.tenant_id, "sync-failed", data, now))
+            data = {**details, "integrationId": str(job.integration_id), "detail": events.message_of(job)}
+            unit.occurrences.append(occurrence("sync-failed", data, now, tenant_id=job.tenant_id))
 
     # -- steps --------------------------------------------------------------------------------------------
 

@@ -9,14 +9,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from domain.alerts.occurring import ALERTS_QUEUE, message_of, occurrence
 from domain.errors import ValidationFailed
 from domain.events.model import DomainEvent
 from domain.events.ports import EventRef
 from domain.events.service import EventService
-from domain.ports import Clock, IdGenerator, QueueMessage, QueueSender
+from domain.ports import Clock, IdGenerator, QueueSender
 from domain.unit_of_work import UnitsOfWork
-from domain.webhooks.messages import ALERTS_QUEUE, WEBHOOK_DELIVERIES_QUEUE, delivery_messages
-from domain.webhooks.model import DISABLED
+from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, delivery_messages
 from domain.webhooks.ports import NewDelivery, Subscriber
 from domain.webhooks.rules import subscriptions_for
 
@@ -61,8 +61,9 @@ class FanOut:
                 refs += self._refs(body, message_id)
             except ValidationFailed as error:
                 logger.error("message is not an event", extra={"messageId": message_id})
-                alert = {"kind": "invalid-domain-event", "messageId": message_id, "reason": error.detail}
-                self._queue.send(ALERTS_QUEUE, [QueueMessage(json.dumps(alert))])
+                data = {"subject": "domain-events", "messageId": message_id, "detail": error.detail}
+                unreadable = occurrence("unreadable-message", data, self._clock.now())
+                self._queue.send(ALERTS_QUEUE, [message_of(unreadable)])
         unique = list(dict.fromkeys(refs))
         return sum(
             self.fan_out(unique[start : start + _EVENTS_PER_TRANSACTION])
@@ -84,10 +85,9 @@ class FanOut:
                 requeue_at=now + MESSAGE_GRACE,
             )
             unit.outbox.mark_fanned_out([EventRef(one.tenant_id, one.event_id) for one in events], now)
-            # Before the commit: an alert may come twice after a crash, but is never lost. The same for consumers.
+            # Before the commit: they may be told twice after a crash, but nothing is lost.
             for consume in self._consumers:
                 consume(events)
-            self._alert([event for event in events if event.type == DISABLED])
             unit.commit()
         self._send(new)
         return len(new)
@@ -124,24 +124,6 @@ class FanOut:
         messages = delivery_messages((one.webhook_id, one.webhook_delivery_id, one.event.size) for one in new)
         if messages:
             self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
-
-    def _alert(self, disabled: Sequence[DomainEvent]) -> None:
-        if disabled:
-            self._queue.send(
-                ALERTS_QUEUE,
-                [
-                    QueueMessage(
-                        json.dumps(
-                            {
-                                "kind": "webhook-disabled",
-                                "tenantId": str(event.tenant_id),
-                                "data": json.loads(event.data),
-                            }
-                        )
-                    )
-                    for event in disabled
-                ],
-            )
 
 
 def _announced(fields: Mapping[str, Any]) -> list[EventRef]:

@@ -11,7 +11,6 @@ from uuid import UUID
 from domain.ports import QueueMessage
 
 WEBHOOK_DELIVERIES_QUEUE = "webhook-deliveries"
-ALERTS_QUEUE = "alerts"
 _IDS_PER_MESSAGE = 100
 _BYTES_PER_MESSAGE = 4 * 1024 * 1024
 

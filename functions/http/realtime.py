@@ -33,8 +33,8 @@ class NegotiatedView(View):
 def negotiate_realtime(call: Call) -> Answer:
     """For a SignalR client, whose address is `/api/realtime`: it asks here and follows the answer. The connection
     hears its own tenant only: `deliveryUpdated` with the permission `webhook:manage`, `syncProgress` and
-    `integrationHealth` with `integration:manage`. Each message has one argument, a list. Revoking an API key closes
-    the connections it opened."""
+    `integrationHealth` with `integration:manage`, `alertChanged` with `alerts:read`. Each message has one argument,
+    a list. Revoking an API key closes the connections it opened."""
     negotiated = hub().realtime.negotiate(call.principal)
     return Answer(
         NegotiatedView(

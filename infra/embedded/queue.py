@@ -201,6 +201,11 @@ class EmbeddedQueue:
                 totals[queue] = [a + b for a, b in zip(total, counts, strict=True)]
         return {queue: QueueDepth(*total) for queue, total in totals.items()}
 
+    def dead_letter_counts(self) -> dict[str, int]:
+        """How many dead letters each queue has that has any. Raises Unavailable."""
+        with self._file.reader() as connection:
+            return dict(connection.execute("SELECT queue, COUNT(*) FROM dead_letters GROUP BY queue"))
+
     def dead_letters(self, queue: str, limit: int = 100) -> list[DeadLetter]:
         """Dead letters, oldest sequence number first."""
         with self._file.reader() as connection:

@@ -20,6 +20,9 @@ _OPTIONS: dict[str, Any] = {"retry_total": 1, "retry_backoff_factor": 0.2, "retr
 _SEND_SECONDS = 10.0
 """For one batch with its retries; the SDK would wait for ever for an answer that does not come."""
 
+QUEUES = ("domain-events", "webhook-deliveries", "sync-jobs", "alerts")
+_PEEK_AT_MOST = 100
+
 PAUSE_SECONDS = 2.0
 """How long sends fail at once after one found the service away. Without it every request that raises an event
 would wait for the same answer, one after another; what was not sent is sent by the sweeper."""
@@ -62,6 +65,19 @@ class ServiceBusQueue:
             return
         with _as_unavailable():
             self._link(queue).send(outgoing)
+
+    def dead_letter_counts(self) -> dict[str, int]:
+        """How many dead letters each queue has that has any; counts to 100. Peeks, which the right to receive
+        allows, and leaves them where they are. Raises Unavailable."""
+        from azure.servicebus import ServiceBusSubQueue
+
+        counts: dict[str, int] = {}
+        for queue in QUEUES:
+            with _as_unavailable():
+                dead = self._service().get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER)
+                with dead:
+                    counts[queue] = len(dead.peek_messages(_PEEK_AT_MOST, timeout=_SEND_SECONDS))
+        return {queue: count for queue, count in counts.items() if count}
 
     def ping(self, queue: str = "domain-events") -> None:
         """Opens and closes a link to `queue`. Raises Unavailable if the namespace does not answer, or does not

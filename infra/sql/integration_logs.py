@@ -1,22 +1,21 @@
-"""Logs of integrations, and alerts on their way to the queue."""
+"""Logs of integrations."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, insert, select
 
-from domain.integrations.model import Alert, IntegrationLog, LogLevel
+from domain.integrations.model import IntegrationLog, LogLevel
 from domain.integrations.ports import LogFilter
 from domain.paging import Page, PageRequest
 from infra.sql.statements import chunks, paged, total
-from infra.sql.tables import integration_logs, pending_alerts
+from infra.sql.tables import integration_logs
 
 _l = integration_logs.c
-_a = pending_alerts.c
 
 
 class SqlIntegrationLogs:
@@ -63,35 +62,6 @@ class SqlIntegrationLogs:
         for some in chunks(ids):
             self._connection.execute(delete(integration_logs).where(_l.IntegrationLogId.in_(some)))
         return len(ids)
-
-
-class SqlAlerts:
-    """Satisfies `domain.integrations.ports.Alerts`."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def append(self, alert: Alert) -> None:
-        self._connection.execute(
-            insert(pending_alerts).values(
-                AlertId=alert.alert_id,
-                TenantId=alert.tenant_id,
-                Kind=alert.kind,
-                Data=alert.data,
-                CreatedAt=alert.created_at,
-            )
-        )
-
-    def waiting(self, limit: int) -> list[Alert]:
-        statement = select(pending_alerts).order_by(_a.CreatedAt, _a.AlertId).limit(limit)
-        return [
-            Alert(row["AlertId"], row["TenantId"], row["Kind"], row["Data"], row["CreatedAt"])
-            for row in self._connection.execute(statement).mappings()
-        ]
-
-    def remove(self, alert_ids: Collection[UUID]) -> None:
-        for some in chunks(list(alert_ids)):
-            self._connection.execute(delete(pending_alerts).where(_a.AlertId.in_(some)))
 
 
 def _log_of(row: Mapping[Any, Any]) -> IntegrationLog:

@@ -12,12 +12,14 @@ from sqlalchemy import Connection
 from domain.errors import Unavailable
 from domain.events.ports import EventRef
 from domain.ports import Clock
+from infra.sql.alert_rules import SqlAlertConditions, SqlAlertRules, SqlNotifications
+from infra.sql.alerts import SqlAlerts, SqlOccurrences
 from infra.sql.api_keys import SqlApiKeys
 from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
 from infra.sql.engine import Database
 from infra.sql.incoming import SqlIncomingWebhooks
-from infra.sql.integration_logs import SqlAlerts, SqlIntegrationLogs
+from infra.sql.integration_logs import SqlIntegrationLogs
 from infra.sql.integrations import SqlIntegrations
 from infra.sql.outbox import SqlOutbox
 from infra.sql.pipeline import SqlDeliveryPipeline
@@ -63,8 +65,24 @@ class SqlUnitOfWork:
         return SqlIntegrationLogs(self._connection)
 
     @cached_property
+    def occurrences(self) -> SqlOccurrences:
+        return SqlOccurrences(self._connection)
+
+    @cached_property
     def alerts(self) -> SqlAlerts:
         return SqlAlerts(self._connection)
+
+    @cached_property
+    def alert_rules(self) -> SqlAlertRules:
+        return SqlAlertRules(self._connection)
+
+    @cached_property
+    def alert_conditions(self) -> SqlAlertConditions:
+        return SqlAlertConditions(self._connection)
+
+    @cached_property
+    def notifications(self) -> SqlNotifications:
+        return SqlNotifications(self._connection)
 
     @cached_property
     def incoming(self) -> SqlIncomingWebhooks:

@@ -19,6 +19,7 @@ from devhost import queues as embedded_listener
 from devhost.config import HostJson
 from devhost.invocation import Invocations, thread_pool
 from devhost.loading import Function
+from domain.alerts.ports import DeadLetterCounts
 from domain.ports import QueueSender
 from infra.clock import SystemClock
 
@@ -31,7 +32,7 @@ PATIENCE_SECONDS = 15.0
 Messages = list[ServiceBusMessage]
 
 
-class Sender(QueueSender, Protocol):
+class Sender(QueueSender, DeadLetterCounts, Protocol):
     def ping(self) -> None: ...
 
     def close(self) -> None: ...

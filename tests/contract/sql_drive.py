@@ -14,8 +14,8 @@ from domain.paging import PageRequest
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, NewDelivery, Tally, WebhookFilter
 from infra.sql.unit_of_work import SqlUnitOfWork
+from tests.contract import sql_drive_alerts, sql_drive_signals, sql_drive_sync
 from tests.contract import sql_drive_integrations as integrations
-from tests.contract import sql_drive_signals, sql_drive_sync
 from tests.contract.sql_world import EXPIRY, START, World, claim_in
 
 Call = Callable[[SqlUnitOfWork], object]
@@ -29,6 +29,7 @@ REPOSITORIES = (
     "outbox",
     *integrations.REPOSITORIES,
     *sql_drive_sync.REPOSITORIES,
+    *sql_drive_alerts.REPOSITORIES,
     *sql_drive_signals.REPOSITORIES,
 )
 _EVERY_FILTER = DeliveryFilter(
@@ -75,6 +76,7 @@ def calls(world: World) -> dict[str, list[Call]]:
         **_api_keys(world),
         **_audit(world),
         **sql_drive_sync.calls(world),
+        **sql_drive_alerts.calls(world),
         **sql_drive_signals.calls(world),
         **integrations.integration_calls(world),
         "outbox.append": [

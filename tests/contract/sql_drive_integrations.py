@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 from domain.integrations.model import (
-    Alert,
     HealthStatus,
     Integration,
     IntegrationLog,
@@ -21,7 +20,7 @@ from infra.sql.unit_of_work import SqlUnitOfWork
 from tests.contract.sql_world import World
 
 Call = Callable[[SqlUnitOfWork], object]
-REPOSITORIES = ("integrations", "integration_logs", "alerts")
+REPOSITORIES = ("integrations", "integration_logs")
 
 
 def integration_calls(world: World) -> dict[str, list[Call]]:
@@ -39,13 +38,11 @@ def integration_calls(world: World) -> dict[str, list[Call]]:
         secret_name="integration-1",
     )
     log = IntegrationLog(world.ids.new(), stored.integration_id, LogLevel.Error, "Failed.", now)
-    alert = Alert(world.ids.new(), world.tenant, "integration-unhealthy", "{}", now)
     with world.units.write() as unit:
         unit.integrations.add(world.tenant, stored)
         unit.integration_logs.append([log])
-        unit.alerts.append(alert)
         unit.commit()
-    return _integrations(world, stored) | _logs(world, log, alert)
+    return _integrations(world, stored) | _logs(world, log)
 
 
 def _integrations(world: World, stored: Integration) -> dict[str, list[Call]]:
@@ -92,11 +89,10 @@ def _integrations(world: World, stored: Integration) -> dict[str, list[Call]]:
     }
 
 
-def _logs(world: World, log: IntegrationLog, alert: Alert) -> dict[str, list[Call]]:
+def _logs(world: World, log: IntegrationLog) -> dict[str, list[Call]]:
     now = world.clock.now()
     every = LogFilter(list(LogLevel), now, now + timedelta(days=1), "50%_a")
     new = replace(log, integration_log_id=world.ids.new())
-    another = replace(alert, alert_id=world.ids.new())
     return {
         "integration_logs.append": [lambda unit: unit.integration_logs.append([new])],
         "integration_logs.page": [
@@ -105,7 +101,4 @@ def _logs(world: World, log: IntegrationLog, alert: Alert) -> dict[str, list[Cal
         "integration_logs.delete_before": [
             lambda unit: unit.integration_logs.delete_before(now + timedelta(days=1), 100)
         ],
-        "alerts.append": [lambda unit: unit.alerts.append(another)],
-        "alerts.waiting": [lambda unit: unit.alerts.waiting(10)],
-        "alerts.remove": [lambda unit: unit.alerts.remove([alert.alert_id])],
     }

@@ -139,6 +139,7 @@ def test_a_message_that_fails_every_time_is_dead_lettered_and_hinders_no_other(w
         eventually(lambda: "good" in heard.bodies, "the other message")
     assert heard.bodies.count("poison") == MAX_DELIVERIES
     assert world.dead() == [Dead("p-1", b"poison", "MaxDeliveryCountExceeded")]
+    assert [world.sender.dead_letter_counts() for _ in range(2)] == [{JOBS: 1}] * 2
 
 
 def test_a_function_slower_than_its_lock_keeps_the_message(world: World) -> None:

@@ -54,6 +54,12 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "sync_records.bury": ("sqlite_autoindex_SyncedRecords_",),
     "sync_records.delete_tombstones": ("IX_SyncedRecord_Deleted",),
     "sync_settings.due": ("IX_SyncSchedule_Next",),
+    "alerts.find_active": ("IX_Alert_Subject",),
+    "alerts.last_recovery": ("IX_Alert_Subject",),
+    "alerts.active": ("IX_Alert_Active",),
+    "alerts.page": ("IX_Alert_Opened",),
+    "notifications.claim": ("IX_AlertNotification_Due",),
+    "notifications.of_alert": ("sqlite_autoindex_AlertNotifications_",),
 }
 #: Ties of one moment are put in order by id after the index did the rest.
 _TIES = "USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"

@@ -16,7 +16,7 @@ from sqlalchemy import Column, Dialect, Engine, Index, UniqueConstraint, create_
 from sqlglot import expressions as exp
 
 from domain.errors import Unavailable
-from infra.sql import signals_tables, sync_tables  # noqa: F401 - their tables are on the same metadata
+from infra.sql import alert_tables, signals_tables, sync_tables  # noqa: F401 - their tables are on the same metadata
 from infra.sql.engine import DATABASE_FILE, sqlite_database
 from infra.sql.migrate import HEAD, migrate, script, unmigrate, upgrade, upgrade_embedded
 from infra.sql.tables import metadata
@@ -178,7 +178,7 @@ def test_columns_have_the_types_of_section_13() -> None:
         "PRIMARY KEY NONCLUSTERED ([WebhookDeliveryId])",
     ):
         assert line in printed, line
-    assert printed.count("ON DELETE CASCADE") == 5
+    assert printed.count("ON DELETE CASCADE") == 6
     for type_ in ("NTEXT", "DATETIME ", "DATETIME,", "VARCHAR(max)", "BOOLEAN", "DATETIMEOFFSET"):
         assert not re.search(rf"\s{re.escape(type_)}", printed), type_
 

@@ -14,6 +14,8 @@ from domain.errors import NotFound, PreconditionFailed
 from domain.paging import PageRequest
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
+from infra.sql.alert_rules import SqlAlertRules, SqlNotifications
+from infra.sql.alerts import SqlAlerts
 from infra.sql.api_keys import SqlApiKeys
 from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
@@ -35,6 +37,9 @@ _SCOPED: dict[type, frozenset[str]] = {
     ),
     SqlSyncRecords: frozenset({"forget_disconnected", "delete_tombstones"}),
     SqlSyncSettings: frozenset({"due", "move_on"}),
+    SqlAlerts: frozenset({"active", "delete_before"}),
+    SqlAlertRules: frozenset({"of_kind"}),
+    SqlNotifications: frozenset({"append", "claim", "settle"}),
 }
 
 

@@ -272,7 +272,7 @@ def test_a_message_that_is_no_event_becomes_an_alert_and_the_others_go_on(world:
     world.fan_out.handle([(a_message(id="e-1"), "m-1"), (body, "m-2"), (a_message(id="e-3"), "m-3")])
     assert len(world.raised("BookingConfirmed")) == 2
     [alert] = world.alerts()
-    assert (alert["kind"], alert["messageId"]) == ("invalid-domain-event", "m-2")
+    assert (alert["kind"], alert["data"]["messageId"]) == ("unreadable-message", "m-2")
 
 
 @given(

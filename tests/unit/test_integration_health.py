@@ -211,9 +211,9 @@ async def test_an_alert_survives_a_queue_that_is_down(world: IntegrationWorld) -
     await world.check()
     assert world.alerts() == [] and len(world.rows("SELECT 1 FROM PendingAlerts")) == 1
     world.queue.down = False
-    assert world.parts.alerts.flush() == 1
+    assert world.parts.occurrences.flush() == 1
     assert [one["kind"] for one in world.alerts()] == ["integration-suspended"]
-    assert world.parts.alerts.flush() == 0
+    assert world.parts.occurrences.flush() == 0
 
 
 async def test_the_report_shows_rates_and_percentiles_over_an_hour_a_day_and_a_week(

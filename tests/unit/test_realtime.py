@@ -36,6 +36,7 @@ def principal(*permissions: str, tenant: UUID = TENANT, key: UUID | None = None)
         ((), []),
         (("events:write",), []),
         (("webhook:manage",), ["deliveryUpdated"]),
+        (("alerts:read",), ["alertChanged"]),
         (("integration:manage",), ["syncProgress", "integrationHealth"]),
         (("integration:manage", "webhook:manage"), ["syncProgress", "integrationHealth", "deliveryUpdated"]),
     ],

@@ -1,0 +1,231 @@
+"""Use cases of alerts and their rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from domain.alerts.ledger import Ledger
+from domain.alerts.model import (
+    MANAGE,
+    PLATFORM,
+    READ,
+    SEE_PLATFORM,
+    Alert,
+    AlertFilter,
+    AlertKind,
+    Notification,
+    Rule,
+    RuleSettings,
+    Severity,
+    Sink,
+)
+from domain.alerts.rules import RULES, effective
+from domain.audit.model import AuditEntry
+from domain.errors import Conflict, FieldError, NotFound, PreconditionFailed, ValidationFailed
+from domain.identity.model import Principal
+from domain.integrations.model import IntegrationType
+from domain.paging import Page, PageRequest
+from domain.ports import Clock
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.wire import Command
+
+_RECIPIENTS: Mapping[IntegrationType, tuple[re.Pattern[str], str]] = {
+    IntegrationType.EmailService: (re.compile(r"[^@\s<>,;]{1,64}@[A-Za-z0-9.-]{1,253}"), "an e-mail address"),
+    IntegrationType.SMSService: (re.compile(r"\+[1-9][0-9]{6,14}"), "a phone number in E.164"),
+}
+Recipient = Annotated[str, StringConstraints(min_length=3, max_length=254)]
+
+
+class SinkCommand(Command):
+    integration_id: Annotated[UUID, Field(strict=False)] = Field(
+        description="One of the tenant's e-mail or SMS integrations"
+    )
+    recipients: Annotated[list[Recipient], Field(min_length=1, max_length=20)] = Field(
+        description="E-mail addresses, or phone numbers in E.164"
+    )
+
+
+class ChangeAlertRule(Command):
+    """The fields sent replace, the others stay; null goes back to the default."""
+
+    is_enabled: bool | None = None
+    severity: Literal["Information", "Warning", "Critical"] | None = None
+    threshold: float | None = Field(None, gt=0, lt=1, description="Share of failures that must be exceeded")
+    minimum_volume: int | None = Field(None, ge=1, le=1_000_000, description="How much must have happened")
+    sinks: Annotated[list[SinkCommand], Field(max_length=5)] | None = Field(
+        None, description="Who is told by e-mail or SMS, beside webhooks and realtime messages"
+    )
+
+
+class AcknowledgeAlert(Command):
+    note: Annotated[str, StringConstraints(min_length=1, max_length=400)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An alert and the messages to people about it."""
+
+    alert: Alert
+    notifications: Sequence[Notification]
+
+
+class AlertService:
+    def __init__(self, units: UnitsOfWork, ledger: Ledger, clock: Clock) -> None:
+        self._units = units
+        self._ledger = ledger
+        self._clock = clock
+
+    def page(
+        self, principal: Principal, filter_: AlertFilter, page: PageRequest, *, platform: bool = False
+    ) -> Page[Alert]:
+        """Newest first, of the tenant or of the platform. Raises Forbidden."""
+        principal.require(READ)
+        if platform:
+            principal.require(SEE_PLATFORM)
+        with self._units.read() as unit:
+            return unit.alerts.page(PLATFORM if platform else principal.tenant_id, filter_, page)
+
+    def get(self, principal: Principal, alert_id: UUID) -> Told:
+        """Raises Forbidden, NotFound."""
+        principal.require(READ)
+        with self._units.read() as unit:
+            return self._told(unit, self._find(unit, principal, alert_id))
+
+    def acknowledge(self, principal: Principal, alert_id: UUID, command: AcknowledgeAlert) -> Told:
+        """Somebody looks after it; it still recovers by itself. Raises Forbidden, NotFound, Conflict when it was
+        acknowledged already or is over."""
+        principal.require(MANAGE)
+        with self._units.write() as unit:
+            alert = self._find(unit, principal, alert_id)
+            if not unit.alerts.acknowledge(
+                alert.tenant_id, alert_id, principal.user_id, command.note, self._clock.now()
+            ):
+                raise Conflict(f"The alert is not open any more: it is {alert.status.name}.")
+            entry = AuditEntry(
+                "alert.acknowledged", "alert", alert_id, principal, after={"note": command.note}
+            )
+            unit.audit.append(principal.tenant_id, entry)
+            told = self._told(unit, unit.alerts.get(alert.tenant_id, alert_id))
+            unit.commit()
+        self._ledger.publish([told.alert])
+        return told
+
+    def rules(self, principal: Principal) -> list[Rule]:
+        """As the tenant has them; the platform's own are left out. Raises Forbidden."""
+        principal.require(READ)
+        with self._units.read() as unit:
+            settings = unit.alert_rules.settings(principal.tenant_id)
+        return [effective(kind, settings.get(kind)) for kind, rule in RULES.items() if not rule.is_platform]
+
+    def change_rule(
+        self, principal: Principal, kind: str, command: ChangeAlertRule, if_match: int | None = None
+    ) -> Rule:
+        """Raises Forbidden, NotFound, ValidationFailed, PreconditionFailed."""
+        principal.require(MANAGE)
+        rule = _rule(kind)
+        _check_applies(rule, command)
+        with self._units.write() as unit:
+            before = unit.alert_rules.settings(principal.tenant_id).get(rule.kind, RuleSettings())
+            if if_match is not None and if_match != before.version:
+                raise PreconditionFailed("It was changed by someone else; read it again.")
+            if command.sinks is not None:
+                _check_sinks(unit, principal.tenant_id, command.sinks)
+            after = _changed(before, command)
+            unit.alert_rules.set(
+                principal.tenant_id, rule.kind, after, by=principal.user_id, now=self._clock.now()
+            )
+            entry = AuditEntry(
+                "alertrule.updated", "alertrule", rule.kind, principal, _state(before), _state(after)
+            )
+            unit.audit.append(principal.tenant_id, entry)
+            unit.commit()
+        return effective(rule.kind, replace(after, version=before.version + 1))
+
+    @staticmethod
+    def _find(unit: UnitOfWork, principal: Principal, alert_id: UUID) -> Alert:
+        try:
+            return unit.alerts.get(principal.tenant_id, alert_id)
+        except NotFound:
+            if SEE_PLATFORM not in principal.permissions:
+                raise
+        return unit.alerts.get(PLATFORM, alert_id)
+
+    @staticmethod
+    def _told(unit: UnitOfWork, alert: Alert) -> Told:
+        return Told(alert, unit.notifications.of_alert(alert.tenant_id, alert.alert_id))
+
+
+def _rule(kind: str) -> Rule:
+    rule = RULES.get(AlertKind(kind)) if kind in {one.value for one in AlertKind} else None
+    if rule is None or rule.is_platform:
+        raise NotFound("There is no such rule; see GET /api/alerts/rules.")
+    return rule
+
+
+def _check_applies(rule: Rule, command: ChangeAlertRule) -> None:
+    errors = [
+        FieldError(f"/{wire}", "this rule has none")
+        for name, wire in (("threshold", "threshold"), ("minimum_volume", "minimumVolume"))
+        if getattr(command, name) is not None and getattr(rule, name) is None
+    ]
+    if errors:
+        raise ValidationFailed("The rule does not work that way.", errors)
+
+
+def _check_sinks(unit: UnitOfWork, tenant_id: UUID, sinks: Sequence[SinkCommand]) -> None:
+    errors: list[FieldError] = []
+    for index, sink in enumerate(sinks):
+        try:
+            integration = unit.integrations.get(tenant_id, sink.integration_id)
+        except NotFound:
+            errors.append(FieldError(f"/sinks/{index}/integrationId", "there is no such integration"))
+            continue
+        form = _RECIPIENTS.get(integration.integration_type)
+        if form is None:
+            errors.append(FieldError(f"/sinks/{index}/integrationId", "it is no e-mail or SMS integration"))
+            continue
+        errors += [
+            FieldError(f"/sinks/{index}/recipients/{position}", f"must be {form[1]}")
+            for position, recipient in enumerate(sink.recipients)
+            if not form[0].fullmatch(recipient)
+        ]
+    if errors:
+        raise ValidationFailed("Nobody could be told that way.", errors)
+
+
+def _changed(before: RuleSettings, command: ChangeAlertRule) -> RuleSettings:
+    after = before
+    sent = command.model_fields_set
+    if "is_enabled" in sent:
+        after = replace(after, is_enabled=command.is_enabled)
+    if "severity" in sent:
+        after = replace(after, severity=Severity[command.severity] if command.severity else None)
+    if "threshold" in sent:
+        after = replace(after, threshold=command.threshold)
+    if "minimum_volume" in sent:
+        after = replace(after, minimum_volume=command.minimum_volume)
+    if "sinks" in sent:
+        sinks = [
+            Sink(one.integration_id, tuple(dict.fromkeys(one.recipients))) for one in command.sinks or ()
+        ]
+        after = replace(after, sinks=tuple(sinks))
+    return after
+
+
+def _state(settings: RuleSettings) -> dict[str, Any]:
+    return {
+        "isEnabled": settings.is_enabled,
+        "severity": settings.severity.name if settings.severity is not None else None,
+        "threshold": settings.threshold,
+        "minimumVolume": settings.minimum_volume,
+        "sinks": [
+            {"integrationId": str(one.integration_id), "recipients": len(one.recipients)}
+            for one in settings.sinks
+        ],
+    }
