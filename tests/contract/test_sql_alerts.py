@@ -1,0 +1,205 @@
+"""Alerts in the database: one at a time whoever races, over when their cause is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from domain.alerts.model import (
+    Alert,
+    AlertKind,
+    Notification,
+    NotificationStatus,
+    RuleSettings,
+    Severity,
+    Sink,
+    Transition,
+)
+from domain.errors import PreconditionFailed, Unavailable
+from domain.insights.counting import delivery_signals
+from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, IntegrationType
+from domain.sync.jobs import SyncJob
+from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.webhooks.model import DeliveryStatus, WebhookState
+from tests.contract.sql_world import World, world_under
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with world_under(tmp_path) as made:
+        yield made
+
+
+def alert(world: World, kind: AlertKind, subject: UUID) -> Alert:
+    now = world.clock.now()
+    return Alert(world.ids.new(), world.tenant, kind, str(subject), Severity.Warning, "x", "{}", now, now)
+
+
+def integration(world: World, status: IntegrationStatus, health: HealthStatus) -> UUID:
+    made = Integration(
+        world.ids.new(),
+        world.tenant,
+        "Shop",
+        IntegrationType.CustomAPI,
+        "REST",
+        status,
+        "sealed",
+        world.clock.now(),
+        world.user,
+        health_status=health,
+    )
+    with world.units.write() as unit:
+        unit.integrations.add(world.tenant, made)
+        unit.commit()
+    return made.integration_id
+
+
+def is_over(world: World, one: Alert) -> bool:
+    with world.units.read() as unit:
+        return unit.alert_conditions.over(one.kind, [one]) == {one.alert_id}
+
+
+def test_only_one_of_a_subject_is_active_at_a_time(world: World) -> None:
+    first = alert(world, AlertKind.SyncFailed, world.ids.new())
+    with world.units.write() as unit:
+        unit.alerts.add(world.tenant, first)
+        unit.commit()
+    second = replace(first, alert_id=world.ids.new())
+    with pytest.raises(Unavailable), world.units.write() as unit:
+        unit.alerts.add(world.tenant, second)
+    with world.units.write() as unit:
+        unit.alerts.add(world.other_tenant, replace(second, tenant_id=world.other_tenant))
+        assert unit.alerts.recover(world.tenant, first.alert_id, "Over.", world.clock.now())
+        assert not unit.alerts.recover(world.tenant, first.alert_id, "Again.", world.clock.now())
+        unit.alerts.add(world.tenant, replace(second, alert_id=world.ids.new()))
+        unit.commit()
+
+
+@pytest.mark.parametrize(
+    ("state", "over"),
+    [(WebhookState.Disabled, False), (WebhookState.Active, True), (WebhookState.Paused, True)],
+)
+def test_a_disabled_webhook_is_over_when_it_is_not_disabled_any_more(
+    world: World, state: WebhookState, over: bool
+) -> None:
+    webhook = world.webhook(state=state)
+    assert is_over(world, alert(world, AlertKind.WebhookDisabled, webhook.webhook_id)) is over
+
+
+@pytest.mark.parametrize(
+    ("status", "health", "over"),
+    [
+        (IntegrationStatus.Active, HealthStatus.Unhealthy, False),
+        (IntegrationStatus.Active, HealthStatus.Degraded, False),
+        (IntegrationStatus.Suspended, HealthStatus.Healthy, False),
+        (IntegrationStatus.Error, HealthStatus.Healthy, False),
+        (IntegrationStatus.Active, HealthStatus.Healthy, True),
+        (IntegrationStatus.Disconnected, HealthStatus.Unknown, True),
+    ],
+)
+def test_an_integration_is_over_when_it_is_active_and_healthy_or_gone(
+    world: World, status: IntegrationStatus, health: HealthStatus, over: bool
+) -> None:
+    one = alert(world, AlertKind.IntegrationHealth, integration(world, status, health))
+    assert is_over(world, one) is over
+
+
+@pytest.mark.parametrize(
+    ("status", "minutes", "over"),
+    [
+        (SyncStatus.Completed, 5, True),
+        (SyncStatus.PartialSuccess, 5, True),
+        (SyncStatus.Failed, 5, False),
+        (SyncStatus.Cancelled, 5, False),
+        (SyncStatus.Completed, -5, False),
+    ],
+)
+def test_a_failed_sync_is_over_when_a_later_one_succeeded(
+    world: World, status: SyncStatus, minutes: int, over: bool
+) -> None:
+    now = world.clock.now()
+    id_ = integration(world, IntegrationStatus.Active, HealthStatus.Healthy)
+    job = SyncJob(
+        world.ids.new(),
+        world.tenant,
+        id_,
+        SyncType.Full,
+        SyncDirection.Import,
+        SyncStatus.Scheduled,
+        now,
+        now,
+        world.user,
+    )
+    with world.units.write() as unit:
+        unit.sync_jobs.add(world.tenant, job)
+        ended = replace(job, status=status, completed_at=now + timedelta(minutes=minutes))
+        assert unit.sync_jobs.move(ended, SyncStatus.Scheduled)
+        unit.commit()
+    assert is_over(world, alert(world, AlertKind.SyncFailed, id_)) is over
+
+
+def test_failing_deliveries_of_alerts_do_not_count_so_alerts_never_feed_themselves(world: World) -> None:
+    webhook = world.webhook()
+    events = [
+        replace(world.event(), type=name) for name in ("AlertRaised", "AlertRecovered", "BookingConfirmed")
+    ]
+    with world.units.write() as unit:
+        unit.outbox.append(events)
+        unit.commit()
+    claimed = world.claim(webhook, world.fan_out(webhook, events))
+    results = [world.result(one, DeliveryStatus.Failed) for one in claimed]
+    assert len(results) == 3
+    [signal] = delivery_signals(results, world.clock.now())
+    assert (signal.tally.total, signal.tally.failed) == (1, 1)
+    assert delivery_signals([one for one in results if "Alert" in one.claimed.event.type], signal.hour) == []
+
+
+def test_a_message_is_claimed_once_and_a_late_record_of_a_lost_claim_changes_nothing(world: World) -> None:
+    now = world.clock.now()
+    until = now + timedelta(minutes=5)
+    one = alert(world, AlertKind.SyncFailed, world.ids.new())
+    told = Notification(
+        world.ids.new(),
+        world.tenant,
+        one.alert_id,
+        Transition.Raised,
+        world.ids.new(),
+        "a@b.example",
+        now,
+        now,
+    )
+    with world.units.write() as unit:
+        unit.alerts.add(world.tenant, one)
+        unit.notifications.append([told])
+        [first] = unit.notifications.claim(now, until, 10)
+        assert unit.notifications.claim(now, until, 10) == []
+        [second] = unit.notifications.claim(until, until + timedelta(minutes=5), 10)
+        unit.notifications.settle(replace(first, status=NotificationStatus.Failed, detail="late"))
+        unit.notifications.settle(replace(second, status=NotificationStatus.Sent, sent_at=until))
+        unit.commit()
+    with world.units.read() as unit:
+        [stored] = unit.notifications.of_alert(world.tenant, one.alert_id)
+        assert unit.notifications.of_alert(world.other_tenant, one.alert_id) == []
+    assert (stored.status, stored.attempts, stored.detail) == (NotificationStatus.Sent, 2, None)
+
+
+def test_a_rule_changed_by_two_at_once_is_stored_once(world: World) -> None:
+    sink = Sink(world.ids.new(), ("ops@example.org",))
+    settings = RuleSettings(False, Severity.Critical, 0.4, 20, (sink,))
+    now, kind = world.clock.now(), AlertKind.WebhookFailureRate
+    with world.units.write() as unit:
+        unit.alert_rules.set(world.tenant, kind, settings, by=world.user, now=now)
+        unit.commit()
+    with pytest.raises(PreconditionFailed), world.units.write() as unit:
+        unit.alert_rules.set(world.tenant, kind, settings, by=world.user, now=now)
+    with world.units.write() as unit:
+        assert unit.alert_rules.settings(world.tenant) == {kind: replace(settings, version=1)}
+        assert unit.alert_rules.settings(world.other_tenant) == {}
+        unit.alert_rules.set(world.tenant, kind, replace(settings, version=1), by=world.user, now=now)
+        with pytest.raises(PreconditionFailed):
+            unit.alert_rules.set(world.tenant, kind, replace(settings, version=1), by=world.user, now=now)
