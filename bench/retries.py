@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from random import Random
 
-from domain.webhooks.adaptive import Sketch, adaptive_delay, outage_length
+from domain.webhooks.adaptive import OutageHistory, adaptive_delay, outage_length
 from domain.webhooks.model import RetryPolicy
 from domain.webhooks.rules import retry_delay
 
@@ -66,7 +66,7 @@ PATTERNS: dict[str, Callable[[Random], Outages]] = {
 
 
 def simulate(outages: Outages, policy: RetryPolicy, *, adaptive: bool, seed: int) -> Score:
-    random, sketch = Random(seed), Sketch()
+    random, history = Random(seed), OutageHistory()
     agenda, now = [], 0.0
     while (now := now + random.expovariate(EVENTS_A_DAY / DAY)) < DAYS * DAY:
         agenda.append((now, len(agenda), now, 0))
@@ -82,7 +82,7 @@ def simulate(outages: Outages, policy: RetryPolicy, *, adaptive: bool, seed: int
             at += 1
         if not (at < len(outages) and outages[at][0] <= now):
             if failing_since is not None and last_failed is not None:
-                sketch = sketch.learned(outage_length(failing_since, last_failed, now))
+                history = history.learned(outage_length(failing_since, last_failed, now))
                 failing_since = None
             if used:
                 took.append(now - born)
@@ -94,7 +94,10 @@ def simulate(outages: Outages, policy: RetryPolicy, *, adaptive: bool, seed: int
         delay = retry_delay(policy, used + 1, spread=spread).total_seconds()
         if adaptive:
             learned = adaptive_delay(
-                sketch, failing_for=now - failing_since, retries_left=policy.max_retries - used, spread=spread
+                history,
+                failing_for=now - failing_since,
+                retries_left=policy.max_retries - used,
+                spread=spread,
             )
             delay = delay if learned is None else learned
         if used == policy.max_retries or now + delay >= born + DAY:

@@ -1,6 +1,6 @@
 """Adaptive retry: when is an endpoint that has been failing for t seconds likely to be back? Pure; seconds.
 
-A sketch holds how long an endpoint's outages lasted: decayed counts in buckets half an octave wide. From it the
+A history holds how long an endpoint's outages lasted: decayed counts in buckets half an octave wide. From it the
 next retry is planned by dynamic programming over (age of the outage, retries left)."""
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _WAIT_FLOOR, _WAIT_SHARE = 30.0, 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Sketch:
+class OutageHistory:
     """Decayed counts of outages by length, and how many were ever seen."""
 
     weights: tuple[float, ...] = (0.0,) * len(EDGES)
     seen: int = 0
 
-    def learned(self, lasted: float) -> Sketch:
+    def learned(self, lasted: float) -> OutageHistory:
         """With one more outage that `lasted` so many seconds."""
         where = min(bisect_left(EDGES, lasted), len(EDGES) - 1)
         weights = tuple(weight * DECAY + (n == where) for n, weight in enumerate(self.weights))
@@ -53,12 +53,12 @@ class Sketch:
         return None
 
 
-def sketch_of(text: str | None) -> Sketch:
-    """What `Sketch.text` wrote; an empty one for None."""
+def history_of(text: str | None) -> OutageHistory:
+    """What `OutageHistory.text` wrote; an empty one for None."""
     if text is None:
-        return Sketch()
+        return OutageHistory()
     stored = json.loads(text)
-    return Sketch(tuple(stored["weights"]), stored["seen"])
+    return OutageHistory(tuple(stored["weights"]), stored["seen"])
 
 
 def outage_length(failing_since: float, last_failed: float, back: float) -> float:
@@ -115,12 +115,14 @@ def _plan(weights: tuple[float, ...], retries: int) -> _Plan:
     return _Plan(tuple(mass), tuple(scaled), tuple(lengths), values)
 
 
-def adaptive_delay(sketch: Sketch, *, failing_for: float, retries_left: int, spread: float) -> float | None:
+def adaptive_delay(
+    history: OutageHistory, *, failing_for: float, retries_left: int, spread: float
+) -> float | None:
     """Seconds until the next retry of an endpoint that has been `failing_for` seconds; `retries_left` counts that
     one. None while too little is known. `spread` in [-1, 1] places it within the jitter: up to 10 % later."""
-    if sketch.seen < ENOUGH or retries_left < 1:
+    if history.seen < ENOUGH or retries_left < 1:
         return None
-    plan = _plan(tuple(round(one, 3) for one in sketch.weights), retries_left - 1)
+    plan = _plan(tuple(round(one, 3) for one in history.weights), retries_left - 1)
     ahead = [n for n, edge in enumerate(EDGES) if edge - failing_for >= 1.0]
     if not ahead:
         return None

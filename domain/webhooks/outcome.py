@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from domain.ports import OutboundError, OutboundResponse
-from domain.webhooks.adaptive import adaptive_delay, sketch_of
+from domain.webhooks.adaptive import adaptive_delay, history_of
 from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus
 from domain.webhooks.ports import Claimed
 from domain.webhooks.rules import Answer, Decision, effective_max_retries
@@ -54,7 +54,7 @@ def learned_delay(claimed: Claimed, now: datetime, *, platform_cap: int, spread:
     if policy.strategy != "adaptive":
         return None
     seconds = adaptive_delay(
-        sketch_of(endpoint.retry_history),
+        history_of(endpoint.retry_history),
         failing_for=(now - endpoint.failing_since).total_seconds() if endpoint.failing_since else 0.0,
         retries_left=effective_max_retries(policy, platform_cap=platform_cap) - claimed.retries_used,
         spread=spread if policy.jitter else -1.0,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.webhooks.adaptive import ENOUGH, sketch_of
+from domain.webhooks.adaptive import ENOUGH, history_of
 from domain.webhooks.history import Replayed
 from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, Strategy, Webhook, WebhookState
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
@@ -147,11 +147,11 @@ class DeliveryQuery(PageQuery):
 def _adaptive_retry(webhook: Webhook) -> AdaptiveRetryView | None:
     if webhook.retry_policy.strategy != "adaptive":
         return None
-    sketch = sketch_of(webhook.retry_history)
+    history = history_of(webhook.retry_history)
     return AdaptiveRetryView(
-        outages_seen=sketch.seen,
-        typical_outage_seconds=sketch.typical(),
-        in_use=sketch.seen >= ENOUGH,
+        outages_seen=history.seen,
+        typical_outage_seconds=history.typical(),
+        in_use=history.seen >= ENOUGH,
     )
 
 

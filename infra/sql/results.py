@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, func, insert, literal, select, update
 
-from domain.webhooks.adaptive import outage_length, sketch_of
+from domain.webhooks.adaptive import history_of, outage_length
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import AttemptResult, EndpointHealth, Tally
 from infra.sql.statements import chunks
@@ -98,7 +98,7 @@ class SqlResults:
         return [EndpointHealth(*row) for row in self._connection.execute(statement)]
 
     def _learn(self, webhook_id: UUID, now: datetime) -> None:
-        """An outage that ends goes into the endpoint's sketch; its last attempt was its last failure."""
+        """An outage that ends goes into the endpoint's history; its last attempt was its last failure."""
         row = self._connection.execute(
             select(_w.FailingSince, _w.LastTriggeredAt, _w.RetryHistory).where(
                 _w.WebhookId == webhook_id, _w.FailingSince.is_not(None)
@@ -108,7 +108,7 @@ class SqlResults:
             return
         last = row.LastTriggeredAt or row.FailingSince
         lasted = outage_length(row.FailingSince.timestamp(), last.timestamp(), now.timestamp())
-        learned = sketch_of(row.RetryHistory).learned(lasted).text()
+        learned = history_of(row.RetryHistory).learned(lasted).text()
         self._connection.execute(
             update(webhooks).where(_w.WebhookId == webhook_id).values(RetryHistory=learned)
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from domain.events.ports import EventRef
-from domain.webhooks.adaptive import sketch_of
+from domain.webhooks.adaptive import history_of
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
 from domain.webhooks.ports import NewDelivery, Tally
 from tests.contract.sql_world import EXPIRY, START, World, world_under
@@ -343,7 +343,7 @@ def test_an_outage_that_ends_is_learned_where_retries_are_adaptive(world: World)
         unit.pipeline.tally([Tally(learning.webhook_id, delivered=1, learns=True)], later)
         unit.pipeline.tally([Tally(learning.webhook_id, delivered=1, learns=True)], later)
         unit.pipeline.tally([Tally(other.webhook_id, delivered=1)], later)
-        learned = sketch_of(unit.webhooks.get(world.tenant, learning.webhook_id).retry_history)
+        learned = history_of(unit.webhooks.get(world.tenant, learning.webhook_id).retry_history)
         assert learned.seen == 1, "a success outside an outage teaches nothing"
         assert 250 < (learned.typical() or 0) < 350
         assert unit.webhooks.get(world.tenant, other.webhook_id).retry_history is None

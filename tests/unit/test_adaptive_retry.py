@@ -7,23 +7,23 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bench.retries import compared
-from domain.webhooks.adaptive import ENOUGH, LONGEST, Sketch, adaptive_delay, outage_length, sketch_of
+from domain.webhooks.adaptive import ENOUGH, LONGEST, OutageHistory, adaptive_delay, history_of, outage_length
 from domain.webhooks.model import RetryPolicy
 from domain.webhooks.rules import Answer, decide
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
 
-def taught(*lengths: float) -> Sketch:
-    sketch = Sketch()
+def taught(*lengths: float) -> OutageHistory:
+    history = OutageHistory()
     for lasted in lengths:
-        sketch = sketch.learned(lasted)
-    return sketch
+        history = history.learned(lasted)
+    return history
 
 
 def test_the_fixed_schedule_holds_while_little_is_known() -> None:
-    sketch = taught(*[300.0] * (ENOUGH - 1))
-    assert adaptive_delay(sketch, failing_for=0, retries_left=5, spread=0) is None
+    history = taught(*[300.0] * (ENOUGH - 1))
+    assert adaptive_delay(history, failing_for=0, retries_left=5, spread=0) is None
 
 
 @pytest.mark.parametrize("lasted", [20.0, 300.0])
@@ -34,9 +34,9 @@ def test_the_first_retry_comes_soon_after_the_usual_end(lasted: float) -> None:
 
 
 def test_an_outage_already_old_is_retried_the_sooner() -> None:
-    sketch = taught(*[300.0] * 10)
-    fresh = adaptive_delay(sketch, failing_for=0, retries_left=5, spread=-1)
-    old = adaptive_delay(sketch, failing_for=250, retries_left=5, spread=-1)
+    history = taught(*[300.0] * 10)
+    fresh = adaptive_delay(history, failing_for=0, retries_left=5, spread=-1)
+    old = adaptive_delay(history, failing_for=250, retries_left=5, spread=-1)
     assert fresh is not None
     assert old is not None
     assert old < fresh
@@ -54,9 +54,9 @@ def test_delays_are_positive_and_within_a_day(failing_for: float, left: int) -> 
 
 
 def test_a_stored_sketch_is_read_back() -> None:
-    sketch = taught(20, 300, 300)
-    assert sketch_of(sketch.text()).typical() == sketch.typical()
-    assert sketch_of(None) == Sketch()
+    history = taught(20, 300, 300)
+    assert history_of(history.text()).typical() == history.typical()
+    assert history_of(None) == OutageHistory()
 
 
 def test_the_end_is_taken_midway_between_failure_and_success() -> None:
