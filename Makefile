@@ -35,7 +35,7 @@ soak: $(run_stamp) ## Run for long under load and count what was lost
 	@exec $(py) -m bench.soak
 
 sql: $(run_stamp) ## Write the schema as T-SQL to deploy/sql/schema.sql
-	@$(py) -m infra.sql.migrate --sql > deploy/sql/schema.sql
+	@$(py) -m infra.sql.migrate --sql > deploy/sql/schema.sql.new && mv deploy/sql/schema.sql.new deploy/sql/schema.sql
 
 test: lint types layers node ## Lint, types, layers, then every test
 	$(bin)/pytest -n 2 --dist loadgroup

@@ -168,6 +168,7 @@ async def test_a_negotiation_puts_the_user_into_its_groups_and_out_of_the_others
         negotiated = await asyncio.to_thread(realtime.negotiate, CALLER)
         user = f"{HUB}/users/key%3A{KEY}/groups/{TENANT}"
         assert sorted(server.lines) == [
+            f"DELETE {user}.alertChanged",
             f"DELETE {user}.integrationHealth",
             f"DELETE {user}.syncProgress",
             f"PUT {user}.deliveryUpdated",

@@ -51,7 +51,7 @@ def test_kill_9_after_202_loses_nothing(tmp_path: Path, receiver: Receiver) -> N
         assert acknowledged <= listed
         host.advance(60)  # what was announced and lost is announced again
         door.api.eventually(
-            lambda: acknowledged <= {one["json"]["data"]["id"] for one in receiver.received}, seconds=40
+            lambda: acknowledged <= {one["json"]["data"]["id"] for one in receiver.received}, seconds=90
         )
         door.hub.database.close()
     finally:
