@@ -35,5 +35,8 @@ class Outbox(Protocol):
     def unannounced(self, before: datetime, now: datetime, limit: int) -> list[EventRef]:
         """Events not fanned out and last announced before `before`; stamps them as announced at `now`."""
 
+    def not_announced(self, refs: Sequence[EventRef], since: datetime) -> None:
+        """The announcement of `refs` failed: those not fanned out count as last announced at `since`."""
+
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         """Remove up to `limit` events stored before `cutoff` that no delivery refers to; returns how many."""

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from domain.errors import FieldError, TooLarge, ValidationFailed
+from domain.errors import FieldError, TooLarge, Unavailable, ValidationFailed
 from domain.events.model import EVENT_ID_PATTERN, Accepted, DomainEvent, RaiseEvent, event_data
 from domain.events.ports import EventRef
 from domain.identity.model import Principal
@@ -81,13 +81,22 @@ class EventService:
 
     def sweep(self, *, older_than_seconds: int = 30, limit: int = 5_000) -> int:
         """Announce again, at most `limit` at a time, what was committed and never fanned out: the queue write,
-        or the message, was lost. Returns how many."""
+        or the message, was lost. Returns how many. Raises Unavailable when the queue is away."""
         now = self._clock.now()
+        before = now - timedelta(seconds=older_than_seconds)
         with self._units.write() as unit:
-            refs = unit.outbox.unannounced(now - timedelta(seconds=older_than_seconds), now, limit)
+            refs = unit.outbox.unannounced(before, now, limit)
             unit.commit()
-        if refs:
+        if not refs:
+            return 0
+        try:
             self._queue.send(DOMAIN_EVENTS_QUEUE, announcements(refs))
+        except Unavailable:
+            # The next run is to try them, not the one after their interval.
+            with self._units.write() as unit:
+                unit.outbox.not_announced(refs, before - timedelta(microseconds=1))
+                unit.commit()
+            raise
         return len(refs)
 
     def _store(self, rows: Sequence[DomainEvent]) -> Accepted:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Connection, Update, bindparam, delete, exists, insert, select, update
 
 from domain.events.model import DomainEvent
 from domain.events.ports import EventRef
@@ -30,6 +30,16 @@ _FANNED_OUT = (
     update(domain_events)
     .where(_e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True)))
     .values(FannedOutAt=bindparam("at"))
+)
+# UQ_DomainEvent_Id
+_NOT_ANNOUNCED = (
+    update(domain_events)
+    .where(
+        _e.TenantId == bindparam("tenant"),
+        _e.EventId.in_(bindparam("ids", expanding=True)),
+        _e.FannedOutAt.is_(None),
+    )
+    .values(AnnouncedAt=bindparam("at"))
 )
 
 
@@ -87,9 +97,10 @@ class SqlOutbox:
         ]
 
     def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> None:
-        for tenant, ids in _by_tenant(refs).items():
-            for chunk in chunks(ids):
-                self._connection.execute(_FANNED_OUT, {"tenant": tenant, "ids": chunk, "at": at})
+        self._stamp(_FANNED_OUT, refs, at)
+
+    def not_announced(self, refs: Sequence[EventRef], since: datetime) -> None:
+        self._stamp(_NOT_ANNOUNCED, refs, since)
 
     def unannounced(self, before: datetime, now: datetime, limit: int) -> list[EventRef]:
         # IX_DomainEvent_Outbox
@@ -115,6 +126,11 @@ class SqlOutbox:
         old = select(_e.Sequence).where(_e.CreatedAt < cutoff, _e.FannedOutAt.is_not(None), ~referred)
         doomed = old.order_by(_e.CreatedAt).limit(limit).scalar_subquery()
         return self._connection.execute(delete(domain_events).where(_e.Sequence.in_(doomed))).rowcount
+
+    def _stamp(self, statement: Update, refs: Sequence[EventRef], at: datetime) -> None:
+        for tenant, ids in _by_tenant(refs).items():
+            for chunk in chunks(ids):
+                self._connection.execute(statement, {"tenant": tenant, "ids": chunk, "at": at})
 
     def _unknown(self, events: Sequence[DomainEvent]) -> list[DomainEvent]:
         known: set[tuple[UUID, str]] = set()

@@ -86,6 +86,7 @@ def calls(world: World) -> dict[str, list[Call]]:
         "outbox.take_new": [lambda unit: unit.outbox.take_new()],
         "outbox.pending": [lambda unit: unit.outbox.pending(refs)],
         "outbox.mark_fanned_out": [lambda unit: unit.outbox.mark_fanned_out(refs, now)],
+        "outbox.not_announced": [lambda unit: unit.outbox.not_announced(refs, now)],
         "outbox.unannounced": [lambda unit: unit.outbox.unannounced(later, later, 5_000)],
         "outbox.delete_before": [lambda unit: unit.outbox.delete_before(later, 1_000)],
         "webhooks.count": [lambda unit: unit.webhooks.count(tenant)],

@@ -18,6 +18,11 @@ from bench.harness import HostProcess, call, running
 from tests.e2e.azure import SWITCH, AzureServices
 
 
+class _ReceiverServer(ThreadingHTTPServer):
+    #: The default of 5 makes posts that come together wait for the kernel's next try, or time out.
+    request_queue_size = 1024
+
+
 class Receiver:
     """A webhook receiver on loopback. `respond` maps a received request to (status, headers); the verification
     challenge is answered by itself."""
@@ -58,7 +63,7 @@ class Receiver:
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _ReceiverServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

@@ -207,6 +207,18 @@ def test_an_event_is_accepted_while_the_queue_is_down_and_announced_by_the_sweep
     assert world.events.sweep() == 0
 
 
+def test_a_sweep_that_finds_the_queue_down_leaves_the_events_to_the_next(world: World) -> None:
+    world.queue.down = True
+    world.events.accept(world.principal, [an_event(id="e-1")])
+    world.clock.advance(seconds=31)
+    with pytest.raises(Unavailable):
+        world.events.sweep()
+    world.queue.down = False
+    world.clock.advance(seconds=15)
+    assert world.events.sweep() == 1
+    assert announced(world) == ["e-1"]
+
+
 def test_nothing_is_accepted_while_the_database_is_down(world: World) -> None:
     world.units.down = True
     with pytest.raises(Unavailable):
