@@ -98,10 +98,14 @@ class HostProcess:
         raise RuntimeError(f"the host did not start:\n{self.log.read_text()[-4000:]}")
 
     def kill(self) -> None:
-        """SIGKILL; its workers notice and end too."""
+        """SIGKILL; returns when its workers have noticed and ended too, so that its port is free again."""
         assert self.process is not None
+        workers = _family(self.process.pid)[1:]
         self.process.kill()
         self.process.wait(10)
+        deadline = time.monotonic() + 10
+        while any(_is_running(pid) for pid in workers) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def stop(self) -> int:
         """SIGTERM, drain; the exit code."""
@@ -206,6 +210,14 @@ def _family(pid: int) -> list[int]:
         return [pid, *(int(child) for child in children.read_text().split())]
     except OSError:
         return [pid]
+
+
+def _is_running(pid: int) -> bool:
+    """Neither gone nor a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _cpu_seconds(pid: int) -> float:
