@@ -12,15 +12,15 @@ import os
 import secrets
 import socket
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Set
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from devhost.signalr_connection import Connection, HandshakeRefused
 from domain.errors import Unavailable
 from domain.ports import Clock
-from infra.embedded.realtime import CLIENT_PATH, Admitted, EmbeddedRealtime
-from infra.embedded.realtime_store import Watch
+from infra.embedded.realtime import CLIENT_PATH, Admitted
+from infra.embedded.realtime_store import News
 
 _log = logging.getLogger("devhost.signalr")
 
@@ -32,11 +32,30 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+class Watching(Protocol):
+    """Follows what is published; see `infra.embedded.realtime_store.Watch`."""
+
+    def look(self) -> News: ...
+
+    def end(self) -> None: ...
+
+
+class Source(Protocol):
+    """Who may connect, and what is there to hear; see `infra.embedded.realtime.EmbeddedRealtime`."""
+
+    def admit(self, token: str, hub: str) -> Admitted | None: ...
+
+    def announce(self, process: str, groups: frozenset[str]) -> None: ...
+
+    def watch(self) -> Watching: ...
+
+
 class SignalR:
     """The connections of this process. While there are none, nothing runs."""
 
-    def __init__(self, realtime: EmbeddedRealtime, clock: Clock) -> None:
+    def __init__(self, realtime: Source, clock: Clock, *, connection: type[Connection] = Connection) -> None:
         self._realtime = realtime
+        self._connection = connection
         self._clock = clock
         self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._connections: set[Connection] = set()
@@ -76,7 +95,7 @@ class SignalR:
             await send({"type": "websocket.close"})
             return
         await send({"type": "websocket.accept"})
-        connection = Connection(admitted, self._clock, receive, send)
+        connection = self._connection(admitted, self._clock, receive, send)
         await self._start_looking()
         self._connections.add(connection)
         try:
@@ -100,7 +119,7 @@ class SignalR:
             token = query.get("access_token", "")
         return await asyncio.to_thread(self._realtime.admit, token.strip(), query.get("hub", ""))
 
-    def _is_heard_here(self, groups: frozenset[str]) -> bool:
+    def _is_heard_here(self, groups: Set[str]) -> bool:
         return groups <= self._groups()
 
     def _groups(self) -> frozenset[str]:
@@ -119,7 +138,7 @@ class SignalR:
                 watch = await asyncio.to_thread(self._realtime.watch)
                 self._looking = asyncio.create_task(self._look(watch), name="devhost signalr")
 
-    async def _look(self, watch: Watch) -> None:
+    async def _look(self, watch: Watching) -> None:
         """Runs while there are connections: asking what is new takes microseconds."""
         loop = asyncio.get_running_loop()
         announced = loop.time()
@@ -135,7 +154,7 @@ class SignalR:
         finally:
             watch.end()
 
-    def _pass_on(self, watch: Watch) -> None:
+    def _pass_on(self, watch: Watching) -> None:
         try:
             news = watch.look()
         except sqlite3.Error as error:

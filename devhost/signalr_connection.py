@@ -125,18 +125,23 @@ class Connection:
                 record = _record(text)
                 if record is None or record.get("type") == _CLOSE:
                     return
-                if record.get("type") == _INVOCATION and "invocationId" in record:
-                    refusal = "This hub has no methods; it only tells."
-                    completion = {
-                        "type": _COMPLETION,
-                        "invocationId": record["invocationId"],
-                        "error": refusal,
-                    }
-                    self.put(json.dumps(completion))
+                if record.get("type") == _INVOCATION:
+                    self._refuse(record)
             received = await self._text_received()
             if received is None:
                 return
             self._rest += received
+
+    def _refuse(self, invocation: dict[str, Any]) -> None:
+        """The client called a method. Without an id it does not wait for an answer."""
+        if "invocationId" in invocation:
+            refusal = "This hub has no methods; it only tells."
+            completion = {
+                "type": _COMPLETION,
+                "invocationId": invocation["invocationId"],
+                "error": refusal,
+            }
+            self.put(json.dumps(completion))
 
     async def _text_received(self) -> str | None:
         """None when the client has left, or sends what no client of this protocol does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +34,7 @@ class Admitted:
     """What a valid access token says."""
 
     user: str
-    groups: frozenset[str]
+    groups: Set[str]
     expires_at: datetime
 
 

@@ -1,124 +1,46 @@
-"""Both ways of realtime messages keep one contract; Azure's speaks the REST of SignalR Service."""
+"""Both ways of realtime messages keep one contract, up to the WebSocket of a client."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import httpx
 import jwt
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from domain.errors import Unavailable
 from domain.identity.model import Principal
 from domain.realtime.model import DELIVERY_UPDATED, SYNC_PROGRESS, key_user
-from domain.realtime.ports import Realtime
 from infra.clock import SystemClock
 from infra.embedded.realtime import EmbeddedRealtime
-from infra.settings import Settings
-from infra.signalr.access import IdentityAccess, KeyAccess
+from infra.signalr.access import KeyAccess
 from infra.signalr.azure import AzureSignalR
-from infra.signalr.factory import azure_signalr
 from tests.builders import OTHER_TENANT, TENANT, USER
-from tests.fixtures.scripted_server import Answer, Recorded, ScriptedServer, route
+from tests.contract.realtime_benches import KINDS, WINDOW_SECONDS, Bench, azure, bench_of
+from tests.loopback import signalr
+from tests.loopback.plug import plugged
+from tests.signalr_client import Client, connected, negotiated_at
 
 KEY = UUID(int=0xC0)
-ACCESS_KEY = "a-key-of-the-service-that-is-long-enough-0123456789"
-HUB = "/api/hubs/integration_hub"
 CALLER = Principal(TENANT, USER, frozenset({"webhook:manage"}), api_key_id=KEY)
-Heard = tuple[str, str, list[Any]]
+STRANGER = Principal(OTHER_TENANT, uuid4(), frozenset({"webhook:manage", "integration:manage"}))
 
 
-@dataclass
-class Bench:
-    """A Realtime, and what came out of it: (group, kind, payloads), and the users that were closed."""
-
-    realtime: Realtime
-    heard: Callable[[], list[Heard]]
-    closed: Callable[[], list[str]]
-
-
-@asynccontextmanager
-async def embedded(home: Path) -> AsyncIterator[Bench]:
-    realtime = EmbeddedRealtime(home, "http://localhost:7071", SystemClock())
-    watch = realtime.watch()
-    news = [watch.look()]
-
-    def heard() -> list[Heard]:
-        news.append(watch.look())
-        return [(one.group, one.kind, json.loads(one.payloads)) for batch in news for one in batch.messages]
-
-    def closed() -> list[str]:
-        news.append(watch.look())
-        return [user for batch in news for user in batch.closed]
-
-    yield Bench(realtime, heard, closed)
-    watch.end()
-    realtime.shut()
-
-
-def service() -> ScriptedServer:
-    """SignalR Service, as far as it is used."""
-    return ScriptedServer(
-        [
-            route(f"{method} {HUB}/*", Answer(202 if method == "POST" else 200))
-            for method in ("POST", "PUT", "DELETE")
-        ]
-    )
-
-
-def signalr(server: ScriptedServer) -> AzureSignalR:
-    access = KeyAccess(f"Endpoint={server.address};AccessKey={ACCESS_KEY};Version=1.0;")
-    return AzureSignalR(access, SystemClock(), window_seconds=0.01)
-
-
-def sent(server: ScriptedServer) -> list[Recorded]:
-    return [one for one in server.requests if one.path.endswith("/:send")]
-
-
-@asynccontextmanager
-async def azure() -> AsyncIterator[Bench]:
-    async with service().serving() as server:
-        realtime = signalr(server)
-
-        def heard() -> list[Heard]:
-            return [
-                (unquote(one.path.split("/")[-2]), one.json["target"], one.json["arguments"][0])
-                for one in sent(server)
-            ]
-
-        def closed() -> list[str]:
-            paths = [one.path.split("/") for one in server.requests]
-            return [unquote(path[-2]) for path in paths if path[-1] == ":closeConnections"]
-
-        yield Bench(realtime, heard, closed)
-        await asyncio.to_thread(realtime.shut)
-
-
-@pytest.fixture(params=["embedded", "azure"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
-    async with embedded(tmp_path) if request.param == "embedded" else azure() as made:
+@pytest.fixture(
+    params=[kind if kind == "embedded" else pytest.param(kind, marks=pytest.mark.azure) for kind in KINDS]
+)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    with bench_of(request.param, tmp_path) as made:
         yield made
 
 
-async def eventually(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 5
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come true"
-        await asyncio.sleep(0.005)
-    return value
-
-
-async def test_a_negotiation_gives_an_address_of_the_hub_and_a_token_for_an_hour(bench: Bench) -> None:
-    negotiated = await asyncio.to_thread(bench.realtime.negotiate, CALLER)
+def test_a_negotiation_gives_an_address_of_the_hub_and_a_token_for_an_hour(bench: Bench) -> None:
+    negotiated = bench.realtime.negotiate(CALLER)
     assert "/client/?hub=integration" in negotiated.url
     claims = jwt.decode(negotiated.access_token, options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == 3600
@@ -126,131 +48,173 @@ async def test_a_negotiation_gives_an_address_of_the_hub_and_a_token_for_an_hour
     assert f"key:{KEY}" in claims.values()
 
 
-async def test_a_message_goes_to_the_group_of_its_tenant_and_kind(bench: Bench) -> None:
-    await asyncio.to_thread(bench.realtime.publish, TENANT, DELIVERY_UPDATED, [{"n": 1}, {"n": 2}])
-    await asyncio.to_thread(bench.realtime.publish, OTHER_TENANT, SYNC_PROGRESS, [{"n": 3}])
-    await eventually(lambda: len(bench.heard()) == 2)
-    assert sorted(bench.heard()) == sorted(
-        [
-            (f"{TENANT}.deliveryUpdated", "deliveryUpdated", [{"n": 1}, {"n": 2}]),
-            (f"{OTHER_TENANT}.syncProgress", "syncProgress", [{"n": 3}]),
-        ]
-    )
+def test_a_client_hears_the_kinds_it_may_hear_of_its_own_tenant(bench: Bench) -> None:
+    client, elsewhere = bench.client(CALLER), bench.client(STRANGER)
+    bench.realtime.publish(TENANT, SYNC_PROGRESS, [{"n": 0}])
+    bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": 1}, {"n": "größe \N{SNOWMAN}"}])
+    assert client.message("deliveryUpdated") == [{"n": 1}, {"n": "größe \N{SNOWMAN}"}]
+    assert client.hears_nothing(0.2)
+    assert elsewhere.hears_nothing(0.1)
 
 
-async def test_closing_reaches_the_user(bench: Bench) -> None:
-    await asyncio.to_thread(bench.realtime.close, key_user(KEY))
-    assert bench.closed() == [f"key:{KEY}"]
+def test_every_client_of_a_group_hears_in_the_order_of_publishing(bench: Bench) -> None:
+    other = Principal(TENANT, uuid4(), frozenset({"webhook:manage"}))
+    clients = [bench.client(CALLER), bench.client(CALLER), bench.client(other)]
+    for number in range(20):
+        bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": number}])
+    for client in clients:
+        heard: list[int] = []
+        while len(heard) < 20:
+            heard += [one["n"] for one in client.message("deliveryUpdated")]
+        assert heard == list(range(20))
+
+
+def test_closing_ends_the_users_connections_and_lets_none_hear_with_what_was_negotiated(bench: Bench) -> None:
+    negotiated = bench.realtime.negotiate(CALLER)
+    client = bench.stack.enter_context(connected(negotiated.url, negotiated.access_token))
+    other = bench.client(replace(CALLER, api_key_id=uuid4()))
+    bench.realtime.close(key_user(KEY))
+    assert client.until_closed(2.0)["allowReconnect"] is False
+    late = late_client(bench, negotiated.url, negotiated.access_token)
+    bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{}])
+    assert other.message("deliveryUpdated") == [{}]
+    assert late is None or late.hears_nothing(0.1)
+
+
+def late_client(bench: Bench, url: str, token: str) -> Client | None:
+    """SignalR Service lets the token in until it expires; the embedded one does not."""
+    if negotiated_at(url, token).status_code == 401:
+        return None
+    return bench.stack.enter_context(connected(url, token))
+
+
+def test_a_token_that_is_forged_or_for_another_hub_is_not_let_in(bench: Bench) -> None:
+    negotiated = bench.realtime.negotiate(CALLER)
+    url, token = negotiated.url, negotiated.access_token
+    forged = token[:-4] + ("AAAA" if not token.endswith("AAAA") else "BBBB")
+    assert negotiated_at(url, forged).status_code == 401
+    assert negotiated_at(url.replace("hub=", "hub=not_"), token).status_code == 401
+    with pytest.raises(AssertionError, match="401"):
+        bench.stack.enter_context(connected(url, forged))
+
+
+def test_a_client_that_calls_a_method_is_not_obeyed(bench: Bench) -> None:
+    client, other = bench.client(CALLER), bench.client(CALLER)
+    client.send({"type": 1, "invocationId": "7", "target": "deliveryUpdated", "arguments": [[{}]]})
+    refusal = client.next()
+    assert refusal["type"] in (3, 7), "a completion, or the end"
+    assert "error" in refusal
+    assert other.hears_nothing(0.1)
 
 
 @pytest.mark.parametrize("kind", ["embedded", "azure"])
-async def test_what_cannot_be_reached_loses_messages_and_raises_nothing(kind: str, tmp_path: Path) -> None:
+def test_what_cannot_be_reached_loses_messages_and_raises_nothing(kind: str, tmp_path: Path) -> None:
     realtime: EmbeddedRealtime | AzureSignalR
     if kind == "embedded":
         (tmp_path / "realtime.db").mkdir()
         realtime = EmbeddedRealtime(tmp_path, "http://localhost", SystemClock())
     else:
-        async with service().serving() as server:
-            realtime = signalr(server)
-    await asyncio.to_thread(realtime.publish, TENANT, DELIVERY_UPDATED, [{}])
-    await asyncio.to_thread(realtime.close, "key:1")
+        with signalr.running() as service:
+            access = KeyAccess(service.connection_string)
+        realtime = AzureSignalR(access, SystemClock(), window_seconds=WINDOW_SECONDS)
+    realtime.publish(TENANT, DELIVERY_UPDATED, [{}])
+    realtime.close("key:1")
     with pytest.raises(Unavailable):
-        await asyncio.to_thread(realtime.negotiate, CALLER)
-    await asyncio.to_thread(realtime.shut)
+        realtime.negotiate(CALLER)
+    realtime.shut()
 
 
-# -- Azure's REST -----------------------------------------------------------------------------------------
+# -- SignalR Service alone --------------------------------------------------------------------------------
 
 
-async def test_a_negotiation_puts_the_user_into_its_groups_and_out_of_the_others() -> None:
-    async with service().serving() as server:
-        realtime = signalr(server)
-        negotiated = await asyncio.to_thread(realtime.negotiate, CALLER)
-        user = f"{HUB}/users/key%3A{KEY}/groups/{TENANT}"
-        assert sorted(server.lines) == [
-            f"DELETE {user}.alertChanged",
-            f"DELETE {user}.integrationHealth",
-            f"DELETE {user}.syncProgress",
-            f"PUT {user}.deliveryUpdated",
-        ]
-        [put] = [one for one in server.requests if one.method == "PUT"]
-        assert put.query == {"api-version": "2024-12-01", "ttl": "3600"}
-        audience = f"{server.address}/client/?hub=integration_hub"
-        claims = jwt.decode(negotiated.access_token, ACCESS_KEY, algorithms=["HS256"], audience=audience)
-        assert negotiated.url == audience
-        assert claims["nameid"] == claims["asrs.s.uid"] == f"key:{KEY}"
+@pytest.fixture
+def service() -> Iterator[signalr.SignalRService]:
+    with signalr.running() as started:
+        yield started
 
 
-async def test_every_call_is_signed_for_its_own_address_and_for_minutes() -> None:
-    async with service().serving() as server:
-        await asyncio.to_thread(signalr(server).close, "key:1")
-        assert server.lines == [
-            f"DELETE {HUB}/users/key%3A1/groups",
-            f"POST {HUB}/users/key%3A1/:closeConnections",
-        ]
-        for one in server.requests:
-            token = one.headers["authorization"].removeprefix("Bearer ")
-            claims = jwt.decode(
-                token, ACCESS_KEY, algorithms=["HS256"], audience=f"{server.address}{one.path}"
-            )
-            assert claims["exp"] - claims["iat"] == timedelta(minutes=5).total_seconds()
+@pytest.mark.azure
+@pytest.mark.parametrize("fault", ["throttled", "down"])
+def test_a_service_that_is_busy_for_a_moment_costs_nothing(
+    service: signalr.SignalRService, fault: str
+) -> None:
+    with azure(service, KeyAccess(service.connection_string)) as bench:
+        setattr(service, fault, 1)
+        client = bench.client(CALLER)
+        setattr(service, fault, 1)
+        bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": 1}])
+        assert client.message("deliveryUpdated") == [{"n": 1}]
+        assert getattr(service, fault) == 0
 
 
-async def test_messages_to_one_group_are_gathered_into_one_request() -> None:
-    async with service().serving() as server:
-        access = KeyAccess(f"Endpoint={server.address};AccessKey={ACCESS_KEY}")
-        realtime = AzureSignalR(access, SystemClock(), window_seconds=0.2)
-        for number in range(300):
-            realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": number}, {"n": -number}])
-        await asyncio.to_thread(realtime.shut)
-        sizes = [len(one.json["arguments"][0]) for one in sent(server)]
-        assert sizes == [500, 100]
-        assert sent(server)[0].path == f"{HUB}/groups/{TENANT}.deliveryUpdated/:send"
+@pytest.mark.azure
+def test_a_user_who_lost_a_permission_hears_no_more_once_it_negotiates(
+    service: signalr.SignalRService,
+) -> None:
+    with azure(service, KeyAccess(service.connection_string)) as bench:
+        client = bench.client(CALLER)
+        bench.realtime.negotiate(replace(CALLER, permissions=frozenset({"alerts:read"})))
+        bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{}])
+        assert client.hears_nothing(0.2)
 
 
-async def test_a_service_that_is_busy_is_asked_once_more_and_one_that_refuses_is_not() -> None:
-    async with service().serving() as server:
-        server.add(route(f"POST {HUB}/users/key%3A1/:closeConnections", Answer(503), Answer(204)))
-        await asyncio.to_thread(signalr(server).close, "key:1")
-        assert len(server.requests) == 3
-    async with service().serving() as server:
-        server.add(route(f"DELETE {HUB}/users/key%3A1/groups", Answer(403)))
-        await asyncio.to_thread(signalr(server).close, "key:1")
-        assert server.lines[-1] == f"POST {HUB}/users/key%3A1/:closeConnections"
-    async with service().serving() as server:
-        server.always = Answer(403)
-        with pytest.raises(Unavailable, match="403"):
-            await asyncio.to_thread(signalr(server).negotiate, CALLER)
-        assert len(server.requests) == 1
+@pytest.mark.azure
+def test_messages_flow_again_after_the_service_was_away() -> None:
+    # The service goes by the plug's address, as by its name in DNS.
+    with plugged() as plug, signalr.running(endpoint=f"http://127.0.0.1:{plug.port}") as service:
+        plug.target = service.port
+        with azure(service, KeyAccess(service.connection_string)) as bench:
+            client = bench.client(CALLER)
+            plug.pull()
+            with pytest.raises(ConnectionClosed):
+                client.next(2.0)
+            begun = time.monotonic()
+            bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": 1}])
+            assert time.monotonic() - begun < 0.1, "nobody waits for the service"
+            with pytest.raises(Unavailable):
+                bench.realtime.negotiate(CALLER)
+            plug.restore()
+            again = bench.client(CALLER)
+            bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": 2}])
+            assert again.message("deliveryUpdated")[-1] == {"n": 2}
 
 
-async def test_with_a_managed_identity_the_service_makes_the_clients_token() -> None:
-    class Credential:
-        def get_token(self, *scopes: str, **_: Any) -> Any:
-            assert scopes == ("https://signalr.azure.com/.default",)
-            return type("Token", (), {"token": "of-the-identity", "expires_on": 0})()
-
-    async with service().serving() as server:
-        server.add(route(f"POST {HUB}/:generateToken", Answer(200, {"token": "made-by-the-service"})))
-        access = IdentityAccess(server.address + "/", client_id=None, credential=Credential())  # type: ignore[arg-type]
-        negotiated = await asyncio.to_thread(AzureSignalR(access, SystemClock()).negotiate, CALLER)
-        assert negotiated.access_token == "made-by-the-service"
-        asked = server.requests[-1]
-        assert asked.query == {"api-version": "2024-12-01", "userId": f"key:{KEY}", "minutesToExpire": "60"}
-        assert {one.headers["authorization"] for one in server.requests} == {"Bearer of-the-identity"}
-
-
-@pytest.mark.parametrize("text", ["", "Endpoint=https://x.example", "AccessKey=secret-value"])
-def test_a_connection_string_without_its_parts_is_refused_unquoted(text: str) -> None:
-    with pytest.raises(ValueError, match="Endpoint and AccessKey") as refused:
-        KeyAccess(text)
-    assert "secret-value" not in str(refused.value)
+@pytest.mark.azure
+@pytest.mark.parametrize("what", ["another key", "another address", "no token"])
+def test_the_service_lets_nobody_in_without_its_key_for_the_very_address(
+    service: signalr.SignalRService, what: str
+) -> None:
+    key = service.connection_string.replace(
+        "AccessKey=", "AccessKey=x" if what == "another key" else "AccessKey="
+    )
+    url = f"{service.endpoint}/api/hubs/integration_hub/:send"
+    audience = url if what != "another address" else f"{service.endpoint}/api/hubs/other/:send"
+    token = KeyAccess(key).service_token(audience, SystemClock().now())
+    headers = {} if what == "no token" else {"Authorization": f"Bearer {token}"}
+    body = {"target": "deliveryUpdated", "arguments": [[]]}
+    answer = httpx.post(url, params={"api-version": "2024-12-01"}, json=body, headers=headers)
+    assert answer.status_code == 401
 
 
-def test_the_settings_name_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AzureSignalRConnectionString", "Endpoint=https://x.example;AccessKey=k;Version=1.0;")
-    settings = Settings()
-    assert "AccessKey" not in repr(settings)
-    made = azure_signalr(settings, SystemClock())
-    assert made.listening(TENANT, SYNC_PROGRESS)
-    made.shut()
+@pytest.mark.azure
+def test_a_message_reaches_a_user_or_all_of_a_hub(service: signalr.SignalRService) -> None:
+    access = KeyAccess(service.connection_string)
+    with azure(service, access) as bench:
+        client, other = bench.client(CALLER), bench.client(STRANGER)
+        for path in (f"users/key%3A{KEY}/:send", ":send"):
+            url = f"{service.endpoint}/api/hubs/integration_hub/{path}"
+            headers = {"Authorization": f"Bearer {access.service_token(url, SystemClock().now())}"}
+            body = {"target": "told", "arguments": [[path]]}
+            answer = httpx.post(url, params={"api-version": "2024-12-01"}, json=body, headers=headers)
+            assert answer.status_code == 202
+        assert client.message("told") == [f"users/key%3A{KEY}/:send"]
+        assert client.message("told") == [":send"]
+        assert other.message("told") == [":send"]
+
+
+def test_a_socket_without_a_token_is_refused(bench: Bench) -> None:
+    from websockets.sync.client import connect
+
+    negotiated = bench.realtime.negotiate(CALLER)
+    with pytest.raises(InvalidStatus), connect(negotiated.url.replace("http", "ws", 1)):
+        pass
