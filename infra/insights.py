@@ -7,9 +7,11 @@ from datetime import timedelta
 from domain.apikeys.limiter import RateLimiter
 from domain.insights.overview import OverviewService
 from domain.insights.series import SignalService
+from domain.insights.wording import Wording
 from domain.integrations.samples import Samples
 from domain.ports import Clock, TableStore
 from domain.unit_of_work import UnitsOfWork
+from infra.ai.factory import wording
 from infra.once import once
 from infra.settings import Settings
 
@@ -37,3 +39,7 @@ class InsightParts:
     def overview(self) -> OverviewService:
         samples = Samples(self._tables, retention=timedelta(days=self._settings.health_sample_days))
         return OverviewService(self._units, samples, self._limiter, self._clock)
+
+    @once
+    def wording(self) -> Wording:
+        return wording(self._settings, self._tables, self._clock)

@@ -164,6 +164,26 @@ class Settings(BaseSettings):
 
     # Insights
     signal_days: int = Field(90, ge=8, le=732, description="Days hourly signals are kept")
+    openai_endpoint: str | None = Field(
+        None,
+        description="Azure OpenAI (https://<name>.openai.azure.com) that ranks and words recommendations; unset: the "
+        "rules do",
+    )
+    openai_deployment: str = Field(
+        "recommendations", description="Deployment of the model at HUB_OPENAI_ENDPOINT"
+    )
+    openai_key: SecretStr | None = Field(
+        None, description="Key of HUB_OPENAI_ENDPOINT; unset: entered with the managed identity"
+    )
+    openai_reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = Field(
+        None, description="Sent to models that reason; unset: not sent, which other models need"
+    )
+    openai_timeout_seconds: float = Field(
+        10.0, gt=0, le=60, description="Seconds the model has; then recommendations come in the rules' words"
+    )
+    openai_tokens_per_day: int = Field(
+        100_000, ge=0, description="Tokens a tenant's recommendations may cost per day (UTC)"
+    )
 
     idempotency_hours: int = Field(24, ge=1, description="Hours an Idempotency-Key is remembered")
 

@@ -1,0 +1,36 @@
+"""The language model as the settings name it."""
+
+from __future__ import annotations
+
+from domain.insights.ai import LanguageModel
+from domain.insights.wording import Wording
+from domain.insights.wording_ledger import WordingLedger
+from domain.ports import Clock, TableStore
+from infra.settings import Settings
+
+
+def language_model(settings: Settings) -> LanguageModel | None:
+    """None where no endpoint is set. Raises ValueError for an address that is not https."""
+    if settings.openai_endpoint is None:
+        return None
+    from infra.ai.access import IdentityAccess, KeyAccess, ModelAccess
+    from infra.ai.azure_openai import AzureOpenAI
+
+    access: ModelAccess
+    if settings.openai_key is not None:
+        access = KeyAccess(settings.openai_key.get_secret_value())
+    else:
+        access = IdentityAccess(settings.managed_identity_client_id)
+    return AzureOpenAI(
+        settings.openai_endpoint,
+        settings.openai_deployment,
+        access,
+        reasoning_effort=settings.openai_reasoning_effort,
+        allow_loopback_http=settings.is_development,
+    )
+
+
+def wording(settings: Settings, tables: TableStore, clock: Clock) -> Wording:
+    """Raises ValueError as `language_model`."""
+    ledger = WordingLedger(tables, clock, tokens_per_day=settings.openai_tokens_per_day)
+    return Wording(language_model(settings), ledger, clock, timeout_seconds=settings.openai_timeout_seconds)
