@@ -13,6 +13,7 @@ from domain.identity.users import Users
 from domain.incoming.ports import IncomingWebhooks
 from domain.insights.ports import Signals
 from domain.integrations.ports import IntegrationLogs, Integrations
+from domain.metrics.ports import Metrics
 from domain.sync.ports import SyncJobs, SyncRecords, SyncSettings
 from domain.webhooks.ports import Deliveries, DeliveryPipeline, Webhooks
 
@@ -57,6 +58,8 @@ class UnitOfWork(Protocol):
     def pipeline(self) -> DeliveryPipeline: ...
     @property
     def signals(self) -> Signals: ...
+    @property
+    def metrics(self) -> Metrics: ...
     @property
     def outbox(self) -> Outbox: ...
 

@@ -20,6 +20,7 @@ from domain.events.ports import EventRef
 from domain.events.service import DOMAIN_EVENTS_QUEUE, EventService, announcements
 from domain.idempotency import Idempotency
 from domain.identity.service import Authenticator
+from domain.metrics.service import MetricsService
 from domain.ports import Cipher, Clock, OutboundHttp, QueueSender, SecretStore, TableStore
 from domain.realtime.ports import Realtime
 from domain.webhooks.delivery import DeliveryEngine, DeliveryLimits
@@ -393,6 +394,12 @@ class Hub:
         from infra.insights import InsightParts
 
         return InsightParts(self.settings, self.units, self.tables, self.limiter, self.clock)
+
+    @once
+    def metrics(self) -> MetricsService:
+        from infra.metrics import depths_of
+
+        return MetricsService(self.units, depths_of(self.queue), self.clock)
 
     @once
     def sync(self) -> SyncParts:

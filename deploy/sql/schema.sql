@@ -947,6 +947,24 @@ UPDATE alembic_version SET version_num='0008' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0008 -> 0009
+
+ALTER TABLE [APIKeys] ADD [LimitedCount] BIGINT NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [APIKeys] ADD [RefusedCount] BIGINT NOT NULL DEFAULT 0;
+
+GO
+
+CREATE INDEX [IX_Integration_Health] ON [Integrations] ([Provider], [Status], [HealthStatus]);
+
+GO
+
+UPDATE alembic_version SET version_num='0009' WHERE alembic_version.version_num = '0008';
+
+GO
+
 COMMIT;
 
 GO

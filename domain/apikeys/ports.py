@@ -14,11 +14,14 @@ from domain.paging import Page, PageRequest
 
 @dataclass(frozen=True, slots=True)
 class UsageTotal:
-    """What the usage windows say of a key, for UsageCount and LastUsedAt."""
+    """What the usage windows say of a key since it was made: requests that passed and the last of them, those
+    that its quota refused, and those refused for another reason."""
 
     api_key_id: UUID
     usage_count: int
-    last_used_at: datetime
+    last_used_at: datetime | None
+    limited_count: int = 0
+    refused_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +61,4 @@ class ApiKeys(Protocol):
         were active at some time since."""
 
     def set_usage(self, totals: Sequence[UsageTotal]) -> None:
-        """Write UsageCount and LastUsedAt; touches no version."""
+        """Write the counts and LastUsedAt where none of them falls; touches no version."""

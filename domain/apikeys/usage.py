@@ -97,7 +97,7 @@ class UsageService:
         return Usage(key, since, until, rate, buckets if by == "hour" else _days(buckets))
 
     def roll_up(self) -> int:
-        """Write UsageCount and LastUsedAt of every key that may have been used of late; returns how many rows
+        """Write the counts and LastUsedAt of every key that may have been used of late; returns how many rows
         were looked at. Idempotent: the windows hold totals, not differences."""
         since = self._clock.now() - timedelta(hours=2)
         return sum(self._roll_up(refs) for refs in self._pages(since))
@@ -112,9 +112,11 @@ class UsageService:
         totals = []
         for ref in refs:
             use = windows[ref.quota_id].uses.get(ref.api_key_id.hex)
-            if use is not None and use.total:
-                last = datetime.fromtimestamp(use.last_ms / 1000, UTC)
-                totals.append(UsageTotal(ref.api_key_id, use.total, last))
+            if use is not None and (use.total or use.total_limited or use.total_refused):
+                last = datetime.fromtimestamp(use.last_ms / 1000, UTC) if use.last_ms else None
+                totals.append(
+                    UsageTotal(ref.api_key_id, use.total, last, use.total_limited, use.total_refused)
+                )
         if totals:
             with self._units.write() as unit:
                 unit.api_keys.set_usage(totals)

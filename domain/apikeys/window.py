@@ -9,7 +9,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import Enum
 
@@ -55,13 +55,18 @@ class RateStatus:
 
 @dataclass(slots=True)
 class Use:
-    """What one key did: in the present hour, and (`total`, `last_ms`) since it was made."""
+    """What one key did: in the present hour, and (from `total` on) since it was made."""
 
     accepted: int = 0
     limited: int = 0
     refused: int = 0
     total: int = 0
     last_ms: int = 0
+    total_limited: int = 0
+    total_refused: int = 0
+
+
+_USE = tuple(one.name for one in fields(Use))
 
 
 @dataclass(slots=True)
@@ -100,16 +105,13 @@ class Window:
             return None
         ended = self.hour, {key: use for key, use in self.uses.items() if _seen(use)}
         kept = sorted(self.uses.items(), key=lambda one: one[1].last_ms)[-_LINE:]
-        self.uses = {key: Use(total=use.total, last_ms=use.last_ms) for key, use in kept}
+        self.uses = {key: replace(use, accepted=0, limited=0, refused=0) for key, use in kept}
         self.hour = hour
         return ended if ended[1] else None
 
     def properties(self) -> dict[str, TableValue]:
         """As stored."""
-        counts = {
-            key: [use.accepted, use.limited, use.refused, use.total, use.last_ms]
-            for key, use in self.uses.items()
-        }
+        counts = {key: [*(getattr(use, name) for name in _USE)] for key, use in self.uses.items()}
         return {
             "slots": b"".join(_SLOT.pack(*slot) for slot in self.slots),
             "hour": self.hour,
@@ -145,12 +147,14 @@ class Window:
         use = self.uses.setdefault(take.key, Use())
         if take.kind is Kind.Refused:
             use.refused += 1
+            use.total_refused += 1
         elif allowed:
             use.accepted += 1
             use.total += 1
             use.last_ms = max(use.last_ms, now_ms)
         else:
             use.limited += 1
+            use.total_limited += 1
 
     def _status(self, take: Take, allowed: bool, used: int, now_ms: int) -> RateStatus:
         reset = _seconds(self.slots[0][0], now_ms) if self.slots else 0

@@ -18,6 +18,7 @@ PERMISSIONS: dict[str, str] = {
     "alerts:read": "Read alerts and their rules",
     "alerts:manage": "Acknowledge alerts and change their rules",
     "alerts:platform": "See the hub's own alerts, which are no tenant's",
+    "metrics:read": "Read the hub's own metrics, which are of all tenants together",
     "apikey:verify": "Verify API keys of every tenant, as sibling services of the platform do",
 }
 

@@ -40,6 +40,10 @@ class Sketch:
     def __bool__(self) -> bool:
         return bool(self._counts)
 
+    def intervals(self) -> list[tuple[float, int]]:
+        """(upper end in milliseconds, values in the interval that ends there), ascending; empty ones left out."""
+        return [(_GROWTH**interval, count) for interval, count in sorted(self._counts.items())]
+
     def percentile(self, share: float) -> int | None:
         """The duration, in milliseconds, that `share` (0 to 1) of the values do not exceed; None of nothing."""
         total = self._counts.total()

@@ -28,6 +28,7 @@ from infra.version import VERSION
 
 _JSON = "application/json"
 _HTML = "text/html"
+_TEXT = "text/plain"
 _PATH_PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
 TAGS = {
@@ -38,7 +39,7 @@ TAGS = {
     "Data syncs": "Jobs that move records between an external system and the platform.",
     "Events": "Where other modules of the platform raise the events that webhooks deliver.",
     "Realtime": "Messages over SignalR about what happens while you watch.",
-    "Operations": "Health and documentation; no credentials needed.",
+    "Operations": "Health and documentation, which need no credentials, and metrics.",
 }
 
 _ABOUT = """Integration and external-system backend of an event management platform.
@@ -92,7 +93,7 @@ def _path(route: str) -> str:
 
 
 def _tags(used: Iterable[str]) -> list[Json]:
-    names = [*dict.fromkeys(used), "Operations"]
+    names = [*dict.fromkeys([*used, "Operations"])]
     order = list(TAGS)
     names.sort(key=lambda name: order.index(name) if name in TAGS else len(order) - 2)
     return [{"name": name, **({"description": TAGS[name]} if name in TAGS else {})} for name in names]
@@ -178,8 +179,8 @@ def _success(endpoint: Endpoint, schemas: WireSchemas, *, has_etag: bool) -> Jso
         "description": _SUCCESS.get(endpoint.status, "Done."),
         "headers": answer_headers(*names, limited=not endpoint.anonymous),
     }
-    if endpoint.media_type == _HTML:
-        response["content"] = {_HTML: {"schema": {"type": "string"}}}
+    if endpoint.media_type in (_HTML, _TEXT):
+        response["content"] = {endpoint.media_type: {"schema": {"type": "string"}}}
     elif endpoint.response:
         response["content"] = {endpoint.media_type: {"schema": schemas.response(endpoint.response)}}
     responses = {str(endpoint.status): response}

@@ -16,6 +16,7 @@ from domain.errors import NotFound, PreconditionFailed
 from domain.paging import Page, PageRequest
 from infra.sql.statements import chunks, paged, total
 from infra.sql.tables import api_keys
+from infra.sql.types import Utc
 
 _k = api_keys.c
 _COLUMNS = (
@@ -47,8 +48,18 @@ _COLUMNS = (
 _BY_HASH = select(*_COLUMNS).where(_k.KeyHash.in_(bindparam("hashes", expanding=True)))
 _SET_USAGE = (
     update(api_keys)
-    .where(_k.APIKeyId == bindparam("id"), _k.UsageCount < bindparam("count"))
-    .values(UsageCount=bindparam("count"), LastUsedAt=bindparam("used"))
+    .where(
+        _k.APIKeyId == bindparam("id"),
+        _k.UsageCount <= bindparam("count"),
+        _k.LimitedCount <= bindparam("limited"),
+        _k.RefusedCount <= bindparam("refused"),
+    )
+    .values(
+        UsageCount=bindparam("count"),
+        LimitedCount=bindparam("limited"),
+        RefusedCount=bindparam("refused"),
+        LastUsedAt=func.coalesce(bindparam("used", type_=Utc), _k.LastUsedAt),
+    )
 )
 
 
@@ -164,7 +175,13 @@ class SqlApiKeys:
             self._connection.execute(
                 _SET_USAGE,
                 [
-                    {"id": one.api_key_id, "count": one.usage_count, "used": one.last_used_at}
+                    {
+                        "id": one.api_key_id,
+                        "count": one.usage_count,
+                        "used": one.last_used_at,
+                        "limited": one.limited_count,
+                        "refused": one.refused_count,
+                    }
                     for one in totals
                 ],
             )

@@ -56,6 +56,8 @@ integrations = Table(
     Index("IX_Integration_Status", "Status"),
     Index("IX_Integration_Provider", "Provider"),
     Index("IX_Integration_Tenant", "TenantId"),
+    # How many are how well, without reading their configurations.
+    Index("IX_Integration_Health", "Provider", "Status", "HealthStatus"),
     # Where the secrets are, and what else the hub keeps about an integration.
     Column("SecretName", Exact(127)),
     Column("AllowTls12", Flag, nullable=False, server_default=text("0")),
@@ -106,6 +108,9 @@ api_keys = Table(
     Column("RevokeReason", Varchar(400)),
     Column("ModifiedAt", Utc),
     Column("Version", Integer, nullable=False, server_default=text("1")),
+    # Requests refused since the key was made: by its quota, and for another reason.
+    Column("LimitedCount", BigInteger, nullable=False, server_default=text("0")),
+    Column("RefusedCount", BigInteger, nullable=False, server_default=text("0")),
     # The hourly expiry (BR-AK-04).
     filtered("IX_APIKey_Expires", "ExpiresAt", where="IsActive = 1"),
 )

@@ -21,6 +21,7 @@ from infra.sql.engine import Database
 from infra.sql.incoming import SqlIncomingWebhooks
 from infra.sql.integration_logs import SqlIntegrationLogs
 from infra.sql.integrations import SqlIntegrations
+from infra.sql.metrics import SqlMetrics
 from infra.sql.outbox import SqlOutbox
 from infra.sql.pipeline import SqlDeliveryPipeline
 from infra.sql.signals import SqlSignals
@@ -115,6 +116,10 @@ class SqlUnitOfWork:
     @cached_property
     def signals(self) -> SqlSignals:
         return SqlSignals(self._connection)
+
+    @cached_property
+    def metrics(self) -> SqlMetrics:
+        return SqlMetrics(self._connection)
 
     @cached_property
     def outbox(self) -> SqlOutbox:

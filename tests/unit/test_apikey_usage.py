@@ -70,6 +70,19 @@ def test_the_roll_up_writes_totals_and_may_run_twice(world: World) -> None:
     assert world.hub.api_keys.get(world.admin, issued.key.api_key_id).usage_count == 4
 
 
+def test_the_roll_up_keeps_refusals_of_hours_gone_by(world: World) -> None:
+    issued = world.issue(rate_limit_per_hour=2)
+    for _ in range(2):
+        for _ in range(5):
+            world.ask(issued.plain)
+        world.ask(issued.plain, "apikey:verify")
+        world.clock.advance(hours=2)
+    for _ in range(2):
+        world.hub.key_usage.roll_up()
+    keys = world.hub.metrics.read().stored.keys
+    assert (keys.active, keys.accepted, keys.limited, keys.refused) == (1, 4, 6, 2)
+
+
 def test_hour_buckets_are_dropped_when_old(tmp_path: Path) -> None:
     world = World(tmp_path, api_key_usage_days=2)
     issued = world.issue()

@@ -67,6 +67,13 @@ def test_refused_and_limited_calls_burn_nothing() -> None:
     assert take(window, 3600).allowed
     use = window.uses["k"]
     assert (use.accepted, use.total) == (1, 4)
+    assert (use.total_limited, use.total_refused) == (10, 10)
+
+
+def test_a_window_stored_before_refusals_were_totalled_is_read() -> None:
+    stored = Window().properties() | {"uses": '{"k":[1,2,3,4,5]}'}
+    use = Window.of(stored).uses["k"]
+    assert (use.refused, use.total, use.last_ms, use.total_limited, use.total_refused) == (3, 4, 5, 0, 0)
 
 
 def test_looking_takes_nothing_and_counts_nothing() -> None:

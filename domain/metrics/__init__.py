@@ -1,0 +1,1 @@
+"""The hub's own numbers (section 12.1), over all tenants."""
