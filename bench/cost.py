@@ -22,6 +22,12 @@ SERVICE_BUS_HOUR = 0.0135
 SIGNALR_UNIT_DAY = 1.61
 ALWAYS_READY_GB_SECOND = 0.000004
 ALWAYS_READY_INSTANCES = 6
+#: gpt-5.4-mini in a data zone: the global price and a tenth.
+PROMPT_TOKENS_PER_MILLION = 0.825
+ANSWER_TOKENS_PER_MILLION = 4.95
+#: HUB_OPENAI_TOKENS_PER_DAY, and what of it questions take; answers are shorter and dearer.
+TOKENS_PER_DAY = 100_000
+PROMPT_SHARE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,17 @@ def per_month() -> list[Line]:
     ]
 
 
+def per_tenant_month() -> list[Line]:
+    """What the optional model costs for a tenant that spends its budget of tokens every day, in the usual mix."""
+    tokens = 30 * TOKENS_PER_DAY / 1e6
+    return [
+        Line("Azure OpenAI, questions", tokens * PROMPT_SHARE, "million tokens", PROMPT_TOKENS_PER_MILLION),
+        Line(
+            "Azure OpenAI, answers", tokens * (1 - PROMPT_SHARE), "million tokens", ANSWER_TOKENS_PER_MILLION
+        ),
+    ]
+
+
 def table(lines: list[Line]) -> str:
     """Markdown, with the sum."""
     rows = [
@@ -81,7 +98,9 @@ def _amount(quantity: float) -> str:
 
 def sheet() -> str:
     return (
-        f"A million deliveries:\n\n{table(per_million())}\n\nA month, used or not:\n\n{table(per_month())}\n"
+        f"A million deliveries:\n\n{table(per_million())}\n\nA month, used or not:\n\n{table(per_month())}\n\n"
+        "A month of a tenant that spends all tokens that recommendations may cost, where a model words them:\n\n"
+        f"{table(per_tenant_month())}\n"
     )
 
 

@@ -13,6 +13,9 @@ param sqlAdministratorObjectId string
 param alertEmail string
 param deployerAddress string
 param privateNetworking bool
+param openAi bool
+param openAiModel string
+param openAiModelVersion string
 
 var isProd = tier == 'prod'
 var deploymentContainer = 'app-package'
@@ -25,7 +28,7 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' 
 
 module network 'modules/network.bicep' = if (privateNetworking) {
   name: 'network'
-  params: { name: name, location: location, tags: tags }
+  params: { name: name, location: location, tags: tags, openAi: openAi }
 }
 
 module monitoring 'modules/monitoring.bicep' = {
@@ -112,6 +115,21 @@ module signalR 'modules/signalr.bicep' = {
   }
 }
 
+module model 'modules/openai.bicep' = if (openAi) {
+  name: 'openai'
+  params: {
+    name: 'oai-${name}'
+    location: location
+    tags: tags
+    modelName: openAiModel
+    modelVersion: openAiModelVersion
+    principalId: identity.properties.principalId
+    privateNetworking: privateNetworking
+    subnetId: privateNetworking ? network!.outputs.endpointSubnetId : ''
+    zoneId: privateNetworking ? network!.outputs.openAiZoneId : ''
+  }
+}
+
 module functions 'modules/functions.bicep' = {
   name: 'functions'
   params: {
@@ -130,6 +148,8 @@ module functions 'modules/functions.bicep' = {
     keyVaultUrl: keyVault.outputs.url
     signalREndpoint: signalR.outputs.endpoint
     tablesEndpoint: storage.outputs.tablesEndpoint
+    openAiEndpoint: openAi ? model!.outputs.endpoint : ''
+    openAiDeployment: openAi ? model!.outputs.deployment : ''
     authIssuer: authIssuer
     authAudience: authAudience
     publicUrl: publicUrl

@@ -37,6 +37,15 @@ param deployerAddress string = ''
 @description('No dependency has a public address; the app reaches them through private endpoints')
 param privateNetworking bool = false
 
+@description('A model at Azure OpenAI ranks and words recommendations')
+param openAi bool = false
+
+@description('The model, one that the region offers in its data zone')
+param openAiModel string = 'gpt-5.4-mini'
+
+@description('Version of the same')
+param openAiModelVersion string = '2026-03-17'
+
 var tags = { 'azd-env-name': environmentName, product: 'integration-hub' }
 var token = take(uniqueString(subscription().id, environmentName, location), 6)
 
@@ -63,6 +72,9 @@ module hub 'hub.bicep' = {
     alertEmail: alertEmail
     deployerAddress: deployerAddress
     privateNetworking: privateNetworking
+    openAi: openAi
+    openAiModel: openAiModel
+    openAiModelVersion: openAiModelVersion
   }
 }
 

@@ -11,7 +11,7 @@ from infra.settings import Settings
 
 def language_model(settings: Settings) -> LanguageModel | None:
     """None where no endpoint is set. Raises ValueError for an address that is not https."""
-    if settings.openai_endpoint is None:
+    if not settings.openai_endpoint:
         return None
     from infra.ai.access import IdentityAccess, KeyAccess, ModelAccess
     from infra.ai.azure_openai import AzureOpenAI

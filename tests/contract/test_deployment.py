@@ -28,6 +28,7 @@ ROLES = {
     "b86a8fe4-44ce-4948-aee5-eccb2c155cd7": "Key Vault Secrets Officer",
     "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
     "fd53cd77-2268-407a-8f46-7e7863d0f521": "SignalR REST API Owner",
+    "5e0bd9bd-7b93-4f28-af87-19fc36ad61bd": "Cognitive Services OpenAI User",
 }
 #: https://learn.microsoft.com/azure/azure-functions/functions-app-settings: refused on Flex Consumption
 NOT_ON_FLEX = {
@@ -98,7 +99,7 @@ def test_nothing_is_entered_with_a_key() -> None:
         r"listKeys|listConnectionStrings|SharedAccessKey|AccountKey|administratorLoginPassword", everything
     )
     assert "allowSharedKeyAccess: false" in everything
-    assert everything.count("disableLocalAuth: true") == 2
+    assert everything.count("disableLocalAuth: true") == 3
     assert "azureADOnlyAuthentication: true" in everything
     assert "enableRbacAuthorization: true" in everything
 
@@ -124,6 +125,37 @@ def test_the_app_gets_settings_that_it_reads_and_none_that_flex_refuses() -> Non
     assert "ServiceBusConnection__fullyQualifiedNamespace" in given
     for name in ("AUTH_ISSUER", "AUTH_AUDIENCE", "PUBLIC_URL", "MANAGED_IDENTITY_CLIENT_ID"):
         assert f"HUB_{name}" in given, "production does not work without it"
+
+
+def test_the_model_is_made_and_named_to_the_app_where_it_is_asked_for_alone() -> None:
+    assert TREE[BICEP / "main.bicep"]["parameters"]["openAi"]["default"] is False
+    assert "module model 'modules/openai.bicep' = if (openAi)" in TEXT[BICEP / "hub.bicep"]
+    assert re.search(r"openAiEndpoint: openAi \? model!\.outputs\.endpoint : ''", TEXT[BICEP / "hub.bicep"])
+    app = TEXT[BICEP / "modules" / "functions.bicep"]
+    block = app.split("var modelSettings = empty(openAiEndpoint) ? {} : {")[1].split("}")[0]
+    given = set(re.findall(r"HUB_\w+", block))
+    assert {"HUB_OPENAI_ENDPOINT", "HUB_OPENAI_DEPLOYMENT"} <= given
+    assert given <= {f"HUB_{name.upper()}" for name in Settings.model_fields}
+    assert "union(settings, modelSettings)" in app
+    made = re.search(r"name: '(\w+)'\n  // Processed", TEXT[BICEP / "modules" / "openai.bicep"])
+    assert made is not None
+    assert made.group(1) == Settings.model_fields["openai_deployment"].default
+
+
+def test_the_model_has_a_private_address_where_the_others_do() -> None:
+    module = TREE[BICEP / "modules" / "openai.bicep"]
+    assert (
+        "publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'"
+        in TEXT[BICEP / "modules" / "openai.bicep"]
+    )
+    [endpoint] = [found["params"] for found in walk(module["modules"]["endpoint"]) if "params" in found]
+    assert endpoint["groupId"] == "account"
+    network = TEXT[BICEP / "modules" / "network.bicep"]
+    listed = network.split("var zones = ")[1].split("\n\n")[0]
+    zones = re.findall(r"'(privatelink[^']+)'", listed)
+    position = re.search(r"openAiZoneId string = openAi \? zone\[(\d)\]\.id", network)
+    assert position is not None
+    assert zones[int(position.group(1))] == "privatelink.openai.azure.com"
 
 
 def test_the_database_is_entered_with_the_managed_identity() -> None:

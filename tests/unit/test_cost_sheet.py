@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cost import DELIVERIES, per_million, per_month, sheet
+from bench.cost import DELIVERIES, TOKENS_PER_DAY, per_million, per_month, per_tenant_month, sheet
 from bench.harness import ROOT
+from infra.settings import Settings
 
 
 def test_the_documented_sheet_is_the_computed_one() -> None:
@@ -21,4 +22,9 @@ def test_six_service_bus_operations_a_delivery() -> None:
 
 
 def test_every_line_costs_something() -> None:
-    assert all(line.dollars > 0 for line in [*per_million(), *per_month()])
+    assert all(line.dollars > 0 for line in [*per_million(), *per_month(), *per_tenant_month()])
+
+
+def test_the_budget_of_tokens_is_the_default_one() -> None:
+    assert Settings.model_fields["openai_tokens_per_day"].default == TOKENS_PER_DAY
+    assert sum(line.quantity for line in per_tenant_month()) * 1e6 == pytest.approx(30 * TOKENS_PER_DAY)

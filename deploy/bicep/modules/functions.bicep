@@ -15,6 +15,8 @@ param sqlDatabase string
 param keyVaultUrl string
 param signalREndpoint string
 param tablesEndpoint string
+param openAiEndpoint string
+param openAiDeployment string
 param authIssuer string
 param authAudience string
 param publicUrl string
@@ -39,6 +41,11 @@ var settings = {
   HUB_AUTH_ISSUER: authIssuer
   HUB_AUTH_AUDIENCE: authAudience
   HUB_PUBLIC_URL: empty(publicUrl) ? 'https://${hostName}' : publicUrl
+}
+var modelSettings = empty(openAiEndpoint) ? {} : {
+  HUB_OPENAI_ENDPOINT: openAiEndpoint
+  HUB_OPENAI_DEPLOYMENT: openAiDeployment
+  HUB_OPENAI_REASONING_EFFORT: 'none'
 }
 
 resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
@@ -90,7 +97,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
 
   resource appSettings 'config' = {
     name: 'appsettings'
-    properties: settings
+    properties: union(settings, modelSettings)
   }
 }
 

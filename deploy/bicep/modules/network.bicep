@@ -2,15 +2,16 @@
 param name string
 param location string
 param tags object
+param openAi bool
 
-var zones = [
+var zones = concat([
   'privatelink.blob.${environment().suffixes.storage}'
   'privatelink.queue.${environment().suffixes.storage}'
   'privatelink.table.${environment().suffixes.storage}'
   'privatelink.servicebus.windows.net'
   'privatelink${environment().suffixes.sqlServerHostname}'
   'privatelink.vaultcore.azure.net'
-]
+], openAi ? ['privatelink.openai.azure.com'] : [])
 
 resource network 'Microsoft.Network/virtualNetworks@2024-01-01' = {
   name: 'vnet-${name}'
@@ -55,3 +56,4 @@ output tableZoneId string = zone[2].id
 output serviceBusZoneId string = zone[3].id
 output sqlZoneId string = zone[4].id
 output vaultZoneId string = zone[5].id
+output openAiZoneId string = openAi ? zone[6].id : ''
