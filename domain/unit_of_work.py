@@ -14,6 +14,7 @@ from domain.incoming.ports import IncomingWebhooks
 from domain.insights.ports import Signals
 from domain.integrations.ports import IntegrationLogs, Integrations
 from domain.metrics.ports import Metrics
+from domain.privacy.ports import Erasures, PersonalData
 from domain.sync.ports import SyncJobs, SyncRecords, SyncSettings
 from domain.webhooks.ports import Deliveries, DeliveryPipeline, Webhooks
 
@@ -50,6 +51,10 @@ class UnitOfWork(Protocol):
     def sync_records(self) -> SyncRecords: ...
     @property
     def sync_settings(self) -> SyncSettings: ...
+    @property
+    def erasures(self) -> Erasures: ...
+    @property
+    def personal_data(self) -> PersonalData: ...
     @property
     def webhooks(self) -> Webhooks: ...
     @property

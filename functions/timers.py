@@ -164,3 +164,12 @@ async def send_alert_messages(timer: func.TimerRequest) -> None:
 def clean_up_alerts(timer: func.TimerRequest) -> None:
     """Daily at 02:50 UTC: delete alerts that recovered longer ago than their retention."""
     logger.info("alerts cleaned up", extra={"alerts": hub().alerts.evaluator.forget_old()})
+
+
+@bp.function_name("erase_people")
+@bp.timer_trigger(arg_name="timer", schedule="50 * * * * *")
+def erase_people(timer: func.TimerRequest) -> None:
+    """Every minute: go on with the erasures that were asked for (17.3)."""
+    completed = hub().privacy.erasures.run()
+    if completed:
+        logger.info("people erased", extra={"erasures": completed})

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from infra.insights import InsightParts
     from infra.integrations import IntegrationParts
     from infra.oauth import OAuthParts
+    from infra.privacy import PrivacyParts
     from infra.sync import SyncParts
 
 
@@ -402,6 +403,12 @@ class Hub:
         return MetricsService(self.units, depths_of(self.queue), self.clock)
 
     @once
+    def privacy(self) -> PrivacyParts:
+        from infra.privacy import PrivacyParts
+
+        return PrivacyParts(self.units, self.secrets, self.cipher, self.clock, self.ids)
+
+    @once
     def sync(self) -> SyncParts:
         from infra.sync import SyncParts
 
@@ -414,6 +421,7 @@ class Hub:
             self.ids,
             self.integrations,
             self.realtime,
+            suppression=self.privacy.suppression,
         )
 
     # -- operations ---------------------------------------------------------------------------------------

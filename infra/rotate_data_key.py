@@ -21,9 +21,11 @@ from sqlalchemy import Column, Table, func, select, update
 from domain.incoming.model import body_context
 from domain.integrations.model import configuration_context
 from domain.ports import SecretStore
+from domain.privacy.model import erasure_context
 from domain.webhooks.delivery import secret_context
 from infra.sealing import SecretStoreCipher
 from infra.sql.engine import Database
+from infra.sql.privacy_tables import erasures
 from infra.sql.tables import incoming_bodies, integrations, webhooks
 
 _BATCH = 100
@@ -52,6 +54,7 @@ SEALED: Sequence[SealedColumn] = (
     SealedColumn(webhooks, "WebhookId", "Secret", secret_context),
     SealedColumn(webhooks, "WebhookId", "PreviousSecret", secret_context),
     SealedColumn(incoming_bodies, "IncomingBodyId", "Request", body_context),
+    SealedColumn(erasures, "ErasureId", "Subject", erasure_context),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from domain.ports import Cipher, Clock, IdGenerator, QueueSender
+from domain.privacy.suppression import Suppression
 from domain.realtime.ports import NOBODY, Realtime
 from domain.sync.batches import BatchRunner
 from domain.sync.dispatch import Dispatcher
@@ -33,6 +34,8 @@ class SyncParts:
         ids: IdGenerator,
         integrations: IntegrationParts,
         realtime: Realtime = NOBODY,
+        *,
+        suppression: Suppression,
     ) -> None:
         self._settings = settings
         self._units = units
@@ -41,6 +44,7 @@ class SyncParts:
         self._clock = clock
         self._ids = ids
         self._integrations = integrations
+        self._suppression = suppression
         self._live = LiveProgress(units, realtime, clock)
 
     @once
@@ -69,7 +73,7 @@ class SyncParts:
             self._integrations.lifecycle,
             self._cipher,
             self._clock,
-            Importer(self._units, self._clock, self._ids),
+            Importer(self._units, self._clock, self._ids, self._suppression),
             Exporter(self._units, self._clock, self._ids),
             size=self._settings.sync_batch_records,
             live=self._live,

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from domain.integrations.model import IntegrationType
 from domain.integrations.providers import Connection, ProviderFailure
+from domain.privacy.suppression import Suppression
 from domain.sync.commands import StartSync
 from domain.sync.jobs import SyncedRecord, SyncJob
 from domain.sync.model import RecordType
@@ -100,6 +101,7 @@ class SyncWorld(IntegrationWorld):
             self.ids,
             self.parts,
             self.realtime,
+            suppression=Suppression(self.secrets),
         )
 
     async def integration(self, name: str = "Guests", **options: Any) -> UUID:

@@ -965,6 +965,46 @@ UPDATE alembic_version SET version_num='0009' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0009 -> 0010
+
+CREATE TABLE [Erasures] (
+    [ErasureId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Status] INTEGER NOT NULL,
+    [Subject] NVARCHAR(max) NULL,
+    [Place] INTEGER NOT NULL DEFAULT 0,
+    [Position] NVARCHAR(max) NULL,
+    [Counts] NVARCHAR(max) NOT NULL,
+    [CreatedAt] DATETIME2(6) NOT NULL,
+    [CreatedBy] UNIQUEIDENTIFIER NOT NULL,
+    [CompletedAt] DATETIME2(6) NULL,
+    [Version] INTEGER NOT NULL DEFAULT 1,
+    CONSTRAINT [PK_Erasures] PRIMARY KEY ([ErasureId])
+);
+
+GO
+
+CREATE INDEX [IX_Erasure_Tenant] ON [Erasures] ([TenantId], [CreatedAt]);
+
+GO
+
+CREATE INDEX [IX_Erasure_Open] ON [Erasures] ([CreatedAt]) WHERE CompletedAt IS NULL;
+
+GO
+
+CREATE TABLE [SuppressedPeople] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Digest] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [SuppressedAt] DATETIME2(6) NOT NULL,
+    CONSTRAINT [PK_SuppressedPeople] PRIMARY KEY ([TenantId], [Digest])
+);
+
+GO
+
+UPDATE alembic_version SET version_num='0010' WHERE alembic_version.version_num = '0009';
+
+GO
+
 COMMIT;
 
 GO

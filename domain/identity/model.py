@@ -15,6 +15,7 @@ PERMISSIONS: dict[str, str] = {
     "events:write": "Raise events",
     "insights:read": "Read signals, the overview and the dashboard",
     "audit:read": "Read and verify the audit log",
+    "privacy:manage": "Export and erase the data of a person",
     "alerts:read": "Read alerts and their rules",
     "alerts:manage": "Acknowledge alerts and change their rules",
     "alerts:platform": "See the hub's own alerts, which are no tenant's",

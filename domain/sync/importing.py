@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,8 @@ from datetime import datetime
 from domain.errors import FieldError
 from domain.integrations.providers import ProviderFailure
 from domain.ports import Clock, IdGenerator
+from domain.privacy.rules import ERASED, Digested
+from domain.privacy.suppression import Suppression, left_out
 from domain.sync.batches import Work, store
 from domain.sync.jobs import Checkpoint, Counts, Phase, RecordError, Step
 from domain.sync.merging import Incoming, latest, merge
@@ -20,6 +23,8 @@ from domain.sync.source import ListPage, ListRequest, SourceRecord, StateExpired
 from domain.sync.sources import Outcome
 from domain.sync.transforming import Refused, Transformer
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
+
+logger = logging.getLogger("hub.sync")
 
 #: Seconds a batch goes on fetching pages, so that a cancel or a deadline is noticed in time.
 _FETCH_SECONDS = 10.0
@@ -40,10 +45,11 @@ class _Fetched:
 
 
 class Importer:
-    def __init__(self, units: UnitsOfWork, clock: Clock, ids: IdGenerator) -> None:
+    def __init__(self, units: UnitsOfWork, clock: Clock, ids: IdGenerator, suppression: Suppression) -> None:
         self._units = units
         self._clock = clock
         self._ids = ids
+        self._suppression = suppression
 
     async def run(self, work: Work) -> Outcome:
         """Raises ProviderFailure, Superseded, Unavailable; nothing is stored then."""
@@ -105,8 +111,10 @@ class Importer:
     def _apply(self, work: Work, fetched: _Fetched) -> Outcome:
         with self._units.read() as unit:
             mapping = unit.sync_settings.mapping(work.job.tenant_id, work.job.integration_id)
+            erased = self._suppression.of_tenant(unit, work.job.tenant_id)
         transformer = work.source.transformer(work.step.stream, mapping.mapping)
         good, refused = transformed(transformer, fetched.records)
+        good, refused = _without_erased(erased, work, good, refused)
         try:
             return self._store(work, fetched, good, refused)
         except RecordsRefused:
@@ -223,6 +231,22 @@ class Importer:
             outcome = store(unit, work, (again, Checkpoint(began_at=now)), Counts(), now)
             unit.commit()
         return outcome
+
+
+def _without_erased(
+    erased: Digested | None, work: Work, good: Sequence[Incoming], refused: Sequence[Refused]
+) -> tuple[list[Incoming], list[Refused]]:
+    """A batch without the people who were erased: of those whose records are refused not even the id is kept."""
+    integration_id, stream = work.job.integration_id, work.step.stream
+    kept, changed = left_out(erased, integration_id, stream, good)
+    if changed:
+        logger.info("erased people left out", extra={"records": changed, "stream": stream})
+    if erased is None:
+        return kept, list(refused)
+    return kept, [
+        replace(one, external_id=ERASED) if erased.holds(integration_id, stream, one.external_id) else one
+        for one in refused
+    ]
 
 
 def transformed(

@@ -53,7 +53,7 @@ class SqlIntegrationLogs:
             statement = statement.where(_l.Message.contains(filter_.text, autoescape=True))
         ordered = statement.order_by(_l.CreatedAt.desc(), _l.IntegrationLogId.desc())
         rows = self._connection.execute(paged(ordered, page)).mappings()
-        items = [_log_of(row) for row in rows]
+        items = [log_of(row) for row in rows]
         return Page(items, page.page, page.page_size, total(self._connection, statement))
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
@@ -64,7 +64,7 @@ class SqlIntegrationLogs:
         return len(ids)
 
 
-def _log_of(row: Mapping[Any, Any]) -> IntegrationLog:
+def log_of(row: Mapping[Any, Any]) -> IntegrationLog:
     return IntegrationLog(
         integration_log_id=row["IntegrationLogId"],
         integration_id=row["IntegrationId"],

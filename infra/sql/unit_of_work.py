@@ -18,11 +18,13 @@ from infra.sql.api_keys import SqlApiKeys
 from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
 from infra.sql.engine import Database
+from infra.sql.erasures import SqlErasures
 from infra.sql.incoming import SqlIncomingWebhooks
 from infra.sql.integration_logs import SqlIntegrationLogs
 from infra.sql.integrations import SqlIntegrations
 from infra.sql.metrics import SqlMetrics
 from infra.sql.outbox import SqlOutbox
+from infra.sql.personal_data import SqlPersonalData
 from infra.sql.pipeline import SqlDeliveryPipeline
 from infra.sql.signals import SqlSignals
 from infra.sql.sync_exports import SqlSyncRecords
@@ -100,6 +102,14 @@ class SqlUnitOfWork:
     @cached_property
     def sync_settings(self) -> SqlSyncSettings:
         return SqlSyncSettings(self._connection)
+
+    @cached_property
+    def erasures(self) -> SqlErasures:
+        return SqlErasures(self._connection)
+
+    @cached_property
+    def personal_data(self) -> SqlPersonalData:
+        return SqlPersonalData(self._connection)
 
     @cached_property
     def webhooks(self) -> SqlWebhooks:

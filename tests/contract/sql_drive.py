@@ -14,7 +14,13 @@ from domain.paging import PageRequest
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, NewDelivery, Tally, WebhookFilter
 from infra.sql.unit_of_work import SqlUnitOfWork
-from tests.contract import sql_drive_alerts, sql_drive_metrics, sql_drive_signals, sql_drive_sync
+from tests.contract import (
+    sql_drive_alerts,
+    sql_drive_metrics,
+    sql_drive_privacy,
+    sql_drive_signals,
+    sql_drive_sync,
+)
 from tests.contract import sql_drive_integrations as integrations
 from tests.contract.sql_world import EXPIRY, START, World, claim_in
 
@@ -32,6 +38,7 @@ REPOSITORIES = (
     *sql_drive_alerts.REPOSITORIES,
     *sql_drive_signals.REPOSITORIES,
     *sql_drive_metrics.REPOSITORIES,
+    *sql_drive_privacy.REPOSITORIES,
 )
 _EVERY_FILTER = DeliveryFilter(
     statuses=list(DeliveryStatus),
@@ -80,6 +87,7 @@ def calls(world: World) -> dict[str, list[Call]]:
         **sql_drive_alerts.calls(world),
         **sql_drive_signals.calls(world),
         **sql_drive_metrics.calls(world),
+        **sql_drive_privacy.calls(world),
         **integrations.integration_calls(world),
         "outbox.append": [
             lambda unit: unit.outbox.append([world.event() for _ in range(600)]),

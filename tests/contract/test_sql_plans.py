@@ -54,6 +54,12 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "sync_records.bury": ("sqlite_autoindex_SyncedRecords_",),
     "sync_records.delete_tombstones": ("IX_SyncedRecord_Deleted",),
     "sync_settings.due": ("IX_SyncSchedule_Next",),
+    "personal_data.events": ("sqlite_autoindex_DomainEvents_",),
+    "personal_data.rewrite_event": ("sqlite_autoindex_WebhookDeliveries_",),
+    "personal_data.remove_bodies": ("sqlite_autoindex_IncomingBodies_",),
+    "erasures.open": ("IX_Erasure_Open",),
+    "erasures.page": ("IX_Erasure_Tenant",),
+    "erasures.suppressed": ("sqlite_autoindex_SuppressedPeople_",),
     "alerts.find_active": ("IX_Alert_Subject",),
     "alerts.last_recovery": ("IX_Alert_Subject",),
     "alerts.active": ("IX_Alert_Active",),
@@ -127,3 +133,21 @@ def test_a_page_of_deliveries_is_read_in_the_order_of_the_index(full_world: Worl
 
     steps = [step for _, steps in _plans(full_world, page) for step in steps]
     assert any("IX_WebhookDelivery_Webhook (WebhookId=? AND ScheduledAt>?)" in step for step in steps), steps
+
+
+@pytest.mark.parametrize(
+    ("method", "index"),
+    [
+        ("personal_data.records", "sqlite_autoindex_SyncedRecords_"),
+        ("personal_data.incoming", "IX_IncomingWebhook_Integration"),
+        ("personal_data.logs", "IX_IntegrationLog_Integration"),
+        ("personal_data.record_errors", "IX_SyncRecordError_Job"),
+    ],
+)
+def test_an_erasure_reads_a_tenants_rows_by_their_owner(
+    method: str, index: str, full_world: World, driven: dict[str, list[Callable[[SqlUnitOfWork], object]]]
+) -> None:
+    """The owners themselves are few, and may be sorted."""
+    steps = [step for call in driven[method] for _, each in _plans(full_world, call) for step in each]
+    assert not [step for step in steps if step.startswith("SCAN ") and " USING " not in step]
+    assert any(index in step for step in steps), steps

@@ -19,6 +19,8 @@ from infra.sql.alerts import SqlAlerts
 from infra.sql.api_keys import SqlApiKeys
 from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
+from infra.sql.erasures import SqlErasures
+from infra.sql.personal_data import SqlPersonalData
 from infra.sql.sync_exports import SqlSyncRecords
 from infra.sql.sync_jobs import SqlSyncJobs
 from infra.sql.sync_settings import SqlSyncSettings
@@ -37,6 +39,8 @@ _SCOPED: dict[type, frozenset[str]] = {
     ),
     SqlSyncRecords: frozenset({"forget_disconnected", "delete_tombstones"}),
     SqlSyncSettings: frozenset({"due", "move_on"}),
+    SqlErasures: frozenset({"open"}),
+    SqlPersonalData: frozenset(),
     SqlAlerts: frozenset({"active", "delete_before"}),
     SqlAlertRules: frozenset({"of_kind"}),
     SqlNotifications: frozenset({"append", "claim", "settle"}),

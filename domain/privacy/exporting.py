@@ -1,0 +1,146 @@
+"""Export what the hub holds about a person (GDPR article 15), page by page."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from domain.audit.model import AuditEntry
+from domain.errors import FieldError, ValidationFailed
+from domain.identity.model import Principal
+from domain.ports import Clock, IdGenerator
+from domain.privacy.model import MANAGE, ExportSubject, Holding
+from domain.privacy.places import Place, record_holding
+from domain.privacy.rules import Named
+from domain.unit_of_work import UnitsOfWork
+
+_SEARCH_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that is held. `kind` is its place's."""
+
+    kind: str
+    ids: dict[str, str]
+    at: datetime
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A part of what is held. `cursor` is None when there is no more to search."""
+
+    items: Sequence[Item]
+    cursor: str | None
+
+
+class ExportService:
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        places: Sequence[Place],
+        clock: Clock,
+        ids: IdGenerator,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._units = units
+        self._places = places
+        self._clock = clock
+        self._ids = ids
+        self._monotonic = monotonic
+
+    def page(self, principal: Principal, command: ExportSubject) -> Export:
+        """Searches for 10 seconds at most, so an answer may hold few items, or none, and still have a cursor. Raises
+        Forbidden, ValidationFailed."""
+        principal.require(MANAGE)
+        until = self._monotonic() + _SEARCH_SECONDS
+        place, after = _position(command.cursor, self._places) if command.cursor else (0, None)
+        items = [] if command.cursor else self._named(principal, command)
+        person = Named(command.identifiers)
+        if not command.identifiers:
+            place = len(self._places)
+        while place < len(self._places) and len(items) < command.limit and self._monotonic() < until:
+            found, after = self._search(
+                principal, self._places[place], after, person, command.limit - len(items)
+            )
+            items += found
+            place += after is None
+        self._audit(principal, command, len(items))
+        return Export(items, _cursor(place, after) if place < len(self._places) else None)
+
+    def _search(
+        self, principal: Principal, place: Place, after: Sequence[str] | None, person: Named, room: int
+    ) -> tuple[list[Item], Sequence[str] | None]:
+        """At most `room` items of one batch, and where to go on; None when the place was read to its end."""
+        with self._units.read() as unit:
+            rows = place.read(unit, principal.tenant_id, after, place.batch)
+        items: list[Item] = []
+        for row in rows:
+            if not place.holds(row, person):
+                continue
+            items.append(_item(place, row))
+            if len(items) == room:
+                return items, row.position
+        return items, rows[-1].position if len(rows) >= place.batch else None
+
+    def _named(self, principal: Principal, command: ExportSubject) -> list[Item]:
+        """The records that the request names itself."""
+        with self._units.read() as unit:
+            rows = [
+                unit.personal_data.record(
+                    principal.tenant_id, one.integration_id, one.stream, one.external_id
+                )
+                for one in command.records
+            ]
+        return [_item(self._places[0], record_holding(row)) for row in rows if row is not None]
+
+    def _audit(self, principal: Principal, command: ExportSubject, items: int) -> None:
+        after = {
+            "identifiers": len(command.identifiers),
+            "records": len(command.records),
+            "items": items,
+            "continued": command.cursor is not None,
+        }
+        entry = AuditEntry("privacy.exported", "export", self._ids.new(), principal, after=after)
+        with self._units.write() as unit:
+            unit.audit.append(principal.tenant_id, entry)
+            unit.commit()
+
+
+def _item(place: Place, holding: Holding) -> Item:
+    return Item(place.kind, dict(holding.ids), holding.at, place.shown(holding))
+
+
+def _cursor(place: int, after: Sequence[str] | None) -> str:
+    text = json.dumps([place, list(after) if after else None])
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _position(cursor: str, places: Sequence[Place]) -> tuple[int, Sequence[str] | None]:
+    try:
+        place, after = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        if not (type(place) is int and 0 <= place < len(places) and _is_key(after)):
+            raise ValueError
+        if after is not None:
+            places[place].key(after)
+    except (ValueError, TypeError, IndexError, OverflowError, binascii.Error):
+        detail = "This is no cursor of an answer."
+        raise ValidationFailed(detail, [FieldError("/cursor", detail)]) from None
+    return place, after
+
+
+def _is_key(after: Any) -> bool:
+    """Texts that a database takes."""
+    if after is None:
+        return True
+    if not isinstance(after, list) or not 0 < len(after) <= 3:
+        return False
+    return all(isinstance(one, str) and one.isprintable() for one in after)

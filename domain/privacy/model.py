@@ -1,0 +1,116 @@
+"""A person whose data the hub holds, and the requests to export or erase it (GDPR articles 15 and 17)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Annotated, Any, Final, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from domain.wire import Command
+
+MANAGE: Final = "privacy:manage"
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("control characters identify nobody")
+    return value
+
+
+Identifier = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=3, max_length=300),
+    AfterValidator(_printable),
+]
+
+
+class RecordRef(Command):
+    """A synchronised record by its ids."""
+
+    integration_id: UUID
+    stream: str = Field(min_length=1, max_length=60)
+    external_id: str = Field(min_length=1, max_length=300)
+
+
+class Subject(Command):
+    """Who. `identifiers` are compared whole with the values of records and payloads, without regard to case."""
+
+    identifiers: list[Identifier] = Field(
+        default_factory=list,
+        max_length=20,
+        description="What names the person and nobody else: e-mail addresses, telephone numbers, customer ids",
+    )
+    records: list[RecordRef] = Field(
+        default_factory=list, max_length=100, description="Records that are known to be about the person"
+    )
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if not self.identifiers and not self.records:
+            raise ValueError("give identifiers, records or both")
+        return self
+
+
+class ExportSubject(Subject):
+    """Body of `POST /api/privacy/export`."""
+
+    cursor: str | None = Field(None, max_length=4_000, description="From the answer before")
+    limit: int = Field(100, ge=1, le=500, description="Most items of one answer")
+
+
+class EraseSubject(Subject):
+    """Body of `POST /api/privacy/erase`."""
+
+    suppress: bool = Field(True, description="Keep synchronisation from bringing the person back")
+
+
+class AllowSubject(Subject):
+    """Body of `POST /api/privacy/allow`."""
+
+
+class ErasureStatus(IntEnum):
+    Running = 0
+    Completed = 1
+
+
+#: What was erased, by place.
+Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """A request to erase. `sealed` opens in `erasure_context` to whom it is about, and is None once it is done;
+    `place` and `position` say how far it is."""
+
+    erasure_id: UUID
+    tenant_id: UUID
+    created_at: datetime
+    created_by: UUID
+    sealed: str | None = field(repr=False)
+    status: ErasureStatus = ErasureStatus.Running
+    place: int = 0
+    position: str | None = field(default=None, repr=False)
+    counts: Counts = field(default_factory=dict)
+    completed_at: datetime | None = None
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Something that may be about the person: a row of a place. `position` is its place's key as text."""
+
+    position: Sequence[str]
+    ids: Mapping[str, str]
+    at: datetime
+    text: str | None = field(repr=False)
+    row: Any = field(repr=False)
+
+
+def erasure_context(erasure_id: UUID) -> str:
+    """The cipher context of the person of a request."""
+    return f"erasure:{erasure_id}"

@@ -1,0 +1,101 @@
+"""Where personal data is kept, read from end to end and taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.errors import Conflict
+from domain.events.model import DomainEvent
+from domain.incoming.model import IncomingBody
+from domain.integrations.model import IntegrationLog
+from domain.paging import Page, PageRequest
+from domain.privacy.model import Erasure
+from domain.sync.jobs import RecordError, SyncedRecord
+
+
+class ChangedMeanwhile(Conflict):
+    """A row is no longer the one that was read; nothing of this transaction may be committed."""
+
+
+#: An incoming body with its place in the order: integration, moment of receipt, id of an event of it.
+IncomingRow = tuple[UUID, datetime, UUID, IncomingBody]
+
+
+class Erasures(Protocol):
+    """Requests to erase, and whom synchronisation leaves out. `open` sees all tenants."""
+
+    def add(self, tenant_id: UUID, erasure: Erasure) -> None: ...
+
+    def get(self, tenant_id: UUID, erasure_id: UUID) -> Erasure:
+        """Raises NotFound."""
+
+    def page(self, tenant_id: UUID, page: PageRequest) -> Page[Erasure]:
+        """Newest first."""
+
+    def open(self, before: datetime, limit: int) -> Sequence[Erasure]:
+        """Requests older than `before` that are not completed, oldest first."""
+
+    def save(self, tenant_id: UUID, erasure: Erasure) -> None:
+        """Store what changed if `erasure.version` is still current, and count it up. Raises
+        ChangedMeanwhile."""
+
+    def suppress(self, tenant_id: UUID, digests: Collection[str], at: datetime) -> int:
+        """Add to the list; returns how many were new."""
+
+    def allow(self, tenant_id: UUID, digests: Collection[str]) -> int:
+        """Take from the list; returns how many were on it."""
+
+    def suppressed(self, tenant_id: UUID) -> frozenset[str]: ...
+
+
+class PersonalData(Protocol):
+    """One tenant's rows that may be about a person. Each list goes on beyond `after`, the key of the row before; one
+    shorter than `limit` is the end."""
+
+    def records(
+        self, tenant_id: UUID, after: tuple[UUID, str, str] | None, limit: int
+    ) -> Sequence[SyncedRecord]:
+        """With content, in the order of integration, stream and external id."""
+
+    def record(
+        self, tenant_id: UUID, integration_id: UUID, stream: str, external_id: str
+    ) -> SyncedRecord | None: ...
+
+    def bury_record(self, tenant_id: UUID, record: SyncedRecord, now: datetime) -> None:
+        """Leave a tombstone that is not exported. Raises ChangedMeanwhile."""
+
+    def remove_record(self, tenant_id: UUID, record: SyncedRecord) -> None:
+        """Leave nothing. Raises ChangedMeanwhile."""
+
+    def rewrite_record(self, tenant_id: UUID, record: SyncedRecord, data: str, now: datetime) -> None:
+        """Replace the content; it is not exported. Raises ChangedMeanwhile."""
+
+    def events(self, tenant_id: UUID, after: str | None, limit: int) -> Sequence[DomainEvent]:
+        """In the order of their ids."""
+
+    def rewrite_event(self, tenant_id: UUID, event_id: str, subject: str | None, payload: str) -> None:
+        """Replace what it says, and what receivers answered to it."""
+
+    def incoming(
+        self, tenant_id: UUID, after: tuple[UUID, datetime, UUID] | None, limit: int
+    ) -> Sequence[IncomingRow]:
+        """Stored requests in the order of integration and receipt; one of several events comes several times."""
+
+    def remove_bodies(self, tenant_id: UUID, body_ids: Collection[UUID]) -> int:
+        """Their events stay known."""
+
+    def logs(
+        self, tenant_id: UUID, after: tuple[UUID, UUID] | None, limit: int
+    ) -> Sequence[IntegrationLog]: ...
+
+    def rewrite_log(self, tenant_id: UUID, log_id: UUID, texts: Mapping[str, str | None]) -> None:
+        """`texts` are Message, Details and Exception."""
+
+    def record_errors(
+        self, tenant_id: UUID, after: tuple[UUID, UUID] | None, limit: int
+    ) -> Sequence[RecordError]: ...
+
+    def rewrite_record_error(self, tenant_id: UUID, error_id: UUID, external_id: str) -> None: ...
