@@ -22,6 +22,9 @@ _START_SECONDS = 20.0
 surroundings: Callable[[Path], Mapping[str, str]] | None = None
 """Settings for the host over a state directory, such as where its Azure services are; None: all embedded."""
 
+minting: Callable[..., str] | None = None
+"""Makes a token from the arguments of `HostProcess.token`, where an issuer of its own is among the surroundings."""
+
 
 def free_port() -> int:
     """A TCP port of loopback that was free a moment ago."""
@@ -120,7 +123,10 @@ class HostProcess:
             raise
 
     def token(self, *arguments: str) -> str:
-        """A token of the development issuer; the administrator's without arguments."""
+        """A token of the issuer, the development issuer's where there is no other; the administrator's without
+        arguments. They are those of `python -m devhost token`."""
+        if minting is not None:
+            return minting(*arguments)
         return self._cli("token", *arguments).strip()
 
     def advance(self, seconds: float) -> None:

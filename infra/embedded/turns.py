@@ -1,4 +1,4 @@
-"""Turns at a SQLite file for the writers of several processes.
+"""Turns at a SQLite file for the writers of several threads and processes.
 
 SQLite's own busy handler sleeps up to 100 ms at a time, so under load a free file stays idle. A lock file that is
 asked every half millisecond passes the turn on at once, and the kernel frees it when its holder dies."""
@@ -7,29 +7,45 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from domain.errors import Unavailable
+
 _ASK_SECONDS = 0.0005
 
 
 class Turns:
-    """`path` is the database file; the lock file stands beside it. Not for two threads at once: take the
-    process's own lock first."""
+    """`path` is the database file; the lock file stands beside it."""
 
     def __init__(self, path: Path, *, most_seconds: float) -> None:
         self._path = path.with_name(path.name + ".turn")
         self._most_seconds = most_seconds
+        self._lock = threading.Lock()
         self._file: int | None = None
 
     @contextmanager
-    def mine(self) -> Iterator[None]:
-        """Hold the turn. When it does not come in time, go on: SQLite's own lock still guards the file."""
+    def mine(self) -> Iterator[float]:
+        """Hold the turn; the seconds that are left to wait for SQLite's own lock. All waiting together is bounded, so
+        that writers who queue behind one that waits in vain give up when it does. Raises Unavailable when another
+        thread keeps the turn for so long. When another process does, go on: SQLite's own lock still guards the
+        file."""
+        deadline = time.monotonic() + self._most_seconds
+        if not self._lock.acquire(timeout=self._most_seconds):
+            raise Unavailable("The database does not answer; try again shortly.")
+        try:
+            with self._among_processes(deadline):
+                yield max(0.0, deadline - time.monotonic())
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _among_processes(self, deadline: float) -> Iterator[None]:
         if self._file is None:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + self._most_seconds
         held = self._try()
         while not held and time.monotonic() < deadline:
             time.sleep(_ASK_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DATABASE_FILE = "hub.db"
 _BUSY_SECONDS = 30
+_NO_ANSWER = "The database does not answer; try again shortly."
 #: NORMAL gives up only the last commits at a power cut; the journal shrinks to 64 MiB after a long reader.
 _PRAGMAS = (
     "synchronous=NORMAL",
@@ -42,7 +43,7 @@ class Database:
     def __init__(self, engine: Engine, turns: Turns | None = None) -> None:
         self.engine = engine
         self._turns = turns
-        self._writer = threading.Lock()
+        self._away_at = float("-inf")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -57,18 +58,35 @@ class Database:
             with self.read() as connection:
                 yield connection
             return
-        with self._writer, self._turns.mine(), _unavailable(), self.engine.connect() as connection:
+        asked_at = time.monotonic()
+        with self._turns.mine() as seconds, self._in_turn(asked_at), self.engine.connect() as connection:
+            _wait_at_most(connection, seconds)
             yield connection.execution_options(hub_write=True)
 
     def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""
         with self.read() as connection:
-            connection.exec_driver_sql("SELECT 1")
+            # SQLite answers SELECT 1 without a look at its file.
+            connection.exec_driver_sql("SELECT 1" if self._turns is None else "PRAGMA schema_version")
 
     def close(self) -> None:
         self.engine.dispose()
         if self._turns is not None:
             self._turns.close()
+
+    @contextmanager
+    def _in_turn(self, asked_at: float) -> Iterator[None]:
+        """Who queued behind a writer that waited for the file in vain gives up with it: otherwise the waits of all
+        would add up. Raises Unavailable."""
+        if self._away_at >= asked_at:
+            raise Unavailable(_NO_ANSWER)
+        try:
+            with _unavailable():
+                yield
+        except Unavailable as error:
+            if isinstance(error.__cause__, DBAPIError):
+                self._away_at = time.monotonic()
+            raise
 
 
 @contextmanager
@@ -79,8 +97,14 @@ def _unavailable() -> Iterator[None]:
         raise Unavailable("All database connections are in use; try again shortly.") from error
     except DBAPIError as error:
         if is_unavailable(error):
-            raise Unavailable("The database does not answer; try again shortly.") from error
+            raise Unavailable(_NO_ANSWER) from error
         raise
+
+
+def _wait_at_most(connection: Connection, seconds: float) -> None:
+    """For SQLite's own lock. Straight to the driver: SQLAlchemy would begin the transaction first."""
+    driver: Any = connection.connection.driver_connection
+    driver.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}").close()
 
 
 def _refuse_untyped(moment: datetime) -> str:

@@ -182,6 +182,32 @@ def test_a_busy_file_is_unavailable_once_patience_ends(tmp_path: Path) -> None:
     database.close()
 
 
+def test_writers_who_queue_behind_one_that_waits_in_vain_give_up_with_it(tmp_path: Path) -> None:
+    with world_under(tmp_path):
+        pass
+    database = sqlite_database(tmp_path / DATABASE_FILE, pool_size=4, busy_seconds=1.0)
+    holder = sqlite3.connect(tmp_path / DATABASE_FILE, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+
+    def write(_: int) -> str:
+        try:
+            with database.write() as connection:
+                connection.exec_driver_sql('DELETE FROM "Users"')
+        except Unavailable as error:
+            return error.detail
+        return "written"
+
+    begun = time.monotonic()
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(write, range(4)))
+    assert answers == ["The database does not answer; try again shortly."] * 4
+    assert time.monotonic() - begun < 2.5, "one after another they would take four seconds"
+    holder.execute("ROLLBACK")
+    assert write(0) == "written"
+    holder.close()
+    database.close()
+
+
 def test_when_every_connection_is_taken_the_next_is_unavailable_in_time() -> None:
     from sqlalchemy import create_engine
     from sqlalchemy.pool import QueuePool

@@ -1,5 +1,5 @@
-"""The Azure services of the end-to-end tests: Service Bus over AMQP, tables on Azurite, Key Vault over TLS, the
-managed identity that enters it. All on loopback, all by the real SDKs."""
+"""The Azure services of the end-to-end tests: Service Bus over AMQP, tables on Azurite, Key Vault over TLS, SignalR
+Service, the managed identity that enters them, and the issuer of tokens. All on loopback, all by the real SDKs."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import pytest
 
 from bench import harness
+from devhost.cli import DEVELOPMENT_TENANT, DEVELOPMENT_USER
+from domain.identity.model import PERMISSIONS
 from infra.bootstrap import Hub
 from infra.clock import AdjustableClock
 from infra.settings import Settings
 from tests.azurite import running_azurite, tables_connection
 from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer
+from tests.loopback import signalr
 from tests.loopback.amqp import MISSING
+from tests.loopback.issuer import Issuer
 from tests.loopback.plug import Plug, plugged
 
 if TYPE_CHECKING:
     from tests.loopback.servicebus import Namespace
 
 SWITCH = "HUB_TEST_AZURE"
+_SIGNALR = "https://signalr.azure.com"
 _LOCK_SECONDS = 5.0
 """Short, so that a test which kills a host need not wait long for its messages."""
 
@@ -48,7 +54,8 @@ def hub_beside(home: Path) -> Hub:
 
 
 class AzureServices:
-    """One namespace and one vault for each host's state directory, one table service for all."""
+    """One namespace, vault and SignalR Service for each host's state directory; one table service and one issuer of
+    tokens for all."""
 
     def __init__(self, folder: Path) -> None:
         if MISSING is not None:
@@ -59,11 +66,14 @@ class AzureServices:
         self.namespaces: dict[Path, Namespace] = {}
         self.tables: dict[Path, Plug] = {}
         self.vaults: dict[Path, Plug] = {}
+        self.realtime: dict[Path, Plug] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._azurite = stack.enter_context(running_azurite("table", self._folder))
             self._identity = _managed_identity(stack)
+            self._issuer = Issuer()
+            stack.callback(self._issuer.close)
             self._stack = stack.pop_all()
         return self
 
@@ -75,6 +85,17 @@ class AzureServices:
         if home not in self._environments:
             self._environments[home] = self._new_environment(home)
         return self._environments[home]
+
+    def token(self, *arguments: str) -> str:
+        """As `python -m devhost token` makes them, but of our issuer."""
+        given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+        permissions = given.get("--permissions")
+        return self._issuer.token(
+            tenant_id=UUID(given.get("--tenant", DEVELOPMENT_TENANT)),
+            user_id=UUID(given.get("--user", DEVELOPMENT_USER)),
+            permissions=list(PERMISSIONS) if permissions is None else permissions.split(","),
+            ttl_seconds=int(given.get("--ttl", "3600")),
+        )
 
     def _new_environment(self, home: Path) -> dict[str, str]:
         from tests.loopback.servicebus import QUEUES, QueueRules, running
@@ -97,9 +118,17 @@ class AzureServices:
             **self.namespaces[home].environment,
             "HUB_TABLES_CONNECTION": tables_connection(f"http://127.0.0.1:{tables.port}{address.path}"),
             "HUB_KEY_VAULT_URL": f"https://127.0.0.1:{plug.port}",
+            "HUB_SIGNALR_ENDPOINT": self._signalr(home, clock),
             "REQUESTS_CA_BUNDLE": str(vault.ca_file),
             **self._identity,
+            **self._issuer.environment,
         }
+
+    def _signalr(self, home: Path, clock: AdjustableClock) -> str:
+        plug = self.realtime[home] = self._stack.enter_context(plugged())
+        endpoint = f"http://127.0.0.1:{plug.port}"
+        plug.target = self._stack.enter_context(signalr.running(endpoint=endpoint, clock=clock)).port
+        return endpoint
 
 
 def _managed_identity(stack: ExitStack) -> dict[str, str]:
@@ -108,8 +137,9 @@ def _managed_identity(stack: ExitStack) -> dict[str, str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             known = self.headers["X-IDENTITY-HEADER"] == "loopback"
+            [resource] = parse_qs(urlsplit(self.path).query)["resource"]
             token = {
-                "access_token": TOKEN,
+                "access_token": signalr.ENTRA_TOKEN if resource == _SIGNALR else TOKEN,
                 "expires_on": str(int(time.time()) + 86_400),
                 "token_type": "Bearer",
             }

@@ -132,9 +132,9 @@ def azure_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureSe
         yield None
         return
     with AzureServices(tmp_path_factory.mktemp("azure")) as services:
-        harness.surroundings = services.environment
+        harness.surroundings, harness.minting = services.environment, services.token
         yield services
-        harness.surroundings = None
+        harness.surroundings = harness.minting = None
 
 
 @pytest.fixture(scope="session")

@@ -4,19 +4,21 @@ be, and the host recovers by itself. Over the Azure adapters (`make test-azure`)
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.harness import HostProcess, call
+from bench.harness import HostProcess
+from bench.sync_world import SyncClient, serving
 from tests.e2e.azure import SWITCH, AzureServices
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
+from tests.e2e.load import Load, eventually, ready
 from tests.loopback.plug import Plug
+from tests.signalr_client import connected
 
 if TYPE_CHECKING:
     from tests.loopback.servicebus import Namespace
@@ -28,48 +30,8 @@ pytestmark = [
 ]
 
 _OUTAGE_SECONDS = 4.0
-_RECOVERY_SECONDS = 60.0
-"""An event is looked for 30 seconds after its announcement was lost, every 15 seconds."""
 _ANSWER_SECONDS = 15.0
 """The longest that one request may take while a dependency is away."""
-
-
-class Load:
-    """Raises events one after another until told to stop; keeps every answer."""
-
-    def __init__(self, api: Api) -> None:
-        self._api = api
-        self._stopping = threading.Event()
-        self.accepted: list[str] = []
-        self.refused: list[tuple[int, object]] = []
-        self.slowest = 0.0
-
-    def run(self) -> None:
-        while not self._stopping.is_set():
-            started = time.monotonic()
-            status, answer = self._api("POST", "/events", {"type": "BookingConfirmed", "data": {"n": 1}})
-            self.slowest = max(self.slowest, time.monotonic() - started)
-            if status == 202:
-                self.accepted.append(answer["eventIds"][0])
-            else:
-                self.refused.append((status, answer))
-            time.sleep(0.05)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        threads = [threading.Thread(target=self.run) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._stopping.set()
-            for thread in threads:
-                thread.join()
-
-
-def ready(host: HostProcess) -> tuple[int, object]:
-    return call("GET", f"{host.url}/health/ready")
 
 
 @pytest.mark.parametrize("dependency", ["queue", "tables", "secrets"])
@@ -95,21 +57,49 @@ def test_what_is_accepted_while_a_dependency_is_away_is_delivered(
         assert api("GET", "/webhooks")[0] == 200, "a read needs the database alone"
         time.sleep(_OUTAGE_SECONDS)
         plug.restore()
-        _eventually(lambda: ready(own_host)[0] == 200, "readiness")
+        eventually(lambda: ready(own_host)[0] == 200, "readiness")
         before = len(load.accepted)
-        _eventually(lambda: len(load.accepted) > before + 20, "intake after the outage")
+        eventually(lambda: len(load.accepted) > before + 20, "intake after the outage")
     assert load.refused == [], "the outbox carries events whatever is away"
     assert load.slowest < _ANSWER_SECONDS
     own_host.advance(61)  # the sweeper sends what was not sent
 
-    def missing() -> set[str]:
-        return set(load.accepted) - {request["headers"]["webhook-id"] for request in receiver.received}
-
-    _eventually(lambda: not missing(), "delivery of every accepted event")
+    eventually(lambda: not load.missing(receiver), "delivery of every accepted event")
 
 
-def _eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _RECOVERY_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come about"
-        time.sleep(0.1)
+def test_realtime_messages_stop_while_signalr_is_away_and_nothing_else_does(
+    own_host: HostProcess, receiver: Receiver, azure_services: AzureServices
+) -> None:
+    plug = azure_services.realtime[own_host.home]
+    api = fresh_tenant(own_host)
+    api.webhook(receiver.url)
+    sync = SyncClient(own_host, api.token)
+    load = Load(api)
+    with serving(2_000, delay=0.05) as source, load.applied(), ExitStack() as clients:
+        first = clients.enter_context(connected(*negotiated(api)))
+        job_id = sync.start(sync.integration(source.url))
+        assert first.next()["type"] == 1
+        plug.pull()
+        status, problem = api("POST", "/realtime/negotiate")
+        assert (status, problem["code"]) == (503, "unavailable")
+        assert "SignalR" in problem["detail"]
+        assert ready(own_host)[0] == 200, "realtime messages are a convenience"
+        before = len(load.accepted)
+        assert sync.ended(job_id)["status"] == "Completed"
+        eventually(lambda: len(load.accepted) > before + 20, "intake during the outage")
+        eventually(
+            lambda: not set(load.accepted[:before]) & load.missing(receiver), "delivery during the outage"
+        )
+        plug.restore()
+        again = clients.enter_context(connected(*negotiated(api)))
+        assert again.next()["target"] == "deliveryUpdated"
+    assert load.refused == []
+    assert load.slowest < _ANSWER_SECONDS
+    own_host.advance(61)
+    eventually(lambda: not load.missing(receiver), "delivery of every accepted event")
+
+
+def negotiated(api: Api) -> tuple[str, str]:
+    status, answer = api("POST", "/realtime/negotiate")
+    assert status == 200, answer
+    return answer["url"], answer["accessToken"]
