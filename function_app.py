@@ -6,6 +6,7 @@ import azure.functions as func
 from functions import messages, orchestrations, sync_orchestrations, sync_triggers, timers
 from functions.http import (
     alerts,
+    anomalies,
     apikeys,
     audit,
     datasyncs,
@@ -42,6 +43,7 @@ for module in (
     realtime,
     insights,
     metrics,
+    anomalies,
     ops,
     privacy,
     messages,

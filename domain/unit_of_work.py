@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from domain.alerts.ports import AlertConditions, AlertRules, Alerts, Notifications, Occurrences
+from domain.anomalies.ports import Anomalies, Sightings
 from domain.apikeys.ports import ApiKeys
 from domain.audit.ports import Audit
 from domain.events.ports import Outbox
@@ -65,6 +66,10 @@ class UnitOfWork(Protocol):
     def signals(self) -> Signals: ...
     @property
     def metrics(self) -> Metrics: ...
+    @property
+    def anomalies(self) -> Anomalies: ...
+    @property
+    def sightings(self) -> Sightings: ...
     @property
     def outbox(self) -> Outbox: ...
 

@@ -139,6 +139,28 @@ def clean_up_signals(timer: func.TimerRequest) -> None:
     logger.info("signals cleaned up", extra={"hours": hub().insights.signals.forget_old()})
 
 
+@bp.function_name("detect_anomalies")
+@bp.timer_trigger(arg_name="timer", schedule="50 */5 * * * *")
+def detect_anomalies(timer: func.TimerRequest) -> None:
+    """Every five minutes: judge the hours that have ended and were not judged (section 10.2)."""
+    done = hub().insights.watch.run()
+    if done.tenants:
+        logger.info(
+            "anomalies looked for",
+            extra={"tenants": done.tenants, "detected": done.detected, "ended": done.ended},
+        )
+
+
+@bp.function_name("clean_up_anomalies")
+@bp.timer_trigger(arg_name="timer", schedule="0 55 2 * * *")
+def clean_up_anomalies(timer: func.TimerRequest) -> None:
+    """Daily at 02:55 UTC: delete anomalies past their retention, and uses of keys not seen for 90 days."""
+    anomalies = hub().insights.watch.forget_old()
+    logger.info(
+        "anomalies cleaned up", extra={"anomalies": anomalies, "sightings": hub().key_uses.forget_old()}
+    )
+
+
 @bp.function_name("evaluate_alerts")
 @bp.timer_trigger(arg_name="timer", schedule="40 * * * * *")
 def evaluate_alerts(timer: func.TimerRequest) -> None:

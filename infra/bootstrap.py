@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from domain.alerts.ports import DeadLetterCounts
+from domain.anomalies.uses import KeyUses
 from domain.apikeys.expiry import KeyExpiry
 from domain.apikeys.gate import Gate
 from domain.apikeys.limiter import RateLimiter
@@ -208,7 +209,12 @@ class Hub:
             self.clock,
             on_failure=self.settings.rate_limit_fail,
             parallel=self._table_parallelism,
+            notice=self.key_uses.notice,
         )
+
+    @once
+    def key_uses(self) -> KeyUses:
+        return KeyUses(self.units, self.clock, self.ids)
 
     @once
     def api_keys(self) -> ApiKeyService:
@@ -394,7 +400,15 @@ class Hub:
     def insights(self) -> InsightParts:
         from infra.insights import InsightParts
 
-        return InsightParts(self.settings, self.units, self.tables, self.limiter, self.clock)
+        return InsightParts(
+            self.settings,
+            self.units,
+            self.tables,
+            self.limiter,
+            self.clock,
+            self.ids,
+            key_hours=self.key_usage,
+        )
 
     @once
     def metrics(self) -> MetricsService:

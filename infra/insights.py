@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from domain.anomalies.service import AnomalyService
+from domain.anomalies.watching import AnomalyWatch
 from domain.apikeys.limiter import RateLimiter
 from domain.insights.overview import OverviewService
+from domain.insights.ports import KeyHours
 from domain.insights.series import SignalService
 from domain.insights.wording import Wording
 from domain.integrations.samples import Samples
-from domain.ports import Clock, TableStore
+from domain.ports import Clock, IdGenerator, TableStore
 from domain.unit_of_work import UnitsOfWork
 from infra.ai.factory import wording
 from infra.once import once
@@ -24,7 +27,12 @@ class InsightParts:
         tables: TableStore,
         limiter: RateLimiter,
         clock: Clock,
+        ids: IdGenerator,
+        *,
+        key_hours: KeyHours,
     ) -> None:
+        self._ids = ids
+        self._key_hours = key_hours
         self._settings = settings
         self._units = units
         self._tables = tables
@@ -33,7 +41,19 @@ class InsightParts:
 
     @once
     def signals(self) -> SignalService:
-        return SignalService(self._units, self._clock, retention=timedelta(days=self._settings.signal_days))
+        return SignalService(self._units, self._clock, self._key_hours, retention=self._retention)
+
+    @once
+    def anomalies(self) -> AnomalyService:
+        return AnomalyService(self._units, self._key_hours, self._clock)
+
+    @once
+    def watch(self) -> AnomalyWatch:
+        return AnomalyWatch(self._units, self._key_hours, self._clock, self._ids, retention=self._retention)
+
+    @property
+    def _retention(self) -> timedelta:
+        return timedelta(days=self._settings.signal_days)
 
     @once
     def overview(self) -> OverviewService:

@@ -93,6 +93,12 @@ class Settings(BaseSettings):
         "open",
         description="While the table store is down, requests with a key pass unlimited (open), or get 503 (closed)",
     )
+    client_country_header: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]{1,60}$",
+        description="Header in which our own proxy tells the country of a client's address, such as CF-IPCountry; "
+        "only where every request passes that proxy. Unset: countries are unknown",
+    )
     audit_retention_days: int = Field(365, ge=1, description="Days the audit log is kept (17.2)")
 
     # Events and webhooks

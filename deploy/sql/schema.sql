@@ -1005,6 +1005,78 @@ UPDATE alembic_version SET version_num='0010' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0010 -> 0011
+
+CREATE TABLE [Anomalies] (
+    [AnomalyId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [SubjectKind] INTEGER NOT NULL,
+    [SubjectId] UNIQUEIDENTIFIER NOT NULL,
+    [Metric] NVARCHAR(40) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Direction] INTEGER NOT NULL,
+    [Detail] NVARCHAR(400) NOT NULL,
+    [Observed] FLOAT NULL,
+    [Typical] FLOAT NULL,
+    [Low] FLOAT NULL,
+    [High] FLOAT NULL,
+    [Score] FLOAT NULL,
+    [Hours] INTEGER NOT NULL DEFAULT 1,
+    [StartedAt] DATETIME2(6) NOT NULL,
+    [LastSeenAt] DATETIME2(6) NOT NULL,
+    [EndedAt] DATETIME2(6) NULL,
+    [AcknowledgedAt] DATETIME2(6) NULL,
+    [AcknowledgedBy] UNIQUEIDENTIFIER NULL,
+    [Note] NVARCHAR(400) NULL,
+    [SnoozedUntil] DATETIME2(6) NULL,
+    CONSTRAINT [PK_Anomalies] PRIMARY KEY ([AnomalyId])
+);
+
+GO
+
+CREATE UNIQUE INDEX [UX_Anomaly_Active] ON [Anomalies] ([TenantId], [SubjectId], [SubjectKind], [Metric], [Direction]) WHERE EndedAt IS NULL;
+
+GO
+
+CREATE INDEX [IX_Anomaly_Started] ON [Anomalies] ([TenantId], [StartedAt]);
+
+GO
+
+CREATE INDEX [IX_Anomaly_Snoozed] ON [Anomalies] ([TenantId], [SnoozedUntil]) WHERE SnoozedUntil IS NOT NULL;
+
+GO
+
+CREATE INDEX [IX_Anomaly_Ended] ON [Anomalies] ([EndedAt]) WHERE EndedAt IS NOT NULL;
+
+GO
+
+CREATE TABLE [AnomalyWatermarks] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Hour] DATETIME2(6) NOT NULL,
+    CONSTRAINT [PK_AnomalyWatermarks] PRIMARY KEY ([TenantId])
+);
+
+GO
+
+CREATE TABLE [KeySightings] (
+    [ApiKeyId] UNIQUEIDENTIFIER NOT NULL,
+    [Trait] INTEGER NOT NULL,
+    [Value] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [FirstSeenAt] DATETIME2(6) NOT NULL,
+    [LastSeenAt] DATETIME2(6) NOT NULL,
+    CONSTRAINT [PK_KeySightings] PRIMARY KEY ([ApiKeyId], [Trait], [Value])
+);
+
+GO
+
+CREATE INDEX [IX_KeySighting_LastSeen] ON [KeySightings] ([LastSeenAt]);
+
+GO
+
+UPDATE alembic_version SET version_num='0011' WHERE alembic_version.version_num = '0010';
+
+GO
+
 COMMIT;
 
 GO

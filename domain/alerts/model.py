@@ -29,6 +29,7 @@ class AlertKind(StrEnum):
     IntegrationHealth = "integration-health"
     SyncFailed = "sync-failed"
     KeyAnomaly = "key-anomaly"
+    Anomaly = "anomaly"
     SecurityViolation = "security-violation"
     DeadLetters = "dead-letters"
     RateLimitStoreDown = "rate-limit-store-down"

@@ -44,7 +44,9 @@ RULES: Mapping[AlertKind, Rule] = {
         Rule(_K.WebhookDisabled, "The hub disabled a webhook", _S.Critical, 0, watches_state=True),
         Rule(_K.IntegrationHealth, "An integration is not well", _S.Critical, 5, watches_state=True),
         Rule(_K.SyncFailed, "A synchronisation failed", _S.Warning, 0, watches_state=True),
-        Rule(_K.KeyAnomaly, "An API key is used unusually", _S.Warning, quiet_minutes=60),
+        # Hours are judged one by one: what lasts repeats every hour.
+        Rule(_K.KeyAnomaly, "An API key is used unusually", _S.Warning, quiet_minutes=130),
+        Rule(_K.Anomaly, "Something is unusual", _S.Warning, quiet_minutes=130),
         Rule(
             _K.SecurityViolation,
             "Something that security forbids was tried",
@@ -202,6 +204,7 @@ _READERS: Mapping[str, Callable[[Occurrence, dict[str, Any]], Finding]] = {
     "sync-failed": _of_sync,
     "webhook-disabled": _of_disabled_webhook,
     "key-anomaly": _of_subject(AlertKind.KeyAnomaly),
+    "anomaly": _of_subject(AlertKind.Anomaly),
     "security-violation": _of_subject(AlertKind.SecurityViolation),
     "rate-limit-store-down": _of_subject(AlertKind.RateLimitStoreDown),
     "unreadable-message": _of_subject(AlertKind.UnreadableMessage),

@@ -34,13 +34,16 @@ _ALERT_EVERY = timedelta(minutes=1)
 @dataclass(frozen=True, slots=True)
 class Question:
     """Is the key with this hash good for `scopes` from `ip`? `tenant_id`: keys of other tenants are as unknown.
-    `consume` takes one request of its quota if so."""
+    `consume` takes one request of its quota if so. `client` is the User-Agent, `country` that of the address, where
+    they are known."""
 
     key_hash: str = field(repr=False)
     scopes: Sequence[str] = ()
     ip: str | None = None
     consume: bool = True
     tenant_id: UUID | None = None
+    client: str | None = None
+    country: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ _UNKNOWN = Ruling(Verdict.NOT_FOUND)
 
 class Gate:
     """`parallel` is how many quotas are written at once for one batch, and how many batches are under way at
-    once: 1 for the embedded store, more where every write is a round trip over the network."""
+    once: 1 for the embedded store, more where every write is a round trip over the network. `notice` is shown every
+    ruling."""
 
     def __init__(
         self,
@@ -72,7 +76,9 @@ class Gate:
         *,
         on_failure: Literal["open", "closed"],
         parallel: int = 1,
+        notice: Callable[[Sequence[Question], Sequence[Ruling]], None] | None = None,
     ) -> None:
+        self._notice = notice
         self._units = units
         self._limiter = limiter
         self._queue = queue
@@ -119,6 +125,8 @@ class Gate:
         for indexes, settled in zip(by_quota.values(), self._settle_each(takes), strict=True):
             for position, index in enumerate(indexes):
                 rulings[index] = self._with_rate(rulings[index], settled, position)
+        if self._notice is not None:
+            self._notice(questions, rulings)
         return rulings
 
     def _settle_each(self, batch: Mapping[UUID, Sequence[Take]]) -> Iterable[Settled]:

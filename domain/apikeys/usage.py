@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,12 +11,14 @@ from typing import Literal
 from uuid import UUID
 
 from domain.apikeys.limiter import TABLE, RateLimiter, usage_row
-from domain.apikeys.model import ApiKey
+from domain.apikeys.model import ApiKey, KeyFilter
 from domain.apikeys.ports import KeyRef, UsageTotal
 from domain.apikeys.service import PERMISSION
 from domain.apikeys.window import Kind, RateStatus, Take, Use, Window, hour_name, hour_of
 from domain.errors import FieldError, ValidationFailed
 from domain.identity.model import Principal
+from domain.insights.model import Signal, SubjectKind, Tally
+from domain.paging import MAX_PAGE_SIZE, PageRequest
 from domain.ports import Clock, TableEntity, TableStore, TableWrite
 from domain.unit_of_work import UnitsOfWork
 
@@ -86,15 +88,38 @@ class UsageService:
         _check_range(since, until)
         with self._units.read() as unit:
             key = unit.api_keys.get(principal.tenant_id, api_key_id)
-        # The window before the hours: should an hour end in between, it is in one of the two, never in neither.
-        window = self._limiter.window(key.quota_id)
-        hours = self._ended_hours(key, hour_of(since), hour_of(until) + 1)
-        present = window.uses.get(key.api_key_id.hex)
-        if present is not None and hour_of(since) <= window.hour <= hour_of(until):
-            hours.setdefault(window.hour, present)
+        window, hours = self._hours(key, hour_of(since), hour_of(until) + 1)
         [rate] = window.settle([Take(key.api_key_id.hex, key.rate_limit_per_hour, Kind.Peek)], now)
         buckets = [_bucket(hour, use) for hour, use in sorted(hours.items()) if _seen(use)]
         return Usage(key, since, until, rate, buckets if by == "hour" else _days(buckets))
+
+    def hours(
+        self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, *, since: datetime, until: datetime
+    ) -> list[Signal]:
+        """Satisfies `domain.insights.ports.KeyHours`: a request is a failure when it was refused or over the limit.
+        A key revoked before `since` has none."""
+        keys = self._keys(tenant_id, api_key_ids, since)
+        first, end = hour_of(since), hour_of(until - timedelta(microseconds=1)) + 1
+
+        def signals(key: ApiKey) -> list[Signal]:
+            _, hours = self._hours(key, first, end)
+            return [
+                Signal(
+                    tenant_id,
+                    SubjectKind.ApiKey,
+                    key.api_key_id,
+                    datetime.fromtimestamp(hour * 3600, UTC),
+                    _tally(use),
+                )
+                for hour, use in hours.items()
+                if _seen(use)
+            ]
+
+        if self._parallel == 1:
+            found = map(signals, keys)
+            return [one for some in found for one in some]
+        with ThreadPoolExecutor(self._parallel) as pool:
+            return [one for some in pool.map(signals, keys) for one in some]
 
     def roll_up(self) -> int:
         """Write the counts and LastUsedAt of every key that may have been used of late; returns how many rows
@@ -106,6 +131,34 @@ class UsageService:
         """Delete hour buckets past their retention; returns how many."""
         end = hour_name(hour_of(self._clock.now() - self._retention))
         return sum(self._forget(ref, end) for refs in self._pages(None) for ref in refs)
+
+    def _keys(
+        self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, since: datetime
+    ) -> Sequence[ApiKey]:
+        now, keys, page = self._clock.now(), list[ApiKey](), 1
+        with self._units.read() as unit:
+            while True:
+                found = unit.api_keys.page(tenant_id, KeyFilter(), PageRequest(page, MAX_PAGE_SIZE), now)
+                keys += found.items
+                if page * MAX_PAGE_SIZE >= found.total:
+                    break
+                page += 1
+        return [
+            key
+            for key in keys
+            if (api_key_ids is None or key.api_key_id in api_key_ids)
+            and (key.revoked_at is None or key.revoked_at >= since)
+        ]
+
+    def _hours(self, key: ApiKey, first: int, end: int) -> tuple[Window, dict[int, Use]]:
+        """The key's window, and its hours from `first` to before `end`, the one under way included."""
+        # The window before the hours: should an hour end in between, it is in one of the two, never in neither.
+        window = self._limiter.window(key.quota_id)
+        hours = self._ended_hours(key, first, end)
+        present = window.uses.get(key.api_key_id.hex)
+        if present is not None and first <= window.hour < end:
+            hours.setdefault(window.hour, present)
+        return window, hours
 
     def _roll_up(self, refs: Sequence[KeyRef]) -> int:
         windows = self._in_parallel(self._limiter.window, list({ref.quota_id for ref in refs}))
@@ -198,6 +251,12 @@ def _hour_of_row(row_key: str) -> int:
 def _use_of(entity: TableEntity) -> Use:
     counts = entity.properties
     return Use(*(int(counts[name]) for name in ("accepted", "limited", "refused")))  # type: ignore[arg-type]
+
+
+def _tally(use: Use) -> Tally:
+    total = use.accepted + use.limited + use.refused
+    errors = {name: count for name, count in (("limited", use.limited), ("refused", use.refused)) if count}
+    return Tally(total=total, succeeded=use.accepted, failed=total - use.accepted, errors=errors)
 
 
 def _seen(use: Use) -> bool:

@@ -13,7 +13,8 @@ PERMISSIONS: dict[str, str] = {
     "integration:admin": "Create integrations and change their configuration and credentials",
     "webhook:manage": "Manage webhook subscriptions, their secrets and deliveries",
     "events:write": "Raise events",
-    "insights:read": "Read signals, the overview and the dashboard",
+    "insights:read": "Read signals, anomalies, the overview and the dashboard",
+    "insights:manage": "Acknowledge and snooze anomalies",
     "audit:read": "Read and verify the audit log",
     "privacy:manage": "Export and erase the data of a person",
     "alerts:read": "Read alerts and their rules",
@@ -26,11 +27,14 @@ PERMISSIONS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a request came from, for the audit log."""
+    """Where a request came from, for the audit log. `client` is its User-Agent, `country` that of the address, where
+    a proxy tells it."""
 
     ip: str | None = None
     request_id: str | None = None
     trace_id: str | None = None
+    client: str | None = None
+    country: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

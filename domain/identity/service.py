@@ -236,7 +236,9 @@ class Authenticator:
 
 
 def _question(key: PlainKey, permission: str | None, credentials: Credentials) -> Question:
-    return Question(key.hash, (permission,) if permission else (), credentials.origin.ip)
+    origin = credentials.origin
+    scopes = (permission,) if permission else ()
+    return Question(key.hash, scopes, origin.ip, client=origin.client, country=origin.country)
 
 
 def _bearer_key(authorization: str | None) -> str | None:

@@ -16,7 +16,7 @@ PERMISSION = "insights:read"
 
 class SubjectKind(IntEnum):
     """What a signal is about. The subject of `Tenant` is the tenant: all its deliveries together. Those of the sync
-    kinds are integrations."""
+    kinds are integrations. Requests with an API key are counted by its quota, and read from there."""
 
     Tenant = 0
     Webhook = 1
@@ -24,6 +24,7 @@ class SubjectKind(IntEnum):
     SyncFull = 3
     SyncIncremental = 4
     SyncDifferential = 5
+    ApiKey = 6
 
 
 @dataclass(frozen=True, slots=True)

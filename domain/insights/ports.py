@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -34,3 +34,13 @@ class Signals(Protocol):
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         """Remove up to `limit` hours that began before; returns how many."""
+
+
+class KeyHours(Protocol):
+    """Requests with API keys by the hour."""
+
+    def hours(
+        self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, *, since: datetime, until: datetime
+    ) -> list[Signal]:
+        """Of these keys, or of all of the tenant's; hours that begin at or after `since` and before `until`. Raises
+        Unavailable."""

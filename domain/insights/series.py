@@ -11,6 +11,7 @@ from uuid import UUID
 from domain.errors import FieldError, ValidationFailed
 from domain.identity.model import Principal
 from domain.insights.model import PERMISSION, Signal, SubjectKind, Tally, hour_of
+from domain.insights.ports import KeyHours
 from domain.ports import Clock
 from domain.unit_of_work import UnitsOfWork
 
@@ -44,7 +45,10 @@ class Series:
 class SignalService:
     """Reads signals, adds them up, forgets them. Retention in `retention`."""
 
-    def __init__(self, units: UnitsOfWork, clock: Clock, *, retention: timedelta) -> None:
+    def __init__(
+        self, units: UnitsOfWork, clock: Clock, key_hours: KeyHours, *, retention: timedelta
+    ) -> None:
+        self._key_hours = key_hours
         self._units = units
         self._clock = clock
         self._retention = retention
@@ -70,11 +74,17 @@ class SignalService:
         check_range(since, until)
         if kind == SubjectKind.Tenant:
             subject_id = principal.tenant_id
-        with self._units.read() as unit:
-            signals = unit.signals.read(
-                principal.tenant_id, kind, since=since, until=until, subject_id=subject_id
-            )
+        signals = self._read(principal.tenant_id, kind, subject_id, since, until)
         return Series(since, until, by, points_of(signals, since, until, by))
+
+    def _read(
+        self, tenant_id: UUID, kind: SubjectKind, subject_id: UUID | None, since: datetime, until: datetime
+    ) -> Sequence[Signal]:
+        if kind == SubjectKind.ApiKey:
+            ids = None if subject_id is None else [subject_id]
+            return self._key_hours.hours(tenant_id, ids, since=since, until=until)
+        with self._units.read() as unit:
+            return unit.signals.read(tenant_id, kind, since=since, until=until, subject_id=subject_id)
 
     def compact(self, *, per_transaction: int = 2_000, transactions: int = 50) -> int:
         """Add up what was appended, a bounded number of transactions a run; returns how many. Raises Unavailable."""

@@ -27,6 +27,7 @@ KindName = Literal[
     "integration-health",
     "sync-failed",
     "key-anomaly",
+    "anomaly",
     "security-violation",
     "dead-letters",
     "rate-limit-store-down",

@@ -21,7 +21,7 @@ from domain.errors import DomainError, NotFound, PreconditionFailed, TooLarge, V
 from domain.idempotency import StoredAnswer
 from domain.identity.model import Origin, Principal
 from domain.identity.service import Admission, Credentials
-from functions.http.origin import client_ip
+from functions.http.origin import client_country, client_ip
 from functions.http.problems import MalformedBody, from_domain, problem, status_of, validation_error
 from functions.http.ratelimit import rate_headers
 from infra.bootstrap import hub
@@ -224,12 +224,20 @@ class Exchange:
 
     def _credentials(self) -> Credentials:
         headers = self._request.headers
-        ip = client_ip(headers.get("x-forwarded-for"), hub().settings.trusted_proxy_hops)
+        settings = hub().settings
+        ip = client_ip(headers.get("x-forwarded-for"), settings.trusted_proxy_hops)
+        told = settings.client_country_header
         return Credentials(
             headers.get("authorization"),
             headers.get("x-ms-client-principal"),
             headers.get("x-api-key"),
-            Origin(ip, self._request_id, self._trace.trace_id),
+            Origin(
+                ip,
+                self._request_id,
+                self._trace.trace_id,
+                client=headers.get("user-agent"),
+                country=client_country(headers.get(told)) if told else None,
+            ),
         )
 
     def _admitted(self, admission: Admission) -> Call:

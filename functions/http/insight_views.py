@@ -17,7 +17,9 @@ from domain.wire import UtcMoment
 from functions.http.views import Moment, Query, View
 from functions.http.webhook_views import StateName
 
-KindName = Literal["Tenant", "Webhook", "Integration", "SyncFull", "SyncIncremental", "SyncDifferential"]
+KindName = Literal[
+    "Tenant", "Webhook", "Integration", "SyncFull", "SyncIncremental", "SyncDifferential", "ApiKey"
+]
 
 
 class SignalQuery(Query):
@@ -25,7 +27,8 @@ class SignalQuery(Query):
         "Tenant", description="What the signals are about; `Tenant`: all deliveries together"
     )
     subject_id: UUID | None = Field(
-        None, description="A webhook, or for the other kinds an integration; all of the kind when absent"
+        None,
+        description="A webhook, an API key, or for the other kinds an integration; all of the kind when absent",
     )
     by: Literal["hour", "day"] = "hour"
     since: UtcMoment | None = Field(None, alias="from", description="At or after; whole hours or days")
@@ -51,7 +54,7 @@ class TallyView(View):
     success_rate: float | None = Field(description="Share of 1; null of nothing")
     errors: dict[str, int] = Field(
         description="Failures by class: `timeout`, `connect`, `tls`, `blocked`, `protocol`, `throttled` (429), "
-        "`unauthorized` (401, 403), `4xx`, `5xx` and others"
+        "`unauthorized` (401, 403), `4xx`, `5xx` and others; of requests with an API key `limited` and `refused`"
     )
     latency: LatencyView | None = Field(description="Milliseconds, to within 7 %; null of nothing")
 

@@ -30,3 +30,9 @@ def _address(entry: str) -> str | None:
     except ValueError:
         return None
     return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def client_country(told: str | None) -> str | None:
+    """The ISO 3166-1 code that a proxy of ours tells; None for what is none, and for `XX`, which stands for unknown."""
+    code = (told or "").strip().upper()
+    return code if len(code) == 2 and code.isascii() and code.isalpha() and code != "XX" else None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parent
 _BUSY_SECONDS = 30
-HEAD = "0010"
+HEAD = "0011"
 
 
 def upgrade_embedded(home: Path) -> bool:

@@ -14,6 +14,7 @@ from domain.events.ports import EventRef
 from domain.ports import Clock
 from infra.sql.alert_rules import SqlAlertConditions, SqlAlertRules, SqlNotifications
 from infra.sql.alerts import SqlAlerts, SqlOccurrences
+from infra.sql.anomalies import SqlAnomalies, SqlSightings
 from infra.sql.api_keys import SqlApiKeys
 from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
@@ -130,6 +131,14 @@ class SqlUnitOfWork:
     @cached_property
     def metrics(self) -> SqlMetrics:
         return SqlMetrics(self._connection)
+
+    @cached_property
+    def anomalies(self) -> SqlAnomalies:
+        return SqlAnomalies(self._connection)
+
+    @cached_property
+    def sightings(self) -> SqlSightings:
+        return SqlSightings(self._connection)
 
     @cached_property
     def outbox(self) -> SqlOutbox:

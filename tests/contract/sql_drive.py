@@ -16,6 +16,7 @@ from domain.webhooks.ports import DeliveryFilter, NewDelivery, Tally, WebhookFil
 from infra.sql.unit_of_work import SqlUnitOfWork
 from tests.contract import (
     sql_drive_alerts,
+    sql_drive_anomalies,
     sql_drive_metrics,
     sql_drive_privacy,
     sql_drive_signals,
@@ -39,6 +40,7 @@ REPOSITORIES = (
     *sql_drive_signals.REPOSITORIES,
     *sql_drive_metrics.REPOSITORIES,
     *sql_drive_privacy.REPOSITORIES,
+    *sql_drive_anomalies.REPOSITORIES,
 )
 _EVERY_FILTER = DeliveryFilter(
     statuses=list(DeliveryStatus),
@@ -88,6 +90,7 @@ def calls(world: World) -> dict[str, list[Call]]:
         **sql_drive_signals.calls(world),
         **sql_drive_metrics.calls(world),
         **sql_drive_privacy.calls(world),
+        **sql_drive_anomalies.calls(world),
         **integrations.integration_calls(world),
         "outbox.append": [
             lambda unit: unit.outbox.append([world.event() for _ in range(600)]),

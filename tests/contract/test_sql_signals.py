@@ -47,6 +47,13 @@ def attempt(
     return Signal(tenant or world.tenant, SubjectKind.Webhook, WEBHOOK, hour, tally)
 
 
+class NoKeys:
+    """A tenant without API keys."""
+
+    def hours(self, *_: object, **__: object) -> list[Signal]:
+        return []
+
+
 def appended(world: World, *signals: Signal) -> None:
     with world.units.write() as unit:
         unit.signals.append(signals)
@@ -125,6 +132,6 @@ def test_many_compactors_at_once_add_each_signal_once(world: World) -> None:
 def test_what_is_past_its_retention_is_forgotten(world: World) -> None:
     appended(world, attempt(world), attempt(world, hours=30))
     compacted(world)
-    service = SignalService(world.units, world.clock, retention=DAY)
+    service = SignalService(world.units, world.clock, NoKeys(), retention=DAY)
     assert service.forget_old() == 2, "the webhook's hour, and its tenant's"
     assert total(world).total == 1

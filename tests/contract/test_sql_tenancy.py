@@ -16,6 +16,7 @@ from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
 from infra.sql.alert_rules import SqlAlertRules, SqlNotifications
 from infra.sql.alerts import SqlAlerts
+from infra.sql.anomalies import SqlAnomalies
 from infra.sql.api_keys import SqlApiKeys
 from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
@@ -41,6 +42,7 @@ _SCOPED: dict[type, frozenset[str]] = {
     SqlSyncSettings: frozenset({"due", "move_on"}),
     SqlErasures: frozenset({"open"}),
     SqlPersonalData: frozenset(),
+    SqlAnomalies: frozenset({"watermarks", "delete_before"}),
     SqlAlerts: frozenset({"active", "delete_before"}),
     SqlAlertRules: frozenset({"of_kind"}),
     SqlNotifications: frozenset({"append", "claim", "settle"}),

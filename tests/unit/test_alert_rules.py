@@ -114,6 +114,7 @@ SAID = {"subject": "s", "detail": "d"}
             TENANT,
         ),
         ("key-anomaly", SAID, "key-anomaly", "s", None, TENANT),
+        ("anomaly", SAID, "anomaly", "s", None, TENANT),
         ("security-violation", {**SAID, "count": 12}, "security-violation", "s", None, TENANT),
         ("rate-limit-store-down", SAID, "rate-limit-store-down", "s", None, PLATFORM),
         ("unreadable-message", SAID, "unreadable-message", "s", None, PLATFORM),

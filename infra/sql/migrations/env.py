@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from alembic import context
 
-from infra.sql import alert_tables, privacy_tables, signals_tables, sync_tables  # noqa: F401 - their tables are on the same metadata
+from infra.sql import (  # noqa: F401 - their tables are on the same metadata
+    alert_tables,
+    anomaly_tables,
+    privacy_tables,
+    signals_tables,
+    sync_tables,
+)
 from infra.sql.tables import metadata
 
 connection = context.config.attributes.get("connection")

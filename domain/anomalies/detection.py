@@ -1,0 +1,208 @@
+"""Finding the hours of a series that its own weeks do not explain.
+
+The baseline of an hour is the median of the same hour of the week in the other weeks; the median of the same hour of
+other days while there are too few weeks. Both leave the judged hour out, and neither is moved by an outage or two.
+Distances are taken on a scale where the noise is even (square roots of counts after Anscombe 1948, arcsines of
+shares, logarithms of durations and volumes) and divided by the series' own robust spread, the median absolute
+deviation, so that a restless series needs more to be unusual. A distance counts only where the difference would
+matter to somebody as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, NamedTuple
+
+from domain.anomalies.model import Direction, Expectation, Metric
+
+#: Robust standard deviations beyond which an hour is unusual.
+THRESHOLD: Final = 6.0
+_WEEK: Final = 168
+_DAY: Final = 24
+#: Other weeks, or else other days, that a baseline needs.
+_WEEKS_NEEDED: Final = 2
+_DAYS_NEEDED: Final = 5
+#: Residuals that a spread needs.
+_RESIDUALS_NEEDED: Final = 48
+#: A median absolute deviation times this is the standard deviation of a normal distribution.
+_MAD_TO_SIGMA: Final = 1.4826
+#: The range told as expected, in standard deviations: all but 3 in 1,000 of a normal distribution.
+_RANGE: Final = 3.0
+
+
+class Sample(NamedTuple):
+    """An hour's `value`, in the metric's unit, from `weight` attempts, checks, jobs or requests."""
+
+    value: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unusual:
+    """Of the hour at `index` of the series."""
+
+    index: int
+    direction: Direction
+    observed: float
+    expected: Expectation
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """How a metric's values become numbers with even noise. `floor` is the least spread, in those numbers after
+    `precision`; `matters` says whether a difference (observed, typical, weight) is worth a word."""
+
+    forward: Callable[[Sample], float]
+    back: Callable[[float], float]
+    floor: float
+    matters: Callable[[float, float, float], bool]
+    least_weight: float = 0.0
+    precision: Callable[[float], float] = lambda weight: 1.0
+    grows: bool = False
+
+
+def _square(y: float) -> float:
+    return max(0.0, y) ** 2 / 4 - 3 / 8 if y > 1.2247 else 0.0
+
+
+def _traffic_matters(observed: float, typical: float, weight: float) -> bool:
+    return abs(observed - typical) >= 10 and (observed >= 1.5 * typical or observed <= 0.5 * typical)
+
+
+def _share_matters(observed: float, typical: float, weight: float) -> bool:
+    return observed - typical >= 0.05 and observed * weight >= 5
+
+
+def _duration_matters(observed: float, typical: float, weight: float) -> bool:
+    return observed >= 1.5 * typical and observed - typical >= 20
+
+
+def _volume_matters(observed: float, typical: float, weight: float) -> bool:
+    return abs(observed - typical) >= 20 and (observed >= 2 * typical or observed <= 0.5 * typical)
+
+
+_COUNTS = _Scale(
+    lambda one: 2 * math.sqrt(one.value + 3 / 8), _square, floor=1.0, matters=_traffic_matters, grows=True
+)
+_SHARES = _Scale(
+    lambda one: math.asin(math.sqrt((one.value * one.weight + 3 / 8) / (one.weight + 3 / 4))),
+    lambda y: math.sin(min(max(y, 0.0), math.pi / 2)) ** 2,
+    floor=1.0,
+    matters=_share_matters,
+    least_weight=10,
+    precision=lambda weight: 2 * math.sqrt(weight + 0.5),
+)
+_SCALES: dict[Metric, _Scale] = {
+    Metric.Traffic: _COUNTS,
+    Metric.Refusals: _SHARES,
+    Metric.ErrorRate: _SHARES,
+    Metric.Latency: _Scale(
+        lambda one: math.log(max(one.value, 1.0)),
+        math.exp,
+        floor=0.08,
+        matters=_duration_matters,
+        least_weight=10,
+    ),
+    Metric.SyncVolume: _Scale(
+        lambda one: math.log1p(one.value),
+        lambda y: max(0.0, math.expm1(y)),
+        floor=0.1,
+        matters=_volume_matters,
+    ),
+}
+
+
+def unusual_hours(
+    metric: Metric, series: Sequence[Sample | None], *, since: int = 0, threshold: float = THRESHOLD
+) -> list[Unusual]:
+    """The unusual ones among the consecutive hours of `series`, from the index `since` on. None stands for an hour
+    that says nothing; for counts an hour without any is a zero. A series with too little history has none."""
+    scale = _SCALES[metric]
+    ys = [
+        scale.forward(one) if one is not None and one.weight >= scale.least_weight else None for one in series
+    ]
+    typical = _baselines(ys)
+    precisions = [scale.precision(one.weight) if one is not None else 0.0 for one in series]
+    residuals = [
+        None if y is None or base is None else (y - base) * precision
+        for y, base, precision in zip(ys, typical, precisions, strict=True)
+    ]
+    spread = _Spread.of(scale, residuals, typical)
+    if spread is None:
+        return []
+    found = []
+    for index in range(since, len(series)):
+        residual, base, sample = residuals[index], typical[index], series[index]
+        if residual is None or base is None or sample is None:
+            continue
+        sigma = spread.at(base)
+        score = residual / sigma
+        if abs(score) < threshold:
+            continue
+        reach = _RANGE * sigma / precisions[index]
+        middle = scale.back(base)
+        if scale.matters(sample.value, middle, sample.weight):
+            direction = Direction.Above if score > 0 else Direction.Below
+            expected = Expectation(middle, scale.back(base - reach), scale.back(base + reach))
+            found.append(Unusual(index, direction, sample.value, expected, abs(score)))
+    return found
+
+
+def _baselines(ys: Sequence[float | None]) -> list[float | None]:
+    """Of each hour, from the same hour of other weeks, or of other days."""
+    count = len(ys)
+    by_week = [[y for y in ys[slot::_WEEK] if y is not None] for slot in range(min(_WEEK, count))]
+    by_day: list[list[float]] | None = None
+    bases: list[float | None] = []
+    for index, y in enumerate(ys):
+        others = _without(by_week[index % _WEEK], y)
+        if len(others) < _WEEKS_NEEDED:
+            by_day = by_day or [[v for v in ys[slot::_DAY] if v is not None] for slot in range(_DAY)]
+            others = _without(by_day[index % _DAY], y)
+            if len(others) < _DAYS_NEEDED:
+                bases.append(None)
+                continue
+        bases.append(median(others))
+    return bases
+
+
+def _without(values: Sequence[float], one: float | None) -> list[float]:
+    others = list(values)
+    if one is not None:
+        others.remove(one)
+    return others
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """The noise of a series. That of counts is Poisson's, which is 1 everywhere after the square root, and what
+    `excess` adds in proportion to the count, for crowds come and go together."""
+
+    constant: float
+    excess: float = 0.0
+    back: Callable[[float], float] = _square
+
+    @classmethod
+    def of(
+        cls, scale: _Scale, residuals: Sequence[float | None], typical: Sequence[float | None]
+    ) -> _Spread | None:
+        known = [
+            (abs(one), base)
+            for one, base in zip(residuals, typical, strict=True)
+            if one is not None and base is not None
+        ]
+        if len(known) < _RESIDUALS_NEEDED:
+            return None
+        sigma = _MAD_TO_SIGMA * median([one for one, _ in known])
+        if not scale.grows:
+            return cls(max(sigma, scale.floor))
+        level = median([scale.back(base) for _, base in known])
+        excess = max(0.0, sigma**2 - scale.floor**2) / max(level, 1.0)
+        return cls(scale.floor, excess, scale.back)
+
+    def at(self, base: float) -> float:
+        return math.sqrt(self.constant**2 + self.excess * self.back(base)) if self.excess else self.constant

@@ -1,0 +1,136 @@
+"""Use cases of anomalies: look at them, say that somebody does, and ask not to hear of the like for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from domain.anomalies.model import MANAGE, Anomaly, AnomalyFilter
+from domain.anomalies.series import HOUR, WATCHED, sample
+from domain.audit.model import AuditEntry
+from domain.errors import Conflict
+from domain.identity.model import Principal
+from domain.insights.model import PERMISSION, SubjectKind, Tally
+from domain.insights.ports import KeyHours
+from domain.paging import Page, PageRequest
+from domain.ports import Clock
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.wire import Command
+
+#: Hours shown before the first and after the last unusual one.
+_AROUND = 24
+_MOST_HOURS = 14 * 24
+
+
+class AcknowledgeAnomaly(Command):
+    note: Annotated[str, StringConstraints(min_length=1, max_length=400)] | None = None
+
+
+class SnoozeAnomaly(Command):
+    hours: int = Field(ge=1, le=24 * 30, description="For how long the like of it is not told")
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What was measured in the hour from `start`; None when nothing was to be."""
+
+    start: datetime
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An anomaly and the hours around it; none of what was seen at once."""
+
+    anomaly: Anomaly
+    hours: Sequence[Hour]
+
+
+class AnomalyService:
+    def __init__(self, units: UnitsOfWork, key_hours: KeyHours, clock: Clock) -> None:
+        self._units = units
+        self._key_hours = key_hours
+        self._clock = clock
+
+    def page(self, principal: Principal, filter_: AnomalyFilter, page: PageRequest) -> Page[Anomaly]:
+        """Newest first. Raises Forbidden."""
+        principal.require(PERMISSION)
+        with self._units.read() as unit:
+            return unit.anomalies.page(principal.tenant_id, filter_, page)
+
+    def get(self, principal: Principal, anomaly_id: UUID) -> Shown:
+        """Raises Forbidden, NotFound, Unavailable."""
+        principal.require(PERMISSION)
+        with self._units.read() as unit:
+            anomaly = unit.anomalies.get(principal.tenant_id, anomaly_id)
+        return Shown(anomaly, self._hours(anomaly))
+
+    def acknowledge(self, principal: Principal, anomaly_id: UUID, command: AcknowledgeAnomaly) -> Anomaly:
+        """Somebody looks after it; it still ends by itself. Raises Forbidden, NotFound, Conflict when somebody
+        does already."""
+        principal.require(MANAGE)
+        with self._units.write() as unit:
+            before = unit.anomalies.get(principal.tenant_id, anomaly_id)
+            if before.acknowledged_at is not None:
+                raise Conflict("The anomaly has been acknowledged already.")
+            after = replace(
+                before,
+                acknowledged_at=self._clock.now(),
+                acknowledged_by=principal.user_id,
+                note=command.note,
+            )
+            self._decide(unit, principal, "anomaly.acknowledged", after)
+        return after
+
+    def snooze(self, principal: Principal, anomaly_id: UUID, command: SnoozeAnomaly) -> Anomaly:
+        """No event and no alert about the same subject and metric until then; what happens is stored all the same.
+        Raises Forbidden, NotFound."""
+        principal.require(MANAGE)
+        until = self._clock.now() + timedelta(hours=command.hours)
+        with self._units.write() as unit:
+            before = unit.anomalies.get(principal.tenant_id, anomaly_id)
+            after = replace(before, snoozed_until=until)
+            self._decide(unit, principal, "anomaly.snoozed", after)
+        return after
+
+    def _decide(self, unit: UnitOfWork, principal: Principal, action: str, after: Anomaly) -> None:
+        unit.anomalies.decide(principal.tenant_id, after)
+        values = {
+            "note": after.note,
+            "snoozedUntil": None if after.snoozed_until is None else after.snoozed_until.isoformat(),
+        }
+        entry = AuditEntry(action, "anomaly", after.anomaly_id, principal, after=values)
+        unit.audit.append(principal.tenant_id, entry)
+        unit.commit()
+
+    def _hours(self, anomaly: Anomaly) -> list[Hour]:
+        subject, metric = anomaly.subject, anomaly.metric
+        if metric not in WATCHED.get(subject.kind, ()) or anomaly.expected is None:
+            return []
+        since = anomaly.started_at - _AROUND * HOUR
+        until = min(
+            anomaly.last_seen_at + (_AROUND + 1) * HOUR, since + _MOST_HOURS * HOUR, self._clock.now()
+        )
+        tallies = self._tallies(anomaly, since, until)
+        hours = []
+        while since < until:
+            one = sample(metric, tallies.get(since))
+            hours.append(Hour(since, None if one is None else one.value))
+            since += HOUR
+        return hours
+
+    def _tallies(self, anomaly: Anomaly, since: datetime, until: datetime) -> dict[datetime, Tally]:
+        tenant_id, subject = anomaly.tenant_id, anomaly.subject
+        if subject.kind == SubjectKind.ApiKey:
+            signals = self._key_hours.hours(tenant_id, [subject.subject_id], since=since, until=until)
+        else:
+            with self._units.read() as unit:
+                signals = unit.signals.read(
+                    tenant_id, subject.kind, since=since, until=until, subject_id=subject.subject_id
+                )
+        return {one.hour: one.tally for one in signals}

@@ -1,0 +1,190 @@
+"""Uses of API keys that are new (section 10.2): from a network, country or program the key never came from, and for
+one scope after another that it does not have."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from threading import Lock
+from typing import Final
+from uuid import UUID
+
+from domain.anomalies.model import Anomaly, Direction, Metric, Subject
+from domain.anomalies.ports import Known, Sighting, Trait
+from domain.anomalies.telling import event_of, occurrence_of
+from domain.apikeys.gate import Question, Ruling
+from domain.apikeys.model import ApiKey
+from domain.apikeys.rules import Verdict
+from domain.errors import Unavailable
+from domain.insights.model import SubjectKind
+from domain.ports import Clock, IdGenerator
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+
+logger = logging.getLogger("hub.insights")
+
+#: What a key does in its first day is how it is used.
+LEARNING: Final = timedelta(days=1)
+#: A key that shows more of a trait than this, as one in a mobile app does, surprises nobody.
+VARIED: Final = 20
+#: So many different scopes refused within an hour are somebody trying what the key can do.
+PROBING: Final = 5
+_PROBED_WITHIN: Final = timedelta(hours=1)
+_KEPT: Final = timedelta(days=90)
+_REMEMBERED = 50_000
+_PER_TRANSACTION = 500
+
+#: How long a process does not look again at what it has seen.
+_REMEMBERED_FOR = {
+    Trait.Network: timedelta(hours=12),
+    Trait.Country: timedelta(hours=12),
+    Trait.Client: timedelta(hours=12),
+    Trait.DeniedScope: timedelta(minutes=10),
+}
+_METRICS = {
+    Trait.Network: (Metric.NewNetwork, "network"),
+    Trait.Country: (Metric.NewCountry, "country"),
+    Trait.Client: (Metric.NewClient, "client program"),
+    Trait.DeniedScope: (Metric.ScopeProbing, "scope"),
+}
+#: A key that is over shows nothing any more.
+_SHOWING = frozenset(
+    (Verdict.VALID, Verdict.RATE_LIMITED, Verdict.INSUFFICIENT_SCOPES, Verdict.IP_NOT_ALLOWED)
+)
+_PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,60}")
+
+
+class KeyUses:
+    """Looks at every ruling of the gate. Only what a process has not seen of late costs a transaction; should the
+    database be away, the next use is looked at again."""
+
+    def __init__(self, units: UnitsOfWork, clock: Clock, ids: IdGenerator) -> None:
+        self._units = units
+        self._clock = clock
+        self._ids = ids
+        self._until: OrderedDict[Sighting, datetime] = OrderedDict()
+        self._lock = Lock()
+
+    def notice(self, questions: Sequence[Question], rulings: Sequence[Ruling]) -> None:
+        """Never raises for want of the database: a request must not fail for being looked at."""
+        now = self._clock.now()
+        names: dict[UUID, str] = {}
+        fresh: dict[Sighting, None] = {}
+        for question, ruling in zip(questions, rulings, strict=True):
+            if ruling.key is None or ruling.verdict not in _SHOWING:
+                continue
+            for one in _shown(question, ruling, ruling.key):
+                if self._until.get(one, now) <= now:
+                    fresh[one] = None
+                    names[ruling.key.api_key_id] = ruling.key.key_name
+        if not fresh:
+            return
+        try:
+            self._look(list(fresh), names, now)
+        except Unavailable as error:
+            logger.warning("uses of keys not looked at", extra={"uses": len(fresh), "reason": error.detail})
+            return
+        self._remember(fresh, now)
+
+    def forget_old(self) -> int:
+        """Remove what was seen last more than 90 days ago; returns how many."""
+        cutoff, deleted, count = self._clock.now() - _KEPT, 0, _PER_TRANSACTION
+        while count == _PER_TRANSACTION:
+            with self._units.write() as unit:
+                count = unit.sightings.delete_before(cutoff, _PER_TRANSACTION)
+                unit.commit()
+            deleted += count
+        return deleted
+
+    def _look(self, sightings: Sequence[Sighting], names: dict[UUID, str], now: datetime) -> None:
+        with self._units.write() as unit:
+            new = set(unit.sightings.see(sightings, now))
+            for one in sightings:
+                if one not in new and one.trait != Trait.DeniedScope:
+                    continue
+                detail = judge(
+                    one, unit.sightings.known(one.api_key_id, one.trait), names[one.api_key_id], now
+                )
+                if detail is not None:
+                    self._tell(unit, one, detail, now)
+            unit.commit()
+
+    def _tell(self, unit: UnitOfWork, sighting: Sighting, detail: str, now: datetime) -> None:
+        metric = _METRICS[sighting.trait][0]
+        tenant_id, key_id = sighting.tenant_id, sighting.api_key_id
+        is_probing = sighting.trait == Trait.DeniedScope
+        if is_probing and unit.anomalies.exists_since(tenant_id, key_id, metric, now - _PROBED_WITHIN):
+            return
+        anomaly = Anomaly(
+            self._ids.new(),
+            tenant_id,
+            Subject(SubjectKind.ApiKey, key_id),
+            metric,
+            Direction.Above,
+            started_at=now,
+            last_seen_at=now,
+            detail=detail,
+            ended_at=now,
+        )
+        unit.anomalies.add(tenant_id, anomaly)
+        if (key_id, metric) not in unit.anomalies.snoozed(tenant_id, now):
+            unit.outbox.append([event_of(anomaly)])
+            unit.occurrences.append(occurrence_of(anomaly, now))
+
+    def _remember(self, sightings: dict[Sighting, None], now: datetime) -> None:
+        with self._lock:
+            for one in sightings:
+                self._until[one] = now + _REMEMBERED_FOR[one.trait]
+                self._until.move_to_end(one)
+            while len(self._until) > _REMEMBERED:
+                self._until.popitem(last=False)
+
+
+def judge(sighting: Sighting, known: Sequence[Known], key_name: str, now: datetime) -> str | None:
+    """The sentence about it when it is unusual. `known` holds the sighting itself."""
+    if sighting.trait == Trait.DeniedScope:
+        tried = sorted(one.value for one in known if now - one.last_seen_at < _PROBED_WITHIN)
+        if len(tried) < PROBING:
+            return None
+        return (
+            f"The key {key_name} was refused for {len(tried)} scopes it does not have within an hour: "
+            f"{', '.join(tried)}."
+        )
+    others = [one for one in known if one.value != sighting.value]
+    if not others or len(others) >= VARIED or now - min(one.first_seen_at for one in others) < LEARNING:
+        return None
+    what = _METRICS[sighting.trait][1]
+    usual = ", ".join(sorted(one.value for one in others)[:3]) + (" and others" if len(others) > 3 else "")
+    return f"The key {key_name} was used from the {what} {sighting.value} for the first time; before from {usual}."
+
+
+@lru_cache(maxsize=4096)
+def network_of(address: str) -> str | None:
+    """The network an address belongs to for this purpose: /24 of IPv4, /48 of IPv6. None for what is no address."""
+    try:
+        length = 24 if ip_address(address).version == 4 else 48
+        return str(ip_network(f"{address}/{length}", strict=False))
+    except ValueError:
+        return None
+
+
+def client_of(user_agent: str) -> str | None:
+    """The program's name without its version: `python-httpx` of `python-httpx/0.27`; browsers all say `mozilla`."""
+    found = _PRODUCT.match(user_agent)
+    return found[0].lower() if found else None
+
+
+def _shown(question: Question, ruling: Ruling, key: ApiKey) -> Iterator[Sighting]:
+    values = (
+        (Trait.Network, network_of(question.ip) if question.ip else None),
+        (Trait.Country, question.country),
+        (Trait.Client, client_of(question.client) if question.client else None),
+        *((Trait.DeniedScope, scope) for scope in ruling.missing),
+    )
+    for trait, value in values:
+        if value:
+            yield Sighting(key.tenant_id, key.api_key_id, trait, value[:100])
