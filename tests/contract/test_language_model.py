@@ -15,14 +15,15 @@ from azure.core.exceptions import ClientAuthenticationError
 from pydantic import BaseModel, ConfigDict
 
 from domain.insights.ai import ModelUnavailable, Question
-from domain.insights.wording import Suggestion
+from domain.insights.wording import Suggestion, Wording
+from domain.insights.wording_ledger import WordingLedger
 from infra.ai.access import IdentityAccess, KeyAccess
 from infra.ai.azure_openai import AzureOpenAI
 from infra.ai.factory import language_model, wording
 from infra.clock import SystemClock
 from infra.embedded.tables import EmbeddedTableStore
 from infra.settings import Settings
-from tests.builders import TENANT
+from tests.builders import TENANT, FakeClock
 from tests.fixtures.scripted_server import Answer
 from tests.loopback.azure_openai import (
     DEPLOYMENT,
@@ -34,8 +35,11 @@ from tests.loopback.azure_openai import (
     completion,
     error,
     prompt_refused,
+    reworded,
+    running,
     throttled,
 )
+from tests.loopback.plug import plugged
 
 
 class Verdict(BaseModel):
@@ -167,7 +171,13 @@ async def test_without_a_token_nothing_is_sent(service: AzureOpenAIService) -> N
         (Answer(200, {"choices": []}), "invalid", None),
         (Answer(200, [1, 2]), "invalid", None),
         (Answer(200, b'{"a":' * 100_000), "invalid", None),
-        (Answer(200, b" " * 600_000), "invalid", None),
+        (
+            Answer(
+                200, b" " * 600_000 + json.dumps(completion('{"word": "a", "certain": true}').body).encode()
+            ),
+            "invalid",
+            None,
+        ),
         (error(400, "invalid_json_schema", "no"), "unreachable", 0),
         (error(401, "401", "Access denied"), "unreachable", 0),
         (error(403, "403", "Public access is disabled"), "unreachable", 0),
@@ -295,21 +305,12 @@ def test_without_a_key_the_managed_identity_enters(tmp_path: Path) -> None:
 async def test_the_schema_of_wording_is_strict_and_its_answer_is_shown(
     service: AzureOpenAIService, tmp_path: Path
 ) -> None:
-    service.say = lambda data: {
-        "suggestions": [
-            {
-                "number": one["number"],
-                "title": "Look at orders-hook",
-                "explanation": "12 deliveries failed of 40.",
-            }
-            for one in data["suggestions"]
-        ]
-    }
+    service.say = reworded
     clock = SystemClock()
     words = wording(settings(tmp_path, service), EmbeddedTableStore(tmp_path / "tables.db", clock), clock)
     worded = await words.word(TENANT, [FAILING])
     assert worded.worded_by == "model"
-    assert worded.suggestions[0].title == "Look at orders-hook"
+    assert worded.suggestions[0].title == f"The model says: {FAILING.title}"
     assert await words.word(TENANT, [FAILING]) == worded
     assert len(service.requests) == 1
 
@@ -344,3 +345,30 @@ async def test_with_the_plug_pulled_the_rules_answer_in_time(
     again = time.monotonic()
     assert (await words.word(TENANT, [FAILING])).worded_by == "rules"
     assert time.monotonic() - again < 0.4  # the failure is remembered, not waited for
+
+
+def test_it_comes_back_by_itself_when_the_plug_is_put_in_again(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with running() as openai, plugged() as plug:
+        plug.target = int(openai.address.rpartition(":")[2])
+        model = AzureOpenAI(
+            f"http://127.0.0.1:{plug.port}", DEPLOYMENT, KeyAccess(KEY), allow_loopback_http=True
+        )
+        ledger = WordingLedger(
+            EmbeddedTableStore(tmp_path / "tables.db", clock), clock, tokens_per_day=100_000
+        )
+        words = Wording(model, ledger, clock, timeout_seconds=5)
+
+        def worded_by(failed: int) -> str:
+            one = Suggestion("s", "failing", "Mend it", f"{failed} failed.", {"failed": failed}, 1)
+            return asyncio.run(words.word(TENANT, [one])).worded_by
+
+        assert worded_by(1) == "model"
+        plug.pull()
+        assert [worded_by(failed) for failed in (2, 3, 2)] == ["rules"] * 3
+        assert worded_by(1) == "model", "what was answered before needs nobody"
+        plug.restore()
+        assert worded_by(2) == "rules"
+        clock.advance(seconds=31)
+        assert worded_by(2) == "model"
+        assert ledger.spent_today(TENANT) == 2 * (PROMPT_TOKENS + 120)

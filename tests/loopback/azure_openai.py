@@ -7,10 +7,12 @@ and passes its checks (`tests/contract/test_language_model.py`).
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from tests.fixtures.scripted_server import Answer, Recorded, ScriptedServer
@@ -64,6 +66,42 @@ class AzureOpenAIService:
         if self.always is not None:
             return self.always
         return completion(json.dumps(self.say(json.loads(request.json["messages"][-1]["content"]))))
+
+
+@contextmanager
+def running() -> Iterator[AzureOpenAIService]:
+    """A service in a thread of its own, which words suggestions: the last comes first, its texts said by the model."""
+    service, started, ended = AzureOpenAIService(), threading.Event(), asyncio.Event()
+    service.say = reworded
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        async with service.serving():
+            started.set()
+            await ended.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield service
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(10)
+        loop.close()
+
+
+def reworded(data: Any) -> object:
+    """A faithful answer to a question about suggestions."""
+    texts = [
+        {
+            "number": one["number"],
+            "title": f"The model says: {one['title']}",
+            "explanation": one["explanation"],
+        }
+        for one in data["suggestions"]
+    ]
+    return {"suggestions": texts[::-1]}
 
 
 def completion(

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -170,20 +169,6 @@ def test_the_budget_begins_anew_at_midnight_utc__and_is_each_tenants_own(tmp_pat
     assert spent("tomorrow") == "model"
 
 
-def test_claims_of_many_at_once_never_set_aside_more_than_the_budget(world: World) -> None:
-    ledgers = [WordingLedger(world.tables, world.clock, tokens_per_day=1_000) for _ in range(4)]
-
-    def claim(number: int) -> object:
-        digest = f"{number % 16:x}{number:04}"
-        return ledgers[number % 4].claim(TENANT, digest, 100, lease=timedelta(seconds=9))
-
-    with ThreadPoolExecutor(8) as threads:
-        outcomes = list(threads.map(claim, range(16)))
-    assert sum(isinstance(outcome, Ticket) for outcome in outcomes) == 10
-    assert outcomes.count("spent") == 6
-    assert world.ledger.spent_today(TENANT) == 1_000
-
-
 def test_a_question_is_put_by_one_process_at_a_time(world: World) -> None:
     outcomes: list[Worded] = []
 
@@ -244,6 +229,11 @@ def test_after_a_failure_the_model_is_left_alone_for_longer_each_time(world: Wor
     world.model.failure = None
     assert world.word(suggestion("back")).worded_by == "model"
     assert world.ledger.spent_today(TENANT) == TOKENS
+    world.model.failure = ModelUnavailable("unreachable", "It answered 500.")
+    world.word(suggestion("away again"))
+    world.model.failure = None
+    world.clock.advance(seconds=30)
+    assert world.word(suggestion("back again")).worded_by == "model"
 
 
 def test_a_throttled_model_is_left_alone_for_as_long_as_it_says(world: World) -> None:
