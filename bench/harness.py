@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
+_KILL_SECONDS = 30.0
+"""On a machine that others keep busy; a host that ends is noticed at once."""
 
 surroundings: Callable[[Path], Mapping[str, str]] | None = None
 """Settings for the host over a state directory, such as where its Azure services are; None: all embedded."""
@@ -106,7 +108,7 @@ class HostProcess:
         workers = _family(self.process.pid)[1:]
         self.process.kill()
         self.process.wait(10)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + _KILL_SECONDS
         while any(_is_running(pid) for pid in workers) and time.monotonic() < deadline:
             time.sleep(0.01)
 

@@ -12,8 +12,9 @@ from uuid import UUID
 import azure.durable_functions as df
 import azure.functions as func
 
+from domain.errors import Unavailable
 from domain.sync.dispatch import Start
-from functions.messages import Batch, text_of
+from functions.messages import Batch, put_off, text_of
 from functions.sync_orchestrations import JOB, cancel_event, instance_of
 from infra.bootstrap import hub
 
@@ -38,11 +39,14 @@ _OVER = (
 @bp.durable_client_input(client_name="client")
 async def dispatch_sync_jobs(messages: Batch, client: df.DurableOrchestrationClient) -> None:
     """UC-DS-02 step 1: end the runs that were cancelled, start what may start."""
-    for message in messages:
-        body = _read(text_of(message))
-        await _cancel(body, client)
-        await asyncio.to_thread(_begin_initial, body)
-    await _start(await asyncio.to_thread(_claim), client)
+    try:
+        for message in messages:
+            body = _read(text_of(message))
+            await _cancel(body, client)
+            await asyncio.to_thread(_begin_initial, body)
+        await _start(await asyncio.to_thread(_claim), client)
+    except Unavailable as reason:
+        await asyncio.to_thread(put_off, "sync-jobs", messages, reason)
 
 
 @bp.function_name("watch_sync_jobs")

@@ -23,6 +23,7 @@ from domain.idempotency import Idempotency
 from domain.identity.service import Authenticator
 from domain.metrics.service import MetricsService
 from domain.ports import Cipher, Clock, OutboundHttp, QueueSender, SecretStore, TableStore
+from domain.postponing import Postponement
 from domain.realtime.ports import Realtime
 from domain.webhooks.delivery import DeliveryEngine, DeliveryLimits
 from domain.webhooks.fanout import FanOut
@@ -258,6 +259,10 @@ class Hub:
         return EventService(
             self.units, self.queue, self.clock, self.ids, max_bytes=self.settings.event_max_bytes
         )
+
+    @once
+    def postponement(self) -> Postponement:
+        return Postponement(self.queue, self.clock)
 
     @property
     def _expiry(self) -> timedelta:

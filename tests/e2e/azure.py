@@ -19,8 +19,10 @@ import pytest
 from bench import harness
 from devhost.cli import DEVELOPMENT_TENANT, DEVELOPMENT_USER
 from domain.identity.model import PERMISSIONS
+from domain.ports import QueueSender
 from infra.bootstrap import Hub
 from infra.clock import AdjustableClock
+from infra.servicebus.queue import ServiceBusQueue
 from infra.settings import Settings
 from tests.azurite import running_azurite, tables_connection
 from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer
@@ -51,6 +53,13 @@ def hub_beside(home: Path) -> Hub:
     for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "REQUESTS_CA_BUNDLE"):
         os.environ[name] = environment[name]
     return Hub(Settings(home=home, key_vault_url=environment["HUB_KEY_VAULT_URL"]))
+
+
+def queue_beside(home: Path) -> QueueSender:
+    """The queues of a running host, for another module of the platform to send to."""
+    if harness.surroundings is None:
+        return Hub(Settings(home=home)).queue
+    return ServiceBusQueue(harness.surroundings(home)["ServiceBusConnection"])
 
 
 class AzureServices:

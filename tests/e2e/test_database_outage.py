@@ -3,13 +3,17 @@ itself."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
 import httpx
+import jwt
 import pytest
 
 from bench.harness import HostProcess, call
+from domain.ports import QueueMessage
+from tests.e2e.azure import queue_beside
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.e2e.load import Load, eventually, ready
 from tests.loopback.database import DatabasePlug
@@ -55,6 +59,8 @@ def test_events_are_refused_while_the_database_is_away_and_none_that_was_accepte
             begun = time.monotonic()
             assert call("GET", f"{own_host.url}/health/live")[0] == 200
             assert time.monotonic() - begun < 5, "the process is alive, whatever is away"
+            queue_beside(own_host.home).send("domain-events", [message_of_another_module(api)])
+            load.accepted.append("theirs-1")
             time.sleep(_OUTAGE_SECONDS)
         finally:
             plug.restore()
@@ -77,3 +83,10 @@ def test_events_are_refused_while_the_database_is_away_and_none_that_was_accepte
     assert load.slowest < _ANSWER_SECONDS
     own_host.advance(121)  # what was not sent, and what was interrupted, is sent again
     eventually(lambda: not load.missing(receiver), "delivery of every accepted event")
+
+
+def message_of_another_module(api: Api) -> QueueMessage:
+    """An event that does not come through the API."""
+    tenant = jwt.decode(api.token, options={"verify_signature": False})["tid"]
+    fields = {"id": "theirs-1", "tenantId": tenant, "type": "BookingConfirmed", "data": {"n": 1}}
+    return QueueMessage(json.dumps(fields))
