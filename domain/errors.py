@@ -91,6 +91,11 @@ class RateLimited(DomainError):
 
 
 class Unavailable(DomainError):
-    """A dependency is down; nothing was changed and the request may be repeated."""
+    """A dependency is down; the request may be repeated."""
 
     code = "unavailable"
+
+
+class Undone(Unavailable):
+    """The transaction gave way to another, or its connection was lost before COMMIT: it left nothing behind, and
+    its repeat is likely to succeed at once."""

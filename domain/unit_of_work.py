@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from domain.alerts.ports import AlertConditions, AlertRules, Alerts, Notifications, Occurrences
 from domain.anomalies.ports import Anomalies, Sightings
 from domain.apikeys.ports import ApiKeys
 from domain.audit.ports import Audit
+from domain.errors import Undone
 from domain.events.ports import Outbox
 from domain.identity.users import Users
 from domain.incoming.ports import IncomingWebhooks
@@ -18,6 +22,12 @@ from domain.metrics.ports import Metrics
 from domain.privacy.ports import Erasures, PersonalData
 from domain.sync.ports import SyncJobs, SyncRecords, SyncSettings
 from domain.webhooks.ports import Deliveries, DeliveryPipeline, Webhooks
+
+logger = logging.getLogger("hub.units")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_TRIES = 3
 
 
 class UnitOfWork(Protocol):
@@ -74,14 +84,34 @@ class UnitOfWork(Protocol):
     def outbox(self) -> Outbox: ...
 
     def commit(self) -> None:
-        """Make it durable, then announce the events appended. Raises Unavailable when the database is down."""
+        """Make it durable, then announce the events appended. Raises Unavailable when the database is down; whether
+        it is durable is then not known."""
 
 
 class UnitsOfWork(Protocol):
-    """Opens units of work."""
+    """Opens units of work. Either raises Undone where the whole may be done again at once (`repeated`), otherwise
+    Unavailable."""
 
     def write(self) -> AbstractContextManager[UnitOfWork]:
         """A transaction that may change things."""
 
     def read(self) -> AbstractContextManager[UnitOfWork]:
         """A snapshot to read from; takes no write lock."""
+
+
+def repeated(use_case: Callable[P, T]) -> Callable[P, T]:
+    """Do `use_case` again, three times in all, when the database undid its transaction.
+
+    For functions of one unit of work that do nothing outside it before it has ended, and raise Undone for nothing
+    after it: each time they start from their arguments. docs/adr/0011-repeated-transactions.md has the reasons."""
+
+    @functools.wraps(use_case)
+    def tried(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(_TRIES - 1):
+            try:
+                return use_case(*args, **kwargs)
+            except Undone as reason:
+                logger.info("transaction repeated", extra={"of": use_case.__qualname__, "why": reason.detail})
+        return use_case(*args, **kwargs)
+
+    return tried

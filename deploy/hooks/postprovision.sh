@@ -10,13 +10,7 @@ run() {
   sqlcmd -S "$HUB_SQL_SERVER" -d "$HUB_SQL_DATABASE" --authentication-method ActiveDirectoryDefault -b -I "$@"
 }
 
-# A reader sees one moment; writers and readers do not wait for each other (docs/sql.md).
-run -Q "IF (SELECT is_read_committed_snapshot_on FROM sys.databases WHERE name = DB_NAME()) = 0
-          ALTER DATABASE CURRENT SET READ_COMMITTED_SNAPSHOT ON WITH ROLLBACK IMMEDIATE;
-        IF (SELECT snapshot_isolation_state FROM sys.databases WHERE name = DB_NAME()) = 0
-          ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON;"
-
-# Python with the app's requirements upgrades from any version.
+# Python with the app's requirements upgrades from any version, and has the database keep versions (docs/sql.md).
 HUB_SQL_CONNECTION="Server=tcp:$HUB_SQL_SERVER,1433;Database=$HUB_SQL_DATABASE;Encrypt=yes;" \
   "${PYTHON:-python3}" -m infra.sql.migrate
 

@@ -13,7 +13,7 @@ from domain.alerts.ledger import Ledger
 from domain.alerts.model import PLATFORM, AlertKind, Finding, Occurrence
 from domain.alerts.rules import effective, finding_of, raises
 from domain.ports import Clock
-from domain.unit_of_work import UnitsOfWork
+from domain.unit_of_work import UnitsOfWork, repeated
 
 logger = logging.getLogger("hub.alerts")
 
@@ -42,6 +42,7 @@ class Intake:
         logger.warning("alert", extra={"alert": json.loads(body)})
         return finding is not None and self._raise(finding)
 
+    @repeated
     def _raise(self, finding: Finding) -> bool:
         with self._units.write() as unit:
             rule = effective(finding.kind, unit.alert_rules.settings(finding.tenant_id).get(finding.kind))

@@ -32,7 +32,7 @@ from domain.identity.model import Principal
 from domain.integrations.model import IntegrationType
 from domain.paging import Page, PageRequest
 from domain.ports import Clock
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
 from domain.wire import Command
 
 _RECIPIENTS: Mapping[IntegrationType, tuple[re.Pattern[str], str]] = {
@@ -97,6 +97,7 @@ class AlertService:
         with self._units.read() as unit:
             return self._told(unit, self._find(unit, principal, alert_id))
 
+    @repeated
     def acknowledge(self, principal: Principal, alert_id: UUID, command: AcknowledgeAlert) -> Told:
         """Somebody looks after it; it still recovers by itself. Raises Forbidden, NotFound, Conflict when it was
         acknowledged already or is over."""
@@ -123,6 +124,7 @@ class AlertService:
             settings = unit.alert_rules.settings(principal.tenant_id)
         return [effective(kind, settings.get(kind)) for kind, rule in RULES.items() if not rule.is_platform]
 
+    @repeated
     def change_rule(
         self, principal: Principal, kind: str, command: ChangeAlertRule, if_match: int | None = None
     ) -> Rule:

@@ -23,7 +23,7 @@ from domain.paging import Page, PageRequest
 from domain.ports import Clock, IdGenerator
 from domain.realtime.model import key_user
 from domain.realtime.ports import NOBODY, Realtime
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
 
 PERMISSION: Final = "integration:manage"
 ROTATED: Final = "Rotated"
@@ -61,6 +61,7 @@ class ApiKeyService:
         self._policy = policy
         self._realtime = realtime
 
+    @repeated
     def create(self, principal: Principal, command: CreateApiKey) -> Issued:
         """Raises Forbidden for scopes the caller cannot give, ValidationFailed, RuleViolation (BR-AK-03)."""
         principal.require(PERMISSION)
@@ -109,6 +110,7 @@ class ApiKeyService:
         with self._units.read() as unit:
             return unit.api_keys.get(principal.tenant_id, api_key_id)
 
+    @repeated
     def update(
         self, principal: Principal, api_key_id: UUID, command: UpdateApiKey, if_match: int | None
     ) -> ApiKey:
@@ -128,6 +130,7 @@ class ApiKeyService:
             unit.commit()
         return after
 
+    @repeated
     def revoke(
         self, principal: Principal, api_key_id: UUID, reason: str | None, if_match: int | None
     ) -> None:
@@ -144,6 +147,7 @@ class ApiKeyService:
             unit.commit()
         self._realtime.close(key_user(api_key_id))
 
+    @repeated
     def rotate(
         self, principal: Principal, api_key_id: UUID, command: RotateApiKey, if_match: int | None
     ) -> Issued:
@@ -184,6 +188,7 @@ class ApiKeyService:
             self._realtime.close(key_user(old.api_key_id))
         return Issued(successor, plain, old)
 
+    @repeated
     def confirm_rotation(self, principal: Principal, api_key_id: UUID) -> ApiKey:
         """End the grace period: the old key is revoked at once. `api_key_id` is the old key's or the new one's;
         returns the new one. Raises NotFound, Conflict."""

@@ -16,7 +16,7 @@ from domain.events.model import EVENT_ID_PATTERN, Accepted, DomainEvent, RaiseEv
 from domain.events.ports import EventRef
 from domain.identity.model import Principal
 from domain.ports import Clock, IdGenerator, QueueMessage, QueueSender
-from domain.unit_of_work import UnitsOfWork
+from domain.unit_of_work import UnitsOfWork, repeated
 
 DOMAIN_EVENTS_QUEUE = "domain-events"
 _IDS_PER_MESSAGE = 100
@@ -99,6 +99,7 @@ class EventService:
             raise
         return len(refs)
 
+    @repeated
     def _store(self, rows: Sequence[DomainEvent]) -> Accepted:
         with self._units.write() as unit:
             new = unit.outbox.append(rows)

@@ -18,7 +18,7 @@ from domain.errors import DomainError, Forbidden, RateLimited, Unauthenticated
 from domain.identity.model import Origin, Principal
 from domain.identity.ports import TokenVerifier
 from domain.ports import Clock
-from domain.unit_of_work import UnitsOfWork
+from domain.unit_of_work import UnitsOfWork, repeated
 from domain.wire import rfc3339
 
 _REMEMBERED = 10_000
@@ -220,6 +220,7 @@ class Authenticator:
             "Credentials are needed: send `Authorization: Bearer <token>` or `X-API-Key: <key>`."
         )
 
+    @repeated
     def _remember(self, principal: Principal) -> None:
         """Rows refer to Users; a user met before in this process costs nothing."""
         key = (principal.tenant_id, principal.user_id)

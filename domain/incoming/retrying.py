@@ -25,7 +25,7 @@ from domain.integrations.providers import (
     VerifiedEvent,
 )
 from domain.ports import Cipher, Clock
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
 
 PERMISSION: Final = "integration:manage"
 
@@ -107,6 +107,7 @@ class Retries:
         text = self._cipher.open(body.sealed, context=body_context(body.incoming_body_id))
         return integration, self._opener.open(integration), read_request(text, body.received_at)
 
+    @repeated
     def _record(
         self,
         principal: Principal,

@@ -23,7 +23,7 @@ from domain.incoming.rules import new_token, read_request, shown_headers, token_
 from domain.integrations.model import Integration
 from domain.paging import Page, PageRequest
 from domain.ports import Cipher, Clock
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
 
 PERMISSION: Final = "integration:manage"
 SETUP_PERMISSION: Final = "integration:admin"
@@ -72,6 +72,7 @@ class IncomingService:
             integration = unit.integrations.get(principal.tenant_id, integration_id)
             return integration, unit.incoming.endpoint(principal.tenant_id, integration_id)
 
+    @repeated
     def update(
         self, principal: Principal, integration_id: UUID, command: UpdateIncoming, if_match: int | None
     ) -> tuple[Integration, IncomingEndpoint]:
@@ -95,6 +96,7 @@ class IncomingService:
             unit.commit()
         return integration, replace(after, version=after.version + 1)
 
+    @repeated
     def rotate(
         self, principal: Principal, integration_id: UUID, command: RotateIncomingUrl
     ) -> tuple[Integration, IncomingEndpoint, str]:

@@ -16,7 +16,7 @@ from domain.incoming.together import Together
 from domain.integrations.model import Integration
 from domain.integrations.providers import IncomingRequest, VerifiedEvent
 from domain.ports import Cipher, IdGenerator
-from domain.unit_of_work import UnitsOfWork
+from domain.unit_of_work import UnitsOfWork, repeated
 
 _TRIES = 3
 #: A row of the inbox and what it raises.
@@ -93,6 +93,7 @@ class Inbox:
                 continue  # the next look finds them
         raise Unavailable("The same webhook is being stored by other requests; send it again.")
 
+    @repeated
     def _write_once(self, parcels: Sequence[_Parcel]) -> list[int]:
         by_integration: dict[tuple[UUID, UUID], list[int]] = {}
         for number, parcel in enumerate(parcels):

@@ -26,7 +26,7 @@ from domain.integrations.proving import Proof, Prover
 from domain.integrations.rules import Move, after, check_type_enabled, slot, slot_taken
 from domain.integrations.vault import Vault
 from domain.ports import Clock
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
 
 MANAGE = "integration:manage"
 ADMIN = "integration:admin"
@@ -92,6 +92,7 @@ class Lifecycle:
         proof = await self._prover.prove(begun, command.test_options.to_options(), test=test)
         return Outcome(await asyncio.to_thread(self._conclude, principal, begun, proof), proof)
 
+    @repeated
     def suspend(
         self,
         principal: Principal,
@@ -193,6 +194,7 @@ class Lifecycle:
 
     # -- steps --------------------------------------------------------------------------------------------
 
+    @repeated
     def _begin(self, principal: Principal, integration_id: UUID, if_match: int | None) -> Integration:
         """PendingValidation while the provider is asked, so that an interruption shows. A suspended one stays so."""
         with self._units.write() as unit:
@@ -208,6 +210,7 @@ class Lifecycle:
             unit.commit()
         return saved
 
+    @repeated
     def _conclude(self, principal: Principal, begun: Integration, proof: Proof) -> Integration:
         with self._units.write() as unit:
             before = self.current(unit, principal, begun.integration_id, begun.version)
@@ -241,6 +244,7 @@ class Lifecycle:
         sealed = self._vault.seal(integration.integration_id, account) if account else None
         return replace(integration, validated_at=self._clock.now(), sealed_account=sealed)
 
+    @repeated
     def _review(
         self, principal: Principal, integration_id: UUID, command: ReviewIntegration, if_match: int | None
     ) -> Integration:

@@ -27,7 +27,7 @@ from domain.oauth.grants import Grants
 from domain.oauth.model import Authorization, Authorize, Connected, Grant, GrantStatus, PendingState
 from domain.oauth.rules import MANAGE, check_redirect_after, may_authorize
 from domain.oauth.states import States, browser_hash, browser_name
-from domain.unit_of_work import UnitsOfWork
+from domain.unit_of_work import UnitsOfWork, repeated
 
 logger = logging.getLogger("hub.oauth")
 
@@ -119,6 +119,7 @@ class OAuthService:
                 raise Unavailable(failure.detail) from None
             raise Conflict(failure.detail, code="oauth-not-configured") from None
 
+    @repeated
     def _suspend(self, principal: Principal, integration: Integration) -> Integration:
         with self._units.write() as unit:
             before = unit.integrations.get(integration.tenant_id, integration.integration_id)

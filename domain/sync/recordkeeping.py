@@ -26,7 +26,7 @@ from domain.sync.rules import check_integration, stored_id
 from domain.sync.source import ListRequest, SourceRecord, StateExpired, StreamProfile
 from domain.sync.sources import NotSynchronisable, Source, Sources
 from domain.sync.transforming import RECORD_MAX_BYTES, Transformer, canonical
-from domain.unit_of_work import UnitsOfWork
+from domain.unit_of_work import UnitsOfWork, repeated
 
 _CHUNK, _ROUNDS = 1_000, 500
 
@@ -58,6 +58,7 @@ class RecordService:
             unit.integrations.get(principal.tenant_id, integration_id)
             return unit.sync_records.page(principal.tenant_id, integration_id, filter_)
 
+    @repeated
     def change(self, principal: Principal, integration_id: UUID, command: PutRecords) -> int:
         """Store the tenant's own changes for the next export; those older than what is stored are left out
         (BR-DS-07). Returns how many were stored. Raises NotFound, ValidationFailed, Conflict."""
@@ -81,6 +82,7 @@ class RecordService:
             unit.integrations.get(principal.tenant_id, integration_id)
             return unit.sync_settings.mapping(principal.tenant_id, integration_id)
 
+    @repeated
     def set_mapping(
         self, principal: Principal, integration_id: UUID, mapping: FieldMapping, if_match: int | None
     ) -> StoredMapping:

@@ -20,7 +20,7 @@ from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.rules import check_integration
 from domain.sync.schedules import PutSchedule, SyncSchedule, check
 from domain.sync.service import SyncService, check_direction
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
 
 logger = logging.getLogger("hub.sync")
 
@@ -44,6 +44,7 @@ class Schedules:
             unit.integrations.get(principal.tenant_id, integration_id)
             return unit.sync_settings.schedule(principal.tenant_id, integration_id)
 
+    @repeated
     def put(
         self, principal: Principal, integration_id: UUID, command: PutSchedule, if_match: int | None
     ) -> SyncSchedule:

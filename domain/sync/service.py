@@ -25,7 +25,7 @@ from domain.sync.rules import APART, check_apart, check_integration, check_sched
 from domain.sync.running import JobRuns
 from domain.sync.source import StreamProfile
 from domain.sync.sources import NotSynchronisable, Sources, error_log
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
 
 logger = logging.getLogger("hub.sync")
 _CALENDAR = IntegrationType.CalendarSync
@@ -48,6 +48,7 @@ class SyncService:
         self._clock = clock
         self._ids = ids
 
+    @repeated
     def start(self, principal: Principal, command: StartSync) -> SyncJob:
         """UC-DS-01. Raises ValidationFailed (7.4), Conflict (nothing to synchronise, credentials), RuleViolation
         (BR-DS-01, BR-DS-02)."""
@@ -118,6 +119,7 @@ class SyncService:
             unit.sync_jobs.get(principal.tenant_id, job_id)
             return unit.sync_records.of_job(principal.tenant_id, job_id, page)
 
+    @repeated
     def cancel(self, principal: Principal, job_id: UUID) -> SyncJob:
         """At once: what was stored stays, a batch under way stores nothing any more. Again, it does nothing. Raises
         NotFound, Conflict."""
@@ -148,6 +150,7 @@ class SyncService:
         self._runs.show(cancelled)
         return cancelled
 
+    @repeated
     def resume(self, principal: Principal, job_id: UUID) -> SyncJob:
         """From the checkpoint; finished batches are not fetched again. Raises NotFound, Conflict,
         ValidationFailed."""

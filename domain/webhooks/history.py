@@ -13,7 +13,7 @@ from domain.events.model import DomainEvent, event_data
 from domain.identity.model import Principal
 from domain.paging import Page, PageRequest
 from domain.ports import Clock, IdGenerator, QueueSender
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
 from domain.webhooks.audit import record_act
 from domain.webhooks.delivery import DeliveryEngine
 from domain.webhooks.fanout import MESSAGE_GRACE
@@ -69,6 +69,7 @@ class DeliveryService:
         with self._units.read() as unit:
             return unit.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
 
+    @repeated
     def retry(self, principal: Principal, webhook_id: UUID, delivery_id: UUID) -> Delivery:
         """Send one that failed, expired or waits, now, with a fresh retry budget. Raises NotFound, Conflict."""
         principal.require(PERMISSION)
@@ -90,6 +91,7 @@ class DeliveryService:
         self._queue_now(webhook_id, reset)
         return after
 
+    @repeated
     def replay(self, principal: Principal, webhook_id: UUID, command: Replay) -> Replayed:
         """Send again what ended in the range, oldest first, at most 10,000. Raises NotFound, Conflict."""
         principal.require(PERMISSION)
@@ -127,6 +129,7 @@ class DeliveryService:
 
     # -- steps --------------------------------------------------------------------------------------------
 
+    @repeated
     def _prepare_test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Claimed:
         now = self._clock.now()
         try:

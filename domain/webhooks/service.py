@@ -15,7 +15,7 @@ from domain.errors import FieldError, PreconditionFailed, RuleViolation, Unavail
 from domain.identity.model import Principal
 from domain.paging import Page, PageRequest
 from domain.ports import Cipher, Clock, IdGenerator
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
 from domain.webhooks.audit import record_change
 from domain.webhooks.delivery import secret_context
 from domain.webhooks.model import CreateWebhook, RotateSecret, UpdateWebhook, Webhook, WebhookState
@@ -104,6 +104,7 @@ class WebhookService:
             return webhook, None
         return await self._verify(principal, webhook, self._open(webhook), then)
 
+    @repeated
     def delete(self, principal: Principal, webhook_id: UUID, if_match: int | None) -> None:
         """Remove it with its deliveries. Raises NotFound, PreconditionFailed."""
         principal.require(PERMISSION)
@@ -122,6 +123,7 @@ class WebhookService:
             return webhook, Verification(True, "Verified already.")
         return await self._verify(principal, webhook, self._open(webhook))
 
+    @repeated
     def rotate_secret(self, principal: Principal, webhook_id: UUID, command: RotateSecret) -> WithSecret:
         """A new secret; the old one signs beside it for the overlap. Raises NotFound."""
         principal.require(PERMISSION)
@@ -152,6 +154,7 @@ class WebhookService:
         check_url(url, allow_localhost=self._limits.allow_localhost)
         await self._verifier.check_address(url)
 
+    @repeated
     def _insert(self, principal: Principal, command: CreateWebhook, secret: str) -> Webhook:
         webhook_id = self._ids.new()
         webhook = Webhook(
@@ -182,6 +185,7 @@ class WebhookService:
             unit.commit()
         return webhook
 
+    @repeated
     def _change(
         self, principal: Principal, webhook_id: UUID, command: UpdateWebhook, if_match: int | None
     ) -> tuple[Webhook, WebhookState | None]:
@@ -221,6 +225,7 @@ class WebhookService:
             # The webhook is stored, and a new secret is shown only in this answer: it must not be lost.
             return webhook, Verification(False, f"It answered well, but: {error.detail} POST to its /verify.")
 
+    @repeated
     def _activate(self, principal: Principal, webhook: Webhook, then: WebhookState) -> Webhook:
         now = self._clock.now()
         with self._units.write() as unit:

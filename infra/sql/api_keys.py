@@ -14,7 +14,7 @@ from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.ports import KeyRef, UsageTotal
 from domain.errors import NotFound, PreconditionFailed
 from domain.paging import Page, PageRequest
-from infra.sql.statements import chunks, paged, total
+from infra.sql.statements import chunks, containing, paged, total
 from infra.sql.tables import api_keys
 from infra.sql.types import Utc
 
@@ -126,9 +126,9 @@ class SqlApiKeys:
             statement = statement.where(*_is(filter_.status, now))
         if filter_.scope is not None:
             # A scope holds neither quotes nor wildcards, so the quoted name is exactly one member of the array.
-            statement = statement.where(_k.Scopes.contains(json.dumps(filter_.scope), autoescape=True))
+            statement = statement.where(containing(_k.Scopes, json.dumps(filter_.scope)))
         if filter_.name_contains is not None:
-            statement = statement.where(_k.KeyName.contains(filter_.name_contains, autoescape=True))
+            statement = statement.where(containing(_k.KeyName, filter_.name_contains))
         rows = self._connection.execute(paged(statement.order_by(_k.CreatedAt, _k.APIKeyId), page))
         items = [_key_of(row) for row in rows]
         return Page(items, page.page, page.page_size, total(self._connection, statement))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +15,10 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from domain.errors import Unavailable
+from domain.errors import Unavailable, Undone
 from infra.embedded.turns import Turns
-from infra.sql.failures import is_unavailable
-from infra.sql.login import Login, needs_token, with_driver
+from infra.sql.failures import is_unavailable, is_undone
+from infra.sql.login import LOGIN_SECONDS, Login, needs_token, with_driver
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -34,28 +34,39 @@ _PRAGMAS = (
     "temp_store=MEMORY",
     "journal_size_limit=67108864",
 )
+#: A statement's longest wait on SQL Server, where a lock is otherwise waited for without end.
+_STATEMENT_SECONDS = 30
+#: Many rows go as one array of parameters. SQLAlchemy's own way, VALUES lists, would compile a text for each length.
+DIALECT: Mapping[str, Any] = {"use_insertmanyvalues": False, "fast_executemany": True}
+#: Without it each statement of a read would see a moment of its own. The pool puts the level back on return, since
+#: a level outlives transactions. Writes stay at READ COMMITTED, which is by versions too (see docs/sql.md).
+SNAPSHOT: Mapping[str, Any] = {"isolation_level": "SNAPSHOT"}
 
 
 class Database:
     """Opens transactions. On SQLite, writers of one process take turns at a lock, those of other processes at a
-    lock file, and BEGIN IMMEDIATE sees to it that no statement meets a lock half-way through a transaction."""
+    lock file, and BEGIN IMMEDIATE sees to it that no statement meets a lock half-way through a transaction.
+    `reads` are the execution options of a connection to read by."""
 
-    def __init__(self, engine: Engine, turns: Turns | None = None) -> None:
+    def __init__(
+        self, engine: Engine, turns: Turns | None = None, *, reads: Mapping[str, Any] | None = None
+    ) -> None:
         self.engine = engine
         self._turns = turns
         self._away_at = float("-inf")
+        self._reads = reads or {}
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection in a read transaction. Raises Unavailable."""
+        """A connection in a transaction that sees one moment. Raises Unavailable."""
         with _unavailable(), self.engine.connect() as connection:
-            yield connection
+            yield connection.execution_options(**self._reads)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A connection in a transaction that rolls back unless committed. Raises Unavailable."""
         if self._turns is None:
-            with self.read() as connection:
+            with _unavailable(), self.engine.connect() as connection:
                 yield connection
             return
         asked_at = time.monotonic()
@@ -65,7 +76,7 @@ class Database:
 
     def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""
-        with self.read() as connection:
+        with _unavailable(), self.engine.connect() as connection:
             # SQLite answers SELECT 1 without a look at its file.
             connection.exec_driver_sql("SELECT 1" if self._turns is None else "PRAGMA schema_version")
 
@@ -84,7 +95,7 @@ class Database:
             with _unavailable():
                 yield
         except Unavailable as error:
-            if isinstance(error.__cause__, DBAPIError):
+            if isinstance(error.__cause__, DBAPIError) and not isinstance(error, Undone):
                 self._away_at = time.monotonic()
             raise
 
@@ -96,6 +107,8 @@ def _unavailable() -> Iterator[None]:
     except PoolTimeout as error:
         raise Unavailable("All database connections are in use; try again shortly.") from error
     except DBAPIError as error:
+        if is_undone(error):
+            raise Undone("The database gave this up for something else; try again.") from error
         if is_unavailable(error):
             raise Unavailable(_NO_ANSWER) from error
         raise
@@ -140,10 +153,17 @@ def sqlite_database(path: Path, *, pool_size: int, busy_seconds: float = _BUSY_S
     return Database(engine, Turns(path, most_seconds=busy_seconds))
 
 
-def sql_server_database(connection_string: str, *, pool_size: int, client_id: str | None = None) -> Database:
+def sql_server_database(
+    connection_string: str,
+    *,
+    pool_size: int,
+    client_id: str | None = None,
+    statement_seconds: int = _STATEMENT_SECONDS,
+) -> Database:
     """Azure SQL over pyodbc. A connection string without credentials is entered with the managed identity
     `client_id` (none: DefaultAzureCredential); the pool recycles well under the life of a token, and gives out what
-    was used last, so that a quiet process lets go of what it does not need.
+    was used last, so that a quiet process lets go of what it does not need. A statement that takes longer than
+    `statement_seconds`, locks that it waits for included, fails; 0 lets it take any time.
 
     Raises ValueError when no driver is named and none is installed."""
     import pyodbc
@@ -158,13 +178,18 @@ def sql_server_database(connection_string: str, *, pool_size: int, client_id: st
         pool_recycle=1500,
         pool_pre_ping=True,
         pool_use_lifo=True,
-        use_insertmanyvalues=False,
-        fast_executemany=True,
+        connect_args={"timeout": LOGIN_SECONDS},
+        **DIALECT,
     )
     event.listen(
         engine, "do_connect", Login(_credential(client_id) if needs_token(text) else None).do_connect
     )
-    return Database(engine)
+
+    @event.listens_for(engine, "connect")
+    def _limit(connection: Any, record: Any) -> None:
+        connection.timeout = statement_seconds
+
+    return Database(engine, reads=SNAPSHOT)
 
 
 def _credential(client_id: str | None) -> TokenCredential:

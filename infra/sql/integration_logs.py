@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, insert, select
 from domain.integrations.model import IntegrationLog, LogLevel
 from domain.integrations.ports import LogFilter
 from domain.paging import Page, PageRequest
-from infra.sql.statements import chunks, paged, total
+from infra.sql.statements import chunks, containing, paged, total
 from infra.sql.tables import integration_logs
 
 _l = integration_logs.c
@@ -50,7 +50,7 @@ class SqlIntegrationLogs:
         if filter_.until is not None:
             statement = statement.where(_l.CreatedAt < filter_.until)
         if filter_.text:
-            statement = statement.where(_l.Message.contains(filter_.text, autoescape=True))
+            statement = statement.where(containing(_l.Message, filter_.text))
         ordered = statement.order_by(_l.CreatedAt.desc(), _l.IntegrationLogId.desc())
         rows = self._connection.execute(paged(ordered, page)).mappings()
         items = [log_of(row) for row in rows]

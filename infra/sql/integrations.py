@@ -7,7 +7,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from domain.errors import NotFound, PreconditionFailed
@@ -22,7 +33,7 @@ from domain.integrations.ports import HealthUpdate, IntegrationFilter, SlotTaken
 from domain.integrations.rules import active_slot
 from domain.paging import Page, PageRequest
 from infra.sql.failures import is_duplicate
-from infra.sql.statements import chunks, paged, total
+from infra.sql.statements import chunks, containing, paged, total
 from infra.sql.tables import integrations
 
 _i = integrations.c
@@ -171,7 +182,8 @@ class SqlIntegrations:
         as_checked = and_(
             _i.IntegrationId == bindparam("checked_id"),
             _i.Status == bindparam("checked_status"),
-            func.coalesce(_i.SecretName, "") == bindparam("checked_secret"),
+            # The text holds the empty one, since the type of a second parameter here could not be deduced.
+            func.coalesce(_i.SecretName, literal_column("''")) == bindparam("checked_secret"),
         )
         statement = (
             update(integrations)
@@ -219,8 +231,8 @@ def _filtered(statement: Select[Any], filter_: IntegrationFilter) -> Select[Any]
         wanted = filter_.text.lower()
         statement = statement.where(
             or_(
-                func.lower(_i.Name).contains(wanted, autoescape=True),
-                func.lower(_i.Provider).contains(wanted, autoescape=True),
+                containing(func.lower(_i.Name, type_=_i.Name.type), wanted),
+                containing(func.lower(_i.Provider, type_=_i.Provider.type), wanted),
             )
         )
     return statement

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import struct
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,10 @@ _CREDENTIALS = frozenset({"uid", "user id", "pwd", "password", "authentication",
 _DRIVER = re.compile(r"ODBC Driver (\d+) for SQL Server")
 #: A serverless database that was paused takes up to a minute to answer (40613).
 _WAITS_SECONDS = (0.5, 2.0, 5.0)
+#: A try ends after this; Microsoft's driver spends it in full on a port where nobody listens.
+LOGIN_SECONDS = 10
+#: No further try begins later than this after the first.
+_PATIENCE_SECONDS = 15.0
 
 
 def with_driver(connection_string: str, installed: Sequence[str]) -> str:
@@ -50,21 +55,47 @@ def access_token(token: str) -> bytes:
 
 class Login:
     """Opens connections for SQLAlchemy. With a `credential`, each gets a token that is valid then; the credential
-    keeps it until shortly before it expires. `sleep` waits seconds."""
+    keeps it until shortly before it expires. `sleep` waits seconds, `monotonic` counts them.
+
+    Once all tries of one caller failed, one at a time asks whether the database is back; the others fail at once
+    with what the last one met, so that an outage does not fill the process with those who wait."""
 
     def __init__(
-        self, credential: TokenCredential | None = None, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        credential: TokenCredential | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._credential = credential
         self._sleep = sleep
+        self._monotonic = monotonic
+        self._outage: BaseException | None = None
+        self._asking = threading.Lock()
 
     def open(self, connect: Callable[[], Any], is_passing: Callable[[BaseException], bool]) -> Any:
-        """The connection; a failure that passes is tried again, four times in all."""
+        """The connection; a failure that passes is tried again, four times in all, for half a minute at most."""
+        outage = self._outage
+        if outage is not None and not self._asking.acquire(blocking=False):
+            raise type(outage)(*outage.args)
+        try:
+            connection = self._tried(connect, is_passing) if outage is None else connect()
+        except Exception as error:
+            self._outage = error if is_passing(error) else None
+            raise
+        finally:
+            if outage is not None:
+                self._asking.release()
+        self._outage = None
+        return connection
+
+    def _tried(self, connect: Callable[[], Any], is_passing: Callable[[BaseException], bool]) -> Any:
+        latest = self._monotonic() + _PATIENCE_SECONDS
         for seconds in _WAITS_SECONDS:
             try:
                 return connect()
             except Exception as error:
-                if not is_passing(error):
+                if not is_passing(error) or self._monotonic() > latest:
                     raise
             # Many instances lose their connections at the same moment; they need not return at one.
             self._sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parent
 _BUSY_SECONDS = 30
+#: Reads are by SNAPSHOT and writes at READ COMMITTED by versions; Azure SQL has both on, a SQL Server has neither.
+#: ALTER DATABASE takes part in no transaction. The first waits for nobody: others' transactions are undone.
+SNAPSHOTS_ON = (
+    "IF (SELECT is_read_committed_snapshot_on FROM sys.databases WHERE name = DB_NAME()) = 0"
+    " ALTER DATABASE CURRENT SET READ_COMMITTED_SNAPSHOT ON WITH ROLLBACK IMMEDIATE",
+    "IF (SELECT snapshot_isolation_state FROM sys.databases WHERE name = DB_NAME()) = 0"
+    " ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON",
+)
 HEAD = "0011"
 
 
@@ -48,10 +56,12 @@ def upgrade_embedded(home: Path) -> bool:
 
 
 def migrate(database: Database, revision: str = "head") -> None:
-    """Upgrade, in one transaction. Raises Unavailable."""
+    """Upgrade, in one transaction; on SQL Server, first have the database keep versions. Raises Unavailable."""
     from alembic import command
 
     config = _config()
+    if database.engine.dialect.name == "mssql":
+        _turn_snapshots_on(database)
     with database.write() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
@@ -107,6 +117,7 @@ def main(arguments: list[str]) -> None:
         settings.sql_connection.get_secret_value(),
         pool_size=1,
         client_id=settings.managed_identity_client_id,
+        statement_seconds=0,
     )
     try:
         migrate(database)
@@ -120,6 +131,14 @@ def _config(output: TextIO | None = None) -> Config:
     config = Config() if output is None else Config(output_buffer=output)
     config.set_main_option("script_location", str(_ROOT / "migrations"))
     return config
+
+
+def _turn_snapshots_on(database: Database) -> None:
+    """Needs a login that may alter the database, unless both are on already."""
+    with database.write() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        for statement in SNAPSHOTS_ON:
+            connection.exec_driver_sql(statement)
 
 
 def _use_wal(path: Path) -> None:

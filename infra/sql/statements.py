@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Column, ColumnElement, Connection, Select, func, literal_column, select, type_coerce
 from sqlalchemy.exc import IntegrityError
 
-from domain.errors import Unavailable
+from domain.errors import Undone
 from domain.paging import PageRequest
 from infra.sql.failures import is_duplicate
 
@@ -17,6 +18,7 @@ T = TypeVar("T")
 
 #: Values in one IN list; SQL Server takes 2,100 parameters a statement.
 CHUNK = 500
+_WILDCARD = re.compile(r"([/%_\[])")
 
 
 def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
@@ -29,6 +31,11 @@ def unindexed(column: Column[Any]) -> ColumnElement[Any]:
     """A number column in a condition on rows found by their ids. No index serves it: SQLite, which keeps no
     statistics, would otherwise rather read all rows of a common status than look the ids up."""
     return type_coerce(column + literal_column("0"), column.type)
+
+
+def containing(column: ColumnElement[str], wanted: str) -> ColumnElement[bool]:
+    """`wanted` stands somewhere in the column, as it is: SQL Server's LIKE takes `[` for a wildcard too."""
+    return column.like("%" + _WILDCARD.sub(r"/\1", wanted) + "%", escape="/")
 
 
 def total(connection: Connection, statement: Select[tuple[object, ...]]) -> int:
@@ -45,10 +52,10 @@ def paged(statement: Select[tuple[object, ...]], page: PageRequest) -> Select[tu
 @contextmanager
 def guarded_by_unique_key() -> Iterator[None]:
     """Around the insert of rows that were not there a moment ago. On SQL Server another transaction may store
-    the same ones meanwhile: then this one is undone, and its repeat finds them. Raises Unavailable."""
+    the same ones meanwhile: then this one is undone, and its repeat finds them. Raises Undone."""
     try:
         yield
     except IntegrityError as error:
         if is_duplicate(error):
-            raise Unavailable("The same thing is being stored by another request; try again.") from error
+            raise Undone("The same thing is being stored by another request; try again.") from error
         raise

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from sqlalchemy import Connection
 
-from domain.errors import Unavailable
+from domain.errors import Unavailable, Undone
 from domain.events.ports import EventRef
 from domain.ports import Clock
 from infra.sql.alert_rules import SqlAlertConditions, SqlAlertRules, SqlNotifications
@@ -47,6 +47,7 @@ class SqlUnitOfWork:
         self._clock = clock
         self._announce = announce
         self._committed: list[EventRef] = []
+        self.has_committed = False
 
     @cached_property
     def users(self) -> SqlUsers:
@@ -146,6 +147,7 @@ class SqlUnitOfWork:
 
     def commit(self) -> None:
         self._connection.commit()
+        self.has_committed = True
         self._committed += self.outbox.take_new()
 
     def announce(self) -> None:
@@ -175,6 +177,11 @@ class SqlUnitsOfWork:
             with self._database.write() as connection:
                 unit = SqlUnitOfWork(connection, self._clock, self._announce)
                 yield unit
+        except Undone as error:
+            if unit is not None and unit.has_committed:
+                # What it committed before stands, so it is not to be repeated as a whole.
+                raise Unavailable(error.detail) from error
+            raise
         finally:
             if unit is not None:
                 unit.announce()

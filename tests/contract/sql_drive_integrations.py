@@ -53,7 +53,7 @@ def _integrations(world: World, stored: Integration) -> dict[str, list[Call]]:
         list(IntegrationStatus),
         ["Stripe"],
         list(HealthStatus),
-        "50%_a",
+        "50%_[a",
         "lastHealthCheck",
         True,
     )
@@ -91,7 +91,7 @@ def _integrations(world: World, stored: Integration) -> dict[str, list[Call]]:
 
 def _logs(world: World, log: IntegrationLog) -> dict[str, list[Call]]:
     now = world.clock.now()
-    every = LogFilter(list(LogLevel), now, now + timedelta(days=1), "50%_a")
+    every = LogFilter(list(LogLevel), now, now + timedelta(days=1), "50%_[a")
     new = replace(log, integration_log_id=world.ids.new())
     return {
         "integration_logs.append": [lambda unit: unit.integration_logs.append([new])],

@@ -24,7 +24,7 @@ from infra.sql import (  # noqa: F401 - their tables are on the same metadata
     sync_tables,
 )
 from infra.sql.engine import DATABASE_FILE, sqlite_database
-from infra.sql.migrate import HEAD, migrate, script, unmigrate, upgrade, upgrade_embedded
+from infra.sql.migrate import HEAD, SNAPSHOTS_ON, migrate, script, unmigrate, upgrade, upgrade_embedded
 from infra.sql.tables import metadata
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -138,7 +138,7 @@ def _statements() -> list[exp.Expr]:
     for batch in _batches():
         for statement in batch.split(";\n"):
             words = statement.strip().rstrip(";")
-            if words and not words.startswith(("SET ", "BEGIN TRANSACTION", "COMMIT")):
+            if words and not words.startswith(("SET ", "IF ", "BEGIN TRANSACTION", "COMMIT")):
                 made.append(sqlglot.parse_one(words, dialect="tsql", error_level=sqlglot.ErrorLevel.RAISE))
     return made
 
@@ -165,6 +165,17 @@ def test_every_statement_of_the_script_parses_as_t_sql() -> None:
 
 def test_the_script_turns_on_what_filtered_indexes_need_first() -> None:
     assert _batches()[0] == "SET QUOTED_IDENTIFIER ON;"
+
+
+def test_the_script_has_the_database_keep_versions_before_its_transaction() -> None:
+    """ALTER DATABASE is refused within one (error 226)."""
+    batches = _batches()
+    assert batches[2:4] == [f"{statement};" for statement in SNAPSHOTS_ON]
+    assert batches[4].startswith("BEGIN TRANSACTION;")
+    assert [one.split(" SET ")[1] for one in SNAPSHOTS_ON] == [
+        "READ_COMMITTED_SNAPSHOT ON WITH ROLLBACK IMMEDIATE",
+        "ALLOW_SNAPSHOT_ISOLATION ON",
+    ]
 
 
 def test_columns_have_the_types_of_section_13() -> None:

@@ -7,81 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlglot
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import event
 from sqlglot import expressions as exp
 
 from tests.contract.sql_drive import calls, public_methods
+from tests.contract.sql_server_wire import Sent, Wire, sql_server_engine
 from tests.contract.sql_world import world_under
 
 _PARAMETERS_AT_MOST = 2_100
-
-
-@dataclass
-class Sent:
-    """What reached the driver."""
-
-    method: str
-    text: str
-    rows: list[tuple[Any, ...]]
-
-
-@dataclass
-class Wire:
-    """The stand-in for pyodbc: one module, connection and cursor that keep what they are given."""
-
-    sent: list[Sent] = field(default_factory=list)
-    method: str = ""
-    description: None = None
-    rowcount: int = 1
-    fast_executemany: bool = False
-
-    def module(self) -> Any:
-        names = (
-            "Error InterfaceError DatabaseError OperationalError IntegrityError ProgrammingError DataError"
-        )
-        errors = {name: type(name, (Exception,), {}) for name in names.split()}
-        types = dict.fromkeys(("SQL_WVARCHAR", "SQL_VARCHAR", "DATETIME", "NUMBER", "STRING", "BINARY"), 0)
-        return SimpleNamespace(
-            paramstyle="qmark", version="5.0", Cursor=Wire, connect=lambda *_, **__: self, **errors, **types
-        )
-
-    def cursor(self) -> Wire:
-        return self
-
-    def execute(self, text: str, parameters: tuple[Any, ...] = ()) -> None:
-        self.sent.append(Sent(self.method, text, [tuple(parameters)]))
-
-    def executemany(self, text: str, rows: list[tuple[Any, ...]]) -> None:
-        self.sent.append(Sent(self.method, text, [tuple(row) for row in rows]))
-
-    def setinputsizes(self, sizes: Any) -> None: ...
-    def fetchall(self) -> list[Any]:
-        return []
-
-    def nextset(self) -> None: ...
-    def close(self) -> None: ...
-    def commit(self) -> None: ...
-    def rollback(self) -> None: ...
-
-
-def sql_server_engine(wire: Wire) -> Engine:
-    """An engine set up like `sql_server_database`'s, over the stand-in."""
-    engine = create_engine(
-        "mssql+pyodbc:///?odbc_connect=x",
-        module=wire.module(),
-        use_insertmanyvalues=False,
-        fast_executemany=True,
-        _initialize=False,
-    )
-    engine.dialect.server_version_info = (16, 0)
-    engine.dialect._setup_version_attributes()  # type: ignore[attr-defined]
-    return engine
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +116,35 @@ def test_parameters_are_what_the_driver_binds_without_guessing(sent: list[Sent])
                 assert value.tzinfo is None, one.text
             else:
                 assert type(value) in (int, float, bool, str, UUID, type(None)), (type(value), one.text)
+
+
+def test_texts_are_bound_as_nvarchar_and_long_ones_as_nvarchar_max(sent: list[Sent]) -> None:
+    """VARCHAR would turn what its code page lacks into question marks; a size of 0 stands for MAX."""
+    sizes = {size for one in sent for size in one.sizes or ()}
+    assert {("SQL_WVARCHAR", None, None), ("SQL_WVARCHAR", 0, 0)} <= sizes
+    assert not [size for size in sizes if size[0] in ("SQL_VARCHAR", "STRING")]
+
+
+def test_many_rows_go_as_one_array_whose_types_the_server_can_deduce(sent: list[Sent]) -> None:
+    """The driver asks the server what each parameter is, which it can tell of a value alone in its place."""
+    arrays = [one for one in sent if len(one.rows) > 1]
+    assert {"outbox.append", "pipeline.add_deliveries", "pipeline.record"} <= {one.method for one in arrays}
+    for one in arrays:
+        assert one.is_array, one.text
+        assert one.sizes is None, "sizes would be taken for those of the first row"
+        alone = one.text.count("]=?") + one.text.count("= ?")
+        values = re.search(r"VALUES \(([?, ]+)\)$", one.text)
+        assert one.text.count("?") == alone + (values[1].count("?") if values else 0), one.text
+
+
+def test_a_search_takes_no_character_for_a_wildcard(sent: list[Sent]) -> None:
+    """SQL Server's LIKE has `[` beside `%` and `_`."""
+    searches = [one for one in sent if " LIKE " in one.text]
+    assert {one.method for one in searches} >= {"integrations.page", "integration_logs.page", "api_keys.page"}
+    patterns = [
+        value for one in searches for value in one.rows[0] if isinstance(value, str) and "50" in value
+    ]
+    assert set(patterns) == {"%50/%/_/[a%"}
 
 
 def test_claims_and_sweeps_return_what_they_changed_by_output(sent: list[Sent]) -> None:

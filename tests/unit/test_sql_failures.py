@@ -7,11 +7,63 @@ import sqlite3
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 
-from infra.sql.failures import is_duplicate, is_unavailable
+from infra.sql.failures import BUSY, LOST, VICTIM, is_duplicate, is_transient, is_unavailable, is_undone
 
 
 def _from_pyodbc(state: str, text: str, kind: type[DBAPIError] = DBAPIError) -> DBAPIError:
     return kind("SELECT 1", None, Exception(state, text))
+
+
+def _numbered(number: int) -> DBAPIError:
+    """As the driver shows an error of the server."""
+    text = f"[42000] [Microsoft][ODBC Driver 18 for SQL Server][SQL Server]Text. ({number}) (SQLExecDirectW)"
+    return _from_pyodbc("42000", text, ProgrammingError)
+
+
+@pytest.mark.parametrize("number", sorted(VICTIM | LOST | BUSY))
+def test_each_number_that_passes_is_unavailable_and_tried_again_when_connecting(number: int) -> None:
+    assert is_unavailable(_numbered(number))
+    assert is_transient(_numbered(number))
+    assert not is_duplicate(_numbered(number))
+
+
+@pytest.mark.parametrize("number", sorted(VICTIM | LOST))
+def test_whoever_gave_way_or_lost_the_connection_may_go_again_at_once(number: int) -> None:
+    assert is_undone(_numbered(number))
+    assert not is_undone(DBAPIError(None, None, _numbered(number).orig)), "under COMMIT, or connecting"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", sorted(BUSY))
+def test_who_is_asked_for_a_pause_may_not(number: int) -> None:
+    assert not is_undone(_numbered(number))
+
+
+def test_the_numbers_that_azure_sql_documents_are_told_apart() -> None:
+    """https://learn.microsoft.com/azure/azure-sql/database/troubleshoot-common-errors-issues"""
+    assert {1205, 3960} <= VICTIM
+    assert {4060, 10053, 10054, 10060, 40197, 40613} <= LOST
+    assert {10928, 10929, 40501, 49918, 49919, 49920} <= BUSY
+    assert not VICTIM & LOST | VICTIM & BUSY | LOST & BUSY
+
+
+@pytest.mark.parametrize("state", ["HYT00", "HYT01", "40003"])
+def test_a_timeout_and_an_unknown_end_are_unavailable_and_not_done_again_at_once(state: str) -> None:
+    error = _from_pyodbc(state, f"[{state}] [Microsoft][ODBC Driver 18 for SQL Server]Text (0) (SQLExecute)")
+    assert is_unavailable(error)
+    assert not is_undone(error)
+
+
+def test_a_number_in_the_text_of_an_error_is_not_the_errors() -> None:
+    """Such as in a value that did not fit, which its writer chose."""
+    text = "[22001] [SQL Server]String or binary data would be truncated. Truncated value: '(1205) (40613)'."
+    error = _from_pyodbc("22001", f"{text} (2628) (SQLExecDirectW); [01000] The statement has ended. (3621)")
+    assert not is_unavailable(error)
+    assert not is_undone(error)
+
+
+def test_the_number_of_a_second_message_counts_too() -> None:
+    text = "[23000] Violation of UNIQUE KEY. The duplicate key value is (a). (2627) (SQLExecDirectW)"
+    assert is_duplicate(_from_pyodbc("23000", f"{text}; [01000] The statement has been terminated. (3621)"))
 
 
 @pytest.mark.parametrize(

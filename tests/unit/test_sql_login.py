@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from infra.sql.login import SCOPE, SQL_COPT_SS_ACCESS_TOKEN, Login, access_token, needs_token, with_driver
+from infra.sql.login import (
+    LOGIN_SECONDS,
+    SCOPE,
+    SQL_COPT_SS_ACCESS_TOKEN,
+    Login,
+    access_token,
+    needs_token,
+    with_driver,
+)
 
 AZURE = "Server=tcp:hub.database.windows.net,1433;Database=hub;Encrypt=yes;"
 
@@ -136,3 +146,83 @@ def test_an_error_of_our_own_is_not_taken_for_the_drivers() -> None:
     with pytest.raises(RuntimeError):
         opened(dialect)
     assert len(dialect.calls) == 1
+
+
+class Outage:
+    """A database that is away until told otherwise; `moment` is what the clock shows."""
+
+    def __init__(self) -> None:
+        self.is_away = True
+        self.tries = 0
+        self.moment = 0.0
+        self.takes = 0.0
+        self.login = Login(sleep=self.pass_time, monotonic=lambda: self.moment)
+
+    def pass_time(self, seconds: float) -> None:
+        self.moment += seconds
+
+    def connect(self) -> str:
+        self.tries += 1
+        self.moment += self.takes
+        if self.is_away:
+            raise DriverError("HYT00", "Login timeout expired (0) (SQLDriverConnect)")
+        return "connection"
+
+    def open(self) -> Any:
+        return self.login.open(self.connect, lambda error: isinstance(error, DriverError))
+
+
+def test_tries_that_take_their_whole_time_end_within_half_a_minute() -> None:
+    outage = Outage()
+    outage.takes = LOGIN_SECONDS
+    with pytest.raises(DriverError):
+        outage.open()
+    assert outage.tries == 2
+    assert outage.moment < 30
+
+
+def test_in_an_outage_the_next_callers_try_once_each_and_the_first_success_ends_it() -> None:
+    outage = Outage()
+    for tries in (4, 5, 6):
+        with pytest.raises(DriverError):
+            outage.open()
+        assert outage.tries == tries
+    outage.is_away = False
+    assert outage.open() == "connection"
+    outage.is_away = True
+    with pytest.raises(DriverError):
+        outage.open()
+    assert outage.tries == 7 + 4, "a new outage is met with all patience again"
+
+
+def test_in_an_outage_one_asks_and_the_others_fail_at_once() -> None:
+    outage = Outage()
+    with pytest.raises(DriverError):
+        outage.open()
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        asked.set()
+        answer.wait(10)
+        return outage.connect()
+
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(outage.login.open, slow, lambda error: True)
+        assert asked.wait(10)
+        before = outage.tries
+        with pytest.raises(DriverError, match="HYT00"):
+            outage.open()
+        assert outage.tries == before
+        outage.is_away = False
+        answer.set()
+        assert asking.result(10) == "connection"
+    assert outage.open() == "connection"
+
+
+def test_a_refusal_is_no_outage() -> None:
+    outage = Outage()
+    for _ in range(2):
+        with pytest.raises(DriverError):
+            outage.login.open(outage.connect, lambda error: False)
+    outage.is_away = False
+    assert outage.open() == "connection"

@@ -11,6 +11,7 @@ from infra.sql import (  # noqa: F401 - their tables are on the same metadata
     signals_tables,
     sync_tables,
 )
+from infra.sql.migrate import SNAPSHOTS_ON
 from infra.sql.tables import metadata
 
 connection = context.config.attributes.get("connection")
@@ -25,6 +26,8 @@ if context.is_offline_mode():
     # sqlcmd turns this off, and without it SQL Server refuses filtered indexes.
     context.execute("SET QUOTED_IDENTIFIER ON")
     context.execute("SET XACT_ABORT ON")
+    for statement in SNAPSHOTS_ON:
+        context.execute(statement)
 else:
     # SQLite's changes of schema are transactional, which Alembic does not assume.
     context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
