@@ -9,7 +9,9 @@ from functions.http.page import page_headers, static
 from infra.settings import Settings
 
 _CSS = static("theme.css", "dashboard.css")
-_SCRIPT = static("elements.js", "formats.js", "charts.js", "client.js", "panels.js", "dashboard.js")
+_SCRIPT = static(
+    "elements.js", "formats.js", "charts.js", "client.js", "panels.js", "attention.js", "dashboard.js"
+)
 PAGE = Template(static("dashboard.html")).substitute(css=_CSS, script=_SCRIPT)
 
 

@@ -116,12 +116,36 @@ def test_a_failing_endpoint_is_shown_first_and_sent_again_with_one_click(
         assert "1 deliveries" in api.eventually(lambda: browser("said"))
 
 
+def test_alerts_and_anomalies_are_shown_and_acknowledged_with_one_click(own_host: HostProcess) -> None:
+    api = fresh_tenant(own_host)
+    issued = api("POST", "/apikeys", {"keyName": "Kiosk", "scopes": ["events:read"]})[1]["key"]
+    api("POST", "/apikeys/verify", {"key": issued, "ip": "192.0.2.7"})
+    own_host.advance(86_400 + 60)
+    api("POST", "/apikeys/verify", {"key": issued, "ip": "203.0.113.5"})
+    own_host.advance(60)
+    api.eventually(lambda: api("GET", "/alerts")[1]["items"], seconds=20)
+    with browsing(api) as browser:
+        browser("open")
+        assert browser("enter") == ""
+        assert browser("totals")["alerts"] == "1"
+        alert, anomaly = browser("attention")
+        assert "203.0.113.0/24" in alert
+        assert "New network" in anomaly
+        sentence = api("GET", "/insights/anomalies")[1]["items"][0]["detail"]
+        browser("click", "[data-anomaly] button")
+        api.eventually(lambda: len(browser("attention")) == 1)
+        browser("press", f"Acknowledge: {sentence}")
+        api.eventually(lambda: browser("totals")["alerts"] == "0")
+        assert api("GET", "/alerts")[1]["items"][0]["status"] == "Acknowledged"
+        assert browser("complaints") == []
+
+
 def test_it_shows_only_what_the_token_may_see(host: HostProcess) -> None:
     watcher = fresh_tenant(host, "insights:read,webhook:manage")
     with browsing(watcher) as browser:
         browser("open")
         assert browser("enter") == ""
-        assert browser("panels") == ["totals", "throughput", "latency", "endpoints"]
+        assert browser("panels") == ["totals", "anomalies", "throughput", "latency", "endpoints"]
     with browsing(watcher, token="no-token") as browser:
         browser("open")
         assert browser("enter")

@@ -1,7 +1,7 @@
 // The page: sign in, load, draw, keep up to date.
 
 const PANELS = {
-  totals: totalsPanel, throughput: throughputPanel, latency: latencyPanel, integrations: integrationsPanel,
+  totals: totalsPanel, alerts: alertsPanel, anomalies: anomaliesPanel, throughput: throughputPanel, latency: latencyPanel, integrations: integrationsPanel,
   endpoints: endpointsPanel, syncs: syncsPanel, keys: keysPanel,
 };
 const REFRESH_SECONDS = 30;
@@ -11,7 +11,12 @@ const at = (id) => document.getElementById(id);
 const state = { drawn: {}, data: null, loading: null, again: false, timer: 0, gather: 0, stop: null };
 
 async function load() {
-  return { overview: await api("GET", `/insights/overview?hours=${at("range").value}`) };
+  const [overview, alerts, anomalies] = await Promise.all([
+    api("GET", `/insights/overview?hours=${at("range").value}`),
+    optional("/alerts?status=Open,Acknowledged&pageSize=20"),
+    optional("/insights/anomalies?acknowledged=false&pageSize=10"),
+  ]);
+  return { overview, alerts, anomalies };
 }
 
 /** Load and draw once, however often it is asked for meanwhile; then once more if it was. */
@@ -66,6 +71,19 @@ function say(text) {
 }
 
 const ACTS = {
+  acknowledgeAlert: async (alert) => {
+    await api("POST", `/alerts/${alert.alertId}/acknowledge`, {});
+    return "The alert is acknowledged.";
+  },
+  acknowledgeAnomaly: async (anomaly) => {
+    await api("POST", `/insights/anomalies/${anomaly.anomalyId}/acknowledge`, {});
+    return "The anomaly is acknowledged.";
+  },
+  snoozeAnomaly: async (anomaly) => {
+    await api("POST", `/insights/anomalies/${anomaly.anomalyId}/snooze`, { hours: 24 });
+    await api("POST", `/insights/anomalies/${anomaly.anomalyId}/acknowledge`, { note: "Snoozed for a day." });
+    return "Nothing more is told of it for a day.";
+  },
   retry: async (webhook) => {
     const since = new Date(Date.now() - at("range").value * 3600e3).toISOString();
     const { replayed } = await api("POST", `/webhooks/${webhook.webhookId}/replay`, { from: since, status: ["Failed", "Expired"] });
@@ -135,6 +153,7 @@ async function start() {
 
 function signOut(reason = "") {
   session.leave();
+  barred.clear();
   clearTimeout(state.timer);
   clearTimeout(state.gather);
   state.stop?.();

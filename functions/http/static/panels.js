@@ -13,7 +13,7 @@ function total(label, value, { note = "", tone = "", name = "" } = {}) {
     h("dd", { "data-total": name || null }, value), note && h("dd", { class: "note" }, note));
 }
 
-function totalsPanel({ overview }) {
+function totalsPanel({ overview, alerts }) {
   const { deliveries } = overview;
   const nodes = [];
   if (deliveries) {
@@ -29,6 +29,10 @@ function totalsPanel({ overview }) {
   if (overview.integrations) {
     const ill = overview.integrations.filter((one) => ["Degraded", "Unhealthy"].includes(one.healthStatus)).length;
     nodes.push(total("Integrations", count(overview.integrations.length), { name: "integrations", tone: ill ? "bad" : "", note: ill ? `${ill} not healthy` : "none ill" }));
+  }
+  if (alerts) {
+    const open = alerts.items.filter((one) => one.status === "Open").length;
+    nodes.push(total("Open alerts", count(open), { name: "alerts", tone: open ? "bad" : "" }));
   }
   return nodes;
 }
