@@ -14,33 +14,37 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from uuid import UUID
+from typing import Any
 
-from sqlalchemy import Column, Table, func, select, update
+from sqlalchemy import Column, ColumnElement, Table, and_, func, or_, select, update
 
 from domain.incoming.model import body_context
 from domain.integrations.model import configuration_context
 from domain.ports import SecretStore
 from domain.privacy.model import erasure_context
+from domain.sync.jobs import checkpoint_context, state_context
 from domain.webhooks.delivery import secret_context
 from infra.sealing import SecretStoreCipher
 from infra.sql.engine import Database
 from infra.sql.privacy_tables import erasures
+from infra.sql.sync_tables import sync_steps, sync_streams
 from infra.sql.tables import incoming_bodies, integrations, webhooks
 
 _BATCH = 100
 _KEY_PREFIX = "data-key-"
 _CURRENT = "data-key-current"
+#: The values of a row's key.
+Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of sealed values; `context` makes the cipher context from the row's key."""
+    """A column of sealed values; `context` makes the cipher context from the row's key, one or two columns."""
 
     table: Table
-    key: str
+    key: tuple[str, ...]
     column: str
-    context: Callable[[UUID], str]
+    context: Callable[..., str]
 
     @property
     def name(self) -> str:
@@ -49,12 +53,14 @@ class SealedColumn:
 
 #: Every column that holds sealed values.
 SEALED: Sequence[SealedColumn] = (
-    SealedColumn(integrations, "IntegrationId", "Configuration", configuration_context),
-    SealedColumn(integrations, "IntegrationId", "Account", configuration_context),
-    SealedColumn(webhooks, "WebhookId", "Secret", secret_context),
-    SealedColumn(webhooks, "WebhookId", "PreviousSecret", secret_context),
-    SealedColumn(incoming_bodies, "IncomingBodyId", "Request", body_context),
-    SealedColumn(erasures, "ErasureId", "Subject", erasure_context),
+    SealedColumn(integrations, ("IntegrationId",), "Configuration", configuration_context),
+    SealedColumn(integrations, ("IntegrationId",), "Account", configuration_context),
+    SealedColumn(webhooks, ("WebhookId",), "Secret", secret_context),
+    SealedColumn(webhooks, ("WebhookId",), "PreviousSecret", secret_context),
+    SealedColumn(incoming_bodies, ("IncomingBodyId",), "Request", body_context),
+    SealedColumn(sync_steps, ("DataSyncJobId", "Position"), "Checkpoint", checkpoint_context),
+    SealedColumn(sync_streams, ("IntegrationId", "Stream"), "State", state_context),
+    SealedColumn(erasures, ("ErasureId",), "Subject", erasure_context),
 )
 
 
@@ -72,7 +78,7 @@ def reseal(database: Database, cipher: SecretStoreCipher, one: SealedColumn, cur
     while rows := _batch(database, one, current, after):
         after = rows[-1][0]
         for key, old in rows:
-            context = one.context(key)
+            context = one.context(*key)
             try:
                 new = cipher.seal(cipher.open(old, context=context), context=context)
             except ValueError:
@@ -103,22 +109,31 @@ def retire(secrets: SecretStore, used: set[str], current: str) -> list[str]:
     return [name.removeprefix(_KEY_PREFIX) for name in unused]
 
 
-def _batch(database: Database, one: SealedColumn, current: str, after: UUID | None) -> list[tuple[UUID, str]]:
-    key: Column[UUID] = one.table.c[one.key]
+def _batch(database: Database, one: SealedColumn, current: str, after: Key | None) -> list[tuple[Key, str]]:
+    keys = [one.table.c[name] for name in one.key]
     column = one.table.c[one.column]
     stale = column.is_not(None) & column.not_like(f"v1.{current}.%")
-    statement = select(key, column).where(stale).order_by(key).limit(_BATCH)
+    statement = select(*keys, column).where(stale).order_by(*keys).limit(_BATCH)
     if after is not None:
-        statement = statement.where(key > after)
+        statement = statement.where(_beyond(keys, after))
     with database.read() as connection:
-        return [(row[0], row[1]) for row in connection.execute(statement)]
+        return [(tuple(row[:-1]), row[-1]) for row in connection.execute(statement)]
 
 
-def _replace(database: Database, one: SealedColumn, key: UUID, old: str, new: str) -> int:
+def _beyond(keys: Sequence[Column[Any]], after: Key) -> ColumnElement[bool]:
+    """Past a key of one or two columns, in their order."""
+    first = keys[0] > after[0]
+    return first if len(keys) == 1 else or_(first, and_(keys[0] == after[0], keys[1] > after[1]))
+
+
+def _replace(database: Database, one: SealedColumn, key: Key, old: str, new: str) -> int:
     """1, or 0 when someone changed the value meanwhile: theirs is under a key that opens."""
     statement = (
         update(one.table)
-        .where(one.table.c[one.key] == key, one.table.c[one.column] == old)
+        .where(
+            *(one.table.c[name] == value for name, value in zip(one.key, key, strict=True)),
+            one.table.c[one.column] == old,
+        )
         .values({one.column: new})
     )
     with database.write() as connection:

@@ -1,0 +1,59 @@
+"""Rotating the data key while synchronisation keeps sealed places to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.rotate_data_key import keys_in_use, rotate
+from tests.sync_world import SyncWorld
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[SyncWorld]:
+    made = SyncWorld(tmp_path)
+    yield made
+    made.close()
+
+
+def rotated(world: SyncWorld) -> None:
+    """Twice, the old keys destroyed: whatever is still sealed under one is lost."""
+    for _ in range(2):
+        assert rotate(
+            world.database,
+            world.secrets,
+            wait_seconds=0,
+            retires=True,
+            tell=lambda line: None,
+            sleep=lambda seconds: None,
+        )
+    assert len(keys_in_use(world.database)) == 1
+
+
+async def test_an_incremental_sync_goes_on_from_its_token_after_the_old_key_is_gone(world: SyncWorld) -> None:
+    world.crm.incremental, world.crm.next_state = "token", "token-1"
+    world.crm.put("c1")
+    integration_id = await world.integration()
+    await world.synced(integration_id)
+    rotated(world)
+    world.clock.advance(days=2)
+    job = await world.synced(integration_id, "Incremental")
+    assert job.status.name == "Completed"
+    assert world.crm.requests[-1].state == "token-1"
+
+
+async def test_a_job_under_way_goes_on_from_its_checkpoint_after_the_old_key_is_gone(
+    world: SyncWorld,
+) -> None:
+    for index in range(20):
+        world.crm.put(f"c{index:02}")
+    integration_id = await world.integration()
+    job = await world.run(world.start(integration_id), batches=1)
+    rotated(world)
+    first = len(world.crm.requests)
+    ended = await world.run(job)
+    assert ended.status.name == "Completed"
+    assert world.crm.requests[first].cursor is not None, "it did not begin anew"
+    assert len(world.live(integration_id)) == 20
