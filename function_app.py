@@ -3,7 +3,7 @@
 import azure.durable_functions as df
 import azure.functions as func
 
-from functions import messages, orchestrations, sync_orchestrations, sync_triggers, timers
+from functions import messages, sync_orchestrations, sync_triggers, timers
 from functions.http import (
     alerts,
     anomalies,
@@ -48,7 +48,6 @@ for module in (
     privacy,
     messages,
     timers,
-    orchestrations,
     sync_orchestrations,
     sync_triggers,
 ):
