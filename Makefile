@@ -91,7 +91,7 @@ $(test_stamp): requirements-dev.txt tests/loopback/requirements.txt $(run_stamp)
 
 $(node_stamp): tests/node/package.json
 	@if command -v npm >/dev/null; then \
-		echo "Installing Azurite, the SignalR client and playwright-core for the tests ..." >&2; \
+		echo "Installing Azurite, the SignalR client, playwright-core and standardwebhooks for the tests ..." >&2; \
 		cd tests/node && npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error >&2 \
 			&& touch node_modules/.installed; \
 	else \

@@ -66,6 +66,16 @@ class HubClient:
                 return items
             page += 1
 
+    def settled(self, webhook_id: str, seconds: float = 30.0) -> list[dict[str, Any]]:
+        """Its deliveries, once none of them waits any more or the time is up."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.deliveries(webhook_id)
+            waiting = not found or any(one["deliveryStatus"] in ("Pending", "Sending") for one in found)
+            if not waiting or time.monotonic() > deadline:
+                return found
+            time.sleep(0.5)
+
 
 def main() -> None:
     """Create a webhook for the receiver named on the command line, raise three events, show what became of
@@ -78,8 +88,7 @@ def main() -> None:
         print(f"{webhook['webhookId']}  {webhook['state']}  {webhook['verification']['detail']}")
         events = [{"type": "booking.confirmed", "data": {"booking": number}} for number in (1, 2, 3)]
         print(hub.call("POST", "events", {"events": events}))
-        time.sleep(1)
-        for one in hub.deliveries(webhook["webhookId"]):
+        for one in hub.settled(webhook["webhookId"]):
             print(f"{one['eventType']}  {one['deliveryStatus']}  {one['httpStatusCode']}")
         hub.call("DELETE", f"webhooks/{webhook['webhookId']}")
 
