@@ -1,12 +1,15 @@
 """What a million deliveries cost on Azure: `python -m bench.cost` prints the table of docs/deployment.md.
 
-Prices are list prices in US dollars (pay as you go, West Europe), entered by hand; put in your own contract's."""
+Prices are list prices in US dollars (pay as you go, West Europe), entered by hand; put in your own contract's, and
+check them with the Azure price calculator, https://azure.microsoft.com/pricing/calculator/."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 DELIVERIES = 1_000_000
+#: When the prices below were entered; nothing reads them from Azure.
+PRICES_OF, MODEL_PRICES_OF = "2026-11-25", "2026-11-26"
 #: Events that reach one webhook each: the dearest case, for an event's own cost is shared by nobody.
 BATCH = 32
 INSTANCE_GB = 2
@@ -98,6 +101,8 @@ def _amount(quantity: float) -> str:
 
 def sheet() -> str:
     return (
+        f"Prices entered by hand on {PRICES_OF}, those of Azure OpenAI on {MODEL_PRICES_OF}; check them with the "
+        "[Azure price calculator](https://azure.microsoft.com/pricing/calculator/).\n\n"
         f"A million deliveries:\n\n{table(per_million())}\n\nA month, used or not:\n\n{table(per_month())}\n\n"
         "A month of a tenant that spends all tokens that recommendations may cost, where a model words them:\n\n"
         f"{table(per_tenant_month())}\n"

@@ -14,6 +14,7 @@ import yaml
 from pycep import BicepParser
 
 from bench.harness import ROOT
+from domain.alerts.model import AlertKind
 from infra.settings import Settings
 
 BICEP = ROOT / "deploy" / "bicep"
@@ -194,6 +195,17 @@ def test_alert_rules_ask_for_lines_that_the_app_writes() -> None:
             assert f'"{said}"' in sources, said
         for kind in re.findall(r'!= "(integration-[a-z]+)"', rule["query"]):
             assert f'"{kind}"' in sources, kind
+
+
+def test_every_kind_of_alert_has_a_rule_and_a_runbook() -> None:
+    """What the hub raises reaches the operators of the deployment too, and they can look up what to do."""
+    tree = TREE[BICEP / "modules" / "alerts.bicep"]
+    ruled = {rule["name"] for rule in tree["variables"]["rules"]["value"]}
+    ruled |= {"dead-letters"} if "deadLetters" in tree["resources"] else set()
+    kinds = {kind.value for kind in AlertKind}
+    assert kinds <= ruled
+    page = (ROOT / "docs" / "alerts.md").read_text()
+    assert kinds == set(re.findall(r"^## ([a-z-]+)$", page.split("# Runbooks")[1], re.MULTILINE))
 
 
 def test_parameter_files_set_what_main_declares() -> None:

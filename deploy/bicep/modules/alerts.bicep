@@ -43,6 +43,30 @@ var rules = [
     minutes: 5
   }
   {
+    name: 'security-violation'
+    description: 'Somebody posts refused webhooks, or the audit log was tampered with'
+    severity: 1
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "security-violation"'
+    threshold: 0
+    minutes: 5
+  }
+  {
+    name: 'key-anomaly'
+    description: 'An API key is used in a way that it never was'
+    severity: 2
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "key-anomaly"'
+    threshold: 0
+    minutes: 5
+  }
+  {
+    name: 'unreadable-message'
+    description: 'A message of a queue could not be understood'
+    severity: 3
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "unreadable-message"'
+    threshold: 0
+    minutes: 5
+  }
+  {
     name: 'api-key-refusals'
     description: 'Far more requests were refused for their credentials than a typing error explains'
     severity: 1

@@ -89,6 +89,8 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
           { name: 'durable', instanceCount: 1 }
           { name: 'function:fan_out_events', instanceCount: 1 }
           { name: 'function:deliver_webhooks', instanceCount: 2 }
+          // Synchronisation is not hurried: a job may wait for an instance of dispatch_sync_jobs to start, and its
+          // batches run in the group `durable`.
         ] : []
         triggers: { http: { perInstanceConcurrency: 100 } }
       }
