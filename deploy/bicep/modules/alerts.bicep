@@ -59,6 +59,14 @@ var rules = [
     minutes: 5
   }
   {
+    name: 'anomaly'
+    description: 'Traffic, failures, latency or synchronised records are far from what this hour of the week is used to'
+    severity: 3
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "anomaly"'
+    threshold: 0
+    minutes: 5
+  }
+  {
     name: 'unreadable-message'
     description: 'A message of a queue could not be understood'
     severity: 3
