@@ -136,3 +136,6 @@ def _as_unavailable() -> Iterator[None]:
         # The SDK's message may quote the request; its type and status are enough.
         status = error.status_code if isinstance(error, HttpResponseError) else None
         raise Unavailable(f"Key Vault does not serve the request: {status or type(error).__name__}") from None
+    except ValueError:
+        # What we ask was checked before: it is the vault's answer that the SDK does not believe.
+        raise Unavailable("Key Vault's challenge asks for a token that is not for its address.") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -15,52 +14,10 @@ from domain.errors import Unavailable
 from domain.ports import SecretStore
 from infra.embedded.secrets import EmbeddedSecretStore
 from infra.keyvault.limits import MAX_VALUE_BYTES
-from infra.keyvault.store import KeyVaultSecretStore
-from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer, VaultState
 
 
 class Pingable(SecretStore, Protocol):
     def ping(self) -> None: ...
-
-
-class FixedCredential:
-    """A token credential as azure-core calls it."""
-
-    def get_token_info(self, *scopes: str, options: object = None) -> object:
-        from azure.core.credentials import AccessTokenInfo
-
-        return AccessTokenInfo(TOKEN, int(time.time()) + 3600)
-
-    def get_token(self, *scopes: str, **options: object) -> object:
-        from azure.core.credentials import AccessToken
-
-        return AccessToken(TOKEN, int(time.time()) + 3600)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyVaultServer]:
-    made = KeyVaultServer(tmp_path_factory.mktemp("vault"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def vault(server: KeyVaultServer) -> VaultState:
-    server.state = VaultState()
-    return server.state
-
-
-@pytest.fixture
-def key_vault(server: KeyVaultServer, vault: VaultState) -> Iterator[KeyVaultSecretStore]:
-    made = KeyVaultSecretStore(
-        server.url,
-        credential=FixedCredential(),  # type: ignore[arg-type]
-        verify_challenge_resource=False,
-        connection_verify=str(server.ca_file),
-        retry_backoff_factor=0.01,
-    )
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -206,82 +163,3 @@ def test_processes_starting_at_once_agree_on_one_master_key(tmp_path: Path) -> N
     assert [store.get(f"s-{n}") for n in range(4)] == [f"value of s-{n}" for n in range(4)]
     assert list(tmp_path.glob("*.new")) == []
     store.close()
-
-
-@pytest.mark.azure
-def test_a_deleted_secret_is_purged_once_the_vault_has_deleted_it(
-    key_vault: KeyVaultSecretStore, vault: VaultState
-) -> None:
-    key_vault.set("stripe", "one")
-    vault.deletion_polls = 1
-    assert key_vault.delete("stripe") is True
-    assert vault.deleted == {}
-    assert "DELETE /deletedsecrets/stripe" in vault.requests
-
-
-@pytest.mark.azure
-def test_a_vault_without_soft_delete_is_not_asked_to_purge(
-    key_vault: KeyVaultSecretStore, vault: VaultState
-) -> None:
-    vault.soft_delete = False
-    key_vault.set("stripe", "one")
-    assert key_vault.delete("stripe") is True
-    assert not any("deletedsecrets" in request for request in vault.requests)
-
-
-@pytest.mark.azure
-def test_without_permission_to_purge_a_secret_is_deleted_and_its_name_still_usable(
-    key_vault: KeyVaultSecretStore, vault: VaultState
-) -> None:
-    vault.purge_permitted = False
-    key_vault.set("stripe", "one")
-    assert key_vault.delete("stripe") is True
-    assert key_vault.get("stripe") is None
-    key_vault.set("stripe", "two")
-    assert key_vault.get("stripe") == "two"
-
-
-@pytest.mark.azure
-def test_a_throttled_call_waits_as_told_and_succeeds(
-    key_vault: KeyVaultSecretStore, vault: VaultState
-) -> None:
-    key_vault.set("stripe", "one")
-    vault.throttled = 1
-    begun = time.monotonic()
-    assert key_vault.get("stripe") == "one"
-    assert time.monotonic() - begun >= 1.0
-
-
-@pytest.mark.azure
-def test_a_vault_that_stays_down_is_unavailable_after_four_tries(
-    key_vault: KeyVaultSecretStore, vault: VaultState
-) -> None:
-    key_vault.ping()
-    for call in (
-        lambda: key_vault.get("stripe"),
-        lambda: key_vault.set("stripe", "s3cret"),
-        lambda: key_vault.delete("stripe"),
-        key_vault.names,
-        key_vault.ping,
-    ):
-        vault.down = 4
-        vault.requests.clear()
-        with pytest.raises(Unavailable, match="503") as caught:
-            call()
-        assert len(vault.requests) == 4
-        assert "s3cret" not in str(caught.value)
-
-
-@pytest.mark.azure
-def test_a_vault_that_cannot_be_reached_or_trusted_is_unavailable(server: KeyVaultServer) -> None:
-    for url, trust in [("https://127.0.0.1:1", str(server.ca_file)), (server.url, True)]:
-        store = KeyVaultSecretStore(
-            url,
-            credential=FixedCredential(),  # type: ignore[arg-type]
-            verify_challenge_resource=False,
-            connection_verify=trust,
-            retry_backoff_factor=0.01,
-        )
-        with pytest.raises(Unavailable, match="ServiceRequestError"):
-            store.get("stripe")
-        store.close()
