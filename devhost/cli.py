@@ -123,6 +123,24 @@ def _clock(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _backup(arguments: argparse.Namespace) -> int:
+    from devhost.backup import backup
+
+    load_local_settings(Path(arguments.app_dir).resolve())
+    names = backup(home(), Path(arguments.directory))
+    print(f"{len(names)} files of {home()} backed up to {arguments.directory}")
+    return 0
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from devhost.backup import restore
+
+    load_local_settings(Path(arguments.app_dir).resolve())
+    names = restore(Path(arguments.directory), home())
+    print(f"{len(names)} files restored to {home()}")
+    return 0
+
+
 def _table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -170,6 +188,14 @@ def _parser() -> argparse.ArgumentParser:
     move.add_argument("--reset", action="store_true")
     clock.set_defaults(run=_clock)
 
-    for command in (start, worker, token, functions, queues, clock):
+    save = commands.add_parser("backup", help="copy the state while it is used")
+    save.add_argument("directory", help="new or empty")
+    save.set_defaults(run=_backup)
+
+    back = commands.add_parser("restore", help="copy a backup to HUB_HOME, which must be new or empty")
+    back.add_argument("directory", help="of a backup")
+    back.set_defaults(run=_restore)
+
+    for command in (start, worker, token, functions, queues, clock, save, back):
         command.add_argument("--app-dir", default=".", help="directory of function_app.py and host.json")
     return parser
