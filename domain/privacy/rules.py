@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import json
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import unquote_plus
 from uuid import UUID
@@ -16,7 +17,8 @@ ERASED = "[erased]"
 _EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
 #: A number that is shorter is an amount or a count sooner than an id.
 _DIGITS = 6
-_SCHEMES = ("mailto:", "tel:")
+#: Letters of what is likely the name of a member.
+_SHORT = 24
 
 
 class Found(IntEnum):
@@ -70,8 +72,13 @@ class Digested:
     def __init__(self, key: bytes, digests: Collection[str]) -> None:
         self._key = key
         self._digests = frozenset(digests)
+        # The names of members are the same in every record.
+        self._repeated = lru_cache(maxsize=1_000)(self._is_named)
 
     def is_named(self, text: str) -> bool:
+        return self._repeated(text) if len(text) <= _SHORT else self._is_named(text)
+
+    def _is_named(self, text: str) -> bool:
         return digest_of(self._key, text) in self._digests
 
     def without(self, text: str) -> str:
@@ -90,15 +97,16 @@ class Digested:
 
 def normalised(identifier: str) -> str:
     """One spelling of an identifier: NFKC, no case, no `mailto:`."""
-    plain = unicodedata.normalize("NFKC", identifier).strip().casefold()
-    for scheme in _SCHEMES:
-        plain = plain.removeprefix(scheme)
-    return plain
+    plain = identifier if identifier.isascii() else unicodedata.normalize("NFKC", identifier)
+    plain = plain.strip().casefold()
+    return plain.removeprefix("mailto:").removeprefix("tel:")
 
 
 def digest_of(key: bytes, identifier: str) -> str:
-    """HMAC-SHA256 of the normalised identifier: without the key nobody can try addresses against it."""
-    return hmac.digest(key, normalised(identifier).encode("utf-8", "surrogatepass"), "sha256").hex()
+    """Keyed BLAKE2b (RFC 7693) of the normalised identifier: without the key nobody can try addresses against it.
+    Chosen for its speed: a sync takes it of every value."""
+    text = normalised(identifier).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, key=key, digest_size=32).hexdigest()
 
 
 def record_name(integration_id: UUID, stream: str, external_id: str) -> str:

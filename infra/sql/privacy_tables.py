@@ -31,7 +31,7 @@ suppressed_people = Table(
     "SuppressedPeople",
     metadata,
     Column("TenantId", Guid, primary_key=True),
-    # HMAC-SHA256 under a key of the secret store
+    # keyed BLAKE2b under a key of the secret store
     Column("Digest", Exact(64), primary_key=True),
     Column("SuppressedAt", Utc, nullable=False),
 )
