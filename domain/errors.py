@@ -14,6 +14,11 @@ class FieldError:
     detail: str
 
 
+def json_pointer(*parts: str | int) -> str:
+    """The JSON pointer (RFC 6901) that these steps make, `~` and `/` in them escaped."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
 class DomainError(Exception):
     """Base of the set. `code` is stable and machine-readable, `detail` is for people and holds no secret."""
 

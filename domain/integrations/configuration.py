@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from domain.errors import FieldError, ValidationFailed
+from domain.errors import FieldError, ValidationFailed, json_pointer
 from domain.integrations.providers import Configuration
 
 MASK = "********"
@@ -149,7 +149,7 @@ def _refuse_masks(sent: Mapping[str, Any]) -> None:
 def _leaves(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _leaves(item, f"{pointer}/{name}")
+            yield from _leaves(item, pointer + json_pointer(name))
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _leaves(item, f"{pointer}/{index}")
@@ -199,7 +199,7 @@ def _names(loc: tuple[int | str, ...], pointer: str) -> bool:
 
 
 def _pointer(loc: tuple[int | str, ...]) -> str:
-    return _ROOT + "".join(f"/{part}" for part in loc)
+    return _ROOT + json_pointer(*loc)
 
 
 def _compact(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from domain.errors import FieldError, ValidationFailed
+from domain.errors import FieldError, ValidationFailed, json_pointer
 from domain.sync.model import RecordType
 from domain.wire import Command
 
@@ -53,7 +53,8 @@ class CompiledMapping:
                 self._expressions.append((name, jmespath.compile(expression)))
             except (JMESPathError, RecursionError) as error:
                 reason = str(error).splitlines()[0][:200]
-                errors.append(FieldError(f"{pointer}/fields/{name}", f"Not a JMESPath expression: {reason}"))
+                at = f"{pointer}/fields{json_pointer(name)}"
+                errors.append(FieldError(at, f"Not a JMESPath expression: {reason}"))
         if errors:
             raise ValidationFailed("The mapping holds expressions that are not JMESPath.", errors)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from domain.errors import FieldError
+from domain.errors import FieldError, json_pointer
 from domain.sync.business import RULES, BusinessRule
 from domain.sync.mapping import CompiledMapping
 from domain.sync.merging import Incoming
@@ -121,6 +121,5 @@ def _errors(error: ValidationError | RecursionError) -> list[FieldError]:
         return [FieldError("", "The record is nested too deeply.")]
     found = error.errors(include_url=False, include_input=False, include_context=False)
     return [
-        FieldError("".join(f"/{part}" for part in one["loc"])[:_POINTER_MAX], one["msg"][:_REASON_MAX])
-        for one in found[:10]
+        FieldError(json_pointer(*one["loc"])[:_POINTER_MAX], one["msg"][:_REASON_MAX]) for one in found[:10]
     ]

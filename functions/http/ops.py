@@ -7,13 +7,14 @@ import re
 
 import azure.functions as func
 
-from functions.http.endpoint import ENDPOINTS, Exchange
+from functions.http.endpoint import Exchange
 from functions.http.problems import problem
 from infra.bootstrap import hub
 
 bp = func.Blueprint()
 _ANONYMOUS = func.AuthLevel.ANONYMOUS
 _JSON = "application/json"
+_METHODS = frozenset(("get", "put", "post", "delete", "patch", "options", "head", "trace"))
 
 
 @bp.function_name("health_live")
@@ -61,7 +62,7 @@ def no_such_path(req: func.HttpRequest) -> func.HttpResponse:
     """404, or 405 with `Allow` where the path exists for other methods."""
     exchange = Exchange(req)
     path = (req.route_params.get("path") or "").strip("/")
-    allowed = sorted({one.method for one in ENDPOINTS if _matches(one.route, path)})
+    allowed = _methods(path)
     if allowed:
         detail = f"This path takes {', '.join(allowed)}."
         return exchange.dressed(
@@ -83,6 +84,19 @@ def no_such_path(req: func.HttpRequest) -> func.HttpResponse:
             trace_id=exchange.trace_id,
         )
     )
+
+
+def _methods(path: str) -> list[str]:
+    """What the description says the path takes. A literal path is more than one of a resource's ids."""
+    from functions.http.openapi import document
+
+    routes = {
+        route.removeprefix("/api/"): [method.upper() for method in item if method in _METHODS]
+        for route, item in document(hub().settings.public_url)["paths"].items()
+    }
+    matching = [route for route in routes if _matches(route, path)]
+    fewest = min((route.count("{") for route in matching), default=0)
+    return sorted({method for route in matching if route.count("{") == fewest for method in routes[route]})
 
 
 def _matches(route: str, path: str) -> bool:

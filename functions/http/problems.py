@@ -22,6 +22,7 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
     ValidationFailed,
+    json_pointer,
 )
 
 PROBLEM_TYPE = "application/problem+json"
@@ -124,4 +125,4 @@ def validation_error(error: ValidationError, what: str) -> DomainError:
 
 
 def _pointer(detail: ErrorDetails) -> str:
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in detail["loc"])
+    return json_pointer(*detail["loc"])

@@ -171,6 +171,21 @@ def test_a_path_or_method_that_does_not_exist_is_a_problem_too(api: Api) -> None
     assert api("GET", "/nothing/here")[1]["code"] == "no-such-path"
     status, problem = api("DELETE", "/webhooks")
     assert (status, problem["code"]) == (405, "method-not-allowed")
+    for path in ("/dashboard", "/health/live", "/openapi.json"):
+        assert api("DELETE", path)[0] == 405
+    assert api("OPTIONS", "/apikeys/scopes")[1]["detail"] == "This path takes GET."
+
+
+def test_a_pointer_escapes_what_the_field_is_called__RFC_6901(api: Api) -> None:
+    body = {
+        "name": "Mail",
+        "integrationType": "EmailService",
+        "provider": "Mailgun",
+        "configuration": {"a~b/c": 1},
+    }
+    status, problem = api("POST", "/integrations", body)
+    assert status == 422
+    assert "/configuration/a~0b~1c" in {one["pointer"] for one in problem["errors"]}
 
 
 def test_page_parameters_out_of_range_are_422(api: Api) -> None:
