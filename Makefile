@@ -13,7 +13,7 @@ node_stamp := tests/node/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-azure token demo bench soak sql fmt docs lint types layers node clean
+.PHONY: help run test test-azure test-sql token demo bench soak sql fmt docs lint types layers node clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ test: lint types layers node ## Lint, types, layers, then every test
 
 test-azure: $(test_stamp) ## Every end-to-end test over the Azure SDKs, against endpoints on loopback
 	HUB_TEST_AZURE=1 $(bin)/pytest -n 0 tests/e2e
+
+test-sql: $(test_stamp) ## The database's tests, on SQLite and on the SQL Server of $HUB_TEST_SQLSERVER too
+	$(bin)/pytest -n 2 --dist loadgroup -rs tests/contract/test_sql_*.py
 
 lint: $(test_stamp) ## Check style and formatting
 	$(bin)/ruff check --quiet .

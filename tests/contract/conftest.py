@@ -1,14 +1,18 @@
-"""Endpoints for the Azure adapters, on loopback only."""
+"""What the Azure adapters and the SQL repositories are tested over."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from infra.keyvault.store import KeyVaultSecretStore
+from infra.sql.engine import Database
 from tests.azurite import running_azurite, tables_connection
+from tests.contract.sql_server_database import SERVER, empty, fresh_database, needs_sql_server
+from tests.contract.sql_world import World, world_under
 from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer, VaultState
 
 
@@ -68,3 +72,22 @@ def key_vault(
     )
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def sql_server() -> Iterator[Database]:
+    """A fresh, migrated database on the SQL Server that the environment names."""
+    with fresh_database(SERVER) as database:
+        yield database
+
+
+@pytest.fixture(params=["sqlite", pytest.param("sqlserver", marks=needs_sql_server)])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """An empty world on each of the databases; suites of other ports have worlds of their own."""
+    if request.param == "sqlite":
+        with world_under(tmp_path) as made:
+            yield made
+        return
+    database = request.getfixturevalue("sql_server")
+    empty(database)
+    yield World(database)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -26,13 +24,7 @@ from domain.integrations.model import HealthStatus, Integration, IntegrationStat
 from domain.sync.jobs import SyncJob
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.webhooks.model import DeliveryStatus, WebhookState
-from tests.contract.sql_world import World, world_under
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with world_under(tmp_path) as made:
-        yield made
+from tests.contract.sql_world import World
 
 
 def alert(world: World, kind: AlertKind, subject: UUID) -> Alert:

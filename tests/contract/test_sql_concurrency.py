@@ -19,6 +19,7 @@ import pytest
 
 from domain.errors import RuleViolation, Unavailable
 from domain.identity.model import Principal
+from domain.unit_of_work import repeated
 from domain.webhooks.model import CreateWebhook, WebhookState
 from domain.webhooks.ports import Claimed
 from domain.webhooks.service import WebhookLimits, WebhookService
@@ -56,7 +57,7 @@ connection.execute("COMMIT")
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def sqlite(tmp_path: Path) -> Iterator[World]:
     with world_under(tmp_path) as made:
         yield made
 
@@ -65,13 +66,15 @@ def test_eight_threads_claim_each_delivery_exactly_once(world: World) -> None:
     webhook = world.webhook()
     ids = world.deliveries(webhook, 2_000)
 
+    @repeated
+    def take_some(some: list[UUID]) -> list[Claimed]:
+        with world.units.write() as unit:
+            claimed = claim_in(unit, webhook.webhook_id, some, world.ids.new(), START)
+            unit.commit()
+        return claimed
+
     def take(worker: int) -> list[Claimed]:
-        won: list[Claimed] = []
-        for start in range(0, len(ids), 100):
-            with world.units.write() as unit:
-                won += claim_in(unit, webhook.webhook_id, ids[start : start + 100], world.ids.new(), START)
-                unit.commit()
-        return won
+        return [one for start in range(0, len(ids), 100) for one in take_some(ids[start : start + 100])]
 
     with ThreadPoolExecutor(8) as threads:
         claimed = [one.webhook_delivery_id for won in threads.map(take, range(8)) for one in won]
@@ -79,9 +82,9 @@ def test_eight_threads_claim_each_delivery_exactly_once(world: World) -> None:
     assert set(claimed) == set(ids)
 
 
-def test_two_processes_claim_each_delivery_exactly_once(world: World, tmp_path: Path) -> None:
-    webhook = world.webhook()
-    ids = world.deliveries(webhook, 2_000)
+def test_two_processes_claim_each_delivery_exactly_once(sqlite: World, tmp_path: Path) -> None:
+    webhook = sqlite.webhook()
+    ids = sqlite.deliveries(webhook, 2_000)
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", _CLAIMER, tmp_path, str(webhook.webhook_id)],
@@ -147,7 +150,7 @@ async def test_of_fifty_creations_at_once_exactly_the_limit_succeeds__BR_WH_07(w
         assert unit.webhooks.count(world.tenant) == 20
 
 
-def test_a_writer_that_holds_the_file_for_two_seconds_fails_nobody(world: World, tmp_path: Path) -> None:
+def test_a_writer_that_holds_the_file_for_two_seconds_fails_nobody(sqlite: World, tmp_path: Path) -> None:
     other = subprocess.Popen(
         [sys.executable, "-c", _BUSY_WRITER, tmp_path / DATABASE_FILE], stdout=subprocess.PIPE, text=True
     )
@@ -155,7 +158,7 @@ def test_a_writer_that_holds_the_file_for_two_seconds_fails_nobody(world: World,
     assert other.stdout.readline().strip() == "locked"
     began = time.monotonic()
     with ThreadPoolExecutor(4) as threads:
-        made = list(threads.map(lambda _: world.webhook(), range(4)))
+        made = list(threads.map(lambda _: sqlite.webhook(), range(4)))
     assert time.monotonic() - began > 1, "the other writer was waited for"
     assert other.wait(10) == 0
     assert {one.state for one in made} == {WebhookState.Active}

@@ -1,26 +1,15 @@
-"""What the outbox and the delivery pipeline promise, on SQLite."""
+"""What the outbox and the delivery pipeline promise, on each database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from domain.events.ports import EventRef
 from domain.webhooks.adaptive import history_of
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
 from domain.webhooks.ports import NewDelivery, Tally
-from tests.contract.sql_world import EXPIRY, START, World, world_under
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with world_under(tmp_path) as made:
-        yield made
-
+from tests.contract.sql_world import EXPIRY, START, World
 
 # -- outbox ---------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,9 @@
-"""What webhooks, deliveries and the unit of work promise, on SQLite."""
+"""What webhooks, deliveries and the unit of work promise, on each database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +12,7 @@ from domain.events.ports import EventRef
 from domain.paging import PageRequest
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
-from tests.contract.sql_world import EXPIRY, START, World, world_under
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with world_under(tmp_path) as made:
-        yield made
-
+from tests.contract.sql_world import EXPIRY, START, World
 
 # -- webhooks and deliveries -------------------------------------------------------------------------------------
 

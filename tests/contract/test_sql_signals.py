@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -14,16 +12,10 @@ from domain.errors import Unavailable
 from domain.insights.model import Signal, SubjectKind, Tally, hour_of
 from domain.insights.series import SignalService
 from domain.insights.sketch import Sketch
-from tests.contract.sql_world import World, world_under
+from tests.contract.sql_world import World
 
 DAY = timedelta(days=1)
 WEBHOOK = UUID(int=7)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with world_under(tmp_path) as made:
-        yield made
 
 
 def attempt(

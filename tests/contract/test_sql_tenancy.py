@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from uuid import UUID
 
 import pytest
+from sqlalchemy import insert
 
 from domain.errors import NotFound, PreconditionFailed
 from domain.paging import PageRequest
@@ -25,8 +24,9 @@ from infra.sql.personal_data import SqlPersonalData
 from infra.sql.sync_exports import SqlSyncRecords
 from infra.sql.sync_jobs import SqlSyncJobs
 from infra.sql.sync_settings import SqlSyncSettings
+from infra.sql.tables import integrations
 from infra.sql.webhooks import SqlWebhooks
-from tests.contract.sql_world import EXPIRY, World, world_under
+from tests.contract.sql_world import EXPIRY, World
 
 #: Repositories of one tenant's things, with the methods that serve the product itself and see all tenants.
 _SCOPED: dict[type, frozenset[str]] = {
@@ -47,12 +47,6 @@ _SCOPED: dict[type, frozenset[str]] = {
     SqlAlertRules: frozenset({"of_kind"}),
     SqlNotifications: frozenset({"append", "claim", "settle"}),
 }
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with world_under(tmp_path) as made:
-        yield made
 
 
 @pytest.mark.parametrize("repository", _SCOPED, ids=lambda one: one.__name__)
@@ -126,10 +120,17 @@ def test_a_delivery_shows_the_payload_of_its_own_tenants_event(world: World) -> 
 def test_an_integration_of_another_tenant_does_not_exist(world: World) -> None:
     integration_id = world.ids.new()
     with world.database.write() as connection:
-        connection.exec_driver_sql(
-            'INSERT INTO "Integrations" ("IntegrationId", "TenantId", "Name", "IntegrationType", "Provider",'
-            ' "Status", "Configuration", "CreatedBy") VALUES (?, ?, ?, 1, ?, 1, ?, ?)',
-            (integration_id.hex, world.tenant.hex, "Till", "stripe", "{}", world.user.hex),
+        connection.execute(
+            insert(integrations).values(
+                IntegrationId=integration_id,
+                TenantId=world.tenant,
+                Name="Till",
+                IntegrationType=1,
+                Provider="stripe",
+                Status=1,
+                Configuration="{}",
+                CreatedBy=world.user,
+            )
         )
         connection.commit()
     with world.units.read() as unit:
