@@ -21,6 +21,7 @@ from functions.http import (
     privacy,
     providers,
     realtime,
+    recommendations,
     sync_records,
     webhooks,
 )
@@ -44,6 +45,7 @@ for module in (
     insights,
     metrics,
     anomalies,
+    recommendations,
     ops,
     privacy,
     messages,

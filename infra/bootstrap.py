@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from infra.integrations import IntegrationParts
     from infra.oauth import OAuthParts
     from infra.privacy import PrivacyParts
+    from infra.recommendations import RecommendationParts
     from infra.sync import SyncParts
 
 
@@ -442,6 +443,12 @@ class Hub:
             self.realtime,
             suppression=self.privacy.suppression,
         )
+
+    @once
+    def recommendations(self) -> RecommendationParts:
+        from infra.recommendations import RecommendationParts
+
+        return RecommendationParts(self)
 
     # -- operations ---------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -55,6 +55,22 @@ class Tally:
     def success_rate(self) -> float | None:
         """Share of 1; None of nothing."""
         return self.succeeded / self.total if self.total else None
+
+
+def total_of(tallies: Sequence[Tally]) -> Tally:
+    """Many added up at once."""
+    errors: Counter[str] = Counter()
+    for one in tallies:
+        errors.update(one.errors)
+    return Tally(
+        total=sum(one.total for one in tallies),
+        succeeded=sum(one.succeeded for one in tallies),
+        failed=sum(one.failed for one in tallies),
+        failed_for_good=sum(one.failed_for_good for one in tallies),
+        volume=sum(one.volume for one in tallies),
+        errors=errors,
+        latency=Sketch.sum_of(one.latency for one in tallies),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,14 @@ class Sketch:
             {str(one): count for one, count in sorted(self._counts.items())}, separators=(",", ":")
         )
 
+    @classmethod
+    def sum_of(cls, sketches: Iterable[Sketch]) -> Sketch:
+        """Many added up at once."""
+        counts: Counter[int] = Counter()
+        for one in sketches:
+            counts.update(one._counts)
+        return cls(counts)
+
     def __add__(self, other: Sketch) -> Sketch:
         return Sketch(self._counts + other._counts)
 
@@ -44,9 +52,18 @@ class Sketch:
         """(upper end in milliseconds, values in the interval that ends there), ascending; empty ones left out."""
         return [(_GROWTH**interval, count) for interval, count in sorted(self._counts.items())]
 
+    @property
+    def count(self) -> int:
+        """How many durations were counted."""
+        return self._counts.total()
+
+    def below(self, milliseconds: float) -> Sketch:
+        """Those in intervals that end below so many milliseconds: up to 15 % under it may be missing."""
+        return Sketch({one: count for one, count in self._counts.items() if _GROWTH**one < milliseconds})
+
     def percentile(self, share: float) -> int | None:
         """The duration, in milliseconds, that `share` (0 to 1) of the values do not exceed; None of nothing."""
-        total = self._counts.total()
+        total = self.count
         if not total:
             return None
         wanted, seen = max(1, math.ceil(share * total)), 0

@@ -39,6 +39,7 @@ TAGS = {
     "Data syncs": "Jobs that move records between an external system and the platform.",
     "Events": "Where other modules of the platform raise the events that webhooks deliver.",
     "Realtime": "Messages over SignalR about what happens while you watch.",
+    "Recommendations": "What to change, why, and what it would bring, from what was counted.",
     "Operations": "Health and documentation, which need no credentials, and metrics.",
 }
 

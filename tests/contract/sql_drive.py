@@ -19,6 +19,7 @@ from tests.contract import (
     sql_drive_anomalies,
     sql_drive_metrics,
     sql_drive_privacy,
+    sql_drive_recommendations,
     sql_drive_signals,
     sql_drive_sync,
 )
@@ -41,6 +42,7 @@ REPOSITORIES = (
     *sql_drive_metrics.REPOSITORIES,
     *sql_drive_privacy.REPOSITORIES,
     *sql_drive_anomalies.REPOSITORIES,
+    *sql_drive_recommendations.REPOSITORIES,
 )
 _EVERY_FILTER = DeliveryFilter(
     statuses=list(DeliveryStatus),
@@ -91,6 +93,7 @@ def calls(world: World) -> dict[str, list[Call]]:
         **sql_drive_metrics.calls(world),
         **sql_drive_privacy.calls(world),
         **sql_drive_anomalies.calls(world),
+        **sql_drive_recommendations.calls(world),
         **integrations.integration_calls(world),
         "outbox.append": [
             lambda unit: unit.outbox.append([world.event() for _ in range(600)]),

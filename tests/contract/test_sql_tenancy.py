@@ -21,6 +21,7 @@ from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
 from infra.sql.erasures import SqlErasures
 from infra.sql.personal_data import SqlPersonalData
+from infra.sql.recommendations import SqlOutcomes
 from infra.sql.sync_exports import SqlSyncRecords
 from infra.sql.sync_jobs import SqlSyncJobs
 from infra.sql.sync_settings import SqlSyncSettings
@@ -45,6 +46,7 @@ _SCOPED: dict[type, frozenset[str]] = {
     SqlAnomalies: frozenset({"watermarks", "delete_before"}),
     SqlAlerts: frozenset({"active", "delete_before"}),
     SqlAlertRules: frozenset({"of_kind"}),
+    SqlOutcomes: frozenset(),
     SqlNotifications: frozenset({"append", "claim", "settle"}),
 }
 

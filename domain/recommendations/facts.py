@@ -1,0 +1,66 @@
+"""What the rules judge by: a subject, and what was counted of it since it was last changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+
+from domain.apikeys.model import ApiKey
+from domain.apikeys.usage import Bucket
+from domain.insights.model import Signal, Tally, hour_of, total_of
+from domain.integrations.model import Integration
+from domain.recommendations.model import Period
+from domain.recommendations.ports import Outcome
+from domain.webhooks.model import Webhook
+
+#: How far back configurations are judged.
+WINDOW = timedelta(days=14)
+
+
+@dataclass(frozen=True)
+class WebhookFacts:
+    """`hours` in order, of `period`. `outcomes` of its newest deliveries, oldest first; empty where nothing failed.
+    `max_retries` is the platform's cap (BR-WH-03)."""
+
+    webhook: Webhook
+    period: Period
+    hours: Sequence[Signal]
+    outcomes: Sequence[Outcome] = ()
+    max_retries: int = 5
+
+    @cached_property
+    def total(self) -> Tally:
+        return total_of([one.tally for one in self.hours])
+
+    @property
+    def days(self) -> list[date]:
+        return [one.hour.date() for one in self.hours]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """`hours` with a request, of `period`, in order."""
+
+    key: ApiKey
+    period: Period
+    hours: Sequence[Bucket]
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationFacts:
+    """`hours` of its health checks, in order."""
+
+    integration: Integration
+    period: Period
+    hours: Sequence[Signal]
+
+
+def period_of(modified_at: datetime | None, created_at: datetime, now: datetime) -> Period:
+    """Up to `WINDOW`, whole hours, since the last change: what came before was another configuration's doing."""
+    changed = max(modified_at or created_at, created_at)
+    whole = hour_of(changed)
+    if whole < changed:
+        whole += timedelta(hours=1)
+    return Period(min(max(whole, hour_of(now) - WINDOW), now), now)

@@ -1,0 +1,104 @@
+"""Rules about API keys. Facts in, advice out."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from math import ceil
+
+from domain.apikeys.model import KeyStatus
+from domain.recommendations.facts import KeyFacts
+from domain.recommendations.model import (
+    Advice,
+    Change,
+    Confidence,
+    Figure,
+    Operation,
+    Period,
+    Priority,
+    RecommendationKind,
+    confidence_of,
+)
+
+_K = RecommendationKind
+UNUSED = timedelta(days=90)
+_OLD = timedelta(days=180)
+_MOST_PER_HOUR = 10_000
+_LIMITED_AT_LEAST = 20
+_HOURS_AT_LEAST = 3
+
+
+def higher_limit(facts: KeyFacts) -> Advice | None:
+    """Refused for its limit in three hours or more, on two days or more: a habit, not an accident."""
+    limit = facts.key.rate_limit_per_hour
+    hit = [one for one in facts.hours if one.limited]
+    days = [one.start.date() for one in hit]
+    refused = sum(one.limited for one in hit)
+    if len(hit) < _HOURS_AT_LEAST or len(set(days)) < 2 or refused < _LIMITED_AT_LEAST:
+        return None
+    busiest = max(one.accepted + one.limited for one in hit)
+    wanted = min(_MOST_PER_HOUR, ceil(busiest * 1.2 / 100) * 100)
+    if wanted <= limit:
+        return None
+    fits = sum(min(one.limited, max(0, wanted - one.accepted)) for one in hit)
+    return Advice(
+        _K.KeyHigherLimit,
+        Priority.Soon,
+        f"Raise the key's limit to {wanted:,} requests an hour",
+        f"In {len(hit)} hours on {len(set(days))} days the limit of {limit:,} refused {refused:,} requests; in the "
+        f"busiest {busiest:,} were made. {wanted:,} is a fifth more than that"
+        f"{', as far as the platform allows' if wanted == _MOST_PER_HOUR else ''}. Make sure that the traffic is "
+        "wanted first.",
+        (
+            Figure("refused", refused, "requests", facts.period),
+            Figure("hoursAtTheLimit", len(hit), "hours", facts.period),
+            Figure("busiestHour", busiest, "requests/hour", facts.period),
+            Figure("limit", limit, "requests/hour"),
+        ),
+        confidence_of(refused, days),
+        (Figure("refusalsAvoidedPerDay", round(fits / facts.period.days, 1), "requests/day"),),
+        Change(Operation.UpdateApiKey, {"rateLimitPerHour": wanted}),
+    )
+
+
+def unused(facts: KeyFacts) -> Advice | None:
+    """Valid, and not used for 90 days."""
+    key, now = facts.key, facts.period.until
+    since = key.last_used_at or key.not_before or key.created_at
+    if key.status(now) != KeyStatus.Active or now - since < UNUSED:
+        return None
+    days = (now - since) // timedelta(days=1)
+    use = f"was never used in {days} days" if key.last_used_at is None else f"was last used {days} days ago"
+    return Advice(
+        _K.KeyUnused,
+        Priority.Later,
+        "Revoke the key, which nobody uses",
+        f"The key is valid and {use}; whoever finds it may use it. Revoking is final.",
+        (Figure("daysWithoutUse", days, "days", Period(since, now)),),
+        # Every hour without a request was seen.
+        Confidence.High,
+        (Figure("validKeysFewer", 1, "keys"),),
+        Change(Operation.RevokeApiKey, {"reason": f"Not used for {days} days."}),
+    )
+
+
+def without_expiry(facts: KeyFacts) -> Advice | None:
+    """In use for half a year and valid for ever. Its users must get a new one, which no hub can give them."""
+    key, now = facts.key, facts.period.until
+    age = now - key.created_at
+    if key.status(now) != KeyStatus.Active or key.expires_at is not None or age < _OLD:
+        return None
+    if key.rotated_to is not None or unused(facts) is not None:
+        return None
+    days = age // timedelta(days=1)
+    return Advice(
+        _K.KeyWithoutExpiry,
+        Priority.Later,
+        "Rotate the key, and let the new one expire",
+        f"The key has been valid for {days} days and never expires. Rotate it with an `expiresAt`; both work during "
+        "the grace period, so that its users can change over.",
+        (
+            Figure("age", days, "days", Period(key.created_at, now)),
+            Figure("requests", key.usage_count, "requests", Period(key.created_at, now)),
+        ),
+        Confidence.High,
+    )

@@ -1,0 +1,138 @@
+"""Recommendations (section 10.1): what to change, why, and what it would bring, each number from what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import IntEnum, StrEnum
+from typing import Any
+from uuid import UUID, uuid5
+
+
+class RecommendationKind(StrEnum):
+    """The rule that a recommendation comes from; also the anchor of its explanation in docs/recommendations.md."""
+
+    WebhookUnauthorized = "webhook-unauthorized"
+    WebhookPause = "webhook-pause"
+    WebhookAdaptiveRetry = "webhook-adaptive-retry"
+    WebhookLongerRetries = "webhook-longer-retries"
+    WebhookLongerTimeout = "webhook-longer-timeout"
+    WebhookShorterTimeout = "webhook-shorter-timeout"
+    WebhookRefusedEvents = "webhook-refused-events"
+    WebhookLowerRate = "webhook-lower-rate"
+    WebhookHigherRate = "webhook-higher-rate"
+    KeyHigherLimit = "key-higher-limit"
+    KeyUnused = "key-unused"
+    KeyWithoutExpiry = "key-without-expiry"
+    IntegrationFailurePredicted = "integration-failure-predicted"
+
+
+class SubjectType(StrEnum):
+    """What a recommendation is about."""
+
+    Webhook = "Webhook"
+    ApiKey = "ApiKey"
+    Integration = "Integration"
+
+
+class Priority(IntEnum):
+    """`Now`: something is lost, or about to be. `Soon`: work is wasted. `Later`: tidying up."""
+
+    Now = 1
+    Soon = 2
+    Later = 3
+
+
+class Confidence(IntEnum):
+    """How much was seen, see `confidence_of`; of a prediction, how narrow its range is."""
+
+    Low = 0
+    Medium = 1
+    High = 2
+
+
+class Operation(StrEnum):
+    """The use case that applies a recommendation."""
+
+    UpdateWebhook = "update_webhook"
+    UpdateApiKey = "update_api_key"
+    RevokeApiKey = "revoke_api_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    since: datetime
+    until: datetime
+
+    @property
+    def days(self) -> float:
+        """At least an hour's."""
+        return max((self.until - self.since) / timedelta(days=1), 1 / 24)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number that was seen, or follows from such: its name on the wire, its unit, when it was taken."""
+
+    name: str
+    value: float
+    unit: str
+    period: Period | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """`version` is what the thing's was when it was looked at."""
+
+    type: SubjectType
+    id: UUID
+    name: str
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What applying does: `body` is that of the request a person would send for it."""
+
+    operation: Operation
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a rule says. `effects` are expected of the change, empty where it cannot be told; `change` is None where
+    only a person can do it."""
+
+    kind: RecommendationKind
+    priority: Priority
+    title: str
+    explanation: str
+    evidence: Sequence[Figure]
+    confidence: Confidence
+    effects: Sequence[Figure] = ()
+    change: Change | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """Advice about a subject. Its id is the same whenever the rule says it of the subject, so that decisions stick.
+    `created_at` is when its evidence was read."""
+
+    recommendation_id: UUID
+    subject: Subject
+    advice: Advice
+    created_at: datetime
+
+
+def recommendation_id(kind: RecommendationKind, subject_id: UUID) -> UUID:
+    """One for each pair."""
+    return uuid5(subject_id, f"recommendation/{kind.value}")
+
+
+def confidence_of(observations: float, days: Sequence[date]) -> Confidence:
+    """High: a hundred or more, on three different days or more. Medium: thirty, on two."""
+    distinct = len(set(days))
+    if observations >= 100 and distinct >= 3:
+        return Confidence.High
+    return Confidence.Medium if observations >= 30 and distinct >= 2 else Confidence.Low

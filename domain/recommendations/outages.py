@@ -1,0 +1,126 @@
+"""How long an endpoint's outages last, and what a retry policy makes of them. Pure; seconds.
+
+An outage hits the more deliveries the longer it lasts, and each at another age of it. So a policy is tried at several
+ages of every outage seen, weighted by the outage's length: what deliveries that come evenly would meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from domain.recommendations.ports import Outcome
+from domain.webhooks.adaptive import OutageHistory, adaptive_delay, outage_length
+from domain.webhooks.model import DeliveryStatus, RetryPolicy
+
+DAY = 86_400.0
+_AGES = (0.125, 0.375, 0.625, 0.875)
+
+#: The delay before retry number `retry`, of an outage of a certain age; None where there is none.
+Delay = Callable[[int, float], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """Of a delivery that meets an outage: attempts that fail, and the share of deliveries that arrive in the end."""
+
+    failed_attempts: float
+    arrived: float
+
+
+def outages_of(outcomes: Sequence[Outcome]) -> list[float]:
+    """Lengths of the outages that ended. One lasts from a delivery's failed first attempt to the next success of any;
+    its end is put in the middle between the last failure known and that success."""
+    marks: list[tuple[float, bool]] = []
+    for one in outcomes:
+        if one.status == DeliveryStatus.Delivered and one.delivered_at is not None:
+            marks.append((one.delivered_at.timestamp(), True))
+        # A single attempt that failed for good was refused, which is no outage.
+        if one.attempts > 1:
+            marks.append((one.scheduled_at.timestamp(), False))
+    lengths: list[float] = []
+    began = last = None
+    for moment, is_success in sorted(marks):
+        if not is_success:
+            began, last = moment if began is None else began, moment
+        elif began is not None and last is not None:
+            lengths.append(outage_length(began, last, moment))
+            began = last = None
+    return lengths
+
+
+def history_from(lengths: Sequence[float]) -> OutageHistory:
+    """What adaptive retry would have learned from them."""
+    history = OutageHistory()
+    for length in lengths:
+        history = history.learned(length)
+    return history
+
+
+def fixed(policy: RetryPolicy) -> Delay:
+    """The schedule of BR-WH-04."""
+    return lambda retry, age: policy.initial_delay_seconds * policy.backoff_multiplier ** (retry - 1)
+
+
+def adaptive(history: OutageHistory, policy: RetryPolicy, retries: int) -> Delay:
+    """Learned delays; the fixed schedule where nothing is known."""
+    schedule = fixed(policy)
+
+    def delay(retry: int, age: float) -> float | None:
+        learned = adaptive_delay(history, failing_for=age, retries_left=retries - retry + 1, spread=0.0)
+        return schedule(retry, age) if learned is None else learned
+
+    return delay
+
+
+def fate(lengths: Sequence[float], retries: int, delay: Delay) -> Fate:
+    """The mean over what deliveries meet in these outages."""
+    weight = failed = arrived = 0.0
+    for length in lengths:
+        for share in _AGES:
+            tries, in_time = _one(length, share * length, retries, delay)
+            weight += length
+            failed += tries * length
+            arrived += in_time * length
+    return Fate(failed / weight, arrived / weight)
+
+
+def _one(length: float, age: float, retries: int, delay: Delay) -> tuple[int, bool]:
+    failed, waited = 1, 0.0
+    for retry in range(1, retries + 1):
+        step = delay(retry, age)
+        if step is None or waited + step >= DAY:
+            return failed, False
+        age, waited = age + step, waited + step
+        if age >= length:
+            return failed, True
+        failed += 1
+    return failed, False
+
+
+def reach(policy: RetryPolicy, retries: int) -> float:
+    """Seconds from the first attempt to the last retry."""
+    return sum(
+        policy.initial_delay_seconds * policy.backoff_multiplier**retry for retry in range(min(retries, 60))
+    )
+
+
+def longer(policy: RetryPolicy, lengths: Sequence[float], cap: int, *, enough: float = 0.95) -> RetryPolicy:
+    """The least change of a policy after which `enough` of the deliveries arrive, or as many as can: more retries up
+    to the cap first, then a greater factor. No retry comes later than a day."""
+    retries = min(policy.max_retries, cap)
+    wanted = [replace(policy, max_retries=n) for n in range(retries, cap + 1)]
+    # with all the retries there may be
+    factors = [
+        one for one in (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0) if one > policy.backoff_multiplier
+    ]
+    wanted += [replace(policy, max_retries=cap, backoff_multiplier=one) for one in factors]
+    best, most = policy, -1.0
+    for one in wanted:
+        if reach(one, one.max_retries) >= DAY:
+            continue
+        arrived = fate(lengths, one.max_retries, fixed(one)).arrived
+        if arrived > most + 1e-9:
+            best, most = one, arrived
+        if arrived >= enough:
+            break
+    return best

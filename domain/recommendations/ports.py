@@ -1,0 +1,39 @@
+"""What recommendations read beside signals, and where decisions about them are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.webhooks.model import DeliveryStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a delivery went."""
+
+    event_type: str
+    status: DeliveryStatus
+    attempts: int
+    scheduled_at: datetime
+    delivered_at: datetime | None = None
+    http_status_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """A webhook's attempts, and how many of them failed."""
+
+    total: int
+    failed: int
+
+
+class Outcomes(Protocol):
+    def attempts(self, tenant_id: UUID, since: datetime) -> Mapping[UUID, Attempts]:
+        """Of each webhook with an attempt in an hour that began at or after `since`."""
+
+    def newest(self, tenant_id: UUID, webhook_id: UUID, *, since: datetime, limit: int) -> list[Outcome]:
+        """Of up to `limit` deliveries scheduled since, oldest first."""

@@ -1,0 +1,200 @@
+"""Will an integration become Unhealthy, and when? From the trend of its health checks; facts in, advice out.
+
+A prediction is made only of a trend that is there: over the last 12, 24 or 48 hours, the values rise in an order that
+chance gives once in some thousand series, and they still do when each hour is compared with the same hour of the days
+before, so that a busy morning is not taken for a decline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+
+from domain.insights.model import Signal, hour_of
+from domain.integrations.health import PROBE_SECONDS
+from domain.integrations.model import HealthStatus, IntegrationStatus
+from domain.recommendations.facts import IntegrationFacts
+from domain.recommendations.model import (
+    Advice,
+    Confidence,
+    Figure,
+    Period,
+    Priority,
+    RecommendationKind,
+)
+from domain.recommendations.trend import Trend, rise, trend_of
+
+#: Hours looked at, the shortest that shows a trend first: it tells best what happens now.
+WINDOWS = (12, 24, 48)
+#: Standard deviations: one-sided p = 0.0025 for each window.
+SIGNIFICANT = 2.81
+#: Below half of its checks an integration is Unhealthy (domain.integrations.vitals).
+UNHEALTHY_RATE = 0.5
+#: A check that takes this long has failed, and three of those are Unhealthy.
+UNHEALTHY_MS = PROBE_SECONDS * 1000
+HORIZON_HOURS = 72.0
+_CHECKS_AN_HOUR = 6
+_FAILURES_AT_LEAST = 10
+_SLOPE_HOURS = 8
+_LEVEL_HOURS = 4
+_DAYS_BEFORE = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Hours from now until the line reaches the threshold: as it is, and as steep or as flat as it may be (90 %);
+    `latest` is None where the flattest one does not reach it within 72 hours. `points` of `window` hours."""
+
+    lead: float
+    earliest: float
+    latest: float | None
+    trend: Trend
+    z: float
+    window: int
+    points: int
+    level: float
+
+
+def forecast(points: Mapping[datetime, float], now: datetime, threshold: float) -> Forecast | None:
+    """Of hourly values, by the hour they belong to. None without a trend, or one that does not lead to the threshold
+    within 72 hours, or when it is reached already."""
+    for window in WINDOWS:
+        since = hour_of(now) - timedelta(hours=window)
+        recent = {hour: value for hour, value in points.items() if hour >= since}
+        if len(recent) < max(10, window * 3 // 4):
+            continue
+        hours = sorted(recent)
+        z = rise([recent[hour] for hour in hours])
+        if z < SIGNIFICANT or rise([recent[one] - usual(points, one, since) for one in hours]) < SIGNIFICANT:
+            continue
+        line = _latest([(_x(hour, now), recent[hour]) for hour in hours])
+        return _reaching(line, threshold, z, window, len(recent))
+    return None
+
+
+def _latest(points: Sequence[tuple[float, float]]) -> Trend:
+    """The trend since it began: of all moments at which a level may have become a slope, the one that leaves least
+    unexplained (by absolute differences, which a single bad hour does not sway)."""
+    whole = trend_of(points)
+    best, least = whole, sum(abs(y - whole.at(x)) for x, y in points)
+    for start in range(_LEVEL_HOURS, len(points) - _SLOPE_HOURS + 1):
+        bend, level = points[start][0] - 0.5, median(y for _, y in points[:start])
+        slope = _through(bend, level, points[start:])
+        rest = sum(abs(y - level - slope * max(0.0, x - bend)) for x, y in points)
+        if rest < least:
+            line = trend_of(points[start:])
+            best, least = line, rest
+    return best
+
+
+def _through(x0: float, y0: float, points: Sequence[tuple[float, float]]) -> float:
+    """The slope of the line through (x0, y0) that leaves the least absolute differences: a weighted median."""
+    slopes = sorted(((y - y0) / (x - x0), x - x0) for x, y in points)
+    half, sum_ = sum(weight for _, weight in slopes) / 2, 0.0
+    for slope, weight in slopes:
+        sum_ += weight
+        if sum_ >= half:
+            return slope
+    raise AssertionError("the weights add up to more than their half")
+
+
+def usual(points: Mapping[datetime, float], hour: datetime, before: datetime) -> float:
+    """What the same hour of the days before had, of those before `before`; 0 where less than three are known."""
+    past = [hour - timedelta(days=n) for n in range(1, _DAYS_BEFORE + 1)]
+    known = [points[one] for one in past if one in points and one < before]
+    return median(known) if len(known) >= 3 else 0.0
+
+
+def _reaching(trend: Trend, threshold: float, z: float, window: int, points: int) -> Forecast | None:
+    level = trend.at(0)
+    if level >= threshold or trend.slope <= 0:
+        return None
+    left = threshold - level
+    lead = left / trend.slope
+    if lead > HORIZON_HOURS:
+        return None
+    earliest = max(0.0, left - trend.error) / max(trend.high, trend.slope)
+    slowest = (left + trend.error) / trend.low if trend.low > 0 else HORIZON_HOURS + 1
+    latest = slowest if slowest <= HORIZON_HOURS else None
+    return Forecast(lead, earliest, latest, trend, z, window, points, level)
+
+
+def failure_predicted(facts: IntegrationFacts) -> Advice | None:
+    """The share of failed checks, or the time they take, leads to Unhealthy within three days."""
+    one = facts.integration
+    if one.status != IntegrationStatus.Active or one.health_status == HealthStatus.Unhealthy:
+        return None
+    hours = [hour for hour in facts.hours if hour.tally.total >= _CHECKS_AN_HOUR]
+    now = facts.period.until
+    rates = {hour.hour: hour.tally.failed / hour.tally.total for hour in hours}
+    by_rate = forecast(rates, now, UNHEALTHY_RATE)
+    if by_rate is not None and _failures(hours, now, by_rate.window) >= _FAILURES_AT_LEAST:
+        return _advice(
+            facts, by_rate, "failedShare", "% of checks", 100, _failures(hours, now, by_rate.window)
+        )
+    times = {hour.hour: float(hour.tally.latency.percentile(0.5) or 0) for hour in hours}
+    by_time = forecast(times, now, UNHEALTHY_MS)
+    # A sketch's median is right to within 7 %; twice its best tenth is beyond that.
+    if by_time is not None and by_time.level >= 2 * sorted(times.values())[len(times) // 10]:
+        return _advice(facts, by_time, "medianAnswer", "ms", 1, _failures(hours, now, by_time.window))
+    return None
+
+
+def _advice(
+    facts: IntegrationFacts, found: Forecast, name: str, unit: str, scale: float, failures: int
+) -> Advice:
+    now = facts.period.until
+    period = Period(hour_of(now) - timedelta(hours=found.window), now)
+    threshold = UNHEALTHY_RATE if name == "failedShare" else UNHEALTHY_MS
+    latest = found.latest if found.latest is not None else HORIZON_HOURS
+    range_ = f"between {found.earliest:.0f} and {latest:.0f} hours from now"
+    if found.latest is None:
+        range_ = f"{found.earliest:.0f} hours from now or later"
+    what = (
+        "The share of failed health checks" if name == "failedShare" else "The time that health checks take"
+    )
+    level, slope = found.level * scale, found.trend.slope * scale
+    return Advice(
+        RecommendationKind.IntegrationFailurePredicted,
+        Priority.Now,
+        f"Look at the integration before it fails, in about {found.lead:.0f} hours",
+        f"{what} has risen for {found.window} hours, by {slope:.3g} {unit} an hour to {level:.3g}. If that goes on it "
+        f"reaches {threshold * scale:.0f}, where the integration is Unhealthy, {range_}. Its logs say what fails; the "
+        "provider's status page and quota come first.",
+        (
+            Figure(name, round(level, 2), unit, period),
+            Figure("risePerHour", round(slope, 4), f"{unit}/hour", period),
+            Figure("threshold", threshold * scale, unit),
+            Figure("failedChecks", failures, "checks", period),
+            Figure("hoursWithChecks", found.points, "hours", period),
+            Figure("standardDeviationsFromChance", round(found.z, 2), "standard deviations", period),
+        ),
+        _confidence(found),
+        (
+            Figure("leadTime", round(found.lead, 1), "hours"),
+            Figure("leadTimeEarliest", round(found.earliest, 1), "hours"),
+            *(
+                (Figure("leadTimeLatest", round(found.latest, 1), "hours"),)
+                if found.latest is not None
+                else ()
+            ),
+        ),
+    )
+
+
+def _confidence(found: Forecast) -> Confidence:
+    """High: at most half as long again until the latest moment; Medium: it has one within 72 hours."""
+    if found.latest is None:
+        return Confidence.Low
+    return Confidence.High if found.latest <= 1.5 * found.lead else Confidence.Medium
+
+
+def _failures(hours: Sequence[Signal], now: datetime, window: int) -> int:
+    since = hour_of(now) - timedelta(hours=window)
+    return sum(one.tally.failed for one in hours if one.hour >= since)
+
+
+def _x(hour: datetime, now: datetime) -> float:
+    """The middle of an hour, in hours from now."""
+    return (hour + timedelta(minutes=30) - now) / timedelta(hours=1)

@@ -1,0 +1,78 @@
+"""The rules, in the order in which their advice is read, and what subject each is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from domain.recommendations.facts import IntegrationFacts, KeyFacts, WebhookFacts
+from domain.recommendations.key_rules import higher_limit, unused, without_expiry
+from domain.recommendations.model import (
+    Advice,
+    Recommendation,
+    RecommendationKind,
+    Subject,
+    SubjectType,
+    recommendation_id,
+)
+from domain.recommendations.prediction import failure_predicted
+from domain.recommendations.retry_rules import adaptive_retry, longer_retries
+from domain.recommendations.webhook_rules import (
+    higher_rate,
+    longer_timeout,
+    lower_rate,
+    pause,
+    refused_events,
+    shorter_timeout,
+    unauthorized,
+)
+
+WEBHOOK_RULES: Sequence[Callable[[WebhookFacts], Advice | None]] = (
+    unauthorized,
+    pause,
+    longer_retries,
+    adaptive_retry,
+    longer_timeout,
+    shorter_timeout,
+    refused_events,
+    lower_rate,
+    higher_rate,
+)
+KEY_RULES: Sequence[Callable[[KeyFacts], Advice | None]] = (higher_limit, unused, without_expiry)
+INTEGRATION_RULES: Sequence[Callable[[IntegrationFacts], Advice | None]] = (failure_predicted,)
+
+#: What must be held, beside `insights:read`, to see and decide on what is about a subject.
+PERMISSIONS: Mapping[SubjectType, str] = {
+    SubjectType.Webhook: "webhook:manage",
+    SubjectType.ApiKey: "integration:manage",
+    SubjectType.Integration: "integration:manage",
+}
+
+
+def subject_type(kind: RecommendationKind) -> SubjectType:
+    """What a kind is about."""
+    prefix = kind.value.partition("-")[0]
+    return {"webhook": SubjectType.Webhook, "key": SubjectType.ApiKey}.get(prefix, SubjectType.Integration)
+
+
+def recommended(subject: Subject, advice: Iterable[Advice | None], now: datetime) -> list[Recommendation]:
+    """What the rules said of a subject."""
+    return [
+        Recommendation(recommendation_id(one.kind, subject.id), subject, one, now)
+        for one in advice
+        if one is not None
+    ]
+
+
+def ordered(recommendations: Iterable[Recommendation]) -> list[Recommendation]:
+    """The most urgent first, then by kind and subject."""
+    kinds = list(RecommendationKind)
+    return sorted(
+        recommendations,
+        key=lambda one: (
+            one.advice.priority,
+            kinds.index(one.advice.kind),
+            one.subject.name,
+            str(one.subject.id),
+        ),
+    )

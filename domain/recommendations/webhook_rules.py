@@ -1,0 +1,316 @@
+"""Rules about a webhook's timeout, rate, subscription, credentials and state. Facts in, advice out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from math import ceil
+
+from domain.insights.model import Signal, Tally, total_of
+from domain.recommendations.facts import WebhookFacts
+from domain.recommendations.model import (
+    Advice,
+    Change,
+    Figure,
+    Operation,
+    Period,
+    Priority,
+    RecommendationKind,
+    confidence_of,
+)
+from domain.recommendations.ports import Outcome
+from domain.webhooks.model import DeliveryStatus, WebhookState
+
+_K = RecommendationKind
+#: Fewer than this of a failure prove nothing.
+ENOUGH = 20
+_LONGEST_TIMEOUT = 300
+_SHORTEST_TIMEOUT = 5
+_MOST_TYPES = 100
+#: Refusals that say something of the request itself, not of who sent it or how often.
+_ABOUT_THE_REQUEST = frozenset(range(400, 500)) - {401, 403, 407, 408, 410, 429}
+
+
+def unauthorized(facts: WebhookFacts) -> Advice | None:
+    """At least half of the last day's attempts, and ten, were answered 401 or 403."""
+    last = _since(facts.hours, facts.period.until - timedelta(days=1))
+    total = _sum(last)
+    refused = total.errors.get("unauthorized", 0)
+    if refused < 10 or refused < total.total / 2:
+        return None
+    period = Period(max(facts.period.since, facts.period.until - timedelta(days=1)), facts.period.until)
+    began = _began(facts.hours)
+    ended = facts.webhook.previous_secret_expires_at
+    rotated = ended is not None and began - timedelta(hours=1) <= ended <= began + timedelta(hours=1)
+    cause = (
+        " It began when the former signing secret ran out: the receiver still checks with that one."
+        if rotated
+        else " Its credentials or its copy of the signing secret have changed."
+    )
+    return Advice(
+        _K.WebhookUnauthorized,
+        Priority.Now,
+        "Check the receiver's credentials and its copy of the signing secret",
+        f"The receiver refused {refused:,} of {total.total:,} attempts with 401 or 403, and such a delivery is not "
+        f"tried again.{cause} When it is mended, replay what failed.",
+        (
+            Figure("attempts", total.total, "attempts", period),
+            Figure("refusedAttempts", refused, "attempts", period),
+            Figure(
+                "hoursSinceItBegan", _hours(facts.period.until - began), "hours", Period(began, period.until)
+            ),
+        ),
+        confidence_of(refused, [one.hour.date() for one in last]),
+        (Figure("deliveriesLostPerDay", round(refused / period.days, 1), "deliveries/day"),),
+    )
+
+
+def pause(facts: WebhookFacts) -> Advice | None:
+    """Active, and nothing but failure for two days with 50 attempts or more."""
+    since = facts.period.until - timedelta(days=2)
+    last = _since(facts.hours, since)
+    total = _sum(last)
+    if facts.webhook.state != WebhookState.Active or facts.period.since > since:
+        return None
+    if total.succeeded or total.total < 50 or last[-1].hour - last[0].hour < timedelta(hours=24):
+        return None
+    period = Period(since, facts.period.until)
+    worst, count = _most(total.errors)
+    return Advice(
+        _K.WebhookPause,
+        Priority.Now,
+        "Pause the webhook until its receiver is back",
+        f"None of {total.total:,} attempts in two days succeeded; {count:,} ended as `{worst}`. Paused, the hub holds "
+        "new events for it instead of spending attempts, and sends those of the last 24 hours when it is resumed.",
+        (
+            Figure("attempts", total.total, "attempts", period),
+            Figure("succeeded", 0, "attempts", period),
+            Figure("failedForGood", total.failed_for_good, "deliveries", period),
+        ),
+        confidence_of(total.total, [one.hour.date() for one in last]),
+        (Figure("attemptsSavedPerDay", round(total.total / period.days, 1), "attempts/day"),),
+        Change(Operation.UpdateWebhook, {"isActive": False}),
+    )
+
+
+def longer_timeout(facts: WebhookFacts) -> Advice | None:
+    """Answers crowd below the timeout, so that some of those cut off would have come a little later.
+
+    Of n answers in the upper half of the timeout and m attempts cut off, m / (n + m) got beyond a half more. If every
+    further half thins them out as much (an exponential tail), a longer timeout catches what `share` says."""
+    limit_ms = facts.webhook.timeout_seconds * 1000
+    total = facts.total
+    cut_off = total.errors.get("timeout", 0)
+    answered = total.latency.below(limit_ms)
+    slow = answered.count - answered.below(limit_ms / 2).count
+    if cut_off < ENOUGH or slow < ENOUGH or facts.webhook.timeout_seconds >= _LONGEST_TIMEOUT:
+        return None
+    beyond = cut_off / (cut_off + slow)
+
+    def share(seconds: int) -> float:
+        return 1 - float(beyond ** ((seconds * 1000 - limit_ms) / (limit_ms / 2)))
+
+    first = facts.webhook.timeout_seconds // 5 * 5 + 5
+    longest = min(_LONGEST_TIMEOUT, 4 * facts.webhook.timeout_seconds)
+    wanted = next((one for one in range(first, longest + 1, 5) if share(one) >= 0.8), longest)
+    if share(wanted) < 0.5:
+        return None
+    saved = cut_off * share(wanted) / facts.period.days
+    p95 = answered.percentile(0.95) or 0
+    return Advice(
+        _K.WebhookLongerTimeout,
+        Priority.Soon,
+        f"Give the receiver {wanted} seconds to answer",
+        f"{cut_off:,} attempts were cut off after {facts.webhook.timeout_seconds} seconds, while {slow:,} answers came "
+        f"in the second half of that time: the receiver is slow rather than gone. With {wanted} seconds about "
+        f"{share(wanted):.0%} of those cut off would have been answered, if they thin out as the slow answers do.",
+        (
+            Figure("timedOut", cut_off, "attempts", facts.period),
+            Figure("answersInSecondHalf", slow, "attempts", facts.period),
+            Figure("answerP95", p95, "ms", facts.period),
+            Figure("timeout", facts.webhook.timeout_seconds, "s"),
+        ),
+        confidence_of(min(cut_off, slow), facts.days),
+        (Figure("timeoutsAvoidedPerDay", round(saved, 1), "attempts/day"),),
+        Change(Operation.UpdateWebhook, {"timeoutSeconds": wanted}),
+    )
+
+
+def shorter_timeout(facts: WebhookFacts) -> Advice | None:
+    """Attempts hang until the timeout, while 999 of 1,000 answers came in a quarter of it."""
+    now_s = facts.webhook.timeout_seconds
+    total = facts.total
+    hung = total.errors.get("timeout", 0)
+    answered = total.latency.below(now_s * 1000)
+    slowest = answered.percentile(0.999)
+    if hung < ENOUGH or answered.count < 500 or slowest is None or slowest > now_s * 250:
+        return None
+    wanted = max(_SHORTEST_TIMEOUT, ceil(slowest * 2 / 5000) * 5)
+    if wanted > now_s / 2:
+        return None
+    saved = hung * (now_s - wanted) / facts.period.days
+    return Advice(
+        _K.WebhookShorterTimeout,
+        Priority.Later,
+        f"Give up after {wanted} seconds instead of {now_s}",
+        f"{hung:,} attempts got no answer within {now_s} seconds, although 999 of 1,000 answers came within "
+        f"{slowest:,} ms: whoever has not answered by then will not. {wanted} seconds are at least twice that, and "
+        "the retry comes sooner.",
+        (
+            Figure("timedOut", hung, "attempts", facts.period),
+            Figure("answers", answered.count, "attempts", facts.period),
+            Figure("answerP999", slowest, "ms", facts.period),
+            Figure("timeout", now_s, "s"),
+        ),
+        confidence_of(hung, facts.days),
+        (Figure("secondsNotWaitedPerDay", round(saved), "s/day"),),
+        Change(Operation.UpdateWebhook, {"timeoutSeconds": wanted}),
+    )
+
+
+def lower_rate(facts: WebhookFacts) -> Advice | None:
+    """429s are at least 2 % of the attempts: spread over the hour, the same deliveries fit a lower rate."""
+    total = facts.total
+    throttled = total.errors.get("throttled", 0)
+    if throttled < ENOUGH or throttled < total.total * 0.02:
+        return None
+    hours = [one.tally for one in facts.hours]
+    got_through = max(one.succeeded for one in hours) / 3600
+    needed = max(one.succeeded + one.failed_for_good for one in hours) / 3600
+    wanted = max(1, ceil(needed))
+    limit = facts.webhook.rate_limit_per_second
+    can_apply = (limit is None or wanted < limit) and needed <= max(1.0, got_through * 1.2)
+    evidence = (
+        Figure("throttled", throttled, "attempts", facts.period),
+        Figure("attempts", total.total, "attempts", facts.period),
+        Figure("mostDelivered", round(got_through, 3), "deliveries/s", facts.period),
+        Figure("mostNeeded", round(needed, 3), "deliveries/s", facts.period),
+    )
+    confidence = confidence_of(throttled, facts.days)
+    if not can_apply:
+        return Advice(
+            _K.WebhookLowerRate,
+            Priority.Soon,
+            "Ask the receiver to take more",
+            f"The receiver answered {throttled:,} of {total.total:,} attempts with 429. It never took more than "
+            f"{got_through:.2f} deliveries a second over an hour, where {needed:.2f} were due and the limit is "
+            f"{limit or 'not set'}: no pace of the hub's mends that.",
+            evidence,
+            confidence,
+        )
+    return Advice(
+        _K.WebhookLowerRate,
+        Priority.Soon,
+        f"Send at most {wanted} {'delivery' if wanted == 1 else 'deliveries'} a second",
+        f"The receiver answered {throttled:,} of {total.total:,} attempts with 429, though even in the busiest hour "
+        f"only {needed:.2f} deliveries a second were due. At {wanted} a second all of them fit, without bursts.",
+        evidence,
+        confidence,
+        (Figure("throttledAvoidedPerDayAtMost", round(throttled / facts.period.days, 1), "attempts/day"),),
+        Change(Operation.UpdateWebhook, {"rateLimitPerSecond": wanted}),
+    )
+
+
+def higher_rate(facts: WebhookFacts) -> Advice | None:
+    """Three hours or more were as busy as the limit lets them be, without a 429 and without slower answers."""
+    limit = facts.webhook.rate_limit_per_second
+    if limit is None or limit >= 10_000 or facts.total.errors.get("throttled", 0):
+        return None
+    full = [one for one in facts.hours if one.tally.total >= 0.9 * 3600 * limit]
+    other = [one for one in facts.hours if one.tally.total < 0.9 * 3600 * limit]
+    if len(full) < 3 or not other:
+        return None
+    busy, usual = _sum(full).latency.percentile(0.95), _sum(other).latency.percentile(0.95)
+    if busy is None or usual is None or busy > 1.5 * usual:
+        return None
+    wanted = min(10_000, 2 * limit)
+    attempts = sum(one.tally.total for one in full)
+    return Advice(
+        _K.WebhookHigherRate,
+        Priority.Soon,
+        f"Send up to {wanted} deliveries a second",
+        f"In {len(full)} hours the limit of {limit} a second held deliveries back. The receiver never answered 429, "
+        f"and 95 of 100 answers came within {busy:,} ms then, {usual:,} ms otherwise: it can take more.",
+        (
+            Figure("hoursAtTheLimit", len(full), "hours", facts.period),
+            Figure("attemptsInThem", attempts, "attempts", facts.period),
+            Figure("answerP95ThenMs", busy, "ms", facts.period),
+            Figure("answerP95OtherwiseMs", usual, "ms", facts.period),
+        ),
+        confidence_of(attempts, [one.hour.date() for one in full]),
+        (Figure("mostDeliveriesPerHour", 3600 * wanted, "deliveries/hour"),),
+        Change(Operation.UpdateWebhook, {"rateLimitPerSecond": wanted}),
+    )
+
+
+def refused_events(facts: WebhookFacts) -> Advice | None:
+    """Types that the receiver always refuses as requests, beside others that it takes."""
+    ended = [one for one in facts.outcomes if one.status in _ENDED]
+    by_type = Counter(one.event_type for one in ended)
+    refused = Counter(one.event_type for one in ended if _is_refusal(one))
+    taken = {one.event_type for one in ended if one.status == DeliveryStatus.Delivered}
+    unwanted = sorted(name for name, n in refused.items() if n >= ENOUGH and n == by_type[name])
+    wildcards = any(name.endswith("*") for name in facts.webhook.event_types)
+    kept = {name for name in facts.webhook.event_types if not name.endswith("*") and name not in unwanted}
+    wanted = sorted(kept | taken if wildcards else kept)
+    if not unwanted or not taken or not wanted or len(wanted) > _MOST_TYPES:
+        return None
+    period = Period(ended[0].scheduled_at, facts.period.until)
+    count = sum(refused[name] for name in unwanted)
+    replaced = " The new list names the types it took; further ones must then be added by hand."
+    return Advice(
+        _K.WebhookRefusedEvents,
+        Priority.Soon,
+        "Unsubscribe from events that the receiver refuses",
+        f"The receiver refused every one of {count:,} deliveries of {_listed(unwanted)} with a 4xx status, while it "
+        f"took others.{replaced if wildcards else ''}",
+        (
+            Figure("refusedDeliveries", count, "deliveries", period),
+            Figure("refusedTypes", len(unwanted), "types", period),
+            Figure("takenTypes", len(taken), "types", period),
+            Figure("deliveriesLookedAt", len(ended), "deliveries", period),
+        ),
+        confidence_of(count, [one.scheduled_at.date() for one in ended if _is_refusal(one)]),
+        (Figure("failedDeliveriesAvoidedPerDay", round(count / period.days, 1), "deliveries/day"),),
+        Change(Operation.UpdateWebhook, {"eventTypes": wanted}),
+    )
+
+
+_ENDED = (DeliveryStatus.Delivered, DeliveryStatus.Failed, DeliveryStatus.Expired)
+
+
+def _is_refusal(outcome: Outcome) -> bool:
+    return outcome.status == DeliveryStatus.Failed and outcome.http_status_code in _ABOUT_THE_REQUEST
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more types"
+
+
+def _since(hours: Sequence[Signal], moment: datetime) -> list[Signal]:
+    return [one for one in hours if one.hour >= moment]
+
+
+def _sum(hours: Sequence[Signal]) -> Tally:
+    return total_of([one.tally for one in hours])
+
+
+def _began(hours: Sequence[Signal]) -> datetime:
+    """The first hour with a 401 or 403 after the last hour without."""
+    began = hours[-1].hour
+    for one in reversed(hours):
+        if not one.tally.errors.get("unauthorized", 0):
+            break
+        began = one.hour
+    return began
+
+
+def _most(errors: object) -> tuple[str, int]:
+    [(name, count)] = Counter(errors).most_common(1)  # type: ignore[call-overload]
+    return name, count
+
+
+def _hours(length: timedelta) -> float:
+    return round(length / timedelta(hours=1), 1)

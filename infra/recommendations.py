@@ -1,0 +1,26 @@
+"""The composition of recommendations, each part built on first use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain.recommendations.advising import Adviser
+from domain.recommendations.service import RecommendationService
+from infra.once import once
+
+if TYPE_CHECKING:
+    from infra.bootstrap import Hub
+
+
+class RecommendationParts:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    @once
+    def adviser(self) -> Adviser:
+        hub = self._hub
+        return Adviser(hub.units, hub.key_usage, hub.clock, max_retries=hub.settings.webhook_max_retries)
+
+    @once
+    def service(self) -> RecommendationService:
+        return RecommendationService(self.adviser)

@@ -1,0 +1,75 @@
+"""Recommendations over the embedded database: webhooks, keys and signals that a test puts there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from domain.apikeys.limiter import TABLE, RateLimiter, usage_row
+from domain.apikeys.model import ApiKey, CreateApiKey
+from domain.apikeys.service import ApiKeyService, KeyPolicy
+from domain.apikeys.usage import UsageService
+from domain.apikeys.window import hour_of as hour_number
+from domain.identity.model import Principal
+from domain.insights.model import Signal, SubjectKind, Tally, hour_of
+from domain.paging import PageRequest
+from domain.ports import TableEntity
+from domain.recommendations.advising import Adviser
+from domain.recommendations.model import Recommendation
+from domain.recommendations.service import RecommendationFilter, RecommendationService
+from domain.webhooks.model import Webhook
+from tests.recommendation_facts import tally
+from tests.world import World
+
+UNAUTHORIZED = [tally(0, {"unauthorized": 10})] * 20
+GONE = [tally(0, {"connect": 4})] * 48
+
+
+class RecommendationWorld(World):
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        limiter = RateLimiter(self.tables, self.clock, serial=self.tables)
+        self.keys = ApiKeyService(self.units, self.clock, self.ids, KeyPolicy(20, None))
+        self.usage = UsageService(self.units, self.tables, limiter, self.clock, retention=timedelta(days=90))
+        self.adviser = Adviser(self.units, self.usage, self.clock, max_retries=5)
+        self.recommendations = RecommendationService(self.adviser)
+
+    async def old_webhook(self, *event_types: str, owner: Principal | None = None, **fields: Any) -> Webhook:
+        """Made and last changed 15 days ago."""
+        made = (await self.webhook(*event_types, owner=owner, **fields)).webhook
+        self.clock.advance(days=15)
+        return made
+
+    def count(
+        self, subject_id: UUID, tallies: Sequence[Tally], *, kind: SubjectKind = SubjectKind.Webhook
+    ) -> None:
+        """An hour each, the last being the one before the present."""
+        first = hour_of(self.clock.now()) - timedelta(hours=len(tallies))
+        signals = [
+            Signal(self.principal.tenant_id, kind, subject_id, first + timedelta(hours=n), one)
+            for n, one in enumerate(tallies)
+        ]
+        with self.units.write() as unit:
+            unit.signals.append(signals)
+            unit.commit()
+
+    def key(self, **fields: Any) -> ApiKey:
+        body = {"keyName": "Backend", "scopes": ["events:write"], **fields}
+        return self.keys.create(self.principal, CreateApiKey.model_validate_json(json.dumps(body))).key
+
+    def used(self, key: ApiKey, *, days_ago: int, accepted: int, limited: int) -> None:
+        """An hour's statistics, as the rate limiter leaves them."""
+        hour = hour_number(self.clock.now() - timedelta(days=days_ago))
+        properties = {"accepted": accepted, "limited": limited, "refused": 0}
+        row = usage_row(key.api_key_id.hex, hour)
+        self.tables.insert(TABLE, TableEntity(key.quota_id.hex, row, properties))
+
+    def listed(self, principal: Principal | None = None, **filter_: Any) -> list[Recommendation]:
+        page = self.recommendations.page(
+            principal or self.principal, RecommendationFilter(**filter_), PageRequest()
+        )
+        return list(page.items)
