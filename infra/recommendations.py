@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from domain.recommendations.advising import Adviser
+from domain.recommendations.applying import Applier
 from domain.recommendations.service import RecommendationService
 from infra.once import once
 
@@ -23,4 +24,6 @@ class RecommendationParts:
 
     @once
     def service(self) -> RecommendationService:
-        return RecommendationService(self.adviser)
+        hub = self._hub
+        applier = Applier(hub.webhooks, hub.api_keys)
+        return RecommendationService(hub.units, self.adviser, applier, hub.insights.wording, hub.clock)

@@ -15,12 +15,16 @@ from domain.apikeys.service import ApiKeyService, KeyPolicy
 from domain.apikeys.usage import UsageService
 from domain.apikeys.window import hour_of as hour_number
 from domain.identity.model import Principal
+from domain.insights.ai import LanguageModel
 from domain.insights.model import Signal, SubjectKind, Tally, hour_of
+from domain.insights.wording import Wording
+from domain.insights.wording_ledger import WordingLedger
 from domain.paging import PageRequest
 from domain.ports import TableEntity
 from domain.recommendations.advising import Adviser
-from domain.recommendations.model import Recommendation
-from domain.recommendations.service import RecommendationFilter, RecommendationService
+from domain.recommendations.applying import Applier
+from domain.recommendations.decisions import Listed, RecommendationFilter
+from domain.recommendations.service import RecommendationService
 from domain.webhooks.model import Webhook
 from tests.recommendation_facts import tally
 from tests.world import World
@@ -30,13 +34,16 @@ GONE = [tally(0, {"connect": 4})] * 48
 
 
 class RecommendationWorld(World):
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, model: LanguageModel | None = None) -> None:
         super().__init__(home)
         limiter = RateLimiter(self.tables, self.clock, serial=self.tables)
         self.keys = ApiKeyService(self.units, self.clock, self.ids, KeyPolicy(20, None))
         self.usage = UsageService(self.units, self.tables, limiter, self.clock, retention=timedelta(days=90))
         self.adviser = Adviser(self.units, self.usage, self.clock, max_retries=5)
-        self.recommendations = RecommendationService(self.adviser)
+        ledger = WordingLedger(self.tables, self.clock, tokens_per_day=1_000_000)
+        wording = Wording(model, ledger, self.clock, timeout_seconds=5)
+        applier = Applier(self.service, self.keys)
+        self.recommendations = RecommendationService(self.units, self.adviser, applier, wording, self.clock)
 
     async def old_webhook(self, *event_types: str, owner: Principal | None = None, **fields: Any) -> Webhook:
         """Made and last changed 15 days ago."""
@@ -68,8 +75,8 @@ class RecommendationWorld(World):
         row = usage_row(key.api_key_id.hex, hour)
         self.tables.insert(TABLE, TableEntity(key.quota_id.hex, row, properties))
 
-    def listed(self, principal: Principal | None = None, **filter_: Any) -> list[Recommendation]:
-        page = self.recommendations.page(
+    async def listed(self, principal: Principal | None = None, **filter_: Any) -> list[Listed]:
+        page = await self.recommendations.page(
             principal or self.principal, RecommendationFilter(**filter_), PageRequest()
         )
         return list(page.items)

@@ -1085,6 +1085,26 @@ UPDATE alembic_version SET version_num='0011' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0011 -> 0012
+
+CREATE TABLE [RecommendationDecisions] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [RecommendationId] UNIQUEIDENTIFIER NOT NULL,
+    [Status] INTEGER NOT NULL,
+    [Reason] NVARCHAR(400) NULL,
+    [EndsAt] DATETIME2(6) NULL,
+    [DecidedAt] DATETIME2(6) NOT NULL,
+    [DecidedBy] UNIQUEIDENTIFIER NOT NULL,
+    [Snapshot] NVARCHAR(max) NOT NULL,
+    CONSTRAINT [PK_RecommendationDecisions] PRIMARY KEY ([TenantId], [RecommendationId])
+);
+
+GO
+
+UPDATE alembic_version SET version_num='0012' WHERE alembic_version.version_num = '0011';
+
+GO
+
 COMMIT;
 
 GO

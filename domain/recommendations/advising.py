@@ -24,7 +24,14 @@ from domain.recommendations.facts import (
     WebhookFacts,
     period_of,
 )
-from domain.recommendations.model import Period, Recommendation, Subject, SubjectType
+from domain.recommendations.model import (
+    Period,
+    Recommendation,
+    RecommendationKind,
+    Subject,
+    SubjectType,
+    recommendation_id,
+)
 from domain.recommendations.ports import Attempts
 from domain.recommendations.rules import INTEGRATION_RULES, KEY_RULES, WEBHOOK_RULES, ordered, recommended
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
@@ -51,7 +58,8 @@ class Adviser:
 
     def advise(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[Recommendation]:
         """About subjects of these types, the most urgent first; the first 200 of each. Raises Unavailable."""
-        now = self._clock.now()
+        # Whole hours: nothing changes by the minute, and a language model is asked about the same things once.
+        now = hour_of(self._clock.now())
         found: list[Recommendation] = []
         keys: Sequence[ApiKey] = ()
         with self._units.read() as unit:
@@ -63,6 +71,20 @@ class Adviser:
                 keys = unit.api_keys.page(tenant_id, KeyFilter(status=KeyStatus.Active), _FIRST, now).items
         found += self._about_keys(tenant_id, keys, now)
         return ordered(found)
+
+    def could_say(self, tenant_id: UUID, id_: UUID) -> bool:
+        """Whether an id is that of a recommendation about something the tenant has, whether or not it holds."""
+        now = self._clock.now()
+        with self._units.read() as unit:
+            subjects = [
+                webhook_subject(one) for one in unit.webhooks.page(tenant_id, WebhookFilter(), _FIRST).items
+            ]
+            subjects += [
+                key_subject(one) for one in unit.api_keys.page(tenant_id, KeyFilter(), _FIRST, now).items
+            ]
+            integrations = unit.integrations.page(tenant_id, IntegrationFilter(), _FIRST).items
+        subjects += [integration_subject(one) for one in integrations]
+        return any(recommendation_id(kind, one.id) == id_ for one in subjects for kind in RecommendationKind)
 
     def _about_webhooks(self, unit: UnitOfWork, tenant_id: UUID, now: datetime) -> list[Recommendation]:
         attempts = unit.outcomes.attempts(tenant_id, hour_of(now) - WINDOW)

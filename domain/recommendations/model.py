@@ -117,7 +117,7 @@ class Advice:
 @dataclass(frozen=True, slots=True)
 class Recommendation:
     """Advice about a subject. Its id is the same whenever the rule says it of the subject, so that decisions stick.
-    `created_at` is when its evidence was read."""
+    `created_at` is up to when its evidence was read."""
 
     recommendation_id: UUID
     subject: Subject

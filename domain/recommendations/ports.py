@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from domain.recommendations.decisions import Decision
 from domain.webhooks.model import DeliveryStatus
 
 
@@ -37,3 +38,15 @@ class Outcomes(Protocol):
 
     def newest(self, tenant_id: UUID, webhook_id: UUID, *, since: datetime, limit: int) -> list[Outcome]:
         """Of up to `limit` deliveries scheduled since, oldest first."""
+
+
+class Decisions(Protocol):
+    """One tenant's decisions, at most one on a recommendation."""
+
+    def of_tenant(self, tenant_id: UUID) -> Mapping[UUID, Decision]:
+        """By the recommendation's id."""
+
+    def put(self, tenant_id: UUID, decision: Decision) -> None:
+        """In the place of an earlier one. Raises Unavailable when another is stored at the same time."""
+
+    def remove(self, tenant_id: UUID, recommendation_id: UUID) -> None: ...

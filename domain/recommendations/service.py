@@ -1,58 +1,188 @@
-"""Use cases of recommendations: read them."""
+"""Use cases of recommendations: read, apply, dismiss, reopen."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
-from domain.errors import NotFound
+from domain.audit.model import AuditEntry
+from domain.errors import Conflict, FieldError, NotFound, PreconditionFailed, ValidationFailed
 from domain.identity.model import Principal
 from domain.insights.model import PERMISSION
+from domain.insights.wording import Suggestion, Wording
 from domain.paging import Page, PageRequest
+from domain.ports import Clock
 from domain.recommendations.advising import Adviser
-from domain.recommendations.model import Recommendation, RecommendationKind, SubjectType
+from domain.recommendations.applying import Applier
+from domain.recommendations.decisions import (
+    Decision,
+    DismissRecommendation,
+    Listed,
+    RecommendationFilter,
+    RecommendationStatus,
+    snapshot_of,
+    stand,
+)
+from domain.recommendations.model import Recommendation, SubjectType
 from domain.recommendations.rules import PERMISSIONS
+from domain.unit_of_work import UnitsOfWork
 
-
-@dataclass(frozen=True, slots=True)
-class RecommendationFilter:
-    """All given conditions hold."""
-
-    kinds: Sequence[RecommendationKind] = ()
-    subject_types: Sequence[SubjectType] = ()
-    subject_id: UUID | None = None
-
-    def takes(self, one: Recommendation) -> bool:
-        return (
-            (not self.kinds or one.advice.kind in self.kinds)
-            and (not self.subject_types or one.subject.type in self.subject_types)
-            and (self.subject_id is None or one.subject.id == self.subject_id)
-        )
+_S = RecommendationStatus
 
 
 class RecommendationService:
-    def __init__(self, adviser: Adviser) -> None:
+    def __init__(
+        self, units: UnitsOfWork, adviser: Adviser, applier: Applier, wording: Wording, clock: Clock
+    ) -> None:
+        self._units = units
         self._adviser = adviser
+        self._applier = applier
+        self._wording = wording
+        self._clock = clock
 
-    def page(
+    async def page(
         self, principal: Principal, filter_: RecommendationFilter, page: PageRequest
-    ) -> Page[Recommendation]:
-        """The most urgent first; those about subjects that the caller may not manage are left out.
-
-        Raises Forbidden, Unavailable."""
-        found = [one for one in self._all(principal) if filter_.takes(one)]
+    ) -> Page[Listed]:
+        """The most urgent first, then those decided upon; those about subjects that the caller may not manage are
+        left out. Raises Forbidden, Unavailable."""
+        found = [one for one in await self._worded(principal) if filter_.takes(one)]
         shown = found[page.offset : page.offset + page.page_size]
         return Page(shown, page.page, page.page_size, len(found))
 
-    def get(self, principal: Principal, recommendation_id: UUID) -> Recommendation:
+    async def get(self, principal: Principal, recommendation_id: UUID) -> Listed:
         """Raises Forbidden, NotFound, Unavailable."""
-        for one in self._all(principal):
-            if one.recommendation_id == recommendation_id:
+        for one in await self._worded(principal):
+            if one.recommendation.recommendation_id == recommendation_id:
                 return one
-        raise NotFound("There is no such recommendation, or what it was about is over.")
+        raise _unknown()
 
-    def _all(self, principal: Principal) -> list[Recommendation]:
+    async def apply(self, principal: Principal, recommendation_id: UUID, if_match: int | None) -> Listed:
+        """Make the change it asks for, through the use case of its subject. Raises Forbidden, NotFound, Conflict,
+        PreconditionFailed, and what that use case raises."""
+        listed = await asyncio.to_thread(self._decidable, principal, recommendation_id)
+        if listed.status != _S.Open:
+            raise Conflict(f"It is not open but {listed.status.name}; reopen it first if it was dismissed.")
+        one = listed.recommendation
+        if one.advice.change is None:
+            raise Conflict("Only a person can do what it asks for.", code="nothing-to-apply")
+        if if_match is not None and if_match != one.subject.version:
+            raise PreconditionFailed("The subject was changed since; read the recommendation again.")
+        await self._applier.apply(principal, one.subject, one.advice.change)
+        decision = self._decision(principal, one, _S.Applied)
+        body = {**_about(one), "body": dict(one.advice.change.body)}
+        await asyncio.to_thread(self._store, principal, decision, "recommendation.applied", body)
+        return Listed(one, _S.Applied, decision)
+
+    def dismiss(
+        self, principal: Principal, recommendation_id: UUID, command: DismissRecommendation
+    ) -> Listed:
+        """Shown no more as open until then. Raises Forbidden, NotFound, Conflict, ValidationFailed."""
+        if command.until is not None and command.until <= self._clock.now():
+            detail = "Must be in the future."
+            raise ValidationFailed(detail, [FieldError("/until", detail)])
+        listed = self._decidable(principal, recommendation_id)
+        if listed.status not in (_S.Open, _S.Dismissed):
+            raise Conflict(f"It is {listed.status.name}: there is nothing to dismiss.", code=_GONE)
+        one = listed.recommendation
+        decision = replace(
+            self._decision(principal, one, _S.Dismissed), reason=command.reason, until=command.until
+        )
+        body = {**_about(one), "reason": command.reason, "until": command.until}
+        self._store(principal, decision, "recommendation.dismissed", body)
+        return Listed(one, _S.Dismissed, decision)
+
+    def reopen(self, principal: Principal, recommendation_id: UUID) -> Listed:
+        """Take a dismissal back. Raises Forbidden, NotFound, Conflict."""
+        listed = self._decidable(principal, recommendation_id)
+        if listed.status != _S.Dismissed:
+            code = _GONE if listed.status == _S.Gone else None
+            raise Conflict(f"It is {listed.status.name}, not dismissed.", code=code)
+        one = listed.recommendation
+        with self._units.write() as unit:
+            unit.decisions.remove(principal.tenant_id, recommendation_id)
+            entry = AuditEntry(
+                "recommendation.reopened", "recommendation", recommendation_id, principal, after=_about(one)
+            )
+            unit.audit.append(principal.tenant_id, entry)
+            unit.commit()
+        return Listed(one, _S.Open)
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    async def _worded(self, principal: Principal) -> list[Listed]:
         principal.require(PERMISSION)
         types = [one for one, needed in PERMISSIONS.items() if needed in principal.permissions]
-        return self._adviser.advise(principal.tenant_id, types)
+        found = await asyncio.to_thread(self._standing, principal.tenant_id, types)
+        open_ = {str(one.recommendation.recommendation_id): one for one in found if one.status == _S.Open}
+        worded = await self._wording.word(
+            principal.tenant_id, [_suggestion(one.recommendation) for one in open_.values()]
+        )
+        first = [_in_words(open_[one.id], one, one.id in worded.by_model) for one in worded.suggestions]
+        return [*first, *(one for one in found if one.status != _S.Open)]
+
+    def _standing(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[Listed]:
+        recommendations = self._adviser.advise(tenant_id, types)
+        with self._units.read() as unit:
+            decisions = unit.decisions.of_tenant(tenant_id)
+        found = stand(recommendations, decisions, self._clock.now())
+        return [one for one in found if one.recommendation.subject.type in types]
+
+    def _decidable(self, principal: Principal, recommendation_id: UUID) -> Listed:
+        """Raises Forbidden, NotFound; Conflict where it is about something that is there, but does not hold."""
+        principal.require(PERMISSION)
+        for one in self._standing(principal.tenant_id, list(SubjectType)):
+            if one.recommendation.recommendation_id == recommendation_id:
+                principal.require(PERMISSIONS[one.recommendation.subject.type])
+                return one
+        if self._adviser.could_say(principal.tenant_id, recommendation_id):
+            raise Conflict("What it was about is over.", code=_GONE)
+        raise _unknown()
+
+    def _decision(self, principal: Principal, one: Recommendation, status: RecommendationStatus) -> Decision:
+        now = self._clock.now()
+        return Decision(one.recommendation_id, status, now, principal.user_id, snapshot_of(one))
+
+    def _store(self, principal: Principal, decision: Decision, action: str, after: dict[str, Any]) -> None:
+        with self._units.write() as unit:
+            unit.decisions.put(principal.tenant_id, decision)
+            entry = AuditEntry(action, "recommendation", decision.recommendation_id, principal, after=after)
+            unit.audit.append(principal.tenant_id, entry)
+            unit.commit()
+
+
+_GONE = "recommendation-gone"
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such recommendation, or what it was about is over.")
+
+
+def _about(one: Recommendation) -> dict[str, Any]:
+    return {
+        "kind": one.advice.kind.value,
+        "subjectType": one.subject.type.value,
+        "subjectId": one.subject.id,
+        "title": one.advice.title,
+    }
+
+
+def _suggestion(one: Recommendation) -> Suggestion:
+    advice = one.advice
+    evidence = {figure.name: figure.value for figure in (*advice.evidence, *advice.effects)}
+    return Suggestion(
+        str(one.recommendation_id),
+        advice.kind.value,
+        advice.title,
+        advice.explanation,
+        {"subject": one.subject.name, **evidence},
+        int(advice.priority),
+    )
+
+
+def _in_words(listed: Listed, words: Suggestion, by_model: bool) -> Listed:
+    one = listed.recommendation
+    advice = replace(one.advice, title=words.title, explanation=words.explanation)
+    return replace(listed, recommendation=replace(one, advice=advice), worded_by_model=by_model)

@@ -164,6 +164,16 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The webhook is paused, disabled or not verified, so nothing can be sent to it.",
         "Resume it with `PUT` and `isActive: true`; verify it first if its state is PendingVerification.",
     ),
+    "recommendation-gone": ProblemCode(
+        409,
+        "What the recommendation was about is over: the subject was changed, or what was seen is past.",
+        "Nothing is needed. `GET /api/insights/recommendations` says what holds now.",
+    ),
+    "nothing-to-apply": ProblemCode(
+        409,
+        "The recommendation asks for something that only a person can do; its `apply` is null.",
+        "Do what its `explanation` says; dismiss it if you will not.",
+    ),
     "content-gone": ProblemCode(
         409,
         "The content of this incoming webhook is past its retention, so it cannot be raised again.",

@@ -7,17 +7,16 @@ from uuid import UUID
 
 from pydantic import Field
 
+from domain.recommendations.decisions import Listed, RecommendationFilter, RecommendationStatus
 from domain.recommendations.model import (
     Change,
     Figure,
     Operation,
-    Recommendation,
     RecommendationKind,
     Subject,
     SubjectType,
 )
 from domain.recommendations.rules import PERMISSIONS
-from domain.recommendations.service import RecommendationFilter
 from functions.http.views import CommaSeparated, Moment, PageQuery, PageView, View
 
 KindName = Literal[
@@ -35,6 +34,7 @@ KindName = Literal[
     "key-without-expiry",
     "integration-failure-predicted",
 ]
+StatusName = Literal["Open", "Applied", "Dismissed", "Gone"]
 SubjectName = Literal["Webhook", "ApiKey", "Integration"]
 
 #: The request that does what applying does, by operation: method, and path after `/api`.
@@ -67,15 +67,30 @@ class ChangeView(View):
     permission: str = Field(description="What the caller needs for it")
 
 
+class DecisionView(View):
+    decided_at: Moment
+    decided_by: UUID
+    reason: str | None
+    until: Moment | None = Field(description="When a dismissal ends; null: never")
+
+
 class RecommendationView(View):
     recommendation_id: UUID = Field(description="The same whenever the rule says it of the subject")
     kind: KindName
+    status: StatusName = Field(
+        description="`Gone`: dismissed, and what it was about is over. One that is applied or gone is shown as it "
+        "was when that was decided"
+    )
+    decision: DecisionView | None = Field(description="What was decided, while it stands")
     priority: Literal["Now", "Soon", "Later"] = Field(
         description="`Now`: something is lost or about to be; `Soon`: work is wasted; `Later`: tidying up"
     )
     subject: SubjectView
     title: str
     explanation: str
+    worded_by: Literal["rules", "model"] = Field(
+        description="`model`: title and explanation are a language model's words for what the rule said"
+    )
     evidence: list[FigureView] = Field(description="What was seen, and when")
     expected_effect: list[FigureView] = Field(
         description="What follows from the evidence for the change; empty where it cannot be told"
@@ -84,7 +99,7 @@ class RecommendationView(View):
     apply: ChangeView | None = Field(
         description="The request that applying makes; null where only a person can do it"
     )
-    created_at: Moment = Field(description="When its evidence was read")
+    created_at: Moment = Field(description="Up to when its evidence was read: whole hours")
     documentation: str = Field(description="How the rule decides, as a place in the hub's documentation")
 
 
@@ -93,6 +108,7 @@ class RecommendationPage(PageView[RecommendationView]):
 
 
 class RecommendationQuery(PageQuery):
+    status: CommaSeparated[StatusName] | None = Field(None, description="One or more, separated by commas")
     kind: CommaSeparated[KindName] | None = Field(None, description="One or more, separated by commas")
     subject_type: CommaSeparated[SubjectName] | None = Field(
         None, description="One or more, separated by commas"
@@ -101,17 +117,29 @@ class RecommendationQuery(PageQuery):
 
     def to_filter(self) -> RecommendationFilter:
         return RecommendationFilter(
+            statuses=[RecommendationStatus[name] for name in self.status or ()],
             kinds=[RecommendationKind(name) for name in self.kind or ()],
             subject_types=[SubjectType(name) for name in self.subject_type or ()],
             subject_id=self.subject_id,
         )
 
 
-def recommendation_view(one: Recommendation) -> RecommendationView:
+def recommendation_view(listed: Listed) -> RecommendationView:
+    one, decision = listed.recommendation, listed.decision
     advice = one.advice
     return RecommendationView(
         recommendation_id=one.recommendation_id,
         kind=advice.kind.value,
+        status=listed.status.name,
+        decision=None
+        if decision is None
+        else DecisionView(
+            decided_at=decision.decided_at,
+            decided_by=decision.decided_by,
+            reason=decision.reason,
+            until=decision.until,
+        ),
+        worded_by="model" if listed.worded_by_model else "rules",
         priority=advice.priority.name,
         subject=SubjectView(
             type=one.subject.type.value, id=one.subject.id, name=one.subject.name, version=one.subject.version

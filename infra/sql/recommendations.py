@@ -1,18 +1,22 @@
-"""What recommendations read, over SQL."""
+"""What recommendations read, and what was decided on them, over SQL."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, union_all
+from sqlalchemy import Connection, delete, func, insert, select, union_all
 
 from domain.insights.model import SubjectKind
+from domain.recommendations.decisions import Decision
 from domain.recommendations.ports import Attempts, Outcome
+from infra.sql.recommendation_tables import recommendation_decisions
 from infra.sql.signals_tables import signal_buckets, signal_deltas
+from infra.sql.statements import guarded_by_unique_key
 from infra.sql.tables import webhook_deliveries
 
 _d = webhook_deliveries.c
+_r = recommendation_decisions.c
 
 
 class SqlOutcomes:
@@ -54,3 +58,49 @@ class SqlOutcomes:
             .limit(limit)
         )
         return [Outcome(*row) for row in reversed(self._connection.execute(statement).all())]
+
+
+class SqlDecisions:
+    """Satisfies `domain.recommendations.ports.Decisions`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def of_tenant(self, tenant_id: UUID) -> dict[UUID, Decision]:
+        # PK_RecommendationDecisions
+        rows = self._connection.execute(select(recommendation_decisions).where(_r.TenantId == tenant_id))
+        return {
+            row.RecommendationId: Decision(
+                row.RecommendationId,
+                row.Status,
+                row.DecidedAt,
+                row.DecidedBy,
+                row.Snapshot,
+                row.Reason,
+                row.EndsAt,
+            )
+            for row in rows
+        }
+
+    def put(self, tenant_id: UUID, decision: Decision) -> None:
+        self.remove(tenant_id, decision.recommendation_id)
+        with guarded_by_unique_key():
+            self._connection.execute(
+                insert(recommendation_decisions).values(
+                    TenantId=tenant_id,
+                    RecommendationId=decision.recommendation_id,
+                    Status=decision.status,
+                    Reason=decision.reason,
+                    EndsAt=decision.until,
+                    DecidedAt=decision.decided_at,
+                    DecidedBy=decision.decided_by,
+                    Snapshot=decision.snapshot,
+                )
+            )
+
+    def remove(self, tenant_id: UUID, recommendation_id: UUID) -> None:
+        self._connection.execute(
+            delete(recommendation_decisions).where(
+                _r.TenantId == tenant_id, _r.RecommendationId == recommendation_id
+            )
+        )

@@ -21,7 +21,7 @@ from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
 from infra.sql.erasures import SqlErasures
 from infra.sql.personal_data import SqlPersonalData
-from infra.sql.recommendations import SqlOutcomes
+from infra.sql.recommendations import SqlDecisions, SqlOutcomes
 from infra.sql.sync_exports import SqlSyncRecords
 from infra.sql.sync_jobs import SqlSyncJobs
 from infra.sql.sync_settings import SqlSyncSettings
@@ -47,6 +47,7 @@ _SCOPED: dict[type, frozenset[str]] = {
     SqlAlerts: frozenset({"active", "delete_before"}),
     SqlAlertRules: frozenset({"of_kind"}),
     SqlOutcomes: frozenset(),
+    SqlDecisions: frozenset(),
     SqlNotifications: frozenset({"append", "claim", "settle"}),
 }
 

@@ -8,6 +8,7 @@ from infra.sql import (  # noqa: F401 - their tables are on the same metadata
     alert_tables,
     anomaly_tables,
     privacy_tables,
+    recommendation_tables,
     signals_tables,
     sync_tables,
 )
