@@ -28,8 +28,6 @@ class ModelUnavailable(Unavailable):
     `retry_after_seconds` is the service's wish, None when it said nothing.
     """
 
-    code = "model-unavailable"
-
     def __init__(
         self,
         reason: FailureReason,

@@ -85,7 +85,9 @@ class RecommendationService:
             raise ValidationFailed(detail, [FieldError("/until", detail)])
         listed = self._decidable(principal, recommendation_id)
         if listed.status not in (_S.Open, _S.Dismissed):
-            raise Conflict(f"It is {listed.status.name}: there is nothing to dismiss.", code=_GONE)
+            raise Conflict(
+                f"It is {listed.status.name}: there is nothing to dismiss.", code="recommendation-gone"
+            )
         one = listed.recommendation
         decision = replace(
             self._decision(principal, one, _S.Dismissed), reason=command.reason, until=command.until
@@ -98,7 +100,7 @@ class RecommendationService:
         """Take a dismissal back. Raises Forbidden, NotFound, Conflict."""
         listed = self._decidable(principal, recommendation_id)
         if listed.status != _S.Dismissed:
-            code = _GONE if listed.status == _S.Gone else None
+            code = "recommendation-gone" if listed.status == _S.Gone else "conflict"
             raise Conflict(f"It is {listed.status.name}, not dismissed.", code=code)
         one = listed.recommendation
         with self._units.write() as unit:
@@ -138,7 +140,7 @@ class RecommendationService:
                 principal.require(PERMISSIONS[one.recommendation.subject.type])
                 return one
         if self._adviser.could_say(principal.tenant_id, recommendation_id):
-            raise Conflict("What it was about is over.", code=_GONE)
+            raise Conflict("What it was about is over.", code="recommendation-gone")
         raise _unknown()
 
     def _decision(self, principal: Principal, one: Recommendation, status: RecommendationStatus) -> Decision:
@@ -151,9 +153,6 @@ class RecommendationService:
             entry = AuditEntry(action, "recommendation", decision.recommendation_id, principal, after=after)
             unit.audit.append(principal.tenant_id, entry)
             unit.commit()
-
-
-_GONE = "recommendation-gone"
 
 
 def _unknown() -> NotFound:
