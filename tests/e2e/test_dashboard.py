@@ -145,7 +145,14 @@ def test_it_shows_only_what_the_token_may_see(host: HostProcess) -> None:
     with browsing(watcher) as browser:
         browser("open")
         assert browser("enter") == ""
-        assert browser("panels") == ["totals", "anomalies", "throughput", "latency", "endpoints"]
+        assert browser("panels") == [
+            "totals",
+            "anomalies",
+            "throughput",
+            "latency",
+            "endpoints",
+            "recommendations",
+        ]
     with browsing(watcher, token="no-token") as browser:
         browser("open")
         assert browser("enter")
@@ -161,3 +168,35 @@ def test_it_fits_a_small_screen_and_is_used_by_keyboard(api: Api, receiver: Rece
         assert browser("width", "360") == 360
         reached = browser("keyboard")
         assert {"range", "theme", "leave"} <= set(reached)
+
+
+def test_recommendations_are_shown_with_their_evidence_applied_and_dismissed(
+    own_host: HostProcess, receiver: Receiver
+) -> None:
+    api = fresh_tenant(own_host)
+    key = api("POST", "/apikeys", {"keyName": "Forgotten", "scopes": ["events:read"]})[1]["apiKeyId"]
+    own_host.advance(100 * 86_400)
+    webhook = api.webhook(receiver.url)["webhookId"]
+    receiver.respond = lambda request: (401, {})
+    own_host.advance(3_600)  # whole hours are evidence, and only those since the webhook was made
+    for _ in range(12):
+        api.raise_event()
+    api.eventually(lambda: len(api.deliveries(webhook, "&status=Failed")) == 12)
+    own_host.advance(3_600)
+    with browsing(api) as browser:
+        browser("open")
+        assert browser("enter") == ""
+        told = api.eventually(lambda: len(found := browser("recommendations")) == 2 and found)
+        assert "refused 12 of 12 attempts" in told[0]
+        assert "refusedAttempts12 attempts" in told[0]
+        assert "Apply" not in told[0]
+        assert "Forgotten" in told[1]
+        browser("click", f'[data-recommendation] [aria-label^="Dismiss for {urlsplit(receiver.url).netloc}"]')
+        api.eventually(lambda: len(browser("recommendations")) == 1)
+        browser("click", '[data-recommendation] [aria-label^="Apply to Forgotten"]')
+        api.eventually(lambda: browser("recommendations") == [])
+        assert browser("complaints") == []
+    assert api("GET", f"/apikeys/{key}")[1]["status"] == "Revoked"
+    assert [
+        one["status"] for one in api("GET", "/insights/recommendations?status=Dismissed")[1]["items"]
+    ] == ["Dismissed"]

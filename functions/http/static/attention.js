@@ -1,4 +1,4 @@
-// What wants somebody's attention: alerts and anomalies. Panels as in panels.js.
+// What wants somebody's attention: alerts, anomalies, recommendations. Panels as in panels.js.
 
 const MOMENTS = new Set(["new-network", "new-country", "new-client", "scope-probing"]);
 
@@ -34,6 +34,28 @@ function anomaliesPanel({ anomalies }, act) {
             button("Snooze a day", `Snooze a day: ${one.detail}`, () => act("snoozeAnomaly", one))))))
       : empty("Every hour was as this hour usually is."),
   ];
+}
+
+function recommendationsPanel({ recommendations }, act) {
+  if (!recommendations) return null;
+  return [
+    head("recommendations", "Recommendations", recommendations.total ? `${count(recommendations.total)} open` : ""),
+    recommendations.items.length
+      ? h("ul", { class: "items" }, recommendations.items.map((one) => h("li", { "data-recommendation": one.recommendationId },
+          h("div", { class: "line-up" }, h("h3", {}, `${one.subject.name}: ${one.title}`), badge(one.priority)),
+          h("p", {}, one.explanation, one.wordedBy === "model" ? h("span", { class: "quiet" }, " Worded by a language model from the evidence.") : ""),
+          evidence(one),
+          h("div", { class: "row-actions" },
+            one.apply && button("Apply", `Apply to ${one.subject.name}: ${one.title}`, () => act("applyRecommendation", one)),
+            button("Dismiss", `Dismiss for ${one.subject.name}: ${one.title}`, () => act("dismissRecommendation", one))))))
+      : empty("There is nothing to improve that the numbers show."),
+  ];
+}
+
+function evidence(one) {
+  const row = (figure) => [figure.name, `${Number.isInteger(figure.value) ? count(figure.value) : figure.value.toPrecision(3)} ${figure.unit}`];
+  return figures(`Evidence about ${one.subject.name}: ${one.title}`, ["Figure", "Value"], [
+    ...one.evidence.map(row), ...one.expectedEffect.map((figure) => [`Expected: ${figure.name}`, row(figure)[1]])]);
 }
 
 /** `new-network` as people write it. */

@@ -1,7 +1,7 @@
 // The page: sign in, load, draw, keep up to date.
 
 const PANELS = {
-  totals: totalsPanel, alerts: alertsPanel, anomalies: anomaliesPanel, throughput: throughputPanel, latency: latencyPanel, integrations: integrationsPanel,
+  totals: totalsPanel, alerts: alertsPanel, anomalies: anomaliesPanel, recommendations: recommendationsPanel, throughput: throughputPanel, latency: latencyPanel, integrations: integrationsPanel,
   endpoints: endpointsPanel, syncs: syncsPanel, keys: keysPanel,
 };
 const REFRESH_SECONDS = 30;
@@ -11,12 +11,13 @@ const at = (id) => document.getElementById(id);
 const state = { drawn: {}, data: null, loading: null, again: false, timer: 0, gather: 0, stop: null };
 
 async function load() {
-  const [overview, alerts, anomalies] = await Promise.all([
+  const [overview, alerts, anomalies, recommendations] = await Promise.all([
     api("GET", `/insights/overview?hours=${at("range").value}`),
     optional("/alerts?status=Open,Acknowledged&pageSize=20"),
     optional("/insights/anomalies?acknowledged=false&pageSize=10"),
+    optional("/insights/recommendations?status=Open&pageSize=10"),
   ]);
-  return { overview, alerts, anomalies };
+  return { overview, alerts, anomalies, recommendations };
 }
 
 /** Load and draw once, however often it is asked for meanwhile; then once more if it was. */
@@ -83,6 +84,14 @@ const ACTS = {
     await api("POST", `/insights/anomalies/${anomaly.anomalyId}/snooze`, { hours: 24 });
     await api("POST", `/insights/anomalies/${anomaly.anomalyId}/acknowledge`, { note: "Snoozed for a day." });
     return "Nothing more is told of it for a day.";
+  },
+  applyRecommendation: async (one) => {
+    await api("POST", `/insights/recommendations/${one.recommendationId}/apply`, {});
+    return `Applied to ${one.subject.name}: ${one.title}`;
+  },
+  dismissRecommendation: async (one) => {
+    await api("POST", `/insights/recommendations/${one.recommendationId}/dismiss`, { reason: "Dismissed on the dashboard." });
+    return `Dismissed for ${one.subject.name}: ${one.title}`;
   },
   retry: async (webhook) => {
     const since = new Date(Date.now() - at("range").value * 3600e3).toISOString();

@@ -48,7 +48,7 @@ const TONES = {
   Healthy: "good", Degraded: "warn", Unhealthy: "bad", Unknown: "unknown",
   Active: "good", Paused: "unknown", Disabled: "bad", PendingVerification: "warn",
   Critical: "bad", Error: "bad", High: "bad", Warning: "warn", Medium: "warn", Info: "unknown", Information: "unknown", Low: "unknown",
-  Now: "bad", Seen: "warn", Ended: "unknown",
+  Now: "bad", Soon: "warn", Later: "unknown", Seen: "warn", Ended: "unknown",
 };
 
 function badge(text) {
