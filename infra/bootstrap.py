@@ -21,6 +21,7 @@ from domain.events.ports import EventRef
 from domain.events.service import DOMAIN_EVENTS_QUEUE, EventService, announcements
 from domain.idempotency import Idempotency
 from domain.identity.service import Authenticator
+from domain.identity.strangers import Strangers
 from domain.metrics.service import MetricsService
 from domain.ports import Cipher, Clock, OutboundHttp, QueueSender, SecretStore, TableStore
 from domain.postponing import Postponement
@@ -186,7 +187,12 @@ class Hub:
             self.clock,
             from_client_principal=lambda header: principal_from_app_service(header, self.settings),
             gate=self.gate,
+            strangers=self.strangers,
         )
+
+    @once
+    def strangers(self) -> Strangers:
+        return Strangers(self.units)
 
     @once
     def limiter(self) -> RateLimiter:

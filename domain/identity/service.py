@@ -17,6 +17,7 @@ from domain.apikeys.window import RateStatus
 from domain.errors import DomainError, Forbidden, RateLimited, Unauthenticated
 from domain.identity.model import Origin, Principal
 from domain.identity.ports import TokenVerifier
+from domain.identity.strangers import Strangers
 from domain.ports import Clock
 from domain.unit_of_work import UnitsOfWork, repeated
 from domain.wire import rfc3339
@@ -65,7 +66,9 @@ class Authenticator:
         *,
         from_client_principal: Callable[[str | None], Principal | None],
         gate: Gate,
+        strangers: Strangers,
     ) -> None:
+        self._strangers = strangers
         self._verifier = verifier
         self._units = units
         self._clock = clock
@@ -151,6 +154,8 @@ class Authenticator:
         self, error: DomainError, credentials: Credentials, prefix: str, ruling: Ruling | None = None
     ) -> Admission:
         key = ruling.key if ruling else None
+        if key is None:
+            self._strangers.note(credentials.origin.ip, self._clock.now())
         attempts.warning(
             "authentication refused",
             extra={

@@ -13,6 +13,7 @@ import pytest
 from domain.errors import Unauthenticated, Unavailable
 from domain.identity.model import Principal
 from domain.identity.service import Authenticator, Credentials
+from domain.identity.strangers import Strangers
 from tests.builders import TENANT, USER
 from tests.world import World
 
@@ -60,6 +61,7 @@ def authenticator(world: World, *, trusted: bool = False, verifier: OneToken | N
         world.clock,
         from_client_principal=vouched,
         gate=NoKeys(),  # type: ignore[arg-type]
+        strangers=Strangers(world.units),
     )
 
 
