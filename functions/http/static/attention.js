@@ -2,7 +2,7 @@
 
 const MOMENTS = new Set(["new-network", "new-country", "new-client", "scope-probing"]);
 
-function alertsPanel({ alerts }, act) {
+function alertsPanel({ alerts, overview }, act) {
   if (!alerts) return null;
   const open = alerts.items.filter((one) => one.status === "Open").length;
   return [
@@ -10,7 +10,7 @@ function alertsPanel({ alerts }, act) {
     alerts.items.length
       ? h("ul", { class: "items" }, alerts.items.map((one) => h("li", { "data-alert": one.alertId },
           h("div", { class: "line-up" }, h("h3", {}, one.summary), badge(one.severity)),
-          h("p", { class: "quiet" }, `${words(one.kind)}, since `, ago(one.openedAt),
+          h("p", { class: "quiet" }, [words(one.kind), nameOf(one.subject, overview)].filter(Boolean).join(" of "), ", since ", ago(one.openedAt),
             one.occurrences > 1 ? `, seen ${count(one.occurrences)} times` : "", one.note ? `. ${one.note}` : "."),
           one.status === "Open"
             ? h("div", { class: "row-actions" }, button("Acknowledge", `Acknowledge: ${one.summary}`, () => act("acknowledgeAlert", one)))
@@ -56,6 +56,13 @@ function evidence(one) {
   const row = (figure) => [figure.name, `${Number.isInteger(figure.value) ? count(figure.value) : figure.value.toPrecision(3)} ${figure.unit}`];
   return figures(`Evidence about ${one.subject.name}: ${one.title}`, ["Figure", "Value"], [
     ...one.evidence.map(row), ...one.expectedEffect.map((figure) => [`Expected: ${figure.name}`, row(figure)[1]])]);
+}
+
+/** What the page calls a webhook, an integration or a key; nothing for what it does not show. */
+function nameOf(id, { webhooks, integrations, apiKeys }) {
+  return webhooks?.find((one) => one.webhookId === id)?.urlHost
+    ?? integrations?.find((one) => one.integrationId === id)?.name
+    ?? apiKeys?.find((one) => one.apiKeyId === id)?.keyName;
 }
 
 /** `new-network` as people write it. */
