@@ -25,5 +25,5 @@ class RecommendationParts:
     @once
     def service(self) -> RecommendationService:
         hub = self._hub
-        applier = Applier(hub.webhooks, hub.api_keys)
+        applier = Applier(hub.webhooks, hub.api_keys, lambda: hub.sync.schedules)
         return RecommendationService(hub.units, self.adviser, applier, hub.insights.wording, hub.clock)

@@ -19,14 +19,17 @@ from domain.insights.ai import LanguageModel
 from domain.insights.model import Signal, SubjectKind, Tally, hour_of
 from domain.insights.wording import Wording
 from domain.insights.wording_ledger import WordingLedger
+from domain.integrations.model import Integration
 from domain.paging import PageRequest
 from domain.ports import TableEntity
 from domain.recommendations.advising import Adviser
 from domain.recommendations.applying import Applier
 from domain.recommendations.decisions import Listed, RecommendationFilter
 from domain.recommendations.service import RecommendationService
+from domain.sync.schedules import PutSchedule
+from domain.sync.scheduling import Schedules
 from domain.webhooks.model import Webhook
-from tests.recommendation_facts import tally
+from tests.recommendation_facts import integration_facts, tally
 from tests.world import World
 
 UNAUTHORIZED = [tally(0, {"unauthorized": 10})] * 20
@@ -42,7 +45,9 @@ class RecommendationWorld(World):
         self.adviser = Adviser(self.units, self.usage, self.clock, max_retries=5)
         ledger = WordingLedger(self.tables, self.clock, tokens_per_day=1_000_000)
         wording = Wording(model, ledger, self.clock, timeout_seconds=5)
-        applier = Applier(self.service, self.keys)
+        applier = Applier(self.service, self.keys, lambda: self.schedules)
+        # Of synchronisation no more than what stores a schedule of imports.
+        self.schedules = Schedules(self.units, None, None, self.clock, self.ids)  # type: ignore[arg-type]
         self.recommendations = RecommendationService(self.units, self.adviser, applier, wording, self.clock)
 
     async def old_webhook(self, *event_types: str, owner: Principal | None = None, **fields: Any) -> Webhook:
@@ -74,6 +79,16 @@ class RecommendationWorld(World):
         properties = {"accepted": accepted, "limited": limited, "refused": 0}
         row = usage_row(key.api_key_id.hex, hour)
         self.tables.insert(TABLE, TableEntity(key.quota_id.hex, row, properties))
+
+    def scheduled(self, expression: str) -> Integration:
+        """An active integration with a schedule of imports."""
+        made = integration_facts(()).integration
+        with self.units.write() as unit:
+            unit.integrations.add(made.tenant_id, made)
+            unit.commit()
+        command = PutSchedule(expression=expression)
+        self.schedules.put(self.principal, made.integration_id, command, None)
+        return made
 
     async def listed(self, principal: Principal | None = None, **filter_: Any) -> list[Listed]:
         page = await self.recommendations.page(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.usage import Bucket
-from domain.errors import Unavailable
+from domain.errors import NotFound, Unavailable
 from domain.insights.model import Signal, SubjectKind, hour_of
 from domain.insights.ports import KeyHours
-from domain.integrations.model import Integration
+from domain.integrations.model import Integration, IntegrationStatus
 from domain.integrations.ports import IntegrationFilter
 from domain.paging import MAX_PAGE_SIZE, PageRequest
 from domain.ports import Clock
@@ -21,10 +23,12 @@ from domain.recommendations.facts import (
     WINDOW,
     IntegrationFacts,
     KeyFacts,
+    ScheduleFacts,
     WebhookFacts,
     period_of,
 )
 from domain.recommendations.model import (
+    Advice,
     Period,
     Recommendation,
     RecommendationKind,
@@ -33,7 +37,15 @@ from domain.recommendations.model import (
     recommendation_id,
 )
 from domain.recommendations.ports import Attempts
-from domain.recommendations.rules import INTEGRATION_RULES, KEY_RULES, WEBHOOK_RULES, ordered, recommended
+from domain.recommendations.rules import (
+    INTEGRATION_RULES,
+    KEY_RULES,
+    SCHEDULE_RULES,
+    WEBHOOK_RULES,
+    ordered,
+    recommended,
+)
+from domain.recommendations.sync_rules import DAYS, fixed_hour, run_days
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 from domain.webhooks.model import Webhook
 from domain.webhooks.ports import WebhookFilter
@@ -41,6 +53,9 @@ from domain.webhooks.ports import WebhookFilter
 _FIRST = PageRequest(1, MAX_PAGE_SIZE)
 #: What predictions compare with: the two days looked at, and the same hours of the seven days before.
 _HEALTH_WINDOW = timedelta(days=9)
+#: How far back the days of a weekly schedule are found; signals are kept 90 days unless told otherwise.
+_SCHEDULE_WINDOW = timedelta(days=84)
+_SAID_AT_MOST = 5_000
 #: Deliveries looked at of a webhook of which some failed.
 _OUTCOMES = 2_000
 #: The fewest with which a rule about failures says anything.
@@ -55,6 +70,8 @@ class Adviser:
         self._usage = usage
         self._clock = clock
         self._max_retries = max_retries
+        self._said: dict[tuple[UUID, int, str], list[Advice]] = {}
+        self._said_at: datetime | None = None
 
     def advise(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[Recommendation]:
         """About subjects of these types, the most urgent first; the first 200 of each. Raises Unavailable."""
@@ -93,9 +110,15 @@ class Adviser:
             known = attempts.get(webhook.webhook_id, Attempts(0, 0))
             # All rules but that of the rate begin with failures.
             if known.failed >= ENOUGH_FAILURES or (known.total and webhook.rate_limit_per_second is not None):
-                facts = self._webhook_facts(unit, webhook, now)
-                found += recommended(webhook_subject(webhook), [rule(facts) for rule in WEBHOOK_RULES], now)
+                subject = webhook_subject(webhook)
+                key = (subject.id, subject.version, webhook.state.name)
+                said = self._once_an_hour(key, now, partial(self._judged, unit, webhook, now))
+                found += recommended(subject, said, now)
         return found
+
+    def _judged(self, unit: UnitOfWork, webhook: Webhook, now: datetime) -> list[Advice]:
+        facts = self._webhook_facts(unit, webhook, now)
+        return [said for rule in WEBHOOK_RULES if (said := rule(facts)) is not None]
 
     def _webhook_facts(self, unit: UnitOfWork, webhook: Webhook, now: datetime) -> WebhookFacts:
         period = period_of(webhook.modified_at, webhook.created_at, now)
@@ -114,7 +137,49 @@ class Adviser:
             period = Period(hour_of(now) - _HEALTH_WINDOW, now)
             facts = IntegrationFacts(one, period, signals[one.integration_id])
             found += recommended(integration_subject(one), [rule(facts) for rule in INTEGRATION_RULES], now)
+            if one.status == IntegrationStatus.Active:
+                found += self._about_schedule(unit, one, now)
         return found
+
+    def _about_schedule(
+        self, unit: UnitOfWork, integration: Integration, now: datetime
+    ) -> list[Recommendation]:
+        try:
+            schedule = unit.sync_settings.schedule(integration.tenant_id, integration.integration_id)
+        except NotFound:
+            return []
+        if not schedule.is_enabled or fixed_hour(schedule.expression) is None:
+            return []
+        subject = replace(integration_subject(integration), version=schedule.version)
+
+        def advice() -> list[Advice]:
+            today = now.replace(hour=0)
+            days = run_days(schedule, Period(today - _SCHEDULE_WINDOW, today))[-DAYS:]
+            since = today - timedelta(days=(today.date() - days[0]).days) if days else today
+            hours = unit.signals.read(
+                integration.tenant_id,
+                SubjectKind.Integration,
+                since=since,
+                until=today,
+                subject_id=integration.integration_id,
+            )
+            facts = ScheduleFacts(schedule, Period(since, today), sorted(hours, key=lambda one: one.hour))
+            return [said for rule in SCHEDULE_RULES if (said := rule(facts)) is not None]
+
+        key = (subject.id, subject.version, "schedule")
+        return recommended(subject, self._once_an_hour(key, now, advice), now)
+
+    def _once_an_hour(
+        self, key: tuple[UUID, int, str], now: datetime, advice: Callable[[], list[Advice]]
+    ) -> list[Advice]:
+        """What the rules say of a subject as it is does not change within the hour: its hours are whole. Reading them
+        is what costs."""
+        if self._said_at != now or len(self._said) >= _SAID_AT_MOST:
+            self._said, self._said_at = {}, now
+        said = self._said
+        if key not in said:
+            said[key] = advice()
+        return said[key]
 
     def _about_keys(self, tenant_id: UUID, keys: Sequence[ApiKey], now: datetime) -> list[Recommendation]:
         hours: defaultdict[UUID, list[Bucket]] = defaultdict(list)

@@ -13,6 +13,7 @@ from domain.insights.model import Signal, Tally, hour_of, total_of
 from domain.integrations.model import Integration
 from domain.recommendations.model import Period
 from domain.recommendations.ports import Outcome
+from domain.sync.schedules import SyncSchedule
 from domain.webhooks.model import Webhook
 
 #: How far back configurations are judged.
@@ -53,6 +54,15 @@ class IntegrationFacts:
     """`hours` of its health checks, in order."""
 
     integration: Integration
+    period: Period
+    hours: Sequence[Signal]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleFacts:
+    """`hours` of the integration's health checks, in order, of whole days (UTC) in `period`."""
+
+    schedule: SyncSchedule
     period: Period
     hours: Sequence[Signal]
 

@@ -26,6 +26,7 @@ class RecommendationKind(StrEnum):
     KeyUnused = "key-unused"
     KeyWithoutExpiry = "key-without-expiry"
     IntegrationFailurePredicted = "integration-failure-predicted"
+    SyncBetterTime = "sync-better-time"
 
 
 class SubjectType(StrEnum):
@@ -58,6 +59,7 @@ class Operation(StrEnum):
     UpdateWebhook = "update_webhook"
     UpdateApiKey = "update_api_key"
     RevokeApiKey = "revoke_api_key"
+    PutSyncSchedule = "put_sync_schedule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """`version` is what the thing's was when it was looked at."""
+    """`version` is what that of the thing to change was when it was looked at: of the integration's schedule where the
+    advice is about that."""
 
     type: SubjectType
     id: UUID

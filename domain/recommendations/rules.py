@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from domain.recommendations.facts import IntegrationFacts, KeyFacts, WebhookFacts
+from domain.recommendations.facts import IntegrationFacts, KeyFacts, ScheduleFacts, WebhookFacts
 from domain.recommendations.key_rules import higher_limit, unused, without_expiry
 from domain.recommendations.model import (
     Advice,
@@ -17,6 +17,7 @@ from domain.recommendations.model import (
 )
 from domain.recommendations.prediction import failure_predicted
 from domain.recommendations.retry_rules import adaptive_retry, longer_retries
+from domain.recommendations.sync_rules import better_time
 from domain.recommendations.webhook_rules import (
     higher_rate,
     longer_timeout,
@@ -39,6 +40,7 @@ WEBHOOK_RULES: Sequence[Callable[[WebhookFacts], Advice | None]] = (
     higher_rate,
 )
 KEY_RULES: Sequence[Callable[[KeyFacts], Advice | None]] = (higher_limit, unused, without_expiry)
+SCHEDULE_RULES: Sequence[Callable[[ScheduleFacts], Advice | None]] = (better_time,)
 INTEGRATION_RULES: Sequence[Callable[[IntegrationFacts], Advice | None]] = (failure_predicted,)
 
 #: What must be held, beside `insights:read`, to see and decide on what is about a subject.

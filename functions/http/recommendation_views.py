@@ -33,6 +33,7 @@ KindName = Literal[
     "key-unused",
     "key-without-expiry",
     "integration-failure-predicted",
+    "sync-better-time",
 ]
 StatusName = Literal["Open", "Applied", "Dismissed", "Gone"]
 SubjectName = Literal["Webhook", "ApiKey", "Integration"]
@@ -42,6 +43,7 @@ REQUESTS: dict[Operation, tuple[str, str]] = {
     Operation.UpdateWebhook: ("PUT", "/webhooks/{id}"),
     Operation.UpdateApiKey: ("PUT", "/apikeys/{id}"),
     Operation.RevokeApiKey: ("DELETE", "/apikeys/{id}"),
+    Operation.PutSyncSchedule: ("PUT", "/integrations/{id}/sync-schedule"),
 }
 
 
@@ -49,7 +51,10 @@ class SubjectView(View):
     type: SubjectName
     id: UUID
     name: str
-    version: int = Field(description="Of the subject when its evidence was read, for `If-Match` of apply")
+    version: int = Field(
+        description="Of what applying changes (the subject, or its sync schedule) when it was read, "
+        "for `If-Match` of apply"
+    )
 
 
 class FigureView(View):

@@ -15,6 +15,7 @@ from domain.audit.model import AuditFilter
 from domain.errors import Conflict, Forbidden, NotFound, PreconditionFailed, Unavailable, ValidationFailed
 from domain.identity.model import PERMISSIONS
 from domain.insights.ai import ModelUnavailable
+from domain.insights.model import SubjectKind
 from domain.paging import PageRequest
 from domain.recommendations.decisions import (
     DismissRecommendation,
@@ -233,6 +234,23 @@ async def test_applying_raises_a_keys_limit(world: RecommendationWorld) -> None:
     [one] = await world.listed()
     await world.recommendations.apply(world.principal, one.recommendation.recommendation_id, None)
     assert world.keys.get(world.principal, key.api_key_id).rate_limit_per_hour == 200
+
+
+async def test_applying_moves_a_schedule(world: RecommendationWorld) -> None:
+    integration = world.scheduled("0 0 2 * * 1-5")
+    slow, quick = tally(12, latencies=[900] * 12), tally(12, latencies=[200] * 12)
+    # the clock stands at 9: the last hour counted is that from 8
+    hours = [quick if (n + 9) % 24 == 5 else slow for n in range(24 * 30)]
+    world.count(integration.integration_id, hours, kind=SubjectKind.Integration)
+    [one] = await world.listed()
+    assert one.recommendation.advice.kind == _K.SyncBetterTime
+    id_, version = one.recommendation.recommendation_id, one.recommendation.subject.version
+    with pytest.raises(PreconditionFailed):
+        await world.recommendations.apply(world.principal, id_, version + 1)
+    await world.recommendations.apply(world.principal, id_, version)
+    schedule = world.schedules.get(world.principal, integration.integration_id)
+    assert (schedule.expression, schedule.version) == ("0 0 5 * * 1-5", version + 1)
+    assert _states(await world.listed()) == ["Applied"]
 
 
 async def test_a_subject_that_was_changed_since_is_not_changed(world: RecommendationWorld) -> None:
