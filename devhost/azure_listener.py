@@ -111,10 +111,10 @@ class AzureQueueTriggers:
     ) -> bool:
         shaped = [_shaped(message) for message in messages]
         properties = shaped[0].application_properties
-        trace = trace_of(None if many else properties.get("traceparent") or properties.get("Diagnostic-Id"))
-        with logs.bind(trace=trace):
+        parent = None if many else properties.get("traceparent") or properties.get("Diagnostic-Id")
+        with logs.bind(trace=trace_of(parent)):
             try:
-                await self._invocations.call(function, shaped if many else shaped[0], trace)
+                await self._invocations.call(function, shaped if many else shaped[0], parent=parent or "")
             except Exception:
                 queue = function.trigger["queueName"]
                 _log.exception("Messages failed", extra={"function": function.name, "queue": queue})

@@ -36,10 +36,10 @@ def trace_of(traceparent: str | None) -> str:
 
 
 class TraceContext(_TraceContext):
-    """What `func.Context.trace_context` shows."""
+    """What `func.Context.trace_context` shows: the caller's span, since this host has none of its own."""
 
-    def __init__(self, trace: str, state: str) -> None:
-        self._parent = f"00-{trace}-{os.urandom(8).hex()}-01"
+    def __init__(self, parent: str, state: str) -> None:
+        self._parent = parent
         self._state = state
 
     @property
@@ -62,9 +62,9 @@ class TraceContext(_TraceContext):
 class Context(func.Context):
     """What a function that has a parameter `context` receives."""
 
-    def __init__(self, function: Function, trace: str, trace_state: str = "") -> None:
+    def __init__(self, function: Function, parent: str, trace_state: str = "") -> None:
         self._function = function
-        self._trace = TraceContext(trace, trace_state)
+        self._trace = TraceContext(parent, trace_state)
         self._invocation_id = str(uuid4())
         self._local = threading.local()
 
@@ -101,12 +101,15 @@ class Invocations:
         self._client_binding = client_binding
         self.active = 0
 
-    async def call(self, function: Function, argument: Any, trace: str, trace_state: str = "") -> Any:
-        """Run the function with what triggered it, in the caller's context variables, which must name the
-        trace. A `def` runs in the thread pool. Whatever the function raises comes out."""
+    async def call(
+        self, function: Function, argument: Any, *, parent: str = "", trace_state: str = ""
+    ) -> Any:
+        """Run the function with what triggered it, in the caller's context variables, which must name the trace;
+        `parent` is the `traceparent` that came with it. A `def` runs in the thread pool. Whatever the function
+        raises comes out."""
         arguments = {function.parameter: argument}
         if function.wants_context:
-            arguments["context"] = Context(function, trace, trace_state)
+            arguments["context"] = Context(function, parent, trace_state)
         if function.client_parameters and self._client_binding is not None:
             binding = self._client_binding()
             arguments.update(dict.fromkeys(function.client_parameters, binding))

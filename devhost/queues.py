@@ -168,13 +168,15 @@ class QueueListener:
         return messages
 
     async def _process(self, messages: list[ReceivedMessage]) -> None:
-        trace = trace_of(None if self._many else _traceparent(messages[0]))
+        parent = None if self._many else _traceparent(messages[0])
         shaped = [_shaped(message) for message in messages]
         tokens = [message.lock_token for message in messages]
         renewal = asyncio.create_task(self._renew(tokens), name="devhost lock renewal")
-        with logs.bind(trace=trace):
+        with logs.bind(trace=trace_of(parent)):
             try:
-                await self._invocations.call(self._function, shaped if self._many else shaped[0], trace)
+                await self._invocations.call(
+                    self._function, shaped if self._many else shaped[0], parent=parent or ""
+                )
                 settle = self._queue.complete
             except Exception:
                 _log.exception(

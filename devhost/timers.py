@@ -119,7 +119,7 @@ class Timers:
         timer.run_now = False
         try:
             with logs.bind(trace=trace):
-                await self._invocations.call(timer.function, request, trace)
+                await self._invocations.call(timer.function, request)
         except Exception:
             with logs.bind(trace=trace):
                 _log.exception("Timer failed", extra={"function": timer.function.name})

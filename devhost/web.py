@@ -164,11 +164,11 @@ class WebApp:
             request = func.HttpRequest(
                 method, url, headers=headers, params=query, route_params=route_params, body=body
             )
-            state = headers.get("tracestate", "")
+            told = {"parent": headers.get("traceparent", ""), "trace_state": headers.get("tracestate", "")}
             if self._slots is None:
-                return _shaped(await self._invocations.call(function, request, trace, state))
+                return _shaped(await self._invocations.call(function, request, **told))
             async with self._slots:
-                return _shaped(await self._invocations.call(function, request, trace, state))
+                return _shaped(await self._invocations.call(function, request, **told))
         except Exception:
             _log.exception("Request failed", extra={"method": method, "path": path})
             return _problem(500, "The function failed; the log has the trace.", path, trace)

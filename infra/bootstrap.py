@@ -26,6 +26,7 @@ from domain.metrics.service import MetricsService
 from domain.ports import Cipher, Clock, OutboundHttp, QueueSender, SecretStore, TableStore
 from domain.postponing import Postponement
 from domain.realtime.ports import Realtime
+from domain.tracing import UNTRACED, Tracer
 from domain.webhooks.delivery import DeliveryEngine, DeliveryLimits
 from domain.webhooks.fanout import FanOut
 from domain.webhooks.history import DeliveryService
@@ -155,6 +156,14 @@ class Hub:
         from infra.http.client import OutboundClient
 
         return OutboundClient(self.settings)
+
+    @once
+    def tracer(self) -> Tracer:
+        if self.settings.application_insights is None and self.settings.otlp_endpoint is None:
+            return UNTRACED
+        from infra.telemetry.exporters import tracer
+
+        return tracer(self.settings)
 
     @once
     def realtime(self) -> Realtime:
@@ -288,6 +297,7 @@ class Hub:
             self.events,
             expiry=self._expiry,
             consumers=[InitialSyncs(self.queue).consume, DisabledWebhooks(self.queue).consume],
+            tracer=self.tracer,
         )
 
     @once
@@ -310,7 +320,16 @@ class Hub:
         )
         pacer = Pacer(self.tables, self.clock)
         return DeliveryEngine(
-            self.units, self.http, self.queue, self.cipher, self.clock, self.ids, pacer, recorder, limits
+            self.units,
+            self.http,
+            self.queue,
+            self.cipher,
+            self.clock,
+            self.ids,
+            pacer,
+            recorder,
+            limits,
+            self.tracer,
         )
 
     @once

@@ -15,6 +15,9 @@ from typing import Any, TextIO
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 """The W3C trace id (32 hexadecimal digits) of the work being done."""
 
+span_id: ContextVar[str | None] = ContextVar("span_id", default=None)
+"""The span (16 hexadecimal digits) of that trace."""
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The `X-Request-Id` of the HTTP request being answered."""
 
@@ -23,11 +26,13 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 @contextmanager
-def bind(*, trace: str | None = None, request: str | None = None, **fields: Any) -> Iterator[None]:
-    """Put the trace, the request and any other fields on every line logged inside the block."""
+def bind(
+    *, trace: str | None = None, span: str | None = None, request: str | None = None, **fields: Any
+) -> Iterator[None]:
+    """Put the trace, the span in it, the request and any other fields on every line logged inside the block."""
     tokens: list[tuple[ContextVar[Any], Any]] = []
     if trace is not None:
-        tokens.append((trace_id, trace_id.set(trace)))
+        tokens += [(trace_id, trace_id.set(trace)), (span_id, span_id.set(span))]
     if request is not None:
         tokens.append((request_id, request_id.set(request)))
     if fields:
@@ -41,7 +46,7 @@ def bind(*, trace: str | None = None, request: str | None = None, **fields: Any)
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per record: `time` (RFC 3339, milliseconds, Z), `level`, `logger`, `message`,
-    `traceId`, `requestId`, the bound and `extra` fields, and `exception` with its stack as one field."""
+    `traceId`, `spanId`, `requestId`, the bound and `extra` fields, and `exception` with its stack as one field."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -53,6 +58,8 @@ class JsonFormatter(logging.Formatter):
         }
         if trace := trace_id.get():
             line["traceId"] = trace
+            if span := span_id.get():
+                line["spanId"] = span
         if request := request_id.get():
             line["requestId"] = request
         line.update(_fields.get())

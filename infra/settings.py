@@ -228,6 +228,18 @@ class Settings(BaseSettings):
         return os.environ.get("ServiceBusConnection__fullyQualifiedNamespace") or None  # noqa: SIM112
 
     @cached_property
+    def application_insights(self) -> SecretStr | None:
+        """`APPLICATIONINSIGHTS_CONNECTION_STRING`, the name that the Functions host uses too."""
+        text = os.environ.get("APPLICATIONINSIGHTS_CONNECTION_STRING")
+        return SecretStr(text) if text else None
+
+    @cached_property
+    def otlp_endpoint(self) -> str | None:
+        """`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT`, OpenTelemetry's own names."""
+        names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+        return next((value for name in names if (value := os.environ.get(name))), None)
+
+    @cached_property
     def signalr_connection(self) -> SecretStr | None:
         """`AzureSignalRConnectionString`, the name that Azure's own SignalR bindings use."""
         text = os.environ.get("AzureSignalRConnectionString")  # noqa: SIM112

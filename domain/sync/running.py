@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +26,9 @@ from domain.sync.rules import TIMEOUT, final_status
 from domain.sync.source import StreamProfile
 from domain.sync.sources import NotSynchronisable, Outcome, Sources, error_log
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
+
+logger = logging.getLogger("hub.sync")
+_LINES = {SyncStatus.Failed: logging.ERROR, SyncStatus.PartialSuccess: logging.WARNING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class JobRuns:
             if isinstance(made, Outcome):
                 return Plan((), deadline, made)
             steps = made
+        logger.info("sync job started", extra={**_about(job), "run": run_number})
         return Plan([one.position for one in steps if one.phase != Phase.Done], deadline)
 
     def conclude(self, job_id: UUID, run_number: int, outcome: Outcome) -> SyncJob | None:
@@ -101,8 +106,10 @@ class JobRuns:
         return ended
 
     def show(self, job: SyncJob) -> None:
-        """Tell connected clients how the job stands, after the commit."""
+        """Tell connected clients how the job stands, after the commit, and the log that it ended (12.2)."""
         self._live.tell(job.tenant_id, job.data_sync_job_id)
+        if job.is_ended:
+            _log_end(job)
 
     def tell(self, unit: UnitOfWork, job: SyncJob, now: datetime) -> None:
         """Events, log row, audit entry and alert of a job that ended, in the caller's transaction."""
@@ -210,6 +217,33 @@ class JobRuns:
         detail = outcome.detail or "The job could not go on."
         log = error_log(outcome.cause or "internal", detail, now, resumable=True)
         return replace(ended, status=SyncStatus.Failed, error_code=outcome.cause or "internal", error_log=log)
+
+
+def _about(job: SyncJob) -> dict[str, Any]:
+    """What every line of the log says of a job."""
+    return {
+        "dataSyncJobId": str(job.data_sync_job_id),
+        "integrationId": str(job.integration_id),
+        "tenantId": str(job.tenant_id),
+        "syncType": job.sync_type.name,
+        "direction": job.direction.name,
+    }
+
+
+def _log_end(job: SyncJob) -> None:
+    begun, ended = job.started_at or job.created_at, job.completed_at or job.created_at
+    logger.log(
+        _LINES.get(job.status, logging.INFO),
+        "sync job ended",
+        extra={
+            **_about(job),
+            "status": job.status.name,
+            "recordsProcessed": job.records_processed,
+            "recordsFailed": job.records_failed,
+            "durationMs": int((ended - begun).total_seconds() * 1000),
+            "error": job.error_code,
+        },
+    )
 
 
 def _wanted(

@@ -21,6 +21,7 @@ from domain.ports import (
     OutboundResponse,
     QueueSender,
 )
+from domain.tracing import UNTRACED, Tracer
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import RetryPolicy, WebhookState
@@ -31,6 +32,7 @@ from domain.webhooks.recording import ResultRecorder
 from domain.webhooks.room import Room
 from domain.webhooks.rules import Answer, decide
 from domain.webhooks.signing import event_body, signed_headers
+from domain.webhooks.tracing import attempt_span, post_span, tell_answer, tell_result
 
 logger = logging.getLogger("hub.webhooks")
 
@@ -63,6 +65,7 @@ class DeliveryEngine:
         pacer: Pacer,
         recorder: ResultRecorder,
         limits: DeliveryLimits,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._units = units
         self._http = http
@@ -73,6 +76,7 @@ class DeliveryEngine:
         self._pacer = pacer
         self._recorder = recorder
         self._limits = limits
+        self._tracer = tracer
         self._room = Room(
             most=limits.concurrency,
             most_per_webhook=limits.concurrency_per_endpoint,
@@ -226,24 +230,46 @@ class DeliveryEngine:
         return result
 
     async def _attempt(self, claimed: Claimed) -> AttemptResult:
-        endpoint, event = claimed.endpoint, claimed.event
         started = self._clock.now()
+        with attempt_span(self._tracer, claimed) as attempt:
+            came, traceparent = await self._post(claimed, started, attempt.traceparent)
+            if isinstance(came, OutboundError):
+                answer = Answer(failure=came.kind)
+            else:
+                answer = Answer(status=came.status, retry_after=came.headers.get("retry-after"))
+            result = self._result(claimed, started, answer, came, traceparent)
+            tell_result(attempt, result)
+        return result
+
+    async def _post(
+        self, claimed: Claimed, started: datetime, attempt: str | None
+    ) -> tuple[OutboundResponse | OutboundError, str | None]:
+        """What came of it, and the `traceparent` that the receiver was sent."""
+        endpoint, event = claimed.endpoint, claimed.event
         body = event_body(event)
         headers = signed_headers(endpoint.secrets, event.event_id, started, body)
-        if event.traceparent:
-            headers["traceparent"] = event.traceparent
-        request = OutboundRequest(
-            "POST", endpoint.url, headers, body, timeout_seconds=float(endpoint.timeout_seconds)
-        )
-        try:
-            response = await self._http.send(request)
-        except OutboundError as error:
-            return self._result(claimed, started, Answer(failure=error.kind), error)
-        answer = Answer(status=response.status, retry_after=response.headers.get("retry-after"))
-        return self._result(claimed, started, answer, response)
+        with post_span(self._tracer, endpoint.url, attempt) as post:
+            traceparent = post.traceparent or event.traceparent
+            if traceparent:
+                headers["traceparent"] = traceparent
+            request = OutboundRequest(
+                "POST", endpoint.url, headers, body, timeout_seconds=float(endpoint.timeout_seconds)
+            )
+            came: OutboundResponse | OutboundError
+            try:
+                came = await self._http.send(request)
+            except OutboundError as error:
+                came = error
+            tell_answer(post, came)
+        return came, traceparent
 
     def _result(
-        self, claimed: Claimed, started: datetime, answer: Answer, came: OutboundResponse | OutboundError
+        self,
+        claimed: Claimed,
+        started: datetime,
+        answer: Answer,
+        came: OutboundResponse | OutboundError,
+        traceparent: str | None,
     ) -> AttemptResult:
         now, spread = self._clock.now(), random.uniform(-1, 1)  # noqa: S311 - spreads load, guards nothing
         decision = decide(
@@ -263,6 +289,7 @@ class DeliveryEngine:
             retries_used=claimed.retries_used + (decision.verdict == "retry"),
             next_retry_at=decision.retry_at,
             gone=decision.gone,
+            traceparent=traceparent,
         )
 
 

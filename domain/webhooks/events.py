@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,7 +23,8 @@ def sent(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
         "statusCode": result.attempt.http_status_code,
         "deliveredAt": rfc3339(now),
     }
-    return _event(ids, SENT, claimed.endpoint.tenant_id, claimed.webhook_delivery_id, data, now)
+    event = _event(ids, SENT, claimed.endpoint.tenant_id, claimed.webhook_delivery_id, data, now)
+    return replace(event, traceparent=result.traceparent)
 
 
 def delivery_failed(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
@@ -35,7 +37,8 @@ def delivery_failed(ids: IdGenerator, result: AttemptResult, now: datetime) -> D
         "errorMessage": result.attempt.error_message,
         "nextRetryAt": rfc3339(result.next_retry_at) if result.next_retry_at else None,
     }
-    return _event(ids, DELIVERY_FAILED, claimed.endpoint.tenant_id, claimed.webhook_delivery_id, data, now)
+    event = _event(ids, DELIVERY_FAILED, claimed.endpoint.tenant_id, claimed.webhook_delivery_id, data, now)
+    return replace(event, traceparent=result.traceparent)
 
 
 def delivery_expired(ids: IdGenerator, expired: ExpiredDelivery, now: datetime) -> DomainEvent:

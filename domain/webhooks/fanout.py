@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -13,8 +14,9 @@ from domain.alerts.occurring import ALERTS_QUEUE, message_of, occurrence
 from domain.errors import ValidationFailed
 from domain.events.model import DomainEvent
 from domain.events.ports import EventRef
-from domain.events.service import EventService
+from domain.events.service import DOMAIN_EVENTS_QUEUE, EventService
 from domain.ports import Clock, IdGenerator, QueueSender
+from domain.tracing import UNTRACED, SpanKind, Tracer, queue_attributes, spans
 from domain.unit_of_work import UnitsOfWork
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, delivery_messages
 from domain.webhooks.ports import NewDelivery, Subscriber
@@ -41,6 +43,7 @@ class FanOut:
         *,
         expiry: timedelta,
         consumers: Sequence[Callable[[Sequence[DomainEvent]], None]] = (),
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._units = units
         self._queue = queue
@@ -49,6 +52,7 @@ class FanOut:
         self._events = events
         self._expiry = expiry
         self._consumers = consumers
+        self._tracer = tracer
 
     def handle(self, messages: Sequence[tuple[str, str]]) -> int:
         """Fan out what (body, message id) pairs announce, or carry as whole events of other modules.
@@ -73,24 +77,37 @@ class FanOut:
     def fan_out(self, refs: Sequence[EventRef]) -> int:
         """One transaction from events to deliveries, then their messages."""
         now = self._clock.now()
-        with self._units.write() as unit:
-            events = unit.outbox.pending(refs)
-            subscribers = unit.pipeline.subscribers(
-                [(event.tenant_id, name) for event in events for name in subscriptions_for(event.type)]
-            )
-            new = unit.pipeline.add_deliveries(
-                self._deliveries(events, subscribers),
-                now=now,
-                expires_at=now + self._expiry,
-                requeue_at=now + MESSAGE_GRACE,
-            )
-            unit.outbox.mark_fanned_out([EventRef(one.tenant_id, one.event_id) for one in events], now)
-            # Before the commit: they may be told twice after a crash, but nothing is lost.
-            for consume in self._consumers:
-                consume(events)
-            unit.commit()
-        self._send(new)
+        with ExitStack() as traced:
+            with self._units.write() as unit:
+                events = unit.outbox.pending(refs)
+                # Their parents are known only now.
+                traced.enter_context(self._spans(events))
+                subscribers = unit.pipeline.subscribers(
+                    [(event.tenant_id, name) for event in events for name in subscriptions_for(event.type)]
+                )
+                new = unit.pipeline.add_deliveries(
+                    self._deliveries(events, subscribers),
+                    now=now,
+                    expires_at=now + self._expiry,
+                    requeue_at=now + MESSAGE_GRACE,
+                )
+                unit.outbox.mark_fanned_out([EventRef(one.tenant_id, one.event_id) for one in events], now)
+                # Before the commit: they may be told twice after a crash, but nothing is lost.
+                for consume in self._consumers:
+                    consume(events)
+                unit.commit()
+            self._send(new)
         return len(new)
+
+    def _spans(self, events: Sequence[DomainEvent]) -> AbstractContextManager[None]:
+        """One for each trace among the events."""
+        return spans(
+            self._tracer,
+            f"process {DOMAIN_EVENTS_QUEUE}",
+            SpanKind.Consumer,
+            (event.traceparent for event in events),
+            queue_attributes(DOMAIN_EVENTS_QUEUE, "process", count=len(events)),
+        )
 
     def _refs(self, body: str, message_id: str) -> list[EventRef]:
         try:

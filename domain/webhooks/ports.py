@@ -124,7 +124,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """One attempt's record and the delivery's next state."""
+    """One attempt's record and the delivery's next state. `traceparent` is what the receiver was sent."""
 
     claimed: Claimed
     attempt: Attempt
@@ -132,6 +132,7 @@ class AttemptResult:
     retries_used: int
     next_retry_at: datetime | None = None
     gone: bool = False
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
+from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -14,6 +15,7 @@ from domain.events.model import DomainEvent
 from domain.insights.counting import delivery_signals
 from domain.ports import Clock, IdGenerator, QueueSender
 from domain.realtime.ports import NOBODY, Realtime
+from domain.tracing import trace_fields
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 from domain.webhooks.audit import record_disabled
 from domain.webhooks.events import delivery_failed, disabled, sent
@@ -65,7 +67,8 @@ class ResultRecorder:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((result, done))
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_waiting())
+            # What it writes and logs is of many attempts, not of the one that found no writer.
+            self._writer = asyncio.create_task(self._write_waiting(), context=Context())
         await done
 
     async def _write_waiting(self) -> None:
@@ -200,5 +203,6 @@ def _log(result: AttemptResult) -> None:
                 "httpStatusCode": result.attempt.http_status_code,
                 "durationMs": result.attempt.duration_ms,
                 "error": result.attempt.error_message,
+                **trace_fields(result.traceparent),
             },
         )

@@ -7,7 +7,8 @@ import inspect
 import logging
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,12 +22,14 @@ from domain.errors import DomainError, NotFound, PreconditionFailed, TooLarge, V
 from domain.idempotency import StoredAnswer
 from domain.identity.model import Origin, Principal
 from domain.identity.service import Admission, Credentials
+from domain.tracing import UNTRACED, Span
 from functions.http.origin import client_country, client_ip
 from functions.http.problems import MalformedBody, from_domain, problem, status_of, validation_error
 from functions.http.ratelimit import rate_headers
+from functions.http.tracing import NO_CONTEXT, parent_of, request_span, tell_status
 from infra.bootstrap import hub
 from infra.logs import bind
-from infra.trace import Trace
+from infra.trace import Trace, within
 
 logger = logging.getLogger("hub.http")
 
@@ -150,9 +153,9 @@ def serve(blueprint: func.Blueprint, endpoint: Endpoint) -> Callable[[Handler], 
 
 
 def _sync_trigger(endpoint: Endpoint, handler: Any) -> Trigger:
-    def run(req: func.HttpRequest) -> func.HttpResponse:
-        exchange = Exchange(req)
-        with exchange.bound():
+    def run(req: func.HttpRequest, context: func.Context = NO_CONTEXT) -> func.HttpResponse:
+        exchange = Exchange(req, context)
+        with exchange.bound(endpoint.route):
             try:
                 call = exchange.authenticated(endpoint)
                 stored = exchange.replayed(endpoint, call)
@@ -164,9 +167,9 @@ def _sync_trigger(endpoint: Endpoint, handler: Any) -> Trigger:
 
 
 def _async_trigger(endpoint: Endpoint, handler: Any) -> Trigger:
-    async def run(req: func.HttpRequest) -> func.HttpResponse:
-        exchange = Exchange(req)
-        with exchange.bound():
+    async def run(req: func.HttpRequest, context: func.Context = NO_CONTEXT) -> func.HttpResponse:
+        exchange = Exchange(req, context)
+        with exchange.bound(endpoint.route):
             try:
                 call = await exchange.authenticated_soon(endpoint)
                 if not exchange.is_idempotent(endpoint):
@@ -187,10 +190,12 @@ def _async_trigger(endpoint: Endpoint, handler: Any) -> Trigger:
 class Exchange:
     """One request and its response."""
 
-    def __init__(self, request: func.HttpRequest) -> None:
+    def __init__(self, request: func.HttpRequest, context: func.Context = NO_CONTEXT) -> None:
         self._request = request
         self._path = urlsplit(request.url).path
-        self._trace = Trace.continued(request.headers.get("traceparent"))
+        self._parent, self._is_hosted = parent_of(request, context)
+        self._trace = Trace.continued(self._parent)
+        self._span: Span | None = None
         given = request.headers.get("x-request-id", "")
         self._request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
         self._idempotency: tuple[UUID, str, bytes] | None = None
@@ -210,9 +215,20 @@ class Exchange:
         """The trace as W3C has it in a header."""
         return self._trace.header
 
-    def bound(self) -> Any:
-        """Put the trace and the request id on every log line of this request."""
-        return bind(trace=self._trace.trace_id, request=self._request_id)
+    @contextmanager
+    def bound(self, route: str) -> Iterator[None]:
+        """Trace the request, and put its trace and its id on every line logged meanwhile."""
+        with bind(request=self._request_id):
+            tracer = hub().tracer
+            if tracer is UNTRACED:
+                with within(self._trace):
+                    yield
+                return
+            with request_span(
+                tracer, self._request.method, route, parent=self._parent, is_hosted=self._is_hosted
+            ) as self._span:
+                self._trace = Trace.of(self._span.traceparent) or self._trace
+                yield
 
     def authenticated(self, endpoint: Endpoint) -> Call:
         """Raises Unauthenticated, Forbidden, RateLimited, Unavailable."""
@@ -302,6 +318,8 @@ class Exchange:
         """The response with the headers that every answer carries."""
         if self._rate is not None:
             response.headers.update(rate_headers(self._rate, hub().clock.now()))
+        if self._span is not None:
+            tell_status(self._span, response.status_code)
         response.headers["X-Request-Id"] = self._request_id
         response.headers["traceparent"] = self._trace.header
         response.headers["X-Content-Type-Options"] = "nosniff"

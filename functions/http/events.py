@@ -8,6 +8,8 @@ import azure.functions as func
 from pydantic import Field
 
 from domain.events.model import RaiseEvent, RaiseEvents
+from domain.events.service import DOMAIN_EVENTS_QUEUE
+from domain.tracing import SpanKind, queue_attributes
 from functions.http.endpoint import Answer, Call, Endpoint, parse, serve
 from functions.http.views import View
 from infra.bootstrap import hub
@@ -42,7 +44,12 @@ def raise_events(call: Call) -> Answer:
     most = hub().settings.request_max_bytes
     in_batch = _is_batch(body)
     events = parse(RaiseEvents, body, most).events if in_batch else [parse(RaiseEvent, body, most)]
-    accepted = hub().events.accept(call.principal, events, call.trace.header, in_batch=in_batch)
+    attributes = queue_attributes(DOMAIN_EVENTS_QUEUE, "send", count=len(events))
+    with hub().tracer.span(
+        f"send {DOMAIN_EVENTS_QUEUE}", SpanKind.Producer, parent=call.trace.header, attributes=attributes
+    ) as sending:
+        traceparent = sending.traceparent or call.trace.header
+        accepted = hub().events.accept(call.principal, events, traceparent, in_batch=in_batch)
     return Answer(
         AcceptedView(
             accepted=accepted.accepted, duplicates=accepted.duplicates, event_ids=list(accepted.event_ids)

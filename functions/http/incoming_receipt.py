@@ -16,6 +16,7 @@ from functions.http.endpoint import ENDPOINTS, Endpoint, Exchange
 from functions.http.incoming_views import ReceiptView
 from functions.http.origin import client_ip
 from functions.http.problems import problem
+from functions.http.tracing import NO_CONTEXT
 from infra.bootstrap import hub
 
 bp = func.Blueprint()
@@ -27,21 +28,22 @@ _METHODS = ("POST", "GET")
 
 @bp.function_name("receive_webhook")
 @bp.route(route=_PLAIN, methods=_METHODS, auth_level=func.AuthLevel.ANONYMOUS)
-async def receive_webhook(req: func.HttpRequest) -> func.HttpResponse:
+async def receive_webhook(req: func.HttpRequest, context: func.Context = NO_CONTEXT) -> func.HttpResponse:
     """At the integration's plain address."""
-    return await _exchanged(req)
+    return await _exchanged(req, Exchange(req, context), _PLAIN)
 
 
 @bp.function_name("receive_webhook_at_rotated_url")
 @bp.route(route=_ROTATED, methods=_METHODS, auth_level=func.AuthLevel.ANONYMOUS)
-async def receive_webhook_at_rotated_url(req: func.HttpRequest) -> func.HttpResponse:
+async def receive_webhook_at_rotated_url(
+    req: func.HttpRequest, context: func.Context = NO_CONTEXT
+) -> func.HttpResponse:
     """At an address that a rotation gave."""
-    return await _exchanged(req)
+    return await _exchanged(req, Exchange(req, context), _ROTATED)
 
 
-async def _exchanged(req: func.HttpRequest) -> func.HttpResponse:
-    exchange = Exchange(req)
-    with exchange.bound():
+async def _exchanged(req: func.HttpRequest, exchange: Exchange, route: str) -> func.HttpResponse:
+    with exchange.bound(route):
         try:
             return exchange.dressed(_answer(await _receive(req, exchange.traceparent)))
         except Unauthenticated as error:

@@ -31,7 +31,7 @@ def read_metrics(req: func.HttpRequest) -> func.HttpResponse:
     from functions.http.metrics_text import exposition
 
     exchange = Exchange(req)
-    with exchange.bound():
+    with exchange.bound(_ENDPOINT.route):
         try:
             if not hub().settings.is_development or any(name in req.headers for name in _CREDENTIALS):
                 exchange.authenticated(_ENDPOINT)

@@ -92,7 +92,7 @@ def revoke_integration_grant(call: Call) -> Answer:
 async def oauth_callback(req: func.HttpRequest) -> func.HttpResponse:
     """Where providers send the user back to. Nothing of the query is logged or shown."""
     exchange = Exchange(req)
-    with exchange.bound():
+    with exchange.bound(_CALLBACK):
         try:
             completion = await hub().oauth.completions.complete(_callback(req), _origin(req, exchange))
             return exchange.dressed(completed(completion))

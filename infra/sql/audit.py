@@ -50,6 +50,7 @@ class SqlAudit:
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
+        self._new: list[AuditRecord] = []
 
     def append(self, tenant_id: UUID, entry: AuditEntry) -> None:
         lock_tenant(self._connection, tenant_id)
@@ -78,6 +79,12 @@ class SqlAudit:
             .where(_t.TenantId == tenant_id)
             .values(AuditSequence=record.sequence, AuditHash=record.hash)
         )
+        self._new.append(record)
+
+    def take_new(self) -> list[AuditRecord]:
+        """The rows appended since the last call, for the log after commit."""
+        new, self._new = self._new, []
+        return new
 
     def page(self, tenant_id: UUID, filter_: AuditFilter, page: PageRequest) -> Page[AuditRecord]:
         statement = _filtered(tenant_id, filter_)

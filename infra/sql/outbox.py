@@ -13,6 +13,7 @@ from domain.events.ports import EventRef
 from domain.ports import Clock
 from infra.sql.statements import chunks, guarded_by_unique_key
 from infra.sql.tables import domain_events, webhook_deliveries
+from infra.trace import current
 
 _e = domain_events.c
 # inline: nobody asks for the new Sequence
@@ -62,7 +63,7 @@ class SqlOutbox:
     def append(self, events: Sequence[DomainEvent], *, fanned_out_at: datetime | None = None) -> int:
         fresh = self._unknown(events)
         if fresh:
-            now = self._clock.now()
+            now, trace = self._clock.now(), current.get()
             rows = [
                 {
                     "TenantId": event.tenant_id,
@@ -71,7 +72,7 @@ class SqlOutbox:
                     "Subject": event.subject,
                     "Payload": event.data,
                     "OccurredAt": event.occurred_at,
-                    "TraceParent": event.traceparent,
+                    "TraceParent": event.traceparent or (trace.header if trace else None),
                     "AnnouncedAt": now,
                     "FannedOutAt": fanned_out_at,
                     "CreatedAt": now,

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from sqlalchemy import Connection
 
+from domain.audit.model import AuditRecord
 from domain.errors import Unavailable, Undone
 from domain.events.ports import EventRef
 from domain.ports import Clock
@@ -158,6 +159,9 @@ class SqlUnitOfWork:
         self._connection.commit()
         self.has_committed = True
         self._committed += self.outbox.take_new()
+        if "audit" in vars(self):
+            for record in self.audit.take_new():
+                _log(record)
 
     def announce(self) -> None:
         """Tell the queue about the events committed, outside the transaction and its locks."""
@@ -169,6 +173,23 @@ class SqlUnitOfWork:
         except Unavailable:
             # The events are durable; the sweeper announces them again.
             logger.warning("announcement lost, left to the sweeper", extra={"events": len(new)})
+
+
+def _log(record: AuditRecord) -> None:
+    """Section 12.2: every change of an integration's configuration, every key made or revoked, and whatever else the
+    audit log holds. What was changed to what stays there."""
+    logger.info(
+        "change recorded",
+        extra={
+            "action": record.action,
+            "targetType": record.target_type,
+            "targetId": record.target_id,
+            "tenantId": str(record.tenant_id),
+            "actorUserId": str(record.actor_user_id) if record.actor_user_id else None,
+            "actorKeyId": str(record.actor_key_id) if record.actor_key_id else None,
+            "auditSequence": record.sequence,
+        },
+    )
 
 
 class SqlUnitsOfWork:

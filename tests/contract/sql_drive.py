@@ -202,6 +202,7 @@ def _audit(world: World) -> dict[str, list[Call]]:
     later = now + timedelta(days=400)
     return {
         "audit.append": [lambda unit: unit.audit.append(tenant, entry)],
+        "audit.take_new": [lambda unit: unit.audit.take_new()],
         "audit.page": [
             lambda unit: unit.audit.page(tenant, every, PageRequest()),
             lambda unit: unit.audit.page(tenant, AuditFilter(action="webhook.created"), PageRequest()),

@@ -23,9 +23,9 @@ TIMESPAN = re.compile(r"(\d+\.)?\d\d:\d\d:\d\d")
 SCHEMA: dict[str, Any] = {
     "version": str,
     "functionTimeout": TIMESPAN,
+    "telemetryMode": re.compile("OpenTelemetry|ApplicationInsights"),
     "logging": {
         "logLevel": {"default": str, "Host.Results": str},
-        "applicationInsights": {"samplingSettings": {"isEnabled": bool, "excludedTypes": str}},
     },
     "extensionBundle": {"id": str, "version": str},
     "extensions": {
@@ -98,6 +98,21 @@ def fits(value: Any, wanted: Any) -> bool:
 def test_host_json_has_only_properties_that_the_host_knows_in_their_types() -> None:
     assert HOST["version"] == "2.0"
     assert fits(HOST, SCHEMA)
+
+
+def test_each_line_is_sent_once_and_none_is_sampled_away() -> None:
+    """Alert rules read the log's lines. The host sends them, and samples none in this mode; there its settings for
+    Application Insights count for nothing. A worker that said it exports its own lines would silence the host's:
+    https://learn.microsoft.com/azure/azure-functions/opentelemetry-howto"""
+    assert HOST["telemetryMode"] == "OpenTelemetry"
+    assert "applicationInsights" not in HOST["logging"]
+    template = (ROOT / "deploy" / "bicep" / "modules" / "functions.bicep").read_text()
+    for switch in ("PYTHON_ENABLE_OPENTELEMETRY", "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY"):
+        assert switch not in template
+        assert switch not in LOCAL["Values"]
+    sources = "".join(path.read_text() for path in (ROOT / "infra" / "telemetry").glob("*.py"))
+    assert "LogExporter" not in sources
+    assert "LoggerProvider" not in sources
 
 
 def test_host_json_asks_for_a_bundle_whose_extensions_the_app_uses() -> None:

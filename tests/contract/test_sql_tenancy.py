@@ -33,7 +33,7 @@ from tests.contract.sql_world import EXPIRY, World
 _SCOPED: dict[type, frozenset[str]] = {
     SqlWebhooks: frozenset(),
     SqlDeliveries: frozenset(),
-    SqlAudit: frozenset(),
+    SqlAudit: frozenset({"take_new"}),
     SqlApiKeys: frozenset({"by_hashes", "expired", "refs", "set_usage"}),
     SqlSyncJobs: frozenset(
         {"find", "moments", "move", "claim", "taken", "waiting", "to_queue", "mark_queued", "silent", "touch"}
