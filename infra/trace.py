@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from infra import logs
@@ -37,10 +35,16 @@ class Trace:
     def continued(cls, header: str | None) -> Self:
         """A new span of the trace that `traceparent` names; of a new trace when it is absent or not valid."""
         before = cls.of(header)
-        span = f"{_random.getrandbits(64):016x}"
-        if before is None:
-            return cls(f"{_random.getrandbits(128):032x}", span)
-        return cls(before.trace_id, span, before.flags)
+        return cls(f"{_random.getrandbits(128):032x}", _new_span()) if before is None else before.child()
+
+    def child(self) -> Self:
+        """A new span of the same trace."""
+        return replace(self, span_id=_new_span())
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the caller may have recorded it."""
+        return int(self.flags, 16) & 1 == 1
 
     @property
     def header(self) -> str:
@@ -48,16 +52,37 @@ class Trace:
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
+def _new_span() -> str:
+    return f"{_random.getrandbits(64):016x}"
+
+
 current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 """The span of the work being done; an event stored meanwhile belongs to it."""
 
 
-@contextmanager
-def within(trace: Trace) -> Iterator[None]:
-    """Make `trace` the current one, of events and of log lines."""
-    token = current.set(trace)
-    try:
-        with logs.bind(trace=trace.trace_id, span=trace.span_id):
-            yield
-    finally:
-        current.reset(token)
+class Within:
+    """See `within`. A class, because it is entered for every span and a generator costs more."""
+
+    __slots__ = ("_tokens", "_trace")
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    def __enter__(self) -> None:
+        trace = self._trace
+        self._tokens = (
+            current.set(trace),
+            logs.trace_id.set(trace.trace_id),
+            logs.span_id.set(trace.span_id),
+        )
+
+    def __exit__(self, *raised: object) -> None:
+        now, trace, span = self._tokens
+        current.reset(now)
+        logs.trace_id.reset(trace)
+        logs.span_id.reset(span)
+
+
+def within(trace: Trace) -> Within:
+    """For the length of a block, make `trace` the current one, of events and of log lines."""
+    return Within(trace)

@@ -17,6 +17,7 @@ from azure.functions._abc import TraceContext
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import SpanKind as OtelKind
 from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
@@ -40,9 +41,9 @@ SECRET_URL = "https://hooks.example/services/T0KEN?key=s3cret"
 class Traced:
     """A tracer, and what it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, sampler: Sampler | None = None) -> None:
         self._memory = InMemorySpanExporter()
-        provider = TracerProvider()
+        provider = TracerProvider(sampler=sampler)
         provider.add_span_processor(SimpleSpanProcessor(self._memory))
         self.tracer = OtelTracer(provider)
 
@@ -125,6 +126,33 @@ def test_a_caller_who_does_not_sample_is_followed(app: App, traced: Traced) -> N
     assert traced.spans == []
     [kept] = stored(app)
     assert kept is not None and kept.startswith(f"00-{TRACE}-") and kept.endswith("-00")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "recorded"), [(None, 0), (ParentBased(ALWAYS_OFF), 0), (ALWAYS_ON, 2), (ALWAYS_OFF, 0)]
+)
+def test_the_sampler_has_the_last_word(sampler: Sampler | None, recorded: int) -> None:
+    """One that does not follow the caller is asked, although an unsampled caller is mostly followed without asking."""
+    traced = Traced(sampler)
+    with traced.tracer.span("outer", SpanKind.Server, parent=UNSAMPLED) as outer:
+        assert logs.trace_id.get() == TRACE
+        with traced.tracer.span("inner", SpanKind.Client, parent=outer.traceparent) as inner:
+            inner.set("a", 1)
+            inner.fail("timeout")
+    assert len(traced.spans) == recorded
+    assert inner.traceparent is not None and outer.traceparent is not None
+    assert inner.traceparent.endswith("-01" if recorded else "-00")
+    assert len({UNSAMPLED[3:], outer.traceparent[3:], inner.traceparent[3:]}) == 3
+    assert logs.trace_id.get() is None
+
+
+def test_an_exception_fails_its_span_and_is_not_quoted(traced: Traced) -> None:
+    with pytest.raises(ValueError), traced.tracer.span("step", SpanKind.Internal):
+        raise ValueError("s3cret")
+    [span] = traced.spans
+    assert (span.attributes or {})["error.type"] == "ValueError"
+    assert span.status.status_code == StatusCode.ERROR
+    assert "s3cret" not in span.to_json()
 
 
 def test_without_a_tracer_the_trace_goes_on_all_the_same(app: App) -> None:
