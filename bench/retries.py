@@ -117,17 +117,20 @@ def compared(name: str, seed: int = 1) -> tuple[Score, Score]:
     return fixed, simulate(outages, policy, adaptive=True, seed=seed)
 
 
+def row(name: str, old: Score, new: Score) -> str:
+    """A pattern's row of the table."""
+    return (
+        f"| {name} | {old.attempts:.2f} | {new.attempts:.2f} | {old.seconds:,.0f} | {new.seconds:,.0f} "
+        f"| {old.undelivered} of {old.met} | {new.undelivered} of {new.met} |"
+    )
+
+
 def table() -> str:
     rows = [
         "| outages | attempts, fixed | adaptive | seconds, fixed | adaptive | undelivered, fixed | adaptive |"
     ]
     rows.append("|---|---|---|---|---|---|---|")
-    for name in PATTERNS:
-        old, new = compared(name)
-        rows.append(
-            f"| {name} | {old.attempts:.2f} | {new.attempts:.2f} | {old.seconds:,.0f} | {new.seconds:,.0f} "
-            f"| {old.undelivered} of {old.met} | {new.undelivered} of {new.met} |"
-        )
+    rows += [row(name, *compared(name)) for name in PATTERNS]
     return "\n".join(rows)
 
 

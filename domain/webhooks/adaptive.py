@@ -91,6 +91,24 @@ class _Plan:
         late = EDGES[n] * between(self.scaled, n + 1) - between(self.lengths, n + 1)
         return _ATTEMPT_COST + (max(0.0, late) + (alive - back) * self.values[left][n]) / alive
 
+    def best_from(self, i: int, left: int) -> float:
+        """The least that `step` costs when the outage is EDGES[i] old; without its logarithms, since it is asked
+        for every pair of edges."""
+        mass, scaled, lengths = self.mass[i + 1], self.scaled[i + 1], self.lengths[i + 1]
+        alive, after = self.mass[-1] - mass, self.values[left]
+        return min(
+            (
+                _ATTEMPT_COST
+                + (
+                    max(0.0, EDGES[n] * (self.scaled[n + 1] - scaled) - (self.lengths[n + 1] - lengths))
+                    + (alive - (self.mass[n + 1] - mass)) * after[n]
+                )
+                / alive
+                for n in range(i + 1, len(EDGES))
+            ),
+            default=_UNDELIVERED_COST,
+        )
+
 
 @lru_cache(maxsize=512)
 def _plan(weights: tuple[float, ...], retries: int) -> _Plan:
@@ -104,13 +122,7 @@ def _plan(weights: tuple[float, ...], retries: int) -> _Plan:
     values: tuple[tuple[float, ...], ...] = ((_UNDELIVERED_COST,) * len(EDGES),)
     if retries:
         fewer = _plan(weights, retries - 1)
-        layer = tuple(
-            min(
-                (fewer.step(edge, m, retries - 1) for m in range(n + 1, len(EDGES))),
-                default=_UNDELIVERED_COST,
-            )
-            for n, edge in enumerate(EDGES)
-        )
+        layer = tuple(fewer.best_from(n, retries - 1) for n in range(len(EDGES)))
         values = (*fewer.values, layer)
     return _Plan(tuple(mass), tuple(scaled), tuple(lengths), values)
 
