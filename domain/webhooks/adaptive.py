@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from math import log, sqrt
 
@@ -28,20 +28,23 @@ _WAIT_FLOOR, _WAIT_SHARE = 30.0, 0.25
 
 @dataclass(frozen=True, slots=True)
 class OutageHistory:
-    """Decayed counts of outages by length, and how many were ever seen."""
+    """Decayed counts of outages by length, and how many were ever seen. `since` is when the one under way began
+    (Unix time), None outside of one."""
 
     weights: tuple[float, ...] = (0.0,) * len(EDGES)
     seen: int = 0
+    since: float | None = None
 
     def learned(self, lasted: float) -> OutageHistory:
-        """With one more outage that `lasted` so many seconds."""
+        """With one more outage that `lasted` so many seconds, and is over."""
         where = min(bisect_left(EDGES, lasted), len(EDGES) - 1)
         weights = tuple(weight * DECAY + (n == where) for n, weight in enumerate(self.weights))
-        return replace(self, weights=weights, seen=self.seen + 1)
+        return OutageHistory(weights, self.seen + 1)
 
     def text(self) -> str:
         """As it is stored."""
-        return json.dumps({"seen": self.seen, "weights": [round(one, 4) for one in self.weights]})
+        stored = {"seen": self.seen, "weights": [round(one, 4) for one in self.weights], "since": self.since}
+        return json.dumps(stored)
 
     def typical(self) -> float | None:
         """The median length of an outage, None while none was seen."""
@@ -58,7 +61,7 @@ def history_of(text: str | None) -> OutageHistory:
     if text is None:
         return OutageHistory()
     stored = json.loads(text)
-    return OutageHistory(tuple(stored["weights"]), stored["seen"])
+    return OutageHistory(tuple(stored["weights"]), stored["seen"], stored.get("since"))
 
 
 def outage_length(failing_since: float, last_failed: float, back: float) -> float:

@@ -30,7 +30,7 @@ from domain.webhooks.pacing import Pacer
 from domain.webhooks.ports import AttemptResult, Claimed, Endpoint
 from domain.webhooks.recording import ResultRecorder
 from domain.webhooks.room import Room
-from domain.webhooks.rules import Answer, decide
+from domain.webhooks.rules import Answer, decide, is_outage
 from domain.webhooks.signing import event_body, signed_headers
 from domain.webhooks.tracing import attempt_span, post_span, tell_answer, tell_result
 
@@ -280,7 +280,7 @@ class DeliveryEngine:
             expires_at=claimed.expires_at,
             now=now,
             spread=spread,
-            learned=learned_delay(claimed, now, platform_cap=self._limits.max_retries, spread=spread),
+            learned=learned_delay(claimed, answer, now, platform_cap=self._limits.max_retries, spread=spread),
         )
         return AttemptResult(
             claimed=claimed,
@@ -290,6 +290,7 @@ class DeliveryEngine:
             next_retry_at=decision.retry_at,
             gone=decision.gone,
             traceparent=traceparent,
+            outage=decision.verdict != "delivered" and is_outage(answer),
         )
 
 

@@ -8,7 +8,7 @@ from domain.ports import OutboundError, OutboundResponse
 from domain.webhooks.adaptive import adaptive_delay, history_of
 from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus
 from domain.webhooks.ports import Claimed
-from domain.webhooks.rules import Answer, Decision, effective_max_retries
+from domain.webhooks.rules import Answer, Decision, effective_max_retries, is_outage
 
 RESPONSE_KEPT_BYTES = 4 * 1024
 STATUS_AFTER = {
@@ -48,14 +48,18 @@ def attempt_record(
     )
 
 
-def learned_delay(claimed: Claimed, now: datetime, *, platform_cap: int, spread: float) -> timedelta | None:
-    """The next delay by the endpoint's own history; None for the fixed schedule, or while too little is known."""
+def learned_delay(
+    claimed: Claimed, answer: Answer, now: datetime, *, platform_cap: int, spread: float
+) -> timedelta | None:
+    """The next delay by the endpoint's own history; None for the fixed schedule, while too little is known, or after
+    an answer that is no outage."""
     endpoint, policy = claimed.endpoint, claimed.endpoint.retry_policy
-    if policy.strategy != "adaptive":
+    if policy.strategy != "adaptive" or not is_outage(answer):
         return None
+    history = history_of(endpoint.retry_history)
     seconds = adaptive_delay(
-        history_of(endpoint.retry_history),
-        failing_for=(now - endpoint.failing_since).total_seconds() if endpoint.failing_since else 0.0,
+        history,
+        failing_for=0.0 if history.since is None else max(0.0, now.timestamp() - history.since),
         retries_left=effective_max_retries(policy, platform_cap=platform_cap) - claimed.retries_used,
         spread=spread if policy.jitter else -1.0,
     )

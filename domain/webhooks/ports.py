@@ -105,7 +105,6 @@ class Endpoint:
     timeout_seconds: int
     rate_limit_per_second: int | None
     secrets: Sequence[str] = field(default=(), repr=False)
-    failing_since: datetime | None = None
     retry_history: str | None = None
 
 
@@ -124,7 +123,8 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """One attempt's record and the delivery's next state. `traceparent` is what the receiver was sent."""
+    """One attempt's record and the delivery's next state. `traceparent` is what the receiver was sent; `outage` that
+    it was away or broken."""
 
     claimed: Claimed
     attempt: Attempt
@@ -133,17 +133,20 @@ class AttemptResult:
     next_retry_at: datetime | None = None
     gone: bool = False
     traceparent: str | None = None
+    outage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """An endpoint's share of a batch of results."""
+    """An endpoint's share of a batch of results. `learns`: its outages are learned from; `outages` attempts met
+    one."""
 
     webhook_id: UUID
     delivered: int = 0
     learns: bool = False
     failed_for_good: int = 0
     attempts_failed: int = 0
+    outages: int = 0
 
 
 @dataclass(frozen=True, slots=True)

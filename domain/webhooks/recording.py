@@ -179,6 +179,7 @@ def tallies(results: Sequence[AttemptResult]) -> list[Tally]:
             delivered=tally.delivered + delivered,
             learns=one.claimed.endpoint.retry_policy.strategy == "adaptive",
             attempts_failed=tally.attempts_failed + (not delivered),
+            outages=tally.outages + one.outage,
             failed_for_good=tally.failed_for_good
             + (one.delivery_status in (DeliveryStatus.Failed, DeliveryStatus.Expired)),
         )

@@ -103,6 +103,16 @@ def is_retryable(answer: Answer) -> bool:
     return answer.status in (408, 429) or answer.status >= 500
 
 
+def is_outage(answer: Answer) -> bool:
+    """Whether the endpoint is away or broken, and may be back at a time that its history tells. One that asks for
+    less (429, or 503 with `Retry-After`) or refuses the request is there."""
+    if answer.status is None:
+        return answer.failure != "blocked"
+    if answer.status == 503 and answer.retry_after is not None:
+        return False
+    return answer.status == 408 or answer.status >= 500
+
+
 def decide(
     answer: Answer,
     *,
@@ -130,7 +140,11 @@ def decide(
         at = now + learned
     if answer.status in (429, 503):
         asked = parse_retry_after(answer.retry_after, now)
-        at = max(at, asked) if asked else at
+        if asked is not None:
+            if policy.jitter and now < asked < expires_at:
+                # Many are told the same moment: up to 10 % later, or they are all refused again together.
+                asked += (asked - now) * (0.05 * (1 + spread))
+            at = max(at, asked)
     if at >= expires_at:
         return Decision("expired")  # BR-WH-05
     return Decision("retry", retry_at=at)

@@ -33,7 +33,6 @@ _ENDPOINTS = select(
     _w.PreviousSecretExpiresAt,
     _w.State,
     _w.RetryPolicy,
-    _w.FailingSince,
     _w.RetryHistory,
     _w.TimeoutSeconds,
     _w.RateLimitPerSecond,
@@ -79,7 +78,6 @@ class SqlClaims:
                 retry_policy=policy_of(row.RetryPolicy),
                 timeout_seconds=row.TimeoutSeconds,
                 rate_limit_per_second=row.RateLimitPerSecond,
-                failing_since=row.FailingSince,
                 retry_history=row.RetryHistory,
             )
             for chunk in chunks(webhook_ids)

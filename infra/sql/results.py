@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -80,8 +81,8 @@ class SqlResults:
                 if tally.attempts_failed
                 else _w.FailingSince
             )
-        if tally.delivered and tally.learns:
-            self._learn(tally.webhook_id, now)
+        if tally.learns and (tally.delivered or tally.outages):
+            self._learn(tally, now)
         tried = tally.delivered or tally.attempts_failed
         statement = (
             update(webhooks)
@@ -97,20 +98,24 @@ class SqlResults:
         )
         return [EndpointHealth(*row) for row in self._connection.execute(statement)]
 
-    def _learn(self, webhook_id: UUID, now: datetime) -> None:
-        """An outage that ends goes into the endpoint's history; its last attempt was its last failure."""
+    def _learn(self, tally: Tally, now: datetime) -> None:
+        """An outage begins with its first attempt; one that ends goes into the endpoint's history, and its last
+        attempt was its last failure."""
         row = self._connection.execute(
-            select(_w.FailingSince, _w.LastTriggeredAt, _w.RetryHistory).where(
-                _w.WebhookId == webhook_id, _w.FailingSince.is_not(None)
-            )
+            select(_w.LastTriggeredAt, _w.RetryHistory).where(_w.WebhookId == tally.webhook_id)
         ).one_or_none()
         if row is None:
             return
-        last = row.LastTriggeredAt or row.FailingSince
-        lasted = outage_length(row.FailingSince.timestamp(), last.timestamp(), now.timestamp())
-        learned = history_of(row.RetryHistory).learned(lasted).text()
+        history, moment = history_of(row.RetryHistory), now.timestamp()
+        if tally.delivered and history.since is not None:
+            last = row.LastTriggeredAt.timestamp() if row.LastTriggeredAt else history.since
+            after = history.learned(outage_length(history.since, last, moment))
+        elif tally.outages and not tally.delivered and history.since is None:
+            after = replace(history, since=moment)
+        else:
+            return
         self._connection.execute(
-            update(webhooks).where(_w.WebhookId == webhook_id).values(RetryHistory=learned)
+            update(webhooks).where(_w.WebhookId == tally.webhook_id).values(RetryHistory=after.text())
         )
 
     def disable(self, webhook_id: UUID, reason: str) -> bool:

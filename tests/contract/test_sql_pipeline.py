@@ -327,7 +327,8 @@ def test_an_outage_that_ends_is_learned_where_retries_are_adaptive(world: World)
     learning, other = world.webhook(), world.webhook()
     with world.units.write() as unit:
         for one in (learning, other):
-            unit.pipeline.tally([Tally(one.webhook_id, attempts_failed=1)], START)
+            failed = Tally(one.webhook_id, attempts_failed=1, outages=1, learns=one is learning)
+            unit.pipeline.tally([failed], START)
         later = START + timedelta(seconds=600)
         unit.pipeline.tally([Tally(learning.webhook_id, delivered=1, learns=True)], later)
         unit.pipeline.tally([Tally(learning.webhook_id, delivered=1, learns=True)], later)
@@ -336,3 +337,27 @@ def test_an_outage_that_ends_is_learned_where_retries_are_adaptive(world: World)
         assert learned.seen == 1, "a success outside an outage teaches nothing"
         assert 250 < (learned.typical() or 0) < 350
         assert unit.webhooks.get(world.tenant, other.webhook_id).retry_history is None
+
+
+def test_throttling_and_refusals_are_no_outages(world: World) -> None:
+    webhook = world.webhook()
+    with world.units.write() as unit:
+        throttled = Tally(webhook.webhook_id, attempts_failed=3, learns=True)
+        unit.pipeline.tally([throttled], START)
+        unit.pipeline.tally([Tally(webhook.webhook_id, delivered=1, learns=True)], START + timedelta(hours=1))
+        assert unit.webhooks.get(world.tenant, webhook.webhook_id).retry_history is None
+
+
+def test_an_outage_begins_with_its_first_attempt_and_not_with_what_was_refused_before(world: World) -> None:
+    webhook = world.webhook()
+    away = Tally(webhook.webhook_id, attempts_failed=1, outages=1, learns=True)
+    with world.units.write() as unit:
+        unit.pipeline.tally([Tally(webhook.webhook_id, attempts_failed=1, learns=True)], START)
+        for minutes in (60, 70, 80):
+            unit.pipeline.tally([away], START + timedelta(minutes=minutes))
+        unit.pipeline.tally(
+            [Tally(webhook.webhook_id, delivered=1, learns=True)], START + timedelta(minutes=82)
+        )
+        learned = history_of(unit.webhooks.get(world.tenant, webhook.webhook_id).retry_history)
+    assert (learned.seen, learned.since) == (1, None)
+    assert 1_000 < (learned.typical() or 0) < 1_500, "from the 60th minute on"

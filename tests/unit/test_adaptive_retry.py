@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from statistics import fmean
+from uuid import UUID
 
 import pytest
 
 from bench.harness import ROOT
 from bench.retries import PATTERNS, Score, compared, row
+from domain.events.model import DomainEvent
 from domain.webhooks.adaptive import ENOUGH, LONGEST, OutageHistory, adaptive_delay, history_of, outage_length
-from domain.webhooks.model import RetryPolicy
-from domain.webhooks.rules import Answer, decide
+from domain.webhooks.model import RetryPolicy, WebhookState
+from domain.webhooks.outcome import learned_delay
+from domain.webhooks.ports import Claimed, Endpoint
+from domain.webhooks.rules import Answer, decide, is_outage
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -108,3 +113,90 @@ def test_the_documented_rows_are_what_it_prints(scores: dict[str, tuple[Score, S
     page = (ROOT / "docs" / "delivery.md").read_text()
     for name, pair in scores.items():
         assert f"\n{row(name, *pair)}\n" in page
+
+
+def claimed_by(policy: RetryPolicy, history: str) -> Claimed:
+    tenant, webhook = UUID(int=1), UUID(int=2)
+    endpoint = Endpoint(
+        webhook,
+        tenant,
+        "https://receiver.example/hook",
+        (),
+        WebhookState.Active,
+        policy,
+        30,
+        None,
+        retry_history=history,
+    )
+    event = DomainEvent("e-1", tenant, "BookingConfirmed", "{}", NOW)
+    return Claimed(UUID(int=3), endpoint, event, 1, 0, NOW + timedelta(hours=24), UUID(int=4))
+
+
+@pytest.mark.parametrize(
+    ("answer", "outage"),
+    [
+        (Answer(status=500), True),
+        (Answer(status=503), True),
+        (Answer(status=408), True),
+        (Answer(failure="timeout"), True),
+        (Answer(failure="connect"), True),
+        (Answer(failure="blocked"), False),
+        (Answer(status=429), False),
+        (Answer(status=503, retry_after="30"), False),
+        (Answer(status=401), False),
+        (Answer(status=404), False),
+    ],
+)
+def test_only_what_is_away_or_broken_is_an_outage(answer: Answer, outage: bool) -> None:
+    assert is_outage(answer) is outage
+
+
+def test_an_answer_that_is_no_outage_keeps_the_schedule() -> None:
+    history = OutageHistory()
+    for _ in range(5):
+        history = history.learned(600)
+    claimed = claimed_by(RetryPolicy(strategy="adaptive"), history.text())
+    planned = [
+        learned_delay(claimed, answer, NOW, platform_cap=5, spread=0.0)
+        for answer in (Answer(status=500), Answer(status=429), Answer(status=503, retry_after="5"))
+    ]
+    assert planned[0] is not None
+    assert planned[1:] == [None, None]
+
+
+def test_how_long_it_has_been_away_counts_from_its_first_failure() -> None:
+    history = OutageHistory()
+    for _ in range(5):
+        history = history.learned(600)
+    policy = RetryPolicy(strategy="adaptive", jitter=False)
+    since = replace(history, since=NOW.timestamp() - 540)
+    for one, failing_for in ((history, 0.0), (since, 540.0)):
+        claimed = claimed_by(policy, one.text())
+        planned = learned_delay(claimed, Answer(status=500), NOW, platform_cap=5, spread=0.0)
+        expected = adaptive_delay(history, failing_for=failing_for, retries_left=5, spread=-1.0)
+        assert planned is not None
+        assert expected is not None
+        assert planned.total_seconds() == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_history_stored_before_outages_had_a_beginning_is_read() -> None:
+    old = '{"seen": 4, "weights": ' + str([0.0] * len(OutageHistory().weights)) + "}"
+    assert (history_of(old).seen, history_of(old).since) == (4, None)
+
+
+def test_those_told_the_same_moment_come_back_spread_over_a_tenth() -> None:
+    answer = Answer(status=429, retry_after="600")
+    moments = [
+        decide(
+            answer,
+            policy=RetryPolicy(jitter=jitter),
+            retries_used=0,
+            platform_cap=5,
+            expires_at=NOW + timedelta(hours=24),
+            now=NOW,
+            spread=spread,
+        ).retry_at
+        for jitter, spread in ((True, -1.0), (True, 0.0), (True, 1.0), (False, 1.0))
+    ]
+    waits = [(one - NOW).total_seconds() for one in moments if one is not None]
+    assert waits == [600, 630, 660, 600]
