@@ -100,6 +100,8 @@ class HostProcess:
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         raise RuntimeError(f"the host did not start:\n{self.log.read_text()[-4000:]}")
 
     def kill(self) -> None:

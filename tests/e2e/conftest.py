@@ -115,6 +115,16 @@ class Api:
         return value
 
 
+def alerted(host: HostProcess, api: Api) -> list[dict[str, Any]]:
+    """The tenant's alerts once there are any; the clock is moved until the timers have told of them."""
+
+    def after_the_timers() -> list[dict[str, Any]]:
+        host.advance(60)
+        return list(api("GET", "/alerts")[1]["items"])
+
+    return list(api.eventually(after_the_timers, seconds=60, step=0.5))
+
+
 def fresh_tenant(host: HostProcess, permissions: str | None = None) -> Api:
     """A client of a tenant that nobody else uses."""
     from uuid import uuid4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.harness import HostProcess
-from tests.e2e.conftest import Api, Receiver, fresh_tenant
+from tests.e2e.conftest import Api, Receiver, alerted, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 DAY = 86_400
@@ -41,10 +41,9 @@ def test_a_key_used_from_elsewhere_is_told_and_taken_on(own_host: HostProcess, r
     assert receiver.received[0]["json"]["type"] == "AnomalyDetected"
     assert receiver.received[0]["json"]["data"]["anomalyId"] == found["anomalyId"]
 
-    own_host.advance(60)
-    alerts = api.eventually(lambda: api("GET", "/alerts?kind=key-anomaly")[1]["items"], seconds=20)
-    assert alerts[0]["subject"] == found["subjectId"]
-    assert alerts[0]["details"]["anomalyId"] == found["anomalyId"]
+    [alert] = alerted(own_host, api)
+    assert (alert["kind"], alert["subject"]) == ("key-anomaly", found["subjectId"])
+    assert alert["details"]["anomalyId"] == found["anomalyId"]
 
     path = f"/insights/anomalies/{found['anomalyId']}"
     assert api("POST", f"{path}/acknowledge", {"note": "The new kiosk."})[0] == 200

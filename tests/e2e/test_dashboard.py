@@ -16,7 +16,7 @@ import pytest
 
 from bench.harness import HostProcess, receiving
 from tests.azurite import node_package
-from tests.e2e.conftest import Api, Receiver, fresh_tenant
+from tests.e2e.conftest import Api, Receiver, alerted, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 SCRIPT = Path(__file__).parents[1] / "fixtures" / "dashboard.cjs"
@@ -122,8 +122,7 @@ def test_alerts_and_anomalies_are_shown_and_acknowledged_with_one_click(own_host
     api("POST", "/apikeys/verify", {"key": issued, "ip": "192.0.2.7"})
     own_host.advance(86_400 + 60)
     api("POST", "/apikeys/verify", {"key": issued, "ip": "203.0.113.5"})
-    own_host.advance(60)
-    api.eventually(lambda: api("GET", "/alerts")[1]["items"], seconds=20)
+    alerted(own_host, api)
     with browsing(api) as browser:
         browser("open")
         assert browser("enter") == ""

@@ -4,6 +4,7 @@ itself."""
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 
@@ -13,12 +14,15 @@ import pytest
 
 from bench.harness import HostProcess, call
 from domain.ports import QueueMessage
-from tests.e2e.azure import queue_beside
+from tests.e2e.azure import SWITCH, queue_beside
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.e2e.load import Load, eventually, ready
 from tests.loopback.database import DatabasePlug
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not os.environ.get(SWITCH), reason="takes half a minute: run `make test-azure`"),
+]
 
 _OUTAGE_SECONDS = 25.0
 """Long enough for several answers one after another: SQLite takes ten seconds to find that it cannot read."""

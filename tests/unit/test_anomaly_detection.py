@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.anomalies import SERIES, evaluate, month, runs
+from bench.anomalies import SERIES, Score, evaluate, month, runs
 from domain.anomalies.detection import Sample, unusual_hours
 from domain.anomalies.model import Direction, Metric
 from domain.anomalies.series import WATCHED
@@ -30,9 +30,13 @@ def daily(level: float, seed: int = 1) -> list[Sample | None]:
     return [Sample(count, count) for count in counts]
 
 
-def test_a_synthetic_month_of_a_thousand_series_is_judged_well() -> None:
+@pytest.fixture(scope="module")
+def score() -> Score:
+    return evaluate(month(Random(20)))
+
+
+def test_a_synthetic_month_of_a_thousand_series_is_judged_well(score: Score) -> None:
     """Precision at least 0.9 and recall at least 0.8 at the default threshold; the pass takes seconds."""
-    score = evaluate(month(Random(7)))
     assert SERIES == 1_000
     assert score.labels > 800
     assert score.precision >= 0.9
@@ -40,8 +44,7 @@ def test_a_synthetic_month_of_a_thousand_series_is_judged_well() -> None:
     assert score.seconds < 60, "ten seconds on an idle machine; see docs/anomalies.md"
 
 
-def test_the_published_figures_are_those_of_the_benchmark() -> None:
-    score = evaluate(month(Random(20)))
+def test_the_published_figures_are_those_of_the_benchmark(score: Score) -> None:
     row = re.search(r"^\| all \(1000\) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|", DOCS.read_text(), re.MULTILINE)
     assert row is not None
     assert row.groups() == (str(score.labels), f"{score.precision:.3f}", f"{score.recall:.3f}")
