@@ -22,7 +22,7 @@ from domain.errors import DomainError, NotFound, PreconditionFailed, TooLarge, V
 from domain.idempotency import StoredAnswer
 from domain.identity.model import Origin, Principal
 from domain.identity.service import Admission, Credentials
-from domain.tracing import UNTRACED, Span
+from domain.tracing import UNTRACED, Span, Tracer
 from functions.http.origin import client_country, client_ip
 from functions.http.problems import MalformedBody, from_domain, problem, status_of, validation_error
 from functions.http.ratelimit import rate_headers
@@ -187,6 +187,14 @@ def _async_trigger(endpoint: Endpoint, handler: Any) -> Trigger:
     return run
 
 
+def _tracer() -> Tracer:
+    """The hub's; none while settings keep it from being built, for what needs it next says so as a problem."""
+    try:
+        return hub().tracer
+    except Exception:
+        return UNTRACED
+
+
 class Exchange:
     """One request and its response."""
 
@@ -219,7 +227,7 @@ class Exchange:
     def bound(self, route: str) -> Iterator[None]:
         """Trace the request, and put its trace and its id on every line logged meanwhile."""
         with bind(request=self._request_id):
-            tracer = hub().tracer
+            tracer = _tracer()
             if tracer is UNTRACED:
                 with within(self._trace):
                     yield

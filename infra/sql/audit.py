@@ -21,7 +21,7 @@ from domain.audit.model import (
 )
 from domain.paging import Page, PageRequest
 from domain.ports import Clock
-from infra.sql.statements import paged, total
+from infra.sql.statements import beginning, paged, total
 from infra.sql.tables import audit_log, tenants
 from infra.sql.users import lock_tenant
 
@@ -156,7 +156,7 @@ def _filtered(tenant_id: UUID, filter_: AuditFilter) -> Select[Any]:
         actor = filter_.actor_id
         statement = statement.where((_a.ActorUserId == actor) | (_a.ActorKeyId == actor))
     if filter_.action is not None and filter_.action.endswith("*"):
-        statement = statement.where(_a.Action.startswith(filter_.action[:-1], autoescape=True))
+        statement = statement.where(beginning(_a.Action, filter_.action[:-1]))
     elif filter_.action is not None:
         statement = statement.where(_a.Action == filter_.action)
     if filter_.target_type is not None:

@@ -38,6 +38,11 @@ def containing(column: ColumnElement[str], wanted: str) -> ColumnElement[bool]:
     return column.like("%" + _WILDCARD.sub(r"/\1", wanted) + "%", escape="/")
 
 
+def beginning(column: ColumnElement[str], wanted: str) -> ColumnElement[bool]:
+    """The column begins with `wanted`, as it is."""
+    return column.like(_WILDCARD.sub(r"/\1", wanted) + "%", escape="/")
+
+
 def total(connection: Connection, statement: Select[tuple[object, ...]]) -> int:
     """How many rows `statement` would return."""
     counted = select(func.count()).select_from(statement.order_by(None).subquery())

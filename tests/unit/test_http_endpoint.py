@@ -66,6 +66,17 @@ def test_a_trace_that_is_not_valid_is_begun_anew(app: App, given: str) -> None:
 # -- problems ---------------------------------------------------------------------------------------------
 
 
+def test_settings_that_keep_the_hub_from_being_built_are_a_problem_and_name_no_value(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = app.serve(lambda call: Answer(Thing()))
+    monkeypatch.setattr(bootstrap, "_hub", None)
+    monkeypatch.setenv("HUB_WEBHOOK_MAX_RETRIES", "no-number-51")
+    response = handle(app.request("GET", "things"))
+    assert (response.status_code, response.mimetype) == (500, "application/problem+json")
+    assert b"no-number-51" not in response.get_body()
+
+
 @pytest.mark.parametrize(
     ("error", "status", "headers"),
     [
