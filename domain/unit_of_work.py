@@ -104,6 +104,23 @@ class UnitsOfWork(Protocol):
         """A snapshot to read from; takes no write lock."""
 
 
+def in_steps(
+    units: UnitsOfWork, step: Callable[[UnitOfWork], int], size: int, *, transactions: int | None = None
+) -> int:
+    """Do `step` in one transaction after another until it found fewer than the `size` it asks for, at most
+    `transactions` times; returns how many it found in all. Raises Unavailable; what was committed stays."""
+    done, left = 0, transactions
+    while left is None or left > 0:
+        with units.write() as unit:
+            count = step(unit)
+            unit.commit()
+        done += count
+        if count < size:
+            break
+        left = None if left is None else left - 1
+    return done
+
+
 def repeated(use_case: Callable[P, T]) -> Callable[P, T]:
     """Do `use_case` again, three times in all, when the database undid its transaction.
 

@@ -9,7 +9,7 @@ from domain.anomalies.watching import AnomalyWatch
 from domain.apikeys.limiter import RateLimiter
 from domain.insights.overview import OverviewService
 from domain.insights.ports import KeyHours
-from domain.insights.series import SignalService
+from domain.insights.series import SignalReader, SignalService
 from domain.insights.wording import Wording
 from domain.integrations.samples import Samples
 from domain.ports import Clock, IdGenerator, TableStore
@@ -32,7 +32,7 @@ class InsightParts:
         key_hours: KeyHours,
     ) -> None:
         self._ids = ids
-        self._key_hours = key_hours
+        self._reader = SignalReader(units, key_hours)
         self._settings = settings
         self._units = units
         self._tables = tables
@@ -41,15 +41,15 @@ class InsightParts:
 
     @once
     def signals(self) -> SignalService:
-        return SignalService(self._units, self._clock, self._key_hours, retention=self._retention)
+        return SignalService(self._units, self._clock, self._reader, retention=self._retention)
 
     @once
     def anomalies(self) -> AnomalyService:
-        return AnomalyService(self._units, self._key_hours, self._clock)
+        return AnomalyService(self._units, self._reader, self._clock)
 
     @once
     def watch(self) -> AnomalyWatch:
-        return AnomalyWatch(self._units, self._key_hours, self._clock, self._ids, retention=self._retention)
+        return AnomalyWatch(self._units, self._reader, self._clock, self._ids, retention=self._retention)
 
     @property
     def _retention(self) -> timedelta:

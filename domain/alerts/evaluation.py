@@ -15,7 +15,7 @@ from domain.alerts.rules import RULES, effective, is_quiet, judge, last_hour, ra
 from domain.errors import Unavailable
 from domain.insights.model import hour_of
 from domain.ports import Clock
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, in_steps
 
 logger = logging.getLogger("hub.alerts")
 
@@ -63,13 +63,8 @@ class Evaluator:
 
     def forget_old(self) -> int:
         """Remove alerts that recovered longer ago than the retention; returns how many."""
-        cutoff, deleted, count = self._clock.now() - self._retention, 0, _CHUNK
-        while count == _CHUNK:
-            with self._units.write() as unit:
-                count = unit.alerts.delete_before(cutoff, _CHUNK)
-                unit.commit()
-            deleted += count
-        return deleted
+        cutoff = self._clock.now() - self._retention
+        return in_steps(self._units, lambda unit: unit.alerts.delete_before(cutoff, _CHUNK), _CHUNK)
 
     @staticmethod
     def _rates(

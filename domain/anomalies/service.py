@@ -15,8 +15,8 @@ from domain.anomalies.series import HOUR, WATCHED, sample
 from domain.audit.model import AuditEntry
 from domain.errors import Conflict
 from domain.identity.model import Principal
-from domain.insights.model import PERMISSION, SubjectKind, Tally
-from domain.insights.ports import KeyHours
+from domain.insights.model import PERMISSION
+from domain.insights.series import SignalReader
 from domain.paging import Page, PageRequest
 from domain.ports import Clock
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
@@ -52,9 +52,9 @@ class Shown:
 
 
 class AnomalyService:
-    def __init__(self, units: UnitsOfWork, key_hours: KeyHours, clock: Clock) -> None:
+    def __init__(self, units: UnitsOfWork, reader: SignalReader, clock: Clock) -> None:
         self._units = units
-        self._key_hours = key_hours
+        self._reader = reader
         self._clock = clock
 
     def page(self, principal: Principal, filter_: AnomalyFilter, page: PageRequest) -> Page[Anomaly]:
@@ -116,21 +116,13 @@ class AnomalyService:
         until = min(
             anomaly.last_seen_at + (_AROUND + 1) * HOUR, since + _MOST_HOURS * HOUR, self._clock.now()
         )
-        tallies = self._tallies(anomaly, since, until)
+        signals = self._reader.read(
+            anomaly.tenant_id, subject.kind, since=since, until=until, subject_id=subject.subject_id
+        )
+        tallies = {one.hour: one.tally for one in signals}
         hours = []
         while since < until:
             one = sample(metric, tallies.get(since))
             hours.append(Hour(since, None if one is None else one.value))
             since += HOUR
         return hours
-
-    def _tallies(self, anomaly: Anomaly, since: datetime, until: datetime) -> dict[datetime, Tally]:
-        tenant_id, subject = anomaly.tenant_id, anomaly.subject
-        if subject.kind == SubjectKind.ApiKey:
-            signals = self._key_hours.hours(tenant_id, [subject.subject_id], since=since, until=until)
-        else:
-            with self._units.read() as unit:
-                signals = unit.signals.read(
-                    tenant_id, subject.kind, since=since, until=until, subject_id=subject.subject_id
-                )
-        return {one.hour: one.tally for one in signals}

@@ -23,7 +23,7 @@ from domain.apikeys.rules import Verdict
 from domain.errors import Unavailable
 from domain.insights.model import SubjectKind
 from domain.ports import Clock, IdGenerator
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, in_steps
 
 logger = logging.getLogger("hub.insights")
 
@@ -92,13 +92,10 @@ class KeyUses:
 
     def forget_old(self) -> int:
         """Remove what was seen last more than 90 days ago; returns how many."""
-        cutoff, deleted, count = self._clock.now() - _KEPT, 0, _PER_TRANSACTION
-        while count == _PER_TRANSACTION:
-            with self._units.write() as unit:
-                count = unit.sightings.delete_before(cutoff, _PER_TRANSACTION)
-                unit.commit()
-            deleted += count
-        return deleted
+        cutoff = self._clock.now() - _KEPT
+        return in_steps(
+            self._units, lambda unit: unit.sightings.delete_before(cutoff, _PER_TRANSACTION), _PER_TRANSACTION
+        )
 
     def _look(self, sightings: Sequence[Sighting], names: dict[UUID, str], now: datetime) -> None:
         with self._units.write() as unit:
@@ -172,6 +169,7 @@ def network_of(address: str) -> str | None:
         return None
 
 
+@lru_cache(maxsize=4096)
 def client_of(user_agent: str) -> str | None:
     """The program's name without its version: `python-httpx` of `python-httpx/0.27`; browsers all say `mozilla`."""
     found = _PRODUCT.match(user_agent)

@@ -14,10 +14,10 @@ from domain.anomalies.model import Anomaly, Deviation, Direction, Metric, Subjec
 from domain.anomalies.series import HOUR, WATCHED, series_of
 from domain.anomalies.telling import event_of, name_of, occurrence_of, sentence
 from domain.errors import Unavailable
-from domain.insights.model import Signal, SubjectKind, hour_of
-from domain.insights.ports import KeyHours
+from domain.insights.model import Signal, hour_of
+from domain.insights.series import SignalReader
 from domain.ports import Clock, IdGenerator
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork, in_steps
 
 logger = logging.getLogger("hub.insights")
 
@@ -52,14 +52,14 @@ class AnomalyWatch:
     def __init__(
         self,
         units: UnitsOfWork,
-        key_hours: KeyHours,
+        reader: SignalReader,
         clock: Clock,
         ids: IdGenerator,
         *,
         retention: timedelta,
     ) -> None:
         self._units = units
-        self._key_hours = key_hours
+        self._reader = reader
         self._clock = clock
         self._ids = ids
         self._retention = retention
@@ -90,13 +90,10 @@ class AnomalyWatch:
 
     def forget_old(self) -> int:
         """Remove anomalies that ended longer ago than the retention; returns how many."""
-        cutoff, deleted, count = self._clock.now() - self._retention, 0, _PER_TRANSACTION
-        while count == _PER_TRANSACTION:
-            with self._units.write() as unit:
-                count = unit.anomalies.delete_before(cutoff, _PER_TRANSACTION)
-                unit.commit()
-            deleted += count
-        return deleted
+        cutoff = self._clock.now() - self._retention
+        return in_steps(
+            self._units, lambda unit: unit.anomalies.delete_before(cutoff, _PER_TRANSACTION), _PER_TRANSACTION
+        )
 
     def _judge(self, tenant_id: UUID, watermark: datetime | None, until: datetime, done: Pass) -> None:
         since = until - WINDOW
@@ -115,12 +112,9 @@ class AnomalyWatch:
         done.ended += book.ended
 
     def _signals(self, tenant_id: UUID, since: datetime, until: datetime) -> Sequence[Signal]:
-        signals: list[Signal] = []
-        with self._units.read() as unit:
-            for kind in WATCHED:
-                if kind != SubjectKind.ApiKey:
-                    signals += unit.signals.read(tenant_id, kind, since=since, until=until)
-        return [*signals, *self._key_hours.hours(tenant_id, None, since=since, until=until)]
+        return [
+            one for kind in WATCHED for one in self._reader.read(tenant_id, kind, since=since, until=until)
+        ]
 
 
 def unusual(

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Literal
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from domain.apikeys.limiter import TABLE, RateLimiter, usage_row
@@ -15,12 +15,15 @@ from domain.apikeys.model import ApiKey, KeyFilter
 from domain.apikeys.ports import KeyRef, UsageTotal
 from domain.apikeys.service import PERMISSION
 from domain.apikeys.window import Kind, RateStatus, Take, Use, Window, hour_name, hour_of
-from domain.errors import FieldError, ValidationFailed
+from domain.errors import FieldError, NotFound, ValidationFailed
 from domain.identity.model import Principal
 from domain.insights.model import Signal, SubjectKind, Tally
 from domain.paging import MAX_PAGE_SIZE, PageRequest
 from domain.ports import Clock, TableEntity, TableStore, TableWrite
-from domain.unit_of_work import UnitsOfWork
+from domain.unit_of_work import UnitOfWork, UnitsOfWork
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 _HOURS_SHOWN = 24 * 92
 _PAGE = 500
@@ -115,11 +118,7 @@ class UsageService:
                 if _seen(use)
             ]
 
-        if self._parallel == 1:
-            found = map(signals, keys)
-            return [one for some in found for one in some]
-        with ThreadPoolExecutor(self._parallel) as pool:
-            return [one for some in pool.map(signals, keys) for one in some]
+        return [one for some in self._in_parallel(signals, keys) for one in some]
 
     def roll_up(self) -> int:
         """Write the counts and LastUsedAt of every key that may have been used of late; returns how many rows
@@ -135,20 +134,22 @@ class UsageService:
     def _keys(
         self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, since: datetime
     ) -> Sequence[ApiKey]:
-        now, keys, page = self._clock.now(), list[ApiKey](), 1
         with self._units.read() as unit:
-            while True:
-                found = unit.api_keys.page(tenant_id, KeyFilter(), PageRequest(page, MAX_PAGE_SIZE), now)
-                keys += found.items
-                if page * MAX_PAGE_SIZE >= found.total:
-                    break
-                page += 1
-        return [
-            key
-            for key in keys
-            if (api_key_ids is None or key.api_key_id in api_key_ids)
-            and (key.revoked_at is None or key.revoked_at >= since)
-        ]
+            keys = (
+                self._every_key(unit, tenant_id)
+                if api_key_ids is None
+                else [key for one in api_key_ids if (key := _found(unit, tenant_id, one))]
+            )
+        return [key for key in keys if key.revoked_at is None or key.revoked_at >= since]
+
+    def _every_key(self, unit: UnitOfWork, tenant_id: UUID) -> list[ApiKey]:
+        now, keys, page = self._clock.now(), list[ApiKey](), 1
+        while True:
+            found = unit.api_keys.page(tenant_id, KeyFilter(), PageRequest(page, MAX_PAGE_SIZE), now)
+            keys += found.items
+            if page * MAX_PAGE_SIZE >= found.total:
+                return keys
+            page += 1
 
     def _hours(self, key: ApiKey, first: int, end: int) -> tuple[Window, dict[int, Use]]:
         """The key's window, and its hours from `first` to before `end`, the one under way included."""
@@ -161,7 +162,8 @@ class UsageService:
         return window, hours
 
     def _roll_up(self, refs: Sequence[KeyRef]) -> int:
-        windows = self._in_parallel(self._limiter.window, list({ref.quota_id for ref in refs}))
+        quotas = list({ref.quota_id for ref in refs})
+        windows = dict(zip(quotas, self._in_parallel(self._limiter.window, quotas), strict=True))
         totals = []
         for ref in refs:
             use = windows[ref.quota_id].uses.get(ref.api_key_id.hex)
@@ -176,11 +178,11 @@ class UsageService:
                 unit.commit()
         return len(refs)
 
-    def _in_parallel(self, read: Callable[[UUID], Window], ids: Sequence[UUID]) -> dict[UUID, Window]:
+    def _in_parallel(self, read: Callable[[A], B], what: Sequence[A]) -> list[B]:
         if self._parallel == 1:
-            return {one: read(one) for one in ids}
+            return [read(one) for one in what]
         with ThreadPoolExecutor(self._parallel) as pool:
-            return dict(zip(ids, pool.map(read, ids), strict=True))
+            return list(pool.map(read, what))
 
     def _pages(self, used_since: datetime | None) -> Iterator[Sequence[KeyRef]]:
         after: UUID | None = None
@@ -209,6 +211,13 @@ class UsageService:
             self._tables.transact(TABLE, [TableWrite("delete", entity) for entity in old])
             deleted += len(old)
         return deleted
+
+
+def _found(unit: UnitOfWork, tenant_id: UUID, api_key_id: UUID) -> ApiKey | None:
+    try:
+        return unit.api_keys.get(tenant_id, api_key_id)
+    except NotFound:
+        return None
 
 
 def _check_range(since: datetime, until: datetime) -> None:

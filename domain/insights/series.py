@@ -13,7 +13,7 @@ from domain.identity.model import Principal
 from domain.insights.model import PERMISSION, Signal, SubjectKind, Tally, hour_of
 from domain.insights.ports import KeyHours
 from domain.ports import Clock
-from domain.unit_of_work import UnitsOfWork
+from domain.unit_of_work import UnitsOfWork, in_steps
 
 By = Literal["hour", "day"]
 _MOST = timedelta(days=92)
@@ -42,13 +42,38 @@ class Series:
         return sum((point.tally for point in self.points), Tally())
 
 
+class SignalReader:
+    """Signals of every kind, wherever they are kept."""
+
+    def __init__(self, units: UnitsOfWork, key_hours: KeyHours) -> None:
+        self._units = units
+        self._key_hours = key_hours
+
+    def read(
+        self,
+        tenant_id: UUID,
+        kind: SubjectKind,
+        *,
+        since: datetime,
+        until: datetime,
+        subject_id: UUID | None = None,
+    ) -> list[Signal]:
+        """By subject and hour, in no order; hours that begin at or after `since` and before `until`. Raises
+        Unavailable."""
+        if kind == SubjectKind.ApiKey:
+            ids = None if subject_id is None else [subject_id]
+            return self._key_hours.hours(tenant_id, ids, since=since, until=until)
+        with self._units.read() as unit:
+            return unit.signals.read(tenant_id, kind, since=since, until=until, subject_id=subject_id)
+
+
 class SignalService:
     """Reads signals, adds them up, forgets them. Retention in `retention`."""
 
     def __init__(
-        self, units: UnitsOfWork, clock: Clock, key_hours: KeyHours, *, retention: timedelta
+        self, units: UnitsOfWork, clock: Clock, reader: SignalReader, *, retention: timedelta
     ) -> None:
-        self._key_hours = key_hours
+        self._reader = reader
         self._units = units
         self._clock = clock
         self._retention = retention
@@ -74,41 +99,29 @@ class SignalService:
         check_range(since, until)
         if kind == SubjectKind.Tenant:
             subject_id = principal.tenant_id
-        signals = self._read(principal.tenant_id, kind, subject_id, since, until)
+        signals = self._reader.read(
+            principal.tenant_id, kind, since=since, until=until, subject_id=subject_id
+        )
         return Series(since, until, by, points_of(signals, since, until, by))
-
-    def _read(
-        self, tenant_id: UUID, kind: SubjectKind, subject_id: UUID | None, since: datetime, until: datetime
-    ) -> Sequence[Signal]:
-        if kind == SubjectKind.ApiKey:
-            ids = None if subject_id is None else [subject_id]
-            return self._key_hours.hours(tenant_id, ids, since=since, until=until)
-        with self._units.read() as unit:
-            return unit.signals.read(tenant_id, kind, since=since, until=until, subject_id=subject_id)
 
     def compact(self, *, per_transaction: int = 2_000, transactions: int = 50) -> int:
         """Add up what was appended, a bounded number of transactions a run; returns how many. Raises Unavailable."""
-        done = 0
-        for _ in range(transactions):
-            with self._units.write() as unit:
-                count = unit.signals.compact(per_transaction)
-                unit.commit()
-            done += count
-            if count < per_transaction:
-                break
-        return done
+        return in_steps(
+            self._units,
+            lambda unit: unit.signals.compact(per_transaction),
+            per_transaction,
+            transactions=transactions,
+        )
 
     def forget_old(self, *, per_transaction: int = 500, transactions: int = 500) -> int:
         """Remove hours past their retention, a bounded number of transactions a run; returns how many."""
-        cutoff, done = self._clock.now() - self._retention, 0
-        for _ in range(transactions):
-            with self._units.write() as unit:
-                count = unit.signals.delete_before(cutoff, per_transaction)
-                unit.commit()
-            done += count
-            if count < per_transaction:
-                break
-        return done
+        cutoff = self._clock.now() - self._retention
+        return in_steps(
+            self._units,
+            lambda unit: unit.signals.delete_before(cutoff, per_transaction),
+            per_transaction,
+            transactions=transactions,
+        )
 
 
 def begin(moment: datetime, by: By) -> datetime:

@@ -10,7 +10,7 @@ import pytest
 
 from domain.errors import Unavailable
 from domain.insights.model import Signal, SubjectKind, Tally, hour_of
-from domain.insights.series import SignalService
+from domain.insights.series import SignalReader, SignalService
 from domain.insights.sketch import Sketch
 from tests.contract.sql_world import World
 
@@ -124,6 +124,6 @@ def test_many_compactors_at_once_add_each_signal_once(world: World) -> None:
 def test_what_is_past_its_retention_is_forgotten(world: World) -> None:
     appended(world, attempt(world), attempt(world, hours=30))
     compacted(world)
-    service = SignalService(world.units, world.clock, NoKeys(), retention=DAY)
+    service = SignalService(world.units, world.clock, SignalReader(world.units, NoKeys()), retention=DAY)
     assert service.forget_old() == 2, "the webhook's hour, and its tenant's"
     assert total(world).total == 1
