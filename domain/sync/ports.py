@@ -134,7 +134,8 @@ class SyncJobs(Protocol):
     def to_queue(self, until: datetime, limit: int) -> list[SyncJob]:
         """Jobs scheduled before `until` that the queue was not told of."""
 
-    def mark_queued(self, job_ids: Sequence[UUID], at: datetime) -> None: ...
+    def mark_queued(self, job_ids: Sequence[UUID], at: datetime) -> None:
+        """Those that still wait; of the others the queue may have to be told again."""
 
     def silent(self, before: datetime, limit: int) -> list[SyncJob]:
         """Running jobs that gave no sign of life since `before`, and do not wait for a provider."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, union_all, update
+from sqlalchemy import Connection, and_, func, insert, literal_column, or_, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 
 from domain.alerts.model import (
@@ -27,6 +27,7 @@ from domain.sync.model import SyncStatus
 from domain.webhooks.model import WebhookState
 from infra.sql.alert_tables import alert_notifications, alert_rules
 from infra.sql.failures import is_duplicate
+from infra.sql.firsts import update_first
 from infra.sql.signals_tables import signal_buckets, signal_deltas
 from infra.sql.statements import chunks
 from infra.sql.tables import data_sync_jobs, integrations, webhooks
@@ -36,6 +37,8 @@ _n = alert_notifications.c
 _w = webhooks.c
 _i = integrations.c
 _j = data_sync_jobs.c
+#: As text: a parameter would not match the condition of IX_AlertNotification_Due.
+_IS_PENDING = _n.Status == literal_column(str(int(NotificationStatus.Pending)))
 
 
 class SqlAlertRules:
@@ -119,20 +122,9 @@ class SqlNotifications:
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Notification]:
         # IX_AlertNotification_Due
-        pending = NotificationStatus.Pending
-        due = (
-            select(_n.NotificationId)
-            .where(_n.Status == pending, _n.DueAt <= now)
-            .order_by(_n.DueAt)
-            .limit(limit)
-        )
-        statement = (
-            update(alert_notifications)
-            .where(_n.NotificationId.in_(due.scalar_subquery()), _n.Status == pending, _n.DueAt <= now)
-            .values(DueAt=until, Attempts=_n.Attempts + 1)
-            .returning(*_n)
-        )
-        return [_notification_of(row) for row in self._connection.execute(statement).mappings()]
+        due = update_first(alert_notifications, _IS_PENDING, _n.DueAt <= now, order_by=_n.DueAt, limit=limit)
+        claimed = due.values(DueAt=until, Attempts=_n.Attempts + 1).returning(*_n)
+        return [_notification_of(row) for row in self._connection.execute(claimed).mappings()]
 
     def settle(self, notification: Notification) -> None:
         statement = (

@@ -13,6 +13,7 @@ from domain.alerts.model import Alert, AlertFilter, AlertKind, AlertStatus, Occu
 from domain.errors import NotFound
 from domain.paging import Page, PageRequest
 from infra.sql.alert_tables import alerts
+from infra.sql.firsts import delete_first
 from infra.sql.statements import chunks, guarded_by_unique_key, paged, total
 from infra.sql.tables import pending_alerts
 
@@ -165,9 +166,8 @@ class SqlAlerts:
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         # IX_Alert_Recovered
-        old = select(_a.AlertId).where(_a.RecoveredAt < cutoff).order_by(_a.RecoveredAt).limit(limit)
-        doomed = delete(alerts).where(_a.AlertId.in_(old.scalar_subquery()))
-        return self._connection.execute(doomed).rowcount
+        oldest = delete_first(alerts, _a.RecoveredAt < cutoff, order_by=_a.RecoveredAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
 
 
 def _alert_of(row: Mapping[Any, Any]) -> Alert:

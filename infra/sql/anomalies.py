@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from domain.anomalies.model import Anomaly, AnomalyFilter, AnomalyStatus, Expectation, Metric, Subject
 from domain.anomalies.ports import Known, Sighting, Trait
 from domain.errors import NotFound, Unavailable
 from domain.paging import Page, PageRequest
 from infra.sql.anomaly_tables import anomalies, anomaly_watermarks, key_sightings
+from infra.sql.firsts import delete_first
 from infra.sql.statements import guarded_by_unique_key, paged, total
 
 _a = anomalies.c
@@ -133,9 +134,8 @@ class SqlAnomalies:
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         # IX_Anomaly_Ended
-        old = select(_a.AnomalyId).where(_a.EndedAt < cutoff).order_by(_a.EndedAt).limit(limit)
-        doomed = delete(anomalies).where(_a.AnomalyId.in_(old.scalar_subquery()))
-        return self._connection.execute(doomed).rowcount
+        oldest = delete_first(anomalies, _a.EndedAt < cutoff, order_by=_a.EndedAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
 
 
 class SqlSightings:
@@ -180,22 +180,8 @@ class SqlSightings:
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         # IX_KeySighting_LastSeen
-        old = self._connection.execute(
-            select(_k.ApiKeyId, _k.Trait, _k.Value)
-            .where(_k.LastSeenAt < cutoff)
-            .order_by(_k.LastSeenAt)
-            .limit(limit)
-        ).all()
-        for row in old:
-            self._connection.execute(
-                delete(key_sightings).where(
-                    _k.ApiKeyId == row.ApiKeyId,
-                    _k.Trait == row.Trait,
-                    _k.Value == row.Value,
-                    _k.LastSeenAt < cutoff,
-                )
-            )
-        return len(old)
+        oldest = delete_first(key_sightings, _k.LastSeenAt < cutoff, order_by=_k.LastSeenAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
 
 
 def _seen(anomaly: Anomaly) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from domain.errors import Conflict, NotFound, PreconditionFailed
@@ -16,6 +16,7 @@ from domain.incoming.model import IncomingBody, IncomingEndpoint, IncomingWebhoo
 from domain.incoming.ports import AlreadyStored, IncomingFilter
 from domain.paging import Page, PageRequest
 from infra.sql.failures import is_duplicate
+from infra.sql.firsts import delete_first
 from infra.sql.outbox import events_of
 from infra.sql.statements import chunks, guarded_by_unique_key, paged, total, unindexed
 from infra.sql.tables import incoming_bodies, incoming_endpoints, incoming_webhooks
@@ -192,15 +193,13 @@ class SqlIncomingWebhooks:
 
     def delete_bodies_before(self, cutoff: datetime, limit: int) -> int:
         # IX_IncomingBody_Received
-        old = select(_b.IncomingBodyId).where(_b.ReceivedAt < cutoff).order_by(_b.ReceivedAt).limit(limit)
-        doomed = delete(incoming_bodies).where(_b.IncomingBodyId.in_(old.scalar_subquery()))
-        return self._connection.execute(doomed).rowcount
+        oldest = delete_first(incoming_bodies, _b.ReceivedAt < cutoff, order_by=_b.ReceivedAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
 
     def forget_before(self, cutoff: datetime, limit: int) -> int:
         # IX_IncomingWebhook_Received
-        old = select(_w.IncomingWebhookId).where(_w.ReceivedAt < cutoff).order_by(_w.ReceivedAt).limit(limit)
-        doomed = delete(incoming_webhooks).where(_w.IncomingWebhookId.in_(old.scalar_subquery()))
-        return self._connection.execute(doomed).rowcount
+        oldest = delete_first(incoming_webhooks, _w.ReceivedAt < cutoff, order_by=_w.ReceivedAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
 
     def _ensure(self, tenant_id: UUID, integration_id: UUID) -> None:
         there = select(_e.IntegrationId).where(_e.IntegrationId == integration_id)

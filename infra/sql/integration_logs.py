@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, insert, select
 
 from domain.integrations.model import IntegrationLog, LogLevel
 from domain.integrations.ports import LogFilter
 from domain.paging import Page, PageRequest
-from infra.sql.statements import chunks, containing, paged, total
+from infra.sql.firsts import delete_first
+from infra.sql.statements import containing, paged, total
 from infra.sql.tables import integration_logs
 
 _l = integration_logs.c
@@ -57,11 +58,9 @@ class SqlIntegrationLogs:
         return Page(items, page.page, page.page_size, total(self._connection, statement))
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
-        old = select(_l.IntegrationLogId).where(_l.CreatedAt < cutoff).order_by(_l.CreatedAt).limit(limit)
-        ids = list(self._connection.execute(old).scalars())
-        for some in chunks(ids):
-            self._connection.execute(delete(integration_logs).where(_l.IntegrationLogId.in_(some)))
-        return len(ids)
+        # IX_IntegrationLog_CreatedAt
+        oldest = delete_first(integration_logs, _l.CreatedAt < cutoff, order_by=_l.CreatedAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
 
 
 def log_of(row: Mapping[Any, Any]) -> IntegrationLog:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, Update, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Connection, Update, bindparam, exists, insert, select, update
 
 from domain.events.model import DomainEvent
 from domain.events.ports import EventRef
 from domain.ports import Clock
+from infra.sql.firsts import delete_first, update_first
 from infra.sql.statements import chunks, guarded_by_unique_key
 from infra.sql.tables import domain_events, webhook_deliveries
 from infra.trace import current
@@ -105,18 +106,9 @@ class SqlOutbox:
 
     def unannounced(self, before: datetime, now: datetime, limit: int) -> list[EventRef]:
         # IX_DomainEvent_Outbox
-        due = (
-            select(_e.Sequence)
-            .where(_e.FannedOutAt.is_(None), _e.AnnouncedAt < before)
-            .order_by(_e.AnnouncedAt)
-            .limit(limit)
-        )
-        stamped = (
-            update(domain_events)
-            .where(_e.Sequence.in_(due.scalar_subquery()), _e.FannedOutAt.is_(None), _e.AnnouncedAt < before)
-            .values(AnnouncedAt=now)
-            .returning(_e.TenantId, _e.EventId)
-        )
+        lost = (_e.FannedOutAt.is_(None), _e.AnnouncedAt < before)
+        first = update_first(domain_events, *lost, order_by=_e.AnnouncedAt, limit=limit)
+        stamped = first.values(AnnouncedAt=now).returning(_e.TenantId, _e.EventId)
         return [EventRef(tenant, event_id) for tenant, event_id in self._connection.execute(stamped)]
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
@@ -124,9 +116,9 @@ class SqlOutbox:
         referred = exists().where(
             webhook_deliveries.c.EventId == _e.EventId, webhook_deliveries.c.TenantId == _e.TenantId
         )
-        old = select(_e.Sequence).where(_e.CreatedAt < cutoff, _e.FannedOutAt.is_not(None), ~referred)
-        doomed = old.order_by(_e.CreatedAt).limit(limit).scalar_subquery()
-        return self._connection.execute(delete(domain_events).where(_e.Sequence.in_(doomed))).rowcount
+        old = (_e.CreatedAt < cutoff, _e.FannedOutAt.is_not(None), ~referred)
+        oldest = delete_first(domain_events, *old, order_by=_e.CreatedAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
 
     def _stamp(self, statement: Update, refs: Sequence[EventRef], at: datetime) -> None:
         for tenant, ids in _by_tenant(refs).items():

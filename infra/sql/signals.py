@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, insert, select, update
 
 from domain.errors import Unavailable
 from domain.insights.model import Signal, SubjectKind, Tally
 from domain.insights.sketch import Sketch
+from infra.sql.firsts import delete_first
 from infra.sql.signals_tables import signal_buckets, signal_deltas
-from infra.sql.statements import chunks, guarded_by_unique_key
+from infra.sql.statements import guarded_by_unique_key
 
 _d = signal_deltas.c
 _b = signal_buckets.c
@@ -43,15 +44,13 @@ class SqlSignals:
 
     def compact(self, limit: int) -> int:
         # the primary key
-        columns = (_d.Sequence, *(_d[name] for name in _VALUES))
-        rows = self._connection.execute(select(*columns).order_by(_d.Sequence).limit(limit)).all()
-        for some in chunks([row.Sequence for row in rows]):
-            # What another transaction took meanwhile is its to add.
-            taken = self._connection.execute(delete(signal_deltas).where(_d.Sequence.in_(some))).rowcount
-            if taken != len(some):
-                raise Unavailable("The same signals are being added up by another process; try again.")
-        for key, tally in _added_up(_with_tenants([_signal(row) for row in rows])).items():
-            self._add(key, tally)
+        oldest = delete_first(signal_deltas, order_by=_d.Sequence, limit=limit)
+        taken = oldest.returning(*(_d[name] for name in _VALUES))
+        rows = self._connection.execute(taken).all()
+        sums = _added_up(_with_tenants([_signal(row) for row in rows]))
+        # In one order for all, so that two who add to the same hours wait and do not deadlock.
+        for key in sorted(sums):
+            self._add(key, sums[key])
         return len(rows)
 
     def read(
@@ -80,12 +79,8 @@ class SqlSignals:
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         # IX_SignalBucket_Hour
-        old = self._connection.execute(
-            select(*(_b[name] for name in _KEY)).where(_b.Hour < cutoff).limit(limit).order_by(_b.Hour)
-        ).all()
-        for row in old:
-            self._connection.execute(delete(signal_buckets).where(_is(_Key(*row))))
-        return len(old)
+        oldest = delete_first(signal_buckets, _b.Hour < cutoff, order_by=_b.Hour, limit=limit)
+        return self._connection.execute(oldest).rowcount
 
     def _hours(
         self,

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, insert, update
 
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus
 from domain.webhooks.ports import ExpiredDelivery, Requeued
 from infra.sql.claims import WAITING
+from infra.sql.firsts import delete_first, update_first
 from infra.sql.statements import chunks, unindexed
 from infra.sql.tables import webhook_deliveries, webhook_delivery_attempts
 
@@ -19,24 +20,18 @@ _d = webhook_deliveries.c
 
 _ENDED = (DeliveryStatus.Delivered, DeliveryStatus.Failed, DeliveryStatus.Expired)
 
-# IX_WebhookDelivery_Requeue
-_DUE = (
-    select(
-        _d.WebhookDeliveryId,
-        _d.WebhookId,
-        _d.TenantId,
-        _d.EventType,
-        _d.DeliveryStatus,
-        _d.IsHeld,
-        _d.ExpiresAt,
-        _d.AttemptCount,
-        _d.LeaseId,
-        _d.LeasedAt,
-        _d.PayloadBytes,
-    )
-    .where(_d.RequeueAt <= bindparam("now"))
-    .order_by(_d.RequeueAt)
-    .limit(bindparam("limit"))
+_LOOKED_AT = (
+    _d.WebhookDeliveryId,
+    _d.WebhookId,
+    _d.TenantId,
+    _d.EventType,
+    _d.DeliveryStatus,
+    _d.IsHeld,
+    _d.ExpiresAt,
+    _d.AttemptCount,
+    _d.LeaseId,
+    _d.LeasedAt,
+    _d.PayloadBytes,
 )
 
 
@@ -47,17 +42,17 @@ class SqlSweeps:
         self._connection = connection
 
     def requeue_due(self, *, now: datetime, again_at: datetime, limit: int) -> Requeued:
-        rows = self._connection.execute(_DUE, {"now": now, "limit": limit}).all()
+        # IX_WebhookDelivery_Requeue
+        first = update_first(webhook_deliveries, _d.RequeueAt <= now, order_by=_d.RequeueAt, limit=limit)
+        rows = self._connection.execute(first.values(RequeueAt=again_at).returning(*_LOOKED_AT)).all()
         lapsed = [row for row in rows if row.DeliveryStatus == DeliveryStatus.Sending]
         waiting = [row for row in rows if row.DeliveryStatus != DeliveryStatus.Sending]
         past = [row for row in waiting if row.ExpiresAt <= now]
         due = [row for row in waiting if row.ExpiresAt > now and not row.IsHeld]
         interrupted = [row for row in lapsed if self._interrupt(row, now)]
         expired = self._expire([row.WebhookDeliveryId for row in past])
-        again = [*due, *interrupted]
-        self._look_again([row.WebhookDeliveryId for row in again], again_at)
         return Requeued(
-            due=[(row.WebhookId, row.WebhookDeliveryId, row.PayloadBytes) for row in again],
+            due=[(row.WebhookId, row.WebhookDeliveryId, row.PayloadBytes) for row in [*due, *interrupted]],
             interrupted=len(interrupted),
             expired=[
                 ExpiredDelivery(
@@ -75,12 +70,9 @@ class SqlSweeps:
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         # IX_WebhookDelivery_Scheduled
-        old = select(_d.WebhookDeliveryId).where(
-            _d.ScheduledAt < cutoff, unindexed(_d.DeliveryStatus).in_(_ENDED)
-        )
-        doomed = old.order_by(_d.ScheduledAt).limit(limit).scalar_subquery()
-        statement = delete(webhook_deliveries).where(_d.WebhookDeliveryId.in_(doomed))
-        return self._connection.execute(statement).rowcount
+        old = (_d.ScheduledAt < cutoff, unindexed(_d.DeliveryStatus).in_(_ENDED))
+        oldest = delete_first(webhook_deliveries, *old, order_by=_d.ScheduledAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
 
     def _interrupt(self, row: Any, now: datetime) -> bool:
         statement = (
@@ -124,11 +116,3 @@ class SqlSweeps:
             )
             expired.update(self._connection.execute(statement).scalars())
         return expired
-
-    def _look_again(self, delivery_ids: Sequence[UUID], at: datetime) -> None:
-        for chunk in chunks(delivery_ids):
-            self._connection.execute(
-                update(webhook_deliveries)
-                .where(_d.WebhookDeliveryId.in_(chunk), unindexed(_d.DeliveryStatus).in_(WAITING))
-                .values(RequeueAt=at)
-            )

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     Select,
-    delete,
     exists,
     func,
     insert,
@@ -29,6 +28,7 @@ from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.ports import AlreadyRuns, JobFilter, Waiting
 from domain.sync.rules import COUNTED
 from infra.sql.failures import is_duplicate
+from infra.sql.firsts import delete_first
 from infra.sql.statements import chunks, paged, total, unindexed
 from infra.sql.sync_steps import SqlSyncSteps
 from infra.sql.sync_tables import sync_record_errors, sync_steps
@@ -214,7 +214,13 @@ class SqlSyncJobs(SqlSyncSteps):
     def mark_queued(self, job_ids: Sequence[UUID], at: datetime) -> None:
         for some in chunks(list(job_ids)):
             self._connection.execute(
-                update(data_sync_jobs).where(_j.DataSyncJobId.in_(some)).values(QueuedAt=at)
+                update(data_sync_jobs)
+                .where(
+                    _j.DataSyncJobId.in_(some),
+                    unindexed(_j.Status) == int(SyncStatus.Scheduled),
+                    _j.QueuedAt.is_(None),
+                )
+                .values(QueuedAt=at)
             )
 
     def silent(self, before: datetime, limit: int) -> list[SyncJob]:
@@ -251,17 +257,10 @@ class SqlSyncJobs(SqlSyncSteps):
         return self._connection.execute(statement).rowcount == 1
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
-        old = (
-            select(_j.DataSyncJobId)
-            .where(_j.ScheduledAt < cutoff, unindexed(_j.Status).in_([int(one) for one in ENDED]))
-            .order_by(_j.ScheduledAt)
-            .limit(limit)
-        )
-        doomed = list(self._connection.execute(old).scalars())
-        for some in chunks(doomed):
-            for table in (sync_record_errors, sync_steps, data_sync_jobs):
-                self._connection.execute(delete(table).where(table.c.DataSyncJobId.in_(some)))
-        return len(doomed)
+        # Their steps and errors go with them.
+        old = (_j.ScheduledAt < cutoff, unindexed(_j.Status).in_([int(one) for one in ENDED]))
+        oldest = delete_first(data_sync_jobs, *old, order_by=_j.ScheduledAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
 
     def _one(self, statement: Select[Any]) -> SyncJob | None:
         row = self._connection.execute(statement).mappings().first()

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
 from domain.integrations.model import IntegrationStatus
@@ -16,6 +16,7 @@ from domain.paging import Page, PageRequest
 from domain.sync.jobs import SyncedRecord
 from domain.sync.merging import Incoming, Known, Merge
 from domain.sync.ports import RecordFilter, RecordsRefused, RunMark
+from infra.sql.firsts import delete_first
 from infra.sql.statements import chunks, paged, total
 from infra.sql.sync_tables import synced_records
 from infra.sql.tables import integrations
@@ -210,38 +211,17 @@ class SqlImportedRecords:
             integrations.c.Status == int(IntegrationStatus.Disconnected)
         )
         for integration_id in self._connection.execute(gone).scalars():
-            keys = select(_r.Stream, _r.ExternalId).where(_r.IntegrationId == integration_id)
-            ordered = keys.order_by(_r.Stream, _r.ExternalId).limit(limit)
-            found = self._connection.execute(ordered).all()
-            if found:
-                return self._delete(integration_id, found)
+            its = _r.IntegrationId == integration_id
+            some = delete_first(synced_records, its, order_by=_r.Stream, limit=limit)
+            deleted = self._connection.execute(some).rowcount
+            if deleted:
+                return deleted
         return 0
 
     def delete_tombstones(self, cutoff: datetime, limit: int) -> int:
         # IX_SyncedRecord_Deleted
-        old = (
-            select(_r.IntegrationId, _r.Stream, _r.ExternalId)
-            .where(_r.DeletedAt < cutoff)
-            .order_by(_r.DeletedAt)
-            .limit(limit)
-        )
-        grouped: dict[UUID, list[Any]] = {}
-        for integration_id, *key in self._connection.execute(old):
-            grouped.setdefault(integration_id, []).append(key)
-        return sum(self._delete(integration_id, keys) for integration_id, keys in grouped.items())
-
-    def _delete(self, integration_id: UUID, keys: Sequence[Any]) -> int:
-        by_stream: dict[str, list[str]] = {}
-        for stream, key in keys:
-            by_stream.setdefault(stream, []).append(key)
-        for stream, some_keys in by_stream.items():
-            for some in chunks(some_keys):
-                self._connection.execute(
-                    delete(synced_records).where(
-                        _r.IntegrationId == integration_id, _r.Stream == stream, _r.ExternalId.in_(some)
-                    )
-                )
-        return len(keys)
+        oldest = delete_first(synced_records, _r.DeletedAt < cutoff, order_by=_r.DeletedAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
 
     def _records(self, statement: Select[Any]) -> list[SyncedRecord]:
         return [record_of(row) for row in self._connection.execute(statement)]

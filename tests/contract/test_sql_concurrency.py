@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from uuid import UUID
 
 import pytest
 
+from domain.alerts.model import AlertKind, Notification, Transition
 from domain.errors import RuleViolation, Unavailable
 from domain.identity.model import Principal
 from domain.unit_of_work import repeated
@@ -26,6 +27,7 @@ from domain.webhooks.service import WebhookLimits, WebhookService
 from domain.webhooks.verification import Verification
 from infra.sql.engine import DATABASE_FILE, Database, sqlite_database
 from tests.contract.sql_world import START, World, claim_in, world_under
+from tests.contract.test_sql_alerts import alert
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CLAIMER = """
@@ -34,6 +36,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 from infra.sql.engine import DATABASE_FILE, sqlite_database
 from infra.sql.unit_of_work import SqlUnitsOfWork
+from tests.contract.test_sql_alerts import alert
 from tests.contract.sql_world import START, SteppedClock, claim_in
 home, webhook_id = Path(sys.argv[1]), UUID(sys.argv[2])
 ids = [UUID(one) for one in json.loads(sys.stdin.read())]
@@ -80,6 +83,79 @@ def test_eight_threads_claim_each_delivery_exactly_once(world: World) -> None:
         claimed = [one.webhook_delivery_id for won in threads.map(take, range(8)) for one in won]
     assert len(claimed) == 2_000
     assert set(claimed) == set(ids)
+
+
+def _in_eight_threads(take: Callable[[], list[UUID]]) -> list[UUID]:
+    """What all of them took, each until there is nothing left."""
+
+    def drain(worker: int) -> list[UUID]:
+        taken: list[UUID] = []
+        while some := take():
+            taken += some
+        return taken
+
+    with ThreadPoolExecutor(8) as threads:
+        return [one for taken in threads.map(drain, range(8)) for one in taken]
+
+
+def test_eight_sweepers_take_each_due_delivery_exactly_once(world: World) -> None:
+    ids = world.deliveries(world.webhook(), 600)
+    now = world.clock.advance(minutes=5)
+
+    @repeated
+    def take() -> list[UUID]:
+        with world.units.write() as unit:
+            found = unit.pipeline.requeue_due(now=now, again_at=now + timedelta(hours=1), limit=40)
+            unit.commit()
+        return [delivery_id for _, delivery_id, _ in found.due]
+
+    assert sorted(_in_eight_threads(take)) == sorted(ids)
+
+
+def test_eight_sweepers_announce_each_lost_event_exactly_once(world: World) -> None:
+    events = world.events(600)
+    now = world.clock.advance(minutes=5)
+
+    @repeated
+    def take() -> list[UUID]:
+        with world.units.write() as unit:
+            refs = unit.outbox.unannounced(now - timedelta(minutes=1), now, 40)
+            unit.commit()
+        return [UUID(one.event_id) for one in refs]
+
+    assert sorted(_in_eight_threads(take)) == sorted(UUID(one.event_id) for one in events)
+
+
+def test_eight_senders_claim_each_message_exactly_once(world: World) -> None:
+    now = world.clock.now()
+    one, integration_id = alert(world, AlertKind.SyncFailed, world.ids.new()), world.ids.new()
+    messages = [
+        Notification(
+            world.ids.new(),
+            world.tenant,
+            one.alert_id,
+            Transition.Raised,
+            integration_id,
+            f"{n}@b.example",
+            now,
+            now,
+        )
+        for n in range(300)
+    ]
+    with world.units.write() as unit:
+        unit.alerts.add(world.tenant, one)
+        unit.notifications.append(messages)
+        unit.commit()
+
+    @repeated
+    def take() -> list[UUID]:
+        with world.units.write() as unit:
+            claimed = unit.notifications.claim(now, now + timedelta(minutes=5), 20)
+            unit.commit()
+        assert {one.attempts for one in claimed} <= {1}
+        return [one.notification_id for one in claimed]
+
+    assert sorted(_in_eight_threads(take)) == sorted(one.notification_id for one in messages)
 
 
 def test_two_processes_claim_each_delivery_exactly_once(sqlite: World, tmp_path: Path) -> None:

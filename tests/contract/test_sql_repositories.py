@@ -12,6 +12,7 @@ from domain.events.ports import EventRef
 from domain.paging import PageRequest
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
+from tests.contract.sql_drive_sync import integration_of, job_of
 from tests.contract.sql_world import EXPIRY, START, World
 
 # -- webhooks and deliveries -------------------------------------------------------------------------------------
@@ -118,6 +119,19 @@ def test_leaving_without_a_commit_undoes_everything_and_announces_nothing(world:
     with world.units.read() as unit:
         assert unit.outbox.pending([EventRef(event.tenant_id, event.event_id)]) == []
     assert world.announced == []
+
+
+def test_a_job_that_began_meanwhile_is_not_taken_for_one_the_queue_was_told_of(world: World) -> None:
+    """Put off again, it is still to be announced for its new moment."""
+    now, integration_id = world.clock.now(), integration_of(world)
+    begun, waiting = job_of(world, integration_id), job_of(world, integration_id)
+    with world.units.write() as unit:
+        unit.sync_jobs.add(world.tenant, begun)
+        unit.sync_jobs.add(world.tenant, waiting)
+        assert unit.sync_jobs.claim(begun.data_sync_job_id, 0, now)
+        unit.sync_jobs.mark_queued([begun.data_sync_job_id, waiting.data_sync_job_id], now)
+        found = [unit.sync_jobs.find(one.data_sync_job_id) for one in (begun, waiting)]
+    assert [one.queued_at for one in found if one] == [None, now]
 
 
 def test_an_error_after_some_writes_undoes_them(world: World) -> None:

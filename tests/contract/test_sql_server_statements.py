@@ -14,6 +14,8 @@ import sqlglot
 from sqlalchemy import event
 from sqlglot import expressions as exp
 
+from infra.sql.alert_tables import alert_notifications
+from infra.sql.firsts import update_first
 from tests.contract.sql_drive import calls, public_methods
 from tests.contract.sql_server_wire import Sent, Wire, sql_server_engine
 from tests.contract.sql_world import world_under
@@ -152,7 +154,8 @@ def test_claims_and_sweeps_return_what_they_changed_by_output(sent: list[Sent]) 
         updates = [one.text for one in sent if one.method == method and "OUTPUT inserted." in one.text]
         assert updates, method
         for text in updates:
-            assert text.index(" SET ") < text.index(" OUTPUT ") < text.index(" WHERE "), text
+            assert text.index(" SET ") < text.index(" OUTPUT "), text
+            assert text.startswith("WITH ") or text.index(" OUTPUT ") < text.index(" WHERE "), text
 
 
 def test_a_claim_repeats_the_state_it_moves_from(sent: list[Sent]) -> None:
@@ -160,3 +163,71 @@ def test_a_claim_repeats_the_state_it_moves_from(sent: list[Sent]) -> None:
     condition = claim[claim.index(" WHERE ") :]
     for column in ("DeliveryStatus", "IsHeld", "ExpiresAt", "NextRetryAt"):
         assert f"[{column}]" in condition, claim
+
+
+@pytest.mark.parametrize(
+    ("method", "state"),
+    [
+        ("pipeline.requeue_due", "[RequeueAt] <= ?"),
+        ("outbox.unannounced", "[FannedOutAt] IS NULL AND [DomainEvents].[AnnouncedAt] < ?"),
+        ("notifications.claim", "[Status] = 0 AND [AlertNotifications].[DueAt] <= ?"),
+    ],
+)
+def test_the_next_that_are_due_are_claimed_from_the_table_itself(
+    sent: list[Sent], method: str, state: str
+) -> None:
+    """Ids out of a subquery would come from versions, and be those another process took meanwhile."""
+    claim = next(one for one in sent if one.method == method)
+    text = " ".join(claim.text.split())
+    assert re.match(r"WITH first_rows AS \(SELECT TOP \d+ ", text), text
+    inner, changed = text.split(") UPDATE first_rows SET ")
+    assert state in inner[inner.index(" WHERE ") : inner.index(" ORDER BY ")], text
+    assert " OUTPUT inserted." in changed
+    assert "first_rows" not in changed.split(" OUTPUT ")[1], text
+
+
+def test_what_is_old_is_deleted_from_the_table_itself(sent: list[Sent]) -> None:
+    """A row that is not old any more when its lock is had stays."""
+    deletes = [one for one in sent if re.search(r"\bTOP \d+ ", one.text) and "DELETE FROM" in one.text]
+    assert {one.method for one in deletes} >= {
+        "pipeline.delete_before",
+        "outbox.delete_before",
+        "signals.compact",
+        "signals.delete_before",
+        "sync_jobs.delete_before",
+        "sync_records.delete_tombstones",
+    }
+    for one in deletes:
+        assert re.search(r"ORDER BY [^()]+\)\s+DELETE FROM first_rows( OUTPUT deleted\.|$)", one.text), (
+            one.text
+        )
+
+
+def test_no_statement_changes_what_a_subquery_counted_off(sent: list[Sent]) -> None:
+    for one in sent:
+        if re.search(r"\b(UPDATE|DELETE)\b", one.text):
+            assert not re.search(r"\bIN \(SELECT TOP\b", one.text), one.text
+
+
+def test_a_filtered_index_is_asked_for_in_its_own_words(sent: list[Sent]) -> None:
+    """SQL Server makes its plan before it knows a parameter, so `Status = ?` never meets `WHERE Status = 0`."""
+    for method in ("notifications.claim", "sync_jobs.waiting", "sync_jobs.to_queue"):
+        text = next(one.text for one in sent if one.method == method)
+        assert "[Status] = 0" in text, text
+
+
+def test_a_statement_that_is_kept_takes_the_values_of_each_time() -> None:
+    """The text is made once and kept; what stands in it is of its own time."""
+    wire = Wire()
+    with sql_server_engine(wire).connect() as connection:
+        for number in (3, 4):
+            first = update_first(
+                alert_notifications,
+                alert_notifications.c.Attempts < number,
+                order_by=alert_notifications.c.DueAt,
+                limit=10 * number,
+            )
+            connection.execute(first.values(Attempts=alert_notifications.c.Attempts + 2 * number))
+    assert [one.rows for one in wire.sent] == [[(3, 6)], [(4, 8)]]
+    assert [re.findall(r"TOP \d+", one.text) for one in wire.sent] == [["TOP 30"], ["TOP 40"]]
+    assert "SET [Attempts]=(first_rows.[Attempts] + ?)" in wire.sent[0].text
