@@ -13,7 +13,27 @@ _STATES = ("08", "40", "HYT", "28000")
 VICTIM = frozenset({1205, 1222, 3960, 3961, 3966})
 #: The connection is gone, or its database moves, wakes up or restarts.
 LOST = frozenset(
-    {20, 64, 121, 233, 596, 921, 926, 997, 4060, 4221, 6005, 10053, 10054, 10060, 11001, 17142, 17197, 18401}
+    {
+        20,
+        64,
+        121,
+        233,
+        596,
+        615,
+        921,
+        926,
+        997,
+        4060,
+        4221,
+        6005,
+        10053,
+        10054,
+        10060,
+        11001,
+        17142,
+        17197,
+        18401,
+    }
     | {40020, 40143, 40166, 40197, 40540, 40613, 42108, 42109}
 )
 #: Out of locks, memory, workers or its service level: it asks for a pause.

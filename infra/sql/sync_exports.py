@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 
 from domain.sync.jobs import SyncedRecord
 from domain.sync.ports import LocalChange, Pushed, RunMark
@@ -101,10 +101,10 @@ class SqlSyncRecords(SqlImportedRecords):
                 values["ExportPending"] = False  # never pushed: there is nothing to delete
             if one.local_id:
                 values["LocalId"] = one.local_id
-            self._connection.execute(
-                update(synced_records).where(here, _r.ExternalId == known.external_id).values(**values)
-            )
-            return True
+            # Whoever wrote since it was read was later, or loses.
+            not_newer = or_(_r.ModifiedAt.is_(None), _r.ModifiedAt <= one.modified_at)
+            changed = update(synced_records).where(here, _r.ExternalId == known.external_id, not_newer)
+            return self._connection.execute(changed.values(**values)).rowcount == 1
         if one.data is None:
             return False
         key = one.external_id or f"{LOCAL_PREFIX}{one.local_id}"

@@ -29,7 +29,7 @@ from domain.sync.ports import AlreadyRuns, JobFilter, Waiting
 from domain.sync.rules import COUNTED
 from infra.sql.failures import is_duplicate
 from infra.sql.firsts import delete_first
-from infra.sql.statements import chunks, paged, total, unindexed
+from infra.sql.statements import chunks, guarded_by_unique_key, paged, total, unindexed
 from infra.sql.sync_steps import SqlSyncSteps
 from infra.sql.sync_tables import sync_record_errors, sync_steps
 from infra.sql.tables import data_sync_jobs
@@ -105,20 +105,20 @@ class SqlSyncJobs(SqlSyncSteps):
     def add(self, tenant_id: UUID, job: SyncJob) -> bool:
         if self.find(job.data_sync_job_id) is not None:
             return False
-        self._connection.execute(
-            insert(data_sync_jobs).values(
-                DataSyncJobId=job.data_sync_job_id,
-                TenantId=tenant_id,
-                IntegrationId=job.integration_id,
-                SyncType=int(job.sync_type),
-                Direction=int(job.direction),
-                CreatedAt=job.created_at,
-                CreatedBy=job.created_by,
-                Origin=job.origin.value,
-                RunNumber=job.run_number,
-                **_state(job),
-            )
+        added = insert(data_sync_jobs).values(
+            DataSyncJobId=job.data_sync_job_id,
+            TenantId=tenant_id,
+            IntegrationId=job.integration_id,
+            SyncType=int(job.sync_type),
+            Direction=int(job.direction),
+            CreatedAt=job.created_at,
+            CreatedBy=job.created_by,
+            Origin=job.origin.value,
+            RunNumber=job.run_number,
+            **_state(job),
         )
+        with guarded_by_unique_key():
+            self._connection.execute(added)
         return True
 
     def get(self, tenant_id: UUID, job_id: UUID) -> SyncJob:

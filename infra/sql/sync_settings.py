@@ -15,6 +15,7 @@ from domain.sync.model import SyncDirection, SyncType
 from domain.sync.ports import StoredMapping
 from domain.sync.schedules import SyncSchedule
 from infra.sql.failures import is_duplicate
+from infra.sql.statements import guarded_by_unique_key
 from infra.sql.sync_tables import sync_mappings, sync_schedules, sync_streams
 
 _m = sync_mappings.c
@@ -132,12 +133,12 @@ class SqlSyncSettings:
         )
         changed = self._connection.execute(update(sync_streams).where(*here).values(**values))
         if changed.rowcount == 0:
-            # Only one job of an integration runs at a time, so nobody else adds it.
-            self._connection.execute(
-                insert(sync_streams).values(
-                    IntegrationId=state.integration_id, Stream=state.stream, TenantId=tenant_id, **values
+            with guarded_by_unique_key():
+                self._connection.execute(
+                    insert(sync_streams).values(
+                        IntegrationId=state.integration_id, Stream=state.stream, TenantId=tenant_id, **values
+                    )
                 )
-            )
 
     def _write(self, table: Any, key: dict[str, Any], values: dict[str, Any], version: int) -> None:
         """Insert version 1, or count a version up if it is still current."""

@@ -14,6 +14,7 @@ import sqlglot
 from sqlalchemy import event
 from sqlglot import expressions as exp
 
+from infra.rotate_data_key import SEALED, keys_in_use, reseal
 from infra.sql.alert_tables import alert_notifications
 from infra.sql.firsts import update_first
 from tests.contract.sql_drive import calls, public_methods
@@ -21,6 +22,18 @@ from tests.contract.sql_server_wire import Sent, Wire, sql_server_engine
 from tests.contract.sql_world import world_under
 
 _PARAMETERS_AT_MOST = 2_100
+
+
+class _Cipher:
+    """Opens everything."""
+
+    current = "0123456789abcdef"
+
+    def open(self, sealed: str, *, context: str) -> str:
+        return sealed
+
+    def seal(self, plaintext: str, *, context: str) -> str:
+        return f"v1.{self.current}.x"
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +56,22 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Sent]]:
                     wire.method = method
                     call(unit)
                     wire.method = ""
+        # A program of its own, which uses no repository.
+        wire.method = "rotation"
+        keys_in_use(world.database)
+        for column in SEALED:
+            reseal(world.database, _Cipher(), column, _Cipher.current)  # type: ignore[arg-type]
     yield wire.sent
 
 
 def test_every_repository_method_reaches_the_database(sent: list[Sent]) -> None:
     assert len({one.method for one in sent}) >= 28
     assert len({one.text for one in sent}) >= 40
+
+
+def test_the_rotation_of_data_keys_reads_and_writes(sent: list[Sent]) -> None:
+    texts = {one.text.split()[0] for one in sent if one.method == "rotation"}
+    assert texts == {"SELECT", "UPDATE"}
 
 
 def test_every_statement_parses_as_t_sql(sent: list[Sent]) -> None:

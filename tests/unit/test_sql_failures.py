@@ -41,7 +41,7 @@ def test_who_is_asked_for_a_pause_may_not(number: int) -> None:
 def test_the_numbers_that_azure_sql_documents_are_told_apart() -> None:
     """https://learn.microsoft.com/azure/azure-sql/database/troubleshoot-common-errors-issues"""
     assert {1205, 3960} <= VICTIM
-    assert {4060, 10053, 10054, 10060, 40197, 40613} <= LOST
+    assert {615, 926, 4060, 4221, 10053, 10054, 10060, 40197, 40613} <= LOST
     assert {10928, 10929, 40501, 49918, 49919, 49920} <= BUSY
     assert not VICTIM & LOST | VICTIM & BUSY | LOST & BUSY
 
