@@ -26,9 +26,11 @@ from domain.sync.jobs import checkpoint_context, state_context
 from domain.webhooks.delivery import secret_context
 from infra.sealing import SecretStoreCipher
 from infra.sql.engine import Database
+from infra.sql.incoming_tables import incoming_bodies
+from infra.sql.integration_tables import integrations
 from infra.sql.privacy_tables import erasures
 from infra.sql.sync_tables import sync_steps, sync_streams
-from infra.sql.tables import incoming_bodies, integrations, webhooks
+from infra.sql.webhook_tables import webhooks
 
 _BATCH = 100
 _KEY_PREFIX = "data-key-"

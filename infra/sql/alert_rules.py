@@ -28,9 +28,11 @@ from domain.webhooks.model import WebhookState
 from infra.sql.alert_tables import alert_notifications, alert_rules
 from infra.sql.failures import is_duplicate
 from infra.sql.firsts import update_first
+from infra.sql.integration_tables import integrations
 from infra.sql.signals_tables import signal_buckets, signal_deltas
 from infra.sql.statements import chunks
-from infra.sql.tables import data_sync_jobs, integrations, webhooks
+from infra.sql.sync_tables import data_sync_jobs
+from infra.sql.webhook_tables import webhooks
 
 _r = alert_rules.c
 _n = alert_notifications.c

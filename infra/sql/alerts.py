@@ -12,10 +12,9 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from domain.alerts.model import Alert, AlertFilter, AlertKind, AlertStatus, Occurrence
 from domain.errors import NotFound
 from domain.paging import Page, PageRequest
-from infra.sql.alert_tables import alerts
+from infra.sql.alert_tables import alerts, pending_alerts
 from infra.sql.firsts import delete_first
 from infra.sql.statements import chunks, guarded_by_unique_key, paged, total
-from infra.sql.tables import pending_alerts
 
 _a = alerts.c
 _p = pending_alerts.c

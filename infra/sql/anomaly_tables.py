@@ -1,4 +1,4 @@
-"""Tables of anomalies and of what keys showed, on the same metadata as `infra.sql.tables`."""
+"""Tables of anomalies and of what keys showed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from sqlalchemy import Column, Float, Index, Integer, PrimaryKeyConstraint, Tabl
 from domain.anomalies.model import Direction
 from domain.anomalies.ports import Trait
 from domain.insights.model import SubjectKind
-from infra.sql.columns import filtered
-from infra.sql.tables import metadata
+from infra.sql.columns import filtered, metadata
 from infra.sql.types import Enum, Exact, Guid, Utc, Varchar
 
 anomalies = Table(

@@ -14,8 +14,8 @@ from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.ports import KeyRef, UsageTotal
 from domain.errors import NotFound, PreconditionFailed
 from domain.paging import Page, PageRequest
+from infra.sql.api_key_tables import api_keys
 from infra.sql.statements import chunks, containing, paged, total
-from infra.sql.tables import api_keys
 from infra.sql.types import Utc
 
 _k = api_keys.c

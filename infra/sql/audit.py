@@ -22,7 +22,7 @@ from domain.audit.model import (
 from domain.paging import Page, PageRequest
 from domain.ports import Clock
 from infra.sql.statements import beginning, paged, total
-from infra.sql.tables import audit_log, tenants
+from infra.sql.tenant_tables import audit_log, tenants
 from infra.sql.users import lock_tenant
 
 _a = audit_log.c

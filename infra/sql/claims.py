@@ -13,7 +13,7 @@ from domain.webhooks.model import DeliveryStatus
 from domain.webhooks.ports import Claimed, Endpoint
 from infra.sql.outbox import events_of
 from infra.sql.statements import chunks, unindexed
-from infra.sql.tables import webhook_deliveries, webhooks
+from infra.sql.webhook_tables import webhook_deliveries, webhooks
 from infra.sql.webhooks import policy_of
 
 _d = webhook_deliveries.c

@@ -1,14 +1,16 @@
-"""Pieces of the schema's columns and indexes that more than one table uses."""
+"""What the tables of the schema share: the metadata they are on, and pieces of columns and indexes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, PrimaryKeyConstraint, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, PrimaryKeyConstraint, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 from infra.sql.types import Guid, Utc
+
+metadata = MetaData(naming_convention={"pk": "PK_%(table_name)s"})
 
 
 class utc_now(GenericFunction[Any]):  # noqa: N801 - a SQL function's name

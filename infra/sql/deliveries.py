@@ -15,7 +15,7 @@ from domain.paging import Page, PageRequest
 from domain.webhooks.model import Attempt, Delivery, DeliveryStatus
 from domain.webhooks.ports import DeliveryFilter
 from infra.sql.statements import chunks, paged, total, unindexed
-from infra.sql.tables import domain_events, webhook_deliveries, webhook_delivery_attempts
+from infra.sql.webhook_tables import domain_events, webhook_deliveries, webhook_delivery_attempts
 
 _d = webhook_deliveries.c
 _a = webhook_delivery_attempts.c

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, select
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import NewDelivery, Subscriber
 from infra.sql.statements import chunks, guarded_by_unique_key
-from infra.sql.tables import webhook_deliveries, webhook_subscriptions, webhooks
+from infra.sql.webhook_tables import webhook_deliveries, webhook_subscriptions, webhooks
 
 _d = webhook_deliveries.c
 _w = webhooks.c

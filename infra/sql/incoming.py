@@ -17,9 +17,9 @@ from domain.incoming.ports import AlreadyStored, IncomingFilter
 from domain.paging import Page, PageRequest
 from infra.sql.failures import is_duplicate
 from infra.sql.firsts import delete_first
+from infra.sql.incoming_tables import incoming_bodies, incoming_endpoints, incoming_webhooks
 from infra.sql.outbox import events_of
 from infra.sql.statements import chunks, guarded_by_unique_key, paged, total, unindexed
-from infra.sql.tables import incoming_bodies, incoming_endpoints, incoming_webhooks
 
 _w = incoming_webhooks.c
 _b = incoming_bodies.c

@@ -13,8 +13,8 @@ from domain.integrations.model import IntegrationLog, LogLevel
 from domain.integrations.ports import LogFilter
 from domain.paging import Page, PageRequest
 from infra.sql.firsts import delete_first
+from infra.sql.integration_tables import integration_logs
 from infra.sql.statements import containing, paged, total
-from infra.sql.tables import integration_logs
 
 _l = integration_logs.c
 

@@ -33,8 +33,8 @@ from domain.integrations.ports import HealthUpdate, IntegrationFilter, SlotTaken
 from domain.integrations.rules import active_slot
 from domain.paging import Page, PageRequest
 from infra.sql.failures import is_duplicate
+from infra.sql.integration_tables import integrations
 from infra.sql.statements import chunks, containing, paged, total
-from infra.sql.tables import integrations
 
 _i = integrations.c
 _SORTS = {

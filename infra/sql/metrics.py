@@ -18,15 +18,11 @@ from domain.metrics.model import Backlog, IntegrationGroup, KeyTotals, Stored
 from domain.sync.model import SyncStatus
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from infra.sql.alert_tables import alerts
+from infra.sql.api_key_tables import api_keys
+from infra.sql.integration_tables import integrations
 from infra.sql.signals_tables import signal_buckets, signal_deltas
-from infra.sql.tables import (
-    api_keys,
-    data_sync_jobs,
-    domain_events,
-    integrations,
-    webhook_deliveries,
-    webhooks,
-)
+from infra.sql.sync_tables import data_sync_jobs
+from infra.sql.webhook_tables import domain_events, webhook_deliveries, webhooks
 
 _COUNTS = ("Total", "Succeeded", "Failed", "FailedForGood", "Volume")
 _VALUES = (*_COUNTS, "Errors", "Latency")

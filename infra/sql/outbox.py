@@ -13,7 +13,7 @@ from domain.events.ports import EventRef
 from domain.ports import Clock
 from infra.sql.firsts import delete_first, update_first
 from infra.sql.statements import chunks, guarded_by_unique_key
-from infra.sql.tables import domain_events, webhook_deliveries
+from infra.sql.webhook_tables import domain_events, webhook_deliveries
 from infra.trace import current
 
 _e = domain_events.c

@@ -14,20 +14,13 @@ from domain.incoming.model import IncomingBody
 from domain.integrations.model import IntegrationLog
 from domain.privacy.ports import ChangedMeanwhile, IncomingRow
 from domain.sync.jobs import RecordError, SyncedRecord
+from infra.sql.incoming_tables import incoming_bodies, incoming_webhooks
 from infra.sql.integration_logs import log_of
+from infra.sql.integration_tables import integration_logs, integrations
 from infra.sql.statements import chunks
 from infra.sql.sync_records import COLUMNS, record_of
-from infra.sql.sync_tables import sync_record_errors, synced_records
-from infra.sql.tables import (
-    data_sync_jobs,
-    domain_events,
-    incoming_bodies,
-    incoming_webhooks,
-    integration_logs,
-    integrations,
-    webhook_deliveries,
-    webhook_delivery_attempts,
-)
+from infra.sql.sync_tables import data_sync_jobs, sync_record_errors, synced_records
+from infra.sql.webhook_tables import domain_events, webhook_deliveries, webhook_delivery_attempts
 
 R = TypeVar("R")
 _r = synced_records.c

@@ -1,11 +1,10 @@
-"""Tables of requests to erase, and of whom synchronisation leaves out. On the same metadata as `infra.sql.tables`."""
+"""Tables of requests to erase, and of whom synchronisation leaves out."""
 
 from __future__ import annotations
 
 from sqlalchemy import Column, Index, Integer, Table, text
 
-from infra.sql.columns import filtered
-from infra.sql.tables import metadata
+from infra.sql.columns import filtered, metadata
 from infra.sql.types import Exact, Guid, Text, Utc
 
 erasures = Table(

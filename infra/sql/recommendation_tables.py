@@ -1,11 +1,11 @@
-"""The table of decisions on recommendations, on the same metadata as `infra.sql.tables`."""
+"""The table of decisions on recommendations."""
 
 from __future__ import annotations
 
 from sqlalchemy import Column, PrimaryKeyConstraint, Table
 
 from domain.recommendations.decisions import RecommendationStatus
-from infra.sql.tables import metadata
+from infra.sql.columns import metadata
 from infra.sql.types import Enum, Guid, Text, Utc, Varchar
 
 recommendation_decisions = Table(

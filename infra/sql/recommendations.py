@@ -13,7 +13,7 @@ from domain.recommendations.ports import Attempts, Outcome
 from infra.sql.recommendation_tables import recommendation_decisions
 from infra.sql.signals_tables import signal_buckets, signal_deltas
 from infra.sql.statements import guarded_by_unique_key
-from infra.sql.tables import webhook_deliveries
+from infra.sql.webhook_tables import webhook_deliveries
 
 _d = webhook_deliveries.c
 _r = recommendation_decisions.c

@@ -13,8 +13,8 @@ from domain.webhooks.adaptive import history_of, outage_length
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import AttemptResult, EndpointHealth, Tally
 from infra.sql.statements import chunks
-from infra.sql.tables import webhook_deliveries, webhook_delivery_attempts, webhooks
 from infra.sql.types import Utc
+from infra.sql.webhook_tables import webhook_deliveries, webhook_delivery_attempts, webhooks
 
 _d = webhook_deliveries.c
 _w = webhooks.c

@@ -1,4 +1,4 @@
-"""Tables of signals, on the same metadata as `infra.sql.tables`."""
+"""Tables of signals."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Index, Integer, PrimaryKeyConstraint, Table, text
 
 from domain.insights.model import SubjectKind
-from infra.sql.columns import BigKey
-from infra.sql.tables import metadata
+from infra.sql.columns import BigKey, metadata
 from infra.sql.types import Enum, Guid, Text, Utc
 
 _ZERO = text("0")

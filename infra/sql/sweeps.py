@@ -14,7 +14,7 @@ from domain.webhooks.ports import ExpiredDelivery, Requeued
 from infra.sql.claims import WAITING
 from infra.sql.firsts import delete_first, update_first
 from infra.sql.statements import chunks, unindexed
-from infra.sql.tables import webhook_deliveries, webhook_delivery_attempts
+from infra.sql.webhook_tables import webhook_deliveries, webhook_delivery_attempts
 
 _d = webhook_deliveries.c
 

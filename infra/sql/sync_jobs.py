@@ -31,8 +31,7 @@ from infra.sql.failures import is_duplicate
 from infra.sql.firsts import delete_first
 from infra.sql.statements import chunks, guarded_by_unique_key, paged, total, unindexed
 from infra.sql.sync_steps import SqlSyncSteps
-from infra.sql.sync_tables import sync_record_errors, sync_steps
-from infra.sql.tables import data_sync_jobs
+from infra.sql.sync_tables import data_sync_jobs, sync_record_errors, sync_steps
 from infra.sql.types import Utc
 
 _j = data_sync_jobs.c

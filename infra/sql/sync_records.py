@@ -17,9 +17,9 @@ from domain.sync.jobs import SyncedRecord
 from domain.sync.merging import Incoming, Known, Merge
 from domain.sync.ports import RecordFilter, RecordsRefused, RunMark
 from infra.sql.firsts import delete_first
+from infra.sql.integration_tables import integrations
 from infra.sql.statements import chunks, paged, total
 from infra.sql.sync_tables import synced_records
-from infra.sql.tables import integrations
 from infra.sql.types import Utc
 
 _r = synced_records.c

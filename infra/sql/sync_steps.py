@@ -13,9 +13,9 @@ from domain.paging import Page, PageRequest
 from domain.sync.jobs import Phase, RecordError, Step
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.ports import Progress, Superseded
+from infra.sql.integration_tables import integrations
 from infra.sql.statements import paged, total, unindexed
-from infra.sql.sync_tables import sync_record_errors, sync_steps
-from infra.sql.tables import data_sync_jobs, integrations
+from infra.sql.sync_tables import data_sync_jobs, sync_record_errors, sync_steps
 
 _j = data_sync_jobs.c
 _s = sync_steps.c

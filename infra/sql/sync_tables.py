@@ -1,12 +1,10 @@
-"""Tables of data synchronisation, and what DataSyncJobs has beyond section 13's columns. On the same metadata as
-`infra.sql.tables`."""
+"""Tables of data synchronisation."""
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, Table, text
 
-from infra.sql.columns import clustered, created_at, filtered, scattered_key, user
-from infra.sql.tables import data_sync_jobs, metadata
+from infra.sql.columns import clustered, created_at, filtered, metadata, scattered_key, user
 from infra.sql.types import Exact, Flag, Guid, Text, Utc, Varchar
 
 _ZERO = text("0")
@@ -16,7 +14,34 @@ def _count(name: str) -> Column[int]:
     return Column(name, Integer, nullable=False, server_default=_ZERO)
 
 
-for _column in (
+data_sync_jobs = Table(
+    "DataSyncJobs",
+    metadata,
+    Column("DataSyncJobId", Guid, primary_key=True),
+    Column("TenantId", Guid, nullable=False),
+    Column(
+        "IntegrationId",
+        Guid,
+        ForeignKey("Integrations.IntegrationId", name="FK_DataSync_Integration"),
+        nullable=False,
+    ),
+    Column("SyncType", Integer, nullable=False),
+    Column("Direction", Integer, nullable=False),
+    Column("Status", Integer, nullable=False),
+    Column("RecordsTotal", Integer, nullable=False, server_default=text("0")),
+    Column("RecordsProcessed", Integer, nullable=False, server_default=text("0")),
+    Column("RecordsFailed", Integer, nullable=False, server_default=text("0")),
+    Column("ErrorLog", Text),
+    Column("StartedAt", Utc),
+    Column("CompletedAt", Utc),
+    Column("ScheduledAt", Utc, nullable=False),
+    created_at(),
+    user("CreatedBy", constraint="FK_DataSync_CreatedBy"),
+    Index("IX_DataSync_Integration", "IntegrationId"),
+    Index("IX_DataSync_Status", "Status"),
+    Index("IX_DataSync_Scheduled", "ScheduledAt"),
+    Index("IX_DataSync_Tenant", "TenantId"),
+    # Beyond section 13's columns.
     Column("Origin", Exact(20), nullable=False, server_default=text("'Manual'")),
     Column("Stage", Exact(120), nullable=False, server_default=text("''")),
     _count("RecordsWritten"),
@@ -33,10 +58,6 @@ for _column in (
     Column("WaitingUntil", Utc),
     Column("QueuedAt", Utc),
     Column("Rate", Float),
-):
-    data_sync_jobs.append_column(_column)
-
-for _index in (
     # at most so many run at a time, whoever races
     filtered("UX_DataSync_Slot", "RunSlot", where="RunSlot IS NOT NULL", unique=True),
     # one running job per integration
@@ -44,8 +65,7 @@ for _index in (
     filtered("IX_DataSync_Waiting", "Status", "ScheduledAt", where="Status = 0"),
     Index("IX_DataSync_Created", "TenantId", "CreatedAt"),
     Index("IX_DataSync_Limits", "IntegrationId", "ScheduledAt"),
-):
-    data_sync_jobs.append_constraint(_index)
+)
 
 sync_steps = Table(
     "SyncSteps",

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select, update
 
 from infra.sql.statements import guarded_by_unique_key
-from infra.sql.tables import tenants, users
+from infra.sql.tenant_tables import tenants, users
 
 
 class SqlUsers:

@@ -14,8 +14,9 @@ from domain.errors import NotFound, PreconditionFailed
 from domain.paging import Page, PageRequest
 from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
 from domain.webhooks.ports import WebhookFilter
+from infra.sql.integration_tables import integrations
 from infra.sql.statements import paged, total
-from infra.sql.tables import integrations, webhook_subscriptions, webhooks
+from infra.sql.webhook_tables import webhook_subscriptions, webhooks
 
 _w = webhooks.c
 

@@ -16,14 +16,6 @@ from sqlalchemy import Column, Dialect, Engine, Index, UniqueConstraint, create_
 from sqlglot import expressions as exp
 
 from domain.errors import Unavailable
-from infra.sql import (  # noqa: F401 - their tables are on the same metadata
-    alert_tables,
-    anomaly_tables,
-    privacy_tables,
-    recommendation_tables,
-    signals_tables,
-    sync_tables,
-)
 from infra.sql.engine import DATABASE_FILE, sqlite_database
 from infra.sql.migrate import HEAD, SNAPSHOTS_ON, migrate, script, unmigrate, upgrade, upgrade_embedded
 from infra.sql.tables import metadata

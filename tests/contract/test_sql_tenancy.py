@@ -20,12 +20,12 @@ from infra.sql.api_keys import SqlApiKeys
 from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
 from infra.sql.erasures import SqlErasures
+from infra.sql.integration_tables import integrations
 from infra.sql.personal_data import SqlPersonalData
 from infra.sql.recommendations import SqlDecisions, SqlOutcomes
 from infra.sql.sync_exports import SqlSyncRecords
 from infra.sql.sync_jobs import SqlSyncJobs
 from infra.sql.sync_settings import SqlSyncSettings
-from infra.sql.tables import integrations
 from infra.sql.webhooks import SqlWebhooks
 from tests.contract.sql_world import EXPIRY, World
 

@@ -15,7 +15,7 @@ from domain.apikeys.service import Issued
 from domain.identity.model import PERMISSIONS, Origin, Principal
 from infra.bootstrap import Hub
 from infra.settings import Settings
-from infra.sql.tables import domain_events
+from infra.sql.webhook_tables import domain_events
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

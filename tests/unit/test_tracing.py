@@ -80,7 +80,7 @@ def parent_id(span: ReadableSpan) -> str | None:
 
 
 def stored(app: App) -> list[str | None]:
-    from infra.sql.tables import domain_events
+    from infra.sql.webhook_tables import domain_events
 
     with app.hub.database.read() as connection:
         rows = connection.execute(domain_events.select().order_by(domain_events.c.Sequence)).mappings()

@@ -4,14 +4,6 @@ from __future__ import annotations
 
 from alembic import context
 
-from infra.sql import (  # noqa: F401 - their tables are on the same metadata
-    alert_tables,
-    anomaly_tables,
-    privacy_tables,
-    recommendation_tables,
-    signals_tables,
-    sync_tables,
-)
 from infra.sql.migrate import SNAPSHOTS_ON
 from infra.sql.tables import metadata
 

@@ -1,0 +1,74 @@
+"""Tables of integrations and their logs."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, Table, text
+
+from infra.sql.columns import clustered, created_at, filtered, metadata, scattered_key, user
+from infra.sql.types import Exact, Flag, Guid, Text, Utc, Varchar
+
+integrations = Table(
+    "Integrations",
+    metadata,
+    Column("IntegrationId", Guid, primary_key=True),
+    Column("TenantId", Guid, nullable=False),
+    Column("Name", Varchar(200), nullable=False),
+    Column("IntegrationType", Integer, nullable=False),
+    Column("Provider", Varchar(100), nullable=False),
+    Column("Status", Integer, nullable=False),
+    Column("Configuration", Text, nullable=False),
+    Column("IsEnabled", Flag, nullable=False, server_default=text("1")),
+    Column("HealthStatus", Integer, nullable=False, server_default=text("3")),
+    Column("LastHealthCheck", Utc),
+    Column("LastSyncTime", Utc),
+    Column("ActiveSlot", Exact(400)),
+    created_at(),
+    Column("ModifiedAt", Utc),
+    user("CreatedBy", constraint="FK_Integration_CreatedBy"),
+    user("ModifiedBy", constraint="FK_Integration_ModifiedBy", nullable=True),
+    Index("IX_Integration_Type", "IntegrationType"),
+    Index("IX_Integration_Status", "Status"),
+    Index("IX_Integration_Provider", "Provider"),
+    Index("IX_Integration_Tenant", "TenantId"),
+    # How many are how well, without reading their configurations.
+    Index("IX_Integration_Health", "Provider", "Status", "HealthStatus"),
+    # Where the secrets are, and what else the hub keeps about an integration.
+    Column("SecretName", Exact(127)),
+    Column("AllowTls12", Flag, nullable=False, server_default=text("0")),
+    Column("StatusReason", Text),
+    Column("SuspensionCause", Integer),
+    Column("ValidatedAt", Utc),
+    Column("Account", Text),
+    Column("Vitals", Text),
+    Column("ConsecutiveFailures", Integer, nullable=False, server_default=text("0")),
+    Column("ProbeAfter", Utc),
+    Column("Version", Integer, nullable=False, server_default=text("1")),
+    # Which of many secret names are still in use.
+    filtered("IX_Integration_Secret", "SecretName", where="SecretName IS NOT NULL"),
+    # BR-IM-01: one active integration per slot, whoever races
+    filtered(
+        "UX_Integration_ActiveSlot", "TenantId", "ActiveSlot", where="ActiveSlot IS NOT NULL", unique=True
+    ),
+)
+
+integration_logs = Table(
+    "IntegrationLogs",
+    metadata,
+    Column("IntegrationLogId", Guid, nullable=False),
+    Column(
+        "IntegrationId",
+        Guid,
+        ForeignKey("Integrations.IntegrationId", name="FK_IntegrationLog_Integration"),
+        nullable=False,
+    ),
+    Column("LogLevel", Integer, nullable=False),
+    Column("Message", Text, nullable=False),
+    Column("Details", Text),
+    Column("Exception", Text),
+    Column("RequestId", Guid),
+    created_at(),
+    Index("IX_IntegrationLog_Integration", "IntegrationId"),
+    scattered_key("IntegrationLogId"),
+    clustered("IX_IntegrationLog_CreatedAt", "CreatedAt"),
+    Index("IX_IntegrationLog_Level", "LogLevel"),
+)
