@@ -12,7 +12,8 @@ import azure.functions as func
 from pydantic import BaseModel
 
 from functions.http import endpoint as plumbing
-from functions.http.endpoint import Call, Endpoint
+from functions.http.calls import Call
+from functions.http.endpoint import Endpoint
 from infra import bootstrap
 from infra.identity.development import mint_token
 from infra.settings import Settings

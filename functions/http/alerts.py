@@ -16,7 +16,8 @@ from functions.http.alert_views import (
     alert_view,
     rule_view,
 )
-from functions.http.endpoint import BODY_AT_MOST, Answer, Call, Endpoint, parse, serve
+from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.endpoint import Endpoint, serve
 from functions.http.views import page_of
 from infra.bootstrap import hub
 

@@ -15,7 +15,8 @@ from functions.http.anomaly_views import (
     anomaly_detail,
     anomaly_view,
 )
-from functions.http.endpoint import BODY_AT_MOST, Answer, Call, Endpoint, parse, serve
+from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.endpoint import Endpoint, serve
 from functions.http.views import page_of
 from infra.bootstrap import hub
 

@@ -12,7 +12,8 @@ from pydantic import Field
 from domain.audit.model import AuditFilter, AuditRecord
 from domain.audit.service import PERMISSION
 from domain.wire import UtcMoment
-from functions.http.endpoint import Answer, Call, Endpoint, serve
+from functions.http.calls import Answer, Call
+from functions.http.endpoint import Endpoint, serve
 from functions.http.views import Moment, PageQuery, PageView, View, page_of
 from infra.bootstrap import hub
 

@@ -10,7 +10,8 @@ import azure.functions as func
 from domain.integrations.lifecycle import MANAGE
 from domain.paging import PageRequest
 from domain.sync.commands import StartSync
-from functions.http.endpoint import Answer, Call, Endpoint, serve
+from functions.http.calls import Answer, Call
+from functions.http.endpoint import Endpoint, serve
 from functions.http.sync_record_views import SyncedRecordPage, record_view
 from functions.http.sync_views import (
     LogsQuery,

@@ -10,7 +10,8 @@ from pydantic import Field
 from domain.events.model import RaiseEvent, RaiseEvents
 from domain.events.service import DOMAIN_EVENTS_QUEUE
 from domain.tracing import SpanKind, queue_attributes
-from functions.http.endpoint import Answer, Call, Endpoint, parse, serve
+from functions.http.calls import Answer, Call, parse
+from functions.http.endpoint import Endpoint, serve
 from functions.http.views import View
 from infra.bootstrap import hub
 

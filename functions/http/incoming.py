@@ -8,7 +8,8 @@ import azure.functions as func
 
 from domain.incoming.model import IncomingEndpoint, RotateIncomingUrl, UpdateIncoming
 from domain.incoming.service import PERMISSION, SETUP_PERMISSION
-from functions.http.endpoint import BODY_AT_MOST, Answer, Call, Endpoint, parse, serve
+from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.endpoint import Endpoint, serve
 from functions.http.incoming_views import (
     IncomingEndpointView,
     IncomingWebhookDetailView,

@@ -12,7 +12,8 @@ from domain.errors import NotFound, Unauthenticated
 from domain.incoming.reception import Caller, Receipt
 from domain.incoming.rules import query_of
 from domain.integrations.providers import IncomingRequest
-from functions.http.endpoint import ENDPOINTS, Endpoint, Exchange
+from functions.http.endpoint import ENDPOINTS, Endpoint
+from functions.http.exchange import Exchange
 from functions.http.incoming_views import ReceiptView
 from functions.http.origin import client_ip
 from functions.http.problems import problem

@@ -5,7 +5,8 @@ from __future__ import annotations
 import azure.functions as func
 
 from domain.insights.model import PERMISSION, SubjectKind
-from functions.http.endpoint import Answer, Call, Endpoint, serve
+from functions.http.calls import Answer, Call
+from functions.http.endpoint import Endpoint, serve
 from functions.http.insight_views import (
     OverviewQuery,
     OverviewView,

@@ -14,7 +14,8 @@ from domain.integrations.commands import (
     UpdateIntegration,
 )
 from domain.integrations.lifecycle import ADMIN, MANAGE, Outcome
-from functions.http.endpoint import BODY_AT_MOST, Answer, Call, Endpoint, parse, serve
+from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.endpoint import Endpoint, serve
 from functions.http.integration_views import (
     DisconnectQuery,
     HealthView,

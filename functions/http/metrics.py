@@ -5,7 +5,8 @@ from __future__ import annotations
 import azure.functions as func
 
 from domain.metrics.model import PERMISSION
-from functions.http.endpoint import ENDPOINTS, Endpoint, Exchange
+from functions.http.endpoint import ENDPOINTS, Endpoint
+from functions.http.exchange import Exchange
 from infra.bootstrap import hub
 
 bp = func.Blueprint()
@@ -34,7 +35,7 @@ def read_metrics(req: func.HttpRequest) -> func.HttpResponse:
     with exchange.bound(_ENDPOINT.route):
         try:
             if not hub().settings.is_development or any(name in req.headers for name in _CREDENTIALS):
-                exchange.authenticated(_ENDPOINT)
+                exchange.authenticated(_ENDPOINT.permission)
             text, content_type = exposition(hub().metrics.read(), req.headers.get("accept", ""))
             return exchange.dressed(func.HttpResponse(text, headers={"Content-Type": content_type}))
         except Exception as error:

@@ -11,7 +11,9 @@ from domain.errors import DomainError
 from domain.identity.model import Origin
 from domain.oauth.model import Authorization, Authorize, Callback
 from domain.oauth.rules import ADMIN, MANAGE, STATE_LIFETIME
-from functions.http.endpoint import BODY_AT_MOST, ENDPOINTS, Answer, Call, Endpoint, Exchange, parse, serve
+from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.endpoint import ENDPOINTS, Endpoint, serve
+from functions.http.exchange import Exchange
 from functions.http.oauth_page import completed, failed
 from functions.http.oauth_views import AuthorizationView, CallbackQuery, GrantView, grant_view
 from functions.http.origin import client_ip

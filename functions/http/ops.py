@@ -7,7 +7,7 @@ import re
 
 import azure.functions as func
 
-from functions.http.endpoint import Exchange
+from functions.http.exchange import Exchange
 from functions.http.problems import problem
 from infra.bootstrap import hub
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 import azure.functions as func
 
 from domain.privacy.model import MANAGE, AllowSubject, EraseSubject, ExportSubject
-from functions.http.endpoint import Answer, Call, Endpoint, serve
+from functions.http.calls import Answer, Call
+from functions.http.endpoint import Endpoint, serve
 from functions.http.privacy_views import (
     AllowedView,
     ErasurePage,

@@ -10,7 +10,8 @@ from pydantic import Field
 from domain.integrations.commands import TypeName
 from domain.integrations.lifecycle import MANAGE
 from domain.integrations.providers import Provider
-from functions.http.endpoint import Answer, Call, Endpoint, serve
+from functions.http.calls import Answer, Call
+from functions.http.endpoint import Endpoint, serve
 from functions.http.views import View
 from infra.bootstrap import hub
 

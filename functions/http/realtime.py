@@ -5,7 +5,8 @@ from __future__ import annotations
 import azure.functions as func
 from pydantic import Field
 
-from functions.http.endpoint import Answer, Call, Endpoint, serve
+from functions.http.calls import Answer, Call
+from functions.http.endpoint import Endpoint, serve
 from functions.http.views import Moment, View
 from infra.bootstrap import hub
 

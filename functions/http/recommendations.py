@@ -6,7 +6,8 @@ import azure.functions as func
 
 from domain.insights.model import PERMISSION
 from domain.recommendations.decisions import DismissRecommendation
-from functions.http.endpoint import Answer, Call, Endpoint, serve
+from functions.http.calls import Answer, Call
+from functions.http.endpoint import Endpoint, serve
 from functions.http.recommendation_views import (
     RecommendationPage,
     RecommendationQuery,

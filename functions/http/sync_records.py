@@ -8,7 +8,8 @@ from domain.integrations.lifecycle import MANAGE
 from domain.sync.commands import PreviewMapping, PutRecords
 from domain.sync.mapping import FieldMapping
 from domain.sync.schedules import PutSchedule
-from functions.http.endpoint import Answer, Call, Endpoint, serve
+from functions.http.calls import Answer, Call
+from functions.http.endpoint import Endpoint, serve
 from functions.http.sync_record_views import (
     ChangedView,
     MappingView,

@@ -6,7 +6,8 @@ import azure.functions as func
 
 from domain.webhooks.model import CreateWebhook, Replay, RotateSecret, TestWebhook, UpdateWebhook
 from domain.webhooks.service import PERMISSION
-from functions.http.endpoint import BODY_AT_MOST, Answer, Call, Endpoint, parse, serve
+from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.endpoint import Endpoint, serve
 from functions.http.views import page_of
 from functions.http.webhook_views import (
     DeliveryDetailView,

@@ -10,7 +10,7 @@ import pytest
 
 import domain.errors as errors
 from domain.ports import OutboundRequest
-from functions.http.endpoint import Answer, Call
+from functions.http.calls import Answer, Call
 from functions.http.problems import MalformedBody
 from infra import bootstrap
 from tests.builders import (
