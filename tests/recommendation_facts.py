@@ -11,6 +11,7 @@ from domain.apikeys.model import ApiKey
 from domain.apikeys.usage import Bucket
 from domain.insights.model import Signal, SubjectKind, Tally, hour_of
 from domain.insights.sketch import Sketch
+from domain.insights.wording_rules import MAX_EXPLANATION, MAX_TITLE, Suggestion, is_faithful
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, IntegrationType
 from domain.recommendations.facts import IntegrationFacts, KeyFacts, WebhookFacts
 from domain.recommendations.model import Advice, Period
@@ -117,6 +118,13 @@ def integration_facts(tallies: Sequence[Tally], **fields: Any) -> IntegrationFac
 
 
 def figures(advice: Advice | None) -> dict[str, float]:
-    """Evidence and effects by name."""
+    """Evidence and effects by name. A model may repeat the advice's words, as it is told to where it knows none
+    better."""
     assert advice is not None, "no advice"
-    return {one.name: one.value for one in (*advice.evidence, *advice.effects)}
+    values = {one.name: one.value for one in (*advice.evidence, *advice.effects)}
+    same = Suggestion("", advice.kind.value, advice.title, advice.explanation, values, 1)
+    assert is_faithful(advice.title, same)
+    assert is_faithful(advice.explanation, same)
+    assert len(advice.title) <= MAX_TITLE
+    assert len(advice.explanation) <= MAX_EXPLANATION
+    return values

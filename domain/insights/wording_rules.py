@@ -22,6 +22,7 @@ _PLAIN_NUMBER = re.compile(r"[+$€£~=]*[0-9][0-9.,]*%?")
 _BETWEEN_WORDS = re.compile(r"[\s/\u2010-\u2015-]+")
 _AROUND_WORDS = ".,;:!?()\"'\u2018\u2019\u201c\u201d\u2026%"
 _MARKUP = re.compile(r"[<>`*\[\]{}|\\@]|://|\bwww\.", re.IGNORECASE)
+_QUOTED = re.compile(r"`([^`\s]+)`")
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 #: Abbreviations every reader of a recommendation knows, which name no evidence.
 _COMMON: Final = frozenset(
@@ -139,7 +140,9 @@ def accepted(suggestions: Sequence[Suggestion], proposal: Proposal) -> Worded:
 
 def is_faithful(text: str, suggestion: Suggestion) -> bool:
     """Whether every number, name and identifier of `text` is in the suggestion's evidence or its own words, and
-    there is neither markup nor an address in it. Says nothing of the sense of the words between them."""
+    there is neither markup nor an address in it, but for names quoted as the suggestion quotes them. Says nothing of
+    the sense of the words between them."""
+    text = _unquoted(text, suggestion)
     if _MARKUP.search(text) or any(_is_odd(character) for character in text):
         return False
     source = _Source.of(suggestion)
@@ -162,7 +165,7 @@ class _Source:
     @classmethod
     def of(cls, suggestion: Suggestion) -> _Source:
         values = [str(value) for value in suggestion.evidence.values()]
-        said = " ".join([suggestion.title, suggestion.explanation, *values])
+        said = _unquoted(" ".join([suggestion.title, suggestion.explanation, *values]), suggestion)
         named = " ".join([said, suggestion.kind, *suggestion.evidence])
         words = {piece.strip(_AROUND_WORDS).casefold() for piece in _BETWEEN_WORDS.split(named)}
         return cls(frozenset(words), frozenset(_numbers(said)))
@@ -181,6 +184,12 @@ class _Source:
             return Decimal(_COUNTING[folded]).normalize() in self.numbers
         is_name = any(letter.isupper() for letter in (word[1:] if starts_sentence else word))
         return not is_name or folded in _COMMON
+
+
+def _unquoted(text: str, suggestion: Suggestion) -> str:
+    """The text with what the suggestion's own words have in backticks bare, so that it may be repeated either way."""
+    quoted = set(_QUOTED.findall(f"{suggestion.title} {suggestion.explanation}"))
+    return _QUOTED.sub(lambda found: found[1] if found[1] in quoted else found[0], text)
 
 
 def _worded(suggestion: Suggestion, proposed: ProposedText | None) -> Suggestion:

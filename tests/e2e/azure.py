@@ -1,5 +1,6 @@
 """The Azure services of the end-to-end tests: Service Bus over AMQP, tables on Azurite, Key Vault over TLS, SignalR
-Service, the managed identity that enters them, and the issuer of tokens. All on loopback, all by the real SDKs."""
+Service, Azure OpenAI, the managed identity that enters them, and the issuer of tokens. All on loopback, all by the
+real SDKs where the hub uses one."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from infra.servicebus.queue import ServiceBusQueue
 from infra.settings import Settings
 from tests.azurite import running_azurite, tables_connection
 from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer
-from tests.loopback import signalr
+from tests.loopback import azure_openai, signalr
 from tests.loopback.amqp import MISSING
 from tests.loopback.issuer import Issuer
 from tests.loopback.plug import Plug, plugged
@@ -35,7 +36,13 @@ if TYPE_CHECKING:
     from tests.loopback.servicebus import Namespace
 
 SWITCH = "HUB_TEST_AZURE"
-_SIGNALR = "https://signalr.azure.com"
+_TOKENS = {
+    "https://signalr.azure.com": signalr.ENTRA_TOKEN,
+    "https://cognitiveservices.azure.com": azure_openai.TOKEN,
+}
+"""What lets into a resource; a vault, whose address is its own, takes another."""
+MODEL_SECONDS = 2.0
+"""As long as the model may take."""
 _LOCK_SECONDS = 5.0
 """Short, so that a test which kills a host need not wait long for its messages."""
 
@@ -63,8 +70,8 @@ def queue_beside(home: Path) -> QueueSender:
 
 
 class AzureServices:
-    """One namespace, vault and SignalR Service for each host's state directory; one table service and one issuer of
-    tokens for all."""
+    """One namespace, vault, SignalR Service and model for each host's state directory; one table service and one
+    issuer of tokens for all."""
 
     def __init__(self, folder: Path) -> None:
         if MISSING is not None:
@@ -76,6 +83,7 @@ class AzureServices:
         self.tables: dict[Path, Plug] = {}
         self.vaults: dict[Path, Plug] = {}
         self.realtime: dict[Path, Plug] = {}
+        self.models: dict[Path, Plug] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -128,6 +136,8 @@ class AzureServices:
             "HUB_TABLES_CONNECTION": tables_connection(f"http://127.0.0.1:{tables.port}{address.path}"),
             "HUB_KEY_VAULT_URL": f"https://127.0.0.1:{plug.port}",
             "HUB_SIGNALR_ENDPOINT": self._signalr(home, clock),
+            "HUB_OPENAI_ENDPOINT": self._openai(home),
+            "HUB_OPENAI_TIMEOUT_SECONDS": str(MODEL_SECONDS),
             "REQUESTS_CA_BUNDLE": str(vault.ca_file),
             **self._identity,
             **self._issuer.environment,
@@ -139,6 +149,12 @@ class AzureServices:
         plug.target = self._stack.enter_context(signalr.running(endpoint=endpoint, clock=clock)).port
         return endpoint
 
+    def _openai(self, home: Path) -> str:
+        plug = self.models[home] = self._stack.enter_context(plugged())
+        service = self._stack.enter_context(azure_openai.running())
+        plug.target = int(urlsplit(service.address).port or 0)
+        return f"http://127.0.0.1:{plug.port}"
+
 
 def _managed_identity(stack: ExitStack) -> dict[str, str]:
     """The token endpoint of a Function App ("How to use managed identities for App Service", REST, Microsoft)."""
@@ -148,7 +164,7 @@ def _managed_identity(stack: ExitStack) -> dict[str, str]:
             known = self.headers["X-IDENTITY-HEADER"] == "loopback"
             [resource] = parse_qs(urlsplit(self.path).query)["resource"]
             token = {
-                "access_token": signalr.ENTRA_TOKEN if resource == _SIGNALR else TOKEN,
+                "access_token": _TOKENS.get(resource, TOKEN),
                 "expires_on": str(int(time.time()) + 86_400),
                 "token_type": "Bearer",
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +14,10 @@ import pytest
 
 from bench.harness import HostProcess
 from bench.sync_world import SyncClient, serving
-from tests.e2e.azure import SWITCH, AzureServices
+from tests.e2e.azure import MODEL_SECONDS, SWITCH, AzureServices
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.e2e.load import Load, eventually, ready
+from tests.e2e.refusing import PATH, listed, refusing
 from tests.loopback.plug import Plug
 from tests.signalr_client import connected
 
@@ -97,6 +98,46 @@ def test_realtime_messages_stop_while_signalr_is_away_and_nothing_else_does(
     assert load.slowest < _ANSWER_SECONDS
     own_host.advance(61)
     eventually(lambda: not load.missing(receiver), "delivery of every accepted event")
+
+
+@pytest.mark.parametrize("away", [Plug.pull, Plug.hold], ids=["refusing", "hanging"])
+def test_recommendations_come_in_the_rules_words_while_the_model_is_away(
+    own_host: HostProcess, receiver: Receiver, azure_services: AzureServices, away: Callable[[Plug], None]
+) -> None:
+    plug = azure_services.models[own_host.home]
+    api, _ = refusing(own_host, receiver, webhooks=2)
+    assert worded(api) == ["model"] * 2, "entered with the managed identity"
+    api.webhook(receiver.url)
+    load = Load(api)
+    with load.applied():
+        away(plug)
+        dismissed = listed(api)[0]["recommendationId"]
+        assert api("POST", f"{PATH}/{dismissed}/dismiss", {"reason": "Soon."})[0] == 200
+        started = time.monotonic()
+        assert worded(api) == ["rules"], "a question that was never asked before"
+        assert time.monotonic() - started < MODEL_SECONDS + 2
+        started = time.monotonic()
+        assert worded(api) == ["rules"]
+        assert time.monotonic() - started < MODEL_SECONDS, "the failure is remembered, not waited for"
+        assert ready(own_host)[0] == 200, "the hub does without a model"
+        before = len(load.accepted)
+        eventually(lambda: len(load.accepted) > before + 20, "intake during the outage")
+        eventually(
+            lambda: not set(load.accepted[:before]) & load.missing(receiver), "delivery during the outage"
+        )
+        plug.restore()
+        own_host.advance(31)  # the pause after a failure
+        eventually(lambda: worded(api) == ["model"], "the model's words")
+    assert load.refused == []
+    assert load.slowest < _ANSWER_SECONDS
+    eventually(lambda: not load.missing(receiver), "delivery of every accepted event")
+
+
+def worded(api: Api) -> list[str]:
+    """Whose words each open recommendation is in; the model's say so, see `azure_openai.reworded`."""
+    shown = listed(api, "?status=Open")
+    assert all(one["title"].startswith("The model says: ") is (one["wordedBy"] == "model") for one in shown)
+    return [one["wordedBy"] for one in shown]
 
 
 def negotiated(api: Api) -> tuple[str, str]:

@@ -10,11 +10,14 @@ from contextlib import contextmanager
 
 
 class Plug:
-    """Relays connections at `port` to `target`'s port on loopback, from construction to `pull`."""
+    """Relays connections at `port` to `target`'s port on loopback, from construction to `pull`; between `hold` and
+    `restore` it takes connections and bytes, and nothing comes out."""
 
     def __init__(self) -> None:
         self.target = 0
         self._lock = threading.Lock()
+        self._flowing = threading.Event()
+        self._flowing.set()
         self._open: set[socket.socket] = set()
         self._listening = _listen(0)
         self.port: int = self._listening.getsockname()[1]
@@ -28,8 +31,15 @@ class Plug:
                 _shut(each)
             self._open.clear()
 
+    def hold(self) -> None:
+        """Let everybody wait."""
+        self._flowing.clear()
+
     def restore(self) -> None:
-        """Relay again."""
+        """Relay again, after `pull` or `hold`."""
+        if not self._flowing.is_set():
+            self._flowing.set()
+            return
         with self._lock:
             self._listening = _listen(self.port)
         self._start()
@@ -48,7 +58,14 @@ class Plug:
             with self._lock:
                 self._open |= {near, far}
             for source, sink in ((near, far), (far, near)):
-                _in_background(lambda source=source, sink=sink: _pump(source, sink))  # type: ignore[misc]
+                _in_background(lambda source=source, sink=sink: self._pump(source, sink))  # type: ignore[misc]
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(65_536):
+                self._flowing.wait()
+                sink.sendall(chunk)
+        _shut(sink)
 
 
 @contextmanager
@@ -63,13 +80,6 @@ def plugged() -> Iterator[Plug]:
 
 def _listen(port: int) -> socket.socket:
     return socket.create_server(("127.0.0.1", port), backlog=128)
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := source.recv(65_536):
-            sink.sendall(chunk)
-    _shut(sink)
 
 
 def _shut(each: socket.socket) -> None:

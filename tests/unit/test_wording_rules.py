@@ -82,6 +82,15 @@ def test_text_that_says_more_than_the_evidence_is_not(text: str) -> None:
     assert not is_faithful(text, suggestion())
 
 
+@pytest.mark.parametrize("said", ["`user.deleted`", "user.deleted"])
+def test_a_name_that_the_rules_quote_may_be_quoted_or_not(said: str) -> None:
+    one = Suggestion("a", "k", "Mend it", "25 of `user.deleted`, and `a.b` too.", {"failed": 25}, 1)
+    assert is_faithful(one.explanation, one)
+    assert is_faithful(f"All 25 deliveries of {said} failed.", one)
+    assert not is_faithful("All 25 deliveries of `rm` failed.", one)
+    assert not is_faithful(f"All 25 deliveries of {said}<br> failed.", one)
+
+
 def test_numbers_of_another_suggestion_are_no_evidence_for_this_one() -> None:
     first, second = suggestion("a", failures=7), suggestion("b", failures=9)
     worded = accepted(
