@@ -115,7 +115,7 @@ class SqlAudit:
             .limit(limit)
         )
         last: tuple[int, str] | None = None
-        for sequence, occurred_at, hash_ in self._connection.execute(oldest):
+        for sequence, occurred_at, hash_ in self._connection.execute(oldest).all():
             if occurred_at >= cutoff:
                 break
             last = (sequence, hash_)

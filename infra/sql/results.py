@@ -114,8 +114,14 @@ class SqlResults:
             after = replace(history, since=moment)
         else:
             return
+        as_read = _w.RetryHistory.is_(None)
+        if row.RetryHistory is not None:
+            as_read = _w.RetryHistory == row.RetryHistory
+        # Whoever wrote since has learned from the same outage.
         self._connection.execute(
-            update(webhooks).where(_w.WebhookId == tally.webhook_id).values(RetryHistory=after.text())
+            update(webhooks)
+            .where(_w.WebhookId == tally.webhook_id, as_read)
+            .values(RetryHistory=after.text())
         )
 
     def disable(self, webhook_id: UUID, reason: str) -> bool:

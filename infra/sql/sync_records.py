@@ -210,7 +210,8 @@ class SqlImportedRecords:
         gone = select(integrations.c.IntegrationId).where(
             integrations.c.Status == int(IntegrationStatus.Disconnected)
         )
-        for integration_id in self._connection.execute(gone).scalars():
+        # All at once: SQL Server's connection is busy until the last row is read.
+        for integration_id in self._connection.execute(gone).scalars().all():
             its = _r.IntegrationId == integration_id
             some = delete_first(synced_records, its, order_by=_r.Stream, limit=limit)
             deleted = self._connection.execute(some).rowcount

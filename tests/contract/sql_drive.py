@@ -77,6 +77,8 @@ def calls(world: World) -> dict[str, list[Call]]:
         Tally(webhook_id, delivered=3, learns=True),
         Tally(webhook_id, failed_for_good=1, attempts_failed=2),
         Tally(webhook_id),
+        Tally(webhook_id, attempts_failed=1, outages=1, learns=True),
+        Tally(webhook_id, delivered=1, learns=True),
     ]
     return {
         "users.see": [lambda unit: unit.users.see(newcomer, newcomer, "New", now)],
@@ -208,7 +210,12 @@ def _audit(world: World) -> dict[str, list[Call]]:
             lambda unit: unit.audit.page(tenant, AuditFilter(action="webhook.created"), PageRequest()),
         ],
         "audit.ends": [lambda unit: unit.audit.ends(tenant)],
-        "audit.chain": [lambda unit: unit.audit.chain(tenant, 0, 100)],
+        "audit.chain": [
+            lambda unit: unit.audit.chain(tenant, 0, 100),
+            # where a row cannot be read
+            lambda unit: unit.audit._sequences(tenant, 0, 100),
+            lambda unit: unit.audit._one(tenant, 1),
+        ],
         "audit.forget_before": [lambda unit: unit.audit.forget_before(tenant, later, 100)],
     }
 

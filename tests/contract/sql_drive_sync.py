@@ -22,15 +22,17 @@ REPOSITORIES = ("sync_jobs", "sync_records", "sync_settings")
 STREAM = "records"
 
 
-def integration_of(world: World, *, name: str = "Guests") -> UUID:
-    """An active integration of the world's tenant, stored."""
+def integration_of(
+    world: World, *, name: str = "Guests", status: IntegrationStatus = IntegrationStatus.Active
+) -> UUID:
+    """An integration of the world's tenant, stored."""
     integration = Integration(
         integration_id=world.ids.new(),
         tenant_id=world.tenant,
         name=name,
         integration_type=IntegrationType.CustomAPI,
         provider="REST",
-        status=IntegrationStatus.Active,
+        status=status,
         sealed_configuration="sealed",
         created_at=world.clock.now(),
         created_by=world.user,
@@ -69,6 +71,7 @@ def calls(world: World) -> dict[str, list[Call]]:
     """By `repository.method`; to be called in this order, each in a unit of work that is rolled back."""
     tenant, now, later = world.tenant, world.clock.now(), world.clock.now() + timedelta(days=400)
     integration_id = integration_of(world)
+    gone = [integration_of(world, status=IntegrationStatus.Disconnected) for _ in range(3)]
     job = job_of(world, integration_id)
     fresh = replace(job_of(world, integration_id), data_sync_job_id=world.ids.new())
     job_id = job.data_sync_job_id
@@ -94,6 +97,7 @@ def calls(world: World) -> dict[str, list[Call]]:
         unit.sync_jobs.add_steps([step])
         unit.sync_jobs.log_errors(tenant, [error])
         unit.sync_records.store(tenant, integration_id, STREAM, merge_of(keys), run=mark)
+        unit.sync_records.store(tenant, gone[-1], STREAM, merge_of(["personal"]), run=mark)
         unit.sync_records.change(tenant, integration_id, [local], now)
         unit.sync_settings.set_schedule(tenant, schedule)
         unit.commit()

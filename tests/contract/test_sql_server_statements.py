@@ -6,12 +6,13 @@ parameters. The text must be T-SQL and keep to the plain middle of the language.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import sqlite3
+import weakref
 from typing import Any
 
 import pytest
 import sqlglot
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from sqlglot import expressions as exp
 
 from infra.rotate_data_key import SEALED, keys_in_use, reseal
@@ -36,21 +37,50 @@ class _Cipher:
         return f"v1.{self.current}.x"
 
 
+class _Cursors:
+    """Which statements were sent while the rows of another were still being read."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.meanwhile: list[str] = []
+        self._read: list[weakref.ref[Any]] = []
+        event.listen(engine, "before_cursor_execute", self._before)
+
+    def _before(self, connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        for one in [ref() for ref in self._read]:
+            if one is not None and not _is_closed(one):
+                self.meanwhile.append(statement)
+        self._read = [weakref.ref(cursor)]
+
+
+def _is_closed(cursor: Any) -> bool:
+    try:
+        cursor.fetchone()
+    except sqlite3.ProgrammingError:
+        return True
+    return False
+
+
 @pytest.fixture(scope="module")
-def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Sent]]:
+def sent(driven: tuple[list[Sent], list[str]]) -> list[Sent]:
+    return driven[0]
+
+
+@pytest.fixture(scope="module")
+def driven(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Sent], list[str]]:
     """Each method is run on SQLite; each statement it executes there is sent to SQL Server's dialect too."""
     wire = Wire()
     server = sql_server_engine(wire).connect()
     with world_under(tmp_path_factory.mktemp("sql")) as world:
-        driven = calls(world)
-        assert set(driven) == public_methods(world), "a repository method is not driven by sql_drive.calls"
+        methods = calls(world)
+        assert set(methods) == public_methods(world), "a repository method is not driven by sql_drive.calls"
 
         def replay(connection: Any, statement: Any, many: Any, one: Any, options: Any) -> None:
             if wire.method:
                 server.execute(statement, many or one)
 
         event.listen(world.database.engine, "before_execute", replay)
-        for method, each in driven.items():
+        cursors = _Cursors(world.database.engine)
+        for method, each in methods.items():
             for call in each:
                 with world.units.write() as unit:
                     wire.method = method
@@ -61,12 +91,19 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Sent]]:
         keys_in_use(world.database)
         for column in SEALED:
             reseal(world.database, _Cipher(), column, _Cipher.current)  # type: ignore[arg-type]
-    yield wire.sent
+    return wire.sent, cursors.meanwhile
 
 
 def test_every_repository_method_reaches_the_database(sent: list[Sent]) -> None:
     assert len({one.method for one in sent}) >= 28
     assert len({one.text for one in sent}) >= 40
+
+
+def test_no_statement_is_sent_while_the_rows_of_another_are_read(
+    driven: tuple[list[Sent], list[str]],
+) -> None:
+    """Microsoft's driver refuses that: the connection is busy with results for another statement."""
+    assert driven[1] == []
 
 
 def test_the_rotation_of_data_keys_reads_and_writes(sent: list[Sent]) -> None:
@@ -179,6 +216,13 @@ def test_claims_and_sweeps_return_what_they_changed_by_output(sent: list[Sent]) 
         for text in updates:
             assert text.index(" SET ") < text.index(" OUTPUT "), text
             assert text.startswith("WITH ") or text.index(" OUTPUT ") < text.index(" WHERE "), text
+
+
+def test_what_an_endpoint_taught_is_not_written_over_what_another_process_learned(sent: list[Sent]) -> None:
+    learned = [one.text for one in sent if "SET [RetryHistory]=" in one.text]
+    assert len(learned) == 2, "the first outage, and its end"
+    for text in learned:
+        assert "[RetryHistory]" in text[text.index(" WHERE ") :], text
 
 
 def test_a_claim_repeats_the_state_it_moves_from(sent: list[Sent]) -> None:
