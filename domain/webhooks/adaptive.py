@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import log, sqrt
 
@@ -94,27 +94,27 @@ class _Plan:
         late = EDGES[n] * between(self.scaled, n + 1) - between(self.lengths, n + 1)
         return _ATTEMPT_COST + (max(0.0, late) + (alive - back) * self.values[left][n]) / alive
 
-    def best_from(self, i: int, left: int) -> float:
-        """The least that `step` costs when the outage is EDGES[i] old; without its logarithms, since it is asked
-        for every pair of edges."""
-        mass, scaled, lengths = self.mass[i + 1], self.scaled[i + 1], self.lengths[i + 1]
-        alive, after = self.mass[-1] - mass, self.values[left]
-        return min(
-            (
-                _ATTEMPT_COST
-                + (
-                    max(0.0, EDGES[n] * (self.scaled[n + 1] - scaled) - (self.lengths[n + 1] - lengths))
-                    + (alive - (self.mass[n + 1] - mass)) * after[n]
-                )
-                / alive
-                for n in range(i + 1, len(EDGES))
-            ),
-            default=_UNDELIVERED_COST,
-        )
+    def layer(self, left: int) -> tuple[float, ...]:
+        """For each edge the least that `step` costs when the outage is that old. The terms of `step` that know only
+        the later edge are summed first, so that a pair of edges costs one product: this is asked after each outage."""
+        whole, after = self.mass[-1], self.values[left]
+        later = [
+            edge * self.scaled[n + 1] - self.lengths[n + 1] + (whole - self.mass[n + 1]) * after[n]
+            for n, edge in enumerate(EDGES)
+        ]
+        costs = []
+        for i in range(1, len(EDGES)):
+            scaled = self.scaled[i]
+            least = min([cost - scaled * edge for cost, edge in zip(later[i:], EDGES[i:], strict=True)])
+            costs.append(_ATTEMPT_COST + (least + self.lengths[i]) / (whole - self.mass[i]))
+        return (*costs, _UNDELIVERED_COST)
 
 
 @lru_cache(maxsize=512)
 def _plan(weights: tuple[float, ...], retries: int) -> _Plan:
+    if retries:
+        fewer = _plan(weights, retries - 1)
+        return replace(fewer, values=(*fewer.values, fewer.layer(retries - 1)))
     even = PRIOR_OUTAGES / len(EDGES)
     mass, scaled, lengths = [0.0], [0.0], [0.0]
     for weight, typical in zip(weights, _TYPICAL, strict=True):
@@ -122,12 +122,7 @@ def _plan(weights: tuple[float, ...], retries: int) -> _Plan:
         mass.append(mass[-1] + weight + even)
         scaled.append(scaled[-1] + (weight + even) / scale)
         lengths.append(lengths[-1] + (weight + even) * typical / scale)
-    values: tuple[tuple[float, ...], ...] = ((_UNDELIVERED_COST,) * len(EDGES),)
-    if retries:
-        fewer = _plan(weights, retries - 1)
-        layer = tuple(fewer.best_from(n, retries - 1) for n in range(len(EDGES)))
-        values = (*fewer.values, layer)
-    return _Plan(tuple(mass), tuple(scaled), tuple(lengths), values)
+    return _Plan(tuple(mass), tuple(scaled), tuple(lengths), ((_UNDELIVERED_COST,) * len(EDGES),))
 
 
 def adaptive_delay(
