@@ -1,19 +1,31 @@
-"""Adaptive retry against the fixed schedule over synthetic outages: `python -m bench.retries`."""
+"""Adaptive retry against the fixed schedule over outages and bursts: `python -m bench.retries`."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
 from random import Random
 
 from domain.webhooks.adaptive import OutageHistory, adaptive_delay, outage_length
 from domain.webhooks.model import RetryPolicy
-from domain.webhooks.rules import retry_delay
+from domain.webhooks.rules import Answer, decide, is_outage
 
 DAY, DAYS = 86_400.0, 20
 EVENTS_A_DAY = 720
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 Outages = list[tuple[float, float]]
+
+#: Minutes that published incidents lasted, from their reports.
+PUBLISHED = {
+    "https://stripe.com/de/rcas/2019-07-10": (27, 93),
+    "https://aftermath.sh/open-playback/enc_VIaE4SqjyZiIXJJbB": (44,),
+    "https://status.stripo.email/incidents/frz7kpndt461": (8,),
+    "https://status.stellate.co/incidents/fds665c7rsxh": (40,),
+    "https://status.skeddly.com/incidents/7zly94qglhw4": (263,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,37 @@ class Score:
     attempts: float
     seconds: float
     undelivered: int
+
+
+@dataclass(slots=True)
+class Limit:
+    """A receiver that takes so many posts in ten minutes of the clock and answers the others 429."""
+
+    takes: int
+    says_when: bool
+    taken: Counter[int] = field(default_factory=Counter)
+
+    def refusal(self, now: float) -> Answer | None:
+        """Its answer while it is full, None when it takes the post."""
+        window = int(now // 600)
+        if self.taken[window] < self.takes:
+            self.taken[window] += 1
+            return None
+        wait = str(int((window + 1) * 600 - now) + 1)
+        return Answer(status=429, retry_after=wait if self.says_when else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Outages, and how events come: by chance one at a time, or `burst` at once. The receiver
+    `takes` so many in ten minutes, and `says_when` there is room again."""
+
+    outages: Callable[[Random], Outages]
+    days: int = DAYS
+    a_day: int = EVENTS_A_DAY
+    burst: int = 1
+    takes: int | None = None
+    says_when: bool = False
 
 
 def every(gap: float, lasted: float, *, vary: float = 0.2) -> Callable[[Random], Outages]:
@@ -53,68 +96,107 @@ def mixed(random: Random) -> Outages:
     return found
 
 
-PATTERNS: dict[str, Callable[[Random], Outages]] = {
-    "blips of 20 s": every(3600, 20),
-    "deployments of 5 min": every(14_400, 300),
-    "30 min": every(43_200, 1800),
-    "2 h": every(DAY, 7200),
-    "8 h": every(2 * DAY, 28_800),
-    "nightly hour": nightly,
-    "flapping": every(90, 45, vary=0.9),
-    "mixed": mixed,
+def published(random: Random) -> Outages:
+    minutes = [one for lasted in PUBLISHED.values() for one in lasted]
+    found, now = [], 0.0
+    while (now := now + random.expovariate(1 / (DAY / 2))) < DAYS * DAY:
+        end = now + random.choice(minutes) * 60.0
+        found.append((now, end))
+        now = end
+    return found
+
+
+def none(random: Random) -> Outages:
+    return []
+
+
+PATTERNS: dict[str, Pattern] = {
+    "blips of 20 s": Pattern(every(3600, 20)),
+    "deployments of 5 min": Pattern(every(14_400, 300)),
+    "30 min": Pattern(every(43_200, 1800)),
+    "2 h": Pattern(every(DAY, 7200)),
+    "8 h": Pattern(every(2 * DAY, 28_800)),
+    "nightly hour": Pattern(nightly),
+    # The last ten outages count, and this has 640 a day: more days than these repeat it.
+    "flapping": Pattern(every(90, 45, vary=0.9), days=5),
+    "mixed": Pattern(mixed),
+    "published incidents": Pattern(published),
+    "bursts, 429": Pattern(none, a_day=240, burst=60, takes=20),
+    "bursts, 429 with Retry-After": Pattern(none, a_day=240, burst=60, takes=20, says_when=True),
+    "bursts, 429, deployments": Pattern(every(7200, 300), a_day=240, burst=60, takes=20),
 }
 
 
-def simulate(outages: Outages, policy: RetryPolicy, *, adaptive: bool, seed: int) -> Score:
+def _agenda(pattern: Pattern, random: Random) -> list[tuple[float, int, float, int, int]]:
+    """Attempts to come: when, their order, when the event was born, its number, retries used."""
+    born: list[float] = []
+    now = 0.0
+    while (now := now + random.expovariate(pattern.a_day / pattern.burst / DAY)) < pattern.days * DAY:
+        born += [now] * pattern.burst
+    return [(moment, number, moment, number, 0) for number, moment in enumerate(born)]
+
+
+def simulate(pattern: Pattern, outages: Outages, policy: RetryPolicy, *, adaptive: bool, seed: int) -> Score:
     random, history = Random(seed), OutageHistory()
-    agenda, now = [], 0.0
-    while (now := now + random.expovariate(EVENTS_A_DAY / DAY)) < DAYS * DAY:
-        agenda.append((now, len(agenda), now, 0))
+    agenda = _agenda(pattern, random)
     heapify(agenda)
     order, at = len(agenda), 0
+    limit = None if pattern.takes is None else Limit(pattern.takes, pattern.says_when)
     failing_since = last_failed = None
-    met: dict[float, int] = {}
+    met: dict[int, int] = {}
     took: list[float] = []
     undelivered = 0
     while agenda:
-        now, _, born, used = heappop(agenda)
+        now, _, born, number, used = heappop(agenda)
         while at < len(outages) and outages[at][1] <= now:
             at += 1
-        if not (at < len(outages) and outages[at][0] <= now):
+        away = at < len(outages) and outages[at][0] <= now
+        answer = Answer(status=503) if away else limit.refusal(now) if limit else None
+        if answer is None:
             if failing_since is not None and last_failed is not None:
                 history = history.learned(outage_length(failing_since, last_failed, now))
                 failing_since = None
             if used:
                 took.append(now - born)
-                met[born] = used + 1
+                met[number] = used + 1
             continue
-        failing_since, last_failed = now if failing_since is None else failing_since, now
-        met[born] = used + 1
-        spread = random.uniform(-1, 1)
-        delay = retry_delay(policy, used + 1, spread=spread).total_seconds()
-        if adaptive:
-            learned = adaptive_delay(
-                history,
-                failing_for=now - failing_since,
-                retries_left=policy.max_retries - used,
-                spread=spread,
-            )
-            delay = delay if learned is None else learned
-        if used == policy.max_retries or now + delay >= born + DAY:
+        met[number], last_failed = used + 1, now
+        spread, learned = random.uniform(-1, 1), None
+        if is_outage(answer):
+            failing_since = now if failing_since is None else failing_since
+            if adaptive:
+                learned = adaptive_delay(
+                    history,
+                    failing_for=now - failing_since,
+                    retries_left=policy.max_retries - used,
+                    spread=spread,
+                )
+        moment = EPOCH + timedelta(seconds=now)
+        decision = decide(
+            answer,
+            policy=policy,
+            retries_used=used,
+            platform_cap=policy.max_retries,
+            expires_at=EPOCH + timedelta(seconds=born + DAY),
+            now=moment,
+            spread=spread,
+            learned=None if learned is None else timedelta(seconds=learned),
+        )
+        if decision.retry_at is None:
             undelivered += 1
             took.append(DAY)
             continue
         order += 1
-        heappush(agenda, (now + delay, order, born, used + 1))
+        heappush(agenda, (now + (decision.retry_at - moment).total_seconds(), order, born, number, used + 1))
     count = max(1, len(met))
     return Score(len(met), sum(met.values()) / count, sum(took) / count, undelivered)
 
 
 def compared(name: str, seed: int = 1) -> tuple[Score, Score]:
-    outages = PATTERNS[name](Random(seed))
-    policy = RetryPolicy()
-    fixed = simulate(outages, policy, adaptive=False, seed=seed)
-    return fixed, simulate(outages, policy, adaptive=True, seed=seed)
+    pattern, policy = PATTERNS[name], RetryPolicy()
+    outages = pattern.outages(Random(seed))
+    fixed = simulate(pattern, outages, policy, adaptive=False, seed=seed)
+    return fixed, simulate(pattern, outages, policy, adaptive=True, seed=seed)
 
 
 def row(name: str, old: Score, new: Score) -> str:

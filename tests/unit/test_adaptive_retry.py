@@ -99,7 +99,21 @@ def test_it_loses_at_most_a_tenth_on_any_pattern(scores: dict[str, tuple[Score, 
     for name, (fixed, adaptive) in scores.items():
         assert adaptive.attempts <= fixed.attempts * 1.1, name
         assert adaptive.seconds <= fixed.seconds * 1.1, name
-        assert adaptive.undelivered <= fixed.undelivered, name
+        # Bursts with outages between are a known weakness (ADR 10), held to the tenth here as well.
+        share = 1.1 if name == "bursts, 429, deployments" else 1.0
+        assert adaptive.undelivered <= fixed.undelivered * share, name
+
+
+def test_refusals_of_a_burst_teach_nothing(scores: dict[str, tuple[Score, Score]]) -> None:
+    for name in ("bursts, 429", "bursts, 429 with Retry-After"):
+        fixed, adaptive = scores[name]
+        assert fixed.met > 1000
+        assert adaptive == fixed
+
+
+def test_a_receiver_that_says_when_is_asked_less_often(scores: dict[str, tuple[Score, Score]]) -> None:
+    told, untold = scores["bursts, 429 with Retry-After"][1], scores["bursts, 429"][1]
+    assert told.attempts < untold.attempts
 
 
 def test_in_the_mean_it_wins_on_attempts_and_on_time(scores: dict[str, tuple[Score, Score]]) -> None:
