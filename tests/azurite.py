@@ -33,21 +33,28 @@ def node_package(name: str) -> tuple[str, Path]:
 
 
 @contextmanager
-def running_azurite(service: Literal["blob", "queue", "table"], location: Path) -> Iterator[str]:
-    """The address of the account at one service of Azurite, which keeps its data under `location`.
+def running_azurite(
+    service: Literal["blob", "queue", "table"],
+    location: Path,
+    *,
+    certificate: tuple[Path, Path] | None = None,
+) -> Iterator[str]:
+    """The address of the account at one service of Azurite, which keeps its data under `location`. With a
+    `certificate` (its file and its key's) it speaks TLS and takes Entra ID's tokens too.
 
     The executable is `HUB_AZURITE`, on PATH, or installed by `make node`; skips where there is none."""
     program = _program(service)
     port = free_port()
+    secure = ["--cert", certificate[0], "--key", certificate[1], "--oauth", "basic"] if certificate else []
     process = subprocess.Popen(
         [program, "--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", location,
-         f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)],
+         f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port), *secure],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         _wait_for(port, process)
-        yield f"http://127.0.0.1:{port}/{ACCOUNT}"
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{port}/{ACCOUNT}"
     finally:
         process.terminate()
         process.wait(10)

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from azure.core.credentials import AccessToken
 from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusReceiveMode
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
@@ -211,3 +213,50 @@ def test_a_queue_with_duplicate_detection_takes_an_id_once_in_its_window() -> No
         queue.send(JOBS, [QueueMessage("d", "same")])
         assert [each.message.body for each in namespace.stored(JOBS)] == [b"a", b"c"]
         queue.close()
+
+
+class EntraID:
+    """A credential that knows one token; `scopes` is what it was asked for."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self.scopes: list[str] = []
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        self.scopes += scopes
+        return AccessToken(self._token, int(time.time()) + 3600)
+
+
+def entering(world: AzureWorld, credential: EntraID) -> ServiceBusQueue:
+    """As with a namespace and a managed identity, but without TLS."""
+    address = f"127.0.0.1:{world.namespace.port}"
+    return ServiceBusQueue(
+        connect=lambda: ServiceBusClient(address, credential, use_tls=False, retry_total=0)  # type: ignore[arg-type]
+    )
+
+
+def test_a_token_of_entra_id_is_put_before_a_link_is_opened(world: AzureWorld) -> None:
+    from tests.loopback.servicebus import tokens
+
+    credential = EntraID(tokens.ENTRA_TOKEN)
+    queue = entering(world, credential)
+    queue.send(JOBS, [QueueMessage("a")])
+    queue.close()
+    assert world.left() == 1
+    assert set(credential.scopes) == {"https://servicebus.azure.net//.default"}
+
+
+@pytest.mark.parametrize("how", ["key", "identity"])
+def test_a_token_that_does_not_hold_opens_nothing(world: AzureWorld, how: str) -> None:
+    good = world.namespace.connection_string
+    queue = {
+        "key": lambda: ServiceBusQueue(good.replace("SharedAccessKey=", "SharedAccessKey=b3RoZXI")),
+        "identity": lambda: entering(world, EntraID("a-token-for-something-else")),
+    }[how]()
+    started = time.monotonic()
+    with pytest.raises(Unavailable) as refused:
+        queue.ping(JOBS)
+    assert time.monotonic() - started < _AWAY_SECONDS
+    assert "a-token" not in str(refused.value)
+    assert "b3RoZXI" not in str(refused.value)
+    queue.close()

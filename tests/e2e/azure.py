@@ -4,15 +4,11 @@ real SDKs where the hub uses one."""
 
 from __future__ import annotations
 
-import json
 import os
-import threading
-import time
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
@@ -30,6 +26,7 @@ from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer
 from tests.loopback import azure_openai, signalr
 from tests.loopback.amqp import MISSING
 from tests.loopback.issuer import Issuer
+from tests.loopback.managed_identity import IdentityEndpoint
 from tests.loopback.plug import Plug, plugged
 
 if TYPE_CHECKING:
@@ -88,7 +85,9 @@ class AzureServices:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._azurite = stack.enter_context(running_azurite("table", self._folder))
-            self._identity = _managed_identity(stack)
+            identity = IdentityEndpoint(_TOKENS, TOKEN)
+            self._identity = identity.environment
+            stack.callback(identity.close)
             self._issuer = Issuer()
             stack.callback(self._issuer.close)
             self._stack = stack.pop_all()
@@ -154,35 +153,3 @@ class AzureServices:
         service = self._stack.enter_context(azure_openai.running())
         plug.target = int(urlsplit(service.address).port or 0)
         return f"http://127.0.0.1:{plug.port}"
-
-
-def _managed_identity(stack: ExitStack) -> dict[str, str]:
-    """The token endpoint of a Function App ("How to use managed identities for App Service", REST, Microsoft)."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            known = self.headers["X-IDENTITY-HEADER"] == "loopback"
-            [resource] = parse_qs(urlsplit(self.path).query)["resource"]
-            token = {
-                "access_token": _TOKENS.get(resource, TOKEN),
-                "expires_on": str(int(time.time()) + 86_400),
-                "token_type": "Bearer",
-            }
-            body = json.dumps(token if known else {}).encode()
-            self.send_response(200 if known else 401)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    stack.callback(server.server_close)
-    stack.callback(server.shutdown)
-    return {
-        "IDENTITY_ENDPOINT": f"http://127.0.0.1:{server.server_port}/token",
-        "IDENTITY_HEADER": "loopback",
-    }

@@ -8,7 +8,7 @@ from typing import Any
 from proton import Condition, Delivery, Disposition, Endpoint, Handler, Link, Message, Receiver, Sender
 from proton.reactor import ApplicationEvent, Container, EventInjector
 
-from tests.loopback.servicebus import management, wire
+from tests.loopback.servicebus import management, tokens, wire
 from tests.loopback.servicebus.entities import Entity, LockLost
 
 MAX_TRANSFER_BYTES = 256 * 1024
@@ -31,6 +31,7 @@ class BusHandler(Handler):
         self._container: Container | None = None
         self._acceptor: Any = None
         self._connections: set[Any] = set()
+        self._admitted: set[tuple[Any, str]] = set()
         self._links: dict[str, list[Sender]] = {}
         self._replies: list[Sender] = []
         self._tag = 0
@@ -127,10 +128,10 @@ class BusHandler(Handler):
         name = _entity_name(link)
         queue = name.removesuffix(_MANAGEMENT)
         if name != "$cbs" and queue not in self._entities:
-            # A link is refused by an attach without source and target, then a detach (OASIS AMQP 1.0, 2.6.3).
-            link.condition = Condition("amqp:not-found", f"There is no entity '{queue}'")
-            link.open()
-            link.close()
+            _refuse_link(link, "amqp:not-found", f"There is no entity '{queue}'")
+            return
+        if name != "$cbs" and (link.connection, queue.partition("/")[0]) not in self._admitted:
+            _refuse_link(link, "amqp:unauthorized-access", f"No token was put for '{queue}'")
             return
         link.source.copy(link.remote_source)
         link.target.copy(link.remote_target)
@@ -196,11 +197,12 @@ class BusHandler(Handler):
 
     def _reply(self, asked: Receiver, name: str, request: Message) -> None:
         queue = name.removesuffix(_MANAGEMENT)
-        reply = (
-            management.put_token(request)
-            if name == "$cbs"
-            else management.answer(self._entities[queue], request)
-        )
+        if name == "$cbs":
+            admitted, reply = tokens.put_token(request)
+            if admitted is not None:
+                self._admitted.add((asked.connection, admitted))
+        else:
+            reply = management.answer(self._entities[queue], request)
         # The SDK names no reply address: the answer goes over the node's other link of the same session.
         for link in [
             each for each in self._replies if each.session == asked.session and _entity_name(each) == name
@@ -259,6 +261,7 @@ class BusHandler(Handler):
 
     def _forget(self, connection: Any) -> None:
         self._connections.discard(connection)
+        self._admitted = {each for each in self._admitted if each[0] != connection}
         for links in self._links.values():
             links[:] = [link for link in links if link.connection != connection]
         self._replies = [link for link in self._replies if link.connection != connection]
@@ -267,6 +270,13 @@ class BusHandler(Handler):
 def _entity_name(link: Link) -> str:
     end = link.remote_target if link.is_receiver else link.remote_source
     return wire.entity_of(end.address)
+
+
+def _refuse_link(link: Link, condition: str, why: str) -> None:
+    """By an attach without source and target, then a detach (OASIS AMQP 1.0, 2.6.3)."""
+    link.condition = Condition(condition, why)
+    link.open()
+    link.close()
 
 
 def _refuse(delivery: Delivery, condition: str) -> None:

@@ -1,4 +1,4 @@
-"""Requests to `$cbs` and to `<queue>/$management`, and what they answer.
+"""Requests to `<queue>/$management`, and what they answer.
 
 Source: "AMQP 1.0 in Azure Service Bus: request-response-based operations" (Microsoft).
 """
@@ -17,12 +17,6 @@ _MESSAGES_AT_MOST = 250
 
 Answer = tuple[int, Any]
 Operation = Callable[[Entity, dict[str, Any]], Answer]
-
-
-def put_token(request: Message) -> Message:
-    """Any token is good: who may enter is not what this endpoint tests."""
-    properties = {"status-code": int32(200), "status-description": "OK"}
-    return _reply(request, properties, None)
 
 
 def answer(entity: Entity, request: Message) -> Message:

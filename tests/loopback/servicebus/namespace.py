@@ -14,6 +14,7 @@ from proton.reactor import Container
 
 from tests.loopback.servicebus.endpoint import BusHandler
 from tests.loopback.servicebus.entities import Entity, QueueRules, Stored
+from tests.loopback.servicebus.tokens import KEY, KEY_NAME
 
 QUEUES = ("domain-events", "webhook-deliveries", "sync-jobs", "alerts")
 DEAD = "/$deadletterqueue"
@@ -49,8 +50,8 @@ class Namespace:
     @property
     def connection_string(self) -> str:
         return (
-            f"Endpoint=sb://127.0.0.1:{self.port};SharedAccessKeyName=loopback;"
-            "SharedAccessKey=c2VjcmV0;UseDevelopmentEmulator=true"
+            f"Endpoint=sb://127.0.0.1:{self.port};SharedAccessKeyName={KEY_NAME};"
+            f"SharedAccessKey={KEY};UseDevelopmentEmulator=true"
         )
 
     @property
