@@ -25,6 +25,8 @@ SERVICE_BUS_HOUR = 0.0135
 SIGNALR_UNIT_DAY = 1.61
 ALWAYS_READY_GB_SECOND = 0.000004
 ALWAYS_READY_INSTANCES = 6
+#: Which scale apart on Flex Consumption: HTTP, durable, and each function of a timer or a queue.
+SCALING_GROUPS = 2 + 26
 #: gpt-5.4-mini in a data zone: the global price and a tenth.
 PROMPT_TOKENS_PER_MILLION = 0.825
 ANSWER_TOKENS_PER_MILLION = 4.95
@@ -74,6 +76,14 @@ def per_month() -> list[Line]:
     ]
 
 
+def zone_redundancy() -> list[Line]:
+    """What always-ready instances cost instead where the app is to survive the loss of a zone: the platform then
+    keeps two of every scaling group, and bills them.
+    https://learn.microsoft.com/azure/reliability/reliability-functions"""
+    ready = 2 * SCALING_GROUPS * INSTANCE_GB * MONTH_HOURS * 3600
+    return [Line("Functions, always ready", ready, "GB-s", ALWAYS_READY_GB_SECOND)]
+
+
 def per_tenant_month() -> list[Line]:
     """What the optional model costs for a tenant that spends its budget of tokens every day, in the usual mix."""
     tokens = 30 * TOKENS_PER_DAY / 1e6
@@ -104,6 +114,7 @@ def sheet() -> str:
         f"Prices entered by hand on {PRICES_OF}, those of Azure OpenAI on {MODEL_PRICES_OF}; check them with the "
         "[Azure price calculator](https://azure.microsoft.com/pricing/calculator/).\n\n"
         f"A million deliveries:\n\n{table(per_million())}\n\nA month, used or not:\n\n{table(per_month())}\n\n"
+        f"Always ready with `DEPLOY_ZONE_REDUNDANT`, instead:\n\n{table(zone_redundancy())}\n\n"
         "A month of a tenant that spends all tokens that recommendations may cost, where a model words them:\n\n"
         f"{table(per_tenant_month())}\n"
     )

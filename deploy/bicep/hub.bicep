@@ -13,6 +13,7 @@ param sqlAdministratorObjectId string
 param alertEmail string
 param deployerAddress string
 param privateNetworking bool
+param zoneRedundant bool
 param openAi bool
 param openAiModel string
 param openAiModelVersion string
@@ -137,6 +138,7 @@ module functions 'modules/functions.bicep' = {
     location: location
     tags: tags
     isProd: isProd
+    zoneRedundant: zoneRedundant
     identityId: identity.id
     identityClientId: identity.properties.clientId
     storageName: storage.outputs.name

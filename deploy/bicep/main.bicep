@@ -9,7 +9,7 @@ param environmentName string
 @description('Region of every resource')
 param location string
 
-@description('prod keeps more, scales further and protects secrets from purging')
+@description('prod keeps more, scales further and protects secrets from purging; chosen once for an environment')
 @allowed(['dev', 'prod'])
 param tier string = 'dev'
 
@@ -36,6 +36,9 @@ param deployerAddress string = ''
 
 @description('No dependency has a public address; the app reaches them through private endpoints')
 param privateNetworking bool = false
+
+@description('The app survives the loss of an availability zone; two instances of every function stand ready, and cost')
+param zoneRedundant bool = false
 
 @description('A model at Azure OpenAI ranks and words recommendations')
 param openAi bool = false
@@ -72,6 +75,7 @@ module hub 'hub.bicep' = {
     alertEmail: alertEmail
     deployerAddress: deployerAddress
     privateNetworking: privateNetworking
+    zoneRedundant: zoneRedundant
     openAi: openAi
     openAiModel: openAiModel
     openAiModelVersion: openAiModelVersion

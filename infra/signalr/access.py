@@ -62,7 +62,7 @@ class KeyAccess:
 
 
 class IdentityAccess:
-    """Enters with a managed identity that has the role SignalR Service Owner."""
+    """Enters with a managed identity that has the role SignalR REST API Owner."""
 
     def __init__(
         self, endpoint: str, *, client_id: str | None, credential: TokenCredential | None = None

@@ -1,11 +1,12 @@
 """The deployment files agree with each other and with the app. Bicep is parsed, not compiled: the compiler comes from
-no package index; the workflow compiles it."""
+neither PyPI nor npm; the workflow compiles it."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,13 @@ def test_scaling_groups_name_functions_that_exist() -> None:
     assert set(groups) <= function_names()
 
 
+def test_a_zone_redundant_plan_gets_no_group_of_a_single_instance() -> None:
+    """It refuses one: https://learn.microsoft.com/azure/reliability/reliability-functions"""
+    counts = re.findall(r"instanceCount: (.+?) \}", TEXT[BICEP / "modules" / "functions.bicep"])
+    assert len(counts) == 4
+    assert set(counts) <= {"2", "zoneRedundant ? 2 : 1"}
+
+
 def test_alert_rules_ask_for_lines_that_the_app_writes() -> None:
     """Section 12.3."""
     sources = "\n".join(
@@ -195,6 +203,11 @@ def test_alert_rules_ask_for_lines_that_the_app_writes() -> None:
             assert f'"{said}"' in sources, said
         for kind in re.findall(r'!= "(integration-[a-z]+)"', rule["query"]):
             assert f'"{kind}"' in sources, kind
+
+
+def test_no_alert_counts_what_may_be_sampled() -> None:
+    for rule in TREE[BICEP / "modules" / "alerts.bicep"]["variables"]["rules"]["value"]:
+        assert rule["query"].startswith("${lines} | where said == "), rule["name"]
 
 
 def test_every_kind_of_alert_has_a_rule_and_a_runbook() -> None:
@@ -239,6 +252,43 @@ def test_azd_finds_the_app_the_template_and_the_hook() -> None:
     wanted = set(re.findall(r'"\$\{(HUB_\w+):\?\}"', hook.read_text()))
     assert wanted
     assert wanted <= set(TREE[BICEP / "main.bicep"]["outputs"])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_hook_migrates_and_then_lets_the_identity_in(tmp_path: Path, fails: bool) -> None:
+    python, told = tmp_path / "python", tmp_path / "told"
+    python.write_text(f'#!/bin/sh\necho "$HUB_SQL_CONNECTION $*" >> {told}\nexit {int(fails)}\n')
+    python.chmod(0o755)
+    given = {
+        "HUB_SQL_SERVER": "sql-hub.database.windows.net",
+        "HUB_SQL_DATABASE": "hub",
+        "HUB_IDENTITY_NAME": "id-hub",
+        "HUB_IDENTITY_CLIENT_ID": "11111111-2222-3333-4444-555555555555",
+    }
+    hook = ROOT / "deploy" / "hooks" / "postprovision.sh"
+    ended = subprocess.run(
+        [hook],
+        check=False,
+        env={"PATH": os.environ["PATH"], "PYTHON": str(python), **given},
+        capture_output=True,
+        text=True,
+    )
+    server = "Server=tcp:sql-hub.database.windows.net,1433;Database=hub;Encrypt=yes;"
+    lines = [
+        f"{server} -m infra.sql.migrate",
+        f"{server} -m infra.sql.grant id-hub 11111111-2222-3333-4444-555555555555",
+    ]
+    assert told.read_text().splitlines() == (lines[:1] if fails else lines)
+    assert (ended.returncode != 0) is fails
+    assert ("may read and write" in ended.stdout) is not fails
+
+
+def test_the_workflow_passes_on_every_parameter_that_azd_asks_for() -> None:
+    """What is left out is set back to its default by the next run."""
+    asked = set(re.findall(r"\$\{(\w+)", (BICEP / "main.parameters.json").read_text()))
+    document = yaml.safe_load((ROOT / ".github" / "workflows" / "deploy.yml").read_text())
+    # Whoever runs the hook by hand says from where; the runner is within Azure.
+    assert asked - {"DEPLOY_ADDRESS"} <= set(document["jobs"]["deploy"]["env"])
 
 
 @pytest.mark.parametrize(

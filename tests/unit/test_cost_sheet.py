@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from bench.cost import DELIVERIES, TOKENS_PER_DAY, per_million, per_month, per_tenant_month, sheet
+from bench.cost import (
+    ALWAYS_READY_INSTANCES,
+    DELIVERIES,
+    SCALING_GROUPS,
+    TOKENS_PER_DAY,
+    per_million,
+    per_month,
+    per_tenant_month,
+    sheet,
+    zone_redundancy,
+)
 from bench.harness import ROOT
 from infra.settings import Settings
 
@@ -22,9 +34,20 @@ def test_six_service_bus_operations_a_delivery() -> None:
 
 
 def test_every_line_costs_something() -> None:
-    assert all(line.dollars > 0 for line in [*per_million(), *per_month(), *per_tenant_month()])
+    assert all(
+        line.dollars > 0 for line in [*per_million(), *per_month(), *zone_redundancy(), *per_tenant_month()]
+    )
 
 
 def test_the_budget_of_tokens_is_the_default_one() -> None:
     assert Settings.model_fields["openai_tokens_per_day"].default == TOKENS_PER_DAY
     assert sum(line.quantity for line in per_tenant_month()) * 1e6 == pytest.approx(30 * TOKENS_PER_DAY)
+
+
+def test_what_stands_ready_is_what_is_deployed() -> None:
+    template = (ROOT / "deploy" / "bicep" / "modules" / "functions.bicep").read_text()
+    counts = re.findall(r"instanceCount: (?:zoneRedundant \? 2 : )?(\d)", template)
+    assert sum(int(count) for count in counts) == ALWAYS_READY_INSTANCES
+    sources = "".join(path.read_text() for path in (ROOT / "functions").glob("*.py"))
+    alone = re.findall(r"\.(?:timer_trigger|service_bus_queue_trigger)\(", sources)
+    assert 2 + len(alone) == SCALING_GROUPS

@@ -4,6 +4,7 @@ param name string
 param location string
 param tags object
 param isProd bool
+param zoneRedundant bool
 param identityId string
 param identityClientId string
 param storageName string
@@ -61,7 +62,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   tags: tags
   kind: 'functionapp'
   sku: { tier: 'FlexConsumption', name: 'FC1' }
-  properties: { reserved: true, zoneRedundant: isProd }
+  properties: { reserved: true, zoneRedundant: zoneRedundant }
 }
 
 resource app 'Microsoft.Web/sites@2024-04-01' = {
@@ -89,8 +90,9 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
         instanceMemoryMB: 2048
         alwaysReady: isProd ? [
           { name: 'http', instanceCount: 2 }
-          { name: 'durable', instanceCount: 1 }
-          { name: 'function:fan_out_events', instanceCount: 1 }
+          // A zone-redundant plan refuses fewer than two.
+          { name: 'durable', instanceCount: zoneRedundant ? 2 : 1 }
+          { name: 'function:fan_out_events', instanceCount: zoneRedundant ? 2 : 1 }
           { name: 'function:deliver_webhooks', instanceCount: 2 }
           // Synchronisation is not hurried: a job may wait for an instance of dispatch_sync_jobs to start, and its
           // batches run in the group `durable`.
