@@ -103,6 +103,10 @@ def test_nothing_is_entered_with_a_key() -> None:
     assert "allowSharedKeyAccess: false" in everything
     assert everything.count("disableLocalAuth: true") == 3
     assert "azureADOnlyAuthentication: true" in everything
+    assert re.search(
+        r"basicPublishingCredentialsPolicies@.*\['ftp', 'scm'\].*\n.*\n.*\n  properties: \{ allow: false \}",
+        everything,
+    )
     assert "enableRbacAuthorization: true" in everything
 
 

@@ -108,5 +108,12 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
   }
 }
 
+// What deploys comes with a token of Entra ID; the app's publishing password is good for nothing.
+resource publishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = [for one in ['ftp', 'scm']: {
+  parent: app
+  name: one
+  properties: { allow: false }
+}]
+
 output name string = app.name
 output url string = 'https://${app.properties.defaultHostName}'
