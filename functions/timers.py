@@ -62,6 +62,15 @@ def expire_api_keys(timer: func.TimerRequest) -> None:
     logger.info("API keys expired", extra={"revoked": hub().key_expiry.run()})
 
 
+@bp.function_name("close_key_connections")
+@bp.timer_trigger(arg_name="timer", schedule="40 * * * * *")
+def close_key_connections(timer: func.TimerRequest) -> None:
+    """Every minute: close the realtime connections of revoked keys that are not known to be closed."""
+    closed = hub().key_connections.sweep()
+    if closed:
+        logger.info("connections of revoked keys closed", extra={"keys": closed})
+
+
 @bp.function_name("roll_up_key_usage")
 @bp.timer_trigger(arg_name="timer", schedule="20 */5 * * * *")
 def roll_up_key_usage(timer: func.TimerRequest) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from domain.anomalies.uses import KeyUses
+from domain.apikeys.connections import KeyConnections
 from domain.apikeys.expiry import KeyExpiry
 from domain.apikeys.gate import Gate
 from domain.apikeys.limiter import RateLimiter
@@ -113,6 +114,10 @@ class Hub(WebhookUseCases):
     @once
     def key_expiry(self) -> KeyExpiry:
         return KeyExpiry(self.units, self.clock, self.ids, self.realtime)
+
+    @once
+    def key_connections(self) -> KeyConnections:
+        return KeyConnections(self.units, self.clock, self.realtime)
 
     @once
     def audit(self) -> AuditService:

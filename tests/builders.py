@@ -118,10 +118,11 @@ def echo(request: OutboundRequest) -> OutboundResponse:
 
 
 class HeardRealtime(Nobody):
-    """Realtime messages, kept for the test. Everybody listens while `is_heard`."""
+    """Realtime messages, kept for the test. Everybody listens while `is_heard`; nothing is closed while `is_away`."""
 
     def __init__(self) -> None:
         self.is_heard = True
+        self.is_away = False
         self.messages: list[tuple[UUID, str, list[Payload]]] = []
         self.closed: list[str] = []
 
@@ -131,8 +132,10 @@ class HeardRealtime(Nobody):
     def listening(self, tenant_id: UUID, kind: str) -> bool:
         return self.is_heard
 
-    def close(self, user: str) -> None:
-        self.closed.append(user)
+    def close(self, user: str) -> bool:
+        if not self.is_away:
+            self.closed.append(user)
+        return not self.is_away
 
 
 class Receivers:

@@ -1105,6 +1105,20 @@ UPDATE alembic_version SET version_num='0012' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0012 -> 0013
+
+ALTER TABLE [APIKeys] ADD [ConnectionsClosedAt] DATETIME2(6) NULL;
+
+GO
+
+CREATE INDEX [IX_APIKey_Unclosed] ON [APIKeys] ([RevokedAt]) WHERE IsActive = 0 AND ConnectionsClosedAt IS NULL;
+
+GO
+
+UPDATE alembic_version SET version_num='0013' WHERE alembic_version.version_num = '0012';
+
+GO
+
 COMMIT;
 
 GO

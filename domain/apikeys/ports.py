@@ -33,7 +33,7 @@ class KeyRef:
 
 
 class ApiKeys(Protocol):
-    """One tenant's keys, but for the last five, which serve the product itself. `get` and `update` raise NotFound
+    """One tenant's keys, but for the last seven, which serve the product itself. `get` and `update` raise NotFound
     for a key of another tenant as for an unknown one."""
 
     def count_active(self, tenant_id: UUID, now: datetime) -> int:
@@ -55,6 +55,12 @@ class ApiKeys(Protocol):
 
     def expired(self, now: datetime, limit: int) -> Sequence[ApiKey]:
         """Keys of all tenants that expired and are not revoked for it yet, at most `limit`."""
+
+    def unclosed(self, revoked_before: datetime, limit: int) -> Sequence[UUID]:
+        """Keys of all tenants whose realtime connections are not known to be closed, the longest revoked first."""
+
+    def set_closed(self, api_key_ids: Collection[UUID], at: datetime) -> None:
+        """Their realtime connections are closed for good; touches no version."""
 
     def refs(self, after: UUID | None, *, used_since: datetime | None, limit: int) -> Sequence[KeyRef]:
         """Keys of all tenants in the order of their ids, from beyond `after`; with `used_since` only those that

@@ -27,9 +27,9 @@ class Realtime(Protocol):
     def listening(self, tenant_id: UUID, kind: str) -> bool:
         """Whether a message could be heard. Cheap, and in doubt True: it only saves work that nobody sees."""
 
-    def close(self, user: str) -> None:
-        """Close the user's connections, and let in none with what was negotiated before. Never raises: a failure
-        is logged."""
+    def close(self, user: str) -> bool:
+        """Close the user's connections, and let none hear with what was negotiated before. Never raises: a failure
+        is logged, and False says that some may be open still."""
 
 
 class Nobody:
@@ -45,8 +45,9 @@ class Nobody:
     def listening(self, tenant_id: UUID, kind: str) -> bool:
         return False
 
-    def close(self, user: str) -> None:
+    def close(self, user: str) -> bool:
         """There is nothing to close."""
+        return True
 
 
 NOBODY = Nobody()

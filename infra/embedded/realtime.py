@@ -80,11 +80,13 @@ class EmbeddedRealtime:
             self._groups_at = moment
         return group_of(tenant_id, kind) in self._groups
 
-    def close(self, user: str) -> None:
+    def close(self, user: str) -> bool:
         try:
             self._store.close_user(user, self._clock.now().timestamp())
         except Unavailable as error:
             logger.error("realtime connections not closed", extra={"user": user, "reason": error.detail})
+            return False
+        return True
 
     # -- for the host -------------------------------------------------------------------------------------
 

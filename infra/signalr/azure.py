@@ -71,16 +71,19 @@ class AzureSignalR:
         """Always: asking the service would cost as much as telling it."""
         return True
 
-    def close(self, user: str) -> None:
+    def close(self, user: str) -> bool:
         """As the port says. The user leaves its groups first: a connection opened with a token that is still good
         then hears nothing."""
         path = f"users/{_quoted(user)}"
         reason = {"reason": "Access was revoked."}
+        is_done = True
         for method, what, query in (("DELETE", "groups", None), ("POST", ":closeConnections", reason)):
             try:
                 self._call(method, f"{path}/{what}", query)
             except Unavailable as error:
+                is_done = False
                 logger.error("realtime connections not closed", extra={"user": user, "reason": error.detail})
+        return is_done
 
     def shut(self) -> None:
         """Send what waits, and close."""

@@ -43,4 +43,7 @@ api_keys = Table(
     Column("RefusedCount", BigInteger, nullable=False, server_default=text("0")),
     # The hourly expiry (BR-AK-04).
     filtered("IX_APIKey_Expires", "ExpiresAt", where="IsActive = 1"),
+    # When the realtime connections that a revoked key opened were known to be closed, and those it is not known of.
+    Column("ConnectionsClosedAt", Utc),
+    filtered("IX_APIKey_Unclosed", "RevokedAt", where="IsActive = 0 AND ConnectionsClosedAt IS NULL"),
 )

@@ -161,6 +161,18 @@ class SqlApiKeys:
             _key_of(row) for row in self._connection.execute(statement.order_by(_k.ExpiresAt).limit(limit))
         ]
 
+    def unclosed(self, revoked_before: datetime, limit: int) -> Sequence[UUID]:
+        statement = select(_k.APIKeyId).where(
+            _k.IsActive == false(), _k.ConnectionsClosedAt.is_(None), _k.RevokedAt <= revoked_before
+        )
+        return self._connection.execute(statement.order_by(_k.RevokedAt).limit(limit)).scalars().all()
+
+    def set_closed(self, api_key_ids: Collection[UUID], at: datetime) -> None:
+        for chunk in chunks(list(api_key_ids)):
+            self._connection.execute(
+                update(api_keys).where(_k.APIKeyId.in_(chunk)).values(ConnectionsClosedAt=at)
+            )
+
     def refs(self, after: UUID | None, *, used_since: datetime | None, limit: int) -> Sequence[KeyRef]:
         statement = select(_k.APIKeyId, func.coalesce(_k.QuotaId, _k.APIKeyId))
         if after is not None:

@@ -186,6 +186,8 @@ def _api_keys(world: World) -> dict[str, list[Call]]:
             lambda unit: unit.api_keys.by_hashes([f"{index:064d}" for index in range(600)])
         ],
         "api_keys.expired": [lambda unit: unit.api_keys.expired(now, 100)],
+        "api_keys.unclosed": [lambda unit: unit.api_keys.unclosed(now, 100)],
+        "api_keys.set_closed": [lambda unit: unit.api_keys.set_closed([key_id], now)],
         "api_keys.refs": [
             lambda unit: unit.api_keys.refs(None, used_since=None, limit=100),
             lambda unit: unit.api_keys.refs(key_id, used_since=now, limit=100),

@@ -73,7 +73,7 @@ def test_closing_ends_the_users_connections_and_lets_none_hear_with_what_was_neg
     negotiated = bench.realtime.negotiate(CALLER)
     client = bench.stack.enter_context(connected(negotiated.url, negotiated.access_token))
     other = bench.client(replace(CALLER, api_key_id=uuid4()))
-    bench.realtime.close(key_user(KEY))
+    assert bench.realtime.close(key_user(KEY))
     assert client.until_closed(2.0)["allowReconnect"] is False
     late = late_client(bench, negotiated.url, negotiated.access_token)
     bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{}])
@@ -145,6 +145,22 @@ def test_a_service_that_is_busy_for_a_moment_costs_nothing(
         bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": 1}])
         assert client.message("deliveryUpdated") == [{"n": 1}]
         assert getattr(service, fault) == 0
+
+
+@pytest.mark.azure
+@pytest.mark.parametrize("answered", [0, 1], ids=["all of it", "the half"])
+def test_closing_that_a_service_refuses_is_told_from_closing_that_is_done(
+    service: signalr.SignalRService, answered: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with azure(service, KeyAccess(service.connection_string)) as bench:
+        client = bench.client(CALLER)
+        # Each of the two calls is tried twice.
+        service.down = 4 - 2 * answered
+        assert not bench.realtime.close(key_user(KEY))
+        assert "realtime connections not closed" in caplog.text
+        service.down = 0
+        assert bench.realtime.close(key_user(KEY))
+        assert client.until_closed(2.0)["allowReconnect"] is False
 
 
 @pytest.mark.azure

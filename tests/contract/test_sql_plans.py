@@ -57,6 +57,8 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "personal_data.events": ("sqlite_autoindex_DomainEvents_",),
     "personal_data.rewrite_event": ("sqlite_autoindex_WebhookDeliveries_",),
     "personal_data.remove_bodies": ("sqlite_autoindex_IncomingBodies_",),
+    "api_keys.unclosed": ("IX_APIKey_Unclosed",),
+    "api_keys.set_closed": ("sqlite_autoindex_APIKeys_",),
     "erasures.open": ("IX_Erasure_Open",),
     "erasures.page": ("IX_Erasure_Tenant",),
     "erasures.suppressed": ("sqlite_autoindex_SuppressedPeople_",),

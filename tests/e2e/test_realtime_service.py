@@ -11,10 +11,11 @@ import pytest
 from bench.harness import HostProcess, running
 from bench.sync_world import SyncClient, serving
 from infra.clock import AdjustableClock
-from tests.e2e.conftest import Receiver, fresh_tenant
+from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.javascript_client import javascript_client
 from tests.loopback import signalr
 from tests.loopback.plug import Plug, plugged
+from tests.signalr_client import connected
 
 pytestmark = [pytest.mark.e2e, pytest.mark.azure]
 
@@ -69,6 +70,21 @@ def test_the_javascript_client_follows_a_sync_job_to_its_end(
     assert counts[-1] == sync.job(job_id)["recordsProcessed"] >= 3_000
     assert len(counts) >= 3, "a batch has 1,000 records"
     assert any(one.endswith(".syncProgress/:send") for one in service.requests)
+
+
+def test_a_key_that_is_revoked_while_the_service_refuses_does_not_stay_connected__UC_AK_02(
+    host: HostProcess, service: signalr.SignalRService
+) -> None:
+    api = fresh_tenant(host)
+    _, key = api("POST", "/apikeys", {"keyName": "Screen", "scopes": ["webhook:manage"]})
+    _, negotiated = Api(host, key["key"])("POST", "/realtime/negotiate")
+    with connected(negotiated["url"], negotiated["accessToken"]) as client:
+        service.down = 1_000
+        assert api("DELETE", f"/apikeys/{key['apiKeyId']}")[0] == 204
+        assert client.hears_nothing(0.1)
+        service.down = 0
+        host.advance(120)
+        assert client.until_closed(5.0)["allowReconnect"] is False
 
 
 def test_the_javascript_client_comes_back_after_an_outage_and_hears_again(

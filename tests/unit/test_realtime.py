@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from domain.apikeys.connections import KeyConnections
 from domain.apikeys.model import RotateApiKey
 from domain.errors import Unavailable
 from domain.identity.model import Principal
@@ -147,6 +148,79 @@ def test_whatever_ends_a_key_closes_its_connections__UC_AK_02(tmp_path: Path) ->
     world.clock.advance(hours=3)
     assert world.hub.key_expiry.run() == 1
     assert heard.closed[3:] == [key_user(expiring.key.api_key_id)]
+
+
+def test_connections_that_could_not_be_closed_are_closed_once_the_service_is_back__UC_AK_02(
+    tmp_path: Path,
+) -> None:
+    world, heard = KeyWorld(tmp_path), HeardRealtime()
+    world.hub.__dict__["realtime"] = heard
+    keys, sweep = world.hub.api_keys, world.hub.key_connections.sweep
+    revoked, kept = world.issue(), world.issue()
+    heard.is_away = True
+    keys.revoke(world.admin, revoked.key.api_key_id, None, None)
+    world.clock.advance(minutes=2)
+    assert sweep() == 0
+    world.clock.advance(days=3)
+    heard.is_away = False
+    assert sweep() == 1
+    assert heard.closed == [key_user(revoked.key.api_key_id)]
+    assert sweep() == 0, "closed for good"
+    assert kept.key.is_active
+
+
+def test_a_process_that_dies_before_it_closes_leaves_no_connection(tmp_path: Path) -> None:
+    class Dies(HeardRealtime):
+        def close(self, user: str) -> bool:
+            raise KeyboardInterrupt
+
+    world, heard = KeyWorld(tmp_path), HeardRealtime()
+    world.hub.__dict__["realtime"] = Dies()
+    revoked = world.issue().key
+    with pytest.raises(KeyboardInterrupt):
+        world.hub.api_keys.revoke(world.admin, revoked.api_key_id, None, None)
+    world.clock.advance(minutes=1)
+    KeyConnections(world.hub.units, world.clock, heard).sweep()
+    assert heard.closed == [key_user(revoked.api_key_id)]
+
+
+def test_a_negotiation_that_was_under_way_is_closed_as_well(tmp_path: Path) -> None:
+    """Closing at once may come before the negotiation is through, so it is done again when that is over."""
+    world, heard = KeyWorld(tmp_path), HeardRealtime()
+    world.hub.__dict__["realtime"] = heard
+    revoked = world.issue().key
+    world.hub.api_keys.revoke(world.admin, revoked.api_key_id, None, None)
+    world.clock.advance(seconds=59)
+    assert world.hub.key_connections.sweep() == 0
+    world.clock.advance(seconds=1)
+    assert world.hub.key_connections.sweep() == 1
+    assert heard.closed == [key_user(revoked.api_key_id)] * 2
+
+
+def test_one_that_is_refused_keeps_no_other_open_and_an_outage_ends_the_run(tmp_path: Path) -> None:
+    class Refuses(HeardRealtime):
+        def __init__(self, *refused: UUID) -> None:
+            super().__init__()
+            self.refused = {key_user(one) for one in refused}
+            self.asked = 0
+
+        def close(self, user: str) -> bool:
+            self.asked += 1
+            return user not in self.refused and super().close(user)
+
+    world = KeyWorld(tmp_path)
+    keys = [world.issue().key.api_key_id for _ in range(6)]
+    for key in keys:
+        world.hub.api_keys.revoke(world.admin, key, None, None)
+        world.clock.advance(seconds=1)
+    world.clock.advance(minutes=1)
+    away = Refuses()
+    away.is_away = True
+    assert KeyConnections(world.hub.units, world.clock, away).sweep() == 0
+    assert away.asked == 3
+    refuses = Refuses(*keys[:2])
+    assert KeyConnections(world.hub.units, world.clock, refuses).sweep() == 4
+    assert refuses.closed == [key_user(key) for key in keys[2:]]
 
 
 # -- the embedded twin ------------------------------------------------------------------------------------
