@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,8 +24,15 @@ T = TypeVar("T")
 _RETRIES = 3
 _BACKOFF_SECONDS = 0.2
 _LONGEST_BACKOFF_SECONDS = 2
-_CONNECT_SECONDS = 5
-_READ_SECONDS = 10
+_CONNECT_SECONDS = 2
+_READ_SECONDS = 5
+_READ_RETRIES = 1
+"""Of those above: who got no answer within its seconds seldom gets one at the next try."""
+
+PAUSE_SECONDS = 2.0
+"""How long calls fail at once after one found the service away; then one at a time asks whether it is back. Without
+it every request with an API key would wait for a service that hangs, one after another."""
+
 _PAGE = 1000
 _CHANGED_OR_GONE = frozenset(
     {"UpdateConditionNotSatisfied", "ConditionNotMet", "ResourceNotFound", "EntityNotFound", "TableNotFound"}
@@ -36,7 +45,8 @@ class AzureTableStore:
 
     Give a `connection_string`, or an `endpoint` to be entered with the managed identity `client_id` (none:
     DefaultAzureCredential). Tables are created when a write finds them missing. A call is tried at most four
-    times. Raises ValueError for what the service would refuse (`infra.tables.limits`). In a transaction,
+    times, twice where no answer comes; after one that was never answered, calls fail at once for `PAUSE_SECONDS` of
+    `monotonic`. Raises ValueError for what the service would refuse (`infra.tables.limits`). In a transaction,
     replacing or deleting an entity that is not there is an EtagMismatch.
     """
 
@@ -46,19 +56,23 @@ class AzureTableStore:
         endpoint: str | None = None,
         connection_string: str | None = None,
         client_id: str | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if (endpoint is None) == (connection_string is None):
             raise ValueError("Azure Tables needs either an endpoint or a connection string")
         self._endpoint = endpoint
         self._connection_string = connection_string
         self._client_id = client_id
+        self._monotonic = monotonic
+        self._away_until: float | None = None
+        self._asking = threading.Lock()
 
     def get(self, table: str, partition_key: str, row_key: str) -> TableEntity | None:
         from azure.core.exceptions import ResourceNotFoundError
 
         check_key(partition_key)
         check_key(row_key)
-        with _domain_errors():
+        with self._asked():
             try:
                 return _from_azure(self._table(table).get_entity(partition_key, row_key))
             except ResourceNotFoundError:
@@ -67,26 +81,26 @@ class AzureTableStore:
     def insert(self, table: str, entity: TableEntity) -> str:
         check_entity(entity)
         client = self._table(table)
-        with _domain_errors():
+        with self._asked():
             return self._creating(client, lambda: _etag(client.create_entity(_to_azure(entity))))
 
     def replace(self, table: str, entity: TableEntity, *, etag: str) -> str:
         check_entity(entity)
         options = _write_options("replace", etag)
-        with _domain_errors():
+        with self._asked():
             return _etag(self._table(table).update_entity(_to_azure(entity), **options))
 
     def upsert(self, table: str, entity: TableEntity) -> str:
         check_entity(entity)
         client, options = self._table(table), _write_options("upsert", None)
-        with _domain_errors():
+        with self._asked():
             return self._creating(client, lambda: _etag(client.upsert_entity(_to_azure(entity), **options)))
 
     def delete(self, table: str, partition_key: str, row_key: str, *, etag: str | None = None) -> bool:
         check_key(partition_key)
         check_key(row_key)
         statuses: list[int] = []
-        with _domain_errors():
+        with self._asked():
             # The SDK swallows 404; the hook sees it.
             self._table(table).delete_entity(
                 partition_key,
@@ -110,7 +124,7 @@ class AzureTableStore:
         bounds = {"p": partition_key, "f": row_key_from or None, "t": row_key_to}
         comparisons = {"p": "PartitionKey eq @p", "f": "RowKey ge @f", "t": "RowKey lt @t"}
         parameters = {name: value for name, value in bounds.items() if value is not None}
-        with _domain_errors():
+        with self._asked():
             try:
                 pages = self._table(table).query_entities(
                     " and ".join(comparisons[name] for name in parameters),
@@ -130,12 +144,12 @@ class AzureTableStore:
             (_OPERATIONS[write.kind], _to_azure(write.entity), _write_options(write.kind, write.etag))
             for write in writes
         ]
-        with _domain_errors():
+        with self._asked():
             self._creating(client, lambda: client.submit_transaction(cast("Any", operations)))
 
     def ping(self) -> None:
         """Raises Unavailable if the service does not answer, or does not let us in."""
-        with _domain_errors():
+        with self._asked():
             next(iter(self._service.list_tables(results_per_page=1)), None)
 
     def close(self) -> None:
@@ -147,6 +161,7 @@ class AzureTableStore:
 
         limits: dict[str, Any] = {
             "retry_total": _RETRIES,
+            "retry_read": _READ_RETRIES,
             "retry_backoff_factor": _BACKOFF_SECONDS,
             "retry_backoff_max": _LONGEST_BACKOFF_SECONDS,
             "connection_timeout": _CONNECT_SECONDS,
@@ -159,6 +174,30 @@ class AzureTableStore:
         assert self._endpoint is not None
         credential = DefaultAzureCredential(managed_identity_client_id=self._client_id)
         return TableServiceClient(self._endpoint, credential=credential, **limits)
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """One call, its errors as the port's. Raises Unavailable at once during a pause, or while another asks whether
+        it is over."""
+        from azure.core.exceptions import AzureError, HttpResponseError
+
+        away_until = self._away_until
+        if away_until is not None and (
+            self._monotonic() < away_until or not self._asking.acquire(blocking=False)
+        ):
+            raise Unavailable("Azure Tables cannot be reached: it was away a moment ago")
+        try:
+            yield
+            self._away_until = None
+        except HttpResponseError as error:
+            self._away_until = None
+            raise _as_domain_error(error) from error
+        except AzureError as error:
+            self._away_until = self._monotonic() + PAUSE_SECONDS
+            raise Unavailable(f"Azure Tables cannot be reached: {type(error).__name__}") from error
+        finally:
+            if away_until is not None:
+                self._asking.release()
 
     def _table(self, table: str) -> TableClient:
         check_table(table)
@@ -176,23 +215,15 @@ class AzureTableStore:
         return write()
 
 
-@contextmanager
-def _domain_errors() -> Iterator[None]:
-    from azure.core.exceptions import AzureError, HttpResponseError
-
-    try:
-        yield
-    except HttpResponseError as error:
-        code = _code(error)
-        if code == "EntityAlreadyExists":
-            raise EntityExists(code) from error
-        if code in _CHANGED_OR_GONE:
-            raise EtagMismatch(code) from error
-        if error.status_code in {400, 413}:
-            raise ValueError(f"Azure Tables refused the request: {code}") from error
-        raise Unavailable(f"Azure Tables does not serve the request: {code}") from error
-    except AzureError as error:
-        raise Unavailable(f"Azure Tables cannot be reached: {type(error).__name__}") from error
+def _as_domain_error(error: HttpResponseError) -> Exception:
+    code = _code(error)
+    if code == "EntityAlreadyExists":
+        return EntityExists(code)
+    if code in _CHANGED_OR_GONE:
+        return EtagMismatch(code)
+    if error.status_code in {400, 413}:
+        return ValueError(f"Azure Tables refused the request: {code}")
+    return Unavailable(f"Azure Tables does not serve the request: {code}")
 
 
 def _code(error: HttpResponseError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ import pytest
 
 from domain.errors import Unavailable
 from domain.ports import EntityExists, TableEntity, TableWrite
-from infra.tables.store import AzureTableStore
+from infra.tables.store import PAUSE_SECONDS, AzureTableStore
 from tests.azurite import ACCOUNT, tables_connection
 from tests.loopback.gateway import Fault, Gateway, gateway_to
 from tests.loopback.plug import plugged
@@ -105,10 +106,12 @@ def test_a_service_that_stays_down_is_unavailable_after_four_tries(
 
 
 def test_after_an_outage_the_same_store_goes_on(azurite: str, table: str) -> None:
+    now = [0.0]
     with plugged() as plug:
         plug.target = int(urlsplit(azurite).port or 0)
         store = AzureTableStore(
-            connection_string=tables_connection(f"http://127.0.0.1:{plug.port}/{ACCOUNT}")
+            connection_string=tables_connection(f"http://127.0.0.1:{plug.port}/{ACCOUNT}"),
+            monotonic=lambda: now[0],
         )
         store.insert(table, entity("before", 1))
         plug.pull()
@@ -122,9 +125,46 @@ def test_after_an_outage_the_same_store_goes_on(azurite: str, table: str) -> Non
                 call()
             assert time.monotonic() - begun < 5, "a refused connection is known at once"
         plug.restore()
+        with pytest.raises(Unavailable, match="a moment ago"):
+            store.ping()
+        now[0] += PAUSE_SECONDS
         store.ping()
         store.insert(table, entity("after", 2))
         assert [one.row_key for one in store.query(table, "p")] == ["after", "before"]
         with pytest.raises(EntityExists):
             store.insert(table, entity("before"))
+        store.close()
+
+
+def test_a_service_that_hangs_is_waited_for_by_one_at_a_time(
+    azurite: str, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.tables.store._READ_SECONDS", 0.4)
+    now = [0.0]
+    with plugged() as plug:
+        plug.target = int(urlsplit(azurite).port or 0)
+        store = AzureTableStore(
+            connection_string=tables_connection(f"http://127.0.0.1:{plug.port}/{ACCOUNT}"),
+            monotonic=lambda: now[0],
+        )
+        store.insert(table, entity("before", 1))
+
+        def asked() -> float:
+            """Seconds until it was known that the service is away."""
+            begun = time.monotonic()
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                store.get(table, "p", "before")
+            return time.monotonic() - begun
+
+        plug.hold()
+        assert 0.4 < asked() < 3, "tried twice"
+        assert asked() < 0.1, "a pause"
+        now[0] += PAUSE_SECONDS
+        with ThreadPoolExecutor(8) as pool:
+            took = sorted(pool.map(lambda _: asked(), range(8)))
+        assert took[6] < 0.2, "seven did not wait"
+        assert took[7] > 0.4, "for the one who asked"
+        plug.restore()
+        now[0] += PAUSE_SECONDS
+        assert store.get(table, "p", "before") is not None
         store.close()

@@ -35,9 +35,11 @@ _ANSWER_SECONDS = 15.0
 """The longest that one request may take while a dependency is away."""
 
 
-@pytest.mark.parametrize("dependency", ["queue", "tables", "secrets"])
+@pytest.mark.parametrize(
+    ("dependency", "away"), [("queue", "pull"), ("tables", "pull"), ("tables", "hold"), ("secrets", "pull")]
+)
 def test_what_is_accepted_while_a_dependency_is_away_is_delivered(
-    own_host: HostProcess, receiver: Receiver, azure_services: AzureServices, dependency: str
+    own_host: HostProcess, receiver: Receiver, azure_services: AzureServices, dependency: str, away: str
 ) -> None:
     plugs: dict[str, Mapping[Path, Namespace | Plug]] = {
         "queue": azure_services.namespaces,
@@ -49,13 +51,17 @@ def test_what_is_accepted_while_a_dependency_is_away_is_delivered(
     api.webhook(receiver.url)
     api.raise_event()
     receiver.wait(1)
+    _, key = api("POST", "/apikeys", {"keyName": "Screen", "scopes": ["webhook:manage"]})
     load = Load(api)
     with load.applied():
-        plug.pull()
+        getattr(plug, away)()
         status, told = ready(own_host)
         assert status == 503
         assert dependency in str(told)
         assert api("GET", "/webhooks")[0] == 200, "a read needs the database alone"
+        started = time.monotonic()
+        assert Api(own_host, key["key"])("GET", "/webhooks")[0] == 200, "limits are let be"
+        assert time.monotonic() - started < _ANSWER_SECONDS
         time.sleep(_OUTAGE_SECONDS)
         plug.restore()
         eventually(lambda: ready(own_host)[0] == 200, "readiness")
