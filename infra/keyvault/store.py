@@ -18,8 +18,10 @@ _OPTIONS: dict[str, Any] = {
     "retry_total": 3,
     "retry_backoff_factor": 0.2,
     "retry_backoff_max": 2,
-    "connection_timeout": 5,
-    "read_timeout": 10,
+    # Who got no answer within its seconds seldom gets one at the next try.
+    "retry_read": 1,
+    "connection_timeout": 2,
+    "read_timeout": 5,
 }
 _DELETION_SECONDS = 30.0
 _POLLING_SECONDS = 1
@@ -30,8 +32,8 @@ class KeyVaultSecretStore:
     """One vault, entered with the managed identity `client_id` (none: DefaultAzureCredential). Implements
     SecretStore; thread-safe.
 
-    A call is tried at most four times, waiting as long as `Retry-After` says. `credential` and `options` go
-    to the SDK's client as they are. Raises ValueError for what Key Vault would refuse
+    A call is tried at most four times, twice where no answer comes, waiting as long as `Retry-After` says.
+    `credential` and `options` go to the SDK's client as they are. Raises ValueError for what Key Vault would refuse
     (`infra.keyvault.limits`).
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,6 +13,7 @@ from domain.errors import Unavailable
 from infra.keyvault.store import KeyVaultSecretStore
 from tests.contract.conftest import FixedCredential
 from tests.fixtures.keyvault_server import KeyVaultServer, VaultState
+from tests.loopback.plug import plugged
 
 pytestmark = pytest.mark.azure
 
@@ -172,4 +174,29 @@ def test_a_vault_that_cannot_be_reached_or_trusted_is_unavailable(vault_server: 
         )
         with pytest.raises(Unavailable, match="ServiceRequestError"):
             store.get("stripe")
+        store.close()
+
+
+def test_a_vault_that_hangs_is_asked_twice(
+    vault_server: KeyVaultServer, vault: VaultState, credential: FixedCredential
+) -> None:
+    with plugged() as plug:
+        plug.target = int(urlsplit(vault_server.url).port or 0)
+        store = KeyVaultSecretStore(
+            f"https://127.0.0.1:{plug.port}",
+            credential=credential,  # type: ignore[arg-type]
+            verify_challenge_resource=False,
+            connection_verify=str(vault_server.ca_file),
+            retry_backoff_factor=0.01,
+            connection_timeout=0.5,
+            read_timeout=0.5,
+        )
+        store.set("stripe", "one")
+        plug.hold()
+        begun = time.monotonic()
+        with pytest.raises(Unavailable):
+            store.get("stripe")
+        assert 0.9 < time.monotonic() - begun < 1.8
+        plug.restore()
+        assert store.get("stripe") == "one"
         store.close()

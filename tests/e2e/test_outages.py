@@ -36,7 +36,8 @@ _ANSWER_SECONDS = 15.0
 
 
 @pytest.mark.parametrize(
-    ("dependency", "away"), [("queue", "pull"), ("tables", "pull"), ("tables", "hold"), ("secrets", "pull")]
+    ("dependency", "away"),
+    [("queue", "pull"), ("tables", "pull"), ("tables", "hold"), ("secrets", "pull"), ("secrets", "hold")],
 )
 def test_what_is_accepted_while_a_dependency_is_away_is_delivered(
     own_host: HostProcess, receiver: Receiver, azure_services: AzureServices, dependency: str, away: str
