@@ -26,8 +26,9 @@ from domain.recommendations.advising import Adviser
 from domain.recommendations.applying import Applier
 from domain.recommendations.decisions import Listed, RecommendationFilter
 from domain.recommendations.service import RecommendationService
-from domain.sync.schedules import PutSchedule
+from domain.sync.schedules import PutSchedule, TypeName
 from domain.sync.scheduling import Schedules
+from domain.sync.source import StreamProfile
 from domain.webhooks.model import Webhook
 from tests.recommendation_facts import integration_facts, tally
 from tests.world import World
@@ -42,7 +43,8 @@ class RecommendationWorld(World):
         limiter = RateLimiter(self.tables, self.clock, serial=self.tables)
         self.keys = ApiKeyService(self.units, self.clock, self.ids, KeyPolicy(20, None))
         self.usage = UsageService(self.units, self.tables, limiter, self.clock, retention=timedelta(days=90))
-        self.adviser = Adviser(self.units, self.usage, self.clock, max_retries=5)
+        self.streams: Sequence[StreamProfile] = ()
+        self.adviser = Adviser(self.units, self.usage, lambda _: self.streams, self.clock, max_retries=5)
         ledger = WordingLedger(self.tables, self.clock, tokens_per_day=1_000_000)
         wording = Wording(model, ledger, self.clock, timeout_seconds=5)
         applier = Applier(self.service, self.keys, lambda: self.schedules)
@@ -80,13 +82,13 @@ class RecommendationWorld(World):
         row = usage_row(key.api_key_id.hex, hour)
         self.tables.insert(TABLE, TableEntity(key.quota_id.hex, row, properties))
 
-    def scheduled(self, expression: str) -> Integration:
+    def scheduled(self, expression: str, sync_type: TypeName = "Incremental") -> Integration:
         """An active integration with a schedule of imports."""
         made = integration_facts(()).integration
         with self.units.write() as unit:
             unit.integrations.add(made.tenant_id, made)
             unit.commit()
-        command = PutSchedule(expression=expression)
+        command = PutSchedule(expression=expression, sync_type=sync_type)
         self.schedules.put(self.principal, made.integration_id, command, None)
         return made
 

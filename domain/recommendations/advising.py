@@ -12,7 +12,7 @@ from uuid import UUID
 
 from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.usage import Bucket
-from domain.errors import NotFound, Unavailable
+from domain.errors import Conflict, NotFound, Unavailable
 from domain.insights.model import Signal, SubjectKind, hour_of
 from domain.insights.ports import KeyHours
 from domain.integrations.model import Integration, IntegrationStatus
@@ -27,6 +27,7 @@ from domain.recommendations.facts import (
     WebhookFacts,
     period_of,
 )
+from domain.recommendations.full_sync_rules import RUNS, is_full_import, reads_in_vain
 from domain.recommendations.model import (
     Advice,
     Period,
@@ -46,9 +47,17 @@ from domain.recommendations.rules import (
     recommended,
 )
 from domain.recommendations.sync_rules import DAYS, fixed_hour, run_days
+from domain.sync.jobs import SyncJob
+from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.ports import JobFilter
+from domain.sync.schedules import SyncSchedule
+from domain.sync.source import StreamProfile
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 from domain.webhooks.model import Webhook
 from domain.webhooks.ports import WebhookFilter
+
+#: What the provider of an integration has to synchronise. Raises Conflict, Unavailable.
+Streams = Callable[[Integration], Sequence[StreamProfile]]
 
 _FIRST = PageRequest(1, MAX_PAGE_SIZE)
 #: What predictions compare with: the two days looked at, and the same hours of the seven days before.
@@ -65,9 +74,12 @@ ENOUGH_FAILURES = 10
 class Adviser:
     """`max_retries` is the platform's cap (BR-WH-03)."""
 
-    def __init__(self, units: UnitsOfWork, usage: KeyHours, clock: Clock, *, max_retries: int) -> None:
+    def __init__(
+        self, units: UnitsOfWork, usage: KeyHours, streams: Streams, clock: Clock, *, max_retries: int
+    ) -> None:
         self._units = units
         self._usage = usage
+        self._streams = streams
         self._clock = clock
         self._max_retries = max_retries
         self._said: dict[tuple[UUID, int, str], list[Advice]] = {}
@@ -148,26 +160,51 @@ class Adviser:
             schedule = unit.sync_settings.schedule(integration.tenant_id, integration.integration_id)
         except NotFound:
             return []
-        if not schedule.is_enabled or fixed_hour(schedule.expression) is None:
+        if not schedule.is_enabled or not (
+            fixed_hour(schedule.expression) is not None or is_full_import(schedule)
+        ):
             return []
         subject = replace(integration_subject(integration), version=schedule.version)
 
         def advice() -> list[Advice]:
-            today = now.replace(hour=0)
-            days = run_days(schedule, Period(today - _SCHEDULE_WINDOW, today))[-DAYS:]
-            since = today - timedelta(days=(today.date() - days[0]).days) if days else today
-            hours = unit.signals.read(
-                integration.tenant_id,
-                SubjectKind.Integration,
-                since=since,
-                until=today,
-                subject_id=integration.integration_id,
-            )
-            facts = ScheduleFacts(schedule, Period(since, today), sorted(hours, key=lambda one: one.hour))
+            facts = self._schedule_facts(unit, integration, schedule, now)
             return [said for rule in SCHEDULE_RULES if (said := rule(facts)) is not None]
 
         key = (subject.id, subject.version, "schedule")
         return recommended(subject, self._once_an_hour(key, now, advice), now)
+
+    def _schedule_facts(
+        self, unit: UnitOfWork, integration: Integration, schedule: SyncSchedule, now: datetime
+    ) -> ScheduleFacts:
+        today = now.replace(hour=0)
+        longest = Period(today - _SCHEDULE_WINDOW, today)
+        days = run_days(schedule, longest)[-DAYS:] if fixed_hour(schedule.expression) is not None else []
+        since = today - timedelta(days=(today.date() - days[0]).days) if days else today
+        tenant_id, integration_id = integration.tenant_id, integration.integration_id
+        hours = unit.signals.read(
+            tenant_id, SubjectKind.Integration, since=since, until=today, subject_id=integration_id
+        )
+        runs: Sequence[SyncJob] = ()
+        if is_full_import(schedule):
+            well = JobFilter(
+                integration_id,
+                statuses=(SyncStatus.Completed, SyncStatus.PartialSuccess),
+                types=(SyncType.Full,),
+                directions=(SyncDirection.Import,),
+                since=max(schedule.modified_at, longest.since),
+                until=today,
+            )
+            runs = unit.sync_jobs.page(tenant_id, well, PageRequest(1, RUNS)).items[::-1]
+        # Asking for the streams opens the secrets: not for nothing.
+        streams = self._streams_of(integration) if reads_in_vain(schedule, runs) else ()
+        in_order = sorted(hours, key=lambda one: one.hour)
+        return ScheduleFacts(schedule, Period(since, today), in_order, runs, streams)
+
+    def _streams_of(self, integration: Integration) -> Sequence[StreamProfile]:
+        try:
+            return self._streams(integration)
+        except (Conflict, Unavailable):
+            return ()  # said when its provider can be asked again
 
     def _once_an_hour(
         self, key: tuple[UUID, int, str], now: datetime, advice: Callable[[], list[Advice]]

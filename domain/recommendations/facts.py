@@ -13,7 +13,9 @@ from domain.insights.model import Signal, Tally, hour_of, total_of
 from domain.integrations.model import Integration
 from domain.recommendations.model import Period
 from domain.recommendations.ports import Outcome
+from domain.sync.jobs import SyncJob
 from domain.sync.schedules import SyncSchedule
+from domain.sync.source import StreamProfile
 from domain.webhooks.model import Webhook
 
 #: How far back configurations are judged.
@@ -60,11 +62,15 @@ class IntegrationFacts:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleFacts:
-    """`hours` of the integration's health checks, in order, of whole days (UTC) in `period`."""
+    """`hours` of the integration's health checks, in order, of whole days (UTC) in `period`. `runs` are the latest
+    that ended well in it since the schedule was last changed, oldest first; `streams` what the provider has. Both
+    are empty where no rule asks for them."""
 
     schedule: SyncSchedule
     period: Period
     hours: Sequence[Signal]
+    runs: Sequence[SyncJob] = ()
+    streams: Sequence[StreamProfile] = ()
 
 
 def period_of(modified_at: datetime | None, created_at: datetime, now: datetime) -> Period:

@@ -27,6 +27,7 @@ class RecommendationKind(StrEnum):
     KeyWithoutExpiry = "key-without-expiry"
     IntegrationFailurePredicted = "integration-failure-predicted"
     SyncBetterTime = "sync-better-time"
+    SyncIncremental = "sync-incremental"
 
 
 class SubjectType(StrEnum):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from domain.recommendations.facts import IntegrationFacts, KeyFacts, ScheduleFacts, WebhookFacts
+from domain.recommendations.full_sync_rules import incremental
 from domain.recommendations.key_rules import higher_limit, unused, without_expiry
 from domain.recommendations.model import (
     Advice,
@@ -40,7 +41,7 @@ WEBHOOK_RULES: Sequence[Callable[[WebhookFacts], Advice | None]] = (
     higher_rate,
 )
 KEY_RULES: Sequence[Callable[[KeyFacts], Advice | None]] = (higher_limit, unused, without_expiry)
-SCHEDULE_RULES: Sequence[Callable[[ScheduleFacts], Advice | None]] = (better_time,)
+SCHEDULE_RULES: Sequence[Callable[[ScheduleFacts], Advice | None]] = (better_time, incremental)
 INTEGRATION_RULES: Sequence[Callable[[IntegrationFacts], Advice | None]] = (failure_predicted,)
 
 #: What must be held, beside `insights:read`, to see and decide on what is about a subject.

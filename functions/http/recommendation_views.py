@@ -34,6 +34,7 @@ KindName = Literal[
     "key-without-expiry",
     "integration-failure-predicted",
     "sync-better-time",
+    "sync-incremental",
 ]
 StatusName = Literal["Open", "Applied", "Dismissed", "Gone"]
 SubjectName = Literal["Webhook", "ApiKey", "Integration"]
