@@ -4,11 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from domain.ports import OutboundError, OutboundResponse
 
 AttributeValue = str | int | float | bool
+
+_PORTS: Final = {"http": 80, "https": 443}
+#: Those that the conventions know by name; CalDAV has others.
+_METHODS: Final = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
 
 
 class SpanKind(Enum):
@@ -105,6 +112,41 @@ def spans(
             span = tracer.span(name, kind, parent=parent, attributes=attributes, is_current=len(served) == 1)
             entered.enter_context(span)
         yield
+
+
+def client_span(
+    tracer: Tracer,
+    method: str,
+    url: str,
+    parent: str | None,
+    about: Mapping[str, AttributeValue] | None = None,
+) -> AbstractContextManager[Span]:
+    """Of one HTTP request to the outside, with attributes of its own in `about`. Of the address only the server:
+    paths and queries hold tokens (https://opentelemetry.io/docs/specs/semconv/http/http-spans/)."""
+    if tracer is UNTRACED:
+        return tracer.span(method, SpanKind.Client)
+    attributes: dict[str, AttributeValue] = {"http.request.method": method, **(about or {})}
+    with suppress(ValueError):  # no address at all, which whoever sends the request says
+        parts = urlsplit(url)
+        attributes |= {
+            "url.scheme": parts.scheme,
+            "server.address": parts.hostname or "",
+            "server.port": parts.port or _PORTS.get(parts.scheme, 0),
+        }
+    if method not in _METHODS:
+        attributes |= {"http.request.method": "_OTHER", "http.request.method_original": method}
+        method = "HTTP"
+    return tracer.span(method, SpanKind.Client, parent=parent, attributes=attributes)
+
+
+def tell_answer(span: Span, came: OutboundResponse | OutboundError) -> None:
+    """What came of a request: its status, or why there is none."""
+    if isinstance(came, OutboundError):
+        span.fail(came.kind)
+        return
+    span.set("http.response.status_code", came.status)
+    if came.status >= 400:
+        span.fail(str(came.status))
 
 
 def trace_fields(traceparent: str | None) -> dict[str, str]:

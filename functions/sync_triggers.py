@@ -13,14 +13,18 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from domain.errors import Unavailable
-from domain.sync.dispatch import Start
+from domain.sync.dispatch import SYNC_JOBS_QUEUE, Start
+from domain.tracing import SpanKind, queue_attributes
 from functions.messages import Batch, put_off, text_of
 from functions.sync_orchestrations import JOB, cancel_event, instance_of
 from infra.bootstrap import hub
+from infra.trace import Trace
 
 bp = df.Blueprint()
 logger = logging.getLogger("hub.sync")
 
+_PROCESS = f"process {SYNC_JOBS_QUEUE}"
+_ABOUT = queue_attributes(SYNC_JOBS_QUEUE, "process")
 _OVER = (
     df.OrchestrationRuntimeStatus.Completed,
     df.OrchestrationRuntimeStatus.Failed,
@@ -91,10 +95,14 @@ async def _start(starts: Sequence[Start], client: df.DurableOrchestrationClient)
     """A start that fails is found by the timer: its job runs without an orchestration."""
     for start in starts:
         instance = instance_of(start.data_sync_job_id, start.run_number)
-        try:
-            await client.start_new(JOB, instance_id=instance, client_input=start.to_wire())
-        except Exception as error:  # the SDK raises bare Exception for an instance that still ends
-            logger.warning("sync job not started", extra={"job": instance}, exc_info=error)
+        with hub().tracer.span(
+            _PROCESS, SpanKind.Consumer, parent=start.traceparent, attributes=_ABOUT
+        ) as span:
+            try:
+                await client.start_new(JOB, instance_id=instance, client_input=start.to_wire())
+            except Exception as error:  # the SDK raises bare Exception for an instance that still ends
+                span.fail(type(error).__name__)
+                logger.warning("sync job not started", extra={"job": instance}, exc_info=error)
 
 
 def _begin_initial(body: dict[str, Any]) -> None:
@@ -106,7 +114,10 @@ def _begin_initial(body: dict[str, Any]) -> None:
     except (KeyError, ValueError, TypeError):
         logger.error("message is not an initial sync")
         return
-    hub().sync.service.start_initial(tenant, integration, str(initial.get("eventId")))
+    trace = Trace.of(str(initial.get("traceparent")))
+    hub().sync.service.start_initial(
+        tenant, integration, str(initial.get("eventId")), trace.header if trace else None
+    )
 
 
 async def _cancel(body: dict[str, Any], client: df.DurableOrchestrationClient) -> None:

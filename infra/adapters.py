@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from domain.alerts.ports import DeadLetterCounts
 from domain.events.ports import EventRef
@@ -16,6 +16,9 @@ from infra.once import once
 from infra.settings import Settings
 from infra.sql.engine import DATABASE_FILE, Database, sql_server_database, sqlite_database
 from infra.sql.unit_of_work import SqlUnitsOfWork
+
+if TYPE_CHECKING:
+    from infra.http.client import OutboundClient
 
 
 class Pingable(Protocol):
@@ -114,10 +117,19 @@ class ProcessAdapters:
         return SecretStoreCipher(self.secrets)
 
     @once
-    def http(self) -> OutboundHttp:
+    def http(self) -> OutboundClient:
         from infra.http.client import OutboundClient
 
         return OutboundClient(self.settings)
+
+    @once
+    def provider_http(self) -> OutboundHttp:
+        """The same way out, to providers. A webhook's post has its span from whoever sends it."""
+        if self.tracer is UNTRACED:
+            return self.http
+        from infra.http.traced import TracedClient
+
+        return TracedClient(self.http, self.tracer)
 
     @once
     def tracer(self) -> Tracer:

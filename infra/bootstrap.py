@@ -139,9 +139,10 @@ class Hub(WebhookUseCases):
             self.secrets,
             self.tables,
             self.cipher,
-            self.http,
+            self.provider_http,
             self.clock,
             lambda: self.integrations,
+            tracer=self.tracer,
         )
 
     @once
@@ -156,12 +157,13 @@ class Hub(WebhookUseCases):
                 cipher=self.cipher,
                 tables=self.tables,
                 queue=self.queue,
-                http=self.http,
+                http=self.provider_http,
                 clock=self.clock,
                 ids=self.ids,
                 tokens=self.oauth,
                 on_disconnect=self.oauth.forget,
                 realtime=self.realtime,
+                tracer=self.tracer,
             )
         )
 
@@ -225,6 +227,7 @@ class Hub(WebhookUseCases):
             self.integrations,
             self.realtime,
             suppression=self.privacy.suppression,
+            tracer=self.tracer,
         )
 
     @once

@@ -24,6 +24,7 @@ from domain.integrations.trials import Trials
 from domain.integrations.vault import Vault
 from domain.ports import Cipher, Clock, IdGenerator, OutboundHttp, QueueSender, SecretStore, TableStore
 from domain.realtime.ports import NOBODY, Realtime
+from domain.tracing import UNTRACED, Tracer
 from domain.unit_of_work import UnitsOfWork
 from infra.once import once
 from infra.providers.circuit import Circuits
@@ -47,6 +48,7 @@ class Adapters:
     tokens: AccessTokens
     on_disconnect: Callable[[Integration], object] | None = None
     realtime: Realtime = NOBODY
+    tracer: Tracer = UNTRACED
 
 
 class IntegrationParts:
@@ -139,6 +141,7 @@ class IntegrationParts:
             self._with.clock,
             concurrency=self._with.settings.health_check_concurrency,
             disabled_types=self.catalogue.disabled_types,
+            tracer=self._with.tracer,
         )
 
     @once

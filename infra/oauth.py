@@ -13,6 +13,7 @@ from domain.oauth.service import OAuthService
 from domain.oauth.states import States
 from domain.oauth.tokens import OAuthTokens
 from domain.ports import Cipher, Clock, OutboundHttp, SecretStore, TableStore
+from domain.tracing import UNTRACED, Tracer
 from domain.unit_of_work import UnitsOfWork
 from infra.integrations import IntegrationParts
 from infra.once import once
@@ -36,6 +37,8 @@ class OAuthParts:
         http: OutboundHttp,
         clock: Clock,
         integrations: Callable[[], IntegrationParts],
+        *,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._settings = settings
         self._units = units
@@ -45,6 +48,7 @@ class OAuthParts:
         self._http = http
         self._clock = clock
         self._integrations = integrations
+        self._tracer = tracer
 
     def current(self, integration: Integration) -> str | None:
         """As AccessTokens says."""
@@ -107,7 +111,15 @@ class OAuthParts:
 
     @once
     def refresh_ahead(self) -> RefreshAhead:
-        return RefreshAhead(self._units, self.grants, self.states, self.tokens, self.completions, self._clock)
+        return RefreshAhead(
+            self._units,
+            self.grants,
+            self.states,
+            self.tokens,
+            self.completions,
+            self._clock,
+            tracer=self._tracer,
+        )
 
     def _lost(self, integration: Integration, detail: str) -> object:
         return self._integrations().lifecycle.authentication_failed(integration, detail, is_grant=True)

@@ -17,6 +17,7 @@ from domain.sync.running import JobRuns
 from domain.sync.scheduling import Schedules
 from domain.sync.service import SyncService
 from domain.sync.sources import Sources
+from domain.tracing import UNTRACED, Tracer
 from domain.unit_of_work import UnitsOfWork
 from infra.integrations import IntegrationParts
 from infra.once import once
@@ -36,6 +37,7 @@ class SyncParts:
         realtime: Realtime = NOBODY,
         *,
         suppression: Suppression,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._settings = settings
         self._units = units
@@ -45,6 +47,7 @@ class SyncParts:
         self._ids = ids
         self._integrations = integrations
         self._suppression = suppression
+        self._tracer = tracer
         self._live = LiveProgress(units, realtime, clock)
 
     @once
@@ -63,6 +66,7 @@ class SyncParts:
             self._clock,
             self._ids,
             self._live,
+            tracer=self._tracer,
         )
 
     @once
@@ -77,6 +81,7 @@ class SyncParts:
             Exporter(self._units, self._clock, self._ids),
             size=self._settings.sync_batch_records,
             live=self._live,
+            tracer=self._tracer,
         )
 
     @once
@@ -90,7 +95,9 @@ class SyncParts:
 
     @once
     def schedules(self) -> Schedules:
-        return Schedules(self._units, self.service, self.dispatcher, self._clock, self._ids)
+        return Schedules(
+            self._units, self.service, self.dispatcher, self._clock, self._ids, tracer=self._tracer
+        )
 
     @once
     def records(self) -> RecordService:

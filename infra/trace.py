@@ -60,6 +60,12 @@ current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 """The span of the work being done; an event stored meanwhile belongs to it."""
 
 
+def current_header() -> str | None:
+    """The current span as `traceparent` has it."""
+    trace = current.get()
+    return trace.header if trace is not None else None
+
+
 class Within:
     """See `within`. A class, because it is entered for every span and a generator costs more."""
 

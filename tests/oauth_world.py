@@ -88,7 +88,7 @@ class OAuthWorld:
             try:
                 return await work
             finally:
-                await self.hub.http.close()  # type: ignore[attr-defined]
+                await self.hub.http.close()
 
         return asyncio.run(and_close())
 

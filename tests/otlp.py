@@ -76,6 +76,20 @@ class Collector:
             time.sleep(0.02)
         return {one.name: one for one in found}
 
+    def of_trace_with(
+        self, trace_id: str, last: str, seconds: float = 20.0
+    ) -> dict[str, list[CollectedSpan]]:
+        """The spans of a trace by name, once the one that ends last has come."""
+        deadline = time.monotonic() + seconds
+        while not any(one.trace_id == trace_id and one.name == last for one in self.spans):
+            assert time.monotonic() < deadline, [one.name for one in self.spans]
+            time.sleep(0.02)
+        found: dict[str, list[CollectedSpan]] = {}
+        for one in self.spans:
+            if one.trace_id == trace_id:
+                found.setdefault(one.name, []).append(one)
+        return found
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()

@@ -1119,6 +1119,16 @@ UPDATE alembic_version SET version_num='0013' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0013 -> 0014
+
+ALTER TABLE [DataSyncJobs] ADD [TraceParent] NVARCHAR(55) NULL;
+
+GO
+
+UPDATE alembic_version SET version_num='0014' WHERE alembic_version.version_num = '0013';
+
+GO
+
 COMMIT;
 
 GO

@@ -18,7 +18,9 @@ from domain.integrations.model import Integration, IntegrationType
 from domain.integrations.providers import ProviderFailure
 from domain.integrations.proving import guarded
 from domain.integrations.samples import Sample, Samples
+from domain.integrations.tracing import integration_span
 from domain.ports import Clock
+from domain.tracing import UNTRACED, Tracer
 from domain.unit_of_work import UnitsOfWork
 
 logger = logging.getLogger("hub.integrations")
@@ -51,6 +53,7 @@ class HealthMonitor:
         concurrency: int,
         disabled_types: Collection[IntegrationType] = (),
         probe_seconds: float = PROBE_SECONDS,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._units = units
         self._connector = connector
@@ -61,6 +64,7 @@ class HealthMonitor:
         self._concurrency = concurrency
         self._disabled_types = disabled_types
         self._probe_seconds = probe_seconds
+        self._tracer = tracer
 
     async def run(self) -> Round:
         """Check every enabled active integration, and those suspended ones whose probe is due; at most
@@ -77,6 +81,13 @@ class HealthMonitor:
     async def check(self, integration: Integration) -> Finding:
         """One probe; never raises for what the provider does. Raises Unavailable when the secret store does not
         answer, which says nothing about the integration."""
+        with integration_span(self._tracer, "check_integration", integration.integration_id) as span:
+            finding = await self._probed(integration)
+            if finding.failure is not None:
+                span.fail(finding.failure.kind)
+        return finding
+
+    async def _probed(self, integration: Integration) -> Finding:
         started = time.perf_counter()
         failure: ProviderFailure | None = None
         try:

@@ -12,12 +12,14 @@ from datetime import timedelta
 from domain.errors import DomainError
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.integrations.providers import ProviderFailure
+from domain.integrations.tracing import integration_span
 from domain.oauth.completion import Completions
 from domain.oauth.grants import Grants, Overtaken
 from domain.oauth.model import Ending, Grant
 from domain.oauth.states import States
 from domain.oauth.tokens import OAuthTokens, is_free
 from domain.ports import Clock
+from domain.tracing import UNTRACED, Tracer
 from domain.unit_of_work import UnitsOfWork
 
 logger = logging.getLogger("hub.oauth")
@@ -28,6 +30,7 @@ _AT_ONCE = 8
 _FINISH_WITHIN = timedelta(hours=24)
 _FINISH_AGAIN = timedelta(minutes=5)
 _LOOK_AGAIN = timedelta(days=1)
+_FAILURES = ("revoked", "failed", "unfinished")
 
 
 class RefreshAhead:
@@ -39,6 +42,8 @@ class RefreshAhead:
         tokens: OAuthTokens,
         completions: Completions,
         clock: Clock,
+        *,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._units = units
         self._grants = grants
@@ -46,6 +51,7 @@ class RefreshAhead:
         self._tokens = tokens
         self._completions = completions
         self._clock = clock
+        self._tracer = tracer
 
     async def run(self) -> Mapping[str, int]:
         """Up to 480 grants that are due, 8 at a time; returns how many came to which end. Safe beside itself: the
@@ -64,6 +70,13 @@ class RefreshAhead:
         return self._grants.sweep(), self._states.forget_expired()
 
     async def _attend(self, grant: Grant) -> str:
+        with integration_span(self._tracer, "refresh_oauth_token", grant.integration_id) as span:
+            end = await self._end_of(grant)
+            if end in _FAILURES:
+                span.fail(end)
+        return end
+
+    async def _end_of(self, grant: Grant) -> str:
         try:
             integration = await asyncio.to_thread(self._integration, grant)
             if integration is None:

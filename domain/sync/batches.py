@@ -29,6 +29,8 @@ from domain.sync.progress import smoothed
 from domain.sync.rules import TIMEOUT, batch_size, since_of
 from domain.sync.source import StreamProfile
 from domain.sync.sources import NotSynchronisable, Outcome, Source, Sources
+from domain.sync.tracing import job_span, tell_outcome
+from domain.tracing import UNTRACED, Tracer
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 
 logger = logging.getLogger("hub.sync")
@@ -81,6 +83,7 @@ class BatchRunner:
         *,
         size: int,
         live: LiveProgress,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._units = units
         self._sources = sources
@@ -90,6 +93,7 @@ class BatchRunner:
         self._kinds = {SyncDirection.Import: importer, SyncDirection.Export: exporter}
         self._size = batch_size(size)
         self._live = live
+        self._tracer = tracer
 
     @property
     def size(self) -> int:
@@ -100,13 +104,22 @@ class BatchRunner:
         read = await asyncio.to_thread(self._read, job_id, run_number, position)
         if isinstance(read, Outcome):
             return read
+        with job_span(self._tracer, "sync_batch", read.job, read.step) as span:
+            outcome = await self._batch(read, size)
+            tell_outcome(span, outcome)
+        return outcome
+
+    async def _batch(self, read: _Read, size: int) -> Outcome:
+        job = read.job
         try:
             work = await asyncio.to_thread(self._work, read, size)
             outcome = await self._kinds[read.step.direction].run(work)
-            await asyncio.to_thread(self._live.tell, work.job.tenant_id, job_id)
+            await asyncio.to_thread(self._live.tell, job.tenant_id, job.data_sync_job_id)
             return outcome
         except Superseded:
-            return await asyncio.to_thread(self._superseded, job_id, run_number, position)
+            return await asyncio.to_thread(
+                self._superseded, job.data_sync_job_id, job.run_number, read.step.position
+            )
         except NotSynchronisable as reason:
             return Outcome("failed", cause="not-synchronisable", detail=str(reason))
         except ProviderFailure as failure:

@@ -38,6 +38,7 @@ class Start:
 
     data_sync_job_id: UUID
     run_number: int
+    traceparent: str | None = None
 
     def to_wire(self) -> dict[str, object]:
         return {"jobId": str(self.data_sync_job_id), "run": self.run_number}
@@ -74,6 +75,7 @@ def _initial(event: DomainEvent) -> list[QueueMessage]:
             "tenantId": str(event.tenant_id),
             "integrationId": integration_id,
             "eventId": event.event_id,
+            "traceparent": event.traceparent,
         }
     }
     return [QueueMessage(json.dumps(body))]
@@ -156,7 +158,7 @@ class Dispatcher:
         logger.warning(
             "sync job revived", extra={"job": str(job.data_sync_job_id), "run": job.run_number + 1}
         )
-        return Start(job.data_sync_job_id, job.run_number + 1)
+        return Start(job.data_sync_job_id, job.run_number + 1, job.traceparent)
 
     def _claim(self, one: Waiting, slot: int, now: datetime) -> list[Start] | None:
         """None when the place went to someone else; nothing when the job did."""
@@ -171,7 +173,7 @@ class Dispatcher:
                 runs = unit.sync_jobs.waiting(now, _LOOKED_AT)
             return None if any(other.data_sync_job_id == one.data_sync_job_id for other in runs) else []
         assert job is not None
-        return [Start(job.data_sync_job_id, job.run_number)]
+        return [Start(job.data_sync_job_id, job.run_number, job.traceparent)]
 
 
 def in_turn(waiting: Sequence[Waiting], running: Counter[UUID]) -> list[Waiting]:

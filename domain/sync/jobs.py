@@ -49,7 +49,8 @@ class Counts:
 @dataclass(frozen=True, slots=True)
 class SyncJob:
     """Section 2.5, and how it runs. `run_number` counts its starts: work of an earlier one may store nothing.
-    `rate` is records a second, lately. `error_log` is JSON text without any record's values."""
+    `rate` is records a second, lately. `error_log` is JSON text without any record's values. `traceparent` is the
+    span that made the job."""
 
     data_sync_job_id: UUID
     tenant_id: UUID
@@ -80,6 +81,7 @@ class SyncJob:
     waiting_until: datetime | None = None
     queued_at: datetime | None = None
     rate: float | None = None
+    traceparent: str | None = None
 
     @property
     def is_ended(self) -> bool:

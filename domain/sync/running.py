@@ -25,6 +25,8 @@ from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.rules import TIMEOUT, final_status
 from domain.sync.source import StreamProfile
 from domain.sync.sources import NotSynchronisable, Outcome, Sources, error_log
+from domain.sync.tracing import job_span, tell_end, tell_outcome
+from domain.tracing import UNTRACED, Tracer, trace_fields
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 
 logger = logging.getLogger("hub.sync")
@@ -58,6 +60,8 @@ class JobRuns:
         clock: Clock,
         ids: IdGenerator,
         live: LiveProgress,
+        *,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._units = units
         self._sources = sources
@@ -67,6 +71,7 @@ class JobRuns:
         self._clock = clock
         self._ids = ids
         self._live = live
+        self._tracer = tracer
 
     def plan(self, job_id: UUID, run_number: int) -> Plan:
         """The steps of a new job, or those a resumed one has left. Raises Unavailable."""
@@ -79,9 +84,11 @@ class JobRuns:
             return Plan((), now, Outcome("stopped"))
         deadline = (job.run_started_at or now) + TIMEOUT
         if not steps:
-            made = self._steps(job, integration, now)
-            if isinstance(made, Outcome):
-                return Plan((), deadline, made)
+            with job_span(self._tracer, "plan_sync", job) as span:
+                made = self._steps(job, integration, now)
+                if isinstance(made, Outcome):
+                    tell_outcome(span, made)
+                    return Plan((), deadline, made)
             steps = made
         logger.info("sync job started", extra={**_about(job), "run": run_number})
         return Plan([one.position for one in steps if one.phase != Phase.Done], deadline)
@@ -95,12 +102,14 @@ class JobRuns:
             if job is None or job.status != SyncStatus.Running or job.run_number != run_number:
                 return None
             ended = self._ended(job, outcome, now)
-            if not unit.sync_jobs.move(ended, SyncStatus.Running):
-                return None
-            self.tell(unit, ended, now)
-            if outcome.state == "done":
-                unit.sync_jobs.synced(job.integration_id, now)
-            unit.commit()
+            with job_span(self._tracer, "conclude_sync", job) as span:
+                if not unit.sync_jobs.move(ended, SyncStatus.Running):
+                    return None
+                self.tell(unit, ended, now)
+                if outcome.state == "done":
+                    unit.sync_jobs.synced(job.integration_id, now)
+                unit.commit()
+                tell_end(span, ended)
         self._occurrences.flush()
         self.show(ended)
         return ended
@@ -227,6 +236,7 @@ def _about(job: SyncJob) -> dict[str, Any]:
         "tenantId": str(job.tenant_id),
         "syncType": job.sync_type.name,
         "direction": job.direction.name,
+        **trace_fields(job.traceparent),
     }
 
 

@@ -20,6 +20,7 @@ from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.rules import check_integration
 from domain.sync.schedules import PutSchedule, SyncSchedule, check
 from domain.sync.service import SyncService, check_direction
+from domain.tracing import UNTRACED, SpanKind, Tracer
 from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
 
 logger = logging.getLogger("hub.sync")
@@ -29,13 +30,21 @@ _SCHEDULES = 500
 
 class Schedules:
     def __init__(
-        self, units: UnitsOfWork, service: SyncService, dispatcher: Dispatcher, clock: Clock, ids: IdGenerator
+        self,
+        units: UnitsOfWork,
+        service: SyncService,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        ids: IdGenerator,
+        *,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._units = units
         self._service = service
         self._dispatcher = dispatcher
         self._clock = clock
         self._ids = ids
+        self._tracer = tracer
 
     def get(self, principal: Principal, integration_id: UUID) -> SyncSchedule:
         """Raises NotFound."""
@@ -137,7 +146,8 @@ class Schedules:
                     created_by=schedule.modified_by,
                     origin=Origin.Schedule,
                 )
-                made = self._add(unit, job, now)
+                with self._tracer.span("schedule_sync", SpanKind.Internal) as span:
+                    made = self._add(unit, replace(job, traceparent=span.traceparent), now)
             unit.commit()
         return made
 

@@ -181,9 +181,11 @@ class SyncService:
         self._send(nudge(job_id))
         return resumed
 
-    def start_initial(self, tenant_id: UUID, integration_id: UUID, event_id: str) -> SyncJob | None:
-        """UC-IM-03 step 5: a full import of what was just authorised, once an event. None when it has one, or
-        nothing to synchronise. Raises Unavailable."""
+    def start_initial(
+        self, tenant_id: UUID, integration_id: UUID, event_id: str, traceparent: str | None = None
+    ) -> SyncJob | None:
+        """UC-IM-03 step 5: a full import of what was just authorised, once an event, whose `traceparent` the job
+        goes on from. None when it has one, or nothing to synchronise. Raises Unavailable."""
         now = self._clock.now()
         with self._units.read() as unit:
             integration = unit.integrations.find(integration_id)
@@ -210,6 +212,7 @@ class SyncService:
             created_at=now,
             created_by=integration.created_by,
             origin=Origin.Authorization,
+            traceparent=traceparent,
         )
         try:
             with self._units.write() as unit:

@@ -21,7 +21,7 @@ from domain.ports import (
     OutboundResponse,
     QueueSender,
 )
-from domain.tracing import UNTRACED, Tracer
+from domain.tracing import UNTRACED, Tracer, tell_answer
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import RetryPolicy, WebhookState
@@ -32,7 +32,7 @@ from domain.webhooks.recording import ResultRecorder
 from domain.webhooks.room import Room
 from domain.webhooks.rules import Answer, decide, is_outage
 from domain.webhooks.signing import event_body, signed_headers
-from domain.webhooks.tracing import attempt_span, post_span, tell_answer, tell_result
+from domain.webhooks.tracing import attempt_span, post_span, tell_result
 
 logger = logging.getLogger("hub.webhooks")
 
@@ -248,7 +248,7 @@ class DeliveryEngine:
         endpoint, event = claimed.endpoint, claimed.event
         body = event_body(event)
         headers = signed_headers(endpoint.secrets, event.event_id, started, body)
-        with post_span(self._tracer, endpoint.url, attempt) as post:
+        with post_span(self._tracer, endpoint, attempt) as post:
             traceparent = post.traceparent or event.traceparent
             if traceparent:
                 headers["traceparent"] = traceparent

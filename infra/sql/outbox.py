@@ -14,7 +14,7 @@ from domain.ports import Clock
 from infra.sql.firsts import delete_first, update_first
 from infra.sql.statements import chunks, guarded_by_unique_key
 from infra.sql.webhook_tables import domain_events, webhook_deliveries
-from infra.trace import current
+from infra.trace import current_header
 
 _e = domain_events.c
 # inline: nobody asks for the new Sequence
@@ -64,7 +64,7 @@ class SqlOutbox:
     def append(self, events: Sequence[DomainEvent], *, fanned_out_at: datetime | None = None) -> int:
         fresh = self._unknown(events)
         if fresh:
-            now, trace = self._clock.now(), current.get()
+            now, traceparent = self._clock.now(), current_header()
             rows = [
                 {
                     "TenantId": event.tenant_id,
@@ -73,7 +73,7 @@ class SqlOutbox:
                     "Subject": event.subject,
                     "Payload": event.data,
                     "OccurredAt": event.occurred_at,
-                    "TraceParent": event.traceparent or (trace.header if trace else None),
+                    "TraceParent": event.traceparent or traceparent,
                     "AnnouncedAt": now,
                     "FannedOutAt": fanned_out_at,
                     "CreatedAt": now,

@@ -33,6 +33,7 @@ from infra.sql.statements import chunks, guarded_by_unique_key, paged, total, un
 from infra.sql.sync_steps import SqlSyncSteps
 from infra.sql.sync_tables import data_sync_jobs, sync_record_errors, sync_steps
 from infra.sql.types import Utc
+from infra.trace import current_header
 
 _j = data_sync_jobs.c
 _s = sync_steps.c
@@ -72,6 +73,7 @@ def _job_of(row: Mapping[Any, Any]) -> SyncJob:
         waiting_until=row["WaitingUntil"],
         queued_at=row["QueuedAt"],
         rate=row["Rate"],
+        traceparent=row["TraceParent"],
     )
 
 
@@ -114,6 +116,7 @@ class SqlSyncJobs(SqlSyncSteps):
             CreatedBy=job.created_by,
             Origin=job.origin.value,
             RunNumber=job.run_number,
+            TraceParent=job.traceparent or current_header(),
             **_state(job),
         )
         with guarded_by_unique_key():

@@ -58,6 +58,8 @@ data_sync_jobs = Table(
     Column("WaitingUntil", Utc),
     Column("QueuedAt", Utc),
     Column("Rate", Float),
+    # The span that made the job (W3C Trace Context).
+    Column("TraceParent", Varchar(55)),
     # at most so many run at a time, whoever races
     filtered("UX_DataSync_Slot", "RunSlot", where="RunSlot IS NOT NULL", unique=True),
     # one running job per integration

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.harness import HostProcess, running
+from bench.sync_world import SyncClient, serving
 from tests.e2e.conftest import Receiver, fresh_tenant
 from tests.otlp import CollectedSpan, Collector
 
@@ -109,6 +110,34 @@ def _lines_name_the_spans(host: HostProcess, post: CollectedSpan) -> None:
     assert [(one["traceId"], one["spanId"]) for one in told] == [(TRACE, post.span_id)]
 
 
+def test_a_sync_job_is_one_trace_from_its_request_over_its_batches_to_the_provider_and_its_end(
+    traced_host: HostProcess, collector: Collector
+) -> None:
+    trace = "c" * 32
+    api = fresh_tenant(traced_host)
+    sync = SyncClient(traced_host, api.token)
+    with serving(150) as source:
+        integration = sync.integration(source.url)
+        body = {"integrationId": integration, "syncType": "Full"}
+        status, job = api("POST", "/datasyncs", body, traceparent=f"00-{trace}-{CALLER}-01")
+        assert status == 201, job
+        found = collector.of_trace_with(trace, "conclude_sync")
+    request = found["POST /api/datasyncs"][0]
+    work = [
+        one
+        for name in ("process sync-jobs", "plan_sync", "sync_batch", "conclude_sync")
+        for one in found[name]
+    ]
+    assert {one.parent_id for one in work} == {request.span_id}
+    assert {one.kind for one in found["process sync-jobs"]} == {CONSUMER}
+    pages, batches = found["GET"], found["sync_batch"]
+    assert len(pages) >= 2, "100 records a page"
+    assert {one.kind for one in pages} == {CLIENT}
+    assert {one.parent_id for one in pages} <= {one.span_id for one in batches}
+    assert {one.attributes["hub.sync.job.id"] for one in batches} == {job["dataSyncJobId"]}
+    assert pages[0].attributes["server.address"] == "127.0.0.1"
+
+
 def test_spans_still_waiting_are_sent_when_the_host_stops(
     collector: Collector, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -122,9 +151,14 @@ def test_spans_still_waiting_are_sent_when_the_host_stops(
 
 
 def test_a_collector_that_is_away_costs_nothing_but_the_spans(receiver: Receiver, tmp_path: Path) -> None:
-    with running(
-        tmp_path / "hub", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_BSP_SCHEDULE_DELAY="50"
-    ) as host:
+    with (
+        running(
+            tmp_path / "hub",
+            OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+            OTEL_EXPORTER_OTLP_TIMEOUT="1",  # of the tries of one batch together; the stop waits for the last of them
+            OTEL_BSP_SCHEDULE_DELAY="50",
+        ) as host
+    ):
         api = fresh_tenant(host)
         api.webhook(receiver.url)
         for _ in range(5):

@@ -174,14 +174,20 @@ async def test_an_authorised_calendar_is_imported_once(world: SyncWorld) -> None
         connection.exec_driver_sql("UPDATE Integrations SET IntegrationType = 3")
         connection.commit()
     data = json.dumps({"integrationId": str(integration), "integrationType": "CalendarSync"})
-    event = DomainEvent("e1", world.principal.tenant_id, "IntegrationAuthorized", data, START)
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    event = DomainEvent(
+        "e1", world.principal.tenant_id, "IntegrationAuthorized", data, START, traceparent=parent
+    )
     InitialSyncs(world.queue).consume([event])
     asked = json.loads(world.queue.take("sync-jobs")[0].body)["initial"]
     service = world.sync.service
     for _ in range(2):
-        service.start_initial(UUID(asked["tenantId"]), UUID(asked["integrationId"]), asked["eventId"])
+        service.start_initial(
+            UUID(asked["tenantId"]), UUID(asked["integrationId"]), asked["eventId"], asked["traceparent"]
+        )
     jobs = service.page(world.principal, JobFilter(), PageRequest()).items
     assert [(one.origin, one.sync_type.name) for one in jobs] == [(Origin.Authorization, "Full")]
+    assert [one.traceparent for one in jobs] == [parent]
     assert service.start_initial(world.other.tenant_id, integration, "e2") is None
 
 

@@ -7,7 +7,9 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,11 +17,10 @@ import azure.functions as func
 import pytest
 from azure.functions._abc import TraceContext
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import SpanKind as OtelKind
-from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
+from opentelemetry.trace import StatusCode
 
 from bench.harness import ROOT
 from domain.events.model import DomainEvent, RaiseEvent
@@ -31,28 +32,12 @@ from infra.telemetry.tracer import OtelTracer
 from infra.trace import Trace, current, within
 from tests.builders import START, TENANT, Reply, answer
 from tests.http_app import TRACE, App, said
+from tests.traced import Traced, header_of, parent_id
 from tests.world import World
 
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 UNSAMPLED = f"{PARENT[:-2]}00"
 SECRET_URL = "https://hooks.example/services/T0KEN?key=s3cret"
-
-
-class Traced:
-    """A tracer, and what it ended."""
-
-    def __init__(self, sampler: Sampler | None = None) -> None:
-        self._memory = InMemorySpanExporter()
-        provider = TracerProvider(sampler=sampler)
-        provider.add_span_processor(SimpleSpanProcessor(self._memory))
-        self.tracer = OtelTracer(provider)
-
-    @property
-    def spans(self) -> list[ReadableSpan]:
-        return list(self._memory.get_finished_spans())
-
-    def named(self, name: str) -> list[ReadableSpan]:
-        return [one for one in self.spans if one.name == name]
 
 
 @pytest.fixture
@@ -66,17 +51,6 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     monkeypatch.setattr(bootstrap, "_hub", made.hub)
     yield made
     made.hub.database.close()
-
-
-def header_of(span: ReadableSpan) -> str:
-    context = span.context
-    assert context is not None
-    flags = int(context.trace_flags)
-    return f"00-{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}-{flags:02x}"
-
-
-def parent_id(span: ReadableSpan) -> str | None:
-    return format_span_id(span.parent.span_id) if span.parent else None
 
 
 def stored(app: App) -> list[str | None]:
@@ -278,6 +252,7 @@ async def test_fan_out_attempt_and_post_go_on_from_the_event(world: World, trace
     [received] = world.receivers.posts_to(SECRET_URL)
     assert received.headers["traceparent"] == header_of(post)
     assert dict(post.attributes or {}) == {
+        "hub.webhook.id": (attempt.attributes or {})["hub.webhook.id"],
         "http.request.method": "POST",
         "url.scheme": "https",
         "server.address": "hooks.example",
@@ -376,6 +351,33 @@ async def test_the_event_about_an_attempt_belongs_to_its_trace(world: World, tra
     assert about.headers["traceparent"].split("-")[1] == TRACE
     assert len(traced.named("POST")) == 2
     assert first.headers["traceparent"] != about.headers["traceparent"]
+
+
+# -- export ----------------------------------------------------------------------------------------------
+
+
+def test_a_collector_that_hangs_does_not_hold_up_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    from infra.telemetry import exporters
+
+    is_shut = threading.Event()
+
+    class Hanging(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            is_shut.wait(10)
+            return SpanExportResult.FAILURE
+
+        def shutdown(self) -> None:
+            is_shut.set()
+
+    monkeypatch.setattr(exporters, "STOP_MILLISECONDS", 50)
+    provider = TracerProvider()
+    provider.add_span_processor(exporters.Batches(Hanging()))
+    with OtelTracer(provider).span("waiting", SpanKind.Internal):
+        pass
+    begun = time.monotonic()
+    provider.shutdown()
+    assert time.monotonic() - begun < 2
+    assert is_shut.is_set()
 
 
 # -- logs ------------------------------------------------------------------------------------------------
