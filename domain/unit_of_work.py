@@ -20,7 +20,7 @@ from domain.insights.ports import Signals
 from domain.integrations.ports import IntegrationLogs, Integrations
 from domain.metrics.ports import Metrics
 from domain.privacy.ports import Erasures, PersonalData
-from domain.recommendations.ports import Decisions, Outcomes
+from domain.recommendations.ports import Decisions, Outcomes, PeerChecks
 from domain.sync.ports import SyncJobs, SyncRecords, SyncSettings
 from domain.webhooks.ports import Deliveries, DeliveryPipeline, Webhooks
 
@@ -83,6 +83,8 @@ class UnitOfWork(Protocol):
     def sightings(self) -> Sightings: ...
     @property
     def outcomes(self) -> Outcomes: ...
+    @property
+    def peers(self) -> PeerChecks: ...
     @property
     def decisions(self) -> Decisions: ...
     @property

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from domain.integrations.model import Integration
+from domain.integrations.model import Integration, IntegrationType
 from domain.recommendations.advising import Adviser
 from domain.recommendations.applying import Applier
 from domain.recommendations.service import RecommendationService
@@ -14,6 +14,30 @@ from infra.once import once
 
 if TYPE_CHECKING:
     from infra.bootstrap import Hub
+
+
+class _Providers:
+    """Satisfies `domain.recommendations.ports.Providers`. What it asks is made when it is first asked: it brings a lot
+    with it."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def of_type(self, integration_type: IntegrationType) -> Sequence[str]:
+        if integration_type in self._hub.integrations.catalogue.disabled_types:
+            return ()
+        return [name for name, one in self._all.items() if one == integration_type]
+
+    def streams(self, integration: Integration) -> Sequence[StreamProfile]:
+        return self._hub.sync.service.streams(integration)
+
+    @once
+    def _all(self) -> Mapping[str, IntegrationType]:
+        """Imports every provider."""
+        return {
+            name: provider.profile.integration_type
+            for name, provider in self._hub.integrations.catalogue.providers.items()
+        }
 
 
 class RecommendationParts:
@@ -26,13 +50,10 @@ class RecommendationParts:
         return Adviser(
             hub.units,
             hub.key_usage,
-            self._streams,
+            _Providers(hub),
             hub.clock,
             max_retries=hub.settings.webhook_max_retries,
         )
-
-    def _streams(self, integration: Integration) -> Sequence[StreamProfile]:
-        return self._hub.sync.service.streams(integration)  # made when first asked: it brings a lot with it
 
     @once
     def service(self) -> RecommendationService:

@@ -19,7 +19,7 @@ from domain.insights.ai import LanguageModel
 from domain.insights.model import Signal, SubjectKind, Tally, hour_of
 from domain.insights.wording import Wording
 from domain.insights.wording_ledger import WordingLedger
-from domain.integrations.model import Integration
+from domain.integrations.model import Integration, IntegrationType
 from domain.paging import PageRequest
 from domain.ports import TableEntity
 from domain.recommendations.advising import Adviser
@@ -37,14 +37,31 @@ UNAUTHORIZED = [tally(0, {"unauthorized": 10})] * 20
 GONE = [tally(0, {"connect": 4})] * 48
 
 
+class ListedProviders:
+    """Those of a hub that sends e-mail and keeps calendars; `streamed` is what any of them can synchronise."""
+
+    def __init__(self) -> None:
+        self.streamed: Sequence[StreamProfile] = ()
+
+    def of_type(self, integration_type: IntegrationType) -> Sequence[str]:
+        known = {
+            IntegrationType.EmailService: ["SendGrid", "Mailgun", "Postmark"],
+            IntegrationType.CalendarSync: ["Google", "Outlook"],
+        }
+        return known.get(integration_type, [])
+
+    def streams(self, integration: Integration) -> Sequence[StreamProfile]:
+        return self.streamed
+
+
 class RecommendationWorld(World):
     def __init__(self, home: Path, *, model: LanguageModel | None = None) -> None:
         super().__init__(home)
         limiter = RateLimiter(self.tables, self.clock, serial=self.tables)
         self.keys = ApiKeyService(self.units, self.clock, self.ids, KeyPolicy(20, None))
         self.usage = UsageService(self.units, self.tables, limiter, self.clock, retention=timedelta(days=90))
-        self.streams: Sequence[StreamProfile] = ()
-        self.adviser = Adviser(self.units, self.usage, lambda _: self.streams, self.clock, max_retries=5)
+        self.providers = ListedProviders()
+        self.adviser = Adviser(self.units, self.usage, self.providers, self.clock, max_retries=5)
         ledger = WordingLedger(self.tables, self.clock, tokens_per_day=1_000_000)
         wording = Wording(model, ledger, self.clock, timeout_seconds=5)
         applier = Applier(self.service, self.keys, lambda: self.schedules)
@@ -82,12 +99,17 @@ class RecommendationWorld(World):
         row = usage_row(key.api_key_id.hex, hour)
         self.tables.insert(TABLE, TableEntity(key.quota_id.hex, row, properties))
 
-    def scheduled(self, expression: str, sync_type: TypeName = "Incremental") -> Integration:
-        """An active integration with a schedule of imports."""
-        made = integration_facts(()).integration
+    def integration(self, integration_type: IntegrationType, provider: str) -> Integration:
+        """An active one."""
+        made = integration_facts((), integration_type=integration_type, provider=provider).integration
         with self.units.write() as unit:
             unit.integrations.add(made.tenant_id, made)
             unit.commit()
+        return made
+
+    def scheduled(self, expression: str, sync_type: TypeName = "Incremental") -> Integration:
+        """An active integration with a schedule of imports."""
+        made = self.integration(IntegrationType.PaymentGateway, "Stripe")
         command = PutSchedule(expression=expression, sync_type=sync_type)
         self.schedules.put(self.principal, made.integration_id, command, None)
         return made

@@ -12,6 +12,7 @@ from domain.apikeys.usage import Bucket
 from domain.insights.model import Signal, Tally, hour_of, total_of
 from domain.integrations.model import Integration
 from domain.recommendations.model import Period
+from domain.recommendations.peers import Shown
 from domain.recommendations.ports import Outcome
 from domain.sync.jobs import SyncJob
 from domain.sync.schedules import SyncSchedule
@@ -58,6 +59,19 @@ class IntegrationFacts:
     integration: Integration
     period: Period
     hours: Sequence[Signal]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFacts:
+    """An integration's health checks of `period`, on `days`; how its provider does for others (`alike`), and how
+    `others` of its type do, those that enough tenants use."""
+
+    integration: Integration
+    period: Period
+    days: Sequence[date]
+    own: Shown | None
+    alike: Shown | None
+    others: Sequence[Shown]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,16 +26,19 @@ class RecommendationKind(StrEnum):
     KeyUnused = "key-unused"
     KeyWithoutExpiry = "key-without-expiry"
     IntegrationFailurePredicted = "integration-failure-predicted"
+    IntegrationMissing = "integration-missing"
+    IntegrationOtherProvider = "integration-other-provider"
     SyncBetterTime = "sync-better-time"
     SyncIncremental = "sync-incremental"
 
 
 class SubjectType(StrEnum):
-    """What a recommendation is about."""
+    """What a recommendation is about; `IntegrationType`: a type of which the tenant has no integration."""
 
     Webhook = "Webhook"
     ApiKey = "ApiKey"
     Integration = "Integration"
+    IntegrationType = "IntegrationType"
 
 
 class Priority(IntEnum):

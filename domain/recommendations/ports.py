@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from domain.insights.model import Tally
+from domain.integrations.model import Integration, IntegrationType
 from domain.recommendations.decisions import Decision
+from domain.sync.source import StreamProfile
 from domain.webhooks.model import DeliveryStatus
 
 
@@ -38,6 +41,24 @@ class Outcomes(Protocol):
 
     def newest(self, tenant_id: UUID, webhook_id: UUID, *, since: datetime, limit: int) -> list[Outcome]:
         """Of up to `limit` deliveries scheduled since, oldest first."""
+
+
+class PeerChecks(Protocol):
+    """Health checks over all tenants; who asks adds them up before a tenant sees any."""
+
+    def checks(self, provider: str, *, since: datetime, until: datetime, limit: int) -> Mapping[UUID, Tally]:
+        """By tenant, of up to `limit` active integrations of the provider, chosen without regard to how they do; hours
+        that begin at or after `since` and before `until`, as far as they were added up."""
+
+
+class Providers(Protocol):
+    """What the hub's providers can do."""
+
+    def of_type(self, integration_type: IntegrationType) -> Sequence[str]:
+        """Names, in order; none where the type is switched off."""
+
+    def streams(self, integration: Integration) -> Sequence[StreamProfile]:
+        """What can be synchronised. Raises Conflict, Unavailable."""
 
 
 class Decisions(Protocol):

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from domain.recommendations.facts import IntegrationFacts, KeyFacts, ScheduleFacts, WebhookFacts
+from domain.recommendations.facts import (
+    IntegrationFacts,
+    KeyFacts,
+    ProviderFacts,
+    ScheduleFacts,
+    WebhookFacts,
+)
 from domain.recommendations.full_sync_rules import incremental
 from domain.recommendations.key_rules import higher_limit, unused, without_expiry
+from domain.recommendations.missing_rules import MissingFacts, missing
 from domain.recommendations.model import (
     Advice,
     Recommendation,
@@ -17,6 +24,7 @@ from domain.recommendations.model import (
     recommendation_id,
 )
 from domain.recommendations.prediction import failure_predicted
+from domain.recommendations.provider_rules import other_provider
 from domain.recommendations.retry_rules import adaptive_retry, longer_retries
 from domain.recommendations.sync_rules import better_time
 from domain.recommendations.webhook_rules import (
@@ -43,19 +51,16 @@ WEBHOOK_RULES: Sequence[Callable[[WebhookFacts], Advice | None]] = (
 KEY_RULES: Sequence[Callable[[KeyFacts], Advice | None]] = (higher_limit, unused, without_expiry)
 SCHEDULE_RULES: Sequence[Callable[[ScheduleFacts], Advice | None]] = (better_time, incremental)
 INTEGRATION_RULES: Sequence[Callable[[IntegrationFacts], Advice | None]] = (failure_predicted,)
+MISSING_RULES: Sequence[Callable[[MissingFacts], Advice | None]] = (missing,)
+PROVIDER_RULES: Sequence[Callable[[ProviderFacts], Advice | None]] = (other_provider,)
 
 #: What must be held, beside `insights:read`, to see and decide on what is about a subject.
 PERMISSIONS: Mapping[SubjectType, str] = {
     SubjectType.Webhook: "webhook:manage",
     SubjectType.ApiKey: "integration:manage",
     SubjectType.Integration: "integration:manage",
+    SubjectType.IntegrationType: "integration:manage",
 }
-
-
-def subject_type(kind: RecommendationKind) -> SubjectType:
-    """What a kind is about."""
-    prefix = kind.value.partition("-")[0]
-    return {"webhook": SubjectType.Webhook, "key": SubjectType.ApiKey}.get(prefix, SubjectType.Integration)
 
 
 def recommended(subject: Subject, advice: Iterable[Advice | None], now: datetime) -> list[Recommendation]:

@@ -33,11 +33,13 @@ KindName = Literal[
     "key-unused",
     "key-without-expiry",
     "integration-failure-predicted",
+    "integration-missing",
+    "integration-other-provider",
     "sync-better-time",
     "sync-incremental",
 ]
 StatusName = Literal["Open", "Applied", "Dismissed", "Gone"]
-SubjectName = Literal["Webhook", "ApiKey", "Integration"]
+SubjectName = Literal["Webhook", "ApiKey", "Integration", "IntegrationType"]
 
 #: The request that does what applying does, by operation: method, and path after `/api`.
 REQUESTS: dict[Operation, tuple[str, str]] = {
@@ -49,7 +51,9 @@ REQUESTS: dict[Operation, tuple[str, str]] = {
 
 
 class SubjectView(View):
-    type: SubjectName
+    type: SubjectName = Field(
+        description="`IntegrationType`: one of which the tenant has no integration; `id` then names nothing else"
+    )
     id: UUID
     name: str
     version: int = Field(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select, union_all
+from sqlalchemy import Connection, and_, delete, func, insert, select, union_all
 
-from domain.insights.model import SubjectKind
+from domain.insights.model import SubjectKind, Tally, total_of
+from domain.insights.sketch import Sketch
+from domain.integrations.model import IntegrationStatus
 from domain.recommendations.decisions import Decision
 from domain.recommendations.ports import Attempts, Outcome
+from infra.sql.integration_tables import integrations
 from infra.sql.recommendation_tables import recommendation_decisions
 from infra.sql.signals_tables import signal_buckets, signal_deltas
 from infra.sql.statements import guarded_by_unique_key
@@ -17,6 +22,8 @@ from infra.sql.webhook_tables import webhook_deliveries
 
 _d = webhook_deliveries.c
 _r = recommendation_decisions.c
+_b = signal_buckets.c
+_i = integrations.c
 
 
 class SqlOutcomes:
@@ -58,6 +65,50 @@ class SqlOutcomes:
             .limit(limit)
         )
         return [Outcome(*row) for row in reversed(self._connection.execute(statement).all())]
+
+
+class SqlPeerChecks:
+    """Satisfies `domain.recommendations.ports.PeerChecks`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def checks(self, provider: str, *, since: datetime, until: datetime, limit: int) -> dict[UUID, Tally]:
+        # IX_Integration_Health has them by how well they are: their ids have nothing to do with that.
+        chosen = (
+            select(_i.TenantId, _i.IntegrationId)
+            .where(_i.Provider == provider, _i.Status == int(IntegrationStatus.Active))
+            .order_by(_i.IntegrationId)
+            .limit(limit)
+            .subquery()
+        )
+        # PK_SignalBuckets
+        columns = (_b.TenantId, _b.Total, _b.Succeeded, _b.Failed, _b.Errors, _b.Latency)
+        statement = (
+            select(*columns)
+            .select_from(chosen)
+            .join(
+                signal_buckets,
+                and_(
+                    _b.TenantId == chosen.c.TenantId,
+                    _b.Kind == SubjectKind.Integration,
+                    _b.Hour >= since,
+                    _b.Hour < until,
+                    _b.SubjectId == chosen.c.IntegrationId,
+                ),
+            )
+        )
+        found: defaultdict[UUID, list[Tally]] = defaultdict(list)
+        for row in self._connection.execute(statement):
+            tally = Tally(
+                row.Total,
+                row.Succeeded,
+                row.Failed,
+                errors=json.loads(row.Errors),
+                latency=Sketch.from_json(row.Latency),
+            )
+            found[row.TenantId].append(tally)
+        return {tenant_id: total_of(tallies) for tenant_id, tallies in found.items()}
 
 
 class SqlDecisions:

@@ -28,7 +28,7 @@ from infra.sql.metrics import SqlMetrics
 from infra.sql.outbox import SqlOutbox
 from infra.sql.personal_data import SqlPersonalData
 from infra.sql.pipeline import SqlDeliveryPipeline
-from infra.sql.recommendations import SqlDecisions, SqlOutcomes
+from infra.sql.recommendations import SqlDecisions, SqlOutcomes, SqlPeerChecks
 from infra.sql.signals import SqlSignals
 from infra.sql.sync_exports import SqlSyncRecords
 from infra.sql.sync_jobs import SqlSyncJobs
@@ -146,6 +146,10 @@ class SqlUnitOfWork:
     @cached_property
     def outcomes(self) -> SqlOutcomes:
         return SqlOutcomes(self._connection)
+
+    @cached_property
+    def peers(self) -> SqlPeerChecks:
+        return SqlPeerChecks(self._connection)
 
     @cached_property
     def decisions(self) -> SqlDecisions:

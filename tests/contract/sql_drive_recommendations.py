@@ -10,7 +10,7 @@ from infra.sql.unit_of_work import SqlUnitOfWork
 from tests.contract.sql_world import World
 
 Call = Callable[[SqlUnitOfWork], object]
-REPOSITORIES = ("outcomes", "decisions")
+REPOSITORIES = ("outcomes", "decisions", "peers")
 
 
 def calls(world: World) -> dict[str, list[Call]]:
@@ -33,6 +33,9 @@ def calls(world: World) -> dict[str, list[Call]]:
         "decisions.of_tenant": [lambda unit: unit.decisions.of_tenant(tenant)],
         "decisions.put": [lambda unit: unit.decisions.put(tenant, decision)],
         "decisions.remove": [lambda unit: unit.decisions.remove(tenant, decision.recommendation_id)],
+        "peers.checks": [
+            lambda unit: unit.peers.checks("Stripe", since=since, until=now, limit=50),
+        ],
         "outcomes.attempts": [lambda unit: unit.outcomes.attempts(tenant, since)],
         "outcomes.newest": [
             lambda unit: unit.outcomes.newest(tenant, webhook.webhook_id, since=since, limit=2_000)

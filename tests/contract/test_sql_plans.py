@@ -134,6 +134,18 @@ def test_a_hot_statement_is_served_by_its_index(
         assert index in used, (index, used)
 
 
+def test_checks_of_a_provider_are_read_from_a_few_of_its_integrations(full_world: World) -> None:
+    now = full_world.clock.now()
+
+    def checks(unit: SqlUnitOfWork) -> object:
+        return unit.peers.checks("Stripe", since=now - timedelta(days=7), until=now, limit=50)
+
+    steps = " ".join(step for _, steps in _plans(full_world, checks) for step in steps)
+    assert "IX_Integration_Health (Provider=? AND Status=?)" in steps, steps
+    hours = "sqlite_autoindex_SignalBuckets_1 (TenantId=? AND Kind=? AND Hour>? AND Hour<?)"
+    assert hours in steps, steps
+
+
 def test_a_page_of_deliveries_is_read_in_the_order_of_the_index(full_world: World) -> None:
     webhook = full_world.webhook()
 

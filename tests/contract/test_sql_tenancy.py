@@ -22,7 +22,7 @@ from infra.sql.deliveries import SqlDeliveries
 from infra.sql.erasures import SqlErasures
 from infra.sql.integration_tables import integrations
 from infra.sql.personal_data import SqlPersonalData
-from infra.sql.recommendations import SqlDecisions, SqlOutcomes
+from infra.sql.recommendations import SqlDecisions, SqlOutcomes, SqlPeerChecks
 from infra.sql.sync_exports import SqlSyncRecords
 from infra.sql.sync_jobs import SqlSyncJobs
 from infra.sql.sync_settings import SqlSyncSettings
@@ -34,7 +34,7 @@ _SCOPED: dict[type, frozenset[str]] = {
     SqlWebhooks: frozenset(),
     SqlDeliveries: frozenset(),
     SqlAudit: frozenset({"take_new"}),
-    SqlApiKeys: frozenset({"by_hashes", "expired", "refs", "set_usage"}),
+    SqlApiKeys: frozenset({"by_hashes", "expired", "refs", "set_usage", "unclosed", "set_closed"}),
     SqlSyncJobs: frozenset(
         {"find", "moments", "move", "claim", "taken", "waiting", "to_queue", "mark_queued", "silent", "touch"}
         | {"restart", "steps", "add_steps", "advance", "synced", "delete_before"}
@@ -47,6 +47,8 @@ _SCOPED: dict[type, frozenset[str]] = {
     SqlAlerts: frozenset({"active", "delete_before"}),
     SqlAlertRules: frozenset({"of_kind"}),
     SqlOutcomes: frozenset(),
+    # Added up over five tenants or more before any sees it: tests/unit/test_recommendation_providers.py
+    SqlPeerChecks: frozenset({"checks"}),
     SqlDecisions: frozenset(),
     SqlNotifications: frozenset({"append", "claim", "settle"}),
 }

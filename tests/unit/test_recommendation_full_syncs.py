@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from domain.errors import Conflict
+from domain.integrations.model import Integration
 from domain.recommendations.facts import ScheduleFacts
 from domain.recommendations.full_sync_rules import incremental
 from domain.recommendations.model import Advice, Confidence, Operation, Period, RecommendationKind
@@ -135,23 +136,29 @@ def test_otherwise_nothing_is_said(
     assert said(runs, streams, **fields) is None
 
 
-async def test_applying_makes_the_stored_schedule_incremental__10_1(tmp_path: Path) -> None:
-    world = RecommendationWorld(tmp_path)
-    world.streams = [CHARGES]
+def _ran(world: RecommendationWorld) -> Integration:
+    """An integration whose full syncs of the last three days changed little."""
     integration = world.scheduled("0 0 2 * * *", "Full")
     world.clock.advance(days=3)
     today = world.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     with world.units.write() as unit:
         for n in (3, 2, 1):
             began = today - timedelta(days=n) + timedelta(hours=20)
-            made = replace(run(n), integration_id=integration.integration_id, created_at=began)
-            made = replace(made, scheduled_at=began, completed_at=began + timedelta(minutes=4))
-            assert unit.sync_jobs.add(made.tenant_id, made)
+            job = replace(run(n), integration_id=integration.integration_id, created_at=began)
+            job = replace(job, scheduled_at=began, completed_at=began + timedelta(minutes=4))
+            assert unit.sync_jobs.add(job.tenant_id, job)
         unit.commit()
     # what runs count is stored batch by batch: here at once
     with world.database.write() as connection:
         connection.execute(update(data_sync_jobs).values(RecordsProcessed=1000, RecordsWritten=10))
         connection.commit()
+    return integration
+
+
+async def test_applying_makes_the_stored_schedule_incremental__10_1(tmp_path: Path) -> None:
+    world = RecommendationWorld(tmp_path)
+    world.providers.streamed = [CHARGES]
+    integration = _ran(world)
     [one] = await world.listed()
     assert one.recommendation.advice.kind == RecommendationKind.SyncIncremental
     assert await world.listed(world.other) == []
@@ -162,14 +169,18 @@ async def test_applying_makes_the_stored_schedule_incremental__10_1(tmp_path: Pa
     world.close()
 
 
-async def test_a_provider_that_cannot_be_asked_is_no_failure_of_the_list(tmp_path: Path) -> None:
+async def test_a_provider_that_cannot_be_asked_is_no_failure_of_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = RecommendationWorld(tmp_path)
-    integration = world.scheduled("0 0 2 * * *", "Full")
+    _ran(world)
+    asked = []
 
-    def refuse(_: object) -> Sequence[StreamProfile]:
+    def refuse(integration: Integration) -> Sequence[StreamProfile]:
+        asked.append(integration)
         raise Conflict("The credentials are not in the secret store; set them again.")
 
-    world.adviser._streams = refuse
-    assert world.adviser._streams_of(integration) == ()
+    monkeypatch.setattr(world.providers, "streams", refuse)
     assert await world.listed() == []
+    assert len(asked) == 1
     world.close()
