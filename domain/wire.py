@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
 
 
 class Command(BaseModel):
@@ -31,6 +32,17 @@ def _to_utc(value: datetime) -> datetime:
 
 #: An RFC 3339 moment with its offset, held in UTC.
 UtcMoment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+
+
+#: What pydantic puts before the words of a validator.
+_PREFIX = "Value error, "
+
+
+def reason_of(error: ErrorDetails) -> str:
+    """What is wrong, for people: pydantic's words, or those of the validator that refused."""
+    said = error["msg"].removeprefix(_PREFIX)
+    # Some begin with the name of a field, which stays as it is.
+    return said[:1].upper() + said[1:] if said.partition(" ")[0].islower() else said
 
 
 def rfc3339(moment: datetime) -> str:

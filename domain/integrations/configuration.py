@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from domain.errors import FieldError, ValidationFailed, json_pointer
 from domain.integrations.providers import Configuration
+from domain.wire import reason_of
 
 MASK = "********"
 _ROOT = "/configuration"
@@ -109,7 +110,7 @@ def _validated(model: type[Configuration], value: Mapping[str, Any]) -> Configur
         found = error.errors(include_url=False, include_input=False, include_context=False)
         raise ValidationFailed(
             "The configuration is not what the provider needs.",
-            [FieldError(_pointer(one["loc"]), one["msg"]) for one in found],
+            [FieldError(_pointer(one["loc"]), reason_of(one)) for one in found],
         ) from None
 
 

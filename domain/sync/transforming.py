@@ -18,6 +18,7 @@ from domain.sync.model import RecordType
 from domain.sync.records import MODELS, GenericRecord, Record
 from domain.sync.rules import stored_id
 from domain.sync.source import SourceRecord, StreamProfile, SyncProvider
+from domain.wire import reason_of
 
 _POINTER_MAX = 300
 _REASON_MAX = 400
@@ -121,5 +122,6 @@ def _errors(error: ValidationError | RecursionError) -> list[FieldError]:
         return [FieldError("", "The record is nested too deeply.")]
     found = error.errors(include_url=False, include_input=False, include_context=False)
     return [
-        FieldError(json_pointer(*one["loc"])[:_POINTER_MAX], one["msg"][:_REASON_MAX]) for one in found[:10]
+        FieldError(json_pointer(*one["loc"])[:_POINTER_MAX], reason_of(one)[:_REASON_MAX])
+        for one in found[:10]
     ]

@@ -24,6 +24,7 @@ from domain.errors import (
     ValidationFailed,
     json_pointer,
 )
+from domain.wire import reason_of
 
 PROBLEM_TYPE = "application/problem+json"
 _FIELDS_SHOWN = 100
@@ -120,7 +121,7 @@ def validation_error(error: ValidationError, what: str) -> DomainError:
         return MalformedBody(
             f"The body is not valid JSON: {details[0]['msg'].removeprefix('Invalid JSON: ')}."
         )
-    fields = [FieldError(_pointer(one), one["msg"] + ".") for one in details[:_FIELDS_SHOWN]]
+    fields = [FieldError(_pointer(one), reason_of(one).rstrip(".") + ".") for one in details[:_FIELDS_SHOWN]]
     return ValidationFailed(f"The {what} is not valid; see errors.", fields)
 
 
