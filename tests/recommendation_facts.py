@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from domain.anomalies.ports import Known
 from domain.apikeys.model import ApiKey
 from domain.apikeys.usage import Bucket
 from domain.insights.model import Signal, SubjectKind, Tally, hour_of
@@ -81,7 +82,7 @@ def failed(
     return Outcome(type_, DeliveryStatus.Failed, attempts, at, None, status)
 
 
-def key_facts(buckets: Sequence[Bucket] = (), **fields: Any) -> KeyFacts:
+def key_facts(buckets: Sequence[Bucket] = (), *, seen: Sequence[Known] = (), **fields: Any) -> KeyFacts:
     given: dict[str, Any] = {
         "api_key_id": SUBJECT,
         "tenant_id": TENANT,
@@ -96,7 +97,7 @@ def key_facts(buckets: Sequence[Bucket] = (), **fields: Any) -> KeyFacts:
         "last_used_at": NOW - timedelta(hours=1),
         **fields,
     }
-    return KeyFacts(ApiKey(**given), Period(NOW - timedelta(days=14), NOW), buckets)
+    return KeyFacts(ApiKey(**given), Period(NOW - timedelta(days=14), NOW), buckets, seen)
 
 
 def integration_facts(tallies: Sequence[Tally], **fields: Any) -> IntegrationFacts:

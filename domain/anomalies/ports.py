@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from domain.anomalies.model import Anomaly, AnomalyFilter, Metric
@@ -49,6 +49,10 @@ class Anomalies(Protocol):
         """Remove up to `limit` that ended before; returns how many."""
 
 
+#: The value of a use for which no scope was named: it may have been for any.
+ANYTHING: Final = "*"
+
+
 class Trait(IntEnum):
     """What a use of a key shows."""
 
@@ -56,11 +60,13 @@ class Trait(IntEnum):
     Country = 1
     Client = 2
     DeniedScope = 3
+    Scope = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A key was used so: from a `value` of a network (CIDR), country or client program, or for a scope it lacks."""
+    """A key was used so: from a `value` of a network (CIDR), country or client program, for a scope it lacks, or
+    for one it has; `ANYTHING` when whoever asked named no scope."""
 
     tenant_id: UUID
     api_key_id: UUID
@@ -81,6 +87,9 @@ class Sightings(Protocol):
     """What was seen of keys of all tenants."""
 
     def known(self, api_key_id: UUID, trait: Trait) -> list[Known]: ...
+
+    def known_of(self, api_key_ids: Collection[UUID], trait: Trait) -> Mapping[UUID, Sequence[Known]]:
+        """The same of several keys; those that showed nothing are left out."""
 
     def see(self, sightings: Sequence[Sighting], now: datetime) -> list[Sighting]:
         """Store them, or that they were seen again; returns the new ones. Raises Unavailable when another

@@ -1,5 +1,6 @@
 """Uses of API keys that are new (section 10.2): from a network, country or program the key never came from, and for
-one scope after another that it does not have."""
+one scope after another that it does not have. Which scopes a key is used for is remembered too, for
+recommendations."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from domain.anomalies.model import Anomaly, Direction, Metric, Subject
-from domain.anomalies.ports import Known, Sighting, Trait
+from domain.anomalies.ports import ANYTHING, Known, Sighting, Trait
 from domain.anomalies.telling import event_of, occurrence_of
 from domain.apikeys.gate import Question, Ruling
 from domain.apikeys.model import ApiKey
@@ -44,6 +45,7 @@ _REMEMBERED_FOR = {
     Trait.Country: timedelta(hours=12),
     Trait.Client: timedelta(hours=12),
     Trait.DeniedScope: timedelta(minutes=10),
+    Trait.Scope: timedelta(hours=12),
 }
 _METRICS = {
     Trait.Network: (Metric.NewNetwork, "network"),
@@ -101,8 +103,8 @@ class KeyUses:
         with self._units.write() as unit:
             new = set(unit.sightings.see(sightings, now))
             for one in sightings:
-                if one not in new and one.trait != Trait.DeniedScope:
-                    continue
+                if one.trait == Trait.Scope or (one not in new and one.trait != Trait.DeniedScope):
+                    continue  # what a key may do surprises nobody: recommendations ask what it never does
                 detail = judge(
                     one, unit.sightings.known(one.api_key_id, one.trait), names[one.api_key_id], now
                 )
@@ -176,12 +178,20 @@ def client_of(user_agent: str) -> str | None:
     return found[0].lower() if found else None
 
 
+def _used(question: Question, ruling: Ruling) -> Sequence[str]:
+    """Scopes of the key, so there are never more than those."""
+    if ruling.verdict not in (Verdict.VALID, Verdict.RATE_LIMITED):
+        return ()
+    return question.scopes or (ANYTHING,)
+
+
 def _shown(question: Question, ruling: Ruling, key: ApiKey) -> Iterator[Sighting]:
     values = (
         (Trait.Network, network_of(question.ip) if question.ip else None),
         (Trait.Country, question.country),
         (Trait.Client, client_of(question.client) if question.client else None),
         *((Trait.DeniedScope, scope) for scope in ruling.missing),
+        *((Trait.Scope, scope) for scope in _used(question, ruling)),
     )
     for trait, value in values:
         if value:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from domain.anomalies.ports import Known, Trait
 from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.usage import Bucket
 from domain.errors import Unavailable
@@ -72,6 +73,7 @@ class Adviser:
         now = hour_of(self._clock.now())
         found: list[Recommendation] = []
         keys: Sequence[ApiKey] = ()
+        scopes: Mapping[UUID, Sequence[Known]] = {}
         with self._units.read() as unit:
             if SubjectType.Webhook in types:
                 found += self._about_webhooks(unit, tenant_id, now)
@@ -81,7 +83,8 @@ class Adviser:
                 found += self._integrations.about_missing(unit, tenant_id, now)
             if SubjectType.ApiKey in types:
                 keys = unit.api_keys.page(tenant_id, KeyFilter(status=KeyStatus.Active), _FIRST, now).items
-        found += self._about_keys(tenant_id, keys, now)
+                scopes = unit.sightings.known_of([one.api_key_id for one in keys], Trait.Scope)
+        found += self._about_keys(tenant_id, keys, scopes, now)
         return ordered(found)
 
     def could_say(self, tenant_id: UUID, id_: UUID) -> bool:
@@ -126,7 +129,9 @@ class Adviser:
         in_order = sorted(hours, key=lambda one: one.hour)
         return WebhookFacts(webhook, period, in_order, outcomes, self._max_retries)
 
-    def _about_keys(self, tenant_id: UUID, keys: Sequence[ApiKey], now: datetime) -> list[Recommendation]:
+    def _about_keys(
+        self, tenant_id: UUID, keys: Sequence[ApiKey], scopes: Mapping[UUID, Sequence[Known]], now: datetime
+    ) -> list[Recommendation]:
         hours: defaultdict[UUID, list[Bucket]] = defaultdict(list)
         try:
             ids = [one.api_key_id for one in keys]
@@ -139,7 +144,7 @@ class Adviser:
         for key in keys:
             period = period_of(key.modified_at, key.created_at, now)
             since = [one for one in hours[key.api_key_id] if one.start >= period.since]
-            facts = KeyFacts(key, period, since)
+            facts = KeyFacts(key, period, since, scopes.get(key.api_key_id, ()))
             found += recommended(key_subject(key), [rule(facts) for rule in KEY_RULES], now)
         return found
 

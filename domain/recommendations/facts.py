@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
 
+from domain.anomalies.ports import Known
 from domain.apikeys.model import ApiKey
 from domain.apikeys.usage import Bucket
 from domain.insights.model import Signal, Tally, hour_of, total_of
@@ -45,11 +46,12 @@ class WebhookFacts:
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """`hours` with a request, of `period`, in order."""
+    """`hours` with a request, of `period`, in order. `scopes` it was used for in the last 90 days."""
 
     key: ApiKey
     period: Period
     hours: Sequence[Bucket]
+    scopes: Sequence[Known] = ()
 
 
 @dataclass(frozen=True, slots=True)

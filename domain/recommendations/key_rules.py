@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from math import ceil
 
+from domain.anomalies.ports import ANYTHING
 from domain.apikeys.model import KeyStatus
 from domain.recommendations.facts import KeyFacts
 from domain.recommendations.model import (
@@ -21,6 +23,13 @@ from domain.recommendations.model import (
 
 _K = RecommendationKind
 UNUSED = timedelta(days=90)
+#: What a request with one scope may make use of beside it, without the gate being asked: a key that manages keys hands
+#: its own scopes on, and some pages show more to whoever may see more.
+_BESIDE: Mapping[str, frozenset[str]] = {
+    "insights:read": frozenset(("webhook:manage", "integration:manage")),
+    "alerts:read": frozenset(("alerts:platform",)),
+}
+_HANDS_ON = frozenset(("integration:manage", ANYTHING))
 _OLD = timedelta(days=180)
 _MOST_PER_HOUR = 10_000
 _LIMITED_AT_LEAST = 20
@@ -78,6 +87,41 @@ def unused(facts: KeyFacts) -> Advice | None:
         Confidence.High,
         (Figure("validKeysFewer", 1, "keys"),),
         Change(Operation.RevokeApiKey, {"reason": f"Not used for {days} days."}),
+    )
+
+
+def unused_scopes(facts: KeyFacts) -> Advice | None:
+    """Watched for 90 days, in use, and never for some of its scopes."""
+    key, now = facts.key, facts.period.until
+    recent = {one.value for one in facts.scopes if now - one.last_seen_at < UNUSED}
+    watched = min((one.first_seen_at for one in facts.scopes), default=now)
+    if key.status(now) != KeyStatus.Active or now - watched < UNUSED or recent & _HANDS_ON:
+        return None
+    used = recent.union(*(_BESIDE.get(one, frozenset()) for one in recent))
+    kept = [scope for scope in key.scopes if scope in used]
+    idle = [scope for scope in key.scopes if scope not in used]
+    if not kept or not idle:
+        return None
+    days = UNUSED // timedelta(days=1)
+    period = Period(now - UNUSED, now)
+    shown = ", ".join(f"`{scope}`" for scope in idle[:3])
+    more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
+    return Advice(
+        _K.KeyUnusedScopes,
+        Priority.Later,
+        "Take the scopes away that the key is not used for",
+        f"In {days} days the key was used for {len(kept)} of its {len(key.scopes)} scopes, never for {shown}{more}. "
+        "Whoever finds the key may use them all. Scopes can be taken away and not given back.",
+        (
+            Figure("scopes", len(key.scopes), "scopes"),
+            Figure("scopesUsed", len(kept), "scopes", period),
+            Figure("scopesUnused", len(idle), "scopes", period),
+            Figure("watched", (now - watched) // timedelta(days=1), "days", Period(watched, now)),
+        ),
+        # Every use was seen.
+        Confidence.High,
+        (Figure("scopesFewer", len(idle), "scopes"),),
+        Change(Operation.UpdateApiKey, {"scopes": kept}),
     )
 
 

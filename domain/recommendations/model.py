@@ -24,6 +24,7 @@ class RecommendationKind(StrEnum):
     WebhookHigherRate = "webhook-higher-rate"
     KeyHigherLimit = "key-higher-limit"
     KeyUnused = "key-unused"
+    KeyUnusedScopes = "key-unused-scopes"
     KeyWithoutExpiry = "key-without-expiry"
     IntegrationFailurePredicted = "integration-failure-predicted"
     IntegrationMissing = "integration-missing"

@@ -13,7 +13,7 @@ from domain.recommendations.facts import (
     WebhookFacts,
 )
 from domain.recommendations.full_sync_rules import incremental
-from domain.recommendations.key_rules import higher_limit, unused, without_expiry
+from domain.recommendations.key_rules import higher_limit, unused, unused_scopes, without_expiry
 from domain.recommendations.missing_rules import MissingFacts, missing
 from domain.recommendations.model import (
     Advice,
@@ -48,7 +48,12 @@ WEBHOOK_RULES: Sequence[Callable[[WebhookFacts], Advice | None]] = (
     lower_rate,
     higher_rate,
 )
-KEY_RULES: Sequence[Callable[[KeyFacts], Advice | None]] = (higher_limit, unused, without_expiry)
+KEY_RULES: Sequence[Callable[[KeyFacts], Advice | None]] = (
+    higher_limit,
+    unused,
+    unused_scopes,
+    without_expiry,
+)
 SCHEDULE_RULES: Sequence[Callable[[ScheduleFacts], Advice | None]] = (better_time, incremental)
 INTEGRATION_RULES: Sequence[Callable[[IntegrationFacts], Advice | None]] = (failure_predicted,)
 MISSING_RULES: Sequence[Callable[[MissingFacts], Advice | None]] = (missing,)

@@ -31,6 +31,7 @@ KindName = Literal[
     "webhook-higher-rate",
     "key-higher-limit",
     "key-unused",
+    "key-unused-scopes",
     "key-without-expiry",
     "integration-failure-predicted",
     "integration-missing",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from domain.errors import NotFound, Unavailable
 from domain.paging import Page, PageRequest
 from infra.sql.anomaly_tables import anomalies, anomaly_watermarks, key_sightings
 from infra.sql.firsts import delete_first
-from infra.sql.statements import guarded_by_unique_key, paged, total
+from infra.sql.statements import chunks, guarded_by_unique_key, paged, total
 
 _a = anomalies.c
 _w = anomaly_watermarks.c
@@ -150,6 +150,17 @@ class SqlSightings:
             _k.ApiKeyId == api_key_id, _k.Trait == trait
         )
         return [Known(*row) for row in self._connection.execute(statement)]
+
+    def known_of(self, api_key_ids: Collection[UUID], trait: Trait) -> dict[UUID, list[Known]]:
+        found: dict[UUID, list[Known]] = {}
+        for some in chunks(list(api_key_ids)):
+            # PK_KeySightings
+            statement = select(_k.ApiKeyId, _k.Value, _k.FirstSeenAt, _k.LastSeenAt).where(
+                _k.ApiKeyId.in_(some), _k.Trait == trait
+            )
+            for key_id, *known in self._connection.execute(statement):
+                found.setdefault(key_id, []).append(Known(*known))
+        return found
 
     def see(self, sightings: Sequence[Sighting], now: datetime) -> list[Sighting]:
         new = []

@@ -90,6 +90,7 @@ def calls(world: World) -> dict[str, list[Call]]:
             lambda unit: unit.sightings.see(seen, now),
             lambda unit: [unit.sightings.see(seen, now), unit.sightings.see(seen, later)],
         ],
+        "sightings.known_of": [lambda unit: unit.sightings.known_of([newcomer], Trait.Scope)],
         "sightings.known": [lambda unit: unit.sightings.known(newcomer, Trait.Network)],
         "sightings.delete_before": [sightings_forgotten],
     }

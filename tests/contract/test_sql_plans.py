@@ -72,6 +72,7 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "anomalies.exists_since": ("IX_Anomaly_Started",),
     "anomalies.delete_before": ("IX_Anomaly_Ended", "sqlite_autoindex_Anomalies_"),
     "sightings.known": ("sqlite_autoindex_KeySightings_",),
+    "sightings.known_of": ("sqlite_autoindex_KeySightings_",),
     "sightings.see": ("sqlite_autoindex_KeySightings_",),
     "sightings.delete_before": ("IX_KeySighting_LastSeen", "sqlite_autoindex_KeySightings_"),
     "decisions.of_tenant": ("sqlite_autoindex_RecommendationDecisions_",),

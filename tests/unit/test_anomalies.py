@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from domain.anomalies.model import Anomaly, AnomalyFilter, AnomalyStatus, Direction, Metric
-from domain.anomalies.ports import Trait
+from domain.anomalies.ports import ANYTHING, Trait
 from domain.anomalies.service import AcknowledgeAnomaly, SnoozeAnomaly
 from domain.anomalies.uses import LEARNING, PROBING, VARIED, client_of, network_of
 from domain.apikeys.gate import Question
@@ -448,11 +448,41 @@ def test_a_request_does_not_fail_for_being_looked_at(world: World, monkeypatch: 
     assert [one.value for one in known] == ["192.0.2.0/24"], "the next use is looked at again"
 
 
+def test_what_a_key_is_used_for_is_remembered_and_no_anomaly(world: World) -> None:
+    issued = world.issue(scopes=["events:read", "events:write"])
+    for scopes in (["events:read"], ["events:read"], ["secrets:read"]):
+        world.ask(issued.plain, *scopes)
+    world.clock.advance(days=1)
+    for scopes in (["events:read"], ["events:write"], []):
+        world.ask(issued.plain, *scopes)
+    with world.hub.units.read() as unit:
+        known = unit.sightings.known(issued.key.api_key_id, Trait.Scope)
+    days = {one.value: (one.last_seen_at - one.first_seen_at).days for one in known}
+    assert days == {"events:read": 1, "events:write": 0, ANYTHING: 0}
+    assert listed(world) == []
+
+
+def test_the_scope_of_every_request_costs_one_transaction(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued, looked = world.issue(), []
+    look = world.hub.key_uses._look
+
+    def counted(*given: Any) -> None:
+        looked.append(given)
+        look(*given)
+
+    monkeypatch.setattr(world.hub.key_uses, "_look", counted)
+    for _ in range(20):
+        world.ask(issued.plain, "events:read")
+    assert len(looked) == 1
+
+
 def test_what_was_seen_long_ago_is_forgotten(world: World) -> None:
     issued = world.issue()
     world.ask(issued.plain, ip="192.0.2.7")
     world.clock.advance(days=91)
-    assert world.hub.key_uses.forget_old() == 1
+    assert world.hub.key_uses.forget_old() == 2  # the network, and that it asked for no scope
 
 
 @pytest.mark.parametrize(

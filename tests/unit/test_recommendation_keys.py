@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from domain.anomalies.ports import ANYTHING, Known
 from domain.apikeys.model import UpdateApiKey
 from domain.apikeys.usage import Bucket
-from domain.recommendations.key_rules import higher_limit, unused, without_expiry
+from domain.recommendations.key_rules import higher_limit, unused, unused_scopes, without_expiry
 from domain.recommendations.model import Operation
 from tests.recommendation_facts import NOW, SUBJECT, figures, key_facts
 
@@ -75,6 +76,62 @@ def test_a_key_that_nobody_uses_is_to_be_revoked() -> None:
 )
 def test_other_keys_stay(fields: dict[str, object]) -> None:
     assert unused(key_facts(**{"created_at": NOW - 300 * DAY, **fields})) is None
+
+
+ALL = ["events:read", "events:write", "payments:read", "webhook:manage"]
+
+
+def seen(*scopes: str, days: int = 90, last: int = 0) -> list[Known]:
+    return [Known(scope, NOW - days * DAY, NOW - last * DAY) for scope in scopes]
+
+
+def test_scopes_that_a_key_is_never_used_for_are_to_be_taken_away() -> None:
+    advice = unused_scopes(key_facts(scopes=ALL, seen=[*seen("events:write"), *seen("events:read", days=3)]))
+    assert advice is not None and advice.change is not None
+    assert advice.change.operation == Operation.UpdateApiKey
+    assert advice.change.body == {"scopes": ["events:read", "events:write"]}
+    UpdateApiKey.model_validate(dict(advice.change.body))
+    assert figures(advice) == {
+        "scopes": 4,
+        "scopesUsed": 2,
+        "scopesUnused": 2,
+        "watched": 90,
+        "scopesFewer": 2,
+    }
+    assert "never for `payments:read`, `webhook:manage`." in advice.explanation
+
+
+def test_a_scope_that_shows_more_of_the_same_page_counts_as_used() -> None:
+    advice = unused_scopes(
+        key_facts(scopes=["insights:read", "webhook:manage", "events:write"], seen=seen("insights:read"))
+    )
+    assert advice is not None and advice.change is not None
+    assert advice.change.body == {"scopes": ["insights:read", "webhook:manage"]}
+
+
+@pytest.mark.parametrize(
+    ("known", "fields"),
+    [
+        ([], {}),
+        (seen("events:write", days=89), {}),
+        (seen(*ALL), {}),
+        (seen("events:write", days=200, last=90), {}),
+        ([*seen("events:write"), *seen(ANYTHING, days=1)], {}),
+        ([*seen("events:write"), *seen("integration:manage", days=1)], {}),
+        (seen("events:write"), {"is_active": False}),
+    ],
+    ids=[
+        "never used",
+        "watched too short",
+        "all used",
+        "none used lately",
+        "verified without a scope",
+        "manages keys",
+        "revoked",
+    ],
+)
+def test_scopes_of_other_keys_stay(known: list[Known], fields: dict[str, object]) -> None:
+    assert unused_scopes(key_facts(scopes=ALL, seen=known, **fields)) is None
 
 
 def test_an_old_key_without_an_end_is_a_persons_business() -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from domain.anomalies.ports import Sighting, Trait
 from domain.apikeys.model import KeyStatus
 from domain.audit.model import AuditFilter
 from domain.errors import Conflict, Forbidden, NotFound, PreconditionFailed, Unavailable, ValidationFailed
@@ -234,6 +235,22 @@ async def test_applying_raises_a_keys_limit(world: RecommendationWorld) -> None:
     [one] = await world.listed()
     await world.recommendations.apply(world.principal, one.recommendation.recommendation_id, None)
     assert world.keys.get(world.principal, key.api_key_id).rate_limit_per_hour == 200
+
+
+async def test_applying_takes_unused_scopes_away__10_1(world: RecommendationWorld) -> None:
+    key = world.key(scopes=["events:read", "events:write"])
+    with world.units.write() as unit:
+        sighting = Sighting(key.tenant_id, key.api_key_id, Trait.Scope, "events:write")
+        unit.sightings.see([sighting], world.clock.now())
+        unit.commit()
+    world.clock.advance(days=90)
+    with world.units.write() as unit:
+        unit.sightings.see([sighting], world.clock.now())
+        unit.commit()
+    [one] = await world.listed(kinds=[_K.KeyUnusedScopes])
+    await world.recommendations.apply(world.principal, one.recommendation.recommendation_id, None)
+    assert world.keys.get(world.principal, key.api_key_id).scopes == ["events:write"]
+    assert await world.listed(kinds=[_K.KeyUnusedScopes], statuses=[_S.Open]) == []
 
 
 async def test_applying_moves_a_schedule(world: RecommendationWorld) -> None:
