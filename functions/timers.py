@@ -163,11 +163,14 @@ def detect_anomalies(timer: func.TimerRequest) -> None:
 @bp.function_name("clean_up_anomalies")
 @bp.timer_trigger(arg_name="timer", schedule="0 55 2 * * *")
 def clean_up_anomalies(timer: func.TimerRequest) -> None:
-    """Daily at 02:55 UTC: delete anomalies past their retention, and uses of keys not seen for 90 days."""
-    anomalies = hub().insights.watch.forget_old()
-    logger.info(
-        "anomalies cleaned up", extra={"anomalies": anomalies, "sightings": hub().key_uses.forget_old()}
-    )
+    """Daily at 02:55 UTC: delete anomalies past their retention, uses of keys not seen for 90 days, and decisions on
+    recommendations whose subject is gone."""
+    counts = {
+        "anomalies": hub().insights.watch.forget_old(),
+        "sightings": hub().key_uses.forget_old(),
+        "decisions": hub().recommendations.cleaner.forget_old(),
+    }
+    logger.info("anomalies cleaned up", extra=counts)
 
 
 @bp.function_name("evaluate_alerts")

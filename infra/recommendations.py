@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from domain.integrations.model import Integration, IntegrationType
 from domain.recommendations.advising import Adviser
 from domain.recommendations.applying import Applier
+from domain.recommendations.forgetting import DecisionCleaner
 from domain.recommendations.service import RecommendationService
 from domain.sync.source import StreamProfile
 from infra.once import once
@@ -54,6 +55,10 @@ class RecommendationParts:
             hub.clock,
             max_retries=hub.settings.webhook_max_retries,
         )
+
+    @once
+    def cleaner(self) -> DecisionCleaner:
+        return DecisionCleaner(self._hub.units, self._hub.clock)
 
     @once
     def service(self) -> RecommendationService:

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import Field, TypeAdapter
 
 from domain.apikeys.model import Reason
-from domain.recommendations.model import Recommendation, RecommendationKind, SubjectType
+from domain.recommendations.model import Recommendation, RecommendationKind, Subject, SubjectType
 from domain.wire import Command, UtcMoment
 
 
@@ -82,6 +82,11 @@ _JSON = TypeAdapter(Recommendation)
 
 def snapshot_of(recommendation: Recommendation) -> str:
     return _JSON.dump_json(recommendation).decode()
+
+
+def subject_of(decision: Decision) -> Subject:
+    """What it was about."""
+    return _JSON.validate_json(decision.snapshot).subject
 
 
 def stand(

@@ -62,7 +62,12 @@ class Providers(Protocol):
 
 
 class Decisions(Protocol):
-    """One tenant's decisions, at most one on a recommendation."""
+    """One tenant's decisions, at most one on a recommendation; `tenants` sees all."""
+
+    def tenants(
+        self, after: UUID, *, until: UUID | None, decided_before: datetime, limit: int
+    ) -> Sequence[UUID]:
+        """With a decision of before that moment; in the database's order of ids, beyond `after`, up to `until`."""
 
     def of_tenant(self, tenant_id: UUID) -> Mapping[UUID, Decision]:
         """By the recommendation's id."""

@@ -117,6 +117,14 @@ class SqlDecisions:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def tenants(self, after: UUID, *, until: UUID | None, decided_before: datetime, limit: int) -> list[UUID]:
+        # PK_RecommendationDecisions; there are as many as people decided
+        statement = select(_r.TenantId).where(_r.TenantId > after, _r.DecidedAt < decided_before)
+        if until is not None:
+            statement = statement.where(_r.TenantId <= until)
+        ordered = statement.group_by(_r.TenantId).order_by(_r.TenantId).limit(limit)
+        return list(self._connection.execute(ordered).scalars())
+
     def of_tenant(self, tenant_id: UUID) -> dict[UUID, Decision]:
         # PK_RecommendationDecisions
         rows = self._connection.execute(select(recommendation_decisions).where(_r.TenantId == tenant_id))

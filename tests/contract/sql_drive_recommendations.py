@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 from domain.recommendations.decisions import Decision, RecommendationStatus
 from infra.sql.unit_of_work import SqlUnitOfWork
@@ -31,6 +32,10 @@ def calls(world: World) -> dict[str, list[Call]]:
         unit.commit()
     return {
         "decisions.of_tenant": [lambda unit: unit.decisions.of_tenant(tenant)],
+        "decisions.tenants": [
+            lambda unit: unit.decisions.tenants(UUID(int=0), until=tenant, decided_before=now, limit=100),
+            lambda unit: unit.decisions.tenants(tenant, until=None, decided_before=now, limit=100),
+        ],
         "decisions.put": [lambda unit: unit.decisions.put(tenant, decision)],
         "decisions.remove": [lambda unit: unit.decisions.remove(tenant, decision.recommendation_id)],
         "peers.checks": [

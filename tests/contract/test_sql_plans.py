@@ -75,6 +75,7 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "sightings.known_of": ("sqlite_autoindex_KeySightings_",),
     "sightings.see": ("sqlite_autoindex_KeySightings_",),
     "sightings.delete_before": ("IX_KeySighting_LastSeen", "sqlite_autoindex_KeySightings_"),
+    "decisions.tenants": ("sqlite_autoindex_RecommendationDecisions_",),
     "decisions.of_tenant": ("sqlite_autoindex_RecommendationDecisions_",),
     "outcomes.newest": ("IX_WebhookDelivery_Webhook",),
     "notifications.claim": ("IX_AlertNotification_Due",),

@@ -49,7 +49,7 @@ _SCOPED: dict[type, frozenset[str]] = {
     SqlOutcomes: frozenset(),
     # Added up over five tenants or more before any sees it: tests/unit/test_recommendation_providers.py
     SqlPeerChecks: frozenset({"checks"}),
-    SqlDecisions: frozenset(),
+    SqlDecisions: frozenset({"tenants"}),
     SqlNotifications: frozenset({"append", "claim", "settle"}),
 }
 

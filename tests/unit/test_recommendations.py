@@ -17,14 +17,18 @@ from domain.errors import Conflict, Forbidden, NotFound, PreconditionFailed, Una
 from domain.identity.model import PERMISSIONS
 from domain.insights.ai import ModelUnavailable
 from domain.insights.model import SubjectKind
+from domain.integrations.model import IntegrationStatus, IntegrationType
 from domain.paging import PageRequest
 from domain.recommendations.decisions import (
+    Decision,
     DismissRecommendation,
     Listed,
     RecommendationFilter,
     RecommendationStatus,
+    snapshot_of,
 )
-from domain.recommendations.model import RecommendationKind, SubjectType
+from domain.recommendations.forgetting import DecisionCleaner
+from domain.recommendations.model import RecommendationKind, Subject, SubjectType
 from domain.webhooks.model import UpdateWebhook, Webhook, WebhookState
 from functions.http.recommendation_views import REQUESTS, KindName, recommendation_view
 from tests.recommendation_facts import tally
@@ -361,6 +365,73 @@ async def test_deciding_needs_the_permission_for_the_subject(world: Recommendati
     with pytest.raises(NotFound):
         await world.recommendations.apply(world.other, id_, None)
     assert world.webhook_now(webhook).state == WebhookState.Active
+
+
+def _forgotten(world: RecommendationWorld, **bounds: int) -> int:
+    return DecisionCleaner(world.units, world.clock).forget_old(**bounds)
+
+
+async def test_a_decision_on_what_was_deleted_is_forgotten_after_90_days(world: RecommendationWorld) -> None:
+    webhook, id_ = await _gone(world)
+    world.recommendations.dismiss(world.principal, id_, _dismiss())
+    world.clock.advance(days=91)
+    assert _forgotten(world) == 0, "its webhook is there"
+    world.service.delete(world.principal, webhook.webhook_id, None)
+    assert _forgotten(world) == 1
+    assert await world.listed() == []
+
+
+async def test_a_decision_on_what_was_deleted_is_shown_for_90_days(world: RecommendationWorld) -> None:
+    webhook, id_ = await _gone(world)
+    world.recommendations.dismiss(world.principal, id_, _dismiss())
+    world.service.delete(world.principal, webhook.webhook_id, None)
+    world.clock.advance(days=90)
+    assert _forgotten(world) == 0
+    assert _states(await world.listed()) == ["Gone"]
+
+
+async def test_a_decision_on_a_revoked_key_or_a_disconnected_integration_is_forgotten(
+    world: RecommendationWorld,
+) -> None:
+    world.key()
+    world.clock.advance(days=90)
+    [one] = await world.listed()
+    await world.recommendations.apply(world.principal, one.recommendation.recommendation_id, None)
+    integration = world.integration(IntegrationType.EmailService, "SendGrid")
+    subject = Subject(SubjectType.Integration, integration.integration_id, "Mail")
+    advised = replace(one.recommendation, recommendation_id=UUID(int=9), subject=subject)
+    decision = Decision(
+        UUID(int=9), _S.Dismissed, world.clock.now(), world.principal.user_id, snapshot_of(advised)
+    )
+    with world.units.write() as unit:
+        unit.decisions.put(world.principal.tenant_id, decision)
+        unit.commit()
+    world.clock.advance(days=91)
+    assert _forgotten(world) == 1, "the integration is there"
+    with world.units.write() as unit:
+        unit.integrations.update(
+            integration.tenant_id, replace(integration, status=IntegrationStatus.Disconnected)
+        )
+        unit.commit()
+    assert _forgotten(world) == 1
+    assert await world.listed() == []
+
+
+@pytest.mark.parametrize("day", range(5))
+async def test_whatever_the_day_all_tenants_have_their_turn(world: RecommendationWorld, day: int) -> None:
+    _, id_ = await _gone(world)
+    [one] = await world.listed()
+    absent = replace(one.recommendation.subject, id=UUID(int=5))
+    snapshot = snapshot_of(replace(one.recommendation, subject=absent))
+    decision = Decision(id_, _S.Dismissed, world.clock.now(), world.principal.user_id, snapshot)
+    with world.units.write() as unit:
+        for n in range(1, 16):
+            unit.decisions.put(UUID(int=n << 124), decision)
+        unit.commit()
+    world.clock.advance(days=91 + day)
+    first = _forgotten(world, tenants=2, transactions=3)
+    assert 0 < first <= 6, "a run is bounded"
+    assert _forgotten(world, tenants=2) == 15 - first
 
 
 # -- in a model's words -----------------------------------------------------------------------------------
