@@ -1,5 +1,5 @@
-"""What an exporter of traces costs the delivery pipeline: `python -m bench.tracing`. Runs with and without one take
-turns, so that whatever else the machine does meets both alike; one trace in `--every` is sampled."""
+"""What an exporter of traces costs the delivery pipeline: `python -m bench.tracing`. Short runs with and without one
+take turns, so that whatever else the machine does meets both alike; one trace in `--every` is sampled."""
 
 from __future__ import annotations
 
@@ -42,39 +42,43 @@ def delivered(
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.tracing", description=__doc__)
-    parser.add_argument("--runs", type=int, default=6)
-    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--requests", type=int, default=50)
     parser.add_argument("--events", type=int, default=20, help="in a request")
     parser.add_argument("--every", type=int, default=10, help="one request in so many is sampled")
     options = parser.parse_args()
     size = {"requests": options.requests, "events": options.events, "every": options.every}
-    ratios: list[tuple[float, float]] = []
+    pairs: list[tuple[Rate, Rate]] = []
     with (
         receiving() as receiver,
         receiving() as collector,
         tempfile.TemporaryDirectory() as folder,
-        running(Path(folder) / "plain") as plain,
-        running(Path(folder) / "traced", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as traced,
+        running(Path(folder) / "without") as without,
+        running(Path(folder) / "with", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as with_one,
     ):
-        hosts = {"without": plain, "with": traced}
-        tokens = {name: host.token() for name, host in hosts.items()}
-        for name, host in hosts.items():
-            subscribe(host, tokens[name], f"{receiver.url}/{name}")
-            delivered(host, receiver, tokens[name], **size)
+        hosts = (without, with_one)
+        tokens = [host.token() for host in hosts]
+        for host, token in zip(hosts, tokens, strict=True):
+            subscribe(host, token, f"{receiver.url}/hook")
+            delivered(host, receiver, token, **size)
         for run in range(options.runs):
-            order = sorted(hosts, reverse=run % 2 == 0)
-            rates = {name: delivered(hosts[name], receiver, tokens[name], **size) for name in order}
-            base, ours = rates["without"], rates["with"]
-            ratios.append((ours.cpu_ms / base.cpu_ms, base.per_second / ours.per_second))
-            print(
-                f"run {run + 1}: without {base.cpu_ms:.3f} ms CPU, {base.per_second:,.0f}/s; "
-                f"with {ours.cpu_ms:.3f} ms CPU, {ours.per_second:,.0f}/s; CPU x {ratios[-1][0]:.3f}",
-                flush=True,
-            )
-    for what, values in zip(
-        ("CPU for each delivery", "time for each delivery"), zip(*ratios, strict=True), strict=True
-    ):
-        print(f"{what}: x {statistics.median(values):.3f}, {min(values):.3f} to {max(values):.3f}")
+            rates = {
+                which: delivered(hosts[which], receiver, tokens[which], **size)
+                for which in ((0, 1) if run % 2 else (1, 0))
+            }
+            pairs.append((rates[0], rates[1]))
+    _report("CPU for each delivery, ms", [(one.cpu_ms, other.cpu_ms) for one, other in pairs])
+    _report(
+        "time for each delivery, ms",
+        [(1000 / one.per_second, 1000 / other.per_second) for one, other in pairs],
+    )
+
+
+def _report(what: str, pairs: list[tuple[float, float]]) -> None:
+    """Medians, and the ratio of each pair: median and quartiles."""
+    without, with_one = (statistics.median(values) for values in zip(*pairs, strict=True))
+    low, middle, high = statistics.quantiles([other / one for one, other in pairs], n=4)
+    print(f"{what}: {without:.3f} without, {with_one:.3f} with, x {middle:.3f} ({low:.3f} to {high:.3f})")
 
 
 if __name__ == "__main__":

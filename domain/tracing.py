@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from enum import Enum
 from typing import Final, Protocol
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from domain.ports import OutboundError, OutboundResponse
 
 AttributeValue = str | int | float | bool
+Attributes = Mapping[str, AttributeValue]
 
 _PORTS: Final = {"http": 80, "https": 443}
 #: Those that the conventions know by name; CalDAV has others.
@@ -47,12 +48,12 @@ class Tracer(Protocol):
         kind: SpanKind,
         *,
         parent: str | None = None,
-        attributes: Mapping[str, AttributeValue] | None = None,
+        attributes: Callable[[], Attributes] | None = None,
         is_current: bool = True,
     ) -> AbstractContextManager[Span]:
         """A span from entering to leaving; an exception fails it. Its parent is what `parent` names, and decides
         whether it is sampled; without one it begins a trace. Log lines and events inside belong to it while it is
-        the current one."""
+        the current one. `attributes` are asked for where they are kept: most spans are not."""
 
 
 class _Untraced:
@@ -84,7 +85,7 @@ class NoTracer:
         kind: SpanKind,
         *,
         parent: str | None = None,
-        attributes: Mapping[str, AttributeValue] | None = None,
+        attributes: Callable[[], Attributes] | None = None,
         is_current: bool = True,
     ) -> _Untraced:
         return _UNTRACED
@@ -100,7 +101,7 @@ def spans(
     name: str,
     kind: SpanKind,
     parents: Iterable[str | None],
-    attributes: Mapping[str, AttributeValue],
+    attributes: Callable[[], Attributes],
 ) -> Iterator[None]:
     """One span for each trace that a batch serves: a batch has many parents, a span has one."""
     if tracer is UNTRACED:
@@ -119,24 +120,26 @@ def client_span(
     method: str,
     url: str,
     parent: str | None,
-    about: Mapping[str, AttributeValue] | None = None,
+    about: Callable[[], Attributes] | None = None,
 ) -> AbstractContextManager[Span]:
     """Of one HTTP request to the outside, with attributes of its own in `about`. Of the address only the server:
     paths and queries hold tokens (https://opentelemetry.io/docs/specs/semconv/http/http-spans/)."""
-    if tracer is UNTRACED:
-        return tracer.span(method, SpanKind.Client)
-    attributes: dict[str, AttributeValue] = {"http.request.method": method, **(about or {})}
-    with suppress(ValueError):  # no address at all, which whoever sends the request says
-        parts = urlsplit(url)
-        attributes |= {
-            "url.scheme": parts.scheme,
-            "server.address": parts.hostname or "",
-            "server.port": parts.port or _PORTS.get(parts.scheme, 0),
-        }
-    if method not in _METHODS:
-        attributes |= {"http.request.method": "_OTHER", "http.request.method_original": method}
-        method = "HTTP"
-    return tracer.span(method, SpanKind.Client, parent=parent, attributes=attributes)
+
+    def attributes() -> Attributes:
+        said: dict[str, AttributeValue] = {"http.request.method": method, **(about() if about else {})}
+        if method not in _METHODS:
+            said |= {"http.request.method": "_OTHER", "http.request.method_original": method}
+        with suppress(ValueError):  # no address at all, which whoever sends the request says
+            parts = urlsplit(url)
+            said |= {
+                "url.scheme": parts.scheme,
+                "server.address": parts.hostname or "",
+                "server.port": parts.port or _PORTS.get(parts.scheme, 0),
+            }
+        return said
+
+    name = method if method in _METHODS else "HTTP"
+    return tracer.span(name, SpanKind.Client, parent=parent, attributes=attributes)
 
 
 def tell_answer(span: Span, came: OutboundResponse | OutboundError) -> None:

@@ -14,7 +14,7 @@ import azure.functions as func
 
 from domain.errors import Unavailable
 from domain.sync.dispatch import SYNC_JOBS_QUEUE, Start
-from domain.tracing import SpanKind, queue_attributes
+from domain.tracing import Attributes, SpanKind, queue_attributes
 from functions.messages import Batch, put_off, text_of
 from functions.sync_orchestrations import JOB, cancel_event, instance_of
 from infra.bootstrap import hub
@@ -24,7 +24,6 @@ bp = df.Blueprint()
 logger = logging.getLogger("hub.sync")
 
 _PROCESS = f"process {SYNC_JOBS_QUEUE}"
-_ABOUT = queue_attributes(SYNC_JOBS_QUEUE, "process")
 _OVER = (
     df.OrchestrationRuntimeStatus.Completed,
     df.OrchestrationRuntimeStatus.Failed,
@@ -87,6 +86,10 @@ def clean_up_sync_jobs(timer: func.TimerRequest) -> None:
     logger.info("sync jobs cleaned up", extra={"jobs": jobs, "records": records})
 
 
+def _about() -> Attributes:
+    return queue_attributes(SYNC_JOBS_QUEUE, "process")
+
+
 def _claim() -> list[Start]:
     return hub().sync.dispatcher.claim()
 
@@ -96,7 +99,7 @@ async def _start(starts: Sequence[Start], client: df.DurableOrchestrationClient)
     for start in starts:
         instance = instance_of(start.data_sync_job_id, start.run_number)
         with hub().tracer.span(
-            _PROCESS, SpanKind.Consumer, parent=start.traceparent, attributes=_ABOUT
+            _PROCESS, SpanKind.Consumer, parent=start.traceparent, attributes=_about
         ) as span:
             try:
                 await client.start_new(JOB, instance_id=instance, client_input=start.to_wire())

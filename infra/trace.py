@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import re
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 from infra import logs
 
@@ -15,8 +14,11 @@ _random = random.Random()  # noqa: S311
 _HEADER = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+#: Of a header that names nothing.
+_NOTHING = ("0" * 32, "0" * 16)
+
+
+class Trace(NamedTuple):
     """A trace id (32 hexadecimal digits), our own span in it, and its flags."""
 
     trace_id: str
@@ -27,9 +29,10 @@ class Trace:
     def of(cls, header: str | None) -> Self | None:
         """The span that a `traceparent` names; None when it is absent or not valid."""
         matched = _HEADER.fullmatch(header.strip()) if header else None
-        if matched is None or set(matched[1]) == {"0"} or set(matched[2]) == {"0"}:
+        if matched is None:
             return None
-        return cls(matched[1], matched[2], matched[3])
+        trace_id, span_id, flags = matched.group(1, 2, 3)
+        return None if trace_id == _NOTHING[0] or span_id == _NOTHING[1] else cls(trace_id, span_id, flags)
 
     @classmethod
     def continued(cls, header: str | None) -> Self:
@@ -39,7 +42,7 @@ class Trace:
 
     def child(self) -> Self:
         """A new span of the same trace."""
-        return replace(self, span_id=_new_span())
+        return type(self)(self.trace_id, _new_span(), self.flags)
 
     @property
     def is_sampled(self) -> bool:

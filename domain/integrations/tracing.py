@@ -6,11 +6,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from uuid import UUID
 
-from domain.tracing import UNTRACED, Span, SpanKind, Tracer
+from domain.tracing import Span, SpanKind, Tracer
 
 
 def integration_span(tracer: Tracer, name: str, integration_id: UUID) -> AbstractContextManager[Span]:
     """Of one piece of work for it."""
-    if tracer is UNTRACED:
-        return tracer.span(name, SpanKind.Internal)
-    return tracer.span(name, SpanKind.Internal, attributes={"hub.integration.id": str(integration_id)})
+    return tracer.span(
+        name, SpanKind.Internal, attributes=lambda: {"hub.integration.id": str(integration_id)}
+    )

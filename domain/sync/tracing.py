@@ -8,22 +8,24 @@ from contextlib import AbstractContextManager
 from domain.sync.jobs import Step, SyncJob
 from domain.sync.model import SyncStatus
 from domain.sync.sources import Outcome
-from domain.tracing import UNTRACED, AttributeValue, Span, SpanKind, Tracer
+from domain.tracing import Attributes, AttributeValue, Span, SpanKind, Tracer
 
 
 def job_span(
     tracer: Tracer, name: str, job: SyncJob, step: Step | None = None
 ) -> AbstractContextManager[Span]:
     """Of one activity, and of the step that it works on."""
-    if tracer is UNTRACED:
-        return tracer.span(name, SpanKind.Internal)
-    attributes: dict[str, AttributeValue] = {
-        "hub.sync.job.id": str(job.data_sync_job_id),
-        "hub.sync.run": job.run_number,
-        "hub.integration.id": str(job.integration_id),
-    }
-    if step is not None:
-        attributes |= {"hub.sync.stream": step.stream, "hub.sync.direction": step.direction.name}
+
+    def attributes() -> Attributes:
+        said: dict[str, AttributeValue] = {
+            "hub.sync.job.id": str(job.data_sync_job_id),
+            "hub.sync.run": job.run_number,
+            "hub.integration.id": str(job.integration_id),
+        }
+        if step is not None:
+            said |= {"hub.sync.stream": step.stream, "hub.sync.direction": step.direction.name}
+        return said
+
     return tracer.span(name, SpanKind.Internal, parent=job.traceparent, attributes=attributes)
 
 

@@ -106,7 +106,7 @@ class FanOut:
             f"process {DOMAIN_EVENTS_QUEUE}",
             SpanKind.Consumer,
             (event.traceparent for event in events),
-            queue_attributes(DOMAIN_EVENTS_QUEUE, "process", count=len(events)),
+            lambda: queue_attributes(DOMAIN_EVENTS_QUEUE, "process", count=len(events)),
         )
 
     def _refs(self, body: str, message_id: str) -> list[EventRef]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from domain.tracing import UNTRACED, Span, SpanKind, Tracer, client_span, queue_attributes
+from domain.tracing import Attributes, Span, SpanKind, Tracer, client_span, queue_attributes
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE
 from domain.webhooks.model import DeliveryStatus
 from domain.webhooks.ports import AttemptResult, Claimed, Endpoint
@@ -16,23 +16,25 @@ _PROCESS = f"process {WEBHOOK_DELIVERIES_QUEUE}"
 
 def attempt_span(tracer: Tracer, claimed: Claimed) -> AbstractContextManager[Span]:
     """Of one attempt at a delivery."""
-    if tracer is UNTRACED:
-        return tracer.span(_PROCESS, SpanKind.Consumer)
-    attributes = {
-        **queue_attributes(WEBHOOK_DELIVERIES_QUEUE, "process"),
-        "hub.webhook.id": str(claimed.endpoint.webhook_id),
-        "hub.webhook.delivery.id": str(claimed.webhook_delivery_id),
-        "hub.webhook.attempt": claimed.attempt_number,
-        "hub.event.type": claimed.event.type,
-    }
+
+    def attributes() -> Attributes:
+        return {
+            **queue_attributes(WEBHOOK_DELIVERIES_QUEUE, "process"),
+            "hub.webhook.id": str(claimed.endpoint.webhook_id),
+            "hub.webhook.delivery.id": str(claimed.webhook_delivery_id),
+            "hub.webhook.attempt": claimed.attempt_number,
+            "hub.event.type": claimed.event.type,
+        }
+
     return tracer.span(_PROCESS, SpanKind.Consumer, parent=claimed.event.traceparent, attributes=attributes)
 
 
 def post_span(tracer: Tracer, endpoint: Endpoint, parent: str | None) -> AbstractContextManager[Span]:
     """Of the post; its `traceparent` is what the receiver is sent. The webhook tells it from calls to providers."""
-    if tracer is UNTRACED:
-        return tracer.span("POST", SpanKind.Client)
-    about = {"hub.webhook.id": str(endpoint.webhook_id)}
+
+    def about() -> Attributes:
+        return {"hub.webhook.id": str(endpoint.webhook_id)}
+
     return client_span(tracer, "POST", endpoint.url, parent, about)
 
 

@@ -45,9 +45,11 @@ def raise_events(call: Call) -> Answer:
     most = hub().settings.request_max_bytes
     in_batch = _is_batch(body)
     events = parse(RaiseEvents, body, most).events if in_batch else [parse(RaiseEvent, body, most)]
-    attributes = queue_attributes(DOMAIN_EVENTS_QUEUE, "send", count=len(events))
     with hub().tracer.span(
-        f"send {DOMAIN_EVENTS_QUEUE}", SpanKind.Producer, parent=call.trace.header, attributes=attributes
+        f"send {DOMAIN_EVENTS_QUEUE}",
+        SpanKind.Producer,
+        parent=call.trace.header,
+        attributes=lambda: queue_attributes(DOMAIN_EVENTS_QUEUE, "send", count=len(events)),
     ) as sending:
         traceparent = sending.traceparent or call.trace.header
         accepted = hub().events.accept(call.principal, events, traceparent, in_batch=in_batch)

@@ -34,7 +34,7 @@ def request_span(
         f"{method} {path}",
         SpanKind.Internal if is_hosted else SpanKind.Server,
         parent=parent,
-        attributes={"http.request.method": method, "http.route": path},
+        attributes=lambda: {"http.request.method": method, "http.route": path},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from opentelemetry import trace as otel
@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased
 
-from domain.tracing import AttributeValue, Span, SpanKind
+from domain.tracing import Attributes, AttributeValue, Span, SpanKind
 from infra.trace import Trace, within
 from infra.version import VERSION
 
@@ -37,7 +37,7 @@ class OtelTracer:
         kind: SpanKind,
         *,
         parent: str | None = None,
-        attributes: Mapping[str, AttributeValue] | None = None,
+        attributes: Callable[[], Attributes] | None = None,
         is_current: bool = True,
     ) -> AbstractContextManager[Span]:
         before = Trace.of(parent)
@@ -45,7 +45,10 @@ class OtelTracer:
             # What the SDK would decide, for a tenth of what asking it costs: most spans are these.
             return UnsampledSpan(before.child(), is_current=is_current)
         span = self._tracer.start_span(
-            name, context=_context_of(before), kind=_KINDS[kind], attributes=dict(attributes or {})
+            name,
+            context=_context_of(before),
+            kind=_KINDS[kind],
+            attributes=attributes() if attributes else None,
         )
         return OtelSpan(span, is_current=is_current)
 

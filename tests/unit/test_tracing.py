@@ -315,7 +315,7 @@ async def test_a_batch_serves_several_traces_each_with_its_own_spans(world: Worl
 def test_lines_of_a_batch_are_not_put_under_one_of_its_traces(traced: Traced) -> None:
     seen = []
     for parents in ([PARENT], [PARENT, PARENT], [PARENT, other(PARENT, "a")]):
-        with spans(traced.tracer, "process", SpanKind.Consumer, parents, {}):
+        with spans(traced.tracer, "process", SpanKind.Consumer, parents, dict):
             seen.append(logs.trace_id.get())
     assert seen == [TRACE, TRACE, None]
 
@@ -428,3 +428,18 @@ def test_without_an_exporter_nothing_of_opentelemetry_is_imported(tmp_path: Path
         name for name in json.loads(done.stdout.replace("'", '"')) if ".sdk" in name or "exporter" in name
     ]
     assert loaded == []
+
+
+def test_attributes_are_made_up_only_for_spans_that_are_kept(traced: Traced) -> None:
+    asked: list[str] = []
+
+    def attributes() -> dict[str, str]:
+        asked.append("once")
+        return {"a": "b"}
+
+    for tracer, parent in ((UNTRACED, PARENT), (traced.tracer, UNSAMPLED)):
+        with tracer.span("not kept", SpanKind.Internal, parent=parent, attributes=attributes):
+            assert asked == []
+    with traced.tracer.span("kept", SpanKind.Internal, parent=PARENT, attributes=attributes):
+        assert asked == ["once"]
+    assert dict(traced.spans[0].attributes or {}) == {"a": "b"}
