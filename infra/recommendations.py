@@ -9,6 +9,7 @@ from domain.integrations.model import Integration, IntegrationType
 from domain.recommendations.advising import Adviser
 from domain.recommendations.applying import Applier
 from domain.recommendations.forgetting import DecisionCleaner
+from domain.recommendations.ports import Providers
 from domain.recommendations.service import RecommendationService
 from domain.sync.source import StreamProfile
 from infra.once import once
@@ -46,12 +47,16 @@ class RecommendationParts:
         self._hub = hub
 
     @once
+    def providers(self) -> Providers:
+        return _Providers(self._hub)
+
+    @once
     def adviser(self) -> Adviser:
         hub = self._hub
         return Adviser(
             hub.units,
             hub.key_usage,
-            _Providers(hub),
+            self.providers,
             hub.clock,
             max_retries=hub.settings.webhook_max_retries,
         )

@@ -106,7 +106,7 @@ class Adviser:
         attempts = unit.outcomes.attempts(tenant_id, hour_of(now) - WINDOW)
         found: list[Recommendation] = []
         for webhook in unit.webhooks.page(tenant_id, WebhookFilter(), _FIRST).items:
-            known = attempts.get(webhook.webhook_id, Attempts(0, 0))
+            known = attempts.get(webhook.webhook_id, Attempts(0, 0, now))
             # All rules but that of the rate begin with failures.
             if known.failed >= ENOUGH_FAILURES or (known.total and webhook.rate_limit_per_second is not None):
                 subject = webhook_subject(webhook)

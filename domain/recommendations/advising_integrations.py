@@ -3,7 +3,7 @@ rules."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from domain.paging import MAX_PAGE_SIZE, PageRequest
 from domain.recommendations.facts import WINDOW, IntegrationFacts, ProviderFacts, ScheduleFacts
 from domain.recommendations.full_sync_rules import RUNS, is_full_import, reads_in_vain
 from domain.recommendations.hourly import Hourly
-from domain.recommendations.missing_rules import Flow, MissingFacts, Need, needs
+from domain.recommendations.missing_rules import Flow, MissingFacts, Need, flow_of, needs
 from domain.recommendations.model import Advice, Period, Recommendation, Subject, SubjectType
 from domain.recommendations.peers import WEEK, Peers, Shown
 from domain.recommendations.ports import Providers
@@ -174,26 +174,21 @@ def type_subject(tenant_id: UUID, integration_type: IntegrationType) -> Subject:
 
 
 def _flows(unit: UnitOfWork, tenant_id: UUID, now: datetime) -> list[Flow]:
-    """The newest deliveries of each active webhook that had any."""
+    """What each active webhook was sent."""
     since = now - WINDOW
     attempts = unit.outcomes.attempts(tenant_id, since)
     found = []
     for webhook in unit.webhooks.page(tenant_id, WebhookFilter(), _FIRST).items:
-        if webhook.state != WebhookState.Active or webhook.webhook_id not in attempts:
+        known = attempts.get(webhook.webhook_id)
+        if webhook.state != WebhookState.Active or known is None:
             continue
         newest = unit.outcomes.newest(tenant_id, webhook.webhook_id, since=since, limit=_DELIVERIES)
         deliveries = [one for one in newest if one.scheduled_at < now]
         if deliveries:
+            host = urlsplit(webhook.url).hostname or ""
             is_cut = len(newest) == _DELIVERIES
-            began = deliveries[0].scheduled_at if is_cut else max(since, webhook.created_at)
-            found.append(
-                Flow(
-                    urlsplit(webhook.url).hostname or "",
-                    Period(began, now),
-                    Counter(one.event_type for one in deliveries),
-                    frozenset(one.scheduled_at.date() for one in deliveries),
-                )
-            )
+            period = Period(max(since, webhook.created_at), now)
+            found.append(flow_of(host, period, deliveries, known if is_cut else None))
     return found
 
 

@@ -20,6 +20,7 @@ from domain.recommendations.model import (
     confidence_of,
 )
 from domain.recommendations.peers import Shown
+from domain.recommendations.ports import Attempts, Outcome
 
 _T = IntegrationType
 _EVENTS_AT_LEAST = 50
@@ -106,6 +107,19 @@ def owner_of(host: str) -> tuple[IntegrationType, str] | None:
     pieces = host.lower().rstrip(".").split(".")
     ends = (".".join(pieces[n:]) for n in range(len(pieces)))
     return next((HOSTS[end] for end in ends if end in HOSTS), None)
+
+
+def flow_of(host: str, period: Period, deliveries: Sequence[Outcome], of: Attempts | None) -> Flow:
+    """`deliveries` are all of the period, oldest first; or, where `of` is given, the newest of those that `of` counts.
+    Then their mix stands for all that arrived."""
+    events = Counter(one.event_type for one in deliveries)
+    days = {one.scheduled_at.date() for one in deliveries}
+    if of is None:
+        return Flow(host, period, events, frozenset(days))
+    times = max(1.0, (of.total - of.failed) / len(deliveries))
+    scaled = Counter({name: round(n * times) for name, n in events.items()})
+    since = min(max(of.first, period.since), deliveries[0].scheduled_at)
+    return Flow(host, Period(since, period.until), scaled, frozenset(days | {since.date()}))
 
 
 def needs(flows: Sequence[Flow]) -> list[Need]:

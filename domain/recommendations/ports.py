@@ -29,10 +29,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """A webhook's attempts, and how many of them failed."""
+    """A webhook's attempts, how many of them failed, and the first hour with one."""
 
     total: int
     failed: int
+    first: datetime
 
 
 class Outcomes(Protocol):

@@ -36,7 +36,7 @@ class SqlOutcomes:
         # PK_SignalBuckets, IX_SignalDelta_Subject
         parts = union_all(
             *(
-                select(table.c.SubjectId, table.c.Total, table.c.Failed).where(
+                select(table.c.SubjectId, table.c.Total, table.c.Failed, table.c.Hour).where(
                     table.c.TenantId == tenant_id,
                     table.c.Kind == SubjectKind.Webhook,
                     table.c.Hour >= since,
@@ -44,9 +44,11 @@ class SqlOutcomes:
                 for table in (signal_buckets, signal_deltas)
             )
         ).subquery()
-        sums = (func.sum(parts.c.Total), func.sum(parts.c.Failed))
+        sums = (func.sum(parts.c.Total), func.sum(parts.c.Failed), func.min(parts.c.Hour))
         statement = select(parts.c.SubjectId, *sums).group_by(parts.c.SubjectId)
-        return {row[0]: Attempts(int(row[1]), int(row[2])) for row in self._connection.execute(statement)}
+        return {
+            row[0]: Attempts(int(row[1]), int(row[2]), row[3]) for row in self._connection.execute(statement)
+        }
 
     def newest(self, tenant_id: UUID, webhook_id: UUID, *, since: datetime, limit: int) -> list[Outcome]:
         # IX_WebhookDelivery_Webhook

@@ -16,6 +16,7 @@ from domain.recommendations.missing_rules import (
     Flow,
     MissingFacts,
     Need,
+    flow_of,
     missing,
     needs,
     owner_of,
@@ -23,8 +24,11 @@ from domain.recommendations.missing_rules import (
 )
 from domain.recommendations.model import Advice, Confidence, Period, RecommendationKind, SubjectType
 from domain.recommendations.peers import WEEK, Shown
+from domain.recommendations.ports import Attempts
+from infra.bootstrap import Hub
 from infra.providers.registry import all_providers
-from tests.recommendation_facts import NOW, figures
+from infra.settings import Settings
+from tests.recommendation_facts import NOW, delivered, figures
 from tests.recommendation_world import RecommendationWorld
 
 _T = IntegrationType
@@ -87,6 +91,21 @@ def test_a_webhook_to_a_provider_speaks_for_that_provider_whatever_its_events_ar
     assert (need.integration_type, need.webhooks) == (_T.CRM, {"HubSpot": 1})
 
 
+def test_the_newest_deliveries_stand_for_all_that_arrived() -> None:
+    """500 of an hour, of 14,000 that arrived in a week: 2,000 a day, not 12,000."""
+    hour = [
+        delivered(NOW - timedelta(minutes=60) + timedelta(seconds=7 * n), ("BookingConfirmed", "x.y")[n % 2])
+        for n in range(500)
+    ]
+    made = flow_of("app.example", FORTNIGHT, hour, Attempts(15_000, 1000, NOW - timedelta(days=7)))
+    assert made.events == {"BookingConfirmed": 7000, "x.y": 7000}
+    assert (made.period.since, len(made.days)) == (NOW - timedelta(days=7), 2)
+    [need] = needs([made])
+    assert (need.events, need.per_day) == ({"BookingConfirmed": 7000}, 1000)
+    whole = flow_of("app.example", FORTNIGHT, hour, None)
+    assert (whole.events["x.y"], whole.period, len(whole.days)) == (250, FORTNIGHT, 1)
+
+
 @pytest.mark.parametrize(
     "flows",
     [
@@ -136,6 +155,13 @@ def test_the_provider_that_webhooks_go_to_is_named_before_any_other() -> None:
 def test_a_type_that_is_switched_off_is_not_recommended() -> None:
     [need] = needs([flow(BookingConfirmed=140)])
     assert said(need, providers=()) is None
+
+
+def test_the_hub_names_its_providers_of_a_type(tmp_path: Path) -> None:
+    hub = Hub(Settings(home=tmp_path, disabled_integration_types="CRM"))
+    asked = hub.recommendations.providers
+    assert asked.of_type(_T.CalendarSync) == ["Google", "Outlook", "iCal"]
+    assert asked.of_type(_T.CRM) == ()
 
 
 # -- from stored deliveries -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from domain.audit.model import AuditFilter
 from domain.errors import Conflict, Forbidden, NotFound, PreconditionFailed, Unavailable, ValidationFailed
 from domain.identity.model import PERMISSIONS
 from domain.insights.ai import ModelUnavailable
-from domain.insights.model import SubjectKind
+from domain.insights.model import SubjectKind, hour_of
 from domain.integrations.model import IntegrationStatus, IntegrationType
 from domain.paging import PageRequest
 from domain.recommendations.decisions import (
@@ -29,6 +29,7 @@ from domain.recommendations.decisions import (
 )
 from domain.recommendations.forgetting import DecisionCleaner
 from domain.recommendations.model import RecommendationKind, Subject, SubjectType
+from domain.recommendations.ports import Attempts
 from domain.webhooks.model import UpdateWebhook, Webhook, WebhookState
 from functions.http.recommendation_views import REQUESTS, KindName, recommendation_view
 from tests.recommendation_facts import tally
@@ -100,6 +101,18 @@ async def test_deliveries_are_looked_at_where_attempts_failed(world: Recommendat
     with world.units.read() as unit:
         found = unit.outcomes.newest(webhook.tenant_id, webhook.webhook_id, since=webhook.created_at, limit=9)
     assert len(found) == 9
+
+
+async def test_attempts_are_counted_from_their_first_hour(world: RecommendationWorld) -> None:
+    webhook = await world.old_webhook()
+    world.count(webhook.webhook_id, [tally(3), tally(2, {"timeout": 1})])
+    hour = hour_of(world.clock.now())
+    with world.units.write() as unit:
+        unit.signals.compact(1)
+        unit.commit()
+    with world.units.read() as unit:
+        found = unit.outcomes.attempts(webhook.tenant_id, hour - timedelta(days=14))
+    assert found == {webhook.webhook_id: Attempts(6, 1, hour - timedelta(hours=2))}
 
 
 async def test_a_key_that_is_refused_again_and_again_is_recommended_a_higher_limit(
