@@ -20,6 +20,7 @@ class Command(BaseModel):
         strict=True,
         validate_by_name=True,
         validate_by_alias=True,
+        defer_build=True,
     )
 
 

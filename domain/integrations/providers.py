@@ -42,6 +42,7 @@ class Configuration(BaseModel):
         validate_by_alias=True,
         hide_input_in_errors=True,
         str_strip_whitespace=True,
+        defer_build=True,
     )
 
 

@@ -22,14 +22,18 @@ Moment = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used
 class View(BaseModel):
     """A response body."""
 
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, frozen=True, defer_build=True)
 
 
 class Query(BaseModel):
     """A query string; unknown parameters are ignored."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        frozen=True,
+        defer_build=True,
     )
 
 

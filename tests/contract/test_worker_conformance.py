@@ -3,6 +3,7 @@ extensions accept."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -61,9 +62,15 @@ def worker_python() -> Path:
     if not stamp.exists() or stamp.read_text() != wanted:
         shutil.rmtree(home, ignore_errors=True)
         subprocess.run([python, "-m", "venv", str(home)], check=True)
-        install = [str(home / "bin/python"), "-m", "pip", "install", "-q", "-r", str(requirements), _RUNTIME]
-        installed = subprocess.run(install, capture_output=True, text=True, check=False)
-        if installed.returncode:
+        uv = str(Path(sys.executable).with_name("uv"))
+        pip = [str(home / "bin/python"), "-m", "pip", "install", "-q"]
+        for installer in ([uv, "pip", "install", "-q", "--python", str(home / "bin/python")], pip):
+            install = [*installer, "-r", str(requirements), _RUNTIME]
+            with contextlib.suppress(FileNotFoundError):
+                installed = subprocess.run(install, capture_output=True, text=True, check=False)
+                if not installed.returncode:
+                    break
+        else:
             pytest.skip(f"the worker's library could not be installed: {installed.stderr[-300:]}")
         stamp.write_text(wanted)
     return home / "bin/python"
