@@ -30,14 +30,14 @@ def source() -> Iterator[ApiProcess]:
 def test_every_record_arrives_once_in_its_latest_version_though_the_host_is_killed_twice(
     tmp_path: Path,
 ) -> None:
-    outcome = survive(tmp_path / "hub", records=5_000, kills=2, workers=2, rng=random.Random(3), delay=0.01)
+    outcome = survive(tmp_path / "hub", records=3_000, kills=2, workers=2, rng=random.Random(3), delay=0.01)
     assert outcome.kills == 2
     assert (outcome.missing, outcome.outdated, outcome.unknown) == (0, 0, 0)
     assert outcome.job["status"] == "Completed"
     assert outcome.adds_up
     assert outcome.refetched_batches <= 1.0, "more than the batch under way was lost at a kill"
     assert outcome.api["failed"] > 0
-    assert outcome.api["changed"] >= 50
+    assert outcome.api["changed"] >= 30
 
 
 def test_a_differential_sync_writes_only_what_changed(
