@@ -40,14 +40,18 @@ soak: $(run_stamp) ## Run for long under load and count what was lost
 sql: $(run_stamp) ## Write the schema as T-SQL to deploy/sql/schema.sql
 	@$(py) -m infra.sql.migrate --sql > deploy/sql/schema.sql.new && mv deploy/sql/schema.sql.new deploy/sql/schema.sql
 
+# A file's tests stay on one process, so that its fixtures are built once; files in order, so that the long ones
+# do not come last.
+pytest := $(bin)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: lint types layers node ## Lint, types, layers, then every test
-	$(bin)/pytest -n 2 --dist loadgroup
+	$(pytest)
 
 test-azure: $(test_stamp) ## Every end-to-end test over the Azure SDKs, against endpoints on loopback
 	HUB_TEST_AZURE=1 $(bin)/pytest -n 0 tests/e2e
 
 test-sql: $(test_stamp) ## The database's tests, on SQLite and on the SQL Server of $HUB_TEST_SQLSERVER too
-	$(bin)/pytest -n 2 --dist loadgroup -rs tests/contract/test_sql_*.py
+	$(pytest) -rs tests/contract/test_sql_*.py
 
 lint: $(test_stamp) ## Check style and formatting
 	$(bin)/ruff check --quiet .
