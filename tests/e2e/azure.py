@@ -75,6 +75,8 @@ class AzureServices:
             pytest.skip(MISSING)
         self._folder = folder
         self._stack = ExitStack()
+        self._made = 0
+        self._stacks: dict[Path, ExitStack] = {}
         self._environments: dict[Path, dict[str, str]] = {}
         self.namespaces: dict[Path, Namespace] = {}
         self.tables: dict[Path, Plug] = {}
@@ -94,13 +96,22 @@ class AzureServices:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close_under(Path("/"))
         self._stack.close()
 
     def environment(self, home: Path) -> dict[str, str]:
         """The settings of the host over `home`; the same for a host that is started there again."""
         if home not in self._environments:
-            self._environments[home] = self._new_environment(home)
+            with ExitStack() as stack:
+                self._environments[home] = self._new_environment(home, stack)
+                self._stacks[home] = stack.pop_all()
         return self._environments[home]
+
+    def close_under(self, folder: Path) -> None:
+        """End the endpoints of the hosts whose state is in `folder`: each takes processor time while it is there."""
+        for home in [each for each in self._stacks if each.is_relative_to(folder)]:
+            self._stacks.pop(home).close()
+            del self._environments[home]
 
     def token(self, *arguments: str) -> str:
         """As `python -m devhost token` makes them, but of our issuer."""
@@ -113,43 +124,44 @@ class AzureServices:
             ttl_seconds=int(given.get("--ttl", "3600")),
         )
 
-    def _new_environment(self, home: Path) -> dict[str, str]:
+    def _new_environment(self, home: Path, stack: ExitStack) -> dict[str, str]:
         from tests.loopback.servicebus import QUEUES, QueueRules, running
 
         clock = AdjustableClock(home / "clock")
         rules = dict.fromkeys(QUEUES, QueueRules(lock_seconds=_LOCK_SECONDS))
         namespace = running(rules, now=lambda: clock.now().timestamp())
-        self.namespaces[home] = self._stack.enter_context(namespace)
-        folder = self._folder / f"vault-{len(self._environments)}"
+        self.namespaces[home] = stack.enter_context(namespace)
+        self._made += 1
+        folder = self._folder / f"vault-{self._made}"
         folder.mkdir()
-        tables = self.tables[home] = self._stack.enter_context(plugged())
+        tables = self.tables[home] = stack.enter_context(plugged())
         address = urlsplit(self._azurite)
         tables.target = int(address.port or 0)
-        plug = self.vaults[home] = self._stack.enter_context(plugged())
+        plug = self.vaults[home] = stack.enter_context(plugged())
         # The SDK lets the vault's address end in the resource's name, as in vault.azure.net.
         vault = KeyVaultServer(folder, resource=f"https://0.0.1:{plug.port}")
         plug.target = int(urlsplit(vault.url).port or 0)
-        self._stack.callback(vault.close)
+        stack.callback(vault.close)
         return {
             **self.namespaces[home].environment,
             "HUB_TABLES_CONNECTION": tables_connection(f"http://127.0.0.1:{tables.port}{address.path}"),
             "HUB_KEY_VAULT_URL": f"https://127.0.0.1:{plug.port}",
-            "HUB_SIGNALR_ENDPOINT": self._signalr(home, clock),
-            "HUB_OPENAI_ENDPOINT": self._openai(home),
+            "HUB_SIGNALR_ENDPOINT": self._signalr(home, clock, stack),
+            "HUB_OPENAI_ENDPOINT": self._openai(home, stack),
             "HUB_OPENAI_TIMEOUT_SECONDS": str(MODEL_SECONDS),
             "REQUESTS_CA_BUNDLE": str(vault.ca_file),
             **self._identity,
             **self._issuer.environment,
         }
 
-    def _signalr(self, home: Path, clock: AdjustableClock) -> str:
-        plug = self.realtime[home] = self._stack.enter_context(plugged())
+    def _signalr(self, home: Path, clock: AdjustableClock, stack: ExitStack) -> str:
+        plug = self.realtime[home] = stack.enter_context(plugged())
         endpoint = f"http://127.0.0.1:{plug.port}"
-        plug.target = self._stack.enter_context(signalr.running(endpoint=endpoint, clock=clock)).port
+        plug.target = stack.enter_context(signalr.running(endpoint=endpoint, clock=clock)).port
         return endpoint
 
-    def _openai(self, home: Path) -> str:
-        plug = self.models[home] = self._stack.enter_context(plugged())
-        service = self._stack.enter_context(azure_openai.running())
+    def _openai(self, home: Path, stack: ExitStack) -> str:
+        plug = self.models[home] = stack.enter_context(plugged())
+        service = stack.enter_context(azure_openai.running())
         plug.target = int(urlsplit(service.address).port or 0)
         return f"http://127.0.0.1:{plug.port}"

@@ -147,6 +147,13 @@ def azure_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureSe
         harness.surroundings = harness.minting = None
 
 
+@pytest.fixture(autouse=True)
+def _azure_services_of_own_hosts(tmp_path: Path, azure_services: AzureServices | None) -> Iterator[None]:
+    yield
+    if azure_services is not None:
+        azure_services.close_under(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
     home: Path = tmp_path_factory.mktemp("host") / "hub"

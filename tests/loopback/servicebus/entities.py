@@ -145,7 +145,7 @@ class Entity:
                 del self._locked[lock]
                 stored.lock = None
                 self._give_back(stored)
-        now = self.now()
+        now = self.now() if self._scheduled else 0.0
         while self._scheduled and self._scheduled[0][0] <= now:
             _, sequence = heapq.heappop(self._scheduled)
             if sequence in self.messages:
