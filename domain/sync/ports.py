@@ -115,7 +115,7 @@ class SyncJobs(Protocol):
     def find(self, job_id: UUID) -> SyncJob | None: ...
 
     def moments(self, integration_id: UUID, sync_type: SyncType, since: datetime) -> list[datetime]:
-        """When the jobs that count for BR-DS-01 and BR-DS-02 are scheduled, from `since` on."""
+        """By which moments (`rules.runs_at`) the jobs that count for BR-DS-01 and BR-DS-02 do, from `since` on."""
 
     def move(self, job: SyncJob, from_: SyncStatus) -> bool:
         """Store status, reason, moments and run of `job` if its status is still `from_` and no newer run

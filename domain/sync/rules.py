@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from domain.errors import FieldError, RuleViolation, ValidationFailed
 from domain.integrations.model import Integration, IntegrationStatus
+from domain.sync.jobs import Origin
 from domain.sync.model import SyncStatus, SyncType
 from domain.sync.source import MAX_PAGE_RECORDS
 from domain.wire import rfc3339
@@ -48,9 +49,15 @@ def check_scheduled_at(scheduled_at: datetime, now: datetime) -> None:
         raise ValidationFailed(detail, [FieldError("/scheduledAt", detail)])
 
 
+def runs_at(origin: Origin, scheduled_at: datetime, created_at: datetime) -> datetime:
+    """The moment by which a job counts: one that is asked for with a moment of the past runs when it is made. A
+    schedule's occurrence that was missed keeps its own, or the next one would be left out."""
+    return scheduled_at if origin == Origin.Schedule else max(scheduled_at, created_at)
+
+
 def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[datetime]) -> None:
-    """BR-DS-01, BR-DS-02. `others` are the moments of the integration's jobs of that type that count. Raises
-    RuleViolation."""
+    """BR-DS-01, BR-DS-02. `others` are the moments (`runs_at`) of the integration's jobs of that type that count.
+    Raises RuleViolation."""
     if sync_type not in APART:
         return
     code, apart = APART[sync_type]

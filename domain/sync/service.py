@@ -21,7 +21,7 @@ from domain.sync.dispatch import AHEAD, SYNC_JOBS_QUEUE, nudge
 from domain.sync.jobs import Origin, RecordError, Step, SyncedRecord, SyncJob
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.ports import JobFilter
-from domain.sync.rules import APART, check_apart, check_integration, check_scheduled_at
+from domain.sync.rules import APART, check_apart, check_integration, check_scheduled_at, runs_at
 from domain.sync.running import JobRuns
 from domain.sync.source import StreamProfile
 from domain.sync.sources import NotSynchronisable, Sources, error_log
@@ -83,10 +83,7 @@ class SyncService:
         """Store a new job with its event and audit entry, in the caller's transaction, which has locked the
         tenant. With `is_queued` the caller tells the queue of one that is due soon. Raises RuleViolation."""
         now = self._clock.now()
-        if job.sync_type in APART:
-            since = job.scheduled_at - APART[job.sync_type][1]
-            moments = unit.sync_jobs.moments(job.integration_id, job.sync_type, since)
-            check_apart(job.sync_type, job.scheduled_at, moments)
+        _check_apart(unit, job)
         queued = now if is_queued and job.scheduled_at < now + AHEAD else None
         job = replace(job, queued_at=queued)
         if unit.sync_jobs.add(job.tenant_id, job):
@@ -152,11 +149,12 @@ class SyncService:
 
     @repeated
     def resume(self, principal: Principal, job_id: UUID) -> SyncJob:
-        """From the checkpoint; finished batches are not fetched again. Raises NotFound, Conflict,
-        ValidationFailed."""
+        """From the checkpoint; finished batches are not fetched again. It runs as of now, at the distance from
+        other jobs that a new one keeps. Raises NotFound, Conflict, ValidationFailed, RuleViolation."""
         principal.require(MANAGE)
         now = self._clock.now()
         with self._units.write() as unit:
+            unit.users.lock_tenant(principal.tenant_id)
             job = unit.sync_jobs.get(principal.tenant_id, job_id)
             if job.status not in (SyncStatus.Failed, SyncStatus.Cancelled):
                 raise Conflict(
@@ -167,6 +165,7 @@ class SyncService:
             resumed = replace(
                 job,
                 status=SyncStatus.Scheduled,
+                scheduled_at=max(now, job.scheduled_at),
                 completed_at=None,
                 error_code=None,
                 error_log=None,
@@ -174,6 +173,7 @@ class SyncService:
                 rate=None,
                 restarts=0,
             )
+            _check_apart(unit, resumed)
             if not unit.sync_jobs.move(resumed, job.status):
                 raise Conflict("The job changed at this moment; try again.")
             self._audit(unit, "datasync.resumed", resumed, principal)
@@ -268,6 +268,14 @@ class SyncService:
         except Unavailable:
             # The job is durable; the minute's timer finds it.
             logger.warning("sync nudge lost, left to the timer")
+
+
+def _check_apart(unit: UnitOfWork, job: SyncJob) -> None:
+    """The caller has locked the tenant. Raises RuleViolation."""
+    if job.sync_type in APART:
+        at = runs_at(job.origin, job.scheduled_at, job.created_at)
+        moments = unit.sync_jobs.moments(job.integration_id, job.sync_type, at - APART[job.sync_type][1])
+        check_apart(job.sync_type, at, moments)
 
 
 def check_direction(direction: SyncDirection, streams: list[StreamProfile]) -> None:

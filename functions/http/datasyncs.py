@@ -52,8 +52,8 @@ def _endpoint(method: str, route: str, name: str, summary: str, **options: objec
 )
 def create_datasync(call: Call) -> Answer:
     """Now, or at `scheduledAt`. A Full sync runs at most once a day for each integration (BR-DS-01), an Incremental
-    one once an hour (BR-DS-02); jobs that failed or were cancelled do not count. One job of an integration runs at a
-    time; jobs that find no room wait, and tenants take turns."""
+    one once an hour (BR-DS-02); jobs that failed or were cancelled do not count, and one of the past counts as of now.
+    One job of an integration runs at a time; jobs that find no room wait, and tenants take turns."""
     job = hub().sync.service.start(call.principal, call.body(StartSync))
     view = job_view(job, hub().clock.now())
     return Answer(view, status=201, location=f"/api/datasyncs/{job.data_sync_job_id}")
@@ -119,7 +119,7 @@ def cancel_datasync(call: Call) -> Answer:
 )
 def resume_datasync(call: Call) -> Answer:
     """One that failed or was cancelled goes on from its checkpoint: batches that were stored are not fetched
-    again."""
+    again. Refused as a new job would be while another that counts for BR-DS-01 or BR-DS-02 is too near."""
     job = hub().sync.service.resume(call.principal, call.id())
     return Answer(job_view(job, hub().clock.now()), status=202)
 

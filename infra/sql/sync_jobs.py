@@ -26,7 +26,7 @@ from domain.paging import Page, PageRequest
 from domain.sync.jobs import ENDED, Origin, SyncJob
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.ports import AlreadyRuns, JobFilter, Waiting
-from domain.sync.rules import COUNTED
+from domain.sync.rules import COUNTED, OLDEST_SCHEDULE, runs_at
 from infra.sql.failures import is_duplicate
 from infra.sql.firsts import delete_first
 from infra.sql.statements import chunks, guarded_by_unique_key, paged, total, unindexed
@@ -144,13 +144,14 @@ class SqlSyncJobs(SqlSyncSteps):
 
     def moments(self, integration_id: UUID, sync_type: SyncType, since: datetime) -> list[datetime]:
         # IX_DataSync_Limits
-        statement = select(_j.ScheduledAt).where(
+        statement = select(_j.Origin, _j.ScheduledAt, _j.CreatedAt).where(
             _j.IntegrationId == integration_id,
-            _j.ScheduledAt >= since,
+            _j.ScheduledAt >= since - OLDEST_SCHEDULE,
             unindexed(_j.SyncType) == int(sync_type),
             unindexed(_j.Status).in_([int(one) for one in COUNTED]),
         )
-        return list(self._connection.execute(statement).scalars())
+        found = [runs_at(Origin(row[0]), row[1], row[2]) for row in self._connection.execute(statement)]
+        return [one for one in found if one >= since]
 
     def move(self, job: SyncJob, from_: SyncStatus) -> bool:
         statement = (

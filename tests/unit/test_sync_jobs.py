@@ -117,6 +117,46 @@ async def test_an_incremental_sync_is_refused_twice_in_an_hour__BR_DS_02(world: 
     world.start(integration, "Incremental", scheduledAt="2026-03-01T10:00:00Z")
 
 
+async def test_a_job_of_the_past_runs_now_and_counts_as_of_now__BR_DS_01(world: SyncWorld) -> None:
+    integration = await world.integration()
+    world.start(integration, scheduledAt="2026-02-02T09:00:00Z")
+    with pytest.raises(RuleViolation) as refusal:
+        world.start(integration, scheduledAt="2026-02-04T09:00:00Z")
+    assert refusal.value.code == "BR-DS-01"
+    with pytest.raises(RuleViolation):
+        world.start(integration)
+    world.clock.advance(days=1)
+    world.start(integration, scheduledAt="2026-02-04T09:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("sync_type", "hours", "code"), [("Full", 24, "BR-DS-01"), ("Incremental", 1, "BR-DS-02")]
+)
+async def test_a_resumed_job_keeps_its_distance_like_a_new_one(
+    world: SyncWorld, sync_type: str, hours: int, code: str
+) -> None:
+    integration = await world.integration()
+    left = world.start(integration, sync_type)
+    world.sync.service.cancel(world.principal, left.data_sync_job_id)
+    world.clock.advance(days=3)
+    await world.synced(integration, sync_type)
+    world.clock.advance(minutes=hours * 60 - 1)
+    with pytest.raises(RuleViolation) as refusal:
+        world.sync.service.resume(world.principal, left.data_sync_job_id)
+    assert refusal.value.code == code
+    world.clock.advance(minutes=1)
+    assert (await world.run(world.sync.service.resume(world.principal, left.data_sync_job_id))).is_ended
+    with pytest.raises(RuleViolation, match="at most once"):
+        world.start(integration, sync_type)
+
+
+async def test_a_job_cancelled_before_its_time_is_resumed_for_that_time(world: SyncWorld) -> None:
+    job = world.start(await world.integration(), scheduledAt="2026-03-05T09:00:00Z")
+    world.sync.service.cancel(world.principal, job.data_sync_job_id)
+    resumed = world.sync.service.resume(world.principal, job.data_sync_job_id)
+    assert resumed.scheduled_at == job.scheduled_at
+
+
 async def test_failed_and_cancelled_jobs_do_not_count(world: SyncWorld) -> None:
     integration = await world.integration()
     world.sync.service.cancel(world.principal, world.start(integration).data_sync_job_id)
