@@ -36,8 +36,10 @@ _PRAGMAS = (
 )
 #: A statement's longest wait on SQL Server, where a lock is otherwise waited for without end.
 _STATEMENT_SECONDS = 30
+#: Errors are logged with their stack, and would quote payloads, addresses and hashes.
+_DISCREET: Mapping[str, Any] = {"hide_parameters": True}
 #: Many rows go as one array of parameters. SQLAlchemy's own way, VALUES lists, would compile a text for each length.
-DIALECT: Mapping[str, Any] = {"use_insertmanyvalues": False, "fast_executemany": True}
+DIALECT: Mapping[str, Any] = {"use_insertmanyvalues": False, "fast_executemany": True, **_DISCREET}
 #: Without it each statement of a read would see a moment of its own. The pool puts the level back on return, since
 #: a level outlives transactions. Writes stay at READ COMMITTED, which is by versions too (see docs/sql.md).
 SNAPSHOT: Mapping[str, Any] = {"isolation_level": "SNAPSHOT"}
@@ -136,6 +138,7 @@ def sqlite_database(path: Path, *, pool_size: int, busy_seconds: float = _BUSY_S
         pool_size=pool_size,
         max_overflow=64,
         connect_args={"timeout": busy_seconds, "check_same_thread": False, "isolation_level": None},
+        **_DISCREET,
     )
 
     @event.listens_for(engine, "connect")

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import DBAPIError
 
 from domain.errors import NotFound, PreconditionFailed, Unavailable
 from domain.events.ports import EventRef
 from domain.paging import PageRequest
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
+from infra.sql.api_key_tables import api_keys
 from tests.contract.sql_drive_sync import integration_of, job_of
 from tests.contract.sql_world import EXPIRY, START, World
 
@@ -182,3 +185,10 @@ def test_a_row_that_another_request_stored_meanwhile_asks_for_a_repeat() -> None
         connection.execute(text("INSERT INTO t VALUES (1, 1)"))
         with pytest.raises(Unavailable), guarded_by_unique_key():
             connection.execute(text("INSERT INTO t VALUES (1, 1)"))
+
+
+def test_an_error_of_the_database_repeats_no_value_of_its_statement(world: World) -> None:
+    """Whatever is logged with its stack: a payload, an address with a token, the hash of a key."""
+    with pytest.raises(DBAPIError) as raised, world.database.write() as connection:
+        connection.execute(insert(api_keys).values(APIKeyId=world.ids.new(), KeyHash="f00d" * 16))
+    assert "f00d" not in str(raised.value)
