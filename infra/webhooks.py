@@ -91,6 +91,7 @@ class WebhookUseCases(ProcessAdapters):
             self.ids,
             expiry=self._expiry,
             lease_margin_seconds=self.settings.delivery_lease_margin_seconds,
+            event_max_bytes=self.settings.event_max_bytes,
         )
 
     @once

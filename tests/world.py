@@ -97,7 +97,14 @@ class World:
             limits,
         )
         self.history = DeliveryService(
-            units, queue, self.engine, clock, ids, expiry=day, lease_margin_seconds=30
+            units,
+            queue,
+            self.engine,
+            clock,
+            ids,
+            expiry=day,
+            lease_margin_seconds=30,
+            event_max_bytes=1024 * 1024,
         )
         self.retries = RetryProcessor(units, queue, clock, ids)
         demand = "any-2xx" if any_2xx else "challenge"

@@ -34,6 +34,13 @@ def announcements(refs: Sequence[EventRef]) -> list[QueueMessage]:
     ]
 
 
+def check_size(event: DomainEvent, max_bytes: int, pointer: str = "") -> None:
+    """BR-WH-08. `pointer` is where the event stands in its request. Raises TooLarge."""
+    if event.size > max_bytes:
+        detail = f"The payload is {event.size:,} bytes; at most {max_bytes:,} are taken."
+        raise TooLarge(detail, [FieldError(f"{pointer}/data", detail)], code="BR-WH-08")
+
+
 class EventService:
     """Use cases of `POST /api/events` and of the queue `domain-events`."""
 
@@ -121,10 +128,7 @@ class EventService:
             subject=event.subject,
             traceparent=traceparent,
         )
-        if row.size > self._max_bytes:
-            # BR-WH-08
-            detail = f"The payload is {row.size:,} bytes; at most {self._max_bytes:,} are taken."
-            raise TooLarge(detail, [FieldError(f"{pointer}/data", detail)], code="BR-WH-08")
+        check_size(row, self._max_bytes, pointer)
         return row
 
 

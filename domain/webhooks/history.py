@@ -10,6 +10,7 @@ from uuid import UUID
 
 from domain.errors import Conflict, Unavailable, ValidationFailed
 from domain.events.model import DomainEvent, event_data
+from domain.events.service import check_size
 from domain.identity.model import Principal
 from domain.paging import Page, PageRequest
 from domain.ports import Clock, IdGenerator, QueueSender
@@ -45,6 +46,7 @@ class DeliveryService:
         *,
         expiry: timedelta,
         lease_margin_seconds: int,
+        event_max_bytes: int,
     ) -> None:
         self._units = units
         self._queue = queue
@@ -53,6 +55,7 @@ class DeliveryService:
         self._ids = ids
         self._expiry = expiry
         self._lease_margin_seconds = lease_margin_seconds
+        self._event_max_bytes = event_max_bytes
 
     def page(
         self, principal: Principal, webhook_id: UUID, filter_: DeliveryFilter, page: PageRequest
@@ -121,7 +124,8 @@ class DeliveryService:
         return Replayed(len(reset), more=len(found) > REPLAY_AT_MOST)
 
     async def test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Delivery:
-        """Post a sample event now and say how it went; recorded as a delivery, never retried. Raises NotFound."""
+        """Post a sample event now and say how it went; recorded as a delivery, never retried. Raises NotFound,
+        ValidationFailed, TooLarge."""
         principal.require(PERMISSION)
         claimed = await asyncio.to_thread(self._prepare_test, principal, webhook_id, command)
         await self._engine.attempt_now(claimed)
@@ -146,6 +150,7 @@ class DeliveryService:
             occurred_at=now,
             subject=f"webhook/{webhook_id}",
         )
+        check_size(event, self._event_max_bytes)
         new = NewDelivery(self._ids.new(), webhook_id, event, is_held=False)
         with self._units.write() as unit:
             unit.webhooks.get(principal.tenant_id, webhook_id)

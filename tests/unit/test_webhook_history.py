@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import Conflict, Forbidden, NotFound, ValidationFailed
+from domain.errors import Conflict, Forbidden, NotFound, TooLarge, ValidationFailed
 from domain.identity.model import Principal
 from domain.paging import PageRequest
 from domain.ports import OutboundError
@@ -200,6 +200,17 @@ async def test_a_test_payload_that_json_cannot_carry_is_refused(world: World) ->
     for data in unfit:
         with pytest.raises(ValidationFailed):
             await world.history.test(world.principal, webhook.webhook.webhook_id, TestWebhook(data=data))
+
+
+async def test_a_test_payload_is_no_larger_than_an_event_may_be__BR_WH_08(world: World) -> None:
+    webhook = await world.webhook("*")
+    most = {"x": "a" * (1024 * 1024 - len('{"x":""}'))}
+    delivery = await world.history.test(world.principal, webhook.webhook.webhook_id, TestWebhook(data=most))
+    assert delivery.delivery_status == DeliveryStatus.Delivered
+    with pytest.raises(TooLarge) as refusal:
+        more: dict[str, object] = {"x": most["x"] + "a"}
+        await world.history.test(world.principal, webhook.webhook.webhook_id, TestWebhook(data=more))
+    assert (refusal.value.code, refusal.value.errors[0].pointer) == ("BR-WH-08", "/data")
 
 
 async def test_deliveries_are_listed_newest_first_and_can_be_narrowed(world: World) -> None:
