@@ -170,7 +170,7 @@ def retry_after_seconds(response: ProviderResponse, now: datetime) -> float | No
         return float(value[:9])
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -167,7 +167,7 @@ async def test_retry_after_is_obeyed_as_seconds_and_as_date(
     assert timer.slept == [3.0]
 
 
-@pytest.mark.parametrize("value", ["soon", "-5", "", "²"])
+@pytest.mark.parametrize("value", ["soon", "-5", "", "²", "Mon, 01 Jan 99999999999999 00:00:00 GMT"])
 async def test_an_unreadable_retry_after_is_ignored(connect: Connect, timer: Timer, value: str) -> None:
     await connect(Net(answer(429, retry_after=value), answer(200))).send(GET)
     assert timer.slept == [0.5]
