@@ -217,6 +217,10 @@ class DeliveryPipeline(Protocol):
     def disable(self, webhook_id: UUID, reason: str) -> bool:
         """False when it was not active any more."""
 
+    def release_stranded(self, now: datetime) -> int:
+        """Release deliveries that are held although their webhook is active; returns how many. On SQL Server an event
+        may be fanned out while its webhook becomes active, so that neither sees what the other stores."""
+
     def requeue_due(self, *, now: datetime, again_at: datetime, limit: int) -> Requeued:
         """Expire what is past its time, record interrupted attempts of lapsed leases, and return what is to be
         queued again; each returned one is looked at again at `again_at`."""

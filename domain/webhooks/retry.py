@@ -42,6 +42,7 @@ class RetryProcessor:
 
     def run(self) -> Swept:
         """At most 20,000 deliveries a run; idempotent. Raises Unavailable."""
+        self._release()
         total = Swept()
         for _ in range(_PER_RUN // _PER_TRANSACTION):
             swept, found = self._pass()
@@ -53,6 +54,13 @@ class RetryProcessor:
             if found < _PER_TRANSACTION:
                 break
         return total
+
+    def _release(self) -> None:
+        with self._units.write() as unit:
+            released = unit.pipeline.release_stranded(self._clock.now())
+            unit.commit()
+        if released:
+            logger.info("held deliveries of active webhooks released", extra={"deliveries": released})
 
     def _pass(self) -> tuple[Swept, int]:
         now = self._clock.now()

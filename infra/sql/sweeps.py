@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, true, update
 
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus
 from domain.webhooks.ports import ExpiredDelivery, Requeued
 from infra.sql.claims import WAITING
 from infra.sql.firsts import delete_first, update_first
 from infra.sql.statements import chunks, unindexed
-from infra.sql.webhook_tables import webhook_deliveries, webhook_delivery_attempts
+from infra.sql.webhook_tables import webhook_deliveries, webhook_delivery_attempts, webhooks
 
 _d = webhook_deliveries.c
 
@@ -40,6 +40,16 @@ class SqlSweeps:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def release_stranded(self, now: datetime) -> int:
+        # IX_Webhook_Active, then IX_WebhookDelivery_Held
+        active = select(webhooks.c.WebhookId).where(webhooks.c.IsActive == true())
+        statement = (
+            update(webhook_deliveries)
+            .where(_d.IsHeld == true(), _d.WebhookId.in_(active), _d.ExpiresAt > now)
+            .values(IsHeld=False, RequeueAt=now)
+        )
+        return self._connection.execute(statement).rowcount
 
     def requeue_due(self, *, now: datetime, again_at: datetime, limit: int) -> Requeued:
         # IX_WebhookDelivery_Requeue

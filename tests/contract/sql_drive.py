@@ -142,6 +142,7 @@ def calls(world: World) -> dict[str, list[Call]]:
         "pipeline.record": [lambda unit: unit.pipeline.record(results)],
         "pipeline.tally": [lambda unit: unit.pipeline.tally(tallies, now)],
         "pipeline.disable": [lambda unit: unit.pipeline.disable(webhook_id, "It only fails.")],
+        "pipeline.release_stranded": [lambda unit: unit.pipeline.release_stranded(now)],
         "pipeline.requeue_due": [
             lambda unit: unit.pipeline.requeue_due(now=later, again_at=later, limit=5_000),
             lambda unit: unit.pipeline.requeue_due(

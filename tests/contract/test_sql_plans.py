@@ -25,6 +25,7 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "pipeline.add_deliveries": ("sqlite_autoindex_WebhookDeliveries_",),
     "pipeline.endpoints": ("sqlite_autoindex_Webhooks_",),
     "pipeline.tally": ("sqlite_autoindex_Webhooks_",),
+    "pipeline.release_stranded": ("IX_Webhook_Active", "IX_WebhookDelivery_Held"),
     "pipeline.requeue_due": ("IX_WebhookDelivery_Requeue", "sqlite_autoindex_WebhookDeliveries_"),
     "pipeline.delete_before": ("IX_WebhookDelivery_Scheduled",),
     "outbox.append": ("sqlite_autoindex_DomainEvents_",),

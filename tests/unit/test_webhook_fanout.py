@@ -14,6 +14,7 @@ from domain.errors import Unavailable
 from domain.events.service import DOMAIN_EVENTS_QUEUE
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage, delivery_messages
 from domain.webhooks.model import DeliveryStatus, UpdateWebhook, WebhookState
+from domain.webhooks.ports import NewDelivery
 from domain.webhooks.service import WithSecret
 from tests.builders import answer
 from tests.world import World
@@ -112,6 +113,25 @@ async def test_events_of_a_paused_webhook_are_held_and_sent_when_it_resumes(worl
     assert world.receivers.posts == []
 
     await resume(world, webhook)
+    await world.sweep()
+    [sent] = world.deliveries(webhook)
+    assert (sent.is_held, sent.delivery_status) == (False, DeliveryStatus.Delivered)
+
+
+async def test_what_was_held_while_its_webhook_resumed_is_sent_all_the_same(world: World) -> None:
+    """A fan-out that read the webhook before it was resumed and commits after it, as two transactions may on SQL
+    Server: the release has not seen its delivery."""
+    webhook = await world.webhook("*")
+    world.raise_event()
+    with world.units.write() as unit:
+        [ref] = unit.outbox.unannounced(world.clock.now() + timedelta(seconds=1), world.clock.now(), 10)
+        now, later = world.clock.now(), world.clock.now() + timedelta(hours=24)
+        [event] = unit.outbox.pending([ref])
+        held = NewDelivery(world.ids.new(), webhook.webhook.webhook_id, event, is_held=True)
+        unit.pipeline.add_deliveries([held], now=now, expires_at=later, requeue_at=now)
+        unit.outbox.mark_fanned_out([ref], now)
+        unit.commit()
+    world.clock.advance(minutes=1)
     await world.sweep()
     [sent] = world.deliveries(webhook)
     assert (sent.is_held, sent.delivery_status) == (False, DeliveryStatus.Delivered)
