@@ -7,34 +7,52 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from domain.errors import Unavailable
 from domain.ports import QueueMessage
+from infra.deadline import in_time
+from infra.outage import Outage
 from infra.servicebus.limits import check_size
+from infra.servicebus.lines import cut, tls
 
 if TYPE_CHECKING:
-    from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusMessageBatch, ServiceBusSender
-
-_OPTIONS: dict[str, Any] = {"retry_total": 1, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
-_SEND_SECONDS = 10.0
-"""For one batch with its retries; the SDK would wait for ever for an answer that does not come."""
+    from azure.servicebus import (
+        ServiceBusClient,
+        ServiceBusMessage,
+        ServiceBusMessageBatch,
+        ServiceBusReceiver,
+        ServiceBusSender,
+    )
 
 QUEUES = ("domain-events", "webhook-deliveries", "sync-jobs", "alerts")
 _PEEK_AT_MOST = 100
 
+ANSWER_SECONDS = 5.0
+"""For one batch, opening its link included, and for one look at a queue. The SDK bounds neither the opening nor the
+closing of a connection: its reads wait for ever where a service takes connections and says nothing."""
+
 PAUSE_SECONDS = 2.0
-"""How long sends fail at once after one found the service away. Without it every request that raises an event
-would wait for the same answer, one after another; what was not sent is sent by the sweeper."""
+"""How long sends fail at once after one found the service away; then one at a time asks whether it is back. Without
+it every request that raises an event would wait for the same answer, one after another; what was not sent is sent
+by the sweeper."""
+
+_BUSY_SECONDS = 0.4
+"""Before a service that throttles us is asked once more."""
+
+T = TypeVar("T")
+Handler = TypeVar("Handler", "ServiceBusSender", "ServiceBusReceiver")
 
 
 class ServiceBusQueue:
     """One client with one open sender per queue. Implements QueueSender; thread-safe.
 
     Give a `connection_string`, or a `namespace` (`<name>.servicebus.windows.net`) to be entered with the
-    managed identity `client_id` (none: DefaultAzureCredential). `connect` replaces the way a client is made.
-    A send that fails is repeated once over a new link, from the first message not confirmed; when that fails
-    too, sends to the queue fail at once for `PAUSE_SECONDS` of `monotonic`.
+    managed identity `client_id` (none: DefaultAzureCredential). `connect` replaces the way a client is made; it should
+    make one that does not try again by itself. A send that fails is repeated once over a new link, from the first
+    message not confirmed, unless no answer came within `answer_seconds`; when that fails too, sends to the queue fail
+    at once for `PAUSE_SECONDS` of `monotonic`.
     """
 
     def __init__(
@@ -45,6 +63,7 @@ class ServiceBusQueue:
         client_id: str | None = None,
         connect: Callable[[], ServiceBusClient] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         if connect is None and (connection_string is None) == (namespace is None):
             raise ValueError("Service Bus needs either a connection string or a namespace")
@@ -52,7 +71,11 @@ class ServiceBusQueue:
         self._namespace = namespace
         self._client_id = client_id
         self._connect = connect or self._new_client
-        self._monotonic = monotonic
+        self._answer_seconds = answer_seconds
+        self._new_outage = partial(
+            Outage, "Service Bus", _is_away, pause_seconds=PAUSE_SECONDS, monotonic=monotonic
+        )
+        self._looking = self._new_outage()
         self._lock = threading.Lock()
         self._client: ServiceBusClient | None = None
         self._links: dict[str, _Link] = {}
@@ -73,17 +96,16 @@ class ServiceBusQueue:
 
         counts: dict[str, int] = {}
         for queue in QUEUES:
-            with _as_unavailable():
-                dead = self._service().get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER)
-                with dead:
-                    counts[queue] = len(dead.peek_messages(_PEEK_AT_MOST, timeout=_SEND_SECONDS))
+            dead = self._service().get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER)
+            counts[queue] = self._looked(
+                dead, lambda dead: len(dead.peek_messages(_PEEK_AT_MOST, timeout=self._answer_seconds))
+            )
         return {queue: count for queue, count in counts.items() if count}
 
     def ping(self, queue: str = "domain-events") -> None:
         """Opens and closes a link to `queue`. Raises Unavailable if the namespace does not answer, or does not
         let us in. That a queue is missing shows only when something is sent to it (azure-servicebus 7.15)."""
-        with _as_unavailable(), self._service().get_queue_sender(queue) as sender:
-            sender.create_message_batch()
+        self._looked(self._service().get_queue_sender(queue), lambda sender: sender.create_message_batch())
 
     def close(self) -> None:
         """Close all links. Closing twice is harmless; sending afterwards raises Unavailable."""
@@ -96,6 +118,18 @@ class ServiceBusQueue:
         if client is not None:
             client.close()
 
+    def _looked(self, handler: Handler, look: Callable[[Handler], T]) -> T:
+        """Over a link of its own."""
+
+        def looked() -> T:
+            try:
+                return look(handler)
+            finally:
+                _leave(handler)
+
+        with _as_unavailable(), self._looking.asked():
+            return in_time(self._answer_seconds, looked, lambda: cut(handler))
+
     def _service(self) -> ServiceBusClient:
         with self._lock:
             if self._closed:
@@ -107,74 +141,109 @@ class ServiceBusQueue:
     def _link(self, queue: str) -> _Link:
         client = self._service()
         with self._lock:
-            return self._links.setdefault(
-                queue, _Link(lambda: client.get_queue_sender(queue), self._monotonic)
-            )
+            if queue not in self._links:
+                self._links[queue] = _Link(
+                    lambda: client.get_queue_sender(queue),
+                    self._new_outage(in_turn=True),
+                    self._answer_seconds,
+                )
+            return self._links[queue]
 
     def _new_client(self) -> ServiceBusClient:
         from azure.servicebus import ServiceBusClient
 
+        # Whoever is cut off is not to be connected again unseen: it is the link that tries anew.
+        options: dict[str, Any] = {"retry_total": 0, "ssl_context": tls(self._answer_seconds)}
         if self._connection_string is not None:
-            return ServiceBusClient.from_connection_string(self._connection_string, **_OPTIONS)
+            return ServiceBusClient.from_connection_string(self._connection_string, **options)
         from azure.identity import DefaultAzureCredential
 
         assert self._namespace is not None
         credential = DefaultAzureCredential(managed_identity_client_id=self._client_id)
-        return ServiceBusClient(self._namespace, credential, **_OPTIONS)
+        return ServiceBusClient(self._namespace, credential, **options)
 
 
 class _Link:
-    """The sender of one queue. The SDK's senders are not thread-safe: one send at a time."""
+    """The sender of one queue. The SDK's senders are not thread-safe: one send at a time, by an outage `in_turn`."""
 
-    def __init__(self, open_sender: Callable[[], ServiceBusSender], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, open_sender: Callable[[], ServiceBusSender], outage: Outage, answer_seconds: float
+    ) -> None:
         self._open_sender = open_sender
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._outage = outage
+        self._answer_seconds = answer_seconds
         self._sender: ServiceBusSender | None = None
-        self._paused_until = float("-inf")
 
     def send(self, outgoing: deque[ServiceBusMessage]) -> None:
-        """Send until `outgoing` is empty; what is confirmed leaves it. Raises Unavailable during a pause."""
-        from azure.core.exceptions import AzureError
-
-        with self._lock:
-            if self._monotonic() < self._paused_until:
-                raise Unavailable("Service Bus was away a moment ago")
-            try:
-                self._drain(outgoing)
-            except (AzureError, OSError):
-                self._drop()
-                try:
-                    self._drain(outgoing)
-                except (AzureError, OSError):
-                    self._drop()
-                    self._paused_until = self._monotonic() + PAUSE_SECONDS
-                    raise
+        """Send until `outgoing` is empty; what is confirmed leaves it. Raises Away while the queue is away."""
+        with self._outage.asked():
+            while outgoing:
+                for _ in range(self._send_batch(outgoing)):
+                    outgoing.popleft()
 
     def close(self) -> None:
-        with self._lock:
-            self._drop()
-
-    def _drain(self, outgoing: deque[ServiceBusMessage]) -> None:
-        if self._sender is None:
-            self._sender = self._open_sender()
-        while outgoing:
-            batch, count = _fill(self._sender, outgoing)
-            self._sender.send_messages(batch, timeout=_SEND_SECONDS)
-            for _ in range(count):
-                outgoing.popleft()
-
-    def _drop(self) -> None:
-        from azure.core.exceptions import AzureError
-
         sender, self._sender = self._sender, None
         if sender is not None:
-            # A broken link may fail to say goodbye; there is nothing left to lose on it.
-            with suppress(AzureError, OSError):
-                sender.close()
+            with suppress(TimeoutError):
+                in_time(self._answer_seconds, lambda: _close(sender), lambda: cut(sender))
+
+    def _send_batch(self, outgoing: Sequence[ServiceBusMessage]) -> int:
+        """As many as one batch holds, and how many those were."""
+        from azure.servicebus.exceptions import ServiceBusServerBusyError
+
+        try:
+            return self._try(outgoing)
+        except TimeoutError:
+            raise
+        except _failures() as error:
+            if isinstance(error, ServiceBusServerBusyError):
+                time.sleep(_BUSY_SECONDS)
+            return self._try(outgoing)
+
+    def _try(self, outgoing: Sequence[ServiceBusMessage]) -> int:
+        sender = self._sender = self._sender or self._open_sender()
+
+        def sent() -> int:
+            try:
+                batch, count = _fill(sender, outgoing)
+                # The SDK's bound is behind ours: it is not to open a link anew while we wait.
+                sender.send_messages(batch, timeout=2 * self._answer_seconds)
+            except _failures():
+                _leave(sender)
+                raise
+            return count
+
+        try:
+            return in_time(self._answer_seconds, sent, lambda: cut(sender))
+        except _failures():
+            self._sender = None
+            raise
 
 
-def _fill(sender: ServiceBusSender, outgoing: deque[ServiceBusMessage]) -> tuple[ServiceBusMessageBatch, int]:
+def _leave(handler: Handler) -> None:
+    """Close it and do not wait: it takes the SDK a second to end the thread that keeps the connection alive."""
+    threading.Thread(target=_close, args=(handler,), name="leaving Service Bus", daemon=True).start()
+
+
+def _close(sender: Handler) -> None:
+    # A broken link may fail to say goodbye; there is nothing left to lose on it.
+    with suppress(*_failures()):
+        sender.close()
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from azure.core.exceptions import AzureError
+
+    return AzureError, OSError
+
+
+def _is_away(error: Exception) -> bool:
+    return isinstance(error, _failures())
+
+
+def _fill(
+    sender: ServiceBusSender, outgoing: Sequence[ServiceBusMessage]
+) -> tuple[ServiceBusMessageBatch, int]:
     from azure.servicebus.exceptions import MessageSizeExceededError
 
     batch, count = sender.create_message_batch(), 0
@@ -205,10 +274,8 @@ def _to_service_bus(message: QueueMessage) -> ServiceBusMessage:
 
 @contextmanager
 def _as_unavailable() -> Iterator[None]:
-    from azure.core.exceptions import AzureError
-
     try:
         yield
-    except (AzureError, OSError) as error:
+    except _failures() as error:
         # The SDK's message may quote the endpoint with its key; the type is enough.
         raise Unavailable(f"Service Bus does not take the messages: {type(error).__name__}") from None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from uuid import UUID
@@ -17,6 +18,7 @@ from domain.identity.model import Principal
 from domain.ports import Clock
 from domain.realtime.model import KINDS, LIFETIME, Negotiated, group_of, groups_of, user_of
 from domain.realtime.ports import Payload
+from infra.outage import Away, Outage
 from infra.signalr.access import Access
 from infra.signalr.outbox import Outbox
 
@@ -28,8 +30,11 @@ logger = logging.getLogger("hub.realtime")
 #: The service takes letters, digits and underscores in a hub's name; clients never see it but in the URL.
 AZURE_HUB: Final = "integration_hub"
 API_VERSION: Final = "2024-12-01"
-_TIMEOUT_SECONDS = 5.0
-_TRIES = 2
+TIMEOUT_SECONDS = 3.0
+"""For each step of a call: to connect, and to be answered."""
+PAUSE_SECONDS = 2.0
+"""How long calls fail at once after one waited for nothing; then one at a time asks whether it is back."""
+_REFUSAL: Final = "SignalR Service does not do as asked"
 
 
 class AzureSignalR:
@@ -39,8 +44,19 @@ class AzureSignalR:
     long as the token lasts, and out of the others: the latest negotiation counts for all connections of a user.
     """
 
-    def __init__(self, access: Access, clock: Clock, *, window_seconds: float = 0.2) -> None:
-        """`window_seconds`: how long messages to one group are gathered into one request."""
+    def __init__(
+        self,
+        access: Access,
+        clock: Clock,
+        *,
+        window_seconds: float = 0.2,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`window_seconds`: how long messages to one group are gathered into one request. After a call that was not
+        answered in time, calls fail at once for `PAUSE_SECONDS` of `monotonic`."""
+        self._timeout_seconds = timeout_seconds
+        self._outage = Outage("SignalR Service", _is_away, pause_seconds=PAUSE_SECONDS, monotonic=monotonic)
         self._access = access
         self._clock = clock
         self._lock = threading.Lock()
@@ -95,6 +111,8 @@ class AzureSignalR:
         body = {"target": kind, "arguments": [list(payloads)]}
         try:
             self._call("POST", f"groups/{_quoted(group)}/:send", body=body)
+        except Away:
+            return  # Whoever found it away has said so.
         except Unavailable as error:
             logger.warning("realtime message lost", extra={"kind": kind, "reason": error.detail})
 
@@ -111,32 +129,51 @@ class AzureSignalR:
 
         with self._lock:
             if self._client is None:
-                self._client = httpx.Client(timeout=_TIMEOUT_SECONDS)
+                self._client = httpx.Client(timeout=self._timeout_seconds)
             return self._client
 
     def _call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None
     ) -> httpx.Response:
-        """Raises Unavailable. 404 is an answer: there is no such user, group or connection."""
+        """Raises Unavailable; Away at once while the service is. 404 is an answer: there is no such user, group or
+        connection."""
         import httpx
 
-        client = self._opened()
-        base = f"{self._access.endpoint}/api/hubs/{AZURE_HUB}/{path}"
-        reason = ""
-        for _ in range(_TRIES):
-            headers = {"Authorization": f"Bearer {self._access.service_token(base, self._clock.now())}"}
-            params = {**(query or {}), "api-version": API_VERSION}
-            try:
-                answer = client.request(method, base, params=params, json=body, headers=headers)
-            except httpx.HTTPError as error:
-                reason = type(error).__name__
-                continue
-            if answer.is_success or (answer.status_code == 404 and method != "PUT"):
-                return answer
-            reason = f"it answered {answer.status_code}"
-            if answer.status_code < 500 and answer.status_code != 429:
-                break
-        raise Unavailable(f"SignalR Service does not do as asked: {reason}.")
+        url = f"{self._access.endpoint}/api/hubs/{AZURE_HUB}/{path}"
+        params = {**(query or {}), "api-version": API_VERSION}
+
+        def asked() -> httpx.Response:
+            headers = {"Authorization": f"Bearer {self._access.service_token(url, self._clock.now())}"}
+            return self._opened().request(method, url, params=params, json=body, headers=headers)
+
+        try:
+            with self._outage.asked():
+                answer = _asked_again(asked)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"{_REFUSAL}: {type(error).__name__}.") from None
+        if answer.is_success or (answer.status_code == 404 and method != "PUT"):
+            return answer
+        raise Unavailable(f"{_REFUSAL}: it answered {answer.status_code}.")
+
+
+def _asked_again(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """Once more where that may help: who got no answer in time seldom gets one at the next try."""
+    import httpx
+
+    try:
+        answer = ask()
+    except httpx.TimeoutException:
+        raise
+    except httpx.HTTPError:
+        return ask()
+    return ask() if answer.status_code >= 500 or answer.status_code == 429 else answer
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether finding out took long: who is refused knows at once, and may ask again."""
+    import httpx
+
+    return isinstance(error, httpx.TimeoutException)
 
 
 def _quoted(name: str) -> str:

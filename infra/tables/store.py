@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from domain.errors import Unavailable
 from domain.ports import EntityExists, EtagMismatch, TableEntity, TableValue, TableWrite
+from infra.outage import Outage
 from infra.tables.limits import check_entity, check_key, check_table, check_writes
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ class AzureTableStore:
         self._endpoint = endpoint
         self._connection_string = connection_string
         self._client_id = client_id
-        self._monotonic = monotonic
-        self._away_until: float | None = None
-        self._asking = threading.Lock()
+        self._outage = Outage("Azure Tables", _is_away, pause_seconds=PAUSE_SECONDS, monotonic=monotonic)
 
     def get(self, table: str, partition_key: str, row_key: str) -> TableEntity | None:
         from azure.core.exceptions import ResourceNotFoundError
@@ -177,27 +175,16 @@ class AzureTableStore:
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
-        """One call, its errors as the port's. Raises Unavailable at once during a pause, or while another asks whether
-        it is over."""
+        """One call, its errors as the port's."""
         from azure.core.exceptions import AzureError, HttpResponseError
 
-        away_until = self._away_until
-        if away_until is not None and (
-            self._monotonic() < away_until or not self._asking.acquire(blocking=False)
-        ):
-            raise Unavailable("Azure Tables cannot be reached: it was away a moment ago")
         try:
-            yield
-            self._away_until = None
+            with self._outage.asked():
+                yield
         except HttpResponseError as error:
-            self._away_until = None
             raise _as_domain_error(error) from error
         except AzureError as error:
-            self._away_until = self._monotonic() + PAUSE_SECONDS
             raise Unavailable(f"Azure Tables cannot be reached: {type(error).__name__}") from error
-        finally:
-            if away_until is not None:
-                self._asking.release()
 
     def _table(self, table: str) -> TableClient:
         check_table(table)
@@ -213,6 +200,13 @@ class AzureTableStore:
                 raise
         self._service.create_table_if_not_exists(client.table_name)
         return write()
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether it did not answer at all."""
+    from azure.core.exceptions import AzureError, HttpResponseError
+
+    return isinstance(error, AzureError) and not isinstance(error, HttpResponseError)
 
 
 def _as_domain_error(error: HttpResponseError) -> Exception:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
 from domain.errors import Unavailable
 from domain.ports import QueueMessage
-from infra.servicebus.queue import ServiceBusQueue
+from infra.servicebus.queue import PAUSE_SECONDS, ServiceBusQueue
 from tests.contract.queue_worlds import JOBS, LOCK_SECONDS, AzureWorld, Heard, eventually, listening, numbers
 from tests.loopback.amqp import MISSING
 
@@ -46,6 +47,14 @@ def send(world: AzureWorld, *bodies: str) -> None:
 def sent(world: AzureWorld, body: str) -> bool:
     try:
         send(world, body)
+    except Unavailable:
+        return False
+    return True
+
+
+def answers(world: AzureWorld) -> bool:
+    try:
+        world.sender.ping()
     except Unavailable:
         return False
     return True
@@ -86,7 +95,7 @@ def test_a_service_that_is_away_is_unavailable_soon_and_taken_up_when_it_is_back
             assert time.monotonic() - started < _AWAY_SECONDS
             assert "c2VjcmV0" not in str(caught.value)
         world.namespace.restore()
-        world.sender.ping()
+        eventually(lambda: answers(world), "a ping after the pause")
         eventually(lambda: sent(world, "after"), "a send after the pause")
         eventually(lambda: "after" in heard.bodies, "the message after the outage")
 
@@ -103,6 +112,60 @@ def test_while_the_service_is_away_only_the_first_send_of_a_while_waits_to_learn
         with pytest.raises(Unavailable, match="a moment ago"):
             send(world, "the others are told")
     assert time.monotonic() - started < 0.5
+
+
+def test_a_service_that_hangs_is_waited_for_by_one_and_taken_up_when_it_answers(world: AzureWorld) -> None:
+    now, seconds = [0.0], 1.0
+    queue = ServiceBusQueue(
+        world.namespace.connection_string, answer_seconds=seconds, monotonic=lambda: now[0]
+    )
+
+    def asked(call: Callable[[], object]) -> float:
+        """Seconds until it was known that the service is away."""
+        begun = time.monotonic()
+        with pytest.raises(Unavailable):
+            call()
+        return time.monotonic() - begun
+
+    def sending() -> float:
+        return asked(lambda: queue.send(JOBS, [QueueMessage("during")]))
+
+    world.sender.ping(JOBS)
+    queue.send(JOBS, [QueueMessage("before")])
+    before = threading.active_count()
+    world.namespace.hold()
+    with ThreadPoolExecutor(8) as pool:
+        assert max(pool.map(lambda _: sending(), range(8))) < 2 * seconds, "over the link there is"
+        now[0] += PAUSE_SECONDS
+        took = sorted(pool.map(lambda _: sending(), range(8)))
+    assert took[6] < seconds / 2, "seven did not wait"
+    assert seconds <= took[7] < 2 * seconds, "for the one who asked, over a new link"
+    assert seconds <= asked(queue.ping) < 2 * seconds
+    assert asked(queue.ping) < seconds / 2
+    assert asked(queue.dead_letter_counts) < seconds / 2
+    eventually(lambda: threading.active_count() <= before, "the end of all who waited for an answer")
+    world.namespace.restore()
+    now[0] += PAUSE_SECONDS
+    queue.ping()
+    queue.send(JOBS, [QueueMessage("after")])
+    assert world.namespace.stored(JOBS)[-1].message.body == b"after"
+    world.namespace.hold()
+    begun = time.monotonic()
+    queue.close()
+    assert time.monotonic() - begun < 2 * seconds, "nor is it waited for to say goodbye"
+
+
+def test_a_listener_goes_on_when_a_service_that_hung_answers(world: AzureWorld) -> None:
+    heard = Heard()
+    with listening(world, heard):
+        send(world, "before")
+        heard.wait(1)
+        world.namespace.hold()
+        time.sleep(0.5)
+        world.namespace.restore()
+        send(world, "after")
+        eventually(lambda: "after" in heard.bodies, "the message after the outage")
+        eventually(lambda: world.left() == 0, "completion")
 
 
 def test_a_message_that_was_locked_when_the_plug_was_pulled_comes_again(world: AzureWorld) -> None:

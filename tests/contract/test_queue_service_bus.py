@@ -5,6 +5,8 @@ written by hand below. What goes over sockets is in test_queue_contract.py and t
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +23,9 @@ from azure.servicebus.exceptions import (
 from domain.errors import Unavailable
 from domain.ports import QueueMessage
 from infra.servicebus.limits import MAX_MESSAGE_BYTES
+from infra.servicebus.lines import tls
 from infra.servicebus.queue import PAUSE_SECONDS, ServiceBusQueue
+from tests.contract.queue_worlds import eventually
 
 pytestmark = pytest.mark.azure
 
@@ -147,7 +151,7 @@ def test_a_broken_link_is_replaced_and_only_the_unconfirmed_are_sent_again(
     queue.send(EVENTS, numbered(5, size=100_000))
     assert namespace.numbers() == [0, 0, 1, 2, 3, 4]
     assert namespace.opened == [EVENTS, EVENTS]
-    assert namespace.closed == [EVENTS]
+    eventually(lambda: namespace.closed == [EVENTS], "the end of the broken link")
 
 
 @pytest.mark.parametrize(
@@ -198,3 +202,14 @@ def test_threads_share_a_link_one_at_a_time(queue: ServiceBusQueue, namespace: N
 def test_service_bus_needs_exactly_one_address() -> None:
     with pytest.raises(ValueError, match="either"):
         ServiceBusQueue()
+
+
+def test_a_handshake_that_is_not_answered_ends() -> None:
+    context = tls(0.1)
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.get_ca_certs()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        line = socket.create_connection(silent.getsockname())
+        with pytest.raises(TimeoutError):
+            context.wrap_socket(line, server_hostname="hub.servicebus.windows.net")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import jwt
@@ -16,10 +18,11 @@ from domain.realtime.model import DELIVERY_UPDATED, SYNC_PROGRESS
 from infra.clock import SystemClock
 from infra.settings import Settings
 from infra.signalr.access import IdentityAccess, KeyAccess
-from infra.signalr.azure import AzureSignalR
+from infra.signalr.azure import PAUSE_SECONDS, AzureSignalR
 from infra.signalr.factory import azure_signalr
 from tests.builders import TENANT, USER
 from tests.fixtures.scripted_server import Answer, Recorded, ScriptedServer, route
+from tests.loopback.plug import plugged
 
 KEY = UUID(int=0xC0)
 ACCESS_KEY = "a-key-of-the-service-that-is-long-enough-0123456789"
@@ -107,6 +110,34 @@ async def test_a_service_that_is_busy_is_asked_once_more_and_one_that_refuses_is
         with pytest.raises(Unavailable, match="403"):
             await asyncio.to_thread(signalr(server).negotiate, CALLER)
         assert len(server.requests) == 1
+
+
+async def test_a_service_that_hangs_is_waited_for_once_and_by_one_at_a_time() -> None:
+    now = [0.0]
+    async with service().serving() as server:
+        with plugged() as plug:
+            plug.target = urlsplit(server.address).port or 0
+            access = KeyAccess(f"Endpoint=http://127.0.0.1:{plug.port};AccessKey={ACCESS_KEY}")
+            realtime = AzureSignalR(access, SystemClock(), timeout_seconds=0.4, monotonic=lambda: now[0])
+            await asyncio.to_thread(realtime.negotiate, CALLER)
+
+            def refused() -> float:
+                """Seconds until it was known that the service is away."""
+                begun = time.monotonic()
+                with pytest.raises(Unavailable, match="SignalR"):
+                    realtime.negotiate(CALLER)
+                return time.monotonic() - begun
+
+            plug.hold()
+            assert 0.3 < await asyncio.to_thread(refused) < 0.7, "no second try"
+            assert await asyncio.to_thread(refused) < 0.1, "a pause"
+            now[0] += PAUSE_SECONDS
+            took = sorted(await asyncio.gather(*(asyncio.to_thread(refused) for _ in range(8))))
+            assert took[6] < 0.2 < took[7], "seven did not wait for the one who asked"
+            plug.restore()
+            now[0] += PAUSE_SECONDS
+            await asyncio.to_thread(realtime.negotiate, CALLER)
+            await asyncio.to_thread(realtime.shut)
 
 
 async def test_with_a_managed_identity_the_service_makes_the_clients_token() -> None:

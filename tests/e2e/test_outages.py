@@ -14,6 +14,7 @@ import pytest
 
 from bench.harness import HostProcess
 from bench.sync_world import SyncClient, serving
+from infra.signalr.azure import PAUSE_SECONDS, TIMEOUT_SECONDS
 from tests.e2e.azure import MODEL_SECONDS, SWITCH, AzureServices
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.e2e.load import Load, eventually, ready
@@ -37,7 +38,14 @@ _ANSWER_SECONDS = 15.0
 
 @pytest.mark.parametrize(
     ("dependency", "away"),
-    [("queue", "pull"), ("tables", "pull"), ("tables", "hold"), ("secrets", "pull"), ("secrets", "hold")],
+    [
+        ("queue", "pull"),
+        ("queue", "hold"),
+        ("tables", "pull"),
+        ("tables", "hold"),
+        ("secrets", "pull"),
+        ("secrets", "hold"),
+    ],
 )
 def test_what_is_accepted_while_a_dependency_is_away_is_delivered(
     own_host: HostProcess, receiver: Receiver, azure_services: AzureServices, dependency: str, away: str
@@ -75,8 +83,9 @@ def test_what_is_accepted_while_a_dependency_is_away_is_delivered(
     eventually(lambda: not load.missing(receiver), "delivery of every accepted event")
 
 
+@pytest.mark.parametrize("away", [Plug.pull, Plug.hold], ids=["refusing", "hanging"])
 def test_realtime_messages_stop_while_signalr_is_away_and_nothing_else_does(
-    own_host: HostProcess, receiver: Receiver, azure_services: AzureServices
+    own_host: HostProcess, receiver: Receiver, azure_services: AzureServices, away: Callable[[Plug], None]
 ) -> None:
     plug = azure_services.realtime[own_host.home]
     api = fresh_tenant(own_host)
@@ -87,9 +96,11 @@ def test_realtime_messages_stop_while_signalr_is_away_and_nothing_else_does(
         first = clients.enter_context(connected(*negotiated(api)))
         job_id = sync.start(sync.integration(source.url))
         assert first.next()["type"] == 1
-        plug.pull()
+        away(plug)
+        started = time.monotonic()
         status, problem = api("POST", "/realtime/negotiate")
         assert (status, problem["code"]) == (503, "unavailable")
+        assert time.monotonic() - started < TIMEOUT_SECONDS + 1
         assert "SignalR" in problem["detail"]
         assert ready(own_host)[0] == 200, "realtime messages are a convenience"
         before = len(load.accepted)
@@ -99,6 +110,7 @@ def test_realtime_messages_stop_while_signalr_is_away_and_nothing_else_does(
             lambda: not set(load.accepted[:before]) & load.missing(receiver), "delivery during the outage"
         )
         plug.restore()
+        time.sleep(PAUSE_SECONDS)
         again = clients.enter_context(connected(*negotiated(api)))
         assert again.next()["target"] == "deliveryUpdated"
     assert load.refused == []

@@ -39,6 +39,8 @@ class Namespace:
             dead = self._entities[name + DEAD] = Entity(each, now)
             self._entities[name] = Entity(each, now, dead)
         self.port = port or _free_port()
+        self._flowing = threading.Event()
+        self._flowing.set()
         listening = threading.Event()
         self._handler = BusHandler(self._entities, self.port, listening.set)
         self._container = Container(self._handler)
@@ -63,9 +65,24 @@ class Namespace:
         """Pull the plug: connections break, new ones are refused. What is stored stays."""
         self._on_thread(self._handler.vanish)
 
+    def hold(self) -> None:
+        """Hang: connections stay and new ones are taken, by the system; nothing is read or answered."""
+        self._flowing.clear()
+        holding = threading.Event()
+
+        def hold() -> None:
+            holding.set()
+            self._flowing.wait()
+
+        self._handler.ask(hold)
+        if not holding.wait(_SECONDS):
+            raise RuntimeError("the Service Bus endpoint did not come to hold")
+
     def restore(self) -> None:
-        """Plug in again, at the same port."""
-        self._on_thread(self._handler.listen)
+        """Plug in again, at the same port, after `pull`; go on after `hold`."""
+        if self._flowing.is_set():
+            self._on_thread(self._handler.listen)
+        self._flowing.set()
 
     def break_connections(self) -> None:
         """Cut every connection; new ones are taken at once."""
@@ -80,6 +97,7 @@ class Namespace:
         return self._on_thread(lambda: list(self._entities[queue].messages.values()))
 
     def close(self) -> None:
+        self._flowing.set()
         if self._thread.is_alive():
             self._handler.ask(self._handler.stop)
             self._thread.join(_SECONDS)
