@@ -44,8 +44,11 @@ class CompiledMapping:
         import jmespath
         from jmespath.exceptions import JMESPathError
 
+        from domain.sync.expressions import Evaluation
+
         self.record_type = RecordType(mapping.record_type) if mapping.record_type else None
         self._failure = JMESPathError
+        self._evaluation = Evaluation
         self._expressions: list[tuple[str, Any]] = []
         errors: list[FieldError] = []
         for name, expression in mapping.fields.items():
@@ -66,9 +69,10 @@ class CompiledMapping:
         document = {**internal, "source": source}
         kind = self.record_type or own
         made: dict[str, Any] = dict(internal) if kind == own else {}
+        evaluation = self._evaluation()
         for name, expression in self._expressions:
             try:
-                value = expression.search(document)
+                value = evaluation.search(expression, document)
             except (self._failure, TypeError, ValueError, RecursionError) as error:
                 raise ValueError(f"/{name}") from error
             if value is None:

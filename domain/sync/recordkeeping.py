@@ -124,7 +124,8 @@ class RecordService:
         mapping = await asyncio.to_thread(self._mapping_of, principal, integration_id, command)
         transformer = Transformer(source.provider, profile, mapping.get(profile.name))
         records = await self._samples(source, profile, command)
-        return [_preview(transformer, record) for record in records]
+        # Off the event loop: expressions may compute.
+        return await asyncio.to_thread(lambda: [_preview(transformer, record) for record in records])
 
     # -- retention ----------------------------------------------------------------------------------------
 

@@ -1,0 +1,71 @@
+"""A tenant's JMESPath stays within bounds, and says what JMESPath says otherwise."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jmespath
+import pytest
+
+from domain.sync.expressions import Evaluation, TooMuch
+from domain.sync.mapping import CompiledMapping, StreamMapping
+from domain.sync.model import RecordType
+
+SOURCE = {
+    "text": "x" * 1_000,
+    "list": ["y" * 100] * 1_000,
+    "people": [{"n": i, "on": i > 2} for i in range(9)],
+}
+
+
+def made(expression: str) -> Any:
+    mapping = CompiledMapping(StreamMapping.model_validate({"fields": {"company": expression}}))
+    return mapping.apply({}, SOURCE, RecordType.Contact)[1].get("company")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "|".join(["[@,@]"] * 60),
+        "|".join(["{a:@,b:@}"] * 40),
+        "source.list|" + "|".join(["[@,@][]"] * 50),
+        "source.text|" + "|".join(["join('',[@,@])"] * 30),
+        "to_string(" + "|".join(["[@,@]"] * 60) + ")",
+        "source.[join(join(text, list), list)]",
+        "source.list[*].[@,@]|" + "|".join(["[@[*].[@,@]]"] * 30),
+        "source.list|map(&[@,@,@,@],@)|" + "|".join(["map(&[@,@,@,@],@)"] * 20),
+    ],
+)
+def test_an_expression_that_swells_fails_at_once(expression: str) -> None:
+    assert len(expression) <= 500
+    began = time.process_time()
+    with pytest.raises(ValueError, match="/company") as refusal:
+        made(expression)
+    assert isinstance(refusal.value.__cause__, TooMuch)
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "source.people[?on].n",
+        "source.people[*].[n, on][]",
+        "source.list[0]",
+        "join('-', source.list[:3])",
+        "sort_by(source.people, &n)[-1].{number: n, on: on}",
+        "map(&to_string(n), source.people)",
+        "source.people[].n | [0] || `1`",
+        "length(source.list) == `1000` && !source.none",
+        "merge(source.people[0], {n: 'one'})",
+    ],
+)
+def test_what_stays_in_proportion_is_what_the_library_says(expression: str) -> None:
+    assert made(expression) == jmespath.search(expression, {"source": SOURCE})
+
+
+def test_the_expressions_of_a_record_share_what_they_may_come_to() -> None:
+    evaluation, expression = Evaluation(most=5_000), jmespath.compile("list[*]")
+    evaluation.search(expression, SOURCE)
+    with pytest.raises(TooMuch):
+        evaluation.search(expression, SOURCE)
