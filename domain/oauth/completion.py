@@ -21,7 +21,7 @@ from domain.integrations.proving import Proof, Prover
 from domain.integrations.rules import MOVES, Move
 from domain.oauth.clients import Clients
 from domain.oauth.grants import Grants, Overtaken
-from domain.oauth.model import Callback, Completion, Ending, Grant, GrantStatus, PendingState
+from domain.oauth.model import Callback, Completion, Ending, Grant, GrantStatus, PendingState, Tokens
 from domain.oauth.rules import MANAGE, STATE_LIFETIME, denial, due_at, failure_of, tokens_of
 from domain.oauth.states import StateRefused, States, browser_name, is_same_browser
 from domain.ports import Clock
@@ -74,13 +74,15 @@ class Completions:
             return Completion(Ending.StateRefused, str(refused))
         principal = _principal(pending.tenant_id, pending.user_id, origin)
         try:
-            grant = await asyncio.to_thread(self._exchange, integration, pending, callback)
+            fresh, tokens = await asyncio.to_thread(self._exchange, integration, pending, callback)
         except _NotGranted as reason:
             await asyncio.to_thread(self._not_authorized, principal, integration, reason.detail)
             return Completion(
                 reason.ending, reason.detail, integration, redirect_after=pending.redirect_after
             )
-        await asyncio.to_thread(self._record, principal, integration, grant)
+        # Before the tokens are kept: no grant is ever in use that the audit log does not know.
+        await asyncio.to_thread(self._record, principal, integration, fresh)
+        grant = await asyncio.to_thread(self._grants.establish, fresh, tokens)
         completion = await self.finish(principal, grant)
         return replace(completion, redirect_after=pending.redirect_after)
 
@@ -129,7 +131,9 @@ class Completions:
             raise StateRefused(f"The integration is {found.status.name} by now; nothing was changed.")
         return found
 
-    def _exchange(self, integration: Integration, pending: PendingState, callback: Callback) -> Grant:
+    def _exchange(
+        self, integration: Integration, pending: PendingState, callback: Callback
+    ) -> tuple[Grant, Tokens]:
         if callback.error:
             raise _NotGranted(Ending.Denied, denial(callback.error))
         if not 0 < len(callback.code) <= _CODE_MAX:
@@ -160,7 +164,7 @@ class Completions:
             requested_scopes=tuple(client.profile.scopes),
             renewable=tokens.refresh_token is not None,
         )
-        return self._grants.establish(fresh, tokens)
+        return fresh, tokens
 
     def _current(self, grant: Grant) -> Integration:
         with self._units.read() as unit:

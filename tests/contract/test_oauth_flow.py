@@ -15,10 +15,12 @@ from uuid import UUID
 
 import pytest
 
+from domain.audit.model import AuditFilter
 from domain.errors import Conflict, Forbidden, NotFound, RuleViolation
 from domain.integrations.model import IntegrationStatus
 from domain.oauth.model import Authorize, Ending
 from domain.oauth.states import TABLE as STATES
+from domain.paging import PageRequest
 from domain.ports import TableEntity
 from tests.builders import OTHER_TENANT
 from tests.fixtures.oauth_server import OAuthServer
@@ -206,6 +208,28 @@ def test_a_crash_between_the_tokens_and_the_activation_is_made_good_by_the_timer
     assert world.refresh_ahead() == {}
     assert world.now(integration_id).status == IntegrationStatus.Active
     assert len(world.events("IntegrationAuthorized")) == 1
+
+
+def test_no_grant_is_kept_that_the_audit_log_does_not_know(
+    world: OAuthWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An active integration is authorised anew, perhaps for another account, and the process dies."""
+    integration_id = world.connected().integration_id
+    begun, establish = world.begin(integration_id), type(world.oauth.grants).establish
+
+    def died(*arguments: Any) -> None:
+        establish(*arguments)
+        raise KeyboardInterrupt
+
+    world.clock.advance(minutes=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(world.oauth.grants), "establish", died)
+        with pytest.raises(KeyboardInterrupt):
+            world.callback(begun)
+    assert world.grant(integration_id).authorized_at == world.clock.now()
+    with world.hub.units.read() as unit:
+        known = unit.audit.page(OWNER.tenant_id, AuditFilter(action="integration.authorized"), PageRequest())
+    assert [one.actor_user_id for one in known.items] == [OWNER.user_id, OWNER.user_id]
 
 
 def test_an_active_integration_may_be_authorised_again_and_its_old_tokens_are_destroyed(
