@@ -17,6 +17,7 @@ from domain.errors import Unavailable
 from domain.ports import OutboundError, OutboundRequest, OutboundResponse, QueueMessage
 from domain.realtime.ports import Nobody, Payload
 from domain.unit_of_work import UnitOfWork
+from infra.servicebus.limits import check_size
 from infra.sql.engine import DATABASE_FILE
 from infra.sql.migrate import upgrade_embedded
 from infra.sql.unit_of_work import SqlUnitsOfWork
@@ -82,6 +83,8 @@ class MemoryQueue:
     def send(self, queue: str, messages: Sequence[QueueMessage]) -> None:
         if self.down:
             raise Unavailable("The queue does not answer.")
+        for message in messages:
+            check_size(message.body.encode(), message.properties)
         if self.losing:
             return
         self.sent += [(queue, message) for message in messages]

@@ -15,6 +15,7 @@ from domain.events.model import RaiseEvent
 from domain.events.ports import EventRef
 from domain.events.service import DOMAIN_EVENTS_QUEUE, EventService, announcements
 from domain.identity.model import PERMISSIONS, Principal
+from domain.sync.dispatch import InitialSyncs
 from domain.webhooks.delivery import DeliveryEngine, DeliveryLimits
 from domain.webhooks.fanout import FanOut
 from domain.webhooks.history import DeliveryService
@@ -79,7 +80,7 @@ class World:
             ids,
             self.events,
             expiry=day,
-            consumers=[DisabledWebhooks(queue).consume],
+            consumers=[InitialSyncs(queue).consume, DisabledWebhooks(queue).consume],
         )
         self.realtime = HeardRealtime()
         limits_of_failure = DisableLimits(5, disable_after_failures)

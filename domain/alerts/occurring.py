@@ -13,6 +13,7 @@ from uuid import UUID, uuid5
 from domain.alerts.model import PLATFORM, Occurrence
 from domain.errors import Unavailable
 from domain.events.model import DomainEvent
+from domain.identity.rules import guid
 from domain.ports import QueueMessage, QueueSender
 from domain.unit_of_work import UnitsOfWork
 from domain.webhooks.model import DISABLED
@@ -22,6 +23,8 @@ logger = logging.getLogger("hub.alerts")
 
 ALERTS_QUEUE = "alerts"
 _BATCH = 100
+#: More than the hub's own event about a disabled webhook ever has.
+_OWN_BYTES = 8 * 1024
 
 
 def occurrence(
@@ -79,11 +82,21 @@ class DisabledWebhooks:
     def consume(self, events: Sequence[DomainEvent]) -> None:
         """Raises Unavailable; then the events are fanned out again."""
         messages = [
-            message_of(
-                occurrence("webhook-disabled", json.loads(one.data), one.occurred_at, tenant_id=one.tenant_id)
-            )
+            message_of(occurrence("webhook-disabled", data, one.occurred_at, tenant_id=one.tenant_id))
             for one in events
-            if one.type == DISABLED
+            if one.type == DISABLED and (data := _disabled(one)) is not None
         ]
         if messages:
             self._queue.send(ALERTS_QUEUE, messages)
+
+
+def _disabled(event: DomainEvent) -> Mapping[str, Any] | None:
+    """None for an event that only bears the name: anyone may raise one, and the queue does not take every size."""
+    if event.size > _OWN_BYTES:
+        return None
+    try:
+        data: Any = json.loads(event.data)
+    except RecursionError:
+        return None
+    is_ours = guid(data.get("webhookId")) is not None and isinstance(data.get("reason"), str)
+    return data if is_ours else None

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from domain.events.model import DomainEvent
+from domain.identity.rules import guid
 from domain.ports import Clock, QueueMessage, QueueSender
 from domain.sync.jobs import SyncJob
 from domain.sync.ports import AlreadyRuns, Waiting
@@ -66,14 +67,17 @@ class InitialSyncs:
 
 
 def _initial(event: DomainEvent) -> list[QueueMessage]:
-    data = json.loads(event.data)
-    integration_id = data.get("integrationId") if isinstance(data, dict) else None
-    if not isinstance(integration_id, str) or data.get("integrationType") not in (None, "CalendarSync"):
+    try:
+        data = json.loads(event.data)
+    except RecursionError:
+        return []
+    integration_id = guid(data.get("integrationId")) if isinstance(data, dict) else None
+    if integration_id is None or data.get("integrationType") not in (None, "CalendarSync"):
         return []
     body = {
         "initial": {
             "tenantId": str(event.tenant_id),
-            "integrationId": integration_id,
+            "integrationId": str(integration_id),
             "eventId": event.event_id,
             "traceparent": event.traceparent,
         }

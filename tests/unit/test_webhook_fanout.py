@@ -137,6 +137,29 @@ async def test_what_was_held_while_its_webhook_resumed_is_sent_all_the_same(worl
     assert (sent.is_held, sent.delivery_status) == (False, DeliveryStatus.Delivered)
 
 
+@pytest.mark.parametrize(
+    ("type_", "data"),
+    [
+        ("WebhookDisabled", {"webhookId": "x" * 300_000, "reason": "Forged."}),
+        ("WebhookDisabled", {"webhookId": str(UUID(int=7)), "reason": ["no", "text"]}),
+        ("WebhookDisabled", {"webhookId": str(UUID(int=7)), "reason": "x" * 300_000}),
+        ("WebhookDisabled", {}),
+        ("IntegrationAuthorized", {"integrationId": "x" * 300_000}),
+        ("IntegrationAuthorized", {"integrationId": "all"}),
+    ],
+)
+async def test_an_event_that_only_bears_the_name_of_one_of_the_hubs_own_holds_up_no_other(
+    world: World, type_: str, data: dict[str, object]
+) -> None:
+    """Anyone with `events:write` names its events; what becomes of the hub's own must not depend on it."""
+    webhook = await world.webhook("*")
+    world.raise_event(type_, data=data)
+    world.raise_event()
+    await world.settle()
+    assert {one.event_type for one in world.deliveries(webhook)} == {type_, "BookingConfirmed"}
+    assert world.alerts() == []
+
+
 async def test_events_of_a_disabled_webhook_are_held(world: World) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(answer(410))
