@@ -199,6 +199,7 @@ class Hub(WebhookUseCases):
             self.clock,
             self.ids,
             key_hours=self.key_usage,
+            tracer=self.tracer,
         )
 
     @once

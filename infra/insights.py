@@ -13,6 +13,7 @@ from domain.insights.series import SignalReader, SignalService
 from domain.insights.wording import Wording
 from domain.integrations.samples import Samples
 from domain.ports import Clock, IdGenerator, TableStore
+from domain.tracing import Tracer
 from domain.unit_of_work import UnitsOfWork
 from infra.ai.factory import wording
 from infra.once import once
@@ -30,7 +31,9 @@ class InsightParts:
         ids: IdGenerator,
         *,
         key_hours: KeyHours,
+        tracer: Tracer,
     ) -> None:
+        self._tracer = tracer
         self._ids = ids
         self._reader = SignalReader(units, key_hours)
         self._settings = settings
@@ -62,4 +65,4 @@ class InsightParts:
 
     @once
     def wording(self) -> Wording:
-        return wording(self._settings, self._tables, self._clock)
+        return wording(self._settings, self._tables, self._clock, self._tracer)

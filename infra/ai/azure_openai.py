@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from domain.insights.ai import Answered, AnswerT, ModelUnavailable, Question
+from domain.tracing import UNTRACED, Span, Tracer
 from infra.ai.access import ModelAccess
+from infra.ai.span import chat_span, tell_usage
 
 if TYPE_CHECKING:
     import httpx
@@ -43,8 +45,10 @@ class AzureOpenAI:
         *,
         reasoning_effort: str | None = None,
         allow_loopback_http: bool = False,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         """`reasoning_effort` is sent as it is, for models that know it."""
+        self._tracer = tracer
         parts = urlsplit(endpoint)
         is_loopback = allow_loopback_http and parts.scheme == "http" and parts.hostname in _LOOPBACK
         if not (parts.scheme == "https" and parts.hostname) and not is_loopback:
@@ -56,6 +60,18 @@ class AzureOpenAI:
 
     async def ask(self, question: Question[AnswerT]) -> Answered[AnswerT]:
         """As the port says."""
+        came: Answered[AnswerT] | ModelUnavailable
+        with chat_span(self._tracer, self._url, self._deployment, question) as span:
+            try:
+                came = await self._answered(question, span)
+            except ModelUnavailable as error:
+                span.fail(error.reason)
+                came = error
+        if isinstance(came, ModelUnavailable):
+            raise came
+        return came
+
+    async def _answered(self, question: Question[AnswerT], span: Span) -> Answered[AnswerT]:
         import httpx  # here: few processes ever ask
 
         try:
@@ -63,7 +79,7 @@ class AzureOpenAI:
                 headers = await asyncio.to_thread(self._access.headers)
                 # A client for each question: there are few, and a process may have several event loops.
                 async with httpx.AsyncClient(timeout=None, follow_redirects=False, trust_env=False) as client:  # noqa: S113
-                    return await self._ask(client, question, headers, deadline)
+                    return await self._ask(client, question, headers, deadline, span)
         except TimeoutError:
             raise ModelUnavailable("timeout", "Azure OpenAI did not answer in time.", tokens=None) from None
 
@@ -73,10 +89,12 @@ class AzureOpenAI:
         question: Question[AnswerT],
         headers: dict[str, str],
         deadline: asyncio.Timeout,
+        span: Span,
     ) -> Answered[AnswerT]:
         body = self._body(question)
         for attempt in range(1, _TRIES + 1):
             status, answered, content = await _post(client, self._url, body, headers)
+            tell_usage(span, content)
             if status == 200:
                 return _read(content, question)
             failure = _refusal(status, content, _retry_after(answered))

@@ -6,10 +6,11 @@ from domain.insights.ai import LanguageModel
 from domain.insights.wording import Wording
 from domain.insights.wording_ledger import WordingLedger
 from domain.ports import Clock, TableStore
+from domain.tracing import UNTRACED, Tracer
 from infra.settings import Settings
 
 
-def language_model(settings: Settings) -> LanguageModel | None:
+def language_model(settings: Settings, tracer: Tracer = UNTRACED) -> LanguageModel | None:
     """None where no endpoint is set. Raises ValueError for an address that is not https."""
     if not settings.openai_endpoint:
         return None
@@ -27,10 +28,13 @@ def language_model(settings: Settings) -> LanguageModel | None:
         access,
         reasoning_effort=settings.openai_reasoning_effort,
         allow_loopback_http=settings.is_development,
+        tracer=tracer,
     )
 
 
-def wording(settings: Settings, tables: TableStore, clock: Clock) -> Wording:
+def wording(settings: Settings, tables: TableStore, clock: Clock, tracer: Tracer = UNTRACED) -> Wording:
     """Raises ValueError as `language_model`."""
     ledger = WordingLedger(tables, clock, tokens_per_day=settings.openai_tokens_per_day)
-    return Wording(language_model(settings), ledger, clock, timeout_seconds=settings.openai_timeout_seconds)
+    return Wording(
+        language_model(settings, tracer), ledger, clock, timeout_seconds=settings.openai_timeout_seconds
+    )

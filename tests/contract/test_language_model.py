@@ -8,15 +8,19 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
+from opentelemetry.trace import SpanKind as OtelKind
+from opentelemetry.trace import StatusCode
 from pydantic import BaseModel, ConfigDict
 
 from domain.insights.ai import ModelUnavailable, Question
 from domain.insights.wording import Suggestion, Wording
 from domain.insights.wording_ledger import WordingLedger
+from domain.tracing import SpanKind
 from infra.ai.access import IdentityAccess, KeyAccess
 from infra.ai.azure_openai import AzureOpenAI
 from infra.ai.factory import language_model, wording
@@ -40,6 +44,7 @@ from tests.loopback.azure_openai import (
     throttled,
 )
 from tests.loopback.plug import plugged
+from tests.traced import Traced, parent_id, said_by, span_id
 
 
 class Verdict(BaseModel):
@@ -100,6 +105,46 @@ async def test_the_request_is_what_the_service_documents(service: AzureOpenAISer
     ]
     assert (body["stream"], body["max_completion_tokens"], body["reasoning_effort"]) == (False, 50, "none")
     assert body["response_format"]["json_schema"]["name"] == "Verdict"
+
+
+async def test_a_question_is_a_client_span_that_quotes_neither_it_nor_the_answer(
+    service: AzureOpenAIService,
+) -> None:
+    traced = Traced()
+    asked = model(service, tracer=traced.tracer)
+    with traced.tracer.span("outer", SpanKind.Server):
+        await asked.ask(question("s3cret"))
+    [span] = traced.named(f"chat {DEPLOYMENT}")
+    [outer] = traced.named("outer")
+    assert (span.kind, parent_id(span)) == (OtelKind.CLIENT, span_id(outer))
+    assert said_by(span) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "azure.ai.openai",
+        "gen_ai.request.model": DEPLOYMENT,
+        "gen_ai.request.max_tokens": 50,
+        "gen_ai.output.type": "json",
+        "gen_ai.response.model": "gpt-5.4-mini-2026-03-17",
+        "gen_ai.usage.input_tokens": PROMPT_TOKENS,
+        "gen_ai.usage.output_tokens": 120,
+        "server.address": "127.0.0.1",
+        "server.port": urlsplit(service.address).port,
+    }
+    assert "s3cret" not in span.to_json()
+    assert KEY not in span.to_json()
+
+
+async def test_a_span_of_a_question_says_why_there_is_no_answer_and_what_it_cost(
+    service: AzureOpenAIService,
+) -> None:
+    traced = Traced()
+    asked = model(service, tracer=traced.tracer)
+    service.script += [completion("{", finish="length"), prompt_refused()]
+    for reason, cost in (("truncated", 120), ("refused", None)):
+        with pytest.raises(ModelUnavailable):
+            await asked.ask(question())
+        span = traced.spans[-1]
+        assert (said_by(span)["error.type"], span.status.status_code) == (reason, StatusCode.ERROR)
+        assert said_by(span).get("gen_ai.usage.output_tokens") == cost
 
 
 async def test_the_official_client_is_understood_and_understands(service: AzureOpenAIService) -> None:
