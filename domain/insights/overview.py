@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from domain.apikeys.limiter import RateLimiter
-from domain.apikeys.model import ApiKey, KeyFilter
+from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.window import Kind, Take
 from domain.errors import Unavailable
 from domain.identity.model import Principal
@@ -63,10 +63,12 @@ class SyncLine:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A part is None where the caller's permissions do not reach. Lists end at 200."""
+    """A part is None where the caller's permissions do not reach. Lists end at 200: of webhooks those that failed
+    most come first, of keys only those are shown that can be used."""
 
     at: datetime
     hours: int
+    permissions: Sequence[str]
     deliveries: Series | None
     webhooks: Sequence[WebhookLine] | None
     integrations: Sequence[IntegrationLine] | None
@@ -94,13 +96,15 @@ class OverviewService:
             deliveries = self._deliveries(unit, tenant, since, now) if sees_webhooks else None
             webhooks = self._webhooks(unit, tenant, since, now) if sees_webhooks else None
             integrations = self._integrations(unit, tenant) if sees_integrations else None
-            keys = unit.api_keys.page(tenant, KeyFilter(), _FIRST, now).items if sees_integrations else None
+            usable = KeyFilter(status=KeyStatus.Active)
+            keys = unit.api_keys.page(tenant, usable, _FIRST, now).items if sees_integrations else None
             running = JobFilter(statuses=[SyncStatus.Running, SyncStatus.Scheduled])
             jobs = unit.sync_jobs.page(tenant, running, _FIRST).items if sees_integrations else None
         names = {one.integration_id: one.name for one in integrations or ()}
         return Overview(
             at=now,
             hours=hours,
+            permissions=sorted(principal.permissions),
             deliveries=deliveries,
             webhooks=webhooks,
             integrations=None if integrations is None else [self._sampled(one, now) for one in integrations],
@@ -118,8 +122,9 @@ class OverviewService:
         sums: dict[UUID, Tally] = {}
         for one in unit.signals.read(tenant, SubjectKind.Webhook, since=since, until=now):
             sums[one.subject_id] = sums.get(one.subject_id, Tally()) + one.tally
-        webhooks = unit.webhooks.page(tenant, WebhookFilter(), _FIRST).items
-        return [WebhookLine(one, sums.get(one.webhook_id, Tally())) for one in webhooks]
+        lines = [WebhookLine(one, sums.get(one.webhook_id, Tally())) for one in _every_webhook(unit, tenant)]
+        lines.sort(key=lambda line: line.tally.failed, reverse=True)
+        return lines[: _FIRST.page_size]
 
     def _integrations(self, unit: UnitOfWork, tenant: UUID) -> Sequence[Integration]:
         return unit.integrations.page(tenant, IntegrationFilter(), _FIRST).items
@@ -133,12 +138,7 @@ class OverviewService:
 
     def _used(self, keys: Sequence[ApiKey], now: datetime) -> list[KeyLine]:
         """One read of the table store for each key."""
-        lines = []
-        for key in keys:
-            if key.revoked_at is not None:
-                continue
-            lines.append(KeyLine(key, self._used_of(key, now)))
-        return lines
+        return [KeyLine(key, self._used_of(key, now)) for key in keys]
 
     def _used_of(self, key: ApiKey, now: datetime) -> int:
         try:
@@ -148,3 +148,13 @@ class OverviewService:
         peek = Take(key.api_key_id.hex, key.rate_limit_per_hour, Kind.Peek)
         [rate] = window.settle([peek], now)
         return max(0, rate.limit - rate.remaining)
+
+
+def _every_webhook(unit: UnitOfWork, tenant: UUID) -> Iterator[Webhook]:
+    """Oldest first. A tenant has 50, or as many as HUB_WEBHOOK_LIMIT_PER_TENANT allows."""
+    request = _FIRST
+    while items := unit.webhooks.page(tenant, WebhookFilter(), request).items:
+        yield from items
+        if len(items) < request.page_size:
+            return
+        request = PageRequest(request.page + 1, request.page_size)

@@ -106,6 +106,11 @@ class Change:
     operation: Operation
     body: Mapping[str, Any]
 
+    @property
+    def is_final(self) -> bool:
+        """A revoked key does not come back, and neither do the scopes taken from one (BR-AK-06)."""
+        return self.operation == Operation.RevokeApiKey or "scopes" in self.body
+
 
 @dataclass(frozen=True, slots=True)
 class Advice:

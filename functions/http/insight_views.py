@@ -78,6 +78,7 @@ class DeliveriesView(TallyView):
 class WebhookLineView(TallyView):
     webhook_id: UUID
     url_host: str
+    description: str | None
     state: StateName
     disabled_reason: str | None
     last_error: str | None = Field(description="The most frequent class of failure")
@@ -95,6 +96,7 @@ class IntegrationLineView(View):
     provider: str
     integration_type: str
     status: str
+    reason: str | None = Field(description="Why it is not active")
     health_status: str
     last_health_check: Moment | None
     samples: list[SampleView]
@@ -124,10 +126,11 @@ class OverviewView(View):
     at: Moment
     hours: int
     by: Literal["hour"] = "hour"
+    permissions: list[str] = Field(description="The caller's")
     deliveries: DeliveriesView | None
-    webhooks: list[WebhookLineView] | None
-    integrations: list[IntegrationLineView] | None
-    api_keys: list[KeyLineView] | None
+    webhooks: list[WebhookLineView] | None = Field(description="Those that failed most first, at most 200")
+    integrations: list[IntegrationLineView] | None = Field(description="At most 200")
+    api_keys: list[KeyLineView] | None = Field(description="Those that can be used, at most 200")
     syncs: list[SyncLineView] | None
 
 
@@ -169,6 +172,7 @@ def overview_view(overview: Overview) -> OverviewView:
     return OverviewView.model_construct(
         at=overview.at,
         hours=overview.hours,
+        permissions=list(overview.permissions),
         deliveries=None if overview.deliveries is None else _deliveries(overview.deliveries),
         webhooks=None if overview.webhooks is None else [_webhook(one) for one in overview.webhooks],
         integrations=None
@@ -189,6 +193,7 @@ def _webhook(line: WebhookLine) -> WebhookLineView:
     return WebhookLineView.model_construct(
         webhook_id=line.webhook.webhook_id,
         url_host=urlsplit(line.webhook.url).netloc,
+        description=line.webhook.description,
         state=line.webhook.state.name,  # type: ignore[arg-type]
         disabled_reason=line.webhook.disabled_reason,
         last_error=max(errors, key=lambda name: errors[name]) if errors else None,
@@ -204,6 +209,7 @@ def _integration(line: IntegrationLine) -> IntegrationLineView:
         provider=one.provider,
         integration_type=one.integration_type.name,
         status=one.status.name,
+        reason=one.reason,
         health_status=one.health_status.name,
         last_health_check=one.last_health_check,
         samples=[

@@ -76,6 +76,7 @@ class ChangeView(View):
     path: str
     body: dict[str, Any] = Field(description="What would be sent there")
     permission: str = Field(description="What the caller needs for it")
+    is_final: bool = Field(description="Whether nothing can take it back: ask before it is applied")
 
 
 class DecisionView(View):
@@ -184,4 +185,5 @@ def _change(change: Change, subject: Subject) -> ChangeView:
         path=f"/api{path.format(id=subject.id)}",
         body=dict(change.body),
         permission=PERMISSIONS[subject.type],
+        is_final=change.is_final,
     )

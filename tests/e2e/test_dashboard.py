@@ -97,8 +97,8 @@ def test_counters_are_right_after_a_thousand_events_and_nothing_comes_from_elsew
 def test_a_failing_endpoint_is_shown_first_and_sent_again_with_one_click(
     api: Api, receiver: Receiver
 ) -> None:
-    api.webhook("http://localhost:" + str(urlsplit(receiver.url).port) + "/fine")
-    api.webhook(receiver.url, retryPolicy={"maxRetries": 0})
+    api.webhook(receiver.url.replace("/hook", "/fine"), description="Shop")
+    api.webhook(receiver.url, retryPolicy={"maxRetries": 0}, description="Mail")
     receiver.respond = lambda request: (500 if request["path"] == "/hook" else 200, {})
     api.raise_event()
     api.eventually(lambda: totals_of(api) == {"succeeded": "1", "failed": "1"})
@@ -106,14 +106,17 @@ def test_a_failing_endpoint_is_shown_first_and_sent_again_with_one_click(
         browser("open")
         browser("enter")
         first, second = browser("endpoints")
+        assert "(Mail)" in first
         assert "Retry failed" in first
         assert "5xx" in first
         assert "Retry failed" not in second
         receiver.respond = lambda request: (200, {})
         before = len(receiver.received)
-        browser("press", f"Retry what failed at {urlsplit(receiver.url).netloc}")
+        retry = f"Retry what failed at {urlsplit(receiver.url).netloc} (Mail)"
+        browser("focus", retry)
         receiver.wait(before + 1)
-        assert "1 deliveries" in api.eventually(lambda: browser("said"))
+        assert "1 delivery" in api.eventually(lambda: browser("said"))
+        assert browser("focused") == retry
 
 
 def test_alerts_and_anomalies_are_shown_and_acknowledged_with_one_click(own_host: HostProcess) -> None:
@@ -123,6 +126,12 @@ def test_alerts_and_anomalies_are_shown_and_acknowledged_with_one_click(own_host
     own_host.advance(86_400 + 60)
     api("POST", "/apikeys/verify", {"key": issued, "ip": "203.0.113.5"})
     alerted(own_host, api)
+    watching = {"keyName": "Watcher", "scopes": ["insights:read", "alerts:read"]}
+    with browsing(api, api("POST", "/apikeys", watching)[1]["key"]) as browser:
+        browser("open")
+        assert browser("enter") == ""
+        assert len(browser("attention")) == 2
+        assert [name for name in browser("buttons") if "Acknowledge" in name] == []
     with browsing(api) as browser:
         browser("open")
         assert browser("enter") == ""
@@ -133,8 +142,9 @@ def test_alerts_and_anomalies_are_shown_and_acknowledged_with_one_click(own_host
         sentence = api("GET", "/insights/anomalies")[1]["items"][0]["detail"]
         browser("click", "[data-anomaly] button")
         api.eventually(lambda: len(browser("attention")) == 1)
-        browser("press", f"Acknowledge: {sentence}")
+        browser("focus", f"Acknowledge: {sentence}")
         api.eventually(lambda: browser("totals")["alerts"] == "0")
+        assert browser("focused") == "Alerts", "what was focused is gone, and its panel is not"
         assert api("GET", "/alerts")[1]["items"][0]["status"] == "Acknowledged"
         assert browser("complaints") == []
 
@@ -194,6 +204,8 @@ def test_recommendations_are_shown_with_their_evidence_applied_and_dismissed(
         api.eventually(lambda: len(browser("recommendations")) == 1)
         browser("click", '[data-recommendation] [aria-label^="Apply to Forgotten"]')
         api.eventually(lambda: browser("recommendations") == [])
+        [question] = browser("confirmed")
+        assert question.startswith("Forgotten: Revoke the key")
         assert browser("complaints") == []
     assert api("GET", f"/apikeys/{key}")[1]["status"] == "Revoked"
     assert [

@@ -26,6 +26,7 @@ def test_a_limit_that_is_hit_again_and_again_is_to_be_raised() -> None:
     assert advice is not None and advice.change is not None
     # 1,350 in the busiest hour, a fifth more is 1,620
     assert advice.change.body == {"rateLimitPerHour": 1700}
+    assert not advice.change.is_final
     UpdateApiKey.model_validate(dict(advice.change.body))
     assert figures(advice) == {
         "refused": 590,
@@ -58,6 +59,7 @@ def test_a_key_that_nobody_uses_is_to_be_revoked() -> None:
     assert advice is not None and advice.change is not None
     assert advice.change.operation == Operation.RevokeApiKey
     assert advice.change.body == {"reason": "Not used for 90 days."}
+    assert advice.change.is_final
     assert figures(advice)["daysWithoutUse"] == 90
     never = unused(key_facts(last_used_at=None, created_at=NOW - 91 * DAY))
     assert never is not None and "never used in 91 days" in never.explanation

@@ -2,26 +2,44 @@
 
 const MOMENTS = new Set(["new-network", "new-country", "new-client", "scope-probing"]);
 
+const SHOWN = 20;
+const SEVERITIES = ["Critical", "Warning", "Information"];
+
+/** Open ones before acknowledged ones, the most severe first, then the newest: as they come. */
+function byUrgency(alerts) {
+  const rank = (one) => (one.status === "Open" ? 0 : SEVERITIES.length) + SEVERITIES.indexOf(one.severity);
+  return alerts.toSorted((one, other) => rank(one) - rank(other));
+}
+
+/** That a list goes on, where it does. */
+function rest(shown, total, path) {
+  return total > shown ? h("p", { class: "quiet" }, `The first ${count(shown)} of ${count(total)}. All of them: `, h("code", {}, `GET /api${path}`), ".") : null;
+}
+
 function alertsPanel({ alerts, overview }, act) {
   if (!alerts) return null;
-  const open = alerts.items.filter((one) => one.status === "Open").length;
+  const { open, acknowledged } = alerts;
+  const shown = byUrgency(alerts.items).slice(0, SHOWN).map((one) => [one, nameOf(one.subject, overview)]);
+  const mayAct = overview.permissions.includes("alerts:manage");
   return [
-    head("alerts", "Alerts", alerts.total ? `${count(open)} open, ${count(alerts.total - open)} acknowledged` : ""),
-    alerts.items.length
-      ? h("ul", { class: "items" }, alerts.items.map((one) => h("li", { "data-alert": one.alertId },
+    head("alerts", "Alerts", open + acknowledged ? `${count(open)} open, ${count(acknowledged)} acknowledged` : ""),
+    shown.length
+      ? h("ul", { class: "items" }, shown.map(([one, name]) => h("li", { "data-alert": one.alertId },
           h("div", { class: "line-up" }, h("h3", {}, one.summary), badge(one.severity)),
-          h("p", { class: "quiet" }, [words(one.kind), nameOf(one.subject, overview)].filter(Boolean).join(" of "), ", since ", ago(one.openedAt),
+          h("p", { class: "quiet" }, [words(one.kind), name].filter(Boolean).join(": "), ", raised ", ago(one.openedAt),
             one.occurrences > 1 ? `, seen ${count(one.occurrences)} times` : "", one.note ? `. ${one.note}` : "."),
-          one.status === "Open"
-            ? h("div", { class: "row-actions" }, button("Acknowledge", `Acknowledge: ${one.summary}`, () => act("acknowledgeAlert", one)))
-            : h("p", { class: "quiet" }, "Acknowledged ", ago(one.acknowledgedAt), "."))))
+          one.status !== "Open" && h("p", { class: "quiet" }, "Acknowledged ", ago(one.acknowledgedAt), "."),
+          one.status === "Open" && mayAct && h("div", { class: "row-actions" },
+            button("Acknowledge", `Acknowledge: ${one.summary}${name ? ` ${name}` : ""}`, () => act("acknowledgeAlert", one))))))
       : empty("Nothing is wrong that the hub knows of."),
+    rest(shown.length, open + acknowledged, "/alerts"),
   ];
 }
 
-function anomaliesPanel({ anomalies }, act) {
+function anomaliesPanel({ anomalies, overview }, act) {
   if (!anomalies) return null;
-  const shown = anomalies.items.filter((one) => one.status === "Active" || Date.now() - new Date(one.lastSeenAt) < 48 * 3600e3);
+  const shown = anomalies.items.filter((one) => one.status === "Active" || now() - new Date(one.lastSeenAt) < 48 * 3600e3);
+  const mayAct = overview.permissions.includes("insights:manage");
   return [
     head("anomalies", "Anomalies", "compared with the same hour in other weeks"),
     shown.length
@@ -29,10 +47,11 @@ function anomaliesPanel({ anomalies }, act) {
           h("div", { class: "line-up" }, h("h3", {}, one.detail), badge(MOMENTS.has(one.metric) ? "Seen" : one.status === "Active" ? "Now" : "Ended")),
           h("p", { class: "quiet" }, `${words(one.metric)}, `, ago(one.startedAt),
             one.hours > 1 ? `, ${count(one.hours)} hours` : "", one.score ? `, ${count(Math.round(one.score))} times the usual variation` : "", "."),
-          h("div", { class: "row-actions" },
+          mayAct && h("div", { class: "row-actions" },
             button("Acknowledge", `Acknowledge: ${one.detail}`, () => act("acknowledgeAnomaly", one)),
             button("Snooze a day", `Snooze a day: ${one.detail}`, () => act("snoozeAnomaly", one))))))
       : empty("Every hour was as this hour usually is."),
+    shown.length === anomalies.items.length ? rest(shown.length, anomalies.total, "/insights/anomalies?acknowledged=false") : null,
   ];
 }
 
@@ -49,18 +68,21 @@ function recommendationsPanel({ recommendations }, act) {
             one.apply && button("Apply", `Apply to ${one.subject.name}: ${one.title}`, () => act("applyRecommendation", one)),
             button("Dismiss", `Dismiss for ${one.subject.name}: ${one.title}`, () => act("dismissRecommendation", one))))))
       : empty("There is nothing to improve that the numbers show."),
+    rest(recommendations.items.length, recommendations.total, "/insights/recommendations?status=Open"),
   ];
 }
 
 function evidence(one) {
   const row = (figure) => [figure.name, `${Number.isInteger(figure.value) ? count(figure.value) : figure.value.toPrecision(3)} ${figure.unit}`];
   return figures(`Evidence about ${one.subject.name}: ${one.title}`, ["Figure", "Value"], [
-    ...one.evidence.map(row), ...one.expectedEffect.map((figure) => [`Expected: ${figure.name}`, row(figure)[1]])]);
+    ...one.evidence.map(row), ...one.expectedEffect.map((figure) => [`Expected: ${figure.name}`, row(figure)[1]]),
+    ...(one.apply ? [["Applying sends", `${one.apply.method} ${one.apply.path} ${JSON.stringify(one.apply.body)}`]] : [])]);
 }
 
 /** What the page calls a webhook, an integration or a key; nothing for what it does not show. */
 function nameOf(id, { webhooks, integrations, apiKeys }) {
-  return webhooks?.find((one) => one.webhookId === id)?.urlHost
+  const webhook = webhooks?.find((one) => one.webhookId === id);
+  return (webhook && webhookName(webhook, webhooks))
     ?? integrations?.find((one) => one.integrationId === id)?.name
     ?? apiKeys?.find((one) => one.apiKeyId === id)?.keyName;
 }

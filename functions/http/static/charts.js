@@ -1,7 +1,7 @@
 // Charts in SVG, drawn from numbers that the page also shows as a table.
 
 const SVG = "http://www.w3.org/2000/svg";
-const CHART = { width: 720, height: 200, left: 46, right: 8, top: 10, bottom: 22 };
+const CHART = { width: 720, height: 200, left: 84, right: 8, top: 10, bottom: 22 };
 
 function s(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
@@ -80,7 +80,8 @@ function sparkline(label, samples) {
   const most = Math.max(...samples.map((one) => one.milliseconds), 1);
   const step = 100 / Math.max(samples.length - 1, 1);
   const at = (one, index) => [index * step, 28 - (26 * one.milliseconds) / most];
-  const path = samples.map((one, index) => `${index ? "L" : "M"}${at(one, index).map((n) => n.toFixed(1)).join(" ")}`).join("");
+  // One check is no line: it is drawn across.
+  const path = samples.length === 1 ? `M0 ${at(samples[0], 0)[1]}h100` : samples.map((one, index) => `${index ? "L" : "M"}${at(one, index).map((n) => n.toFixed(1)).join(" ")}`).join("");
   const failed = samples.map((one, index) => one.failed && s("rect", { x: Math.min(index * step, 99), y: 0, width: 1, height: 30 }));
   return s("svg", { class: "spark", viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": label },
     failed.filter(Boolean), s("path", { d: path || "M0 28h100" }));
@@ -94,7 +95,7 @@ function legend(entries) {
 
 /** The same figures for those who would rather read them. */
 function figures(caption, columns, rows) {
-  return h("details", { class: "figures" }, h("summary", {}, "Figures"),
+  return h("details", { class: "figures" }, h("summary", { "aria-label": `Figures: ${caption}` }, "Figures"),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
       h("table", {}, h("caption", { class: "hidden-label" }, caption),
         h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))),

@@ -11,12 +11,15 @@ class Refused extends Error {
 
 const session = {
   token: sessionStorage.getItem(KEEP),
+  /** Requests an hour that the API key has; null for a bearer token, which has no quota. */
+  quota: null,
   enter(token, keep) {
     this.token = token;
     if (keep) sessionStorage.setItem(KEEP, token);
   },
   leave() {
     this.token = null;
+    this.quota = null;
     sessionStorage.removeItem(KEEP);
   },
 };
@@ -27,6 +30,7 @@ async function api(method, path, body) {
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (method === "POST") headers["Idempotency-Key"] = `dashboard-${Date.now()}-${Math.random().toString(36).slice(2)}`;
   const answer = await fetch(`/api${path}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  session.quota = Number(answer.headers.get("x-ratelimit-limit")) || null;
   const text = await answer.text();
   const value = text && answer.headers.get("content-type")?.includes("json") ? JSON.parse(text) : {};
   if (!answer.ok) throw new Refused(answer.status, value);

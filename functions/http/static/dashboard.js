@@ -8,16 +8,33 @@ const REFRESH_SECONDS = 30;
 const GATHER_MS = 400;
 
 const at = (id) => document.getElementById(id);
-const state = { drawn: {}, data: null, loading: null, again: false, timer: 0, gather: 0, stop: null };
+const state = { drawn: {}, data: null, loading: null, again: false, timer: 0, gather: 0, stop: null, attendAt: 0, hush: 0 };
+
+/** How far apart loading is. With an API key it keeps to half of the key's quota: a quarter for what changes with every
+ * delivery, a quarter for the four requests of the rest. */
+function spacing(least) {
+  return session.quota ? Math.max(least, (4 * 3600e3) / session.quota) : least;
+}
 
 async function load() {
-  const [overview, alerts, anomalies, recommendations] = await Promise.all([
+  const [overview, attention] = await Promise.all([
     api("GET", `/insights/overview?hours=${at("range").value}`),
-    optional("/alerts?status=Open,Acknowledged&pageSize=20"),
-    optional("/insights/anomalies?acknowledged=false&pageSize=10"),
-    optional("/insights/recommendations?status=Open&pageSize=10"),
+    Date.now() >= state.attendAt ? attend() : {},
   ]);
-  return { overview, alerts, anomalies, recommendations };
+  return { ...state.data, overview, ...attention };
+}
+
+/** What wants attention: it does not change with every delivery, so it is not asked for with every one. */
+async function attend() {
+  state.attendAt = Date.now() + 4 * spacing(REFRESH_SECONDS * 250);
+  const [open, acknowledged, anomalies, recommendations] = await Promise.all([
+    optional("/alerts?status=Open&pageSize=100"),
+    optional("/alerts?status=Acknowledged&pageSize=20"),
+    optional("/insights/anomalies?acknowledged=false&pageSize=20"),
+    optional("/insights/recommendations?status=Open&pageSize=20"),
+  ]);
+  const alerts = open && acknowledged && { items: [...open.items, ...acknowledged.items], open: open.total, acknowledged: acknowledged.total };
+  return { alerts, anomalies, recommendations };
 }
 
 /** Load and draw once, however often it is asked for meanwhile; then once more if it was. */
@@ -34,13 +51,14 @@ async function update() {
   clearTimeout(state.timer);
   try {
     state.data = await load();
+    ahead = new Date(state.data.overview.at) - Date.now();
     draw();
     trouble("");
   } catch (error) {
     if (error instanceof Refused && (error.status === 401 || (error.status === 403 && !state.data))) return signOut(error.message);
     trouble(error instanceof Refused ? error.message : "The hub does not answer. Trying again.");
   }
-  if (session.token) state.timer = setTimeout(refresh, REFRESH_SECONDS * 1000);
+  if (session.token) state.timer = setTimeout(refresh, spacing(REFRESH_SECONDS * 1000));
   return undefined;
 }
 
@@ -53,13 +71,17 @@ function draw() {
     const fresh = h("div", {}, nodes ?? []);
     if (state.drawn[id] === fresh.innerHTML) continue;
     state.drawn[id] = fresh.innerHTML;
-    const opened = section.querySelector("details")?.open;
-    const focused = section.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+    const opened = [...section.querySelectorAll("details[open] > summary")].map((one) => one.ariaLabel);
+    const hadFocus = section.contains(document.activeElement);
+    const focused = document.activeElement.ariaLabel;
     section.replaceChildren(...fresh.childNodes);
-    if (opened) section.querySelector("details").open = true;
-    if (focused) section.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+    const named = (label) => section.querySelector(`[aria-label="${CSS.escape(label)}"]`);
+    for (const label of opened) if (named(label)) named(label).parentElement.open = true;
+    // What was focused may be gone, because it was acted on: then to the panel's title, not back to the page's begin.
+    if (hadFocus) ((focused && named(focused)) ?? section.querySelector("h2"))?.focus();
   }
-  at("freshness").replaceChildren("As of ", h("time", { datetime: new Date().toISOString() }, new Date().toLocaleTimeString()), ".");
+  const seen = new Date(now());
+  at("freshness").replaceChildren("As of ", h("time", { datetime: seen.toISOString() }, seen.toLocaleTimeString()), ".");
 }
 
 function trouble(text) {
@@ -67,8 +89,12 @@ function trouble(text) {
   at("trouble").hidden = !text;
 }
 
-function say(text) {
+/** What came of an action, for a while; also for who scrolled away from the top. */
+function say(text, isRefused = false) {
+  clearTimeout(state.hush);
   at("said").textContent = text;
+  at("said").classList.toggle("refused", isRefused);
+  if (text) state.hush = setTimeout(say, 12_000, "");
 }
 
 const ACTS = {
@@ -86,6 +112,7 @@ const ACTS = {
     return "Nothing more is told of it for a day.";
   },
   applyRecommendation: async (one) => {
+    if (one.apply.isFinal && !confirm(`${one.subject.name}: ${one.title}?\n\nThis cannot be taken back.`)) return "Nothing was changed.";
     await api("POST", `/insights/recommendations/${one.recommendationId}/apply`, {});
     return `Applied to ${one.subject.name}: ${one.title}`;
   },
@@ -94,9 +121,13 @@ const ACTS = {
     return `Dismissed for ${one.subject.name}: ${one.title}`;
   },
   retry: async (webhook) => {
-    const since = new Date(Date.now() - at("range").value * 3600e3).toISOString();
-    const { replayed } = await api("POST", `/webhooks/${webhook.webhookId}/replay`, { from: since, status: ["Failed", "Expired"] });
-    return `${count(replayed)} deliveries to ${webhook.urlHost} are sent again.`;
+    const since = state.data.overview.deliveries.series[0].start;
+    const { replayed, more } = await api("POST", `/webhooks/${webhook.webhookId}/replay`, { from: since, status: ["Failed", "Expired"] });
+    return `${many(replayed, "delivery", "deliveries")} to ${webhook.urlHost} ${replayed === 1 ? "is" : "are"} sent again${more ? "; there are more" : ""}.`;
+  },
+  verify: async (webhook) => {
+    const { verification } = await api("POST", `/webhooks/${webhook.webhookId}/verify`);
+    return `${webhook.urlHost}: ${verification.detail}`;
   },
   enable: async (webhook) => {
     await api("PUT", `/webhooks/${webhook.webhookId}`, { isActive: true });
@@ -112,18 +143,20 @@ async function act(verb, subject) {
   try {
     say(await ACTS[verb](subject));
   } catch (error) {
-    trouble(error instanceof Refused ? error.message : "The hub does not answer.");
+    say(error instanceof Refused ? error.message : "The hub does not answer.", true);
   }
+  state.attendAt = 0;
   await refresh();
 }
 
 /** A realtime message: progress is drawn at once, everything else is a reason to look again soon. */
 function hear(target, updates) {
   if (target === "syncProgress") updates.forEach(progress);
+  if (target === "alertChanged") state.attendAt = 0;
   state.gather ||= setTimeout(() => {
     state.gather = 0;
     refresh();
-  }, GATHER_MS);
+  }, spacing(GATHER_MS));
 }
 
 function progress(update) {
@@ -163,10 +196,11 @@ async function start() {
 function signOut(reason = "") {
   session.leave();
   barred.clear();
+  say("");
   clearTimeout(state.timer);
   clearTimeout(state.gather);
   state.stop?.();
-  Object.assign(state, { data: null, drawn: {}, gather: 0, stop: null });
+  Object.assign(state, { data: null, drawn: {}, gather: 0, stop: null, attendAt: 0 });
   for (const id of Object.keys(PANELS)) at(id).replaceChildren();
   for (const id of ["board", "leave", "range-tool", "live"]) at(id).hidden = true;
   at("sign-in").hidden = false;

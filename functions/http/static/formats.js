@@ -7,6 +7,10 @@ function count(value) {
   return value == null ? "–" : whole.format(value);
 }
 
+function many(number, one, more) {
+  return `${count(number)} ${number === 1 ? one : more}`;
+}
+
 function compact(value) {
   return short.format(value);
 }
@@ -32,20 +36,31 @@ function duration(seconds) {
   return `${Math.round(seconds / 86_400)} days`;
 }
 
-function ago(moment) {
-  return moment ? h("time", { datetime: moment, title: moment }, `${duration(Math.max(0, (Date.now() - new Date(moment)) / 1000))} ago`) : "never";
+/** How far the hub's clock is ahead of this machine's, in milliseconds. */
+let ahead = 0;
+
+/** Now, by the hub's clock, which all of its moments are of. */
+function now() {
+  return Date.now() + ahead;
 }
+
+function ago(moment) {
+  return moment ? h("time", { datetime: moment, title: moment }, `${duration(Math.max(0, (now() - new Date(moment)) / 1000))} ago`) : "never";
+}
+
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 
 function shortTime(moment, withDay) {
   const at = new Date(moment);
   const two = (value) => String(value).padStart(2, "0");
   const time = `${two(at.getHours())}:${two(at.getMinutes())}`;
-  return withDay ? `${two(at.getDate())}.${two(at.getMonth() + 1)}. ${time}` : time;
+  return withDay ? `${day.format(at)} ${time}` : time;
 }
 
 /** How good a health status, a webhook state or a severity is, as a class of the style sheet. */
 const TONES = {
   Healthy: "good", Degraded: "warn", Unhealthy: "bad", Unknown: "unknown",
+  Suspended: "bad", PendingValidation: "warn", Draft: "unknown",
   Active: "good", Paused: "unknown", Disabled: "bad", PendingVerification: "warn",
   Critical: "bad", Error: "bad", High: "bad", Warning: "warn", Medium: "warn", Info: "unknown", Information: "unknown", Low: "unknown",
   Now: "bad", Soon: "warn", Later: "unknown", Seen: "warn", Ended: "unknown",

@@ -1,7 +1,7 @@
 // The panels. Each takes what the API said and returns its nodes; null hides the panel, for want of a permission.
 
 function head(id, title, note = "") {
-  return h("div", { class: "head" }, h("h2", { id: `${id}-title` }, title), h("span", { class: "quiet" }, note));
+  return h("div", { class: "head" }, h("h2", { id: `${id}-title`, tabindex: "-1" }, title), h("span", { class: "quiet" }, note));
 }
 
 function empty(text) {
@@ -27,12 +27,12 @@ function totalsPanel({ overview, alerts }) {
     );
   }
   if (overview.integrations) {
-    const ill = overview.integrations.filter((one) => ["Degraded", "Unhealthy"].includes(one.healthStatus)).length;
-    nodes.push(total("Integrations", count(overview.integrations.length), { name: "integrations", tone: ill ? "bad" : "", note: ill ? `${ill} not healthy` : "none ill" }));
+    const { length } = overview.integrations;
+    const ill = overview.integrations.filter(isIll).length;
+    nodes.push(total("Integrations", count(length), { name: "integrations", tone: ill ? "bad" : "", note: ill ? `${ill} not well` : length ? "all well" : "" }));
   }
   if (alerts) {
-    const open = alerts.items.filter((one) => one.status === "Open").length;
-    nodes.push(total("Open alerts", count(open), { name: "alerts", tone: open ? "bad" : "" }));
+    nodes.push(total("Open alerts", count(alerts.open), { name: "alerts", tone: alerts.open ? "bad" : "" }));
   }
   return nodes;
 }
@@ -72,12 +72,26 @@ function integrationsPanel({ overview: { integrations } }) {
     h("ul", { class: "cards" }, integrations.map((one) => {
       const checks = one.samples.length;
       const failed = one.samples.filter((sample) => sample.failed).length;
-      return h("li", { class: `card ${TONES[one.healthStatus] ?? "unknown"}`, "data-integration": one.integrationId },
-        h("div", { class: "line-up" }, h("h3", {}, one.name), badge(one.healthStatus)),
-        h("p", {}, `${one.provider}, ${one.status}. Checked `, ago(one.lastHealthCheck)),
+      const state = one.status === "Active" ? one.healthStatus : one.status;
+      return h("li", { class: `card ${TONES[state] ?? "unknown"}`, "data-integration": one.integrationId },
+        h("div", { class: "line-up" }, h("h3", {}, one.name), badge(state)),
+        h("p", {}, `${one.provider}. `, one.lastHealthCheck ? ["Checked ", ago(one.lastHealthCheck), "."] : "Not checked yet."),
+        one.reason && h("p", {}, one.reason),
         checks ? sparkline(`${checks} health checks of ${one.name}, ${failed} failed`, one.samples) : null);
     })),
   ];
+}
+
+/** Whether somebody should look: it is not healthy, or it should be active and is not. */
+function isIll({ status, healthStatus }) {
+  return ["Suspended", "Error", "PendingValidation"].includes(status) || (status === "Active" && ["Degraded", "Unhealthy"].includes(healthStatus));
+}
+
+/** What tells a webhook from the others: its host, with its description, or with its id where nothing else does. */
+function webhookName(webhook, webhooks) {
+  const plain = ({ urlHost, description }) => (description ? `${urlHost} (${description})` : urlHost);
+  const isAlone = webhooks.every((one) => one.webhookId === webhook.webhookId || plain(one) !== plain(webhook));
+  return isAlone ? plain(webhook) : `${plain(webhook)} …${webhook.webhookId.slice(-6)}`;
 }
 
 /** Endpoints that fail first; `act(verb, webhook)` does what a button says. */
@@ -91,18 +105,19 @@ function endpointsPanel({ overview: { webhooks } }, act) {
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Webhook endpoints" },
       h("table", { class: "stacked" },
         h("thead", {}, h("tr", {}, ["Endpoint", "State", "Attempts", "Success rate", "p95", "Failed for good", "Last failure", ""].map((name) => h("th", { scope: "col" }, name)))),
-        h("tbody", {}, shown.map((one) => h("tr", { "data-webhook": one.webhookId },
-          h("th", { scope: "row" }, one.urlHost),
+        h("tbody", {}, shown.map((one) => [one, webhookName(one, webhooks)]).map(([one, name]) => h("tr", { "data-webhook": one.webhookId },
+          h("th", { scope: "row" }, one.urlHost, name !== one.urlHost && h("span", { class: "quiet aside" }, name.slice(one.urlHost.length).trim())),
           cell("State", badge(one.state)),
           cell("Attempts", count(one.total)),
           cell("Success rate", percent(one.successRate)),
           cell("p95", milliseconds(one.latency?.p95Ms)),
           cell("Failed for good", count(one.failedForGood)),
-          cell("Last failure", one.lastError ? `${one.lastError}` : "–"),
+          cell("Last failure", one.disabledReason ?? one.lastError ?? "–"),
           h("td", { class: "plain" }, h("div", { class: "row-actions" },
-            isFailing(one) && one.state === "Active" && button("Retry failed", `Retry what failed at ${one.urlHost}`, () => act("retry", one)),
-            ["Disabled", "Paused"].includes(one.state) && button("Enable", `Enable ${one.urlHost}`, () => act("enable", one)),
-            button("Test", `Send a test to ${one.urlHost}`, () => act("test", one))))))))),
+            isFailing(one) && one.state === "Active" && button("Retry failed", `Retry what failed at ${name}`, () => act("retry", one)),
+            one.state === "PendingVerification" && button("Verify", `Verify ${name}`, () => act("verify", one)),
+            ["Disabled", "Paused"].includes(one.state) && button("Enable", `Enable ${name}`, () => act("enable", one)),
+            button("Test", `Send a test to ${name}`, () => act("test", one))))))))),
   ];
 }
 
@@ -118,12 +133,14 @@ function button(text, label, onclick) {
   return h("button", { type: "button", "aria-label": label, onclick: (event) => whileBusy(event.currentTarget, onclick) }, text);
 }
 
+/** Not `disabled`, which would take the focus away from who works by keyboard. */
 async function whileBusy(element, work) {
-  element.disabled = true;
+  if (element.ariaDisabled) return;
+  element.ariaDisabled = "true";
   try {
     await work();
   } finally {
-    element.disabled = false;
+    element.ariaDisabled = null;
   }
 }
 
