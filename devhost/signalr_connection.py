@@ -110,13 +110,15 @@ class Connection:
         await self._end()
 
     async def _next_frame(self) -> str:
+        left = (self._expires_at - self._clock.now()).total_seconds()
         try:
-            async with asyncio.timeout(_PING_SECONDS):
-                return await self._frames.get()
+            async with asyncio.timeout(min(_PING_SECONDS, max(0.0, left))):
+                frame = await self._frames.get()
         except TimeoutError:
-            if self._expires_at <= self._clock.now():
-                self.close("The access token expired; negotiate again.", allow_reconnect=True)
-            return json.dumps({"type": _PING})
+            frame = json.dumps({"type": _PING})
+        if self._ending is None and self._expires_at <= self._clock.now():
+            self.close("The access token expired; negotiate again.", allow_reconnect=True)
+        return frame
 
     async def _read(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from domain.errors import Forbidden
@@ -39,7 +40,8 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller: a user of a tenant, or an API key acting for the user who created it."""
+    """An authenticated caller: a user of a tenant, or an API key acting for the user who created it. `expires_at` is
+    when the token or key that it came with does; None where it does not, or does not say."""
 
     tenant_id: UUID
     user_id: UUID
@@ -47,6 +49,7 @@ class Principal:
     name: str = ""
     api_key_id: UUID | None = None
     origin: Origin = field(default=Origin(), compare=False)
+    expires_at: datetime | None = field(default=None, compare=False)
 
     def require(self, permission: str) -> None:
         """Raises Forbidden, naming the missing permission."""

@@ -147,6 +147,7 @@ class Authenticator:
             name=key.key_name,
             api_key_id=key.api_key_id,
             origin=credentials.origin,
+            expires_at=key.expires_at,
         )
         return Admission(principal, rate=ruling.rate)
 
@@ -187,6 +188,7 @@ class Authenticator:
             principal.name,
             principal.api_key_id,
             credentials.origin,
+            principal.expires_at,
         )
         if attempts.isEnabledFor(logging.INFO):
             attempts.info(

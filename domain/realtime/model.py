@@ -25,9 +25,10 @@ KINDS: Mapping[str, str] = {
     ALERT_CHANGED: "alerts:read",
 }
 
-#: How long a negotiated connection lasts. Permissions are looked at when it is negotiated, so this is also how
-#: long a permission that was taken away may still be heard with.
+#: How long a negotiated connection lasts at most. Permissions are looked at when it is negotiated, so this is also
+#: how long a permission that was taken away may still be heard with.
 LIFETIME: Final = timedelta(hours=1)
+_SHORTEST: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,22 @@ def groups_of(principal: Principal) -> list[str]:
     ]
 
 
+def lifetime_of(principal: Principal, now: datetime) -> timedelta:
+    """How long a connection lasts that is negotiated now: no longer than what it is negotiated with, in whole
+    seconds."""
+    if principal.expires_at is None:
+        return LIFETIME
+    left = timedelta(seconds=int((principal.expires_at - now).total_seconds()))
+    return max(_SHORTEST, min(LIFETIME, left))
+
+
 def user_of(principal: Principal) -> str:
-    """The name that its connections go by. A user's holds the tenant too: the same person in another tenant is
-    someone else."""
+    """The name that its connections go by. A user's holds the tenant too, because the same person in another tenant is
+    someone else, and the end of its token, because all connections of a name end together."""
     if principal.api_key_id is not None:
         return key_user(principal.api_key_id)
-    return f"user:{principal.tenant_id}:{principal.user_id}"
+    name = f"user:{principal.tenant_id}:{principal.user_id}"
+    return name if principal.expires_at is None else f"{name}:{principal.expires_at.timestamp():.0f}"
 
 
 def key_user(api_key_id: UUID) -> str:

@@ -35,7 +35,8 @@ def negotiate_realtime(call: Call) -> Answer:
     """For a SignalR client, whose address is `/api/realtime`: it asks here and follows the answer. The connection
     hears its own tenant only: `deliveryUpdated` with the permission `webhook:manage`, `syncProgress` and
     `integrationHealth` with `integration:manage`, `alertChanged` with `alerts:read`. Each message has one argument,
-    a list. Revoking an API key closes the connections it opened."""
+    a list. It lasts an hour at most, and no longer than the API key or token; revoking a key closes the connections it
+    opened."""
     negotiated = hub().realtime.negotiate(call.principal)
     return Answer(
         NegotiatedView(

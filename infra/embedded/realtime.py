@@ -16,7 +16,7 @@ import jwt
 from domain.errors import Unavailable
 from domain.identity.model import Principal
 from domain.ports import Clock
-from domain.realtime.model import HUB, LIFETIME, Negotiated, group_of, groups_of, user_of
+from domain.realtime.model import HUB, Negotiated, group_of, groups_of, lifetime_of, user_of
 from domain.realtime.ports import Payload
 from infra.embedded.realtime_store import RealtimeStore, Watch
 
@@ -51,7 +51,7 @@ class EmbeddedRealtime:
     def negotiate(self, principal: Principal) -> Negotiated:
         """As the port says. The token is good for every address of the host: only its hub is checked."""
         now = self._clock.now()
-        expires_at = (now + LIFETIME).replace(microsecond=0)
+        expires_at = (now + lifetime_of(principal, now)).replace(microsecond=0)
         claims = {
             "aud": HUB,
             "iat": int(now.timestamp()),

@@ -20,9 +20,11 @@ def build_verifier(settings: Settings) -> TokenVerifier:
             settings.auth_issuer, settings.auth_jwks_url, allow_loopback_http=settings.is_development
         )
         keys = CachedKeys(source.fetch, cache_seconds=settings.auth_jwks_cache_seconds)
-        return JwtVerifier(settings, keys, issuer=settings.auth_issuer)
+        return JwtVerifier(settings, keys, issuer=settings.auth_issuer, tells_end=not settings.is_development)
     if settings.is_development:
-        return JwtVerifier(settings, DevelopmentKeys(settings.home), issuer=DEVELOPMENT_ISSUER)
+        return JwtVerifier(
+            settings, DevelopmentKeys(settings.home), issuer=DEVELOPMENT_ISSUER, tells_end=False
+        )
     raise ValueError(
         "HUB_AUTH_ISSUER is not set: production needs the issuer whose tokens it accepts, for Entra ID "
         "https://login.microsoftonline.com/<tenant id>/v2.0. The development issuer is for development only."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import jwt
@@ -38,15 +40,23 @@ class JwtVerifier:
     Checks the signature, `iss`, `aud`, `exp` (required), `nbf` and `iat`, with 60 seconds of leeway. An issuer
     that holds `{tenantid}` stands for every tenant of a multi-tenant Entra ID application: the token's `iss`
     must then be its own `tid` put into the template, and so must the key's issuer where the key set states it.
-    `now` gives seconds since the epoch and only decides how long a verified token is remembered.
+    `now` gives seconds since the epoch and only decides how long a verified token is remembered. `tells_end`: whether
+    a principal says when its token ends; not where a developer moves the hub's clock, by which tokens do not go.
 
     Raises ValueError for a multi-tenant issuer whose tenant is read from another claim than `tid`: a
     foreign tenant could then write any tenant id into its tokens.
     """
 
     def __init__(
-        self, settings: Settings, keys: KeySource, *, issuer: str, now: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        keys: KeySource,
+        *,
+        issuer: str,
+        now: Callable[[], float] = time.time,
+        tells_end: bool = True,
     ) -> None:
+        self._tells_end = tells_end
         self._multi_tenant = TENANT_PLACEHOLDER in issuer
         if self._multi_tenant and settings.auth_tenant_claim != _TENANT_CLAIM:
             raise ValueError("With {tenantid} in HUB_AUTH_ISSUER, HUB_AUTH_TENANT_CLAIM must be 'tid'.")
@@ -74,10 +84,11 @@ class JwtVerifier:
         principal = self._verified.get(token, now=now, generation=generation)
         if principal is None:
             claims = self._claims(token)
-            principal = principal_from_claims(
-                claims, tenant_claim=self._tenant_claim, user_claim=self._user_claim
-            )
             expires = int(claims["exp"])
+            principal = replace(
+                principal_from_claims(claims, tenant_claim=self._tenant_claim, user_claim=self._user_claim),
+                expires_at=_moment(expires) if self._tells_end else None,
+            )
             self._verified.put(token, principal, now=now, expires=expires, generation=generation)
         return principal
 
@@ -113,6 +124,14 @@ class JwtVerifier:
         signer = expected if key.issuer is None else key.issuer.replace(TENANT_PLACEHOLDER, tenant)
         if claims["iss"] != expected or signer != expected:
             raise InvalidIssuerError
+
+
+def _moment(seconds: int) -> datetime | None:
+    """None for one that is too far away to be told."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def _explain(error: PyJWTError) -> str:

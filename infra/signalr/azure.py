@@ -16,7 +16,7 @@ from uuid import UUID
 from domain.errors import Unavailable
 from domain.identity.model import Principal
 from domain.ports import Clock
-from domain.realtime.model import KINDS, LIFETIME, Negotiated, group_of, groups_of, user_of
+from domain.realtime.model import KINDS, Negotiated, group_of, groups_of, lifetime_of, user_of
 from domain.realtime.ports import Payload
 from infra.outage import Away, Outage
 from infra.signalr.access import Access
@@ -66,7 +66,9 @@ class AzureSignalR:
     def negotiate(self, principal: Principal) -> Negotiated:
         """Raises Unavailable when the service does not answer."""
         user, allowed = user_of(principal), groups_of(principal)
-        seconds = int(LIFETIME.total_seconds())
+        now = self._clock.now()
+        lifetime = lifetime_of(principal, now)
+        seconds = int(lifetime.total_seconds())
         for kind in KINDS:
             group = group_of(principal.tenant_id, kind)
             path = f"users/{_quoted(user)}/groups/{_quoted(group)}"
@@ -75,9 +77,11 @@ class AzureSignalR:
             else:
                 self._call("DELETE", path)
         url = f"{self._access.endpoint}/client/?hub={AZURE_HUB}"
-        now = self._clock.now()
-        token = self._access.client_token(url, user, now, LIFETIME) or self._generated(user, seconds // 60)
-        return Negotiated(url, token, now + LIFETIME)
+        # The service counts in minutes. A token that outlasts its groups for a moment lets in, and hears nothing.
+        token = self._access.client_token(url, user, now, lifetime) or self._generated(
+            user, max(1, seconds // 60)
+        )
+        return Negotiated(url, token, now + lifetime)
 
     def publish(self, tenant_id: UUID, kind: str, payloads: Sequence[Payload]) -> None:
         """As the port says; sent by a thread of its own, together with what else its group is to hear."""

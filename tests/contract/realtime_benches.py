@@ -9,6 +9,7 @@ from pathlib import Path
 
 from devhost.signalr import SignalR
 from domain.identity.model import Principal
+from domain.ports import Clock
 from domain.realtime.ports import Realtime
 from infra.clock import SystemClock
 from infra.embedded.realtime import EmbeddedRealtime
@@ -20,6 +21,7 @@ from tests.loopback.signalr.server import ClientsApp
 from tests.signalr_client import Client, connected
 
 WINDOW_SECONDS = 0.01
+SYSTEM_CLOCK = SystemClock()
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,11 @@ class FixedCredential:
 
 
 @contextmanager
-def embedded(home: Path) -> Iterator[Bench]:
+def embedded(home: Path, clock: Clock) -> Iterator[Bench]:
     """Messages through the state directory, clients at a host's realtime endpoints."""
     listening = listen()
-    realtime = EmbeddedRealtime(home, f"http://127.0.0.1:{listening.getsockname()[1]}", SystemClock())
-    served = Served(ClientsApp(SignalR(realtime, SystemClock())), listening)
+    realtime = EmbeddedRealtime(home, f"http://127.0.0.1:{listening.getsockname()[1]}", clock)
+    served = Served(ClientsApp(SignalR(realtime, clock)), listening)
     try:
         with ExitStack() as stack:
             yield Bench(realtime, stack)
@@ -60,9 +62,9 @@ def embedded(home: Path) -> Iterator[Bench]:
 
 
 @contextmanager
-def azure(service: signalr.SignalRService, access: Access) -> Iterator[Bench]:
+def azure(service: signalr.SignalRService, access: Access, clock: Clock = SYSTEM_CLOCK) -> Iterator[Bench]:
     """Messages through SignalR Service on loopback."""
-    realtime = AzureSignalR(access, SystemClock(), window_seconds=WINDOW_SECONDS)
+    realtime = AzureSignalR(access, clock, window_seconds=WINDOW_SECONDS)
     try:
         with ExitStack() as stack:
             yield Bench(realtime, stack)
@@ -71,17 +73,17 @@ def azure(service: signalr.SignalRService, access: Access) -> Iterator[Bench]:
 
 
 @contextmanager
-def bench_of(kind: str, home: Path) -> Iterator[Bench]:
+def bench_of(kind: str, home: Path, clock: Clock = SYSTEM_CLOCK) -> Iterator[Bench]:
     """`embedded`, `azure key` or `azure identity`."""
     if kind == "embedded":
-        with embedded(home) as bench:
+        with embedded(home, clock) as bench:
             yield bench
         return
-    with signalr.running() as service:
+    with signalr.running(clock=clock) as service:
         access: Access = KeyAccess(service.connection_string)
         if kind == "azure identity":
             access = IdentityAccess(service.endpoint, client_id=None, credential=FixedCredential())  # type: ignore[arg-type]
-        with azure(service, access) as bench:
+        with azure(service, access, clock) as bench:
             yield bench
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -15,12 +16,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from domain.errors import Unavailable
 from domain.identity.model import Principal
-from domain.realtime.model import DELIVERY_UPDATED, SYNC_PROGRESS, key_user
+from domain.realtime.model import DELIVERY_UPDATED, LIFETIME, SYNC_PROGRESS, key_user
 from infra.clock import SystemClock
 from infra.embedded.realtime import EmbeddedRealtime
 from infra.signalr.access import KeyAccess
 from infra.signalr.azure import AzureSignalR
-from tests.builders import OTHER_TENANT, TENANT, USER
+from tests.builders import OTHER_TENANT, TENANT, USER, FakeClock
 from tests.contract.realtime_benches import KINDS, WINDOW_SECONDS, Bench, azure, bench_of
 from tests.loopback import signalr
 from tests.loopback.plug import plugged
@@ -79,6 +80,33 @@ def test_closing_ends_the_users_connections_and_lets_none_hear_with_what_was_neg
     bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{}])
     assert other.message("deliveryUpdated") == [{}]
     assert late is None or late.hears_nothing(0.1)
+
+
+@pytest.mark.parametrize(
+    "kind", [each if each == "embedded" else pytest.param(each, marks=pytest.mark.azure) for each in KINDS]
+)
+def test_nobody_hears_longer_than_the_key_or_token_lasts_that_it_came_with(kind: str, tmp_path: Path) -> None:
+    clock = FakeClock()
+    ending = clock.now() + timedelta(seconds=90)
+    key = replace(CALLER, expires_at=ending)
+    user = replace(CALLER, api_key_id=None, expires_at=ending)
+    lasting = replace(user, expires_at=ending + timedelta(hours=9))
+    with bench_of(kind, tmp_path, clock) as bench:
+        other = bench.client(lasting)
+        clients = [bench.client(key), bench.client(user)]
+        assert bench.realtime.negotiate(key).expires_at == ending
+        assert bench.realtime.negotiate(lasting).expires_at == clock.now() + LIFETIME
+        for number, (seconds, hear) in enumerate([(89, True), (1, False)]):
+            clock.advance(seconds=seconds)
+            bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": number}])
+            assert other.message("deliveryUpdated") == [{"n": number}]
+            for client in clients:
+                if hear:
+                    assert client.message("deliveryUpdated") == [{"n": number}]
+                elif kind == "embedded":
+                    assert client.until_closed(2.0)["allowReconnect"] is True
+                else:
+                    assert client.hears_nothing(0.1)
 
 
 def late_client(bench: Bench, url: str, token: str) -> Client | None:

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -93,12 +94,13 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
 
 
 def test_a_good_token_is_its_principal(case: Case) -> None:
-    principal = case.verifier.verify(
-        case.sign(case.claims(scp="events:write openid", permissions=["webhook:manage"]))
-    )
+    claims = case.claims(scp="events:write openid", permissions=["webhook:manage"])
+    principal = case.verifier.verify(case.sign(claims))
     assert (principal.tenant_id, principal.user_id) == (UUID(TENANT), UUID(USER))
     assert principal.permissions == {"audit:read", "events:write", "webhook:manage"}
     assert principal.api_key_id is None
+    end = datetime.fromtimestamp(claims["exp"], UTC)
+    assert principal.expires_at == (None if case.issuer == DEVELOPMENT_ISSUER else end)
 
 
 def test_a_token_may_name_several_audiences(case: Case) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -99,6 +100,19 @@ def test_revoking_a_key_closes_its_connections_within_a_second__UC_AK_02(
         api.raise_event()
         assert own.message("deliveryUpdated")
         assert late.hears_nothing(0.3)
+
+
+def test_what_a_key_negotiates_ends_with_the_key(host: HostProcess, api: Api) -> None:
+    _, mine = api("POST", "/realtime/negotiate")
+    ending = (datetime.fromisoformat(mine["expiresAt"]) - timedelta(minutes=58)).replace(microsecond=0)
+    status, key = api(
+        "POST",
+        "/apikeys",
+        {"keyName": "Screen", "scopes": ["webhook:manage"], "expiresAt": ending.isoformat()},
+    )
+    assert status == 201, key
+    _, negotiated = Api(host, key["key"])("POST", "/realtime/negotiate")
+    assert ending - timedelta(seconds=2) < datetime.fromisoformat(negotiated["expiresAt"]) <= ending
 
 
 def test_confirming_a_rotation_closes_the_old_keys_connections(

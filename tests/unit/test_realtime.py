@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -14,7 +15,7 @@ from domain.apikeys.model import RotateApiKey
 from domain.errors import Unavailable
 from domain.identity.model import Principal
 from domain.integrations.providers import ProviderFailure
-from domain.realtime.model import DELIVERY_UPDATED, SYNC_PROGRESS, groups_of, key_user, user_of
+from domain.realtime.model import DELIVERY_UPDATED, SYNC_PROGRESS, groups_of, key_user, lifetime_of, user_of
 from domain.realtime.ports import NOBODY
 from infra.embedded import realtime_store
 from infra.embedded.realtime import EmbeddedRealtime
@@ -49,6 +50,22 @@ def test_a_caller_hears_what_its_permissions_allow(permissions: tuple[str, ...],
 def test_the_same_person_in_another_tenant_is_someone_else() -> None:
     assert user_of(principal()) != user_of(principal(tenant=OTHER_TENANT))
     assert user_of(principal(key=KEY)) == key_user(KEY) == f"key:{KEY}"
+
+
+@pytest.mark.parametrize(
+    ("left", "lasts"),
+    [(None, 3600), (-30.0, 1), (0.2, 1), (90.9, 90), (3600.5, 3600), (86_400.0, 3600)],
+)
+def test_a_connection_lasts_no_longer_than_what_it_is_negotiated_with(left: float | None, lasts: int) -> None:
+    ends = None if left is None else START + timedelta(seconds=left)
+    assert lifetime_of(replace(principal(), expires_at=ends), START) == timedelta(seconds=lasts)
+
+
+def test_connections_of_tokens_with_different_ends_are_told_apart() -> None:
+    one, same, other = (
+        replace(principal(), expires_at=START + timedelta(seconds=end)) for end in (60, 60, 61)
+    )
+    assert user_of(one) == user_of(same) != user_of(other)
 
 
 def test_where_there_is_nobody_nothing_happens() -> None:

@@ -15,6 +15,8 @@ from infra.embedded.realtime import Admitted
 from infra.embedded.realtime_store import NOTHING_NEW, Message, News
 
 _FOR_EVER = timedelta(days=36_500)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+"""A token is looked at when its client connects, and never again."""
 
 
 class Membership(Set[str]):
@@ -112,9 +114,7 @@ class State:
         if claims is None:
             return None
         user = str(claims["nameid"])
-        return Admitted(
-            one_user(hub, user), Membership(self, hub, user), datetime.fromtimestamp(claims["exp"], UTC)
-        )
+        return Admitted(one_user(hub, user), Membership(self, hub, user), _NEVER)
 
     def announce(self, process: str, groups: frozenset[str]) -> None:
         """The service tells nobody who listens."""
