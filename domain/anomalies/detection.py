@@ -1,7 +1,10 @@
 """Finding the hours of a series that its own weeks do not explain.
 
-The baseline of an hour is the median of the same hour of the week in the other weeks; the median of the same hour of
-other days while there are too few weeks. Both leave the judged hour out, and neither is moved by an outage or two.
+The baseline of an hour is the median of the same hour of the week in the other weeks. Of two weeks one may have been
+an outage: the median of the same hour of other days decides between them. With one week an hour has to be unusual
+beside that as well as beside the other days. A series of less than a week says nothing, for nobody knows its weekend.
+All this leaves the judged hour out, and no outage moves it.
+
 Distances are taken on a scale where the noise is even (square roots of counts after Anscombe 1948, arcsines of
 shares, logarithms of durations and volumes) and divided by the series' own robust spread, the median absolute
 deviation, so that a restless series needs more to be unusual. A distance counts only where the difference would
@@ -22,8 +25,9 @@ from domain.anomalies.model import Direction, Expectation, Metric
 THRESHOLD: Final = 6.0
 _WEEK: Final = 168
 _DAY: Final = 24
-#: Other weeks, or else other days, that a baseline needs.
-_WEEKS_NEEDED: Final = 2
+#: Other weeks whose median an outage does not move.
+_WEEKS_ENOUGH: Final = 3
+#: Other days that a baseline needs where there are fewer weeks.
 _DAYS_NEEDED: Final = 5
 #: Residuals that a spread needs.
 _RESIDUALS_NEEDED: Final = 48
@@ -66,7 +70,7 @@ class _Scale:
 
 
 def _square(y: float) -> float:
-    return max(0.0, y) ** 2 / 4 - 3 / 8 if y > 1.2247 else 0.0
+    return max(0.0, max(0.0, y) ** 2 / 4 - 3 / 8)
 
 
 def _traffic_matters(observed: float, typical: float, weight: float) -> bool:
@@ -125,6 +129,9 @@ def unusual_hours(
     ys = [
         scale.forward(one) if one is not None and one.weight >= scale.least_weight else None for one in series
     ]
+    first = next((index for index, y in enumerate(ys) if y is not None), len(ys))
+    if len(ys) - first <= _WEEK:
+        return []
     typical = _baselines(ys)
     precisions = [scale.precision(one.weight) if one is not None else 0.0 for one in series]
     residuals = [
@@ -153,21 +160,25 @@ def unusual_hours(
 
 
 def _baselines(ys: Sequence[float | None]) -> list[float | None]:
-    """Of each hour, from the same hour of other weeks, or of other days."""
-    count = len(ys)
-    by_week = [[y for y in ys[slot::_WEEK] if y is not None] for slot in range(min(_WEEK, count))]
-    by_day: list[list[float]] | None = None
+    """Of each hour, from the same hour of other weeks and, where those are too few, of other days."""
+    by_week = [[y for y in ys[slot::_WEEK] if y is not None] for slot in range(_WEEK)]
+    by_day = [[y for y in ys[slot::_DAY] if y is not None] for slot in range(_DAY)]
     bases: list[float | None] = []
     for index, y in enumerate(ys):
-        others = _without(by_week[index % _WEEK], y)
-        if len(others) < _WEEKS_NEEDED:
-            by_day = by_day or [[v for v in ys[slot::_DAY] if v is not None] for slot in range(_DAY)]
-            others = _without(by_day[index % _DAY], y)
-            if len(others) < _DAYS_NEEDED:
-                bases.append(None)
-                continue
-        bases.append(median(others))
+        weeks = _without(by_week[index % _WEEK], y)
+        if len(weeks) >= _WEEKS_ENOUGH:
+            bases.append(median(weeks))
+            continue
+        days = _without(by_day[index % _DAY], y)
+        bases.append(_of_few(y, weeks, median(days)) if len(days) >= _DAYS_NEEDED else None)
     return bases
+
+
+def _of_few(y: float | None, weeks: Sequence[float], usual: float) -> float:
+    """A baseline from the same hour of at most two other weeks and from what is `usual` at that hour of a day."""
+    if len(weeks) == 2:
+        return median([*weeks, usual])
+    return min([*weeks, usual], key=lambda one: abs(one - (usual if y is None else y)))
 
 
 def _without(values: Sequence[float], one: float | None) -> list[float]:

@@ -1,0 +1,99 @@
+"""What the anomaly detector reports of labelled series. Precision is the share of reported runs that touch a label,
+recall the share of labels that a run touches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import process_time
+
+from domain.anomalies.detection import Sample, unusual_hours
+from domain.anomalies.model import Metric
+from domain.anomalies.series import HOUR
+from domain.anomalies.watching import WINDOW
+
+_WINDOW_HOURS = WINDOW // HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    metric: Metric
+    samples: list[Sample | None]
+    labels: list[range]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """`seconds` are of processor time."""
+
+    reported: int
+    right: int
+    labels: int
+    found: int
+    seconds: float
+
+    def __add__(self, other: Score) -> Score:
+        return Score(
+            self.reported + other.reported,
+            self.right + other.right,
+            self.labels + other.labels,
+            self.found + other.found,
+            self.seconds + other.seconds,
+        )
+
+    @property
+    def precision(self) -> float:
+        return self.right / self.reported if self.reported else 1.0
+
+    @property
+    def recall(self) -> float:
+        return self.found / self.labels if self.labels else 1.0
+
+
+Judge = Callable[[Metric, Sequence[Sample | None]], list[int]]
+"""The indexes of the hours that it holds to be unusual."""
+
+
+def in_hindsight(metric: Metric, samples: Sequence[Sample | None]) -> list[int]:
+    """All at once, so that an early hour is compared with later ones too."""
+    return [one.index for one in unusual_hours(metric, samples)]
+
+
+def as_watched(metric: Metric, samples: Sequence[Sample | None]) -> list[int]:
+    """Each hour when it has ended, beside what came before, as `domain.anomalies.watching` does."""
+    found = []
+    for end in range(1, len(samples) + 1):
+        known = samples[max(0, end - _WINDOW_HOURS) : end]
+        if unusual_hours(metric, known, since=len(known) - 1):
+            found.append(end - 1)
+    return found
+
+
+def runs(hours: Sequence[int]) -> list[range]:
+    """Unusual hours in a row, one missing forgiven, are one report."""
+    found: list[range] = []
+    for hour in hours:
+        if found and hour - found[-1].stop <= 1:
+            found[-1] = range(found[-1].start, hour + 1)
+        else:
+            found.append(range(hour, hour + 1))
+    return found
+
+
+def evaluate(series: Sequence[Labelled], judge: Judge) -> Score:
+    started = process_time()
+    reports = [runs(judge(one.metric, one.samples)) for one in series]
+    seconds = process_time() - started
+    counts: Counter[str] = Counter()
+    for labelled, reported in zip(series, reports, strict=True):
+        labels = [one for one in labelled.labels if any(labelled.samples[hour] for hour in one)]
+        counts["reported"] += len(reported)
+        counts["right"] += sum(any(_touch(one, label) for label in labels) for one in reported)
+        counts["labels"] += len(labels)
+        counts["found"] += sum(any(_touch(one, label) for one in reported) for label in labels)
+    return Score(counts["reported"], counts["right"], counts["labels"], counts["found"], seconds)
+
+
+def _touch(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop
