@@ -1,6 +1,6 @@
 """The anomaly detector over a synthetic month of 1,000 labelled series: `python -m bench.anomalies`; over a public
-series of a real thing: `--public`. The product judges each hour when it has ended: `--watched` does so with one synthetic
-series in ten, which takes a minute or two.
+series of a real thing: `--public`. The product judges each hour when it has ended: `--watched` does so with one
+synthetic series in ten, which takes a minute or two.
 
 The synthetic ones have daily and weekly rhythms, a trend, and noise beyond Poisson's; half of them hold one to three
 labelled anomalies of one to twelve hours, down to such as a person would hardly see.

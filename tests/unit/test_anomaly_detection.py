@@ -47,7 +47,9 @@ def test_a_synthetic_month_of_a_thousand_series_is_judged_well(score: Score) -> 
 
 
 def test_the_published_figures_are_those_of_the_benchmark(score: Score) -> None:
-    row = re.search(r"^\| all \(1000\) \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|", DOCS.read_text(), re.MULTILINE)
+    row = re.search(
+        r"^\| all \(1000\) \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|", DOCS.read_text(), re.MULTILINE
+    )
     assert row is not None
     figures = (str(score.labels), str(score.reported), f"{score.precision:.3f}", f"{score.recall:.3f}")
     assert row.groups() == figures
@@ -113,7 +115,9 @@ def test_with_one_week_an_hour_has_to_be_unusual_beside_it_and_beside_other_days
         if one is not None and index // 24 % 7 >= 5:
             series[index] = Sample(one.value // 4, one.weight // 4)
     series[3 * 24 + 6] = Sample(0, 0)
-    assert unusual_hours(Metric.Traffic, series, since=168) == [], "a second weekend, and the week after an outage"
+    assert unusual_hours(Metric.Traffic, series, since=168) == [], (
+        "a second weekend, and the week after an outage"
+    )
     series[9 * 24 + 6] = Sample(0, 0)
     assert [one.index for one in unusual_hours(Metric.Traffic, series, since=168)] == [9 * 24 + 6]
 
