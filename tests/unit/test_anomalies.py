@@ -343,7 +343,7 @@ def test_requests_with_a_key_are_signals(world: World) -> None:
 
 def test_a_burst_of_refusals_of_a_key_is_an_anomaly_of_it(world: World) -> None:
     issued = world.issue(rateLimitPerHour=10_000)
-    for _ in range(24 * 6):
+    for _ in range(24 * 7):
         for _ in range(10):
             world.ask(issued.plain)
         world.clock.advance(hours=1)
