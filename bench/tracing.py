@@ -67,14 +67,14 @@ def main() -> None:
                 for which in ((0, 1) if run % 2 else (1, 0))
             }
             pairs.append((rates[0], rates[1]))
-    _report("CPU for each delivery, ms", [(one.cpu_ms, other.cpu_ms) for one, other in pairs])
-    _report(
+    report("CPU for each delivery, ms", [(one.cpu_ms, other.cpu_ms) for one, other in pairs])
+    report(
         "time for each delivery, ms",
         [(1000 / one.per_second, 1000 / other.per_second) for one, other in pairs],
     )
 
 
-def _report(what: str, pairs: list[tuple[float, float]]) -> None:
+def report(what: str, pairs: list[tuple[float, float]]) -> None:
     """Medians, and the ratio of each pair: median and quartiles."""
     without, with_one = (statistics.median(values) for values in zip(*pairs, strict=True))
     low, middle, high = statistics.quantiles([other / one for one, other in pairs], n=4)
