@@ -37,7 +37,9 @@ class Settings(BaseSettings):
         description="ODBC connection string of Azure SQL. Without credentials the managed identity enters; without "
         "a driver the newest installed one is taken. Unset: SQLite under HUB_HOME",
     )
-    sql_pool_size: int = Field(8, ge=1, le=100, description="SQL connections a process keeps")
+    sql_pool_size: int = Field(
+        8, ge=1, le=100, description="SQL connections a process keeps; under load it opens as many more"
+    )
     tables_endpoint: str | None = Field(
         None, description="Azure Tables endpoint (https://<account>.table.core.windows.net)"
     )

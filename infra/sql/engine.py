@@ -156,6 +156,11 @@ def sqlite_database(path: Path, *, pool_size: int, busy_seconds: float = _BUSY_S
     return Database(engine, Turns(path, most_seconds=busy_seconds))
 
 
+def most_connections(pool_size: int) -> int:
+    """How many a process opens under load: those that it keeps, and as many more."""
+    return 2 * pool_size
+
+
 def sql_server_database(
     connection_string: str,
     *,
@@ -177,7 +182,7 @@ def sql_server_database(
     engine = create_engine(
         f"mssql+pyodbc:///?odbc_connect={quote_plus(text)}",
         pool_size=pool_size,
-        max_overflow=pool_size,
+        max_overflow=most_connections(pool_size) - pool_size,
         pool_recycle=1500,
         pool_pre_ping=True,
         pool_use_lifo=True,

@@ -15,8 +15,10 @@ import yaml
 from pycep import BicepParser
 
 from bench.harness import ROOT
+from bench.scaling import PLANS
 from domain.alerts.model import AlertKind
 from infra.settings import Settings
+from infra.sql.engine import most_connections
 
 BICEP = ROOT / "deploy" / "bicep"
 FILES = sorted(BICEP.rglob("*.bicep"))
@@ -184,6 +186,43 @@ def test_scaling_groups_name_functions_that_exist() -> None:
     groups = re.findall(r"name: 'function:(\w+)'", TEXT[BICEP / "modules" / "functions.bicep"])
     assert groups
     assert set(groups) <= function_names()
+
+
+def triggers() -> list[str]:
+    """Of every function but those of HTTP."""
+    sources = "\n".join(path.read_text() for path in (ROOT / "functions").glob("*.py"))
+    return re.findall(r"^@bp\.(\w+)_trigger\(", sources, re.MULTILINE)
+
+
+@pytest.mark.parametrize("is_prod", [True, False], ids=["S3", "S2"])
+def test_all_instances_together_open_no_more_connections_than_the_database_takes(is_prod: bool) -> None:
+    """By the vendor's figures in docs/sql.md. HTTP functions and durable ones are a scaling group each, and so is every
+    other function; a timer runs on one instance. Instances that are always ready count beside those on demand."""
+    assert "sku: isProd ? 'S3' : 'S2'" in TEXT[BICEP / "hub.bicep"]
+    app = TEXT[BICEP / "modules" / "functions.bicep"]
+    kinds = triggers()
+    assert {"timer", "service_bus_queue"} < set(kinds) <= {
+        "timer", "service_bus_queue", "activity", "orchestration",
+    }, "another kind of trigger: does it scale out?"  # fmt: skip
+    maximum = re.search(r"maximumInstanceCount: (\d+)\n", app)
+    pools = re.search(r"HUB_SQL_POOL_SIZE: isProd \? '(\d+)' : '(\d+)'", app)
+    sessions = re.search(
+        r"\| sessions [^|]*, S2 / S3 \| ([\d,]+) / ([\d,]+) \|", (ROOT / "docs" / "sql.md").read_text()
+    )
+    assert maximum and pools and sessions
+    groups = 2 + kinds.count("service_bus_queue")
+    ready = len(re.findall(r"instanceCount: ", app)) * 2 if is_prod else 0
+    processes = groups * int(maximum[1]) + ready + kinds.count("timer")
+    opened = processes * most_connections(int(pools[1 if is_prod else 2]))
+    taken = int(sessions[2 if is_prod else 1].replace(",", ""))
+    # A twentieth is left for the migration, for operators, and for instances that a deployment replaces.
+    assert opened <= 0.95 * taken
+
+
+def test_the_loads_of_the_scaling_model_fit_into_a_scaling_group() -> None:
+    maximum = re.search(r"maximumInstanceCount: (\d+)\n", TEXT[BICEP / "modules" / "functions.bicep"])
+    assert maximum
+    assert max(plan.instances for plan in PLANS) <= int(maximum[1])
 
 
 def test_a_zone_redundant_plan_gets_no_group_of_a_single_instance() -> None:

@@ -39,6 +39,7 @@ var settings = {
   HUB_ENVIRONMENT: 'production'
   HUB_MANAGED_IDENTITY_CLIENT_ID: identityClientId
   HUB_SQL_CONNECTION: 'Server=tcp:${sqlServer},1433;Database=${sqlDatabase};Encrypt=yes;TrustServerCertificate=no;Connection Timeout=30;'
+  HUB_SQL_POOL_SIZE: isProd ? '4' : '2'
   HUB_TABLES_ENDPOINT: tablesEndpoint
   HUB_KEY_VAULT_URL: keyVaultUrl
   HUB_SIGNALR_ENDPOINT: signalREndpoint
@@ -86,7 +87,9 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       }
       runtime: { name: 'python', version: '3.12' }
       scaleAndConcurrency: {
-        maximumInstanceCount: isProd ? 200 : 40
+        // Of each scaling group. With HUB_SQL_POOL_SIZE it is bounded by the sessions of the database (docs/sql.md): whoever
+        // raises it buys a larger one or shrinks the pool.
+        maximumInstanceCount: 40
         instanceMemoryMB: 2048
         alwaysReady: isProd ? [
           { name: 'http', instanceCount: 2 }
