@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from azure.functions.servicebus import ServiceBusMessage
@@ -15,6 +16,8 @@ from devhost.config import HostJson
 from devhost.invocation import Invocations, trace_of
 from devhost.loading import Function
 from infra import logs
+from infra.deadline import in_time
+from infra.servicebus.lines import cut
 
 if TYPE_CHECKING:
     from azure.servicebus import (
@@ -30,7 +33,10 @@ _WAIT_SECONDS = 1.0
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.1, 5.0
 """A detached link is opened again at once; a service that is away is asked ever more rarely."""
 
-_OPTIONS: dict[str, Any] = {"retry_total": 1, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
+OPEN_SECONDS = 5.0
+"""To open a link; the SDK would wait for ever for a service that hangs, and a host that stops for it."""
+_OPTIONS: dict[str, Any] = {"retry_total": 0}
+"""What fails is opened anew by the listener."""
 _RENEW_FOR_SECONDS = 300.0
 """The extension's default maxAutoLockRenewalDuration."""
 
@@ -74,7 +80,7 @@ class AzureQueueTriggers:
                 try:
                     with (
                         _client(str(function.trigger["connection"])) as client,
-                        client.get_queue_receiver(queue) as receiver,
+                        _opened(client.get_queue_receiver(queue)) as receiver,
                     ):
                         pause = _FIRST_RETRY_SECONDS
                         self._receive(function, receiver, renewer, loop)
@@ -120,6 +126,13 @@ class AzureQueueTriggers:
                 _log.exception("Messages failed", extra={"function": function.name, "queue": queue})
                 return False
         return True
+
+
+@contextmanager
+def _opened(receiver: ServiceBusReceiver) -> Iterator[ServiceBusReceiver]:
+    in_time(OPEN_SECONDS, receiver.__enter__, lambda: cut(receiver))
+    with closing(receiver):
+        yield receiver
 
 
 def _settle(

@@ -30,8 +30,8 @@ QUEUES = ("domain-events", "webhook-deliveries", "sync-jobs", "alerts")
 _PEEK_AT_MOST = 100
 
 ANSWER_SECONDS = 5.0
-"""For one batch, opening its link included, and for one look at a queue. The SDK bounds neither the opening nor the
-closing of a connection: its reads wait for ever where a service takes connections and says nothing."""
+"""To open a link, to send a batch over it, to look at a queue. The SDK does not bound the opening of a connection: its
+reads wait for ever where a service takes connections and says nothing."""
 
 PAUSE_SECONDS = 2.0
 """How long sends fail at once after one found the service away; then one at a time asks whether it is back. Without
@@ -143,7 +143,8 @@ class ServiceBusQueue:
         with self._lock:
             if queue not in self._links:
                 self._links[queue] = _Link(
-                    lambda: client.get_queue_sender(queue),
+                    # It covers a token that is to be renewed, too.
+                    lambda: client.get_queue_sender(queue, auth_timeout=self._answer_seconds),
                     self._new_outage(in_turn=True),
                     self._answer_seconds,
                 )
@@ -184,16 +185,15 @@ class _Link:
     def close(self) -> None:
         sender, self._sender = self._sender, None
         if sender is not None:
-            with suppress(TimeoutError):
-                in_time(self._answer_seconds, lambda: _close(sender), lambda: cut(sender))
+            _close(sender)
 
     def _send_batch(self, outgoing: Sequence[ServiceBusMessage]) -> int:
         """As many as one batch holds, and how many those were."""
-        from azure.servicebus.exceptions import ServiceBusServerBusyError
+        from azure.servicebus.exceptions import OperationTimeoutError, ServiceBusServerBusyError
 
         try:
             return self._try(outgoing)
-        except TimeoutError:
+        except (TimeoutError, OperationTimeoutError):
             raise
         except _failures() as error:
             if isinstance(error, ServiceBusServerBusyError):
@@ -201,23 +201,27 @@ class _Link:
             return self._try(outgoing)
 
     def _try(self, outgoing: Sequence[ServiceBusMessage]) -> int:
-        sender = self._sender = self._sender or self._open_sender()
-
-        def sent() -> int:
-            try:
-                batch, count = _fill(sender, outgoing)
-                # The SDK's bound is behind ours: it is not to open a link anew while we wait.
-                sender.send_messages(batch, timeout=2 * self._answer_seconds)
-            except _failures():
-                _leave(sender)
-                raise
-            return count
-
+        sender = self._sender or self._opened()
         try:
-            return in_time(self._answer_seconds, sent, lambda: cut(sender))
+            batch, count = _fill(sender, outgoing)
+            sender.send_messages(batch, timeout=self._answer_seconds)
         except _failures():
             self._sender = None
+            _leave(sender)
             raise
+        self._sender = sender
+        return count
+
+    def _opened(self) -> ServiceBusSender:
+        """Opened under a deadline; over an open link the SDK keeps one itself, and it opens none anew while it
+        sends."""
+        sender = self._open_sender()
+        try:
+            in_time(self._answer_seconds, sender.create_message_batch, lambda: cut(sender))
+        except _failures():
+            _leave(sender)
+            raise
+        return sender
 
 
 def _leave(handler: Handler) -> None:

@@ -53,7 +53,7 @@ class Namespace:
         self.clients += 1
         return self
 
-    def get_queue_sender(self, queue: str) -> Link:
+    def get_queue_sender(self, queue: str, **options: float) -> Link:
         self.opened.append(queue)
         return Link(self, queue)
 
