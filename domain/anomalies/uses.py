@@ -8,6 +8,7 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
@@ -32,10 +33,13 @@ logger = logging.getLogger("hub.insights")
 LEARNING: Final = timedelta(days=1)
 #: A key that shows more of a trait than this, as one in a mobile app does, surprises nobody.
 VARIED: Final = 20
+#: Values of a trait that are kept of a key: its holder could show ever new ones, and make a row of each.
+MOST_KEPT: Final = 100
 #: So many different scopes refused within an hour are somebody trying what the key can do.
 PROBING: Final = 5
 _PROBED_WITHIN: Final = timedelta(hours=1)
 _KEPT: Final = timedelta(days=90)
+_FULL_FOR: Final = timedelta(hours=1)
 _REMEMBERED = 50_000
 _PER_TRANSACTION = 500
 
@@ -80,7 +84,7 @@ class KeyUses:
             if ruling.key is None or ruling.verdict not in _SHOWING:
                 continue
             for one in _shown(question, ruling, ruling.key):
-                if self._until.get(one, now) <= now:
+                if self._until.get(one, now) <= now and self._until.get(_all_of(one), now) <= now:
                     fresh[one] = None
                     names[ruling.key.api_key_id] = ruling.key.key_name
         if not fresh:
@@ -101,8 +105,9 @@ class KeyUses:
 
     def _look(self, sightings: Sequence[Sighting], names: dict[UUID, str], now: datetime) -> None:
         with self._units.write() as unit:
-            new = set(unit.sightings.see(sightings, now))
-            for one in sightings:
+            kept = self._with_room(unit, sightings, now)
+            new = set(unit.sightings.see(kept, now))
+            for one in kept:
                 if one.trait == Trait.Scope or (one not in new and one.trait != Trait.DeniedScope):
                     continue  # what a key may do surprises nobody: recommendations ask what it never does
                 detail = judge(
@@ -111,6 +116,22 @@ class KeyUses:
                 if detail is not None:
                     self._tell(unit, one, detail, now)
             unit.commit()
+
+    def _with_room(self, unit: UnitOfWork, sightings: Sequence[Sighting], now: datetime) -> list[Sighting]:
+        """Those that are known, or new of a trait of which little is. What is left out is not looked at for an hour."""
+        known: dict[Sighting, set[str]] = {}
+        kept = []
+        for one in sightings:
+            every = _all_of(one)
+            if every not in known:
+                known[every] = {each.value for each in unit.sightings.known(one.api_key_id, one.trait)}
+            if one.value not in known[every] and len(known[every]) >= MOST_KEPT:
+                with self._lock:
+                    self._until[every] = now + _FULL_FOR
+                continue
+            known[every].add(one.value)
+            kept.append(one)
+        return kept
 
     def _tell(self, unit: UnitOfWork, sighting: Sighting, detail: str, now: datetime) -> None:
         metric = _METRICS[sighting.trait][0]
@@ -141,6 +162,11 @@ class KeyUses:
                 self._until.move_to_end(one)
             while len(self._until) > _REMEMBERED:
                 self._until.popitem(last=False)
+
+
+def _all_of(sighting: Sighting) -> Sighting:
+    """What stands for every value of a key's trait; none is empty."""
+    return replace(sighting, value="")
 
 
 def judge(sighting: Sighting, known: Sequence[Known], key_name: str, now: datetime) -> str | None:

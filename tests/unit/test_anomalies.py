@@ -12,7 +12,7 @@ import pytest
 from domain.anomalies.model import Anomaly, AnomalyFilter, AnomalyStatus, Direction, Metric
 from domain.anomalies.ports import ANYTHING, Trait
 from domain.anomalies.service import AcknowledgeAnomaly, SnoozeAnomaly
-from domain.anomalies.uses import LEARNING, PROBING, VARIED, client_of, network_of
+from domain.anomalies.uses import LEARNING, MOST_KEPT, PROBING, VARIED, KeyUses, client_of, network_of
 from domain.apikeys.gate import Question
 from domain.apikeys.rules import Verdict
 from domain.audit.model import AuditFilter
@@ -386,6 +386,32 @@ def test_a_key_that_comes_from_everywhere_surprises_nobody(world: World) -> None
     world.clock.advance(days=2)
     world.ask(issued.plain, ip="10.1.0.1")
     assert listed(world) == []
+
+
+def test_a_key_that_shows_ever_new_things_neither_fills_the_database_nor_keeps_it_busy(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rate limit does not stop it: requests over the limit are looked at too."""
+    issued = world.issue(rate_limit_per_hour=1)
+    looks: list[None] = []
+    look = KeyUses._look
+    monkeypatch.setattr(KeyUses, "_look", lambda *arguments: (looks.append(None), look(*arguments)))
+
+    def shown() -> int:
+        with world.hub.units.read() as unit:
+            return len(unit.sightings.known(issued.key.api_key_id, Trait.Client))
+
+    for index in range(MOST_KEPT + 30):
+        world.hub.gate.rule(Question(issued.plain.hash, client=f"made-up-{index}"))
+    assert shown() == MOST_KEPT
+    assert len(looks) == MOST_KEPT + 1
+    world.clock.advance(hours=13)
+    world.hub.gate.rule(Question(issued.plain.hash, client="made-up-0"))
+    world.hub.gate.rule(Question(issued.plain.hash, client="another"))
+    with world.hub.units.read() as unit:
+        known = unit.sightings.known(issued.key.api_key_id, Trait.Client)
+    assert max(one.last_seen_at for one in known) == world.clock.now()
+    assert len(known) == MOST_KEPT
 
 
 @pytest.mark.parametrize(
