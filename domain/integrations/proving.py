@@ -104,12 +104,16 @@ def _wants_test(provider: Provider, check: CredentialCheck, options: TestOptions
     return kind in _MESSAGES and options.recipient is not None
 
 
-async def guarded(call: Awaitable[T], integration: Integration) -> T:
+async def guarded(
+    call: Awaitable[T], integration: Integration, *, passing: tuple[type[Exception], ...] = ()
+) -> T:
     """The call's result, with whatever an adapter did not expect of an answer turned into a failure. Raises
-    ProviderFailure, Unavailable."""
+    ProviderFailure, Unavailable, and what is `passing`."""
     try:
         return await call
     except (ProviderFailure, Unavailable):
+        raise
+    except passing:
         raise
     except Exception as error:
         # The text of the error may quote the answer or the configuration: only its kind is logged.

@@ -83,7 +83,7 @@ class Exporter:
             deleted=record.data is None,
         )
         try:
-            answer = await work.source.provider.push_record(work.source.connection, request)
+            answer = await work.source.push_record(request)
         except ProviderFailure as failure:
             return _Result(record, failure=failure)
         key = stored_id(answer.external_id)

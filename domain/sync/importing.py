@@ -85,7 +85,7 @@ class Importer:
         checkpoint, profile = work.checkpoint, work.profile
         limit = max(1, min(work.size, profile.page_size))
         request = ListRequest(profile.name, limit, cursor, checkpoint.since, checkpoint.state)
-        page = await work.source.provider.list_records(work.source.connection, request)
+        page = await work.source.list_records(request)
         if page.next_cursor is not None and page.next_cursor == cursor:
             raise ProviderFailure("malformed", "The provider's list leads back to the same page.")
         return page

@@ -177,7 +177,7 @@ class RecordService:
             return [SourceRecord(f"sample-{index}", one) for index, one in enumerate(command.sample, 1)]
         request = ListRequest(profile.name, command.limit)
         try:
-            page = await source.provider.list_records(source.connection, request)
+            page = await source.list_records(request)
         except StateExpired:
             return []
         except ProviderFailure as failure:

@@ -13,9 +13,18 @@ from uuid import UUID
 from domain.integrations.connector import Connector
 from domain.integrations.model import Integration
 from domain.integrations.providers import Connection, ProviderFailure
+from domain.integrations.proving import guarded
 from domain.ports import Clock
 from domain.sync.mapping import FieldMapping, compiled
-from domain.sync.source import StreamProfile, SyncProvider
+from domain.sync.source import (
+    ListPage,
+    ListRequest,
+    PushRequest,
+    PushResult,
+    StateExpired,
+    StreamProfile,
+    SyncProvider,
+)
 from domain.sync.transforming import Transformer
 
 #: A connection is opened anew after this long: it holds an OAuth token, and reads the secret store.
@@ -25,11 +34,22 @@ _MOST_KEPT = 200
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An integration's provider, connected."""
+    """An integration's provider, connected. What its adapter did not expect is a ProviderFailure: the texts of such
+    errors quote records, and would be kept in Durable's history."""
 
+    integration: Integration
     provider: SyncProvider
     connection: Connection
     streams: Sequence[StreamProfile]
+
+    async def list_records(self, request: ListRequest) -> ListPage:
+        """Raises ProviderFailure, StateExpired."""
+        call = self.provider.list_records(self.connection, request)
+        return await guarded(call, self.integration, passing=(StateExpired,))
+
+    async def push_record(self, request: PushRequest) -> PushResult:
+        """Raises ProviderFailure."""
+        return await guarded(self.provider.push_record(self.connection, request), self.integration)
 
     def profile(self, stream: str) -> StreamProfile:
         """Raises ProviderFailure when the configuration has no such stream any more."""
@@ -69,7 +89,7 @@ class Sources:
         streams = able.streams_of(connection.configuration)
         if not streams:
             raise NotSynchronisable("The integration's configuration names no list of records.")
-        source = Source(able, connection, streams)
+        source = Source(integration, able, connection, streams)
         with self._lock:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()

@@ -199,6 +199,19 @@ async def test_a_failing_page_is_fetched_again_in_half_the_size(world: SyncWorld
     assert (job.status, job.records_written) == (SyncStatus.Completed, 10)
 
 
+async def test_what_an_adapter_did_not_expect_fails_a_batch_and_tells_no_value(
+    world: SyncWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    integration = await world.integration()
+    world.crm.failures = [ValueError("Invalid isoformat string: 'ada@example.com'")]
+    assert (await world.synced(integration)).status == SyncStatus.Completed
+    world.crm.failures = [KeyError("ada@example.com")] * 8
+    failed = await world.synced(integration, "Differential")
+    assert (failed.status, failed.error_code) == (SyncStatus.Failed, "malformed")
+    assert "ada@example.com" not in caplog.text + str(failed.error_log)
+    assert "provider adapter failed" in caplog.text
+
+
 async def test_a_page_that_never_comes_fails_the_job_resumably(world: SyncWorld) -> None:
     integration = await world.integration()
     world.crm.failures = [ProviderFailure("unavailable", "Out of order.")] * 8
