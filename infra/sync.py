@@ -52,7 +52,7 @@ class SyncParts:
 
     @once
     def sources(self) -> Sources:
-        return Sources(self._integrations.connector, self._clock)
+        return Sources(self._integrations.connector, self._integrations.catalogue, self._clock)
 
     @once
     def runs(self) -> JobRuns:

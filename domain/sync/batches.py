@@ -10,7 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.integrations.lifecycle import Lifecycle
-from domain.integrations.model import Integration, IntegrationStatus
+from domain.integrations.model import Integration
 from domain.integrations.providers import ProviderFailure
 from domain.ports import Cipher, Clock
 from domain.sync.jobs import (
@@ -26,7 +26,7 @@ from domain.sync.live import LiveProgress
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.ports import Progress, Superseded
 from domain.sync.progress import smoothed
-from domain.sync.rules import TIMEOUT, batch_size, since_of
+from domain.sync.rules import TIMEOUT, batch_size, is_usable, since_of
 from domain.sync.source import StreamProfile
 from domain.sync.sources import NotSynchronisable, Outcome, Source, Sources
 from domain.sync.tracing import job_span, tell_outcome
@@ -140,7 +140,7 @@ class BatchRunner:
             return Outcome("done")
         if job.run_started_at is not None and now >= job.run_started_at + TIMEOUT:
             return Outcome("failed", cause="timeout", detail="The job ran for 60 minutes.")
-        if integration is None or integration.status != IntegrationStatus.Active:
+        if not is_usable(integration):
             return Outcome(
                 "failed", cause="integration-not-active", detail="The integration is not active any more."
             )

@@ -157,7 +157,7 @@ class RecordService:
         try:
             return self._sources.open(check_integration(integration))
         except NotSynchronisable as reason:
-            raise Conflict(str(reason), code="not-synchronisable") from None
+            raise Conflict(str(reason), code=reason.code) from None
         except ProviderFailure as failure:
             raise _told(failure) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TypeGuard
 
 from domain.errors import FieldError, RuleViolation, ValidationFailed
 from domain.integrations.model import Integration, IntegrationStatus
@@ -31,12 +32,16 @@ _ID_MAX = 300
 _ID_KEPT = 200
 
 
-def check_integration(integration: Integration | None) -> Integration:
-    """Section 7.4: it must be an active one. Raises ValidationFailed."""
-    usable = (
+def is_usable(integration: Integration | None) -> TypeGuard[Integration]:
+    """Active and enabled."""
+    return (
         integration is not None and integration.status == IntegrationStatus.Active and integration.is_enabled
     )
-    if integration is None or not usable:
+
+
+def check_integration(integration: Integration | None) -> Integration:
+    """Section 7.4: it must be an active one. Raises ValidationFailed."""
+    if not is_usable(integration):
         detail = "This must name an active integration that is enabled."
         raise ValidationFailed(detail, [FieldError("/integrationId", detail)], code="integration-not-active")
     return integration

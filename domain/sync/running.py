@@ -15,14 +15,14 @@ from domain.audit.model import AuditEntry
 from domain.errors import Unavailable
 from domain.insights.counting import sync_signal
 from domain.integrations.lifecycle import Lifecycle
-from domain.integrations.model import Integration, IntegrationLog, IntegrationStatus, LogLevel
+from domain.integrations.model import Integration, IntegrationLog, LogLevel
 from domain.integrations.providers import ProviderFailure
 from domain.ports import Cipher, Clock, IdGenerator
 from domain.sync import events
 from domain.sync.jobs import Checkpoint, Phase, Step, SyncJob, checkpoint_context, state_context
 from domain.sync.live import LiveProgress
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
-from domain.sync.rules import TIMEOUT, final_status
+from domain.sync.rules import TIMEOUT, final_status, is_usable
 from domain.sync.source import StreamProfile
 from domain.sync.sources import NotSynchronisable, Outcome, Sources, error_log
 from domain.sync.tracing import job_span, tell_end, tell_outcome
@@ -147,7 +147,7 @@ class JobRuns:
     # -- steps --------------------------------------------------------------------------------------------
 
     def _steps(self, job: SyncJob, integration: Integration | None, now: datetime) -> list[Step] | Outcome:
-        if integration is None or integration.status != IntegrationStatus.Active:
+        if not is_usable(integration):
             detail = "The integration is not active any more."
             return Outcome("failed", cause="integration-not-active", detail=detail)
         try:

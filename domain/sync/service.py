@@ -231,7 +231,7 @@ class SyncService:
         try:
             return list(self._sources.open(integration).streams)
         except NotSynchronisable as reason:
-            raise Conflict(str(reason), code="not-synchronisable") from None
+            raise Conflict(str(reason), code=reason.code) from None
         except ProviderFailure as failure:
             if failure.kind == "unavailable":
                 raise Unavailable(failure.detail) from failure

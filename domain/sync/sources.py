@@ -7,10 +7,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
-from domain.integrations.connector import Connector
+from domain.integrations.connector import Catalogue, Connector
 from domain.integrations.model import Integration
 from domain.integrations.providers import Connection, ProviderFailure
 from domain.integrations.proving import guarded
@@ -67,14 +67,20 @@ class Source:
 class Sources:
     """Opens sources, and keeps each for a minute. `open` is not for an event loop."""
 
-    def __init__(self, connector: Connector, clock: Clock) -> None:
+    def __init__(self, connector: Connector, catalogue: Catalogue, clock: Clock) -> None:
         self._connector = connector
+        self._catalogue = catalogue
         self._clock = clock
         self._lock = threading.Lock()
         self._kept: dict[tuple[UUID, int], tuple[datetime, Source]] = {}
 
     def open(self, integration: Integration) -> Source:
-        """Raises ProviderFailure; NotSynchronisable when the provider keeps no records."""
+        """Raises ProviderFailure; NotSynchronisable when the provider keeps no records, or its type is
+        switched off (16.2)."""
+        if integration.integration_type in self._catalogue.disabled_types:
+            raise TypeDisabled(
+                f"Integrations of type {integration.integration_type.name} are switched off here."
+            )
         now = self._clock.now()
         key = (integration.integration_id, integration.version)
         with self._lock:
@@ -104,6 +110,14 @@ class Sources:
 
 class NotSynchronisable(Exception):
     """The provider, or this configuration of it, has nothing to synchronise."""
+
+    code: ClassVar[str] = "not-synchronisable"
+
+
+class TypeDisabled(NotSynchronisable):
+    """The installation has the integration's type switched off."""
+
+    code = "integration-type-disabled"
 
 
 @dataclass(frozen=True, slots=True)

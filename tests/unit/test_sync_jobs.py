@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from domain.errors import Conflict, NotFound, RuleViolation, ValidationFailed
-from domain.integrations.model import IntegrationStatus
+from domain.integrations.commands import UpdateIntegration
+from domain.integrations.model import IntegrationStatus, IntegrationType
 from domain.integrations.providers import ProviderFailure
 from domain.paging import PageRequest
 from domain.sync.mapping import FieldMapping
@@ -176,6 +177,30 @@ async def test_an_integration_that_is_not_active_is_refused(world: SyncWorld) ->
     with pytest.raises(ValidationFailed) as refusal:
         world.start(integration)
     assert refusal.value.errors[0].pointer == "/integrationId"
+
+
+async def test_a_job_whose_integration_is_disabled_meanwhile_stops(world: SyncWorld) -> None:
+    integration = await world.integration()
+    job = await world.run(world.start(integration), batches=1)
+    waiting = world.start(integration, "Incremental")
+    off = UpdateIntegration.model_validate({"isEnabled": False})
+    await world.parts.credentials.update(world.principal, integration, off, None)
+    stopped = await world.run(job)
+    assert (stopped.status, stopped.error_code) == (SyncStatus.Failed, "integration-not-active")
+    assert stopped.records_processed == 6
+    assert (await world.run(waiting)).error_code == "integration-not-active"
+
+
+async def test_nothing_is_synchronised_of_a_type_that_is_switched_off(world: SyncWorld) -> None:
+    """Section 16.2."""
+    integration = await world.integration()
+    waiting = world.start(integration)
+    object.__setattr__(world.parts.catalogue, "disabled_types", frozenset((IntegrationType.CustomAPI,)))
+    failed = await world.run(waiting)
+    assert (failed.status, failed.error_code) == (SyncStatus.Failed, "not-synchronisable")
+    with pytest.raises(Conflict) as refusal:
+        world.start(integration, "Incremental")
+    assert refusal.value.code == "integration-type-disabled"
 
 
 async def test_a_bad_record_is_logged_alone_and_without_its_values__BR_DS_04(world: SyncWorld) -> None:
