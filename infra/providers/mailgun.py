@@ -41,6 +41,7 @@ from infra.providers.signatures import (
     decode_hex,
     digest_id,
     required_secret,
+    signed_bytes,
 )
 from infra.providers.wire import (
     CAPABILITIES,
@@ -113,7 +114,7 @@ class Mailgun(MailgunListing):
         body = signed_object(signed_json(request.body))
         timestamp, token, given = (_signed(body, name) for name in ("timestamp", "token", "signature"))
         check_unix_time(timestamp, request.received_at)
-        check_hmac([key], f"{timestamp}{token}".encode("utf-8", "surrogateescape"), [decode_hex(given)])
+        check_hmac([key], signed_bytes(f"{timestamp}{token}"), [decode_hex(given)])
         event = at(body, "event-data")
         return IncomingAnswer(
             (

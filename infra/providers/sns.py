@@ -27,6 +27,7 @@ from infra.providers.signatures import (
     check_moment,
     decode_base64,
     parse_rfc3339,
+    signed_bytes,
 )
 
 #: A repeated message keeps the time it was first sent at.
@@ -76,7 +77,7 @@ async def verified_message(http: ProviderHttp, body: bytes, topic_arn: str, now:
     signed = "".join(f"{name}\n{_text(message, name)}\n" for name in names if name in message)
     request = ProviderRequest("GET", address, max_response_bytes=_CERTIFICATE_BYTES)
     certificate = (await http.expect(request, 200)).body
-    _check_rsa(certificate, signature, signed.encode(), _text(message, "SignatureVersion"), now)
+    _check_rsa(certificate, signature, signed_bytes(signed), _text(message, "SignatureVersion"), now)
     subscribe_url = _pinned(_text(message, "SubscribeURL"), topic_arn) if "Token" in names else ""
     return SnsMessage(
         _text(message, "Type"), _text(message, "MessageId"), _text(message, "Message"), subscribe_url

@@ -116,6 +116,17 @@ async def test_a_signed_confirmation_is_confirmed() -> None:
     assert http.asked == [CERTIFICATE_URL, SUBSCRIBE_URL]
 
 
+@pytest.mark.parametrize(
+    "name", ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "SigningCertURL"]
+)
+async def test_half_a_character_is_refused_like_any_other_change(name: str) -> None:
+    """JSON can hold a lone surrogate, which UTF-8 cannot."""
+    _, connection = peer()
+    signed = message()
+    with pytest.raises(SignatureRefused):
+        await S3.receive(connection, posted(signed | {name: signed[name] + "\ud800"}))
+
+
 @pytest.mark.parametrize("name", ["Message", "MessageId", "Subject", "Timestamp", "Signature"])
 async def test_a_changed_field_is_refused(name: str) -> None:
     _, connection = peer()

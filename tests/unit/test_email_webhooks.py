@@ -96,6 +96,15 @@ async def test_mailgun_accepts_its_documented_form_and_no_change_of_what_is_sign
                 await check({}, mailgun_body(**{name: changed}))
 
 
+@pytest.mark.parametrize("name", ["timestamp", "token", "signature"])
+async def test_mailgun_with_half_a_character_is_refused_like_any_other_change(name: str) -> None:
+    """JSON can hold a lone surrogate, which UTF-8 cannot."""
+    body = json.loads(mailgun_body())
+    body["signature"][name] += "\ud800"
+    with pytest.raises(SignatureRefused):
+        await receiving("Mailgun")({}, json.dumps(body).encode())
+
+
 async def test_mailgun_replayed_with_another_payload_is_recognisable_as_a_repeat() -> None:
     check = receiving("Mailgun")
     first = only(await check({}, mailgun_body()))
