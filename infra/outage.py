@@ -66,3 +66,10 @@ class Outage:
             yield
         finally:
             self._turn.release()
+
+
+def is_unanswered(error: Exception) -> bool:
+    """Whether it says, of an HTTP service by one of Azure's SDKs, that no answer came at all."""
+    from azure.core.exceptions import AzureError, HttpResponseError
+
+    return isinstance(error, AzureError) and not isinstance(error, HttpResponseError)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from domain.errors import Unavailable
 from infra.keyvault.limits import check_name, check_value
+from infra.outage import Outage, is_unanswered
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -26,13 +28,15 @@ _OPTIONS: dict[str, Any] = {
 _DELETION_SECONDS = 30.0
 _POLLING_SECONDS = 1
 _NOT_PERMITTED = 403
+PAUSE_SECONDS = 2.0
 
 
 class KeyVaultSecretStore:
     """One vault, entered with the managed identity `client_id` (none: DefaultAzureCredential). Implements
     SecretStore; thread-safe.
 
-    A call is tried at most four times, twice where no answer comes, waiting as long as `Retry-After` says.
+    A call is tried at most four times, twice where no answer comes, waiting as long as `Retry-After` says; after one
+    that was never answered, calls fail at once for `PAUSE_SECONDS` of `monotonic`, then one at a time asks.
     `credential` and `options` go to the SDK's client as they are. Raises ValueError for what Key Vault would refuse
     (`infra.keyvault.limits`).
     """
@@ -43,8 +47,10 @@ class KeyVaultSecretStore:
         client_id: str | None = None,
         *,
         credential: TokenCredential | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
+        self._outage = Outage("Key Vault", is_unanswered, pause_seconds=PAUSE_SECONDS, monotonic=monotonic)
         self._vault_url = vault_url
         self._client_id = client_id
         self._credential = credential
@@ -54,7 +60,7 @@ class KeyVaultSecretStore:
         from azure.core.exceptions import ResourceNotFoundError
 
         check_name(name)
-        with _as_unavailable():
+        with self._asked():
             try:
                 return self._client.get_secret(name, version).value
             except ResourceNotFoundError:
@@ -65,7 +71,7 @@ class KeyVaultSecretStore:
 
         check_name(name)
         check_value(value)
-        with _as_unavailable():
+        with self._asked():
             try:
                 return _version(self._client.set_secret(name, value))
             except ResourceExistsError:
@@ -81,7 +87,7 @@ class KeyVaultSecretStore:
         from azure.core.exceptions import ResourceNotFoundError
 
         check_name(name)
-        with _as_unavailable():
+        with self._asked():
             try:
                 deletion = self._client.begin_delete_secret(name, _polling_interval=_POLLING_SECONDS)
             except ResourceNotFoundError:
@@ -92,17 +98,23 @@ class KeyVaultSecretStore:
         return True
 
     def names(self, prefix: str = "") -> list[str]:
-        with _as_unavailable():
+        with self._asked():
             names = [secret.name or "" for secret in self._client.list_properties_of_secrets()]
         return sorted(name for name in names if name.startswith(prefix))
 
     def ping(self) -> None:
         """Raises Unavailable if the vault does not answer, or does not let us in."""
-        with _as_unavailable():
+        with self._asked():
             next(iter(self._client.list_properties_of_secrets(max_page_size=1)), None)
 
     def close(self) -> None:
         self._client.close()
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """One call, its errors as the port's."""
+        with _as_unavailable(), self._outage.asked():
+            yield
 
     def _purge(self, name: str) -> None:
         from azure.core.exceptions import HttpResponseError, ResourceNotFoundError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from domain.errors import Unavailable
 from domain.ports import EntityExists, EtagMismatch, TableEntity, TableValue, TableWrite
-from infra.outage import Outage
+from infra.outage import Outage, is_unanswered
 from infra.tables.limits import check_entity, check_key, check_table, check_writes
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class AzureTableStore:
         self._endpoint = endpoint
         self._connection_string = connection_string
         self._client_id = client_id
-        self._outage = Outage("Azure Tables", _is_away, pause_seconds=PAUSE_SECONDS, monotonic=monotonic)
+        self._outage = Outage("Azure Tables", is_unanswered, pause_seconds=PAUSE_SECONDS, monotonic=monotonic)
 
     def get(self, table: str, partition_key: str, row_key: str) -> TableEntity | None:
         from azure.core.exceptions import ResourceNotFoundError
@@ -200,13 +200,6 @@ class AzureTableStore:
                 raise
         self._service.create_table_if_not_exists(client.table_name)
         return write()
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether it did not answer at all."""
-    from azure.core.exceptions import AzureError, HttpResponseError
-
-    return isinstance(error, AzureError) and not isinstance(error, HttpResponseError)
 
 
 def _as_domain_error(error: HttpResponseError) -> Exception:
