@@ -56,8 +56,9 @@ class OutageHistory:
         return None
 
 
+@lru_cache(maxsize=512)
 def history_of(text: str | None) -> OutageHistory:
-    """What `OutageHistory.text` wrote; an empty one for None."""
+    """What `OutageHistory.text` wrote; an empty one for None. Deliveries that fail together ask for the same."""
     if text is None:
         return OutageHistory()
     stored = json.loads(text)
@@ -78,25 +79,30 @@ class _Plan:
     lengths: tuple[float, ...]
     values: tuple[tuple[float, ...], ...]
 
-    def step(self, age: float, n: int, left: int) -> float:
-        """Expected cost of looking again when the outage is EDGES[n] old, with `left` retries after that one."""
+    def costs(self, age: float, first: int, left: int) -> list[float]:
+        """Of each edge from EDGES[first] on, the expected cost of looking again when the outage, `age` old now, is
+        that old, with `left` retries after that one. What knows only the age is reckoned once."""
         i = min(bisect_left(EDGES, age), len(EDGES) - 1)
         lower = 1.0 if i == 0 else EDGES[i - 1]
         gone = min(1.0, max(0.0, log(max(age, 1.0) / lower) / log(EDGES[i] / lower)))
-
-        def between(sums: tuple[float, ...], upto: int) -> float:
-            return sums[upto] - sums[i] - gone * (sums[i + 1] - sums[i])
-
-        alive = between(self.mass, len(EDGES))
+        mass, scaled, lengths = (
+            sums[i] + gone * (sums[i + 1] - sums[i]) for sums in (self.mass, self.scaled, self.lengths)
+        )
+        alive = self.mass[-1] - mass
         if alive <= 1e-12:
-            return _ATTEMPT_COST + (EDGES[n] - age) / (_WAIT_FLOOR + _WAIT_SHARE * age)
-        back = between(self.mass, n + 1)
-        late = EDGES[n] * between(self.scaled, n + 1) - between(self.lengths, n + 1)
-        return _ATTEMPT_COST + (max(0.0, late) + (alive - back) * self.values[left][n]) / alive
+            waited = _WAIT_FLOOR + _WAIT_SHARE * age
+            return [_ATTEMPT_COST + (edge - age) / waited for edge in EDGES[first:]]
+        after, whole = self.values[left], self.mass[-1]
+        costs = []
+        for n in range(first, len(EDGES)):
+            late = EDGES[n] * (self.scaled[n + 1] - scaled) - (self.lengths[n + 1] - lengths)
+            still = whole - self.mass[n + 1]
+            costs.append(_ATTEMPT_COST + (max(0.0, late) + still * after[n]) / alive)
+        return costs
 
     def layer(self, left: int) -> tuple[float, ...]:
-        """For each edge the least that `step` costs when the outage is that old. The terms of `step` that know only
-        the later edge are summed first, so that a pair of edges costs one product: this is asked after each outage."""
+        """For each edge the least of `costs` when the outage is that old. Their terms that know only the later edge
+        are summed first, so that a pair of edges costs one product: this is asked after each outage."""
         whole, after = self.mass[-1], self.values[left]
         later = [
             edge * self.scaled[n + 1] - self.lengths[n + 1] + (whole - self.mass[n + 1]) * after[n]
@@ -133,8 +139,9 @@ def adaptive_delay(
     if history.seen < ENOUGH or retries_left < 1:
         return None
     plan = _plan(tuple(round(one, 3) for one in history.weights), retries_left - 1)
-    ahead = [n for n, edge in enumerate(EDGES) if edge - failing_for >= 1.0]
-    if not ahead:
+    first = bisect_left(EDGES, failing_for + 1.0)
+    if first == len(EDGES):
         return None
-    best = min(ahead, key=lambda n: plan.step(failing_for, n, retries_left - 1))
+    costs = plan.costs(failing_for, first, retries_left - 1)
+    best = first + costs.index(min(costs))
     return min(LONGEST, (EDGES[best] - failing_for) * (1 + 0.05 * (1 + spread)))
