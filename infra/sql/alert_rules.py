@@ -40,6 +40,8 @@ _w = webhooks.c
 _i = integrations.c
 _j = data_sync_jobs.c
 #: As text: a parameter would not match the condition of IX_AlertNotification_Due.
+#: Of an alert's subject: events name it, so it counts only within their tenant.
+_Name = tuple[UUID, UUID]
 _IS_PENDING = _n.Status == literal_column(str(int(NotificationStatus.Pending)))
 
 
@@ -173,44 +175,55 @@ class SqlAlertConditions:
     def over(self, kind: AlertKind, alerts: Sequence[Alert]) -> set[UUID]:
         gone: set[UUID] = set()
         for some in chunks(alerts, 200):
-            ids = {UUID(one.subject): one for one in some}
+            ids = {(one.tenant_id, UUID(one.subject)): one for one in some}
             if kind == AlertKind.SyncFailed:
                 gone |= self._synced_since(ids)
             else:
                 bad = self._bad(kind, ids)
-                gone |= {one.alert_id for id_, one in ids.items() if id_ not in bad}
+                gone |= {one.alert_id for name, one in ids.items() if name not in bad}
         return gone
 
-    def _bad(self, kind: AlertKind, ids: Mapping[UUID, Alert]) -> set[UUID]:
+    def _bad(self, kind: AlertKind, ids: Mapping[_Name, Alert]) -> set[_Name]:
         if kind == AlertKind.WebhookDisabled:
-            statement = select(_w.WebhookId).where(
-                _w.WebhookId.in_(list(ids)), _w.State == WebhookState.Disabled
+            statement = select(_w.TenantId, _w.WebhookId).where(
+                _w.WebhookId.in_(_subjects(ids)), _w.State == WebhookState.Disabled
             )
         else:
             well = and_(
                 _i.Status == int(IntegrationStatus.Active), _i.HealthStatus == int(HealthStatus.Healthy)
             )
             removed = _i.Status == int(IntegrationStatus.Disconnected)
-            statement = select(_i.IntegrationId).where(_i.IntegrationId.in_(list(ids)), ~or_(well, removed))
-        return set(self._connection.execute(statement).scalars())
+            statement = select(_i.TenantId, _i.IntegrationId).where(
+                _i.IntegrationId.in_(_subjects(ids)), ~or_(well, removed)
+            )
+        return {(tenant_id, subject) for tenant_id, subject in self._connection.execute(statement)}
 
-    def _synced_since(self, ids: Mapping[UUID, Alert]) -> set[UUID]:
+    def _synced_since(self, ids: Mapping[_Name, Alert]) -> set[UUID]:
         """A later job of the integration that ended well; also when the integration was removed."""
         succeeded = (int(SyncStatus.Completed), int(SyncStatus.PartialSuccess))
         latest = (
-            select(_j.IntegrationId, func.max(_j.CompletedAt))
-            .where(_j.IntegrationId.in_(list(ids)), _j.Status.in_(succeeded))
-            .group_by(_j.IntegrationId)
+            select(_j.TenantId, _j.IntegrationId, func.max(_j.CompletedAt))
+            .where(_j.IntegrationId.in_(_subjects(ids)), _j.Status.in_(succeeded))
+            .group_by(_j.TenantId, _j.IntegrationId)
         )
-        gone = {
-            ids[id_].alert_id
-            for id_, at in self._connection.execute(latest)
-            if at is not None and at > ids[id_].last_seen_at
+        over = {
+            (tenant_id, subject): at
+            for tenant_id, subject, at in self._connection.execute(latest)
+            if at is not None
         }
-        removed = select(_i.IntegrationId).where(
-            _i.IntegrationId.in_(list(ids)), _i.Status == int(IntegrationStatus.Disconnected)
+        gone = {one.alert_id for name, one in ids.items() if name in over and over[name] > one.last_seen_at}
+        removed = select(_i.TenantId, _i.IntegrationId).where(
+            _i.IntegrationId.in_(_subjects(ids)), _i.Status == int(IntegrationStatus.Disconnected)
         )
-        return gone | {ids[id_].alert_id for id_ in self._connection.execute(removed).scalars()}
+        return gone | {
+            ids[tenant_id, subject].alert_id
+            for tenant_id, subject in self._connection.execute(removed)
+            if (tenant_id, subject) in ids
+        }
+
+
+def _subjects(ids: Mapping[_Name, Alert]) -> list[UUID]:
+    return list({subject for _, subject in ids})
 
 
 def _changed_meanwhile() -> PreconditionFailed:

@@ -83,6 +83,18 @@ def test_a_disabled_webhook_is_over_when_it_is_not_disabled_any_more(
     assert is_over(world, alert(world, AlertKind.WebhookDisabled, webhook.webhook_id)) is over
 
 
+def test_what_another_tenant_says_of_a_webhook_is_about_none_of_its_own(world: World) -> None:
+    """Events name their subject, and anyone may raise one that names another tenant's: it neither learns how that
+    one is, nor keeps its owner's alert open."""
+    for state, over in ((WebhookState.Disabled, False), (WebhookState.Active, True)):
+        ours = alert(world, AlertKind.WebhookDisabled, world.webhook(state=state).webhook_id)
+        theirs = replace(ours, alert_id=world.ids.new(), tenant_id=world.other_tenant)
+        expected = {theirs.alert_id, ours.alert_id} if over else {theirs.alert_id}
+        for both in ([ours, theirs], [theirs, ours]):
+            with world.units.read() as unit:
+                assert unit.alert_conditions.over(AlertKind.WebhookDisabled, both) == expected
+
+
 @pytest.mark.parametrize(
     ("status", "health", "over"),
     [
