@@ -43,20 +43,25 @@ async function api(method, path, body) {
  */
 function listen(hear, tell) {
   const END = "\x1e";
+  const MINUTE = 60_000;
   let socket = null;
   let ended = false;
   let failures = 0;
   let timer = 0;
 
   async function connect() {
+    let left = 0;
     try {
-      const { url, accessToken } = await api("POST", "/realtime/negotiate", {});
+      const { url, accessToken, expiresAt } = await api("POST", "/realtime/negotiate", {});
       if (ended) return;
+      left = Date.parse(expiresAt) - Date.now();
       socket = new WebSocket(await address(url, accessToken));
     } catch {
       return again();
     }
     let beat = 0;
+    // SignalR Service leaves the connection open then, and tells it nothing more. This clock may be wrong.
+    const over = setTimeout(() => socket.close(), Math.min(Math.max(left, MINUTE), 60 * MINUTE));
     socket.onopen = () => {
       socket.send(JSON.stringify({ protocol: "json", version: 1 }) + END);
       beat = setInterval(() => socket.send(JSON.stringify({ type: 6 }) + END), 15_000);
@@ -64,6 +69,7 @@ function listen(hear, tell) {
     socket.onmessage = ({ data }) => data.split(END).filter(Boolean).forEach((text) => take(JSON.parse(text)));
     socket.onclose = () => {
       clearInterval(beat);
+      clearTimeout(over);
       again();
     };
   }
