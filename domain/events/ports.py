@@ -27,8 +27,8 @@ class Outbox(Protocol):
         """Store those not stored before; returns how many were new. Never raises for a repeat. Events given
         with `fanned_out_at` have no subscribers, or are delivered by the caller, and are not announced."""
 
-    def pending(self, refs: Sequence[EventRef]) -> list[DomainEvent]:
-        """Of `refs`, the events not yet fanned out."""
+    def pending(self, refs: Sequence[EventRef], *, most_bytes: int | None = None) -> list[DomainEvent]:
+        """Of `refs`, the events not yet fanned out; with `most_bytes` no more once their payloads come to it."""
 
     def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> None: ...
 

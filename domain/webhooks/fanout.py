@@ -25,6 +25,8 @@ from domain.webhooks.rules import subscriptions_for
 logger = logging.getLogger("hub.webhooks")
 
 _EVENTS_PER_TRANSACTION = 500
+#: Payloads held at a time: 500 events of a mebibyte are more than a small instance has memory for.
+_BYTES_PER_TRANSACTION = 32 * 1024 * 1024
 #: A delivery whose message was lost is queued again after this long.
 MESSAGE_GRACE = timedelta(seconds=120)
 
@@ -75,11 +77,19 @@ class FanOut:
         )
 
     def fan_out(self, refs: Sequence[EventRef]) -> int:
-        """One transaction from events to deliveries, then their messages."""
+        """From events to deliveries, then their messages; a transaction for every 32 MiB of payloads."""
+        count, is_all = 0, False
+        while not is_all:
+            new, is_all = self._fan_out_some(refs)
+            count += new
+        return count
+
+    def _fan_out_some(self, refs: Sequence[EventRef]) -> tuple[int, bool]:
+        """One transaction; how many deliveries are new, and whether no event is left."""
         now = self._clock.now()
         with ExitStack() as traced:
             with self._units.write() as unit:
-                events = unit.outbox.pending(refs)
+                events = unit.outbox.pending(refs, most_bytes=_BYTES_PER_TRANSACTION)
                 # Their parents are known only now.
                 traced.enter_context(self._spans(events))
                 subscribers = unit.pipeline.subscribers(
@@ -97,7 +107,7 @@ class FanOut:
                     consume(events)
                 unit.commit()
             self._send(new)
-        return len(new)
+        return len(new), sum(event.size for event in events) < _BYTES_PER_TRANSACTION
 
     def _spans(self, events: Sequence[DomainEvent]) -> AbstractContextManager[None]:
         """One for each trace among the events."""

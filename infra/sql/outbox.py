@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from datetime import datetime
 from uuid import UUID
 
@@ -47,12 +48,14 @@ _NOT_ANNOUNCED = (
 
 def events_of(
     connection: Connection, tenant_id: UUID, event_ids: Sequence[str], *, pending: bool = False
-) -> Iterator[DomainEvent]:
+) -> Generator[DomainEvent, None, None]:
     """The events of one tenant with these ids; with `pending` those not fanned out yet."""
     statement = _PENDING if pending else _EVENTS
     for chunk in chunks(event_ids):
-        for event_id, *rest in connection.execute(statement, {"tenant": tenant_id, "ids": chunk}):
-            yield DomainEvent(event_id, tenant_id, *rest)
+        # Closed however few are taken: SQL Server's connection is busy until then.
+        with closing(connection.execute(statement, {"tenant": tenant_id, "ids": chunk})) as rows:
+            for event_id, *rest in rows:
+                yield DomainEvent(event_id, tenant_id, *rest)
 
 
 class SqlOutbox:
@@ -91,12 +94,17 @@ class SqlOutbox:
         new, self._new = self._new, []
         return new
 
-    def pending(self, refs: Sequence[EventRef]) -> list[DomainEvent]:
-        return [
-            event
-            for tenant, ids in _by_tenant(refs).items()
-            for event in events_of(self._connection, tenant, ids, pending=True)
-        ]
+    def pending(self, refs: Sequence[EventRef], *, most_bytes: int | None = None) -> list[DomainEvent]:
+        found: list[DomainEvent] = []
+        size = 0
+        for tenant, ids in _by_tenant(refs).items():
+            with closing(events_of(self._connection, tenant, ids, pending=True)) as events:
+                for event in events:
+                    found.append(event)
+                    size += event.size
+                    if most_bytes is not None and size >= most_bytes:
+                        return found
+        return found
 
     def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> None:
         self._stamp(_FANNED_OUT, refs, at)

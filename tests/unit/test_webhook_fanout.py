@@ -6,16 +6,20 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from domain.errors import Unavailable
+from domain.events.model import DomainEvent
 from domain.events.service import DOMAIN_EVENTS_QUEUE
+from domain.webhooks import fanout
 from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage, delivery_messages
 from domain.webhooks.model import DeliveryStatus, UpdateWebhook, WebhookState
 from domain.webhooks.ports import NewDelivery
 from domain.webhooks.service import WithSecret
+from infra.sql.outbox import SqlOutbox
 from tests.builders import answer
 from tests.world import World
 
@@ -135,6 +139,28 @@ async def test_what_was_held_while_its_webhook_resumed_is_sent_all_the_same(worl
     await world.sweep()
     [sent] = world.deliveries(webhook)
     assert (sent.is_held, sent.delivery_status) == (False, DeliveryStatus.Delivered)
+
+
+async def test_a_flood_of_large_events_is_fanned_out_a_few_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message of the queue announces 100 events, each of which may be a mebibyte."""
+    monkeypatch.setattr(fanout, "_BYTES_PER_TRANSACTION", 3 * MIB)
+    held: list[int] = []
+    pending = SqlOutbox.pending
+
+    def weighed(*arguments: Any, **options: Any) -> list[DomainEvent]:
+        events = pending(*arguments, **options)
+        held.append(sum(one.size for one in events))
+        return events
+
+    monkeypatch.setattr(SqlOutbox, "pending", weighed)
+    webhook = await world.webhook("*")
+    for _ in range(8):
+        world.raise_event(data={"x": "a" * (MIB - 100)})
+    await world.settle()
+    assert len(world.deliveries(webhook)) == 8
+    assert max(held) <= 4 * MIB
 
 
 @pytest.mark.parametrize(
