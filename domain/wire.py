@@ -38,10 +38,21 @@ UtcMoment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 #: What pydantic puts before the words of a validator.
 _PREFIX = "Value error, "
 
+_MOMENT = (
+    "Should be a moment such as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00; in an address + is %2B"
+)
+
+#: Where pydantic's words name its own notions, or miss what is wrong as a rule.
+_WORDS = {
+    "timezone_aware": "Should have its offset from UTC, such as 2026-01-31T12:00:00Z",
+    "datetime_parsing": _MOMENT,
+    "datetime_from_date_parsing": _MOMENT,
+}
+
 
 def reason_of(error: ErrorDetails) -> str:
-    """What is wrong, for people: pydantic's words, or those of the validator that refused."""
-    said = error["msg"].removeprefix(_PREFIX)
+    """What is wrong, for people: pydantic's words, ours in place of them, or those of the validator that refused."""
+    said = _WORDS.get(error["type"]) or error["msg"].removeprefix(_PREFIX)
     # Some begin with the name of a field, which stays as it is.
     return said[:1].upper() + said[1:] if said.partition(" ")[0].islower() else said
 

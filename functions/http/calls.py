@@ -46,7 +46,7 @@ class Call:
         try:
             return UUID(self.request.route_params[name])
         except ValueError:
-            raise NotFound("There is no such thing.") from None
+            raise NotFound("Ids are GUIDs; there is nothing with this one.") from None
 
     def body(self, model: type[M]) -> M:
         """The body as a command. Raises ValidationFailed, TooLarge, or MalformedBody."""
@@ -105,6 +105,8 @@ def response_of(answer: Answer, request: func.HttpRequest) -> func.HttpResponse:
     if answer.version is not None:
         # The version guards changes (If-Match); the checksum also covers counters, which change without one.
         headers["ETag"] = f'"{answer.version}.{zlib.crc32(text.encode()):08x}"'
-        if request.method == "GET" and _names(request.headers.get("if-none-match", ""), headers["ETag"]):
+        if request.method in ("GET", "HEAD") and _names(
+            request.headers.get("if-none-match", ""), headers["ETag"]
+        ):
             return func.HttpResponse(status_code=304, headers=headers)
     return func.HttpResponse(text, status_code=answer.status, headers=headers, mimetype="application/json")

@@ -42,6 +42,9 @@ class Endpoint:
 
 ENDPOINTS: list[Endpoint] = []
 
+READ = ("GET", "HEAD")
+"""What takes GET takes HEAD (RFC 9110 section 9.1), as probes and `curl -I` expect; the host leaves the body out."""
+
 
 def serve(blueprint: func.Blueprint, endpoint: Endpoint) -> Callable[[Handler], Handler]:
     """Register a handler as the HTTP function of `endpoint`."""
@@ -55,7 +58,9 @@ def serve(blueprint: func.Blueprint, endpoint: Endpoint) -> Callable[[Handler], 
         trigger.__doc__ = documented.description
         blueprint.function_name(endpoint.name)(
             blueprint.route(
-                route=endpoint.route, methods=[endpoint.method], auth_level=func.AuthLevel.ANONYMOUS
+                route=endpoint.route,
+                methods=READ if endpoint.method == "GET" and not endpoint.anonymous else [endpoint.method],
+                auth_level=func.AuthLevel.ANONYMOUS,
             )(trigger)
         )
         return handler

@@ -6,7 +6,7 @@ import azure.functions as func
 
 from domain.insights.model import PERMISSION, SubjectKind
 from functions.http.calls import Answer, Call
-from functions.http.endpoint import Endpoint, serve
+from functions.http.endpoint import READ, Endpoint, serve
 from functions.http.insight_views import (
     OverviewQuery,
     OverviewView,
@@ -71,7 +71,7 @@ def get_overview(call: Call) -> Answer:
 
 
 @bp.function_name("dashboard")
-@bp.route(route="dashboard", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@bp.route(route="dashboard", methods=READ, auth_level=func.AuthLevel.ANONYMOUS)
 def dashboard(req: func.HttpRequest) -> func.HttpResponse:
     """The page; its data comes from the API with the token that is entered there."""
     from functions.http.dashboard_page import PAGE, headers

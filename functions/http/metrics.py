@@ -5,7 +5,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from domain.metrics.model import PERMISSION
-from functions.http.endpoint import ENDPOINTS, Endpoint
+from functions.http.endpoint import ENDPOINTS, READ, Endpoint
 from functions.http.exchange import Exchange
 from infra.bootstrap import hub
 
@@ -26,7 +26,7 @@ _ENDPOINT = Endpoint(
 
 
 @bp.function_name("read_metrics")
-@bp.route(route=_ENDPOINT.route, methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@bp.route(route=_ENDPOINT.route, methods=READ, auth_level=func.AuthLevel.ANONYMOUS)
 def read_metrics(req: func.HttpRequest) -> func.HttpResponse:
     """Whoever shows credentials is held to them, in development too."""
     from functions.http.metrics_text import exposition

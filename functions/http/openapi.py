@@ -47,7 +47,8 @@ _ABOUT = """Integration and external-system backend of an event management platf
 
 JSON in camelCase; enums by name; ids are GUIDs; moments are RFC 3339 in UTC. Lists are pages:
 `{"items": [], "page": 1, "pageSize": 50, "total": n}`. Errors are RFC 9457 problems whose `type` leads to an
-explanation in `/api/docs`. A method that a path does not take is answered with 405 and `Allow`."""
+explanation in `/api/docs`. What takes GET takes HEAD; another method that a path does not take is answered with 405
+and `Allow`."""
 
 
 @lru_cache(maxsize=8)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import azure.functions as func
 
+from functions.http.endpoint import READ
 from functions.http.exchange import Exchange
 from functions.http.problems import problem
 from infra.bootstrap import hub
@@ -18,14 +21,14 @@ _METHODS = frozenset(("get", "put", "post", "delete", "patch", "options", "head"
 
 
 @bp.function_name("health_live")
-@bp.route(route="health/live", methods=["GET"], auth_level=_ANONYMOUS)
+@bp.route(route="health/live", methods=READ, auth_level=_ANONYMOUS)
 async def health_live(req: func.HttpRequest) -> func.HttpResponse:
     """The process is up."""
     return func.HttpResponse('{"status":"live"}', mimetype=_JSON)
 
 
 @bp.function_name("health_ready")
-@bp.route(route="health/ready", methods=["GET"], auth_level=_ANONYMOUS)
+@bp.route(route="health/ready", methods=READ, auth_level=_ANONYMOUS)
 def health_ready(req: func.HttpRequest) -> func.HttpResponse:
     """Every dependency answers; 503 with the one that does not."""
     states = hub().readiness()
@@ -38,7 +41,7 @@ def health_ready(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @bp.function_name("openapi")
-@bp.route(route="openapi.json", methods=["GET"], auth_level=_ANONYMOUS)
+@bp.route(route="openapi.json", methods=READ, auth_level=_ANONYMOUS)
 def openapi(req: func.HttpRequest) -> func.HttpResponse:
     """The OpenAPI 3.1 description of this API."""
     from functions.http.openapi import document
@@ -48,7 +51,7 @@ def openapi(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @bp.function_name("docs")
-@bp.route(route="docs", methods=["GET"], auth_level=_ANONYMOUS)
+@bp.route(route="docs", methods=READ, auth_level=_ANONYMOUS)
 def docs(req: func.HttpRequest) -> func.HttpResponse:
     """The same as a page for people; self-contained."""
     from functions.http.docs_page import HEADERS, PAGE
@@ -91,12 +94,21 @@ def _methods(path: str) -> list[str]:
     from functions.http.openapi import document
 
     routes = {
-        route.removeprefix("/api/"): [method.upper() for method in item if method in _METHODS]
+        route.removeprefix("/api/"): _taken(route, item)
         for route, item in document(hub().settings.public_url)["paths"].items()
     }
     matching = [route for route in routes if _matches(route, path)]
     fewest = min((route.count("{") for route in matching), default=0)
     return sorted({method for route in matching if route.count("{") == fewest for method in routes[route]})
+
+
+def _taken(route: str, item: Mapping[str, Any]) -> list[str]:
+    """What others call by GET without credentials, such as the OAuth callback, does something: it takes no HEAD."""
+    from functions.http.docs_operations import OPERATIONS_PATHS
+
+    methods = [method.upper() for method in item if method in _METHODS]
+    reads = "get" in item and (item["get"]["security"] or route in OPERATIONS_PATHS)
+    return [*methods, *READ] if reads else methods
 
 
 def _matches(route: str, path: str) -> bool:

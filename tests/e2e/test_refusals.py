@@ -173,7 +173,12 @@ def test_a_path_or_method_that_does_not_exist_is_a_problem_too(api: Api) -> None
     assert (status, problem["code"]) == (405, "method-not-allowed")
     for path in ("/dashboard", "/health/live", "/openapi.json"):
         assert api("DELETE", path)[0] == 405
-    assert api("OPTIONS", "/apikeys/scopes")[1]["detail"] == "This path takes GET."
+    assert api("OPTIONS", "/apikeys/scopes")[1]["detail"] == "This path takes GET, HEAD."
+
+
+def test_head_is_answered_as_get_without_a_body__RFC_9110(api: Api) -> None:
+    for path in ("/webhooks", "/health/live", "/dashboard"):
+        assert api("HEAD", path) == (200, None)
 
 
 def test_a_pointer_escapes_what_the_field_is_called__RFC_6901(api: Api) -> None:

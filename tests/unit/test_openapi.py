@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ import function_app
 from domain.events.model import DomainEvent
 from domain.identity.model import PERMISSIONS
 from domain.webhooks.signing import event_body, new_secret, signed_headers
+from functions.http import ops
 from functions.http.docs_examples import EXAMPLES
 from functions.http.docs_schemas import wire_schemas
 from functions.http.endpoint import ENDPOINTS, Endpoint
@@ -80,16 +82,30 @@ def test_it_is_made_once_per_process() -> None:
     assert document("https://hub.example.com/") is DOCUMENT
 
 
+@cache
+def served() -> dict[tuple[str, str], set[str]]:
+    """Methods by path and function, but for what answers all other paths. An app tells its functions only once."""
+    return {
+        (one.get_function_name(), "/api/" + re.sub(r":[^}]*", "", binding["route"])): {
+            str(getattr(method, "value", method)) for method in binding["methods"]
+        }
+        for one in function_app.app.get_functions()
+        for binding in one.get_dict_repr()["bindings"]
+        if binding["type"] == "httpTrigger" and binding["route"] != "{*path}"
+    }
+
+
 def test_every_http_function_of_the_app_is_described() -> None:
-    served = set()
-    for one in function_app.app.get_functions():
-        for binding in one.get_dict_repr()["bindings"]:
-            if binding["type"] == "httpTrigger" and binding["route"] != "{*path}":
-                path = "/api/" + re.sub(r":[^}]*", "", binding["route"])
-                served |= {
-                    (str(getattr(method, "value", method)).lower(), path) for method in binding["methods"]
-                }
-    assert served == set(OPERATIONS)
+    found = {(name.lower(), path) for (_, path), names in served().items() for name in names - {"HEAD"}}
+    assert found == set(OPERATIONS)
+
+
+def test_what_reads_takes_head_as_well_and_allow_says_so__RFC_9110() -> None:
+    """What the OAuth callback and providers' handshakes do must not be done by a HEAD."""
+    heads = {path for (_, path), names in served().items() if "HEAD" in names}
+    assert heads == {path for path, item in DOCUMENT["paths"].items() if "HEAD" in ops._taken(path, item)}
+    assert {"/api/health/live", "/api/webhooks/{id}", "/api/dashboard"} <= heads
+    assert "/api/oauth/callback" not in heads
 
 
 @ENDPOINT_LIST

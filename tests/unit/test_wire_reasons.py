@@ -10,10 +10,12 @@ from pydantic import BaseModel, model_validator
 
 from domain.apikeys.model import CreateApiKey
 from domain.errors import ValidationFailed
+from domain.events.model import RaiseEvent
 from domain.integrations.configuration import accept
 from domain.integrations.providers import Configuration
 from domain.privacy.model import ExportSubject
 from domain.sync.schedules import PutSchedule
+from functions.http.audit import AuditQuery
 from functions.http.calls import parse
 
 _KEY = b'{"keyName": "K", "scopes": ["events:read"], "allowedIps": ["nowhere"]}'
@@ -29,6 +31,18 @@ _KEY = b'{"keyName": "K", "scopes": ["events:read"], "allowedIps": ["nowhere"]}'
             _KEY,
             "/allowedIps/0",
             "Must be an IP address or a CIDR range, such as 203.0.113.0/24.",
+        ),
+        (
+            RaiseEvent,
+            b'{"type": "A", "data": {}, "occurredAt": "2026-01-31T12:00:00"}',
+            "/occurredAt",
+            "Should have its offset from UTC, such as 2026-01-31T12:00:00Z.",
+        ),
+        (
+            AuditQuery,
+            b'{"from": "2026-01-31T12:00:00 01:00"}',
+            "/from",
+            "Should be a moment such as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00; in an address + is %2B.",
         ),
         (PutSchedule, b'{"intervalMinutes": "5"}', "/intervalMinutes", "Input should be a valid integer."),
     ],

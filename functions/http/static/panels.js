@@ -102,9 +102,10 @@ function endpointsPanel({ overview: { webhooks } }, act) {
   const shown = [...failing, ...webhooks.filter((one) => !isFailing(one))];
   return [
     head("endpoints", "Webhook endpoints", failing.length ? `${failing.length} failing` : "none failing"),
-    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Webhook endpoints" },
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of webhook endpoints" },
       h("table", { class: "stacked" },
-        h("thead", {}, h("tr", {}, ["Endpoint", "State", "Attempts", "Success rate", "p95", "Failed for good", "Last failure", ""].map((name) => h("th", { scope: "col" }, name)))),
+        h("thead", {}, h("tr", {}, ["Endpoint", "State", "Attempts", "Success rate", "p95", "Failed for good", "Last failure"].map((name) => h("th", { scope: "col" }, name)),
+          h("th", { scope: "col" }, h("span", { class: "hidden-label" }, "Actions")))),
         h("tbody", {}, shown.map((one) => [one, webhookName(one, webhooks)]).map(([one, name]) => h("tr", { "data-webhook": one.webhookId },
           h("th", { scope: "row" }, one.urlHost, name !== one.urlHost && h("span", { class: "quiet aside" }, name.slice(one.urlHost.length).trim())),
           cell("State", badge(one.state)),
