@@ -172,7 +172,7 @@ def _rule(kind: str) -> Rule:
 
 def _check_applies(rule: Rule, command: ChangeAlertRule) -> None:
     errors = [
-        FieldError(f"/{wire}", "this rule has none")
+        FieldError(f"/{wire}", "This rule has none.")
         for name, wire in (("threshold", "threshold"), ("minimum_volume", "minimumVolume"))
         if getattr(command, name) is not None and getattr(rule, name) is None
     ]
@@ -186,14 +186,14 @@ def _check_sinks(unit: UnitOfWork, tenant_id: UUID, sinks: Sequence[SinkCommand]
         try:
             integration = unit.integrations.get(tenant_id, sink.integration_id)
         except NotFound:
-            errors.append(FieldError(f"/sinks/{index}/integrationId", "there is no such integration"))
+            errors.append(FieldError(f"/sinks/{index}/integrationId", "There is no such integration."))
             continue
         form = _RECIPIENTS.get(integration.integration_type)
         if form is None:
-            errors.append(FieldError(f"/sinks/{index}/integrationId", "it is no e-mail or SMS integration"))
+            errors.append(FieldError(f"/sinks/{index}/integrationId", "It is no e-mail or SMS integration."))
             continue
         errors += [
-            FieldError(f"/sinks/{index}/recipients/{position}", f"must be {form[1]}")
+            FieldError(f"/sinks/{index}/recipients/{position}", f"Must be {form[1]}.")
             for position, recipient in enumerate(sink.recipients)
             if not form[0].fullmatch(recipient)
         ]

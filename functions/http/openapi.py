@@ -36,10 +36,14 @@ TAGS = {
     "API keys": "Keys with which programs call this API.",
     "Webhooks": "Subscriptions that post events to your endpoints, and what became of each delivery.",
     "Incoming webhooks": "What providers send: verified by their own schemes, stored, and raised as events.",
-    "Data syncs": "Jobs that move records between an external system and the platform.",
+    "Data synchronisation": "Jobs that move records between an external system and the platform.",
     "Events": "Where other modules of the platform raise the events that webhooks deliver.",
     "Realtime": "Messages over SignalR about what happens while you watch.",
+    "Insights": "What happened, counted by the hour, and which hours and uses of keys are unusual.",
     "Recommendations": "What to change, why, and what it would bring, from what was counted.",
+    "Alerts": "What somebody should look at: raised once, told to people, over when its cause is gone.",
+    "Audit": "Who did what, in a chain that shows tampering.",
+    "Privacy": "What is held about a person, and its erasure.",
     "Operations": "Health and documentation, which need no credentials, and metrics.",
 }
 

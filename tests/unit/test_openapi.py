@@ -21,7 +21,7 @@ from functions.http import ops
 from functions.http.docs_examples import EXAMPLES
 from functions.http.docs_schemas import wire_schemas
 from functions.http.endpoint import ENDPOINTS, Endpoint
-from functions.http.openapi import document
+from functions.http.openapi import TAGS, document
 from functions.http.views import CommaSeparated, Moment, PageQuery, PageView, View
 from infra.version import VERSION
 
@@ -76,6 +76,12 @@ def test_it_is_valid_openapi_3_1() -> None:
 def test_it_names_the_product_version_and_the_public_address() -> None:
     assert DOCUMENT["info"]["version"] == VERSION
     assert DOCUMENT["servers"] == [{"url": "https://hub.example.com"}]
+
+
+def test_every_tag_says_what_it_is_about() -> None:
+    used = {tag for operation in OPERATIONS.values() for tag in operation["tags"]}
+    assert {one["name"] for one in DOCUMENT["tags"] if one.get("description")} == used
+    assert set(TAGS) == used
 
 
 def test_it_is_made_once_per_process() -> None:

@@ -70,6 +70,15 @@ def test_a_providers_validator_is_quoted_in_the_same_way() -> None:
     assert [one.detail for one in refused.value.errors] == ["Name a user."]
 
 
+def test_what_a_provider_needs_is_told_in_sentences_too() -> None:
+    class Keyed(Configuration):
+        api_key: str
+
+    with pytest.raises(ValidationFailed) as refused:
+        accept(Keyed, {})
+    assert [one.detail for one in refused.value.errors] == ["Field required."]
+
+
 def test_pydantics_words_are_taken_in_one_place_only() -> None:
     sources = [path for folder in ("domain", "functions", "infra") for path in Path(folder).rglob("*.py")]
     takers = [str(path) for path in sources if '["msg"]' in path.read_text()]
