@@ -48,6 +48,11 @@ def _token(arguments: argparse.Namespace) -> int:
     permissions = list(PERMISSIONS)
     if arguments.permissions is not None:
         permissions = [each.strip() for each in arguments.permissions.split(",") if each.strip()]
+        unknown = [each for each in permissions if each not in PERMISSIONS]
+        if unknown:
+            # The token may be for a sibling service, which has permissions of its own.
+            known = ", ".join(PERMISSIONS)
+            print(f"devhost: the hub has no permission {', '.join(unknown)}; it has {known}", file=sys.stderr)
     print(
         mint_token(
             home(),

@@ -162,6 +162,9 @@ def test_it_shows_only_what_the_token_may_see(host: HostProcess) -> None:
             "endpoints",
             "recommendations",
         ]
+    with browsing(watcher, token="no-token \u2026") as browser:
+        browser("open")
+        assert "no token" in browser("enter")
     with browsing(watcher, token="no-token") as browser:
         browser("open")
         assert browser("enter")

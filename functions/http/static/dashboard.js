@@ -177,8 +177,10 @@ function connected(is) {
 async function signIn(event) {
   event.preventDefault();
   at("refusal").textContent = "";
-  session.enter(at("token").value.trim().replace(/^Bearer\s+/i, ""), at("keep").checked);
-  await start();
+  const token = at("token").value.trim().replace(/^Bearer\s+/i, "");
+  if (!/^[\x21-\x7e]+$/.test(token)) return signOut("This is no token: it holds spaces or characters that no token has.");
+  session.enter(token, at("keep").checked);
+  return start();
 }
 
 async function start() {
