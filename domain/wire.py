@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
@@ -31,16 +31,27 @@ def _to_utc(value: datetime) -> datetime:
         raise ValueError("the moment is out of range in UTC") from error
 
 
+_MOMENT = (
+    "Should be a moment such as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00; in an address + is %2B"
+)
+
+
+def _written_out(value: object) -> object:
+    """Pydantic takes numbers, and text that is one, for seconds since 1970."""
+    if isinstance(value, datetime) or (isinstance(value, str) and "-" in value[1:]):
+        return value
+    raise ValueError(_MOMENT)
+
+
+#: A moment of another system's record: RFC 3339 with its offset, or seconds since 1970. Held in UTC.
+RecordedMoment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+
 #: An RFC 3339 moment with its offset, held in UTC.
-UtcMoment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+UtcMoment = Annotated[RecordedMoment, BeforeValidator(_written_out)]
 
 
 #: What pydantic puts before the words of a validator.
 _PREFIX = "Value error, "
-
-_MOMENT = (
-    "Should be a moment such as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00; in an address + is %2B"
-)
 
 #: Where pydantic's words name its own notions, or miss what is wrong as a rule.
 _WORDS = {

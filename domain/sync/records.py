@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from domain.sync.model import RecordType
-from domain.wire import UtcMoment
+from domain.wire import RecordedMoment
 
 Text = Annotated[str, StringConstraints(max_length=2_000, strip_whitespace=True)]
 LongText = Annotated[str, StringConstraints(max_length=100_000)]
@@ -34,8 +34,8 @@ class EventRecord(Record):
     """A calendar event: either moments with an offset, or whole days (`all_day`)."""
 
     title: Text
-    starts_at: UtcMoment | None = None
-    ends_at: UtcMoment | None = None
+    starts_at: RecordedMoment | None = None
+    ends_at: RecordedMoment | None = None
     start_date: date | None = None
     end_date: date | None = None
     all_day: bool = False
@@ -64,7 +64,7 @@ class PaymentRecord(Record):
     amount_minor: int
     currency: Currency
     status: Text
-    paid_at: UtcMoment | None = None
+    paid_at: RecordedMoment | None = None
     refunded_minor: int = Field(0, ge=0)
     description: Text | None = None
     payer_email: Text | None = None
@@ -77,7 +77,7 @@ class MessageRecord(Record):
     sender: Text | None = None
     subject: Text | None = None
     status: Text
-    sent_at: UtcMoment | None = None
+    sent_at: RecordedMoment | None = None
     error: Text | None = None
 
 

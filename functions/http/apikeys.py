@@ -152,9 +152,10 @@ def update_api_key(call: Call) -> Answer:
 def revoke_api_key(call: Call) -> Answer:
     """At once and for good: once this has answered, no request with the key succeeds. The key stays listed.
     Revoking it again changes nothing."""
+    api_key_id = call.id()
     reason = parse(RevokeApiKey, call.request.get_body(), BODY_AT_MOST, empty=b"{}").reason
     reason = reason or call.query(RevokeQuery).reason
-    hub().api_keys.revoke(call.principal, call.id(), reason, call.if_match())
+    hub().api_keys.revoke(call.principal, api_key_id, reason, call.if_match())
     return Answer(status=204)
 
 

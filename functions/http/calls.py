@@ -6,14 +6,15 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
 
-from domain.errors import NotFound, PreconditionFailed, TooLarge
+from domain.errors import DomainError, NotFound, PreconditionFailed, TooLarge
 from domain.identity.model import Principal
-from functions.http.problems import MalformedBody, validation_error
+from functions.http.problems import MalformedBody, MethodNotAllowed, validation_error
 from infra.trace import Trace
 
 M = TypeVar("M", bound=BaseModel)
@@ -42,11 +43,20 @@ class Call:
     trace: Trace
 
     def id(self, name: str = "id") -> UUID:
-        """A GUID of the path; anything else is an unknown id. Raises NotFound."""
+        """A GUID of the path; anything else is an unknown id. Raises NotFound, or MethodNotAllowed where the path is
+        one of its own, such as `apikeys/verify`, which the route of an id catches for other methods."""
         try:
             return UUID(self.request.route_params[name])
         except ValueError:
-            raise NotFound("Ids are GUIDs; there is nothing with this one.") from None
+            raise self._not_an_id() from None
+
+    def _not_an_id(self) -> DomainError:
+        from functions.http.described import methods_of
+
+        allowed = methods_of(urlsplit(self.request.url).path.removeprefix("/api/"))
+        if self.request.method not in allowed:
+            return MethodNotAllowed(allowed)
+        return NotFound("Ids are GUIDs; there is nothing with this one.")
 
     def body(self, model: type[M]) -> M:
         """The body as a command. Raises ValidationFailed, TooLarge, or MalformedBody."""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
-from typing import Any
 
 import azure.functions as func
 
 from functions.http.endpoint import READ
 from functions.http.exchange import Exchange
-from functions.http.problems import problem
+from functions.http.problems import MethodNotAllowed, NoSuchPath, from_domain
 from infra.bootstrap import hub
 
 bp = func.Blueprint()
 _ANONYMOUS = func.AuthLevel.ANONYMOUS
 _JSON = "application/json"
-_METHODS = frozenset(("get", "put", "post", "delete", "patch", "options", "head", "trace"))
 
 
 @bp.function_name("health_live")
@@ -63,54 +59,10 @@ def docs(req: func.HttpRequest) -> func.HttpResponse:
 @bp.route(route="{*path}", auth_level=_ANONYMOUS)
 def no_such_path(req: func.HttpRequest) -> func.HttpResponse:
     """404, or 405 with `Allow` where the path exists for other methods."""
+    from functions.http.described import methods_of
+
     exchange = Exchange(req)
     path = (req.route_params.get("path") or "").strip("/")
-    allowed = _methods(path)
-    if allowed:
-        detail = f"This path takes {', '.join(allowed)}."
-        return exchange.dressed(
-            problem(
-                405,
-                "method-not-allowed",
-                detail,
-                instance=f"/api/{path}",
-                trace_id=exchange.trace_id,
-                headers={"Allow": ", ".join(allowed)},
-            )
-        )
-    return exchange.dressed(
-        problem(
-            404,
-            "no-such-path",
-            "There is nothing at this path; see /api/docs.",
-            instance=f"/api/{path}",
-            trace_id=exchange.trace_id,
-        )
-    )
-
-
-def _methods(path: str) -> list[str]:
-    """What the description says the path takes. A literal path is more than one of a resource's ids."""
-    from functions.http.openapi import document
-
-    routes = {
-        route.removeprefix("/api/"): _taken(route, item)
-        for route, item in document(hub().settings.public_url)["paths"].items()
-    }
-    matching = [route for route in routes if _matches(route, path)]
-    fewest = min((route.count("{") for route in matching), default=0)
-    return sorted({method for route in matching if route.count("{") == fewest for method in routes[route]})
-
-
-def _taken(route: str, item: Mapping[str, Any]) -> list[str]:
-    """What others call by GET without credentials, such as the OAuth callback, does something: it takes no HEAD."""
-    from functions.http.docs_operations import OPERATIONS_PATHS
-
-    methods = [method.upper() for method in item if method in _METHODS]
-    reads = "get" in item and (item["get"]["security"] or route in OPERATIONS_PATHS)
-    return [*methods, *READ] if reads else methods
-
-
-def _matches(route: str, path: str) -> bool:
-    pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(route))
-    return re.fullmatch(pattern, path, re.IGNORECASE) is not None
+    allowed = methods_of(path)
+    error = MethodNotAllowed(allowed) if allowed else NoSuchPath()
+    return exchange.dressed(from_domain(error, instance=f"/api/{path}", trace_id=exchange.trace_id))

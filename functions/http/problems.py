@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 
 import azure.functions as func
@@ -29,8 +29,37 @@ from domain.wire import reason_of
 PROBLEM_TYPE = "application/problem+json"
 _FIELDS_SHOWN = 100
 
+
+class MalformedBody(DomainError):
+    """The body is not JSON at all."""
+
+    code = "malformed-json"
+
+
+class NoSuchPath(DomainError):
+    """Nothing is served there."""
+
+    code = "no-such-path"
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing at this path; see /api/docs.")
+
+
+class MethodNotAllowed(DomainError):
+    """The path takes other methods: `allowed`."""
+
+    code = "method-not-allowed"
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self.allowed = ", ".join(allowed)
+        super().__init__(f"This path takes {self.allowed}.")
+
+
 _STATUS: tuple[tuple[type[DomainError], int], ...] = (
+    (MalformedBody, 400),
     (NotFound, 404),
+    (NoSuchPath, 404),
+    (MethodNotAllowed, 405),
     (Conflict, 409),
     (PreconditionFailed, 412),
     (TooLarge, 413),
@@ -42,16 +71,8 @@ _STATUS: tuple[tuple[type[DomainError], int], ...] = (
 )
 
 
-class MalformedBody(DomainError):
-    """The body is not JSON at all."""
-
-    code = "malformed-json"
-
-
 def status_of(error: DomainError) -> int:
     """The HTTP status of a domain error."""
-    if isinstance(error, MalformedBody):
-        return 400
     return next(status for kind, status in _STATUS if isinstance(error, kind))
 
 
@@ -101,6 +122,8 @@ def from_domain(error: DomainError, *, instance: str, trace_id: str) -> func.Htt
         )
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allowed
     if isinstance(error, Unavailable):
         headers["Retry-After"] = "5"
     return problem(

@@ -498,6 +498,7 @@ async def test_apply_shows_the_request_a_person_would_send(world: Recommendation
         "path": f"/api/webhooks/{webhook.webhook_id}",
         "body": {"isActive": False},
         "permission": "webhook:manage",
+        "isFinal": False,
     }
     assert view["subject"]["version"] == world.webhook_now(webhook).version
     assert view["documentation"] == "docs/recommendations.md#webhook-pause"

@@ -19,6 +19,9 @@ from functions.http.audit import AuditQuery
 from functions.http.calls import parse
 
 _KEY = b'{"keyName": "K", "scopes": ["events:read"], "allowedIps": ["nowhere"]}'
+_MOMENT = (
+    "Should be a moment such as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00; in an address + is %2B."
+)
 
 
 @pytest.mark.parametrize(
@@ -38,11 +41,14 @@ _KEY = b'{"keyName": "K", "scopes": ["events:read"], "allowedIps": ["nowhere"]}'
             "/occurredAt",
             "Should have its offset from UTC, such as 2026-01-31T12:00:00Z.",
         ),
+        (AuditQuery, b'{"from": "2026-01-31T12:00:00 01:00"}', "/from", _MOMENT),
+        (AuditQuery, b'{"from": "0.5"}', "/from", _MOMENT),
+        (CreateApiKey, b'{"keyName": "K", "scopes": ["events:read"], "notBefore": 0}', "/notBefore", _MOMENT),
         (
-            AuditQuery,
-            b'{"from": "2026-01-31T12:00:00 01:00"}',
-            "/from",
-            "Should be a moment such as 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00; in an address + is %2B.",
+            CreateApiKey,
+            b'{"keyName": "K", "scopes": ["events:read"], "notBefore": "-5"}',
+            "/notBefore",
+            _MOMENT,
         ),
         (PutSchedule, b'{"intervalMinutes": "5"}', "/intervalMinutes", "Input should be a valid integer."),
     ],
