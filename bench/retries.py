@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
 from random import Random
 
-from domain.webhooks.adaptive import OutageHistory, adaptive_delay, outage_length
+from domain.webhooks.adaptive import OutageHistory, outage_length
 from domain.webhooks.model import RetryPolicy
+from domain.webhooks.outcome import planned_delay
 from domain.webhooks.rules import Answer, decide, is_outage
 
 DAY, DAYS = 86_400.0, 20
@@ -164,13 +165,17 @@ def simulate(pattern: Pattern, outages: Outages, policy: RetryPolicy, *, adaptiv
         spread, learned = random.uniform(-1, 1), None
         if is_outage(answer):
             failing_since = now if failing_since is None else failing_since
-            if adaptive:
-                learned = adaptive_delay(
-                    history,
-                    failing_for=now - failing_since,
-                    retries_left=policy.max_retries - used,
-                    spread=spread,
-                )
+        if adaptive:
+            learned = planned_delay(
+                answer,
+                history,
+                policy,
+                failing_for=0.0 if failing_since is None else now - failing_since,
+                age=now - born,
+                retries_used=used,
+                retries=policy.max_retries,
+                spread=spread,
+            )
         moment = EPOCH + timedelta(seconds=now)
         decision = decide(
             answer,

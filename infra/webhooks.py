@@ -66,6 +66,7 @@ class WebhookUseCases(ProcessAdapters):
             handoff_seconds=settings.delivery_handoff_seconds,
             lease_margin_seconds=settings.delivery_lease_margin_seconds,
             max_retries=settings.webhook_max_retries,
+            expiry=self._expiry,
         )
         pacer = Pacer(self.tables, self.clock)
         return DeliveryEngine(

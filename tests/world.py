@@ -85,7 +85,7 @@ class World:
         self.realtime = HeardRealtime()
         limits_of_failure = DisableLimits(5, disable_after_failures)
         self.recorder = ResultRecorder(units, queue, clock, ids, limits_of_failure, self.realtime)
-        limits = DeliveryLimits(concurrency, per_endpoint, handoff_seconds, 30, max_retries)
+        limits = DeliveryLimits(concurrency, per_endpoint, handoff_seconds, 30, max_retries, day)
         self.engine = DeliveryEngine(
             units,
             self.receivers,

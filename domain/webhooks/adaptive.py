@@ -23,7 +23,7 @@ PRIOR_OUTAGES = 1.0
 ENOUGH = 3
 _ATTEMPT_COST = 1.0
 _UNDELIVERED_COST = 25.0
-_WAIT_FLOOR, _WAIT_SHARE = 30.0, 0.25
+_WAIT_FLOOR, _WAIT_SHARE = 45.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)

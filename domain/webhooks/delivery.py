@@ -42,13 +42,14 @@ _IN_FLIGHT_BYTES = 128 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class DeliveryLimits:
     """Per process: posts in flight in all and per webhook; seconds a queue batch waits for its posts; seconds
-    a lease outlasts the timeout; the platform's cap on retries (BR-WH-03)."""
+    a lease outlasts the timeout; the platform's cap on retries (BR-WH-03); how long a delivery lasts (BR-WH-05)."""
 
     concurrency: int
     concurrency_per_endpoint: int
     handoff_seconds: float
     lease_margin_seconds: int
     max_retries: int
+    expiry: timedelta
 
 
 class DeliveryEngine:
@@ -272,15 +273,18 @@ class DeliveryEngine:
         traceparent: str | None,
     ) -> AttemptResult:
         now, spread = self._clock.now(), random.uniform(-1, 1)  # noqa: S311 - spreads load, guards nothing
+        cap = self._limits.max_retries
         decision = decide(
             answer,
             policy=claimed.endpoint.retry_policy,
             retries_used=claimed.retries_used,
-            platform_cap=self._limits.max_retries,
+            platform_cap=cap,
             expires_at=claimed.expires_at,
             now=now,
             spread=spread,
-            learned=learned_delay(claimed, answer, now, platform_cap=self._limits.max_retries, spread=spread),
+            learned=learned_delay(
+                claimed, answer, now, expiry=self._limits.expiry, platform_cap=cap, spread=spread
+            ),
         )
         return AttemptResult(
             claimed=claimed,

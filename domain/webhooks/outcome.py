@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from domain.ports import OutboundError, OutboundResponse
-from domain.webhooks.adaptive import adaptive_delay, history_of
-from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus
+from domain.webhooks.adaptive import ENOUGH, OutageHistory, adaptive_delay, history_of
+from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, RetryPolicy
 from domain.webhooks.ports import Claimed
-from domain.webhooks.rules import Answer, Decision, effective_max_retries, is_outage
+from domain.webhooks.rules import Answer, Decision, effective_max_retries, is_outage, retry_delay
 
 RESPONSE_KEPT_BYTES = 4 * 1024
 STATUS_AFTER = {
@@ -48,19 +48,60 @@ def attempt_record(
     )
 
 
+def planned_delay(
+    answer: Answer,
+    history: OutageHistory,
+    policy: RetryPolicy,
+    *,
+    failing_for: float,
+    age: float,
+    retries_used: int,
+    retries: int,
+    spread: float,
+) -> float | None:
+    """Seconds until the next retry of an adaptive webhook's delivery that is `age` seconds old, of `retries` in all;
+    None for the fixed schedule.
+
+    In an outage the history tells. After an answer that is no outage it is the schedule, but no retry comes before
+    the schedule's own of that number: those spent by the history may have come sooner, and a receiver that limits
+    would see the last of them while it is still full."""
+    if history.seen < ENOUGH or retries_used >= retries:
+        return None
+    if is_outage(answer):
+        return adaptive_delay(
+            history, failing_for=failing_for, retries_left=retries - retries_used, spread=spread
+        )
+    step = retry_delay(policy, retries_used + 1, spread=spread).total_seconds()
+    due = sum(
+        retry_delay(policy, retry, spread=0.5 * (1 + spread)).total_seconds()
+        for retry in range(1, retries_used + 2)
+    )
+    return max(step, due - age)
+
+
 def learned_delay(
-    claimed: Claimed, answer: Answer, now: datetime, *, platform_cap: int, spread: float
+    claimed: Claimed,
+    answer: Answer,
+    now: datetime,
+    *,
+    expiry: timedelta,
+    platform_cap: int,
+    spread: float,
 ) -> timedelta | None:
-    """The next delay by the endpoint's own history; None for the fixed schedule, while too little is known, or after
-    an answer that is no outage."""
+    """The next delay by the endpoint's own history; None for the fixed schedule, or while too little is known.
+    A delivery is as old as its `expiry` has run."""
     endpoint, policy = claimed.endpoint, claimed.endpoint.retry_policy
-    if policy.strategy != "adaptive" or not is_outage(answer):
+    if policy.strategy != "adaptive":
         return None
     history = history_of(endpoint.retry_history)
-    seconds = adaptive_delay(
+    seconds = planned_delay(
+        answer,
         history,
+        policy,
         failing_for=0.0 if history.since is None else max(0.0, now.timestamp() - history.since),
-        retries_left=effective_max_retries(policy, platform_cap=platform_cap) - claimed.retries_used,
+        age=max(0.0, (now - (claimed.expires_at - expiry)).total_seconds()),
+        retries_used=claimed.retries_used,
+        retries=effective_max_retries(policy, platform_cap=platform_cap),
         spread=spread if policy.jitter else -1.0,
     )
     return None if seconds is None else timedelta(seconds=seconds)
