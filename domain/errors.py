@@ -101,6 +101,12 @@ class Unavailable(DomainError):
     code = "unavailable"
 
 
+class OutcomeUnknown(Unavailable):
+    """The connection was lost under COMMIT, or after a part was committed: what was asked may have been done."""
+
+    code = "outcome-unknown"
+
+
 class Undone(Unavailable):
     """The transaction gave way to another, or its connection was lost before COMMIT: it left nothing behind, and
     its repeat is likely to succeed at once."""

@@ -40,8 +40,9 @@ class Idempotency:
     def begin(self, tenant_id: UUID, key: str, request: bytes) -> StoredAnswer | None:
         """None: go ahead, and `finish` or `abandon`. The stored answer: the request was made before.
 
-        Raises Conflict while the first request still runs, ValidationFailed when `request` (its method, path
-        and body) differs from the first one's. A key left by a crash is free again after five minutes."""
+        Raises Conflict while the first request still runs, and when it left no answer within five minutes: it may
+        have been done, so nothing is done again under its key. ValidationFailed when `request` (its method, path
+        and body) differs from the first one's."""
         now = self._clock.now()
         fingerprint = hashlib.sha256(request).hexdigest()
         fresh = TableEntity(
@@ -101,7 +102,7 @@ class Idempotency:
             raise Conflict("The first request with this Idempotency-Key just ended; try again.")
         rows = int(known.properties["answer"])  # type: ignore[arg-type]
         age = now - _started(known)
-        if age > self._kept or (not rows and age > _RUNNING_AT_MOST):
+        if age > self._kept:
             try:
                 self._tables.replace(TABLE, fresh, etag=known.etag)
             except EtagMismatch:
@@ -110,6 +111,11 @@ class Idempotency:
         if known.properties["fingerprint"] != fingerprint:
             raise ValidationFailed(
                 "This Idempotency-Key was used for a different request.", code="idempotency-key-reused"
+            )
+        if not rows and age > _RUNNING_AT_MOST:
+            raise Conflict(
+                "The first request with this Idempotency-Key left no answer; whether it was done is not known.",
+                code="idempotency-outcome-unknown",
             )
         if not rows:
             raise Conflict(

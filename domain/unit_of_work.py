@@ -91,8 +91,8 @@ class UnitOfWork(Protocol):
     def outbox(self) -> Outbox: ...
 
     def commit(self) -> None:
-        """Make it durable, then announce the events appended. Raises Unavailable when the database is down; whether
-        it is durable is then not known."""
+        """Make it durable, then announce the events appended. Raises Unavailable when the database is down,
+        OutcomeUnknown when it may be durable all the same."""
 
 
 class UnitsOfWork(Protocol):

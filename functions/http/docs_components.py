@@ -146,7 +146,9 @@ _PARAMETERS: Json = {
         "in": "header",
         "required": False,
         "description": "Makes it safe to repeat the request: for 24 h the same key and body get the first answer "
-        "(marked `Idempotency-Replayed: true`), and a different body gets 422.",
+        "(marked `Idempotency-Replayed: true`), and a different body gets 422. A refused request frees its key. When "
+        "the first request left no answer (503 `outcome-unknown`, 500, a crash), it may have been done: its repeat "
+        "gets 409 and nothing is done again under the key.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
     },
     "IfMatch": {

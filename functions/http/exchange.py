@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import azure.functions as func
 
 from domain.apikeys.window import RateStatus
-from domain.errors import DomainError, ValidationFailed
+from domain.errors import DomainError, OutcomeUnknown, ValidationFailed
 from domain.idempotency import StoredAnswer
 from domain.identity.model import Origin
 from domain.identity.service import Admission, Credentials
@@ -150,8 +150,9 @@ class Exchange:
         return response
 
     def failed(self, error: Exception) -> func.HttpResponse:
-        """The problem response of whatever was raised; an unexpected error is logged with its stack."""
-        if self._idempotency:
+        """The problem response of whatever was raised; an unexpected error is logged with its stack. Its
+        Idempotency-Key is freed only where it is certain that nothing was done."""
+        if self._idempotency and isinstance(error, DomainError) and not isinstance(error, OutcomeUnknown):
             tenant, key, _ = self._idempotency
             _attempt("idempotency key not released", lambda: hub().idempotency.abandon(tenant, key))
         if isinstance(error, DomainError):
@@ -184,7 +185,7 @@ class Exchange:
 
 
 def _attempt(failure: str, action: Callable[[], None]) -> None:
-    """The key then stays taken for five minutes at most; what the caller is told matters more."""
+    """The key then stays taken, and its repeat is told so; what the caller is told now matters more."""
     try:
         action()
     except Exception as error:

@@ -189,6 +189,12 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The first request with this `Idempotency-Key` has not ended yet.",
         "Wait a moment and repeat the request with the same key; you get the first one's answer.",
     ),
+    "idempotency-outcome-unknown": ProblemCode(
+        409,
+        "The first request with this `Idempotency-Key` ended without an answer that could be kept. It may have been "
+        "done; it is not done again.",
+        "Look whether it was done. If it was not, send it under a new key.",
+    ),
     "rotation-pending": ProblemCode(
         409,
         "The key is being rotated already.",
@@ -272,11 +278,16 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     "internal-error": ProblemCode(
         500,
         "Something went wrong on our side.",
-        "Quote the `traceId` when you report it. With an `Idempotency-Key` it is safe to try again.",
+        "Quote the `traceId` when you report it. With an `Idempotency-Key` it is not done twice when you try again.",
     ),
     "unavailable": ProblemCode(
         503,
         "Something the hub depends on is down. Nothing was changed.",
         "Repeat the request after `Retry-After` seconds.",
+    ),
+    "outcome-unknown": ProblemCode(
+        503,
+        "The database was lost while it stored the change. It may have been done, or a part of it.",
+        "Look whether it was done before you send it again; under its `Idempotency-Key` it is not done twice.",
     ),
 }

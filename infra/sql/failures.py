@@ -70,6 +70,13 @@ def is_undone(error: DBAPIError) -> bool:
     return state.startswith(("08", "40001")) or not (VICTIM | LOST).isdisjoint(numbers)
 
 
+def is_in_doubt(error: DBAPIError) -> bool:
+    """Of an error under COMMIT: it may have come through. SQLite's own says that it did not."""
+    if isinstance(error.orig, sqlite3.Error) or not VICTIM.isdisjoint(_numbers(error.orig)):
+        return False
+    return is_unavailable(error)
+
+
 def is_transient(error: DBAPIError) -> bool:
     """Worth another try within seconds: the connection was lost, or the service is busy, moving or waking up. A login
     that is refused (18456) is not, although the driver gives it a state that admission errors share."""

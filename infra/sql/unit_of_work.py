@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from domain.audit.model import AuditRecord
-from domain.errors import Unavailable, Undone
+from domain.errors import OutcomeUnknown, Unavailable
 from domain.events.ports import EventRef
 from domain.ports import Clock
 from infra.sql.alert_rules import SqlAlertConditions, SqlAlertRules, SqlNotifications
@@ -21,6 +22,7 @@ from infra.sql.audit import SqlAudit
 from infra.sql.deliveries import SqlDeliveries
 from infra.sql.engine import Database
 from infra.sql.erasures import SqlErasures
+from infra.sql.failures import is_in_doubt
 from infra.sql.incoming import SqlIncomingWebhooks
 from infra.sql.integration_logs import SqlIntegrationLogs
 from infra.sql.integrations import SqlIntegrations
@@ -37,6 +39,8 @@ from infra.sql.users import SqlUsers
 from infra.sql.webhooks import SqlWebhooks
 
 logger = logging.getLogger("hub.sql")
+
+_IN_DOUBT = "The database was lost while it stored this; whether it did is not known."
 
 Announce = Callable[[Sequence[EventRef]], None]
 
@@ -160,7 +164,12 @@ class SqlUnitOfWork:
         return SqlOutbox(self._connection, self._clock)
 
     def commit(self) -> None:
-        self._connection.commit()
+        try:
+            self._connection.commit()
+        except DBAPIError as error:
+            if is_in_doubt(error):
+                raise OutcomeUnknown(_IN_DOUBT) from error
+            raise
         self.has_committed = True
         self._committed += self.outbox.take_new()
         if "audit" in vars(self):
@@ -211,10 +220,10 @@ class SqlUnitsOfWork:
             with self._database.write() as connection:
                 unit = SqlUnitOfWork(connection, self._clock, self._announce)
                 yield unit
-        except Undone as error:
+        except Unavailable as error:
             if unit is not None and unit.has_committed:
                 # What it committed before stands, so it is not to be repeated as a whole.
-                raise Unavailable(error.detail) from error
+                raise OutcomeUnknown(error.detail) from error
             raise
         finally:
             if unit is not None:

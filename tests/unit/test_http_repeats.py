@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import azure.functions as func
 import pytest
 
 import domain.errors as errors
 from domain.ports import OutboundRequest
 from infra import bootstrap
+from infra.sql.unit_of_work import SqlUnitOfWork
 from tests.builders import (
     Reply,
     echo,
 )
 from tests.http_app import ALL, App, create_webhook, said
+
+
+def raise_event(app: App) -> func.HttpResponse:
+    request = app.request("POST", "events", {"type": "A", "data": {}}, idempotency_key="k-1")
+    return app.call("raise_events", request)
 
 
 @pytest.fixture
@@ -104,6 +111,39 @@ def test_a_refused_request_leaves_the_key_free(app: App) -> None:
     )
     assert app.call("create_webhook", bad).status_code == 422
     assert create_webhook(app, idempotency_key="k-1").status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(errors.OutcomeUnknown("Lost."), "outcome-unknown"), (RuntimeError("a bug"), "internal-error")],
+)
+def test_what_may_have_been_done_is_not_done_again_under_its_key(
+    app: App, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    committing = SqlUnitOfWork.commit
+
+    def lost(unit: SqlUnitOfWork) -> None:
+        committing(unit)
+        raise error
+
+    create_webhook(app)  # its caller is known from now on
+    with monkeypatch.context() as broken:
+        broken.setattr(SqlUnitOfWork, "commit", lost)
+        assert said(raise_event(app))["code"] == code
+    assert said(raise_event(app))["code"] == "idempotency-key-running"
+    app.clock.advance(minutes=6)
+    assert said(raise_event(app))["code"] == "idempotency-outcome-unknown"
+
+
+def test_what_was_certainly_not_done_leaves_the_key_free(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(unit: SqlUnitOfWork) -> None:
+        raise errors.Unavailable("The database does not answer.")
+
+    create_webhook(app)
+    with monkeypatch.context() as broken:
+        broken.setattr(SqlUnitOfWork, "commit", away)
+        assert raise_event(app).status_code == 503
+    assert raise_event(app).status_code == 202
 
 
 def test_a_repeat_while_the_first_runs_is_409_and_runs_nothing(app: App) -> None:
