@@ -10,6 +10,7 @@ from domain.apikeys.audit import key_state
 from domain.apikeys.model import ApiKey
 from domain.apikeys.service import ROTATED
 from domain.audit.model import AuditEntry
+from domain.errors import PreconditionFailed
 from domain.ports import Clock, IdGenerator
 from domain.realtime.model import key_user
 from domain.realtime.ports import NOBODY, Realtime
@@ -34,23 +35,26 @@ class KeyExpiry:
         for _ in range(transactions):
             with self._units.write() as unit:
                 keys = unit.api_keys.expired(self._clock.now(), _PER_TRANSACTION)
-                for key in keys:
-                    self._expire(unit, key)
+                revoked = [key for key in keys if self._expire(unit, key)]
                 unit.commit()
-            for key in keys:
+            for key in revoked:
                 self._realtime.close(key_user(key.api_key_id))
-            done += len(keys)
+            done += len(revoked)
             if len(keys) < _PER_TRANSACTION:
                 break
         return done
 
-    def _expire(self, unit: UnitOfWork, key: ApiKey) -> None:
+    def _expire(self, unit: UnitOfWork, key: ApiKey) -> bool:
+        """False when somebody changed it since it was read; what is still to be done is found again."""
         now = self._clock.now()
         reason = ROTATED if key.rotated_to is not None else EXPIRED
         after = replace(
             key, is_active=False, revoked_at=now, revoked_by=None, revoke_reason=reason, modified_at=now
         )
-        unit.api_keys.update(key.tenant_id, after)
+        try:
+            unit.api_keys.update(key.tenant_id, after)
+        except PreconditionFailed:
+            return False
         unit.outbox.append([events.expired(self._ids, after, now), events.revoked(self._ids, after, now)])
         unit.audit.append(
             key.tenant_id,
@@ -63,3 +67,4 @@ class KeyExpiry:
                 after=key_state(after),
             ),
         )
+        return True

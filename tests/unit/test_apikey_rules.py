@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,12 +13,13 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
-from domain.apikeys.model import CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
+from domain.apikeys.model import ApiKey, CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
 from domain.apikeys.rules import Verdict, ip_allowed
 from domain.apikeys.verification import INVALID, VerifyApiKey
 from domain.errors import Conflict, Forbidden, NotFound, PreconditionFailed, RuleViolation, ValidationFailed
 from domain.identity.model import Principal
 from domain.paging import PageRequest
+from infra.sql.api_keys import SqlApiKeys
 from tests.unit.apikey_world import START, World
 
 
@@ -132,6 +133,25 @@ def test_a_key_is_refused_from_the_second_it_expires_and_revoked_by_the_timer__B
     key = world.hub.api_keys.get(world.admin, issued.key.api_key_id)
     assert (key.is_active, key.revoke_reason, key.revoked_by) == (False, "Expired", None)
     assert [name for name, _ in world.events()] == ["APIKeyGenerated", "APIKeyExpired", "APIKeyRevoked"]
+
+
+def test_a_key_revoked_during_the_expiry_is_skipped_and_the_others_go_on__BR_AK_04(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [world.issue(expiresAt=START + timedelta(seconds=10)).key for _ in range(3)]
+    world.clock.advance(seconds=10)
+    reading = SqlApiKeys.expired
+
+    def raced(self: SqlApiKeys, now: datetime, limit: int) -> list[ApiKey]:
+        """As where reads take no locks: one is changed between the read and the write."""
+        first, *others = reading(self, now, limit)
+        return [replace(first, version=first.version - 1), *others]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqlApiKeys, "expired", raced)
+        assert world.hub.key_expiry.run() == 2
+    assert world.hub.key_expiry.run() == 1
+    assert not any(world.hub.api_keys.get(world.admin, one.api_key_id).is_active for one in keys)
 
 
 def test_the_hourly_limit_is_enforced_per_key__BR_AK_05(world: World) -> None:
