@@ -19,7 +19,9 @@ _DAV = "{DAV:}"
 _CALDAV = "{urn:ietf:params:xml:ns:caldav}"
 _REDIRECTS = (301, 302, 307, 308)
 _HOPS_MAX = 3
-_SUBDOMAIN_LABELS = 3
+#: caldav.icloud.com sends each user to a host such as p01-caldav.icloud.com. A common parent alone says nothing:
+#: that of two strangers may be co.uk.
+_SPREADING = (".icloud.com",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class CalendarCollection:
 
 @dataclass(frozen=True, slots=True)
 class CalDavAccess:
-    """The server a user names and the credentials for it. Credentials leave for the same origin, or for an https
-    host under the same parent domain (as with caldav.icloud.com and p01-caldav.icloud.com), and nowhere else."""
+    """The server a user names and the credentials for it. Credentials leave for the same origin, for the same
+    host over https, between the hosts of a provider that is known to spread its users, and nowhere else."""
 
     connection: Connection
     server_url: str
@@ -119,16 +121,10 @@ def _within(server: str, url: str) -> bool:
     own, other = urlsplit(server), urlsplit(url)
     if (own.scheme, own.netloc.lower()) == (other.scheme, other.netloc.lower()):
         return True
-    labels = (own.hostname or "").split(".")
-    parent = ".".join(labels[1:])
-    return (
-        other.scheme == "https"
-        and other.port is None
-        and "@" not in other.netloc
-        and len(labels) >= _SUBDOMAIN_LABELS
-        and not labels[-1].isdecimal()
-        and (other.hostname or "").endswith(f".{parent}")
-    )
+    if other.scheme != "https" or other.port is not None or "@" in other.netloc:
+        return False
+    hosts = (own.hostname or "", other.hostname or "")
+    return hosts[0] == hosts[1] or any(all(host.endswith(one) for host in hosts) for one in _SPREADING)
 
 
 def _href(root: Element, name: str) -> str | None:

@@ -75,7 +75,12 @@ async def test_caldav_says_when_no_calendar_has_the_name(caldav: str) -> None:
 @pytest.mark.parametrize(
     ("server", "href", "goes"),
     [
-        ("https://caldav.icloud.example", "https://p01-caldav.icloud.example/1/", True),
+        ("https://caldav.icloud.com", "https://p01-caldav.icloud.com/1/", True),
+        ("https://caldav.icloud.com", "https://icloud.com.evil.example/1/", False),
+        ("http://cal.example", "https://cal.example/1/", True),
+        ("https://cal.example", "http://cal.example/1/", False),
+        ("https://acme.co.uk", "https://evil.co.uk/1/", False),
+        ("https://caldav.icloud.example", "https://p01-caldav.icloud.example/1/", False),
         ("https://caldav.icloud.example", "https://evil.example/1/", False),
         ("https://caldav.icloud.example", "http://p01-caldav.icloud.example/1/", False),
         ("https://icloud.example", "https://evil.example/1/", False),
