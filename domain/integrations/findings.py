@@ -23,6 +23,8 @@ from domain.integrations.rules import Move
 from domain.integrations.vitals import (
     FAILURES_BEFORE_ALERT,
     Vitals,
+    failures,
+    is_flapping,
     is_slow,
     judge,
     observe,
@@ -40,7 +42,7 @@ _PROBE_AT_MOST = timedelta(hours=6)
 #: Failures that waiting does not mend: our request is wrong, or a permission is missing.
 _LASTING = frozenset(("forbidden", "rejected"))
 
-Verdict = Literal["steady", "changed", "suspend", "fail", "resume", "probe-again"]
+Verdict = Literal["steady", "changed", "flapping", "suspend", "fail", "resume", "probe-again"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,10 @@ def verdict(finding: Finding, vitals: Vitals, status: HealthStatus) -> Verdict:
         and vitals.consecutive_failures >= FAILURES_BEFORE_ALERT
     ):
         return "fail"
-    return "steady" if status == finding.checked.health_status else "changed"
+    if status != finding.checked.health_status:
+        return "changed"
+    began = is_flapping(vitals) and not is_flapping(read_vitals(finding.checked.vitals))
+    return "flapping" if began and status == HealthStatus.Degraded else "steady"
 
 
 def _signal(finding: Finding) -> Signal:
@@ -181,6 +186,9 @@ class FindingRecorder:
             active = replace(activated(after), vitals=vitals_text(fresh), health_status=judge(fresh))
             resumed = self._changes.save(unit, after, active, "integration.resumed")
             self._changes.alert(unit, "integration-recovered", resumed, "The credentials are accepted again.")
+        elif what == "flapping":
+            unit.integrations.record_checks([replace(update, checked=after)])
+            self._changes.alert(unit, "integration-degraded", after, _degraded(vitals, detail))
         else:
             self._tell(unit, before, after, vitals, update, detail)
 
@@ -196,8 +204,8 @@ class FindingRecorder:
         """A change of health that leaves the status as it is: log row, event, and an alert where one is due."""
         unit.integrations.record_checks([replace(update, checked=after)])
         kind = _alert_kind(before.health_status, after.health_status, vitals)
-        if after.health_status == HealthStatus.Degraded and is_slow(vitals):
-            detail = f"It answers much more slowly than its usual {vitals.baseline_ms:.0f} ms."
+        if after.health_status == HealthStatus.Degraded:
+            detail = _degraded(vitals, detail)
         level = {
             HealthStatus.Healthy: LogLevel.Information,
             HealthStatus.Degraded: LogLevel.Warning,
@@ -238,6 +246,15 @@ def _updated(finding: Finding) -> tuple[Vitals, HealthUpdate]:
     return vitals, update
 
 
+def _degraded(vitals: Vitals, detail: str) -> str:
+    """What is wrong with one that is Degraded."""
+    if is_slow(vitals):
+        return f"It answers much more slowly than its usual {vitals.baseline_ms:.0f} ms."
+    if is_flapping(vitals):
+        return f"{failures(vitals)} of the last {len(vitals.recent)} checks failed. {detail}"
+    return detail
+
+
 def _next_probe(finding: Finding, vitals: Vitals) -> datetime | None:
     """Ever more seldom, because repeated wrong logins lock accounts."""
     if finding.checked.status != IntegrationStatus.Suspended or finding.failure is None:
@@ -251,6 +268,6 @@ def _alert_kind(before: HealthStatus, after: HealthStatus, vitals: Vitals) -> st
         return "integration-unhealthy"
     if before == HealthStatus.Unhealthy:
         return "integration-recovered" if vitals.consecutive_failures == 0 else None
-    if after == HealthStatus.Degraded and is_slow(vitals):
+    if after == HealthStatus.Degraded and (is_slow(vitals) or is_flapping(vitals)):
         return "integration-degraded"
     return None

@@ -17,6 +17,8 @@ FAILURES_BEFORE_ALERT = 3
 _RATE_UNHEALTHY = 0.5
 _RATE_DEGRADED = 0.9
 _RATE_NEEDS = 4
+#: Section 12.3: worse than Degraded's own limit, so that an alert does not come and go with each check.
+_RATE_ALERTING = 0.75
 _SLOW_FACTOR = 3.0
 _SLOW_AT_LEAST_MS = 500
 _SLOW_IN_A_ROW = 3
@@ -75,6 +77,17 @@ def judge(vitals: Vitals) -> HealthStatus:
     if is_slow(vitals) or rate == 0 or (is_telling and rate < _RATE_DEGRADED):
         return HealthStatus.Degraded
     return HealthStatus.Healthy
+
+
+def is_flapping(vitals: Vitals) -> bool:
+    """Whether three of the last hour's checks failed, and a quarter of them or more."""
+    failed = failures(vitals)
+    return failed >= FAILURES_BEFORE_ALERT and success_rate(vitals.recent) <= _RATE_ALERTING
+
+
+def failures(vitals: Vitals) -> int:
+    """How many of the last hour's checks failed."""
+    return sum(one is None for one in vitals.recent)
 
 
 def is_slow(vitals: Vitals) -> bool:

@@ -74,6 +74,23 @@ async def test_three_failures_in_a_row_alert_once_and_recovery_again__BR_IM_04(
     assert world.now(created).health_status == H.Healthy
 
 
+async def test_flapping_is_one_warning_until_it_is_well_again__12_3(world: IntegrationWorld) -> None:
+    await world.create("REST")
+    for _ in range(8):
+        world.api.failure = None
+        await world.check(2)
+        world.api.failure = DOWN
+        await world.check(1)
+    [alert] = world.alerts()
+    assert (alert["kind"], alert["data"]["healthStatus"]) == ("integration-degraded", "Degraded")
+    assert alert["data"]["detail"].startswith("3 of the last 9 checks failed. ")
+    world.api.failure = None
+    await world.check(12)
+    world.api.failure = DOWN
+    await world.check(2)
+    assert world.alerts() == [alert], "two failures within an hour are none"
+
+
 async def test_the_log_has_one_row_for_each_change_not_for_each_check(world: IntegrationWorld) -> None:
     created = await world.create("REST")
     before = len(world.logs(created))
