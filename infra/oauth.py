@@ -117,6 +117,7 @@ class OAuthParts:
             self.states,
             self.tokens,
             self.completions,
+            self.service.finish_withdrawal,
             self._clock,
             tracer=self._tracer,
         )

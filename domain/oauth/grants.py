@@ -137,6 +137,15 @@ class Grants:
         self.change(grant, lambda current: _gone(current, current.fence))
         self.discard(grant.secret_name)
 
+    def begin_withdrawal(self, integration_id: UUID) -> None:
+        """Have the timer finish, a lease's time from now, what a crash leaves of it."""
+        while (before := self.get(integration_id)) is not None and before.status == GrantStatus.Active:
+            try:
+                self._write(before, replace(before, withdrawn=True, due_at=self._clock.now() + LEASE))
+            except (EtagMismatch, EntityExists):
+                continue
+            return
+
     def withdraw(self, integration_id: UUID) -> Grant | None:
         """The same whatever its fence: a refresh under way finds itself overtaken. Returns it as it was."""
         while (before := self.get(integration_id)) is not None:

@@ -74,7 +74,8 @@ class Grant:
     """What is known of an integration's grant, without its tokens: those are in the secret store, in `version` of
     `secret_name`. `fence` counts the claims of the lease; `lease_until` is until when one refresher has it to
     itself. `retry_at` is when to try again after `failures` failures in a row. `finished` says that what follows
-    an authorization (validation, activation, the event) was done. `etag` names the row as it was read."""
+    an authorization (validation, activation, the event) was done, `withdrawn` that a person began to take it back.
+    `etag` names the row as it was read."""
 
     integration_id: UUID
     tenant_id: UUID
@@ -95,6 +96,7 @@ class Grant:
     retry_at: datetime | None = None
     failures: int = 0
     finished: bool = False
+    withdrawn: bool = False
     etag: str = field(default="", compare=False)
 
     @property

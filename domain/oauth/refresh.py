@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -41,6 +41,7 @@ class RefreshAhead:
         states: States,
         tokens: OAuthTokens,
         completions: Completions,
+        finish_withdrawal: Callable[[Integration, Grant], None],
         clock: Clock,
         *,
         tracer: Tracer = UNTRACED,
@@ -50,6 +51,7 @@ class RefreshAhead:
         self._states = states
         self._tokens = tokens
         self._completions = completions
+        self._finish_withdrawal = finish_withdrawal
         self._clock = clock
         self._tracer = tracer
 
@@ -82,6 +84,9 @@ class RefreshAhead:
             if integration is None:
                 await asyncio.to_thread(self._grants.remove, grant)
                 return "removed"
+            if grant.withdrawn:
+                await asyncio.to_thread(self._finish_withdrawal, integration, grant)
+                return "withdrawn"
             if not grant.finished:
                 return await self._finish(grant)
             return await asyncio.to_thread(self._refresh, integration, grant)

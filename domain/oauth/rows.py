@@ -32,6 +32,7 @@ def properties_of(grant: Grant) -> dict[str, TableValue]:
         "retryAt": grant.retry_at,
         "failures": grant.failures,
         "finished": grant.finished,
+        "withdrawn": grant.withdrawn,
     }
     return {name: value for name, value in stored.items() if value is not None}
 
@@ -59,5 +60,6 @@ def grant_of(entity: TableEntity) -> Grant:
         retry_at=cast("datetime | None", stored.get("retryAt")),
         failures=cast(int, stored["failures"]),
         finished=bool(stored["finished"]),
+        withdrawn=bool(stored.get("withdrawn", False)),
         etag=entity.etag,
     )

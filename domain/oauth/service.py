@@ -98,10 +98,20 @@ class OAuthService:
         grant = self._grants.get(integration_id)
         if grant is None or grant.status == GrantStatus.Revoked:
             return Connected(integration, grant)
+        self._grants.begin_withdrawal(integration_id)
         integration = self._suspend(principal, integration)
         told = self._revoke_at_provider(client, grant)
         self._grants.withdraw(integration_id)
         return Connected(integration, self._grants.get(integration_id), told)
+
+    def finish_withdrawal(self, integration: Integration, grant: Grant) -> None:
+        """What a crash left of `revoke`. Raises Overtaken when it was authorised again meanwhile, Conflict,
+        Unavailable."""
+        self._grants.check(grant)
+        if integration.status == IntegrationStatus.Active:
+            self._suspend(None, integration)
+        self._revoke_at_provider(self._client(integration), grant)
+        self._grants.revoke(grant)
 
     # -- steps --------------------------------------------------------------------------------------------
 
@@ -120,7 +130,7 @@ class OAuthService:
             raise Conflict(failure.detail, code="oauth-not-configured") from None
 
     @repeated
-    def _suspend(self, principal: Principal, integration: Integration) -> Integration:
+    def _suspend(self, principal: Principal | None, integration: Integration) -> Integration:
         with self._units.write() as unit:
             before = unit.integrations.get(integration.tenant_id, integration.integration_id)
             saved = before

@@ -10,7 +10,8 @@ import pytest
 
 from domain.errors import Conflict, Forbidden, NotFound, Unavailable
 from domain.integrations.model import IntegrationStatus, SuspensionCause
-from domain.oauth.model import Authorize, Ending
+from domain.oauth.model import Authorize, Ending, GrantStatus
+from domain.oauth.service import OAuthService
 from tests.fixtures.oauth_server import CLIENT_SECRET, OAuthServer
 from tests.oauth_world import COLLEAGUE, OWNER, STRANGER, OAuthWorld
 
@@ -83,6 +84,29 @@ def test_withdrawing_works_while_the_provider_is_down(world: OAuthWorld) -> None
     world.server.down = True
     assert world.oauth.service.revoke(OWNER, id_).revoked_at_provider is False
     assert world.hub.secrets.get(name) is None
+
+
+@pytest.mark.parametrize("step", ["_suspend", "_revoke_at_provider"])
+def test_a_withdrawal_that_a_crash_cut_off_is_finished_by_the_timer(
+    world: OAuthWorld, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    id_ = world.connected().integration_id
+
+    def crash(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(OAuthService, step, crash)
+        world.oauth.service.revoke(OWNER, id_)
+    world.clock.advance(minutes=2)
+    assert world.refresh_ahead() == {"withdrawn": 1}
+    assert world.refresh_ahead() == {}
+    found = world.now(id_)
+    assert (found.status, found.suspension) == (IntegrationStatus.Suspended, SuspensionCause.Grant)
+    assert world.grant(id_).status == GrantStatus.Revoked
+    assert world.hub.secrets.names("oauth-") == []
+    assert sum(path == "/revoke" for path, _ in world.server.requests) == 1
+    assert world.callback(world.begin(id_)).ending == Ending.Connected
 
 
 def test_a_colleague_may_not_withdraw(world: OAuthWorld) -> None:
