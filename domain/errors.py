@@ -75,6 +75,12 @@ class Unauthenticated(DomainError):
     code = "unauthenticated"
 
 
+class InvalidToken(Unauthenticated):
+    """A token that does not hold (RFC 6750 section 3.1)."""
+
+    code = "invalid-token"
+
+
 class Forbidden(DomainError):
     """The principal is known and lacks a permission; `scopes` names those missing where that is the reason."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from uuid import UUID
 
-from domain.errors import Unauthenticated
+from domain.errors import InvalidToken
 from domain.identity.model import PERMISSIONS, Principal
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -21,7 +21,7 @@ def principal_from_claims(claims: Mapping[str, object], *, tenant_claim: str, us
     the union of `permissions`, `roles`, `scp` and `scope`, each a list or a space-separated string
     (RFC 8693 section 4.2, RFC 9068 section 2.2.3), less what the product does not know.
 
-    Raises Unauthenticated naming the claim when the tenant or the user is missing or not a GUID.
+    Raises InvalidToken naming the claim when the tenant or the user is missing or not a GUID.
     """
     if user_claim not in claims and guid(claims.get("sub")) is not None:
         user_claim = "sub"
@@ -45,7 +45,7 @@ def _required_guid(claims: Mapping[str, object], name: str) -> UUID:
     value = guid(claims.get(name))
     if value is None:
         problem = "is not a GUID" if name in claims else "is missing"
-        raise Unauthenticated(f"The claim '{name}' {problem}.")
+        raise InvalidToken(f"The claim '{name}' {problem}.")
     return value
 
 

@@ -22,9 +22,14 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     ),
     "unauthenticated": ProblemCode(
         401,
-        "There is no credential, or one that does not hold: expired, revoked, for another audience, or signed "
-        "by someone else.",
-        "Send `Authorization: Bearer <token>`, or an API key in `X-API-Key`. Get a fresh token when it expired.",
+        "There is no credential, or two.",
+        "Send `Authorization: Bearer <token>`, or an API key in `X-API-Key`.",
+    ),
+    "invalid-token": ProblemCode(
+        401,
+        "The token does not hold: expired, for another audience, signed by someone else, or without what the hub "
+        "reads from it.",
+        "Get a fresh token from the issuer; `detail` says when it has expired.",
     ),
     "invalid-key": ProblemCode(
         401,

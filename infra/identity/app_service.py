@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from domain.errors import Unauthenticated
+from domain.errors import InvalidToken
 from domain.identity.model import Principal
 from domain.identity.rules import principal_from_claims
 from infra.settings import Settings
@@ -37,7 +37,7 @@ def principal_from_app_service(header: str | None, settings: Settings) -> Princi
     """The principal that the value of `X-MS-CLIENT-PRINCIPAL` states; None when there is no such header, and
     always None unless `auth_app_service` is set.
 
-    Raises Unauthenticated when the value is over 32 KiB, cannot be read, or lacks tenant or user."""
+    Raises InvalidToken when the value is over 32 KiB, cannot be read, or lacks tenant or user."""
     if not settings.auth_app_service or not header:
         return None
     return principal_from_claims(
@@ -49,13 +49,13 @@ def principal_from_app_service(header: str | None, settings: Settings) -> Princi
 
 def _decode(header: str) -> dict[str, Any]:
     if len(header) > MAX_HEADER_BYTES:
-        raise Unauthenticated(_NOT_VALID)
+        raise InvalidToken(_NOT_VALID)
     try:
         document = json.loads(base64.b64decode(header, validate=True))
     except (binascii.Error, ValueError, RecursionError):
-        raise Unauthenticated(_NOT_VALID) from None
+        raise InvalidToken(_NOT_VALID) from None
     if not isinstance(document, dict) or not isinstance(document.get("claims"), list):
-        raise Unauthenticated(_NOT_VALID)
+        raise InvalidToken(_NOT_VALID)
     return document
 
 
@@ -74,7 +74,7 @@ def _pairs(entries: Iterable[object]) -> Iterator[tuple[str, str]]:
             case {"typ": str(kind), "val": str(value)}:
                 yield kind, value
             case _:
-                raise Unauthenticated(_NOT_VALID)
+                raise InvalidToken(_NOT_VALID)
 
 
 def _merge(pairs: Iterable[tuple[str, str]]) -> dict[str, object]:

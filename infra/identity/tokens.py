@@ -18,7 +18,7 @@ from jwt.exceptions import (
     PyJWTError,
 )
 
-from domain.errors import Unauthenticated
+from domain.errors import InvalidToken
 from domain.identity.model import Principal
 from domain.identity.rules import guid, principal_from_claims
 from infra.identity.discovery import TENANT_PLACEHOLDER
@@ -77,7 +77,7 @@ class JwtVerifier:
     def verify(self, token: str) -> Principal:
         """See TokenVerifier."""
         if len(token) > MAX_TOKEN_BYTES or not token.isascii():
-            raise Unauthenticated(_NOT_VALID)
+            raise InvalidToken(_NOT_VALID)
         now = self._now()
         # Read before the key: should the set change meanwhile, the entry counts as outdated, not as fresh.
         generation = self._keys.generation
@@ -107,13 +107,13 @@ class JwtVerifier:
             if self._multi_tenant:
                 self._check_tenant_issuer(claims, key)
         except PyJWTError as error:
-            raise Unauthenticated(_explain(error)) from None
+            raise InvalidToken(_explain(error)) from None
         return claims
 
     def _key(self, kid: object) -> SigningKey:
         key = self._keys.find(kid) if isinstance(kid, str) else None
         if key is None:
-            raise Unauthenticated(_NOT_VALID)
+            raise InvalidToken(_NOT_VALID)
         return key
 
     def _check_tenant_issuer(self, claims: dict[str, Any], key: SigningKey) -> None:

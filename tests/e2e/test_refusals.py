@@ -8,10 +8,11 @@ import urllib.request
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import jwt
 import pytest
 
-from bench.harness import HostProcess, call
+from bench.harness import HostProcess
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
 
 pytestmark = pytest.mark.e2e
@@ -152,11 +153,20 @@ def _tokens(host: HostProcess) -> dict[str, str | None]:
 
 
 @pytest.mark.parametrize("kind", ["missing", "garbage", "expired", "unsigned", "shared secret", "altered"])
-def test_a_token_that_does_not_hold_is_401(host: HostProcess, kind: str) -> None:
+def test_a_token_that_does_not_hold_is_401_and_said_to_be_invalid__RFC_6750(
+    host: HostProcess, kind: str
+) -> None:
     token = _tokens(host)[kind]
-    status, problem = call("POST", f"{host.url}/webhooks", _GOOD, token=token)
-    assert (status, problem["status"]) == (401, 401)
-    assert token is None or token not in json.dumps(problem)
+    answer = httpx.post(
+        f"{host.url}/webhooks",
+        json=_GOOD,
+        headers={} if token is None else {"Authorization": f"Bearer {token}"},
+    )
+    problem = answer.json()
+    assert (answer.status_code, problem["status"]) == (401, 401)
+    assert problem["code"] == ("unauthenticated" if token is None else "invalid-token")
+    assert ('error="invalid_token"' in answer.headers["WWW-Authenticate"]) == (token is not None)
+    assert token is None or token not in answer.text
 
 
 def test_a_permission_not_held_is_403_and_named(host: HostProcess) -> None:

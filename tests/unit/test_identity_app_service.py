@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import Unauthenticated
+from domain.errors import InvalidToken
 from infra.identity.app_service import MAX_HEADER_BYTES, principal_from_app_service
 from infra.settings import Settings
 
@@ -90,19 +90,19 @@ def test_no_header_is_no_principal(value: str | None) -> None:
     ],
 )
 def test_a_garbled_header_is_refused(value: str) -> None:
-    with pytest.raises(Unauthenticated, match="header is not valid"):
+    with pytest.raises(InvalidToken, match="header is not valid"):
         principal_from_app_service(value, ON)
 
 
 def test_an_oversized_header_is_refused() -> None:
     value = header(("tid", TENANT), ("oid", USER), ("filler", "x" * MAX_HEADER_BYTES))
-    with pytest.raises(Unauthenticated, match="header is not valid"):
+    with pytest.raises(InvalidToken, match="header is not valid"):
         principal_from_app_service(value, ON)
 
 
 @pytest.mark.parametrize("second", [("tid", OTHER), (TID, OTHER)])
 def test_two_different_tenants_are_no_tenant(second: tuple[str, str]) -> None:
-    with pytest.raises(Unauthenticated, match="'tid'"):
+    with pytest.raises(InvalidToken, match="'tid'"):
         principal_from_app_service(header(("tid", TENANT), second, ("oid", USER)), ON)
 
 
@@ -122,5 +122,5 @@ def test_a_name_type_cannot_take_over_the_tenant() -> None:
 @given(st.text() | st.binary().map(lambda raw: base64.b64encode(raw).decode()))
 def test_whatever_the_header_holds_only_unauthenticated_is_raised(value: str) -> None:
     if value:
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(InvalidToken):
             principal_from_app_service(value, ON)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import Unauthenticated
+from domain.errors import InvalidToken
 from domain.identity.model import PERMISSIONS, Principal
 from domain.identity.rules import guid, principal_from_claims
 
@@ -54,17 +54,17 @@ def test_a_guid_sub_stands_in_for_a_missing_user_claim() -> None:
 
 @pytest.mark.parametrize("sub", [None, "auth0|7", 7])
 def test_a_sub_that_is_no_guid_does_not(sub: object) -> None:
-    with pytest.raises(Unauthenticated, match=r"The claim 'oid' is missing\."):
+    with pytest.raises(InvalidToken, match=r"The claim 'oid' is missing\."):
         principal_from_claims({"tid": str(TENANT), "sub": sub}, tenant_claim="tid", user_claim="oid")
 
 
 def test_a_bad_user_claim_is_refused_and_not_replaced_by_sub() -> None:
-    with pytest.raises(Unauthenticated, match=r"The claim 'oid' is not a GUID\."):
+    with pytest.raises(InvalidToken, match=r"The claim 'oid' is not a GUID\."):
         principal(oid="nobody", sub=str(OTHER))
 
 
 def test_a_missing_tenant_is_named() -> None:
-    with pytest.raises(Unauthenticated, match=r"The claim 'org' is missing\."):
+    with pytest.raises(InvalidToken, match=r"The claim 'org' is missing\."):
         principal_from_claims({"oid": str(USER)}, tenant_claim="org", user_claim="oid")
 
 
@@ -84,7 +84,7 @@ def test_a_missing_tenant_is_named() -> None:
     ],
 )
 def test_a_tenant_has_one_spelling_only(value: object) -> None:
-    with pytest.raises(Unauthenticated, match=r"The claim 'tid' is not a GUID\."):
+    with pytest.raises(InvalidToken, match=r"The claim 'tid' is not a GUID\."):
         principal(tid=value)
 
 
@@ -113,7 +113,7 @@ _values = _json | st.uuids().map(str) | st.lists(st.sampled_from(sorted(PERMISSI
 def test_any_claims_give_a_principal_of_just_those_ids_or_unauthenticated(claims: dict[str, Any]) -> None:
     try:
         found = principal_from_claims(claims, tenant_claim="tid", user_claim="oid")
-    except Unauthenticated as error:
+    except InvalidToken as error:
         assert "'tid'" in error.detail or "'oid'" in error.detail
     else:
         assert str(found.tenant_id) == claims["tid"].lower()
