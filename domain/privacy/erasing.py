@@ -169,7 +169,7 @@ class ErasureService:
     def _after(self, erasure: Erasure, place: Place, rows: Sequence[Holding], erased: int) -> Erasure:
         counts = Counter(erasure.counts)
         counts[place.name] += erased
-        if len(rows) >= place.batch:
+        if rows:
             position = json.dumps(rows[-1].position)
             return replace(erasure, position=position, counts=dict(counts))
         further = replace(erasure, place=erasure.place + 1, position=None, counts=dict(counts))

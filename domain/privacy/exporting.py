@@ -89,7 +89,7 @@ class ExportService:
             items.append(_item(place, row))
             if len(items) == room:
                 return items, row.position
-        return items, rows[-1].position if len(rows) >= place.batch else None
+        return items, rows[-1].position if rows else None
 
     def _named(self, principal: Principal, command: ExportSubject) -> list[Item]:
         """The records that the request names itself."""

@@ -19,6 +19,9 @@ from domain.unit_of_work import UnitOfWork
 
 Position = Sequence[str]
 
+#: Payloads held at a time: 200 events of a mebibyte are more than a small instance has memory for.
+_EVENT_BYTES = 32 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Erasing:
@@ -41,7 +44,7 @@ class Place(Protocol):
         none."""
 
     def read(self, unit: UnitOfWork, tenant_id: UUID, after: Position | None, limit: int) -> list[Holding]:
-        """What comes beyond `after`; fewer than `limit` are the last."""
+        """Some of what comes beyond `after`; none is the end."""
 
     def holds(self, holding: Holding, person: Named) -> bool: ...
 
@@ -96,7 +99,9 @@ class Events:
         return position[0]
 
     def read(self, unit: UnitOfWork, tenant_id: UUID, after: Position | None, limit: int) -> list[Holding]:
-        events = unit.personal_data.events(tenant_id, self.key(after) if after else None, limit)
+        events = unit.personal_data.events(
+            tenant_id, self.key(after) if after else None, limit, most_bytes=_EVENT_BYTES
+        )
         return [
             Holding(
                 (one.event_id,), {"eventId": one.event_id, "type": one.type}, one.occurred_at, one.data, one

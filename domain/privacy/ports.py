@@ -52,8 +52,8 @@ class Erasures(Protocol):
 
 
 class PersonalData(Protocol):
-    """One tenant's rows that may be about a person. Each list goes on beyond `after`, the key of the row before; one
-    shorter than `limit` is the end."""
+    """One tenant's rows that may be about a person. Each list goes on beyond `after`, the key of the row before; an
+    empty one is the end."""
 
     def records(
         self, tenant_id: UUID, after: tuple[UUID, str, str] | None, limit: int
@@ -73,8 +73,10 @@ class PersonalData(Protocol):
     def rewrite_record(self, tenant_id: UUID, record: SyncedRecord, data: str, now: datetime) -> None:
         """Replace the content; it is not exported. Raises ChangedMeanwhile."""
 
-    def events(self, tenant_id: UUID, after: str | None, limit: int) -> Sequence[DomainEvent]:
-        """In the order of their ids."""
+    def events(
+        self, tenant_id: UUID, after: str | None, limit: int, *, most_bytes: int | None = None
+    ) -> Sequence[DomainEvent]:
+        """In the order of their ids; with `most_bytes` no more once their payloads come to it."""
 
     def rewrite_event(self, tenant_id: UUID, event_id: str, subject: str | None, payload: str) -> None:
         """Replace what it says, and what receivers answered to it."""

@@ -23,7 +23,8 @@ BODY_AT_MOST = 1024 * 1024 + 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a handler returns; `version` becomes the ETag. `text` stands in for a value that is not JSON."""
+    """What a handler returns; `version` becomes the ETag. `text` stands in for a value that is not JSON.
+    One that `is_kept` not is not remembered under an Idempotency-Key: a repeat asks anew."""
 
     value: BaseModel | None = None
     status: int = 200
@@ -32,6 +33,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
     media_type: str = "text/csv"
+    is_kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)

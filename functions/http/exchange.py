@@ -142,7 +142,9 @@ class Exchange:
         Idempotency-Key, and an answer that cannot be remembered is given all the same."""
         taken, self._idempotency = self._idempotency, None
         response = self.dressed(response_of(answer, call.request))
-        if taken:
+        if taken and not answer.is_kept:
+            self._release(taken)
+        elif taken:
             kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
             kept["Content-Type"] = response.mimetype
             stored = StoredAnswer(response.status_code, kept, response.get_body())
@@ -153,8 +155,7 @@ class Exchange:
         """The problem response of whatever was raised; an unexpected error is logged with its stack. Its
         Idempotency-Key is freed only where it is certain that nothing was done."""
         if self._idempotency and isinstance(error, DomainError) and not isinstance(error, OutcomeUnknown):
-            tenant, key, _ = self._idempotency
-            _attempt("idempotency key not released", lambda: hub().idempotency.abandon(tenant, key))
+            self._release(self._idempotency)
         if isinstance(error, DomainError):
             if status_of(error) >= 500:
                 logger.error("request failed", extra={"code": error.code, "path": self._path}, exc_info=error)
@@ -169,6 +170,11 @@ class Exchange:
                 trace_id=self._trace.trace_id,
             )
         )
+
+    @staticmethod
+    def _release(taken: tuple[UUID, str, bytes]) -> None:
+        tenant, key, _ = taken
+        _attempt("idempotency key not released", lambda: hub().idempotency.abandon(tenant, key))
 
     def dressed(self, response: func.HttpResponse) -> func.HttpResponse:
         """The response with the headers that every answer carries."""

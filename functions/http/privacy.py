@@ -41,8 +41,10 @@ def _endpoint(method: str, route: str, name: str, summary: str, **options: objec
 def export_person(call: Call) -> Answer:
     """Searches synchronised records, event payloads, incoming webhooks and logs of the tenant, for 10 seconds at most:
     ask on with `cursor` until it is null, even after an answer without items. An item is shown whole and may mention
-    other people: look through it before it is handed over."""
-    return Answer(export_view(hub().privacy.exports.page(call.principal, call.body(ExportSubject))))
+    other people: look through it before it is handed over. It is kept nowhere: a repeat under its `Idempotency-Key`
+    searches anew."""
+    export = hub().privacy.exports.page(call.principal, call.body(ExportSubject))
+    return Answer(export_view(export), is_kept=False)
 
 
 @serve(

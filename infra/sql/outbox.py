@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from datetime import datetime
 from uuid import UUID
@@ -44,6 +44,18 @@ _NOT_ANNOUNCED = (
     )
     .values(AnnouncedAt=bindparam("at"))
 )
+
+
+def up_to_bytes(events: Iterable[DomainEvent], most_bytes: int | None) -> list[DomainEvent]:
+    """The first of `events`, no more once their payloads come to `most_bytes`; all when that is None."""
+    found: list[DomainEvent] = []
+    size = 0
+    for event in events:
+        found.append(event)
+        size += event.size
+        if most_bytes is not None and size >= most_bytes:
+            break
+    return found
 
 
 def events_of(
@@ -95,16 +107,12 @@ class SqlOutbox:
         return new
 
     def pending(self, refs: Sequence[EventRef], *, most_bytes: int | None = None) -> list[DomainEvent]:
-        found: list[DomainEvent] = []
-        size = 0
+        with closing(self._pending(refs)) as events:
+            return up_to_bytes(events, most_bytes)
+
+    def _pending(self, refs: Sequence[EventRef]) -> Generator[DomainEvent, None, None]:
         for tenant, ids in _by_tenant(refs).items():
-            with closing(events_of(self._connection, tenant, ids, pending=True)) as events:
-                for event in events:
-                    found.append(event)
-                    size += event.size
-                    if most_bytes is not None and size >= most_bytes:
-                        return found
-        return found
+            yield from events_of(self._connection, tenant, ids, pending=True)
 
     def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> None:
         self._stamp(_FANNED_OUT, refs, at)

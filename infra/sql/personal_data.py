@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -17,6 +18,7 @@ from domain.sync.jobs import RecordError, SyncedRecord
 from infra.sql.incoming_tables import incoming_bodies, incoming_webhooks
 from infra.sql.integration_logs import log_of
 from infra.sql.integration_tables import integration_logs, integrations
+from infra.sql.outbox import up_to_bytes
 from infra.sql.statements import chunks
 from infra.sql.sync_records import COLUMNS, record_of
 from infra.sql.sync_tables import data_sync_jobs, sync_record_errors, synced_records
@@ -89,13 +91,17 @@ class SqlPersonalData:
 
     # -- events -------------------------------------------------------------------------------------------
 
-    def events(self, tenant_id: UUID, after: str | None, limit: int) -> list[DomainEvent]:
+    def events(
+        self, tenant_id: UUID, after: str | None, limit: int, *, most_bytes: int | None = None
+    ) -> list[DomainEvent]:
         # UQ_DomainEvent_Id
         statement = select(
             _ev.EventId, _ev.EventType, _ev.Payload, _ev.OccurredAt, _ev.Subject, _ev.TraceParent
         ).where(_ev.TenantId == tenant_id, _ev.EventId > (after or ""))
-        rows = self._connection.execute(statement.order_by(_ev.EventId).limit(limit))
-        return [DomainEvent(event_id, tenant_id, *rest) for event_id, *rest in rows]
+        with closing(self._connection.execute(statement.order_by(_ev.EventId).limit(limit))) as rows:
+            return up_to_bytes(
+                (DomainEvent(event_id, tenant_id, *rest) for event_id, *rest in rows), most_bytes
+            )
 
     def rewrite_event(self, tenant_id: UUID, event_id: str, subject: str | None, payload: str) -> None:
         self._connection.execute(

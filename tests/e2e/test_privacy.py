@@ -20,7 +20,7 @@ def test_a_person_is_exported_then_erased(own_host: HostProcess, receiver: Recei
     receiver.wait(1)
     subject = {"identifiers": [JANE]}
 
-    status, export = api("POST", "/privacy/export", subject)
+    status, export = api("POST", "/privacy/export", subject, Idempotency_Key="export-jane")
     assert (status, export["isComplete"], export["cursor"]) == (200, True, None)
     assert [one["kind"] for one in export["items"]] == ["Event"]
     assert export["items"][0]["data"]["data"]["guest"]["name"] == "Jane"
@@ -36,7 +36,7 @@ def test_a_person_is_exported_then_erased(own_host: HostProcess, receiver: Recei
 
     erasure = api.eventually(completed, seconds=30)
     assert erasure["erased"]["events"] == 1
-    assert api("POST", "/privacy/export", subject)[1]["items"] == []
+    assert api("POST", "/privacy/export", subject, Idempotency_Key="export-jane")[1]["items"] == []
     delivery = api.deliveries(webhook["webhookId"])[0]
     path = f"/webhooks/{webhook['webhookId']}/deliveries/{delivery['webhookDeliveryId']}"
     status, kept = api("GET", path)

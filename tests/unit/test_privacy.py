@@ -17,11 +17,13 @@ from domain.identity.model import Principal
 from domain.incoming.model import IncomingBody, IncomingStatus, IncomingWebhook, body_context
 from domain.integrations.model import IntegrationLog, LogLevel
 from domain.paging import PageRequest
+from domain.privacy import places
 from domain.privacy.exporting import Item
 from domain.privacy.model import AllowSubject, EraseSubject, Erasure, ErasureStatus, ExportSubject
 from domain.sync.commands import PutRecords
 from domain.sync.jobs import RecordError
 from infra.privacy import PrivacyParts
+from infra.sql.personal_data import SqlPersonalData
 from tests.sync_world import SyncWorld
 
 JANE, JOHN = "jane@example.com", "john@example.com"
@@ -278,6 +280,30 @@ async def test_an_erasure_goes_on_where_it_was_after_a_crash(world: PrivacyWorld
     assert world.privacy.erasures.run() == 1
     done = world.privacy.erasures.get(world.principal, erasure.erasure_id)
     assert (done.status, done.counts["events"], done.sealed) == (ErasureStatus.Completed, 40, None)
+    assert JANE not in world.dump()
+
+
+async def test_large_events_are_read_a_few_at_a_time(
+    world: PrivacyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(5):
+        world.event(f"e{index}", {"guest": {"email": JANE, "note": "x" * 1000}})
+    monkeypatch.setattr(places, "_EVENT_BYTES", 2000)
+    read: list[int] = []
+    reading = SqlPersonalData.events
+
+    def counted(self: SqlPersonalData, *arguments: Any, **options: Any) -> list[DomainEvent]:
+        found = reading(self, *arguments, **options)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(SqlPersonalData, "events", counted)
+    shown = world.export(JANE)
+    world.erase(JANE)
+    world.clock.advance(minutes=2)
+    assert world.privacy.erasures.run() == 1
+    assert len(shown) == 5
+    assert max(read) == 2
     assert JANE not in world.dump()
 
 
