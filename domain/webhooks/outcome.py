@@ -1,4 +1,4 @@
-"""What an attempt leaves behind: its record, and the delivery's next status."""
+"""What an attempt leaves behind: its record, and the delivery's next status (UC-WH-03 steps 1-3, 5 and 6)."""
 
 from __future__ import annotations
 

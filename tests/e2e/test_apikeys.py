@@ -62,7 +62,7 @@ def hub(host: HostProcess) -> Iterator[Hub]:
     made.client.close()
 
 
-def test_the_specifications_example_is_issued_once_and_works(hub: Hub) -> None:
+def test_the_specifications_example_is_issued_once_and_works__UC_AK_01(hub: Hub) -> None:
     body = {
         "keyName": "Mobile App API Key",
         "scopes": ["events:read", "customers:read", "bookings:write"],
@@ -178,7 +178,7 @@ def test_no_request_succeeds_once_the_revocation_has_answered(hub: Hub) -> None:
     assert set(served) == {200, 401}
 
 
-def test_a_rotation_has_no_gap_and_confirming_ends_the_old_key(hub: Hub) -> None:
+def test_a_rotation_has_no_gap_and_confirming_ends_the_old_key__UC_AK_03(hub: Hub) -> None:
     old = hub.issue(rateLimitPerHour=10)
     rotated = hub.client.post(f"/apikeys/{old['apiKeyId']}/rotate", json={"gracePeriodSeconds": 600})
     new = rotated.json()

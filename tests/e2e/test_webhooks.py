@@ -28,7 +28,7 @@ def test_an_event_reaches_its_subscriber_signed(api: Api, receiver: Receiver) ->
     assert request["headers"]["webhook-id"] == event_id
 
 
-def test_a_delivery_tells_its_whole_story(api: Api, receiver: Receiver) -> None:
+def test_a_delivery_tells_its_whole_story__UC_WH_02(api: Api, receiver: Receiver) -> None:
     webhook = api.webhook(receiver.url)
     event_id = api.raise_event()
     receiver.wait(1)
@@ -50,7 +50,7 @@ def test_a_delivery_tells_its_whole_story(api: Api, receiver: Receiver) -> None:
     assert listed["lastTriggeredAt"]
 
 
-def test_a_receiver_that_does_not_answer_the_challenge_gets_no_events_until_it_does(
+def test_a_receiver_that_does_not_answer_the_challenge_gets_no_events_until_it_does__UC_WH_01(
     api: Api, receiver: Receiver
 ) -> None:
     receiver.answers_challenge = False

@@ -24,7 +24,7 @@ def world(tmp_path: Path) -> Iterator[IntegrationWorld]:
     made.close()
 
 
-async def test_a_round_checks_every_enabled_active_integration_and_no_other__BR_IM_03(
+async def test_a_round_checks_every_enabled_active_integration_and_no_other__BR_IM_03_UC_IM_04(
     world: IntegrationWorld,
 ) -> None:
     active = await world.create("REST", name="a")

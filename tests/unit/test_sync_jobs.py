@@ -36,7 +36,7 @@ def _adds_up(job: Any) -> bool:
     return bool(job.records_processed == parts and job.records_total == parts + job.records_failed)
 
 
-async def test_a_full_sync_brings_every_record_and_tells_of_it(world: SyncWorld) -> None:
+async def test_a_full_sync_brings_every_record_and_tells_of_it__UC_DS_01_UC_DS_02(world: SyncWorld) -> None:
     integration = await world.integration()
     job = await world.synced(integration)
     assert (job.status, job.records_written) == (SyncStatus.Completed, 10)

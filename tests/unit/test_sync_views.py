@@ -57,7 +57,7 @@ def test_what_is_no_cursor_is_refused(cursor: str) -> None:
     assert refusal.value.errors[0].pointer == "/cursor"
 
 
-def test_progress_names_what_is_left_and_when_it_ends() -> None:
+def test_progress_names_what_is_left_and_when_it_ends__UC_DS_03() -> None:
     progress = job_view(JOB, START).progress
     assert (progress.processed, progress.failed, progress.remaining) == (390, 10, 600)
     assert (progress.rate_per_second, progress.eta_seconds) == (20.0, 30.0)

@@ -29,7 +29,7 @@ def minutes_of_posts(receivers: Receivers) -> list[float]:
     return [(moment - START) / timedelta(minutes=1) for moment, _ in receivers.posts]
 
 
-async def test_four_failures_then_success_is_five_attempts_at_0_1_3_7_and_15_minutes__BR_WH_04(
+async def test_four_failures_then_success_is_five_attempts_at_0_1_3_7_and_15_minutes__BR_WH_04_UC_WH_03(
     world: World,
 ) -> None:
     webhook = await world.webhook("BookingConfirmed")
