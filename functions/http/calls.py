@@ -24,7 +24,7 @@ BODY_AT_MOST = 1024 * 1024 + 64 * 1024
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a handler returns; `version` becomes the ETag. `text` stands in for a value that is not JSON.
-    One that `is_kept` not is not remembered under an Idempotency-Key: a repeat asks anew."""
+    Unless it `is_kept`, a repeat under the same Idempotency-Key asks anew; only for what changes nothing."""
 
     value: BaseModel | None = None
     status: int = 200

@@ -139,7 +139,8 @@ class Exchange:
 
     def finish(self, call: Call, answer: Answer) -> func.HttpResponse:
         """The response of a handler that returned. From here on the change stands, so nothing may free its
-        Idempotency-Key, and an answer that cannot be remembered is given all the same."""
+        Idempotency-Key (but that of an answer that is not to be kept), and an answer that cannot be remembered is
+        given all the same."""
         taken, self._idempotency = self._idempotency, None
         response = self.dressed(response_of(answer, call.request))
         if taken and not answer.is_kept:
