@@ -43,6 +43,13 @@ class Conflict(DomainError):
     code = "conflict"
 
 
+class ProviderUnavailable(Conflict):
+    """A tenant's provider does not answer, without which this cannot be done. Not Unavailable: the hub is well, and
+    nobody who runs it should be called."""
+
+    code = "provider-unavailable"
+
+
 class RuleViolation(Conflict):
     """A business rule (`code` is its id, such as BR-WH-07) refuses the change."""
 

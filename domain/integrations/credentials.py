@@ -11,8 +11,8 @@ from domain.errors import (
     Conflict,
     FieldError,
     PreconditionFailed,
+    ProviderUnavailable,
     RuleViolation,
-    Unavailable,
     ValidationFailed,
 )
 from domain.identity.model import Principal
@@ -63,7 +63,7 @@ class CredentialService:
         """Replace the fields sent. An active integration takes a new configuration only once the provider has
         accepted it (BR-IM-02); until then, and if not, the old one stays in use.
 
-        Raises NotFound, PreconditionFailed, ValidationFailed, RuleViolation, Unavailable."""
+        Raises NotFound, PreconditionFailed, ValidationFailed, RuleViolation, ProviderUnavailable, Unavailable."""
         principal.require(ADMIN)
         fields = _fields(command)
         before, replacement = await asyncio.to_thread(
@@ -125,12 +125,14 @@ class CredentialService:
         return before, _Replacement(split, old, None)
 
     async def _proved(self, integration: Integration, split: Split) -> Proof:
-        """Raises RuleViolation when the provider refuses, Unavailable when it does not answer."""
+        """Raises RuleViolation when the provider refuses, ProviderUnavailable when it does not answer."""
         proof = await self._prover.prove(integration, split=split)
         if proof.succeeded:
             return proof
         if proof.is_passing:
-            raise Unavailable(f"The provider could not be asked, so nothing was changed: {proof.detail}")
+            raise ProviderUnavailable(
+                f"The provider could not be asked, so nothing was changed: {proof.detail}"
+            )
         raise RuleViolation(f"Not accepted, so nothing was changed: {proof.detail}", code="BR-IM-02")
 
     def _store(

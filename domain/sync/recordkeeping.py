@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.audit.model import AuditEntry
-from domain.errors import Conflict, FieldError, PreconditionFailed, Unavailable, ValidationFailed
+from domain.errors import Conflict, FieldError, PreconditionFailed, ProviderUnavailable, ValidationFailed
 from domain.identity.model import Principal
 from domain.integrations.lifecycle import MANAGE
 from domain.integrations.model import Integration
@@ -117,7 +117,7 @@ class RecordService:
     async def preview(
         self, principal: Principal, integration_id: UUID, command: PreviewMapping
     ) -> list[Preview]:
-        """Nothing is stored. Raises NotFound, ValidationFailed, Conflict, Unavailable."""
+        """Nothing is stored. Raises NotFound, ValidationFailed, Conflict, ProviderUnavailable, Unavailable."""
         principal.require(MANAGE)
         source = await asyncio.to_thread(self._source, principal, integration_id)
         profile = _chosen(source.streams, command.stream, "/stream")
@@ -251,5 +251,5 @@ def _preview(transformer: Transformer, record: SourceRecord) -> Preview:
 
 def _told(failure: ProviderFailure) -> Exception:
     if failure.kind in ("unavailable", "rate_limited"):
-        return Unavailable(failure.detail)
+        return ProviderUnavailable(failure.detail)
     return Conflict(failure.detail, code="provider-refused")

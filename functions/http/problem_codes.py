@@ -91,6 +91,12 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The request is sound, but the present state does not allow it, or another request got there first.",
         "Read the resource again and decide anew; repeat the request if it still makes sense.",
     ),
+    "provider-unavailable": ProblemCode(
+        409,
+        "The integration's provider does not answer, limits the calls, or is being left alone after many failures. "
+        "Nothing was changed.",
+        "Try again in a few minutes; `GET /api/integrations/{id}/health` tells when it answers again.",
+    ),
     "illegal-move": ProblemCode(
         409,
         "The integration's status does not allow this; `detail` lists what it allows.",

@@ -12,8 +12,8 @@ from domain.errors import (
     Forbidden,
     NotFound,
     PreconditionFailed,
+    ProviderUnavailable,
     RuleViolation,
-    Unavailable,
     ValidationFailed,
 )
 from domain.identity.model import Principal
@@ -247,7 +247,7 @@ async def test_an_active_one_keeps_its_configuration_when_the_provider_refuses_t
     assert world.now(created) == world.now(created) and world.now(created).version == created.version
     assert world.parts.vault.load(world.now(created)).secrets["/apiKey"] == GOOD_KEY
     world.stripe.failure = ProviderFailure("unavailable", "Down.")
-    with pytest.raises(Unavailable):
+    with pytest.raises(ProviderUnavailable):
         await world.put(created, configuration={"apiKey": OTHER_KEY})
     assert len(world.secrets.credentials()) == 1
 
