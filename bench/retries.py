@@ -1,14 +1,19 @@
-"""Adaptive retry against the fixed schedule over outages and bursts: `python -m bench.retries`."""
+"""Adaptive retry against the fixed schedule, outages and bursts made up and recorded: `python -m bench.retries`."""
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
+from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
+from bench.recorded import ANSWERS, attempts_since, recording, write
 from domain.webhooks.adaptive import OutageHistory, outage_length
 from domain.webhooks.model import RetryPolicy
 from domain.webhooks.outcome import planned_delay
@@ -16,8 +21,21 @@ from domain.webhooks.rules import Answer, decide, is_outage
 
 DAY, DAYS = 86_400.0, 20
 EVENTS_A_DAY = 720
+RECORDED_RUNS = 5
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-Outages = list[tuple[float, float]]
+#: Made by `python -m bench.rehearsal`.
+RECORDED = Path(__file__).parent / "recorded.json"
+
+
+class Outage(NamedTuple):
+    """Seconds since the beginning, and what it answers."""
+
+    start: float
+    end: float
+    answer: Answer = ANSWERS["error"]
+
+
+Outages = list[Outage]
 
 #: Minutes that published incidents lasted, from their reports.
 PUBLISHED = {
@@ -60,14 +78,15 @@ class Limit:
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """Outages, and how events come: by chance one at a time, or `burst` at once. The receiver
-    `takes` so many in ten minutes, and `says_when` there is room again."""
+    `takes` so many in ten minutes, and `says_when` there is room again. `runs` are scored together."""
 
     outages: Callable[[Random], Outages]
-    days: int = DAYS
-    a_day: int = EVENTS_A_DAY
+    days: float = DAYS
+    a_day: float = EVENTS_A_DAY
     burst: int = 1
     takes: int | None = None
     says_when: bool = False
+    runs: int = 1
 
 
 def every(gap: float, lasted: float, *, vary: float = 0.2) -> Callable[[Random], Outages]:
@@ -77,7 +96,7 @@ def every(gap: float, lasted: float, *, vary: float = 0.2) -> Callable[[Random],
         found, now = [], 0.0
         while (now := now + random.expovariate(1 / gap)) < DAYS * DAY:
             end = now + lasted * random.uniform(1 - vary, 1 + vary)
-            found.append((now, end))
+            found.append(Outage(now, end))
             now = end
         return found
 
@@ -85,14 +104,14 @@ def every(gap: float, lasted: float, *, vary: float = 0.2) -> Callable[[Random],
 
 
 def nightly(random: Random) -> Outages:
-    return [(day * DAY + 7200, day * DAY + 7200 + random.uniform(3300, 3900)) for day in range(DAYS)]
+    return [Outage(day * DAY + 7200, day * DAY + 7200 + random.uniform(3300, 3900)) for day in range(DAYS)]
 
 
 def mixed(random: Random) -> Outages:
     found, now = [], 0.0
     while (now := now + random.expovariate(1 / 7200)) < DAYS * DAY:
         end = now + random.choice((20, 60, 300, 300, 1800, 7200)) * random.uniform(0.7, 1.3)
-        found.append((now, end))
+        found.append(Outage(now, end))
         now = end
     return found
 
@@ -102,13 +121,29 @@ def published(random: Random) -> Outages:
     found, now = [], 0.0
     while (now := now + random.expovariate(1 / (DAY / 2))) < DAYS * DAY:
         end = now + random.choice(minutes) * 60.0
-        found.append((now, end))
+        found.append(Outage(now, end))
         now = end
     return found
 
 
 def none(random: Random) -> Outages:
     return []
+
+
+def recorded(path: Path) -> dict[str, Pattern]:
+    """The endpoints of a recording, each with as many events a day as it had, which come one at a time by chance:
+    few meet its outages, so in several runs."""
+    patterns = {}
+    for number, one in enumerate(json.loads(path.read_text()), start=1):
+        periods = [Outage(start, end, ANSWERS[kind]) for start, end, kind in one["periods"]]
+        days = one["seconds"] / DAY
+        patterns[f"recorded {number}"] = Pattern(
+            lambda random, periods=periods: periods,  # type: ignore[misc]
+            days=days,
+            a_day=one["deliveries"] / days,
+            runs=RECORDED_RUNS,
+        )
+    return patterns
 
 
 PATTERNS: dict[str, Pattern] = {
@@ -125,6 +160,7 @@ PATTERNS: dict[str, Pattern] = {
     "bursts, 429": Pattern(none, a_day=240, burst=60, takes=20),
     "bursts, 429 with Retry-After": Pattern(none, a_day=240, burst=60, takes=20, says_when=True),
     "bursts, 429, deployments": Pattern(every(7200, 300), a_day=240, burst=60, takes=20),
+    **recorded(RECORDED),
 }
 
 
@@ -149,10 +185,10 @@ def simulate(pattern: Pattern, outages: Outages, policy: RetryPolicy, *, adaptiv
     undelivered = 0
     while agenda:
         now, _, born, number, used = heappop(agenda)
-        while at < len(outages) and outages[at][1] <= now:
+        while at < len(outages) and outages[at].end <= now:
             at += 1
-        away = at < len(outages) and outages[at][0] <= now
-        answer = Answer(status=503) if away else limit.refusal(now) if limit else None
+        away = at < len(outages) and outages[at].start <= now
+        answer = outages[at].answer if away else limit.refusal(now) if limit else None
         if answer is None:
             if failing_since is not None and last_failed is not None:
                 history = history.learned(outage_length(failing_since, last_failed, now))
@@ -197,11 +233,25 @@ def simulate(pattern: Pattern, outages: Outages, policy: RetryPolicy, *, adaptiv
     return Score(len(met), sum(met.values()) / count, sum(took) / count, undelivered)
 
 
-def compared(name: str, seed: int = 1) -> tuple[Score, Score]:
-    pattern, policy = PATTERNS[name], RetryPolicy()
-    outages = pattern.outages(Random(seed))
-    fixed = simulate(pattern, outages, policy, adaptive=False, seed=seed)
-    return fixed, simulate(pattern, outages, policy, adaptive=True, seed=seed)
+def compared(pattern: Pattern, seed: int = 1) -> tuple[Score, Score]:
+    """The fixed schedule and adaptive retry, over the same events and outages."""
+    runs: tuple[list[Score], list[Score]] = ([], [])
+    for run in range(seed, seed + pattern.runs):
+        outages = pattern.outages(Random(run))
+        for adaptive, scores in enumerate(runs):
+            scores.append(simulate(pattern, outages, RetryPolicy(), adaptive=bool(adaptive), seed=run))
+    return together(runs[0]), together(runs[1])
+
+
+def together(scores: list[Score]) -> Score:
+    """One score of all the deliveries that met a failure."""
+    met = sum(one.met for one in scores)
+    return Score(
+        met,
+        sum(one.attempts * one.met for one in scores) / met,
+        sum(one.seconds * one.met for one in scores) / met,
+        sum(one.undelivered for one in scores),
+    )
 
 
 def row(name: str, old: Score, new: Score) -> str:
@@ -212,14 +262,41 @@ def row(name: str, old: Score, new: Score) -> str:
     )
 
 
-def table() -> str:
+def table(patterns: Mapping[str, Pattern]) -> str:
     rows = [
         "| outages | attempts, fixed | adaptive | seconds, fixed | adaptive | undelivered, fixed | adaptive |"
     ]
     rows.append("|---|---|---|---|---|---|---|")
-    rows += [row(name, *compared(name)) for name in PATTERNS]
+    rows += [row(name, *compared(pattern)) for name, pattern in patterns.items()]
     return "\n".join(rows)
 
 
+def record(path: Path, days: float) -> int:
+    """Record the endpoints of the hub that the settings name; how many had outages."""
+    from infra.bootstrap import Hub
+
+    hub = Hub()
+    try:
+        found = recording(attempts_since(hub.database, hub.clock.now() - timedelta(days=days)))
+    finally:
+        hub.database.close()
+    write(found, path)
+    return len(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.retries")
+    parser.add_argument("--recorded", type=Path, metavar="FILE", help="simulate the endpoints of a recording")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="record the hub's endpoints, without names"
+    )
+    parser.add_argument("--days", type=float, default=30.0, help="how far back --record looks")
+    options = parser.parse_args()
+    if options.record:
+        print(f"{record(options.record, options.days)} endpoints recorded")
+    else:
+        print(table(recorded(options.recorded) if options.recorded else PATTERNS))
+
+
 if __name__ == "__main__":
-    print(table())
+    main()

@@ -62,16 +62,18 @@ def planned_delay(
     """Seconds until the next retry of an adaptive webhook's delivery that is `age` seconds old, of `retries` in all;
     None for the fixed schedule.
 
-    In an outage the history tells. After an answer that is no outage it is the schedule, but no retry comes before
-    the schedule's own of that number: those spent by the history may have come sooner, and a receiver that limits
-    would see the last of them while it is still full."""
-    if history.seen < ENOUGH or retries_used >= retries:
+    In an outage the history tells, after an answer that is no outage the schedule. Neither the last retry nor any
+    after such an answer comes before the schedule's own of that number: those spent by the history may have come
+    sooner, and a receiver that limits would see the last of them while it is still full."""
+    left = retries - retries_used
+    if history.seen < ENOUGH or left < 1:
         return None
     if is_outage(answer):
-        return adaptive_delay(
-            history, failing_for=failing_for, retries_left=retries - retries_used, spread=spread
-        )
-    step = retry_delay(policy, retries_used + 1, spread=spread).total_seconds()
+        step = adaptive_delay(history, failing_for=failing_for, retries_left=left, spread=spread)
+        if step is None or left > 1:
+            return step
+    else:
+        step = retry_delay(policy, retries_used + 1, spread=spread).total_seconds()
     due = sum(
         retry_delay(policy, retry, spread=0.5 * (1 + spread)).total_seconds()
         for retry in range(1, retries_used + 2)
