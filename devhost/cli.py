@@ -92,6 +92,11 @@ def _queues(arguments: argparse.Namespace) -> int:
     state = home()
     queue = EmbeddedQueue(state / "queue.db", AdjustableClock(state / "clock"))
     try:
+        depths = queue.depths()
+        named = arguments.requeue or arguments.dead
+        if named and named not in depths:
+            holding = ", ".join(sorted(depths)) or "none"
+            print(f"The queue '{named}' holds no message. Queues that hold some: {holding}.", file=sys.stderr)
         if arguments.requeue:
             print(f"{queue.requeue_dead_letters(arguments.requeue)} requeued")
         elif arguments.dead:
@@ -106,7 +111,7 @@ def _queues(arguments: argparse.Namespace) -> int:
             _table(rows)
         else:
             rows_of_depths = [("QUEUE", "ACTIVE", "SCHEDULED", "LOCKED", "DEAD")]
-            for name, depth in sorted(queue.depths().items()):
+            for name, depth in sorted(depths.items()):
                 counts = (depth.active, depth.scheduled, depth.locked, depth.dead)
                 rows_of_depths.append((name, *(str(count) for count in counts)))  # type: ignore[arg-type]
             _table(rows_of_depths)

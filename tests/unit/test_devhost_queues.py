@@ -153,6 +153,8 @@ def test_dead_letters_are_listed_and_requeued(
     assert (listed[1], listed[4:]) == ("m1", ["Because", "the", "body"])
     assert said("--requeue", "q") == [["1", "requeued"]]
     assert said()[1] == ["q", "2", "0", "0", "0"]
+    main(["queues", "--app-dir", str(tmp_path), "--requeue", "Q"])
+    assert capsys.readouterr().err == "The queue 'Q' holds no message. Queues that hold some: q.\n"
 
 
 def test_the_clock_is_shown_moved_and_reset(
