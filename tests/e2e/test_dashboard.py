@@ -208,7 +208,9 @@ def test_recommendations_are_shown_with_their_evidence_applied_and_dismissed(
         browser("click", '[data-recommendation] [aria-label^="Apply to Forgotten"]')
         api.eventually(lambda: browser("recommendations") == [])
         [question] = browser("confirmed")
-        assert question.startswith("Forgotten: Revoke the key")
+        assert question.startswith("Forgotten: ")
+        assert "Revoke the key" in question
+        assert question.endswith("This cannot be taken back.")
         assert browser("complaints") == []
     assert api("GET", f"/apikeys/{key}")[1]["status"] == "Revoked"
     assert [
