@@ -68,7 +68,7 @@ def test_one_client_serves_many_event_loops_and_lets_go_of_ended_ones(
         assert [asyncio.run(once()) for _ in range(3)] == [200] * 3
         asyncio.run(client.close())
         gc.collect()
-    assert [record.message for record in caplog.records if "Unclosed" in record.message] == []
+    assert [record.getMessage() for record in caplog.records if "Unclosed" in record.getMessage()] == []
 
 
 async def test_a_closed_client_opens_again_on_use(client: OutboundClient) -> None:

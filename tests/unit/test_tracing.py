@@ -327,7 +327,7 @@ async def test_an_attempts_line_names_the_span_that_the_receiver_saw(
     accept(world, PARENT, other(PARENT, "a"))
     with caplog.at_level("INFO", "hub.webhooks"):
         await world.settle()
-    lines = [one for one in caplog.records if one.message == "webhook delivery attempted"]
+    lines = [one for one in caplog.records if one.getMessage() == "webhook delivery attempted"]
     told = {(vars(one)["traceId"], vars(one)["spanId"]) for one in lines}
     sent = (post.headers["traceparent"].split("-") for post in world.receivers.posts_to())
     assert told == {(trace, span) for _, trace, span, _ in sent}

@@ -239,7 +239,7 @@ async def test_untraced_a_job_keeps_its_trace_and_its_lines_name_it(
         job = world.start(integration)
     with caplog.at_level("INFO", "hub.sync"):
         await world.run(job)
-    lines = [one for one in caplog.records if one.message in ("sync job started", "sync job ended")]
+    lines = [one for one in caplog.records if one.getMessage() in ("sync job started", "sync job ended")]
     assert [vars(one)["traceId"] for one in lines] == [TRACE, TRACE]
     world.close()
 
