@@ -40,9 +40,9 @@ _w = webhooks.c
 _i = integrations.c
 _j = data_sync_jobs.c
 #: As text: a parameter would not match the condition of IX_AlertNotification_Due.
+_IS_PENDING = _n.Status == literal_column(str(int(NotificationStatus.Pending)))
 #: Of an alert's subject: events name it, so it counts only within their tenant.
 _Name = tuple[UUID, UUID]
-_IS_PENDING = _n.Status == literal_column(str(int(NotificationStatus.Pending)))
 
 
 class SqlAlertRules:
