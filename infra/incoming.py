@@ -60,7 +60,7 @@ class IncomingParts:
 
     @once
     def service(self) -> IncomingService:
-        return IncomingService(self._units, self._cipher, self._clock)
+        return IncomingService(self._units, self._cipher, self._integrations.catalogue, self._clock)
 
     @once
     def cleanup(self) -> IncomingCleanup:

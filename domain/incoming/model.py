@@ -74,6 +74,16 @@ class IncomingEndpoint:
     version: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class IncomingSettings:
+    """How an integration's webhooks come in, with the provider's `scheme` (None: it sends none). `closed` says why
+    no webhook is taken at all, and what to do about it; None while they are."""
+
+    endpoint: IncomingEndpoint
+    scheme: str | None
+    closed: str | None
+
+
 class UpdateIncoming(Command):
     """Body of `PUT /api/integrations/{id}/incoming`."""
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from domain.incoming.model import IncomingEndpoint
 from domain.integrations.model import Integration, IntegrationStatus, IntegrationType
-from domain.integrations.providers import IncomingRequest
+from domain.integrations.providers import IncomingRequest, ProviderProfile
 
 BODY_MAX_BYTES = 1024 * 1024
 UNREADABLE = "unreadable:"
@@ -28,12 +28,37 @@ _PLAIN_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 def takes_webhooks(integration: Integration | None, disabled_types: Collection[IntegrationType]) -> bool:
     """Only an active, enabled integration of a type that is switched on."""
+    return integration is not None and _out_of_use(integration, disabled_types) is None
+
+
+def closed_because(
+    integration: Integration,
+    profile: ProviderProfile,
+    disabled_types: Collection[IntegrationType],
+    given_fields: Collection[str],
+) -> str | None:
+    """What keeps any webhook from being taken, and what to do about it; None when nothing does."""
+    if profile.webhook_scheme is None:
+        return f"{profile.title} sends no webhooks."
+    if reason := _out_of_use(integration, disabled_types):
+        return reason
+    missing = [f"`{name}`" for name in profile.webhook_fields if name not in given_fields]
+    if not missing:
+        return None
     return (
-        integration is not None
-        and integration.status == IntegrationStatus.Active
-        and integration.is_enabled
-        and integration.integration_type not in disabled_types
+        f"Set {' and '.join(missing)} with PUT /api/integrations/{integration.integration_id}/credentials: "
+        "without it no webhook can be verified, so none is taken."
     )
+
+
+def _out_of_use(integration: Integration, disabled_types: Collection[IntegrationType]) -> str | None:
+    if integration.integration_type in disabled_types:
+        return "Integrations of this type are switched off in this installation."
+    if integration.status != IntegrationStatus.Active:
+        return f"The integration is {integration.status.name}; webhooks are taken while it is Active."
+    if not integration.is_enabled:
+        return "The integration is not enabled; set its `isEnabled` to true."
+    return None
 
 
 def event_type(provider: str, type_: str) -> str:

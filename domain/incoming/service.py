@@ -13,14 +13,17 @@ from domain.errors import PreconditionFailed
 from domain.identity.model import Principal
 from domain.incoming.model import (
     IncomingEndpoint,
+    IncomingSettings,
     IncomingWebhook,
     RotateIncomingUrl,
     UpdateIncoming,
     body_context,
 )
 from domain.incoming.ports import IncomingFilter
-from domain.incoming.rules import new_token, read_request, shown_headers, token_hash
-from domain.integrations.model import Integration
+from domain.incoming.rules import closed_because, new_token, read_request, shown_headers, token_hash
+from domain.integrations.configuration import given_fields
+from domain.integrations.connector import Catalogue
+from domain.integrations.model import Integration, configuration_context
 from domain.paging import Page, PageRequest
 from domain.ports import Cipher, Clock
 from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
@@ -39,9 +42,10 @@ class Content:
 
 
 class IncomingService:
-    def __init__(self, units: UnitsOfWork, cipher: Cipher, clock: Clock) -> None:
+    def __init__(self, units: UnitsOfWork, cipher: Cipher, catalogue: Catalogue, clock: Clock) -> None:
         self._units = units
         self._cipher = cipher
+        self._catalogue = catalogue
         self._clock = clock
 
     def page(
@@ -65,17 +69,18 @@ class IncomingService:
         request = read_request(text, stored.received_at)
         return Content(webhook, shown_headers(request.headers), request.body)
 
-    def endpoint(self, principal: Principal, integration_id: UUID) -> tuple[Integration, IncomingEndpoint]:
+    def settings(self, principal: Principal, integration_id: UUID) -> IncomingSettings:
         """How its webhooks come in. Raises Forbidden, NotFound."""
         principal.require(PERMISSION)
         with self._units.read() as unit:
             integration = unit.integrations.get(principal.tenant_id, integration_id)
-            return integration, unit.incoming.endpoint(principal.tenant_id, integration_id)
+            endpoint = unit.incoming.endpoint(principal.tenant_id, integration_id)
+        return self._settings(integration, endpoint)
 
     @repeated
     def update(
         self, principal: Principal, integration_id: UUID, command: UpdateIncoming, if_match: int | None
-    ) -> tuple[Integration, IncomingEndpoint]:
+    ) -> IncomingSettings:
         """Replace the allow list. Raises Forbidden, NotFound, PreconditionFailed."""
         principal.require(SETUP_PERMISSION)
         with self._units.write() as unit:
@@ -94,12 +99,12 @@ class IncomingService:
                 {"allowedIps": after.allowed_ips},
             )
             unit.commit()
-        return integration, replace(after, version=after.version + 1)
+        return self._settings(integration, replace(after, version=after.version + 1))
 
     @repeated
     def rotate(
         self, principal: Principal, integration_id: UUID, command: RotateIncomingUrl
-    ) -> tuple[Integration, IncomingEndpoint, str]:
+    ) -> tuple[IncomingSettings, str]:
         """A new address, whose token is shown this once. The one in use stays good for the overlap, the one before
         that ends at once. Raises Forbidden, NotFound, PreconditionFailed."""
         principal.require(SETUP_PERMISSION)
@@ -119,7 +124,14 @@ class IncomingService:
             changed = {"previousUrlExpiresAt": ends}
             _record(unit, principal, "incoming.url-rotated", integration_id, None, changed)
             unit.commit()
-        return integration, replace(after, version=after.version + 1), token
+        return self._settings(integration, replace(after, version=after.version + 1)), token
+
+    def _settings(self, integration: Integration, endpoint: IncomingEndpoint) -> IncomingSettings:
+        profile = self._catalogue.get(integration.provider).profile
+        context = configuration_context(integration.integration_id)
+        given = given_fields(self._cipher.open(integration.sealed_configuration, context=context))
+        closed = closed_because(integration, profile, self._catalogue.disabled_types, given)
+        return IncomingSettings(endpoint, profile.webhook_scheme, closed)
 
 
 class IncomingCleanup:

@@ -51,6 +51,12 @@ def read_secrets(text: str | None) -> Mapping[str, str]:
     return secrets
 
 
+def given_fields(text: str) -> set[str]:
+    """The top-level properties that have a value, secret ones too, of what `plain_text` wrote."""
+    plain, pointers = read_plain(text)
+    return {name for name, value in plain.items() if value} | {one.split("/")[1] for one in pointers}
+
+
 def redacted(plain: Mapping[str, Any], pointers: Sequence[str]) -> dict[str, Any]:
     """The configuration as it may be shown."""
     return _with(plain, dict.fromkeys(pointers, MASK))
@@ -129,7 +135,7 @@ def _secrets(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
             here = f"{pointer}/{info.serialization_alias or info.alias or name}"
             extra = info.json_schema_extra
             if isinstance(extra, dict) and extra.get("secret"):
-                if item is not None:
+                if item:  # an empty text is no secret
                     yield here, item.get_secret_value() if hasattr(item, "get_secret_value") else str(item)
             else:
                 yield from _secrets(item, here)

@@ -78,7 +78,8 @@ class OAuthProfile:
 
 @dataclass(frozen=True, slots=True)
 class ProviderProfile:
-    """The catalogue entry."""
+    """The catalogue entry. `webhook_fields` are the properties of the configuration (as on the wire) that may be
+    left out, and without all of which no webhook can be verified."""
 
     name: str
     title: str
@@ -88,6 +89,7 @@ class ProviderProfile:
     capabilities: frozenset[Capability]
     oauth: OAuthProfile | None = None
     webhook_scheme: str | None = None
+    webhook_fields: Sequence[str] = ()
     notes: str = ""
 
 

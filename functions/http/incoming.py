@@ -6,7 +6,7 @@ from uuid import UUID
 
 import azure.functions as func
 
-from domain.incoming.model import IncomingEndpoint, RotateIncomingUrl, UpdateIncoming
+from domain.incoming.model import IncomingSettings, RotateIncomingUrl, UpdateIncoming
 from domain.incoming.service import PERMISSION, SETUP_PERMISSION
 from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
 from functions.http.endpoint import Endpoint, serve
@@ -17,7 +17,8 @@ from functions.http.incoming_views import (
     IncomingWebhookQuery,
     IncomingWebhookView,
     RotatedUrlView,
-    endpoint_fields,
+    rotated_view,
+    settings_view,
     webhook_detail,
     webhook_view,
 )
@@ -101,9 +102,10 @@ async def retry_incoming_webhook(call: Call) -> Answer:
     ),
 )
 def get_incoming_settings(call: Call) -> Answer:
-    """The address to give to the provider, who may send from where, and what was refused."""
-    integration, endpoint = hub().incoming.service.endpoint(call.principal, call.id())
-    return Answer(_settings(endpoint, integration.provider), version=endpoint.version)
+    """The address to give to the provider, whether webhooks are taken there and else why not, who may send from
+    where, and what was refused. Some providers name their secret only once they have the address: give it to them,
+    then set the secret."""
+    return _settings(hub().incoming.service.settings(call.principal, call.id()))
 
 
 @serve(
@@ -122,8 +124,7 @@ def get_incoming_settings(call: Call) -> Answer:
 def update_incoming_settings(call: Call) -> Answer:
     """Addresses or CIDR ranges; an empty list takes webhooks from anywhere. They are verified either way."""
     command = call.body(UpdateIncoming)
-    integration, endpoint = hub().incoming.service.update(call.principal, call.id(), command, call.if_match())
-    return Answer(_settings(endpoint, integration.provider), version=endpoint.version)
+    return _settings(hub().incoming.service.update(call.principal, call.id(), command, call.if_match()))
 
 
 @serve(
@@ -144,20 +145,15 @@ def rotate_incoming_url(call: Call) -> Answer:
     """The answer carries the new address, once: it ends in a secret. The address in use stays good for the overlap
     (24 h unless given), then answers 404; one from an earlier rotation ends at once."""
     command = parse(RotateIncomingUrl, call.request.get_body(), BODY_AT_MOST, empty=b"{}")
-    integration, endpoint, token = hub().incoming.service.rotate(call.principal, call.id(), command)
-    url = f"{_plain_url(endpoint.integration_id)}/{token}"
-    view = RotatedUrlView(**endpoint_fields(endpoint, url, _scheme(integration.provider)))
-    return Answer(view, version=endpoint.version)
+    settings, token = hub().incoming.service.rotate(call.principal, call.id(), command)
+    url = f"{_plain_url(settings.endpoint.integration_id)}/{token}"
+    return Answer(rotated_view(settings, url), version=settings.endpoint.version)
 
 
-def _settings(endpoint: IncomingEndpoint, provider: str) -> IncomingEndpointView:
-    url = _plain_url(endpoint.integration_id) if endpoint.token_hash is None else None
-    return IncomingEndpointView(**endpoint_fields(endpoint, url, _scheme(provider)))
+def _settings(settings: IncomingSettings) -> Answer:
+    view = settings_view(settings, _plain_url(settings.endpoint.integration_id))
+    return Answer(view, version=settings.endpoint.version)
 
 
 def _plain_url(integration_id: UUID) -> str:
     return f"{hub().settings.public_url.rstrip('/')}/api/webhooks/incoming/{integration_id}"
-
-
-def _scheme(provider: str) -> str | None:
-    return hub().integrations.catalogue.get(provider).profile.webhook_scheme

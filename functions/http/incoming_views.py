@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.incoming.model import IncomingEndpoint, IncomingStatus, IncomingWebhook
+from domain.incoming.model import IncomingSettings, IncomingStatus, IncomingWebhook
 from domain.incoming.ports import IncomingFilter
 from domain.incoming.service import Content
 from domain.wire import UtcMoment
@@ -71,7 +71,12 @@ class IncomingWebhookQuery(PageQuery):
 class IncomingEndpointView(View):
     integration_id: UUID
     url: str | None = Field(
-        description="Where the provider sends its webhooks; null after a rotation, which shows the address once"
+        description="Where the provider sends its webhooks; null after a rotation, which shows the address once, "
+        "and where the provider sends none"
+    )
+    is_receiving: bool = Field(description="false: nothing that is sent there is taken; `reason` says why")
+    reason: str | None = Field(
+        description="What keeps webhooks from being taken, and what to set; null while they are taken"
     )
     webhook_scheme: str | None = Field(description="How the provider signs; null: it sends no webhooks")
     allowed_ips: list[str] = Field(description="Empty: from anywhere")
@@ -97,11 +102,23 @@ def webhook_detail(content: Content) -> IncomingWebhookDetailView:
     )
 
 
-def endpoint_fields(endpoint: IncomingEndpoint, url: str | None, scheme: str | None) -> dict[str, Any]:
+def settings_view(settings: IncomingSettings, plain_url: str) -> IncomingEndpointView:
+    shown = settings.endpoint.token_hash is None and settings.scheme is not None
+    return IncomingEndpointView(**_settings_fields(settings, plain_url if shown else None))
+
+
+def rotated_view(settings: IncomingSettings, url: str) -> RotatedUrlView:
+    return RotatedUrlView(**_settings_fields(settings, url))
+
+
+def _settings_fields(settings: IncomingSettings, url: str | None) -> dict[str, Any]:
+    endpoint = settings.endpoint
     return {
         "integration_id": endpoint.integration_id,
         "url": url,
-        "webhook_scheme": scheme,
+        "is_receiving": settings.closed is None,
+        "reason": settings.closed,
+        "webhook_scheme": settings.scheme,
         "allowed_ips": endpoint.allowed_ips,
         "rotated_at": endpoint.rotated_at,
         "previous_url_expires_at": endpoint.previous_expires_at,

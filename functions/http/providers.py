@@ -33,6 +33,9 @@ class ProviderView(View):
     capabilities: list[str]
     oauth: OAuthView | None = Field(alias="oauth", description="Authorised by the user in the browser")
     webhook_scheme: str | None = Field(description="How its incoming webhooks are signed")
+    webhook_fields: list[str] = Field(
+        description="Properties of `configuration` without which no incoming webhook is taken"
+    )
     notes: str
     configuration_schema: dict[str, Any] = Field(
         description="JSON Schema 2020-12 of `configuration`; secret fields carry `secret: true`"
@@ -92,6 +95,7 @@ def _view(provider: Provider) -> ProviderView:
         if profile.oauth
         else None,
         webhook_scheme=profile.webhook_scheme,
+        webhook_fields=list(profile.webhook_fields),
         notes=profile.notes,
         configuration_schema=profile.configuration.model_json_schema(by_alias=True),
     )

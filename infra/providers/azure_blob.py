@@ -110,6 +110,7 @@ class AzureBlob:
             )
         ),
         webhook_scheme="event-grid-secret",
+        webhook_fields=("eventSecret",),
         notes="Event Grid signs nothing: the endpoint's address, or a delivery property, carries a secret.",
     )
 

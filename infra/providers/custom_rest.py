@@ -65,6 +65,7 @@ class CustomRest:
             )
         ),
         webhook_scheme="declared",
+        webhook_fields=("webhook", "webhookSecret"),
         notes="The signature scheme of webhooks is part of the configuration.",
     )
 

@@ -104,6 +104,7 @@ class GoogleCalendar:
             revoke_url="{revoke_url}",
         ),
         webhook_scheme="google-channel-token",
+        webhook_fields=("channelToken",),
     )
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:

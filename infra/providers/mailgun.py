@@ -81,6 +81,7 @@ class Mailgun(MailgunListing):
         configuration=MailgunConfiguration,
         capabilities=CAPABILITIES,
         webhook_scheme="signature in the body: hex HMAC-SHA256 of timestamp + token, 5 minutes",
+        webhook_fields=("webhookSigningKey",),
         notes="Mailgun does not sign the payload itself: the token is each message's id, so one signature "
         "carries one message.",
     )

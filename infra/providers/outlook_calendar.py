@@ -100,6 +100,7 @@ class OutlookCalendar:
             revoked_errors=frozenset(("invalid_grant", "interaction_required")),
         ),
         webhook_scheme="graph-client-state",
+        webhook_fields=("clientState",),
         notes="The connection test deletes its event for good where the cloud allows it.",
     )
 

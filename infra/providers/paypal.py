@@ -76,6 +76,7 @@ class PayPal(PayPalListing):
         capabilities=CAPABILITIES,
         webhook_scheme="PAYPAL-TRANSMISSION-SIG: SHA256withRSA of `id|time|webhookId|crc32(body)`, certificate "
         "from paypal.com, 5 minutes",
+        webhook_fields=("webhookId",),
         notes="The test charges a sandbox card, for which the app needs advanced card payments. Importing transactions "
         "needs the app's feature Transaction Search.",
     )

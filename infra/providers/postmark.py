@@ -74,6 +74,7 @@ class Postmark(PostmarkListing):
         configuration=PostmarkConfiguration,
         capabilities=CAPABILITIES,
         webhook_scheme="HTTP Basic; Postmark signs nothing",
+        webhook_fields=("webhookUsername", "webhookPassword"),
         notes="Put user name and password into the webhook URL given to Postmark, and Postmark's published "
         "addresses into the IP allow list: what is sent is not signed.",
     )

@@ -98,6 +98,7 @@ class S3:
             )
         ),
         webhook_scheme="sns",
+        webhook_fields=("topicArn",),
         notes="Bucket notifications come through an SNS topic with raw message delivery off.",
     )
 

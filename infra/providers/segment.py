@@ -85,6 +85,7 @@ class Segment:
             )
         ),
         webhook_scheme="segment-hmac-sha1",
+        webhook_fields=("sharedSecret",),
         notes="A write key cannot be checked: Segment answers 200 to any.",
     )
 

@@ -74,6 +74,7 @@ class SendGrid(SendGridListing):
         configuration=SendGridConfiguration,
         capabilities=CAPABILITIES,
         webhook_scheme="X-Twilio-Email-Event-Webhook-Signature: ECDSA P-256 SHA-256 of timestamp + body, 5 minutes",
+        webhook_fields=("webhookPublicKey",),
         notes="The API key needs the scope mail.send.",
     )
 

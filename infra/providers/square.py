@@ -71,6 +71,7 @@ class Square(SquareListing):
         configuration=SquareConfiguration,
         capabilities=CAPABILITIES,
         webhook_scheme="x-square-hmacsha256-signature: base64 HMAC-SHA256 of notification URL + body",
+        webhook_fields=("webhookSignatureKey",),
         notes="Messages carry no timestamp in what is signed: repeats are recognised by the event id.",
     )
 

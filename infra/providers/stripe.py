@@ -68,6 +68,7 @@ class Stripe(StripeListing):
         configuration=StripeConfiguration,
         capabilities=CAPABILITIES,
         webhook_scheme="Stripe-Signature: t and v1, hex HMAC-SHA256 of `t.body`, 5 minutes",
+        webhook_fields=("webhookSecret",),
         notes="A restricted key needs read access to the balance, and to charges and events for importing.",
     )
 

@@ -79,6 +79,7 @@ class Vonage(VonageListing):
         configuration=VonageConfiguration,
         capabilities=CAPABILITIES,
         webhook_scheme="Authorization: Bearer JWT HS256 with payload_hash; older: parameter sig; 5 minutes",
+        webhook_fields=("signatureSecret",),
         notes="The test sends one SMS, which is charged: Vonage has no test mode. It also charges for the reports that "
         "messages are imported from.",
     )

@@ -9,6 +9,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from domain.integrations.providers import (
     Capability,
@@ -16,11 +17,13 @@ from domain.integrations.providers import (
     CredentialCheck,
     Provider,
     ProviderFailure,
+    SignatureRefused,
     TestOptions,
 )
 from tests.contract.provider_cases import CASES, ProviderCase
-from tests.contract.provider_world import NOW, world
+from tests.contract.provider_world import NOW, incoming, world
 from tests.fixtures.scripted_server import Answer
+from tests.provider_webhooks import Published
 
 OPERATIONS: dict[str, Callable[[Provider, Connection], Awaitable[CredentialCheck | None]]] = {
     "validate": lambda provider, connection: provider.validate_credentials(connection),
@@ -70,6 +73,32 @@ def test_the_catalogue_entry_is_complete(name: str) -> None:
     assert (Capability.IncomingWebhooks in profile.capabilities) == (profile.webhook_scheme is not None)
     schema = profile.configuration.model_json_schema()
     assert all(field.get("description") for field in schema["properties"].values())
+    assert set(profile.webhook_fields) <= schema["properties"].keys()
+
+
+@EVERY
+async def test_the_webhook_fields_are_what_the_adapter_needs_to_verify(name: str) -> None:
+    case = CASES[name]
+    profile = case.provider.profile
+    given = case.configuration("https://vendor.example.org")
+    whole = {**dict.fromkeys(profile.webhook_fields, "set"), **given}
+    if profile.webhook_scheme is not None:
+        assert "No webhook" not in await _refusal(case, whole)
+    for field in profile.webhook_fields:
+        try:
+            refused = await _refusal(case, {key: value for key, value in whole.items() if key != field})
+        except ValidationError:
+            continue  # such a configuration cannot be stored
+        assert refused.startswith(("No webhook", "This integration declares no webhooks"))
+
+
+async def _refusal(case: ProviderCase, configuration: dict[str, Any]) -> str:
+    connection = Connection(
+        case.provider.profile.configuration.model_validate(configuration), Published(), NOW
+    )
+    with pytest.raises((SignatureRefused, ProviderFailure)) as caught:
+        await case.provider.receive(connection, incoming(b"{}", {}))
+    return str(caught.value)
 
 
 @EVERY

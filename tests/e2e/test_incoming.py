@@ -252,7 +252,9 @@ def test_an_address_is_refused_by_what_it_is(door: Door) -> None:
     assert door.post(path, sent.body, {**sent.headers, "x-forwarded-for": "198.51.100.1"})[0] == 403
     assert door.api("PUT", settings, {"allowedIps": ["127.0.0.0/8"]})[0] == 200
     assert door.post(path, sent.body, sent.headers)[0] == 202
-    assert door.api("GET", settings)[1]["refusedCount"] >= 1
+    shown = door.api("GET", settings)[1]
+    assert shown["refusedCount"] >= 1
+    assert (shown["isReceiving"], shown["reason"]) == (True, None)
 
 
 def test_a_rotated_address_is_shown_once_and_works(door: Door) -> None:

@@ -172,12 +172,12 @@ def test_refusals_are_logged_each_and_counted_seldom(desk: Desk, caplog: pytest.
             desk.receive(bad)
     assert len([one for one in caplog.records if one.name == "hub.security"]) == 5
     assert STRIPE["webhookSecret"] not in caplog.text
-    _, endpoint = desk.service.endpoint(OWNER, desk.stripe.integration_id)
+    endpoint = desk.service.settings(OWNER, desk.stripe.integration_id).endpoint
     assert endpoint.refused_count == 1
     desk.clock.advance(seconds=11)
     with pytest.raises(Unauthenticated):
         desk.receive(bad)
-    _, endpoint = desk.service.endpoint(OWNER, desk.stripe.integration_id)
+    endpoint = desk.service.settings(OWNER, desk.stripe.integration_id).endpoint
     assert endpoint.refused_count == 6
     assert endpoint.last_refusal is not None
 
@@ -223,13 +223,13 @@ def test_only_addresses_of_the_allow_list_get_to_the_signature(desk: Desk) -> No
 
 def test_a_rotated_address_takes_over_and_the_old_one_ends_after_the_overlap(desk: Desk) -> None:
     target = desk.stripe.integration_id
-    _, _, token = desk.service.rotate(OWNER, target, RotateIncomingUrl(overlap_hours=1))
+    _, token = desk.service.rotate(OWNER, target, RotateIncomingUrl(overlap_hours=1))
     assert desk.receive(desk.stripe_sends("evt_1"), token=token).accepted == 1
     assert desk.receive(desk.stripe_sends("evt_2")).accepted == 1
     desk.clock.advance(hours=1)
     with pytest.raises(NotFound):
         desk.receive(desk.stripe_sends("evt_3"))
-    _, _, second = desk.service.rotate(OWNER, target, RotateIncomingUrl(overlap_hours=0))
+    _, second = desk.service.rotate(OWNER, target, RotateIncomingUrl(overlap_hours=0))
     with pytest.raises(NotFound):
         desk.receive(desk.stripe_sends("evt_3"), token=token)
     assert desk.receive(desk.stripe_sends("evt_3"), token=second).accepted == 1
@@ -242,7 +242,7 @@ def test_settings_are_guarded_by_their_version_and_by_permission(desk: Desk) -> 
     with pytest.raises(PreconditionFailed):
         desk.service.update(OWNER, target, command, 0)
     operator = Principal(TENANT, USER, frozenset({"integration:manage"}))
-    assert desk.service.endpoint(operator, target)[1].version == 1
+    assert desk.service.settings(operator, target).endpoint.version == 1
     with pytest.raises(Forbidden):
         desk.service.update(operator, target, command, None)
     with pytest.raises(Forbidden):
@@ -256,7 +256,7 @@ def test_another_tenant_sees_neither_the_inbox_nor_the_settings(desk: Desk) -> N
     calls = [
         lambda: desk.service.page(OTHER, target, IncomingFilter(), PageRequest()),
         lambda: desk.service.get(OTHER, target, one),
-        lambda: desk.service.endpoint(OTHER, target),
+        lambda: desk.service.settings(OTHER, target),
         lambda: desk.service.rotate(OTHER, target, RotateIncomingUrl()),
         lambda: asyncio.run(desk.retries.retry(OTHER, target, one, None)),
     ]
