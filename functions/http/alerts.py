@@ -16,7 +16,7 @@ from functions.http.alert_views import (
     alert_view,
     rule_view,
 )
-from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.calls import Answer, Call
 from functions.http.endpoint import Endpoint, serve
 from functions.http.views import page_of
 from infra.bootstrap import hub
@@ -125,5 +125,5 @@ def get_alert(call: Call) -> Answer:
 )
 def acknowledge_alert(call: Call) -> Answer:
     """Says that somebody looks after it. It stays active until it recovers by itself."""
-    command = parse(AcknowledgeAlert, call.request.get_body(), BODY_AT_MOST, empty=b"{}")
+    command = call.body(AcknowledgeAlert, is_optional=True)
     return Answer(alert_detail(hub().alerts.service.acknowledge(call.principal, call.id(), command)))

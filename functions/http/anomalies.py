@@ -15,7 +15,7 @@ from functions.http.anomaly_views import (
     anomaly_detail,
     anomaly_view,
 )
-from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.calls import Answer, Call
 from functions.http.endpoint import Endpoint, serve
 from functions.http.views import page_of
 from infra.bootstrap import hub
@@ -81,7 +81,7 @@ def get_anomaly(call: Call) -> Answer:
 )
 def acknowledge_anomaly(call: Call) -> Answer:
     """Says that somebody looks after it. It still ends by itself."""
-    command = parse(AcknowledgeAnomaly, call.request.get_body(), BODY_AT_MOST, empty=b"{}")
+    command = call.body(AcknowledgeAnomaly, is_optional=True)
     return Answer(anomaly_view(hub().insights.anomalies.acknowledge(call.principal, call.id(), command)))
 
 

@@ -22,7 +22,7 @@ from functions.http.apikey_views import (
     usage_view,
     verified_view,
 )
-from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.calls import Answer, Call
 from functions.http.endpoint import Endpoint, serve
 from functions.http.views import page_of
 from infra.bootstrap import hub
@@ -105,7 +105,7 @@ async def verify_api_key(call: Call) -> Answer:
     of its quota, because the question stands for one (`consume: false` is free). Keys of other tenants are
     NOT_FOUND, except to callers with `apikey:verify`, who learn VALID or INVALID. Nothing is cached, so a revoked
     key is REVOKED at once."""
-    command = parse(VerifyApiKey, call.request.get_body(), BODY_AT_MOST)
+    command = call.body(VerifyApiKey)
     return Answer(verified_view(await hub().key_verification.verify(call.principal, command)))
 
 
@@ -153,7 +153,7 @@ def revoke_api_key(call: Call) -> Answer:
     """At once and for good: once this has answered, no request with the key succeeds. The key stays listed.
     Revoking it again changes nothing."""
     api_key_id = call.id()
-    reason = parse(RevokeApiKey, call.request.get_body(), BODY_AT_MOST, empty=b"{}").reason
+    reason = call.body(RevokeApiKey, is_optional=True).reason
     reason = reason or call.query(RevokeQuery).reason
     hub().api_keys.revoke(call.principal, api_key_id, reason, call.if_match())
     return Answer(status=204)
@@ -177,7 +177,7 @@ def rotate_api_key(call: Call) -> Answer:
     """A new key with the same scopes and limit, shown once. The old one works beside it for the grace period, 24
     hours by default, at most 30 days, and never longer than it would have anyway; both share one quota. The caller
     must have the key's scopes. Not refused for BR-AK-03."""
-    command = parse(RotateApiKey, call.request.get_body(), BODY_AT_MOST, empty=b"{}")
+    command = call.body(RotateApiKey, is_optional=True)
     issued = hub().api_keys.rotate(call.principal, call.id(), command, call.if_match())
     return Answer(
         issued_view(issued, hub().clock.now()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,11 +15,20 @@ from pydantic import BaseModel, ValidationError
 
 from domain.errors import DomainError, NotFound, PreconditionFailed, TooLarge
 from domain.identity.model import Principal
-from functions.http.problems import MalformedBody, MethodNotAllowed, validation_error
+from functions.http.problems import (
+    MalformedBody,
+    MethodNotAllowed,
+    UnsupportedCoding,
+    UnsupportedMediaType,
+    validation_error,
+)
 from infra.trace import Trace
 
 M = TypeVar("M", bound=BaseModel)
 BODY_AT_MOST = 1024 * 1024 + 64 * 1024
+_JSON_TYPE = re.compile(r"(application|text)/json|[^/\s]+/[^/\s]+\+json")
+_CURLS_TYPE = "application/x-www-form-urlencoded"
+_SHOWN_AT_MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +70,13 @@ class Call:
             return MethodNotAllowed(allowed)
         return NotFound("Ids are GUIDs; there is nothing with this one.")
 
-    def body(self, model: type[M]) -> M:
-        """The body as a command. Raises ValidationFailed, TooLarge, or MalformedBody."""
-        return parse(model, self.request.get_body(), BODY_AT_MOST)
+    def body(self, model: type[M], *, most: int = BODY_AT_MOST, is_optional: bool = False) -> M:
+        """The body as a command; `{}` stands for one that is left out, where it `is_optional`. Raises
+        ValidationFailed, TooLarge, MalformedBody, UnsupportedMediaType, or UnsupportedCoding."""
+        body = self.request.get_body()
+        if body.strip():
+            _check_is_json(self.request.headers, body)
+        return parse(model, body, most, empty=b"{}" if is_optional else b"")
 
     def query(self, model: type[M]) -> M:
         """The query string as a model. Raises ValidationFailed."""
@@ -94,6 +108,24 @@ def parse(model: type[M], body: bytes, most: int, *, empty: bytes = b"") -> M:
         return model.model_validate_json(body)
     except ValidationError as error:
         raise validation_error(error, "body") from error
+
+
+def _check_is_json(headers: Mapping[str, str], body: bytes) -> None:
+    """Whatever type a body names must be JSON: of the others a browser sends some for any page, unasked. None
+    named is taken for JSON."""
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise UnsupportedCoding(coding[:_SHOWN_AT_MOST])
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not media_type or _JSON_TYPE.fullmatch(media_type):
+        return
+    shown = media_type[:_SHOWN_AT_MOST]
+    if body.lstrip()[:1] not in (b"{", b"["):
+        raise UnsupportedMediaType(f"The body is sent as {shown}; only application/json is taken.")
+    hint = " With curl: -H 'Content-Type: application/json'." if media_type == _CURLS_TYPE else ""
+    raise UnsupportedMediaType(
+        f"The body looks like JSON, but is sent as {shown}; name application/json in Content-Type.{hint}"
+    )
 
 
 def _names(if_none_match: str, etag: str) -> bool:

@@ -29,6 +29,10 @@ PROBLEM_RESPONSES: dict[int, tuple[str, str]] = {
     409: ("Conflict", "The present state, a limit or a business rule does not allow it."),
     412: ("PreconditionFailed", "`If-Match` names a version that is no longer current."),
     413: ("ContentTooLarge", "The body is larger than is taken."),
+    415: (
+        "UnsupportedMediaType",
+        "The body is not sent as JSON, or is compressed; `Accept` or `Accept-Encoding` names what is taken.",
+    ),
     422: ("UnprocessableContent", "The body, the query or a header is not valid; `errors` says where."),
     429: ("TooManyRequests", "The quota is used up; try again after `Retry-After` seconds."),
     500: ("InternalServerError", "Something went wrong on our side; quote the traceId."),
@@ -77,6 +81,7 @@ def _problem_response(status: int, meaning: str) -> Json:
     names = {
         401: ("WWW-Authenticate",),
         403: ("WWW-Authenticate",),
+        415: ("Accept", "Accept-Encoding"),
         429: ("Retry-After",),
         503: ("Retry-After",),
     }.get(status, ())
@@ -182,6 +187,8 @@ _HEADERS: Json = {
     "X-Request-Id": _header("The `X-Request-Id` of the request, or a new one."),
     "traceparent": _header("W3C trace context; continues the one of the request."),
     "Retry-After": _header("Seconds to wait before trying again.", "integer", minimum=0),
+    "Accept": _header("With 415: the media type that is taken.", enum=["application/json"]),
+    "Accept-Encoding": _header("With 415: compressed bodies are not taken.", enum=["identity"]),
     "WWW-Authenticate": _header("How to authenticate, or which scope an API key lacks (RFC 6750)."),
     "RateLimit-Policy": _header("With an API key: the quota and its window (IETF draft)."),
     "RateLimit": _header("With an API key: what is left of the quota, and when it resets (IETF draft)."),

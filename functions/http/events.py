@@ -10,7 +10,7 @@ from pydantic import Field
 from domain.events.model import RaiseEvent, RaiseEvents
 from domain.events.service import DOMAIN_EVENTS_QUEUE
 from domain.tracing import SpanKind, queue_attributes
-from functions.http.calls import Answer, Call, parse
+from functions.http.calls import Answer, Call
 from functions.http.endpoint import Endpoint, serve
 from functions.http.views import View
 from infra.bootstrap import hub
@@ -41,10 +41,9 @@ class AcceptedView(View):
 def raise_events(call: Call) -> Answer:
     """One event, or `{"events": [...]}` with up to 1,000: all are stored, or none. Raising is idempotent on
     `id`. Each payload may be 1 MiB (BR-WH-08)."""
-    body = call.request.get_body()
     most = hub().settings.request_max_bytes
-    in_batch = _is_batch(body)
-    events = parse(RaiseEvents, body, most).events if in_batch else [parse(RaiseEvent, body, most)]
+    in_batch = _is_batch(call.request.get_body())
+    events = call.body(RaiseEvents, most=most).events if in_batch else [call.body(RaiseEvent, most=most)]
     with hub().tracer.span(
         f"send {DOMAIN_EVENTS_QUEUE}",
         SpanKind.Producer,

@@ -8,7 +8,7 @@ import azure.functions as func
 
 from domain.incoming.model import IncomingSettings, RotateIncomingUrl, UpdateIncoming
 from domain.incoming.service import PERMISSION, SETUP_PERMISSION
-from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.calls import Answer, Call
 from functions.http.endpoint import Endpoint, serve
 from functions.http.incoming_views import (
     IncomingEndpointView,
@@ -144,7 +144,7 @@ def update_incoming_settings(call: Call) -> Answer:
 def rotate_incoming_url(call: Call) -> Answer:
     """The answer carries the new address, once: it ends in a secret. The address in use stays good for the overlap
     (24 h unless given), then answers 404; one from an earlier rotation ends at once."""
-    command = parse(RotateIncomingUrl, call.request.get_body(), BODY_AT_MOST, empty=b"{}")
+    command = call.body(RotateIncomingUrl, is_optional=True)
     settings, token = hub().incoming.service.rotate(call.principal, call.id(), command)
     url = f"{_plain_url(settings.endpoint.integration_id)}/{token}"
     return Answer(rotated_view(settings, url), version=settings.endpoint.version)

@@ -14,7 +14,7 @@ from domain.integrations.commands import (
     UpdateIntegration,
 )
 from domain.integrations.lifecycle import ADMIN, MANAGE, Outcome
-from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.calls import Answer, Call
 from functions.http.endpoint import Endpoint, serve
 from functions.http.integration_views import (
     DisconnectQuery,
@@ -191,7 +191,7 @@ async def test_integration(call: Call) -> Answer:
     """Validates the stored credentials and makes the provider's test: a test-mode charge and its reversal, a test
     message to `recipient`, a record made and deleted. `succeeded` says how it went; refused credentials suspend
     an active integration."""
-    command = parse(TestIntegration, call.request.get_body(), BODY_AT_MOST, empty=b"{}")
+    command = call.body(TestIntegration, is_optional=True)
     trial = await hub().integrations.trials.test(call.principal, call.id(), command)
     return Answer(test_result_view(trial))
 
@@ -230,7 +230,7 @@ def get_integration_health(call: Call) -> Answer:
 )
 async def activate_integration(call: Call) -> Answer:
     """From Draft, PendingValidation or Suspended. `status` and `validation` in the answer say how it went."""
-    command = parse(ActivateIntegration, call.request.get_body(), BODY_AT_MOST, empty=b"{}")
+    command = call.body(ActivateIntegration, is_optional=True)
     lifecycle = hub().integrations.lifecycle
     return _answer(await lifecycle.activate(call.principal, call.id(), command, call.if_match()))
 
@@ -251,7 +251,7 @@ async def activate_integration(call: Call) -> Answer:
 )
 def suspend_integration(call: Call) -> Answer:
     """Until it is activated again; it frees its place meanwhile (BR-IM-01)."""
-    command = parse(SuspendIntegration, call.request.get_body(), BODY_AT_MOST, empty=b"{}")
+    command = call.body(SuspendIntegration, is_optional=True)
     lifecycle = hub().integrations.lifecycle
     return _answer(Outcome(lifecycle.suspend(call.principal, call.id(), command, call.if_match())))
 

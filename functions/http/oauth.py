@@ -11,7 +11,7 @@ from domain.errors import DomainError
 from domain.identity.model import Origin
 from domain.oauth.model import Authorization, Authorize, Callback
 from domain.oauth.rules import ADMIN, MANAGE, STATE_LIFETIME
-from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.calls import Answer, Call
 from functions.http.endpoint import ENDPOINTS, Endpoint, serve
 from functions.http.exchange import Exchange
 from functions.http.oauth_page import completed, failed
@@ -47,7 +47,7 @@ _WHO = f"Needs `{ADMIN}`, or `{MANAGE}` and a calendar of one's own."
     ),
 )
 def authorize_integration(call: Call) -> Answer:
-    command = parse(Authorize, call.request.get_body(), BODY_AT_MOST, empty=b"{}")
+    command = call.body(Authorize, is_optional=True)
     begun = hub().oauth.service.authorize(call.principal, call.id(), command)
     view = AuthorizationView(authorize_url=begun.authorize_url, expires_at=begun.expires_at)
     return Answer(view, headers={"Set-Cookie": _cookie(begun)})

@@ -256,6 +256,12 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The body is larger than is taken; `detail` has both sizes.",
         "Send less, or in several requests.",
     ),
+    "unsupported-media-type": ProblemCode(
+        415,
+        "The body is sent as something other than JSON, such as a form, or compressed; `detail` names what came.",
+        "Send JSON with `Content-Type: application/json` and no `Content-Encoding`. `curl -d` names a form unless "
+        "that header is given.",
+    ),
     "BR-WH-08": ProblemCode(
         413,
         "An event's payload is over 1 MiB.",

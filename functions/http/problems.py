@@ -36,6 +36,21 @@ class MalformedBody(DomainError):
     code = "malformed-json"
 
 
+class UnsupportedMediaType(DomainError):
+    """The body is not sent as JSON (RFC 9110 section 15.5.16)."""
+
+    code = "unsupported-media-type"
+
+
+class UnsupportedCoding(DomainError):
+    """The body is compressed."""
+
+    code = "unsupported-media-type"
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(f"The body is sent with Content-Encoding: {coding}; send it as it is.")
+
+
 class NoSuchPath(DomainError):
     """Nothing is served there."""
 
@@ -61,6 +76,8 @@ _STATUS: tuple[tuple[type[DomainError], int], ...] = (
     (NoSuchPath, 404),
     (MethodNotAllowed, 405),
     (Conflict, 409),
+    (UnsupportedMediaType, 415),
+    (UnsupportedCoding, 415),
     (PreconditionFailed, 412),
     (TooLarge, 413),
     (ValidationFailed, 422),
@@ -124,6 +141,10 @@ def from_domain(error: DomainError, *, instance: str, trace_id: str) -> func.Htt
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allowed
+    if isinstance(error, UnsupportedMediaType):
+        headers["Accept"] = "application/json"
+    if isinstance(error, UnsupportedCoding):
+        headers["Accept-Encoding"] = "identity"
     if isinstance(error, Unavailable):
         headers["Retry-After"] = "5"
     return problem(

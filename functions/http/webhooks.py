@@ -6,7 +6,7 @@ import azure.functions as func
 
 from domain.webhooks.model import CreateWebhook, Replay, RotateSecret, TestWebhook, UpdateWebhook
 from domain.webhooks.service import PERMISSION
-from functions.http.calls import BODY_AT_MOST, Answer, Call, parse
+from functions.http.calls import Answer, Call
 from functions.http.endpoint import Endpoint, serve
 from functions.http.views import page_of
 from functions.http.webhook_views import (
@@ -146,7 +146,7 @@ def rotate_webhook_secret(call: Call) -> Answer:
     """The answer carries the new secret, once. The old one signs beside it for the overlap, so that receivers
     may change over without missing a delivery."""
     service = hub().webhooks
-    command = parse(RotateSecret, call.request.get_body(), BODY_AT_MOST, empty=b"{}")
+    command = call.body(RotateSecret, is_optional=True)
     rotated = service.rotate_secret(call.principal, call.id(), command)
     return Answer(webhook_with_secret(rotated, service), version=rotated.webhook.version)
 
@@ -167,7 +167,7 @@ def rotate_webhook_secret(call: Call) -> Answer:
 async def test_webhook(call: Call) -> Answer:
     """Posts a sample event now and answers with what the receiver said. Recorded like any delivery; never
     retried."""
-    command = parse(TestWebhook, call.request.get_body(), BODY_AT_MOST, empty=b"{}")
+    command = call.body(TestWebhook, is_optional=True)
     delivery = await hub().delivery_history.test(call.principal, call.id(), command)
     return Answer(delivery_detail(delivery))
 

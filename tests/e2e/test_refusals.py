@@ -19,10 +19,11 @@ pytestmark = pytest.mark.e2e
 _GOOD: dict[str, Any] = {"url": "http://localhost:9/hook", "eventTypes": ["*"]}
 
 
-def raw(api: Api, method: str, path: str, body: bytes | None) -> tuple[int, Any]:
-    request = urllib.request.Request(
-        f"{api.host.url}{path}", body, {"authorization": f"Bearer {api.token}"}, method=method
-    )
+def raw(
+    api: Api, method: str, path: str, body: bytes | None, media_type: str = "application/json"
+) -> tuple[int, Any]:
+    headers = {"authorization": f"Bearer {api.token}", "content-type": media_type}
+    request = urllib.request.Request(f"{api.host.url}{path}", body, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.status, json.loads(response.read())
@@ -96,6 +97,15 @@ def test_a_bad_event_is_refused_and_nothing_is_stored(
     # A JSON parser may call the same text malformed or invalid; both are the client's error.
     assert answered in ({400, 422} if status in (400, 422) else {status}), problem
     assert api.deliveries(webhook["webhookId"]) == []
+
+
+def test_a_form_is_415_and_nothing_is_stored(api: Api) -> None:
+    form = "application/x-www-form-urlencoded"
+    for body in (b"url=http%3A%2F%2Flocalhost%3A9%2F&eventTypes=*", json.dumps(_GOOD).encode()):
+        status, problem = raw(api, "POST", "/webhooks", body, form)
+        assert (status, problem["code"]) == (415, "unsupported-media-type")
+        assert form in problem["detail"]
+    assert api("GET", "/webhooks")[1]["total"] == 0
 
 
 def test_a_payload_of_exactly_one_mebibyte_is_taken_and_one_byte_more_is_not__BR_WH_08(api: Api) -> None:

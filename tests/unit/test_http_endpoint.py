@@ -11,7 +11,7 @@ import pytest
 import domain.errors as errors
 from domain.ports import OutboundRequest
 from functions.http.calls import Answer, Call
-from functions.http.problems import MalformedBody
+from functions.http.problems import MalformedBody, UnsupportedCoding, UnsupportedMediaType
 from infra import bootstrap
 from tests.builders import (
     Reply,
@@ -95,6 +95,8 @@ def test_settings_that_keep_the_hub_from_being_built_are_a_problem_and_name_no_v
         (errors.RateLimited("No.", retry_after_seconds=17), 429, {"Retry-After": "17"}),
         (errors.Unavailable("No."), 503, {"Retry-After": "5"}),
         (MalformedBody("No."), 400, {}),
+        (UnsupportedMediaType("No."), 415, {"Accept": "application/json"}),
+        (UnsupportedCoding("gzip"), 415, {"Accept-Encoding": "identity"}),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
@@ -219,6 +221,79 @@ def test_a_bad_body_is_explained_by_pointers(app: App, body: bytes, status: int,
     response = app.call("create_webhook", app.request("POST", "webhooks", body))
     assert response.status_code == status
     assert [one["pointer"] for one in said(response).get("errors", [])] == pointers
+
+
+FORM = "application/x-www-form-urlencoded"
+GOOD = b'{"url":"https://a.example/","eventTypes":["*"]}'
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        (FORM, b"url=https%3A%2F%2Fa.example%2F&eventTypes=*"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="url"\r\n\r\n--x--',
+        ),
+        ("text/plain; charset=utf-8", b"url"),
+        ("application/xml", b"<url/>"),
+        ("application/jsonp", GOOD),
+        ("nonsense", GOOD),
+    ],
+)
+def test_a_body_that_is_not_sent_as_json_is_415_naming_both_types(
+    app: App, media_type: str, body: bytes
+) -> None:
+    response = app.call("create_webhook", app.request("POST", "webhooks", body, content_type=media_type))
+    assert (response.status_code, response.headers["Accept"]) == (415, "application/json")
+    problem = said(response)
+    assert problem["code"] == "unsupported-media-type"
+    assert media_type.partition(";")[0] in problem["detail"]
+    assert "application/json" in problem["detail"]
+
+
+def test_json_under_curls_own_type_is_told_the_missing_header(app: App) -> None:
+    response = app.call("create_webhook", app.request("POST", "webhooks", GOOD, content_type=FORM))
+    assert response.status_code == 415
+    assert "-H 'Content-Type: application/json'" in said(response)["detail"]
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["", "application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json", "text/json"],
+)
+def test_json_is_taken_as_any_kind_of_json_and_without_a_type(app: App, media_type: str) -> None:
+    given = {"content_type": media_type} if media_type else {}
+    assert app.call("create_webhook", app.request("POST", "webhooks", GOOD, **given)).status_code == 201
+
+
+@pytest.mark.parametrize("media_type", [FORM, "text/plain"])
+def test_a_body_that_may_be_left_out_has_no_type_when_it_is(app: App, media_type: str) -> None:
+    created = said(app.call("create_webhook", app.request("POST", "webhooks", GOOD)))
+    path = f"webhooks/{created['webhookId']}/secret/rotate"
+    empty = app.request("POST", path, b"", content_type=media_type)
+    assert app.call("rotate_webhook_secret", empty).status_code == 200
+    form = app.request("POST", path, b"overlapSeconds=0", content_type=media_type)
+    assert app.call("rotate_webhook_secret", form).status_code == 415
+
+
+def test_a_missing_body_is_told_as_missing_whatever_its_type(app: App) -> None:
+    response = app.call("create_webhook", app.request("POST", "webhooks", b"", content_type=FORM))
+    assert (response.status_code, said(response)["code"]) == (400, "malformed-json")
+
+
+def test_events_are_taken_as_json_only_too(app: App) -> None:
+    request = app.request("POST", "events", b'{"type":"A","data":{}}', content_type=FORM)
+    assert app.call("raise_events", request).status_code == 415
+
+
+@pytest.mark.parametrize(("coding", "status"), [("gzip", 415), ("identity", 201)])
+def test_a_compressed_body_is_415_naming_its_coding(app: App, coding: str, status: int) -> None:
+    response = app.call("create_webhook", app.request("POST", "webhooks", GOOD, content_encoding=coding))
+    assert response.status_code == status
+    if status == 415:
+        assert response.headers["Accept-Encoding"] == "identity"
+        assert "gzip" in said(response)["detail"]
 
 
 def test_a_body_with_countless_errors_is_answered_with_a_hundred(app: App) -> None:

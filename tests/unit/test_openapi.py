@@ -212,6 +212,15 @@ def test_too_many_requests_says_when_to_come_back() -> None:
     assert "WWW-Authenticate" in responses["Unauthorized"]["headers"]
 
 
+def test_what_takes_a_body_may_answer_415_naming_what_it_takes() -> None:
+    with_body = {name: one for name, one in OPERATIONS.items() if "requestBody" in one}
+    assert with_body
+    assert all("415" in one["responses"] for one in with_body.values())
+    assert {"Accept", "Accept-Encoding"} <= set(
+        DOCUMENT["components"]["responses"]["UnsupportedMediaType"]["headers"]
+    )
+
+
 def test_an_event_may_be_raised_alone_or_in_a_batch() -> None:
     content = OPERATIONS["post", "/api/events"]["requestBody"]["content"]["application/json"]
     assert [one["$ref"].rpartition("/")[2] for one in content["schema"]["oneOf"]] == [
