@@ -73,7 +73,7 @@ class SignalR:
         if method != "POST":
             return 405, {**fields, "allow": "POST, OPTIONS"}, b""
         if await self._admitted(headers.get("authorization"), query) is None:
-            return 401, fields, b""
+            return 401, {**fields, "www-authenticate": "Bearer"}, b""
         connection_id = secrets.token_urlsafe(16)
         # With the WebSocket transport the id is for the client's own logs; its token is asked for again.
         answer = {

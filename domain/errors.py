@@ -77,15 +77,20 @@ class TooLarge(ValidationFailed):
 
 
 class Unauthenticated(DomainError):
-    """No credential, or one that does not hold. `detail` never says more than the caller may know."""
+    """No credential of a kind that is taken, or one that does not hold. `detail` never says more than the caller
+    may know."""
 
     code = "unauthenticated"
 
 
 class InvalidToken(Unauthenticated):
-    """A token that does not hold (RFC 6750 section 3.1)."""
+    """A token or key that does not hold."""
 
     code = "invalid-token"
+
+
+class TwoCredentials(Unauthenticated):
+    """A token and a key: which of them is meant?"""
 
 
 class Forbidden(DomainError):

@@ -14,7 +14,7 @@ from domain.apikeys.gate import Gate, Question, Ruling
 from domain.apikeys.keys import MARK, PlainKey, parse_key, safe_prefix
 from domain.apikeys.rules import Verdict
 from domain.apikeys.window import RateStatus
-from domain.errors import DomainError, Forbidden, RateLimited, Unauthenticated
+from domain.errors import DomainError, Forbidden, InvalidToken, RateLimited, TwoCredentials, Unauthenticated
 from domain.identity.model import Origin, Principal
 from domain.identity.ports import TokenVerifier
 from domain.identity.strangers import Strangers
@@ -110,7 +110,7 @@ class Authenticator:
         text = credentials.api_key
         if text is not None and credentials.authorization:
             return self._refused(
-                Unauthenticated("Send one credential: X-API-Key or Authorization, not both."), credentials, ""
+                TwoCredentials("Send one credential: X-API-Key or Authorization, not both."), credentials, ""
             )
         if text is None:
             text = _bearer_key(credentials.authorization)
@@ -119,7 +119,7 @@ class Authenticator:
         key = parse_key(text.strip())
         if key is None:
             return self._refused(
-                Unauthenticated(_NO_KEY, code="invalid-key"), credentials, safe_prefix(text.strip())
+                InvalidToken(_NO_KEY, code="invalid-key"), credentials, safe_prefix(text.strip())
             )
         return key
 
@@ -266,9 +266,9 @@ def _refusal(ruling: Ruling) -> DomainError | None:
         case Verdict.VALID:
             return None
         case Verdict.EXPIRED if key is not None and key.expires_at is not None:
-            return Unauthenticated(f"The API key expired at {rfc3339(key.expires_at)}.", code="expired-key")
+            return InvalidToken(f"The API key expired at {rfc3339(key.expires_at)}.", code="expired-key")
         case Verdict.NOT_YET_VALID if key is not None and key.not_before is not None:
-            return Unauthenticated(
+            return InvalidToken(
                 f"The API key is not valid before {rfc3339(key.not_before)}.", code="key-not-yet-valid"
             )
         case Verdict.IP_NOT_ALLOWED:
@@ -285,4 +285,4 @@ def _refusal(ruling: Ruling) -> DomainError | None:
                 retry_after_seconds=rate.retry_after_seconds,
             )
         case _:
-            return Unauthenticated(_NO_KEY, code="invalid-key")
+            return InvalidToken(_NO_KEY, code="invalid-key")

@@ -49,10 +49,10 @@ TAGS = {
 
 _ABOUT = """Integration and external-system backend of an event management platform.
 
-JSON in camelCase; enums by name; ids are GUIDs; moments are RFC 3339 in UTC. Lists are pages: `{"items": [], "page":
-1, "pageSize": 50, "total": n}`. Errors are RFC 9457 problems whose `type` leads to an explanation in `/api/docs`.
-Bodies are sent as `application/json`; another type is answered with 415. What takes GET takes HEAD; another method
-that a path does not take is answered with 405 and `Allow`."""
+JSON in camelCase; enums by name; ids are GUIDs; moments are RFC 3339 in UTC. Lists are pages:
+`{"items": [], "page": 1, "pageSize": 50, "total": n}`. Errors are RFC 9457 problems whose `type` leads to an
+explanation in `/api/docs`. Bodies are sent as `application/json`; another type is answered with 415. What takes GET
+takes HEAD; another method that a path does not take is answered with 405 and `Allow`."""
 
 
 @lru_cache(maxsize=8)

@@ -15,10 +15,12 @@ from domain.errors import (
     DomainError,
     FieldError,
     Forbidden,
+    InvalidToken,
     NotFound,
     PreconditionFailed,
     RateLimited,
     TooLarge,
+    TwoCredentials,
     Unauthenticated,
     Unavailable,
     ValidationFailed,
@@ -28,6 +30,8 @@ from domain.wire import reason_of
 
 PROBLEM_TYPE = "application/problem+json"
 _FIELDS_SHOWN = 100
+_BEARER = 'Bearer realm="integration-hub"'
+_BEARER_ERRORS = ((InvalidToken, "invalid_token"), (TwoCredentials, "invalid_request"))
 
 
 class MalformedBody(DomainError):
@@ -128,15 +132,10 @@ def from_domain(error: DomainError, *, instance: str, trace_id: str) -> func.Htt
     """The problem response of a domain error, with the headers its status calls for."""
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
-        text = error.detail.replace("\\", "\\\\").replace('"', '\\"')
-        what = "" if error.code == Unauthenticated.code else 'error="invalid_token", '
-        headers["WWW-Authenticate"] = f'Bearer realm="integration-hub", {what}error_description="{text}"'
+        headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, Forbidden) and error.scopes:
-        # RFC 6750 section 3.1
         scopes = " ".join(error.scopes)
-        headers["WWW-Authenticate"] = (
-            f'Bearer realm="integration-hub", error="insufficient_scope", scope="{scopes}"'
-        )
+        headers["WWW-Authenticate"] = f'{_BEARER}, error="insufficient_scope", scope="{scopes}"'
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, MethodNotAllowed):
@@ -156,6 +155,15 @@ def from_domain(error: DomainError, *, instance: str, trace_id: str) -> func.Htt
         errors=error.errors if isinstance(error, ValidationFailed) else (),
         headers=headers,
     )
+
+
+def _challenge(error: Unauthenticated) -> str:
+    """RFC 6750 section 3.1: a request that brought no token is told of no error."""
+    code = next((code for kind, code in _BEARER_ERRORS if isinstance(error, kind)), None)
+    if code is None:
+        return _BEARER
+    text = error.detail.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{_BEARER}, error="{code}", error_description="{text}"'
 
 
 def validation_error(error: ValidationError, what: str) -> DomainError:

@@ -99,6 +99,7 @@ def test_either_header_authenticates_and_every_answer_tells_the_quota(hub: Hub) 
     assert missing.headers["x-ratelimit-remaining"] == "48"
     both = hub.with_key(key, Authorization=f"Bearer {hub.token}")
     assert both.status_code == 401
+    assert 'error="invalid_request"' in both.headers["www-authenticate"]
 
 
 def test_bad_keys_are_401_and_say_no_more_than_they_should(hub: Hub) -> None:

@@ -136,7 +136,8 @@ def test_nobody_negotiates_without_a_credential(host: HostProcess) -> None:
 def test_a_forged_token_is_not_let_in(api: Api) -> None:
     url, token = negotiated(api)
     forged = token[:-4] + ("AAAA" if not token.endswith("AAAA") else "BBBB")
-    assert negotiated_at(url, forged).status_code == 401
+    refused = negotiated_at(url, forged)
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
     assert negotiated_at(url.replace("hub=integration", "hub=other"), token).status_code == 401
     from websockets.sync.client import connect
 

@@ -175,7 +175,11 @@ def test_a_token_that_does_not_hold_is_401_and_said_to_be_invalid__RFC_6750(
     problem = answer.json()
     assert (answer.status_code, problem["status"]) == (401, 401)
     assert problem["code"] == ("unauthenticated" if token is None else "invalid-token")
-    assert ('error="invalid_token"' in answer.headers["WWW-Authenticate"]) == (token is not None)
+    challenge = answer.headers["WWW-Authenticate"]
+    if token is None:
+        assert challenge == 'Bearer realm="integration-hub"'
+    else:
+        assert 'error="invalid_token"' in challenge
     assert token is None or token not in answer.text
 
 

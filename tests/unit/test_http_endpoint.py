@@ -87,10 +87,15 @@ def test_settings_that_keep_the_hub_from_being_built_are_a_problem_and_name_no_v
         (errors.TooLarge("No.", code="BR-WH-08"), 413, {}),
         (errors.ValidationFailed("No.", [errors.FieldError("/a", "Bad.")]), 422, {}),
         (
-            errors.Unauthenticated('Say "please".'),
+            errors.InvalidToken('Say "please".'),
             401,
-            {"WWW-Authenticate": 'Bearer realm="integration-hub", error_description="Say \\"please\\"."'},
+            {
+                "WWW-Authenticate": 'Bearer realm="integration-hub", error="invalid_token", '
+                'error_description="Say \\"please\\"."'
+            },
         ),
+        (errors.Unauthenticated("No."), 401, {"WWW-Authenticate": 'Bearer realm="integration-hub"'}),
+        (errors.Unauthenticated("No.", code="bad-signature"), 401, {}),
         (errors.Forbidden("No."), 403, {}),
         (errors.RateLimited("No.", retry_after_seconds=17), 429, {"Retry-After": "17"}),
         (errors.Unavailable("No."), 503, {"Retry-After": "5"}),
@@ -171,12 +176,30 @@ def test_no_secret_is_logged_when_creating_a_webhook_breaks(
     assert secret not in response.get_body().decode()
 
 
-@pytest.mark.parametrize("header", [None, "", "Basic abc", "Bearer", "Bearer not.a.token"])
-def test_a_caller_without_a_good_token_is_401(app: App, header: str | None) -> None:
-    request = app.request("GET", "webhooks", authorization=header or "")
-    response = app.call("list_webhooks", request)
-    assert response.status_code == 401
-    assert response.headers["WWW-Authenticate"].startswith('Bearer realm="integration-hub"')
+@pytest.mark.parametrize(
+    ("headers", "code", "error"),
+    [
+        ({"authorization": ""}, "unauthenticated", None),
+        ({"authorization": "Basic YTpi"}, "unauthenticated", None),
+        ({"authorization": "Bearer"}, "unauthenticated", None),
+        ({"authorization": "", "x_ms_client_principal": "eyJ9"}, "unauthenticated", None),
+        ({"authorization": "Bearer not.a.token"}, "invalid-token", "invalid_token"),
+        ({"authorization": "Bearer ihk_mistyped"}, "invalid-key", "invalid_token"),
+        ({"authorization": "", "x_api_key": "ihk_mistyped"}, "invalid-key", "invalid_token"),
+        ({"authorization": "Bearer a", "x_api_key": "ihk_b"}, "unauthenticated", "invalid_request"),
+    ],
+    ids=str,
+)
+def test_a_challenge_names_an_error_only_of_a_token_that_was_sent__RFC_6750(
+    app: App, headers: dict[str, str], code: str, error: str | None
+) -> None:
+    response = app.call("list_webhooks", app.request("GET", "webhooks", **headers))
+    assert (response.status_code, said(response)["code"]) == (401, code)
+    challenge = response.headers["WWW-Authenticate"]
+    if error is None:
+        assert challenge == 'Bearer realm="integration-hub"'
+    else:
+        assert challenge.startswith(f'Bearer realm="integration-hub", error="{error}", error_description="')
 
 
 def test_a_caller_without_the_permission_is_403_naming_it(app: App) -> None:
