@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import azure.functions as func
 
 from domain.apikeys.window import RateStatus
-from domain.errors import DomainError, OutcomeUnknown, ValidationFailed
+from domain.errors import DomainError, OutcomeUnknown, Unavailable, ValidationFailed
 from domain.idempotency import StoredAnswer
 from domain.identity.model import Origin
 from domain.identity.service import Admission, Credentials
@@ -23,6 +23,7 @@ from functions.http.problems import from_domain, problem, status_of
 from functions.http.ratelimit import rate_headers
 from functions.http.tracing import NO_CONTEXT, parent_of, request_span, tell_status
 from infra.bootstrap import hub
+from infra.commits import Commits, counted
 from infra.logs import bind
 from infra.trace import Trace, within
 
@@ -54,6 +55,7 @@ class Exchange:
         self._request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
         self._idempotency: tuple[UUID, str, bytes] | None = None
         self._rate: RateStatus | None = None
+        self._commits = Commits()
 
     @property
     def trace_id(self) -> str:
@@ -72,7 +74,7 @@ class Exchange:
     @contextmanager
     def bound(self, route: str) -> Iterator[None]:
         """Trace the request, and put its trace and its id on every line logged meanwhile."""
-        with bind(request=self._request_id):
+        with bind(request=self._request_id), counted() as self._commits:
             tracer = _tracer()
             if tracer is UNTRACED:
                 with within(self._trace):
@@ -112,6 +114,7 @@ class Exchange:
 
     def _admitted(self, admission: Admission) -> Call:
         self._rate = admission.rate
+        self._commits.count = 0  # that the caller was met is no part of what is asked
         return Call(self._request, admission.require(), self._trace)
 
     @property
@@ -155,6 +158,8 @@ class Exchange:
     def failed(self, error: Exception) -> func.HttpResponse:
         """The problem response of whatever was raised; an unexpected error is logged with its stack. Its
         Idempotency-Key is freed only where it is certain that nothing was done."""
+        if isinstance(error, Unavailable) and self._commits.count:
+            error = _cut_off(error)
         if self._idempotency and isinstance(error, DomainError) and not isinstance(error, OutcomeUnknown):
             self._release(self._idempotency)
         if isinstance(error, DomainError):
@@ -189,6 +194,13 @@ class Exchange:
         if "Cache-Control" not in response.headers:
             response.headers["Cache-Control"] = "no-store"
         return response
+
+
+def _cut_off(error: Unavailable) -> OutcomeUnknown:
+    """Of what was asked a part was committed before."""
+    cut_off = OutcomeUnknown(f"{error.detail} A part of what was asked was done before.")
+    cut_off.__cause__ = error
+    return cut_off
 
 
 def _attempt(failure: str, action: Callable[[], None]) -> None:

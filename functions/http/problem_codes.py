@@ -304,7 +304,8 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     ),
     "outcome-unknown": ProblemCode(
         503,
-        "The database was lost while it stored the change. It may have been done, or a part of it.",
+        "Something the hub depends on was lost while it stored the change, or after a part of it was stored. It may "
+        "have been done, or that part of it.",
         "Look whether it was done before you send it again; under its `Idempotency-Key` it is not done twice.",
     ),
 }

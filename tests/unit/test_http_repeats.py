@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import azure.functions as func
@@ -10,8 +13,9 @@ import pytest
 
 import domain.errors as errors
 from domain.ports import OutboundRequest
+from functions.http.calls import Answer, Call
 from infra import bootstrap
-from infra.sql.unit_of_work import SqlUnitOfWork
+from infra.sql.unit_of_work import SqlUnitOfWork, SqlUnitsOfWork
 from tests.builders import (
     Reply,
     echo,
@@ -143,6 +147,83 @@ def test_what_was_certainly_not_done_leaves_the_key_free(app: App, monkeypatch: 
     with monkeypatch.context() as broken:
         broken.setattr(SqlUnitOfWork, "commit", away)
         assert raise_event(app).status_code == 503
+    assert raise_event(app).status_code == 202
+
+
+def lose_database(monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
+    """The database is away once it has committed `after` transactions."""
+    commit, read, done = SqlUnitOfWork.commit, SqlUnitsOfWork.read, itertools.count(1)
+    is_lost = after == 0
+
+    def committing(unit: SqlUnitOfWork) -> None:
+        nonlocal is_lost
+        if is_lost:
+            raise errors.Unavailable("The database does not answer.")
+        commit(unit)
+        is_lost = next(done) >= after
+
+    def reading(units: SqlUnitsOfWork) -> AbstractContextManager[SqlUnitOfWork]:
+        if is_lost:
+            raise errors.Unavailable("The database does not answer.")
+        return read(units)
+
+    monkeypatch.setattr(SqlUnitOfWork, "commit", committing)
+    monkeypatch.setattr(SqlUnitsOfWork, "read", reading)
+
+
+def test_what_was_done_in_part_is_not_done_again_under_its_key(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test is stored, sent to the receiver, recorded and read."""
+    path = f"webhooks/{said(create_webhook(app))['webhookId']}/test"
+    request = app.request("POST", path, idempotency_key="k-1")
+    with monkeypatch.context() as broken:
+        lose_database(broken, after=1)
+        cut_off = app.call("test_webhook", request)
+    assert (cut_off.status_code, said(cut_off)["code"]) == (503, "outcome-unknown")
+    assert len(app.receivers.posts) == 1
+    assert said(app.call("test_webhook", request))["code"] == "idempotency-key-running"
+    app.clock.advance(minutes=6)
+    assert said(app.call("test_webhook", request))["code"] == "idempotency-outcome-unknown"
+    assert len(app.receivers.posts) == 1
+
+
+def twice(app: App) -> None:
+    for _ in range(2):
+        with app.hub.units.write() as unit:
+            unit.commit()
+
+
+async def twice_in_threads(app: App) -> None:
+    for _ in range(2):
+        await asyncio.to_thread(twice, app)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(("after", "code"), [(0, "unavailable"), (1, "outcome-unknown")])
+def test_a_change_that_was_done_in_part_never_says_that_nothing_was(
+    app: App, monkeypatch: pytest.MonkeyPatch, is_async: bool, after: int, code: str
+) -> None:
+    def handler(call: Call) -> Answer:
+        twice(app)
+        return Answer()
+
+    async def async_handler(call: Call) -> Answer:
+        await twice_in_threads(app)
+        return Answer()
+
+    create_webhook(app)
+    lose_database(monkeypatch, after=after)
+    serve = app.serve(async_handler if is_async else handler)
+    assert said(serve(app.request("POST", "things")))["code"] == code
+    assert said(serve(app.request("PUT", "things")))["code"] == "unavailable"
+
+
+def test_noting_who_asks_is_no_part_of_what_is_asked(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller who is met for the first time is stored before the request begins."""
+    with monkeypatch.context() as broken:
+        lose_database(broken, after=1)
+        assert said(raise_event(app))["code"] == "unavailable"
     assert raise_event(app).status_code == 202
 
 
