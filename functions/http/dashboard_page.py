@@ -9,15 +9,15 @@ from functions.http.page import page_headers, static
 from infra.settings import Settings
 
 _CSS = static("theme.css", "dashboard.css")
-_SCRIPT = static(
+SCRIPT = static(
     "elements.js", "formats.js", "charts.js", "client.js", "panels.js", "attention.js", "dashboard.js"
 )
-PAGE = Template(static("dashboard.html")).substitute(css=_CSS, script=_SCRIPT)
+PAGE = Template(static("dashboard.html")).substitute(css=_CSS, script=SCRIPT)
 
 
 def headers(settings: Settings) -> dict[str, str]:
     """The page may talk to this address, and to the realtime service."""
-    return page_headers(_SCRIPT, _CSS, ["'self'", *_realtime_origins(settings)])
+    return page_headers(SCRIPT, _CSS, ["'self'", *_realtime_origins(settings)])
 
 
 def _realtime_origins(settings: Settings) -> list[str]:

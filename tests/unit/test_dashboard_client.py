@@ -1,4 +1,4 @@
-"""The dashboard's scripts in Node: the realtime connection by a clock that is moved, and texts."""
+"""The dashboard's scripts in Node, by a clock that is moved: the page on stubs, the realtime connection, texts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench.harness import ROOT
+from functions.http.dashboard_page import SCRIPT
 
 STATIC = ROOT / "functions" / "http" / "static"
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -22,18 +23,57 @@ FIXTURES = ROOT / "tests" / "fixtures"
 )
 def test_it_negotiates_anew_when_what_it_negotiated_ends(lasts: int, open_for: int) -> None:
     """SignalR Service would leave it open, and deaf."""
-    printed = _printed("dashboard_client.cjs", "client.js", str(lasts))
+    printed = _printed("dashboard_client.cjs", str(STATIC / "client.js"), str(lasts))
     assert printed == {"closedAfter": open_for, "negotiations": 2}
 
 
 def test_what_stands_between_backticks_is_shown_as_code() -> None:
-    told = _printed("dashboard_text.cjs", "attention.js", "12 events of `A<b>` went out.")
+    told = _printed("dashboard_text.cjs", str(STATIC / "attention.js"), "12 events of `A<b>` went out.")
     assert told == ["12 events of ", {"code": "A<b>"}, " went out."]
 
 
-def _printed(script: str, source: str, argument: str) -> Any:
+def test_a_refused_actions_message_outlives_the_redraw_and_then_goes() -> None:
+    found = _page("refused")
+    assert found == {"told": ["It recovered meanwhile.", "refused", 1], "after": ""}
+
+
+def test_times_are_told_by_the_hubs_clock() -> None:
+    found = _page("skewed")
+    assert "raised 5 min ago" in found["alert"], "by a browser that is three hours fast"
+    assert found["asOf"] == "2026-03-01T12:00:00.000Z"
+
+
+@pytest.mark.parametrize("quota", [100, 1_000])
+@pytest.mark.parametrize("realtime", ["heard", "away"])
+def test_a_busy_hour_leaves_an_api_key_four_tenths_of_its_quota(quota: int, realtime: str) -> None:
+    found = _page("busy", str(quota), realtime)
+    assert found["requests"] <= 0.6 * quota + 5, "with the first look, whose answers tell the quota"
+    assert found["loads"] >= min(0.2 * quota, 110), "and is used"
+
+
+def test_a_bearer_token_has_no_quota_to_save() -> None:
+    assert _page("busy", "none", "heard")["loads"] > 3_500
+
+
+def test_counts_go_beyond_what_a_panel_shows() -> None:
+    found = _page("many")
+    assert "Open alerts1,057" in found["total"]
+    assert found["alerts"]["text"].startswith("Alerts1,057 open, 31 acknowledged")
+    assert "The first 20 of 1,088." in found["alerts"]["text"]
+    assert "The first 20 of 21." in found["anomalies"]["text"]
+    assert "57 open" in found["recommendations"]["text"]
+    assert "The first 20 of 57." in found["recommendations"]["text"]
+    assert {found[panel]["rows"] for panel in ("alerts", "anomalies", "recommendations")} == {20}
+
+
+def _page(scenario: str, *given: str) -> Any:
+    """What the whole page does in a scenario of the fixture's."""
+    return _printed("dashboard_page.cjs", scenario, *given, source=SCRIPT)
+
+
+def _printed(script: str, *given: str, source: str = "") -> Any:
     node = shutil.which("node")
     if node is None:
         pytest.skip("there is no node on PATH")
-    command = [node, FIXTURES / script, STATIC / source, argument]
-    return json.loads(subprocess.check_output(command, text=True, timeout=20))
+    command = [node, str(FIXTURES / script), *given]
+    return json.loads(subprocess.check_output(command, input=source, text=True, timeout=20))

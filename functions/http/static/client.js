@@ -24,13 +24,18 @@ const session = {
   },
 };
 
+/** Milliseconds between requests: `least`, and with an API key so many that they keep to this share of its quota. */
+function pause(least, share) {
+  return session.quota ? Math.max(least, 3600e3 / (share * session.quota)) : least;
+}
+
 /** JSON of the API. Throws Refused with its problem, or TypeError when there is no answer. */
 async function api(method, path, body) {
   const headers = { Authorization: `Bearer ${session.token}` };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (method === "POST") headers["Idempotency-Key"] = `dashboard-${Date.now()}-${Math.random().toString(36).slice(2)}`;
   const answer = await fetch(`/api${path}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
-  session.quota = Number(answer.headers.get("x-ratelimit-limit")) || null;
+  session.quota = Number(answer.headers.get("x-ratelimit-limit")) || session.quota;
   const text = await answer.text();
   const value = text && answer.headers.get("content-type")?.includes("json") ? JSON.parse(text) : {};
   if (!answer.ok) throw new Refused(answer.status, value);
@@ -102,7 +107,7 @@ function listen(hear, tell) {
     if (ended) return;
     tell(false);
     failures += 1;
-    timer = setTimeout(connect, Math.min(30_000, 500 * 2 ** Math.min(failures, 6)));
+    timer = setTimeout(connect, pause(Math.min(30_000, 500 * 2 ** Math.min(failures, 6)), 1 / 16));
   }
 
   connect();

@@ -6,15 +6,12 @@ const PANELS = {
 };
 const REFRESH_SECONDS = 30;
 const GATHER_MS = 400;
+// Of an API key's quota: a quarter for what changes with every delivery, a quarter for the four requests of the rest.
+const LOADS = 1 / 4;
+const ATTENDS = 1 / 16;
 
 const at = (id) => document.getElementById(id);
 const state = { drawn: {}, data: null, loading: null, again: false, timer: 0, gather: 0, stop: null, attendAt: 0, hush: 0 };
-
-/** How far apart loading is. With an API key it keeps to half of the key's quota: a quarter for what changes with every
- * delivery, a quarter for the four requests of the rest. */
-function spacing(least) {
-  return session.quota ? Math.max(least, (4 * 3600e3) / session.quota) : least;
-}
 
 async function load() {
   const [overview, attention] = await Promise.all([
@@ -26,7 +23,7 @@ async function load() {
 
 /** What wants attention: it does not change with every delivery, so it is not asked for with every one. */
 async function attend() {
-  state.attendAt = Date.now() + 4 * spacing(REFRESH_SECONDS * 250);
+  state.attendAt = Date.now() + pause(REFRESH_SECONDS * 1000, ATTENDS);
   const [open, acknowledged, anomalies, recommendations] = await Promise.all([
     optional("/alerts?status=Open&pageSize=100"),
     optional("/alerts?status=Acknowledged&pageSize=20"),
@@ -49,6 +46,8 @@ function refresh() {
 
 async function update() {
   clearTimeout(state.timer);
+  clearTimeout(state.gather);
+  state.gather = 0;
   try {
     state.data = await load();
     ahead = new Date(state.data.overview.at) - Date.now();
@@ -58,7 +57,7 @@ async function update() {
     if (error instanceof Refused && (error.status === 401 || (error.status === 403 && !state.data))) return signOut(error.message);
     trouble(error instanceof Refused ? error.message : "The hub does not answer. Trying again.");
   }
-  if (session.token) state.timer = setTimeout(refresh, spacing(REFRESH_SECONDS * 1000));
+  if (session.token) state.timer = setTimeout(refresh, pause(REFRESH_SECONDS * 1000, LOADS));
   return undefined;
 }
 
@@ -152,11 +151,9 @@ async function act(verb, subject) {
 /** A realtime message: progress is drawn at once, everything else is a reason to look again soon. */
 function hear(target, updates) {
   if (target === "syncProgress") updates.forEach(progress);
-  if (target === "alertChanged") state.attendAt = 0;
-  state.gather ||= setTimeout(() => {
-    state.gather = 0;
-    refresh();
-  }, spacing(GATHER_MS));
+  // Alerts can come by the second, and an API key has no requests for each.
+  if (target === "alertChanged" && !session.quota) state.attendAt = 0;
+  state.gather ||= setTimeout(refresh, pause(GATHER_MS, LOADS));
 }
 
 function progress(update) {
