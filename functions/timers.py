@@ -65,7 +65,11 @@ def expire_api_keys(timer: func.TimerRequest) -> None:
 @bp.function_name("close_key_connections")
 @bp.timer_trigger(arg_name="timer", schedule="40 * * * * *")
 def close_key_connections(timer: func.TimerRequest) -> None:
-    """Every minute: close the realtime connections of revoked keys that are not known to be closed."""
+    """Every minute: end the rotations whose grace period is over, and close the realtime connections of revoked keys
+    that are not known to be closed."""
+    ended = hub().key_expiry.end_rotations()
+    if ended:
+        logger.info("rotations ended", extra={"revoked": ended})
     closed = hub().key_connections.sweep()
     if closed:
         logger.info("connections of revoked keys closed", extra={"keys": closed})

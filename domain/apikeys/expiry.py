@@ -1,4 +1,5 @@
-"""The hourly expiry (BR-AK-04): expired keys are refused anyway; here they are revoked for the record."""
+"""The hourly expiry (BR-AK-04): expired keys are refused anyway; here they are revoked for the record. Rotations
+end by the minute, because what the old key negotiated before may outlast it."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from domain.unit_of_work import UnitOfWork, UnitsOfWork
 
 EXPIRED: Final = "Expired"
 _PER_TRANSACTION = 100
+_TRANSACTIONS = 200
 
 
 class KeyExpiry:
@@ -29,12 +31,19 @@ class KeyExpiry:
         self._ids = ids
         self._realtime = realtime
 
-    def run(self, *, transactions: int = 200) -> int:
+    def run(self) -> int:
         """Revoke what has expired, a bounded number a run; returns how many. Idempotent."""
+        return self._revoke(rotated=False)
+
+    def end_rotations(self) -> int:
+        """The same for the old keys of rotations whose grace period is over."""
+        return self._revoke(rotated=True)
+
+    def _revoke(self, *, rotated: bool) -> int:
         done = 0
-        for _ in range(transactions):
+        for _ in range(_TRANSACTIONS):
             with self._units.write() as unit:
-                keys = unit.api_keys.expired(self._clock.now(), _PER_TRANSACTION)
+                keys = unit.api_keys.expired(self._clock.now(), _PER_TRANSACTION, rotated=rotated)
                 revoked = [key for key in keys if self._expire(unit, key)]
                 unit.commit()
             for key in revoked:

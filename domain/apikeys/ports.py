@@ -53,8 +53,9 @@ class ApiKeys(Protocol):
     def by_hashes(self, hashes: Collection[str]) -> Mapping[str, ApiKey]:
         """The keys of any tenant with these hashes, by hash: authentication."""
 
-    def expired(self, now: datetime, limit: int) -> Sequence[ApiKey]:
-        """Keys of all tenants that expired and are not revoked for it yet, at most `limit`."""
+    def expired(self, now: datetime, limit: int, *, rotated: bool) -> Sequence[ApiKey]:
+        """Keys of all tenants that expired and are not revoked for it yet, at most `limit`; with `rotated` only
+        those that another key replaced."""
 
     def unclosed(self, revoked_before: datetime, limit: int) -> Sequence[UUID]:
         """Keys of all tenants whose realtime connections are not known to be closed, the longest revoked first."""

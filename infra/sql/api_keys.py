@@ -155,8 +155,10 @@ class SqlApiKeys:
                 found[key.key_hash] = key
         return found
 
-    def expired(self, now: datetime, limit: int) -> Sequence[ApiKey]:
+    def expired(self, now: datetime, limit: int, *, rotated: bool) -> Sequence[ApiKey]:
         statement = select(*_COLUMNS).where(_k.IsActive == true(), _k.ExpiresAt <= now)
+        if rotated:
+            statement = statement.where(_k.RotatedTo.is_not(None))
         return [
             _key_of(row) for row in self._connection.execute(statement.order_by(_k.ExpiresAt).limit(limit))
         ]

@@ -186,7 +186,10 @@ def _api_keys(world: World) -> dict[str, list[Call]]:
         "api_keys.by_hashes": [
             lambda unit: unit.api_keys.by_hashes([f"{index:064d}" for index in range(600)])
         ],
-        "api_keys.expired": [lambda unit: unit.api_keys.expired(now, 100)],
+        "api_keys.expired": [
+            lambda unit: unit.api_keys.expired(now, 100, rotated=False),
+            lambda unit: unit.api_keys.expired(now, 100, rotated=True),
+        ],
         "api_keys.unclosed": [lambda unit: unit.api_keys.unclosed(now, 100)],
         "api_keys.set_closed": [lambda unit: unit.api_keys.set_closed([key_id], now)],
         "api_keys.refs": [

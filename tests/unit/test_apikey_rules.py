@@ -142,9 +142,9 @@ def test_a_key_revoked_during_the_expiry_is_skipped_and_the_others_go_on__BR_AK_
     world.clock.advance(seconds=10)
     reading = SqlApiKeys.expired
 
-    def raced(self: SqlApiKeys, now: datetime, limit: int) -> list[ApiKey]:
+    def raced(self: SqlApiKeys, now: datetime, limit: int, *, rotated: bool) -> list[ApiKey]:
         """As where reads take no locks: one is changed between the read and the write."""
-        first, *others = reading(self, now, limit)
+        first, *others = reading(self, now, limit, rotated=rotated)
         return [replace(first, version=first.version - 1), *others]
 
     with monkeypatch.context() as patched:

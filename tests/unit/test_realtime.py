@@ -167,6 +167,27 @@ def test_whatever_ends_a_key_closes_its_connections__UC_AK_02(tmp_path: Path) ->
     assert heard.closed[3:] == [key_user(expiring.key.api_key_id)]
 
 
+def test_a_short_grace_period_closes_the_old_keys_connections_when_it_ends__UC_AK_02(tmp_path: Path) -> None:
+    """What was negotiated before lasts an hour; the hourly expiry may be as far away."""
+    world, heard = KeyWorld(tmp_path), HeardRealtime()
+    world.hub.__dict__["realtime"] = heard
+    soon = (world.clock.now() + timedelta(minutes=1)).isoformat()
+    rotated, expiring = world.issue(), world.issue(expiresAt=soon)
+    world.hub.api_keys.rotate(
+        world.admin, rotated.key.api_key_id, RotateApiKey(grace_period_seconds=120), None
+    )
+    world.clock.advance(seconds=119)
+    assert world.hub.key_expiry.end_rotations() == 0
+    assert heard.closed == []
+    world.clock.advance(seconds=1)
+    assert world.hub.key_expiry.end_rotations() == 1
+    assert heard.closed == [key_user(rotated.key.api_key_id)]
+    old = world.hub.api_keys.get(world.admin, rotated.key.api_key_id)
+    assert (old.is_active, old.revoke_reason) == (False, "Rotated")
+    assert world.hub.key_expiry.end_rotations() == 0
+    assert world.hub.api_keys.get(world.admin, expiring.key.api_key_id).is_active, "left to the hourly expiry"
+
+
 def test_connections_that_could_not_be_closed_are_closed_once_the_service_is_back__UC_AK_02(
     tmp_path: Path,
 ) -> None:
