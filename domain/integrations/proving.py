@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from domain import effects
 from domain.errors import Unavailable
 from domain.integrations.configuration import Split
 from domain.integrations.connector import Connector
@@ -85,6 +86,7 @@ class Prover:
         check: CredentialCheck,
         options: TestOptions,
     ) -> Proof:
+        effects.note()  # a message may arrive, and be charged, whatever is known of it afterwards
         try:
             result = await guarded(provider.test(connection, options), integration)
         except ProviderFailure as failure:

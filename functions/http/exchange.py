@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import azure.functions as func
 
 from domain.apikeys.window import RateStatus
+from domain.effects import Effects, counted
 from domain.errors import DomainError, OutcomeUnknown, Unavailable, ValidationFailed
 from domain.idempotency import StoredAnswer
 from domain.identity.model import Origin
@@ -23,7 +24,6 @@ from functions.http.problems import from_domain, problem, status_of
 from functions.http.ratelimit import rate_headers
 from functions.http.tracing import NO_CONTEXT, parent_of, request_span, tell_status
 from infra.bootstrap import hub
-from infra.commits import Commits, counted
 from infra.logs import bind
 from infra.trace import Trace, within
 
@@ -55,7 +55,7 @@ class Exchange:
         self._request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
         self._idempotency: tuple[UUID, str, bytes] | None = None
         self._rate: RateStatus | None = None
-        self._commits = Commits()
+        self._effects = Effects()
 
     @property
     def trace_id(self) -> str:
@@ -74,7 +74,7 @@ class Exchange:
     @contextmanager
     def bound(self, route: str) -> Iterator[None]:
         """Trace the request, and put its trace and its id on every line logged meanwhile."""
-        with bind(request=self._request_id), counted() as self._commits:
+        with bind(request=self._request_id), counted() as self._effects:
             tracer = _tracer()
             if tracer is UNTRACED:
                 with within(self._trace):
@@ -114,7 +114,7 @@ class Exchange:
 
     def _admitted(self, admission: Admission) -> Call:
         self._rate = admission.rate
-        self._commits.count = 0  # that the caller was met is no part of what is asked
+        self._effects.count = 0  # that the caller was met is no part of what is asked
         return Call(self._request, admission.require(), self._trace)
 
     @property
@@ -158,7 +158,7 @@ class Exchange:
     def failed(self, error: Exception) -> func.HttpResponse:
         """The problem response of whatever was raised; an unexpected error is logged with its stack. Its
         Idempotency-Key is freed only where it is certain that nothing was done."""
-        if isinstance(error, Unavailable) and self._commits.count:
+        if isinstance(error, Unavailable) and self._effects.count:
             error = _cut_off(error)
         if self._idempotency and isinstance(error, DomainError) and not isinstance(error, OutcomeUnknown):
             self._release(self._idempotency)
@@ -197,8 +197,8 @@ class Exchange:
 
 
 def _cut_off(error: Unavailable) -> OutcomeUnknown:
-    """Of what was asked a part was committed before."""
-    cut_off = OutcomeUnknown(f"{error.detail} A part of what was asked was done before.")
+    """Something was done before that lasts."""
+    cut_off = OutcomeUnknown(f"{error.detail} What was asked may have been done in part.")
     cut_off.__cause__ = error
     return cut_off
 

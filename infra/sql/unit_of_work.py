@@ -10,11 +10,11 @@ from functools import cached_property
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from domain import effects
 from domain.audit.model import AuditRecord
 from domain.errors import OutcomeUnknown, Unavailable
 from domain.events.ports import EventRef
 from domain.ports import Clock
-from infra import commits
 from infra.sql.alert_rules import SqlAlertConditions, SqlAlertRules, SqlNotifications
 from infra.sql.alerts import SqlAlerts, SqlOccurrences
 from infra.sql.anomalies import SqlAnomalies, SqlSightings
@@ -172,7 +172,7 @@ class SqlUnitOfWork:
                 raise OutcomeUnknown(_IN_DOUBT) from error
             raise
         self.has_committed = True
-        commits.note()
+        effects.note()
         self._committed += self.outbox.take_new()
         if "audit" in vars(self):
             for record in self.audit.take_new():

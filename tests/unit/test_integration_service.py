@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from domain import effects
 from domain.errors import (
     Conflict,
     Forbidden,
@@ -14,6 +15,7 @@ from domain.errors import (
     PreconditionFailed,
     ProviderUnavailable,
     RuleViolation,
+    Unavailable,
     ValidationFailed,
 )
 from domain.identity.model import Principal
@@ -368,6 +370,27 @@ async def test_a_test_tells_how_it_went_and_changes_nothing(world: IntegrationWo
     trial = await world.parts.trials.test(world.principal, created.integration_id, TestIntegration())
     assert not trial.proof.succeeded and trial.proof.detail == "The test failed: Amount too small."
     assert world.logs(created)[0].message == "Tested: The test failed: Amount too small."
+
+
+@pytest.mark.parametrize(("stage", "lasts"), [("validate", 0), ("test", 1)])
+async def test_a_charge_lasts_although_the_database_is_lost_after_it(
+    world: IntegrationWorld, stage: str, lasts: int
+) -> None:
+    """So the request's outcome is unknown, and its repeat charges nothing under the same Idempotency-Key."""
+    created = (await world.create(activate=False)).integration
+    world.stripe.gate = Gate()
+    with effects.counted() as done:
+        test = world.parts.trials.test(world.principal, created.integration_id, TestIntegration())
+        testing = asyncio.create_task(test)
+        await world.stripe.gate.reached_by(1)
+        if stage == "validate":
+            world.stripe.accepts = set()
+        world.units.down = True
+        world.stripe.gate.open()
+        with pytest.raises(Unavailable):
+            await testing
+    world.units.down = False
+    assert (world.stripe.calls[-1], done.count) == (stage, lasts)
 
 
 async def test_a_test_that_meets_refused_credentials_suspends_at_once__11_1(world: IntegrationWorld) -> None:
