@@ -40,8 +40,16 @@ def closed_because(
     """What keeps any webhook from being taken, and what to do about it; None when nothing does."""
     if profile.webhook_scheme is None:
         return f"{profile.title} sends no webhooks."
-    if reason := _out_of_use(integration, disabled_types):
-        return reason
+    reasons = (
+        _out_of_use(integration, disabled_types),
+        _unverifiable(integration, profile, given_fields),
+    )
+    return " ".join(filter(None, reasons)) or None
+
+
+def _unverifiable(
+    integration: Integration, profile: ProviderProfile, given_fields: Collection[str]
+) -> str | None:
     missing = [f"`{name}`" for name in profile.webhook_fields if name not in given_fields]
     if not missing:
         return None

@@ -63,6 +63,14 @@ def test_without_its_secret_the_address_is_shown_with_what_to_set(hub: Hub) -> N
     assert "No webhook secret" in refusal(hub, bare.integration_id)
 
 
+def test_all_that_keeps_webhooks_away_is_told_at_once(hub: Hub) -> None:
+    draft = seed(hub, tenant=TENANT, user=USER, configuration=BARE_STRIPE, status=IntegrationStatus.Draft)
+    closed = hub.incoming.service.settings(OWNER, draft.integration_id).closed
+    assert closed is not None
+    assert "Draft" in closed
+    assert "`webhookSecret`" in closed
+
+
 def test_an_empty_secret_is_none(hub: Hub) -> None:
     bare = seed(hub, tenant=TENANT, user=USER, configuration={**BARE_STRIPE, "webhookSecret": ""})
     assert hub.incoming.service.settings(OWNER, bare.integration_id).closed is not None
