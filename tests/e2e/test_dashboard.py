@@ -172,12 +172,17 @@ def test_it_shows_only_what_the_token_may_see(host: HostProcess) -> None:
 
 
 def test_it_fits_a_small_screen_and_is_used_by_keyboard(api: Api, receiver: Receiver) -> None:
-    api.webhook(receiver.url)
+    for number in range(8):
+        api.webhook(receiver.url, description=f"Shop {number}")
+    api.raise_event()
+    api.eventually(lambda: totals_of(api)["succeeded"] == "8")
     with browsing(api) as browser:
         browser("open")
         browser("enter")
         assert browser("live")
         assert browser("width", "360") == 360
+        assert browser("clipped") == []
+        assert browser("obscured") == [], "by the bar"
         reached = browser("keyboard")
         assert {"range", "theme", "leave"} <= set(reached)
 

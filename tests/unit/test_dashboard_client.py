@@ -66,6 +66,51 @@ def test_counts_go_beyond_what_a_panel_shows() -> None:
     assert {found[panel]["rows"] for panel in ("alerts", "anomalies", "recommendations")} == {20}
 
 
+def test_a_part_that_fails_leaves_the_others_and_says_so() -> None:
+    found = _page("partly")
+    assert "Something went wrong. (traceId 4bf92f)" in found["recommendations"]
+    assert "Nothing is being synchronised" in found["syncs"]
+    assert found["trouble"] == found["refusal"] == ""
+
+
+def test_what_is_shown_is_said_to_be_old_while_the_hub_is_away() -> None:
+    found = _page("failing")
+    assert found["atFirst"]["refusal"] == "Something went wrong. (traceId 4bf92f)", "not that nobody answers"
+    assert found["well"] == {"refusal": "", "trouble": "", "live-text": "Live", "board": True}
+    assert found["away"]["live-text"] == "Out of date"
+    assert found["away"]["trouble"].startswith("The hub does not answer. What is shown is as of ")
+    assert found["back"] == found["well"]
+    assert found["expired"]["refusal"] == "The token has expired."
+    assert (found["expired"]["trouble"], found["expired"]["board"]) == ("", False)
+
+
+def test_what_needs_somebody_stands_first_and_looks_like_it() -> None:
+    found = _page("ill")
+    assert "2 failed for good" in found["totals"]
+    assert [one[:3] for one in found["integrations"]] == ["CRM", "Cal"]
+    assert "1 of 2 checks failed" in found["integrations"][0]
+    assert [one[:4] for one in found["endpoints"]] == ["mail", "till", "shop"]
+    assert [tuple(one) for one in found["badges"]] == [
+        ("Failing", "badge bad"),
+        ("Disabled", "badge bad"),
+        ("Active", "badge good"),
+    ]
+    assert found["meters"] == ["bad", "warn", "good"]
+    assert "The 10 nearest to their limit, of 12 in use." in found["keys"]
+    assert "5 older ones have ended. All of them" in found["anomalies"]
+    assert found["said"] == "Nothing is left to send again to mail.test."
+
+
+def test_a_tenant_without_anything_is_told_what_goes_where() -> None:
+    found = _page("nothing")
+    assert "Nothing was sent in this time." in found["throughput"]
+    assert "Nothing was sent in this time." in found["latency"]
+    assert "No open anomaly" in found["anomalies"]
+    assert "POST /api/webhooks" in found["endpoints"]
+    assert "POST /api/integrations" in found["integrations"]
+    assert "POST /api/apikeys" in found["keys"]
+
+
 def _page(scenario: str, *given: str) -> Any:
     """What the whole page does in a scenario of the fixture's."""
     return _printed("dashboard_page.cjs", scenario, *given, source=SCRIPT)

@@ -13,11 +13,12 @@ function byUrgency(alerts) {
 
 /** That a list goes on, where it does. */
 function rest(shown, total, path) {
-  return total > shown ? h("p", { class: "quiet" }, `The first ${count(shown)} of ${count(total)}. All of them: `, h("code", {}, `GET /api${path}`), ".") : null;
+  return total > shown ? h("p", { class: "quiet" }, shown ? `The first ${count(shown)} of ${count(total)}.` : `${count(total)} older ones have ended.`, " All of them: ", h("code", {}, `GET /api${path}`), ".") : null;
 }
 
 function alertsPanel({ alerts, overview }, act) {
   if (!alerts) return null;
+  if (alerts.failure) return notLoaded("alerts", "Alerts", alerts.failure);
   const { open, acknowledged } = alerts;
   const shown = byUrgency(alerts.items).slice(0, SHOWN).map((one) => [one, nameOf(one.subject, overview)]);
   const mayAct = overview.permissions.includes("alerts:manage");
@@ -38,6 +39,7 @@ function alertsPanel({ alerts, overview }, act) {
 
 function anomaliesPanel({ anomalies, overview }, act) {
   if (!anomalies) return null;
+  if (anomalies.failure) return notLoaded("anomalies", "Anomalies", anomalies.failure);
   const shown = anomalies.items.filter((one) => one.status === "Active" || now() - new Date(one.lastSeenAt) < 48 * 3600e3);
   const mayAct = overview.permissions.includes("insights:manage");
   return [
@@ -50,13 +52,14 @@ function anomaliesPanel({ anomalies, overview }, act) {
           mayAct && h("div", { class: "row-actions" },
             button("Acknowledge", `Acknowledge: ${one.detail}`, () => act("acknowledgeAnomaly", one)),
             button("Snooze a day", `Snooze a day: ${one.detail}`, () => act("snoozeAnomaly", one))))))
-      : empty("Every hour was as this hour usually is."),
-    shown.length === anomalies.items.length ? rest(shown.length, anomalies.total, "/insights/anomalies?acknowledged=false") : null,
+      : empty("No open anomaly."),
+    rest(shown.length, anomalies.total, "/insights/anomalies?acknowledged=false"),
   ];
 }
 
 function recommendationsPanel({ recommendations }, act) {
   if (!recommendations) return null;
+  if (recommendations.failure) return notLoaded("recommendations", "Recommendations", recommendations.failure);
   return [
     head("recommendations", "Recommendations", recommendations.total ? `${count(recommendations.total)} open` : ""),
     recommendations.items.length
@@ -98,7 +101,8 @@ function words(name) {
   return text[0].toUpperCase() + text.slice(1);
 }
 
-/** Part of the page; null for a caller who may not see it, who is not asked for it again. */
+/** Part of the page; null for a caller who may not see it, for whom it is not asked again. The others do not go without
+ * because it fails: then `failure` says why. */
 const barred = new Set();
 
 async function optional(path) {
@@ -106,8 +110,11 @@ async function optional(path) {
   try {
     return await api("GET", path);
   } catch (error) {
-    if (!(error instanceof Refused) || error.status !== 403) throw error;
-    barred.add(path);
-    return null;
+    if (error.status === 403) {
+      barred.add(path);
+      return null;
+    }
+    if (error.status >= 500) return { failure: error.message };
+    throw error;
   }
 }

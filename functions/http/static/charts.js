@@ -1,7 +1,7 @@
 // Charts in SVG, drawn from numbers that the page also shows as a table.
 
 const SVG = "http://www.w3.org/2000/svg";
-const CHART = { width: 720, height: 200, left: 84, right: 8, top: 10, bottom: 22 };
+const CHART = { width: 720, height: 200, left: 96, right: 8, top: 18, bottom: 26 };
 
 function s(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
@@ -30,23 +30,24 @@ function frame(label, most, points, format) {
   const days = points.length > 1 && new Date(points.at(-1).start) - new Date(points[0].start) > 36 * 3600e3;
   const times = points
     .map((point, index) => [point, index])
-    .filter(([, index]) => index % every === 0)
-    .map(([point, index]) => s("text", { class: "time", x: x(index), y: height - 6 }, shortTime(point.start, days)));
+    .filter(([point, index]) => (days ? new Date(point.start).getHours() === 0 : index % every === 0))
+    .map(([point, index]) => s("text", { class: "time", x: x(index), y: height - 4 }, days ? day.format(new Date(point.start)) : shortTime(point.start)));
   const chart = s("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, rules, times);
   return { chart, x, y, step: inner.width / Math.max(points.length, 1), floor: y(0) };
 }
 
-/** Stacked bars: what succeeded, and on top of it what did not. */
+/** Stacked bars: what succeeded, and on top of it what did not, of which a little is seen beside a lot. The last is of
+ * an hour that is not over. */
 function stackedBars(label, points) {
   const most = roundUp(Math.max(...points.map((point) => point.succeeded + point.failed), 1));
   const { chart, x, y, step, floor } = frame(label, most, points, compact);
   points.forEach((point, index) => {
     const width = Math.max(step * 0.8, 1);
     const ok = y(point.succeeded);
-    chart.append(
+    const ko = point.failed ? Math.max(ok - y(point.succeeded + point.failed), 3) : 0;
+    chart.append(s("g", { class: index === points.length - 1 ? "so-far" : null },
       s("rect", { class: "ok", x: x(index), y: ok, width, height: Math.max(floor - ok, 0) }),
-      s("rect", { class: "ko", x: x(index), y: y(point.succeeded + point.failed), width, height: Math.max(ok - y(point.succeeded + point.failed), 0) }),
-    );
+      s("rect", { class: "ko", x: x(index), y: ok - ko, width, height: ko })));
   });
   return chart;
 }
@@ -65,7 +66,7 @@ function lines(label, points, series) {
       if (value == null) return void (pen = "M");
       const at = [x(index) + step / 2, y(value)];
       path += `${pen}${at[0].toFixed(1)} ${at[1].toFixed(1)}`;
-      if (pen === "M") lone.push(at);
+      if (pen === "M" && (index + 1 === points.length || one.of(points[index + 1]) == null)) lone.push(at);
       pen = "L";
     });
     // A point whose neighbours are gaps would draw no line.

@@ -4,7 +4,8 @@ const KEEP = "integration-hub-token";
 
 class Refused extends Error {
   constructor(status, problem) {
-    super(problem.detail ?? problem.title ?? `The API answered ${status}.`);
+    const told = problem.detail ?? problem.title ?? `The API answered ${status}.`;
+    super(status >= 500 && problem.traceId ? `${told} (traceId ${problem.traceId})` : told);
     this.status = status;
   }
 }

@@ -11,7 +11,7 @@ const LOADS = 1 / 4;
 const ATTENDS = 1 / 16;
 
 const at = (id) => document.getElementById(id);
-const state = { drawn: {}, data: null, loading: null, again: false, timer: 0, gather: 0, stop: null, attendAt: 0, hush: 0 };
+const state = { drawn: {}, data: null, loading: null, again: false, timer: 0, gather: 0, stop: null, attendAt: 0, hush: 0, trouble: "", connected: false };
 
 async function load() {
   const [overview, attention] = await Promise.all([
@@ -30,7 +30,8 @@ async function attend() {
     optional("/insights/anomalies?acknowledged=false&pageSize=20"),
     optional("/insights/recommendations?status=Open&pageSize=20"),
   ]);
-  const alerts = open && acknowledged && { items: [...open.items, ...acknowledged.items], open: open.total, acknowledged: acknowledged.total };
+  const failed = [open, acknowledged].find((one) => one?.failure);
+  const alerts = failed ?? (open && acknowledged && { items: [...open.items, ...acknowledged.items], open: open.total, acknowledged: acknowledged.total });
   return { alerts, anomalies, recommendations };
 }
 
@@ -55,7 +56,7 @@ async function update() {
     trouble("");
   } catch (error) {
     if (error instanceof Refused && (error.status === 401 || (error.status === 403 && !state.data))) return signOut(error.message);
-    trouble(error instanceof Refused ? error.message : "The hub does not answer. Trying again.");
+    trouble(error instanceof Refused ? error.message : "The hub does not answer.");
   }
   if (session.token) state.timer = setTimeout(refresh, pause(REFRESH_SECONDS * 1000, LOADS));
   return undefined;
@@ -80,12 +81,23 @@ function draw() {
     if (hadFocus) ((focused && named(focused)) ?? section.querySelector("h2"))?.focus();
   }
   const seen = new Date(now());
-  at("freshness").replaceChildren("As of ", h("time", { datetime: seen.toISOString() }, seen.toLocaleTimeString()), ".");
+  const { timeZone } = new Intl.DateTimeFormat().resolvedOptions();
+  at("freshness").replaceChildren("As of ", h("time", { datetime: seen.toISOString() }, shortTime(seen, true)), `. Times are those of ${timeZone}.`);
 }
 
+/** Why what is shown is not the latest; nothing when it is. */
 function trouble(text) {
-  at("trouble").textContent = text;
-  at("trouble").hidden = !text;
+  state.trouble = text;
+  const seen = state.data && shortTime(state.data.overview.at, true);
+  at("trouble").textContent = text && seen ? `${text} What is shown is as of ${seen}; trying again.` : text;
+  at("trouble").hidden = !text || !seen;
+  tellLive();
+}
+
+function tellLive() {
+  const isLive = state.connected && !state.trouble;
+  at("live").className = `live ${isLive ? "on" : "off"}`;
+  at("live-text").textContent = isLive ? "Live" : state.trouble ? "Out of date" : "Reconnecting";
 }
 
 /** What came of an action, for a while; also for who scrolled away from the top. */
@@ -122,6 +134,7 @@ const ACTS = {
   retry: async (webhook) => {
     const since = state.data.overview.deliveries.series[0].start;
     const { replayed, more } = await api("POST", `/webhooks/${webhook.webhookId}/replay`, { from: since, status: ["Failed", "Expired"] });
+    if (!replayed) return `Nothing is left to send again to ${webhook.urlHost}.`;
     return `${many(replayed, "delivery", "deliveries")} to ${webhook.urlHost} ${replayed === 1 ? "is" : "are"} sent again${more ? "; there are more" : ""}.`;
   },
   verify: async (webhook) => {
@@ -166,9 +179,9 @@ function progress(update) {
 }
 
 function connected(is) {
+  state.connected = is;
   at("live").hidden = false;
-  at("live").className = `live ${is ? "on" : "off"}`;
-  at("live-text").textContent = is ? "Live" : "Reconnecting";
+  tellLive();
 }
 
 async function signIn(event) {
@@ -183,7 +196,7 @@ async function signIn(event) {
 async function start() {
   await refresh();
   if (!session.token || !state.data) {
-    if (session.token) signOut("The hub does not answer. Try again.");
+    if (session.token) signOut(state.trouble);
     return;
   }
   at("token").value = "";
@@ -196,10 +209,11 @@ function signOut(reason = "") {
   session.leave();
   barred.clear();
   say("");
+  trouble("");
   clearTimeout(state.timer);
   clearTimeout(state.gather);
   state.stop?.();
-  Object.assign(state, { data: null, drawn: {}, gather: 0, stop: null, attendAt: 0 });
+  Object.assign(state, { data: null, drawn: {}, gather: 0, stop: null, attendAt: 0, connected: false });
   for (const id of Object.keys(PANELS)) at(id).replaceChildren();
   for (const id of ["board", "leave", "range-tool", "live"]) at(id).hidden = true;
   at("sign-in").hidden = false;

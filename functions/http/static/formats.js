@@ -63,7 +63,7 @@ const TONES = {
   Suspended: "bad", PendingValidation: "warn", Draft: "unknown",
   Active: "good", Paused: "unknown", Disabled: "bad", PendingVerification: "warn",
   Critical: "bad", Error: "bad", High: "bad", Warning: "warn", Medium: "warn", Info: "unknown", Information: "unknown", Low: "unknown",
-  Now: "bad", Soon: "warn", Later: "unknown", Seen: "warn", Ended: "unknown",
+  Failing: "bad", Now: "bad", Soon: "warn", Later: "unknown", Seen: "warn", Ended: "unknown",
 };
 
 function badge(text) {

@@ -8,6 +8,20 @@ function empty(text) {
   return h("p", { class: "empty" }, text);
 }
 
+/** For a part that the API did not give: the message of its answer. */
+function notLoaded(id, title, failure) {
+  return [head(id, title), h("p", { class: "empty refused" }, `Not loaded: ${failure}`)];
+}
+
+/** Where a beginner goes on. */
+function emptyUntil(text, call) {
+  return h("p", { class: "empty" }, text, " ", h("code", {}, call), " makes the first (", h("a", { href: "/api/docs" }, "how"), ").");
+}
+
+function rateTone(rate) {
+  return rate == null ? "" : rate >= 0.99 ? "good" : rate >= 0.8 ? "warn" : "bad";
+}
+
 function total(label, value, { note = "", tone = "", name = "" } = {}) {
   return h("dl", { class: `total ${tone}`.trim() }, h("dt", {}, label),
     h("dd", { "data-total": name || null }, value), note && h("dd", { class: "note" }, note));
@@ -18,11 +32,10 @@ function totalsPanel({ overview, alerts }) {
   const nodes = [];
   if (deliveries) {
     const rate = deliveries.successRate;
-    const tone = rate == null ? "" : rate >= 0.99 ? "good" : rate >= 0.8 ? "warn" : "bad";
     nodes.push(
       total("Delivered", count(deliveries.succeeded), { name: "succeeded", note: `of ${count(deliveries.total)} attempts` }),
-      total("Success rate", percent(rate), { name: "successRate", tone }),
-      total("Failed attempts", count(deliveries.failed), { name: "failed", tone: deliveries.failed ? "warn" : "" }),
+      total("Success rate", percent(rate), { name: "successRate", tone: rateTone(rate), note: "of attempts" }),
+      total("Failed attempts", count(deliveries.failed), { name: "failed", tone: deliveries.failedForGood ? "bad" : deliveries.failed ? "warn" : "", note: deliveries.failed ? `${count(deliveries.failedForGood)} failed for good` : "" }),
       total("Latency p95", milliseconds(deliveries.latency?.p95Ms), { name: "p95Ms", note: `p50 ${milliseconds(deliveries.latency?.p50Ms)}` }),
     );
   }
@@ -40,11 +53,12 @@ function totalsPanel({ overview, alerts }) {
 function throughputPanel({ overview: { deliveries, by } }) {
   if (!deliveries) return null;
   const { series } = deliveries;
+  if (!deliveries.total) return [head("throughput", "Deliveries"), empty("Nothing was sent in this time.")];
   const label = `Attempts each ${by}: ${count(deliveries.succeeded)} succeeded, ${count(deliveries.failed)} failed`;
   return [
     head("throughput", "Deliveries", `attempts each ${by}`),
     stackedBars(label, series),
-    legend([["ok", "succeeded", "bar"], ["ko", "failed", "bar"]]),
+    legend([["ok", "succeeded", "bar"], ["ko", "failed", "bar"], ["ok so-far", `this ${by}, so far`, "bar"]]),
     figures("Deliveries over time", ["From", "Succeeded", "Failed", "Success rate"], series.map((one) => [
       shortTime(one.start, true), count(one.succeeded), count(one.failed), percent(one.total ? one.succeeded / one.total : null)])),
   ];
@@ -53,12 +67,13 @@ function throughputPanel({ overview: { deliveries, by } }) {
 function latencyPanel({ overview: { deliveries } }) {
   if (!deliveries) return null;
   const { series, latency } = deliveries;
+  if (!latency) return [head("latency", "Latency"), empty("Nothing was sent in this time.")];
   const percentiles = ["p50", "p95", "p99"];
-  const label = `Response times of receivers: ${percentiles.map((name) => `${name} ${milliseconds(latency?.[`${name}Ms`])}`).join(", ")}`;
+  const label = `Response times of receivers: ${percentiles.map((name) => `${name} ${milliseconds(latency[`${name}Ms`])}`).join(", ")}`;
   return [
     head("latency", "Latency", "until the receiver answered"),
     lines(label, series, percentiles.map((name) => ({ name, of: (point) => point.latency?.[`${name}Ms`] }))),
-    legend(percentiles.map((name) => [name, `${name} ${milliseconds(latency?.[`${name}Ms`])}`, "line"])),
+    legend(percentiles.map((name) => [name, `${name} ${milliseconds(latency[`${name}Ms`])}`, "line"])),
     figures("Latency over time", ["From", ...percentiles], series.filter((one) => one.latency).map((one) => [
       shortTime(one.start, true), ...percentiles.map((name) => milliseconds(one.latency[`${name}Ms`]))])),
   ];
@@ -66,10 +81,10 @@ function latencyPanel({ overview: { deliveries } }) {
 
 function integrationsPanel({ overview: { integrations } }) {
   if (!integrations) return null;
-  if (!integrations.length) return [head("integrations", "Integrations"), empty("No integration is connected yet.")];
+  if (!integrations.length) return [head("integrations", "Integrations"), emptyUntil("No integration is connected yet.", "POST /api/integrations")];
   return [
-    head("integrations", "Integrations", "response times of health checks"),
-    h("ul", { class: "cards" }, integrations.map((one) => {
+    head("integrations", "Integrations", "response times of the latest health checks"),
+    h("ul", { class: "cards" }, integrations.toSorted((one, other) => isIll(other) - isIll(one)).map((one) => {
       const checks = one.samples.length;
       const failed = one.samples.filter((sample) => sample.failed).length;
       const state = one.status === "Active" ? one.healthStatus : one.status;
@@ -77,6 +92,7 @@ function integrationsPanel({ overview: { integrations } }) {
         h("div", { class: "line-up" }, h("h3", {}, one.name), badge(state)),
         h("p", {}, `${one.provider}. `, one.lastHealthCheck ? ["Checked ", ago(one.lastHealthCheck), "."] : "Not checked yet."),
         one.reason && h("p", {}, one.reason),
+        failed > 0 && h("p", {}, `${count(failed)} of ${many(checks, "check", "checks")} failed.`),
         checks ? sparkline(`${checks} health checks of ${one.name}, ${failed} failed`, one.samples) : null);
     })),
   ];
@@ -97,37 +113,41 @@ function webhookName(webhook, webhooks) {
 /** Endpoints that fail first; `act(verb, webhook)` does what a button says. */
 function endpointsPanel({ overview: { webhooks } }, act) {
   if (!webhooks) return null;
-  if (!webhooks.length) return [head("endpoints", "Webhook endpoints"), empty("No webhook is subscribed yet.")];
-  const failing = webhooks.filter(isFailing);
-  const shown = [...failing, ...webhooks.filter((one) => !isFailing(one))];
+  if (!webhooks.length) return [head("endpoints", "Webhook endpoints"), emptyUntil("No webhook is subscribed yet.", "POST /api/webhooks")];
+  const shown = webhooks.toSorted((one, other) => needsLook(other) - needsLook(one));
+  const failing = webhooks.filter(needsLook).length;
   return [
-    head("endpoints", "Webhook endpoints", failing.length ? `${failing.length} failing` : "none failing"),
+    head("endpoints", "Webhook endpoints", failing ? `${count(failing)} to look at` : "all well"),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of webhook endpoints" },
       h("table", { class: "stacked" },
-        h("thead", {}, h("tr", {}, ["Endpoint", "State", "Attempts", "Success rate", "p95", "Failed for good", "Last failure"].map((name) => h("th", { scope: "col" }, name)),
+        h("thead", {}, h("tr", {}, ["Endpoint", "State", "Attempts", "Success rate", "p95", "Failed for good", "Main cause"].map((name) => h("th", { scope: "col" }, name)),
           h("th", { scope: "col" }, h("span", { class: "hidden-label" }, "Actions")))),
         h("tbody", {}, shown.map((one) => [one, webhookName(one, webhooks)]).map(([one, name]) => h("tr", { "data-webhook": one.webhookId },
           h("th", { scope: "row" }, one.urlHost, name !== one.urlHost && h("span", { class: "quiet aside" }, name.slice(one.urlHost.length).trim())),
-          cell("State", badge(one.state)),
+          cell("State", badge(isFailing(one) ? "Failing" : one.state)),
           cell("Attempts", count(one.total)),
-          cell("Success rate", percent(one.successRate)),
+          cell("Success rate", h("span", { class: rateTone(one.successRate) || null }, percent(one.successRate))),
           cell("p95", milliseconds(one.latency?.p95Ms)),
           cell("Failed for good", count(one.failedForGood)),
-          cell("Last failure", one.disabledReason ?? one.lastError ?? "–"),
+          h("td", { "data-label": "Main cause" }, one.disabledReason ?? one.lastError ?? "–"),
           h("td", { class: "plain" }, h("div", { class: "row-actions" },
-            isFailing(one) && one.state === "Active" && button("Retry failed", `Retry what failed at ${name}`, () => act("retry", one)),
+            one.failedForGood > 0 && one.state === "Active" && button("Retry failed", `Retry what failed at ${name}`, () => act("retry", one)),
             one.state === "PendingVerification" && button("Verify", `Verify ${name}`, () => act("verify", one)),
             ["Disabled", "Paused"].includes(one.state) && button("Enable", `Enable ${name}`, () => act("enable", one)),
             button("Test", `Send a test to ${name}`, () => act("test", one))))))))),
   ];
 }
 
-function isFailing(webhook) {
-  return webhook.state === "Disabled" || webhook.failedForGood > 0 || (webhook.successRate != null && webhook.successRate < 0.8);
+function isFailing({ state, successRate }) {
+  return state === "Active" && rateTone(successRate) === "bad";
+}
+
+function needsLook(webhook) {
+  return webhook.state === "Disabled" || webhook.failedForGood > 0 || isFailing(webhook);
 }
 
 function cell(label, ...content) {
-  return h("td", { "data-label": label }, content);
+  return h("td", { class: "figure", "data-label": label }, content);
 }
 
 function button(text, label, onclick) {
@@ -174,13 +194,16 @@ function syncLine(job) {
 
 function keysPanel({ overview: { apiKeys } }) {
   if (!apiKeys) return null;
-  const used = apiKeys.filter((one) => one.used > 0).sort((a, b) => b.used / b.limit - a.used / a.limit).slice(0, 10);
+  if (!apiKeys.length) return [head("keys", "API keys"), emptyUntil("There is no API key yet.", "POST /api/apikeys")];
+  const inUse = apiKeys.filter((one) => one.used > 0).sort((a, b) => b.used / b.limit - a.used / a.limit);
+  const used = inUse.slice(0, 10);
   return [
     head("keys", "API keys", "share of the hourly quota"),
     used.length
       ? h("ul", { class: "items" }, used.map((one) => h("li", {},
           h("div", { class: "line-up" }, h("h3", {}, one.keyName), h("span", { class: one.used / one.limit >= 0.8 ? "refused" : "quiet" }, `${count(one.used)} of ${count(one.limit)}`)),
-          h("meter", { min: 0, max: one.limit, high: one.limit * 0.8, optimum: 0, value: Math.min(one.used, one.limit), "aria-label": `Quota used by ${one.keyName}` }))))
-      : empty(apiKeys.length ? "No key was used within the hour." : "There is no API key yet."),
+          h("meter", { min: 0, max: one.limit, low: one.limit * 0.8 - 0.5, high: one.limit - 0.5, optimum: 0, value: Math.min(one.used, one.limit), "aria-label": `Quota used by ${one.keyName}` }))))
+      : empty("No key was used within the hour."),
+    inUse.length > used.length && h("p", { class: "quiet" }, `The ${used.length} nearest to their limit, of ${count(inUse.length)} in use.`),
   ];
 }
