@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Literal, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from domain.apikeys.limiter import TABLE, RateLimiter, usage_row
@@ -15,9 +15,10 @@ from domain.apikeys.model import ApiKey, KeyFilter
 from domain.apikeys.ports import KeyRef, UsageTotal
 from domain.apikeys.service import PERMISSION
 from domain.apikeys.window import Kind, RateStatus, Take, Use, Window, hour_name, hour_of
-from domain.errors import FieldError, NotFound, ValidationFailed
+from domain.errors import NotFound
 from domain.identity.model import Principal
 from domain.insights.model import Signal, SubjectKind, Tally
+from domain.insights.ranges import By, begin, range_of
 from domain.paging import MAX_PAGE_SIZE, PageRequest
 from domain.ports import Clock, TableEntity, TableStore, TableWrite
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
@@ -25,7 +26,6 @@ from domain.unit_of_work import UnitOfWork, UnitsOfWork
 A = TypeVar("A")
 B = TypeVar("B")
 
-_HOURS_SHOWN = 24 * 92
 _PAGE = 500
 _DELETES = 100
 
@@ -76,7 +76,7 @@ class UsageService:
         principal: Principal,
         api_key_id: UUID,
         *,
-        by: Literal["hour", "day"],
+        by: By,
         since: datetime | None,
         until: datetime | None,
     ) -> Usage:
@@ -85,10 +85,7 @@ class UsageService:
         Raises Forbidden, NotFound, ValidationFailed, Unavailable."""
         principal.require(PERMISSION)
         now = self._clock.now()
-        until = until or now
-        since = since or until - (timedelta(hours=23) if by == "hour" else timedelta(days=29))
-        since = _floor(since, by)
-        _check_range(since, until)
+        since, until = range_of(by, since, until, now)
         with self._units.read() as unit:
             key = unit.api_keys.get(principal.tenant_id, api_key_id)
         window, hours = self._hours(key, hour_of(since), hour_of(until) + 1)
@@ -198,7 +195,7 @@ class UsageService:
     def _ended_hours(self, key: ApiKey, first: int, end: int) -> dict[int, Use]:
         start, stop = (usage_row(key.api_key_id.hex, hour) for hour in (first, end))
         found = self._tables.query(
-            TABLE, key.quota_id.hex, row_key_from=start, row_key_to=stop, limit=_HOURS_SHOWN + 24
+            TABLE, key.quota_id.hex, row_key_from=start, row_key_to=stop, limit=end - first + 1
         )
         return {_hour_of_row(entity.row_key): _use_of(entity) for entity in found}
 
@@ -220,26 +217,13 @@ def _found(unit: UnitOfWork, tenant_id: UUID, api_key_id: UUID) -> ApiKey | None
         return None
 
 
-def _check_range(since: datetime, until: datetime) -> None:
-    if until <= since:
-        raise ValidationFailed("`from` must be before `to`.", [FieldError("/from", "Must be before `to`.")])
-    if until - since > timedelta(hours=_HOURS_SHOWN):
-        detail = f"A range has at most {_HOURS_SHOWN // 24} days."
-        raise ValidationFailed(detail, [FieldError("/from", detail)])
-
-
-def _floor(moment: datetime, by: Literal["hour", "day"]) -> datetime:
-    hour = moment.replace(minute=0, second=0, microsecond=0)
-    return hour if by == "hour" else hour.replace(hour=0)
-
-
 def _bucket(hour: int, use: Use) -> Bucket:
     return Bucket(datetime.fromtimestamp(hour * 3600, UTC), use.accepted, use.limited, use.refused)
 
 
 def _days(hours: Sequence[Bucket]) -> list[Bucket]:
     days = []
-    for start, group in groupby(hours, key=lambda bucket: _floor(bucket.start, "day")):
+    for start, group in groupby(hours, key=lambda bucket: begin(bucket.start, "day")):
         rows = list(group)
         days.append(
             Bucket(

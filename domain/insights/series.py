@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 from uuid import UUID
 
-from domain.errors import FieldError, ValidationFailed
 from domain.identity.model import Principal
-from domain.insights.model import PERMISSION, Signal, SubjectKind, Tally, hour_of
+from domain.insights.model import PERMISSION, Signal, SubjectKind, Tally
 from domain.insights.ports import KeyHours
+from domain.insights.ranges import STEP, By, begin, range_of
 from domain.ports import Clock
 from domain.unit_of_work import UnitsOfWork, in_steps
-
-By = Literal["hour", "day"]
-_MOST = timedelta(days=92)
-_STEP = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +88,7 @@ class SignalService:
 
         Raises Forbidden, ValidationFailed, Unavailable."""
         principal.require(PERMISSION)
-        until = until or self._clock.now()
-        since = since or until - (timedelta(hours=23) if by == "hour" else timedelta(days=29))
-        since = begin(since, by)
-        check_range(since, until)
+        since, until = range_of(by, since, until, self._clock.now())
         if kind == SubjectKind.Tenant:
             subject_id = principal.tenant_id
         signals = self._reader.read(
@@ -124,28 +116,13 @@ class SignalService:
         )
 
 
-def begin(moment: datetime, by: By) -> datetime:
-    """The beginning of its hour, or of its day in UTC."""
-    hour = hour_of(moment)
-    return hour if by == "hour" else hour.replace(hour=0)
-
-
-def check_range(since: datetime, until: datetime) -> None:
-    """Raises ValidationFailed for one that is empty or too long."""
-    if until <= since:
-        raise ValidationFailed("`from` must be before `to`.", [FieldError("/from", "Must be before `to`.")])
-    if until - since > _MOST:
-        detail = f"A range has at most {_MOST.days} days."
-        raise ValidationFailed(detail, [FieldError("/from", detail)])
-
-
 def points_of(signals: Sequence[Signal], since: datetime, until: datetime, by: By) -> list[Point]:
     """The signals by the time they belong to, whoever their subjects are, without a gap."""
     sums: dict[datetime, Tally] = {}
     start = since
     while start < until:
         sums[start] = Tally()
-        start += _STEP[by]
+        start += STEP[by]
     for one in signals:
         at = begin(one.hour, by)
         if at in sums:

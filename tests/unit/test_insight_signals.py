@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from domain.errors import ValidationFailed
 from domain.insights.counting import check_tally, error_class
 from domain.insights.model import Signal, SubjectKind, Tally
-from domain.insights.series import begin, check_range, points_of
+from domain.insights.ranges import begin, range_of
+from domain.insights.series import points_of
 from domain.insights.sketch import Sketch
 from domain.webhooks.model import Attempt, AttemptOutcome
 
@@ -78,8 +79,19 @@ def test_hours_without_a_signal_are_zero_and_a_day_holds_its_hours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "until"), [(AT, AT), (AT, AT - timedelta(1)), (AT - timedelta(days=93), AT)]
+    ("since", "until"),
+    [
+        (AT.replace(minute=0), AT.replace(minute=0)),
+        (AT, AT - timedelta(1)),
+        (AT - timedelta(days=93), AT),
+        (None, datetime.min.replace(tzinfo=UTC)),
+        (None, datetime.max.replace(tzinfo=UTC)),
+        (datetime.max.replace(tzinfo=UTC) - timedelta(days=1), datetime.max.replace(tzinfo=UTC)),
+    ],
 )
-def test_a_range_that_is_empty_or_too_long_is_refused(since: datetime, until: datetime) -> None:
-    with pytest.raises(ValidationFailed):
-        check_range(since, until)
+def test_a_range_that_is_empty_too_long_or_out_of_reach_is_refused(
+    since: datetime | None, until: datetime
+) -> None:
+    for by in ("hour", "day"):
+        with pytest.raises(ValidationFailed):
+            range_of(by, since, until if by == "hour" else begin(until, by), AT)
