@@ -163,8 +163,14 @@ def recommendation_view(listed: Listed) -> RecommendationView:
         confidence=advice.confidence.name,
         apply=None if advice.change is None else _change(advice.change, one.subject),
         created_at=one.created_at,
-        documentation=f"docs/recommendations.md#{advice.kind.value}",
+        documentation=f"docs/recommendations.md#{section_of(advice.kind)}",
     )
+
+
+def section_of(kind: RecommendationKind) -> str:
+    """Of the documentation: webhooks and keys have a table each, the other rules a section of their own."""
+    about = kind.value.partition("-")[0]
+    return {"webhook": "webhooks", "key": "api-keys"}.get(about, kind.value)
 
 
 def _figure(figure: Figure) -> FigureView:

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 import function_app  # noqa: F401 - registers every endpoint
+from domain.alerts.model import AlertKind
+from domain.recommendations.model import RecommendationKind
 from functions.http.endpoint import ENDPOINTS
+from functions.http.recommendation_views import section_of
 from infra.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +69,23 @@ def test_every_request_that_a_page_names_exists(page: str) -> None:
     for method, path in found:
         segments = re.sub(r"<[^>]+>", "{}", path.rstrip(".")).split("/")
         assert any(one == method and _matches(route, segments) for one, route in _ROUTES), f"{method} {path}"
+
+
+def test_every_recommendation_and_alert_points_to_a_heading_that_tells_of_it() -> None:
+    for kind in RecommendationKind:
+        section = _section("recommendations", section_of(kind))
+        assert kind.value in section.partition("\n")[0] or f"| `{kind.value}` |" in section, kind
+    for alert in AlertKind:
+        assert _section("alerts", alert.value), alert
+
+
+def _section(page: str, anchor: str) -> str:
+    """From its heading to the next."""
+    text = (DOCS / f"{page}.md").read_text()
+    for part in re.split(r"^#+ ", text, flags=re.MULTILINE)[1:]:
+        if part.partition("\n")[0].lower().replace(" ", "-") == anchor:
+            return part
+    raise AssertionError(f"{page}.md has no heading {anchor}")
 
 
 def _matches(route: str, segments: list[str]) -> bool:

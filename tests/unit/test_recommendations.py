@@ -501,7 +501,7 @@ async def test_apply_shows_the_request_a_person_would_send(world: Recommendation
         "isFinal": False,
     }
     assert view["subject"]["version"] == world.webhook_now(webhook).version
-    assert view["documentation"] == "docs/recommendations.md#webhook-pause"
+    assert view["documentation"] == "docs/recommendations.md#webhooks"
     assert [figure["name"] for figure in view["expectedEffect"]] == ["attemptsSavedPerDay"]
     assert all(figure["from"].endswith("Z") for figure in view["evidence"])
     assert UUID(view["recommendationId"]) == one.recommendation.recommendation_id
