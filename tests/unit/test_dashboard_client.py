@@ -28,8 +28,9 @@ def test_it_negotiates_anew_when_what_it_negotiated_ends(lasts: int, open_for: i
 
 
 def test_what_stands_between_backticks_is_shown_as_code() -> None:
-    told = _printed("dashboard_text.cjs", str(STATIC / "attention.js"), "12 events of `A<b>` went out.")
-    assert told == ["12 events of ", {"code": "A<b>"}, " went out."]
+    found = _page("many")["recommendations"]
+    assert "12 events of A<b> went out." in found["text"]
+    assert found["code"] == "A<b>"
 
 
 def test_a_refused_actions_message_outlives_the_redraw_and_then_goes() -> None:

@@ -65,7 +65,7 @@ function recommendationsPanel({ recommendations }, act) {
     recommendations.items.length
       ? h("ul", { class: "items" }, recommendations.items.map((one) => h("li", { "data-recommendation": one.recommendationId },
           h("div", { class: "line-up" }, h("h3", {}, `${one.subject.name}: ${one.title}`), badge(one.priority)),
-          h("p", {}, coded(one.explanation), one.wordedBy === "model" ? h("span", { class: "quiet" }, " Worded by a language model from the evidence.") : ""),
+          h("p", {}, inline(one.explanation), one.wordedBy === "model" ? h("span", { class: "quiet" }, " Worded by a language model from the evidence.") : ""),
           evidence(one),
           h("div", { class: "row-actions" },
             one.apply && button("Apply", `Apply to ${one.subject.name}: ${one.title}`, () => act("applyRecommendation", one)),
@@ -73,11 +73,6 @@ function recommendationsPanel({ recommendations }, act) {
       : empty("There is nothing to improve that the numbers show."),
     rest(recommendations.items.length, recommendations.total, "/insights/recommendations?status=Open"),
   ];
-}
-
-/** What stands between backticks as code. */
-function coded(text) {
-  return text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
 }
 
 function evidence(one) {
