@@ -15,7 +15,8 @@ DETECTED: Final = "AnomalyDetected"
 
 
 class Metric(StrEnum):
-    """What is unusual. The first five are measured by the hour against a baseline; the others are seen at once."""
+    """What is unusual. The first five are measured by the hour against a baseline; the others, and bursts of refusals,
+    are seen at once."""
 
     Traffic = "traffic"
     ErrorRate = "error-rate"

@@ -1,6 +1,6 @@
-"""Uses of API keys that are new (section 10.2): from a network, country or program the key never came from, and for
-one scope after another that it does not have. Which scopes a key is used for is remembered too, for
-recommendations."""
+"""Uses of API keys that are new (section 10.2): from a network, country or program the key never came from, for one
+scope after another that it does not have, and many refused within a minute. Which scopes a key is used for is
+remembered too, for recommendations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
+from domain.anomalies.bursts import Bursts
 from domain.anomalies.model import Anomaly, Direction, Metric, Subject
 from domain.anomalies.ports import ANYTHING, Known, Sighting, Trait
 from domain.anomalies.telling import event_of, occurrence_of
@@ -37,9 +38,10 @@ VARIED: Final = 20
 MOST_KEPT: Final = 100
 #: So many different scopes refused within an hour are somebody trying what the key can do.
 PROBING: Final = 5
-_PROBED_WITHIN: Final = timedelta(hours=1)
+#: Those that may go on are told once an hour.
+_ONCE_AN_HOUR: Final = frozenset((Metric.ScopeProbing, Metric.Refusals))
+_HOUR: Final = timedelta(hours=1)
 _KEPT: Final = timedelta(days=90)
-_FULL_FOR: Final = timedelta(hours=1)
 _REMEMBERED = 50_000
 _PER_TRANSACTION = 500
 
@@ -61,7 +63,18 @@ _METRICS = {
 _SHOWING = frozenset(
     (Verdict.VALID, Verdict.RATE_LIMITED, Verdict.INSUFFICIENT_SCOPES, Verdict.IP_NOT_ALLOWED)
 )
+#: Answered with 401 or 403, the keys that are over included.
+_REFUSED = frozenset(Verdict) - {Verdict.VALID, Verdict.RATE_LIMITED}
 _PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,60}")
+
+
+class _Unusual(NamedTuple):
+    """A use of a key that is told; `detail` is the sentence."""
+
+    tenant_id: UUID
+    api_key_id: UUID
+    metric: Metric
+    detail: str
 
 
 class KeyUses:
@@ -73,6 +86,7 @@ class KeyUses:
         self._clock = clock
         self._ids = ids
         self._until: OrderedDict[Sighting, datetime] = OrderedDict()
+        self._bursts = Bursts()
         self._lock = Lock()
 
     def notice(self, questions: Sequence[Question], rulings: Sequence[Ruling]) -> None:
@@ -80,17 +94,22 @@ class KeyUses:
         now = self._clock.now()
         names: dict[UUID, str] = {}
         fresh: dict[Sighting, None] = {}
+        bursts: list[_Unusual] = []
         for question, ruling in zip(questions, rulings, strict=True):
-            if ruling.key is None or ruling.verdict not in _SHOWING:
+            if ruling.key is None:
+                continue
+            if ruling.verdict in _REFUSED:
+                bursts += self._burst(ruling.key, now)
+            if ruling.verdict not in _SHOWING:
                 continue
             for one in _shown(question, ruling, ruling.key):
                 if self._until.get(one, now) <= now and self._until.get(_all_of(one), now) <= now:
                     fresh[one] = None
                     names[ruling.key.api_key_id] = ruling.key.key_name
-        if not fresh:
+        if not fresh and not bursts:
             return
         try:
-            self._look(list(fresh), names, now)
+            self._look(list(fresh), names, bursts, now)
         except Unavailable as error:
             logger.warning("uses of keys not looked at", extra={"uses": len(fresh), "reason": error.detail})
             return
@@ -103,8 +122,24 @@ class KeyUses:
             self._units, lambda unit: unit.sightings.delete_before(cutoff, _PER_TRANSACTION), _PER_TRANSACTION
         )
 
-    def _look(self, sightings: Sequence[Sighting], names: dict[UUID, str], now: datetime) -> None:
+    def _burst(self, key: ApiKey, now: datetime) -> Iterator[_Unusual]:
+        """That one more of its requests was refused, when that makes a burst."""
+        if count := self._bursts.count(key.api_key_id, now):
+            detail = (
+                f"{count} requests with the key {key.key_name} were refused with 401 or 403 within a minute."
+            )
+            yield _Unusual(key.tenant_id, key.api_key_id, Metric.Refusals, detail)
+
+    def _look(
+        self,
+        sightings: Sequence[Sighting],
+        names: dict[UUID, str],
+        bursts: Sequence[_Unusual],
+        now: datetime,
+    ) -> None:
         with self._units.write() as unit:
+            for burst in bursts:
+                self._tell(unit, burst, now)
             kept = self._with_room(unit, sightings, now)
             new = set(unit.sightings.see(kept, now))
             for one in kept:
@@ -114,7 +149,8 @@ class KeyUses:
                     one, unit.sightings.known(one.api_key_id, one.trait), names[one.api_key_id], now
                 )
                 if detail is not None:
-                    self._tell(unit, one, detail, now)
+                    metric = _METRICS[one.trait][0]
+                    self._tell(unit, _Unusual(one.tenant_id, one.api_key_id, metric, detail), now)
             unit.commit()
 
     def _with_room(self, unit: UnitOfWork, sightings: Sequence[Sighting], now: datetime) -> list[Sighting]:
@@ -127,17 +163,15 @@ class KeyUses:
                 known[every] = {each.value for each in unit.sightings.known(one.api_key_id, one.trait)}
             if one.value not in known[every] and len(known[every]) >= MOST_KEPT:
                 with self._lock:
-                    self._until[every] = now + _FULL_FOR
+                    self._until[every] = now + _HOUR
                 continue
             known[every].add(one.value)
             kept.append(one)
         return kept
 
-    def _tell(self, unit: UnitOfWork, sighting: Sighting, detail: str, now: datetime) -> None:
-        metric = _METRICS[sighting.trait][0]
-        tenant_id, key_id = sighting.tenant_id, sighting.api_key_id
-        is_probing = sighting.trait == Trait.DeniedScope
-        if is_probing and unit.anomalies.exists_since(tenant_id, key_id, metric, now - _PROBED_WITHIN):
+    def _tell(self, unit: UnitOfWork, one: _Unusual, now: datetime) -> None:
+        tenant_id, key_id, metric, detail = one
+        if metric in _ONCE_AN_HOUR and unit.anomalies.exists_since(tenant_id, key_id, metric, now - _HOUR):
             return
         anomaly = Anomaly(
             self._ids.new(),
@@ -172,7 +206,7 @@ def _all_of(sighting: Sighting) -> Sighting:
 def judge(sighting: Sighting, known: Sequence[Known], key_name: str, now: datetime) -> str | None:
     """The sentence about it when it is unusual. `known` holds the sighting itself."""
     if sighting.trait == Trait.DeniedScope:
-        tried = sorted(one.value for one in known if now - one.last_seen_at < _PROBED_WITHIN)
+        tried = sorted(one.value for one in known if now - one.last_seen_at < _HOUR)
         if len(tried) < PROBING:
             return None
         return (

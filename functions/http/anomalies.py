@@ -40,7 +40,8 @@ _TAG = "Insights"
 def list_anomalies(call: Call) -> Answer:
     """Newest first. Every hour of a webhook, an integration, a kind of sync and an API key is compared with the same
     hour in other weeks, a few minutes after it has ended; unusual hours in a row are one anomaly. Uses of a key from
-    a new network, country or program, and for scopes it lacks, are seen at once."""
+    a new network, country or program, and for scopes it lacks, and 100 of its requests refused within a minute are seen
+    at once."""
     query = call.query(AnomalyQuery)
     page = hub().insights.anomalies.page(call.principal, query.to_filter(), query.page_request())
     return Answer(page_of(page, anomaly_view, AnomalyPage))

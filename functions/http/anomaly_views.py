@@ -42,7 +42,7 @@ class AnomalyView(View):
     detail: str = Field(description="A sentence that says it")
     observed: float | None = Field(
         description="Of the worst hour: attempts, requests or records; a share of 1; or milliseconds (95th "
-        "percentile). Null of new uses of a key"
+        "percentile). Null of what was seen at once"
     )
     expected: ExpectationView | None = Field(
         description="The same hour in other weeks: `typical`, and the range that all but 3 hours in 1,000 keep within"
@@ -66,7 +66,7 @@ class HourView(View):
 
 
 class AnomalyDetailView(AnomalyView):
-    series: list[HourView] = Field(description="The hours around it; empty of new uses of a key")
+    series: list[HourView] = Field(description="The hours around it; empty of what was seen at once")
 
 
 class AnomalyPage(PageView[AnomalyView]):

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from domain.anomalies.bursts import BURST
 from domain.anomalies.model import Anomaly, AnomalyFilter, AnomalyStatus, Direction, Metric
 from domain.anomalies.ports import ANYTHING, Trait
 from domain.anomalies.service import AcknowledgeAnomaly, SnoozeAnomaly
@@ -357,6 +358,40 @@ def test_a_burst_of_refusals_of_a_key_is_an_anomaly_of_it(world: World) -> None:
     assert (traffic.metric, refusals.metric) == (Metric.Traffic, Metric.Refusals)
     assert refusals.detail.startswith("100% of the requests with the key Key were refused in the hour from ")
     assert occurrences(world) == ["key-anomaly", "key-anomaly"]
+
+
+@pytest.mark.parametrize("is_revoked", [False, True])
+def test_a_burst_of_401_or_403_of_a_key_is_noticed_at_once(world: World, is_revoked: bool) -> None:
+    issued = world.issue()
+    if is_revoked:
+        world.hub.api_keys.revoke(world.admin, issued.key.api_key_id, "Leaked.", None)
+
+    def refused(times: int) -> None:
+        for _ in range(times):
+            assert world.ask(issued.plain, "venues:read").verdict is not Verdict.VALID
+
+    refused(BURST - 1)
+    world.clock.advance(minutes=1)
+    refused(BURST - 1)
+    assert listed(world) == [], "as many in a longer time are no burst"
+    refused(BURST)
+    [found] = listed(world)
+    assert (found.metric, found.status, found.expected) == (Metric.Refusals, AnomalyStatus.Ended, None)
+    assert found.detail == "100 requests with the key Key were refused with 401 or 403 within a minute."
+    assert occurrences(world) == ["key-anomaly"]
+    world.clock.advance(minutes=30)
+    refused(BURST)
+    assert len(listed(world)) == 1, "told once an hour"
+    world.clock.advance(minutes=31)
+    refused(BURST)
+    assert len(listed(world)) == 2
+
+
+def test_a_key_over_its_limit_is_no_burst_of_refusals(world: World) -> None:
+    issued = world.issue(rate_limit_per_hour=1)
+    for _ in range(BURST + 1):
+        world.ask(issued.plain)
+    assert listed(world) == []
 
 
 def test_a_key_from_a_new_network_is_noticed_after_it_has_been_learned(world: World) -> None:

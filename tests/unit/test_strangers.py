@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from domain.anomalies.bursts import BURST
 from domain.errors import Unavailable
 from domain.identity.model import Origin
 from domain.identity.service import Credentials
-from domain.identity.strangers import BURST
 from tests.unit.apikey_world import World
 
 
@@ -30,7 +30,8 @@ def tried(world: World, times: int, *, ip: str | None = "203.0.113.7", key: str 
 def told(world: World) -> Sequence[dict[str, Any]]:
     world.hub.strangers.settle()
     with world.hub.units.read() as unit:
-        return [json.loads(one.data) for one in unit.occurrences.waiting(50)]
+        waiting = unit.occurrences.waiting(50)
+    return [json.loads(one.data) for one in waiting if one.source == "security-violation"]
 
 
 def test_a_burst_from_a_network_is_told_once(world: World) -> None:
