@@ -14,6 +14,8 @@ from devhost.errors import HostError
 from infra.embedded.secrets import EmbeddedSecretStore
 from infra.sql.migrate import upgrade_embedded
 
+LOCKS = ("timers.lock", "hub.db.turn", "durable.db.worker.alive")
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
@@ -22,14 +24,15 @@ def home(tmp_path: Path) -> Path:
     EmbeddedSecretStore(state).set("a-secret", "value")
     (state / "dev-issuer.json").write_text("{}")
     (state / "log").write_text("a log")
-    (state / "timers.lock").touch()
+    for lock in LOCKS:
+        (state / lock).touch()
     return state
 
 
 def test_secrets_open_from_the_copy(home: Path, tmp_path: Path) -> None:
     names = backup(home, tmp_path / "copy")
     assert {"hub.db", "secrets.db", "master.key", "dev-issuer.json"} <= set(names)
-    assert not {"log", "timers.lock"} & set(names)
+    assert not {"log", *LOCKS} & set(names)
     assert restore(tmp_path / "copy", tmp_path / "new") == names
     assert EmbeddedSecretStore(tmp_path / "new").get("a-secret") == "value"
 
