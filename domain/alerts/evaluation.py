@@ -6,13 +6,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from domain.alerts.ledger import Ledger
 from domain.alerts.model import PLATFORM, Alert, AlertKind, Finding, RuleSettings
 from domain.alerts.ports import DeadLetterCounts, HourRate
-from domain.alerts.rules import RULES, effective, is_quiet, judge, last_hour, raises
-from domain.errors import Unavailable
+from domain.alerts.rules import RULES, Rate, effective, is_quiet, judge, last_hour, raises
+from domain.errors import NotFound, Unavailable
 from domain.insights.model import hour_of
 from domain.ports import Clock
 from domain.unit_of_work import UnitOfWork, UnitsOfWork, in_steps
@@ -23,6 +24,19 @@ _BY_STATE = (AlertKind.WebhookDisabled, AlertKind.IntegrationHealth, AlertKind.S
 _BY_SILENCE = tuple(kind for kind, rule in RULES.items() if not rule.watches_state)
 _RATE = AlertKind.WebhookFailureRate
 _CHUNK = 100
+
+
+def _said(rate: Rate, host: str | None) -> str:
+    to = f" to deliver to {host}" if host else ""
+    return f"{rate.share:.0%} of {rate.total:,.0f} attempts{to} failed within the last hour."
+
+
+def _host(unit: UnitOfWork, tenant_id: UUID, webhook_id: UUID) -> str | None:
+    """What people call a webhook; None of one that was deleted."""
+    try:
+        return urlsplit(unit.webhooks.get(tenant_id, webhook_id).url).netloc
+    except NotFound:
+        return None
 
 
 @dataclass(slots=True)
@@ -78,8 +92,10 @@ class Evaluator:
         for tenant_id, subject in by_webhook.keys() | active.keys():
             rule = effective(_RATE, settings.get(tenant_id))
             rate = last_hour(by_webhook.get((tenant_id, subject), ()), now)
-            said = f"{rate.share:.0%} of {rate.total:.0f} attempts failed within the last hour."
             alert, verdict = active.get((tenant_id, subject)), judge(rule, rate)
+            if verdict == "keep" or (verdict == "recover" and alert is None):
+                continue
+            said = _said(rate, _host(unit, tenant_id, UUID(subject)))
             if verdict == "raise":
                 details = {"attempts": round(rate.total), "failureRate": round(rate.share, 4)}
                 verdicts.findings.append(

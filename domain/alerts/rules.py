@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from domain.alerts.model import (
@@ -174,18 +175,24 @@ def _of_integration(severity: Severity) -> Callable[[Occurrence, dict[str, Any]]
 
 
 def _of_sync(occurrence: Occurrence, data: dict[str, Any]) -> Finding:
-    summary = f"The synchronisation failed: {data['detail']}"
+    name = data.get("name")
+    told = f"{name}: the synchronisation failed." if isinstance(name, str) else "The synchronisation failed."
+    summary = f"{told} {data['detail']}"
     return _finding(occurrence, AlertKind.SyncFailed, str(UUID(data["integrationId"])), summary, data)
 
 
+def _host_of(url: object) -> str | None:
+    """None of what is no address: anyone may raise an event that bears the name."""
+    try:
+        return urlsplit(url).netloc if isinstance(url, str) else None
+    except ValueError:
+        return None
+
+
 def _of_disabled_webhook(occurrence: Occurrence, data: dict[str, Any]) -> Finding:
-    return _finding(
-        occurrence,
-        AlertKind.WebhookDisabled,
-        str(UUID(data["webhookId"])),
-        f"Disabled: {data['reason']}",
-        data,
-    )
+    host = _host_of(data.get("url"))
+    summary = f"{host} was disabled. {data['reason']}" if host else f"Disabled. {data['reason']}"
+    return _finding(occurrence, AlertKind.WebhookDisabled, str(UUID(data["webhookId"])), summary, data)
 
 
 def _of_subject(kind: AlertKind) -> Callable[[Occurrence, dict[str, Any]], Finding]:

@@ -53,7 +53,7 @@ class Refusals:
                         "security-violation",
                         {
                             "subject": str(integration.integration_id),
-                            "detail": f"{count} incoming webhooks refused: {reason}",
+                            "detail": f"{integration.name}: {count:,} incoming webhooks refused. {reason}",
                             "count": count,
                             "sourceIp": source_ip,
                         },

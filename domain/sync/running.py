@@ -141,7 +141,13 @@ class JobRuns:
         unit.audit.append(job.tenant_id, AuditEntry(action, "datasync", job.data_sync_job_id, after=details))
         unit.signals.append([sync_signal(job, now)])
         if job.status == SyncStatus.Failed:
-            data = {**details, "integrationId": str(job.integration_id), "detail": events.message_of(job)}
+            integration = unit.integrations.find(job.integration_id)
+            data = {
+                **details,
+                "integrationId": str(job.integration_id),
+                "name": integration.name if integration else None,
+                "detail": events.message_of(job),
+            }
             unit.occurrences.append(occurrence("sync-failed", data, now, tenant_id=job.tenant_id))
 
     # -- steps --------------------------------------------------------------------------------------------

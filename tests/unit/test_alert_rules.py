@@ -129,6 +129,35 @@ def test_what_an_occurrence_means(
     assert (found.tenant_id, found.at, found.volume) == (tenant, HOUR, data.get("count"))
 
 
+@pytest.mark.parametrize(
+    ("source", "data", "summary"),
+    [
+        (
+            "sync-failed",
+            {**INTEGRATION, "detail": "Out of order."},
+            "Shop: the synchronisation failed. Out of order.",
+        ),
+        ("sync-failed", {"integrationId": str(SUBJECT), "detail": "x"}, "The synchronisation failed. x"),
+        (
+            "webhook-disabled",
+            {"webhookId": str(SUBJECT), "url": "https://shop.example/hook", "reason": "It answered 410."},
+            "shop.example was disabled. It answered 410.",
+        ),
+        ("webhook-disabled", {"webhookId": str(SUBJECT), "url": 7, "reason": "410"}, "Disabled. 410"),
+        (
+            "webhook-disabled",
+            {"webhookId": str(SUBJECT), "url": "http://[", "reason": "410"},
+            "Disabled. 410",
+        ),
+    ],
+)
+def test_a_summary_says_what_it_is_about(source: str, data: dict[str, Any], summary: str) -> None:
+    """Of a message written before there was a name, and of an event that only bears the name, what is there."""
+    found = finding_of(Occurrence(UUID(int=9), TENANT, source, json.dumps(data), HOUR))
+    assert found is not None
+    assert found.summary == summary
+
+
 def test_a_recovery_is_told_by_the_state_and_no_finding() -> None:
     assert finding_of(Occurrence(UUID(int=9), TENANT, "integration-recovered", "{}", HOUR)) is None
 

@@ -17,6 +17,7 @@ from domain.identity.model import Principal
 from domain.integrations.messaging import IntegrationNotifier
 from domain.integrations.providers import ProviderFailure
 from domain.messages import OutgoingMessage
+from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
 from tests.alert_world import AlertWorld
 from tests.builders import TENANT, USER
 
@@ -123,6 +124,28 @@ def _heard(world: AlertWorld) -> list[tuple[UUID, str, dict[str, object]]]:
 
 
 # -- evaluation -------------------------------------------------------------------------------------------
+
+
+def test_a_failing_webhook_is_named_by_its_host(world: AlertWorld) -> None:
+    webhook = Webhook(
+        HOOK,
+        world.principal.tenant_id,
+        "https://shop.example/hook",
+        ["*"],
+        "sealed",
+        WebhookState.Active,
+        RetryPolicy(),
+        30,
+        world.clock.now(),
+        world.principal.user_id,
+    )
+    with world.units.write() as unit:
+        unit.webhooks.add(webhook.tenant_id, webhook)
+        unit.commit()
+    world.attempts(HOOK, 500, 1_500)
+    assert world.evaluator.run() == (1, 0)
+    expected = "75% of 2,000 attempts to deliver to shop.example failed within the last hour."
+    assert world.listed()[0].summary == expected
 
 
 def test_a_failing_webhook_raises_and_recovers_with_hysteresis__12_3(world: AlertWorld) -> None:

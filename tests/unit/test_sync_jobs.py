@@ -242,7 +242,10 @@ async def test_a_page_that_never_comes_fails_the_job_resumably(world: SyncWorld)
     world.crm.failures = [ProviderFailure("unavailable", "Out of order.")] * 8
     failed = await world.synced(integration)
     assert (failed.status, failed.error_code) == (SyncStatus.Failed, "unavailable")
-    assert world.alerts()[-1]["kind"] == "sync-failed"
+    alert = world.alerts()[-1]
+    with world.units.read() as unit:
+        name = unit.integrations.get(failed.tenant_id, integration).name
+    assert (alert["kind"], alert["data"]["name"]) == ("sync-failed", name)
     resumed = world.sync.service.resume(world.principal, failed.data_sync_job_id)
     assert (await world.run(resumed)).status == SyncStatus.Completed
 
