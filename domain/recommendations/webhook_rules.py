@@ -46,7 +46,7 @@ def unauthorized(facts: WebhookFacts) -> Advice | None:
     cause = (
         " It began when the former signing secret ran out: the receiver still checks with that one."
         if rotated
-        else " Its credentials or its copy of the signing secret have changed."
+        else " Its credentials, or its copy of the signing secret, may not be the right ones."
     )
     return Advice(
         _K.WebhookUnauthorized,
