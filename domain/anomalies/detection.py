@@ -29,8 +29,9 @@ _DAY: Final = 24
 _WEEKS_ENOUGH: Final = 3
 #: Other days that a baseline needs where there are fewer weeks.
 _DAYS_NEEDED: Final = 5
-#: Residuals that a spread needs.
+#: Residuals that a spread needs; of syncs, many of which run once a day (BR-DS-01), those of two weeks.
 _RESIDUALS_NEEDED: Final = 48
+_SYNCS_NEEDED: Final = 14
 #: A median absolute deviation times this is the standard deviation of a normal distribution.
 _MAD_TO_SIGMA: Final = 1.4826
 #: The range told as expected, in standard deviations: all but 3 in 1,000 of a normal distribution.
@@ -67,6 +68,7 @@ class _Scale:
     least_weight: float = 0.0
     precision: Callable[[float], float] = lambda weight: 1.0
     grows: bool = False
+    residuals: int = _RESIDUALS_NEEDED
 
 
 def _square(y: float) -> float:
@@ -116,6 +118,7 @@ _SCALES: dict[Metric, _Scale] = {
         lambda y: max(0.0, math.expm1(y)),
         floor=0.1,
         matters=_volume_matters,
+        residuals=_SYNCS_NEEDED,
     ),
 }
 
@@ -206,7 +209,7 @@ class _Spread:
             for one, base in zip(residuals, typical, strict=True)
             if one is not None and base is not None
         ]
-        if len(known) < _RESIDUALS_NEEDED:
+        if len(known) < scale.residuals:
             return None
         sigma = _MAD_TO_SIGMA * median([one for one, _ in known])
         if not scale.grows:

@@ -55,6 +55,27 @@ def test_the_published_figures_are_those_of_the_benchmark(score: Score) -> None:
     assert row.groups() == figures
 
 
+def nightly(runs: int, last: float, seed: int) -> list[Sample | None]:
+    """A sync at three in the morning, less busy at weekends; the last run has so many times its records."""
+    random = Random(seed)
+    series: list[Sample | None] = [None] * ((runs - 1) * 24 + 4)
+    for day in range(runs):
+        usual = 10_000 * (0.3 if day % 7 >= 5 else 1) * math.exp(random.gauss(0, 0.1))
+        series[day * 24 + 3] = Sample(round(usual * (last if day == runs - 1 else 1)), 1)
+    return series
+
+
+@pytest.mark.parametrize("runs", [14, 20, 28])
+def test_a_sync_that_runs_once_a_day_is_watched__BR_DS_01(runs: int) -> None:
+    def unusual(last: float) -> list[Direction]:
+        found = [unusual_hours(Metric.SyncVolume, nightly(runs, last, seed)) for seed in range(100)]
+        return [one.direction for each in found for one in each]
+
+    assert unusual(1) == []
+    assert unusual(0).count(Direction.Below) >= 95
+    assert unusual(10).count(Direction.Above) >= 95
+
+
 def test_a_silent_hour_by_day_is_unusual_and_by_night_it_is_not() -> None:
     series = daily(40)
     noon, night = HOURS - 18, HOURS - 6
