@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from domain.errors import NotFound, Unavailable
 from domain.insights.model import hour_of
 from domain.ports import Clock
 from domain.unit_of_work import UnitOfWork, UnitsOfWork, in_steps
+from domain.wire import rfc3339
 
 logger = logging.getLogger("hub.alerts")
 
@@ -37,6 +39,16 @@ def _host(unit: UnitOfWork, tenant_id: UUID, webhook_id: UUID) -> str | None:
         return urlsplit(unit.webhooks.get(tenant_id, webhook_id).url).netloc
     except NotFound:
         return None
+
+
+def _line(alert: Alert) -> dict[str, Any]:
+    """As an occurrence of the queue is logged."""
+    return {
+        "kind": alert.kind.value,
+        "tenantId": str(alert.tenant_id),
+        "occurredAt": rfc3339(alert.opened_at),
+        "data": {"subject": alert.subject, "detail": alert.summary},
+    }
 
 
 @dataclass(slots=True)
@@ -152,6 +164,8 @@ class Evaluator:
         for start in range(0, len(work), _CHUNK):
             opened, closed = self._store_some(work[start : start + _CHUNK], settings, now)
             self._ledger.publish([*opened, *closed])
+            for alert in opened:
+                logger.warning("alert", extra={"alert": _line(alert)})
             raised += opened
             recovered += closed
         return len(raised), len(recovered)

@@ -162,6 +162,19 @@ def test_a_failing_webhook_raises_and_recovers_with_hysteresis__12_3(world: Aler
     assert event["alertId"] == str(alert.alert_id)
 
 
+def test_what_the_evaluation_raises_is_a_line_of_the_log_as_every_occurrence_is(
+    world: AlertWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.attempts(HOOK, 0, 10)
+    for _ in range(2):
+        assert world.evaluator.run()[1] == 0
+    [line] = [one for one in caplog.records if one.message == "alert"]
+    alert = line.alert  # type: ignore[attr-defined]
+    assert (alert["kind"], alert["tenantId"]) == ("webhook-failure-rate", str(world.principal.tenant_id))
+    assert alert["data"]["subject"] == str(HOOK)
+    assert alert["data"]["detail"] == "100% of 10 attempts failed within the last hour."
+
+
 def test_too_little_traffic_tells_nothing_and_its_end_ends_the_alert(world: AlertWorld) -> None:
     world.attempts(HOOK, 0, 9)
     assert world.evaluator.run() == (0, 0)
