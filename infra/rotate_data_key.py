@@ -3,8 +3,10 @@
 `python -m infra.rotate_data_key` makes a new data key and seals every column anew under it, in small batches,
 beside the running product: values under the old key open as before, and each is replaced only if it is still the
 one that was read. Other processes go on sealing under the old key for up to a minute, so a second pass follows
-after `--wait` seconds (65). `--retire` then destroys the data keys that no column uses any more; remembered
-answers of the last 24 hours (Idempotency-Key) are sealed too and age out: use it on a run a day later.
+after `--wait` seconds (65).
+
+`python -m infra.rotate_data_key --retire`, a day later, makes no key: it destroys those that no column uses any more.
+Remembered answers of the last 24 hours (Idempotency-Key) are sealed too, and have aged out by then.
 """
 
 from __future__ import annotations
@@ -153,12 +155,13 @@ def rotate(
     tell: Callable[[str], object],
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """The whole rotation; False when some value could not be opened. Raises Unavailable."""
+    """The whole rotation, or with `retires` its end a day later; False when some value could not be opened. Raises
+    Unavailable."""
     cipher = SecretStoreCipher(secrets)
-    current = cipher.rotate()
-    tell(f"New data key {current}")
+    current = cipher.current_key_id() if retires else cipher.rotate()
+    tell(f"{'Current' if retires else 'New'} data key {current}")
     unreadable = 0
-    for turn, pause in enumerate((0.0, wait_seconds)):
+    for turn, pause in enumerate((0.0,) if retires else (0.0, wait_seconds)):
         sleep(pause)
         unreadable = 0
         for one in SEALED:
@@ -177,7 +180,9 @@ def main(arguments: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m infra.rotate_data_key", description=__doc__)
     parser.add_argument("--wait", type=float, default=65.0, help="seconds between the passes")
-    parser.add_argument("--retire", action="store_true", help="destroy data keys that no column uses")
+    parser.add_argument(
+        "--retire", action="store_true", help="make no new key, but destroy those that no column uses"
+    )
     options = parser.parse_args(arguments)
 
     def tell(line: str) -> None:

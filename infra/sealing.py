@@ -43,7 +43,7 @@ class SecretStoreCipher:
     def seal(self, plaintext: str, *, context: str) -> str:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        key_id = self._current_key_id()
+        key_id = self.current_key_id()
         nonce = os.urandom(_NONCE_BYTES)
         sealed = nonce + AESGCM(self._keys[key_id]).encrypt(nonce, plaintext.encode(), context.encode())
         return f"v1.{key_id}.{_encode(sealed)}"
@@ -72,7 +72,8 @@ class SecretStoreCipher:
         with self._lock:
             return self._create()
 
-    def _current_key_id(self) -> str:
+    def current_key_id(self) -> str:
+        """Of the data key that seals, which is made where there is none."""
         current = self._current
         if current is not None and self._monotonic() - self._read_at < _CURRENT_SECONDS:
             return current

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.rotate_data_key import keys_in_use, rotate
+from infra.sealing import SecretStoreCipher
 from tests.sync_world import SyncWorld
 
 
@@ -19,17 +20,44 @@ def world(tmp_path: Path) -> Iterator[SyncWorld]:
 
 
 def rotated(world: SyncWorld) -> None:
-    """Twice, the old keys destroyed: whatever is still sealed under one is lost."""
-    for _ in range(2):
+    """As the page says, the old key destroyed: whatever is still sealed under it is lost."""
+    for retires in (False, True):
         assert rotate(
             world.database,
             world.secrets,
             wait_seconds=0,
-            retires=True,
+            retires=retires,
             tell=lambda line: None,
             sleep=lambda seconds: None,
         )
     assert len(keys_in_use(world.database)) == 1
+    assert len(world.secrets.names("data-key-")) == 2, "the key, and the name of the current one"
+
+
+def test_retiring_a_day_later_keeps_the_key_of_the_day_between(world: SyncWorld) -> None:
+    """Answers remembered for an Idempotency-Key are sealed in no column that could be sealed anew."""
+    cipher = SecretStoreCipher(world.secrets)
+    before = cipher.seal("an answer", context="repeats")
+    rotate(
+        world.database,
+        world.secrets,
+        wait_seconds=0,
+        retires=False,
+        tell=lambda line: None,
+        sleep=lambda _: None,
+    )
+    between = SecretStoreCipher(world.secrets).seal("an answer", context="repeats")
+    rotated_key = world.secrets.get("data-key-current")
+    told: list[str] = []
+    rotate(
+        world.database, world.secrets, wait_seconds=0, retires=True, tell=told.append, sleep=lambda _: None
+    )
+    assert world.secrets.get("data-key-current") == rotated_key, "retiring makes no new key"
+    fresh = SecretStoreCipher(world.secrets)
+    assert fresh.open(between, context="repeats") == "an answer"
+    with pytest.raises(ValueError, match="not in the secret store"):
+        fresh.open(before, context="repeats")
+    assert told[-1] == f"Retired: {cipher.key_id(before)}"
 
 
 async def test_an_incremental_sync_goes_on_from_its_token_after_the_old_key_is_gone(world: SyncWorld) -> None:
