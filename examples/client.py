@@ -1,6 +1,10 @@
 """A client of the hub: creates a webhook, raises events, watches their deliveries. Needs httpx.
 
-TOKEN=$(make -s token) .venv/bin/python examples/client.py http://localhost:9000/
+    python3 examples/receiver.py --port 9001 --webhook .hub/client.json
+    TOKEN=$(make -s token) .venv/bin/python examples/client.py http://localhost:9001/ .hub/client.json
+
+The receiver is one of its own, because it checks signatures with the secret of one webhook: that which the client saves
+in the file named last.
 """
 
 from __future__ import annotations
