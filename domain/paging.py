@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -29,3 +29,13 @@ class Page(Generic[T]):
     page: int
     page_size: int
     total: int
+
+
+def every(read: Callable[[PageRequest], Page[T]]) -> Iterator[T]:
+    """What is on all the pages, in their order."""
+    request = PageRequest(1, MAX_PAGE_SIZE)
+    while items := read(request).items:
+        yield from items
+        if len(items) < request.page_size:
+            return
+        request = PageRequest(request.page + 1, request.page_size)

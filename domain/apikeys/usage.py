@@ -19,7 +19,7 @@ from domain.errors import NotFound
 from domain.identity.model import Principal
 from domain.insights.model import Signal, SubjectKind, Tally
 from domain.insights.ranges import By, begin, range_of
-from domain.paging import MAX_PAGE_SIZE, PageRequest
+from domain.paging import every
 from domain.ports import Clock, TableEntity, TableStore, TableWrite
 from domain.unit_of_work import UnitOfWork, UnitsOfWork
 
@@ -140,13 +140,8 @@ class UsageService:
         return [key for key in keys if key.revoked_at is None or key.revoked_at >= since]
 
     def _every_key(self, unit: UnitOfWork, tenant_id: UUID) -> list[ApiKey]:
-        now, keys, page = self._clock.now(), list[ApiKey](), 1
-        while True:
-            found = unit.api_keys.page(tenant_id, KeyFilter(), PageRequest(page, MAX_PAGE_SIZE), now)
-            keys += found.items
-            if page * MAX_PAGE_SIZE >= found.total:
-                return keys
-            page += 1
+        now = self._clock.now()
+        return list(every(lambda page: unit.api_keys.page(tenant_id, KeyFilter(), page, now)))
 
     def _hours(self, key: ApiKey, first: int, end: int) -> tuple[Window, dict[int, Use]]:
         """The key's window, and its hours from `first` to before `end`, the one under way included."""

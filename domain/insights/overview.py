@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from domain.apikeys.limiter import RateLimiter
@@ -17,7 +18,7 @@ from domain.insights.series import Series, points_of
 from domain.integrations.model import Integration
 from domain.integrations.ports import IntegrationFilter
 from domain.integrations.samples import Sample, Samples
-from domain.paging import MAX_PAGE_SIZE, PageRequest
+from domain.paging import MAX_PAGE_SIZE, PageRequest, every
 from domain.ports import Clock
 from domain.sync.jobs import SyncJob
 from domain.sync.model import SyncStatus
@@ -122,7 +123,9 @@ class OverviewService:
         sums: dict[UUID, Tally] = {}
         for one in unit.signals.read(tenant, SubjectKind.Webhook, since=since, until=now):
             sums[one.subject_id] = sums.get(one.subject_id, Tally()) + one.tally
-        lines = [WebhookLine(one, sums.get(one.webhook_id, Tally())) for one in _every_webhook(unit, tenant)]
+        # A tenant has 50, or as many as HUB_WEBHOOK_LIMIT_PER_TENANT allows.
+        webhooks = every(partial(unit.webhooks.page, tenant, WebhookFilter()))
+        lines = [WebhookLine(one, sums.get(one.webhook_id, Tally())) for one in webhooks]
         lines.sort(key=lambda line: line.tally.failed, reverse=True)
         return lines[: _FIRST.page_size]
 
@@ -148,13 +151,3 @@ class OverviewService:
         peek = Take(key.api_key_id.hex, key.rate_limit_per_hour, Kind.Peek)
         [rate] = window.settle([peek], now)
         return max(0, rate.limit - rate.remaining)
-
-
-def _every_webhook(unit: UnitOfWork, tenant: UUID) -> Iterator[Webhook]:
-    """Oldest first. A tenant has 50, or as many as HUB_WEBHOOK_LIMIT_PER_TENANT allows."""
-    request = _FIRST
-    while items := unit.webhooks.page(tenant, WebhookFilter(), request).items:
-        yield from items
-        if len(items) < request.page_size:
-            return
-        request = PageRequest(request.page + 1, request.page_size)

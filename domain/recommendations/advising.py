@@ -17,7 +17,7 @@ from domain.insights.model import Signal, SubjectKind, hour_of
 from domain.insights.ports import KeyHours
 from domain.integrations.model import IntegrationType
 from domain.integrations.ports import IntegrationFilter
-from domain.paging import MAX_PAGE_SIZE, PageRequest
+from domain.paging import every
 from domain.ports import Clock
 from domain.recommendations.advising_integrations import IntegrationAdviser, integration_subject, type_subject
 from domain.recommendations.facts import (
@@ -46,7 +46,6 @@ from domain.unit_of_work import UnitOfWork, UnitsOfWork
 from domain.webhooks.model import Webhook
 from domain.webhooks.ports import WebhookFilter
 
-_FIRST = PageRequest(1, MAX_PAGE_SIZE)
 _SAID_AT_MOST = 5_000
 #: Deliveries looked at of a webhook of which some failed.
 _OUTCOMES = 2_000
@@ -68,7 +67,7 @@ class Adviser:
         self._said: Hourly[list[Advice]] = Hourly(_SAID_AT_MOST)
 
     def advise(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[Recommendation]:
-        """About subjects of these types, the most urgent first; the first 200 of each. Raises Unavailable."""
+        """About subjects of these types, the most urgent first. Raises Unavailable."""
         # Whole hours: nothing changes by the minute, and a language model is asked about the same things once.
         now = hour_of(self._clock.now())
         found: list[Recommendation] = []
@@ -82,7 +81,7 @@ class Adviser:
             if SubjectType.IntegrationType in types:
                 found += self._integrations.about_missing(unit, tenant_id, now)
             if SubjectType.ApiKey in types:
-                keys = unit.api_keys.page(tenant_id, KeyFilter(status=KeyStatus.Active), _FIRST, now).items
+                keys = _keys(unit, tenant_id, KeyFilter(status=KeyStatus.Active), now)
                 scopes = unit.sightings.known_of([one.api_key_id for one in keys], Trait.Scope)
         found += self._about_keys(tenant_id, keys, scopes, now)
         return ordered(found)
@@ -92,20 +91,20 @@ class Adviser:
         now = self._clock.now()
         with self._units.read() as unit:
             subjects = [
-                webhook_subject(one) for one in unit.webhooks.page(tenant_id, WebhookFilter(), _FIRST).items
+                *map(webhook_subject, every(partial(unit.webhooks.page, tenant_id, WebhookFilter()))),
+                *map(key_subject, _keys(unit, tenant_id, KeyFilter(), now)),
+                *map(
+                    integration_subject,
+                    every(partial(unit.integrations.page, tenant_id, IntegrationFilter())),
+                ),
             ]
-            subjects += [
-                key_subject(one) for one in unit.api_keys.page(tenant_id, KeyFilter(), _FIRST, now).items
-            ]
-            integrations = unit.integrations.page(tenant_id, IntegrationFilter(), _FIRST).items
-        subjects += [integration_subject(one) for one in integrations]
         subjects += [type_subject(tenant_id, one) for one in IntegrationType]
         return any(recommendation_id(kind, one.id) == id_ for one in subjects for kind in RecommendationKind)
 
     def _about_webhooks(self, unit: UnitOfWork, tenant_id: UUID, now: datetime) -> list[Recommendation]:
         attempts = unit.outcomes.attempts(tenant_id, hour_of(now) - WINDOW)
         found: list[Recommendation] = []
-        for webhook in unit.webhooks.page(tenant_id, WebhookFilter(), _FIRST).items:
+        for webhook in every(partial(unit.webhooks.page, tenant_id, WebhookFilter())):
             known = attempts.get(webhook.webhook_id, Attempts(0, 0, now))
             # All rules but that of the rate begin with failures.
             if known.failed >= ENOUGH_FAILURES or (known.total and webhook.rate_limit_per_second is not None):
@@ -147,6 +146,10 @@ class Adviser:
             facts = KeyFacts(key, period, since, scopes.get(key.api_key_id, ()))
             found += recommended(key_subject(key), [rule(facts) for rule in KEY_RULES], now)
         return found
+
+
+def _keys(unit: UnitOfWork, tenant_id: UUID, filter_: KeyFilter, now: datetime) -> list[ApiKey]:
+    return list(every(lambda page: unit.api_keys.page(tenant_id, filter_, page, now)))
 
 
 def webhook_subject(webhook: Webhook) -> Subject:

@@ -4,9 +4,10 @@ rules."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache, partial
 from urllib.parse import urlsplit
 from uuid import UUID, uuid5
 
@@ -14,7 +15,7 @@ from domain.errors import Conflict, NotFound, Unavailable
 from domain.insights.model import Signal, SubjectKind, hour_of, total_of
 from domain.integrations.model import Integration, IntegrationStatus, IntegrationType
 from domain.integrations.ports import IntegrationFilter
-from domain.paging import MAX_PAGE_SIZE, PageRequest
+from domain.paging import PageRequest, every
 from domain.recommendations.facts import WINDOW, IntegrationFacts, ProviderFacts, ScheduleFacts
 from domain.recommendations.full_sync_rules import RUNS, is_full_import, reads_in_vain
 from domain.recommendations.hourly import Hourly
@@ -40,7 +41,6 @@ from domain.unit_of_work import UnitOfWork
 from domain.webhooks.model import WebhookState
 from domain.webhooks.ports import WebhookFilter
 
-_FIRST = PageRequest(1, MAX_PAGE_SIZE)
 #: What predictions compare with: the two days looked at, and the same hours of the seven days before.
 _HEALTH_WINDOW = timedelta(days=9)
 #: How far back the days of a weekly schedule are found; signals are kept 90 days unless told otherwise.
@@ -58,22 +58,39 @@ class IntegrationAdviser:
         self._needs: Hourly[list[Need]] = Hourly(_SAID_AT_MOST)
 
     def about(self, unit: UnitOfWork, tenant_id: UUID, now: datetime) -> list[Recommendation]:
-        signals = _by_subject(unit, tenant_id, SubjectKind.Integration, now - _HEALTH_WINDOW, now)
+        @cache
+        def checks() -> Mapping[UUID, Sequence[Signal]]:
+            return _by_subject(unit, tenant_id, SubjectKind.Integration, now - _HEALTH_WINDOW, now)
+
         found: list[Recommendation] = []
-        for one in unit.integrations.page(tenant_id, IntegrationFilter(), _FIRST).items:
-            period = Period(hour_of(now) - _HEALTH_WINDOW, now)
-            facts = IntegrationFacts(one, period, signals[one.integration_id])
-            found += recommended(integration_subject(one), [rule(facts) for rule in INTEGRATION_RULES], now)
+        for one in every(partial(unit.integrations.page, tenant_id, IntegrationFilter())):
+            key = (one.integration_id, one.version, one.status, one.health_status)
+            said = self._said.get(key, now, partial(self._judged, unit, one, checks, now))
+            found += recommended(integration_subject(one), said, now)
             if one.status == IntegrationStatus.Active:
                 found += self._about_schedule(unit, one, now)
-                found += self._about_provider(unit, one, facts.hours, now)
         return found
+
+    def _judged(
+        self,
+        unit: UnitOfWork,
+        integration: Integration,
+        checks: Callable[[], Mapping[UUID, Sequence[Signal]]],
+        now: datetime,
+    ) -> list[Advice]:
+        """By its health checks."""
+        hours = checks().get(integration.integration_id, ())
+        facts = IntegrationFacts(integration, Period(hour_of(now) - _HEALTH_WINDOW, now), hours)
+        said = [advice for rule in INTEGRATION_RULES if (advice := rule(facts)) is not None]
+        if integration.status == IntegrationStatus.Active:
+            said += self._about_provider(unit, integration, hours, now)
+        return said
 
     def about_missing(self, unit: UnitOfWork, tenant_id: UUID, now: datetime) -> list[Recommendation]:
         """Types of which there is no integration, not even a draft."""
         there = {
             one.integration_type
-            for one in unit.integrations.page(tenant_id, IntegrationFilter(), _FIRST).items
+            for one in every(partial(unit.integrations.page, tenant_id, IntegrationFilter()))
             if one.status != IntegrationStatus.Disconnected
         }
         found: list[Recommendation] = []
@@ -89,7 +106,7 @@ class IntegrationAdviser:
 
     def _about_provider(
         self, unit: UnitOfWork, integration: Integration, checks: Sequence[Signal], now: datetime
-    ) -> list[Recommendation]:
+    ) -> list[Advice]:
         if integration.integration_type not in INTERCHANGEABLE:
             return []
         week = Period(now - WEEK, now)
@@ -103,7 +120,7 @@ class IntegrationAdviser:
         others = self._shown(unit, [one for one in names if one != integration.provider], week, to=tenant_id)
         alike = self._peers.shown(unit, integration.provider, week, to=tenant_id)
         facts = ProviderFacts(integration, week, days, own, alike, others)
-        return recommended(integration_subject(integration), [rule(facts) for rule in PROVIDER_RULES], now)
+        return [said for rule in PROVIDER_RULES if (said := rule(facts)) is not None]
 
     def _shown(self, unit: UnitOfWork, names: Sequence[str], week: Period, *, to: UUID) -> list[Shown]:
         found = (self._peers.shown(unit, name, week, to=to) for name in names)
@@ -178,7 +195,7 @@ def _flows(unit: UnitOfWork, tenant_id: UUID, now: datetime) -> list[Flow]:
     since = now - WINDOW
     attempts = unit.outcomes.attempts(tenant_id, since)
     found = []
-    for webhook in unit.webhooks.page(tenant_id, WebhookFilter(), _FIRST).items:
+    for webhook in every(partial(unit.webhooks.page, tenant_id, WebhookFilter())):
         known = attempts.get(webhook.webhook_id)
         if webhook.state != WebhookState.Active or known is None:
             continue

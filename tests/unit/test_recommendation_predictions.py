@@ -6,17 +6,22 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import pi, sin
+from pathlib import Path
 from statistics import median
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from domain.insights.model import Tally
-from domain.integrations.model import HealthStatus, IntegrationStatus
+from domain.insights.model import SubjectKind, Tally
+from domain.integrations.model import HealthStatus, IntegrationStatus, IntegrationType
+from domain.paging import MAX_PAGE_SIZE
+from domain.recommendations.decisions import DismissRecommendation, RecommendationStatus
 from domain.recommendations.model import Confidence
 from domain.recommendations.prediction import UNHEALTHY_RATE, failure_predicted, forecast
 from domain.recommendations.trend import rise, trend_of
 from tests.recommendation_facts import NOW, figures, integration_facts, tally
+from tests.recommendation_world import RecommendationWorld
 
 CHECKS = 12
 
@@ -160,3 +165,31 @@ def test_answers_that_vary_are_not_told() -> None:
     draw = random.Random(3)
     noisy = [tally(CHECKS, latencies=[draw.randint(300, 2_000) for _ in range(CHECKS)]) for _ in range(48)]
     assert failure_predicted(integration_facts(noisy)) is None
+
+
+async def test_the_newest_of_many_integrations_is_looked_at_too__9_3(tmp_path: Path) -> None:
+    world = RecommendationWorld(tmp_path)
+    many = [
+        integration_facts(
+            (),
+            integration_id=UUID(int=1_000 + n),
+            tenant_id=world.principal.tenant_id,
+            name=f"Orders {n}",
+            integration_type=IntegrationType.CustomAPI,
+            provider="REST",
+            created_at=world.clock.now() + timedelta(seconds=n),
+        ).integration
+        for n in range(MAX_PAGE_SIZE + 1)
+    ]
+    with world.units.write() as unit:
+        for one in many:
+            unit.integrations.add(one.tenant_id, one)
+        unit.commit()
+    world.count(many[-1].integration_id, _declining(), kind=SubjectKind.Integration)
+    [found] = await world.listed()
+    assert found.recommendation.subject.id == many[-1].integration_id
+    dismissed = world.recommendations.dismiss(
+        world.principal, found.recommendation.recommendation_id, DismissRecommendation(reason="Known.")
+    )
+    assert dismissed.status == RecommendationStatus.Dismissed
+    world.close()
