@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -24,22 +24,23 @@ WATCHED: Final[Mapping[SubjectKind, tuple[Metric, ...]]] = {
 
 
 def series_of(
-    signals: Sequence[Signal], since: datetime, until: datetime
+    signals: Iterable[Signal], since: datetime, until: datetime
 ) -> Iterator[tuple[Subject, Metric, list[Sample | None]]]:
     """One for each subject and metric watched, with a sample for every hour from `since` to `until`. A subject's
     hours before its first signal say nothing; later ones without a signal are hours without traffic."""
-    by_subject: dict[Subject, dict[int, Tally]] = {}
-    for one in signals:
-        index = (one.hour - since) // HOUR
-        by_subject.setdefault(Subject(one.kind, one.subject_id), {})[index] = one.tally
+    known: dict[tuple[Subject, Metric], dict[int, Sample | None]] = {}
+    for one in signals:  # may be hundreds of thousands: a sample is all that is kept of each
+        subject = Subject(one.kind, one.subject_id)
+        for metric in WATCHED.get(one.kind, ()):
+            known.setdefault((subject, metric), {})[(one.hour - since) // HOUR] = sample(metric, one.tally)
     length = (until - since) // HOUR
-    for subject, tallies in by_subject.items():
-        first = min(tallies)
-        for metric in WATCHED.get(subject.kind, ()):
-            samples = [
-                sample(metric, tallies.get(index)) if index >= first else None for index in range(length)
-            ]
-            yield subject, metric, samples
+    for (subject, metric), samples in known.items():
+        first, empty = min(samples), sample(metric, None)
+        yield (
+            subject,
+            metric,
+            [samples.get(index, empty) if index >= first else None for index in range(length)],
+        )
 
 
 def sample(metric: Metric, tally: Tally | None) -> Sample | None:
