@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from domain.recommendations.ports import Outcome
-from domain.webhooks.adaptive import OutageHistory, adaptive_delay, outage_length
+from domain.webhooks.adaptive import OutageHistory
 from domain.webhooks.model import DeliveryStatus, RetryPolicy
+from domain.webhooks.outcome import planned_delay
+from domain.webhooks.rules import Answer
 
 DAY = 86_400.0
 _AGES = (0.125, 0.375, 0.625, 0.875)
+_DOWN = Answer(status=503)
 
-#: The delay before retry number `retry`, of an outage of a certain age; None where there is none.
-Delay = Callable[[int, float], float | None]
+#: The delay before a retry, by its number, the outage's age and the delivery's.
+Delay = Callable[[int, float, float], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,11 @@ class Fate:
 
     failed_attempts: float
     arrived: float
+
+
+def outage_length(failing_since: float, last_failed: float, back: float) -> float:
+    """It ended somewhere between the last failure and the first success: in the middle, for want of better."""
+    return max(1.0, (last_failed + back) / 2 - failing_since)
 
 
 def outages_of(outcomes: Sequence[Outcome]) -> list[float]:
@@ -52,22 +60,33 @@ def history_from(lengths: Sequence[float]) -> OutageHistory:
     """What adaptive retry would have learned from them."""
     history = OutageHistory()
     for length in lengths:
-        history = history.learned(length)
+        history = history.learned(length, length)
     return history
 
 
 def fixed(policy: RetryPolicy) -> Delay:
     """The schedule of BR-WH-04."""
-    return lambda retry, age: policy.initial_delay_seconds * policy.backoff_multiplier ** (retry - 1)
+    return lambda retry, outage, delivery: (
+        policy.initial_delay_seconds * policy.backoff_multiplier ** (retry - 1)
+    )
 
 
 def adaptive(history: OutageHistory, policy: RetryPolicy, retries: int) -> Delay:
-    """Learned delays; the fixed schedule where nothing is known."""
+    """As deliveries are retried by this history; the fixed schedule where nothing is known."""
     schedule = fixed(policy)
 
-    def delay(retry: int, age: float) -> float | None:
-        learned = adaptive_delay(history, failing_for=age, retries_left=retries - retry + 1, spread=0.0)
-        return schedule(retry, age) if learned is None else learned
+    def delay(retry: int, outage: float, delivery: float) -> float:
+        planned = planned_delay(
+            _DOWN,
+            history,
+            policy,
+            failing_for=outage,
+            age=delivery,
+            retries_used=retry - 1,
+            retries=retries,
+            spread=0.0,
+        )
+        return schedule(retry, outage, delivery) if planned is None else planned
 
     return delay
 
@@ -87,8 +106,8 @@ def fate(lengths: Sequence[float], retries: int, delay: Delay) -> Fate:
 def _one(length: float, age: float, retries: int, delay: Delay) -> tuple[int, bool]:
     failed, waited = 1, 0.0
     for retry in range(1, retries + 1):
-        step = delay(retry, age)
-        if step is None or waited + step >= DAY:
+        step = delay(retry, age, waited)
+        if waited + step >= DAY:
             return failed, False
         age, waited = age + step, waited + step
         if age >= length:

@@ -9,6 +9,7 @@ import json
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from math import log, sqrt
 
 LONGEST = 86_400.0
@@ -21,9 +22,13 @@ DECAY = 0.9
 PRIOR_OUTAGES = 1.0
 #: Fewer outages than this and the fixed schedule of BR-WH-04 is kept.
 ENOUGH = 3
+#: So is it while an outage is older than all but this many of those that count: the prior alone would wait too long.
+_KNOWN = 0.2
+#: But the last retries are for an outage that lasts longer than any known, where the schedule soon gives up.
+_LAST = 2
 _ATTEMPT_COST = 1.0
 _UNDELIVERED_COST = 25.0
-_WAIT_FLOOR, _WAIT_SHARE = 45.0, 0.05
+_WAIT_FLOOR, _WAIT_SHARE = 36.0, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,16 @@ class OutageHistory:
     seen: int = 0
     since: float | None = None
 
-    def learned(self, lasted: float) -> OutageHistory:
-        """With one more outage that `lasted` so many seconds, and is over."""
-        where = min(bisect_left(EDGES, lasted), len(EDGES) - 1)
-        weights = tuple(weight * DECAY + (n == where) for n, weight in enumerate(self.weights))
-        return OutageHistory(weights, self.seen + 1)
+    def learned(self, failed_for: float, over_after: float) -> OutageHistory:
+        """With one more outage, still there when it was `failed_for` seconds old and over when it would have been
+        `over_after`. Nobody looked in between, so it counts in all buckets between, evenly over the octaves."""
+        low = min(max(1.0, failed_for), LONGEST)
+        high = min(max(low * 1.001, over_after), LONGEST * 1.001)
+        seen = [log(min(max(edge, low), high)) for edge in (1.0, *EDGES[:-1], high)]
+        whole = seen[-1] - seen[0]
+        shares = [(after - before) / whole for before, after in pairwise(seen)]
+        weights = (weight * DECAY + share for weight, share in zip(self.weights, shares, strict=True))
+        return OutageHistory(tuple(weights), self.seen + 1)
 
     def text(self) -> str:
         """As it is stored."""
@@ -65,11 +75,6 @@ def history_of(text: str | None) -> OutageHistory:
     return OutageHistory(tuple(stored["weights"]), stored["seen"], stored.get("since"))
 
 
-def outage_length(failing_since: float, last_failed: float, back: float) -> float:
-    """It ended somewhere between the last failure and the first success: in the middle, for want of better."""
-    return max(1.0, (last_failed + back) / 2 - failing_since)
-
-
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """Prefix sums over the buckets (all of those below n): mass, mass by scale, mass by scale times length."""
@@ -89,9 +94,6 @@ class _Plan:
             sums[i] + gone * (sums[i + 1] - sums[i]) for sums in (self.mass, self.scaled, self.lengths)
         )
         alive = self.mass[-1] - mass
-        if alive <= 1e-12:
-            waited = _WAIT_FLOOR + _WAIT_SHARE * age
-            return [_ATTEMPT_COST + (edge - age) / waited for edge in EDGES[first:]]
         after, whole = self.values[left], self.mass[-1]
         costs = []
         for n in range(first, len(EDGES)):
@@ -135,13 +137,14 @@ def adaptive_delay(
     history: OutageHistory, *, failing_for: float, retries_left: int, spread: float
 ) -> float | None:
     """Seconds until the next retry of an endpoint that has been `failing_for` seconds; `retries_left` counts that
-    one. None while too little is known. `spread` in [-1, 1] places it within the jitter: up to 10 % later."""
-    if history.seen < ENOUGH or retries_left < 1:
+    one. None while too little is known, or of outages as long as this one. `spread` in [-1, 1] places it within the
+    jitter: up to 10 % later."""
+    first = bisect_left(EDGES, failing_for + 1.0)
+    if history.seen < ENOUGH or retries_left < 1 or first == len(EDGES):
+        return None
+    if retries_left > _LAST and sum(history.weights[first:]) < _KNOWN:
         return None
     plan = _plan(tuple(round(one, 3) for one in history.weights), retries_left - 1)
-    first = bisect_left(EDGES, failing_for + 1.0)
-    if first == len(EDGES):
-        return None
     costs = plan.costs(failing_for, first, retries_left - 1)
     best = first + costs.index(min(costs))
     return min(LONGEST, (EDGES[best] - failing_for) * (1 + 0.05 * (1 + spread)))

@@ -11,6 +11,8 @@ from domain.webhooks.ports import Claimed
 from domain.webhooks.rules import Answer, Decision, effective_max_retries, is_outage, retry_delay
 
 RESPONSE_KEPT_BYTES = 4 * 1024
+#: How many times as fast as the schedule's a learned retry may come.
+_HASTE = 2.0
 STATUS_AFTER = {
     "delivered": DeliveryStatus.Delivered,
     "retry": DeliveryStatus.Retrying,
@@ -62,23 +64,24 @@ def planned_delay(
     """Seconds until the next retry of an adaptive webhook's delivery that is `age` seconds old, of `retries` in all;
     None for the fixed schedule.
 
-    In an outage the history tells, after an answer that is no outage the schedule. Neither the last retry nor any
-    after such an answer comes before the schedule's own of that number: those spent by the history may have come
-    sooner, and a receiver that limits would see the last of them while it is still full."""
+    In an outage the history tells, though never a wait of less than half the schedule's: where outages follow
+    each other closely, retries in haste meet the same one. After an answer that is no outage the schedule does.
+    Retries that came sooner than the schedule's may have been spent while a receiver that limits was still full, so
+    after them neither the last one nor any after such an answer comes before the schedule's of its number."""
     left = retries - retries_used
     if history.seen < ENOUGH or left < 1:
         return None
+    step = fixed = retry_delay(policy, retries_used + 1, spread=spread).total_seconds()
     if is_outage(answer):
-        step = adaptive_delay(history, failing_for=failing_for, retries_left=left, spread=spread)
-        if step is None or left > 1:
+        learned = adaptive_delay(history, failing_for=failing_for, retries_left=left, spread=spread)
+        step = fixed if learned is None else max(learned, fixed / _HASTE)
+        if left > 1:
             return step
-    else:
-        step = retry_delay(policy, retries_used + 1, spread=spread).total_seconds()
-    due = sum(
-        retry_delay(policy, retry, spread=0.5 * (1 + spread)).total_seconds()
-        for retry in range(1, retries_used + 2)
+    earliest, due = (
+        sum(retry_delay(policy, retry, spread=at).total_seconds() for retry in range(1, retries_used + 1))
+        for at in (-1.0, spread)
     )
-    return max(step, due - age)
+    return max(step, fixed if age >= earliest else due + fixed - age)
 
 
 def learned_delay(

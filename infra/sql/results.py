@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, func, insert, literal, select, update
 
-from domain.webhooks.adaptive import history_of, outage_length
+from domain.webhooks.adaptive import history_of
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import AttemptResult, EndpointHealth, Tally
 from infra.sql.statements import chunks
@@ -109,7 +109,7 @@ class SqlResults:
         history, moment = history_of(row.RetryHistory), now.timestamp()
         if tally.delivered and history.since is not None:
             last = row.LastTriggeredAt.timestamp() if row.LastTriggeredAt else history.since
-            after = history.learned(outage_length(history.since, last, moment))
+            after = history.learned(last - history.since, moment - history.since)
         elif tally.outages and not tally.delivered and history.since is None:
             after = replace(history, since=moment)
         else:

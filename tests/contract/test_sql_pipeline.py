@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from domain.events.ports import EventRef
-from domain.webhooks.adaptive import history_of
+from domain.webhooks.adaptive import OutageHistory, history_of
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
 from domain.webhooks.ports import NewDelivery, Tally
 from tests.contract.sql_world import EXPIRY, START, World
@@ -335,7 +335,7 @@ def test_an_outage_that_ends_is_learned_where_retries_are_adaptive(world: World)
         unit.pipeline.tally([Tally(other.webhook_id, delivered=1)], later)
         learned = history_of(unit.webhooks.get(world.tenant, learning.webhook_id).retry_history)
         assert learned.seen == 1, "a success outside an outage teaches nothing"
-        assert 250 < (learned.typical() or 0) < 350
+        assert learned.weights == history_of(OutageHistory().learned(0, 600).text()).weights
         assert unit.webhooks.get(world.tenant, other.webhook_id).retry_history is None
 
 
