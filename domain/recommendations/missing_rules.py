@@ -178,7 +178,7 @@ def missing(facts: MissingFacts) -> Advice | None:
         RecommendationKind.IntegrationMissing,
         Priority.Later,
         f"Consider {provider} as {kind}" if provider else f"Consider an integration of the type {kind}",
-        f"{total:,} events of {_listed(need.events)}, {need.per_day:.1f} a day, went to webhooks, and there is no "
+        f"{total:,} events of {_listed(need.events)}, {need.per_day:,.1f} a day, went to webhooks, and there is no "
         f"integration of the type {kind}. The hub supports {_and(facts.providers)}.{why} An integration keeps its "
         "credentials apart and checks its health.",
         (

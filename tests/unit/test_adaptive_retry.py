@@ -32,6 +32,29 @@ def taught(*lengths: float) -> OutageHistory:
     return history
 
 
+def planned(
+    answer: Answer,
+    history: OutageHistory,
+    *,
+    used: int,
+    age: float,
+    failing_for: float = 0.0,
+    spread: float = -1.0,
+    jitter: bool = False,
+) -> float | None:
+    """Seconds to the next of five retries."""
+    return planned_delay(
+        answer,
+        history,
+        RetryPolicy(jitter=jitter),
+        failing_for=failing_for,
+        age=age,
+        retries_used=used,
+        retries=5,
+        spread=spread,
+    )
+
+
 def test_the_fixed_schedule_holds_while_little_is_known() -> None:
     history = taught(*[300.0] * (ENOUGH - 1))
     assert adaptive_delay(history, failing_for=0, retries_left=5, spread=0) is None
@@ -88,21 +111,12 @@ def test_every_outage_counts_as_one(failed_for: float, over_after: float) -> Non
 
 def test_an_outage_longer_than_those_known_is_retried_by_the_schedule_but_for_the_last_two() -> None:
     history = taught(*[20.0] * 10)
-    planned = [
-        planned_delay(
-            Answer(status=503),
-            history,
-            RetryPolicy(jitter=False),
-            failing_for=600,
-            age=age,
-            retries_used=used,
-            retries=5,
-            spread=-1.0,
-        )
+    delays = [
+        planned(Answer(status=503), history, used=used, age=age, failing_for=600)
         for used, age in ((1, 60), (2, 180), (3, 420))
     ]
-    assert planned[:2] == [120, 240]
-    assert (planned[2] or 0) > 480
+    assert delays[:2] == [120, 240]
+    assert (delays[2] or 0) > 480
     assert adaptive_delay(taught(*[20.0] * 10, 3600.0), failing_for=600, retries_left=4, spread=0) is not None
 
 
@@ -238,13 +252,13 @@ def test_an_answer_that_is_no_outage_keeps_the_schedule() -> None:
     for _ in range(5):
         history = history.learned(600, 600)
     claimed = claimed_by(RetryPolicy(strategy="adaptive"), history.text())
-    planned = [
+    delays = [
         learned_delay(claimed, answer, NOW, expiry=DAY, platform_cap=5, spread=0.0)
         for answer in (Answer(status=500), Answer(status=429), Answer(status=503, retry_after="5"))
     ]
-    assert planned[0] is not None
-    assert planned[0] > timedelta(seconds=60)
-    assert planned[1:] == [timedelta(seconds=60)] * 2
+    assert delays[0] is not None
+    assert delays[0] > timedelta(seconds=60)
+    assert delays[1:] == [timedelta(seconds=60)] * 2
 
 
 @pytest.mark.parametrize(
@@ -255,34 +269,17 @@ def test_after_a_refusal_no_retry_comes_sooner_than_the_schedules_of_that_number
     used: int, age: float, waits: float
 ) -> None:
     """The retries come 1, 3, 7, 15 and 31 minutes after the first attempt; an older delivery takes the usual step."""
-    planned = planned_delay(
-        Answer(status=429),
-        taught(*[300.0] * ENOUGH),
-        RetryPolicy(jitter=False),
-        failing_for=0.0,
-        age=age,
-        retries_used=used,
-        retries=5,
-        spread=-1.0,
-    )
-    assert planned == waits
+    assert planned(Answer(status=429), taught(*[300.0] * ENOUGH), used=used, age=age) == waits
 
 
 @pytest.mark.parametrize("age", [54.0, 60.0, 66.0])
 @pytest.mark.parametrize("spread", [-1.0, 0.3, 1.0])
 def test_refused_deliveries_that_kept_to_the_schedule_stay_on_it(age: float, spread: float) -> None:
     """Wherever within its jitter the first retry came."""
-    planned = planned_delay(
-        Answer(status=429),
-        taught(*[300.0] * ENOUGH),
-        RetryPolicy(),
-        failing_for=0.0,
-        age=age,
-        retries_used=1,
-        retries=5,
-        spread=spread,
+    delay = planned(
+        Answer(status=429), taught(*[300.0] * ENOUGH), used=1, age=age, spread=spread, jitter=True
     )
-    assert planned == retry_delay(RetryPolicy(), 2, spread=spread).total_seconds()
+    assert delay == retry_delay(RetryPolicy(), 2, spread=spread).total_seconds()
 
 
 @pytest.mark.parametrize(
@@ -292,17 +289,7 @@ def test_refused_deliveries_that_kept_to_the_schedule_stay_on_it(age: float, spr
 def test_retries_come_at_most_twice_as_fast_and_the_last_no_sooner_than_the_schedules(
     used: int, age: float, waits: float
 ) -> None:
-    planned = planned_delay(
-        Answer(status=503),
-        taught(*[5.0] * 10),
-        RetryPolicy(jitter=False),
-        failing_for=0.0,
-        age=age,
-        retries_used=used,
-        retries=5,
-        spread=-1.0,
-    )
-    assert planned == waits
+    assert planned(Answer(status=503), taught(*[5.0] * 10), used=used, age=age) == waits
 
 
 def test_how_long_it_has_been_away_counts_from_its_first_failure() -> None:
@@ -313,11 +300,11 @@ def test_how_long_it_has_been_away_counts_from_its_first_failure() -> None:
     since = replace(history, since=NOW.timestamp() - 540)
     for one, failing_for in ((history, 0.0), (since, 540.0)):
         claimed = claimed_by(policy, one.text())
-        planned = learned_delay(claimed, Answer(status=500), NOW, expiry=DAY, platform_cap=5, spread=0.0)
+        delay = learned_delay(claimed, Answer(status=500), NOW, expiry=DAY, platform_cap=5, spread=0.0)
         expected = adaptive_delay(history, failing_for=failing_for, retries_left=5, spread=-1.0)
-        assert planned is not None
+        assert delay is not None
         assert expected is not None
-        assert planned.total_seconds() == pytest.approx(expected, abs=1e-3)
+        assert delay.total_seconds() == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_history_stored_before_outages_had_a_beginning_is_read() -> None:
