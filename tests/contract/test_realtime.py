@@ -220,7 +220,11 @@ def test_messages_flow_again_after_the_service_was_away() -> None:
             plug.restore()
             again = bench.client(CALLER)
             bench.realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": 2}])
-            assert again.message("deliveryUpdated")[-1] == {"n": 2}
+            # The first is lost with the service, or comes late when it was still on its way.
+            came = again.message("deliveryUpdated")[-1]
+            if came == {"n": 1}:
+                came = again.message("deliveryUpdated")[-1]
+            assert came == {"n": 2}
 
 
 @pytest.mark.azure
