@@ -293,9 +293,6 @@ def main() -> None:
         "--record", type=Path, metavar="FILE", help="record the hub's endpoints, without names"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the first run")
-    parser.add_argument(
-        "--times", type=int, default=1, help="so many times the runs, so that chance decides less"
-    )
     parser.add_argument("--days", type=float, default=30.0, help="how far back --record looks")
     options = parser.parse_args()
     if options.record:
