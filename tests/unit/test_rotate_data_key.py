@@ -19,17 +19,24 @@ def world(tmp_path: Path) -> Iterator[SyncWorld]:
     made.close()
 
 
+def run(world: SyncWorld, *, retires: bool) -> list[str]:
+    """What it told."""
+    told: list[str] = []
+    assert rotate(
+        world.database,
+        world.secrets,
+        wait_seconds=0,
+        retires=retires,
+        tell=told.append,
+        sleep=lambda seconds: None,
+    )
+    return told
+
+
 def rotated(world: SyncWorld) -> None:
     """As the page says, the old key destroyed: whatever is still sealed under it is lost."""
     for retires in (False, True):
-        assert rotate(
-            world.database,
-            world.secrets,
-            wait_seconds=0,
-            retires=retires,
-            tell=lambda line: None,
-            sleep=lambda seconds: None,
-        )
+        run(world, retires=retires)
     assert len(keys_in_use(world.database)) == 1
     assert len(world.secrets.names("data-key-")) == 2, "the key, and the name of the current one"
 
@@ -38,20 +45,10 @@ def test_retiring_a_day_later_keeps_the_key_of_the_day_between(world: SyncWorld)
     """Answers remembered for an Idempotency-Key are sealed in no column that could be sealed anew."""
     cipher = SecretStoreCipher(world.secrets)
     before = cipher.seal("an answer", context="repeats")
-    rotate(
-        world.database,
-        world.secrets,
-        wait_seconds=0,
-        retires=False,
-        tell=lambda line: None,
-        sleep=lambda _: None,
-    )
+    run(world, retires=False)
     between = SecretStoreCipher(world.secrets).seal("an answer", context="repeats")
     rotated_key = world.secrets.get("data-key-current")
-    told: list[str] = []
-    rotate(
-        world.database, world.secrets, wait_seconds=0, retires=True, tell=told.append, sleep=lambda _: None
-    )
+    told = run(world, retires=True)
     assert world.secrets.get("data-key-current") == rotated_key, "retiring makes no new key"
     fresh = SecretStoreCipher(world.secrets)
     assert fresh.open(between, context="repeats") == "an answer"
