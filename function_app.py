@@ -1,56 +1,34 @@
 """The one function app: registers the blueprints, nothing else."""
 
+from importlib import import_module
+
 import azure.durable_functions as df
 import azure.functions as func
-
-from functions import messages, sync_orchestrations, sync_triggers, timers
-from functions.http import (
-    alerts,
-    anomalies,
-    apikeys,
-    audit,
-    datasyncs,
-    events,
-    incoming,
-    incoming_receipt,
-    insights,
-    integrations,
-    metrics,
-    oauth,
-    ops,
-    privacy,
-    providers,
-    realtime,
-    recommendations,
-    sync_records,
-    webhooks,
-)
 
 app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
 for module in (
-    integrations,
-    oauth,
-    providers,
-    incoming,
-    incoming_receipt,
-    alerts,
-    apikeys,
-    audit,
-    webhooks,
-    events,
-    datasyncs,
-    sync_records,
-    realtime,
-    insights,
-    metrics,
-    anomalies,
-    recommendations,
-    ops,
-    privacy,
-    messages,
-    timers,
-    sync_orchestrations,
-    sync_triggers,
+    "http.alerts.routes",
+    "http.anomalies.routes",
+    "http.apikeys.routes",
+    "http.audit.routes",
+    "http.datasyncs.routes",
+    "http.events.routes",
+    "http.incoming.routes",
+    "http.incoming.receipt",
+    "http.insights.routes",
+    "http.integrations.routes",
+    "http.metrics.routes",
+    "http.oauth.routes",
+    "http.ops.routes",
+    "http.privacy.routes",
+    "http.providers.routes",
+    "http.realtime.routes",
+    "http.recommendations.routes",
+    "http.records.routes",
+    "http.webhooks.routes",
+    "queues",
+    "timers",
+    "sync_orchestration",
 ):
-    app.register_functions(module.bp)
+    app.register_functions(import_module(f"functions.{module}").bp)

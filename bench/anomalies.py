@@ -15,8 +15,8 @@ from random import Random
 
 from bench import anomalies_public
 from bench.anomalies_scored import Labelled, Score, as_watched, evaluate, in_hindsight
-from domain.anomalies.detection import Sample
-from domain.anomalies.model import Metric
+from domain.monitoring.anomalies.detection import Sample
+from domain.monitoring.anomalies.model import Metric
 
 HOURS = 30 * 24
 SERIES = 1_000

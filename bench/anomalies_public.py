@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.anomalies_scored import Labelled, Score, as_watched, evaluate, in_hindsight
-from domain.anomalies.detection import Sample
-from domain.anomalies.model import Metric
+from domain.monitoring.anomalies.detection import Sample
+from domain.monitoring.anomalies.model import Metric
 
 PACKAGE: Final = "river==0.26.1"
 _FILE: Final = "river/datasets/water-flow.csv"

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import process_time
 
-from domain.anomalies.detection import Sample, unusual_hours
-from domain.anomalies.model import Metric
-from domain.anomalies.series import HOUR
-from domain.anomalies.watching import WINDOW
+from domain.monitoring.anomalies.detection import Sample, unusual_hours
+from domain.monitoring.anomalies.model import Metric
+from domain.monitoring.anomalies.series import HOUR
+from domain.monitoring.anomalies.watching import WINDOW
 
 _WINDOW_HOURS = WINDOW // HOUR
 
@@ -61,7 +61,7 @@ def in_hindsight(metric: Metric, samples: Sequence[Sample | None]) -> list[int]:
 
 
 def as_watched(metric: Metric, samples: Sequence[Sample | None]) -> list[int]:
-    """Each hour when it has ended, beside what came before, as `domain.anomalies.watching` does."""
+    """Each hour when it has ended, beside what came before, as `domain.monitoring.anomalies.watching` does."""
     found = []
     for end in range(1, len(samples) + 1):
         known = samples[max(0, end - _WINDOW_HOURS) : end]

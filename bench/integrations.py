@@ -17,9 +17,9 @@ from typing import Any, cast
 
 from bench.harness import HostProcess, call, receiving, running
 from domain.integrations.health import Round
-from infra.bootstrap import Hub
-from infra.http.client import OutboundClient
-from infra.settings import Settings
+from infra.app.build import Hub
+from infra.app.settings import Settings
+from infra.outbound.client import OutboundClient
 
 _KEY = "bench-key-0123456789"
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness import HostProcess, ReceiverProcess, call, receiving, running
-from domain.events.model import DomainEvent
-from domain.ports import OutboundRequest
+from domain.core.ports import OutboundRequest
+from domain.journal.events import DomainEvent
 from domain.webhooks.signing import event_body, new_secret, signed_headers
+from infra.app.settings import Settings
 from infra.clock import Uuid7Generator
-from infra.http.client import OutboundClient
-from infra.settings import Settings
+from infra.outbound.client import OutboundClient
 
 _TENANT = Uuid7Generator().new()
 _CONCURRENCY = 100

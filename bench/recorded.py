@@ -16,9 +16,9 @@ from sqlalchemy import bindparam, select
 
 from domain.recommendations.outages import outage_length
 from domain.webhooks.model import AttemptOutcome
-from domain.webhooks.rules import Answer, is_outage
+from domain.webhooks.retry_policy import Answer, is_outage
 from infra.sql.engine import Database
-from infra.sql.webhook_tables import webhook_deliveries, webhook_delivery_attempts
+from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts
 
 _a = webhook_delivery_attempts.c
 _d = webhook_deliveries.c

@@ -23,10 +23,10 @@ from bench.harness import HostProcess, call, running
 from bench.pipeline import subscribe
 from bench.recorded import attempts_since, recording, write
 from domain.webhooks.model import DeliveryStatus
-from infra.bootstrap import Hub
+from infra.app.build import Hub
+from infra.app.settings import Settings
 from infra.clock import AdjustableClock
-from infra.settings import Settings
-from infra.sql.webhook_tables import domain_events, webhook_deliveries
+from infra.sql.webhooks.tables import domain_events, webhook_deliveries
 
 DAY = 86_400.0
 _d = webhook_deliveries.c

@@ -14,10 +14,8 @@ from random import Random
 from typing import NamedTuple
 
 from bench.recorded import ANSWERS, attempts_since, recording, write
-from domain.webhooks.adaptive import OutageHistory
 from domain.webhooks.model import RetryPolicy
-from domain.webhooks.outcome import planned_delay
-from domain.webhooks.rules import Answer, decide, is_outage
+from domain.webhooks.retry_policy import Answer, OutageHistory, decide, is_outage, planned_delay
 
 DAY, DAYS = 86_400.0, 20
 EVENTS_A_DAY = 720
@@ -275,7 +273,7 @@ def table(patterns: Mapping[str, Pattern], seed: int = 1) -> str:
 
 def record(path: Path, days: float) -> int:
     """Record the endpoints of the hub that the settings name; how many had outages."""
-    from infra.bootstrap import Hub
+    from infra.app.build import Hub
 
     hub = Hub()
     try:

@@ -15,9 +15,9 @@ from azure.functions.servicebus import ServiceBusMessage
 from devhost.config import HostJson
 from devhost.invocation import Invocations, trace_of
 from devhost.loading import Function
-from infra import logs
+from infra.azure.servicebus.lines import cut
 from infra.deadline import in_time
-from infra.servicebus.lines import cut
+from infra.observability import logs
 
 if TYPE_CHECKING:
     from azure.servicebus import (

@@ -41,8 +41,8 @@ def _work(arguments: argparse.Namespace) -> int:
 
 
 def _token(arguments: argparse.Namespace) -> int:
-    from domain.identity.model import PERMISSIONS
-    from infra.identity.development import mint_token
+    from domain.core.principal import PERMISSIONS
+    from infra.authentication.development import mint_token
 
     load_local_settings(Path(arguments.app_dir).resolve())
     permissions = list(PERMISSIONS)

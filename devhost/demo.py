@@ -21,11 +21,11 @@ from devhost.cli import DEVELOPMENT_TENANT, DEVELOPMENT_USER
 from devhost.config import load_local_settings
 from devhost.demo_acts import api_key, synchronisation
 from devhost.demo_stage import DemoFailed, Stage
-from domain.identity.model import PERMISSIONS
+from domain.core.principal import PERMISSIONS
 from examples.client import HubClient, HubError
 from examples.receiver import BadSignature, Receiver, verify
+from infra.authentication.development import mint_token
 from infra.clock import AdjustableClock
-from infra.identity.development import mint_token
 
 EVENTS = 1_000
 FAILING_EVENTS = 20

@@ -15,10 +15,10 @@ from azure.functions.servicebus import ServiceBusMessage
 from devhost.config import HostJson
 from devhost.invocation import Invocations, trace_of
 from devhost.loading import Function
-from domain.errors import Unavailable
-from domain.ports import Clock
-from infra import logs
+from domain.core.errors import Unavailable
+from domain.core.ports import Clock
 from infra.embedded.queue import EmbeddedQueue, ReceivedMessage
+from infra.observability import logs
 
 _log = logging.getLogger("devhost.queues")
 T = TypeVar("T")

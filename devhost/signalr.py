@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from devhost.signalr_connection import Connection, HandshakeRefused
-from domain.errors import Unavailable
-from domain.ports import Clock
+from domain.core.errors import Unavailable
+from domain.core.ports import Clock
 from infra.embedded.realtime import CLIENT_PATH, Admitted
 from infra.embedded.realtime_store import News
 

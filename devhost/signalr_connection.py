@@ -8,7 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from domain.ports import Clock
+from domain.core.ports import Clock
 from infra.embedded.realtime import Admitted
 
 SEPARATOR: Final = "\x1e"

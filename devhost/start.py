@@ -14,7 +14,7 @@ from pathlib import Path
 from devhost.config import home, load_host_json, load_local_settings
 from devhost.errors import HostError
 from devhost.supervisor import Supervisor, bind, exit_with_parent
-from infra import logs
+from infra.observability import logs
 
 _log = logging.getLogger("devhost")
 

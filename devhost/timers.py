@@ -19,8 +19,8 @@ from devhost.errors import HostError
 from devhost.invocation import Invocations, trace_of
 from devhost.loading import Function
 from devhost.schedule import Schedule, parse_schedule
-from domain.ports import Clock
-from infra import logs
+from domain.core.ports import Clock
+from infra.observability import logs
 
 _log = logging.getLogger("devhost.timers")
 

@@ -17,7 +17,7 @@ from devhost.invocation import Invocations, trace_of
 from devhost.keys import ANONYMOUS, HostKeys
 from devhost.loading import Function
 from devhost.routes import RouteTable
-from infra import logs
+from infra.observability import logs
 
 _log = logging.getLogger("devhost.http")
 

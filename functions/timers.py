@@ -7,7 +7,7 @@ import logging
 
 import azure.functions as func
 
-from infra.bootstrap import hub
+from infra.app.build import hub
 
 bp = func.Blueprint()
 logger = logging.getLogger("hub.timers")
@@ -39,8 +39,8 @@ def clean_up_deliveries(timer: func.TimerRequest) -> None:
     """Daily at 03:00 UTC: delete deliveries and events past their retention, incoming webhooks too, and old
     idempotency keys."""
     deliveries, events = hub().cleanup.run()
-    with hub().units.read() as unit:
-        tenants = unit.users.tenants()
+    with hub().transactions.read() as tx:
+        tenants = tx.users.tenants()
     keys = hub().idempotency.forget_old(tenants)
     bodies, incoming = hub().incoming.cleanup.run()
     logger.info(
@@ -104,7 +104,7 @@ async def check_integration_health(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="30 */5 * * * *")
 def sweep_integrations(timer: func.TimerRequest) -> None:
     """Every five minutes: destroy credentials that no integration names."""
-    destroyed = hub().integrations.vault.sweep(hub().units)
+    destroyed = hub().integrations.vault.sweep(hub().transactions)
     if destroyed:
         logger.info("integrations swept", extra={"secretsDestroyed": destroyed})
 

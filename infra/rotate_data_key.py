@@ -20,19 +20,19 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Table, and_, func, or_, select, update
 
+from domain.core.ports import SecretStore
 from domain.incoming.model import body_context
 from domain.integrations.model import configuration_context
-from domain.ports import SecretStore
 from domain.privacy.model import erasure_context
 from domain.sync.jobs import checkpoint_context, state_context
-from domain.webhooks.delivery import secret_context
+from domain.webhooks.deliver import secret_context
 from infra.sealing import SecretStoreCipher
 from infra.sql.engine import Database
-from infra.sql.incoming_tables import incoming_bodies
-from infra.sql.integration_tables import integrations
-from infra.sql.privacy_tables import erasures
-from infra.sql.sync_tables import sync_steps, sync_streams
-from infra.sql.webhook_tables import webhooks
+from infra.sql.incoming.tables import incoming_bodies
+from infra.sql.integrations.tables import integrations
+from infra.sql.privacy.tables import erasures
+from infra.sql.sync.tables import sync_steps, sync_streams
+from infra.sql.webhooks.tables import webhooks
 
 _BATCH = 100
 _KEY_PREFIX = "data-key-"
@@ -176,7 +176,7 @@ def rotate(
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; 1 when some value could not be opened."""
-    from infra.bootstrap import hub
+    from infra.app.build import hub
 
     parser = argparse.ArgumentParser(prog="python -m infra.rotate_data_key", description=__doc__)
     parser.add_argument("--wait", type=float, default=65.0, help="seconds between the passes")

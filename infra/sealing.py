@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from domain.errors import Unavailable
-from domain.ports import SecretStore
+from domain.core.errors import Unavailable
+from domain.core.ports import SecretStore
 
 _CURRENT = "data-key-current"
 _KEY_BYTES = 32

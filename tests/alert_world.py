@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from domain.alerts.evaluation import Evaluator
-from domain.alerts.intake import Intake
-from domain.alerts.ledger import Ledger
-from domain.alerts.model import Alert, AlertFilter
-from domain.alerts.notifying import NotificationSender
-from domain.alerts.occurring import message_of, occurrence
-from domain.alerts.service import AlertService, ChangeAlertRule
-from domain.errors import Unavailable
-from domain.identity.model import Principal
-from domain.insights.model import Signal, SubjectKind, Tally, hour_of
-from domain.messages import OutgoingMessage
-from domain.paging import PageRequest
+from domain.core.errors import Unavailable
+from domain.core.messages import OutgoingMessage
+from domain.core.paging import PageRequest
+from domain.core.principal import Principal
+from domain.journal.occurrences import message_of, occurrence
+from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
+from domain.monitoring.alerts.evaluation import Evaluator
+from domain.monitoring.alerts.intake import Intake
+from domain.monitoring.alerts.ledger import Ledger
+from domain.monitoring.alerts.model import Alert, AlertFilter
+from domain.monitoring.alerts.notifying import NotificationSender
+from domain.monitoring.alerts.service import AlertService, ChangeAlertRule
 from tests.integration_world import IntegrationWorld
 
 
@@ -34,10 +34,12 @@ class AlertWorld(IntegrationWorld):
         self.refuses: Exception | None = None
         self.sent: list[tuple[UUID, OutgoingMessage]] = []
         self.ledger = Ledger(self.ids, self.realtime)
-        self.service = AlertService(self.units, self.ledger, self.clock)
-        self.intake = Intake(self.units, self.ledger, self.clock)
-        self.evaluator = Evaluator(self.units, self.ledger, self, self.clock, retention=timedelta(days=90))
-        self.notifications = NotificationSender(self.units, self, self.clock)
+        self.service = AlertService(self.transactions, self.ledger, self.clock)
+        self.intake = Intake(self.transactions, self.ledger, self.clock)
+        self.evaluator = Evaluator(
+            self.transactions, self.ledger, self, self.clock, retention=timedelta(days=90)
+        )
+        self.notifications = NotificationSender(self.transactions, self, self.clock)
 
     def dead_letter_counts(self) -> Mapping[str, int]:
         """DeadLetterCounts."""
@@ -66,11 +68,11 @@ class AlertWorld(IntegrationWorld):
     def attempts(self, webhook_id: UUID, succeeded: int, failed: int) -> None:
         tally = Tally(total=succeeded + failed, succeeded=succeeded, failed=failed)
         hour = hour_of(self.clock.now())
-        with self.units.write() as unit:
-            unit.signals.append(
+        with self.transactions.write() as tx:
+            tx.signals.append(
                 [Signal(self.principal.tenant_id, SubjectKind.Webhook, webhook_id, hour, tally)]
             )
-            unit.commit()
+            tx.commit()
 
     def listed(
         self, *, platform: bool = False, owner: Principal | None = None, **filter_: Any

@@ -13,14 +13,13 @@ from functools import cache
 from pathlib import Path
 from uuid import UUID
 
-from domain.errors import Unavailable
-from domain.ports import OutboundError, OutboundRequest, OutboundResponse, QueueMessage
-from domain.realtime.ports import Nobody, Payload
-from domain.unit_of_work import UnitOfWork
-from infra.servicebus.limits import check_size
+from domain.core.errors import Unavailable
+from domain.core.ports import OutboundError, OutboundRequest, OutboundResponse, QueueMessage
+from domain.core.realtime import Nobody, Payload
+from infra.azure.servicebus.limits import check_size
 from infra.sql.engine import DATABASE_FILE
 from infra.sql.migrate import upgrade_embedded
-from infra.sql.unit_of_work import SqlUnitsOfWork
+from infra.sql.transaction import SqlTransaction, SqlTransactions
 
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 TENANT = UUID(int=0xA0)
@@ -222,21 +221,21 @@ def new_database(home: Path) -> None:
 class FlakyUnits:
     """Units of work that can be told to fail."""
 
-    def __init__(self, inner: SqlUnitsOfWork) -> None:
+    def __init__(self, inner: SqlTransactions) -> None:
         self._inner = inner
         self.down = False
 
     @contextmanager
-    def write(self) -> Iterator[UnitOfWork]:
+    def write(self) -> Iterator[SqlTransaction]:
         self._check()
-        with self._inner.write() as unit:
-            yield unit
+        with self._inner.write() as tx:
+            yield tx
 
     @contextmanager
-    def read(self) -> Iterator[UnitOfWork]:
+    def read(self) -> Iterator[SqlTransaction]:
         self._check()
-        with self._inner.read() as unit:
-            yield unit
+        with self._inner.read() as tx:
+            yield tx
 
     def _check(self) -> None:
         if self.down:

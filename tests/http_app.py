@@ -11,12 +11,12 @@ from typing import Any
 import azure.functions as func
 from pydantic import BaseModel
 
-from functions.http import endpoint as plumbing
-from functions.http.calls import Call
-from functions.http.endpoint import Endpoint
-from infra import bootstrap
-from infra.identity.development import mint_token
-from infra.settings import Settings
+from functions.http.kit import endpoint as plumbing
+from functions.http.kit.calls import Call
+from functions.http.kit.endpoint import Endpoint
+from infra.app import build
+from infra.app.settings import Settings
+from infra.authentication.development import mint_token
 from tests.builders import (
     OTHER_TENANT,
     OTHER_USER,
@@ -43,14 +43,15 @@ class App:
     def __init__(self, home: Path) -> None:
         new_database(home)
         self.home, self.clock = home, FakeClock()
-        self.hub = bootstrap.Hub(Settings(home=home), clock=self.clock)
+        self.hub = build.Hub(Settings(home=home), clock=self.clock)
         self.queue, self.receivers = MemoryQueue(self.clock), Receivers(self.clock)
         vars(self.hub).update(queue=self.queue, http=self.receivers)
-        from functions.http import events, webhooks
+        from functions.http.events import routes as events
+        from functions.http.webhooks import routes as webhooks
 
         app = func.FunctionApp()
-        app.register_functions(webhooks.bp)
         app.register_functions(events.bp)
+        app.register_functions(webhooks.bp)
         self._functions = {one.get_function_name(): one.get_user_function() for one in app.get_functions()}
 
     def token(self, *permissions: str, other: bool = False) -> str:

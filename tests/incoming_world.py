@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from domain.integrations.configuration import accept
 from domain.integrations.model import Integration, IntegrationStatus
-from infra.bootstrap import Hub
+from infra.app.build import Hub
 
 STRIPE_SECRET = "whsec_" + "a1B2" * 8
 STRIPE = {"apiKey": "sk_test_4eC39HqLyjWDarjtT1zdp7dc", "webhookSecret": STRIPE_SECRET}
@@ -48,10 +48,10 @@ def seed(
         validated_at=now,
     )
     integration = replace(integration, **changes)
-    with hub.units.write() as unit:
-        unit.users.see(tenant, user, "A User", now)
-        unit.integrations.add(tenant, integration)
-        unit.commit()
+    with hub.transactions.write() as tx:
+        tx.users.see(tenant, user, "A User", now)
+        tx.integrations.add(tenant, integration)
+        tx.commit()
     return integration
 
 

@@ -11,22 +11,24 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.errors import Unavailable
-from domain.events.ports import EventRef
-from domain.events.service import DOMAIN_EVENTS_QUEUE, announcements
-from domain.identity.model import PERMISSIONS, Principal
+from domain.core.errors import Unavailable
+from domain.core.paging import PageRequest
+from domain.core.principal import PERMISSIONS, Principal
 from domain.integrations.commands import ActivateIntegration, CreateIntegration, UpdateIntegration
-from domain.integrations.connector import Catalogue
+from domain.integrations.connection import Catalogue
 from domain.integrations.lifecycle import Outcome
-from domain.integrations.model import Integration, IntegrationLog, IntegrationType
+from domain.integrations.model import Integration, IntegrationLog
 from domain.integrations.ports import LogFilter
-from domain.integrations.providers import (
+from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, announcements
+from domain.journal.ports import EventRef
+from domain.providers.contract import (
     Capability,
     Configuration,
     Connection,
     CredentialCheck,
     IncomingAnswer,
     IncomingRequest,
+    IntegrationType,
     OAuthProfile,
     Provider,
     ProviderFailure,
@@ -36,14 +38,13 @@ from domain.integrations.providers import (
     TestResult,
     TestStep,
 )
-from domain.paging import PageRequest
+from infra.app.integrations import Adapters, IntegrationParts
+from infra.app.settings import Settings
 from infra.clock import Uuid7Generator
 from infra.embedded.tables import EmbeddedTableStore
-from infra.integrations import Adapters, IntegrationParts
 from infra.sealing import SecretStoreCipher
-from infra.settings import Settings
 from infra.sql.engine import DATABASE_FILE, sqlite_database
-from infra.sql.unit_of_work import SqlUnitsOfWork
+from infra.sql.transaction import SqlTransactions
 from tests.builders import (
     OTHER_TENANT,
     OTHER_USER,
@@ -198,7 +199,7 @@ class IntegrationWorld:
         self.cipher = SecretStoreCipher(self.secrets)
         self.tables = EmbeddedTableStore(home / "tables.db", self.clock)
         self.database = sqlite_database(home / DATABASE_FILE, pool_size=4)
-        self.units = FlakyUnits(SqlUnitsOfWork(self.database, self.clock, self._announce))
+        self.transactions = FlakyUnits(SqlTransactions(self.database, self.clock, self._announce))
         self.tokens: dict[UUID, str] = dict(tokens or {})
         self.stripe = Vendor("Stripe", IntegrationType.PaymentGateway)
         self.mail = Vendor("SendGrid", IntegrationType.EmailService)
@@ -215,7 +216,7 @@ class IntegrationWorld:
         self.realtime = HeardRealtime()
         adapters = Adapters(
             settings=Settings(home=home, health_check_concurrency=10),
-            units=self.units,
+            transactions=self.transactions,
             secrets=self.secrets,
             cipher=self.cipher,
             tables=self.tables,
@@ -229,10 +230,10 @@ class IntegrationWorld:
         self.parts = IntegrationParts(adapters, Catalogue(providers, disabled))
         self.principal = Principal(TENANT, USER, frozenset(PERMISSIONS))
         self.other = Principal(OTHER_TENANT, OTHER_USER, frozenset(PERMISSIONS))
-        with self.units.write() as unit:
+        with self.transactions.write() as tx:
             for one in (self.principal, self.other):
-                unit.users.see(one.tenant_id, one.user_id, "A User", self.clock.now())
-            unit.commit()
+                tx.users.see(one.tenant_id, one.user_id, "A User", self.clock.now())
+            tx.commit()
 
     def close(self) -> None:
         self.database.close()
@@ -280,8 +281,8 @@ class IntegrationWorld:
     def now(self, integration: Integration | Outcome) -> Integration:
         """As it is stored."""
         one = integration.integration if isinstance(integration, Outcome) else integration
-        with self.units.read() as unit:
-            return unit.integrations.get(one.tenant_id, one.integration_id)
+        with self.transactions.read() as tx:
+            return tx.integrations.get(one.tenant_id, one.integration_id)
 
     async def check(self, rounds: int = 1) -> None:
         """Rounds of health checks, five minutes apart."""
@@ -292,10 +293,8 @@ class IntegrationWorld:
     def logs(self, integration: Integration | Outcome) -> list[IntegrationLog]:
         """Newest first."""
         one = self.now(integration)
-        with self.units.read() as unit:
-            return list(
-                unit.integration_logs.page(one.integration_id, LogFilter(), PageRequest(1, 200)).items
-            )
+        with self.transactions.read() as tx:
+            return list(tx.integration_logs.page(one.integration_id, LogFilter(), PageRequest(1, 200)).items)
 
     def raised(self, type_: str) -> list[dict[str, Any]]:
         """The data of every stored event of a type."""
@@ -317,7 +316,7 @@ class IntegrationWorld:
         return [json.loads(message.body) for queue, message in self.queue.sent if queue == "alerts"]
 
     def sweep(self) -> int:
-        return self.parts.vault.sweep(self.units)
+        return self.parts.vault.sweep(self.transactions)
 
 
 def down(operation: str, name: str) -> None:

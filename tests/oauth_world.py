@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from domain.identity.model import PERMISSIONS, Origin, Principal
+from domain.core.principal import PERMISSIONS, Origin, Principal
 from domain.integrations.commands import CreateIntegration
 from domain.integrations.model import Integration
 from domain.oauth.model import Authorize, Callback, Completion, Grant
-from infra.bootstrap import Hub
-from infra.settings import Settings
+from infra.app.build import Hub
+from infra.app.settings import Settings
 from tests.builders import OTHER_TENANT, OTHER_USER, TENANT, USER, FakeClock, MemoryQueue, new_database
 from tests.fixtures.oauth_server import OAuthServer
 
@@ -43,10 +43,10 @@ class OAuthWorld:
         self.queue = MemoryQueue(self.clock)
         vars(self.hub).update(queue=self.queue)
         self.oauth = self.hub.oauth
-        with self.hub.units.write() as unit:
+        with self.hub.transactions.write() as tx:
             for one in (OWNER, COLLEAGUE, STRANGER):
-                unit.users.see(one.tenant_id, one.user_id, "A User", self.clock.now())
-            unit.commit()
+                tx.users.see(one.tenant_id, one.user_id, "A User", self.clock.now())
+            tx.commit()
 
     def integration(self, owner: Principal = OWNER, **fields: Any) -> UUID:
         """A Google calendar that waits to be authorised."""
@@ -100,8 +100,8 @@ class OAuthWorld:
         return self.now(integration_id)
 
     def now(self, integration_id: UUID) -> Integration:
-        with self.hub.units.read() as unit:
-            found = unit.integrations.find(integration_id)
+        with self.hub.transactions.read() as tx:
+            found = tx.integrations.find(integration_id)
         assert found is not None
         return found
 

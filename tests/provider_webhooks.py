@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from domain.integrations.providers import (
+from domain.providers.contract import (
     Connection,
     IncomingAnswer,
     Provider,

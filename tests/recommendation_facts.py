@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.anomalies.ports import Known
 from domain.apikeys.model import ApiKey
 from domain.apikeys.usage import Bucket
-from domain.insights.model import Signal, SubjectKind, Tally, hour_of
-from domain.insights.sketch import Sketch
-from domain.insights.wording_rules import MAX_EXPLANATION, MAX_TITLE, Suggestion, is_faithful
-from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, IntegrationType
+from domain.integrations.model import HealthStatus, Integration, IntegrationStatus
+from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
+from domain.monitoring.anomalies.ports import Known
+from domain.providers.contract import IntegrationType
 from domain.recommendations.facts import IntegrationFacts, KeyFacts, WebhookFacts
 from domain.recommendations.model import Advice, Period
 from domain.recommendations.ports import Outcome
+from domain.recommendations.wording_rules import MAX_EXPLANATION, MAX_TITLE, Suggestion, is_faithful
 from domain.webhooks.model import DeliveryStatus, RetryPolicy, Webhook, WebhookState
 from tests.builders import START, TENANT, USER
 

@@ -9,26 +9,26 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from domain.apikeys.limiter import TABLE, RateLimiter, usage_row
 from domain.apikeys.model import ApiKey, CreateApiKey
+from domain.apikeys.rate_limit import TABLE, RateLimiter, usage_row
+from domain.apikeys.rate_limit import hour_of as hour_number
 from domain.apikeys.service import ApiKeyService, KeyPolicy
 from domain.apikeys.usage import UsageService
-from domain.apikeys.window import hour_of as hour_number
-from domain.identity.model import Principal
-from domain.insights.ai import LanguageModel
-from domain.insights.model import Signal, SubjectKind, Tally, hour_of
-from domain.insights.wording import Wording
-from domain.insights.wording_ledger import WordingLedger
-from domain.integrations.model import Integration, IntegrationType
-from domain.paging import PageRequest
-from domain.ports import TableEntity
-from domain.recommendations.advising import Adviser
-from domain.recommendations.applying import Applier
-from domain.recommendations.decisions import Listed, RecommendationFilter
+from domain.core.paging import PageRequest
+from domain.core.ports import TableEntity
+from domain.core.principal import Principal
+from domain.integrations.model import Integration
+from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
+from domain.providers.contract import IntegrationType
+from domain.providers.records import StreamProfile
+from domain.recommendations.ai import LanguageModel
+from domain.recommendations.decisions import Applier, Listed, RecommendationFilter
+from domain.recommendations.engine import Adviser
 from domain.recommendations.service import RecommendationService
+from domain.recommendations.wording import Wording
+from domain.recommendations.wording_ledger import WordingLedger
+from domain.sync.schedule_service import Schedules
 from domain.sync.schedules import PutSchedule, TypeName
-from domain.sync.scheduling import Schedules
-from domain.sync.source import StreamProfile
 from domain.webhooks.model import Webhook
 from tests.recommendation_facts import integration_facts, tally
 from tests.world import World
@@ -58,16 +58,20 @@ class RecommendationWorld(World):
     def __init__(self, home: Path, *, model: LanguageModel | None = None) -> None:
         super().__init__(home)
         limiter = RateLimiter(self.tables, self.clock, serial=self.tables)
-        self.keys = ApiKeyService(self.units, self.clock, self.ids, KeyPolicy(20, None))
-        self.usage = UsageService(self.units, self.tables, limiter, self.clock, retention=timedelta(days=90))
+        self.keys = ApiKeyService(self.transactions, self.clock, self.ids, KeyPolicy(20, None))
+        self.usage = UsageService(
+            self.transactions, self.tables, limiter, self.clock, retention=timedelta(days=90)
+        )
         self.providers = ListedProviders()
-        self.adviser = Adviser(self.units, self.usage, self.providers, self.clock, max_retries=5)
+        self.adviser = Adviser(self.transactions, self.usage, self.providers, self.clock, max_retries=5)
         ledger = WordingLedger(self.tables, self.clock, tokens_per_day=1_000_000)
         wording = Wording(model, ledger, self.clock, timeout_seconds=5)
         applier = Applier(self.service, self.keys, lambda: self.schedules)
         # Of synchronisation no more than what stores a schedule of imports.
-        self.schedules = Schedules(self.units, None, None, self.clock, self.ids)  # type: ignore[arg-type]
-        self.recommendations = RecommendationService(self.units, self.adviser, applier, wording, self.clock)
+        self.schedules = Schedules(self.transactions, None, None, self.clock, self.ids)  # type: ignore[arg-type]
+        self.recommendations = RecommendationService(
+            self.transactions, self.adviser, applier, wording, self.clock
+        )
 
     async def old_webhook(self, *event_types: str, owner: Principal | None = None, **fields: Any) -> Webhook:
         """Made and last changed 15 days ago."""
@@ -84,9 +88,9 @@ class RecommendationWorld(World):
             Signal(self.principal.tenant_id, kind, subject_id, first + timedelta(hours=n), one)
             for n, one in enumerate(tallies)
         ]
-        with self.units.write() as unit:
-            unit.signals.append(signals)
-            unit.commit()
+        with self.transactions.write() as tx:
+            tx.signals.append(signals)
+            tx.commit()
 
     def key(self, **fields: Any) -> ApiKey:
         body = {"keyName": "Backend", "scopes": ["events:write"], **fields}
@@ -102,9 +106,9 @@ class RecommendationWorld(World):
     def integration(self, integration_type: IntegrationType, provider: str) -> Integration:
         """An active one."""
         made = integration_facts((), integration_type=integration_type, provider=provider).integration
-        with self.units.write() as unit:
-            unit.integrations.add(made.tenant_id, made)
-            unit.commit()
+        with self.transactions.write() as tx:
+            tx.integrations.add(made.tenant_id, made)
+            tx.commit()
         return made
 
     def scheduled(self, expression: str, sync_type: TypeName = "Incremental") -> Integration:

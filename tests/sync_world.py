@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from domain.integrations.model import IntegrationType
-from domain.integrations.providers import Connection, ProviderFailure
-from domain.privacy.suppression import Suppression
-from domain.sync.commands import StartSync
-from domain.sync.jobs import SyncedRecord, SyncJob
-from domain.sync.model import RecordType
+from domain.privacy.suppression import SuppressionList
+from domain.providers.contract import Connection, IntegrationType, ProviderFailure
+from domain.providers.records import (
+    ListPage,
+    ListRequest,
+    PushRequest,
+    PushResult,
+    RecordType,
+    SourceRecord,
+    StreamProfile,
+)
+from domain.sync.jobs import Outcome, SyncedRecord, SyncJob
 from domain.sync.ports import RecordFilter
 from domain.sync.rules import MOST_TRIES, after_failure, after_success
-from domain.sync.source import ListPage, ListRequest, PushRequest, PushResult, SourceRecord, StreamProfile
-from domain.sync.sources import Outcome
-from infra.settings import Settings
-from infra.sync import SyncParts
+from domain.sync.service import StartSync
+from infra.app.settings import Settings
+from infra.app.sync import SyncParts
 from tests.integration_world import IntegrationWorld, Vendor
 
 
@@ -94,14 +99,14 @@ class SyncWorld(IntegrationWorld):
         settings = Settings(home=home, sync_concurrency=concurrency, sync_batch_records=size)
         self.sync = SyncParts(
             settings,
-            self.units,
+            self.transactions,
             self.queue,
             self.cipher,
             self.clock,
             self.ids,
             self.parts,
             self.realtime,
-            suppression=Suppression(self.secrets),
+            suppression=SuppressionList(self.transactions, self.secrets),
         )
 
     async def integration(self, name: str = "Guests", **options: Any) -> UUID:

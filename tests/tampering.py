@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import pytest
 
-from domain.integrations.providers import SignatureRefused
+from domain.providers.contract import SignatureRefused
 
 Check = Callable[[Mapping[str, str], bytes], Awaitable[object]]
 

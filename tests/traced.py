@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from infra.telemetry.tracer import OtelTracer
+from infra.observability.tracer import OtelTracer
 
 
 class Traced:

@@ -10,26 +10,25 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from domain.alerts.occurring import ALERTS_QUEUE, DisabledWebhooks
-from domain.events.model import RaiseEvent
-from domain.events.ports import EventRef
-from domain.events.service import DOMAIN_EVENTS_QUEUE, EventService, announcements
-from domain.identity.model import PERMISSIONS, Principal
+from domain.core.principal import PERMISSIONS, Principal
+from domain.journal.events import RaiseEvent
+from domain.journal.occurrences import ALERTS_QUEUE
+from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService, announcements
+from domain.journal.ports import EventRef
+from domain.monitoring.alerts.disabled_webhooks import DisabledWebhooks
 from domain.sync.dispatch import InitialSyncs
-from domain.webhooks.delivery import DeliveryEngine, DeliveryLimits
-from domain.webhooks.fanout import FanOut
-from domain.webhooks.history import DeliveryService
-from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
+from domain.webhooks.deliver import DeliveryEngine, DeliveryLimits
+from domain.webhooks.deliveries import DeliveryService
+from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage, FanOut
 from domain.webhooks.model import CreateWebhook, Delivery, Webhook
-from domain.webhooks.pacing import Pacer
 from domain.webhooks.ports import DeliveryFilter
-from domain.webhooks.recording import DisableLimits, ResultRecorder
-from domain.webhooks.retry import RetryProcessor
-from domain.webhooks.service import WebhookLimits, WebhookService, WithSecret
-from domain.webhooks.verification import Verifier
+from domain.webhooks.record import DisableLimits, ResultRecorder
+from domain.webhooks.service import Verifier, WebhookLimits, WebhookService, WithSecret
+from domain.webhooks.sweep import RetryProcessor
+from domain.webhooks.throttle import Pacer
 from infra.embedded.tables import EmbeddedTableStore
 from infra.sql.engine import DATABASE_FILE, sqlite_database
-from infra.sql.unit_of_work import SqlUnitsOfWork
+from infra.sql.transaction import SqlTransactions
 from tests.builders import (
     OTHER_TENANT,
     OTHER_USER,
@@ -68,13 +67,13 @@ class World:
         self.clock, self.ids, self.cipher = FakeClock(), SequentialIds(), PlainCipher()
         self.queue, self.receivers = MemoryQueue(self.clock), Receivers(self.clock)
         self.database = sqlite_database(home / DATABASE_FILE, pool_size=4)
-        self.units = FlakyUnits(SqlUnitsOfWork(self.database, self.clock, self._announce))
+        self.transactions = FlakyUnits(SqlTransactions(self.database, self.clock, self._announce))
         self.tables = EmbeddedTableStore(home / "tables.db", self.clock)
-        clock, ids, queue, units = self.clock, self.ids, self.queue, self.units
+        clock, ids, queue, transactions = self.clock, self.ids, self.queue, self.transactions
         day = timedelta(hours=24)
-        self.events = EventService(units, queue, clock, ids, max_bytes=1024 * 1024)
+        self.events = EventService(transactions, queue, clock, ids, max_bytes=1024 * 1024)
         self.fan_out = FanOut(
-            units,
+            transactions,
             queue,
             clock,
             ids,
@@ -84,10 +83,10 @@ class World:
         )
         self.realtime = HeardRealtime()
         limits_of_failure = DisableLimits(5, disable_after_failures)
-        self.recorder = ResultRecorder(units, queue, clock, ids, limits_of_failure, self.realtime)
+        self.recorder = ResultRecorder(transactions, queue, clock, ids, limits_of_failure, self.realtime)
         limits = DeliveryLimits(concurrency, per_endpoint, handoff_seconds, 30, max_retries, day)
         self.engine = DeliveryEngine(
-            units,
+            transactions,
             self.receivers,
             queue,
             self.cipher,
@@ -98,7 +97,7 @@ class World:
             limits,
         )
         self.history = DeliveryService(
-            units,
+            transactions,
             queue,
             self.engine,
             clock,
@@ -107,11 +106,11 @@ class World:
             lease_margin_seconds=30,
             event_max_bytes=1024 * 1024,
         )
-        self.retries = RetryProcessor(units, queue, clock, ids)
+        self.retries = RetryProcessor(transactions, queue, clock, ids)
         demand = "any-2xx" if any_2xx else "challenge"
         verifier = Verifier(self.receivers, clock, ids, demand=demand, timeout_seconds=10)  # type: ignore[arg-type]
         self.service = WebhookService(
-            units,
+            transactions,
             verifier,
             self.retries,
             self.cipher,
@@ -121,10 +120,10 @@ class World:
         )
         self.principal = Principal(TENANT, USER, frozenset(PERMISSIONS))
         self.other = Principal(OTHER_TENANT, OTHER_USER, frozenset(PERMISSIONS))
-        with units.write() as unit:
+        with transactions.write() as tx:
             for one in (self.principal, self.other):
-                unit.users.see(one.tenant_id, one.user_id, "A User", clock.now())
-            unit.commit()
+                tx.users.see(one.tenant_id, one.user_id, "A User", clock.now())
+            tx.commit()
 
     def close(self) -> None:
         self.database.close()
@@ -180,16 +179,16 @@ class World:
 
     def webhook_now(self, webhook: Webhook | WithSecret) -> Webhook:
         one = webhook.webhook if isinstance(webhook, WithSecret) else webhook
-        with self.units.read() as unit:
-            return unit.webhooks.get(one.tenant_id, one.webhook_id)
+        with self.transactions.read() as tx:
+            return tx.webhooks.get(one.tenant_id, one.webhook_id)
 
     def deliveries(self, webhook: WithSecret, **filter_: object) -> list[Delivery]:
         """With payload and attempts, oldest first."""
         one = webhook.webhook
-        with self.units.read() as unit:
+        with self.transactions.read() as tx:
             chosen = replace(DeliveryFilter(), **filter_)  # type: ignore[arg-type]
-            ids = unit.deliveries.find(one.tenant_id, one.webhook_id, chosen, 10_000)
-            return [unit.deliveries.get(one.tenant_id, one.webhook_id, each) for each in ids]
+            ids = tx.deliveries.find(one.tenant_id, one.webhook_id, chosen, 10_000)
+            return [tx.deliveries.get(one.tenant_id, one.webhook_id, each) for each in ids]
 
     def alerts(self) -> list[dict[str, object]]:
         return [json.loads(message.body) for queue, message in self.queue.sent if queue == ALERTS_QUEUE]

@@ -22,7 +22,7 @@ from devhost.durable.events import Event, Kind, event, task_failed
 from devhost.durable.presence import Presence
 from devhost.durable.sdk import DurableFunction, decode_input, encode_result
 from devhost.durable.store import Store, Work, connect
-from domain.ports import Clock
+from domain.core.ports import Clock
 
 _TICK_SECONDS = 0.02
 _SWEEP_SECONDS = 1.0

@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from domain.apikeys.model import ApiKey
-from domain.events.model import DomainEvent, event_data
-from domain.ports import IdGenerator
-from domain.wire import rfc3339
+from domain.core.ports import IdGenerator
+from domain.core.wire import rfc3339
+from domain.journal.events import DomainEvent, event_data
 
 GENERATED = "APIKeyGenerated"
 REVOKED = "APIKeyRevoked"
@@ -78,3 +78,22 @@ def _moment(value: datetime | None) -> str | None:
 
 def _id(value: UUID | None) -> str | None:
     return None if value is None else str(value)
+
+
+def key_state(key: ApiKey) -> dict[str, Any]:
+    return {
+        "keyName": key.key_name,
+        "keyPrefix": key.key_prefix,
+        "scopes": list(key.scopes),
+        "rateLimitPerHour": key.rate_limit_per_hour,
+        "expiresAt": key.expires_at,
+        "notBefore": key.not_before,
+        "allowedIps": list(key.allowed_ips),
+        "description": key.description,
+        "isActive": key.is_active,
+        "revokedAt": key.revoked_at,
+        "revokedBy": key.revoked_by,
+        "revokeReason": key.revoke_reason,
+        "rotatesFrom": key.rotates_from,
+        "rotatedTo": key.rotated_to,
+    }

@@ -4,18 +4,19 @@ end by the minute, because what the old key negotiated before may outlast it."""
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 from domain.apikeys import events
-from domain.apikeys.audit import key_state
+from domain.apikeys.events import key_state
 from domain.apikeys.model import ApiKey
+from domain.apikeys.ports import ApiKeyTransaction
 from domain.apikeys.service import ROTATED
-from domain.audit.model import AuditEntry
-from domain.errors import PreconditionFailed
-from domain.ports import Clock, IdGenerator
-from domain.realtime.model import key_user
-from domain.realtime.ports import NOBODY, Realtime
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.core.errors import PreconditionFailed
+from domain.core.ports import Clock, IdGenerator
+from domain.core.realtime import NOBODY, Realtime, key_user
+from domain.core.transaction import Transactions
+from domain.journal.audit import AuditEntry
 
 EXPIRED: Final = "Expired"
 _PER_TRANSACTION = 100
@@ -24,9 +25,13 @@ _TRANSACTIONS = 200
 
 class KeyExpiry:
     def __init__(
-        self, units: UnitsOfWork, clock: Clock, ids: IdGenerator, realtime: Realtime = NOBODY
+        self,
+        transactions: Transactions[ApiKeyTransaction],
+        clock: Clock,
+        ids: IdGenerator,
+        realtime: Realtime = NOBODY,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._clock = clock
         self._ids = ids
         self._realtime = realtime
@@ -42,10 +47,10 @@ class KeyExpiry:
     def _revoke(self, *, rotated: bool) -> int:
         done = 0
         for _ in range(_TRANSACTIONS):
-            with self._units.write() as unit:
-                keys = unit.api_keys.expired(self._clock.now(), _PER_TRANSACTION, rotated=rotated)
-                revoked = [key for key in keys if self._expire(unit, key)]
-                unit.commit()
+            with self._transactions.write() as tx:
+                keys = tx.api_keys.expired(self._clock.now(), _PER_TRANSACTION, rotated=rotated)
+                revoked = [key for key in keys if self._expire(tx, key)]
+                tx.commit()
             for key in revoked:
                 self._realtime.close(key_user(key.api_key_id))
             done += len(revoked)
@@ -53,7 +58,7 @@ class KeyExpiry:
                 break
         return done
 
-    def _expire(self, unit: UnitOfWork, key: ApiKey) -> bool:
+    def _expire(self, tx: ApiKeyTransaction, key: ApiKey) -> bool:
         """False when somebody changed it since it was read; what is still to be done is found again."""
         now = self._clock.now()
         reason = ROTATED if key.rotated_to is not None else EXPIRED
@@ -61,11 +66,11 @@ class KeyExpiry:
             key, is_active=False, revoked_at=now, revoked_by=None, revoke_reason=reason, modified_at=now
         )
         try:
-            unit.api_keys.update(key.tenant_id, after)
+            tx.api_keys.update(key.tenant_id, after)
         except PreconditionFailed:
             return False
-        unit.outbox.append([events.expired(self._ids, after, now), events.revoked(self._ids, after, now)])
-        unit.audit.append(
+        tx.outbox.append([events.expired(self._ids, after, now), events.revoked(self._ids, after, now)])
+        tx.audit.append(
             key.tenant_id,
             AuditEntry(
                 "apikey.expired",
@@ -77,3 +82,40 @@ class KeyExpiry:
             ),
         )
         return True
+
+
+#: A negotiation that was under way when its key ended is over by then, however slow the service.
+SETTLED: Final = timedelta(minutes=1)
+_PER_RUN = 100
+#: So many that fail in a row mean that the service is away: the next run tries again. One that is refused alone
+#: does not keep the others open.
+_MOST_FAILURES = 3
+
+
+class KeyConnections:
+    def __init__(
+        self, transactions: Transactions[ApiKeyTransaction], clock: Clock, realtime: Realtime
+    ) -> None:
+        self._transactions = transactions
+        self._clock = clock
+        self._realtime = realtime
+
+    def sweep(self) -> int:
+        """Close once more what each revoked key opened, until it is known to be closed; returns for how many it
+        now is. Idempotent; a bounded number a run."""
+        with self._transactions.read() as tx:
+            keys = tx.api_keys.unclosed(self._clock.now() - SETTLED, _PER_RUN)
+        closed, failures = [], 0
+        for key in keys:
+            if self._realtime.close(key_user(key)):
+                closed.append(key)
+                failures = 0
+            else:
+                failures += 1
+            if failures == _MOST_FAILURES:
+                break
+        if closed:
+            with self._transactions.write() as tx:
+                tx.api_keys.set_closed(closed, self._clock.now())
+                tx.commit()
+        return len(closed)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from domain.wire import Command, UtcMoment
+from domain.core.wire import Command, UtcMoment
 
 SCOPE_PATTERN = r"^[a-z][a-z0-9-]{0,48}:[a-z][a-z0-9-]{0,48}$"
 MAX_GRACE_SECONDS = 30 * 86_400

@@ -9,7 +9,9 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.apikeys.model import ApiKey, KeyFilter
-from domain.paging import Page, PageRequest
+from domain.core.paging import Page, PageRequest
+from domain.journal.audit import AuditTransaction
+from domain.journal.ports import OutboxTransaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +71,10 @@ class ApiKeys(Protocol):
 
     def set_usage(self, totals: Sequence[UsageTotal]) -> None:
         """Write the counts and LastUsedAt where none of them falls; touches no version."""
+
+
+class ApiKeyTransaction(OutboxTransaction, AuditTransaction, Protocol):
+    """What keys are kept in, and what is told of them."""
+
+    @property
+    def api_keys(self) -> ApiKeys: ...

@@ -9,8 +9,8 @@ from enum import StrEnum
 from functools import lru_cache
 
 from domain.apikeys.model import ApiKey, KeyStatus
-from domain.errors import FieldError, Forbidden, RuleViolation, ValidationFailed
-from domain.identity.model import PERMISSIONS, Principal
+from domain.core.errors import FieldError, Forbidden, RuleViolation, ValidationFailed
+from domain.core.principal import PERMISSIONS, Principal
 
 
 class Verdict(StrEnum):

@@ -11,19 +11,44 @@ from uuid import UUID
 from pydantic.alias_generators import to_camel
 
 from domain.apikeys import events
-from domain.apikeys.audit import key_state
-from domain.apikeys.keys import PlainKey, new_key
+from domain.apikeys.events import key_state
+from domain.apikeys.key_format import PlainKey, new_key
 from domain.apikeys.model import ApiKey, CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
-from domain.apikeys.rotation import check_no_rotation, rotation_of
+from domain.apikeys.ports import ApiKeyTransaction
 from domain.apikeys.rules import check_alive, check_grant, check_shrinks, check_times, grace_end
-from domain.audit.model import AuditEntry
-from domain.errors import Conflict, FieldError, PreconditionFailed, RuleViolation, ValidationFailed
-from domain.identity.model import Principal
-from domain.paging import Page, PageRequest
-from domain.ports import Clock, IdGenerator
-from domain.realtime.model import key_user
-from domain.realtime.ports import NOBODY, Realtime
-from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
+from domain.core.errors import Conflict, FieldError, PreconditionFailed, RuleViolation, ValidationFailed
+from domain.core.paging import Page, PageRequest
+from domain.core.ports import Clock, IdGenerator
+from domain.core.principal import Principal
+from domain.core.realtime import NOBODY, Realtime, key_user
+from domain.core.transaction import Transactions, repeated
+from domain.journal.audit import AuditEntry
+
+
+def check_no_rotation(tx: ApiKeyTransaction, key: ApiKey, now: datetime) -> None:
+    """At most two keys of a line are alive: the other end of a rotation must be over first."""
+    for other_id in (key.rotated_to, key.rotates_from):
+        if other_id is None:
+            continue
+        other = tx.api_keys.get(key.tenant_id, other_id)
+        if other.status(now) in (KeyStatus.Active, KeyStatus.NotYetValid):
+            raise Conflict(
+                "The key is being rotated; confirm that rotation, or let its grace period end, first.",
+                code="rotation-pending",
+            )
+
+
+def rotation_of(tx: ApiKeyTransaction, tenant_id: UUID, api_key_id: UUID) -> tuple[ApiKey, ApiKey]:
+    """The old and the new key of the rotation that either is part of. Raises NotFound, Conflict."""
+    key = tx.api_keys.get(tenant_id, api_key_id)
+    if key.rotated_to is not None and key.is_active:
+        return key, tx.api_keys.get(tenant_id, key.rotated_to)
+    if key.rotates_from is not None:
+        return tx.api_keys.get(tenant_id, key.rotates_from), key
+    if key.rotated_to is not None:
+        return key, tx.api_keys.get(tenant_id, key.rotated_to)
+    raise Conflict("The key is not being rotated.", code="no-rotation")
+
 
 PERMISSION: Final = "integration:manage"
 ROTATED: Final = "Rotated"
@@ -49,13 +74,13 @@ class Issued:
 class ApiKeyService:
     def __init__(
         self,
-        units: UnitsOfWork,
+        transactions: Transactions[ApiKeyTransaction],
         clock: Clock,
         ids: IdGenerator,
         policy: KeyPolicy,
         realtime: Realtime = NOBODY,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._clock = clock
         self._ids = ids
         self._policy = policy
@@ -85,30 +110,30 @@ class ApiKeyService:
             allowed_ips=command.allowed_ips,
             description=command.description,
         )
-        with self._units.write() as unit:
-            unit.users.lock_tenant(principal.tenant_id)
-            if unit.api_keys.count_active(principal.tenant_id, now) >= self._policy.per_tenant:
+        with self._transactions.write() as tx:
+            tx.users.lock_tenant(principal.tenant_id)
+            if tx.api_keys.count_active(principal.tenant_id, now) >= self._policy.per_tenant:
                 raise RuleViolation(
                     f"The tenant has its {self._policy.per_tenant} active API keys already; revoke one first.",
                     code="BR-AK-03",
                 )
-            unit.api_keys.add(principal.tenant_id, key)
-            unit.outbox.append([events.generated(self._ids, key, now)])
-            _record(unit, principal, "apikey.created", None, key)
-            unit.commit()
+            tx.api_keys.add(principal.tenant_id, key)
+            tx.outbox.append([events.generated(self._ids, key, now)])
+            _record(tx, principal, "apikey.created", None, key)
+            tx.commit()
         return Issued(key, plain)
 
     def page(self, principal: Principal, filter_: KeyFilter, page: PageRequest) -> Page[ApiKey]:
         """Oldest first, revoked and expired ones too. Raises Forbidden."""
         principal.require(PERMISSION)
-        with self._units.read() as unit:
-            return unit.api_keys.page(principal.tenant_id, filter_, page, self._clock.now())
+        with self._transactions.read() as tx:
+            return tx.api_keys.page(principal.tenant_id, filter_, page, self._clock.now())
 
     def get(self, principal: Principal, api_key_id: UUID) -> ApiKey:
         """Raises Forbidden, NotFound."""
         principal.require(PERMISSION)
-        with self._units.read() as unit:
-            return unit.api_keys.get(principal.tenant_id, api_key_id)
+        with self._transactions.read() as tx:
+            return tx.api_keys.get(principal.tenant_id, api_key_id)
 
     @repeated
     def update(
@@ -118,16 +143,16 @@ class ApiKeyService:
         BR-AK-07)."""
         principal.require(PERMISSION)
         now = self._clock.now()
-        with self._units.write() as unit:
-            before = unit.api_keys.get(principal.tenant_id, api_key_id)
+        with self._transactions.write() as tx:
+            before = tx.api_keys.get(principal.tenant_id, api_key_id)
             _check_version(before, if_match)
             check_alive(before, now)
             if command.scopes is not None:
                 check_shrinks(before, command.scopes)
             after = replace(before, modified_at=now, **_fields(command))
-            after = _save(unit, after)
-            _record(unit, principal, "apikey.updated", before, after)
-            unit.commit()
+            after = _save(tx, after)
+            _record(tx, principal, "apikey.updated", before, after)
+            tx.commit()
         return after
 
     @repeated
@@ -138,13 +163,13 @@ class ApiKeyService:
         stays as it is. Raises NotFound, PreconditionFailed."""
         principal.require(PERMISSION)
         now = self._clock.now()
-        with self._units.write() as unit:
-            before = unit.api_keys.get(principal.tenant_id, api_key_id)
+        with self._transactions.write() as tx:
+            before = tx.api_keys.get(principal.tenant_id, api_key_id)
             _check_version(before, if_match)
             if not before.is_active:
                 return
-            self._revoke(unit, before, reason, principal, now)
-            unit.commit()
+            self._revoke(tx, before, reason, principal, now)
+            tx.commit()
         self._realtime.close(key_user(api_key_id))
 
     @repeated
@@ -158,14 +183,14 @@ class ApiKeyService:
         principal.require(PERMISSION)
         now = self._clock.now()
         plain = new_key()
-        with self._units.write() as unit:
-            unit.users.lock_tenant(principal.tenant_id)
-            before = unit.api_keys.get(principal.tenant_id, api_key_id)
+        with self._transactions.write() as tx:
+            tx.users.lock_tenant(principal.tenant_id)
+            before = tx.api_keys.get(principal.tenant_id, api_key_id)
             _check_version(before, if_match)
             check_alive(before, now)
             # Whoever rotates gets to see a key with these scopes.
             check_grant(principal, before.scopes, catalogue=None)
-            check_no_rotation(unit, before, now)
+            check_no_rotation(tx, before, now)
             expires_at = command.expires_at or before.expires_at
             check_times(expires_at, None, now)
             successor = _successor(before, plain, self._ids.new(), expires_at, principal.user_id, now)
@@ -176,14 +201,14 @@ class ApiKeyService:
                 rotated_to=successor.api_key_id,
                 modified_at=now,
             )
-            unit.api_keys.add(principal.tenant_id, successor)
-            old = _save(unit, old)
-            unit.outbox.append([events.rotated(self._ids, old, successor, principal.user_id, now)])
-            _record(unit, principal, "apikey.rotated", before, old)
-            _record(unit, principal, "apikey.created", None, successor)
+            tx.api_keys.add(principal.tenant_id, successor)
+            old = _save(tx, old)
+            tx.outbox.append([events.rotated(self._ids, old, successor, principal.user_id, now)])
+            _record(tx, principal, "apikey.rotated", before, old)
+            _record(tx, principal, "apikey.created", None, successor)
             if not grace:
-                old = self._revoke(unit, old, ROTATED, principal, now)
-            unit.commit()
+                old = self._revoke(tx, old, ROTATED, principal, now)
+            tx.commit()
         if not old.is_active:
             self._realtime.close(key_user(old.api_key_id))
         return Issued(successor, plain, old)
@@ -194,21 +219,21 @@ class ApiKeyService:
         returns the new one. Raises NotFound, Conflict."""
         principal.require(PERMISSION)
         now = self._clock.now()
-        with self._units.write() as unit:
-            old, new = rotation_of(unit, principal.tenant_id, api_key_id)
+        with self._transactions.write() as tx:
+            old, new = rotation_of(tx, principal.tenant_id, api_key_id)
             if new.status(now) not in (KeyStatus.Active, KeyStatus.NotYetValid):
                 raise Conflict(
                     "The new key is no longer valid; confirming would leave none.", code="no-rotation"
                 )
             if not old.is_active:
                 raise Conflict("The rotation has ended already.", code="no-rotation")
-            self._revoke(unit, old, ROTATED, principal, now)
-            unit.commit()
+            self._revoke(tx, old, ROTATED, principal, now)
+            tx.commit()
         self._realtime.close(key_user(old.api_key_id))
         return new
 
     def _revoke(
-        self, unit: UnitOfWork, key: ApiKey, reason: str | None, principal: Principal, now: datetime
+        self, tx: ApiKeyTransaction, key: ApiKey, reason: str | None, principal: Principal, now: datetime
     ) -> ApiKey:
         after = replace(
             key,
@@ -218,9 +243,9 @@ class ApiKeyService:
             revoke_reason=reason,
             modified_at=now,
         )
-        after = _save(unit, after)
-        unit.outbox.append([events.revoked(self._ids, after, now)])
-        _record(unit, principal, "apikey.revoked", key, after)
+        after = _save(tx, after)
+        tx.outbox.append([events.revoked(self._ids, after, now)])
+        _record(tx, principal, "apikey.revoked", key, after)
         return after
 
 
@@ -246,15 +271,15 @@ def _successor(
     )
 
 
-def _save(unit: UnitOfWork, key: ApiKey) -> ApiKey:
-    unit.api_keys.update(key.tenant_id, key)
+def _save(tx: ApiKeyTransaction, key: ApiKey) -> ApiKey:
+    tx.api_keys.update(key.tenant_id, key)
     return replace(key, version=key.version + 1)
 
 
 def _record(
-    unit: UnitOfWork, principal: Principal, action: str, before: ApiKey | None, after: ApiKey
+    tx: ApiKeyTransaction, principal: Principal, action: str, before: ApiKey | None, after: ApiKey
 ) -> None:
-    unit.audit.append(
+    tx.audit.append(
         after.tenant_id,
         AuditEntry(
             action,

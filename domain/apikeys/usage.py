@@ -10,18 +10,27 @@ from itertools import groupby
 from typing import TypeVar
 from uuid import UUID
 
-from domain.apikeys.limiter import TABLE, RateLimiter, usage_row
 from domain.apikeys.model import ApiKey, KeyFilter
-from domain.apikeys.ports import KeyRef, UsageTotal
+from domain.apikeys.ports import ApiKeyTransaction, KeyRef, UsageTotal
+from domain.apikeys.rate_limit import (
+    TABLE,
+    Kind,
+    RateLimiter,
+    RateStatus,
+    Take,
+    Use,
+    Window,
+    hour_name,
+    hour_of,
+    usage_row,
+)
 from domain.apikeys.service import PERMISSION
-from domain.apikeys.window import Kind, RateStatus, Take, Use, Window, hour_name, hour_of
-from domain.errors import NotFound
-from domain.identity.model import Principal
-from domain.insights.model import Signal, SubjectKind, Tally
-from domain.insights.ranges import By, begin, range_of
-from domain.paging import every
-from domain.ports import Clock, TableEntity, TableStore, TableWrite
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.core.errors import NotFound
+from domain.core.paging import every
+from domain.core.ports import Clock, TableEntity, TableStore, TableWrite
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions
+from domain.journal.signals import By, Signal, SubjectKind, Tally, begin, range_of
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -56,7 +65,7 @@ class UsageService:
 
     def __init__(
         self,
-        units: UnitsOfWork,
+        transactions: Transactions[ApiKeyTransaction],
         tables: TableStore,
         limiter: RateLimiter,
         clock: Clock,
@@ -64,7 +73,7 @@ class UsageService:
         retention: timedelta,
         parallel: int = 1,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._tables = tables
         self._limiter = limiter
         self._clock = clock
@@ -86,8 +95,8 @@ class UsageService:
         principal.require(PERMISSION)
         now = self._clock.now()
         since, until = range_of(by, since, until, now)
-        with self._units.read() as unit:
-            key = unit.api_keys.get(principal.tenant_id, api_key_id)
+        with self._transactions.read() as tx:
+            key = tx.api_keys.get(principal.tenant_id, api_key_id)
         window, hours = self._hours(key, hour_of(since), hour_of(until) + 1)
         [rate] = window.settle([Take(key.api_key_id.hex, key.rate_limit_per_hour, Kind.Peek)], now)
         buckets = [_bucket(hour, use) for hour, use in sorted(hours.items()) if _seen(use)]
@@ -96,7 +105,7 @@ class UsageService:
     def hours(
         self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, *, since: datetime, until: datetime
     ) -> list[Signal]:
-        """Satisfies `domain.insights.ports.KeyHours`: a request is a failure when it was refused or over the limit.
+        """Satisfies `domain.journal.signals.KeyHours`: a request is a failure when it was refused or over the limit.
         A key revoked before `since` has none."""
         keys = self._keys(tenant_id, api_key_ids, since)
         first, end = hour_of(since), hour_of(until - timedelta(microseconds=1)) + 1
@@ -131,17 +140,17 @@ class UsageService:
     def _keys(
         self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, since: datetime
     ) -> Sequence[ApiKey]:
-        with self._units.read() as unit:
+        with self._transactions.read() as tx:
             keys = (
-                self._every_key(unit, tenant_id)
+                self._every_key(tx, tenant_id)
                 if api_key_ids is None
-                else [key for one in api_key_ids if (key := _found(unit, tenant_id, one))]
+                else [key for one in api_key_ids if (key := _found(tx, tenant_id, one))]
             )
         return [key for key in keys if key.revoked_at is None or key.revoked_at >= since]
 
-    def _every_key(self, unit: UnitOfWork, tenant_id: UUID) -> list[ApiKey]:
+    def _every_key(self, tx: ApiKeyTransaction, tenant_id: UUID) -> list[ApiKey]:
         now = self._clock.now()
-        return list(every(lambda page: unit.api_keys.page(tenant_id, KeyFilter(), page, now)))
+        return list(every(lambda page: tx.api_keys.page(tenant_id, KeyFilter(), page, now)))
 
     def _hours(self, key: ApiKey, first: int, end: int) -> tuple[Window, dict[int, Use]]:
         """The key's window, and its hours from `first` to before `end`, the one under way included."""
@@ -165,9 +174,9 @@ class UsageService:
                     UsageTotal(ref.api_key_id, use.total, last, use.total_limited, use.total_refused)
                 )
         if totals:
-            with self._units.write() as unit:
-                unit.api_keys.set_usage(totals)
-                unit.commit()
+            with self._transactions.write() as tx:
+                tx.api_keys.set_usage(totals)
+                tx.commit()
         return len(refs)
 
     def _in_parallel(self, read: Callable[[A], B], what: Sequence[A]) -> list[B]:
@@ -179,8 +188,8 @@ class UsageService:
     def _pages(self, used_since: datetime | None) -> Iterator[Sequence[KeyRef]]:
         after: UUID | None = None
         while True:
-            with self._units.read() as unit:
-                refs = unit.api_keys.refs(after, used_since=used_since, limit=_PAGE)
+            with self._transactions.read() as tx:
+                refs = tx.api_keys.refs(after, used_since=used_since, limit=_PAGE)
             if refs:
                 yield refs
             if len(refs) < _PAGE:
@@ -205,9 +214,9 @@ class UsageService:
         return deleted
 
 
-def _found(unit: UnitOfWork, tenant_id: UUID, api_key_id: UUID) -> ApiKey | None:
+def _found(tx: ApiKeyTransaction, tenant_id: UUID, api_key_id: UUID) -> ApiKey | None:
     try:
-        return unit.api_keys.get(tenant_id, api_key_id)
+        return tx.api_keys.get(tenant_id, api_key_id)
     except NotFound:
         return None
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from domain.events.model import DomainEvent, event_data
+from domain.core.wire import rfc3339
 from domain.incoming.model import IncomingWebhook
-from domain.wire import rfc3339
+from domain.journal.events import DomainEvent, event_data
 
 RECEIVED = "WebhookReceived"
 

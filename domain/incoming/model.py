@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import Field
 
 from domain.apikeys.model import AllowedIps
-from domain.wire import Command
+from domain.core.wire import Command
 
 
 class IncomingStatus(IntEnum):

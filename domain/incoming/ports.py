@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
+from domain.core.paging import Page, PageRequest
 from domain.incoming.model import IncomingBody, IncomingEndpoint, IncomingStatus, IncomingWebhook
-from domain.integrations.model import Integration
-from domain.integrations.providers import Provider, ProviderHttp
-from domain.paging import Page, PageRequest
+from domain.integrations.ports import Integrations
+from domain.journal.audit import AuditTransaction
+from domain.journal.occurrences import OccurrenceTransaction
+from domain.journal.ports import OutboxTransaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +78,10 @@ class IncomingWebhooks(Protocol):
         """Remove up to `limit` events received before `cutoff`: a repeat of one would be new again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An integration's adapter with its validated configuration, secrets included."""
+class IncomingTransaction(OutboxTransaction, AuditTransaction, OccurrenceTransaction, Protocol):
+    """What an incoming webhook may touch."""
 
-    provider: Provider
-    configuration: Any = field(repr=False)
-    http: ProviderHttp
-
-
-class Opener(Protocol):
-    def open(self, integration: Integration) -> Opened:
-        """May read the secret store; not for an event loop. Raises NotFound, Unavailable."""
+    @property
+    def incoming(self) -> IncomingWebhooks: ...
+    @property
+    def integrations(self) -> Integrations: ...

@@ -13,8 +13,8 @@ from datetime import datetime
 from urllib.parse import parse_qsl, urlsplit
 
 from domain.incoming.model import IncomingEndpoint
-from domain.integrations.model import Integration, IntegrationStatus, IntegrationType
-from domain.integrations.providers import IncomingRequest, ProviderProfile
+from domain.integrations.model import Integration, IntegrationStatus
+from domain.providers.contract import IncomingRequest, IntegrationType, ProviderProfile
 
 BODY_MAX_BYTES = 1024 * 1024
 UNREADABLE = "unreadable:"

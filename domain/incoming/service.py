@@ -8,9 +8,11 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from domain.audit.model import AuditEntry
-from domain.errors import PreconditionFailed
-from domain.identity.model import Principal
+from domain.core.errors import PreconditionFailed
+from domain.core.paging import Page, PageRequest
+from domain.core.ports import Cipher, Clock
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions, repeated
 from domain.incoming.model import (
     IncomingEndpoint,
     IncomingSettings,
@@ -19,14 +21,12 @@ from domain.incoming.model import (
     UpdateIncoming,
     body_context,
 )
-from domain.incoming.ports import IncomingFilter
+from domain.incoming.ports import IncomingFilter, IncomingTransaction
 from domain.incoming.rules import closed_because, new_token, read_request, shown_headers, token_hash
 from domain.integrations.configuration import given_fields
-from domain.integrations.connector import Catalogue
+from domain.integrations.connection import Catalogue
 from domain.integrations.model import Integration, configuration_context
-from domain.paging import Page, PageRequest
-from domain.ports import Cipher, Clock
-from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
+from domain.journal.audit import AuditEntry
 
 PERMISSION: Final = "integration:manage"
 SETUP_PERMISSION: Final = "integration:admin"
@@ -42,8 +42,14 @@ class Content:
 
 
 class IncomingService:
-    def __init__(self, units: UnitsOfWork, cipher: Cipher, catalogue: Catalogue, clock: Clock) -> None:
-        self._units = units
+    def __init__(
+        self,
+        transactions: Transactions[IncomingTransaction],
+        cipher: Cipher,
+        catalogue: Catalogue,
+        clock: Clock,
+    ) -> None:
+        self._transactions = transactions
         self._cipher = cipher
         self._catalogue = catalogue
         self._clock = clock
@@ -53,16 +59,16 @@ class IncomingService:
     ) -> Page[IncomingWebhook]:
         """Newest first. Raises Forbidden, NotFound."""
         principal.require(PERMISSION)
-        with self._units.read() as unit:
-            unit.integrations.get(principal.tenant_id, integration_id)
-            return unit.incoming.page(principal.tenant_id, integration_id, filter_, page)
+        with self._transactions.read() as tx:
+            tx.integrations.get(principal.tenant_id, integration_id)
+            return tx.incoming.page(principal.tenant_id, integration_id, filter_, page)
 
     def get(self, principal: Principal, integration_id: UUID, incoming_webhook_id: UUID) -> Content:
         """With the raw body. Raises Forbidden, NotFound."""
         principal.require(PERMISSION)
-        with self._units.read() as unit:
-            webhook = unit.incoming.get(principal.tenant_id, integration_id, incoming_webhook_id)
-            stored = unit.incoming.body(principal.tenant_id, webhook.incoming_body_id)
+        with self._transactions.read() as tx:
+            webhook = tx.incoming.get(principal.tenant_id, integration_id, incoming_webhook_id)
+            stored = tx.incoming.body(principal.tenant_id, webhook.incoming_body_id)
         if stored is None:
             return Content(webhook, {}, None)
         text = self._cipher.open(stored.sealed, context=body_context(stored.incoming_body_id))
@@ -72,9 +78,9 @@ class IncomingService:
     def settings(self, principal: Principal, integration_id: UUID) -> IncomingSettings:
         """How its webhooks come in. Raises Forbidden, NotFound."""
         principal.require(PERMISSION)
-        with self._units.read() as unit:
-            integration = unit.integrations.get(principal.tenant_id, integration_id)
-            endpoint = unit.incoming.endpoint(principal.tenant_id, integration_id)
+        with self._transactions.read() as tx:
+            integration = tx.integrations.get(principal.tenant_id, integration_id)
+            endpoint = tx.incoming.endpoint(principal.tenant_id, integration_id)
         return self._settings(integration, endpoint)
 
     @repeated
@@ -83,22 +89,22 @@ class IncomingService:
     ) -> IncomingSettings:
         """Replace the allow list. Raises Forbidden, NotFound, PreconditionFailed."""
         principal.require(SETUP_PERMISSION)
-        with self._units.write() as unit:
-            integration = unit.integrations.get(principal.tenant_id, integration_id)
-            before = unit.incoming.endpoint(principal.tenant_id, integration_id)
+        with self._transactions.write() as tx:
+            integration = tx.integrations.get(principal.tenant_id, integration_id)
+            before = tx.incoming.endpoint(principal.tenant_id, integration_id)
             if if_match is not None and before.version != if_match:
                 raise PreconditionFailed("The address was changed since; read it again.")
             after = replace(before, allowed_ips=command.allowed_ips)
-            unit.incoming.save_endpoint(principal.tenant_id, after)
+            tx.incoming.save_endpoint(principal.tenant_id, after)
             _record(
-                unit,
+                tx,
                 principal,
                 "incoming.updated",
                 integration_id,
                 {"allowedIps": before.allowed_ips},
                 {"allowedIps": after.allowed_ips},
             )
-            unit.commit()
+            tx.commit()
         return self._settings(integration, replace(after, version=after.version + 1))
 
     @repeated
@@ -109,9 +115,9 @@ class IncomingService:
         that ends at once. Raises Forbidden, NotFound, PreconditionFailed."""
         principal.require(SETUP_PERMISSION)
         now, token = self._clock.now(), new_token()
-        with self._units.write() as unit:
-            integration = unit.integrations.get(principal.tenant_id, integration_id)
-            before = unit.incoming.endpoint(principal.tenant_id, integration_id)
+        with self._transactions.write() as tx:
+            integration = tx.integrations.get(principal.tenant_id, integration_id)
+            before = tx.incoming.endpoint(principal.tenant_id, integration_id)
             ends = now + timedelta(hours=command.overlap_hours)
             after = replace(
                 before,
@@ -120,10 +126,10 @@ class IncomingService:
                 previous_expires_at=ends,
                 rotated_at=now,
             )
-            unit.incoming.save_endpoint(principal.tenant_id, after)
+            tx.incoming.save_endpoint(principal.tenant_id, after)
             changed = {"previousUrlExpiresAt": ends}
-            _record(unit, principal, "incoming.url-rotated", integration_id, None, changed)
-            unit.commit()
+            _record(tx, principal, "incoming.url-rotated", integration_id, None, changed)
+            tx.commit()
         return self._settings(integration, replace(after, version=after.version + 1)), token
 
     def _settings(self, integration: Integration, endpoint: IncomingEndpoint) -> IncomingSettings:
@@ -138,9 +144,14 @@ class IncomingCleanup:
     """Deletes bodies past their retention (section 17.2), and, much later, the ids by which repeats are known."""
 
     def __init__(
-        self, units: UnitsOfWork, clock: Clock, *, retention: timedelta, repeats_known_for: timedelta
+        self,
+        transactions: Transactions[IncomingTransaction],
+        clock: Clock,
+        *,
+        retention: timedelta,
+        repeats_known_for: timedelta,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._clock = clock
         self._retention = retention
         self._repeats_known_for = max(retention, repeats_known_for)
@@ -151,10 +162,10 @@ class IncomingCleanup:
         for index, kept_for in enumerate((self._retention, self._repeats_known_for)):
             cutoff = self._clock.now() - kept_for
             for _ in range(transactions):
-                with self._units.write() as unit:
-                    delete = (unit.incoming.delete_bodies_before, unit.incoming.forget_before)[index]
+                with self._transactions.write() as tx:
+                    delete = (tx.incoming.delete_bodies_before, tx.incoming.forget_before)[index]
                     deleted = delete(cutoff, per_transaction)
-                    unit.commit()
+                    tx.commit()
                 counts[index] += deleted
                 if deleted < per_transaction:
                     break
@@ -162,7 +173,7 @@ class IncomingCleanup:
 
 
 def _record(
-    unit: UnitOfWork,
+    tx: IncomingTransaction,
     principal: Principal,
     action: str,
     target: UUID,
@@ -170,4 +181,4 @@ def _record(
     after: Mapping[str, Any],
 ) -> None:
     entry = AuditEntry(action, "integration", target, principal, before=before, after=after)
-    unit.audit.append(principal.tenant_id, entry)
+    tx.audit.append(principal.tenant_id, entry)

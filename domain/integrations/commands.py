@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from domain.integrations.providers import TestOptions
-from domain.wire import Command
+from domain.core.wire import Command
+from domain.providers.contract import TestOptions
 
 CONFIGURATION_MAX_BYTES = 10 * 1024
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from domain.errors import FieldError, ValidationFailed, json_pointer
-from domain.integrations.providers import Configuration
-from domain.wire import reason_of
+from domain.core.errors import FieldError, ValidationFailed, json_pointer
+from domain.core.wire import reason_of
+from domain.providers.contract import Configuration
 
 MASK = "********"
 _ROOT = "/configuration"

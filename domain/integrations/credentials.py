@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from domain.errors import (
+from domain.core.errors import (
     Conflict,
     FieldError,
     PreconditionFailed,
@@ -15,17 +15,17 @@ from domain.errors import (
     RuleViolation,
     ValidationFailed,
 )
-from domain.identity.model import Principal
-from domain.integrations.changes import Changes
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions
 from domain.integrations.commands import RotateCredentials, UpdateIntegration
 from domain.integrations.configuration import Split, changed_fields, merge, overlay
-from domain.integrations.connector import Catalogue
-from domain.integrations.lifecycle import ADMIN, Lifecycle, Outcome, activated
+from domain.integrations.connection import Catalogue
+from domain.integrations.lifecycle import ADMIN, Changes, Lifecycle, Outcome, activated
 from domain.integrations.model import Integration, IntegrationStatus, SuspensionCause
-from domain.integrations.proving import Proof, Prover
+from domain.integrations.ports import IntegrationTransaction
 from domain.integrations.rules import check_urls
+from domain.integrations.validation import Proof, Prover
 from domain.integrations.vault import SecretsMissing, Vault
-from domain.unit_of_work import UnitsOfWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Replacement:
 class CredentialService:
     def __init__(
         self,
-        units: UnitsOfWork,
+        transactions: Transactions[IntegrationTransaction],
         catalogue: Catalogue,
         vault: Vault,
         prover: Prover,
@@ -49,7 +49,7 @@ class CredentialService:
         *,
         allow_loopback: bool,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._catalogue = catalogue
         self._vault = vault
         self._prover = prover
@@ -110,8 +110,8 @@ class CredentialService:
         command: UpdateIntegration | RotateCredentials,
         if_match: int | None,
     ) -> tuple[Integration, _Replacement | None]:
-        with self._units.read() as unit:
-            before = self._lifecycle.current(unit, principal, integration_id, if_match)
+        with self._transactions.read() as tx:
+            before = self._lifecycle.current(tx, principal, integration_id, if_match)
         if before.status == IntegrationStatus.Disconnected:
             raise Conflict("A disconnected integration cannot be changed; create a new one.")
         sent = command.credentials if isinstance(command, RotateCredentials) else command.configuration
@@ -147,9 +147,9 @@ class CredentialService:
         if replacement is not None:
             changed = changed_fields(replacement.old, replacement.split)
             after = self._with_configuration(before, after, replacement)
-        with self._units.write() as unit:
+        with self._transactions.write() as tx:
             self._vault.check_fresh(after.secret_name if after.secret_name != before.secret_name else None)
-            now = self._lifecycle.current(unit, principal, before.integration_id, None)
+            now = self._lifecycle.current(tx, principal, before.integration_id, None)
             if now.version != before.version:
                 raise PreconditionFailed("The integration was changed meanwhile; read it again.")
             if after.status == before.status:
@@ -162,8 +162,8 @@ class CredentialService:
                     consecutive_failures=now.consecutive_failures,
                     probe_after=now.probe_after,
                 )
-            saved = self._changes.save(unit, now, after, action, principal=principal, changed=changed)
-            unit.commit()
+            saved = self._changes.save(tx, now, after, action, principal=principal, changed=changed)
+            tx.commit()
         if saved.secret_name != before.secret_name:
             self._vault.discard(before.secret_name)
         return saved

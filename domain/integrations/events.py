@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain.events.model import DomainEvent, event_data
-from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, IntegrationType
-from domain.ports import IdGenerator
+from domain.core.ports import IdGenerator
+from domain.core.realtime import INTEGRATION_HEALTH, Realtime
+from domain.core.tracing import Span, SpanKind, Tracer
+from domain.core.wire import rfc3339
+from domain.integrations.model import HealthStatus, Integration, IntegrationStatus
+from domain.journal.events import DomainEvent, event_data
+from domain.providers.contract import IntegrationType
 
 STATUS_CHANGED = "IntegrationStatusChanged"
 HEALTH_CHANGED = "IntegrationHealthChanged"
@@ -93,4 +98,25 @@ def _event(
         data=event_data(data),
         occurred_at=now,
         subject=str(integration.integration_id),
+    )
+
+
+def publish_health(realtime: Realtime, integration: Integration, previous: HealthStatus) -> None:
+    """One `integrationHealth` for the integration as it is now."""
+    checked = integration.last_health_check
+    payload = {
+        "integrationId": str(integration.integration_id),
+        "name": integration.name,
+        "status": integration.status.name,
+        "healthStatus": integration.health_status.name,
+        "previousHealthStatus": previous.name,
+        "lastHealthCheck": rfc3339(checked) if checked else None,
+    }
+    realtime.publish(integration.tenant_id, INTEGRATION_HEALTH, [payload])
+
+
+def integration_span(tracer: Tracer, name: str, integration_id: UUID) -> AbstractContextManager[Span]:
+    """Of one piece of work for it."""
+    return tracer.span(
+        name, SpanKind.Internal, attributes=lambda: {"hub.integration.id": str(integration_id)}
     )

@@ -6,11 +6,12 @@ import asyncio
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
-from domain.integrations.connector import Connector
+from domain.core.messages import OutgoingMessage
+from domain.core.transaction import Transactions
+from domain.integrations.connection import Connector
 from domain.integrations.model import Integration, IntegrationStatus
-from domain.integrations.providers import Connection, ProviderFailure
-from domain.messages import OutgoingMessage
-from domain.unit_of_work import UnitsOfWork
+from domain.integrations.ports import IntegrationTransaction
+from domain.providers.contract import Connection, ProviderFailure
 
 
 @runtime_checkable
@@ -22,10 +23,10 @@ class MessageProvider(Protocol):
 
 
 class IntegrationNotifier:
-    """Satisfies `domain.alerts.ports.Notifier`."""
+    """Satisfies `domain.monitoring.alerts.ports.Notifier`."""
 
-    def __init__(self, units: UnitsOfWork, connector: Connector) -> None:
-        self._units = units
+    def __init__(self, transactions: Transactions[IntegrationTransaction], connector: Connector) -> None:
+        self._transactions = transactions
         self._connector = connector
 
     async def send(self, tenant_id: UUID, integration_id: UUID, message: OutgoingMessage) -> None:
@@ -40,5 +41,5 @@ class IntegrationNotifier:
         await provider.send(connection, message)
 
     def _load(self, tenant_id: UUID, integration_id: UUID) -> Integration:
-        with self._units.read() as unit:
-            return unit.integrations.get(tenant_id, integration_id)
+        with self._transactions.read() as tx:
+            return tx.integrations.get(tenant_id, integration_id)

@@ -7,16 +7,7 @@ from datetime import datetime
 from enum import IntEnum
 from uuid import UUID
 
-
-class IntegrationType(IntEnum):
-    PaymentGateway = 0
-    EmailService = 1
-    SMSService = 2
-    CalendarSync = 3
-    CustomAPI = 4
-    CRM = 5
-    Analytics = 6
-    Storage = 7
+from domain.providers.contract import IntegrationType
 
 
 class IntegrationStatus(IntEnum):

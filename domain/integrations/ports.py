@@ -8,16 +8,13 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from domain.integrations.model import (
-    HealthStatus,
-    Integration,
-    IntegrationLog,
-    IntegrationStatus,
-    IntegrationType,
-    LogLevel,
-)
-from domain.integrations.providers import ProviderHttp
-from domain.paging import Page, PageRequest
+from domain.core.paging import Page, PageRequest
+from domain.integrations.model import HealthStatus, Integration, IntegrationLog, IntegrationStatus, LogLevel
+from domain.journal.audit import AuditTransaction
+from domain.journal.occurrences import OccurrenceTransaction
+from domain.journal.ports import OutboxTransaction
+from domain.journal.signals import SignalTransaction
+from domain.providers.contract import IntegrationType, ProviderHttp
 
 SortField = Literal[
     "name", "createdAt", "modifiedAt", "status", "integrationType", "provider", "lastHealthCheck"
@@ -124,3 +121,14 @@ class AccessTokens(Protocol):
         """A token that is valid for some minutes more, None when the integration was never authorised. May call
         the authorization server; not for an event loop. Raises ProviderFailure (unauthorized when the grant was
         revoked)."""
+
+
+class IntegrationTransaction(
+    OutboxTransaction, AuditTransaction, OccurrenceTransaction, SignalTransaction, Protocol
+):
+    """What a change of an integration may touch."""
+
+    @property
+    def integrations(self) -> Integrations: ...
+    @property
+    def integration_logs(self) -> IntegrationLogs: ...

@@ -7,8 +7,9 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from domain.errors import Conflict, FieldError, RuleViolation, ValidationFailed
-from domain.integrations.model import Integration, IntegrationStatus, IntegrationType
+from domain.core.errors import Conflict, FieldError, RuleViolation, ValidationFailed
+from domain.integrations.model import Integration, IntegrationStatus
+from domain.providers.contract import IntegrationType
 
 _S = IntegrationStatus
 

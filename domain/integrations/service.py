@@ -6,10 +6,11 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain.errors import (
+from domain.core.errors import (
     Conflict,
     FieldError,
     PreconditionFailed,
@@ -17,21 +18,20 @@ from domain.errors import (
     Unavailable,
     ValidationFailed,
 )
-from domain.identity.model import Principal
-from domain.integrations.changes import Changes
-from domain.integrations.commands import ActivateIntegration, CreateIntegration
+from domain.core.paging import Page, PageRequest
+from domain.core.ports import Clock, IdGenerator
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions
+from domain.integrations.commands import ActivateIntegration, CreateIntegration, TestIntegration
 from domain.integrations.configuration import Split, accept, read_plain, redacted
-from domain.integrations.connector import Catalogue
-from domain.integrations.lifecycle import ADMIN, MANAGE, Lifecycle, Outcome
-from domain.integrations.model import Integration, IntegrationStatus
-from domain.integrations.ports import IntegrationFilter
-from domain.integrations.providers import Provider
-from domain.integrations.proving import Proof
+from domain.integrations.connection import Catalogue
+from domain.integrations.lifecycle import ADMIN, MANAGE, Changes, Lifecycle, Outcome
+from domain.integrations.model import Integration, IntegrationStatus, LogLevel
+from domain.integrations.ports import IntegrationFilter, IntegrationTransaction
 from domain.integrations.rules import check_type_enabled, check_urls, slot, slot_taken
+from domain.integrations.validation import Proof, Prover
 from domain.integrations.vault import Vault
-from domain.paging import Page, PageRequest
-from domain.ports import Clock, IdGenerator
-from domain.unit_of_work import UnitsOfWork
+from domain.providers.contract import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Shown:
 class IntegrationService:
     def __init__(
         self,
-        units: UnitsOfWork,
+        transactions: Transactions[IntegrationTransaction],
         catalogue: Catalogue,
         vault: Vault,
         lifecycle: Lifecycle,
@@ -56,7 +56,7 @@ class IntegrationService:
         *,
         allow_loopback: bool,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._catalogue = catalogue
         self._vault = vault
         self._lifecycle = lifecycle
@@ -92,14 +92,14 @@ class IntegrationService:
 
     def page(self, principal: Principal, filter_: IntegrationFilter, page: PageRequest) -> Page[Integration]:
         principal.require(MANAGE)
-        with self._units.read() as unit:
-            return unit.integrations.page(principal.tenant_id, filter_, page)
+        with self._transactions.read() as tx:
+            return tx.integrations.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, integration_id: UUID) -> Integration:
         """Raises NotFound."""
         principal.require(MANAGE)
-        with self._units.read() as unit:
-            return unit.integrations.get(principal.tenant_id, integration_id)
+        with self._transactions.read() as tx:
+            return tx.integrations.get(principal.tenant_id, integration_id)
 
     def shown(self, integration: Integration) -> Shown:
         """Neither the provider's module nor the secret store's credentials are needed for it."""
@@ -143,14 +143,71 @@ class IntegrationService:
         if command.activate:
             self._check_slot(draft)
         draft = replace(draft, secret_name=self._vault.put(integration_id, split))
-        with self._units.write() as unit:
+        with self._transactions.write() as tx:
             self._vault.check_fresh(draft.secret_name)
-            self._changes.add(unit, draft, principal)
-            unit.commit()
+            self._changes.add(tx, draft, principal)
+            tx.commit()
         return draft
 
     def _check_slot(self, draft: Integration) -> None:
         """Refused before anything is stored or the provider is asked; the unique index decides all the same."""
-        with self._units.read() as unit:
-            if unit.integrations.slot_holder(draft.tenant_id, slot(draft)) is not None:
+        with self._transactions.read() as tx:
+            if tx.integrations.slot_holder(draft.tenant_id, slot(draft)) is not None:
                 raise slot_taken(draft)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    proof: Proof
+    tested_at: datetime
+
+
+class Trials:
+    def __init__(
+        self,
+        transactions: Transactions[IntegrationTransaction],
+        catalogue: Catalogue,
+        prover: Prover,
+        lifecycle: Lifecycle,
+        changes: Changes,
+        clock: Clock,
+    ) -> None:
+        self._transactions = transactions
+        self._catalogue = catalogue
+        self._prover = prover
+        self._lifecycle = lifecycle
+        self._changes = changes
+        self._clock = clock
+
+    async def test(self, principal: Principal, integration_id: UUID, command: TestIntegration) -> Trial:
+        """Validate the stored credentials and make the provider's test. Changes nothing but the log, except
+        that refused credentials suspend an active integration (section 11.1). Raises NotFound, Conflict."""
+        principal.require(MANAGE)
+        integration = await asyncio.to_thread(self._get, principal, integration_id)
+        proof = await self._prover.prove(integration, command.to_options(), test=True)
+        await asyncio.to_thread(self._record, principal, integration, proof)
+        return Trial(proof, self._clock.now())
+
+    def _get(self, principal: Principal, integration_id: UUID) -> Integration:
+        with self._transactions.read() as tx:
+            found = tx.integrations.get(principal.tenant_id, integration_id)
+        if found.status == IntegrationStatus.Disconnected:
+            raise Conflict("A disconnected integration has no credentials to test.")
+        return found
+
+    def _record(self, principal: Principal, integration: Integration, proof: Proof) -> None:
+        level = LogLevel.Information if proof.succeeded else LogLevel.Warning
+        details = {"stage": proof.stage, "steps": [step.name for step in proof.steps]}
+        with self._transactions.write() as tx:
+            self._changes.log(
+                tx,
+                integration,
+                f"Tested: {proof.detail}",
+                level=level,
+                details=details,
+                principal=principal,
+            )
+            tx.commit()
+        if proof.failure is not None and proof.failure.kind == "unauthorized":
+            is_grant = self._catalogue.get(integration.provider).profile.oauth is not None
+            self._lifecycle.authentication_failed(integration, proof.failure.detail, is_grant=is_grant)

@@ -8,11 +8,12 @@ import secrets as randomness
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from domain.errors import Unavailable
+from domain.core.errors import Unavailable
+from domain.core.ports import Cipher, Clock, SecretStore
+from domain.core.transaction import Transactions
 from domain.integrations.configuration import Split, read_plain, read_secrets
 from domain.integrations.model import Integration, configuration_context
-from domain.ports import Cipher, Clock, SecretStore
-from domain.unit_of_work import UnitsOfWork
+from domain.integrations.ports import IntegrationTransaction
 
 logger = logging.getLogger("hub.integrations")
 
@@ -81,7 +82,7 @@ class Vault:
         except Unavailable:
             logger.warning("secret not destroyed, left to the sweep", extra={"secret": name})
 
-    def sweep(self, units: UnitsOfWork) -> int:
+    def sweep(self, transactions: Transactions[IntegrationTransaction]) -> int:
         """Destroy what no row names; returns how many. Safe beside running changes: theirs are too young."""
         horizon = self._clock.now() - ORPHAN_AFTER
         old = [
@@ -92,8 +93,8 @@ class Vault:
         destroyed = 0
         for start in range(0, len(old), _CHUNK):
             some = old[start : start + _CHUNK]
-            with units.read() as unit:
-                named = unit.integrations.secret_names(some)
+            with transactions.read() as tx:
+                named = tx.integrations.secret_names(some)
             for name in some:
                 destroyed += name not in named and self._secrets.delete(name)
         return destroyed

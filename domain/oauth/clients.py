@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus
 
-from domain.errors import Conflict, Unavailable
-from domain.integrations.connector import Catalogue
+from domain.core.errors import Conflict, Unavailable
+from domain.integrations.connection import Catalogue
 from domain.integrations.model import Integration
-from domain.integrations.providers import Configuration, OAuthProfile, ProviderFailure
 from domain.integrations.vault import SecretsMissing, Vault
 from domain.oauth.model import Tokens
 from domain.oauth.ports import TokenAnswer, TokenEndpoint, TokenRequest
 from domain.oauth.rules import authorize_url, client_of, filled
+from domain.providers.contract import Configuration, OAuthProfile, ProviderFailure
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,25 +8,25 @@ from collections.abc import Mapping
 from dataclasses import replace
 from uuid import UUID
 
-from domain.audit.model import AuditEntry
-from domain.errors import DomainError, NotFound, Unavailable
-from domain.events.model import DomainEvent, event_data
-from domain.identity.model import Origin, Principal
-from domain.integrations.changes import Changes
+from domain.core.errors import DomainError, NotFound, Unavailable
+from domain.core.ports import Clock
+from domain.core.principal import Origin, Principal
+from domain.core.transaction import Transactions
+from domain.core.wire import rfc3339
 from domain.integrations.commands import ActivateIntegration
-from domain.integrations.lifecycle import Lifecycle, moved
+from domain.integrations.lifecycle import Changes, Lifecycle, moved
 from domain.integrations.model import Integration, IntegrationStatus, LogLevel
-from domain.integrations.providers import ProviderFailure
-from domain.integrations.proving import Proof, Prover
+from domain.integrations.ports import IntegrationTransaction
 from domain.integrations.rules import MOVES, Move
+from domain.integrations.validation import Proof, Prover
+from domain.journal.audit import AuditEntry
+from domain.journal.events import DomainEvent, event_data
 from domain.oauth.clients import Clients
 from domain.oauth.grants import Grants, Overtaken
 from domain.oauth.model import Callback, Completion, Ending, Grant, GrantStatus, PendingState, Tokens
 from domain.oauth.rules import MANAGE, STATE_LIFETIME, denial, due_at, failure_of, tokens_of
 from domain.oauth.states import StateRefused, States, browser_name, is_same_browser
-from domain.ports import Clock
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
-from domain.wire import rfc3339
+from domain.providers.contract import ProviderFailure
 
 logger = logging.getLogger("hub.oauth")
 
@@ -40,7 +40,7 @@ class Completions:
 
     def __init__(
         self,
-        units: UnitsOfWork,
+        transactions: Transactions[IntegrationTransaction],
         clients: Clients,
         states: States,
         grants: Grants,
@@ -52,7 +52,7 @@ class Completions:
         redirect_uri: str,
         same_browser: bool,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._clients = clients
         self._states = states
         self._grants = grants
@@ -123,8 +123,8 @@ class Completions:
 
     def _integration(self, pending: PendingState) -> Integration:
         try:
-            with self._units.read() as unit:
-                found = unit.integrations.get(pending.tenant_id, pending.integration_id)
+            with self._transactions.read() as tx:
+                found = tx.integrations.get(pending.tenant_id, pending.integration_id)
         except NotFound:
             raise StateRefused("The integration does not exist any more.") from None
         if found.status in (IntegrationStatus.Disconnected, IntegrationStatus.Error):
@@ -167,8 +167,8 @@ class Completions:
         return fresh, tokens
 
     def _current(self, grant: Grant) -> Integration:
-        with self._units.read() as unit:
-            return unit.integrations.get(grant.tenant_id, grant.integration_id)
+        with self._transactions.read() as tx:
+            return tx.integrations.get(grant.tenant_id, grant.integration_id)
 
     async def _activate(self, principal: Principal, integration: Integration) -> tuple[Integration, Proof]:
         if integration.status == IntegrationStatus.Active:
@@ -180,24 +180,24 @@ class Completions:
     def _not_authorized(self, principal: Principal, integration: Integration, detail: str) -> None:
         """What waits for an authorization shows why it did not come; what was active stays so."""
         reason = f"Authorisation failed: {detail}"
-        with self._units.write() as unit:
-            before = unit.integrations.get(integration.tenant_id, integration.integration_id)
+        with self._transactions.write() as tx:
+            before = tx.integrations.get(integration.tenant_id, integration.integration_id)
             if Move.Validate in MOVES[before.status]:
                 pending = moved(before, Move.Validate, reason)
                 self._changes.save(
-                    unit, before, pending, "integration.authorization-failed", principal=principal
+                    tx, before, pending, "integration.authorization-failed", principal=principal
                 )
-            self._changes.log(unit, before, reason, level=LogLevel.Warning, principal=principal)
-            unit.commit()
+            self._changes.log(tx, before, reason, level=LogLevel.Warning, principal=principal)
+            tx.commit()
 
     def _record(self, principal: Principal, integration: Integration, grant: Grant) -> None:
         granted = {"scopes": list(grant.scopes), "missingScopes": list(grant.missing_scopes)}
-        with self._units.write() as unit:
+        with self._transactions.write() as tx:
             self._changes.log(
-                unit, integration, "Authorised with the provider.", details=granted, principal=principal
+                tx, integration, "Authorised with the provider.", details=granted, principal=principal
             )
-            _audit(unit, "integration.authorized", principal, integration, granted)
-            unit.commit()
+            _audit(tx, "integration.authorized", principal, integration, granted)
+            tx.commit()
 
     def _announce(self, integration: Integration, grant: Grant) -> None:
         data = {
@@ -218,9 +218,9 @@ class Completions:
             occurred_at=self._clock.now(),
             subject=str(integration.integration_id),
         )
-        with self._units.write() as unit:
-            unit.outbox.append([event])
-            unit.commit()
+        with self._transactions.write() as tx:
+            tx.outbox.append([event])
+            tx.commit()
 
     def _mark_finished(self, grant: Grant) -> None:
         """By then the tokens may have been refreshed; only another authorization makes this one's end moot."""
@@ -256,7 +256,11 @@ def _principal(tenant_id: UUID, user_id: UUID, origin: Origin) -> Principal:
 
 
 def _audit(
-    unit: UnitOfWork, action: str, principal: Principal, integration: Integration, after: Mapping[str, object]
+    tx: IntegrationTransaction,
+    action: str,
+    principal: Principal,
+    integration: Integration,
+    after: Mapping[str, object],
 ) -> None:
     entry = AuditEntry(action, "integration", integration.integration_id, principal, None, dict(after))
-    unit.audit.append(integration.tenant_id, entry)
+    tx.audit.append(integration.tenant_id, entry)

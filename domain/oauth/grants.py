@@ -11,11 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from domain.errors import Unavailable
-from domain.oauth.model import Grant, GrantStatus, Tokens
-from domain.oauth.rows import grant_of, properties_of
-from domain.oauth.rules import LEASE
-from domain.ports import (
+from domain.core.errors import Unavailable
+from domain.core.ports import (
     Clock,
     EntityExists,
     EtagMismatch,
@@ -24,6 +21,9 @@ from domain.ports import (
     TableStore,
     TableWrite,
 )
+from domain.oauth.model import Grant, GrantStatus, Tokens
+from domain.oauth.rows import grant_of, properties_of
+from domain.oauth.rules import LEASE
 
 logger = logging.getLogger("hub.oauth")
 

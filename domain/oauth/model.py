@@ -12,8 +12,8 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
+from domain.core.wire import Command, rfc3339
 from domain.integrations.model import Integration
-from domain.wire import Command, rfc3339
 
 
 class Authorize(Command):

@@ -9,18 +9,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from domain.errors import DomainError
+from domain.core.errors import DomainError
+from domain.core.ports import Clock
+from domain.core.tracing import UNTRACED, Tracer
+from domain.core.transaction import Transactions
+from domain.integrations.events import integration_span
 from domain.integrations.model import Integration, IntegrationStatus
-from domain.integrations.providers import ProviderFailure
-from domain.integrations.tracing import integration_span
+from domain.integrations.ports import IntegrationTransaction
 from domain.oauth.completion import Completions
 from domain.oauth.grants import Grants, Overtaken
 from domain.oauth.model import Ending, Grant
 from domain.oauth.states import States
 from domain.oauth.tokens import OAuthTokens, is_free
-from domain.ports import Clock
-from domain.tracing import UNTRACED, Tracer
-from domain.unit_of_work import UnitsOfWork
+from domain.providers.contract import ProviderFailure
 
 logger = logging.getLogger("hub.oauth")
 
@@ -36,7 +37,7 @@ _FAILURES = ("revoked", "failed", "unfinished")
 class RefreshAhead:
     def __init__(
         self,
-        units: UnitsOfWork,
+        transactions: Transactions[IntegrationTransaction],
         grants: Grants,
         states: States,
         tokens: OAuthTokens,
@@ -46,7 +47,7 @@ class RefreshAhead:
         *,
         tracer: Tracer = UNTRACED,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._grants = grants
         self._states = states
         self._tokens = tokens
@@ -99,8 +100,8 @@ class RefreshAhead:
             return "failed"
 
     def _integration(self, grant: Grant) -> Integration | None:
-        with self._units.read() as unit:
-            found = unit.integrations.find(grant.integration_id)
+        with self._transactions.read() as tx:
+            found = tx.integrations.find(grant.integration_id)
         return found if found is not None and found.status != IntegrationStatus.Disconnected else None
 
     def _refresh(self, integration: Integration, grant: Grant) -> str:

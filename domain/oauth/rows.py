@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import cast
 from uuid import UUID
 
+from domain.core.ports import TableEntity, TableValue
 from domain.oauth.model import Grant, GrantStatus
-from domain.ports import TableEntity, TableValue
 
 
 def properties_of(grant: Grant) -> dict[str, TableValue]:

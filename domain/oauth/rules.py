@@ -10,12 +10,18 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from domain.errors import Conflict, FieldError, ValidationFailed
-from domain.identity.model import Principal
-from domain.integrations.model import Integration, IntegrationType
-from domain.integrations.providers import Configuration, FailureKind, OAuthProfile, ProviderFailure
+from domain.core.errors import Conflict, FieldError, ValidationFailed
+from domain.core.principal import Principal
+from domain.integrations.model import Integration
 from domain.oauth.model import Tokens
 from domain.oauth.ports import TokenAnswer
+from domain.providers.contract import (
+    Configuration,
+    FailureKind,
+    IntegrationType,
+    OAuthProfile,
+    ProviderFailure,
+)
 
 ADMIN = "integration:admin"
 MANAGE = "integration:manage"

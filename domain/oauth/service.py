@@ -8,26 +8,20 @@ from collections.abc import Collection
 from dataclasses import replace
 from uuid import UUID
 
-from domain.audit.model import AuditEntry
-from domain.errors import Conflict, Unavailable
-from domain.identity.model import Principal
-from domain.integrations.changes import Changes
-from domain.integrations.lifecycle import moved
-from domain.integrations.model import (
-    HealthStatus,
-    Integration,
-    IntegrationStatus,
-    IntegrationType,
-    SuspensionCause,
-)
-from domain.integrations.providers import ProviderFailure
+from domain.core.errors import Conflict, Unavailable
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions, repeated
+from domain.integrations.lifecycle import Changes, moved
+from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, SuspensionCause
+from domain.integrations.ports import IntegrationTransaction
 from domain.integrations.rules import Move, after, check_type_enabled
+from domain.journal.audit import AuditEntry
 from domain.oauth.clients import Client, Clients
 from domain.oauth.grants import Grants
 from domain.oauth.model import Authorization, Authorize, Connected, Grant, GrantStatus, PendingState
 from domain.oauth.rules import MANAGE, check_redirect_after, may_authorize
 from domain.oauth.states import States, browser_hash, browser_name
-from domain.unit_of_work import UnitsOfWork, repeated
+from domain.providers.contract import IntegrationType, ProviderFailure
 
 logger = logging.getLogger("hub.oauth")
 
@@ -38,7 +32,7 @@ _WITHDRAWN = "The authorisation was withdrawn."
 class OAuthService:
     def __init__(
         self,
-        units: UnitsOfWork,
+        transactions: Transactions[IntegrationTransaction],
         clients: Clients,
         states: States,
         grants: Grants,
@@ -47,7 +41,7 @@ class OAuthService:
         redirect_uri: str,
         disabled_types: Collection[IntegrationType] = (),
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._clients = clients
         self._states = states
         self._grants = grants
@@ -84,8 +78,8 @@ class OAuthService:
     def get(self, principal: Principal, integration_id: UUID) -> Connected:
         """The grant as it is. Raises NotFound, Forbidden, Conflict (no-oauth), Unavailable."""
         principal.require(MANAGE)
-        with self._units.read() as unit:
-            integration = unit.integrations.get(principal.tenant_id, integration_id)
+        with self._transactions.read() as tx:
+            integration = tx.integrations.get(principal.tenant_id, integration_id)
         self._client(integration)
         return Connected(integration, self._grants.get(integration_id))
 
@@ -116,8 +110,8 @@ class OAuthService:
     # -- steps --------------------------------------------------------------------------------------------
 
     def _allowed(self, principal: Principal, integration_id: UUID) -> Integration:
-        with self._units.read() as unit:
-            integration = unit.integrations.get(principal.tenant_id, integration_id)
+        with self._transactions.read() as tx:
+            integration = tx.integrations.get(principal.tenant_id, integration_id)
         may_authorize(principal, integration)
         return integration
 
@@ -131,8 +125,8 @@ class OAuthService:
 
     @repeated
     def _suspend(self, principal: Principal | None, integration: Integration) -> Integration:
-        with self._units.write() as unit:
-            before = unit.integrations.get(integration.tenant_id, integration.integration_id)
+        with self._transactions.write() as tx:
+            before = tx.integrations.get(integration.tenant_id, integration.integration_id)
             saved = before
             if before.status == IntegrationStatus.Active:
                 suspended = replace(
@@ -142,14 +136,14 @@ class OAuthService:
                     health_status=HealthStatus.Unknown,
                 )
                 saved = self._changes.save(
-                    unit, before, suspended, "integration.suspended", principal=principal
+                    tx, before, suspended, "integration.suspended", principal=principal
                 )
-            self._changes.log(unit, saved, _WITHDRAWN, principal=principal)
+            self._changes.log(tx, saved, _WITHDRAWN, principal=principal)
             entry = AuditEntry(
                 "integration.authorization-withdrawn", "integration", saved.integration_id, principal
             )
-            unit.audit.append(saved.tenant_id, entry)
-            unit.commit()
+            tx.audit.append(saved.tenant_id, entry)
+            tx.commit()
         return saved
 
     def _revoke_at_provider(self, client: Client, grant: Grant) -> bool | None:

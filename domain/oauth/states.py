@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from hmac import compare_digest
 from uuid import UUID
 
+from domain.core.ports import Cipher, Clock, EtagMismatch, TableEntity, TableStore, TableValue
 from domain.oauth.model import PendingState
 from domain.oauth.rules import STATE_LIFETIME
-from domain.ports import Cipher, Clock, EtagMismatch, TableEntity, TableStore, TableValue
 
 TABLE = "OAuthStates"
 _PARTITION = "states"

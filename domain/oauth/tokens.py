@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from domain.errors import DomainError, Unavailable
+from domain.core.errors import DomainError, Unavailable
+from domain.core.ports import Clock
 from domain.integrations.model import Integration
-from domain.integrations.providers import ProviderFailure
 from domain.oauth.clients import Client, Clients
 from domain.oauth.grants import Grants, Overtaken
 from domain.oauth.model import Grant, GrantStatus, Tokens
@@ -24,7 +24,7 @@ from domain.oauth.rules import (
     tokens_of,
     wants_refresh,
 )
-from domain.ports import Clock
+from domain.providers.contract import ProviderFailure
 
 logger = logging.getLogger("hub.oauth")
 

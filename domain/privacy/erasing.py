@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from domain.audit.model import AuditEntry
-from domain.errors import Unavailable
-from domain.identity.model import Principal
-from domain.paging import Page, PageRequest
-from domain.ports import Cipher, Clock, IdGenerator
+from domain.core.errors import Unavailable
+from domain.core.paging import Page, PageRequest
+from domain.core.ports import Cipher, Clock, IdGenerator
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions
+from domain.journal.audit import AuditEntry
 from domain.privacy.model import (
     MANAGE,
     AllowSubject,
@@ -26,10 +27,9 @@ from domain.privacy.model import (
     erasure_context,
 )
 from domain.privacy.places import Erasing, Place
-from domain.privacy.ports import ChangedMeanwhile
+from domain.privacy.ports import ChangedMeanwhile, PrivacyTransaction
 from domain.privacy.rules import Named
-from domain.privacy.suppression import Suppression, names_of
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.privacy.suppression import SuppressionList, names_of
 
 logger = logging.getLogger("hub.privacy")
 
@@ -42,8 +42,8 @@ _AT_A_TIME = 20
 class ErasureService:
     def __init__(
         self,
-        units: UnitsOfWork,
-        suppression: Suppression,
+        transactions: Transactions[PrivacyTransaction],
+        suppression: SuppressionList,
         places: Sequence[Place],
         cipher: Cipher,
         clock: Clock,
@@ -51,7 +51,7 @@ class ErasureService:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._suppression = suppression
         self._places = places
         self._cipher = cipher
@@ -69,51 +69,51 @@ class ErasureService:
             whom = json.dumps({"identifiers": command.identifiers, "suppress": command.suppress})
             sealed = self._cipher.seal(whom, context=erasure_context(erasure_id))
         erasure = Erasure(erasure_id, tenant_id, now, principal.user_id, sealed)
-        with self._units.write() as unit:
+        with self._transactions.write() as tx:
             if command.suppress:
                 names = names_of(command.identifiers, command.records)
-                self._suppression.add(unit, tenant_id, names, now)
-            erasure = replace(erasure, counts={"records": self._bury(unit, tenant_id, command, now)})
+                self._suppression.add(tx, tenant_id, names, now)
+            erasure = replace(erasure, counts={"records": self._bury(tx, tenant_id, command, now)})
             if sealed is None:
                 erasure = replace(erasure, status=ErasureStatus.Completed, completed_at=now)
-            unit.erasures.add(tenant_id, erasure)
+            tx.erasures.add(tenant_id, erasure)
             asked = {
                 "identifiers": len(command.identifiers),
                 "records": len(command.records),
                 "suppress": command.suppress,
             }
-            _audit(unit, erasure, "privacy.erasure-requested", asked, principal)
+            _audit(tx, erasure, "privacy.erasure-requested", asked, principal)
             if erasure.status == ErasureStatus.Completed:
-                _audit(unit, erasure, "privacy.erased", erasure.counts)
-            unit.commit()
+                _audit(tx, erasure, "privacy.erased", erasure.counts)
+            tx.commit()
         return erasure
 
     def allow(self, principal: Principal, command: AllowSubject) -> int:
         """Lets synchronisation bring the person again; returns how many entries were lifted. Raises Forbidden,
         Unavailable."""
         principal.require(MANAGE)
-        with self._units.write() as unit:
+        with self._transactions.write() as tx:
             names = names_of(command.identifiers, command.records)
-            lifted = self._suppression.lift(unit, principal.tenant_id, names)
+            lifted = self._suppression.lift(tx, principal.tenant_id, names)
             if lifted:
                 entry = AuditEntry(
                     "privacy.allowed", "erasure", self._ids.new(), principal, after={"lifted": lifted}
                 )
-                unit.audit.append(principal.tenant_id, entry)
-            unit.commit()
+                tx.audit.append(principal.tenant_id, entry)
+            tx.commit()
         return lifted
 
     def get(self, principal: Principal, erasure_id: UUID) -> Erasure:
         """Raises Forbidden, NotFound."""
         principal.require(MANAGE)
-        with self._units.read() as unit:
-            return unit.erasures.get(principal.tenant_id, erasure_id)
+        with self._transactions.read() as tx:
+            return tx.erasures.get(principal.tenant_id, erasure_id)
 
     def page(self, principal: Principal, page: PageRequest) -> Page[Erasure]:
         """Newest first. Raises Forbidden."""
         principal.require(MANAGE)
-        with self._units.read() as unit:
-            return unit.erasures.page(principal.tenant_id, page)
+        with self._transactions.read() as tx:
+            return tx.erasures.page(principal.tenant_id, page)
 
     # -- the work -----------------------------------------------------------------------------------------
 
@@ -121,8 +121,8 @@ class ErasureService:
         """Go on with what was asked, for some 20 seconds; what is left waits for the next run. Returns how many
         requests were completed. Raises Unavailable."""
         until = self._monotonic() + _ROUND_SECONDS
-        with self._units.read() as unit:
-            waiting = unit.erasures.open(self._clock.now() - SETTLES, _AT_A_TIME)
+        with self._transactions.read() as tx:
+            waiting = tx.erasures.open(self._clock.now() - SETTLES, _AT_A_TIME)
         completed = 0
         for erasure in waiting:
             try:
@@ -151,19 +151,19 @@ class ErasureService:
         still the one that was read."""
         place = self._places[erasure.place]
         after = json.loads(erasure.position) if erasure.position else None
-        with self._units.read() as unit:
-            rows = place.read(unit, erasure.tenant_id, after, place.batch)
+        with self._transactions.read() as tx:
+            rows = place.read(tx, erasure.tenant_id, after, place.batch)
         held = [one for one in rows if place.holds(one, person)]
         erasing = Erasing(erasure.tenant_id, person, self._clock.now())
-        with self._units.write() as unit:
-            names = [name for one in held for name in place.erase(unit, one, erasing)]
+        with self._transactions.write() as tx:
+            names = [name for one in held for name in place.erase(tx, one, erasing)]
             if names and suppresses:
-                self._suppression.add(unit, erasure.tenant_id, names, erasing.now)
+                self._suppression.add(tx, erasure.tenant_id, names, erasing.now)
             after_it = self._after(erasure, place, rows, len(held))
-            unit.erasures.save(erasure.tenant_id, after_it)
+            tx.erasures.save(erasure.tenant_id, after_it)
             if after_it.status == ErasureStatus.Completed:
-                _audit(unit, after_it, "privacy.erased", after_it.counts)
-            unit.commit()
+                _audit(tx, after_it, "privacy.erased", after_it.counts)
+            tx.commit()
         return replace(after_it, version=after_it.version + 1)
 
     def _after(self, erasure: Erasure, place: Place, rows: Sequence[Holding], erased: int) -> Erasure:
@@ -178,14 +178,14 @@ class ErasureService:
         return replace(further, status=ErasureStatus.Completed, sealed=None, completed_at=self._clock.now())
 
     @staticmethod
-    def _bury(unit: UnitOfWork, tenant_id: UUID, command: EraseSubject, now: datetime) -> int:
+    def _bury(tx: PrivacyTransaction, tenant_id: UUID, command: EraseSubject, now: datetime) -> int:
         buried = 0
         for one in command.records:
-            record = unit.personal_data.record(tenant_id, one.integration_id, one.stream, one.external_id)
+            record = tx.personal_data.record(tenant_id, one.integration_id, one.stream, one.external_id)
             if record is None or record.data is None:
                 continue
             try:
-                unit.personal_data.bury_record(tenant_id, record, now)
+                tx.personal_data.bury_record(tenant_id, record, now)
             except ChangedMeanwhile:
                 raise Unavailable("A record is being synchronised at the moment; try again.") from None
             buried += 1
@@ -193,7 +193,7 @@ class ErasureService:
 
 
 def _audit(
-    unit: UnitOfWork,
+    tx: PrivacyTransaction,
     erasure: Erasure,
     action: str,
     after: Mapping[str, object],
@@ -201,4 +201,4 @@ def _audit(
 ) -> None:
     """Without the person: how many identifiers, how many rows."""
     entry = AuditEntry(action, "erasure", erasure.erasure_id, principal, after=after)
-    unit.audit.append(erasure.tenant_id, entry)
+    tx.audit.append(erasure.tenant_id, entry)

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from domain.audit.model import AuditEntry
-from domain.errors import FieldError, ValidationFailed
-from domain.identity.model import Principal
-from domain.ports import Clock, IdGenerator
+from domain.core.errors import FieldError, ValidationFailed
+from domain.core.ports import Clock, IdGenerator
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions
+from domain.journal.audit import AuditEntry
 from domain.privacy.model import MANAGE, ExportSubject, Holding
 from domain.privacy.places import Place, record_holding
+from domain.privacy.ports import PrivacyTransaction
 from domain.privacy.rules import Named
-from domain.unit_of_work import UnitsOfWork
 
 _SEARCH_SECONDS = 10.0
 
@@ -44,14 +45,14 @@ class Export:
 class ExportService:
     def __init__(
         self,
-        units: UnitsOfWork,
+        transactions: Transactions[PrivacyTransaction],
         places: Sequence[Place],
         clock: Clock,
         ids: IdGenerator,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._places = places
         self._clock = clock
         self._ids = ids
@@ -80,8 +81,8 @@ class ExportService:
         self, principal: Principal, place: Place, after: Sequence[str] | None, person: Named, room: int
     ) -> tuple[list[Item], Sequence[str] | None]:
         """At most `room` items of one batch, and where to go on; None when the place was read to its end."""
-        with self._units.read() as unit:
-            rows = place.read(unit, principal.tenant_id, after, place.batch)
+        with self._transactions.read() as tx:
+            rows = place.read(tx, principal.tenant_id, after, place.batch)
         items: list[Item] = []
         for row in rows:
             if not place.holds(row, person):
@@ -93,11 +94,9 @@ class ExportService:
 
     def _named(self, principal: Principal, command: ExportSubject) -> list[Item]:
         """The records that the request names itself."""
-        with self._units.read() as unit:
+        with self._transactions.read() as tx:
             rows = [
-                unit.personal_data.record(
-                    principal.tenant_id, one.integration_id, one.stream, one.external_id
-                )
+                tx.personal_data.record(principal.tenant_id, one.integration_id, one.stream, one.external_id)
                 for one in command.records
             ]
         return [_item(self._places[0], record_holding(row)) for row in rows if row is not None]
@@ -110,9 +109,9 @@ class ExportService:
             "continued": command.cursor is not None,
         }
         entry = AuditEntry("privacy.exported", "export", self._ids.new(), principal, after=after)
-        with self._units.write() as unit:
-            unit.audit.append(principal.tenant_id, entry)
-            unit.commit()
+        with self._transactions.write() as tx:
+            tx.audit.append(principal.tenant_id, entry)
+            tx.commit()
 
 
 def _item(place: Place, holding: Holding) -> Item:

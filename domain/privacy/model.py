@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from domain.wire import Command
+from domain.core.wire import Command
 
 MANAGE: Final = "privacy:manage"
 

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from domain.core.ports import Cipher
 from domain.incoming.model import body_context
 from domain.incoming.rules import read_request
-from domain.ports import Cipher
 from domain.privacy.model import Holding
+from domain.privacy.ports import PrivacyTransaction
 from domain.privacy.rules import ERASED, Found, Named, occurs_in, record_name, without_person
 from domain.sync.jobs import SyncedRecord
-from domain.unit_of_work import UnitOfWork
 
 Position = Sequence[str]
 
@@ -43,7 +43,9 @@ class Place(Protocol):
         """A holding's position as a key of the place. Raises ValueError, IndexError or OverflowError for what is
         none."""
 
-    def read(self, unit: UnitOfWork, tenant_id: UUID, after: Position | None, limit: int) -> list[Holding]:
+    def read(
+        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
+    ) -> list[Holding]:
         """Some of what comes beyond `after`; none is the end."""
 
     def holds(self, holding: Holding, person: Named) -> bool: ...
@@ -51,7 +53,7 @@ class Place(Protocol):
     def shown(self, holding: Holding) -> Any:
         """What an export says of it, JSON-able."""
 
-    def erase(self, unit: UnitOfWork, holding: Holding, erasing: Erasing) -> Sequence[str]:
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
         """Raises ChangedMeanwhile. Returns names that synchronisation must leave out from now on."""
 
 
@@ -64,9 +66,11 @@ class Records:
     def key(self, position: Position) -> tuple[UUID, str, str]:
         return UUID(position[0]), position[1], position[2]
 
-    def read(self, unit: UnitOfWork, tenant_id: UUID, after: Position | None, limit: int) -> list[Holding]:
+    def read(
+        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
+    ) -> list[Holding]:
         key = self.key(after) if after else None
-        return [record_holding(one) for one in unit.personal_data.records(tenant_id, key, limit)]
+        return [record_holding(one) for one in tx.personal_data.records(tenant_id, key, limit)]
 
     def holds(self, holding: Holding, person: Named) -> bool:
         record: SyncedRecord = holding.row
@@ -77,15 +81,15 @@ class Records:
     def shown(self, holding: Holding) -> Any:
         return _json(holding.text)
 
-    def erase(self, unit: UnitOfWork, holding: Holding, erasing: Erasing) -> Sequence[str]:
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
         record: SyncedRecord = holding.row
         text, found = without_person(record.data or "null", erasing.person)
         if _is_named(record, erasing.person):
-            unit.personal_data.remove_record(erasing.tenant_id, record)
+            tx.personal_data.remove_record(erasing.tenant_id, record)
         elif found == Found.About:
-            unit.personal_data.bury_record(erasing.tenant_id, record, erasing.now)
+            tx.personal_data.bury_record(erasing.tenant_id, record, erasing.now)
         else:
-            unit.personal_data.rewrite_record(erasing.tenant_id, record, text, erasing.now)
+            tx.personal_data.rewrite_record(erasing.tenant_id, record, text, erasing.now)
             return ()
         return (record_name(record.integration_id, record.stream, record.external_id),)
 
@@ -98,8 +102,10 @@ class Events:
     def key(self, position: Position) -> str:
         return position[0]
 
-    def read(self, unit: UnitOfWork, tenant_id: UUID, after: Position | None, limit: int) -> list[Holding]:
-        events = unit.personal_data.events(
+    def read(
+        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
+    ) -> list[Holding]:
+        events = tx.personal_data.events(
             tenant_id, self.key(after) if after else None, limit, most_bytes=_EVENT_BYTES
         )
         return [
@@ -118,12 +124,12 @@ class Events:
     def shown(self, holding: Holding) -> Any:
         return {"subject": holding.row.subject, "data": _json(holding.text)}
 
-    def erase(self, unit: UnitOfWork, holding: Holding, erasing: Erasing) -> Sequence[str]:
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
         payload, _ = without_person(holding.row.data, erasing.person)
         subject = holding.row.subject
         if subject is not None:
             subject = ERASED if erasing.person.is_named(subject) else erasing.person.without(subject)
-        unit.personal_data.rewrite_event(erasing.tenant_id, holding.row.event_id, subject, payload)
+        tx.personal_data.rewrite_event(erasing.tenant_id, holding.row.event_id, subject, payload)
         return ()
 
 
@@ -138,7 +144,9 @@ class Incoming:
     def key(self, position: Position) -> tuple[UUID, datetime, UUID]:
         return UUID(position[0]), datetime.fromisoformat(position[1]).astimezone(UTC), UUID(position[2])
 
-    def read(self, unit: UnitOfWork, tenant_id: UUID, after: Position | None, limit: int) -> list[Holding]:
+    def read(
+        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
+    ) -> list[Holding]:
         key = self.key(after) if after else None
         return [
             Holding(
@@ -148,7 +156,7 @@ class Incoming:
                 None,
                 body,
             )
-            for integration_id, received_at, webhook_id, body in unit.personal_data.incoming(
+            for integration_id, received_at, webhook_id, body in tx.personal_data.incoming(
                 tenant_id, key, limit
             )
         ]
@@ -164,8 +172,8 @@ class Incoming:
         parsed = _json(text)
         return {"body": text if parsed is None else parsed}
 
-    def erase(self, unit: UnitOfWork, holding: Holding, erasing: Erasing) -> Sequence[str]:
-        unit.personal_data.remove_bodies(erasing.tenant_id, [holding.row.incoming_body_id])
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
+        tx.personal_data.remove_bodies(erasing.tenant_id, [holding.row.incoming_body_id])
         return ()
 
     def _text(self, holding: Holding) -> str:
@@ -182,7 +190,9 @@ class Logs:
     def key(self, position: Position) -> tuple[UUID, UUID]:
         return UUID(position[0]), UUID(position[1])
 
-    def read(self, unit: UnitOfWork, tenant_id: UUID, after: Position | None, limit: int) -> list[Holding]:
+    def read(
+        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
+    ) -> list[Holding]:
         key = self.key(after) if after else None
         return [
             Holding(
@@ -195,7 +205,7 @@ class Logs:
                 None,
                 one,
             )
-            for one in unit.personal_data.logs(tenant_id, key, limit)
+            for one in tx.personal_data.logs(tenant_id, key, limit)
         ]
 
     def holds(self, holding: Holding, person: Named) -> bool:
@@ -205,10 +215,10 @@ class Logs:
         message, details, exception = _texts(holding)
         return {"message": message, "details": _json(details), "exception": exception}
 
-    def erase(self, unit: UnitOfWork, holding: Holding, erasing: Erasing) -> Sequence[str]:
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
         plain = [text and without_person(text, erasing.person)[0] for text in _texts(holding)]
         texts = dict(zip(("Message", "Details", "Exception"), plain, strict=True))
-        unit.personal_data.rewrite_log(erasing.tenant_id, holding.row.integration_log_id, texts)
+        tx.personal_data.rewrite_log(erasing.tenant_id, holding.row.integration_log_id, texts)
         return ()
 
 
@@ -220,7 +230,9 @@ class RecordErrors:
     def key(self, position: Position) -> tuple[UUID, UUID]:
         return UUID(position[0]), UUID(position[1])
 
-    def read(self, unit: UnitOfWork, tenant_id: UUID, after: Position | None, limit: int) -> list[Holding]:
+    def read(
+        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
+    ) -> list[Holding]:
         key = self.key(after) if after else None
         return [
             Holding(
@@ -234,7 +246,7 @@ class RecordErrors:
                 None,
                 one,
             )
-            for one in unit.personal_data.record_errors(tenant_id, key, limit)
+            for one in tx.personal_data.record_errors(tenant_id, key, limit)
         ]
 
     def holds(self, holding: Holding, person: Named) -> bool:
@@ -244,8 +256,8 @@ class RecordErrors:
     def shown(self, holding: Holding) -> Any:
         return {"pointer": holding.row.pointer, "reason": holding.row.reason}
 
-    def erase(self, unit: UnitOfWork, holding: Holding, erasing: Erasing) -> Sequence[str]:
-        unit.personal_data.rewrite_record_error(erasing.tenant_id, holding.row.error_id, ERASED)
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
+        tx.personal_data.rewrite_record_error(erasing.tenant_id, holding.row.error_id, ERASED)
         return ()
 
 

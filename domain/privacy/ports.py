@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from domain.errors import Conflict
-from domain.events.model import DomainEvent
+from domain.core.errors import Conflict
+from domain.core.paging import Page, PageRequest
+from domain.core.users import Users
 from domain.incoming.model import IncomingBody
 from domain.integrations.model import IntegrationLog
-from domain.paging import Page, PageRequest
+from domain.journal.audit import AuditTransaction
+from domain.journal.events import DomainEvent
 from domain.privacy.model import Erasure
 from domain.sync.jobs import RecordError, SyncedRecord
 
@@ -101,3 +103,14 @@ class PersonalData(Protocol):
     ) -> Sequence[RecordError]: ...
 
     def rewrite_record_error(self, tenant_id: UUID, error_id: UUID, external_id: str) -> None: ...
+
+
+class PrivacyTransaction(AuditTransaction, Protocol):
+    """What finding and erasing a person may touch."""
+
+    @property
+    def erasures(self) -> Erasures: ...
+    @property
+    def personal_data(self) -> PersonalData: ...
+    @property
+    def users(self) -> Users: ...

@@ -9,50 +9,53 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from domain.errors import Unavailable
-from domain.ports import SecretStore
+from domain.core.errors import Unavailable
+from domain.core.ports import SecretStore
+from domain.core.transaction import Transactions
 from domain.privacy.model import RecordRef
-from domain.privacy.rules import Digested, Found, digest_of, record_name, without_person
+from domain.privacy.ports import PrivacyTransaction
+from domain.privacy.rules import ERASED, Digested, Found, digest_of, record_name, without_person
 from domain.sync.merging import Incoming
-from domain.unit_of_work import UnitOfWork
 
 _KEY_BYTES = 32
 
 
-class Suppression:
-    """The lists themselves hold no identifier, and cannot be searched for one without the tenant's key, which is
-    a secret of the secret store."""
+class SuppressionList:
+    """Implements `domain.sync.ports.Suppression`. The lists themselves hold no identifier, and cannot be searched for
+    one without the tenant's key, which is a secret of the secret store."""
 
-    def __init__(self, secret_store: SecretStore) -> None:
+    def __init__(self, transactions: Transactions[PrivacyTransaction], secret_store: SecretStore) -> None:
+        self._transactions = transactions
         self._secrets = secret_store
         self._lock = threading.Lock()
         self._keys: dict[UUID, bytes] = {}
 
-    def add(self, unit: UnitOfWork, tenant_id: UUID, names: Iterable[str], now: datetime) -> int:
+    def add(self, tx: PrivacyTransaction, tenant_id: UUID, names: Iterable[str], now: datetime) -> int:
         """Raises Unavailable."""
-        key = self._new_key(unit, tenant_id)
-        return unit.erasures.suppress(tenant_id, {digest_of(key, one) for one in names}, now)
+        key = self._new_key(tx, tenant_id)
+        return tx.erasures.suppress(tenant_id, {digest_of(key, one) for one in names}, now)
 
-    def lift(self, unit: UnitOfWork, tenant_id: UUID, names: Iterable[str]) -> int:
+    def lift(self, tx: PrivacyTransaction, tenant_id: UUID, names: Iterable[str]) -> int:
         """How many were on the list. Raises Unavailable."""
         key = self._key(tenant_id)
         if key is None:
             return 0
-        return unit.erasures.allow(tenant_id, {digest_of(key, one) for one in names})
+        return tx.erasures.allow(tenant_id, {digest_of(key, one) for one in names})
 
-    def of_tenant(self, unit: UnitOfWork, tenant_id: UUID) -> Digested | None:
-        """None when nobody is left out. Raises Unavailable: better no batch than one with an erased person."""
-        digests = unit.erasures.suppressed(tenant_id)
+    def of_tenant(self, tenant_id: UUID) -> SuppressedPeople | None:
+        """As the port says."""
+        with self._transactions.read() as tx:
+            digests = tx.erasures.suppressed(tenant_id)
         if not digests:
             return None
         key = self._key(tenant_id)
         if key is None:
             raise Unavailable("The key of the suppression list is not in the secret store.")
-        return Digested(key, digests)
+        return SuppressedPeople(Digested(key, digests))
 
-    def _new_key(self, unit: UnitOfWork, tenant_id: UUID) -> bytes:
+    def _new_key(self, tx: PrivacyTransaction, tenant_id: UUID) -> bytes:
         # The tenant's row is held, so two requests cannot make two keys.
-        unit.users.lock_tenant(tenant_id)
+        tx.users.lock_tenant(tenant_id)
         key = self._key(tenant_id)
         if key is None:
             key = secrets.token_bytes(_KEY_BYTES)
@@ -75,16 +78,23 @@ def names_of(identifiers: Sequence[str], records: Sequence[RecordRef]) -> list[s
     return [*identifiers, *refs]
 
 
-def left_out(
-    person: Digested | None, integration_id: UUID, stream: str, records: Sequence[Incoming]
-) -> tuple[list[Incoming], int]:
-    """A batch without the people on the list, and how many records that changed. A record about one of them counts
-    as deleted at the provider: nothing of it is stored, and a tombstone stays one."""
-    if person is None:
-        return list(records), 0
-    made = [_left_out(person, integration_id, stream, one) for one in records]
-    changed = sum(new is not old for new, old in zip(made, records, strict=True))
-    return made, changed
+class SuppressedPeople:
+    """The people one tenant's imports leave out. A record about one of them counts as deleted at the provider:
+    nothing of it is stored, and a tombstone stays one."""
+
+    def __init__(self, people: Digested) -> None:
+        self._people = people
+
+    def without(
+        self, integration_id: UUID, stream: str, records: Sequence[Incoming]
+    ) -> tuple[list[Incoming], int]:
+        """As the port says."""
+        kept = [_left_out(self._people, integration_id, stream, record) for record in records]
+        return kept, sum(new is not old for new, old in zip(kept, records, strict=True))
+
+    def shown_id(self, integration_id: UUID, stream: str, external_id: str) -> str:
+        """As the port says."""
+        return ERASED if self._people.holds(integration_id, stream, external_id) else external_id
 
 
 def _left_out(person: Digested, integration_id: UUID, stream: str, one: Incoming) -> Incoming:

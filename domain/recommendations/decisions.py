@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from enum import IntEnum
-from uuid import UUID
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from pydantic import Field, TypeAdapter
 
-from domain.apikeys.model import Reason
-from domain.recommendations.model import Recommendation, RecommendationKind, Subject, SubjectType
-from domain.wire import Command, UtcMoment
-
-
-class RecommendationStatus(IntEnum):
-    """`Gone`: it was dismissed, and what it was about is over."""
-
-    Open = 0
-    Applied = 1
-    Dismissed = 2
-    Gone = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """`status` is Applied or Dismissed; `snapshot` is the recommendation as it was then, as JSON text. A dismissal
-    ends at `until`, or never."""
-
-    recommendation_id: UUID
-    status: RecommendationStatus
-    decided_at: datetime
-    decided_by: UUID
-    snapshot: str
-    reason: str | None = None
-    until: datetime | None = None
+from domain.apikeys.model import Reason, RevokeApiKey, UpdateApiKey
+from domain.apikeys.service import ApiKeyService
+from domain.core.errors import NotFound
+from domain.core.ports import Clock
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions
+from domain.core.wire import Command, UtcMoment
+from domain.integrations.model import IntegrationStatus
+from domain.recommendations.model import (
+    Change,
+    Decision,
+    Operation,
+    Recommendation,
+    RecommendationKind,
+    RecommendationStatus,
+    Subject,
+    SubjectType,
+)
+from domain.recommendations.ports import RecommendationTransaction
+from domain.sync.schedule_service import Schedules
+from domain.sync.schedules import PutSchedule
+from domain.webhooks.model import UpdateWebhook
+from domain.webhooks.service import WebhookService
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +107,94 @@ def _standing(recommendation: Recommendation, decision: Decision | None, now: da
     if decision is not None and is_dismissed and (decision.until is None or now < decision.until):
         return Listed(recommendation, RecommendationStatus.Dismissed, decision)
     return Listed(recommendation, RecommendationStatus.Open)
+
+
+class Applier:
+    """`schedules` is asked for where one is needed: it brings all of synchronisation with it."""
+
+    def __init__(
+        self, webhooks: WebhookService, keys: ApiKeyService, schedules: Callable[[], Schedules]
+    ) -> None:
+        self._schedules = schedules
+        self._webhooks = webhooks
+        self._keys = keys
+
+    async def apply(self, principal: Principal, subject: Subject, change: Change) -> None:
+        """Change the subject, if it still is as it was when its evidence was read. Raises Forbidden, NotFound,
+        PreconditionFailed, ValidationFailed, Conflict, Unavailable."""
+        body = dict(change.body)
+        if change.operation == Operation.UpdateWebhook:
+            await self._webhooks.update(
+                principal, subject.id, UpdateWebhook.model_validate(body), subject.version
+            )
+        elif change.operation == Operation.UpdateApiKey:
+            update = UpdateApiKey.model_validate(body)
+            await asyncio.to_thread(self._keys.update, principal, subject.id, update, subject.version)
+        elif change.operation == Operation.PutSyncSchedule:
+            schedule = PutSchedule.model_validate(body)
+            await asyncio.to_thread(self._schedules().put, principal, subject.id, schedule, subject.version)
+        else:
+            reason = RevokeApiKey.model_validate(body).reason
+            await asyncio.to_thread(self._keys.revoke, principal, subject.id, reason, subject.version)
+
+
+#: After it was decided; until then it is shown as what became of it.
+KEPT: Final = timedelta(days=90)
+_TENANTS_A_TRANSACTION = 100
+_TRANSACTIONS = 50
+_FIRST = UUID(int=0)
+
+
+class DecisionCleaner:
+    def __init__(self, transactions: Transactions[RecommendationTransaction], clock: Clock) -> None:
+        self._transactions = transactions
+        self._clock = clock
+
+    def forget_old(self, *, tenants: int = _TENANTS_A_TRANSACTION, transactions: int = _TRANSACTIONS) -> int:
+        """Remove decisions of 90 days and older about webhooks that were deleted, keys that were revoked and
+        integrations that were disconnected; returns how many. So many tenants a run, each day from another one on, so
+        that in time all have their turn. Raises Unavailable; what was committed stays."""
+        now = self._clock.now()
+        start = uuid5(NAMESPACE_OID, now.date().isoformat())
+        removed, after, has_wrapped = 0, start, False
+        for _ in range(transactions):
+            with self._transactions.write() as tx:
+                some = tx.decisions.tenants(
+                    after, until=start if has_wrapped else None, decided_before=now - KEPT, limit=tenants
+                )
+                removed += sum(_forget(tx, one, now - KEPT) for one in some)
+                tx.commit()
+            if len(some) == tenants:
+                after = some[-1]
+            elif has_wrapped:
+                break
+            else:
+                after, has_wrapped = _FIRST, True
+        return removed
+
+
+def _forget(tx: RecommendationTransaction, tenant_id: UUID, before: datetime) -> int:
+    old = [one for one in tx.decisions.of_tenant(tenant_id).values() if one.decided_at < before]
+    gone = [one for one in old if _is_over(tx, tenant_id, one)]
+    for one in gone:
+        tx.decisions.remove(tenant_id, one.recommendation_id)
+    return len(gone)
+
+
+def _is_over(tx: RecommendationTransaction, tenant_id: UUID, decision: Decision) -> bool:
+    subject = subject_of(decision)
+    try:
+        return _has_ended(tx, tenant_id, subject)
+    except NotFound:
+        return True
+
+
+def _has_ended(tx: RecommendationTransaction, tenant_id: UUID, subject: Subject) -> bool:
+    """Raises NotFound."""
+    if subject.type == SubjectType.Webhook:
+        tx.webhooks.get(tenant_id, subject.id)
+    elif subject.type == SubjectType.ApiKey:
+        return tx.api_keys.get(tenant_id, subject.id).revoked_at is not None
+    elif subject.type == SubjectType.Integration:
+        return tx.integrations.get(tenant_id, subject.id).status == IntegrationStatus.Disconnected
+    return False  # a type of integration is always there

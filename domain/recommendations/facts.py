@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
 
-from domain.anomalies.ports import Known
 from domain.apikeys.model import ApiKey
 from domain.apikeys.usage import Bucket
-from domain.insights.model import Signal, Tally, hour_of, total_of
 from domain.integrations.model import Integration
+from domain.journal.signals import Signal, Tally, hour_of, total_of
+from domain.monitoring.anomalies.ports import Known
+from domain.providers.records import StreamProfile
+from domain.recommendations.benchmarks import Shown
 from domain.recommendations.model import Period
-from domain.recommendations.peers import Shown
 from domain.recommendations.ports import Outcome
 from domain.sync.jobs import SyncJob
 from domain.sync.schedules import SyncSchedule
-from domain.sync.source import StreamProfile
 from domain.webhooks.model import Webhook
 
 #: How far back configurations are judged.

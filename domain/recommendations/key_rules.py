@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from math import ceil
 
-from domain.anomalies.ports import ANYTHING
 from domain.apikeys.model import KeyStatus
+from domain.monitoring.anomalies.ports import ANYTHING
 from domain.recommendations.facts import KeyFacts
 from domain.recommendations.model import (
     Advice,

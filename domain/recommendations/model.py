@@ -149,3 +149,26 @@ def confidence_of(observations: float, days: Sequence[date]) -> Confidence:
     if observations >= 100 and distinct >= 3:
         return Confidence.High
     return Confidence.Medium if observations >= 30 and distinct >= 2 else Confidence.Low
+
+
+class RecommendationStatus(IntEnum):
+    """`Gone`: it was dismissed, and what it was about is over."""
+
+    Open = 0
+    Applied = 1
+    Dismissed = 2
+    Gone = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`status` is Applied or Dismissed; `snapshot` is the recommendation as it was then, as JSON text. A dismissal
+    ends at `until`, or never."""
+
+    recommendation_id: UUID
+    status: RecommendationStatus
+    decided_at: datetime
+    decided_by: UUID
+    snapshot: str
+    reason: str | None = None
+    until: datetime | None = None

@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from domain.recommendations.ports import Outcome
-from domain.webhooks.adaptive import OutageHistory
 from domain.webhooks.model import DeliveryStatus, RetryPolicy
-from domain.webhooks.outcome import planned_delay
-from domain.webhooks.rules import Answer
+from domain.webhooks.retry_policy import Answer, OutageHistory, planned_delay
 
 DAY = 86_400.0
 _AGES = (0.125, 0.375, 0.625, 0.875)

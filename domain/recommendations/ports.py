@@ -8,11 +8,18 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from domain.insights.model import Tally
-from domain.integrations.model import Integration, IntegrationType
-from domain.recommendations.decisions import Decision
-from domain.sync.source import StreamProfile
+from domain.apikeys.ports import ApiKeys
+from domain.integrations.model import Integration
+from domain.integrations.ports import Integrations
+from domain.journal.audit import AuditTransaction
+from domain.journal.signals import SignalTransaction, Tally
+from domain.monitoring.anomalies.ports import Sightings
+from domain.providers.contract import IntegrationType
+from domain.providers.records import StreamProfile
+from domain.recommendations.model import Decision
+from domain.sync.ports import SyncJobs, SyncSettings
 from domain.webhooks.model import DeliveryStatus
+from domain.webhooks.ports import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +84,26 @@ class Decisions(Protocol):
         """In the place of an earlier one. Raises Unavailable when another is stored at the same time."""
 
     def remove(self, tenant_id: UUID, recommendation_id: UUID) -> None: ...
+
+
+class RecommendationTransaction(AuditTransaction, SignalTransaction, Protocol):
+    """What recommendations read, and where decisions about them go."""
+
+    @property
+    def decisions(self) -> Decisions: ...
+    @property
+    def outcomes(self) -> Outcomes: ...
+    @property
+    def peers(self) -> PeerChecks: ...
+    @property
+    def api_keys(self) -> ApiKeys: ...
+    @property
+    def integrations(self) -> Integrations: ...
+    @property
+    def sightings(self) -> Sightings: ...
+    @property
+    def sync_jobs(self) -> SyncJobs: ...
+    @property
+    def sync_settings(self) -> SyncSettings: ...
+    @property
+    def webhooks(self) -> Webhooks: ...

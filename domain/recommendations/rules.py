@@ -12,9 +12,8 @@ from domain.recommendations.facts import (
     ScheduleFacts,
     WebhookFacts,
 )
-from domain.recommendations.full_sync_rules import incremental
+from domain.recommendations.integration_rules import MissingFacts, missing, other_provider
 from domain.recommendations.key_rules import higher_limit, unused, unused_scopes, without_expiry
-from domain.recommendations.missing_rules import MissingFacts, missing
 from domain.recommendations.model import (
     Advice,
     Recommendation,
@@ -24,11 +23,11 @@ from domain.recommendations.model import (
     recommendation_id,
 )
 from domain.recommendations.prediction import failure_predicted
-from domain.recommendations.provider_rules import other_provider
-from domain.recommendations.retry_rules import adaptive_retry, longer_retries
-from domain.recommendations.sync_rules import better_time
+from domain.recommendations.sync_rules import better_time, incremental
 from domain.recommendations.webhook_rules import (
+    adaptive_retry,
     higher_rate,
+    longer_retries,
     longer_timeout,
     lower_rate,
     pause,

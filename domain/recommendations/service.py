@@ -8,36 +8,40 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from domain.audit.model import AuditEntry
-from domain.errors import Conflict, FieldError, NotFound, PreconditionFailed, ValidationFailed
-from domain.identity.model import Principal
-from domain.insights.model import PERMISSION
-from domain.insights.wording import Suggestion, Wording
-from domain.paging import Page, PageRequest
-from domain.ports import Clock
-from domain.recommendations.advising import Adviser
-from domain.recommendations.applying import Applier
+from domain.core.errors import Conflict, FieldError, NotFound, PreconditionFailed, ValidationFailed
+from domain.core.paging import Page, PageRequest
+from domain.core.ports import Clock
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions
+from domain.journal.audit import AuditEntry
+from domain.journal.signals import PERMISSION
 from domain.recommendations.decisions import (
-    Decision,
+    Applier,
     DismissRecommendation,
     Listed,
     RecommendationFilter,
-    RecommendationStatus,
     snapshot_of,
     stand,
 )
-from domain.recommendations.model import Recommendation, SubjectType
+from domain.recommendations.engine import Adviser
+from domain.recommendations.model import Decision, Recommendation, RecommendationStatus, SubjectType
+from domain.recommendations.ports import RecommendationTransaction
 from domain.recommendations.rules import PERMISSIONS
-from domain.unit_of_work import UnitsOfWork
+from domain.recommendations.wording import Suggestion, Wording
 
 _S = RecommendationStatus
 
 
 class RecommendationService:
     def __init__(
-        self, units: UnitsOfWork, adviser: Adviser, applier: Applier, wording: Wording, clock: Clock
+        self,
+        transactions: Transactions[RecommendationTransaction],
+        adviser: Adviser,
+        applier: Applier,
+        wording: Wording,
+        clock: Clock,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._adviser = adviser
         self._applier = applier
         self._wording = wording
@@ -103,13 +107,13 @@ class RecommendationService:
             code = "recommendation-gone" if listed.status == _S.Gone else "conflict"
             raise Conflict(f"It is {listed.status.name}, not dismissed.", code=code)
         one = listed.recommendation
-        with self._units.write() as unit:
-            unit.decisions.remove(principal.tenant_id, recommendation_id)
+        with self._transactions.write() as tx:
+            tx.decisions.remove(principal.tenant_id, recommendation_id)
             entry = AuditEntry(
                 "recommendation.reopened", "recommendation", recommendation_id, principal, after=_about(one)
             )
-            unit.audit.append(principal.tenant_id, entry)
-            unit.commit()
+            tx.audit.append(principal.tenant_id, entry)
+            tx.commit()
         return Listed(one, _S.Open)
 
     # -- steps --------------------------------------------------------------------------------------------
@@ -127,8 +131,8 @@ class RecommendationService:
 
     def _standing(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[Listed]:
         recommendations = self._adviser.advise(tenant_id, types)
-        with self._units.read() as unit:
-            decisions = unit.decisions.of_tenant(tenant_id)
+        with self._transactions.read() as tx:
+            decisions = tx.decisions.of_tenant(tenant_id)
         found = stand(recommendations, decisions, self._clock.now())
         return [one for one in found if one.recommendation.subject.type in types]
 
@@ -148,11 +152,11 @@ class RecommendationService:
         return Decision(one.recommendation_id, status, now, principal.user_id, snapshot_of(one))
 
     def _store(self, principal: Principal, decision: Decision, action: str, after: dict[str, Any]) -> None:
-        with self._units.write() as unit:
-            unit.decisions.put(principal.tenant_id, decision)
+        with self._transactions.write() as tx:
+            tx.decisions.put(principal.tenant_id, decision)
             entry = AuditEntry(action, "recommendation", decision.recommendation_id, principal, after=after)
-            unit.audit.append(principal.tenant_id, entry)
-            unit.commit()
+            tx.audit.append(principal.tenant_id, entry)
+            tx.commit()
 
 
 def _unknown() -> NotFound:

@@ -9,29 +9,28 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+from domain.core.ports import Cipher, Clock
+from domain.core.tracing import UNTRACED, Tracer
+from domain.core.transaction import Transactions
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
-from domain.integrations.providers import ProviderFailure
-from domain.ports import Cipher, Clock
+from domain.providers.contract import ProviderFailure
+from domain.providers.records import StreamProfile
 from domain.sync.jobs import (
     Checkpoint,
     Counts,
+    Outcome,
     Phase,
     Step,
     SyncJob,
     checkpoint_context,
     state_context,
 )
-from domain.sync.live import LiveProgress
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
-from domain.sync.ports import Progress, Superseded
-from domain.sync.progress import smoothed
+from domain.sync.notices import LiveProgress, job_span, smoothed, tell_outcome
+from domain.sync.ports import Progress, Superseded, SyncTransaction
 from domain.sync.rules import TIMEOUT, batch_size, is_usable, since_of
-from domain.sync.source import StreamProfile
-from domain.sync.sources import NotSynchronisable, Outcome, Source, Sources
-from domain.sync.tracing import job_span, tell_outcome
-from domain.tracing import UNTRACED, Tracer
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.sync.sources import NotSynchronisable, Source, Sources
 
 logger = logging.getLogger("hub.sync")
 
@@ -73,7 +72,7 @@ class BatchRunner:
 
     def __init__(
         self,
-        units: UnitsOfWork,
+        transactions: Transactions[SyncTransaction],
         sources: Sources,
         lifecycle: Lifecycle,
         cipher: Cipher,
@@ -85,7 +84,7 @@ class BatchRunner:
         live: LiveProgress,
         tracer: Tracer = UNTRACED,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._sources = sources
         self._lifecycle = lifecycle
         self._cipher = cipher
@@ -129,12 +128,12 @@ class BatchRunner:
 
     def _read(self, job_id: UUID, run_number: int, position: int) -> _Read | Outcome:
         now = self._clock.now()
-        with self._units.read() as unit:
-            job = unit.sync_jobs.find(job_id)
+        with self._transactions.read() as tx:
+            job = tx.sync_jobs.find(job_id)
             if job is None or job.status != SyncStatus.Running or job.run_number != run_number:
                 return Outcome("stopped")
-            steps = unit.sync_jobs.steps(job_id)
-            integration = unit.integrations.find(job.integration_id)
+            steps = tx.sync_jobs.steps(job_id)
+            integration = tx.integrations.find(job.integration_id)
         step = next(one for one in steps if one.position == position)
         if step.phase == Phase.Done:
             return Outcome("done")
@@ -177,11 +176,11 @@ class BatchRunner:
         match failure.kind:
             case "rate_limited":
                 seconds = min(failure.retry_after_seconds or _DEFAULT_WAIT, _LONGEST_WAIT)
-                with self._units.write() as unit:
-                    unit.sync_jobs.touch(
+                with self._transactions.write() as tx:
+                    tx.sync_jobs.touch(
                         job.data_sync_job_id, now, waiting_until=now + timedelta(seconds=seconds)
                     )
-                    unit.commit()
+                    tx.commit()
                 return Outcome("wait", seconds=seconds, cause=failure.kind, detail=failure.detail)
             case "unauthorized":
                 self._sources.forget(read.integration)
@@ -207,17 +206,17 @@ class BatchRunner:
 
 
 def store(
-    unit: UnitOfWork, work: Work, after: tuple[Step, Checkpoint], counts: Counts, now: datetime
+    tx: SyncTransaction, work: Work, after: tuple[Step, Checkpoint], counts: Counts, now: datetime
 ) -> Outcome:
     """The checkpoint and counters, in the transaction of the data they describe. Raises Superseded."""
     step, checkpoint = after
     handled = counts.processed + counts.failed
     if step.phase == Phase.Done:
-        _conclude(unit, work, step, checkpoint, handled, now)
+        _conclude(tx, work, step, checkpoint, handled, now)
     context = checkpoint_context(step.data_sync_job_id, step.position)
     sealed = work.cipher.seal(checkpoint.to_text(), context=context)
     step_total = max(step.total or 0, step.processed + step.failed + handled)
-    unit.sync_jobs.advance(
+    tx.sync_jobs.advance(
         Progress(
             job=work.job,
             step=replace(
@@ -234,20 +233,20 @@ def store(
 
 
 def _conclude(
-    unit: UnitOfWork, work: Work, step: Step, checkpoint: Checkpoint, handled: int, now: datetime
+    tx: SyncTransaction, work: Work, step: Step, checkpoint: Checkpoint, handled: int, now: datetime
 ) -> None:
     """Only now, with the whole window drained, may the next incremental run begin where this one ended."""
     if step.direction != SyncDirection.Import:
         return
     job = work.job
-    state = unit.sync_settings.stream(job.tenant_id, job.integration_id, step.stream)
+    state = tx.sync_settings.stream(job.tenant_id, job.integration_id, step.stream)
     is_full = step.sync_type == SyncType.Full
     sealed = state.state
     if checkpoint.next_state is not None:
         context = state_context(job.integration_id, step.stream)
         sealed = work.cipher.seal(checkpoint.next_state, context=context)
     since = since_of(checkpoint.newest, checkpoint.began_at or now)
-    unit.sync_settings.set_stream(
+    tx.sync_settings.set_stream(
         job.tenant_id,
         replace(
             state,

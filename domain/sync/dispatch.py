@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from domain.events.model import DomainEvent
-from domain.identity.rules import guid
-from domain.ports import Clock, QueueMessage, QueueSender
-from domain.sync.jobs import SyncJob
-from domain.sync.ports import AlreadyRuns, Waiting
+from domain.core.ports import Clock, QueueMessage, QueueSender
+from domain.core.principal import guid
+from domain.core.transaction import Transactions
+from domain.journal.events import DomainEvent
+from domain.sync.jobs import Outcome, SyncJob
+from domain.sync.ports import AlreadyRuns, SyncTransaction, Waiting
 from domain.sync.rules import TIMEOUT
-from domain.sync.running import JobRuns
-from domain.sync.sources import Outcome
-from domain.unit_of_work import UnitsOfWork
+from domain.sync.run import JobRuns
 
 logger = logging.getLogger("hub.sync")
 
@@ -89,9 +88,15 @@ class Dispatcher:
     """`most` jobs run at a time (9.2); the rest wait, and tenants take turns."""
 
     def __init__(
-        self, units: UnitsOfWork, queue: QueueSender, runs: JobRuns, clock: Clock, *, most: int
+        self,
+        transactions: Transactions[SyncTransaction],
+        queue: QueueSender,
+        runs: JobRuns,
+        clock: Clock,
+        *,
+        most: int,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._queue = queue
         self._runs = runs
         self._clock = clock
@@ -101,9 +106,9 @@ class Dispatcher:
         """Give free places to waiting jobs. Whoever calls it starts their orchestrations; those it does not get to
         are found by `silent`. Raises Unavailable."""
         now = self._clock.now()
-        with self._units.read() as unit:
-            taken = unit.sync_jobs.taken()
-            waiting = unit.sync_jobs.waiting(now, _LOOKED_AT)
+        with self._transactions.read() as tx:
+            taken = tx.sync_jobs.taken()
+            waiting = tx.sync_jobs.waiting(now, _LOOKED_AT)
         free = deque(sorted(set(range(self._most)) - {slot for slot, _ in taken}))
         started: list[Start] = []
         for one in in_turn(waiting, Counter(tenant for _, tenant in taken)):
@@ -119,27 +124,27 @@ class Dispatcher:
     def queue_due(self) -> int:
         """Tell the queue, to the second, of the jobs due within the next 15 minutes. Raises Unavailable."""
         now = self._clock.now()
-        with self._units.read() as unit:
-            jobs = unit.sync_jobs.to_queue(now + AHEAD, _LOOKED_AT)
+        with self._transactions.read() as tx:
+            jobs = tx.sync_jobs.to_queue(now + AHEAD, _LOOKED_AT)
         if jobs:
             self._queue.send(
                 SYNC_JOBS_QUEUE, [nudge(one.data_sync_job_id, at=one.scheduled_at) for one in jobs]
             )
-            with self._units.write() as unit:
-                unit.sync_jobs.mark_queued([one.data_sync_job_id for one in jobs], now)
-                unit.commit()
+            with self._transactions.write() as tx:
+                tx.sync_jobs.mark_queued([one.data_sync_job_id for one in jobs], now)
+                tx.commit()
         return len(jobs)
 
     def silent(self) -> list[SyncJob]:
         """Running jobs that gave no sign of life for a while."""
-        with self._units.read() as unit:
-            return unit.sync_jobs.silent(self._clock.now() - SILENCE, _LOOKED_AT)
+        with self._transactions.read() as tx:
+            return tx.sync_jobs.silent(self._clock.now() - SILENCE, _LOOKED_AT)
 
     def alive(self, job: SyncJob) -> None:
         """Its orchestration is there after all."""
-        with self._units.write() as unit:
-            unit.sync_jobs.touch(job.data_sync_job_id, self._clock.now(), waiting_until=job.waiting_until)
-            unit.commit()
+        with self._transactions.write() as tx:
+            tx.sync_jobs.touch(job.data_sync_job_id, self._clock.now(), waiting_until=job.waiting_until)
+            tx.commit()
 
     def revive(self, job: SyncJob) -> Start | None:
         """Its orchestration is gone: a new run from the checkpoint. None when it had too many, or its time is up;
@@ -154,9 +159,9 @@ class Dispatcher:
                 job.data_sync_job_id, job.run_number, Outcome("failed", cause=cause, detail=detail)
             )
             return None
-        with self._units.write() as unit:
-            begun = unit.sync_jobs.restart(job, now)
-            unit.commit()
+        with self._transactions.write() as tx:
+            begun = tx.sync_jobs.restart(job, now)
+            tx.commit()
         if not begun:
             return None
         logger.warning(
@@ -167,14 +172,14 @@ class Dispatcher:
     def _claim(self, one: Waiting, slot: int, now: datetime) -> list[Start] | None:
         """None when the place went to someone else; nothing when the job did."""
         try:
-            with self._units.write() as unit:
-                if not unit.sync_jobs.claim(one.data_sync_job_id, slot, now):
+            with self._transactions.write() as tx:
+                if not tx.sync_jobs.claim(one.data_sync_job_id, slot, now):
                     return []
-                job = unit.sync_jobs.find(one.data_sync_job_id)
-                unit.commit()
+                job = tx.sync_jobs.find(one.data_sync_job_id)
+                tx.commit()
         except AlreadyRuns:
-            with self._units.read() as unit:
-                runs = unit.sync_jobs.waiting(now, _LOOKED_AT)
+            with self._transactions.read() as tx:
+                runs = tx.sync_jobs.waiting(now, _LOOKED_AT)
             return None if any(other.data_sync_job_id == one.data_sync_job_id for other in runs) else []
         assert job is not None
         return [Start(job.data_sync_job_id, job.run_number, job.traceparent)]

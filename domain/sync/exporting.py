@@ -8,17 +8,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from domain.integrations.providers import ProviderFailure
-from domain.ports import Clock, IdGenerator
+from domain.core.ports import Clock, IdGenerator
+from domain.core.transaction import Transactions
+from domain.providers.contract import ProviderFailure
+from domain.providers.records import PushRequest
 from domain.sync.batches import Work, store
-from domain.sync.jobs import Counts, Phase, RecordError, SyncedRecord
+from domain.sync.jobs import Counts, Outcome, Phase, RecordError, SyncedRecord
+from domain.sync.mapping import content_hash
 from domain.sync.model import SyncType
-from domain.sync.ports import Pushed, RunMark
+from domain.sync.ports import Pushed, RunMark, SyncTransaction
 from domain.sync.rules import stored_id
-from domain.sync.source import PushRequest
-from domain.sync.sources import Outcome
-from domain.sync.transforming import content_hash
-from domain.unit_of_work import UnitsOfWork
 
 #: Records of one batch, and pushes in flight: each is a request of its own.
 _PUSHES, _AT_ONCE = 50, 5
@@ -35,8 +34,8 @@ class _Result:
 
 
 class Exporter:
-    def __init__(self, units: UnitsOfWork, clock: Clock, ids: IdGenerator) -> None:
-        self._units = units
+    def __init__(self, transactions: Transactions[SyncTransaction], clock: Clock, ids: IdGenerator) -> None:
+        self._transactions = transactions
         self._clock = clock
         self._ids = ids
 
@@ -59,8 +58,8 @@ class Exporter:
 
     def _records(self, work: Work) -> list[SyncedRecord]:
         job, step = work.job, work.step
-        with self._units.read() as unit:
-            return unit.sync_records.to_export(
+        with self._transactions.read() as tx:
+            return tx.sync_records.to_export(
                 job.tenant_id,
                 job.integration_id,
                 step.stream,
@@ -112,11 +111,11 @@ class Exporter:
         )
         after = replace(step, phase=Phase.Done) if is_last else step
         last = results[-1].record.external_id if results else work.checkpoint.after
-        with self._units.write() as unit:
-            unit.sync_records.pushed(job.tenant_id, job.integration_id, step.stream, pushed, run=mark)
-            unit.sync_jobs.log_errors(job.tenant_id, errors)
-            outcome = store(unit, work, (after, replace(work.checkpoint, after=last)), counts, now)
-            unit.commit()
+        with self._transactions.write() as tx:
+            tx.sync_records.pushed(job.tenant_id, job.integration_id, step.stream, pushed, run=mark)
+            tx.sync_jobs.log_errors(job.tenant_id, errors)
+            outcome = store(tx, work, (after, replace(work.checkpoint, after=last)), counts, now)
+            tx.commit()
         return outcome
 
 

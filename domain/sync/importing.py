@@ -9,20 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from domain.errors import FieldError
-from domain.integrations.providers import ProviderFailure
-from domain.ports import Clock, IdGenerator
-from domain.privacy.rules import ERASED, Digested
-from domain.privacy.suppression import Suppression, left_out
+from domain.core.errors import FieldError
+from domain.core.ports import Clock, IdGenerator
+from domain.core.transaction import Transactions
+from domain.providers.contract import ProviderFailure
+from domain.providers.records import ListPage, ListRequest, SourceRecord, StateExpired
 from domain.sync.batches import Work, store
-from domain.sync.jobs import Checkpoint, Counts, Phase, RecordError, Step
+from domain.sync.jobs import Checkpoint, Counts, Outcome, Phase, RecordError, Step
+from domain.sync.mapping import Refused, Transformer
 from domain.sync.merging import Incoming, latest, merge
 from domain.sync.model import SyncType
-from domain.sync.ports import RecordsRefused, RunMark
-from domain.sync.source import ListPage, ListRequest, SourceRecord, StateExpired
-from domain.sync.sources import Outcome
-from domain.sync.transforming import Refused, Transformer
-from domain.unit_of_work import UnitOfWork, UnitsOfWork
+from domain.sync.ports import RecordsRefused, RunMark, SuppressedRecords, Suppression, SyncTransaction
 
 logger = logging.getLogger("hub.sync")
 
@@ -45,8 +42,14 @@ class _Fetched:
 
 
 class Importer:
-    def __init__(self, units: UnitsOfWork, clock: Clock, ids: IdGenerator, suppression: Suppression) -> None:
-        self._units = units
+    def __init__(
+        self,
+        transactions: Transactions[SyncTransaction],
+        clock: Clock,
+        ids: IdGenerator,
+        suppression: Suppression,
+    ) -> None:
+        self._transactions = transactions
         self._clock = clock
         self._ids = ids
         self._suppression = suppression
@@ -109,9 +112,9 @@ class Importer:
     # -- storing ------------------------------------------------------------------------------------------
 
     def _apply(self, work: Work, fetched: _Fetched) -> Outcome:
-        with self._units.read() as unit:
-            mapping = unit.sync_settings.mapping(work.job.tenant_id, work.job.integration_id)
-            erased = self._suppression.of_tenant(unit, work.job.tenant_id)
+        with self._transactions.read() as tx:
+            mapping = tx.sync_settings.mapping(work.job.tenant_id, work.job.integration_id)
+        erased = self._suppression.of_tenant(work.job.tenant_id)
         transformer = work.source.transformer(work.step.stream, mapping.mapping)
         good, refused = transformed(transformer, fetched.records)
         good, refused = _without_erased(erased, work, good, refused)
@@ -133,13 +136,13 @@ class Importer:
         full = step.generation if step.sync_type == SyncType.Full else None
         now = self._clock.now()
         mark = RunMark(job.data_sync_job_id, now, step.generation)
-        with self._units.write() as unit:
-            known = unit.sync_records.known(
+        with self._transactions.write() as tx:
+            known = tx.sync_records.known(
                 job.tenant_id, job.integration_id, step.stream, [one.external_id for one in kept]
             )
             merged = merge(known, kept, full)
-            unit.sync_records.store(job.tenant_id, job.integration_id, step.stream, merged, run=mark)
-            self._log(unit, work, refused, now)
+            tx.sync_records.store(job.tenant_id, job.integration_id, step.stream, merged, run=mark)
+            self._log(tx, work, refused, now)
             counts = Counts(
                 written=len(merged.inserts) + len(merged.updates),
                 unchanged=merged.unchanged,
@@ -148,10 +151,10 @@ class Importer:
                 failed=len(refused),
             )
             after = self._after(work, fetched, kept)
-            if after[0].phase == Phase.Sweep and not self._unseen(unit, work, after="", limit=1):
+            if after[0].phase == Phase.Sweep and not self._unseen(tx, work, after="", limit=1):
                 after = (replace(after[0], phase=Phase.Done), after[1])
-            outcome = store(unit, work, after, counts, now)
-            unit.commit()
+            outcome = store(tx, work, after, counts, now)
+            tx.commit()
         return outcome
 
     def _after(self, work: Work, fetched: _Fetched, kept: Sequence[Incoming]) -> tuple[Step, Checkpoint]:
@@ -174,7 +177,7 @@ class Importer:
             checkpoint = replace(checkpoint, after="")
         return step, checkpoint
 
-    def _log(self, unit: UnitOfWork, work: Work, refused: Sequence[Refused], now: datetime) -> None:
+    def _log(self, tx: SyncTransaction, work: Work, refused: Sequence[Refused], now: datetime) -> None:
         """BR-DS-04."""
         errors = [
             RecordError(
@@ -189,7 +192,7 @@ class Importer:
             for one in refused
             for error in one.errors
         ]
-        unit.sync_jobs.log_errors(work.job.tenant_id, errors)
+        tx.sync_jobs.log_errors(work.job.tenant_id, errors)
 
     # -- other batches ------------------------------------------------------------------------------------
 
@@ -197,20 +200,20 @@ class Importer:
         """Tombstones for what a complete enumeration did not see."""
         job, step, now = work.job, work.step, self._clock.now()
         mark = RunMark(job.data_sync_job_id, now, step.generation)
-        with self._units.write() as unit:
-            gone = self._unseen(unit, work, after=work.checkpoint.after or "", limit=_SWEEP_RECORDS)
-            buried = unit.sync_records.bury(job.tenant_id, job.integration_id, step.stream, gone, run=mark)
+        with self._transactions.write() as tx:
+            gone = self._unseen(tx, work, after=work.checkpoint.after or "", limit=_SWEEP_RECORDS)
+            buried = tx.sync_records.bury(job.tenant_id, job.integration_id, step.stream, gone, run=mark)
             is_last = len(gone) < _SWEEP_RECORDS
             after = replace(step, phase=Phase.Done) if is_last else step
             checkpoint = replace(work.checkpoint, after=gone[-1] if gone else "")
-            outcome = store(unit, work, (after, checkpoint), Counts(deleted=buried), now)
-            unit.commit()
+            outcome = store(tx, work, (after, checkpoint), Counts(deleted=buried), now)
+            tx.commit()
         return outcome
 
     @staticmethod
-    def _unseen(unit: UnitOfWork, work: Work, *, after: str, limit: int) -> list[str]:
+    def _unseen(tx: SyncTransaction, work: Work, *, after: str, limit: int) -> list[str]:
         job, step = work.job, work.step
-        return unit.sync_records.unseen(
+        return tx.sync_records.unseen(
             job.tenant_id,
             job.integration_id,
             step.stream,
@@ -222,30 +225,30 @@ class Importer:
     def _start_over(self, work: Work) -> Outcome:
         """The provider forgot the state: list this stream from the beginning, as a full run does."""
         job, step, now = work.job, work.step, self._clock.now()
-        with self._units.write() as unit:
-            state = unit.sync_settings.stream(job.tenant_id, job.integration_id, step.stream)
+        with self._transactions.write() as tx:
+            state = tx.sync_settings.stream(job.tenant_id, job.integration_id, step.stream)
             generation = state.generation + 1
             fresh = replace(state, state=None, since=None, generation=generation)
-            unit.sync_settings.set_stream(job.tenant_id, fresh)
+            tx.sync_settings.set_stream(job.tenant_id, fresh)
             again = replace(step, sync_type=SyncType.Full, generation=generation, phase=Phase.List)
-            outcome = store(unit, work, (again, Checkpoint(began_at=now)), Counts(), now)
-            unit.commit()
+            outcome = store(tx, work, (again, Checkpoint(began_at=now)), Counts(), now)
+            tx.commit()
         return outcome
 
 
 def _without_erased(
-    erased: Digested | None, work: Work, good: Sequence[Incoming], refused: Sequence[Refused]
+    erased: SuppressedRecords | None, work: Work, good: list[Incoming], refused: list[Refused]
 ) -> tuple[list[Incoming], list[Refused]]:
-    """A batch without the people who were erased: of those whose records are refused not even the id is kept."""
+    """A batch without the people who were erased."""
+    if erased is None:
+        return good, refused
     integration_id, stream = work.job.integration_id, work.step.stream
-    kept, changed = left_out(erased, integration_id, stream, good)
+    kept, changed = erased.without(integration_id, stream, good)
     if changed:
         logger.info("erased people left out", extra={"records": changed, "stream": stream})
-    if erased is None:
-        return kept, list(refused)
     return kept, [
-        replace(one, external_id=ERASED) if erased.holds(integration_id, stream, one.external_id) else one
-        for one in refused
+        replace(record, external_id=erased.shown_id(integration_id, stream, record.external_id))
+        for record in refused
     ]
 
 

@@ -202,3 +202,32 @@ def checkpoint_context(job_id: UUID, position: int) -> str:
 def state_context(integration_id: UUID, stream: str) -> str:
     """The cipher context of a stream's state."""
     return f"sync-stream:{integration_id}:{stream}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a batch, small enough for Durable history. `state`: `more` (go on), `done` (the step is
+    through), `wait` (for `seconds`, the provider asked for it), `retry` (after `seconds`, at half the size),
+    `failed` (the job cannot go on, for `cause`), `stopped` (it no longer runs)."""
+
+    state: str
+    records: int = 0
+    seconds: float = 0.0
+    cause: str = ""
+    detail: str = ""
+
+    def to_wire(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "records": self.records,
+            "seconds": round(self.seconds, 3),
+            "cause": self.cause,
+            "detail": self.detail[:500],
+        }
+
+
+def error_log(cause: str, detail: str, at: datetime, *, resumable: bool) -> str:
+    """For DataSyncJobs.ErrorLog; `detail` holds no record's values."""
+    return json.dumps(
+        {"cause": cause, "message": detail, "at": at.isoformat(), "resumable": resumable}, ensure_ascii=False
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 
 
 class SyncType(IntEnum):
@@ -24,14 +24,3 @@ class SyncStatus(IntEnum):
     Failed = 3
     Cancelled = 4
     PartialSuccess = 5
-
-
-class RecordType(StrEnum):
-    """The internal record models that provider records are transformed to."""
-
-    Event = "Event"
-    Contact = "Contact"
-    Payment = "Payment"
-    Message = "Message"
-    FileObject = "FileObject"
-    Generic = "Generic"

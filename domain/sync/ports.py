@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from domain.paging import Page, PageRequest
+from domain.core.paging import Page, PageRequest
+from domain.integrations.ports import IntegrationTransaction
+from domain.providers.records import RecordType
 from domain.sync.jobs import Counts, RecordError, Step, StreamState, SyncedRecord, SyncJob
-from domain.sync.merging import Known, Merge
-from domain.sync.model import RecordType, SyncDirection, SyncStatus, SyncType
+from domain.sync.merging import Incoming, Known, Merge
+from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.schedules import SyncSchedule
 
 
@@ -265,3 +267,34 @@ class SyncSettings(Protocol):
     def stream(self, tenant_id: UUID, integration_id: UUID, stream: str) -> StreamState: ...
 
     def set_stream(self, tenant_id: UUID, state: StreamState) -> None: ...
+
+
+class SyncTransaction(IntegrationTransaction, Protocol):
+    """What a sync job may touch."""
+
+    @property
+    def sync_jobs(self) -> SyncJobs: ...
+    @property
+    def sync_records(self) -> SyncRecords: ...
+    @property
+    def sync_settings(self) -> SyncSettings: ...
+
+
+class SuppressedRecords(Protocol):
+    """The people whom one tenant's imports leave out."""
+
+    def without(
+        self, integration_id: UUID, stream: str, records: Sequence[Incoming]
+    ) -> tuple[list[Incoming], int]:
+        """Return a batch without these people, and how many of its records that changed."""
+
+    def shown_id(self, integration_id: UUID, stream: str, external_id: str) -> str:
+        """Return the id as a log may keep it: of a record about one of them not even the id."""
+
+
+class Suppression(Protocol):
+    """Who asked to be erased and is not to be imported again (GDPR article 17). `privacy` implements it."""
+
+    def of_tenant(self, tenant_id: UUID) -> SuppressedRecords | None:
+        """Return None when nobody is left out. Raises Unavailable: no batch is better than one with an erased
+        person."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from domain.sync.model import RecordType
-from domain.wire import RecordedMoment
+from domain.core.wire import RecordedMoment
+from domain.providers.records import RecordType
 
 Text = Annotated[str, StringConstraints(max_length=2_000, strip_whitespace=True)]
 LongText = Annotated[str, StringConstraints(max_length=100_000)]

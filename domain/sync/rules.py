@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeGuard
 
-from domain.errors import FieldError, RuleViolation, ValidationFailed
+from domain.core.errors import FieldError, RuleViolation, ValidationFailed
+from domain.core.wire import rfc3339
 from domain.integrations.model import Integration, IntegrationStatus
+from domain.providers.records import MAX_PAGE_RECORDS
 from domain.sync.jobs import Origin
 from domain.sync.model import SyncStatus, SyncType
-from domain.sync.source import MAX_PAGE_RECORDS
-from domain.wire import rfc3339
 
 #: BR-DS-05
 TIMEOUT = timedelta(minutes=60)

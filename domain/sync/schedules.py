@@ -10,10 +10,10 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
 
-from domain.errors import FieldError, ValidationFailed
+from domain.core.errors import FieldError, ValidationFailed
+from domain.core.wire import Command
 from domain.sync.model import SyncDirection, SyncType
 from domain.sync.rules import APART
-from domain.wire import Command
 
 TypeName = Literal["Full", "Incremental", "Differential"]
 DirectionName = Literal["Import", "Export", "Bidirectional"]

@@ -5,27 +5,76 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID, uuid5
 
-from domain.audit.model import AuditEntry
-from domain.errors import Conflict, Unavailable, ValidationFailed
-from domain.identity.model import Principal
+from pydantic import Field, StringConstraints
+
+from domain.core.errors import Conflict, Unavailable, ValidationFailed
+from domain.core.paging import Page, PageRequest
+from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions, repeated
+from domain.core.wire import Command, UtcMoment
 from domain.integrations.lifecycle import MANAGE
-from domain.integrations.model import Integration, IntegrationType
-from domain.integrations.providers import ProviderFailure
-from domain.paging import Page, PageRequest
-from domain.ports import Clock, IdGenerator, QueueMessage, QueueSender
-from domain.sync import events
-from domain.sync.commands import StartSync
+from domain.integrations.model import Integration
+from domain.journal.audit import AuditEntry
+from domain.providers.contract import IntegrationType, ProviderFailure
+from domain.providers.records import StreamProfile
+from domain.sync import notices
 from domain.sync.dispatch import AHEAD, SYNC_JOBS_QUEUE, nudge
-from domain.sync.jobs import Origin, RecordError, Step, SyncedRecord, SyncJob
+from domain.sync.jobs import Origin, RecordError, Step, SyncedRecord, SyncJob, error_log
+from domain.sync.mapping import FieldMapping, RecordTypeName, StreamName
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
-from domain.sync.ports import JobFilter
+from domain.sync.ports import JobFilter, SyncTransaction
 from domain.sync.rules import APART, check_apart, check_integration, check_scheduled_at, runs_at
-from domain.sync.running import JobRuns
-from domain.sync.source import StreamProfile
-from domain.sync.sources import NotSynchronisable, Sources, error_log
-from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
+from domain.sync.run import JobRuns
+from domain.sync.schedules import DirectionName, TypeName
+from domain.sync.sources import NotSynchronisable, Sources
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
+LocalIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
+
+
+class StartSync(Command):
+    """Body of `POST /api/datasyncs`."""
+
+    integration_id: UUID = Field(strict=False)
+    sync_type: TypeName = "Incremental"
+    direction: DirectionName = "Import"
+    scheduled_at: UtcMoment | None = Field(None, strict=False, description="When to run; now when absent")
+
+
+class PreviewMapping(Command):
+    """Body of `POST /api/integrations/{id}/mapping/preview`: try a mapping on the provider's first records, or
+    on `sample`, without storing anything."""
+
+    stream: StreamName | None = Field(None, description="The first stream when absent")
+    mapping: FieldMapping | None = Field(None, description="The stored mapping when absent")
+    sample: Annotated[list[dict[str, Any]], Field(max_length=20)] | None = Field(
+        None, description="Records as the provider sends them; fetched from it when absent"
+    )
+    limit: int = Field(5, ge=1, le=20, description="Records to fetch")
+
+
+class LocalRecord(Command):
+    """One change of the tenant's own."""
+
+    stream: StreamName | None = Field(None, description="The first exportable stream when absent")
+    local_id: LocalIdentifier | None = Field(
+        None, description="The tenant's own id of a record; new or known"
+    )
+    external_id: Identifier | None = Field(None, description="The provider's id, for a record it has")
+    record_type: RecordTypeName | None = Field(None, description="The stream's when absent")
+    data: dict[str, Any] | None = Field(None, description="The internal record; null deletes it")
+    modified_at: UtcMoment | None = Field(None, strict=False, description="Now when absent (BR-DS-07)")
+
+
+class PutRecords(Command):
+    """Body of `PUT /api/integrations/{id}/records`."""
+
+    records: Annotated[list[LocalRecord], Field(min_length=1, max_length=1000)]
+
 
 logger = logging.getLogger("hub.sync")
 _CALENDAR = IntegrationType.CalendarSync
@@ -34,14 +83,14 @@ _CALENDAR = IntegrationType.CalendarSync
 class SyncService:
     def __init__(
         self,
-        units: UnitsOfWork,
+        transactions: Transactions[SyncTransaction],
         sources: Sources,
         runs: JobRuns,
         queue: QueueSender,
         clock: Clock,
         ids: IdGenerator,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._sources = sources
         self._runs = runs
         self._queue = queue
@@ -70,51 +119,51 @@ class SyncService:
             created_at=now,
             created_by=principal.user_id,
         )
-        with self._units.write() as unit:
-            unit.users.lock_tenant(principal.tenant_id)
-            job = self.add(unit, job, principal)
-            unit.commit()
+        with self._transactions.write() as tx:
+            tx.users.lock_tenant(principal.tenant_id)
+            job = self.add(tx, job, principal)
+            tx.commit()
         self._nudge_at(job)
         return job
 
     def add(
-        self, unit: UnitOfWork, job: SyncJob, principal: Principal | None = None, *, is_queued: bool = True
+        self, tx: SyncTransaction, job: SyncJob, principal: Principal | None = None, *, is_queued: bool = True
     ) -> SyncJob:
         """Store a new job with its event and audit entry, in the caller's transaction, which has locked the
         tenant. With `is_queued` the caller tells the queue of one that is due soon. Raises RuleViolation."""
         now = self._clock.now()
-        _check_apart(unit, job)
+        _check_apart(tx, job)
         queued = now if is_queued and job.scheduled_at < now + AHEAD else None
         job = replace(job, queued_at=queued)
-        if unit.sync_jobs.add(job.tenant_id, job):
-            unit.outbox.append([events.initiated(self._ids, job, now)])
-            self._audit(unit, "datasync.created", job, principal)
+        if tx.sync_jobs.add(job.tenant_id, job):
+            tx.outbox.append([notices.initiated(self._ids, job, now)])
+            self._audit(tx, "datasync.created", job, principal)
         return job
 
     def page(self, principal: Principal, filter_: JobFilter, page: PageRequest) -> Page[SyncJob]:
         principal.require(MANAGE)
-        with self._units.read() as unit:
-            return unit.sync_jobs.page(principal.tenant_id, filter_, page)
+        with self._transactions.read() as tx:
+            return tx.sync_jobs.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, job_id: UUID) -> tuple[SyncJob, list[Step]]:
         """UC-DS-03. Raises NotFound."""
         principal.require(MANAGE)
-        with self._units.read() as unit:
-            return unit.sync_jobs.get(principal.tenant_id, job_id), unit.sync_jobs.steps(job_id)
+        with self._transactions.read() as tx:
+            return tx.sync_jobs.get(principal.tenant_id, job_id), tx.sync_jobs.steps(job_id)
 
     def errors(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[RecordError]:
         """BR-DS-04. Raises NotFound."""
         principal.require(MANAGE)
-        with self._units.read() as unit:
-            unit.sync_jobs.get(principal.tenant_id, job_id)
-            return unit.sync_jobs.errors(principal.tenant_id, job_id, page)
+        with self._transactions.read() as tx:
+            tx.sync_jobs.get(principal.tenant_id, job_id)
+            return tx.sync_jobs.errors(principal.tenant_id, job_id, page)
 
     def written(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]:
         """The records a job wrote that no later one did. Raises NotFound."""
         principal.require(MANAGE)
-        with self._units.read() as unit:
-            unit.sync_jobs.get(principal.tenant_id, job_id)
-            return unit.sync_records.of_job(principal.tenant_id, job_id, page)
+        with self._transactions.read() as tx:
+            tx.sync_jobs.get(principal.tenant_id, job_id)
+            return tx.sync_records.of_job(principal.tenant_id, job_id, page)
 
     @repeated
     def cancel(self, principal: Principal, job_id: UUID) -> SyncJob:
@@ -122,8 +171,8 @@ class SyncService:
         NotFound, Conflict."""
         principal.require(MANAGE)
         now = self._clock.now()
-        with self._units.write() as unit:
-            job = unit.sync_jobs.get(principal.tenant_id, job_id)
+        with self._transactions.write() as tx:
+            job = tx.sync_jobs.get(principal.tenant_id, job_id)
             if job.status == SyncStatus.Cancelled:
                 return job
             if job.is_ended:
@@ -138,11 +187,11 @@ class SyncService:
                 error_code="cancelled",
                 error_log=error_log("cancelled", detail, now, resumable=True),
             )
-            if not unit.sync_jobs.move(cancelled, job.status):
+            if not tx.sync_jobs.move(cancelled, job.status):
                 raise Conflict("The job changed at this moment; try again.")
-            self._runs.tell(unit, cancelled, now)
-            self._audit(unit, "datasync.cancelled-by-hand", cancelled, principal)
-            unit.commit()
+            self._runs.tell(tx, cancelled, now)
+            self._audit(tx, "datasync.cancelled-by-hand", cancelled, principal)
+            tx.commit()
         self._send(nudge(job_id, cancel=job.run_number))
         self._runs.show(cancelled)
         return cancelled
@@ -153,15 +202,15 @@ class SyncService:
         other jobs that a new one keeps. Raises NotFound, Conflict, ValidationFailed, RuleViolation."""
         principal.require(MANAGE)
         now = self._clock.now()
-        with self._units.write() as unit:
-            unit.users.lock_tenant(principal.tenant_id)
-            job = unit.sync_jobs.get(principal.tenant_id, job_id)
+        with self._transactions.write() as tx:
+            tx.users.lock_tenant(principal.tenant_id)
+            job = tx.sync_jobs.get(principal.tenant_id, job_id)
             if job.status not in (SyncStatus.Failed, SyncStatus.Cancelled):
                 raise Conflict(
                     f"A job that is {job.status.name} cannot be resumed; only Failed and Cancelled ones can.",
                     code="not-resumable",
                 )
-            check_integration(unit.integrations.find(job.integration_id))
+            check_integration(tx.integrations.find(job.integration_id))
             resumed = replace(
                 job,
                 status=SyncStatus.Scheduled,
@@ -173,11 +222,11 @@ class SyncService:
                 rate=None,
                 restarts=0,
             )
-            _check_apart(unit, resumed)
-            if not unit.sync_jobs.move(resumed, job.status):
+            _check_apart(tx, resumed)
+            if not tx.sync_jobs.move(resumed, job.status):
                 raise Conflict("The job changed at this moment; try again.")
-            self._audit(unit, "datasync.resumed", resumed, principal)
-            unit.commit()
+            self._audit(tx, "datasync.resumed", resumed, principal)
+            tx.commit()
         self._send(nudge(job_id))
         return resumed
 
@@ -187,8 +236,8 @@ class SyncService:
         """UC-IM-03 step 5: a full import of what was just authorised, once an event, whose `traceparent` the job
         goes on from. None when it has one, or nothing to synchronise. Raises Unavailable."""
         now = self._clock.now()
-        with self._units.read() as unit:
-            integration = unit.integrations.find(integration_id)
+        with self._transactions.read() as tx:
+            integration = tx.integrations.find(integration_id)
         # Anyone who may raise events can name an integration: it must be the tenant's own calendar.
         if (
             integration is None
@@ -215,11 +264,11 @@ class SyncService:
             traceparent=traceparent,
         )
         try:
-            with self._units.write() as unit:
-                unit.users.lock_tenant(tenant_id)
-                if unit.sync_jobs.find(job.data_sync_job_id) is None:
-                    job = self.add(unit, job)
-                    unit.commit()
+            with self._transactions.write() as tx:
+                tx.users.lock_tenant(tenant_id)
+                if tx.sync_jobs.find(job.data_sync_job_id) is None:
+                    job = self.add(tx, job)
+                    tx.commit()
         except Conflict as reason:
             logger.info("no initial sync", extra={"integration": str(integration_id), "why": reason.detail})
             return None
@@ -240,13 +289,13 @@ class SyncService:
     # -- steps --------------------------------------------------------------------------------------------
 
     def _integration(self, principal: Principal, integration_id: UUID) -> Integration:
-        with self._units.read() as unit:
-            found = unit.integrations.find(integration_id)
+        with self._transactions.read() as tx:
+            found = tx.integrations.find(integration_id)
         if found is not None and found.tenant_id != principal.tenant_id:
             found = None
         return check_integration(found)
 
-    def _audit(self, unit: UnitOfWork, action: str, job: SyncJob, principal: Principal | None) -> None:
+    def _audit(self, tx: SyncTransaction, action: str, job: SyncJob, principal: Principal | None) -> None:
         about = {
             "integrationId": str(job.integration_id),
             "syncType": job.sync_type.name,
@@ -255,7 +304,7 @@ class SyncService:
             "origin": job.origin.value,
         }
         entry = AuditEntry(action, "datasync", job.data_sync_job_id, principal, after=about)
-        unit.audit.append(job.tenant_id, entry)
+        tx.audit.append(job.tenant_id, entry)
 
     def _nudge_at(self, job: SyncJob) -> None:
         if job.queued_at is not None:
@@ -270,11 +319,11 @@ class SyncService:
             logger.warning("sync nudge lost, left to the timer")
 
 
-def _check_apart(unit: UnitOfWork, job: SyncJob) -> None:
+def _check_apart(tx: SyncTransaction, job: SyncJob) -> None:
     """The caller has locked the tenant. Raises RuleViolation."""
     if job.sync_type in APART:
         at = runs_at(job.origin, job.scheduled_at, job.created_at)
-        moments = unit.sync_jobs.moments(job.integration_id, job.sync_type, at - APART[job.sync_type][1])
+        moments = tx.sync_jobs.moments(job.integration_id, job.sync_type, at - APART[job.sync_type][1])
         check_apart(job.sync_type, at, moments)
 
 

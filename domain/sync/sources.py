@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 from uuid import UUID
 
-from domain.integrations.connector import Catalogue, Connector
+from domain.core.ports import Clock
+from domain.integrations.connection import Catalogue, Connector
 from domain.integrations.model import Integration
-from domain.integrations.providers import Connection, ProviderFailure
-from domain.integrations.proving import guarded
-from domain.ports import Clock
-from domain.sync.mapping import FieldMapping, compiled
-from domain.sync.source import (
+from domain.integrations.validation import guarded
+from domain.providers.contract import Connection, ProviderFailure
+from domain.providers.records import (
     ListPage,
     ListRequest,
     PushRequest,
@@ -25,7 +23,7 @@ from domain.sync.source import (
     StreamProfile,
     SyncProvider,
 )
-from domain.sync.transforming import Transformer
+from domain.sync.mapping import FieldMapping, Transformer, compiled
 
 #: A connection is opened anew after this long: it holds an OAuth token, and reads the secret store.
 _KEPT = timedelta(seconds=60)
@@ -118,32 +116,3 @@ class TypeDisabled(NotSynchronisable):
     """The installation has the integration's type switched off."""
 
     code = "integration-type-disabled"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a batch, small enough for Durable history. `state`: `more` (go on), `done` (the step is
-    through), `wait` (for `seconds`, the provider asked for it), `retry` (after `seconds`, at half the size),
-    `failed` (the job cannot go on, for `cause`), `stopped` (it no longer runs)."""
-
-    state: str
-    records: int = 0
-    seconds: float = 0.0
-    cause: str = ""
-    detail: str = ""
-
-    def to_wire(self) -> dict[str, Any]:
-        return {
-            "state": self.state,
-            "records": self.records,
-            "seconds": round(self.seconds, 3),
-            "cause": self.cause,
-            "detail": self.detail[:500],
-        }
-
-
-def error_log(cause: str, detail: str, at: datetime, *, resumable: bool) -> str:
-    """For DataSyncJobs.ErrorLog; `detail` holds no record's values."""
-    return json.dumps(
-        {"cause": cause, "message": detail, "at": at.isoformat(), "resumable": resumable}, ensure_ascii=False
-    )

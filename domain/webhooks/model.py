@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from domain.wire import Command, UtcMoment
+from domain.core.wire import Command, UtcMoment
 
 SUBSCRIPTION_PATTERN = r"^(\*|[A-Za-z][A-Za-z0-9._-]{0,97}(\.\*)?|[A-Za-z][A-Za-z0-9._-]{0,99})$"
 

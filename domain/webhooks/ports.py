@@ -8,8 +8,11 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from domain.events.model import DomainEvent
-from domain.paging import Page, PageRequest
+from domain.core.paging import Page, PageRequest
+from domain.journal.audit import AuditTransaction
+from domain.journal.events import DomainEvent
+from domain.journal.ports import OutboxTransaction
+from domain.journal.signals import SignalTransaction
 from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, RetryPolicy, Webhook, WebhookState
 
 
@@ -227,3 +230,21 @@ class DeliveryPipeline(Protocol):
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         """Remove up to `limit` ended deliveries scheduled before `cutoff`, with their attempts."""
+
+
+class DeliveryTransaction(OutboxTransaction, AuditTransaction, SignalTransaction, Protocol):
+    """What one step of the pipeline may touch."""
+
+    @property
+    def pipeline(self) -> DeliveryPipeline: ...
+
+
+class WebhookTransaction(OutboxTransaction, AuditTransaction, Protocol):
+    """What a change of a webhook or a look at its deliveries may touch."""
+
+    @property
+    def webhooks(self) -> Webhooks: ...
+    @property
+    def deliveries(self) -> Deliveries: ...
+    @property
+    def pipeline(self) -> DeliveryPipeline: ...

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from ipaddress import ip_address
-from typing import Literal
 from urllib.parse import urlsplit
 
-from domain.errors import Conflict, FieldError, ValidationFailed
-from domain.ports import OutboundFailure
-from domain.webhooks.model import DELIVERY_EVENTS, RetryPolicy, Webhook, WebhookState
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How an attempt ended: a status, or why there was none."""
-
-    status: int | None = None
-    failure: OutboundFailure | None = None
-    retry_after: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What follows an attempt. `retry_at` only with `retry`; `gone` disables the webhook."""
-
-    verdict: Literal["delivered", "retry", "failed", "expired"]
-    retry_at: datetime | None = None
-    gone: bool = False
+from domain.core.errors import Conflict, FieldError, ValidationFailed
+from domain.webhooks.model import DELIVERY_EVENTS, Webhook, WebhookState
 
 
 def check_url(url: str, *, allow_localhost: bool) -> None:
@@ -67,87 +46,6 @@ def _is_localhost(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def effective_max_retries(policy: RetryPolicy, *, platform_cap: int) -> int:
-    """BR-WH-03: the policy's own count, bounded by the platform."""
-    return min(policy.max_retries, platform_cap)
-
-
-def retry_delay(policy: RetryPolicy, retry: int, *, spread: float) -> timedelta:
-    """BR-WH-04: delay before retry number `retry` (from 1). `spread` in [-1, 1] places it within the jitter."""
-    seconds = policy.initial_delay_seconds * policy.backoff_multiplier ** (retry - 1)
-    if policy.jitter:
-        seconds *= 1 + 0.1 * spread
-    return timedelta(seconds=min(seconds, 30 * 86_400))
-
-
-def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
-    """`Retry-After` is seconds or an HTTP date (RFC 9110 section 10.2.3); None when it is neither."""
-    if value is None:
-        return None
-    text = value.strip()
-    if text.isdecimal():
-        return now + timedelta(seconds=min(int(text[:9]), 30 * 86_400))
-    try:
-        moment = parsedate_to_datetime(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError, IndexError):
-        return None
-
-
-def is_retryable(answer: Answer) -> bool:
-    """Section 11.3: timeout, network error, 408, 429 and 5xx; an address that is refused stays refused."""
-    if answer.status is None:
-        return answer.failure != "blocked"
-    return answer.status in (408, 429) or answer.status >= 500
-
-
-def is_outage(answer: Answer) -> bool:
-    """Whether the endpoint is away or broken, and may be back at a time that its history tells. One that asks for
-    less (429, or 503 with `Retry-After`) or refuses the request is there."""
-    if answer.status is None:
-        return answer.failure != "blocked"
-    if answer.status == 503 and answer.retry_after is not None:
-        return False
-    return answer.status == 408 or answer.status >= 500
-
-
-def decide(
-    answer: Answer,
-    *,
-    policy: RetryPolicy,
-    retries_used: int,
-    platform_cap: int,
-    expires_at: datetime,
-    now: datetime,
-    spread: float,
-    learned: timedelta | None = None,
-) -> Decision:
-    """What follows an attempt that ended with `answer`, when `retries_used` retries were spent before it.
-
-    `learned` takes the place of the schedule of BR-WH-04, unless the delivery would expire before."""
-    if answer.status is not None and 200 <= answer.status < 300:
-        return Decision("delivered")
-    if answer.status == 410:
-        return Decision("failed", gone=True)
-    if not is_retryable(answer):
-        return Decision("failed")
-    if retries_used >= effective_max_retries(policy, platform_cap=platform_cap):
-        return Decision("failed")  # BR-WH-06
-    at = now + retry_delay(policy, retries_used + 1, spread=spread)
-    if learned is not None and now + learned < expires_at:
-        at = now + learned
-    if answer.status in (429, 503):
-        asked = parse_retry_after(answer.retry_after, now)
-        if asked is not None:
-            if policy.jitter and now < asked < expires_at:
-                # Many are told the same moment: up to 10 % later, or they are all refused again together.
-                asked += (asked - now) * (0.05 * (1 + spread))
-            at = max(at, asked)
-    if at >= expires_at:
-        return Decision("expired")  # BR-WH-05
-    return Decision("retry", retry_at=at)
 
 
 def should_disable(

@@ -3,27 +3,122 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic.alias_generators import to_camel
 
-from domain.errors import FieldError, PreconditionFailed, RuleViolation, Unavailable, ValidationFailed
-from domain.identity.model import Principal
-from domain.paging import Page, PageRequest
-from domain.ports import Cipher, Clock, IdGenerator
-from domain.unit_of_work import UnitOfWork, UnitsOfWork, repeated
-from domain.webhooks.audit import record_change
-from domain.webhooks.delivery import secret_context
-from domain.webhooks.model import CreateWebhook, RotateSecret, UpdateWebhook, Webhook, WebhookState
-from domain.webhooks.ports import WebhookFilter
-from domain.webhooks.retry import RetryProcessor
-from domain.webhooks.rules import check_url, effective_max_retries, set_active
-from domain.webhooks.signing import new_secret
-from domain.webhooks.verification import Verification, Verifier
+from domain.core.errors import FieldError, PreconditionFailed, RuleViolation, Unavailable, ValidationFailed
+from domain.core.paging import Page, PageRequest
+from domain.core.ports import Cipher, Clock, IdGenerator, OutboundError, OutboundHttp, OutboundRequest
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions, repeated
+from domain.core.wire import rfc3339
+from domain.webhooks.deliver import secret_context
+from domain.webhooks.model import (
+    VERIFICATION_EVENT,
+    CreateWebhook,
+    RotateSecret,
+    UpdateWebhook,
+    Webhook,
+    WebhookState,
+)
+from domain.webhooks.notices import record_change
+from domain.webhooks.ports import WebhookFilter, WebhookTransaction
+from domain.webhooks.retry_policy import effective_max_retries
+from domain.webhooks.rules import check_url, set_active
+from domain.webhooks.signing import new_secret, signed_headers
+from domain.webhooks.sweep import RetryProcessor
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How it went; `detail` tells the owner of the receiver what to change."""
+
+    verified: bool
+    detail: str
+    http_status_code: int | None = None
+
+
+class Verifier:
+    """Sends the signed challenge."""
+
+    def __init__(
+        self,
+        http: OutboundHttp,
+        clock: Clock,
+        ids: IdGenerator,
+        *,
+        demand: Literal["challenge", "any-2xx"],
+        timeout_seconds: float,
+    ) -> None:
+        self._http = http
+        self._clock = clock
+        self._ids = ids
+        self._demand = demand
+        self._timeout_seconds = timeout_seconds
+
+    async def check_address(self, url: str) -> None:
+        """Refuse an address the product may never call. Raises ValidationFailed; a name that does not resolve
+        yet is no reason to refuse."""
+        try:
+            await self._http.check(url)
+        except OutboundError as error:
+            if error.kind == "blocked":
+                raise ValidationFailed(
+                    error.detail, [FieldError("/url", error.detail)], code="address-not-allowed"
+                ) from error
+
+    async def verify(self, webhook_id: UUID, url: str, secret: str) -> Verification:
+        """Post `webhook.verification`; the receiver answers 2xx and `{"challenge": "..."}`."""
+        challenge = secrets.token_urlsafe(32)
+        now = self._clock.now()
+        message_id = str(self._ids.new())
+        body = json.dumps(
+            {
+                "type": VERIFICATION_EVENT,
+                "timestamp": rfc3339(now),
+                "id": message_id,
+                "data": {"challenge": challenge, "webhookId": str(webhook_id)},
+            },
+            separators=(",", ":"),
+        ).encode()
+        request = OutboundRequest(
+            "POST",
+            url,
+            signed_headers([secret], message_id, now, body),
+            body,
+            timeout_seconds=self._timeout_seconds,
+        )
+        try:
+            response = await self._http.send(request)
+        except OutboundError as error:
+            return Verification(False, f"The receiver could not be reached ({error.kind}): {error.detail}")
+        if not 200 <= response.status < 300:
+            return Verification(
+                False, f"The receiver answered {response.status}; a 2xx is needed.", response.status
+            )
+        if self._demand == "challenge" and _echoed(response.body) != challenge:
+            return Verification(
+                False,
+                'The receiver must answer with JSON {"challenge": "..."} holding data.challenge of the request.',
+                response.status,
+            )
+        return Verification(True, "Verified.", response.status)
+
+
+def _echoed(body: bytes) -> object:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return answer.get("challenge") if isinstance(answer, dict) else None
+
 
 PERMISSION = "webhook:manage"
 
@@ -50,7 +145,7 @@ class WithSecret:
 class WebhookService:
     def __init__(
         self,
-        units: UnitsOfWork,
+        transactions: Transactions[WebhookTransaction],
         verifier: Verifier,
         retries: RetryProcessor,
         cipher: Cipher,
@@ -58,7 +153,7 @@ class WebhookService:
         ids: IdGenerator,
         limits: WebhookLimits,
     ) -> None:
-        self._units = units
+        self._transactions = transactions
         self._verifier = verifier
         self._retries = retries
         self._cipher = cipher
@@ -81,14 +176,14 @@ class WebhookService:
 
     def page(self, principal: Principal, filter_: WebhookFilter, page: PageRequest) -> Page[Webhook]:
         principal.require(PERMISSION)
-        with self._units.read() as unit:
-            return unit.webhooks.page(principal.tenant_id, filter_, page)
+        with self._transactions.read() as tx:
+            return tx.webhooks.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, webhook_id: UUID) -> Webhook:
         """Raises NotFound."""
         principal.require(PERMISSION)
-        with self._units.read() as unit:
-            return unit.webhooks.get(principal.tenant_id, webhook_id)
+        with self._transactions.read() as tx:
+            return tx.webhooks.get(principal.tenant_id, webhook_id)
 
     async def update(
         self, principal: Principal, webhook_id: UUID, command: UpdateWebhook, if_match: int | None
@@ -108,12 +203,12 @@ class WebhookService:
     def delete(self, principal: Principal, webhook_id: UUID, if_match: int | None) -> None:
         """Remove it with its deliveries. Raises NotFound, PreconditionFailed."""
         principal.require(PERMISSION)
-        with self._units.write() as unit:
-            webhook = unit.webhooks.get(principal.tenant_id, webhook_id)
+        with self._transactions.write() as tx:
+            webhook = tx.webhooks.get(principal.tenant_id, webhook_id)
             _check_version(webhook, if_match)
-            unit.webhooks.delete(principal.tenant_id, webhook_id)
-            record_change(unit, principal, "webhook.deleted", webhook, None)
-            unit.commit()
+            tx.webhooks.delete(principal.tenant_id, webhook_id)
+            record_change(tx, principal, "webhook.deleted", webhook, None)
+            tx.commit()
 
     async def verify(self, principal: Principal, webhook_id: UUID) -> tuple[Webhook, Verification]:
         """Try the verification again; one that is verified already stays as it is."""
@@ -134,8 +229,8 @@ class WebhookService:
         )
         now = self._clock.now()
         secret = new_secret()
-        with self._units.write() as unit:
-            webhook = unit.webhooks.get(principal.tenant_id, webhook_id)
+        with self._transactions.write() as tx:
+            webhook = tx.webhooks.get(principal.tenant_id, webhook_id)
             rotated = replace(
                 webhook,
                 sealed_secret=self._seal(webhook.webhook_id, secret),
@@ -143,9 +238,9 @@ class WebhookService:
                 previous_secret_expires_at=now + overlap if overlap else None,
                 modified_at=now,
             )
-            saved = _save(unit, rotated)
-            record_change(unit, principal, "webhook.secret-rotated", webhook, saved)
-            unit.commit()
+            saved = _save(tx, rotated)
+            record_change(tx, principal, "webhook.secret-rotated", webhook, saved)
+            tx.commit()
         return WithSecret(saved, secret)
 
     # -- steps --------------------------------------------------------------------------------------------
@@ -172,17 +267,17 @@ class WebhookService:
             description=command.description,
             rate_limit_per_second=command.rate_limit_per_second,
         )
-        with self._units.write() as unit:
-            unit.users.lock_tenant(principal.tenant_id)
-            if unit.webhooks.count(principal.tenant_id) >= self._limits.per_tenant:
+        with self._transactions.write() as tx:
+            tx.users.lock_tenant(principal.tenant_id)
+            if tx.webhooks.count(principal.tenant_id) >= self._limits.per_tenant:
                 raise RuleViolation(
                     f"The tenant has its {self._limits.per_tenant} webhooks already; delete one first.",
                     code="BR-WH-07",
                 )
-            _check_integration(unit, webhook)
-            unit.webhooks.add(principal.tenant_id, webhook)
-            record_change(unit, principal, "webhook.created", None, webhook)
-            unit.commit()
+            _check_integration(tx, webhook)
+            tx.webhooks.add(principal.tenant_id, webhook)
+            record_change(tx, principal, "webhook.created", None, webhook)
+            tx.commit()
         return webhook
 
     @repeated
@@ -191,11 +286,11 @@ class WebhookService:
     ) -> tuple[Webhook, WebhookState | None]:
         """The changed webhook, and for a new URL the state it takes once verified: a paused one stays so."""
         now = self._clock.now()
-        with self._units.write() as unit:
-            before = unit.webhooks.get(principal.tenant_id, webhook_id)
+        with self._transactions.write() as tx:
+            before = tx.webhooks.get(principal.tenant_id, webhook_id)
             _check_version(before, if_match)
             after = replace(before, modified_at=now, **_fields(command))
-            _check_integration(unit, after)
+            _check_integration(tx, after)
             then: WebhookState | None = None
             if after.url != before.url:
                 pauses = command.is_active is False
@@ -204,12 +299,12 @@ class WebhookService:
                 after = replace(after, state=WebhookState.PendingVerification)
             elif command.is_active is not None:
                 after = set_active(after, command.is_active)
-            saved = _save(unit, after)
+            saved = _save(tx, after)
             released = 0
             if after.state == WebhookState.Active and before.state != WebhookState.Active:
-                released = unit.deliveries.release_held(principal.tenant_id, webhook_id, now=now)
-            record_change(unit, principal, "webhook.updated", before, saved)
-            unit.commit()
+                released = tx.deliveries.release_held(principal.tenant_id, webhook_id, now=now)
+            record_change(tx, principal, "webhook.updated", before, saved)
+            tx.commit()
         self._send_released(released)
         return saved, then
 
@@ -228,8 +323,8 @@ class WebhookService:
     @repeated
     def _activate(self, principal: Principal, webhook: Webhook, then: WebhookState) -> Webhook:
         now = self._clock.now()
-        with self._units.write() as unit:
-            current = unit.webhooks.get(webhook.tenant_id, webhook.webhook_id)
+        with self._transactions.write() as tx:
+            current = tx.webhooks.get(webhook.tenant_id, webhook.webhook_id)
             if current.url != webhook.url:
                 raise PreconditionFailed("The webhook's URL was changed while it was verified.")
             if current.state != WebhookState.PendingVerification:
@@ -242,12 +337,12 @@ class WebhookService:
                 consecutive_failures=0,
                 failing_since=None,
             )
-            saved = _save(unit, active)
+            saved = _save(tx, active)
             released = 0
             if then == WebhookState.Active:
-                released = unit.deliveries.release_held(webhook.tenant_id, webhook.webhook_id, now=now)
-            record_change(unit, principal, "webhook.verified", current, saved)
-            unit.commit()
+                released = tx.deliveries.release_held(webhook.tenant_id, webhook.webhook_id, now=now)
+            record_change(tx, principal, "webhook.verified", current, saved)
+            tx.commit()
         self._send_released(released)
         return saved
 
@@ -267,8 +362,8 @@ class WebhookService:
         return self._cipher.open(webhook.sealed_secret, context=secret_context(webhook.webhook_id))
 
 
-def _save(unit: UnitOfWork, webhook: Webhook) -> Webhook:
-    unit.webhooks.update(webhook.tenant_id, webhook)
+def _save(tx: WebhookTransaction, webhook: Webhook) -> Webhook:
+    tx.webhooks.update(webhook.tenant_id, webhook)
     return replace(webhook, version=webhook.version + 1)
 
 
@@ -277,10 +372,10 @@ def _check_version(webhook: Webhook, if_match: int | None) -> None:
         raise PreconditionFailed("The webhook was changed since; read it again.")
 
 
-def _check_integration(unit: UnitOfWork, webhook: Webhook) -> None:
+def _check_integration(tx: WebhookTransaction, webhook: Webhook) -> None:
     if webhook.integration_id is None:
         return
-    if not unit.webhooks.integration_exists(webhook.tenant_id, webhook.integration_id):
+    if not tx.webhooks.integration_exists(webhook.tenant_id, webhook.integration_id):
         detail = "There is no such integration."
         raise ValidationFailed(detail, [FieldError("/integrationId", detail)])
 

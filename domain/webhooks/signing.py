@@ -10,8 +10,8 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-from domain.events.model import DomainEvent
-from domain.wire import rfc3339
+from domain.core.wire import rfc3339
+from domain.journal.events import DomainEvent
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the public prefix, not a secret
 _SECRET_BYTES = 32

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from domain.ports import Clock, QueueMessage
+from domain.core.ports import Clock, QueueMessage
+from infra.azure.servicebus.limits import MAX_MESSAGE_BYTES, check_size
 from infra.embedded.queue_messages import (
     DeadLetter,
     QueueDepth,
@@ -21,7 +22,6 @@ from infra.embedded.queue_messages import (
     to_received,
 )
 from infra.embedded.sqlite import SqliteFile, from_micros, to_micros
-from infra.servicebus.limits import MAX_MESSAGE_BYTES, check_size
 
 __all__ = [
     "MAX_DELIVERY_COUNT_EXCEEDED",

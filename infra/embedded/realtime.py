@@ -13,11 +13,10 @@ from uuid import UUID
 
 import jwt
 
-from domain.errors import Unavailable
-from domain.identity.model import Principal
-from domain.ports import Clock
-from domain.realtime.model import HUB, Negotiated, group_of, groups_of, lifetime_of, user_of
-from domain.realtime.ports import Payload
+from domain.core.errors import Unavailable
+from domain.core.ports import Clock
+from domain.core.principal import Principal
+from domain.core.realtime import HUB, Negotiated, Payload, group_of, groups_of, lifetime_of, user_of
 from infra.embedded.realtime_store import RealtimeStore, Watch
 
 logger = logging.getLogger("hub.realtime")

@@ -6,9 +6,9 @@ import os
 import secrets
 from pathlib import Path
 
-from domain.errors import Unavailable
+from domain.core.errors import Unavailable
+from infra.azure.keyvault.limits import check_name, check_value
 from infra.embedded.sqlite import SqliteFile
-from infra.keyvault.limits import check_name, check_value
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secrets (
@@ -27,7 +27,7 @@ class EmbeddedSecretStore:
     its name and version. Safe for many threads and processes. Implements SecretStore.
 
     For development: whoever reads both files reads the secrets. Raises ValueError for what Key Vault would
-    refuse (`infra.keyvault.limits`), Unavailable when the file or its key cannot be used.
+    refuse (`infra.azure.keyvault.limits`), Unavailable when the file or its key cannot be used.
     """
 
     def __init__(self, home: Path) -> None:

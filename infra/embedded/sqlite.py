@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from domain.errors import Unavailable
+from domain.core.errors import Unavailable
 from infra.embedded.turns import Turns
 
 BUSY_SECONDS = 30.0

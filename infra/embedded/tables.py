@@ -14,9 +14,9 @@ from pathlib import Path
 from threading import Lock
 from typing import IO
 
-from domain.ports import Clock, EntityExists, EtagMismatch, TableEntity, TableValue, TableWrite
+from domain.core.ports import Clock, EntityExists, EtagMismatch, TableEntity, TableValue, TableWrite
+from infra.azure.tables.limits import check_entity, check_key, check_table, check_writes
 from infra.embedded.sqlite import SqliteFile, to_micros
-from infra.tables.limits import check_entity, check_key, check_table, check_writes
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entities (
@@ -35,7 +35,7 @@ _DELETE = f"DELETE FROM entities WHERE {_KEY} AND etag = coalesce(?, etag)"  # n
 class EmbeddedTableStore:
     """All tables in one SQLite file; safe for many threads and processes. Implements TableStore.
 
-    Tables exist by being named. Raises ValueError for what Azure Tables would refuse (`infra.tables.limits`).
+    Tables exist by being named. Raises ValueError for what Azure Tables would refuse (`infra.azure.tables.limits`).
     In a transaction, replacing or deleting an entity that is not there is an EtagMismatch.
     """
 
@@ -110,7 +110,7 @@ class EmbeddedTableStore:
         change: Callable[[int, TableEntity | None], Sequence[TableEntity]],
     ) -> None:
         """In one transaction that nobody else writes during: hand each entity, with its position in `keys`, to
-        `change`, and store what it returns. Implements `domain.apikeys.limiter.SerialTables`."""
+        `change`, and store what it returns. Implements `domain.apikeys.rate_limit.SerialTables`."""
         check_table(table)
         with self._turn(), self._file.transaction() as connection:
             for position, key in enumerate(keys):

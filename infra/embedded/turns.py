@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from domain.errors import Unavailable
+from domain.core.errors import Unavailable
 
 _ASK_SECONDS = 0.0005
 

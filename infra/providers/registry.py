@@ -7,8 +7,8 @@ from functools import cache
 from importlib import import_module
 from typing import cast
 
-from domain.integrations.providers import Provider
-from domain.sync.source import SyncProvider
+from domain.providers.contract import Provider
+from domain.providers.records import SyncProvider
 
 #: Provider name, as clients write it, to its module here. A new provider adds its line and its module.
 _MODULES: Mapping[str, str] = {
@@ -60,4 +60,4 @@ def sync_provider(name: str) -> SyncProvider | None:
 
 @cache
 def _load(module: str) -> Provider:
-    return cast(Provider, import_module(f"infra.providers.{module}").PROVIDER)
+    return cast(Provider, import_module(f"infra.providers.{module}.adapter").PROVIDER)

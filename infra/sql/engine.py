@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from domain.errors import Unavailable, Undone
+from domain.core.errors import Unavailable, Undone
 from infra.embedded.turns import Turns
 from infra.sql.failures import is_unavailable, is_undone
 from infra.sql.login import LOGIN_SECONDS, Login, needs_token, with_driver

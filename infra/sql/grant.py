@@ -28,7 +28,7 @@ def statements(name: str, client_id: UUID) -> list[str]:
 
 def main(arguments: list[str]) -> None:
     """The command line; the database is that of HUB_SQL_CONNECTION."""
-    from infra.settings import Settings
+    from infra.app.settings import Settings
     from infra.sql.engine import sql_server_database
 
     settings = Settings()

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from domain.errors import Unavailable
+from domain.core.errors import Unavailable
 from infra.sql.engine import DATABASE_FILE, Database, sql_server_database, sqlite_database
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def main(arguments: list[str]) -> None:
     if "--sql" in arguments:
         sys.stdout.write(script())
         return
-    from infra.settings import Settings
+    from infra.app.settings import Settings
 
     settings = Settings()
     if settings.sql_connection is None:

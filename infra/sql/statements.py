@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Column, ColumnElement, Connection, Select, func, literal_column, select, type_coerce
 from sqlalchemy.exc import IntegrityError
 
-from domain.errors import Undone
-from domain.paging import PageRequest
+from domain.core.errors import Undone
+from domain.core.paging import PageRequest
 from infra.sql.failures import is_duplicate
 
 T = TypeVar("T")

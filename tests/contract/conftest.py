@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.keyvault.store import KeyVaultSecretStore
+from infra.azure.keyvault.store import KeyVaultSecretStore
 from infra.sql.engine import Database
 from tests.azurite import running_azurite, tables_connection
 from tests.contract.sql_server_database import SERVER, empty, fresh_database, needs_sql_server

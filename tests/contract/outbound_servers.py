@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from domain.ports import OutboundError, OutboundHttp, OutboundRequest, OutboundResponse
+from domain.core.ports import OutboundError, OutboundHttp, OutboundRequest, OutboundResponse
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -10,10 +10,10 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 
-from domain.integrations.providers import Connection, Provider, ProviderRequest, ProviderResponse
-from infra.http.client import OutboundClient
-from infra.providers.connection import HttpProviderConnection
-from infra.settings import Settings
+from domain.providers.contract import Connection, Provider, ProviderRequest, ProviderResponse
+from infra.app.settings import Settings
+from infra.outbound.client import OutboundClient
+from infra.providers._kit.connection import HttpProviderConnection
 
 
 @contextlib.asynccontextmanager

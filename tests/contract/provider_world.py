@@ -10,11 +10,11 @@ from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from domain.integrations.providers import Connection, IncomingRequest
-from domain.ports import OutboundHttp, OutboundRequest, OutboundResponse
-from infra.http.client import OutboundClient
-from infra.providers.connection import HttpProviderConnection
-from infra.settings import Settings
+from domain.core.ports import OutboundHttp, OutboundRequest, OutboundResponse
+from domain.providers.contract import Connection, IncomingRequest
+from infra.app.settings import Settings
+from infra.outbound.client import OutboundClient
+from infra.providers._kit.connection import HttpProviderConnection
 from tests.contract.provider_cases import ProviderCase
 from tests.fixtures.authority import new_authority
 from tests.fixtures.scripted_server import ScriptedServer

@@ -19,8 +19,8 @@ from devhost import queues as embedded_listener
 from devhost.config import HostJson
 from devhost.invocation import Invocations, thread_pool
 from devhost.loading import Function
-from domain.alerts.ports import DeadLetterCounts
-from domain.ports import QueueSender
+from domain.core.ports import QueueSender
+from domain.monitoring.alerts.ports import DeadLetterCounts
 from infra.clock import SystemClock
 
 JOBS = "sync-jobs"
@@ -94,7 +94,7 @@ class AzureWorld:
     """Also shows its `namespace`, for what only Service Bus has."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from infra.servicebus.queue import ServiceBusQueue
+        from infra.azure.servicebus.queue import ServiceBusQueue
         from tests.loopback.servicebus import QUEUES, Namespace, QueueRules
 
         rules = QueueRules(lock_seconds=LOCK_SECONDS, max_deliveries=MAX_DELIVERIES)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devhost.signalr import SignalR
-from domain.identity.model import Principal
-from domain.ports import Clock
-from domain.realtime.ports import Realtime
+from domain.core.ports import Clock
+from domain.core.principal import Principal
+from domain.core.realtime import Realtime
+from infra.azure.signalr.access import Access, IdentityAccess, KeyAccess
+from infra.azure.signalr.realtime import AzureSignalR
 from infra.clock import SystemClock
 from infra.embedded.realtime import EmbeddedRealtime
-from infra.signalr.access import Access, IdentityAccess, KeyAccess
-from infra.signalr.azure import AzureSignalR
 from tests.loopback import signalr
 from tests.loopback.asgi import Served, listen
 from tests.loopback.signalr.server import ClientsApp

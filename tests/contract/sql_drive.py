@@ -8,12 +8,12 @@ from datetime import timedelta
 
 from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.ports import UsageTotal
-from domain.audit.model import AuditEntry, AuditFilter
-from domain.events.ports import EventRef
-from domain.paging import PageRequest
+from domain.core.paging import PageRequest
+from domain.journal.audit import AuditEntry, AuditFilter
+from domain.journal.ports import EventRef
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, NewDelivery, Tally, WebhookFilter
-from infra.sql.unit_of_work import SqlUnitOfWork
+from infra.sql.transaction import SqlTransaction
 from tests.contract import (
     sql_drive_alerts,
     sql_drive_anomalies,
@@ -26,7 +26,7 @@ from tests.contract import (
 from tests.contract import sql_drive_integrations as integrations
 from tests.contract.sql_world import EXPIRY, START, World, claim_in
 
-Call = Callable[[SqlUnitOfWork], object]
+Call = Callable[[SqlTransaction], object]
 REPOSITORIES = (
     "users",
     "api_keys",
@@ -81,11 +81,11 @@ def calls(world: World) -> dict[str, list[Call]]:
         Tally(webhook_id, delivered=1, learns=True),
     ]
     return {
-        "users.see": [lambda unit: unit.users.see(newcomer, newcomer, "New", now)],
-        "users.tenants": [lambda unit: unit.users.tenants()],
+        "users.see": [lambda tx: tx.users.see(newcomer, newcomer, "New", now)],
+        "users.tenants": [lambda tx: tx.users.tenants()],
         "users.lock_tenant": [
-            lambda unit: unit.users.lock_tenant(tenant),
-            lambda unit: unit.users.lock_tenant(newcomer),
+            lambda tx: tx.users.lock_tenant(tenant),
+            lambda tx: tx.users.lock_tenant(newcomer),
         ],
         **_api_keys(world),
         **_audit(world),
@@ -98,58 +98,56 @@ def calls(world: World) -> dict[str, list[Call]]:
         **sql_drive_recommendations.calls(world),
         **integrations.integration_calls(world),
         "outbox.append": [
-            lambda unit: unit.outbox.append([world.event() for _ in range(600)]),
-            lambda unit: unit.outbox.append([world.event()], fanned_out_at=now),
+            lambda tx: tx.outbox.append([world.event() for _ in range(600)]),
+            lambda tx: tx.outbox.append([world.event()], fanned_out_at=now),
         ],
-        "outbox.take_new": [lambda unit: unit.outbox.take_new()],
-        "outbox.pending": [lambda unit: unit.outbox.pending(refs)],
-        "outbox.mark_fanned_out": [lambda unit: unit.outbox.mark_fanned_out(refs, now)],
-        "outbox.not_announced": [lambda unit: unit.outbox.not_announced(refs, now)],
-        "outbox.unannounced": [lambda unit: unit.outbox.unannounced(later, later, 5_000)],
-        "outbox.delete_before": [lambda unit: unit.outbox.delete_before(later, 1_000)],
-        "webhooks.count": [lambda unit: unit.webhooks.count(tenant)],
-        "webhooks.add": [lambda unit: unit.webhooks.add(tenant, fresh)],
-        "webhooks.get": [lambda unit: unit.webhooks.get(tenant, webhook_id)],
+        "outbox.take_new": [lambda tx: tx.outbox.take_new()],
+        "outbox.pending": [lambda tx: tx.outbox.pending(refs)],
+        "outbox.mark_fanned_out": [lambda tx: tx.outbox.mark_fanned_out(refs, now)],
+        "outbox.not_announced": [lambda tx: tx.outbox.not_announced(refs, now)],
+        "outbox.unannounced": [lambda tx: tx.outbox.unannounced(later, later, 5_000)],
+        "outbox.delete_before": [lambda tx: tx.outbox.delete_before(later, 1_000)],
+        "webhooks.count": [lambda tx: tx.webhooks.count(tenant)],
+        "webhooks.add": [lambda tx: tx.webhooks.add(tenant, fresh)],
+        "webhooks.get": [lambda tx: tx.webhooks.get(tenant, webhook_id)],
         "webhooks.page": [
-            lambda unit: unit.webhooks.page(tenant, WebhookFilter(), page),
-            lambda unit: unit.webhooks.page(tenant, every_webhook, page),
+            lambda tx: tx.webhooks.page(tenant, WebhookFilter(), page),
+            lambda tx: tx.webhooks.page(tenant, every_webhook, page),
         ],
         "webhooks.update": [
-            lambda unit: unit.webhooks.update(tenant, webhook),
-            lambda unit: unit.webhooks.update(tenant, replace(webhook, state=WebhookState.Paused)),
+            lambda tx: tx.webhooks.update(tenant, webhook),
+            lambda tx: tx.webhooks.update(tenant, replace(webhook, state=WebhookState.Paused)),
         ],
-        "webhooks.delete": [lambda unit: unit.webhooks.delete(tenant, webhook_id)],
-        "webhooks.integration_exists": [lambda unit: unit.webhooks.integration_exists(tenant, newcomer)],
+        "webhooks.delete": [lambda tx: tx.webhooks.delete(tenant, webhook_id)],
+        "webhooks.integration_exists": [lambda tx: tx.webhooks.integration_exists(tenant, newcomer)],
         "deliveries.page": [
-            lambda unit: unit.deliveries.page(tenant, webhook_id, DeliveryFilter(), page),
-            lambda unit: unit.deliveries.page(tenant, webhook_id, _EVERY_FILTER, page),
+            lambda tx: tx.deliveries.page(tenant, webhook_id, DeliveryFilter(), page),
+            lambda tx: tx.deliveries.page(tenant, webhook_id, _EVERY_FILTER, page),
         ],
-        "deliveries.get": [lambda unit: unit.deliveries.get(tenant, webhook_id, ended[0])],
+        "deliveries.get": [lambda tx: tx.deliveries.get(tenant, webhook_id, ended[0])],
         "deliveries.reset": [
-            lambda unit: unit.deliveries.reset(tenant, ended + pending, expires_at=later, requeue_at=now)
+            lambda tx: tx.deliveries.reset(tenant, ended + pending, expires_at=later, requeue_at=now)
         ],
-        "deliveries.find": [lambda unit: unit.deliveries.find(tenant, webhook_id, _EVERY_FILTER, 1_000)],
-        "deliveries.release_held": [lambda unit: unit.deliveries.release_held(tenant, webhook_id, now=now)],
+        "deliveries.find": [lambda tx: tx.deliveries.find(tenant, webhook_id, _EVERY_FILTER, 1_000)],
+        "deliveries.release_held": [lambda tx: tx.deliveries.release_held(tenant, webhook_id, now=now)],
         "pipeline.subscribers": [
-            lambda unit: unit.pipeline.subscribers([(tenant, f"name{index}") for index in range(600)])
+            lambda tx: tx.pipeline.subscribers([(tenant, f"name{index}") for index in range(600)])
         ],
         "pipeline.add_deliveries": [
-            lambda unit: unit.pipeline.add_deliveries(new, now=now, expires_at=later, requeue_at=later)
+            lambda tx: tx.pipeline.add_deliveries(new, now=now, expires_at=later, requeue_at=later)
         ],
-        "pipeline.endpoints": [lambda unit: unit.pipeline.endpoints([webhook_id], now)],
-        "pipeline.claim": [lambda unit: claim_in(unit, webhook_id, pending[600:], newcomer, now)],
-        "pipeline.hold": [lambda unit: unit.pipeline.hold(pending)],
-        "pipeline.record": [lambda unit: unit.pipeline.record(results)],
-        "pipeline.tally": [lambda unit: unit.pipeline.tally(tallies, now)],
-        "pipeline.disable": [lambda unit: unit.pipeline.disable(webhook_id, "It only fails.")],
-        "pipeline.release_stranded": [lambda unit: unit.pipeline.release_stranded(now)],
+        "pipeline.endpoints": [lambda tx: tx.pipeline.endpoints([webhook_id], now)],
+        "pipeline.claim": [lambda tx: claim_in(tx, webhook_id, pending[600:], newcomer, now)],
+        "pipeline.hold": [lambda tx: tx.pipeline.hold(pending)],
+        "pipeline.record": [lambda tx: tx.pipeline.record(results)],
+        "pipeline.tally": [lambda tx: tx.pipeline.tally(tallies, now)],
+        "pipeline.disable": [lambda tx: tx.pipeline.disable(webhook_id, "It only fails.")],
+        "pipeline.release_stranded": [lambda tx: tx.pipeline.release_stranded(now)],
         "pipeline.requeue_due": [
-            lambda unit: unit.pipeline.requeue_due(now=later, again_at=later, limit=5_000),
-            lambda unit: unit.pipeline.requeue_due(
-                now=now + timedelta(minutes=5), again_at=later, limit=5_000
-            ),
+            lambda tx: tx.pipeline.requeue_due(now=later, again_at=later, limit=5_000),
+            lambda tx: tx.pipeline.requeue_due(now=now + timedelta(minutes=5), again_at=later, limit=5_000),
         ],
-        "pipeline.delete_before": [lambda unit: unit.pipeline.delete_before(later, 1_000)],
+        "pipeline.delete_before": [lambda tx: tx.pipeline.delete_before(later, 1_000)],
     }
 
 
@@ -168,69 +166,67 @@ def _api_keys(world: World) -> dict[str, list[Call]]:
         quota_id=key_id,
         allowed_ips=["203.0.113.0/24"],
     )
-    with world.units.write() as unit:
-        unit.api_keys.add(tenant, key)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.api_keys.add(tenant, key)
+        tx.commit()
     second = replace(key, api_key_id=world.ids.new(), key_hash="b" * 64)
     filters = [KeyFilter(status=status, scope="events:write", name_contains="t") for status in KeyStatus]
     page = PageRequest()
     return {
-        "api_keys.count_active": [lambda unit: unit.api_keys.count_active(tenant, now)],
-        "api_keys.add": [lambda unit: unit.api_keys.add(tenant, second)],
-        "api_keys.get": [lambda unit: unit.api_keys.get(tenant, key_id)],
+        "api_keys.count_active": [lambda tx: tx.api_keys.count_active(tenant, now)],
+        "api_keys.add": [lambda tx: tx.api_keys.add(tenant, second)],
+        "api_keys.get": [lambda tx: tx.api_keys.get(tenant, key_id)],
         "api_keys.page": [
-            lambda unit, filter_=filter_: unit.api_keys.page(tenant, filter_, page, now)  # type: ignore[misc]
+            lambda tx, filter_=filter_: tx.api_keys.page(tenant, filter_, page, now)  # type: ignore[misc]
             for filter_ in filters
         ],
-        "api_keys.update": [lambda unit: unit.api_keys.update(tenant, replace(key, is_active=False))],
-        "api_keys.by_hashes": [
-            lambda unit: unit.api_keys.by_hashes([f"{index:064d}" for index in range(600)])
-        ],
+        "api_keys.update": [lambda tx: tx.api_keys.update(tenant, replace(key, is_active=False))],
+        "api_keys.by_hashes": [lambda tx: tx.api_keys.by_hashes([f"{index:064d}" for index in range(600)])],
         "api_keys.expired": [
-            lambda unit: unit.api_keys.expired(now, 100, rotated=False),
-            lambda unit: unit.api_keys.expired(now, 100, rotated=True),
+            lambda tx: tx.api_keys.expired(now, 100, rotated=False),
+            lambda tx: tx.api_keys.expired(now, 100, rotated=True),
         ],
-        "api_keys.unclosed": [lambda unit: unit.api_keys.unclosed(now, 100)],
-        "api_keys.set_closed": [lambda unit: unit.api_keys.set_closed([key_id], now)],
+        "api_keys.unclosed": [lambda tx: tx.api_keys.unclosed(now, 100)],
+        "api_keys.set_closed": [lambda tx: tx.api_keys.set_closed([key_id], now)],
         "api_keys.refs": [
-            lambda unit: unit.api_keys.refs(None, used_since=None, limit=100),
-            lambda unit: unit.api_keys.refs(key_id, used_since=now, limit=100),
+            lambda tx: tx.api_keys.refs(None, used_since=None, limit=100),
+            lambda tx: tx.api_keys.refs(key_id, used_since=now, limit=100),
         ],
-        "api_keys.set_usage": [lambda unit: unit.api_keys.set_usage([UsageTotal(key_id, 7, now)])],
+        "api_keys.set_usage": [lambda tx: tx.api_keys.set_usage([UsageTotal(key_id, 7, now)])],
     }
 
 
 def _audit(world: World) -> dict[str, list[Call]]:
     tenant, now = world.tenant, world.clock.now()
     entry = AuditEntry("webhook.created", "webhook", world.ids.new(), after={"url": "https://a.example/"})
-    with world.units.write() as unit:
-        unit.audit.append(tenant, entry)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.audit.append(tenant, entry)
+        tx.commit()
     every = AuditFilter(world.user, "webhook.*", "webhook", str(world.user), now, now + EXPIRY)
     later = now + timedelta(days=400)
     return {
-        "audit.append": [lambda unit: unit.audit.append(tenant, entry)],
-        "audit.take_new": [lambda unit: unit.audit.take_new()],
+        "audit.append": [lambda tx: tx.audit.append(tenant, entry)],
+        "audit.take_new": [lambda tx: tx.audit.take_new()],
         "audit.page": [
-            lambda unit: unit.audit.page(tenant, every, PageRequest()),
-            lambda unit: unit.audit.page(tenant, AuditFilter(action="webhook.created"), PageRequest()),
+            lambda tx: tx.audit.page(tenant, every, PageRequest()),
+            lambda tx: tx.audit.page(tenant, AuditFilter(action="webhook.created"), PageRequest()),
         ],
-        "audit.ends": [lambda unit: unit.audit.ends(tenant)],
+        "audit.ends": [lambda tx: tx.audit.ends(tenant)],
         "audit.chain": [
-            lambda unit: unit.audit.chain(tenant, 0, 100),
+            lambda tx: tx.audit.chain(tenant, 0, 100),
             # where a row cannot be read
-            lambda unit: unit.audit._sequences(tenant, 0, 100),
-            lambda unit: unit.audit._one(tenant, 1),
+            lambda tx: tx.audit._sequences(tenant, 0, 100),
+            lambda tx: tx.audit._one(tenant, 1),
         ],
-        "audit.forget_before": [lambda unit: unit.audit.forget_before(tenant, later, 100)],
+        "audit.forget_before": [lambda tx: tx.audit.forget_before(tenant, later, 100)],
     }
 
 
 def public_methods(world: World) -> set[str]:
     """Every `repository.method` a unit of work offers."""
     names: set[str] = set()
-    with world.units.read() as unit:
+    with world.transactions.read() as tx:
         for repository in REPOSITORIES:
-            made = getattr(unit, repository)
+            made = getattr(tx, repository)
             names |= {f"{repository}.{name}" for name in dir(made) if not name.startswith("_")}
     return names

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from domain.anomalies.model import (
+from domain.core.paging import PageRequest
+from domain.journal.signals import SubjectKind, hour_of
+from domain.monitoring.anomalies.model import (
     Anomaly,
     AnomalyFilter,
     AnomalyStatus,
@@ -15,13 +17,11 @@ from domain.anomalies.model import (
     Metric,
     Subject,
 )
-from domain.anomalies.ports import Sighting, Trait
-from domain.insights.model import SubjectKind, hour_of
-from domain.paging import PageRequest
-from infra.sql.unit_of_work import SqlUnitOfWork
+from domain.monitoring.anomalies.ports import Sighting, Trait
+from infra.sql.transaction import SqlTransaction
 from tests.contract.sql_world import World
 
-Call = Callable[[SqlUnitOfWork], object]
+Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("anomalies", "sightings")
 
 
@@ -46,10 +46,10 @@ def calls(world: World) -> dict[str, list[Call]]:
     tenant, now = world.tenant, world.clock.now()
     later = now + timedelta(days=100)
     stored, fresh, newcomer = anomaly(world), anomaly(world), world.ids.new()
-    with world.units.write() as unit:
-        unit.anomalies.add(tenant, stored)
-        unit.anomalies.set_watermark(tenant, hour_of(now), before=None)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.anomalies.add(tenant, stored)
+        tx.anomalies.set_watermark(tenant, hour_of(now), before=None)
+        tx.commit()
     subject, id_ = stored.subject.subject_id, stored.anomaly_id
     ended = replace(stored, ended_at=now)
     decided = replace(
@@ -58,39 +58,39 @@ def calls(world: World) -> dict[str, list[Call]]:
     every = AnomalyFilter(AnomalyStatus.Ended, tuple(Metric), subject, True)
     seen = [Sighting(tenant, newcomer, trait, "192.0.2.0/24") for trait in Trait]
 
-    def forgotten(unit: SqlUnitOfWork) -> None:
-        unit.anomalies.update(tenant, ended)
-        unit.anomalies.delete_before(later, 10)
+    def forgotten(tx: SqlTransaction) -> None:
+        tx.anomalies.update(tenant, ended)
+        tx.anomalies.delete_before(later, 10)
 
-    def sightings_forgotten(unit: SqlUnitOfWork) -> None:
-        unit.sightings.see(seen, now)
-        unit.sightings.delete_before(later, 10)
+    def sightings_forgotten(tx: SqlTransaction) -> None:
+        tx.sightings.see(seen, now)
+        tx.sightings.delete_before(later, 10)
 
     return {
-        "anomalies.add": [lambda unit: unit.anomalies.add(tenant, fresh)],
-        "anomalies.get": [lambda unit: unit.anomalies.get(tenant, id_)],
+        "anomalies.add": [lambda tx: tx.anomalies.add(tenant, fresh)],
+        "anomalies.get": [lambda tx: tx.anomalies.get(tenant, id_)],
         "anomalies.page": [
-            lambda unit: unit.anomalies.page(tenant, AnomalyFilter(), PageRequest()),
-            lambda unit: unit.anomalies.page(tenant, every, PageRequest(2, 50)),
+            lambda tx: tx.anomalies.page(tenant, AnomalyFilter(), PageRequest()),
+            lambda tx: tx.anomalies.page(tenant, every, PageRequest(2, 50)),
         ],
-        "anomalies.active": [lambda unit: unit.anomalies.active(tenant)],
-        "anomalies.update": [lambda unit: unit.anomalies.update(tenant, ended)],
-        "anomalies.decide": [lambda unit: unit.anomalies.decide(tenant, decided)],
-        "anomalies.snoozed": [lambda unit: unit.anomalies.snoozed(tenant, now)],
+        "anomalies.active": [lambda tx: tx.anomalies.active(tenant)],
+        "anomalies.update": [lambda tx: tx.anomalies.update(tenant, ended)],
+        "anomalies.decide": [lambda tx: tx.anomalies.decide(tenant, decided)],
+        "anomalies.snoozed": [lambda tx: tx.anomalies.snoozed(tenant, now)],
         "anomalies.exists_since": [
-            lambda unit: unit.anomalies.exists_since(tenant, subject, Metric.Traffic, now)
+            lambda tx: tx.anomalies.exists_since(tenant, subject, Metric.Traffic, now)
         ],
-        "anomalies.watermarks": [lambda unit: unit.anomalies.watermarks()],
+        "anomalies.watermarks": [lambda tx: tx.anomalies.watermarks()],
         "anomalies.set_watermark": [
-            lambda unit: unit.anomalies.set_watermark(tenant, later, before=hour_of(now)),
-            lambda unit: unit.anomalies.set_watermark(newcomer, later, before=None),
+            lambda tx: tx.anomalies.set_watermark(tenant, later, before=hour_of(now)),
+            lambda tx: tx.anomalies.set_watermark(newcomer, later, before=None),
         ],
         "anomalies.delete_before": [forgotten],
         "sightings.see": [
-            lambda unit: unit.sightings.see(seen, now),
-            lambda unit: [unit.sightings.see(seen, now), unit.sightings.see(seen, later)],
+            lambda tx: tx.sightings.see(seen, now),
+            lambda tx: [tx.sightings.see(seen, now), tx.sightings.see(seen, later)],
         ],
-        "sightings.known_of": [lambda unit: unit.sightings.known_of([newcomer], Trait.Scope)],
-        "sightings.known": [lambda unit: unit.sightings.known(newcomer, Trait.Network)],
+        "sightings.known_of": [lambda tx: tx.sightings.known_of([newcomer], Trait.Scope)],
+        "sightings.known": [lambda tx: tx.sightings.known(newcomer, Trait.Network)],
         "sightings.delete_before": [sightings_forgotten],
     }

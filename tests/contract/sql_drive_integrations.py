@@ -6,20 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from domain.integrations.model import (
-    HealthStatus,
-    Integration,
-    IntegrationLog,
-    IntegrationStatus,
-    IntegrationType,
-    LogLevel,
-)
+from domain.core.paging import PageRequest
+from domain.integrations.model import HealthStatus, Integration, IntegrationLog, IntegrationStatus, LogLevel
 from domain.integrations.ports import HealthUpdate, IntegrationFilter, LogFilter
-from domain.paging import PageRequest
-from infra.sql.unit_of_work import SqlUnitOfWork
+from domain.providers.contract import IntegrationType
+from infra.sql.transaction import SqlTransaction
 from tests.contract.sql_world import World
 
-Call = Callable[[SqlUnitOfWork], object]
+Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("integrations", "integration_logs")
 
 
@@ -38,10 +32,10 @@ def integration_calls(world: World) -> dict[str, list[Call]]:
         secret_name="integration-1",
     )
     log = IntegrationLog(world.ids.new(), stored.integration_id, LogLevel.Error, "Failed.", now)
-    with world.units.write() as unit:
-        unit.integrations.add(world.tenant, stored)
-        unit.integration_logs.append([log])
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.integrations.add(world.tenant, stored)
+        tx.integration_logs.append([log])
+        tx.commit()
     return _integrations(world, stored) | _logs(world, log)
 
 
@@ -63,28 +57,26 @@ def _integrations(world: World, stored: Integration) -> dict[str, list[Call]]:
     ]
     before = now - timedelta(minutes=2)
     return {
-        "integrations.add": [lambda unit: unit.integrations.add(tenant, other)],
-        "integrations.get": [lambda unit: unit.integrations.get(tenant, id_)],
-        "integrations.find": [lambda unit: unit.integrations.find(id_)],
+        "integrations.add": [lambda tx: tx.integrations.add(tenant, other)],
+        "integrations.get": [lambda tx: tx.integrations.get(tenant, id_)],
+        "integrations.find": [lambda tx: tx.integrations.find(id_)],
         "integrations.page": [
-            lambda unit: unit.integrations.page(tenant, every, PageRequest(2, 50)),
-            lambda unit: unit.integrations.page(tenant, IntegrationFilter(), PageRequest()),
+            lambda tx: tx.integrations.page(tenant, every, PageRequest(2, 50)),
+            lambda tx: tx.integrations.page(tenant, IntegrationFilter(), PageRequest()),
         ],
-        "integrations.update": [
-            lambda unit: unit.integrations.update(tenant, replace(stored, name="Renamed"))
-        ],
-        "integrations.slot_holder": [lambda unit: unit.integrations.slot_holder(tenant, "PaymentGateway")],
+        "integrations.update": [lambda tx: tx.integrations.update(tenant, replace(stored, name="Renamed"))],
+        "integrations.slot_holder": [lambda tx: tx.integrations.slot_holder(tenant, "PaymentGateway")],
         "integrations.due_for_check": [
-            lambda unit: unit.integrations.due_for_check(now, after=None, checked_before=before, limit=500),
-            lambda unit: unit.integrations.due_for_check(now, after=id_, checked_before=before, limit=500),
+            lambda tx: tx.integrations.due_for_check(now, after=None, checked_before=before, limit=500),
+            lambda tx: tx.integrations.due_for_check(now, after=id_, checked_before=before, limit=500),
         ],
-        "integrations.record_checks": [lambda unit: unit.integrations.record_checks(checks)],
+        "integrations.record_checks": [lambda tx: tx.integrations.record_checks(checks)],
         "integrations.secret_names": [
-            lambda unit: unit.integrations.secret_names([f"integration-{n}" for n in range(1_200)])
+            lambda tx: tx.integrations.secret_names([f"integration-{n}" for n in range(1_200)])
         ],
         "integrations.all_ids": [
-            lambda unit: unit.integrations.all_ids(after=None, limit=10),
-            lambda unit: unit.integrations.all_ids(after=id_, limit=10),
+            lambda tx: tx.integrations.all_ids(after=None, limit=10),
+            lambda tx: tx.integrations.all_ids(after=id_, limit=10),
         ],
     }
 
@@ -94,11 +86,11 @@ def _logs(world: World, log: IntegrationLog) -> dict[str, list[Call]]:
     every = LogFilter(list(LogLevel), now, now + timedelta(days=1), "50%_[a")
     new = replace(log, integration_log_id=world.ids.new())
     return {
-        "integration_logs.append": [lambda unit: unit.integration_logs.append([new])],
+        "integration_logs.append": [lambda tx: tx.integration_logs.append([new])],
         "integration_logs.page": [
-            lambda unit: unit.integration_logs.page(log.integration_id, every, PageRequest())
+            lambda tx: tx.integration_logs.page(log.integration_id, every, PageRequest())
         ],
         "integration_logs.delete_before": [
-            lambda unit: unit.integration_logs.delete_before(now + timedelta(days=1), 100)
+            lambda tx: tx.integration_logs.delete_before(now + timedelta(days=1), 100)
         ],
     }

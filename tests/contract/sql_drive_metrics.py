@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from domain.insights.model import Signal, SubjectKind, Tally, hour_of
-from domain.insights.sketch import Sketch
-from infra.sql.unit_of_work import SqlUnitOfWork
+from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
+from infra.sql.transaction import SqlTransaction
 from tests.contract.sql_world import World
 
-Call = Callable[[SqlUnitOfWork], object]
+Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("metrics",)
 
 
@@ -18,9 +17,9 @@ def calls(world: World) -> dict[str, list[Call]]:
     tally = Tally(3, 2, 1, 1, 0, {"timeout": 1}, Sketch.of([5, 7, 900]))
     signals = [Signal(world.tenant, SubjectKind.Webhook, world.ids.new(), hour_of(now), tally)] * 3
 
-    def read(unit: SqlUnitOfWork) -> None:
-        unit.signals.append(signals)
-        unit.signals.compact(2)
-        unit.metrics.read(since=now.replace(hour=0), now=now)
+    def read(tx: SqlTransaction) -> None:
+        tx.signals.append(signals)
+        tx.signals.compact(2)
+        tx.metrics.read(since=now.replace(hour=0), now=now)
 
     return {"metrics.read": [read]}

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
-from domain.recommendations.decisions import Decision, RecommendationStatus
-from infra.sql.unit_of_work import SqlUnitOfWork
+from domain.recommendations.model import Decision, RecommendationStatus
+from infra.sql.transaction import SqlTransaction
 from tests.contract.sql_world import World
 
-Call = Callable[[SqlUnitOfWork], object]
+Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("outcomes", "decisions", "peers")
 
 
@@ -27,22 +27,22 @@ def calls(world: World) -> dict[str, list[Call]]:
         "Known.",
         now + timedelta(days=7),
     )
-    with world.units.write() as unit:
-        unit.decisions.put(tenant, decision)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.decisions.put(tenant, decision)
+        tx.commit()
     return {
-        "decisions.of_tenant": [lambda unit: unit.decisions.of_tenant(tenant)],
+        "decisions.of_tenant": [lambda tx: tx.decisions.of_tenant(tenant)],
         "decisions.tenants": [
-            lambda unit: unit.decisions.tenants(UUID(int=0), until=tenant, decided_before=now, limit=100),
-            lambda unit: unit.decisions.tenants(tenant, until=None, decided_before=now, limit=100),
+            lambda tx: tx.decisions.tenants(UUID(int=0), until=tenant, decided_before=now, limit=100),
+            lambda tx: tx.decisions.tenants(tenant, until=None, decided_before=now, limit=100),
         ],
-        "decisions.put": [lambda unit: unit.decisions.put(tenant, decision)],
-        "decisions.remove": [lambda unit: unit.decisions.remove(tenant, decision.recommendation_id)],
+        "decisions.put": [lambda tx: tx.decisions.put(tenant, decision)],
+        "decisions.remove": [lambda tx: tx.decisions.remove(tenant, decision.recommendation_id)],
         "peers.checks": [
-            lambda unit: unit.peers.checks("Stripe", since=since, until=now, limit=50),
+            lambda tx: tx.peers.checks("Stripe", since=since, until=now, limit=50),
         ],
-        "outcomes.attempts": [lambda unit: unit.outcomes.attempts(tenant, since)],
+        "outcomes.attempts": [lambda tx: tx.outcomes.attempts(tenant, since)],
         "outcomes.newest": [
-            lambda unit: unit.outcomes.newest(tenant, webhook.webhook_id, since=since, limit=2_000)
+            lambda tx: tx.outcomes.newest(tenant, webhook.webhook_id, since=since, limit=2_000)
         ],
     }

@@ -7,17 +7,19 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-from domain.integrations.model import Integration, IntegrationStatus, IntegrationType
-from domain.paging import PageRequest
+from domain.core.paging import PageRequest
+from domain.integrations.model import Integration, IntegrationStatus
+from domain.providers.contract import IntegrationType
+from domain.providers.records import RecordType
 from domain.sync.jobs import Counts, Phase, RecordError, Step, StreamState, SyncJob
 from domain.sync.merging import Incoming, Merge
-from domain.sync.model import RecordType, SyncDirection, SyncStatus, SyncType
+from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.ports import JobFilter, LocalChange, Progress, Pushed, RecordFilter, RunMark, StoredMapping
 from domain.sync.schedules import SyncSchedule
-from infra.sql.unit_of_work import SqlUnitOfWork
+from infra.sql.transaction import SqlTransaction
 from tests.contract.sql_world import World
 
-Call = Callable[[SqlUnitOfWork], object]
+Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("sync_jobs", "sync_records", "sync_settings")
 STREAM = "records"
 
@@ -37,9 +39,9 @@ def integration_of(
         created_at=world.clock.now(),
         created_by=world.user,
     )
-    with world.units.write() as unit:
-        unit.integrations.add(world.tenant, integration)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.integrations.add(world.tenant, integration)
+        tx.commit()
     return integration.integration_id
 
 
@@ -92,17 +94,17 @@ def calls(world: World) -> dict[str, list[Call]]:
         now,
         world.user,
     )
-    with world.units.write() as unit:
-        unit.sync_jobs.add(tenant, job)
-        unit.sync_jobs.add_steps([step])
-        unit.sync_jobs.log_errors(tenant, [error])
-        unit.sync_records.store(tenant, integration_id, STREAM, merge_of(keys), run=mark)
-        unit.sync_records.store(tenant, gone[-1], STREAM, merge_of(["personal"]), run=mark)
-        unit.sync_records.change(tenant, integration_id, [local], now)
-        unit.sync_settings.set_schedule(tenant, schedule)
-        unit.commit()
-    with world.units.read() as unit:
-        pending = unit.sync_records.to_export(
+    with world.transactions.write() as tx:
+        tx.sync_jobs.add(tenant, job)
+        tx.sync_jobs.add_steps([step])
+        tx.sync_jobs.log_errors(tenant, [error])
+        tx.sync_records.store(tenant, integration_id, STREAM, merge_of(keys), run=mark)
+        tx.sync_records.store(tenant, gone[-1], STREAM, merge_of(["personal"]), run=mark)
+        tx.sync_records.change(tenant, integration_id, [local], now)
+        tx.sync_settings.set_schedule(tenant, schedule)
+        tx.commit()
+    with world.transactions.read() as tx:
+        pending = tx.sync_records.to_export(
             tenant, integration_id, STREAM, after="", limit=10, everything=False
         )
     page = PageRequest(2, 50)
@@ -114,97 +116,95 @@ def calls(world: World) -> dict[str, list[Call]]:
     changed = Merge([], [incoming("r00001")], [replace(incoming("r00002"), data=None)], keys[10:], 0, 0)
     pushed = [Pushed(one, "theirs", now, "v1", "1" * 32) for one in pending]
     return {
-        "sync_jobs.add": [lambda unit: unit.sync_jobs.add(tenant, fresh)],
-        "sync_jobs.get": [lambda unit: unit.sync_jobs.get(tenant, job_id)],
+        "sync_jobs.add": [lambda tx: tx.sync_jobs.add(tenant, fresh)],
+        "sync_jobs.get": [lambda tx: tx.sync_jobs.get(tenant, job_id)],
         "sync_jobs.page": [
-            lambda unit: unit.sync_jobs.page(tenant, JobFilter(), page),
-            lambda unit: unit.sync_jobs.page(tenant, every, page),
+            lambda tx: tx.sync_jobs.page(tenant, JobFilter(), page),
+            lambda tx: tx.sync_jobs.page(tenant, every, page),
         ],
-        "sync_jobs.errors": [lambda unit: unit.sync_jobs.errors(tenant, job_id, page)],
-        "sync_jobs.find": [lambda unit: unit.sync_jobs.find(job_id)],
-        "sync_jobs.moments": [lambda unit: unit.sync_jobs.moments(integration_id, SyncType.Full, now)],
-        "sync_jobs.move": [lambda unit: unit.sync_jobs.move(job, SyncStatus.Scheduled)],
-        "sync_jobs.claim": [lambda unit: unit.sync_jobs.claim(job_id, 7, now)],
-        "sync_jobs.taken": [lambda unit: unit.sync_jobs.taken()],
-        "sync_jobs.waiting": [lambda unit: unit.sync_jobs.waiting(later, 100)],
-        "sync_jobs.to_queue": [lambda unit: unit.sync_jobs.to_queue(later, 100)],
-        "sync_jobs.mark_queued": [lambda unit: unit.sync_jobs.mark_queued([job_id], now)],
-        "sync_jobs.silent": [lambda unit: unit.sync_jobs.silent(later, 100)],
-        "sync_jobs.touch": [lambda unit: unit.sync_jobs.touch(job_id, now, waiting_until=later)],
-        "sync_jobs.restart": [lambda unit: unit.sync_jobs.restart(job, now)],
-        "sync_jobs.steps": [lambda unit: unit.sync_jobs.steps(job_id)],
-        "sync_jobs.add_steps": [lambda unit: unit.sync_jobs.add_steps([replace(step, position=1)])],
-        "sync_jobs.advance": [lambda unit: _advance(unit, progress)],
+        "sync_jobs.errors": [lambda tx: tx.sync_jobs.errors(tenant, job_id, page)],
+        "sync_jobs.find": [lambda tx: tx.sync_jobs.find(job_id)],
+        "sync_jobs.moments": [lambda tx: tx.sync_jobs.moments(integration_id, SyncType.Full, now)],
+        "sync_jobs.move": [lambda tx: tx.sync_jobs.move(job, SyncStatus.Scheduled)],
+        "sync_jobs.claim": [lambda tx: tx.sync_jobs.claim(job_id, 7, now)],
+        "sync_jobs.taken": [lambda tx: tx.sync_jobs.taken()],
+        "sync_jobs.waiting": [lambda tx: tx.sync_jobs.waiting(later, 100)],
+        "sync_jobs.to_queue": [lambda tx: tx.sync_jobs.to_queue(later, 100)],
+        "sync_jobs.mark_queued": [lambda tx: tx.sync_jobs.mark_queued([job_id], now)],
+        "sync_jobs.silent": [lambda tx: tx.sync_jobs.silent(later, 100)],
+        "sync_jobs.touch": [lambda tx: tx.sync_jobs.touch(job_id, now, waiting_until=later)],
+        "sync_jobs.restart": [lambda tx: tx.sync_jobs.restart(job, now)],
+        "sync_jobs.steps": [lambda tx: tx.sync_jobs.steps(job_id)],
+        "sync_jobs.add_steps": [lambda tx: tx.sync_jobs.add_steps([replace(step, position=1)])],
+        "sync_jobs.advance": [lambda tx: _advance(tx, progress)],
         "sync_jobs.log_errors": [
-            lambda unit: unit.sync_jobs.log_errors(tenant, [replace(error, error_id=world.ids.new())])
+            lambda tx: tx.sync_jobs.log_errors(tenant, [replace(error, error_id=world.ids.new())])
         ],
-        "sync_jobs.synced": [lambda unit: unit.sync_jobs.synced(integration_id, now)],
-        "sync_jobs.delete_before": [lambda unit: unit.sync_jobs.delete_before(later, 100)],
-        "sync_records.known": [lambda unit: unit.sync_records.known(tenant, integration_id, STREAM, keys)],
+        "sync_jobs.synced": [lambda tx: tx.sync_jobs.synced(integration_id, now)],
+        "sync_jobs.delete_before": [lambda tx: tx.sync_jobs.delete_before(later, 100)],
+        "sync_records.known": [lambda tx: tx.sync_records.known(tenant, integration_id, STREAM, keys)],
         "sync_records.store": [
-            lambda unit: unit.sync_records.store(tenant, integration_id, STREAM, merge_of(["new"]), run=mark),
-            lambda unit: unit.sync_records.store(tenant, integration_id, STREAM, changed, run=mark),
+            lambda tx: tx.sync_records.store(tenant, integration_id, STREAM, merge_of(["new"]), run=mark),
+            lambda tx: tx.sync_records.store(tenant, integration_id, STREAM, changed, run=mark),
         ],
         "sync_records.unseen": [
-            lambda unit: unit.sync_records.unseen(
+            lambda tx: tx.sync_records.unseen(
                 tenant, integration_id, STREAM, generation=2, after="r00100", limit=50
             )
         ],
         "sync_records.bury": [
-            lambda unit: unit.sync_records.bury(
+            lambda tx: tx.sync_records.bury(
                 tenant, integration_id, STREAM, keys, run=replace(mark, generation=2)
             )
         ],
         "sync_records.page": [
-            lambda unit: unit.sync_records.page(tenant, integration_id, RecordFilter()),
-            lambda unit: unit.sync_records.page(tenant, integration_id, found),
+            lambda tx: tx.sync_records.page(tenant, integration_id, RecordFilter()),
+            lambda tx: tx.sync_records.page(tenant, integration_id, found),
         ],
-        "sync_records.of_job": [lambda unit: unit.sync_records.of_job(tenant, job_id, page)],
+        "sync_records.of_job": [lambda tx: tx.sync_records.of_job(tenant, job_id, page)],
         "sync_records.to_export": [
-            lambda unit, all_=all_: unit.sync_records.to_export(  # type: ignore[misc]
+            lambda tx, all_=all_: tx.sync_records.to_export(  # type: ignore[misc]
                 tenant, integration_id, STREAM, after="a", limit=10, everything=all_
             )
             for all_ in (False, True)
         ],
         "sync_records.count_export": [
-            lambda unit: unit.sync_records.count_export(tenant, integration_id, STREAM, everything=False)
+            lambda tx: tx.sync_records.count_export(tenant, integration_id, STREAM, everything=False)
         ],
         "sync_records.pushed": [
-            lambda unit: unit.sync_records.pushed(tenant, integration_id, STREAM, pushed, run=mark)
+            lambda tx: tx.sync_records.pushed(tenant, integration_id, STREAM, pushed, run=mark)
         ],
         "sync_records.change": [
-            lambda unit: unit.sync_records.change(tenant, integration_id, [local], later),
-            lambda unit: unit.sync_records.change(
+            lambda tx: tx.sync_records.change(tenant, integration_id, [local], later),
+            lambda tx: tx.sync_records.change(
                 tenant, integration_id, [replace(local, local_id="other")], now
             ),
-            lambda unit: unit.sync_records.change(
+            lambda tx: tx.sync_records.change(
                 tenant, integration_id, [replace(local, local_id=None, external_id="r00003")], now
             ),
         ],
-        "sync_records.forget_disconnected": [lambda unit: unit.sync_records.forget_disconnected(100)],
-        "sync_records.delete_tombstones": [lambda unit: unit.sync_records.delete_tombstones(later, 100)],
-        "sync_settings.mapping": [lambda unit: unit.sync_settings.mapping(tenant, integration_id)],
+        "sync_records.forget_disconnected": [lambda tx: tx.sync_records.forget_disconnected(100)],
+        "sync_records.delete_tombstones": [lambda tx: tx.sync_records.delete_tombstones(later, 100)],
+        "sync_settings.mapping": [lambda tx: tx.sync_settings.mapping(tenant, integration_id)],
         "sync_settings.set_mapping": [
-            lambda unit: unit.sync_settings.set_mapping(
+            lambda tx: tx.sync_settings.set_mapping(
                 tenant, integration_id, StoredMapping("{}"), by=world.user, now=now
             )
         ],
-        "sync_settings.schedule": [lambda unit: unit.sync_settings.schedule(tenant, integration_id)],
+        "sync_settings.schedule": [lambda tx: tx.sync_settings.schedule(tenant, integration_id)],
         "sync_settings.set_schedule": [
-            lambda unit: unit.sync_settings.set_schedule(tenant, replace(schedule, version=1))
+            lambda tx: tx.sync_settings.set_schedule(tenant, replace(schedule, version=1))
         ],
-        "sync_settings.due": [lambda unit: unit.sync_settings.due(later, 100)],
-        "sync_settings.move_on": [
-            lambda unit: unit.sync_settings.move_on(replace(schedule, version=1), later)
-        ],
-        "sync_settings.stream": [lambda unit: unit.sync_settings.stream(tenant, integration_id, STREAM)],
+        "sync_settings.due": [lambda tx: tx.sync_settings.due(later, 100)],
+        "sync_settings.move_on": [lambda tx: tx.sync_settings.move_on(replace(schedule, version=1), later)],
+        "sync_settings.stream": [lambda tx: tx.sync_settings.stream(tenant, integration_id, STREAM)],
         "sync_settings.set_stream": [
-            lambda unit: unit.sync_settings.set_stream(tenant, StreamState(integration_id, tenant, STREAM))
+            lambda tx: tx.sync_settings.set_stream(tenant, StreamState(integration_id, tenant, STREAM))
         ],
     }
 
 
-def _advance(unit: SqlUnitOfWork, progress: Progress) -> None:
+def _advance(tx: SqlTransaction, progress: Progress) -> None:
     """Of a running job: the claim is part of the same transaction, which is rolled back."""
-    unit.sync_jobs.claim(progress.job.data_sync_job_id, 9, progress.now)
-    unit.sync_jobs.advance(replace(progress, job=replace(progress.job, run_number=1)))
+    tx.sync_jobs.claim(progress.job.data_sync_job_id, 9, progress.now)
+    tx.sync_jobs.advance(replace(progress, job=replace(progress.job, run_number=1)))

@@ -13,7 +13,7 @@ from sqlalchemy import delete
 
 from infra.sql.engine import Database, sql_server_database
 from infra.sql.migrate import migrate
-from infra.sql.tables import metadata
+from infra.sql.schema import metadata
 
 VARIABLE = "HUB_TEST_SQLSERVER"
 #: A server's ODBC connection string, of a login that may create databases. The database it names is left alone.

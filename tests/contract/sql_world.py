@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from domain.errors import Unavailable
-from domain.events.model import DomainEvent
-from domain.events.ports import EventRef
+from domain.core.errors import Unavailable
+from domain.journal.events import DomainEvent
+from domain.journal.ports import EventRef
 from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, RetryPolicy, Webhook, WebhookState
 from domain.webhooks.ports import AttemptResult, Claimed, NewDelivery
 from infra.clock import Uuid7Generator
 from infra.sql.engine import DATABASE_FILE, Database, sqlite_database
 from infra.sql.migrate import upgrade_embedded
-from infra.sql.unit_of_work import SqlUnitOfWork, SqlUnitsOfWork
+from infra.sql.transaction import SqlTransaction, SqlTransactions
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EXPIRY = timedelta(hours=24)
@@ -47,13 +47,13 @@ class World:
         self.ids = Uuid7Generator()
         self.announced: list[EventRef] = []
         self.queue_is_down = False
-        self.units = SqlUnitsOfWork(database, self.clock, self._announce)
+        self.transactions = SqlTransactions(database, self.clock, self._announce)
         self.tenant, self.other_tenant = self.ids.new(), self.ids.new()
         self.user, self.other_user = self.ids.new(), self.ids.new()
-        with self.units.write() as unit:
-            unit.users.see(self.tenant, self.user, "Ada", START)
-            unit.users.see(self.other_tenant, self.other_user, "Bo", START)
-            unit.commit()
+        with self.transactions.write() as tx:
+            tx.users.see(self.tenant, self.user, "Ada", START)
+            tx.users.see(self.other_tenant, self.other_user, "Bo", START)
+            tx.commit()
 
     def _announce(self, refs: Sequence[EventRef]) -> None:
         if self.queue_is_down:
@@ -78,12 +78,12 @@ class World:
             created_by=self.user if tenant == self.tenant else self.other_user,
             verified_at=self.clock.now(),
         )
-        with self.units.write() as unit:
-            unit.webhooks.add(tenant, webhook)
-            unit.commit()
+        with self.transactions.write() as tx:
+            tx.webhooks.add(tenant, webhook)
+            tx.commit()
         # VerifiedAt is a column of add; what is read back is what is stored.
-        with self.units.read() as unit:
-            return unit.webhooks.get(tenant, webhook.webhook_id)
+        with self.transactions.read() as tx:
+            return tx.webhooks.get(tenant, webhook.webhook_id)
 
     def event(self, event_id: str | None = None, *, tenant: UUID | None = None) -> DomainEvent:
         """An event, not stored."""
@@ -99,9 +99,9 @@ class World:
     def events(self, count: int, *, tenant: UUID | None = None) -> list[DomainEvent]:
         """Events, stored."""
         events = [self.event(tenant=tenant) for _ in range(count)]
-        with self.units.write() as unit:
-            unit.outbox.append(events)
-            unit.commit()
+        with self.transactions.write() as tx:
+            tx.outbox.append(events)
+            tx.commit()
         return events
 
     def deliveries(self, webhook: Webhook, count: int = 1, *, held: bool = False) -> list[UUID]:
@@ -111,25 +111,25 @@ class World:
     def fan_out(self, webhook: Webhook, events: Sequence[DomainEvent], *, held: bool = False) -> list[UUID]:
         new = [NewDelivery(self.ids.new(), webhook.webhook_id, event, held) for event in events]
         now = self.clock.now()
-        with self.units.write() as unit:
-            unit.pipeline.add_deliveries(
+        with self.transactions.write() as tx:
+            tx.pipeline.add_deliveries(
                 new, now=now, expires_at=now + EXPIRY, requeue_at=now + timedelta(seconds=120)
             )
-            unit.outbox.mark_fanned_out([EventRef(one.tenant_id, one.event_id) for one in events], now)
-            unit.commit()
+            tx.outbox.mark_fanned_out([EventRef(one.tenant_id, one.event_id) for one in events], now)
+            tx.commit()
         return [one.webhook_delivery_id for one in new]
 
     def claim(self, webhook: Webhook, delivery_ids: Sequence[UUID]) -> list[Claimed]:
-        with self.units.write() as unit:
-            claimed = claim_in(unit, webhook.webhook_id, delivery_ids, self.ids.new(), self.clock.now())
-            unit.commit()
+        with self.transactions.write() as tx:
+            claimed = claim_in(tx, webhook.webhook_id, delivery_ids, self.ids.new(), self.clock.now())
+            tx.commit()
         return claimed
 
     def record(self, claimed: Sequence[Claimed], status: DeliveryStatus) -> list[AttemptResult]:
         results = [self.result(one, status) for one in claimed]
-        with self.units.write() as unit:
-            kept = unit.pipeline.record(results)
-            unit.commit()
+        with self.transactions.write() as tx:
+            kept = tx.pipeline.record(results)
+            tx.commit()
         return kept
 
     def result(self, claimed: Claimed, status: DeliveryStatus) -> AttemptResult:
@@ -146,8 +146,8 @@ class World:
         )
 
     def status(self, webhook: Webhook, delivery_id: UUID) -> DeliveryStatus:
-        with self.units.read() as unit:
-            return unit.deliveries.get(webhook.tenant_id, webhook.webhook_id, delivery_id).delivery_status
+        with self.transactions.read() as tx:
+            return tx.deliveries.get(webhook.tenant_id, webhook.webhook_id, delivery_id).delivery_status
 
     def ended(self, webhook: Webhook, count: int) -> list[UUID]:
         """Delivered deliveries."""
@@ -157,18 +157,18 @@ class World:
 
     def saved(self, webhook: Webhook) -> Webhook:
         """Save it again, which raises its version."""
-        with self.units.write() as unit:
-            unit.webhooks.update(webhook.tenant_id, webhook)
-            unit.commit()
+        with self.transactions.write() as tx:
+            tx.webhooks.update(webhook.tenant_id, webhook)
+            tx.commit()
         return replace(webhook, version=webhook.version + 1)
 
 
 def claim_in(
-    unit: SqlUnitOfWork, webhook_id: UUID, delivery_ids: Sequence[UUID], lease_id: UUID, now: datetime
+    tx: SqlTransaction, webhook_id: UUID, delivery_ids: Sequence[UUID], lease_id: UUID, now: datetime
 ) -> list[Claimed]:
     """Claim inside a unit of work."""
-    endpoint = unit.pipeline.endpoints([webhook_id], now)[0]
-    return unit.pipeline.claim(
+    endpoint = tx.pipeline.endpoints([webhook_id], now)[0]
+    return tx.pipeline.claim(
         [(endpoint, delivery_ids)], lease_id=lease_id, now=now, margin_seconds=MARGIN_SECONDS
     )
 

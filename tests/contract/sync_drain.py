@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.integrations.providers import Connection
+from domain.providers.contract import Connection
+from domain.providers.records import ListPage, ListRequest, SourceRecord, SyncProvider
 from domain.sync.records import MODELS, Record
-from domain.sync.source import ListPage, ListRequest, SourceRecord, SyncProvider
 from infra.providers.registry import sync_provider
 
 _PAGES_MAX = 500

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from domain.integrations.providers import Connection
+from domain.providers.contract import Connection
+from domain.providers.records import ListPage, ListRequest, SourceRecord, SyncProvider
 from domain.sync.records import MODELS, Record
-from domain.sync.source import ListPage, ListRequest, SourceRecord, SyncProvider
 
 PAGES_MAX = 200
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from domain.core.messages import OutgoingMessage
 from domain.integrations.messaging import MessageProvider
-from domain.integrations.providers import ProviderFailure
-from domain.messages import OutgoingMessage
+from domain.providers.contract import ProviderFailure
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import world
 from tests.fixtures.providers.twilio import SID

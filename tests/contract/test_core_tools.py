@@ -173,7 +173,7 @@ def test_the_deployed_requirements_are_enough_and_pinned() -> None:
         ("function_app.py", True),
         ("host.json", True),
         ("requirements.txt", True),
-        ("domain/ports.py", True),
+        ("domain/core/ports.py", True),
         ("infra/sql/migrations/versions/0001_initial.py", True),
         ("functions/http/static/docs.html", True),
         ("devhost/server.py", False),

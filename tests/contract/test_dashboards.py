@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.harness import ROOT
-from functions.http.metrics_text import exposition
+from functions.http.metrics.views import exposition
 from tests.contract.test_deployment import BICEP, TEXT, TREE
 from tests.unit.test_metrics import MEASURES
 
@@ -22,7 +22,7 @@ WORKBOOK = json.loads((DASHBOARDS / "workbook.json").read_text())
 PANELS = [one for one in GRAFANA["panels"] if one["type"] != "row"]
 EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
 QUERIES = {one["name"]: one["content"]["query"] for one in WORKBOOK["items"] if one["type"] == 3}
-#: What every line has (infra/logs.py).
+#: What every line has (infra/observability/logs.py).
 _OF_EVERY_LINE = {
     *("time", "level", "logger", "message", "traceId", "spanId", "requestId", "exception", "stack"),
 }

@@ -16,8 +16,8 @@ from pycep import BicepParser
 
 from bench.harness import ROOT
 from bench.scaling import PLANS
-from domain.alerts.model import AlertKind
-from infra.settings import Settings
+from domain.monitoring.alerts.model import AlertKind
+from infra.app.settings import Settings
 from infra.sql.engine import most_connections
 
 BICEP = ROOT / "deploy" / "bicep"

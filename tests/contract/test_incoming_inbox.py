@@ -16,13 +16,14 @@ import sqlglot
 from sqlalchemy import event
 from sqlglot import expressions as exp
 
-from domain.errors import Conflict, NotFound, PreconditionFailed
+from domain.core.errors import Conflict, NotFound, PreconditionFailed
+from domain.core.paging import PageRequest
 from domain.incoming.model import IncomingBody, IncomingEndpoint, IncomingStatus, IncomingWebhook
 from domain.incoming.ports import AlreadyStored, IncomingFilter
-from domain.integrations.model import Integration, IntegrationStatus, IntegrationType
-from domain.paging import PageRequest
-from infra.sql.incoming import SqlIncomingWebhooks
-from infra.sql.unit_of_work import SqlUnitOfWork
+from domain.integrations.model import Integration, IntegrationStatus
+from domain.providers.contract import IntegrationType
+from infra.sql.incoming.repository import SqlIncomingWebhooks
+from infra.sql.transaction import SqlTransaction
 from tests.contract.sql_world import World, world_under
 from tests.contract.test_sql_server_statements import Wire, sql_server_engine
 
@@ -51,9 +52,9 @@ class Inbox:
             created_at=self.world.clock.now(),
             created_by=user,
         )
-        with self.world.units.write() as unit:
-            unit.integrations.add(tenant, integration)
-            unit.commit()
+        with self.world.transactions.write() as tx:
+            tx.integrations.add(tenant, integration)
+            tx.commit()
         return integration_id
 
     def made(self, *names: str, **fields: Any) -> tuple[IncomingBody, list[IncomingWebhook]]:
@@ -83,9 +84,9 @@ class Inbox:
 
     def store(self, *names: str, **fields: Any) -> tuple[IncomingBody, list[IncomingWebhook]]:
         body, webhooks = self.made(*names, **fields)
-        with self.world.units.write() as unit:
-            unit.incoming.add(body.tenant_id, [body], webhooks)
-            unit.commit()
+        with self.world.transactions.write() as tx:
+            tx.incoming.add(body.tenant_id, [body], webhooks)
+            tx.commit()
         return body, webhooks
 
 
@@ -97,11 +98,11 @@ def inbox(tmp_path: Path) -> Iterator[Inbox]:
 
 def test_what_is_stored_comes_back_as_it_was(inbox: Inbox) -> None:
     body, [webhook] = inbox.store("evt_1")
-    with inbox.world.units.read() as unit:
-        found = unit.incoming.get(inbox.tenant, inbox.integration, webhook.incoming_webhook_id)
+    with inbox.world.transactions.read() as tx:
+        found = tx.incoming.get(inbox.tenant, inbox.integration, webhook.incoming_webhook_id)
         assert found == webhook
-        assert unit.incoming.body(inbox.tenant, body.incoming_body_id) == body
-        assert unit.incoming.known(inbox.tenant, inbox.integration, ["evt_1", "evt_2"]) == {"evt_1"}
+        assert tx.incoming.body(inbox.tenant, body.incoming_body_id) == body
+        assert tx.incoming.known(inbox.tenant, inbox.integration, ["evt_1", "evt_2"]) == {"evt_1"}
 
 
 def test_an_event_is_stored_once_and_case_counts(inbox: Inbox) -> None:
@@ -109,18 +110,18 @@ def test_an_event_is_stored_once_and_case_counts(inbox: Inbox) -> None:
     inbox.store("EVT_1")
     inbox.store("evt_1", integration_id=inbox.other)
     body, webhooks = inbox.made("evt_2", "evt_1")
-    with pytest.raises(AlreadyStored), inbox.world.units.write() as unit:
-        unit.incoming.add(inbox.tenant, [body], webhooks)
-    with inbox.world.units.read() as unit:
-        assert unit.incoming.known(inbox.tenant, inbox.integration, ["evt_2"]) == set()
-        assert unit.incoming.body(inbox.tenant, body.incoming_body_id) is None
+    with pytest.raises(AlreadyStored), inbox.world.transactions.write() as tx:
+        tx.incoming.add(inbox.tenant, [body], webhooks)
+    with inbox.world.transactions.read() as tx:
+        assert tx.incoming.known(inbox.tenant, inbox.integration, ["evt_2"]) == set()
+        assert tx.incoming.body(inbox.tenant, body.incoming_body_id) is None
 
 
 def test_a_thousand_ids_are_looked_up_in_chunks(inbox: Inbox) -> None:
     names = [f"evt_{index}" for index in range(1_200)]
     inbox.store(*names)
-    with inbox.world.units.read() as unit:
-        assert unit.incoming.known(inbox.tenant, inbox.integration, names) == set(names)
+    with inbox.world.transactions.read() as tx:
+        assert tx.incoming.known(inbox.tenant, inbox.integration, names) == set(names)
 
 
 def test_a_page_is_filtered_and_newest_first(inbox: Inbox) -> None:
@@ -129,10 +130,8 @@ def test_a_page_is_filtered_and_newest_first(inbox: Inbox) -> None:
     inbox.store("b", event_type="stripe.other")
 
     def names(**fields: Any) -> list[str]:
-        with inbox.world.units.read() as unit:
-            page = unit.incoming.page(
-                inbox.tenant, inbox.integration, IncomingFilter(**fields), PageRequest()
-            )
+        with inbox.world.transactions.read() as tx:
+            page = tx.incoming.page(inbox.tenant, inbox.integration, IncomingFilter(**fields), PageRequest())
             assert page.total == len(page.items)
             return [one.provider_event_id for one in page.items]
 
@@ -146,21 +145,21 @@ def test_a_page_is_filtered_and_newest_first(inbox: Inbox) -> None:
 def test_an_update_counts_attempts_so_that_two_do_not_meet(inbox: Inbox) -> None:
     _, [webhook] = inbox.store("evt_1")
     again = replace(webhook, attempts=2, status=IncomingStatus.Failed, error_message="No.", event_id=None)
-    with inbox.world.units.write() as unit:
-        unit.incoming.update(inbox.tenant, again)
-        unit.commit()
-    with inbox.world.units.write() as unit:
-        assert unit.incoming.get(inbox.tenant, inbox.integration, webhook.incoming_webhook_id) == again
+    with inbox.world.transactions.write() as tx:
+        tx.incoming.update(inbox.tenant, again)
+        tx.commit()
+    with inbox.world.transactions.write() as tx:
+        assert tx.incoming.get(inbox.tenant, inbox.integration, webhook.incoming_webhook_id) == again
         with pytest.raises(Conflict):
-            unit.incoming.update(inbox.tenant, again)
+            tx.incoming.update(inbox.tenant, again)
 
 
 def test_an_endpoint_has_defaults_until_it_is_set_and_then_a_version(inbox: Inbox) -> None:
-    with inbox.world.units.write() as unit:
-        fresh = unit.incoming.endpoint(inbox.tenant, inbox.integration)
+    with inbox.world.transactions.write() as tx:
+        fresh = tx.incoming.endpoint(inbox.tenant, inbox.integration)
         assert fresh == IncomingEndpoint(inbox.integration, inbox.tenant)
         now = inbox.world.clock.now()
-        unit.incoming.count_refusals(inbox.tenant, inbox.integration, 3, "x" * 500, now)
+        tx.incoming.count_refusals(inbox.tenant, inbox.integration, 3, "x" * 500, now)
         wanted = replace(
             fresh,
             allowed_ips=["192.0.2.0/24"],
@@ -169,42 +168,42 @@ def test_an_endpoint_has_defaults_until_it_is_set_and_then_a_version(inbox: Inbo
             previous_expires_at=now,
             rotated_at=now,
         )
-        unit.incoming.save_endpoint(inbox.tenant, wanted)
+        tx.incoming.save_endpoint(inbox.tenant, wanted)
         stored = replace(wanted, refused_count=3, last_refused_at=now, last_refusal="x" * 400, version=1)
-        assert unit.incoming.endpoint(inbox.tenant, inbox.integration) == stored
+        assert tx.incoming.endpoint(inbox.tenant, inbox.integration) == stored
         with pytest.raises(PreconditionFailed):
-            unit.incoming.save_endpoint(inbox.tenant, wanted)
+            tx.incoming.save_endpoint(inbox.tenant, wanted)
 
 
 def test_old_bodies_go_first_and_the_ids_stay_until_they_are_forgotten(inbox: Inbox) -> None:
     body, [webhook] = inbox.store("evt_1")
     later = inbox.world.clock.advance(days=1)
     young, _ = inbox.store("evt_2")
-    with inbox.world.units.write() as unit:
-        assert unit.incoming.delete_bodies_before(later, 10) == 1
-        assert unit.incoming.body(inbox.tenant, body.incoming_body_id) is None
-        assert unit.incoming.body(inbox.tenant, young.incoming_body_id) is not None
-        assert unit.incoming.get(inbox.tenant, inbox.integration, webhook.incoming_webhook_id) == webhook
-        assert unit.incoming.forget_before(later, 10) == 1
-        assert unit.incoming.known(inbox.tenant, inbox.integration, ["evt_1", "evt_2"]) == {"evt_2"}
+    with inbox.world.transactions.write() as tx:
+        assert tx.incoming.delete_bodies_before(later, 10) == 1
+        assert tx.incoming.body(inbox.tenant, body.incoming_body_id) is None
+        assert tx.incoming.body(inbox.tenant, young.incoming_body_id) is not None
+        assert tx.incoming.get(inbox.tenant, inbox.integration, webhook.incoming_webhook_id) == webhook
+        assert tx.incoming.forget_before(later, 10) == 1
+        assert tx.incoming.known(inbox.tenant, inbox.integration, ["evt_1", "evt_2"]) == {"evt_2"}
 
 
 def test_another_tenants_inbox_is_not_there(inbox: Inbox) -> None:
     body, [webhook] = inbox.store("evt_1")
     intruder = inbox.other_tenant
-    with inbox.world.units.write() as unit:
+    with inbox.world.transactions.write() as tx:
         with pytest.raises(NotFound):
-            unit.incoming.get(intruder, inbox.integration, webhook.incoming_webhook_id)
+            tx.incoming.get(intruder, inbox.integration, webhook.incoming_webhook_id)
         with pytest.raises(Conflict):
-            unit.incoming.update(intruder, replace(webhook, attempts=2))
-        assert unit.incoming.body(intruder, body.incoming_body_id) is None
-        assert unit.incoming.known(intruder, inbox.integration, ["evt_1"]) == set()
-        page = unit.incoming.page(intruder, inbox.integration, IncomingFilter(), PageRequest())
+            tx.incoming.update(intruder, replace(webhook, attempts=2))
+        assert tx.incoming.body(intruder, body.incoming_body_id) is None
+        assert tx.incoming.known(intruder, inbox.integration, ["evt_1"]) == set()
+        page = tx.incoming.page(intruder, inbox.integration, IncomingFilter(), PageRequest())
         assert (page.items, page.total) == ([], 0)
-        unit.incoming.save_endpoint(inbox.tenant, IncomingEndpoint(inbox.integration, inbox.tenant))
-        assert unit.incoming.endpoint(intruder, inbox.integration).version == 0
+        tx.incoming.save_endpoint(inbox.tenant, IncomingEndpoint(inbox.integration, inbox.tenant))
+        assert tx.incoming.endpoint(intruder, inbox.integration).version == 0
         with pytest.raises(PreconditionFailed):
-            unit.incoming.save_endpoint(intruder, IncomingEndpoint(inbox.integration, intruder, version=1))
+            tx.incoming.save_endpoint(intruder, IncomingEndpoint(inbox.integration, intruder, version=1))
 
 
 def test_every_method_asks_for_the_tenant_first() -> None:
@@ -219,26 +218,24 @@ def test_every_method_asks_for_the_tenant_first() -> None:
         assert (first.name, first.annotation) == ("tenant_id", UUID), name
 
 
-def _calls(inbox: Inbox) -> dict[str, Callable[[SqlUnitOfWork], object]]:
+def _calls(inbox: Inbox) -> dict[str, Callable[[SqlTransaction], object]]:
     body, [webhook] = inbox.store("evt_1")
     new_body, new = inbox.made("evt_2", "evt_3")
     tenant, integration, now = inbox.tenant, inbox.integration, inbox.world.clock.now()
     every = IncomingFilter(list(IncomingStatus), ["stripe.x"], now, now)
     return {
-        "known": lambda unit: unit.incoming.known(tenant, integration, [f"e{n}" for n in range(600)]),
-        "add": lambda unit: unit.incoming.add(tenant, [new_body], new),
-        "page": lambda unit: unit.incoming.page(tenant, integration, every, PageRequest(2, 50)),
-        "get": lambda unit: unit.incoming.get(tenant, integration, webhook.incoming_webhook_id),
-        "body": lambda unit: unit.incoming.body(tenant, body.incoming_body_id),
-        "raised": lambda unit: unit.incoming.raised(tenant, "id-of-evt_1"),
-        "update": lambda unit: unit.incoming.update(tenant, replace(webhook, attempts=2)),
-        "endpoint": lambda unit: unit.incoming.endpoint(tenant, integration),
-        "save_endpoint": lambda unit: unit.incoming.save_endpoint(
-            tenant, IncomingEndpoint(integration, tenant)
-        ),
-        "count_refusals": lambda unit: unit.incoming.count_refusals(tenant, integration, 1, "No.", now),
-        "delete_bodies_before": lambda unit: unit.incoming.delete_bodies_before(now, 100),
-        "forget_before": lambda unit: unit.incoming.forget_before(now, 100),
+        "known": lambda tx: tx.incoming.known(tenant, integration, [f"e{n}" for n in range(600)]),
+        "add": lambda tx: tx.incoming.add(tenant, [new_body], new),
+        "page": lambda tx: tx.incoming.page(tenant, integration, every, PageRequest(2, 50)),
+        "get": lambda tx: tx.incoming.get(tenant, integration, webhook.incoming_webhook_id),
+        "body": lambda tx: tx.incoming.body(tenant, body.incoming_body_id),
+        "raised": lambda tx: tx.incoming.raised(tenant, "id-of-evt_1"),
+        "update": lambda tx: tx.incoming.update(tenant, replace(webhook, attempts=2)),
+        "endpoint": lambda tx: tx.incoming.endpoint(tenant, integration),
+        "save_endpoint": lambda tx: tx.incoming.save_endpoint(tenant, IncomingEndpoint(integration, tenant)),
+        "count_refusals": lambda tx: tx.incoming.count_refusals(tenant, integration, 1, "No.", now),
+        "delete_bodies_before": lambda tx: tx.incoming.delete_bodies_before(now, 100),
+        "forget_before": lambda tx: tx.incoming.forget_before(now, 100),
     }
 
 
@@ -254,8 +251,8 @@ def test_every_statement_is_plain_t_sql(inbox: Inbox) -> None:
 
     event.listen(inbox.world.database.engine, "before_execute", replay)
     for call in calls.values():
-        with inbox.world.units.write() as unit:
-            call(unit)
+        with inbox.world.transactions.write() as tx:
+            call(tx)
     assert len({one.text for one in wire.sent}) >= 14
     forbidden = r"\b(MERGE|RETURNING|LIMIT|TRUE|FALSE|NOLOCK|UPDLOCK|ON CONFLICT)\b|\|\||\bIS (NOT )?[^N]"
     for one in wire.sent:
@@ -290,8 +287,8 @@ def test_a_statement_is_served_by_its_index(inbox: Inbox, name: str, index: str)
         seen.append((statement, parameters))
 
     event.listen(inbox.world.database.engine, "before_cursor_execute", note)
-    with inbox.world.units.write() as unit:
-        call(unit)
+    with inbox.world.transactions.write() as tx:
+        call(tx)
     event.remove(inbox.world.database.engine, "before_cursor_execute", note)
     steps: list[str] = []
     with inbox.world.database.read() as connection:

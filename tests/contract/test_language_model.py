@@ -17,16 +17,16 @@ from opentelemetry.trace import SpanKind as OtelKind
 from opentelemetry.trace import StatusCode
 from pydantic import BaseModel, ConfigDict
 
-from domain.insights.ai import ModelUnavailable, Question
-from domain.insights.wording import Suggestion, Wording
-from domain.insights.wording_ledger import WordingLedger
-from domain.tracing import SpanKind
-from infra.ai.access import IdentityAccess, KeyAccess
-from infra.ai.azure_openai import AzureOpenAI
-from infra.ai.factory import language_model, wording
+from domain.core.tracing import SpanKind
+from domain.recommendations.ai import ModelUnavailable, Question
+from domain.recommendations.wording import Suggestion, Wording
+from domain.recommendations.wording_ledger import WordingLedger
+from infra.app.settings import Settings
+from infra.azure.openai.access import IdentityAccess, KeyAccess
+from infra.azure.openai.factory import language_model, wording
+from infra.azure.openai.model import AzureOpenAI
 from infra.clock import SystemClock
 from infra.embedded.tables import EmbeddedTableStore
-from infra.settings import Settings
 from tests.builders import TENANT, FakeClock
 from tests.fixtures.scripted_server import Answer
 from tests.loopback.azure_openai import (

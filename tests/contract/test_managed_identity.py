@@ -11,15 +11,15 @@ from pathlib import Path
 import jwt
 import pytest
 
-from domain.errors import Unavailable
-from domain.ports import TableEntity
-from infra.ai.access import IdentityAccess as ModelIdentity
-from infra.keyvault.store import KeyVaultSecretStore
-from infra.servicebus.queue import ServiceBusQueue
-from infra.signalr.access import IdentityAccess as SignalRIdentity
+from domain.core.errors import Unavailable
+from domain.core.ports import TableEntity
+from infra.azure.keyvault.store import KeyVaultSecretStore
+from infra.azure.openai.access import IdentityAccess as ModelIdentity
+from infra.azure.servicebus.queue import ServiceBusQueue
+from infra.azure.signalr.access import IdentityAccess as SignalRIdentity
+from infra.azure.tables.store import AzureTableStore
 from infra.sql.engine import _credential
 from infra.sql.login import SCOPE
-from infra.tables.store import AzureTableStore
 from tests.azurite import running_azurite
 from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer
 from tests.loopback.managed_identity import SECRET, IdentityEndpoint

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import Conflict, Forbidden, NotFound, Unavailable
+from domain.core.errors import Conflict, Forbidden, NotFound, Unavailable
 from domain.integrations.model import IntegrationStatus, SuspensionCause
 from domain.oauth.model import Authorize, Ending, GrantStatus
 from domain.oauth.service import OAuthService
@@ -33,7 +33,7 @@ def world(tmp_path: Path, server: OAuthServer) -> Iterator[OAuthWorld]:
 def test_a_grant_revoked_by_the_provider_suspends_with_an_alert_until_authorised_again(
     world: OAuthWorld,
 ) -> None:
-    from domain.integrations.providers import ProviderFailure
+    from domain.providers.contract import ProviderFailure
 
     id_ = world.connected().integration_id
     world.server.revoked = True
@@ -150,8 +150,8 @@ def test_no_secret_is_anywhere_but_in_the_secret_store(
     world: OAuthWorld, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """BR-IM-07: every file of the state but the secret store's, every log record, every text that comes back."""
-    from domain.integrations.providers import ProviderFailure
-    from infra.logs import JsonFormatter
+    from domain.providers.contract import ProviderFailure
+    from infra.observability.logs import JsonFormatter
 
     caplog.set_level("DEBUG")
     said: list[str] = []

@@ -15,13 +15,13 @@ from uuid import UUID
 
 import pytest
 
-from domain.audit.model import AuditFilter
-from domain.errors import Conflict, Forbidden, NotFound, RuleViolation
+from domain.core.errors import Conflict, Forbidden, NotFound, RuleViolation
+from domain.core.paging import PageRequest
+from domain.core.ports import TableEntity
 from domain.integrations.model import IntegrationStatus
+from domain.journal.audit import AuditFilter
 from domain.oauth.model import Authorize, Ending
 from domain.oauth.states import TABLE as STATES
-from domain.paging import PageRequest
-from domain.ports import TableEntity
 from tests.builders import OTHER_TENANT
 from tests.fixtures.oauth_server import OAuthServer
 from tests.oauth_world import COLLEAGUE, OWNER, STRANGER, OAuthWorld
@@ -66,7 +66,7 @@ def test_of_two_callbacks_at_once_one_is_taken(world: OAuthWorld) -> None:
     begun = world.begin(world.integration())
 
     async def both() -> list[Any]:
-        from domain.identity.model import Origin
+        from domain.core.principal import Origin
         from domain.oauth.model import Callback
 
         callback = Callback(begun.state, begun.code, "", [begun.cookie])
@@ -104,7 +104,7 @@ def test_without_the_cookie_it_is_refused_where_the_same_browser_is_demanded(
 
 
 def test_production_demands_the_same_browser(tmp_path: Path) -> None:
-    from infra.settings import Settings
+    from infra.app.settings import Settings
 
     assert Settings(home=tmp_path, environment="production").needs_same_browser
     assert not Settings(home=tmp_path).needs_same_browser
@@ -227,8 +227,8 @@ def test_no_grant_is_kept_that_the_audit_log_does_not_know(
         with pytest.raises(KeyboardInterrupt):
             world.callback(begun)
     assert world.grant(integration_id).authorized_at == world.clock.now()
-    with world.hub.units.read() as unit:
-        known = unit.audit.page(OWNER.tenant_id, AuditFilter(action="integration.authorized"), PageRequest())
+    with world.hub.transactions.read() as tx:
+        known = tx.audit.page(OWNER.tenant_id, AuditFilter(action="integration.authorized"), PageRequest())
     assert [one.actor_user_id for one in known.items] == [OWNER.user_id, OWNER.user_id]
 
 
@@ -259,10 +259,10 @@ def test_what_is_in_error_needs_a_review_first__BR_IM_05(world: OAuthWorld) -> N
     from dataclasses import replace
 
     id_ = world.integration()
-    with world.hub.units.write() as unit:
-        failed = replace(unit.integrations.get(OWNER.tenant_id, id_), status=IntegrationStatus.Error)
-        unit.integrations.update(OWNER.tenant_id, failed)
-        unit.commit()
+    with world.hub.transactions.write() as tx:
+        failed = replace(tx.integrations.get(OWNER.tenant_id, id_), status=IntegrationStatus.Error)
+        tx.integrations.update(OWNER.tenant_id, failed)
+        tx.commit()
     with pytest.raises(RuleViolation) as raised:
         world.oauth.service.authorize(OWNER, id_, Authorize())
     assert raised.value.code == "BR-IM-05"

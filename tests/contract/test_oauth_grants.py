@@ -10,12 +10,12 @@ from uuid import uuid4
 
 import pytest
 
+from domain.core.ports import TableStore
 from domain.oauth.grants import TABLE, Grants, Overtaken
 from domain.oauth.model import Grant, GrantStatus, Tokens
-from domain.ports import TableStore
+from infra.azure.tables.store import AzureTableStore
 from infra.embedded.secrets import EmbeddedSecretStore
 from infra.embedded.tables import EmbeddedTableStore
-from infra.tables.store import AzureTableStore
 from tests.builders import START, TENANT, USER, FakeClock
 
 TOKENS = Tokens("access", "refresh", ("read",), START, START + timedelta(hours=1))

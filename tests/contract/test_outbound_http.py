@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from domain.ports import OutboundRequest
-from infra.http.client import OutboundClient
-from infra.settings import Settings
+from domain.core.ports import OutboundRequest
+from infra.app.settings import Settings
+from infra.outbound.client import OutboundClient
 from infra.version import VERSION
 from tests.contract.outbound_servers import OK, answering, failing, post, read_request, serving
 

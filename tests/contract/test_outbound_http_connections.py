@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from infra.http.client import OutboundClient
-from infra.settings import Settings
+from infra.app.settings import Settings
+from infra.outbound.client import OutboundClient
 from tests.contract.outbound_servers import OK, answering, post, serving
 
 SETTINGS = Settings(environment="development")

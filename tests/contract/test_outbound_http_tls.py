@@ -15,8 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from infra.http.client import OutboundClient
-from infra.settings import Settings
+from infra.app.settings import Settings
+from infra.outbound.client import OutboundClient
 from tests.contract.outbound_servers import OK, answering, failing, post, serving
 
 SETTINGS = Settings(environment="development")

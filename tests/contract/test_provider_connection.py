@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from domain.integrations.providers import ProviderFailure, ProviderRequest
-from domain.ports import OutboundError, OutboundRequest, OutboundResponse
-from infra.http.client import OutboundClient
-from infra.providers.circuit import OPEN_AFTER_FAILURES, OPEN_SECONDS, Circuits
-from infra.providers.connection import HttpProviderConnection
-from infra.providers.refusal import scrub
-from infra.settings import Settings
+from domain.core.ports import OutboundError, OutboundRequest, OutboundResponse
+from domain.providers.contract import ProviderFailure, ProviderRequest
+from infra.app.settings import Settings
+from infra.outbound.client import OutboundClient
+from infra.providers._kit.circuit import OPEN_AFTER_FAILURES, OPEN_SECONDS, Circuits
+from infra.providers._kit.connection import HttpProviderConnection
+from infra.providers._kit.refusal import scrub
 from tests.builders import START, FakeClock
 from tests.contract.outbound_servers import read_request, serving
 

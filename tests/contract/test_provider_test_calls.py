@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.integrations.providers import ProviderFailure, TestOptions, TestResult
+from domain.providers.contract import ProviderFailure, TestOptions, TestResult
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import World, world
 from tests.fixtures.providers.paypal import GRANTED

@@ -9,9 +9,9 @@ from typing import Any
 import jwt
 import pytest
 
-from domain.integrations.providers import ProviderFailure, SignatureRefused, TestOptions
-from infra.providers.ga4 import PROVIDER as GA4
-from infra.providers.segment import PROVIDER as SEGMENT
+from domain.providers.contract import ProviderFailure, SignatureRefused, TestOptions
+from infra.providers.ga4.adapter import PROVIDER as GA4
+from infra.providers.segment.adapter import PROVIDER as SEGMENT
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import NOW, incoming, world
 from tests.fixtures.providers.ga4 import API_SECRET, PRIVATE_KEY, SERVICE_ACCOUNT

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from domain.integrations.providers import ProviderFailure, ProviderRequest, SignatureRefused, TestOptions
-from infra.providers.azure_blob import PROVIDER as BLOB
-from infra.providers.storage_signing import sign_azure
+from domain.providers.contract import ProviderFailure, ProviderRequest, SignatureRefused, TestOptions
+from infra.providers._kit.storage_signing import sign_azure
+from infra.providers.azure_blob.adapter import PROVIDER as BLOB
 from tests.azurite import KEY, running_azurite
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_peers import connected

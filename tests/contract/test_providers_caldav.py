@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from domain.integrations.providers import ProviderFailure, ProviderResponse, TestOptions
-from infra.providers.caldav import CalDavAccess
-from infra.providers.ical import PROVIDER as ICAL
-from infra.providers.xml_answers import xml_document
+from domain.providers.contract import ProviderFailure, ProviderResponse, TestOptions
+from infra.providers._kit.xml_answers import xml_document
+from infra.providers.ical.adapter import PROVIDER as ICAL
+from infra.providers.ical.caldav import CalDavAccess
 from tests.contract.provider_peers import connected, radicale
 
 OPTIONS = TestOptions()

@@ -6,16 +6,12 @@ from typing import Any
 
 import pytest
 
-from domain.integrations.providers import (
-    ProviderFailure,
-    SignatureRefused,
-    TestOptions,
-)
-from infra.providers import ical
-from infra.providers.google_calendar import PROVIDER as GOOGLE
-from infra.providers.ical import PROVIDER as ICAL
-from infra.providers.ical import read_feed
-from infra.providers.outlook_calendar import PROVIDER as OUTLOOK
+from domain.providers.contract import ProviderFailure, SignatureRefused, TestOptions
+from infra.providers.google_calendar.adapter import PROVIDER as GOOGLE
+from infra.providers.ical import adapter
+from infra.providers.ical.adapter import PROVIDER as ICAL
+from infra.providers.ical.adapter import read_feed
+from infra.providers.outlook_calendar.adapter import PROVIDER as OUTLOOK
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import incoming, world
 from tests.fixtures.providers.google_calendar import CHANNEL_TOKEN
@@ -202,7 +198,7 @@ async def test_an_unchanged_published_calendar_is_recognised() -> None:
 
 
 async def test_a_calendar_that_is_too_large_is_refused_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ical, "FEED_BYTES_MAX", 40)
+    monkeypatch.setattr(adapter, "FEED_BYTES_MAX", 40)
     async with world(CASES["iCal"]) as here:
         with pytest.raises(ProviderFailure, match="larger than 40 bytes"):
             await ICAL.probe(here.connection)

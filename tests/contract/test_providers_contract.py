@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from domain.integrations.providers import (
+from domain.providers.contract import (
     Capability,
     Connection,
     CredentialCheck,

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from domain.integrations.providers import ProviderFailure, SignatureRefused, TestOptions
-from infra.providers.hubspot import PROVIDER as HUBSPOT
-from infra.providers.salesforce import PROVIDER as SALESFORCE
+from domain.providers.contract import ProviderFailure, SignatureRefused, TestOptions
+from infra.providers.hubspot.adapter import PROVIDER as HUBSPOT
+from infra.providers.salesforce.adapter import PROVIDER as SALESFORCE
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import NOW, incoming, world
 from tests.fixtures.providers import salesforce as salesforce_case

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from domain.integrations.providers import ProviderFailure, SignatureRefused, TestOptions
-from infra.providers.custom_rest import PROVIDER as REST
-from infra.providers.custom_rest import found_at
-from infra.providers.custom_rest_configuration import CustomRestConfiguration
+from domain.providers.contract import ProviderFailure, SignatureRefused, TestOptions
+from infra.providers.custom_rest.adapter import PROVIDER as REST
+from infra.providers.custom_rest.adapter import found_at
+from infra.providers.custom_rest.configuration import CustomRestConfiguration
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import NOW, incoming, world
 from tests.fixtures.providers.custom_rest import WEBHOOK_SECRET

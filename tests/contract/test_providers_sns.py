@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from domain.integrations.providers import Connection, SignatureRefused
-from infra.providers.s3 import PROVIDER as S3
+from domain.providers.contract import Connection, SignatureRefused
+from infra.providers.s3.adapter import PROVIDER as S3
 from tests.contract.provider_peers import CannedHttp
 from tests.contract.provider_world import NOW, incoming
 from tests.fixtures.providers.s3 import TOPIC_ARN

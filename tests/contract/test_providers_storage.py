@@ -8,10 +8,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from domain.integrations.providers import ProviderFailure, TestOptions
-from infra.providers.s3 import PROVIDER as S3
-from infra.providers.s3 import S3Configuration
-from infra.providers.storage_signing import AwsCredentials, sign_aws
+from domain.providers.contract import ProviderFailure, TestOptions
+from infra.providers._kit.storage_signing import AwsCredentials, sign_aws
+from infra.providers.s3.adapter import PROVIDER as S3
+from infra.providers.s3.adapter import S3Configuration
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_peers import connected
 from tests.contract.provider_world import world

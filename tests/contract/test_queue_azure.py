@@ -16,9 +16,9 @@ from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusRece
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
 from devhost import azure_listener
-from domain.errors import Unavailable
-from domain.ports import QueueMessage
-from infra.servicebus.queue import PAUSE_SECONDS, ServiceBusQueue
+from domain.core.errors import Unavailable
+from domain.core.ports import QueueMessage
+from infra.azure.servicebus.queue import PAUSE_SECONDS, ServiceBusQueue
 from tests.contract.queue_worlds import JOBS, LOCK_SECONDS, AzureWorld, Heard, eventually, listening, numbers
 from tests.loopback.amqp import MISSING
 

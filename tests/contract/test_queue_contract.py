@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import Unavailable
-from domain.ports import QueueMessage
+from domain.core.errors import Unavailable
+from domain.core.ports import QueueMessage
 from tests.contract.queue_worlds import (
     HOST,
     JOBS,

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import Unavailable
-from domain.ports import QueueMessage
+from domain.core.errors import Unavailable
+from domain.core.ports import QueueMessage
 from infra.clock import SystemClock
 from infra.embedded import queue as queue_module
 from infra.embedded.queue import MAX_MESSAGE_BYTES, EmbeddedQueue, QueueDepth, ReceivedMessage
@@ -313,7 +313,7 @@ def test_processes_starting_at_once_on_a_fresh_file_share_it_exactly(tmp_path: P
 _KILLED = """
 import sys
 from pathlib import Path
-from domain.ports import QueueMessage
+from domain.core.ports import QueueMessage
 from infra.clock import SystemClock
 from infra.embedded.queue import EmbeddedQueue
 queue = EmbeddedQueue(Path(sys.argv[1]), SystemClock())

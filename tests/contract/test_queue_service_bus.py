@@ -20,11 +20,11 @@ from azure.servicebus.exceptions import (
     ServiceBusConnectionError,
 )
 
-from domain.errors import Unavailable
-from domain.ports import QueueMessage
-from infra.servicebus.limits import MAX_MESSAGE_BYTES
-from infra.servicebus.lines import tls
-from infra.servicebus.queue import PAUSE_SECONDS, ServiceBusQueue
+from domain.core.errors import Unavailable
+from domain.core.ports import QueueMessage
+from infra.azure.servicebus.limits import MAX_MESSAGE_BYTES
+from infra.azure.servicebus.lines import tls
+from infra.azure.servicebus.queue import PAUSE_SECONDS, ServiceBusQueue
 from tests.contract.queue_worlds import eventually
 
 pytestmark = pytest.mark.azure

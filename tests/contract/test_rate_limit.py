@@ -11,12 +11,11 @@ from uuid import uuid4
 
 import pytest
 
-from domain.apikeys.limiter import RateLimiter
-from domain.apikeys.window import Kind, Take
-from domain.errors import Unavailable
-from domain.ports import TableStore
+from domain.apikeys.rate_limit import Kind, RateLimiter, Take
+from domain.core.errors import Unavailable
+from domain.core.ports import TableStore
+from infra.azure.tables.store import AzureTableStore
 from infra.embedded.tables import EmbeddedTableStore
-from infra.tables.store import AzureTableStore
 from tests.unit.apikey_world import FrozenClock
 
 Limiters = Callable[[], RateLimiter]

@@ -14,13 +14,13 @@ import jwt
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from domain.errors import Unavailable
-from domain.identity.model import Principal
-from domain.realtime.model import DELIVERY_UPDATED, LIFETIME, SYNC_PROGRESS, key_user
+from domain.core.errors import Unavailable
+from domain.core.principal import Principal
+from domain.core.realtime import DELIVERY_UPDATED, LIFETIME, SYNC_PROGRESS, key_user
+from infra.azure.signalr.access import KeyAccess
+from infra.azure.signalr.realtime import AzureSignalR
 from infra.clock import SystemClock
 from infra.embedded.realtime import EmbeddedRealtime
-from infra.signalr.access import KeyAccess
-from infra.signalr.azure import AzureSignalR
 from tests.builders import OTHER_TENANT, TENANT, USER, FakeClock
 from tests.contract.realtime_benches import KINDS, WINDOW_SECONDS, Bench, azure, bench_of
 from tests.loopback import signalr

@@ -12,14 +12,14 @@ from uuid import UUID
 import jwt
 import pytest
 
-from domain.errors import Unavailable
-from domain.identity.model import Principal
-from domain.realtime.model import DELIVERY_UPDATED, SYNC_PROGRESS
+from domain.core.errors import Unavailable
+from domain.core.principal import Principal
+from domain.core.realtime import DELIVERY_UPDATED, SYNC_PROGRESS
+from infra.app.settings import Settings
+from infra.azure.signalr.access import IdentityAccess, KeyAccess
+from infra.azure.signalr.factory import azure_signalr
+from infra.azure.signalr.realtime import PAUSE_SECONDS, AzureSignalR
 from infra.clock import SystemClock
-from infra.settings import Settings
-from infra.signalr.access import IdentityAccess, KeyAccess
-from infra.signalr.azure import PAUSE_SECONDS, AzureSignalR
-from infra.signalr.factory import azure_signalr
 from tests.builders import TENANT, USER
 from tests.fixtures.scripted_server import Answer, Recorded, ScriptedServer, route
 from tests.loopback.plug import plugged

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import pytest
 
-from domain.errors import Unavailable
-from domain.ports import SecretStore
+from domain.core.errors import Unavailable
+from domain.core.ports import SecretStore
+from infra.azure.keyvault.limits import MAX_VALUE_BYTES
 from infra.embedded.secrets import EmbeddedSecretStore
-from infra.keyvault.limits import MAX_VALUE_BYTES
 
 
 class Pingable(SecretStore, Protocol):

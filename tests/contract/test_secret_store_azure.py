@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from domain.errors import Unavailable
-from infra.keyvault.store import PAUSE_SECONDS, KeyVaultSecretStore
+from domain.core.errors import Unavailable
+from infra.azure.keyvault.store import PAUSE_SECONDS, KeyVaultSecretStore
 from tests.contract.conftest import FixedCredential
 from tests.fixtures.keyvault_server import KeyVaultServer, VaultState
 from tests.loopback.plug import plugged

@@ -8,7 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from domain.alerts.model import (
+from domain.core.errors import PreconditionFailed, Unavailable
+from domain.integrations.model import HealthStatus, Integration, IntegrationStatus
+from domain.monitoring.alerts.model import (
     Alert,
     AlertKind,
     Notification,
@@ -18,12 +20,11 @@ from domain.alerts.model import (
     Sink,
     Transition,
 )
-from domain.errors import PreconditionFailed, Unavailable
-from domain.insights.counting import delivery_signals
-from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, IntegrationType
+from domain.providers.contract import IntegrationType
 from domain.sync.jobs import SyncJob
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.webhooks.model import DeliveryStatus, WebhookState
+from domain.webhooks.notices import delivery_signals
 from tests.contract.sql_world import World
 
 
@@ -45,31 +46,31 @@ def integration(world: World, status: IntegrationStatus, health: HealthStatus) -
         world.user,
         health_status=health,
     )
-    with world.units.write() as unit:
-        unit.integrations.add(world.tenant, made)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.integrations.add(world.tenant, made)
+        tx.commit()
     return made.integration_id
 
 
 def is_over(world: World, one: Alert) -> bool:
-    with world.units.read() as unit:
-        return unit.alert_conditions.over(one.kind, [one]) == {one.alert_id}
+    with world.transactions.read() as tx:
+        return tx.alert_conditions.over(one.kind, [one]) == {one.alert_id}
 
 
 def test_only_one_of_a_subject_is_active_at_a_time(world: World) -> None:
     first = alert(world, AlertKind.SyncFailed, world.ids.new())
-    with world.units.write() as unit:
-        unit.alerts.add(world.tenant, first)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.alerts.add(world.tenant, first)
+        tx.commit()
     second = replace(first, alert_id=world.ids.new())
-    with pytest.raises(Unavailable), world.units.write() as unit:
-        unit.alerts.add(world.tenant, second)
-    with world.units.write() as unit:
-        unit.alerts.add(world.other_tenant, replace(second, tenant_id=world.other_tenant))
-        assert unit.alerts.recover(world.tenant, first.alert_id, "Over.", world.clock.now())
-        assert not unit.alerts.recover(world.tenant, first.alert_id, "Again.", world.clock.now())
-        unit.alerts.add(world.tenant, replace(second, alert_id=world.ids.new()))
-        unit.commit()
+    with pytest.raises(Unavailable), world.transactions.write() as tx:
+        tx.alerts.add(world.tenant, second)
+    with world.transactions.write() as tx:
+        tx.alerts.add(world.other_tenant, replace(second, tenant_id=world.other_tenant))
+        assert tx.alerts.recover(world.tenant, first.alert_id, "Over.", world.clock.now())
+        assert not tx.alerts.recover(world.tenant, first.alert_id, "Again.", world.clock.now())
+        tx.alerts.add(world.tenant, replace(second, alert_id=world.ids.new()))
+        tx.commit()
 
 
 @pytest.mark.parametrize(
@@ -91,8 +92,8 @@ def test_what_another_tenant_says_of_a_webhook_is_about_none_of_its_own(world: W
         theirs = replace(ours, alert_id=world.ids.new(), tenant_id=world.other_tenant)
         expected = {theirs.alert_id, ours.alert_id} if over else {theirs.alert_id}
         for both in ([ours, theirs], [theirs, ours]):
-            with world.units.read() as unit:
-                assert unit.alert_conditions.over(AlertKind.WebhookDisabled, both) == expected
+            with world.transactions.read() as tx:
+                assert tx.alert_conditions.over(AlertKind.WebhookDisabled, both) == expected
 
 
 @pytest.mark.parametrize(
@@ -139,11 +140,11 @@ def test_a_failed_sync_is_over_when_a_later_one_succeeded(
         now,
         world.user,
     )
-    with world.units.write() as unit:
-        unit.sync_jobs.add(world.tenant, job)
+    with world.transactions.write() as tx:
+        tx.sync_jobs.add(world.tenant, job)
         ended = replace(job, status=status, completed_at=now + timedelta(minutes=minutes))
-        assert unit.sync_jobs.move(ended, SyncStatus.Scheduled)
-        unit.commit()
+        assert tx.sync_jobs.move(ended, SyncStatus.Scheduled)
+        tx.commit()
     assert is_over(world, alert(world, AlertKind.SyncFailed, id_)) is over
 
 
@@ -152,9 +153,9 @@ def test_failing_deliveries_of_alerts_do_not_count_so_alerts_never_feed_themselv
     events = [
         replace(world.event(), type=name) for name in ("AlertRaised", "AlertRecovered", "BookingConfirmed")
     ]
-    with world.units.write() as unit:
-        unit.outbox.append(events)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.outbox.append(events)
+        tx.commit()
     claimed = world.claim(webhook, world.fan_out(webhook, events))
     results = [world.result(one, DeliveryStatus.Failed) for one in claimed]
     assert len(results) == 3
@@ -177,18 +178,18 @@ def test_a_message_is_claimed_once_and_a_late_record_of_a_lost_claim_changes_not
         now,
         now,
     )
-    with world.units.write() as unit:
-        unit.alerts.add(world.tenant, one)
-        unit.notifications.append([told])
-        [first] = unit.notifications.claim(now, until, 10)
-        assert unit.notifications.claim(now, until, 10) == []
-        [second] = unit.notifications.claim(until, until + timedelta(minutes=5), 10)
-        unit.notifications.settle(replace(first, status=NotificationStatus.Failed, detail="late"))
-        unit.notifications.settle(replace(second, status=NotificationStatus.Sent, sent_at=until))
-        unit.commit()
-    with world.units.read() as unit:
-        [stored] = unit.notifications.of_alert(world.tenant, one.alert_id)
-        assert unit.notifications.of_alert(world.other_tenant, one.alert_id) == []
+    with world.transactions.write() as tx:
+        tx.alerts.add(world.tenant, one)
+        tx.notifications.append([told])
+        [first] = tx.notifications.claim(now, until, 10)
+        assert tx.notifications.claim(now, until, 10) == []
+        [second] = tx.notifications.claim(until, until + timedelta(minutes=5), 10)
+        tx.notifications.settle(replace(first, status=NotificationStatus.Failed, detail="late"))
+        tx.notifications.settle(replace(second, status=NotificationStatus.Sent, sent_at=until))
+        tx.commit()
+    with world.transactions.read() as tx:
+        [stored] = tx.notifications.of_alert(world.tenant, one.alert_id)
+        assert tx.notifications.of_alert(world.other_tenant, one.alert_id) == []
     assert (stored.status, stored.attempts, stored.detail) == (NotificationStatus.Sent, 2, None)
 
 
@@ -196,14 +197,14 @@ def test_a_rule_changed_by_two_at_once_is_stored_once(world: World) -> None:
     sink = Sink(world.ids.new(), ("ops@example.org",))
     settings = RuleSettings(False, Severity.Critical, 0.4, 20, (sink,))
     now, kind = world.clock.now(), AlertKind.WebhookFailureRate
-    with world.units.write() as unit:
-        unit.alert_rules.set(world.tenant, kind, settings, by=world.user, now=now)
-        unit.commit()
-    with pytest.raises(PreconditionFailed), world.units.write() as unit:
-        unit.alert_rules.set(world.tenant, kind, settings, by=world.user, now=now)
-    with world.units.write() as unit:
-        assert unit.alert_rules.settings(world.tenant) == {kind: replace(settings, version=1)}
-        assert unit.alert_rules.settings(world.other_tenant) == {}
-        unit.alert_rules.set(world.tenant, kind, replace(settings, version=1), by=world.user, now=now)
+    with world.transactions.write() as tx:
+        tx.alert_rules.set(world.tenant, kind, settings, by=world.user, now=now)
+        tx.commit()
+    with pytest.raises(PreconditionFailed), world.transactions.write() as tx:
+        tx.alert_rules.set(world.tenant, kind, settings, by=world.user, now=now)
+    with world.transactions.write() as tx:
+        assert tx.alert_rules.settings(world.tenant) == {kind: replace(settings, version=1)}
+        assert tx.alert_rules.settings(world.other_tenant) == {}
+        tx.alert_rules.set(world.tenant, kind, replace(settings, version=1), by=world.user, now=now)
         with pytest.raises(PreconditionFailed):
-            unit.alert_rules.set(world.tenant, kind, replace(settings, version=1), by=world.user, now=now)
+            tx.alert_rules.set(world.tenant, kind, replace(settings, version=1), by=world.user, now=now)

@@ -17,14 +17,13 @@ from uuid import UUID
 
 import pytest
 
-from domain.alerts.model import AlertKind, Notification, Transition
-from domain.errors import RuleViolation, Unavailable
-from domain.identity.model import Principal
-from domain.unit_of_work import repeated
+from domain.core.errors import RuleViolation, Unavailable
+from domain.core.principal import Principal
+from domain.core.transaction import repeated
+from domain.monitoring.alerts.model import AlertKind, Notification, Transition
 from domain.webhooks.model import CreateWebhook, WebhookState
 from domain.webhooks.ports import Claimed
-from domain.webhooks.service import WebhookLimits, WebhookService
-from domain.webhooks.verification import Verification
+from domain.webhooks.service import Verification, WebhookLimits, WebhookService
 from infra.sql.engine import DATABASE_FILE, Database, sqlite_database
 from tests.contract.sql_world import START, World, claim_in, world_under
 from tests.contract.test_sql_alerts import alert
@@ -35,12 +34,12 @@ import json, sys
 from pathlib import Path
 from uuid import UUID, uuid4
 from infra.sql.engine import DATABASE_FILE, sqlite_database
-from infra.sql.unit_of_work import SqlUnitsOfWork
+from infra.sql.transaction import SqlTransactions
 from tests.contract.test_sql_alerts import alert
 from tests.contract.sql_world import START, SteppedClock, claim_in
 home, webhook_id = Path(sys.argv[1]), UUID(sys.argv[2])
 ids = [UUID(one) for one in json.loads(sys.stdin.read())]
-units = SqlUnitsOfWork(sqlite_database(home / DATABASE_FILE, pool_size=2), SteppedClock(), lambda refs: None)
+units = SqlTransactions(sqlite_database(home / DATABASE_FILE, pool_size=2), SteppedClock(), lambda refs: None)
 won = []
 for start in range(0, len(ids), 50):
     with units.write() as unit:
@@ -71,9 +70,9 @@ def test_eight_threads_claim_each_delivery_exactly_once(world: World) -> None:
 
     @repeated
     def take_some(some: list[UUID]) -> list[Claimed]:
-        with world.units.write() as unit:
-            claimed = claim_in(unit, webhook.webhook_id, some, world.ids.new(), START)
-            unit.commit()
+        with world.transactions.write() as tx:
+            claimed = claim_in(tx, webhook.webhook_id, some, world.ids.new(), START)
+            tx.commit()
         return claimed
 
     def take(worker: int) -> list[Claimed]:
@@ -104,9 +103,9 @@ def test_eight_sweepers_take_each_due_delivery_exactly_once(world: World) -> Non
 
     @repeated
     def take() -> list[UUID]:
-        with world.units.write() as unit:
-            found = unit.pipeline.requeue_due(now=now, again_at=now + timedelta(hours=1), limit=40)
-            unit.commit()
+        with world.transactions.write() as tx:
+            found = tx.pipeline.requeue_due(now=now, again_at=now + timedelta(hours=1), limit=40)
+            tx.commit()
         return [delivery_id for _, delivery_id, _ in found.due]
 
     assert sorted(_in_eight_threads(take)) == sorted(ids)
@@ -118,9 +117,9 @@ def test_eight_sweepers_announce_each_lost_event_exactly_once(world: World) -> N
 
     @repeated
     def take() -> list[UUID]:
-        with world.units.write() as unit:
-            refs = unit.outbox.unannounced(now - timedelta(minutes=1), now, 40)
-            unit.commit()
+        with world.transactions.write() as tx:
+            refs = tx.outbox.unannounced(now - timedelta(minutes=1), now, 40)
+            tx.commit()
         return [UUID(one.event_id) for one in refs]
 
     assert sorted(_in_eight_threads(take)) == sorted(UUID(one.event_id) for one in events)
@@ -142,16 +141,16 @@ def test_eight_senders_claim_each_message_exactly_once(world: World) -> None:
         )
         for n in range(300)
     ]
-    with world.units.write() as unit:
-        unit.alerts.add(world.tenant, one)
-        unit.notifications.append(messages)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.alerts.add(world.tenant, one)
+        tx.notifications.append(messages)
+        tx.commit()
 
     @repeated
     def take() -> list[UUID]:
-        with world.units.write() as unit:
-            claimed = unit.notifications.claim(now, now + timedelta(minutes=5), 20)
-            unit.commit()
+        with world.transactions.write() as tx:
+            claimed = tx.notifications.claim(now, now + timedelta(minutes=5), 20)
+            tx.commit()
         assert {one.attempts for one in claimed} <= {1}
         return [one.notification_id for one in claimed]
 
@@ -206,7 +205,7 @@ async def test_of_fifty_creations_at_once_exactly_the_limit_succeeds__BR_WH_07(w
         per_tenant=20, max_retries=5, secret_overlap=timedelta(hours=24), allow_localhost=False
     )
     service = WebhookService(
-        world.units,
+        world.transactions,
         _NoVerification(),  # type: ignore[arg-type]
         None,  # type: ignore[arg-type] # nothing is released here
         _OpenCipher(),
@@ -222,8 +221,8 @@ async def test_of_fifty_creations_at_once_exactly_the_limit_succeeds__BR_WH_07(w
     refused = [one for one in outcomes if isinstance(one, BaseException)]
     assert {type(one) for one in refused} == {RuleViolation}
     assert len(refused) == 30
-    with world.units.read() as unit:
-        assert unit.webhooks.count(world.tenant) == 20
+    with world.transactions.read() as tx:
+        assert tx.webhooks.count(world.tenant) == 20
 
 
 def test_a_writer_that_holds_the_file_for_two_seconds_fails_nobody(sqlite: World, tmp_path: Path) -> None:
@@ -242,9 +241,9 @@ def test_a_writer_that_holds_the_file_for_two_seconds_fails_nobody(sqlite: World
 
 def test_readers_are_not_kept_waiting_by_a_writer(world: World) -> None:
     webhook = world.webhook()
-    with world.units.write() as writer:
+    with world.transactions.write() as writer:
         writer.webhooks.delete(world.tenant, webhook.webhook_id)
-        with world.units.read() as reader:
+        with world.transactions.read() as reader:
             assert reader.webhooks.get(world.tenant, webhook.webhook_id) == webhook
 
 
@@ -298,8 +297,8 @@ def test_when_every_connection_is_taken_the_next_is_unavailable_in_time() -> Non
 
 
 def test_a_lock_left_by_a_failed_write_is_free_again(world: World) -> None:
-    with pytest.raises(RuntimeError), world.units.write() as unit:
-        unit.users.tenants()
+    with pytest.raises(RuntimeError), world.transactions.write() as tx:
+        tx.users.tenants()
         raise RuntimeError("the use case failed")
     done = threading.Event()
 

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from domain.webhooks.model import DeliveryStatus
 from infra.sql.migrate import HEAD, migrate, unmigrate
-from infra.sql.tables import metadata
+from infra.sql.schema import metadata
 from tests.contract.sql_drive import calls
 from tests.contract.sql_server_database import SERVER, empty, fresh_database, named, needs_sql_server
 from tests.contract.sql_world import World
@@ -19,8 +19,8 @@ def test_every_method_is_taken_by_the_database(world: World) -> None:
     for method, each in calls(world).items():
         for call in each:
             try:
-                with world.units.write() as unit:
-                    call(unit)
+                with world.transactions.write() as tx:
+                    call(tx)
             except Exception as error:
                 refused[method] = error
     assert refused == {}

@@ -10,17 +10,16 @@ from sqlalchemy import event
 
 from domain.apikeys.model import ApiKey
 from domain.apikeys.ports import UsageTotal
-from domain.insights.model import Signal, SubjectKind, Tally, hour_of
-from domain.insights.sketch import Sketch
-from domain.metrics.model import KeyTotals, Stored
+from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
+from domain.monitoring.metrics import KeyTotals, Stored
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from tests.contract.sql_world import World
 
 
 def stored(world: World) -> Stored:
     now = world.clock.now()
-    with world.units.read() as unit:
-        return unit.metrics.read(since=now.replace(hour=0, minute=0), now=now)
+    with world.transactions.read() as tx:
+        return tx.metrics.read(since=now.replace(hour=0, minute=0), now=now)
 
 
 def attempts(world: World, tenant: Any, *milliseconds: int, hours_ago: int = 0, errors: int = 0) -> Signal:
@@ -37,14 +36,14 @@ def test_deliveries_of_all_tenants_are_counted_once_while_they_are_added_up(worl
         attempts(world, world.tenant, 5, 5, hours_ago=13),  # yesterday
     ]
     seen = []
-    with world.units.write() as unit:
-        unit.signals.append(signals)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.signals.append(signals)
+        tx.commit()
     for _ in range(3):
         seen.append(stored(world).signals)
-        with world.units.write() as unit:
-            unit.signals.compact(2)
-            unit.commit()
+        with world.transactions.write() as tx:
+            tx.signals.compact(2)
+            tx.commit()
     for signals_read in seen:
         assert signals_read.keys() == {SubjectKind.Tenant}
         tally = signals_read[SubjectKind.Tenant]
@@ -80,15 +79,15 @@ def test_refusals_of_keys_are_kept_and_never_fall(world: World) -> None:
         created_by=world.user,
         quota_id=world.ids.new(),
     )
-    with world.units.write() as unit:
-        unit.api_keys.add(world.tenant, key)
-        unit.api_keys.set_usage([UsageTotal(key.api_key_id, 0, None, 2, 1)])
-        unit.api_keys.set_usage([UsageTotal(key.api_key_id, 7, now, 3, 1)])
-        unit.api_keys.set_usage([UsageTotal(key.api_key_id, 6, now, 9, 9)])
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.api_keys.add(world.tenant, key)
+        tx.api_keys.set_usage([UsageTotal(key.api_key_id, 0, None, 2, 1)])
+        tx.api_keys.set_usage([UsageTotal(key.api_key_id, 7, now, 3, 1)])
+        tx.api_keys.set_usage([UsageTotal(key.api_key_id, 6, now, 9, 9)])
+        tx.commit()
     assert stored(world).keys == KeyTotals(active=1, accepted=7, limited=3, refused=1)
-    with world.units.read() as unit:
-        found = unit.api_keys.get(world.tenant, key.api_key_id)
+    with world.transactions.read() as tx:
+        found = tx.api_keys.get(world.tenant, key.api_key_id)
     assert (found.usage_count, found.last_used_at) == (7, now)
 
 

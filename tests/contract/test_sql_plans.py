@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from domain.paging import PageRequest
+from domain.core.paging import PageRequest
 from domain.webhooks.ports import DeliveryFilter
-from infra.sql.unit_of_work import SqlUnitOfWork
+from infra.sql.transaction import SqlTransaction
 from tests.contract.sql_drive import calls
 from tests.contract.sql_world import World, world_under
 
@@ -96,11 +96,11 @@ def full_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def driven(full_world: World) -> dict[str, list[Callable[[SqlUnitOfWork], object]]]:
+def driven(full_world: World) -> dict[str, list[Callable[[SqlTransaction], object]]]:
     return calls(full_world)
 
 
-def _plans(world: World, call: Callable[[SqlUnitOfWork], object]) -> list[tuple[str, list[str]]]:
+def _plans(world: World, call: Callable[[SqlTransaction], object]) -> list[tuple[str, list[str]]]:
     """The statements a call sends, each with the steps of its plan."""
     seen: list[tuple[str, Any]] = []
 
@@ -109,8 +109,8 @@ def _plans(world: World, call: Callable[[SqlUnitOfWork], object]) -> list[tuple[
 
     event.listen(world.database.engine, "before_cursor_execute", note)
     try:
-        with world.units.write() as unit:
-            call(unit)
+        with world.transactions.write() as tx:
+            call(tx)
     finally:
         event.remove(world.database.engine, "before_cursor_execute", note)
     explained: list[tuple[str, list[str]]] = []
@@ -124,7 +124,7 @@ def _plans(world: World, call: Callable[[SqlUnitOfWork], object]) -> list[tuple[
 
 @pytest.mark.parametrize("method", sorted(_INDEXES))
 def test_a_hot_statement_is_served_by_its_index(
-    method: str, full_world: World, driven: dict[str, list[Callable[[SqlUnitOfWork], object]]]
+    method: str, full_world: World, driven: dict[str, list[Callable[[SqlTransaction], object]]]
 ) -> None:
     used = ""
     for call in driven[method]:
@@ -140,8 +140,8 @@ def test_a_hot_statement_is_served_by_its_index(
 def test_checks_of_a_provider_are_read_from_a_few_of_its_integrations(full_world: World) -> None:
     now = full_world.clock.now()
 
-    def checks(unit: SqlUnitOfWork) -> object:
-        return unit.peers.checks("Stripe", since=now - timedelta(days=7), until=now, limit=50)
+    def checks(tx: SqlTransaction) -> object:
+        return tx.peers.checks("Stripe", since=now - timedelta(days=7), until=now, limit=50)
 
     steps = " ".join(step for _, steps in _plans(full_world, checks) for step in steps)
     assert "IX_Integration_Health (Provider=? AND Status=?)" in steps, steps
@@ -152,9 +152,9 @@ def test_checks_of_a_provider_are_read_from_a_few_of_its_integrations(full_world
 def test_a_page_of_deliveries_is_read_in_the_order_of_the_index(full_world: World) -> None:
     webhook = full_world.webhook()
 
-    def page(unit: SqlUnitOfWork) -> object:
+    def page(tx: SqlTransaction) -> object:
         since = full_world.clock.now() - timedelta(days=1)
-        return unit.deliveries.page(
+        return tx.deliveries.page(
             full_world.tenant, webhook.webhook_id, DeliveryFilter(since=since), PageRequest()
         )
 
@@ -172,7 +172,7 @@ def test_a_page_of_deliveries_is_read_in_the_order_of_the_index(full_world: Worl
     ],
 )
 def test_an_erasure_reads_a_tenants_rows_by_their_owner(
-    method: str, index: str, full_world: World, driven: dict[str, list[Callable[[SqlUnitOfWork], object]]]
+    method: str, index: str, full_world: World, driven: dict[str, list[Callable[[SqlTransaction], object]]]
 ) -> None:
     """The owners themselves are few, and may be sorted."""
     steps = [step for call in driven[method] for _, each in _plans(full_world, call) for step in each]

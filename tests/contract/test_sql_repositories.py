@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.exc import DBAPIError
 
-from domain.errors import NotFound, PreconditionFailed, Unavailable
-from domain.events.ports import EventRef
-from domain.paging import PageRequest
+from domain.core.errors import NotFound, PreconditionFailed, Unavailable
+from domain.core.paging import PageRequest
+from domain.journal.ports import EventRef
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
-from infra.sql.api_key_tables import api_keys
+from infra.sql.apikeys.tables import api_keys
 from tests.contract.sql_drive_sync import integration_of, job_of
 from tests.contract.sql_world import EXPIRY, START, World
 
@@ -26,8 +26,8 @@ def test_a_webhook_comes_back_as_it_was_stored(world: World) -> None:
         world.webhook("a.*", "B"), description="Zoë", rate_limit_per_second=7, modified_at=START
     )
     saved = world.saved(webhook)
-    with world.units.read() as unit:
-        assert unit.webhooks.get(world.tenant, webhook.webhook_id) == saved
+    with world.transactions.read() as tx:
+        assert tx.webhooks.get(world.tenant, webhook.webhook_id) == saved
 
 
 def test_of_two_changes_to_one_version_the_second_is_refused(world: World) -> None:
@@ -35,24 +35,24 @@ def test_of_two_changes_to_one_version_the_second_is_refused(world: World) -> No
     world.saved(replace(webhook, description="first"))
     with pytest.raises(PreconditionFailed):
         world.saved(replace(webhook, description="second"))
-    with world.units.read() as unit:
-        assert unit.webhooks.get(world.tenant, webhook.webhook_id).description == "first"
+    with world.transactions.read() as tx:
+        assert tx.webhooks.get(world.tenant, webhook.webhook_id).description == "first"
 
 
 def test_an_update_replaces_the_subscriptions(world: World) -> None:
     webhook = world.webhook("a", "b")
     world.saved(replace(webhook, event_types=["b", "c", "c"]))
-    with world.units.read() as unit:
-        found = unit.pipeline.subscribers([(world.tenant, name) for name in "abc"])
+    with world.transactions.read() as tx:
+        found = tx.pipeline.subscribers([(world.tenant, name) for name in "abc"])
     assert sorted(one.event_type for one in found) == ["b", "c"]
 
 
 def test_deleting_a_webhook_takes_subscriptions_deliveries_and_attempts_along(world: World) -> None:
     webhook = world.webhook()
     world.ended(webhook, 2)
-    with world.units.write() as unit:
-        unit.webhooks.delete(world.tenant, webhook.webhook_id)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.webhooks.delete(world.tenant, webhook.webhook_id)
+        tx.commit()
     with world.database.read() as connection:
         for table in ("WebhookSubscriptions", "WebhookDeliveries", "WebhookDeliveryAttempts"):
             assert connection.exec_driver_sql(f'SELECT COUNT(*) FROM "{table}"').scalar() == 0, table
@@ -63,15 +63,15 @@ def test_webhooks_are_paged_in_order_and_filtered(world: World) -> None:
     for index in range(5):
         world.clock.advance(seconds=1)
         made.append(world.webhook("a" if index % 2 else "b"))
-    with world.units.read() as unit:
-        page = unit.webhooks.page(world.tenant, WebhookFilter(), PageRequest(page=2, page_size=2))
+    with world.transactions.read() as tx:
+        page = tx.webhooks.page(world.tenant, WebhookFilter(), PageRequest(page=2, page_size=2))
         assert ([one.webhook_id for one in page.items], page.total) == (
             [one.webhook_id for one in made[2:4]],
             5,
         )
-        named = unit.webhooks.page(world.tenant, WebhookFilter(event_type="a"), PageRequest())
+        named = tx.webhooks.page(world.tenant, WebhookFilter(event_type="a"), PageRequest())
         assert [one.webhook_id for one in named.items] == [made[1].webhook_id, made[3].webhook_id]
-        none = unit.webhooks.page(world.tenant, WebhookFilter(state=WebhookState.Paused), PageRequest())
+        none = tx.webhooks.page(world.tenant, WebhookFilter(state=WebhookState.Paused), PageRequest())
         assert (none.items, none.total) == ([], 0)
 
 
@@ -80,10 +80,10 @@ def test_deliveries_are_paged_newest_first_and_filtered(world: World) -> None:
     old = world.ended(webhook, 1)[0]
     moment = world.clock.advance(minutes=1)
     new = world.deliveries(webhook)[0]
-    with world.units.read() as unit:
+    with world.transactions.read() as tx:
 
         def listed(filter_: DeliveryFilter) -> list[object]:
-            page = unit.deliveries.page(world.tenant, webhook.webhook_id, filter_, PageRequest())
+            page = tx.deliveries.page(world.tenant, webhook.webhook_id, filter_, PageRequest())
             assert page.total == len(page.items)
             return [one.webhook_delivery_id for one in page.items]
 
@@ -93,7 +93,7 @@ def test_deliveries_are_paged_newest_first_and_filtered(world: World) -> None:
         assert listed(DeliveryFilter(statuses=[DeliveryStatus.Delivered])) == [old]
         assert listed(DeliveryFilter(event_types=["Other"])) == []
         assert listed(DeliveryFilter(is_held=False)) == [new, old]
-        found = unit.deliveries.find(world.tenant, webhook.webhook_id, DeliveryFilter(), 1)
+        found = tx.deliveries.find(world.tenant, webhook.webhook_id, DeliveryFilter(), 1)
         assert found == [old], "a replay begins with the oldest"
 
 
@@ -102,12 +102,12 @@ def test_resetting_gives_a_fresh_budget_to_what_is_not_being_sent(world: World) 
     ended, sending = world.ended(webhook, 1)[0], world.deliveries(webhook)[0]
     world.claim(webhook, [sending])
     expires_at = world.clock.advance(hours=1) + EXPIRY
-    with world.units.write() as unit:
-        changed = unit.deliveries.reset(
+    with world.transactions.write() as tx:
+        changed = tx.deliveries.reset(
             world.tenant, [ended, sending], expires_at=expires_at, requeue_at=world.clock.now()
         )
         assert [delivery_id for delivery_id, _ in changed] == [ended]
-        unit.commit()
+        tx.commit()
     claimed = world.claim(webhook, [ended])[0]
     assert (claimed.attempt_number, claimed.retries_used, claimed.expires_at) == (2, 0, expires_at)
 
@@ -117,10 +117,10 @@ def test_resetting_gives_a_fresh_budget_to_what_is_not_being_sent(world: World) 
 
 def test_leaving_without_a_commit_undoes_everything_and_announces_nothing(world: World) -> None:
     event = world.event()
-    with world.units.write() as unit:
-        unit.outbox.append([event])
-    with world.units.read() as unit:
-        assert unit.outbox.pending([EventRef(event.tenant_id, event.event_id)]) == []
+    with world.transactions.write() as tx:
+        tx.outbox.append([event])
+    with world.transactions.read() as tx:
+        assert tx.outbox.pending([EventRef(event.tenant_id, event.event_id)]) == []
     assert world.announced == []
 
 
@@ -128,32 +128,32 @@ def test_a_job_that_began_meanwhile_is_not_taken_for_one_the_queue_was_told_of(w
     """Put off again, it is still to be announced for its new moment."""
     now, integration_id = world.clock.now(), integration_of(world)
     begun, waiting = job_of(world, integration_id), job_of(world, integration_id)
-    with world.units.write() as unit:
-        unit.sync_jobs.add(world.tenant, begun)
-        unit.sync_jobs.add(world.tenant, waiting)
-        assert unit.sync_jobs.claim(begun.data_sync_job_id, 0, now)
-        unit.sync_jobs.mark_queued([begun.data_sync_job_id, waiting.data_sync_job_id], now)
-        found = [unit.sync_jobs.find(one.data_sync_job_id) for one in (begun, waiting)]
+    with world.transactions.write() as tx:
+        tx.sync_jobs.add(world.tenant, begun)
+        tx.sync_jobs.add(world.tenant, waiting)
+        assert tx.sync_jobs.claim(begun.data_sync_job_id, 0, now)
+        tx.sync_jobs.mark_queued([begun.data_sync_job_id, waiting.data_sync_job_id], now)
+        found = [tx.sync_jobs.find(one.data_sync_job_id) for one in (begun, waiting)]
     assert [one.queued_at for one in found if one] == [None, now]
 
 
 def test_an_error_after_some_writes_undoes_them(world: World) -> None:
     event = world.event()
-    with pytest.raises(NotFound), world.units.write() as unit:
-        unit.outbox.append([event])
-        unit.webhooks.delete(world.tenant, world.ids.new())
-    with world.units.write() as unit:
-        assert unit.outbox.append([event]) == 1
+    with pytest.raises(NotFound), world.transactions.write() as tx:
+        tx.outbox.append([event])
+        tx.webhooks.delete(world.tenant, world.ids.new())
+    with world.transactions.write() as tx:
+        assert tx.outbox.append([event]) == 1
 
 
 def test_events_are_announced_after_the_transaction_and_its_lock_are_gone(world: World) -> None:
     def announce_and_write(refs: Sequence[EventRef]) -> None:
-        with world.units.write() as nested:
+        with world.transactions.write() as nested:
             nested.outbox.append([world.event("raised-by-the-announcement")], fanned_out_at=START)
             nested.commit()
         world.announced += refs
 
-    world.units._announce = announce_and_write
+    world.transactions._announce = announce_and_write
     world.events(1)
     assert len(world.announced) == 1
 
@@ -162,16 +162,16 @@ def test_a_lost_announcement_fails_nothing_because_the_sweeper_repeats_it(world:
     world.queue_is_down = True
     event = world.events(1)[0]
     later = world.clock.advance(minutes=1)
-    with world.units.write() as unit:
-        assert unit.outbox.unannounced(later, later, 10) == [EventRef(world.tenant, event.event_id)]
+    with world.transactions.write() as tx:
+        assert tx.outbox.unannounced(later, later, 10) == [EventRef(world.tenant, event.event_id)]
 
 
 def test_a_reader_sees_one_moment_while_others_write(world: World) -> None:
-    with world.units.read() as reader:
+    with world.transactions.read() as reader:
         before = reader.webhooks.count(world.tenant)
         world.webhook()
         assert reader.webhooks.count(world.tenant) == before
-    with world.units.read() as reader:
+    with world.transactions.read() as reader:
         assert reader.webhooks.count(world.tenant) == before + 1
 
 

@@ -15,10 +15,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Column, Dialect, Engine, Index, UniqueConstraint, create_engine, make_url, text
 from sqlglot import expressions as exp
 
-from domain.errors import Unavailable
+from domain.core.errors import Unavailable
 from infra.sql.engine import DATABASE_FILE, sqlite_database
 from infra.sql.migrate import HEAD, SNAPSHOTS_ON, migrate, script, unmigrate, upgrade, upgrade_embedded
-from infra.sql.tables import metadata
+from infra.sql.schema import metadata
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FORK = "from pathlib import Path; import sys; from infra.sql.migrate import upgrade_embedded; "

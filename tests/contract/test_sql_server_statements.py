@@ -16,8 +16,8 @@ from sqlalchemy import Engine, event
 from sqlglot import expressions as exp
 
 from infra.rotate_data_key import SEALED, keys_in_use, reseal
-from infra.sql.alert_tables import alert_notifications
 from infra.sql.firsts import update_first
+from infra.sql.monitoring.tables import alert_notifications
 from tests.contract.sql_drive import calls, public_methods
 from tests.contract.sql_server_wire import Sent, Wire, sql_server_engine
 from tests.contract.sql_world import world_under
@@ -82,9 +82,9 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Sent], list[s
         cursors = _Cursors(world.database.engine)
         for method, each in methods.items():
             for call in each:
-                with world.units.write() as unit:
+                with world.transactions.write() as tx:
                     wire.method = method
-                    call(unit)
+                    call(tx)
                     wire.method = ""
         # A program of its own, which uses no repository.
         wire.method = "rotation"

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from domain.errors import OutcomeUnknown, Unavailable, Undone
-from domain.unit_of_work import repeated
+from domain.core.errors import OutcomeUnknown, Unavailable, Undone
+from domain.core.transaction import repeated
 from infra.sql.engine import SNAPSHOT, Database
 from infra.sql.migrate import SNAPSHOTS_ON, _turn_snapshots_on
-from infra.sql.unit_of_work import SqlUnitOfWork, SqlUnitsOfWork
+from infra.sql.transaction import SqlTransaction, SqlTransactions
 from tests.contract.sql_server_wire import Wire, sql_server_engine
 from tests.contract.sql_world import SteppedClock
 
@@ -26,7 +26,7 @@ class Server:
         self.wire = Wire()
         engine = sql_server_engine(self.wire, pool_size=1, max_overflow=0)
         self.database = Database(engine, reads=SNAPSHOT)
-        self.units = SqlUnitsOfWork(self.database, SteppedClock(), lambda refs: None)
+        self.transactions = SqlTransactions(self.database, SteppedClock(), lambda refs: None)
         self.log = self.wire.log
 
     def fails(self, what: str, *errors: tuple[str, str] | None) -> None:
@@ -46,35 +46,35 @@ def server() -> Server:
     return Server()
 
 
-def _say(unit: SqlUnitOfWork, statement: str) -> None:
-    unit._connection.execute(text(statement))
+def _say(tx: SqlTransaction, statement: str) -> None:
+    tx._connection.execute(text(statement))
 
 
 # -- isolation ------------------------------------------------------------------------------------------------
 
 
 def test_a_read_is_one_moment_and_its_connection_goes_back_as_it_came(server: Server) -> None:
-    with server.units.read() as unit:
-        _say(unit, "SELECT 1")
-        _say(unit, "SELECT 2")
+    with server.transactions.read() as tx:
+        _say(tx, "SELECT 1")
+        _say(tx, "SELECT 2")
     assert server.log == [_TO_SNAPSHOT, "COMMIT", "SELECT 1", "SELECT 2", "ROLLBACK", _BACK]
 
 
 def test_a_write_after_a_read_on_the_same_connection_is_read_committed(server: Server) -> None:
-    with server.units.read() as unit:
-        _say(unit, "SELECT 1")
+    with server.transactions.read() as tx:
+        _say(tx, "SELECT 1")
     before = len(server.log)
-    with server.units.write() as unit:
-        _say(unit, "UPDATE t")
-        unit.commit()
+    with server.transactions.write() as tx:
+        _say(tx, "UPDATE t")
+        tx.commit()
     assert server.log[before:] == ["UPDATE t", "COMMIT", "ROLLBACK"]
     levels = [one for one in server.log if one.startswith("SET TRANSACTION")]
     assert levels == [_TO_SNAPSHOT, _BACK]
 
 
 def test_the_level_goes_back_after_a_read_that_failed(server: Server) -> None:
-    with pytest.raises(RuntimeError), server.units.read() as unit:
-        _say(unit, "SELECT 1")
+    with pytest.raises(RuntimeError), server.transactions.read() as tx:
+        _say(tx, "SELECT 1")
         raise RuntimeError("the use case failed")
     assert server.log[-1] == _BACK
 
@@ -89,8 +89,8 @@ def test_a_migration_has_the_database_keep_versions_outside_any_transaction(serv
     server.wire.fault = lambda told: modes.update({told: server.wire.autocommit})
     _turn_snapshots_on(server.database)
     assert [modes[statement] for statement in SNAPSHOTS_ON] == [True, True]
-    with server.units.write() as unit:
-        _say(unit, "UPDATE t")
+    with server.transactions.write() as tx:
+        _say(tx, "UPDATE t")
     assert modes["UPDATE t"] is False
 
 
@@ -105,9 +105,9 @@ def _written(server: Server) -> Callable[[], str]:
 
     @repeated
     def use_case() -> str:
-        with server.units.write() as unit:
-            _say(unit, "UPDATE t")
-            unit.commit()
+        with server.transactions.write() as tx:
+            _say(tx, "UPDATE t")
+            tx.commit()
         return "done"
 
     return use_case
@@ -149,10 +149,10 @@ def test_what_asks_for_a_pause_is_not_repeated_at_once(server: Server) -> None:
 
 def test_a_unit_that_committed_once_is_not_undone_as_a_whole(server: Server) -> None:
     server.fails("UPDATE", None, _DEADLOCK)
-    with pytest.raises(OutcomeUnknown), server.units.write() as unit:
-        _say(unit, "UPDATE a")
-        unit.commit()
-        _say(unit, "UPDATE b")
+    with pytest.raises(OutcomeUnknown), server.transactions.write() as tx:
+        _say(tx, "UPDATE a")
+        tx.commit()
+        _say(tx, "UPDATE b")
 
 
 def test_a_conflict_under_commit_left_nothing_behind(server: Server) -> None:

@@ -8,10 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import Unavailable
-from domain.insights.model import Signal, SubjectKind, Tally, hour_of
-from domain.insights.series import SignalReader, SignalService
-from domain.insights.sketch import Sketch
+from domain.core.errors import Unavailable
+from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
+from domain.monitoring.signal_series import SignalReader, SignalService
 from tests.contract.sql_world import World
 
 DAY = timedelta(days=1)
@@ -47,22 +46,22 @@ class NoKeys:
 
 
 def appended(world: World, *signals: Signal) -> None:
-    with world.units.write() as unit:
-        unit.signals.append(signals)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.signals.append(signals)
+        tx.commit()
 
 
 def compacted(world: World, limit: int = 100) -> int:
-    with world.units.write() as unit:
-        count = unit.signals.compact(limit)
-        unit.commit()
+    with world.transactions.write() as tx:
+        count = tx.signals.compact(limit)
+        tx.commit()
     return count
 
 
 def total(world: World, kind: SubjectKind = SubjectKind.Webhook, tenant: UUID | None = None) -> Tally:
     now = world.clock.now()
-    with world.units.read() as unit:
-        found = unit.signals.read(tenant or world.tenant, kind, since=now - DAY, until=now + DAY)
+    with world.transactions.read() as tx:
+        found = tx.signals.read(tenant or world.tenant, kind, since=now - DAY, until=now + DAY)
     return sum((one.tally for one in found), Tally())
 
 
@@ -85,19 +84,19 @@ def test_hours_and_tenants_are_kept_apart(world: World) -> None:
     appended(world, attempt(world), attempt(world, hours=2), attempt(world, tenant=world.other_tenant))
     compacted(world)
     now = world.clock.now()
-    with world.units.read() as unit:
-        found = unit.signals.read(world.tenant, SubjectKind.Webhook, since=now - DAY, until=now + DAY)
+    with world.transactions.read() as tx:
+        found = tx.signals.read(world.tenant, SubjectKind.Webhook, since=now - DAY, until=now + DAY)
     assert len(found) == 2
     assert total(world, tenant=world.other_tenant).total == 1
 
 
 def test_a_transaction_that_is_not_committed_counts_nothing(world: World) -> None:
-    with world.units.write() as unit:
-        unit.signals.append([attempt(world)])
+    with world.transactions.write() as tx:
+        tx.signals.append([attempt(world)])
     assert total(world).total == 0
     appended(world, attempt(world))
-    with world.units.write() as unit:
-        unit.signals.compact(10)
+    with world.transactions.write() as tx:
+        tx.signals.compact(10)
     assert total(world).total == 1
 
 
@@ -124,6 +123,8 @@ def test_many_compactors_at_once_add_each_signal_once(world: World) -> None:
 def test_what_is_past_its_retention_is_forgotten(world: World) -> None:
     appended(world, attempt(world), attempt(world, hours=30))
     compacted(world)
-    service = SignalService(world.units, world.clock, SignalReader(world.units, NoKeys()), retention=DAY)
+    service = SignalService(
+        world.transactions, world.clock, SignalReader(world.transactions, NoKeys()), retention=DAY
+    )
     assert service.forget_old() == 2, "the webhook's hour, and its tenant's"
     assert total(world).total == 1

@@ -10,10 +10,10 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from domain.integrations.providers import Connection, ProviderFailure
+from domain.providers.contract import Connection, ProviderFailure
+from domain.providers.records import ListRequest, PushRequest, StateExpired
 from domain.sync.records import EventRecord
-from domain.sync.source import ListRequest, PushRequest, StateExpired
-from infra.providers.ical import PROVIDER as ICAL
+from infra.providers.ical.adapter import PROVIDER as ICAL
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_peers import connected, radicale
 from tests.contract.provider_world import world

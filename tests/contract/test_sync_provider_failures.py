@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from domain.integrations.providers import Capability, ProviderFailure
-from domain.sync.source import ListRequest, PushRequest
+from domain.providers.contract import Capability, ProviderFailure
+from domain.providers.records import ListRequest, PushRequest
 from infra.providers.registry import all_providers, sync_provider
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import world

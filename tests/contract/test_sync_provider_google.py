@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from domain.integrations.providers import ProviderFailure
+from domain.providers.contract import ProviderFailure
+from domain.providers.records import ListRequest, PushRequest, SourceRecord, StateExpired
 from domain.sync.records import EventRecord
-from domain.sync.source import ListRequest, PushRequest, SourceRecord, StateExpired
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import NOW, world
 from tests.contract.sync_drain import drain, internal, provider

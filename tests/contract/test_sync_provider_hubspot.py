@@ -9,15 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.integrations.providers import (
-    Connection,
-    ProviderFailure,
-    ProviderRequest,
-    ProviderResponse,
-)
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
+from domain.providers.records import PushRequest, SourceRecord
 from domain.sync.records import ContactRecord
-from domain.sync.source import PushRequest, SourceRecord
-from infra.providers.hubspot import HubSpotConfiguration
+from infra.providers.hubspot.adapter import HubSpotConfiguration
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import NOW, world
 from tests.contract.sync_drain import drain, internal, provider

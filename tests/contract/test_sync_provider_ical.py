@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from domain.integrations.providers import ProviderFailure
+from domain.providers.contract import ProviderFailure
+from domain.providers.records import PushRequest, StateExpired
 from domain.sync.records import EventRecord
-from domain.sync.source import PushRequest, StateExpired
-from infra.providers.ical import PROVIDER as ICAL
-from infra.providers.icalendar_events import read_feed, to_internal, written
+from infra.providers._kit.icalendar_events import read_feed, to_internal, written
+from infra.providers.ical.adapter import PROVIDER as ICAL
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import NOW, world
 from tests.contract.sync_drain import drain

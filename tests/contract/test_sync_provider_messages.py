@@ -7,15 +7,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from domain.integrations.providers import Capability, ProviderFailure
+from domain.providers.contract import Capability, ProviderFailure
+from domain.providers.records import ListRequest, PushRequest, SourceRecord, StateExpired
 from domain.sync.records import MessageRecord
-from domain.sync.source import ListRequest, PushRequest, SourceRecord, StateExpired
-from infra.providers.mailgun import PROVIDER as MAILGUN
-from infra.providers.postmark import PROVIDER as POSTMARK
-from infra.providers.postmark_sync import eastern
-from infra.providers.sendgrid import PROVIDER as SENDGRID
-from infra.providers.twilio import PROVIDER as TWILIO
-from infra.providers.vonage import PROVIDER as VONAGE
+from infra.providers.mailgun.adapter import PROVIDER as MAILGUN
+from infra.providers.postmark.adapter import PROVIDER as POSTMARK
+from infra.providers.postmark.records import eastern
+from infra.providers.sendgrid.adapter import PROVIDER as SENDGRID
+from infra.providers.twilio.adapter import PROVIDER as TWILIO
+from infra.providers.vonage.adapter import PROVIDER as VONAGE
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import NOW, world
 from tests.contract.sync_listing import drain, shaped
@@ -167,7 +167,7 @@ async def test_postmark_messages_are_listed_to_the_end() -> None:
 async def test_postmark_listing_goes_on_beyond_what_one_search_reaches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("infra.providers.postmark_sync._REACH", 10)
+    monkeypatch.setattr("infra.providers.postmark.records._REACH", 10)
     same = [outbound(n, NOW - timedelta(hours=2, seconds=0.4)) for n in range(4)]
     before = [outbound(100 + n, NOW - timedelta(hours=1, seconds=n)) for n in range(8)]
     after = [outbound(200 + n, NOW - timedelta(hours=3, seconds=n)) for n in range(15)]
@@ -180,7 +180,7 @@ async def test_postmark_listing_goes_on_beyond_what_one_search_reaches(
 async def test_postmark_second_that_no_search_can_pass_ends_the_listing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("infra.providers.postmark_sync._REACH", 10)
+    monkeypatch.setattr("infra.providers.postmark.records._REACH", 10)
     async with world(CASES["Postmark"]) as here:
         here.server.listing = postmark([outbound(n, NOW - timedelta(hours=2)) for n in range(30)], most=10)
         with pytest.raises(ProviderFailure, match="more messages in one second") as caught:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from domain.integrations.providers import ProviderFailure
+from domain.providers.contract import ProviderFailure
+from domain.providers.records import PushRequest, StateExpired
 from domain.sync.records import EventRecord
-from domain.sync.source import PushRequest, StateExpired
-from infra.providers.outlook_recurrence import rule
+from infra.providers.outlook_calendar.recurrence import rule
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import NOW, World, world
 from tests.contract.sync_drain import drain, internal, provider

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from domain.integrations.providers import Capability, ProviderFailure
+from domain.providers.contract import Capability, ProviderFailure
+from domain.providers.records import ListRequest, PushRequest, SourceRecord, StateExpired
 from domain.sync.records import PaymentRecord
-from domain.sync.source import ListRequest, PushRequest, SourceRecord, StateExpired
-from infra.providers.currency import minor_units
-from infra.providers.paypal import PROVIDER as PAYPAL
-from infra.providers.square import PROVIDER as SQUARE
-from infra.providers.stripe import PROVIDER as STRIPE
+from infra.providers._kit.currency import minor_units
+from infra.providers.paypal.adapter import PROVIDER as PAYPAL
+from infra.providers.square.adapter import PROVIDER as SQUARE
+from infra.providers.stripe.adapter import PROVIDER as STRIPE
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import NOW, world
 from tests.contract.sync_listing import drain, shaped

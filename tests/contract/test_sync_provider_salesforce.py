@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from domain.integrations.providers import (
-    ProviderFailure,
-)
+from domain.providers.contract import ProviderFailure
+from domain.providers.records import PushRequest
 from domain.sync.records import ContactRecord
-from domain.sync.source import PushRequest
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_world import NOW, world
 from tests.contract.sync_drain import drain, internal, provider

@@ -8,11 +8,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from domain.integrations.providers import ProviderFailure, ProviderRequest
+from domain.providers.contract import ProviderFailure, ProviderRequest
+from domain.providers.records import PushRequest
 from domain.sync.records import FileRecord
-from domain.sync.source import PushRequest
-from infra.providers.azure_blob import PROVIDER as BLOB
-from infra.providers.s3 import PROVIDER as S3
+from infra.providers.azure_blob.adapter import PROVIDER as BLOB
+from infra.providers.s3.adapter import PROVIDER as S3
 from tests.contract.provider_cases import CASES
 from tests.contract.provider_peers import connected
 from tests.contract.provider_world import world

@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import pytest
 
-from domain.errors import Unavailable
-from domain.ports import EntityExists, EtagMismatch, TableEntity, TableStore, TableValue, TableWrite
+from domain.core.errors import Unavailable
+from domain.core.ports import EntityExists, EtagMismatch, TableEntity, TableStore, TableValue, TableWrite
+from infra.azure.tables.store import AzureTableStore
 from infra.clock import SystemClock
 from infra.embedded.tables import EmbeddedTableStore
-from infra.tables.store import AzureTableStore
 
 
 class Pingable(TableStore, Protocol):

@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from domain.errors import Unavailable
-from domain.ports import EntityExists, TableEntity, TableWrite
-from infra.tables.store import PAUSE_SECONDS, AzureTableStore
+from domain.core.errors import Unavailable
+from domain.core.ports import EntityExists, TableEntity, TableWrite
+from infra.azure.tables.store import PAUSE_SECONDS, AzureTableStore
 from tests.azurite import ACCOUNT, tables_connection
 from tests.loopback.gateway import Fault, Gateway, gateway_to
 from tests.loopback.plug import plugged
@@ -139,7 +139,7 @@ def test_after_an_outage_the_same_store_goes_on(azurite: str, table: str) -> Non
 def test_a_service_that_hangs_is_waited_for_by_one_at_a_time(
     azurite: str, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.tables.store._READ_SECONDS", 0.4)
+    monkeypatch.setattr("infra.azure.tables.store._READ_SECONDS", 0.4)
     now = [0.0]
     with plugged() as plug:
         plug.target = int(urlsplit(azurite).port or 0)

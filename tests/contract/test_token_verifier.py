@@ -19,14 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from domain.errors import Unauthenticated, Unavailable
-from domain.identity.ports import TokenVerifier
-from infra.identity.development import DEVELOPMENT_ISSUER, ensure_key
-from infra.identity.factory import build_verifier
-from infra.identity.jwks import CachedKeys
-from infra.identity.keys import SigningKey, parse_key_set
-from infra.identity.tokens import JwtVerifier
-from infra.settings import Settings
+from domain.authentication.ports import TokenVerifier
+from domain.core.errors import Unauthenticated, Unavailable
+from infra.app.settings import Settings
+from infra.authentication.development import DEVELOPMENT_ISSUER, ensure_key
+from infra.authentication.factory import build_verifier
+from infra.authentication.jwks import CachedKeys
+from infra.authentication.keys import SigningKey, parse_key_set
+from infra.authentication.tokens import JwtVerifier
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 USER = "22222222-2222-4222-8222-222222222222"

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from domain.insights.wording_ledger import Ticket, WordingLedger
+from domain.recommendations.wording_ledger import Ticket, WordingLedger
+from infra.azure.tables.store import AzureTableStore
 from infra.clock import SystemClock
 from infra.embedded.tables import EmbeddedTableStore
-from infra.tables.store import AzureTableStore
 from tests.builders import FakeClock
 
 LEASE = timedelta(seconds=30)

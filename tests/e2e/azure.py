@@ -15,12 +15,12 @@ import pytest
 
 from bench import harness
 from devhost.cli import DEVELOPMENT_TENANT, DEVELOPMENT_USER
-from domain.identity.model import PERMISSIONS
-from domain.ports import QueueSender
-from infra.bootstrap import Hub
+from domain.core.ports import QueueSender
+from domain.core.principal import PERMISSIONS
+from infra.app.build import Hub
+from infra.app.settings import Settings
+from infra.azure.servicebus.queue import ServiceBusQueue
 from infra.clock import AdjustableClock
-from infra.servicebus.queue import ServiceBusQueue
-from infra.settings import Settings
 from tests.azurite import running_azurite, tables_connection
 from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer
 from tests.loopback import azure_openai, signalr

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from bench.harness import HostProcess, call
-from infra.identity.development import mint_token
+from infra.authentication.development import mint_token
 from tests.e2e.azure import SWITCH
 from tests.e2e.conftest import Receiver, fresh_tenant
 from tests.signalr_client import connected

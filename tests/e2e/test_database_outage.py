@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from bench.harness import HostProcess, call
-from domain.ports import QueueMessage
+from domain.core.ports import QueueMessage
 from tests.e2e.azure import SWITCH, queue_beside
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.e2e.load import Load, eventually, ready

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from domain.ports import QueueMessage
+from domain.core.ports import QueueMessage
 from infra.clock import AdjustableClock
 from infra.embedded.queue import EmbeddedQueue
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from bench.harness import ROOT, HostProcess, call, running
-from infra.bootstrap import Hub
+from infra.app.build import Hub
+from infra.app.settings import Settings
 from infra.embedded.secrets import EmbeddedSecretStore
-from infra.settings import Settings
 from tests.builders import FakeClock
 from tests.e2e.azure import embedded_only
 
@@ -195,18 +195,18 @@ _DIES = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from uuid import UUID
-from domain.identity.model import PERMISSIONS, Principal
+from domain.core.principal import PERMISSIONS, Principal
 from domain.integrations.commands import CreateIntegration
-from infra.bootstrap import Hub
-from infra.settings import Settings
-from infra.sql.unit_of_work import SqlUnitOfWork
+from infra.app.build import Hub
+from infra.app.settings import Settings
+from infra.sql.transaction import SqlTransaction
 
 hub = Hub(Settings(home=Path(sys.argv[1])))
 caller = Principal(UUID(int=1), UUID(int=2), frozenset(PERMISSIONS))
-with hub.units.write() as unit:
+with hub.transactions.write() as unit:
     unit.users.see(caller.tenant_id, caller.user_id, "", hub.clock.now())
     unit.commit()
-SqlUnitOfWork.commit = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+SqlTransaction.commit = lambda self: os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(hub.integrations.service.create(caller, CreateIntegration.model_validate_json(sys.argv[2])))
 """
 
@@ -220,12 +220,12 @@ def test_a_process_killed_between_secret_and_commit_leaves_an_orphan_that_the_sw
     assert died.returncode == -signal.SIGKILL
     hub = Hub(Settings(home=home))
     assert len(hub.secrets.names("integration-")) == 1
-    assert hub.integrations.vault.sweep(hub.units) == 0  # too young: its change may still be running
+    assert hub.integrations.vault.sweep(hub.transactions) == 0  # too young: its change may still be running
     later = Hub(Settings(home=home), clock=FakeClock(datetime.now(UTC) + timedelta(minutes=20)))
-    assert later.integrations.vault.sweep(later.units) == 1
+    assert later.integrations.vault.sweep(later.transactions) == 1
     assert later.secrets.names("integration-") == []
-    with later.units.read() as unit:
-        assert unit.integrations.all_ids(after=None, limit=10) == []
+    with later.transactions.read() as tx:
+        assert tx.integrations.all_ids(after=None, limit=10) == []
     for one in (hub, later):
         one.database.close()
 

@@ -14,7 +14,7 @@ import pytest
 
 from bench.harness import HostProcess
 from bench.sync_world import SyncClient, serving
-from infra.signalr.azure import PAUSE_SECONDS, TIMEOUT_SECONDS
+from infra.azure.signalr.realtime import PAUSE_SECONDS, TIMEOUT_SECONDS
 from tests.e2e.azure import MODEL_SECONDS, SWITCH, AzureServices
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.e2e.load import Load, eventually, ready

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from domain.apikeys.gate import Question, Ruling
-from domain.apikeys.keys import PlainKey
+from domain.apikeys.key_format import PlainKey
 from domain.apikeys.model import CreateApiKey
 from domain.apikeys.service import Issued
-from domain.identity.model import PERMISSIONS, Origin, Principal
-from infra.bootstrap import Hub
-from infra.settings import Settings
-from infra.sql.webhook_tables import domain_events
+from domain.apikeys.verifier import Question, Ruling
+from domain.core.principal import PERMISSIONS, Origin, Principal
+from infra.app.build import Hub
+from infra.app.settings import Settings
+from infra.sql.webhooks.tables import domain_events
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -43,9 +43,9 @@ class World:
         user = Principal(
             tenant or uuid4(), uuid4(), granted, "Ada", origin=Origin("192.0.2.1", "request-1", "ab" * 16)
         )
-        with self.hub.units.write() as unit:
-            unit.users.see(user.tenant_id, user.user_id, user.name, self.clock.now())
-            unit.commit()
+        with self.hub.transactions.write() as tx:
+            tx.users.see(user.tenant_id, user.user_id, user.name, self.clock.now())
+            tx.commit()
         return user
 
     def issue(self, principal: Principal | None = None, **fields: Any) -> Issued:

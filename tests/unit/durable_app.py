@@ -16,7 +16,7 @@ from typing import Any
 import azure.durable_functions as df
 
 from devhost.durable import DurableFunction, DurableHost
-from domain.ports import Clock
+from domain.core.ports import Clock
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

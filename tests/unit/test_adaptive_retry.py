@@ -12,12 +12,22 @@ import pytest
 
 from bench.harness import ROOT
 from bench.retries import PATTERNS, Score, compared, row
-from domain.events.model import DomainEvent
-from domain.webhooks.adaptive import ENOUGH, LONGEST, OutageHistory, adaptive_delay, history_of
+from domain.journal.events import DomainEvent
 from domain.webhooks.model import RetryPolicy, WebhookState
-from domain.webhooks.outcome import learned_delay, planned_delay
 from domain.webhooks.ports import Claimed, Endpoint
-from domain.webhooks.rules import Answer, decide, is_outage, retry_delay
+from domain.webhooks.retry_policy import (
+    ENOUGH,
+    LONGEST,
+    Answer,
+    OutageHistory,
+    adaptive_delay,
+    decide,
+    history_of,
+    is_outage,
+    learned_delay,
+    planned_delay,
+    retry_delay,
+)
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 DAY = timedelta(hours=24)

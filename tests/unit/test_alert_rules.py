@@ -11,19 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from domain.alerts.model import (
-    PLATFORM,
-    Alert,
-    AlertKind,
-    Finding,
-    Occurrence,
-    RuleSettings,
-    Severity,
-    Sink,
-    Transition,
-)
-from domain.alerts.ports import HourRate
-from domain.alerts.rules import (
+from domain.journal.occurrences import PLATFORM, Occurrence
+from domain.monitoring.alerts.model import Alert, AlertKind, Finding, RuleSettings, Severity, Sink, Transition
+from domain.monitoring.alerts.ports import HourRate
+from domain.monitoring.alerts.rules import (
     RULES,
     Rate,
     effective,
@@ -34,7 +25,7 @@ from domain.alerts.rules import (
     raises,
     send_again_at,
 )
-from functions.http.alert_views import KindName
+from functions.http.alerts.views import KindName
 
 TENANT, SUBJECT = UUID(int=1), UUID(int=2)
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -10,13 +10,20 @@ from uuid import UUID
 
 import pytest
 
-from domain.alerts.model import AlertKind, AlertStatus, NotificationStatus, Severity
-from domain.alerts.service import AcknowledgeAlert, ChangeAlertRule
-from domain.errors import Conflict, Forbidden, NotFound, PreconditionFailed, Unavailable, ValidationFailed
-from domain.identity.model import Principal
+from domain.core.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+    ValidationFailed,
+)
+from domain.core.messages import OutgoingMessage
+from domain.core.principal import Principal
 from domain.integrations.messaging import IntegrationNotifier
-from domain.integrations.providers import ProviderFailure
-from domain.messages import OutgoingMessage
+from domain.monitoring.alerts.model import AlertKind, AlertStatus, NotificationStatus, Severity
+from domain.monitoring.alerts.service import AcknowledgeAlert, ChangeAlertRule
+from domain.providers.contract import ProviderFailure
 from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
 from tests.alert_world import AlertWorld
 from tests.builders import TENANT, USER
@@ -139,9 +146,9 @@ def test_a_failing_webhook_is_named_by_its_host(world: AlertWorld) -> None:
         world.clock.now(),
         world.principal.user_id,
     )
-    with world.units.write() as unit:
-        unit.webhooks.add(webhook.tenant_id, webhook)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.webhooks.add(webhook.tenant_id, webhook)
+        tx.commit()
     world.attempts(HOOK, 500, 1_500)
     assert world.evaluator.run() == (1, 0)
     expected = "75% of 2,000 attempts to deliver to shop.example failed within the last hour."
@@ -168,7 +175,7 @@ def test_what_the_evaluation_raises_is_a_line_of_the_log_as_every_occurrence_is(
     world.attempts(HOOK, 0, 10)
     for _ in range(2):
         assert world.evaluator.run()[1] == 0
-    [line] = [one for one in caplog.records if one.message == "alert"]
+    [line] = [one for one in caplog.records if one.getMessage() == "alert"]
     alert = line.alert  # type: ignore[attr-defined]
     assert (alert["kind"], alert["tenantId"]) == ("webhook-failure-rate", str(world.principal.tenant_id))
     assert alert["data"]["subject"] == str(HOOK)
@@ -186,9 +193,9 @@ def test_too_little_traffic_tells_nothing_and_its_end_ends_the_alert(world: Aler
 
 def test_compacted_signals_count_as_fresh_ones_do(world: AlertWorld) -> None:
     world.attempts(HOOK, 5, 5)
-    with world.units.write() as unit:
-        unit.signals.compact(10)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.signals.compact(10)
+        tx.commit()
     world.attempts(HOOK, 0, 10)
     assert world.evaluator.run() == (1, 0)
     assert json.loads(world.listed()[0].details) == {"attempts": 20, "failureRate": 0.75}
@@ -322,22 +329,22 @@ async def test_a_crash_between_message_and_record_repeats_it_when_the_lease_is_o
 
 async def test_nothing_of_an_alert_is_stored_when_a_part_of_it_is_not(world: AlertWorld) -> None:
     await mail_sink(world)
-    with world.units.write() as unit:  # never committed
-        world.ledger.raise_(unit, world.service.rules(world.principal)[5], _finding(world))
+    with world.transactions.write() as tx:  # never committed
+        world.ledger.raise_(tx, world.service.rules(world.principal)[5], _finding(world))
     assert world.listed() == []
     assert world.rows("SELECT 1 FROM AlertNotifications") == []
     assert world.raised("AlertRaised") == []
 
 
 def _finding(world: AlertWorld) -> object:
-    from domain.alerts.model import Finding
+    from domain.monitoring.alerts.model import Finding
 
     return Finding(TENANT, AlertKind.SecurityViolation, "s", "x", world.clock.now())
 
 
 async def test_an_integration_that_is_not_active_or_sends_nothing_is_not_tried(world: AlertWorld) -> None:
     created = await world.create()
-    notifier = IntegrationNotifier(world.units, world.parts.connector)
+    notifier = IntegrationNotifier(world.transactions, world.parts.connector)
     message = OutgoingMessage("a@b.example", "x", "x")
     id_ = created.integration.integration_id
     calls = len(world.stripe.calls)

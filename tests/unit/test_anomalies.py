@@ -9,20 +9,28 @@ from uuid import UUID
 
 import pytest
 
-from domain.anomalies.bursts import BURST
-from domain.anomalies.model import Anomaly, AnomalyFilter, AnomalyStatus, Direction, Metric
-from domain.anomalies.ports import ANYTHING, Trait
-from domain.anomalies.service import AcknowledgeAnomaly, SnoozeAnomaly
-from domain.anomalies.uses import LEARNING, MOST_KEPT, PROBING, VARIED, KeyUses, client_of, network_of
-from domain.apikeys.gate import Question
 from domain.apikeys.rules import Verdict
-from domain.audit.model import AuditFilter
-from domain.errors import Conflict, Forbidden, NotFound, Unavailable
-from domain.identity.model import Principal
-from domain.insights.model import Signal, SubjectKind, Tally, hour_of
-from domain.insights.sketch import Sketch
-from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, IntegrationType
-from domain.paging import PageRequest
+from domain.apikeys.verifier import Question
+from domain.authentication.bursts import BURST
+from domain.authentication.key_usage_watch import (
+    LEARNING,
+    MOST_KEPT,
+    PROBING,
+    VARIED,
+    KeyUses,
+    client_of,
+    network_of,
+)
+from domain.core.errors import Conflict, Forbidden, NotFound, Unavailable
+from domain.core.paging import PageRequest
+from domain.core.principal import Principal
+from domain.integrations.model import HealthStatus, Integration, IntegrationStatus
+from domain.journal.audit import AuditFilter
+from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
+from domain.monitoring.anomalies.model import Anomaly, AnomalyFilter, AnomalyStatus, Direction, Metric
+from domain.monitoring.anomalies.ports import ANYTHING, Trait
+from domain.monitoring.anomalies.service import AcknowledgeAnomaly, SnoozeAnomaly
+from domain.providers.contract import IntegrationType
 from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
 from tests.unit.apikey_world import World
 
@@ -50,9 +58,9 @@ def webhook(world: World, state: WebhookState = WebhookState.Active) -> None:
         world.clock.now(),
         world.admin.user_id,
     )
-    with world.hub.units.write() as unit:
-        unit.webhooks.add(world.admin.tenant_id, one)
-        unit.commit()
+    with world.hub.transactions.write() as tx:
+        tx.webhooks.add(world.admin.tenant_id, one)
+        tx.commit()
 
 
 def happened(world: World, *tallies: tuple[int, Tally], kind: SubjectKind = SubjectKind.Webhook) -> None:
@@ -62,9 +70,9 @@ def happened(world: World, *tallies: tuple[int, Tally], kind: SubjectKind = Subj
     signals = [
         Signal(world.admin.tenant_id, kind, subject, now - hours * HOUR, tally) for hours, tally in tallies
     ]
-    with world.hub.units.write() as unit:
-        unit.signals.append(signals)
-        unit.commit()
+    with world.hub.transactions.write() as tx:
+        tx.signals.append(signals)
+        tx.commit()
 
 
 def attempts(total: int, failed: int = 0, milliseconds: int = 40) -> Tally:
@@ -86,8 +94,8 @@ def listed(world: World, principal: Principal | None = None, **filter_: Any) -> 
 
 
 def occurrences(world: World) -> list[str]:
-    with world.hub.units.read() as unit:
-        return [one.source for one in unit.occurrences.waiting(50)]
+    with world.hub.transactions.read() as tx:
+        return [one.source for one in tx.occurrences.waiting(50)]
 
 
 # -- hours ------------------------------------------------------------------------------------------------
@@ -141,9 +149,9 @@ def test_the_volume_of_syncs_is_watched(world: World) -> None:
         world.admin.user_id,
         health_status=HealthStatus.Healthy,
     )
-    with world.hub.units.write() as unit:
-        unit.integrations.add(world.admin.tenant_id, calendar)
-        unit.commit()
+    with world.hub.transactions.write() as tx:
+        tx.integrations.add(world.admin.tenant_id, calendar)
+        tx.commit()
     jobs = [(hours, Tally(1, 1, volume=2_000 + hours % 7)) for hours in range(2, 24 * 28)]
     happened(world, *jobs, (1, Tally(1, 1, volume=30)), kind=SubjectKind.SyncFull)
     world.hub.insights.watch.run()
@@ -216,7 +224,7 @@ def test_a_crash_before_the_commit_judges_again_and_one_after_it_does_not(
         raise Unavailable("The database is away.")
 
     with monkeypatch.context() as patched:
-        patched.setattr("infra.sql.unit_of_work.SqlUnitOfWork.commit", crash)
+        patched.setattr("infra.sql.transaction.SqlTransaction.commit", crash)
         world.hub.insights.watch.run()
     assert listed(world) == []
     assert world.hub.insights.watch.run().detected == 1
@@ -433,8 +441,8 @@ def test_a_key_that_shows_ever_new_things_neither_fills_the_database_nor_keeps_i
     monkeypatch.setattr(KeyUses, "_look", lambda *arguments: (looks.append(None), look(*arguments)))
 
     def shown() -> int:
-        with world.hub.units.read() as unit:
-            return len(unit.sightings.known(issued.key.api_key_id, Trait.Client))
+        with world.hub.transactions.read() as tx:
+            return len(tx.sightings.known(issued.key.api_key_id, Trait.Client))
 
     for index in range(MOST_KEPT + 30):
         world.hub.gate.rule(Question(issued.plain.hash, client=f"made-up-{index}"))
@@ -443,8 +451,8 @@ def test_a_key_that_shows_ever_new_things_neither_fills_the_database_nor_keeps_i
     world.clock.advance(hours=13)
     world.hub.gate.rule(Question(issued.plain.hash, client="made-up-0"))
     world.hub.gate.rule(Question(issued.plain.hash, client="another"))
-    with world.hub.units.read() as unit:
-        known = unit.sightings.known(issued.key.api_key_id, Trait.Client)
+    with world.hub.transactions.read() as tx:
+        known = tx.sightings.known(issued.key.api_key_id, Trait.Client)
     assert max(one.last_seen_at for one in known) == world.clock.now()
     assert len(known) == MOST_KEPT
 
@@ -504,8 +512,8 @@ def test_a_request_does_not_fail_for_being_looked_at(world: World, monkeypatch: 
         patched.setattr(world.hub.key_uses, "_look", away)
         assert world.ask(issued.plain, ip="192.0.2.7").verdict is Verdict.VALID
     world.ask(issued.plain, ip="192.0.2.7")
-    with world.hub.units.read() as unit:
-        known = unit.sightings.known(issued.key.api_key_id, Trait.Network)
+    with world.hub.transactions.read() as tx:
+        known = tx.sightings.known(issued.key.api_key_id, Trait.Network)
     assert [one.value for one in known] == ["192.0.2.0/24"], "the next use is looked at again"
 
 
@@ -516,8 +524,8 @@ def test_what_a_key_is_used_for_is_remembered_and_no_anomaly(world: World) -> No
     world.clock.advance(days=1)
     for scopes in (["events:read"], ["events:write"], []):
         world.ask(issued.plain, *scopes)
-    with world.hub.units.read() as unit:
-        known = unit.sightings.known(issued.key.api_key_id, Trait.Scope)
+    with world.hub.transactions.read() as tx:
+        known = tx.sightings.known(issued.key.api_key_id, Trait.Scope)
     days = {one.value: (one.last_seen_at - one.first_seen_at).days for one in known}
     assert days == {"events:read": 1, "events:write": 0, ANYTHING: 0}
     assert listed(world) == []

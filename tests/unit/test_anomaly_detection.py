@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from bench import anomalies_public
 from bench.anomalies import SERIES, month
 from bench.anomalies_scored import Labelled, Score, as_watched, evaluate, in_hindsight, runs
-from domain.anomalies.detection import Sample, unusual_hours
-from domain.anomalies.model import Direction, Metric
-from domain.anomalies.series import WATCHED
+from domain.monitoring.anomalies.detection import Sample, unusual_hours
+from domain.monitoring.anomalies.model import Direction, Metric
+from domain.monitoring.anomalies.series import WATCHED
 
 HOURS = 28 * 24
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "anomalies.md"

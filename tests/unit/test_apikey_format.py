@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.apikeys.keys import key_of, new_key, parse_key, safe_prefix
+from domain.apikeys.key_format import key_of, new_key, parse_key, safe_prefix
 
 
 @given(st.binary(min_size=32, max_size=32))

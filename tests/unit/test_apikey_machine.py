@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from domain.apikeys.model import RotateApiKey, UpdateApiKey
 from domain.apikeys.rules import Verdict
 from domain.apikeys.service import Issued
-from domain.errors import Conflict, RuleViolation
+from domain.core.errors import Conflict, RuleViolation
 from tests.unit.apikey_world import World
 
 SCOPES = ["events:read", "bookings:write", "customers:read"]

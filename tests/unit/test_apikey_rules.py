@@ -15,11 +15,18 @@ from pydantic import ValidationError
 
 from domain.apikeys.model import ApiKey, CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
 from domain.apikeys.rules import Verdict, ip_allowed
-from domain.apikeys.verification import INVALID, VerifyApiKey
-from domain.errors import Conflict, Forbidden, NotFound, PreconditionFailed, RuleViolation, ValidationFailed
-from domain.identity.model import Principal
-from domain.paging import PageRequest
-from infra.sql.api_keys import SqlApiKeys
+from domain.apikeys.verifier import INVALID, VerifyApiKey
+from domain.core.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    RuleViolation,
+    ValidationFailed,
+)
+from domain.core.paging import PageRequest
+from domain.core.principal import Principal
+from infra.sql.apikeys.repository import SqlApiKeys
 from tests.unit.apikey_world import START, World
 
 
@@ -179,8 +186,8 @@ def test_a_revoked_key_never_returns__BR_AK_07(world: World) -> None:
     refused("BR-AK-07", lambda: update(world, key_id, isActive=True))
     refused("BR-AK-07", lambda: update(world, key_id, keyName="Other"))
     refused("BR-AK-07", lambda: world.hub.api_keys.rotate(world.admin, key_id, RotateApiKey(), None))
-    with world.hub.units.write() as unit, pytest.raises(PreconditionFailed):
-        unit.api_keys.update(world.admin.tenant_id, replace(issued.key, version=2))
+    with world.hub.transactions.write() as tx, pytest.raises(PreconditionFailed):
+        tx.api_keys.update(world.admin.tenant_id, replace(issued.key, version=2))
     assert world.ask(issued.plain).verdict is Verdict.REVOKED
     world.hub.api_keys.revoke(world.admin, key_id, "Again", None)
     assert world.hub.api_keys.get(world.admin, key_id).revoke_reason == "Leaked"

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from domain.apikeys.gate import Gate, Question
-from domain.apikeys.limiter import Contended, RateLimiter
 from domain.apikeys.model import RotateApiKey
+from domain.apikeys.rate_limit import Contended, RateLimiter, RateStatus, Take
 from domain.apikeys.rules import Verdict
-from domain.apikeys.window import RateStatus, Take
-from domain.errors import Unavailable, ValidationFailed
-from domain.ports import QueueMessage
-from functions.http.origin import client_ip
+from domain.apikeys.verifier import Gate, Question
+from domain.core.errors import Unavailable, ValidationFailed
+from domain.core.ports import QueueMessage
+from functions.http.kit.origin import client_ip
 from tests.unit.apikey_world import START, World
 
 
@@ -114,7 +113,7 @@ class Alerts:
 
 def gate(world: World, error: Unavailable, on_failure: Any) -> tuple[Gate, Alerts]:
     alerts = Alerts()
-    return Gate(world.hub.units, Broken(error), alerts, world.clock, on_failure=on_failure), alerts
+    return Gate(world.hub.transactions, Broken(error), alerts, world.clock, on_failure=on_failure), alerts
 
 
 def test_while_the_store_is_down_requests_pass_and_one_alert_a_minute_is_raised(world: World) -> None:

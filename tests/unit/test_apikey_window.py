@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.apikeys.window import Kind, RateStatus, Take, Window
+from domain.apikeys.rate_limit import Kind, RateStatus, Take, Window
 
 START = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from domain.apikeys.model import RotateApiKey, UpdateApiKey
-from domain.audit.model import REDACTED, AuditEntry, AuditFilter, AuditRecord, redacted
-from domain.errors import Forbidden
-from domain.paging import PageRequest
+from domain.core.errors import Forbidden
+from domain.core.paging import PageRequest
+from domain.journal.audit import REDACTED, AuditEntry, AuditFilter, AuditRecord, redacted
 from infra.sql.engine import DATABASE_FILE
 from tests.unit.apikey_world import START, World
 
@@ -147,8 +147,8 @@ def test_tenants_have_chains_of_their_own(world: World) -> None:
 
 
 def test_a_change_that_is_rolled_back_leaves_no_row(world: World) -> None:
-    with world.hub.units.write() as unit:
-        unit.audit.append(world.admin.tenant_id, AuditEntry("apikey.created", "apikey", "x"))
+    with world.hub.transactions.write() as tx:
+        tx.audit.append(world.admin.tenant_id, AuditEntry("apikey.created", "apikey", "x"))
     assert len(records(world)) == 5
 
 

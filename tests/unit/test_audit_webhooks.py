@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from domain.audit.model import AuditFilter
-from domain.errors import NotFound
-from domain.paging import PageRequest
-from domain.webhooks.audit import record_disabled
+from domain.core.errors import NotFound
+from domain.core.paging import PageRequest
+from domain.journal.audit import AuditFilter
 from domain.webhooks.model import CreateWebhook, RotateSecret, TestWebhook, UpdateWebhook
+from domain.webhooks.notices import record_disabled
 from tests.unit.apikey_world import World
 
 
@@ -27,9 +27,9 @@ async def test_every_change_of_a_webhook_is_recorded_without_its_secret(tmp_path
     await webhooks.update(world.admin, webhook_id, UpdateWebhook(description="Till"), None)
     rotated = await asyncio.to_thread(webhooks.rotate_secret, world.admin, webhook_id, RotateSecret())
     await world.hub.delivery_history.test(world.admin, webhook_id, TestWebhook())
-    with world.hub.units.write() as unit:
-        record_disabled(unit, world.admin.tenant_id, webhook_id, "It only failed.")
-        unit.commit()
+    with world.hub.transactions.write() as tx:
+        record_disabled(tx, world.admin.tenant_id, webhook_id, "It only failed.")
+        tx.commit()
     await asyncio.to_thread(webhooks.delete, world.admin, webhook_id, None)
     page = world.hub.audit.page(world.admin, AuditFilter(action="webhook.*"), PageRequest())
     assert [record.action for record in reversed(page.items)] == [

@@ -10,10 +10,10 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import Unauthenticated, Unavailable
-from domain.identity.model import Principal
-from domain.identity.service import Authenticator, Credentials
-from domain.identity.strangers import Strangers
+from domain.authentication.intruders import Strangers
+from domain.authentication.service import Authenticator, Credentials
+from domain.core.errors import Unauthenticated, Unavailable
+from domain.core.principal import Principal
 from tests.builders import TENANT, USER
 from tests.world import World
 
@@ -57,11 +57,11 @@ def authenticator(world: World, *, trusted: bool = False, verifier: OneToken | N
 
     return Authenticator(
         verifier or OneToken(),
-        world.units,
+        world.transactions,
         world.clock,
         from_client_principal=vouched,
         gate=NoKeys(),  # type: ignore[arg-type]
-        strangers=Strangers(world.units),
+        strangers=Strangers(world.transactions),
     )
 
 
@@ -118,22 +118,22 @@ def test_a_user_met_for_the_first_time_is_remembered_once(world: World) -> None:
 def test_a_user_met_before_costs_no_database_access(world: World) -> None:
     subject = authenticator(world)
     subject.authenticate(Credentials("Bearer good"))
-    world.units.down = True
+    world.transactions.down = True
     assert subject.authenticate(Credentials("Bearer good")) == ALICE
 
 
 def test_a_first_meeting_while_the_database_is_down_is_tried_again(world: World) -> None:
     subject = authenticator(world)
-    world.units.down = True
+    world.transactions.down = True
     with pytest.raises(Unavailable):
         subject.authenticate(Credentials("Bearer good"))
-    world.units.down = False
+    world.transactions.down = False
     subject.authenticate(Credentials("Bearer good"))
     assert "Alice" in known_users(world)
 
 
 def test_the_memory_of_users_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domain.identity.service._REMEMBERED", 2)
+    monkeypatch.setattr("domain.authentication.service._REMEMBERED", 2)
     verifier = OneToken()
     subject = authenticator(world, verifier=verifier)
     for number in range(4):

@@ -18,7 +18,7 @@ from bench.cost import (
     zone_redundancy,
 )
 from bench.harness import ROOT
-from infra.settings import Settings
+from infra.app.settings import Settings
 
 
 def test_the_documented_sheet_is_the_computed_one() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.harness import ROOT
-from functions.http.dashboard_page import SCRIPT
+from functions.http.insights.page import SCRIPT
 
 STATIC = ROOT / "functions" / "http" / "static"
 FIXTURES = ROOT / "tests" / "fixtures"

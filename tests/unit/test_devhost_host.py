@@ -17,7 +17,7 @@ from devhost.errors import HostError
 from devhost.invocation import trace_of
 from devhost.keys import load_keys
 from devhost.server import finish_tasks
-from infra import logs
+from infra.observability import logs
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,10 +17,10 @@ from devhost.config import HostJson
 from devhost.invocation import Invocations
 from devhost.loading import Function
 from devhost.queues import QueueTriggers
-from domain.ports import QueueMessage
+from domain.core.ports import QueueMessage
 from infra.clock import SystemClock
 from infra.embedded.queue import EmbeddedQueue
-from infra.logs import trace_id
+from infra.observability.logs import trace_id
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 

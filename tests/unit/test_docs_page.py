@@ -15,13 +15,13 @@ import azure.functions as func
 import pytest
 
 from domain.webhooks.signing import new_secret, signed_headers
-from functions.http import ops
-from functions.http.docs_page import HEADERS, PAGE
-from functions.http.problem_codes import PROBLEM_CODES
-from functions.http.problems import problem
+from functions.http.kit.problem_codes import PROBLEM_CODES
+from functions.http.kit.problems import problem
+from functions.http.openapi.page import HEADERS, PAGE
+from functions.http.ops import routes
 from infra.version import VERSION
 
-STATIC = Path(ops.__file__).parent / "static"
+STATIC = Path(routes.__file__).parents[1] / "static"
 POLICY = dict(part.split(" ", 1) for part in HEADERS["Content-Security-Policy"].split("; "))
 
 
@@ -113,7 +113,7 @@ def test_texts_of_the_tables_are_escaped_and_the_version_is_shown() -> None:
 
 
 def test_the_page_is_served_with_its_headers() -> None:
-    served: Any = ops.docs
+    served: Any = routes.docs
     request = func.HttpRequest("GET", "http://localhost/api/docs", body=b"")
     answer = served._function.get_user_function()(request)
     assert (answer.status_code, answer.mimetype) == (200, "text/html")

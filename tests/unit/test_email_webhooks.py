@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sendgrid.helpers.eventwebhook import EventWebhook
 
-from domain.integrations.providers import SignatureRefused
+from domain.providers.contract import SignatureRefused
 from tests.contract.provider_world import NOW
 from tests.fixtures.providers.mailgun import SIGNING_KEY
 from tests.fixtures.providers.postmark import PASSWORD

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from domain.errors import Forbidden, TooLarge, Unavailable, ValidationFailed
-from domain.events.model import RaiseEvent, RaiseEvents, event_data
-from domain.events.ports import EventRef
-from domain.events.service import DOMAIN_EVENTS_QUEUE, announcements
-from domain.identity.model import Principal
+from domain.core.errors import Forbidden, TooLarge, Unavailable, ValidationFailed
+from domain.core.principal import Principal
+from domain.journal.events import RaiseEvent, RaiseEvents, event_data
+from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, announcements
+from domain.journal.ports import EventRef
 from tests.builders import OTHER_TENANT, TENANT, USER
 from tests.world import World
 
@@ -179,8 +179,8 @@ def test_an_event_happened_now_unless_it_says_otherwise(world: World) -> None:
     world.events.accept(
         world.principal, [an_event(id="e-1"), an_event(id="e-2", occurredAt="2026-02-01T00:00:00+02:00")]
     )
-    with world.units.read() as unit:
-        events = unit.outbox.pending([EventRef(TENANT, "e-1"), EventRef(TENANT, "e-2")])
+    with world.transactions.read() as tx:
+        events = tx.outbox.pending([EventRef(TENANT, "e-1"), EventRef(TENANT, "e-2")])
     moments = {one.event_id: one.occurred_at.isoformat() for one in events}
     assert moments == {"e-1": "2026-03-01T09:00:00+00:00", "e-2": "2026-01-31T22:00:00+00:00"}
 
@@ -220,7 +220,7 @@ def test_a_sweep_that_finds_the_queue_down_leaves_the_events_to_the_next(world: 
 
 
 def test_nothing_is_accepted_while_the_database_is_down(world: World) -> None:
-    world.units.down = True
+    world.transactions.down = True
     with pytest.raises(Unavailable):
         world.events.accept(world.principal, [an_event()])
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import domain.errors as errors
-from domain.ports import OutboundRequest
-from functions.http.calls import Answer, Call
-from functions.http.problems import MalformedBody, UnsupportedCoding, UnsupportedMediaType
-from infra import bootstrap
+import domain.core.errors as errors
+from domain.core.ports import OutboundRequest
+from functions.http.kit.calls import Answer, Call
+from functions.http.kit.problems import MalformedBody, UnsupportedCoding, UnsupportedMediaType
+from infra.app import build
 from tests.builders import (
     Reply,
 )
@@ -24,7 +24,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     for name in ("HUB_HOME", "HUB_ENVIRONMENT", "ServiceBusConnection"):
         monkeypatch.delenv(name, raising=False)
     made = App(tmp_path)
-    monkeypatch.setattr(bootstrap, "_hub", made.hub)
+    monkeypatch.setattr(build, "_hub", made.hub)
     yield made
     made.hub.database.close()
 
@@ -70,7 +70,7 @@ def test_settings_that_keep_the_hub_from_being_built_are_a_problem_and_name_no_v
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handle = app.serve(lambda call: Answer(Thing()))
-    monkeypatch.setattr(bootstrap, "_hub", None)
+    monkeypatch.setattr(build, "_hub", None)
     monkeypatch.setenv("HUB_WEBHOOK_MAX_RETRIES", "no-number-51")
     response = handle(app.request("GET", "things"))
     assert (response.status_code, response.mimetype) == (500, "application/problem+json")

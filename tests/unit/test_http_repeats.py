@@ -11,11 +11,11 @@ from pathlib import Path
 import azure.functions as func
 import pytest
 
-import domain.errors as errors
-from domain.ports import OutboundRequest
-from functions.http.calls import Answer, Call
-from infra import bootstrap
-from infra.sql.unit_of_work import SqlUnitOfWork, SqlUnitsOfWork
+import domain.core.errors as errors
+from domain.core.ports import OutboundRequest
+from functions.http.kit.calls import Answer, Call
+from infra.app import build
+from infra.sql.transaction import SqlTransaction, SqlTransactions
 from tests.builders import (
     Reply,
     echo,
@@ -33,7 +33,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     for name in ("HUB_HOME", "HUB_ENVIRONMENT", "ServiceBusConnection"):
         monkeypatch.delenv(name, raising=False)
     made = App(tmp_path)
-    monkeypatch.setattr(bootstrap, "_hub", made.hub)
+    monkeypatch.setattr(build, "_hub", made.hub)
     yield made
     made.hub.database.close()
 
@@ -124,15 +124,15 @@ def test_a_refused_request_leaves_the_key_free(app: App) -> None:
 def test_what_may_have_been_done_is_not_done_again_under_its_key(
     app: App, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
 ) -> None:
-    committing = SqlUnitOfWork.commit
+    committing = SqlTransaction.commit
 
-    def lost(unit: SqlUnitOfWork) -> None:
-        committing(unit)
+    def lost(tx: SqlTransaction) -> None:
+        committing(tx)
         raise error
 
     create_webhook(app)  # its caller is known from now on
     with monkeypatch.context() as broken:
-        broken.setattr(SqlUnitOfWork, "commit", lost)
+        broken.setattr(SqlTransaction, "commit", lost)
         assert said(raise_event(app))["code"] == code
     assert said(raise_event(app))["code"] == "idempotency-key-running"
     app.clock.advance(minutes=6)
@@ -140,35 +140,35 @@ def test_what_may_have_been_done_is_not_done_again_under_its_key(
 
 
 def test_what_was_certainly_not_done_leaves_the_key_free(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(unit: SqlUnitOfWork) -> None:
+    def away(tx: SqlTransaction) -> None:
         raise errors.Unavailable("The database does not answer.")
 
     create_webhook(app)
     with monkeypatch.context() as broken:
-        broken.setattr(SqlUnitOfWork, "commit", away)
+        broken.setattr(SqlTransaction, "commit", away)
         assert raise_event(app).status_code == 503
     assert raise_event(app).status_code == 202
 
 
 def lose_database(monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
     """The database is away once it has committed `after` transactions."""
-    commit, read, done = SqlUnitOfWork.commit, SqlUnitsOfWork.read, itertools.count(1)
+    commit, read, done = SqlTransaction.commit, SqlTransactions.read, itertools.count(1)
     is_lost = after == 0
 
-    def committing(unit: SqlUnitOfWork) -> None:
+    def committing(tx: SqlTransaction) -> None:
         nonlocal is_lost
         if is_lost:
             raise errors.Unavailable("The database does not answer.")
-        commit(unit)
+        commit(tx)
         is_lost = next(done) >= after
 
-    def reading(units: SqlUnitsOfWork) -> AbstractContextManager[SqlUnitOfWork]:
+    def reading(transactions: SqlTransactions) -> AbstractContextManager[SqlTransaction]:
         if is_lost:
             raise errors.Unavailable("The database does not answer.")
-        return read(units)
+        return read(transactions)
 
-    monkeypatch.setattr(SqlUnitOfWork, "commit", committing)
-    monkeypatch.setattr(SqlUnitsOfWork, "read", reading)
+    monkeypatch.setattr(SqlTransaction, "commit", committing)
+    monkeypatch.setattr(SqlTransactions, "read", reading)
 
 
 def test_what_was_done_in_part_is_not_done_again_under_its_key(
@@ -190,8 +190,8 @@ def test_what_was_done_in_part_is_not_done_again_under_its_key(
 
 def twice(app: App) -> None:
     for _ in range(2):
-        with app.hub.units.write() as unit:
-            unit.commit()
+        with app.hub.transactions.write() as tx:
+            tx.commit()
 
 
 async def twice_in_threads(app: App) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import Conflict, ValidationFailed
-from domain.idempotency import TABLE, Idempotency, StoredAnswer
-from domain.ports import TableEntity
+from domain.core.errors import Conflict, ValidationFailed
+from domain.core.idempotency import TABLE, Idempotency, StoredAnswer
+from domain.core.ports import TableEntity
 from infra.embedded.secrets import EmbeddedSecretStore
 from infra.embedded.tables import EmbeddedTableStore
 from infra.sealing import SecretStoreCipher

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import InvalidToken
-from infra.identity.app_service import MAX_HEADER_BYTES, principal_from_app_service
-from infra.settings import Settings
+from domain.core.errors import InvalidToken
+from infra.app.settings import Settings
+from infra.authentication.app_service import MAX_HEADER_BYTES, principal_from_app_service
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 USER = "22222222-2222-4222-8222-222222222222"

@@ -11,11 +11,11 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import Unauthenticated
-from infra.identity.development import DevelopmentKeys, ensure_key, mint_token
-from infra.identity.factory import build_verifier
-from infra.identity.tokens import JwtVerifier
-from infra.settings import Settings
+from domain.core.errors import Unauthenticated
+from infra.app.settings import Settings
+from infra.authentication.development import DevelopmentKeys, ensure_key, mint_token
+from infra.authentication.factory import build_verifier
+from infra.authentication.tokens import JwtVerifier
 
 TENANT = UUID("11111111-1111-4111-8111-111111111111")
 USER = UUID("22222222-2222-4222-8222-222222222222")
@@ -55,7 +55,7 @@ def test_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from infra.identity.development import ensure_key\n"
+        "from infra.authentication.development import ensure_key\n"
         "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
         "print(ensure_key(Path(sys.argv[1]))['kid'])\n"
     )
@@ -77,7 +77,7 @@ def test_a_token_minted_by_another_process_is_accepted(tmp_path: Path) -> None:
     script = (
         "import sys, uuid\n"
         "from pathlib import Path\n"
-        "from infra.identity.development import mint_token\n"
+        "from infra.authentication.development import mint_token\n"
         "t, u = map(uuid.UUID, sys.argv[2:])\n"
         "print(mint_token(Path(sys.argv[1]), tenant_id=t, user_id=u, permissions=[], ttl_seconds=60))\n"
     )

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from domain.errors import Unavailable
-from infra.identity.discovery import IssuerKeys
-from infra.identity.jwks import CachedKeys
-from infra.identity.keys import SigningKey, parse_key_set
+from domain.core.errors import Unavailable
+from infra.authentication.discovery import IssuerKeys
+from infra.authentication.jwks import CachedKeys
+from infra.authentication.keys import SigningKey, parse_key_set
 
 
 def ec_jwk(kid: str, **members: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
-from domain.identity.model import Principal
-from infra.identity.verified import VerifiedTokens
+from domain.core.principal import Principal
+from infra.authentication.verified import VerifiedTokens
 
 ADA = Principal(UUID(int=1), UUID(int=2), frozenset())
 

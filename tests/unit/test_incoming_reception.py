@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import (
+from domain.core.errors import (
     Conflict,
     Forbidden,
     NotFound,
@@ -23,18 +23,18 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from domain.events.ports import EventRef
-from domain.identity.model import PERMISSIONS, Principal
+from domain.core.paging import PageRequest
+from domain.core.principal import PERMISSIONS, Principal
 from domain.incoming.model import IncomingStatus, RotateIncomingUrl, UpdateIncoming
 from domain.incoming.ports import IncomingFilter
-from domain.incoming.reception import Caller, Receipt
+from domain.incoming.receive import Caller, Receipt
 from domain.integrations.configuration import accept
 from domain.integrations.model import Integration, IntegrationStatus
-from domain.integrations.providers import IncomingRequest
-from domain.paging import PageRequest
-from infra.bootstrap import Hub
-from infra.providers.stripe import StripeConfiguration
-from infra.settings import Settings
+from domain.journal.ports import EventRef
+from domain.providers.contract import IncomingRequest
+from infra.app.build import Hub
+from infra.app.settings import Settings
+from infra.providers.stripe.adapter import StripeConfiguration
 from tests.builders import OTHER_TENANT, OTHER_USER, TENANT, USER, FakeClock, MemoryQueue, new_database
 from tests.incoming_world import (
     STRIPE,
@@ -97,8 +97,8 @@ class Desk:
         """Every event in the outbox that is not fanned out, oldest first."""
         announced = [json.loads(message.body) for _, message in self.queue.sent]
         refs = [EventRef(UUID(one["tenantId"]), name) for one in announced for name in one["eventIds"]]
-        with self.hub.units.read() as unit:
-            return list(unit.outbox.pending(refs))
+        with self.hub.transactions.read() as tx:
+            return list(tx.outbox.pending(refs))
 
 
 @pytest.fixture
@@ -272,8 +272,8 @@ def test_the_raw_body_is_kept_sealed_and_shown_byte_for_byte(desk: Desk) -> None
     content = desk.service.get(OWNER, desk.stripe.integration_id, webhook.incoming_webhook_id)
     assert content.body == sent.body
     assert content.headers == {"content-type": "application/json"}
-    with desk.hub.units.read() as unit:
-        stored = unit.incoming.body(TENANT, webhook.incoming_body_id)
+    with desk.hub.transactions.read() as tx:
+        stored = tx.incoming.body(TENANT, webhook.incoming_body_id)
     assert stored is not None
     assert "Ünikum" not in stored.sealed
     assert "Ünikum" not in repr(stored)
@@ -349,8 +349,8 @@ def test_two_retries_at_once_count_as_one(desk: Desk) -> None:
     desk.receive(desk.stripe_sends())
     [webhook] = desk.inbox()
     desk.retry(webhook)
-    with pytest.raises(Conflict), desk.hub.units.write() as unit:
-        unit.incoming.update(TENANT, webhook)
+    with pytest.raises(Conflict), desk.hub.transactions.write() as tx:
+        tx.incoming.update(TENANT, webhook)
 
 
 def test_bodies_go_after_their_retention_and_repeats_stay_known(desk: Desk) -> None:
@@ -397,11 +397,11 @@ def test_a_changed_secret_counts_at_once(desk: Desk) -> None:
     fresh = "whsec_" + "z9" * 16
     split = accept(StripeConfiguration, {**STRIPE, "webhookSecret": fresh})
     vault, integration_id = desk.hub.integrations.vault, desk.stripe.integration_id
-    with desk.hub.units.write() as unit:
-        now_there = unit.integrations.get(TENANT, integration_id)
+    with desk.hub.transactions.write() as tx:
+        now_there = tx.integrations.get(TENANT, integration_id)
         renamed = replace(now_there, secret_name=vault.put(integration_id, split))
-        unit.integrations.update(TENANT, renamed)
-        unit.commit()
+        tx.integrations.update(TENANT, renamed)
+        tx.commit()
     with pytest.raises(Unauthenticated):
         desk.receive(desk.stripe_sends("evt_2"))
     signed = signed_by_stripe(stripe_event("evt_2"), desk.clock.now(), fresh)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.events.model import EVENT_ID_PATTERN, EVENT_TYPE_PATTERN, event_data
 from domain.incoming.model import IncomingEndpoint
 from domain.incoming.rules import (
     event_type,
@@ -23,7 +22,8 @@ from domain.incoming.rules import (
     token_hash,
     unreadable_id,
 )
-from domain.integrations.providers import IncomingRequest
+from domain.journal.events import EVENT_ID_PATTERN, EVENT_TYPE_PATTERN, event_data
+from domain.providers.contract import IncomingRequest
 from tests.builders import START
 
 ID = UUID(int=1)

@@ -10,15 +10,15 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import NotFound, Unauthenticated
-from domain.identity.model import PERMISSIONS, Principal
+from domain.core.errors import NotFound, Unauthenticated
+from domain.core.principal import PERMISSIONS, Principal
 from domain.incoming.model import RotateIncomingUrl, UpdateIncoming
-from domain.incoming.reception import Caller
+from domain.incoming.receive import Caller
 from domain.integrations.model import IntegrationStatus
-from domain.integrations.providers import IncomingRequest
-from functions.http.incoming_views import settings_view
-from infra.bootstrap import Hub
-from infra.settings import Settings
+from domain.providers.contract import IncomingRequest
+from functions.http.incoming.views import settings_view
+from infra.app.build import Hub
+from infra.app.settings import Settings
 from tests.builders import TENANT, USER, FakeClock, new_database
 from tests.incoming_world import STRIPE, seed
 

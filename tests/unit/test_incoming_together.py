@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from domain.incoming.together import AT_MOST, Together
+from domain.core.group_commit import AT_MOST, Together
 
 
 def test_everyone_who_waits_is_written_by_whoever_has_the_turn() -> None:

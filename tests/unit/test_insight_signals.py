@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import ValidationFailed
-from domain.insights.counting import check_tally, error_class
-from domain.insights.model import Signal, SubjectKind, Tally
-from domain.insights.ranges import begin, range_of
-from domain.insights.series import points_of
-from domain.insights.sketch import Sketch
+from domain.core.errors import ValidationFailed
+from domain.integrations.health import check_tally
+from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, begin, range_of
+from domain.monitoring.signal_series import points_of
 from domain.webhooks.model import Attempt, AttemptOutcome
+from domain.webhooks.notices import error_class
 
 AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 DURATIONS = st.lists(st.integers(1, 300_000), min_size=1, max_size=200)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from domain.errors import ValidationFailed
+from domain.core.errors import ValidationFailed
 from domain.integrations.commands import CreateIntegration
 from domain.integrations.configuration import (
     MASK,
@@ -19,7 +19,7 @@ from domain.integrations.configuration import (
     read_secrets,
     redacted,
 )
-from domain.integrations.providers import Configuration, Secret
+from domain.providers.contract import Configuration, Secret
 
 
 class Bearer(Configuration):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from domain.core.paging import PageRequest
 from domain.integrations.model import HealthStatus, IntegrationStatus, LogLevel, SuspensionCause
 from domain.integrations.ports import LogFilter
-from domain.integrations.providers import ProviderFailure
-from domain.paging import PageRequest
+from domain.providers.contract import ProviderFailure
 from tests.integration_world import GOOD_KEY, Gate, IntegrationWorld, down
 
 S, H = IntegrationStatus, HealthStatus

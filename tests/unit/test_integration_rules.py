@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import Conflict, RuleViolation, ValidationFailed
-from domain.integrations.model import Integration, IntegrationStatus, IntegrationType
+from domain.core.errors import Conflict, RuleViolation, ValidationFailed
+from domain.integrations.model import Integration, IntegrationStatus
 from domain.integrations.rules import MOVES, Move, active_slot, after, check_urls, slot, slot_taken
-from infra.settings import Settings
+from domain.providers.contract import IntegrationType
+from infra.app.settings import Settings
 from tests.builders import OTHER_USER, START, TENANT, USER
 
 S = IntegrationStatus

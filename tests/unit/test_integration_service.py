@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from domain import effects
-from domain.errors import (
+from domain.core import effects
+from domain.core.errors import (
     Conflict,
     Forbidden,
     NotFound,
@@ -18,12 +18,12 @@ from domain.errors import (
     Unavailable,
     ValidationFailed,
 )
-from domain.identity.model import Principal
+from domain.core.paging import PageRequest
+from domain.core.principal import Principal
 from domain.integrations.commands import RotateCredentials, SuspendIntegration, TestIntegration
-from domain.integrations.model import IntegrationStatus, IntegrationType, SuspensionCause
+from domain.integrations.model import IntegrationStatus, SuspensionCause
 from domain.integrations.ports import IntegrationFilter
-from domain.integrations.providers import ProviderFailure
-from domain.paging import PageRequest
+from domain.providers.contract import IntegrationType, ProviderFailure
 from tests.builders import TENANT, USER
 from tests.integration_world import GOOD_KEY, OTHER_KEY, Gate, IntegrationWorld
 
@@ -385,11 +385,11 @@ async def test_a_charge_lasts_although_the_database_is_lost_after_it(
         await world.stripe.gate.reached_by(1)
         if stage == "validate":
             world.stripe.accepts = set()
-        world.units.down = True
+        world.transactions.down = True
         world.stripe.gate.open()
         with pytest.raises(Unavailable):
             await testing
-    world.units.down = False
+    world.transactions.down = False
     assert (world.stripe.calls[-1], done.count) == (stage, lasts)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from domain.errors import Unavailable
+from domain.core.errors import Unavailable
 from domain.integrations.commands import RotateCredentials
 from domain.integrations.model import IntegrationStatus
-from domain.unit_of_work import UnitOfWork
 from infra.rotate_data_key import keys_in_use, rotate
 from infra.sql.engine import DATABASE_FILE
+from infra.sql.transaction import SqlTransaction
 from tests.integration_world import GOOD_KEY, OTHER_KEY, IntegrationWorld, Killed, down
 
 S = IntegrationStatus
@@ -30,18 +30,18 @@ class DyingUnits:
     """Dies at the n-th write transaction, before or after its commit."""
 
     def __init__(self, world: IntegrationWorld, at: int, *, after_commit: bool) -> None:
-        self._inner, self._left, self._after = world.units, at, after_commit
+        self._inner, self._left, self._after = world.transactions, at, after_commit
 
     @contextmanager
-    def write(self) -> Iterator[UnitOfWork]:
-        with self._inner.write() as unit:
+    def write(self) -> Iterator[SqlTransaction]:
+        with self._inner.write() as tx:
             self._left -= 1
             if self._left:
-                yield unit
+                yield tx
                 return
             if not self._after:
-                unit.commit = self._die  # type: ignore[method-assign]
-            yield unit
+                tx.commit = self._die  # type: ignore[method-assign]
+            yield tx
         raise Killed
 
     def read(self) -> Any:
@@ -64,14 +64,14 @@ def die_at(world: IntegrationWorld, monkeypatch: pytest.MonkeyPatch, step: str) 
     else:
         dying = DyingUnits(world, int(number), after_commit=kind == "after-commit")
         for part in (world.parts.service, world.parts.credentials, world.parts.lifecycle):
-            monkeypatch.setattr(part, "_units", dying)
+            monkeypatch.setattr(part, "_transactions", dying)
 
 
 def usable_or_recoverable(world: IntegrationWorld) -> None:
     """Every integration has all of its credentials, and every secret has its integration."""
-    with world.units.read() as unit:
-        ids = unit.integrations.all_ids(after=None, limit=100)
-        stored = [found for one in ids if (found := unit.integrations.find(one))]
+    with world.transactions.read() as tx:
+        ids = tx.integrations.all_ids(after=None, limit=100)
+        stored = [found for one in ids if (found := tx.integrations.find(one))]
     for one in stored:
         if one.status != S.Disconnected:
             assert world.parts.vault.load(one).secrets["/apiKey"] in (GOOD_KEY, OTHER_KEY)
@@ -93,11 +93,11 @@ async def test_creating_may_die_at_any_step(
     world.clock.advance(minutes=20)
     world.sweep()
     usable_or_recoverable(world)
-    with world.units.read() as unit:
-        ids = unit.integrations.all_ids(after=None, limit=10)
+    with world.transactions.read() as tx:
+        ids = tx.integrations.all_ids(after=None, limit=10)
     if ids:
-        with world.units.read() as unit:
-            left = unit.integrations.find(ids[0])
+        with world.transactions.read() as tx:
+            left = tx.integrations.find(ids[0])
         assert left is not None and left.status in (S.Draft, S.PendingValidation) and left.reason
         assert (await world.activate(left)).integration.status == S.Active
     else:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.integrations.health_rules import Vitals, judge, observe, percentile, read_vitals, vitals_text
 from domain.integrations.model import HealthStatus
-from domain.integrations.vitals import Vitals, judge, observe, percentile, read_vitals, vitals_text
 
 H = HealthStatus
 OK, FAILED = 100, None

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from domain.apikeys.service import CreateApiKey
-from domain.audit.model import AuditEntry
-from domain.identity.model import PERMISSIONS, Principal
-from domain.integrations.providers import ProviderFailure
-from infra import bootstrap, logs
+from domain.core.principal import PERMISSIONS, Principal
+from domain.journal.audit import AuditEntry
+from domain.providers.contract import ProviderFailure
+from infra.app import build
+from infra.observability import logs
 from tests.builders import START, TENANT, USER, answer
 from tests.http_app import TRACE, App, create_webhook
 from tests.integration_world import GOOD_KEY, OTHER_KEY, IntegrationWorld
@@ -77,9 +78,9 @@ async def test_changes_of_an_integrations_configuration(tmp_path: Path, lines: L
 def test_keys_made_and_revoked_and_nothing_of_what_was_rolled_back(tmp_path: Path, lines: Lines) -> None:
     app = App(tmp_path)
     command = CreateApiKey.model_validate({"keyName": "Till", "scopes": ["events:read"]})
-    with app.hub.units.write() as unit:
-        unit.users.see(TENANT, USER, "Ada", START)
-        unit.commit()
+    with app.hub.transactions.write() as tx:
+        tx.users.see(TENANT, USER, "Ada", START)
+        tx.commit()
     issued = app.hub.api_keys.create(ADMIN, command)
     app.hub.api_keys.revoke(ADMIN, issued.key.api_key_id, None, None)
     told = said(lines, "change recorded")
@@ -88,8 +89,8 @@ def test_keys_made_and_revoked_and_nothing_of_what_was_rolled_back(tmp_path: Pat
     assert issued.plain.text not in json.dumps(lines)
     lines.clear()
 
-    with app.hub.units.write() as unit:
-        unit.audit.append(TENANT, AuditEntry("apikey.created", "apikey", "x", ADMIN))
+    with app.hub.transactions.write() as tx:
+        tx.audit.append(TENANT, AuditEntry("apikey.created", "apikey", "x", ADMIN))
     assert lines == []
     app.hub.database.close()
 
@@ -133,7 +134,7 @@ def test_attempts_to_authenticate_with_their_trace_and_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Lines
 ) -> None:
     app = App(tmp_path)
-    monkeypatch.setattr(bootstrap, "_hub", app.hub)
+    monkeypatch.setattr(build, "_hub", app.hub)
     parent = f"00-{TRACE}-00f067aa0ba902b7-01"
     assert create_webhook(app, traceparent=parent, X_Request_Id="r-1").status_code == 201
     assert create_webhook(app, authorization="Bearer nonsense", traceparent=parent).status_code == 401
@@ -152,7 +153,7 @@ def test_attempts_to_authenticate_with_their_trace_and_request(
 
 def test_errors_with_their_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
     app = App(tmp_path)
-    monkeypatch.setattr(bootstrap, "_hub", app.hub)
+    monkeypatch.setattr(build, "_hub", app.hub)
 
     def broken(call: object) -> None:
         raise RuntimeError("broken")

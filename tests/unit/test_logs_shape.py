@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra import logs
+from infra.observability import logs
 
 
 @pytest.fixture

@@ -11,20 +11,26 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
-from domain.alerts.model import Severity
-from domain.errors import Unavailable
-from domain.insights.model import Signal, SubjectKind, Tally, hour_of
-from domain.insights.sketch import Sketch
+from domain.core.errors import Unavailable
+from domain.core.ports import QueueMessage
 from domain.integrations.model import HealthStatus, IntegrationStatus
-from domain.metrics.model import Backlog, IntegrationGroup, KeyTotals, Measures, Stored
-from domain.metrics.service import KEPT, MetricsService
-from domain.ports import QueueMessage
+from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
+from domain.monitoring.alerts.model import Severity
+from domain.monitoring.metrics import (
+    KEPT,
+    Backlog,
+    IntegrationGroup,
+    KeyTotals,
+    Measures,
+    MetricsService,
+    Stored,
+)
 from domain.sync.model import SyncStatus
 from domain.webhooks.model import DeliveryStatus, WebhookState
-from functions.http.metrics_text import exposition
-from infra import bootstrap
+from functions.http.metrics.views import exposition
+from infra.app import build
+from infra.app.settings import Settings
 from infra.embedded.queue import EmbeddedQueue
-from infra.settings import Settings
 from tests.builders import TENANT, FakeClock
 from tests.http_app import App, run, said
 
@@ -152,7 +158,7 @@ class Away:
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     made = App(tmp_path)
     vars(made.hub)["queue"] = EmbeddedQueue(tmp_path / "queue.db", made.clock)
-    monkeypatch.setattr(bootstrap, "_hub", made.hub)
+    monkeypatch.setattr(build, "_hub", made.hub)
     yield made
     made.hub.database.close()
 
@@ -160,13 +166,13 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
 def attempted(app: App) -> None:
     tally = Tally(1, 1, 0, 0, 0, {}, Sketch.of([9]))
     signal = Signal(TENANT, SubjectKind.Webhook, app.hub.ids.new(), hour_of(app.clock.now()), tally)
-    with app.hub.units.write() as unit:
-        unit.signals.append([signal])
-        unit.commit()
+    with app.hub.transactions.write() as tx:
+        tx.signals.append([signal])
+        tx.commit()
 
 
 def test_readings_are_shared_for_some_seconds_and_begin_anew_at_midnight(app: App) -> None:
-    service = MetricsService(app.hub.units, Away(), app.clock)
+    service = MetricsService(app.hub.transactions, Away(), app.clock)
 
     def read() -> int:
         return service.read().stored.signals.get(SubjectKind.Tenant, Tally()).total
@@ -185,10 +191,10 @@ def test_readings_are_shared_for_some_seconds_and_begin_anew_at_midnight(app: Ap
 
 
 def ask(app: App, **headers: str) -> func.HttpResponse:
-    from functions.http import metrics
+    from functions.http.metrics import routes
 
     scraper = func.FunctionApp()
-    scraper.register_functions(metrics.bp)
+    scraper.register_functions(routes.bp)
     [function] = scraper.get_functions()
     request = func.HttpRequest("GET", "http://localhost/api/ops/metrics", headers=headers, body=b"")
     return run(function.get_user_function(), request)

@@ -22,11 +22,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
-from infra.bootstrap import Hub
-from infra.settings import Settings
+from infra.app.build import Hub
+from infra.app.settings import Settings
 home, integration_id, callers = Path(sys.argv[1]), UUID(sys.argv[2]), int(sys.argv[3])
 hub = Hub(Settings(home=home))
-with hub.units.read() as unit:
+with hub.transactions.read() as unit:
     integration = unit.integrations.find(integration_id)
 hub.oauth.tokens
 print("ready", flush=True)

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from domain.errors import Unavailable
+from domain.core.errors import Unavailable
 from domain.integrations.model import IntegrationStatus
-from domain.integrations.providers import ProviderFailure
 from domain.oauth.grants import TABLE, Grants, Overtaken
 from domain.oauth.tokens import OAuthTokens
+from domain.providers.contract import ProviderFailure
 from tests.fixtures.oauth_server import OAuthServer
 from tests.oauth_world import OWNER, OAuthWorld
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import Conflict, ValidationFailed
-from domain.integrations.providers import Configuration, OAuthProfile, ProviderFailure
+from domain.core.errors import Conflict, ValidationFailed
 from domain.oauth.model import Tokens
 from domain.oauth.ports import TokenAnswer
 from domain.oauth.rules import (
@@ -29,6 +28,7 @@ from domain.oauth.rules import (
     tokens_of,
     wants_refresh,
 )
+from domain.providers.contract import Configuration, OAuthProfile, ProviderFailure
 from infra.providers.registry import all_providers
 from tests.builders import START
 

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 
+from domain.core.ports import TableEntity
 from domain.oauth.model import PendingState
 from domain.oauth.states import TABLE, StateRefused, States, browser_hash, is_same_browser
-from domain.ports import TableEntity
 from infra.embedded.secrets import EmbeddedSecretStore
 from infra.embedded.tables import EmbeddedTableStore
 from infra.sealing import SecretStoreCipher

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from infra.once import once
+from infra.app.once import once
 
 
 class _Root:

@@ -14,15 +14,15 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import function_app
-from domain.events.model import DomainEvent
-from domain.identity.model import PERMISSIONS
+from domain.core.principal import PERMISSIONS
+from domain.journal.events import DomainEvent
 from domain.webhooks.signing import event_body, new_secret, signed_headers
-from functions.http.described import methods_of
-from functions.http.docs_examples import EXAMPLES
-from functions.http.docs_schemas import wire_schemas
-from functions.http.endpoint import ENDPOINTS, Endpoint
-from functions.http.openapi import TAGS, document
-from functions.http.views import CommaSeparated, Moment, PageQuery, PageView, View
+from functions.http.kit.described import methods_of
+from functions.http.kit.endpoint import ENDPOINTS, Endpoint
+from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
+from functions.http.openapi.document import TAGS, document
+from functions.http.openapi.examples import EXAMPLES
+from functions.http.openapi.schemas import wire_schemas
 from infra.version import VERSION
 
 DOCUMENT = document("https://hub.example.com/")

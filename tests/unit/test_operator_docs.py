@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import function_app  # noqa: F401 - registers every endpoint
-from domain.alerts.model import AlertKind
+from domain.monitoring.alerts.model import AlertKind
 from domain.recommendations.model import RecommendationKind
-from functions.http.endpoint import ENDPOINTS
-from functions.http.recommendation_views import section_of
-from infra.settings import Settings
+from functions.http.kit.endpoint import ENDPOINTS
+from functions.http.recommendations.views import section_of
+from infra.app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

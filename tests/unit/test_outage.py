@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from infra.outage import Away, Outage
+from infra.azure.outage import Away, Outage
 
 
 class Clock:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.http.addresses import forbidden_reason
+from infra.outbound.addresses import forbidden_reason
 
 FORBIDDEN = [
     ("0.0.0.0", "unspecified"),

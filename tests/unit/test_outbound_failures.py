@@ -2,8 +2,8 @@
 
 import ssl
 
-from infra.http.addresses import ForbiddenAddress
-from infra.http.failures import describe_failure
+from infra.outbound.addresses import ForbiddenAddress
+from infra.outbound.failures import describe_failure
 
 
 def test_an_error_the_caller_was_handling_does_not_colour_a_later_failure() -> None:

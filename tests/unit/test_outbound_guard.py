@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from domain.ports import OutboundError, OutboundRequest
-from infra.http.addresses import ForbiddenAddress
-from infra.http.client import OutboundClient
-from infra.http.guard import AddressGuard, AddressInfo
-from infra.settings import Settings
+from domain.core.ports import OutboundError, OutboundRequest
+from infra.app.settings import Settings
+from infra.outbound.addresses import ForbiddenAddress
+from infra.outbound.client import OutboundClient
+from infra.outbound.guard import AddressGuard, AddressInfo
 
 PRODUCTION = Settings(environment="production")
 DEVELOPMENT = Settings(environment="development")

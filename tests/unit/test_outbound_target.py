@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from infra.http.target import BadTarget, parse_target
+from infra.outbound.target import BadTarget, parse_target
 
 ODD_SPELLINGS = [
     "https://2130706433/",

@@ -8,18 +8,18 @@ from uuid import UUID
 
 import pytest
 
-from domain.insights import overview
-from domain.insights.model import Signal, SubjectKind, Tally, hour_of
-from domain.insights.overview import Overview
-from domain.paging import PageRequest
+from domain.core.paging import PageRequest
+from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
+from domain.monitoring import dashboard
+from domain.monitoring.dashboard import Overview
 from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
-from functions.http.insight_views import overview_view
+from functions.http.insights.views import overview_view
 from tests.unit.apikey_world import World
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(overview, "_FIRST", PageRequest(1, 2))
+    monkeypatch.setattr(dashboard, "_FIRST", PageRequest(1, 2))
     return World(tmp_path)
 
 
@@ -39,12 +39,12 @@ def _webhook(world: World, name: str, failures: int = 0) -> UUID:
         created_by=admin.user_id,
     )
     tally = Tally(failures, 0, failures, failures, 0, {"5xx": failures})
-    with world.hub.units.write() as unit:
-        unit.webhooks.add(admin.tenant_id, webhook)
+    with world.hub.transactions.write() as tx:
+        tx.webhooks.add(admin.tenant_id, webhook)
         if failures:
             kind, id_ = SubjectKind.Webhook, webhook.webhook_id
-            unit.signals.append([Signal(admin.tenant_id, kind, id_, hour_of(now), tally)])
-        unit.commit()
+            tx.signals.append([Signal(admin.tenant_id, kind, id_, hour_of(now), tally)])
+        tx.commit()
     world.clock.advance(seconds=1)
     return webhook.webhook_id
 

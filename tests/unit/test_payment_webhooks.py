@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from square.utils.webhooks_helper import verify_signature as square_verifies
 
-from domain.integrations.providers import IncomingAnswer, ProviderFailure, SignatureRefused
-from infra.providers.paypal import PayPal
+from domain.providers.contract import IncomingAnswer, ProviderFailure, SignatureRefused
+from infra.providers.paypal.adapter import PayPal
 from tests.contract.provider_world import NOW
 from tests.fixtures.authority import Authority, new_authority, rsa_key
 from tests.fixtures.providers.square import SIGNATURE_KEY

@@ -15,11 +15,11 @@ import azure.functions as func
 import pytest
 from azure.functions.servicebus import ServiceBusMessage
 
-from domain.errors import Unavailable
-from domain.ports import QueueMessage
-from domain.postponing import MOST_TIMES, POSTPONED, Postponement, Received, times_of, wait_of
-from infra import bootstrap
-from infra.settings import Settings
+from domain.core.errors import Unavailable
+from domain.core.ports import QueueMessage
+from domain.core.postponing import MOST_TIMES, POSTPONED, Postponement, Received, times_of, wait_of
+from infra.app import build
+from infra.app.settings import Settings
 from tests.builders import START, TENANT, FakeClock, MemoryQueue, new_database
 
 _BINDING = json.dumps({"taskHubName": "hub", "creationUrls": {}, "managementUrls": {"id": "1"}})
@@ -84,13 +84,13 @@ class Triggers:
         new_database(home)
         self.clock = FakeClock()
         self.queue = MemoryQueue(self.clock)
-        self.hub = bootstrap.Hub(Settings(home=home), clock=self.clock)
+        self.hub = build.Hub(Settings(home=home), clock=self.clock)
         vars(self.hub).update(queue=self.queue)
-        from functions import messages, sync_triggers
+        from functions import queues, sync_orchestration
 
         app = func.FunctionApp()
-        app.register_functions(messages.bp)
-        app.register_functions(sync_triggers.bp)
+        app.register_functions(queues.bp)
+        app.register_functions(sync_orchestration.bp)
         self._functions: dict[str, Callable[..., Any]] = {
             one.get_function_name(): one.get_user_function() for one in app.get_functions()
         }
@@ -126,7 +126,7 @@ class Triggers:
 @pytest.fixture
 def triggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Triggers]:
     made = Triggers(tmp_path)
-    monkeypatch.setattr(bootstrap, "_hub", made.hub)
+    monkeypatch.setattr(build, "_hub", made.hub)
     yield made
     made.hub.database.close()
 

@@ -10,20 +10,20 @@ from uuid import UUID
 
 import pytest
 
-from domain.audit.service import AuditService
-from domain.errors import Forbidden, NotFound, Unavailable, ValidationFailed
-from domain.events.model import DomainEvent
-from domain.identity.model import Principal
+from domain.core.errors import Forbidden, NotFound, Unavailable, ValidationFailed
+from domain.core.paging import PageRequest
+from domain.core.principal import Principal
 from domain.incoming.model import IncomingBody, IncomingStatus, IncomingWebhook, body_context
 from domain.integrations.model import IntegrationLog, LogLevel
-from domain.paging import PageRequest
+from domain.journal.audit_log import AuditService
+from domain.journal.events import DomainEvent
 from domain.privacy import places
 from domain.privacy.exporting import Item
 from domain.privacy.model import AllowSubject, EraseSubject, Erasure, ErasureStatus, ExportSubject
-from domain.sync.commands import PutRecords
 from domain.sync.jobs import RecordError
-from infra.privacy import PrivacyParts
-from infra.sql.personal_data import SqlPersonalData
+from domain.sync.service import PutRecords
+from infra.app.privacy import PrivacyParts
+from infra.sql.privacy.personal_data import SqlPersonalData
 from tests.sync_world import SyncWorld
 
 JANE, JOHN = "jane@example.com", "john@example.com"
@@ -32,7 +32,7 @@ JANE, JOHN = "jane@example.com", "john@example.com"
 class PrivacyWorld(SyncWorld):
     def __init__(self, home: Path) -> None:
         super().__init__(home)
-        self.privacy = PrivacyParts(self.units, self.secrets, self.cipher, self.clock, self.ids)
+        self.privacy = PrivacyParts(self.transactions, self.secrets, self.cipher, self.clock, self.ids)
 
     def erase(self, *identifiers: str, owner: Principal | None = None, **fields: Any) -> Erasure:
         body = {"identifiers": list(identifiers), **fields}
@@ -64,9 +64,9 @@ class PrivacyWorld(SyncWorld):
         event = DomainEvent(
             event_id, self.principal.tenant_id, "Booked", json.dumps(data), self.clock.now(), subject
         )
-        with self.units.write() as unit:
-            unit.outbox.append([event])
-            unit.commit()
+        with self.transactions.write() as tx:
+            tx.outbox.append([event])
+            tx.commit()
 
     def incoming(self, integration_id: UUID, body: str) -> UUID:
         """A stored request of one event; returns its body's id."""
@@ -86,17 +86,17 @@ class PrivacyWorld(SyncWorld):
             1,
             now,
         )
-        with self.units.write() as unit:
-            unit.incoming.add(tenant, [IncomingBody(body_id, tenant, integration_id, sealed, now)], [webhook])
-            unit.commit()
+        with self.transactions.write() as tx:
+            tx.incoming.add(tenant, [IncomingBody(body_id, tenant, integration_id, sealed, now)], [webhook])
+            tx.commit()
         return body_id
 
     def log(self, integration_id: UUID, message: str) -> None:
-        with self.units.write() as unit:
-            unit.integration_logs.append(
+        with self.transactions.write() as tx:
+            tx.integration_logs.append(
                 [IntegrationLog(self.ids.new(), integration_id, LogLevel.Error, message, self.clock.now())]
             )
-            unit.commit()
+            tx.commit()
 
     def dump(self) -> str:
         """Every value of the database, with sealed requests opened."""
@@ -134,9 +134,9 @@ async def settled(world: PrivacyWorld) -> UUID:
     error = RecordError(
         world.ids.new(), job.data_sync_job_id, "contacts", JANE, "", "Bad.", world.clock.now()
     )
-    with world.units.write() as unit:
-        unit.sync_jobs.log_errors(world.principal.tenant_id, [error])
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.sync_jobs.log_errors(world.principal.tenant_id, [error])
+        tx.commit()
     world.rows("SELECT 1")
     with world.database.write() as connection:
         connection.exec_driver_sql("UPDATE DataSyncJobs SET RecordsFailed = 1")
@@ -194,7 +194,7 @@ async def test_the_audit_log_tells_of_it_without_the_person_and_still_verifies(w
     assert told["privacy.erasure-requested"] == {"identifiers": 1, "records": 0, "suppress": True}
     assert told["privacy.erased"]["records"] == 1
     assert JANE not in json.dumps(world.audited()).casefold()
-    audit = AuditService(world.units, world.clock, retention=world.clock.now() - world.clock.now())
+    audit = AuditService(world.transactions, world.clock, retention=world.clock.now() - world.clock.now())
     assert audit.verify(world.principal).intact
 
 
@@ -370,9 +370,9 @@ async def test_a_suppression_list_whose_key_is_gone_stops_syncs_rather_than_brin
     world.secrets.values = {
         name: value for name, value in world.secrets.values.items() if not name.startswith("suppression-key")
     }
-    fresh = PrivacyParts(world.units, world.secrets, world.cipher, world.clock, world.ids)
-    with world.units.read() as unit, pytest.raises(Unavailable):
-        fresh.suppression.of_tenant(unit, world.principal.tenant_id)
+    fresh = PrivacyParts(world.transactions, world.secrets, world.cipher, world.clock, world.ids)
+    with pytest.raises(Unavailable):
+        fresh.suppression.of_tenant(world.principal.tenant_id)
     assert set(world.live(integration_id)) == {"c2"}
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from functions.http.problem_codes import PROBLEM_CODES
+from functions.http.kit.problem_codes import PROBLEM_CODES
 
 ROOT = Path(__file__).parents[2]
 CODE = re.compile(r"BR-[A-Z]{2}-\d{2}|[a-z]+(-[a-z]+)*")
@@ -70,12 +70,12 @@ def codes_of_the_product() -> set[str]:
 
 def test_every_code_raised_in_the_source_is_explained() -> None:
     unexplained = sorted(codes_of_the_product() - set(PROBLEM_CODES))
-    assert not unexplained, f"add to functions/http/problem_codes.py: {unexplained}"
+    assert not unexplained, f"add to functions/http/kit/problem_codes.py: {unexplained}"
 
 
 def test_no_code_is_explained_that_is_never_raised() -> None:
     unused = sorted(set(PROBLEM_CODES) - codes_of_the_product())
-    assert not unused, f"remove from functions/http/problem_codes.py: {unused}"
+    assert not unused, f"remove from functions/http/kit/problem_codes.py: {unused}"
 
 
 def test_every_code_has_a_status_a_meaning_and_a_remedy() -> None:

@@ -10,13 +10,20 @@ from uuid import UUID
 
 import pytest
 
-from domain.apikeys.connections import KeyConnections
+from domain.apikeys.expiry import KeyConnections
 from domain.apikeys.model import RotateApiKey
-from domain.errors import Unavailable
-from domain.identity.model import Principal
-from domain.integrations.providers import ProviderFailure
-from domain.realtime.model import DELIVERY_UPDATED, SYNC_PROGRESS, groups_of, key_user, lifetime_of, user_of
-from domain.realtime.ports import NOBODY
+from domain.core.errors import Unavailable
+from domain.core.principal import Principal
+from domain.core.realtime import (
+    DELIVERY_UPDATED,
+    NOBODY,
+    SYNC_PROGRESS,
+    groups_of,
+    key_user,
+    lifetime_of,
+    user_of,
+)
+from domain.providers.contract import ProviderFailure
 from infra.embedded import realtime_store
 from infra.embedded.realtime import EmbeddedRealtime
 from tests.builders import OTHER_TENANT, START, TENANT, USER, FakeClock, HeardRealtime, answer
@@ -218,7 +225,7 @@ def test_a_process_that_dies_before_it_closes_leaves_no_connection(tmp_path: Pat
     with pytest.raises(KeyboardInterrupt):
         world.hub.api_keys.revoke(world.admin, revoked.api_key_id, None, None)
     world.clock.advance(minutes=1)
-    KeyConnections(world.hub.units, world.clock, heard).sweep()
+    KeyConnections(world.hub.transactions, world.clock, heard).sweep()
     assert heard.closed == [key_user(revoked.api_key_id)]
 
 
@@ -254,10 +261,10 @@ def test_one_that_is_refused_keeps_no_other_open_and_an_outage_ends_the_run(tmp_
     world.clock.advance(minutes=1)
     away = Refuses()
     away.is_away = True
-    assert KeyConnections(world.hub.units, world.clock, away).sweep() == 0
+    assert KeyConnections(world.hub.transactions, world.clock, away).sweep() == 0
     assert away.asked == 3
     refuses = Refuses(*keys[:2])
-    assert KeyConnections(world.hub.units, world.clock, refuses).sweep() == 4
+    assert KeyConnections(world.hub.transactions, world.clock, refuses).sweep() == 4
     assert refuses.closed == [key_user(key) for key in keys[2:]]
 
 

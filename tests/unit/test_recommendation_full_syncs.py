@@ -12,15 +12,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from domain.errors import Conflict
+from domain.core.errors import Conflict
 from domain.integrations.model import Integration
+from domain.providers.records import RecordType, StreamProfile
 from domain.recommendations.facts import ScheduleFacts
-from domain.recommendations.full_sync_rules import incremental
 from domain.recommendations.model import Advice, Confidence, Operation, Period, RecommendationKind
+from domain.recommendations.sync_rules import incremental
 from domain.sync.jobs import SyncJob
-from domain.sync.model import RecordType, SyncDirection, SyncStatus, SyncType
-from domain.sync.source import StreamProfile
-from infra.sql.sync_tables import data_sync_jobs
+from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from infra.sql.sync.tables import data_sync_jobs
 from tests.builders import TENANT, USER
 from tests.recommendation_facts import NOW, SUBJECT, figures
 from tests.recommendation_world import RecommendationWorld
@@ -141,13 +141,13 @@ def _ran(world: RecommendationWorld) -> Integration:
     integration = world.scheduled("0 0 2 * * *", "Full")
     world.clock.advance(days=3)
     today = world.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    with world.units.write() as unit:
+    with world.transactions.write() as tx:
         for n in (3, 2, 1):
             began = today - timedelta(days=n) + timedelta(hours=20)
             job = replace(run(n), integration_id=integration.integration_id, created_at=began)
             job = replace(job, scheduled_at=began, completed_at=began + timedelta(minutes=4))
-            assert unit.sync_jobs.add(job.tenant_id, job)
-        unit.commit()
+            assert tx.sync_jobs.add(job.tenant_id, job)
+        tx.commit()
     # what runs count is stored batch by batch: here at once
     with world.database.write() as connection:
         connection.execute(update(data_sync_jobs).values(RecordsProcessed=1000, RecordsWritten=10))

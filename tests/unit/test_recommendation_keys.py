@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from domain.anomalies.ports import ANYTHING, Known
 from domain.apikeys.model import UpdateApiKey
 from domain.apikeys.usage import Bucket
+from domain.monitoring.anomalies.ports import ANYTHING, Known
 from domain.recommendations.key_rules import higher_limit, unused, unused_scopes, without_expiry
 from domain.recommendations.model import Operation
 from tests.recommendation_facts import NOW, SUBJECT, figures, key_facts

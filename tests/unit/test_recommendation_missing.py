@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import Conflict
-from domain.integrations.model import IntegrationType
-from domain.recommendations.missing_rules import (
+from domain.core.errors import Conflict
+from domain.providers.contract import IntegrationType
+from domain.recommendations.benchmarks import WEEK, Shown
+from domain.recommendations.integration_rules import (
     HOSTS,
     Flow,
     MissingFacts,
@@ -23,11 +24,10 @@ from domain.recommendations.missing_rules import (
     type_of,
 )
 from domain.recommendations.model import Advice, Confidence, Period, RecommendationKind, SubjectType
-from domain.recommendations.peers import WEEK, Shown
 from domain.recommendations.ports import Attempts
-from infra.bootstrap import Hub
+from infra.app.build import Hub
+from infra.app.settings import Settings
 from infra.providers.registry import all_providers
-from infra.settings import Settings
 from tests.recommendation_facts import NOW, delivered, figures
 from tests.recommendation_world import RecommendationWorld
 

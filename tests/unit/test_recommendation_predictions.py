@@ -13,13 +13,13 @@ from uuid import UUID
 
 import pytest
 
-from domain.insights.model import SubjectKind, Tally
-from domain.integrations.model import HealthStatus, IntegrationStatus, IntegrationType
-from domain.paging import MAX_PAGE_SIZE
-from domain.recommendations.decisions import DismissRecommendation, RecommendationStatus
-from domain.recommendations.model import Confidence
-from domain.recommendations.prediction import UNHEALTHY_RATE, failure_predicted, forecast
-from domain.recommendations.trend import rise, trend_of
+from domain.core.paging import MAX_PAGE_SIZE
+from domain.integrations.model import HealthStatus, IntegrationStatus
+from domain.journal.signals import SubjectKind, Tally
+from domain.providers.contract import IntegrationType
+from domain.recommendations.decisions import DismissRecommendation
+from domain.recommendations.model import Confidence, RecommendationStatus
+from domain.recommendations.prediction import UNHEALTHY_RATE, failure_predicted, forecast, rise, trend_of
 from tests.recommendation_facts import NOW, figures, integration_facts, tally
 from tests.recommendation_world import RecommendationWorld
 
@@ -181,10 +181,10 @@ async def test_the_newest_of_many_integrations_is_looked_at_too__9_3(tmp_path: P
         ).integration
         for n in range(MAX_PAGE_SIZE + 1)
     ]
-    with world.units.write() as unit:
+    with world.transactions.write() as tx:
         for one in many:
-            unit.integrations.add(one.tenant_id, one)
-        unit.commit()
+            tx.integrations.add(one.tenant_id, one)
+        tx.commit()
     world.count(many[-1].integration_id, _declining(), kind=SubjectKind.Integration)
     [found] = await world.listed()
     assert found.recommendation.subject.id == many[-1].integration_id

@@ -10,12 +10,13 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from domain.insights.model import Signal, SubjectKind, Tally, hour_of
-from domain.integrations.model import Integration, IntegrationType
+from domain.integrations.model import Integration
+from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
+from domain.providers.contract import IntegrationType
+from domain.recommendations.benchmarks import WEEK, Peers, Shown
 from domain.recommendations.facts import ProviderFacts
+from domain.recommendations.integration_rules import other_provider
 from domain.recommendations.model import Advice, Confidence, Period, RecommendationKind
-from domain.recommendations.peers import WEEK, Peers, Shown
-from domain.recommendations.provider_rules import other_provider
 from tests.builders import TENANT, USER
 from tests.recommendation_facts import NOW, figures, integration_facts, tally
 from tests.recommendation_world import RecommendationWorld
@@ -137,14 +138,14 @@ def _uses(
     first = hour_of(world.clock.now()) - timedelta(hours=hours)
     moments = [first + timedelta(hours=n) for n in range(hours)]
     kind = SubjectKind.Integration
-    with world.units.write() as unit:
-        unit.users.see(tenant_id, USER, "Ada", world.clock.now())
-        unit.integrations.add(tenant_id, made)
-        unit.signals.append([Signal(tenant_id, kind, made.integration_id, at, one) for at in moments])
-        unit.commit()
-    with world.units.write() as unit:
-        unit.signals.compact(10_000)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.users.see(tenant_id, USER, "Ada", world.clock.now())
+        tx.integrations.add(tenant_id, made)
+        tx.signals.append([Signal(tenant_id, kind, made.integration_id, at, one) for at in moments])
+        tx.commit()
+    with world.transactions.write() as tx:
+        tx.signals.compact(10_000)
+        tx.commit()
     return made
 
 
@@ -174,9 +175,9 @@ async def test_the_reader_is_not_one_of_the_five(world: RecommendationWorld) -> 
         _uses(world, one, "SendGrid", WELL)
     period = Period(hour_of(world.clock.now()) - WEEK, hour_of(world.clock.now()))
     peers = Peers()
-    with world.units.read() as unit:
-        assert peers.shown(unit, "SendGrid", period, to=readers[0]) is None
-        shown = peers.shown(unit, "SendGrid", period, to=TENANT)
+    with world.transactions.read() as tx:
+        assert peers.shown(tx, "SendGrid", period, to=readers[0]) is None
+        shown = peers.shown(tx, "SendGrid", period, to=TENANT)
     assert shown == Shown("SendGrid", 5 * 96 * 12, 0, shown.latency_ms, 5) if shown else False
 
 
@@ -184,8 +185,8 @@ async def test_a_tenant_that_would_stand_out_hides_all(world: RecommendationWorl
     for n in range(5):
         _uses(world, UUID(int=0x1000 + n), "SendGrid", WELL, hours=96 if n == 0 else 10)
     period = Period(hour_of(world.clock.now()) - WEEK, hour_of(world.clock.now()))
-    with world.units.read() as unit:
-        assert Peers().shown(unit, "SendGrid", period, to=TENANT) is None
+    with world.transactions.read() as tx:
+        assert Peers().shown(tx, "SendGrid", period, to=TENANT) is None
 
 
 async def test_who_has_nothing_to_complain_of_costs_no_look_at_others(

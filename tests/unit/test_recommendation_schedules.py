@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from domain.insights.model import Signal, SubjectKind, Tally
+from domain.journal.signals import Signal, SubjectKind, Tally
 from domain.recommendations.facts import ScheduleFacts
 from domain.recommendations.model import Confidence, Operation, Period
 from domain.recommendations.sync_rules import better_time, fixed_hour, moved_to, run_days

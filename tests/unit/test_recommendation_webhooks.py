@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.insights.model import Tally
+from domain.journal.signals import Tally
 from domain.recommendations.facts import period_of
 from domain.recommendations.model import Confidence, Operation, Priority
 from domain.recommendations.ports import Outcome

@@ -10,28 +10,40 @@ from uuid import UUID
 
 import pytest
 
-from domain.anomalies.ports import Sighting, Trait
 from domain.apikeys.model import KeyStatus
-from domain.audit.model import AuditFilter
-from domain.errors import Conflict, Forbidden, NotFound, PreconditionFailed, Unavailable, ValidationFailed
-from domain.identity.model import PERMISSIONS
-from domain.insights.ai import ModelUnavailable
-from domain.insights.model import SubjectKind, hour_of
-from domain.integrations.model import IntegrationStatus, IntegrationType
-from domain.paging import PageRequest
+from domain.core.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+    ValidationFailed,
+)
+from domain.core.paging import PageRequest
+from domain.core.principal import PERMISSIONS
+from domain.integrations.model import IntegrationStatus
+from domain.journal.audit import AuditFilter
+from domain.journal.signals import SubjectKind, hour_of
+from domain.monitoring.anomalies.ports import Sighting, Trait
+from domain.providers.contract import IntegrationType
+from domain.recommendations.ai import ModelUnavailable
 from domain.recommendations.decisions import (
-    Decision,
+    DecisionCleaner,
     DismissRecommendation,
     Listed,
     RecommendationFilter,
-    RecommendationStatus,
     snapshot_of,
 )
-from domain.recommendations.forgetting import DecisionCleaner
-from domain.recommendations.model import RecommendationKind, Subject, SubjectType
+from domain.recommendations.model import (
+    Decision,
+    RecommendationKind,
+    RecommendationStatus,
+    Subject,
+    SubjectType,
+)
 from domain.recommendations.ports import Attempts
 from domain.webhooks.model import UpdateWebhook, Webhook, WebhookState
-from functions.http.recommendation_views import REQUESTS, KindName, recommendation_view
+from functions.http.recommendations.views import REQUESTS, KindName, recommendation_view
 from tests.recommendation_facts import tally
 from tests.recommendation_world import GONE, UNAUTHORIZED, RecommendationWorld
 from tests.unit.test_wording import ScriptedModel
@@ -92,14 +104,13 @@ async def test_deliveries_are_looked_at_where_attempts_failed(world: Recommendat
     for n in range(40):
         world.raise_event("order.created" if n % 2 else "user.deleted")
     webhook = made.webhook
-    with world.units.read() as unit:
+    with world.transactions.read() as tx:
         assert (
-            unit.outcomes.newest(webhook.tenant_id, webhook.webhook_id, since=webhook.created_at, limit=9)
-            == []
+            tx.outcomes.newest(webhook.tenant_id, webhook.webhook_id, since=webhook.created_at, limit=9) == []
         )
     await world.settle()
-    with world.units.read() as unit:
-        found = unit.outcomes.newest(webhook.tenant_id, webhook.webhook_id, since=webhook.created_at, limit=9)
+    with world.transactions.read() as tx:
+        found = tx.outcomes.newest(webhook.tenant_id, webhook.webhook_id, since=webhook.created_at, limit=9)
     assert len(found) == 9
 
 
@@ -107,11 +118,11 @@ async def test_attempts_are_counted_from_their_first_hour(world: RecommendationW
     webhook = await world.old_webhook()
     world.count(webhook.webhook_id, [tally(3), tally(2, {"timeout": 1})])
     hour = hour_of(world.clock.now())
-    with world.units.write() as unit:
-        unit.signals.compact(1)
-        unit.commit()
-    with world.units.read() as unit:
-        found = unit.outcomes.attempts(webhook.tenant_id, hour - timedelta(days=14))
+    with world.transactions.write() as tx:
+        tx.signals.compact(1)
+        tx.commit()
+    with world.transactions.read() as tx:
+        found = tx.outcomes.attempts(webhook.tenant_id, hour - timedelta(days=14))
     assert found == {webhook.webhook_id: Attempts(6, 1, hour - timedelta(hours=2))}
 
 
@@ -207,8 +218,8 @@ async def _gone(world: RecommendationWorld) -> tuple[Webhook, UUID]:
 
 
 def _audited(world: RecommendationWorld) -> list[str]:
-    with world.units.read() as unit:
-        rows = unit.audit.page(world.principal.tenant_id, AuditFilter(), PageRequest()).items
+    with world.transactions.read() as tx:
+        rows = tx.audit.page(world.principal.tenant_id, AuditFilter(), PageRequest()).items
     return [one.action for one in reversed(rows) if one.action != "webhook.created"][1:]
 
 
@@ -256,14 +267,14 @@ async def test_applying_raises_a_keys_limit(world: RecommendationWorld) -> None:
 
 async def test_applying_takes_unused_scopes_away__10_1(world: RecommendationWorld) -> None:
     key = world.key(scopes=["events:read", "events:write"])
-    with world.units.write() as unit:
+    with world.transactions.write() as tx:
         sighting = Sighting(key.tenant_id, key.api_key_id, Trait.Scope, "events:write")
-        unit.sightings.see([sighting], world.clock.now())
-        unit.commit()
+        tx.sightings.see([sighting], world.clock.now())
+        tx.commit()
     world.clock.advance(days=90)
-    with world.units.write() as unit:
-        unit.sightings.see([sighting], world.clock.now())
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.sightings.see([sighting], world.clock.now())
+        tx.commit()
     [one] = await world.listed(kinds=[_K.KeyUnusedScopes])
     await world.recommendations.apply(world.principal, one.recommendation.recommendation_id, None)
     assert world.keys.get(world.principal, key.api_key_id).scopes == ["events:write"]
@@ -381,7 +392,7 @@ async def test_deciding_needs_the_permission_for_the_subject(world: Recommendati
 
 
 def _forgotten(world: RecommendationWorld, **bounds: int) -> int:
-    return DecisionCleaner(world.units, world.clock).forget_old(**bounds)
+    return DecisionCleaner(world.transactions, world.clock).forget_old(**bounds)
 
 
 async def test_a_decision_on_what_was_deleted_is_forgotten_after_90_days(world: RecommendationWorld) -> None:
@@ -416,16 +427,16 @@ async def test_a_decision_on_a_revoked_key_or_a_disconnected_integration_is_forg
     decision = Decision(
         UUID(int=9), _S.Dismissed, world.clock.now(), world.principal.user_id, snapshot_of(advised)
     )
-    with world.units.write() as unit:
-        unit.decisions.put(world.principal.tenant_id, decision)
-        unit.commit()
+    with world.transactions.write() as tx:
+        tx.decisions.put(world.principal.tenant_id, decision)
+        tx.commit()
     world.clock.advance(days=91)
     assert _forgotten(world) == 1, "the integration is there"
-    with world.units.write() as unit:
-        unit.integrations.update(
+    with world.transactions.write() as tx:
+        tx.integrations.update(
             integration.tenant_id, replace(integration, status=IntegrationStatus.Disconnected)
         )
-        unit.commit()
+        tx.commit()
     assert _forgotten(world) == 1
     assert await world.listed() == []
 
@@ -437,10 +448,10 @@ async def test_whatever_the_day_all_tenants_have_their_turn(world: Recommendatio
     absent = replace(one.recommendation.subject, id=UUID(int=5))
     snapshot = snapshot_of(replace(one.recommendation, subject=absent))
     decision = Decision(id_, _S.Dismissed, world.clock.now(), world.principal.user_id, snapshot)
-    with world.units.write() as unit:
+    with world.transactions.write() as tx:
         for n in range(1, 16):
-            unit.decisions.put(UUID(int=n << 124), decision)
-        unit.commit()
+            tx.decisions.put(UUID(int=n << 124), decision)
+        tx.commit()
     world.clock.advance(days=91 + day)
     first = _forgotten(world, tenants=2, transactions=3)
     assert 0 < first <= 6, "a run is bounded"

@@ -81,10 +81,10 @@ def test_the_recording_names_nobody(tmp_path: Path) -> None:
             world.clock.advance(seconds=60 * (number > 0))
             status = DeliveryStatus.Delivered if answered == 200 else DeliveryStatus.Failed
             [result] = [world.result(one, status) for one in claimed]
-            with world.units.write() as unit:
+            with world.transactions.write() as tx:
                 attempt = replace(result.attempt, http_status_code=answered)
-                unit.pipeline.record([replace(result, attempt=attempt)])
-                unit.commit()
+                tx.pipeline.record([replace(result, attempt=attempt)])
+                tx.commit()
         write(recording(attempts_since(world.database, START)), path)
     assert (
         path.read_text() == '[\n{"seconds": 120.0, "deliveries": 3, "periods": [[60.0, 90.0, "error"]]}\n]\n'

@@ -16,13 +16,13 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from examples.receiver import BadSignature, Receiver, verify
-from infra.settings import Settings
+from infra.app.settings import Settings
 from infra.version import VERSION
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BEGIN = "<!-- settings: written by `make docs` from infra/settings.py -->\n"
+BEGIN = "<!-- settings: written by `make docs` from infra/app/settings.py -->\n"
 END = "<!-- /settings -->"
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 _UNITS = ("seconds", "hours", "days", "bytes", "retries", "webhooks", "posts", "connections", "events")

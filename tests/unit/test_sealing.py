@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import Unavailable
+from domain.core.errors import Unavailable
 from infra.sealing import SecretStoreCipher
 
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from slack_sdk.signature import SignatureVerifier
 from standardwebhooks.webhooks import Webhook
 
-from domain.integrations.providers import SignatureRefused
-from infra.providers.signature_schemes import (
+from domain.providers.contract import SignatureRefused
+from infra.providers._kit.signature_schemes import (
     HmacScheme,
     check_github,
     check_slack,
     check_standard_webhooks,
 )
-from infra.providers.signatures import (
+from infra.providers._kit.signatures import (
     check_basic,
     check_equal,
     check_hmac,

@@ -14,7 +14,7 @@ from twilio.request_validator import RequestValidator
 from vonage_http_client.auth import Auth
 from vonage_jwt import verify_signature as vonage_verifies
 
-from domain.integrations.providers import SignatureRefused
+from domain.providers.contract import SignatureRefused
 from tests.fixtures.providers.twilio import TOKEN
 from tests.fixtures.providers.vonage import SIGNATURE_SECRET
 from tests.provider_webhooks import STAMP, URL, only, receiving

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from domain.anomalies.bursts import BURST
-from domain.errors import Unavailable
-from domain.identity.model import Origin
-from domain.identity.service import Credentials
+from domain.authentication.bursts import BURST
+from domain.authentication.service import Credentials
+from domain.core.errors import Unavailable
+from domain.core.principal import Origin
 from tests.unit.apikey_world import World
 
 
@@ -29,8 +29,8 @@ def tried(world: World, times: int, *, ip: str | None = "203.0.113.7", key: str 
 
 def told(world: World) -> Sequence[dict[str, Any]]:
     world.hub.strangers.settle()
-    with world.hub.units.read() as unit:
-        waiting = unit.occurrences.waiting(50)
+    with world.hub.transactions.read() as tx:
+        waiting = tx.occurrences.waiting(50)
     return [json.loads(one.data) for one in waiting if one.source == "security-violation"]
 
 
@@ -48,8 +48,8 @@ def test_a_burst_from_a_network_is_told_once(world: World) -> None:
 def test_it_is_an_alert_of_the_platform(world: World) -> None:
     tried(world, BURST)
     told(world)
-    with world.hub.units.read() as unit:
-        [one] = unit.occurrences.waiting(1)
+    with world.hub.transactions.read() as tx:
+        [one] = tx.occurrences.waiting(1)
     assert (one.source, one.tenant_id.int) == ("security-violation", 0)
 
 
@@ -74,7 +74,7 @@ def test_a_database_that_is_away_is_no_matter_of_the_caller(
         raise Unavailable("The database is away.")
 
     with monkeypatch.context() as patched:
-        patched.setattr("infra.sql.unit_of_work.SqlUnitOfWork.commit", away)
+        patched.setattr("infra.sql.transaction.SqlTransaction.commit", away)
         tried(world, BURST)
         world.hub.strangers.settle()
     assert told(world) == []

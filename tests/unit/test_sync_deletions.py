@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from domain.providers.records import SourceRecord, StateExpired
 from domain.sync.model import SyncStatus
-from domain.sync.source import SourceRecord, StateExpired
 from tests.builders import START
 from tests.sync_world import SyncWorld
 

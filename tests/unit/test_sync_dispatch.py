@@ -11,14 +11,14 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import ValidationFailed
-from domain.events.model import DomainEvent
-from domain.paging import PageRequest
+from domain.core.errors import ValidationFailed
+from domain.core.paging import PageRequest
+from domain.journal.events import DomainEvent
 from domain.sync.dispatch import InitialSyncs, in_turn
 from domain.sync.jobs import Origin
 from domain.sync.model import SyncStatus
+from domain.sync.notices import smoothed
 from domain.sync.ports import AlreadyRuns, JobFilter, Waiting
-from domain.sync.progress import smoothed
 from domain.sync.schedules import PutSchedule
 from tests.builders import START
 from tests.sync_world import SyncWorld
@@ -63,8 +63,8 @@ async def test_one_job_of_an_integration_runs_at_a_time(world: SyncWorld) -> Non
     integration = await world.integration()
     first, second = world.start(integration), world.start(integration, "Differential")
     assert [one.data_sync_job_id for one in world.sync.dispatcher.claim()] == [first.data_sync_job_id]
-    with pytest.raises(AlreadyRuns), world.units.write() as unit:
-        unit.sync_jobs.claim(second.data_sync_job_id, 1, world.clock.now())
+    with pytest.raises(AlreadyRuns), world.transactions.write() as tx:
+        tx.sync_jobs.claim(second.data_sync_job_id, 1, world.clock.now())
     await world.run(first)
     assert [one.data_sync_job_id for one in world.sync.dispatcher.claim()] == [second.data_sync_job_id]
 
@@ -73,8 +73,8 @@ async def test_a_place_is_held_by_one_job_whoever_races(world: SyncWorld) -> Non
     jobs = [world.start(await world.integration(f"Guests {index}")) for index in range(2)]
     world.sync.dispatcher.claim()
     third = world.start(await world.integration("Guests 3"))
-    with pytest.raises(AlreadyRuns), world.units.write() as unit:
-        unit.sync_jobs.claim(third.data_sync_job_id, 0, world.clock.now())
+    with pytest.raises(AlreadyRuns), world.transactions.write() as tx:
+        tx.sync_jobs.claim(third.data_sync_job_id, 0, world.clock.now())
     assert len(jobs) == 2
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from domain.integrations.providers import ProviderFailure
-from domain.sync.commands import PutRecords
+from domain.providers.contract import ProviderFailure
 from domain.sync.model import SyncStatus
+from domain.sync.service import PutRecords
 from tests.builders import START
 from tests.integration_world import Killed
 from tests.sync_world import SyncWorld
@@ -49,7 +49,7 @@ async def test_a_push_that_was_not_recorded_is_repeated_under_the_same_key(world
     job = world.start(integration, direction="Export")
     run = world.sync.dispatcher.claim()[0].run_number
     world.sync.runs.plan(job.data_sync_job_id, run)
-    world.units.down = False
+    world.transactions.down = False
     world.crm.refuses = lambda request: (
         (_ for _ in ()).throw(Killed()) if len(world.crm.pushes) == 1 else False
     )

@@ -8,9 +8,8 @@ from typing import Any
 import jmespath
 import pytest
 
-from domain.sync.expressions import Evaluation, TooMuch
-from domain.sync.mapping import CompiledMapping, StreamMapping
-from domain.sync.model import RecordType
+from domain.providers.records import RecordType
+from domain.sync.mapping import CompiledMapping, Evaluation, StreamMapping, TooMuch
 
 SOURCE = {
     "text": "x" * 1_000,

@@ -12,7 +12,7 @@ import pytest
 
 from devhost.durable.events import Kind
 from devhost.durable.sdk import Decision, DurableFunction, replay
-from functions import sync_orchestrations
+from functions import sync_orchestration
 from tests.fixtures.record_histories import HISTORIES, SCENARIOS, functions_of
 
 _LIMITS = {
@@ -23,7 +23,7 @@ _LIMITS = {
 }
 _SCHEDULING = (Kind.TASK_SCHEDULED, Kind.SUB_ORCHESTRATION_CREATED, Kind.TIMER_CREATED)
 _MOST_BYTES = 16 * 1024
-_FUNCTIONS = {one.name: one for one in functions_of(sync_orchestrations.bp)}
+_FUNCTIONS = {one.name: one for one in functions_of(sync_orchestration.bp)}
 _RECORDED = [
     (path.stem, index, one)
     for path in sorted(HISTORIES.glob("*.json"))

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from domain.errors import Conflict, NotFound, RuleViolation, ValidationFailed
+from domain.core.errors import Conflict, NotFound, RuleViolation, ValidationFailed
+from domain.core.paging import PageRequest
 from domain.integrations.commands import UpdateIntegration
-from domain.integrations.model import IntegrationStatus, IntegrationType
-from domain.integrations.providers import ProviderFailure
-from domain.paging import PageRequest
+from domain.integrations.model import IntegrationStatus
+from domain.providers.contract import IntegrationType, ProviderFailure
+from domain.providers.records import SourceRecord
 from domain.sync.mapping import FieldMapping
 from domain.sync.model import SyncStatus
-from domain.sync.source import SourceRecord
 from tests.builders import START
 from tests.integration_world import Killed
 from tests.sync_world import SyncWorld
@@ -46,8 +46,8 @@ async def test_a_full_sync_brings_every_record_and_tells_of_it__UC_DS_01_UC_DS_0
     assert initiated[0]["syncType"] == "Full"
     assert completed[0]["recordsProcessed"] == 10
     assert "duration" in completed[0]
-    with world.units.read() as unit:
-        assert unit.integrations.get(job.tenant_id, integration).last_sync_time == world.clock.now()
+    with world.transactions.read() as tx:
+        assert tx.integrations.get(job.tenant_id, integration).last_sync_time == world.clock.now()
 
 
 async def test_a_full_sync_buries_what_is_gone_and_keeps_none_of_its_data(world: SyncWorld) -> None:
@@ -243,8 +243,8 @@ async def test_a_page_that_never_comes_fails_the_job_resumably(world: SyncWorld)
     failed = await world.synced(integration)
     assert (failed.status, failed.error_code) == (SyncStatus.Failed, "unavailable")
     alert = world.alerts()[-1]
-    with world.units.read() as unit:
-        name = unit.integrations.get(failed.tenant_id, integration).name
+    with world.transactions.read() as tx:
+        name = tx.integrations.get(failed.tenant_id, integration).name
     assert (alert["kind"], alert["data"]["name"]) == ("sync-failed", name)
     resumed = world.sync.service.resume(world.principal, failed.data_sync_job_id)
     assert (await world.run(resumed)).status == SyncStatus.Completed
@@ -264,8 +264,8 @@ async def test_refused_credentials_suspend_the_integration_and_alert(world: Sync
     world.crm.failures = [ProviderFailure("unauthorized", "No such key.", status=401)]
     job = await world.synced(integration)
     assert (job.status, job.error_code) == (SyncStatus.Failed, "authentication")
-    with world.units.read() as unit:
-        assert unit.integrations.get(job.tenant_id, integration).status == IntegrationStatus.Suspended
+    with world.transactions.read() as tx:
+        assert tx.integrations.get(job.tenant_id, integration).status == IntegrationStatus.Suspended
     assert {one["kind"] for one in world.alerts()} == {"integration-suspended", "sync-failed"}
 
 

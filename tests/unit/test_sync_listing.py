@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from domain.integrations.providers import Connection, ProviderFailure, ProviderRequest, ProviderResponse
-from domain.sync.source import ListRequest, SourceRecord
-from infra.providers.custom_rest import CustomRest
-from infra.providers.custom_rest_configuration import CustomRestConfiguration
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
+from domain.providers.records import ListRequest, SourceRecord
+from infra.providers.custom_rest.adapter import CustomRest
+from infra.providers.custom_rest.configuration import CustomRestConfiguration
 
 BASE = "https://api.example/v1"
 ROWS = [{"id": index, "at": "2026-01-01T00:00:00Z"} for index in range(1, 8)]

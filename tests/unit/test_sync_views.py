@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import ValidationFailed
+from domain.core.errors import ValidationFailed
 from domain.sync.jobs import SyncedRecord, SyncJob
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
-from functions.http.datasyncs import _csv
-from functions.http.sync_record_views import RecordQuery, record_list
-from functions.http.sync_views import job_detail, job_view
+from functions.http.datasyncs.routes import _csv
+from functions.http.datasyncs.views import job_detail, job_view
+from functions.http.records.views import RecordQuery, record_list
 from tests.builders import START, TENANT, USER
 
 JOB = SyncJob(

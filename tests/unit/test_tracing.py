@@ -23,13 +23,14 @@ from opentelemetry.trace import SpanKind as OtelKind
 from opentelemetry.trace import StatusCode
 
 from bench.harness import ROOT
-from domain.events.model import DomainEvent, RaiseEvent
-from domain.ports import OutboundError
-from domain.tracing import UNTRACED, SpanKind, spans, trace_fields
-from functions.http.tracing import parent_of
-from infra import bootstrap, logs
-from infra.telemetry.tracer import OtelTracer
-from infra.trace import Trace, current, within
+from domain.core.ports import OutboundError
+from domain.core.tracing import UNTRACED, SpanKind, spans, trace_fields
+from domain.journal.events import DomainEvent, RaiseEvent
+from functions.http.kit.tracing import parent_of
+from infra.app import build
+from infra.observability import logs
+from infra.observability.trace import Trace, current, within
+from infra.observability.tracer import OtelTracer
 from tests.builders import START, TENANT, Reply, answer
 from tests.http_app import TRACE, App, said
 from tests.traced import Traced, header_of, parent_id
@@ -48,13 +49,13 @@ def traced() -> Traced:
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     made = App(tmp_path)
-    monkeypatch.setattr(bootstrap, "_hub", made.hub)
+    monkeypatch.setattr(build, "_hub", made.hub)
     yield made
     made.hub.database.close()
 
 
 def stored(app: App) -> list[str | None]:
-    from infra.sql.webhook_tables import domain_events
+    from infra.sql.webhooks.tables import domain_events
 
     with app.hub.database.read() as connection:
         rows = connection.execute(domain_events.select().order_by(domain_events.c.Sequence)).mappings()
@@ -141,9 +142,9 @@ def test_events_that_a_request_causes_belong_to_it(app: App, traced: Traced) -> 
     """Not only those that it brings."""
     vars(app.hub)["tracer"] = traced.tracer
     event = DomainEvent("e-1", TENANT, "IntegrationCreated", "{}", app.clock.now())
-    with traced.tracer.span("request", SpanKind.Server) as span, app.hub.units.write() as unit:
-        unit.outbox.append([event])
-        unit.commit()
+    with traced.tracer.span("request", SpanKind.Server) as span, app.hub.transactions.write() as tx:
+        tx.outbox.append([event])
+        tx.commit()
     assert stored(app) == [span.traceparent]
     assert current.get() is None
 
@@ -206,7 +207,7 @@ def test_the_hosts_span_goes_before_the_callers(
 
 def test_under_the_hosts_span_ours_is_not_a_second_request(app: App, traced: Traced) -> None:
     """Application Insights lists every span of kind server as a request."""
-    from functions.http.tracing import request_span
+    from functions.http.kit.tracing import request_span
 
     with request_span(traced.tracer, "GET", "webhooks", parent=PARENT, is_hosted=True):
         pass
@@ -357,7 +358,7 @@ async def test_the_event_about_an_attempt_belongs_to_its_trace(world: World, tra
 
 
 def test_a_collector_that_hangs_does_not_hold_up_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    from infra.telemetry import exporters
+    from infra.observability import exporters
 
     is_shut = threading.Event()
 
@@ -407,8 +408,8 @@ def test_lines_inside_a_span_name_it(traced: Traced) -> None:
 _DELIVERED = """
 import sys
 from pathlib import Path
-from infra.bootstrap import Hub
-from infra.settings import Settings
+from infra.app.build import Hub
+from infra.app.settings import Settings
 hub = Hub(Settings(home=Path(sys.argv[1])))
 hub.deliveries, hub.fan_out, hub.tracer
 import function_app

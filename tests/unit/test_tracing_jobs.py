@@ -11,15 +11,15 @@ import pytest
 from opentelemetry.trace import SpanKind as OtelKind
 from opentelemetry.trace import StatusCode
 
-from domain.integrations.providers import ProviderFailure, ProviderRequest
-from domain.ports import OutboundError, OutboundRequest, OutboundResponse
+from domain.core.ports import OutboundError, OutboundRequest, OutboundResponse
+from domain.core.tracing import UNTRACED, SpanKind
+from domain.providers.contract import ProviderFailure, ProviderRequest
 from domain.sync.schedules import PutSchedule
-from domain.tracing import UNTRACED, SpanKind
-from infra.adapters import ProcessAdapters
-from infra.http.traced import TracedClient
-from infra.providers.connection import HttpProviderConnection
-from infra.settings import Settings
-from infra.trace import Trace, current_header, within
+from infra.app.adapters import ProcessAdapters
+from infra.app.settings import Settings
+from infra.observability.trace import Trace, current_header, within
+from infra.outbound.traced import TracedClient
+from infra.providers._kit.connection import HttpProviderConnection
 from tests.builders import START, answer
 from tests.fixtures.oauth_server import OAuthServer
 from tests.integration_world import IntegrationWorld
@@ -217,9 +217,9 @@ async def test_a_schedules_job_begins_a_trace_of_its_own(world: SyncWorld, trace
     for _ in range(2):
         world.clock.advance(hours=1)
         world.sync.schedules.run()
-        with world.units.read() as unit:
-            [waiting] = unit.sync_jobs.waiting(world.clock.now(), 10)
-            job = unit.sync_jobs.find(waiting.data_sync_job_id)
+        with world.transactions.read() as tx:
+            [waiting] = tx.sync_jobs.waiting(world.clock.now(), 10)
+            job = tx.sync_jobs.find(waiting.data_sync_job_id)
         assert job is not None
         await world.run(job)
     first, second = traced.named("schedule_sync")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import Conflict, DomainError, Unavailable, Undone
-from domain.unit_of_work import repeated
+from domain.core.errors import Conflict, DomainError, Unavailable, Undone
+from domain.core.transaction import repeated
 
 _ROOT = Path(__file__).parents[2]
 
@@ -89,7 +89,7 @@ _OUTSIDE = (
 
 
 def test_the_requests_that_write_most_are_among_them() -> None:
-    assert {"events/service._store", "incoming/storing._write_once", "identity/service._remember"} <= set(
+    assert {"journal/outbox._store", "incoming/inbox._write_once", "authentication/service._remember"} <= set(
         _FUNCTIONS
     )
     assert len(_FUNCTIONS) >= 30
@@ -98,12 +98,12 @@ def test_the_requests_that_write_most_are_among_them() -> None:
 @pytest.mark.parametrize("name", _FUNCTIONS)
 def test_each_is_one_transaction_and_acts_on_nothing_else_before_its_end(name: str) -> None:
     body = _FUNCTIONS[name].body
-    [at] = [index for index, one in enumerate(body) if "_units.write()" in ast.unparse(one)]
+    [at] = [index for index, one in enumerate(body) if "_transactions.write()" in ast.unparse(one)]
     block = body[at]
     assert isinstance(block, ast.With), "a loop or a branch around the transaction"
     inside = _texts(body[: at + 1])
-    assert inside.count("_units.write()") == 1
+    assert inside.count("_transactions.write()") == 1
     assert inside.count(".commit()") == 1
     for act in _OUTSIDE:
         assert act not in inside, act
-    assert "_units." not in _texts(body[at + 1 :])
+    assert "_transactions." not in _texts(body[at + 1 :])

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import standardwebhooks.webhooks
 
-from domain.ports import OutboundError, OutboundFailure
-from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE
+from domain.core.ports import OutboundError, OutboundFailure
+from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
 from domain.webhooks.signing import signature
 from tests.builders import RECEIVER, START, Receivers, Reply, answer

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
+from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import DeliveryStatus, RotateSecret, UpdateWebhook, WebhookState
 from domain.webhooks.signing import signature
 from tests.builders import START, Hanging, answer

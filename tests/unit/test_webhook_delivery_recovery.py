@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import Unavailable
-from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
+from domain.core.errors import Unavailable
+from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus
 from tests.builders import Hanging, Reply, answer
 from tests.world import World
@@ -30,10 +30,10 @@ async def test_a_batch_comes_again_when_the_database_is_down_and_nothing_is_post
     world.raise_event()
     world.fan_out.handle([(one.body, "m") for one in world.queue.take("domain-events")])
     batch = [DeliveryMessage.of_queue(one.body) for one in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
-    world.units.down = True
+    world.transactions.down = True
     with pytest.raises(Unavailable):
         await world.engine.handle(batch)
-    world.units.down = False
+    world.transactions.down = False
     await world.engine.handle(batch)
     await world.engine.handle(batch)
     assert len(world.receivers.posts) == 1
@@ -139,8 +139,8 @@ async def test_results_wait_out_a_short_outage_of_the_database(world: World) -> 
     webhook = await world.webhook("BookingConfirmed")
 
     def goes_down(request: object) -> Reply:
-        world.units.down = True
-        asyncio.get_running_loop().call_later(0.03, setattr, world.units, "down", False)
+        world.transactions.down = True
+        asyncio.get_running_loop().call_later(0.03, setattr, world.transactions, "down", False)
         return answer(200)
 
     world.receivers.script(goes_down)

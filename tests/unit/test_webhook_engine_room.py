@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import Unavailable
-from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
+from domain.core.errors import Unavailable
+from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import DeliveryStatus
 from tests.builders import START, Hanging, answer
 from tests.world import World

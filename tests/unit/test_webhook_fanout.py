@@ -11,15 +11,15 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import Unavailable
-from domain.events.model import DomainEvent
-from domain.events.service import DOMAIN_EVENTS_QUEUE
-from domain.webhooks import fanout
-from domain.webhooks.messages import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage, delivery_messages
+from domain.core.errors import Unavailable
+from domain.journal.events import DomainEvent
+from domain.journal.outbox import DOMAIN_EVENTS_QUEUE
+from domain.webhooks import fan_out
+from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage, delivery_messages
 from domain.webhooks.model import DeliveryStatus, UpdateWebhook, WebhookState
 from domain.webhooks.ports import NewDelivery
 from domain.webhooks.service import WithSecret
-from infra.sql.outbox import SqlOutbox
+from infra.sql.journal.outbox import SqlOutbox
 from tests.builders import answer
 from tests.world import World
 
@@ -127,14 +127,14 @@ async def test_what_was_held_while_its_webhook_resumed_is_sent_all_the_same(worl
     Server: the release has not seen its delivery."""
     webhook = await world.webhook("*")
     world.raise_event()
-    with world.units.write() as unit:
-        [ref] = unit.outbox.unannounced(world.clock.now() + timedelta(seconds=1), world.clock.now(), 10)
+    with world.transactions.write() as tx:
+        [ref] = tx.outbox.unannounced(world.clock.now() + timedelta(seconds=1), world.clock.now(), 10)
         now, later = world.clock.now(), world.clock.now() + timedelta(hours=24)
-        [event] = unit.outbox.pending([ref])
+        [event] = tx.outbox.pending([ref])
         held = NewDelivery(world.ids.new(), webhook.webhook.webhook_id, event, is_held=True)
-        unit.pipeline.add_deliveries([held], now=now, expires_at=later, requeue_at=now)
-        unit.outbox.mark_fanned_out([ref], now)
-        unit.commit()
+        tx.pipeline.add_deliveries([held], now=now, expires_at=later, requeue_at=now)
+        tx.outbox.mark_fanned_out([ref], now)
+        tx.commit()
     world.clock.advance(minutes=1)
     await world.sweep()
     [sent] = world.deliveries(webhook)
@@ -145,7 +145,7 @@ async def test_a_flood_of_large_events_is_fanned_out_a_few_at_a_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message of the queue announces 100 events, each of which may be a mebibyte."""
-    monkeypatch.setattr(fanout, "_BYTES_PER_TRANSACTION", 3 * MIB)
+    monkeypatch.setattr(fan_out, "_BYTES_PER_TRANSACTION", 3 * MIB)
     held: list[int] = []
     pending = SqlOutbox.pending
 

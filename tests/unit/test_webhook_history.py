@@ -12,10 +12,10 @@ from uuid import UUID
 
 import pytest
 
-from domain.errors import Conflict, Forbidden, NotFound, TooLarge, ValidationFailed
-from domain.identity.model import Principal
-from domain.paging import PageRequest
-from domain.ports import OutboundError
+from domain.core.errors import Conflict, Forbidden, NotFound, TooLarge, ValidationFailed
+from domain.core.paging import PageRequest
+from domain.core.ports import OutboundError
+from domain.core.principal import Principal
 from domain.webhooks.model import DeliveryStatus, Replay, TestWebhook, UpdateWebhook, WebhookState
 from domain.webhooks.ports import DeliveryFilter
 from domain.webhooks.service import WithSecret

@@ -13,9 +13,9 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from domain.errors import Forbidden, NotFound, PreconditionFailed, RuleViolation, ValidationFailed
-from domain.identity.model import Principal
-from domain.paging import PageRequest
+from domain.core.errors import Forbidden, NotFound, PreconditionFailed, RuleViolation, ValidationFailed
+from domain.core.paging import PageRequest
+from domain.core.principal import Principal
 from domain.webhooks.model import CreateWebhook, RotateSecret, UpdateWebhook, WebhookState
 from domain.webhooks.ports import WebhookFilter
 from tests.builders import RECEIVER

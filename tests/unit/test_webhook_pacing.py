@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.errors import Unavailable
-from domain.ports import EtagMismatch, TableEntity
-from domain.webhooks.messages import DeliveryMessage
-from domain.webhooks.pacing import Pacer
+from domain.core.errors import Unavailable
+from domain.core.ports import EtagMismatch, TableEntity
+from domain.webhooks.fan_out import DeliveryMessage
+from domain.webhooks.throttle import Pacer
 from infra.embedded.tables import EmbeddedTableStore
 from tests.builders import START, FakeClock, SequentialIds
 

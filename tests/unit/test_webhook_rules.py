@@ -10,21 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from domain.errors import Conflict, ValidationFailed
-from domain.ports import OutboundFailure
+from domain.core.errors import Conflict, ValidationFailed
+from domain.core.ports import OutboundFailure
 from domain.webhooks.model import CreateWebhook, RetryPolicy, Webhook, WebhookState
-from domain.webhooks.rules import (
+from domain.webhooks.retry_policy import (
     Answer,
     Decision,
-    check_url,
     decide,
     effective_max_retries,
     parse_retry_after,
     retry_delay,
-    set_active,
-    should_disable,
-    subscriptions_for,
 )
+from domain.webhooks.rules import check_url, set_active, should_disable, subscriptions_for
 from tests.builders import START, TENANT, USER
 
 STEADY = RetryPolicy(jitter=False)

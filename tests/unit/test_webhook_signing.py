@@ -12,7 +12,7 @@ import svix.webhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.events.model import DomainEvent, event_data
+from domain.journal.events import DomainEvent, event_data
 from domain.webhooks.signing import event_body, new_secret, signature, signed_headers
 from tests.builders import START, TENANT
 

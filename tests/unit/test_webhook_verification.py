@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import standardwebhooks.webhooks
 
-from domain.errors import Conflict, ValidationFailed
-from domain.paging import PageRequest
-from domain.ports import OutboundError, OutboundRequest
+from domain.core.errors import Conflict, ValidationFailed
+from domain.core.paging import PageRequest
+from domain.core.ports import OutboundError, OutboundRequest
 from domain.webhooks.model import UpdateWebhook, WebhookState
 from domain.webhooks.ports import WebhookFilter
 from tests.builders import RECEIVER, Hanging, Reply, answer, echo
@@ -202,12 +202,12 @@ async def test_the_secret_is_shown_although_the_database_fails_after_the_webhook
     world: World,
 ) -> None:
     def goes_down(request: OutboundRequest) -> Reply:
-        world.units.down = True
+        world.transactions.down = True
         return echo(request)
 
     world.receivers.verification = goes_down
     created = await world.webhook("*")
-    world.units.down = False
+    world.transactions.down = False
     assert created.secret.startswith("whsec_")
     assert created.verification is not None
     assert not created.verification.verified

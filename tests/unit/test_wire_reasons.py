@@ -9,14 +9,14 @@ import pytest
 from pydantic import BaseModel, model_validator
 
 from domain.apikeys.model import CreateApiKey
-from domain.errors import ValidationFailed
-from domain.events.model import RaiseEvent
+from domain.core.errors import ValidationFailed
 from domain.integrations.configuration import accept
-from domain.integrations.providers import Configuration
+from domain.journal.events import RaiseEvent
 from domain.privacy.model import ExportSubject
+from domain.providers.contract import Configuration
 from domain.sync.schedules import PutSchedule
-from functions.http.audit import AuditQuery
-from functions.http.calls import parse
+from functions.http.audit.routes import AuditQuery
+from functions.http.kit.calls import parse
 
 _KEY = b'{"keyName": "K", "scopes": ["events:read"], "allowedIps": ["nowhere"]}'
 _MOMENT = (
@@ -88,4 +88,4 @@ def test_what_a_provider_needs_is_told_in_sentences_too() -> None:
 def test_pydantics_words_are_taken_in_one_place_only() -> None:
     sources = [path for folder in ("domain", "functions", "infra") for path in Path(folder).rglob("*.py")]
     takers = [str(path) for path in sources if '["msg"]' in path.read_text()]
-    assert takers == ["domain/wire.py"]
+    assert takers == ["domain/core/wire.py"]

@@ -12,12 +12,12 @@ from typing import cast
 
 import pytest
 
-from domain.errors import Unavailable
-from domain.insights.ai import Answered, AnswerT, ModelUnavailable, Question
-from domain.insights.wording import MOST_ASKED, Suggestion, Worded, Wording
-from domain.insights.wording_ledger import Ticket, WordingLedger
-from domain.insights.wording_rules import Proposal, ProposedText
-from domain.ports import TableStore
+from domain.core.errors import Unavailable
+from domain.core.ports import TableStore
+from domain.recommendations.ai import Answered, AnswerT, ModelUnavailable, Question
+from domain.recommendations.wording import MOST_ASKED, Suggestion, Worded, Wording
+from domain.recommendations.wording_ledger import Ticket, WordingLedger
+from domain.recommendations.wording_rules import Proposal, ProposedText
 from infra.embedded.tables import EmbeddedTableStore
 from tests.builders import OTHER_TENANT, TENANT, FakeClock
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.insights.wording_rules import (
+from domain.recommendations.wording_rules import (
     Proposal,
     ProposedText,
     Suggestion,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 from infra.sql.migrate import SNAPSHOTS_ON
-from infra.sql.tables import metadata
+from infra.sql.schema import metadata
 
 connection = context.config.attributes.get("connection")
 

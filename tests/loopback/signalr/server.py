@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from devhost.signalr import Receive, Send, SignalR
 from devhost.signalr_connection import Connection
-from domain.ports import Clock
+from domain.core.ports import Clock
 from infra.clock import SystemClock
 from tests.loopback.asgi import Served, listen
 from tests.loopback.signalr.rest import API, RestApi

@@ -10,7 +10,7 @@ from typing import Any
 
 import jwt
 
-from domain.ports import Clock
+from domain.core.ports import Clock
 from infra.embedded.realtime import Admitted
 from infra.embedded.realtime_store import NOTHING_NEW, Message, News
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from domain.insights.model import SubjectKind
+from domain.journal.signals import SubjectKind
 from infra.sql.columns import BigKey
 from infra.sql.types import Enum, Guid, Text, Utc
 

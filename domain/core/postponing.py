@@ -1,0 +1,77 @@
+"""Messages that come again later because a dependency is away.
+
+A message that fails is delivered again at once, and after ten failures it is a dead letter: an outage of a minute would
+make dead letters of messages that nothing is wrong with, and somebody would have to send them again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from domain.core.errors import Unavailable
+from domain.core.ports import Clock, QueueMessage, QueueSender
+
+logger = logging.getLogger("hub.messages")
+
+#: The property of a message that counts how often it was put off.
+POSTPONED: Final = "postponed"
+#: With waits of two seconds to five minutes, about a day. What is still refused then is taken for the message's fault.
+MOST_TIMES: Final = 300
+_FIRST = timedelta(seconds=2)
+_LONGEST = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as it came from a queue."""
+
+    body: str
+    message_id: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+def wait_of(times: int) -> timedelta:
+    """How long a message that was put off so often waits: doubling, up to five minutes."""
+    return min(_FIRST * (1 << min(times, 10)), _LONGEST)
+
+
+def times_of(message: Received) -> int:
+    """How often it was put off. A count that is none is 0: anybody may write to a queue."""
+    text = message.properties.get(POSTPONED, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+class Postponement:
+    """Puts messages back into their queue. Thread-safe."""
+
+    def __init__(self, queue: QueueSender, clock: Clock) -> None:
+        self._queue = queue
+        self._clock = clock
+
+    def put_off(self, queue: str, messages: Sequence[Received], reason: Unavailable) -> None:
+        """Send copies, under their own ids, for later; the caller is then done with the originals.
+
+        Raises Unavailable when the queue is away too, and `reason` when one was put off too often: the host then
+        delivers all of them again, until they are dead letters."""
+        times = [times_of(one) for one in messages]
+        if any(each >= MOST_TIMES for each in times):
+            raise reason
+        now = self._clock.now()
+        self._queue.send(
+            queue,
+            [
+                QueueMessage(
+                    one.body,
+                    one.message_id,
+                    now + wait_of(each),
+                    {**one.properties, POSTPONED: str(each + 1)},
+                )
+                for one, each in zip(messages, times, strict=True)
+            ],
+        )
+        logger.warning(
+            "messages put off", extra={"queue": queue, "messages": len(messages), "reason": reason.detail}
+        )

@@ -1,0 +1,121 @@
+"""Who may hear which messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from domain.core.errors import Unavailable
+from domain.core.principal import Principal
+
+HUB: Final = "integration-hub"
+
+SYNC_PROGRESS: Final = "syncProgress"
+INTEGRATION_HEALTH: Final = "integrationHealth"
+DELIVERY_UPDATED: Final = "deliveryUpdated"
+ALERT_CHANGED: Final = "alertChanged"
+
+#: Each kind of message, and the permission that hearing it takes.
+KINDS: Mapping[str, str] = {
+    SYNC_PROGRESS: "integration:manage",
+    INTEGRATION_HEALTH: "integration:manage",
+    DELIVERY_UPDATED: "webhook:manage",
+    ALERT_CHANGED: "alerts:read",
+}
+
+#: How long a negotiated connection lasts at most. Permissions are looked at when it is negotiated, so this is also
+#: how long a permission that was taken away may still be heard with.
+LIFETIME: Final = timedelta(hours=1)
+_SHORTEST: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """Where a client connects, and the token that lets it in. It is to negotiate again before `expires_at`."""
+
+    url: str
+    access_token: str = field(repr=False)
+    expires_at: datetime
+
+
+def group_of(tenant_id: UUID, kind: str) -> str:
+    """The group that hears this kind of message of this tenant."""
+    return f"{tenant_id}.{kind}"
+
+
+def groups_of(principal: Principal) -> list[str]:
+    """The groups that the caller's permissions let it into, all of its own tenant."""
+    return [
+        group_of(principal.tenant_id, kind)
+        for kind, permission in KINDS.items()
+        if permission in principal.permissions
+    ]
+
+
+def lifetime_of(principal: Principal, now: datetime) -> timedelta:
+    """How long a connection lasts that is negotiated now: no longer than what it is negotiated with, in whole
+    seconds."""
+    if principal.expires_at is None:
+        return LIFETIME
+    left = timedelta(seconds=int((principal.expires_at - now).total_seconds()))
+    return max(_SHORTEST, min(LIFETIME, left))
+
+
+def user_of(principal: Principal) -> str:
+    """The name that its connections go by. A user's holds the tenant too, because the same person in another tenant is
+    someone else, and the end of its token, because all connections of a name end together."""
+    if principal.api_key_id is not None:
+        return key_user(principal.api_key_id)
+    name = f"user:{principal.tenant_id}:{principal.user_id}"
+    return name if principal.expires_at is None else f"{name}:{principal.expires_at.timestamp():.0f}"
+
+
+def key_user(api_key_id: UUID) -> str:
+    """The name of the connections that an API key opened."""
+    return f"key:{api_key_id}"
+
+
+Payload = Mapping[str, Any]
+
+
+class Realtime(Protocol):
+    """Messages are a convenience beside the API, not a record: one that is lost is not repeated, and nobody who
+    was not connected gets it later."""
+
+    def negotiate(self, principal: Principal) -> Negotiated:
+        """Let the caller connect, into the groups its permissions allow. Raises Unavailable."""
+
+    def publish(self, tenant_id: UUID, kind: str, payloads: Sequence[Payload]) -> None:
+        """Send one message of `kind`, whose argument is the list of payloads, to the clients of the tenant that
+        may hear it. Does not wait for them, and never raises: a failure is logged."""
+
+    def listening(self, tenant_id: UUID, kind: str) -> bool:
+        """Whether a message could be heard. Cheap, and in doubt True: it only saves work that nobody sees."""
+
+    def close(self, user: str) -> bool:
+        """Close the user's connections, and let none hear with what was negotiated before. Never raises: a failure
+        is logged, and False says that some may be open still."""
+
+
+class Nobody:
+    """A Realtime for where nobody can be connected."""
+
+    def negotiate(self, principal: Principal) -> Negotiated:
+        """Always raises Unavailable."""
+        raise Unavailable("There are no realtime messages here.")
+
+    def publish(self, tenant_id: UUID, kind: str, payloads: Sequence[Payload]) -> None:
+        """Nobody hears it."""
+
+    def listening(self, tenant_id: UUID, kind: str) -> bool:
+        return False
+
+    def close(self, user: str) -> bool:
+        """There is nothing to close."""
+        return True
+
+
+NOBODY = Nobody()

@@ -1,0 +1,77 @@
+"""Transactions: enter one, use its repositories, `commit()`; leaving without it rolls back.
+
+Each capability declares a Protocol of its own that extends `Transaction` by the repositories its use cases may touch
+(`WebhookTransaction`, `SyncTransaction`, ...). One SQL class satisfies them all."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import ParamSpec, Protocol, TypeVar
+
+from domain.core.errors import Undone
+
+logger = logging.getLogger("hub.transactions")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Tx = TypeVar("Tx", bound="Transaction")
+Tx_co = TypeVar("Tx_co", bound="Transaction", covariant=True)
+_TRIES = 3
+
+
+class Transaction(Protocol):
+    """What every transaction can do. Repositories see one tenant at a time unless their own contract says that they
+    serve the product itself."""
+
+    def commit(self) -> None:
+        """Make it durable, then announce the events appended. Raises Unavailable when the database is down,
+        OutcomeUnknown when it may be durable all the same."""
+
+
+class Transactions(Protocol[Tx_co]):
+    """Opens transactions. Either raises Undone where the whole may be done again at once (`repeated`), otherwise
+    Unavailable."""
+
+    def write(self) -> AbstractContextManager[Tx_co]:
+        """Open a transaction that may change things."""
+
+    def read(self) -> AbstractContextManager[Tx_co]:
+        """Open a snapshot to read from; it takes no write lock."""
+
+
+def in_steps(
+    transactions: Transactions[Tx], step: Callable[[Tx], int], size: int, *, most: int | None = None
+) -> int:
+    """Do `step` in one transaction after another until it found fewer than the `size` it asks for, in at most `most`
+    transactions; return how many it found in all. Raises Unavailable; what was committed stays."""
+    done, left = 0, most
+    while left is None or left > 0:
+        with transactions.write() as tx:
+            count = step(tx)
+            tx.commit()
+        done += count
+        if count < size:
+            break
+        left = None if left is None else left - 1
+    return done
+
+
+def repeated(use_case: Callable[P, T]) -> Callable[P, T]:
+    """Do `use_case` again, three times in all, when the database undid its transaction.
+
+    For functions of one transaction that do nothing outside it before it has ended, and raise Undone for nothing
+    after it: each time they start from their arguments. docs/adr/0011-repeated-transactions.md has the reasons."""
+
+    @functools.wraps(use_case)
+    def tried(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(_TRIES - 1):
+            try:
+                return use_case(*args, **kwargs)
+            except Undone as reason:
+                logger.info("transaction repeated", extra={"of": use_case.__qualname__, "why": reason.detail})
+        return use_case(*args, **kwargs)
+
+    return tried

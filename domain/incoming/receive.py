@@ -1,0 +1,196 @@
+"""A webhook comes in: find the integration, verify, store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from domain.apikeys.rules import ip_allowed
+from domain.core.errors import Forbidden, NotFound, TooLarge, Unauthenticated, Unavailable
+from domain.core.ports import Clock
+from domain.core.transaction import Transactions
+from domain.incoming.inbox import Inbox
+from domain.incoming.ports import IncomingTransaction
+from domain.incoming.rules import BODY_MAX_BYTES, is_address, takes_webhooks
+from domain.integrations.connection import Catalogue, Opened, Opener
+from domain.integrations.model import Integration
+from domain.journal.occurrences import occurrence
+from domain.providers.contract import (
+    Connection,
+    IncomingAnswer,
+    IncomingRequest,
+    ProviderFailure,
+    SignatureRefused,
+)
+
+logger = logging.getLogger("hub.security")
+
+WRITE_EVERY = timedelta(seconds=10)
+
+
+class Refusals:
+    """Thread-safe. A count not yet written is lost with the process; the log lines are not."""
+
+    def __init__(self, transactions: Transactions[IncomingTransaction]) -> None:
+        self._transactions = transactions
+        self._lock = threading.Lock()
+        self._waiting: Counter[UUID] = Counter()
+        self._written: dict[UUID, datetime] = {}
+
+    def note(self, integration: Integration, reason: str, source_ip: str | None, now: datetime) -> None:
+        """Log it, and write the count when the last write for this integration is 10 s old. Never raises for a
+        database that is down: the caller is refused either way."""
+        logger.warning(
+            "incoming webhook refused",
+            extra={
+                "integrationId": str(integration.integration_id),
+                "tenantId": str(integration.tenant_id),
+                "provider": integration.provider,
+                "sourceIp": source_ip,
+                "reason": reason,
+            },
+        )
+        count = self._take(integration.integration_id, now)
+        if count == 0:
+            return
+        try:
+            with self._transactions.write() as tx:
+                tx.incoming.count_refusals(
+                    integration.tenant_id, integration.integration_id, count, reason, now
+                )
+                tx.occurrences.append(
+                    occurrence(
+                        "security-violation",
+                        {
+                            "subject": str(integration.integration_id),
+                            "detail": f"{integration.name}: {count:,} incoming webhooks refused. {reason}",
+                            "count": count,
+                            "sourceIp": source_ip,
+                        },
+                        now,
+                        tenant_id=integration.tenant_id,
+                    )
+                )
+                tx.commit()
+        except Unavailable:
+            with self._lock:
+                self._waiting[integration.integration_id] += count
+
+    def _take(self, integration_id: UUID, now: datetime) -> int:
+        """How many to write now; 0 while it is too early."""
+        with self._lock:
+            self._waiting[integration_id] += 1
+            last = self._written.get(integration_id)
+            if last is not None and now - last < WRITE_EVERY:
+                return 0
+            self._written[integration_id] = now
+            return self._waiting.pop(integration_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What the HTTP side knows about a request: the token in its path, if any, who sent it, and its trace."""
+
+    token: str | None = None
+    source_ip: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """`body` answers a handshake at once. `accepted` events are stored, `duplicates` were before."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    body: bytes | None = None
+    content_type: str = "text/plain"
+
+
+class Reception:
+    def __init__(
+        self,
+        transactions: Transactions[IncomingTransaction],
+        opener: Opener,
+        inbox: Inbox,
+        catalogue: Catalogue,
+        clock: Clock,
+    ) -> None:
+        self._transactions = transactions
+        self._opener = opener
+        self._inbox = inbox
+        self._disabled_types = catalogue.disabled_types
+        self._clock = clock
+        self._refusals = Refusals(transactions)
+
+    async def receive(self, integration_id: UUID, request: IncomingRequest, caller: Caller) -> Receipt:
+        """Returns once the events are durable. The raw body reaches the adapter as it came.
+
+        Raises TooLarge (over 1 MiB); NotFound for an integration that is unknown or not active, has no webhooks,
+        or an address out of use; Forbidden (`source-not-allowed`) outside the allow list; Unauthenticated
+        (`bad-signature`); Unavailable."""
+        if len(request.body) > BODY_MAX_BYTES:
+            raise TooLarge(f"The body is {len(request.body):,} bytes; at most {BODY_MAX_BYTES:,} are taken.")
+        integration, opened = await asyncio.to_thread(self._admit, integration_id, caller)
+        connection = Connection(opened.configuration, opened.http, request.received_at)
+        try:
+            answer = await opened.provider.receive(connection, request)
+        except SignatureRefused as refused:
+            reason, now = str(refused), request.received_at
+            await asyncio.to_thread(self._refusals.note, integration, reason, caller.source_ip, now)
+            raise Unauthenticated(reason, code="bad-signature") from None
+        except ProviderFailure as failure:
+            if failure.kind == "malformed":
+                return await asyncio.to_thread(self._keep, integration, request, failure.detail, caller)
+            raise _refusal_of(failure) from None
+        return await asyncio.to_thread(self._take, integration, request, answer, caller)
+
+    def _admit(self, integration_id: UUID, caller: Caller) -> tuple[Integration, Opened]:
+        now = self._clock.now()
+        with self._transactions.read() as tx:
+            integration = tx.integrations.find(integration_id)
+            if integration is None or not takes_webhooks(integration, self._disabled_types):
+                raise _unknown()
+            endpoint = tx.incoming.endpoint(integration.tenant_id, integration_id)
+        if not is_address(endpoint, caller.token, now):
+            raise _unknown()
+        if endpoint.allowed_ips and not ip_allowed(caller.source_ip, endpoint.allowed_ips):
+            self._refusals.note(integration, "The address is not in the allow list.", caller.source_ip, now)
+            raise Forbidden("Webhooks are not taken from this address.", code="source-not-allowed")
+        return integration, self._opener.open(integration)
+
+    def _take(
+        self, integration: Integration, request: IncomingRequest, answer: IncomingAnswer, caller: Caller
+    ) -> Receipt:
+        receipt = Receipt(body=answer.body, content_type=answer.content_type)
+        if not answer.events:
+            return receipt
+        accepted = self._inbox.store(
+            integration,
+            request,
+            answer.events,
+            source_ip=caller.source_ip,
+            traceparent=caller.traceparent,
+        )
+        return replace(receipt, accepted=accepted, duplicates=len(answer.events) - accepted)
+
+    def _keep(
+        self, integration: Integration, request: IncomingRequest, reason: str, caller: Caller
+    ) -> Receipt:
+        accepted = self._inbox.keep_unreadable(integration, request, reason, caller.source_ip)
+        return Receipt(accepted=accepted, duplicates=1 - accepted)
+
+
+def _refusal_of(failure: ProviderFailure) -> NotFound | Unavailable:
+    if failure.kind == "rejected":
+        return _unknown()
+    return Unavailable("The webhook cannot be verified at the moment; send it again.")
+
+
+def _unknown() -> NotFound:
+    """One answer for every reason, so that nobody learns which integrations there are."""
+    return NotFound("No webhooks are taken here.")

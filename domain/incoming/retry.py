@@ -1,0 +1,152 @@
+"""Raise an incoming webhook again: from its event where there is one, else from the request as it was stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+from domain.core.errors import Conflict
+from domain.core.ports import Cipher, Clock
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions, repeated
+from domain.incoming import events
+from domain.incoming.inbox import Inbox
+from domain.incoming.model import IncomingStatus, IncomingWebhook, body_context
+from domain.incoming.ports import IncomingTransaction
+from domain.incoming.rules import UNREADABLE, read_request, stored_event_id
+from domain.integrations.connection import Opened, Opener
+from domain.integrations.model import Integration
+from domain.journal.audit import AuditEntry
+from domain.providers.contract import (
+    Connection,
+    IncomingRequest,
+    ProviderFailure,
+    SignatureRefused,
+    VerifiedEvent,
+)
+
+PERMISSION: Final = "integration:manage"
+
+
+class Retries:
+    def __init__(
+        self,
+        transactions: Transactions[IncomingTransaction],
+        opener: Opener,
+        inbox: Inbox,
+        cipher: Cipher,
+        clock: Clock,
+        *,
+        event_max_bytes: int,
+    ) -> None:
+        self._transactions = transactions
+        self._opener = opener
+        self._inbox = inbox
+        self._cipher = cipher
+        self._clock = clock
+        self._event_max_bytes = event_max_bytes
+
+    async def retry(
+        self, principal: Principal, integration_id: UUID, incoming_webhook_id: UUID, traceparent: str | None
+    ) -> IncomingWebhook:
+        """Subscribers are told anew, under a new event id. One that fails again stays Failed with the reason.
+        Raises Forbidden, NotFound, Conflict (`content-gone`, or someone else retries it too), Unavailable."""
+        principal.require(PERMISSION)
+        before, payload = await asyncio.to_thread(
+            self._raised, principal, integration_id, incoming_webhook_id
+        )
+        reason: str | None = None
+        if payload is None:
+            try:
+                payload = await self._reread(before, traceparent)
+            except (events.NotRaisable, SignatureRefused) as error:
+                reason = str(error)
+            except ProviderFailure as failure:
+                reason = failure.detail
+        return await asyncio.to_thread(self._record, principal, before, payload, reason, traceparent)
+
+    def _raised(
+        self, principal: Principal, integration_id: UUID, incoming_webhook_id: UUID
+    ) -> tuple[IncomingWebhook, str | None]:
+        """The payload of the event raised before, None when there was none."""
+        with self._transactions.read() as tx:
+            webhook = tx.incoming.get(principal.tenant_id, integration_id, incoming_webhook_id)
+            if webhook.event_id is None:
+                return webhook, None
+            payload = tx.incoming.raised(webhook.tenant_id, webhook.event_id)
+        if payload is None:
+            raise _gone()
+        return webhook, payload
+
+    async def _reread(self, webhook: IncomingWebhook, traceparent: str | None) -> str | None:
+        """The payload, by asking the adapter again; None for a body that has become readable, whose events are
+        then stored like any others. It is verified as of its receipt, so a secret changed since refuses it."""
+        integration, opened, request = await asyncio.to_thread(self._stored, webhook)
+        connection = Connection(opened.configuration, opened.http, request.received_at)
+        answer = await opened.provider.receive(connection, request)
+        if webhook.provider_event_id.startswith(UNREADABLE):
+            await asyncio.to_thread(
+                self._inbox.store,
+                integration,
+                request,
+                answer.events,
+                source_ip=webhook.source_ip,
+                traceparent=traceparent,
+            )
+            return None
+        return events.payload_of(_same(webhook, answer.events).data, self._event_max_bytes)
+
+    def _stored(self, webhook: IncomingWebhook) -> tuple[Integration, Opened, IncomingRequest]:
+        with self._transactions.read() as tx:
+            integration = tx.integrations.get(webhook.tenant_id, webhook.integration_id)
+            body = tx.incoming.body(webhook.tenant_id, webhook.incoming_body_id)
+        if body is None:
+            raise _gone()
+        text = self._cipher.open(body.sealed, context=body_context(body.incoming_body_id))
+        return integration, self._opener.open(integration), read_request(text, body.received_at)
+
+    @repeated
+    def _record(
+        self,
+        principal: Principal,
+        before: IncomingWebhook,
+        payload: str | None,
+        reason: str | None,
+        traceparent: str | None,
+    ) -> IncomingWebhook:
+        after = replace(before, attempts=before.attempts + 1, error_message=reason)
+        if reason is not None:
+            after = replace(after, status=IncomingStatus.Failed)
+        else:
+            after = replace(after, status=IncomingStatus.Processed, processed_at=self._clock.now())
+        with self._transactions.write() as tx:
+            if payload is not None:
+                raised = events.provider_event(after, payload, traceparent)
+                after = replace(after, event_id=raised.event_id)
+                tx.outbox.append([events.received(after, traceparent), raised])
+            tx.incoming.update(principal.tenant_id, after)
+            _audit(tx, principal, after)
+            tx.commit()
+        return after
+
+
+def _same(webhook: IncomingWebhook, verified: Sequence[VerifiedEvent]) -> VerifiedEvent:
+    for event in verified:
+        if stored_event_id(event.event_id) == webhook.provider_event_id:
+            return event
+    raise events.NotRaisable("The stored request does not hold this event any more.")
+
+
+def _gone() -> Conflict:
+    return Conflict("The content of this webhook is no longer kept.", code="content-gone")
+
+
+def _audit(tx: IncomingTransaction, principal: Principal, webhook: IncomingWebhook) -> None:
+    state = {"status": webhook.status.name, "attempts": webhook.attempts}
+    entry = AuditEntry(
+        "incoming.retried", "incomingWebhook", webhook.incoming_webhook_id, principal, after=state
+    )
+    tx.audit.append(principal.tenant_id, entry)

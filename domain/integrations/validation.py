@@ -1,0 +1,131 @@
+"""Do the credentials work (BR-IM-02), and does the provider do what it is for (UC-IM-01 step 5, UC-IM-02 step 4)?"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from domain.core import effects
+from domain.core.errors import Unavailable
+from domain.integrations.configuration import Split
+from domain.integrations.connection import Connector
+from domain.integrations.model import Integration
+from domain.providers.contract import (
+    Capability,
+    Connection,
+    CredentialCheck,
+    IntegrationType,
+    Provider,
+    ProviderFailure,
+    TestOptions,
+    TestStep,
+)
+
+logger = logging.getLogger("hub.integrations")
+
+T = TypeVar("T")
+
+_MESSAGES = frozenset((IntegrationType.EmailService, IntegrationType.SMSService))
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was tried, how far it came, and why no further. `stage` is where it ended."""
+
+    stage: Literal["authorization", "credentials", "test", "done"]
+    detail: str
+    failure: ProviderFailure | None = None
+    check: CredentialCheck | None = None
+    steps: Sequence[TestStep] = ()
+
+    @property
+    def succeeded(self) -> bool:
+        return self.stage == "done"
+
+    @property
+    def is_passing(self) -> bool:
+        """Nothing is known to be wrong: the provider did not answer, or wants us to wait."""
+        return self.failure is not None and self.failure.kind in ("unavailable", "rate_limited")
+
+
+class Prover:
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    async def prove(
+        self,
+        integration: Integration,
+        options: TestOptions | None = None,
+        *,
+        test: bool | None = False,
+        split: Split | None = None,
+    ) -> Proof:
+        """Validate the credentials, then test when `test` says so, or None and the type asks for it. Never
+        raises for what the provider does; Unavailable when the secret store does not answer. `split` stands in
+        for the stored configuration."""
+        options = options or TestOptions()
+        try:
+            if split is None and await asyncio.to_thread(self._connector.awaits_authorization, integration):
+                return Proof("authorization", "Waiting for authorisation with the provider.")
+            opened = asyncio.to_thread(self._connector.connect, integration, split=split)
+            provider, connection = await guarded(opened, integration)
+            check = await guarded(provider.validate_credentials(connection), integration)
+        except ProviderFailure as failure:
+            return Proof("credentials", failure.detail, failure)
+        if not _wants_test(provider, check, options, test):
+            return Proof("done", check.detail or "The credentials were accepted.", check=check)
+        return await self._test(integration, provider, connection, check, options)
+
+    async def _test(
+        self,
+        integration: Integration,
+        provider: Provider,
+        connection: Connection,
+        check: CredentialCheck,
+        options: TestOptions,
+    ) -> Proof:
+        effects.note()  # a message may arrive, and be charged, whatever is known of it afterwards
+        try:
+            result = await guarded(provider.test(connection, options), integration)
+        except ProviderFailure as failure:
+            return Proof("test", f"The test failed: {failure.detail}", failure, check)
+        return Proof("done", "The credentials were accepted and the test passed.", None, check, result.steps)
+
+
+def _wants_test(provider: Provider, check: CredentialCheck, options: TestOptions, test: bool | None) -> bool:
+    if Capability.Test not in provider.profile.capabilities:
+        return False
+    if test is not None:
+        return test
+    kind = provider.profile.integration_type
+    if kind == IntegrationType.PaymentGateway:
+        # Never a real charge that nobody asked for.
+        return check.test_mode is not False
+    return kind in _MESSAGES and options.recipient is not None
+
+
+async def guarded(
+    call: Awaitable[T], integration: Integration, *, passing: tuple[type[Exception], ...] = ()
+) -> T:
+    """The call's result, with whatever an adapter did not expect of an answer turned into a failure. Raises
+    ProviderFailure, Unavailable, and what is `passing`."""
+    try:
+        return await call
+    except (ProviderFailure, Unavailable):
+        raise
+    except passing:
+        raise
+    except Exception as error:
+        # The text of the error may quote the answer or the configuration: only its kind is logged.
+        logger.error(
+            "provider adapter failed",
+            extra={
+                "provider": integration.provider,
+                "integration": str(integration.integration_id),
+                "error": type(error).__name__,
+            },
+        )
+        raise ProviderFailure("malformed", "The provider's answer was not understood.") from None

@@ -1,0 +1,186 @@
+"""The audit log (sections 8.3 and 17): who did what to what, from where, in a chain that shows tampering."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from domain.core.paging import Page, PageRequest
+from domain.core.principal import Principal
+from domain.core.transaction import Transaction
+from domain.core.wire import rfc3339
+
+GENESIS = ""
+"""What the first row of a tenant's chain names as the hash before it."""
+
+REDACTED = "********"
+_SECRET_WORDS = (
+    "secret",
+    "password",
+    "token",
+    "credential",
+    "apikey",
+    "keyhash",
+    "authorization",
+    "signature",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Something worth recording, before it has its place in the chain. Without a principal the hub itself did
+    it. `before` and `after` are what changed, as JSON-able values; secrets in them are blacked out."""
+
+    action: str
+    target_type: str
+    target_id: UUID | str
+    principal: Principal | None = None
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """A row. `before` and `after` are JSON text; `hash` covers every other field, `previous_hash` included."""
+
+    tenant_id: UUID
+    sequence: int
+    occurred_at: datetime
+    actor_user_id: UUID | None
+    actor_key_id: UUID | None
+    action: str
+    target_type: str
+    target_id: str
+    before: str | None
+    after: str | None
+    request_id: str | None
+    trace_id: str | None
+    ip_address: str | None
+    previous_hash: str
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """All given conditions hold; moments are inclusive and exclusive. `action` may end in `*`."""
+
+    actor_id: UUID | None = None
+    action: str | None = None
+    target_type: str | None = None
+    target_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEnds:
+    """What is known of a tenant's chain apart from its rows: where it begins (the last row that retention
+    removed) and its newest row."""
+
+    anchor_sequence: int
+    anchor_hash: str
+    head_sequence: int
+    head_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainReport:
+    """`first_broken` is the sequence of the first row that was changed, is missing, or does not fit. `head` is
+    the hash of the newest row: kept elsewhere, it proves later that nothing up to it was rewritten."""
+
+    intact: bool
+    rows: int
+    first_broken: int | None
+    reason: str | None
+    head_sequence: int
+    head: str
+
+
+def chained_hash(record: AuditRecord) -> str:
+    """SHA-256 of the row as canonical JSON: sorted names, no spaces, moments in microseconds."""
+    fields = {
+        "tenantId": str(record.tenant_id),
+        "sequence": record.sequence,
+        "occurredAt": rfc3339(record.occurred_at),
+        "actorUserId": _text(record.actor_user_id),
+        "actorKeyId": _text(record.actor_key_id),
+        "action": record.action,
+        "targetType": record.target_type,
+        "targetId": record.target_id,
+        "before": record.before,
+        "after": record.after,
+        "requestId": record.request_id,
+        "traceId": record.trace_id,
+        "ipAddress": record.ip_address,
+        "previousHash": record.previous_hash,
+    }
+    canonical = json.dumps(fields, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def redacted(value: Any) -> Any:
+    """The value with every member blacked out whose name speaks of a secret; a second line of defence, because
+    callers leave secrets out to begin with."""
+    if isinstance(value, Mapping):
+        return {
+            name: REDACTED if _is_secret(name) and item is not None else redacted(item)
+            for name, item in value.items()
+        }
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [redacted(item) for item in value]
+    return value
+
+
+def state_text(state: Mapping[str, Any] | None) -> str | None:
+    """A before or after state as stored."""
+    if state is None:
+        return None
+    return json.dumps(redacted(state), sort_keys=True, default=_plain, separators=(",", ":"))
+
+
+def _is_secret(name: str) -> bool:
+    plain = name.replace("_", "").replace("-", "").lower()
+    return plain == "key" or (
+        any(word in plain for word in _SECRET_WORDS)
+        and not plain.endswith(("id", "at", "prefix", "overlapseconds"))
+    )
+
+
+def _plain(value: object) -> str:
+    return rfc3339(value) if isinstance(value, datetime) else str(value)
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+class Audit(Protocol):
+    """One tenant's audit log. There is no way to change a row, and none to delete but by retention."""
+
+    def append(self, tenant_id: UUID, entry: AuditEntry) -> None:
+        """Add to the tenant's chain in this transaction. Holds the tenant's row until the transaction ends."""
+
+    def page(self, tenant_id: UUID, filter_: AuditFilter, page: PageRequest) -> Page[AuditRecord]:
+        """Newest first."""
+
+    def ends(self, tenant_id: UUID) -> ChainEnds: ...
+
+    def chain(self, tenant_id: UUID, after: int, limit: int) -> Sequence[AuditRecord | int]:
+        """Rows in the order of their sequence, from beyond `after`; a row that can no longer be read is just its
+        sequence."""
+
+    def forget_before(self, tenant_id: UUID, cutoff: datetime, limit: int) -> int:
+        """Remove up to `limit` of the oldest rows, older than `cutoff`, and remember where the chain now begins;
+        returns how many."""
+
+
+class AuditTransaction(Transaction, Protocol):
+    """Can record in the audit log."""
+
+    @property
+    def audit(self) -> Audit: ...

@@ -1,0 +1,122 @@
+"""Use cases of the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final, Protocol
+from uuid import UUID
+
+from domain.core.paging import Page, PageRequest
+from domain.core.ports import Clock
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions
+from domain.core.users import Users
+from domain.journal.audit import (
+    AuditFilter,
+    AuditRecord,
+    AuditTransaction,
+    ChainEnds,
+    ChainReport,
+    chained_hash,
+)
+from domain.journal.occurrences import OccurrenceTransaction, occurrence
+
+PERMISSION: Final = "audit:read"
+_CHUNK = 1_000
+
+
+class AuditService:
+    def __init__(
+        self, transactions: Transactions[AuditLogTransaction], clock: Clock, *, retention: timedelta
+    ) -> None:
+        self._transactions = transactions
+        self._clock = clock
+        self._retention = retention
+
+    def page(self, principal: Principal, filter_: AuditFilter, page: PageRequest) -> Page[AuditRecord]:
+        """Newest first. Raises Forbidden."""
+        principal.require(PERMISSION)
+        with self._transactions.read() as tx:
+            return tx.audit.page(principal.tenant_id, filter_, page)
+
+    def verify(self, principal: Principal) -> ChainReport:
+        """Walk the tenant's whole chain; one that is broken is an alert. Raises Forbidden."""
+        principal.require(PERMISSION)
+        with self._transactions.read() as tx:
+            ends = tx.audit.ends(principal.tenant_id)
+            report = check_chain(ends, _rows(tx, principal.tenant_id, ends.anchor_sequence))
+        if not report.intact:
+            self._alert(principal.tenant_id, report)
+        return report
+
+    def _alert(self, tenant_id: UUID, report: ChainReport) -> None:
+        data = {
+            "subject": "audit",
+            "detail": f"The audit log was tampered with: {report.reason}",
+            "firstBroken": report.first_broken,
+        }
+        with self._transactions.write() as tx:
+            tx.occurrences.append(
+                occurrence("security-violation", data, self._clock.now(), tenant_id=tenant_id)
+            )
+            tx.commit()
+
+    def forget_old(self, *, transactions: int = 500) -> int:
+        """Remove what is past its retention (17.2), a bounded number a run; what is left still verifies."""
+        cutoff = self._clock.now() - self._retention
+        deleted = 0
+        with self._transactions.read() as tx:
+            tenants = list(tx.users.tenants())
+        for tenant_id in tenants:
+            for _ in range(transactions):
+                with self._transactions.write() as tx:
+                    count = tx.audit.forget_before(tenant_id, cutoff, _CHUNK)
+                    tx.commit()
+                deleted += count
+                if count < _CHUNK:
+                    break
+        return deleted
+
+
+def check_chain(ends: ChainEnds, rows: Iterator[AuditRecord | int]) -> ChainReport:
+    """Every row must follow the one before, hash to what it says, and the newest be the one the tenant's row
+    names."""
+    expected, previous, count = ends.anchor_sequence + 1, ends.anchor_hash, 0
+    for row in rows:
+        sequence = row if isinstance(row, int) else row.sequence
+        if sequence != expected:
+            return _broken(ends, count, expected, "The row is missing.")
+        if isinstance(row, int):
+            return _broken(ends, count, sequence, "The row cannot be read.")
+        if row.previous_hash != previous:
+            return _broken(ends, count, sequence, "The row does not follow the one before it.")
+        if chained_hash(row) != row.hash:
+            return _broken(ends, count, sequence, "The row was changed.")
+        expected, previous, count = expected + 1, row.hash, count + 1
+    if ends.head_sequence >= expected:
+        return _broken(ends, count, expected, "The row is missing.")
+    if (ends.head_sequence, ends.head_hash) != (expected - 1, previous):
+        return _broken(ends, count, expected - 1, "The newest row is not the one the tenant's record names.")
+    return ChainReport(True, count, None, None, ends.head_sequence, ends.head_hash)
+
+
+def _broken(ends: ChainEnds, rows: int, sequence: int, reason: str) -> ChainReport:
+    return ChainReport(False, rows, sequence, reason, ends.head_sequence, ends.head_hash)
+
+
+def _rows(tx: AuditLogTransaction, tenant_id: UUID, after: int) -> Iterator[AuditRecord | int]:
+    while True:
+        rows = tx.audit.chain(tenant_id, after, _CHUNK)
+        yield from rows
+        if len(rows) < _CHUNK:
+            return
+        last = rows[-1]
+        after = last if isinstance(last, int) else last.sequence
+
+
+class AuditLogTransaction(AuditTransaction, OccurrenceTransaction, Protocol):
+    """What a check of the audit log may touch."""
+
+    @property
+    def users(self) -> Users: ...

@@ -1,0 +1,77 @@
+"""Domain events: what happened, stored once in the outbox, told to whoever subscribed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from domain.core.wire import Command, UtcMoment
+
+EVENT_TYPE_PATTERN = r"^[A-Za-z][A-Za-z0-9._-]{0,99}$"
+EVENT_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
+
+EventType = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
+
+
+@dataclass(frozen=True, slots=True)
+class DomainEvent:
+    """`data` is JSON text. `(tenant_id, event_id)` is unique: raising an event twice stores it once."""
+
+    event_id: str
+    tenant_id: UUID
+    type: str
+    data: str
+    occurred_at: datetime
+    subject: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload, as BR-WH-08 counts them."""
+        return len(self.data.encode())
+
+
+def event_data(values: Mapping[str, Any]) -> str:
+    """Compact JSON text. Raises ValueError for what JSON cannot hold (NaN, lone surrogates, huge integers)."""
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text.encode()
+    return text
+
+
+class RaiseEvent(Command):
+    """One event as other modules of the platform raise it."""
+
+    id: Annotated[str, StringConstraints(pattern=EVENT_ID_PATTERN)] | None = Field(
+        None, description="Makes raising idempotent; a new id is given when absent"
+    )
+    type: EventType = Field(description="What happened, such as `BookingConfirmed`")
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        None, description="What it happened to, such as `booking/42`"
+    )
+    occurred_at: UtcMoment | None = Field(None, strict=False, description="When it happened; now when absent")
+    data: dict[str, Any] = Field(description="The payload, at most 1 MiB of JSON (BR-WH-08)")
+
+
+class RaiseEvents(Command):
+    """A batch: `{"events": [...]}` with up to 1,000."""
+
+    events: Annotated[list[RaiseEvent], Field(min_length=1, max_length=1000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """`event_ids` are in the order of the request; `duplicates` counts those that were known before."""
+
+    accepted: int
+    duplicates: int
+    event_ids: Sequence[str]
+
+    @classmethod
+    def of(cls, event_ids: Sequence[str], new: int) -> Self:
+        return cls(accepted=new, duplicates=len(event_ids) - new, event_ids=event_ids)

@@ -1,0 +1,111 @@
+"""Occurrences on their way to the queue `alerts` (section 14.2). They are committed with the change they tell of,
+sent after it, and removed when the queue has them: a crash repeats one, and loses none."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
+from uuid import UUID, uuid5
+
+from domain.core.errors import Unavailable
+from domain.core.ports import QueueMessage, QueueSender
+from domain.core.transaction import Transaction, Transactions
+from domain.core.wire import rfc3339
+
+RAISED: Final = "AlertRaised"
+
+
+RECOVERED: Final = "AlertRecovered"
+
+
+ALERT_EVENTS: Final = frozenset({RAISED, RECOVERED})
+
+
+#: Whose alerts are about the hub itself and no tenant's business.
+PLATFORM: Final = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """Something that happened and may be an alert, on its way to the queue `alerts`. `source` is its producer's own
+    name for it; `data` is JSON text."""
+
+    occurrence_id: UUID
+    tenant_id: UUID
+    source: str
+    data: str
+    at: datetime
+
+
+logger = logging.getLogger("hub.alerts")
+
+ALERTS_QUEUE = "alerts"
+_BATCH = 100
+
+
+def occurrence(
+    source: str, data: Mapping[str, Any], at: datetime, *, tenant_id: UUID = PLATFORM
+) -> Occurrence:
+    """Without a tenant it is the hub's own trouble. The id follows from the rest: the same thing told twice is one
+    occurrence."""
+    text = json.dumps(data)
+    return Occurrence(uuid5(tenant_id, f"{source} {rfc3339(at)} {text}"), tenant_id, source, text, at)
+
+
+def message_of(one: Occurrence) -> QueueMessage:
+    body = {
+        "kind": one.source,
+        "tenantId": str(one.tenant_id),
+        "occurredAt": rfc3339(one.at),
+        "data": json.loads(one.data),
+    }
+    return QueueMessage(json.dumps(body), message_id=str(one.occurrence_id))
+
+
+class OccurrenceSender:
+    def __init__(self, transactions: Transactions[OccurrenceTransaction], queue: QueueSender) -> None:
+        self._transactions = transactions
+        self._queue = queue
+
+    def flush(self) -> int:
+        """Send what waits; returns how many. What cannot be sent stays for the next time."""
+        sent = 0
+        try:
+            while some := self._send_some():
+                sent += some
+        except Unavailable:
+            logger.warning("alerts not sent, kept for the sweep")
+        return sent
+
+    def _send_some(self) -> int:
+        with self._transactions.read() as tx:
+            waiting = tx.occurrences.waiting(_BATCH)
+        if not waiting:
+            return 0
+        self._queue.send(ALERTS_QUEUE, [message_of(one) for one in waiting])
+        with self._transactions.write() as tx:
+            tx.occurrences.remove([one.occurrence_id for one in waiting])
+            tx.commit()
+        return len(waiting)
+
+
+class Occurrences(Protocol):
+    """Those that the queue does not have yet. Appended in the transaction of the change they tell of."""
+
+    def append(self, occurrence: Occurrence) -> None: ...
+
+    def waiting(self, limit: int) -> list[Occurrence]:
+        """The oldest."""
+
+    def remove(self, occurrence_ids: Collection[UUID]) -> None: ...
+
+
+class OccurrenceTransaction(Transaction, Protocol):
+    """Can tell occurrences."""
+
+    @property
+    def occurrences(self) -> Occurrences: ...

@@ -1,0 +1,145 @@
+"""Events in: validate, store once, announce."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from domain.core.errors import FieldError, TooLarge, Unavailable, ValidationFailed
+from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions, repeated
+from domain.journal.events import EVENT_ID_PATTERN, Accepted, DomainEvent, RaiseEvent, event_data
+from domain.journal.ports import EventRef, OutboxTransaction
+
+DOMAIN_EVENTS_QUEUE = "domain-events"
+_IDS_PER_MESSAGE = 100
+
+
+def announcements(refs: Sequence[EventRef]) -> list[QueueMessage]:
+    """Messages for the queue `domain-events`: ids only, because a payload may be larger than a message."""
+    by_tenant: dict[UUID, list[str]] = {}
+    for ref in refs:
+        by_tenant.setdefault(ref.tenant_id, []).append(ref.event_id)
+    return [
+        QueueMessage(json.dumps({"tenantId": str(tenant), "eventIds": ids[start : start + _IDS_PER_MESSAGE]}))
+        for tenant, ids in by_tenant.items()
+        for start in range(0, len(ids), _IDS_PER_MESSAGE)
+    ]
+
+
+def check_size(event: DomainEvent, max_bytes: int, pointer: str = "") -> None:
+    """BR-WH-08. `pointer` is where the event stands in its request. Raises TooLarge."""
+    if event.size > max_bytes:
+        detail = f"The payload is {event.size:,} bytes; at most {max_bytes:,} are taken."
+        raise TooLarge(detail, [FieldError(f"{pointer}/data", detail)], code="BR-WH-08")
+
+
+class EventService:
+    """Use cases of `POST /api/events` and of the queue `domain-events`."""
+
+    def __init__(
+        self,
+        transactions: Transactions[OutboxTransaction],
+        queue: QueueSender,
+        clock: Clock,
+        ids: IdGenerator,
+        *,
+        max_bytes: int,
+    ) -> None:
+        self._transactions = transactions
+        self._queue = queue
+        self._clock = clock
+        self._ids = ids
+        self._max_bytes = max_bytes
+
+    def accept(
+        self,
+        principal: Principal,
+        events: Sequence[RaiseEvent],
+        traceparent: str | None = None,
+        *,
+        in_batch: bool = True,
+    ) -> Accepted:
+        """Store all of them in one transaction, or none; `in_batch` says where the pointers of errors begin.
+        Raises Forbidden, ValidationFailed or TooLarge."""
+        principal.require("events:write")
+        pointer = "/events/{}" if in_batch else ""
+        rows = [
+            self._row(principal.tenant_id, event, traceparent, pointer.format(index))
+            for index, event in enumerate(events)
+        ]
+        return self._store(rows)
+
+    def accept_message(self, body: str, message_id: str) -> EventRef:
+        """Store one event that another module sent straight to the queue; its `tenantId` names the tenant, and
+        the message id makes it idempotent when the event has no id. Raises ValidationFailed."""
+        try:
+            fields = json.loads(body)
+            tenant_id = UUID(fields.pop("tenantId"))
+            if fields.get("id") is None:
+                fields["id"] = _id_of_message(message_id)
+            event = RaiseEvent.model_validate(fields)
+        except (ValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValidationFailed("The message is not an event.") from error
+        row = self._row(tenant_id, event, None, "")
+        self._store([row])
+        return EventRef(tenant_id, row.event_id)
+
+    def sweep(self, *, older_than_seconds: int = 30, limit: int = 5_000) -> int:
+        """Announce again, at most `limit` at a time, what was committed and never fanned out: the queue write,
+        or the message, was lost. Returns how many. Raises Unavailable when the queue is away."""
+        now = self._clock.now()
+        before = now - timedelta(seconds=older_than_seconds)
+        with self._transactions.write() as tx:
+            refs = tx.outbox.unannounced(before, now, limit)
+            tx.commit()
+        if not refs:
+            return 0
+        try:
+            self._queue.send(DOMAIN_EVENTS_QUEUE, announcements(refs))
+        except Unavailable:
+            # The next run is to try them, not the one after their interval.
+            with self._transactions.write() as tx:
+                tx.outbox.not_announced(refs, before - timedelta(microseconds=1))
+                tx.commit()
+            raise
+        return len(refs)
+
+    @repeated
+    def _store(self, rows: Sequence[DomainEvent]) -> Accepted:
+        with self._transactions.write() as tx:
+            new = tx.outbox.append(rows)
+            tx.commit()
+        return Accepted.of([row.event_id for row in rows], new)
+
+    def _row(self, tenant_id: UUID, event: RaiseEvent, traceparent: str | None, pointer: str) -> DomainEvent:
+        try:
+            data = event_data(event.data)
+        except (ValueError, RecursionError) as error:
+            detail = "The payload holds a value that JSON cannot carry."
+            raise ValidationFailed(detail, [FieldError(f"{pointer}/data", detail)]) from error
+        row = DomainEvent(
+            event_id=event.id or str(self._ids.new()),
+            tenant_id=tenant_id,
+            type=event.type,
+            data=data,
+            occurred_at=event.occurred_at or self._clock.now(),
+            subject=event.subject,
+            traceparent=traceparent,
+        )
+        check_size(row, self._max_bytes, pointer)
+        return row
+
+
+def _id_of_message(message_id: str) -> str:
+    """The message's own id, or a digest of one that would not do as an event's."""
+    if re.fullmatch(EVENT_ID_PATTERN, message_id):
+        return message_id
+    return hashlib.sha256(message_id.encode(errors="replace")).hexdigest()

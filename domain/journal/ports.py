@@ -1,0 +1,53 @@
+"""Where events are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.core.transaction import Transaction
+from domain.core.users import Users
+from domain.journal.events import DomainEvent
+
+
+@dataclass(frozen=True, slots=True)
+class EventRef:
+    """An event's name: ids are unique within a tenant."""
+
+    tenant_id: UUID
+    event_id: str
+
+
+class Outbox(Protocol):
+    """The DomainEvents table. Appending happens in the transaction of the change that raised the event; after
+    commit the new events are announced on the queue `domain-events`, best effort."""
+
+    def append(self, events: Sequence[DomainEvent], *, fanned_out_at: datetime | None = None) -> int:
+        """Store those not stored before; returns how many were new. Never raises for a repeat. Events given
+        with `fanned_out_at` have no subscribers, or are delivered by the caller, and are not announced."""
+
+    def pending(self, refs: Sequence[EventRef], *, most_bytes: int | None = None) -> list[DomainEvent]:
+        """Of `refs`, the events not yet fanned out; with `most_bytes` no more once their payloads come to it."""
+
+    def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> None: ...
+
+    def unannounced(self, before: datetime, now: datetime, limit: int) -> list[EventRef]:
+        """Events not fanned out and last announced before `before`; stamps them as announced at `now`."""
+
+    def not_announced(self, refs: Sequence[EventRef], since: datetime) -> None:
+        """The announcement of `refs` failed: those not fanned out count as last announced at `since`."""
+
+    def delete_before(self, cutoff: datetime, limit: int) -> int:
+        """Remove up to `limit` events stored before `cutoff` that no delivery refers to; returns how many."""
+
+
+class OutboxTransaction(Transaction, Protocol):
+    """Can raise events."""
+
+    @property
+    def outbox(self) -> Outbox: ...
+    @property
+    def users(self) -> Users: ...

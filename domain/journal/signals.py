@@ -1,0 +1,238 @@
+"""Signals: what happened in an hour, counted for whom it happened to."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Final, Literal, Protocol
+from uuid import UUID
+
+from domain.core.errors import FieldError, ValidationFailed
+from domain.core.transaction import Transaction
+
+_GROWTH = 1.15
+_LOG = math.log(_GROWTH)
+
+
+class Sketch:
+    """Counts by interval. Adding two gives what counting all their values together would have given."""
+
+    def __init__(self, counts: Mapping[int, int] | None = None) -> None:
+        self._counts: Counter[int] = Counter(counts or {})
+
+    @classmethod
+    def of(cls, milliseconds: Iterable[int]) -> Sketch:
+        """Of durations in milliseconds; what is below one counts as one."""
+        return cls(Counter(math.ceil(math.log(max(value, 1)) / _LOG) for value in milliseconds))
+
+    @classmethod
+    def from_json(cls, text: str) -> Sketch:
+        return cls({int(interval): int(count) for interval, count in json.loads(text).items()})
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {str(one): count for one, count in sorted(self._counts.items())}, separators=(",", ":")
+        )
+
+    @classmethod
+    def sum_of(cls, sketches: Iterable[Sketch]) -> Sketch:
+        """Many added up at once."""
+        counts: Counter[int] = Counter()
+        for one in sketches:
+            counts.update(one._counts)
+        return cls(counts)
+
+    def __add__(self, other: Sketch) -> Sketch:
+        return Sketch(self._counts + other._counts)
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def intervals(self) -> list[tuple[float, int]]:
+        """(upper end in milliseconds, values in the interval that ends there), ascending; empty ones left out."""
+        return [(_GROWTH**interval, count) for interval, count in sorted(self._counts.items())]
+
+    @property
+    def count(self) -> int:
+        """How many durations were counted."""
+        return self._counts.total()
+
+    def below(self, milliseconds: float) -> Sketch:
+        """Those in intervals that end below so many milliseconds: up to 15 % under it may be missing."""
+        return Sketch({one: count for one, count in self._counts.items() if _GROWTH**one < milliseconds})
+
+    def percentile(self, share: float) -> int | None:
+        """The duration, in milliseconds, that `share` (0 to 1) of the values do not exceed; None of nothing."""
+        total = self.count
+        if not total:
+            return None
+        wanted, seen = max(1, math.ceil(share * total)), 0
+        for interval, count in sorted(self._counts.items()):
+            seen += count
+            if seen >= wanted:
+                # The middle of the interval, by ratio.
+                return round(2 * _GROWTH**interval / (_GROWTH + 1))
+        raise AssertionError("the counts add up to their total")
+
+
+PERMISSION = "insights:read"
+
+
+class SubjectKind(IntEnum):
+    """What a signal is about. The subject of `Tenant` is the tenant: all its deliveries together. Those of the sync
+    kinds are integrations. Requests with an API key are counted by its quota, and read from there."""
+
+    Tenant = 0
+    Webhook = 1
+    Integration = 2
+    SyncFull = 3
+    SyncIncremental = 4
+    SyncDifferential = 5
+    ApiKey = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Attempts of a delivery, health checks, or sync jobs. `failed` did not succeed, `failed_for_good` will not be
+    tried again; `errors` counts the failures by class; `volume` is records, of sync jobs alone."""
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    failed_for_good: int = 0
+    volume: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    latency: Sketch = field(default_factory=Sketch)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            total=self.total + other.total,
+            succeeded=self.succeeded + other.succeeded,
+            failed=self.failed + other.failed,
+            failed_for_good=self.failed_for_good + other.failed_for_good,
+            volume=self.volume + other.volume,
+            errors=Counter(self.errors) + Counter(other.errors),
+            latency=self.latency + other.latency,
+        )
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of 1; None of nothing."""
+        return self.succeeded / self.total if self.total else None
+
+
+def total_of(tallies: Sequence[Tally]) -> Tally:
+    """Many added up at once."""
+    errors: Counter[str] = Counter()
+    for one in tallies:
+        errors.update(one.errors)
+    return Tally(
+        total=sum(one.total for one in tallies),
+        succeeded=sum(one.succeeded for one in tallies),
+        failed=sum(one.failed for one in tallies),
+        failed_for_good=sum(one.failed_for_good for one in tallies),
+        volume=sum(one.volume for one in tallies),
+        errors=errors,
+        latency=Sketch.sum_of(one.latency for one in tallies),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What one hour, which begins at `hour`, holds of one subject."""
+
+    tenant_id: UUID
+    kind: SubjectKind
+    subject_id: UUID
+    hour: datetime
+    tally: Tally
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The beginning of its hour."""
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+class Signals(Protocol):
+    """Signals are appended with what they count, in the same transaction, and added up later; what is read is
+    complete at any moment, for both parts are read together."""
+
+    def append(self, signals: Sequence[Signal]) -> None:
+        """Store them as they are: no row that another transaction may hold is touched."""
+
+    def compact(self, limit: int) -> int:
+        """Add up to `limit` appended ones to their hours; returns how many. Each is added once, whoever else
+        does the same at the time. Raises Unavailable when another was faster; a repeat goes on."""
+
+    def read(
+        self,
+        tenant_id: UUID,
+        kind: SubjectKind,
+        *,
+        since: datetime,
+        until: datetime,
+        subject_id: UUID | None = None,
+    ) -> list[Signal]:
+        """By subject and hour, in no order; hours that begin at or after `since` and before `until`."""
+
+    def delete_before(self, cutoff: datetime, limit: int) -> int:
+        """Remove up to `limit` hours that began before; returns how many."""
+
+
+class KeyHours(Protocol):
+    """Requests with API keys by the hour."""
+
+    def hours(
+        self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, *, since: datetime, until: datetime
+    ) -> list[Signal]:
+        """Of these keys, or of all of the tenant's; hours that begin at or after `since` and before `until`. Raises
+        Unavailable."""
+
+
+By = Literal["hour", "day"]
+
+STEP: Final = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+_UNLESS_TOLD: Final = {"hour": timedelta(hours=23), "day": timedelta(days=29)}
+_MOST: Final = timedelta(days=92)
+#: Statistics know no moments outside, and near the ends of the calendar there is nothing to reckon with.
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def range_of(
+    by: By, since: datetime | None, until: datetime | None, now: datetime
+) -> tuple[datetime, datetime]:
+    """The last 24 hours, or 30 days, unless told; from the beginning of the first hour (day) that it touches. Raises
+    ValidationFailed for one that is empty, too long or out of reach."""
+    for pointer, moment in (("/from", since), ("/to", until)):
+        if moment is not None and not _FIRST <= moment < _LAST:
+            raise _refused(pointer, "Must be between the years 1970 and 9998.")
+    until = until or now
+    since = begin(since or until - _UNLESS_TOLD[by], by)
+    if until <= since:
+        raise _refused("/from", "`from` must be before `to`.")
+    if until - since > _MOST:
+        raise _refused("/from", f"A range has at most {_MOST.days} days.")
+    return since, until
+
+
+def begin(moment: datetime, by: By) -> datetime:
+    """The beginning of its hour, or of its day in UTC."""
+    hour = hour_of(moment)
+    return hour if by == "hour" else hour.replace(hour=0)
+
+
+def _refused(pointer: str, detail: str) -> ValidationFailed:
+    return ValidationFailed(detail, [FieldError(pointer, detail)])
+
+
+class SignalTransaction(Transaction, Protocol):
+    """Can count signals."""
+
+    @property
+    def signals(self) -> Signals: ...

@@ -1,1 +1,0 @@
-"""The hub's own numbers (section 12.1), over all tenants."""

@@ -1,0 +1,191 @@
+"""Judging every minute what no single occurrence tells: rates, dead letters, and what is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from domain.core.errors import NotFound, Unavailable
+from domain.core.ports import Clock
+from domain.core.transaction import Transactions, in_steps
+from domain.core.wire import rfc3339
+from domain.journal.occurrences import PLATFORM
+from domain.journal.signals import hour_of
+from domain.monitoring.alerts.ledger import Ledger
+from domain.monitoring.alerts.model import Alert, AlertKind, Finding, RuleSettings
+from domain.monitoring.alerts.ports import AlertTransaction, DeadLetterCounts, HourRate
+from domain.monitoring.alerts.rules import RULES, Rate, effective, is_quiet, judge, last_hour, raises
+
+logger = logging.getLogger("hub.alerts")
+
+_BY_STATE = (AlertKind.WebhookDisabled, AlertKind.IntegrationHealth, AlertKind.SyncFailed)
+_BY_SILENCE = tuple(kind for kind, rule in RULES.items() if not rule.watches_state)
+_RATE = AlertKind.WebhookFailureRate
+_CHUNK = 100
+
+
+def _said(rate: Rate, host: str | None) -> str:
+    to = f" to deliver to {host}" if host else ""
+    return f"{rate.share:.0%} of {rate.total:,.0f} attempts{to} failed within the last hour."
+
+
+def _host(tx: AlertTransaction, tenant_id: UUID, webhook_id: UUID) -> str | None:
+    """What people call a webhook; None of one that was deleted."""
+    try:
+        return urlsplit(tx.webhooks.get(tenant_id, webhook_id).url).netloc
+    except NotFound:
+        return None
+
+
+def _line(alert: Alert) -> dict[str, Any]:
+    """As an occurrence of the queue is logged."""
+    return {
+        "kind": alert.kind.value,
+        "tenantId": str(alert.tenant_id),
+        "occurredAt": rfc3339(alert.opened_at),
+        "data": {"subject": alert.subject, "detail": alert.summary},
+    }
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """What a round found, to be stored."""
+
+    findings: list[Finding] = field(default_factory=list)
+    over: list[tuple[Alert, str]] = field(default_factory=list)
+
+
+class Evaluator:
+    def __init__(
+        self,
+        transactions: Transactions[AlertTransaction],
+        ledger: Ledger,
+        queues: DeadLetterCounts,
+        clock: Clock,
+        *,
+        retention: timedelta,
+    ) -> None:
+        self._transactions = transactions
+        self._ledger = ledger
+        self._queues = queues
+        self._clock = clock
+        self._retention = retention
+
+    def run(self) -> tuple[int, int]:
+        """One round; how many alerts it raised and how many recovered. Raises Unavailable."""
+        now = self._clock.now()
+        verdicts = Verdicts()
+        with self._transactions.read() as tx:
+            settings = {kind: tx.alert_rules.of_kind(kind) for kind in RULES}
+            self._rates(tx, settings[_RATE], verdicts, now)
+            self._over(tx, settings, verdicts, now)
+            dead = tx.alerts.active([AlertKind.DeadLetters])
+        self._dead_letters(dead, verdicts, now)
+        return self._store(verdicts, settings, now)
+
+    def forget_old(self) -> int:
+        """Remove alerts that recovered longer ago than the retention; returns how many."""
+        cutoff = self._clock.now() - self._retention
+        return in_steps(self._transactions, lambda tx: tx.alerts.delete_before(cutoff, _CHUNK), _CHUNK)
+
+    @staticmethod
+    def _rates(
+        tx: AlertTransaction, settings: Mapping[UUID, RuleSettings], verdicts: Verdicts, now: datetime
+    ) -> None:
+        """Section 12.3: a webhook's failure rate."""
+        by_webhook: dict[tuple[UUID, str], list[HourRate]] = {}
+        for one in tx.alert_conditions.webhook_rates(hour_of(now) - timedelta(hours=1)):
+            by_webhook.setdefault((one.tenant_id, str(one.webhook_id)), []).append(one)
+        active = {(one.tenant_id, one.subject): one for one in tx.alerts.active([_RATE])}
+        for tenant_id, subject in by_webhook.keys() | active.keys():
+            rule = effective(_RATE, settings.get(tenant_id))
+            rate = last_hour(by_webhook.get((tenant_id, subject), ()), now)
+            alert, verdict = active.get((tenant_id, subject)), judge(rule, rate)
+            if verdict == "keep" or (verdict == "recover" and alert is None):
+                continue
+            said = _said(rate, _host(tx, tenant_id, UUID(subject)))
+            if verdict == "raise":
+                details = {"attempts": round(rate.total), "failureRate": round(rate.share, 4)}
+                verdicts.findings.append(
+                    Finding(tenant_id, _RATE, subject, said, now, details, volume=round(rate.total))
+                )
+            elif verdict == "recover" and alert is not None and is_quiet(rule, alert, now):
+                verdicts.over.append((alert, said if rule.is_enabled else "The rule was switched off."))
+
+    @staticmethod
+    def _over(
+        tx: AlertTransaction,
+        settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
+        verdicts: Verdicts,
+        now: datetime,
+    ) -> None:
+        for kind in (*_BY_STATE, *_BY_SILENCE):
+            active = tx.alerts.active([kind])
+            by_state = kind in _BY_STATE
+            gone = tx.alert_conditions.over(kind, active) if by_state and active else set()
+            for alert in active:
+                rule = effective(kind, settings[kind].get(alert.tenant_id))
+                if not rule.is_enabled:
+                    verdicts.over.append((alert, "The rule was switched off."))
+                elif is_quiet(rule, alert, now) and (alert.alert_id in gone or not by_state):
+                    reason = "Its cause is gone." if by_state else "It did not happen again."
+                    verdicts.over.append((alert, reason))
+
+    def _dead_letters(self, active: Sequence[Alert], verdicts: Verdicts, now: datetime) -> None:
+        try:
+            counts = self._queues.dead_letter_counts()
+        except Unavailable as error:
+            logger.warning("dead letters not counted", extra={"reason": error.detail})
+            return
+        rule = RULES[AlertKind.DeadLetters]
+        for queue, count in counts.items():
+            summary = f"{count} dead letters in the queue {queue}."
+            details = {"queue": queue, "count": count}
+            found = Finding(PLATFORM, AlertKind.DeadLetters, queue, summary, now, details, volume=count)
+            if raises(rule, found):
+                verdicts.findings.append(found)
+        for alert in active:
+            if not counts.get(alert.subject) and is_quiet(rule, alert, now):
+                verdicts.over.append((alert, "The queue has no dead letters any more."))
+
+    def _store(
+        self,
+        verdicts: Verdicts,
+        settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
+        now: datetime,
+    ) -> tuple[int, int]:
+        raised: list[Alert] = []
+        recovered: list[Alert] = []
+        work: list[Finding | tuple[Alert, str]] = [*verdicts.findings, *verdicts.over]
+        for start in range(0, len(work), _CHUNK):
+            opened, closed = self._store_some(work[start : start + _CHUNK], settings, now)
+            self._ledger.publish([*opened, *closed])
+            for alert in opened:
+                logger.warning("alert", extra={"alert": _line(alert)})
+            raised += opened
+            recovered += closed
+        return len(raised), len(recovered)
+
+    def _store_some(
+        self,
+        work: Sequence[Finding | tuple[Alert, str]],
+        settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
+        now: datetime,
+    ) -> tuple[list[Alert], list[Alert]]:
+        opened: list[Alert | None] = []
+        closed: list[Alert | None] = []
+        with self._transactions.write() as tx:
+            for one in work:
+                subject = one if isinstance(one, Finding) else one[0]
+                rule = effective(subject.kind, settings[subject.kind].get(subject.tenant_id))
+                if isinstance(one, Finding):
+                    opened.append(self._ledger.raise_(tx, rule, one))
+                else:
+                    closed.append(self._ledger.recover(tx, rule, one[0], reason=one[1], now=now))
+            tx.commit()
+        return [one for one in opened if one], [one for one in closed if one]

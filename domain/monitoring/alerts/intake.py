@@ -1,0 +1,62 @@
+"""The queue `alerts`: from what happened to alerts (section 14.2)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from domain.core.ports import Clock
+from domain.core.transaction import Transactions, repeated
+from domain.journal.occurrences import PLATFORM, Occurrence
+from domain.monitoring.alerts.ledger import Ledger
+from domain.monitoring.alerts.model import AlertKind, Finding
+from domain.monitoring.alerts.ports import AlertTransaction
+from domain.monitoring.alerts.rules import effective, finding_of, raises
+
+logger = logging.getLogger("hub.alerts")
+
+
+class Intake:
+    def __init__(self, transactions: Transactions[AlertTransaction], ledger: Ledger, clock: Clock) -> None:
+        self._transactions = transactions
+        self._ledger = ledger
+        self._clock = clock
+
+    def handle(self, messages: Sequence[tuple[str, str]]) -> int:
+        """(body, message id) pairs. Each is a structured warning, which Application Insights alert rules watch for,
+        and an alert where its rule says so; returns how many are new. One that cannot be understood is an alert
+        itself. Raises Unavailable; repeating is harmless."""
+        return sum(self._take(body, message_id) for body, message_id in messages)
+
+    def _take(self, body: str, message_id: str) -> bool:
+        try:
+            one = _occurrence(body)
+            finding = finding_of(one)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            logger.warning("alert", extra={"alert": {"kind": "unreadable-alert", "messageId": message_id}})
+            summary = f"Message {message_id} of the queue alerts is no occurrence."
+            unreadable = AlertKind.UnreadableMessage
+            return self._raise(Finding(PLATFORM, unreadable, "alerts", summary[:400], self._clock.now()))
+        logger.warning("alert", extra={"alert": json.loads(body)})
+        return finding is not None and self._raise(finding)
+
+    @repeated
+    def _raise(self, finding: Finding) -> bool:
+        with self._transactions.write() as tx:
+            rule = effective(finding.kind, tx.alert_rules.settings(finding.tenant_id).get(finding.kind))
+            if not raises(rule, finding):
+                return False
+            alert = self._ledger.raise_(tx, rule, finding)
+            tx.commit()
+        self._ledger.publish([alert] if alert else [])
+        return alert is not None
+
+
+def _occurrence(body: str) -> Occurrence:
+    fields: Any = json.loads(body)
+    at = datetime.fromisoformat(fields["occurredAt"]).astimezone(UTC)
+    return Occurrence(PLATFORM, UUID(fields["tenantId"]), str(fields["kind"]), json.dumps(fields["data"]), at)

@@ -1,0 +1,166 @@
+"""Alerts (section 12.3): what somebody should look at, once however often it happens, until it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+READ: Final = "alerts:read"
+MANAGE: Final = "alerts:manage"
+SEE_PLATFORM: Final = "alerts:platform"
+
+
+class AlertKind(StrEnum):
+    """The rule that an alert comes from; also the anchor of its runbook in docs/alerts.md."""
+
+    WebhookFailureRate = "webhook-failure-rate"
+    WebhookDisabled = "webhook-disabled"
+    IntegrationHealth = "integration-health"
+    SyncFailed = "sync-failed"
+    KeyAnomaly = "key-anomaly"
+    Anomaly = "anomaly"
+    SecurityViolation = "security-violation"
+    DeadLetters = "dead-letters"
+    RateLimitStoreDown = "rate-limit-store-down"
+    UnreadableMessage = "unreadable-message"
+
+
+class Severity(IntEnum):
+    Information = 0
+    Warning = 1
+    Critical = 2
+
+
+class AlertStatus(IntEnum):
+    Open = 0
+    Acknowledged = 1
+    Recovered = 2
+
+
+class Transition(IntEnum):
+    """The changes of an alert that people are told of."""
+
+    Raised = 0
+    Recovered = 1
+
+
+class NotificationStatus(IntEnum):
+    Pending = 0
+    Sent = 1
+    Failed = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """People told through one of the tenant's own e-mail or SMS integrations."""
+
+    integration_id: UUID
+    recipients: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When an alert of a kind is raised and when it is over. `threshold` is a share of 1 that must be exceeded, over
+    `window_minutes`; it is over when at most half of it is left. `minimum_volume` is how much must have happened.
+    Nothing recovers before `quiet_minutes` have passed without a repeat, so that alerts do not flap. A rule without
+    `watches_state` recovers by that silence alone."""
+
+    kind: AlertKind
+    title: str
+    severity: Severity
+    quiet_minutes: int
+    threshold: float | None = None
+    minimum_volume: int | None = None
+    window_minutes: int | None = None
+    watches_state: bool = False
+    is_platform: bool = False
+    is_enabled: bool = True
+    sinks: Sequence[Sink] = ()
+    version: int = 0
+
+    @property
+    def runbook(self) -> str:
+        return f"docs/alerts.md#{self.kind.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """What a tenant changed of a rule; None leaves the default. `version` is 0 when nothing is stored."""
+
+    is_enabled: bool | None = None
+    severity: Severity | None = None
+    threshold: float | None = None
+    minimum_volume: int | None = None
+    sinks: Sequence[Sink] = ()
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """That a rule's condition holds for a subject, as seen at one moment. `volume` is how often it happened, None
+    where once is enough."""
+
+    tenant_id: UUID
+    kind: AlertKind
+    subject: str
+    summary: str
+    at: datetime
+    details: Mapping[str, Any] = field(default_factory=dict)
+    severity: Severity | None = None
+    volume: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """At most one of a (tenant, kind, subject) has not recovered. `occurrences` counts its repeats."""
+
+    alert_id: UUID
+    tenant_id: UUID
+    kind: AlertKind
+    subject: str
+    severity: Severity
+    summary: str
+    details: str
+    opened_at: datetime
+    last_seen_at: datetime
+    occurrences: int = 1
+    status: AlertStatus = AlertStatus.Open
+    acknowledged_at: datetime | None = None
+    acknowledged_by: UUID | None = None
+    note: str | None = None
+    recovered_at: datetime | None = None
+    recovery: str | None = None
+    notification_failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One message to one recipient about one change of one alert: there is never a second. `detail` says why the
+    last attempt failed."""
+
+    notification_id: UUID
+    tenant_id: UUID
+    alert_id: UUID
+    transition: Transition
+    integration_id: UUID
+    recipient: str
+    due_at: datetime
+    created_at: datetime
+    status: NotificationStatus = NotificationStatus.Pending
+    attempts: int = 0
+    sent_at: datetime | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """All given conditions hold."""
+
+    statuses: Sequence[AlertStatus] = ()
+    kinds: Sequence[AlertKind] = ()
+    severities: Sequence[Severity] = ()
+    subject: str | None = None

@@ -1,0 +1,130 @@
+"""Where alerts are kept, what they are judged by, and how people are told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.core.messages import OutgoingMessage
+from domain.core.paging import Page, PageRequest
+from domain.integrations.ports import Integrations
+from domain.journal.audit import AuditTransaction
+from domain.journal.ports import OutboxTransaction
+from domain.monitoring.alerts.model import Alert, AlertFilter, AlertKind, Notification, RuleSettings
+from domain.webhooks.ports import Webhooks
+
+
+class Alerts(Protocol):
+    """One tenant's alerts; `active` and `delete_before` see all tenants."""
+
+    def add(self, tenant_id: UUID, alert: Alert) -> None:
+        """Raises Unavailable when another transaction opens the same one."""
+
+    def get(self, tenant_id: UUID, alert_id: UUID) -> Alert:
+        """Raises NotFound."""
+
+    def page(self, tenant_id: UUID, filter_: AlertFilter, page: PageRequest) -> Page[Alert]:
+        """Newest first."""
+
+    def find_active(self, tenant_id: UUID, kind: AlertKind, subject: str) -> Alert | None:
+        """The one that has not recovered."""
+
+    def last_recovery(self, tenant_id: UUID, kind: AlertKind, subject: str) -> datetime | None: ...
+
+    def repeat(self, tenant_id: UUID, alert: Alert) -> None:
+        """Count one more and store what was seen last, unless that moment or a later one was counted already."""
+
+    def recover(self, tenant_id: UUID, alert_id: UUID, reason: str, at: datetime) -> bool:
+        """False when it had recovered already."""
+
+    def acknowledge(self, tenant_id: UUID, alert_id: UUID, by: UUID, note: str | None, at: datetime) -> bool:
+        """False when it was not open."""
+
+    def note_failure(self, tenant_id: UUID, alert_id: UUID, detail: str) -> None:
+        """Why somebody could not be told of it."""
+
+    def active(self, kinds: Collection[AlertKind]) -> list[Alert]: ...
+
+    def delete_before(self, cutoff: datetime, limit: int) -> int:
+        """Remove up to `limit` that recovered before `cutoff`, with their notifications; returns how many."""
+
+
+class AlertRules(Protocol):
+    """What tenants changed of the rules."""
+
+    def settings(self, tenant_id: UUID) -> Mapping[AlertKind, RuleSettings]: ...
+
+    def set(
+        self, tenant_id: UUID, kind: AlertKind, settings: RuleSettings, *, by: UUID, now: datetime
+    ) -> None:
+        """Store it if `settings.version` is still current, and count the version up. Raises PreconditionFailed."""
+
+    def of_kind(self, kind: AlertKind) -> Mapping[UUID, RuleSettings]:
+        """By tenant."""
+
+
+class Notifications(Protocol):
+    """Messages to people that are to be sent, or were."""
+
+    def append(self, notifications: Sequence[Notification]) -> None: ...
+
+    def of_alert(self, tenant_id: UUID, alert_id: UUID) -> list[Notification]:
+        """Oldest first."""
+
+    def claim(self, now: datetime, until: datetime, limit: int) -> list[Notification]:
+        """Due ones; nobody else gets them before `until`. Each counts as one more attempt."""
+
+    def settle(self, notification: Notification) -> None:
+        """Store its status, due moment and detail, unless another attempt began since."""
+
+
+@dataclass(frozen=True, slots=True)
+class HourRate:
+    """A webhook's attempts in the hour that begins at `hour`."""
+
+    tenant_id: UUID
+    webhook_id: UUID
+    hour: datetime
+    total: int
+    failed: int
+
+
+class AlertConditions(Protocol):
+    """What rules are judged by, of all tenants at once."""
+
+    def webhook_rates(self, since: datetime) -> list[HourRate]:
+        """Of webhooks with a failure in an hour that began at or after `since`; all their hours since."""
+
+    def over(self, kind: AlertKind, alerts: Sequence[Alert]) -> set[UUID]:
+        """Ids of those alerts whose cause is gone: the webhook is not disabled any more, the integration is active
+        and healthy (or was removed), a later sync of the integration succeeded."""
+
+
+class DeadLetterCounts(Protocol):
+    def dead_letter_counts(self) -> Mapping[str, int]:
+        """By queue, those that have any; may stop counting at 100. Raises Unavailable."""
+
+
+class Notifier(Protocol):
+    async def send(self, tenant_id: UUID, integration_id: UUID, message: OutgoingMessage) -> None:
+        """Through the tenant's own integration. Raises ProviderFailure, NotFound, Unavailable."""
+
+
+class AlertTransaction(OutboxTransaction, AuditTransaction, Protocol):
+    """What judging and telling alerts may touch."""
+
+    @property
+    def alerts(self) -> Alerts: ...
+    @property
+    def alert_rules(self) -> AlertRules: ...
+    @property
+    def alert_conditions(self) -> AlertConditions: ...
+    @property
+    def notifications(self) -> Notifications: ...
+    @property
+    def integrations(self) -> Integrations: ...
+    @property
+    def webhooks(self) -> Webhooks: ...

@@ -1,0 +1,254 @@
+"""The alert rules as data, and the decisions over them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from domain.core.messages import OutgoingMessage
+from domain.journal.occurrences import PLATFORM, Occurrence
+from domain.journal.signals import hour_of
+from domain.monitoring.alerts.model import Alert, AlertKind, Finding, Rule, RuleSettings, Severity, Transition
+from domain.monitoring.alerts.ports import HourRate
+from domain.providers.contract import FailureKind
+
+_K, _S = AlertKind, Severity
+
+RULES: Mapping[AlertKind, Rule] = {
+    rule.kind: rule
+    for rule in (
+        # Section 12.3: more than 20%
+        Rule(
+            _K.WebhookFailureRate,
+            "Deliveries of a webhook fail",
+            _S.Warning,
+            quiet_minutes=5,
+            threshold=0.2,
+            minimum_volume=10,
+            window_minutes=60,
+            watches_state=True,
+        ),
+        Rule(_K.WebhookDisabled, "The hub disabled a webhook", _S.Critical, 0, watches_state=True),
+        Rule(_K.IntegrationHealth, "An integration is not well", _S.Critical, 5, watches_state=True),
+        Rule(_K.SyncFailed, "A synchronisation failed", _S.Warning, 0, watches_state=True),
+        # Hours are judged one by one: what lasts repeats every hour.
+        Rule(_K.KeyAnomaly, "An API key is used unusually", _S.Warning, quiet_minutes=130),
+        Rule(_K.Anomaly, "Something is unusual", _S.Warning, quiet_minutes=130),
+        Rule(
+            _K.SecurityViolation,
+            "Something that security forbids was tried",
+            _S.Critical,
+            quiet_minutes=60,
+            minimum_volume=10,
+        ),
+        Rule(
+            _K.DeadLetters,
+            "Messages ended as dead letters",
+            _S.Critical,
+            quiet_minutes=5,
+            minimum_volume=1,
+            watches_state=True,
+            is_platform=True,
+        ),
+        Rule(
+            _K.RateLimitStoreDown,
+            "Rate limits cannot be counted",
+            _S.Critical,
+            quiet_minutes=5,
+            is_platform=True,
+        ),
+        Rule(
+            _K.UnreadableMessage,
+            "A message could not be understood",
+            _S.Warning,
+            quiet_minutes=60,
+            is_platform=True,
+        ),
+    )
+}
+
+#: Failures to send that another attempt does not mend.
+_LASTING: frozenset[FailureKind] = frozenset(("forbidden", "rejected", "malformed"))
+#: Minutes until the next attempt to send, by how many failed.
+_SEND_AGAIN_AFTER = (1, 5, 15, 60)
+
+
+def effective(kind: AlertKind, settings: RuleSettings | None) -> Rule:
+    """The rule as a tenant has it."""
+    rule = RULES[kind]
+    if settings is None:
+        return rule
+    return replace(
+        rule,
+        is_enabled=rule.is_enabled if settings.is_enabled is None else settings.is_enabled,
+        severity=rule.severity if settings.severity is None else settings.severity,
+        threshold=rule.threshold if settings.threshold is None else settings.threshold,
+        minimum_volume=rule.minimum_volume if settings.minimum_volume is None else settings.minimum_volume,
+        sinks=settings.sinks,
+        version=settings.version,
+    )
+
+
+def raises(rule: Rule, finding: Finding) -> bool:
+    """Whether what happened is an alert."""
+    return rule.is_enabled and (finding.volume is None or finding.volume >= (rule.minimum_volume or 1))
+
+
+# -- rates ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Attempts within the last hour; the hour before the present one counts by the part of it that is within."""
+
+    total: float
+    failed: float
+
+    @property
+    def share(self) -> float:
+        return self.failed / self.total if self.total else 0.0
+
+
+def last_hour(hours: Sequence[HourRate], now: datetime) -> Rate:
+    """A sliding hour out of two that begin on the hour, as rate limiters do: exact for steady traffic."""
+    this = hour_of(now)
+    left = 1 - (now - this) / timedelta(hours=1)
+    weights = {this: 1.0, this - timedelta(hours=1): left}
+    return Rate(
+        sum(one.total * weights.get(one.hour, 0.0) for one in hours),
+        sum(one.failed * weights.get(one.hour, 0.0) for one in hours),
+    )
+
+
+def judge(rule: Rule, rate: Rate) -> Literal["raise", "keep", "recover"]:
+    """Section 12.3, with hysteresis: between half the threshold and the threshold nothing changes."""
+    assert rule.threshold is not None
+    if not rule.is_enabled or rate.total < (rule.minimum_volume or 1):
+        return "recover"
+    if rate.share > rule.threshold:
+        return "raise"
+    return "recover" if rate.share <= rule.threshold / 2 else "keep"
+
+
+def is_quiet(rule: Rule, alert: Alert, now: datetime) -> bool:
+    """No repeat for as long as the rule asks."""
+    return now - alert.last_seen_at >= timedelta(minutes=rule.quiet_minutes)
+
+
+# -- occurrences ------------------------------------------------------------------------------------------
+
+
+def finding_of(occurrence: Occurrence) -> Finding | None:
+    """What an occurrence means; None when it is none of the rules' business, such as a recovery, which the state
+    tells. Raises ValueError, KeyError, TypeError when it is not what its producer promised."""
+    reader = _READERS.get(occurrence.source)
+    if reader is None:
+        return None
+    data = json.loads(occurrence.data)
+    if not isinstance(data, dict):
+        raise TypeError("an occurrence's data is an object")
+    return reader(occurrence, data)
+
+
+def _of_integration(severity: Severity) -> Callable[[Occurrence, dict[str, Any]], Finding]:
+    def read(occurrence: Occurrence, data: dict[str, Any]) -> Finding:
+        summary = f"{data['name']} ({data['provider']}): {data['detail']}"
+        return _finding(
+            occurrence, AlertKind.IntegrationHealth, str(UUID(data["integrationId"])), summary, data, severity
+        )
+
+    return read
+
+
+def _of_sync(occurrence: Occurrence, data: dict[str, Any]) -> Finding:
+    name = data.get("name")
+    told = f"{name}: the synchronisation failed." if isinstance(name, str) else "The synchronisation failed."
+    summary = f"{told} {data['detail']}"
+    return _finding(occurrence, AlertKind.SyncFailed, str(UUID(data["integrationId"])), summary, data)
+
+
+def _host_of(url: object) -> str | None:
+    """None of what is no address: anyone may raise an event that bears the name."""
+    try:
+        return urlsplit(url).netloc if isinstance(url, str) else None
+    except ValueError:
+        return None
+
+
+def _of_disabled_webhook(occurrence: Occurrence, data: dict[str, Any]) -> Finding:
+    host = _host_of(data.get("url"))
+    summary = f"{host} was disabled. {data['reason']}" if host else f"Disabled. {data['reason']}"
+    return _finding(occurrence, AlertKind.WebhookDisabled, str(UUID(data["webhookId"])), summary, data)
+
+
+def _of_subject(kind: AlertKind) -> Callable[[Occurrence, dict[str, Any]], Finding]:
+    def read(occurrence: Occurrence, data: dict[str, Any]) -> Finding:
+        found = _finding(occurrence, kind, str(data["subject"]), str(data["detail"]), data)
+        return replace(found, volume=int(data["count"])) if "count" in data else found
+
+    return read
+
+
+_READERS: Mapping[str, Callable[[Occurrence, dict[str, Any]], Finding]] = {
+    "integration-suspended": _of_integration(Severity.Critical),
+    "integration-error": _of_integration(Severity.Critical),
+    "integration-unhealthy": _of_integration(Severity.Critical),
+    "integration-degraded": _of_integration(Severity.Warning),
+    "sync-failed": _of_sync,
+    "webhook-disabled": _of_disabled_webhook,
+    "key-anomaly": _of_subject(AlertKind.KeyAnomaly),
+    "anomaly": _of_subject(AlertKind.Anomaly),
+    "security-violation": _of_subject(AlertKind.SecurityViolation),
+    "rate-limit-store-down": _of_subject(AlertKind.RateLimitStoreDown),
+    "unreadable-message": _of_subject(AlertKind.UnreadableMessage),
+}
+
+
+def _finding(
+    occurrence: Occurrence,
+    kind: AlertKind,
+    subject: str,
+    summary: str,
+    data: dict[str, Any],
+    severity: Severity | None = None,
+) -> Finding:
+    tenant = PLATFORM if RULES[kind].is_platform else occurrence.tenant_id
+    return Finding(tenant, kind, subject[:100], summary[:400], occurrence.at, data, severity)
+
+
+# -- messages ---------------------------------------------------------------------------------------------
+
+
+def send_again_at(failed: int, kind: FailureKind | None, now: datetime) -> datetime | None:
+    """When a message is tried again after `failed` attempts; None when it is given up."""
+    if kind in _LASTING or failed > len(_SEND_AGAIN_AFTER):
+        return None
+    return now + timedelta(minutes=_SEND_AGAIN_AFTER[failed - 1])
+
+
+def message_about(alert: Alert, transition: Transition, recipient: str) -> OutgoingMessage:
+    """What a person reads. The subject alone says it, for an SMS carries no more."""
+    rule = RULES[alert.kind]
+    label = alert.severity.name if transition == Transition.Raised else "Recovered"
+    subject = f"[{label}] {rule.title}: {_one_line(alert.summary)}"[:150]
+    said = alert.summary if transition == Transition.Raised else alert.recovery or "It is over."
+    lines = [
+        rule.title,
+        said,
+        "",
+        f"Kind: {alert.kind}",
+        f"Subject: {alert.subject}",
+        f"Since: {alert.opened_at:%Y-%m-%d %H:%M} UTC",
+        f"Alert: {alert.alert_id}",
+        f"Runbook: {rule.runbook}",
+    ]
+    return OutgoingMessage(recipient, subject, "\n".join(lines))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,234 @@
+"""Use cases of alerts and their rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from domain.core.errors import Conflict, FieldError, NotFound, PreconditionFailed, ValidationFailed
+from domain.core.paging import Page, PageRequest
+from domain.core.ports import Clock
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions, repeated
+from domain.core.wire import Command
+from domain.journal.audit import AuditEntry
+from domain.journal.occurrences import PLATFORM
+from domain.monitoring.alerts.ledger import Ledger
+from domain.monitoring.alerts.model import (
+    MANAGE,
+    READ,
+    SEE_PLATFORM,
+    Alert,
+    AlertFilter,
+    AlertKind,
+    Notification,
+    Rule,
+    RuleSettings,
+    Severity,
+    Sink,
+)
+from domain.monitoring.alerts.ports import AlertTransaction
+from domain.monitoring.alerts.rules import RULES, effective
+from domain.providers.contract import IntegrationType
+
+_RECIPIENTS: Mapping[IntegrationType, tuple[re.Pattern[str], str]] = {
+    IntegrationType.EmailService: (re.compile(r"[^@\s<>,;]{1,64}@[A-Za-z0-9.-]{1,253}"), "an e-mail address"),
+    IntegrationType.SMSService: (re.compile(r"\+[1-9][0-9]{6,14}"), "a phone number in E.164"),
+}
+Recipient = Annotated[str, StringConstraints(min_length=3, max_length=254)]
+
+
+class SinkCommand(Command):
+    integration_id: Annotated[UUID, Field(strict=False)] = Field(
+        description="One of the tenant's e-mail or SMS integrations"
+    )
+    recipients: Annotated[list[Recipient], Field(min_length=1, max_length=20)] = Field(
+        description="E-mail addresses, or phone numbers in E.164"
+    )
+
+
+class ChangeAlertRule(Command):
+    """The fields sent replace, the others stay; null goes back to the default."""
+
+    is_enabled: bool | None = None
+    severity: Literal["Information", "Warning", "Critical"] | None = None
+    threshold: float | None = Field(None, gt=0, lt=1, description="Share of failures that must be exceeded")
+    minimum_volume: int | None = Field(None, ge=1, le=1_000_000, description="How much must have happened")
+    sinks: Annotated[list[SinkCommand], Field(max_length=5)] | None = Field(
+        None, description="Who is told by e-mail or SMS, beside webhooks and realtime messages"
+    )
+
+
+class AcknowledgeAlert(Command):
+    note: Annotated[str, StringConstraints(min_length=1, max_length=400)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An alert and the messages to people about it."""
+
+    alert: Alert
+    notifications: Sequence[Notification]
+
+
+class AlertService:
+    def __init__(self, transactions: Transactions[AlertTransaction], ledger: Ledger, clock: Clock) -> None:
+        self._transactions = transactions
+        self._ledger = ledger
+        self._clock = clock
+
+    def page(
+        self, principal: Principal, filter_: AlertFilter, page: PageRequest, *, platform: bool = False
+    ) -> Page[Alert]:
+        """Newest first, of the tenant or of the platform. Raises Forbidden."""
+        principal.require(READ)
+        if platform:
+            principal.require(SEE_PLATFORM)
+        with self._transactions.read() as tx:
+            return tx.alerts.page(PLATFORM if platform else principal.tenant_id, filter_, page)
+
+    def get(self, principal: Principal, alert_id: UUID) -> Told:
+        """Raises Forbidden, NotFound."""
+        principal.require(READ)
+        with self._transactions.read() as tx:
+            return self._told(tx, self._find(tx, principal, alert_id))
+
+    @repeated
+    def acknowledge(self, principal: Principal, alert_id: UUID, command: AcknowledgeAlert) -> Told:
+        """Somebody looks after it; it still recovers by itself. Raises Forbidden, NotFound, Conflict when it was
+        acknowledged already or is over."""
+        principal.require(MANAGE)
+        with self._transactions.write() as tx:
+            alert = self._find(tx, principal, alert_id)
+            if not tx.alerts.acknowledge(
+                alert.tenant_id, alert_id, principal.user_id, command.note, self._clock.now()
+            ):
+                raise Conflict(f"The alert is not open any more: it is {alert.status.name}.")
+            entry = AuditEntry(
+                "alert.acknowledged", "alert", alert_id, principal, after={"note": command.note}
+            )
+            tx.audit.append(principal.tenant_id, entry)
+            told = self._told(tx, tx.alerts.get(alert.tenant_id, alert_id))
+            tx.commit()
+        self._ledger.publish([told.alert])
+        return told
+
+    def rules(self, principal: Principal) -> list[Rule]:
+        """As the tenant has them; the platform's own are left out. Raises Forbidden."""
+        principal.require(READ)
+        with self._transactions.read() as tx:
+            settings = tx.alert_rules.settings(principal.tenant_id)
+        return [effective(kind, settings.get(kind)) for kind, rule in RULES.items() if not rule.is_platform]
+
+    @repeated
+    def change_rule(
+        self, principal: Principal, kind: str, command: ChangeAlertRule, if_match: int | None = None
+    ) -> Rule:
+        """Raises Forbidden, NotFound, ValidationFailed, PreconditionFailed."""
+        principal.require(MANAGE)
+        rule = _rule(kind)
+        _check_applies(rule, command)
+        with self._transactions.write() as tx:
+            before = tx.alert_rules.settings(principal.tenant_id).get(rule.kind, RuleSettings())
+            if if_match is not None and if_match != before.version:
+                raise PreconditionFailed("It was changed by someone else; read it again.")
+            if command.sinks is not None:
+                _check_sinks(tx, principal.tenant_id, command.sinks)
+            after = _changed(before, command)
+            tx.alert_rules.set(
+                principal.tenant_id, rule.kind, after, by=principal.user_id, now=self._clock.now()
+            )
+            entry = AuditEntry(
+                "alertrule.updated", "alertrule", rule.kind, principal, _state(before), _state(after)
+            )
+            tx.audit.append(principal.tenant_id, entry)
+            tx.commit()
+        return effective(rule.kind, replace(after, version=before.version + 1))
+
+    @staticmethod
+    def _find(tx: AlertTransaction, principal: Principal, alert_id: UUID) -> Alert:
+        try:
+            return tx.alerts.get(principal.tenant_id, alert_id)
+        except NotFound:
+            if SEE_PLATFORM not in principal.permissions:
+                raise
+        return tx.alerts.get(PLATFORM, alert_id)
+
+    @staticmethod
+    def _told(tx: AlertTransaction, alert: Alert) -> Told:
+        return Told(alert, tx.notifications.of_alert(alert.tenant_id, alert.alert_id))
+
+
+def _rule(kind: str) -> Rule:
+    rule = RULES.get(AlertKind(kind)) if kind in {one.value for one in AlertKind} else None
+    if rule is None or rule.is_platform:
+        raise NotFound("There is no such rule; see GET /api/alerts/rules.")
+    return rule
+
+
+def _check_applies(rule: Rule, command: ChangeAlertRule) -> None:
+    errors = [
+        FieldError(f"/{wire}", "This rule has none.")
+        for name, wire in (("threshold", "threshold"), ("minimum_volume", "minimumVolume"))
+        if getattr(command, name) is not None and getattr(rule, name) is None
+    ]
+    if errors:
+        raise ValidationFailed("The rule does not work that way.", errors)
+
+
+def _check_sinks(tx: AlertTransaction, tenant_id: UUID, sinks: Sequence[SinkCommand]) -> None:
+    errors: list[FieldError] = []
+    for index, sink in enumerate(sinks):
+        try:
+            integration = tx.integrations.get(tenant_id, sink.integration_id)
+        except NotFound:
+            errors.append(FieldError(f"/sinks/{index}/integrationId", "There is no such integration."))
+            continue
+        form = _RECIPIENTS.get(integration.integration_type)
+        if form is None:
+            errors.append(FieldError(f"/sinks/{index}/integrationId", "It is no e-mail or SMS integration."))
+            continue
+        errors += [
+            FieldError(f"/sinks/{index}/recipients/{position}", f"Must be {form[1]}.")
+            for position, recipient in enumerate(sink.recipients)
+            if not form[0].fullmatch(recipient)
+        ]
+    if errors:
+        raise ValidationFailed("Nobody could be told that way.", errors)
+
+
+def _changed(before: RuleSettings, command: ChangeAlertRule) -> RuleSettings:
+    after = before
+    sent = command.model_fields_set
+    if "is_enabled" in sent:
+        after = replace(after, is_enabled=command.is_enabled)
+    if "severity" in sent:
+        after = replace(after, severity=Severity[command.severity] if command.severity else None)
+    if "threshold" in sent:
+        after = replace(after, threshold=command.threshold)
+    if "minimum_volume" in sent:
+        after = replace(after, minimum_volume=command.minimum_volume)
+    if "sinks" in sent:
+        sinks = [
+            Sink(one.integration_id, tuple(dict.fromkeys(one.recipients))) for one in command.sinks or ()
+        ]
+        after = replace(after, sinks=tuple(sinks))
+    return after
+
+
+def _state(settings: RuleSettings) -> dict[str, Any]:
+    return {
+        "isEnabled": settings.is_enabled,
+        "severity": settings.severity.name if settings.severity is not None else None,
+        "threshold": settings.threshold,
+        "minimumVolume": settings.minimum_volume,
+        "sinks": [
+            {"integrationId": str(one.integration_id), "recipients": len(one.recipients)}
+            for one in settings.sinks
+        ],
+    }

@@ -1,0 +1,108 @@
+"""Anomalies (section 10.2): an hour that is not what this hour of the week is, and uses of a key that are new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Final
+from uuid import UUID
+
+from domain.journal.signals import SubjectKind
+
+MANAGE: Final = "insights:manage"
+DETECTED: Final = "AnomalyDetected"
+
+
+class Metric(StrEnum):
+    """What is unusual. The first five are measured by the hour against a baseline; the others, and bursts of refusals,
+    are seen at once."""
+
+    Traffic = "traffic"
+    ErrorRate = "error-rate"
+    Latency = "latency"
+    SyncVolume = "sync-volume"
+    Refusals = "refusals"
+    NewNetwork = "new-network"
+    NewCountry = "new-country"
+    NewClient = "new-client"
+    ScopeProbing = "scope-probing"
+
+
+class Direction(IntEnum):
+    Above = 0
+    Below = 1
+
+
+class AnomalyStatus(IntEnum):
+    Active = 0
+    Ended = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What was to be expected: `typical`, and the range from `low` to `high` that all but a few hours in a thousand
+    keep within. Attempts, records or requests an hour; a share of 1; or milliseconds, as the metric is."""
+
+    typical: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """One unusual hour. `score` is its distance from the typical in robust standard deviations, positive; beyond 6 is
+    unusual by default."""
+
+    hour: datetime
+    direction: Direction
+    observed: float
+    expected: Expectation
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose numbers they are."""
+
+    kind: SubjectKind
+    subject_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """An unbroken run of unusual hours, told by the worst of them; or one moment of a key's use, with neither
+    `expected` nor `score`. At most one of a (subject, metric, direction) is active. `detail` is the sentence people
+    read. While `snoozed_until` lies ahead, another of the same subject and metric is stored and not told."""
+
+    anomaly_id: UUID
+    tenant_id: UUID
+    subject: Subject
+    metric: Metric
+    direction: Direction
+    started_at: datetime
+    last_seen_at: datetime
+    detail: str
+    observed: float | None = None
+    expected: Expectation | None = None
+    score: float | None = None
+    hours: int = 1
+    ended_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+    acknowledged_by: UUID | None = None
+    note: str | None = None
+    snoozed_until: datetime | None = None
+
+    @property
+    def status(self) -> AnomalyStatus:
+        return AnomalyStatus.Active if self.ended_at is None else AnomalyStatus.Ended
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyFilter:
+    """All given conditions hold."""
+
+    status: AnomalyStatus | None = None
+    metrics: tuple[Metric, ...] = ()
+    subject_id: UUID | None = None
+    is_acknowledged: bool | None = None

@@ -1,0 +1,131 @@
+"""Use cases of anomalies: look at them, say that somebody does, and ask not to hear of the like for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from domain.core.errors import Conflict
+from domain.core.paging import Page, PageRequest
+from domain.core.ports import Clock
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions
+from domain.core.wire import Command
+from domain.journal.audit import AuditEntry
+from domain.journal.signals import PERMISSION
+from domain.monitoring.anomalies.model import MANAGE, Anomaly, AnomalyFilter
+from domain.monitoring.anomalies.ports import AnomalyTransaction
+from domain.monitoring.anomalies.series import HOUR, WATCHED, sample
+from domain.monitoring.signal_series import SignalReader
+
+#: Hours shown before the first and after the last unusual one.
+_AROUND = 24
+_MOST_HOURS = 14 * 24
+
+
+class AcknowledgeAnomaly(Command):
+    note: Annotated[str, StringConstraints(min_length=1, max_length=400)] | None = None
+
+
+class SnoozeAnomaly(Command):
+    hours: int = Field(ge=1, le=24 * 30, description="For how long the like of it is not told")
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What was measured in the hour from `start`; None when nothing was to be."""
+
+    start: datetime
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An anomaly and the hours around it; none of what was seen at once."""
+
+    anomaly: Anomaly
+    hours: Sequence[Hour]
+
+
+class AnomalyService:
+    def __init__(
+        self, transactions: Transactions[AnomalyTransaction], reader: SignalReader, clock: Clock
+    ) -> None:
+        self._transactions = transactions
+        self._reader = reader
+        self._clock = clock
+
+    def page(self, principal: Principal, filter_: AnomalyFilter, page: PageRequest) -> Page[Anomaly]:
+        """Newest first. Raises Forbidden."""
+        principal.require(PERMISSION)
+        with self._transactions.read() as tx:
+            return tx.anomalies.page(principal.tenant_id, filter_, page)
+
+    def get(self, principal: Principal, anomaly_id: UUID) -> Shown:
+        """Raises Forbidden, NotFound, Unavailable."""
+        principal.require(PERMISSION)
+        with self._transactions.read() as tx:
+            anomaly = tx.anomalies.get(principal.tenant_id, anomaly_id)
+        return Shown(anomaly, self._hours(anomaly))
+
+    def acknowledge(self, principal: Principal, anomaly_id: UUID, command: AcknowledgeAnomaly) -> Anomaly:
+        """Somebody looks after it; it still ends by itself. Raises Forbidden, NotFound, Conflict when somebody
+        does already."""
+        principal.require(MANAGE)
+        with self._transactions.write() as tx:
+            before = tx.anomalies.get(principal.tenant_id, anomaly_id)
+            if before.acknowledged_at is not None:
+                raise Conflict("The anomaly has been acknowledged already.")
+            after = replace(
+                before,
+                acknowledged_at=self._clock.now(),
+                acknowledged_by=principal.user_id,
+                note=command.note,
+            )
+            self._decide(tx, principal, "anomaly.acknowledged", after)
+        return after
+
+    def snooze(self, principal: Principal, anomaly_id: UUID, command: SnoozeAnomaly) -> Anomaly:
+        """No event and no alert about the same subject and metric until then; what happens is stored all the same.
+        Raises Forbidden, NotFound."""
+        principal.require(MANAGE)
+        until = self._clock.now() + timedelta(hours=command.hours)
+        with self._transactions.write() as tx:
+            before = tx.anomalies.get(principal.tenant_id, anomaly_id)
+            after = replace(before, snoozed_until=until)
+            self._decide(tx, principal, "anomaly.snoozed", after)
+        return after
+
+    def _decide(self, tx: AnomalyTransaction, principal: Principal, action: str, after: Anomaly) -> None:
+        tx.anomalies.decide(principal.tenant_id, after)
+        values = {
+            "note": after.note,
+            "snoozedUntil": None if after.snoozed_until is None else after.snoozed_until.isoformat(),
+        }
+        entry = AuditEntry(action, "anomaly", after.anomaly_id, principal, after=values)
+        tx.audit.append(principal.tenant_id, entry)
+        tx.commit()
+
+    def _hours(self, anomaly: Anomaly) -> list[Hour]:
+        subject, metric = anomaly.subject, anomaly.metric
+        if metric not in WATCHED.get(subject.kind, ()) or anomaly.expected is None:
+            return []
+        since = anomaly.started_at - _AROUND * HOUR
+        until = min(
+            anomaly.last_seen_at + (_AROUND + 1) * HOUR, since + _MOST_HOURS * HOUR, self._clock.now()
+        )
+        signals = self._reader.read(
+            anomaly.tenant_id, subject.kind, since=since, until=until, subject_id=subject.subject_id
+        )
+        tallies = {one.hour: one.tally for one in signals}
+        hours = []
+        while since < until:
+            one = sample(metric, tallies.get(since))
+            hours.append(Hour(since, None if one is None else one.value))
+            since += HOUR
+        return hours

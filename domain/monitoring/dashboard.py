@@ -1,0 +1,175 @@
+"""Everything a dashboard shows, in one read (section 19)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Protocol
+from uuid import UUID
+
+from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
+from domain.apikeys.ports import ApiKeys
+from domain.apikeys.rate_limit import Kind, RateLimiter, Take
+from domain.core.errors import Unavailable
+from domain.core.paging import MAX_PAGE_SIZE, PageRequest, every
+from domain.core.ports import Clock
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions
+from domain.integrations.health_history import Sample, Samples
+from domain.integrations.model import Integration
+from domain.integrations.ports import IntegrationFilter, Integrations
+from domain.journal.signals import PERMISSION, SignalTransaction, SubjectKind, Tally
+from domain.monitoring.signal_series import Series, points_of
+from domain.sync.jobs import SyncJob
+from domain.sync.model import SyncStatus
+from domain.sync.ports import JobFilter, SyncJobs
+from domain.webhooks.model import Webhook
+from domain.webhooks.ports import WebhookFilter, Webhooks
+
+WEBHOOKS = "webhook:manage"
+INTEGRATIONS = "integration:manage"
+_FIRST = PageRequest(1, MAX_PAGE_SIZE)
+_SAMPLES = 48
+_SAMPLES_SPAN = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookLine:
+    webhook: Webhook
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationLine:
+    """`samples` of the last hours, oldest first; empty while the table store does not answer."""
+
+    integration: Integration
+    samples: Sequence[Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLine:
+    """`used` of the key's quota of this hour, which its rotation successor shares."""
+
+    key: ApiKey
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncLine:
+    job: SyncJob
+    integration_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A part is None where the caller's permissions do not reach. Lists end at 200: of webhooks those that failed
+    most come first, of keys only those are shown that can be used."""
+
+    at: datetime
+    hours: int
+    permissions: Sequence[str]
+    deliveries: Series | None
+    webhooks: Sequence[WebhookLine] | None
+    integrations: Sequence[IntegrationLine] | None
+    api_keys: Sequence[KeyLine] | None
+    syncs: Sequence[SyncLine] | None
+
+
+class OverviewService:
+    def __init__(
+        self,
+        transactions: Transactions[DashboardTransaction],
+        samples: Samples,
+        limiter: RateLimiter,
+        clock: Clock,
+    ) -> None:
+        self._transactions = transactions
+        self._samples = samples
+        self._limiter = limiter
+        self._clock = clock
+
+    def read(self, principal: Principal, hours: int) -> Overview:
+        """Of the last `hours`, the present one included. Raises Forbidden, Unavailable."""
+        principal.require(PERMISSION)
+        now = self._clock.now()
+        since = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
+        sees_webhooks, sees_integrations = (
+            permission in principal.permissions for permission in (WEBHOOKS, INTEGRATIONS)
+        )
+        tenant = principal.tenant_id
+        with self._transactions.read() as tx:
+            deliveries = self._deliveries(tx, tenant, since, now) if sees_webhooks else None
+            webhooks = self._webhooks(tx, tenant, since, now) if sees_webhooks else None
+            integrations = self._integrations(tx, tenant) if sees_integrations else None
+            usable = KeyFilter(status=KeyStatus.Active)
+            keys = tx.api_keys.page(tenant, usable, _FIRST, now).items if sees_integrations else None
+            running = JobFilter(statuses=[SyncStatus.Running, SyncStatus.Scheduled])
+            jobs = tx.sync_jobs.page(tenant, running, _FIRST).items if sees_integrations else None
+        names = {one.integration_id: one.name for one in integrations or ()}
+        return Overview(
+            at=now,
+            hours=hours,
+            permissions=sorted(principal.permissions),
+            deliveries=deliveries,
+            webhooks=webhooks,
+            integrations=None if integrations is None else [self._sampled(one, now) for one in integrations],
+            api_keys=None if keys is None else self._used(keys, now),
+            syncs=None
+            if jobs is None
+            else [SyncLine(one, names.get(one.integration_id, str(one.integration_id))) for one in jobs],
+        )
+
+    def _deliveries(self, tx: DashboardTransaction, tenant: UUID, since: datetime, now: datetime) -> Series:
+        signals = tx.signals.read(tenant, SubjectKind.Tenant, since=since, until=now, subject_id=tenant)
+        return Series(since, now, "hour", points_of(signals, since, now, "hour"))
+
+    def _webhooks(
+        self, tx: DashboardTransaction, tenant: UUID, since: datetime, now: datetime
+    ) -> list[WebhookLine]:
+        sums: dict[UUID, Tally] = {}
+        for one in tx.signals.read(tenant, SubjectKind.Webhook, since=since, until=now):
+            sums[one.subject_id] = sums.get(one.subject_id, Tally()) + one.tally
+        # A tenant has 50, or as many as HUB_WEBHOOK_LIMIT_PER_TENANT allows.
+        webhooks = every(partial(tx.webhooks.page, tenant, WebhookFilter()))
+        lines = [WebhookLine(one, sums.get(one.webhook_id, Tally())) for one in webhooks]
+        lines.sort(key=lambda line: line.tally.failed, reverse=True)
+        return lines[: _FIRST.page_size]
+
+    def _integrations(self, tx: DashboardTransaction, tenant: UUID) -> Sequence[Integration]:
+        return tx.integrations.page(tenant, IntegrationFilter(), _FIRST).items
+
+    def _sampled(self, integration: Integration, now: datetime) -> IntegrationLine:
+        try:
+            samples = self._samples.since(integration.integration_id, now - _SAMPLES_SPAN)
+        except Unavailable:
+            samples = []
+        return IntegrationLine(integration, samples[-_SAMPLES:])
+
+    def _used(self, keys: Sequence[ApiKey], now: datetime) -> list[KeyLine]:
+        """One read of the table store for each key."""
+        return [KeyLine(key, self._used_of(key, now)) for key in keys]
+
+    def _used_of(self, key: ApiKey, now: datetime) -> int:
+        try:
+            window = self._limiter.window(key.quota_id)
+        except Unavailable:
+            return 0
+        peek = Take(key.api_key_id.hex, key.rate_limit_per_hour, Kind.Peek)
+        [rate] = window.settle([peek], now)
+        return max(0, rate.limit - rate.remaining)
+
+
+class DashboardTransaction(SignalTransaction, Protocol):
+    """What a dashboard shows."""
+
+    @property
+    def api_keys(self) -> ApiKeys: ...
+    @property
+    def integrations(self) -> Integrations: ...
+    @property
+    def sync_jobs(self) -> SyncJobs: ...
+    @property
+    def webhooks(self) -> Webhooks: ...

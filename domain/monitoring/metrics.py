@@ -1,0 +1,131 @@
+"""What the hub measures of itself: numbers over all tenants, never of one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Protocol
+
+from domain.core.errors import Unavailable
+from domain.core.ports import Clock
+from domain.core.transaction import Transaction, Transactions
+from domain.integrations.model import HealthStatus, IntegrationStatus
+from domain.journal.signals import SubjectKind, Tally
+from domain.monitoring.alerts.model import Severity
+from domain.sync.model import SyncStatus
+from domain.webhooks.model import DeliveryStatus, WebhookState
+
+PERMISSION = "metrics:read"
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationGroup:
+    """Integrations that have these in common."""
+
+    provider: str
+    status: IntegrationStatus
+    health: HealthStatus
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTotals:
+    """`active` keys are neither revoked nor expired; the others are requests of all keys there ever were:
+    accepted, refused for want of quota, and refused for another reason."""
+
+    active: int = 0
+    accepted: int = 0
+    limited: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Events stored and not fanned out, and since when the oldest waits (since its last announcement)."""
+
+    events: int = 0
+    oldest: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the database says. `signals` are those of the hours that began at or after `since`, with all deliveries
+    under `Tenant`; `deliveries` and `syncs` are those that have not ended, `alerts` those that have not recovered."""
+
+    since: datetime
+    signals: Mapping[SubjectKind, Tally]
+    integrations: Mapping[IntegrationGroup, int]
+    webhooks: Mapping[WebhookState, int]
+    deliveries: Mapping[DeliveryStatus, int]
+    syncs: Mapping[SyncStatus, int]
+    alerts: Mapping[Severity, int]
+    keys: KeyTotals
+    backlog: Backlog
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """All there is at `taken_at`. `queues` has, by queue, messages by state; None when the queue did not answer."""
+
+    taken_at: datetime
+    stored: Stored
+    queues: Mapping[str, Mapping[str, int]] | None = field(default=None)
+
+
+class Metrics(Protocol):
+    """The database's numbers, over all tenants."""
+
+    def read(self, *, since: datetime, now: datetime) -> Stored:
+        """Signals since the beginning of an hour, everything else as it is now."""
+
+
+class QueueDepths(Protocol):
+    def message_counts(self) -> Mapping[str, Mapping[str, int]]:
+        """By queue that holds anything: messages by state, `dead` among them. An adapter names only the states that
+        it may count. Raises Unavailable."""
+
+
+logger = logging.getLogger("hub.metrics")
+
+#: Several scrapers, or an impatient one, cost the database one reading.
+KEPT = timedelta(seconds=5)
+
+
+class MetricsService:
+    def __init__(
+        self, transactions: Transactions[MetricsTransaction], queues: QueueDepths, clock: Clock
+    ) -> None:
+        self._transactions = transactions
+        self._queues = queues
+        self._clock = clock
+        self._lock = Lock()
+        self._last: Measures | None = None
+
+    def read(self) -> Measures:
+        """The numbers of this moment, or of the last few seconds. What is counted is counted since midnight (UTC):
+        sums over all that is kept would fall whenever something old is deleted. A queue that does not answer is
+        left out. Raises Unavailable when the database does not answer."""
+        with self._lock:
+            now = self._clock.now()
+            if self._last is None or not self._last.taken_at <= now < self._last.taken_at + KEPT:
+                midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+                with self._transactions.read() as tx:
+                    stored = tx.metrics.read(since=midnight, now=now)
+                self._last = Measures(now, stored, self._messages())
+            return self._last
+
+    def _messages(self) -> dict[str, dict[str, int]] | None:
+        try:
+            return {queue: dict(counts) for queue, counts in self._queues.message_counts().items()}
+        except Unavailable as error:
+            logger.warning("queues not counted", extra={"error": error.detail})
+            return None
+
+
+class MetricsTransaction(Transaction, Protocol):
+    """Can measure the hub."""
+
+    @property
+    def metrics(self) -> Metrics: ...

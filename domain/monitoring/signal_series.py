@@ -1,0 +1,144 @@
+"""Signals over time, and what a dashboard shows at one look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from domain.core.ports import Clock
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions, in_steps
+from domain.journal.signals import (
+    PERMISSION,
+    STEP,
+    By,
+    KeyHours,
+    Signal,
+    SignalTransaction,
+    SubjectKind,
+    Tally,
+    begin,
+    range_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What an hour or a day, which begins at `start`, holds."""
+
+    start: datetime
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Every hour or day of the range, those without a signal included."""
+
+    since: datetime
+    until: datetime
+    by: By
+    points: Sequence[Point]
+
+    @property
+    def total(self) -> Tally:
+        return sum((point.tally for point in self.points), Tally())
+
+
+class SignalReader:
+    """Signals of every kind, wherever they are kept."""
+
+    def __init__(self, transactions: Transactions[SignalTransaction], key_hours: KeyHours) -> None:
+        self._transactions = transactions
+        self._key_hours = key_hours
+
+    def read(
+        self,
+        tenant_id: UUID,
+        kind: SubjectKind,
+        *,
+        since: datetime,
+        until: datetime,
+        subject_id: UUID | None = None,
+    ) -> list[Signal]:
+        """By subject and hour, in no order; hours that begin at or after `since` and before `until`. Raises
+        Unavailable."""
+        if kind == SubjectKind.ApiKey:
+            ids = None if subject_id is None else [subject_id]
+            return self._key_hours.hours(tenant_id, ids, since=since, until=until)
+        with self._transactions.read() as tx:
+            return tx.signals.read(tenant_id, kind, since=since, until=until, subject_id=subject_id)
+
+
+class SignalService:
+    """Reads signals, adds them up, forgets them. Retention in `retention`."""
+
+    def __init__(
+        self,
+        transactions: Transactions[SignalTransaction],
+        clock: Clock,
+        reader: SignalReader,
+        *,
+        retention: timedelta,
+    ) -> None:
+        self._reader = reader
+        self._transactions = transactions
+        self._clock = clock
+        self._retention = retention
+
+    def series(
+        self,
+        principal: Principal,
+        kind: SubjectKind,
+        subject_id: UUID | None,
+        *,
+        by: By,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Series:
+        """The last 24 hours, or 30 days, unless told; whole hours (UTC days) that the range touches. Another
+        tenant's subject has no signals, as an unknown one has none.
+
+        Raises Forbidden, ValidationFailed, Unavailable."""
+        principal.require(PERMISSION)
+        since, until = range_of(by, since, until, self._clock.now())
+        if kind == SubjectKind.Tenant:
+            subject_id = principal.tenant_id
+        signals = self._reader.read(
+            principal.tenant_id, kind, since=since, until=until, subject_id=subject_id
+        )
+        return Series(since, until, by, points_of(signals, since, until, by))
+
+    def compact(self, *, per_transaction: int = 2_000, transactions: int = 50) -> int:
+        """Add up what was appended, a bounded number of transactions a run; returns how many. Raises Unavailable."""
+        return in_steps(
+            self._transactions,
+            lambda tx: tx.signals.compact(per_transaction),
+            per_transaction,
+            most=transactions,
+        )
+
+    def forget_old(self, *, per_transaction: int = 500, transactions: int = 500) -> int:
+        """Remove hours past their retention, a bounded number of transactions a run; returns how many."""
+        cutoff = self._clock.now() - self._retention
+        return in_steps(
+            self._transactions,
+            lambda tx: tx.signals.delete_before(cutoff, per_transaction),
+            per_transaction,
+            most=transactions,
+        )
+
+
+def points_of(signals: Sequence[Signal], since: datetime, until: datetime, by: By) -> list[Point]:
+    """The signals by the time they belong to, whoever their subjects are, without a gap."""
+    sums: dict[datetime, Tally] = {}
+    start = since
+    while start < until:
+        sums[start] = Tally()
+        start += STEP[by]
+    for one in signals:
+        at = begin(one.hour, by)
+        if at in sums:
+            sums[at] += one.tally
+    return [Point(at, tally) for at, tally in sums.items()]

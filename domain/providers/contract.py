@@ -1,0 +1,301 @@
+"""What the product asks of a provider adapter. One adapter per external system lives in `infra/providers/`.
+
+An adapter holds no state and opens no connection: every call gets a `Connection`, which carries the validated
+configuration and the one way out. It never logs, and never puts a credential into a text it returns or raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class IntegrationType(IntEnum):
+    PaymentGateway = 0
+    EmailService = 1
+    SMSService = 2
+    CalendarSync = 3
+    CustomAPI = 4
+    CRM = 5
+    Analytics = 6
+    Storage = 7
+
+
+def Secret(description: str, **options: Any) -> Any:  # noqa: N802 - reads as the field kind it declares
+    """A configuration field that is a credential: kept in the secret store only, shown as `********`."""
+    return Field(
+        description=description,
+        json_schema_extra={"secret": True, "format": "password"},
+        repr=False,
+        **options,
+    )
+
+
+class Configuration(BaseModel):
+    """Base of every provider's configuration model: camelCase, unknown fields refused, at most 10 KB as JSON.
+
+    `base_url` fields let sandboxes and tests point elsewhere; they must be https (http to loopback in
+    development)."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        hide_input_in_errors=True,
+        str_strip_whitespace=True,
+        defer_build=True,
+    )
+
+
+class Capability(StrEnum):
+    """What a provider can do, shown in the catalogue."""
+
+    ValidateCredentials = "ValidateCredentials"
+    Test = "Test"
+    Health = "Health"
+    IncomingWebhooks = "IncomingWebhooks"
+    Import = "Import"
+    Export = "Export"
+    OAuth = "OAuth"
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthProfile:
+    """An OAuth 2 authorization server (RFC 6749, PKCE RFC 7636). URLs may hold `{name}` of configuration fields.
+    `revoked_errors` are token-endpoint error codes that mean the grant is gone, not that the server is down."""
+
+    authorize_url: str
+    token_url: str
+    scopes: Sequence[str]
+    extra_authorize_parameters: Mapping[str, str] = field(default_factory=dict)
+    client_authentication: Literal["body", "basic"] = "body"
+    revoked_errors: frozenset[str] = frozenset({"invalid_grant"})
+    #: Where a token is taken back (RFC 7009), with the same `{name}`s.
+    revoke_url: str | None = None
+    #: The configuration property (as on the wire) that, when set, makes the authorisation unnecessary, such as
+    #: a private app's own token.
+    stand_in_field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderProfile:
+    """The catalogue entry. `webhook_fields` are the properties of the configuration (as on the wire) that may be
+    left out, and without all of which no webhook can be verified."""
+
+    name: str
+    title: str
+    integration_type: IntegrationType
+    documentation_url: str
+    configuration: type[Configuration]
+    capabilities: frozenset[Capability]
+    oauth: OAuthProfile | None = None
+    webhook_scheme: str | None = None
+    webhook_fields: Sequence[str] = ()
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """One request to the provider. `body` is sent as given; `form` and `json` are encoded by the connection.
+    `idempotent` requests are repeated after a connection failure, 429 or 5xx, others only when nothing was
+    sent or the provider answered 429."""
+
+    method: str
+    url: str = field(
+        repr=False
+    )  # some providers take the credential in the query, and a feed's address is one
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    params: Mapping[str, str] | Sequence[tuple[str, str]] = field(default_factory=dict, repr=False)
+    json: Any = field(default=None, repr=False)
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    timeout_seconds: float = 15.0
+    max_response_bytes: int = 8 * 1024 * 1024
+    idempotent: bool | None = None  # None: GET, HEAD, OPTIONS, PUT, DELETE, PROPFIND and REPORT are
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderResponse:
+    """Header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    duration_ms: int
+
+    def json(self) -> Any:
+        """Raises ProviderFailure(kind="malformed") when the body is not JSON."""
+        import json
+
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise ProviderFailure(
+                "malformed", "The provider's answer is not valid JSON.", status=self.status
+            ) from None
+
+
+FailureKind = Literal[
+    "unauthorized",  # the credentials are wrong or revoked: suspend, alert
+    "forbidden",  # the credentials are right and lack a permission
+    "rate_limited",  # 429: wait `retry_after_seconds`
+    "unavailable",  # connection failure, timeout, 5xx, open circuit
+    "malformed",  # an answer that does not mean what the documentation says
+    "rejected",  # any other 4xx: our request is wrong; `detail` quotes the provider's reason
+]
+
+
+class ProviderFailure(Exception):
+    """Why a call to a provider did not do what was asked. `detail` is safe to show: no credential, no address."""
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        detail: str,
+        *,
+        status: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.kind: FailureKind = kind
+        self.detail = detail
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ProviderHttp(Protocol):
+    """The shared client: retries with exponential backoff and jitter, a circuit breaker per provider host, and
+    respect for `Retry-After` (seconds or date)."""
+
+    async def send(self, request: ProviderRequest) -> ProviderResponse:
+        """Any status is an answer, also 4xx and 5xx after the retries. Raises ProviderFailure (unavailable,
+        rate_limited) when no answer came or the circuit is open."""
+
+    async def expect(self, request: ProviderRequest, *statuses: int) -> ProviderResponse:
+        """`send`, then raise the ProviderFailure that fits when the status is not one of `statuses` (any 2xx
+        when none is given): 401 unauthorized, 403 forbidden, 429 rate_limited, 5xx unavailable, else rejected
+        with the provider's own message if its body carries one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What one call to an adapter may use. `access_token` is the current OAuth token, refreshed ahead of expiry
+    by the product; None for providers without OAuth."""
+
+    configuration: Any
+    http: ProviderHttp
+    now: datetime
+    access_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialCheck:
+    """A successful validation: who the provider says we are, and what is granted. Shown to the administrator.
+    `verified=False` with a reason where the provider has no way to check (say so, do not pretend)."""
+
+    account: str
+    scopes: Sequence[str] = ()
+    verified: bool = True
+    detail: str = ""
+    test_mode: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TestOptions:
+    """What the administrator gives with a test: `recipient` is an e-mail address or E.164 phone number;
+    `amount_minor` and `currency` the test-mode charge."""
+
+    __test__ = False
+
+    recipient: str | None = None
+    amount_minor: int = 100
+    currency: str = "USD"
+
+
+@dataclass(frozen=True, slots=True)
+class TestStep:
+    __test__ = False
+
+    name: str
+    detail: str
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """What was done, step by step; every effect that can be reversed was (charge then refund, create then
+    delete). Raises ProviderFailure instead when a step failed."""
+
+    __test__ = False
+
+    steps: Sequence[TestStep]
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingRequest:
+    """A webhook as it came in. `url` is the public URL the provider was given; `body` the raw bytes; header
+    names are lower-case. `query` has the last value per name."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedEvent:
+    """One event inside a verified incoming webhook. `event_id` makes repeats recognisable: the provider's own id
+    where there is one, else a digest of what was signed. `type` is the provider's event name, reduced to
+    `[A-Za-z0-9._-]`; it is re-raised as `<provider>.<type>`."""
+
+    event_id: str
+    type: str
+    data: Mapping[str, Any]
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingAnswer:
+    """What a verified request means: events to store, or a handshake to answer at once (`body`, `content_type`)."""
+
+    events: Sequence[VerifiedEvent] = ()
+    body: bytes | None = None
+    content_type: str = "text/plain"
+
+
+class SignatureRefused(Exception):
+    """The signature is missing, wrong, too old, or made for something else. The text says which, without
+    repeating any secret or expected value."""
+
+
+class Provider(Protocol):
+    """One external system. Methods that need the network are async; all raise ProviderFailure."""
+
+    profile: ClassVar[ProviderProfile]
+
+    async def validate_credentials(self, connection: Connection) -> CredentialCheck:
+        """BR-IM-02: the cheapest call that proves the credentials."""
+
+    async def test(self, connection: Connection, options: TestOptions) -> TestResult:
+        """A real round trip in test mode that leaves nothing behind (UC-IM-01 step 5, UC-IM-02 step 4)."""
+
+    async def probe(self, connection: Connection) -> None:
+        """The health check: cheap, read-only, well under 30 s (section 9.1)."""
+
+    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
+        """Verify an incoming webhook by the provider's own scheme and name its events. Constant-time comparison,
+        5 minutes' tolerance where the scheme has a timestamp, nothing accepted without a signature.
+
+        Raises SignatureRefused; ProviderFailure: `rejected` when the provider sends none, `unavailable` when what
+        verification needs cannot be fetched, `malformed` only when the signature held and the content makes no
+        sense: it is then kept as failed."""

@@ -1,0 +1,75 @@
+"""How a provider does for the other tenants of the hub: added up over enough of them that it tells of none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from domain.core.hourly_cache import Hourly
+from domain.journal.signals import Tally, total_of
+from domain.recommendations.model import Period
+from domain.recommendations.ports import RecommendationTransaction
+
+#: Hours that are compared.
+WEEK: Final = timedelta(days=7)
+#: Fewer tenants than this are not added up.
+ANONYMOUS: Final = 5
+#: More of the checks than this must not be one tenant's: the sum would tell how it does.
+_ONE_TENANTS_SHARE = 0.4
+#: Integrations of a provider that are looked at.
+_LOOKED_AT = 50
+_PROVIDERS_AT_MOST = 100
+#: Failures that are the provider's: credentials, permissions and quotas are an account's.
+_ITS_OWN = ("unavailable", "malformed")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Health checks of a provider. `failed_share` is of 1, of the checks that an account had no part in; `latency_ms`
+    the median."""
+
+    provider: str
+    checks: int
+    failed: int
+    latency_ms: int
+    tenants: int = 1
+
+    @property
+    def failed_share(self) -> float:
+        return self.failed / self.checks
+
+    @classmethod
+    def of(cls, provider: str, tally: Tally, tenants: int = 1) -> Shown | None:
+        """None of no check."""
+        failed = sum(tally.errors.get(name, 0) for name in _ITS_OWN)
+        latency = tally.latency.percentile(0.5)
+        if latency is None or not tally.succeeded + failed:
+            return None
+        return cls(provider, tally.succeeded + failed, failed, latency, tenants)
+
+
+class Peers:
+    """Reads the same for all tenants, once an hour; what a tenant is shown leaves it out."""
+
+    def __init__(self) -> None:
+        self._read: Hourly[Mapping[UUID, Tally]] = Hourly(_PROVIDERS_AT_MOST)
+
+    def shown(
+        self, tx: RecommendationTransaction, provider: str, period: Period, *, to: UUID
+    ) -> Shown | None:
+        """None where fewer than five other tenants use it, or one of them would stand out."""
+        found = self._read.get(
+            (provider, period),
+            period.until,
+            lambda: tx.peers.checks(provider, since=period.since, until=period.until, limit=_LOOKED_AT),
+        )
+        others = [tally for tenant_id, tally in found.items() if tenant_id != to and tally.total]
+        together = total_of(others)
+        if len(others) < ANONYMOUS:
+            return None
+        if max(one.total for one in others) > _ONE_TENANTS_SHARE * together.total:
+            return None
+        return Shown.of(provider, together, len(others))

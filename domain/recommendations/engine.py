@@ -1,0 +1,381 @@
+"""Reads what there is to know of a tenant's webhooks, keys and integrations, and asks the rules."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import cache, partial
+from urllib.parse import urlsplit
+from uuid import UUID, uuid5
+
+from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
+from domain.apikeys.usage import Bucket
+from domain.core.errors import Conflict, NotFound, Unavailable
+from domain.core.hourly_cache import Hourly
+from domain.core.paging import PageRequest, every
+from domain.core.ports import Clock
+from domain.core.transaction import Transactions
+from domain.integrations.model import Integration, IntegrationStatus
+from domain.integrations.ports import IntegrationFilter
+from domain.journal.signals import KeyHours, Signal, SubjectKind, hour_of, total_of
+from domain.monitoring.anomalies.ports import Known, Trait
+from domain.providers.contract import IntegrationType
+from domain.providers.records import StreamProfile
+from domain.recommendations.benchmarks import WEEK, Peers, Shown
+from domain.recommendations.facts import (
+    WINDOW,
+    IntegrationFacts,
+    KeyFacts,
+    ProviderFacts,
+    ScheduleFacts,
+    WebhookFacts,
+    period_of,
+)
+from domain.recommendations.integration_rules import (
+    INTERCHANGEABLE,
+    Flow,
+    MissingFacts,
+    Need,
+    does_badly,
+    flow_of,
+    needs,
+)
+from domain.recommendations.model import (
+    Advice,
+    Period,
+    Recommendation,
+    RecommendationKind,
+    Subject,
+    SubjectType,
+    recommendation_id,
+)
+from domain.recommendations.ports import Attempts, Providers, RecommendationTransaction
+from domain.recommendations.rules import (
+    INTEGRATION_RULES,
+    KEY_RULES,
+    MISSING_RULES,
+    PROVIDER_RULES,
+    SCHEDULE_RULES,
+    WEBHOOK_RULES,
+    ordered,
+    recommended,
+)
+from domain.recommendations.sync_rules import DAYS, RUNS, fixed_hour, is_full_import, reads_in_vain, run_days
+from domain.sync.jobs import SyncJob
+from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.ports import JobFilter
+from domain.sync.schedules import SyncSchedule
+from domain.webhooks.model import Webhook, WebhookState
+from domain.webhooks.ports import WebhookFilter
+
+#: What predictions compare with: the two days looked at, and the same hours of the seven days before.
+_HEALTH_WINDOW = timedelta(days=9)
+#: How far back the days of a weekly schedule are found; signals are kept 90 days unless told otherwise.
+_SCHEDULE_WINDOW = timedelta(days=84)
+
+#: Deliveries of a webhook that tell which events there are.
+_DELIVERIES = 500
+
+
+class IntegrationAdviser:
+    def __init__(self, providers: Providers) -> None:
+        self._providers = providers
+        self._peers = Peers()
+        self._said: Hourly[list[Advice]] = Hourly(_SAID_AT_MOST)
+        self._needs: Hourly[list[Need]] = Hourly(_SAID_AT_MOST)
+
+    def about(self, tx: RecommendationTransaction, tenant_id: UUID, now: datetime) -> list[Recommendation]:
+        @cache
+        def checks() -> Mapping[UUID, Sequence[Signal]]:
+            return _by_subject(tx, tenant_id, SubjectKind.Integration, now - _HEALTH_WINDOW, now)
+
+        found: list[Recommendation] = []
+        for one in every(partial(tx.integrations.page, tenant_id, IntegrationFilter())):
+            key = (one.integration_id, one.version, one.status, one.health_status)
+            said = self._said.get(key, now, partial(self._judged, tx, one, checks, now))
+            found += recommended(integration_subject(one), said, now)
+            if one.status == IntegrationStatus.Active:
+                found += self._about_schedule(tx, one, now)
+        return found
+
+    def _judged(
+        self,
+        tx: RecommendationTransaction,
+        integration: Integration,
+        checks: Callable[[], Mapping[UUID, Sequence[Signal]]],
+        now: datetime,
+    ) -> list[Advice]:
+        """By its health checks."""
+        hours = checks().get(integration.integration_id, ())
+        facts = IntegrationFacts(integration, Period(hour_of(now) - _HEALTH_WINDOW, now), hours)
+        said = [advice for rule in INTEGRATION_RULES if (advice := rule(facts)) is not None]
+        if integration.status == IntegrationStatus.Active:
+            said += self._about_provider(tx, integration, hours, now)
+        return said
+
+    def about_missing(
+        self, tx: RecommendationTransaction, tenant_id: UUID, now: datetime
+    ) -> list[Recommendation]:
+        """Types of which there is no integration, not even a draft."""
+        there = {
+            one.integration_type
+            for one in every(partial(tx.integrations.page, tenant_id, IntegrationFilter()))
+            if one.status != IntegrationStatus.Disconnected
+        }
+        found: list[Recommendation] = []
+        for need in self._needs.get(tenant_id, now, lambda: needs(_flows(tx, tenant_id, now))):
+            if need.integration_type not in there:
+                week = Period(now - WEEK, now)
+                providers = self._providers.of_type(need.integration_type)
+                shown = self._shown(tx, providers, week, to=tenant_id)
+                facts = MissingFacts(need, providers, shown, week)
+                subject = type_subject(tenant_id, need.integration_type)
+                found += recommended(subject, [rule(facts) for rule in MISSING_RULES], now)
+        return found
+
+    def _about_provider(
+        self, tx: RecommendationTransaction, integration: Integration, checks: Sequence[Signal], now: datetime
+    ) -> list[Advice]:
+        if integration.integration_type not in INTERCHANGEABLE:
+            return []
+        week = Period(now - WEEK, now)
+        hours = [one for one in checks if one.hour >= week.since]
+        days = [one.hour.date() for one in hours]
+        own = Shown.of(integration.provider, total_of([one.tally for one in hours]))
+        if not does_badly(own, days):
+            return []  # others are only looked at for who may want to change
+        tenant_id = integration.tenant_id
+        names = self._providers.of_type(integration.integration_type)
+        others = self._shown(tx, [one for one in names if one != integration.provider], week, to=tenant_id)
+        alike = self._peers.shown(tx, integration.provider, week, to=tenant_id)
+        facts = ProviderFacts(integration, week, days, own, alike, others)
+        return [said for rule in PROVIDER_RULES if (said := rule(facts)) is not None]
+
+    def _shown(
+        self, tx: RecommendationTransaction, names: Sequence[str], week: Period, *, to: UUID
+    ) -> list[Shown]:
+        found = (self._peers.shown(tx, name, week, to=to) for name in names)
+        return [one for one in found if one is not None]
+
+    def _about_schedule(
+        self, tx: RecommendationTransaction, integration: Integration, now: datetime
+    ) -> list[Recommendation]:
+        try:
+            schedule = tx.sync_settings.schedule(integration.tenant_id, integration.integration_id)
+        except NotFound:
+            return []
+        if not schedule.is_enabled or not (
+            fixed_hour(schedule.expression) is not None or is_full_import(schedule)
+        ):
+            return []
+        subject = replace(integration_subject(integration), version=schedule.version)
+
+        def advice() -> list[Advice]:
+            facts = self._schedule_facts(tx, integration, schedule, now)
+            return [said for rule in SCHEDULE_RULES if (said := rule(facts)) is not None]
+
+        key = (subject.id, subject.version, "schedule")
+        return recommended(subject, self._said.get(key, now, advice), now)
+
+    def _schedule_facts(
+        self, tx: RecommendationTransaction, integration: Integration, schedule: SyncSchedule, now: datetime
+    ) -> ScheduleFacts:
+        today = now.replace(hour=0)
+        longest = Period(today - _SCHEDULE_WINDOW, today)
+        days = run_days(schedule, longest)[-DAYS:] if fixed_hour(schedule.expression) is not None else []
+        since = today - timedelta(days=(today.date() - days[0]).days) if days else today
+        tenant_id, integration_id = integration.tenant_id, integration.integration_id
+        hours = tx.signals.read(
+            tenant_id, SubjectKind.Integration, since=since, until=today, subject_id=integration_id
+        )
+        runs: Sequence[SyncJob] = ()
+        if is_full_import(schedule):
+            well = JobFilter(
+                integration_id,
+                statuses=(SyncStatus.Completed, SyncStatus.PartialSuccess),
+                types=(SyncType.Full,),
+                directions=(SyncDirection.Import,),
+                since=max(schedule.modified_at, longest.since),
+                until=today,
+            )
+            runs = tx.sync_jobs.page(tenant_id, well, PageRequest(1, RUNS)).items[::-1]
+        # Asking for the streams opens the secrets: not for nothing.
+        streams = self._streams_of(integration) if reads_in_vain(schedule, runs) else ()
+        in_order = sorted(hours, key=lambda one: one.hour)
+        return ScheduleFacts(schedule, Period(since, today), in_order, runs, streams)
+
+    def _streams_of(self, integration: Integration) -> Sequence[StreamProfile]:
+        try:
+            return self._providers.streams(integration)
+        except (Conflict, Unavailable):
+            return ()  # said when its provider can be asked again
+
+
+def integration_subject(integration: Integration) -> Subject:
+    return Subject(SubjectType.Integration, integration.integration_id, integration.name, integration.version)
+
+
+def type_subject(tenant_id: UUID, integration_type: IntegrationType) -> Subject:
+    """Something that is not there has an id of its own."""
+    id_ = uuid5(tenant_id, f"integration-type/{integration_type.name}")
+    return Subject(SubjectType.IntegrationType, id_, integration_type.name)
+
+
+def _flows(tx: RecommendationTransaction, tenant_id: UUID, now: datetime) -> list[Flow]:
+    """What each active webhook was sent."""
+    since = now - WINDOW
+    attempts = tx.outcomes.attempts(tenant_id, since)
+    found = []
+    for webhook in every(partial(tx.webhooks.page, tenant_id, WebhookFilter())):
+        known = attempts.get(webhook.webhook_id)
+        if webhook.state != WebhookState.Active or known is None:
+            continue
+        newest = tx.outcomes.newest(tenant_id, webhook.webhook_id, since=since, limit=_DELIVERIES)
+        deliveries = [one for one in newest if one.scheduled_at < now]
+        if deliveries:
+            host = urlsplit(webhook.url).hostname or ""
+            is_cut = len(newest) == _DELIVERIES
+            period = Period(max(since, webhook.created_at), now)
+            found.append(flow_of(host, period, deliveries, known if is_cut else None))
+    return found
+
+
+def _by_subject(
+    tx: RecommendationTransaction, tenant_id: UUID, kind: SubjectKind, since: datetime, until: datetime
+) -> defaultdict[UUID, list[Signal]]:
+    """In order of their hours."""
+    found: defaultdict[UUID, list[Signal]] = defaultdict(list)
+    signals = tx.signals.read(tenant_id, kind, since=hour_of(since), until=until)
+    for one in sorted(signals, key=lambda signal: signal.hour):
+        found[one.subject_id].append(one)
+    return found
+
+
+_SAID_AT_MOST = 5_000
+#: Deliveries looked at of a webhook of which some failed.
+_OUTCOMES = 2_000
+#: The fewest with which a rule about failures says anything.
+ENOUGH_FAILURES = 10
+
+
+class Adviser:
+    """`max_retries` is the platform's cap (BR-WH-03)."""
+
+    def __init__(
+        self,
+        transactions: Transactions[RecommendationTransaction],
+        usage: KeyHours,
+        providers: Providers,
+        clock: Clock,
+        *,
+        max_retries: int,
+    ) -> None:
+        self._transactions = transactions
+        self._usage = usage
+        self._integrations = IntegrationAdviser(providers)
+        self._clock = clock
+        self._max_retries = max_retries
+        self._said: Hourly[list[Advice]] = Hourly(_SAID_AT_MOST)
+
+    def advise(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[Recommendation]:
+        """About subjects of these types, the most urgent first. Raises Unavailable."""
+        # Whole hours: nothing changes by the minute, and a language model is asked about the same things once.
+        now = hour_of(self._clock.now())
+        found: list[Recommendation] = []
+        keys: Sequence[ApiKey] = ()
+        scopes: Mapping[UUID, Sequence[Known]] = {}
+        with self._transactions.read() as tx:
+            if SubjectType.Webhook in types:
+                found += self._about_webhooks(tx, tenant_id, now)
+            if SubjectType.Integration in types:
+                found += self._integrations.about(tx, tenant_id, now)
+            if SubjectType.IntegrationType in types:
+                found += self._integrations.about_missing(tx, tenant_id, now)
+            if SubjectType.ApiKey in types:
+                keys = _keys(tx, tenant_id, KeyFilter(status=KeyStatus.Active), now)
+                scopes = tx.sightings.known_of([one.api_key_id for one in keys], Trait.Scope)
+        found += self._about_keys(tenant_id, keys, scopes, now)
+        return ordered(found)
+
+    def could_say(self, tenant_id: UUID, id_: UUID) -> bool:
+        """Whether an id is that of a recommendation about something the tenant has, whether or not it holds."""
+        now = self._clock.now()
+        with self._transactions.read() as tx:
+            subjects = [
+                *map(webhook_subject, every(partial(tx.webhooks.page, tenant_id, WebhookFilter()))),
+                *map(key_subject, _keys(tx, tenant_id, KeyFilter(), now)),
+                *map(
+                    integration_subject,
+                    every(partial(tx.integrations.page, tenant_id, IntegrationFilter())),
+                ),
+            ]
+        subjects += [type_subject(tenant_id, one) for one in IntegrationType]
+        return any(recommendation_id(kind, one.id) == id_ for one in subjects for kind in RecommendationKind)
+
+    def _about_webhooks(
+        self, tx: RecommendationTransaction, tenant_id: UUID, now: datetime
+    ) -> list[Recommendation]:
+        attempts = tx.outcomes.attempts(tenant_id, hour_of(now) - WINDOW)
+        found: list[Recommendation] = []
+        for webhook in every(partial(tx.webhooks.page, tenant_id, WebhookFilter())):
+            known = attempts.get(webhook.webhook_id, Attempts(0, 0, now))
+            # All rules but that of the rate begin with failures.
+            if known.failed >= ENOUGH_FAILURES or (known.total and webhook.rate_limit_per_second is not None):
+                subject = webhook_subject(webhook)
+                key = (subject.id, subject.version, webhook.state.name)
+                said = self._said.get(key, now, partial(self._judged, tx, webhook, now))
+                found += recommended(subject, said, now)
+        return found
+
+    def _judged(self, tx: RecommendationTransaction, webhook: Webhook, now: datetime) -> list[Advice]:
+        facts = self._webhook_facts(tx, webhook, now)
+        return [said for rule in WEBHOOK_RULES if (said := rule(facts)) is not None]
+
+    def _webhook_facts(self, tx: RecommendationTransaction, webhook: Webhook, now: datetime) -> WebhookFacts:
+        period = period_of(webhook.modified_at, webhook.created_at, now)
+        tenant_id, webhook_id = webhook.tenant_id, webhook.webhook_id
+        hours = tx.signals.read(
+            tenant_id, SubjectKind.Webhook, since=period.since, until=now, subject_id=webhook_id
+        )
+        outcomes = tx.outcomes.newest(tenant_id, webhook_id, since=period.since, limit=_OUTCOMES)
+        in_order = sorted(hours, key=lambda one: one.hour)
+        return WebhookFacts(webhook, period, in_order, outcomes, self._max_retries)
+
+    def _about_keys(
+        self, tenant_id: UUID, keys: Sequence[ApiKey], scopes: Mapping[UUID, Sequence[Known]], now: datetime
+    ) -> list[Recommendation]:
+        hours: defaultdict[UUID, list[Bucket]] = defaultdict(list)
+        try:
+            ids = [one.api_key_id for one in keys]
+            signals = self._usage.hours(tenant_id, ids, since=hour_of(now) - WINDOW, until=hour_of(now))
+        except Unavailable:
+            signals = []  # what depends on no table store is said all the same
+        for one in sorted(signals, key=lambda signal: signal.hour):
+            hours[one.subject_id].append(_bucket(one))
+        found: list[Recommendation] = []
+        for key in keys:
+            period = period_of(key.modified_at, key.created_at, now)
+            since = [one for one in hours[key.api_key_id] if one.start >= period.since]
+            facts = KeyFacts(key, period, since, scopes.get(key.api_key_id, ()))
+            found += recommended(key_subject(key), [rule(facts) for rule in KEY_RULES], now)
+        return found
+
+
+def _keys(tx: RecommendationTransaction, tenant_id: UUID, filter_: KeyFilter, now: datetime) -> list[ApiKey]:
+    return list(every(lambda page: tx.api_keys.page(tenant_id, filter_, page, now)))
+
+
+def webhook_subject(webhook: Webhook) -> Subject:
+    name = webhook.description or urlsplit(webhook.url).netloc
+    return Subject(SubjectType.Webhook, webhook.webhook_id, name[:200], webhook.version)
+
+
+def key_subject(key: ApiKey) -> Subject:
+    return Subject(SubjectType.ApiKey, key.api_key_id, key.key_name, key.version)
+
+
+def _bucket(signal: Signal) -> Bucket:
+    errors = signal.tally.errors
+    return Bucket(signal.hour, signal.tally.succeeded, errors.get("limited", 0), errors.get("refused", 0))

@@ -1,0 +1,267 @@
+"""Use cases around records: reading them, the tenant's own changes, mappings and their preview; retention."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from domain.core.errors import Conflict, FieldError, PreconditionFailed, ProviderUnavailable, ValidationFailed
+from domain.core.ports import Clock
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions, repeated
+from domain.integrations.lifecycle import MANAGE
+from domain.integrations.model import Integration
+from domain.journal.audit import AuditEntry
+from domain.providers.contract import ProviderFailure
+from domain.providers.records import ListRequest, RecordType, SourceRecord, StateExpired, StreamProfile
+from domain.sync.jobs import SyncedRecord
+from domain.sync.mapping import (
+    RECORD_MAX_BYTES,
+    CompiledMapping,
+    FieldMapping,
+    Transformer,
+    canonical,
+    compiled,
+)
+from domain.sync.ports import LocalChange, RecordFilter, StoredMapping, SyncTransaction
+from domain.sync.rules import check_integration, stored_id
+from domain.sync.service import LocalRecord, PreviewMapping, PutRecords
+from domain.sync.sources import NotSynchronisable, Source, Sources
+
+_CHUNK, _ROUNDS = 1_000, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """One record before and after. `record` is None when there are errors."""
+
+    external_id: str
+    source: Any
+    record_type: str | None
+    record: Any
+    errors: Sequence[FieldError]
+
+
+class RecordService:
+    """`retention` is of jobs and their logs (17.2)."""
+
+    def __init__(
+        self,
+        transactions: Transactions[SyncTransaction],
+        sources: Sources,
+        clock: Clock,
+        *,
+        retention: timedelta,
+    ) -> None:
+        self._transactions = transactions
+        self._sources = sources
+        self._clock = clock
+        self._retention = retention
+
+    def page(self, principal: Principal, integration_id: UUID, filter_: RecordFilter) -> list[SyncedRecord]:
+        """Raises NotFound."""
+        principal.require(MANAGE)
+        with self._transactions.read() as tx:
+            tx.integrations.get(principal.tenant_id, integration_id)
+            return tx.sync_records.page(principal.tenant_id, integration_id, filter_)
+
+    @repeated
+    def change(self, principal: Principal, integration_id: UUID, command: PutRecords) -> int:
+        """Store the tenant's own changes for the next export; those older than what is stored are left out
+        (BR-DS-07). Returns how many were stored. Raises NotFound, ValidationFailed, Conflict."""
+        principal.require(MANAGE)
+        source = self._source(principal, integration_id)
+        now = self._clock.now()
+        changes = [
+            self._local(one, index, source.streams, principal) for index, one in enumerate(command.records)
+        ]
+        with self._transactions.write() as tx:
+            changed = tx.sync_records.change(principal.tenant_id, integration_id, changes, now)
+            tx.commit()
+        return changed
+
+    # -- mappings -----------------------------------------------------------------------------------------
+
+    def mapping(self, principal: Principal, integration_id: UUID) -> StoredMapping:
+        """Raises NotFound."""
+        principal.require(MANAGE)
+        with self._transactions.read() as tx:
+            tx.integrations.get(principal.tenant_id, integration_id)
+            return tx.sync_settings.mapping(principal.tenant_id, integration_id)
+
+    @repeated
+    def set_mapping(
+        self, principal: Principal, integration_id: UUID, mapping: FieldMapping, if_match: int | None
+    ) -> StoredMapping:
+        """Takes effect with the next batch. Raises NotFound, ValidationFailed, PreconditionFailed."""
+        principal.require(MANAGE)
+        compiled(mapping)
+        text = mapping.model_dump_json(by_alias=True)
+        with self._transactions.write() as tx:
+            tx.integrations.get(principal.tenant_id, integration_id)
+            old = tx.sync_settings.mapping(principal.tenant_id, integration_id)
+            if if_match is not None and if_match != old.version:
+                raise PreconditionFailed("The mapping was changed since; read it again.")
+            tx.sync_settings.set_mapping(
+                principal.tenant_id,
+                integration_id,
+                StoredMapping(text, old.version),
+                by=principal.user_id,
+                now=self._clock.now(),
+            )
+            entry = AuditEntry(
+                "integration.mapping-changed",
+                "integration",
+                integration_id,
+                principal,
+                json.loads(old.mapping),
+                json.loads(text),
+            )
+            tx.audit.append(principal.tenant_id, entry)
+            tx.commit()
+        return StoredMapping(text, old.version + 1)
+
+    async def preview(
+        self, principal: Principal, integration_id: UUID, command: PreviewMapping
+    ) -> list[Preview]:
+        """Nothing is stored. Raises NotFound, ValidationFailed, Conflict, ProviderUnavailable, Unavailable."""
+        principal.require(MANAGE)
+        source = await asyncio.to_thread(self._source, principal, integration_id)
+        profile = _chosen(source.streams, command.stream, "/stream")
+        mapping = await asyncio.to_thread(self._mapping_of, principal, integration_id, command)
+        transformer = Transformer(source.provider, profile, mapping.get(profile.name))
+        records = await self._samples(source, profile, command)
+        # Off the event loop: expressions may compute.
+        return await asyncio.to_thread(lambda: [_preview(transformer, record) for record in records])
+
+    # -- retention ----------------------------------------------------------------------------------------
+
+    def forget_old(self) -> tuple[int, int]:
+        """Remove jobs and logs past their retention, tombstones as old, and the records of integrations that are
+        disconnected (17.3). Returns how many jobs and records."""
+        cutoff = self._clock.now() - self._retention
+        jobs = self._repeat(lambda tx: tx.sync_jobs.delete_before(cutoff, _CHUNK))
+        gone = self._repeat(lambda tx: tx.sync_records.forget_disconnected(_CHUNK))
+        buried = self._repeat(lambda tx: tx.sync_records.delete_tombstones(cutoff, _CHUNK))
+        return jobs, gone + buried
+
+    def _repeat(self, forget: Any) -> int:
+        removed = 0
+        for _ in range(_ROUNDS):
+            with self._transactions.write() as tx:
+                count = int(forget(tx))
+                tx.commit()
+            removed += count
+            if count == 0:
+                break
+        return removed
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    def _source(self, principal: Principal, integration_id: UUID) -> Source:
+        with self._transactions.read() as tx:
+            integration: Integration = tx.integrations.get(principal.tenant_id, integration_id)
+        try:
+            return self._sources.open(check_integration(integration))
+        except NotSynchronisable as reason:
+            raise Conflict(str(reason), code=reason.code) from None
+        except ProviderFailure as failure:
+            raise _told(failure) from None
+
+    def _mapping_of(
+        self, principal: Principal, integration_id: UUID, command: PreviewMapping
+    ) -> dict[str, CompiledMapping]:
+        if command.mapping is not None:
+            return compiled(command.mapping)
+        stored = self.mapping(principal, integration_id)
+        return compiled(FieldMapping.model_validate_json(stored.mapping))
+
+    @staticmethod
+    async def _samples(
+        source: Source, profile: StreamProfile, command: PreviewMapping
+    ) -> Sequence[SourceRecord]:
+        if command.sample is not None:
+            return [SourceRecord(f"sample-{index}", one) for index, one in enumerate(command.sample, 1)]
+        request = ListRequest(profile.name, command.limit)
+        try:
+            page = await source.list_records(request)
+        except StateExpired:
+            return []
+        except ProviderFailure as failure:
+            raise _told(failure) from None
+        return page.records[: command.limit]
+
+    def _local(
+        self, one: LocalRecord, index: int, streams: Sequence[StreamProfile], principal: Principal
+    ) -> LocalChange:
+        pointer = f"/records/{index}"
+        if one.local_id is None and one.external_id is None:
+            raise ValidationFailed(
+                "A record has no id.", [FieldError(pointer, "Give localId, externalId or both.")]
+            )
+        exportable = [profile for profile in streams if profile.exportable]
+        if not exportable:
+            raise Conflict("The provider takes no records from here.", code="not-exportable")
+        profile = _chosen(exportable, one.stream, f"{pointer}/stream")
+        kind = RecordType(one.record_type) if one.record_type else profile.record_type
+        data = None
+        if one.data is not None:
+            made = Transformer(None, profile).validate(kind, one.data)  # type: ignore[arg-type]  # not asked
+            if isinstance(made, list):
+                errors = [FieldError(f"{pointer}/data{error.pointer}", error.detail) for error in made]
+                raise ValidationFailed("A record is not what its type asks for.", errors)
+            data = _text(made[1], pointer)
+        return LocalChange(
+            stream=profile.name,
+            record_type=kind,
+            data=data,
+            modified_at=one.modified_at or self._clock.now(),
+            local_id=one.local_id,
+            external_id=stored_id(one.external_id) if one.external_id else None,
+        )
+
+
+def _text(record: Any, pointer: str) -> str:
+    try:
+        text = canonical(record)
+    except ValueError:
+        detail = "The record holds a value that JSON cannot carry."
+        raise ValidationFailed(detail, [FieldError(f"{pointer}/data", detail)]) from None
+    if len(text) > RECORD_MAX_BYTES:
+        detail = f"The record is {len(text):,} characters; at most {RECORD_MAX_BYTES:,} are taken."
+        raise ValidationFailed(detail, [FieldError(f"{pointer}/data", detail)])
+    return text
+
+
+def _chosen(streams: Sequence[StreamProfile], name: str | None, pointer: str) -> StreamProfile:
+    if name is None:
+        return streams[0]
+    for one in streams:
+        if one.name == name:
+            return one
+    detail = f"There is no such stream; there are {', '.join(one.name for one in streams)}."
+    raise ValidationFailed(detail, [FieldError(pointer, detail)])
+
+
+def _preview(transformer: Transformer, record: SourceRecord) -> Preview:
+    made = transformer.make(record)
+    if isinstance(made, list):
+        return Preview(record.external_id, dict(record.data), None, None, made)
+    kind, internal = made
+    try:
+        shown = json.loads(canonical(internal))
+    except ValueError:
+        errors = [FieldError("", "The record holds a value that JSON cannot carry.")]
+        return Preview(record.external_id, dict(record.data), None, None, errors)
+    return Preview(record.external_id, dict(record.data), kind.value, shown, ())
+
+
+def _told(failure: ProviderFailure) -> Exception:
+    if failure.kind in ("unavailable", "rate_limited"):
+        return ProviderUnavailable(failure.detail)
+    return Conflict(failure.detail, code="provider-refused")

@@ -1,0 +1,194 @@
+"""Use cases about deliveries: look, retry one, replay a range, send a test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from domain.core.errors import Conflict, Unavailable, ValidationFailed
+from domain.core.paging import Page, PageRequest
+from domain.core.ports import Clock, IdGenerator, QueueSender
+from domain.core.principal import Principal
+from domain.core.transaction import Transactions, repeated
+from domain.journal.events import DomainEvent, event_data
+from domain.journal.outbox import check_size
+from domain.webhooks.deliver import DeliveryEngine
+from domain.webhooks.fan_out import MESSAGE_GRACE, WEBHOOK_DELIVERIES_QUEUE, delivery_messages
+from domain.webhooks.model import Delivery, DeliveryStatus, Replay, TestWebhook, WebhookState
+from domain.webhooks.notices import record_act
+from domain.webhooks.ports import Claimed, DeliveryFilter, NewDelivery, WebhookTransaction
+from domain.webhooks.service import PERMISSION
+
+REPLAY_AT_MOST = 10_000
+_RETRYABLE = (DeliveryStatus.Failed, DeliveryStatus.Expired, DeliveryStatus.Retrying)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """`more` when the range held more than one request takes: ask again from where it ended."""
+
+    replayed: int
+    more: bool
+
+
+class DeliveryService:
+    def __init__(
+        self,
+        transactions: Transactions[WebhookTransaction],
+        queue: QueueSender,
+        engine: DeliveryEngine,
+        clock: Clock,
+        ids: IdGenerator,
+        *,
+        expiry: timedelta,
+        lease_margin_seconds: int,
+        event_max_bytes: int,
+    ) -> None:
+        self._transactions = transactions
+        self._queue = queue
+        self._engine = engine
+        self._clock = clock
+        self._ids = ids
+        self._expiry = expiry
+        self._lease_margin_seconds = lease_margin_seconds
+        self._event_max_bytes = event_max_bytes
+
+    def page(
+        self, principal: Principal, webhook_id: UUID, filter_: DeliveryFilter, page: PageRequest
+    ) -> Page[Delivery]:
+        """Newest first. Raises NotFound."""
+        principal.require(PERMISSION)
+        with self._transactions.read() as tx:
+            tx.webhooks.get(principal.tenant_id, webhook_id)
+            return tx.deliveries.page(principal.tenant_id, webhook_id, filter_, page)
+
+    def get(self, principal: Principal, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """With its payload and attempts. Raises NotFound."""
+        principal.require(PERMISSION)
+        with self._transactions.read() as tx:
+            return tx.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
+
+    @repeated
+    def retry(self, principal: Principal, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """Send one that failed, expired or waits, now, with a fresh retry budget. Raises NotFound, Conflict."""
+        principal.require(PERMISSION)
+        with self._transactions.write() as tx:
+            _require_active(tx, principal.tenant_id, webhook_id)
+            delivery = tx.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
+            if delivery.delivery_status not in _RETRYABLE:
+                raise Conflict(
+                    f"A delivery that is {delivery.delivery_status.name} cannot be retried; "
+                    "use the webhook's replay to send a delivered one again.",
+                    code="not-retryable",
+                )
+            reset = self._reset(tx, principal.tenant_id, [delivery_id])
+            after = tx.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
+            record_act(
+                tx, principal, "webhook.delivery-retried", webhook_id, {"webhookDeliveryId": delivery_id}
+            )
+            tx.commit()
+        self._queue_now(webhook_id, reset)
+        return after
+
+    @repeated
+    def replay(self, principal: Principal, webhook_id: UUID, command: Replay) -> Replayed:
+        """Send again what ended in the range, oldest first, at most 10,000. Raises NotFound, Conflict."""
+        principal.require(PERMISSION)
+        until = command.until or self._clock.now()
+        if until <= command.since:
+            raise ValidationFailed("`from` must be before `to`.")
+        filter_ = DeliveryFilter(
+            statuses=[DeliveryStatus[name] for name in command.status],
+            event_types=command.event_types or (),
+            since=command.since,
+            until=until,
+        )
+        with self._transactions.write() as tx:
+            _require_active(tx, principal.tenant_id, webhook_id)
+            found = tx.deliveries.find(principal.tenant_id, webhook_id, filter_, REPLAY_AT_MOST + 1)
+            reset = self._reset(tx, principal.tenant_id, found[:REPLAY_AT_MOST])
+            what = {
+                "from": command.since,
+                "to": until,
+                "status": list(command.status),
+                "eventTypes": command.event_types,
+                "replayed": len(reset),
+            }
+            record_act(tx, principal, "webhook.replayed", webhook_id, what)
+            tx.commit()
+        self._queue_now(webhook_id, reset)
+        return Replayed(len(reset), more=len(found) > REPLAY_AT_MOST)
+
+    async def test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Delivery:
+        """Post a sample event now and say how it went; recorded as a delivery, never retried. Raises NotFound,
+        ValidationFailed, TooLarge."""
+        principal.require(PERMISSION)
+        claimed = await asyncio.to_thread(self._prepare_test, principal, webhook_id, command)
+        await self._engine.attempt_now(claimed)
+        return await asyncio.to_thread(self.get, principal, webhook_id, claimed.webhook_delivery_id)
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    @repeated
+    def _prepare_test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Claimed:
+        now = self._clock.now()
+        try:
+            data = event_data(
+                command.data if command.data is not None else {"message": "A test from Integration Hub."}
+            )
+        except (ValueError, RecursionError) as error:
+            raise ValidationFailed("The payload holds a value that JSON cannot carry.") from error
+        event = DomainEvent(
+            event_id=str(self._ids.new()),
+            tenant_id=principal.tenant_id,
+            type=command.event_type,
+            data=data,
+            occurred_at=now,
+            subject=f"webhook/{webhook_id}",
+        )
+        check_size(event, self._event_max_bytes)
+        new = NewDelivery(self._ids.new(), webhook_id, event, is_held=False)
+        with self._transactions.write() as tx:
+            tx.webhooks.get(principal.tenant_id, webhook_id)
+            tx.outbox.append([event], fanned_out_at=now)
+            tx.pipeline.add_deliveries(
+                [new], now=now, expires_at=now + self._expiry, requeue_at=now + MESSAGE_GRACE
+            )
+            [endpoint] = tx.pipeline.endpoints([webhook_id], now)
+            [claimed] = tx.pipeline.claim(
+                [(self._engine.unseal(endpoint), [new.webhook_delivery_id])],
+                lease_id=self._ids.new(),
+                now=now,
+                margin_seconds=self._lease_margin_seconds,
+            )
+            what = {"eventType": command.event_type, "webhookDeliveryId": new.webhook_delivery_id}
+            record_act(tx, principal, "webhook.tested", webhook_id, what)
+            tx.commit()
+        return claimed
+
+    def _reset(
+        self, tx: WebhookTransaction, tenant_id: UUID, delivery_ids: Sequence[UUID]
+    ) -> list[tuple[UUID, int]]:
+        now = self._clock.now()
+        return tx.deliveries.reset(
+            tenant_id, delivery_ids, expires_at=now + self._expiry, requeue_at=now + MESSAGE_GRACE
+        )
+
+    def _queue_now(self, webhook_id: UUID, deliveries: Sequence[tuple[UUID, int]]) -> None:
+        messages = delivery_messages((webhook_id, delivery_id, size) for delivery_id, size in deliveries)
+        try:
+            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
+        except Unavailable:
+            return  # durable already: the retry processor queues them
+
+
+def _require_active(tx: WebhookTransaction, tenant_id: UUID, webhook_id: UUID) -> None:
+    webhook = tx.webhooks.get(tenant_id, webhook_id)
+    if webhook.state != WebhookState.Active:
+        raise Conflict(
+            f"The webhook is {webhook.state.name}; activate it first, which also sends what was held.",
+            code="webhook-not-active",
+        )

@@ -1,0 +1,225 @@
+"""Fan-out (UC-WH-02 steps 2 and 3): from stored events to queued deliveries."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from domain.core.errors import ValidationFailed
+from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
+from domain.core.tracing import UNTRACED, SpanKind, Tracer, queue_attributes, spans
+from domain.core.transaction import Transactions
+from domain.journal.events import DomainEvent
+from domain.journal.occurrences import ALERTS_QUEUE, message_of, occurrence
+from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService
+from domain.journal.ports import EventRef
+from domain.webhooks.ports import DeliveryTransaction, NewDelivery, Subscriber
+from domain.webhooks.rules import subscriptions_for
+
+WEBHOOK_DELIVERIES_QUEUE = "webhook-deliveries"
+_IDS_PER_MESSAGE = 100
+_BYTES_PER_MESSAGE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryMessage:
+    """`size` is the payloads' bytes, so that a worker can bound what it holds in memory. `paced` says that the
+    endpoint's rate limit has already given these deliveries their moment."""
+
+    webhook_id: UUID
+    delivery_ids: Sequence[UUID]
+    size: int = 0
+    paced: bool = False
+
+    def to_queue(self, at: datetime | None = None) -> QueueMessage:
+        fields = {
+            "webhookId": str(self.webhook_id),
+            "deliveryIds": [str(one) for one in self.delivery_ids],
+            "bytes": self.size,
+            **({"paced": True} if self.paced else {}),
+        }
+        return QueueMessage(json.dumps(fields), scheduled_at=at)
+
+    @classmethod
+    def of_queue(cls, body: str) -> DeliveryMessage:
+        """Raises ValueError when `body` is not such a message."""
+        try:
+            fields = json.loads(body)
+            return cls(
+                webhook_id=UUID(fields["webhookId"]),
+                delivery_ids=[UUID(one) for one in fields["deliveryIds"]],
+                size=int(fields.get("bytes", 0)),
+                paced=bool(fields.get("paced", False)),
+            )
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError("not a delivery message") from error
+
+    def split(self, first: int) -> tuple[DeliveryMessage, DeliveryMessage]:
+        """The first so many deliveries, and the rest; the size is shared in proportion."""
+        share = self.size * first // max(1, len(self.delivery_ids))
+        return (
+            replace(self, delivery_ids=self.delivery_ids[:first], size=share),
+            replace(self, delivery_ids=self.delivery_ids[first:], size=self.size - share),
+        )
+
+
+def delivery_messages(deliveries: Iterable[tuple[UUID, UUID, int]]) -> list[DeliveryMessage]:
+    """Group (webhook id, delivery id, bytes) by webhook, at most 100 deliveries or 4 MiB to a message."""
+    open_messages: dict[UUID, tuple[list[UUID], int]] = {}
+    messages: list[DeliveryMessage] = []
+    for webhook_id, delivery_id, size in deliveries:
+        ids, total = open_messages.get(webhook_id, ([], 0))
+        if ids and (len(ids) >= _IDS_PER_MESSAGE or total + size > _BYTES_PER_MESSAGE):
+            messages.append(DeliveryMessage(webhook_id, ids, total))
+            ids, total = [], 0
+        ids.append(delivery_id)
+        open_messages[webhook_id] = (ids, total + size)
+    return messages + [DeliveryMessage(key, ids, total) for key, (ids, total) in open_messages.items()]
+
+
+logger = logging.getLogger("hub.webhooks")
+
+_EVENTS_PER_TRANSACTION = 500
+#: Payloads held at a time: 500 events of a mebibyte are more than a small instance has memory for.
+_BYTES_PER_TRANSACTION = 32 * 1024 * 1024
+#: A delivery whose message was lost is queued again after this long.
+MESSAGE_GRACE = timedelta(seconds=120)
+
+
+class FanOut:
+    """Handles the queue `domain-events`. `consumers` are told of every event before it is marked as fanned out: at
+    least once, inside the transaction, so they only put messages into queues."""
+
+    def __init__(
+        self,
+        transactions: Transactions[DeliveryTransaction],
+        queue: QueueSender,
+        clock: Clock,
+        ids: IdGenerator,
+        events: EventService,
+        *,
+        expiry: timedelta,
+        consumers: Sequence[Callable[[Sequence[DomainEvent]], None]] = (),
+        tracer: Tracer = UNTRACED,
+    ) -> None:
+        self._transactions = transactions
+        self._queue = queue
+        self._clock = clock
+        self._ids = ids
+        self._events = events
+        self._expiry = expiry
+        self._consumers = consumers
+        self._tracer = tracer
+
+    def handle(self, messages: Sequence[tuple[str, str]]) -> int:
+        """Fan out what (body, message id) pairs announce, or carry as whole events of other modules.
+
+        A message that is no event becomes an alert: it can never succeed, and the others must go on. Returns
+        the number of new deliveries. Raises Unavailable; repeating is harmless."""
+        refs: list[EventRef] = []
+        for body, message_id in messages:
+            try:
+                refs += self._refs(body, message_id)
+            except ValidationFailed as error:
+                logger.error("message is not an event", extra={"messageId": message_id})
+                data = {"subject": "domain-events", "messageId": message_id, "detail": error.detail}
+                unreadable = occurrence("unreadable-message", data, self._clock.now())
+                self._queue.send(ALERTS_QUEUE, [message_of(unreadable)])
+        unique = list(dict.fromkeys(refs))
+        return sum(
+            self.fan_out(unique[start : start + _EVENTS_PER_TRANSACTION])
+            for start in range(0, len(unique), _EVENTS_PER_TRANSACTION)
+        )
+
+    def fan_out(self, refs: Sequence[EventRef]) -> int:
+        """From events to deliveries, then their messages; a transaction for every 32 MiB of payloads."""
+        count, is_all = 0, False
+        while not is_all:
+            new, is_all = self._fan_out_some(refs)
+            count += new
+        return count
+
+    def _fan_out_some(self, refs: Sequence[EventRef]) -> tuple[int, bool]:
+        """One transaction; how many deliveries are new, and whether no event is left."""
+        now = self._clock.now()
+        with ExitStack() as traced:
+            with self._transactions.write() as tx:
+                events = tx.outbox.pending(refs, most_bytes=_BYTES_PER_TRANSACTION)
+                # Their parents are known only now.
+                traced.enter_context(self._spans(events))
+                subscribers = tx.pipeline.subscribers(
+                    [(event.tenant_id, name) for event in events for name in subscriptions_for(event.type)]
+                )
+                new = tx.pipeline.add_deliveries(
+                    self._deliveries(events, subscribers),
+                    now=now,
+                    expires_at=now + self._expiry,
+                    requeue_at=now + MESSAGE_GRACE,
+                )
+                tx.outbox.mark_fanned_out([EventRef(one.tenant_id, one.event_id) for one in events], now)
+                # Before the commit: they may be told twice after a crash, but nothing is lost.
+                for consume in self._consumers:
+                    consume(events)
+                tx.commit()
+            self._send(new)
+        return len(new), sum(event.size for event in events) < _BYTES_PER_TRANSACTION
+
+    def _spans(self, events: Sequence[DomainEvent]) -> AbstractContextManager[None]:
+        """One for each trace among the events."""
+        return spans(
+            self._tracer,
+            f"process {DOMAIN_EVENTS_QUEUE}",
+            SpanKind.Consumer,
+            (event.traceparent for event in events),
+            lambda: queue_attributes(DOMAIN_EVENTS_QUEUE, "process", count=len(events)),
+        )
+
+    def _refs(self, body: str, message_id: str) -> list[EventRef]:
+        try:
+            fields = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise ValidationFailed("The message is not JSON.") from error
+        if isinstance(fields, dict) and "eventIds" in fields:
+            return _announced(fields)
+        return [self._events.accept_message(body, message_id)]
+
+    def _deliveries(
+        self, events: Sequence[DomainEvent], subscribers: Sequence[Subscriber]
+    ) -> list[NewDelivery]:
+        by_name: dict[tuple[UUID, str], list[Subscriber]] = {}
+        for subscriber in subscribers:
+            by_name.setdefault((subscriber.tenant_id, subscriber.event_type), []).append(subscriber)
+        deliveries: list[NewDelivery] = []
+        for event in events:
+            matched = {
+                one.webhook_id: one
+                for name in subscriptions_for(event.type)
+                for one in by_name.get((event.tenant_id, name), ())
+            }
+            deliveries += [
+                NewDelivery(self._ids.new(), one.webhook_id, event, is_held=one.holds)
+                for one in matched.values()
+            ]
+        return deliveries
+
+    def _send(self, new: Sequence[NewDelivery]) -> None:
+        messages = delivery_messages((one.webhook_id, one.webhook_delivery_id, one.event.size) for one in new)
+        if messages:
+            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
+
+
+def _announced(fields: Mapping[str, Any]) -> list[EventRef]:
+    event_ids = fields["eventIds"]
+    if not isinstance(event_ids, list) or not all(isinstance(one, str) for one in event_ids):
+        raise ValidationFailed("The announcement's eventIds are not a list of texts.")
+    try:
+        tenant = UUID(fields.get("tenantId"))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValidationFailed("The announcement's tenantId is not a GUID.") from error
+    return [EventRef(tenant, one) for one in event_ids]

@@ -1,0 +1,238 @@
+"""Events the hub raises about webhooks (section 3.4), with the specification's payloads in camelCase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from domain.core.ports import IdGenerator
+from domain.core.principal import Principal
+from domain.core.realtime import DELIVERY_UPDATED, Payload, Realtime
+from domain.core.tracing import Attributes, Span, SpanKind, Tracer, client_span, queue_attributes
+from domain.core.wire import rfc3339
+from domain.journal.audit import AuditEntry, AuditTransaction
+from domain.journal.events import DomainEvent, event_data
+from domain.journal.occurrences import ALERT_EVENTS
+from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
+from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE
+from domain.webhooks.model import DELIVERY_FAILED, DISABLED, SENT, Attempt, DeliveryStatus, Webhook
+from domain.webhooks.ports import AttemptResult, Claimed, Endpoint, EndpointHealth, ExpiredDelivery
+
+
+def sent(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
+    claimed = result.claimed
+    data = {
+        "webhookDeliveryId": str(claimed.webhook_delivery_id),
+        "webhookId": str(claimed.endpoint.webhook_id),
+        "statusCode": result.attempt.http_status_code,
+        "deliveredAt": rfc3339(now),
+    }
+    event = _event(ids, SENT, claimed.endpoint.tenant_id, claimed.webhook_delivery_id, data, now)
+    return replace(event, traceparent=result.traceparent)
+
+
+def delivery_failed(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
+    """Raised for every failed attempt; `nextRetryAt` is null when there is no further one."""
+    claimed = result.claimed
+    data = {
+        "webhookDeliveryId": str(claimed.webhook_delivery_id),
+        "webhookId": str(claimed.endpoint.webhook_id),
+        "attemptCount": result.attempt.number,
+        "errorMessage": result.attempt.error_message,
+        "nextRetryAt": rfc3339(result.next_retry_at) if result.next_retry_at else None,
+    }
+    event = _event(ids, DELIVERY_FAILED, claimed.endpoint.tenant_id, claimed.webhook_delivery_id, data, now)
+    return replace(event, traceparent=result.traceparent)
+
+
+def delivery_expired(ids: IdGenerator, expired: ExpiredDelivery, now: datetime) -> DomainEvent:
+    data = {
+        "webhookDeliveryId": str(expired.webhook_delivery_id),
+        "webhookId": str(expired.webhook_id),
+        "attemptCount": expired.attempt_count,
+        "errorMessage": "Not delivered within its time; expired.",
+        "nextRetryAt": None,
+    }
+    return _event(ids, DELIVERY_FAILED, expired.tenant_id, expired.webhook_delivery_id, data, now)
+
+
+def disabled(ids: IdGenerator, health: EndpointHealth, reason: str, now: datetime) -> DomainEvent:
+    data = {
+        "webhookId": str(health.webhook_id),
+        "url": health.url,
+        "reason": reason,
+        "consecutiveFailures": health.consecutive_failures,
+        "disabledAt": rfc3339(now),
+    }
+    return _event(ids, DISABLED, health.tenant_id, health.webhook_id, data, now)
+
+
+def _event(
+    ids: IdGenerator, type_: str, tenant_id: UUID, about: UUID, data: Mapping[str, Any], now: datetime
+) -> DomainEvent:
+    return DomainEvent(
+        event_id=str(ids.new()),
+        tenant_id=tenant_id,
+        type=type_,
+        data=event_data(data),
+        occurred_at=now,
+        subject=str(about),
+    )
+
+
+_ENDED_BADLY = (DeliveryStatus.Failed, DeliveryStatus.Expired)
+
+
+def error_class(attempt: Attempt) -> str:
+    """`timeout`, `connect`, `tls`, `blocked` or `protocol` where no answer came; else a class of status codes."""
+    status = attempt.http_status_code
+    if status is None:
+        return (attempt.error_message or "unknown").partition(":")[0]
+    if status == 429:
+        return "throttled"
+    if status in (401, 403):
+        return "unauthorized"
+    return f"{status // 100}xx"
+
+
+def delivery_signals(results: Sequence[AttemptResult], now: datetime) -> list[Signal]:
+    """One for each webhook among the results of a batch of attempts; those of alerts do not count."""
+    by_webhook: dict[tuple[UUID, UUID], list[AttemptResult]] = {}
+    for one in results:
+        # An alert about failing deliveries must not live on the failing deliveries of itself.
+        if one.claimed.event.type in ALERT_EVENTS:
+            continue
+        endpoint = one.claimed.endpoint
+        by_webhook.setdefault((endpoint.tenant_id, endpoint.webhook_id), []).append(one)
+    hour = hour_of(now)
+    return [
+        Signal(tenant_id, SubjectKind.Webhook, webhook_id, hour, _tally(some))
+        for (tenant_id, webhook_id), some in by_webhook.items()
+    ]
+
+
+def _tally(results: Sequence[AttemptResult]) -> Tally:
+    errors: dict[str, int] = {}
+    succeeded = ended_badly = 0
+    for one in results:
+        if one.delivery_status == DeliveryStatus.Delivered:
+            succeeded += 1
+        else:
+            name = error_class(one.attempt)
+            errors[name] = errors.get(name, 0) + 1
+            ended_badly += one.delivery_status in _ENDED_BADLY
+    return Tally(
+        total=len(results),
+        succeeded=succeeded,
+        failed=len(results) - succeeded,
+        failed_for_good=ended_badly,
+        errors=errors,
+        latency=Sketch.of(one.attempt.duration_ms for one in results),
+    )
+
+
+def record_change(
+    tx: AuditTransaction, principal: Principal, action: str, before: Webhook | None, after: Webhook | None
+) -> None:
+    """One row in the transaction of the change; `action` such as `webhook.updated`."""
+    webhook = after or before
+    assert webhook is not None
+    entry = AuditEntry(
+        action,
+        "webhook",
+        webhook.webhook_id,
+        principal,
+        before=webhook_state(before) if before else None,
+        after=webhook_state(after) if after else None,
+    )
+    tx.audit.append(webhook.tenant_id, entry)
+
+
+def record_act(
+    tx: AuditTransaction, principal: Principal, action: str, webhook_id: UUID, what: Mapping[str, Any]
+) -> None:
+    """Something done with a webhook that does not change it: a replay, a retry, a test."""
+    tx.audit.append(principal.tenant_id, AuditEntry(action, "webhook", webhook_id, principal, after=what))
+
+
+def record_disabled(tx: AuditTransaction, tenant_id: UUID, webhook_id: UUID, reason: str) -> None:
+    """The hub itself disabled it."""
+    entry = AuditEntry(
+        "webhook.disabled", "webhook", webhook_id, after={"state": "Disabled", "disabledReason": reason}
+    )
+    tx.audit.append(tenant_id, entry)
+
+
+def webhook_state(webhook: Webhook) -> dict[str, Any]:
+    return {
+        "url": webhook.url,
+        "eventTypes": list(webhook.event_types),
+        "description": webhook.description,
+        "integrationId": webhook.integration_id,
+        "state": webhook.state.name,
+        "disabledReason": webhook.disabled_reason,
+        "retryPolicy": asdict(webhook.retry_policy),
+        "timeoutSeconds": webhook.timeout_seconds,
+        "rateLimitPerSecond": webhook.rate_limit_per_second,
+        "previousSecretExpiresAt": webhook.previous_secret_expires_at,
+        "version": webhook.version,
+    }
+
+
+def publish_deliveries(realtime: Realtime, results: Sequence[AttemptResult]) -> None:
+    """One `deliveryUpdated` a tenant for all its results of a batch; nothing is built for a tenant that does not
+    listen."""
+    by_tenant: dict[UUID, list[AttemptResult]] = {}
+    for one in results:
+        by_tenant.setdefault(one.claimed.endpoint.tenant_id, []).append(one)
+    for tenant_id, own in by_tenant.items():
+        if realtime.listening(tenant_id, DELIVERY_UPDATED):
+            realtime.publish(tenant_id, DELIVERY_UPDATED, [_payload(one) for one in own])
+
+
+def _payload(result: AttemptResult) -> Payload:
+    return {
+        "webhookDeliveryId": str(result.claimed.webhook_delivery_id),
+        "webhookId": str(result.claimed.endpoint.webhook_id),
+        "deliveryStatus": result.delivery_status.name,
+        "attemptCount": result.attempt.number,
+        "httpStatusCode": result.attempt.http_status_code,
+    }
+
+
+_PROCESS = f"process {WEBHOOK_DELIVERIES_QUEUE}"
+
+
+def attempt_span(tracer: Tracer, claimed: Claimed) -> AbstractContextManager[Span]:
+    """Of one attempt at a delivery."""
+
+    def attributes() -> Attributes:
+        return {
+            **queue_attributes(WEBHOOK_DELIVERIES_QUEUE, "process"),
+            "hub.webhook.id": str(claimed.endpoint.webhook_id),
+            "hub.webhook.delivery.id": str(claimed.webhook_delivery_id),
+            "hub.webhook.attempt": claimed.attempt_number,
+            "hub.event.type": claimed.event.type,
+        }
+
+    return tracer.span(_PROCESS, SpanKind.Consumer, parent=claimed.event.traceparent, attributes=attributes)
+
+
+def post_span(tracer: Tracer, endpoint: Endpoint, parent: str | None) -> AbstractContextManager[Span]:
+    """Of the post; its `traceparent` is what the receiver is sent. The webhook tells it from calls to providers."""
+
+    def about() -> Attributes:
+        return {"hub.webhook.id": str(endpoint.webhook_id)}
+
+    return client_span(tracer, "POST", endpoint.url, parent, about)
+
+
+def tell_result(span: Span, result: AttemptResult) -> None:
+    """What becomes of the delivery; anything but delivered is a failure of the attempt."""
+    span.set("hub.webhook.delivery.status", result.delivery_status.name)
+    if result.delivery_status != DeliveryStatus.Delivered:
+        span.fail(result.delivery_status.name)

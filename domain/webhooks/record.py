@@ -1,0 +1,213 @@
+"""Recording results (UC-WH-02 steps 7 and 8): many at a time, whatever finished meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from contextvars import Context
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from domain.core.errors import Unavailable
+from domain.core.ports import Clock, IdGenerator, QueueSender
+from domain.core.realtime import NOBODY, Realtime
+from domain.core.tracing import trace_fields
+from domain.core.transaction import Transactions
+from domain.journal.events import DomainEvent
+from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
+from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED, SENT, DeliveryStatus
+from domain.webhooks.notices import (
+    delivery_failed,
+    delivery_signals,
+    disabled,
+    publish_deliveries,
+    record_disabled,
+    sent,
+)
+from domain.webhooks.ports import AttemptResult, DeliveryTransaction, Tally
+from domain.webhooks.rules import should_disable
+
+logger = logging.getLogger("hub.webhooks")
+
+_MOST_PER_TRANSACTION = 500
+_GATHER_SECONDS = 0.005
+_BACKOFF_SECONDS = (0.05, 0.2, 1.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DisableLimits:
+    """When an endpoint that only fails is disabled."""
+
+    after_days: int
+    after_failures: int
+
+
+class ResultRecorder:
+    """Group commit: while one transaction is written, the next results gather."""
+
+    def __init__(
+        self,
+        transactions: Transactions[DeliveryTransaction],
+        queue: QueueSender,
+        clock: Clock,
+        ids: IdGenerator,
+        limits: DisableLimits,
+        realtime: Realtime = NOBODY,
+    ) -> None:
+        self._transactions = transactions
+        self._queue = queue
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+        self._realtime = realtime
+        self._waiting: list[tuple[AttemptResult, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def record(self, result: AttemptResult) -> None:
+        """Returns once the result is durable, or could not be made so: then the lease lapses and the attempt
+        shows as interrupted."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((result, done))
+        if self._writer is None or self._writer.done():
+            # What it writes and logs is of many attempts, not of the one that found no writer.
+            self._writer = asyncio.create_task(self._write_waiting(), context=Context())
+        await done
+
+    async def _write_waiting(self) -> None:
+        await asyncio.sleep(_GATHER_SECONDS)
+        while self._waiting:
+            batch, self._waiting = (
+                self._waiting[:_MOST_PER_TRANSACTION],
+                self._waiting[_MOST_PER_TRANSACTION:],
+            )
+            await self._write_or_log([result for result, _ in batch])
+            for _, done in batch:
+                if not done.done():
+                    done.set_result(None)
+
+    async def _write_or_log(self, results: Sequence[AttemptResult]) -> None:
+        """All together; when that is refused, each alone, so that one bad result does not cost the others."""
+        try:
+            await self._write_with_retries(results)
+        except Exception as error:
+            if len(results) > 1 and not isinstance(error, Unavailable):
+                for one in results:
+                    await self._write_or_log([one])
+                return
+            logger.exception("results not recorded; their leases will lapse", extra={"results": len(results)})
+
+    async def _write_with_retries(self, results: Sequence[AttemptResult]) -> None:
+        for seconds in _BACKOFF_SECONDS:
+            try:
+                await asyncio.to_thread(self.write, results)
+            except Unavailable:
+                await asyncio.sleep(seconds)
+            else:
+                return
+        await asyncio.to_thread(self.write, results)
+
+    def write(self, results: Sequence[AttemptResult]) -> None:
+        """One transaction: attempts, states, counters, events; then the messages of the retries."""
+        now = self._clock.now()
+        with self._transactions.write() as tx:
+            kept = tx.pipeline.record(results)
+            self._count(tx, kept, now)
+            tx.signals.append(delivery_signals(kept, now))
+            self._raise_events(tx, kept, now)
+            tx.commit()
+        retries = [
+            DeliveryMessage(
+                one.claimed.endpoint.webhook_id, [one.claimed.webhook_delivery_id], one.claimed.event.size
+            ).to_queue(one.next_retry_at)
+            for one in kept
+            if one.next_retry_at is not None
+        ]
+        if retries:
+            try:
+                self._queue.send(WEBHOOK_DELIVERIES_QUEUE, retries)
+            except Unavailable:
+                logger.warning(
+                    "retry messages lost, left to the retry processor", extra={"retries": len(retries)}
+                )
+        publish_deliveries(self._realtime, kept)
+        for one in kept:
+            _log(one)
+
+    def _count(self, tx: DeliveryTransaction, kept: Sequence[AttemptResult], now: datetime) -> None:
+        for health in tx.pipeline.tally(tallies(kept), now):
+            reason = should_disable(
+                consecutive_failures=health.consecutive_failures,
+                failing_since=health.failing_since,
+                now=now,
+                after_failures=self._limits.after_failures,
+                after_days=self._limits.after_days,
+            )
+            if health.webhook_id in {one.claimed.endpoint.webhook_id for one in kept if one.gone}:
+                reason = "The receiver answered 410 Gone."
+            if reason and tx.pipeline.disable(health.webhook_id, reason):
+                tx.outbox.append([disabled(self._ids, health, reason, now)])
+                record_disabled(tx, health.tenant_id, health.webhook_id, reason)
+
+    def _raise_events(self, tx: DeliveryTransaction, kept: Sequence[AttemptResult], now: datetime) -> None:
+        """WebhookSent and WebhookDeliveryFailed; a delivery of one of these raises none, so there is no loop."""
+        told = [one for one in kept if one.claimed.event.type not in DELIVERY_EVENTS]
+        heard = listeners(tx, {one.claimed.endpoint.tenant_id for one in told})
+        events: list[DomainEvent] = []
+        for one in told:
+            delivered = one.delivery_status == DeliveryStatus.Delivered
+            if (one.claimed.endpoint.tenant_id, SENT if delivered else DELIVERY_FAILED) in heard:
+                events.append(
+                    sent(self._ids, one, now) if delivered else delivery_failed(self._ids, one, now)
+                )
+        tx.outbox.append(events)
+
+
+def listeners(tx: DeliveryTransaction, tenants: Collection[UUID]) -> set[tuple[UUID, str]]:
+    """(tenant, event type) pairs of events about deliveries that somebody subscribed to. There is one such event
+    for every attempt, so those that nobody would hear are not stored."""
+    names = [(tenant, name) for tenant in tenants for name in (SENT, DELIVERY_FAILED)]
+    return {(one.tenant_id, one.event_type) for one in tx.pipeline.subscribers(names)} if names else set()
+
+
+def tallies(results: Sequence[AttemptResult]) -> list[Tally]:
+    """What a batch of results adds to each webhook's counters."""
+    by_webhook: dict[UUID, Tally] = {}
+    for one in results:
+        key = one.claimed.endpoint.webhook_id
+        tally = by_webhook.get(key, Tally(key))
+        delivered = one.delivery_status == DeliveryStatus.Delivered
+        by_webhook[key] = replace(
+            tally,
+            delivered=tally.delivered + delivered,
+            learns=one.claimed.endpoint.retry_policy.strategy == "adaptive",
+            attempts_failed=tally.attempts_failed + (not delivered),
+            outages=tally.outages + one.outage,
+            failed_for_good=tally.failed_for_good
+            + (one.delivery_status in (DeliveryStatus.Failed, DeliveryStatus.Expired)),
+        )
+    return list(by_webhook.values())
+
+
+def _log(result: AttemptResult) -> None:
+    """Section 12.2: every delivery, success and failure."""
+    level = logging.INFO if result.delivery_status == DeliveryStatus.Delivered else logging.WARNING
+    if logger.isEnabledFor(level):
+        logger.log(
+            level,
+            "webhook delivery attempted",
+            extra={
+                "webhookDeliveryId": str(result.claimed.webhook_delivery_id),
+                "webhookId": str(result.claimed.endpoint.webhook_id),
+                "tenantId": str(result.claimed.endpoint.tenant_id),
+                "eventId": result.claimed.event.event_id,
+                "eventType": result.claimed.event.type,
+                "attempt": result.attempt.number,
+                "deliveryStatus": result.delivery_status.name,
+                "httpStatusCode": result.attempt.http_status_code,
+                "durationMs": result.attempt.duration_ms,
+                "error": result.attempt.error_message,
+                **trace_fields(result.traceparent),
+            },
+        )

@@ -1,0 +1,363 @@
+"""Adaptive retry: when is an endpoint that has been failing for t seconds likely to be back? Pure; seconds.
+
+A history holds how long an endpoint's outages lasted: decayed counts in buckets half an octave wide. From it the
+next retry is planned by dynamic programming over (age of the outage, retries left)."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from itertools import pairwise
+from math import log, sqrt
+from typing import Literal
+
+from domain.core.ports import OutboundError, OutboundFailure, OutboundResponse
+from domain.webhooks.model import (
+    Attempt,
+    AttemptOutcome,
+    DeliveryStatus,
+    RetryPolicy,
+)
+from domain.webhooks.ports import Claimed
+
+LONGEST = 86_400.0
+#: Upper edges of the buckets: 2 s to a day and beyond.
+EDGES = (*(2 ** (1 + n / 2) for n in range(31)), LONGEST)
+_TYPICAL = tuple(sqrt((1.0 if n == 0 else EDGES[n - 1]) * edge) for n, edge in enumerate(EDGES))
+#: An outage's weight after one more was seen: about the last ten count.
+DECAY = 0.9
+#: How many outages the prior, which takes every length to be as likely, is worth.
+PRIOR_OUTAGES = 1.0
+#: Fewer outages than this and the fixed schedule of BR-WH-04 is kept.
+ENOUGH = 3
+#: So is it while an outage is older than all but this many of those that count: the prior alone would wait too long.
+_KNOWN = 0.2
+#: But the last retries are for an outage that lasts longer than any known, where the schedule soon gives up.
+_LAST = 2
+_ATTEMPT_COST = 1.0
+_UNDELIVERED_COST = 25.0
+_WAIT_FLOOR, _WAIT_SHARE = 36.0, 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class OutageHistory:
+    """Decayed counts of outages by length, and how many were ever seen. `since` is when the one under way began
+    (Unix time), None outside of one."""
+
+    weights: tuple[float, ...] = (0.0,) * len(EDGES)
+    seen: int = 0
+    since: float | None = None
+
+    def learned(self, failed_for: float, over_after: float) -> OutageHistory:
+        """With one more outage, still there when it was `failed_for` seconds old and over when it would have been
+        `over_after`. Nobody looked in between, so it counts in all buckets between, evenly over the octaves."""
+        low = min(max(1.0, failed_for), LONGEST)
+        high = min(max(low * 1.001, over_after), LONGEST * 1.001)
+        seen = [log(min(max(edge, low), high)) for edge in (1.0, *EDGES[:-1], high)]
+        whole = seen[-1] - seen[0]
+        shares = [(after - before) / whole for before, after in pairwise(seen)]
+        weights = (weight * DECAY + share for weight, share in zip(self.weights, shares, strict=True))
+        return OutageHistory(tuple(weights), self.seen + 1)
+
+    def text(self) -> str:
+        """As it is stored."""
+        stored = {"seen": self.seen, "weights": [round(one, 4) for one in self.weights], "since": self.since}
+        return json.dumps(stored)
+
+    def typical(self) -> float | None:
+        """The median length of an outage, None while none was seen."""
+        half, total = sum(self.weights) / 2, 0.0
+        for weight, typical in zip(self.weights, _TYPICAL, strict=True):
+            total += weight
+            if total >= half > 0:
+                return typical
+        return None
+
+
+@lru_cache(maxsize=512)
+def history_of(text: str | None) -> OutageHistory:
+    """What `OutageHistory.text` wrote; an empty one for None. Deliveries that fail together ask for the same."""
+    if text is None:
+        return OutageHistory()
+    stored = json.loads(text)
+    return OutageHistory(tuple(stored["weights"]), stored["seen"], stored.get("since"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Prefix sums over the buckets (all of those below n): mass, mass by scale, mass by scale times length."""
+
+    mass: tuple[float, ...]
+    scaled: tuple[float, ...]
+    lengths: tuple[float, ...]
+    values: tuple[tuple[float, ...], ...]
+
+    def costs(self, age: float, first: int, left: int) -> list[float]:
+        """Of each edge from EDGES[first] on, the expected cost of looking again when the outage, `age` old now, is
+        that old, with `left` retries after that one. What knows only the age is reckoned once."""
+        i = min(bisect_left(EDGES, age), len(EDGES) - 1)
+        lower = 1.0 if i == 0 else EDGES[i - 1]
+        gone = min(1.0, max(0.0, log(max(age, 1.0) / lower) / log(EDGES[i] / lower)))
+        mass, scaled, lengths = (
+            sums[i] + gone * (sums[i + 1] - sums[i]) for sums in (self.mass, self.scaled, self.lengths)
+        )
+        alive = self.mass[-1] - mass
+        after, whole = self.values[left], self.mass[-1]
+        costs = []
+        for n in range(first, len(EDGES)):
+            late = EDGES[n] * (self.scaled[n + 1] - scaled) - (self.lengths[n + 1] - lengths)
+            still = whole - self.mass[n + 1]
+            costs.append(_ATTEMPT_COST + (max(0.0, late) + still * after[n]) / alive)
+        return costs
+
+    def layer(self, left: int) -> tuple[float, ...]:
+        """For each edge the least of `costs` when the outage is that old. Their terms that know only the later edge
+        are summed first, so that a pair of edges costs one product: this is asked after each outage."""
+        whole, after = self.mass[-1], self.values[left]
+        later = [
+            edge * self.scaled[n + 1] - self.lengths[n + 1] + (whole - self.mass[n + 1]) * after[n]
+            for n, edge in enumerate(EDGES)
+        ]
+        costs = []
+        for i in range(1, len(EDGES)):
+            scaled = self.scaled[i]
+            least = min([cost - scaled * edge for cost, edge in zip(later[i:], EDGES[i:], strict=True)])
+            costs.append(_ATTEMPT_COST + (least + self.lengths[i]) / (whole - self.mass[i]))
+        return (*costs, _UNDELIVERED_COST)
+
+
+@lru_cache(maxsize=512)
+def _plan(weights: tuple[float, ...], retries: int) -> _Plan:
+    if retries:
+        fewer = _plan(weights, retries - 1)
+        return replace(fewer, values=(*fewer.values, fewer.layer(retries - 1)))
+    even = PRIOR_OUTAGES / len(EDGES)
+    mass, scaled, lengths = [0.0], [0.0], [0.0]
+    for weight, typical in zip(weights, _TYPICAL, strict=True):
+        scale = _WAIT_FLOOR + _WAIT_SHARE * typical
+        mass.append(mass[-1] + weight + even)
+        scaled.append(scaled[-1] + (weight + even) / scale)
+        lengths.append(lengths[-1] + (weight + even) * typical / scale)
+    return _Plan(tuple(mass), tuple(scaled), tuple(lengths), ((_UNDELIVERED_COST,) * len(EDGES),))
+
+
+def adaptive_delay(
+    history: OutageHistory, *, failing_for: float, retries_left: int, spread: float
+) -> float | None:
+    """Seconds until the next retry of an endpoint that has been `failing_for` seconds; `retries_left` counts that
+    one. None while too little is known, or of outages as long as this one. `spread` in [-1, 1] places it within the
+    jitter: up to 10 % later."""
+    first = bisect_left(EDGES, failing_for + 1.0)
+    if history.seen < ENOUGH or retries_left < 1 or first == len(EDGES):
+        return None
+    if retries_left > _LAST and sum(history.weights[first:]) < _KNOWN:
+        return None
+    plan = _plan(tuple(round(one, 3) for one in history.weights), retries_left - 1)
+    costs = plan.costs(failing_for, first, retries_left - 1)
+    best = first + costs.index(min(costs))
+    return min(LONGEST, (EDGES[best] - failing_for) * (1 + 0.05 * (1 + spread)))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How an attempt ended: a status, or why there was none."""
+
+    status: int | None = None
+    failure: OutboundFailure | None = None
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows an attempt. `retry_at` only with `retry`; `gone` disables the webhook."""
+
+    verdict: Literal["delivered", "retry", "failed", "expired"]
+    retry_at: datetime | None = None
+    gone: bool = False
+
+
+def effective_max_retries(policy: RetryPolicy, *, platform_cap: int) -> int:
+    """BR-WH-03: the policy's own count, bounded by the platform."""
+    return min(policy.max_retries, platform_cap)
+
+
+def retry_delay(policy: RetryPolicy, retry: int, *, spread: float) -> timedelta:
+    """BR-WH-04: delay before retry number `retry` (from 1). `spread` in [-1, 1] places it within the jitter."""
+    seconds = policy.initial_delay_seconds * policy.backoff_multiplier ** (retry - 1)
+    if policy.jitter:
+        seconds *= 1 + 0.1 * spread
+    return timedelta(seconds=min(seconds, 30 * 86_400))
+
+
+def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
+    """`Retry-After` is seconds or an HTTP date (RFC 9110 section 10.2.3); None when it is neither."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isdecimal():
+        return now + timedelta(seconds=min(int(text[:9]), 30 * 86_400))
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError, IndexError):
+        return None
+
+
+def is_retryable(answer: Answer) -> bool:
+    """Section 11.3: timeout, network error, 408, 429 and 5xx; an address that is refused stays refused."""
+    if answer.status is None:
+        return answer.failure != "blocked"
+    return answer.status in (408, 429) or answer.status >= 500
+
+
+def is_outage(answer: Answer) -> bool:
+    """Whether the endpoint is away or broken, and may be back at a time that its history tells. One that asks for
+    less (429, or 503 with `Retry-After`) or refuses the request is there."""
+    if answer.status is None:
+        return answer.failure != "blocked"
+    if answer.status == 503 and answer.retry_after is not None:
+        return False
+    return answer.status == 408 or answer.status >= 500
+
+
+def decide(
+    answer: Answer,
+    *,
+    policy: RetryPolicy,
+    retries_used: int,
+    platform_cap: int,
+    expires_at: datetime,
+    now: datetime,
+    spread: float,
+    learned: timedelta | None = None,
+) -> Decision:
+    """What follows an attempt that ended with `answer`, when `retries_used` retries were spent before it.
+
+    `learned` takes the place of the schedule of BR-WH-04, unless the delivery would expire before."""
+    if answer.status is not None and 200 <= answer.status < 300:
+        return Decision("delivered")
+    if answer.status == 410:
+        return Decision("failed", gone=True)
+    if not is_retryable(answer):
+        return Decision("failed")
+    if retries_used >= effective_max_retries(policy, platform_cap=platform_cap):
+        return Decision("failed")  # BR-WH-06
+    at = now + retry_delay(policy, retries_used + 1, spread=spread)
+    if learned is not None and now + learned < expires_at:
+        at = now + learned
+    if answer.status in (429, 503):
+        asked = parse_retry_after(answer.retry_after, now)
+        if asked is not None:
+            if policy.jitter and now < asked < expires_at:
+                # Many are told the same moment: up to 10 % later, or they are all refused again together.
+                asked += (asked - now) * (0.05 * (1 + spread))
+            at = max(at, asked)
+    if at >= expires_at:
+        return Decision("expired")  # BR-WH-05
+    return Decision("retry", retry_at=at)
+
+
+RESPONSE_KEPT_BYTES = 4 * 1024
+#: How many times as fast as the schedule's a learned retry may come.
+_HASTE = 2.0
+STATUS_AFTER = {
+    "delivered": DeliveryStatus.Delivered,
+    "retry": DeliveryStatus.Retrying,
+    "failed": DeliveryStatus.Failed,
+    "expired": DeliveryStatus.Expired,
+}
+
+
+def attempt_record(
+    claimed: Claimed,
+    started: datetime,
+    answer: Answer,
+    decision: Decision,
+    came: OutboundResponse | OutboundError,
+) -> Attempt:
+    """The row of one attempt: what came back, cut to what is kept, or why nothing did."""
+    text: str | None = None
+    error: str | None = None
+    if isinstance(came, OutboundError):
+        outcome = AttemptOutcome.Refused if came.kind == "blocked" else AttemptOutcome.Failed
+        error = f"{came.kind}: {came.detail}"
+    else:
+        outcome = AttemptOutcome.Delivered if decision.verdict == "delivered" else AttemptOutcome.Failed
+        text = came.body[:RESPONSE_KEPT_BYTES].decode(errors="replace").replace("\0", "\ufffd")
+        if decision.verdict != "delivered":
+            error = f"The receiver answered {answer.status}."
+    return Attempt(
+        number=claimed.attempt_number,
+        started_at=started,
+        duration_ms=came.duration_ms,
+        outcome=outcome,
+        http_status_code=answer.status,
+        response_body=text,
+        error_message=error,
+    )
+
+
+def planned_delay(
+    answer: Answer,
+    history: OutageHistory,
+    policy: RetryPolicy,
+    *,
+    failing_for: float,
+    age: float,
+    retries_used: int,
+    retries: int,
+    spread: float,
+) -> float | None:
+    """Seconds until the next retry of an adaptive webhook's delivery that is `age` seconds old, of `retries` in all;
+    None for the fixed schedule.
+
+    In an outage the history tells, though never a wait of less than half the schedule's: where outages follow
+    each other closely, retries in haste meet the same one. After an answer that is no outage the schedule does.
+    Retries that came sooner than the schedule's may have been spent while a receiver that limits was still full, so
+    after them neither the last one nor any after such an answer comes before the schedule's of its number."""
+    left = retries - retries_used
+    if history.seen < ENOUGH or left < 1:
+        return None
+    step = fixed = retry_delay(policy, retries_used + 1, spread=spread).total_seconds()
+    if is_outage(answer):
+        learned = adaptive_delay(history, failing_for=failing_for, retries_left=left, spread=spread)
+        step = fixed if learned is None else max(learned, fixed / _HASTE)
+        if left > 1:
+            return step
+    earliest, due = (
+        sum(retry_delay(policy, retry, spread=at).total_seconds() for retry in range(1, retries_used + 1))
+        for at in (-1.0, spread)
+    )
+    return max(step, fixed if age >= earliest else due + fixed - age)
+
+
+def learned_delay(
+    claimed: Claimed,
+    answer: Answer,
+    now: datetime,
+    *,
+    expiry: timedelta,
+    platform_cap: int,
+    spread: float,
+) -> timedelta | None:
+    """The next delay by the endpoint's own history; None for the fixed schedule, or while too little is known.
+    A delivery is as old as its `expiry` has run."""
+    endpoint, policy = claimed.endpoint, claimed.endpoint.retry_policy
+    if policy.strategy != "adaptive":
+        return None
+    history = history_of(endpoint.retry_history)
+    seconds = planned_delay(
+        answer,
+        history,
+        policy,
+        failing_for=0.0 if history.since is None else max(0.0, now.timestamp() - history.since),
+        age=max(0.0, (now - (claimed.expires_at - expiry)).total_seconds()),
+        retries_used=claimed.retries_used,
+        retries=effective_max_retries(policy, platform_cap=platform_cap),
+        spread=spread if policy.jitter else -1.0,
+    )
+    return None if seconds is None else timedelta(seconds=seconds)

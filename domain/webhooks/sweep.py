@@ -1,0 +1,126 @@
+"""The scheduled jobs of webhooks (section 14.1): the retry processor and the clean-up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from domain.core.ports import Clock, IdGenerator, QueueSender
+from domain.core.transaction import Transactions
+from domain.webhooks.fan_out import MESSAGE_GRACE, WEBHOOK_DELIVERIES_QUEUE, delivery_messages
+from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED
+from domain.webhooks.notices import delivery_expired
+from domain.webhooks.ports import DeliveryTransaction, ExpiredDelivery, Tally
+from domain.webhooks.record import listeners
+
+logger = logging.getLogger("hub.webhooks")
+
+_PER_TRANSACTION = 500
+_PER_RUN = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """Counts of one run, for its log line."""
+
+    requeued: int = 0
+    interrupted: int = 0
+    expired: int = 0
+
+
+class RetryProcessor:
+    """The safety net under the precise schedule: whatever is due and was not attempted is queued again."""
+
+    def __init__(
+        self,
+        transactions: Transactions[DeliveryTransaction],
+        queue: QueueSender,
+        clock: Clock,
+        ids: IdGenerator,
+    ) -> None:
+        self._transactions = transactions
+        self._queue = queue
+        self._clock = clock
+        self._ids = ids
+
+    def run(self) -> Swept:
+        """At most 20,000 deliveries a run; idempotent. Raises Unavailable."""
+        self._release()
+        total = Swept()
+        for _ in range(_PER_RUN // _PER_TRANSACTION):
+            swept, found = self._pass()
+            total = Swept(
+                total.requeued + swept.requeued,
+                total.interrupted + swept.interrupted,
+                total.expired + swept.expired,
+            )
+            if found < _PER_TRANSACTION:
+                break
+        return total
+
+    def _release(self) -> None:
+        with self._transactions.write() as tx:
+            released = tx.pipeline.release_stranded(self._clock.now())
+            tx.commit()
+        if released:
+            logger.info("held deliveries of active webhooks released", extra={"deliveries": released})
+
+    def _pass(self) -> tuple[Swept, int]:
+        now = self._clock.now()
+        with self._transactions.write() as tx:
+            result = tx.pipeline.requeue_due(now=now, again_at=now + MESSAGE_GRACE, limit=_PER_TRANSACTION)
+            self._account(tx, result.expired, now)
+            tx.commit()
+        messages = delivery_messages(result.due)
+        if messages:
+            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
+        found = len(result.due) + len(result.expired)
+        return Swept(len(result.due), result.interrupted, len(result.expired)), found
+
+    def _account(self, tx: DeliveryTransaction, expired: Sequence[ExpiredDelivery], now: datetime) -> None:
+        tried = [one for one in expired if not one.was_held]
+        tallies = [
+            Tally(webhook_id, failed_for_good=sum(one.webhook_id == webhook_id for one in tried))
+            for webhook_id in {one.webhook_id for one in tried}
+        ]
+        tx.pipeline.tally(tallies, now)
+        heard = listeners(tx, {one.tenant_id for one in expired})
+        tx.outbox.append(
+            [
+                delivery_expired(self._ids, one, now)
+                for one in expired
+                if one.event_type not in DELIVERY_EVENTS and (one.tenant_id, DELIVERY_FAILED) in heard
+            ]
+        )
+
+
+class DeliveryCleanup:
+    """Deletes deliveries and events past their retention (section 17.2), a bounded number a run."""
+
+    def __init__(
+        self, transactions: Transactions[DeliveryTransaction], clock: Clock, *, retention: timedelta
+    ) -> None:
+        self._transactions = transactions
+        self._clock = clock
+        self._retention = retention
+
+    def run(self, *, per_transaction: int = 1_000, transactions: int = 500) -> tuple[int, int]:
+        """(deliveries, events) deleted."""
+        cutoff = self._clock.now() - self._retention
+        deliveries = self._drain("pipeline", cutoff, per_transaction, transactions)
+        events = self._drain("outbox", cutoff, per_transaction, transactions)
+        return deliveries, events
+
+    def _drain(self, repository: str, cutoff: datetime, limit: int, transactions: int) -> int:
+        deleted = 0
+        for _ in range(transactions):
+            with self._transactions.write() as tx:
+                target = tx.pipeline if repository == "pipeline" else tx.outbox
+                count = target.delete_before(cutoff, limit)
+                tx.commit()
+            deleted += count
+            if count < limit:
+                break
+        return deleted

@@ -1,0 +1,129 @@
+"""`/api/alerts`: what somebody should look at, and when the hub says so (section 12.3)."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from domain.monitoring.alerts.model import MANAGE, READ
+from domain.monitoring.alerts.service import AcknowledgeAlert, ChangeAlertRule
+from functions.http.alerts.views import (
+    AlertDetailView,
+    AlertPage,
+    AlertQuery,
+    AlertRulesView,
+    AlertRuleView,
+    alert_detail,
+    alert_view,
+    rule_view,
+)
+from functions.http.kit.calls import Answer, Call
+from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.views import page_of
+from infra.app.build import hub
+
+bp = func.Blueprint()
+_TAG = "Alerts"
+
+
+@serve(
+    bp,
+    Endpoint(
+        "GET",
+        "alerts",
+        "list_alerts",
+        "List alerts",
+        _TAG,
+        permission=READ,
+        query=AlertQuery,
+        response=AlertPage,
+    ),
+)
+def list_alerts(call: Call) -> Answer:
+    """Newest first. There is one active alert of a kind about a subject, however often it is seen; when it is over it
+    recovers by itself, and the next is a new one."""
+    query = call.query(AlertQuery)
+    page = hub().alerts.service.page(
+        call.principal, query.to_filter(), query.page_request(), platform=query.scope == "Platform"
+    )
+    return Answer(page_of(page, alert_view, AlertPage))
+
+
+@serve(
+    bp,
+    Endpoint(
+        "GET",
+        "alerts/rules",
+        "list_alert_rules",
+        "List the alert rules",
+        _TAG,
+        permission=READ,
+        response=AlertRulesView,
+    ),
+)
+def list_alert_rules(call: Call) -> Answer:
+    """As the tenant has them: the defaults with what it changed."""
+    rules = hub().alerts.service.rules(call.principal)
+    return Answer(AlertRulesView(items=[rule_view(rule) for rule in rules]))
+
+
+@serve(
+    bp,
+    Endpoint(
+        "PUT",
+        "alerts/rules/{kind}",
+        "change_alert_rule",
+        "Change an alert rule",
+        _TAG,
+        permission=MANAGE,
+        body=ChangeAlertRule,
+        response=AlertRuleView,
+        refusals=(404, 412),
+    ),
+)
+def change_alert_rule(call: Call) -> Answer:
+    """The fields sent replace, the others stay; null goes back to the default. `sinks` names e-mail and SMS
+    integrations of the tenant with the recipients: each is told once when an alert opens, and once when it
+    recovers."""
+    rule = hub().alerts.service.change_rule(
+        call.principal, call.request.route_params["kind"], call.body(ChangeAlertRule), call.if_match()
+    )
+    return Answer(rule_view(rule), version=rule.version)
+
+
+@serve(
+    bp,
+    Endpoint(
+        "GET",
+        "alerts/{id}",
+        "get_alert",
+        "Get an alert",
+        _TAG,
+        permission=READ,
+        response=AlertDetailView,
+        refusals=(404,),
+    ),
+)
+def get_alert(call: Call) -> Answer:
+    """With the messages to people about it, and what became of them."""
+    return Answer(alert_detail(hub().alerts.service.get(call.principal, call.id())))
+
+
+@serve(
+    bp,
+    Endpoint(
+        "POST",
+        "alerts/{id}/acknowledge",
+        "acknowledge_alert",
+        "Acknowledge an alert",
+        _TAG,
+        permission=MANAGE,
+        body=AcknowledgeAlert,
+        body_is_optional=True,
+        response=AlertDetailView,
+        refusals=(404, 409),
+    ),
+)
+def acknowledge_alert(call: Call) -> Answer:
+    """Says that somebody looks after it. It stays active until it recovers by itself."""
+    command = call.body(AcknowledgeAlert, is_optional=True)
+    return Answer(alert_detail(hub().alerts.service.acknowledge(call.principal, call.id(), command)))

@@ -1,0 +1,184 @@
+"""Alerts and their rules as they go over the wire."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from domain.monitoring.alerts.model import (
+    Alert,
+    AlertFilter,
+    AlertKind,
+    AlertStatus,
+    Notification,
+    Rule,
+    Severity,
+)
+from domain.monitoring.alerts.rules import RULES
+from domain.monitoring.alerts.service import Told
+from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
+
+KindName = Literal[
+    "webhook-failure-rate",
+    "webhook-disabled",
+    "integration-health",
+    "sync-failed",
+    "key-anomaly",
+    "anomaly",
+    "security-violation",
+    "dead-letters",
+    "rate-limit-store-down",
+    "unreadable-message",
+]
+SeverityName = Literal["Information", "Warning", "Critical"]
+StatusName = Literal["Open", "Acknowledged", "Recovered"]
+
+
+class AlertView(View):
+    alert_id: UUID
+    kind: KindName
+    severity: SeverityName
+    status: StatusName
+    subject: str = Field(description="Id of the webhook, integration or key; name of a queue")
+    summary: str
+    details: Any = Field(description="What was seen last")
+    occurrences: int = Field(description="How often it was seen while it was active")
+    opened_at: Moment
+    last_seen_at: Moment
+    acknowledged_at: Moment | None
+    acknowledged_by: UUID | None
+    note: str | None
+    recovered_at: Moment | None
+    recovery: str | None = Field(description="Why it is over")
+    notification_failure: str | None = Field(description="Why somebody could not be told, the last time")
+    runbook: str = Field(description="What to do, as a place in the hub's documentation")
+
+
+class NotificationView(View):
+    transition: Literal["Raised", "Recovered"]
+    integration_id: UUID
+    recipient: str
+    status: Literal["Pending", "Sent", "Failed"]
+    attempts: int
+    due_at: Moment
+    sent_at: Moment | None
+    detail: str | None = Field(description="Why the last attempt failed")
+
+
+class AlertDetailView(AlertView):
+    notifications: list[NotificationView]
+
+
+class AlertPage(PageView[AlertView]):
+    pass
+
+
+class AlertQuery(PageQuery):
+    status: CommaSeparated[StatusName] | None = Field(None, description="One or more, separated by commas")
+    kind: CommaSeparated[KindName] | None = Field(None, description="One or more, separated by commas")
+    severity: CommaSeparated[SeverityName] | None = Field(
+        None, description="One or more, separated by commas"
+    )
+    subject: str | None = Field(None, max_length=100)
+    scope: Literal["Tenant", "Platform"] = Field(
+        "Tenant", description="`Platform`: the hub's own alerts; needs the permission `alerts:platform`"
+    )
+
+    def to_filter(self) -> AlertFilter:
+        return AlertFilter(
+            statuses=[AlertStatus[name] for name in self.status or ()],
+            kinds=[AlertKind(name) for name in self.kind or ()],
+            severities=[Severity[name] for name in self.severity or ()],
+            subject=self.subject,
+        )
+
+
+class SinkView(View):
+    integration_id: UUID
+    recipients: list[str]
+
+
+class AlertRuleView(View):
+    kind: KindName
+    title: str
+    is_enabled: bool
+    severity: SeverityName
+    threshold: float | None = Field(description="Share of failures that must be exceeded")
+    recovers_at: float | None = Field(description="Share at or below which it is over")
+    window_minutes: int | None
+    minimum_volume: int | None = Field(description="How much must have happened")
+    quiet_minutes: int = Field(description="Nothing recovers before so long without a repeat")
+    sinks: list[SinkView]
+    runbook: str
+    version: int = Field(description="0: as delivered")
+
+
+class AlertRulesView(View):
+    items: list[AlertRuleView]
+
+
+def alert_fields(alert: Alert) -> dict[str, Any]:
+    return {
+        "alert_id": alert.alert_id,
+        "kind": alert.kind.value,
+        "severity": alert.severity.name,
+        "status": alert.status.name,
+        "subject": alert.subject,
+        "summary": alert.summary,
+        "details": json.loads(alert.details),
+        "occurrences": alert.occurrences,
+        "opened_at": alert.opened_at,
+        "last_seen_at": alert.last_seen_at,
+        "acknowledged_at": alert.acknowledged_at,
+        "acknowledged_by": alert.acknowledged_by,
+        "note": alert.note,
+        "recovered_at": alert.recovered_at,
+        "recovery": alert.recovery,
+        "notification_failure": alert.notification_failure,
+        "runbook": RULES[alert.kind].runbook,
+    }
+
+
+def alert_view(alert: Alert) -> AlertView:
+    return AlertView(**alert_fields(alert))
+
+
+def alert_detail(told: Told) -> AlertDetailView:
+    return AlertDetailView(
+        **alert_fields(told.alert), notifications=[_notification(one) for one in told.notifications]
+    )
+
+
+def rule_view(rule: Rule) -> AlertRuleView:
+    return AlertRuleView(
+        kind=rule.kind.value,
+        title=rule.title,
+        is_enabled=rule.is_enabled,
+        severity=rule.severity.name,
+        threshold=rule.threshold,
+        recovers_at=None if rule.threshold is None else rule.threshold / 2,
+        window_minutes=rule.window_minutes,
+        minimum_volume=rule.minimum_volume,
+        quiet_minutes=rule.quiet_minutes,
+        sinks=[
+            SinkView(integration_id=one.integration_id, recipients=list(one.recipients)) for one in rule.sinks
+        ],
+        runbook=rule.runbook,
+        version=rule.version,
+    )
+
+
+def _notification(one: Notification) -> NotificationView:
+    return NotificationView(
+        transition=one.transition.name,
+        integration_id=one.integration_id,
+        recipient=one.recipient,
+        status=one.status.name,
+        attempts=one.attempts,
+        due_at=one.due_at,
+        sent_at=one.sent_at,
+        detail=one.detail,
+    )

@@ -1,0 +1,106 @@
+"""`/api/insights/anomalies`: what is unusual (section 10.2)."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from domain.journal.signals import PERMISSION
+from domain.monitoring.anomalies.model import MANAGE
+from domain.monitoring.anomalies.service import AcknowledgeAnomaly, SnoozeAnomaly
+from functions.http.anomalies.views import (
+    AnomalyDetailView,
+    AnomalyPage,
+    AnomalyQuery,
+    AnomalyView,
+    anomaly_detail,
+    anomaly_view,
+)
+from functions.http.kit.calls import Answer, Call
+from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.views import page_of
+from infra.app.build import hub
+
+bp = func.Blueprint()
+_TAG = "Insights"
+
+
+@serve(
+    bp,
+    Endpoint(
+        "GET",
+        "insights/anomalies",
+        "list_anomalies",
+        "List anomalies",
+        _TAG,
+        permission=PERMISSION,
+        query=AnomalyQuery,
+        response=AnomalyPage,
+    ),
+)
+def list_anomalies(call: Call) -> Answer:
+    """Newest first. Every hour of a webhook, an integration, a kind of sync and an API key is compared with the same
+    hour in other weeks, a few minutes after it has ended; unusual hours in a row are one anomaly. Uses of a key from
+    a new network, country or program, and for scopes it lacks, and 100 of its requests refused within a minute are seen
+    at once."""
+    query = call.query(AnomalyQuery)
+    page = hub().insights.anomalies.page(call.principal, query.to_filter(), query.page_request())
+    return Answer(page_of(page, anomaly_view, AnomalyPage))
+
+
+@serve(
+    bp,
+    Endpoint(
+        "GET",
+        "insights/anomalies/{id}",
+        "get_anomaly",
+        "Get an anomaly",
+        _TAG,
+        permission=PERMISSION,
+        response=AnomalyDetailView,
+        refusals=(404,),
+    ),
+)
+def get_anomaly(call: Call) -> Answer:
+    """With the hours around it."""
+    return Answer(anomaly_detail(hub().insights.anomalies.get(call.principal, call.id())))
+
+
+@serve(
+    bp,
+    Endpoint(
+        "POST",
+        "insights/anomalies/{id}/acknowledge",
+        "acknowledge_anomaly",
+        "Acknowledge an anomaly",
+        _TAG,
+        permission=MANAGE,
+        body=AcknowledgeAnomaly,
+        body_is_optional=True,
+        response=AnomalyView,
+        refusals=(404, 409),
+    ),
+)
+def acknowledge_anomaly(call: Call) -> Answer:
+    """Says that somebody looks after it. It still ends by itself."""
+    command = call.body(AcknowledgeAnomaly, is_optional=True)
+    return Answer(anomaly_view(hub().insights.anomalies.acknowledge(call.principal, call.id(), command)))
+
+
+@serve(
+    bp,
+    Endpoint(
+        "POST",
+        "insights/anomalies/{id}/snooze",
+        "snooze_anomaly",
+        "Snooze an anomaly",
+        _TAG,
+        permission=MANAGE,
+        body=SnoozeAnomaly,
+        response=AnomalyView,
+        refusals=(404,),
+    ),
+)
+def snooze_anomaly(call: Call) -> Answer:
+    """For so many hours from now nothing is told of this metric of this subject; it is stored all the same."""
+    command = call.body(SnoozeAnomaly)
+    return Answer(anomaly_view(hub().insights.anomalies.snooze(call.principal, call.id(), command)))

@@ -1,0 +1,243 @@
+"""API keys as they go over the wire. The key itself is in no view but the one that shows it once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from pydantic import Field
+
+from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
+from domain.apikeys.rate_limit import RateStatus
+from domain.apikeys.service import Issued
+from domain.apikeys.usage import Usage
+from domain.apikeys.verifier import Verified
+from domain.core.principal import PERMISSIONS
+from domain.core.wire import UtcMoment
+from functions.http.kit.views import Moment, PageQuery, PageView, Query, View
+
+StatusName = Literal["Active", "NotYetValid", "Expired", "Revoked"]
+Code = Literal[
+    "VALID",
+    "INVALID",
+    "NOT_FOUND",
+    "REVOKED",
+    "EXPIRED",
+    "NOT_YET_VALID",
+    "IP_NOT_ALLOWED",
+    "INSUFFICIENT_SCOPES",
+    "RATE_LIMITED",
+]
+
+
+class ApiKeyView(View):
+    api_key_id: UUID
+    key_name: str
+    description: str | None
+    key_prefix: str = Field(description="The first 8 characters, by which to recognise it")
+    key_hash: str = Field(description="SHA-256 of the key, in hexadecimal")
+    scopes: list[str]
+    status: StatusName
+    is_active: bool = Field(
+        description="Neither revoked nor expired; with `notBefore` ahead it is not usable yet"
+    )
+    expires_at: Moment | None
+    not_before: Moment | None
+    allowed_ips: list[str] = Field(description="Addresses or CIDR ranges; empty: from anywhere")
+    rate_limit_per_hour: int
+    last_used_at: Moment | None = Field(description="Brought up to date every five minutes")
+    usage_count: int = Field(description="Requests served; brought up to date every five minutes")
+    created_at: Moment
+    created_by: UUID
+    modified_at: Moment | None
+    revoked_at: Moment | None
+    revoked_by: UUID | None = Field(description="Null when the hub did it, because the key expired")
+    revoke_reason: str | None
+    rotates_from: UUID | None = Field(description="The key this one takes over from")
+    rotated_to: UUID | None = Field(description="The key that takes over from this one")
+
+
+class IssuedApiKeyView(ApiKeyView):
+    key: str = Field(description="The key; shown only in this answer (BR-AK-02)")
+    old_key_expires_at: Moment | None = Field(None, description="Until then the rotated key works too")
+
+
+class ApiKeyPage(PageView[ApiKeyView]):
+    pass
+
+
+class ApiKeyQuery(PageQuery):
+    status: StatusName | None = None
+    scope: str | None = Field(None, max_length=100, description="Keys that have this scope")
+    name: str | None = Field(None, max_length=100, description="Part of the key's name")
+
+    def to_filter(self) -> KeyFilter:
+        return KeyFilter(KeyStatus(self.status) if self.status else None, self.scope, self.name)
+
+
+class RevokeQuery(Query):
+    reason: str | None = Field(None, max_length=400, description="Why; or in the body")
+
+
+class RateLimitView(View):
+    limit: int = Field(description="Requests in 60 minutes")
+    remaining: int
+    reset_seconds: int = Field(description="Until the oldest requests leave the window")
+    retry_after_seconds: int = Field(description="Until one more request is allowed; 0: now")
+
+
+class VerifiedView(View):
+    valid: bool
+    code: Code = Field(description="INVALID where the caller may not know more")
+    key_id: UUID | None = None
+    key_name: str | None = None
+    tenant_id: UUID | None = None
+    scopes: list[str] | None = None
+    expires_at: Moment | None = None
+    rate_limit: RateLimitView | None = None
+
+
+class BucketView(View):
+    start: Moment
+    accepted: int = Field(description="Served")
+    limited: int = Field(description="Refused because the quota was used up (429)")
+    refused: int = Field(description="Refused for another reason: expired, revoked, address, scope")
+
+
+class UsageView(View):
+    api_key_id: UUID
+    by: Literal["hour", "day"]
+    since: Moment = Field(serialization_alias="from")
+    until: Moment = Field(serialization_alias="to")
+    totals: BucketTotals
+    rate_limit: RateLimitView
+    buckets: list[BucketView] = Field(description="Those with a request, oldest first")
+
+
+class BucketTotals(View):
+    accepted: int
+    limited: int
+    refused: int
+
+
+class UsageQuery(Query):
+    by: Literal["hour", "day"] = Field("hour", description="Size of the buckets")
+    since: UtcMoment | None = Field(None, alias="from", description="24 hours, or 30 days, back when absent")
+    until: UtcMoment | None = Field(None, alias="to", description="Now when absent")
+
+
+class ScopeView(View):
+    scope: str
+    description: str
+    grantable: bool = Field(description="Whether the caller may give it to a key")
+
+
+class ScopesView(View):
+    items: list[ScopeView]
+    closed: bool = Field(description="Whether these are all there are")
+
+
+def _fields(key: ApiKey, now: datetime) -> dict[str, Any]:
+    status = key.status(now)
+    return {
+        "api_key_id": key.api_key_id,
+        "key_name": key.key_name,
+        "description": key.description,
+        "key_prefix": key.key_prefix,
+        "key_hash": key.key_hash,
+        "scopes": list(key.scopes),
+        "status": status.value,
+        "is_active": status in (KeyStatus.Active, KeyStatus.NotYetValid),
+        "expires_at": key.expires_at,
+        "not_before": key.not_before,
+        "allowed_ips": list(key.allowed_ips),
+        "rate_limit_per_hour": key.rate_limit_per_hour,
+        "last_used_at": key.last_used_at,
+        "usage_count": key.usage_count,
+        "created_at": key.created_at,
+        "created_by": key.created_by,
+        "modified_at": key.modified_at,
+        "revoked_at": key.revoked_at,
+        "revoked_by": key.revoked_by,
+        "revoke_reason": key.revoke_reason,
+        "rotates_from": key.rotates_from,
+        "rotated_to": key.rotated_to,
+    }
+
+
+def key_view(key: ApiKey, now: datetime) -> ApiKeyView:
+    return ApiKeyView(**_fields(key, now))
+
+
+def issued_view(issued: Issued, now: datetime) -> IssuedApiKeyView:
+    return IssuedApiKeyView(
+        **_fields(issued.key, now),
+        key=issued.plain.text,
+        old_key_expires_at=issued.old.expires_at if issued.old else None,
+    )
+
+
+def rate_view(rate: RateStatus) -> RateLimitView:
+    return RateLimitView(
+        limit=rate.limit,
+        remaining=rate.remaining,
+        reset_seconds=rate.reset_seconds,
+        retry_after_seconds=rate.retry_after_seconds,
+    )
+
+
+def verified_view(verified: Verified) -> VerifiedView:
+    key = verified.key
+    code = cast("Code", str(verified.code))
+    if key is None:
+        return VerifiedView(valid=verified.valid, code=code)
+    return VerifiedView(
+        valid=verified.valid,
+        code=code,
+        key_id=key.api_key_id,
+        key_name=key.key_name,
+        tenant_id=key.tenant_id,
+        scopes=list(key.scopes),
+        expires_at=key.expires_at,
+        rate_limit=rate_view(verified.rate) if verified.rate else None,
+    )
+
+
+def usage_view(usage: Usage, by: Literal["hour", "day"]) -> UsageView:
+    buckets = [
+        BucketView(start=one.start, accepted=one.accepted, limited=one.limited, refused=one.refused)
+        for one in usage.buckets
+    ]
+    return UsageView(
+        api_key_id=usage.key.api_key_id,
+        by=by,
+        since=usage.since,
+        until=usage.until,
+        totals=BucketTotals(
+            accepted=sum(one.accepted for one in usage.buckets),
+            limited=sum(one.limited for one in usage.buckets),
+            refused=sum(one.refused for one in usage.buckets),
+        ),
+        rate_limit=rate_view(usage.rate),
+        buckets=buckets,
+    )
+
+
+def scopes_view(
+    permissions: frozenset[str], platform: Sequence[str], *, closed: bool, is_key: bool
+) -> ScopesView:
+    own = [
+        ScopeView(scope=scope, description=text, grantable=scope in permissions)
+        for scope, text in PERMISSIONS.items()
+    ]
+    others = [
+        ScopeView(
+            scope=scope,
+            description="Of another module of the platform",
+            grantable=not is_key or scope in permissions,
+        )
+        for scope in platform
+    ]
+    return ScopesView(items=own + others, closed=closed)

@@ -1,0 +1,139 @@
+"""`/api/audit`: who did what (sections 8.3 and 17.1)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import azure.functions as func
+from pydantic import Field
+
+from domain.core.wire import UtcMoment
+from domain.journal.audit import AuditFilter, AuditRecord
+from domain.journal.audit_log import PERMISSION
+from functions.http.kit.calls import Answer, Call
+from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.views import Moment, PageQuery, PageView, View, page_of
+from infra.app.build import hub
+
+bp = func.Blueprint()
+_TAG = "Audit"
+
+
+class AuditRecordView(View):
+    sequence: int = Field(description="Counts from 1 without a gap within the tenant")
+    occurred_at: Moment
+    actor_user_id: UUID | None = Field(description="Null when the hub itself did it")
+    actor_key_id: UUID | None = Field(description="The API key that the user's request carried")
+    action: str
+    target_type: str
+    target_id: str
+    before: Any = Field(description="What was there; secrets are blacked out")
+    after: Any
+    request_id: str | None
+    trace_id: str | None
+    ip_address: str | None
+    previous_hash: str
+    hash: str
+
+
+class AuditPage(PageView[AuditRecordView]):
+    pass
+
+
+class AuditQuery(PageQuery):
+    actor: UUID | None = Field(None, description="Id of a user or an API key")
+    action: str | None = Field(
+        None, max_length=100, description="Such as `apikey.revoked`, or `apikey.*` for all of one kind"
+    )
+    target_type: str | None = Field(None, max_length=50)
+    target: str | None = Field(None, max_length=200, description="Id of what was changed")
+    since: UtcMoment | None = Field(None, alias="from", description="At or after")
+    until: UtcMoment | None = Field(None, alias="to", description="Before")
+
+    def to_filter(self) -> AuditFilter:
+        return AuditFilter(self.actor, self.action, self.target_type, self.target, self.since, self.until)
+
+
+class ChainReportView(View):
+    intact: bool
+    rows: int = Field(description="Rows that hold, from the oldest on")
+    first_broken: int | None = Field(description="Sequence of the first row changed, missing or out of place")
+    reason: str | None
+    head_sequence: int
+    head: str = Field(description="Hash of the newest row; keep it elsewhere to prove later what was there")
+
+
+@serve(
+    bp,
+    Endpoint(
+        "GET",
+        "audit",
+        "list_audit",
+        "Read the audit log",
+        _TAG,
+        permission=PERMISSION,
+        query=AuditQuery,
+        response=AuditPage,
+    ),
+)
+def list_audit(call: Call) -> Answer:
+    """Newest first. Every sensitive operation of the tenant, written in the transaction that did it."""
+    query = call.query(AuditQuery)
+    page = hub().audit.page(call.principal, query.to_filter(), query.page_request())
+    return Answer(page_of(page, _view, AuditPage))
+
+
+@serve(
+    bp,
+    Endpoint(
+        "GET",
+        "audit/verify",
+        "verify_audit",
+        "Verify the audit log",
+        _TAG,
+        permission=PERMISSION,
+        response=ChainReportView,
+    ),
+)
+def verify_audit(call: Call) -> Answer:
+    """Walks the tenant's hash chain from the oldest row kept to the newest."""
+    report = hub().audit.verify(call.principal)
+    return Answer(
+        ChainReportView(
+            intact=report.intact,
+            rows=report.rows,
+            first_broken=report.first_broken,
+            reason=report.reason,
+            head_sequence=report.head_sequence,
+            head=report.head,
+        )
+    )
+
+
+def _view(record: AuditRecord) -> AuditRecordView:
+    return AuditRecordView(
+        sequence=record.sequence,
+        occurred_at=record.occurred_at,
+        actor_user_id=record.actor_user_id,
+        actor_key_id=record.actor_key_id,
+        action=record.action,
+        target_type=record.target_type,
+        target_id=record.target_id,
+        before=_state(record.before),
+        after=_state(record.after),
+        request_id=record.request_id,
+        trace_id=record.trace_id,
+        ip_address=record.ip_address,
+        previous_hash=record.previous_hash,
+        hash=record.hash,
+    )
+
+
+def _state(text: str | None) -> Any:
+    """The stored JSON; the text itself where tampering made it no JSON, so that the row can still be looked at."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text

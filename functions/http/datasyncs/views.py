@@ -1,0 +1,194 @@
+"""Synchronisation as it goes over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from domain.core.wire import UtcMoment
+from domain.sync.jobs import RecordError, Step, SyncJob
+from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.notices import message_of, progress_of
+from domain.sync.ports import JobFilter
+from domain.sync.schedules import DirectionName, TypeName
+from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
+
+StatusName = Literal["Scheduled", "Running", "Completed", "Failed", "Cancelled", "PartialSuccess"]
+
+
+class ProgressView(View):
+    stage: str = Field(description="Direction, stream and phase, such as `Import:contacts:List`")
+    processed: int
+    failed: int
+    remaining: int | None = Field(description="null while the provider has not said how many there are")
+    rate_per_second: float | None = Field(description="Records a second: lately, or over the whole run")
+    eta_seconds: float | None
+    estimated_completion_at: Moment | None
+    waiting_until: Moment | None = Field(description="The provider asked to wait until then")
+
+
+class StreamView(View):
+    stream: str
+    direction: DirectionName
+    sync_type: TypeName
+    phase: Literal["List", "Sweep", "Push", "Done"]
+    total: int | None
+    processed: int
+    failed: int
+    batches: int = Field(description="Batches stored: the checkpoint's version")
+
+
+class SyncErrorView(View):
+    code: str | None
+    message: str
+    resumable: bool = Field(description="POST to its /resume to go on from the checkpoint")
+
+
+class SyncJobView(View):
+    data_sync_job_id: UUID
+    integration_id: UUID
+    sync_type: TypeName
+    direction: DirectionName
+    status: StatusName
+    origin: Literal["Manual", "Schedule", "Authorization"]
+    records_total: int
+    records_processed: int = Field(description="Written, unchanged, duplicate and deleted ones together")
+    records_failed: int
+    records_written: int
+    records_unchanged: int
+    records_duplicate: int
+    records_deleted: int
+    error_log: SyncErrorView | None
+    run_number: int = Field(description="Counts starts and resumptions")
+    scheduled_at: Moment
+    started_at: Moment | None
+    completed_at: Moment | None
+    created_at: Moment
+    created_by: UUID
+    progress: ProgressView
+
+
+class SyncJobDetailView(SyncJobView):
+    streams: list[StreamView]
+
+
+class SyncJobPage(PageView[SyncJobView]):
+    pass
+
+
+class RecordErrorView(View):
+    stream: str
+    record_id: str = Field(description="The provider's id of the record")
+    pointer: str = Field(description="JSON pointer into the internal record; empty: the record as such")
+    reason: str
+    created_at: Moment
+
+
+class RecordErrorPage(PageView[RecordErrorView]):
+    pass
+
+
+class SyncJobQuery(PageQuery):
+    integration_id: UUID | None = None
+    status: CommaSeparated[StatusName] | None = Field(None, description="One or more, separated by commas")
+    sync_type: CommaSeparated[TypeName] | None = Field(None, description="One or more, separated by commas")
+    direction: CommaSeparated[DirectionName] | None = Field(
+        None, description="One or more, separated by commas"
+    )
+    since: UtcMoment | None = Field(None, description="Created at or after")
+    until: UtcMoment | None = Field(None, description="Created before")
+
+    def to_filter(self) -> JobFilter:
+        return JobFilter(
+            integration_id=self.integration_id,
+            statuses=[SyncStatus[name] for name in self.status or ()],
+            types=[SyncType[name] for name in self.sync_type or ()],
+            directions=[SyncDirection[name] for name in self.direction or ()],
+            since=self.since,
+            until=self.until,
+        )
+
+
+class LogsQuery(PageQuery):
+    format: Literal["json", "csv"] = Field("json", description="`csv`: one line an error, up to 100,000")
+
+
+def job_view(job: SyncJob, now: datetime) -> SyncJobView:
+    """Without its streams: more in total than done means that the provider said how many there are."""
+    is_total_known = job.records_total > job.records_processed + job.records_failed
+    return SyncJobView(**_job_fields(job, now, is_total_known))
+
+
+def job_detail(job: SyncJob, steps: Sequence[Step], now: datetime) -> SyncJobDetailView:
+    known = bool(steps) and all(one.total is not None for one in steps)
+    streams = [
+        StreamView(
+            stream=one.stream,
+            direction=one.direction.name,
+            sync_type=one.sync_type.name,
+            phase=one.phase.value,
+            total=one.total,
+            processed=one.processed,
+            failed=one.failed,
+            batches=one.version,
+        )
+        for one in steps
+    ]
+    return SyncJobDetailView(**_job_fields(job, now, known), streams=streams)
+
+
+def _job_fields(job: SyncJob, now: datetime, is_total_known: bool) -> dict[str, Any]:
+    progress = progress_of(job, now, is_total_known=is_total_known)
+    error = None
+    if job.error_log:
+        error = SyncErrorView(
+            code=job.error_code,
+            message=message_of(job),
+            resumable=job.status in (SyncStatus.Failed, SyncStatus.Cancelled),
+        )
+    return {
+        "data_sync_job_id": job.data_sync_job_id,
+        "integration_id": job.integration_id,
+        "sync_type": job.sync_type.name,
+        "direction": job.direction.name,
+        "status": job.status.name,
+        "origin": job.origin.value,
+        "records_total": job.records_total,
+        "records_processed": job.records_processed,
+        "records_failed": job.records_failed,
+        "records_written": job.records_written,
+        "records_unchanged": job.records_unchanged,
+        "records_duplicate": job.records_duplicate,
+        "records_deleted": job.records_deleted,
+        "error_log": error,
+        "run_number": job.run_number,
+        "scheduled_at": job.scheduled_at,
+        "started_at": job.started_at,
+        "completed_at": job.completed_at,
+        "created_at": job.created_at,
+        "created_by": job.created_by,
+        "progress": ProgressView(
+            stage=progress.stage,
+            processed=progress.processed,
+            failed=progress.failed,
+            remaining=progress.remaining,
+            rate_per_second=progress.rate_per_second,
+            eta_seconds=progress.eta_seconds,
+            estimated_completion_at=progress.estimated_completion_at,
+            waiting_until=job.waiting_until,
+        ),
+    }
+
+
+def error_view(error: RecordError) -> RecordErrorView:
+    return RecordErrorView(
+        stream=error.stream,
+        record_id=error.external_id,
+        pointer=error.pointer,
+        reason=error.reason,
+        created_at=error.created_at,
+    )

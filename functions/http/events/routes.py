@@ -1,0 +1,71 @@
+"""`/api/events`: other modules of the platform raise events here."""
+
+from __future__ import annotations
+
+import json
+
+import azure.functions as func
+from pydantic import Field
+
+from domain.core.tracing import SpanKind, queue_attributes
+from domain.journal.events import RaiseEvent, RaiseEvents
+from domain.journal.outbox import DOMAIN_EVENTS_QUEUE
+from functions.http.kit.calls import Answer, Call
+from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.views import View
+from infra.app.build import hub
+
+bp = func.Blueprint()
+
+
+class AcceptedView(View):
+    accepted: int = Field(description="Events stored by this request")
+    duplicates: int = Field(description="Events whose id was known before")
+    event_ids: list[str] = Field(description="In the order of the request")
+
+
+@serve(
+    bp,
+    Endpoint(
+        "POST",
+        "events",
+        "raise_events",
+        "Raise events",
+        "Events",
+        permission="events:write",
+        body=(RaiseEvent, RaiseEvents),
+        response=AcceptedView,
+        status=202,
+    ),
+)
+def raise_events(call: Call) -> Answer:
+    """One event, or `{"events": [...]}` with up to 1,000: all are stored, or none. Raising is idempotent on
+    `id`. Each payload may be 1 MiB (BR-WH-08)."""
+    most = hub().settings.request_max_bytes
+    in_batch = _is_batch(call.request.get_body())
+    events = call.body(RaiseEvents, most=most).events if in_batch else [call.body(RaiseEvent, most=most)]
+    with hub().tracer.span(
+        f"send {DOMAIN_EVENTS_QUEUE}",
+        SpanKind.Producer,
+        parent=call.trace.header,
+        attributes=lambda: queue_attributes(DOMAIN_EVENTS_QUEUE, "send", count=len(events)),
+    ) as sending:
+        traceparent = sending.traceparent or call.trace.header
+        accepted = hub().events.accept(call.principal, events, traceparent, in_batch=in_batch)
+    return Answer(
+        AcceptedView(
+            accepted=accepted.accepted, duplicates=accepted.duplicates, event_ids=list(accepted.event_ids)
+        ),
+        status=202,
+    )
+
+
+def _is_batch(body: bytes) -> bool:
+    """Whether the object has a member `events`; decided cheaply, and exactly only when it may matter."""
+    if b'"events"' not in body:
+        return False
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(fields, dict) and "events" in fields

@@ -1,0 +1,129 @@
+"""`/api/webhooks/incoming/{integrationId}`: where providers send their webhooks. No credentials of ours: each is
+verified by its provider's own scheme."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import azure.functions as func
+
+from domain.core.errors import NotFound, Unauthenticated
+from domain.incoming.receive import Caller, Receipt
+from domain.incoming.rules import query_of
+from domain.providers.contract import IncomingRequest
+from functions.http.incoming.views import ReceiptView
+from functions.http.kit.endpoint import ENDPOINTS, Endpoint
+from functions.http.kit.exchange import Exchange
+from functions.http.kit.origin import client_ip
+from functions.http.kit.problems import problem
+from functions.http.kit.tracing import NO_CONTEXT
+from infra.app.build import hub
+
+bp = func.Blueprint()
+_PLAIN = "webhooks/incoming/{integrationId}"
+_ROTATED = "webhooks/incoming/{integrationId}/{token}"
+_ANSWERED_TYPES = ("text/plain", "application/json", "application/xml", "text/xml")
+_METHODS = ("POST", "GET")
+
+
+@bp.function_name("receive_webhook")
+@bp.route(route=_PLAIN, methods=_METHODS, auth_level=func.AuthLevel.ANONYMOUS)
+async def receive_webhook(req: func.HttpRequest, context: func.Context = NO_CONTEXT) -> func.HttpResponse:
+    """At the integration's plain address."""
+    return await _exchanged(req, Exchange(req, context), _PLAIN)
+
+
+@bp.function_name("receive_webhook_at_rotated_url")
+@bp.route(route=_ROTATED, methods=_METHODS, auth_level=func.AuthLevel.ANONYMOUS)
+async def receive_webhook_at_rotated_url(
+    req: func.HttpRequest, context: func.Context = NO_CONTEXT
+) -> func.HttpResponse:
+    """At an address that a rotation gave."""
+    return await _exchanged(req, Exchange(req, context), _ROTATED)
+
+
+async def _exchanged(req: func.HttpRequest, exchange: Exchange, route: str) -> func.HttpResponse:
+    with exchange.bound(route):
+        try:
+            return exchange.dressed(_answer(await _receive(req, exchange.traceparent)))
+        except Unauthenticated as error:
+            return exchange.dressed(_unauthenticated(error, req, exchange.trace_id))
+        except Exception as error:
+            return exchange.failed(error)
+
+
+async def _receive(req: func.HttpRequest, traceparent: str) -> Receipt:
+    headers = {name.lower(): value for name, value in req.headers.items()}
+    ours = hub()
+    source_ip = client_ip(headers.get("x-forwarded-for"), ours.settings.trusted_proxy_hops)
+    caller = Caller(req.route_params.get("token"), source_ip, traceparent)
+    return await ours.incoming.reception.receive(_integration_id(req), _incoming(req, headers), caller)
+
+
+def _integration_id(req: func.HttpRequest) -> UUID:
+    try:
+        return UUID(req.route_params["integrationId"])
+    except ValueError:
+        raise NotFound("No webhooks are taken here.") from None
+
+
+def _incoming(req: func.HttpRequest, headers: dict[str, str]) -> IncomingRequest:
+    """The address is the public one, which is what providers sign, whatever the host behind a proxy is called."""
+    ours, parts = hub(), urlsplit(req.url)
+    query = f"?{parts.query}" if parts.query else ""
+    return IncomingRequest(
+        method=(req.method or "POST").upper(),
+        url=f"{ours.settings.public_url.rstrip('/')}{parts.path}{query}",
+        headers=headers,
+        query=query_of(req.url),
+        body=req.get_body(),
+        received_at=ours.clock.now(),
+    )
+
+
+def _answer(receipt: Receipt) -> func.HttpResponse:
+    status = 202 if receipt.accepted else 200
+    if receipt.body is not None:
+        kind = receipt.content_type if receipt.content_type in _ANSWERED_TYPES else "text/plain"
+        return func.HttpResponse(receipt.body, status_code=200, mimetype=kind)
+    view = ReceiptView(accepted=receipt.accepted, duplicates=receipt.duplicates)
+    return func.HttpResponse(
+        view.model_dump_json(by_alias=True), status_code=status, mimetype="application/json"
+    )
+
+
+def _unauthenticated(error: Unauthenticated, req: func.HttpRequest, trace_id: str) -> func.HttpResponse:
+    """A bearer token would not help, so the challenge does not ask for one (RFC 9110 section 11.6.1)."""
+    headers = {"WWW-Authenticate": 'Signature realm="incoming-webhooks"'}
+    path = urlsplit(req.url).path
+    return problem(401, error.code, error.detail, instance=path, trace_id=trace_id, headers=headers)
+
+
+def _documented(route: str, name: str, method: str) -> Endpoint:
+    told = {
+        "POST": "Verified by the provider's own signature scheme over the raw body, at most 1 MiB, within 5 minutes "
+        "of its timestamp. 202 once its events are durable, 200 for a repeat or a handshake. Each event is raised "
+        "as `<provider>.<type>` for subscribers, beside `WebhookReceived`. 404 where none are taken.",
+        "GET": "Some providers check the address, or send their webhooks, with GET.",
+    }
+    return Endpoint(
+        method,
+        route,
+        name,
+        "Receive a provider's webhook" if method == "POST" else "Answer a provider's handshake",
+        "Incoming webhooks",
+        told[method],
+        anonymous=True,
+        response=ReceiptView,
+        status=202 if method == "POST" else 200,
+        refusals=(401, 403, 413) if method == "POST" else (401, 403),
+    )
+
+
+ENDPOINTS += [
+    _documented(_PLAIN, "receive_webhook", "POST"),
+    _documented(_PLAIN, "receive_handshake", "GET"),
+    _documented(_ROTATED, "receive_webhook_at_rotated_url", "POST"),
+    _documented(_ROTATED, "receive_handshake_at_rotated_url", "GET"),
+]

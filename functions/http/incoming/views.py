@@ -1,0 +1,154 @@
+"""Incoming webhooks as they go over the wire."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from domain.core.wire import UtcMoment
+from domain.incoming.model import IncomingSettings, IncomingStatus, IncomingWebhook
+from domain.incoming.ports import IncomingFilter
+from domain.incoming.service import Content
+from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
+
+StatusName = Literal["Processed", "Failed"]
+
+
+class ReceiptView(View):
+    accepted: int = Field(description="Events stored by this request")
+    duplicates: int = Field(description="Events that were stored before")
+
+
+class IncomingWebhookView(View):
+    incoming_webhook_id: UUID
+    integration_id: UUID
+    provider_event_id: str = Field(description="The provider's own id; repeats are known by it")
+    event_type: str = Field(description="`<provider>.<type>`, as it is raised for subscribers")
+    status: StatusName = Field(description="Failed: verified and kept, but it could not be raised")
+    attempts: int
+    event_id: str | None = Field(
+        description="The event that was raised last; subscribers see it as webhook-id"
+    )
+    source_ip: str | None
+    occurred_at: Moment | None = Field(description="When it happened, by the provider's account")
+    received_at: Moment
+    processed_at: Moment | None
+    error_message: str | None
+
+
+class IncomingWebhookDetailView(IncomingWebhookView):
+    headers: dict[str, str] = Field(
+        description="What the body is and who made it; nothing that authenticates"
+    )
+    body: str | None = Field(description="The raw body where it is UTF-8; null once past its retention")
+    body_base64: str | None = Field(description="The raw body where it is not UTF-8")
+
+
+class IncomingWebhookPage(PageView[IncomingWebhookView]):
+    pass
+
+
+class IncomingWebhookQuery(PageQuery):
+    status: CommaSeparated[StatusName] | None = Field(None, description="One or more, separated by commas")
+    event_type: Annotated[
+        CommaSeparated[str] | None, Field(description="One or more, separated by commas")
+    ] = None
+    since: UtcMoment | None = Field(None, alias="from", description="Received at or after")
+    until: UtcMoment | None = Field(None, alias="to", description="Received before")
+
+    def to_filter(self) -> IncomingFilter:
+        return IncomingFilter(
+            statuses=[IncomingStatus[name] for name in self.status or ()],
+            event_types=self.event_type or (),
+            since=self.since,
+            until=self.until,
+        )
+
+
+class IncomingEndpointView(View):
+    integration_id: UUID
+    url: str | None = Field(
+        description="Where the provider sends its webhooks; null after a rotation, which shows the address once, "
+        "and where the provider sends none"
+    )
+    is_receiving: bool = Field(description="false: nothing that is sent there is taken; `reason` says why")
+    reason: str | None = Field(
+        description="What keeps webhooks from being taken, and what to set; null while they are taken"
+    )
+    webhook_scheme: str | None = Field(description="How the provider signs; null: it sends no webhooks")
+    allowed_ips: list[str] = Field(description="Empty: from anywhere")
+    rotated_at: Moment | None
+    previous_url_expires_at: Moment | None = Field(description="Until then the address before it is good too")
+    refused_count: int = Field(description="Requests refused for their signature or address")
+    last_refused_at: Moment | None
+    last_refusal: str | None
+
+
+class RotatedUrlView(IncomingEndpointView):
+    url: str | None = Field(description="The new address; shown only in this answer")
+
+
+def webhook_view(webhook: IncomingWebhook) -> IncomingWebhookView:
+    return IncomingWebhookView(**_fields(webhook))
+
+
+def webhook_detail(content: Content) -> IncomingWebhookDetailView:
+    text, encoded = _body(content.body)
+    return IncomingWebhookDetailView(
+        **_fields(content.webhook), headers=dict(content.headers), body=text, body_base64=encoded
+    )
+
+
+def settings_view(settings: IncomingSettings, plain_url: str) -> IncomingEndpointView:
+    shown = settings.endpoint.token_hash is None and settings.scheme is not None
+    return IncomingEndpointView(**_settings_fields(settings, plain_url if shown else None))
+
+
+def rotated_view(settings: IncomingSettings, url: str) -> RotatedUrlView:
+    return RotatedUrlView(**_settings_fields(settings, url))
+
+
+def _settings_fields(settings: IncomingSettings, url: str | None) -> dict[str, Any]:
+    endpoint = settings.endpoint
+    return {
+        "integration_id": endpoint.integration_id,
+        "url": url,
+        "is_receiving": settings.closed is None,
+        "reason": settings.closed,
+        "webhook_scheme": settings.scheme,
+        "allowed_ips": endpoint.allowed_ips,
+        "rotated_at": endpoint.rotated_at,
+        "previous_url_expires_at": endpoint.previous_expires_at,
+        "refused_count": endpoint.refused_count,
+        "last_refused_at": endpoint.last_refused_at,
+        "last_refusal": endpoint.last_refusal,
+    }
+
+
+def _fields(webhook: IncomingWebhook) -> dict[str, Any]:
+    return {
+        "incoming_webhook_id": webhook.incoming_webhook_id,
+        "integration_id": webhook.integration_id,
+        "provider_event_id": webhook.provider_event_id,
+        "event_type": webhook.event_type,
+        "status": webhook.status.name,
+        "attempts": webhook.attempts,
+        "event_id": webhook.event_id,
+        "source_ip": webhook.source_ip,
+        "occurred_at": webhook.occurred_at,
+        "received_at": webhook.received_at,
+        "processed_at": webhook.processed_at,
+        "error_message": webhook.error_message,
+    }
+
+
+def _body(body: bytes | None) -> tuple[str | None, str | None]:
+    if body is None:
+        return None, None
+    try:
+        return body.decode(), None
+    except UnicodeDecodeError:
+        return None, base64.b64encode(body).decode()

@@ -1,0 +1,280 @@
+"""Integrations as they go over the wire. No secret is in any view: secret fields show as `********`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from domain.core.wire import UtcMoment
+from domain.integrations.commands import TypeName
+from domain.integrations.health_history import HealthReport, Window
+from domain.integrations.model import HealthStatus, Integration, IntegrationLog, IntegrationStatus, LogLevel
+from domain.integrations.ports import IntegrationFilter, LogFilter, SortField
+from domain.integrations.service import IntegrationService, Trial
+from domain.integrations.validation import Proof
+from domain.providers.contract import IntegrationType
+from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, Query, View
+
+StatusName = Literal["Draft", "PendingValidation", "Active", "Suspended", "Disconnected", "Error"]
+HealthName = Literal["Healthy", "Degraded", "Unhealthy", "Unknown"]
+LevelName = Literal["Debug", "Information", "Warning", "Error", "Critical"]
+FailureName = Literal["unauthorized", "forbidden", "rate_limited", "unavailable", "malformed", "rejected"]
+
+
+class TestStepView(View):
+    __test__ = False
+
+    name: str
+    detail: str
+    reference: str | None = Field(description="The provider's id of what was made")
+
+
+class ValidationView(View):
+    succeeded: bool
+    stage: Literal["authorization", "credentials", "test", "done"] = Field(description="Where it ended")
+    detail: str
+    failure: FailureName | None = Field(description="Why it went no further")
+    retry_after_seconds: float | None = Field(description="When the provider asked to wait")
+    steps: list[TestStepView] = Field(description="What the test did")
+
+
+class AccountView(View):
+    account: str = Field(description="Who the provider says we are")
+    scopes: list[str]
+    verified: bool = Field(
+        description="false: this provider has no way to check credentials; `detail` says why"
+    )
+    detail: str
+    test_mode: bool | None
+
+
+class IntegrationView(View):
+    integration_id: UUID
+    name: str
+    integration_type: TypeName
+    provider: str
+    status: StatusName
+    reason: str | None = Field(description="Why it is not active")
+    is_enabled: bool
+    configuration: dict[str, Any] = Field(description="Secret fields show as `********`")
+    allow_tls12: bool = Field(alias="allowTls12")
+    account: AccountView | None = Field(description="What the provider said at the last validation")
+    validated_at: Moment | None
+    suspension_cause: Literal["Manual", "Authentication", "Grant"] | None
+    health_status: HealthName
+    consecutive_failures: int = Field(description="Failed health checks in a row")
+    last_health_check: Moment | None
+    last_sync_time: Moment | None
+    created_at: Moment
+    created_by: UUID
+    modified_at: Moment | None
+    modified_by: UUID | None
+    validation: ValidationView | None = Field(None, description="When this request asked the provider")
+
+
+class IntegrationPage(PageView[IntegrationView]):
+    pass
+
+
+class TestResultView(View):
+    __test__ = False
+
+    succeeded: bool
+    tested_at: Moment
+    validation: ValidationView
+
+
+class CheckView(View):
+    at: Moment
+    succeeded: bool
+    duration_ms: int
+    failure: str | None
+
+
+class WindowView(View):
+    checks: int
+    success_rate: float | None = Field(description="0 to 1; null without checks")
+    p50_ms: int | None
+    p95_ms: int | None
+    p99_ms: int | None
+
+
+class HealthView(View):
+    integration_id: UUID
+    status: StatusName
+    is_enabled: bool
+    health_status: HealthName
+    last_health_check: Moment | None
+    consecutive_failures: int
+    baseline_ms: float | None = Field(description="What it usually takes; null before the first success")
+    next_probe_at: Moment | None = Field(description="When a suspended integration is tried again")
+    windows: dict[str, WindowView] = Field(description="`1h`, `24h` and `7d`")
+    last_checks: list[CheckView] = Field(description="The last 20, newest first")
+
+
+class LogView(View):
+    integration_log_id: UUID
+    integration_id: UUID
+    log_level: LevelName
+    message: str
+    details: Any
+    exception: str | None
+    request_id: UUID | None
+    created_at: Moment
+
+
+class LogPage(PageView[LogView]):
+    pass
+
+
+class IntegrationQuery(PageQuery):
+    type: CommaSeparated[TypeName] | None = Field(None, description="One or more, separated by commas")
+    status: CommaSeparated[StatusName] | None = Field(
+        None, description="One or more, separated by commas; all but Disconnected when absent"
+    )
+    provider: CommaSeparated[str] | None = Field(None, description="One or more, separated by commas")
+    health: CommaSeparated[HealthName] | None = Field(None, description="One or more, separated by commas")
+    q: str | None = Field(None, max_length=200, description="Part of the name or the provider")
+    sort: Literal[
+        "name",
+        "createdAt",
+        "modifiedAt",
+        "status",
+        "integrationType",
+        "provider",
+        "lastHealthCheck",
+        "-name",
+        "-createdAt",
+        "-modifiedAt",
+        "-status",
+        "-integrationType",
+        "-provider",
+        "-lastHealthCheck",
+    ] = Field("createdAt", description="A leading `-` sorts downwards")
+
+    def to_filter(self) -> IntegrationFilter:
+        field: SortField = self.sort.removeprefix("-")  # type: ignore[assignment]
+        return IntegrationFilter(
+            types=[IntegrationType[name] for name in self.type or ()],
+            statuses=[IntegrationStatus[name] for name in self.status or ()],
+            providers=self.provider or (),
+            health=[HealthStatus[name] for name in self.health or ()],
+            text=self.q,
+            sort=field,
+            descending=self.sort.startswith("-"),
+        )
+
+
+class LogQuery(PageQuery):
+    level: CommaSeparated[LevelName] | None = Field(None, description="One or more, separated by commas")
+    since: UtcMoment | None = Field(None, alias="from", description="Written at or after")
+    until: UtcMoment | None = Field(None, alias="to", description="Written before")
+    q: str | None = Field(None, max_length=200, description="Part of the message")
+
+    def to_filter(self) -> LogFilter:
+        levels = [LogLevel[name] for name in self.level or ()]
+        return LogFilter(levels, self.since, self.until, self.q)
+
+
+class DisconnectQuery(Query):
+    reason: str = Field("Disconnected by hand.", min_length=1, max_length=400)
+
+
+def integration_view(
+    integration: Integration, service: IntegrationService, proof: Proof | None = None
+) -> IntegrationView:
+    shown = service.shown(integration)
+    suspension = integration.suspension
+    fields: dict[str, Any] = {
+        "integration_id": integration.integration_id,
+        "name": integration.name,
+        "integration_type": integration.integration_type.name,
+        "provider": integration.provider,
+        "status": integration.status.name,
+        "reason": integration.reason,
+        "is_enabled": integration.is_enabled,
+        "configuration": shown.configuration,
+        "allow_tls12": integration.allow_tls_1_2,
+        "account": shown.account,
+        "validated_at": integration.validated_at,
+        "suspension_cause": suspension.name if suspension is not None else None,
+        "health_status": integration.health_status.name,
+        "consecutive_failures": integration.consecutive_failures,
+        "last_health_check": integration.last_health_check,
+        "last_sync_time": integration.last_sync_time,
+        "created_at": integration.created_at,
+        "created_by": integration.created_by,
+        "modified_at": integration.modified_at,
+        "modified_by": integration.modified_by,
+        "validation": validation_view(proof) if proof else None,
+    }
+    return IntegrationView(**fields)
+
+
+def validation_view(proof: Proof) -> ValidationView:
+    failure = proof.failure
+    return ValidationView(
+        succeeded=proof.succeeded,
+        stage=proof.stage,
+        detail=proof.detail,
+        failure=failure.kind if failure else None,
+        retry_after_seconds=failure.retry_after_seconds if failure else None,
+        steps=[
+            TestStepView(name=one.name, detail=one.detail, reference=one.reference) for one in proof.steps
+        ],
+    )
+
+
+def test_result_view(trial: Trial) -> TestResultView:
+    return TestResultView(
+        succeeded=trial.proof.succeeded,
+        tested_at=trial.tested_at,
+        validation=validation_view(trial.proof),
+    )
+
+
+def health_view(report: HealthReport) -> HealthView:
+    integration = report.integration
+    return HealthView(
+        integration_id=integration.integration_id,
+        status=integration.status.name,
+        is_enabled=integration.is_enabled,
+        health_status=integration.health_status.name,
+        last_health_check=integration.last_health_check,
+        consecutive_failures=integration.consecutive_failures,
+        baseline_ms=report.vitals.baseline_ms if report.vitals.baseline_of else None,
+        next_probe_at=integration.probe_after,
+        windows={name: _window_view(one) for name, one in report.windows.items()},
+        last_checks=[
+            CheckView(
+                at=one.at, succeeded=one.failure is None, duration_ms=one.milliseconds, failure=one.failure
+            )
+            for one in report.last_checks
+        ],
+    )
+
+
+def log_view(log: IntegrationLog) -> LogView:
+    return LogView(
+        integration_log_id=log.integration_log_id,
+        integration_id=log.integration_id,
+        log_level=log.log_level.name,
+        message=log.message,
+        details=json.loads(log.details) if log.details else None,
+        exception=log.exception,
+        request_id=log.request_id,
+        created_at=log.created_at,
+    )
+
+
+def _window_view(window: Window) -> WindowView:
+    return WindowView(
+        checks=window.checks,
+        success_rate=window.success_rate,
+        p50_ms=window.p50_ms,
+        p95_ms=window.p95_ms,
+        p99_ms=window.p99_ms,
+    )

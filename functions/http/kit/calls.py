@@ -1,0 +1,156 @@
+"""What a handler is given, and what it answers."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import azure.functions as func
+from pydantic import BaseModel, ValidationError
+
+from domain.core.errors import DomainError, NotFound, PreconditionFailed, TooLarge
+from domain.core.principal import Principal
+from functions.http.kit.problems import (
+    MalformedBody,
+    MethodNotAllowed,
+    UnsupportedCoding,
+    UnsupportedMediaType,
+    validation_error,
+)
+from infra.observability.trace import Trace
+
+M = TypeVar("M", bound=BaseModel)
+BODY_AT_MOST = 1024 * 1024 + 64 * 1024
+_JSON_TYPE = re.compile(r"(application|text)/json|[^/\s]+/[^/\s]+\+json")
+_CURLS_TYPE = "application/x-www-form-urlencoded"
+_SHOWN_AT_MOST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler returns; `version` becomes the ETag. `text` stands in for a value that is not JSON.
+    Unless it `is_kept`, a repeat under the same Idempotency-Key asks anew; only for what changes nothing."""
+
+    value: BaseModel | None = None
+    status: int = 200
+    location: str | None = None
+    version: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    text: str | None = None
+    media_type: str = "text/csv"
+    is_kept: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, past authentication."""
+
+    request: func.HttpRequest
+    principal: Principal
+    trace: Trace
+
+    def id(self, name: str = "id") -> UUID:
+        """A GUID of the path; anything else is an unknown id. Raises NotFound, or MethodNotAllowed where the path is
+        one of its own, such as `apikeys/verify`, which the route of an id catches for other methods."""
+        try:
+            return UUID(self.request.route_params[name])
+        except ValueError:
+            raise self._not_an_id() from None
+
+    def _not_an_id(self) -> DomainError:
+        from functions.http.kit.described import methods_of
+
+        allowed = methods_of(urlsplit(self.request.url).path.removeprefix("/api/"))
+        if self.request.method not in allowed:
+            return MethodNotAllowed(allowed)
+        return NotFound("Ids are GUIDs; there is nothing with this one.")
+
+    def body(self, model: type[M], *, most: int = BODY_AT_MOST, is_optional: bool = False) -> M:
+        """The body as a command; `{}` stands for one that is left out, where it `is_optional`. Raises
+        ValidationFailed, TooLarge, MalformedBody, UnsupportedMediaType, or UnsupportedCoding."""
+        body = self.request.get_body()
+        if body.strip():
+            _check_is_json(self.request.headers, body)
+        return parse(model, body, most, empty=b"{}" if is_optional else b"")
+
+    def query(self, model: type[M]) -> M:
+        """The query string as a model. Raises ValidationFailed."""
+        try:
+            return model.model_validate(dict(self.request.params))
+        except ValidationError as error:
+            raise validation_error(error, "query") from error
+
+    def if_match(self) -> int | None:
+        """The version that `If-Match` asks for (RFC 9110 section 13.1.1); None when any will do."""
+        header = self.request.headers.get("if-match", "").strip()
+        if header in ("", "*"):
+            return None
+        tag = header.removeprefix("W/").strip('"').partition(".")[0]
+        if not tag.isdecimal():
+            raise PreconditionFailed("If-Match names no version of this resource.")
+        return int(tag[:9])
+
+
+def parse(model: type[M], body: bytes, most: int, *, empty: bytes = b"") -> M:
+    """JSON bytes as `model`. Raises ValidationFailed, TooLarge, or MalformedBody."""
+    if len(body) > most:
+        raise TooLarge(f"The body is {len(body):,} bytes; at most {most:,} are taken.")
+    if not body.strip():
+        if not empty:
+            raise MalformedBody("The body is empty; JSON is needed.")
+        body = empty
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise validation_error(error, "body") from error
+
+
+def _check_is_json(headers: Mapping[str, str], body: bytes) -> None:
+    """Whatever type a body names must be JSON: of the others a browser sends some for any page, unasked. None
+    named is taken for JSON."""
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise UnsupportedCoding(coding[:_SHOWN_AT_MOST])
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not media_type or _JSON_TYPE.fullmatch(media_type):
+        return
+    shown = media_type[:_SHOWN_AT_MOST]
+    if body.lstrip()[:1] not in (b"{", b"["):
+        raise UnsupportedMediaType(f"The body is sent as {shown}; only application/json is taken.")
+    hint = " With curl: -H 'Content-Type: application/json'." if media_type == _CURLS_TYPE else ""
+    raise UnsupportedMediaType(
+        f"The body looks like JSON, but is sent as {shown}; name application/json in Content-Type.{hint}"
+    )
+
+
+def _names(if_none_match: str, etag: str) -> bool:
+    """Weak comparison with a list of tags (RFC 9110 section 13.1.2)."""
+    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return etag in tags or "*" in tags
+
+
+def response_of(answer: Answer, request: func.HttpRequest) -> func.HttpResponse:
+    """The answer over HTTP; 304 where `If-None-Match` has its ETag."""
+    headers = dict(answer.headers)
+    if answer.location:
+        headers["Location"] = answer.location
+    if answer.text is not None:
+        return func.HttpResponse(
+            answer.text, status_code=answer.status, headers=headers, mimetype=answer.media_type
+        )
+    if answer.value is None:
+        return func.HttpResponse(status_code=answer.status, headers=headers)
+    text = answer.value.model_dump_json(by_alias=True)
+    if answer.version is not None:
+        # The version guards changes (If-Match); the checksum also covers counters, which change without one.
+        headers["ETag"] = f'"{answer.version}.{zlib.crc32(text.encode()):08x}"'
+        if request.method in ("GET", "HEAD") and _names(
+            request.headers.get("if-none-match", ""), headers["ETag"]
+        ):
+            return func.HttpResponse(status_code=304, headers=headers)
+    return func.HttpResponse(text, status_code=answer.status, headers=headers, mimetype="application/json")

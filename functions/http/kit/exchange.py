@@ -1,0 +1,211 @@
+"""One request and its response: traced, authenticated, repeated, and dressed, also when it fails."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import azure.functions as func
+
+from domain.apikeys.rate_limit import RateStatus
+from domain.authentication.service import Admission, Credentials
+from domain.core.effects import Effects, counted
+from domain.core.errors import DomainError, OutcomeUnknown, Unavailable, ValidationFailed
+from domain.core.idempotency import StoredAnswer
+from domain.core.principal import Origin
+from domain.core.tracing import UNTRACED, Span, Tracer
+from functions.http.kit.calls import Answer, Call, response_of
+from functions.http.kit.origin import client_country, client_ip
+from functions.http.kit.problems import from_domain, problem, status_of
+from functions.http.kit.ratelimit import rate_headers
+from functions.http.kit.tracing import NO_CONTEXT, parent_of, request_span, tell_status
+from infra.app.build import hub
+from infra.observability.logs import bind
+from infra.observability.trace import Trace, within
+
+logger = logging.getLogger("hub.http")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEPT_HEADERS = ("Location", "ETag")
+
+
+def _tracer() -> Tracer:
+    """The hub's; none while settings keep it from being built, for what needs it next says so as a problem."""
+    try:
+        return hub().tracer
+    except Exception:
+        return UNTRACED
+
+
+class Exchange:
+    """One request and its response."""
+
+    def __init__(self, request: func.HttpRequest, context: func.Context = NO_CONTEXT) -> None:
+        self._request = request
+        self._path = urlsplit(request.url).path
+        self._parent, self._is_hosted = parent_of(request, context)
+        self._trace = Trace.continued(self._parent)
+        self._span: Span | None = None
+        given = request.headers.get("x-request-id", "")
+        self._request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
+        self._idempotency: tuple[UUID, str, bytes] | None = None
+        self._rate: RateStatus | None = None
+        self._effects = Effects()
+
+    @property
+    def trace_id(self) -> str:
+        return self._trace.trace_id
+
+    @property
+    def request_id(self) -> str:
+        """The `X-Request-Id` of the request, or a new one."""
+        return self._request_id
+
+    @property
+    def traceparent(self) -> str:
+        """The trace as W3C has it in a header."""
+        return self._trace.header
+
+    @contextmanager
+    def bound(self, route: str) -> Iterator[None]:
+        """Trace the request, and put its trace and its id on every line logged meanwhile."""
+        with bind(request=self._request_id), counted() as self._effects:
+            tracer = _tracer()
+            if tracer is UNTRACED:
+                with within(self._trace):
+                    yield
+                return
+            with request_span(
+                tracer, self._request.method, route, parent=self._parent, is_hosted=self._is_hosted
+            ) as self._span:
+                self._trace = Trace.of(self._span.traceparent) or self._trace
+                yield
+
+    def authenticated(self, permission: str | None) -> Call:
+        """Raises Unauthenticated, Forbidden, RateLimited, Unavailable."""
+        return self._admitted(hub().authenticator.admit(self._credentials(), permission))
+
+    async def authenticated_soon(self, permission: str | None) -> Call:
+        """The same for an event loop."""
+        return self._admitted(await hub().authenticator.admit_soon(self._credentials(), permission))
+
+    def _credentials(self) -> Credentials:
+        headers = self._request.headers
+        settings = hub().settings
+        ip = client_ip(headers.get("x-forwarded-for"), settings.trusted_proxy_hops)
+        told = settings.client_country_header
+        return Credentials(
+            headers.get("authorization"),
+            headers.get("x-ms-client-principal"),
+            headers.get("x-api-key"),
+            Origin(
+                ip,
+                self._request_id,
+                self._trace.trace_id,
+                client=headers.get("user-agent"),
+                country=client_country(headers.get(told)) if told else None,
+            ),
+        )
+
+    def _admitted(self, admission: Admission) -> Call:
+        self._rate = admission.rate
+        self._effects.count = 0  # that the caller was met is no part of what is asked
+        return Call(self._request, admission.require(), self._trace)
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether the request names an Idempotency-Key that counts."""
+        return self._request.method == "POST" and "idempotency-key" in self._request.headers
+
+    def replayed(self, call: Call) -> func.HttpResponse | None:
+        """The first answer to a repeated Idempotency-Key; None when the request is new, or names none."""
+        if not self.is_idempotent:
+            return None
+        key = self._request.headers["idempotency-key"]
+        if not _IDEMPOTENCY_KEY.fullmatch(key):
+            raise ValidationFailed("Idempotency-Key must be 1 to 255 visible ASCII characters.")
+        tenant = call.principal.tenant_id
+        # Whose request it is belongs to it: another caller must not be shown a secret of the first answer.
+        caller = call.principal.api_key_id or call.principal.user_id
+        request = f"POST {self._path} {caller}\n".encode() + self._request.get_body()
+        stored = hub().idempotency.begin(tenant, key, request)
+        if stored is None:
+            self._idempotency = (tenant, key, request)
+            return None
+        headers = {**stored.headers, "Idempotency-Replayed": "true"}
+        return self.dressed(func.HttpResponse(stored.body, status_code=stored.status, headers=headers))
+
+    def finish(self, call: Call, answer: Answer) -> func.HttpResponse:
+        """The response of a handler that returned. From here on the change stands, so nothing may free its
+        Idempotency-Key (but that of an answer that is not to be kept), and an answer that cannot be remembered is
+        given all the same."""
+        taken, self._idempotency = self._idempotency, None
+        response = self.dressed(response_of(answer, call.request))
+        if taken and not answer.is_kept:
+            self._release(taken)
+        elif taken:
+            kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+            kept["Content-Type"] = response.mimetype
+            stored = StoredAnswer(response.status_code, kept, response.get_body())
+            _attempt("answer not remembered", lambda: hub().idempotency.finish(*taken, stored))
+        return response
+
+    def failed(self, error: Exception) -> func.HttpResponse:
+        """The problem response of whatever was raised; an unexpected error is logged with its stack. Its
+        Idempotency-Key is freed only where it is certain that nothing was done."""
+        if isinstance(error, Unavailable) and self._effects.count:
+            error = _cut_off(error)
+        if self._idempotency and isinstance(error, DomainError) and not isinstance(error, OutcomeUnknown):
+            self._release(self._idempotency)
+        if isinstance(error, DomainError):
+            if status_of(error) >= 500:
+                logger.error("request failed", extra={"code": error.code, "path": self._path}, exc_info=error)
+            return self.dressed(from_domain(error, instance=self._path, trace_id=self._trace.trace_id))
+        logger.error("unexpected error", extra={"path": self._path}, exc_info=error)
+        return self.dressed(
+            problem(
+                500,
+                "internal-error",
+                "Something went wrong on our side; quote the traceId when you report it.",
+                instance=self._path,
+                trace_id=self._trace.trace_id,
+            )
+        )
+
+    @staticmethod
+    def _release(taken: tuple[UUID, str, bytes]) -> None:
+        tenant, key, _ = taken
+        _attempt("idempotency key not released", lambda: hub().idempotency.abandon(tenant, key))
+
+    def dressed(self, response: func.HttpResponse) -> func.HttpResponse:
+        """The response with the headers that every answer carries."""
+        if self._rate is not None:
+            response.headers.update(rate_headers(self._rate, hub().clock.now()))
+        if self._span is not None:
+            tell_status(self._span, response.status_code)
+        response.headers["X-Request-Id"] = self._request_id
+        response.headers["traceparent"] = self._trace.header
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def _cut_off(error: Unavailable) -> OutcomeUnknown:
+    """Something was done before that lasts."""
+    cut_off = OutcomeUnknown(f"{error.detail} What was asked may have been done in part.")
+    cut_off.__cause__ = error
+    return cut_off
+
+
+def _attempt(failure: str, action: Callable[[], None]) -> None:
+    """The key then stays taken, and its repeat is told so; what the caller is told now matters more."""
+    try:
+        action()
+    except Exception as error:
+        logger.warning(failure, exc_info=error)

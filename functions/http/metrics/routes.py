@@ -1,0 +1,45 @@
+"""`/api/ops/metrics`: the hub's own numbers, for Prometheus."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from domain.monitoring.metrics import PERMISSION
+from functions.http.kit.endpoint import ENDPOINTS, READ, Endpoint
+from functions.http.kit.exchange import Exchange
+from infra.app.build import hub
+
+bp = func.Blueprint()
+_CREDENTIALS = ("authorization", "x-api-key", "x-ms-client-principal")
+_ENDPOINT = Endpoint(
+    "GET",
+    "ops/metrics",
+    "read_metrics",
+    "The hub's own metrics",
+    "Operations",
+    "Section 12.1 over all tenants, in Prometheus' text format, or as OpenMetrics where `Accept` asks for it. No label "
+    "names a tenant, an integration or a key. Counters begin anew at midnight (UTC), those of API keys never. In "
+    "development no credentials are needed.",
+    permission=PERMISSION,
+    media_type="text/plain",
+)
+
+
+@bp.function_name("read_metrics")
+@bp.route(route=_ENDPOINT.route, methods=READ, auth_level=func.AuthLevel.ANONYMOUS)
+def read_metrics(req: func.HttpRequest) -> func.HttpResponse:
+    """Whoever shows credentials is held to them, in development too."""
+    from functions.http.metrics.views import exposition
+
+    exchange = Exchange(req)
+    with exchange.bound(_ENDPOINT.route):
+        try:
+            if not hub().settings.is_development or any(name in req.headers for name in _CREDENTIALS):
+                exchange.authenticated(_ENDPOINT.permission)
+            text, content_type = exposition(hub().metrics.read(), req.headers.get("accept", ""))
+            return exchange.dressed(func.HttpResponse(text, headers={"Content-Type": content_type}))
+        except Exception as error:
+            return exchange.failed(error)
+
+
+ENDPOINTS.append(_ENDPOINT)

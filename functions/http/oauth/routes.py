@@ -1,0 +1,156 @@
+"""OAuth 2: `/api/integrations/{id}/oauth` and the callback that providers redirect to."""
+
+from __future__ import annotations
+
+import logging
+from http.cookies import CookieError, SimpleCookie
+
+import azure.functions as func
+
+from domain.core.errors import DomainError
+from domain.core.principal import Origin
+from domain.oauth.model import Authorization, Authorize, Callback
+from domain.oauth.rules import ADMIN, MANAGE, STATE_LIFETIME
+from functions.http.kit.calls import Answer, Call
+from functions.http.kit.endpoint import ENDPOINTS, Endpoint, serve
+from functions.http.kit.exchange import Exchange
+from functions.http.kit.origin import client_ip
+from functions.http.kit.problems import status_of
+from functions.http.oauth.page import completed, failed
+from functions.http.oauth.views import AuthorizationView, CallbackQuery, GrantView, grant_view
+from infra.app.build import hub
+
+bp = func.Blueprint()
+logger = logging.getLogger("hub.oauth")
+_TAG = "Integrations"
+_ONE = "integrations/{id}/oauth"
+_CALLBACK = "oauth/callback"
+_WHO = f"Needs `{ADMIN}`, or `{MANAGE}` and a calendar of one's own."
+
+
+@serve(
+    bp,
+    Endpoint(
+        "POST",
+        f"{_ONE}/authorize",
+        "authorize_integration",
+        "Begin OAuth authorisation",
+        _TAG,
+        "Answers with the provider's page to send the user to, good for ten minutes and one use (PKCE, S256). The "
+        "provider then redirects to `/api/oauth/callback`, which stores the tokens, validates and activates the "
+        "integration, and goes on to `redirectAfter` or shows a page. The cookie in this answer ties the callback "
+        f"to this browser. {_WHO}",
+        body=Authorize,
+        body_is_optional=True,
+        response=AuthorizationView,
+        refusals=(403, 404, 409),
+    ),
+)
+def authorize_integration(call: Call) -> Answer:
+    command = call.body(Authorize, is_optional=True)
+    begun = hub().oauth.service.authorize(call.principal, call.id(), command)
+    view = AuthorizationView(authorize_url=begun.authorize_url, expires_at=begun.expires_at)
+    return Answer(view, headers={"Set-Cookie": _cookie(begun)})
+
+
+@serve(
+    bp,
+    Endpoint(
+        "GET",
+        _ONE,
+        "get_integration_grant",
+        "Get the OAuth grant",
+        _TAG,
+        permission=MANAGE,
+        response=GrantView,
+        refusals=(404, 409),
+    ),
+)
+def get_integration_grant(call: Call) -> Answer:
+    """Which scopes were granted, by whom, and how the access token is kept fresh."""
+    return Answer(grant_view(hub().oauth.service.get(call.principal, call.id())))
+
+
+@serve(
+    bp,
+    Endpoint(
+        "POST",
+        f"{_ONE}/revoke",
+        "revoke_integration_grant",
+        "Withdraw the OAuth grant",
+        _TAG,
+        "Suspends the integration, revokes the tokens at the provider where it has an endpoint for that, and "
+        f"destroys them here whatever it says. {_WHO}",
+        response=GrantView,
+        refusals=(403, 404, 409, 412),
+    ),
+)
+def revoke_integration_grant(call: Call) -> Answer:
+    return Answer(grant_view(hub().oauth.service.revoke(call.principal, call.id())))
+
+
+@bp.function_name("oauth_callback")
+@bp.route(route=_CALLBACK, methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def oauth_callback(req: func.HttpRequest) -> func.HttpResponse:
+    """Where providers send the user back to. Nothing of the query is logged or shown."""
+    exchange = Exchange(req)
+    with exchange.bound(_CALLBACK):
+        try:
+            completion = await hub().oauth.completions.complete(_callback(req), _origin(req, exchange))
+            return exchange.dressed(completed(completion))
+        except DomainError as error:
+            logger.warning("OAuth callback failed", extra={"code": error.code})
+            return exchange.dressed(failed(status_of(error), error.detail))
+        except Exception as error:
+            # The text may quote the code: only the kind is logged.
+            logger.error("OAuth callback failed unexpectedly", extra={"error": type(error).__name__})
+            return exchange.dressed(
+                failed(500, f"An error on our side; quote {exchange.trace_id} when you report it.")
+            )
+
+
+def _callback(req: func.HttpRequest) -> Callback:
+    cookies: SimpleCookie = SimpleCookie()
+    try:
+        cookies.load(req.headers.get("cookie", ""))
+    except CookieError:
+        cookies.clear()
+    return Callback(
+        req.params.get("state", ""),
+        req.params.get("code", ""),
+        req.params.get("error", ""),
+        [(name, morsel.value) for name, morsel in cookies.items()],
+    )
+
+
+def _origin(req: func.HttpRequest, exchange: Exchange) -> Origin:
+    ip = client_ip(req.headers.get("x-forwarded-for"), hub().settings.trusted_proxy_hops)
+    return Origin(ip, exchange.request_id, exchange.trace_id)
+
+
+def _cookie(begun: Authorization) -> str:
+    """SameSite=Lax: it comes along when the provider redirects the browser, and with nothing else across sites."""
+    secure = "; Secure" if hub().settings.public_url.startswith("https:") else ""
+    lifetime = int(STATE_LIFETIME.total_seconds())
+    return (
+        f"{begun.browser_name}={begun.browser_secret}; Max-Age={lifetime}; Path=/api/{_CALLBACK}; HttpOnly; "
+        f"SameSite=Lax{secure}"
+    )
+
+
+ENDPOINTS.append(
+    Endpoint(
+        "GET",
+        _CALLBACK,
+        "oauth_callback",
+        "Finish OAuth authorisation",
+        _TAG,
+        "Where providers redirect the user's browser to; answers with a page for people. 302 to `redirectAfter` "
+        "instead when it was given and all went well. 403: access was not granted. 409: authorised, but the "
+        "integration could not be activated. 502: the provider gave no token for the code.",
+        anonymous=True,
+        query=CallbackQuery,
+        media_type="text/html",
+        refusals=(400, 403, 409, 502),
+    )
+)

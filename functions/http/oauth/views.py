@@ -1,0 +1,61 @@
+"""OAuth grants as they go over the wire; no token is in any of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from domain.oauth.model import Connected, GrantStatus
+from functions.http.kit.views import Moment, Query, View
+
+
+class AuthorizationView(View):
+    authorize_url: str = Field(description="Send the user's browser here")
+    expires_at: Moment = Field(description="Until when the provider's redirect is accepted")
+
+
+class GrantView(View):
+    integration_id: UUID
+    status: Literal["None", "Active", "Revoked"] = Field(description="None: never authorised")
+    integration_status: Literal["Draft", "PendingValidation", "Active", "Suspended", "Disconnected", "Error"]
+    scopes: list[str] = Field(description="Granted")
+    missing_scopes: list[str] = Field(description="Asked for, not granted")
+    renewable: bool | None = Field(
+        description="false: there is no refresh token; authorise again before expiry"
+    )
+    authorized_at: Moment | None
+    authorized_by: UUID | None
+    expires_at: Moment | None = Field(description="Of the current access token")
+    refreshed_at: Moment | None
+    failed_refreshes: int = Field(description="In a row")
+    revoked_at_provider: bool | None = Field(
+        description="After revocation: whether the provider confirmed it; null where it has no endpoint for that"
+    )
+
+
+class CallbackQuery(Query):
+    state: str = Field("", description="As the authorize request gave it", max_length=200)
+    code: str = Field("", description="The authorization code")
+    error: str = Field("", description="Why there is no code (RFC 6749 section 4.1.2.1)")
+
+
+def grant_view(connected: Connected) -> GrantView:
+    """What is known of an integration's grant."""
+    integration, grant = connected.integration, connected.grant
+    is_active = grant is not None and grant.status == GrantStatus.Active
+    return GrantView(
+        integration_id=integration.integration_id,
+        status="None" if grant is None else grant.status.value,
+        integration_status=integration.status.name,
+        scopes=list(grant.scopes) if grant else [],
+        missing_scopes=list(grant.missing_scopes) if grant else [],
+        renewable=grant.renewable if grant else None,
+        authorized_at=grant.authorized_at if grant else None,
+        authorized_by=grant.user_id if grant else None,
+        expires_at=grant.expires_at if grant and is_active else None,
+        refreshed_at=grant.refreshed_at if grant else None,
+        failed_refreshes=grant.failures if grant else 0,
+        revoked_at_provider=connected.revoked_at_provider,
+    )

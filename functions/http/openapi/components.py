@@ -1,0 +1,217 @@
+"""What many operations share in the OpenAPI document: security, headers, parameters and problem responses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domain.core.principal import PERMISSIONS
+from functions.http.kit.problems import PROBLEM_TYPE
+
+Json = dict[str, Any]
+
+SECURITY: list[Json] = [{"bearer": []}, {"apiKey": []}]
+
+_TRACE_HEADERS = ("X-Request-Id", "traceparent")
+_LIMIT_HEADERS = (
+    "RateLimit-Policy",
+    "RateLimit",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+)
+
+#: Component name and meaning of each error status an operation may answer.
+PROBLEM_RESPONSES: dict[int, tuple[str, str]] = {
+    400: ("BadRequest", "The body is not JSON."),
+    401: ("Unauthorized", "No credential, or one that does not hold."),
+    403: ("Forbidden", "The caller lacks the permission."),
+    404: ("NotFound", "There is no such thing in the caller's tenant."),
+    409: ("Conflict", "The present state, a limit or a business rule does not allow it."),
+    412: ("PreconditionFailed", "`If-Match` names a version that is no longer current."),
+    413: ("ContentTooLarge", "The body is larger than is taken."),
+    415: (
+        "UnsupportedMediaType",
+        "The body is not sent as JSON, or is compressed; `Accept` or `Accept-Encoding` names what is taken.",
+    ),
+    422: ("UnprocessableContent", "The body, the query or a header is not valid; `errors` says where."),
+    429: ("TooManyRequests", "The quota is used up; try again after `Retry-After` seconds."),
+    500: ("InternalServerError", "Something went wrong on our side; quote the traceId."),
+    503: (
+        "ServiceUnavailable",
+        "A dependency is down; the request may be repeated after `Retry-After` seconds.",
+    ),
+}
+
+
+def header_refs(*names: str) -> Json:
+    """The headers of a response, as references."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def answer_headers(*names: str, limited: bool = True) -> Json:
+    """`names`, what every answer carries, and the rate limit where a caller is known."""
+    return header_refs(*names, *_TRACE_HEADERS, *(_LIMIT_HEADERS if limited else ()))
+
+
+def problem_ref(status: int) -> Json:
+    """The shared problem response of `status`; one of its own where nothing is shared."""
+    if status in PROBLEM_RESPONSES:
+        return {"$ref": f"#/components/responses/{PROBLEM_RESPONSES[status][0]}"}
+    return _problem_response(status, "The request is refused; `code` and `detail` say why.")
+
+
+def parameter_ref(name: str) -> Json:
+    return {"$ref": f"#/components/parameters/{name}"}
+
+
+def components(schemas: Json) -> Json:
+    """The `components` of the document, with `schemas` of the wire models."""
+    return {
+        "schemas": {**schemas, "Problem": _PROBLEM, "FieldProblem": _FIELD_PROBLEM},
+        "responses": {
+            name: _problem_response(status, meaning) for status, (name, meaning) in PROBLEM_RESPONSES.items()
+        },
+        "parameters": _PARAMETERS,
+        "headers": _HEADERS,
+        "securitySchemes": _SECURITY_SCHEMES,
+    }
+
+
+def _problem_response(status: int, meaning: str) -> Json:
+    names = {
+        401: ("WWW-Authenticate",),
+        403: ("WWW-Authenticate",),
+        415: ("Accept", "Accept-Encoding"),
+        429: ("Retry-After",),
+        503: ("Retry-After",),
+    }.get(status, ())
+    return {
+        "description": meaning,
+        "headers": answer_headers(*names, limited=status != 401),
+        "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+_PROBLEM: Json = {
+    "type": "object",
+    "description": "RFC 9457 problem details.",
+    "required": ["type", "title", "status", "detail", "instance", "code", "traceId"],
+    "properties": {
+        "type": {
+            "type": "string",
+            "format": "uri-reference",
+            "description": "Leads to the explanation of the code in the documentation",
+            "examples": ["/api/docs#problem-not-found"],
+        },
+        "title": {"type": "string", "description": "The status in words", "examples": ["Not Found"]},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599, "examples": [404]},
+        "detail": {"type": "string", "description": "What is wrong this time, for people"},
+        "instance": {
+            "type": "string",
+            "format": "uri-reference",
+            "description": "The path that was asked for",
+            "examples": ["/api/webhooks/3fa85f64-5717-4562-b3fc-2c963f66afa6"],
+        },
+        "code": {
+            "type": "string",
+            "description": "Stable, for programs; a business rule's id where one refuses",
+            "examples": ["not-found", "BR-WH-07"],
+        },
+        "traceId": {
+            "type": "string",
+            "pattern": "^[0-9a-f]{32}$",
+            "description": "Names this request in the logs",
+            "examples": ["4bf92f3577b34da6a3ce929d0e0e4736"],
+        },
+        "errors": {
+            "type": "array",
+            "description": "Present when single fields are at fault",
+            "items": {"$ref": "#/components/schemas/FieldProblem"},
+        },
+    },
+}
+
+_FIELD_PROBLEM: Json = {
+    "type": "object",
+    "required": ["pointer", "detail"],
+    "properties": {
+        "pointer": {
+            "type": "string",
+            "format": "json-pointer",
+            "description": "JSON pointer (RFC 6901) to the field",
+            "examples": ["/name"],
+        },
+        "detail": {"type": "string", "description": "What is wrong with it"},
+    },
+}
+
+_PARAMETERS: Json = {
+    "IdempotencyKey": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "Makes it safe to repeat the request: for 24 h the same key and body get the first answer "
+        "(marked `Idempotency-Replayed: true`), and a different body gets 422. A refused request frees its key. When "
+        "the first request left no answer (503 `outcome-unknown`, 500, a crash), it may have been done: its repeat "
+        "gets 409 and nothing is done again under the key.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
+    },
+    "IfMatch": {
+        "name": "If-Match",
+        "in": "header",
+        "required": False,
+        "description": "The `ETag` you read; 412 when the resource has changed since. Without it the last writer "
+        "wins.",
+        "schema": {"type": "string"},
+    },
+    "IfNoneMatch": {
+        "name": "If-None-Match",
+        "in": "header",
+        "required": False,
+        "description": "An `ETag` you hold; 304 while it is current.",
+        "schema": {"type": "string"},
+    },
+}
+
+
+def _header(description: str, kind: str = "string", **schema: Any) -> Json:
+    return {"description": description, "schema": {"type": kind, **schema}}
+
+
+_HEADERS: Json = {
+    "ETag": _header("The version of the resource, for `If-Match`.", examples=['"1"']),
+    "Location": _header("The address of what was created.", format="uri-reference"),
+    "Idempotency-Replayed": _header(
+        "Present, and `true`, when this is the first answer to a repeated `Idempotency-Key`.", enum=["true"]
+    ),
+    "X-Request-Id": _header("The `X-Request-Id` of the request, or a new one."),
+    "traceparent": _header("W3C trace context; continues the one of the request."),
+    "Retry-After": _header("Seconds to wait before trying again.", "integer", minimum=0),
+    "Accept": _header("With 415: the media type that is taken.", enum=["application/json"]),
+    "Accept-Encoding": _header("With 415: compressed bodies are not taken.", enum=["identity"]),
+    "WWW-Authenticate": _header("How to authenticate, or which scope an API key lacks (RFC 6750)."),
+    "RateLimit-Policy": _header("With an API key: the quota and its window (IETF draft)."),
+    "RateLimit": _header("With an API key: what is left of the quota, and when it resets (IETF draft)."),
+    "X-RateLimit-Limit": _header("With an API key: requests per hour.", "integer"),
+    "X-RateLimit-Remaining": _header("With an API key: requests left.", "integer"),
+    "X-RateLimit-Reset": _header(
+        "With an API key: when the quota is free again, in Unix seconds.", "integer"
+    ),
+}
+
+_SECURITY_SCHEMES: Json = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "An access token of the tenant's identity provider, or an API key (`ihk_...`). Permissions:\n\n"
+        + "\n".join(f"- `{name}`: {meaning}" for name, meaning in PERMISSIONS.items()),
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "An API key, `ihk_...`; its scopes are its permissions. "
+        "`Authorization: Bearer ihk_...` is the same.",
+    },
+}

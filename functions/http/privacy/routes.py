@@ -1,0 +1,119 @@
+"""`/api/privacy`: what is held about a person, and its erasure (17.3). Whom it is about stands in bodies only:
+addresses and query strings are logged on the way."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from domain.privacy.model import MANAGE, AllowSubject, EraseSubject, ExportSubject
+from functions.http.kit.calls import Answer, Call
+from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.views import PageQuery, page_of
+from functions.http.privacy.views import (
+    AllowedView,
+    ErasurePage,
+    ErasureView,
+    ExportView,
+    erasure_view,
+    export_view,
+)
+from infra.app.build import hub
+
+bp = func.Blueprint()
+_TAG = "Privacy"
+
+
+def _endpoint(method: str, route: str, name: str, summary: str, **options: object) -> Endpoint:
+    return Endpoint(method, route, name, summary, _TAG, permission=MANAGE, **options)  # type: ignore[arg-type]
+
+
+@serve(
+    bp,
+    _endpoint(
+        "POST",
+        "privacy/export",
+        "export_person",
+        "Export what is held about a person",
+        body=ExportSubject,
+        response=ExportView,
+    ),
+)
+def export_person(call: Call) -> Answer:
+    """Searches synchronised records, event payloads, incoming webhooks and logs of the tenant, for 10 seconds at most:
+    ask on with `cursor` until it is null, even after an answer without items. An item is shown whole and may mention
+    other people: look through it before it is handed over. It is kept nowhere: a repeat under its `Idempotency-Key`
+    searches anew."""
+    export = hub().privacy.exports.page(call.principal, call.body(ExportSubject))
+    return Answer(export_view(export), is_kept=False)
+
+
+@serve(
+    bp,
+    _endpoint(
+        "POST",
+        "privacy/erase",
+        "erase_person",
+        "Erase a person",
+        body=EraseSubject,
+        response=ErasureView,
+        status=202,
+    ),
+)
+def erase_person(call: Call) -> Answer:
+    """Cannot be undone. Records that are named are erased at once; where the identifiers occur is searched for from a
+    minute later on, in the background. With `suppress` synchronisation leaves the person out from this moment.
+    Nothing is changed at providers or at receivers of webhooks: erase the person there too."""
+    erasure = hub().privacy.erasures.request(call.principal, call.body(EraseSubject))
+    location = f"/api/privacy/erasures/{erasure.erasure_id}"
+    return Answer(erasure_view(erasure), status=202, location=location)
+
+
+@serve(
+    bp,
+    _endpoint(
+        "GET",
+        "privacy/erasures",
+        "list_erasures",
+        "List erasures",
+        query=PageQuery,
+        response=ErasurePage,
+    ),
+)
+def list_erasures(call: Call) -> Answer:
+    """Newest first. They do not say whom they were about."""
+    page = hub().privacy.erasures.page(call.principal, call.query(PageQuery).page_request())
+    return Answer(page_of(page, erasure_view, ErasurePage))
+
+
+@serve(
+    bp,
+    _endpoint(
+        "GET",
+        "privacy/erasures/{id}",
+        "get_erasure",
+        "Get an erasure",
+        response=ErasureView,
+        refusals=(404,),
+    ),
+)
+def get_erasure(call: Call) -> Answer:
+    """How far it is."""
+    return Answer(erasure_view(hub().privacy.erasures.get(call.principal, call.id())))
+
+
+@serve(
+    bp,
+    _endpoint(
+        "POST",
+        "privacy/allow",
+        "allow_person",
+        "Let a person be synchronised again",
+        body=AllowSubject,
+        response=AllowedView,
+    ),
+)
+def allow_person(call: Call) -> Answer:
+    """Takes the identifiers, and the records named, from the suppression list, such as for a customer who came back.
+    What was erased stays erased until the provider lists it again."""
+    lifted = hub().privacy.erasures.allow(call.principal, call.body(AllowSubject))
+    return Answer(AllowedView(lifted=lifted))

@@ -1,0 +1,68 @@
+"""Exports and erasures as they go over the wire."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from domain.privacy.exporting import Export
+from domain.privacy.model import Erasure
+from functions.http.kit.views import Moment, PageView, View
+
+Kind = Literal["Record", "Event", "IncomingWebhook", "IntegrationLog", "RecordError"]
+
+
+class HeldItemView(View):
+    kind: Kind
+    ids: dict[str, str] = Field(description="Where it is, such as `integrationId`, `stream`, `externalId`")
+    at: Moment = Field(description="When it was synchronised, happened, or was received")
+    data: Any = Field(description="What is held; it may mention other people too")
+
+
+class ExportView(View):
+    items: list[HeldItemView]
+    cursor: str | None = Field(description="For the next part; null at the end")
+    is_complete: bool
+
+
+class ErasureCountsView(View):
+    records: int = Field(0, description="Synchronised records erased, or rewritten without the person")
+    events: int = Field(0, description="Event payloads rewritten")
+    incoming_webhooks: int = Field(0, description="Incoming webhooks whose request was deleted")
+    integration_logs: int = Field(0, description="Lines of integration logs rewritten")
+    record_errors: int = Field(0, description="Rows of sync logs rewritten")
+
+
+class ErasureView(View):
+    erasure_id: UUID
+    status: Literal["Running", "Completed"]
+    erased: ErasureCountsView
+    created_at: Moment
+    created_by: UUID
+    completed_at: Moment | None
+
+
+class ErasurePage(PageView[ErasureView]):
+    pass
+
+
+class AllowedView(View):
+    lifted: int = Field(description="Entries of the suppression list that are gone")
+
+
+def export_view(export: Export) -> ExportView:
+    items = [HeldItemView(kind=one.kind, ids=one.ids, at=one.at, data=one.data) for one in export.items]
+    return ExportView(items=items, cursor=export.cursor, is_complete=export.cursor is None)
+
+
+def erasure_view(erasure: Erasure) -> ErasureView:
+    return ErasureView(
+        erasure_id=erasure.erasure_id,
+        status=erasure.status.name,
+        erased=ErasureCountsView.model_validate(dict(erasure.counts)),
+        created_at=erasure.created_at,
+        created_by=erasure.created_by,
+        completed_at=erasure.completed_at,
+    )

@@ -1,0 +1,101 @@
+"""`/api/providers`: what can be connected, in enough detail to draw a form from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import azure.functions as func
+from pydantic import Field
+
+from domain.integrations.commands import TypeName
+from domain.integrations.lifecycle import MANAGE
+from domain.providers.contract import Provider
+from functions.http.kit.calls import Answer, Call
+from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.views import View
+from infra.app.build import hub
+
+bp = func.Blueprint()
+_TAG = "Integrations"
+
+
+class OAuthView(View):
+    authorize_url: str
+    scopes: list[str]
+
+
+class ProviderView(View):
+    name: str
+    title: str
+    integration_type: TypeName
+    is_enabled: bool = Field(description="false: integrations of this type are switched off here")
+    documentation_url: str
+    capabilities: list[str]
+    oauth: OAuthView | None = Field(alias="oauth", description="Authorised by the user in the browser")
+    webhook_scheme: str | None = Field(description="How its incoming webhooks are signed")
+    webhook_fields: list[str] = Field(
+        description="Properties of `configuration` without which no incoming webhook is taken"
+    )
+    notes: str
+    configuration_schema: dict[str, Any] = Field(
+        description="JSON Schema 2020-12 of `configuration`; secret fields carry `secret: true`"
+    )
+
+
+class ProvidersView(View):
+    items: list[ProviderView]
+
+
+@serve(
+    bp,
+    Endpoint(
+        "GET",
+        "providers",
+        "list_providers",
+        "List providers",
+        _TAG,
+        permission=MANAGE,
+        response=ProvidersView,
+    ),
+)
+def list_providers(call: Call) -> Answer:
+    """Every provider that an integration may be made for."""
+    catalogue = hub().integrations.catalogue
+    return Answer(ProvidersView(items=[_view(one) for one in catalogue.providers.values()]))
+
+
+@serve(
+    bp,
+    Endpoint(
+        "GET",
+        "providers/{name}",
+        "get_provider",
+        "Get a provider",
+        _TAG,
+        permission=MANAGE,
+        response=ProviderView,
+        refusals=(404,),
+    ),
+)
+def get_provider(call: Call) -> Answer:
+    """With the JSON Schema of its configuration."""
+    return Answer(_view(hub().integrations.catalogue.get(call.request.route_params["name"])))
+
+
+def _view(provider: Provider) -> ProviderView:
+    profile = provider.profile
+    return ProviderView(
+        name=profile.name,
+        title=profile.title,
+        integration_type=profile.integration_type.name,
+        is_enabled=profile.integration_type not in hub().integrations.catalogue.disabled_types,
+        documentation_url=profile.documentation_url,
+        capabilities=sorted(one.value for one in profile.capabilities),
+        oauth=OAuthView(authorize_url=profile.oauth.authorize_url, scopes=list(profile.oauth.scopes))
+        if profile.oauth
+        else None,
+        webhook_scheme=profile.webhook_scheme,
+        webhook_fields=list(profile.webhook_fields),
+        notes=profile.notes,
+        configuration_schema=profile.configuration.model_json_schema(by_alias=True),
+    )

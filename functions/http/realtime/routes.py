@@ -1,0 +1,45 @@
+"""`/api/realtime`: where clients learn how to hear what happens (section 4 of the design: SignalR)."""
+
+from __future__ import annotations
+
+import azure.functions as func
+from pydantic import Field
+
+from functions.http.kit.calls import Answer, Call
+from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.views import Moment, View
+from infra.app.build import hub
+
+bp = func.Blueprint()
+
+
+class NegotiatedView(View):
+    url: str = Field(description="Where the SignalR client connects")
+    access_token: str = Field(description="Lets it in; good for `url` only")
+    expires_at: Moment = Field(description="When the connection ends; negotiate again before")
+
+
+@serve(
+    bp,
+    Endpoint(
+        "POST",
+        "realtime/negotiate",
+        "negotiate_realtime",
+        "Connect for realtime messages",
+        "Realtime",
+        response=NegotiatedView,
+        refusals=(503,),
+    ),
+)
+def negotiate_realtime(call: Call) -> Answer:
+    """For a SignalR client, whose address is `/api/realtime`: it asks here and follows the answer. The connection
+    hears its own tenant only: `deliveryUpdated` with the permission `webhook:manage`, `syncProgress` and
+    `integrationHealth` with `integration:manage`, `alertChanged` with `alerts:read`. Each message has one argument,
+    a list. It lasts an hour at most, and no longer than the API key or token; revoking a key closes the connections it
+    opened."""
+    negotiated = hub().realtime.negotiate(call.principal)
+    return Answer(
+        NegotiatedView(
+            url=negotiated.url, access_token=negotiated.access_token, expires_at=negotiated.expires_at
+        )
+    )

@@ -1,0 +1,196 @@
+"""Recommendations as they go over the wire."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from domain.recommendations.decisions import Listed, RecommendationFilter
+from domain.recommendations.model import (
+    Change,
+    Figure,
+    Operation,
+    RecommendationKind,
+    RecommendationStatus,
+    Subject,
+    SubjectType,
+)
+from domain.recommendations.rules import PERMISSIONS
+from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
+
+KindName = Literal[
+    "webhook-unauthorized",
+    "webhook-pause",
+    "webhook-adaptive-retry",
+    "webhook-longer-retries",
+    "webhook-longer-timeout",
+    "webhook-shorter-timeout",
+    "webhook-refused-events",
+    "webhook-lower-rate",
+    "webhook-higher-rate",
+    "key-higher-limit",
+    "key-unused",
+    "key-unused-scopes",
+    "key-without-expiry",
+    "integration-failure-predicted",
+    "integration-missing",
+    "integration-other-provider",
+    "sync-better-time",
+    "sync-incremental",
+]
+StatusName = Literal["Open", "Applied", "Dismissed", "Gone"]
+SubjectName = Literal["Webhook", "ApiKey", "Integration", "IntegrationType"]
+
+#: The request that does what applying does, by operation: method, and path after `/api`.
+REQUESTS: dict[Operation, tuple[str, str]] = {
+    Operation.UpdateWebhook: ("PUT", "/webhooks/{id}"),
+    Operation.UpdateApiKey: ("PUT", "/apikeys/{id}"),
+    Operation.RevokeApiKey: ("DELETE", "/apikeys/{id}"),
+    Operation.PutSyncSchedule: ("PUT", "/integrations/{id}/sync-schedule"),
+}
+
+
+class SubjectView(View):
+    type: SubjectName = Field(
+        description="`IntegrationType`: one of which the tenant has no integration; `id` then names nothing else"
+    )
+    id: UUID
+    name: str
+    version: int = Field(
+        description="Of what applying changes (the subject, or its sync schedule) when it was read, "
+        "for `If-Match` of apply"
+    )
+
+
+class FigureView(View):
+    name: str
+    value: float
+    unit: str
+    since: Moment | None = Field(serialization_alias="from", description="null: as it is now, or expected")
+    until: Moment | None = Field(serialization_alias="to")
+
+
+class ChangeView(View):
+    method: Literal["PUT", "DELETE"]
+    path: str
+    body: dict[str, Any] = Field(description="What would be sent there")
+    permission: str = Field(description="What the caller needs for it")
+    is_final: bool = Field(description="Whether nothing can take it back: ask before it is applied")
+
+
+class DecisionView(View):
+    decided_at: Moment
+    decided_by: UUID
+    reason: str | None
+    until: Moment | None = Field(description="When a dismissal ends; null: never")
+
+
+class RecommendationView(View):
+    recommendation_id: UUID = Field(description="The same whenever the rule says it of the subject")
+    kind: KindName
+    status: StatusName = Field(
+        description="`Gone`: dismissed, and what it was about is over. One that is applied or gone is shown as it "
+        "was when that was decided"
+    )
+    decision: DecisionView | None = Field(description="What was decided, while it stands")
+    priority: Literal["Now", "Soon", "Later"] = Field(
+        description="`Now`: something is lost or about to be; `Soon`: work is wasted; `Later`: tidying up"
+    )
+    subject: SubjectView
+    title: str
+    explanation: str
+    worded_by: Literal["rules", "model"] = Field(
+        description="`model`: title and explanation are a language model's words for what the rule said"
+    )
+    evidence: list[FigureView] = Field(description="What was seen, and when")
+    expected_effect: list[FigureView] = Field(
+        description="What follows from the evidence for the change; empty where it cannot be told"
+    )
+    confidence: Literal["Low", "Medium", "High"] = Field(description="How much was seen")
+    apply: ChangeView | None = Field(
+        description="The request that applying makes; null where only a person can do it"
+    )
+    created_at: Moment = Field(description="Up to when its evidence was read: whole hours")
+    documentation: str = Field(description="How the rule decides, as a place in the hub's documentation")
+
+
+class RecommendationPage(PageView[RecommendationView]):
+    pass
+
+
+class RecommendationQuery(PageQuery):
+    status: CommaSeparated[StatusName] | None = Field(None, description="One or more, separated by commas")
+    kind: CommaSeparated[KindName] | None = Field(None, description="One or more, separated by commas")
+    subject_type: CommaSeparated[SubjectName] | None = Field(
+        None, description="One or more, separated by commas"
+    )
+    subject_id: UUID | None = Field(None, description="A webhook, API key or integration")
+
+    def to_filter(self) -> RecommendationFilter:
+        return RecommendationFilter(
+            statuses=[RecommendationStatus[name] for name in self.status or ()],
+            kinds=[RecommendationKind(name) for name in self.kind or ()],
+            subject_types=[SubjectType(name) for name in self.subject_type or ()],
+            subject_id=self.subject_id,
+        )
+
+
+def recommendation_view(listed: Listed) -> RecommendationView:
+    one, decision = listed.recommendation, listed.decision
+    advice = one.advice
+    return RecommendationView(
+        recommendation_id=one.recommendation_id,
+        kind=advice.kind.value,
+        status=listed.status.name,
+        decision=None
+        if decision is None
+        else DecisionView(
+            decided_at=decision.decided_at,
+            decided_by=decision.decided_by,
+            reason=decision.reason,
+            until=decision.until,
+        ),
+        worded_by="model" if listed.worded_by_model else "rules",
+        priority=advice.priority.name,
+        subject=SubjectView(
+            type=one.subject.type.value, id=one.subject.id, name=one.subject.name, version=one.subject.version
+        ),
+        title=advice.title,
+        explanation=advice.explanation,
+        evidence=[_figure(figure) for figure in advice.evidence],
+        expected_effect=[_figure(figure) for figure in advice.effects],
+        confidence=advice.confidence.name,
+        apply=None if advice.change is None else _change(advice.change, one.subject),
+        created_at=one.created_at,
+        documentation=f"docs/recommendations.md#{section_of(advice.kind)}",
+    )
+
+
+def section_of(kind: RecommendationKind) -> str:
+    """Of the documentation: webhooks and keys have a table each, the other rules a section of their own."""
+    about = kind.value.partition("-")[0]
+    return {"webhook": "webhooks", "key": "api-keys"}.get(about, kind.value)
+
+
+def _figure(figure: Figure) -> FigureView:
+    period = figure.period
+    return FigureView(
+        name=figure.name,
+        value=figure.value,
+        unit=figure.unit,
+        since=period.since if period else None,
+        until=period.until if period else None,
+    )
+
+
+def _change(change: Change, subject: Subject) -> ChangeView:
+    method, path = REQUESTS[change.operation]
+    return ChangeView(
+        method=method,
+        path=f"/api{path.format(id=subject.id)}",
+        body=dict(change.body),
+        permission=PERMISSIONS[subject.type],
+        is_final=change.is_final,
+    )

@@ -1,0 +1,83 @@
+"""Service Bus triggers. A message that can never succeed becomes a record of ours; while a dependency is away, the
+whole batch is put off. Raising means that the queue is away too, or that putting off has gone on for a day."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import List  # noqa: UP035
+
+import azure.functions as func
+
+from domain.core.errors import Unavailable
+from domain.core.postponing import Received
+from domain.webhooks.fan_out import DeliveryMessage
+from infra.app.build import hub
+
+bp = func.Blueprint()
+logger = logging.getLogger("hub.messages")
+#: The worker refuses `list[...]` here: azure-functions-runtime 1.3 takes only typing's own generic.
+Batch = List[func.ServiceBusMessage]  # noqa: UP006
+_CONNECTION = "ServiceBusConnection"
+_MANY = func.Cardinality.MANY
+
+
+def text_of(message: func.ServiceBusMessage) -> str:
+    """Whatever the body is: one message that is not text must not hold up the others."""
+    return message.get_body().decode(errors="replace")
+
+
+def put_off(queue: str, messages: Batch, reason: Unavailable) -> None:
+    """Let them come again later. Raises Unavailable."""
+    received = [
+        Received(
+            text_of(one),
+            one.message_id,
+            {str(name): str(value) for name, value in (one.application_properties or {}).items()},
+        )
+        for one in messages
+    ]
+    hub().postponement.put_off(queue, received, reason)
+
+
+@bp.function_name("fan_out_events")
+@bp.service_bus_queue_trigger(
+    arg_name="messages", queue_name="domain-events", connection=_CONNECTION, cardinality=_MANY
+)
+def fan_out_events(messages: Batch) -> None:
+    """UC-WH-02 steps 1-3."""
+    try:
+        hub().fan_out.handle([(text_of(message), message.message_id) for message in messages])
+    except Unavailable as reason:
+        put_off("domain-events", messages, reason)
+
+
+@bp.function_name("deliver_webhooks")
+@bp.service_bus_queue_trigger(
+    arg_name="messages", queue_name="webhook-deliveries", connection=_CONNECTION, cardinality=_MANY
+)
+async def deliver_webhooks(messages: Batch) -> None:
+    """UC-WH-02 steps 4-8."""
+    parsed: list[DeliveryMessage] = []
+    for message in messages:
+        try:
+            parsed.append(DeliveryMessage.of_queue(text_of(message)))
+        except ValueError:
+            logger.error("message is not a delivery", extra={"messageId": message.message_id})
+    try:
+        deliveries = await asyncio.to_thread(lambda: hub().deliveries)
+        await deliveries.handle(parsed)
+    except Unavailable as reason:
+        await asyncio.to_thread(put_off, "webhook-deliveries", messages, reason)
+
+
+@bp.function_name("raise_alerts")
+@bp.service_bus_queue_trigger(
+    arg_name="messages", queue_name="alerts", connection=_CONNECTION, cardinality=_MANY
+)
+def raise_alerts(messages: Batch) -> None:
+    """Sections 12.3 and 14.2: log each, and raise an alert where a rule says so."""
+    try:
+        hub().alerts.intake.handle([(text_of(message), message.message_id) for message in messages])
+    except Unavailable as reason:
+        put_off("alerts", messages, reason)

@@ -1,0 +1,278 @@
+"""Durable orchestration of synchronisation jobs: `sync_job` (instance id = job id) races the work against 60 minutes
+and a cancel; `sync_streams` takes one step after the other; `sync_step` one batch after the other, beginning anew
+every so many so that its history stays small. Inputs and outputs are a few hundred bytes: records never travel
+through the history.
+
+Orchestrators are deterministic. A change that would replay a recorded history differently fails a test, and must
+come under a new name."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Generator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Dict  # noqa: UP035
+from uuid import UUID
+
+import azure.durable_functions as df
+import azure.functions as func
+
+from domain.core.errors import Unavailable
+from domain.core.tracing import Attributes, SpanKind, queue_attributes
+from domain.sync.dispatch import SYNC_JOBS_QUEUE, Start
+from domain.sync.rules import MOST_TRIES, after_failure, after_success, backoff_seconds
+from functions.queues import Batch, put_off, text_of
+from infra.app.build import hub
+from infra.observability.trace import Trace
+
+bp = df.Blueprint()
+
+#: The worker takes no `dict[...]` as an annotation of a binding.
+Payload = Dict[str, Any]  # noqa: UP006
+Steps = Generator[Any, Any, dict[str, Any]]
+#: Batches of one execution of `sync_step`.
+BATCHES_PER_EXECUTION = 50
+#: For what an activity does not answer for itself: the database or the host was gone.
+_FIRST_PAUSE_MS, _TRIES = 3_000, 10
+JOB = "sync_job"
+
+
+def _retries() -> df.RetryOptions:
+    return df.RetryOptions(_FIRST_PAUSE_MS, _TRIES)
+
+
+def instance_of(job_id: UUID | str, run: int) -> str:
+    """The orchestration of one run: the job id, and for a resumed job the run's number too, because the run before
+    may still be ending."""
+    return str(job_id) if run == 1 else f"{job_id}-{run}"
+
+
+def cancel_event(run: int) -> str:
+    """The external event that ends one run: a name of its own, so that no later run takes it."""
+    return f"cancel-{run}"
+
+
+@bp.function_name(JOB)
+@bp.orchestration_trigger(context_name="context")
+def sync_job(context: df.DurableOrchestrationContext) -> Steps:
+    """UC-DS-02. Input: `jobId`, `run`."""
+    task: dict[str, Any] = context.get_input()
+    planned = yield context.call_activity_with_retry("plan_sync", _retries(), task)
+    outcome: dict[str, Any] = planned["outcome"] or {"state": "done"}
+    if planned["positions"]:
+        deadline = datetime.fromisoformat(planned["deadline"])
+        timeout = context.create_timer(max(deadline, context.current_utc_datetime + timedelta(seconds=1)))
+        cancel = context.wait_for_external_event(cancel_event(task["run"]))
+        work = {**task, "positions": planned["positions"], "size": planned["size"]}
+        streams = context.call_sub_orchestrator("sync_streams", work)
+        first = yield context.task_any([streams, timeout, cancel])
+        if first is not timeout:
+            timeout.cancel()
+        if first is timeout:
+            outcome = {"state": "failed", "cause": "timeout", "detail": "The job ran for 60 minutes."}
+        elif first is cancel:
+            outcome = {"state": "stopped"}
+        elif isinstance(streams.result, Exception):
+            outcome = {"state": "failed", "cause": "internal", "detail": "A batch failed again and again."}
+        else:
+            outcome = streams.result
+    context.set_custom_status({"state": outcome["state"]})
+    yield context.call_activity_with_retry("conclude_sync", _retries(), {**task, "outcome": outcome})
+    return outcome
+
+
+@bp.function_name("sync_streams")
+@bp.orchestration_trigger(context_name="context")
+def sync_streams(context: df.DurableOrchestrationContext) -> Steps:
+    """Input: `jobId`, `run`, `positions`, `size`."""
+    work: dict[str, Any] = context.get_input()
+    outcome: dict[str, Any] = {"state": "done"}
+    for position in work["positions"]:
+        step = {"jobId": work["jobId"], "run": work["run"], "position": position, "full": work["size"]}
+        outcome = yield context.call_sub_orchestrator("sync_step", {**step, "size": work["size"], "tries": 0})
+        if outcome["state"] != "done":
+            return outcome
+    return outcome
+
+
+@bp.function_name("sync_step")
+@bp.orchestration_trigger(context_name="context")
+def sync_step(context: df.DurableOrchestrationContext) -> Steps:
+    """Input: `jobId`, `run`, `position`, `full` (records of a whole batch), `size` (of the next one), `tries`
+    (failures in a row)."""
+    work: dict[str, Any] = context.get_input()
+    size, tries = work["size"], work["tries"]
+    for _ in range(BATCHES_PER_EXECUTION):
+        batch = {"jobId": work["jobId"], "run": work["run"], "position": work["position"], "size": size}
+        outcome = yield context.call_activity_with_retry("sync_batch", _retries(), batch)
+        state = outcome["state"]
+        context.set_custom_status({"state": state, "records": outcome["records"], "size": size})
+        if state == "more":
+            size, tries = after_success(size, work["full"]), 0
+        elif state == "wait":
+            # The provider asked for it: no try is used up.
+            yield context.create_timer(context.current_utc_datetime + timedelta(seconds=outcome["seconds"]))
+        elif state == "retry" and tries + 1 < MOST_TRIES:
+            size, tries = after_failure(size), tries + 1
+            pause = max(outcome["seconds"], backoff_seconds(tries))
+            yield context.create_timer(context.current_utc_datetime + timedelta(seconds=pause))
+        elif state == "retry":
+            return {**outcome, "state": "failed"}
+        else:
+            return dict(outcome)
+    context.continue_as_new({**work, "size": size, "tries": tries})
+    return {"state": "more"}
+
+
+@bp.function_name("plan_sync")
+@bp.activity_trigger(input_name="task")
+def plan_sync(task: Payload) -> Payload:
+    """The steps that are left."""
+    sync = hub().sync
+    plan = sync.runs.plan(UUID(task["jobId"]), task["run"])
+    return {**plan.to_wire(), "size": sync.batches.size}
+
+
+@bp.function_name("sync_batch")
+@bp.activity_trigger(input_name="batch")
+async def sync_batch(batch: Payload) -> Payload:
+    """One batch, stored with its checkpoint."""
+    batches = await asyncio.to_thread(lambda: hub().sync.batches)
+    outcome = await batches.run(UUID(batch["jobId"]), batch["run"], batch["position"], batch["size"])
+    return outcome.to_wire()
+
+
+@bp.function_name("conclude_sync")
+@bp.activity_trigger(input_name="ending")
+def conclude_sync(ending: Payload) -> str:
+    """Status, events, log; then the place is free for a job that waits."""
+    from domain.sync.dispatch import SYNC_JOBS_QUEUE, nudge
+    from domain.sync.jobs import Outcome
+
+    outcome = Outcome(**ending["outcome"])
+    job = hub().sync.runs.conclude(UUID(ending["jobId"]), ending["run"], outcome)
+    hub().queue.send(SYNC_JOBS_QUEUE, [nudge()])
+    return job.status.name if job else "nothing"
+
+
+logger = logging.getLogger("hub.sync")
+
+_PROCESS = f"process {SYNC_JOBS_QUEUE}"
+_OVER = (
+    df.OrchestrationRuntimeStatus.Completed,
+    df.OrchestrationRuntimeStatus.Failed,
+    df.OrchestrationRuntimeStatus.Terminated,
+    df.OrchestrationRuntimeStatus.Canceled,
+)
+
+
+@bp.function_name("dispatch_sync_jobs")
+@bp.service_bus_queue_trigger(
+    arg_name="messages",
+    queue_name="sync-jobs",
+    connection="ServiceBusConnection",
+    cardinality=func.Cardinality.MANY,
+)
+@bp.durable_client_input(client_name="client")
+async def dispatch_sync_jobs(messages: Batch, client: df.DurableOrchestrationClient) -> None:
+    """UC-DS-02 step 1: end the runs that were cancelled, start what may start."""
+    try:
+        for message in messages:
+            body = _read(text_of(message))
+            await _cancel(body, client)
+            await asyncio.to_thread(_begin_initial, body)
+        await _start(await asyncio.to_thread(_claim), client)
+    except Unavailable as reason:
+        await asyncio.to_thread(put_off, "sync-jobs", messages, reason)
+
+
+@bp.function_name("watch_sync_jobs")
+@bp.timer_trigger(arg_name="timer", schedule="45 * * * * *")
+@bp.durable_client_input(client_name="client")
+async def watch_sync_jobs(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:
+    """Every minute: start what waits though its message was lost, and revive running jobs whose orchestration is
+    gone."""
+    dispatcher = await asyncio.to_thread(lambda: hub().sync.dispatcher)
+    revived: list[Start] = []
+    for job in await asyncio.to_thread(dispatcher.silent):
+        status = await client.get_status(instance_of(job.data_sync_job_id, job.run_number))
+        if status.runtime_status is not None and status.runtime_status not in _OVER:
+            await asyncio.to_thread(dispatcher.alive, job)
+        elif (start := await asyncio.to_thread(dispatcher.revive, job)) is not None:
+            revived.append(start)
+    await _start([*revived, *await asyncio.to_thread(_claim)], client)
+
+
+@bp.function_name("schedule_sync_jobs")
+@bp.timer_trigger(arg_name="timer", schedule="0 */15 * * * *")
+def schedule_sync_jobs(timer: func.TimerRequest) -> None:
+    """Every 15 minutes: jobs of the schedules' next occurrences, queued to the second."""
+    made, queued = hub().sync.schedules.run()
+    if made or queued:
+        logger.info("syncs scheduled", extra={"made": made, "queued": queued})
+
+
+@bp.function_name("clean_up_sync_jobs")
+@bp.timer_trigger(arg_name="timer", schedule="0 15 2 * * *")
+def clean_up_sync_jobs(timer: func.TimerRequest) -> None:
+    """Daily at 02:15 UTC: delete jobs and their logs past their retention, and records nobody may keep."""
+    jobs, records = hub().sync.records.forget_old()
+    logger.info("sync jobs cleaned up", extra={"jobs": jobs, "records": records})
+
+
+def _about() -> Attributes:
+    return queue_attributes(SYNC_JOBS_QUEUE, "process")
+
+
+def _claim() -> list[Start]:
+    return hub().sync.dispatcher.claim()
+
+
+async def _start(starts: Sequence[Start], client: df.DurableOrchestrationClient) -> None:
+    """A start that fails is found by the timer: its job runs without an orchestration."""
+    for start in starts:
+        instance = instance_of(start.data_sync_job_id, start.run_number)
+        with hub().tracer.span(
+            _PROCESS, SpanKind.Consumer, parent=start.traceparent, attributes=_about
+        ) as span:
+            try:
+                await client.start_new(JOB, instance_id=instance, client_input=start.to_wire())
+            except Exception as error:  # the SDK raises bare Exception for an instance that still ends
+                span.fail(type(error).__name__)
+                logger.warning("sync job not started", extra={"job": instance}, exc_info=error)
+
+
+def _begin_initial(body: dict[str, Any]) -> None:
+    initial = body.get("initial")
+    if not isinstance(initial, dict):
+        return
+    try:
+        tenant, integration = UUID(initial["tenantId"]), UUID(initial["integrationId"])
+    except (KeyError, ValueError, TypeError):
+        logger.error("message is not an initial sync")
+        return
+    trace = Trace.of(str(initial.get("traceparent")))
+    hub().sync.service.start_initial(
+        tenant, integration, str(initial.get("eventId")), trace.header if trace else None
+    )
+
+
+async def _cancel(body: dict[str, Any], client: df.DurableOrchestrationClient) -> None:
+    run, job_id = body.get("cancel"), body.get("jobId")
+    if not run or job_id is None:
+        return
+    try:
+        await client.raise_event(instance_of(UUID(job_id), int(run)), cancel_event(int(run)), {})
+    except Exception as error:  # nothing to end: the job's row says cancelled, and its next batch sees that
+        logger.info("sync cancel not raised", extra={"job": job_id}, exc_info=error)
+
+
+def _read(text: str) -> dict[str, Any]:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        logger.error("message is not a sync job")
+        return {}
+    return body if isinstance(body, dict) else {}

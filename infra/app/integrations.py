@@ -1,0 +1,173 @@
+"""The composition of everything about integrations, each part built on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+from domain.core.ports import Cipher, Clock, IdGenerator, OutboundHttp, QueueSender, SecretStore, TableStore
+from domain.core.realtime import NOBODY, Realtime
+from domain.core.tracing import UNTRACED, Tracer
+from domain.integrations.connection import Catalogue, Connector
+from domain.integrations.credentials import CredentialService
+from domain.integrations.health import FindingRecorder, HealthMonitor
+from domain.integrations.health_history import Reports, Samples
+from domain.integrations.lifecycle import Changes, Lifecycle
+from domain.integrations.model import Integration
+from domain.integrations.ports import AccessTokens
+from domain.integrations.service import IntegrationService, Trials
+from domain.integrations.validation import Prover
+from domain.integrations.vault import Vault
+from domain.journal.occurrences import OccurrenceSender
+from domain.providers.contract import ProviderHttp
+from infra.app.once import once
+from infra.app.settings import Settings
+from infra.providers._kit.circuit import Circuits
+from infra.providers.registry import all_providers
+from infra.sql.transaction import SqlTransactions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """What the parts stand on."""
+
+    settings: Settings
+    transactions: SqlTransactions
+    secrets: SecretStore
+    cipher: Cipher
+    tables: TableStore
+    queue: QueueSender
+    http: OutboundHttp
+    clock: Clock
+    ids: IdGenerator
+    tokens: AccessTokens
+    on_disconnect: Callable[[Integration], object] | None = None
+    realtime: Realtime = NOBODY
+    tracer: Tracer = UNTRACED
+
+
+class IntegrationParts:
+    def __init__(self, adapters: Adapters, catalogue: Catalogue | None = None) -> None:
+        self._with = adapters
+        self._circuits = Circuits()
+        self.catalogue = catalogue or Catalogue(all_providers(), adapters.settings.disabled_types)
+
+    @once
+    def vault(self) -> Vault:
+        return Vault(self._with.secrets, self._with.cipher, self._with.clock)
+
+    @once
+    def connector(self) -> Connector:
+        parts = self._with
+        return Connector(self.catalogue, self.vault, parts.tokens, self.open_http, parts.clock)
+
+    @once
+    def occurrences(self) -> OccurrenceSender:
+        return OccurrenceSender(self._with.transactions, self._with.queue)
+
+    @once
+    def changes(self) -> Changes:
+        return Changes(self._with.clock, self._with.ids)
+
+    @once
+    def prover(self) -> Prover:
+        return Prover(self.connector)
+
+    @once
+    def lifecycle(self) -> Lifecycle:
+        return Lifecycle(
+            self._with.transactions,
+            self.prover,
+            self.vault,
+            self.changes,
+            self.occurrences,
+            self._with.clock,
+            disabled_types=self.catalogue.disabled_types,
+            on_disconnect=self._with.on_disconnect,
+        )
+
+    @once
+    def service(self) -> IntegrationService:
+        return IntegrationService(
+            self._with.transactions,
+            self.catalogue,
+            self.vault,
+            self.lifecycle,
+            self.changes,
+            self._with.clock,
+            self._with.ids,
+            allow_loopback=self._with.settings.is_development,
+        )
+
+    @once
+    def credentials(self) -> CredentialService:
+        return CredentialService(
+            self._with.transactions,
+            self.catalogue,
+            self.vault,
+            self.prover,
+            self.lifecycle,
+            self.changes,
+            allow_loopback=self._with.settings.is_development,
+        )
+
+    @once
+    def trials(self) -> Trials:
+        return Trials(
+            self._with.transactions,
+            self.catalogue,
+            self.prover,
+            self.lifecycle,
+            self.changes,
+            self._with.clock,
+        )
+
+    @once
+    def health(self) -> HealthMonitor:
+        recorder = FindingRecorder(
+            self._with.transactions,
+            self.catalogue,
+            self.lifecycle,
+            self.changes,
+            self._with.ids,
+            self._with.realtime,
+        )
+        return HealthMonitor(
+            self._with.transactions,
+            self.connector,
+            recorder,
+            self._samples,
+            self.occurrences,
+            self._with.clock,
+            concurrency=self._with.settings.health_check_concurrency,
+            disabled_types=self.catalogue.disabled_types,
+            tracer=self._with.tracer,
+        )
+
+    @once
+    def reports(self) -> Reports:
+        retention = timedelta(days=self._with.settings.integration_log_days)
+        return Reports(self._with.transactions, self._samples, self._with.clock, log_retention=retention)
+
+    @once
+    def _samples(self) -> Samples:
+        retention = timedelta(days=self._with.settings.health_sample_days)
+        return Samples(self._with.tables, retention=retention)
+
+    def open_http(
+        self, *, account: str, secrets: Collection[str], allow_tls_1_2: bool, retries: int
+    ) -> ProviderHttp:
+        """The way out for one integration's calls."""
+        from infra.providers._kit.connection import HttpProviderConnection
+
+        return HttpProviderConnection(
+            self._with.http,
+            # A health probe is what tells whether a host is back: nothing may hold it back.
+            circuits=self._circuits if retries else Circuits(),
+            clock=self._with.clock,
+            account=account,
+            secrets=secrets,
+            allow_tls_1_2=allow_tls_1_2,
+            retries=retries,
+        )

@@ -1,0 +1,126 @@
+"""The composition of everything about OAuth, each part built on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from domain.core.ports import Cipher, Clock, OutboundHttp, SecretStore, TableStore
+from domain.core.tracing import UNTRACED, Tracer
+from domain.integrations.model import Integration
+from domain.oauth.clients import Clients
+from domain.oauth.completion import Completions
+from domain.oauth.grants import Grants
+from domain.oauth.refresh import RefreshAhead
+from domain.oauth.service import OAuthService
+from domain.oauth.states import States
+from domain.oauth.tokens import OAuthTokens
+from infra.app.integrations import IntegrationParts
+from infra.app.once import once
+from infra.app.settings import Settings
+from infra.providers._kit.token_endpoint import HttpTokenEndpoint
+from infra.sql.transaction import SqlTransactions
+
+CALLBACK_PATH = "/api/oauth/callback"
+
+
+class OAuthParts:
+    """Implements AccessTokens too, so that integrations, whose connections need tokens, and tokens, whose loss
+    suspends integrations, may be built in any order."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        transactions: SqlTransactions,
+        secrets: SecretStore,
+        tables: TableStore,
+        cipher: Cipher,
+        http: OutboundHttp,
+        clock: Clock,
+        integrations: Callable[[], IntegrationParts],
+        *,
+        tracer: Tracer = UNTRACED,
+    ) -> None:
+        self._settings = settings
+        self._transactions = transactions
+        self._secrets = secrets
+        self._tables = tables
+        self._cipher = cipher
+        self._http = http
+        self._clock = clock
+        self._integrations = integrations
+        self._tracer = tracer
+
+    def current(self, integration: Integration) -> str | None:
+        """As AccessTokens says."""
+        return self.tokens.current(integration)
+
+    def forget(self, integration: Integration) -> None:
+        """Destroy the tokens of an integration that was disconnected."""
+        self.tokens.forget(integration)
+
+    @property
+    def redirect_uri(self) -> str:
+        """What is registered with the providers."""
+        return f"{self._settings.public_url.rstrip('/')}{CALLBACK_PATH}"
+
+    @once
+    def tokens(self) -> OAuthTokens:
+        return OAuthTokens(self.clients, self.grants, self._clock, self._lost)
+
+    @once
+    def grants(self) -> Grants:
+        return Grants(self._tables, self._secrets, self._clock)
+
+    @once
+    def states(self) -> States:
+        return States(self._tables, self._cipher, self._clock)
+
+    @once
+    def clients(self) -> Clients:
+        parts = self._integrations()
+        return Clients(parts.catalogue, parts.vault, HttpTokenEndpoint(self._http, self._clock))
+
+    @once
+    def service(self) -> OAuthService:
+        parts = self._integrations()
+        return OAuthService(
+            self._transactions,
+            self.clients,
+            self.states,
+            self.grants,
+            parts.changes,
+            redirect_uri=self.redirect_uri,
+            disabled_types=parts.catalogue.disabled_types,
+        )
+
+    @once
+    def completions(self) -> Completions:
+        parts = self._integrations()
+        return Completions(
+            self._transactions,
+            self.clients,
+            self.states,
+            self.grants,
+            parts.lifecycle,
+            parts.prover,
+            parts.changes,
+            self._clock,
+            redirect_uri=self.redirect_uri,
+            same_browser=self._settings.needs_same_browser,
+        )
+
+    @once
+    def refresh_ahead(self) -> RefreshAhead:
+        return RefreshAhead(
+            self._transactions,
+            self.grants,
+            self.states,
+            self.tokens,
+            self.completions,
+            self.service.finish_withdrawal,
+            self._clock,
+            tracer=self._tracer,
+        )
+
+    def _lost(self, integration: Integration, detail: str) -> object:
+        return self._integrations().lifecycle.authentication_failed(integration, detail, is_grant=True)

@@ -1,0 +1,285 @@
+"""Azure Service Bus queues by the SDK: the sending side. Receiving is the Functions host's."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from domain.core.errors import Unavailable
+from domain.core.ports import QueueMessage
+from infra.azure.outage import Outage
+from infra.azure.servicebus.limits import check_size
+from infra.azure.servicebus.lines import cut, tls
+from infra.deadline import in_time
+
+if TYPE_CHECKING:
+    from azure.servicebus import (
+        ServiceBusClient,
+        ServiceBusMessage,
+        ServiceBusMessageBatch,
+        ServiceBusReceiver,
+        ServiceBusSender,
+    )
+
+QUEUES = ("domain-events", "webhook-deliveries", "sync-jobs", "alerts")
+_PEEK_AT_MOST = 100
+
+ANSWER_SECONDS = 5.0
+"""To open a link, to send a batch over it, to look at a queue. The SDK does not bound the opening of a connection: its
+reads wait for ever where a service takes connections and says nothing."""
+
+PAUSE_SECONDS = 2.0
+"""How long sends fail at once after one found the service away; then one at a time asks whether it is back. Without
+it every request that raises an event would wait for the same answer, one after another; what was not sent is sent
+by the sweeper."""
+
+_BUSY_SECONDS = 0.4
+"""Before a service that throttles us is asked once more."""
+
+T = TypeVar("T")
+Handler = TypeVar("Handler", "ServiceBusSender", "ServiceBusReceiver")
+
+
+class ServiceBusQueue:
+    """One client with one open sender per queue. Implements QueueSender; thread-safe.
+
+    Give a `connection_string`, or a `namespace` (`<name>.servicebus.windows.net`) to be entered with the
+    managed identity `client_id` (none: DefaultAzureCredential). `connect` replaces the way a client is made; it should
+    make one that does not try again by itself. A send that fails is repeated once over a new link, from the first
+    message not confirmed, unless no answer came within `answer_seconds`; when that fails too, sends to the queue fail
+    at once for `PAUSE_SECONDS` of `monotonic`.
+    """
+
+    def __init__(
+        self,
+        connection_string: str | None = None,
+        *,
+        namespace: str | None = None,
+        client_id: str | None = None,
+        connect: Callable[[], ServiceBusClient] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        if connect is None and (connection_string is None) == (namespace is None):
+            raise ValueError("Service Bus needs either a connection string or a namespace")
+        self._connection_string = connection_string
+        self._namespace = namespace
+        self._client_id = client_id
+        self._connect = connect or self._new_client
+        self._answer_seconds = answer_seconds
+        self._new_outage = partial(
+            Outage, "Service Bus", _is_away, pause_seconds=PAUSE_SECONDS, monotonic=monotonic
+        )
+        self._looking = self._new_outage()
+        self._lock = threading.Lock()
+        self._client: ServiceBusClient | None = None
+        self._links: dict[str, _Link] = {}
+        self._closed = False
+
+    def send(self, queue: str, messages: Sequence[QueueMessage]) -> None:
+        """As the port says. Raises ValueError when a message is over 256 KB."""
+        outgoing = deque(_to_service_bus(message) for message in messages)
+        if not outgoing:
+            return
+        with _as_unavailable():
+            self._link(queue).send(outgoing)
+
+    def dead_letter_counts(self) -> dict[str, int]:
+        """How many dead letters each queue has that has any; counts to 100. Peeks, which the right to receive
+        allows, and leaves them where they are. Raises Unavailable."""
+        from azure.servicebus import ServiceBusSubQueue
+
+        counts: dict[str, int] = {}
+        for queue in QUEUES:
+            dead = self._service().get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER)
+            counts[queue] = self._looked(
+                dead, lambda dead: len(dead.peek_messages(_PEEK_AT_MOST, timeout=self._answer_seconds))
+            )
+        return {queue: count for queue, count in counts.items() if count}
+
+    def ping(self, queue: str = "domain-events") -> None:
+        """Opens and closes a link to `queue`. Raises Unavailable if the namespace does not answer, or does not
+        let us in. That a queue is missing shows only when something is sent to it (azure-servicebus 7.15)."""
+        self._looked(self._service().get_queue_sender(queue), lambda sender: sender.create_message_batch())
+
+    def close(self) -> None:
+        """Close all links. Closing twice is harmless; sending afterwards raises Unavailable."""
+        with self._lock:
+            self._closed = True
+            links, self._links = list(self._links.values()), {}
+            client, self._client = self._client, None
+        for link in links:
+            link.close()
+        if client is not None:
+            client.close()
+
+    def _looked(self, handler: Handler, look: Callable[[Handler], T]) -> T:
+        """Over a link of its own."""
+
+        def looked() -> T:
+            try:
+                return look(handler)
+            finally:
+                _leave(handler)
+
+        with _as_unavailable(), self._looking.asked():
+            return in_time(self._answer_seconds, looked, lambda: cut(handler))
+
+    def _service(self) -> ServiceBusClient:
+        with self._lock:
+            if self._closed:
+                raise Unavailable("The Service Bus client is closed")
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def _link(self, queue: str) -> _Link:
+        client = self._service()
+        with self._lock:
+            if queue not in self._links:
+                self._links[queue] = _Link(
+                    # It covers a token that is to be renewed, too.
+                    lambda: client.get_queue_sender(queue, auth_timeout=self._answer_seconds),
+                    self._new_outage(in_turn=True),
+                    self._answer_seconds,
+                )
+            return self._links[queue]
+
+    def _new_client(self) -> ServiceBusClient:
+        from azure.servicebus import ServiceBusClient
+
+        # Whoever is cut off is not to be connected again unseen: it is the link that tries anew.
+        options: dict[str, Any] = {"retry_total": 0, "ssl_context": tls(self._answer_seconds)}
+        if self._connection_string is not None:
+            return ServiceBusClient.from_connection_string(self._connection_string, **options)
+        from azure.identity import DefaultAzureCredential
+
+        assert self._namespace is not None
+        credential = DefaultAzureCredential(managed_identity_client_id=self._client_id)
+        return ServiceBusClient(self._namespace, credential, **options)
+
+
+class _Link:
+    """The sender of one queue. The SDK's senders are not thread-safe: one send at a time, by an outage `in_turn`."""
+
+    def __init__(
+        self, open_sender: Callable[[], ServiceBusSender], outage: Outage, answer_seconds: float
+    ) -> None:
+        self._open_sender = open_sender
+        self._outage = outage
+        self._answer_seconds = answer_seconds
+        self._sender: ServiceBusSender | None = None
+
+    def send(self, outgoing: deque[ServiceBusMessage]) -> None:
+        """Send until `outgoing` is empty; what is confirmed leaves it. Raises Away while the queue is away."""
+        with self._outage.asked():
+            while outgoing:
+                for _ in range(self._send_batch(outgoing)):
+                    outgoing.popleft()
+
+    def close(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            _close(sender)
+
+    def _send_batch(self, outgoing: Sequence[ServiceBusMessage]) -> int:
+        """As many as one batch holds, and how many those were."""
+        from azure.servicebus.exceptions import OperationTimeoutError, ServiceBusServerBusyError
+
+        try:
+            return self._try(outgoing)
+        except (TimeoutError, OperationTimeoutError):
+            raise
+        except _failures() as error:
+            if isinstance(error, ServiceBusServerBusyError):
+                time.sleep(_BUSY_SECONDS)
+            return self._try(outgoing)
+
+    def _try(self, outgoing: Sequence[ServiceBusMessage]) -> int:
+        sender = self._sender or self._opened()
+        try:
+            batch, count = _fill(sender, outgoing)
+            sender.send_messages(batch, timeout=self._answer_seconds)
+        except _failures():
+            self._sender = None
+            _leave(sender)
+            raise
+        self._sender = sender
+        return count
+
+    def _opened(self) -> ServiceBusSender:
+        """Opened under a deadline; over an open link the SDK keeps one itself, and it opens none anew while it
+        sends."""
+        sender = self._open_sender()
+        try:
+            in_time(self._answer_seconds, sender.create_message_batch, lambda: cut(sender))
+        except _failures():
+            _leave(sender)
+            raise
+        return sender
+
+
+def _leave(handler: Handler) -> None:
+    """Close it and do not wait: it takes the SDK a second to end the thread that keeps the connection alive."""
+    threading.Thread(target=_close, args=(handler,), name="leaving Service Bus", daemon=True).start()
+
+
+def _close(sender: Handler) -> None:
+    # A broken link may fail to say goodbye; there is nothing left to lose on it.
+    with suppress(*_failures()):
+        sender.close()
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from azure.core.exceptions import AzureError
+
+    return AzureError, OSError
+
+
+def _is_away(error: Exception) -> bool:
+    return isinstance(error, _failures())
+
+
+def _fill(
+    sender: ServiceBusSender, outgoing: Sequence[ServiceBusMessage]
+) -> tuple[ServiceBusMessageBatch, int]:
+    from azure.servicebus.exceptions import MessageSizeExceededError
+
+    batch, count = sender.create_message_batch(), 0
+    for message in outgoing:
+        try:
+            batch.add_message(message)
+        except MessageSizeExceededError:
+            if count == 0:
+                raise ValueError("A message is larger than the queue accepts") from None
+            break
+        count += 1
+    return batch, count
+
+
+def _to_service_bus(message: QueueMessage) -> ServiceBusMessage:
+    from azure.servicebus import ServiceBusMessage
+
+    body = message.body.encode()
+    check_size(body, message.properties)
+    properties: dict[Any, Any] = dict(message.properties)
+    return ServiceBusMessage(
+        body,
+        message_id=message.message_id,
+        application_properties=properties or None,
+        scheduled_enqueue_time_utc=message.scheduled_at,
+    )
+
+
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except _failures() as error:
+        # The SDK's message may quote the endpoint with its key; the type is enough.
+        raise Unavailable(f"Service Bus does not take the messages: {type(error).__name__}") from None

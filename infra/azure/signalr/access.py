@@ -1,0 +1,97 @@
+"""How we are let into SignalR Service: an access key, or a managed identity."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+
+import jwt
+
+from domain.core.errors import Unavailable
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+_SCOPE: Final = "https://signalr.azure.com/.default"
+_SERVICE_TOKEN_LIFETIME = timedelta(minutes=5)
+
+
+class Access(Protocol):
+    """Tokens for one SignalR Service."""
+
+    @property
+    def endpoint(self) -> str:
+        """`https://<name>.service.signalr.net`, without a slash at the end."""
+
+    def service_token(self, audience: str, now: datetime) -> str:
+        """A bearer token for the REST call to this address (without query). Raises Unavailable."""
+
+    def client_token(self, audience: str, user: str, now: datetime, lifetime: timedelta) -> str | None:
+        """A token for a client; None where the service has to make it."""
+
+
+class KeyAccess:
+    """Signs with the access key of a connection string."""
+
+    def __init__(self, connection_string: str) -> None:
+        """`Endpoint=https://...;AccessKey=...;Version=1.0;`. Raises ValueError, without quoting it."""
+        parts = dict(part.split("=", 1) for part in connection_string.split(";") if "=" in part)
+        named = {name.strip().lower(): value.strip() for name, value in parts.items()}
+        endpoint, key = named.get("endpoint"), named.get("accesskey")
+        if not endpoint or not key:
+            raise ValueError("AzureSignalRConnectionString needs Endpoint and AccessKey")
+        port = f":{named['port']}" if named.get("port") else ""
+        self._endpoint = endpoint.rstrip("/") + port
+        self._key = key
+
+    @property
+    def endpoint(self) -> str:
+        return self._endpoint
+
+    def service_token(self, audience: str, now: datetime) -> str:
+        return self._signed(audience, now, _SERVICE_TOKEN_LIFETIME, {})
+
+    def client_token(self, audience: str, user: str, now: datetime, lifetime: timedelta) -> str:
+        return self._signed(audience, now, lifetime, {"nameid": user, "asrs.s.uid": user})
+
+    def _signed(self, audience: str, now: datetime, lifetime: timedelta, claims: dict[str, str]) -> str:
+        issued = int(now.timestamp())
+        times = {"iat": issued, "nbf": issued - 30, "exp": issued + int(lifetime.total_seconds())}
+        return jwt.encode({**claims, **times, "aud": audience}, self._key, algorithm="HS256")
+
+
+class IdentityAccess:
+    """Enters with a managed identity that has the role SignalR REST API Owner."""
+
+    def __init__(
+        self, endpoint: str, *, client_id: str | None, credential: TokenCredential | None = None
+    ) -> None:
+        self._endpoint = endpoint.rstrip("/")
+        self._client_id = client_id
+        self._credential = credential
+        self._lock = threading.Lock()
+
+    @property
+    def endpoint(self) -> str:
+        return self._endpoint
+
+    def service_token(self, audience: str, now: datetime) -> str:
+        """Entra ID's token, which the credential keeps until it is about to expire."""
+        from azure.core.exceptions import AzureError
+
+        try:
+            return self._opened().get_token(_SCOPE).token
+        except AzureError as error:
+            raise Unavailable(f"No token for SignalR Service: {type(error).__name__}") from None
+
+    def client_token(self, audience: str, user: str, now: datetime, lifetime: timedelta) -> None:
+        return None
+
+    def _opened(self) -> TokenCredential:
+        with self._lock:
+            if self._credential is None:
+                from azure.identity import DefaultAzureCredential
+
+                self._credential = DefaultAzureCredential(managed_identity_client_id=self._client_id)
+            return self._credential

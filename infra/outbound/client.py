@@ -1,0 +1,126 @@
+"""The one outbound HTTP client: every call to a webhook receiver or a provider leaves through it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domain.core.ports import OutboundError, OutboundRequest, OutboundResponse
+from infra.app.settings import Settings
+from infra.outbound.guard import AddressGuard, Lookup
+from infra.outbound.target import BadTarget, Target, parse_target
+
+if TYPE_CHECKING:
+    from infra.outbound.pool import ConnectionPool
+
+_SPARE_CONNECTIONS = 64
+_CHECK_SECONDS = 10.0
+
+
+class OutboundClient:
+    """Implements the port `OutboundHttp`.
+
+    HTTPS with TLS 1.3 (1.2 where the request allows it), no redirects, cookies, decompression or environment
+    proxies. In development http and https to loopback are allowed too. One pool of connections per event
+    loop, made on first use; `close` before the loop ends.
+
+    `ca_file` (PEM) replaces the system's roots. `lookup` stands in for `socket.getaddrinfo`.
+    """
+
+    def __init__(
+        self, settings: Settings, *, ca_file: Path | None = None, lookup: Lookup = socket.getaddrinfo
+    ) -> None:
+        self._development = settings.is_development
+        self._max_connections = settings.delivery_concurrency + _SPARE_CONNECTIONS
+        self._ca_file = ca_file
+        self._guard = AddressGuard(allow_loopback=self._development, lookup=lookup)
+        self._pools: dict[asyncio.AbstractEventLoop, ConnectionPool] = {}
+        self._opening = threading.Lock()
+
+    async def send(self, request: OutboundRequest) -> OutboundResponse:
+        """Send once. `request.timeout_seconds` covers name lookup, connection, headers and body.
+
+        The client sets Host, Content-Length, User-Agent and Accept-Encoding itself and drops such headers, and
+        those that steer the connection, from the request. Raises OutboundError.
+        """
+        started = time.perf_counter()
+        try:
+            target = self._admit(request.url)
+            async with asyncio.timeout(request.timeout_seconds):
+                status, headers, body = await self._pool().exchange(request, target)
+        except Exception as error:
+            failure = _as_outbound(error, started)
+            if failure is None:
+                raise
+            raise failure from error
+        return OutboundResponse(status, headers, body, _milliseconds_since(started))
+
+    async def check(self, url: str) -> None:
+        """Resolve the URL's host and apply the guard without connecting. Raises OutboundError."""
+        started = time.perf_counter()
+        try:
+            target = self._admit(url)
+            if target.literal is None:
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await self._guard.resolve(target.host, target.port)
+        except Exception as error:
+            failure = _as_outbound(error, started)
+            if failure is None:
+                raise
+            raise failure from error
+
+    async def close(self) -> None:
+        """Close the connections of the running loop and drop those of loops that have ended. The client can
+        be used again afterwards."""
+        self._drop_ended_loops()
+        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.close()
+
+    def _admit(self, url: str) -> Target:
+        target = parse_target(url)
+        if target.literal is not None:
+            self._guard.admit(target.literal)
+        if target.scheme == "http" and not (self._development and target.names_loopback):
+            raise BadTarget("The URL must be https")
+        return target
+
+    def _pool(self) -> ConnectionPool:
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        return pool if pool is not None else self._open_pool(loop)
+
+    def _open_pool(self, loop: asyncio.AbstractEventLoop) -> ConnectionPool:
+        from infra.outbound.pool import ConnectionPool
+
+        self._drop_ended_loops()
+        pool = ConnectionPool(self._guard, max_connections=self._max_connections, ca_file=self._ca_file)
+        with self._opening:
+            self._pools[loop] = pool
+        return pool
+
+    def _drop_ended_loops(self) -> None:
+        with self._opening:
+            ended = [loop for loop in self._pools if loop.is_closed()]
+            pools = [self._pools.pop(loop) for loop in ended]
+        for pool in pools:
+            pool.abandon()
+
+
+def _as_outbound(error: Exception, started: float) -> OutboundError | None:
+    """The error the port promises, None for a defect of ours, which goes on as it is."""
+    elapsed = _milliseconds_since(started)
+    if isinstance(error, BadTarget):
+        return OutboundError("blocked", str(error), elapsed)
+    from infra.outbound.failures import describe_failure
+
+    described = describe_failure(error)
+    return None if described is None else OutboundError(*described, elapsed)
+
+
+def _milliseconds_since(started: float) -> int:
+    return round((time.perf_counter() - started) * 1000)

@@ -1,0 +1,90 @@
+"""What went wrong with an outbound call, in words safe to show the tenant who chose the URL."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+
+import aiohttp
+import httpx
+from aiohttp.http_exceptions import HttpProcessingError
+
+from domain.core.ports import OutboundFailure
+from infra.outbound.addresses import ForbiddenAddress
+
+_CONNECT_TEXT = {
+    errno.ECONNREFUSED: "The connection was refused",
+    errno.EHOSTUNREACH: "The host cannot be reached",
+    errno.ENETUNREACH: "The network cannot be reached",
+    errno.ETIMEDOUT: "The host did not accept the connection in time",
+}
+
+
+def describe_failure(error: BaseException) -> tuple[OutboundFailure, str] | None:
+    """The kind and text of a failure, None for an error that is not the network's or the peer's (a defect).
+
+    httpx's transport folds several aiohttp errors into one, so the whole chain of causes is looked at.
+    The text holds no address, header or body.
+    """
+    chain = tuple(_causes(error))
+    # The first causes are the exact ones; aiohttp's own errors, raised from them, say less.
+    for cause in reversed(chain):
+        if isinstance(cause, ForbiddenAddress):
+            return "blocked", "The host's address is not public"
+        if isinstance(cause, ssl.SSLError):
+            return "tls", _tls_text(cause)
+        if isinstance(cause, socket.gaierror):
+            return "connect", "The host name does not resolve"
+    for cause in chain:
+        found = _describe(cause)
+        if found is not None:
+            return found
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        # Not __context__: that may be an error the caller was already handling.
+        seen = seen.__cause__
+
+
+def _tls_text(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"The certificate was not accepted: {error.verify_message}"
+    reason = getattr(error, "reason", None) or "no reason given"
+    if "PROTOCOL_VERSION" in reason or "UNSUPPORTED_PROTOCOL" in reason:
+        return "The server does not offer the TLS version required"
+    return f"The TLS handshake failed: {reason}"
+
+
+def _describe(error: BaseException) -> tuple[OutboundFailure, str] | None:
+    match error:
+        case aiohttp.ServerDisconnectedError():
+            return "protocol", "The server closed the connection without a complete answer"
+        case aiohttp.ClientPayloadError():
+            return "protocol", "The answer ended before it was complete"
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            return "protocol", "The answer is not valid HTTP"
+        case TimeoutError():
+            return "timeout", "No complete answer in time"
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionResetError):
+            # A TCP connection that fails to open is refused, not reset: this one failed after it was open.
+            return "tls", "The server closed the connection during the TLS handshake"
+        case aiohttp.ClientConnectorError():
+            return "connect", _CONNECT_TEXT.get(error.errno or 0, "No connection could be made")
+        case ConnectionError() | aiohttp.ClientConnectionError():
+            return "protocol", "The connection broke before the answer was complete"
+        case ValueError():
+            return "protocol", "The request cannot be sent: its method, URL or headers are not valid HTTP"
+        case OSError():
+            return "connect", "No connection could be made"
+        case httpx.InvalidURL():
+            return "blocked", "The URL is not valid"
+        case httpx.HTTPError() | aiohttp.ClientError() if error.__cause__ is None:
+            return "protocol", "The exchange failed"
+        case _:
+            return None

@@ -1,0 +1,212 @@
+"""The way from an adapter to its provider: encoding, retries, circuit breaker and error mapping over `OutboundHttp`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+from collections.abc import Awaitable, Callable, Collection
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote, urlencode, urlsplit
+
+from domain.core.ports import Clock, OutboundError, OutboundHttp, OutboundRequest
+from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
+from infra.providers._kit.circuit import Circuits
+from infra.providers._kit.refusal import describe, failure_kind
+
+RETRIES = 2
+BACKOFF_SECONDS = 0.5
+BACKOFF_SECONDS_MAX = 8.0
+#: The longest wait a `Retry-After` may ask of a call that someone waits for; a longer one ends the call.
+RETRY_AFTER_SECONDS_MAX = 10.0
+#: The longest pause a `Retry-After` may impose on the calls that follow.
+PAUSE_SECONDS_MAX = 3600.0
+#: All tries and waits of one call together (section 9.1: an external call ends in 30 s; tries share the rest).
+CALL_SECONDS_MAX = 45.0
+
+_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT"))
+_RETRIED_STATUSES = frozenset((408, 425, 500, 502, 503, 504))
+_RETRIED_ERRORS = frozenset(("timeout", "connect", "protocol"))
+
+
+class HttpProviderConnection:
+    """Implements ProviderHttp for one integration.
+
+    Retries (`retries` of them) wait `BACKOFF_SECONDS * 2^n` with full jitter, or what `Retry-After` says up to
+    10 s, as long as the host's shared retry budget and 45 s in all last. `account` (the integration's id) is
+    whose 429 pauses are kept. `secrets` never appear in a failure's text. `allow_tls_1_2` lowers the TLS floor.
+    """
+
+    def __init__(
+        self,
+        http: OutboundHttp,
+        *,
+        circuits: Circuits | None = None,
+        clock: Clock | None = None,
+        account: str = "",
+        secrets: Collection[str] = (),
+        allow_tls_1_2: bool = False,
+        retries: int = RETRIES,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._http = http
+        self._circuits = circuits if circuits is not None else Circuits()
+        self._clock = clock
+        self._account = account
+        self._secrets = tuple(secrets)
+        self._allow_tls_1_2 = allow_tls_1_2
+        self._retries = retries
+        self._sleep = sleep
+        self._jitter = jitter
+
+    async def send(self, request: ProviderRequest) -> ProviderResponse:
+        """As the port says."""
+        outgoing, host = self._encode(request), _host(request.url)
+        self._refuse_while_held(host)
+        spent = 0.0
+        for tried in itertools.count():
+            outcome = await self._try(outgoing, host)
+            wait = self._wait(request, outcome, tried)
+            if wait is None or not self._circuits.take_retry(host):
+                break
+            spent += wait + outcome.duration_ms / 1000
+            if spent > CALL_SECONDS_MAX:
+                break
+            await self._sleep(wait)
+            if self._circuits.admit(host) is not None:
+                break
+        return self._conclude(outcome, host)
+
+    async def expect(self, request: ProviderRequest, *statuses: int) -> ProviderResponse:
+        """As the port says."""
+        response = await self.send(request)
+        wanted = response.status in statuses if statuses else 200 <= response.status < 300
+        if wanted:
+            return response
+        raise ProviderFailure(
+            failure_kind(response.status),
+            describe(request, response, self._secrets),
+            status=response.status,
+            retry_after_seconds=retry_after_seconds(response, self._now()),
+        )
+
+    async def _try(self, outgoing: OutboundRequest, host: str) -> ProviderResponse | OutboundError:
+        try:
+            response = await self._http.send(outgoing)
+        except OutboundError as error:
+            # A blocked address or bad certificate says nothing about whether the host is up.
+            (self._circuits.failed if error.kind in _RETRIED_ERRORS else self._circuits.abandoned)(host)
+            return error
+        except BaseException:
+            self._circuits.abandoned(host)
+            raise
+        (self._circuits.failed if response.status >= 500 else self._circuits.succeeded)(host)
+        return ProviderResponse(response.status, response.headers, response.body, response.duration_ms)
+
+    def _wait(
+        self, request: ProviderRequest, outcome: ProviderResponse | OutboundError, tried: int
+    ) -> float | None:
+        """Seconds until the next try, None when there is none."""
+        if tried >= self._retries or not _may_repeat(request, outcome):
+            return None
+        backoff = min(BACKOFF_SECONDS * 2.0**tried, BACKOFF_SECONDS_MAX) * self._jitter()
+        if isinstance(outcome, OutboundError):
+            return backoff
+        asked = retry_after_seconds(outcome, self._now())
+        if asked is None:
+            return backoff
+        return None if asked > RETRY_AFTER_SECONDS_MAX else max(asked, backoff)
+
+    def _conclude(self, outcome: ProviderResponse | OutboundError, host: str) -> ProviderResponse:
+        if isinstance(outcome, OutboundError):
+            raise ProviderFailure("unavailable", f"{outcome.detail}.") from None
+        if outcome.status == 429:
+            asked = retry_after_seconds(outcome, self._now())
+            if asked:
+                self._circuits.pause(host, self._account, min(asked, PAUSE_SECONDS_MAX))
+        return outcome
+
+    def _refuse_while_held(self, host: str) -> None:
+        left = self._circuits.paused_for(host, self._account)
+        if left is not None:
+            raise ProviderFailure(
+                "rate_limited", "The provider asked to wait before the next call.", retry_after_seconds=left
+            )
+        closed_for = self._circuits.admit(host)
+        if closed_for is not None:
+            raise ProviderFailure(
+                "unavailable",
+                "The provider has not been answering; calls are held back until it recovers.",
+                retry_after_seconds=closed_for,
+            )
+
+    def _encode(self, request: ProviderRequest) -> OutboundRequest:
+        body, content_type = _body(request)
+        headers = dict(request.headers)
+        if content_type and not any(name.lower() == "content-type" for name in headers):
+            headers["content-type"] = content_type
+        return OutboundRequest(
+            request.method,
+            _url(request),
+            headers=headers,
+            body=body,
+            timeout_seconds=request.timeout_seconds,
+            max_response_bytes=request.max_response_bytes,
+            allow_tls_1_2=self._allow_tls_1_2,
+        )
+
+    def _now(self) -> datetime:
+        return self._clock.now() if self._clock is not None else datetime.now(UTC)
+
+
+def retry_after_seconds(response: ProviderResponse, now: datetime) -> float | None:
+    """`Retry-After` in seconds, from its seconds or its date (RFC 9110 section 10.2.3), None when it has none or
+    cannot be read. A date that has passed is 0."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isdecimal() and value.isascii():
+        return float(value[:9])
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _may_repeat(request: ProviderRequest, outcome: ProviderResponse | OutboundError) -> bool:
+    idempotent = request.idempotent
+    if idempotent is None:
+        idempotent = request.method.upper() in _IDEMPOTENT
+    if isinstance(outcome, OutboundError):
+        # No connection: nothing was sent, so any request may be repeated.
+        return outcome.kind == "connect" or (idempotent and outcome.kind in _RETRIED_ERRORS)
+    return outcome.status == 429 or (idempotent and outcome.status in _RETRIED_STATUSES)
+
+
+def _body(request: ProviderRequest) -> tuple[bytes, str | None]:
+    if request.body is not None:
+        return request.body, None
+    if request.form is not None:
+        return urlencode(request.form).encode(), "application/x-www-form-urlencoded"
+    if request.json is not None:
+        encoded = json.dumps(request.json, separators=(",", ":"), ensure_ascii=False)
+        return encoded.encode(), "application/json"
+    return b"", None
+
+
+def _url(request: ProviderRequest) -> str:
+    if not request.params:
+        return request.url
+    return f"{request.url}{'&' if '?' in request.url else '?'}{urlencode(request.params, quote_via=quote)}"
+
+
+def _host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname}:{parts.port or ''}"
+    except ValueError:
+        return url

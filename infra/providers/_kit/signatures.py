@@ -1,0 +1,192 @@
+"""What every incoming signature check is made of: strict decoding, constant-time comparison, age, HMAC.
+
+Every function that refuses raises SignatureRefused and nothing else, whatever bytes it is given; the texts never
+repeat a secret, an expected value or what was received. Decoding is canonical: a signature has one spelling, so
+no changed byte is let through as an equal one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from domain.providers.contract import SignatureRefused
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+TOLERANCE_SECONDS = 300
+
+Algorithm = Literal["sha1", "sha256", "sha384", "sha512", "md5"]
+Encoding = Literal["hex", "base64"]
+
+_DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
+_HEX = re.compile(r"(?:[0-9a-f]{2})+|(?:[0-9A-F]{2})+", re.ASCII)
+
+
+def required_header(headers: Mapping[str, str], name: str) -> str:
+    """The header's value without surrounding blanks. Refuses when it is missing or empty. `name` in any case."""
+    value = headers.get(name.lower(), "").strip()
+    if not value:
+        raise SignatureRefused(f"The header {name} is missing.")
+    return value
+
+
+def required_secret(secret: str | None) -> str:
+    """Nothing is accepted without a secret: an unset one refuses, it never skips the check."""
+    if not secret:
+        raise SignatureRefused("No webhook secret is configured for this integration.")
+    return secret
+
+
+def decode_hex(text: str) -> bytes:
+    """All lower or all upper case, no blanks."""
+    if not _HEX.fullmatch(text):
+        raise SignatureRefused("The signature is not hexadecimal.")
+    return bytes.fromhex(text)
+
+
+def decode_base64(text: str) -> bytes:
+    """Standard alphabet, padded, canonical (RFC 4648 section 3.5: no stray bits in the last character)."""
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise SignatureRefused("The signature is not valid base64.") from None
+    if not decoded or base64.b64encode(decoded).decode() != text:
+        raise SignatureRefused("The signature is not valid base64.")
+    return decoded
+
+
+def decode_base64url(text: str) -> bytes:
+    """URL alphabet without padding, as in a JWT (RFC 7515 section 2), canonical."""
+    if not text.isascii() or "=" in text or "+" in text or "/" in text:
+        raise SignatureRefused("The token is not valid base64url.")
+    return decode_base64(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4))
+
+
+def decode(text: str, encoding: Encoding) -> bytes:
+    return decode_hex(text) if encoding == "hex" else decode_base64(text)
+
+
+def check_moment(moment: datetime, now: datetime, tolerance_seconds: int = TOLERANCE_SECONDS) -> None:
+    """Refuses a moment more than the tolerance before or after `now`."""
+    if abs(now - moment) > timedelta(seconds=tolerance_seconds):
+        raise SignatureRefused(f"The timestamp is more than {tolerance_seconds} seconds from now.")
+
+
+def check_unix_time(
+    text: str,
+    now: datetime,
+    *,
+    unit: Literal["seconds", "milliseconds"] = "seconds",
+    tolerance_seconds: int = TOLERANCE_SECONDS,
+) -> None:
+    """The same for Unix time written as plain decimal digits."""
+    if not _DIGITS.fullmatch(text):
+        raise SignatureRefused("The timestamp is not a Unix time.")
+    seconds = int(text) / (1000 if unit == "milliseconds" else 1)
+    # Compared as numbers: a timestamp far beyond the year 9999 is refused, not an overflow.
+    if abs(now.timestamp() - seconds) > tolerance_seconds:
+        raise SignatureRefused(f"The timestamp is more than {tolerance_seconds} seconds from now.")
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Refuses what is not a date and time with an offset."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SignatureRefused("The timestamp is not a date and time.") from None
+    if moment.tzinfo is None:
+        raise SignatureRefused("The timestamp has no offset.")
+    return moment.astimezone(UTC)
+
+
+def hmac_digest(secret: str | bytes, message: bytes, algorithm: Algorithm = "sha256") -> bytes:
+    """Text secrets are keyed as their UTF-8 bytes."""
+    key = secret.encode() if isinstance(secret, str) else secret
+    return hmac.digest(key, message, algorithm)
+
+
+def check_hmac(
+    secrets: Sequence[str | bytes],
+    message: bytes,
+    given: Iterable[bytes],
+    algorithm: Algorithm = "sha256",
+) -> None:
+    """Accepts when any given signature fits any secret (both sides may be rotating). Refuses with no secret."""
+    usable = [secret for secret in secrets if secret]
+    if not usable:
+        raise SignatureRefused("No webhook secret is configured for this integration.")
+    expected = [hmac_digest(secret, message, algorithm) for secret in usable]
+    # Every pair is compared, so that the time taken says nothing about which one fits.
+    matches = [hmac.compare_digest(one, other) for other in given for one in expected]
+    if not any(matches):
+        raise SignatureRefused("The signature does not match.")
+
+
+def signed_bytes(text: str) -> bytes:
+    """UTF-8 of a text out of JSON, which can hold halves of characters: they make bytes that nobody signed, and no
+    error."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def check_equal(given: str, expected: str, what: str) -> None:
+    """Constant-time comparison of texts. `what` names the value in the refusal."""
+    if not hmac.compare_digest(signed_bytes(given), expected.encode()):
+        raise SignatureRefused(f"The {what} does not match.")
+
+
+def check_basic(headers: Mapping[str, str], username: str, password: str) -> None:
+    """HTTP Basic (RFC 7617), for providers that sign nothing."""
+    scheme, _, encoded = required_header(headers, "Authorization").partition(" ")
+    if scheme.lower() != "basic":
+        raise SignatureRefused("The Authorization header is not Basic.")
+    given = decode_base64(encoded.strip())
+    if not hmac.compare_digest(given, f"{username}:{required_secret(password)}".encode()):
+        raise SignatureRefused("The user name or password does not match.")
+
+
+def check_ecdsa_p256(public_key: str, message: bytes, signature: bytes) -> None:
+    """ECDSA over P-256 with SHA-256, DER signature. `public_key`: SubjectPublicKeyInfo as PEM or bare base64."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    key = load_p256_public_key(required_secret(public_key))
+    try:
+        key.verify(signature, message, ECDSA(SHA256()))
+    except InvalidSignature:
+        raise SignatureRefused("The signature does not match.") from None
+
+
+def load_p256_public_key(text: str) -> EllipticCurvePublicKey:
+    """Refuses anything but a P-256 key."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
+
+    try:
+        if text.lstrip().startswith("-----"):
+            key = load_pem_public_key(text.strip().encode())
+        else:
+            key = load_der_public_key(base64.b64decode(text.strip(), validate=True))
+    except (ValueError, UnsupportedAlgorithm):
+        raise SignatureRefused("The configured public key cannot be read.") from None
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise SignatureRefused("The configured public key is not a P-256 key.")
+    return key
+
+
+def digest_id(*parts: bytes | str) -> str:
+    """A stable id of what was signed, for providers that number nothing: 32 hexadecimal characters."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode() if isinstance(part, str) else part
+        hasher.update(len(encoded).to_bytes(8, "big") + encoded)
+    return hasher.hexdigest()[:32]

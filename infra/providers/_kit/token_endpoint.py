@@ -1,0 +1,103 @@
+"""Token endpoints over the shared outbound client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import b64encode
+from typing import Any, Protocol, runtime_checkable
+
+from domain.core.ports import Clock, OutboundHttp
+from domain.oauth.ports import TokenAnswer, TokenRequest
+from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
+from infra.providers._kit.circuit import Circuits
+from infra.providers._kit.connection import HttpProviderConnection, retry_after_seconds
+from infra.providers._kit.refusal import describe
+
+#: Everything one call may take, waits included: less than the lease it runs under.
+CALL_SECONDS_MAX = 30.0
+_TRY_SECONDS = 12.0
+_ANSWER_BYTES_MAX = 128 * 1024
+
+
+@runtime_checkable
+class _Closes(Protocol):
+    async def close(self) -> None: ...
+
+
+class HttpTokenEndpoint:
+    """Implements TokenEndpoint. Each call runs on an event loop of its own and leaves no connection behind."""
+
+    def __init__(
+        self,
+        http: OutboundHttp,
+        clock: Clock,
+        *,
+        circuits: Circuits | None = None,
+        call_seconds_max: float = CALL_SECONDS_MAX,
+    ) -> None:
+        self._http = http
+        self._clock = clock
+        self._circuits = circuits if circuits is not None else Circuits()
+        self._call_seconds_max = call_seconds_max
+
+    def post(self, request: TokenRequest) -> TokenAnswer:
+        """As the port says."""
+        return asyncio.run(self._post(request))
+
+    async def _post(self, request: TokenRequest) -> TokenAnswer:
+        outgoing = ProviderRequest(
+            "POST",
+            request.url,
+            headers=_headers(request),
+            form=request.form,
+            timeout_seconds=min(_TRY_SECONDS, self._call_seconds_max),
+            max_response_bytes=_ANSWER_BYTES_MAX,
+            idempotent=False,
+        )
+        connection = HttpProviderConnection(
+            self._http,
+            circuits=self._circuits,
+            clock=self._clock,
+            account=request.account,
+            secrets=request.secrets,
+            allow_tls_1_2=request.allow_tls_1_2,
+            retries=1,
+        )
+        try:
+            async with asyncio.timeout(self._call_seconds_max):
+                response = await connection.send(outgoing)
+        except TimeoutError:
+            raise ProviderFailure("unavailable", "The authorization server did not answer in time.") from None
+        finally:
+            if isinstance(self._http, _Closes):
+                await self._http.close()
+        return self._answer(outgoing, response, request)
+
+    def _answer(
+        self, outgoing: ProviderRequest, response: ProviderResponse, request: TokenRequest
+    ) -> TokenAnswer:
+        body = _object(response)
+        tokens = [str(body[name]) for name in ("access_token", "refresh_token", "id_token") if body.get(name)]
+        return TokenAnswer(
+            status=response.status,
+            body=body,
+            detail=describe(outgoing, response, [*request.secrets, *tokens]),
+            retry_after_seconds=retry_after_seconds(response, self._clock.now()),
+        )
+
+
+def _headers(request: TokenRequest) -> dict[str, str]:
+    headers = {"accept": "application/json"}
+    if request.basic is not None:
+        pair = ":".join(request.basic).encode()
+        headers["authorization"] = f"Basic {b64encode(pair).decode()}"
+    return headers
+
+
+def _object(response: ProviderResponse) -> dict[str, Any]:
+    try:
+        value = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

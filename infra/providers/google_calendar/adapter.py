@@ -1,0 +1,228 @@
+"""Google Calendar API v3.
+
+https://developers.google.com/workspace/calendar/api/v3/reference (calendarList.get, events.insert, events.delete)
+https://developers.google.com/workspace/calendar/api/guides/push (channel headers, `sync` message)
+https://developers.google.com/workspace/calendar/api/guides/errors (403 rateLimitExceeded, userRateLimitExceeded)
+https://developers.google.com/identity/protocols/oauth2/web-server (offline access)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from pydantic import Field
+
+from domain.core.wire import rfc3339
+from domain.providers.contract import (
+    Capability,
+    Configuration,
+    Connection,
+    CredentialCheck,
+    IncomingAnswer,
+    IncomingRequest,
+    IntegrationType,
+    OAuthProfile,
+    ProviderFailure,
+    ProviderProfile,
+    ProviderRequest,
+    ProviderResponse,
+    Secret,
+    SignatureRefused,
+    TestOptions,
+    TestResult,
+    TestStep,
+    VerifiedEvent,
+)
+from domain.providers.records import (
+    ListPage,
+    ListRequest,
+    PushRequest,
+    PushResult,
+    SourceRecord,
+    StreamProfile,
+)
+from infra.providers._kit import trial
+from infra.providers._kit.addresses import BaseUrl, segment
+from infra.providers._kit.answers import bearer, document, event_type, refusal_403, text_at
+from infra.providers._kit.paging import SyncingProvider
+from infra.providers._kit.signatures import check_equal, required_header, required_secret
+from infra.providers.google_calendar import records
+
+_RATE_LIMITED = frozenset(
+    (
+        "rateLimitExceeded",
+        "userRateLimitExceeded",
+        "quotaExceeded",
+        "dailyLimitExceeded",
+        "calendarUsageLimits",
+    )
+)
+_WRITERS = ("writer", "owner")
+
+
+class GoogleCalendarConfiguration(Configuration):
+    """OAuth client of a Google Cloud project and the calendar to keep in step."""
+
+    client_id: str = Field(min_length=1, max_length=300, description="OAuth client id")
+    client_secret: str = Secret("OAuth client secret", min_length=1, max_length=300)
+    calendar_id: str = Field("primary", min_length=1, max_length=300, description="Calendar id, or `primary`")
+    channel_token: str | None = Secret(
+        "Token given to `events.watch`; every push message must carry it", default=None, max_length=256
+    )
+    authorize_url: BaseUrl = Field(
+        "https://accounts.google.com/o/oauth2/v2/auth", description="Authorization endpoint"
+    )
+    token_url: BaseUrl = Field("https://oauth2.googleapis.com/token", description="Token endpoint")
+    revoke_url: BaseUrl = Field("https://oauth2.googleapis.com/revoke", description="Revocation endpoint")
+    base_url: BaseUrl = Field("https://www.googleapis.com/calendar/v3", description="Calendar API")
+
+
+class GoogleCalendar:
+    """Calendar events of one Google account."""
+
+    profile: ClassVar[ProviderProfile] = ProviderProfile(
+        name="Google",
+        title="Google Calendar",
+        integration_type=IntegrationType.CalendarSync,
+        documentation_url="https://developers.google.com/workspace/calendar/api/guides/overview",
+        configuration=GoogleCalendarConfiguration,
+        capabilities=frozenset(
+            (
+                Capability.ValidateCredentials,
+                Capability.Test,
+                Capability.Health,
+                Capability.IncomingWebhooks,
+                Capability.Import,
+                Capability.Export,
+                Capability.OAuth,
+            )
+        ),
+        oauth=OAuthProfile(
+            authorize_url="{authorize_url}",
+            token_url="{token_url}",  # noqa: S106 - an address
+            scopes=(
+                "https://www.googleapis.com/auth/calendar.events",
+                "https://www.googleapis.com/auth/calendar.calendarlist.readonly",
+            ),
+            # Without consent asked again, Google leaves the refresh token out of a second authorization.
+            extra_authorize_parameters={"access_type": "offline", "prompt": "consent"},
+            revoke_url="{revoke_url}",
+        ),
+        webhook_scheme="google-channel-token",
+        webhook_fields=("channelToken",),
+    )
+
+    async def validate_credentials(self, connection: Connection) -> CredentialCheck:
+        """Read the calendar's entry in the account's list: proves the token, the calendar and the access role."""
+        entry = document(await _expect(connection, _list_entry(connection)))
+        role = text_at(entry, "accessRole")
+        writable = "" if role in _WRITERS else "; events cannot be written"
+        return CredentialCheck(account=text_at(entry, "id"), detail=f"Access role {role}{writable}")
+
+    async def test(self, connection: Connection, options: TestOptions) -> TestResult:
+        """Create a private event without guests and delete it; `sendUpdates=none` keeps mail from being sent."""
+        del options
+        # Ids are lower-case base32hex; one of our own can be deleted even when the answer was lost.
+        event_id = f"hub{uuid4().hex}"
+        insert = _request(connection, "POST", "/events", json=_event(connection, event_id))
+        undo = _request(connection, "DELETE", f"/events/{event_id}")
+
+        async def expect(request: ProviderRequest, *statuses: int) -> ProviderResponse:
+            return await _expect(connection, request, *statuses)
+
+        created = document(await trial.create(expect, insert, undo))
+        await trial.delete(expect, undo, f"The event {event_id}")
+        return TestResult(
+            (
+                TestStep("create", "Created a private event without guests", text_at(created, "id")),
+                TestStep("delete", "Deleted it again", event_id),
+            )
+        )
+
+    async def probe(self, connection: Connection) -> None:
+        text_at(document(await _expect(connection, _list_entry(connection))), "id")
+
+    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
+        """Compare the channel token. Messages are numbered within their channel and have no body; the first one
+        (`sync`) only says that the channel is open."""
+        token = required_secret(connection.configuration.channel_token)
+        check_equal(required_header(request.headers, "X-Goog-Channel-Token"), token, "channel token")
+        channel = required_header(request.headers, "X-Goog-Channel-Id")
+        number = required_header(request.headers, "X-Goog-Message-Number")
+        state = required_header(request.headers, "X-Goog-Resource-State")
+        if not (number.isascii() and number.isdecimal()):
+            raise SignatureRefused("The message number is not a number.")
+        if state == "sync":
+            return IncomingAnswer()
+        data = {
+            "channelId": channel,
+            "messageNumber": int(number),
+            "resourceState": state,
+            "resourceId": request.headers.get("x-goog-resource-id"),
+            "resourceUri": request.headers.get("x-goog-resource-uri"),
+        }
+        event = VerifiedEvent(f"{channel}:{number}", event_type("calendar", state), data)
+        return IncomingAnswer((event,))
+
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        del configuration
+        return records.STREAMS
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        del stream
+        return records.to_internal(record)
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        return await _EVENTS.list_records(connection, request)
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        return await _EVENTS.push_record(connection, request)
+
+
+def _list_entry(connection: Connection) -> ProviderRequest:
+    configuration: GoogleCalendarConfiguration = connection.configuration
+    url = f"{configuration.base_url}/users/me/calendarList/{segment(configuration.calendar_id)}"
+    return ProviderRequest("GET", url, headers=bearer(connection))
+
+
+def _request(connection: Connection, method: str, path: str, json: Any = None) -> ProviderRequest:
+    configuration: GoogleCalendarConfiguration = connection.configuration
+    return ProviderRequest(
+        method,
+        f"{configuration.base_url}/calendars/{segment(configuration.calendar_id)}{path}",
+        headers=bearer(connection),
+        params={"sendUpdates": "none"},
+        json=json,
+    )
+
+
+def _event(connection: Connection, event_id: str) -> dict[str, Any]:
+    return {
+        "id": event_id,
+        "summary": trial.TITLE,
+        "start": {"dateTime": rfc3339(connection.now)},
+        "end": {"dateTime": rfc3339(connection.now + timedelta(minutes=15))},
+        "transparency": "transparent",
+        "visibility": "private",
+        "reminders": {"useDefault": False},
+    }
+
+
+async def _expect(connection: Connection, request: ProviderRequest, *statuses: int) -> ProviderResponse:
+    """As ProviderHttp.expect; a 403 that means a spent quota is rate_limited."""
+    response = await connection.http.expect(request, *(statuses or (200,)), 403)
+    if response.status != 403:
+        return response
+    try:
+        reason = text_at(response.json(), "error", "errors", 0, "reason")
+    except ProviderFailure:
+        reason = ""
+    raise refusal_403(connection, response, reason, rate_limited=_RATE_LIMITED)
+
+
+_EVENTS = records.GoogleEvents(_expect)
+
+PROVIDER: SyncingProvider = GoogleCalendar()

@@ -1,0 +1,245 @@
+"""Events of a Google calendar, in and out.
+
+https://developers.google.com/workspace/calendar/api/guides/sync (nextSyncToken on the last page only, 410)
+https://developers.google.com/workspace/calendar/api/v3/reference/events/list (at most 2,500 a page; a sync token
+excludes timeMin, timeMax, updatedMin, orderBy, q and iCalUID, and asks for the parameters of the first listing)
+https://developers.google.com/workspace/calendar/api/v3/reference/events/insert (ids of a client's own, 409)
+https://developers.google.com/workspace/calendar/api/guides/version-resources (If-Match, 412)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from domain.core.wire import rfc3339
+from domain.providers.contract import Connection, ProviderRequest
+from domain.providers.records import (
+    ListPage,
+    ListRequest,
+    PushRequest,
+    PushResult,
+    RecordType,
+    SourceRecord,
+    StateExpired,
+    StreamProfile,
+)
+from domain.sync.records import EventRecord
+from infra.providers._kit.addresses import segment
+from infra.providers._kit.answers import bearer, document, text_at
+from infra.providers._kit.paging import (
+    EVENT_FIELDS,
+    Expect,
+    check_stream,
+    cut,
+    digest,
+    event_to_push,
+    holds,
+    newer,
+    pack,
+    unpack,
+    vanished,
+    whole,
+)
+from infra.providers._kit.wire import at, items, moment
+
+PAGE_MAX = 2500
+STREAMS = (
+    StreamProfile(
+        "events", RecordType.Event, "token", lists_deletions=True, exportable=True, page_size=PAGE_MAX
+    ),
+)
+_FIELDS = (*EVENT_FIELDS, "recurrence")
+
+
+class GoogleEvents:
+    """Series are listed as such, not by occurrence: expanded, one without an end would never end."""
+
+    def __init__(self, expect: Expect) -> None:
+        self._expect = expect
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        """As the port says."""
+        check_stream(STREAMS, request.stream)
+        here = _position(connection, request)
+        response = await self._expect(connection, _page(connection, request.limit, here), 200, 410)
+        if response.status == 410:
+            raise StateExpired("The calendar's sync token has expired.")
+        body = document(response)
+        rows, again, rest = cut(items(body, "items"), whole(here.get("skip", 0)), request.limit)
+        records = [_record(row) for row in rows]
+        following = at(body, "nextPageToken")
+        if again is not None:
+            return ListPage(records, pack(**{**here, "skip": again}))
+        if following:
+            return ListPage(records, pack(**{**here, "page": text_at(body, "nextPageToken"), "skip": rest}))
+        token = at(body, "nextSyncToken")
+        state = pack(of=here["of"], sync=token) if isinstance(token, str) and token else None
+        return ListPage(records, next_state=state)
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        """As the port says. A new event's id follows from the idempotency key, so that a repeat finds it."""
+        check_stream(STREAMS, request.stream, push=True)
+        if request.deleted:
+            return await self._remove(connection, request)
+        event = event_to_push(request.data)
+        body = _body(event)
+        if request.external_id is not None:
+            return await self._change(connection, request.external_id, request.if_version, event, body)
+        event_id = f"hub{digest(request.idempotency_key)}"
+        insert = _request(connection, "POST", "", {"id": event_id, **_zoned(body)}, idempotent=True)
+        response = await self._expect(connection, insert, 200, 409)
+        if response.status == 200:
+            return _result(document(response))
+        # An earlier try came through, or the event was deleted since: Google keeps its id for good.
+        return await self._change(connection, event_id, None, event, {**body, "status": "confirmed"})
+
+    async def _change(
+        self, connection: Connection, event_id: str, version: str | None, event: EventRecord, body: Any
+    ) -> PushResult:
+        path = f"/{segment(event_id)}"
+        patch = _request(connection, "PATCH", path, body, version=version, idempotent=True)
+        response = await self._expect(connection, patch, 200, 404, 410, 412)
+        if response.status in (404, 410):
+            raise vanished()
+        if response.status == 412:
+            current = document(await self._expect(connection, _request(connection, "GET", path), 200))
+            if not holds(event, to_internal(_record(current)), _FIELDS):
+                raise newer()
+            return _result(current)
+        return _result(document(response))
+
+    async def _remove(self, connection: Connection, request: PushRequest) -> PushResult:
+        event_id = request.external_id or f"hub{digest(request.idempotency_key)}"
+        delete = _request(connection, "DELETE", f"/{segment(event_id)}", version=request.if_version)
+        response = await self._expect(connection, delete, 200, 204, 404, 410, 412)
+        if response.status == 412:
+            raise newer()
+        return PushResult(event_id)
+
+
+def to_internal(record: SourceRecord) -> Mapping[str, Any]:
+    """An event in the shape of EventRecord; the end of whole days is the day after the last one, as at Google."""
+    row = record.data
+    start, end = _object(row.get("start")), _object(row.get("end"))
+    if not (start.get("date") or start.get("dateTime")):
+        raise ValueError("the event has no beginning")
+    organizer = row.get("organizer")
+    return {
+        "title": row.get("summary") or "",
+        "startsAt": start.get("dateTime"),
+        "endsAt": end.get("dateTime"),
+        "startDate": start.get("date"),
+        "endDate": end.get("date"),
+        "allDay": bool(start.get("date")),
+        "description": row.get("description"),
+        "location": row.get("location"),
+        "organizer": _person(organizer) if organizer else None,
+        "attendees": [_person(one) for one in row.get("attendees") or ()],
+        "status": row.get("status"),
+        "recurrence": list(row.get("recurrence") or ()),
+        "url": row.get("htmlLink"),
+    }
+
+
+def _position(connection: Connection, request: ListRequest) -> dict[str, Any]:
+    calendar = connection.configuration.calendar_id
+    text = request.cursor or request.state
+    here = unpack(text) if text else {"of": calendar}
+    if here.get("of") != calendar:
+        raise StateExpired("Another calendar is configured now.")
+    return here
+
+
+def _page(connection: Connection, limit: int, here: Mapping[str, Any]) -> ProviderRequest:
+    params = {"singleEvents": "false", "showDeleted": "true", "maxResults": str(min(limit, PAGE_MAX))}
+    if here.get("sync"):
+        params["syncToken"] = str(here["sync"])
+    if here.get("page"):
+        params["pageToken"] = str(here["page"])
+    return ProviderRequest("GET", _url(connection), headers=bearer(connection), params=params)
+
+
+def _url(connection: Connection) -> str:
+    configuration = connection.configuration
+    return f"{configuration.base_url}/calendars/{segment(configuration.calendar_id)}/events"
+
+
+def _request(
+    connection: Connection,
+    method: str,
+    path: str,
+    json: Any = None,
+    *,
+    version: str | None = None,
+    idempotent: bool | None = None,
+) -> ProviderRequest:
+    headers = bearer(connection) | ({"if-match": version} if version else {})
+    # Nobody gets mail because records are kept in step.
+    params = {} if method == "GET" else {"sendUpdates": "none"}
+    url = f"{_url(connection)}{path}"
+    return ProviderRequest(method, url, headers=headers, params=params, json=json, idempotent=idempotent)
+
+
+def _record(row: Any) -> SourceRecord:
+    return SourceRecord(
+        external_id=text_at(row, "id"),
+        data=row,
+        modified_at=moment(row.get("updated")),
+        version=row.get("etag"),
+        # Deleted events, and the occurrences taken out of a series.
+        deleted=row.get("status") == "cancelled",
+    )
+
+
+def _result(row: Mapping[str, Any]) -> PushResult:
+    record = _record(row)
+    return PushResult(record.external_id, record.modified_at, record.version)
+
+
+def _body(event: EventRecord) -> dict[str, Any]:
+    body: dict[str, Any] = {"summary": event.title, "start": _start(event), "end": _end(event)}
+    for name in ("description", "location"):
+        if name in event.model_fields_set:
+            body[name] = getattr(event, name) or ""
+    if "recurrence" in event.model_fields_set:
+        body["recurrence"] = event.recurrence
+    return body
+
+
+def _zoned(body: dict[str, Any]) -> dict[str, Any]:
+    """A new series needs a time zone; one that is there keeps its own."""
+    if not body.get("recurrence") or body["start"]["dateTime"] is None:
+        return body
+    return {**body, **{name: {**body[name], "timeZone": "UTC"} for name in ("start", "end")}}
+
+
+def _start(event: EventRecord) -> dict[str, Any]:
+    return _when(event.start_date if event.all_day else event.starts_at)
+
+
+def _end(event: EventRecord) -> dict[str, Any]:
+    if not event.all_day:
+        return _when(event.ends_at or event.starts_at)
+    assert event.start_date is not None
+    return _when(event.end_date or event.start_date + timedelta(days=1))
+
+
+def _when(value: datetime | date | None) -> dict[str, Any]:
+    # The other form is emptied by name: a patch that leaves it alone would keep both.
+    if isinstance(value, datetime):
+        return {"dateTime": rfc3339(value), "date": None}
+    return {"date": value.isoformat() if value is not None else None, "dateTime": None}
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _person(person: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": person.get("displayName"),
+        "email": person.get("email"),
+        "status": person.get("responseStatus"),
+    }

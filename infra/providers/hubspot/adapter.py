@@ -1,0 +1,195 @@
+"""HubSpot CRM.
+
+https://developers.hubspot.com/docs/api-reference/account-account-info-v3/details
+https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide
+https://developers.hubspot.com/docs/api-reference/latest/authentication/manage-oauth-tokens (v1 ends on 2027-02-16)
+https://developers.hubspot.com/docs/apps/developer-platform/build-apps/authentication/request-validation (signature v3)
+https://developers.hubspot.com/docs/api-reference/webhooks-webhooks-v3/guide (events; eventId is not unique)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from pydantic import Field
+
+from domain.providers.contract import (
+    Capability,
+    Configuration,
+    Connection,
+    CredentialCheck,
+    IncomingAnswer,
+    IncomingRequest,
+    IntegrationType,
+    OAuthProfile,
+    ProviderProfile,
+    ProviderRequest,
+    Secret,
+    TestOptions,
+    TestResult,
+    TestStep,
+    VerifiedEvent,
+)
+from domain.providers.records import (
+    ListPage,
+    ListRequest,
+    PushRequest,
+    PushResult,
+    SourceRecord,
+    StreamProfile,
+)
+from infra.providers._kit import trial
+from infra.providers._kit.addresses import BaseUrl, segment
+from infra.providers._kit.answers import bearer, document, event_type, signed_objects, text_at
+from infra.providers._kit.paging import SyncingProvider
+from infra.providers._kit.signatures import (
+    check_hmac,
+    check_unix_time,
+    decode_base64,
+    digest_id,
+    required_header,
+    required_secret,
+)
+from infra.providers._kit.wire import moment
+from infra.providers.hubspot import records
+
+# HubSpot signs the URI with these decoded and every other escape as it is on the wire.
+_DECODED = {"3A": ":", "2F": "/", "3F": "?", "40": "@", "21": "!", "24": "$", "27": "'", "28": "(", "29": ")"}
+_DECODED |= {"2A": "*", "2C": ",", "3B": ";"}
+_ESCAPE = re.compile("%(" + "|".join(_DECODED) + ")", re.IGNORECASE)
+
+
+class HubSpotConfiguration(Configuration):
+    """A HubSpot app."""
+
+    client_id: str = Field(min_length=1, max_length=200, description="OAuth client id")
+    client_secret: str = Secret("OAuth client secret; also signs webhooks", min_length=1, max_length=200)
+    authorize_url: BaseUrl = Field(
+        "https://app.hubspot.com/oauth/authorize", description="Authorization endpoint"
+    )
+    token_url: BaseUrl = Field("https://api.hubapi.com/oauth/2026-03/token", description="Token endpoint")
+    base_url: BaseUrl = Field("https://api.hubapi.com", description="HubSpot API")
+
+
+class HubSpot:
+    """Contacts of one HubSpot account."""
+
+    profile: ClassVar[ProviderProfile] = ProviderProfile(
+        name="HubSpot",
+        title="HubSpot",
+        integration_type=IntegrationType.CRM,
+        documentation_url="https://developers.hubspot.com/docs/api-reference/overview",
+        configuration=HubSpotConfiguration,
+        capabilities=frozenset(
+            (
+                Capability.ValidateCredentials,
+                Capability.Test,
+                Capability.Health,
+                Capability.IncomingWebhooks,
+                Capability.Import,
+                Capability.Export,
+                Capability.OAuth,
+            )
+        ),
+        oauth=OAuthProfile(
+            authorize_url="{authorize_url}",
+            token_url="{token_url}",  # noqa: S106 - an address
+            scopes=("oauth", "crm.objects.contacts.read", "crm.objects.contacts.write"),
+            # The older endpoints name a grant they no longer know with a code of HubSpot's own.
+            revoked_errors=frozenset(("invalid_grant", "BAD_REFRESH_TOKEN")),
+        ),
+        webhook_scheme="hubspot-v3",
+        notes="The contact of the connection test goes to the recycling bin, as every deleted contact does.",
+    )
+
+    async def validate_credentials(self, connection: Connection) -> CredentialCheck:
+        details = document(
+            await connection.http.expect(_request(connection, "GET", "/account-info/v3/details"), 200)
+        )
+        kind = str(details.get("accountType") or "")
+        return CredentialCheck(
+            account=text_at(details, "portalId"),
+            detail=f"Account type {kind}" if kind else "",
+            test_mode=kind != "STANDARD" if kind else None,
+        )
+
+    async def test(self, connection: Connection, options: TestOptions) -> TestResult:
+        """Create a contact with an address nobody owns (RFC 2606) and delete it."""
+        del options
+        properties = {
+            "email": f"connection-test-{uuid4().hex}@example.com",
+            "firstname": "Connection",
+            "lastname": "Test",
+        }
+        create = _request(connection, "POST", "/crm/v3/objects/contacts", {"properties": properties})
+        contact = text_at(document(await connection.http.expect(create, 201)), "id")
+        undo = _request(connection, "DELETE", f"/crm/v3/objects/contacts/{segment(contact)}")
+        await trial.delete(connection.http.expect, undo, f"The contact {contact}")
+        return TestResult(
+            (
+                TestStep("create", "Created a contact", contact),
+                TestStep("delete", "Deleted it again", contact),
+            )
+        )
+
+    async def probe(self, connection: Connection) -> None:
+        text_at(await _details(connection), "portalId")
+
+    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
+        """Base64 HMAC-SHA256 of method, URI, body and timestamp (milliseconds) under the client secret."""
+        secret = required_secret(connection.configuration.client_secret)
+        timestamp = required_header(request.headers, "X-HubSpot-Request-Timestamp")
+        given = decode_base64(required_header(request.headers, "X-HubSpot-Signature-v3"))
+        check_unix_time(timestamp, request.received_at, unit="milliseconds")
+        uri = _ESCAPE.sub(lambda escape: _DECODED[escape[1].upper()], request.url)
+        check_hmac([secret], (request.method + uri).encode() + request.body + timestamp.encode(), [given])
+        return IncomingAnswer(tuple(_event(entry) for entry in signed_objects(request.body)))
+
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        del configuration
+        return records.STREAMS
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        del stream
+        return records.to_internal(record)
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        return await records.list_records(connection, request)
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        return await records.push_record(connection, request)
+
+
+async def _details(connection: Connection) -> dict[str, Any]:
+    request = _request(connection, "GET", "/account-info/v3/details")
+    return document(await connection.http.expect(request, 200))
+
+
+def _request(connection: Connection, method: str, path: str, json: Any = None) -> ProviderRequest:
+    return ProviderRequest(
+        method, f"{connection.configuration.base_url}{path}", headers=bearer(connection), json=json
+    )
+
+
+def _event(entry: Mapping[str, Any]) -> VerifiedEvent:
+    occurred = entry.get("occurredAt")
+    occurred_at = moment(occurred / 1000) if isinstance(occurred, int) else None
+    # All but the attempt number stays the same when HubSpot sends an event again; eventId alone is not unique.
+    names = (
+        "portalId",
+        "subscriptionId",
+        "eventId",
+        "objectId",
+        "occurredAt",
+        "subscriptionType",
+        "propertyName",
+    )
+    parts = [str(entry.get(name) or "") for name in names]
+    kind = str(entry.get("subscriptionType") or entry.get("eventType") or "event")
+    return VerifiedEvent(digest_id(*parts), event_type(kind), entry, occurred_at)
+
+
+PROVIDER: SyncingProvider = HubSpot()

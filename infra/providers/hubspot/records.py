@@ -1,0 +1,255 @@
+"""Contacts of a HubSpot account, in and out.
+
+https://developers.hubspot.com/docs/api-reference/search/guide (200 a page; `after` ends at 10,000; changes show late)
+https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/basic/get-contacts (`archived`, 100 a page)
+https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide (idProperty=email; 409 names the existing id)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
+from domain.providers.records import (
+    ListPage,
+    ListRequest,
+    PushRequest,
+    PushResult,
+    RecordType,
+    SourceRecord,
+    StreamProfile,
+)
+from domain.sync.records import ContactRecord
+from infra.providers._kit.addresses import segment
+from infra.providers._kit.answers import bearer, document, text_at
+from infra.providers._kit.paging import (
+    check_stream,
+    contact_to_push,
+    digest,
+    holds,
+    newer,
+    pack,
+    unpack,
+    vanished,
+    whole,
+)
+from infra.providers._kit.wire import at, items, moment
+
+PAGE_MAX = 200
+ARCHIVED_PAGE_MAX = 100
+STREAMS = (
+    StreamProfile(
+        "contacts", RecordType.Contact, "since", lists_deletions=True, exportable=True, page_size=PAGE_MAX
+    ),
+)
+#: Internal field to property. The parts of an address make one text, which cannot be taken apart again.
+_WRITTEN = {
+    "first_name": "firstname",
+    "last_name": "lastname",
+    "email": "email",
+    "phone": "phone",
+    "company": "company",
+    "job_title": "jobtitle",
+}
+_ADDRESS = ("address", "city", "state", "zip", "country")
+_PROPERTIES = [*_WRITTEN.values(), *_ADDRESS, "lastmodifieddate"]
+_PATH = "/crm/v3/objects/contacts"
+_EXISTING = re.compile(r"Existing ID: ([0-9]{1,20})")
+
+
+async def list_records(connection: Connection, request: ListRequest) -> ListPage:
+    """As the port says. Every page begins at the last change of the page before, instead of at an offset: an
+    offset ends at 10,000, and skips a contact whenever one before it is changed. Contacts with one moment are
+    told apart by those already seen, and where they fill a page, by their ids."""
+    check_stream(STREAMS, request.stream)
+    since = _milliseconds(request.since) if request.since is not None else 0
+    here = unpack(request.cursor) if request.cursor else {"from": since}
+    if here.get("archived"):
+        return await _archived(connection, request, here)
+    if "tie" in here:
+        return await _tied(connection, request, here)
+    return await _changed(connection, request, here)
+
+
+async def push_record(connection: Connection, request: PushRequest) -> PushResult:
+    """As the port says. HubSpot knows a contact again by its e-mail address, so a new one needs one."""
+    check_stream(STREAMS, request.stream, push=True)
+    contact_id = request.external_id
+    if request.deleted:
+        if contact_id is not None:
+            await _check_version(connection, contact_id, request.if_version, None)
+            await connection.http.expect(
+                _request(connection, "DELETE", f"/{segment(contact_id)}"), 204, 404, 410
+            )
+        return PushResult(contact_id or digest(request.idempotency_key))
+    contact = contact_to_push(request.data)
+    body = {"properties": _written(contact)}
+    if contact_id is None:
+        if not contact.email:
+            raise ProviderFailure("rejected", "A new contact for HubSpot needs an e-mail address.")
+        create = _request(connection, "POST", "", body, idempotent=True)
+        response = await connection.http.expect(create, 201, 409)
+        if response.status == 201:
+            return _result(document(response))
+        known = _EXISTING.search(str(at(response.json(), "message") or ""))
+        if known is None:
+            raise ProviderFailure("rejected", "HubSpot has a contact like this already.", status=409)
+        contact_id = known[1]
+    elif (current := await _check_version(connection, contact_id, request.if_version, contact)) is not None:
+        return current
+    patch = _request(connection, "PATCH", f"/{segment(contact_id)}", body, idempotent=True)
+    response = await connection.http.expect(patch, 200, 404)
+    if response.status == 404:
+        raise vanished()
+    return _result(document(response))
+
+
+def to_internal(record: SourceRecord) -> Mapping[str, Any]:
+    """A contact in the shape of ContactRecord."""
+    properties = record.data["properties"]
+    address = ", ".join(properties[name] for name in _ADDRESS if properties.get(name))
+    return {
+        **{to_camel(field): properties.get(name) or None for field, name in _WRITTEN.items()},
+        "address": address or None,
+    }
+
+
+async def _changed(connection: Connection, request: ListRequest, here: Mapping[str, Any]) -> ListPage:
+    start, seen = whole(here.get("from")), set(here.get("seen") or ())
+    size = min(request.limit, PAGE_MAX)
+    filters = [{"propertyName": "lastmodifieddate", "operator": "GTE", "value": str(start)}]
+    # Room for those that the page before already had.
+    limit = min(size + len(seen), PAGE_MAX)
+    found, more = await _search(connection, filters, sort="lastmodifieddate", limit=limit)
+    unseen = [row for row in found if text_at(row, "id") not in seen]
+    rows = unseen[:size]
+    records = [_record(row) for row in rows]
+    if not more and len(rows) == len(unseen):
+        # A listing of everything shows by itself what is gone.
+        return ListPage(records, pack(archived=True) if request.since is not None else None)
+    last = _changed_at(rows[-1]) if rows else start
+    if last <= start:
+        # The page is full of one moment, as after an import.
+        return ListPage(
+            records, pack(tie=start, id=0, seen=sorted(seen.union(text_at(row, "id") for row in rows)))
+        )
+    at_last = sorted(text_at(row, "id") for row in rows if _changed_at(row) == last)
+    return ListPage(records, pack(**{"from": last, "seen": at_last}))
+
+
+async def _tied(connection: Connection, request: ListRequest, here: Mapping[str, Any]) -> ListPage:
+    """The contacts changed at exactly one moment, by id."""
+    tie, seen = whole(here.get("tie")), set(here.get("seen") or ())
+    filters = [
+        {"propertyName": "lastmodifieddate", "operator": "EQ", "value": str(tie)},
+        {"propertyName": "hs_object_id", "operator": "GT", "value": str(whole(here.get("id")))},
+    ]
+    limit = min(request.limit, PAGE_MAX)
+    rows, more = await _search(connection, filters, sort="hs_object_id", limit=limit)
+    records = [record for record in map(_record, rows) if record.external_id not in seen]
+    if not more or not rows:
+        return ListPage(records, pack(**{"from": tie + 1}))
+    return ListPage(records, pack(tie=tie, id=int(text_at(rows[-1], "id")), seen=sorted(seen)))
+
+
+async def _archived(connection: Connection, request: ListRequest, here: Mapping[str, Any]) -> ListPage:
+    """Deleted contacts; HubSpot cannot filter them, so those deleted before are left out here."""
+    params = {"archived": "true", "limit": str(min(request.limit, ARCHIVED_PAGE_MAX))}
+    if here.get("after"):
+        params["after"] = str(here["after"])
+    body = document(await connection.http.expect(_request(connection, "GET", "", params=params), 200))
+    since = request.since
+    records = [
+        SourceRecord(text_at(row, "id"), row, moment(at(row, "archivedAt")), deleted=True)
+        for row in items(body, "results")
+        if since is None or (moment(at(row, "archivedAt")) or since) >= since
+    ]
+    if at(body, "paging", "next") is None:
+        return ListPage(records)
+    return ListPage(records, pack(archived=True, after=text_at(body, "paging", "next", "after")))
+
+
+async def _search(
+    connection: Connection, filters: list[dict[str, str]], *, sort: str, limit: int
+) -> tuple[list[Any], bool]:
+    body = {
+        "filterGroups": [{"filters": filters}],
+        "sorts": [{"propertyName": sort, "direction": "ASCENDING"}],
+        "properties": _PROPERTIES,
+        "limit": limit,
+    }
+    request = _request(connection, "POST", "/search", body, idempotent=True)
+    answer = document(await connection.http.expect(request, 200))
+    return list(items(answer, "results")), at(answer, "paging", "next") is not None
+
+
+async def _check_version(
+    connection: Connection, contact_id: str, version: str | None, contact: ContactRecord | None
+) -> PushResult | None:
+    """HubSpot knows no conditional requests: look before writing. The result when the contact already is what
+    `contact` says. Raises ProviderFailure (rejected) when it was changed."""
+    if version is None:
+        return None
+    url = f"/{segment(contact_id)}"
+    read = _request(connection, "GET", url, params={"properties": ",".join(_PROPERTIES)})
+    response = await connection.http.expect(read, 200, 404)
+    if response.status == 404:
+        if contact is None:
+            return None
+        raise vanished()
+    current = document(response)
+    if _result(current).version == version:
+        return None
+    if contact is not None and holds(contact, to_internal(_record(current)), tuple(_WRITTEN)):
+        return _result(current)
+    raise newer()
+
+
+def _record(row: Any) -> SourceRecord:
+    identity = text_at(row, "id")
+    if not isinstance(at(row, "properties"), dict):
+        raise ProviderFailure("malformed", "The provider's answer lists a contact without properties.")
+    changed = moment(row.get("updatedAt")) or moment(at(row, "properties", "lastmodifieddate"))
+    return SourceRecord(identity, row, changed, row.get("updatedAt"), deleted=row.get("archived") is True)
+
+
+def _result(row: Mapping[str, Any]) -> PushResult:
+    changed = moment(row.get("updatedAt"))
+    return PushResult(text_at(row, "id"), changed, row.get("updatedAt"))
+
+
+def _changed_at(row: Any) -> int:
+    changed = moment(at(row, "properties", "lastmodifieddate")) or moment(at(row, "updatedAt"))
+    if changed is None:
+        raise ProviderFailure("malformed", "The provider's answer lists a contact without lastmodifieddate.")
+    return _milliseconds(changed)
+
+
+def _milliseconds(value: datetime) -> int:
+    delta = value.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return max(0, delta.days * 86_400_000 + delta.seconds * 1000 + delta.microseconds // 1000)
+
+
+def _written(contact: ContactRecord) -> dict[str, str]:
+    named = contact.model_fields_set
+    return {name: getattr(contact, field) or "" for field, name in _WRITTEN.items() if field in named}
+
+
+def _request(
+    connection: Connection,
+    method: str,
+    path: str,
+    json: Any = None,
+    *,
+    params: dict[str, str] | None = None,
+    idempotent: bool | None = None,
+) -> ProviderRequest:
+    url = f"{connection.configuration.base_url}{_PATH}{path}"
+    return ProviderRequest(
+        method, url, headers=bearer(connection), params=params or {}, json=json, idempotent=idempotent
+    )

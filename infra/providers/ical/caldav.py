@@ -1,0 +1,136 @@
+"""CalDAV discovery (RFC 4791, RFC 5397, RFC 6764) over ProviderHttp."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urljoin, urlsplit
+from xml.etree.ElementTree import Element
+
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
+from infra.providers._kit.wire import basic
+from infra.providers._kit.xml_answers import xml_document
+
+_DAV = "{DAV:}"
+_CALDAV = "{urn:ietf:params:xml:ns:caldav}"
+_REDIRECTS = (301, 302, 307, 308)
+_HOPS_MAX = 3
+#: caldav.icloud.com sends each user to a host such as p01-caldav.icloud.com. A common parent alone says nothing:
+#: that of two strangers may be co.uk.
+_SPREADING = (".icloud.com",)
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarCollection:
+    """A calendar. `sync_token` (RFC 6578) is None where the server has none."""
+
+    url: str
+    name: str
+    sync_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CalDavAccess:
+    """The server a user names and the credentials for it. Credentials leave for the same origin, for the same
+    host over https, between the hosts of a provider that is known to spread its users, and nowhere else."""
+
+    connection: Connection
+    server_url: str
+    username: str
+    password: str = field(repr=False)
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        also: tuple[int, ...] = (),
+    ) -> ProviderResponse:
+        """One request with Basic credentials; `also` are further statuses that are an answer. Raises
+        ProviderFailure (malformed) for an address out of bounds."""
+        if not _within(self.server_url, url):
+            raise ProviderFailure("malformed", "The CalDAV server names an address on a foreign host.")
+        return await self.connection.http.expect(
+            ProviderRequest(method, url, headers=self._headers(headers), body=body),
+            *(200, 201, 204, 207, *_REDIRECTS, *also),
+        )
+
+    def request(self, method: str, url: str, body: bytes | None = None, **headers: str) -> ProviderRequest:
+        """A request with the credentials; `if_none_match` becomes If-None-Match."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return ProviderRequest(method, url, headers=self._headers(named), body=body)
+
+    async def principal(self) -> str:
+        """Address of the user's principal. Redirects are followed by hand: the shared client follows none."""
+        url = f"{self.server_url}/"
+        found = await self._principal_at(url)
+        if found is None and urlsplit(url).path == "/":
+            found = await self._principal_at(urljoin(url, "/.well-known/caldav"))
+        if found is None:
+            raise ProviderFailure("malformed", "The address is not that of a CalDAV server.")
+        return found
+
+    async def calendars(self, principal: str) -> list[CalendarCollection]:
+        """The calendars in the principal's home."""
+        answer = await self._propfind(principal, "<C:calendar-home-set/>", depth="0")
+        home = _href(xml_document(answer), f"{_CALDAV}calendar-home-set")
+        if home is None:
+            raise ProviderFailure("malformed", "The CalDAV server names no calendar home.")
+        home = urljoin(principal, home)
+        listed = await self._propfind(home, "<D:resourcetype/><D:displayname/><D:sync-token/>", depth="1")
+        return [
+            _collection(home, one)
+            for one in xml_document(listed).iter(f"{_DAV}response")
+            if one.find(f".//{_DAV}resourcetype/{_CALDAV}calendar") is not None
+        ]
+
+    async def _principal_at(self, url: str) -> str | None:
+        for _ in range(_HOPS_MAX):
+            try:
+                answer = await self._propfind(url, "<D:current-user-principal/>", depth="0")
+            except ProviderFailure as failure:
+                if failure.kind == "rejected":
+                    return None
+                raise
+            if answer.status not in _REDIRECTS:
+                href = _href(xml_document(answer), f"{_DAV}current-user-principal")
+                return urljoin(url, href) if href else None
+            url = urljoin(url, answer.headers.get("location", ""))
+        return None
+
+    async def _propfind(self, url: str, properties: str, *, depth: str) -> ProviderResponse:
+        body = (
+            '<?xml version="1.0" encoding="utf-8"?>'
+            '<D:propfind xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav">'
+            f"<D:prop>{properties}</D:prop></D:propfind>"
+        )
+        headers = {"depth": depth, "content-type": "application/xml; charset=utf-8"}
+        return await self.send("PROPFIND", url, body=body.encode(), headers=headers)
+
+    def _headers(self, more: dict[str, str] | None) -> dict[str, str]:
+        return {"authorization": basic(self.username, self.password), **(more or {})}
+
+
+def _within(server: str, url: str) -> bool:
+    own, other = urlsplit(server), urlsplit(url)
+    if (own.scheme, own.netloc.lower()) == (other.scheme, other.netloc.lower()):
+        return True
+    if other.scheme != "https" or other.port is not None or "@" in other.netloc:
+        return False
+    hosts = (own.hostname or "", other.hostname or "")
+    return hosts[0] == hosts[1] or any(all(host.endswith(one) for host in hosts) for one in _SPREADING)
+
+
+def _href(root: Element, name: str) -> str | None:
+    found = root.find(f".//{name}/{_DAV}href")
+    return found.text.strip() if found is not None and found.text and found.text.strip() else None
+
+
+def _collection(base: str, response: Element) -> CalendarCollection:
+    href = (response.findtext(f"{_DAV}href") or "").strip()
+    return CalendarCollection(
+        url=urljoin(base, href),
+        name=(response.findtext(f".//{_DAV}displayname") or "").strip() or href,
+        sync_token=(response.findtext(f".//{_DAV}sync-token") or "").strip() or None,
+    )

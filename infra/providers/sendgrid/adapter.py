@@ -1,0 +1,146 @@
+"""SendGrid e-mail.
+
+Sources: https://www.twilio.com/docs/sendgrid/api-reference/api-key-permissions (scopes),
+https://www.twilio.com/docs/sendgrid/for-developers/sending-email/sandbox-mode,
+https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features,
+https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event (`sg_event_id`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from domain.core.messages import OutgoingMessage
+from domain.providers.contract import (
+    Configuration,
+    Connection,
+    CredentialCheck,
+    IncomingAnswer,
+    IncomingRequest,
+    IntegrationType,
+    ProviderFailure,
+    ProviderProfile,
+    ProviderRequest,
+    Secret,
+    TestOptions,
+    TestResult,
+    TestStep,
+    VerifiedEvent,
+)
+from infra.providers._kit.addresses import BaseUrl
+from infra.providers._kit.answers import document, event_type, signed_objects, text_at
+from infra.providers._kit.fields import EmailAddress
+from infra.providers._kit.paging import SyncingProvider
+from infra.providers._kit.signatures import (
+    check_ecdsa_p256,
+    check_unix_time,
+    decode_base64,
+    required_header,
+    required_secret,
+)
+from infra.providers._kit.wire import CAPABILITIES, items, moment, recipient_of
+from infra.providers.sendgrid.records import SendGridListing
+
+
+class SendGridConfiguration(Configuration):
+    api_key: str = Secret("API key (SG....)", min_length=8, max_length=255)
+    from_email: EmailAddress = Field(description="Verified sender")
+    from_name: str | None = Field(None, description="Name shown beside the sender", max_length=200)
+    webhook_public_key: str | None = Field(
+        None, description="Public key of the signed event webhook (base64 or PEM)", max_length=1000
+    )
+    base_url: BaseUrl = Field(
+        "https://api.sendgrid.com",
+        description="Address of the API; https://api.eu.sendgrid.com for EU subusers",
+    )
+
+
+class SendGrid(SendGridListing):
+    """Implements Provider and SyncProvider. The test message is validated by SendGrid and not delivered."""
+
+    profile: ClassVar[ProviderProfile] = ProviderProfile(
+        name="SendGrid",
+        title="Twilio SendGrid",
+        integration_type=IntegrationType.EmailService,
+        documentation_url="https://www.twilio.com/docs/sendgrid/api-reference",
+        configuration=SendGridConfiguration,
+        capabilities=CAPABILITIES,
+        webhook_scheme="X-Twilio-Email-Event-Webhook-Signature: ECDSA P-256 SHA-256 of timestamp + body, 5 minutes",
+        webhook_fields=("webhookPublicKey",),
+        notes="The API key needs the scope mail.send.",
+    )
+
+    async def validate_credentials(self, connection: Connection) -> CredentialCheck:
+        scopes = await self._scopes(connection)
+        if "mail.send" not in scopes:
+            raise ProviderFailure(
+                "forbidden", "The API key is valid and lacks the scope mail.send.", status=200
+            )
+        return CredentialCheck(account="SendGrid account", scopes=scopes)
+
+    async def test(self, connection: Connection, options: TestOptions) -> TestResult:
+        text = "This message tests the connection to SendGrid."
+        message = OutgoingMessage(recipient_of(options), "Integration Hub connection test", text)
+        mail = {**_mail(connection, message), "mail_settings": {"sandbox_mode": {"enable": True}}}
+        await connection.http.expect(self._request(connection, "POST", "/v3/mail/send", mail), 200)
+        return TestResult((TestStep("send", "Accepted in sandbox mode; nothing is delivered."),))
+
+    async def send(self, connection: Connection, message: OutgoingMessage) -> str:
+        request = self._request(connection, "POST", "/v3/mail/send", _mail(connection, message))
+        answer = await connection.http.expect(request, 202)
+        return answer.headers.get("x-message-id", "")
+
+    async def probe(self, connection: Connection) -> None:
+        await self._scopes(connection)
+
+    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
+        key = required_secret(connection.configuration.webhook_public_key)
+        given = decode_base64(required_header(request.headers, "X-Twilio-Email-Event-Webhook-Signature"))
+        timestamp = required_header(request.headers, "X-Twilio-Email-Event-Webhook-Timestamp")
+        check_unix_time(timestamp, request.received_at)
+        check_ecdsa_p256(key, timestamp.encode() + request.body, given)
+        return IncomingAnswer(
+            tuple(
+                VerifiedEvent(
+                    text_at(event, "sg_event_id"),
+                    event_type(text_at(event, "event")),
+                    event,
+                    moment(event.get("timestamp")),
+                )
+                for event in signed_objects(request.body)
+            )
+        )
+
+    async def _scopes(self, connection: Connection) -> Sequence[str]:
+        answer = document(await connection.http.expect(self._request(connection, "GET", "/v3/scopes")))
+        return tuple(str(scope) for scope in items(answer, "scopes"))
+
+    def _request(
+        self, connection: Connection, method: str, path: str, body: object = None
+    ) -> ProviderRequest:
+        configuration = connection.configuration
+        return ProviderRequest(
+            method,
+            configuration.base_url + path,
+            headers={"authorization": f"Bearer {configuration.api_key}"},
+            json=body,
+        )
+
+
+def _mail(connection: Connection, message: OutgoingMessage) -> dict[str, object]:
+    configuration = connection.configuration
+    sender = {"email": configuration.from_email}
+    if configuration.from_name:
+        sender["name"] = configuration.from_name
+    return {
+        "personalizations": [{"to": [{"email": message.recipient}]}],
+        "from": sender,
+        "subject": message.subject,
+        "content": [{"type": "text/plain", "value": message.text}],
+    }
+
+
+PROVIDER: SyncingProvider = SendGrid()

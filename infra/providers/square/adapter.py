@@ -1,0 +1,168 @@
+"""Square payments.
+
+Sources: https://developer.squareup.com/reference/square/locations-api/list-locations,
+https://developer.squareup.com/reference/square/payments-api/create-payment,
+https://developer.squareup.com/reference/square/refunds-api/refund-payment,
+https://developer.squareup.com/docs/devtools/sandbox/payments (`cnon:card-nonce-ok`),
+https://developer.squareup.com/docs/webhooks/step3validate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from pydantic import Field
+
+from domain.providers.contract import (
+    Configuration,
+    Connection,
+    CredentialCheck,
+    IncomingAnswer,
+    IncomingRequest,
+    IntegrationType,
+    ProviderFailure,
+    ProviderProfile,
+    ProviderRequest,
+    Secret,
+    TestOptions,
+    TestResult,
+    TestStep,
+    VerifiedEvent,
+)
+from infra.providers._kit.addresses import BaseUrl, segment
+from infra.providers._kit.answers import document, event_type, signed_json, text_at
+from infra.providers._kit.charges import charge_and_reverse, refuse_live
+from infra.providers._kit.paging import SyncingProvider
+from infra.providers._kit.signatures import check_hmac, decode_base64, required_header, required_secret
+from infra.providers._kit.wire import CAPABILITIES, items, moment, signed_object
+from infra.providers.square.records import SquareListing
+
+_LIVE = "https://connect.squareup.com"
+_SANDBOX = "https://connect.squareupsandbox.com"
+_API_VERSION = "2025-01-23"
+
+
+class SquareConfiguration(Configuration):
+    access_token: str = Secret("Access token of the application", min_length=1, max_length=1024)
+    webhook_signature_key: str | None = Secret("Signature key of the webhook subscription", default=None)
+    location_id: str | None = Field(
+        None, description="Location payments belong to; unset: the main location", max_length=50
+    )
+    sandbox: bool = Field(False, description="Whether the token is a sandbox token")
+    base_url: BaseUrl | None = Field(
+        None, description="Address of the API; unset: Square's live or sandbox address"
+    )
+
+    @property
+    def address(self) -> str:
+        return self.base_url or (_SANDBOX if self.sandbox else _LIVE)
+
+
+class Square(SquareListing):
+    """Implements Provider and SyncProvider. Tests run with a sandbox token only."""
+
+    profile: ClassVar[ProviderProfile] = ProviderProfile(
+        name="Square",
+        title="Square",
+        integration_type=IntegrationType.PaymentGateway,
+        documentation_url="https://developer.squareup.com/reference/square",
+        configuration=SquareConfiguration,
+        capabilities=CAPABILITIES,
+        webhook_scheme="x-square-hmacsha256-signature: base64 HMAC-SHA256 of notification URL + body",
+        webhook_fields=("webhookSignatureKey",),
+        notes="Messages carry no timestamp in what is signed: repeats are recognised by the event id.",
+    )
+
+    async def validate_credentials(self, connection: Connection) -> CredentialCheck:
+        locations = await self._locations(connection)
+        wanted = connection.configuration.location_id
+        named = [entry for entry in locations if wanted is None or text_at(entry, "id") == wanted]
+        if locations and not named:
+            raise ProviderFailure("rejected", "The configured location is not one of the account's.")
+        return CredentialCheck(
+            account=text_at(named, 0, "merchant_id"),
+            detail=f"Location {text_at(named, 0, 'name')}.",
+            test_mode=connection.configuration.sandbox,
+        )
+
+    async def test(self, connection: Connection, options: TestOptions) -> TestResult:
+        if not connection.configuration.sandbox:
+            raise refuse_live("the access token is a live token. Test with a sandbox token.")
+        payment = await self._pay(connection, options)
+        reference = text_at(payment, "payment", "id")
+        charged = TestStep("charge", f"Payment {text_at(payment, 'payment', 'status')}.", reference)
+
+        async def check() -> TestStep:
+            request = _request(connection, "GET", f"/v2/payments/{segment(reference)}")
+            found = document(await connection.http.expect(request))
+            return TestStep(
+                "read", f"Payment {text_at(found, 'payment', 'status')}.", text_at(found, "payment", "id")
+            )
+
+        async def reverse() -> TestStep:
+            body = {"payment_id": reference, "amount_money": _money(options)}
+            found = document(await connection.http.expect(_posted(connection, "/v2/refunds", body)))
+            return TestStep(
+                "refund", f"Refund {text_at(found, 'refund', 'status')}.", text_at(found, "refund", "id")
+            )
+
+        return await charge_and_reverse(charged, check, reverse)
+
+    async def probe(self, connection: Connection) -> None:
+        await self._locations(connection)
+
+    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
+        key = required_secret(connection.configuration.webhook_signature_key)
+        given = decode_base64(required_header(request.headers, "x-square-hmacsha256-signature"))
+        check_hmac([key], request.url.encode() + request.body, [given])
+        event = signed_object(signed_json(request.body))
+        return IncomingAnswer(
+            (
+                VerifiedEvent(
+                    text_at(event, "event_id"),
+                    event_type(text_at(event, "type")),
+                    event,
+                    moment(event.get("created_at")),
+                ),
+            )
+        )
+
+    async def _locations(self, connection: Connection) -> Sequence[Any]:
+        answer = document(await connection.http.expect(_request(connection, "GET", "/v2/locations")))
+        return items(answer, "locations")
+
+    async def _pay(self, connection: Connection, options: TestOptions) -> Mapping[str, Any]:
+        body: dict[str, Any] = {
+            "source_id": "cnon:card-nonce-ok",
+            "amount_money": _money(options),
+            "note": "Integration Hub connection test",
+        }
+        if connection.configuration.location_id:
+            body["location_id"] = connection.configuration.location_id
+        return document(await connection.http.expect(_posted(connection, "/v2/payments", body)))
+
+
+def _money(options: TestOptions) -> Mapping[str, Any]:
+    return {"amount": options.amount_minor, "currency": options.currency.upper()}
+
+
+def _request(
+    connection: Connection, method: str, path: str, body: Mapping[str, Any] | None = None
+) -> ProviderRequest:
+    headers = {
+        "authorization": f"Bearer {connection.configuration.access_token}",
+        "square-version": _API_VERSION,
+    }
+    return ProviderRequest(
+        method, connection.configuration.address + path, headers=headers, json=body, idempotent=True
+    )
+
+
+def _posted(connection: Connection, path: str, body: Mapping[str, Any]) -> ProviderRequest:
+    # https://developer.squareup.com/docs/build-basics/common-api-patterns/idempotency
+    return _request(connection, "POST", path, {"idempotency_key": str(uuid4()), **body})
+
+
+PROVIDER: SyncingProvider = Square()

@@ -1,0 +1,181 @@
+"""Stripe payments.
+
+Sources: https://docs.stripe.com/api/balance/balance_retrieve, https://docs.stripe.com/api/payment_intents/create,
+https://docs.stripe.com/api/refunds/create, https://docs.stripe.com/testing (`pm_card_visa`),
+https://docs.stripe.com/webhooks#verify-manually, https://docs.stripe.com/keys#test-live-modes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+from uuid import uuid4
+
+from pydantic import Field, StringConstraints
+
+from domain.providers.contract import (
+    Configuration,
+    Connection,
+    CredentialCheck,
+    IncomingAnswer,
+    IncomingRequest,
+    IntegrationType,
+    ProviderProfile,
+    ProviderRequest,
+    Secret,
+    SignatureRefused,
+    TestOptions,
+    TestResult,
+    TestStep,
+    VerifiedEvent,
+)
+from infra.providers._kit.addresses import BaseUrl, segment
+from infra.providers._kit.answers import document, event_type, signed_json, text_at
+from infra.providers._kit.charges import charge_and_reverse, refuse_live
+from infra.providers._kit.paging import SyncingProvider
+from infra.providers._kit.signatures import (
+    check_hmac,
+    check_unix_time,
+    decode_hex,
+    required_header,
+    required_secret,
+)
+from infra.providers._kit.wire import CAPABILITIES, at, items, moment, signed_object
+from infra.providers.stripe.records import StripeListing
+
+
+class StripeConfiguration(Configuration):
+    api_key: str = Secret("Secret or restricted key (sk_..., rk_...)", min_length=8, max_length=255)
+    webhook_secret: str | None = Secret("Signing secret of the webhook endpoint (whsec_...)", default=None)
+    currency: Annotated[str, StringConstraints(to_lower=True, pattern=r"^[A-Za-z]{3}$")] = Field(
+        "usd", description="ISO 4217 code of charges"
+    )
+    base_url: BaseUrl = Field("https://api.stripe.com", description="Address of the API")
+
+    @property
+    def test_mode(self) -> bool:
+        return self.api_key.startswith(("sk_test_", "rk_test_"))
+
+
+class Stripe(StripeListing):
+    """Implements Provider and SyncProvider. Tests run with a test-mode key only."""
+
+    profile: ClassVar[ProviderProfile] = ProviderProfile(
+        name="Stripe",
+        title="Stripe",
+        integration_type=IntegrationType.PaymentGateway,
+        documentation_url="https://docs.stripe.com/api",
+        configuration=StripeConfiguration,
+        capabilities=CAPABILITIES,
+        webhook_scheme="Stripe-Signature: t and v1, hex HMAC-SHA256 of `t.body`, 5 minutes",
+        webhook_fields=("webhookSecret",),
+        notes="A restricted key needs read access to the balance, and to charges and events for importing.",
+    )
+
+    async def validate_credentials(self, connection: Connection) -> CredentialCheck:
+        balance = await self._balance(connection)
+        live = balance.get("livemode") is True
+        currencies = ", ".join(text_at(entry, "currency").upper() for entry in items(balance, "available"))
+        return CredentialCheck(
+            account="Stripe live mode" if live else "Stripe test mode",
+            test_mode=not live,
+            detail=f"Balance in {currencies}." if currencies else "",
+        )
+
+    async def test(self, connection: Connection, options: TestOptions) -> TestResult:
+        if not connection.configuration.test_mode:
+            raise refuse_live("the API key is a live key. Test with a test-mode key (sk_test_ or rk_test_).")
+        intent = await self._charge(connection, options)
+        reference = text_at(intent, "id")
+        charged = TestStep("charge", f"Payment intent, status {at(intent, 'status')}.", reference)
+
+        async def check() -> TestStep:
+            request = self._request(connection, "GET", f"/v1/payment_intents/{segment(reference)}")
+            found = document(await connection.http.expect(request))
+            return TestStep("read", f"Status {text_at(found, 'status')}.", text_at(found, "id"))
+
+        async def reverse() -> TestStep:
+            return await self._reverse(connection, reference, captured=at(intent, "status") == "succeeded")
+
+        return await charge_and_reverse(charged, check, reverse)
+
+    async def probe(self, connection: Connection) -> None:
+        await self._balance(connection)
+
+    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
+        secret = required_secret(connection.configuration.webhook_secret)
+        timestamp, given = _signature_parts(required_header(request.headers, "Stripe-Signature"))
+        check_unix_time(timestamp, request.received_at)
+        check_hmac([secret], timestamp.encode() + b"." + request.body, given)
+        event = signed_object(signed_json(request.body))
+        return IncomingAnswer(
+            (
+                VerifiedEvent(
+                    text_at(event, "id"),
+                    event_type(text_at(event, "type")),
+                    event,
+                    moment(event.get("created")),
+                ),
+            )
+        )
+
+    async def _balance(self, connection: Connection) -> Mapping[str, Any]:
+        balance = document(await connection.http.expect(self._request(connection, "GET", "/v1/balance")))
+        items(balance, "available")
+        return balance
+
+    async def _charge(self, connection: Connection, options: TestOptions) -> Mapping[str, Any]:
+        form = {
+            "amount": str(options.amount_minor),
+            "currency": options.currency.lower(),
+            "payment_method": "pm_card_visa",
+            "payment_method_types[0]": "card",
+            "confirm": "true",
+            "description": "Integration Hub connection test",
+        }
+        return document(
+            await connection.http.expect(self._request(connection, "POST", "/v1/payment_intents", form=form))
+        )
+
+    async def _reverse(self, connection: Connection, intent: str, *, captured: bool) -> TestStep:
+        """A captured charge is refunded; one that was never captured has nothing to refund and is cancelled."""
+        if captured:
+            name, path, form = "refund", "/v1/refunds", {"payment_intent": intent}
+        else:
+            name, path, form = "cancel", f"/v1/payment_intents/{segment(intent)}/cancel", {}
+        request = self._request(connection, "POST", path, form=form)
+        done = document(await connection.http.expect(request))
+        return TestStep(name, f"Status {text_at(done, 'status')}.", text_at(done, "id"))
+
+    def _request(
+        self,
+        connection: Connection,
+        method: str,
+        path: str,
+        *,
+        form: Mapping[str, str] | None = None,
+    ) -> ProviderRequest:
+        headers = {"authorization": f"Bearer {connection.configuration.api_key}"}
+        if method == "POST":
+            # https://docs.stripe.com/api/idempotent_requests: a repeat after a lost answer charges nothing twice
+            headers["idempotency-key"] = str(uuid4())
+        return ProviderRequest(
+            method,
+            connection.configuration.base_url + path,
+            headers=headers,
+            form=form,
+            idempotent=True,
+        )
+
+
+def _signature_parts(header: str) -> tuple[str, list[bytes]]:
+    """The timestamp as written and every `v1` signature; other schemes are ignored."""
+    pairs = [part.strip().partition("=")[::2] for part in header.split(",")]
+    timestamps = [value for name, value in pairs if name == "t"]
+    given = [decode_hex(value) for name, value in pairs if name == "v1"]
+    if len(timestamps) != 1 or not given:
+        raise SignatureRefused("The header Stripe-Signature needs one t and at least one v1.")
+    return timestamps[0], given
+
+
+PROVIDER: SyncingProvider = Stripe()

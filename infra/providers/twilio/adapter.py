@@ -1,0 +1,144 @@
+"""Twilio SMS.
+
+Sources: https://www.twilio.com/docs/iam/api/account, https://www.twilio.com/docs/iam/test-credentials (magic sender;
+test credentials reach no other resource), https://www.twilio.com/docs/messaging/api/message-resource,
+https://www.twilio.com/docs/usage/webhooks/webhooks-security. SharedKey signatures as in Twilio's own library
+(https://github.com/twilio/twilio-python, `twilio/request_validator.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from domain.core.messages import OutgoingMessage
+from domain.providers.contract import (
+    Configuration,
+    Connection,
+    CredentialCheck,
+    IncomingAnswer,
+    IncomingRequest,
+    IntegrationType,
+    ProviderFailure,
+    ProviderProfile,
+    ProviderRequest,
+    Secret,
+    TestOptions,
+    TestResult,
+    TestStep,
+)
+from infra.providers._kit.addresses import BaseUrl
+from infra.providers._kit.answers import document, event_type, text_at
+from infra.providers._kit.fields import PhoneNumber
+from infra.providers._kit.paging import SyncingProvider
+from infra.providers._kit.wire import CAPABILITIES, at, basic, recipient_of
+from infra.providers.twilio.records import TwilioListing
+from infra.providers.twilio.webhook import check_twilio_signature, twilio_events
+
+_MAGIC_SENDER = "+15005550006"
+_MESSAGE = "Integration Hub connection test"
+
+
+class TwilioConfiguration(Configuration):
+    account_sid: str = Field(description="Account SID (AC...)", pattern=r"^AC[0-9a-fA-F]{32}$")
+    auth_token: str = Secret("Auth token of the account", min_length=8, max_length=255)
+    from_number: PhoneNumber = Field(description="Sending number (E.164)")
+    test_account_sid: str | None = Field(
+        None,
+        description="SID of the test credentials; tests then send nothing",
+        pattern=r"^AC[0-9a-fA-F]{32}$",
+    )
+    test_auth_token: str | None = Secret("Token of the test credentials", default=None)
+    webhook_shared_secret: str | None = Secret(
+        "Secret of the webhook SharedKey, when webhooks are signed with one instead of the auth token",
+        default=None,
+    )
+    base_url: BaseUrl = Field("https://api.twilio.com", description="Address of the API")
+
+    @model_validator(mode="after")
+    def _test_credentials_are_a_pair(self) -> TwilioConfiguration:
+        if (self.test_account_sid is None) != (self.test_auth_token is None):
+            raise ValueError("testAccountSid and testAuthToken are given together or not at all")
+        return self
+
+
+class Twilio(TwilioListing):
+    """Implements Provider and SyncProvider. With test credentials the test sends nothing; without, it sends one SMS."""
+
+    profile: ClassVar[ProviderProfile] = ProviderProfile(
+        name="Twilio",
+        title="Twilio",
+        integration_type=IntegrationType.SMSService,
+        documentation_url="https://www.twilio.com/docs/usage/api",
+        configuration=TwilioConfiguration,
+        capabilities=CAPABILITIES,
+        webhook_scheme="X-Twilio-Signature: base64 HMAC-SHA1 (SharedKey: HMAC-SHA256) of URL + form, or of URL with "
+        "bodySHA256",
+        notes="Twilio signs no timestamp: repeats are recognised by what was signed.",
+    )
+
+    async def validate_credentials(self, connection: Connection) -> CredentialCheck:
+        account = await self._account(connection)
+        status = text_at(account, "status")
+        if status != "active":
+            raise ProviderFailure("forbidden", f"The account is {event_type(status)}.", status=200)
+        return CredentialCheck(
+            account=text_at(account, "friendly_name"), detail=f"Account type {at(account, 'type')}."
+        )
+
+    async def test(self, connection: Connection, options: TestOptions) -> TestResult:
+        configuration = connection.configuration
+        recipient = recipient_of(options)
+        if configuration.test_account_sid:
+            sid, token = configuration.test_account_sid, configuration.test_auth_token
+            sender, outcome = _MAGIC_SENDER, "Accepted with test credentials; nothing is delivered."
+        else:
+            sid, token = configuration.account_sid, configuration.auth_token
+            sender, outcome = configuration.from_number, "Sent."
+        request = _message(
+            configuration.base_url, sid, token, {"To": recipient, "From": sender, "Body": _MESSAGE}
+        )
+        message = document(await connection.http.expect(request, 201))
+        return TestResult(
+            (TestStep("send", f"{outcome} Status {text_at(message, 'status')}.", text_at(message, "sid")),)
+        )
+
+    async def send(self, connection: Connection, message: OutgoingMessage) -> str:
+        configuration = connection.configuration
+        form = {"To": message.recipient, "From": configuration.from_number, "Body": message.subject}
+        request = _message(configuration.base_url, configuration.account_sid, configuration.auth_token, form)
+        return text_at(document(await connection.http.expect(request, 201)), "sid")
+
+    async def probe(self, connection: Connection) -> None:
+        await self._account(connection)
+
+    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
+        configuration = connection.configuration
+        shared_key = configuration.webhook_shared_secret
+        check_twilio_signature(request, configuration.auth_token, shared_key)
+        return IncomingAnswer(twilio_events(request))
+
+    async def _account(self, connection: Connection) -> Mapping[str, Any]:
+        configuration = connection.configuration
+        request = ProviderRequest(
+            "GET",
+            f"{configuration.base_url}/2010-04-01/Accounts/{configuration.account_sid}.json",
+            headers={"authorization": basic(configuration.account_sid, configuration.auth_token)},
+        )
+        account = document(await connection.http.expect(request))
+        text_at(account, "status")
+        return account
+
+
+def _message(base_url: str, sid: str, token: str, form: Mapping[str, str]) -> ProviderRequest:
+    return ProviderRequest(
+        "POST",
+        f"{base_url}/2010-04-01/Accounts/{sid}/Messages.json",
+        headers={"authorization": basic(sid, token)},
+        form=form,
+    )
+
+
+PROVIDER: SyncingProvider = Twilio()

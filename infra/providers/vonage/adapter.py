@@ -1,0 +1,143 @@
+"""Vonage SMS.
+
+Sources: https://developer.vonage.com/en/api/account (get-balance), https://developer.vonage.com/en/api/sms,
+https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms (statuses),
+https://developer.vonage.com/en/getting-started/concepts/webhooks (signed webhooks),
+https://developer.vonage.com/en/getting-started/concepts/signing-messages (`sig`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from domain.core.messages import OutgoingMessage
+from domain.providers.contract import (
+    Configuration,
+    Connection,
+    CredentialCheck,
+    FailureKind,
+    IncomingAnswer,
+    IncomingRequest,
+    IntegrationType,
+    ProviderFailure,
+    ProviderProfile,
+    ProviderRequest,
+    Secret,
+    TestOptions,
+    TestResult,
+    TestStep,
+)
+from infra.providers._kit.addresses import BaseUrl
+from infra.providers._kit.answers import document, event_type, text_at
+from infra.providers._kit.paging import SyncingProvider
+from infra.providers._kit.signatures import required_secret
+from infra.providers._kit.wire import CAPABILITIES, basic, items, recipient_of
+from infra.providers.vonage.records import VonageListing
+from infra.providers.vonage.webhook import jwt_event, sig_event
+
+# Status of a message to what it means for the caller; every other one is "rejected".
+_KINDS: Mapping[str, FailureKind] = {
+    "1": "rate_limited",
+    "4": "unauthorized",
+    "5": "unavailable",
+    "8": "forbidden",
+    "10": "rate_limited",
+    "14": "unauthorized",
+}
+
+
+class VonageConfiguration(Configuration):
+    api_key: str = Field(description="API key, which names the account", pattern=r"^[A-Za-z0-9]{4,64}$")
+    api_secret: str = Secret("API secret", min_length=1, max_length=255)
+    sender: str = Field(description="Number or name messages come from", pattern=r"^\+?[A-Za-z0-9]{1,15}$")
+    signature_secret: str | None = Secret("Signature secret of webhooks", default=None)
+    signature_method: Literal["md5hash", "md5", "sha1", "sha256", "sha512"] | None = Field(
+        None, description="Method of the older `sig` parameter as set in the dashboard; unset: JWT only"
+    )
+    base_url: BaseUrl = Field("https://rest.nexmo.com", description="Address of the account and SMS APIs")
+    reports_url: BaseUrl = Field("https://api.nexmo.com", description="Address of the reports API")
+
+
+class Vonage(VonageListing):
+    """Implements Provider and SyncProvider. Vonage has no sandbox for SMS: the test sends one message."""
+
+    profile: ClassVar[ProviderProfile] = ProviderProfile(
+        name="Vonage",
+        title="Vonage",
+        integration_type=IntegrationType.SMSService,
+        documentation_url="https://developer.vonage.com/en/api/sms",
+        configuration=VonageConfiguration,
+        capabilities=CAPABILITIES,
+        webhook_scheme="Authorization: Bearer JWT HS256 with payload_hash; older: parameter sig; 5 minutes",
+        webhook_fields=("signatureSecret",),
+        notes="The test sends one SMS, which is charged: Vonage has no test mode. It also charges for the reports that "
+        "messages are imported from.",
+    )
+
+    async def validate_credentials(self, connection: Connection) -> CredentialCheck:
+        balance = await self._balance(connection)
+        return CredentialCheck(
+            account=connection.configuration.api_key, detail=f"Balance {balance['value']} EUR."
+        )
+
+    async def test(self, connection: Connection, options: TestOptions) -> TestResult:
+        subject = "Integration Hub connection test"
+        sent = await self.send(connection, OutgoingMessage(recipient_of(options), subject, subject))
+        return TestResult((TestStep("send", "Sent.", sent),))
+
+    async def send(self, connection: Connection, message: OutgoingMessage) -> str:
+        form = {
+            "from": connection.configuration.sender.removeprefix("+"),
+            "to": message.recipient.removeprefix("+"),
+            "text": message.subject,
+        }
+        request = self._request(connection, "POST", "/sms/json", form)
+        return text_at(_sent(document(await connection.http.expect(request))), "message-id")
+
+    async def probe(self, connection: Connection) -> None:
+        await self._balance(connection)
+
+    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
+        configuration = connection.configuration
+        secret = required_secret(configuration.signature_secret)
+        if "authorization" in request.headers or configuration.signature_method is None:
+            return IncomingAnswer((jwt_event(request, secret),))
+        return IncomingAnswer((sig_event(request, secret, configuration.signature_method),))
+
+    async def _balance(self, connection: Connection) -> Mapping[str, Any]:
+        request = self._request(connection, "GET", "/account/get-balance")
+        balance = document(await connection.http.expect(request))
+        if not isinstance(balance.get("value"), int | float):
+            raise ProviderFailure("malformed", "The provider's answer has no balance.")
+        return balance
+
+    def _request(
+        self, connection: Connection, method: str, path: str, form: Mapping[str, str] | None = None
+    ) -> ProviderRequest:
+        configuration = connection.configuration
+        return ProviderRequest(
+            method,
+            configuration.base_url + path,
+            headers={"authorization": basic(configuration.api_key, configuration.api_secret)},
+            form=form,
+        )
+
+
+def _sent(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The message, when its status says that it was taken: Vonage answers 200 to refused messages too."""
+    status = text_at(answer, "messages", 0, "status")
+    message: Mapping[str, Any] = items(answer, "messages")[0]
+    if status != "0":
+        reason = event_type(str(message.get("error-text", "no reason given")))
+        raise ProviderFailure(
+            _KINDS.get(status, "rejected"),
+            f"Vonage refused the message: status {status}, {reason}.",
+            status=200,
+        )
+    return message
+
+
+PROVIDER: SyncingProvider = Vonage()

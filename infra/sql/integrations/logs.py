@@ -1,0 +1,76 @@
+"""Logs of integrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select
+
+from domain.core.paging import Page, PageRequest
+from domain.integrations.model import IntegrationLog, LogLevel
+from domain.integrations.ports import LogFilter
+from infra.sql.firsts import delete_first
+from infra.sql.integrations.tables import integration_logs
+from infra.sql.statements import containing, paged, total
+
+_l = integration_logs.c
+
+
+class SqlIntegrationLogs:
+    """Satisfies `domain.integrations.ports.IntegrationLogs`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def append(self, logs: Iterable[IntegrationLog]) -> None:
+        rows = [
+            {
+                "IntegrationLogId": one.integration_log_id,
+                "IntegrationId": one.integration_id,
+                "LogLevel": int(one.log_level),
+                "Message": one.message,
+                "Details": one.details,
+                "Exception": one.exception,
+                "RequestId": one.request_id,
+                "CreatedAt": one.created_at,
+            }
+            for one in logs
+        ]
+        if rows:
+            self._connection.execute(insert(integration_logs), rows)
+
+    def page(self, integration_id: UUID, filter_: LogFilter, page: PageRequest) -> Page[IntegrationLog]:
+        statement = select(integration_logs).where(_l.IntegrationId == integration_id)
+        if filter_.levels:
+            statement = statement.where(_l.LogLevel.in_([int(level) for level in filter_.levels]))
+        if filter_.since is not None:
+            statement = statement.where(_l.CreatedAt >= filter_.since)
+        if filter_.until is not None:
+            statement = statement.where(_l.CreatedAt < filter_.until)
+        if filter_.text:
+            statement = statement.where(containing(_l.Message, filter_.text))
+        ordered = statement.order_by(_l.CreatedAt.desc(), _l.IntegrationLogId.desc())
+        rows = self._connection.execute(paged(ordered, page)).mappings()
+        items = [log_of(row) for row in rows]
+        return Page(items, page.page, page.page_size, total(self._connection, statement))
+
+    def delete_before(self, cutoff: datetime, limit: int) -> int:
+        # IX_IntegrationLog_CreatedAt
+        oldest = delete_first(integration_logs, _l.CreatedAt < cutoff, order_by=_l.CreatedAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
+
+
+def log_of(row: Mapping[Any, Any]) -> IntegrationLog:
+    return IntegrationLog(
+        integration_log_id=row["IntegrationLogId"],
+        integration_id=row["IntegrationId"],
+        log_level=LogLevel(row["LogLevel"]),
+        message=row["Message"],
+        created_at=row["CreatedAt"],
+        details=row["Details"],
+        exception=row["Exception"],
+        request_id=row["RequestId"],
+    )

@@ -1,0 +1,247 @@
+"""Integrations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from domain.core.errors import NotFound, PreconditionFailed
+from domain.core.paging import Page, PageRequest
+from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, SuspensionCause
+from domain.integrations.ports import HealthUpdate, IntegrationFilter, SlotTaken
+from domain.integrations.rules import active_slot
+from domain.providers.contract import IntegrationType
+from infra.sql.failures import is_duplicate
+from infra.sql.integrations.tables import integrations
+from infra.sql.statements import chunks, containing, paged, total
+
+_i = integrations.c
+_SORTS = {
+    "name": _i.Name,
+    "createdAt": _i.CreatedAt,
+    "modifiedAt": _i.ModifiedAt,
+    "status": _i.Status,
+    "integrationType": _i.IntegrationType,
+    "provider": _i.Provider,
+    "lastHealthCheck": _i.LastHealthCheck,
+}
+
+
+def _integration_of(row: Mapping[Any, Any]) -> Integration:
+    return Integration(
+        integration_id=row["IntegrationId"],
+        tenant_id=row["TenantId"],
+        name=row["Name"],
+        integration_type=IntegrationType(row["IntegrationType"]),
+        provider=row["Provider"],
+        status=IntegrationStatus(row["Status"]),
+        sealed_configuration=row["Configuration"],
+        created_at=row["CreatedAt"],
+        created_by=row["CreatedBy"],
+        secret_name=row["SecretName"],
+        is_enabled=row["IsEnabled"],
+        allow_tls_1_2=row["AllowTls12"],
+        reason=row["StatusReason"],
+        suspension=None if row["SuspensionCause"] is None else SuspensionCause(row["SuspensionCause"]),
+        validated_at=row["ValidatedAt"],
+        sealed_account=row["Account"],
+        health_status=HealthStatus(row["HealthStatus"]),
+        vitals=row["Vitals"],
+        consecutive_failures=row["ConsecutiveFailures"],
+        probe_after=row["ProbeAfter"],
+        last_health_check=row["LastHealthCheck"],
+        last_sync_time=row["LastSyncTime"],
+        modified_at=row["ModifiedAt"],
+        modified_by=row["ModifiedBy"],
+        version=row["Version"],
+    )
+
+
+def _values(integration: Integration) -> dict[str, Any]:
+    return {
+        "Name": integration.name,
+        "Status": int(integration.status),
+        "Configuration": integration.sealed_configuration,
+        "SecretName": integration.secret_name,
+        "IsEnabled": integration.is_enabled,
+        "AllowTls12": integration.allow_tls_1_2,
+        "StatusReason": integration.reason,
+        "SuspensionCause": None if integration.suspension is None else int(integration.suspension),
+        "ValidatedAt": integration.validated_at,
+        "Account": integration.sealed_account,
+        "HealthStatus": int(integration.health_status),
+        "Vitals": integration.vitals,
+        "ConsecutiveFailures": integration.consecutive_failures,
+        "ProbeAfter": integration.probe_after,
+        "LastHealthCheck": integration.last_health_check,
+        "ActiveSlot": active_slot(integration),
+        "ModifiedAt": integration.modified_at,
+        "ModifiedBy": integration.modified_by,
+    }
+
+
+class SqlIntegrations:
+    """Satisfies `domain.integrations.ports.Integrations`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, tenant_id: UUID, integration: Integration) -> None:
+        self._connection.execute(
+            insert(integrations).values(
+                IntegrationId=integration.integration_id,
+                TenantId=tenant_id,
+                IntegrationType=int(integration.integration_type),
+                Provider=integration.provider,
+                CreatedAt=integration.created_at,
+                CreatedBy=integration.created_by,
+                **_values(integration),
+            )
+        )
+
+    def get(self, tenant_id: UUID, integration_id: UUID) -> Integration:
+        found = self._one(
+            select(integrations).where(_i.TenantId == tenant_id, _i.IntegrationId == integration_id)
+        )
+        if found is None:
+            raise NotFound("There is no such integration.")
+        return found
+
+    def find(self, integration_id: UUID) -> Integration | None:
+        return self._one(select(integrations).where(_i.IntegrationId == integration_id))
+
+    def page(self, tenant_id: UUID, filter_: IntegrationFilter, page: PageRequest) -> Page[Integration]:
+        statement = _filtered(select(integrations).where(_i.TenantId == tenant_id), filter_)
+        column = _SORTS[filter_.sort]
+        ordered = statement.order_by(column.desc() if filter_.descending else column, _i.IntegrationId)
+        rows = self._connection.execute(paged(ordered, page)).mappings()
+        items = [_integration_of(row) for row in rows]
+        return Page(items, page.page, page.page_size, total(self._connection, statement))
+
+    def update(self, tenant_id: UUID, integration: Integration) -> None:
+        statement = (
+            update(integrations)
+            .where(
+                _i.TenantId == tenant_id,
+                _i.IntegrationId == integration.integration_id,
+                _i.Version == integration.version,
+            )
+            .values(Version=integration.version + 1, **_values(integration))
+        )
+        try:
+            changed = self._connection.execute(statement)
+        except IntegrityError as error:
+            if is_duplicate(error):
+                raise SlotTaken from error
+            raise
+        if changed.rowcount != 1:
+            raise PreconditionFailed("The integration was changed by someone else; read it again.")
+
+    def slot_holder(self, tenant_id: UUID, slot: str) -> UUID | None:
+        statement = select(_i.IntegrationId).where(_i.TenantId == tenant_id, _i.ActiveSlot == slot)
+        return self._connection.execute(statement).scalar()
+
+    def due_for_check(
+        self, now: datetime, *, after: UUID | None, checked_before: datetime, limit: int
+    ) -> list[Integration]:
+        is_due = or_(
+            _i.Status == int(IntegrationStatus.Active),
+            and_(_i.Status == int(IntegrationStatus.Suspended), _i.ProbeAfter <= now),
+        )
+        unchecked = or_(_i.LastHealthCheck.is_(None), _i.LastHealthCheck < checked_before)
+        statement = select(integrations).where(_i.IsEnabled == True, is_due, unchecked)  # noqa: E712
+        if after is not None:
+            statement = statement.where(_i.IntegrationId > after)
+        rows = self._connection.execute(statement.order_by(_i.IntegrationId).limit(limit)).mappings()
+        return [_integration_of(row) for row in rows]
+
+    def record_checks(self, updates: Sequence[HealthUpdate]) -> None:
+        if not updates:
+            return
+        as_checked = and_(
+            _i.IntegrationId == bindparam("checked_id"),
+            _i.Status == bindparam("checked_status"),
+            # The text holds the empty one, since the type of a second parameter here could not be deduced.
+            func.coalesce(_i.SecretName, literal_column("''")) == bindparam("checked_secret"),
+        )
+        statement = (
+            update(integrations)
+            .where(as_checked)
+            .values(
+                HealthStatus=bindparam("health"),
+                Vitals=bindparam("new_vitals"),
+                ConsecutiveFailures=bindparam("failures"),
+                ProbeAfter=bindparam("probe"),
+                LastHealthCheck=bindparam("at"),
+            )
+        )
+        self._connection.execute(statement, [_check(one) for one in updates])
+
+    def secret_names(self, names: Collection[str]) -> set[str]:
+        found: set[str] = set()
+        for some in chunks(list(names)):
+            statement = select(_i.SecretName).where(_i.SecretName.in_(some))
+            found.update(self._connection.execute(statement).scalars())
+        return found
+
+    def all_ids(self, *, after: UUID | None, limit: int) -> list[UUID]:
+        statement = select(_i.IntegrationId).order_by(_i.IntegrationId).limit(limit)
+        if after is not None:
+            statement = statement.where(_i.IntegrationId > after)
+        return list(self._connection.execute(statement).scalars())
+
+    def _one(self, statement: Select[Any]) -> Integration | None:
+        row = self._connection.execute(statement).mappings().first()
+        return None if row is None else _integration_of(row)
+
+
+def _filtered(statement: Select[Any], filter_: IntegrationFilter) -> Select[Any]:
+    if filter_.types:
+        statement = statement.where(_i.IntegrationType.in_([int(one) for one in filter_.types]))
+    if filter_.statuses:
+        statement = statement.where(_i.Status.in_([int(one) for one in filter_.statuses]))
+    else:
+        statement = statement.where(_i.Status != int(IntegrationStatus.Disconnected))
+    if filter_.providers:
+        statement = statement.where(_i.Provider.in_(filter_.providers))
+    if filter_.health:
+        statement = statement.where(_i.HealthStatus.in_([int(one) for one in filter_.health]))
+    if filter_.text:
+        wanted = filter_.text.lower()
+        statement = statement.where(
+            or_(
+                containing(func.lower(_i.Name, type_=_i.Name.type), wanted),
+                containing(func.lower(_i.Provider, type_=_i.Provider.type), wanted),
+            )
+        )
+    return statement
+
+
+def _check(update_: HealthUpdate) -> dict[str, Any]:
+    checked = update_.checked
+    return {
+        "checked_id": checked.integration_id,
+        "checked_status": int(checked.status),
+        "checked_secret": checked.secret_name or "",
+        "health": int(update_.health_status),
+        "new_vitals": update_.vitals,
+        "failures": update_.consecutive_failures,
+        "probe": update_.probe_after,
+        "at": update_.at,
+    }

@@ -1,0 +1,162 @@
+"""Alerts over SQL, and occurrences on their way to the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from domain.core.errors import NotFound
+from domain.core.paging import Page, PageRequest
+from domain.monitoring.alerts.model import Alert, AlertFilter, AlertKind, AlertStatus
+from infra.sql.firsts import delete_first
+from infra.sql.monitoring.tables import alerts, pending_alerts
+from infra.sql.statements import guarded_by_unique_key, paged, total
+
+_a = alerts.c
+_p = pending_alerts.c
+
+
+class SqlAlerts:
+    """Satisfies `domain.monitoring.alerts.ports.Alerts`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, tenant_id: UUID, alert: Alert) -> None:
+        with guarded_by_unique_key():
+            self._connection.execute(
+                insert(alerts).values(
+                    AlertId=alert.alert_id,
+                    TenantId=tenant_id,
+                    Kind=alert.kind.value,
+                    Subject=alert.subject,
+                    Severity=alert.severity,
+                    Status=alert.status,
+                    Summary=alert.summary,
+                    Details=alert.details,
+                    Occurrences=alert.occurrences,
+                    OpenedAt=alert.opened_at,
+                    LastSeenAt=alert.last_seen_at,
+                )
+            )
+
+    def get(self, tenant_id: UUID, alert_id: UUID) -> Alert:
+        statement = select(alerts).where(_a.AlertId == alert_id, _a.TenantId == tenant_id)
+        row = self._connection.execute(statement).mappings().first()
+        if row is None:
+            raise NotFound("There is no such alert.")
+        return _alert_of(row)
+
+    def page(self, tenant_id: UUID, filter_: AlertFilter, page: PageRequest) -> Page[Alert]:
+        # IX_Alert_Opened
+        statement = select(alerts).where(_a.TenantId == tenant_id)
+        if filter_.statuses:
+            statement = statement.where(_a.Status.in_(filter_.statuses))
+        if filter_.kinds:
+            statement = statement.where(_a.Kind.in_([one.value for one in filter_.kinds]))
+        if filter_.severities:
+            statement = statement.where(_a.Severity.in_(filter_.severities))
+        if filter_.subject is not None:
+            statement = statement.where(_a.Subject == filter_.subject)
+        ordered = statement.order_by(_a.OpenedAt.desc(), _a.AlertId.desc())
+        rows = self._connection.execute(paged(ordered, page)).mappings()
+        items = [_alert_of(row) for row in rows]
+        return Page(items, page.page, page.page_size, total(self._connection, ordered))
+
+    def find_active(self, tenant_id: UUID, kind: AlertKind, subject: str) -> Alert | None:
+        # IX_Alert_Subject
+        statement = select(alerts).where(
+            _a.TenantId == tenant_id,
+            _a.Kind == kind.value,
+            _a.Subject == subject,
+            _a.RecoveredAt.is_(None),
+        )
+        row = self._connection.execute(statement).mappings().first()
+        return None if row is None else _alert_of(row)
+
+    def last_recovery(self, tenant_id: UUID, kind: AlertKind, subject: str) -> datetime | None:
+        # IX_Alert_Subject
+        statement = select(func.max(_a.RecoveredAt)).where(
+            _a.TenantId == tenant_id, _a.Kind == kind.value, _a.Subject == subject
+        )
+        last: datetime | None = self._connection.execute(statement).scalar_one()
+        return last
+
+    def repeat(self, tenant_id: UUID, alert: Alert) -> None:
+        statement = (
+            update(alerts)
+            .where(
+                _a.AlertId == alert.alert_id,
+                _a.TenantId == tenant_id,
+                _a.LastSeenAt < alert.last_seen_at,
+                _a.RecoveredAt.is_(None),
+            )
+            .values(
+                Occurrences=_a.Occurrences + 1,
+                LastSeenAt=alert.last_seen_at,
+                Severity=alert.severity,
+                Summary=alert.summary,
+                Details=alert.details,
+            )
+        )
+        self._connection.execute(statement)
+
+    def recover(self, tenant_id: UUID, alert_id: UUID, reason: str, at: datetime) -> bool:
+        statement = (
+            update(alerts)
+            .where(_a.AlertId == alert_id, _a.TenantId == tenant_id, _a.RecoveredAt.is_(None))
+            .values(Status=AlertStatus.Recovered, RecoveredAt=at, Recovery=reason[:400])
+        )
+        return self._connection.execute(statement).rowcount == 1
+
+    def acknowledge(self, tenant_id: UUID, alert_id: UUID, by: UUID, note: str | None, at: datetime) -> bool:
+        statement = (
+            update(alerts)
+            .where(_a.AlertId == alert_id, _a.TenantId == tenant_id, _a.Status == AlertStatus.Open)
+            .values(Status=AlertStatus.Acknowledged, AcknowledgedAt=at, AcknowledgedBy=by, Note=note)
+        )
+        return self._connection.execute(statement).rowcount == 1
+
+    def note_failure(self, tenant_id: UUID, alert_id: UUID, detail: str) -> None:
+        statement = (
+            update(alerts)
+            .where(_a.AlertId == alert_id, _a.TenantId == tenant_id)
+            .values(NotificationFailure=detail[:400])
+        )
+        self._connection.execute(statement)
+
+    def active(self, kinds: Collection[AlertKind]) -> list[Alert]:
+        # IX_Alert_Active
+        statement = select(alerts).where(_a.Kind.in_([one.value for one in kinds]), _a.RecoveredAt.is_(None))
+        return [_alert_of(row) for row in self._connection.execute(statement).mappings()]
+
+    def delete_before(self, cutoff: datetime, limit: int) -> int:
+        # IX_Alert_Recovered
+        oldest = delete_first(alerts, _a.RecoveredAt < cutoff, order_by=_a.RecoveredAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
+
+
+def _alert_of(row: Mapping[Any, Any]) -> Alert:
+    return Alert(
+        alert_id=row["AlertId"],
+        tenant_id=row["TenantId"],
+        kind=AlertKind(row["Kind"]),
+        subject=row["Subject"],
+        severity=row["Severity"],
+        summary=row["Summary"],
+        details=row["Details"],
+        opened_at=row["OpenedAt"],
+        last_seen_at=row["LastSeenAt"],
+        occurrences=row["Occurrences"],
+        status=row["Status"],
+        acknowledged_at=row["AcknowledgedAt"],
+        acknowledged_by=row["AcknowledgedBy"],
+        note=row["Note"],
+        recovered_at=row["RecoveredAt"],
+        recovery=row["Recovery"],
+        notification_failure=row["NotificationFailure"],
+    )

@@ -1,0 +1,279 @@
+"""The internal records: what synchronisation wrote, and what a tenant changed itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy.exc import DataError, IntegrityError
+
+from domain.core.paging import Page, PageRequest
+from domain.integrations.model import IntegrationStatus
+from domain.sync.jobs import SyncedRecord
+from domain.sync.merging import Incoming, Known, Merge
+from domain.sync.ports import RecordFilter, RecordsRefused, RunMark
+from infra.sql.firsts import delete_first
+from infra.sql.integrations.tables import integrations
+from infra.sql.statements import chunks, paged, total
+from infra.sql.sync.tables import synced_records
+from infra.sql.types import Utc
+
+_r = synced_records.c
+COLUMNS = (
+    _r.IntegrationId,
+    _r.Stream,
+    _r.ExternalId,
+    _r.RecordType,
+    _r.Data,
+    _r.SyncedAt,
+    _r.ModifiedAt,
+    _r.DeletedAt,
+    _r.LocalId,
+    _r.IsLocal,
+    _r.ExportPending,
+    _r.SourceHash,
+    _r.ExportedHash,
+    _r.SourceVersion,
+)
+# the primary key
+_MINE = and_(
+    _r.TenantId == bindparam("tenant"),
+    _r.IntegrationId == bindparam("integration"),
+    _r.Stream == bindparam("stream"),
+)
+_KNOWN = select(_r.ExternalId, _r.SourceHash, _r.ModifiedAt, _r.DeletedAt, _r.Generation).where(
+    _MINE, _r.ExternalId.in_(bindparam("ids", expanding=True))
+)
+_ONE = and_(_MINE, _r.ExternalId == bindparam("id"))
+_INSERT = insert(synced_records)
+_UPDATE = (
+    update(synced_records)
+    .where(_ONE)
+    .values(
+        RecordType=bindparam("kind"),
+        Data=bindparam("new_data"),
+        SourceHash=bindparam("hash"),
+        SourceVersion=bindparam("version"),
+        ModifiedAt=bindparam("modified"),
+        SyncedAt=bindparam("now"),
+        DeletedAt=None,
+        Generation=bindparam("gen"),
+        LastJobId=bindparam("job"),
+        IsLocal=False,
+        ExportPending=False,
+    )
+)
+_SEEN = (
+    update(synced_records)
+    .where(_MINE, _r.ExternalId.in_(bindparam("ids", expanding=True)))
+    .values(Generation=bindparam("gen"))
+)
+_BURY = {"Data": None, "SourceHash": None, "IsLocal": False, "ExportPending": False}
+_TOMBSTONE = (
+    update(synced_records)
+    .where(_ONE)
+    .values(
+        DeletedAt=bindparam("now"),
+        SyncedAt=bindparam("now"),
+        ModifiedAt=func.coalesce(bindparam("modified", type_=Utc()), _r.ModifiedAt),
+        Generation=bindparam("gen"),
+        LastJobId=bindparam("job"),
+        **_BURY,
+    )
+)
+
+
+def record_of(row: Any) -> SyncedRecord:
+    return SyncedRecord(
+        integration_id=row.IntegrationId,
+        stream=row.Stream,
+        external_id=row.ExternalId,
+        record_type=row.RecordType,
+        data=row.Data,
+        synced_at=row.SyncedAt,
+        modified_at=row.ModifiedAt,
+        deleted_at=row.DeletedAt,
+        local_id=row.LocalId,
+        is_local=row.IsLocal,
+        export_pending=row.ExportPending,
+        source_hash=row.SourceHash,
+        exported_hash=row.ExportedHash,
+        source_version=row.SourceVersion,
+    )
+
+
+class SqlImportedRecords:
+    """The part of `domain.sync.ports.SyncRecords` that an import writes, and what is read."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def known(
+        self, tenant_id: UUID, integration_id: UUID, stream: str, external_ids: Sequence[str]
+    ) -> dict[str, Known]:
+        found: dict[str, Known] = {}
+        mine = _mine(tenant_id, integration_id, stream)
+        for some in chunks(external_ids):
+            for key, hash_, modified, deleted, generation in self._connection.execute(
+                _KNOWN, {**mine, "ids": some}
+            ):
+                found[key] = Known(hash_, modified, deleted is not None, generation)
+        return found
+
+    def store(
+        self, tenant_id: UUID, integration_id: UUID, stream: str, merge: Merge, *, run: RunMark
+    ) -> None:
+        mine = _mine(tenant_id, integration_id, stream)
+        with _refusing():
+            if merge.inserts:
+                rows = [_new(tenant_id, integration_id, stream, one, run) for one in merge.inserts]
+                self._connection.execute(_INSERT, rows)
+            if merge.updates:
+                self._connection.execute(_UPDATE, [_changed(mine, one, run) for one in merge.updates])
+            if merge.tombstones:
+                gone = [_changed(mine, one, run) for one in merge.tombstones]
+                self._connection.execute(
+                    _TOMBSTONE,
+                    [
+                        {name: values[name] for name in (*mine, "id", "modified", "now", "gen", "job")}
+                        for values in gone
+                    ],
+                )
+            for some in chunks(merge.seen):
+                self._connection.execute(_SEEN, {**mine, "ids": some, "gen": run.generation})
+
+    def unseen(
+        self, tenant_id: UUID, integration_id: UUID, stream: str, *, generation: int, after: str, limit: int
+    ) -> list[str]:
+        # the primary key, in its order
+        statement = (
+            select(_r.ExternalId)
+            .where(
+                _r.TenantId == tenant_id,
+                _r.IntegrationId == integration_id,
+                _r.Stream == stream,
+                _r.ExternalId > after,
+                _unseen(generation),
+            )
+            .order_by(_r.ExternalId)
+            .limit(limit)
+        )
+        return list(self._connection.execute(statement).scalars())
+
+    def bury(
+        self, tenant_id: UUID, integration_id: UUID, stream: str, external_ids: Sequence[str], *, run: RunMark
+    ) -> int:
+        buried = 0
+        for some in chunks(external_ids):
+            statement = (
+                update(synced_records)
+                .where(
+                    _r.TenantId == tenant_id,
+                    _r.IntegrationId == integration_id,
+                    _r.Stream == stream,
+                    _r.ExternalId.in_(some),
+                    _unseen(run.generation),
+                )
+                .values(DeletedAt=run.now, SyncedAt=run.now, LastJobId=run.job_id, **_BURY)
+            )
+            buried += self._connection.execute(statement).rowcount
+        return buried
+
+    def page(self, tenant_id: UUID, integration_id: UUID, filter_: RecordFilter) -> list[SyncedRecord]:
+        # IX_SyncedRecord_Changed
+        statement = select(*COLUMNS).where(_r.TenantId == tenant_id, _r.IntegrationId == integration_id)
+        if filter_.record_type is not None:
+            statement = statement.where(_r.RecordType == filter_.record_type.value)
+        if filter_.stream is not None:
+            statement = statement.where(_r.Stream == filter_.stream)
+        if filter_.since is not None:
+            statement = statement.where(_r.SyncedAt >= filter_.since)
+        if filter_.after is not None:
+            at, stream, key = filter_.after
+            beyond = or_(_r.Stream > stream, and_(_r.Stream == stream, _r.ExternalId > key))
+            statement = statement.where(_r.SyncedAt >= at, or_(_r.SyncedAt > at, beyond))
+        ordered = statement.order_by(_r.SyncedAt, _r.Stream, _r.ExternalId).limit(filter_.limit)
+        return self._records(ordered)
+
+    def of_job(self, tenant_id: UUID, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]:
+        # IX_SyncedRecord_Job
+        statement = select(*COLUMNS).where(_r.LastJobId == job_id, _r.TenantId == tenant_id)
+        items = self._records(paged(statement.order_by(_r.Stream, _r.ExternalId), page))
+        return Page(items, page.page, page.page_size, total(self._connection, statement))
+
+    def forget_disconnected(self, limit: int) -> int:
+        """Personal data is not kept for an integration that is gone."""
+        gone = select(integrations.c.IntegrationId).where(
+            integrations.c.Status == int(IntegrationStatus.Disconnected)
+        )
+        # All at once: SQL Server's connection is busy until the last row is read.
+        for integration_id in self._connection.execute(gone).scalars().all():
+            its = _r.IntegrationId == integration_id
+            some = delete_first(synced_records, its, order_by=_r.Stream, limit=limit)
+            deleted = self._connection.execute(some).rowcount
+            if deleted:
+                return deleted
+        return 0
+
+    def delete_tombstones(self, cutoff: datetime, limit: int) -> int:
+        # IX_SyncedRecord_Deleted
+        oldest = delete_first(synced_records, _r.DeletedAt < cutoff, order_by=_r.DeletedAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
+
+    def _records(self, statement: Select[Any]) -> list[SyncedRecord]:
+        return [record_of(row) for row in self._connection.execute(statement)]
+
+
+def _mine(tenant_id: UUID, integration_id: UUID, stream: str) -> dict[str, Any]:
+    return {"tenant": tenant_id, "integration": integration_id, "stream": stream}
+
+
+def _unseen(generation: int) -> Any:
+    """Live, older than the run, and not the tenant's own waiting change: that one is still to be pushed."""
+    return and_(_r.DeletedAt.is_(None), _r.Generation < generation, _r.ExportPending == False)  # noqa: E712
+
+
+def _new(
+    tenant_id: UUID, integration_id: UUID, stream: str, one: Incoming, run: RunMark
+) -> Mapping[str, Any]:
+    return {
+        "IntegrationId": integration_id,
+        "Stream": stream,
+        "ExternalId": one.external_id,
+        "TenantId": tenant_id,
+        "RecordType": one.record_type,
+        "Data": one.data,
+        "SourceHash": one.hash,
+        "SourceVersion": one.version,
+        "ModifiedAt": one.modified_at,
+        "SyncedAt": run.now,
+        "Generation": run.generation,
+        "LastJobId": run.job_id,
+    }
+
+
+def _changed(mine: Mapping[str, Any], one: Incoming, run: RunMark) -> dict[str, Any]:
+    return {
+        **mine,
+        "id": one.external_id,
+        "kind": one.record_type,
+        "new_data": one.data,
+        "hash": one.hash,
+        "version": one.version,
+        "modified": one.modified_at,
+        "now": run.now,
+        "gen": run.generation,
+        "job": run.job_id,
+    }
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except (DataError, IntegrityError) as error:
+        raise RecordsRefused from error

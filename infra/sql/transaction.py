@@ -1,0 +1,238 @@
+"""The SQL unit of work: repositories over one connection, announcements after commit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from domain.core import effects
+from domain.core.errors import OutcomeUnknown, Unavailable
+from domain.core.ports import Clock
+from domain.journal.audit import AuditRecord
+from domain.journal.ports import EventRef
+from infra.sql.apikeys.repository import SqlApiKeys
+from infra.sql.engine import Database
+from infra.sql.failures import is_in_doubt
+from infra.sql.incoming.repository import SqlIncomingWebhooks
+from infra.sql.integrations.logs import SqlIntegrationLogs
+from infra.sql.integrations.repository import SqlIntegrations
+from infra.sql.journal.audit import SqlAudit
+from infra.sql.journal.occurrences import SqlOccurrences
+from infra.sql.journal.outbox import SqlOutbox
+from infra.sql.journal.signals import SqlSignals
+from infra.sql.monitoring.alert_rules import SqlAlertConditions, SqlAlertRules, SqlNotifications
+from infra.sql.monitoring.alerts import SqlAlerts
+from infra.sql.monitoring.anomalies import SqlAnomalies, SqlSightings
+from infra.sql.monitoring.metrics import SqlMetrics
+from infra.sql.privacy.erasures import SqlErasures
+from infra.sql.privacy.personal_data import SqlPersonalData
+from infra.sql.recommendations.repository import SqlDecisions, SqlOutcomes, SqlPeerChecks
+from infra.sql.sync.exports import SqlSyncRecords
+from infra.sql.sync.jobs import SqlSyncJobs
+from infra.sql.sync.settings import SqlSyncSettings
+from infra.sql.tenants.repository import SqlUsers
+from infra.sql.webhooks.deliveries import SqlDeliveries
+from infra.sql.webhooks.pipeline import SqlDeliveryPipeline
+from infra.sql.webhooks.repository import SqlWebhooks
+
+logger = logging.getLogger("hub.sql")
+
+_IN_DOUBT = "The database was lost while it stored this; whether it did is not known."
+
+Announce = Callable[[Sequence[EventRef]], None]
+
+
+class SqlTransaction:
+    """Satisfies `domain.core.transaction.SqlTransaction`."""
+
+    def __init__(self, connection: Connection, clock: Clock, announce: Announce) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._announce = announce
+        self._committed: list[EventRef] = []
+        self.has_committed = False
+
+    @cached_property
+    def users(self) -> SqlUsers:
+        return SqlUsers(self._connection)
+
+    @cached_property
+    def api_keys(self) -> SqlApiKeys:
+        return SqlApiKeys(self._connection)
+
+    @cached_property
+    def audit(self) -> SqlAudit:
+        return SqlAudit(self._connection, self._clock)
+
+    @cached_property
+    def integrations(self) -> SqlIntegrations:
+        return SqlIntegrations(self._connection)
+
+    @cached_property
+    def integration_logs(self) -> SqlIntegrationLogs:
+        return SqlIntegrationLogs(self._connection)
+
+    @cached_property
+    def occurrences(self) -> SqlOccurrences:
+        return SqlOccurrences(self._connection)
+
+    @cached_property
+    def alerts(self) -> SqlAlerts:
+        return SqlAlerts(self._connection)
+
+    @cached_property
+    def alert_rules(self) -> SqlAlertRules:
+        return SqlAlertRules(self._connection)
+
+    @cached_property
+    def alert_conditions(self) -> SqlAlertConditions:
+        return SqlAlertConditions(self._connection)
+
+    @cached_property
+    def notifications(self) -> SqlNotifications:
+        return SqlNotifications(self._connection)
+
+    @cached_property
+    def incoming(self) -> SqlIncomingWebhooks:
+        return SqlIncomingWebhooks(self._connection)
+
+    @cached_property
+    def sync_jobs(self) -> SqlSyncJobs:
+        return SqlSyncJobs(self._connection)
+
+    @cached_property
+    def sync_records(self) -> SqlSyncRecords:
+        return SqlSyncRecords(self._connection)
+
+    @cached_property
+    def sync_settings(self) -> SqlSyncSettings:
+        return SqlSyncSettings(self._connection)
+
+    @cached_property
+    def erasures(self) -> SqlErasures:
+        return SqlErasures(self._connection)
+
+    @cached_property
+    def personal_data(self) -> SqlPersonalData:
+        return SqlPersonalData(self._connection)
+
+    @cached_property
+    def webhooks(self) -> SqlWebhooks:
+        return SqlWebhooks(self._connection)
+
+    @cached_property
+    def deliveries(self) -> SqlDeliveries:
+        return SqlDeliveries(self._connection)
+
+    @cached_property
+    def pipeline(self) -> SqlDeliveryPipeline:
+        return SqlDeliveryPipeline(self._connection)
+
+    @cached_property
+    def signals(self) -> SqlSignals:
+        return SqlSignals(self._connection)
+
+    @cached_property
+    def metrics(self) -> SqlMetrics:
+        return SqlMetrics(self._connection)
+
+    @cached_property
+    def anomalies(self) -> SqlAnomalies:
+        return SqlAnomalies(self._connection)
+
+    @cached_property
+    def sightings(self) -> SqlSightings:
+        return SqlSightings(self._connection)
+
+    @cached_property
+    def outcomes(self) -> SqlOutcomes:
+        return SqlOutcomes(self._connection)
+
+    @cached_property
+    def peers(self) -> SqlPeerChecks:
+        return SqlPeerChecks(self._connection)
+
+    @cached_property
+    def decisions(self) -> SqlDecisions:
+        return SqlDecisions(self._connection)
+
+    @cached_property
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self._connection, self._clock)
+
+    def commit(self) -> None:
+        try:
+            self._connection.commit()
+        except DBAPIError as error:
+            if is_in_doubt(error):
+                raise OutcomeUnknown(_IN_DOUBT) from error
+            raise
+        self.has_committed = True
+        effects.note()
+        self._committed += self.outbox.take_new()
+        if "audit" in vars(self):
+            for record in self.audit.take_new():
+                _log(record)
+
+    def announce(self) -> None:
+        """Tell the queue about the events committed, outside the transaction and its locks."""
+        new, self._committed = self._committed, []
+        if not new:
+            return
+        try:
+            self._announce(new)
+        except Unavailable:
+            # The events are durable; the sweeper announces them again.
+            logger.warning("announcement lost, left to the sweeper", extra={"events": len(new)})
+
+
+def _log(record: AuditRecord) -> None:
+    """Section 12.2: every change of an integration's configuration, every key made or revoked, and whatever else the
+    audit log holds. What was changed to what stays there."""
+    logger.info(
+        "change recorded",
+        extra={
+            "action": record.action,
+            "targetType": record.target_type,
+            "targetId": record.target_id,
+            "tenantId": str(record.tenant_id),
+            "actorUserId": str(record.actor_user_id) if record.actor_user_id else None,
+            "actorKeyId": str(record.actor_key_id) if record.actor_key_id else None,
+            "auditSequence": record.sequence,
+        },
+    )
+
+
+class SqlTransactions:
+    """Satisfies `domain.core.transaction.SqlTransactions`."""
+
+    def __init__(self, database: Database, clock: Clock, announce: Announce) -> None:
+        self._database = database
+        self._clock = clock
+        self._announce = announce
+
+    @contextmanager
+    def write(self) -> Iterator[SqlTransaction]:
+        tx: SqlTransaction | None = None
+        try:
+            with self._database.write() as connection:
+                tx = SqlTransaction(connection, self._clock, self._announce)
+                yield tx
+        except Unavailable as error:
+            if tx is not None and tx.has_committed:
+                # What it committed before stands, so it is not to be repeated as a whole.
+                raise OutcomeUnknown(error.detail) from error
+            raise
+        finally:
+            if tx is not None:
+                tx.announce()
+
+    @contextmanager
+    def read(self) -> Iterator[SqlTransaction]:
+        with self._database.read() as connection:
+            yield SqlTransaction(connection, self._clock, self._announce)

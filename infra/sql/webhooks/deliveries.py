@@ -1,0 +1,149 @@
+"""Deliveries of one tenant, as people look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, and_, select, update
+
+from domain.core.errors import NotFound
+from domain.core.paging import Page, PageRequest
+from domain.webhooks.model import Attempt, Delivery, DeliveryStatus
+from domain.webhooks.ports import DeliveryFilter
+from infra.sql.statements import chunks, paged, total, unindexed
+from infra.sql.webhooks.tables import domain_events, webhook_deliveries, webhook_delivery_attempts
+
+_d = webhook_deliveries.c
+_a = webhook_delivery_attempts.c
+_LISTED = (
+    _d.WebhookDeliveryId,
+    _d.WebhookId,
+    _d.TenantId,
+    _d.EventId,
+    _d.EventType,
+    _d.DeliveryStatus,
+    _d.AttemptCount,
+    _d.ScheduledAt,
+    _d.ExpiresAt,
+    _d.IsHeld,
+    _d.HttpStatusCode,
+    _d.ResponseBody,
+    _d.ErrorMessage,
+    _d.DeliveredAt,
+    _d.NextRetryAt,
+)
+_SETTLED = (DeliveryStatus.Delivered, DeliveryStatus.Failed, DeliveryStatus.Expired, DeliveryStatus.Retrying)
+
+
+class SqlDeliveries:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def page(
+        self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, page: PageRequest
+    ) -> Page[Delivery]:
+        statement = _filtered(select(*_LISTED), tenant_id, webhook_id, filter_)
+        ordered = statement.order_by(_d.ScheduledAt.desc(), _d.WebhookDeliveryId.desc())
+        items = [_delivery_of(row) for row in self._connection.execute(paged(ordered, page))]
+        return Page(items, page.page, page.page_size, total(self._connection, statement))
+
+    def get(self, tenant_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        event = and_(domain_events.c.TenantId == _d.TenantId, domain_events.c.EventId == _d.EventId)
+        statement = (
+            select(*_LISTED, domain_events.c.Payload)
+            .join(domain_events, event, isouter=True)
+            .where(_d.TenantId == tenant_id, _d.WebhookId == webhook_id, _d.WebhookDeliveryId == delivery_id)
+        )
+        row = self._connection.execute(statement).first()
+        if row is None:
+            raise NotFound("There is no such delivery.")
+        return replace(_delivery_of(row), attempts=self._attempts(delivery_id))
+
+    def reset(
+        self,
+        tenant_id: UUID,
+        delivery_ids: Sequence[UUID],
+        *,
+        expires_at: datetime,
+        requeue_at: datetime,
+    ) -> list[tuple[UUID, int]]:
+        changed: list[tuple[UUID, int]] = []
+        for chunk in chunks(delivery_ids):
+            statement = (
+                update(webhook_deliveries)
+                .where(
+                    _d.TenantId == tenant_id,
+                    _d.WebhookDeliveryId.in_(chunk),
+                    unindexed(_d.DeliveryStatus).in_(_SETTLED),
+                )
+                .values(
+                    DeliveryStatus=DeliveryStatus.Pending,
+                    RetriesUsed=0,
+                    NextRetryAt=None,
+                    IsHeld=False,
+                    ExpiresAt=expires_at,
+                    RequeueAt=requeue_at,
+                )
+                .returning(_d.WebhookDeliveryId, _d.PayloadBytes)
+            )
+            changed += [(row[0], row[1]) for row in self._connection.execute(statement)]
+        return changed
+
+    def find(self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, limit: int) -> list[UUID]:
+        statement = _filtered(select(_d.WebhookDeliveryId), tenant_id, webhook_id, filter_)
+        ordered = statement.order_by(_d.ScheduledAt, _d.WebhookDeliveryId).limit(limit)
+        return list(self._connection.execute(ordered).scalars())
+
+    def release_held(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> int:
+        statement = (
+            update(webhook_deliveries)
+            .where(
+                _d.TenantId == tenant_id,
+                _d.WebhookId == webhook_id,
+                _d.IsHeld == True,  # noqa: E712 - SQL
+                _d.ExpiresAt > now,
+            )
+            .values(IsHeld=False, RequeueAt=now)
+        )
+        return self._connection.execute(statement).rowcount
+
+    def _attempts(self, delivery_id: UUID) -> list[Attempt]:
+        statement = (
+            select(
+                _a.AttemptNumber,
+                _a.StartedAt,
+                _a.DurationMs,
+                _a.Outcome,
+                _a.HttpStatusCode,
+                _a.ResponseBody,
+                _a.ErrorMessage,
+            )
+            .where(_a.WebhookDeliveryId == delivery_id)
+            .order_by(_a.AttemptNumber)
+        )
+        return [Attempt(*row) for row in self._connection.execute(statement)]
+
+
+def _delivery_of(row: Any) -> Delivery:
+    return Delivery(*row)
+
+
+def _filtered(
+    statement: Select[Any], tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter
+) -> Select[Any]:
+    statement = statement.where(_d.TenantId == tenant_id, _d.WebhookId == webhook_id)
+    if filter_.statuses:
+        statement = statement.where(_d.DeliveryStatus.in_(filter_.statuses))
+    if filter_.event_types:
+        statement = statement.where(_d.EventType.in_(filter_.event_types))
+    if filter_.since is not None:
+        statement = statement.where(_d.ScheduledAt >= filter_.since)
+    if filter_.until is not None:
+        statement = statement.where(_d.ScheduledAt < filter_.until)
+    if filter_.is_held is not None:
+        statement = statement.where(_d.IsHeld == filter_.is_held)
+    return statement

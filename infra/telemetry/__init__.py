@@ -1,1 +1,0 @@
-"""Traces by OpenTelemetry. Nothing here is imported while no exporter is configured."""
