@@ -51,7 +51,7 @@ test-azure: $(test_stamp) ## Every end-to-end test over the Azure SDKs, against 
 	HUB_TEST_AZURE=1 $(bin)/pytest -n 0 tests/e2e
 
 test-sql: $(test_stamp) ## The database's tests, on SQLite and on the SQL Server of $HUB_TEST_SQLSERVER too
-	$(pytest) -rs tests/contract/test_sql_*.py
+	$(pytest) -rs tests/contract/infra/sql
 
 lint: $(test_stamp) ## Check style and formatting
 	$(bin)/ruff check --quiet .
@@ -70,7 +70,7 @@ fmt: $(test_stamp) docs ## Format the code, fix what can be fixed
 	$(bin)/ruff format .
 
 docs: $(test_stamp) ## Rewrite the README's table of settings
-	$(py) -m tests.unit.test_repository
+	$(py) -m tests.integration.repository.test_repository
 
 clean: ## Remove the virtual environment and caches; the state in .hub stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,7 +15,7 @@ from random import Random
 
 from bench import anomalies_public
 from bench.anomalies_scored import Labelled, Score, as_watched, evaluate, in_hindsight
-from domain.monitoring.anomalies.detection import Sample
+from domain.monitoring.anomalies.detection import HourValue
 from domain.monitoring.anomalies.model import Metric
 
 HOURS = 30 * 24
@@ -89,40 +89,48 @@ def _poisson(random: Random, mean: float) -> int:
     return count
 
 
-def _traffic(random: Random, volume: list[float], strength: list[float], noise: float) -> list[Sample | None]:
-    made: list[Sample | None] = []
+def _traffic(
+    random: Random, volume: list[float], strength: list[float], noise: float
+) -> list[HourValue | None]:
+    made: list[HourValue | None] = []
     for mean, factor in zip(volume, strength, strict=True):
         count = _poisson(random, mean * factor * random.lognormvariate(0, noise / 2))
-        made.append(Sample(count, count))
+        made.append(HourValue(count, count))
     return made
 
 
-def _errors(random: Random, volume: list[float], strength: list[float], noise: float) -> list[Sample | None]:
+def _errors(
+    random: Random, volume: list[float], strength: list[float], noise: float
+) -> list[HourValue | None]:
     usual = random.uniform(0.0, 0.08)
-    made: list[Sample | None] = []
+    made: list[HourValue | None] = []
     for mean, added in zip(volume, strength, strict=True):
         total = _poisson(random, mean)
         share = usual * random.lognormvariate(0, noise) + (added if added != 1.0 else 0.0)
         failed = min(total, _poisson(random, total * min(share, 1.0)))
-        made.append(Sample(failed / total, total) if total else None)
+        made.append(HourValue(failed / total, total) if total else None)
     return made
 
 
-def _latency(random: Random, volume: list[float], strength: list[float], noise: float) -> list[Sample | None]:
+def _latency(
+    random: Random, volume: list[float], strength: list[float], noise: float
+) -> list[HourValue | None]:
     usual = 10 ** random.uniform(1.3, 3.3)
-    made: list[Sample | None] = []
+    made: list[HourValue | None] = []
     for mean, factor in zip(volume, strength, strict=True):
         total = _poisson(random, mean)
         # The 95th percentile of few is restless.
         spread = noise / 2 + 0.6 / math.sqrt(max(total, 1))
-        made.append(Sample(usual * factor * random.lognormvariate(0, spread), total))
+        made.append(HourValue(usual * factor * random.lognormvariate(0, spread), total))
     return made
 
 
-def _volume(random: Random, volume: list[float], strength: list[float], noise: float) -> list[Sample | None]:
+def _volume(
+    random: Random, volume: list[float], strength: list[float], noise: float
+) -> list[HourValue | None]:
     every = random.choice((1, 2, 6))
     return [
-        Sample(_poisson(random, mean * 5 * factor * random.lognormvariate(0, noise)), 1)
+        HourValue(_poisson(random, mean * 5 * factor * random.lognormvariate(0, noise)), 1)
         if hour % every == 0
         else None
         for hour, (mean, factor) in enumerate(zip(volume, strength, strict=True))
@@ -142,11 +150,11 @@ def main() -> None:
         return
     series = month(Random(20))
     if options.watched:
-        series = [_after_first_week(one) for one in series[::10]]
+        series = [_after_first_week(series_) for series_ in series[::10]]
     judge = as_watched if options.watched else in_hindsight
     scores = []
     for metric, _ in _MIX:
-        some = [one for one in series if one.metric is metric]
+        some = [series_ for series_ in series if series_.metric is metric]
         scores.append(evaluate(some, judge))
         _print(f"{metric.value} ({len(some)})", scores[-1])
     _print(f"all ({len(series)})", sum(scores[1:], scores[0]))
@@ -154,7 +162,7 @@ def main() -> None:
 
 def _after_first_week(series: Labelled) -> Labelled:
     """Of which who watches says nothing."""
-    return replace(series, labels=[one for one in series.labels if one.start >= 7 * 24])
+    return replace(series, labels=[label for label in series.labels if label.start >= 7 * 24])
 
 
 def _print(name: str, score: Score) -> None:

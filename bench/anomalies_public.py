@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.anomalies_scored import Labelled, Score, as_watched, evaluate, in_hindsight
-from domain.monitoring.anomalies.detection import Sample
+from domain.monitoring.anomalies.detection import HourValue
 from domain.monitoring.anomalies.model import Metric
 
 PACKAGE: Final = "river==0.26.1"
@@ -36,7 +36,7 @@ def installed() -> Path:
     """The series' file in the installed package, which is not imported. Raises SystemExit, saying what to install,
     where it is missing."""
     try:
-        found = [one for one in files("river") or () if str(one) == _FILE]
+        found = [file for file in files("river") or () if str(file) == _FILE]
     except PackageNotFoundError:
         found = []
     if not found:
@@ -53,9 +53,9 @@ def load(path: Path, labels: tuple[tuple[str, str], ...] = LABELS) -> Labelled:
     flows = {datetime.fromisoformat(time): float(flow) * _PER_HOUR for time, flow in rows}
     start = min(flows)
     length = (max(flows) - start) // _HOUR + 1
-    samples: list[Sample | None] = [None] * length
+    samples: list[HourValue | None] = [None] * length
     for time, flow in flows.items():
-        samples[(time - start) // _HOUR] = Sample(flow, flow)
+        samples[(time - start) // _HOUR] = HourValue(flow, flow)
     known = [
         range(
             (datetime.fromisoformat(first) - start) // _HOUR,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import process_time
 
-from domain.monitoring.anomalies.detection import Sample, unusual_hours
+from domain.monitoring.anomalies.detection import HourValue, unusual_hours
 from domain.monitoring.anomalies.model import Metric
 from domain.monitoring.anomalies.series import HOUR
 from domain.monitoring.anomalies.watching import WINDOW
@@ -19,7 +19,7 @@ _WINDOW_HOURS = WINDOW // HOUR
 @dataclass(frozen=True, slots=True)
 class Labelled:
     metric: Metric
-    samples: list[Sample | None]
+    samples: list[HourValue | None]
     labels: list[range]
 
 
@@ -51,16 +51,16 @@ class Score:
         return self.found / self.labels if self.labels else 1.0
 
 
-Judge = Callable[[Metric, Sequence[Sample | None]], list[int]]
+Judge = Callable[[Metric, Sequence[HourValue | None]], list[int]]
 """The indexes of the hours that it holds to be unusual."""
 
 
-def in_hindsight(metric: Metric, samples: Sequence[Sample | None]) -> list[int]:
+def in_hindsight(metric: Metric, samples: Sequence[HourValue | None]) -> list[int]:
     """All at once, so that an early hour is compared with later ones too."""
-    return [one.index for one in unusual_hours(metric, samples)]
+    return [unusual_hour.index for unusual_hour in unusual_hours(metric, samples)]
 
 
-def as_watched(metric: Metric, samples: Sequence[Sample | None]) -> list[int]:
+def as_watched(metric: Metric, samples: Sequence[HourValue | None]) -> list[int]:
     """Each hour when it has ended, beside what came before, as `domain.monitoring.anomalies.watching` does."""
     found = []
     for end in range(1, len(samples) + 1):
@@ -83,11 +83,11 @@ def runs(hours: Sequence[int]) -> list[range]:
 
 def evaluate(series: Sequence[Labelled], judge: Judge) -> Score:
     started = process_time()
-    reports = [runs(judge(one.metric, one.samples)) for one in series]
+    reports = [runs(judge(series_.metric, series_.samples)) for series_ in series]
     seconds = process_time() - started
     counts: Counter[str] = Counter()
     for labelled, reported in zip(series, reports, strict=True):
-        labels = [one for one in labelled.labels if any(labelled.samples[hour] for hour in one)]
+        labels = [label for label in labelled.labels if any(labelled.samples[hour] for hour in label)]
         counts["reported"] += len(reported)
         counts["right"] += sum(any(_touch(one, label) for label in labels) for one in reported)
         counts["labels"] += len(labels)

@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, select
 
 from domain.recommendations.outages import outage_length
 from domain.webhooks.model import AttemptOutcome
-from domain.webhooks.retry_policy import Answer, is_outage
+from domain.webhooks.retry_policy import ReceiverAnswer, is_outage
 from infra.sql.engine import Database
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts
 
@@ -25,9 +25,9 @@ _d = webhook_deliveries.c
 
 #: What whoever comes in a period of each kind is answered.
 ANSWERS = {
-    "unreachable": Answer(failure="timeout"),
-    "error": Answer(status=503),
-    "limit": Answer(status=429),
+    "unreachable": ReceiverAnswer(failure="timeout"),
+    "error": ReceiverAnswer(status=503),
+    "limit": ReceiverAnswer(status=429),
 }
 
 _MOMENT_SECONDS = 60.0
@@ -96,19 +96,19 @@ def _kind(status: int | None) -> str | None:
         return "unreachable"
     if status == 429:
         return "limit"
-    return "error" if is_outage(Answer(status=status)) else None
+    return "error" if is_outage(ReceiverAnswer(status=status)) else None
 
 
 def recording(attempts: Iterable[Seen]) -> list[dict[str, Any]]:
     """Of attempts in the order of their start, each endpoint that had a period which ended: seconds from its first to
     its last attempt, deliveries begun, and periods as [start, end, kind] in seconds from that first attempt."""
     endpoints: dict[UUID, _Endpoint] = {}
-    for one in attempts:
-        endpoints.setdefault(one.endpoint, _Endpoint(one.at.timestamp())).see(one)
+    for attempt in attempts:
+        endpoints.setdefault(attempt.endpoint, _Endpoint(attempt.at.timestamp())).see(attempt)
     return [
-        {"seconds": round(one.last, 1), "deliveries": one.deliveries, "periods": one.periods}
-        for one in endpoints.values()
-        if one.periods
+        {"seconds": round(endpoint.last, 1), "deliveries": endpoint.deliveries, "periods": endpoint.periods}
+        for endpoint in endpoints.values()
+        if endpoint.periods
     ]
 
 
@@ -123,4 +123,4 @@ def attempts_since(database: Database, since: datetime) -> Iterator[Seen]:
 
 def write(endpoints: list[dict[str, Any]], path: Path) -> None:
     """One endpoint to a line."""
-    path.write_text("[\n" + ",\n".join(json.dumps(one) for one in endpoints) + "\n]\n")
+    path.write_text("[\n" + ",\n".join(json.dumps(endpoint) for endpoint in endpoints) + "\n]\n")

@@ -177,7 +177,7 @@ def live(host: HostProcess, hub: Hub, days: int, random: Random) -> list[str]:
             move(at + 0.5)
 
     with ExitStack() as stack:
-        urls = [stack.enter_context(receiving(one, seconds)) for one in behaviours(days, random)]
+        urls = [stack.enter_context(receiving(behaviour, seconds)) for behaviour in behaviours(days, random)]
         webhooks = [subscribe(host, token, url, retryPolicy={"strategy": "adaptive"}) for url in urls]
         for moment, count in arrivals(days, random):
             rest(moment)

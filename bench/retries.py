@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from bench.recorded import ANSWERS, attempts_since, recording, write
 from domain.webhooks.model import RetryPolicy
-from domain.webhooks.retry_policy import Answer, OutageHistory, decide, is_outage, planned_delay
+from domain.webhooks.retry_policy import OutageHistory, ReceiverAnswer, decide, is_outage, planned_delay
 
 DAY, DAYS = 86_400.0, 20
 EVENTS_A_DAY = 720
@@ -29,7 +29,7 @@ class Outage(NamedTuple):
 
     start: float
     end: float
-    answer: Answer = ANSWERS["error"]
+    answer: ReceiverAnswer = ANSWERS["error"]
 
 
 Outages = list[Outage]
@@ -62,14 +62,14 @@ class Limit:
     says_when: bool
     taken: Counter[int] = field(default_factory=Counter)
 
-    def refusal(self, now: float) -> Answer | None:
+    def refusal(self, now: float) -> ReceiverAnswer | None:
         """Its answer while it is full, None when it takes the post."""
         window = int(now // 600)
         if self.taken[window] < self.takes:
             self.taken[window] += 1
             return None
         wait = str(int((window + 1) * 600 - now) + 1)
-        return Answer(status=429, retry_after=wait if self.says_when else None)
+        return ReceiverAnswer(status=429, retry_after=wait if self.says_when else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +243,12 @@ def compared(pattern: Pattern, seed: int = 1) -> tuple[Score, Score]:
 
 def together(scores: list[Score]) -> Score:
     """One score of all the deliveries that met a failure."""
-    met = sum(one.met for one in scores)
+    met = sum(score.met for score in scores)
     return Score(
         met,
-        sum(one.attempts * one.met for one in scores) / met,
-        sum(one.seconds * one.met for one in scores) / met,
-        sum(one.undelivered for one in scores),
+        sum(score.attempts * score.met for score in scores) / met,
+        sum(score.seconds * score.met for score in scores) / met,
+        sum(score.undelivered for score in scores),
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Set
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-from devhost.signalr_connection import Connection, HandshakeRefused
+from devhost.signalr_connection import ClientConnection, HandshakeRefused
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock
 from infra.embedded.realtime import CLIENT_PATH, Admitted
@@ -40,7 +40,7 @@ class Watching(Protocol):
     def end(self) -> None: ...
 
 
-class Source(Protocol):
+class MessageSource(Protocol):
     """Who may connect, and what is there to hear; see `infra.embedded.realtime.EmbeddedRealtime`."""
 
     def admit(self, token: str, hub: str) -> Admitted | None: ...
@@ -53,12 +53,14 @@ class Source(Protocol):
 class SignalR:
     """The connections of this process. While there are none, nothing runs."""
 
-    def __init__(self, realtime: Source, clock: Clock, *, connection: type[Connection] = Connection) -> None:
+    def __init__(
+        self, realtime: MessageSource, clock: Clock, *, connection: type[ClientConnection] = ClientConnection
+    ) -> None:
         self._realtime = realtime
         self._connection = connection
         self._clock = clock
         self._process = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._connections: set[Connection] = set()
+        self._connections: set[ClientConnection] = set()
         self._looking: asyncio.Task[None] | None = None
         self._starting, self._announcing = asyncio.Lock(), asyncio.Lock()
 
@@ -123,7 +125,7 @@ class SignalR:
         return groups <= self._groups()
 
     def _groups(self) -> frozenset[str]:
-        return frozenset().union(*(one.groups for one in self._connections))
+        return frozenset().union(*(connection.groups for connection in self._connections))
 
     async def _announce(self) -> None:
         try:
@@ -161,15 +163,15 @@ class SignalR:
             _log.warning("Messages not read", extra={"reason": str(error)})
             return
         for message in news.messages:
-            hearing = [one for one in self._connections if message.group in one.groups]
+            hearing = [connection for connection in self._connections if message.group in connection.groups]
             if hearing:
                 frame = f'{{"type":1,"target":"{message.kind}","arguments":[{message.payloads}]}}'
                 for one in hearing:
                     one.put(frame)
         for user in news.closed:
-            for one in self._connections:
-                if one.user == user:
-                    one.close("Access was revoked.")
+            for connection in self._connections:
+                if connection.user == user:
+                    connection.close("Access was revoked.")
 
 
 def _cross_origin(headers: Mapping[str, str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ class HandshakeRefused(Exception):
     """The client asked for what is not served, or left."""
 
 
-class Connection:
+class ClientConnection:
     """A WebSocket that is accepted. Only `put` and `close` are for others, on the same event loop."""
 
     def __init__(

@@ -55,7 +55,7 @@ class RealtimeEndpoints(Protocol):
     async def connect(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None: ...
 
 
-class Answer(NamedTuple):
+class WebResponse(NamedTuple):
     """A response, ready for ASGI but for its content-length."""
 
     status: int
@@ -133,13 +133,13 @@ class WebApp:
 
     async def _answer(
         self, scope: Mapping[str, Any], headers: dict[str, str], path: str, receive: Receive, trace: str
-    ) -> Answer:
+    ) -> WebResponse:
         method = scope["method"]
         query = _query(scope["query_string"])
         found = self._table.find(method, path)
         if found is None and path == NEGOTIATE_PATH and self._realtime is not None:
             status, answered, content = await self._realtime.negotiate(method, headers, query)
-            return Answer(status, _encoded(answered), content)
+            return WebResponse(status, _encoded(answered), content)
         if found is None and not self._is_durable(path):
             return _problem(404, "No function serves this method and path.", path, trace)
         try:
@@ -153,7 +153,7 @@ class WebApp:
             if found is None:
                 assert self._durable is not None
                 status, fields, content = await self._durable.handle(method, path, query, body)
-                return Answer(status, _encoded(fields), content)
+                return WebResponse(status, _encoded(fields), content)
             function, route_params = found
             level = function.trigger["authLevel"].lower()
             if level != ANONYMOUS:
@@ -248,7 +248,7 @@ async def _body(headers: dict[str, str], receive: Receive) -> bytes:
             return b"".join(chunks) if len(chunks) > 1 else chunks[0]
 
 
-def _shaped(result: Any) -> Answer:
+def _shaped(result: Any) -> WebResponse:
     """The ASGI form of what an HTTP function returned. As on Azure, of a header set twice the last counts,
     except Set-Cookie; a `str` is text, nothing at all is 204."""
     if isinstance(result, func.HttpResponse):
@@ -264,11 +264,11 @@ def _shaped(result: Any) -> Answer:
             kind = result.mimetype
             text = f"{kind}; charset={result.charset}" if kind.startswith("text/") else kind
             fields[b"content-type"] = text.encode("latin-1")
-        return Answer(int(result.status_code), [*fields.items(), *cookies], result.get_body())
+        return WebResponse(int(result.status_code), [*fields.items(), *cookies], result.get_body())
     if result is None:
-        return Answer(204, [], b"")
+        return WebResponse(204, [], b"")
     if isinstance(result, str):
-        return Answer(200, [(b"content-type", b"text/plain; charset=utf-8")], result.encode())
+        return WebResponse(200, [(b"content-type", b"text/plain; charset=utf-8")], result.encode())
     raise TypeError(f"An HTTP function must return func.HttpResponse, not {type(result).__name__}")
 
 
@@ -280,7 +280,7 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _problem(status: int, detail: str, path: str, trace: str, *, close: bool = False) -> Answer:
+def _problem(status: int, detail: str, path: str, trace: str, *, close: bool = False) -> WebResponse:
     """An RFC 9457 problem of the host's own."""
     document = {
         "type": "about:blank",
@@ -295,4 +295,4 @@ def _problem(status: int, detail: str, path: str, trace: str, *, close: bool = F
         headers.append((b"retry-after", b"1"))
     if close:
         headers.append((b"connection", b"close"))
-    return Answer(status, headers, json.dumps(document).encode())
+    return WebResponse(status, headers, json.dumps(document).encode())

@@ -31,11 +31,11 @@ def put_off(queue: str, messages: Batch, reason: Unavailable) -> None:
     """Let them come again later. Raises Unavailable."""
     received = [
         Received(
-            text_of(one),
-            one.message_id,
-            {str(name): str(value) for name, value in (one.application_properties or {}).items()},
+            text_of(message),
+            message.message_id,
+            {str(name): str(value) for name, value in (message.application_properties or {}).items()},
         )
-        for one in messages
+        for message in messages
     ]
     hub().postponement.put_off(queue, received, reason)
 

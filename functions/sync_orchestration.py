@@ -149,9 +149,9 @@ async def sync_batch(batch: Payload) -> Payload:
 def conclude_sync(ending: Payload) -> str:
     """Status, events, log; then the place is free for a job that waits."""
     from domain.sync.dispatch import SYNC_JOBS_QUEUE, nudge
-    from domain.sync.jobs import Outcome
+    from domain.sync.jobs import BatchResult
 
-    outcome = Outcome(**ending["outcome"])
+    outcome = BatchResult(**ending["outcome"])
     job = hub().sync.runs.conclude(UUID(ending["jobId"]), ending["run"], outcome)
     hub().queue.send(SYNC_JOBS_QUEUE, [nudge()])
     return job.status.name if job else "nothing"

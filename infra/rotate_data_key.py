@@ -69,16 +69,16 @@ SEALED: Sequence[SealedColumn] = (
 
 
 @dataclass(slots=True)
-class Pass:
+class ResealPass:
     """What one pass over a column did. `unreadable` values stay as they are."""
 
     resealed: int = 0
     unreadable: int = 0
 
 
-def reseal(database: Database, cipher: SecretStoreCipher, one: SealedColumn, current: str) -> Pass:
+def reseal(database: Database, cipher: SecretStoreCipher, one: SealedColumn, current: str) -> ResealPass:
     """Seal what is not under the data key `current`. Raises Unavailable."""
-    outcome, after = Pass(), None
+    outcome, after = ResealPass(), None
     while rows := _batch(database, one, current, after):
         after = rows[-1][0]
         for key, old in rows:

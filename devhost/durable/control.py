@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from devhost.durable.episode import NewInstance
-from devhost.durable.events import Kind, child_failed, event, iso, stamped
+from devhost.durable.events import EventKind, child_failed, event, iso, stamped
 from devhost.durable.store import Store
 
 Answer = Literal["done", "missing", "finished"]
@@ -70,8 +70,8 @@ class Control:
         rows = self._db.execute("SELECT event FROM history WHERE instance = ? ORDER BY seq", (instance_id,))
         shown = []
         for item in (json.loads(text) for (text,) in rows):
-            kind = Kind(item["EventType"])
-            if kind in (Kind.ORCHESTRATOR_STARTED, Kind.ORCHESTRATOR_COMPLETED):
+            kind = EventKind(item["EventType"])
+            if kind in (EventKind.ORCHESTRATOR_STARTED, EventKind.ORCHESTRATOR_COMPLETED):
                 continue
             hidden = {"IsPlayed"} if show_output else {"IsPlayed", "Input", "Result"}
             readable = "".join(word.title() for word in kind.name.split("_"))
@@ -81,7 +81,7 @@ class Control:
     def raise_event(self, instance_id: str, name: str, payload: str, now: float) -> Answer:
         """Hand over an external event; it waits until the orchestrator asks for it. `payload` is JSON text."""
         with self._store.transaction():
-            raised = event(Kind.EVENT_RAISED, Name=name, Input=payload)
+            raised = event(EventKind.EVENT_RAISED, Name=name, Input=payload)
             if self._store.post(instance_id, None, raised, now):
                 return "done"
             return self._refusal(instance_id)
@@ -108,7 +108,7 @@ class Control:
             if not ended:
                 return self._refusal(instance_id)
             self._db.execute("DELETE FROM inbox WHERE instance = ?", (instance_id,))
-            final = stamped(event(Kind.EXECUTION_TERMINATED, Reason=reason), _moment(now), played=True)
+            final = stamped(event(EventKind.EXECUTION_TERMINATED, Reason=reason), _moment(now), played=True)
             self._db.execute(
                 """INSERT INTO history (instance, seq, event)
                    SELECT ?1, coalesce(max(seq) + 1, 0), ?2 FROM history WHERE instance = ?1""",

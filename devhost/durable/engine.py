@@ -18,10 +18,10 @@ from typing import Any, ParamSpec, TypeVar
 from devhost.durable.api import PREFIX, Api, Links, Response
 from devhost.durable.control import Control
 from devhost.durable.episode import Episode, advance
-from devhost.durable.events import Event, Kind, event, task_failed
+from devhost.durable.events import Event, EventKind, event, task_failed
 from devhost.durable.presence import Presence
 from devhost.durable.sdk import DurableFunction, decode_input, encode_result
-from devhost.durable.store import Store, Work, connect
+from devhost.durable.store import ClaimedWork, Store, connect
 from domain.core.ports import Clock
 
 _TICK_SECONDS = 0.02
@@ -200,13 +200,13 @@ class DurableHost:
         elif outcome.status == "Failed":
             _log.warning("orchestration %s failed: %s", episode.instance_id, outcome.output)
 
-    async def _run_activity(self, work: Work) -> None:
+    async def _run_activity(self, work: ClaimedWork) -> None:
         result = await self._result_of(work)
         moment = self._clock.now().timestamp()
         if not await self._stored(self._store.finish_activity, work, result, moment):
             _log.warning("activity %s of %s: lease lost, result discarded", work.name, work.instance_id)
 
-    async def _result_of(self, work: Work) -> Event:
+    async def _result_of(self, work: ClaimedWork) -> Event:
         function = self._functions.get(work.name)
         if function is None or function.kind != "activity":
             return task_failed(work.task, f"The function '{work.name}' is not an activity of this app.")
@@ -216,7 +216,7 @@ class DurableHost:
                 value = await call()
             else:
                 value = await asyncio.get_running_loop().run_in_executor(self._activity_threads, call)
-            return event(Kind.TASK_COMPLETED, TaskScheduledId=work.task, Result=encode_result(value))
+            return event(EventKind.TASK_COMPLETED, TaskScheduledId=work.task, Result=encode_result(value))
         except Exception as failure:  # user code: whatever it raised is the activity's failure
             reason = f"Activity function '{work.name}' failed: {type(failure).__name__}: {failure}"
             return task_failed(work.task, reason, "".join(traceback.format_tb(failure.__traceback__)))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from devhost.durable.events import Event, Kind, child_failed, event, iso, stamped, started
-from devhost.durable.sdk import Call, Decision, DurableFunction, Timer, replay
+from devhost.durable.events import Event, EventKind, child_failed, event, iso, stamped, started
+from devhost.durable.sdk import Call, DurableFunction, ReplayResult, Timer, replay
 
 _LIMITS = {  # the extension's own values for Azure Storage
     "upperSchemaVersion": 1,
@@ -54,7 +54,7 @@ class Episode:
 
 
 @dataclass(slots=True)
-class Outcome:
+class EpisodeResult:
     """What an episode changes. `payload` and `carried` begin the next execution of a continue-as-new."""
 
     status: str
@@ -71,20 +71,20 @@ class Outcome:
     carried: list[Event] = field(default_factory=list)
 
 
-def advance(episode: Episode, function: DurableFunction | None, now: datetime) -> Outcome:
+def advance(episode: Episode, function: DurableFunction | None, now: datetime) -> EpisodeResult:
     """Replay the orchestrator over its history and the new messages, and say what follows."""
-    first = sorted(episode.messages, key=lambda message: message["EventType"] != Kind.EXECUTION_STARTED)
-    fresh = [event(Kind.ORCHESTRATOR_STARTED), *first]
+    first = sorted(episode.messages, key=lambda message: message["EventType"] != EventKind.EXECUTION_STARTED)
+    fresh = [event(EventKind.ORCHESTRATOR_STARTED), *first]
     if function is None:
-        decision = Decision(
+        decision = ReplayResult(
             "failed", error=f"the function '{episode.name}' is not an orchestrator of this app"
         )
     else:
         decision = replay(function, _body(episode, [stamped(e, now) for e in fresh]))
-    outcome = Outcome(status="Running", history=[stamped(e, now, played=True) for e in fresh])
+    outcome = EpisodeResult(status="Running", history=[stamped(e, now, played=True) for e in fresh])
     outcome.custom_status = None if decision.custom_status is None else json.dumps(decision.custom_status)
     _schedule(outcome, episode, decision, now)
-    outcome.history.append(stamped(event(Kind.ORCHESTRATOR_COMPLETED), now, played=True))
+    outcome.history.append(stamped(event(EventKind.ORCHESTRATOR_COMPLETED), now, played=True))
     _conclude(outcome, episode, decision, now)
     return outcome
 
@@ -102,22 +102,22 @@ def _body(episode: Episode, fresh: list[Event]) -> str:
     return f'{{"history":[{history}],{json.dumps(head)[1:]}'
 
 
-def _schedule(outcome: Outcome, episode: Episode, decision: Decision, now: datetime) -> None:
+def _schedule(outcome: EpisodeResult, episode: Episode, decision: ReplayResult, now: datetime) -> None:
     outcome.cancelled = decision.cancelled
     for call in decision.calls:
         scheduled: dict[str, Any] = {"EventId": call.task, "Name": call.name, "Input": call.payload}
         if call.kind == "activity":
             outcome.activities.append(call)
-            record = event(Kind.TASK_SCHEDULED) | scheduled
+            record = event(EventKind.TASK_SCHEDULED) | scheduled
         else:
             child = _child(episode, call)
             outcome.children.append(child)
-            record = event(Kind.SUB_ORCHESTRATION_CREATED, InstanceId=child.instance_id) | scheduled
+            record = event(EventKind.SUB_ORCHESTRATION_CREATED, InstanceId=child.instance_id) | scheduled
         outcome.history.append(stamped(record, now, played=True))
     for timer in decision.timers:
         fire_at = iso(_aware(timer.fire_at))
-        outcome.timers.append((timer, event(Kind.TIMER_FIRED, TimerId=timer.task, FireAt=fire_at)))
-        created = event(Kind.TIMER_CREATED, FireAt=fire_at) | {"EventId": timer.task}
+        outcome.timers.append((timer, event(EventKind.TIMER_FIRED, TimerId=timer.task, FireAt=fire_at)))
+        created = event(EventKind.TIMER_CREATED, FireAt=fire_at) | {"EventId": timer.task}
         outcome.history.append(stamped(created, now, played=True))
 
 
@@ -128,27 +128,27 @@ def _child(episode: Episode, call: Call) -> NewInstance:
     return NewInstance(instance_id, call.name, json.dumps(call.payload), parent)
 
 
-def _conclude(outcome: Outcome, episode: Episode, decision: Decision, now: datetime) -> None:
+def _conclude(outcome: EpisodeResult, episode: Episode, decision: ReplayResult, now: datetime) -> None:
     if decision.result == "again":
         outcome.next_execution = uuid.uuid4().hex
         outcome.payload = json.dumps(decision.next_input)
         history = [*episode.history, *(json.dumps(item) for item in outcome.history)]
         raised = [json.loads(history[index]) for index in decision.unprocessed]
-        kept = [event(Kind.EVENT_RAISED, Name=item["Name"], Input=item["Input"]) for item in raised]
+        kept = [event(EventKind.EVENT_RAISED, Name=item["Name"], Input=item["Input"]) for item in raised]
         outcome.carried = [started(episode.name, outcome.payload), *kept]
     elif decision.result == "completed":
         outcome.status, outcome.output = "Completed", json.dumps(decision.output)
-        final = event(Kind.EXECUTION_COMPLETED, OrchestrationStatus="Completed", Result=outcome.output)
+        final = event(EventKind.EXECUTION_COMPLETED, OrchestrationStatus="Completed", Result=outcome.output)
         outcome.history.append(stamped(final, now, played=True))
         if episode.parent:
             task = episode.parent.task
             outcome.to_parent = event(
-                Kind.SUB_ORCHESTRATION_COMPLETED, TaskScheduledId=task, Result=outcome.output
+                EventKind.SUB_ORCHESTRATION_COMPLETED, TaskScheduledId=task, Result=outcome.output
             )
     elif decision.result == "failed":
         reason = f"Orchestrator function '{episode.name}' failed: {decision.error}"
         outcome.status, outcome.output = "Failed", json.dumps(reason)
-        outcome.history.append(stamped(event(Kind.EXECUTION_FAILED, Reason=reason), now, played=True))
+        outcome.history.append(stamped(event(EventKind.EXECUTION_FAILED, Reason=reason), now, played=True))
         if episode.parent:
             outcome.to_parent = child_failed(episode.parent.task, reason)
 

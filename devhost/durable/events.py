@@ -13,7 +13,7 @@ from typing import Any
 Event = dict[str, Any]
 
 
-class Kind(IntEnum):
+class EventKind(IntEnum):
     """Event types, numbered as on the wire."""
 
     EXECUTION_STARTED = 0
@@ -33,7 +33,7 @@ class Kind(IntEnum):
     EVENT_RAISED = 15
 
 
-def event(kind: Kind, **fields: Any) -> Event:
+def event(kind: EventKind, **fields: Any) -> Event:
     """An event that is not stamped yet: `stamped` gives it the moment it enters the history."""
     return {"EventType": int(kind), "EventId": -1, **fields}
 
@@ -45,17 +45,17 @@ def stamped(unstamped: Event, moment: datetime, *, played: bool = False) -> Even
 
 def started(name: str, payload: str | None) -> Event:
     """The event that begins an execution. The SDK requires `Version` to be present."""
-    return event(Kind.EXECUTION_STARTED, Name=name, Input=payload, Version="")
+    return event(EventKind.EXECUTION_STARTED, Name=name, Input=payload, Version="")
 
 
 def task_failed(task: int, reason: str, details: str = "") -> Event:
     """An activity's failure. The SDK raises `Exception(f"{Reason} \\n {Details}")` in the orchestrator."""
-    return event(Kind.TASK_FAILED, TaskScheduledId=task, Reason=reason, Details=details)
+    return event(EventKind.TASK_FAILED, TaskScheduledId=task, Reason=reason, Details=details)
 
 
 def child_failed(task: int, reason: str) -> Event:
     """A sub-orchestration's failure, for its parent."""
-    return event(Kind.SUB_ORCHESTRATION_FAILED, TaskScheduledId=task, Reason=reason, Details="")
+    return event(EventKind.SUB_ORCHESTRATION_FAILED, TaskScheduledId=task, Reason=reason, Details="")
 
 
 def iso(moment: datetime) -> str:

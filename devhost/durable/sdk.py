@@ -49,7 +49,7 @@ class Timer:
 
 
 @dataclass(slots=True)
-class Decision:
+class ReplayResult:
     """What one episode decided. `unprocessed` are the history positions of raised events no wait has taken."""
 
     result: Literal["running", "completed", "failed", "again"]
@@ -63,7 +63,7 @@ class Decision:
     unprocessed: list[int] = field(default_factory=list)
 
 
-def replay(function: DurableFunction, body: str) -> Decision:
+def replay(function: DurableFunction, body: str) -> ReplayResult:
     """Run one episode of an orchestrator over the JSON the extension would send it. Never raises for what the
     orchestrator did: a failure is a Decision."""
     from azure.durable_functions.models import DurableOrchestrationContext
@@ -129,20 +129,20 @@ def _failed_state(failure: Exception) -> tuple[dict[str, Any], str]:
     return parsed, parsed.get("error") or text.strip()
 
 
-def _decide(state: dict[str, Any], error: str | None) -> Decision:
+def _decide(state: dict[str, Any], error: str | None) -> ReplayResult:
     actions = list(_flattened(action for batch in state.get("actions", []) for action in batch))
     refused = [_REFUSED_ACTIONS[a["actionType"]] for a in actions if a["actionType"] in _REFUSED_ACTIONS]
     custom_status = state.get("customStatus")
     if error is None and refused:
         error = f"the development host does not support {', '.join(sorted(set(refused)))}"
     if error is not None:
-        return Decision("failed", error=error, custom_status=custom_status)
+        return ReplayResult("failed", error=error, custom_status=custom_status)
     again = [action["input"] for action in actions if action["actionType"] == _CONTINUE_AS_NEW]
     if again:
-        return Decision("again", next_input=again[-1], custom_status=custom_status)
+        return ReplayResult("again", next_input=again[-1], custom_status=custom_status)
     if state["isDone"]:
-        return Decision("completed", output=state.get("output"), custom_status=custom_status)
-    return Decision("running", custom_status=custom_status)
+        return ReplayResult("completed", output=state.get("output"), custom_status=custom_status)
+    return ReplayResult("running", custom_status=custom_status)
 
 
 def _flattened(actions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -153,7 +153,7 @@ def _flattened(actions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield action
 
 
-def _add_pending(decision: Decision, context: Any) -> None:
+def _add_pending(decision: ReplayResult, context: Any) -> None:
     """Sort the open tasks that no earlier episode scheduled into calls and timers."""
     known = {event.event_id for event in context.histories if event.event_type in (4, 7, 10)}
     for task_id, task in context.open_tasks.items():
@@ -171,7 +171,7 @@ def _is_cancelled(task: Any) -> bool:
     return bool(own or getattr(getattr(task.parent, "action", None), "is_cancelled", False))
 
 
-def _add_task(decision: Decision, task_id: int, task: Any, now: datetime) -> None:
+def _add_task(decision: ReplayResult, task_id: int, task: Any, now: datetime) -> None:
     action = task._get_action()
     if type(action).__name__ == "NoOpAction":  # the steps between the tries of a retried call
         if task.parent.is_waiting_on_timer:

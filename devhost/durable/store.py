@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from devhost.durable.episode import Episode, NewInstance, Outcome, Parent
+from devhost.durable.episode import Episode, EpisodeResult, NewInstance, Parent
 from devhost.durable.events import Event, child_failed, started
 from infra.embedded.sqlite import switch_to_wal
 
@@ -51,7 +51,7 @@ _ACTIVE = "status IN ('Pending', 'Running')"
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class ClaimedWork:
     """A claimed activity. `payload` is its input as JSON text."""
 
     id: int
@@ -162,7 +162,7 @@ class Store:
             messages=[json.loads(text) for _, text in inbox],
         )
 
-    def finish_episode(self, episode: Episode, outcome: Outcome, now: float) -> bool:
+    def finish_episode(self, episode: Episode, outcome: EpisodeResult, now: float) -> bool:
         """Store what an episode decided. False, and nothing stored, when its lease was lost."""
         with self.transaction() as db:
             held = db.execute(
@@ -193,7 +193,7 @@ class Store:
                 self.post(episode.parent.instance_id, episode.parent.execution, outcome.to_parent, now)
             return True
 
-    def _consume(self, episode: Episode, outcome: Outcome) -> None:
+    def _consume(self, episode: Episode, outcome: EpisodeResult) -> None:
         mine = (episode.instance_id,)
         taken = "DELETE FROM inbox WHERE id IN (SELECT value FROM json_each(?))"
         self.db.execute(taken, (json.dumps(episode.message_ids),))
@@ -209,7 +209,7 @@ class Store:
             [(episode.instance_id, seq, json.dumps(item)) for seq, item in rows],
         )
 
-    def _schedule(self, episode: Episode, outcome: Outcome, now: float) -> None:
+    def _schedule(self, episode: Episode, outcome: EpisodeResult, now: float) -> None:
         mine = (episode.instance_id, episode.execution)
         self.db.executemany(
             "INSERT INTO activities (instance, execution, task, name, input) VALUES (?, ?, ?, ?, ?)",
@@ -228,7 +228,7 @@ class Store:
 
     # Activities
 
-    def claim_activities(self, room: int, lease: str) -> list[Work]:
+    def claim_activities(self, room: int, lease: str) -> list[ClaimedWork]:
         """Take up to `room` activities that nobody holds, oldest first."""
         wall = self._wall()
         idle = "SELECT id FROM activities WHERE lease_until < :wall ORDER BY id LIMIT :room"
@@ -240,9 +240,9 @@ class Store:
                 RETURNING id, instance, execution, task, name, input, lease""",
             values,
         ).fetchall()
-        return [Work(*row) for row in sorted(claimed)]
+        return [ClaimedWork(*row) for row in sorted(claimed)]
 
-    def finish_activity(self, work: Work, result: Event, now: float) -> bool:
+    def finish_activity(self, work: ClaimedWork, result: Event, now: float) -> bool:
         """Store an activity's result for its orchestration. False, and nothing stored, when the lease was
         lost: whoever took the activity over reports its result."""
         with self.transaction() as db:

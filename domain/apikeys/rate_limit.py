@@ -40,7 +40,7 @@ _SLOT = struct.Struct("<qI")
 _LINE = 8
 
 
-class Kind(Enum):
+class ChargeKind(Enum):
     """`Use` takes one request of the quota if there is one, `Peek` only looks, `Refused` is counted as a
     request that was refused for another reason and takes nothing."""
 
@@ -50,12 +50,12 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class Charge:
     """One request on `key` (hexadecimal id), whose limit is `limit` uses in 60 minutes."""
 
     key: str
     limit: int
-    kind: Kind = Kind.Use
+    kind: ChargeKind = ChargeKind.Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +83,18 @@ class Use:
     total_refused: int = 0
 
 
-_USE = tuple(one.name for one in fields(Use))
+_USE = tuple(field_.name for field_ in fields(Use))
 
 
 @dataclass(slots=True)
-class Window:
+class QuotaWindow:
     """`slots` are [last use in ms since 1970, uses], oldest first. `hour` counts from 1970."""
 
     slots: list[list[int]] = field(default_factory=list)
     hour: int = 0
     uses: dict[str, Use] = field(default_factory=dict)
 
-    def settle(self, takes: Sequence[Take], now: datetime) -> list[RateStatus]:
+    def settle(self, takes: Sequence[Charge], now: datetime) -> list[RateStatus]:
         """Decide the takes in their order, and count them. Time never runs backwards here, whatever the clock
         of the asking process says."""
         now_ms = _millis(now)
@@ -108,7 +108,7 @@ class Window:
         statuses: list[RateStatus] = []
         for take in takes:
             allowed = used < take.limit
-            if take.kind is Kind.Use and allowed:
+            if take.kind is ChargeKind.Use and allowed:
                 used += 1
                 self._add(now_ms)
             self._count(take, allowed, now_ms)
@@ -136,7 +136,7 @@ class Window:
         }
 
     @classmethod
-    def of(cls, properties: Mapping[str, TableValue]) -> Window:
+    def of(cls, properties: Mapping[str, TableValue]) -> QuotaWindow:
         slots, hour, uses = properties["slots"], properties["hour"], properties["uses"]
         assert isinstance(slots, bytes) and isinstance(hour, int) and isinstance(uses, str)
         return cls(
@@ -158,11 +158,11 @@ class Window:
         else:
             self.slots.append([now_ms, 1])
 
-    def _count(self, take: Take, allowed: bool, now_ms: int) -> None:
-        if take.kind is Kind.Peek:
+    def _count(self, take: Charge, allowed: bool, now_ms: int) -> None:
+        if take.kind is ChargeKind.Peek:
             return
         use = self.uses.setdefault(take.key, Use())
-        if take.kind is Kind.Refused:
+        if take.kind is ChargeKind.Refused:
             use.refused += 1
             use.total_refused += 1
         elif allowed:
@@ -173,7 +173,7 @@ class Window:
             use.limited += 1
             use.total_limited += 1
 
-    def _status(self, take: Take, allowed: bool, used: int, now_ms: int) -> RateStatus:
+    def _status(self, take: Charge, allowed: bool, used: int, now_ms: int) -> RateStatus:
         reset = _seconds(self.slots[0][0], now_ms) if self.slots else 0
         retry = 0
         if used >= take.limit:
@@ -220,7 +220,7 @@ _REMEMBERED = 2_000
 class _Turn:
     """Takes waiting to be settled, and what became of them."""
 
-    takes: Sequence[Take]
+    takes: Sequence[Charge]
     statuses: Sequence[RateStatus] | None = None
     error: Exception | None = None
 
@@ -258,7 +258,7 @@ class RateLimiter:
         self._lines: WeakValueDictionary[UUID, _Line] = WeakValueDictionary()
         self._known: OrderedDict[UUID, TableEntity] = OrderedDict()
 
-    def settle(self, quota_id: UUID, takes: Sequence[Take]) -> Sequence[RateStatus]:
+    def settle(self, quota_id: UUID, takes: Sequence[Charge]) -> Sequence[RateStatus]:
         """Decide and count `takes` in their order.
 
         Raises Unavailable when the table store is down (StoreDown), or so contended that no write came through
@@ -279,33 +279,33 @@ class RateLimiter:
         assert turn.statuses is not None
         return turn.statuses
 
-    def settle_each(self, batch: Mapping[UUID, Sequence[Take]]) -> list[Sequence[RateStatus]] | None:
+    def settle_each(self, batch: Mapping[UUID, Sequence[Charge]]) -> list[Sequence[RateStatus]] | None:
         """`settle` for many quotas in one transaction, where the store can; else None, and nothing is done."""
         if self._serial is None:
             return None
         return self._change(list(batch.items()))
 
-    def _change(self, batch: Sequence[tuple[UUID, Sequence[Take]]]) -> list[Sequence[RateStatus]]:
+    def _change(self, batch: Sequence[tuple[UUID, Sequence[Charge]]]) -> list[Sequence[RateStatus]]:
         assert self._serial is not None
         settled: list[Sequence[RateStatus]] = []
 
         def change(position: int, known: TableEntity | None) -> Sequence[TableEntity]:
             quota_id, takes = batch[position]
             now = self._clock.now()
-            window = Window() if known is None else Window.of(known.properties)
+            window = QuotaWindow() if known is None else QuotaWindow.of(known.properties)
             ended = window.closed_hour(now)
             settled.append(window.settle(takes, now))
             fresh = TableEntity(quota_id.hex, WINDOW_ROW, window.properties())
-            return [fresh] if ended is None else [fresh, *(one.entity for one in _hours(quota_id, *ended))]
+            return [fresh] if ended is None else [fresh, *(hour.entity for hour in _hours(quota_id, *ended))]
 
         keys = [(quota_id.hex, WINDOW_ROW) for quota_id, _ in batch]
         self._serial.change_each(TABLE, keys, change)
         return settled
 
-    def window(self, quota_id: UUID) -> Window:
+    def window(self, quota_id: UUID) -> QuotaWindow:
         """The present state, as stored. Raises Unavailable."""
         found = self._tables.get(TABLE, quota_id.hex, WINDOW_ROW)
-        return Window() if found is None else Window.of(found.properties)
+        return QuotaWindow() if found is None else QuotaWindow.of(found.properties)
 
     def _settle_all(self, quota_id: UUID, turns: Sequence[_Turn]) -> None:
         takes = [take for turn in turns for take in turn.takes]
@@ -320,8 +320,8 @@ class RateLimiter:
             turn.statuses = statuses[start : start + len(turn.takes)]
             start += len(turn.takes)
 
-    def _commit(self, quota_id: UUID, takes: Sequence[Take]) -> Sequence[RateStatus]:
-        if all(take.kind is Kind.Peek for take in takes):
+    def _commit(self, quota_id: UUID, takes: Sequence[Charge]) -> Sequence[RateStatus]:
+        if all(take.kind is ChargeKind.Peek for take in takes):
             return self.window(quota_id).settle(takes, self._clock.now())
         if self._serial is not None:
             return self._change([(quota_id, takes)])[0]
@@ -342,10 +342,10 @@ class RateLimiter:
         raise Contended("The key's quota is being used from too many places at once; try again.")
 
     def _try(
-        self, quota_id: UUID, known: TableEntity | None, takes: Sequence[Take]
+        self, quota_id: UUID, known: TableEntity | None, takes: Sequence[Charge]
     ) -> tuple[list[RateStatus], TableEntity | None]:
         now = self._clock.now()
-        window = Window() if known is None else Window.of(known.properties)
+        window = QuotaWindow() if known is None else QuotaWindow.of(known.properties)
         ended = window.closed_hour(now)
         statuses = window.settle(takes, now)
         fresh = TableEntity(quota_id.hex, WINDOW_ROW, window.properties())

@@ -13,7 +13,7 @@ from domain.core.errors import FieldError, Forbidden, RuleViolation, ValidationF
 from domain.core.principal import PERMISSIONS, Principal
 
 
-class Verdict(StrEnum):
+class VerificationCode(StrEnum):
     """What a presented key is worth. `NOT_FOUND` covers mistyped ones as well."""
 
     VALID = "VALID"
@@ -27,22 +27,22 @@ class Verdict(StrEnum):
 
 
 _BY_STATUS = {
-    KeyStatus.Revoked: Verdict.REVOKED,
-    KeyStatus.Expired: Verdict.EXPIRED,
-    KeyStatus.NotYetValid: Verdict.NOT_YET_VALID,
+    KeyStatus.Revoked: VerificationCode.REVOKED,
+    KeyStatus.Expired: VerificationCode.EXPIRED,
+    KeyStatus.NotYetValid: VerificationCode.NOT_YET_VALID,
 }
 
 
-def judge(key: ApiKey, *, scopes: Collection[str], ip: str | None, now: datetime) -> Verdict:
+def check_key(key: ApiKey, *, scopes: Collection[str], ip: str | None, now: datetime) -> VerificationCode:
     """Everything but the quota: state, then where from, then what for."""
     status = key.status(now)
     if status is not KeyStatus.Active:
         return _BY_STATUS[status]
     if key.allowed_ips and not ip_allowed(ip, key.allowed_ips):
-        return Verdict.IP_NOT_ALLOWED
+        return VerificationCode.IP_NOT_ALLOWED
     if missing_scopes(key.scopes, scopes):
-        return Verdict.INSUFFICIENT_SCOPES
-    return Verdict.VALID
+        return VerificationCode.INSUFFICIENT_SCOPES
+    return VerificationCode.VALID
 
 
 def missing_scopes(has: Collection[str], wants: Collection[str]) -> tuple[str, ...]:

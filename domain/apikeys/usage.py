@@ -14,12 +14,12 @@ from domain.apikeys.model import ApiKey, KeyFilter
 from domain.apikeys.ports import ApiKeyTransaction, KeyRef, UsageTotal
 from domain.apikeys.rate_limit import (
     TABLE,
-    Kind,
+    Charge,
+    ChargeKind,
+    QuotaWindow,
     RateLimiter,
     RateStatus,
-    Take,
     Use,
-    Window,
     hour_name,
     hour_of,
     usage_row,
@@ -98,7 +98,7 @@ class UsageService:
         with self._transactions.read() as tx:
             key = tx.api_keys.get(principal.tenant_id, api_key_id)
         window, hours = self._hours(key, hour_of(since), hour_of(until) + 1)
-        [rate] = window.settle([Take(key.api_key_id.hex, key.rate_limit_per_hour, Kind.Peek)], now)
+        [rate] = window.settle([Charge(key.api_key_id.hex, key.rate_limit_per_hour, ChargeKind.Peek)], now)
         buckets = [_bucket(hour, use) for hour, use in sorted(hours.items()) if _seen(use)]
         return Usage(key, since, until, rate, buckets if by == "hour" else _days(buckets))
 
@@ -144,7 +144,7 @@ class UsageService:
             keys = (
                 self._every_key(tx, tenant_id)
                 if api_key_ids is None
-                else [key for one in api_key_ids if (key := _found(tx, tenant_id, one))]
+                else [key for api_key_id in api_key_ids if (key := _found(tx, tenant_id, api_key_id))]
             )
         return [key for key in keys if key.revoked_at is None or key.revoked_at >= since]
 
@@ -152,7 +152,7 @@ class UsageService:
         now = self._clock.now()
         return list(every(lambda page: tx.api_keys.page(tenant_id, KeyFilter(), page, now)))
 
-    def _hours(self, key: ApiKey, first: int, end: int) -> tuple[Window, dict[int, Use]]:
+    def _hours(self, key: ApiKey, first: int, end: int) -> tuple[QuotaWindow, dict[int, Use]]:
         """The key's window, and its hours from `first` to before `end`, the one under way included."""
         # The window before the hours: should an hour end in between, it is in one of the two, never in neither.
         window = self._limiter.window(key.quota_id)

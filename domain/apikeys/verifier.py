@@ -18,8 +18,8 @@ from uuid import UUID
 from domain.apikeys.key_format import parse_key, safe_prefix
 from domain.apikeys.model import ApiKey, VerifyApiKey
 from domain.apikeys.ports import ApiKeyTransaction
-from domain.apikeys.rate_limit import Contended, Kind, RateLimiter, RateStatus, Take
-from domain.apikeys.rules import Verdict, judge, missing_scopes
+from domain.apikeys.rate_limit import Charge, ChargeKind, Contended, RateLimiter, RateStatus
+from domain.apikeys.rules import VerificationCode, check_key, missing_scopes
 from domain.apikeys.service import PERMISSION
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock, QueueSender
@@ -35,7 +35,7 @@ _ALERT_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class VerificationRequest:
     """Is the key with this hash good for `scopes` from `ip`? `tenant_id`: keys of other tenants are as unknown.
     `consume` takes one request of its quota if so. `client` is the User-Agent, `country` that of the address, where
     they are known."""
@@ -50,10 +50,10 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class VerificationResult:
     """`rate` is None for an unknown key, and while the table store is down and requests pass (fail open)."""
 
-    verdict: Verdict
+    verdict: VerificationCode
     key: ApiKey | None = None
     rate: RateStatus | None = None
     missing: Sequence[str] = ()
@@ -62,10 +62,10 @@ class Ruling:
 
 #: How the takes of one quota went; the failure when the table store is down or the quota contended.
 Settled = Sequence[RateStatus] | Unavailable
-_UNKNOWN = Ruling(Verdict.NOT_FOUND)
+_UNKNOWN = VerificationResult(VerificationCode.NOT_FOUND)
 
 
-class Gate:
+class KeyVerifier:
     """`parallel` is how many quotas are written at once for one batch, and how many batches are under way at
     once: 1 for the embedded store, more where every write is a round trip over the network. `notice` is shown every
     ruling."""
@@ -79,7 +79,7 @@ class Gate:
         *,
         on_failure: Literal["open", "closed"],
         parallel: int = 1,
-        notice: Callable[[Sequence[Question], Sequence[Ruling]], None] | None = None,
+        notice: Callable[[Sequence[VerificationRequest], Sequence[VerificationResult]], None] | None = None,
     ) -> None:
         self._notice = notice
         self._transactions = transactions
@@ -91,35 +91,37 @@ class Gate:
         self._alerted_at: datetime | None = None
         self._front: _Front | None = None
 
-    def rule(self, question: Question) -> Ruling:
+    def rule(self, question: VerificationRequest) -> VerificationResult:
         """Blocks. Raises Unavailable when the database is down, the quota too contended, or the table store
         down and the setting says closed."""
         return _checked(self.rule_all([question])[0])
 
-    async def rule_soon(self, question: Question) -> Ruling:
+    async def rule_soon(self, question: VerificationRequest) -> VerificationResult:
         """The same for an event loop: questions asked while others are being answered are answered together."""
         loop = asyncio.get_running_loop()
         if self._front is None or self._front.loop is not loop:
             self._front = _Front(loop, self.rule_all, self._parallel)
         return _checked(await self._front.ask(question))
 
-    def rule_all(self, questions: Sequence[Question]) -> list[Ruling]:
+    def rule_all(self, questions: Sequence[VerificationRequest]) -> list[VerificationResult]:
         """Rulings in the order of the questions; an `error` stands in its ruling. Raises Unavailable when the
         database is down."""
         with self._transactions.read() as tx:
             keys = tx.api_keys.by_hashes({question.key_hash for question in questions})
         now = self._clock.now()
-        rulings: list[Ruling] = [_UNKNOWN] * len(questions)
+        rulings: list[VerificationResult] = [_UNKNOWN] * len(questions)
         by_quota: dict[UUID, list[int]] = defaultdict(list)
         for index, question in enumerate(questions):
             key = keys.get(question.key_hash)
             if key is None or not _is_meant(question, key):
                 continue
-            verdict = judge(key, scopes=question.scopes, ip=question.ip, now=now)
+            verdict = check_key(key, scopes=question.scopes, ip=question.ip, now=now)
             missing = (
-                missing_scopes(key.scopes, question.scopes) if verdict is Verdict.INSUFFICIENT_SCOPES else ()
+                missing_scopes(key.scopes, question.scopes)
+                if verdict is VerificationCode.INSUFFICIENT_SCOPES
+                else ()
             )
-            rulings[index] = Ruling(verdict, key, missing=missing)
+            rulings[index] = VerificationResult(verdict, key, missing=missing)
             by_quota[key.quota_id].append(index)
         takes = {
             quota_id: [_take(questions[index], rulings[index]) for index in indexes]
@@ -132,7 +134,7 @@ class Gate:
             self._notice(questions, rulings)
         return rulings
 
-    def _settle_each(self, batch: Mapping[UUID, Sequence[Take]]) -> Iterable[Settled]:
+    def _settle_each(self, batch: Mapping[UUID, Sequence[Charge]]) -> Iterable[Settled]:
         if len(batch) > 1:
             try:
                 together = self._limiter.settle_each(batch)
@@ -143,22 +145,22 @@ class Gate:
             return list(self._pool.map(self._settle, batch.items()))
         return [self._settle(one) for one in batch.items()]
 
-    def _settle(self, one: tuple[UUID, Sequence[Take]]) -> Settled:
+    def _settle(self, one: tuple[UUID, Sequence[Charge]]) -> Settled:
         try:
             return self._limiter.settle(*one)
         except Unavailable as error:
             return error
 
-    def _with_rate(self, ruling: Ruling, settled: Settled, position: int) -> Ruling:
+    def _with_rate(self, ruling: VerificationResult, settled: Settled, position: int) -> VerificationResult:
         if isinstance(settled, Unavailable):
             if isinstance(settled, Contended):
-                return Ruling(ruling.verdict, error=settled)
+                return VerificationResult(ruling.verdict, error=settled)
             self._alert(settled)
-            return ruling if self._on_failure == "open" else Ruling(ruling.verdict, error=settled)
+            return ruling if self._on_failure == "open" else VerificationResult(ruling.verdict, error=settled)
         rate = settled[position]
-        limited = ruling.verdict is Verdict.VALID and not rate.allowed
-        verdict = Verdict.RATE_LIMITED if limited else ruling.verdict
-        return Ruling(verdict, ruling.key, rate, ruling.missing)
+        limited = ruling.verdict is VerificationCode.VALID and not rate.allowed
+        verdict = VerificationCode.RATE_LIMITED if limited else ruling.verdict
+        return VerificationResult(verdict, ruling.key, rate, ruling.missing)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -186,18 +188,18 @@ class _Front:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        rule_all: Callable[[Sequence[Question]], list[Ruling]],
+        rule_all: Callable[[Sequence[VerificationRequest]], list[VerificationResult]],
         parallel: int,
     ) -> None:
         self.loop = loop
         self._rule_all = rule_all
         self._parallel = parallel
-        self._waiting: list[tuple[Question, asyncio.Future[Ruling]]] = []
+        self._waiting: list[tuple[VerificationRequest, asyncio.Future[VerificationResult]]] = []
         self._running = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def ask(self, question: Question) -> asyncio.Future[Ruling]:
-        answer: asyncio.Future[Ruling] = self.loop.create_future()
+    def ask(self, question: VerificationRequest) -> asyncio.Future[VerificationResult]:
+        answer: asyncio.Future[VerificationResult] = self.loop.create_future()
         self._waiting.append((question, answer))
         if self._running < self._parallel:
             self._running += 1
@@ -216,7 +218,7 @@ class _Front:
             try:
                 rulings = await asyncio.to_thread(self._rule_all, [question for question, _ in batch])
             except Exception as error:
-                rulings = [Ruling(Verdict.NOT_FOUND, error=error)] * len(batch)
+                rulings = [VerificationResult(VerificationCode.NOT_FOUND, error=error)] * len(batch)
             for (_, answer), ruling in zip(batch, rulings, strict=True):
                 if not answer.done():
                     answer.set_result(ruling)
@@ -224,21 +226,23 @@ class _Front:
         self._running -= 1
 
 
-def _is_meant(question: Question, key: ApiKey) -> bool:
+def _is_meant(question: VerificationRequest, key: ApiKey) -> bool:
     # The index found it by value already; the comparison in constant time is what decides.
     same = hmac.compare_digest(key.key_hash, question.key_hash)
     return same and (question.tenant_id is None or question.tenant_id == key.tenant_id)
 
 
-def _take(question: Question, ruling: Ruling) -> Take:
+def _take(question: VerificationRequest, ruling: VerificationResult) -> Charge:
     assert ruling.key is not None
-    kind = Kind.Use if ruling.verdict is Verdict.VALID else Kind.Refused
-    return Take(
-        ruling.key.api_key_id.hex, ruling.key.rate_limit_per_hour, kind if question.consume else Kind.Peek
+    kind = ChargeKind.Use if ruling.verdict is VerificationCode.VALID else ChargeKind.Refused
+    return Charge(
+        ruling.key.api_key_id.hex,
+        ruling.key.rate_limit_per_hour,
+        kind if question.consume else ChargeKind.Peek,
     )
 
 
-def _checked(ruling: Ruling) -> Ruling:
+def _checked(ruling: VerificationResult) -> VerificationResult:
     if ruling.error is not None:
         raise ruling.error
     return ruling
@@ -250,7 +254,7 @@ INVALID: Final = "INVALID"
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedKey:
     """`code` is a Verdict, or INVALID where the caller may not know more; `key` and `rate` only where it may."""
 
     valid: bool
@@ -259,11 +263,11 @@ class Verified:
     rate: RateStatus | None = None
 
 
-class KeyVerification:
-    def __init__(self, gate: Gate) -> None:
+class KeyVerificationService:
+    def __init__(self, gate: KeyVerifier) -> None:
         self._gate = gate
 
-    async def verify(self, principal: Principal, command: VerifyApiKey) -> Verified:
+    async def verify(self, principal: Principal, command: VerifyApiKey) -> VerifiedKey:
         """Never an error for a bad key. Keys of other tenants are as unknown, except to callers with the
         permission `apikey:verify`, who learn that such a key is valid, or that it is not, and no more.
 
@@ -272,11 +276,11 @@ class KeyVerification:
         principal.require(PERMISSION)
         plain = parse_key(command.key)
         if plain is None:
-            _log(safe_prefix(command.key), Ruling(Verdict.NOT_FOUND))
-            return Verified(False, Verdict.NOT_FOUND)
+            _log(safe_prefix(command.key), VerificationResult(VerificationCode.NOT_FOUND))
+            return VerifiedKey(False, VerificationCode.NOT_FOUND)
         everywhere = EVERY_TENANT in principal.permissions
         ruling = await self._gate.rule_soon(
-            Question(
+            VerificationRequest(
                 plain.hash,
                 command.scopes,
                 command.ip,
@@ -288,15 +292,15 @@ class KeyVerification:
         return _shown(ruling, principal)
 
 
-def _log(prefix: str, ruling: Ruling) -> None:
+def _log(prefix: str, ruling: VerificationResult) -> None:
     """A key presented elsewhere is an attempt to authenticate as well (section 12.2)."""
-    level = logging.INFO if ruling.verdict is Verdict.VALID else logging.WARNING
+    level = logging.INFO if ruling.verdict is VerificationCode.VALID else logging.WARNING
     if attempts.isEnabledFor(level):
         attempts.log(
             level,
             "key verified",
             extra={
-                "outcome": "accepted" if ruling.verdict is Verdict.VALID else "refused",
+                "outcome": "accepted" if ruling.verdict is VerificationCode.VALID else "refused",
                 "reason": ruling.verdict.value,
                 "keyPrefix": prefix or None,
                 "apiKeyId": str(ruling.key.api_key_id) if ruling.key else None,
@@ -305,8 +309,8 @@ def _log(prefix: str, ruling: Ruling) -> None:
         )
 
 
-def _shown(ruling: Ruling, principal: Principal) -> Verified:
-    valid = ruling.verdict is Verdict.VALID
+def _shown(ruling: VerificationResult, principal: Principal) -> VerifiedKey:
+    valid = ruling.verdict is VerificationCode.VALID
     if ruling.key is None or valid or ruling.key.tenant_id == principal.tenant_id:
-        return Verified(valid, ruling.verdict, ruling.key, ruling.rate)
-    return Verified(False, INVALID)
+        return VerifiedKey(valid, ruling.verdict, ruling.key, ruling.rate)
+    return VerifiedKey(False, INVALID)

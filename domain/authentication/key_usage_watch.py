@@ -17,16 +17,16 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from domain.apikeys.model import ApiKey
-from domain.apikeys.rules import Verdict
-from domain.apikeys.verifier import Question, Ruling
+from domain.apikeys.rules import VerificationCode
+from domain.apikeys.verifier import VerificationRequest, VerificationResult
 from domain.authentication.bursts import Bursts
 from domain.authentication.ports import KeyUseTransaction
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock, IdGenerator
 from domain.core.transaction import Transactions, in_steps
 from domain.journal.signals import SubjectKind
-from domain.monitoring.anomalies.model import Anomaly, Direction, Metric, Subject
-from domain.monitoring.anomalies.ports import ANYTHING, Known, Sighting, Trait
+from domain.monitoring.anomalies.model import Anomaly, AnomalySubject, Direction, Metric
+from domain.monitoring.anomalies.ports import ANYTHING, SeenTrait, Sighting, Trait
 from domain.monitoring.anomalies.telling import event_of, occurrence_of
 
 logger = logging.getLogger("hub.insights")
@@ -62,10 +62,15 @@ _METRICS = {
 }
 #: A key that is over shows nothing any more.
 _SHOWING = frozenset(
-    (Verdict.VALID, Verdict.RATE_LIMITED, Verdict.INSUFFICIENT_SCOPES, Verdict.IP_NOT_ALLOWED)
+    (
+        VerificationCode.VALID,
+        VerificationCode.RATE_LIMITED,
+        VerificationCode.INSUFFICIENT_SCOPES,
+        VerificationCode.IP_NOT_ALLOWED,
+    )
 )
 #: Answered with 401 or 403, the keys that are over included.
-_REFUSED = frozenset(Verdict) - {Verdict.VALID, Verdict.RATE_LIMITED}
+_REFUSED = frozenset(VerificationCode) - {VerificationCode.VALID, VerificationCode.RATE_LIMITED}
 _PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
@@ -90,7 +95,7 @@ class KeyUses:
         self._bursts = Bursts()
         self._lock = Lock()
 
-    def notice(self, questions: Sequence[Question], rulings: Sequence[Ruling]) -> None:
+    def notice(self, questions: Sequence[VerificationRequest], rulings: Sequence[VerificationResult]) -> None:
         """Never raises for want of the database: a request must not fail for being looked at."""
         now = self._clock.now()
         names: dict[UUID, str] = {}
@@ -148,7 +153,9 @@ class KeyUses:
             for one in kept:
                 if one.trait == Trait.Scope or (one not in new and one.trait != Trait.DeniedScope):
                     continue  # what a key may do surprises nobody: recommendations ask what it never does
-                detail = judge(one, tx.sightings.known(one.api_key_id, one.trait), names[one.api_key_id], now)
+                detail = describe_unusual(
+                    one, tx.sightings.known(one.api_key_id, one.trait), names[one.api_key_id], now
+                )
                 if detail is not None:
                     metric = _METRICS[one.trait][0]
                     self._tell(tx, _Unusual(one.tenant_id, one.api_key_id, metric, detail), now)
@@ -160,16 +167,18 @@ class KeyUses:
         """Those that are known, or new of a trait of which little is. What is left out is not looked at for an hour."""
         known: dict[Sighting, set[str]] = {}
         kept = []
-        for one in sightings:
-            every = _all_of(one)
+        for sighting in sightings:
+            every = _all_of(sighting)
             if every not in known:
-                known[every] = {each.value for each in tx.sightings.known(one.api_key_id, one.trait)}
-            if one.value not in known[every] and len(known[every]) >= MOST_KEPT:
+                known[every] = {
+                    each.value for each in tx.sightings.known(sighting.api_key_id, sighting.trait)
+                }
+            if sighting.value not in known[every] and len(known[every]) >= MOST_KEPT:
                 with self._lock:
                     self._until[every] = now + _HOUR
                 continue
-            known[every].add(one.value)
-            kept.append(one)
+            known[every].add(sighting.value)
+            kept.append(sighting)
         return kept
 
     def _tell(self, tx: KeyUseTransaction, one: _Unusual, now: datetime) -> None:
@@ -179,7 +188,7 @@ class KeyUses:
         anomaly = Anomaly(
             self._ids.new(),
             tenant_id,
-            Subject(SubjectKind.ApiKey, key_id),
+            AnomalySubject(SubjectKind.ApiKey, key_id),
             metric,
             Direction.Above,
             started_at=now,
@@ -194,9 +203,9 @@ class KeyUses:
 
     def _remember(self, sightings: dict[Sighting, None], now: datetime) -> None:
         with self._lock:
-            for one in sightings:
-                self._until[one] = now + _REMEMBERED_FOR[one.trait]
-                self._until.move_to_end(one)
+            for sighting in sightings:
+                self._until[sighting] = now + _REMEMBERED_FOR[sighting.trait]
+                self._until.move_to_end(sighting)
             while len(self._until) > _REMEMBERED:
                 self._until.popitem(last=False)
 
@@ -206,7 +215,9 @@ def _all_of(sighting: Sighting) -> Sighting:
     return replace(sighting, value="")
 
 
-def judge(sighting: Sighting, known: Sequence[Known], key_name: str, now: datetime) -> str | None:
+def describe_unusual(
+    sighting: Sighting, known: Sequence[SeenTrait], key_name: str, now: datetime
+) -> str | None:
     """The sentence about it when it is unusual. `known` holds the sighting itself."""
     if sighting.trait == Trait.DeniedScope:
         tried = sorted(one.value for one in known if now - one.last_seen_at < _HOUR)
@@ -217,10 +228,12 @@ def judge(sighting: Sighting, known: Sequence[Known], key_name: str, now: dateti
             f"{', '.join(tried)}."
         )
     others = [one for one in known if one.value != sighting.value]
-    if not others or len(others) >= VARIED or now - min(one.first_seen_at for one in others) < LEARNING:
+    if not others or len(others) >= VARIED or now - min(other.first_seen_at for other in others) < LEARNING:
         return None
     what = _METRICS[sighting.trait][1]
-    usual = ", ".join(sorted(one.value for one in others)[:3]) + (" and others" if len(others) > 3 else "")
+    usual = ", ".join(sorted(other.value for other in others)[:3]) + (
+        " and others" if len(others) > 3 else ""
+    )
     return f"The key {key_name} was used from the {what} {sighting.value} for the first time; before from {usual}."
 
 
@@ -241,14 +254,14 @@ def client_of(user_agent: str) -> str | None:
     return found[0].lower() if found else None
 
 
-def _used(question: Question, ruling: Ruling) -> Sequence[str]:
+def _used(question: VerificationRequest, ruling: VerificationResult) -> Sequence[str]:
     """Scopes of the key, so there are never more than those."""
-    if ruling.verdict not in (Verdict.VALID, Verdict.RATE_LIMITED):
+    if ruling.verdict not in (VerificationCode.VALID, VerificationCode.RATE_LIMITED):
         return ()
     return question.scopes or (ANYTHING,)
 
 
-def _shown(question: Question, ruling: Ruling, key: ApiKey) -> Iterator[Sighting]:
+def _shown(question: VerificationRequest, ruling: VerificationResult, key: ApiKey) -> Iterator[Sighting]:
     values = (
         (Trait.Network, network_of(question.ip) if question.ip else None),
         (Trait.Country, question.country),

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from domain.apikeys.key_format import MARK, PlainKey, parse_key, safe_prefix
 from domain.apikeys.rate_limit import RateStatus
-from domain.apikeys.rules import Verdict
-from domain.apikeys.verifier import Gate, Question, Ruling
+from domain.apikeys.rules import VerificationCode
+from domain.apikeys.verifier import KeyVerifier, VerificationRequest, VerificationResult
 from domain.authentication.intruders import Strangers
 from domain.authentication.ports import PrincipalTransaction, TokenVerifier
 from domain.core.errors import (
@@ -25,7 +25,7 @@ from domain.core.errors import (
     Unauthenticated,
 )
 from domain.core.ports import Clock
-from domain.core.principal import Origin, Principal
+from domain.core.principal import Principal, RequestOrigin
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import rfc3339
 
@@ -43,7 +43,7 @@ class Credentials:
     authorization: str | None = field(default=None, repr=False)
     client_principal: str | None = field(default=None, repr=False)
     api_key: str | None = field(default=None, repr=False)
-    origin: Origin = field(default=Origin())
+    origin: RequestOrigin = field(default=RequestOrigin())
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Authenticator:
         clock: Clock,
         *,
         from_client_principal: Callable[[str | None], Principal | None],
-        gate: Gate,
+        gate: KeyVerifier,
         strangers: Strangers,
     ) -> None:
         self._strangers = strangers
@@ -130,7 +130,7 @@ class Authenticator:
             )
         return key
 
-    def _of_key(self, plain: PlainKey, ruling: Ruling, credentials: Credentials) -> Admission:
+    def _of_key(self, plain: PlainKey, ruling: VerificationResult, credentials: Credentials) -> Admission:
         key = ruling.key
         error = _refusal(ruling)
         if error is not None:
@@ -159,7 +159,11 @@ class Authenticator:
         return Admission(principal, rate=ruling.rate)
 
     def _refused(
-        self, error: DomainError, credentials: Credentials, prefix: str, ruling: Ruling | None = None
+        self,
+        error: DomainError,
+        credentials: Credentials,
+        prefix: str,
+        ruling: VerificationResult | None = None,
     ) -> Admission:
         key = ruling.key if ruling else None
         if key is None:
@@ -250,10 +254,10 @@ class Authenticator:
                 self._seen.popitem(last=False)
 
 
-def _question(key: PlainKey, permission: str | None, credentials: Credentials) -> Question:
+def _question(key: PlainKey, permission: str | None, credentials: Credentials) -> VerificationRequest:
     origin = credentials.origin
     scopes = (permission,) if permission else ()
-    return Question(key.hash, scopes, origin.ip, client=origin.client, country=origin.country)
+    return VerificationRequest(key.hash, scopes, origin.ip, client=origin.client, country=origin.country)
 
 
 def _bearer_key(authorization: str | None) -> str | None:
@@ -265,27 +269,27 @@ def _bearer_key(authorization: str | None) -> str | None:
     return token if scheme.lower() == "bearer" and token.startswith(MARK) else None
 
 
-def _refusal(ruling: Ruling) -> DomainError | None:
+def _refusal(ruling: VerificationResult) -> DomainError | None:
     """Section 11.2. Whoever holds the whole key may know that it expired; of an unknown and a revoked one
     they learn the same."""
     key, rate = ruling.key, ruling.rate
     match ruling.verdict:
-        case Verdict.VALID:
+        case VerificationCode.VALID:
             return None
-        case Verdict.EXPIRED if key is not None and key.expires_at is not None:
+        case VerificationCode.EXPIRED if key is not None and key.expires_at is not None:
             return InvalidToken(f"The API key expired at {rfc3339(key.expires_at)}.", code="expired-key")
-        case Verdict.NOT_YET_VALID if key is not None and key.not_before is not None:
+        case VerificationCode.NOT_YET_VALID if key is not None and key.not_before is not None:
             return InvalidToken(
                 f"The API key is not valid before {rfc3339(key.not_before)}.", code="key-not-yet-valid"
             )
-        case Verdict.IP_NOT_ALLOWED:
+        case VerificationCode.IP_NOT_ALLOWED:
             return Forbidden("The API key may not be used from this address.", code="ip-not-allowed")
-        case Verdict.INSUFFICIENT_SCOPES:
+        case VerificationCode.INSUFFICIENT_SCOPES:
             scopes = ", ".join(ruling.missing)
             return Forbidden(
                 f"The API key lacks the scope '{scopes}'.", code="insufficient-scope", scopes=ruling.missing
             )
-        case Verdict.RATE_LIMITED if rate is not None:
+        case VerificationCode.RATE_LIMITED if rate is not None:
             return RateLimited(
                 f"The API key's limit of {rate.limit:,} requests an hour is used up; "
                 f"try again in {rate.retry_after_seconds:,} seconds.",

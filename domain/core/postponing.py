@@ -56,7 +56,7 @@ class Postponement:
 
         Raises Unavailable when the queue is away too, and `reason` when one was put off too often: the host then
         delivers all of them again, until they are dead letters."""
-        times = [times_of(one) for one in messages]
+        times = [times_of(message) for message in messages]
         if any(each >= MOST_TIMES for each in times):
             raise reason
         now = self._clock.now()

@@ -28,7 +28,7 @@ PERMISSIONS: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class RequestOrigin:
     """Where a request came from, for the audit log. `client` is its User-Agent, `country` that of the address, where
     a proxy tells it."""
 
@@ -49,7 +49,7 @@ class Principal:
     permissions: frozenset[str]
     name: str = ""
     api_key_id: UUID | None = None
-    origin: Origin = field(default=Origin(), compare=False)
+    origin: RequestOrigin = field(default=RequestOrigin(), compare=False)
     expires_at: datetime | None = field(default=None, compare=False)
 
     def require(self, permission: str) -> None:

@@ -54,7 +54,7 @@ def read_secrets(text: str | None) -> Mapping[str, str]:
 def given_fields(text: str) -> set[str]:
     """The top-level properties that have a value, secret ones too, of what `plain_text` wrote."""
     plain, pointers = read_plain(text)
-    return {name for name, value in plain.items() if value} | {one.split("/")[1] for one in pointers}
+    return {name for name, value in plain.items() if value} | {pointer.split("/")[1] for pointer in pointers}
 
 
 def redacted(plain: Mapping[str, Any], pointers: Sequence[str]) -> dict[str, Any]:

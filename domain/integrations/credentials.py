@@ -20,7 +20,7 @@ from domain.core.transaction import Transactions
 from domain.integrations.commands import RotateCredentials, UpdateIntegration
 from domain.integrations.configuration import Split, changed_fields, merge, overlay
 from domain.integrations.connection import Catalogue
-from domain.integrations.lifecycle import ADMIN, Changes, Lifecycle, Outcome, activated
+from domain.integrations.lifecycle import ADMIN, Changes, Lifecycle, LifecycleResult, activated
 from domain.integrations.model import Integration, IntegrationStatus, SuspensionCause
 from domain.integrations.ports import IntegrationTransaction
 from domain.integrations.rules import check_urls
@@ -59,7 +59,7 @@ class CredentialService:
 
     async def update(
         self, principal: Principal, integration_id: UUID, command: UpdateIntegration, if_match: int | None
-    ) -> Outcome:
+    ) -> LifecycleResult:
         """Replace the fields sent. An active integration takes a new configuration only once the provider has
         accepted it (BR-IM-02); until then, and if not, the old one stays in use.
 
@@ -75,7 +75,7 @@ class CredentialService:
         saved = await asyncio.to_thread(
             self._store, principal, before, replace(before, **fields), replacement, "integration.updated"
         )
-        return Outcome(saved, replacement.proof if replacement else None)
+        return LifecycleResult(saved, replacement.proof if replacement else None)
 
     async def rotate(
         self,
@@ -83,7 +83,7 @@ class CredentialService:
         integration_id: UUID,
         command: RotateCredentials,
         if_match: int | None = None,
-    ) -> Outcome:
+    ) -> LifecycleResult:
         """Replace credentials by ones that the provider accepts. An integration that was suspended because the
         old ones were refused is active again. Raises as `update`."""
         principal.require(ADMIN)
@@ -99,7 +99,7 @@ class CredentialService:
         saved = await asyncio.to_thread(
             self._store, principal, before, after, replacement, "integration.credentials-rotated"
         )
-        return Outcome(saved, proof)
+        return LifecycleResult(saved, proof)
 
     # -- steps --------------------------------------------------------------------------------------------
 

@@ -18,14 +18,14 @@ from domain.core.tracing import UNTRACED, Tracer
 from domain.core.transaction import Transactions
 from domain.integrations.connection import Catalogue, Connector
 from domain.integrations.events import health_event, integration_span, publish_health
-from domain.integrations.health_history import Sample, Samples
+from domain.integrations.health_history import HealthSample, HealthSamples
 from domain.integrations.health_rules import (
     FAILURES_BEFORE_ALERT,
     Vitals,
     failures,
+    health_of,
     is_flapping,
     is_slow,
-    judge,
     observe,
     read_vitals,
     vitals_text,
@@ -47,7 +47,7 @@ Verdict = Literal["steady", "changed", "flapping", "suspend", "fail", "resume", 
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class HealthCheck:
     """One check of one integration as it was when the check began."""
 
     checked: Integration
@@ -61,7 +61,7 @@ class Finding:
         return self.failure is not None and self.failure.kind != "rate_limited"
 
 
-def verdict(finding: Finding, vitals: Vitals, status: HealthStatus) -> Verdict:
+def verdict(finding: HealthCheck, vitals: Vitals, status: HealthStatus) -> Verdict:
     """What follows from a check that led to these vitals and this health."""
     failure = finding.failure
     if finding.checked.status == IntegrationStatus.Suspended:
@@ -80,7 +80,7 @@ def verdict(finding: Finding, vitals: Vitals, status: HealthStatus) -> Verdict:
     return "flapping" if began and status == HealthStatus.Degraded else "steady"
 
 
-def _signal(finding: Finding) -> Signal:
+def _signal(finding: HealthCheck) -> Signal:
     checked = finding.checked
     outcome = check_tally(finding.milliseconds, finding.failure.kind if finding.failure else None)
     return Signal(
@@ -107,7 +107,7 @@ class FindingRecorder:
         self._ids = ids
         self._realtime = realtime
 
-    def record(self, findings: Sequence[Finding]) -> dict[Verdict, int]:
+    def record(self, findings: Sequence[HealthCheck]) -> dict[Verdict, int]:
         """Store what the checks found; returns how many had which verdict. A finding about an integration whose
         status or credentials have changed since is dropped. Raises Unavailable."""
         counts: dict[Verdict, int] = {}
@@ -126,7 +126,7 @@ class FindingRecorder:
             tx.commit()
         return counts
 
-    def _change(self, finding: Finding, vitals: Vitals, update: HealthUpdate, what: Verdict) -> None:
+    def _change(self, finding: HealthCheck, vitals: Vitals, update: HealthUpdate, what: Verdict) -> None:
         checked = finding.checked
         try:
             with self._transactions.write() as tx:
@@ -162,7 +162,7 @@ class FindingRecorder:
         self,
         tx: IntegrationTransaction,
         before: Integration,
-        finding: Finding,
+        finding: HealthCheck,
         vitals: Vitals,
         update: HealthUpdate,
         what: Verdict,
@@ -184,7 +184,7 @@ class FindingRecorder:
             self._changes.alert(tx, "integration-error", failed, detail)
         elif what == "resume":
             fresh = observe(replace(vitals, recent=(), consecutive_failures=0), finding.milliseconds)
-            active = replace(activated(after), vitals=vitals_text(fresh), health_status=judge(fresh))
+            active = replace(activated(after), vitals=vitals_text(fresh), health_status=health_of(fresh))
             resumed = self._changes.save(tx, after, active, "integration.resumed")
             self._changes.alert(tx, "integration-recovered", resumed, "The credentials are accepted again.")
         elif what == "flapping":
@@ -228,14 +228,14 @@ class FindingRecorder:
                 tx.commit()
 
 
-def _updated(finding: Finding) -> tuple[Vitals, HealthUpdate]:
+def _updated(finding: HealthCheck) -> tuple[Vitals, HealthUpdate]:
     checked = finding.checked
     past = read_vitals(checked.vitals)
     if finding.failure is not None and not finding.is_failure:
         vitals = past
     else:
         vitals = observe(past, None if finding.failure else finding.milliseconds)
-    status = judge(vitals)
+    status = health_of(vitals)
     update = HealthUpdate(
         checked,
         status,
@@ -256,7 +256,7 @@ def _degraded(vitals: Vitals, detail: str) -> str:
     return detail
 
 
-def _next_probe(finding: Finding, vitals: Vitals) -> datetime | None:
+def _next_probe(finding: HealthCheck, vitals: Vitals) -> datetime | None:
     """Ever more seldom, because repeated wrong logins lock accounts."""
     if finding.checked.status != IntegrationStatus.Suspended or finding.failure is None:
         return None
@@ -297,7 +297,7 @@ class HealthMonitor:
         transactions: Transactions[IntegrationTransaction],
         connector: Connector,
         recorder: FindingRecorder,
-        samples: Samples,
+        samples: HealthSamples,
         occurrences: OccurrenceSender,
         clock: Clock,
         *,
@@ -329,7 +329,7 @@ class HealthMonitor:
         await asyncio.to_thread(self._occurrences.flush)
         return outcome
 
-    async def check(self, integration: Integration) -> Finding:
+    async def check(self, integration: Integration) -> HealthCheck:
         """One probe; never raises for what the provider does. Raises Unavailable when the secret store does not
         answer, which says nothing about the integration."""
         with integration_span(self._tracer, "check_integration", integration.integration_id) as span:
@@ -338,7 +338,7 @@ class HealthMonitor:
                 span.fail(finding.failure.kind)
         return finding
 
-    async def _probed(self, integration: Integration) -> Finding:
+    async def _probed(self, integration: Integration) -> HealthCheck:
         started = time.perf_counter()
         failure: ProviderFailure | None = None
         try:
@@ -352,7 +352,7 @@ class HealthMonitor:
         except TimeoutError:
             failure = ProviderFailure("unavailable", "No answer in time.")
         elapsed = round((time.perf_counter() - started) * 1000)
-        return Finding(integration, self._clock.now(), elapsed, failure)
+        return HealthCheck(integration, self._clock.now(), elapsed, failure)
 
     def _due(self, after: UUID | None) -> list[Integration]:
         now = self._clock.now()
@@ -363,7 +363,7 @@ class HealthMonitor:
 
     async def _check_all(self, integrations: list[Integration], outcome: Round) -> None:
         waiting = iter(integrations)
-        findings: list[Finding] = []
+        findings: list[HealthCheck] = []
 
         async def work() -> None:
             for integration in waiting:
@@ -381,9 +381,9 @@ class HealthMonitor:
         for verdict, count in counts.items():
             outcome.verdicts[verdict] = outcome.verdicts.get(verdict, 0) + count
 
-    def _sample(self, finding: Finding) -> None:
+    def _sample(self, finding: HealthCheck) -> None:
         failure = finding.failure.kind if finding.failure else None
-        sample = Sample(finding.at, finding.milliseconds, failure)
+        sample = HealthSample(finding.at, finding.milliseconds, failure)
         try:
             self._samples.add(finding.checked.integration_id, sample)
         except Unavailable:

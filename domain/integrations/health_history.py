@@ -22,7 +22,7 @@ _TRANSACTION = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class HealthSample:
     """One check. `failure` is None when it succeeded; `milliseconds` how long the provider took."""
 
     at: datetime
@@ -30,19 +30,19 @@ class Sample:
     failure: str | None = None
 
 
-class Samples:
+class HealthSamples:
     def __init__(self, tables: TableStore, *, retention: timedelta) -> None:
         self._tables = tables
         self._retention = retention
 
-    def add(self, integration_id: UUID, sample: Sample) -> None:
+    def add(self, integration_id: UUID, sample: HealthSample) -> None:
         """Raises Unavailable."""
         properties: dict[str, str | int] = {"ms": sample.milliseconds}
         if sample.failure is not None:
             properties["failure"] = sample.failure
         self._tables.upsert(TABLE, TableEntity(integration_id.hex, _row_key(sample.at), properties))
 
-    def since(self, integration_id: UUID, moment: datetime) -> list[Sample]:
+    def since(self, integration_id: UUID, moment: datetime) -> list[HealthSample]:
         """Oldest first. Raises Unavailable."""
         return [_sample(entity) for entity in self._entities(integration_id, _row_key(moment), None)]
 
@@ -70,10 +70,10 @@ def _row_key(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S%f")
 
 
-def _sample(entity: TableEntity) -> Sample:
+def _sample(entity: TableEntity) -> HealthSample:
     at = datetime.strptime(entity.row_key, "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
     failure = entity.properties.get("failure")
-    return Sample(at, int(str(entity.properties["ms"])), None if failure is None else str(failure))
+    return HealthSample(at, int(str(entity.properties["ms"])), None if failure is None else str(failure))
 
 
 _SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
@@ -82,7 +82,7 @@ _CHUNK = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class HealthWindow:
     """Success rate (0-1, None without checks) and response times in milliseconds over one span."""
 
     checks: int
@@ -98,8 +98,8 @@ class HealthReport:
 
     integration: Integration
     vitals: Vitals
-    windows: dict[str, Window]
-    last_checks: Sequence[Sample]
+    windows: dict[str, HealthWindow]
+    last_checks: Sequence[HealthSample]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Reports:
     def __init__(
         self,
         transactions: Transactions[IntegrationTransaction],
-        samples: Samples,
+        samples: HealthSamples,
         clock: Clock,
         *,
         log_retention: timedelta,
@@ -130,7 +130,8 @@ class Reports:
         now = self._clock.now()
         samples = self._samples.since(integration_id, now - max(_SPANS.values()))
         windows = {
-            name: window([one for one in samples if one.at >= now - span]) for name, span in _SPANS.items()
+            name: window([sample for sample in samples if sample.at >= now - span])
+            for name, span in _SPANS.items()
         }
         last = samples[: -_LAST_CHECKS - 1 : -1]
         return HealthReport(integration, read_vitals(integration.vitals), windows, last)
@@ -164,14 +165,14 @@ class Reports:
             if not ids:
                 return count
             after = ids[-1]
-            count += sum(self._samples.forget_old(one, now) for one in ids)
+            count += sum(self._samples.forget_old(id_, now) for id_ in ids)
 
 
-def window(samples: Sequence[Sample]) -> Window:
+def window(samples: Sequence[HealthSample]) -> HealthWindow:
     """The figures of some samples; times are of the checks that succeeded."""
-    times = sorted(one.milliseconds for one in samples if one.failure is None)
-    rate = success_rate([one.milliseconds if one.failure is None else None for one in samples])
-    return Window(
+    times = sorted(sample.milliseconds for sample in samples if sample.failure is None)
+    rate = success_rate([sample.milliseconds if sample.failure is None else None for sample in samples])
+    return HealthWindow(
         checks=len(samples),
         success_rate=round(rate, 4) if samples else None,
         p50_ms=percentile(times, 0.50),

@@ -64,7 +64,7 @@ def observe(vitals: Vitals, milliseconds: int | None) -> Vitals:
     return Vitals(recent, round(baseline, 2), count, 0)
 
 
-def judge(vitals: Vitals) -> HealthStatus:
+def health_of(vitals: Vitals) -> HealthStatus:
     """Unhealthy: three failures in a row, or fewer than half of the last hour's checks succeeded. Degraded: fewer
     than nine in ten did, none has yet, or the last three answers took three times as long as usual and half a
     second more."""
@@ -101,7 +101,7 @@ def is_slow(vitals: Vitals) -> bool:
 
 def success_rate(results: Sequence[int | None]) -> float:
     """Between 0 and 1; 1 when there is nothing to judge."""
-    return sum(one is not None for one in results) / len(results) if results else 1.0
+    return sum(result is not None for result in results) / len(results) if results else 1.0
 
 
 def percentile(sorted_values: Sequence[int], share: float) -> int | None:

@@ -169,7 +169,7 @@ _UNFINISHED = "Validation has not finished; activate it again if this stays."
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LifecycleResult:
     """An integration after a request, and what was proved on the way."""
 
     integration: Integration
@@ -204,7 +204,7 @@ class Lifecycle:
         integration_id: UUID,
         command: ActivateIntegration,
         if_match: int | None = None,
-    ) -> Outcome:
+    ) -> LifecycleResult:
         """Validate, test where the type asks for it, and activate: UC-IM-01 steps 3-7. What fails is told in the
         outcome's proof and the integration's reason. Raises NotFound, Conflict, RuleViolation (BR-IM-01,
         BR-IM-05), PreconditionFailed."""
@@ -217,13 +217,13 @@ class Lifecycle:
         integration_id: UUID,
         command: ActivateIntegration,
         if_match: int | None = None,
-    ) -> Outcome:
+    ) -> LifecycleResult:
         """`activate` for a caller whose permission was checked."""
         begun = await asyncio.to_thread(self._begin, principal, integration_id, if_match)
         is_new = begun.status == IntegrationStatus.PendingValidation
         test = command.test if command.test is not None or is_new else False
         proof = await self._prover.prove(begun, command.test_options.to_options(), test=test)
-        return Outcome(await asyncio.to_thread(self._conclude, principal, begun, proof), proof)
+        return LifecycleResult(await asyncio.to_thread(self._conclude, principal, begun, proof), proof)
 
     @repeated
     def suspend(
@@ -252,13 +252,13 @@ class Lifecycle:
         integration_id: UUID,
         command: ReviewIntegration,
         if_match: int | None = None,
-    ) -> Outcome:
+    ) -> LifecycleResult:
         """BR-IM-05: out of Error by a person's decision, with a note. Raises NotFound, Conflict,
         PreconditionFailed, RuleViolation (BR-IM-01)."""
         principal.require(MANAGE)
         reviewed = await asyncio.to_thread(self._review, principal, integration_id, command, if_match)
         if command.resolution != "Activate":
-            return Outcome(reviewed)
+            return LifecycleResult(reviewed)
         return await self.start(principal, integration_id, ActivateIntegration(), reviewed.version)
 
     def disconnect(

@@ -25,7 +25,7 @@ from domain.core.transaction import Transactions
 from domain.integrations.commands import ActivateIntegration, CreateIntegration, TestIntegration
 from domain.integrations.configuration import Split, accept, read_plain, redacted
 from domain.integrations.connection import Catalogue
-from domain.integrations.lifecycle import ADMIN, MANAGE, Changes, Lifecycle, Outcome
+from domain.integrations.lifecycle import ADMIN, MANAGE, Changes, Lifecycle, LifecycleResult
 from domain.integrations.model import Integration, IntegrationStatus, LogLevel
 from domain.integrations.ports import IntegrationFilter, IntegrationTransaction
 from domain.integrations.rules import check_type_enabled, check_urls, slot, slot_taken
@@ -35,7 +35,7 @@ from domain.providers.contract import Provider
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownConfiguration:
     """What of the sealed columns may be shown: the configuration with its secrets masked, and what the provider
     said about the account at the last validation."""
 
@@ -65,7 +65,7 @@ class IntegrationService:
         self._ids = ids
         self._allow_loopback = allow_loopback
 
-    async def create(self, principal: Principal, command: CreateIntegration) -> Outcome:
+    async def create(self, principal: Principal, command: CreateIntegration) -> LifecycleResult:
         """Store it as a Draft, then activate it if asked (UC-IM-01, UC-IM-02). A provider that refuses or does
         not answer costs no input: the draft stays and says why.
 
@@ -77,7 +77,7 @@ class IntegrationService:
         check_urls(split.plain, allow_loopback=self._allow_loopback)
         stored = await asyncio.to_thread(self._insert, principal, command, provider, split)
         if not command.activate:
-            return Outcome(stored)
+            return LifecycleResult(stored)
         wanted = ActivateIntegration(test=command.test, test_options=command.test_options)
         try:
             return await self._lifecycle.start(principal, stored.integration_id, wanted, stored.version)
@@ -88,7 +88,7 @@ class IntegrationService:
             )
             raise
         except (Conflict, PreconditionFailed, Unavailable) as error:
-            return Outcome(stored, Proof("credentials", f"Stored, but not activated: {error.detail}"))
+            return LifecycleResult(stored, Proof("credentials", f"Stored, but not activated: {error.detail}"))
 
     def page(self, principal: Principal, filter_: IntegrationFilter, page: PageRequest) -> Page[Integration]:
         principal.require(MANAGE)
@@ -101,13 +101,13 @@ class IntegrationService:
         with self._transactions.read() as tx:
             return tx.integrations.get(principal.tenant_id, integration_id)
 
-    def shown(self, integration: Integration) -> Shown:
+    def shown(self, integration: Integration) -> ShownConfiguration:
         """Neither the provider's module nor the secret store's credentials are needed for it."""
         id_ = integration.integration_id
         plain, pointers = read_plain(self._vault.open(id_, integration.sealed_configuration))
         sealed = integration.sealed_account
         account = json.loads(self._vault.open(id_, sealed)) if sealed else None
-        return Shown(redacted(plain, pointers), account)
+        return ShownConfiguration(redacted(plain, pointers), account)
 
     # -- steps --------------------------------------------------------------------------------------------
 

@@ -43,8 +43,8 @@ class Sketch:
     def sum_of(cls, sketches: Iterable[Sketch]) -> Sketch:
         """Many added up at once."""
         counts: Counter[int] = Counter()
-        for one in sketches:
-            counts.update(one._counts)
+        for sketch in sketches:
+            counts.update(sketch._counts)
         return cls(counts)
 
     def __add__(self, other: Sketch) -> Sketch:
@@ -129,16 +129,16 @@ class Tally:
 def total_of(tallies: Sequence[Tally]) -> Tally:
     """Many added up at once."""
     errors: Counter[str] = Counter()
-    for one in tallies:
-        errors.update(one.errors)
+    for tally in tallies:
+        errors.update(tally.errors)
     return Tally(
-        total=sum(one.total for one in tallies),
-        succeeded=sum(one.succeeded for one in tallies),
-        failed=sum(one.failed for one in tallies),
-        failed_for_good=sum(one.failed_for_good for one in tallies),
-        volume=sum(one.volume for one in tallies),
+        total=sum(tally.total for tally in tallies),
+        succeeded=sum(tally.succeeded for tally in tallies),
+        failed=sum(tally.failed for tally in tallies),
+        failed_for_good=sum(tally.failed_for_good for tally in tallies),
+        volume=sum(tally.volume for tally in tallies),
         errors=errors,
-        latency=Sketch.sum_of(one.latency for one in tallies),
+        latency=Sketch.sum_of(tally.latency for tally in tallies),
     )
 
 

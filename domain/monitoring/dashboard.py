@@ -11,13 +11,13 @@ from uuid import UUID
 
 from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.ports import ApiKeys
-from domain.apikeys.rate_limit import Kind, RateLimiter, Take
+from domain.apikeys.rate_limit import Charge, ChargeKind, RateLimiter
 from domain.core.errors import Unavailable
 from domain.core.paging import MAX_PAGE_SIZE, PageRequest, every
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
-from domain.integrations.health_history import Sample, Samples
+from domain.integrations.health_history import HealthSample, HealthSamples
 from domain.integrations.model import Integration
 from domain.integrations.ports import IntegrationFilter, Integrations
 from domain.journal.signals import PERMISSION, SignalTransaction, SubjectKind, Tally
@@ -46,7 +46,7 @@ class IntegrationLine:
     """`samples` of the last hours, oldest first; empty while the table store does not answer."""
 
     integration: Integration
-    samples: Sequence[Sample]
+    samples: Sequence[HealthSample]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class OverviewService:
     def __init__(
         self,
         transactions: Transactions[DashboardTransaction],
-        samples: Samples,
+        samples: HealthSamples,
         limiter: RateLimiter,
         clock: Clock,
     ) -> None:
@@ -108,18 +108,20 @@ class OverviewService:
             keys = tx.api_keys.page(tenant, usable, _FIRST, now).items if sees_integrations else None
             running = JobFilter(statuses=[SyncStatus.Running, SyncStatus.Scheduled])
             jobs = tx.sync_jobs.page(tenant, running, _FIRST).items if sees_integrations else None
-        names = {one.integration_id: one.name for one in integrations or ()}
+        names = {integration.integration_id: integration.name for integration in integrations or ()}
         return Overview(
             at=now,
             hours=hours,
             permissions=sorted(principal.permissions),
             deliveries=deliveries,
             webhooks=webhooks,
-            integrations=None if integrations is None else [self._sampled(one, now) for one in integrations],
+            integrations=None
+            if integrations is None
+            else [self._sampled(integration, now) for integration in integrations],
             api_keys=None if keys is None else self._used(keys, now),
             syncs=None
             if jobs is None
-            else [SyncLine(one, names.get(one.integration_id, str(one.integration_id))) for one in jobs],
+            else [SyncLine(job, names.get(job.integration_id, str(job.integration_id))) for job in jobs],
         )
 
     def _deliveries(self, tx: DashboardTransaction, tenant: UUID, since: datetime, now: datetime) -> Series:
@@ -130,11 +132,11 @@ class OverviewService:
         self, tx: DashboardTransaction, tenant: UUID, since: datetime, now: datetime
     ) -> list[WebhookLine]:
         sums: dict[UUID, Tally] = {}
-        for one in tx.signals.read(tenant, SubjectKind.Webhook, since=since, until=now):
-            sums[one.subject_id] = sums.get(one.subject_id, Tally()) + one.tally
+        for signal in tx.signals.read(tenant, SubjectKind.Webhook, since=since, until=now):
+            sums[signal.subject_id] = sums.get(signal.subject_id, Tally()) + signal.tally
         # A tenant has 50, or as many as HUB_WEBHOOK_LIMIT_PER_TENANT allows.
         webhooks = every(partial(tx.webhooks.page, tenant, WebhookFilter()))
-        lines = [WebhookLine(one, sums.get(one.webhook_id, Tally())) for one in webhooks]
+        lines = [WebhookLine(webhook, sums.get(webhook.webhook_id, Tally())) for webhook in webhooks]
         lines.sort(key=lambda line: line.tally.failed, reverse=True)
         return lines[: _FIRST.page_size]
 
@@ -157,7 +159,7 @@ class OverviewService:
             window = self._limiter.window(key.quota_id)
         except Unavailable:
             return 0
-        peek = Take(key.api_key_id.hex, key.rate_limit_per_hour, Kind.Peek)
+        peek = Charge(key.api_key_id.hex, key.rate_limit_per_hour, ChargeKind.Peek)
         [rate] = window.settle([peek], now)
         return max(0, rate.limit - rate.remaining)
 

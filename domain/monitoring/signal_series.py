@@ -137,8 +137,8 @@ def points_of(signals: Sequence[Signal], since: datetime, until: datetime, by: B
     while start < until:
         sums[start] = Tally()
         start += STEP[by]
-    for one in signals:
-        at = begin(one.hour, by)
+    for signal in signals:
+        at = begin(signal.hour, by)
         if at in sums:
-            sums[at] += one.tally
+            sums[at] += signal.tally
     return [Point(at, tally) for at, tally in sums.items()]

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from domain.core.errors import DomainError, NotFound, Unavailable
 from domain.core.ports import Clock
-from domain.core.principal import Origin, Principal
+from domain.core.principal import Principal, RequestOrigin
 from domain.core.transaction import Transactions
 from domain.core.wire import rfc3339
 from domain.integrations.commands import ActivateIntegration
@@ -63,7 +63,7 @@ class Completions:
         self._redirect_uri = redirect_uri
         self._same_browser = same_browser
 
-    async def complete(self, callback: Callback, origin: Origin) -> Completion:
+    async def complete(self, callback: Callback, origin: RequestOrigin) -> Completion:
         """UC-IM-03 steps 4-6. The state is used up first, whatever follows. Raises Unavailable."""
         try:
             pending = await asyncio.to_thread(self._states.take, callback.state)
@@ -107,7 +107,7 @@ class Completions:
 
     async def resume(self, grant: Grant) -> Completion:
         """`finish` on behalf of who authorised it."""
-        return await self.finish(_principal(grant.tenant_id, grant.user_id, Origin()), grant)
+        return await self.finish(_principal(grant.tenant_id, grant.user_id, RequestOrigin()), grant)
 
     # -- steps --------------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ def _finished(grant: Grant) -> Grant:
     return replace(grant, finished=True, due_at=max(due, grant.retry_at) if grant.retry_at else due)
 
 
-def _principal(tenant_id: UUID, user_id: UUID, origin: Origin) -> Principal:
+def _principal(tenant_id: UUID, user_id: UUID, origin: RequestOrigin) -> Principal:
     """Who began it; what they may do was checked then."""
     return Principal(tenant_id, user_id, frozenset((MANAGE,)), origin=origin)
 

@@ -102,7 +102,9 @@ class Grant:
     @property
     def missing_scopes(self) -> tuple[str, ...]:
         """Asked for and not granted: some servers let people untick them."""
-        return tuple(one for one in self.requested_scopes if one not in self.scopes)
+        return tuple(
+            requested_scope for requested_scope in self.requested_scopes if requested_scope not in self.scopes
+        )
 
 
 @dataclass(frozen=True, slots=True)

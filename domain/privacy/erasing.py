@@ -153,7 +153,7 @@ class ErasureService:
         after = json.loads(erasure.position) if erasure.position else None
         with self._transactions.read() as tx:
             rows = place.read(tx, erasure.tenant_id, after, place.batch)
-        held = [one for one in rows if place.holds(one, person)]
+        held = [row for row in rows if place.holds(row, person)]
         erasing = Erasing(erasure.tenant_id, person, self._clock.now())
         with self._transactions.write() as tx:
             names = [name for one in held for name in place.erase(tx, one, erasing)]

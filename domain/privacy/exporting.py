@@ -96,8 +96,10 @@ class ExportService:
         """The records that the request names itself."""
         with self._transactions.read() as tx:
             rows = [
-                tx.personal_data.record(principal.tenant_id, one.integration_id, one.stream, one.external_id)
-                for one in command.records
+                tx.personal_data.record(
+                    principal.tenant_id, record.integration_id, record.stream, record.external_id
+                )
+                for record in command.records
             ]
         return [_item(self._places[0], record_holding(row)) for row in rows if row is not None]
 

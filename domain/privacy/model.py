@@ -37,7 +37,7 @@ class RecordRef(Command):
     external_id: str = Field(min_length=1, max_length=300)
 
 
-class Subject(Command):
+class DataSubject(Command):
     """Who. `identifiers` are compared whole with the values of records and payloads, without regard to case."""
 
     identifiers: list[Identifier] = Field(
@@ -56,20 +56,20 @@ class Subject(Command):
         return self
 
 
-class ExportSubject(Subject):
+class ExportSubject(DataSubject):
     """Body of `POST /api/privacy/export`."""
 
     cursor: str | None = Field(None, max_length=4_000, description="From the answer before")
     limit: int = Field(100, ge=1, le=500, description="Most items of one answer")
 
 
-class EraseSubject(Subject):
+class EraseSubject(DataSubject):
     """Body of `POST /api/privacy/erase`."""
 
     suppress: bool = Field(True, description="Keep synchronisation from bringing the person back")
 
 
-class AllowSubject(Subject):
+class AllowSubject(DataSubject):
     """Body of `POST /api/privacy/allow`."""
 
 

@@ -70,7 +70,7 @@ class Records:
         self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
     ) -> list[Holding]:
         key = self.key(after) if after else None
-        return [record_holding(one) for one in tx.personal_data.records(tenant_id, key, limit)]
+        return [record_holding(record) for record in tx.personal_data.records(tenant_id, key, limit)]
 
     def holds(self, holding: Holding, person: Named) -> bool:
         record: SyncedRecord = holding.row
@@ -110,9 +110,13 @@ class Events:
         )
         return [
             Holding(
-                (one.event_id,), {"eventId": one.event_id, "type": one.type}, one.occurred_at, one.data, one
+                (event.event_id,),
+                {"eventId": event.event_id, "type": event.type},
+                event.occurred_at,
+                event.data,
+                event,
             )
-            for one in events
+            for event in events
         ]
 
     def holds(self, holding: Holding, person: Named) -> bool:
@@ -133,7 +137,7 @@ class Events:
         return ()
 
 
-class Incoming:
+class IncomingRequests:
     """Requests of providers as they came in. They are signed as a whole, so they go as a whole."""
 
     name, kind, batch = "incomingWebhooks", "IncomingWebhook", 50
@@ -196,16 +200,16 @@ class Logs:
         key = self.key(after) if after else None
         return [
             Holding(
-                (str(one.integration_id), str(one.integration_log_id)),
+                (str(log.integration_id), str(log.integration_log_id)),
                 {
-                    "integrationId": str(one.integration_id),
-                    "integrationLogId": str(one.integration_log_id),
+                    "integrationId": str(log.integration_id),
+                    "integrationLogId": str(log.integration_log_id),
                 },
-                one.created_at,
+                log.created_at,
                 None,
-                one,
+                log,
             )
-            for one in tx.personal_data.logs(tenant_id, key, limit)
+            for log in tx.personal_data.logs(tenant_id, key, limit)
         ]
 
     def holds(self, holding: Holding, person: Named) -> bool:
@@ -236,17 +240,17 @@ class RecordErrors:
         key = self.key(after) if after else None
         return [
             Holding(
-                (str(one.data_sync_job_id), str(one.error_id)),
+                (str(record_error.data_sync_job_id), str(record_error.error_id)),
                 {
-                    "dataSyncJobId": str(one.data_sync_job_id),
-                    "stream": one.stream,
-                    "externalId": one.external_id,
+                    "dataSyncJobId": str(record_error.data_sync_job_id),
+                    "stream": record_error.stream,
+                    "externalId": record_error.external_id,
                 },
-                one.created_at,
+                record_error.created_at,
                 None,
-                one,
+                record_error,
             )
-            for one in tx.personal_data.record_errors(tenant_id, key, limit)
+            for record_error in tx.personal_data.record_errors(tenant_id, key, limit)
         ]
 
     def holds(self, holding: Holding, person: Named) -> bool:
@@ -263,7 +267,7 @@ class RecordErrors:
 
 def places(cipher: Cipher) -> Sequence[Place]:
     """All of them, in the order in which they are read."""
-    return (Records(), Events(), Incoming(cipher), Logs(), RecordErrors())
+    return (Records(), Events(), IncomingRequests(cipher), Logs(), RecordErrors())
 
 
 def record_holding(record: SyncedRecord) -> Holding:
@@ -280,7 +284,7 @@ def record_holding(record: SyncedRecord) -> Holding:
 
 def _is_named(record: SyncedRecord, person: Named) -> bool:
     ids = (record.external_id, (record.local_id or ""), record.external_id.removeprefix("local:"))
-    return any(person.is_named(one) or person.without(one) != one for one in ids)
+    return any(person.is_named(id_) or person.without(id_) != id_ for id_ in ids)
 
 
 def _texts(holding: Holding) -> tuple[str, str | None, str | None]:

@@ -46,7 +46,7 @@ class Named:
     """Somebody whose identifiers are known."""
 
     def __init__(self, identifiers: Collection[str]) -> None:
-        self._known = frozenset(normalised(one) for one in identifiers)
+        self._known = frozenset(normalised(identifier) for identifier in identifiers)
         texts = {one for raw in identifiers for one in (raw, normalised(raw))}
         ordered = sorted(texts, key=len, reverse=True)
         # Not a part of a longer word, address or number: `ann@a.example` is not in `joann@a.example`.
@@ -154,7 +154,7 @@ def _without(value: Any, person: Person) -> tuple[Any, Found]:
 
 
 def _without_in_list(items: list[Any], person: Person) -> tuple[Any, Found]:
-    made = [_without(one, person) for one in items]
+    made = [_without(item, person) for item in items]
     found = max((one for _, one in made), default=Found.Nothing)
     scalars = any(
         one == Found.About and not isinstance(raw, dict | list)

@@ -15,7 +15,7 @@ from domain.core.transaction import Transactions
 from domain.privacy.model import RecordRef
 from domain.privacy.ports import PrivacyTransaction
 from domain.privacy.rules import ERASED, Digested, Found, digest_of, record_name, without_person
-from domain.sync.merging import Incoming
+from domain.sync.merging import IncomingRecord
 
 _KEY_BYTES = 32
 
@@ -33,14 +33,14 @@ class SuppressionList:
     def add(self, tx: PrivacyTransaction, tenant_id: UUID, names: Iterable[str], now: datetime) -> int:
         """Raises Unavailable."""
         key = self._new_key(tx, tenant_id)
-        return tx.erasures.suppress(tenant_id, {digest_of(key, one) for one in names}, now)
+        return tx.erasures.suppress(tenant_id, {digest_of(key, name) for name in names}, now)
 
     def lift(self, tx: PrivacyTransaction, tenant_id: UUID, names: Iterable[str]) -> int:
         """How many were on the list. Raises Unavailable."""
         key = self._key(tenant_id)
         if key is None:
             return 0
-        return tx.erasures.allow(tenant_id, {digest_of(key, one) for one in names})
+        return tx.erasures.allow(tenant_id, {digest_of(key, name) for name in names})
 
     def of_tenant(self, tenant_id: UUID) -> SuppressedPeople | None:
         """As the port says."""
@@ -74,7 +74,7 @@ class SuppressionList:
 
 def names_of(identifiers: Sequence[str], records: Sequence[RecordRef]) -> list[str]:
     """What is suppressed of a person."""
-    refs = [record_name(one.integration_id, one.stream, one.external_id) for one in records]
+    refs = [record_name(record.integration_id, record.stream, record.external_id) for record in records]
     return [*identifiers, *refs]
 
 
@@ -86,8 +86,8 @@ class SuppressedPeople:
         self._people = people
 
     def without(
-        self, integration_id: UUID, stream: str, records: Sequence[Incoming]
-    ) -> tuple[list[Incoming], int]:
+        self, integration_id: UUID, stream: str, records: Sequence[IncomingRecord]
+    ) -> tuple[list[IncomingRecord], int]:
         """As the port says."""
         kept = [_left_out(self._people, integration_id, stream, record) for record in records]
         return kept, sum(new is not old for new, old in zip(kept, records, strict=True))
@@ -97,7 +97,7 @@ class SuppressedPeople:
         return ERASED if self._people.holds(integration_id, stream, external_id) else external_id
 
 
-def _left_out(person: Digested, integration_id: UUID, stream: str, one: Incoming) -> Incoming:
+def _left_out(person: Digested, integration_id: UUID, stream: str, one: IncomingRecord) -> IncomingRecord:
     if one.data is None:
         return one
     if person.holds(integration_id, stream, one.external_id):

@@ -43,7 +43,7 @@ class ModelUnavailable(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Question(Generic[AnswerT]):
+class ModelRequest(Generic[AnswerT]):
     """What a model is asked. `instructions` are ours alone; whatever others wrote belongs in `data`, which the model
     is told to treat as data.
 
@@ -70,7 +70,7 @@ class Question(Generic[AnswerT]):
 
 
 @dataclass(frozen=True, slots=True)
-class Answered(Generic[AnswerT]):
+class ModelAnswer(Generic[AnswerT]):
     """An answer of the shape asked for, and the tokens it cost, those of the question included."""
 
     value: AnswerT
@@ -78,6 +78,6 @@ class Answered(Generic[AnswerT]):
 
 
 class LanguageModel(Protocol):
-    async def ask(self, question: Question[AnswerT]) -> Answered[AnswerT]:
+    async def ask(self, question: ModelRequest[AnswerT]) -> ModelAnswer[AnswerT]:
         """One answer within `question.timeout_seconds`, which covers entering, retries and all. It has the shape
         asked for; that it is true is **not** checked. Raises ModelUnavailable."""

@@ -27,7 +27,7 @@ _ITS_OWN = ("unavailable", "malformed")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ProviderBenchmark:
     """Health checks of a provider. `failed_share` is of 1, of the checks that an account had no part in; `latency_ms`
     the median."""
 
@@ -42,7 +42,7 @@ class Shown:
         return self.failed / self.checks
 
     @classmethod
-    def of(cls, provider: str, tally: Tally, tenants: int = 1) -> Shown | None:
+    def of(cls, provider: str, tally: Tally, tenants: int = 1) -> ProviderBenchmark | None:
         """None of no check."""
         failed = sum(tally.errors.get(name, 0) for name in _ITS_OWN)
         latency = tally.latency.percentile(0.5)
@@ -59,7 +59,7 @@ class Peers:
 
     def shown(
         self, tx: RecommendationTransaction, provider: str, period: Period, *, to: UUID
-    ) -> Shown | None:
+    ) -> ProviderBenchmark | None:
         """None where fewer than five other tenants use it, or one of them would stand out."""
         found = self._read.get(
             (provider, period),
@@ -70,6 +70,6 @@ class Peers:
         together = total_of(others)
         if len(others) < ANONYMOUS:
             return None
-        if max(one.total for one in others) > _ONE_TENANTS_SHARE * together.total:
+        if max(other.total for other in others) > _ONE_TENANTS_SHARE * together.total:
             return None
-        return Shown.of(provider, together, len(others))
+        return ProviderBenchmark.of(provider, together, len(others))

@@ -26,7 +26,7 @@ from domain.recommendations.model import (
     Recommendation,
     RecommendationKind,
     RecommendationStatus,
-    Subject,
+    RecommendationSubject,
     SubjectType,
 )
 from domain.recommendations.ports import RecommendationTransaction
@@ -82,7 +82,7 @@ def snapshot_of(recommendation: Recommendation) -> str:
     return _JSON.dump_json(recommendation).decode()
 
 
-def subject_of(decision: Decision) -> Subject:
+def subject_of(decision: Decision) -> RecommendationSubject:
     """What it was about."""
     return _JSON.validate_json(decision.snapshot).subject
 
@@ -92,8 +92,11 @@ def stand(
 ) -> list[Listed]:
     """Where each stands: those that hold now, in their order, then those decided upon that do not any more, the
     latest first. What was applied and holds again is open again: its evidence is newer than the change."""
-    found = [_standing(one, decisions.get(one.recommendation_id), now) for one in recommendations]
-    held = {one.recommendation_id for one in recommendations}
+    found = [
+        _standing(recommendation, decisions.get(recommendation.recommendation_id), now)
+        for recommendation in recommendations
+    ]
+    held = {recommendation.recommendation_id for recommendation in recommendations}
     past = [one for one in decisions.values() if one.recommendation_id not in held]
     for one in sorted(past, key=lambda decision: decision.decided_at, reverse=True):
         is_applied = one.status == RecommendationStatus.Applied
@@ -119,7 +122,7 @@ class Applier:
         self._webhooks = webhooks
         self._keys = keys
 
-    async def apply(self, principal: Principal, subject: Subject, change: Change) -> None:
+    async def apply(self, principal: Principal, subject: RecommendationSubject, change: Change) -> None:
         """Change the subject, if it still is as it was when its evidence was read. Raises Forbidden, NotFound,
         PreconditionFailed, ValidationFailed, Conflict, Unavailable."""
         body = dict(change.body)
@@ -189,7 +192,7 @@ def _is_over(tx: RecommendationTransaction, tenant_id: UUID, decision: Decision)
         return True
 
 
-def _has_ended(tx: RecommendationTransaction, tenant_id: UUID, subject: Subject) -> bool:
+def _has_ended(tx: RecommendationTransaction, tenant_id: UUID, subject: RecommendationSubject) -> bool:
     """Raises NotFound."""
     if subject.type == SubjectType.Webhook:
         tx.webhooks.get(tenant_id, subject.id)

@@ -20,10 +20,10 @@ from domain.core.transaction import Transactions
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.integrations.ports import IntegrationFilter
 from domain.journal.signals import KeyHours, Signal, SubjectKind, hour_of, total_of
-from domain.monitoring.anomalies.ports import Known, Trait
+from domain.monitoring.anomalies.ports import SeenTrait, Trait
 from domain.providers.contract import IntegrationType
 from domain.providers.records import StreamProfile
-from domain.recommendations.benchmarks import WEEK, Peers, Shown
+from domain.recommendations.benchmarks import WEEK, Peers, ProviderBenchmark
 from domain.recommendations.facts import (
     WINDOW,
     IntegrationFacts,
@@ -47,7 +47,7 @@ from domain.recommendations.model import (
     Period,
     Recommendation,
     RecommendationKind,
-    Subject,
+    RecommendationSubject,
     SubjectType,
     recommendation_id,
 )
@@ -141,21 +141,21 @@ class IntegrationAdviser:
         if integration.integration_type not in INTERCHANGEABLE:
             return []
         week = Period(now - WEEK, now)
-        hours = [one for one in checks if one.hour >= week.since]
-        days = [one.hour.date() for one in hours]
-        own = Shown.of(integration.provider, total_of([one.tally for one in hours]))
+        hours = [check for check in checks if check.hour >= week.since]
+        days = [hour.hour.date() for hour in hours]
+        own = ProviderBenchmark.of(integration.provider, total_of([hour.tally for hour in hours]))
         if not does_badly(own, days):
             return []  # others are only looked at for who may want to change
         tenant_id = integration.tenant_id
         names = self._providers.of_type(integration.integration_type)
-        others = self._shown(tx, [one for one in names if one != integration.provider], week, to=tenant_id)
+        others = self._shown(tx, [name for name in names if name != integration.provider], week, to=tenant_id)
         alike = self._peers.shown(tx, integration.provider, week, to=tenant_id)
         facts = ProviderFacts(integration, week, days, own, alike, others)
         return [said for rule in PROVIDER_RULES if (said := rule(facts)) is not None]
 
     def _shown(
         self, tx: RecommendationTransaction, names: Sequence[str], week: Period, *, to: UUID
-    ) -> list[Shown]:
+    ) -> list[ProviderBenchmark]:
         found = (self._peers.shown(tx, name, week, to=to) for name in names)
         return [one for one in found if one is not None]
 
@@ -213,14 +213,16 @@ class IntegrationAdviser:
             return ()  # said when its provider can be asked again
 
 
-def integration_subject(integration: Integration) -> Subject:
-    return Subject(SubjectType.Integration, integration.integration_id, integration.name, integration.version)
+def integration_subject(integration: Integration) -> RecommendationSubject:
+    return RecommendationSubject(
+        SubjectType.Integration, integration.integration_id, integration.name, integration.version
+    )
 
 
-def type_subject(tenant_id: UUID, integration_type: IntegrationType) -> Subject:
+def type_subject(tenant_id: UUID, integration_type: IntegrationType) -> RecommendationSubject:
     """Something that is not there has an id of its own."""
     id_ = uuid5(tenant_id, f"integration-type/{integration_type.name}")
-    return Subject(SubjectType.IntegrationType, id_, integration_type.name)
+    return RecommendationSubject(SubjectType.IntegrationType, id_, integration_type.name)
 
 
 def _flows(tx: RecommendationTransaction, tenant_id: UUID, now: datetime) -> list[Flow]:
@@ -285,7 +287,7 @@ class Adviser:
         now = hour_of(self._clock.now())
         found: list[Recommendation] = []
         keys: Sequence[ApiKey] = ()
-        scopes: Mapping[UUID, Sequence[Known]] = {}
+        scopes: Mapping[UUID, Sequence[SeenTrait]] = {}
         with self._transactions.read() as tx:
             if SubjectType.Webhook in types:
                 found += self._about_webhooks(tx, tenant_id, now)
@@ -295,7 +297,7 @@ class Adviser:
                 found += self._integrations.about_missing(tx, tenant_id, now)
             if SubjectType.ApiKey in types:
                 keys = _keys(tx, tenant_id, KeyFilter(status=KeyStatus.Active), now)
-                scopes = tx.sightings.known_of([one.api_key_id for one in keys], Trait.Scope)
+                scopes = tx.sightings.known_of([key.api_key_id for key in keys], Trait.Scope)
         found += self._about_keys(tenant_id, keys, scopes, now)
         return ordered(found)
 
@@ -312,7 +314,9 @@ class Adviser:
                 ),
             ]
         subjects += [type_subject(tenant_id, one) for one in IntegrationType]
-        return any(recommendation_id(kind, one.id) == id_ for one in subjects for kind in RecommendationKind)
+        return any(
+            recommendation_id(kind, subject.id) == id_ for subject in subjects for kind in RecommendationKind
+        )
 
     def _about_webhooks(
         self, tx: RecommendationTransaction, tenant_id: UUID, now: datetime
@@ -344,7 +348,11 @@ class Adviser:
         return WebhookFacts(webhook, period, in_order, outcomes, self._max_retries)
 
     def _about_keys(
-        self, tenant_id: UUID, keys: Sequence[ApiKey], scopes: Mapping[UUID, Sequence[Known]], now: datetime
+        self,
+        tenant_id: UUID,
+        keys: Sequence[ApiKey],
+        scopes: Mapping[UUID, Sequence[SeenTrait]],
+        now: datetime,
     ) -> list[Recommendation]:
         hours: defaultdict[UUID, list[Bucket]] = defaultdict(list)
         try:
@@ -367,13 +375,13 @@ def _keys(tx: RecommendationTransaction, tenant_id: UUID, filter_: KeyFilter, no
     return list(every(lambda page: tx.api_keys.page(tenant_id, filter_, page, now)))
 
 
-def webhook_subject(webhook: Webhook) -> Subject:
+def webhook_subject(webhook: Webhook) -> RecommendationSubject:
     name = webhook.description or urlsplit(webhook.url).netloc
-    return Subject(SubjectType.Webhook, webhook.webhook_id, name[:200], webhook.version)
+    return RecommendationSubject(SubjectType.Webhook, webhook.webhook_id, name[:200], webhook.version)
 
 
-def key_subject(key: ApiKey) -> Subject:
-    return Subject(SubjectType.ApiKey, key.api_key_id, key.key_name, key.version)
+def key_subject(key: ApiKey) -> RecommendationSubject:
+    return RecommendationSubject(SubjectType.ApiKey, key.api_key_id, key.key_name, key.version)
 
 
 def _bucket(signal: Signal) -> Bucket:

@@ -11,11 +11,11 @@ from domain.apikeys.model import ApiKey
 from domain.apikeys.usage import Bucket
 from domain.integrations.model import Integration
 from domain.journal.signals import Signal, Tally, hour_of, total_of
-from domain.monitoring.anomalies.ports import Known
+from domain.monitoring.anomalies.ports import SeenTrait
 from domain.providers.records import StreamProfile
-from domain.recommendations.benchmarks import Shown
+from domain.recommendations.benchmarks import ProviderBenchmark
 from domain.recommendations.model import Period
-from domain.recommendations.ports import Outcome
+from domain.recommendations.ports import DeliveryOutcome
 from domain.sync.jobs import SyncJob
 from domain.sync.schedules import SyncSchedule
 from domain.webhooks.model import Webhook
@@ -32,16 +32,16 @@ class WebhookFacts:
     webhook: Webhook
     period: Period
     hours: Sequence[Signal]
-    outcomes: Sequence[Outcome] = ()
+    outcomes: Sequence[DeliveryOutcome] = ()
     max_retries: int = 5
 
     @cached_property
     def total(self) -> Tally:
-        return total_of([one.tally for one in self.hours])
+        return total_of([hour.tally for hour in self.hours])
 
     @property
     def days(self) -> list[date]:
-        return [one.hour.date() for one in self.hours]
+        return [hour.hour.date() for hour in self.hours]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class KeyFacts:
     key: ApiKey
     period: Period
     hours: Sequence[Bucket]
-    scopes: Sequence[Known] = ()
+    scopes: Sequence[SeenTrait] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ class ProviderFacts:
     integration: Integration
     period: Period
     days: Sequence[date]
-    own: Shown | None
-    alike: Shown | None
-    others: Sequence[Shown]
+    own: ProviderBenchmark | None
+    alike: ProviderBenchmark | None
+    others: Sequence[ProviderBenchmark]
 
 
 @dataclass(frozen=True, slots=True)

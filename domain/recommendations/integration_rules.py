@@ -11,7 +11,7 @@ from math import sqrt
 from typing import Final
 
 from domain.providers.contract import IntegrationType
-from domain.recommendations.benchmarks import Shown
+from domain.recommendations.benchmarks import ProviderBenchmark
 from domain.recommendations.facts import ProviderFacts
 from domain.recommendations.model import (
     Advice,
@@ -22,7 +22,7 @@ from domain.recommendations.model import (
     RecommendationKind,
     confidence_of,
 )
-from domain.recommendations.ports import Attempts, Outcome
+from domain.recommendations.ports import Attempts, DeliveryOutcome
 
 #: Whose providers do the same for whoever asks. A calendar, a CRM or files are where their people are.
 INTERCHANGEABLE = frozenset(
@@ -43,7 +43,7 @@ _AS_QUICK = 1.2
 _SEEN_BY_OTHERS = 0.5
 
 
-def does_badly(own: Shown | None, days: Sequence[date]) -> bool:
+def does_badly(own: ProviderBenchmark | None, days: Sequence[date]) -> bool:
     """Whether another provider is worth looking at."""
     if own is None or own.checks < _CHECKS_AT_LEAST or len(set(days)) < _DAYS_AT_LEAST:
         return False
@@ -57,7 +57,11 @@ def other_provider(facts: ProviderFacts) -> Advice | None:
     own = facts.own
     if own is None or not does_badly(own, facts.days):
         return None
-    better = [one for one in facts.others if _is_better(one, own) and _is_the_provider(facts.alike, own, one)]
+    better = [
+        other
+        for other in facts.others
+        if _is_better(other, own) and _is_the_provider(facts.alike, own, other)
+    ]
     if not better:
         return None
     best = min(better, key=lambda one: (round(one.failed_share, 3), one.latency_ms, one.provider))
@@ -104,7 +108,7 @@ def other_provider(facts: ProviderFacts) -> Advice | None:
     )
 
 
-def _is_better(other: Shown, own: Shown) -> bool:
+def _is_better(other: ProviderBenchmark, own: ProviderBenchmark) -> bool:
     if other.checks < _CHECKS_AT_LEAST:
         return False
     if _fails_less(other, own):
@@ -112,7 +116,7 @@ def _is_better(other: Shown, own: Shown) -> bool:
     return _is_quicker(other, own) and other.failed_share <= own.failed_share
 
 
-def _fails_less(other: Shown, own: Shown) -> bool:
+def _fails_less(other: ProviderBenchmark, own: ProviderBenchmark) -> bool:
     if own.failed < _FAILED_AT_LEAST or own.failed_share < _FAILED_SHARE:
         return False
     difference = own.failed_share - other.failed_share
@@ -121,11 +125,13 @@ def _fails_less(other: Shown, own: Shown) -> bool:
     return own.failed_share >= _TIMES_AS_MANY * other.failed_share and difference >= _NO_CHANCE * deviation
 
 
-def _is_quicker(other: Shown, own: Shown) -> bool:
+def _is_quicker(other: ProviderBenchmark, own: ProviderBenchmark) -> bool:
     return own.latency_ms >= _SLOW_MS and own.latency_ms >= _TIMES_AS_SLOW * other.latency_ms
 
 
-def _is_the_provider(alike: Shown | None, own: Shown, other: Shown) -> bool:
+def _is_the_provider(
+    alike: ProviderBenchmark | None, own: ProviderBenchmark, other: ProviderBenchmark
+) -> bool:
     """Where enough others use the same provider, they see half of what this tenant does beyond the other one."""
     if alike is None:
         return True
@@ -135,7 +141,7 @@ def _is_the_provider(alike: Shown | None, own: Shown, other: Shown) -> bool:
     return alike.latency_ms - other.latency_ms >= _SEEN_BY_OTHERS * (own.latency_ms - other.latency_ms)
 
 
-def _percent(shown: Shown) -> float:
+def _percent(shown: ProviderBenchmark) -> float:
     return round(100 * shown.failed_share, 2)
 
 
@@ -208,7 +214,7 @@ class MissingFacts:
 
     need: Need
     providers: Sequence[str]
-    shown: Sequence[Shown]
+    shown: Sequence[ProviderBenchmark]
     week: Period
 
 
@@ -226,11 +232,11 @@ def owner_of(host: str) -> tuple[IntegrationType, str] | None:
     return next((HOSTS[end] for end in ends if end in HOSTS), None)
 
 
-def flow_of(host: str, period: Period, deliveries: Sequence[Outcome], of: Attempts | None) -> Flow:
+def flow_of(host: str, period: Period, deliveries: Sequence[DeliveryOutcome], of: Attempts | None) -> Flow:
     """`deliveries` are all of the period, oldest first; or, where `of` is given, the newest of those that `of` counts.
     Then their mix stands for all that arrived."""
-    events = Counter(one.event_type for one in deliveries)
-    days = {one.scheduled_at.date() for one in deliveries}
+    events = Counter(delivery.event_type for delivery in deliveries)
+    days = {delivery.scheduled_at.date() for delivery in deliveries}
     if of is None:
         return Flow(host, period, events, frozenset(days))
     times = max(1.0, (of.total - of.failed) / len(deliveries))
@@ -312,7 +318,7 @@ def missing(facts: MissingFacts) -> Advice | None:
     )
 
 
-def _shown(best: Shown | None, week: Period) -> Sequence[Figure]:
+def _shown(best: ProviderBenchmark | None, week: Period) -> Sequence[Figure]:
     if best is None:
         return ()
     return (

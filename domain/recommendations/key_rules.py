@@ -39,7 +39,7 @@ _HOURS_AT_LEAST = 3
 def higher_limit(facts: KeyFacts) -> Advice | None:
     """Refused for its limit in three hours or more, on two days or more: a habit, not an accident."""
     limit = facts.key.rate_limit_per_hour
-    hit = [one for one in facts.hours if one.limited]
+    hit = [hour for hour in facts.hours if hour.limited]
     days = [one.start.date() for one in hit]
     refused = sum(one.limited for one in hit)
     if len(hit) < _HOURS_AT_LEAST or len(set(days)) < 2 or refused < _LIMITED_AT_LEAST:
@@ -93,8 +93,8 @@ def unused(facts: KeyFacts) -> Advice | None:
 def unused_scopes(facts: KeyFacts) -> Advice | None:
     """Watched for 90 days, in use, and never for some of its scopes."""
     key, now = facts.key, facts.period.until
-    recent = {one.value for one in facts.scopes if now - one.last_seen_at < UNUSED}
-    watched = min((one.first_seen_at for one in facts.scopes), default=now)
+    recent = {scope.value for scope in facts.scopes if now - scope.last_seen_at < UNUSED}
+    watched = min((scope.first_seen_at for scope in facts.scopes), default=now)
     if key.status(now) != KeyStatus.Active or now - watched < UNUSED or recent & _HANDS_ON:
         return None
     used = recent.union(*(_BESIDE.get(one, frozenset()) for one in recent))

@@ -89,7 +89,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class RecommendationSubject:
     """`version` is what that of the thing to change was when it was looked at: of the integration's schedule where the
     advice is about that."""
 
@@ -133,7 +133,7 @@ class Recommendation:
     `created_at` is up to when its evidence was read."""
 
     recommendation_id: UUID
-    subject: Subject
+    subject: RecommendationSubject
     advice: Advice
     created_at: datetime
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from domain.recommendations.ports import Outcome
+from domain.recommendations.ports import DeliveryOutcome
 from domain.webhooks.model import DeliveryStatus, RetryPolicy
-from domain.webhooks.retry_policy import Answer, OutageHistory, planned_delay
+from domain.webhooks.retry_policy import OutageHistory, ReceiverAnswer, planned_delay
 
 DAY = 86_400.0
 _AGES = (0.125, 0.375, 0.625, 0.875)
-_DOWN = Answer(status=503)
+_DOWN = ReceiverAnswer(status=503)
 
 #: The delay before a retry, by its number, the outage's age and the delivery's.
 Delay = Callable[[int, float, float], float]
@@ -33,16 +33,16 @@ def outage_length(failing_since: float, last_failed: float, back: float) -> floa
     return max(1.0, (last_failed + back) / 2 - failing_since)
 
 
-def outages_of(outcomes: Sequence[Outcome]) -> list[float]:
+def outages_of(outcomes: Sequence[DeliveryOutcome]) -> list[float]:
     """Lengths of the outages that ended. One lasts from a delivery's failed first attempt to the next success of any;
     its end is put in the middle between the last failure known and that success."""
     marks: list[tuple[float, bool]] = []
-    for one in outcomes:
-        if one.status == DeliveryStatus.Delivered and one.delivered_at is not None:
-            marks.append((one.delivered_at.timestamp(), True))
+    for outcome in outcomes:
+        if outcome.status == DeliveryStatus.Delivered and outcome.delivered_at is not None:
+            marks.append((outcome.delivered_at.timestamp(), True))
         # A single attempt that failed for good was refused, which is no outage.
-        if one.attempts > 1:
-            marks.append((one.scheduled_at.timestamp(), False))
+        if outcome.attempts > 1:
+            marks.append((outcome.scheduled_at.timestamp(), False))
     lengths: list[float] = []
     began = last = None
     for moment, is_success in sorted(marks):
@@ -130,7 +130,7 @@ def longer(policy: RetryPolicy, lengths: Sequence[float], cap: int, *, enough: f
     factors = [
         one for one in (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0) if one > policy.backoff_multiplier
     ]
-    wanted += [replace(policy, max_retries=cap, backoff_multiplier=one) for one in factors]
+    wanted += [replace(policy, max_retries=cap, backoff_multiplier=factor) for factor in factors]
     best, most = policy, -1.0
     for one in wanted:
         if reach(one, one.max_retries) >= DAY:

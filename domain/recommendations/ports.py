@@ -23,7 +23,7 @@ from domain.webhooks.ports import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeliveryOutcome:
     """How a delivery went."""
 
     event_type: str
@@ -43,11 +43,13 @@ class Attempts:
     first: datetime
 
 
-class Outcomes(Protocol):
+class DeliveryOutcomes(Protocol):
     def attempts(self, tenant_id: UUID, since: datetime) -> Mapping[UUID, Attempts]:
         """Of each webhook with an attempt in an hour that began at or after `since`."""
 
-    def newest(self, tenant_id: UUID, webhook_id: UUID, *, since: datetime, limit: int) -> list[Outcome]:
+    def newest(
+        self, tenant_id: UUID, webhook_id: UUID, *, since: datetime, limit: int
+    ) -> list[DeliveryOutcome]:
         """Of up to `limit` deliveries scheduled since, oldest first."""
 
 
@@ -92,7 +94,7 @@ class RecommendationTransaction(AuditTransaction, SignalTransaction, Protocol):
     @property
     def decisions(self) -> Decisions: ...
     @property
-    def outcomes(self) -> Outcomes: ...
+    def outcomes(self) -> DeliveryOutcomes: ...
     @property
     def peers(self) -> PeerChecks: ...
     @property

@@ -248,7 +248,7 @@ def _confidence(found: Forecast) -> Confidence:
 
 def _failures(hours: Sequence[Signal], now: datetime, window: int) -> int:
     since = hour_of(now) - timedelta(hours=window)
-    return sum(one.tally.failed for one in hours if one.hour >= since)
+    return sum(hour.tally.failed for hour in hours if hour.hour >= since)
 
 
 def _x(hour: datetime, now: datetime) -> float:

@@ -18,7 +18,7 @@ from domain.recommendations.model import (
     Advice,
     Recommendation,
     RecommendationKind,
-    Subject,
+    RecommendationSubject,
     SubjectType,
     recommendation_id,
 )
@@ -67,7 +67,9 @@ PERMISSIONS: Mapping[SubjectType, str] = {
 }
 
 
-def recommended(subject: Subject, advice: Iterable[Advice | None], now: datetime) -> list[Recommendation]:
+def recommended(
+    subject: RecommendationSubject, advice: Iterable[Advice | None], now: datetime
+) -> list[Recommendation]:
     """What the rules said of a subject."""
     return [
         Recommendation(recommendation_id(one.kind, subject.id), subject, one, now)

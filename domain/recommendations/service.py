@@ -126,7 +126,10 @@ class RecommendationService:
         worded = await self._wording.word(
             principal.tenant_id, [_suggestion(one.recommendation) for one in open_.values()]
         )
-        first = [_in_words(open_[one.id], one, one.id in worded.by_model) for one in worded.suggestions]
+        first = [
+            _in_words(open_[suggestion.id], suggestion, suggestion.id in worded.by_model)
+            for suggestion in worded.suggestions
+        ]
         return [*first, *(one for one in found if one.status != _S.Open)]
 
     def _standing(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[Listed]:

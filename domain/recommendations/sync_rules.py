@@ -120,9 +120,9 @@ def run_days(schedule: SyncSchedule, period: Period) -> list[date]:
 def _costs(facts: ScheduleFacts) -> dict[tuple[date, int], float]:
     """Milliseconds to an answer, by day and hour, where enough checks tell."""
     return {
-        (one.hour.date(), one.hour.hour): _cost(one.tally)
-        for one in facts.hours
-        if one.tally.total >= _CHECKS_AN_HOUR
+        (hour.hour.date(), hour.hour.hour): _cost(hour.tally)
+        for hour in facts.hours
+        if hour.tally.total >= _CHECKS_AN_HOUR
     }
 
 
@@ -167,15 +167,19 @@ def incremental(facts: ScheduleFacts) -> Advice | None:
     """A schedule of full imports of which each run but a few changed at most a tenth of what it read, from a provider
     that can be asked for changes alone."""
     schedule, runs, streams = facts.schedule, facts.runs, facts.streams
-    if not reads_in_vain(schedule, runs) or not streams or any(one.incremental is None for one in streams):
+    if (
+        not reads_in_vain(schedule, runs)
+        or not streams
+        or any(stream.incremental is None for stream in streams)
+    ):
         return None
-    deleted = sum(one.records_deleted for one in runs)
+    deleted = sum(run.records_deleted for run in runs)
     # An absence is only seen by a run that lists everything.
-    misses_deletions = any(one.complete_history and not one.lists_deletions for one in streams)
+    misses_deletions = any(stream.complete_history and not stream.lists_deletions for stream in streams)
     if misses_deletions and deleted:
         return None
-    read, changed = sum(one.records_processed for one in runs), sum(_changed(one) for one in runs)
-    minutes = sum(_minutes(one) for one in runs)
+    read, changed = sum(run.records_processed for run in runs), sum(_changed(run) for run in runs)
+    minutes = sum(_minutes(run) for run in runs)
     period = Period(runs[0].scheduled_at, facts.period.until)
     saved = 1 - changed / read
     caution = (
@@ -183,7 +187,7 @@ def incremental(facts: ScheduleFacts) -> Advice | None:
         if misses_deletions
         else ""
     )
-    confidence = confidence_of(read, [one.scheduled_at.date() for one in runs])
+    confidence = confidence_of(read, [run.scheduled_at.date() for run in runs])
     return Advice(
         RecommendationKind.SyncIncremental,
         Priority.Soon,
@@ -211,9 +215,9 @@ def reads_in_vain(schedule: SyncSchedule, runs: Sequence[SyncJob]) -> bool:
     one changes everything."""
     if not (schedule.is_enabled and is_full_import(schedule)) or len(runs) < _RUNS_AT_LEAST:
         return False
-    if sum(one.records_processed for one in runs) < _RECORDS_AT_LEAST:
+    if sum(run.records_processed for run in runs) < _RECORDS_AT_LEAST:
         return False
-    return median(_changed(one) / max(1, one.records_processed) for one in runs) <= _CHANGED_AT_MOST
+    return median(_changed(run) / max(1, run.records_processed) for run in runs) <= _CHANGED_AT_MOST
 
 
 def is_full_import(schedule: SyncSchedule) -> bool:

@@ -35,7 +35,7 @@ from domain.recommendations.outages import (
     outages_of,
     reach,
 )
-from domain.recommendations.ports import Outcome
+from domain.recommendations.ports import DeliveryOutcome
 from domain.webhooks.model import DeliveryStatus, RetryPolicy, WebhookState
 from domain.webhooks.retry_policy import effective_max_retries
 
@@ -192,9 +192,9 @@ def lower_rate(facts: WebhookFacts) -> Advice | None:
     throttled = total.errors.get("throttled", 0)
     if throttled < ENOUGH or throttled < total.total * 0.02:
         return None
-    hours = [one.tally for one in facts.hours]
-    got_through = max(one.succeeded for one in hours) / 3600
-    needed = max(one.succeeded + one.failed_for_good for one in hours) / 3600
+    hours = [hour.tally for hour in facts.hours]
+    got_through = max(hour.succeeded for hour in hours) / 3600
+    needed = max(hour.succeeded + hour.failed_for_good for hour in hours) / 3600
     wanted = max(1, ceil(needed))
     limit = facts.webhook.rate_limit_per_second
     can_apply = (limit is None or wanted < limit) and needed <= max(1.0, got_through * 1.2)
@@ -234,8 +234,8 @@ def higher_rate(facts: WebhookFacts) -> Advice | None:
     limit = facts.webhook.rate_limit_per_second
     if limit is None or limit >= 10_000 or facts.total.errors.get("throttled", 0):
         return None
-    full = [one for one in facts.hours if one.tally.total >= 0.9 * 3600 * limit]
-    other = [one for one in facts.hours if one.tally.total < 0.9 * 3600 * limit]
+    full = [hour for hour in facts.hours if hour.tally.total >= 0.9 * 3600 * limit]
+    other = [hour for hour in facts.hours if hour.tally.total < 0.9 * 3600 * limit]
     if len(full) < 3 or not other:
         return None
     busy, usual = _sum(full).latency.percentile(0.95), _sum(other).latency.percentile(0.95)
@@ -263,7 +263,7 @@ def higher_rate(facts: WebhookFacts) -> Advice | None:
 
 def refused_events(facts: WebhookFacts) -> Advice | None:
     """Types that the receiver always refuses as requests, beside others that it takes."""
-    ended = [one for one in facts.outcomes if one.status in _ENDED]
+    ended = [outcome for outcome in facts.outcomes if outcome.status in _ENDED]
     by_type = Counter(one.event_type for one in ended)
     refused = Counter(one.event_type for one in ended if _is_refusal(one))
     taken = {one.event_type for one in ended if one.status == DeliveryStatus.Delivered}
@@ -297,7 +297,7 @@ def refused_events(facts: WebhookFacts) -> Advice | None:
 _ENDED = (DeliveryStatus.Delivered, DeliveryStatus.Failed, DeliveryStatus.Expired)
 
 
-def _is_refusal(outcome: Outcome) -> bool:
+def _is_refusal(outcome: DeliveryOutcome) -> bool:
     return outcome.status == DeliveryStatus.Failed and outcome.http_status_code in _ABOUT_THE_REQUEST
 
 
@@ -307,20 +307,20 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _since(hours: Sequence[Signal], moment: datetime) -> list[Signal]:
-    return [one for one in hours if one.hour >= moment]
+    return [hour for hour in hours if hour.hour >= moment]
 
 
 def _sum(hours: Sequence[Signal]) -> Tally:
-    return total_of([one.tally for one in hours])
+    return total_of([hour.tally for hour in hours])
 
 
 def _began(hours: Sequence[Signal]) -> datetime:
     """The first hour with a 401 or 403 after the last hour without."""
     began = hours[-1].hour
-    for one in reversed(hours):
-        if not one.tally.errors.get("unauthorized", 0):
+    for hour in reversed(hours):
+        if not hour.tally.errors.get("unauthorized", 0):
             break
-        began = one.hour
+        began = hour.hour
     return began
 
 
@@ -387,13 +387,13 @@ def longer_retries(facts: WebhookFacts) -> Advice | None:
     retries = effective_max_retries(policy, platform_cap=facts.max_retries)
     lengths = outages_of(facts.outcomes)
     lost = [
-        one
-        for one in facts.outcomes
-        if one.status == DeliveryStatus.Expired
+        outcome
+        for outcome in facts.outcomes
+        if outcome.status == DeliveryStatus.Expired
         or (
-            one.status == DeliveryStatus.Failed
-            and one.attempts > retries
-            and _is_passing(one.http_status_code)
+            outcome.status == DeliveryStatus.Failed
+            and outcome.attempts > retries
+            and _is_passing(outcome.http_status_code)
         )
     ]
     if len(lengths) < ENOUGH_OUTAGES or len(lost) < _LOST_AT_LEAST:
@@ -454,7 +454,7 @@ def _outage_figures(facts: WebhookFacts, lengths: Sequence[float], now: Fate) ->
 def _confidence(facts: WebhookFacts, lengths: Sequence[float]) -> Confidence:
     """An outage is worth ten observations: many attempts in one outage say one thing only."""
     return confidence_of(
-        10 * len(lengths), [one.scheduled_at.date() for one in facts.outcomes if one.attempts > 1]
+        10 * len(lengths), [outcome.scheduled_at.date() for outcome in facts.outcomes if outcome.attempts > 1]
     )
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock
-from domain.recommendations.ai import LanguageModel, ModelUnavailable, Question
+from domain.recommendations.ai import LanguageModel, ModelRequest, ModelUnavailable
 from domain.recommendations.wording_ledger import Ticket, WordingLedger
 from domain.recommendations.wording_rules import (
     MAX_EXPLANATION,
@@ -121,7 +121,7 @@ class Wording:
         return await self._ask(model, question, ticket, until=deadline.when())
 
     async def _ask(
-        self, model: LanguageModel, question: Question[Proposal], ticket: Ticket, *, until: float | None
+        self, model: LanguageModel, question: ModelRequest[Proposal], ticket: Ticket, *, until: float | None
     ) -> Proposal:
         """Raises ModelUnavailable, after having written down what that cost."""
         try:
@@ -150,8 +150,8 @@ class Wording:
             # What was set aside stays counted, which errs on the side of spending less.
             logger.warning("the cost of wording is not written down")
 
-    def _question(self, asked: Sequence[Suggestion]) -> Question[Proposal]:
-        return Question(
+    def _question(self, asked: Sequence[Suggestion]) -> ModelRequest[Proposal]:
+        return ModelRequest(
             instructions=INSTRUCTIONS,
             data={"suggestions": [_as_data(number, one) for number, one in enumerate(asked, 1)]},
             shape=Proposal,
@@ -192,7 +192,7 @@ def _as_data(number: int, suggestion: Suggestion) -> Mapping[str, object]:
     }
 
 
-def _digest(question: Question[Proposal]) -> str:
+def _digest(question: ModelRequest[Proposal]) -> str:
     """Over everything the answer depends on but the model itself, which a deployment may replace under its name."""
     whole = json.dumps([question.instructions, question.data_text, question.shape.model_json_schema()])
     return hashlib.sha256(whole.encode()).hexdigest()

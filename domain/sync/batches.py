@@ -17,9 +17,9 @@ from domain.integrations.model import Integration
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import StreamProfile
 from domain.sync.jobs import (
+    BatchResult,
     Checkpoint,
     Counts,
-    Outcome,
     Phase,
     Step,
     SyncJob,
@@ -40,7 +40,7 @@ _LONGEST_WAIT = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Batch:
     """What a batch works on, as it was when it began. `size` is the most records of it."""
 
     job: SyncJob
@@ -63,8 +63,8 @@ class _Read:
     others: int
 
 
-class BatchKind(Protocol):
-    async def run(self, work: Work) -> Outcome: ...
+class BatchHandler(Protocol):
+    async def run(self, work: Batch) -> BatchResult: ...
 
 
 class BatchRunner:
@@ -77,8 +77,8 @@ class BatchRunner:
         lifecycle: Lifecycle,
         cipher: Cipher,
         clock: Clock,
-        importer: BatchKind,
-        exporter: BatchKind,
+        importer: BatchHandler,
+        exporter: BatchHandler,
         *,
         size: int,
         live: LiveProgress,
@@ -98,17 +98,17 @@ class BatchRunner:
     def size(self) -> int:
         return self._size
 
-    async def run(self, job_id: UUID, run_number: int, position: int, size: int) -> Outcome:
+    async def run(self, job_id: UUID, run_number: int, position: int, size: int) -> BatchResult:
         """Raises Unavailable (the activity is tried again)."""
         read = await asyncio.to_thread(self._read, job_id, run_number, position)
-        if isinstance(read, Outcome):
+        if isinstance(read, BatchResult):
             return read
         with job_span(self._tracer, "sync_batch", read.job, read.step) as span:
             outcome = await self._batch(read, size)
             tell_outcome(span, outcome)
         return outcome
 
-    async def _batch(self, read: _Read, size: int) -> Outcome:
+    async def _batch(self, read: _Read, size: int) -> BatchResult:
         job = read.job
         try:
             work = await asyncio.to_thread(self._work, read, size)
@@ -120,38 +120,38 @@ class BatchRunner:
                 self._superseded, job.data_sync_job_id, job.run_number, read.step.position
             )
         except NotSynchronisable as reason:
-            return Outcome("failed", cause="not-synchronisable", detail=str(reason))
+            return BatchResult("failed", cause="not-synchronisable", detail=str(reason))
         except ProviderFailure as failure:
             return await asyncio.to_thread(self._failed, read, failure)
 
     # -- before -------------------------------------------------------------------------------------------
 
-    def _read(self, job_id: UUID, run_number: int, position: int) -> _Read | Outcome:
+    def _read(self, job_id: UUID, run_number: int, position: int) -> _Read | BatchResult:
         now = self._clock.now()
         with self._transactions.read() as tx:
             job = tx.sync_jobs.find(job_id)
             if job is None or job.status != SyncStatus.Running or job.run_number != run_number:
-                return Outcome("stopped")
+                return BatchResult("stopped")
             steps = tx.sync_jobs.steps(job_id)
             integration = tx.integrations.find(job.integration_id)
         step = next(one for one in steps if one.position == position)
         if step.phase == Phase.Done:
-            return Outcome("done")
+            return BatchResult("done")
         if job.run_started_at is not None and now >= job.run_started_at + TIMEOUT:
-            return Outcome("failed", cause="timeout", detail="The job ran for 60 minutes.")
+            return BatchResult("failed", cause="timeout", detail="The job ran for 60 minutes.")
         if not is_usable(integration):
-            return Outcome(
+            return BatchResult(
                 "failed", cause="integration-not-active", detail="The integration is not active any more."
             )
         others = sum(one.total or one.processed + one.failed for one in steps if one.position != position)
         return _Read(job, step, integration, others)
 
-    def _work(self, read: _Read, size: int) -> Work:
+    def _work(self, read: _Read, size: int) -> Batch:
         source = self._sources.open(read.integration)
         step = read.step
         context = checkpoint_context(step.data_sync_job_id, step.position)
         text = self._cipher.open(step.checkpoint, context=context) if step.checkpoint else None
-        return Work(
+        return Batch(
             job=read.job,
             step=step,
             checkpoint=Checkpoint.of_text(text) if text else Checkpoint(),
@@ -166,12 +166,12 @@ class BatchRunner:
 
     # -- after --------------------------------------------------------------------------------------------
 
-    def _superseded(self, job_id: UUID, run_number: int, position: int) -> Outcome:
+    def _superseded(self, job_id: UUID, run_number: int, position: int) -> BatchResult:
         """Another try stored this batch, or the job was stopped meanwhile."""
         read = self._read(job_id, run_number, position)
-        return read if isinstance(read, Outcome) else Outcome("more")
+        return read if isinstance(read, BatchResult) else BatchResult("more")
 
-    def _failed(self, read: _Read, failure: ProviderFailure) -> Outcome:
+    def _failed(self, read: _Read, failure: ProviderFailure) -> BatchResult:
         job, now = read.job, self._clock.now()
         match failure.kind:
             case "rate_limited":
@@ -181,13 +181,13 @@ class BatchRunner:
                         job.data_sync_job_id, now, waiting_until=now + timedelta(seconds=seconds)
                     )
                     tx.commit()
-                return Outcome("wait", seconds=seconds, cause=failure.kind, detail=failure.detail)
+                return BatchResult("wait", seconds=seconds, cause=failure.kind, detail=failure.detail)
             case "unauthorized":
                 self._sources.forget(read.integration)
                 self._lifecycle.authentication_failed(read.integration, failure.detail)
-                return Outcome("failed", cause="authentication", detail=failure.detail)
+                return BatchResult("failed", cause="authentication", detail=failure.detail)
             case "forbidden":
-                return Outcome("failed", cause="forbidden", detail=failure.detail)
+                return BatchResult("failed", cause="forbidden", detail=failure.detail)
             case _:
                 logger.warning(
                     "sync batch failed",
@@ -197,7 +197,7 @@ class BatchRunner:
                         "kind": failure.kind,
                     },
                 )
-                return Outcome(
+                return BatchResult(
                     "retry",
                     seconds=failure.retry_after_seconds or 0.0,
                     cause=failure.kind,
@@ -206,8 +206,8 @@ class BatchRunner:
 
 
 def store(
-    tx: SyncTransaction, work: Work, after: tuple[Step, Checkpoint], counts: Counts, now: datetime
-) -> Outcome:
+    tx: SyncTransaction, work: Batch, after: tuple[Step, Checkpoint], counts: Counts, now: datetime
+) -> BatchResult:
     """The checkpoint and counters, in the transaction of the data they describe. Raises Superseded."""
     step, checkpoint = after
     handled = counts.processed + counts.failed
@@ -229,11 +229,11 @@ def store(
             total=work.others + step_total,
         )
     )
-    return Outcome("done" if step.phase == Phase.Done else "more", records=handled)
+    return BatchResult("done" if step.phase == Phase.Done else "more", records=handled)
 
 
 def _conclude(
-    tx: SyncTransaction, work: Work, step: Step, checkpoint: Checkpoint, handled: int, now: datetime
+    tx: SyncTransaction, work: Batch, step: Step, checkpoint: Checkpoint, handled: int, now: datetime
 ) -> None:
     """Only now, with the whole window drained, may the next incremental run begin where this one ended."""
     if step.direction != SyncDirection.Import:

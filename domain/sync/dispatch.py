@@ -14,7 +14,7 @@ from domain.core.ports import Clock, QueueMessage, QueueSender
 from domain.core.principal import guid
 from domain.core.transaction import Transactions
 from domain.journal.events import DomainEvent
-from domain.sync.jobs import Outcome, SyncJob
+from domain.sync.jobs import BatchResult, SyncJob
 from domain.sync.ports import AlreadyRuns, SyncTransaction, Waiting
 from domain.sync.rules import TIMEOUT
 from domain.sync.run import JobRuns
@@ -60,7 +60,7 @@ class InitialSyncs:
 
     def consume(self, events: Sequence[DomainEvent]) -> None:
         """Raises Unavailable; a repeat asks for the same job again."""
-        messages = [message for one in events if one.type == AUTHORIZED for message in _initial(one)]
+        messages = [message for event in events if event.type == AUTHORIZED for message in _initial(event)]
         if messages:
             self._queue.send(SYNC_JOBS_QUEUE, messages)
 
@@ -128,10 +128,10 @@ class Dispatcher:
             jobs = tx.sync_jobs.to_queue(now + AHEAD, _LOOKED_AT)
         if jobs:
             self._queue.send(
-                SYNC_JOBS_QUEUE, [nudge(one.data_sync_job_id, at=one.scheduled_at) for one in jobs]
+                SYNC_JOBS_QUEUE, [nudge(job.data_sync_job_id, at=job.scheduled_at) for job in jobs]
             )
             with self._transactions.write() as tx:
-                tx.sync_jobs.mark_queued([one.data_sync_job_id for one in jobs], now)
+                tx.sync_jobs.mark_queued([job.data_sync_job_id for job in jobs], now)
                 tx.commit()
         return len(jobs)
 
@@ -156,7 +156,7 @@ class Dispatcher:
             if now <= began + TIMEOUT:
                 cause, detail = "interrupted", "The job was interrupted too often."
             self._runs.conclude(
-                job.data_sync_job_id, job.run_number, Outcome("failed", cause=cause, detail=detail)
+                job.data_sync_job_id, job.run_number, BatchResult("failed", cause=cause, detail=detail)
             )
             return None
         with self._transactions.write() as tx:

@@ -12,8 +12,8 @@ from domain.core.ports import Clock, IdGenerator
 from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import PushRequest
-from domain.sync.batches import Work, store
-from domain.sync.jobs import Counts, Outcome, Phase, RecordError, SyncedRecord
+from domain.sync.batches import Batch, store
+from domain.sync.jobs import BatchResult, Counts, Phase, RecordError, SyncedRecord
 from domain.sync.mapping import content_hash
 from domain.sync.model import SyncType
 from domain.sync.ports import Pushed, RunMark, SyncTransaction
@@ -39,7 +39,7 @@ class Exporter:
         self._clock = clock
         self._ids = ids
 
-    async def run(self, work: Work) -> Outcome:
+    async def run(self, work: Batch) -> BatchResult:
         """A failure that is not of one record ends the batch; what was pushed before it is recorded. Raises
         ProviderFailure, Superseded, Unavailable."""
         records = await asyncio.to_thread(self._records, work)
@@ -47,16 +47,16 @@ class Exporter:
         for start in range(0, len(records), _AT_ONCE):
             some = records[start : start + _AT_ONCE]
             results += await asyncio.gather(*(self._push(work, one) for one in some))
-            if any(_stops(one) for one in results):
+            if any(_stops(result) for result in results):
                 break
         kept = _up_to_the_first_stop(results)
-        stopped = next((one.failure for one in results if _stops(one)), None)
+        stopped = next((result.failure for result in results if _stops(result)), None)
         if stopped is not None and not kept:
             raise stopped
         is_last = stopped is None and len(records) < min(work.size, _PUSHES)
         return await asyncio.to_thread(self._store, work, kept, is_last)
 
-    def _records(self, work: Work) -> list[SyncedRecord]:
+    def _records(self, work: Batch) -> list[SyncedRecord]:
         job, step = work.job, work.step
         with self._transactions.read() as tx:
             return tx.sync_records.to_export(
@@ -68,7 +68,7 @@ class Exporter:
                 everything=step.sync_type == SyncType.Full,
             )
 
-    async def _push(self, work: Work, record: SyncedRecord) -> _Result:
+    async def _push(self, work: Batch, record: SyncedRecord) -> _Result:
         digest = content_hash(record.data or "")
         if work.step.sync_type == SyncType.Differential and record.exported_hash == digest:
             return _Result(record)
@@ -89,11 +89,11 @@ class Exporter:
         version = answer.version[:200] if answer.version else None
         return _Result(record, Pushed(record, key, answer.modified_at, version, digest))
 
-    def _store(self, work: Work, results: Sequence[_Result], is_last: bool) -> Outcome:
+    def _store(self, work: Batch, results: Sequence[_Result], is_last: bool) -> BatchResult:
         job, step, now = work.job, work.step, self._clock.now()
         mark = RunMark(job.data_sync_job_id, now, step.generation)
-        pushed = [one.pushed for one in results if one.pushed is not None]
-        refused = [one for one in results if one.failure is not None]
+        pushed = [result.pushed for result in results if result.pushed is not None]
+        refused = [result for result in results if result.failure is not None]
         errors = [
             RecordError(
                 self._ids.new(),
@@ -136,8 +136,8 @@ def _stops(result: _Result) -> bool:
 
 def _up_to_the_first_stop(results: Sequence[_Result]) -> list[_Result]:
     kept: list[_Result] = []
-    for one in results:
-        if _stops(one):
+    for result in results:
+        if _stops(result):
             break
-        kept.append(one)
+        kept.append(result)
     return kept

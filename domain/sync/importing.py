@@ -14,10 +14,10 @@ from domain.core.ports import Clock, IdGenerator
 from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListPage, ListRequest, SourceRecord, StateExpired
-from domain.sync.batches import Work, store
-from domain.sync.jobs import Checkpoint, Counts, Outcome, Phase, RecordError, Step
+from domain.sync.batches import Batch, store
+from domain.sync.jobs import BatchResult, Checkpoint, Counts, Phase, RecordError, Step
 from domain.sync.mapping import Refused, Transformer
-from domain.sync.merging import Incoming, latest, merge
+from domain.sync.merging import IncomingRecord, latest, merge
 from domain.sync.model import SyncType
 from domain.sync.ports import RecordsRefused, RunMark, SuppressedRecords, Suppression, SyncTransaction
 
@@ -54,7 +54,7 @@ class Importer:
         self._ids = ids
         self._suppression = suppression
 
-    async def run(self, work: Work) -> Outcome:
+    async def run(self, work: Batch) -> BatchResult:
         """Raises ProviderFailure, Superseded, Unavailable; nothing is stored then."""
         if work.step.phase == Phase.Sweep:
             return await asyncio.to_thread(self._sweep, work)
@@ -66,7 +66,7 @@ class Importer:
 
     # -- fetching -----------------------------------------------------------------------------------------
 
-    async def _fetch(self, work: Work) -> _Fetched:
+    async def _fetch(self, work: Batch) -> _Fetched:
         """Pages until the batch is full or time is up. What came before a failure is kept."""
         checkpoint = work.checkpoint
         fetched = _Fetched(cursor=checkpoint.cursor, skip=checkpoint.skip)
@@ -84,7 +84,7 @@ class Importer:
                 return fetched
 
     @staticmethod
-    async def _page(work: Work, cursor: str | None) -> ListPage:
+    async def _page(work: Batch, cursor: str | None) -> ListPage:
         checkpoint, profile = work.checkpoint, work.profile
         limit = max(1, min(work.size, profile.page_size))
         request = ListRequest(profile.name, limit, cursor, checkpoint.since, checkpoint.state)
@@ -94,7 +94,7 @@ class Importer:
         return page
 
     @staticmethod
-    def _take(work: Work, fetched: _Fetched, page: ListPage) -> int:
+    def _take(work: Batch, fetched: _Fetched, page: ListPage) -> int:
         """Add a page's records; a page larger than the batch is taken in slices. Returns the page's size."""
         room = work.size - len(fetched.records)
         left = page.records[fetched.skip :]
@@ -111,7 +111,7 @@ class Importer:
 
     # -- storing ------------------------------------------------------------------------------------------
 
-    def _apply(self, work: Work, fetched: _Fetched) -> Outcome:
+    def _apply(self, work: Batch, fetched: _Fetched) -> BatchResult:
         with self._transactions.read() as tx:
             mapping = tx.sync_settings.mapping(work.job.tenant_id, work.job.integration_id)
         erased = self._suppression.of_tenant(work.job.tenant_id)
@@ -122,15 +122,15 @@ class Importer:
             return self._store(work, fetched, good, refused)
         except RecordsRefused:
             if len(fetched.records) > 1:
-                return Outcome(
+                return BatchResult(
                     "retry", cause="batch-refused", detail="The database refused a record of the batch."
                 )
             one = Refused(good[0].external_id, _REFUSED)
             return self._store(work, fetched, [], [one])
 
     def _store(
-        self, work: Work, fetched: _Fetched, good: Sequence[Incoming], refused: Sequence[Refused]
-    ) -> Outcome:
+        self, work: Batch, fetched: _Fetched, good: Sequence[IncomingRecord], refused: Sequence[Refused]
+    ) -> BatchResult:
         job, step = work.job, work.step
         kept, repeated = latest(good)
         full = step.generation if step.sync_type == SyncType.Full else None
@@ -157,7 +157,9 @@ class Importer:
             tx.commit()
         return outcome
 
-    def _after(self, work: Work, fetched: _Fetched, kept: Sequence[Incoming]) -> tuple[Step, Checkpoint]:
+    def _after(
+        self, work: Batch, fetched: _Fetched, kept: Sequence[IncomingRecord]
+    ) -> tuple[Step, Checkpoint]:
         """The step and checkpoint that follow."""
         checkpoint, step = work.checkpoint, work.step
         for one in kept:
@@ -177,7 +179,7 @@ class Importer:
             checkpoint = replace(checkpoint, after="")
         return step, checkpoint
 
-    def _log(self, tx: SyncTransaction, work: Work, refused: Sequence[Refused], now: datetime) -> None:
+    def _log(self, tx: SyncTransaction, work: Batch, refused: Sequence[Refused], now: datetime) -> None:
         """BR-DS-04."""
         errors = [
             RecordError(
@@ -196,7 +198,7 @@ class Importer:
 
     # -- other batches ------------------------------------------------------------------------------------
 
-    def _sweep(self, work: Work) -> Outcome:
+    def _sweep(self, work: Batch) -> BatchResult:
         """Tombstones for what a complete enumeration did not see."""
         job, step, now = work.job, work.step, self._clock.now()
         mark = RunMark(job.data_sync_job_id, now, step.generation)
@@ -211,7 +213,7 @@ class Importer:
         return outcome
 
     @staticmethod
-    def _unseen(tx: SyncTransaction, work: Work, *, after: str, limit: int) -> list[str]:
+    def _unseen(tx: SyncTransaction, work: Batch, *, after: str, limit: int) -> list[str]:
         job, step = work.job, work.step
         return tx.sync_records.unseen(
             job.tenant_id,
@@ -222,7 +224,7 @@ class Importer:
             limit=limit,
         )
 
-    def _start_over(self, work: Work) -> Outcome:
+    def _start_over(self, work: Batch) -> BatchResult:
         """The provider forgot the state: list this stream from the beginning, as a full run does."""
         job, step, now = work.job, work.step, self._clock.now()
         with self._transactions.write() as tx:
@@ -237,8 +239,8 @@ class Importer:
 
 
 def _without_erased(
-    erased: SuppressedRecords | None, work: Work, good: list[Incoming], refused: list[Refused]
-) -> tuple[list[Incoming], list[Refused]]:
+    erased: SuppressedRecords | None, work: Batch, good: list[IncomingRecord], refused: list[Refused]
+) -> tuple[list[IncomingRecord], list[Refused]]:
     """A batch without the people who were erased."""
     if erased is None:
         return good, refused
@@ -254,9 +256,9 @@ def _without_erased(
 
 def transformed(
     transformer: Transformer, records: Sequence[SourceRecord]
-) -> tuple[list[Incoming], list[Refused]]:
+) -> tuple[list[IncomingRecord], list[Refused]]:
     """Both kinds of a batch's records."""
-    good: list[Incoming] = []
+    good: list[IncomingRecord] = []
     refused: list[Refused] = []
     for record in records:
         made = transformer.transform(record)

@@ -14,7 +14,7 @@ from domain.sync.model import SyncDirection, SyncStatus, SyncType
 ENDED = frozenset((SyncStatus.Completed, SyncStatus.Failed, SyncStatus.Cancelled, SyncStatus.PartialSuccess))
 
 
-class Origin(StrEnum):
+class JobOrigin(StrEnum):
     """Who asked for a job."""
 
     Manual = "Manual"
@@ -61,7 +61,7 @@ class SyncJob:
     scheduled_at: datetime
     created_at: datetime
     created_by: UUID
-    origin: Origin = Origin.Manual
+    origin: JobOrigin = JobOrigin.Manual
     records_total: int = 0
     records_processed: int = 0
     records_failed: int = 0
@@ -123,7 +123,7 @@ class Checkpoint:
     after: str | None = None
 
     def to_text(self) -> str:
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values = {field_.name: getattr(self, field_.name) for field_ in fields(self)}
         return json.dumps(
             {
                 name: value.isoformat() if isinstance(value, datetime) else value
@@ -205,7 +205,7 @@ def state_context(integration_id: UUID, stream: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BatchResult:
     """What became of a batch, small enough for Durable history. `state`: `more` (go on), `done` (the step is
     through), `wait` (for `seconds`, the provider asked for it), `retry` (after `seconds`, at half the size),
     `failed` (the job cannot go on, for `cause`), `stopped` (it no longer runs)."""

@@ -18,7 +18,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from domain.core.errors import FieldError, ValidationFailed, json_pointer
 from domain.core.wire import Command, reason_of
 from domain.providers.records import RecordType, SourceRecord, StreamProfile, SyncProvider
-from domain.sync.merging import Incoming
+from domain.sync.merging import IncomingRecord
 from domain.sync.records import MODELS, ContactRecord, EventRecord, GenericRecord, PaymentRecord, Record
 from domain.sync.rules import stored_id
 
@@ -246,7 +246,7 @@ class Transformer:
         self._mapping = mapping
         self._rules = rules
 
-    def transform(self, record: SourceRecord) -> Incoming | Refused:
+    def transform(self, record: SourceRecord) -> IncomingRecord | Refused:
         """Never raises: whatever a record holds, the others go on (BR-DS-04)."""
         if not record.external_id or "\x00" in record.external_id:
             return Refused("", [FieldError("", "The record has no usable id.")])
@@ -296,9 +296,9 @@ class Transformer:
     @staticmethod
     def _incoming(
         key: str, data: str | None, digest: str, record: SourceRecord, kind: RecordType
-    ) -> Incoming:
+    ) -> IncomingRecord:
         version = record.version[:200] if record.version else None
-        return Incoming(key, data, digest, record.modified_at, version, kind.value)
+        return IncomingRecord(key, data, digest, record.modified_at, version, kind.value)
 
 
 def _errors(error: ValidationError | RecursionError) -> list[FieldError]:

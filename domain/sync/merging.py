@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredVersion:
     """What is stored under an external id. `modified_at` is of whoever changed it last, provider or tenant."""
 
     source_hash: str | None
@@ -19,7 +19,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class IncomingRecord:
     """A record as the provider has it now, transformed and valid. `data` is JSON text, None for a deletion."""
 
     external_id: str
@@ -30,7 +30,7 @@ class Incoming:
     record_type: str
 
 
-class Verdict(Enum):
+class MergeAction(Enum):
     Insert = auto()
     Update = auto()
     Tombstone = auto()
@@ -38,31 +38,31 @@ class Verdict(Enum):
     Duplicate = auto()
 
 
-def decide(known: Known | None, incoming: Incoming, generation: int | None) -> Verdict:
+def decide(known: StoredVersion | None, incoming: IncomingRecord, generation: int | None) -> MergeAction:
     """`generation` is a full run's, None otherwise. The later modification wins (BR-DS-07); on a tie, and where
     the provider names no moment, what was fetched last does."""
     if known is None:
-        return Verdict.Unchanged if incoming.data is None else Verdict.Insert
+        return MergeAction.Unchanged if incoming.data is None else MergeAction.Insert
     again = generation is not None and known.generation == generation
-    same = Verdict.Duplicate if again else Verdict.Unchanged
+    same = MergeAction.Duplicate if again else MergeAction.Unchanged
     if _is_older(incoming.modified_at, known.modified_at):
         return same
     if incoming.data is None:
-        return same if known.is_deleted else Verdict.Tombstone
+        return same if known.is_deleted else MergeAction.Tombstone
     if incoming.hash == known.source_hash and not known.is_deleted:
         return same
-    return Verdict.Update
+    return MergeAction.Update
 
 
-def latest(records: Iterable[Incoming]) -> tuple[list[Incoming], int]:
+def latest(records: Iterable[IncomingRecord]) -> tuple[list[IncomingRecord], int]:
     """One record for each external id, the latest (BR-DS-06), and how many were left out."""
-    kept: dict[str, Incoming] = {}
+    kept: dict[str, IncomingRecord] = {}
     count = 0
-    for one in records:
+    for record in records:
         count += 1
-        before = kept.get(one.external_id)
-        if before is None or not _is_older(one.modified_at, before.modified_at):
-            kept[one.external_id] = one
+        before = kept.get(record.external_id)
+        if before is None or not _is_older(record.modified_at, before.modified_at):
+            kept[record.external_id] = record
     return list(kept.values()), count - len(kept)
 
 
@@ -74,24 +74,26 @@ def _is_older(incoming: datetime | None, known: datetime | None) -> bool:
 class Merge:
     """Verdicts of a batch, grouped for writing. `seen` are stored rows to be marked as seen by a full run."""
 
-    inserts: Sequence[Incoming]
-    updates: Sequence[Incoming]
-    tombstones: Sequence[Incoming]
+    inserts: Sequence[IncomingRecord]
+    updates: Sequence[IncomingRecord]
+    tombstones: Sequence[IncomingRecord]
     seen: Sequence[str]
     unchanged: int
     duplicate: int
 
 
-def merge(known: dict[str, Known], records: Sequence[Incoming], generation: int | None) -> Merge:
+def merge(
+    known: dict[str, StoredVersion], records: Sequence[IncomingRecord], generation: int | None
+) -> Merge:
     """Decide on every record of a batch."""
-    by_verdict: dict[Verdict, list[Incoming]] = {verdict: [] for verdict in Verdict}
-    for one in records:
-        by_verdict[decide(known.get(one.external_id), one, generation)].append(one)
-    unchanged = by_verdict[Verdict.Unchanged]
+    by_verdict: dict[MergeAction, list[IncomingRecord]] = {verdict: [] for verdict in MergeAction}
+    for record in records:
+        by_verdict[decide(known.get(record.external_id), record, generation)].append(record)
+    unchanged = by_verdict[MergeAction.Unchanged]
     return Merge(
-        inserts=by_verdict[Verdict.Insert],
-        updates=by_verdict[Verdict.Update],
-        tombstones=by_verdict[Verdict.Tombstone],
+        inserts=by_verdict[MergeAction.Insert],
+        updates=by_verdict[MergeAction.Update],
+        tombstones=by_verdict[MergeAction.Tombstone],
         # A deletion is not a sighting; a duplicate is marked already.
         seen=[
             one.external_id
@@ -99,5 +101,5 @@ def merge(known: dict[str, Known], records: Sequence[Incoming], generation: int 
             if generation is not None and one.data is not None and one.external_id in known
         ],
         unchanged=len(unchanged),
-        duplicate=len(by_verdict[Verdict.Duplicate]),
+        duplicate=len(by_verdict[MergeAction.Duplicate]),
     )

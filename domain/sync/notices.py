@@ -19,7 +19,7 @@ from domain.core.transaction import Transactions
 from domain.core.wire import rfc3339
 from domain.journal.events import DomainEvent, event_data
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
-from domain.sync.jobs import Outcome, Step, SyncJob
+from domain.sync.jobs import BatchResult, Step, SyncJob
 from domain.sync.model import SyncStatus
 from domain.sync.ports import SyncTransaction
 
@@ -218,7 +218,7 @@ def job_span(
     return tracer.span(name, SpanKind.Internal, parent=job.traceparent, attributes=attributes)
 
 
-def tell_outcome(span: Span, outcome: Outcome) -> None:
+def tell_outcome(span: Span, outcome: BatchResult) -> None:
     """What became of a batch. One that waits as the provider asked did not fail."""
     span.set("hub.sync.state", outcome.state)
     span.set("hub.sync.records", outcome.records)

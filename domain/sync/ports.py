@@ -12,7 +12,7 @@ from domain.core.paging import Page, PageRequest
 from domain.integrations.ports import IntegrationTransaction
 from domain.providers.records import RecordType
 from domain.sync.jobs import Counts, RecordError, Step, StreamState, SyncedRecord, SyncJob
-from domain.sync.merging import Incoming, Known, Merge
+from domain.sync.merging import IncomingRecord, Merge, StoredVersion
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.schedules import SyncSchedule
 
@@ -170,7 +170,7 @@ class SyncRecords(Protocol):
 
     def known(
         self, tenant_id: UUID, integration_id: UUID, stream: str, external_ids: Sequence[str]
-    ) -> dict[str, Known]: ...
+    ) -> dict[str, StoredVersion]: ...
 
     def store(
         self, tenant_id: UUID, integration_id: UUID, stream: str, merge: Merge, *, run: RunMark
@@ -284,8 +284,8 @@ class SuppressedRecords(Protocol):
     """The people whom one tenant's imports leave out."""
 
     def without(
-        self, integration_id: UUID, stream: str, records: Sequence[Incoming]
-    ) -> tuple[list[Incoming], int]:
+        self, integration_id: UUID, stream: str, records: Sequence[IncomingRecord]
+    ) -> tuple[list[IncomingRecord], int]:
         """Return a batch without these people, and how many of its records that changed."""
 
     def shown_id(self, integration_id: UUID, stream: str, external_id: str) -> str:

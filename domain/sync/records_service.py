@@ -241,10 +241,10 @@ def _text(record: Any, pointer: str) -> str:
 def _chosen(streams: Sequence[StreamProfile], name: str | None, pointer: str) -> StreamProfile:
     if name is None:
         return streams[0]
-    for one in streams:
-        if one.name == name:
-            return one
-    detail = f"There is no such stream; there are {', '.join(one.name for one in streams)}."
+    for stream in streams:
+        if stream.name == name:
+            return stream
+    detail = f"There is no such stream; there are {', '.join(stream.name for stream in streams)}."
     raise ValidationFailed(detail, [FieldError(pointer, detail)])
 
 

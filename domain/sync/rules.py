@@ -11,7 +11,7 @@ from domain.core.errors import FieldError, RuleViolation, ValidationFailed
 from domain.core.wire import rfc3339
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.providers.records import MAX_PAGE_RECORDS
-from domain.sync.jobs import Origin
+from domain.sync.jobs import JobOrigin
 from domain.sync.model import SyncStatus, SyncType
 
 #: BR-DS-05
@@ -54,10 +54,10 @@ def check_scheduled_at(scheduled_at: datetime, now: datetime) -> None:
         raise ValidationFailed(detail, [FieldError("/scheduledAt", detail)])
 
 
-def runs_at(origin: Origin, scheduled_at: datetime, created_at: datetime) -> datetime:
+def runs_at(origin: JobOrigin, scheduled_at: datetime, created_at: datetime) -> datetime:
     """The moment by which a job counts: one that is asked for with a moment of the past runs when it is made. A
     schedule's occurrence that was missed keeps its own, or the next one would be left out."""
-    return scheduled_at if origin == Origin.Schedule else max(scheduled_at, created_at)
+    return scheduled_at if origin == JobOrigin.Schedule else max(scheduled_at, created_at)
 
 
 def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[datetime]) -> None:
@@ -66,7 +66,7 @@ def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[da
     if sync_type not in APART:
         return
     code, apart = APART[sync_type]
-    near = [one for one in others if abs(one - scheduled_at) < apart]
+    near = [other for other in others if abs(other - scheduled_at) < apart]
     if near:
         often = "once a day" if sync_type == SyncType.Full else "once an hour"
         raise RuleViolation(

@@ -22,8 +22,8 @@ from domain.providers.contract import ProviderFailure
 from domain.providers.records import StreamProfile
 from domain.sync import notices
 from domain.sync.jobs import (
+    BatchResult,
     Checkpoint,
-    Outcome,
     Phase,
     Step,
     SyncJob,
@@ -47,7 +47,7 @@ class Plan:
 
     positions: Sequence[int]
     deadline: datetime
-    outcome: Outcome | None = None
+    outcome: BatchResult | None = None
 
     def to_wire(self) -> dict[str, Any]:
         return {
@@ -89,19 +89,19 @@ class JobRuns:
             integration = tx.integrations.find(job.integration_id) if job else None
         now = self._clock.now()
         if job is None or job.status != SyncStatus.Running or job.run_number != run_number:
-            return Plan((), now, Outcome("stopped"))
+            return Plan((), now, BatchResult("stopped"))
         deadline = (job.run_started_at or now) + TIMEOUT
         if not steps:
             with job_span(self._tracer, "plan_sync", job) as span:
                 made = self._steps(job, integration, now)
-                if isinstance(made, Outcome):
+                if isinstance(made, BatchResult):
                     tell_outcome(span, made)
                     return Plan((), deadline, made)
             steps = made
         logger.info("sync job started", extra={**_about(job), "run": run_number})
-        return Plan([one.position for one in steps if one.phase != Phase.Done], deadline)
+        return Plan([step.position for step in steps if step.phase != Phase.Done], deadline)
 
-    def conclude(self, job_id: UUID, run_number: int, outcome: Outcome) -> SyncJob | None:
+    def conclude(self, job_id: UUID, run_number: int, outcome: BatchResult) -> SyncJob | None:
         """Completed, PartialSuccess or Failed, with events, log, audit and alert. Nothing when the job ended
         already, or a later run began. Raises Unavailable."""
         now = self._clock.now()
@@ -160,28 +160,30 @@ class JobRuns:
 
     # -- steps --------------------------------------------------------------------------------------------
 
-    def _steps(self, job: SyncJob, integration: Integration | None, now: datetime) -> list[Step] | Outcome:
+    def _steps(
+        self, job: SyncJob, integration: Integration | None, now: datetime
+    ) -> list[Step] | BatchResult:
         if not is_usable(integration):
             detail = "The integration is not active any more."
-            return Outcome("failed", cause="integration-not-active", detail=detail)
+            return BatchResult("failed", cause="integration-not-active", detail=detail)
         try:
             streams = self._sources.open(integration).streams
         except NotSynchronisable as reason:
-            return Outcome("failed", cause="not-synchronisable", detail=str(reason))
+            return BatchResult("failed", cause="not-synchronisable", detail=str(reason))
         except ProviderFailure as failure:
             if failure.kind == "unauthorized":
                 self._lifecycle.authentication_failed(integration, failure.detail)
-                return Outcome("failed", cause="authentication", detail=failure.detail)
+                return BatchResult("failed", cause="authentication", detail=failure.detail)
             if failure.kind == "unavailable":
                 raise Unavailable(failure.detail) from failure
-            return Outcome("failed", cause=failure.kind, detail=failure.detail)
+            return BatchResult("failed", cause=failure.kind, detail=failure.detail)
         with self._transactions.write() as tx:
             steps = [
                 self._step(tx, job, position, profile, direction, now)
                 for position, (profile, direction) in enumerate(_wanted(job.direction, streams))
             ]
             tx.sync_jobs.add_steps(steps)
-            total = sum(one.total or 0 for one in steps)
+            total = sum(step.total or 0 for step in steps)
             tx.sync_jobs.move(
                 replace(job, stage="planned", records_total=total, live_at=now), SyncStatus.Running
             )
@@ -230,7 +232,7 @@ class JobRuns:
         )
 
     @staticmethod
-    def _ended(job: SyncJob, outcome: Outcome, now: datetime) -> SyncJob:
+    def _ended(job: SyncJob, outcome: BatchResult, now: datetime) -> SyncJob:
         ended = replace(job, completed_at=now, waiting_until=None)
         if outcome.state == "done":
             handled = job.records_processed + job.records_failed
@@ -276,7 +278,7 @@ def _wanted(
     """Imports come first: what they bring in may settle what is to go out (BR-DS-07)."""
     wanted: list[tuple[StreamProfile, SyncDirection]] = []
     if direction != SyncDirection.Export:
-        wanted += [(one, SyncDirection.Import) for one in streams]
+        wanted += [(stream, SyncDirection.Import) for stream in streams]
     if direction != SyncDirection.Import:
-        wanted += [(one, SyncDirection.Export) for one in streams if one.exportable]
+        wanted += [(stream, SyncDirection.Export) for stream in streams if stream.exportable]
     return wanted

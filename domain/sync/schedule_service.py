@@ -17,7 +17,7 @@ from domain.integrations.lifecycle import MANAGE
 from domain.integrations.model import IntegrationLog, IntegrationStatus, LogLevel
 from domain.journal.audit import AuditEntry
 from domain.sync.dispatch import AHEAD, Dispatcher
-from domain.sync.jobs import Origin, SyncJob
+from domain.sync.jobs import JobOrigin, SyncJob
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.ports import SyncTransaction
 from domain.sync.rules import check_integration
@@ -145,7 +145,7 @@ class Schedules:
                     scheduled_at=moment,
                     created_at=now,
                     created_by=schedule.modified_by,
-                    origin=Origin.Schedule,
+                    origin=JobOrigin.Schedule,
                 )
                 with self._tracer.span("schedule_sync", SpanKind.Internal) as span:
                     made = self._add(tx, replace(job, traceparent=span.traceparent), now)

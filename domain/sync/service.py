@@ -23,7 +23,7 @@ from domain.providers.contract import IntegrationType, ProviderFailure
 from domain.providers.records import StreamProfile
 from domain.sync import notices
 from domain.sync.dispatch import AHEAD, SYNC_JOBS_QUEUE, nudge
-from domain.sync.jobs import Origin, RecordError, Step, SyncedRecord, SyncJob, error_log
+from domain.sync.jobs import JobOrigin, RecordError, Step, SyncedRecord, SyncJob, error_log
 from domain.sync.mapping import FieldMapping, RecordTypeName, StreamName
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.ports import JobFilter, SyncTransaction
@@ -260,7 +260,7 @@ class SyncService:
             scheduled_at=now,
             created_at=now,
             created_by=integration.created_by,
-            origin=Origin.Authorization,
+            origin=JobOrigin.Authorization,
             traceparent=traceparent,
         )
         try:
@@ -329,7 +329,7 @@ def _check_apart(tx: SyncTransaction, job: SyncJob) -> None:
 
 def check_direction(direction: SyncDirection, streams: list[StreamProfile]) -> None:
     """Raises Conflict."""
-    if direction != SyncDirection.Import and not any(one.exportable for one in streams):
+    if direction != SyncDirection.Import and not any(stream.exportable for stream in streams):
         raise Conflict(
             "The provider takes no records from here: only Import is possible.", code="not-exportable"
         )

@@ -30,7 +30,7 @@ from domain.webhooks.ports import AttemptResult, Claimed, DeliveryTransaction, E
 from domain.webhooks.record import ResultRecorder
 from domain.webhooks.retry_policy import (
     STATUS_AFTER,
-    Answer,
+    ReceiverAnswer,
     attempt_record,
     decide,
     is_outage,
@@ -212,10 +212,19 @@ class DeliveryEngine:
         """Hold what is still not to be sent: a webhook resumed meanwhile has released what was held, and would
         never look again."""
         now = self._clock.now()
-        ids = list({one.webhook_id for one in messages})
-        idle = {one.webhook_id for one in tx.pipeline.endpoints(ids, now) if one.state != WebhookState.Active}
+        ids = list({message.webhook_id for message in messages})
+        idle = {
+            endpoint.webhook_id
+            for endpoint in tx.pipeline.endpoints(ids, now)
+            if endpoint.state != WebhookState.Active
+        }
         tx.pipeline.hold(
-            [one for message in messages if message.webhook_id in idle for one in message.delivery_ids]
+            [
+                delivery_id
+                for message in messages
+                if message.webhook_id in idle
+                for delivery_id in message.delivery_ids
+            ]
         )
 
     # -- one attempt --------------------------------------------------------------------------------------
@@ -238,9 +247,9 @@ class DeliveryEngine:
         with attempt_span(self._tracer, claimed) as attempt:
             came, traceparent = await self._post(claimed, started, attempt.traceparent)
             if isinstance(came, OutboundError):
-                answer = Answer(failure=came.kind)
+                answer = ReceiverAnswer(failure=came.kind)
             else:
-                answer = Answer(status=came.status, retry_after=came.headers.get("retry-after"))
+                answer = ReceiverAnswer(status=came.status, retry_after=came.headers.get("retry-after"))
             result = self._result(claimed, started, answer, came, traceparent)
             tell_result(attempt, result)
         return result
@@ -271,7 +280,7 @@ class DeliveryEngine:
         self,
         claimed: Claimed,
         started: datetime,
-        answer: Answer,
+        answer: ReceiverAnswer,
         came: OutboundResponse | OutboundError,
         traceparent: str | None,
     ) -> AttemptResult:

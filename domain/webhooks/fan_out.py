@@ -40,7 +40,7 @@ class DeliveryMessage:
     def to_queue(self, at: datetime | None = None) -> QueueMessage:
         fields = {
             "webhookId": str(self.webhook_id),
-            "deliveryIds": [str(one) for one in self.delivery_ids],
+            "deliveryIds": [str(delivery_id) for delivery_id in self.delivery_ids],
             "bytes": self.size,
             **({"paced": True} if self.paced else {}),
         }
@@ -162,7 +162,9 @@ class FanOut:
                     expires_at=now + self._expiry,
                     requeue_at=now + MESSAGE_GRACE,
                 )
-                tx.outbox.mark_fanned_out([EventRef(one.tenant_id, one.event_id) for one in events], now)
+                tx.outbox.mark_fanned_out(
+                    [EventRef(event.tenant_id, event.event_id) for event in events], now
+                )
                 # Before the commit: they may be told twice after a crash, but nothing is lost.
                 for consume in self._consumers:
                     consume(events)
@@ -216,10 +218,10 @@ class FanOut:
 
 def _announced(fields: Mapping[str, Any]) -> list[EventRef]:
     event_ids = fields["eventIds"]
-    if not isinstance(event_ids, list) or not all(isinstance(one, str) for one in event_ids):
+    if not isinstance(event_ids, list) or not all(isinstance(event_id, str) for event_id in event_ids):
         raise ValidationFailed("The announcement's eventIds are not a list of texts.")
     try:
         tenant = UUID(fields.get("tenantId"))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValidationFailed("The announcement's tenantId is not a GUID.") from error
-    return [EventRef(tenant, one) for one in event_ids]
+    return [EventRef(tenant, event_id) for event_id in event_ids]

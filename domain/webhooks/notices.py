@@ -102,12 +102,12 @@ def error_class(attempt: Attempt) -> str:
 def delivery_signals(results: Sequence[AttemptResult], now: datetime) -> list[Signal]:
     """One for each webhook among the results of a batch of attempts; those of alerts do not count."""
     by_webhook: dict[tuple[UUID, UUID], list[AttemptResult]] = {}
-    for one in results:
+    for result in results:
         # An alert about failing deliveries must not live on the failing deliveries of itself.
-        if one.claimed.event.type in ALERT_EVENTS:
+        if result.claimed.event.type in ALERT_EVENTS:
             continue
-        endpoint = one.claimed.endpoint
-        by_webhook.setdefault((endpoint.tenant_id, endpoint.webhook_id), []).append(one)
+        endpoint = result.claimed.endpoint
+        by_webhook.setdefault((endpoint.tenant_id, endpoint.webhook_id), []).append(result)
     hour = hour_of(now)
     return [
         Signal(tenant_id, SubjectKind.Webhook, webhook_id, hour, _tally(some))
@@ -118,20 +118,20 @@ def delivery_signals(results: Sequence[AttemptResult], now: datetime) -> list[Si
 def _tally(results: Sequence[AttemptResult]) -> Tally:
     errors: dict[str, int] = {}
     succeeded = ended_badly = 0
-    for one in results:
-        if one.delivery_status == DeliveryStatus.Delivered:
+    for result in results:
+        if result.delivery_status == DeliveryStatus.Delivered:
             succeeded += 1
         else:
-            name = error_class(one.attempt)
+            name = error_class(result.attempt)
             errors[name] = errors.get(name, 0) + 1
-            ended_badly += one.delivery_status in _ENDED_BADLY
+            ended_badly += result.delivery_status in _ENDED_BADLY
     return Tally(
         total=len(results),
         succeeded=succeeded,
         failed=len(results) - succeeded,
         failed_for_good=ended_badly,
         errors=errors,
-        latency=Sketch.of(one.attempt.duration_ms for one in results),
+        latency=Sketch.of(result.attempt.duration_ms for result in results),
     )
 
 
@@ -187,8 +187,8 @@ def publish_deliveries(realtime: Realtime, results: Sequence[AttemptResult]) -> 
     """One `deliveryUpdated` a tenant for all its results of a batch; nothing is built for a tenant that does not
     listen."""
     by_tenant: dict[UUID, list[AttemptResult]] = {}
-    for one in results:
-        by_tenant.setdefault(one.claimed.endpoint.tenant_id, []).append(one)
+    for result in results:
+        by_tenant.setdefault(result.claimed.endpoint.tenant_id, []).append(result)
     for tenant_id, own in by_tenant.items():
         if realtime.listening(tenant_id, DELIVERY_UPDATED):
             realtime.publish(tenant_id, DELIVERY_UPDATED, [_payload(one) for one in own])

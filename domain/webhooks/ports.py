@@ -140,7 +140,7 @@ class AttemptResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class EndpointTally:
     """An endpoint's share of a batch of results. `learns`: its outages are learned from; `outages` attempts met
     one."""
 
@@ -214,7 +214,7 @@ class DeliveryPipeline(Protocol):
     def record(self, results: Sequence[AttemptResult]) -> list[AttemptResult]:
         """Write attempts and next states; returns those whose lease still held, the others change nothing."""
 
-    def tally(self, tallies: Sequence[Tally], now: datetime) -> list[EndpointHealth]:
+    def tally(self, tallies: Sequence[EndpointTally], now: datetime) -> list[EndpointHealth]:
         """Add to the counters, one update per webhook and batch."""
 
     def disable(self, webhook_id: UUID, reason: str) -> bool:

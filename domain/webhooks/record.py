@@ -26,7 +26,7 @@ from domain.webhooks.notices import (
     record_disabled,
     sent,
 )
-from domain.webhooks.ports import AttemptResult, DeliveryTransaction, Tally
+from domain.webhooks.ports import AttemptResult, DeliveryTransaction, EndpointTally
 from domain.webhooks.rules import should_disable
 
 logger = logging.getLogger("hub.webhooks")
@@ -93,8 +93,8 @@ class ResultRecorder:
             await self._write_with_retries(results)
         except Exception as error:
             if len(results) > 1 and not isinstance(error, Unavailable):
-                for one in results:
-                    await self._write_or_log([one])
+                for result in results:
+                    await self._write_or_log([result])
                 return
             logger.exception("results not recorded; their leases will lapse", extra={"results": len(results)})
 
@@ -168,24 +168,28 @@ def listeners(tx: DeliveryTransaction, tenants: Collection[UUID]) -> set[tuple[U
     """(tenant, event type) pairs of events about deliveries that somebody subscribed to. There is one such event
     for every attempt, so those that nobody would hear are not stored."""
     names = [(tenant, name) for tenant in tenants for name in (SENT, DELIVERY_FAILED)]
-    return {(one.tenant_id, one.event_type) for one in tx.pipeline.subscribers(names)} if names else set()
+    return (
+        {(subscriber.tenant_id, subscriber.event_type) for subscriber in tx.pipeline.subscribers(names)}
+        if names
+        else set()
+    )
 
 
-def tallies(results: Sequence[AttemptResult]) -> list[Tally]:
+def tallies(results: Sequence[AttemptResult]) -> list[EndpointTally]:
     """What a batch of results adds to each webhook's counters."""
-    by_webhook: dict[UUID, Tally] = {}
-    for one in results:
-        key = one.claimed.endpoint.webhook_id
-        tally = by_webhook.get(key, Tally(key))
-        delivered = one.delivery_status == DeliveryStatus.Delivered
+    by_webhook: dict[UUID, EndpointTally] = {}
+    for result in results:
+        key = result.claimed.endpoint.webhook_id
+        tally = by_webhook.get(key, EndpointTally(key))
+        delivered = result.delivery_status == DeliveryStatus.Delivered
         by_webhook[key] = replace(
             tally,
             delivered=tally.delivered + delivered,
-            learns=one.claimed.endpoint.retry_policy.strategy == "adaptive",
+            learns=result.claimed.endpoint.retry_policy.strategy == "adaptive",
             attempts_failed=tally.attempts_failed + (not delivered),
-            outages=tally.outages + one.outage,
+            outages=tally.outages + result.outage,
             failed_for_good=tally.failed_for_good
-            + (one.delivery_status in (DeliveryStatus.Failed, DeliveryStatus.Expired)),
+            + (result.delivery_status in (DeliveryStatus.Failed, DeliveryStatus.Expired)),
         )
     return list(by_webhook.values())
 

@@ -65,7 +65,11 @@ class OutageHistory:
 
     def text(self) -> str:
         """As it is stored."""
-        stored = {"seen": self.seen, "weights": [round(one, 4) for one in self.weights], "since": self.since}
+        stored = {
+            "seen": self.seen,
+            "weights": [round(weight, 4) for weight in self.weights],
+            "since": self.since,
+        }
         return json.dumps(stored)
 
     def typical(self) -> float | None:
@@ -156,14 +160,14 @@ def adaptive_delay(
         return None
     if retries_left > _LAST and sum(history.weights[first:]) < _KNOWN:
         return None
-    plan = _plan(tuple(round(one, 3) for one in history.weights), retries_left - 1)
+    plan = _plan(tuple(round(weight, 3) for weight in history.weights), retries_left - 1)
     costs = plan.costs(failing_for, first, retries_left - 1)
     best = first + costs.index(min(costs))
     return min(LONGEST, (EDGES[best] - failing_for) * (1 + 0.05 * (1 + spread)))
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReceiverAnswer:
     """How an attempt ended: a status, or why there was none."""
 
     status: int | None = None
@@ -172,7 +176,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RetryDecision:
     """What follows an attempt. `retry_at` only with `retry`; `gone` disables the webhook."""
 
     verdict: Literal["delivered", "retry", "failed", "expired"]
@@ -207,14 +211,14 @@ def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
         return None
 
 
-def is_retryable(answer: Answer) -> bool:
+def is_retryable(answer: ReceiverAnswer) -> bool:
     """Section 11.3: timeout, network error, 408, 429 and 5xx; an address that is refused stays refused."""
     if answer.status is None:
         return answer.failure != "blocked"
     return answer.status in (408, 429) or answer.status >= 500
 
 
-def is_outage(answer: Answer) -> bool:
+def is_outage(answer: ReceiverAnswer) -> bool:
     """Whether the endpoint is away or broken, and may be back at a time that its history tells. One that asks for
     less (429, or 503 with `Retry-After`) or refuses the request is there."""
     if answer.status is None:
@@ -225,7 +229,7 @@ def is_outage(answer: Answer) -> bool:
 
 
 def decide(
-    answer: Answer,
+    answer: ReceiverAnswer,
     *,
     policy: RetryPolicy,
     retries_used: int,
@@ -234,18 +238,18 @@ def decide(
     now: datetime,
     spread: float,
     learned: timedelta | None = None,
-) -> Decision:
+) -> RetryDecision:
     """What follows an attempt that ended with `answer`, when `retries_used` retries were spent before it.
 
     `learned` takes the place of the schedule of BR-WH-04, unless the delivery would expire before."""
     if answer.status is not None and 200 <= answer.status < 300:
-        return Decision("delivered")
+        return RetryDecision("delivered")
     if answer.status == 410:
-        return Decision("failed", gone=True)
+        return RetryDecision("failed", gone=True)
     if not is_retryable(answer):
-        return Decision("failed")
+        return RetryDecision("failed")
     if retries_used >= effective_max_retries(policy, platform_cap=platform_cap):
-        return Decision("failed")  # BR-WH-06
+        return RetryDecision("failed")  # BR-WH-06
     at = now + retry_delay(policy, retries_used + 1, spread=spread)
     if learned is not None and now + learned < expires_at:
         at = now + learned
@@ -257,8 +261,8 @@ def decide(
                 asked += (asked - now) * (0.05 * (1 + spread))
             at = max(at, asked)
     if at >= expires_at:
-        return Decision("expired")  # BR-WH-05
-    return Decision("retry", retry_at=at)
+        return RetryDecision("expired")  # BR-WH-05
+    return RetryDecision("retry", retry_at=at)
 
 
 RESPONSE_KEPT_BYTES = 4 * 1024
@@ -275,8 +279,8 @@ STATUS_AFTER = {
 def attempt_record(
     claimed: Claimed,
     started: datetime,
-    answer: Answer,
-    decision: Decision,
+    answer: ReceiverAnswer,
+    decision: RetryDecision,
     came: OutboundResponse | OutboundError,
 ) -> Attempt:
     """The row of one attempt: what came back, cut to what is kept, or why nothing did."""
@@ -302,7 +306,7 @@ def attempt_record(
 
 
 def planned_delay(
-    answer: Answer,
+    answer: ReceiverAnswer,
     history: OutageHistory,
     policy: RetryPolicy,
     *,
@@ -337,7 +341,7 @@ def planned_delay(
 
 def learned_delay(
     claimed: Claimed,
-    answer: Answer,
+    answer: ReceiverAnswer,
     now: datetime,
     *,
     expiry: timedelta,

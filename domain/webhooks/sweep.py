@@ -12,7 +12,7 @@ from domain.core.transaction import Transactions
 from domain.webhooks.fan_out import MESSAGE_GRACE, WEBHOOK_DELIVERIES_QUEUE, delivery_messages
 from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED
 from domain.webhooks.notices import delivery_expired
-from domain.webhooks.ports import DeliveryTransaction, ExpiredDelivery, Tally
+from domain.webhooks.ports import DeliveryTransaction, EndpointTally, ExpiredDelivery
 from domain.webhooks.record import listeners
 
 logger = logging.getLogger("hub.webhooks")
@@ -82,7 +82,7 @@ class RetryProcessor:
     def _account(self, tx: DeliveryTransaction, expired: Sequence[ExpiredDelivery], now: datetime) -> None:
         tried = [one for one in expired if not one.was_held]
         tallies = [
-            Tally(webhook_id, failed_for_good=sum(one.webhook_id == webhook_id for one in tried))
+            EndpointTally(webhook_id, failed_for_good=sum(one.webhook_id == webhook_id for one in tried))
             for webhook_id in {one.webhook_id for one in tried}
         ]
         tx.pipeline.tally(tallies, now)

@@ -10,7 +10,7 @@ from domain.apikeys.expiry import KeyConnections, KeyExpiry
 from domain.apikeys.rate_limit import RateLimiter
 from domain.apikeys.service import ApiKeyService, KeyPolicy
 from domain.apikeys.usage import UsageService
-from domain.apikeys.verifier import Gate, KeyVerification
+from domain.apikeys.verifier import KeyVerificationService, KeyVerifier
 from domain.authentication.intruders import Strangers
 from domain.authentication.key_usage_watch import KeyUses
 from domain.authentication.service import Authenticator
@@ -70,8 +70,8 @@ class Hub(WebhookUseCases):
         return 16 if remote else 1
 
     @once
-    def gate(self) -> Gate:
-        return Gate(
+    def gate(self) -> KeyVerifier:
+        return KeyVerifier(
             self.transactions,
             self.limiter,
             self.queue,
@@ -93,8 +93,8 @@ class Hub(WebhookUseCases):
         return ApiKeyService(self.transactions, self.clock, self.ids, policy, self.realtime)
 
     @once
-    def key_verification(self) -> KeyVerification:
-        return KeyVerification(self.gate)
+    def key_verification(self) -> KeyVerificationService:
+        return KeyVerificationService(self.gate)
 
     @once
     def key_usage(self) -> UsageService:

@@ -12,7 +12,7 @@ from domain.core.tracing import UNTRACED, Tracer
 from domain.integrations.connection import Catalogue, Connector
 from domain.integrations.credentials import CredentialService
 from domain.integrations.health import FindingRecorder, HealthMonitor
-from domain.integrations.health_history import Reports, Samples
+from domain.integrations.health_history import HealthSamples, Reports
 from domain.integrations.lifecycle import Changes, Lifecycle
 from domain.integrations.model import Integration
 from domain.integrations.ports import AccessTokens
@@ -151,9 +151,9 @@ class IntegrationParts:
         return Reports(self._with.transactions, self._samples, self._with.clock, log_retention=retention)
 
     @once
-    def _samples(self) -> Samples:
+    def _samples(self) -> HealthSamples:
         retention = timedelta(days=self._with.settings.health_sample_days)
-        return Samples(self._with.tables, retention=retention)
+        return HealthSamples(self._with.tables, retention=retention)
 
     def open_http(
         self, *, account: str, secrets: Collection[str], allow_tls_1_2: bool, retries: int

@@ -8,7 +8,7 @@ from domain.apikeys.rate_limit import RateLimiter
 from domain.core.ports import Clock, IdGenerator, TableStore
 from domain.core.realtime import Realtime
 from domain.core.tracing import Tracer
-from domain.integrations.health_history import Samples
+from domain.integrations.health_history import HealthSamples
 from domain.integrations.messaging import IntegrationNotifier
 from domain.journal.signals import KeyHours
 from domain.monitoring.alerts.evaluation import Evaluator
@@ -109,7 +109,7 @@ class InsightParts:
 
     @once
     def overview(self) -> OverviewService:
-        samples = Samples(self._tables, retention=timedelta(days=self._settings.health_sample_days))
+        samples = HealthSamples(self._tables, retention=timedelta(days=self._settings.health_sample_days))
         return OverviewService(self._transactions, samples, self._limiter, self._clock)
 
     @once

@@ -10,10 +10,10 @@ import pytest
 
 from infra.azure.keyvault.store import KeyVaultSecretStore
 from infra.sql.engine import Database
-from tests.azurite import running_azurite, tables_connection
-from tests.contract.sql_server_database import SERVER, empty, fresh_database, needs_sql_server
-from tests.contract.sql_world import World, world_under
 from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer, VaultState
+from tests.loopback.azurite import running_azurite, tables_connection
+from tests.worlds.sql_server_database import SERVER, empty, fresh_database, needs_sql_server
+from tests.worlds.sql_world import World, world_under
 
 
 @pytest.fixture(scope="session")

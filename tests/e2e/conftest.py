@@ -15,7 +15,7 @@ import pytest
 
 from bench import harness
 from bench.harness import HostProcess, call, running
-from tests.e2e.azure import SWITCH, AzureServices
+from tests.worlds.azure_services import SWITCH, AzureServices
 
 
 class _ReceiverServer(ThreadingHTTPServer):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bench.harness import ROOT, HostProcess, running
-from tests.e2e.azure import SWITCH
 from tests.e2e.conftest import Api, Receiver
+from tests.worlds.azure_services import SWITCH
 
 pytestmark = [
     pytest.mark.e2e,

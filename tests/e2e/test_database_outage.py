@@ -14,10 +14,10 @@ import pytest
 
 from bench.harness import HostProcess, call
 from domain.core.ports import QueueMessage
-from tests.e2e.azure import SWITCH, queue_beside
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
-from tests.e2e.load import Load, eventually, ready
 from tests.loopback.database import DatabasePlug
+from tests.worlds.azure_services import SWITCH, queue_beside
+from tests.worlds.load import Load, eventually, ready
 
 pytestmark = [
     pytest.mark.e2e,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.e2e
 
 
 def _tell(**settings: str) -> subprocess.CompletedProcess[str]:

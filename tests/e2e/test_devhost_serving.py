@@ -21,10 +21,10 @@ import pytest
 from domain.core.ports import QueueMessage
 from infra.clock import AdjustableClock
 from infra.embedded.queue import EmbeddedQueue
+from tests import ROOT
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).parents[2]
 APP = ROOT / "tests" / "fixtures" / "hostapp"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 

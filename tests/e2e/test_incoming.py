@@ -19,9 +19,9 @@ import pytest
 
 from bench.harness import HostProcess, running
 from domain.integrations.model import Integration
-from tests.e2e.azure import hub_beside
 from tests.e2e.conftest import Api, Receiver
-from tests.incoming_world import (
+from tests.worlds.azure_services import hub_beside
+from tests.worlds.incoming_world import (
     STRIPE,
     STRIPE_SECRET,
     Signed,
@@ -310,4 +310,4 @@ async def _post_all(door: Door, integration: Integration, requests: list[Signed]
                 await answer.read()
                 return answer.status
 
-        return list(await asyncio.gather(*(post(one) for one in requests)))
+        return list(await asyncio.gather(*(post(request) for request in requests)))

@@ -11,7 +11,7 @@ import pytest
 from bench.harness import HostProcess
 from tests.e2e.conftest import Receiver
 from tests.e2e.test_incoming import Door, now
-from tests.incoming_world import signed_by_stripe, stripe_event
+from tests.worlds.incoming_world import signed_by_stripe, stripe_event
 
 pytestmark = pytest.mark.e2e
 _KILL_AFTER = 60
@@ -46,8 +46,8 @@ def test_kill_9_after_202_loses_nothing(tmp_path: Path, receiver: Receiver) -> N
         for client in clients:
             client.join(20)
         host.start()
-        listed = {one["providerEventId"] for one in door.events(integration)}
-        listed |= {one["providerEventId"] for one in door.events(integration, "&page=2")}
+        listed = {event["providerEventId"] for event in door.events(integration)}
+        listed |= {event["providerEventId"] for event in door.events(integration, "&page=2")}
         assert acknowledged <= listed
 
         def all_came() -> bool:

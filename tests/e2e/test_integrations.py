@@ -20,8 +20,8 @@ from bench.harness import ROOT, HostProcess, call, running
 from infra.app.build import Hub
 from infra.app.settings import Settings
 from infra.embedded.secrets import EmbeddedSecretStore
-from tests.builders import FakeClock
-from tests.e2e.azure import embedded_only
+from tests.worlds.azure_services import embedded_only
+from tests.worlds.builders import FakeClock
 
 pytestmark = pytest.mark.e2e
 
@@ -159,10 +159,10 @@ def test_the_catalogue_describes_every_provider_well_enough_to_draw_a_form(tmp_p
         ask = Client(host)
         items = ask("GET", "/providers")[1]["items"]
         assert len(items) == 18
-        for one in items:
-            schema = one["configurationSchema"]
-            assert schema["type"] == "object" and one["documentationUrl"].startswith("https://")
-            assert one["isEnabled"] == (one["integrationType"] != "CRM")
+        for item in items:
+            schema = item["configurationSchema"]
+            assert schema["type"] == "object" and item["documentationUrl"].startswith("https://")
+            assert item["isEnabled"] == (item["integrationType"] != "CRM")
         stripe = ask("GET", "/providers/Stripe")[1]
         assert stripe["configurationSchema"]["properties"]["apiKey"]["secret"] is True
         assert "secret" not in stripe["configurationSchema"]["properties"]["currency"]

@@ -15,12 +15,12 @@ import pytest
 from bench.harness import HostProcess
 from bench.sync_world import SyncClient, serving
 from infra.azure.signalr.realtime import PAUSE_SECONDS, TIMEOUT_SECONDS
-from tests.e2e.azure import MODEL_SECONDS, SWITCH, AzureServices
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
-from tests.e2e.load import Load, eventually, ready
-from tests.e2e.refusing import PATH, listed, refusing
 from tests.loopback.plug import Plug
-from tests.signalr_client import connected
+from tests.loopback.signalr_client import connected
+from tests.worlds.azure_services import MODEL_SECONDS, SWITCH, AzureServices
+from tests.worlds.load import Load, eventually, ready
+from tests.worlds.refusing_receiver import PATH, listed, refusing
 
 if TYPE_CHECKING:
     from tests.loopback.servicebus import Namespace

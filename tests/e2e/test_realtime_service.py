@@ -12,10 +12,10 @@ from bench.harness import HostProcess, running
 from bench.sync_world import SyncClient, serving
 from infra.clock import AdjustableClock
 from tests.e2e.conftest import Api, Receiver, fresh_tenant
-from tests.javascript_client import javascript_client
 from tests.loopback import signalr
+from tests.loopback.javascript_client import javascript_client
 from tests.loopback.plug import Plug, plugged
-from tests.signalr_client import connected
+from tests.loopback.signalr_client import connected
 
 pytestmark = [pytest.mark.e2e, pytest.mark.azure]
 
@@ -69,7 +69,7 @@ def test_the_javascript_client_follows_a_sync_job_to_its_end(
     assert counts == sorted(counts)
     assert counts[-1] == sync.job(job_id)["recordsProcessed"] >= 3_000
     assert len(counts) >= 3, "a batch has 1,000 records"
-    assert any(one.endswith(".syncProgress/:send") for one in service.requests)
+    assert any(request.endswith(".syncProgress/:send") for request in service.requests)
 
 
 def test_a_key_that_is_revoked_while_the_service_refuses_does_not_stay_connected__UC_AK_02(

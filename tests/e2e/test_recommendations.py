@@ -7,9 +7,9 @@ import os
 import pytest
 
 from bench.harness import HostProcess
-from tests.e2e.azure import SWITCH
 from tests.e2e.conftest import Receiver, fresh_tenant
-from tests.e2e.refusing import PATH, listed, refusing
+from tests.worlds.azure_services import SWITCH
+from tests.worlds.refusing_receiver import PATH, listed, refusing
 
 pytestmark = pytest.mark.e2e
 

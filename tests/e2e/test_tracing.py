@@ -12,7 +12,7 @@ import pytest
 from bench.harness import HostProcess, running
 from bench.sync_world import SyncClient, serving
 from tests.e2e.conftest import Receiver, fresh_tenant
-from tests.otlp import CollectedSpan, Collector
+from tests.loopback.otlp import CollectedSpan, Collector
 
 pytestmark = pytest.mark.e2e
 
@@ -87,8 +87,10 @@ def _told_to_application_insights(
     deadline = time.monotonic() + seconds
 
     def by_id() -> dict[str, dict[str, object]]:
-        ours = [one for one in collector.envelopes if one["tags"].get("ai.operation.id") == TRACE]
-        return {one["data"]["baseData"]["id"]: one for one in ours}
+        ours = [
+            envelope for envelope in collector.envelopes if envelope["tags"].get("ai.operation.id") == TRACE
+        ]
+        return {our["data"]["baseData"]["id"]: our for our in ours}
 
     while not {request.span_id, post.span_id} <= by_id().keys():
         assert time.monotonic() < deadline, collector.envelopes
@@ -103,7 +105,7 @@ def _lines_name_the_spans(host: HostProcess, post: CollectedSpan) -> None:
     deadline = time.monotonic() + 10
     while True:
         lines = [json.loads(line) for line in Path(host.log).read_text().splitlines() if line.startswith("{")]
-        told = [one for one in lines if one["message"] == "webhook delivery attempted"]
+        told = [line for line in lines if line["message"] == "webhook delivery attempted"]
         if told or time.monotonic() > deadline:
             break
         time.sleep(0.05)
@@ -132,9 +134,9 @@ def test_a_sync_job_is_one_trace_from_its_request_over_its_batches_to_the_provid
     assert {one.kind for one in found["process sync-jobs"]} == {CONSUMER}
     pages, batches = found["GET"], found["sync_batch"]
     assert len(pages) >= 2, "100 records a page"
-    assert {one.kind for one in pages} == {CLIENT}
-    assert {one.parent_id for one in pages} <= {one.span_id for one in batches}
-    assert {one.attributes["hub.sync.job.id"] for one in batches} == {job["dataSyncJobId"]}
+    assert {page.kind for page in pages} == {CLIENT}
+    assert {page.parent_id for page in pages} <= {batch.span_id for batch in batches}
+    assert {batch.attributes["hub.sync.job.id"] for batch in batches} == {job["dataSyncJobId"]}
     assert pages[0].attributes["server.address"] == "127.0.0.1"
 
 

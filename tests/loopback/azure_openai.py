@@ -2,7 +2,7 @@
 
 Shapes after https://learn.microsoft.com/azure/ai-foundry/openai/latest and
 https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter. The official client reads its answers
-and passes its checks (`tests/contract/test_language_model.py`).
+and passes its checks (`tests/contract/infra/azure/test_language_model.py`).
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ class DisabledWebhooks:
     def consume(self, events: Sequence[DomainEvent]) -> None:
         """Raises Unavailable; then the events are fanned out again."""
         messages = [
-            message_of(occurrence("webhook-disabled", data, one.occurred_at, tenant_id=one.tenant_id))
-            for one in events
-            if one.type == DISABLED and (data := _disabled(one)) is not None
+            message_of(occurrence("webhook-disabled", data, event.occurred_at, tenant_id=event.tenant_id))
+            for event in events
+            if event.type == DISABLED and (data := _disabled(event)) is not None
         ]
         if messages:
             self._queue.send(ALERTS_QUEUE, messages)

@@ -17,9 +17,9 @@ from domain.core.wire import rfc3339
 from domain.journal.occurrences import PLATFORM
 from domain.journal.signals import hour_of
 from domain.monitoring.alerts.ledger import Ledger
-from domain.monitoring.alerts.model import Alert, AlertKind, Finding, RuleSettings
+from domain.monitoring.alerts.model import Alert, AlertFinding, AlertKind, RuleSettings
 from domain.monitoring.alerts.ports import AlertTransaction, DeadLetterCounts, HourRate
-from domain.monitoring.alerts.rules import RULES, Rate, effective, is_quiet, judge, last_hour, raises
+from domain.monitoring.alerts.rules import RULES, Rate, effective, evaluate_rate, is_quiet, last_hour, raises
 
 logger = logging.getLogger("hub.alerts")
 
@@ -53,10 +53,10 @@ def _line(alert: Alert) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Verdicts:
+class EvaluationResult:
     """What a round found, to be stored."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[AlertFinding] = field(default_factory=list)
     over: list[tuple[Alert, str]] = field(default_factory=list)
 
 
@@ -79,7 +79,7 @@ class Evaluator:
     def run(self) -> tuple[int, int]:
         """One round; how many alerts it raised and how many recovered. Raises Unavailable."""
         now = self._clock.now()
-        verdicts = Verdicts()
+        verdicts = EvaluationResult()
         with self._transactions.read() as tx:
             settings = {kind: tx.alert_rules.of_kind(kind) for kind in RULES}
             self._rates(tx, settings[_RATE], verdicts, now)
@@ -95,24 +95,26 @@ class Evaluator:
 
     @staticmethod
     def _rates(
-        tx: AlertTransaction, settings: Mapping[UUID, RuleSettings], verdicts: Verdicts, now: datetime
+        tx: AlertTransaction, settings: Mapping[UUID, RuleSettings], verdicts: EvaluationResult, now: datetime
     ) -> None:
         """Section 12.3: a webhook's failure rate."""
         by_webhook: dict[tuple[UUID, str], list[HourRate]] = {}
-        for one in tx.alert_conditions.webhook_rates(hour_of(now) - timedelta(hours=1)):
-            by_webhook.setdefault((one.tenant_id, str(one.webhook_id)), []).append(one)
+        for webhook_rate in tx.alert_conditions.webhook_rates(hour_of(now) - timedelta(hours=1)):
+            by_webhook.setdefault((webhook_rate.tenant_id, str(webhook_rate.webhook_id)), []).append(
+                webhook_rate
+            )
         active = {(one.tenant_id, one.subject): one for one in tx.alerts.active([_RATE])}
         for tenant_id, subject in by_webhook.keys() | active.keys():
             rule = effective(_RATE, settings.get(tenant_id))
             rate = last_hour(by_webhook.get((tenant_id, subject), ()), now)
-            alert, verdict = active.get((tenant_id, subject)), judge(rule, rate)
+            alert, verdict = active.get((tenant_id, subject)), evaluate_rate(rule, rate)
             if verdict == "keep" or (verdict == "recover" and alert is None):
                 continue
             said = _said(rate, _host(tx, tenant_id, UUID(subject)))
             if verdict == "raise":
                 details = {"attempts": round(rate.total), "failureRate": round(rate.share, 4)}
                 verdicts.findings.append(
-                    Finding(tenant_id, _RATE, subject, said, now, details, volume=round(rate.total))
+                    AlertFinding(tenant_id, _RATE, subject, said, now, details, volume=round(rate.total))
                 )
             elif verdict == "recover" and alert is not None and is_quiet(rule, alert, now):
                 verdicts.over.append((alert, said if rule.is_enabled else "The rule was switched off."))
@@ -121,7 +123,7 @@ class Evaluator:
     def _over(
         tx: AlertTransaction,
         settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
-        verdicts: Verdicts,
+        verdicts: EvaluationResult,
         now: datetime,
     ) -> None:
         for kind in (*_BY_STATE, *_BY_SILENCE):
@@ -136,7 +138,7 @@ class Evaluator:
                     reason = "Its cause is gone." if by_state else "It did not happen again."
                     verdicts.over.append((alert, reason))
 
-    def _dead_letters(self, active: Sequence[Alert], verdicts: Verdicts, now: datetime) -> None:
+    def _dead_letters(self, active: Sequence[Alert], verdicts: EvaluationResult, now: datetime) -> None:
         try:
             counts = self._queues.dead_letter_counts()
         except Unavailable as error:
@@ -146,7 +148,7 @@ class Evaluator:
         for queue, count in counts.items():
             summary = f"{count} dead letters in the queue {queue}."
             details = {"queue": queue, "count": count}
-            found = Finding(PLATFORM, AlertKind.DeadLetters, queue, summary, now, details, volume=count)
+            found = AlertFinding(PLATFORM, AlertKind.DeadLetters, queue, summary, now, details, volume=count)
             if raises(rule, found):
                 verdicts.findings.append(found)
         for alert in active:
@@ -155,13 +157,13 @@ class Evaluator:
 
     def _store(
         self,
-        verdicts: Verdicts,
+        verdicts: EvaluationResult,
         settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
         now: datetime,
     ) -> tuple[int, int]:
         raised: list[Alert] = []
         recovered: list[Alert] = []
-        work: list[Finding | tuple[Alert, str]] = [*verdicts.findings, *verdicts.over]
+        work: list[AlertFinding | tuple[Alert, str]] = [*verdicts.findings, *verdicts.over]
         for start in range(0, len(work), _CHUNK):
             opened, closed = self._store_some(work[start : start + _CHUNK], settings, now)
             self._ledger.publish([*opened, *closed])
@@ -173,7 +175,7 @@ class Evaluator:
 
     def _store_some(
         self,
-        work: Sequence[Finding | tuple[Alert, str]],
+        work: Sequence[AlertFinding | tuple[Alert, str]],
         settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
         now: datetime,
     ) -> tuple[list[Alert], list[Alert]]:
@@ -181,9 +183,9 @@ class Evaluator:
         closed: list[Alert | None] = []
         with self._transactions.write() as tx:
             for one in work:
-                subject = one if isinstance(one, Finding) else one[0]
+                subject = one if isinstance(one, AlertFinding) else one[0]
                 rule = effective(subject.kind, settings[subject.kind].get(subject.tenant_id))
-                if isinstance(one, Finding):
+                if isinstance(one, AlertFinding):
                     opened.append(self._ledger.raise_(tx, rule, one))
                 else:
                     closed.append(self._ledger.recover(tx, rule, one[0], reason=one[1], now=now))

@@ -13,7 +13,7 @@ from domain.core.ports import Clock
 from domain.core.transaction import Transactions, repeated
 from domain.journal.occurrences import PLATFORM, Occurrence
 from domain.monitoring.alerts.ledger import Ledger
-from domain.monitoring.alerts.model import AlertKind, Finding
+from domain.monitoring.alerts.model import AlertFinding, AlertKind
 from domain.monitoring.alerts.ports import AlertTransaction
 from domain.monitoring.alerts.rules import effective, finding_of, raises
 
@@ -40,12 +40,12 @@ class Intake:
             logger.warning("alert", extra={"alert": {"kind": "unreadable-alert", "messageId": message_id}})
             summary = f"Message {message_id} of the queue alerts is no occurrence."
             unreadable = AlertKind.UnreadableMessage
-            return self._raise(Finding(PLATFORM, unreadable, "alerts", summary[:400], self._clock.now()))
+            return self._raise(AlertFinding(PLATFORM, unreadable, "alerts", summary[:400], self._clock.now()))
         logger.warning("alert", extra={"alert": json.loads(body)})
         return finding is not None and self._raise(finding)
 
     @repeated
-    def _raise(self, finding: Finding) -> bool:
+    def _raise(self, finding: AlertFinding) -> bool:
         with self._transactions.write() as tx:
             rule = effective(finding.kind, tx.alert_rules.settings(finding.tenant_id).get(finding.kind))
             if not raises(rule, finding):

@@ -11,7 +11,7 @@ from domain.core.ports import IdGenerator
 from domain.core.realtime import ALERT_CHANGED, Realtime
 from domain.journal.occurrences import PLATFORM
 from domain.monitoring.alerts import events
-from domain.monitoring.alerts.model import Alert, AlertStatus, Finding, Notification, Rule, Transition
+from domain.monitoring.alerts.model import Alert, AlertFinding, AlertStatus, Notification, Rule, Transition
 from domain.monitoring.alerts.ports import AlertTransaction
 
 
@@ -22,7 +22,7 @@ class Ledger:
         self._ids = ids
         self._realtime = realtime
 
-    def raise_(self, tx: AlertTransaction, rule: Rule, finding: Finding) -> Alert | None:
+    def raise_(self, tx: AlertTransaction, rule: Rule, finding: AlertFinding) -> Alert | None:
         """The alert when it is new. A finding that is known, or older than the recovery of the last alert about the
         same, changes nothing: messages come twice, and late."""
         key = finding.tenant_id, finding.kind, finding.subject

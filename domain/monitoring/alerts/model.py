@@ -100,7 +100,7 @@ class RuleSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AlertFinding:
     """That a rule's condition holds for a subject, as seen at one moment. `volume` is how often it happened, None
     where once is enough."""
 

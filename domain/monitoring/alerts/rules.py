@@ -13,7 +13,15 @@ from uuid import UUID
 from domain.core.messages import OutgoingMessage
 from domain.journal.occurrences import PLATFORM, Occurrence
 from domain.journal.signals import hour_of
-from domain.monitoring.alerts.model import Alert, AlertKind, Finding, Rule, RuleSettings, Severity, Transition
+from domain.monitoring.alerts.model import (
+    Alert,
+    AlertFinding,
+    AlertKind,
+    Rule,
+    RuleSettings,
+    Severity,
+    Transition,
+)
 from domain.monitoring.alerts.ports import HourRate
 from domain.providers.contract import FailureKind
 
@@ -94,7 +102,7 @@ def effective(kind: AlertKind, settings: RuleSettings | None) -> Rule:
     )
 
 
-def raises(rule: Rule, finding: Finding) -> bool:
+def raises(rule: Rule, finding: AlertFinding) -> bool:
     """Whether what happened is an alert."""
     return rule.is_enabled and (finding.volume is None or finding.volume >= (rule.minimum_volume or 1))
 
@@ -120,12 +128,12 @@ def last_hour(hours: Sequence[HourRate], now: datetime) -> Rate:
     left = 1 - (now - this) / timedelta(hours=1)
     weights = {this: 1.0, this - timedelta(hours=1): left}
     return Rate(
-        sum(one.total * weights.get(one.hour, 0.0) for one in hours),
-        sum(one.failed * weights.get(one.hour, 0.0) for one in hours),
+        sum(hour.total * weights.get(hour.hour, 0.0) for hour in hours),
+        sum(hour.failed * weights.get(hour.hour, 0.0) for hour in hours),
     )
 
 
-def judge(rule: Rule, rate: Rate) -> Literal["raise", "keep", "recover"]:
+def evaluate_rate(rule: Rule, rate: Rate) -> Literal["raise", "keep", "recover"]:
     """Section 12.3, with hysteresis: between half the threshold and the threshold nothing changes."""
     assert rule.threshold is not None
     if not rule.is_enabled or rate.total < (rule.minimum_volume or 1):
@@ -143,7 +151,7 @@ def is_quiet(rule: Rule, alert: Alert, now: datetime) -> bool:
 # -- occurrences ------------------------------------------------------------------------------------------
 
 
-def finding_of(occurrence: Occurrence) -> Finding | None:
+def finding_of(occurrence: Occurrence) -> AlertFinding | None:
     """What an occurrence means; None when it is none of the rules' business, such as a recovery, which the state
     tells. Raises ValueError, KeyError, TypeError when it is not what its producer promised."""
     reader = _READERS.get(occurrence.source)
@@ -155,8 +163,8 @@ def finding_of(occurrence: Occurrence) -> Finding | None:
     return reader(occurrence, data)
 
 
-def _of_integration(severity: Severity) -> Callable[[Occurrence, dict[str, Any]], Finding]:
-    def read(occurrence: Occurrence, data: dict[str, Any]) -> Finding:
+def _of_integration(severity: Severity) -> Callable[[Occurrence, dict[str, Any]], AlertFinding]:
+    def read(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
         summary = f"{data['name']} ({data['provider']}): {data['detail']}"
         return _finding(
             occurrence, AlertKind.IntegrationHealth, str(UUID(data["integrationId"])), summary, data, severity
@@ -165,7 +173,7 @@ def _of_integration(severity: Severity) -> Callable[[Occurrence, dict[str, Any]]
     return read
 
 
-def _of_sync(occurrence: Occurrence, data: dict[str, Any]) -> Finding:
+def _of_sync(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
     name = data.get("name")
     told = f"{name}: the synchronisation failed." if isinstance(name, str) else "The synchronisation failed."
     summary = f"{told} {data['detail']}"
@@ -180,21 +188,21 @@ def _host_of(url: object) -> str | None:
         return None
 
 
-def _of_disabled_webhook(occurrence: Occurrence, data: dict[str, Any]) -> Finding:
+def _of_disabled_webhook(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
     host = _host_of(data.get("url"))
     summary = f"{host} was disabled. {data['reason']}" if host else f"Disabled. {data['reason']}"
     return _finding(occurrence, AlertKind.WebhookDisabled, str(UUID(data["webhookId"])), summary, data)
 
 
-def _of_subject(kind: AlertKind) -> Callable[[Occurrence, dict[str, Any]], Finding]:
-    def read(occurrence: Occurrence, data: dict[str, Any]) -> Finding:
+def _of_subject(kind: AlertKind) -> Callable[[Occurrence, dict[str, Any]], AlertFinding]:
+    def read(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
         found = _finding(occurrence, kind, str(data["subject"]), str(data["detail"]), data)
         return replace(found, volume=int(data["count"])) if "count" in data else found
 
     return read
 
 
-_READERS: Mapping[str, Callable[[Occurrence, dict[str, Any]], Finding]] = {
+_READERS: Mapping[str, Callable[[Occurrence, dict[str, Any]], AlertFinding]] = {
     "integration-suspended": _of_integration(Severity.Critical),
     "integration-error": _of_integration(Severity.Critical),
     "integration-unhealthy": _of_integration(Severity.Critical),
@@ -216,9 +224,9 @@ def _finding(
     summary: str,
     data: dict[str, Any],
     severity: Severity | None = None,
-) -> Finding:
+) -> AlertFinding:
     tenant = PLATFORM if RULES[kind].is_platform else occurrence.tenant_id
-    return Finding(tenant, kind, subject[:100], summary[:400], occurrence.at, data, severity)
+    return AlertFinding(tenant, kind, subject[:100], summary[:400], occurrence.at, data, severity)
 
 
 # -- messages ---------------------------------------------------------------------------------------------

@@ -215,7 +215,7 @@ def _changed(before: RuleSettings, command: ChangeAlertRule) -> RuleSettings:
         after = replace(after, minimum_volume=command.minimum_volume)
     if "sinks" in sent:
         sinks = [
-            Sink(one.integration_id, tuple(dict.fromkeys(one.recipients))) for one in command.sinks or ()
+            Sink(sink.integration_id, tuple(dict.fromkeys(sink.recipients))) for sink in command.sinks or ()
         ]
         after = replace(after, sinks=tuple(sinks))
     return after
@@ -228,7 +228,7 @@ def _state(settings: RuleSettings) -> dict[str, Any]:
         "threshold": settings.threshold,
         "minimumVolume": settings.minimum_volume,
         "sinks": [
-            {"integrationId": str(one.integration_id), "recipients": len(one.recipients)}
-            for one in settings.sinks
+            {"integrationId": str(sink.integration_id), "recipients": len(sink.recipients)}
+            for sink in settings.sinks
         ],
     }

@@ -38,7 +38,7 @@ _MAD_TO_SIGMA: Final = 1.4826
 _RANGE: Final = 3.0
 
 
-class Sample(NamedTuple):
+class HourValue(NamedTuple):
     """An hour's `value`, in the metric's unit, from `weight` attempts, checks, jobs or requests."""
 
     value: float
@@ -61,7 +61,7 @@ class _Scale:
     """How a metric's values become numbers with even noise. `floor` is the least spread, in those numbers after
     `precision`; `matters` says whether a difference (observed, typical, weight) is worth a word."""
 
-    forward: Callable[[Sample], float]
+    forward: Callable[[HourValue], float]
     back: Callable[[float], float]
     floor: float
     matters: Callable[[float, float, float], bool]
@@ -124,19 +124,20 @@ _SCALES: dict[Metric, _Scale] = {
 
 
 def unusual_hours(
-    metric: Metric, series: Sequence[Sample | None], *, since: int = 0, threshold: float = THRESHOLD
+    metric: Metric, series: Sequence[HourValue | None], *, since: int = 0, threshold: float = THRESHOLD
 ) -> list[Unusual]:
     """The unusual ones among the consecutive hours of `series`, from the index `since` on. None stands for an hour
     that says nothing; for counts an hour without any is a zero. A series with too little history has none."""
     scale = _SCALES[metric]
     ys = [
-        scale.forward(one) if one is not None and one.weight >= scale.least_weight else None for one in series
+        scale.forward(series_) if series_ is not None and series_.weight >= scale.least_weight else None
+        for series_ in series
     ]
     first = next((index for index, y in enumerate(ys) if y is not None), len(ys))
     if len(ys) - first <= _WEEK:
         return []
     typical = _baselines(ys)
-    precisions = [scale.precision(one.weight) if one is not None else 0.0 for one in series]
+    precisions = [scale.precision(series_.weight) if series_ is not None else 0.0 for series_ in series]
     residuals = [
         None if y is None or base is None else (y - base) * precision
         for y, base, precision in zip(ys, typical, precisions, strict=True)

@@ -62,7 +62,7 @@ class Deviation:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class AnomalySubject:
     """Whose numbers they are."""
 
     kind: SubjectKind
@@ -77,7 +77,7 @@ class Anomaly:
 
     anomaly_id: UUID
     tenant_id: UUID
-    subject: Subject
+    subject: AnomalySubject
     metric: Metric
     direction: Direction
     started_at: datetime

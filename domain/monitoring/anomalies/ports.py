@@ -82,7 +82,7 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class SeenTrait:
     """What a key showed of a trait, and when it did so first and last."""
 
     value: str
@@ -93,9 +93,9 @@ class Known:
 class Sightings(Protocol):
     """What was seen of keys of all tenants."""
 
-    def known(self, api_key_id: UUID, trait: Trait) -> list[Known]: ...
+    def known(self, api_key_id: UUID, trait: Trait) -> list[SeenTrait]: ...
 
-    def known_of(self, api_key_ids: Collection[UUID], trait: Trait) -> Mapping[UUID, Sequence[Known]]:
+    def known_of(self, api_key_ids: Collection[UUID], trait: Trait) -> Mapping[UUID, Sequence[SeenTrait]]:
         """The same of several keys; those that showed nothing are left out."""
 
     def see(self, sightings: Sequence[Sighting], now: datetime) -> list[Sighting]:

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from domain.journal.signals import Signal, SubjectKind, Tally
-from domain.monitoring.anomalies.detection import Sample
-from domain.monitoring.anomalies.model import Metric, Subject
+from domain.monitoring.anomalies.detection import HourValue
+from domain.monitoring.anomalies.model import AnomalySubject, Metric
 
 HOUR: Final = timedelta(hours=1)
 
@@ -25,14 +25,16 @@ WATCHED: Final[Mapping[SubjectKind, tuple[Metric, ...]]] = {
 
 def series_of(
     signals: Iterable[Signal], since: datetime, until: datetime
-) -> Iterator[tuple[Subject, Metric, list[Sample | None]]]:
+) -> Iterator[tuple[AnomalySubject, Metric, list[HourValue | None]]]:
     """One for each subject and metric watched, with a sample for every hour from `since` to `until`. A subject's
     hours before its first signal say nothing; later ones without a signal are hours without traffic."""
-    known: dict[tuple[Subject, Metric], dict[int, Sample | None]] = {}
-    for one in signals:  # may be hundreds of thousands: a sample is all that is kept of each
-        subject = Subject(one.kind, one.subject_id)
-        for metric in WATCHED.get(one.kind, ()):
-            known.setdefault((subject, metric), {})[(one.hour - since) // HOUR] = sample(metric, one.tally)
+    known: dict[tuple[AnomalySubject, Metric], dict[int, HourValue | None]] = {}
+    for signal in signals:  # may be hundreds of thousands: a sample is all that is kept of each
+        subject = AnomalySubject(signal.kind, signal.subject_id)
+        for metric in WATCHED.get(signal.kind, ()):
+            known.setdefault((subject, metric), {})[(signal.hour - since) // HOUR] = sample(
+                metric, signal.tally
+            )
     length = (until - since) // HOUR
     for (subject, metric), samples in known.items():
         first, empty = min(samples), sample(metric, None)
@@ -43,15 +45,15 @@ def series_of(
         )
 
 
-def sample(metric: Metric, tally: Tally | None) -> Sample | None:
+def sample(metric: Metric, tally: Tally | None) -> HourValue | None:
     """What an hour says of a metric; None when it says nothing."""
     if metric is Metric.Traffic:
-        return Sample(tally.total, tally.total) if tally else Sample(0, 0)
+        return HourValue(tally.total, tally.total) if tally else HourValue(0, 0)
     if tally is None or tally.total == 0:
         return None
     if metric is Metric.Latency:
         p95 = tally.latency.percentile(0.95)
-        return None if p95 is None else Sample(p95, tally.total)
+        return None if p95 is None else HourValue(p95, tally.total)
     if metric is Metric.SyncVolume:
-        return Sample(tally.volume / tally.total, tally.total)
-    return Sample(tally.failed / tally.total, tally.total)
+        return HourValue(tally.volume / tally.total, tally.total)
+    return HourValue(tally.failed / tally.total, tally.total)

@@ -45,7 +45,7 @@ class Hour:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class AnomalyDetail:
     """An anomaly and the hours around it; none of what was seen at once."""
 
     anomaly: Anomaly
@@ -66,12 +66,12 @@ class AnomalyService:
         with self._transactions.read() as tx:
             return tx.anomalies.page(principal.tenant_id, filter_, page)
 
-    def get(self, principal: Principal, anomaly_id: UUID) -> Shown:
+    def get(self, principal: Principal, anomaly_id: UUID) -> AnomalyDetail:
         """Raises Forbidden, NotFound, Unavailable."""
         principal.require(PERMISSION)
         with self._transactions.read() as tx:
             anomaly = tx.anomalies.get(principal.tenant_id, anomaly_id)
-        return Shown(anomaly, self._hours(anomaly))
+        return AnomalyDetail(anomaly, self._hours(anomaly))
 
     def acknowledge(self, principal: Principal, anomaly_id: UUID, command: AcknowledgeAnomaly) -> Anomaly:
         """Somebody looks after it; it still ends by itself. Raises Forbidden, NotFound, Conflict when somebody
@@ -122,7 +122,7 @@ class AnomalyService:
         signals = self._reader.read(
             anomaly.tenant_id, subject.kind, since=since, until=until, subject_id=subject.subject_id
         )
-        tallies = {one.hour: one.tally for one in signals}
+        tallies = {signal.hour: signal.tally for signal in signals}
         hours = []
         while since < until:
             one = sample(metric, tallies.get(since))

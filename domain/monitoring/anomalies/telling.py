@@ -12,7 +12,7 @@ from domain.core.wire import rfc3339
 from domain.journal.events import DomainEvent, event_data
 from domain.journal.occurrences import Occurrence, occurrence
 from domain.journal.signals import SubjectKind
-from domain.monitoring.anomalies.model import DETECTED, Anomaly, Deviation, Metric, Subject
+from domain.monitoring.anomalies.model import DETECTED, Anomaly, AnomalySubject, Deviation, Metric
 from domain.monitoring.anomalies.ports import AnomalyTransaction
 from domain.webhooks.model import WebhookState
 
@@ -27,7 +27,7 @@ def type_of(kind: SubjectKind) -> str:
     return _TYPES.get(kind, "integration")
 
 
-def name_of(tx: AnomalyTransaction, tenant_id: UUID, subject: Subject) -> tuple[str, bool] | None:
+def name_of(tx: AnomalyTransaction, tenant_id: UUID, subject: AnomalySubject) -> tuple[str, bool] | None:
     """What people call it, and whether it is meant to be in use; None when there is no such thing any more."""
     try:
         match type_of(subject.kind):
@@ -44,7 +44,7 @@ def name_of(tx: AnomalyTransaction, tenant_id: UUID, subject: Subject) -> tuple[
         return None
 
 
-def sentence(name: str, subject: Subject, metric: Metric, deviation: Deviation) -> str:
+def sentence(name: str, subject: AnomalySubject, metric: Metric, deviation: Deviation) -> str:
     """What was seen where what was expected."""
     is_key = subject.kind == SubjectKind.ApiKey
     calls = f"requests with the key {name}" if is_key else f"attempts to deliver to {name}"

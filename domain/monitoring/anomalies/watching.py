@@ -14,7 +14,7 @@ from domain.core.ports import Clock, IdGenerator
 from domain.core.transaction import Transactions, in_steps
 from domain.journal.signals import Signal, SubjectKind, hour_of
 from domain.monitoring.anomalies.detection import unusual_hours
-from domain.monitoring.anomalies.model import Anomaly, Deviation, Direction, Metric, Subject
+from domain.monitoring.anomalies.model import Anomaly, AnomalySubject, Deviation, Direction, Metric
 from domain.monitoring.anomalies.ports import AnomalyTransaction
 from domain.monitoring.anomalies.series import HOUR, WATCHED, series_of
 from domain.monitoring.anomalies.telling import event_of, name_of, occurrence_of, sentence
@@ -35,7 +35,7 @@ _PER_TRANSACTION = 500
 
 
 @dataclass(slots=True)
-class Pass:
+class WatchResult:
     """How a run went."""
 
     tenants: int = 0
@@ -45,7 +45,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    subject: Subject
+    subject: AnomalySubject
     metric: Metric
     deviation: Deviation
 
@@ -66,15 +66,15 @@ class AnomalyWatch:
         self._ids = ids
         self._retention = retention
 
-    def run(self, seconds: float = 240.0) -> Pass:
+    def run(self, seconds: float = 240.0) -> WatchResult:
         """Judge the hours that have ended since the last time, tenant by tenant, for about so many seconds; those
         not reached come first in the next run. Raises Unavailable."""
-        started, done = self._clock.now(), Pass()
+        started, done = self._clock.now(), WatchResult()
         until = hour_of(started - _SETTLED)
         with self._transactions.read() as tx:
             watermarks = tx.anomalies.watermarks()
             tenants = tx.users.tenants()
-        due = [one for one in tenants if one not in watermarks or watermarks[one] < until]
+        due = [tenant for tenant in tenants if tenant not in watermarks or watermarks[tenant] < until]
         for tenant_id in sorted(due, key=lambda one: watermarks.get(one, until)):
             if (self._clock.now() - started).total_seconds() > seconds:
                 logger.warning(
@@ -99,7 +99,7 @@ class AnomalyWatch:
             _PER_TRANSACTION,
         )
 
-    def _judge(self, tenant_id: UUID, watermark: datetime | None, until: datetime, done: Pass) -> None:
+    def _judge(self, tenant_id: UUID, watermark: datetime | None, until: datetime, done: WatchResult) -> None:
         since = until - WINDOW
         judged_from = max(watermark, until - _CATCH_UP) if watermark is not None else until - HOUR
         signals = self._signals(tenant_id, since, until)
@@ -136,10 +136,16 @@ def unusual(
         _Found(
             subject,
             metric,
-            Deviation(since + one.index * HOUR, one.direction, one.observed, one.expected, one.score),
+            Deviation(
+                since + unusual_hour.index * HOUR,
+                unusual_hour.direction,
+                unusual_hour.observed,
+                unusual_hour.expected,
+                unusual_hour.score,
+            ),
         )
         for subject, metric, samples in series_of(signals, since, until)
-        for one in unusual_hours(metric, samples, since=start)
+        for unusual_hour in unusual_hours(metric, samples, since=start)
     ]
     return sorted(found, key=lambda one: one.deviation.hour)
 
@@ -153,7 +159,8 @@ class _Book:
         self._ids = ids
         self._now = now
         self._active = {
-            (one.subject, one.metric, one.direction): one for one in tx.anomalies.active(tenant_id)
+            (anomaly.subject, anomaly.metric, anomaly.direction): anomaly
+            for anomaly in tx.anomalies.active(tenant_id)
         }
         self._snoozed = tx.anomalies.snoozed(tenant_id, now)
         self._seen: dict[UUID, Anomaly] = {}
@@ -190,7 +197,7 @@ class _Book:
             if not self._is_snoozed(one):
                 self._tx.occurrences.append(occurrence_of(one, self._now))
 
-    def _begin(self, subject: Subject, metric: Metric, deviation: Deviation, detail: str) -> Anomaly:
+    def _begin(self, subject: AnomalySubject, metric: Metric, deviation: Deviation, detail: str) -> Anomaly:
         anomaly = Anomaly(
             self._ids.new(),
             self._tenant_id,

@@ -16,7 +16,7 @@ from functions.http.alerts.views import (
     alert_view,
     rule_view,
 )
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import page_of
 from infra.app.build import hub
@@ -38,14 +38,14 @@ _TAG = "Alerts"
         response=AlertPage,
     ),
 )
-def list_alerts(call: Call) -> Answer:
+def list_alerts(call: Call) -> ApiResponse:
     """Newest first. There is one active alert of a kind about a subject, however often it is seen; when it is over it
     recovers by itself, and the next is a new one."""
     query = call.query(AlertQuery)
     page = hub().alerts.service.page(
         call.principal, query.to_filter(), query.page_request(), platform=query.scope == "Platform"
     )
-    return Answer(page_of(page, alert_view, AlertPage))
+    return ApiResponse(page_of(page, alert_view, AlertPage))
 
 
 @serve(
@@ -60,10 +60,10 @@ def list_alerts(call: Call) -> Answer:
         response=AlertRulesView,
     ),
 )
-def list_alert_rules(call: Call) -> Answer:
+def list_alert_rules(call: Call) -> ApiResponse:
     """As the tenant has them: the defaults with what it changed."""
     rules = hub().alerts.service.rules(call.principal)
-    return Answer(AlertRulesView(items=[rule_view(rule) for rule in rules]))
+    return ApiResponse(AlertRulesView(items=[rule_view(rule) for rule in rules]))
 
 
 @serve(
@@ -80,14 +80,14 @@ def list_alert_rules(call: Call) -> Answer:
         refusals=(404, 412),
     ),
 )
-def change_alert_rule(call: Call) -> Answer:
+def change_alert_rule(call: Call) -> ApiResponse:
     """The fields sent replace, the others stay; null goes back to the default. `sinks` names e-mail and SMS
     integrations of the tenant with the recipients: each is told once when an alert opens, and once when it
     recovers."""
     rule = hub().alerts.service.change_rule(
         call.principal, call.request.route_params["kind"], call.body(ChangeAlertRule), call.if_match()
     )
-    return Answer(rule_view(rule), version=rule.version)
+    return ApiResponse(rule_view(rule), version=rule.version)
 
 
 @serve(
@@ -103,9 +103,9 @@ def change_alert_rule(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def get_alert(call: Call) -> Answer:
+def get_alert(call: Call) -> ApiResponse:
     """With the messages to people about it, and what became of them."""
-    return Answer(alert_detail(hub().alerts.service.get(call.principal, call.id())))
+    return ApiResponse(alert_detail(hub().alerts.service.get(call.principal, call.id())))
 
 
 @serve(
@@ -123,7 +123,7 @@ def get_alert(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-def acknowledge_alert(call: Call) -> Answer:
+def acknowledge_alert(call: Call) -> ApiResponse:
     """Says that somebody looks after it. It stays active until it recovers by itself."""
     command = call.body(AcknowledgeAlert, is_optional=True)
-    return Answer(alert_detail(hub().alerts.service.acknowledge(call.principal, call.id(), command)))
+    return ApiResponse(alert_detail(hub().alerts.service.acknowledge(call.principal, call.id(), command)))

@@ -148,7 +148,8 @@ def alert_view(alert: Alert) -> AlertView:
 
 def alert_detail(told: Told) -> AlertDetailView:
     return AlertDetailView(
-        **alert_fields(told.alert), notifications=[_notification(one) for one in told.notifications]
+        **alert_fields(told.alert),
+        notifications=[_notification(notification) for notification in told.notifications],
     )
 
 
@@ -164,7 +165,8 @@ def rule_view(rule: Rule) -> AlertRuleView:
         minimum_volume=rule.minimum_volume,
         quiet_minutes=rule.quiet_minutes,
         sinks=[
-            SinkView(integration_id=one.integration_id, recipients=list(one.recipients)) for one in rule.sinks
+            SinkView(integration_id=sink.integration_id, recipients=list(sink.recipients))
+            for sink in rule.sinks
         ],
         runbook=rule.runbook,
         version=rule.version,

@@ -15,7 +15,7 @@ from functions.http.anomalies.views import (
     anomaly_detail,
     anomaly_view,
 )
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import page_of
 from infra.app.build import hub
@@ -37,14 +37,14 @@ _TAG = "Insights"
         response=AnomalyPage,
     ),
 )
-def list_anomalies(call: Call) -> Answer:
+def list_anomalies(call: Call) -> ApiResponse:
     """Newest first. Every hour of a webhook, an integration, a kind of sync and an API key is compared with the same
     hour in other weeks, a few minutes after it has ended; unusual hours in a row are one anomaly. Uses of a key from
     a new network, country or program, and for scopes it lacks, and 100 of its requests refused within a minute are seen
     at once."""
     query = call.query(AnomalyQuery)
     page = hub().insights.anomalies.page(call.principal, query.to_filter(), query.page_request())
-    return Answer(page_of(page, anomaly_view, AnomalyPage))
+    return ApiResponse(page_of(page, anomaly_view, AnomalyPage))
 
 
 @serve(
@@ -60,9 +60,9 @@ def list_anomalies(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def get_anomaly(call: Call) -> Answer:
+def get_anomaly(call: Call) -> ApiResponse:
     """With the hours around it."""
-    return Answer(anomaly_detail(hub().insights.anomalies.get(call.principal, call.id())))
+    return ApiResponse(anomaly_detail(hub().insights.anomalies.get(call.principal, call.id())))
 
 
 @serve(
@@ -80,10 +80,10 @@ def get_anomaly(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-def acknowledge_anomaly(call: Call) -> Answer:
+def acknowledge_anomaly(call: Call) -> ApiResponse:
     """Says that somebody looks after it. It still ends by itself."""
     command = call.body(AcknowledgeAnomaly, is_optional=True)
-    return Answer(anomaly_view(hub().insights.anomalies.acknowledge(call.principal, call.id(), command)))
+    return ApiResponse(anomaly_view(hub().insights.anomalies.acknowledge(call.principal, call.id(), command)))
 
 
 @serve(
@@ -100,7 +100,7 @@ def acknowledge_anomaly(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def snooze_anomaly(call: Call) -> Answer:
+def snooze_anomaly(call: Call) -> ApiResponse:
     """For so many hours from now nothing is told of this metric of this subject; it is stored all the same."""
     command = call.body(SnoozeAnomaly)
-    return Answer(anomaly_view(hub().insights.anomalies.snooze(call.principal, call.id(), command)))
+    return ApiResponse(anomaly_view(hub().insights.anomalies.snooze(call.principal, call.id(), command)))

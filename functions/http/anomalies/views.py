@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from domain.monitoring.anomalies.model import Anomaly, AnomalyFilter, AnomalyStatus, Metric
-from domain.monitoring.anomalies.service import Shown
+from domain.monitoring.anomalies.service import AnomalyDetail
 from domain.monitoring.anomalies.telling import type_of
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
@@ -118,6 +118,6 @@ def anomaly_view(anomaly: Anomaly) -> AnomalyView:
     return AnomalyView(**anomaly_fields(anomaly))
 
 
-def anomaly_detail(shown: Shown) -> AnomalyDetailView:
-    series = [HourView(start=one.start, value=one.value) for one in shown.hours]
+def anomaly_detail(shown: AnomalyDetail) -> AnomalyDetailView:
+    series = [HourView(start=hour.start, value=hour.value) for hour in shown.hours]
     return AnomalyDetailView(**anomaly_fields(shown.anomaly), series=series)

@@ -22,7 +22,7 @@ from functions.http.apikeys.views import (
     usage_view,
     verified_view,
 )
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import page_of
 from infra.app.build import hub
@@ -49,12 +49,12 @@ def _endpoint(method: str, route: str, name: str, summary: str, **options: objec
         refusals=(409,),
     ),
 )
-def create_api_key(call: Call) -> Answer:
+def create_api_key(call: Call) -> ApiResponse:
     """The answer carries the key, once; only its hash is kept. A key can do no more than whoever creates it: a
     user gives it permissions they have, and any scope of the platform's other modules; a key gives only scopes
     of its own. At most 100 keys of a tenant are active (BR-AK-03)."""
     issued = hub().api_keys.create(call.principal, call.body(CreateApiKey))
-    return Answer(
+    return ApiResponse(
         issued_view(issued, hub().clock.now()),
         status=201,
         location=f"/api/apikeys/{issued.key.api_key_id}",
@@ -65,21 +65,21 @@ def create_api_key(call: Call) -> Answer:
 @serve(
     bp, _endpoint("GET", "apikeys", "list_api_keys", "List API keys", query=ApiKeyQuery, response=ApiKeyPage)
 )
-def list_api_keys(call: Call) -> Answer:
+def list_api_keys(call: Call) -> ApiResponse:
     """Oldest first; revoked and expired ones stay listed."""
     query = call.query(ApiKeyQuery)
     page = hub().api_keys.page(call.principal, query.to_filter(), query.page_request())
     now = hub().clock.now()
-    return Answer(page_of(page, lambda key: key_view(key, now), ApiKeyPage))
+    return ApiResponse(page_of(page, lambda key: key_view(key, now), ApiKeyPage))
 
 
 @serve(
     bp, _endpoint("GET", "apikeys/scopes", "list_scopes", "List the scopes there are", response=ScopesView)
 )
-def list_scopes(call: Call) -> Answer:
+def list_scopes(call: Call) -> ApiResponse:
     """The hub's own permissions, and those of the platform's other modules that it knows of."""
     settings, principal = hub().settings, call.principal
-    return Answer(
+    return ApiResponse(
         scopes_view(
             principal.permissions,
             settings.api_key_scopes.split(),
@@ -100,20 +100,20 @@ def list_scopes(call: Call) -> Answer:
         response=VerifiedView,
     ),
 )
-async def verify_api_key(call: Call) -> Answer:
+async def verify_api_key(call: Call) -> ApiResponse:
     """For services that are given keys. Always 200 for a well-formed question; a good key is charged one request
     of its quota, because the question stands for one (`consume: false` is free). Keys of other tenants are
     NOT_FOUND, except to callers with `apikey:verify`, who learn VALID or INVALID. Nothing is cached, so a revoked
     key is REVOKED at once."""
     command = call.body(VerifyApiKey)
-    return Answer(verified_view(await hub().key_verification.verify(call.principal, command)))
+    return ApiResponse(verified_view(await hub().key_verification.verify(call.principal, command)))
 
 
 @serve(bp, _endpoint("GET", _ONE, "get_api_key", "Get an API key", response=ApiKeyView, refusals=(404,)))
-def get_api_key(call: Call) -> Answer:
+def get_api_key(call: Call) -> ApiResponse:
     """The `ETag` names its version, for `If-Match`."""
     key = hub().api_keys.get(call.principal, call.id())
-    return Answer(key_view(key, hub().clock.now()), version=key.version)
+    return ApiResponse(key_view(key, hub().clock.now()), version=key.version)
 
 
 @serve(
@@ -128,11 +128,11 @@ def get_api_key(call: Call) -> Answer:
         refusals=(404, 409, 412),
     ),
 )
-def update_api_key(call: Call) -> Answer:
+def update_api_key(call: Call) -> ApiResponse:
     """The fields sent replace, the others stay. Scopes can be taken away, not added (BR-AK-06); the rate limit may
     go either way and holds from the next request. A revoked or expired key does not change (BR-AK-07)."""
     key = hub().api_keys.update(call.principal, call.id(), call.body(UpdateApiKey), call.if_match())
-    return Answer(key_view(key, hub().clock.now()), version=key.version)
+    return ApiResponse(key_view(key, hub().clock.now()), version=key.version)
 
 
 @serve(
@@ -149,14 +149,14 @@ def update_api_key(call: Call) -> Answer:
         refusals=(404, 412),
     ),
 )
-def revoke_api_key(call: Call) -> Answer:
+def revoke_api_key(call: Call) -> ApiResponse:
     """At once and for good: once this has answered, no request with the key succeeds. The key stays listed.
     Revoking it again changes nothing."""
     api_key_id = call.id()
     reason = call.body(RevokeApiKey, is_optional=True).reason
     reason = reason or call.query(RevokeQuery).reason
     hub().api_keys.revoke(call.principal, api_key_id, reason, call.if_match())
-    return Answer(status=204)
+    return ApiResponse(status=204)
 
 
 @serve(
@@ -173,13 +173,13 @@ def revoke_api_key(call: Call) -> Answer:
         refusals=(404, 409, 412),
     ),
 )
-def rotate_api_key(call: Call) -> Answer:
+def rotate_api_key(call: Call) -> ApiResponse:
     """A new key with the same scopes and limit, shown once. The old one works beside it for the grace period, 24
     hours by default, at most 30 days, and never longer than it would have anyway; both share one quota. The caller
     must have the key's scopes. Not refused for BR-AK-03."""
     command = call.body(RotateApiKey, is_optional=True)
     issued = hub().api_keys.rotate(call.principal, call.id(), command, call.if_match())
-    return Answer(
+    return ApiResponse(
         issued_view(issued, hub().clock.now()),
         status=201,
         location=f"/api/apikeys/{issued.key.api_key_id}",
@@ -198,10 +198,10 @@ def rotate_api_key(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-def confirm_rotation(call: Call) -> Answer:
+def confirm_rotation(call: Call) -> ApiResponse:
     """Revokes the old key at once. The path names either key of the rotation; the answer is the new one."""
     key = hub().api_keys.confirm_rotation(call.principal, call.id())
-    return Answer(key_view(key, hub().clock.now()), version=key.version)
+    return ApiResponse(key_view(key, hub().clock.now()), version=key.version)
 
 
 @serve(
@@ -216,10 +216,10 @@ def confirm_rotation(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def get_key_usage(call: Call) -> Answer:
+def get_key_usage(call: Call) -> ApiResponse:
     """Up to date to the last request. By hour for the last 24 hours, by day for the last 30, unless told."""
     query = call.query(UsageQuery)
     usage = hub().key_usage.usage(
         call.principal, call.id(), by=query.by, since=query.since, until=query.until
     )
-    return Answer(usage_view(usage, query.by))
+    return ApiResponse(usage_view(usage, query.by))

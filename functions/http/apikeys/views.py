@@ -13,7 +13,7 @@ from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.rate_limit import RateStatus
 from domain.apikeys.service import Issued
 from domain.apikeys.usage import Usage
-from domain.apikeys.verifier import Verified
+from domain.apikeys.verifier import VerifiedKey
 from domain.core.principal import PERMISSIONS
 from domain.core.wire import UtcMoment
 from functions.http.kit.views import Moment, PageQuery, PageView, Query, View
@@ -188,7 +188,7 @@ def rate_view(rate: RateStatus) -> RateLimitView:
     )
 
 
-def verified_view(verified: Verified) -> VerifiedView:
+def verified_view(verified: VerifiedKey) -> VerifiedView:
     key = verified.key
     code = cast("Code", str(verified.code))
     if key is None:
@@ -207,8 +207,10 @@ def verified_view(verified: Verified) -> VerifiedView:
 
 def usage_view(usage: Usage, by: Literal["hour", "day"]) -> UsageView:
     buckets = [
-        BucketView(start=one.start, accepted=one.accepted, limited=one.limited, refused=one.refused)
-        for one in usage.buckets
+        BucketView(
+            start=bucket.start, accepted=bucket.accepted, limited=bucket.limited, refused=bucket.refused
+        )
+        for bucket in usage.buckets
     ]
     return UsageView(
         api_key_id=usage.key.api_key_id,
@@ -216,9 +218,9 @@ def usage_view(usage: Usage, by: Literal["hour", "day"]) -> UsageView:
         since=usage.since,
         until=usage.until,
         totals=BucketTotals(
-            accepted=sum(one.accepted for one in usage.buckets),
-            limited=sum(one.limited for one in usage.buckets),
-            refused=sum(one.refused for one in usage.buckets),
+            accepted=sum(bucket.accepted for bucket in usage.buckets),
+            limited=sum(bucket.limited for bucket in usage.buckets),
+            refused=sum(bucket.refused for bucket in usage.buckets),
         ),
         rate_limit=rate_view(usage.rate),
         buckets=buckets,

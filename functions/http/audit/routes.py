@@ -12,7 +12,7 @@ from pydantic import Field
 from domain.core.wire import UtcMoment
 from domain.journal.audit import AuditFilter, AuditRecord
 from domain.journal.audit_log import PERMISSION
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import Moment, PageQuery, PageView, View, page_of
 from infra.app.build import hub
@@ -78,11 +78,11 @@ class ChainReportView(View):
         response=AuditPage,
     ),
 )
-def list_audit(call: Call) -> Answer:
+def list_audit(call: Call) -> ApiResponse:
     """Newest first. Every sensitive operation of the tenant, written in the transaction that did it."""
     query = call.query(AuditQuery)
     page = hub().audit.page(call.principal, query.to_filter(), query.page_request())
-    return Answer(page_of(page, _view, AuditPage))
+    return ApiResponse(page_of(page, _view, AuditPage))
 
 
 @serve(
@@ -97,10 +97,10 @@ def list_audit(call: Call) -> Answer:
         response=ChainReportView,
     ),
 )
-def verify_audit(call: Call) -> Answer:
+def verify_audit(call: Call) -> ApiResponse:
     """Walks the tenant's hash chain from the oldest row kept to the newest."""
     report = hub().audit.verify(call.principal)
-    return Answer(
+    return ApiResponse(
         ChainReportView(
             intact=report.intact,
             rows=report.rows,

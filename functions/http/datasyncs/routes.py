@@ -21,7 +21,7 @@ from functions.http.datasyncs.views import (
     job_detail,
     job_view,
 )
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import PageQuery, page_of
 from functions.http.records.views import SyncedRecordPage, record_view
@@ -50,13 +50,13 @@ def _endpoint(method: str, route: str, name: str, summary: str, **options: objec
         refusals=(409,),
     ),
 )
-def create_datasync(call: Call) -> Answer:
+def create_datasync(call: Call) -> ApiResponse:
     """Now, or at `scheduledAt`. A Full sync runs at most once a day for each integration (BR-DS-01), an Incremental
     one once an hour (BR-DS-02); jobs that failed or were cancelled do not count, and one of the past counts as of now.
     One job of an integration runs at a time; jobs that find no room wait, and tenants take turns."""
     job = hub().sync.service.start(call.principal, call.body(StartSync))
     view = job_view(job, hub().clock.now())
-    return Answer(view, status=201, location=f"/api/datasyncs/{job.data_sync_job_id}")
+    return ApiResponse(view, status=201, location=f"/api/datasyncs/{job.data_sync_job_id}")
 
 
 @serve(
@@ -70,12 +70,12 @@ def create_datasync(call: Call) -> Answer:
         response=SyncJobPage,
     ),
 )
-def list_datasyncs(call: Call) -> Answer:
+def list_datasyncs(call: Call) -> ApiResponse:
     """Newest first."""
     query = call.query(SyncJobQuery)
     page = hub().sync.service.page(call.principal, query.to_filter(), query.page_request())
     now = hub().clock.now()
-    return Answer(page_of(page, lambda one: job_view(one, now), SyncJobPage))
+    return ApiResponse(page_of(page, lambda one: job_view(one, now), SyncJobPage))
 
 
 @serve(
@@ -89,20 +89,20 @@ def list_datasyncs(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def get_datasync(call: Call) -> Answer:
+def get_datasync(call: Call) -> ApiResponse:
     """With its progress, rate and estimated end, and each of its streams."""
     job, steps = hub().sync.service.get(call.principal, call.id())
-    return Answer(job_detail(job, steps, hub().clock.now()))
+    return ApiResponse(job_detail(job, steps, hub().clock.now()))
 
 
 @serve(
     bp,
     _endpoint("DELETE", _ONE, "cancel_datasync", "Cancel a job", status=204, refusals=(404, 409)),
 )
-def cancel_datasync(call: Call) -> Answer:
+def cancel_datasync(call: Call) -> ApiResponse:
     """At once: what was stored stays, the batch under way is dropped. POST to its `/resume` to go on."""
     hub().sync.service.cancel(call.principal, call.id())
-    return Answer(status=204)
+    return ApiResponse(status=204)
 
 
 @serve(
@@ -117,11 +117,11 @@ def cancel_datasync(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-def resume_datasync(call: Call) -> Answer:
+def resume_datasync(call: Call) -> ApiResponse:
     """One that failed or was cancelled goes on from its checkpoint: batches that were stored are not fetched
     again. Refused as a new job would be while another that counts for BR-DS-01 or BR-DS-02 is too near."""
     job = hub().sync.service.resume(call.principal, call.id())
-    return Answer(job_view(job, hub().clock.now()), status=202)
+    return ApiResponse(job_view(job, hub().clock.now()), status=202)
 
 
 @serve(
@@ -136,14 +136,14 @@ def resume_datasync(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def list_datasync_logs(call: Call) -> Answer:
+def list_datasync_logs(call: Call) -> ApiResponse:
     """One entry for each reason, oldest first (BR-DS-04); no value of a record is in any. `?format=csv` gives all of
     them as text/csv."""
     query = call.query(LogsQuery)
     service = hub().sync.service
     if query.format == "json":
         page = service.errors(call.principal, call.id(), query.page_request())
-        return Answer(page_of(page, error_view, RecordErrorPage))
+        return ApiResponse(page_of(page, error_view, RecordErrorPage))
     rows: list[list[str]] = []
     for number in range(1, _CSV_MOST // 1000 + 1):
         page = service.errors(call.principal, call.id(), PageRequest(number, 1000))
@@ -151,7 +151,9 @@ def list_datasync_logs(call: Call) -> Answer:
         rows += [[v.stream, v.record_id, v.pointer, v.reason, v.created_at.isoformat()] for v in views]
         if len(page.items) < 1000:
             break
-    return Answer(text=_csv(rows), headers={"Content-Disposition": 'attachment; filename="sync-log.csv"'})
+    return ApiResponse(
+        text=_csv(rows), headers={"Content-Disposition": 'attachment; filename="sync-log.csv"'}
+    )
 
 
 @serve(
@@ -166,10 +168,10 @@ def list_datasync_logs(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def list_datasync_records(call: Call) -> Answer:
+def list_datasync_records(call: Call) -> ApiResponse:
     """Those that no later job wrote again."""
     page = hub().sync.service.written(call.principal, call.id(), call.query(PageQuery).page_request())
-    return Answer(page_of(page, record_view, SyncedRecordPage))
+    return ApiResponse(page_of(page, record_view, SyncedRecordPage))
 
 
 def _csv(rows: list[list[str]]) -> str:

@@ -124,19 +124,19 @@ def job_view(job: SyncJob, now: datetime) -> SyncJobView:
 
 
 def job_detail(job: SyncJob, steps: Sequence[Step], now: datetime) -> SyncJobDetailView:
-    known = bool(steps) and all(one.total is not None for one in steps)
+    known = bool(steps) and all(step.total is not None for step in steps)
     streams = [
         StreamView(
-            stream=one.stream,
-            direction=one.direction.name,
-            sync_type=one.sync_type.name,
-            phase=one.phase.value,
-            total=one.total,
-            processed=one.processed,
-            failed=one.failed,
-            batches=one.version,
+            stream=step.stream,
+            direction=step.direction.name,
+            sync_type=step.sync_type.name,
+            phase=step.phase.value,
+            total=step.total,
+            processed=step.processed,
+            failed=step.failed,
+            batches=step.version,
         )
-        for one in steps
+        for step in steps
     ]
     return SyncJobDetailView(**_job_fields(job, now, known), streams=streams)
 

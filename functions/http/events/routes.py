@@ -10,7 +10,7 @@ from pydantic import Field
 from domain.core.tracing import SpanKind, queue_attributes
 from domain.journal.events import RaiseEvent, RaiseEvents
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import View
 from infra.app.build import hub
@@ -38,7 +38,7 @@ class AcceptedView(View):
         status=202,
     ),
 )
-def raise_events(call: Call) -> Answer:
+def raise_events(call: Call) -> ApiResponse:
     """One event, or `{"events": [...]}` with up to 1,000: all are stored, or none. Raising is idempotent on
     `id`. Each payload may be 1 MiB (BR-WH-08)."""
     most = hub().settings.request_max_bytes
@@ -52,7 +52,7 @@ def raise_events(call: Call) -> Answer:
     ) as sending:
         traceparent = sending.traceparent or call.trace.header
         accepted = hub().events.accept(call.principal, events, traceparent, in_batch=in_batch)
-    return Answer(
+    return ApiResponse(
         AcceptedView(
             accepted=accepted.accepted, duplicates=accepted.duplicates, event_ids=list(accepted.event_ids)
         ),

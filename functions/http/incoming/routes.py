@@ -20,7 +20,7 @@ from functions.http.incoming.views import (
     webhook_detail,
     webhook_view,
 )
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import page_of
 from infra.app.build import hub
@@ -46,13 +46,13 @@ def _endpoint(method: str, route: str, name: str, summary: str, **options: objec
         response=IncomingWebhookPage,
     ),
 )
-def list_incoming_webhooks(call: Call) -> Answer:
+def list_incoming_webhooks(call: Call) -> ApiResponse:
     """Newest first, one item for each event."""
     query = call.query(IncomingWebhookQuery)
     page = hub().incoming.service.page(
         call.principal, call.id("integrationId"), query.to_filter(), query.page_request()
     )
-    return Answer(page_of(page, webhook_view, IncomingWebhookPage))
+    return ApiResponse(page_of(page, webhook_view, IncomingWebhookPage))
 
 
 @serve(
@@ -65,10 +65,10 @@ def list_incoming_webhooks(call: Call) -> Answer:
         response=IncomingWebhookDetailView,
     ),
 )
-def get_incoming_webhook(call: Call) -> Answer:
+def get_incoming_webhook(call: Call) -> ApiResponse:
     """The body is that of the whole request, which may have brought more events than this one."""
     content = hub().incoming.service.get(call.principal, call.id("integrationId"), call.id("eventId"))
-    return Answer(webhook_detail(content))
+    return ApiResponse(webhook_detail(content))
 
 
 @serve(
@@ -83,12 +83,12 @@ def get_incoming_webhook(call: Call) -> Answer:
         refusals=(409,),
     ),
 )
-async def retry_incoming_webhook(call: Call) -> Answer:
+async def retry_incoming_webhook(call: Call) -> ApiResponse:
     """Subscribers are told anew, under a new event id. One that cannot be raised stays Failed and says why."""
     webhook = await hub().incoming.retries.retry(
         call.principal, call.id("integrationId"), call.id("eventId"), call.trace.header
     )
-    return Answer(webhook_view(webhook), status=202)
+    return ApiResponse(webhook_view(webhook), status=202)
 
 
 @serve(
@@ -101,7 +101,7 @@ async def retry_incoming_webhook(call: Call) -> Answer:
         response=IncomingEndpointView,
     ),
 )
-def get_incoming_settings(call: Call) -> Answer:
+def get_incoming_settings(call: Call) -> ApiResponse:
     """The address to give to the provider, whether webhooks are taken there and else why not, who may send from
     where, and what was refused. Some providers name their secret only once they have the address: give it to them,
     then set the secret."""
@@ -121,7 +121,7 @@ def get_incoming_settings(call: Call) -> Answer:
         refusals=(412,),
     ),
 )
-def update_incoming_settings(call: Call) -> Answer:
+def update_incoming_settings(call: Call) -> ApiResponse:
     """Addresses or CIDR ranges; an empty list takes webhooks from anywhere. They are verified either way."""
     command = call.body(UpdateIncoming)
     return _settings(hub().incoming.service.update(call.principal, call.id(), command, call.if_match()))
@@ -141,18 +141,18 @@ def update_incoming_settings(call: Call) -> Answer:
         refusals=(412,),
     ),
 )
-def rotate_incoming_url(call: Call) -> Answer:
+def rotate_incoming_url(call: Call) -> ApiResponse:
     """The answer carries the new address, once: it ends in a secret. The address in use stays good for the overlap
     (24 h unless given), then answers 404; one from an earlier rotation ends at once."""
     command = call.body(RotateIncomingUrl, is_optional=True)
     settings, token = hub().incoming.service.rotate(call.principal, call.id(), command)
     url = f"{_plain_url(settings.endpoint.integration_id)}/{token}"
-    return Answer(rotated_view(settings, url), version=settings.endpoint.version)
+    return ApiResponse(rotated_view(settings, url), version=settings.endpoint.version)
 
 
-def _settings(settings: IncomingSettings) -> Answer:
+def _settings(settings: IncomingSettings) -> ApiResponse:
     view = settings_view(settings, _plain_url(settings.endpoint.integration_id))
-    return Answer(view, version=settings.endpoint.version)
+    return ApiResponse(view, version=settings.endpoint.version)
 
 
 def _plain_url(integration_id: UUID) -> str:

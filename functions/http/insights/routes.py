@@ -13,7 +13,7 @@ from functions.http.insights.views import (
     overview_view,
     series_view,
 )
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import READ, Endpoint, serve
 from infra.app.build import hub
 
@@ -34,7 +34,7 @@ _TAG = "Insights"
         response=SeriesView,
     ),
 )
-def list_signals(call: Call) -> Answer:
+def list_signals(call: Call) -> ApiResponse:
     """Attempts of deliveries, health checks or sync jobs by hour or day: how many succeeded and failed, why, and how
     long they took. Counts are complete at once; hours without a signal are zero."""
     query = call.query(SignalQuery)
@@ -46,7 +46,7 @@ def list_signals(call: Call) -> Answer:
         since=query.since,
         until=query.until,
     )
-    return Answer(series_view(series))
+    return ApiResponse(series_view(series))
 
 
 @serve(
@@ -62,12 +62,12 @@ def list_signals(call: Call) -> Answer:
         response=OverviewView,
     ),
 )
-def get_overview(call: Call) -> Answer:
+def get_overview(call: Call) -> ApiResponse:
     """What the dashboard draws: deliveries over time, webhooks, integrations with their latest health checks, API keys
     with what they used of their quota, and syncs under way. `deliveries` and `webhooks` need `webhook:manage` as well,
     the others `integration:manage`; without it they are null."""
     query = call.query(OverviewQuery)
-    return Answer(overview_view(hub().insights.overview.read(call.principal, query.hours)))
+    return ApiResponse(overview_view(hub().insights.overview.read(call.principal, query.hours)))
 
 
 @bp.function_name("dashboard")

@@ -163,7 +163,7 @@ def series_view(series: Series) -> SeriesView:
         until=series.until,
         by=series.by,
         totals=TallyView.model_construct(**tally_fields(series.total)),
-        items=[point_view(one) for one in series.points],
+        items=[point_view(point) for point in series.points],
     )
 
 
@@ -173,17 +173,17 @@ def overview_view(overview: Overview) -> OverviewView:
         hours=overview.hours,
         permissions=list(overview.permissions),
         deliveries=None if overview.deliveries is None else _deliveries(overview.deliveries),
-        webhooks=None if overview.webhooks is None else [_webhook(one) for one in overview.webhooks],
+        webhooks=None if overview.webhooks is None else [_webhook(webhook) for webhook in overview.webhooks],
         integrations=None
         if overview.integrations is None
-        else [_integration(one) for one in overview.integrations],
-        api_keys=None if overview.api_keys is None else [_key(one) for one in overview.api_keys],
-        syncs=None if overview.syncs is None else [_sync(one, overview) for one in overview.syncs],
+        else [_integration(integration) for integration in overview.integrations],
+        api_keys=None if overview.api_keys is None else [_key(api_key) for api_key in overview.api_keys],
+        syncs=None if overview.syncs is None else [_sync(sync, overview) for sync in overview.syncs],
     )
 
 
 def _deliveries(series: Series) -> DeliveriesView:
-    points = [point_view(one) for one in series.points]
+    points = [point_view(point) for point in series.points]
     return DeliveriesView.model_construct(series=points, **tally_fields(series.total))
 
 

@@ -13,7 +13,7 @@ from domain.integrations.commands import (
     TestIntegration,
     UpdateIntegration,
 )
-from domain.integrations.lifecycle import ADMIN, MANAGE, Outcome
+from domain.integrations.lifecycle import ADMIN, MANAGE, LifecycleResult
 from functions.http.integrations.views import (
     DisconnectQuery,
     HealthView,
@@ -28,7 +28,7 @@ from functions.http.integrations.views import (
     log_view,
     test_result_view,
 )
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import page_of
 from infra.app.build import hub
@@ -44,10 +44,10 @@ def _endpoint(
     return Endpoint(method, route, name, summary, _TAG, permission=permission, **options)  # type: ignore[arg-type]
 
 
-def _answer(outcome: Outcome, status: int = 200, location: str | None = None) -> Answer:
+def _answer(outcome: LifecycleResult, status: int = 200, location: str | None = None) -> ApiResponse:
     integration = outcome.integration
     view = integration_view(integration, hub().integrations.service, outcome.proof)
-    return Answer(view, status=status, location=location, version=integration.version)
+    return ApiResponse(view, status=status, location=location, version=integration.version)
 
 
 @serve(
@@ -64,7 +64,7 @@ def _answer(outcome: Outcome, status: int = 200, location: str | None = None) ->
         refusals=(409,),
     ),
 )
-async def create_integration(call: Call) -> Answer:
+async def create_integration(call: Call) -> ApiResponse:
     """Stores the credentials in the secret store, validates them with the provider, makes the provider's test
     where the type asks for it, and activates the integration. When the provider refuses or does not answer, the
     integration is kept all the same: `status`, `reason` and `validation` say how far it came. A second active
@@ -85,12 +85,12 @@ async def create_integration(call: Call) -> Answer:
         response=IntegrationPage,
     ),
 )
-def list_integrations(call: Call) -> Answer:
+def list_integrations(call: Call) -> ApiResponse:
     """Oldest first unless `sort` says otherwise. Disconnected ones only when `status` asks for them."""
     service = hub().integrations.service
     query = call.query(IntegrationQuery)
     page = service.page(call.principal, query.to_filter(), query.page_request())
-    return Answer(page_of(page, lambda one: integration_view(one, service), IntegrationPage))
+    return ApiResponse(page_of(page, lambda one: integration_view(one, service), IntegrationPage))
 
 
 @serve(
@@ -105,9 +105,9 @@ def list_integrations(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def get_integration(call: Call) -> Answer:
+def get_integration(call: Call) -> ApiResponse:
     """The `ETag` names its version, for `If-Match`; health checks do not change it."""
-    return _answer(Outcome(hub().integrations.service.get(call.principal, call.id())))
+    return _answer(LifecycleResult(hub().integrations.service.get(call.principal, call.id())))
 
 
 @serve(
@@ -123,7 +123,7 @@ def get_integration(call: Call) -> Answer:
         refusals=(404, 409, 412),
     ),
 )
-async def update_integration(call: Call) -> Answer:
+async def update_integration(call: Call) -> ApiResponse:
     """The fields sent replace, the others stay. In `configuration`, secret fields that are absent or `********`
     stay too. An active integration takes a new configuration only once the provider has accepted it; otherwise
     409 `BR-IM-02`, and the old one stays in use."""
@@ -145,11 +145,11 @@ async def update_integration(call: Call) -> Answer:
         refusals=(404, 412),
     ),
 )
-def disconnect_integration(call: Call) -> Answer:
+def disconnect_integration(call: Call) -> ApiResponse:
     """For good: its credentials are destroyed. It stays readable as Disconnected, for its logs and the audit."""
     reason = call.query(DisconnectQuery).reason
     hub().integrations.lifecycle.disconnect(call.principal, call.id(), reason, call.if_match())
-    return Answer(status=204)
+    return ApiResponse(status=204)
 
 
 @serve(
@@ -165,7 +165,7 @@ def disconnect_integration(call: Call) -> Answer:
         refusals=(404, 409, 412),
     ),
 )
-async def rotate_integration_credentials(call: Call) -> Answer:
+async def rotate_integration_credentials(call: Call) -> ApiResponse:
     """The provider must accept the new ones before they replace the old; otherwise 409 `BR-IM-02`. An integration
     suspended because its credentials were refused is active again."""
     command = call.body(RotateCredentials)
@@ -187,13 +187,13 @@ async def rotate_integration_credentials(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-async def test_integration(call: Call) -> Answer:
+async def test_integration(call: Call) -> ApiResponse:
     """Validates the stored credentials and makes the provider's test: a test-mode charge and its reversal, a test
     message to `recipient`, a record made and deleted. `succeeded` says how it went; refused credentials suspend
     an active integration."""
     command = call.body(TestIntegration, is_optional=True)
     trial = await hub().integrations.trials.test(call.principal, call.id(), command)
-    return Answer(test_result_view(trial))
+    return ApiResponse(test_result_view(trial))
 
 
 @serve(
@@ -208,10 +208,10 @@ async def test_integration(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def get_integration_health(call: Call) -> Answer:
+def get_integration_health(call: Call) -> ApiResponse:
     """State, the last checks, and success rate and response times over an hour, a day and a week. Times are of
     the checks that succeeded."""
-    return Answer(health_view(hub().integrations.reports.health(call.principal, call.id())))
+    return ApiResponse(health_view(hub().integrations.reports.health(call.principal, call.id())))
 
 
 @serve(
@@ -228,7 +228,7 @@ def get_integration_health(call: Call) -> Answer:
         refusals=(404, 409, 412),
     ),
 )
-async def activate_integration(call: Call) -> Answer:
+async def activate_integration(call: Call) -> ApiResponse:
     """From Draft, PendingValidation or Suspended. `status` and `validation` in the answer say how it went."""
     command = call.body(ActivateIntegration, is_optional=True)
     lifecycle = hub().integrations.lifecycle
@@ -249,11 +249,11 @@ async def activate_integration(call: Call) -> Answer:
         refusals=(404, 409, 412),
     ),
 )
-def suspend_integration(call: Call) -> Answer:
+def suspend_integration(call: Call) -> ApiResponse:
     """Until it is activated again; it frees its place meanwhile (BR-IM-01)."""
     command = call.body(SuspendIntegration, is_optional=True)
     lifecycle = hub().integrations.lifecycle
-    return _answer(Outcome(lifecycle.suspend(call.principal, call.id(), command, call.if_match())))
+    return _answer(LifecycleResult(lifecycle.suspend(call.principal, call.id(), command, call.if_match())))
 
 
 @serve(
@@ -269,7 +269,7 @@ def suspend_integration(call: Call) -> Answer:
         refusals=(404, 409, 412),
     ),
 )
-async def review_integration(call: Call) -> Answer:
+async def review_integration(call: Call) -> ApiResponse:
     """An integration in Error leaves it only by a person's decision (BR-IM-05), whose note goes to its log and to
     the audit log."""
     lifecycle = hub().integrations.lifecycle
@@ -290,8 +290,8 @@ async def review_integration(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def list_integration_logs(call: Call) -> Answer:
+def list_integration_logs(call: Call) -> ApiResponse:
     """Newest first; kept for 90 days."""
     query = call.query(LogQuery)
     page = hub().integrations.reports.logs(call.principal, call.id(), query.to_filter(), query.page_request())
-    return Answer(page_of(page, log_view, LogPage))
+    return ApiResponse(page_of(page, log_view, LogPage))

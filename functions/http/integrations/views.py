@@ -10,7 +10,7 @@ from pydantic import Field
 
 from domain.core.wire import UtcMoment
 from domain.integrations.commands import TypeName
-from domain.integrations.health_history import HealthReport, Window
+from domain.integrations.health_history import HealthReport, HealthWindow
 from domain.integrations.model import HealthStatus, Integration, IntegrationLog, IntegrationStatus, LogLevel
 from domain.integrations.ports import IntegrationFilter, LogFilter, SortField
 from domain.integrations.service import IntegrationService, Trial
@@ -223,7 +223,7 @@ def validation_view(proof: Proof) -> ValidationView:
         failure=failure.kind if failure else None,
         retry_after_seconds=failure.retry_after_seconds if failure else None,
         steps=[
-            TestStepView(name=one.name, detail=one.detail, reference=one.reference) for one in proof.steps
+            TestStepView(name=step.name, detail=step.detail, reference=step.reference) for step in proof.steps
         ],
     )
 
@@ -250,9 +250,12 @@ def health_view(report: HealthReport) -> HealthView:
         windows={name: _window_view(one) for name, one in report.windows.items()},
         last_checks=[
             CheckView(
-                at=one.at, succeeded=one.failure is None, duration_ms=one.milliseconds, failure=one.failure
+                at=last_check.at,
+                succeeded=last_check.failure is None,
+                duration_ms=last_check.milliseconds,
+                failure=last_check.failure,
             )
-            for one in report.last_checks
+            for last_check in report.last_checks
         ],
     )
 
@@ -270,7 +273,7 @@ def log_view(log: IntegrationLog) -> LogView:
     )
 
 
-def _window_view(window: Window) -> WindowView:
+def _window_view(window: HealthWindow) -> WindowView:
     return WindowView(
         checks=window.checks,
         success_rate=window.success_rate,

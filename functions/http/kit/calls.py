@@ -32,7 +32,7 @@ _SHOWN_AT_MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """What a handler returns; `version` becomes the ETag. `text` stands in for a value that is not JSON.
     Unless it `is_kept`, a repeat under the same Idempotency-Key asks anew; only for what changes nothing."""
 
@@ -134,7 +134,7 @@ def _names(if_none_match: str, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-def response_of(answer: Answer, request: func.HttpRequest) -> func.HttpResponse:
+def response_of(answer: ApiResponse, request: func.HttpRequest) -> func.HttpResponse:
     """The answer over HTTP; 304 where `If-None-Match` has its ETag."""
     headers = dict(answer.headers)
     if answer.location:

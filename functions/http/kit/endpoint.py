@@ -11,11 +11,11 @@ from typing import Any
 import azure.functions as func
 from pydantic import BaseModel
 
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.tracing import NO_CONTEXT
 
-Handler = Callable[[Call], Answer] | Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], ApiResponse] | Callable[[Call], Awaitable[ApiResponse]]
 Trigger = Callable[[func.HttpRequest], Any]
 
 

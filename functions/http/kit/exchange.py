@@ -16,9 +16,9 @@ from domain.authentication.service import Admission, Credentials
 from domain.core.effects import Effects, counted
 from domain.core.errors import DomainError, OutcomeUnknown, Unavailable, ValidationFailed
 from domain.core.idempotency import StoredAnswer
-from domain.core.principal import Origin
+from domain.core.principal import RequestOrigin
 from domain.core.tracing import UNTRACED, Span, Tracer
-from functions.http.kit.calls import Answer, Call, response_of
+from functions.http.kit.calls import ApiResponse, Call, response_of
 from functions.http.kit.origin import client_country, client_ip
 from functions.http.kit.problems import from_domain, problem, status_of
 from functions.http.kit.ratelimit import rate_headers
@@ -103,7 +103,7 @@ class Exchange:
             headers.get("authorization"),
             headers.get("x-ms-client-principal"),
             headers.get("x-api-key"),
-            Origin(
+            RequestOrigin(
                 ip,
                 self._request_id,
                 self._trace.trace_id,
@@ -140,7 +140,7 @@ class Exchange:
         headers = {**stored.headers, "Idempotency-Replayed": "true"}
         return self.dressed(func.HttpResponse(stored.body, status_code=stored.status, headers=headers))
 
-    def finish(self, call: Call, answer: Answer) -> func.HttpResponse:
+    def finish(self, call: Call, answer: ApiResponse) -> func.HttpResponse:
         """The response of a handler that returned. From here on the change stands, so nothing may free its
         Idempotency-Key (but that of an answer that is not to be kept), and an answer that cannot be remembered is
         given all the same."""

@@ -173,7 +173,7 @@ def validation_error(error: ValidationError, what: str) -> DomainError:
         return MalformedBody(
             f"The body is not valid JSON: {details[0]['msg'].removeprefix('Invalid JSON: ')}."
         )
-    fields = [FieldError(_pointer(one), reason_of(one)) for one in details[:_FIELDS_SHOWN]]
+    fields = [FieldError(_pointer(detail), reason_of(detail)) for detail in details[:_FIELDS_SHOWN]]
     return ValidationFailed(f"The {what} is not valid; see errors.", fields)
 
 

@@ -8,10 +8,10 @@ from http.cookies import CookieError, SimpleCookie
 import azure.functions as func
 
 from domain.core.errors import DomainError
-from domain.core.principal import Origin
+from domain.core.principal import RequestOrigin
 from domain.oauth.model import Authorization, Authorize, Callback
 from domain.oauth.rules import ADMIN, MANAGE, STATE_LIFETIME
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import ENDPOINTS, Endpoint, serve
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.origin import client_ip
@@ -46,11 +46,11 @@ _WHO = f"Needs `{ADMIN}`, or `{MANAGE}` and a calendar of one's own."
         refusals=(403, 404, 409),
     ),
 )
-def authorize_integration(call: Call) -> Answer:
+def authorize_integration(call: Call) -> ApiResponse:
     command = call.body(Authorize, is_optional=True)
     begun = hub().oauth.service.authorize(call.principal, call.id(), command)
     view = AuthorizationView(authorize_url=begun.authorize_url, expires_at=begun.expires_at)
-    return Answer(view, headers={"Set-Cookie": _cookie(begun)})
+    return ApiResponse(view, headers={"Set-Cookie": _cookie(begun)})
 
 
 @serve(
@@ -66,9 +66,9 @@ def authorize_integration(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-def get_integration_grant(call: Call) -> Answer:
+def get_integration_grant(call: Call) -> ApiResponse:
     """Which scopes were granted, by whom, and how the access token is kept fresh."""
-    return Answer(grant_view(hub().oauth.service.get(call.principal, call.id())))
+    return ApiResponse(grant_view(hub().oauth.service.get(call.principal, call.id())))
 
 
 @serve(
@@ -85,8 +85,8 @@ def get_integration_grant(call: Call) -> Answer:
         refusals=(403, 404, 409, 412),
     ),
 )
-def revoke_integration_grant(call: Call) -> Answer:
-    return Answer(grant_view(hub().oauth.service.revoke(call.principal, call.id())))
+def revoke_integration_grant(call: Call) -> ApiResponse:
+    return ApiResponse(grant_view(hub().oauth.service.revoke(call.principal, call.id())))
 
 
 @bp.function_name("oauth_callback")
@@ -123,9 +123,9 @@ def _callback(req: func.HttpRequest) -> Callback:
     )
 
 
-def _origin(req: func.HttpRequest, exchange: Exchange) -> Origin:
+def _origin(req: func.HttpRequest, exchange: Exchange) -> RequestOrigin:
     ip = client_ip(req.headers.get("x-forwarded-for"), hub().settings.trusted_proxy_hops)
-    return Origin(ip, exchange.request_id, exchange.trace_id)
+    return RequestOrigin(ip, exchange.request_id, exchange.trace_id)
 
 
 def _cookie(begun: Authorization) -> str:

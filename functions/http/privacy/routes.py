@@ -6,7 +6,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from domain.privacy.model import MANAGE, AllowSubject, EraseSubject, ExportSubject
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import PageQuery, page_of
 from functions.http.privacy.views import (
@@ -38,13 +38,13 @@ def _endpoint(method: str, route: str, name: str, summary: str, **options: objec
         response=ExportView,
     ),
 )
-def export_person(call: Call) -> Answer:
+def export_person(call: Call) -> ApiResponse:
     """Searches synchronised records, event payloads, incoming webhooks and logs of the tenant, for 10 seconds at most:
     ask on with `cursor` until it is null, even after an answer without items. An item is shown whole and may mention
     other people: look through it before it is handed over. It is kept nowhere: a repeat under its `Idempotency-Key`
     searches anew."""
     export = hub().privacy.exports.page(call.principal, call.body(ExportSubject))
-    return Answer(export_view(export), is_kept=False)
+    return ApiResponse(export_view(export), is_kept=False)
 
 
 @serve(
@@ -59,13 +59,13 @@ def export_person(call: Call) -> Answer:
         status=202,
     ),
 )
-def erase_person(call: Call) -> Answer:
+def erase_person(call: Call) -> ApiResponse:
     """Cannot be undone. Records that are named are erased at once; where the identifiers occur is searched for from a
     minute later on, in the background. With `suppress` synchronisation leaves the person out from this moment.
     Nothing is changed at providers or at receivers of webhooks: erase the person there too."""
     erasure = hub().privacy.erasures.request(call.principal, call.body(EraseSubject))
     location = f"/api/privacy/erasures/{erasure.erasure_id}"
-    return Answer(erasure_view(erasure), status=202, location=location)
+    return ApiResponse(erasure_view(erasure), status=202, location=location)
 
 
 @serve(
@@ -79,10 +79,10 @@ def erase_person(call: Call) -> Answer:
         response=ErasurePage,
     ),
 )
-def list_erasures(call: Call) -> Answer:
+def list_erasures(call: Call) -> ApiResponse:
     """Newest first. They do not say whom they were about."""
     page = hub().privacy.erasures.page(call.principal, call.query(PageQuery).page_request())
-    return Answer(page_of(page, erasure_view, ErasurePage))
+    return ApiResponse(page_of(page, erasure_view, ErasurePage))
 
 
 @serve(
@@ -96,9 +96,9 @@ def list_erasures(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def get_erasure(call: Call) -> Answer:
+def get_erasure(call: Call) -> ApiResponse:
     """How far it is."""
-    return Answer(erasure_view(hub().privacy.erasures.get(call.principal, call.id())))
+    return ApiResponse(erasure_view(hub().privacy.erasures.get(call.principal, call.id())))
 
 
 @serve(
@@ -112,8 +112,8 @@ def get_erasure(call: Call) -> Answer:
         response=AllowedView,
     ),
 )
-def allow_person(call: Call) -> Answer:
+def allow_person(call: Call) -> ApiResponse:
     """Takes the identifiers, and the records named, from the suppression list, such as for a customer who came back.
     What was erased stays erased until the provider lists it again."""
     lifted = hub().privacy.erasures.allow(call.principal, call.body(AllowSubject))
-    return Answer(AllowedView(lifted=lifted))
+    return ApiResponse(AllowedView(lifted=lifted))

@@ -10,7 +10,7 @@ from pydantic import Field
 from domain.integrations.commands import TypeName
 from domain.integrations.lifecycle import MANAGE
 from domain.providers.contract import Provider
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import View
 from infra.app.build import hub
@@ -58,10 +58,10 @@ class ProvidersView(View):
         response=ProvidersView,
     ),
 )
-def list_providers(call: Call) -> Answer:
+def list_providers(call: Call) -> ApiResponse:
     """Every provider that an integration may be made for."""
     catalogue = hub().integrations.catalogue
-    return Answer(ProvidersView(items=[_view(one) for one in catalogue.providers.values()]))
+    return ApiResponse(ProvidersView(items=[_view(provider) for provider in catalogue.providers.values()]))
 
 
 @serve(
@@ -77,9 +77,9 @@ def list_providers(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def get_provider(call: Call) -> Answer:
+def get_provider(call: Call) -> ApiResponse:
     """With the JSON Schema of its configuration."""
-    return Answer(_view(hub().integrations.catalogue.get(call.request.route_params["name"])))
+    return ApiResponse(_view(hub().integrations.catalogue.get(call.request.route_params["name"])))
 
 
 def _view(provider: Provider) -> ProviderView:
@@ -90,7 +90,7 @@ def _view(provider: Provider) -> ProviderView:
         integration_type=profile.integration_type.name,
         is_enabled=profile.integration_type not in hub().integrations.catalogue.disabled_types,
         documentation_url=profile.documentation_url,
-        capabilities=sorted(one.value for one in profile.capabilities),
+        capabilities=sorted(capability.value for capability in profile.capabilities),
         oauth=OAuthView(authorize_url=profile.oauth.authorize_url, scopes=list(profile.oauth.scopes))
         if profile.oauth
         else None,

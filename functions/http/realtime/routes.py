@@ -5,7 +5,7 @@ from __future__ import annotations
 import azure.functions as func
 from pydantic import Field
 
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import Moment, View
 from infra.app.build import hub
@@ -31,14 +31,14 @@ class NegotiatedView(View):
         refusals=(503,),
     ),
 )
-def negotiate_realtime(call: Call) -> Answer:
+def negotiate_realtime(call: Call) -> ApiResponse:
     """For a SignalR client, whose address is `/api/realtime`: it asks here and follows the answer. The connection
     hears its own tenant only: `deliveryUpdated` with the permission `webhook:manage`, `syncProgress` and
     `integrationHealth` with `integration:manage`, `alertChanged` with `alerts:read`. Each message has one argument,
     a list. It lasts an hour at most, and no longer than the API key or token; revoking a key closes the connections it
     opened."""
     negotiated = hub().realtime.negotiate(call.principal)
-    return Answer(
+    return ApiResponse(
         NegotiatedView(
             url=negotiated.url, access_token=negotiated.access_token, expires_at=negotiated.expires_at
         )

@@ -6,7 +6,7 @@ import azure.functions as func
 
 from domain.journal.signals import PERMISSION
 from domain.recommendations.decisions import DismissRecommendation
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import page_of
 from functions.http.recommendations.views import (
@@ -35,14 +35,14 @@ _ONE = "insights/recommendations/{id}"
         response=RecommendationPage,
     ),
 )
-async def list_recommendations(call: Call) -> Answer:
+async def list_recommendations(call: Call) -> ApiResponse:
     """The most urgent first, computed from what was counted up to this hour; then those decided upon that do not hold
     any more. Those about webhooks need
     `webhook:manage` as well, those about API keys and integrations `integration:manage`; without it they are left
     out."""
     query = call.query(RecommendationQuery)
     page = await hub().recommendations.service.page(call.principal, query.to_filter(), query.page_request())
-    return Answer(page_of(page, recommendation_view, RecommendationPage))
+    return ApiResponse(page_of(page, recommendation_view, RecommendationPage))
 
 
 @serve(
@@ -58,9 +58,11 @@ async def list_recommendations(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-async def get_recommendation(call: Call) -> Answer:
+async def get_recommendation(call: Call) -> ApiResponse:
     """404 also when it does not hold any more and nothing was decided on it."""
-    return Answer(recommendation_view(await hub().recommendations.service.get(call.principal, call.id())))
+    return ApiResponse(
+        recommendation_view(await hub().recommendations.service.get(call.principal, call.id()))
+    )
 
 
 @serve(
@@ -76,12 +78,12 @@ async def get_recommendation(call: Call) -> Answer:
         refusals=(404, 409, 412),
     ),
 )
-async def apply_recommendation(call: Call) -> Answer:
+async def apply_recommendation(call: Call) -> ApiResponse:
     """Makes the change that `apply` shows, through the same use case and with the same permission, checks and audit as
     the request there. `If-Match` may name `subject.version`; a subject that was changed since the evidence was read is
     refused with 412. 409 when it does not hold any more, or when only a person can do what it asks for."""
     service = hub().recommendations.service
-    return Answer(recommendation_view(await service.apply(call.principal, call.id(), call.if_match())))
+    return ApiResponse(recommendation_view(await service.apply(call.principal, call.id(), call.if_match())))
 
 
 @serve(
@@ -98,11 +100,11 @@ async def apply_recommendation(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-def dismiss_recommendation(call: Call) -> Answer:
+def dismiss_recommendation(call: Call) -> ApiResponse:
     """It is no longer open, for good or until a moment. Needs the permission for its subject as well."""
     service = hub().recommendations.service
     listed = service.dismiss(call.principal, call.id(), call.body(DismissRecommendation))
-    return Answer(recommendation_view(listed))
+    return ApiResponse(recommendation_view(listed))
 
 
 @serve(
@@ -118,6 +120,6 @@ def dismiss_recommendation(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-def reopen_recommendation(call: Call) -> Answer:
+def reopen_recommendation(call: Call) -> ApiResponse:
     """Takes a dismissal back. Needs the permission for its subject as well."""
-    return Answer(recommendation_view(hub().recommendations.service.reopen(call.principal, call.id())))
+    return ApiResponse(recommendation_view(hub().recommendations.service.reopen(call.principal, call.id())))

@@ -14,7 +14,7 @@ from domain.recommendations.model import (
     Operation,
     RecommendationKind,
     RecommendationStatus,
-    Subject,
+    RecommendationSubject,
     SubjectType,
 )
 from domain.recommendations.rules import PERMISSIONS
@@ -185,7 +185,7 @@ def _figure(figure: Figure) -> FigureView:
     )
 
 
-def _change(change: Change, subject: Subject) -> ChangeView:
+def _change(change: Change, subject: RecommendationSubject) -> ChangeView:
     method, path = REQUESTS[change.operation]
     return ChangeView(
         method=method,

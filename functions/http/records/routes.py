@@ -8,7 +8,7 @@ from domain.integrations.lifecycle import MANAGE
 from domain.sync.mapping import FieldMapping
 from domain.sync.schedules import PutSchedule
 from domain.sync.service import PreviewMapping, PutRecords
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.records.views import (
     ChangedView,
@@ -45,12 +45,12 @@ def _endpoint(method: str, route: str, name: str, summary: str, **options: objec
         refusals=(404,),
     ),
 )
-def list_integration_records(call: Call) -> Answer:
+def list_integration_records(call: Call) -> ApiResponse:
     """In the order in which they changed here, deleted ones included. Keep the last `cursor` and ask with it later
     for what changed since."""
     query = call.query(RecordQuery)
     records = hub().sync.records.page(call.principal, call.id(), query.to_filter())
-    return Answer(record_list(records, query))
+    return ApiResponse(record_list(records, query))
 
 
 @serve(
@@ -65,12 +65,12 @@ def list_integration_records(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-def change_integration_records(call: Call) -> Answer:
+def change_integration_records(call: Call) -> ApiResponse:
     """The tenant's own changes; an Export or Bidirectional sync pushes them. All are stored, or none; those older
     than what is stored are left out (BR-DS-07)."""
     command = call.body(PutRecords)
     stored = hub().sync.records.change(call.principal, call.id(), command)
-    return Answer(ChangedView(stored=stored, left_out=len(command.records) - stored))
+    return ApiResponse(ChangedView(stored=stored, left_out=len(command.records) - stored))
 
 
 @serve(
@@ -84,10 +84,10 @@ def change_integration_records(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def get_integration_mapping(call: Call) -> Answer:
+def get_integration_mapping(call: Call) -> ApiResponse:
     """Empty unless one was set."""
     stored = hub().sync.records.mapping(call.principal, call.id())
-    return Answer(mapping_view(stored), version=stored.version)
+    return ApiResponse(mapping_view(stored), version=stored.version)
 
 
 @serve(
@@ -102,12 +102,12 @@ def get_integration_mapping(call: Call) -> Answer:
         refusals=(404, 412),
     ),
 )
-def put_integration_mapping(call: Call) -> Answer:
+def put_integration_mapping(call: Call) -> ApiResponse:
     """JMESPath expressions by internal field. Takes effect with the next batch; records already here are mapped
     anew by the next Full or Differential sync."""
     mapping = call.body(FieldMapping)
     stored = hub().sync.records.set_mapping(call.principal, call.id(), mapping, call.if_match())
-    return Answer(mapping_view(stored), version=stored.version)
+    return ApiResponse(mapping_view(stored), version=stored.version)
 
 
 @serve(
@@ -122,10 +122,10 @@ def put_integration_mapping(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-async def preview_integration_mapping(call: Call) -> Answer:
+async def preview_integration_mapping(call: Call) -> ApiResponse:
     """On the provider's first records, or on `sample`. Nothing is stored."""
     command = call.body(PreviewMapping)
-    return Answer(preview_view(await hub().sync.records.preview(call.principal, call.id(), command)))
+    return ApiResponse(preview_view(await hub().sync.records.preview(call.principal, call.id(), command)))
 
 
 @serve(
@@ -139,10 +139,10 @@ async def preview_integration_mapping(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def get_sync_schedule(call: Call) -> Answer:
+def get_sync_schedule(call: Call) -> ApiResponse:
     """404 when there is none."""
     schedule = hub().sync.schedules.get(call.principal, call.id())
-    return Answer(schedule_view(schedule), version=schedule.version)
+    return ApiResponse(schedule_view(schedule), version=schedule.version)
 
 
 @serve(
@@ -157,8 +157,8 @@ def get_sync_schedule(call: Call) -> Answer:
         refusals=(404, 409, 412),
     ),
 )
-def put_sync_schedule(call: Call) -> Answer:
+def put_sync_schedule(call: Call) -> ApiResponse:
     """An NCRONTAB expression in UTC, or an interval. Occurrences keep the distance of BR-DS-01 and BR-DS-02."""
     command = call.body(PutSchedule)
     schedule = hub().sync.schedules.put(call.principal, call.id(), command, call.if_match())
-    return Answer(schedule_view(schedule), version=schedule.version)
+    return ApiResponse(schedule_view(schedule), version=schedule.version)

@@ -119,7 +119,7 @@ def record_view(record: SyncedRecord) -> SyncedRecordView:
 def record_list(records: Sequence[SyncedRecord], query: RecordQuery) -> RecordListView:
     cursor = _cursor(records[-1]) if records else query.cursor
     return RecordListView(
-        items=[record_view(one) for one in records], cursor=cursor, has_more=len(records) == query.limit
+        items=[record_view(record) for record in records], cursor=cursor, has_more=len(records) == query.limit
     )
 
 
@@ -146,13 +146,15 @@ def preview_view(previews: Sequence[Preview]) -> PreviewView:
     return PreviewView(
         records=[
             PreviewRecordView(
-                external_id=one.external_id,
-                source=one.source,
-                record_type=one.record_type,
-                record=one.record,
-                errors=[FieldErrorView(pointer=error.pointer, detail=error.detail) for error in one.errors],
+                external_id=preview.external_id,
+                source=preview.source,
+                record_type=preview.record_type,
+                record=preview.record,
+                errors=[
+                    FieldErrorView(pointer=error.pointer, detail=error.detail) for error in preview.errors
+                ],
             )
-            for one in previews
+            for preview in previews
         ]
     )
 

@@ -6,7 +6,7 @@ import azure.functions as func
 
 from domain.webhooks.model import CreateWebhook, Replay, RotateSecret, TestWebhook, UpdateWebhook
 from domain.webhooks.service import PERMISSION
-from functions.http.kit.calls import Answer, Call
+from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import page_of
 from functions.http.webhooks.views import (
@@ -49,13 +49,13 @@ def _endpoint(method: str, route: str, name: str, summary: str, **options: objec
         refusals=(409,),
     ),
 )
-async def create_webhook(call: Call) -> Answer:
+async def create_webhook(call: Call) -> ApiResponse:
     """The answer carries the signing secret, once. The receiver is sent a signed `webhook.verification` request
     and must answer 2xx with JSON `{"challenge": "<data.challenge>"}`; until it does the webhook is
     PendingVerification and gets no events."""
     service = hub().webhooks
     created = await service.create(call.principal, call.body(CreateWebhook))
-    return Answer(
+    return ApiResponse(
         webhook_with_secret(created, service),
         status=201,
         location=f"/api/webhooks/{created.webhook.webhook_id}",
@@ -67,20 +67,20 @@ async def create_webhook(call: Call) -> Answer:
     bp,
     _endpoint("GET", "webhooks", "list_webhooks", "List webhooks", query=WebhookQuery, response=WebhookPage),
 )
-def list_webhooks(call: Call) -> Answer:
+def list_webhooks(call: Call) -> ApiResponse:
     """Oldest first."""
     service = hub().webhooks
     query = call.query(WebhookQuery)
     page = service.page(call.principal, query.to_filter(), query.page_request())
-    return Answer(page_of(page, lambda webhook: webhook_view(webhook, service), WebhookPage))
+    return ApiResponse(page_of(page, lambda webhook: webhook_view(webhook, service), WebhookPage))
 
 
 @serve(bp, _endpoint("GET", _ONE, "get_webhook", "Get a webhook", response=WebhookView, refusals=(404,)))
-def get_webhook(call: Call) -> Answer:
+def get_webhook(call: Call) -> ApiResponse:
     """The `ETag` names its version, for `If-Match`."""
     service = hub().webhooks
     webhook = service.get(call.principal, call.id())
-    return Answer(webhook_view(webhook, service), version=webhook.version)
+    return ApiResponse(webhook_view(webhook, service), version=webhook.version)
 
 
 @serve(
@@ -95,20 +95,20 @@ def get_webhook(call: Call) -> Answer:
         refusals=(404, 409, 412),
     ),
 )
-async def update_webhook(call: Call) -> Answer:
+async def update_webhook(call: Call) -> ApiResponse:
     """The fields sent replace, the others stay. A new URL must be verified again; meanwhile its events are
     held. `isActive: true` resumes a paused or disabled webhook and sends what was held."""
     service = hub().webhooks
     command = call.body(UpdateWebhook)
     webhook, verification = await service.update(call.principal, call.id(), command, call.if_match())
-    return Answer(webhook_view(webhook, service, verification), version=webhook.version)
+    return ApiResponse(webhook_view(webhook, service, verification), version=webhook.version)
 
 
 @serve(bp, _endpoint("DELETE", _ONE, "delete_webhook", "Delete a webhook", status=204, refusals=(404, 412)))
-def delete_webhook(call: Call) -> Answer:
+def delete_webhook(call: Call) -> ApiResponse:
     """With its deliveries."""
     hub().webhooks.delete(call.principal, call.id(), call.if_match())
-    return Answer(status=204)
+    return ApiResponse(status=204)
 
 
 @serve(
@@ -122,11 +122,11 @@ def delete_webhook(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-async def verify_webhook(call: Call) -> Answer:
+async def verify_webhook(call: Call) -> ApiResponse:
     """`verification` in the answer says how it went."""
     service = hub().webhooks
     webhook, verification = await service.verify(call.principal, call.id())
-    return Answer(webhook_view(webhook, service, verification), version=webhook.version)
+    return ApiResponse(webhook_view(webhook, service, verification), version=webhook.version)
 
 
 @serve(
@@ -142,13 +142,13 @@ async def verify_webhook(call: Call) -> Answer:
         refusals=(404, 412),
     ),
 )
-def rotate_webhook_secret(call: Call) -> Answer:
+def rotate_webhook_secret(call: Call) -> ApiResponse:
     """The answer carries the new secret, once. The old one signs beside it for the overlap, so that receivers
     may change over without missing a delivery."""
     service = hub().webhooks
     command = call.body(RotateSecret, is_optional=True)
     rotated = service.rotate_secret(call.principal, call.id(), command)
-    return Answer(webhook_with_secret(rotated, service), version=rotated.webhook.version)
+    return ApiResponse(webhook_with_secret(rotated, service), version=rotated.webhook.version)
 
 
 @serve(
@@ -164,12 +164,12 @@ def rotate_webhook_secret(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-async def test_webhook(call: Call) -> Answer:
+async def test_webhook(call: Call) -> ApiResponse:
     """Posts a sample event now and answers with what the receiver said. Recorded like any delivery; never
     retried."""
     command = call.body(TestWebhook, is_optional=True)
     delivery = await hub().delivery_history.test(call.principal, call.id(), command)
-    return Answer(delivery_detail(delivery))
+    return ApiResponse(delivery_detail(delivery))
 
 
 @serve(
@@ -185,11 +185,11 @@ async def test_webhook(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-def replay_webhook(call: Call) -> Answer:
+def replay_webhook(call: Call) -> ApiResponse:
     """Deliveries of the given statuses (Failed and Expired by default), oldest first, at most 10,000 a
     request; each gets a fresh retry budget."""
     replayed = hub().delivery_history.replay(call.principal, call.id(), call.body(Replay))
-    return Answer(replay_view(replayed), status=202)
+    return ApiResponse(replay_view(replayed), status=202)
 
 
 @serve(
@@ -204,11 +204,11 @@ def replay_webhook(call: Call) -> Answer:
         refusals=(404,),
     ),
 )
-def list_deliveries(call: Call) -> Answer:
+def list_deliveries(call: Call) -> ApiResponse:
     """Newest first."""
     query = call.query(DeliveryQuery)
     page = hub().delivery_history.page(call.principal, call.id(), query.to_filter(), query.page_request())
-    return Answer(page_of(page, delivery_view, DeliveryPage))
+    return ApiResponse(page_of(page, delivery_view, DeliveryPage))
 
 
 @serve(
@@ -217,9 +217,9 @@ def list_deliveries(call: Call) -> Answer:
         "GET", _DELIVERY, "get_delivery", "Get a delivery", response=DeliveryDetailView, refusals=(404,)
     ),
 )
-def get_delivery(call: Call) -> Answer:
+def get_delivery(call: Call) -> ApiResponse:
     """With its payload and every attempt."""
-    return Answer(
+    return ApiResponse(
         delivery_detail(hub().delivery_history.get(call.principal, call.id(), call.id("deliveryId")))
     )
 
@@ -236,7 +236,7 @@ def get_delivery(call: Call) -> Answer:
         refusals=(404, 409),
     ),
 )
-def retry_delivery(call: Call) -> Answer:
+def retry_delivery(call: Call) -> ApiResponse:
     """For one that failed, expired, or waits for its next retry; it gets a fresh retry budget."""
     delivery = hub().delivery_history.retry(call.principal, call.id(), call.id("deliveryId"))
-    return Answer(delivery_detail(delivery), status=202)
+    return ApiResponse(delivery_detail(delivery), status=202)

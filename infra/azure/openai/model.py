@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from domain.core.tracing import UNTRACED, Span, Tracer
-from domain.recommendations.ai import Answered, AnswerT, ModelUnavailable, Question
+from domain.recommendations.ai import AnswerT, ModelAnswer, ModelRequest, ModelUnavailable
 from infra.azure.openai.access import ModelAccess
 from infra.azure.openai.span import chat_span, tell_usage
 
@@ -58,9 +58,9 @@ class AzureOpenAI:
         self._access = access
         self._reasoning_effort = reasoning_effort
 
-    async def ask(self, question: Question[AnswerT]) -> Answered[AnswerT]:
+    async def ask(self, question: ModelRequest[AnswerT]) -> ModelAnswer[AnswerT]:
         """As the port says."""
-        came: Answered[AnswerT] | ModelUnavailable
+        came: ModelAnswer[AnswerT] | ModelUnavailable
         with chat_span(self._tracer, self._url, self._deployment, question) as span:
             try:
                 came = await self._answered(question, span)
@@ -71,7 +71,7 @@ class AzureOpenAI:
             raise came
         return came
 
-    async def _answered(self, question: Question[AnswerT], span: Span) -> Answered[AnswerT]:
+    async def _answered(self, question: ModelRequest[AnswerT], span: Span) -> ModelAnswer[AnswerT]:
         import httpx  # here: few processes ever ask
 
         try:
@@ -86,11 +86,11 @@ class AzureOpenAI:
     async def _ask(
         self,
         client: httpx.AsyncClient,
-        question: Question[AnswerT],
+        question: ModelRequest[AnswerT],
         headers: dict[str, str],
         deadline: asyncio.Timeout,
         span: Span,
-    ) -> Answered[AnswerT]:
+    ) -> ModelAnswer[AnswerT]:
         body = self._body(question)
         for attempt in range(1, _TRIES + 1):
             status, answered, content = await _post(client, self._url, body, headers)
@@ -107,7 +107,7 @@ class AzureOpenAI:
             await asyncio.sleep(wait)
         raise AssertionError("the last try raises")
 
-    def _body(self, question: Question[AnswerT]) -> dict[str, Any]:
+    def _body(self, question: ModelRequest[AnswerT]) -> dict[str, Any]:
         shape = {
             "name": question.shape.__name__,
             "strict": True,
@@ -152,7 +152,7 @@ async def _post(
         return response.status_code, response.headers, None
 
 
-def _read(content: Any, question: Question[AnswerT]) -> Answered[AnswerT]:
+def _read(content: Any, question: ModelRequest[AnswerT]) -> ModelAnswer[AnswerT]:
     """Raises ModelUnavailable."""
     tokens = _tokens(content)
     try:
@@ -166,7 +166,7 @@ def _read(content: Any, question: Question[AnswerT]) -> Answered[AnswerT]:
     if reason == "length":
         raise ModelUnavailable("truncated", "The model's answer did not fit.", tokens=tokens)
     try:
-        return Answered(
+        return ModelAnswer(
             question.shape.model_validate_json(text), question.most_tokens if tokens is None else tokens
         )
     except (ValidationError, TypeError):

@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from domain.core.tracing import Attributes, Span, SpanKind, Tracer
-from domain.recommendations.ai import AnswerT, Question
+from domain.recommendations.ai import AnswerT, ModelRequest
 from infra.observability.trace import current_header
 
 
 def chat_span(
-    tracer: Tracer, url: str, deployment: str, question: Question[AnswerT]
+    tracer: Tracer, url: str, deployment: str, question: ModelRequest[AnswerT]
 ) -> AbstractContextManager[Span]:
     """Of one question with all its tries, a child of the current span."""
 

@@ -19,7 +19,7 @@ from domain.core.principal import Principal
 from domain.core.realtime import KINDS, Negotiated, Payload, group_of, groups_of, lifetime_of, user_of
 from infra.azure.outage import Away, Outage
 from infra.azure.signalr.access import Access
-from infra.azure.signalr.sender import Outbox
+from infra.azure.signalr.sender import MessageSender
 
 if TYPE_CHECKING:
     import httpx
@@ -60,7 +60,7 @@ class AzureSignalR:
         self._clock = clock
         self._lock = threading.Lock()
         self._client: httpx.Client | None = None
-        self._outbox = Outbox(self._send, window_seconds=window_seconds)
+        self._outbox = MessageSender(self._send, window_seconds=window_seconds)
 
     def negotiate(self, principal: Principal) -> Negotiated:
         """Raises Unavailable when the service does not answer."""

@@ -14,7 +14,7 @@ _IDLE_SECONDS = 30.0
 Deliver = Callable[[str, str, Sequence[Payload]], None]
 
 
-class Outbox:
+class MessageSender:
     """`deliver(group, kind, payloads)` is called in the thread and must not raise. The thread starts with the first
     message and ends when there has been none for a while. When too much waits, new messages are dropped."""
 

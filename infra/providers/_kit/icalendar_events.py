@@ -40,10 +40,10 @@ def read_resource(name: str, etag: str | None, body: bytes) -> SourceRecord | No
     if not events:
         return None
     record = _record(
-        next((one for one in events if "RECURRENCE-ID" not in one), events[0]), _zone_of(calendar)
+        next((event for event in events if "RECURRENCE-ID" not in event), events[0]), _zone_of(calendar)
     )
     data = dict(record.data)
-    data["alteredOccurrences"] = sum("RECURRENCE-ID" in one for one in events)
+    data["alteredOccurrences"] = sum("RECURRENCE-ID" in event for event in events)
     return SourceRecord(name, data, record.modified_at, etag)
 
 
@@ -182,7 +182,7 @@ def _data(event: Any, zone: tzinfo) -> dict[str, Any]:
         "start": _time(event, "DTSTART", zone),
         "end": _end(event, start, zone),
         "organizer": _person(organizer) if organizer is not None else None,
-        "attendees": [_person(one) for one in people],
+        "attendees": [_person(person) for person in people],
         "recurrence": [line for name in _RULES for line in _lines(event, name)],
     }
     return {name: value for name, value in data.items() if value not in (None, [])}

@@ -216,9 +216,9 @@ async def find_calendar(connection: Connection) -> CalendarCollection:
     access = _access(connection)
     assert access is not None
     wanted = connection.configuration.calendar
-    for one in await access.calendars(await access.principal()):
-        if wanted is None or one.name == wanted:
-            return one
+    for calendar in await access.calendars(await access.principal()):
+        if wanted is None or calendar.name == wanted:
+            return calendar
     raise ProviderFailure(
         "rejected",
         "The account has no calendar." if wanted is None else "The account has no calendar of that name.",

@@ -78,4 +78,4 @@ def _unfold(text: Any) -> list[str]:
         ids = json.loads(raw)
     except (TypeError, ValueError, binascii.Error, zlib.error):
         raise StateExpired("The position cannot be read.") from None
-    return [one for one in ids if isinstance(one, str)]
+    return [id_ for id_ in ids if isinstance(id_, str)]

@@ -155,7 +155,7 @@ async def _window(connection: Connection, token: str, position: _Position) -> di
 def _refusal(response: ProviderResponse) -> str:
     error = document(response)
     names = [error.get("name"), at(error, "details", 0, "issue")]
-    return _TOO_LARGE if _TOO_LARGE in names else next((one for one in names if isinstance(one, str)), "")
+    return _TOO_LARGE if _TOO_LARGE in names else next((name for name in names if isinstance(name, str)), "")
 
 
 def _transaction(row: Mapping[str, Any]) -> SourceRecord:

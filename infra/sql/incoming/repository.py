@@ -79,7 +79,7 @@ class SqlIncomingWebhooks:
         ]
         try:
             self._connection.execute(_INSERT_BODY, requests)
-            self._connection.execute(_INSERT, [_values(tenant_id, one) for one in webhooks])
+            self._connection.execute(_INSERT, [_values(tenant_id, webhook) for webhook in webhooks])
         except IntegrityError as error:
             if is_duplicate(error):
                 raise AlreadyStored from error

@@ -28,16 +28,16 @@ class SqlIntegrationLogs:
     def append(self, logs: Iterable[IntegrationLog]) -> None:
         rows = [
             {
-                "IntegrationLogId": one.integration_log_id,
-                "IntegrationId": one.integration_id,
-                "LogLevel": int(one.log_level),
-                "Message": one.message,
-                "Details": one.details,
-                "Exception": one.exception,
-                "RequestId": one.request_id,
-                "CreatedAt": one.created_at,
+                "IntegrationLogId": log.integration_log_id,
+                "IntegrationId": log.integration_id,
+                "LogLevel": int(log.log_level),
+                "Message": log.message,
+                "Details": log.details,
+                "Exception": log.exception,
+                "RequestId": log.request_id,
+                "CreatedAt": log.created_at,
             }
-            for one in logs
+            for log in logs
         ]
         if rows:
             self._connection.execute(insert(integration_logs), rows)

@@ -213,9 +213,9 @@ class SqlIntegrations:
 
 def _filtered(statement: Select[Any], filter_: IntegrationFilter) -> Select[Any]:
     if filter_.types:
-        statement = statement.where(_i.IntegrationType.in_([int(one) for one in filter_.types]))
+        statement = statement.where(_i.IntegrationType.in_([int(type_) for type_ in filter_.types]))
     if filter_.statuses:
-        statement = statement.where(_i.Status.in_([int(one) for one in filter_.statuses]))
+        statement = statement.where(_i.Status.in_([int(status) for status in filter_.statuses]))
     else:
         statement = statement.where(_i.Status != int(IntegrationStatus.Disconnected))
     if filter_.providers:

@@ -38,7 +38,7 @@ class SqlSignals:
 
     def append(self, signals: Sequence[Signal]) -> None:
         if signals:
-            rows = [{**_key_values(_key(one)), **_values(one.tally)} for one in signals]
+            rows = [{**_key_values(_key(signal)), **_values(signal.tally)} for signal in signals]
             self._connection.execute(insert(signal_deltas), rows)
 
     def compact(self, limit: int) -> int:
@@ -117,18 +117,18 @@ class SqlSignals:
 def _with_tenants(signals: Sequence[Signal]) -> list[Signal]:
     """Beside each webhook's, the same for its tenant."""
     totals = [
-        Signal(one.tenant_id, SubjectKind.Tenant, one.tenant_id, one.hour, one.tally)
-        for one in signals
-        if one.kind == SubjectKind.Webhook
+        Signal(signal.tenant_id, SubjectKind.Tenant, signal.tenant_id, signal.hour, signal.tally)
+        for signal in signals
+        if signal.kind == SubjectKind.Webhook
     ]
     return [*signals, *totals]
 
 
 def _added_up(signals: Iterable[Signal]) -> dict[_Key, Tally]:
     sums: dict[_Key, Tally] = {}
-    for one in signals:
-        key = _key(one)
-        sums[key] = sums[key] + one.tally if key in sums else one.tally
+    for signal in signals:
+        key = _key(signal)
+        sums[key] = sums[key] + signal.tally if key in sums else signal.tally
     return sums
 
 

@@ -66,7 +66,9 @@ class SqlAlertRules:
             "Severity": settings.severity,
             "Threshold": settings.threshold,
             "MinimumVolume": settings.minimum_volume,
-            "Sinks": json.dumps([[str(one.integration_id), list(one.recipients)] for one in settings.sinks]),
+            "Sinks": json.dumps(
+                [[str(sink.integration_id), list(sink.recipients)] for sink in settings.sinks]
+            ),
             "ModifiedAt": now,
             "ModifiedBy": by,
             "Version": settings.version + 1,
@@ -103,18 +105,18 @@ class SqlNotifications:
         if notifications:
             rows = [
                 {
-                    "NotificationId": one.notification_id,
-                    "TenantId": one.tenant_id,
-                    "AlertId": one.alert_id,
-                    "Transition": one.transition,
-                    "IntegrationId": one.integration_id,
-                    "Recipient": one.recipient,
-                    "Status": one.status,
-                    "Attempts": one.attempts,
-                    "DueAt": one.due_at,
-                    "CreatedAt": one.created_at,
+                    "NotificationId": notification.notification_id,
+                    "TenantId": notification.tenant_id,
+                    "AlertId": notification.alert_id,
+                    "Transition": notification.transition,
+                    "IntegrationId": notification.integration_id,
+                    "Recipient": notification.recipient,
+                    "Status": notification.status,
+                    "Attempts": notification.attempts,
+                    "DueAt": notification.due_at,
+                    "CreatedAt": notification.created_at,
                 }
-                for one in notifications
+                for notification in notifications
             ]
             self._connection.execute(insert(alert_notifications), rows)
 
@@ -169,8 +171,8 @@ class SqlAlertConditions:
             HourRate(*row[:3], int(row[3]), int(row[4]))
             for row in self._connection.execute(select(*key, *sums).group_by(*key))
         ]
-        failing = {one.webhook_id for one in rates if one.failed}
-        return [one for one in rates if one.webhook_id in failing]
+        failing = {rate.webhook_id for rate in rates if rate.failed}
+        return [rate for rate in rates if rate.webhook_id in failing]
 
     def over(self, kind: AlertKind, alerts: Sequence[Alert]) -> set[UUID]:
         gone: set[UUID] = set()

@@ -57,7 +57,7 @@ class SqlAlerts:
         if filter_.statuses:
             statement = statement.where(_a.Status.in_(filter_.statuses))
         if filter_.kinds:
-            statement = statement.where(_a.Kind.in_([one.value for one in filter_.kinds]))
+            statement = statement.where(_a.Kind.in_([kind.value for kind in filter_.kinds]))
         if filter_.severities:
             statement = statement.where(_a.Severity.in_(filter_.severities))
         if filter_.subject is not None:
@@ -131,7 +131,9 @@ class SqlAlerts:
 
     def active(self, kinds: Collection[AlertKind]) -> list[Alert]:
         # IX_Alert_Active
-        statement = select(alerts).where(_a.Kind.in_([one.value for one in kinds]), _a.RecoveredAt.is_(None))
+        statement = select(alerts).where(
+            _a.Kind.in_([kind.value for kind in kinds]), _a.RecoveredAt.is_(None)
+        )
         return [_alert_of(row) for row in self._connection.execute(statement).mappings()]
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:

@@ -15,11 +15,11 @@ from domain.monitoring.anomalies.model import (
     Anomaly,
     AnomalyFilter,
     AnomalyStatus,
+    AnomalySubject,
     Expectation,
     Metric,
-    Subject,
 )
-from domain.monitoring.anomalies.ports import Known, Sighting, Trait
+from domain.monitoring.anomalies.ports import SeenTrait, Sighting, Trait
 from infra.sql.firsts import delete_first
 from infra.sql.monitoring.tables import anomalies, anomaly_watermarks, key_sightings
 from infra.sql.statements import chunks, guarded_by_unique_key, paged, total
@@ -64,7 +64,7 @@ class SqlAnomalies:
             is_active = filter_.status == AnomalyStatus.Active
             statement = statement.where(_a.EndedAt.is_(None) if is_active else _a.EndedAt.is_not(None))
         if filter_.metrics:
-            statement = statement.where(_a.Metric.in_([one.value for one in filter_.metrics]))
+            statement = statement.where(_a.Metric.in_([metric.value for metric in filter_.metrics]))
         if filter_.subject_id is not None:
             statement = statement.where(_a.SubjectId == filter_.subject_id)
         if filter_.is_acknowledged is not None:
@@ -151,35 +151,37 @@ class SqlSightings:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def known(self, api_key_id: UUID, trait: Trait) -> list[Known]:
+    def known(self, api_key_id: UUID, trait: Trait) -> list[SeenTrait]:
         # PK_KeySightings
         statement = select(_k.Value, _k.FirstSeenAt, _k.LastSeenAt).where(
             _k.ApiKeyId == api_key_id, _k.Trait == trait
         )
-        return [Known(*row) for row in self._connection.execute(statement)]
+        return [SeenTrait(*row) for row in self._connection.execute(statement)]
 
-    def known_of(self, api_key_ids: Collection[UUID], trait: Trait) -> dict[UUID, list[Known]]:
-        found: dict[UUID, list[Known]] = {}
+    def known_of(self, api_key_ids: Collection[UUID], trait: Trait) -> dict[UUID, list[SeenTrait]]:
+        found: dict[UUID, list[SeenTrait]] = {}
         for some in chunks(list(api_key_ids)):
             # PK_KeySightings
             statement = select(_k.ApiKeyId, _k.Value, _k.FirstSeenAt, _k.LastSeenAt).where(
                 _k.ApiKeyId.in_(some), _k.Trait == trait
             )
             for key_id, *known in self._connection.execute(statement):
-                found.setdefault(key_id, []).append(Known(*known))
+                found.setdefault(key_id, []).append(SeenTrait(*known))
         return found
 
     def see(self, sightings: Sequence[Sighting], now: datetime) -> list[Sighting]:
         new = []
-        for one in sightings:
+        for sighting in sightings:
             # PK_KeySightings
             statement = (
                 update(key_sightings)
-                .where(_k.ApiKeyId == one.api_key_id, _k.Trait == one.trait, _k.Value == one.value)
+                .where(
+                    _k.ApiKeyId == sighting.api_key_id, _k.Trait == sighting.trait, _k.Value == sighting.value
+                )
                 .values(LastSeenAt=now)
             )
             if self._connection.execute(statement).rowcount == 0:
-                new.append(one)
+                new.append(sighting)
         if new:
             rows = [
                 {
@@ -222,7 +224,7 @@ def _anomaly_of(row: Mapping[Any, Any]) -> Anomaly:
     return Anomaly(
         anomaly_id=row["AnomalyId"],
         tenant_id=row["TenantId"],
-        subject=Subject(row["SubjectKind"], row["SubjectId"]),
+        subject=AnomalySubject(row["SubjectKind"], row["SubjectId"]),
         metric=Metric(row["Metric"]),
         direction=row["Direction"],
         started_at=row["StartedAt"],

@@ -78,7 +78,8 @@ class SqlErasures:
     def suppress(self, tenant_id: UUID, digests: Collection[str], at: datetime) -> int:
         known = self._among(tenant_id, digests)
         new = [
-            {"TenantId": tenant_id, "Digest": one, "SuppressedAt": at} for one in sorted(set(digests) - known)
+            {"TenantId": tenant_id, "Digest": digest, "SuppressedAt": at}
+            for digest in sorted(set(digests) - known)
         ]
         if new:
             with guarded_by_unique_key():

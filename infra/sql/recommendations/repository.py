@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, union_all
 from domain.integrations.model import IntegrationStatus
 from domain.journal.signals import Sketch, SubjectKind, Tally, total_of
 from domain.recommendations.model import Decision
-from domain.recommendations.ports import Attempts, Outcome
+from domain.recommendations.ports import Attempts, DeliveryOutcome
 from infra.sql.integrations.tables import integrations
 from infra.sql.journal.tables import signal_buckets, signal_deltas
 from infra.sql.recommendations.tables import recommendation_decisions
@@ -49,7 +49,9 @@ class SqlOutcomes:
             row[0]: Attempts(int(row[1]), int(row[2]), row[3]) for row in self._connection.execute(statement)
         }
 
-    def newest(self, tenant_id: UUID, webhook_id: UUID, *, since: datetime, limit: int) -> list[Outcome]:
+    def newest(
+        self, tenant_id: UUID, webhook_id: UUID, *, since: datetime, limit: int
+    ) -> list[DeliveryOutcome]:
         # IX_WebhookDelivery_Webhook
         columns = (
             _d.EventType,
@@ -65,7 +67,7 @@ class SqlOutcomes:
             .order_by(_d.ScheduledAt.desc())
             .limit(limit)
         )
-        return [Outcome(*row) for row in reversed(self._connection.execute(statement).all())]
+        return [DeliveryOutcome(*row) for row in reversed(self._connection.execute(statement).all())]
 
 
 class SqlPeerChecks:

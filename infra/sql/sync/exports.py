@@ -49,28 +49,30 @@ class SqlSyncRecords(SqlImportedRecords):
     def pushed(
         self, tenant_id: UUID, integration_id: UUID, stream: str, results: Sequence[Pushed], *, run: RunMark
     ) -> None:
-        for one in results:
+        for result in results:
             here = and_(_r.TenantId == tenant_id, _r.IntegrationId == integration_id, _r.Stream == stream)
-            record = one.record
-            if one.external_id != record.external_id:
+            record = result.record
+            if result.external_id != record.external_id:
                 # An import may have listed it already under the provider's id: that row is the same record.
-                self._connection.execute(delete(synced_records).where(here, _r.ExternalId == one.external_id))
+                self._connection.execute(
+                    delete(synced_records).where(here, _r.ExternalId == result.external_id)
+                )
             values: dict[str, Any] = {
-                "ExternalId": one.external_id,
-                "ExportedHash": one.hash,
-                "SourceHash": one.hash if record.data is not None else None,
-                "SourceVersion": one.version,
+                "ExternalId": result.external_id,
+                "ExportedHash": result.hash,
+                "SourceHash": result.hash if record.data is not None else None,
+                "SourceVersion": result.version,
                 "LastJobId": run.job_id,
             }
             self._connection.execute(
                 update(synced_records).where(here, _r.ExternalId == record.external_id).values(**values)
             )
             settled: dict[str, Any] = {"ExportPending": False}
-            if one.modified_at is not None:
-                settled["ModifiedAt"] = one.modified_at
+            if result.modified_at is not None:
+                settled["ModifiedAt"] = result.modified_at
             self._connection.execute(
                 update(synced_records)
-                .where(here, _r.ExternalId == one.external_id, _r.SyncedAt == record.synced_at)
+                .where(here, _r.ExternalId == result.external_id, _r.SyncedAt == record.synced_at)
                 .values(**settled)
             )
 

@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 
 from domain.core.errors import NotFound
 from domain.core.paging import Page, PageRequest
-from domain.sync.jobs import ENDED, Origin, SyncJob
+from domain.sync.jobs import ENDED, JobOrigin, SyncJob
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.ports import AlreadyRuns, JobFilter, Waiting
 from domain.sync.rules import COUNTED, OLDEST_SCHEDULE, runs_at
@@ -53,7 +53,7 @@ def _job_of(row: Mapping[Any, Any]) -> SyncJob:
         scheduled_at=row["ScheduledAt"],
         created_at=row["CreatedAt"],
         created_by=row["CreatedBy"],
-        origin=Origin(row["Origin"]),
+        origin=JobOrigin(row["Origin"]),
         records_total=row["RecordsTotal"],
         records_processed=row["RecordsProcessed"],
         records_failed=row["RecordsFailed"],
@@ -114,7 +114,7 @@ class SqlSyncJobs(SqlSyncSteps):
             Direction=int(job.direction),
             CreatedAt=job.created_at,
             CreatedBy=job.created_by,
-            Origin=job.origin.value,
+            JobOrigin=job.origin.value,
             RunNumber=job.run_number,
             TraceParent=job.traceparent or current_header(),
             **_state(job),
@@ -150,7 +150,7 @@ class SqlSyncJobs(SqlSyncSteps):
             unindexed(_j.SyncType) == int(sync_type),
             unindexed(_j.Status).in_([int(one) for one in COUNTED]),
         )
-        found = [runs_at(Origin(row[0]), row[1], row[2]) for row in self._connection.execute(statement)]
+        found = [runs_at(JobOrigin(row[0]), row[1], row[2]) for row in self._connection.execute(statement)]
         return [one for one in found if one >= since]
 
     def move(self, job: SyncJob, from_: SyncStatus) -> bool:
@@ -274,11 +274,11 @@ def _filtered(statement: Select[Any], filter_: JobFilter) -> Select[Any]:
     if filter_.integration_id is not None:
         statement = statement.where(_j.IntegrationId == filter_.integration_id)
     if filter_.statuses:
-        statement = statement.where(unindexed(_j.Status).in_([int(one) for one in filter_.statuses]))
+        statement = statement.where(unindexed(_j.Status).in_([int(status) for status in filter_.statuses]))
     if filter_.types:
-        statement = statement.where(_j.SyncType.in_([int(one) for one in filter_.types]))
+        statement = statement.where(_j.SyncType.in_([int(type_) for type_ in filter_.types]))
     if filter_.directions:
-        statement = statement.where(_j.Direction.in_([int(one) for one in filter_.directions]))
+        statement = statement.where(_j.Direction.in_([int(direction) for direction in filter_.directions]))
     if filter_.since is not None:
         statement = statement.where(_j.CreatedAt >= filter_.since)
     if filter_.until is not None:

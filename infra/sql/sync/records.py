@@ -14,7 +14,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from domain.core.paging import Page, PageRequest
 from domain.integrations.model import IntegrationStatus
 from domain.sync.jobs import SyncedRecord
-from domain.sync.merging import Incoming, Known, Merge
+from domain.sync.merging import IncomingRecord, Merge, StoredVersion
 from domain.sync.ports import RecordFilter, RecordsRefused, RunMark
 from infra.sql.firsts import delete_first
 from infra.sql.integrations.tables import integrations
@@ -114,14 +114,14 @@ class SqlImportedRecords:
 
     def known(
         self, tenant_id: UUID, integration_id: UUID, stream: str, external_ids: Sequence[str]
-    ) -> dict[str, Known]:
-        found: dict[str, Known] = {}
+    ) -> dict[str, StoredVersion]:
+        found: dict[str, StoredVersion] = {}
         mine = _mine(tenant_id, integration_id, stream)
         for some in chunks(external_ids):
             for key, hash_, modified, deleted, generation in self._connection.execute(
                 _KNOWN, {**mine, "ids": some}
             ):
-                found[key] = Known(hash_, modified, deleted is not None, generation)
+                found[key] = StoredVersion(hash_, modified, deleted is not None, generation)
         return found
 
     def store(
@@ -135,7 +135,7 @@ class SqlImportedRecords:
             if merge.updates:
                 self._connection.execute(_UPDATE, [_changed(mine, one, run) for one in merge.updates])
             if merge.tombstones:
-                gone = [_changed(mine, one, run) for one in merge.tombstones]
+                gone = [_changed(mine, tombstone, run) for tombstone in merge.tombstones]
                 self._connection.execute(
                     _TOMBSTONE,
                     [
@@ -238,7 +238,7 @@ def _unseen(generation: int) -> Any:
 
 
 def _new(
-    tenant_id: UUID, integration_id: UUID, stream: str, one: Incoming, run: RunMark
+    tenant_id: UUID, integration_id: UUID, stream: str, one: IncomingRecord, run: RunMark
 ) -> Mapping[str, Any]:
     return {
         "IntegrationId": integration_id,
@@ -256,7 +256,7 @@ def _new(
     }
 
 
-def _changed(mine: Mapping[str, Any], one: Incoming, run: RunMark) -> dict[str, Any]:
+def _changed(mine: Mapping[str, Any], one: IncomingRecord, run: RunMark) -> dict[str, Any]:
     return {
         **mine,
         "id": one.external_id,

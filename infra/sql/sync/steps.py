@@ -79,18 +79,18 @@ class SqlSyncSteps:
     def add_steps(self, steps: Sequence[Step]) -> None:
         rows = [
             {
-                "DataSyncJobId": one.data_sync_job_id,
-                "Position": one.position,
-                "Stream": one.stream,
-                "Direction": int(one.direction),
-                "SyncType": int(one.sync_type),
-                "Phase": one.phase.value,
-                "Checkpoint": one.checkpoint,
-                "CheckpointVersion": one.version,
-                "Generation": one.generation,
-                "Total": one.total,
+                "DataSyncJobId": step.data_sync_job_id,
+                "Position": step.position,
+                "Stream": step.stream,
+                "Direction": int(step.direction),
+                "SyncType": int(step.sync_type),
+                "Phase": step.phase.value,
+                "Checkpoint": step.checkpoint,
+                "CheckpointVersion": step.version,
+                "Generation": step.generation,
+                "Total": step.total,
             }
-            for one in steps
+            for step in steps
         ]
         if rows:
             self._connection.execute(insert(sync_steps), rows)
@@ -148,16 +148,16 @@ class SqlSyncSteps:
     def log_errors(self, tenant_id: UUID, errors: Sequence[RecordError]) -> None:
         rows = [
             {
-                "SyncRecordErrorId": one.error_id,
-                "DataSyncJobId": one.data_sync_job_id,
+                "SyncRecordErrorId": error.error_id,
+                "DataSyncJobId": error.data_sync_job_id,
                 "TenantId": tenant_id,
-                "Stream": one.stream,
-                "ExternalId": one.external_id,
-                "Pointer": one.pointer,
-                "Reason": one.reason,
-                "CreatedAt": one.created_at,
+                "Stream": error.stream,
+                "ExternalId": error.external_id,
+                "Pointer": error.pointer,
+                "Reason": error.reason,
+                "CreatedAt": error.created_at,
             }
-            for one in errors
+            for error in errors
         ]
         if rows:
             self._connection.execute(insert(sync_record_errors), rows)

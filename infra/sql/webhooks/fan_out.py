@@ -66,11 +66,11 @@ class SqlFanOut:
             for event_id, webhook_id in self._connection.execute(_FANNED, {"ids": chunk})
         }
         new: list[NewDelivery] = []
-        for one in deliveries:
-            name = (one.event.event_id, one.webhook_id)
+        for delivery in deliveries:
+            name = (delivery.event.event_id, delivery.webhook_id)
             if name not in known:
                 known.add(name)
-                new.append(one)
+                new.append(delivery)
         if new:
             rows = [
                 {

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, bindparam, func, insert, literal, select, update
 
 from domain.webhooks.model import DeliveryStatus, WebhookState
-from domain.webhooks.ports import AttemptResult, EndpointHealth, Tally
+from domain.webhooks.ports import AttemptResult, EndpointHealth, EndpointTally
 from domain.webhooks.retry_policy import history_of
 from infra.sql.statements import chunks
 from infra.sql.types import Utc
@@ -62,16 +62,20 @@ class SqlResults:
             for chunk in chunks([result.claimed.webhook_delivery_id for result in results])
             for row in self._connection.execute(_STILL_LEASED, {"ids": chunk, "leases": leases}).all()
         }
-        kept = [one for one in results if (one.claimed.webhook_delivery_id, one.claimed.lease_id) in held]
+        kept = [
+            result
+            for result in results
+            if (result.claimed.webhook_delivery_id, result.claimed.lease_id) in held
+        ]
         if kept:
             self._connection.execute(_RESULT, [_result_row(result) for result in kept])
             self._connection.execute(_ATTEMPT, [_attempt_row(result) for result in kept])
         return kept
 
-    def tally(self, tallies: Sequence[Tally], now: datetime) -> list[EndpointHealth]:
+    def tally(self, tallies: Sequence[EndpointTally], now: datetime) -> list[EndpointHealth]:
         return [health for tally in tallies for health in self._tally(tally, now)]
 
-    def _tally(self, tally: Tally, now: datetime) -> list[EndpointHealth]:
+    def _tally(self, tally: EndpointTally, now: datetime) -> list[EndpointHealth]:
         if tally.delivered:
             consecutive, failing_since = 0, None
         else:
@@ -98,7 +102,7 @@ class SqlResults:
         )
         return [EndpointHealth(*row) for row in self._connection.execute(statement)]
 
-    def _learn(self, tally: Tally, now: datetime) -> None:
+    def _learn(self, tally: EndpointTally, now: datetime) -> None:
         """An outage begins with its first attempt; one that ends goes into the endpoint's history, and its last
         attempt was its last failure."""
         row = self._connection.execute(

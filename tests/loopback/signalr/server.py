@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from devhost.signalr import Receive, Send, SignalR
-from devhost.signalr_connection import Connection
+from devhost.signalr_connection import ClientConnection
 from domain.core.ports import Clock
 from infra.clock import SystemClock
 from tests.loopback.asgi import Served, listen
@@ -21,7 +21,7 @@ ENTRA_TOKEN = "a-token-of-entra-id-for-signalr"
 _NEGOTIATE = "/client/negotiate"
 
 
-class _ListeningConnection(Connection):
+class _ListeningConnection(ClientConnection):
     """In serverless mode a client only listens: the service lets go of one that calls a method."""
 
     def _refuse(self, invocation: dict[str, Any]) -> None:

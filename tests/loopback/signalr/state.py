@@ -84,7 +84,7 @@ class State:
 
     def send(self, address: str, target: str, arguments: Sequence[Any]) -> None:
         """To the connections at an address."""
-        encoded = ",".join(json.dumps(one, separators=(",", ":")) for one in arguments)
+        encoded = ",".join(json.dumps(argument, separators=(",", ":")) for argument in arguments)
         with self._lock:
             self._messages.append(Message(address, json.dumps(target)[1:-1], encoded))
 

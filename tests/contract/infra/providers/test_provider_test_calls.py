@@ -1,0 +1,299 @@
+"""The test of an integration: a real round trip in test mode that leaves nothing behind."""
+
+import pytest
+
+from domain.providers.contract import ProviderFailure, TestOptions, TestResult
+from tests.fixtures.providers.paypal import GRANTED
+from tests.fixtures.providers.twilio import SID, TEST_SID
+from tests.fixtures.scripted_server import Answer, Route, route
+from tests.worlds.provider_cases import CASES
+from tests.worlds.provider_world import World, world
+
+SMS = TestOptions(recipient="+15558675310")
+MAIL = TestOptions(recipient="someone@example.org")
+
+CHARGES: dict[str, list[Route]] = {
+    "Stripe": [
+        route("POST /v1/payment_intents", Answer(200, {"id": "pi_3M", "status": "succeeded"})),
+        route("GET /v1/payment_intents/pi_3M", Answer(200, {"id": "pi_3M", "status": "succeeded"})),
+        route("POST /v1/refunds", Answer(200, {"id": "re_1N", "status": "succeeded"})),
+    ],
+    "PayPal": [
+        route("POST /v1/oauth2/token", Answer(200, GRANTED)),
+        route(
+            "POST /v2/checkout/orders",
+            Answer(
+                201,
+                {
+                    "id": "5O190127TN364715T",
+                    "status": "COMPLETED",
+                    "purchase_units": [
+                        {"payments": {"captures": [{"id": "2GG279541U471931P", "status": "COMPLETED"}]}}
+                    ],
+                },
+            ),
+        ),
+        route(
+            "GET /v2/payments/captures/2GG279541U471931P",
+            Answer(200, {"id": "2GG279541U471931P", "status": "COMPLETED"}),
+        ),
+        route(
+            "POST /v2/payments/captures/2GG279541U471931P/refund",
+            Answer(201, {"id": "1JU08902781691411", "status": "COMPLETED"}),
+        ),
+    ],
+    "Square": [
+        route("POST /v2/payments", Answer(200, {"payment": {"id": "R2B3Z8WMVt3", "status": "COMPLETED"}})),
+        route(
+            "GET /v2/payments/R2B3Z8WMVt3",
+            Answer(200, {"payment": {"id": "R2B3Z8WMVt3", "status": "COMPLETED"}}),
+        ),
+        route("POST /v2/refunds", Answer(200, {"refund": {"id": "R2B3Z8_xyz", "status": "PENDING"}})),
+    ],
+}
+IDEMPOTENCY_HEADERS = {"Stripe": "idempotency-key", "PayPal": "paypal-request-id"}
+LIVE = {
+    "Stripe": {"apiKey": "sk_live_4eC39HqLyjWDarjtT1zdp7dc"},
+    "PayPal": {"sandbox": False},
+    "Square": {"sandbox": False},
+}
+PAYMENTS = pytest.mark.parametrize("name", sorted(CHARGES))
+
+
+def charge_lines(name: str) -> tuple[str, str, str]:
+    """Charge, read and refund as request lines."""
+    charge, read, refund = [f"{one.method} {one.path}" for one in CHARGES[name]][-3:]
+    return charge, read, refund
+
+
+async def exercise(here: World, name: str, options: TestOptions | None = None) -> TestResult:
+    return await CASES[name].provider.test(here.connection, options or TestOptions())
+
+
+@PAYMENTS
+async def test_a_charge_is_made_read_and_refunded_in_this_order(name: str) -> None:
+    async with world(CASES[name]) as here:
+        here.server.add(*CHARGES[name])
+        result = await exercise(here, name)
+        assert here.server.lines[-3:] == list(charge_lines(name))
+        assert [step.name for step in result.steps] == ["charge", "read", "refund"]
+        assert all(step.reference for step in result.steps)
+        assert here.server.unexpected == []
+
+
+@PAYMENTS
+async def test_live_credentials_are_refused_before_anything_is_sent(name: str) -> None:
+    async with world(CASES[name], changes=LIVE[name]) as here:
+        here.server.add(*CHARGES[name])
+        with pytest.raises(ProviderFailure, match="live") as caught:
+            await exercise(here, name)
+        assert caught.value.kind == "rejected"
+        assert here.server.requests == []
+        assert "sk_live_4eC" not in str(caught.value)
+
+
+@PAYMENTS
+@pytest.mark.parametrize("broken", [Answer(400, {}), Answer(500, {}), Answer(200, b"{"), Answer(200, {})])
+async def test_the_charge_is_refunded_also_when_reading_it_fails(name: str, broken: Answer) -> None:
+    charge, read, refund = charge_lines(name)
+    async with world(CASES[name]) as here:
+        here.server.add(*CHARGES[name])
+        here.server.add(route(read, broken))
+        with pytest.raises(ProviderFailure):
+            await exercise(here, name)
+        assert here.server.lines[-1] == refund
+        assert here.server.lines.count(charge) == here.server.lines.count(refund) == 1
+
+
+@PAYMENTS
+async def test_a_charge_that_could_not_be_refunded_is_named(name: str) -> None:
+    _, read, refund = charge_lines(name)
+    for also in ([], [route(read, Answer(500, {}))]):
+        async with world(CASES[name]) as here:
+            here.server.add(*CHARGES[name])
+            here.server.add(route(refund, Answer(422, {})), *also)
+            with pytest.raises(ProviderFailure, match=r"test charge \w+ was not reversed") as caught:
+                await exercise(here, name)
+            assert caught.value.kind == ("unavailable" if also else "rejected")
+
+
+@PAYMENTS
+async def test_a_repeat_after_an_outage_carries_the_same_idempotency_key(name: str) -> None:
+    charge, _, _ = charge_lines(name)
+    async with world(CASES[name]) as here:
+        here.server.add(*CHARGES[name])
+        good = next(one for one in CHARGES[name] if f"{one.method} {one.path}" == charge).answers[0]
+        here.server.add(route(charge, Answer(503, {}), good))
+        await exercise(here, name)
+        tries = [request for request in here.server.requests if request.line == charge]
+        keys = [
+            one.json["idempotency_key"] if name == "Square" else one.headers[IDEMPOTENCY_HEADERS[name]]
+            for one in tries
+        ]
+        assert len(keys) == 2
+        assert keys[0] == keys[1] != ""
+
+
+async def test_a_stripe_charge_that_needs_more_is_cancelled_instead_of_refunded() -> None:
+    waiting = {"id": "pi_3M", "status": "requires_action"}
+    async with world(CASES["Stripe"]) as here:
+        here.server.add(
+            route("POST /v1/payment_intents", Answer(200, waiting)),
+            route("GET /v1/payment_intents/pi_3M", Answer(200, waiting)),
+            route(
+                "POST /v1/payment_intents/pi_3M/cancel", Answer(200, {"id": "pi_3M", "status": "canceled"})
+            ),
+        )
+        result = await exercise(here, "Stripe")
+        assert [step.name for step in result.steps] == ["charge", "read", "cancel"]
+
+
+async def test_the_amount_and_currency_asked_for_are_charged() -> None:
+    asked = TestOptions(amount_minor=250, currency="EUR")
+    async with world(CASES["Stripe"]) as here:
+        here.server.add(*CHARGES["Stripe"])
+        await exercise(here, "Stripe", asked)
+        form = here.server.requests[0].form
+        assert (form["amount"], form["currency"], form["payment_method"]) == ("250", "eur", "pm_card_visa")
+    async with world(CASES["Square"]) as here:
+        here.server.add(*CHARGES["Square"])
+        await exercise(here, "Square", asked)
+        assert here.server.requests[0].json["amount_money"] == {"amount": 250, "currency": "EUR"}
+        assert here.server.requests[-1].json["payment_id"] == "R2B3Z8WMVt3"
+
+
+@pytest.mark.parametrize(("currency", "value"), [("EUR", "2.50"), ("JPY", "250"), ("usd", "2.50")])
+async def test_paypal_amounts_are_in_major_units(currency: str, value: str) -> None:
+    async with world(CASES["PayPal"]) as here:
+        here.server.add(*CHARGES["PayPal"])
+        await exercise(here, "PayPal", TestOptions(amount_minor=250, currency=currency))
+        order = here.server.requests[1].json
+        assert order["purchase_units"][0]["amount"] == {"currency_code": currency.upper(), "value": value}
+
+
+@pytest.mark.parametrize("name", ["SendGrid", "Mailgun", "Postmark", "Twilio", "Vonage"])
+async def test_a_message_needs_a_recipient(name: str) -> None:
+    async with world(CASES[name]) as here:
+        with pytest.raises(ProviderFailure, match="recipient") as caught:
+            await exercise(here, name)
+        assert caught.value.kind == "rejected"
+        assert here.server.requests == []
+
+
+async def test_sendgrid_sends_in_sandbox_mode_only() -> None:
+    async with world(CASES["SendGrid"]) as here:
+        here.server.add(route("POST /v3/mail/send", Answer(200)))
+        await exercise(here, "SendGrid", MAIL)
+        sent = here.server.requests[0].json
+        assert sent["mail_settings"] == {"sandbox_mode": {"enable": True}}
+        assert sent["personalizations"] == [{"to": [{"email": "someone@example.org"}]}]
+        # 202 would mean that the message is really being delivered.
+        here.server.add(route("POST /v3/mail/send", Answer(202)))
+        with pytest.raises(ProviderFailure):
+            await exercise(here, "SendGrid", MAIL)
+
+
+async def test_a_sendgrid_key_that_may_not_send_is_forbidden() -> None:
+    async with world(CASES["SendGrid"]) as here:
+        here.server.add(route("GET /v3/scopes", Answer(200, {"scopes": ["alerts.read"]})))
+        with pytest.raises(ProviderFailure, match=r"mail\.send") as caught:
+            await CASES["SendGrid"].provider.validate_credentials(here.connection)
+        assert caught.value.kind == "forbidden"
+
+
+async def test_mailgun_sends_in_test_mode_only() -> None:
+    async with world(CASES["Mailgun"]) as here:
+        answer = {"id": "<20111114174239@mg.example.org>", "message": "Queued. Thank you."}
+        here.server.add(route("POST /v3/mg.example.org/messages", Answer(200, answer)))
+        result = await exercise(here, "Mailgun", MAIL)
+        form = here.server.requests[0].form
+        assert (form["o:testmode"], form["to"]) == ("yes", "someone@example.org")
+        assert result.steps[0].reference == answer["id"]
+
+
+async def test_a_mailgun_domain_of_another_account_or_region_is_rejected() -> None:
+    async with world(CASES["Mailgun"], changes={"domain": "other.example.org"}) as here:
+        with pytest.raises(ProviderFailure, match="domain") as caught:
+            await CASES["Mailgun"].provider.validate_credentials(here.connection)
+        assert caught.value.kind == "rejected"
+
+
+async def test_postmark_sends_under_its_test_token_only() -> None:
+    taken = {
+        "To": "someone@example.org",
+        "MessageID": "b7bc2f4a",
+        "ErrorCode": 0,
+        "Message": "Test job accepted",
+    }
+    async with world(CASES["Postmark"]) as here:
+        here.server.add(route("POST /email", Answer(200, taken)))
+        result = await exercise(here, "Postmark", MAIL)
+        read, sent = here.server.requests
+        assert read.headers["x-postmark-server-token"] != "POSTMARK_API_TEST"
+        assert sent.headers["x-postmark-server-token"] == "POSTMARK_API_TEST"
+        assert [step.name for step in result.steps] == ["read", "send"]
+        here.server.add(route("POST /email", Answer(200, taken | {"ErrorCode": 406})))
+        with pytest.raises(ProviderFailure, match="406"):
+            await exercise(here, "Postmark", MAIL)
+
+
+async def test_twilio_uses_test_credentials_where_given_and_says_when_it_really_sends() -> None:
+    message = Answer(201, {"sid": "SM1", "status": "queued", "error_code": None})
+    async with world(CASES["Twilio"]) as here:
+        here.server.add(route(f"POST /2010-04-01/Accounts/{TEST_SID}/Messages.json", message))
+        result = await exercise(here, "Twilio", SMS)
+        assert here.server.requests[0].form["From"] == "+15005550006"
+        assert "nothing is delivered" in result.steps[0].detail
+    async with world(CASES["Twilio"], changes={"testAccountSid": None, "testAuthToken": None}) as here:
+        here.server.add(route(f"POST /2010-04-01/Accounts/{SID}/Messages.json", message))
+        result = await exercise(here, "Twilio", SMS)
+        assert here.server.requests[0].form["From"] == "+15017122661"
+        assert result.steps[0].detail.startswith("Sent.")
+
+
+async def test_a_suspended_twilio_account_is_forbidden() -> None:
+    account = {"sid": SID, "friendly_name": "x", "status": "suspended", "type": "Full"}
+    async with world(CASES["Twilio"]) as here:
+        here.server.add(route(f"GET /2010-04-01/Accounts/{SID}.json", Answer(200, account)))
+        with pytest.raises(ProviderFailure, match="suspended") as caught:
+            await CASES["Twilio"].provider.validate_credentials(here.connection)
+        assert caught.value.kind == "forbidden"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("1", "rate_limited"),
+        ("4", "unauthorized"),
+        ("5", "unavailable"),
+        ("9", "rejected"),
+        ("29", "rejected"),
+    ],
+)
+async def test_vonage_refuses_messages_with_status_200(status: str, kind: str) -> None:
+    refused = {
+        "message-count": "1",
+        "messages": [{"status": status, "error-text": "Quota Exceeded - rejected"}],
+    }
+    async with world(CASES["Vonage"]) as here:
+        here.server.add(route("POST /sms/json", Answer(200, refused)))
+        with pytest.raises(ProviderFailure, match=f"status {status}") as caught:
+            await exercise(here, "Vonage", SMS)
+        assert caught.value.kind == kind
+
+
+async def test_vonage_sends_one_message_and_never_repeats_it() -> None:
+    taken = {"message-count": "1", "messages": [{"status": "0", "message-id": "0A0000000123ABCD1"}]}
+    async with world(CASES["Vonage"]) as here:
+        here.server.add(route("POST /sms/json", Answer(200, taken)))
+        result = await exercise(here, "Vonage", SMS)
+        assert result.steps[0].reference == "0A0000000123ABCD1"
+        assert here.server.requests[0].form == {
+            "from": "EVENTS",
+            "to": "15558675310",
+            "text": "Integration Hub connection test",
+        }
+        here.server.add(route("POST /sms/json", Answer(500, {})))
+        with pytest.raises(ProviderFailure):
+            await exercise(here, "Vonage", SMS)
+        assert len(here.server.requests) == 2

@@ -1,0 +1,114 @@
+"""CalDAV against a real server, and how far its credentials may travel."""
+
+import http.client
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from domain.providers.contract import ProviderFailure, ProviderResponse, TestOptions
+from infra.providers._kit.xml_answers import xml_document
+from infra.providers.ical.adapter import PROVIDER as ICAL
+from infra.providers.ical.caldav import CalDavAccess
+from tests.worlds.provider_peers import connected, radicale
+
+OPTIONS = TestOptions()
+PASSWORD = "correct-horse-battery"
+
+
+@pytest.fixture
+def caldav(tmp_path: Path) -> Iterator[str]:
+    """A CalDAV server on which ada has the calendar `Shifts`."""
+    with radicale(tmp_path, "ada", PASSWORD) as address:
+        make_calendar(address, "ada", PASSWORD, "Shifts")
+        yield address
+
+
+def make_calendar(address: str, username: str, password: str, name: str) -> None:
+    body = (
+        '<C:mkcalendar xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"><D:set><D:prop>'
+        f"<D:displayname>{name}</D:displayname></D:prop></D:set></C:mkcalendar>"
+    )
+    server = http.client.HTTPConnection(urlsplit(address).netloc)
+    token = b64encode(f"{username}:{password}".encode()).decode()
+    server.request("MKCALENDAR", f"/{username}/shifts/", body, {"Authorization": f"Basic {token}"})
+    assert server.getresponse().status == 201
+    server.close()
+
+
+def account(address: str, **changes: str) -> dict[str, str]:
+    return {"serverUrl": address, "username": "ada", "password": PASSWORD} | changes
+
+
+async def test_caldav_finds_the_principal_and_the_calendar(caldav: str) -> None:
+    async with connected(ICAL, account(caldav)) as connection:
+        check = await ICAL.validate_credentials(connection)
+        await ICAL.probe(connection)
+    assert (check.account, check.detail) == ("ada", "Calendar Shifts")
+
+
+async def test_caldav_test_leaves_the_calendar_as_it_was(caldav: str, tmp_path: Path) -> None:
+    async with connected(ICAL, account(caldav)) as connection:
+        result = await ICAL.test(connection, OPTIONS)
+    assert [step.name for step in result.steps] == ["create", "delete"]
+    assert list((tmp_path / "collections" / "collection-root" / "ada" / "shifts").glob("*.ics")) == []
+
+
+async def test_caldav_refuses_a_wrong_password_without_repeating_it(caldav: str) -> None:
+    async with connected(ICAL, account(caldav, password="wrong-horse")) as connection:
+        with pytest.raises(ProviderFailure) as caught:
+            await ICAL.validate_credentials(connection)
+    assert caught.value.kind == "unauthorized"
+    assert "wrong-horse" not in f"{caught.value!r} {connection!r}"
+
+
+async def test_caldav_says_when_no_calendar_has_the_name(caldav: str) -> None:
+    async with connected(ICAL, account(caldav, calendar="Nowhere")) as connection:
+        with pytest.raises(ProviderFailure) as caught:
+            await ICAL.test(connection, OPTIONS)
+    assert caught.value.kind == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("server", "href", "goes"),
+    [
+        ("https://caldav.icloud.com", "https://p01-caldav.icloud.com/1/", True),
+        ("https://caldav.icloud.com", "https://icloud.com.evil.example/1/", False),
+        ("http://cal.example", "https://cal.example/1/", True),
+        ("https://cal.example", "http://cal.example/1/", False),
+        ("https://acme.co.uk", "https://evil.co.uk/1/", False),
+        ("https://caldav.icloud.example", "https://p01-caldav.icloud.example/1/", False),
+        ("https://caldav.icloud.example", "https://evil.example/1/", False),
+        ("https://caldav.icloud.example", "http://p01-caldav.icloud.example/1/", False),
+        ("https://icloud.example", "https://evil.example/1/", False),
+        ("https://127.0.0.1", "https://9.0.0.1/", False),
+    ],
+)
+async def test_caldav_credentials_stay_with_the_server(server: str, href: str, goes: bool) -> None:
+    asked: list[str] = []
+
+    class Recording:
+        async def expect(self, request: Any, *statuses: int) -> ProviderResponse:
+            asked.append(request.url)
+            return ProviderResponse(207, {}, b"<a/>", 1)
+
+    connection: Any = type("Fake", (), {"http": Recording()})
+    access = CalDavAccess(connection, server, "ada", PASSWORD)
+    if goes:
+        await access.send("PROPFIND", href)
+    else:
+        with pytest.raises(ProviderFailure):
+            await access.send("PROPFIND", href)
+    assert asked == ([href] if goes else [])
+    assert PASSWORD not in repr(access)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_xml_with_a_document_type_is_refused(encoding: str) -> None:
+    bomb = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb">]><a>&b;</a>'.encode(encoding)
+    with pytest.raises(ProviderFailure) as caught:
+        xml_document(ProviderResponse(207, {}, bomb, 1))
+    assert caught.value.kind == "malformed"

@@ -1,0 +1,94 @@
+"""Every provider that lists behaves alike when the provider does not do as documented."""
+
+from typing import Any
+
+import pytest
+
+from domain.providers.contract import Capability, ProviderFailure
+from domain.providers.records import ListRequest, PushRequest
+from infra.providers.registry import all_providers, sync_provider
+from tests.fixtures.scripted_server import Answer, Route
+from tests.worlds.provider_cases import CASES
+from tests.worlds.provider_world import world
+from tests.worlds.sync_drain import provider
+
+LISTED = ("AzureBlob", "Google", "HubSpot", "Outlook", "S3", "Salesforce", "iCal")
+KINDS = {401: "unauthorized", 403: "forbidden", 429: "rate_limited", 500: "unavailable"}
+EVERY = pytest.mark.parametrize("name", LISTED)
+NOT_PAGES: list[Any] = [b"", b"<html>", b"{}", b"[]", {"items": 1, "value": 1, "records": 1, "results": 1}]
+ROWS: list[Any] = [1, None, "x", {}, {"id": None}]
+
+
+async def failing(name: str, answer: Answer) -> ProviderFailure:
+    source = provider(name)
+    async with world(CASES[name]) as here:
+        (stream,) = source.streams_of(here.connection.configuration)
+        here.server.always = answer
+        with pytest.raises(ProviderFailure) as caught:
+            await source.list_records(here.connection, ListRequest(stream.name, 10))
+    for secret in CASES[name].secrets:
+        assert secret not in f"{caught.value!r}"
+    return caught.value
+
+
+@EVERY
+@pytest.mark.parametrize("status", sorted(KINDS))
+async def test_refusals_have_their_kind(name: str, status: int) -> None:
+    answer = CASES[name].errors.get(status, Answer(status, {}))
+    failure = await failing(name, answer)
+    assert (failure.kind, failure.status) == (CASES[name].kinds.get(status, KINDS[status]), status)
+
+
+@EVERY
+@pytest.mark.parametrize("page", NOT_PAGES)
+async def test_an_answer_that_is_no_page_is_malformed(name: str, page: Any) -> None:
+    assert (await failing(name, Answer(200, page))).kind == "malformed"
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("name", ["Google", "HubSpot", "Outlook", "Salesforce"])
+async def test_a_row_without_an_id_is_malformed(name: str, row: Any) -> None:
+    page = {"items": [row], "value": [row], "records": [row], "results": [row], "done": True}
+    assert (await failing(name, Answer(200, page))).kind == "malformed"
+
+
+@EVERY
+async def test_streams_that_are_not_there_are_refused(name: str) -> None:
+    async with world(CASES[name]) as here:
+        for call in (
+            provider(name).list_records(here.connection, ListRequest("nonsense", 10)),
+            provider(name).push_record(here.connection, PushRequest("nonsense", "k", {})),
+        ):
+            with pytest.raises(ProviderFailure) as caught:
+                await call
+            assert caught.value.kind == "rejected"
+        assert here.server.requests == []
+
+
+@EVERY
+async def test_capabilities_say_what_the_streams_do(name: str) -> None:
+    capabilities = all_providers()[name].profile.capabilities
+    assert Capability.Import in capabilities
+    async with world(CASES[name]) as here:
+        streams = provider(name).streams_of(here.connection.configuration)
+    # A published calendar takes nothing; the calendar of a CalDAV server does.
+    exports = any(stream.exportable for stream in streams) or name == "iCal"
+    assert (Capability.Export in capabilities) == exports
+
+
+def test_providers_that_list_nothing_are_known() -> None:
+    assert sync_provider("Postal") is None
+    assert sync_provider("iCal") is all_providers()["iCal"]
+
+
+@pytest.mark.parametrize("name", ["Google", "HubSpot", "Outlook", "Salesforce"])
+async def test_deleting_what_was_never_there_is_done(name: str) -> None:
+    async with world(CASES[name]) as here:
+        (stream,) = provider(name).streams_of(here.connection.configuration)
+        here.server.add(
+            Route("GET", "/*", (Answer(200, {"value": []}),)), Route("DELETE", "/*", (Answer(404, {}),))
+        )
+        result = await provider(name).push_record(
+            here.connection, PushRequest(stream.name, "k", {}, deleted=True)
+        )
+    assert result.external_id

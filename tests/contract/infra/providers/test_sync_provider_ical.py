@@ -1,0 +1,199 @@
+"""Published calendars, and events in iCalendar format."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pytest
+
+from domain.providers.contract import ProviderFailure
+from domain.providers.records import PushRequest, StateExpired
+from domain.sync.records import EventRecord
+from infra.providers._kit.icalendar_events import read_feed, to_internal, written
+from infra.providers.ical.adapter import PROVIDER as ICAL
+from tests.fixtures.providers.ical import PRIVATE_PART
+from tests.fixtures.scripted_server import Answer, route
+from tests.worlds.provider_cases import CASES
+from tests.worlds.provider_world import NOW, world
+from tests.worlds.sync_drain import drain
+
+FEED = f"GET /ical/{PRIVATE_PART}/basic.ics"
+EVENT = {
+    "title": "Doors, and more",
+    "startsAt": "2026-03-05T18:00:00Z",
+    "endsAt": "2026-03-05T19:00:00Z",
+    "location": "Hall 2",
+    "recurrence": ["RRULE:FREQ=WEEKLY;COUNT=3"],
+}
+
+
+def vevent(uid: str, *lines: str) -> str:
+    given = (
+        lines if any(line.startswith("DTSTART") for line in lines) else ("DTSTART:20260305T180000Z", *lines)
+    )
+    return "\r\n".join(("BEGIN:VEVENT", f"UID:{uid}", "DTSTAMP:20260301T120000Z", *given, "END:VEVENT"))
+
+
+def calendar(*events: str, zone: str = "") -> bytes:
+    named = [f"X-WR-TIMEZONE:{zone}"] if zone else []
+    lines = ("BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//test//EN", *named, *events, "END:VCALENDAR", "")
+    return "\r\n".join(lines).encode()
+
+
+def feed(*events: str, etag: str = '"1"') -> Answer:
+    return Answer(200, calendar(*events), {"content-type": "text/calendar", "etag": etag})
+
+
+async def test_an_unchanged_feed_is_an_empty_page_that_keeps_the_state() -> None:
+    async with world(CASES["iCal"]) as here:
+        last = {"etag": '"1"', "last-modified": "Fri, 27 Feb 2026 10:00:00 GMT"}
+        here.server.add(
+            route(FEED, Answer(200, calendar(vevent("a"), vevent("b")), last), Answer(304, b"", last))
+        )
+        full = await drain(ICAL, here.connection, "events")
+        again = await drain(ICAL, here.connection, "events", state=full.state)
+        assert here.server.requests[1].headers["if-none-match"] == '"1"'
+        assert here.server.requests[1].headers["if-modified-since"] == "Fri, 27 Feb 2026 10:00:00 GMT"
+    assert full.ids == ["a", "b"]
+    assert (again.ids, again.state) == ([], full.state)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_a_changed_feed_comes_whole_and_tells_what_is_gone(limit: int) -> None:
+    async with world(CASES["iCal"]) as here:
+        here.server.add(route(FEED, feed(vevent("a"), vevent("b"), vevent("c"))))
+        full = await drain(ICAL, here.connection, "events", limit)
+        here.server.add(route(FEED, feed(vevent("a", "SUMMARY:New"), vevent("d"), etag='"2"')))
+        changes = await drain(ICAL, here.connection, "events", limit, state=full.state)
+        here.server.add(route(FEED, feed(vevent("d"), etag='"3"')))
+        last = await drain(ICAL, here.connection, "events", limit, state=changes.state)
+    assert full.ids == ["a", "b", "c"]
+    assert (sorted(changes.ids), changes.deleted) == (["a", "b", "c", "d"], ["b", "c"])
+    assert last.deleted == ["a"]
+
+
+async def test_a_feed_that_changes_while_it_is_paged_is_read_again_by_the_next_run() -> None:
+    async with world(CASES["iCal"]) as here:
+        here.server.add(
+            route(
+                FEED, feed(vevent("b"), vevent("c")), feed(vevent("a"), vevent("b"), vevent("c"), etag='"2"')
+            )
+        )
+        full = await drain(ICAL, here.connection, "events", 1)
+        await drain(ICAL, here.connection, "events", state=full.state)
+        assert here.server.requests[-1].headers["if-none-match"] == '"1"'
+
+
+async def test_state_of_another_feed_is_not_used() -> None:
+    async with world(CASES["iCal"]) as here:
+        here.server.add(route(FEED, feed(vevent("a"))))
+        full = await drain(ICAL, here.connection, "events")
+        configuration = ICAL.profile.configuration.model_validate(
+            {"feedUrl": f"{here.server.address}/other.ics"}
+        )
+        with pytest.raises(StateExpired):
+            await drain(
+                ICAL, replace(here.connection, configuration=configuration), "events", state=full.state
+            )
+        assert PRIVATE_PART not in (full.state or "")
+
+
+async def test_a_feed_takes_no_records() -> None:
+    async with world(CASES["iCal"]) as here:
+        with pytest.raises(ProviderFailure, match="takes no records"):
+            await ICAL.push_record(here.connection, PushRequest("events", "k", EVENT))
+
+
+@pytest.mark.parametrize("body", [b"BEGIN:VCALENDAR\r\n", calendar(vevent("a"))[:-30]])
+async def test_a_feed_that_is_cut_off_is_malformed(body: bytes) -> None:
+    async with world(CASES["iCal"]) as here:
+        here.server.add(route(FEED, Answer(200, body)))
+        with pytest.raises(ProviderFailure) as caught:
+            await drain(ICAL, here.connection, "events")
+    assert caught.value.kind == "malformed"
+
+
+def test_altered_occurrences_are_records_of_their_own() -> None:
+    body = calendar(
+        vevent("a", "RRULE:FREQ=WEEKLY;COUNT=3", "EXDATE:20260312T180000Z"),
+        vevent("a", "RECURRENCE-ID:20260319T180000Z", "DTSTART:20260319T190000Z"),
+    )
+    series, altered = read_feed(body)
+    assert (series.external_id, altered.external_id) == ("a", "a#2026-03-19T18:00:00.000000Z")
+    record = EventRecord.model_validate(to_internal(series))
+    assert record.recurrence == ["RRULE:FREQ=WEEKLY;COUNT=3", "EXDATE:20260312T180000Z"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "starts", "ends"),
+    [
+        (["DTSTART;TZID=Europe/Berlin:20260305T190000", "DURATION:PT90M"], (18, 0), (19, 30)),
+        (["DTSTART;TZID=W. Europe Standard Time:20260305T190000"], (18, 0), None),
+        (["DTSTART:20260305T190000"], (0, 0), None),  # floating: in the calendar's zone, which is Tokyo
+    ],
+)
+def test_times_are_told_in_utc(
+    lines: list[str], starts: tuple[int, int], ends: tuple[int, int] | None
+) -> None:
+    (found,) = read_feed(calendar(vevent("a", *lines), zone="Asia/Tokyo"))
+    record = EventRecord.model_validate(to_internal(found))
+    expected = (
+        datetime(2026, 3, 5, *starts, tzinfo=UTC)
+        if starts != (0, 0)
+        else datetime(2026, 3, 5, 10, tzinfo=UTC)
+    )
+    assert record.starts_at == expected
+    assert record.ends_at == (datetime(2026, 3, 5, *ends, tzinfo=UTC) if ends else None)
+
+
+def test_whole_days_and_people_are_told() -> None:
+    (found,) = read_feed(
+        calendar(
+            vevent(
+                "a",
+                "DTSTART;VALUE=DATE:20260305",
+                "ORGANIZER;CN=Ada:mailto:ada@example.com",
+                "ATTENDEE;CN=Bo;PARTSTAT=ACCEPTED:MAILTO:bo@example.com",
+                "LAST-MODIFIED:20260227T100000Z",
+            )
+        )
+    )
+    record = EventRecord.model_validate(to_internal(found))
+    assert (record.start_date, record.end_date) == (date(2026, 3, 5), date(2026, 3, 6))
+    assert record.organizer is not None
+    assert (record.organizer.name, record.attendees[0].email) == ("Ada", "bo@example.com")
+    assert found.modified_at == datetime(2026, 2, 27, 10, tzinfo=UTC)
+
+
+def test_events_that_cannot_be_read_are_counted_and_hide_no_other() -> None:
+    body = calendar(
+        vevent("a"), vevent("b", "DTSTART:garbage"), vevent("c", "DTSTART;TZID=Nowhere/X:20260305T190000"),
+        vevent("", "SUMMARY:No identity"), "BEGIN:VEVENT\r\nUID:e\r\nEND:VEVENT",
+    )  # fmt: skip
+    found = read_feed(body)
+    assert len(found) == 5
+    for record in found[1:]:
+        with pytest.raises(ValueError, match="cannot be read"):
+            to_internal(record)
+    assert to_internal(found[0])["allDay"] is False
+
+
+def test_the_version_tells_a_change_from_a_new_copy() -> None:
+    (first,) = read_feed(calendar(vevent("a")))
+    (copied,) = read_feed(calendar(vevent("a")).replace(b"DTSTAMP:20260301", b"DTSTAMP:20260302"))
+    (changed,) = read_feed(calendar(vevent("a", "SUMMARY:x")))
+    assert first.version == copied.version != changed.version
+    assert first.data == copied.data
+
+
+def test_changing_an_event_keeps_its_zone_and_what_is_not_ours() -> None:
+    there = calendar(
+        vevent("a", "DTSTART;TZID=Europe/Berlin:20260305T190000", "X-KEPT:yes", "RRULE:FREQ=WEEKLY;COUNT=9"),
+        vevent("a", "RECURRENCE-ID;TZID=Europe/Berlin:20260312T190000", "DTSTART:20260312T200000Z"),
+    )
+    event = EventRecord.model_validate(EVENT | {"startsAt": "2026-03-05T20:00:00Z"})
+    text = written(event, "unused", NOW, there).decode()
+    assert "DTSTART;TZID=Europe/Berlin:20260305T210000" in text
+    assert "X-KEPT:yes" in text
+    assert text.count("BEGIN:VEVENT") == 2
+    assert "COUNT=9" not in text
+    assert "unused" not in text

@@ -1,0 +1,306 @@
+"""Every statement the repositories send, as SQL Server would receive it.
+
+A stand-in for pyodbc takes what SQLAlchemy's mssql+pyodbc dialect hands to the driver: the text and the
+parameters. The text must be T-SQL and keep to the plain middle of the language."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import weakref
+from typing import Any
+
+import pytest
+import sqlglot
+from sqlalchemy import Engine, event
+from sqlglot import expressions as exp
+
+from infra.rotate_data_key import SEALED, keys_in_use, reseal
+from infra.sql.firsts import update_first
+from infra.sql.monitoring.tables import alert_notifications
+from tests.worlds.sql_drive import calls, public_methods
+from tests.worlds.sql_server_wire import Sent, Wire, sql_server_engine
+from tests.worlds.sql_world import world_under
+
+_PARAMETERS_AT_MOST = 2_100
+
+
+class _Cipher:
+    """Opens everything."""
+
+    current = "0123456789abcdef"
+
+    def open(self, sealed: str, *, context: str) -> str:
+        return sealed
+
+    def seal(self, plaintext: str, *, context: str) -> str:
+        return f"v1.{self.current}.x"
+
+
+class _Cursors:
+    """Which statements were sent while the rows of another were still being read."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.meanwhile: list[str] = []
+        self._read: list[weakref.ref[Any]] = []
+        event.listen(engine, "before_cursor_execute", self._before)
+
+    def _before(self, connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        for one in [ref() for ref in self._read]:
+            if one is not None and not _is_closed(one):
+                self.meanwhile.append(statement)
+        self._read = [weakref.ref(cursor)]
+
+
+def _is_closed(cursor: Any) -> bool:
+    try:
+        cursor.fetchone()
+    except sqlite3.ProgrammingError:
+        return True
+    return False
+
+
+@pytest.fixture(scope="module")
+def sent(driven: tuple[list[Sent], list[str]]) -> list[Sent]:
+    return driven[0]
+
+
+@pytest.fixture(scope="module")
+def driven(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Sent], list[str]]:
+    """Each method is run on SQLite; each statement it executes there is sent to SQL Server's dialect too."""
+    wire = Wire()
+    server = sql_server_engine(wire).connect()
+    with world_under(tmp_path_factory.mktemp("sql")) as world:
+        methods = calls(world)
+        assert set(methods) == public_methods(world), "a repository method is not driven by sql_drive.calls"
+
+        def replay(connection: Any, statement: Any, many: Any, one: Any, options: Any) -> None:
+            if wire.method:
+                server.execute(statement, many or one)
+
+        event.listen(world.database.engine, "before_execute", replay)
+        cursors = _Cursors(world.database.engine)
+        for method, each in methods.items():
+            for call in each:
+                with world.transactions.write() as tx:
+                    wire.method = method
+                    call(tx)
+                    wire.method = ""
+        # A program of its own, which uses no repository.
+        wire.method = "rotation"
+        keys_in_use(world.database)
+        for column in SEALED:
+            reseal(world.database, _Cipher(), column, _Cipher.current)  # type: ignore[arg-type]
+    return wire.sent, cursors.meanwhile
+
+
+def test_every_repository_method_reaches_the_database(sent: list[Sent]) -> None:
+    assert len({one.method for one in sent}) >= 28
+    assert len({one.text for one in sent}) >= 40
+
+
+def test_no_statement_is_sent_while_the_rows_of_another_are_read(
+    driven: tuple[list[Sent], list[str]],
+) -> None:
+    """Microsoft's driver refuses that: the connection is busy with results for another statement."""
+    assert driven[1] == []
+
+
+def test_the_rotation_of_data_keys_reads_and_writes(sent: list[Sent]) -> None:
+    texts = {one.text.split()[0] for one in sent if one.method == "rotation"}
+    assert texts == {"SELECT", "UPDATE"}
+
+
+def test_every_statement_parses_as_t_sql(sent: list[Sent]) -> None:
+    for text in {one.text for one in sent}:
+        (parsed,) = sqlglot.parse(text, dialect="tsql", error_level=sqlglot.ErrorLevel.RAISE)
+        assert isinstance(parsed, exp.Select | exp.Insert | exp.Update | exp.Delete), text
+        assert not list(parsed.find_all(exp.Command)), text
+
+
+def test_statements_keep_to_the_plain_middle_of_the_language(sent: list[Sent]) -> None:
+    forbidden = (
+        r"\b(MERGE|RETURNING|LIMIT|TRUE|FALSE|NOLOCK|UPDLOCK|HOLDLOCK|ROW_NUMBER|ON CONFLICT)\b|\|\||`"
+    )
+    for one in sent:
+        assert not re.search(forbidden, one.text, re.IGNORECASE), one.text
+
+
+def test_rows_are_skipped_and_limited_only_in_an_order(sent: list[Sent]) -> None:
+    skipping = [one for one in sent if re.search(r"\b(OFFSET|FETCH|TOP)\b", one.text)]
+    assert {one.method for one in skipping} >= {"webhooks.page", "deliveries.page", "outbox.unannounced"}
+    for one in skipping:
+        for select in sqlglot.parse_one(one.text, dialect="tsql").find_all(exp.Select):
+            if select.args.get("limit") or select.args.get("offset"):
+                assert select.args.get("order"), one.text
+
+
+def test_no_subquery_is_ordered_without_a_limit(sent: list[Sent]) -> None:
+    """SQL Server refuses that (error 1033)."""
+    for one in sent:
+        for select in sqlglot.parse_one(one.text, dialect="tsql").find_all(exp.Select):
+            if select.parent is not None and select.args.get("order"):
+                assert select.args.get("limit") or select.args.get("offset"), one.text
+
+
+def test_no_statement_carries_more_parameters_than_sql_server_takes(sent: list[Sent]) -> None:
+    for one in sent:
+        assert max(len(row) for row in one.rows) <= _PARAMETERS_AT_MOST, one.text[:200]
+        assert one.text.count("?") == len(one.rows[0])
+
+
+def test_conditions_compare_and_never_ask_whether_a_column_is_a_number(sent: list[Sent]) -> None:
+    """`IS 1` is no T-SQL: a BIT is compared."""
+    for one in sent:
+        assert not re.search(r"\bIS (NOT )?[^N]", one.text), one.text
+
+
+def test_lists_longer_than_a_chunk_are_sent_in_chunks(sent: list[Sent]) -> None:
+    for method in (
+        "pipeline.claim",
+        "pipeline.record",
+        "outbox.pending",
+        "deliveries.reset",
+        "pipeline.hold",
+    ):
+        texts = [one.text for one in sent if one.method == method and " IN (" in one.text]
+        assert len(texts) >= 2, method
+
+
+def test_parameters_are_what_the_driver_binds_without_guessing(sent: list[Sent]) -> None:
+    """Enumerations as plain integers, moments without a zone in UTC, ids as UUID."""
+    from datetime import datetime
+    from uuid import UUID
+
+    for one in sent:
+        for value in (value for row in one.rows[:3] for value in row):
+            if isinstance(value, datetime):
+                assert value.tzinfo is None, one.text
+            else:
+                assert type(value) in (int, float, bool, str, UUID, type(None)), (type(value), one.text)
+
+
+def test_texts_are_bound_as_nvarchar_and_long_ones_as_nvarchar_max(sent: list[Sent]) -> None:
+    """VARCHAR would turn what its code page lacks into question marks; a size of 0 stands for MAX."""
+    sizes = {size for one in sent for size in one.sizes or ()}
+    assert {("SQL_WVARCHAR", None, None), ("SQL_WVARCHAR", 0, 0)} <= sizes
+    assert not [size for size in sizes if size[0] in ("SQL_VARCHAR", "STRING")]
+
+
+def test_many_rows_go_as_one_array_whose_types_the_server_can_deduce(sent: list[Sent]) -> None:
+    """The driver asks the server what each parameter is, which it can tell of a value alone in its place."""
+    arrays = [one for one in sent if len(one.rows) > 1]
+    assert {"outbox.append", "pipeline.add_deliveries", "pipeline.record"} <= {
+        array.method for array in arrays
+    }
+    for array in arrays:
+        assert array.is_array, array.text
+        assert array.sizes is None, "sizes would be taken for those of the first row"
+        alone = array.text.count("]=?") + array.text.count("= ?")
+        values = re.search(r"VALUES \(([?, ]+)\)$", array.text)
+        assert array.text.count("?") == alone + (values[1].count("?") if values else 0), array.text
+
+
+def test_a_search_takes_no_character_for_a_wildcard(sent: list[Sent]) -> None:
+    """SQL Server's LIKE has `[` beside `%` and `_`."""
+    searches = [one for one in sent if " LIKE " in one.text]
+    assert {search.method for search in searches} >= {
+        "integrations.page",
+        "integration_logs.page",
+        "api_keys.page",
+    }
+    patterns = [
+        value for search in searches for value in search.rows[0] if isinstance(value, str) and "50" in value
+    ]
+    assert set(patterns) == {"%50/%/_/[a%"}
+
+
+def test_claims_and_sweeps_return_what_they_changed_by_output(sent: list[Sent]) -> None:
+    for method in ("pipeline.claim", "pipeline.requeue_due", "outbox.unannounced", "deliveries.reset"):
+        updates = [one.text for one in sent if one.method == method and "OUTPUT inserted." in one.text]
+        assert updates, method
+        for text in updates:
+            assert text.index(" SET ") < text.index(" OUTPUT "), text
+            assert text.startswith("WITH ") or text.index(" OUTPUT ") < text.index(" WHERE "), text
+
+
+def test_what_an_endpoint_taught_is_not_written_over_what_another_process_learned(sent: list[Sent]) -> None:
+    learned = [one.text for one in sent if "SET [RetryHistory]=" in one.text]
+    assert len(learned) == 2, "the first outage, and its end"
+    for text in learned:
+        assert "[RetryHistory]" in text[text.index(" WHERE ") :], text
+
+
+def test_a_claim_repeats_the_state_it_moves_from(sent: list[Sent]) -> None:
+    claim = next(one.text for one in sent if one.method == "pipeline.claim" and one.text.startswith("UPDATE"))
+    condition = claim[claim.index(" WHERE ") :]
+    for column in ("DeliveryStatus", "IsHeld", "ExpiresAt", "NextRetryAt"):
+        assert f"[{column}]" in condition, claim
+
+
+@pytest.mark.parametrize(
+    ("method", "state"),
+    [
+        ("pipeline.requeue_due", "[RequeueAt] <= ?"),
+        ("outbox.unannounced", "[FannedOutAt] IS NULL AND [DomainEvents].[AnnouncedAt] < ?"),
+        ("notifications.claim", "[Status] = 0 AND [AlertNotifications].[DueAt] <= ?"),
+    ],
+)
+def test_the_next_that_are_due_are_claimed_from_the_table_itself(
+    sent: list[Sent], method: str, state: str
+) -> None:
+    """Ids out of a subquery would come from versions, and be those another process took meanwhile."""
+    claim = next(one for one in sent if one.method == method)
+    text = " ".join(claim.text.split())
+    assert re.match(r"WITH first_rows AS \(SELECT TOP \d+ ", text), text
+    inner, changed = text.split(") UPDATE first_rows SET ")
+    assert state in inner[inner.index(" WHERE ") : inner.index(" ORDER BY ")], text
+    assert " OUTPUT inserted." in changed
+    assert "first_rows" not in changed.split(" OUTPUT ")[1], text
+
+
+def test_what_is_old_is_deleted_from_the_table_itself(sent: list[Sent]) -> None:
+    """A row that is not old any more when its lock is had stays."""
+    deletes = [one for one in sent if re.search(r"\bTOP \d+ ", one.text) and "DELETE FROM" in one.text]
+    assert {delete.method for delete in deletes} >= {
+        "pipeline.delete_before",
+        "outbox.delete_before",
+        "signals.compact",
+        "signals.delete_before",
+        "sync_jobs.delete_before",
+        "sync_records.delete_tombstones",
+    }
+    for delete in deletes:
+        assert re.search(r"ORDER BY [^()]+\)\s+DELETE FROM first_rows( OUTPUT deleted\.|$)", delete.text), (
+            delete.text
+        )
+
+
+def test_no_statement_changes_what_a_subquery_counted_off(sent: list[Sent]) -> None:
+    for one in sent:
+        if re.search(r"\b(UPDATE|DELETE)\b", one.text):
+            assert not re.search(r"\bIN \(SELECT TOP\b", one.text), one.text
+
+
+def test_a_filtered_index_is_asked_for_in_its_own_words(sent: list[Sent]) -> None:
+    """SQL Server makes its plan before it knows a parameter, so `Status = ?` never meets `WHERE Status = 0`."""
+    for method in ("notifications.claim", "sync_jobs.waiting", "sync_jobs.to_queue"):
+        text = next(one.text for one in sent if one.method == method)
+        assert "[Status] = 0" in text, text
+
+
+def test_a_statement_that_is_kept_takes_the_values_of_each_time() -> None:
+    """The text is made once and kept; what stands in it is of its own time."""
+    wire = Wire()
+    with sql_server_engine(wire).connect() as connection:
+        for number in (3, 4):
+            first = update_first(
+                alert_notifications,
+                alert_notifications.c.Attempts < number,
+                order_by=alert_notifications.c.DueAt,
+                limit=10 * number,
+            )
+            connection.execute(first.values(Attempts=alert_notifications.c.Attempts + 2 * number))
+    assert [one.rows for one in wire.sent] == [[(3, 6)], [(4, 8)]]
+    assert [re.findall(r"TOP \d+", one.text) for one in wire.sent] == [["TOP 30"], ["TOP 40"]]
+    assert "SET [Attempts]=(first_rows.[Attempts] + ?)" in wire.sent[0].text

@@ -1,0 +1,186 @@
+"""Usage: buckets, roll-up, retention; and what happens while usage cannot be counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.apikeys.model import RotateApiKey
+from domain.apikeys.rate_limit import Charge, Contended, RateLimiter, RateStatus
+from domain.apikeys.rules import VerificationCode
+from domain.apikeys.verifier import KeyVerifier, VerificationRequest
+from domain.core.errors import Unavailable, ValidationFailed
+from domain.core.ports import QueueMessage
+from functions.http.kit.origin import client_ip
+from tests.worlds.apikey_world import START, World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def usage(world: World, key_id: Any, by: Any = "hour", **bounds: Any) -> Any:
+    found = world.hub.key_usage.usage(world.admin, key_id, by=by, **{"since": None, "until": None, **bounds})
+    return [
+        (bucket.start.isoformat()[:13], bucket.accepted, bucket.limited, bucket.refused)
+        for bucket in found.buckets
+    ]
+
+
+def test_hours_and_days_add_up_over_a_rotation(world: World) -> None:
+    old = world.issue(rateLimitPerHour=2)
+    for _ in range(3):
+        world.ask(old.plain)
+    world.clock.advance(hours=1)
+    new = world.hub.api_keys.rotate(world.admin, old.key.api_key_id, RotateApiKey(), None)
+    world.ask(old.plain)
+    world.ask(new.plain, "webhook:manage")
+    world.ask(new.plain)
+    assert usage(world, old.key.api_key_id) == [("2026-03-01T12", 2, 1, 0), ("2026-03-01T13", 1, 0, 0)]
+    assert usage(world, new.key.api_key_id) == [("2026-03-01T13", 1, 0, 1)]
+    world.clock.advance(days=1)
+    world.ask(new.plain)
+    assert usage(world, new.key.api_key_id, "day") == [("2026-03-01T00", 1, 0, 1), ("2026-03-02T00", 1, 0, 0)]
+    assert usage(world, old.key.api_key_id, "day") == [("2026-03-01T00", 3, 1, 0)]
+
+
+def test_a_range_is_bounded_and_in_order(world: World) -> None:
+    key_id = world.issue().key.api_key_id
+    for since, until in ((START, START), (START.replace(year=2025), START)):
+        with pytest.raises(ValidationFailed):
+            usage(world, key_id, since=since, until=until)
+
+
+def test_the_roll_up_writes_totals_and_may_run_twice(world: World) -> None:
+    issued, unused = world.issue(), world.issue()
+    for _ in range(3):
+        world.ask(issued.plain)
+    for _ in range(2):
+        assert world.hub.key_usage.roll_up() == 2
+    key = world.hub.api_keys.get(world.admin, issued.key.api_key_id)
+    assert (key.usage_count, key.last_used_at, key.version) == (3, START, 1)
+    idle = world.hub.api_keys.get(world.admin, unused.key.api_key_id)
+    assert (idle.usage_count, idle.last_used_at) == (0, None)
+    world.clock.advance(hours=5)
+    world.ask(issued.plain)
+    world.hub.key_usage.roll_up()
+    assert world.hub.api_keys.get(world.admin, issued.key.api_key_id).usage_count == 4
+
+
+def test_the_roll_up_keeps_refusals_of_hours_gone_by(world: World) -> None:
+    issued = world.issue(rate_limit_per_hour=2)
+    for _ in range(2):
+        for _ in range(5):
+            world.ask(issued.plain)
+        world.ask(issued.plain, "apikey:verify")
+        world.clock.advance(hours=2)
+    for _ in range(2):
+        world.hub.key_usage.roll_up()
+    keys = world.hub.metrics.read().stored.keys
+    assert (keys.active, keys.accepted, keys.limited, keys.refused) == (1, 4, 6, 2)
+
+
+def test_hour_buckets_are_dropped_when_old(tmp_path: Path) -> None:
+    world = World(tmp_path, api_key_usage_days=2)
+    issued = world.issue()
+    for _ in range(30):
+        world.ask(issued.plain)
+        world.clock.advance(hours=3)
+    before = len(usage(world, issued.key.api_key_id, since=START))
+    deleted = world.hub.key_usage.forget_old()
+    left = usage(world, issued.key.api_key_id, since=START)
+    assert (before, deleted, len(left)) == (30, 14, 16)
+    assert world.hub.key_usage.forget_old() == 0
+
+
+class Broken(RateLimiter):
+    def __init__(self, error: Unavailable) -> None:
+        self.error = error
+
+    def settle(self, quota_id: object, takes: Sequence[Charge]) -> Sequence[RateStatus]:
+        raise self.error
+
+
+class Alerts:
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def send(self, queue: str, messages: Sequence[QueueMessage]) -> None:
+        self.sent += [f"{queue}: {message.body}" for message in messages]
+
+
+def gate(world: World, error: Unavailable, on_failure: Any) -> tuple[KeyVerifier, Alerts]:
+    alerts = Alerts()
+    return KeyVerifier(
+        world.hub.transactions, Broken(error), alerts, world.clock, on_failure=on_failure
+    ), alerts
+
+
+def test_while_the_store_is_down_requests_pass_and_one_alert_a_minute_is_raised(world: World) -> None:
+    issued = world.issue()
+    question = question_about(issued)
+    open_gate, alerts = gate(world, Unavailable("Tables are down."), "open")
+    for _ in range(5):
+        ruling = open_gate.rule(question)
+        assert (ruling.verdict, ruling.rate) == (VerificationCode.VALID, None)
+    assert len(alerts.sent) == 1
+    assert alerts.sent[0].startswith('alerts: {"kind": "rate-limit-store-down"')
+    world.clock.advance(minutes=1)
+    open_gate.rule(question)
+    assert len(alerts.sent) == 2
+    world.hub.api_keys.revoke(world.admin, issued.key.api_key_id, None, None)
+    assert open_gate.rule(question).verdict is VerificationCode.REVOKED
+
+
+def test_or_are_refused_where_the_setting_says_closed(world: World) -> None:
+    closed, _ = gate(world, Unavailable("Tables are down."), "closed")
+    with pytest.raises(Unavailable):
+        closed.rule(question_about(world.issue()))
+
+
+def test_contention_never_lets_a_request_pass_uncounted(world: World) -> None:
+    contended, alerts = gate(world, Contended("Busy."), "open")
+    with pytest.raises(Contended):
+        contended.rule(question_about(world.issue()))
+    assert alerts.sent == []
+
+
+def question_about(issued: Any) -> Any:
+    return VerificationRequest(issued.plain.hash)
+
+
+async def test_questions_asked_together_and_one_after_the_other_are_all_answered(world: World) -> None:
+    many = [world.issue(rateLimitPerHour=5) for _ in range(3)]
+    for _ in range(5):
+        rulings = await asyncio.gather(
+            *(world.hub.gate.rule_soon(question_about(many[index % 3])) for index in range(6))
+        )
+        assert len(rulings) == 6
+    verdicts = [(await world.hub.gate.rule_soon(question_about(one))).verdict for one in many]
+    assert verdicts == [VerificationCode.RATE_LIMITED] * 3
+
+
+@pytest.mark.parametrize(
+    ("header", "hops", "expected"),
+    [
+        ("198.51.100.7:5555", 1, "198.51.100.7"),
+        ("6.6.6.6, 198.51.100.7", 1, "198.51.100.7"),
+        ("6.6.6.6, 198.51.100.7, 10.0.0.1:80", 2, "198.51.100.7"),
+        ("[2001:db8::1]:443", 1, "2001:db8::1"),
+        ("2001:db8::1", 1, "2001:db8::1"),
+        ("::ffff:192.0.2.9", 1, "192.0.2.9"),
+        ("198.51.100.7", 2, None),
+        ("198.51.100.7", 0, None),
+        ("unknown", 1, None),
+        (None, 1, None),
+    ],
+)
+def test_only_what_our_own_proxies_wrote_is_believed(
+    header: str | None, hops: int, expected: str | None
+) -> None:
+    assert client_ip(header, hops) == expected

@@ -1,0 +1,80 @@
+"""Bursts of unknown credentials (section 10.2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.authentication.bursts import BURST
+from domain.authentication.service import Credentials
+from domain.core.errors import Unavailable
+from domain.core.principal import RequestOrigin
+from tests.worlds.apikey_world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def tried(world: World, times: int, *, ip: str | None = "203.0.113.7", key: str = "ihk_nobody") -> None:
+    for _ in range(times):
+        admission = world.hub.authenticator.admit(Credentials(None, None, key, RequestOrigin(ip)))
+        assert admission.error is not None
+
+
+def told(world: World) -> Sequence[dict[str, Any]]:
+    world.hub.strangers.settle()
+    with world.hub.transactions.read() as tx:
+        waiting = tx.occurrences.waiting(50)
+    return [json.loads(one.data) for one in waiting if one.source == "security-violation"]
+
+
+def test_a_burst_from_a_network_is_told_once(world: World) -> None:
+    tried(world, BURST - 1)
+    assert told(world) == []
+    tried(world, BURST * 2, ip="203.0.113.99")
+    [said] = told(world)
+    assert (said["subject"], said["count"]) == ("203.0.113.0/24", BURST)
+    world.clock.advance(minutes=10)
+    tried(world, BURST)
+    assert len(told(world)) == 2
+
+
+def test_it_is_an_alert_of_the_platform(world: World) -> None:
+    tried(world, BURST)
+    told(world)
+    with world.hub.transactions.read() as tx:
+        [one] = tx.occurrences.waiting(1)
+    assert (one.source, one.tenant_id.int) == ("security-violation", 0)
+
+
+def test_as_many_in_a_longer_time_are_no_burst(world: World) -> None:
+    for _ in range(4):
+        tried(world, BURST // 2)
+        world.clock.advance(seconds=60)
+    assert told(world) == []
+
+
+def test_known_keys_and_unknown_addresses_do_not_count(world: World) -> None:
+    issued = world.issue(allowedIps=["192.0.2.1"])
+    tried(world, BURST, key=issued.plain.text)
+    tried(world, BURST, ip=None)
+    assert told(world) == []
+
+
+def test_a_database_that_is_away_is_no_matter_of_the_caller(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise Unavailable("The database is away.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("infra.sql.transaction.SqlTransaction.commit", away)
+        tried(world, BURST)
+        world.hub.strangers.settle()
+    assert told(world) == []

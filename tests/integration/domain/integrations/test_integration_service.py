@@ -1,0 +1,452 @@
+"""Creating, changing, activating and disconnecting integrations."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from domain.core import effects
+from domain.core.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    ProviderUnavailable,
+    RuleViolation,
+    Unavailable,
+    ValidationFailed,
+)
+from domain.core.paging import PageRequest
+from domain.core.principal import Principal
+from domain.integrations.commands import RotateCredentials, SuspendIntegration, TestIntegration
+from domain.integrations.model import IntegrationStatus, SuspensionCause
+from domain.integrations.ports import IntegrationFilter
+from domain.providers.contract import IntegrationType, ProviderFailure
+from tests.worlds.builders import TENANT, USER
+from tests.worlds.integration_world import GOOD_KEY, OTHER_KEY, Gate, IntegrationWorld
+
+S = IntegrationStatus
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[IntegrationWorld]:
+    made = IntegrationWorld(tmp_path)
+    yield made
+    made.close()
+
+
+# Creating
+
+
+async def test_a_payment_gateway_is_validated_tested_and_active__UC_IM_01(world: IntegrationWorld) -> None:
+    created = await world.create(configuration={"webhookSecret": "whsec_planted"})
+    stored = world.now(created)
+    assert (stored.status, stored.reason, stored.is_enabled) == (S.Active, None, True)
+    assert world.stripe.calls == ["validate", "test"]
+    assert created.proof is not None and [step.name for step in created.proof.steps] == ["charge", "refund"]
+    assert world.raised("PaymentGatewayConnected") == [
+        {"integrationId": str(stored.integration_id), "provider": "Stripe", "configuredBy": str(USER)}
+    ]
+
+
+async def test_the_configuration_is_sealed_and_the_secrets_are_in_the_store_only__BR_IM_06_07(
+    world: IntegrationWorld,
+) -> None:
+    created = await world.create(configuration={"webhookSecret": "whsec_planted", "currency": "EUR"})
+    (name,) = world.secrets.credentials()
+    assert created.integration.integration_id.hex in name
+    assert json.loads(world.secrets.values[name]) == {
+        "/apiKey": GOOD_KEY,
+        "/webhookSecret": "whsec_planted",
+    }
+    sealed = world.now(created).sealed_configuration
+    assert "EUR" not in sealed and "whsec" not in sealed
+    assert world.parts.service.shown(created.integration).configuration == {
+        "apiKey": "********",
+        "webhookSecret": "********",
+        "currency": "EUR",
+        "baseUrl": "https://vendor.example",
+    }
+
+
+async def test_refused_credentials_leave_a_draft_with_the_reason(world: IntegrationWorld) -> None:
+    created = await world.create(key="sk_wrong")
+    assert (created.integration.status, created.integration.reason) == (S.Draft, "No such key.")
+    assert created.proof is not None and created.proof.stage == "credentials"
+    assert world.raised("PaymentGatewayConnected") == []
+
+
+@pytest.mark.parametrize("kind", ["unavailable", "rate_limited"])
+async def test_a_provider_that_does_not_answer_leaves_it_pending(world: IntegrationWorld, kind: str) -> None:
+    world.stripe.failure = ProviderFailure(kind, "Not now.")  # type: ignore[arg-type]
+    created = await world.create()
+    assert created.integration.status == S.PendingValidation
+    world.stripe.failure = None
+    assert (await world.activate(created.integration)).integration.status == S.Active
+
+
+async def test_a_failed_test_charge_is_an_error_that_a_person_reviews__BR_IM_05(
+    world: IntegrationWorld,
+) -> None:
+    world.stripe.test_failure = ProviderFailure("unavailable", "The refund was not answered.")
+    created = await world.create()
+    assert created.integration.status == S.Error
+    assert [alert["kind"] for alert in world.alerts()] == ["integration-error"]
+    with pytest.raises(RuleViolation) as refused:
+        await world.activate(created.integration)
+    assert refused.value.code == "BR-IM-05"
+
+
+async def test_live_credentials_are_never_charged_unasked(world: IntegrationWorld) -> None:
+    world.stripe.test_mode = False
+    assert (await world.create()).integration.status == S.Active
+    assert world.stripe.calls == ["validate"]
+
+
+@pytest.mark.parametrize(
+    ("recipient", "calls"), [(None, ["validate"]), ("a@b.example", ["validate", "test"])]
+)
+async def test_a_test_message_is_sent_when_there_is_someone_to_get_it__UC_IM_02(
+    world: IntegrationWorld, recipient: str | None, calls: list[str]
+) -> None:
+    created = await world.create("SendGrid", testOptions={"recipient": recipient})
+    assert created.integration.status == S.Active and world.mail.calls == calls
+    assert len(world.raised("EmailServiceConnected")) == 1
+
+
+async def test_an_oauth_provider_waits_for_its_authorisation__UC_IM_03(world: IntegrationWorld) -> None:
+    created = await world.create("Google")
+    assert created.integration.status == S.PendingValidation
+    assert created.proof is not None and created.proof.stage == "authorization" and world.google.calls == []
+    world.tokens[created.integration.integration_id] = "token"
+    active = (await world.activate(created.integration)).integration
+    assert active.status == S.Active
+    about = {"integrationId": str(active.integration_id), "calendarType": "Google"}
+    assert world.raised("CalendarSyncEnabled") == [{**about, "enabledBy": str(USER)}]
+    await world.put(active, isEnabled=False)
+    assert world.raised("CalendarSyncDisabled") == [{**about, "disabledBy": str(USER)}]
+
+
+async def test_a_draft_asks_nobody(world: IntegrationWorld) -> None:
+    created = await world.create(activate=False)
+    assert created.integration.status == S.Draft and world.stripe.calls == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"provider": "Nobody"}, "/provider"),
+        ({"integrationType": "CRM"}, "/integrationType"),
+        ({"configuration": {}}, "/configuration/apiKey"),
+        ({"configuration": {"apiKey": "good", "baseUrl": "http://x.example"}}, "/configuration/baseUrl"),
+    ],
+)
+async def test_a_wrong_request_is_refused_where_it_is_wrong(
+    world: IntegrationWorld, fields: dict[str, object], pointer: str
+) -> None:
+    from domain.integrations.commands import CreateIntegration
+
+    body = {
+        "name": "n",
+        "integrationType": "PaymentGateway",
+        "provider": "Stripe",
+        "configuration": {"apiKey": GOOD_KEY},
+        **fields,
+    }
+    with pytest.raises(ValidationFailed) as refused:
+        await world.parts.service.create(
+            world.principal, CreateIntegration.model_validate_json(json.dumps(body))
+        )
+    assert [error.pointer for error in refused.value.errors] == [pointer]
+    assert world.secrets.credentials() == []
+
+
+async def test_a_type_that_is_switched_off_is_refused__16_2(tmp_path: Path) -> None:
+    world = IntegrationWorld(tmp_path, disabled=(IntegrationType.PaymentGateway,))
+    with pytest.raises(Conflict) as refused:
+        await world.create()
+    assert refused.value.code == "integration-type-disabled"
+    assert (await world.create("REST")).integration.status == S.Active
+    world.close()
+
+
+async def test_an_administrator_without_the_managing_permission_may_create(world: IntegrationWorld) -> None:
+    admin = Principal(TENANT, USER, frozenset({"integration:admin"}))
+    assert (await world.create(owner=admin)).integration.status == S.Active
+    manager = Principal(TENANT, USER, frozenset({"integration:manage"}))
+    with pytest.raises(Forbidden):
+        await world.create(owner=manager)
+
+
+# BR-IM-01
+
+
+async def test_of_fifty_concurrent_activations_exactly_one_wins__BR_IM_01(world: IntegrationWorld) -> None:
+    drafts = [(await world.create(activate=False, name=f"p{n}")).integration for n in range(50)]
+    world.stripe.gate = Gate()
+    running = [asyncio.create_task(world.activate(draft)) for draft in drafts]
+    await world.stripe.gate.reached_by(50)
+    world.stripe.gate.open()
+    results = await asyncio.gather(*running, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, RuleViolation)]
+    assert len(refused) == 49 and {one.code for one in refused} == {"BR-IM-01"}
+    assert [world.now(draft).status for draft in drafts].count(S.Active) == 1
+    assert len(world.raised("PaymentGatewayConnected")) == 1
+
+
+async def test_a_second_one_is_refused_before_anything_is_stored__BR_IM_01(world: IntegrationWorld) -> None:
+    await world.create()
+    with pytest.raises(RuleViolation) as refused:
+        await world.create(name="Second", key=OTHER_KEY)
+    assert refused.value.code == "BR-IM-01" and len(world.secrets.credentials()) == 1
+    assert len(world.rows("SELECT 1 FROM Integrations")) == 1
+
+
+async def test_two_created_at_once_leave_one_and_nothing_visible_of_the_other(
+    world: IntegrationWorld,
+) -> None:
+    world.stripe.gate = Gate()
+    running = [asyncio.create_task(world.create(name=f"p{n}")) for n in range(2)]
+    await world.stripe.gate.reached_by(2)
+    world.stripe.gate.open()
+    results = await asyncio.gather(*running, return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["Outcome", "RuleViolation"]
+    listed = world.parts.service.page(world.principal, IntegrationFilter(), PageRequest())
+    assert [one.status for one in listed.items] == [S.Active]
+    assert len(world.secrets.credentials()) == 1
+
+
+async def test_suspending_frees_the_slot_and_other_tenants_have_their_own(world: IntegrationWorld) -> None:
+    first = await world.create()
+    assert (await world.create(owner=world.other)).integration.status == S.Active
+    world.parts.lifecycle.suspend(world.principal, first.integration.integration_id, SuspendIntegration())
+    second = await world.create(name="Second")
+    assert second.integration.status == S.Active
+    with pytest.raises(RuleViolation):
+        await world.activate(first.integration)
+
+
+# Changing
+
+
+async def test_a_put_without_the_secret_keeps_it(world: IntegrationWorld) -> None:
+    created = (await world.create()).integration
+    before = world.secrets.credentials()
+    changed = (await world.put(created, configuration={"currency": "EUR"})).integration
+    assert changed.status == S.Active and world.secrets.credentials() == before
+    assert world.parts.vault.load(changed).secrets == {"/apiKey": GOOD_KEY}
+
+
+async def test_an_active_one_keeps_its_configuration_when_the_provider_refuses_the_new__BR_IM_02(
+    world: IntegrationWorld,
+) -> None:
+    created = (await world.create()).integration
+    with pytest.raises(RuleViolation) as refused:
+        await world.put(created, configuration={"apiKey": "sk_wrong"})
+    assert refused.value.code == "BR-IM-02"
+    assert world.now(created) == world.now(created) and world.now(created).version == created.version
+    assert world.parts.vault.load(world.now(created)).secrets["/apiKey"] == GOOD_KEY
+    world.stripe.failure = ProviderFailure("unavailable", "Down.")
+    with pytest.raises(ProviderUnavailable):
+        await world.put(created, configuration={"apiKey": OTHER_KEY})
+    assert len(world.secrets.credentials()) == 1
+
+
+async def test_rotated_credentials_replace_the_old_which_are_destroyed(world: IntegrationWorld) -> None:
+    created = (await world.create()).integration
+    command = RotateCredentials(credentials={"apiKey": OTHER_KEY})
+    rotated = await world.parts.credentials.rotate(world.principal, created.integration_id, command)
+    assert world.secrets.credentials() == [rotated.integration.secret_name]
+    assert GOOD_KEY not in world.secrets.values.values()
+    assert world.parts.vault.load(world.now(created)).secrets["/apiKey"] == OTHER_KEY
+
+
+async def test_new_credentials_end_a_suspension_for_the_old_ones(world: IntegrationWorld) -> None:
+    created = (await world.create()).integration
+    world.stripe.accepts = {OTHER_KEY}
+    await world.check()
+    assert world.now(created).suspension == SuspensionCause.Authentication
+    command = RotateCredentials(credentials={"apiKey": OTHER_KEY})
+    rotated = await world.parts.credentials.rotate(world.principal, created.integration_id, command)
+    assert (rotated.integration.status, rotated.integration.suspension) == (S.Active, None)
+
+
+async def test_the_audit_log_names_who_changed_which_field_and_no_value(world: IntegrationWorld) -> None:
+    created = (await world.create(configuration={"currency": "USD"})).integration
+    await world.put(
+        created, name="Renamed", configuration={"apiKey": OTHER_KEY, "currency": "EUR"}, isEnabled=False
+    )
+    action, old, new = world.audited()[-1]
+    assert action == "integration.updated"
+    assert (old["name"], new["name"], old["isEnabled"], new["isEnabled"]) == (
+        "Payments",
+        "Renamed",
+        True,
+        False,
+    )
+    assert new["configuration"] == {"apiKey": "********", "currency": "********"}
+    actor = world.rows("SELECT ActorUserId FROM AuditLog ORDER BY Sequence DESC")[0][0]
+    assert str(actor).replace("-", "") == USER.hex
+    told = json.dumps(world.audited())
+    assert OTHER_KEY not in told and GOOD_KEY not in told and "EUR" not in told
+
+
+async def test_a_stale_version_changes_nothing(world: IntegrationWorld) -> None:
+    created = (await world.create()).integration
+    await world.put(created, name="First")
+    with pytest.raises(PreconditionFailed):
+        await world.put(created, if_match=created.version, name="Second")
+    with pytest.raises(PreconditionFailed):
+        world.parts.lifecycle.disconnect(world.principal, created.integration_id, "x", created.version)
+    assert world.now(created).name == "First"
+
+
+async def test_null_is_refused_with_the_name_on_the_wire(world: IntegrationWorld) -> None:
+    created = (await world.create()).integration
+    with pytest.raises(ValidationFailed) as refused:
+        await world.put(created, isEnabled=None, allowTls12=None)
+    assert [error.pointer for error in refused.value.errors] == ["/allowTls12", "/isEnabled"]
+
+
+async def test_renaming_into_a_taken_slot_is_refused__BR_IM_01(world: IntegrationWorld) -> None:
+    await world.create("REST", name="a")
+    second = (await world.create("REST", name="b")).integration
+    with pytest.raises(RuleViolation) as refused:
+        await world.put(second, name="a")
+    assert refused.value.code == "BR-IM-01"
+
+
+# Suspending, reviewing, disconnecting, testing
+
+
+async def test_a_review_needs_a_person_whose_note_is_kept__BR_IM_05(world: IntegrationWorld) -> None:
+    from domain.integrations.commands import ReviewIntegration
+
+    world.stripe.test_failure = ProviderFailure("rejected", "No.")
+    created = (await world.create()).integration
+    world.stripe.test_failure = None
+    reviewed = await world.parts.lifecycle.review(
+        world.principal, created.integration_id, ReviewIntegration(note="Refunded by hand, ticket 7.")
+    )
+    assert reviewed.integration.status == S.Active
+    assert any(log.message == "Refunded by hand, ticket 7." for log in world.logs(created))
+    assert any(new.get("note") == "Refunded by hand, ticket 7." for _, _, new in world.audited())
+    with pytest.raises(Conflict):
+        await world.parts.lifecycle.review(
+            world.principal, created.integration_id, ReviewIntegration(note="Again.")
+        )
+
+
+async def test_disconnecting_destroys_the_credentials_and_keeps_the_row(world: IntegrationWorld) -> None:
+    created = (await world.create()).integration
+    world.parts.lifecycle.disconnect(world.principal, created.integration_id, "Moved to Square")
+    gone = world.now(created)
+    assert (gone.status, gone.secret_name, world.secrets.credentials()) == (S.Disconnected, None, [])
+    assert world.parts.service.shown(gone).configuration == {}
+    assert world.raised("PaymentGatewayDisconnected") == [
+        {
+            "integrationId": str(gone.integration_id),
+            "provider": "Stripe",
+            "disconnectedBy": str(USER),
+            "reason": "Moved to Square",
+        }
+    ]
+    world.parts.lifecycle.disconnect(world.principal, created.integration_id, "Again")
+    assert len(world.raised("PaymentGatewayDisconnected")) == 1
+    with pytest.raises(Conflict):
+        await world.activate(created)
+    with pytest.raises(Conflict):
+        await world.put(created, name="x")
+    assert (await world.create(name="Next")).integration.status == S.Active
+
+
+async def test_a_test_tells_how_it_went_and_changes_nothing(world: IntegrationWorld) -> None:
+    created = (await world.create(activate=False)).integration
+    trial = await world.parts.trials.test(world.principal, created.integration_id, TestIntegration())
+    assert trial.proof.succeeded and world.now(created) == created
+    world.stripe.test_failure = ProviderFailure("rejected", "Amount too small.")
+    trial = await world.parts.trials.test(world.principal, created.integration_id, TestIntegration())
+    assert not trial.proof.succeeded and trial.proof.detail == "The test failed: Amount too small."
+    assert world.logs(created)[0].message == "Tested: The test failed: Amount too small."
+
+
+@pytest.mark.parametrize(("stage", "lasts"), [("validate", 0), ("test", 1)])
+async def test_a_charge_lasts_although_the_database_is_lost_after_it(
+    world: IntegrationWorld, stage: str, lasts: int
+) -> None:
+    """So the request's outcome is unknown, and its repeat charges nothing under the same Idempotency-Key."""
+    created = (await world.create(activate=False)).integration
+    world.stripe.gate = Gate()
+    with effects.counted() as done:
+        test = world.parts.trials.test(world.principal, created.integration_id, TestIntegration())
+        testing = asyncio.create_task(test)
+        await world.stripe.gate.reached_by(1)
+        if stage == "validate":
+            world.stripe.accepts = set()
+        world.transactions.down = True
+        world.stripe.gate.open()
+        with pytest.raises(Unavailable):
+            await testing
+    world.transactions.down = False
+    assert (world.stripe.calls[-1], done.count) == (stage, lasts)
+
+
+async def test_a_test_that_meets_refused_credentials_suspends_at_once__11_1(world: IntegrationWorld) -> None:
+    created = (await world.create()).integration
+    world.stripe.accepts = set()
+    await world.parts.trials.test(world.principal, created.integration_id, TestIntegration())
+    assert world.now(created).status == S.Suspended
+    assert [alert["kind"] for alert in world.alerts()] == ["integration-suspended"]
+
+
+async def test_a_change_during_validation_is_not_overwritten(world: IntegrationWorld) -> None:
+    created = (await world.create(activate=False)).integration
+    world.stripe.gate = Gate()
+    running = asyncio.create_task(world.activate(created))
+    await world.stripe.gate.reached_by()
+    await world.put(created, configuration={"apiKey": OTHER_KEY})
+    world.stripe.gate.open()
+    with pytest.raises(PreconditionFailed):
+        await running
+    assert world.now(created).status == S.PendingValidation
+
+
+async def test_another_tenants_integration_is_not_there(world: IntegrationWorld) -> None:
+    created = (await world.create()).integration
+    with pytest.raises(NotFound):
+        world.parts.service.get(world.other, created.integration_id)
+    with pytest.raises(NotFound):
+        world.parts.lifecycle.disconnect(world.other, created.integration_id, "x")
+    with pytest.raises(NotFound):
+        world.parts.reports.health(world.other, created.integration_id)
+
+
+async def test_the_list_filters_searches_sorts_and_pages(world: IntegrationWorld) -> None:
+    for name in ("beta", "Alpha", "gamma_x", "gammaZx"):
+        await world.create("REST", name=name)
+    await world.create("Stripe")
+
+    def names(**filter_: object) -> list[str]:
+        chosen = IntegrationFilter(**filter_)  # type: ignore[arg-type]
+        return [one.name for one in world.parts.service.page(world.principal, chosen, PageRequest()).items]
+
+    assert names(text="GAMMA_") == ["gamma_x"]
+    assert names(providers=["Stripe"]) == ["Payments"]
+    assert names(types=[IntegrationType.CustomAPI], sort="name", descending=True)[0] == "gamma_x"
+    assert names(statuses=[S.Suspended]) == []
+    page = world.parts.service.page(world.principal, IntegrationFilter(), PageRequest(2, 2))
+    assert (len(page.items), page.total) == (2, 5)
+
+
+async def test_an_adapter_that_stumbles_over_an_answer_costs_no_more_than_a_reason(
+    world: IntegrationWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stumble(connection: object) -> None:
+        raise KeyError("planted-value")
+
+    monkeypatch.setattr(world.stripe, "validate_credentials", stumble)
+    created = await world.create()
+    assert created.integration.status == S.Draft
+    assert created.integration.reason == "The provider's answer was not understood."

@@ -1,0 +1,451 @@
+"""Alerts from what happened to who was told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from domain.core.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+    ValidationFailed,
+)
+from domain.core.messages import OutgoingMessage
+from domain.core.principal import Principal
+from domain.integrations.messaging import IntegrationNotifier
+from domain.monitoring.alerts.model import AlertKind, AlertStatus, NotificationStatus, Severity
+from domain.monitoring.alerts.service import AcknowledgeAlert, ChangeAlertRule
+from domain.providers.contract import ProviderFailure
+from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
+from tests.worlds.alert_world import AlertWorld
+from tests.worlds.builders import TENANT, USER
+
+HOOK = UUID(int=77)
+DISABLED = {"webhookId": str(HOOK), "reason": "The receiver answered 410 Gone."}
+REFUSED = {"subject": "integration-1", "detail": "bad signature", "count": 25}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[AlertWorld]:
+    made = AlertWorld(tmp_path)
+    yield made
+    made.close()
+
+
+# -- opening and repeating --------------------------------------------------------------------------------
+
+
+def test_what_happens_again_is_one_alert_that_counts(world: AlertWorld) -> None:
+    for _ in range(3):
+        world.happen("security-violation", REFUSED)
+        world.clock.advance(minutes=1)
+    [alert] = world.listed()
+    assert (alert.kind, alert.subject, alert.occurrences) == ("security-violation", "integration-1", 3)
+    assert (alert.last_seen_at - alert.opened_at).total_seconds() == 120
+    assert len(world.raised("AlertRaised")) == 1
+
+
+def test_a_message_that_comes_twice_counts_once(world: AlertWorld) -> None:
+    body = world.happen("security-violation", REFUSED)
+    world.intake.handle([(body, "m-1"), (body, "m-1")])
+    assert [one.occurrences for one in world.listed()] == [1]
+
+
+def test_a_message_that_comes_after_the_recovery_opens_nothing(world: AlertWorld) -> None:
+    body = world.happen("security-violation", REFUSED)
+    world.clock.advance(minutes=61)
+    assert world.evaluator.run() == (0, 1)
+    world.intake.handle([(body, "m-1")])
+    assert [one.status for one in world.listed()] == [AlertStatus.Recovered]
+
+
+def test_after_a_recovery_the_next_is_a_new_alert(world: AlertWorld) -> None:
+    world.happen("security-violation", REFUSED)
+    world.clock.advance(minutes=61)
+    world.evaluator.run()
+    world.clock.advance(seconds=1)
+    world.happen("security-violation", REFUSED)
+    first, second = world.listed()
+    assert (first.status, second.status) == (AlertStatus.Open, AlertStatus.Recovered)
+    assert first.alert_id != second.alert_id
+
+
+def test_silence_ends_what_no_state_tells_and_not_before(world: AlertWorld) -> None:
+    world.happen("security-violation", REFUSED)
+    world.clock.advance(minutes=59)
+    assert world.evaluator.run() == (0, 0)
+    world.clock.advance(minutes=1)
+    assert world.evaluator.run() == (0, 1)
+    assert world.listed()[0].recovery == "It did not happen again."
+
+
+def test_a_degraded_integration_that_gets_worse_is_one_alert_that_gets_worse(world: AlertWorld) -> None:
+    about = {"integrationId": str(UUID(int=8)), "name": "Shop", "provider": "Stripe", "detail": "x"}
+    for source in ("integration-degraded", "integration-unhealthy", "integration-degraded"):
+        world.happen(source, about)
+        world.clock.advance(minutes=1)
+    assert [(one.severity, one.occurrences) for one in world.listed()] == [(Severity.Critical, 3)]
+
+
+def test_too_few_refusals_are_no_alert(world: AlertWorld) -> None:
+    world.happen("security-violation", {**REFUSED, "count": 9})
+    assert world.listed() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["no JSON", "[]", "{}", '{"kind":"webhook-disabled","tenantId":"x"}', "[" * 100_000],
+)
+def test_a_message_that_is_no_occurrence_is_an_alert_of_the_platform_and_the_others_go_on(
+    world: AlertWorld, body: str
+) -> None:
+    good = world.happen("key-anomaly", {"subject": "key", "detail": "odd"})
+    assert world.intake.handle([(body, "m-2"), (good, "m-3")]) == 1
+    [alert] = world.listed(platform=True)
+    assert (alert.kind, alert.subject) == (AlertKind.UnreadableMessage, "alerts")
+    assert "m-2" in alert.summary
+    assert [one["kind"] for one in world.raised("AlertRaised")] == ["key-anomaly"]
+
+
+def test_realtime_clients_are_told(world: AlertWorld) -> None:
+    world.happen("security-violation", REFUSED)
+    [alert] = world.listed()
+    [heard] = [payload for _, kind, payload in _heard(world) if kind == "alertChanged"]
+    assert (heard["alertId"], heard["status"]) == (str(alert.alert_id), "Open")
+
+
+def _heard(world: AlertWorld) -> list[tuple[UUID, str, dict[str, object]]]:
+    return [
+        (tenant, kind, dict(payload))
+        for tenant, kind, payloads in world.realtime.messages
+        for payload in payloads
+    ]
+
+
+# -- evaluation -------------------------------------------------------------------------------------------
+
+
+def test_a_failing_webhook_is_named_by_its_host(world: AlertWorld) -> None:
+    webhook = Webhook(
+        HOOK,
+        world.principal.tenant_id,
+        "https://shop.example/hook",
+        ["*"],
+        "sealed",
+        WebhookState.Active,
+        RetryPolicy(),
+        30,
+        world.clock.now(),
+        world.principal.user_id,
+    )
+    with world.transactions.write() as tx:
+        tx.webhooks.add(webhook.tenant_id, webhook)
+        tx.commit()
+    world.attempts(HOOK, 500, 1_500)
+    assert world.evaluator.run() == (1, 0)
+    expected = "75% of 2,000 attempts to deliver to shop.example failed within the last hour."
+    assert world.listed()[0].summary == expected
+
+
+def test_a_failing_webhook_raises_and_recovers_with_hysteresis__12_3(world: AlertWorld) -> None:
+    world.attempts(HOOK, 70, 30)
+    assert world.evaluator.run() == (1, 0)
+    [alert] = world.listed()
+    assert (alert.subject, alert.summary) == (str(HOOK), "30% of 100 attempts failed within the last hour.")
+    world.clock.advance(minutes=6)
+    world.attempts(HOOK, 100, 0)  # 15%: neither raised nor over
+    assert world.evaluator.run() == (0, 0)
+    world.attempts(HOOK, 200, 0)
+    assert world.evaluator.run() == (0, 1)
+    [event] = world.raised("AlertRecovered")
+    assert event["alertId"] == str(alert.alert_id)
+
+
+def test_what_the_evaluation_raises_is_a_line_of_the_log_as_every_occurrence_is(
+    world: AlertWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.attempts(HOOK, 0, 10)
+    for _ in range(2):
+        assert world.evaluator.run()[1] == 0
+    [line] = [record for record in caplog.records if record.getMessage() == "alert"]
+    alert = line.alert  # type: ignore[attr-defined]
+    assert (alert["kind"], alert["tenantId"]) == ("webhook-failure-rate", str(world.principal.tenant_id))
+    assert alert["data"]["subject"] == str(HOOK)
+    assert alert["data"]["detail"] == "100% of 10 attempts failed within the last hour."
+
+
+def test_too_little_traffic_tells_nothing_and_its_end_ends_the_alert(world: AlertWorld) -> None:
+    world.attempts(HOOK, 0, 9)
+    assert world.evaluator.run() == (0, 0)
+    world.attempts(HOOK, 0, 1)
+    assert world.evaluator.run() == (1, 0)
+    world.clock.advance(hours=2)
+    assert world.evaluator.run() == (0, 1)
+
+
+def test_compacted_signals_count_as_fresh_ones_do(world: AlertWorld) -> None:
+    world.attempts(HOOK, 5, 5)
+    with world.transactions.write() as tx:
+        tx.signals.compact(10)
+        tx.commit()
+    world.attempts(HOOK, 0, 10)
+    assert world.evaluator.run() == (1, 0)
+    assert json.loads(world.listed()[0].details) == {"attempts": 20, "failureRate": 0.75}
+
+
+def test_the_tenants_own_threshold_holds(world: AlertWorld) -> None:
+    world.rule("webhook-failure-rate", threshold=0.5, minimumVolume=50)
+    world.attempts(HOOK, 60, 40)
+    assert world.evaluator.run() == (0, 0)
+    world.attempts(HOOK, 0, 60)
+    assert world.evaluator.run() == (1, 0)
+    world.rule("webhook-failure-rate", isEnabled=False)
+    world.clock.advance(minutes=6)
+    assert world.evaluator.run() == (0, 1)
+    assert world.listed()[0].recovery == "The rule was switched off."
+
+
+async def test_an_integration_that_is_well_again_recovers__BR_IM_04(world: AlertWorld) -> None:
+    created = await world.create()
+    world.stripe.failure = ProviderFailure("unavailable", "Down.")
+    await world.check(3)
+    assert world.take_sent() == 1
+    [alert] = world.listed()
+    assert (alert.kind, alert.severity) == (AlertKind.IntegrationHealth, Severity.Critical)
+    assert alert.subject == str(created.integration.integration_id)
+    world.clock.advance(minutes=10)
+    assert world.evaluator.run() == (0, 0)
+    world.stripe.failure = None
+    await world.check(12)
+    world.take_sent()
+    assert world.evaluator.run() == (0, 1)
+    assert world.listed()[0].recovery == "Its cause is gone."
+
+
+def test_a_webhook_that_is_gone_or_enabled_again_is_over(world: AlertWorld) -> None:
+    world.happen("webhook-disabled", DISABLED)
+    assert [one.status for one in world.listed()] == [AlertStatus.Open]
+    assert world.evaluator.run() == (0, 1)
+
+
+def test_dead_letters_are_the_platforms_and_over_when_they_are_gone(world: AlertWorld) -> None:
+    world.dead = {"webhook-deliveries": 3}
+    assert world.evaluator.run() == (1, 0)
+    [alert] = world.listed(platform=True)
+    assert (alert.subject, world.listed()) == ("webhook-deliveries", [])
+    world.dead_is_down = True
+    world.clock.advance(minutes=10)
+    assert world.evaluator.run() == (0, 0)
+    world.dead_is_down, world.dead = False, {}
+    assert world.evaluator.run() == (0, 1)
+
+
+def test_old_alerts_are_forgotten_and_active_ones_kept(world: AlertWorld) -> None:
+    world.happen("security-violation", REFUSED)
+    world.clock.advance(minutes=61)
+    world.evaluator.run()
+    world.happen("key-anomaly", {"subject": "key", "detail": "odd"})
+    world.clock.advance(days=91)
+    assert world.evaluator.forget_old() == 1
+    assert [one.kind for one in world.listed()] == [AlertKind.KeyAnomaly]
+
+
+# -- people -----------------------------------------------------------------------------------------------
+
+
+async def mail_sink(world: AlertWorld, kind: str = "security-violation") -> UUID:
+    created = await world.create("SendGrid", name="Mail")
+    id_ = created.integration.integration_id
+    world.rule(kind, sinks=[{"integrationId": str(id_), "recipients": ["ops@a.example", "b@a.example"]}])
+    return id_
+
+
+async def test_each_recipient_is_told_once_of_each_change(world: AlertWorld) -> None:
+    id_ = await mail_sink(world)
+    for _ in range(3):
+        world.happen("security-violation", REFUSED)
+        world.clock.advance(seconds=30)
+    assert await world.notifications.run() == {NotificationStatus.Sent: 2}
+    assert await world.notifications.run() == {}
+    assert {(one, message.recipient) for one, message in world.sent} == {
+        (id_, "ops@a.example"),
+        (id_, "b@a.example"),
+    }
+    world.clock.advance(minutes=61)
+    world.evaluator.run()
+    assert await world.notifications.run() == {NotificationStatus.Sent: 2}
+    assert [message.subject.split("]")[0] for _, message in world.sent[2:]] == ["[Recovered"] * 2
+
+
+async def test_a_provider_that_is_down_is_tried_again_and_the_alert_says_so(world: AlertWorld) -> None:
+    await mail_sink(world)
+    world.happen("security-violation", REFUSED)
+    world.refuses = ProviderFailure("unavailable", "The provider is down.")
+    assert await world.notifications.run() == {NotificationStatus.Pending: 2}
+    assert await world.notifications.run() == {}
+    assert world.listed()[0].notification_failure == "The provider is down."
+    world.refuses = None
+    world.clock.advance(minutes=1)
+    assert await world.notifications.run() == {NotificationStatus.Sent: 2}
+
+
+async def test_after_five_attempts_a_message_is_given_up(world: AlertWorld) -> None:
+    await mail_sink(world)
+    world.happen("security-violation", REFUSED)
+    world.refuses = Unavailable("The secret store does not answer.")
+    for _ in range(5):
+        await world.notifications.run()
+        world.clock.advance(minutes=60)
+    told = world.service.get(world.principal, world.listed()[0].alert_id)
+    assert {(notification.status, notification.attempts) for notification in told.notifications} == {
+        (NotificationStatus.Failed, 5)
+    }
+    assert await world.notifications.run() == {}
+
+
+async def test_a_crash_between_message_and_record_repeats_it_when_the_lease_is_over(
+    world: AlertWorld,
+) -> None:
+    await mail_sink(world)
+    world.happen("security-violation", REFUSED)
+
+    async def dies(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    world.notifications._notifier.send = dies  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        await world.notifications.run()
+    del world.notifications._notifier.send
+    assert await world.notifications.run() == {}
+    world.clock.advance(minutes=5)
+    assert await world.notifications.run() == {NotificationStatus.Sent: 2}
+
+
+async def test_nothing_of_an_alert_is_stored_when_a_part_of_it_is_not(world: AlertWorld) -> None:
+    await mail_sink(world)
+    with world.transactions.write() as tx:  # never committed
+        world.ledger.raise_(tx, world.service.rules(world.principal)[5], _finding(world))
+    assert world.listed() == []
+    assert world.rows("SELECT 1 FROM AlertNotifications") == []
+    assert world.raised("AlertRaised") == []
+
+
+def _finding(world: AlertWorld) -> object:
+    from domain.monitoring.alerts.model import AlertFinding
+
+    return AlertFinding(TENANT, AlertKind.SecurityViolation, "s", "x", world.clock.now())
+
+
+async def test_an_integration_that_is_not_active_or_sends_nothing_is_not_tried(world: AlertWorld) -> None:
+    created = await world.create()
+    notifier = IntegrationNotifier(world.transactions, world.parts.connector)
+    message = OutgoingMessage("a@b.example", "x", "x")
+    id_ = created.integration.integration_id
+    calls = len(world.stripe.calls)
+    with pytest.raises(ProviderFailure, match="sends no messages"):
+        await notifier.send(TENANT, id_, message)
+    world.parts.lifecycle.disconnect(world.principal, id_, "gone")
+    with pytest.raises(ProviderFailure, match="not active"):
+        await notifier.send(TENANT, id_, message)
+    with pytest.raises(NotFound):
+        await notifier.send(world.other.tenant_id, id_, message)
+    assert len(world.stripe.calls) == calls
+
+
+# -- the API's use cases ----------------------------------------------------------------------------------
+
+
+def test_acknowledging_says_who_and_why_once_and_it_still_recovers(world: AlertWorld) -> None:
+    world.happen("security-violation", REFUSED)
+    id_ = world.listed()[0].alert_id
+    told = world.service.acknowledge(world.principal, id_, AcknowledgeAlert(note="Looking."))
+    assert (told.alert.status, told.alert.acknowledged_by, told.alert.note) == (
+        AlertStatus.Acknowledged,
+        USER,
+        "Looking.",
+    )
+    with pytest.raises(Conflict):
+        world.service.acknowledge(world.principal, id_, AcknowledgeAlert())
+    assert ("alert.acknowledged", {}, {"note": "Looking."}) in world.audited()
+    world.clock.advance(minutes=61)
+    assert world.evaluator.run() == (0, 1)
+    assert world.listed(statuses=[AlertStatus.Recovered])[0].note == "Looking."
+
+
+def test_another_tenants_alert_is_not_there(world: AlertWorld) -> None:
+    world.happen("security-violation", REFUSED)
+    id_ = world.listed()[0].alert_id
+    assert world.listed(owner=world.other) == []
+    with pytest.raises(NotFound):
+        world.service.get(world.other, id_)
+    with pytest.raises(NotFound):
+        world.service.acknowledge(world.other, id_, AcknowledgeAlert())
+
+
+def test_the_platforms_alerts_need_a_permission_of_their_own(world: AlertWorld) -> None:
+    world.intake.handle([("no JSON", "m-1")])
+    id_ = world.listed(platform=True)[0].alert_id
+    tenants = Principal(TENANT, USER, frozenset(("alerts:read", "alerts:manage")))
+    with pytest.raises(Forbidden):
+        world.listed(platform=True, owner=tenants)
+    with pytest.raises(NotFound):
+        world.service.get(tenants, id_)
+    assert world.service.get(world.principal, id_).alert.alert_id == id_
+
+
+def test_reading_and_changing_need_their_permissions(world: AlertWorld) -> None:
+    nobody = Principal(TENANT, USER, frozenset())
+    reader = Principal(TENANT, USER, frozenset(("alerts:read",)))
+    with pytest.raises(Forbidden):
+        world.service.rules(nobody)
+    with pytest.raises(Forbidden):
+        world.service.change_rule(reader, "sync-failed", ChangeAlertRule())
+
+
+async def test_a_rule_is_refused_what_it_has_not_and_sinks_that_reach_nobody(world: AlertWorld) -> None:
+    stripe = (await world.create()).integration.integration_id
+    mail = (await world.create("SendGrid", name="Mail")).integration.integration_id
+
+    def refused(kind: str, **fields: object) -> list[str]:
+        with pytest.raises(ValidationFailed) as caught:
+            world.rule(kind, **fields)
+        return [error.pointer for error in caught.value.errors]
+
+    assert refused("sync-failed", threshold=0.1, minimumVolume=3) == ["/threshold", "/minimumVolume"]
+    sinks = [
+        {"integrationId": str(stripe), "recipients": ["a@b.example"]},
+        {"integrationId": str(UUID(int=4)), "recipients": ["a@b.example"]},
+        {
+            "integrationId": str(mail),
+            "recipients": ["a@b.example", "+15551234567", "a@b.example\nBcc: c@d.e"],
+        },
+    ]
+    assert refused("sync-failed", sinks=sinks) == [
+        "/sinks/0/integrationId",
+        "/sinks/1/integrationId",
+        "/sinks/2/recipients/1",
+        "/sinks/2/recipients/2",
+    ]
+    for kind in ("dead-letters", "nonsense"):
+        with pytest.raises(NotFound):
+            world.rule(kind)
+
+
+def test_a_rule_counts_versions_and_null_goes_back_to_the_default(world: AlertWorld) -> None:
+    world.rule("webhook-failure-rate", threshold=0.4, severity="Critical")
+    changed = world.service.change_rule(
+        world.principal, "webhook-failure-rate", ChangeAlertRule(threshold=None), 1
+    )
+    assert (changed.threshold, changed.severity, changed.version) == (0.2, Severity.Critical, 2)
+    with pytest.raises(PreconditionFailed):
+        world.service.change_rule(world.principal, "webhook-failure-rate", ChangeAlertRule(), 1)
+    [untouched] = [rule for rule in world.service.rules(world.other) if rule.threshold is not None]
+    assert (untouched.severity, untouched.version) == (Severity.Warning, 0)

@@ -1,0 +1,99 @@
+"""When a record that is not listed any more counts as deleted, and when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from domain.providers.records import SourceRecord, StateExpired
+from domain.sync.model import SyncStatus
+from tests.worlds.builders import START
+from tests.worlds.sync_world import SyncWorld
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[SyncWorld]:
+    made = SyncWorld(tmp_path)
+    for index in range(10):
+        made.crm.put(f"c{index:02d}", START - timedelta(days=1, minutes=-index))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("sync_type", ["Incremental", "Differential"])
+async def test_only_a_full_sync_buries(world: SyncWorld, sync_type: str) -> None:
+    integration = await world.integration()
+    await world.synced(integration)
+    del world.crm.records["c03"]
+    world.clock.advance(hours=1)
+    await world.synced(integration, sync_type)
+    assert "c03" in world.live(integration)
+
+
+async def test_a_record_that_a_shifting_list_hid_is_brought_back_by_the_next_differential_sync(
+    world: SyncWorld,
+) -> None:
+    integration = await world.integration()
+    await world.synced(integration)
+    before = world.live(integration)
+    hidden = world.crm.records.pop("c03")
+    world.clock.advance(days=1)
+    await world.synced(integration)
+    assert "c03" not in world.live(integration)
+    world.crm.records["c03"] = hidden
+    world.clock.advance(hours=1)
+    await world.synced(integration, "Differential")
+    assert world.live(integration) == before
+
+
+async def test_what_a_forgetful_provider_does_not_list_any_more_stays(world: SyncWorld) -> None:
+    world.crm.complete_history = False
+    integration = await world.integration()
+    await world.synced(integration)
+    del world.crm.records["c03"]
+    world.crm.records["c04"] = SourceRecord("c04", {}, START, deleted=True)
+    world.clock.advance(days=1)
+    job = await world.synced(integration)
+    assert (job.status, job.records_deleted) == (SyncStatus.Completed, 1)
+    live = world.live(integration)
+    assert "c03" in live
+    assert "c04" not in live, "what the provider itself calls deleted is"
+
+
+async def test_a_forgetful_provider_that_forgot_its_state_too_buries_nothing(world: SyncWorld) -> None:
+    world.crm.complete_history = False
+    world.crm.incremental, world.crm.next_state = "token", "t1"
+    integration = await world.integration()
+    await world.synced(integration)
+    del world.crm.records["c01"]
+    world.clock.advance(hours=1)
+    world.crm.failures = [StateExpired()]
+    job = await world.synced(integration, "Incremental")
+    assert (job.status, job.records_deleted) == (SyncStatus.Completed, 0)
+    assert "c01" in world.live(integration)
+
+
+async def test_a_run_that_never_saw_the_whole_source_buries_nothing(world: SyncWorld) -> None:
+    integration = await world.integration()
+    await world.synced(integration)
+    world.clock.advance(days=1)
+    stopped = await world.run(world.start(integration), batches=1)
+    assert stopped.status == SyncStatus.Running
+    world.sync.service.cancel(world.principal, stopped.data_sync_job_id)
+    assert len(world.live(integration)) == 10
+
+
+async def test_the_provider_forgot_the_state_and_the_stream_is_listed_anew(world: SyncWorld) -> None:
+    world.crm.incremental, world.crm.next_state = "token", "t1"
+    integration = await world.integration()
+    await world.synced(integration)
+    del world.crm.records["c01"]
+    world.clock.advance(hours=1)
+    world.crm.failures = [StateExpired()]
+    job = await world.synced(integration, "Incremental")
+    states = [request.state for request in world.crm.requests]
+    assert states[-4:] == ["t1", None, None, None]
+    assert (job.status, job.records_deleted) == (SyncStatus.Completed, 1)

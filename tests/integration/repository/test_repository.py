@@ -1,0 +1,199 @@
+"""What the repository says about itself is so. `make docs` rewrites the README's table of settings."""
+
+from __future__ import annotations
+
+import fnmatch
+import html
+import os
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from pydantic import SecretStr
+from standardwebhooks import Webhook
+
+from examples.receiver import BadSignature, Receiver, verify
+from infra.app.settings import Settings
+from infra.version import VERSION
+from tests import ROOT
+
+README = ROOT / "README.md"
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BEGIN = "<!-- settings: written by `make docs` from infra/app/settings.py -->\n"
+END = "<!-- /settings -->"
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+_UNITS = ("seconds", "hours", "days", "bytes", "retries", "webhooks", "posts", "connections", "events")
+
+
+def settings_table() -> str:
+    """Every setting with its unit, default and description, as Markdown."""
+    rows = ["| setting | unit | default | |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        description = field.description or ""
+        rows.append(
+            f"| `HUB_{name.upper()}` | {_unit(name, field.annotation, description)} "
+            f"| {_default(field.default)} | {html.escape(description, quote=False).replace('|', '&#124;')} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _unit(name: str, kind: Any, description: str) -> str:
+    options = [option for option in (kind, *get_args(kind)) if get_origin(option) is Literal]
+    if options:
+        return " \\| ".join(f"`{choice}`" for choice in get_args(options[0]))
+    if bool in (kind, *get_args(kind)):
+        return "`true` \\| `false`"
+    if kind not in (int, float):
+        return "secret" if SecretStr in get_args(kind) else "text"
+    for unit in _UNITS:
+        if name.endswith(f"_{unit}") or description.lower().startswith(unit) or f" {unit} " in description:
+            return unit
+    return "number"
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return "unset"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def with_table(text: str) -> str:
+    """The README with its table of settings made anew."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{settings_table()}{END}{after}"
+
+
+def test_the_readme_lists_every_setting_as_it_is() -> None:
+    text = README.read_text()
+    assert BEGIN in text
+    assert END in text
+    assert with_table(text) == text, "run `make docs`"
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_only_settings_that_exist(document: Path) -> None:
+    others = {"HUB_URL", "HUB_TOKEN", "HUB_TEST_SQLSERVER"}
+    known = {f"HUB_{name.upper()}" for name in Settings.model_fields} | others
+    assert set(re.findall(r"HUB_[A-Z_]+[A-Z]", document.read_text())) <= known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_link_to_files_that_exist(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_only_make_targets_that_exist(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make (?:-s )?([a-z]+)", document.read_text(), re.MULTILINE)) <= targets
+
+
+def test_every_make_target_is_explained_by_help() -> None:
+    text = (ROOT / "Makefile").read_text()
+    phony = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split()
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert sorted(line.split()[1] for line in shown.splitlines()) == sorted(phony)
+
+
+def test_the_changelog_knows_the_version() -> None:
+    assert f"## [{VERSION}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "devhost/requirements.txt"])
+def test_every_requirement_is_pinned_for_every_python(name: str) -> None:
+    lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    loose = [line for line in lines if line and not line.startswith("-r ") and "==" not in line]
+    assert loose == []
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs" / "adr").glob("*.md"))]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_checks_can_be_run() -> None:
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def _is_left_out(path: str) -> bool:
+    patterns = [line for line in (ROOT / ".funcignore").read_text().splitlines() if line and line[0] != "#"]
+    parts = path.split("/")
+    folders, name = parts[:-1], parts[-1]
+    return any(
+        any(fnmatch.fnmatch(folder, pattern.rstrip("/")) for folder in folders)
+        or (not pattern.endswith("/") and fnmatch.fnmatch(name, pattern))
+        for pattern in patterns
+    )
+
+
+@pytest.mark.parametrize("path", ["function_app.py", "host.json", "requirements.txt"])
+def test_azure_gets_the_app(path: str) -> None:
+    assert not _is_left_out(path)
+
+
+@pytest.mark.parametrize("package", ["domain", "functions", "infra"])
+def test_azure_gets_every_file_of_the_app(package: str) -> None:
+    files = [path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert files
+    assert [path for path in files if _is_left_out(path.relative_to(ROOT).as_posix())] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "devhost/cli.py",
+        "tests/integration/repository/test_repository.py",
+        "docs/delivery.md",
+        "local.settings.json",
+        ".hub/hub.db",
+        ".venv/bin/python",
+        "README.md",
+    ],
+)
+def test_azure_does_not_get_what_it_does_not_need(path: str) -> None:
+    assert _is_left_out(path)
+
+
+def _signed(body: bytes, sent_at: datetime) -> dict[str, str]:
+    signature = Webhook(SECRET).sign("evt_1", sent_at, body.decode())
+    return {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(int(sent_at.timestamp())),
+        "webhook-signature": f"v1,b3RoZXI= {signature}",
+    }
+
+
+def test_the_example_receiver_agrees_with_the_standard_webhooks_library() -> None:
+    sent_at = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    headers = _signed(b'{"type":"a"}', sent_at)
+    assert verify(SECRET, headers, b'{"type":"a"}', now=sent_at.timestamp() + 299) == "evt_1"
+    with pytest.raises(BadSignature, match="no signature fits"):
+        verify(SECRET, headers, b'{"type":"b"}', now=sent_at.timestamp())
+    with pytest.raises(BadSignature, match="too far"):
+        verify(SECRET, headers, b'{"type":"a"}', now=sent_at.timestamp() + 301)
+    with pytest.raises(BadSignature, match="missing"):
+        verify(SECRET, {}, b'{"type":"a"}', now=sent_at.timestamp())
+
+
+def test_the_example_receiver_answers_the_verification_and_refuses_forgeries() -> None:
+    with Receiver() as receiver:
+        receiver.secret = lambda: SECRET
+        asked = b'{"type":"webhook.verification","id":"1","data":{"challenge":"abc"}}'
+        assert receiver.answer({}, asked) == (200, {"challenge": "abc"})
+        status, _ = receiver.answer({}, b'{"type":"a","id":"1","data":{}}')
+    assert (status, receiver.refused, receiver.valid) == (401, 1, 0)
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text()))

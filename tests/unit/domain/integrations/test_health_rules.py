@@ -1,0 +1,76 @@
+"""Health from check results."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.integrations.health_rules import Vitals, health_of, observe, percentile, read_vitals, vitals_text
+from domain.integrations.model import HealthStatus
+
+H = HealthStatus
+OK, FAILED = 100, None
+
+
+def after(*results: int | None) -> Vitals:
+    vitals = Vitals()
+    for result in results:
+        vitals = observe(vitals, result)
+    return vitals
+
+
+@pytest.mark.parametrize(
+    ("results", "health"),
+    [
+        ((), H.Unknown),
+        ((OK,), H.Healthy),
+        ((FAILED,), H.Degraded),
+        ((FAILED, FAILED), H.Degraded),
+        ((FAILED, FAILED, FAILED), H.Unhealthy),
+        ((OK,) * 12 + (FAILED,), H.Healthy),
+        ((OK,) * 12 + (FAILED, FAILED), H.Degraded),
+        ((OK,) * 12 + (FAILED,) * 3, H.Unhealthy),
+        ((OK, FAILED) * 6, H.Degraded),
+        ((OK, FAILED, FAILED) * 4, H.Unhealthy),
+        ((FAILED,) * 3 + (OK,) * 12, H.Healthy),
+    ],
+)
+def test_success_decides(results: tuple[int | None, ...], health: H) -> None:
+    assert health_of(after(*results)) == health
+
+
+def test_three_answers_three_times_slower_than_usual_degrade() -> None:
+    usual = (200,) * 20
+    assert health_of(after(*usual, 900, 900)) == H.Healthy
+    assert health_of(after(*usual, 900, 900, 900)) == H.Degraded
+
+
+def test_slow_is_measured_against_its_own_past_not_a_fixed_limit() -> None:
+    assert health_of(after(*(2000,) * 20)) == H.Healthy
+    assert health_of(after(*(10,) * 20, 300, 300, 300)) == H.Healthy  # less than half a second more
+
+
+def test_a_bad_hour_does_not_become_the_usual() -> None:
+    vitals = after(*(100,) * 50, *(5000,) * 12)
+    assert vitals.baseline_ms < 500 and health_of(vitals) == H.Degraded
+
+
+def test_a_new_normal_is_accepted_in_time() -> None:
+    assert health_of(after(*(100,) * 50, *(800,) * 300)) == H.Healthy
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 30_000)), max_size=60))
+def test_vitals_survive_their_column_and_never_grow(results: list[int | None]) -> None:
+    vitals = after(*results)
+    assert read_vitals(vitals_text(vitals)) == vitals
+    assert len(vitals.recent) <= 12 and len(vitals_text(vitals)) < 300
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=1), st.floats(0, 1))
+def test_a_percentile_is_one_of_the_values(values: list[int], share: float) -> None:
+    found = percentile(sorted(values), share)
+    assert found in values
+    assert percentile(sorted(values), 1.0) == max(values)
+
+
+def test_no_values_have_no_percentile() -> None:
+    assert percentile([], 0.5) is None

@@ -1,0 +1,223 @@
+"""The alert rules: when an alert is raised, when it is over, what people read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+from uuid import UUID
+
+import pytest
+
+from domain.journal.occurrences import PLATFORM, Occurrence
+from domain.monitoring.alerts.model import (
+    Alert,
+    AlertFinding,
+    AlertKind,
+    RuleSettings,
+    Severity,
+    Sink,
+    Transition,
+)
+from domain.monitoring.alerts.ports import HourRate
+from domain.monitoring.alerts.rules import (
+    RULES,
+    Rate,
+    effective,
+    evaluate_rate,
+    finding_of,
+    last_hour,
+    message_about,
+    raises,
+    send_again_at,
+)
+from functions.http.alerts.views import KindName
+from tests import ROOT
+
+TENANT, SUBJECT = UUID(int=1), UUID(int=2)
+HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FAILURES = RULES[AlertKind.WebhookFailureRate]
+DOCS = ROOT / "docs" / "alerts.md"
+
+
+@pytest.mark.parametrize(
+    ("total", "failed", "verdict"),
+    [
+        (0, 0, "recover"),
+        (9, 9, "recover"),  # too few to tell
+        (10, 2, "keep"),  # 20% is not more than 20%
+        (100, 21, "raise"),
+        (100, 20, "keep"),
+        (100, 11, "keep"),  # hysteresis
+        (100, 10, "recover"),
+        (10, 10, "raise"),
+    ],
+)
+def test_more_than_a_fifth_raises_and_a_tenth_recovers__12_3(total: int, failed: int, verdict: str) -> None:
+    assert evaluate_rate(FAILURES, Rate(total, failed)) == verdict
+
+
+def test_a_rule_switched_off_raises_nothing_and_ends_what_is_open() -> None:
+    off = effective(AlertKind.WebhookFailureRate, RuleSettings(is_enabled=False))
+    assert evaluate_rate(off, Rate(100, 100)) == "recover"
+    assert not raises(off, AlertFinding(TENANT, off.kind, "x", "x", HOUR, volume=100))
+
+
+@pytest.mark.parametrize(
+    ("minute", "total", "failed"), [(0, 70, 40), (15, 55, 32.5), (30, 40, 25), (59.999, 10, 10)]
+)
+def test_the_last_hour_slides_over_two_hours(minute: float, total: float, failed: float) -> None:
+    hours = [
+        HourRate(TENANT, SUBJECT, HOUR, 10, 10),
+        HourRate(TENANT, SUBJECT, HOUR - timedelta(hours=1), 60, 30),
+        HourRate(TENANT, SUBJECT, HOUR - timedelta(hours=2), 1000, 1000),
+    ]
+    rate = last_hour(hours, HOUR + timedelta(minutes=minute))
+    assert rate.total == pytest.approx(total, abs=0.01)
+    assert rate.failed == pytest.approx(failed, abs=0.01)
+
+
+def test_a_tenant_changes_what_it_names_and_keeps_the_rest() -> None:
+    changed = effective(
+        AlertKind.WebhookFailureRate, RuleSettings(threshold=0.5, severity=Severity.Critical, version=3)
+    )
+    assert (changed.threshold, changed.severity, changed.version) == (0.5, Severity.Critical, 3)
+    assert replace(changed, threshold=0.2, severity=Severity.Warning, version=0) == FAILURES
+    assert effective(AlertKind.SyncFailed, None) == RULES[AlertKind.SyncFailed]
+
+
+@pytest.mark.parametrize(("volume", "raised"), [(None, True), (9, False), (10, True)])
+def test_a_few_refusals_are_no_violation(volume: int | None, raised: bool) -> None:
+    rule = RULES[AlertKind.SecurityViolation]
+    assert raises(rule, AlertFinding(TENANT, rule.kind, "x", "x", HOUR, volume=volume)) is raised
+
+
+INTEGRATION = {"integrationId": str(SUBJECT), "name": "Shop", "provider": "Stripe", "detail": "401"}
+SAID = {"subject": "s", "detail": "d"}
+
+
+@pytest.mark.parametrize(
+    ("source", "data", "kind", "subject", "severity", "tenant"),
+    [
+        ("integration-suspended", INTEGRATION, "integration-health", str(SUBJECT), Severity.Critical, TENANT),
+        ("integration-unhealthy", INTEGRATION, "integration-health", str(SUBJECT), Severity.Critical, TENANT),
+        ("integration-degraded", INTEGRATION, "integration-health", str(SUBJECT), Severity.Warning, TENANT),
+        ("sync-failed", INTEGRATION, "sync-failed", str(SUBJECT), None, TENANT),
+        (
+            "webhook-disabled",
+            {"webhookId": str(SUBJECT), "reason": "410"},
+            "webhook-disabled",
+            str(SUBJECT),
+            None,
+            TENANT,
+        ),
+        ("key-anomaly", SAID, "key-anomaly", "s", None, TENANT),
+        ("anomaly", SAID, "anomaly", "s", None, TENANT),
+        ("security-violation", {**SAID, "count": 12}, "security-violation", "s", None, TENANT),
+        ("rate-limit-store-down", SAID, "rate-limit-store-down", "s", None, PLATFORM),
+        ("unreadable-message", SAID, "unreadable-message", "s", None, PLATFORM),
+    ],
+)
+def test_what_an_occurrence_means(
+    source: str, data: dict[str, Any], kind: str, subject: str, severity: Severity | None, tenant: UUID
+) -> None:
+    found = finding_of(Occurrence(UUID(int=9), TENANT, source, json.dumps(data), HOUR))
+    assert found is not None
+    assert (found.kind, found.subject, found.severity) == (kind, subject, severity)
+    assert (found.tenant_id, found.at, found.volume) == (tenant, HOUR, data.get("count"))
+
+
+@pytest.mark.parametrize(
+    ("source", "data", "summary"),
+    [
+        (
+            "sync-failed",
+            {**INTEGRATION, "detail": "Out of order."},
+            "Shop: the synchronisation failed. Out of order.",
+        ),
+        ("sync-failed", {"integrationId": str(SUBJECT), "detail": "x"}, "The synchronisation failed. x"),
+        (
+            "webhook-disabled",
+            {"webhookId": str(SUBJECT), "url": "https://shop.example/hook", "reason": "It answered 410."},
+            "shop.example was disabled. It answered 410.",
+        ),
+        ("webhook-disabled", {"webhookId": str(SUBJECT), "url": 7, "reason": "410"}, "Disabled. 410"),
+        (
+            "webhook-disabled",
+            {"webhookId": str(SUBJECT), "url": "http://[", "reason": "410"},
+            "Disabled. 410",
+        ),
+    ],
+)
+def test_a_summary_says_what_it_is_about(source: str, data: dict[str, Any], summary: str) -> None:
+    """Of a message written before there was a name, and of an event that only bears the name, what is there."""
+    found = finding_of(Occurrence(UUID(int=9), TENANT, source, json.dumps(data), HOUR))
+    assert found is not None
+    assert found.summary == summary
+
+
+def test_a_recovery_is_told_by_the_state_and_no_finding() -> None:
+    assert finding_of(Occurrence(UUID(int=9), TENANT, "integration-recovered", "{}", HOUR)) is None
+
+
+@pytest.mark.parametrize("data", ["[]", "{}", '{"webhookId":"no guid","reason":""}', "no JSON"])
+def test_what_is_not_as_promised_is_refused(data: str) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        finding_of(Occurrence(UUID(int=9), TENANT, "webhook-disabled", data, HOUR))
+
+
+@pytest.mark.parametrize(
+    ("failed", "kind", "minutes"),
+    [
+        (1, "unavailable", 1),
+        (2, "rate_limited", 5),
+        (3, None, 15),
+        (4, "unauthorized", 60),
+        (5, "unavailable", None),
+        (1, "rejected", None),
+        (1, "forbidden", None),
+        (1, "malformed", None),
+    ],
+)
+def test_when_a_message_is_tried_again(failed: int, kind: Any, minutes: int | None) -> None:
+    due = None if minutes is None else HOUR + timedelta(minutes=minutes)
+    assert send_again_at(failed, kind, HOUR) == due
+
+
+def test_a_message_says_it_all_in_its_subject_which_is_short() -> None:
+    alert = Alert(
+        UUID(int=5),
+        TENANT,
+        AlertKind.SyncFailed,
+        str(SUBJECT),
+        Severity.Warning,
+        "Failed:\r\nBcc: x " + "y" * 500,
+        "{}",
+        HOUR,
+        HOUR,
+        recovery="Its cause is gone.",
+    )
+    raised = message_about(alert, Transition.Raised, "a@b.example")
+    assert raised.subject.startswith("[Warning] A synchronisation failed: Failed: Bcc: x yyy")
+    assert len(raised.subject) <= 150
+    assert "\n" not in raised.subject
+    assert "\r" not in raised.subject
+    assert "docs/alerts.md#sync-failed" in raised.text
+    assert str(UUID(int=5)) in raised.text
+    recovered = message_about(alert, Transition.Recovered, "a@b.example")
+    assert recovered.subject.startswith("[Recovered]")
+    assert "Its cause is gone." in recovered.text
+
+
+def test_every_kind_has_a_rule_a_name_on_the_wire_and_a_runbook() -> None:
+    kinds = {kind.value for kind in AlertKind}
+    assert {rule.kind.value for rule in RULES.values()} == kinds == set(get_args(KindName))
+    headings = {line[3:].strip() for line in DOCS.read_text().splitlines() if line.startswith("## ")}
+    assert kinds <= headings
+
+
+def test_sinks_come_from_the_tenant_alone() -> None:
+    sink = Sink(SUBJECT, ("a@b.example",))
+    assert all(not rule.sinks for rule in RULES.values())
+    assert effective(AlertKind.SyncFailed, RuleSettings(sinks=(sink,))).sinks == (sink,)

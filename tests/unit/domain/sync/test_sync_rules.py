@@ -1,0 +1,79 @@
+"""The pure rules of synchronisation."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.sync.merging import IncomingRecord, MergeAction, StoredVersion, decide, latest, merge
+from domain.sync.rules import after_failure, after_success, backoff_seconds, batch_size, since_of, stored_id
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def record(external_id: str = "a", data: str | None = "{}", minutes: int | None = 0) -> IncomingRecord:
+    moment = None if minutes is None else NOON + timedelta(minutes=minutes)
+    return IncomingRecord(external_id, data, f"hash-{data}", moment, None, "Contact")
+
+
+@pytest.mark.parametrize(("wanted", "size"), [(-1, 1), (0, 1), (1, 1), (10_000, 10_000), (10_001, 10_000)])
+def test_a_batch_holds_between_1_and_10_000_records__BR_DS_03(wanted: int, size: int) -> None:
+    assert batch_size(wanted) == size
+
+
+@given(st.integers(1, 10_000))
+def test_a_failing_batch_halves_down_to_1_and_grows_back_no_further_than_it_was(full: int) -> None:
+    size, steps = full, 0
+    while size > 1:
+        size, steps = after_failure(size), steps + 1
+    assert steps <= 14
+    for _ in range(15):
+        size = after_success(size, full)
+    assert size == full
+
+
+def test_the_pause_doubles_up_to_a_minute() -> None:
+    assert [backoff_seconds(tries) for tries in (1, 2, 3, 6, 7, 50)] == [1, 2, 4, 32, 60, 60]
+
+
+def test_repeats_within_a_page_leave_the_latest_of_each_external_id__BR_DS_06() -> None:
+    newer, older, other = record(data='{"n":2}', minutes=5), record(data='{"n":1}', minutes=1), record("b")
+    kept, left_out = latest([newer, older, other, older])
+    assert ({one.external_id: one.data for one in kept}, left_out) == ({"a": '{"n":2}', "b": "{}"}, 2)
+
+
+def test_a_repeat_in_a_later_page_of_the_same_full_run_is_a_duplicate__BR_DS_06() -> None:
+    known = StoredVersion("hash-{}", NOON, is_deleted=False, generation=7)
+    assert decide(known, record(), 7) == MergeAction.Duplicate
+    assert merge({"a": known}, [record()], 7).duplicate == 1
+
+
+@given(st.text(min_size=1, max_size=2_000))
+def test_an_external_id_of_any_length_is_one_key__BR_DS_06(external_id: str) -> None:
+    assert stored_id(external_id) == stored_id(external_id)
+    assert stored_id(external_id + "x") != stored_id(external_id)
+
+
+@pytest.mark.parametrize(
+    ("incoming", "verdict"),
+    [
+        (record(data='{"n":2}', minutes=1), MergeAction.Update),
+        (record(data='{"n":2}', minutes=0), MergeAction.Update),
+        (record(data='{"n":2}', minutes=-1), MergeAction.Unchanged),
+        (record(data='{"n":2}', minutes=None), MergeAction.Update),
+        (record(data=None, minutes=1), MergeAction.Tombstone),
+        (record(data=None, minutes=-1), MergeAction.Unchanged),
+        (record(minutes=1), MergeAction.Unchanged),
+    ],
+)
+def test_the_later_modification_wins__BR_DS_07(incoming: IncomingRecord, verdict: MergeAction) -> None:
+    assert decide(StoredVersion("hash-{}", NOON, is_deleted=False, generation=1), incoming, None) == verdict
+
+
+def test_the_next_listing_begins_a_little_before_the_newest_change_and_never_after_the_run_began() -> None:
+    assert since_of(NOON, NOON + timedelta(hours=1)) < NOON
+    assert since_of(NOON + timedelta(days=1), NOON) < NOON
+    assert since_of(None, NOON) < NOON

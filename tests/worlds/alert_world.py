@@ -1,0 +1,88 @@
+"""Alerts over the embedded database, with a notifier that a test scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from domain.core.errors import Unavailable
+from domain.core.messages import OutgoingMessage
+from domain.core.paging import PageRequest
+from domain.core.principal import Principal
+from domain.journal.occurrences import message_of, occurrence
+from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
+from domain.monitoring.alerts.evaluation import Evaluator
+from domain.monitoring.alerts.intake import Intake
+from domain.monitoring.alerts.ledger import Ledger
+from domain.monitoring.alerts.model import Alert, AlertFilter
+from domain.monitoring.alerts.notifying import NotificationSender
+from domain.monitoring.alerts.service import AlertService, ChangeAlertRule
+from tests.worlds.integration_world import IntegrationWorld
+
+
+class AlertWorld(IntegrationWorld):
+    """`sent` is what the notifier was given; `refuses` is what it raises instead of sending."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.dead: dict[str, int] = {}
+        self.dead_is_down = False
+        self.refuses: Exception | None = None
+        self.sent: list[tuple[UUID, OutgoingMessage]] = []
+        self.ledger = Ledger(self.ids, self.realtime)
+        self.service = AlertService(self.transactions, self.ledger, self.clock)
+        self.intake = Intake(self.transactions, self.ledger, self.clock)
+        self.evaluator = Evaluator(
+            self.transactions, self.ledger, self, self.clock, retention=timedelta(days=90)
+        )
+        self.notifications = NotificationSender(self.transactions, self, self.clock)
+
+    def dead_letter_counts(self) -> Mapping[str, int]:
+        """DeadLetterCounts."""
+        if self.dead_is_down:
+            raise Unavailable("The queue does not answer.")
+        return self.dead
+
+    async def send(self, tenant_id: UUID, integration_id: UUID, message: OutgoingMessage) -> None:
+        """Notifier."""
+        if self.refuses is not None:
+            raise self.refuses
+        self.sent.append((integration_id, message))
+
+    def happen(self, source: str, data: Mapping[str, Any], *, owner: Principal | None = None) -> str:
+        """An occurrence reaches the queue and is taken; returns the message."""
+        tenant_id = (owner or self.principal).tenant_id
+        body = message_of(occurrence(source, data, self.clock.now(), tenant_id=tenant_id)).body
+        self.intake.handle([(body, "m-1")])
+        return body
+
+    def take_sent(self) -> int:
+        """What the product itself put into the queue `alerts`, taken."""
+        self.parts.occurrences.flush()
+        return self.intake.handle([(one.body, one.message_id or "") for one in self.queue.take("alerts")])
+
+    def attempts(self, webhook_id: UUID, succeeded: int, failed: int) -> None:
+        tally = Tally(total=succeeded + failed, succeeded=succeeded, failed=failed)
+        hour = hour_of(self.clock.now())
+        with self.transactions.write() as tx:
+            tx.signals.append(
+                [Signal(self.principal.tenant_id, SubjectKind.Webhook, webhook_id, hour, tally)]
+            )
+            tx.commit()
+
+    def listed(
+        self, *, platform: bool = False, owner: Principal | None = None, **filter_: Any
+    ) -> list[Alert]:
+        """Newest first."""
+        page = self.service.page(
+            owner or self.principal, AlertFilter(**filter_), PageRequest(), platform=platform
+        )
+        return list(page.items)
+
+    def rule(self, kind: str, **fields: Any) -> None:
+        command = ChangeAlertRule.model_validate_json(json.dumps(fields))
+        self.service.change_rule(self.principal, kind, command)

@@ -1,0 +1,67 @@
+"""A hub over a fresh directory, with a clock that stands still until it is moved."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from domain.apikeys.key_format import PlainKey
+from domain.apikeys.model import CreateApiKey
+from domain.apikeys.service import Issued
+from domain.apikeys.verifier import VerificationRequest, VerificationResult
+from domain.core.principal import PERMISSIONS, Principal, RequestOrigin
+from infra.app.build import Hub
+from infra.app.settings import Settings
+from infra.sql.webhooks.tables import domain_events
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class FrozenClock:
+    def __init__(self) -> None:
+        self.moment = START
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def advance(self, **parts: float) -> None:
+        self.moment += timedelta(**parts)
+
+
+class World:
+    def __init__(self, home: Path, **settings: Any) -> None:
+        self.clock = FrozenClock()
+        self.hub = Hub(Settings(home=home, **settings), clock=self.clock)
+        self.admin = self.user()
+
+    def user(self, *permissions: str, tenant: UUID | None = None) -> Principal:
+        """A user of a new tenant, or of `tenant`; with every permission of an administrator unless told."""
+        granted = frozenset(permissions or PERMISSIONS.keys() - {"apikey:verify"})
+        user = Principal(
+            tenant or uuid4(),
+            uuid4(),
+            granted,
+            "Ada",
+            origin=RequestOrigin("192.0.2.1", "request-1", "ab" * 16),
+        )
+        with self.hub.transactions.write() as tx:
+            tx.users.see(user.tenant_id, user.user_id, user.name, self.clock.now())
+            tx.commit()
+        return user
+
+    def issue(self, principal: Principal | None = None, **fields: Any) -> Issued:
+        command = CreateApiKey.model_validate({"keyName": "Key", "scopes": ["events:read"], **fields})
+        return self.hub.api_keys.create(principal or self.admin, command)
+
+    def ask(
+        self, plain: PlainKey, *scopes: str, ip: str | None = None, consume: bool = True
+    ) -> VerificationResult:
+        return self.hub.gate.rule(VerificationRequest(plain.hash, scopes, ip, consume))
+
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        with self.hub.database.read() as connection:
+            rows = connection.execute(domain_events.select().order_by(domain_events.c.Sequence)).mappings()
+            return [(row["EventType"], json.loads(row["Payload"])) for row in rows]

@@ -1,0 +1,107 @@
+"""The HTTP functions, called as the Functions host calls them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import azure.functions as func
+from pydantic import BaseModel
+
+from functions.http.kit import endpoint as plumbing
+from functions.http.kit.calls import Call
+from functions.http.kit.endpoint import Endpoint
+from infra.app import build
+from infra.app.settings import Settings
+from infra.authentication.development import mint_token
+from tests.worlds.builders import (
+    OTHER_TENANT,
+    OTHER_USER,
+    TENANT,
+    USER,
+    FakeClock,
+    MemoryQueue,
+    Receivers,
+    new_database,
+)
+
+SECRET = "whsec_dGhpcyBpcyBhIHNlY3JldA=="
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+ALL = ["webhook:manage", "events:write"]
+
+
+class Thing(BaseModel):
+    name: str = "a thing"
+
+
+class App:
+    """The HTTP functions over embedded adapters, called as the Functions host calls them."""
+
+    def __init__(self, home: Path) -> None:
+        new_database(home)
+        self.home, self.clock = home, FakeClock()
+        self.hub = build.Hub(Settings(home=home), clock=self.clock)
+        self.queue, self.receivers = MemoryQueue(self.clock), Receivers(self.clock)
+        vars(self.hub).update(queue=self.queue, http=self.receivers)
+        from functions.http.events import routes as events
+        from functions.http.webhooks import routes as webhooks
+
+        app = func.FunctionApp()
+        app.register_functions(events.bp)
+        app.register_functions(webhooks.bp)
+        self._functions = {
+            get_function.get_function_name(): get_function.get_user_function()
+            for get_function in app.get_functions()
+        }
+
+    def token(self, *permissions: str, other: bool = False) -> str:
+        return mint_token(
+            self.home,
+            tenant_id=OTHER_TENANT if other else TENANT,
+            user_id=OTHER_USER if other else USER,
+            permissions=permissions,
+            ttl_seconds=3600,
+        )
+
+    def request(self, method: str, path: str, body: object = b"", **headers: str) -> func.HttpRequest:
+        given = {"authorization": f"Bearer {self.token(*ALL)}"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        parts = path.split("/")
+        route = {"id": parts[1]} if len(parts) > 1 else {}
+        url = f"http://localhost:7071/api/{path}"
+        return func.HttpRequest(method, url, headers=given, route_params=route, body=raw)
+
+    def call(self, name: str, request: func.HttpRequest) -> func.HttpResponse:
+        return run(self._functions[name], request)
+
+    def serve(
+        self, handler: Callable[[Call], Any], **options: Any
+    ) -> Callable[[func.HttpRequest], func.HttpResponse]:
+        """A function of one's own, that is not registered."""
+        settings = {"method": "POST", "route": "things", "name": "thing", "summary": "", "tag": ""} | options
+        make = plumbing._async_trigger if asyncio.iscoroutinefunction(handler) else plumbing._sync_trigger
+        trigger = make(Endpoint(**settings), handler)
+        return lambda request: run(trigger, request)
+
+
+def run(function: Callable[[func.HttpRequest], Any], request: func.HttpRequest) -> func.HttpResponse:
+    came = function(request)
+    response = asyncio.run(came) if asyncio.iscoroutine(came) else came
+    assert isinstance(response, func.HttpResponse)
+    return response
+
+
+def said(response: func.HttpResponse) -> dict[str, Any]:
+    body = json.loads(response.get_body())
+    assert isinstance(body, dict)
+    return body
+
+
+def create_webhook(app: App, **headers: str) -> func.HttpResponse:
+    body = {"url": "https://a.example/", "eventTypes": ["*"]}
+    return app.call("create_webhook", app.request("POST", "webhooks", body, **headers))

@@ -1,0 +1,125 @@
+"""Recommendations over the embedded database: webhooks, keys and signals that a test puts there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from domain.apikeys.model import ApiKey, CreateApiKey
+from domain.apikeys.rate_limit import TABLE, RateLimiter, usage_row
+from domain.apikeys.rate_limit import hour_of as hour_number
+from domain.apikeys.service import ApiKeyService, KeyPolicy
+from domain.apikeys.usage import UsageService
+from domain.core.paging import PageRequest
+from domain.core.ports import TableEntity
+from domain.core.principal import Principal
+from domain.integrations.model import Integration
+from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
+from domain.providers.contract import IntegrationType
+from domain.providers.records import StreamProfile
+from domain.recommendations.ai import LanguageModel
+from domain.recommendations.decisions import Applier, Listed, RecommendationFilter
+from domain.recommendations.engine import Adviser
+from domain.recommendations.service import RecommendationService
+from domain.recommendations.wording import Wording
+from domain.recommendations.wording_ledger import WordingLedger
+from domain.sync.schedule_service import Schedules
+from domain.sync.schedules import PutSchedule, TypeName
+from domain.webhooks.model import Webhook
+from tests.worlds.recommendation_facts import integration_facts, tally
+from tests.worlds.webhook_world import World
+
+UNAUTHORIZED = [tally(0, {"unauthorized": 10})] * 20
+GONE = [tally(0, {"connect": 4})] * 48
+
+
+class ListedProviders:
+    """Those of a hub that sends e-mail and keeps calendars; `streamed` is what any of them can synchronise."""
+
+    def __init__(self) -> None:
+        self.streamed: Sequence[StreamProfile] = ()
+
+    def of_type(self, integration_type: IntegrationType) -> Sequence[str]:
+        known = {
+            IntegrationType.EmailService: ["SendGrid", "Mailgun", "Postmark"],
+            IntegrationType.CalendarSync: ["Google", "Outlook"],
+        }
+        return known.get(integration_type, [])
+
+    def streams(self, integration: Integration) -> Sequence[StreamProfile]:
+        return self.streamed
+
+
+class RecommendationWorld(World):
+    def __init__(self, home: Path, *, model: LanguageModel | None = None) -> None:
+        super().__init__(home)
+        limiter = RateLimiter(self.tables, self.clock, serial=self.tables)
+        self.keys = ApiKeyService(self.transactions, self.clock, self.ids, KeyPolicy(20, None))
+        self.usage = UsageService(
+            self.transactions, self.tables, limiter, self.clock, retention=timedelta(days=90)
+        )
+        self.providers = ListedProviders()
+        self.adviser = Adviser(self.transactions, self.usage, self.providers, self.clock, max_retries=5)
+        ledger = WordingLedger(self.tables, self.clock, tokens_per_day=1_000_000)
+        wording = Wording(model, ledger, self.clock, timeout_seconds=5)
+        applier = Applier(self.service, self.keys, lambda: self.schedules)
+        # Of synchronisation no more than what stores a schedule of imports.
+        self.schedules = Schedules(self.transactions, None, None, self.clock, self.ids)  # type: ignore[arg-type]
+        self.recommendations = RecommendationService(
+            self.transactions, self.adviser, applier, wording, self.clock
+        )
+
+    async def old_webhook(self, *event_types: str, owner: Principal | None = None, **fields: Any) -> Webhook:
+        """Made and last changed 15 days ago."""
+        made = (await self.webhook(*event_types, owner=owner, **fields)).webhook
+        self.clock.advance(days=15)
+        return made
+
+    def count(
+        self, subject_id: UUID, tallies: Sequence[Tally], *, kind: SubjectKind = SubjectKind.Webhook
+    ) -> None:
+        """An hour each, the last being the one before the present."""
+        first = hour_of(self.clock.now()) - timedelta(hours=len(tallies))
+        signals = [
+            Signal(self.principal.tenant_id, kind, subject_id, first + timedelta(hours=n), one)
+            for n, one in enumerate(tallies)
+        ]
+        with self.transactions.write() as tx:
+            tx.signals.append(signals)
+            tx.commit()
+
+    def key(self, **fields: Any) -> ApiKey:
+        body = {"keyName": "Backend", "scopes": ["events:write"], **fields}
+        return self.keys.create(self.principal, CreateApiKey.model_validate_json(json.dumps(body))).key
+
+    def used(self, key: ApiKey, *, days_ago: int, accepted: int, limited: int) -> None:
+        """An hour's statistics, as the rate limiter leaves them."""
+        hour = hour_number(self.clock.now() - timedelta(days=days_ago))
+        properties = {"accepted": accepted, "limited": limited, "refused": 0}
+        row = usage_row(key.api_key_id.hex, hour)
+        self.tables.insert(TABLE, TableEntity(key.quota_id.hex, row, properties))
+
+    def integration(self, integration_type: IntegrationType, provider: str) -> Integration:
+        """An active one."""
+        made = integration_facts((), integration_type=integration_type, provider=provider).integration
+        with self.transactions.write() as tx:
+            tx.integrations.add(made.tenant_id, made)
+            tx.commit()
+        return made
+
+    def scheduled(self, expression: str, sync_type: TypeName = "Incremental") -> Integration:
+        """An active integration with a schedule of imports."""
+        made = self.integration(IntegrationType.PaymentGateway, "Stripe")
+        command = PutSchedule(expression=expression, sync_type=sync_type)
+        self.schedules.put(self.principal, made.integration_id, command, None)
+        return made
+
+    async def listed(self, principal: Principal | None = None, **filter_: Any) -> list[Listed]:
+        page = await self.recommendations.page(
+            principal or self.principal, RecommendationFilter(**filter_), PageRequest()
+        )
+        return list(page.items)

@@ -1,0 +1,96 @@
+"""Calls every method of the alerts' repositories once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+from domain.core.paging import PageRequest
+from domain.journal.occurrences import Occurrence
+from domain.journal.signals import hour_of
+from domain.monitoring.alerts.model import (
+    Alert,
+    AlertFilter,
+    AlertKind,
+    AlertStatus,
+    Notification,
+    NotificationStatus,
+    RuleSettings,
+    Severity,
+    Sink,
+    Transition,
+)
+from infra.sql.transaction import SqlTransaction
+from tests.worlds.sql_world import World
+
+Call = Callable[[SqlTransaction], object]
+REPOSITORIES = ("occurrences", "alerts", "alert_rules", "alert_conditions", "notifications")
+
+
+def calls(world: World) -> dict[str, list[Call]]:
+    tenant, now = world.tenant, world.clock.now()
+    later = now + timedelta(days=1)
+    kind, subject = AlertKind.WebhookDisabled, str(world.ids.new())
+    waiting = Occurrence(world.ids.new(), tenant, "webhook-disabled", "{}", now)
+    alert = Alert(world.ids.new(), tenant, kind, subject, Severity.Critical, "Disabled.", "{}", now, now)
+    told = Notification(
+        world.ids.new(), tenant, alert.alert_id, Transition.Raised, world.ids.new(), "a@b.example", now, now
+    )
+    settings = RuleSettings(True, Severity.Warning, 0.3, 20, (Sink(world.ids.new(), ("a@b.example",)),))
+    with world.transactions.write() as tx:
+        tx.occurrences.append(waiting)
+        tx.alerts.add(tenant, alert)
+        tx.notifications.append([told])
+        tx.alert_rules.set(tenant, AlertKind.SyncFailed, settings, by=world.user, now=now)
+        tx.commit()
+    key, id_ = (tenant, kind, subject), alert.alert_id
+    every = AlertFilter(list(AlertStatus), list(AlertKind), list(Severity), subject)
+    again = replace(told, notification_id=world.ids.new(), recipient="c@d.example")
+    opened = replace(alert, alert_id=world.ids.new(), subject="another")
+
+    def forgotten(tx: SqlTransaction) -> None:
+        tx.alerts.recover(tenant, id_, "Over.", now)
+        tx.alerts.delete_before(later, 10)
+
+    return {
+        "occurrences.append": [
+            lambda tx: tx.occurrences.append(replace(waiting, occurrence_id=world.ids.new()))
+        ],
+        "occurrences.waiting": [lambda tx: tx.occurrences.waiting(10)],
+        "occurrences.remove": [lambda tx: tx.occurrences.remove([waiting.occurrence_id])],
+        "alerts.add": [lambda tx: tx.alerts.add(tenant, opened)],
+        "alerts.get": [lambda tx: tx.alerts.get(tenant, id_)],
+        "alerts.page": [
+            lambda tx: tx.alerts.page(tenant, AlertFilter(), PageRequest()),
+            lambda tx: tx.alerts.page(tenant, every, PageRequest(2, 50)),
+        ],
+        "alerts.find_active": [lambda tx: tx.alerts.find_active(*key)],
+        "alerts.last_recovery": [lambda tx: tx.alerts.last_recovery(*key)],
+        "alerts.repeat": [lambda tx: tx.alerts.repeat(tenant, replace(alert, last_seen_at=later))],
+        "alerts.recover": [lambda tx: tx.alerts.recover(tenant, id_, "Over.", now)],
+        "alerts.acknowledge": [lambda tx: tx.alerts.acknowledge(tenant, id_, world.user, "Mine.", now)],
+        "alerts.note_failure": [lambda tx: tx.alerts.note_failure(tenant, id_, "Refused.")],
+        "alerts.active": [lambda tx: tx.alerts.active(list(AlertKind))],
+        "alerts.delete_before": [forgotten],
+        "alert_rules.settings": [lambda tx: tx.alert_rules.settings(tenant)],
+        "alert_rules.set": [
+            lambda tx: tx.alert_rules.set(tenant, kind, settings, by=world.user, now=now),
+            lambda tx: tx.alert_rules.set(
+                tenant, AlertKind.SyncFailed, replace(settings, version=1), by=world.user, now=now
+            ),
+        ],
+        "alert_rules.of_kind": [lambda tx: tx.alert_rules.of_kind(AlertKind.SyncFailed)],
+        "alert_conditions.webhook_rates": [lambda tx: tx.alert_conditions.webhook_rates(hour_of(now))],
+        "alert_conditions.over": [
+            lambda tx: tx.alert_conditions.over(AlertKind.WebhookDisabled, [alert]),
+            lambda tx: tx.alert_conditions.over(AlertKind.IntegrationHealth, [alert]),
+            lambda tx: tx.alert_conditions.over(AlertKind.SyncFailed, [alert]),
+        ],
+        "notifications.append": [lambda tx: tx.notifications.append([again])],
+        "notifications.of_alert": [lambda tx: tx.notifications.of_alert(tenant, id_)],
+        "notifications.claim": [lambda tx: tx.notifications.claim(later, later, 50)],
+        "notifications.settle": [
+            lambda tx: tx.notifications.settle(replace(told, status=NotificationStatus.Sent, sent_at=now))
+        ],
+    }

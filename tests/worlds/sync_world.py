@@ -1,0 +1,168 @@
+"""Synchronisation wired for tests: a scripted provider, SQLite, a clock that is moved, activities called in turn as
+the orchestrations do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from domain.privacy.suppression import SuppressionList
+from domain.providers.contract import Connection, IntegrationType, ProviderFailure
+from domain.providers.records import (
+    ListPage,
+    ListRequest,
+    PushRequest,
+    PushResult,
+    RecordType,
+    SourceRecord,
+    StreamProfile,
+)
+from domain.sync.jobs import BatchResult, SyncedRecord, SyncJob
+from domain.sync.ports import RecordFilter
+from domain.sync.rules import MOST_TRIES, after_failure, after_success
+from domain.sync.service import StartSync
+from infra.app.settings import Settings
+from infra.app.sync import SyncParts
+from tests.worlds.integration_world import IntegrationWorld, Vendor
+
+
+class Crm(Vendor):
+    """A provider that lists its `records` in pages of `page`, raises what `failures` hold for the next calls, and
+    takes pushes."""
+
+    def __init__(self) -> None:
+        super().__init__("Crm", IntegrationType.CustomAPI)
+        self.records: dict[str, SourceRecord] = {}
+        self.page = 3
+        self.failures: list[Exception] = []
+        self.requests: list[ListRequest] = []
+        self.pushes: list[PushRequest] = []
+        self.incremental: str | None = "since"
+        self.complete_history = True
+        self.refuses: Callable[[PushRequest], bool] = lambda request: False
+        self.next_state: str | None = None
+        self.before_page: Callable[[], object] = lambda: None
+
+    def put(self, key: str, modified: datetime | None = None, **data: Any) -> None:
+        self.records[key] = SourceRecord(key, {"email": f"{key}@example.com", **data}, modified)
+
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        return [
+            StreamProfile(
+                "contacts",
+                RecordType.Contact,
+                self.incremental,
+                True,
+                exportable=True,
+                page_size=self.page,
+                complete_history=self.complete_history,
+            )
+        ]
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        return dict(record.data)
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        self.requests.append(request)
+        self.before_page()
+        if self.failures:
+            raise self.failures.pop(0)
+        rows = [one for key, one in sorted(self.records.items()) if key >= (request.cursor or "")]
+        if request.since is not None:
+            rows = [row for row in rows if row.modified_at is None or row.modified_at >= request.since]
+        size = min(request.limit, self.page)
+        following = rows[size].external_id if len(rows) > size else None
+        state = None if following else self.next_state
+        return ListPage(rows[:size], following, state, total=len(self.records))
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        self.pushes.append(request)
+        if self.refuses(request):
+            raise ProviderFailure("rejected", "No such field.")
+        if self.failures:
+            raise self.failures.pop(0)
+        key = request.external_id or f"crm-{request.idempotency_key[:8]}"
+        self.records[key] = SourceRecord(key, dict(request.data), connection.now)
+        return PushResult(key, connection.now, "v1")
+
+
+class SyncWorld(IntegrationWorld):
+    def __init__(self, home: Path, *, concurrency: int = 50, size: int = 6) -> None:
+        super().__init__(home)
+        self.crm = Crm()
+        self.parts.catalogue.providers["Crm"] = self.crm  # type: ignore[index]  # a dict, in tests
+        settings = Settings(home=home, sync_concurrency=concurrency, sync_batch_records=size)
+        self.sync = SyncParts(
+            settings,
+            self.transactions,
+            self.queue,
+            self.cipher,
+            self.clock,
+            self.ids,
+            self.parts,
+            self.realtime,
+            suppression=SuppressionList(self.transactions, self.secrets),
+        )
+
+    async def integration(self, name: str = "Guests", **options: Any) -> UUID:
+        made = await self.create("Crm", name=name, **options)
+        return made.integration.integration_id
+
+    def start(self, integration_id: UUID, sync_type: str = "Full", **fields: Any) -> SyncJob:
+        body = {"integrationId": str(integration_id), "syncType": sync_type, **fields}
+        return self.sync.service.start(self.principal, StartSync.model_validate_json(json.dumps(body)))
+
+    async def run(self, job: SyncJob, *, batches: int = 1_000) -> SyncJob:
+        """Dispatch, then the activities in the orchestrations' order; at most so many batches."""
+        started = {one.data_sync_job_id: one.run_number for one in self.sync.dispatcher.claim()}
+        run = started.get(job.data_sync_job_id) or self.job(job).run_number
+        plan = self.sync.runs.plan(job.data_sync_job_id, run)
+        outcome = plan.outcome or BatchResult("done")
+        for position in plan.positions:
+            outcome = await self._step(job, run, position, batches)
+            if outcome.state != "done":
+                break
+        if outcome.state in ("more", "stopped"):
+            return self.job(job)
+        self.sync.runs.conclude(job.data_sync_job_id, run, outcome)
+        return self.job(job)
+
+    async def _step(self, job: SyncJob, run: int, position: int, batches: int) -> BatchResult:
+        size, tries, outcome = self.sync.batches.size, 0, BatchResult("more")
+        for _ in range(batches):
+            outcome = await self.sync.batches.run(job.data_sync_job_id, run, position, size)
+            if outcome.state == "more":
+                size, tries = after_success(size, self.sync.batches.size), 0
+            elif outcome.state == "wait":
+                self.clock.advance(seconds=outcome.seconds)
+            elif outcome.state == "retry" and tries + 1 < MOST_TRIES:
+                size, tries = after_failure(size), tries + 1
+            elif outcome.state == "retry":
+                return replace(outcome, state="failed")
+            else:
+                return outcome
+        return outcome
+
+    async def synced(self, integration_id: UUID, sync_type: str = "Full", **fields: Any) -> SyncJob:
+        return await self.run(self.start(integration_id, sync_type, **fields))
+
+    def job(self, job: SyncJob) -> SyncJob:
+        return self.sync.service.get(self.principal, job.data_sync_job_id)[0]
+
+    def stored(self, integration_id: UUID) -> dict[str, SyncedRecord]:
+        """Every record, tombstones included."""
+        found = self.sync.records.page(self.principal, integration_id, RecordFilter(limit=1_000))
+        return {one.external_id: one for one in found}
+
+    def live(self, integration_id: UUID) -> dict[str, dict[str, Any]]:
+        """The content of what is not deleted."""
+        return {
+            key: json.loads(one.data)
+            for key, one in self.stored(integration_id).items()
+            if one.data is not None
+        }

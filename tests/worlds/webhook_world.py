@@ -1,0 +1,202 @@
+"""The webhook pipeline, wired for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from domain.core.principal import PERMISSIONS, Principal
+from domain.journal.events import RaiseEvent
+from domain.journal.occurrences import ALERTS_QUEUE
+from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService, announcements
+from domain.journal.ports import EventRef
+from domain.monitoring.alerts.disabled_webhooks import DisabledWebhooks
+from domain.sync.dispatch import InitialSyncs
+from domain.webhooks.deliver import DeliveryEngine, DeliveryLimits
+from domain.webhooks.deliveries import DeliveryService
+from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage, FanOut
+from domain.webhooks.model import CreateWebhook, Delivery, Webhook
+from domain.webhooks.ports import DeliveryFilter
+from domain.webhooks.record import DisableLimits, ResultRecorder
+from domain.webhooks.service import Verifier, WebhookLimits, WebhookService, WithSecret
+from domain.webhooks.sweep import RetryProcessor
+from domain.webhooks.throttle import Pacer
+from infra.embedded.tables import EmbeddedTableStore
+from infra.sql.engine import DATABASE_FILE, sqlite_database
+from infra.sql.transaction import SqlTransactions
+from tests.worlds.builders import (
+    OTHER_TENANT,
+    OTHER_USER,
+    RECEIVER,
+    TENANT,
+    USER,
+    FakeClock,
+    FlakyUnits,
+    HeardRealtime,
+    MemoryQueue,
+    PlainCipher,
+    Receivers,
+    SequentialIds,
+    new_database,
+)
+
+
+class World:
+    """The webhook pipeline over SQLite, a queue in memory, scripted receivers, and a clock that is moved."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        concurrency: int = 1000,
+        per_endpoint: int = 500,
+        handoff_seconds: float = 5.0,
+        webhooks_per_tenant: int = 50,
+        max_retries: int = 5,
+        disable_after_failures: int = 50,
+        any_2xx: bool = False,
+        linger: float = 0.3,
+    ) -> None:
+        self.linger = linger
+        new_database(home)
+        self.clock, self.ids, self.cipher = FakeClock(), SequentialIds(), PlainCipher()
+        self.queue, self.receivers = MemoryQueue(self.clock), Receivers(self.clock)
+        self.database = sqlite_database(home / DATABASE_FILE, pool_size=4)
+        self.transactions = FlakyUnits(SqlTransactions(self.database, self.clock, self._announce))
+        self.tables = EmbeddedTableStore(home / "tables.db", self.clock)
+        clock, ids, queue, transactions = self.clock, self.ids, self.queue, self.transactions
+        day = timedelta(hours=24)
+        self.events = EventService(transactions, queue, clock, ids, max_bytes=1024 * 1024)
+        self.fan_out = FanOut(
+            transactions,
+            queue,
+            clock,
+            ids,
+            self.events,
+            expiry=day,
+            consumers=[InitialSyncs(queue).consume, DisabledWebhooks(queue).consume],
+        )
+        self.realtime = HeardRealtime()
+        limits_of_failure = DisableLimits(5, disable_after_failures)
+        self.recorder = ResultRecorder(transactions, queue, clock, ids, limits_of_failure, self.realtime)
+        limits = DeliveryLimits(concurrency, per_endpoint, handoff_seconds, 30, max_retries, day)
+        self.engine = DeliveryEngine(
+            transactions,
+            self.receivers,
+            queue,
+            self.cipher,
+            clock,
+            ids,
+            Pacer(self.tables, clock),
+            self.recorder,
+            limits,
+        )
+        self.history = DeliveryService(
+            transactions,
+            queue,
+            self.engine,
+            clock,
+            ids,
+            expiry=day,
+            lease_margin_seconds=30,
+            event_max_bytes=1024 * 1024,
+        )
+        self.retries = RetryProcessor(transactions, queue, clock, ids)
+        demand = "any-2xx" if any_2xx else "challenge"
+        verifier = Verifier(self.receivers, clock, ids, demand=demand, timeout_seconds=10)  # type: ignore[arg-type]
+        self.service = WebhookService(
+            transactions,
+            verifier,
+            self.retries,
+            self.cipher,
+            clock,
+            ids,
+            WebhookLimits(webhooks_per_tenant, max_retries, day, False),
+        )
+        self.principal = Principal(TENANT, USER, frozenset(PERMISSIONS))
+        self.other = Principal(OTHER_TENANT, OTHER_USER, frozenset(PERMISSIONS))
+        with transactions.write() as tx:
+            for one in (self.principal, self.other):
+                tx.users.see(one.tenant_id, one.user_id, "A User", clock.now())
+            tx.commit()
+
+    def close(self) -> None:
+        self.database.close()
+        self.tables.close()
+
+    def _announce(self, refs: Sequence[EventRef]) -> None:
+        self.queue.send(DOMAIN_EVENTS_QUEUE, announcements(refs))
+
+    async def webhook(
+        self, *event_types: str, url: str = RECEIVER, owner: Principal | None = None, **fields: object
+    ) -> WithSecret:
+        """A verified webhook whose retries keep exact time."""
+        fields.setdefault("retryPolicy", {"jitter": False})
+        body = {"url": url, "eventTypes": list(event_types) or ["*"], **fields}
+        command = CreateWebhook.model_validate_json(json.dumps(body))
+        return await self.service.create(owner or self.principal, command)
+
+    def raise_event(
+        self, type_: str = "BookingConfirmed", owner: Principal | None = None, **fields: object
+    ) -> str:
+        """Raise one event; returns its id."""
+        body = {"type": type_, "data": {"booking": 42}, **fields}
+        event = RaiseEvent.model_validate_json(json.dumps(body))
+        return self.events.accept(owner or self.principal, [event], in_batch=False).event_ids[0]
+
+    async def settle(self) -> None:
+        """Handle messages until none is visible."""
+        while True:
+            announced = self.queue.take(DOMAIN_EVENTS_QUEUE)
+            self.fan_out.handle([(one.body, one.message_id or f"message-{id(one)}") for one in announced])
+            deliveries = self.queue.take(WEBHOOK_DELIVERIES_QUEUE)
+            await self.engine.handle([DeliveryMessage.of_queue(delivery.body) for delivery in deliveries])
+            with contextlib.suppress(TimeoutError):
+                # An endpoint known to be slow is not waited for; one that hangs is left hanging.
+                async with asyncio.timeout(self.linger):
+                    await self.engine.drain()
+            if not announced and not deliveries:
+                return
+
+    async def run_until(self, moment: datetime) -> None:
+        """Let time pass, handling every scheduled message at its moment."""
+        await self.settle()
+        while (next_moment := self.queue.next_moment()) is not None and next_moment <= moment:
+            self.clock.move_to(next_moment)
+            await self.settle()
+        self.clock.move_to(moment)
+
+    async def sweep(self) -> None:
+        """What the timers do: the outbox sweeper, the retry processor; then the messages they sent."""
+        self.events.sweep()
+        self.retries.run()
+        await self.settle()
+
+    def webhook_now(self, webhook: Webhook | WithSecret) -> Webhook:
+        one = webhook.webhook if isinstance(webhook, WithSecret) else webhook
+        with self.transactions.read() as tx:
+            return tx.webhooks.get(one.tenant_id, one.webhook_id)
+
+    def deliveries(self, webhook: WithSecret, **filter_: object) -> list[Delivery]:
+        """With payload and attempts, oldest first."""
+        one = webhook.webhook
+        with self.transactions.read() as tx:
+            chosen = replace(DeliveryFilter(), **filter_)  # type: ignore[arg-type]
+            ids = tx.deliveries.find(one.tenant_id, one.webhook_id, chosen, 10_000)
+            return [tx.deliveries.get(one.tenant_id, one.webhook_id, each) for each in ids]
+
+    def alerts(self) -> list[dict[str, object]]:
+        return [json.loads(message.body) for queue, message in self.queue.sent if queue == ALERTS_QUEUE]
+
+    def raised(self, type_: str) -> list[dict[str, object]]:
+        """The data of every stored event of a type."""
+        with self.database.read() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT Payload FROM DomainEvents WHERE EventType = ? ORDER BY Sequence", (type_,)
+            )
+            return [json.loads(row[0]) for row in rows]
