@@ -41,7 +41,7 @@ def _work(arguments: argparse.Namespace) -> int:
 
 
 def _token(arguments: argparse.Namespace) -> int:
-    from domain.core.principal import PERMISSIONS
+    from domain.core.permissions import PERMISSIONS
     from infra.authentication.development import mint_token
 
     load_local_settings(Path(arguments.app_dir).resolve())

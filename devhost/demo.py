@@ -21,7 +21,7 @@ from devhost.cli import DEVELOPMENT_TENANT, DEVELOPMENT_USER
 from devhost.config import load_local_settings
 from devhost.demo_acts import api_key, synchronisation
 from devhost.demo_stage import DemoFailed, Stage
-from domain.core.principal import PERMISSIONS
+from domain.core.permissions import PERMISSIONS
 from examples.client import HubClient, HubError
 from examples.receiver import BadSignature, Receiver, verify
 from infra.authentication.development import mint_token

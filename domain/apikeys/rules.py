@@ -10,7 +10,8 @@ from functools import lru_cache
 
 from domain.apikeys.model import ApiKey, KeyStatus
 from domain.core.errors import FieldError, Forbidden, RuleViolation, ValidationFailed
-from domain.core.principal import PERMISSIONS, Principal
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal
 
 
 class VerificationCode(StrEnum):

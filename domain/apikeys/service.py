@@ -18,6 +18,7 @@ from domain.apikeys.ports import ApiKeyTransaction
 from domain.apikeys.rules import check_alive, check_grant, check_shrinks, check_times, grace_end
 from domain.core.errors import Conflict, FieldError, PreconditionFailed, RuleViolation, ValidationFailed
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
 from domain.core.realtime import NOBODY, Realtime, key_user
@@ -50,7 +51,6 @@ def rotation_of(tx: ApiKeyTransaction, tenant_id: UUID, api_key_id: UUID) -> tup
     raise Conflict("The key is not being rotated.", code="no-rotation")
 
 
-PERMISSION: Final = "integration:manage"
 ROTATED: Final = "Rotated"
 
 
@@ -89,7 +89,7 @@ class ApiKeyService:
     @repeated
     def create(self, principal: Principal, command: CreateApiKey) -> Issued:
         """Raises Forbidden for scopes the caller cannot give, ValidationFailed, RuleViolation (BR-AK-03)."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         check_grant(principal, command.scopes, catalogue=self._policy.catalogue)
         now = self._clock.now()
         check_times(command.expires_at, command.not_before, now)
@@ -125,13 +125,13 @@ class ApiKeyService:
 
     def page(self, principal: Principal, filter_: KeyFilter, page: PageRequest) -> Page[ApiKey]:
         """Oldest first, revoked and expired ones too. Raises Forbidden."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.api_keys.page(principal.tenant_id, filter_, page, self._clock.now())
 
     def get(self, principal: Principal, api_key_id: UUID) -> ApiKey:
         """Raises Forbidden, NotFound."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.api_keys.get(principal.tenant_id, api_key_id)
 
@@ -141,7 +141,7 @@ class ApiKeyService:
     ) -> ApiKey:
         """Replace the fields sent. Raises NotFound, PreconditionFailed, ValidationFailed, RuleViolation (BR-AK-06,
         BR-AK-07)."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
             before = tx.api_keys.get(principal.tenant_id, api_key_id)
@@ -161,7 +161,7 @@ class ApiKeyService:
     ) -> None:
         """At once and for good, with the realtime connections it opened (UC-AK-02 step 6); a key revoked before
         stays as it is. Raises NotFound, PreconditionFailed."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
             before = tx.api_keys.get(principal.tenant_id, api_key_id)
@@ -180,7 +180,7 @@ class ApiKeyService:
 
         Not refused for BR-AK-03, since a limit must not keep anyone from replacing a leaked key; both count
         towards it. Raises NotFound, PreconditionFailed, Forbidden, ValidationFailed, Conflict, RuleViolation."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         plain = new_key()
         with self._transactions.write() as tx:
@@ -217,7 +217,7 @@ class ApiKeyService:
     def confirm_rotation(self, principal: Principal, api_key_id: UUID) -> ApiKey:
         """End the grace period: the old key is revoked at once. `api_key_id` is the old key's or the new one's;
         returns the new one. Raises NotFound, Conflict."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
             old, new = rotation_of(tx, principal.tenant_id, api_key_id)

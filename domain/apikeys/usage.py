@@ -24,9 +24,9 @@ from domain.apikeys.rate_limit import (
     hour_of,
     usage_row,
 )
-from domain.apikeys.service import PERMISSION
 from domain.core.errors import NotFound
 from domain.core.paging import every
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, TableEntity, TableStore, TableWrite
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
@@ -92,7 +92,7 @@ class UsageService:
         """The last 24 hours, or 30 days, unless told; whole hours (days) that the range touches.
 
         Raises Forbidden, NotFound, ValidationFailed, Unavailable."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         since, until = range_of(by, since, until, now)
         with self._transactions.read() as tx:

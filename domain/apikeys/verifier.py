@@ -20,8 +20,8 @@ from domain.apikeys.model import ApiKey, VerifyApiKey
 from domain.apikeys.ports import ApiKeyTransaction
 from domain.apikeys.rate_limit import Charge, ChargeKind, Contended, RateLimiter, RateStatus
 from domain.apikeys.rules import VerificationCode, check_key, missing_scopes
-from domain.apikeys.service import PERMISSION
 from domain.core.errors import Unavailable
+from domain.core.permissions import APIKEY_VERIFY, INTEGRATION_MANAGE
 from domain.core.ports import Clock, QueueSender
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
@@ -249,7 +249,6 @@ def _checked(ruling: VerificationResult) -> VerificationResult:
 
 
 attempts = logging.getLogger("hub.auth")
-EVERY_TENANT: Final = "apikey:verify"
 INVALID: Final = "INVALID"
 
 
@@ -273,12 +272,12 @@ class KeyVerificationService:
 
         A valid key is charged one request, because the question stands for one; `consume: false` is free.
         Raises Forbidden, Unavailable."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         plain = parse_key(command.key)
         if plain is None:
             _log(safe_prefix(command.key), VerificationResult(VerificationCode.NOT_FOUND))
             return VerifiedKey(False, VerificationCode.NOT_FOUND)
-        everywhere = EVERY_TENANT in principal.permissions
+        everywhere = APIKEY_VERIFY in principal.permissions
         ruling = await self._gate.rule_soon(
             VerificationRequest(
                 plain.hash,

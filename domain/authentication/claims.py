@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from uuid import UUID
 
 from domain.core.errors import InvalidToken
-from domain.core.principal import PERMISSIONS, Principal, guid
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal, guid
 
 _PERMISSION_CLAIMS = ("permissions", "roles", "scp", "scope")
 _NAME_LENGTH = 200

@@ -9,23 +9,6 @@ from uuid import UUID
 
 from domain.core.errors import Forbidden
 
-#: Every permission the product checks; API key scopes are drawn from the same names (section 8.1).
-PERMISSIONS: dict[str, str] = {
-    "integration:manage": "Manage API keys; operate integrations: test, sync, health, logs",
-    "integration:admin": "Create integrations and change their configuration and credentials",
-    "webhook:manage": "Manage webhook subscriptions, their secrets and deliveries",
-    "events:write": "Raise events",
-    "insights:read": "Read signals, anomalies, the overview and the dashboard",
-    "insights:manage": "Acknowledge and snooze anomalies",
-    "audit:read": "Read and verify the audit log",
-    "privacy:manage": "Export and erase the data of a person",
-    "alerts:read": "Read alerts and their rules",
-    "alerts:manage": "Acknowledge alerts and change their rules",
-    "alerts:platform": "See the hub's own alerts, which are no tenant's",
-    "metrics:read": "Read the hub's own metrics, which are of all tenants together",
-    "apikey:verify": "Verify API keys of every tenant, as sibling services of the platform do",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class RequestOrigin:

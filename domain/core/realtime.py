@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from domain.core.errors import Unavailable
+from domain.core.permissions import ALERTS_READ, INTEGRATION_MANAGE, WEBHOOK_MANAGE
 from domain.core.principal import Principal
 
 HUB: Final = "integration-hub"
@@ -20,10 +21,10 @@ ALERT_CHANGED: Final = "alertChanged"
 
 #: Each kind of message, and the permission that hearing it takes.
 KINDS: Mapping[str, str] = {
-    SYNC_PROGRESS: "integration:manage",
-    INTEGRATION_HEALTH: "integration:manage",
-    DELIVERY_UPDATED: "webhook:manage",
-    ALERT_CHANGED: "alerts:read",
+    SYNC_PROGRESS: INTEGRATION_MANAGE,
+    INTEGRATION_HEALTH: INTEGRATION_MANAGE,
+    DELIVERY_UPDATED: WEBHOOK_MANAGE,
+    ALERT_CHANGED: ALERTS_READ,
 }
 
 #: How long a negotiated connection lasts at most. Permissions are looked at when it is negotiated, so this is also

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 from uuid import UUID
 
 from domain.core.errors import Conflict
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Cipher, Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
@@ -27,8 +27,6 @@ from domain.providers.contract import (
     SignatureRefused,
     VerifiedEvent,
 )
-
-PERMISSION: Final = "integration:manage"
 
 
 class Retries:
@@ -54,7 +52,7 @@ class Retries:
     ) -> IncomingWebhook:
         """Subscribers are told anew, under a new event id. One that fails again stays Failed with the reason.
         Raises Forbidden, NotFound, Conflict (`content-gone`, or someone else retries it too), Unavailable."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         before, payload = await asyncio.to_thread(
             self._raised, principal, integration_id, incoming_webhook_id
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from domain.core.errors import PreconditionFailed
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.ports import Cipher, Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
@@ -27,9 +28,6 @@ from domain.integrations.configuration import given_fields
 from domain.integrations.connection import Catalogue
 from domain.integrations.model import Integration, configuration_context
 from domain.journal.audit import AuditEntry
-
-PERMISSION: Final = "integration:manage"
-SETUP_PERMISSION: Final = "integration:admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +56,14 @@ class IncomingService:
         self, principal: Principal, integration_id: UUID, filter_: IncomingFilter, page: PageRequest
     ) -> Page[IncomingWebhook]:
         """Newest first. Raises Forbidden, NotFound."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
             return tx.incoming.page(principal.tenant_id, integration_id, filter_, page)
 
     def get(self, principal: Principal, integration_id: UUID, incoming_webhook_id: UUID) -> Content:
         """With the raw body. Raises Forbidden, NotFound."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             webhook = tx.incoming.get(principal.tenant_id, integration_id, incoming_webhook_id)
             stored = tx.incoming.body(principal.tenant_id, webhook.incoming_body_id)
@@ -77,7 +75,7 @@ class IncomingService:
 
     def settings(self, principal: Principal, integration_id: UUID) -> IncomingSettings:
         """How its webhooks come in. Raises Forbidden, NotFound."""
-        principal.require(PERMISSION)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
             endpoint = tx.incoming.endpoint(principal.tenant_id, integration_id)
@@ -88,7 +86,7 @@ class IncomingService:
         self, principal: Principal, integration_id: UUID, command: UpdateIncoming, if_match: int | None
     ) -> IncomingSettings:
         """Replace the allow list. Raises Forbidden, NotFound, PreconditionFailed."""
-        principal.require(SETUP_PERMISSION)
+        principal.require(INTEGRATION_ADMIN)
         with self._transactions.write() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
             before = tx.incoming.endpoint(principal.tenant_id, integration_id)
@@ -113,7 +111,7 @@ class IncomingService:
     ) -> tuple[IncomingSettings, str]:
         """A new address, whose token is shown this once. The one in use stays good for the overlap, the one before
         that ends at once. Raises Forbidden, NotFound, PreconditionFailed."""
-        principal.require(SETUP_PERMISSION)
+        principal.require(INTEGRATION_ADMIN)
         now, token = self._clock.now(), new_token()
         with self._transactions.write() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)

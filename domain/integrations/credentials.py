@@ -15,12 +15,13 @@ from domain.core.errors import (
     RuleViolation,
     ValidationFailed,
 )
+from domain.core.permissions import INTEGRATION_ADMIN
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.integrations.commands import RotateCredentials, UpdateIntegration
 from domain.integrations.configuration import Split, changed_fields, merge, overlay
 from domain.integrations.connection import Catalogue
-from domain.integrations.lifecycle import ADMIN, Changes, Lifecycle, LifecycleResult, activated
+from domain.integrations.lifecycle import Changes, Lifecycle, LifecycleResult, activated
 from domain.integrations.model import Integration, IntegrationStatus, SuspensionCause
 from domain.integrations.ports import IntegrationTransaction
 from domain.integrations.rules import check_urls
@@ -64,7 +65,7 @@ class CredentialService:
         accepted it (BR-IM-02); until then, and if not, the old one stays in use.
 
         Raises NotFound, PreconditionFailed, ValidationFailed, RuleViolation, ProviderUnavailable, Unavailable."""
-        principal.require(ADMIN)
+        principal.require(INTEGRATION_ADMIN)
         fields = _fields(command)
         before, replacement = await asyncio.to_thread(
             self._read, principal, integration_id, command, if_match
@@ -86,7 +87,7 @@ class CredentialService:
     ) -> LifecycleResult:
         """Replace credentials by ones that the provider accepts. An integration that was suspended because the
         old ones were refused is active again. Raises as `update`."""
-        principal.require(ADMIN)
+        principal.require(INTEGRATION_ADMIN)
         before, replacement = await asyncio.to_thread(
             self._read, principal, integration_id, command, if_match
         )

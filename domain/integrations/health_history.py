@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, TableEntity, TableStore, TableWrite
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.integrations.health_rules import Vitals, percentile, read_vitals, success_rate
-from domain.integrations.lifecycle import MANAGE
 from domain.integrations.model import Integration, IntegrationLog
 from domain.integrations.ports import IntegrationTransaction, LogFilter
 
@@ -124,7 +124,7 @@ class Reports:
 
     def health(self, principal: Principal, integration_id: UUID) -> HealthReport:
         """Raises NotFound, Unavailable."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
         now = self._clock.now()
@@ -140,7 +140,7 @@ class Reports:
         self, principal: Principal, integration_id: UUID, filter_: LogFilter, page: PageRequest
     ) -> Page[IntegrationLog]:
         """Newest first. Raises NotFound."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
             return tx.integration_logs.page(integration_id, filter_, page)

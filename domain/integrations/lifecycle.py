@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.core.errors import PreconditionFailed
+from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal, guid
 from domain.core.transaction import Transactions, repeated
@@ -161,8 +162,6 @@ def _request_id(principal: Principal | None) -> UUID | None:
     return guid(principal.origin.request_id) if principal else None
 
 
-MANAGE = "integration:manage"
-ADMIN = "integration:admin"
 #: The first probe of an integration whose credentials were refused.
 FIRST_PROBE = timedelta(minutes=5)
 _UNFINISHED = "Validation has not finished; activate it again if this stays."
@@ -208,7 +207,7 @@ class Lifecycle:
         """Validate, test where the type asks for it, and activate: UC-IM-01 steps 3-7. What fails is told in the
         outcome's proof and the integration's reason. Raises NotFound, Conflict, RuleViolation (BR-IM-01,
         BR-IM-05), PreconditionFailed."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         return await self.start(principal, integration_id, command, if_match)
 
     async def start(
@@ -234,7 +233,7 @@ class Lifecycle:
         if_match: int | None = None,
     ) -> Integration:
         """By a person, until a person activates it again. Raises NotFound, Conflict, PreconditionFailed."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.write() as tx:
             before = self.current(tx, principal, integration_id, if_match)
             suspended = replace(
@@ -255,7 +254,7 @@ class Lifecycle:
     ) -> LifecycleResult:
         """BR-IM-05: out of Error by a person's decision, with a note. Raises NotFound, Conflict,
         PreconditionFailed, RuleViolation (BR-IM-01)."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         reviewed = await asyncio.to_thread(self._review, principal, integration_id, command, if_match)
         if command.resolution != "Activate":
             return LifecycleResult(reviewed)
@@ -266,7 +265,7 @@ class Lifecycle:
     ) -> None:
         """For good: the credentials are destroyed, the row stays for logs and audit. Again, it does nothing.
         Raises NotFound, PreconditionFailed."""
-        principal.require(ADMIN)
+        principal.require(INTEGRATION_ADMIN)
         with self._transactions.write() as tx:
             before = self.current(tx, principal, integration_id, if_match)
             if before.status == IntegrationStatus.Disconnected:

@@ -19,13 +19,14 @@ from domain.core.errors import (
     ValidationFailed,
 )
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.integrations.commands import ActivateIntegration, CreateIntegration, TestIntegration
 from domain.integrations.configuration import Split, accept, read_plain, redacted
 from domain.integrations.connection import Catalogue
-from domain.integrations.lifecycle import ADMIN, MANAGE, Changes, Lifecycle, LifecycleResult
+from domain.integrations.lifecycle import Changes, Lifecycle, LifecycleResult
 from domain.integrations.model import Integration, IntegrationStatus, LogLevel
 from domain.integrations.ports import IntegrationFilter, IntegrationTransaction
 from domain.integrations.rules import check_type_enabled, check_urls, slot, slot_taken
@@ -70,7 +71,7 @@ class IntegrationService:
         not answer costs no input: the draft stays and says why.
 
         Raises ValidationFailed, Conflict (type switched off), RuleViolation (BR-IM-01: nothing is kept then)."""
-        principal.require(ADMIN)
+        principal.require(INTEGRATION_ADMIN)
         provider = self._provider(command)
         check_type_enabled(provider.profile.integration_type, self._catalogue.disabled_types)
         split = accept(provider.profile.configuration, command.configuration)
@@ -91,13 +92,13 @@ class IntegrationService:
             return LifecycleResult(stored, Proof("credentials", f"Stored, but not activated: {error.detail}"))
 
     def page(self, principal: Principal, filter_: IntegrationFilter, page: PageRequest) -> Page[Integration]:
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.integrations.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, integration_id: UUID) -> Integration:
         """Raises NotFound."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.integrations.get(principal.tenant_id, integration_id)
 
@@ -182,7 +183,7 @@ class Trials:
     async def test(self, principal: Principal, integration_id: UUID, command: TestIntegration) -> Trial:
         """Validate the stored credentials and make the provider's test. Changes nothing but the log, except
         that refused credentials suspend an active integration (section 11.1). Raises NotFound, Conflict."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         integration = await asyncio.to_thread(self._get, principal, integration_id)
         proof = await self._prover.prove(integration, command.to_options(), test=True)
         await asyncio.to_thread(self._record, principal, integration, proof)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import AUDIT_READ
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
@@ -22,7 +23,6 @@ from domain.journal.audit import (
 )
 from domain.journal.occurrences import OccurrenceTransaction, occurrence
 
-PERMISSION: Final = "audit:read"
 _CHUNK = 1_000
 
 
@@ -36,13 +36,13 @@ class AuditService:
 
     def page(self, principal: Principal, filter_: AuditFilter, page: PageRequest) -> Page[AuditRecord]:
         """Newest first. Raises Forbidden."""
-        principal.require(PERMISSION)
+        principal.require(AUDIT_READ)
         with self._transactions.read() as tx:
             return tx.audit.page(principal.tenant_id, filter_, page)
 
     def verify(self, principal: Principal) -> ChainReport:
         """Walk the tenant's whole chain; one that is broken is an alert. Raises Forbidden."""
-        principal.require(PERMISSION)
+        principal.require(AUDIT_READ)
         with self._transactions.read() as tx:
             ends = tx.audit.ends(principal.tenant_id)
             report = check_chain(ends, _rows(tx, principal.tenant_id, ends.anchor_sequence))

@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from domain.core.errors import FieldError, TooLarge, Unavailable, ValidationFailed
+from domain.core.permissions import EVENTS_WRITE
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
@@ -69,7 +70,7 @@ class EventService:
     ) -> Accepted:
         """Store all of them in one transaction, or none; `in_batch` says where the pointers of errors begin.
         Raises Forbidden, ValidationFailed or TooLarge."""
-        principal.require("events:write")
+        principal.require(EVENTS_WRITE)
         pointer = "/events/{}" if in_batch else ""
         rows = [
             self._row(principal.tenant_id, event, traceparent, pointer.format(index))

@@ -80,9 +80,6 @@ class Sketch:
         raise AssertionError("the counts add up to their total")
 
 
-PERMISSION = "insights:read"
-
-
 class SubjectKind(IntEnum):
     """What a signal is about. The subject of `Tenant` is the tenant: all its deliveries together. Those of the sync
     kinds are integrations. Requests with an API key are counted by its quota, and read from there."""

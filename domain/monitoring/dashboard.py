@@ -14,13 +14,14 @@ from domain.apikeys.ports import ApiKeys
 from domain.apikeys.rate_limit import Charge, ChargeKind, RateLimiter
 from domain.core.errors import Unavailable
 from domain.core.paging import MAX_PAGE_SIZE, PageRequest, every
+from domain.core.permissions import INSIGHTS_READ, INTEGRATION_MANAGE, WEBHOOK_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.integrations.health_history import HealthSample, HealthSamples
 from domain.integrations.model import Integration
 from domain.integrations.ports import IntegrationFilter, Integrations
-from domain.journal.signals import PERMISSION, SignalTransaction, SubjectKind, Tally
+from domain.journal.signals import SignalTransaction, SubjectKind, Tally
 from domain.monitoring.signal_series import Series, points_of
 from domain.sync.jobs import SyncJob
 from domain.sync.model import SyncStatus
@@ -28,8 +29,6 @@ from domain.sync.ports import JobFilter, SyncJobs
 from domain.webhooks.model import Webhook
 from domain.webhooks.ports import WebhookFilter, Webhooks
 
-WEBHOOKS = "webhook:manage"
-INTEGRATIONS = "integration:manage"
 _FIRST = PageRequest(1, MAX_PAGE_SIZE)
 _SAMPLES = 48
 _SAMPLES_SPAN = timedelta(hours=6)
@@ -93,11 +92,11 @@ class OverviewService:
 
     def read(self, principal: Principal, hours: int) -> Overview:
         """Of the last `hours`, the present one included. Raises Forbidden, Unavailable."""
-        principal.require(PERMISSION)
+        principal.require(INSIGHTS_READ)
         now = self._clock.now()
         since = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
         sees_webhooks, sees_integrations = (
-            permission in principal.permissions for permission in (WEBHOOKS, INTEGRATIONS)
+            permission in principal.permissions for permission in (WEBHOOK_MANAGE, INTEGRATION_MANAGE)
         )
         tenant = principal.tenant_id
         with self._transactions.read() as tx:

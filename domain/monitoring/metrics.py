@@ -18,8 +18,6 @@ from domain.monitoring.alerts.model import Severity
 from domain.sync.model import SyncStatus
 from domain.webhooks.model import DeliveryStatus, WebhookState
 
-PERMISSION = "metrics:read"
-
 
 @dataclass(frozen=True, slots=True)
 class IntegrationGroup:

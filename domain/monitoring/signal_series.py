@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from domain.core.permissions import INSIGHTS_READ
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, in_steps
 from domain.journal.signals import (
-    PERMISSION,
     STEP,
     By,
     KeyHours,
@@ -101,7 +101,7 @@ class SignalService:
         tenant's subject has no signals, as an unknown one has none.
 
         Raises Forbidden, ValidationFailed, Unavailable."""
-        principal.require(PERMISSION)
+        principal.require(INSIGHTS_READ)
         since, until = range_of(by, since, until, self._clock.now())
         if kind == SubjectKind.Tenant:
             subject_id = principal.tenant_id

@@ -9,6 +9,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from domain.core.errors import DomainError, NotFound, Unavailable
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal, RequestOrigin
 from domain.core.transaction import Transactions
@@ -24,7 +25,7 @@ from domain.journal.events import DomainEvent, event_data
 from domain.oauth.clients import Clients
 from domain.oauth.grants import Grants, Overtaken
 from domain.oauth.model import Callback, Completion, Ending, Grant, GrantStatus, PendingState, Tokens
-from domain.oauth.rules import MANAGE, STATE_LIFETIME, denial, due_at, failure_of, tokens_of
+from domain.oauth.rules import STATE_LIFETIME, denial, due_at, failure_of, tokens_of
 from domain.oauth.states import StateRefused, States, browser_name, is_same_browser
 from domain.providers.contract import ProviderFailure
 
@@ -252,7 +253,7 @@ def _finished(grant: Grant) -> Grant:
 
 def _principal(tenant_id: UUID, user_id: UUID, origin: RequestOrigin) -> Principal:
     """Who began it; what they may do was checked then."""
-    return Principal(tenant_id, user_id, frozenset((MANAGE,)), origin=origin)
+    return Principal(tenant_id, user_id, frozenset((INTEGRATION_MANAGE,)), origin=origin)
 
 
 def _audit(

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from domain.core.errors import Conflict, FieldError, ValidationFailed
+from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.principal import Principal
 from domain.integrations.model import Integration
 from domain.oauth.model import Tokens
@@ -22,9 +23,6 @@ from domain.providers.contract import (
     OAuthProfile,
     ProviderFailure,
 )
-
-ADMIN = "integration:admin"
-MANAGE = "integration:manage"
 
 #: A state is good for so long, as is the provider's sign-in page in practice.
 STATE_LIFETIME = timedelta(minutes=10)
@@ -51,7 +49,11 @@ def may_authorize(principal: Principal, integration: Integration) -> None:
         integration.integration_type == IntegrationType.CalendarSync
         and integration.created_by == principal.user_id
     )
-    principal.require(MANAGE if is_own_calendar and MANAGE in principal.permissions else ADMIN)
+    principal.require(
+        INTEGRATION_MANAGE
+        if is_own_calendar and INTEGRATION_MANAGE in principal.permissions
+        else INTEGRATION_ADMIN
+    )
 
 
 def check_redirect_after(path: str | None) -> None:

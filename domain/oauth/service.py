@@ -9,6 +9,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from domain.core.errors import Conflict, Unavailable
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
 from domain.integrations.lifecycle import Changes, moved
@@ -19,7 +20,7 @@ from domain.journal.audit import AuditEntry
 from domain.oauth.clients import Client, Clients
 from domain.oauth.grants import Grants
 from domain.oauth.model import Authorization, Authorize, Connected, Grant, GrantStatus, PendingState
-from domain.oauth.rules import MANAGE, check_redirect_after, may_authorize
+from domain.oauth.rules import check_redirect_after, may_authorize
 from domain.oauth.states import States, browser_hash, browser_name
 from domain.providers.contract import IntegrationType, ProviderFailure
 
@@ -77,7 +78,7 @@ class OAuthService:
 
     def get(self, principal: Principal, integration_id: UUID) -> Connected:
         """The grant as it is. Raises NotFound, Forbidden, Conflict (no-oauth), Unavailable."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
         self._client(integration)

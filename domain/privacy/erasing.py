@@ -13,19 +13,12 @@ from uuid import UUID
 
 from domain.core.errors import Unavailable
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import PRIVACY_MANAGE
 from domain.core.ports import Cipher, Clock, IdGenerator
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.journal.audit import AuditEntry
-from domain.privacy.model import (
-    MANAGE,
-    AllowSubject,
-    EraseSubject,
-    Erasure,
-    ErasureStatus,
-    Holding,
-    erasure_context,
-)
+from domain.privacy.model import AllowSubject, EraseSubject, Erasure, ErasureStatus, Holding, erasure_context
 from domain.privacy.places import Erasing, Place
 from domain.privacy.ports import ChangedMeanwhile, PrivacyTransaction
 from domain.privacy.rules import Named
@@ -62,7 +55,7 @@ class ErasureService:
     def request(self, principal: Principal, command: EraseSubject) -> Erasure:
         """Erases the records that are named, leaves the person out of syncs from now on, and remembers what is
         still to be searched for. Raises Forbidden, Unavailable."""
-        principal.require(MANAGE)
+        principal.require(PRIVACY_MANAGE)
         tenant_id, now, erasure_id = principal.tenant_id, self._clock.now(), self._ids.new()
         sealed = None
         if command.identifiers:
@@ -91,7 +84,7 @@ class ErasureService:
     def allow(self, principal: Principal, command: AllowSubject) -> int:
         """Lets synchronisation bring the person again; returns how many entries were lifted. Raises Forbidden,
         Unavailable."""
-        principal.require(MANAGE)
+        principal.require(PRIVACY_MANAGE)
         with self._transactions.write() as tx:
             names = names_of(command.identifiers, command.records)
             lifted = self._suppression.lift(tx, principal.tenant_id, names)
@@ -105,13 +98,13 @@ class ErasureService:
 
     def get(self, principal: Principal, erasure_id: UUID) -> Erasure:
         """Raises Forbidden, NotFound."""
-        principal.require(MANAGE)
+        principal.require(PRIVACY_MANAGE)
         with self._transactions.read() as tx:
             return tx.erasures.get(principal.tenant_id, erasure_id)
 
     def page(self, principal: Principal, page: PageRequest) -> Page[Erasure]:
         """Newest first. Raises Forbidden."""
-        principal.require(MANAGE)
+        principal.require(PRIVACY_MANAGE)
         with self._transactions.read() as tx:
             return tx.erasures.page(principal.tenant_id, page)
 

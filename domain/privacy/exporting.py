@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from domain.core.errors import FieldError, ValidationFailed
+from domain.core.permissions import PRIVACY_MANAGE
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.journal.audit import AuditEntry
-from domain.privacy.model import MANAGE, ExportSubject, Holding
+from domain.privacy.model import ExportSubject, Holding
 from domain.privacy.places import Place, record_holding
 from domain.privacy.ports import PrivacyTransaction
 from domain.privacy.rules import Named
@@ -61,7 +62,7 @@ class ExportService:
     def page(self, principal: Principal, command: ExportSubject) -> Export:
         """Searches for 10 seconds at most, so an answer may hold few items, or none, and still have a cursor. Raises
         Forbidden, ValidationFailed."""
-        principal.require(MANAGE)
+        principal.require(PRIVACY_MANAGE)
         until = self._monotonic() + _SEARCH_SECONDS
         place, after = _position(command.cursor, self._places) if command.cursor else (0, None)
         items = [] if command.cursor else self._named(principal, command)

@@ -7,6 +7,13 @@ from datetime import timedelta
 from math import ceil
 
 from domain.apikeys.model import KeyStatus
+from domain.core.permissions import (
+    ALERTS_PLATFORM,
+    ALERTS_READ,
+    INSIGHTS_READ,
+    INTEGRATION_MANAGE,
+    WEBHOOK_MANAGE,
+)
 from domain.monitoring.anomalies.ports import ANYTHING
 from domain.recommendations.facts import KeyFacts
 from domain.recommendations.model import (
@@ -26,10 +33,10 @@ UNUSED = timedelta(days=90)
 #: What a request with one scope may make use of beside it, without the gate being asked: a key that manages keys hands
 #: its own scopes on, and some pages show more to whoever may see more.
 _BESIDE: Mapping[str, frozenset[str]] = {
-    "insights:read": frozenset(("webhook:manage", "integration:manage")),
-    "alerts:read": frozenset(("alerts:platform",)),
+    INSIGHTS_READ: frozenset((WEBHOOK_MANAGE, INTEGRATION_MANAGE)),
+    ALERTS_READ: frozenset((ALERTS_PLATFORM,)),
 }
-_HANDS_ON = frozenset(("integration:manage", ANYTHING))
+_HANDS_ON = frozenset((INTEGRATION_MANAGE, ANYTHING))
 _OLD = timedelta(days=180)
 _MOST_PER_HOUR = 10_000
 _LIMITED_AT_LEAST = 20

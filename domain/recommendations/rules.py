@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
+from domain.core.permissions import INTEGRATION_MANAGE, WEBHOOK_MANAGE
 from domain.recommendations.facts import (
     IntegrationFacts,
     KeyFacts,
@@ -59,11 +60,11 @@ MISSING_RULES: Sequence[Callable[[MissingFacts], Advice | None]] = (missing,)
 PROVIDER_RULES: Sequence[Callable[[ProviderFacts], Advice | None]] = (other_provider,)
 
 #: What must be held, beside `insights:read`, to see and decide on what is about a subject.
-PERMISSIONS: Mapping[SubjectType, str] = {
-    SubjectType.Webhook: "webhook:manage",
-    SubjectType.ApiKey: "integration:manage",
-    SubjectType.Integration: "integration:manage",
-    SubjectType.IntegrationType: "integration:manage",
+SUBJECT_PERMISSIONS: Mapping[SubjectType, str] = {
+    SubjectType.Webhook: WEBHOOK_MANAGE,
+    SubjectType.ApiKey: INTEGRATION_MANAGE,
+    SubjectType.Integration: INTEGRATION_MANAGE,
+    SubjectType.IntegrationType: INTEGRATION_MANAGE,
 }
 
 

@@ -10,11 +10,11 @@ from uuid import UUID
 
 from domain.core.errors import Conflict, FieldError, NotFound, PreconditionFailed, ValidationFailed
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import INSIGHTS_READ
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.journal.audit import AuditEntry
-from domain.journal.signals import PERMISSION
 from domain.recommendations.decisions import (
     Applier,
     DismissRecommendation,
@@ -26,7 +26,7 @@ from domain.recommendations.decisions import (
 from domain.recommendations.engine import Adviser
 from domain.recommendations.model import Decision, Recommendation, RecommendationStatus, SubjectType
 from domain.recommendations.ports import RecommendationTransaction
-from domain.recommendations.rules import PERMISSIONS
+from domain.recommendations.rules import SUBJECT_PERMISSIONS
 from domain.recommendations.wording import Suggestion, Wording
 
 _S = RecommendationStatus
@@ -119,8 +119,8 @@ class RecommendationService:
     # -- steps --------------------------------------------------------------------------------------------
 
     async def _worded(self, principal: Principal) -> list[Listed]:
-        principal.require(PERMISSION)
-        types = [one for one, needed in PERMISSIONS.items() if needed in principal.permissions]
+        principal.require(INSIGHTS_READ)
+        types = [one for one, needed in SUBJECT_PERMISSIONS.items() if needed in principal.permissions]
         found = await asyncio.to_thread(self._standing, principal.tenant_id, types)
         open_ = {str(one.recommendation.recommendation_id): one for one in found if one.status == _S.Open}
         worded = await self._wording.word(
@@ -141,10 +141,10 @@ class RecommendationService:
 
     def _decidable(self, principal: Principal, recommendation_id: UUID) -> Listed:
         """Raises Forbidden, NotFound; Conflict where it is about something that is there, but does not hold."""
-        principal.require(PERMISSION)
+        principal.require(INSIGHTS_READ)
         for one in self._standing(principal.tenant_id, list(SubjectType)):
             if one.recommendation.recommendation_id == recommendation_id:
-                principal.require(PERMISSIONS[one.recommendation.subject.type])
+                principal.require(SUBJECT_PERMISSIONS[one.recommendation.subject.type])
                 return one
         if self._adviser.could_say(principal.tenant_id, recommendation_id):
             raise Conflict("What it was about is over.", code="recommendation-gone")

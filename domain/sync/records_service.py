@@ -11,10 +11,10 @@ from typing import Any
 from uuid import UUID
 
 from domain.core.errors import Conflict, FieldError, PreconditionFailed, ProviderUnavailable, ValidationFailed
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
-from domain.integrations.lifecycle import MANAGE
 from domain.integrations.model import Integration
 from domain.journal.audit import AuditEntry
 from domain.providers.contract import ProviderFailure
@@ -65,7 +65,7 @@ class RecordService:
 
     def page(self, principal: Principal, integration_id: UUID, filter_: RecordFilter) -> list[SyncedRecord]:
         """Raises NotFound."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
             return tx.sync_records.page(principal.tenant_id, integration_id, filter_)
@@ -74,7 +74,7 @@ class RecordService:
     def change(self, principal: Principal, integration_id: UUID, command: PutRecords) -> int:
         """Store the tenant's own changes for the next export; those older than what is stored are left out
         (BR-DS-07). Returns how many were stored. Raises NotFound, ValidationFailed, Conflict."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         source = self._source(principal, integration_id)
         now = self._clock.now()
         changes = [
@@ -89,7 +89,7 @@ class RecordService:
 
     def mapping(self, principal: Principal, integration_id: UUID) -> StoredMapping:
         """Raises NotFound."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
             return tx.sync_settings.mapping(principal.tenant_id, integration_id)
@@ -99,7 +99,7 @@ class RecordService:
         self, principal: Principal, integration_id: UUID, mapping: FieldMapping, if_match: int | None
     ) -> StoredMapping:
         """Takes effect with the next batch. Raises NotFound, ValidationFailed, PreconditionFailed."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         compiled(mapping)
         text = mapping.model_dump_json(by_alias=True)
         with self._transactions.write() as tx:
@@ -130,7 +130,7 @@ class RecordService:
         self, principal: Principal, integration_id: UUID, command: PreviewMapping
     ) -> list[Preview]:
         """Nothing is stored. Raises NotFound, ValidationFailed, Conflict, ProviderUnavailable, Unavailable."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         source = await asyncio.to_thread(self._source, principal, integration_id)
         profile = _chosen(source.streams, command.stream, "/stream")
         mapping = await asyncio.to_thread(self._mapping_of, principal, integration_id, command)

@@ -9,11 +9,11 @@ from datetime import datetime
 from uuid import UUID, uuid5
 
 from domain.core.errors import NotFound, PreconditionFailed, RuleViolation
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
 from domain.core.tracing import UNTRACED, SpanKind, Tracer
 from domain.core.transaction import Transactions, repeated
-from domain.integrations.lifecycle import MANAGE
 from domain.integrations.model import IntegrationLog, IntegrationStatus, LogLevel
 from domain.journal.audit import AuditEntry
 from domain.sync.dispatch import AHEAD, Dispatcher
@@ -49,7 +49,7 @@ class Schedules:
 
     def get(self, principal: Principal, integration_id: UUID) -> SyncSchedule:
         """Raises NotFound."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
             return tx.sync_settings.schedule(principal.tenant_id, integration_id)
@@ -60,7 +60,7 @@ class Schedules:
     ) -> SyncSchedule:
         """Raises NotFound, ValidationFailed (also BR-DS-01 and BR-DS-02: too dense), Conflict,
         PreconditionFailed."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.read() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)

@@ -12,11 +12,11 @@ from pydantic import Field, StringConstraints
 
 from domain.core.errors import Conflict, Unavailable, ValidationFailed
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import Command, UtcMoment
-from domain.integrations.lifecycle import MANAGE
 from domain.integrations.model import Integration
 from domain.journal.audit import AuditEntry
 from domain.providers.contract import IntegrationType, ProviderFailure
@@ -101,7 +101,7 @@ class SyncService:
     def start(self, principal: Principal, command: StartSync) -> SyncJob:
         """UC-DS-01. Raises ValidationFailed (7.4), Conflict (nothing to synchronise, credentials), RuleViolation
         (BR-DS-01, BR-DS-02)."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         scheduled_at = command.scheduled_at or now
         check_scheduled_at(scheduled_at, now)
@@ -141,26 +141,26 @@ class SyncService:
         return job
 
     def page(self, principal: Principal, filter_: JobFilter, page: PageRequest) -> Page[SyncJob]:
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.sync_jobs.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, job_id: UUID) -> tuple[SyncJob, list[Step]]:
         """UC-DS-03. Raises NotFound."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.sync_jobs.get(principal.tenant_id, job_id), tx.sync_jobs.steps(job_id)
 
     def errors(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[RecordError]:
         """BR-DS-04. Raises NotFound."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.sync_jobs.get(principal.tenant_id, job_id)
             return tx.sync_jobs.errors(principal.tenant_id, job_id, page)
 
     def written(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]:
         """The records a job wrote that no later one did. Raises NotFound."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.sync_jobs.get(principal.tenant_id, job_id)
             return tx.sync_records.of_job(principal.tenant_id, job_id, page)
@@ -169,7 +169,7 @@ class SyncService:
     def cancel(self, principal: Principal, job_id: UUID) -> SyncJob:
         """At once: what was stored stays, a batch under way stores nothing any more. Again, it does nothing. Raises
         NotFound, Conflict."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
             job = tx.sync_jobs.get(principal.tenant_id, job_id)
@@ -200,7 +200,7 @@ class SyncService:
     def resume(self, principal: Principal, job_id: UUID) -> SyncJob:
         """From the checkpoint; finished batches are not fetched again. It runs as of now, at the distance from
         other jobs that a new one keeps. Raises NotFound, Conflict, ValidationFailed, RuleViolation."""
-        principal.require(MANAGE)
+        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
             tx.users.lock_tenant(principal.tenant_id)

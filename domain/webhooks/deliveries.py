@@ -10,6 +10,7 @@ from uuid import UUID
 
 from domain.core.errors import Conflict, Unavailable, ValidationFailed
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import WEBHOOK_MANAGE
 from domain.core.ports import Clock, IdGenerator, QueueSender
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
@@ -20,7 +21,6 @@ from domain.webhooks.fan_out import MESSAGE_GRACE, WEBHOOK_DELIVERIES_QUEUE, del
 from domain.webhooks.model import Delivery, DeliveryStatus, Replay, TestWebhook, WebhookState
 from domain.webhooks.notices import record_act
 from domain.webhooks.ports import Claimed, DeliveryFilter, NewDelivery, WebhookTransaction
-from domain.webhooks.service import PERMISSION
 
 REPLAY_AT_MOST = 10_000
 _RETRYABLE = (DeliveryStatus.Failed, DeliveryStatus.Expired, DeliveryStatus.Retrying)
@@ -60,21 +60,21 @@ class DeliveryService:
         self, principal: Principal, webhook_id: UUID, filter_: DeliveryFilter, page: PageRequest
     ) -> Page[Delivery]:
         """Newest first. Raises NotFound."""
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         with self._transactions.read() as tx:
             tx.webhooks.get(principal.tenant_id, webhook_id)
             return tx.deliveries.page(principal.tenant_id, webhook_id, filter_, page)
 
     def get(self, principal: Principal, webhook_id: UUID, delivery_id: UUID) -> Delivery:
         """With its payload and attempts. Raises NotFound."""
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         with self._transactions.read() as tx:
             return tx.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
 
     @repeated
     def retry(self, principal: Principal, webhook_id: UUID, delivery_id: UUID) -> Delivery:
         """Send one that failed, expired or waits, now, with a fresh retry budget. Raises NotFound, Conflict."""
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         with self._transactions.write() as tx:
             _require_active(tx, principal.tenant_id, webhook_id)
             delivery = tx.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
@@ -96,7 +96,7 @@ class DeliveryService:
     @repeated
     def replay(self, principal: Principal, webhook_id: UUID, command: Replay) -> Replayed:
         """Send again what ended in the range, oldest first, at most 10,000. Raises NotFound, Conflict."""
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         until = command.until or self._clock.now()
         if until <= command.since:
             raise ValidationFailed("`from` must be before `to`.")
@@ -125,7 +125,7 @@ class DeliveryService:
     async def test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Delivery:
         """Post a sample event now and say how it went; recorded as a delivery, never retried. Raises NotFound,
         ValidationFailed, TooLarge."""
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         claimed = await asyncio.to_thread(self._prepare_test, principal, webhook_id, command)
         await self._engine.attempt_now(claimed)
         return await asyncio.to_thread(self.get, principal, webhook_id, claimed.webhook_delivery_id)

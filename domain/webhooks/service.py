@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from domain.core.errors import FieldError, PreconditionFailed, RuleViolation, Unavailable, ValidationFailed
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import WEBHOOK_MANAGE
 from domain.core.ports import Cipher, Clock, IdGenerator, OutboundError, OutboundHttp, OutboundRequest
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
@@ -120,9 +121,6 @@ def _echoed(body: bytes) -> object:
     return answer.get("challenge") if isinstance(answer, dict) else None
 
 
-PERMISSION = "webhook:manage"
-
-
 @dataclass(frozen=True, slots=True)
 class WebhookLimits:
     """BR-WH-07's limit, BR-WH-03's cap, and how long a rotated secret goes on signing."""
@@ -167,7 +165,7 @@ class WebhookService:
 
     async def create(self, principal: Principal, command: CreateWebhook) -> WithSecret:
         """Store it as PendingVerification, then verify. Raises ValidationFailed, RuleViolation (BR-WH-07)."""
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         await self._check_target(command.url)
         secret = new_secret()
         webhook = await asyncio.to_thread(self._insert, principal, command, secret)
@@ -175,13 +173,13 @@ class WebhookService:
         return WithSecret(webhook, secret, verification)
 
     def page(self, principal: Principal, filter_: WebhookFilter, page: PageRequest) -> Page[Webhook]:
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         with self._transactions.read() as tx:
             return tx.webhooks.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, webhook_id: UUID) -> Webhook:
         """Raises NotFound."""
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         with self._transactions.read() as tx:
             return tx.webhooks.get(principal.tenant_id, webhook_id)
 
@@ -191,7 +189,7 @@ class WebhookService:
         """Replace the fields sent. A new URL must be verified again; events are held until it is.
 
         Raises NotFound, PreconditionFailed, ValidationFailed, Conflict."""
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         if command.url is not None:
             await self._check_target(command.url)
         webhook, then = await asyncio.to_thread(self._change, principal, webhook_id, command, if_match)
@@ -202,7 +200,7 @@ class WebhookService:
     @repeated
     def delete(self, principal: Principal, webhook_id: UUID, if_match: int | None) -> None:
         """Remove it with its deliveries. Raises NotFound, PreconditionFailed."""
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         with self._transactions.write() as tx:
             webhook = tx.webhooks.get(principal.tenant_id, webhook_id)
             _check_version(webhook, if_match)
@@ -212,7 +210,7 @@ class WebhookService:
 
     async def verify(self, principal: Principal, webhook_id: UUID) -> tuple[Webhook, Verification]:
         """Try the verification again; one that is verified already stays as it is."""
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         webhook = await asyncio.to_thread(self.get, principal, webhook_id)
         if webhook.state != WebhookState.PendingVerification:
             return webhook, Verification(True, "Verified already.")
@@ -221,7 +219,7 @@ class WebhookService:
     @repeated
     def rotate_secret(self, principal: Principal, webhook_id: UUID, command: RotateSecret) -> WithSecret:
         """A new secret; the old one signs beside it for the overlap. Raises NotFound."""
-        principal.require(PERMISSION)
+        principal.require(WEBHOOK_MANAGE)
         overlap = (
             self._limits.secret_overlap
             if command.overlap_seconds is None

@@ -195,7 +195,8 @@ _DIES = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from uuid import UUID
-from domain.core.principal import PERMISSIONS, Principal
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal
 from domain.integrations.commands import CreateIntegration
 from infra.app.build import Hub
 from infra.app.settings import Settings

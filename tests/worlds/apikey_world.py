@@ -12,7 +12,8 @@ from domain.apikeys.key_format import PlainKey
 from domain.apikeys.model import CreateApiKey
 from domain.apikeys.service import Issued
 from domain.apikeys.verifier import VerificationRequest, VerificationResult
-from domain.core.principal import PERMISSIONS, Principal, RequestOrigin
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal, RequestOrigin
 from infra.app.build import Hub
 from infra.app.settings import Settings
 from infra.sql.webhooks.tables import domain_events

@@ -15,8 +15,8 @@ import pytest
 
 from bench import harness
 from devhost.cli import DEVELOPMENT_TENANT, DEVELOPMENT_USER
+from domain.core.permissions import PERMISSIONS
 from domain.core.ports import QueueSender
-from domain.core.principal import PERMISSIONS
 from infra.app.build import Hub
 from infra.app.settings import Settings
 from infra.azure.servicebus.queue import ServiceBusQueue

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from domain.core.errors import Unavailable
 from domain.core.paging import PageRequest
-from domain.core.principal import PERMISSIONS, Principal
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal
 from domain.integrations.commands import ActivateIntegration, CreateIntegration, UpdateIntegration
 from domain.integrations.connection import Catalogue
 from domain.integrations.lifecycle import LifecycleResult

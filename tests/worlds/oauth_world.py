@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from domain.core.principal import PERMISSIONS, Principal, RequestOrigin
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal, RequestOrigin
 from domain.integrations.commands import CreateIntegration
 from domain.integrations.model import Integration
 from domain.oauth.model import Authorize, Callback, Completion, Grant

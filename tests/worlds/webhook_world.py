@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from domain.core.principal import PERMISSIONS, Principal
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal
 from domain.journal.events import RaiseEvent
 from domain.journal.occurrences import ALERTS_QUEUE
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService, announcements

@@ -6,12 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
-
-READ: Final = "alerts:read"
-MANAGE: Final = "alerts:manage"
-SEE_PLATFORM: Final = "alerts:platform"
 
 
 class AlertKind(StrEnum):

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 
 from domain.core.errors import Conflict, FieldError, NotFound, PreconditionFailed, ValidationFailed
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import ALERTS_MANAGE, ALERTS_PLATFORM, ALERTS_READ
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
@@ -20,9 +21,6 @@ from domain.journal.audit import AuditEntry
 from domain.journal.occurrences import PLATFORM
 from domain.monitoring.alerts.ledger import Ledger
 from domain.monitoring.alerts.model import (
-    MANAGE,
-    READ,
-    SEE_PLATFORM,
     Alert,
     AlertFilter,
     AlertKind,
@@ -86,15 +84,15 @@ class AlertService:
         self, principal: Principal, filter_: AlertFilter, page: PageRequest, *, platform: bool = False
     ) -> Page[Alert]:
         """Newest first, of the tenant or of the platform. Raises Forbidden."""
-        principal.require(READ)
+        principal.require(ALERTS_READ)
         if platform:
-            principal.require(SEE_PLATFORM)
+            principal.require(ALERTS_PLATFORM)
         with self._transactions.read() as tx:
             return tx.alerts.page(PLATFORM if platform else principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, alert_id: UUID) -> Told:
         """Raises Forbidden, NotFound."""
-        principal.require(READ)
+        principal.require(ALERTS_READ)
         with self._transactions.read() as tx:
             return self._told(tx, self._find(tx, principal, alert_id))
 
@@ -102,7 +100,7 @@ class AlertService:
     def acknowledge(self, principal: Principal, alert_id: UUID, command: AcknowledgeAlert) -> Told:
         """Somebody looks after it; it still recovers by itself. Raises Forbidden, NotFound, Conflict when it was
         acknowledged already or is over."""
-        principal.require(MANAGE)
+        principal.require(ALERTS_MANAGE)
         with self._transactions.write() as tx:
             alert = self._find(tx, principal, alert_id)
             if not tx.alerts.acknowledge(
@@ -120,7 +118,7 @@ class AlertService:
 
     def rules(self, principal: Principal) -> list[Rule]:
         """As the tenant has them; the platform's own are left out. Raises Forbidden."""
-        principal.require(READ)
+        principal.require(ALERTS_READ)
         with self._transactions.read() as tx:
             settings = tx.alert_rules.settings(principal.tenant_id)
         return [effective(kind, settings.get(kind)) for kind, rule in RULES.items() if not rule.is_platform]
@@ -130,7 +128,7 @@ class AlertService:
         self, principal: Principal, kind: str, command: ChangeAlertRule, if_match: int | None = None
     ) -> Rule:
         """Raises Forbidden, NotFound, ValidationFailed, PreconditionFailed."""
-        principal.require(MANAGE)
+        principal.require(ALERTS_MANAGE)
         rule = _rule(kind)
         _check_applies(rule, command)
         with self._transactions.write() as tx:
@@ -155,7 +153,7 @@ class AlertService:
         try:
             return tx.alerts.get(principal.tenant_id, alert_id)
         except NotFound:
-            if SEE_PLATFORM not in principal.permissions:
+            if ALERTS_PLATFORM not in principal.permissions:
                 raise
         return tx.alerts.get(PLATFORM, alert_id)
 

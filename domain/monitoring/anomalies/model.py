@@ -10,7 +10,6 @@ from uuid import UUID
 
 from domain.journal.signals import SubjectKind
 
-MANAGE: Final = "insights:manage"
 DETECTED: Final = "AnomalyDetected"
 
 

@@ -12,13 +12,13 @@ from pydantic import Field, StringConstraints
 
 from domain.core.errors import Conflict
 from domain.core.paging import Page, PageRequest
+from domain.core.permissions import INSIGHTS_MANAGE, INSIGHTS_READ
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.core.wire import Command
 from domain.journal.audit import AuditEntry
-from domain.journal.signals import PERMISSION
-from domain.monitoring.anomalies.model import MANAGE, Anomaly, AnomalyFilter
+from domain.monitoring.anomalies.model import Anomaly, AnomalyFilter
 from domain.monitoring.anomalies.ports import AnomalyTransaction
 from domain.monitoring.anomalies.series import HOUR, WATCHED, sample
 from domain.monitoring.signal_series import SignalReader
@@ -62,13 +62,13 @@ class AnomalyService:
 
     def page(self, principal: Principal, filter_: AnomalyFilter, page: PageRequest) -> Page[Anomaly]:
         """Newest first. Raises Forbidden."""
-        principal.require(PERMISSION)
+        principal.require(INSIGHTS_READ)
         with self._transactions.read() as tx:
             return tx.anomalies.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, anomaly_id: UUID) -> AnomalyDetail:
         """Raises Forbidden, NotFound, Unavailable."""
-        principal.require(PERMISSION)
+        principal.require(INSIGHTS_READ)
         with self._transactions.read() as tx:
             anomaly = tx.anomalies.get(principal.tenant_id, anomaly_id)
         return AnomalyDetail(anomaly, self._hours(anomaly))
@@ -76,7 +76,7 @@ class AnomalyService:
     def acknowledge(self, principal: Principal, anomaly_id: UUID, command: AcknowledgeAnomaly) -> Anomaly:
         """Somebody looks after it; it still ends by itself. Raises Forbidden, NotFound, Conflict when somebody
         does already."""
-        principal.require(MANAGE)
+        principal.require(INSIGHTS_MANAGE)
         with self._transactions.write() as tx:
             before = tx.anomalies.get(principal.tenant_id, anomaly_id)
             if before.acknowledged_at is not None:
@@ -93,7 +93,7 @@ class AnomalyService:
     def snooze(self, principal: Principal, anomaly_id: UUID, command: SnoozeAnomaly) -> Anomaly:
         """No event and no alert about the same subject and metric until then; what happens is stored all the same.
         Raises Forbidden, NotFound."""
-        principal.require(MANAGE)
+        principal.require(INSIGHTS_MANAGE)
         until = self._clock.now() + timedelta(hours=command.hours)
         with self._transactions.write() as tx:
             before = tx.anomalies.get(principal.tenant_id, anomaly_id)

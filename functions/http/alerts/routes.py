@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from domain.monitoring.alerts.model import MANAGE, READ
+from domain.core.permissions import ALERTS_MANAGE, ALERTS_READ
 from domain.monitoring.alerts.service import AcknowledgeAlert, ChangeAlertRule
 from functions.http.alerts.views import (
     AlertDetailView,
@@ -33,7 +33,7 @@ _TAG = "Alerts"
         "list_alerts",
         "List alerts",
         _TAG,
-        permission=READ,
+        permission=ALERTS_READ,
         query=AlertQuery,
         response=AlertPage,
     ),
@@ -56,7 +56,7 @@ def list_alerts(call: Call) -> ApiResponse:
         "list_alert_rules",
         "List the alert rules",
         _TAG,
-        permission=READ,
+        permission=ALERTS_READ,
         response=AlertRulesView,
     ),
 )
@@ -74,7 +74,7 @@ def list_alert_rules(call: Call) -> ApiResponse:
         "change_alert_rule",
         "Change an alert rule",
         _TAG,
-        permission=MANAGE,
+        permission=ALERTS_MANAGE,
         body=ChangeAlertRule,
         response=AlertRuleView,
         refusals=(404, 412),
@@ -98,7 +98,7 @@ def change_alert_rule(call: Call) -> ApiResponse:
         "get_alert",
         "Get an alert",
         _TAG,
-        permission=READ,
+        permission=ALERTS_READ,
         response=AlertDetailView,
         refusals=(404,),
     ),
@@ -116,7 +116,7 @@ def get_alert(call: Call) -> ApiResponse:
         "acknowledge_alert",
         "Acknowledge an alert",
         _TAG,
-        permission=MANAGE,
+        permission=ALERTS_MANAGE,
         body=AcknowledgeAlert,
         body_is_optional=True,
         response=AlertDetailView,

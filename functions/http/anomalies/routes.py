@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from domain.journal.signals import PERMISSION
-from domain.monitoring.anomalies.model import MANAGE
+from domain.core.permissions import INSIGHTS_MANAGE, INSIGHTS_READ
 from domain.monitoring.anomalies.service import AcknowledgeAnomaly, SnoozeAnomaly
 from functions.http.anomalies.views import (
     AnomalyDetailView,
@@ -32,7 +31,7 @@ _TAG = "Insights"
         "list_anomalies",
         "List anomalies",
         _TAG,
-        permission=PERMISSION,
+        permission=INSIGHTS_READ,
         query=AnomalyQuery,
         response=AnomalyPage,
     ),
@@ -55,7 +54,7 @@ def list_anomalies(call: Call) -> ApiResponse:
         "get_anomaly",
         "Get an anomaly",
         _TAG,
-        permission=PERMISSION,
+        permission=INSIGHTS_READ,
         response=AnomalyDetailView,
         refusals=(404,),
     ),
@@ -73,7 +72,7 @@ def get_anomaly(call: Call) -> ApiResponse:
         "acknowledge_anomaly",
         "Acknowledge an anomaly",
         _TAG,
-        permission=MANAGE,
+        permission=INSIGHTS_MANAGE,
         body=AcknowledgeAnomaly,
         body_is_optional=True,
         response=AnomalyView,
@@ -94,7 +93,7 @@ def acknowledge_anomaly(call: Call) -> ApiResponse:
         "snooze_anomaly",
         "Snooze an anomaly",
         _TAG,
-        permission=MANAGE,
+        permission=INSIGHTS_MANAGE,
         body=SnoozeAnomaly,
         response=AnomalyView,
         refusals=(404,),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from domain.apikeys.model import CreateApiKey, RevokeApiKey, RotateApiKey, UpdateApiKey, VerifyApiKey
-from domain.apikeys.service import PERMISSION
+from domain.core.permissions import INTEGRATION_MANAGE
 from functions.http.apikeys.views import (
     ApiKeyPage,
     ApiKeyQuery,
@@ -33,7 +33,7 @@ _ONE = "apikeys/{id}"
 
 
 def _endpoint(method: str, route: str, name: str, summary: str, **options: object) -> Endpoint:
-    return Endpoint(method, route, name, summary, _TAG, permission=PERMISSION, **options)  # type: ignore[arg-type]
+    return Endpoint(method, route, name, summary, _TAG, permission=INTEGRATION_MANAGE, **options)  # type: ignore[arg-type]
 
 
 @serve(

@@ -14,7 +14,7 @@ from domain.apikeys.rate_limit import RateStatus
 from domain.apikeys.service import Issued
 from domain.apikeys.usage import Usage
 from domain.apikeys.verifier import VerifiedKey
-from domain.core.principal import PERMISSIONS
+from domain.core.permissions import PERMISSIONS
 from domain.core.wire import UtcMoment
 from functions.http.kit.views import Moment, PageQuery, PageView, Query, View
 

@@ -9,9 +9,9 @@ from uuid import UUID
 import azure.functions as func
 from pydantic import Field
 
+from domain.core.permissions import AUDIT_READ
 from domain.core.wire import UtcMoment
 from domain.journal.audit import AuditFilter, AuditRecord
-from domain.journal.audit_log import PERMISSION
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import Moment, PageQuery, PageView, View, page_of
@@ -73,7 +73,7 @@ class ChainReportView(View):
         "list_audit",
         "Read the audit log",
         _TAG,
-        permission=PERMISSION,
+        permission=AUDIT_READ,
         query=AuditQuery,
         response=AuditPage,
     ),
@@ -93,7 +93,7 @@ def list_audit(call: Call) -> ApiResponse:
         "verify_audit",
         "Verify the audit log",
         _TAG,
-        permission=PERMISSION,
+        permission=AUDIT_READ,
         response=ChainReportView,
     ),
 )

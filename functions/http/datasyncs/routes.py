@@ -8,7 +8,7 @@ import io
 import azure.functions as func
 
 from domain.core.paging import PageRequest
-from domain.integrations.lifecycle import MANAGE
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.sync.service import StartSync
 from functions.http.datasyncs.views import (
     LogsQuery,
@@ -34,7 +34,7 @@ _CSV_MOST = 100_000
 
 
 def _endpoint(method: str, route: str, name: str, summary: str, **options: object) -> Endpoint:
-    return Endpoint(method, route, name, summary, _TAG, permission=MANAGE, **options)  # type: ignore[arg-type]
+    return Endpoint(method, route, name, summary, _TAG, permission=INTEGRATION_MANAGE, **options)  # type: ignore[arg-type]
 
 
 @serve(

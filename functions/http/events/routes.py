@@ -7,6 +7,7 @@ import json
 import azure.functions as func
 from pydantic import Field
 
+from domain.core.permissions import EVENTS_WRITE
 from domain.core.tracing import SpanKind, queue_attributes
 from domain.journal.events import RaiseEvent, RaiseEvents
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE
@@ -32,7 +33,7 @@ class AcceptedView(View):
         "raise_events",
         "Raise events",
         "Events",
-        permission="events:write",
+        permission=EVENTS_WRITE,
         body=(RaiseEvent, RaiseEvents),
         response=AcceptedView,
         status=202,

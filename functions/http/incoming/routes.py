@@ -6,8 +6,8 @@ from uuid import UUID
 
 import azure.functions as func
 
+from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.incoming.model import IncomingSettings, RotateIncomingUrl, UpdateIncoming
-from domain.incoming.service import PERMISSION, SETUP_PERMISSION
 from functions.http.incoming.views import (
     IncomingEndpointView,
     IncomingWebhookDetailView,
@@ -31,7 +31,7 @@ _SETTINGS = "integrations/{id}/incoming"
 
 
 def _endpoint(method: str, route: str, name: str, summary: str, **options: object) -> Endpoint:
-    fields = {"permission": PERMISSION, **options}
+    fields = {"permission": INTEGRATION_MANAGE, **options}
     return Endpoint(method, route, name, summary, "Incoming webhooks", **fields)  # type: ignore[arg-type]
 
 
@@ -115,7 +115,7 @@ def get_incoming_settings(call: Call) -> ApiResponse:
         _SETTINGS,
         "update_incoming_settings",
         "Set who may send webhooks",
-        permission=SETUP_PERMISSION,
+        permission=INTEGRATION_ADMIN,
         body=UpdateIncoming,
         response=IncomingEndpointView,
         refusals=(412,),
@@ -134,7 +134,7 @@ def update_incoming_settings(call: Call) -> ApiResponse:
         "integrations/{id}/incoming-url/rotate",
         "rotate_incoming_url",
         "Give an integration a new address for webhooks",
-        permission=SETUP_PERMISSION,
+        permission=INTEGRATION_ADMIN,
         body=RotateIncomingUrl,
         body_is_optional=True,
         response=RotatedUrlView,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from domain.journal.signals import PERMISSION, SubjectKind
+from domain.core.permissions import INSIGHTS_READ
+from domain.journal.signals import SubjectKind
 from functions.http.insights.views import (
     OverviewQuery,
     OverviewView,
@@ -29,7 +30,7 @@ _TAG = "Insights"
         "list_signals",
         "Read signals over time",
         _TAG,
-        permission=PERMISSION,
+        permission=INSIGHTS_READ,
         query=SignalQuery,
         response=SeriesView,
     ),
@@ -57,7 +58,7 @@ def list_signals(call: Call) -> ApiResponse:
         "get_overview",
         "Everything at one look",
         _TAG,
-        permission=PERMISSION,
+        permission=INSIGHTS_READ,
         query=OverviewQuery,
         response=OverviewView,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from domain.monitoring.metrics import PERMISSION
+from domain.core.permissions import METRICS_READ
 from functions.http.kit.endpoint import ENDPOINTS, READ, Endpoint
 from functions.http.kit.exchange import Exchange
 from infra.app.build import hub
@@ -20,7 +20,7 @@ _ENDPOINT = Endpoint(
     "Section 12.1 over all tenants, in Prometheus' text format, or as OpenMetrics where `Accept` asks for it. No label "
     "names a tenant, an integration or a key. Counters begin anew at midnight (UTC), those of API keys never. In "
     "development no credentials are needed.",
-    permission=PERMISSION,
+    permission=METRICS_READ,
     media_type="text/plain",
 )
 

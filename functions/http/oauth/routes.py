@@ -8,9 +8,10 @@ from http.cookies import CookieError, SimpleCookie
 import azure.functions as func
 
 from domain.core.errors import DomainError
+from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.principal import RequestOrigin
 from domain.oauth.model import Authorization, Authorize, Callback
-from domain.oauth.rules import ADMIN, MANAGE, STATE_LIFETIME
+from domain.oauth.rules import STATE_LIFETIME
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import ENDPOINTS, Endpoint, serve
 from functions.http.kit.exchange import Exchange
@@ -25,7 +26,7 @@ logger = logging.getLogger("hub.oauth")
 _TAG = "Integrations"
 _ONE = "integrations/{id}/oauth"
 _CALLBACK = "oauth/callback"
-_WHO = f"Needs `{ADMIN}`, or `{MANAGE}` and a calendar of one's own."
+_WHO = f"Needs `{INTEGRATION_ADMIN}`, or `{INTEGRATION_MANAGE}` and a calendar of one's own."
 
 
 @serve(
@@ -61,7 +62,7 @@ def authorize_integration(call: Call) -> ApiResponse:
         "get_integration_grant",
         "Get the OAuth grant",
         _TAG,
-        permission=MANAGE,
+        permission=INTEGRATION_MANAGE,
         response=GrantView,
         refusals=(404, 409),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from domain.core.principal import PERMISSIONS
+from domain.core.permissions import PERMISSIONS
 from functions.http.kit.problems import PROBLEM_TYPE
 
 Json = dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from string import Template
 
-from domain.core.principal import PERMISSIONS
+from domain.core.permissions import PERMISSIONS
 from functions.http.kit.page import page_headers, static
 from functions.http.kit.problem_codes import PROBLEM_CODES
 from infra.version import VERSION

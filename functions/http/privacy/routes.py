@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from domain.privacy.model import MANAGE, AllowSubject, EraseSubject, ExportSubject
+from domain.core.permissions import PRIVACY_MANAGE
+from domain.privacy.model import AllowSubject, EraseSubject, ExportSubject
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import PageQuery, page_of
@@ -24,7 +25,7 @@ _TAG = "Privacy"
 
 
 def _endpoint(method: str, route: str, name: str, summary: str, **options: object) -> Endpoint:
-    return Endpoint(method, route, name, summary, _TAG, permission=MANAGE, **options)  # type: ignore[arg-type]
+    return Endpoint(method, route, name, summary, _TAG, permission=PRIVACY_MANAGE, **options)  # type: ignore[arg-type]
 
 
 @serve(

@@ -7,8 +7,8 @@ from typing import Any
 import azure.functions as func
 from pydantic import Field
 
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.integrations.commands import TypeName
-from domain.integrations.lifecycle import MANAGE
 from domain.providers.contract import Provider
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
@@ -54,7 +54,7 @@ class ProvidersView(View):
         "list_providers",
         "List providers",
         _TAG,
-        permission=MANAGE,
+        permission=INTEGRATION_MANAGE,
         response=ProvidersView,
     ),
 )
@@ -72,7 +72,7 @@ def list_providers(call: Call) -> ApiResponse:
         "get_provider",
         "Get a provider",
         _TAG,
-        permission=MANAGE,
+        permission=INTEGRATION_MANAGE,
         response=ProviderView,
         refusals=(404,),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from domain.journal.signals import PERMISSION
+from domain.core.permissions import INSIGHTS_READ
 from domain.recommendations.decisions import DismissRecommendation
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
@@ -30,7 +30,7 @@ _ONE = "insights/recommendations/{id}"
         "list_recommendations",
         "List recommendations",
         _TAG,
-        permission=PERMISSION,
+        permission=INSIGHTS_READ,
         query=RecommendationQuery,
         response=RecommendationPage,
     ),
@@ -53,7 +53,7 @@ async def list_recommendations(call: Call) -> ApiResponse:
         "get_recommendation",
         "Get a recommendation",
         _TAG,
-        permission=PERMISSION,
+        permission=INSIGHTS_READ,
         response=RecommendationView,
         refusals=(404,),
     ),
@@ -73,7 +73,7 @@ async def get_recommendation(call: Call) -> ApiResponse:
         "apply_recommendation",
         "Apply a recommendation",
         _TAG,
-        permission=PERMISSION,
+        permission=INSIGHTS_READ,
         response=RecommendationView,
         refusals=(404, 409, 412),
     ),
@@ -94,7 +94,7 @@ async def apply_recommendation(call: Call) -> ApiResponse:
         "dismiss_recommendation",
         "Dismiss a recommendation",
         _TAG,
-        permission=PERMISSION,
+        permission=INSIGHTS_READ,
         body=DismissRecommendation,
         response=RecommendationView,
         refusals=(404, 409),
@@ -115,7 +115,7 @@ def dismiss_recommendation(call: Call) -> ApiResponse:
         "reopen_recommendation",
         "Reopen a recommendation",
         _TAG,
-        permission=PERMISSION,
+        permission=INSIGHTS_READ,
         response=RecommendationView,
         refusals=(404, 409),
     ),

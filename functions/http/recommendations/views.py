@@ -17,7 +17,7 @@ from domain.recommendations.model import (
     RecommendationSubject,
     SubjectType,
 )
-from domain.recommendations.rules import PERMISSIONS
+from domain.recommendations.rules import SUBJECT_PERMISSIONS
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
 KindName = Literal[
@@ -191,6 +191,6 @@ def _change(change: Change, subject: RecommendationSubject) -> ChangeView:
         method=method,
         path=f"/api{path.format(id=subject.id)}",
         body=dict(change.body),
-        permission=PERMISSIONS[subject.type],
+        permission=SUBJECT_PERMISSIONS[subject.type],
         is_final=change.is_final,
     )

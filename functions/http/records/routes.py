@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from domain.integrations.lifecycle import MANAGE
+from domain.core.permissions import INTEGRATION_MANAGE
 from domain.sync.mapping import FieldMapping
 from domain.sync.schedules import PutSchedule
 from domain.sync.service import PreviewMapping, PutRecords
@@ -30,7 +30,7 @@ _ONE = "integrations/{id}"
 
 
 def _endpoint(method: str, route: str, name: str, summary: str, **options: object) -> Endpoint:
-    return Endpoint(method, route, name, summary, _TAG, permission=MANAGE, **options)  # type: ignore[arg-type]
+    return Endpoint(method, route, name, summary, _TAG, permission=INTEGRATION_MANAGE, **options)  # type: ignore[arg-type]
 
 
 @serve(

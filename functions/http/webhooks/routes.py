@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import azure.functions as func
 
+from domain.core.permissions import WEBHOOK_MANAGE
 from domain.webhooks.model import CreateWebhook, Replay, RotateSecret, TestWebhook, UpdateWebhook
-from domain.webhooks.service import PERMISSION
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.kit.views import page_of
@@ -33,7 +33,7 @@ _DELIVERY = "webhooks/{id}/deliveries/{deliveryId}"
 
 
 def _endpoint(method: str, route: str, name: str, summary: str, **options: object) -> Endpoint:
-    return Endpoint(method, route, name, summary, _TAG, permission=PERMISSION, **options)  # type: ignore[arg-type]
+    return Endpoint(method, route, name, summary, _TAG, permission=WEBHOOK_MANAGE, **options)  # type: ignore[arg-type]
 
 
 @serve(

@@ -24,7 +24,8 @@ from domain.core.errors import (
     Unavailable,
 )
 from domain.core.paging import PageRequest
-from domain.core.principal import PERMISSIONS, Principal
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal
 from domain.incoming.model import IncomingStatus, RotateIncomingUrl, UpdateIncoming
 from domain.incoming.ports import IncomingFilter
 from domain.incoming.receive import Caller, Receipt

@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from domain.core.errors import NotFound, Unauthenticated
-from domain.core.principal import PERMISSIONS, Principal
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal
 from domain.incoming.model import RotateIncomingUrl, UpdateIncoming
 from domain.incoming.receive import Caller
 from domain.integrations.model import IntegrationStatus

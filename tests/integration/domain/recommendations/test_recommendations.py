@@ -20,7 +20,7 @@ from domain.core.errors import (
     ValidationFailed,
 )
 from domain.core.paging import PageRequest
-from domain.core.principal import PERMISSIONS
+from domain.core.permissions import PERMISSIONS
 from domain.integrations.model import IntegrationStatus
 from domain.journal.audit import AuditFilter
 from domain.journal.signals import SubjectKind, hour_of

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from domain.apikeys.service import CreateApiKey
-from domain.core.principal import PERMISSIONS, Principal
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal
 from domain.journal.audit import AuditEntry
 from domain.providers.contract import ProviderFailure
 from infra.app import build

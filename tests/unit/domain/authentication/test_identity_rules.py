@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from domain.authentication.claims import principal_from_claims
 from domain.core.errors import InvalidToken
-from domain.core.principal import PERMISSIONS, Principal, guid
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal, guid
 
 TENANT = UUID("11111111-1111-4111-8111-111111111111")
 USER = UUID("22222222-2222-4222-8222-222222222222")

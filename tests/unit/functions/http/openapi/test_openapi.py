@@ -14,7 +14,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import function_app
-from domain.core.principal import PERMISSIONS
+from domain.core.permissions import PERMISSIONS
 from domain.journal.events import DomainEvent
 from domain.webhooks.signing import event_body, new_secret, signed_headers
 from functions.http.kit.described import methods_of
