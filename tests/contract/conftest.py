@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import pytest
 
 from infra.azure.keyvault.store import KeyVaultSecretStore
 from infra.sql.engine import Database
-from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer, VaultState
+from tests.fixtures.keyvault_server import KeyVaultServer, VaultState
 from tests.loopback.azurite import running_azurite, tables_connection
 from tests.worlds.sql_server_database import SERVER, empty, fresh_database, needs_sql_server
 from tests.worlds.sql_world import World, world_under
+from tests.worlds.vault_credential import FixedCredential
 
 
 @pytest.fixture(scope="session")
@@ -21,24 +21,6 @@ def azurite_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Connection string of Azurite's table service."""
     with running_azurite("table", tmp_path_factory.mktemp("azurite")) as address:
         yield tables_connection(address)
-
-
-class FixedCredential:
-    """A token credential as azure-core calls it; `asked` is what for."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def get_token_info(self, *scopes: str, options: object = None) -> object:
-        from azure.core.credentials import AccessTokenInfo
-
-        self.asked += scopes
-        return AccessTokenInfo(TOKEN, int(time.time()) + 3600)
-
-    def get_token(self, *scopes: str, **options: object) -> object:
-        from azure.core.credentials import AccessToken
-
-        return AccessToken(TOKEN, int(time.time()) + 3600)
 
 
 @pytest.fixture(scope="module")

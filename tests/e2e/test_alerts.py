@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.harness import HostProcess
-from tests.e2e.conftest import Api, Receiver, fresh_tenant
+from tests.worlds.hub_api import Api, Receiver, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 _SCOPES = {"scopes": ["mail.send"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.harness import HostProcess
-from tests.e2e.conftest import Api, Receiver, alerted, fresh_tenant
+from tests.worlds.hub_api import Api, Receiver, alerted, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 DAY = 86_400

@@ -9,9 +9,9 @@ import pytest
 
 from bench.harness import HostProcess, call
 from infra.authentication.development import mint_token
-from tests.e2e.conftest import Receiver, fresh_tenant
 from tests.loopback.signalr_client import connected
 from tests.worlds.azure_services import SWITCH
+from tests.worlds.hub_api import Receiver, fresh_tenant
 
 pytestmark = [
     pytest.mark.e2e,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bench.harness import ROOT, HostProcess, running
-from tests.e2e.conftest import Api, Receiver
 from tests.worlds.azure_services import SWITCH
+from tests.worlds.hub_api import Api, Receiver
 
 pytestmark = [
     pytest.mark.e2e,

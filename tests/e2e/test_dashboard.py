@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.harness import HostProcess, receiving
-from tests.e2e.conftest import Api, Receiver, alerted, fresh_tenant
 from tests.loopback.azurite import node_package
+from tests.worlds.hub_api import Api, Receiver, alerted, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 SCRIPT = Path(__file__).parents[1] / "fixtures" / "dashboard.cjs"

@@ -14,9 +14,9 @@ import pytest
 
 from bench.harness import HostProcess, call
 from domain.core.ports import QueueMessage
-from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.loopback.database import DatabasePlug
 from tests.worlds.azure_services import SWITCH, queue_beside
+from tests.worlds.hub_api import Api, Receiver, fresh_tenant
 from tests.worlds.load import Load, eventually, ready
 
 pytestmark = [

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from bench.harness import ROOT, HostProcess, free_port
-from tests.e2e.conftest import fresh_tenant
 from tests.loopback.azurite import NODE_MODULES, node_package
+from tests.worlds.hub_api import fresh_tenant
 
 pytestmark = pytest.mark.e2e
 EXAMPLES = ROOT / "examples"

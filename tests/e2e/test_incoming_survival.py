@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench.harness import HostProcess
-from tests.e2e.conftest import Receiver
-from tests.e2e.test_incoming import Door, now
+from tests.worlds.hub_api import Receiver
+from tests.worlds.incoming_door import Door, now
 from tests.worlds.incoming_world import signed_by_stripe, stripe_event
 
 pytestmark = pytest.mark.e2e

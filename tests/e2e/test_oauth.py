@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from bench.harness import HostProcess
-from tests.e2e.conftest import Api, fresh_tenant
 from tests.fixtures.oauth_server import CLIENT_SECRET, OAuthServer, no_redirect
+from tests.worlds.hub_api import Api, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 

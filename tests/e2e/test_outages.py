@@ -15,10 +15,10 @@ import pytest
 from bench.harness import HostProcess
 from bench.sync_world import SyncClient, serving
 from infra.azure.signalr.realtime import PAUSE_SECONDS, TIMEOUT_SECONDS
-from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.loopback.plug import Plug
 from tests.loopback.signalr_client import connected
 from tests.worlds.azure_services import MODEL_SECONDS, SWITCH, AzureServices
+from tests.worlds.hub_api import Api, Receiver, fresh_tenant
 from tests.worlds.load import Load, eventually, ready
 from tests.worlds.refusing_receiver import PATH, listed, refusing
 

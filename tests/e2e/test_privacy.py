@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.harness import HostProcess, call
-from tests.e2e.conftest import Api, Receiver, fresh_tenant
+from tests.worlds.hub_api import Api, Receiver, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 JANE = "jane.roe@example.com"

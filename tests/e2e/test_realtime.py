@@ -15,10 +15,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from bench.harness import HostProcess, call, running
-from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.loopback.javascript_client import javascript_client
 from tests.loopback.signalr_client import Client, connected, negotiated_at
 from tests.worlds.azure_services import SWITCH
+from tests.worlds.hub_api import Api, Receiver, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 

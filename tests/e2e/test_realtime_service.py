@@ -11,11 +11,11 @@ import pytest
 from bench.harness import HostProcess, running
 from bench.sync_world import SyncClient, serving
 from infra.clock import AdjustableClock
-from tests.e2e.conftest import Api, Receiver, fresh_tenant
 from tests.loopback import signalr
 from tests.loopback.javascript_client import javascript_client
 from tests.loopback.plug import Plug, plugged
 from tests.loopback.signalr_client import connected
+from tests.worlds.hub_api import Api, Receiver, fresh_tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.azure]
 

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from bench.harness import HostProcess
-from tests.e2e.conftest import Receiver, fresh_tenant
 from tests.worlds.azure_services import SWITCH
+from tests.worlds.hub_api import Receiver, fresh_tenant
 from tests.worlds.refusing_receiver import PATH, listed, refusing
 
 pytestmark = pytest.mark.e2e

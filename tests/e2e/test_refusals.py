@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from bench.harness import HostProcess
-from tests.e2e.conftest import Api, Receiver, fresh_tenant
+from tests.worlds.hub_api import Api, Receiver, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 _GOOD: dict[str, Any] = {"url": "http://localhost:9/hook", "eventTypes": ["*"]}

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from bench.harness import HostProcess
-from tests.e2e.conftest import Receiver, fresh_tenant
+from tests.worlds.hub_api import Receiver, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 

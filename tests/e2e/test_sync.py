@@ -11,7 +11,7 @@ import pytest
 from bench.harness import HostProcess, call
 from bench.sync import survive
 from bench.sync_world import ApiProcess, SyncClient, serving, stored
-from tests.e2e.conftest import fresh_tenant
+from tests.worlds.hub_api import fresh_tenant
 
 pytestmark = pytest.mark.e2e
 

@@ -11,8 +11,8 @@ import pytest
 
 from bench.harness import HostProcess, running
 from bench.sync_world import SyncClient, serving
-from tests.e2e.conftest import Receiver, fresh_tenant
 from tests.loopback.otlp import CollectedSpan, Collector
+from tests.worlds.hub_api import Receiver, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 

@@ -8,7 +8,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook as StandardWebhook
 from svix.webhooks import Webhook as SvixWebhook
 
-from tests.e2e.conftest import Api, Receiver
+from tests.worlds.hub_api import Api, Receiver
 
 pytestmark = pytest.mark.e2e
 

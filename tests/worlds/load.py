@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bench.harness import HostProcess, call
-from tests.e2e.conftest import Api, Receiver
+from tests.worlds.hub_api import Api, Receiver
 
 RECOVERY_SECONDS = 60.0
 """An event is looked for 30 seconds after its announcement was lost, every 15 seconds."""

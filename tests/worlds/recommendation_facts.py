@@ -17,6 +17,8 @@ from domain.recommendations.facts import IntegrationFacts, KeyFacts, WebhookFact
 from domain.recommendations.model import Advice, Period
 from domain.recommendations.ports import DeliveryOutcome
 from domain.recommendations.wording_rules import MAX_EXPLANATION, MAX_TITLE, Suggestion, is_faithful
+from domain.sync.model import SyncDirection, SyncType
+from domain.sync.schedules import SyncSchedule
 from domain.webhooks.model import DeliveryStatus, RetryPolicy, Webhook, WebhookState
 from tests.worlds.builders import START, TENANT, USER
 
@@ -133,3 +135,23 @@ def figures(advice: Advice | None) -> dict[str, float]:
     assert len(advice.title) <= MAX_TITLE
     assert len(advice.explanation) <= MAX_EXPLANATION
     return values
+
+
+def schedule(expression: str | None = "0 0 2 * * *", **fields: Any) -> SyncSchedule:
+    given: dict[str, Any] = {
+        "sync_type": SyncType.Incremental,
+        "direction": SyncDirection.Import,
+        "interval_minutes": None if expression else 60,
+        "is_enabled": True,
+        "next_run_at": None,
+        "version": 3,
+        **fields,
+    }
+    return SyncSchedule(
+        integration_id=SUBJECT,
+        tenant_id=TENANT,
+        expression=expression,
+        modified_at=NOW,
+        modified_by=USER,
+        **given,
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from domain.apikeys.model import ApiKey, CreateApiKey
@@ -21,17 +22,21 @@ from domain.integrations.model import Integration
 from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
 from domain.providers.contract import IntegrationType
 from domain.providers.records import StreamProfile
-from domain.recommendations.ai import LanguageModel
+from domain.recommendations.ai import AnswerT, LanguageModel, ModelAnswer, ModelRequest
 from domain.recommendations.decisions import Applier, Listed, RecommendationFilter
 from domain.recommendations.engine import Adviser
 from domain.recommendations.service import RecommendationService
 from domain.recommendations.wording import Wording
 from domain.recommendations.wording_ledger import WordingLedger
+from domain.recommendations.wording_rules import Proposal, ProposedText
 from domain.sync.schedule_service import Schedules
 from domain.sync.schedules import PutSchedule, TypeName
 from domain.webhooks.model import Webhook
 from tests.worlds.recommendation_facts import integration_facts, tally
 from tests.worlds.webhook_world import World
+
+TOKENS = 700
+
 
 UNAUTHORIZED = [tally(0, {"unauthorized": 10})] * 20
 GONE = [tally(0, {"connect": 4})] * 48
@@ -123,3 +128,27 @@ class RecommendationWorld(World):
             principal or self.principal, RecommendationFilter(**filter_), PageRequest()
         )
         return list(page.items)
+
+
+class ScriptedModel:
+    """Says `text` about everything, or does as told: `failure` is raised, `hang` waits for ever."""
+
+    def __init__(self, title: str = "Look at it", explanation: str = "It is slow.") -> None:
+        self.title, self.explanation = title, explanation
+        self.questions: list[ModelRequest[Proposal]] = []
+        self.failure: Exception | None = None
+        self.hang = False
+
+    async def ask(self, question: ModelRequest[AnswerT]) -> ModelAnswer[AnswerT]:
+        asked = cast("ModelRequest[Proposal]", question)
+        self.questions.append(asked)
+        if self.hang:
+            await asyncio.Event().wait()
+        if self.failure is not None:
+            raise self.failure
+        entries = cast("Sequence[dict[str, int]]", asked.data["suggestions"])
+        texts = [
+            ProposedText(number=entry["number"], title=self.title, explanation=self.explanation)
+            for entry in reversed(entries)
+        ]
+        return ModelAnswer(cast("AnswerT", Proposal(suggestions=texts)), TOKENS)

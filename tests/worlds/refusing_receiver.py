@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.harness import HostProcess
-from tests.e2e.conftest import Api, Receiver, fresh_tenant
+from tests.worlds.hub_api import Api, Receiver, fresh_tenant
 
 PATH = "/insights/recommendations"
 

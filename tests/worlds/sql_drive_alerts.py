@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 from domain.core.paging import PageRequest
 from domain.journal.occurrences import Occurrence
@@ -94,3 +95,8 @@ def calls(world: World) -> dict[str, list[Call]]:
             lambda tx: tx.notifications.settle(replace(told, status=NotificationStatus.Sent, sent_at=now))
         ],
     }
+
+
+def alert(world: World, kind: AlertKind, subject: UUID) -> Alert:
+    now = world.clock.now()
+    return Alert(world.ids.new(), world.tenant, kind, str(subject), Severity.Warning, "x", "{}", now, now)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bench.harness import ROOT
-from tests.integration.deploy.test_deployment import BICEP, FILES, TEXT, TREE
+from tests.worlds.bicep_templates import BICEP, FILES, TEXT, TREE
 
 #: By resource type and API version.
 KNOWN: dict[str, Any] = yaml.safe_load((ROOT / "tests" / "fixtures" / "arm_properties.yaml").read_text())

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.harness import ROOT
 from functions.http.metrics.views import exposition
-from tests.integration.deploy.test_deployment import BICEP, TEXT, TREE
-from tests.integration.domain.monitoring.test_metrics import MEASURES
+from tests.worlds.bicep_templates import BICEP, TEXT, TREE
+from tests.worlds.measures import MEASURES
 
 DASHBOARDS = ROOT / "deploy" / "dashboards"
 GRAFANA = json.loads((DASHBOARDS / "grafana.json").read_text())
@@ -146,12 +146,12 @@ def test_the_workbook_asks_for_lines_and_fields_that_the_app_writes(name: str) -
     known = {field for message in messages_of(query) or logged for field in logged[message]}
     assert asked <= known
     for attribute in re.findall(r'customDimensions\["([^"]+)"\]', query):
-        assert f'"{attribute}"' in (ROOT / "domain" / "webhooks" / "tracing.py").read_text()
+        assert f'"{attribute}"' in (ROOT / "domain" / "webhooks" / "notices.py").read_text()
 
 
 def test_the_fields_of_an_alert_are_those_of_its_message() -> None:
     asked = set(re.findall(r"\bline\.alert\.(\w+)", "".join(QUERIES.values())))
-    source = (ROOT / "domain" / "alerts" / "occurring.py").read_text()
+    source = (ROOT / "domain" / "journal" / "occurrences.py").read_text()
     assert asked == {"kind", "tenantId"}
     assert all(f'"{one}"' in source for one in asked)
 

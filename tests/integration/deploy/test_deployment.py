@@ -12,16 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
-from pycep import BicepParser
 
 from bench.harness import ROOT
 from bench.scaling import PLANS
 from domain.monitoring.alerts.model import AlertKind
 from infra.app.settings import Settings
 from infra.sql.engine import most_connections
+from tests.worlds.bicep_templates import BICEP, FILES, TEXT, TREE
 
-BICEP = ROOT / "deploy" / "bicep"
-FILES = sorted(BICEP.rglob("*.bicep"))
 #: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 ROLES = {
     "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
@@ -43,14 +41,6 @@ NOT_ON_FLEX = {
     "WEBSITE_RUN_FROM_PACKAGE",
     "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING",
 }
-
-
-def parsed(path: Path) -> dict[str, Any]:
-    return dict(BicepParser().parse(text=path.read_text()))
-
-
-TREE = {path: parsed(path) for path in FILES}
-TEXT = {path: path.read_text() for path in FILES}
 
 
 def walk(node: Any) -> list[dict[str, Any]]:

@@ -1,11 +1,8 @@
 """CalDAV against a real server, and how far its credentials may travel."""
 
-import http.client
-from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,10 +10,10 @@ from domain.providers.contract import ProviderFailure, ProviderResponse, TestOpt
 from infra.providers._kit.xml_answers import xml_document
 from infra.providers.ical.adapter import PROVIDER as ICAL
 from infra.providers.ical.caldav import CalDavAccess
+from tests.worlds.caldav_peer import PASSWORD, account, make_calendar
 from tests.worlds.provider_peers import connected, radicale
 
 OPTIONS = TestOptions()
-PASSWORD = "correct-horse-battery"
 
 
 @pytest.fixture
@@ -25,22 +22,6 @@ def caldav(tmp_path: Path) -> Iterator[str]:
     with radicale(tmp_path, "ada", PASSWORD) as address:
         make_calendar(address, "ada", PASSWORD, "Shifts")
         yield address
-
-
-def make_calendar(address: str, username: str, password: str, name: str) -> None:
-    body = (
-        '<C:mkcalendar xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"><D:set><D:prop>'
-        f"<D:displayname>{name}</D:displayname></D:prop></D:set></C:mkcalendar>"
-    )
-    server = http.client.HTTPConnection(urlsplit(address).netloc)
-    token = b64encode(f"{username}:{password}".encode()).decode()
-    server.request("MKCALENDAR", f"/{username}/shifts/", body, {"Authorization": f"Basic {token}"})
-    assert server.getresponse().status == 201
-    server.close()
-
-
-def account(address: str, **changes: str) -> dict[str, str]:
-    return {"serverUrl": address, "username": "ada", "password": PASSWORD} | changes
 
 
 async def test_caldav_finds_the_principal_and_the_calendar(caldav: str) -> None:

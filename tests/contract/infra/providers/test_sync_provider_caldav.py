@@ -14,8 +14,8 @@ from domain.providers.contract import Connection, ProviderFailure
 from domain.providers.records import ListRequest, PushRequest, StateExpired
 from domain.sync.records import EventRecord
 from infra.providers.ical.adapter import PROVIDER as ICAL
-from tests.contract.infra.providers.test_providers_caldav import PASSWORD, account, make_calendar
 from tests.fixtures.scripted_server import Answer, route
+from tests.worlds.caldav_peer import PASSWORD, account, make_calendar
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_peers import connected, radicale
 from tests.worlds.provider_world import world

@@ -13,14 +13,12 @@ from domain.providers.records import PushRequest
 from domain.sync.records import FileRecord
 from infra.providers.azure_blob.adapter import PROVIDER as BLOB
 from infra.providers.s3.adapter import PROVIDER as S3
-from tests.contract.infra.providers.test_providers_azure_blob import azurite, blob, make_container, sas
 from tests.fixtures.scripted_server import Answer, route
+from tests.worlds.azure_blob_peer import blob, make_container, sas
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_peers import connected
 from tests.worlds.provider_world import world
 from tests.worlds.sync_drain import drain, internal
-
-__all__ = ["azurite"]
 
 NAMES = ["a b+c.csv", "folder/ü%41.csv", "x'&<>\".csv", *(f"n/{number:02}.csv" for number in range(7))]
 

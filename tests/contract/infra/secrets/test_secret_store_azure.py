@@ -11,9 +11,9 @@ import pytest
 
 from domain.core.errors import Unavailable
 from infra.azure.keyvault.store import PAUSE_SECONDS, KeyVaultSecretStore
-from tests.contract.conftest import FixedCredential
 from tests.fixtures.keyvault_server import KeyVaultServer, VaultState
 from tests.loopback.plug import plugged
+from tests.worlds.vault_credential import FixedCredential
 
 pytestmark = pytest.mark.azure
 

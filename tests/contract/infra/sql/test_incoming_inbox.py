@@ -24,7 +24,7 @@ from domain.integrations.model import Integration, IntegrationStatus
 from domain.providers.contract import IntegrationType
 from infra.sql.incoming.repository import SqlIncomingWebhooks
 from infra.sql.transaction import SqlTransaction
-from tests.contract.infra.sql.test_sql_server_statements import Wire, sql_server_engine
+from tests.worlds.sql_server_wire import Wire, sql_server_engine
 from tests.worlds.sql_world import World, world_under
 
 _FOR_ALL_TENANTS = frozenset({"delete_bodies_before", "forget_before"})

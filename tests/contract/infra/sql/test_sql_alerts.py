@@ -25,12 +25,8 @@ from domain.sync.jobs import SyncJob
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.notices import delivery_signals
+from tests.worlds.sql_drive_alerts import alert
 from tests.worlds.sql_world import World
-
-
-def alert(world: World, kind: AlertKind, subject: UUID) -> Alert:
-    now = world.clock.now()
-    return Alert(world.ids.new(), world.tenant, kind, str(subject), Severity.Warning, "x", "{}", now, now)
 
 
 def integration(world: World, status: IntegrationStatus, health: HealthStatus) -> UUID:

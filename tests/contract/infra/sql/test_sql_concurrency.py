@@ -26,7 +26,7 @@ from domain.webhooks.ports import Claimed
 from domain.webhooks.service import Verification, WebhookLimits, WebhookService
 from infra.sql.engine import DATABASE_FILE, Database, sqlite_database
 from tests import ROOT
-from tests.contract.infra.sql.test_sql_alerts import alert
+from tests.worlds.sql_drive_alerts import alert
 from tests.worlds.sql_world import START, World, claim_in, world_under
 
 _ROOT = ROOT

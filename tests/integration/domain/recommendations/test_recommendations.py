@@ -44,9 +44,8 @@ from domain.recommendations.model import (
 from domain.recommendations.ports import Attempts
 from domain.webhooks.model import UpdateWebhook, Webhook, WebhookState
 from functions.http.recommendations.views import REQUESTS, KindName, recommendation_view
-from tests.integration.domain.recommendations.test_wording import ScriptedModel
 from tests.worlds.recommendation_facts import tally
-from tests.worlds.recommendation_world import GONE, UNAUTHORIZED, RecommendationWorld
+from tests.worlds.recommendation_world import GONE, UNAUTHORIZED, RecommendationWorld, ScriptedModel
 
 _K, _S = RecommendationKind, RecommendationStatus
 

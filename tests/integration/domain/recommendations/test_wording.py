@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -14,38 +14,12 @@ import pytest
 
 from domain.core.errors import Unavailable
 from domain.core.ports import TableStore
-from domain.recommendations.ai import AnswerT, ModelAnswer, ModelRequest, ModelUnavailable
+from domain.recommendations.ai import ModelUnavailable
 from domain.recommendations.wording import MOST_ASKED, Suggestion, Worded, Wording
 from domain.recommendations.wording_ledger import Ticket, WordingLedger
-from domain.recommendations.wording_rules import Proposal, ProposedText
 from infra.embedded.tables import EmbeddedTableStore
 from tests.worlds.builders import OTHER_TENANT, TENANT, FakeClock
-
-TOKENS = 700
-
-
-class ScriptedModel:
-    """Says `text` about everything, or does as told: `failure` is raised, `hang` waits for ever."""
-
-    def __init__(self, title: str = "Look at it", explanation: str = "It is slow.") -> None:
-        self.title, self.explanation = title, explanation
-        self.questions: list[ModelRequest[Proposal]] = []
-        self.failure: Exception | None = None
-        self.hang = False
-
-    async def ask(self, question: ModelRequest[AnswerT]) -> ModelAnswer[AnswerT]:
-        asked = cast("ModelRequest[Proposal]", question)
-        self.questions.append(asked)
-        if self.hang:
-            await asyncio.Event().wait()
-        if self.failure is not None:
-            raise self.failure
-        entries = cast("Sequence[dict[str, int]]", asked.data["suggestions"])
-        texts = [
-            ProposedText(number=entry["number"], title=self.title, explanation=self.explanation)
-            for entry in reversed(entries)
-        ]
-        return ModelAnswer(cast("AnswerT", Proposal(suggestions=texts)), TOKENS)
+from tests.worlds.recommendation_world import TOKENS, ScriptedModel
 
 
 class World:

@@ -21,9 +21,8 @@ from domain.recommendations.sync_rules import incremental
 from domain.sync.jobs import SyncJob
 from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from infra.sql.sync.tables import data_sync_jobs
-from tests.unit.domain.recommendations.test_recommendation_schedules import schedule
 from tests.worlds.builders import TENANT, USER
-from tests.worlds.recommendation_facts import NOW, SUBJECT, figures
+from tests.worlds.recommendation_facts import NOW, SUBJECT, figures, schedule
 from tests.worlds.recommendation_world import RecommendationWorld
 
 TODAY = NOW.replace(hour=0)

@@ -13,33 +13,12 @@ from domain.journal.signals import Signal, SubjectKind, Tally
 from domain.recommendations.facts import ScheduleFacts
 from domain.recommendations.model import Confidence, Operation, Period
 from domain.recommendations.sync_rules import better_time, fixed_hour, moved_to, run_days
-from domain.sync.model import SyncDirection, SyncType
-from domain.sync.schedules import PutSchedule, SyncSchedule
-from tests.worlds.builders import TENANT, USER
-from tests.worlds.recommendation_facts import NOW, SUBJECT, figures, tally
+from domain.sync.schedules import PutSchedule
+from tests.worlds.builders import TENANT
+from tests.worlds.recommendation_facts import NOW, SUBJECT, figures, schedule, tally
 
 TODAY = NOW.replace(hour=0)
 Load = Callable[[int, int], Tally]
-
-
-def schedule(expression: str | None = "0 0 2 * * *", **fields: Any) -> SyncSchedule:
-    given: dict[str, Any] = {
-        "sync_type": SyncType.Incremental,
-        "direction": SyncDirection.Import,
-        "interval_minutes": None if expression else 60,
-        "is_enabled": True,
-        "next_run_at": None,
-        "version": 3,
-        **fields,
-    }
-    return SyncSchedule(
-        integration_id=SUBJECT,
-        tenant_id=TENANT,
-        expression=expression,
-        modified_at=NOW,
-        modified_by=USER,
-        **given,
-    )
 
 
 def facts(
