@@ -16,12 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
+from itertools import islice
 from threading import Lock
 from typing import Protocol
 from uuid import UUID
 from weakref import WeakValueDictionary
 
 from domain.core.errors import Unavailable
+from domain.core.group_commit import GroupCommit
 from domain.core.ports import (
     Clock,
     EntityExists,
@@ -216,21 +219,8 @@ _EAGER_TRIES = 8
 _REMEMBERED = 2_000
 
 
-@dataclass(slots=True)
-class _Turn:
-    """Takes waiting to be settled, and what became of them."""
-
-    takes: Sequence[Charge]
-    statuses: Sequence[RateStatus] | None = None
-    error: Exception | None = None
-
-
-@dataclass(slots=True, weakref_slot=True)
-class _Line:
-    """The requests of this process on one quota: one at a time writes, for all that wait."""
-
-    busy: Lock = field(default_factory=Lock)
-    waiting: list[_Turn] = field(default_factory=list)
+#: The requests of this process on one quota: one at a time writes, for all that wait.
+_Line = GroupCommit[Sequence[Charge], Sequence[RateStatus]]
 
 
 class SerialTables(Protocol):
@@ -263,21 +253,13 @@ class RateLimiter:
 
         Raises Unavailable when the table store is down (StoreDown), or so contended that no write came through
         (Contended: then nothing was decided, and the request may be repeated)."""
-        turn = _Turn(takes)
         with self._lock:
             line = self._lines.get(quota_id)
             if line is None:
-                line = self._lines[quota_id] = _Line()
-            line.waiting.append(turn)
-        with line.busy:
-            if turn.statuses is None and turn.error is None:
-                with self._lock:
-                    turns, line.waiting = line.waiting, []
-                self._settle_all(quota_id, turns)
-        if turn.error is not None:
-            raise turn.error
-        assert turn.statuses is not None
-        return turn.statuses
+                # Where one is refused, all are: trying each alone would only add to what overloads the store.
+                line = GroupCommit(partial(self._settle_all, quota_id), most=None, retries_alone=False)
+                self._lines[quota_id] = line
+        return line.submit(takes)
 
     def settle_each(self, batch: Mapping[UUID, Sequence[Charge]]) -> list[Sequence[RateStatus]] | None:
         """`settle` for many quotas in one transaction, where the store can; else None, and nothing is done."""
@@ -307,18 +289,13 @@ class RateLimiter:
         found = self._tables.get(TABLE, quota_id.hex, WINDOW_ROW)
         return QuotaWindow() if found is None else QuotaWindow.of(found.properties)
 
-    def _settle_all(self, quota_id: UUID, turns: Sequence[_Turn]) -> None:
-        takes = [take for turn in turns for take in turn.takes]
-        try:
-            statuses = self._commit(quota_id, takes)
-        except Exception as error:
-            for turn in turns:
-                turn.error = error
-            return
-        start = 0
-        for turn in turns:
-            turn.statuses = statuses[start : start + len(turn.takes)]
-            start += len(turn.takes)
+    def _settle_all(
+        self, quota_id: UUID, turns: Sequence[Sequence[Charge]]
+    ) -> Sequence[Sequence[RateStatus]]:
+        if len(turns) == 1:
+            return [self._commit(quota_id, turns[0])]
+        statuses = iter(self._commit(quota_id, [take for takes in turns for take in takes]))
+        return [list(islice(statuses, len(takes))) for takes in turns]
 
     def _commit(self, quota_id: UUID, takes: Sequence[Charge]) -> Sequence[RateStatus]:
         if all(take.kind is ChargeKind.Peek for take in takes):

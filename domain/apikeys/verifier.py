@@ -21,6 +21,7 @@ from domain.apikeys.ports import ApiKeyTransaction
 from domain.apikeys.rate_limit import Charge, ChargeKind, Contended, RateLimiter, RateStatus
 from domain.apikeys.rules import VerificationCode, check_key, missing_scopes
 from domain.core.errors import Unavailable
+from domain.core.group_commit import AsyncGroupCommit
 from domain.core.permissions import APIKEY_VERIFY, INTEGRATION_MANAGE
 from domain.core.ports import Clock, QueueSender
 from domain.core.principal import Principal
@@ -89,7 +90,7 @@ class KeyVerifier:
         self._on_failure = on_failure
         self._parallel = parallel
         self._alerted_at: datetime | None = None
-        self._front: _Front | None = None
+        self._together = AsyncGroupCommit(self._rule_batch, gather=_gather, most=_PER_BATCH, writers=parallel)
 
     def rule(self, question: VerificationRequest) -> VerificationResult:
         """Blocks. Raises Unavailable when the database is down, the quota too contended, or the table store
@@ -98,10 +99,10 @@ class KeyVerifier:
 
     async def rule_soon(self, question: VerificationRequest) -> VerificationResult:
         """The same for an event loop: questions asked while others are being answered are answered together."""
-        loop = asyncio.get_running_loop()
-        if self._front is None or self._front.loop is not loop:
-            self._front = _Front(loop, self.rule_all, self._parallel)
-        return _checked(await self._front.ask(question))
+        return _checked(await self._together.submit(question))
+
+    async def _rule_batch(self, questions: Sequence[VerificationRequest]) -> Sequence[VerificationResult]:
+        return await asyncio.to_thread(self.rule_all, questions)
 
     def rule_all(self, questions: Sequence[VerificationRequest]) -> list[VerificationResult]:
         """Rulings in the order of the questions; an `error` stands in its ruling. Raises Unavailable when the
@@ -182,48 +183,11 @@ class KeyVerifier:
             logger.error("alert not sent", extra={"kind": "rate-limit-store-down"})
 
 
-class _Front:
-    """Gathers the questions of one event loop into batches."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        rule_all: Callable[[Sequence[VerificationRequest]], list[VerificationResult]],
-        parallel: int,
-    ) -> None:
-        self.loop = loop
-        self._rule_all = rule_all
-        self._parallel = parallel
-        self._waiting: list[tuple[VerificationRequest, asyncio.Future[VerificationResult]]] = []
-        self._running = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def ask(self, question: VerificationRequest) -> asyncio.Future[VerificationResult]:
-        answer: asyncio.Future[VerificationResult] = self.loop.create_future()
-        self._waiting.append((question, answer))
-        if self._running < self._parallel:
-            self._running += 1
-            task = self.loop.create_task(self._answer_waiting())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        return answer
-
-    async def _answer_waiting(self) -> None:
-        # Let every request that the loop has read by now ask first: a thread started for one of them alone
-        # would only fight the others for the interpreter.
-        for _ in range(_GATHERING_STEPS):
-            await asyncio.sleep(0)
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_PER_BATCH], self._waiting[_PER_BATCH:]
-            try:
-                rulings = await asyncio.to_thread(self._rule_all, [question for question, _ in batch])
-            except Exception as error:
-                rulings = [VerificationResult(VerificationCode.NOT_FOUND, error=error)] * len(batch)
-            for (_, answer), ruling in zip(batch, rulings, strict=True):
-                if not answer.done():
-                    answer.set_result(ruling)
-        # In the same step of the loop as the look at what waits: a question asked later starts the next task.
-        self._running -= 1
+async def _gather() -> None:
+    # Let every request that the loop has read by now ask first: a thread started for one of them alone
+    # would only fight the others for the interpreter.
+    for _ in range(_GATHERING_STEPS):
+        await asyncio.sleep(0)
 
 
 def _is_meant(question: VerificationRequest, key: ApiKey) -> bool:

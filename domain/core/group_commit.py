@@ -1,9 +1,14 @@
-"""Concurrent writers of one process share a transaction: whoever gets the turn writes for all who wait."""
+"""Group commit: callers that wait at the same time share one write, such as a transaction.
+
+- `GroupCommit` serves threads: whichever caller gets the turn writes for all that wait.
+- `AsyncGroupCommit` serves an event loop: a task writes for all that wait, so the loop is never blocked."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -21,18 +26,29 @@ class _Entry(Generic[T, R]):
     error: Exception | None = None
 
 
-class Together(Generic[T, R]):
-    """`write` gets up to 64 items and returns a result for each, in order. When it fails for several, each is
-    written alone, so that nobody is refused for another's item. Thread-safe; not for an event loop."""
+class GroupCommit(Generic[T, R]):
+    """Thread-safe; not for an event loop.
 
-    def __init__(self, write: Callable[[Sequence[T]], Sequence[R]]) -> None:
+    - `write` gets at most `most` items (None: all that wait) and returns a result for each, in order.
+    - When it fails for several items, each is written alone, so that no caller is refused because of another's item.
+      With `retries_alone=False` all of them get its error instead."""
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[T]], Sequence[R]],
+        *,
+        most: int | None = AT_MOST,
+        retries_alone: bool = True,
+    ) -> None:
         self._write = write
+        self._most = most
+        self._retries_alone = retries_alone
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._waiting: list[_Entry[T, R]] = []
 
     def submit(self, item: T) -> R:
-        """The item's result, once it is written. Raises what `write` raised for it."""
+        """Return the item's result once it is written. Raises what `write` raised for it."""
         entry: _Entry[T, R] = _Entry(item)
         with self._lock:
             self._waiting.append(entry)
@@ -46,10 +62,11 @@ class Together(Generic[T, R]):
 
     def _write_waiting(self) -> None:
         with self._lock:
-            batch, self._waiting = self._waiting[:AT_MOST], self._waiting[AT_MOST:]
+            most = len(self._waiting) if self._most is None else self._most
+            batch, self._waiting = self._waiting[:most], self._waiting[most:]
         try:
             self._attempt(batch)
-            if len(batch) > 1:
+            if self._retries_alone and len(batch) > 1:
                 for entry in batch:
                     if entry.error is not None:
                         self._attempt([entry])
@@ -67,3 +84,74 @@ class Together(Generic[T, R]):
         for entry, result in zip(batch, results, strict=True):
             entry.error = None
             entry.result = [result]
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[T, R]):
+    """What waits on one event loop, and the tasks that write it."""
+
+    loop: asyncio.AbstractEventLoop
+    entries: list[tuple[T, asyncio.Future[R]]] = field(default_factory=list)
+    writers: set[asyncio.Task[None]] = field(default_factory=set)
+    busy: int = 0
+
+
+class AsyncGroupCommit(Generic[T, R]):
+    """For an event loop; the state follows the loop that is running.
+
+    - `write` is awaited with at most `most` items and returns a result for each, in order. When it raises, all
+      callers of the batch get the error.
+    - `gather` is awaited before a writer takes its first batch: it decides how long items gather.
+    - At most `writers` batches are under way at once."""
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        gather: Callable[[], Awaitable[None]],
+        most: int,
+        writers: int = 1,
+    ) -> None:
+        self._write = write
+        self._gather = gather
+        self._most = most
+        self._writers = writers
+        self._waiting: _Waiting[T, R] | None = None
+
+    def submit(self, item: T) -> asyncio.Future[R]:
+        """Return a future of the item's result; it holds what `write` raised for the item's batch."""
+        loop = asyncio.get_running_loop()
+        waiting = self._waiting
+        if waiting is None or waiting.loop is not loop:
+            waiting = self._waiting = _Waiting(loop)
+        result: asyncio.Future[R] = loop.create_future()
+        waiting.entries.append((item, result))
+        if waiting.busy < self._writers:
+            waiting.busy += 1
+            # An empty context: what a writer logs is about many items, not about the one that found no writer.
+            task = loop.create_task(self._write_waiting(waiting), context=Context())
+            waiting.writers.add(task)
+            task.add_done_callback(waiting.writers.discard)
+        return result
+
+    async def _write_waiting(self, waiting: _Waiting[T, R]) -> None:
+        try:
+            await self._gather()
+            while waiting.entries:
+                batch, waiting.entries = waiting.entries[: self._most], waiting.entries[self._most :]
+                await self._write_batch(batch)
+        finally:
+            # In the same step of the loop as the look at what waits: an item submitted later starts the next writer.
+            waiting.busy -= 1
+
+    async def _write_batch(self, batch: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
+        try:
+            results = await self._write([item for item, _ in batch])
+        except Exception as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)

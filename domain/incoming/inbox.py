@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from domain.core.errors import Unavailable
-from domain.core.group_commit import Together
+from domain.core.group_commit import GroupCommit
 from domain.core.ports import Cipher, IdGenerator
 from domain.core.transaction import Transactions, repeated
 from domain.incoming import events
@@ -52,7 +52,7 @@ class Inbox:
         self._cipher = cipher
         self._ids = ids
         self._event_max_bytes = event_max_bytes
-        self._together: Together[_Parcel, int] = Together(self._write)
+        self._together: GroupCommit[_Parcel, int] = GroupCommit(self._write)
 
     def store(
         self,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
-from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from domain.core.errors import Unavailable
+from domain.core.group_commit import AsyncGroupCommit
 from domain.core.ports import Clock, IdGenerator, QueueSender
 from domain.core.realtime import NOBODY, Realtime
 from domain.core.tracing import trace_fields
@@ -62,30 +62,16 @@ class ResultRecorder:
         self._ids = ids
         self._limits = limits
         self._realtime = realtime
-        self._waiting: list[tuple[AttemptResult, asyncio.Future[None]]] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._together = AsyncGroupCommit(self._write_all, gather=_gather, most=_MOST_PER_TRANSACTION)
 
     async def record(self, result: AttemptResult) -> None:
-        """Returns once the result is durable, or could not be made so: then the lease lapses and the attempt
-        shows as interrupted."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((result, done))
-        if self._writer is None or self._writer.done():
-            # What it writes and logs is of many attempts, not of the one that found no writer.
-            self._writer = asyncio.create_task(self._write_waiting(), context=Context())
-        await done
+        """Return once the result is durable, or could not be made so: then its lease lapses and the attempt shows as
+        interrupted."""
+        await self._together.submit(result)
 
-    async def _write_waiting(self) -> None:
-        await asyncio.sleep(_GATHER_SECONDS)
-        while self._waiting:
-            batch, self._waiting = (
-                self._waiting[:_MOST_PER_TRANSACTION],
-                self._waiting[_MOST_PER_TRANSACTION:],
-            )
-            await self._write_or_log([result for result, _ in batch])
-            for _, done in batch:
-                if not done.done():
-                    done.set_result(None)
+    async def _write_all(self, results: Sequence[AttemptResult]) -> Sequence[None]:
+        await self._write_or_log(results)
+        return [None] * len(results)
 
     async def _write_or_log(self, results: Sequence[AttemptResult]) -> None:
         """All together; when that is refused, each alone, so that one bad result does not cost the others."""
@@ -162,6 +148,10 @@ class ResultRecorder:
                     sent(self._ids, one, now) if delivered else delivery_failed(self._ids, one, now)
                 )
         tx.outbox.append(events)
+
+
+async def _gather() -> None:
+    await asyncio.sleep(_GATHER_SECONDS)
 
 
 def listeners(tx: DeliveryTransaction, tenants: Collection[UUID]) -> set[tuple[UUID, str]]:
