@@ -1,38 +1,36 @@
-"""What the listings and pushes of providers share: opaque cursors, pinned links, exact limits, safe repeats."""
+"""Cursors and states of listings, links to a next page, exact limits.
+
+A listing keeps its cursor either as a `Position` (the listings of payments and messages) or as named parts (`pack`,
+`unpack`). The state of a `Position` is the JSON `{"since": <Unix seconds>}`: when the run began that listed everything
+up to then. The next run asks for `>=`, and for some time earlier where a provider shows changes late, so that rows
+sharing a moment are seen twice rather than never; the external id tells them apart.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
-
-from pydantic import ValidationError
+from urllib.parse import urljoin, urlsplit
 
 from domain.providers.contract import Provider, ProviderFailure, ProviderResponse
-from domain.providers.records import StateExpired, StreamProfile, SyncProvider
-from domain.sync.records import ContactRecord, EventRecord, Record
+from domain.providers.records import (
+    ListPage,
+    ListRequest,
+    SourceRecord,
+    StateExpired,
+    StreamProfile,
+    SyncProvider,
+)
+from infra.providers._kit.shaping import unix
 
 #: An adapter's own `expect(connection, request, *statuses)`.
 Expect = Callable[..., Awaitable[ProviderResponse]]
 
 Item = TypeVar("Item")
-Kind = TypeVar("Kind", bound=Record)
 
 _PORTS = {"https": 443, "http": 80}
-
-#: What a push of an event writes. Guests are left out: some providers write to them at once.
-EVENT_FIELDS = (
-    "title",
-    "starts_at",
-    "ends_at",
-    "start_date",
-    "end_date",
-    "all_day",
-    "description",
-    "location",
-)
 
 
 class SyncingProvider(Provider, SyncProvider, Protocol):
@@ -100,52 +98,72 @@ def check_stream(streams: Sequence[StreamProfile], stream: str, *, push: bool = 
         raise ProviderFailure("rejected", f"The stream {stream} {told}.")
 
 
-def digest(key: str) -> str:
-    """An idempotency key as 40 lower-case hexadecimal digits, for ids that a client may choose."""
-    return hashlib.sha256(key.encode()).hexdigest()[:40]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a listing goes on. `until` is when it began (Unix seconds): the state of the complete run. `skip` rows
+    of the page it stands on were taken already, by a request that wanted fewer than the page holds."""
+
+    until: int
+    skip: int = 0
 
 
-def wanted(kind: type[Kind], data: Mapping[str, Any]) -> Kind:
-    """A record to push. Raises ProviderFailure (rejected)."""
+P = TypeVar("P", bound=Position)
+
+
+def packed(position: Position) -> str:
+    """The position as a cursor."""
+    return json.dumps(asdict(position), separators=(",", ":"))
+
+
+def unpacked(kind: type[P], cursor: str) -> P:
+    """The position in a cursor. Raises StateExpired for one that this listing did not give."""
     try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        at = "/".join(str(step) for step in error.errors()[0]["loc"])
-        raise ProviderFailure("rejected", f"The record to push is not valid at {at or 'its root'}.") from None
+        return kind(**json.loads(cursor))
+    except (ValueError, TypeError, RecursionError):
+        raise StateExpired("The cursor cannot be read.") from None
 
 
-def event_to_push(data: Mapping[str, Any]) -> EventRecord:
-    """Raises ProviderFailure (rejected), also for an event that has no beginning."""
-    event = wanted(EventRecord, data)
-    if (event.start_date if event.all_day else event.starts_at) is None:
-        raise ProviderFailure("rejected", "An event to push needs a beginning.")
-    return event
-
-
-def contact_to_push(data: Mapping[str, Any]) -> ContactRecord:
-    """Raises ProviderFailure (rejected)."""
-    return wanted(ContactRecord, data)
-
-
-def holds(record: Record, current: Mapping[str, Any], fields: Collection[str]) -> bool:
-    """Whether the provider's record, in its internal shape, already has what a push of `record` writes: then an
-    earlier try came through and only its answer was lost."""
+def since_of(request: ListRequest) -> int | None:
+    """From when changes are wanted, Unix seconds; None for a full listing. Raises StateExpired for a state that
+    cannot be read."""
+    if request.state is None:
+        return unix(request.since) if request.since is not None else None
     try:
-        there = type(record).model_validate(current)
-    except ValidationError:
-        return False
-    return all(
-        getattr(there, name) == getattr(record, name) for name in record.model_fields_set & set(fields)
-    )
+        since = json.loads(request.state)["since"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        since = None
+    if isinstance(since, bool) or not isinstance(since, int) or since < 0:
+        raise StateExpired("The state cannot be read.")
+    return since
 
 
-def newer() -> ProviderFailure:
-    """For a push whose `if_version` no longer holds (412)."""
-    return ProviderFailure(
-        "rejected", "The record was changed at the provider meanwhile; it was not overwritten.", status=412
-    )
+def page_of(
+    request: ListRequest,
+    position: Position,
+    records: Sequence[SourceRecord],
+    after: Position | None,
+    *,
+    total: int | None = None,
+) -> ListPage:
+    """The page of `records`, which all stand at `position`, at most `request.limit` of them; what is beyond comes
+    with the next page. `after` None: the listing ends here."""
+    rest = records[position.skip :]
+    limit = max(1, request.limit)
+    following = replace(position, skip=position.skip + limit) if len(rest) > limit else after
+    if following is not None:
+        return ListPage(rest[:limit], packed(following), total=total)
+    return ListPage(rest, None, json.dumps({"since": position.until}), total=total)
 
 
-def vanished() -> ProviderFailure:
-    """For a push to a record that is no longer there."""
-    return ProviderFailure("rejected", "The record no longer exists at the provider.", status=404)
+def page_size(request: ListRequest, most: int) -> int:
+    """How many rows to ask for, of a provider that gives `most`."""
+    return max(1, min(request.limit, most))
+
+
+def linked(base_url: str, link: Any, current: str | None) -> str:
+    """The address of the next page, which a link may name without its host. Raises ProviderFailure (malformed) for
+    a link that leaves the configured host, where the credentials must not go, or leads to the page it stands on."""
+    address = own_link(base_url, urljoin(base_url + "/", link) if isinstance(link, str) and link else None)
+    if address == current:
+        raise ProviderFailure("malformed", "The provider's link to the next page leads to the same page.")
+    return address

@@ -47,13 +47,20 @@ from domain.providers.records import (
     StreamProfile,
 )
 from infra.providers._kit import trial
-from infra.providers._kit.addresses import BaseUrl
-from infra.providers._kit.answers import event_type, refusal_403, signed_objects, text_at
+from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import check_equal, required_secret
 from infra.providers._kit.storage_signing import encoded_query, sign_azure
-from infra.providers._kit.wire import at, moment
-from infra.providers._kit.xml_answers import error_code, xml_document
+from infra.providers._kit.wire import (
+    at,
+    error_code,
+    event_type,
+    moment,
+    refusal_403,
+    signed_objects,
+    text_at,
+    xml_document,
+)
 from infra.providers.azure_blob import records
 
 _VERSION = "2021-12-02"

@@ -37,17 +37,17 @@ from domain.providers.records import (
     StreamProfile,
 )
 from infra.providers._kit import trial
-from infra.providers._kit.addresses import segment
-from infra.providers._kit.answers import document, event_type, signed_json, text_at
-from infra.providers._kit.signature_schemes import check_github, check_slack, check_standard_webhooks
 from infra.providers._kit.signatures import (
     check_basic,
     check_equal,
+    check_github,
+    check_slack,
+    check_standard_webhooks,
     digest_id,
     required_header,
     required_secret,
 )
-from infra.providers._kit.wire import basic
+from infra.providers._kit.wire import basic, document, event_type, segment, signed_json, text_at
 from infra.providers.custom_rest import records as listing
 from infra.providers.custom_rest.configuration import CustomRestConfiguration, TestRequest
 from infra.providers.custom_rest.records import value_at as found_at

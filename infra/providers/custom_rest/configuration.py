@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from domain.providers.contract import Configuration, Secret
-from infra.providers._kit.addresses import BaseUrl
-from infra.providers._kit.signature_schemes import HmacScheme
+from infra.providers._kit.field_types import BaseUrl
+from infra.providers._kit.signatures import HmacScheme
 
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$", max_length=1000)]

@@ -32,9 +32,8 @@ from domain.providers.contract import (
     TestResult,
     TestStep,
 )
-from infra.providers._kit.addresses import BaseUrl
-from infra.providers._kit.answers import document, text_at
-from infra.providers._kit.wire import at, items
+from infra.providers._kit.field_types import BaseUrl
+from infra.providers._kit.wire import at, document, items, text_at
 
 _SCOPE = "https://www.googleapis.com/auth/analytics.readonly"
 _UNCHECKED = (

@@ -45,10 +45,10 @@ from domain.providers.records import (
     StreamProfile,
 )
 from infra.providers._kit import trial
-from infra.providers._kit.addresses import BaseUrl, segment
-from infra.providers._kit.answers import bearer, document, event_type, refusal_403, text_at
+from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import check_equal, required_header, required_secret
+from infra.providers._kit.wire import bearer, document, event_type, refusal_403, segment, text_at
 from infra.providers.google_calendar import records
 
 _RATE_LIMITED = frozenset(

@@ -26,23 +26,9 @@ from domain.providers.records import (
     StreamProfile,
 )
 from domain.sync.records import EventRecord
-from infra.providers._kit.addresses import segment
-from infra.providers._kit.answers import bearer, document, text_at
-from infra.providers._kit.paging import (
-    EVENT_FIELDS,
-    Expect,
-    check_stream,
-    cut,
-    digest,
-    event_to_push,
-    holds,
-    newer,
-    pack,
-    unpack,
-    vanished,
-    whole,
-)
-from infra.providers._kit.wire import at, items, moment
+from infra.providers._kit.paging import Expect, check_stream, cut, pack, unpack, whole
+from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
+from infra.providers._kit.wire import at, bearer, document, items, moment, segment, text_at
 
 PAGE_MAX = 2500
 STREAMS = (

@@ -42,8 +42,7 @@ from domain.providers.records import (
     StreamProfile,
 )
 from infra.providers._kit import trial
-from infra.providers._kit.addresses import BaseUrl, segment
-from infra.providers._kit.answers import bearer, document, event_type, signed_objects, text_at
+from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import (
     check_hmac,
@@ -53,7 +52,7 @@ from infra.providers._kit.signatures import (
     required_header,
     required_secret,
 )
-from infra.providers._kit.wire import moment
+from infra.providers._kit.wire import bearer, document, event_type, moment, segment, signed_objects, text_at
 from infra.providers.hubspot import records
 
 # HubSpot signs the URI with these decoded and every other escape as it is on the wire.

@@ -25,20 +25,9 @@ from domain.providers.records import (
     StreamProfile,
 )
 from domain.sync.records import ContactRecord
-from infra.providers._kit.addresses import segment
-from infra.providers._kit.answers import bearer, document, text_at
-from infra.providers._kit.paging import (
-    check_stream,
-    contact_to_push,
-    digest,
-    holds,
-    newer,
-    pack,
-    unpack,
-    vanished,
-    whole,
-)
-from infra.providers._kit.wire import at, items, moment
+from infra.providers._kit.paging import check_stream, pack, unpack, whole
+from infra.providers._kit.pushing import contact_to_push, digest, holds, newer, vanished
+from infra.providers._kit.wire import at, bearer, document, items, moment, segment, text_at
 
 PAGE_MAX = 200
 ARCHIVED_PAGE_MAX = 100

@@ -41,11 +41,11 @@ from domain.providers.records import (
     StreamProfile,
 )
 from infra.providers._kit import trial
-from infra.providers._kit.addresses import BaseUrl, HttpsUrl
-from infra.providers._kit.icalendar_events import to_internal
+from infra.providers._kit.field_types import BaseUrl, HttpsUrl
 from infra.providers._kit.paging import SyncingProvider, check_stream
 from infra.providers.ical.caldav import CalDavAccess, CalendarCollection
 from infra.providers.ical.caldav_records import PAGE_MAX, list_caldav, push_caldav
+from infra.providers.ical.events import to_internal
 from infra.providers.ical.records import list_feed
 
 FEED_BYTES_MAX = 8 * 1024 * 1024

@@ -7,8 +7,7 @@ from urllib.parse import urljoin, urlsplit
 from xml.etree.ElementTree import Element
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
-from infra.providers._kit.wire import basic
-from infra.providers._kit.xml_answers import xml_document
+from infra.providers._kit.wire import basic, xml_document
 
 _DAV = "{DAV:}"
 _CALDAV = "{urn:ietf:params:xml:ns:caldav}"

@@ -23,20 +23,12 @@ from domain.providers.records import (
     StateExpired,
 )
 from domain.sync.records import EventRecord
-from infra.providers._kit.icalendar_events import read_resource, to_internal, written
-from infra.providers._kit.paging import (
-    EVENT_FIELDS,
-    digest,
-    event_to_push,
-    holds,
-    newer,
-    pack,
-    unpack,
-    vanished,
-)
+from infra.providers._kit.paging import pack, unpack
+from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
 from infra.providers._kit.refusal import failure_kind
-from infra.providers._kit.xml_answers import xml_document
+from infra.providers._kit.wire import xml_document
 from infra.providers.ical.caldav import CalDavAccess, CalendarCollection
+from infra.providers.ical.events import read_resource, to_internal, written
 
 PAGE_MAX = 500
 _FETCH_MAX = 100

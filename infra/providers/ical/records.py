@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 from domain.providers.contract import Connection
 from domain.providers.records import MAX_PAGE_RECORDS, ListPage, ListRequest, SourceRecord, StateExpired
-from infra.providers._kit.icalendar_events import read_feed as read_events
 from infra.providers._kit.paging import pack, unpack
+from infra.providers.ical.events import read_feed as read_events
 
 _FOLDED_MAX = 64 * 1024 * 1024
 

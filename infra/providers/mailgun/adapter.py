@@ -30,9 +30,7 @@ from domain.providers.contract import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers._kit.addresses import BaseUrl, segment
-from infra.providers._kit.answers import document, event_type, signed_json, text_at
-from infra.providers._kit.fields import EmailAddress
+from infra.providers._kit.field_types import BaseUrl, EmailAddress
 from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import (
     check_hmac,
@@ -42,7 +40,20 @@ from infra.providers._kit.signatures import (
     required_secret,
     signed_bytes,
 )
-from infra.providers._kit.wire import CAPABILITIES, at, basic, items, moment, recipient_of, signed_object
+from infra.providers._kit.trial import recipient_of
+from infra.providers._kit.wire import (
+    CAPABILITIES,
+    at,
+    basic,
+    document,
+    event_type,
+    items,
+    moment,
+    segment,
+    signed_json,
+    signed_object,
+    text_at,
+)
 from infra.providers.mailgun.records import MailgunListing
 
 _ADDRESSES = {"US": "https://api.mailgun.net", "EU": "https://api.eu.mailgun.net"}

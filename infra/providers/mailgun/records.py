@@ -16,25 +16,9 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderRequest
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.addresses import segment
-from infra.providers._kit.answers import document, text_at
-from infra.providers._kit.importing import (
-    DAY_SECONDS,
-    ImportOnly,
-    Position,
-    linked,
-    page_of,
-    page_size,
-    required,
-    rows,
-    short,
-    since_of,
-    unix,
-    unpacked,
-    when,
-)
-from infra.providers._kit.paging import check_stream
-from infra.providers._kit.wire import at, basic, moment
+from infra.providers._kit.paging import Position, check_stream, linked, page_of, page_size, since_of, unpacked
+from infra.providers._kit.shaping import DAY_SECONDS, ImportOnly, required, short, unix, when
+from infra.providers._kit.wire import at, basic, document, moment, rows, segment, text_at
 
 _PAGE_MAX = 300
 _KEPT_SECONDS = 30 * DAY_SECONDS

@@ -43,10 +43,10 @@ from domain.providers.records import (
     StreamProfile,
 )
 from infra.providers._kit import trial
-from infra.providers._kit.addresses import BaseUrl, segment
-from infra.providers._kit.answers import bearer, document, event_type, signed_json, text_at
+from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import check_equal, digest_id, required_secret
+from infra.providers._kit.wire import bearer, document, event_type, segment, signed_json, text_at
 from infra.providers.outlook_calendar import push, records
 
 _TOKEN_MAX = 2048

@@ -15,18 +15,9 @@ from uuid import NAMESPACE_URL, uuid5
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
 from domain.providers.records import PushRequest, PushResult
 from domain.sync.records import EventRecord
-from infra.providers._kit.addresses import segment
-from infra.providers._kit.answers import bearer, document, text_at
-from infra.providers._kit.paging import (
-    EVENT_FIELDS,
-    check_stream,
-    digest,
-    event_to_push,
-    holds,
-    newer,
-    vanished,
-)
-from infra.providers._kit.wire import items
+from infra.providers._kit.paging import check_stream
+from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
+from infra.providers._kit.wire import bearer, document, items, segment, text_at
 from infra.providers.outlook_calendar.records import STREAMS, calendar_url, read_event, record_of, to_internal
 
 #: The property of an event that carries its idempotency key's digest.

@@ -21,11 +21,9 @@ from domain.providers.records import (
     StateExpired,
     StreamProfile,
 )
-from infra.providers._kit.addresses import segment
-from infra.providers._kit.answers import bearer, document, text_at
 from infra.providers._kit.paging import check_stream, cut, own_link, pack, unpack, whole
 from infra.providers._kit.refusal import failure_kind
-from infra.providers._kit.wire import at, items, moment
+from infra.providers._kit.wire import at, bearer, document, items, moment, segment, text_at
 from infra.providers.outlook_calendar.recurrence import rule
 
 PAGE_MAX = 200

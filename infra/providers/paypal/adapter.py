@@ -32,11 +32,20 @@ from domain.providers.contract import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers._kit.addresses import BaseUrl, segment
-from infra.providers._kit.answers import document, event_type, signed_json, text_at
-from infra.providers._kit.charges import charge_and_reverse, refuse_live
+from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.paging import SyncingProvider
-from infra.providers._kit.wire import CAPABILITIES, at, moment, signed_object
+from infra.providers._kit.trial import charge_and_reverse, refuse_live
+from infra.providers._kit.wire import (
+    CAPABILITIES,
+    at,
+    document,
+    event_type,
+    moment,
+    segment,
+    signed_json,
+    signed_object,
+    text_at,
+)
 from infra.providers.paypal.records import PayPalListing
 from infra.providers.paypal.webhook import check_transmission, granted_token
 

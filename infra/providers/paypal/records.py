@@ -16,27 +16,18 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.answers import document, event_type, text_at
-from infra.providers._kit.currency import minor_units
-from infra.providers._kit.importing import (
+from infra.providers._kit.paging import Position, check_stream, packed, page_of, page_size, since_of, unpacked
+from infra.providers._kit.shaping import (
     DAY_SECONDS,
     ImportOnly,
-    Position,
-    number_at,
-    packed,
-    page_of,
-    page_size,
+    minor_units,
     required,
-    rows,
     short,
-    since_of,
     stamp,
     unix,
-    unpacked,
     when,
 )
-from infra.providers._kit.paging import check_stream
-from infra.providers._kit.wire import at, moment
+from infra.providers._kit.wire import at, document, event_type, moment, number_at, rows, text_at
 from infra.providers.paypal.webhook import granted_token
 
 _PAGE_MAX = 500

@@ -26,9 +26,8 @@ from domain.providers.contract import (
     ProviderRequest,
     SignatureRefused,
 )
-from infra.providers._kit.answers import document, text_at
 from infra.providers._kit.signatures import check_moment, decode_base64, parse_rfc3339, required_header
-from infra.providers._kit.wire import basic
+from infra.providers._kit.wire import basic, document, text_at
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

@@ -29,12 +29,20 @@ from domain.providers.contract import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers._kit.addresses import BaseUrl
-from infra.providers._kit.answers import document, event_type, signed_json, text_at
-from infra.providers._kit.fields import EmailAddress
+from infra.providers._kit.field_types import BaseUrl, EmailAddress
 from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import check_basic, digest_id, required_secret
-from infra.providers._kit.wire import CAPABILITIES, at, moment, recipient_of, signed_object
+from infra.providers._kit.trial import recipient_of
+from infra.providers._kit.wire import (
+    CAPABILITIES,
+    at,
+    document,
+    event_type,
+    moment,
+    signed_json,
+    signed_object,
+    text_at,
+)
 from infra.providers.postmark.records import PostmarkListing
 
 _TEST_TOKEN = "POSTMARK_API_TEST"  # noqa: S105 - Postmark's public token for messages that are not delivered

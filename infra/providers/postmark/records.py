@@ -15,25 +15,9 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.answers import document, text_at
-from infra.providers._kit.importing import (
-    DAY_SECONDS,
-    ImportOnly,
-    Position,
-    joined,
-    number_at,
-    page_of,
-    page_size,
-    required,
-    rows,
-    short,
-    since_of,
-    unix,
-    unpacked,
-    when,
-)
-from infra.providers._kit.paging import check_stream
-from infra.providers._kit.wire import moment
+from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
+from infra.providers._kit.shaping import DAY_SECONDS, ImportOnly, joined, required, short, unix, when
+from infra.providers._kit.wire import document, moment, number_at, rows, text_at
 
 _PAGE_MAX = 500
 _REACH = 10_000

@@ -42,13 +42,11 @@ from domain.providers.records import (
     StreamProfile,
 )
 from infra.providers._kit import trial
-from infra.providers._kit.addresses import BaseUrl
-from infra.providers._kit.answers import event_type, refusal_403, signed_json
+from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import required_secret
 from infra.providers._kit.storage_signing import AwsCredentials, encoded_query, sign_aws
-from infra.providers._kit.wire import moment
-from infra.providers._kit.xml_answers import error_code, xml_document
+from infra.providers._kit.wire import error_code, event_type, moment, refusal_403, signed_json, xml_document
 from infra.providers.s3 import records, webhook
 
 _UNAUTHORIZED = frozenset(

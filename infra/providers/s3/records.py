@@ -12,8 +12,7 @@ from xml.etree.ElementTree import Element
 from domain.providers.contract import Connection, ProviderFailure, ProviderResponse
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import check_stream, cut, pack, unpack, whole
-from infra.providers._kit.wire import moment
-from infra.providers._kit.xml_answers import xml_document
+from infra.providers._kit.wire import moment, xml_document
 
 PAGE_MAX = 1000
 STREAMS = (StreamProfile("files", RecordType.FileObject, None, page_size=PAGE_MAX),)

@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from domain.providers.contract import ProviderFailure, ProviderHttp, ProviderRequest, SignatureRefused
-from infra.providers._kit.answers import signed_json
 from infra.providers._kit.signatures import (
     TOLERANCE_SECONDS,
     check_equal,
@@ -24,6 +23,7 @@ from infra.providers._kit.signatures import (
     parse_rfc3339,
     signed_bytes,
 )
+from infra.providers._kit.wire import signed_json
 
 #: A repeated message keeps the time it was first sent at.
 _AGE_SECONDS = 3600 + TOLERANCE_SECONDS

@@ -45,9 +45,9 @@ from domain.providers.records import (
     StreamProfile,
 )
 from infra.providers._kit import trial
-from infra.providers._kit.addresses import BaseUrl, segment
-from infra.providers._kit.answers import bearer, document, refusal_403, text_at
+from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.paging import SyncingProvider
+from infra.providers._kit.wire import bearer, document, refusal_403, segment, text_at
 from infra.providers.salesforce import records
 
 _RATE_LIMITED = frozenset(("REQUEST_LIMIT_EXCEEDED",))

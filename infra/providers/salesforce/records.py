@@ -28,24 +28,10 @@ from domain.providers.records import (
     StreamProfile,
 )
 from domain.sync.records import ContactRecord
-from infra.providers._kit.addresses import segment
-from infra.providers._kit.answers import bearer, document, text_at
-from infra.providers._kit.paging import (
-    Expect,
-    check_stream,
-    contact_to_push,
-    cut,
-    digest,
-    holds,
-    newer,
-    own_link,
-    pack,
-    unpack,
-    vanished,
-    whole,
-)
+from infra.providers._kit.paging import Expect, check_stream, cut, own_link, pack, unpack, whole
+from infra.providers._kit.pushing import contact_to_push, digest, holds, newer, vanished
 from infra.providers._kit.refusal import failure_kind
-from infra.providers._kit.wire import at, items, moment
+from infra.providers._kit.wire import at, bearer, document, items, moment, segment, text_at
 
 PAGE_MIN, PAGE_MAX = 200, 2000
 STREAMS = (

@@ -34,9 +34,8 @@ from domain.providers.contract import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers._kit.addresses import BaseUrl
-from infra.providers._kit.answers import document, event_type, signed_objects, text_at
 from infra.providers._kit.connection import retry_after_seconds
+from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import (
     check_hmac,
     decode_hex,
@@ -44,7 +43,7 @@ from infra.providers._kit.signatures import (
     required_header,
     required_secret,
 )
-from infra.providers._kit.wire import at, basic, moment
+from infra.providers._kit.wire import at, basic, document, event_type, moment, signed_objects, text_at
 
 _UNCHECKED = (
     "Segment accepts events with any write key, so it cannot be checked; a Public API token would be. "

@@ -30,9 +30,7 @@ from domain.providers.contract import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers._kit.addresses import BaseUrl
-from infra.providers._kit.answers import document, event_type, signed_objects, text_at
-from infra.providers._kit.fields import EmailAddress
+from infra.providers._kit.field_types import BaseUrl, EmailAddress
 from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import (
     check_ecdsa_p256,
@@ -41,7 +39,16 @@ from infra.providers._kit.signatures import (
     required_header,
     required_secret,
 )
-from infra.providers._kit.wire import CAPABILITIES, items, moment, recipient_of
+from infra.providers._kit.trial import recipient_of
+from infra.providers._kit.wire import (
+    CAPABILITIES,
+    document,
+    event_type,
+    items,
+    moment,
+    signed_objects,
+    text_at,
+)
 from infra.providers.sendgrid.records import SendGridListing
 
 

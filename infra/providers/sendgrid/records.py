@@ -16,22 +16,9 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.answers import text_at
-from infra.providers._kit.importing import (
-    ImportOnly,
-    Position,
-    number_at,
-    page_of,
-    page_size,
-    required,
-    rows,
-    short,
-    since_of,
-    unix,
-    unpacked,
-)
-from infra.providers._kit.paging import check_stream
-from infra.providers._kit.wire import moment
+from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
+from infra.providers._kit.shaping import ImportOnly, required, short, unix
+from infra.providers._kit.wire import moment, number_at, rows, text_at
 
 _PAGE_MAX = 499  # one less than SendGrid's, for the bounce that is read again
 _LATE_SECONDS = 3600

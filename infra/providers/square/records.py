@@ -15,24 +15,9 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.answers import document, text_at
-from infra.providers._kit.currency import exponent, rescaled
-from infra.providers._kit.importing import (
-    ImportOnly,
-    Position,
-    page_of,
-    page_size,
-    required,
-    rows,
-    short,
-    since_of,
-    stamp,
-    unix,
-    unpacked,
-    when,
-)
-from infra.providers._kit.paging import check_stream
-from infra.providers._kit.wire import at, moment
+from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
+from infra.providers._kit.shaping import ImportOnly, exponent, required, rescaled, short, stamp, unix, when
+from infra.providers._kit.wire import at, document, moment, rows, text_at
 
 _PAGE_MAX = 100
 _LATE_SECONDS = 300

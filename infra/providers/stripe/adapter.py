@@ -29,9 +29,7 @@ from domain.providers.contract import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers._kit.addresses import BaseUrl, segment
-from infra.providers._kit.answers import document, event_type, signed_json, text_at
-from infra.providers._kit.charges import charge_and_reverse, refuse_live
+from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import (
     check_hmac,
@@ -40,7 +38,19 @@ from infra.providers._kit.signatures import (
     required_header,
     required_secret,
 )
-from infra.providers._kit.wire import CAPABILITIES, at, items, moment, signed_object
+from infra.providers._kit.trial import charge_and_reverse, refuse_live
+from infra.providers._kit.wire import (
+    CAPABILITIES,
+    at,
+    document,
+    event_type,
+    items,
+    moment,
+    segment,
+    signed_json,
+    signed_object,
+    text_at,
+)
 from infra.providers.stripe.records import StripeListing
 
 

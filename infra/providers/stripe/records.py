@@ -24,25 +24,9 @@ from domain.providers.records import (
     StateExpired,
     StreamProfile,
 )
-from infra.providers._kit.answers import document, text_at
-from infra.providers._kit.currency import rescaled
-from infra.providers._kit.importing import (
-    DAY_SECONDS,
-    ImportOnly,
-    Position,
-    number_at,
-    page_of,
-    page_size,
-    required,
-    rows,
-    short,
-    since_of,
-    unix,
-    unpacked,
-    when,
-)
-from infra.providers._kit.paging import check_stream
-from infra.providers._kit.wire import at, moment
+from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
+from infra.providers._kit.shaping import DAY_SECONDS, ImportOnly, required, rescaled, short, unix, when
+from infra.providers._kit.wire import at, document, moment, number_at, rows, text_at
 
 _PAGE_MAX = 100
 _EVENTS_KEPT_SECONDS = 30 * DAY_SECONDS

@@ -29,11 +29,10 @@ from domain.providers.contract import (
     TestResult,
     TestStep,
 )
-from infra.providers._kit.addresses import BaseUrl
-from infra.providers._kit.answers import document, event_type, text_at
-from infra.providers._kit.fields import PhoneNumber
+from infra.providers._kit.field_types import BaseUrl, PhoneNumber
 from infra.providers._kit.paging import SyncingProvider
-from infra.providers._kit.wire import CAPABILITIES, at, basic, recipient_of
+from infra.providers._kit.trial import recipient_of
+from infra.providers._kit.wire import CAPABILITIES, at, basic, document, event_type, text_at
 from infra.providers.twilio.records import TwilioListing
 from infra.providers.twilio.webhook import check_twilio_signature, twilio_events
 

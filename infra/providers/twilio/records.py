@@ -18,24 +18,9 @@ from typing import Any
 from domain.core.wire import rfc3339
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.answers import document, text_at
-from infra.providers._kit.importing import (
-    DAY_SECONDS,
-    ImportOnly,
-    Position,
-    linked,
-    page_of,
-    page_size,
-    required,
-    rows,
-    short,
-    since_of,
-    stamp,
-    unix,
-    unpacked,
-)
-from infra.providers._kit.paging import check_stream
-from infra.providers._kit.wire import basic, moment
+from infra.providers._kit.paging import Position, check_stream, linked, page_of, page_size, since_of, unpacked
+from infra.providers._kit.shaping import DAY_SECONDS, ImportOnly, required, short, stamp, unix
+from infra.providers._kit.wire import basic, document, moment, rows, text_at
 
 _PAGE_MAX = 1_000
 _LOOK_BACK_SECONDS = 3 * DAY_SECONDS

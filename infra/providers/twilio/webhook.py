@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping, Sequence
 
 from domain.providers.contract import IncomingRequest, SignatureRefused, VerifiedEvent
-from infra.providers._kit.answers import event_type, signed_objects
 from infra.providers._kit.signatures import (
     Algorithm,
     decode_base64,
@@ -23,7 +22,7 @@ from infra.providers._kit.signatures import (
     required_header,
     required_secret,
 )
-from infra.providers._kit.wire import form_pairs, moment
+from infra.providers._kit.wire import event_type, form_pairs, moment, signed_objects
 
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _PORTS = {"http": "80", "https": "443"}

@@ -30,11 +30,11 @@ from domain.providers.contract import (
     TestResult,
     TestStep,
 )
-from infra.providers._kit.addresses import BaseUrl
-from infra.providers._kit.answers import document, event_type, text_at
+from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import required_secret
-from infra.providers._kit.wire import CAPABILITIES, basic, items, recipient_of
+from infra.providers._kit.trial import recipient_of
+from infra.providers._kit.wire import CAPABILITIES, basic, document, event_type, items, text_at
 from infra.providers.vonage.records import VonageListing
 from infra.providers.vonage.webhook import jwt_event, sig_event
 

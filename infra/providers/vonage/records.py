@@ -17,24 +17,9 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.answers import document, text_at
-from infra.providers._kit.importing import (
-    DAY_SECONDS,
-    ImportOnly,
-    Position,
-    packed,
-    page_of,
-    required,
-    rows,
-    short,
-    since_of,
-    stamp,
-    unix,
-    unpacked,
-    when,
-)
-from infra.providers._kit.paging import check_stream
-from infra.providers._kit.wire import basic, moment
+from infra.providers._kit.paging import Position, check_stream, packed, page_of, since_of, unpacked
+from infra.providers._kit.shaping import DAY_SECONDS, ImportOnly, required, short, stamp, unix, when
+from infra.providers._kit.wire import basic, document, moment, rows, text_at
 
 _PAGE_MAX = 1_000
 _KEPT_SECONDS = 390 * DAY_SECONDS

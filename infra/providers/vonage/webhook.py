@@ -17,7 +17,6 @@ from datetime import datetime
 from typing import Any, Literal, TypeGuard
 
 from domain.providers.contract import IncomingRequest, SignatureRefused, VerifiedEvent
-from infra.providers._kit.answers import event_type, signed_json
 from infra.providers._kit.signatures import (
     check_hmac,
     check_unix_time,
@@ -27,7 +26,7 @@ from infra.providers._kit.signatures import (
     hmac_digest,
     required_header,
 )
-from infra.providers._kit.wire import form_pairs, moment, signed_object
+from infra.providers._kit.wire import event_type, form_pairs, moment, signed_json, signed_object
 
 Method = Literal["md5hash", "md5", "sha1", "sha256", "sha512"]
 

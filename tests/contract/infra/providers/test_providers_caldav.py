@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain.providers.contract import ProviderFailure, ProviderResponse, TestOptions
-from infra.providers._kit.xml_answers import xml_document
+from infra.providers._kit.wire import xml_document
 from infra.providers.ical.adapter import PROVIDER as ICAL
 from infra.providers.ical.caldav import CalDavAccess
 from tests.worlds.caldav_peer import PASSWORD, account, make_calendar

@@ -8,8 +8,8 @@ import pytest
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import PushRequest, StateExpired
 from domain.sync.records import EventRecord
-from infra.providers._kit.icalendar_events import read_feed, to_internal, written
 from infra.providers.ical.adapter import PROVIDER as ICAL
+from infra.providers.ical.events import read_feed, to_internal, written
 from tests.fixtures.providers.ical import PRIVATE_PART
 from tests.fixtures.scripted_server import Answer, route
 from tests.worlds.provider_cases import CASES

@@ -9,7 +9,7 @@ import pytest
 from domain.providers.contract import Capability, ProviderFailure
 from domain.providers.records import ListRequest, PushRequest, SourceRecord, StateExpired
 from domain.sync.records import PaymentRecord
-from infra.providers._kit.currency import minor_units
+from infra.providers._kit.shaping import minor_units
 from infra.providers.paypal.adapter import PROVIDER as PAYPAL
 from infra.providers.square.adapter import PROVIDER as SQUARE
 from infra.providers.stripe.adapter import PROVIDER as STRIPE

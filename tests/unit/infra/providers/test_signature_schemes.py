@@ -14,16 +14,14 @@ from slack_sdk.signature import SignatureVerifier
 from standardwebhooks.webhooks import Webhook
 
 from domain.providers.contract import SignatureRefused
-from infra.providers._kit.signature_schemes import (
-    HmacScheme,
-    check_github,
-    check_slack,
-    check_standard_webhooks,
-)
 from infra.providers._kit.signatures import (
+    HmacScheme,
     check_basic,
     check_equal,
+    check_github,
     check_hmac,
+    check_slack,
+    check_standard_webhooks,
     check_unix_time,
     decode_base64,
     decode_base64url,

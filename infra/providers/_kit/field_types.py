@@ -1,10 +1,10 @@
-"""Addresses in configurations."""
+"""Types of fields in configurations: addresses, e-mail addresses, phone numbers."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, StringConstraints
 
@@ -41,6 +41,7 @@ HttpsUrl = Annotated[
 BaseUrl = Annotated[HttpsUrl, AfterValidator(_without_query)]
 
 
-def segment(text: str) -> str:
-    """Text as one segment of a URL's path."""
-    return quote(text, safe="")
+EmailAddress = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s<>]+@[^@\s<>]+$")]
+
+#: E.164.
+PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
