@@ -16,7 +16,13 @@ from domain.apikeys.key_format import PlainKey, new_key
 from domain.apikeys.model import ApiKey, CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
 from domain.apikeys.ports import ApiKeyTransaction
 from domain.apikeys.rules import check_alive, check_grant, check_shrinks, check_times, grace_end
-from domain.core.errors import Conflict, FieldError, PreconditionFailed, RuleViolation, ValidationFailed
+from domain.core.errors import (
+    Conflict,
+    FieldError,
+    RuleViolation,
+    ValidationFailed,
+    check_version,
+)
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
@@ -145,7 +151,7 @@ class ApiKeyService:
         now = self._clock.now()
         with self._transactions.write() as tx:
             before = tx.api_keys.get(principal.tenant_id, api_key_id)
-            _check_version(before, if_match)
+            check_version("API key", if_match, before.version)
             check_alive(before, now)
             if command.scopes is not None:
                 check_shrinks(before, command.scopes)
@@ -165,7 +171,7 @@ class ApiKeyService:
         now = self._clock.now()
         with self._transactions.write() as tx:
             before = tx.api_keys.get(principal.tenant_id, api_key_id)
-            _check_version(before, if_match)
+            check_version("API key", if_match, before.version)
             if not before.is_active:
                 return
             self._revoke(tx, before, reason, principal, now)
@@ -186,7 +192,7 @@ class ApiKeyService:
         with self._transactions.write() as tx:
             tx.users.lock_tenant(principal.tenant_id)
             before = tx.api_keys.get(principal.tenant_id, api_key_id)
-            _check_version(before, if_match)
+            check_version("API key", if_match, before.version)
             check_alive(before, now)
             # Whoever rotates gets to see a key with these scopes.
             check_grant(principal, before.scopes, catalogue=None)
@@ -290,11 +296,6 @@ def _record(
             after=key_state(after),
         ),
     )
-
-
-def _check_version(key: ApiKey, if_match: int | None) -> None:
-    if if_match is not None and key.version != if_match:
-        raise PreconditionFailed("The API key was changed since; read it again.")
 
 
 def _fields(command: UpdateApiKey) -> dict[str, Any]:

@@ -60,6 +60,17 @@ class PreconditionFailed(DomainError):
     code = "precondition-failed"
 
 
+def modified(resource: str) -> PreconditionFailed:
+    """Return the error for a `resource` (such as "webhook") whose version is no longer current."""
+    return PreconditionFailed(f"The {resource} was modified since you read it; fetch it again.")
+
+
+def check_version(resource: str, expected: int | None, actual: int) -> None:
+    """Raise PreconditionFailed unless `actual` is the version that the caller read; None expects no version."""
+    if expected is not None and expected != actual:
+        raise modified(resource)
+
+
 class ValidationFailed(DomainError):
     """The request itself is wrong; `errors` says where."""
 

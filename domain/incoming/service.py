@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.core.errors import PreconditionFailed
+from domain.core.errors import check_version
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.ports import Cipher, Clock
@@ -90,8 +90,7 @@ class IncomingService:
         with self._transactions.write() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
             before = tx.incoming.endpoint(principal.tenant_id, integration_id)
-            if if_match is not None and before.version != if_match:
-                raise PreconditionFailed("The address was changed since; read it again.")
+            check_version("incoming address", if_match, before.version)
             after = replace(before, allowed_ips=command.allowed_ips)
             tx.incoming.save_endpoint(principal.tenant_id, after)
             _record(

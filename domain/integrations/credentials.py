@@ -10,10 +10,10 @@ from uuid import UUID
 from domain.core.errors import (
     Conflict,
     FieldError,
-    PreconditionFailed,
     ProviderUnavailable,
     RuleViolation,
     ValidationFailed,
+    check_version,
 )
 from domain.core.permissions import INTEGRATION_ADMIN
 from domain.core.principal import Principal
@@ -151,8 +151,7 @@ class CredentialService:
         with self._transactions.write() as tx:
             self._vault.check_fresh(after.secret_name if after.secret_name != before.secret_name else None)
             now = self._lifecycle.current(tx, principal, before.integration_id, None)
-            if now.version != before.version:
-                raise PreconditionFailed("The integration was changed meanwhile; read it again.")
+            check_version("integration", before.version, now.version)
             if after.status == before.status:
                 # What health checks found since is not undone.
                 after = replace(

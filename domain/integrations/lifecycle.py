@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.core.errors import PreconditionFailed
+from domain.core.errors import check_version
 from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal, guid
@@ -320,8 +320,7 @@ class Lifecycle:
     ) -> Integration:
         """The integration as it is, if it is what the caller saw. Raises NotFound, PreconditionFailed."""
         found = tx.integrations.get(principal.tenant_id, integration_id)
-        if if_match is not None and found.version != if_match:
-            raise PreconditionFailed("The integration was changed since; read it again.")
+        check_version("integration", if_match, found.version)
         return found
 
     # -- steps --------------------------------------------------------------------------------------------

@@ -8,7 +8,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from domain.core.errors import Conflict, FieldError, NotFound, PreconditionFailed, ValidationFailed
+from domain.core.errors import (
+    Conflict,
+    FieldError,
+    NotFound,
+    ValidationFailed,
+    check_version,
+)
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INSIGHTS_READ
 from domain.core.ports import Clock
@@ -72,8 +78,7 @@ class RecommendationService:
         one = listed.recommendation
         if one.advice.change is None:
             raise Conflict("Only a person can do what it asks for.", code="nothing-to-apply")
-        if if_match is not None and if_match != one.subject.version:
-            raise PreconditionFailed("The subject was changed since; read the recommendation again.")
+        check_version("subject of the recommendation", if_match, one.subject.version)
         await self._applier.apply(principal, one.subject, one.advice.change)
         decision = self._decision(principal, one, _S.Applied)
         body = {**_about(one), "body": dict(one.advice.change.body)}

@@ -10,7 +10,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.core.errors import Conflict, FieldError, PreconditionFailed, ProviderUnavailable, ValidationFailed
+from domain.core.errors import (
+    Conflict,
+    FieldError,
+    ProviderUnavailable,
+    ValidationFailed,
+    check_version,
+)
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal
@@ -105,8 +111,7 @@ class RecordService:
         with self._transactions.write() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
             old = tx.sync_settings.mapping(principal.tenant_id, integration_id)
-            if if_match is not None and if_match != old.version:
-                raise PreconditionFailed("The mapping was changed since; read it again.")
+            check_version("mapping", if_match, old.version)
             tx.sync_settings.set_mapping(
                 principal.tenant_id,
                 integration_id,

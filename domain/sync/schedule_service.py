@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from domain.core.errors import NotFound, PreconditionFailed, RuleViolation
+from domain.core.errors import NotFound, RuleViolation, check_version
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
@@ -82,8 +82,7 @@ class Schedules:
         check(wanted, now)
         with self._transactions.write() as tx:
             version = self._version(tx, principal.tenant_id, integration_id)
-            if if_match is not None and if_match != version:
-                raise PreconditionFailed("The schedule was changed since; read it again.")
+            check_version("schedule", if_match, version)
             next_run = wanted.after(now) if wanted.is_enabled else None
             stored = replace(wanted, next_run_at=next_run, version=version)
             tx.sync_settings.set_schedule(principal.tenant_id, stored)

@@ -13,7 +13,14 @@ from uuid import UUID
 
 from pydantic.alias_generators import to_camel
 
-from domain.core.errors import FieldError, PreconditionFailed, RuleViolation, Unavailable, ValidationFailed
+from domain.core.errors import (
+    FieldError,
+    PreconditionFailed,
+    RuleViolation,
+    Unavailable,
+    ValidationFailed,
+    check_version,
+)
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import WEBHOOK_MANAGE
 from domain.core.ports import Cipher, Clock, IdGenerator, OutboundError, OutboundHttp, OutboundRequest
@@ -203,7 +210,7 @@ class WebhookService:
         principal.require(WEBHOOK_MANAGE)
         with self._transactions.write() as tx:
             webhook = tx.webhooks.get(principal.tenant_id, webhook_id)
-            _check_version(webhook, if_match)
+            check_version("webhook", if_match, webhook.version)
             tx.webhooks.delete(principal.tenant_id, webhook_id)
             record_change(tx, principal, "webhook.deleted", webhook, None)
             tx.commit()
@@ -286,7 +293,7 @@ class WebhookService:
         now = self._clock.now()
         with self._transactions.write() as tx:
             before = tx.webhooks.get(principal.tenant_id, webhook_id)
-            _check_version(before, if_match)
+            check_version("webhook", if_match, before.version)
             after = replace(before, modified_at=now, **_fields(command))
             _check_integration(tx, after)
             then: WebhookState | None = None
@@ -363,11 +370,6 @@ class WebhookService:
 def _save(tx: WebhookTransaction, webhook: Webhook) -> Webhook:
     tx.webhooks.update(webhook.tenant_id, webhook)
     return replace(webhook, version=webhook.version + 1)
-
-
-def _check_version(webhook: Webhook, if_match: int | None) -> None:
-    if if_match is not None and webhook.version != if_match:
-        raise PreconditionFailed("The webhook was changed since; read it again.")
 
 
 def _check_integration(tx: WebhookTransaction, webhook: Webhook) -> None:

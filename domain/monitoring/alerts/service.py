@@ -10,7 +10,13 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from domain.core.errors import Conflict, FieldError, NotFound, PreconditionFailed, ValidationFailed
+from domain.core.errors import (
+    Conflict,
+    FieldError,
+    NotFound,
+    ValidationFailed,
+    check_version,
+)
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import ALERTS_MANAGE, ALERTS_PLATFORM, ALERTS_READ
 from domain.core.ports import Clock
@@ -133,8 +139,7 @@ class AlertService:
         _check_applies(rule, command)
         with self._transactions.write() as tx:
             before = tx.alert_rules.settings(principal.tenant_id).get(rule.kind, RuleSettings())
-            if if_match is not None and if_match != before.version:
-                raise PreconditionFailed("It was changed by someone else; read it again.")
+            check_version("alert rule", if_match, before.version)
             if command.sinks is not None:
                 _check_sinks(tx, principal.tenant_id, command.sinks)
             after = _changed(before, command)
