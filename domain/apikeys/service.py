@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic.alias_generators import to_camel
-
 from domain.apikeys import events
 from domain.apikeys.events import key_state
 from domain.apikeys.key_format import PlainKey, new_key
@@ -29,6 +27,7 @@ from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
 from domain.core.realtime import NOBODY, Realtime, key_user
 from domain.core.transaction import Transactions, repeated
+from domain.core.wire import sent_fields
 from domain.journal.audit import AuditEntry
 
 
@@ -299,15 +298,8 @@ def _record(
 
 
 def _fields(command: UpdateApiKey) -> dict[str, Any]:
-    """The fields that were sent; null clears the description and is refused for the others."""
-    sent = command.model_fields_set
-    errors = [
-        FieldError(f"/{to_camel(name)}", "This must not be null.")
-        for name in sorted(sent - {"description"})
-        if getattr(command, name) is None
-    ]
-    if command.is_active is False:
-        errors.append(FieldError("/isActive", "Revoke the key with DELETE, which takes a reason."))
-    if errors:
-        raise ValidationFailed("The body is not valid; see errors.", errors)
-    return {name: getattr(command, name) for name in sent - {"is_active"}}
+    fields = sent_fields(command, nullable=("description",))
+    if fields.pop("is_active", None) is False:
+        detail = "Revoke the key with DELETE, which takes a reason."
+        raise ValidationFailed(detail, [FieldError("/isActive", detail)])
+    return fields

@@ -1,17 +1,22 @@
-"""Base of every command a client sends: camelCase on the wire, unknown fields refused, no silent coercion."""
+"""How commands and moments look on the wire, and what is told of a field that is refused."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from domain.core.errors import FieldError, ValidationFailed
+
 
 class Command(BaseModel):
-    """A request body. `strict` refuses `"5"` where a number is meant, and `1` where a truth value is."""
+    """A request body: camelCase on the wire, unknown fields refused.
+
+    `strict` refuses `"5"` where a number is meant, and `1` where a truth value is."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -22,6 +27,19 @@ class Command(BaseModel):
         validate_by_alias=True,
         defer_build=True,
     )
+
+
+def sent_fields(command: Command, *, nullable: Collection[str]) -> dict[str, Any]:
+    """Return the fields that the client sent, by their Python names; those it left out stay as they are.
+
+    Null clears a `nullable` field. Raises ValidationFailed, which names each other field that is null."""
+    sent = {name: getattr(command, name) for name in command.model_fields_set}
+    nulls = sorted(name for name, value in sent.items() if value is None and name not in nullable)
+    if nulls:
+        fields = type(command).model_fields
+        errors = [FieldError(f"/{fields[name].alias}", "This must not be null.") for name in nulls]
+        raise ValidationFailed("A required field was set to null.", errors)
+    return sent
 
 
 def _to_utc(value: datetime) -> datetime:

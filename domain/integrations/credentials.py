@@ -9,15 +9,14 @@ from uuid import UUID
 
 from domain.core.errors import (
     Conflict,
-    FieldError,
     ProviderUnavailable,
     RuleViolation,
-    ValidationFailed,
     check_version,
 )
 from domain.core.permissions import INTEGRATION_ADMIN
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
+from domain.core.wire import sent_fields
 from domain.integrations.commands import RotateCredentials, UpdateIntegration
 from domain.integrations.configuration import Split, changed_fields, merge, overlay
 from domain.integrations.connection import Catalogue
@@ -188,14 +187,10 @@ class CredentialService:
             return self._vault.load(replace(integration, secret_name=None))
 
 
-_SENT = {"name": "name", "is_enabled": "is_enabled", "allow_tls12": "allow_tls_1_2"}
-
-
 def _fields(command: UpdateIntegration) -> dict[str, Any]:
-    """The plain fields that were sent. Raises ValidationFailed for null."""
-    nulls = sorted(name for name in command.model_fields_set if getattr(command, name) is None)
-    if nulls:
-        wire = {name: info.alias or name for name, info in UpdateIntegration.model_fields.items()}
-        errors = [FieldError(f"/{wire[name]}", "This must not be null.") for name in nulls]
-        raise ValidationFailed("A required field was set to null.", errors)
-    return {_SENT[name]: getattr(command, name) for name in command.model_fields_set & _SENT.keys()}
+    """Return the fields to replace in the row; `configuration` is not one of them."""
+    fields = sent_fields(command, nullable=())
+    fields.pop("configuration", None)
+    if "allow_tls12" in fields:
+        fields["allow_tls_1_2"] = fields.pop("allow_tls12")
+    return fields

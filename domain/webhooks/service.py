@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
-
-from pydantic.alias_generators import to_camel
 
 from domain.core.errors import (
     FieldError,
@@ -26,7 +23,7 @@ from domain.core.permissions import WEBHOOK_MANAGE
 from domain.core.ports import Cipher, Clock, IdGenerator, OutboundError, OutboundHttp, OutboundRequest
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
-from domain.core.wire import rfc3339
+from domain.core.wire import rfc3339, sent_fields
 from domain.webhooks.deliver import secret_context
 from domain.webhooks.model import (
     VERIFICATION_EVENT,
@@ -380,20 +377,9 @@ def _check_integration(tx: WebhookTransaction, webhook: Webhook) -> None:
         raise ValidationFailed(detail, [FieldError("/integrationId", detail)])
 
 
-_NULLABLE = frozenset({"description", "integration_id", "rate_limit_per_second"})
-
-
 def _fields(command: UpdateWebhook) -> dict[str, Any]:
-    """The fields that were sent; null clears those that may be empty and is refused for the others."""
-    nulls: Sequence[str] = [
-        name for name in command.model_fields_set if getattr(command, name) is None and name not in _NULLABLE
-    ]
-    if nulls:
-        raise ValidationFailed(
-            "A required field was set to null.",
-            [FieldError(f"/{to_camel(name)}", "This must not be null.") for name in sorted(nulls)],
-        )
-    sent = {name: getattr(command, name) for name in command.model_fields_set - {"is_active", "retry_policy"}}
+    fields = sent_fields(command, nullable=("description", "integration_id", "rate_limit_per_second"))
+    fields.pop("is_active", None)
     if command.retry_policy is not None:
-        sent["retry_policy"] = command.retry_policy.to_policy()
-    return sent
+        fields["retry_policy"] = command.retry_policy.to_policy()
+    return fields

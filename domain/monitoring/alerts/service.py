@@ -22,7 +22,7 @@ from domain.core.permissions import ALERTS_MANAGE, ALERTS_PLATFORM, ALERTS_READ
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
-from domain.core.wire import Command
+from domain.core.wire import Command, sent_fields
 from domain.journal.audit import AuditEntry
 from domain.journal.occurrences import PLATFORM
 from domain.monitoring.alerts.ledger import Ledger
@@ -206,22 +206,14 @@ def _check_sinks(tx: AlertTransaction, tenant_id: UUID, sinks: Sequence[SinkComm
 
 
 def _changed(before: RuleSettings, command: ChangeAlertRule) -> RuleSettings:
-    after = before
-    sent = command.model_fields_set
-    if "is_enabled" in sent:
-        after = replace(after, is_enabled=command.is_enabled)
-    if "severity" in sent:
-        after = replace(after, severity=Severity[command.severity] if command.severity else None)
-    if "threshold" in sent:
-        after = replace(after, threshold=command.threshold)
-    if "minimum_volume" in sent:
-        after = replace(after, minimum_volume=command.minimum_volume)
-    if "sinks" in sent:
-        sinks = [
+    fields = sent_fields(command, nullable=command.model_fields_set)
+    if command.severity is not None:
+        fields["severity"] = Severity[command.severity]
+    if "sinks" in fields:
+        fields["sinks"] = tuple(
             Sink(sink.integration_id, tuple(dict.fromkeys(sink.recipients))) for sink in command.sinks or ()
-        ]
-        after = replace(after, sinks=tuple(sinks))
-    return after
+        )
+    return replace(before, **fields)
 
 
 def _state(settings: RuleSettings) -> dict[str, Any]:

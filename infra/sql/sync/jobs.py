@@ -114,7 +114,7 @@ class SqlSyncJobs(SqlSyncSteps):
             Direction=int(job.direction),
             CreatedAt=job.created_at,
             CreatedBy=job.created_by,
-            JobOrigin=job.origin.value,
+            Origin=job.origin.value,
             RunNumber=job.run_number,
             TraceParent=job.traceparent or current_header(),
             **_state(job),
