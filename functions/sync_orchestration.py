@@ -21,7 +21,7 @@ import azure.functions as func
 
 from domain.core.errors import Unavailable
 from domain.core.tracing import Attributes, SpanKind, queue_attributes
-from domain.sync.dispatch import SYNC_JOBS_QUEUE, Start
+from domain.sync.dispatch import SYNC_JOBS_QUEUE, JobStart
 from domain.sync.rules import MOST_TRIES, after_failure, after_success, backoff_seconds
 from functions.queues import Batch, put_off, text_of
 from infra.app.build import hub
@@ -149,7 +149,7 @@ async def sync_batch(batch: Payload) -> Payload:
 def conclude_sync(ending: Payload) -> str:
     """Status, events, log; then the place is free for a job that waits."""
     from domain.sync.dispatch import SYNC_JOBS_QUEUE, nudge
-    from domain.sync.jobs import BatchResult
+    from domain.sync.model import BatchResult
 
     outcome = BatchResult(**ending["outcome"])
     job = hub().sync.runs.conclude(UUID(ending["jobId"]), ending["run"], outcome)
@@ -195,7 +195,7 @@ async def watch_sync_jobs(timer: func.TimerRequest, client: df.DurableOrchestrat
     """Every minute: start what waits though its message was lost, and revive running jobs whose orchestration is
     gone."""
     dispatcher = await asyncio.to_thread(lambda: hub().sync.dispatcher)
-    revived: list[Start] = []
+    revived: list[JobStart] = []
     for job in await asyncio.to_thread(dispatcher.silent):
         status = await client.get_status(instance_of(job.data_sync_job_id, job.run_number))
         if status.runtime_status is not None and status.runtime_status not in _OVER:
@@ -226,11 +226,11 @@ def _about() -> Attributes:
     return queue_attributes(SYNC_JOBS_QUEUE, "process")
 
 
-def _claim() -> list[Start]:
+def _claim() -> list[JobStart]:
     return hub().sync.dispatcher.claim()
 
 
-async def _start(starts: Sequence[Start], client: df.DurableOrchestrationClient) -> None:
+async def _start(starts: Sequence[JobStart], client: df.DurableOrchestrationClient) -> None:
     """A start that fails is found by the timer: its job runs without an orchestration."""
     for start in starts:
         instance = instance_of(start.data_sync_job_id, start.run_number)

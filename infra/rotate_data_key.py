@@ -24,7 +24,7 @@ from domain.core.ports import SecretStore
 from domain.incoming.model import body_context
 from domain.integrations.model import configuration_context
 from domain.privacy.model import erasure_context
-from domain.sync.jobs import checkpoint_context, state_context
+from domain.sync.model import checkpoint_context, state_context
 from domain.webhooks.deliver import secret_context
 from infra.sealing import SecretStoreCipher
 from infra.sql.engine import Database

@@ -23,8 +23,7 @@ from domain.integrations.model import Integration
 from domain.integrations.ports import IntegrationFilter, Integrations
 from domain.journal.signals import SignalTransaction, SubjectKind, Tally
 from domain.monitoring.signal_series import Series, points_of
-from domain.sync.jobs import SyncJob
-from domain.sync.model import SyncStatus
+from domain.sync.model import SyncJob, SyncStatus
 from domain.sync.ports import JobFilter, SyncJobs
 from domain.webhooks.model import Webhook
 from domain.webhooks.ports import WebhookFilter, Webhooks

@@ -19,9 +19,9 @@ from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.journal.audit import AuditEntry
 from domain.privacy.model import AllowSubject, EraseSubject, Erasure, ErasureStatus, Holding, erasure_context
-from domain.privacy.places import Erasing, Place
+from domain.privacy.places import ErasureScope, Place
 from domain.privacy.ports import ChangedMeanwhile, PrivacyTransaction
-from domain.privacy.rules import Named
+from domain.privacy.rules import IdentifiedPerson
 from domain.privacy.suppression import SuppressionList, names_of
 
 logger = logging.getLogger("hub.privacy")
@@ -132,14 +132,14 @@ class ErasureService:
         assert erasure.sealed is not None
         opened = self._cipher.open(erasure.sealed, context=erasure_context(erasure.erasure_id))
         whom = json.loads(opened)
-        person = Named(whom["identifiers"])
+        person = IdentifiedPerson(whom["identifiers"])
         while erasure.status == ErasureStatus.Running:
             if self._monotonic() > until:
                 return False
             erasure = self._batch(erasure, person, suppresses=bool(whom["suppress"]))
         return True
 
-    def _batch(self, erasure: Erasure, person: Named, *, suppresses: bool) -> Erasure:
+    def _batch(self, erasure: Erasure, person: IdentifiedPerson, *, suppresses: bool) -> Erasure:
         """Read outside the transaction, because opening and parsing take time; each row is changed only if it is
         still the one that was read."""
         place = self._places[erasure.place]
@@ -147,7 +147,7 @@ class ErasureService:
         with self._transactions.read() as tx:
             rows = place.read(tx, erasure.tenant_id, after, place.batch)
         held = [row for row in rows if place.holds(row, person)]
-        erasing = Erasing(erasure.tenant_id, person, self._clock.now())
+        erasing = ErasureScope(erasure.tenant_id, person, self._clock.now())
         with self._transactions.write() as tx:
             names = [name for one in held for name in place.erase(tx, one, erasing)]
             if names and suppresses:

@@ -20,13 +20,13 @@ from domain.journal.audit import AuditEntry
 from domain.privacy.model import ExportSubject, Holding
 from domain.privacy.places import Place, record_holding
 from domain.privacy.ports import PrivacyTransaction
-from domain.privacy.rules import Named
+from domain.privacy.rules import IdentifiedPerson
 
 _SEARCH_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class HeldItem:
     """One thing that is held. `kind` is its place's."""
 
     kind: str
@@ -36,10 +36,10 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class ExportPage:
     """A part of what is held. `cursor` is None when there is no more to search."""
 
-    items: Sequence[Item]
+    items: Sequence[HeldItem]
     cursor: str | None
 
 
@@ -59,14 +59,14 @@ class ExportService:
         self._ids = ids
         self._monotonic = monotonic
 
-    def page(self, principal: Principal, command: ExportSubject) -> Export:
+    def page(self, principal: Principal, command: ExportSubject) -> ExportPage:
         """Searches for 10 seconds at most, so an answer may hold few items, or none, and still have a cursor. Raises
         Forbidden, ValidationFailed."""
         principal.require(PRIVACY_MANAGE)
         until = self._monotonic() + _SEARCH_SECONDS
         place, after = _position(command.cursor, self._places) if command.cursor else (0, None)
         items = [] if command.cursor else self._named(principal, command)
-        person = Named(command.identifiers)
+        person = IdentifiedPerson(command.identifiers)
         if not command.identifiers:
             place = len(self._places)
         while place < len(self._places) and len(items) < command.limit and self._monotonic() < until:
@@ -76,15 +76,20 @@ class ExportService:
             items += found
             place += after is None
         self._audit(principal, command, len(items))
-        return Export(items, _cursor(place, after) if place < len(self._places) else None)
+        return ExportPage(items, _cursor(place, after) if place < len(self._places) else None)
 
     def _search(
-        self, principal: Principal, place: Place, after: Sequence[str] | None, person: Named, room: int
-    ) -> tuple[list[Item], Sequence[str] | None]:
+        self,
+        principal: Principal,
+        place: Place,
+        after: Sequence[str] | None,
+        person: IdentifiedPerson,
+        room: int,
+    ) -> tuple[list[HeldItem], Sequence[str] | None]:
         """At most `room` items of one batch, and where to go on; None when the place was read to its end."""
         with self._transactions.read() as tx:
             rows = place.read(tx, principal.tenant_id, after, place.batch)
-        items: list[Item] = []
+        items: list[HeldItem] = []
         for row in rows:
             if not place.holds(row, person):
                 continue
@@ -93,7 +98,7 @@ class ExportService:
                 return items, row.position
         return items, rows[-1].position if rows else None
 
-    def _named(self, principal: Principal, command: ExportSubject) -> list[Item]:
+    def _named(self, principal: Principal, command: ExportSubject) -> list[HeldItem]:
         """The records that the request names itself."""
         with self._transactions.read() as tx:
             rows = [
@@ -117,8 +122,8 @@ class ExportService:
             tx.commit()
 
 
-def _item(place: Place, holding: Holding) -> Item:
-    return Item(place.kind, dict(holding.ids), holding.at, place.shown(holding))
+def _item(place: Place, holding: Holding) -> HeldItem:
+    return HeldItem(place.kind, dict(holding.ids), holding.at, place.shown(holding))
 
 
 def _cursor(place: int, after: Sequence[str] | None) -> str:

@@ -14,8 +14,8 @@ from domain.incoming.model import body_context
 from domain.incoming.rules import read_request
 from domain.privacy.model import Holding
 from domain.privacy.ports import PrivacyTransaction
-from domain.privacy.rules import ERASED, Found, Named, occurs_in, record_name, without_person
-from domain.sync.jobs import SyncedRecord
+from domain.privacy.rules import ERASED, Found, IdentifiedPerson, occurs_in, record_name, without_person
+from domain.sync.model import SyncedRecord
 
 Position = Sequence[str]
 
@@ -24,11 +24,11 @@ _EVENT_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Erasing:
+class ErasureScope:
     """What an erasure knows: whom, and now."""
 
     tenant_id: UUID
-    person: Named
+    person: IdentifiedPerson
     now: datetime
 
 
@@ -48,16 +48,16 @@ class Place(Protocol):
     ) -> list[Holding]:
         """Some of what comes beyond `after`; none is the end."""
 
-    def holds(self, holding: Holding, person: Named) -> bool: ...
+    def holds(self, holding: Holding, person: IdentifiedPerson) -> bool: ...
 
     def shown(self, holding: Holding) -> Any:
         """What an export says of it, JSON-able."""
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
         """Raises ChangedMeanwhile. Returns names that synchronisation must leave out from now on."""
 
 
-class Records:
+class RecordPlace:
     """Synchronised records. One that is about the person becomes a tombstone, one that mentions them goes on
     without; one whose very id names them is removed."""
 
@@ -72,7 +72,7 @@ class Records:
         key = self.key(after) if after else None
         return [record_holding(record) for record in tx.personal_data.records(tenant_id, key, limit)]
 
-    def holds(self, holding: Holding, person: Named) -> bool:
+    def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
         record: SyncedRecord = holding.row
         if person.is_named(record.external_id) or person.is_named(record.local_id or ""):
             return True
@@ -81,7 +81,7 @@ class Records:
     def shown(self, holding: Holding) -> Any:
         return _json(holding.text)
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
         record: SyncedRecord = holding.row
         text, found = without_person(record.data or "null", erasing.person)
         if _is_named(record, erasing.person):
@@ -94,7 +94,7 @@ class Records:
         return (record_name(record.integration_id, record.stream, record.external_id),)
 
 
-class Events:
+class EventPlace:
     """Payloads of domain events, which deliveries send; what receivers answered to them goes too."""
 
     name, kind, batch = "events", "Event", 200
@@ -119,7 +119,7 @@ class Events:
             for event in events
         ]
 
-    def holds(self, holding: Holding, person: Named) -> bool:
+    def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
         subject = holding.row.subject or ""
         if person.is_named(subject) or person.without(subject) != subject:
             return True
@@ -128,7 +128,7 @@ class Events:
     def shown(self, holding: Holding) -> Any:
         return {"subject": holding.row.subject, "data": _json(holding.text)}
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
         payload, _ = without_person(holding.row.data, erasing.person)
         subject = holding.row.subject
         if subject is not None:
@@ -137,7 +137,7 @@ class Events:
         return ()
 
 
-class IncomingRequests:
+class IncomingRequestPlace:
     """Requests of providers as they came in. They are signed as a whole, so they go as a whole."""
 
     name, kind, batch = "incomingWebhooks", "IncomingWebhook", 50
@@ -165,7 +165,7 @@ class IncomingRequests:
             )
         ]
 
-    def holds(self, holding: Holding, person: Named) -> bool:
+    def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
         try:
             return occurs_in(self._text(holding), person)
         except ValueError:
@@ -176,7 +176,7 @@ class IncomingRequests:
         parsed = _json(text)
         return {"body": text if parsed is None else parsed}
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
         tx.personal_data.remove_bodies(erasing.tenant_id, [holding.row.incoming_body_id])
         return ()
 
@@ -186,7 +186,7 @@ class IncomingRequests:
         return read_request(opened, sealed.received_at).body.decode(errors="replace")
 
 
-class Logs:
+class LogPlace:
     """Logs of integrations, which may quote what a provider said."""
 
     name, kind, batch = "integrationLogs", "IntegrationLog", 500
@@ -212,21 +212,21 @@ class Logs:
             for log in tx.personal_data.logs(tenant_id, key, limit)
         ]
 
-    def holds(self, holding: Holding, person: Named) -> bool:
+    def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
         return any(text and without_person(text, person)[1] != Found.Nothing for text in _texts(holding))
 
     def shown(self, holding: Holding) -> Any:
         message, details, exception = _texts(holding)
         return {"message": message, "details": _json(details), "exception": exception}
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
         plain = [text and without_person(text, erasing.person)[0] for text in _texts(holding)]
         texts = dict(zip(("Message", "Details", "Exception"), plain, strict=True))
         tx.personal_data.rewrite_log(erasing.tenant_id, holding.row.integration_log_id, texts)
         return ()
 
 
-class RecordErrors:
+class RecordErrorPlace:
     """The log of records that a sync refused: without values, but with the record's id."""
 
     name, kind, batch = "recordErrors", "RecordError", 500
@@ -253,21 +253,21 @@ class RecordErrors:
             for record_error in tx.personal_data.record_errors(tenant_id, key, limit)
         ]
 
-    def holds(self, holding: Holding, person: Named) -> bool:
+    def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
         key = holding.row.external_id
         return person.is_named(key) or person.without(key) != key
 
     def shown(self, holding: Holding) -> Any:
         return {"pointer": holding.row.pointer, "reason": holding.row.reason}
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: Erasing) -> Sequence[str]:
+    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
         tx.personal_data.rewrite_record_error(erasing.tenant_id, holding.row.error_id, ERASED)
         return ()
 
 
 def places(cipher: Cipher) -> Sequence[Place]:
     """All of them, in the order in which they are read."""
-    return (Records(), Events(), IncomingRequests(cipher), Logs(), RecordErrors())
+    return (RecordPlace(), EventPlace(), IncomingRequestPlace(cipher), LogPlace(), RecordErrorPlace())
 
 
 def record_holding(record: SyncedRecord) -> Holding:
@@ -282,7 +282,7 @@ def record_holding(record: SyncedRecord) -> Holding:
     return Holding(key, ids, record.synced_at, record.data, record)
 
 
-def _is_named(record: SyncedRecord, person: Named) -> bool:
+def _is_named(record: SyncedRecord, person: IdentifiedPerson) -> bool:
     ids = (record.external_id, (record.local_id or ""), record.external_id.removeprefix("local:"))
     return any(person.is_named(id_) or person.without(id_) != id_ for id_ in ids)
 

@@ -15,7 +15,7 @@ from domain.integrations.model import IntegrationLog
 from domain.journal.audit import AuditTransaction
 from domain.journal.events import DomainEvent
 from domain.privacy.model import Erasure
-from domain.sync.jobs import RecordError, SyncedRecord
+from domain.sync.model import RecordError, SyncedRecord
 
 
 class ChangedMeanwhile(Conflict):

@@ -42,7 +42,7 @@ class Person(Protocol):
         """False only when JSON text without escapes has nothing to do with the person; quick."""
 
 
-class Named:
+class IdentifiedPerson:
     """Somebody whose identifiers are known."""
 
     def __init__(self, identifiers: Collection[str]) -> None:
@@ -66,7 +66,7 @@ class Named:
         return any(one in plain for one in self._known)
 
 
-class Digested:
+class DigestedPerson:
     """Somebody of whom only keyed digests are kept: whole values and e-mail addresses are recognised."""
 
     def __init__(self, key: bytes, digests: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from domain.core.ports import SecretStore
 from domain.core.transaction import Transactions
 from domain.privacy.model import RecordRef
 from domain.privacy.ports import PrivacyTransaction
-from domain.privacy.rules import ERASED, Digested, Found, digest_of, record_name, without_person
+from domain.privacy.rules import ERASED, DigestedPerson, Found, digest_of, record_name, without_person
 from domain.sync.merging import IncomingRecord
 
 _KEY_BYTES = 32
@@ -42,7 +42,7 @@ class SuppressionList:
             return 0
         return tx.erasures.allow(tenant_id, {digest_of(key, name) for name in names})
 
-    def of_tenant(self, tenant_id: UUID) -> SuppressedPeople | None:
+    def of_tenant(self, tenant_id: UUID) -> DigestFilter | None:
         """As the port says."""
         with self._transactions.read() as tx:
             digests = tx.erasures.suppressed(tenant_id)
@@ -51,7 +51,7 @@ class SuppressionList:
         key = self._key(tenant_id)
         if key is None:
             raise Unavailable("The key of the suppression list is not in the secret store.")
-        return SuppressedPeople(Digested(key, digests))
+        return DigestFilter(DigestedPerson(key, digests))
 
     def _new_key(self, tx: PrivacyTransaction, tenant_id: UUID) -> bytes:
         # The tenant's row is held, so two requests cannot make two keys.
@@ -78,11 +78,11 @@ def names_of(identifiers: Sequence[str], records: Sequence[RecordRef]) -> list[s
     return [*identifiers, *refs]
 
 
-class SuppressedPeople:
+class DigestFilter:
     """The people one tenant's imports leave out. A record about one of them counts as deleted at the provider:
     nothing of it is stored, and a tombstone stays one."""
 
-    def __init__(self, people: Digested) -> None:
+    def __init__(self, people: DigestedPerson) -> None:
         self._people = people
 
     def without(
@@ -97,7 +97,9 @@ class SuppressedPeople:
         return ERASED if self._people.holds(integration_id, stream, external_id) else external_id
 
 
-def _left_out(person: Digested, integration_id: UUID, stream: str, one: IncomingRecord) -> IncomingRecord:
+def _left_out(
+    person: DigestedPerson, integration_id: UUID, stream: str, one: IncomingRecord
+) -> IncomingRecord:
     if one.data is None:
         return one
     if person.holds(integration_id, stream, one.external_id):

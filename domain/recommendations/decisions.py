@@ -30,7 +30,7 @@ from domain.recommendations.model import (
     SubjectType,
 )
 from domain.recommendations.ports import RecommendationTransaction
-from domain.sync.schedule_service import Schedules
+from domain.sync.schedule_service import ScheduleService
 from domain.sync.schedules import PutSchedule
 from domain.webhooks.model import UpdateWebhook
 from domain.webhooks.service import WebhookService
@@ -116,7 +116,7 @@ class Applier:
     """`schedules` is asked for where one is needed: it brings all of synchronisation with it."""
 
     def __init__(
-        self, webhooks: WebhookService, keys: ApiKeyService, schedules: Callable[[], Schedules]
+        self, webhooks: WebhookService, keys: ApiKeyService, schedules: Callable[[], ScheduleService]
     ) -> None:
         self._schedules = schedules
         self._webhooks = webhooks

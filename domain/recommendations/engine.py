@@ -63,8 +63,7 @@ from domain.recommendations.rules import (
     recommended,
 )
 from domain.recommendations.sync_rules import DAYS, RUNS, fixed_hour, is_full_import, reads_in_vain, run_days
-from domain.sync.jobs import SyncJob
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.model import SyncDirection, SyncJob, SyncStatus, SyncType
 from domain.sync.ports import JobFilter
 from domain.sync.schedules import SyncSchedule
 from domain.webhooks.model import Webhook, WebhookState

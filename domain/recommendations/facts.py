@@ -16,7 +16,7 @@ from domain.providers.records import StreamProfile
 from domain.recommendations.benchmarks import ProviderBenchmark
 from domain.recommendations.model import Period
 from domain.recommendations.ports import DeliveryOutcome
-from domain.sync.jobs import SyncJob
+from domain.sync.model import SyncJob
 from domain.sync.schedules import SyncSchedule
 from domain.webhooks.model import Webhook
 

@@ -20,8 +20,7 @@ from domain.recommendations.model import (
     RecommendationKind,
     confidence_of,
 )
-from domain.sync.jobs import SyncJob
-from domain.sync.model import SyncDirection, SyncType
+from domain.sync.model import SyncDirection, SyncJob, SyncType
 from domain.sync.schedules import SyncSchedule
 
 #: Days on which the schedule ran that are looked at, the latest; and how many it takes.

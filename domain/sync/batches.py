@@ -16,19 +16,21 @@ from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import StreamProfile
-from domain.sync.jobs import (
+from domain.sync.model import (
     BatchResult,
     Checkpoint,
-    Counts,
     Phase,
+    RecordCounts,
     Step,
+    SyncDirection,
     SyncJob,
+    SyncStatus,
+    SyncType,
     checkpoint_context,
     state_context,
 )
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.notices import LiveProgress, job_span, smoothed, tell_outcome
-from domain.sync.ports import Progress, Superseded, SyncTransaction
+from domain.sync.ports import BatchProgress, Superseded, SyncTransaction
 from domain.sync.rules import TIMEOUT, batch_size, is_usable, since_of
 from domain.sync.sources import NotSynchronisable, Source, Sources
 
@@ -206,7 +208,7 @@ class BatchRunner:
 
 
 def store(
-    tx: SyncTransaction, work: Batch, after: tuple[Step, Checkpoint], counts: Counts, now: datetime
+    tx: SyncTransaction, work: Batch, after: tuple[Step, Checkpoint], counts: RecordCounts, now: datetime
 ) -> BatchResult:
     """The checkpoint and counters, in the transaction of the data they describe. Raises Superseded."""
     step, checkpoint = after
@@ -217,7 +219,7 @@ def store(
     sealed = work.cipher.seal(checkpoint.to_text(), context=context)
     step_total = max(step.total or 0, step.processed + step.failed + handled)
     tx.sync_jobs.advance(
-        Progress(
+        BatchProgress(
             job=work.job,
             step=replace(
                 step, checkpoint=sealed, total=step.total if step.phase != Phase.Done else step_total

@@ -14,10 +14,10 @@ from domain.core.ports import Clock, QueueMessage, QueueSender
 from domain.core.principal import guid
 from domain.core.transaction import Transactions
 from domain.journal.events import DomainEvent
-from domain.sync.jobs import BatchResult, SyncJob
-from domain.sync.ports import AlreadyRuns, SyncTransaction, Waiting
+from domain.sync.job_runs import JobRuns
+from domain.sync.model import BatchResult, SyncJob
+from domain.sync.ports import AlreadyRuns, SyncTransaction, WaitingJob
 from domain.sync.rules import TIMEOUT
-from domain.sync.run import JobRuns
 
 logger = logging.getLogger("hub.sync")
 
@@ -33,7 +33,7 @@ _LOOKED_AT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class JobStart:
     """A job that is to be started as an orchestration."""
 
     data_sync_job_id: UUID
@@ -102,7 +102,7 @@ class Dispatcher:
         self._clock = clock
         self._most = most
 
-    def claim(self) -> list[Start]:
+    def claim(self) -> list[JobStart]:
         """Give free places to waiting jobs. Whoever calls it starts their orchestrations; those it does not get to
         are found by `silent`. Raises Unavailable."""
         now = self._clock.now()
@@ -110,7 +110,7 @@ class Dispatcher:
             taken = tx.sync_jobs.taken()
             waiting = tx.sync_jobs.waiting(now, _LOOKED_AT)
         free = deque(sorted(set(range(self._most)) - {slot for slot, _ in taken}))
-        started: list[Start] = []
+        started: list[JobStart] = []
         for one in in_turn(waiting, Counter(tenant for _, tenant in taken)):
             while free:
                 begun = self._claim(one, free.popleft(), now)
@@ -146,7 +146,7 @@ class Dispatcher:
             tx.sync_jobs.touch(job.data_sync_job_id, self._clock.now(), waiting_until=job.waiting_until)
             tx.commit()
 
-    def revive(self, job: SyncJob) -> Start | None:
+    def revive(self, job: SyncJob) -> JobStart | None:
         """Its orchestration is gone: a new run from the checkpoint. None when it had too many, or its time is up;
         then it has failed, resumable."""
         now = self._clock.now()
@@ -167,9 +167,9 @@ class Dispatcher:
         logger.warning(
             "sync job revived", extra={"job": str(job.data_sync_job_id), "run": job.run_number + 1}
         )
-        return Start(job.data_sync_job_id, job.run_number + 1, job.traceparent)
+        return JobStart(job.data_sync_job_id, job.run_number + 1, job.traceparent)
 
-    def _claim(self, one: Waiting, slot: int, now: datetime) -> list[Start] | None:
+    def _claim(self, one: WaitingJob, slot: int, now: datetime) -> list[JobStart] | None:
         """None when the place went to someone else; nothing when the job did."""
         try:
             with self._transactions.write() as tx:
@@ -182,16 +182,16 @@ class Dispatcher:
                 runs = tx.sync_jobs.waiting(now, _LOOKED_AT)
             return None if any(other.data_sync_job_id == one.data_sync_job_id for other in runs) else []
         assert job is not None
-        return [Start(job.data_sync_job_id, job.run_number, job.traceparent)]
+        return [JobStart(job.data_sync_job_id, job.run_number, job.traceparent)]
 
 
-def in_turn(waiting: Sequence[Waiting], running: Counter[UUID]) -> list[Waiting]:
+def in_turn(waiting: Sequence[WaitingJob], running: Counter[UUID]) -> list[WaitingJob]:
     """Tenants take turns, those with the fewest jobs running first, and each tenant's oldest job first."""
-    queues: dict[UUID, deque[Waiting]] = {}
+    queues: dict[UUID, deque[WaitingJob]] = {}
     for one in waiting:
         queues.setdefault(one.tenant_id, deque()).append(one)
     load = Counter(running)
-    order: list[Waiting] = []
+    order: list[WaitingJob] = []
     while queues:
         tenant = min(queues, key=lambda one: (load[one], queues[one][0].scheduled_at, one))
         order.append(queues[tenant].popleft())

@@ -13,11 +13,10 @@ from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import PushRequest
 from domain.sync.batches import Batch, store
-from domain.sync.jobs import BatchResult, Counts, Phase, RecordError, SyncedRecord
-from domain.sync.mapping import content_hash
-from domain.sync.model import SyncType
-from domain.sync.ports import Pushed, RunMark, SyncTransaction
+from domain.sync.model import BatchResult, Phase, RecordCounts, RecordError, SyncedRecord, SyncType
+from domain.sync.ports import PushedRecord, RunMark, SyncTransaction
 from domain.sync.rules import stored_id
+from domain.sync.transforming import content_hash
 
 #: Records of one batch, and pushes in flight: each is a request of its own.
 _PUSHES, _AT_ONCE = 50, 5
@@ -29,7 +28,7 @@ class _Result:
     """What became of one push; exactly one of `pushed` and `failure`, neither when nothing had to be done."""
 
     record: SyncedRecord
-    pushed: Pushed | None = None
+    pushed: PushedRecord | None = None
     failure: ProviderFailure | None = None
 
 
@@ -87,7 +86,7 @@ class Exporter:
             return _Result(record, failure=failure)
         key = stored_id(answer.external_id)
         version = answer.version[:200] if answer.version else None
-        return _Result(record, Pushed(record, key, answer.modified_at, version, digest))
+        return _Result(record, PushedRecord(record, key, answer.modified_at, version, digest))
 
     def _store(self, work: Batch, results: Sequence[_Result], is_last: bool) -> BatchResult:
         job, step, now = work.job, work.step, self._clock.now()
@@ -106,7 +105,7 @@ class Exporter:
             )
             for one in refused
         ]
-        counts = Counts(
+        counts = RecordCounts(
             written=len(pushed), unchanged=len(results) - len(pushed) - len(refused), failed=len(refused)
         )
         after = replace(step, phase=Phase.Done) if is_last else step

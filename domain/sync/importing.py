@@ -15,11 +15,10 @@ from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListPage, ListRequest, SourceRecord, StateExpired
 from domain.sync.batches import Batch, store
-from domain.sync.jobs import BatchResult, Checkpoint, Counts, Phase, RecordError, Step
-from domain.sync.mapping import Refused, Transformer
 from domain.sync.merging import IncomingRecord, latest, merge
-from domain.sync.model import SyncType
-from domain.sync.ports import RecordsRefused, RunMark, SuppressedRecords, Suppression, SyncTransaction
+from domain.sync.model import BatchResult, Checkpoint, Phase, RecordCounts, RecordError, Step, SyncType
+from domain.sync.ports import RecordsRefused, RunMark, Suppression, SuppressionFilter, SyncTransaction
+from domain.sync.transforming import RefusedRecord, Transformer
 
 logger = logging.getLogger("hub.sync")
 
@@ -125,11 +124,11 @@ class Importer:
                 return BatchResult(
                     "retry", cause="batch-refused", detail="The database refused a record of the batch."
                 )
-            one = Refused(good[0].external_id, _REFUSED)
+            one = RefusedRecord(good[0].external_id, _REFUSED)
             return self._store(work, fetched, [], [one])
 
     def _store(
-        self, work: Batch, fetched: _Fetched, good: Sequence[IncomingRecord], refused: Sequence[Refused]
+        self, work: Batch, fetched: _Fetched, good: Sequence[IncomingRecord], refused: Sequence[RefusedRecord]
     ) -> BatchResult:
         job, step = work.job, work.step
         kept, repeated = latest(good)
@@ -143,7 +142,7 @@ class Importer:
             merged = merge(known, kept, full)
             tx.sync_records.store(job.tenant_id, job.integration_id, step.stream, merged, run=mark)
             self._log(tx, work, refused, now)
-            counts = Counts(
+            counts = RecordCounts(
                 written=len(merged.inserts) + len(merged.updates),
                 unchanged=merged.unchanged,
                 duplicate=merged.duplicate + repeated,
@@ -179,7 +178,7 @@ class Importer:
             checkpoint = replace(checkpoint, after="")
         return step, checkpoint
 
-    def _log(self, tx: SyncTransaction, work: Batch, refused: Sequence[Refused], now: datetime) -> None:
+    def _log(self, tx: SyncTransaction, work: Batch, refused: Sequence[RefusedRecord], now: datetime) -> None:
         """BR-DS-04."""
         errors = [
             RecordError(
@@ -208,7 +207,7 @@ class Importer:
             is_last = len(gone) < _SWEEP_RECORDS
             after = replace(step, phase=Phase.Done) if is_last else step
             checkpoint = replace(work.checkpoint, after=gone[-1] if gone else "")
-            outcome = store(tx, work, (after, checkpoint), Counts(deleted=buried), now)
+            outcome = store(tx, work, (after, checkpoint), RecordCounts(deleted=buried), now)
             tx.commit()
         return outcome
 
@@ -233,14 +232,14 @@ class Importer:
             fresh = replace(state, state=None, since=None, generation=generation)
             tx.sync_settings.set_stream(job.tenant_id, fresh)
             again = replace(step, sync_type=SyncType.Full, generation=generation, phase=Phase.List)
-            outcome = store(tx, work, (again, Checkpoint(began_at=now)), Counts(), now)
+            outcome = store(tx, work, (again, Checkpoint(began_at=now)), RecordCounts(), now)
             tx.commit()
         return outcome
 
 
 def _without_erased(
-    erased: SuppressedRecords | None, work: Batch, good: list[IncomingRecord], refused: list[Refused]
-) -> tuple[list[IncomingRecord], list[Refused]]:
+    erased: SuppressionFilter | None, work: Batch, good: list[IncomingRecord], refused: list[RefusedRecord]
+) -> tuple[list[IncomingRecord], list[RefusedRecord]]:
     """A batch without the people who were erased."""
     if erased is None:
         return good, refused
@@ -256,13 +255,13 @@ def _without_erased(
 
 def transformed(
     transformer: Transformer, records: Sequence[SourceRecord]
-) -> tuple[list[IncomingRecord], list[Refused]]:
+) -> tuple[list[IncomingRecord], list[RefusedRecord]]:
     """Both kinds of a batch's records."""
     good: list[IncomingRecord] = []
-    refused: list[Refused] = []
+    refused: list[RefusedRecord] = []
     for record in records:
         made = transformer.transform(record)
-        if isinstance(made, Refused):
+        if isinstance(made, RefusedRecord):
             refused.append(made)
         else:
             good.append(made)

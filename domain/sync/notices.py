@@ -19,8 +19,7 @@ from domain.core.transaction import Transactions
 from domain.core.wire import rfc3339
 from domain.journal.events import DomainEvent, event_data
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
-from domain.sync.jobs import BatchResult, Step, SyncJob
-from domain.sync.model import SyncStatus
+from domain.sync.model import BatchResult, Step, SyncJob, SyncStatus
 from domain.sync.ports import SyncTransaction
 
 #: Weight of the latest batch in the smoothed rate.

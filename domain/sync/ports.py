@@ -11,9 +11,18 @@ from uuid import UUID
 from domain.core.paging import Page, PageRequest
 from domain.integrations.ports import IntegrationTransaction
 from domain.providers.records import RecordType
-from domain.sync.jobs import Counts, RecordError, Step, StreamState, SyncedRecord, SyncJob
 from domain.sync.merging import IncomingRecord, Merge, StoredVersion
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.model import (
+    RecordCounts,
+    RecordError,
+    Step,
+    StreamState,
+    SyncDirection,
+    SyncedRecord,
+    SyncJob,
+    SyncStatus,
+    SyncType,
+)
 from domain.sync.schedules import SyncSchedule
 
 
@@ -54,12 +63,12 @@ class RecordFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BatchProgress:
     """What a batch changes of its job and step. `version` is what the step's was when the batch began."""
 
     job: SyncJob
     step: Step
-    counts: Counts
+    counts: RecordCounts
     now: datetime
     stage: str
     rate: float | None
@@ -67,7 +76,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingJob:
     """A job that could start now."""
 
     data_sync_job_id: UUID
@@ -77,7 +86,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Pushed:
+class PushedRecord:
     """What a provider made of a record that was pushed: its row as it was read, and what it is there now."""
 
     record: SyncedRecord
@@ -130,7 +139,7 @@ class SyncJobs(Protocol):
     def taken(self) -> list[tuple[int, UUID]]:
         """Places taken, with the tenants of their jobs."""
 
-    def waiting(self, now: datetime, limit: int) -> list[Waiting]:
+    def waiting(self, now: datetime, limit: int) -> list[WaitingJob]:
         """Jobs that are due and whose integration runs none; of each integration the oldest, oldest first."""
 
     def to_queue(self, until: datetime, limit: int) -> list[SyncJob]:
@@ -152,7 +161,7 @@ class SyncJobs(Protocol):
 
     def add_steps(self, steps: Sequence[Step]) -> None: ...
 
-    def advance(self, progress: Progress) -> None:
+    def advance(self, progress: BatchProgress) -> None:
         """Store the step, if its version is still `step.version`, counted up, and add the counts to its job, if
         that still runs the same run. Raises Superseded."""
 
@@ -210,7 +219,13 @@ class SyncRecords(Protocol):
     ) -> int: ...
 
     def pushed(
-        self, tenant_id: UUID, integration_id: UUID, stream: str, results: Sequence[Pushed], *, run: RunMark
+        self,
+        tenant_id: UUID,
+        integration_id: UUID,
+        stream: str,
+        results: Sequence[PushedRecord],
+        *,
+        run: RunMark,
     ) -> None:
         """Record what was pushed; a record that the tenant changed again meanwhile stays pending."""
 
@@ -280,7 +295,7 @@ class SyncTransaction(IntegrationTransaction, Protocol):
     def sync_settings(self) -> SyncSettings: ...
 
 
-class SuppressedRecords(Protocol):
+class SuppressionFilter(Protocol):
     """The people whom one tenant's imports leave out."""
 
     def without(
@@ -295,6 +310,6 @@ class SuppressedRecords(Protocol):
 class Suppression(Protocol):
     """Who asked to be erased and is not to be imported again (GDPR article 17). `privacy` implements it."""
 
-    def of_tenant(self, tenant_id: UUID) -> SuppressedRecords | None:
+    def of_tenant(self, tenant_id: UUID) -> SuppressionFilter | None:
         """Return None when nobody is left out. Raises Unavailable: no batch is better than one with an erased
         person."""

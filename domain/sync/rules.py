@@ -11,8 +11,7 @@ from domain.core.errors import FieldError, RuleViolation, ValidationFailed
 from domain.core.wire import rfc3339
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.providers.records import MAX_PAGE_RECORDS
-from domain.sync.jobs import JobOrigin
-from domain.sync.model import SyncStatus, SyncType
+from domain.sync.model import JobOrigin, SyncStatus, SyncType
 
 #: BR-DS-05
 TIMEOUT = timedelta(minutes=60)

@@ -17,11 +17,10 @@ from domain.core.transaction import Transactions, repeated
 from domain.integrations.model import IntegrationLog, IntegrationStatus, LogLevel
 from domain.journal.audit import AuditEntry
 from domain.sync.dispatch import AHEAD, Dispatcher
-from domain.sync.jobs import JobOrigin, SyncJob
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.model import JobOrigin, SyncDirection, SyncJob, SyncStatus, SyncType
 from domain.sync.ports import SyncTransaction
 from domain.sync.rules import check_integration
-from domain.sync.schedules import PutSchedule, SyncSchedule, check
+from domain.sync.schedules import PutSchedule, SyncSchedule, check_schedule
 from domain.sync.service import SyncService, check_direction
 
 logger = logging.getLogger("hub.sync")
@@ -29,7 +28,7 @@ logger = logging.getLogger("hub.sync")
 _SCHEDULES = 500
 
 
-class Schedules:
+class ScheduleService:
     def __init__(
         self,
         transactions: Transactions[SyncTransaction],
@@ -79,7 +78,7 @@ class Schedules:
             modified_at=now,
             modified_by=principal.user_id,
         )
-        check(wanted, now)
+        check_schedule(wanted, now)
         with self._transactions.write() as tx:
             version = self._version(tx, principal.tenant_id, integration_id)
             check_version("schedule", if_match, version)

@@ -15,7 +15,7 @@ from domain.core.wire import Command
 from domain.sync.model import SyncDirection, SyncType
 from domain.sync.rules import APART
 
-TypeName = Literal["Full", "Incremental", "Differential"]
+SyncTypeName = Literal["Full", "Incremental", "Differential"]
 DirectionName = Literal["Import", "Export", "Bidirectional"]
 #: The scheduler's own pace (section 14.1); no schedule is denser.
 LEAST_APART = timedelta(minutes=15)
@@ -29,7 +29,7 @@ class PutSchedule(Command):
         None, description="NCRONTAB in UTC, six fields with seconds first or five, such as `0 0 2 * * *`"
     )
     interval_minutes: int | None = Field(None, ge=15, le=43_200, description="Instead of an expression")
-    sync_type: TypeName = "Incremental"
+    sync_type: SyncTypeName = "Incremental"
     direction: DirectionName = "Import"
     is_enabled: bool = True
 
@@ -90,7 +90,7 @@ def occurrence(expression: str, moment: datetime) -> datetime:
     return found
 
 
-def check(schedule: SyncSchedule, now: datetime) -> None:
+def check_schedule(schedule: SyncSchedule, now: datetime) -> None:
     """Occurrences keep the distance that BR-DS-01, BR-DS-02 and the scheduler ask for. Raises ValidationFailed."""
     pointer = "/expression" if schedule.expression is not None else "/intervalMinutes"
     code, apart = APART.get(schedule.sync_type, ("validation-failed", LEAST_APART))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any
 from uuid import UUID, uuid5
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from domain.core.errors import Conflict, Unavailable, ValidationFailed
 from domain.core.paging import Page, PageRequest
@@ -23,57 +22,31 @@ from domain.providers.contract import IntegrationType, ProviderFailure
 from domain.providers.records import StreamProfile
 from domain.sync import notices
 from domain.sync.dispatch import AHEAD, SYNC_JOBS_QUEUE, nudge
-from domain.sync.jobs import JobOrigin, RecordError, Step, SyncedRecord, SyncJob, error_log
-from domain.sync.mapping import FieldMapping, RecordTypeName, StreamName
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.job_runs import JobRuns
+from domain.sync.model import (
+    JobOrigin,
+    RecordError,
+    Step,
+    SyncDirection,
+    SyncedRecord,
+    SyncJob,
+    SyncStatus,
+    SyncType,
+    error_log,
+)
 from domain.sync.ports import JobFilter, SyncTransaction
 from domain.sync.rules import APART, check_apart, check_integration, check_scheduled_at, runs_at
-from domain.sync.run import JobRuns
-from domain.sync.schedules import DirectionName, TypeName
+from domain.sync.schedules import DirectionName, SyncTypeName
 from domain.sync.sources import NotSynchronisable, Sources
-
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
-LocalIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
 
 
 class StartSync(Command):
     """Body of `POST /api/datasyncs`."""
 
     integration_id: UUID = Field(strict=False)
-    sync_type: TypeName = "Incremental"
+    sync_type: SyncTypeName = "Incremental"
     direction: DirectionName = "Import"
     scheduled_at: UtcMoment | None = Field(None, strict=False, description="When to run; now when absent")
-
-
-class PreviewMapping(Command):
-    """Body of `POST /api/integrations/{id}/mapping/preview`: try a mapping on the provider's first records, or
-    on `sample`, without storing anything."""
-
-    stream: StreamName | None = Field(None, description="The first stream when absent")
-    mapping: FieldMapping | None = Field(None, description="The stored mapping when absent")
-    sample: Annotated[list[dict[str, Any]], Field(max_length=20)] | None = Field(
-        None, description="Records as the provider sends them; fetched from it when absent"
-    )
-    limit: int = Field(5, ge=1, le=20, description="Records to fetch")
-
-
-class LocalRecord(Command):
-    """One change of the tenant's own."""
-
-    stream: StreamName | None = Field(None, description="The first exportable stream when absent")
-    local_id: LocalIdentifier | None = Field(
-        None, description="The tenant's own id of a record; new or known"
-    )
-    external_id: Identifier | None = Field(None, description="The provider's id, for a record it has")
-    record_type: RecordTypeName | None = Field(None, description="The stream's when absent")
-    data: dict[str, Any] | None = Field(None, description="The internal record; null deletes it")
-    modified_at: UtcMoment | None = Field(None, strict=False, description="Now when absent (BR-DS-07)")
-
-
-class PutRecords(Command):
-    """Body of `PUT /api/integrations/{id}/records`."""
-
-    records: Annotated[list[LocalRecord], Field(min_length=1, max_length=1000)]
 
 
 logger = logging.getLogger("hub.sync")

@@ -23,7 +23,8 @@ from domain.providers.records import (
     StreamProfile,
     SyncProvider,
 )
-from domain.sync.mapping import FieldMapping, Transformer, compiled
+from domain.sync.mapping import FieldMapping, compile_mapping
+from domain.sync.transforming import Transformer
 
 #: A connection is opened anew after this long: it holds an OAuth token, and reads the secret store.
 _KEPT = timedelta(seconds=60)
@@ -58,7 +59,7 @@ class Source:
 
     def transformer(self, stream: str, mapping: str) -> Transformer:
         """`mapping` is the stored JSON text."""
-        chosen = compiled(FieldMapping.model_validate_json(mapping)).get(stream)
+        chosen = compile_mapping(FieldMapping.model_validate_json(mapping)).get(stream)
         return Transformer(self.provider, self.profile(stream), chosen)
 
 

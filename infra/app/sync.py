@@ -11,11 +11,11 @@ from domain.sync.batches import BatchRunner
 from domain.sync.dispatch import Dispatcher
 from domain.sync.exporting import Exporter
 from domain.sync.importing import Importer
+from domain.sync.job_runs import JobRuns
 from domain.sync.notices import LiveProgress
 from domain.sync.ports import Suppression
-from domain.sync.records_service import RecordService
-from domain.sync.run import JobRuns
-from domain.sync.schedule_service import Schedules
+from domain.sync.record_service import RecordService
+from domain.sync.schedule_service import ScheduleService
 from domain.sync.service import SyncService
 from domain.sync.sources import Sources
 from infra.app.integrations import IntegrationParts
@@ -94,8 +94,8 @@ class SyncParts:
         return SyncService(self._transactions, self.sources, self.runs, self._queue, self._clock, self._ids)
 
     @once
-    def schedules(self) -> Schedules:
-        return Schedules(
+    def schedules(self) -> ScheduleService:
+        return ScheduleService(
             self._transactions, self.service, self.dispatcher, self._clock, self._ids, tracer=self._tracer
         )
 

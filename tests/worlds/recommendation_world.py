@@ -29,8 +29,8 @@ from domain.recommendations.service import RecommendationService
 from domain.recommendations.wording import Wording
 from domain.recommendations.wording_ledger import WordingLedger
 from domain.recommendations.wording_rules import Proposal, ProposedText
-from domain.sync.schedule_service import Schedules
-from domain.sync.schedules import PutSchedule, TypeName
+from domain.sync.schedule_service import ScheduleService
+from domain.sync.schedules import PutSchedule, SyncTypeName
 from domain.webhooks.model import Webhook
 from tests.worlds.recommendation_facts import integration_facts, tally
 from tests.worlds.webhook_world import World
@@ -73,7 +73,7 @@ class RecommendationWorld(World):
         wording = Wording(model, ledger, self.clock, timeout_seconds=5)
         applier = Applier(self.service, self.keys, lambda: self.schedules)
         # Of synchronisation no more than what stores a schedule of imports.
-        self.schedules = Schedules(self.transactions, None, None, self.clock, self.ids)  # type: ignore[arg-type]
+        self.schedules = ScheduleService(self.transactions, None, None, self.clock, self.ids)  # type: ignore[arg-type]
         self.recommendations = RecommendationService(
             self.transactions, self.adviser, applier, wording, self.clock
         )
@@ -116,7 +116,7 @@ class RecommendationWorld(World):
             tx.commit()
         return made
 
-    def scheduled(self, expression: str, sync_type: TypeName = "Incremental") -> Integration:
+    def scheduled(self, expression: str, sync_type: SyncTypeName = "Incremental") -> Integration:
         """An active integration with a schedule of imports."""
         made = self.integration(IntegrationType.PaymentGateway, "Stripe")
         command = PutSchedule(expression=expression, sync_type=sync_type)

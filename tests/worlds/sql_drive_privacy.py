@@ -9,7 +9,7 @@ from domain.core.paging import PageRequest
 from domain.incoming.model import IncomingBody, IncomingStatus, IncomingWebhook
 from domain.integrations.model import IntegrationLog, LogLevel
 from domain.privacy.model import Erasure
-from domain.sync.jobs import RecordError, SyncedRecord
+from domain.sync.model import RecordError, SyncedRecord
 from domain.sync.ports import RunMark
 from infra.sql.transaction import SqlTransaction
 from tests.worlds.sql_drive_sync import STREAM, integration_of, job_of, merge_of

@@ -11,10 +11,27 @@ from domain.core.paging import PageRequest
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.providers.contract import IntegrationType
 from domain.providers.records import RecordType
-from domain.sync.jobs import Counts, Phase, RecordError, Step, StreamState, SyncJob
 from domain.sync.merging import IncomingRecord, Merge
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
-from domain.sync.ports import JobFilter, LocalChange, Progress, Pushed, RecordFilter, RunMark, StoredMapping
+from domain.sync.model import (
+    Phase,
+    RecordCounts,
+    RecordError,
+    Step,
+    StreamState,
+    SyncDirection,
+    SyncJob,
+    SyncStatus,
+    SyncType,
+)
+from domain.sync.ports import (
+    BatchProgress,
+    JobFilter,
+    LocalChange,
+    PushedRecord,
+    RecordFilter,
+    RunMark,
+    StoredMapping,
+)
 from domain.sync.schedules import SyncSchedule
 from infra.sql.transaction import SqlTransaction
 from tests.worlds.sql_world import World
@@ -111,10 +128,10 @@ def calls(world: World) -> dict[str, list[Call]]:
     every = JobFilter(
         integration_id, [SyncStatus.Running], [SyncType.Full], [SyncDirection.Import], now, later
     )
-    progress = Progress(job, step, Counts(written=1), now, "stage", 1.0, 10)
+    progress = BatchProgress(job, step, RecordCounts(written=1), now, "stage", 1.0, 10)
     found = RecordFilter(RecordType.Generic, STREAM, now, (now, STREAM, "r1"), 10)
     changed = Merge([], [incoming("r00001")], [replace(incoming("r00002"), data=None)], keys[10:], 0, 0)
-    pushed = [Pushed(one, "theirs", now, "v1", "1" * 32) for one in pending]
+    pushed = [PushedRecord(one, "theirs", now, "v1", "1" * 32) for one in pending]
     return {
         "sync_jobs.add": [lambda tx: tx.sync_jobs.add(tenant, fresh)],
         "sync_jobs.get": [lambda tx: tx.sync_jobs.get(tenant, job_id)],
@@ -204,7 +221,7 @@ def calls(world: World) -> dict[str, list[Call]]:
     }
 
 
-def _advance(tx: SqlTransaction, progress: Progress) -> None:
+def _advance(tx: SqlTransaction, progress: BatchProgress) -> None:
     """Of a running job: the claim is part of the same transaction, which is rolled back."""
     tx.sync_jobs.claim(progress.job.data_sync_job_id, 9, progress.now)
     tx.sync_jobs.advance(replace(progress, job=replace(progress.job, run_number=1)))

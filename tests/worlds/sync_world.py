@@ -22,7 +22,7 @@ from domain.providers.records import (
     SourceRecord,
     StreamProfile,
 )
-from domain.sync.jobs import BatchResult, SyncedRecord, SyncJob
+from domain.sync.model import BatchResult, SyncedRecord, SyncJob
 from domain.sync.ports import RecordFilter
 from domain.sync.rules import MOST_TRIES, after_failure, after_success
 from domain.sync.service import StartSync

@@ -10,11 +10,10 @@ from uuid import UUID
 from pydantic import Field
 
 from domain.core.wire import UtcMoment
-from domain.sync.jobs import RecordError, Step, SyncJob
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.model import RecordError, Step, SyncDirection, SyncJob, SyncStatus, SyncType
 from domain.sync.notices import message_of, progress_of
 from domain.sync.ports import JobFilter
-from domain.sync.schedules import DirectionName, TypeName
+from domain.sync.schedules import DirectionName, SyncTypeName
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
 StatusName = Literal["Scheduled", "Running", "Completed", "Failed", "Cancelled", "PartialSuccess"]
@@ -34,7 +33,7 @@ class ProgressView(View):
 class StreamView(View):
     stream: str
     direction: DirectionName
-    sync_type: TypeName
+    sync_type: SyncTypeName
     phase: Literal["List", "Sweep", "Push", "Done"]
     total: int | None
     processed: int
@@ -51,7 +50,7 @@ class SyncErrorView(View):
 class SyncJobView(View):
     data_sync_job_id: UUID
     integration_id: UUID
-    sync_type: TypeName
+    sync_type: SyncTypeName
     direction: DirectionName
     status: StatusName
     origin: Literal["Manual", "Schedule", "Authorization"]
@@ -95,7 +94,9 @@ class RecordErrorPage(PageView[RecordErrorView]):
 class SyncJobQuery(PageQuery):
     integration_id: UUID | None = None
     status: CommaSeparated[StatusName] | None = Field(None, description="One or more, separated by commas")
-    sync_type: CommaSeparated[TypeName] | None = Field(None, description="One or more, separated by commas")
+    sync_type: CommaSeparated[SyncTypeName] | None = Field(
+        None, description="One or more, separated by commas"
+    )
     direction: CommaSeparated[DirectionName] | None = Field(
         None, description="One or more, separated by commas"
     )

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.privacy.exporting import Export
+from domain.privacy.exporting import ExportPage
 from domain.privacy.model import Erasure
 from functions.http.kit.views import Moment, PageView, View
 
@@ -52,7 +52,7 @@ class AllowedView(View):
     lifted: int = Field(description="Entries of the suppression list that are gone")
 
 
-def export_view(export: Export) -> ExportView:
+def export_view(export: ExportPage) -> ExportView:
     items = [HeldItemView(kind=one.kind, ids=one.ids, at=one.at, data=one.data) for one in export.items]
     return ExportView(items=items, cursor=export.cursor, is_complete=export.cursor is None)
 

@@ -6,8 +6,8 @@ import azure.functions as func
 
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.sync.mapping import FieldMapping
+from domain.sync.record_service import PreviewMapping, PutRecords
 from domain.sync.schedules import PutSchedule
-from domain.sync.service import PreviewMapping, PutRecords
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.endpoint import Endpoint, serve
 from functions.http.records.views import (

@@ -15,11 +15,11 @@ from pydantic import Field
 from domain.core.errors import FieldError, ValidationFailed
 from domain.core.wire import UtcMoment, rfc3339
 from domain.providers.records import RecordType
-from domain.sync.jobs import SyncedRecord
 from domain.sync.mapping import FieldMapping, RecordTypeName
+from domain.sync.model import SyncedRecord
 from domain.sync.ports import RecordFilter, StoredMapping
-from domain.sync.records_service import Preview
-from domain.sync.schedules import DirectionName, SyncSchedule, TypeName
+from domain.sync.record_service import MappingPreview
+from domain.sync.schedules import DirectionName, SyncSchedule, SyncTypeName
 from functions.http.kit.views import Moment, PageView, Query, View
 
 
@@ -55,7 +55,7 @@ class ScheduleView(View):
     integration_id: UUID
     expression: str | None
     interval_minutes: int | None
-    sync_type: TypeName
+    sync_type: SyncTypeName
     direction: DirectionName
     is_enabled: bool
     next_run_at: Moment | None
@@ -142,7 +142,7 @@ def mapping_view(stored: StoredMapping) -> MappingView:
     return MappingView(streams=mapping.model_dump(by_alias=True)["streams"])
 
 
-def preview_view(previews: Sequence[Preview]) -> PreviewView:
+def preview_view(previews: Sequence[MappingPreview]) -> PreviewView:
     return PreviewView(
         records=[
             PreviewRecordView(

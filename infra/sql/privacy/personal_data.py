@@ -14,7 +14,7 @@ from domain.incoming.model import IncomingBody
 from domain.integrations.model import IntegrationLog
 from domain.journal.events import DomainEvent
 from domain.privacy.ports import ChangedMeanwhile, IncomingRow
-from domain.sync.jobs import RecordError, SyncedRecord
+from domain.sync.model import RecordError, SyncedRecord
 from infra.sql.incoming.tables import incoming_bodies, incoming_webhooks
 from infra.sql.integrations.logs import log_of
 from infra.sql.integrations.tables import integration_logs, integrations

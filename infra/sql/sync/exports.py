@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 
-from domain.sync.jobs import SyncedRecord
-from domain.sync.ports import LocalChange, Pushed, RunMark
+from domain.sync.model import SyncedRecord
+from domain.sync.ports import LocalChange, PushedRecord, RunMark
 from infra.sql.statements import guarded_by_unique_key
 from infra.sql.sync.records import COLUMNS, SqlImportedRecords, record_of
 from infra.sql.sync.tables import synced_records
@@ -47,7 +47,13 @@ class SqlSyncRecords(SqlImportedRecords):
         return self._connection.execute(counted).scalar_one()
 
     def pushed(
-        self, tenant_id: UUID, integration_id: UUID, stream: str, results: Sequence[Pushed], *, run: RunMark
+        self,
+        tenant_id: UUID,
+        integration_id: UUID,
+        stream: str,
+        results: Sequence[PushedRecord],
+        *,
+        run: RunMark,
     ) -> None:
         for result in results:
             here = and_(_r.TenantId == tenant_id, _r.IntegrationId == integration_id, _r.Stream == stream)

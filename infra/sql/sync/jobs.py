@@ -23,9 +23,8 @@ from sqlalchemy.exc import IntegrityError
 
 from domain.core.errors import NotFound
 from domain.core.paging import Page, PageRequest
-from domain.sync.jobs import ENDED, JobOrigin, SyncJob
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
-from domain.sync.ports import AlreadyRuns, JobFilter, Waiting
+from domain.sync.model import ENDED, JobOrigin, SyncDirection, SyncJob, SyncStatus, SyncType
+from domain.sync.ports import AlreadyRuns, JobFilter, WaitingJob
 from domain.sync.rules import COUNTED, OLDEST_SCHEDULE, runs_at
 from infra.observability.trace import current_header
 from infra.sql.failures import is_duplicate
@@ -189,7 +188,7 @@ class SqlSyncJobs(SqlSyncSteps):
         statement = select(_j.RunSlot, _j.TenantId).where(_j.RunSlot.is_not(None)).order_by(_j.RunSlot)
         return [(slot, tenant) for slot, tenant in self._connection.execute(statement)]
 
-    def waiting(self, now: datetime, limit: int) -> list[Waiting]:
+    def waiting(self, now: datetime, limit: int) -> list[WaitingJob]:
         other = data_sync_jobs.alias()
         runs = exists().where(other.c.IntegrationId == _j.IntegrationId, other.c.RunSlot.is_not(None))
         # IX_DataSync_Waiting, then UX_DataSync_Running
@@ -199,9 +198,9 @@ class SqlSyncJobs(SqlSyncSteps):
             .order_by(_j.ScheduledAt, _j.DataSyncJobId)
             .limit(limit)
         )
-        oldest: dict[UUID, Waiting] = {}
+        oldest: dict[UUID, WaitingJob] = {}
         for row in self._connection.execute(statement):
-            oldest.setdefault(row.IntegrationId, Waiting(*row))
+            oldest.setdefault(row.IntegrationId, WaitingJob(*row))
         return list(oldest.values())
 
     def to_queue(self, until: datetime, limit: int) -> list[SyncJob]:

@@ -13,8 +13,8 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from domain.core.paging import Page, PageRequest
 from domain.integrations.model import IntegrationStatus
-from domain.sync.jobs import SyncedRecord
 from domain.sync.merging import IncomingRecord, Merge, StoredVersion
+from domain.sync.model import SyncedRecord
 from domain.sync.ports import RecordFilter, RecordsRefused, RunMark
 from infra.sql.firsts import delete_first
 from infra.sql.integrations.tables import integrations

@@ -10,8 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from domain.core.errors import NotFound, PreconditionFailed
-from domain.sync.jobs import StreamState
-from domain.sync.model import SyncDirection, SyncType
+from domain.sync.model import StreamState, SyncDirection, SyncType
 from domain.sync.ports import StoredMapping
 from domain.sync.schedules import SyncSchedule
 from infra.sql.failures import is_duplicate

@@ -10,9 +10,8 @@ from uuid import UUID
 from sqlalchemy import Connection, case, insert, select, update
 
 from domain.core.paging import Page, PageRequest
-from domain.sync.jobs import Phase, RecordError, Step
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
-from domain.sync.ports import Progress, Superseded
+from domain.sync.model import Phase, RecordError, Step, SyncDirection, SyncStatus, SyncType
+from domain.sync.ports import BatchProgress, Superseded
 from infra.sql.integrations.tables import integrations
 from infra.sql.statements import paged, total, unindexed
 from infra.sql.sync.tables import data_sync_jobs, sync_record_errors, sync_steps
@@ -95,7 +94,7 @@ class SqlSyncSteps:
         if rows:
             self._connection.execute(insert(sync_steps), rows)
 
-    def advance(self, progress: Progress) -> None:
+    def advance(self, progress: BatchProgress) -> None:
         step, counts = progress.step, progress.counts
         stored = self._connection.execute(
             update(sync_steps)
@@ -118,7 +117,7 @@ class SqlSyncSteps:
         if stored.rowcount != 1 or not self._count(progress):
             raise Superseded
 
-    def _count(self, progress: Progress) -> bool:
+    def _count(self, progress: BatchProgress) -> bool:
         job, counts = progress.job, progress.counts
         done = counts.processed + counts.failed
         now_done = _j.RecordsProcessed + _j.RecordsFailed + done

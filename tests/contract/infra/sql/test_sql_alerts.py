@@ -21,8 +21,7 @@ from domain.monitoring.alerts.model import (
     Transition,
 )
 from domain.providers.contract import IntegrationType
-from domain.sync.jobs import SyncJob
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.model import SyncDirection, SyncJob, SyncStatus, SyncType
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.notices import delivery_signals
 from tests.worlds.sql_drive_alerts import alert

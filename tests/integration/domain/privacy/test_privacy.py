@@ -18,10 +18,10 @@ from domain.integrations.model import IntegrationLog, LogLevel
 from domain.journal.audit_log import AuditService
 from domain.journal.events import DomainEvent
 from domain.privacy import places
-from domain.privacy.exporting import Item
+from domain.privacy.exporting import HeldItem
 from domain.privacy.model import AllowSubject, EraseSubject, Erasure, ErasureStatus, ExportSubject
-from domain.sync.jobs import RecordError
-from domain.sync.service import PutRecords
+from domain.sync.model import RecordError
+from domain.sync.record_service import PutRecords
 from infra.app.privacy import PrivacyParts
 from infra.sql.privacy.personal_data import SqlPersonalData
 from tests.worlds.sync_world import SyncWorld
@@ -46,9 +46,9 @@ class PrivacyWorld(SyncWorld):
         self.privacy.erasures.run()
         return self.privacy.erasures.get(self.principal, erasure.erasure_id)
 
-    def export(self, *identifiers: str, limit: int = 500, **fields: Any) -> list[Item]:
+    def export(self, *identifiers: str, limit: int = 500, **fields: Any) -> list[HeldItem]:
         """Every part."""
-        items: list[Item] = []
+        items: list[HeldItem] = []
         cursor = None
         while True:
             body = {"identifiers": list(identifiers), "cursor": cursor, "limit": limit, **fields}

@@ -15,10 +15,9 @@ from domain.core.errors import ValidationFailed
 from domain.core.paging import PageRequest
 from domain.journal.events import DomainEvent
 from domain.sync.dispatch import InitialSyncs, in_turn
-from domain.sync.jobs import JobOrigin
-from domain.sync.model import SyncStatus
+from domain.sync.model import JobOrigin, SyncStatus
 from domain.sync.notices import smoothed
-from domain.sync.ports import AlreadyRuns, JobFilter, Waiting
+from domain.sync.ports import AlreadyRuns, JobFilter, WaitingJob
 from domain.sync.schedules import PutSchedule
 from tests.worlds.builders import START
 from tests.worlds.sync_world import SyncWorld
@@ -34,8 +33,8 @@ def world(tmp_path: Path) -> Iterator[SyncWorld]:
     made.close()
 
 
-def _waiting(tenant: UUID, minute: int) -> Waiting:
-    return Waiting(
+def _waiting(tenant: UUID, minute: int) -> WaitingJob:
+    return WaitingJob(
         UUID(int=minute + tenant.int * 1000), tenant, UUID(int=minute), START + timedelta(minutes=minute)
     )
 

@@ -12,7 +12,7 @@ import pytest
 
 from domain.providers.contract import ProviderFailure
 from domain.sync.model import SyncStatus
-from domain.sync.service import PutRecords
+from domain.sync.record_service import PutRecords
 from tests.worlds.builders import START
 from tests.worlds.integration_world import Killed
 from tests.worlds.sync_world import SyncWorld

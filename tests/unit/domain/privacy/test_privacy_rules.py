@@ -9,14 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.privacy.rules import Digested, Found, Named, digest_of, normalised, occurs_in, without_person
+from domain.privacy.rules import (
+    DigestedPerson,
+    Found,
+    IdentifiedPerson,
+    digest_of,
+    normalised,
+    occurs_in,
+    without_person,
+)
 
 JANE = "Jane.Doe@example.com"
 KEY = b"k" * 32
 
 
 def erased(value: Any, *identifiers: str) -> tuple[Any, Found]:
-    text, found = without_person(json.dumps(value), Named(identifiers or (JANE,)))
+    text, found = without_person(json.dumps(value), IdentifiedPerson(identifiers or (JANE,)))
     return json.loads(text), found
 
 
@@ -64,22 +72,22 @@ def test_a_number_is_an_id_only_when_it_is_long() -> None:
 
 def test_escapes_hide_nobody() -> None:
     text = '{"email":"\\u006aane.doe\\u0040example.com","name":"Jane"}'
-    assert without_person(text, Named([JANE])) == ('{"email":null,"name":null}', Found.About)
+    assert without_person(text, IdentifiedPerson([JANE])) == ('{"email":null,"name":null}', Found.About)
     assert erased({"mail": "jürgen@müller.example"}, "Jürgen@Müller.example")[1] == Found.About
 
 
 def test_what_is_no_json_is_erased_as_text() -> None:
-    assert without_person("Refused jane.doe@example.com!", Named([JANE])) == (
+    assert without_person("Refused jane.doe@example.com!", IdentifiedPerson([JANE])) == (
         "Refused [erased]!",
         Found.Within,
     )
     deep = "[" * 100_000 + json.dumps(JANE) + "]" * 100_000
-    assert JANE not in without_person(deep, Named([JANE]))[0]
+    assert JANE not in without_person(deep, IdentifiedPerson([JANE]))[0]
 
 
 def test_nothing_is_left_of_a_person_who_is_erased_twice() -> None:
-    once = without_person(json.dumps({"a": {"email": JANE}, "b": f"x {JANE}"}), Named([JANE]))[0]
-    assert without_person(once, Named([JANE])) == (once, Found.Nothing)
+    once = without_person(json.dumps({"a": {"email": JANE}, "b": f"x {JANE}"}), IdentifiedPerson([JANE]))[0]
+    assert without_person(once, IdentifiedPerson([JANE])) == (once, Found.Nothing)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +100,11 @@ def test_nothing_is_left_of_a_person_who_is_erased_twice() -> None:
     ],
 )
 def test_a_request_is_searched_whatever_its_form(body: str, occurs: bool) -> None:
-    assert occurs_in(body, Named([JANE])) is occurs
+    assert occurs_in(body, IdentifiedPerson([JANE])) is occurs
 
 
 def test_a_digest_recognises_values_and_addresses_within_texts() -> None:
-    person = Digested(KEY, {digest_of(KEY, JANE)})
+    person = DigestedPerson(KEY, {digest_of(KEY, JANE)})
     value = {
         "a": {"email": "JANE.DOE@example.com", "x": 1},
         "b": "to jane.doe@example.com",
@@ -118,6 +126,6 @@ _JSON = st.recursive(
 
 @given(_JSON)
 def test_no_identifier_survives(value: Any) -> None:
-    text, found = without_person(json.dumps(value), Named([JANE]))
+    text, found = without_person(json.dumps(value), IdentifiedPerson([JANE]))
     assert normalised(JANE) not in normalised(text)
     assert (found == Found.Nothing) == (JANE not in json.dumps(value))

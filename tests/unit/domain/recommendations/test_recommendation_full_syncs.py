@@ -18,8 +18,7 @@ from domain.providers.records import RecordType, StreamProfile
 from domain.recommendations.facts import ScheduleFacts
 from domain.recommendations.model import Advice, Confidence, Operation, Period, RecommendationKind
 from domain.recommendations.sync_rules import incremental
-from domain.sync.jobs import SyncJob
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.model import SyncDirection, SyncJob, SyncStatus, SyncType
 from infra.sql.sync.tables import data_sync_jobs
 from tests.worlds.builders import TENANT, USER
 from tests.worlds.recommendation_facts import NOW, SUBJECT, figures, schedule

@@ -9,7 +9,7 @@ import jmespath
 import pytest
 
 from domain.providers.records import RecordType
-from domain.sync.mapping import CompiledMapping, Evaluation, StreamMapping, TooMuch
+from domain.sync.mapping import CompiledMapping, ExpressionEvaluator, StreamMapping, TooExpensive
 
 SOURCE = {
     "text": "x" * 1_000,
@@ -41,7 +41,7 @@ def test_an_expression_that_swells_fails_at_once(expression: str) -> None:
     began = time.process_time()
     with pytest.raises(ValueError, match="/company") as refusal:
         made(expression)
-    assert isinstance(refusal.value.__cause__, TooMuch)
+    assert isinstance(refusal.value.__cause__, TooExpensive)
     assert time.process_time() - began < 1
 
 
@@ -64,7 +64,7 @@ def test_what_stays_in_proportion_is_what_the_library_says(expression: str) -> N
 
 
 def test_the_expressions_of_a_record_share_what_they_may_come_to() -> None:
-    evaluation, expression = Evaluation(most=5_000), jmespath.compile("list[*]")
+    evaluation, expression = ExpressionEvaluator(most=5_000), jmespath.compile("list[*]")
     evaluation.search(expression, SOURCE)
-    with pytest.raises(TooMuch):
+    with pytest.raises(TooExpensive):
         evaluation.search(expression, SOURCE)

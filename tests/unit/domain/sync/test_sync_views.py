@@ -11,8 +11,7 @@ from uuid import UUID
 import pytest
 
 from domain.core.errors import ValidationFailed
-from domain.sync.jobs import SyncedRecord, SyncJob
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
+from domain.sync.model import SyncDirection, SyncedRecord, SyncJob, SyncStatus, SyncType
 from functions.http.datasyncs.routes import _csv
 from functions.http.datasyncs.views import job_detail, job_view
 from functions.http.records.views import RecordQuery, record_list

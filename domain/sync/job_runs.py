@@ -21,17 +21,19 @@ from domain.journal.occurrences import OccurrenceSender, occurrence
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import StreamProfile
 from domain.sync import notices
-from domain.sync.jobs import (
+from domain.sync.model import (
     BatchResult,
     Checkpoint,
     Phase,
     Step,
+    SyncDirection,
     SyncJob,
+    SyncStatus,
+    SyncType,
     checkpoint_context,
     error_log,
     state_context,
 )
-from domain.sync.model import SyncDirection, SyncStatus, SyncType
 from domain.sync.notices import LiveProgress, job_span, sync_signal, tell_end, tell_outcome
 from domain.sync.ports import SyncTransaction
 from domain.sync.rules import TIMEOUT, final_status, is_usable
@@ -42,7 +44,7 @@ _LINES = {SyncStatus.Failed: logging.ERROR, SyncStatus.PartialSuccess: logging.W
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """What a run is to do: the positions of its unfinished steps. Without any it cannot, or need not, run."""
 
     positions: Sequence[int]
@@ -81,7 +83,7 @@ class JobRuns:
         self._live = live
         self._tracer = tracer
 
-    def plan(self, job_id: UUID, run_number: int) -> Plan:
+    def plan(self, job_id: UUID, run_number: int) -> RunPlan:
         """The steps of a new job, or those a resumed one has left. Raises Unavailable."""
         with self._transactions.read() as tx:
             job = tx.sync_jobs.find(job_id)
@@ -89,17 +91,17 @@ class JobRuns:
             integration = tx.integrations.find(job.integration_id) if job else None
         now = self._clock.now()
         if job is None or job.status != SyncStatus.Running or job.run_number != run_number:
-            return Plan((), now, BatchResult("stopped"))
+            return RunPlan((), now, BatchResult("stopped"))
         deadline = (job.run_started_at or now) + TIMEOUT
         if not steps:
             with job_span(self._tracer, "plan_sync", job) as span:
                 made = self._steps(job, integration, now)
                 if isinstance(made, BatchResult):
                     tell_outcome(span, made)
-                    return Plan((), deadline, made)
+                    return RunPlan((), deadline, made)
             steps = made
         logger.info("sync job started", extra={**_about(job), "run": run_number})
-        return Plan([step.position for step in steps if step.phase != Phase.Done], deadline)
+        return RunPlan([step.position for step in steps if step.phase != Phase.Done], deadline)
 
     def conclude(self, job_id: UUID, run_number: int, outcome: BatchResult) -> SyncJob | None:
         """Completed, PartialSuccess or Failed, with events, log, audit and alert. Nothing when the job ended

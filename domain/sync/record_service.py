@@ -7,8 +7,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
+
+from pydantic import Field, StringConstraints
 
 from domain.core.errors import (
     Conflict,
@@ -21,29 +23,62 @@ from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
+from domain.core.wire import Command, UtcMoment
 from domain.integrations.model import Integration
 from domain.journal.audit import AuditEntry
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListRequest, RecordType, SourceRecord, StateExpired, StreamProfile
-from domain.sync.jobs import SyncedRecord
-from domain.sync.mapping import (
-    RECORD_MAX_BYTES,
-    CompiledMapping,
-    FieldMapping,
-    Transformer,
-    canonical,
-    compiled,
+from domain.sync.mapping import CompiledMapping, FieldMapping, RecordTypeName, StreamName, compile_mapping
+from domain.sync.model import (
+    SyncedRecord,
 )
 from domain.sync.ports import LocalChange, RecordFilter, StoredMapping, SyncTransaction
 from domain.sync.rules import check_integration, stored_id
-from domain.sync.service import LocalRecord, PreviewMapping, PutRecords
 from domain.sync.sources import NotSynchronisable, Source, Sources
+from domain.sync.transforming import RECORD_MAX_BYTES, Transformer, canonical
+
+ExternalIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
+
+
+LocalIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
+
+
+class PreviewMapping(Command):
+    """Body of `POST /api/integrations/{id}/mapping/preview`: try a mapping on the provider's first records, or
+    on `sample`, without storing anything."""
+
+    stream: StreamName | None = Field(None, description="The first stream when absent")
+    mapping: FieldMapping | None = Field(None, description="The stored mapping when absent")
+    sample: Annotated[list[dict[str, Any]], Field(max_length=20)] | None = Field(
+        None, description="Records as the provider sends them; fetched from it when absent"
+    )
+    limit: int = Field(5, ge=1, le=20, description="Records to fetch")
+
+
+class LocalRecord(Command):
+    """One change of the tenant's own."""
+
+    stream: StreamName | None = Field(None, description="The first exportable stream when absent")
+    local_id: LocalIdentifier | None = Field(
+        None, description="The tenant's own id of a record; new or known"
+    )
+    external_id: ExternalIdentifier | None = Field(None, description="The provider's id, for a record it has")
+    record_type: RecordTypeName | None = Field(None, description="The stream's when absent")
+    data: dict[str, Any] | None = Field(None, description="The internal record; null deletes it")
+    modified_at: UtcMoment | None = Field(None, strict=False, description="Now when absent (BR-DS-07)")
+
+
+class PutRecords(Command):
+    """Body of `PUT /api/integrations/{id}/records`."""
+
+    records: Annotated[list[LocalRecord], Field(min_length=1, max_length=1000)]
+
 
 _CHUNK, _ROUNDS = 1_000, 500
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class MappingPreview:
     """One record before and after. `record` is None when there are errors."""
 
     external_id: str
@@ -106,7 +141,7 @@ class RecordService:
     ) -> StoredMapping:
         """Takes effect with the next batch. Raises NotFound, ValidationFailed, PreconditionFailed."""
         principal.require(INTEGRATION_MANAGE)
-        compiled(mapping)
+        compile_mapping(mapping)
         text = mapping.model_dump_json(by_alias=True)
         with self._transactions.write() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
@@ -133,7 +168,7 @@ class RecordService:
 
     async def preview(
         self, principal: Principal, integration_id: UUID, command: PreviewMapping
-    ) -> list[Preview]:
+    ) -> list[MappingPreview]:
         """Nothing is stored. Raises NotFound, ValidationFailed, Conflict, ProviderUnavailable, Unavailable."""
         principal.require(INTEGRATION_MANAGE)
         source = await asyncio.to_thread(self._source, principal, integration_id)
@@ -182,9 +217,9 @@ class RecordService:
         self, principal: Principal, integration_id: UUID, command: PreviewMapping
     ) -> dict[str, CompiledMapping]:
         if command.mapping is not None:
-            return compiled(command.mapping)
+            return compile_mapping(command.mapping)
         stored = self.mapping(principal, integration_id)
-        return compiled(FieldMapping.model_validate_json(stored.mapping))
+        return compile_mapping(FieldMapping.model_validate_json(stored.mapping))
 
     @staticmethod
     async def _samples(
@@ -253,17 +288,17 @@ def _chosen(streams: Sequence[StreamProfile], name: str | None, pointer: str) ->
     raise ValidationFailed(detail, [FieldError(pointer, detail)])
 
 
-def _preview(transformer: Transformer, record: SourceRecord) -> Preview:
+def _preview(transformer: Transformer, record: SourceRecord) -> MappingPreview:
     made = transformer.make(record)
     if isinstance(made, list):
-        return Preview(record.external_id, dict(record.data), None, None, made)
+        return MappingPreview(record.external_id, dict(record.data), None, None, made)
     kind, internal = made
     try:
         shown = json.loads(canonical(internal))
     except ValueError:
         errors = [FieldError("", "The record holds a value that JSON cannot carry.")]
-        return Preview(record.external_id, dict(record.data), None, None, errors)
-    return Preview(record.external_id, dict(record.data), kind.value, shown, ())
+        return MappingPreview(record.external_id, dict(record.data), None, None, errors)
+    return MappingPreview(record.external_id, dict(record.data), kind.value, shown, ())
 
 
 def _told(failure: ProviderFailure) -> Exception:
