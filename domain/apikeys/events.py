@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +9,7 @@ from uuid import UUID
 from domain.apikeys.model import ApiKey
 from domain.core.ports import IdGenerator
 from domain.core.wire import rfc3339
-from domain.journal.events import DomainEvent, event_data
+from domain.journal.events import DomainEvent, build_event
 
 GENERATED = "APIKeyGenerated"
 REVOKED = "APIKeyRevoked"
@@ -26,7 +25,9 @@ def generated(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
         "expiresAt": _moment(key.expires_at),
         "createdBy": str(key.created_by),
     }
-    return _event(ids, GENERATED, key, data, now)
+    return build_event(
+        GENERATED, data, event_id=ids.new(), tenant_id=key.tenant_id, subject=_subject(key), at=now
+    )
 
 
 def revoked(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
@@ -38,7 +39,9 @@ def revoked(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
         "revokedAt": _moment(key.revoked_at),
         "reason": key.revoke_reason,
     }
-    return _event(ids, REVOKED, key, data, now)
+    return build_event(
+        REVOKED, data, event_id=ids.new(), tenant_id=key.tenant_id, subject=_subject(key), at=now
+    )
 
 
 def rotated(ids: IdGenerator, old: ApiKey, new: ApiKey, rotated_by: UUID, now: datetime) -> DomainEvent:
@@ -49,7 +52,9 @@ def rotated(ids: IdGenerator, old: ApiKey, new: ApiKey, rotated_by: UUID, now: d
         "oldKeyExpiresAt": _moment(old.expires_at),
         "rotatedBy": str(rotated_by),
     }
-    return _event(ids, ROTATED, new, data, now)
+    return build_event(
+        ROTATED, data, event_id=ids.new(), tenant_id=new.tenant_id, subject=_subject(new), at=now
+    )
 
 
 def expired(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
@@ -58,18 +63,13 @@ def expired(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
         "keyName": key.key_name,
         "expiresAt": _moment(key.expires_at),
     }
-    return _event(ids, EXPIRED, key, data, now)
-
-
-def _event(ids: IdGenerator, type_: str, key: ApiKey, data: Mapping[str, Any], now: datetime) -> DomainEvent:
-    return DomainEvent(
-        event_id=str(ids.new()),
-        tenant_id=key.tenant_id,
-        type=type_,
-        data=event_data(data),
-        occurred_at=now,
-        subject=f"apikey/{key.api_key_id}",
+    return build_event(
+        EXPIRED, data, event_id=ids.new(), tenant_id=key.tenant_id, subject=_subject(key), at=now
     )
+
+
+def _subject(key: ApiKey) -> str:
+    return f"apikey/{key.api_key_id}"
 
 
 def _moment(value: datetime | None) -> str | None:

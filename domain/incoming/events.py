@@ -7,7 +7,7 @@ from typing import Any
 
 from domain.core.wire import rfc3339
 from domain.incoming.model import IncomingWebhook
-from domain.journal.events import DomainEvent, event_data
+from domain.journal.events import DomainEvent, build_event, event_data
 
 RECEIVED = "WebhookReceived"
 
@@ -55,12 +55,12 @@ def received(webhook: IncomingWebhook, traceparent: str | None) -> DomainEvent:
         "integrationId": str(webhook.integration_id),
         "providerEventId": webhook.provider_event_id,
     }
-    return DomainEvent(
+    return build_event(
+        RECEIVED,
+        data,
         event_id=f"{webhook.incoming_webhook_id}.received",
         tenant_id=webhook.tenant_id,
-        type=RECEIVED,
-        data=event_data(data),
-        occurred_at=webhook.received_at,
-        subject=str(webhook.integration_id),
+        subject=webhook.integration_id,
+        at=webhook.received_at,
         traceparent=traceparent,
     )

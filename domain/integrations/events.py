@@ -13,7 +13,7 @@ from domain.core.realtime import INTEGRATION_HEALTH, Realtime
 from domain.core.tracing import Span, SpanKind, Tracer
 from domain.core.wire import rfc3339
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus
-from domain.journal.events import DomainEvent, event_data
+from domain.journal.events import DomainEvent, build_event
 from domain.providers.contract import IntegrationType
 
 STATUS_CHANGED = "IntegrationStatusChanged"
@@ -42,7 +42,17 @@ def status_events(
             "changedBy": who,
         }
         raised.append((STATUS_CHANGED, data))
-    return [_event(ids, type_, after, data, now) for type_, data in raised]
+    return [
+        build_event(
+            type_,
+            data,
+            event_id=ids.new(),
+            tenant_id=after.tenant_id,
+            subject=after.integration_id,
+            at=now,
+        )
+        for type_, data in raised
+    ]
 
 
 def health_event(
@@ -55,7 +65,14 @@ def health_event(
         "healthStatus": status.name,
         "reason": detail,
     }
-    return _event(ids, HEALTH_CHANGED, integration, data, now)
+    return build_event(
+        HEALTH_CHANGED,
+        data,
+        event_id=ids.new(),
+        tenant_id=integration.tenant_id,
+        subject=integration.integration_id,
+        at=now,
+    )
 
 
 def _specified(
@@ -86,19 +103,6 @@ def _runs(integration: Integration) -> bool:
 
 def _about(integration: Integration) -> dict[str, Any]:
     return {"integrationId": str(integration.integration_id), "provider": integration.provider}
-
-
-def _event(
-    ids: IdGenerator, type_: str, integration: Integration, data: Mapping[str, Any], now: datetime
-) -> DomainEvent:
-    return DomainEvent(
-        event_id=str(ids.new()),
-        tenant_id=integration.tenant_id,
-        type=type_,
-        data=event_data(data),
-        occurred_at=now,
-        subject=str(integration.integration_id),
-    )
 
 
 def publish_health(realtime: Realtime, integration: Integration, previous: HealthStatus) -> None:

@@ -44,6 +44,31 @@ def event_data(values: Mapping[str, Any]) -> str:
     return text
 
 
+def build_event(
+    type_: str,
+    data: Mapping[str, Any],
+    *,
+    event_id: UUID | str,
+    tenant_id: UUID,
+    subject: UUID | str,
+    at: datetime,
+    traceparent: str | None = None,
+) -> DomainEvent:
+    """Build an event that the hub itself raises about `subject`.
+
+    `event_id` is a fresh id, or follows from what happened where the event must be stored only once. Raises ValueError
+    as `event_data` does."""
+    return DomainEvent(
+        event_id=str(event_id),
+        tenant_id=tenant_id,
+        type=type_,
+        data=event_data(data),
+        occurred_at=at,
+        subject=str(subject),
+        traceparent=traceparent,
+    )
+
+
 class RaiseEvent(Command):
     """One event as other modules of the platform raise it."""
 

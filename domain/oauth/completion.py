@@ -21,7 +21,7 @@ from domain.integrations.ports import IntegrationTransaction
 from domain.integrations.rules import MOVES, Move
 from domain.integrations.validation import Proof, Prover
 from domain.journal.audit import AuditEntry
-from domain.journal.events import DomainEvent, event_data
+from domain.journal.events import build_event
 from domain.oauth.clients import Clients
 from domain.oauth.grants import Grants, Overtaken
 from domain.oauth.model import Callback, Completion, Ending, Grant, GrantStatus, PendingState, Tokens
@@ -210,14 +210,14 @@ class Completions:
             "scopes": list(grant.scopes),
             "missingScopes": list(grant.missing_scopes),
         }
-        event = DomainEvent(
+        event = build_event(
+            AUTHORIZED,
+            data,
             # One event an authorization, however often its end is repeated.
             event_id=f"oauth-{integration.integration_id.hex}-{int(grant.authorized_at.timestamp() * 1000)}",
             tenant_id=integration.tenant_id,
-            type=AUTHORIZED,
-            data=event_data(data),
-            occurred_at=self._clock.now(),
-            subject=str(integration.integration_id),
+            subject=integration.integration_id,
+            at=self._clock.now(),
         )
         with self._transactions.write() as tx:
             tx.outbox.append([event])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from domain.core.realtime import SYNC_PROGRESS, Payload, Realtime
 from domain.core.tracing import Attributes, AttributeValue, Span, SpanKind, Tracer
 from domain.core.transaction import Transactions
 from domain.core.wire import rfc3339
-from domain.journal.events import DomainEvent, event_data
+from domain.journal.events import DomainEvent, build_event
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
 from domain.sync.model import BatchResult, Step, SyncJob, SyncStatus
 from domain.sync.ports import SyncTransaction
@@ -83,13 +82,20 @@ def initiated(ids: IdGenerator, job: SyncJob, now: datetime) -> DomainEvent:
         "direction": job.direction.name,
         "recordsTotal": job.records_total,
     }
-    return _event(ids, "DataSyncInitiated", job, data, now)
+    return build_event(
+        "DataSyncInitiated",
+        data,
+        event_id=ids.new(),
+        tenant_id=job.tenant_id,
+        subject=job.data_sync_job_id,
+        at=now,
+    )
 
 
 def ended(ids: IdGenerator, job: SyncJob, now: datetime) -> list[DomainEvent]:
     """What a job that ended raises. One that went through with failed records both completed and encountered
     errors."""
-    raised: list[DomainEvent] = []
+    raised: list[tuple[str, dict[str, Any]]] = []
     if job.status in (SyncStatus.Completed, SyncStatus.PartialSuccess):
         begun = job.started_at or job.created_at
         data = {
@@ -97,14 +103,19 @@ def ended(ids: IdGenerator, job: SyncJob, now: datetime) -> list[DomainEvent]:
             "recordsProcessed": job.records_processed,
             "duration": round((now - begun).total_seconds(), 3),
         }
-        raised.append(_event(ids, "DataSyncCompleted", job, data, now))
+        raised.append(("DataSyncCompleted", data))
     if job.status in (SyncStatus.Failed, SyncStatus.PartialSuccess):
         data = {**_about(job), "recordsFailed": job.records_failed, "errorMessage": message_of(job)}
-        raised.append(_event(ids, "DataSyncFailed", job, data, now))
+        raised.append(("DataSyncFailed", data))
     if job.status == SyncStatus.Cancelled:
         data = {**_about(job), "recordsProcessed": job.records_processed}
-        raised.append(_event(ids, "DataSyncCancelled", job, data, now))
-    return raised
+        raised.append(("DataSyncCancelled", data))
+    return [
+        build_event(
+            type_, data, event_id=ids.new(), tenant_id=job.tenant_id, subject=job.data_sync_job_id, at=now
+        )
+        for type_, data in raised
+    ]
 
 
 def message_of(job: SyncJob) -> str:
@@ -120,17 +131,6 @@ def _about(job: SyncJob) -> dict[str, Any]:
         "integrationId": str(job.integration_id),
         "status": job.status.name,
     }
-
-
-def _event(ids: IdGenerator, type_: str, job: SyncJob, data: Mapping[str, Any], now: datetime) -> DomainEvent:
-    return DomainEvent(
-        event_id=str(ids.new()),
-        tenant_id=job.tenant_id,
-        type=type_,
-        data=event_data(data),
-        occurred_at=now,
-        subject=str(job.data_sync_job_id),
-    )
 
 
 def sync_signal(job: SyncJob, now: datetime) -> Signal:

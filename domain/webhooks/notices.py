@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from domain.core.realtime import DELIVERY_UPDATED, Payload, Realtime
 from domain.core.tracing import Attributes, Span, SpanKind, Tracer, client_span, queue_attributes
 from domain.core.wire import rfc3339
 from domain.journal.audit import AuditEntry, AuditTransaction
-from domain.journal.events import DomainEvent, event_data
+from domain.journal.events import DomainEvent, build_event
 from domain.journal.occurrences import ALERT_EVENTS
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE
@@ -31,8 +31,15 @@ def sent(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
         "statusCode": result.attempt.http_status_code,
         "deliveredAt": rfc3339(now),
     }
-    event = _event(ids, SENT, claimed.endpoint.tenant_id, claimed.webhook_delivery_id, data, now)
-    return replace(event, traceparent=result.traceparent)
+    return build_event(
+        SENT,
+        data,
+        event_id=ids.new(),
+        tenant_id=claimed.endpoint.tenant_id,
+        subject=claimed.webhook_delivery_id,
+        at=now,
+        traceparent=result.traceparent,
+    )
 
 
 def delivery_failed(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
@@ -45,8 +52,15 @@ def delivery_failed(ids: IdGenerator, result: AttemptResult, now: datetime) -> D
         "errorMessage": result.attempt.error_message,
         "nextRetryAt": rfc3339(result.next_retry_at) if result.next_retry_at else None,
     }
-    event = _event(ids, DELIVERY_FAILED, claimed.endpoint.tenant_id, claimed.webhook_delivery_id, data, now)
-    return replace(event, traceparent=result.traceparent)
+    return build_event(
+        DELIVERY_FAILED,
+        data,
+        event_id=ids.new(),
+        tenant_id=claimed.endpoint.tenant_id,
+        subject=claimed.webhook_delivery_id,
+        at=now,
+        traceparent=result.traceparent,
+    )
 
 
 def delivery_expired(ids: IdGenerator, expired: ExpiredDelivery, now: datetime) -> DomainEvent:
@@ -57,7 +71,14 @@ def delivery_expired(ids: IdGenerator, expired: ExpiredDelivery, now: datetime) 
         "errorMessage": "Not delivered within its time; expired.",
         "nextRetryAt": None,
     }
-    return _event(ids, DELIVERY_FAILED, expired.tenant_id, expired.webhook_delivery_id, data, now)
+    return build_event(
+        DELIVERY_FAILED,
+        data,
+        event_id=ids.new(),
+        tenant_id=expired.tenant_id,
+        subject=expired.webhook_delivery_id,
+        at=now,
+    )
 
 
 def disabled(ids: IdGenerator, health: EndpointHealth, reason: str, now: datetime) -> DomainEvent:
@@ -68,19 +89,8 @@ def disabled(ids: IdGenerator, health: EndpointHealth, reason: str, now: datetim
         "consecutiveFailures": health.consecutive_failures,
         "disabledAt": rfc3339(now),
     }
-    return _event(ids, DISABLED, health.tenant_id, health.webhook_id, data, now)
-
-
-def _event(
-    ids: IdGenerator, type_: str, tenant_id: UUID, about: UUID, data: Mapping[str, Any], now: datetime
-) -> DomainEvent:
-    return DomainEvent(
-        event_id=str(ids.new()),
-        tenant_id=tenant_id,
-        type=type_,
-        data=event_data(data),
-        occurred_at=now,
-        subject=str(about),
+    return build_event(
+        DISABLED, data, event_id=ids.new(), tenant_id=health.tenant_id, subject=health.webhook_id, at=now
     )
 
 

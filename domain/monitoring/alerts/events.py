@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from domain.core.wire import rfc3339
-from domain.journal.events import DomainEvent, event_data
+from domain.journal.events import DomainEvent, build_event
 from domain.journal.occurrences import RAISED, RECOVERED
 from domain.monitoring.alerts.model import Alert
 from domain.monitoring.alerts.rules import RULES
@@ -14,7 +14,7 @@ from domain.monitoring.alerts.rules import RULES
 
 def raised(alert: Alert) -> DomainEvent:
     data = {**_about(alert), "details": json.loads(alert.details)}
-    return _event(alert, RAISED, "raised", data)
+    return _build(alert, RAISED, "raised", data)
 
 
 def recovered(alert: Alert) -> DomainEvent:
@@ -25,7 +25,7 @@ def recovered(alert: Alert) -> DomainEvent:
         "recoveredAt": rfc3339(alert.recovered_at),
         "reason": alert.recovery,
     }
-    return _event(alert, RECOVERED, "recovered", data)
+    return _build(alert, RECOVERED, "recovered", data)
 
 
 def _about(alert: Alert) -> dict[str, Any]:
@@ -40,13 +40,12 @@ def _about(alert: Alert) -> dict[str, Any]:
     }
 
 
-def _event(alert: Alert, type_: str, suffix: str, data: dict[str, Any]) -> DomainEvent:
-    """Its id follows from the alert's, so it is raised once."""
-    return DomainEvent(
-        event_id=f"{alert.alert_id}.{suffix}",
+def _build(alert: Alert, type_: str, suffix: str, data: dict[str, Any]) -> DomainEvent:
+    return build_event(
+        type_,
+        data,
+        event_id=f"{alert.alert_id}.{suffix}",  # follows from the alert's, so that it is raised once
         tenant_id=alert.tenant_id,
-        type=type_,
-        data=event_data(data),
-        occurred_at=alert.recovered_at or alert.opened_at,
         subject=alert.subject,
+        at=alert.recovered_at or alert.opened_at,
     )

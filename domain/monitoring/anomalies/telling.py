@@ -9,7 +9,7 @@ from uuid import UUID
 
 from domain.core.errors import NotFound
 from domain.core.wire import rfc3339
-from domain.journal.events import DomainEvent, event_data
+from domain.journal.events import DomainEvent, build_event
 from domain.journal.occurrences import Occurrence, occurrence
 from domain.journal.signals import SubjectKind
 from domain.monitoring.anomalies.model import DETECTED, Anomaly, AnomalySubject, Deviation, Metric
@@ -70,13 +70,13 @@ def sentence(name: str, subject: AnomalySubject, metric: Metric, deviation: Devi
 
 def event_of(anomaly: Anomaly) -> DomainEvent:
     """`AnomalyDetected`. Its id follows from the anomaly's, so it is raised once."""
-    return DomainEvent(
+    return build_event(
+        DETECTED,
+        _data(anomaly),
         event_id=f"{anomaly.anomaly_id}.detected",
         tenant_id=anomaly.tenant_id,
-        type=DETECTED,
-        data=event_data(_data(anomaly)),
-        occurred_at=anomaly.last_seen_at,
-        subject=str(anomaly.subject.subject_id),
+        subject=anomaly.subject.subject_id,
+        at=anomaly.last_seen_at,
     )
 
 
