@@ -171,7 +171,7 @@ def clean_up_anomalies(timer: func.TimerRequest) -> None:
     recommendations whose subject is gone."""
     counts = {
         "anomalies": hub().insights.watch.forget_old(),
-        "sightings": hub().key_uses.forget_old(),
+        "sightings": hub().key_usage_watch.forget_old(),
         "decisions": hub().recommendations.cleaner.forget_old(),
     }
     logger.info("anomalies cleaned up", extra=counts)

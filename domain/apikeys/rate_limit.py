@@ -1,8 +1,8 @@
 """Quotas on the table store: exact under concurrency, across threads, processes and machines.
 
-Each quota is one entity, replaced under its ETag, so that every decision is made on the present state or not at
-all. The same entity carries the usage statistics: one write per request is all there is, and while one write of
-a quota is under way the other requests of the process gather and go together in the next."""
+Each quota is one entity, replaced under its ETag, so that every decision is made on the current state or not at
+all. The same entity carries the usage statistics, so a request costs one write. While one write of a quota is under
+way, the other requests of the process wait and are charged together by the next."""
 
 from __future__ import annotations
 
@@ -44,8 +44,11 @@ _LINE = 8
 
 
 class ChargeKind(Enum):
-    """`Use` takes one request of the quota if there is one, `Peek` only looks, `Refused` is counted as a
-    request that was refused for another reason and takes nothing."""
+    """How a request counts.
+
+    - `Use`: takes one request of the quota if one is left.
+    - `Peek`: takes nothing and is not counted.
+    - `Refused`: takes nothing and is counted as refused for another reason."""
 
     Use = 0
     Peek = 1
@@ -63,8 +66,10 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class RateStatus:
-    """How the quota stands after a take. Seconds: `reset_seconds` until the oldest uses leave the window,
-    `retry_after_seconds` until one more is allowed (0: now)."""
+    """How the quota stands after a charge.
+
+    - `reset_seconds`: seconds until the oldest uses leave the window.
+    - `retry_after_seconds`: seconds until one more request is allowed; 0 means now."""
 
     allowed: bool
     limit: int
@@ -75,7 +80,7 @@ class RateStatus:
 
 @dataclass(slots=True)
 class Use:
-    """What one key did: in the present hour, and (from `total` on) since it was made."""
+    """What one key did in the current hour and, from `total` on, since it was created."""
 
     accepted: int = 0
     limited: int = 0
@@ -91,15 +96,17 @@ _USE = tuple(field_.name for field_ in fields(Use))
 
 @dataclass(slots=True)
 class QuotaWindow:
-    """`slots` are [last use in ms since 1970, uses], oldest first. `hour` counts from 1970."""
+    """The stored state of a quota. `slots` are [last use in ms since 1970, uses], oldest first; `hour` is counted from
+    1970."""
 
     slots: list[list[int]] = field(default_factory=list)
     hour: int = 0
     uses: dict[str, Use] = field(default_factory=dict)
 
-    def settle(self, takes: Sequence[Charge], now: datetime) -> list[RateStatus]:
-        """Decide the takes in their order, and count them. Time never runs backwards here, whatever the clock
-        of the asking process says."""
+    def charge(self, charges: Sequence[Charge], now: datetime) -> list[RateStatus]:
+        """Decide the charges in their order, and count them.
+
+        Time never runs backwards here, whatever the clock of this process says."""
         now_ms = _millis(now)
         if self.slots:
             if self.slots[-1][0] > now_ms + _WINDOW_MS:
@@ -109,28 +116,28 @@ class QuotaWindow:
         self._slide(now_ms)
         used = sum(count for _, count in self.slots)
         statuses: list[RateStatus] = []
-        for take in takes:
-            allowed = used < take.limit
-            if take.kind is ChargeKind.Use and allowed:
+        for charge in charges:
+            allowed = used < charge.limit
+            if charge.kind is ChargeKind.Use and allowed:
                 used += 1
                 self._add(now_ms)
-            self._count(take, allowed, now_ms)
-            statuses.append(self._status(take, allowed, used, now_ms))
+            self._count(charge, allowed, now_ms)
+            statuses.append(self._status(charge, allowed, used, now_ms))
         return statuses
 
     def closed_hour(self, now: datetime) -> tuple[int, dict[str, Use]] | None:
-        """The hour that ended, with what its keys did, if one has; the counters then begin anew."""
+        """Return the hour that ended and what its keys did in it, and reset the counters; None when none ended."""
         hour = _millis(now) // _WINDOW_MS
         if hour == self.hour or hour + 1 == self.hour:
             return None
         ended = self.hour, {key: use for key, use in self.uses.items() if _seen(use)}
-        kept = sorted(self.uses.items(), key=lambda one: one[1].last_ms)[-_LINE:]
+        kept = sorted(self.uses.items(), key=lambda item: item[1].last_ms)[-_LINE:]
         self.uses = {key: replace(use, accepted=0, limited=0, refused=0) for key, use in kept}
         self.hour = hour
         return ended if ended[1] else None
 
     def properties(self) -> dict[str, TableValue]:
-        """As stored."""
+        """Return the properties of the stored entity."""
         counts = {key: [*(getattr(use, name) for name in _USE)] for key, use in self.uses.items()}
         return {
             "slots": b"".join(_SLOT.pack(*slot) for slot in self.slots),
@@ -161,11 +168,11 @@ class QuotaWindow:
         else:
             self.slots.append([now_ms, 1])
 
-    def _count(self, take: Charge, allowed: bool, now_ms: int) -> None:
-        if take.kind is ChargeKind.Peek:
+    def _count(self, charge: Charge, allowed: bool, now_ms: int) -> None:
+        if charge.kind is ChargeKind.Peek:
             return
-        use = self.uses.setdefault(take.key, Use())
-        if take.kind is ChargeKind.Refused:
+        use = self.uses.setdefault(charge.key, Use())
+        if charge.kind is ChargeKind.Refused:
             use.refused += 1
             use.total_refused += 1
         elif allowed:
@@ -176,26 +183,26 @@ class QuotaWindow:
             use.limited += 1
             use.total_limited += 1
 
-    def _status(self, take: Charge, allowed: bool, used: int, now_ms: int) -> RateStatus:
+    def _status(self, charge: Charge, allowed: bool, used: int, now_ms: int) -> RateStatus:
         reset = _seconds(self.slots[0][0], now_ms) if self.slots else 0
         retry = 0
-        if used >= take.limit:
+        if used >= charge.limit:
             left = used
             for last, count in self.slots:
                 left -= count
                 retry = _seconds(last, now_ms)
-                if left < take.limit:
+                if left < charge.limit:
                     break
-        return RateStatus(allowed, take.limit, max(0, take.limit - used), reset, retry)
+        return RateStatus(allowed, charge.limit, max(0, charge.limit - used), reset, retry)
 
 
 def hour_name(hour: int) -> str:
-    """`2026112315`: sorts as time does."""
+    """Return the hour as `2026112315`, which sorts as time does."""
     return datetime.fromtimestamp(hour * SECONDS, UTC).strftime("%Y%m%d%H")
 
 
 def hour_of(moment: datetime) -> int:
-    """Hours since 1970-01-01T00:00:00Z."""
+    """Return the hours since 1970-01-01T00:00:00Z."""
     return int(moment.timestamp()) // SECONDS
 
 
@@ -219,7 +226,7 @@ _EAGER_TRIES = 8
 _REMEMBERED = 2_000
 
 
-#: The requests of this process on one quota: one at a time writes, for all that wait.
+#: The requests of this process on one quota: one of them writes for all that wait.
 _Line = GroupCommit[Sequence[Charge], Sequence[RateStatus]]
 
 
@@ -232,13 +239,14 @@ class SerialTables(Protocol):
         keys: Sequence[tuple[str, str]],
         change: Callable[[int, TableEntity | None], Sequence[TableEntity]],
     ) -> None:
-        """In one transaction that nobody else writes during: hand each entity, with its position in `keys`, to
-        `change`, and store what it returns. Raises Unavailable."""
+        """Call `change` with each entity and its position in `keys`, and store what it returns.
+
+        All in one transaction, with no other writer. Raises Unavailable."""
 
 
 class RateLimiter:
-    """With `serial` (the embedded store) quotas are changed under its lock, many at once; without (Azure Tables)
-    each by optimistic concurrency."""
+    """Charges quotas. With `serial` (the embedded store) many are changed at once under its lock; without (Azure
+    Tables) each is changed by optimistic concurrency."""
 
     def __init__(self, tables: TableStore, clock: Clock, *, serial: SerialTables | None = None) -> None:
         self._tables = tables
@@ -248,67 +256,63 @@ class RateLimiter:
         self._lines: WeakValueDictionary[UUID, _Line] = WeakValueDictionary()
         self._known: OrderedDict[UUID, TableEntity] = OrderedDict()
 
-    def settle(self, quota_id: UUID, takes: Sequence[Charge]) -> Sequence[RateStatus]:
-        """Decide and count `takes` in their order.
+    def charge(self, quota_id: UUID, charges: Sequence[Charge]) -> Sequence[RateStatus]:
+        """Decide the charges in their order, and count them.
 
-        Raises Unavailable when the table store is down (StoreDown), or so contended that no write came through
-        (Contended: then nothing was decided, and the request may be repeated)."""
+        Raises Unavailable when the table store is down; Contended when no write came through: then nothing was
+        counted, and the request may be repeated."""
         with self._lock:
             line = self._lines.get(quota_id)
             if line is None:
                 # Where one is refused, all are: trying each alone would only add to what overloads the store.
-                line = GroupCommit(partial(self._settle_all, quota_id), most=None, retries_alone=False)
+                line = GroupCommit(partial(self._charge_waiting, quota_id), most=None, retries_alone=False)
                 self._lines[quota_id] = line
-        return line.submit(takes)
+        return line.submit(charges)
 
-    def settle_each(self, batch: Mapping[UUID, Sequence[Charge]]) -> list[Sequence[RateStatus]] | None:
-        """`settle` for many quotas in one transaction, where the store can; else None, and nothing is done."""
+    def charge_each(self, charges: Mapping[UUID, Sequence[Charge]]) -> list[Sequence[RateStatus]] | None:
+        """Charge many quotas in one transaction; None, and nothing is done, where the store cannot.
+
+        Raises Unavailable."""
         if self._serial is None:
             return None
-        return self._change(list(batch.items()))
-
-    def _change(self, batch: Sequence[tuple[UUID, Sequence[Charge]]]) -> list[Sequence[RateStatus]]:
-        assert self._serial is not None
-        settled: list[Sequence[RateStatus]] = []
+        quotas = list(charges)
+        statuses: list[Sequence[RateStatus]] = []
 
         def change(position: int, known: TableEntity | None) -> Sequence[TableEntity]:
-            quota_id, takes = batch[position]
-            now = self._clock.now()
-            window = QuotaWindow() if known is None else QuotaWindow.of(known.properties)
-            ended = window.closed_hour(now)
-            settled.append(window.settle(takes, now))
-            fresh = TableEntity(quota_id.hex, WINDOW_ROW, window.properties())
-            return [fresh] if ended is None else [fresh, *(hour.entity for hour in _hours(quota_id, *ended))]
+            quota_id = quotas[position]
+            of_quota, fresh, hours = self._charged(quota_id, known, charges[quota_id])
+            statuses.append(of_quota)
+            return [fresh, *hours]
 
-        keys = [(quota_id.hex, WINDOW_ROW) for quota_id, _ in batch]
-        self._serial.change_each(TABLE, keys, change)
-        return settled
+        self._serial.change_each(TABLE, [(quota_id.hex, WINDOW_ROW) for quota_id in quotas], change)
+        return statuses
 
     def window(self, quota_id: UUID) -> QuotaWindow:
-        """The present state, as stored. Raises Unavailable."""
+        """Return the stored state of a quota. Raises Unavailable."""
         found = self._tables.get(TABLE, quota_id.hex, WINDOW_ROW)
         return QuotaWindow() if found is None else QuotaWindow.of(found.properties)
 
-    def _settle_all(
-        self, quota_id: UUID, turns: Sequence[Sequence[Charge]]
+    def _charge_waiting(
+        self, quota_id: UUID, requests: Sequence[Sequence[Charge]]
     ) -> Sequence[Sequence[RateStatus]]:
-        if len(turns) == 1:
-            return [self._commit(quota_id, turns[0])]
-        statuses = iter(self._commit(quota_id, [take for takes in turns for take in takes]))
-        return [list(islice(statuses, len(takes))) for takes in turns]
+        if len(requests) == 1:
+            return [self._commit(quota_id, requests[0])]
+        statuses = iter(self._commit(quota_id, [charge for charges in requests for charge in charges]))
+        return [list(islice(statuses, len(charges))) for charges in requests]
 
-    def _commit(self, quota_id: UUID, takes: Sequence[Charge]) -> Sequence[RateStatus]:
-        if all(take.kind is ChargeKind.Peek for take in takes):
-            return self.window(quota_id).settle(takes, self._clock.now())
-        if self._serial is not None:
-            return self._change([(quota_id, takes)])[0]
+    def _commit(self, quota_id: UUID, charges: Sequence[Charge]) -> Sequence[RateStatus]:
+        if all(charge.kind is ChargeKind.Peek for charge in charges):
+            return self.window(quota_id).charge(charges, self._clock.now())
+        together = self.charge_each({quota_id: charges})
+        if together is not None:
+            return together[0]
         # The entity this process wrote last is most likely still current; if not, the ETag says so.
         known = self._known.pop(quota_id, None)
         for attempt in range(_TRIES):
             if known is None:
                 known = self._tables.get(TABLE, quota_id.hex, WINDOW_ROW)
             try:
-                statuses, written = self._try(quota_id, known, takes)
+                statuses, written = self._try(quota_id, known, charges)
             except (EntityExists, EtagMismatch):
                 known = None
                 if attempt >= _EAGER_TRIES:
@@ -319,23 +323,33 @@ class RateLimiter:
         raise Contended("The key's quota is being used from too many places at once; try again.")
 
     def _try(
-        self, quota_id: UUID, known: TableEntity | None, takes: Sequence[Charge]
-    ) -> tuple[list[RateStatus], TableEntity | None]:
-        now = self._clock.now()
-        window = QuotaWindow() if known is None else QuotaWindow.of(known.properties)
-        ended = window.closed_hour(now)
-        statuses = window.settle(takes, now)
-        fresh = TableEntity(quota_id.hex, WINDOW_ROW, window.properties())
+        self, quota_id: UUID, known: TableEntity | None, charges: Sequence[Charge]
+    ) -> tuple[Sequence[RateStatus], TableEntity | None]:
+        """Write once, and return the entity as stored, or None when its ETag is not known."""
+        statuses, fresh, hours = self._charged(quota_id, known, charges)
         if known is None:
             etag = self._tables.insert(TABLE, fresh)
-        elif ended is None:
+        elif not hours:
             etag = self._tables.replace(TABLE, fresh, etag=known.etag)
         else:
-            self._tables.transact(
-                TABLE, [TableWrite("replace", fresh, known.etag), *_hours(quota_id, *ended)]
-            )
+            upserts = [TableWrite("upsert", hour) for hour in hours]
+            self._tables.transact(TABLE, [TableWrite("replace", fresh, known.etag), *upserts])
             return statuses, None
-        return statuses, TableEntity(fresh.partition_key, fresh.row_key, fresh.properties, etag)
+        return statuses, replace(fresh, etag=etag)
+
+    def _charged(
+        self, quota_id: UUID, known: TableEntity | None, charges: Sequence[Charge]
+    ) -> tuple[Sequence[RateStatus], TableEntity, Sequence[TableEntity]]:
+        """Return the statuses, the quota's new entity, and those of the hour that ended, if one did."""
+        now = self._clock.now()
+        window = QuotaWindow() if known is None else QuotaWindow.of(known.properties)
+        hour, uses = window.closed_hour(now) or (0, {})
+        statuses = window.charge(charges, now)
+        ended = [
+            TableEntity(quota_id.hex, usage_row(key, hour), usage_properties(use))
+            for key, use in uses.items()
+        ]
+        return statuses, TableEntity(quota_id.hex, WINDOW_ROW, window.properties()), ended
 
     def _remember(self, quota_id: UUID, entity: TableEntity | None) -> None:
         if entity is None:
@@ -351,16 +365,9 @@ class Contended(Unavailable):
 
 
 def usage_row(key: str, hour: int) -> str:
-    """Row key of what a key did in an ended hour."""
+    """Return the row key of what a key did in an ended hour."""
     return f"use-{key}-{hour_name(hour)}"
 
 
 def usage_properties(use: Use) -> dict[str, TableValue]:
     return {"accepted": use.accepted, "limited": use.limited, "refused": use.refused}
-
-
-def _hours(quota_id: UUID, hour: int, uses: dict[str, Use]) -> list[TableWrite]:
-    return [
-        TableWrite("upsert", TableEntity(quota_id.hex, usage_row(key, hour), usage_properties(use)))
-        for key, use in uses.items()
-    ]

@@ -98,7 +98,7 @@ class UsageService:
         with self._transactions.read() as tx:
             key = tx.api_keys.get(principal.tenant_id, api_key_id)
         window, hours = self._hours(key, hour_of(since), hour_of(until) + 1)
-        [rate] = window.settle([Charge(key.api_key_id.hex, key.rate_limit_per_hour, ChargeKind.Peek)], now)
+        [rate] = window.charge([Charge(key.api_key_id.hex, key.rate_limit_per_hour, ChargeKind.Peek)], now)
         buckets = [_bucket(hour, use) for hour, use in sorted(hours.items()) if _seen(use)]
         return Usage(key, since, until, rate, buckets if by == "hour" else _days(buckets))
 

@@ -1,5 +1,6 @@
-"""Judging presented keys: one indexed read of the key as it is now, one write of its quota. Nothing positive is
-remembered, so a revocation holds from the moment it is committed."""
+"""Verification of presented keys: one indexed read of the key and one write of its quota.
+
+No positive result is cached, so a revocation takes effect from the moment it is committed."""
 
 from __future__ import annotations
 
@@ -31,15 +32,18 @@ from domain.journal.occurrences import ALERTS_QUEUE, message_of, occurrence
 logger = logging.getLogger("hub.apikeys")
 
 _PER_BATCH = 400
-_GATHERING_STEPS = 2
+#: Turns of the event loop that a batch waits for further requests.
+_GATHERING_TURNS = 2
 _ALERT_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationRequest:
-    """Is the key with this hash good for `scopes` from `ip`? `tenant_id`: keys of other tenants are as unknown.
-    `consume` takes one request of its quota if so. `client` is the User-Agent, `country` that of the address, where
-    they are known."""
+    """Whether the key with this hash may be used for `scopes` from `ip`.
+
+    - `consume`: charge one request to the key's quota when it is valid.
+    - `tenant_id`: report keys of other tenants as not found.
+    - `client`: the User-Agent; `country`: that of the address; None where unknown."""
 
     key_hash: str = field(repr=False)
     scopes: Sequence[str] = ()
@@ -52,24 +56,26 @@ class VerificationRequest:
 
 @dataclass(frozen=True, slots=True)
 class VerificationResult:
-    """`rate` is None for an unknown key, and while the table store is down and requests pass (fail open)."""
+    """What a key is worth. `rate` is None for an unknown key, and while the table store is down and requests pass."""
 
-    verdict: VerificationCode
+    code: VerificationCode
     key: ApiKey | None = None
     rate: RateStatus | None = None
     missing: Sequence[str] = ()
     error: Exception | None = None
 
 
-#: How the takes of one quota went; the failure when the table store is down or the quota contended.
-Settled = Sequence[RateStatus] | Unavailable
+#: The statuses after the charges of one quota; the error when the table store is down or the quota contended.
+Charged = Sequence[RateStatus] | Unavailable
 _UNKNOWN = VerificationResult(VerificationCode.NOT_FOUND)
 
 
 class KeyVerifier:
-    """`parallel` is how many quotas are written at once for one batch, and how many batches are under way at
-    once: 1 for the embedded store, more where every write is a round trip over the network. `notice` is shown every
-    ruling."""
+    """Verifies keys and charges their quotas.
+
+    - `parallel`: quotas written at once for one batch, and batches under way at once. 1 for the embedded store, more
+      where every write is a round trip over the network.
+    - `listener`: called with the requests and the results of every batch."""
 
     def __init__(
         self,
@@ -80,9 +86,9 @@ class KeyVerifier:
         *,
         on_failure: Literal["open", "closed"],
         parallel: int = 1,
-        notice: Callable[[Sequence[VerificationRequest], Sequence[VerificationResult]], None] | None = None,
+        listener: Callable[[Sequence[VerificationRequest], Sequence[VerificationResult]], None] | None = None,
     ) -> None:
-        self._notice = notice
+        self._listener = listener
         self._transactions = transactions
         self._limiter = limiter
         self._queue = queue
@@ -90,85 +96,87 @@ class KeyVerifier:
         self._on_failure = on_failure
         self._parallel = parallel
         self._alerted_at: datetime | None = None
-        self._together = AsyncGroupCommit(self._rule_batch, gather=_gather, most=_PER_BATCH, writers=parallel)
+        self._together = AsyncGroupCommit(
+            self._verify_batch, gather=_gather, most=_PER_BATCH, writers=parallel
+        )
 
-    def rule(self, question: VerificationRequest) -> VerificationResult:
-        """Blocks. Raises Unavailable when the database is down, the quota too contended, or the table store
-        down and the setting says closed."""
-        return _checked(self.rule_all([question])[0])
+    def verify(self, request: VerificationRequest) -> VerificationResult:
+        """Verify one key. Blocks.
 
-    async def rule_soon(self, question: VerificationRequest) -> VerificationResult:
-        """The same for an event loop: questions asked while others are being answered are answered together."""
-        return _checked(await self._together.submit(question))
+        Raises Unavailable when the database is down, the quota too contended, or the table store down and the setting
+        `on_failure` is closed."""
+        return _raise_error(self.verify_all([request])[0])
 
-    async def _rule_batch(self, questions: Sequence[VerificationRequest]) -> Sequence[VerificationResult]:
-        return await asyncio.to_thread(self.rule_all, questions)
+    async def verify_soon(self, request: VerificationRequest) -> VerificationResult:
+        """Verify one key from an event loop, together with the requests that arrive meanwhile. Raises as `verify`."""
+        return _raise_error(await self._together.submit(request))
 
-    def rule_all(self, questions: Sequence[VerificationRequest]) -> list[VerificationResult]:
-        """Rulings in the order of the questions; an `error` stands in its ruling. Raises Unavailable when the
-        database is down."""
+    async def _verify_batch(self, requests: Sequence[VerificationRequest]) -> Sequence[VerificationResult]:
+        return await asyncio.to_thread(self.verify_all, requests)
+
+    def verify_all(self, requests: Sequence[VerificationRequest]) -> list[VerificationResult]:
+        """Verify several keys, and return the results in the order of the requests. Blocks.
+
+        An `error` stands in its result. Raises Unavailable when the database is down."""
         with self._transactions.read() as tx:
-            keys = tx.api_keys.by_hashes({question.key_hash for question in questions})
+            keys = tx.api_keys.by_hashes({request.key_hash for request in requests})
         now = self._clock.now()
-        rulings: list[VerificationResult] = [_UNKNOWN] * len(questions)
+        results: list[VerificationResult] = [_UNKNOWN] * len(requests)
         by_quota: dict[UUID, list[int]] = defaultdict(list)
-        for index, question in enumerate(questions):
-            key = keys.get(question.key_hash)
-            if key is None or not _is_meant(question, key):
+        for index, request in enumerate(requests):
+            key = keys.get(request.key_hash)
+            if key is None or not _is_visible(key, request):
                 continue
-            verdict = check_key(key, scopes=question.scopes, ip=question.ip, now=now)
-            missing = (
-                missing_scopes(key.scopes, question.scopes)
-                if verdict is VerificationCode.INSUFFICIENT_SCOPES
-                else ()
-            )
-            rulings[index] = VerificationResult(verdict, key, missing=missing)
+            code = check_key(key, scopes=request.scopes, ip=request.ip, now=now)
+            lacks_scopes = code is VerificationCode.INSUFFICIENT_SCOPES
+            missing = missing_scopes(key.scopes, request.scopes) if lacks_scopes else ()
+            results[index] = VerificationResult(code, key, missing=missing)
             by_quota[key.quota_id].append(index)
-        takes = {
-            quota_id: [_take(questions[index], rulings[index]) for index in indexes]
+        charges = {
+            quota_id: [_charge(requests[index], results[index]) for index in indexes]
             for quota_id, indexes in by_quota.items()
         }
-        for indexes, settled in zip(by_quota.values(), self._settle_each(takes), strict=True):
+        for indexes, charged in zip(by_quota.values(), self._charge_each(charges), strict=True):
             for position, index in enumerate(indexes):
-                rulings[index] = self._with_rate(rulings[index], settled, position)
-        if self._notice is not None:
-            self._notice(questions, rulings)
-        return rulings
+                results[index] = self._with_rate(results[index], charged, position)
+        if self._listener is not None:
+            self._listener(requests, results)
+        return results
 
-    def _settle_each(self, batch: Mapping[UUID, Sequence[Charge]]) -> Iterable[Settled]:
-        if len(batch) > 1:
+    def _charge_each(self, charges: Mapping[UUID, Sequence[Charge]]) -> Iterable[Charged]:
+        if len(charges) > 1:
             try:
-                together = self._limiter.settle_each(batch)
+                together = self._limiter.charge_each(charges)
             except Unavailable as error:
-                return [error] * len(batch)
+                return [error] * len(charges)
             if together is not None:
                 return together
-            return list(self._pool.map(self._settle, batch.items()))
-        return [self._settle(one) for one in batch.items()]
+            return list(self._pool.map(self._charge, charges, charges.values()))
+        return [self._charge(quota_id, of_quota) for quota_id, of_quota in charges.items()]
 
-    def _settle(self, one: tuple[UUID, Sequence[Charge]]) -> Settled:
+    def _charge(self, quota_id: UUID, charges: Sequence[Charge]) -> Charged:
         try:
-            return self._limiter.settle(*one)
+            return self._limiter.charge(quota_id, charges)
         except Unavailable as error:
             return error
 
-    def _with_rate(self, ruling: VerificationResult, settled: Settled, position: int) -> VerificationResult:
-        if isinstance(settled, Unavailable):
-            if isinstance(settled, Contended):
-                return VerificationResult(ruling.verdict, error=settled)
-            self._alert(settled)
-            return ruling if self._on_failure == "open" else VerificationResult(ruling.verdict, error=settled)
-        rate = settled[position]
-        limited = ruling.verdict is VerificationCode.VALID and not rate.allowed
-        verdict = VerificationCode.RATE_LIMITED if limited else ruling.verdict
-        return VerificationResult(verdict, ruling.key, rate, ruling.missing)
+    def _with_rate(self, result: VerificationResult, charged: Charged, position: int) -> VerificationResult:
+        if isinstance(charged, Unavailable):
+            if isinstance(charged, Contended):
+                return VerificationResult(result.code, error=charged)
+            self._alert(charged)
+            return result if self._on_failure == "open" else VerificationResult(result.code, error=charged)
+        rate = charged[position]
+        is_limited = result.code is VerificationCode.VALID and not rate.allowed
+        code = VerificationCode.RATE_LIMITED if is_limited else result.code
+        return VerificationResult(code, result.key, rate, result.missing)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._parallel, thread_name_prefix="quota")
 
     def _alert(self, error: Unavailable) -> None:
-        """An error line and an alert, at most once a minute."""
+        """Log an error and raise an alert, at most once a minute."""
         now = self._clock.now()
         if self._alerted_at is not None and abs(now - self._alerted_at) < _ALERT_EVERY:
             return
@@ -184,32 +192,32 @@ class KeyVerifier:
 
 
 async def _gather() -> None:
-    # Let every request that the loop has read by now ask first: a thread started for one of them alone
-    # would only fight the others for the interpreter.
-    for _ in range(_GATHERING_STEPS):
+    # Let the requests that the loop has read by now arrive first: a thread started for one of them alone
+    # would only compete with the others for the interpreter.
+    for _ in range(_GATHERING_TURNS):
         await asyncio.sleep(0)
 
 
-def _is_meant(question: VerificationRequest, key: ApiKey) -> bool:
-    # The index found it by value already; the comparison in constant time is what decides.
-    same = hmac.compare_digest(key.key_hash, question.key_hash)
-    return same and (question.tenant_id is None or question.tenant_id == key.tenant_id)
+def _is_visible(key: ApiKey, request: VerificationRequest) -> bool:
+    # The index found the key by value already; the comparison in constant time is what decides.
+    same = hmac.compare_digest(key.key_hash, request.key_hash)
+    return same and (request.tenant_id is None or request.tenant_id == key.tenant_id)
 
 
-def _take(question: VerificationRequest, ruling: VerificationResult) -> Charge:
-    assert ruling.key is not None
-    kind = ChargeKind.Use if ruling.verdict is VerificationCode.VALID else ChargeKind.Refused
+def _charge(request: VerificationRequest, result: VerificationResult) -> Charge:
+    assert result.key is not None
+    kind = ChargeKind.Use if result.code is VerificationCode.VALID else ChargeKind.Refused
     return Charge(
-        ruling.key.api_key_id.hex,
-        ruling.key.rate_limit_per_hour,
-        kind if question.consume else ChargeKind.Peek,
+        result.key.api_key_id.hex,
+        result.key.rate_limit_per_hour,
+        kind if request.consume else ChargeKind.Peek,
     )
 
 
-def _checked(ruling: VerificationResult) -> VerificationResult:
-    if ruling.error is not None:
-        raise ruling.error
-    return ruling
+def _raise_error(result: VerificationResult) -> VerificationResult:
+    if result.error is not None:
+        raise result.error
+    return result
 
 
 attempts = logging.getLogger("hub.auth")
@@ -218,7 +226,8 @@ INVALID: Final = "INVALID"
 
 @dataclass(frozen=True, slots=True)
 class VerifiedKey:
-    """`code` is a Verdict, or INVALID where the caller may not know more; `key` and `rate` only where it may."""
+    """What a caller learns of a key. `code` is a VerificationCode, or INVALID where the caller may not know more; `key`
+    and `rate` are there only where the caller may see them."""
 
     valid: bool
     code: str
@@ -227,53 +236,55 @@ class VerifiedKey:
 
 
 class KeyVerificationService:
-    def __init__(self, gate: KeyVerifier) -> None:
-        self._gate = gate
+    def __init__(self, key_verifier: KeyVerifier) -> None:
+        self._key_verifier = key_verifier
 
     async def verify(self, principal: Principal, command: VerifyApiKey) -> VerifiedKey:
-        """Never an error for a bad key. Keys of other tenants are as unknown, except to callers with the
-        permission `apikey:verify`, who learn that such a key is valid, or that it is not, and no more.
+        """Return what a presented key is worth; a bad key is no error.
 
-        A valid key is charged one request, because the question stands for one; `consume: false` is free.
-        Raises Forbidden, Unavailable."""
+        - A key of another tenant is reported as not found. Callers with the permission `apikey:verify` learn that it
+          is valid, or that it is not, and no more.
+        - A valid key is charged one request, because the call stands for one; with `consume: false` it is not.
+        - Raises Forbidden, Unavailable."""
         principal.require(INTEGRATION_MANAGE)
         plain = parse_key(command.key)
         if plain is None:
-            _log(safe_prefix(command.key), VerificationResult(VerificationCode.NOT_FOUND))
+            _log(safe_prefix(command.key), _UNKNOWN)
             return VerifiedKey(False, VerificationCode.NOT_FOUND)
-        everywhere = APIKEY_VERIFY in principal.permissions
-        ruling = await self._gate.rule_soon(
+        is_global = APIKEY_VERIFY in principal.permissions
+        result = await self._key_verifier.verify_soon(
             VerificationRequest(
                 plain.hash,
                 command.scopes,
                 command.ip,
                 command.consume,
-                tenant_id=None if everywhere else principal.tenant_id,
+                tenant_id=None if is_global else principal.tenant_id,
             )
         )
-        _log(plain.prefix, ruling)
-        return _shown(ruling, principal)
+        _log(plain.prefix, result)
+        return _visible_to(principal, result)
 
 
-def _log(prefix: str, ruling: VerificationResult) -> None:
-    """A key presented elsewhere is an attempt to authenticate as well (section 12.2)."""
-    level = logging.INFO if ruling.verdict is VerificationCode.VALID else logging.WARNING
+def _log(prefix: str, result: VerificationResult) -> None:
+    """Log the attempt: a key presented elsewhere is an attempt to authenticate as well (section 12.2)."""
+    is_valid = result.code is VerificationCode.VALID
+    level = logging.INFO if is_valid else logging.WARNING
     if attempts.isEnabledFor(level):
         attempts.log(
             level,
             "key verified",
             extra={
-                "outcome": "accepted" if ruling.verdict is VerificationCode.VALID else "refused",
-                "reason": ruling.verdict.value,
+                "outcome": "accepted" if is_valid else "refused",
+                "reason": result.code.value,
                 "keyPrefix": prefix or None,
-                "apiKeyId": str(ruling.key.api_key_id) if ruling.key else None,
-                "tenantId": str(ruling.key.tenant_id) if ruling.key else None,
+                "apiKeyId": str(result.key.api_key_id) if result.key else None,
+                "tenantId": str(result.key.tenant_id) if result.key else None,
             },
         )
 
 
-def _shown(ruling: VerificationResult, principal: Principal) -> VerifiedKey:
-    valid = ruling.verdict is VerificationCode.VALID
-    if ruling.key is None or valid or ruling.key.tenant_id == principal.tenant_id:
-        return VerifiedKey(valid, ruling.verdict, ruling.key, ruling.rate)
+def _visible_to(principal: Principal, result: VerificationResult) -> VerifiedKey:
+    is_valid = result.code is VerificationCode.VALID
+    if result.key is None or is_valid or result.key.tenant_id == principal.tenant_id:
+        return VerifiedKey(is_valid, result.code, result.key, result.rate)
     return VerifiedKey(False, INVALID)

@@ -1,4 +1,4 @@
-"""From claims to a principal, whoever vouched for them: a signed token or the platform's header."""
+"""Verified claims become a principal. Apart from `service`: adapters in infra/authentication need only this."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ _NAME_LENGTH = 200
 
 
 def principal_from_claims(claims: Mapping[str, object], *, tenant_claim: str, user_claim: str) -> Principal:
-    """The principal that verified claims describe.
+    """Return the principal that verified claims describe.
 
-    The user is `user_claim`; only where that is absent, a `sub` that is a GUID stands in. Permissions are
-    the union of `permissions`, `roles`, `scp` and `scope`, each a list or a space-separated string
-    (RFC 8693 section 4.2, RFC 9068 section 2.2.3), less what the product does not know.
-
-    Raises InvalidToken naming the claim when the tenant or the user is missing or not a GUID.
-    """
+    - The user is `user_claim`; only where that is absent, `sub` if it is a GUID.
+    - Permissions are the union of `permissions`, `roles`, `scp` and `scope`, each a list or a space-separated string
+      (RFC 8693 section 4.2, RFC 9068 section 2.2.3), less what the product does not know.
+    - Raises InvalidToken naming the claim when the tenant or the user is missing or not a GUID."""
     if user_claim not in claims and guid(claims.get("sub")) is not None:
         user_claim = "sub"
     return Principal(

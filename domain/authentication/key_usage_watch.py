@@ -1,6 +1,10 @@
-"""Uses of API keys that are new (section 10.2): from a network, country or program the key never came from, for one
-scope after another that it does not have, and many refused within a minute. Which scopes a key is used for is
-remembered too, for recommendations."""
+"""Unusual uses of API keys (section 10.2).
+
+- A network, country or client program that the key was never used from before.
+- One scope after another that the key does not have.
+- Many refused requests within a minute.
+
+The scopes a key is used for are stored too, for recommendations."""
 
 from __future__ import annotations
 
@@ -11,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
 from threading import Lock
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -19,7 +22,7 @@ from uuid import UUID
 from domain.apikeys.model import ApiKey
 from domain.apikeys.rules import VerificationCode
 from domain.apikeys.verifier import VerificationRequest, VerificationResult
-from domain.authentication.bursts import Bursts
+from domain.authentication.intruders import Bursts, network_of
 from domain.authentication.ports import KeyUseTransaction
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock, IdGenerator
@@ -39,7 +42,7 @@ VARIED: Final = 20
 MOST_KEPT: Final = 100
 #: So many different scopes refused within an hour are somebody trying what the key can do.
 PROBING: Final = 5
-#: Those that may go on are told once an hour.
+#: Metrics of what may go on for a while; they are reported once an hour.
 _ONCE_AN_HOUR: Final = frozenset((Metric.ScopeProbing, Metric.Refusals))
 _HOUR: Final = timedelta(hours=1)
 _KEPT: Final = timedelta(days=90)
@@ -74,8 +77,8 @@ _REFUSED = frozenset(VerificationCode) - {VerificationCode.VALID, VerificationCo
 _PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
-class _Unusual(NamedTuple):
-    """A use of a key that is told; `detail` is the sentence."""
+class _UnusualUse(NamedTuple):
+    """A use of a key that is reported; `detail` is the sentence."""
 
     tenant_id: UUID
     api_key_id: UUID
@@ -83,9 +86,9 @@ class _Unusual(NamedTuple):
     detail: str
 
 
-class KeyUses:
-    """Looks at every ruling of the gate. Only what a process has not seen of late costs a transaction; should the
-    database be away, the next use is looked at again."""
+class KeyUsageWatch:
+    """Listens to the results of key verification. Only what a process has not seen of late costs a transaction; while
+    the database is away, the next use is looked at instead."""
 
     def __init__(self, transactions: Transactions[KeyUseTransaction], clock: Clock, ids: IdGenerator) -> None:
         self._transactions = transactions
@@ -95,34 +98,37 @@ class KeyUses:
         self._bursts = Bursts()
         self._lock = Lock()
 
-    def notice(self, questions: Sequence[VerificationRequest], rulings: Sequence[VerificationResult]) -> None:
-        """Never raises for want of the database: a request must not fail for being looked at."""
+    def listen(self, requests: Sequence[VerificationRequest], results: Sequence[VerificationResult]) -> None:
+        """Store what is new of these uses, and report what is unusual.
+
+        Never raises Unavailable: no request fails for being watched."""
         now = self._clock.now()
         names: dict[UUID, str] = {}
         fresh: dict[Sighting, None] = {}
-        bursts: list[_Unusual] = []
-        for question, ruling in zip(questions, rulings, strict=True):
-            if ruling.key is None:
+        bursts: list[_UnusualUse] = []
+        for request, result in zip(requests, results, strict=True):
+            if result.key is None:
                 continue
-            if ruling.verdict in _REFUSED:
-                bursts += self._burst(ruling.key, now)
-            if ruling.verdict not in _SHOWING:
+            if result.code in _REFUSED:
+                bursts += self._burst(result.key, now)
+            if result.code not in _SHOWING:
                 continue
-            for one in _shown(question, ruling, ruling.key):
-                if self._until.get(one, now) <= now and self._until.get(_all_of(one), now) <= now:
-                    fresh[one] = None
-                    names[ruling.key.api_key_id] = ruling.key.key_name
+            for sighting in _sightings(request, result, result.key):
+                is_due = self._until.get(sighting, now) <= now
+                if is_due and self._until.get(_all_of(sighting), now) <= now:
+                    fresh[sighting] = None
+                    names[result.key.api_key_id] = result.key.key_name
         if not fresh and not bursts:
             return
         try:
-            self._look(list(fresh), names, bursts, now)
+            self._store(list(fresh), names, bursts, now)
         except Unavailable as error:
             logger.warning("uses of keys not looked at", extra={"uses": len(fresh), "reason": error.detail})
             return
         self._remember(fresh, now)
 
     def forget_old(self) -> int:
-        """Remove what was seen last more than 90 days ago; returns how many."""
+        """Remove what was last seen more than 90 days ago, and return how many."""
         cutoff = self._clock.now() - _KEPT
         return in_steps(
             self._transactions,
@@ -130,59 +136,59 @@ class KeyUses:
             _PER_TRANSACTION,
         )
 
-    def _burst(self, key: ApiKey, now: datetime) -> Iterator[_Unusual]:
-        """That one more of its requests was refused, when that makes a burst."""
+    def _burst(self, key: ApiKey, now: datetime) -> Iterator[_UnusualUse]:
+        """Count one more refused request of the key, and yield the burst when that makes one."""
         if count := self._bursts.count(key.api_key_id, now):
             detail = (
                 f"{count} requests with the key {key.key_name} were refused with 401 or 403 within a minute."
             )
-            yield _Unusual(key.tenant_id, key.api_key_id, Metric.Refusals, detail)
+            yield _UnusualUse(key.tenant_id, key.api_key_id, Metric.Refusals, detail)
 
-    def _look(
+    def _store(
         self,
         sightings: Sequence[Sighting],
         names: dict[UUID, str],
-        bursts: Sequence[_Unusual],
+        bursts: Sequence[_UnusualUse],
         now: datetime,
     ) -> None:
         with self._transactions.write() as tx:
             for burst in bursts:
-                self._tell(tx, burst, now)
+                self._report(tx, burst, now)
             kept = self._with_room(tx, sightings, now)
             new = set(tx.sightings.see(kept, now))
-            for one in kept:
-                if one.trait == Trait.Scope or (one not in new and one.trait != Trait.DeniedScope):
-                    continue  # what a key may do surprises nobody: recommendations ask what it never does
-                detail = describe_unusual(
-                    one, tx.sightings.known(one.api_key_id, one.trait), names[one.api_key_id], now
-                )
+            for sighting in kept:
+                tenant_id, key_id, trait = sighting.tenant_id, sighting.api_key_id, sighting.trait
+                # A scope that the key has is nothing unusual: recommendations ask which ones it never uses.
+                if trait == Trait.Scope or (sighting not in new and trait != Trait.DeniedScope):
+                    continue
+                detail = describe_unusual(sighting, tx.sightings.known(key_id, trait), names[key_id], now)
                 if detail is not None:
-                    metric = _METRICS[one.trait][0]
-                    self._tell(tx, _Unusual(one.tenant_id, one.api_key_id, metric, detail), now)
+                    self._report(tx, _UnusualUse(tenant_id, key_id, _METRICS[trait][0], detail), now)
             tx.commit()
 
     def _with_room(
         self, tx: KeyUseTransaction, sightings: Sequence[Sighting], now: datetime
     ) -> list[Sighting]:
-        """Those that are known, or new of a trait of which little is. What is left out is not looked at for an hour."""
-        known: dict[Sighting, set[str]] = {}
+        """Return the sightings that are known, or new of a trait with few values.
+
+        What is left out is not looked at for an hour."""
+        values: dict[Sighting, set[str]] = {}
         kept = []
         for sighting in sightings:
-            every = _all_of(sighting)
-            if every not in known:
-                known[every] = {
-                    each.value for each in tx.sightings.known(sighting.api_key_id, sighting.trait)
-                }
-            if sighting.value not in known[every] and len(known[every]) >= MOST_KEPT:
+            trait = _all_of(sighting)
+            if trait not in values:
+                known = tx.sightings.known(sighting.api_key_id, sighting.trait)
+                values[trait] = {seen.value for seen in known}
+            if sighting.value not in values[trait] and len(values[trait]) >= MOST_KEPT:
                 with self._lock:
-                    self._until[every] = now + _HOUR
+                    self._until[trait] = now + _HOUR
                 continue
-            known[every].add(sighting.value)
+            values[trait].add(sighting.value)
             kept.append(sighting)
         return kept
 
-    def _tell(self, tx: KeyUseTransaction, one: _Unusual, now: datetime) -> None:
-        tenant_id, key_id, metric, detail = one
+    def _report(self, tx: KeyUseTransaction, use: _UnusualUse, now: datetime) -> None:
+        tenant_id, key_id, metric, detail = use
         if metric in _ONCE_AN_HOUR and tx.anomalies.exists_since(tenant_id, key_id, metric, now - _HOUR):
             return
         anomaly = Anomaly(
@@ -211,63 +217,53 @@ class KeyUses:
 
 
 def _all_of(sighting: Sighting) -> Sighting:
-    """What stands for every value of a key's trait; none is empty."""
+    """Return what stands for every value of a key's trait; no value is empty."""
     return replace(sighting, value="")
 
 
 def describe_unusual(
     sighting: Sighting, known: Sequence[SeenTrait], key_name: str, now: datetime
 ) -> str | None:
-    """The sentence about it when it is unusual. `known` holds the sighting itself."""
+    """Return the sentence about an unusual sighting, None for a usual one. `known` includes the sighting itself."""
     if sighting.trait == Trait.DeniedScope:
-        tried = sorted(one.value for one in known if now - one.last_seen_at < _HOUR)
+        tried = sorted(seen.value for seen in known if now - seen.last_seen_at < _HOUR)
         if len(tried) < PROBING:
             return None
         return (
             f"The key {key_name} was refused for {len(tried)} scopes it does not have within an hour: "
             f"{', '.join(tried)}."
         )
-    others = [one for one in known if one.value != sighting.value]
+    others = [seen for seen in known if seen.value != sighting.value]
     if not others or len(others) >= VARIED or now - min(other.first_seen_at for other in others) < LEARNING:
         return None
-    what = _METRICS[sighting.trait][1]
+    name = _METRICS[sighting.trait][1]
     usual = ", ".join(sorted(other.value for other in others)[:3]) + (
         " and others" if len(others) > 3 else ""
     )
-    return f"The key {key_name} was used from the {what} {sighting.value} for the first time; before from {usual}."
-
-
-@lru_cache(maxsize=4096)
-def network_of(address: str) -> str | None:
-    """The network an address belongs to for this purpose: /24 of IPv4, /48 of IPv6. None for what is no address."""
-    try:
-        length = 24 if ip_address(address).version == 4 else 48
-        return str(ip_network(f"{address}/{length}", strict=False))
-    except ValueError:
-        return None
+    return f"The key {key_name} was used from the {name} {sighting.value} for the first time; before from {usual}."
 
 
 @lru_cache(maxsize=4096)
 def client_of(user_agent: str) -> str | None:
-    """The program's name without its version: `python-httpx` of `python-httpx/0.27`; browsers all say `mozilla`."""
+    """Return the program's name without its version: `python-httpx` of `python-httpx/0.27`, `mozilla` of browsers."""
     found = _PRODUCT.match(user_agent)
     return found[0].lower() if found else None
 
 
-def _used(question: VerificationRequest, ruling: VerificationResult) -> Sequence[str]:
-    """Scopes of the key, so there are never more than those."""
-    if ruling.verdict not in (VerificationCode.VALID, VerificationCode.RATE_LIMITED):
+def _used_scopes(request: VerificationRequest, result: VerificationResult) -> Sequence[str]:
+    """Return the scopes the key was used for. They are scopes of the key, so their number is bounded."""
+    if result.code not in (VerificationCode.VALID, VerificationCode.RATE_LIMITED):
         return ()
-    return question.scopes or (ANYTHING,)
+    return request.scopes or (ANYTHING,)
 
 
-def _shown(question: VerificationRequest, ruling: VerificationResult, key: ApiKey) -> Iterator[Sighting]:
+def _sightings(request: VerificationRequest, result: VerificationResult, key: ApiKey) -> Iterator[Sighting]:
     values = (
-        (Trait.Network, network_of(question.ip) if question.ip else None),
-        (Trait.Country, question.country),
-        (Trait.Client, client_of(question.client) if question.client else None),
-        *((Trait.DeniedScope, scope) for scope in ruling.missing),
-        *((Trait.Scope, scope) for scope in _used(question, ruling)),
+        (Trait.Network, network_of(request.ip) if request.ip else None),
+        (Trait.Country, request.country),
+        (Trait.Client, client_of(request.client) if request.client else None),
+        *((Trait.DeniedScope, scope) for scope in result.missing),
+        *((Trait.Scope, scope) for scope in _used_scopes(request, result)),
     )
     for trait, value in values:
         if value:

@@ -13,24 +13,24 @@ from domain.monitoring.anomalies.ports import Anomalies, Sightings
 
 
 class TokenVerifier(Protocol):
-    """Turns a bearer token into the principal it stands for.
+    """Turns a bearer token into its principal.
 
-    It does not check permissions, nor whether the token was revoked by its issuer before it expires.
-    """
+    It does not check permissions, nor whether the issuer revoked the token before it expires."""
 
     def known(self, token: str) -> Principal | None:
-        """The principal of a token verified a moment ago; None for any other. Never waits for anything, so that
-        an event loop may ask."""
+        """Return the principal of a token verified a moment ago; None for any other.
+
+        Never waits, so that an event loop may call it."""
 
     def verify(self, token: str) -> Principal:
-        """`token` is the credential alone, without the word `Bearer`.
+        """Return the principal of `token`, which is the credential alone, without the word `Bearer`.
 
-        Raises Unauthenticated when it does not hold, and Unavailable when the issuer's keys are needed
-        and cannot be fetched. Neither error repeats any part of the token."""
+        Raises Unauthenticated when it does not hold, and Unavailable when the issuer's keys are needed and cannot be
+        fetched. Neither error repeats any part of the token."""
 
 
 class PrincipalTransaction(Transaction, Protocol):
-    """Can remember who was seen."""
+    """What authentication may touch."""
 
     @property
     def users(self) -> Users: ...

@@ -1,11 +1,11 @@
-"""From a request's credentials to a principal."""
+"""Authentication: a request's credentials become a principal, or a reason to refuse it (section 8.1)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from uuid import UUID
@@ -14,7 +14,6 @@ from domain.apikeys.key_format import MARK, PlainKey, parse_key, safe_prefix
 from domain.apikeys.rate_limit import RateStatus
 from domain.apikeys.rules import VerificationCode
 from domain.apikeys.verifier import KeyVerifier, VerificationRequest, VerificationResult
-from domain.authentication.intruders import Strangers
 from domain.authentication.ports import PrincipalTransaction, TokenVerifier
 from domain.core.errors import (
     DomainError,
@@ -30,32 +29,56 @@ from domain.core.transaction import Transactions, repeated
 from domain.core.wire import rfc3339
 
 _REMEMBERED = 10_000
-_NO_KEY = "The API key is not valid."
+_INVALID_KEY = "The API key is not valid."
+#: Every attempt to authenticate, accepted (INFO) and refused (WARNING), section 12.2.
 attempts = logging.getLogger("hub.auth")
-"""Every attempt to authenticate, good (INFO) and bad (WARNING), section 12.2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the request carried: the Authorization header, X-MS-CLIENT-PRINCIPAL, which counts only where App
-    Service Authentication is trusted, and X-API-Key. None appears in a repr."""
+    """What the request carried. None of the first three appears in a repr.
+
+    - `authorization`: the header of that name.
+    - `client_principal`: X-MS-CLIENT-PRINCIPAL, which counts only where App Service Authentication is trusted.
+    - `api_key`: X-API-Key."""
 
     authorization: str | None = field(default=None, repr=False)
     client_principal: str | None = field(default=None, repr=False)
     api_key: str | None = field(default=None, repr=False)
     origin: RequestOrigin = field(default=RequestOrigin())
 
+    @property
+    def are_two(self) -> bool:
+        return self.api_key is not None and bool(self.authorization)
+
+    @property
+    def key_text(self) -> str | None:
+        """The text of X-API-Key or `Bearer ihk_...`, which need not be a key; None for any other credential."""
+        if self.api_key is not None:
+            return None if self.authorization else self.api_key.strip()
+        scheme, _, token = (self.authorization or "").partition(" ")
+        token = token.strip()
+        return token if scheme.lower() == "bearer" and token.startswith(MARK) else None
+
 
 @dataclass(frozen=True, slots=True)
-class Admission:
-    """Who it is, or why not; for an API key also how its quota stands, either way."""
+class AuthenticationResult:
+    """Who sends the request, or why it is refused; both for a user who lacks the permission.
 
-    principal: Principal | None
+    Of an API key also `key_prefix`, its first characters, and `verification`, unless its text is not that of a key."""
+
+    origin: RequestOrigin
+    principal: Principal | None = None
     error: DomainError | None = None
-    rate: RateStatus | None = None
+    key_prefix: str = ""
+    verification: VerificationResult | None = None
+
+    @property
+    def rate(self) -> RateStatus | None:
+        return self.verification.rate if self.verification else None
 
     def require(self) -> Principal:
-        """The principal. Raises the error."""
+        """Return the principal. Raises the error."""
         if self.error is not None:
             raise self.error
         assert self.principal is not None
@@ -63,190 +86,109 @@ class Admission:
 
 
 class Authenticator:
-    """Every endpoint's first step (section 8.1)."""
+    """Every endpoint's first step (section 8.1). `listeners` are called with each result; none may fail or wait."""
 
     def __init__(
         self,
-        verifier: TokenVerifier,
+        token_verifier: TokenVerifier,
+        key_verifier: KeyVerifier,
         transactions: Transactions[PrincipalTransaction],
         clock: Clock,
         *,
         from_client_principal: Callable[[str | None], Principal | None],
-        gate: KeyVerifier,
-        strangers: Strangers,
+        listeners: Sequence[Callable[[AuthenticationResult], None]] = (),
     ) -> None:
-        self._strangers = strangers
-        self._verifier = verifier
+        self._token_verifier = token_verifier
+        self._key_verifier = key_verifier
         self._transactions = transactions
         self._clock = clock
         self._from_client_principal = from_client_principal
-        self._gate = gate
+        self._listeners = listeners
         self._seen: OrderedDict[tuple[UUID, UUID], None] = OrderedDict()
         self._lock = Lock()
 
-    def authenticate(self, credentials: Credentials) -> Principal:
-        """Raises Unauthenticated, RateLimited, or Unavailable when what it takes cannot be had."""
-        return self.admit(credentials).require()
-
-    def admit(self, credentials: Credentials, permission: str | None = None) -> Admission:
-        """Authenticate, and see whether the principal has `permission`. A request refused for whatever reason
-        takes nothing of a key's quota. Raises Unavailable."""
-        found = self._presented(credentials)
-        if isinstance(found, PlainKey):
-            ruling = self._gate.rule(_question(found, permission, credentials))
-            return self._of_key(found, ruling, credentials)
-        return found or self._of_user(credentials, permission)
-
-    async def admit_soon(self, credentials: Credentials, permission: str | None = None) -> Admission:
-        """The same for an event loop, without leaving it for a user met before."""
-        found = self._presented(credentials)
-        if isinstance(found, PlainKey):
-            ruling = await self._gate.rule_soon(_question(found, permission, credentials))
-            return self._of_key(found, ruling, credentials)
-        if found is not None:
-            return found
-        known = self._known(credentials)
-        if known is not None:
-            return self._admitted(known, credentials, permission)
-        return await asyncio.to_thread(self._of_user, credentials, permission)
-
-    # -- API keys -----------------------------------------------------------------------------------------
-
-    def _presented(self, credentials: Credentials) -> PlainKey | Admission | None:
-        """The API key that the request carries, the refusal of what is no key, None when there is none."""
-        text = credentials.api_key
-        if text is not None and credentials.authorization:
-            return self._refused(
-                TwoCredentials("Send one credential: X-API-Key or Authorization, not both."), credentials, ""
-            )
-        if text is None:
-            text = _bearer_key(credentials.authorization)
-            if text is None:
-                return None
-        key = parse_key(text.strip())
-        if key is None:
-            return self._refused(
-                InvalidToken(_NO_KEY, code="invalid-key"), credentials, safe_prefix(text.strip())
-            )
-        return key
-
-    def _of_key(self, plain: PlainKey, ruling: VerificationResult, credentials: Credentials) -> Admission:
-        key = ruling.key
-        error = _refusal(ruling)
-        if error is not None:
-            return self._refused(error, credentials, plain.prefix, ruling)
-        assert key is not None
-        if attempts.isEnabledFor(logging.INFO):
-            attempts.info(
-                "authenticated",
-                extra={
-                    "outcome": "accepted",
-                    "keyPrefix": plain.prefix,
-                    "apiKeyId": str(key.api_key_id),
-                    "tenantId": str(key.tenant_id),
-                    "ip": credentials.origin.ip,
-                },
-            )
-        principal = Principal(
-            tenant_id=key.tenant_id,
-            user_id=key.created_by,
-            permissions=frozenset(key.scopes),
-            name=key.key_name,
-            api_key_id=key.api_key_id,
-            origin=credentials.origin,
-            expires_at=key.expires_at,
-        )
-        return Admission(principal, rate=ruling.rate)
-
-    def _refused(
+    def authenticate(
         self,
-        error: DomainError,
         credentials: Credentials,
-        prefix: str,
-        ruling: VerificationResult | None = None,
-    ) -> Admission:
-        key = ruling.key if ruling else None
-        if key is None:
-            self._strangers.note(credentials.origin.ip, self._clock.now())
-        attempts.warning(
-            "authentication refused",
-            extra={
-                "outcome": "refused",
-                "reason": ruling.verdict.value if ruling else error.code,
-                "keyPrefix": prefix or None,
-                "apiKeyId": str(key.api_key_id) if key else None,
-                "tenantId": str(key.tenant_id) if key else None,
-                "ip": credentials.origin.ip,
-            },
-        )
-        return Admission(None, error, ruling.rate if ruling else None)
+        permission: str | None = None,
+        *,
+        user: Principal | None = None,
+        verification: VerificationResult | None = None,
+    ) -> AuthenticationResult:
+        """Return who sends the request, or why it is refused, `permission` included. Blocks.
 
-    # -- users --------------------------------------------------------------------------------------------
-
-    def _of_user(self, credentials: Credentials, permission: str | None) -> Admission:
+        - A refused request takes nothing of a key's quota.
+        - `user`, `verification`: what the caller has verified of these credentials already.
+        - Raises Unavailable."""
+        origin, text = credentials.origin, credentials.key_text
         try:
-            principal = self._user(credentials)
-            self._remember(principal)
+            if credentials.are_two:
+                raise TwoCredentials("Send one credential: X-API-Key or Authorization, not both.")
+            if text is None:
+                result = _user_result(user or self._user(credentials), permission, origin)
+            else:
+                key = parse_key(text)
+                if key is None:
+                    raise InvalidToken(_INVALID_KEY, code="invalid-key")
+                if verification is None:
+                    verification = self._key_verifier.verify(_request(key, permission, origin))
+                result = _key_result(key, verification, origin)
         except Unauthenticated as error:
-            return self._refused(error, credentials, "")
-        return self._admitted(principal, credentials, permission)
+            result = AuthenticationResult(origin, error=error, key_prefix=safe_prefix(text or ""))
+        _log(result)
+        for listener in self._listeners:
+            listener(result)
+        return result
 
-    def _admitted(self, principal: Principal, credentials: Credentials, permission: str | None) -> Admission:
-        principal = Principal(
-            principal.tenant_id,
-            principal.user_id,
-            principal.permissions,
-            principal.name,
-            principal.api_key_id,
-            credentials.origin,
-            principal.expires_at,
-        )
-        if attempts.isEnabledFor(logging.INFO):
-            attempts.info(
-                "authenticated",
-                extra={
-                    "outcome": "accepted",
-                    "userId": str(principal.user_id),
-                    "tenantId": str(principal.tenant_id),
-                    "ip": credentials.origin.ip,
-                },
-            )
-        try:
-            if permission:
-                principal.require(permission)
-        except Forbidden as error:
-            return Admission(principal, error)
-        return Admission(principal)
-
-    def _known(self, credentials: Credentials) -> Principal | None:
-        """The principal of a token for whom nothing needs to be fetched or stored."""
-        principal = self._verifier.known((credentials.authorization or "").partition(" ")[2].strip())
-        if principal is None or (principal.tenant_id, principal.user_id) not in self._seen:
-            return None
-        return principal
+    async def authenticate_soon(
+        self, credentials: Credentials, permission: str | None = None
+    ) -> AuthenticationResult:
+        """Authenticate from an event loop. Only a user met for the first time costs a thread. Raises Unavailable."""
+        text = credentials.key_text
+        if text is None:
+            user = self._known(credentials)
+            if user is None:
+                return await asyncio.to_thread(self.authenticate, credentials, permission)
+            return self.authenticate(credentials, permission, user=user)
+        key = parse_key(text)
+        if key is None:
+            return self.authenticate(credentials, permission)
+        verification = await self._key_verifier.verify_soon(_request(key, permission, credentials.origin))
+        return self.authenticate(credentials, permission, verification=verification)
 
     def _user(self, credentials: Credentials) -> Principal:
+        """Return the user of a token or of the platform's header. Raises Unauthenticated, Unavailable."""
         if credentials.authorization:
             scheme, _, token = credentials.authorization.partition(" ")
             if scheme.lower() != "bearer" or not token.strip():
                 raise Unauthenticated("The Authorization header must be `Bearer <token>`.")
-            return self._verifier.verify(token.strip())
-        vouched = self._from_client_principal(credentials.client_principal)
-        if vouched is not None:
-            return vouched
-        raise Unauthenticated(
-            "Credentials are needed: send `Authorization: Bearer <token>` or `X-API-Key: <key>`."
-        )
+            user = self._token_verifier.verify(token.strip())
+        else:
+            vouched = self._from_client_principal(credentials.client_principal)
+            if vouched is None:
+                raise Unauthenticated(
+                    "Credentials are needed: send `Authorization: Bearer <token>` or `X-API-Key: <key>`."
+                )
+            user = vouched
+        self._remember(user)
+        return user
+
+    def _known(self, credentials: Credentials) -> Principal | None:
+        """Return the user of a token for whom nothing needs to be fetched or stored; None for any other."""
+        user = self._token_verifier.known((credentials.authorization or "").partition(" ")[2].strip())
+        if user is None or (user.tenant_id, user.user_id) not in self._seen:
+            return None
+        return user
 
     @repeated
-    def _remember(self, principal: Principal) -> None:
-        """Rows refer to Users; a user met before in this process costs nothing."""
-        key = (principal.tenant_id, principal.user_id)
+    def _remember(self, user: Principal) -> None:
+        """Store the user, to whom other rows refer, once a process."""
+        key = (user.tenant_id, user.user_id)
         with self._lock:
             if key in self._seen:
                 return
         with self._transactions.write() as tx:
-            tx.users.see(principal.tenant_id, principal.user_id, principal.name, self._clock.now())
+            tx.users.see(user.tenant_id, user.user_id, user.name, self._clock.now())
             tx.commit()
         with self._lock:
             self._seen[key] = None
@@ -254,26 +196,53 @@ class Authenticator:
                 self._seen.popitem(last=False)
 
 
-def _question(key: PlainKey, permission: str | None, credentials: Credentials) -> VerificationRequest:
-    origin = credentials.origin
+def _request(key: PlainKey, permission: str | None, origin: RequestOrigin) -> VerificationRequest:
     scopes = (permission,) if permission else ()
     return VerificationRequest(key.hash, scopes, origin.ip, client=origin.client, country=origin.country)
 
 
-def _bearer_key(authorization: str | None) -> str | None:
-    """The token of `Bearer ihk_...`; None for any other."""
-    if not authorization:
-        return None
-    scheme, _, token = authorization.partition(" ")
-    token = token.strip()
-    return token if scheme.lower() == "bearer" and token.startswith(MARK) else None
+def _user_result(user: Principal, permission: str | None, origin: RequestOrigin) -> AuthenticationResult:
+    principal = Principal(
+        user.tenant_id,
+        user.user_id,
+        user.permissions,
+        user.name,
+        user.api_key_id,
+        origin,
+        user.expires_at,
+    )
+    try:
+        if permission:
+            principal.require(permission)
+    except Forbidden as error:
+        return AuthenticationResult(origin, principal, error)
+    return AuthenticationResult(origin, principal)
 
 
-def _refusal(ruling: VerificationResult) -> DomainError | None:
-    """Section 11.2. Whoever holds the whole key may know that it expired; of an unknown and a revoked one
-    they learn the same."""
-    key, rate = ruling.key, ruling.rate
-    match ruling.verdict:
+def _key_result(
+    plain: PlainKey, verification: VerificationResult, origin: RequestOrigin
+) -> AuthenticationResult:
+    error, key = _refusal(verification), verification.key
+    if error is not None or key is None:
+        return AuthenticationResult(origin, None, error, plain.prefix, verification)
+    principal = Principal(
+        tenant_id=key.tenant_id,
+        user_id=key.created_by,
+        permissions=frozenset(key.scopes),
+        name=key.key_name,
+        api_key_id=key.api_key_id,
+        origin=origin,
+        expires_at=key.expires_at,
+    )
+    return AuthenticationResult(origin, principal, None, plain.prefix, verification)
+
+
+def _refusal(verification: VerificationResult) -> DomainError | None:
+    """Return why a key is refused (section 11.2); None for a valid one.
+
+    Whoever holds the whole key may know that it expired. An unknown and a revoked key get the same answer."""
+    key, rate = verification.key, verification.rate
+    match verification.code:
         case VerificationCode.VALID:
             return None
         case VerificationCode.EXPIRED if key is not None and key.expires_at is not None:
@@ -285,9 +254,11 @@ def _refusal(ruling: VerificationResult) -> DomainError | None:
         case VerificationCode.IP_NOT_ALLOWED:
             return Forbidden("The API key may not be used from this address.", code="ip-not-allowed")
         case VerificationCode.INSUFFICIENT_SCOPES:
-            scopes = ", ".join(ruling.missing)
+            missing = verification.missing
             return Forbidden(
-                f"The API key lacks the scope '{scopes}'.", code="insufficient-scope", scopes=ruling.missing
+                f"The API key lacks the scope '{', '.join(missing)}'.",
+                code="insufficient-scope",
+                scopes=missing,
             )
         case VerificationCode.RATE_LIMITED if rate is not None:
             return RateLimited(
@@ -296,4 +267,37 @@ def _refusal(ruling: VerificationResult) -> DomainError | None:
                 retry_after_seconds=rate.retry_after_seconds,
             )
         case _:
-            return InvalidToken(_NO_KEY, code="invalid-key")
+            return InvalidToken(_INVALID_KEY, code="invalid-key")
+
+
+def _log(result: AuthenticationResult) -> None:
+    principal, verification = result.principal, result.verification
+    if principal is None:
+        assert result.error is not None
+        key = verification.key if verification else None
+        attempts.warning(
+            "authentication refused",
+            extra={
+                "outcome": "refused",
+                "reason": verification.code.value if verification else result.error.code,
+                "keyPrefix": result.key_prefix or None,
+                "apiKeyId": str(key.api_key_id) if key else None,
+                "tenantId": str(key.tenant_id) if key else None,
+                "ip": result.origin.ip,
+            },
+        )
+    elif attempts.isEnabledFor(logging.INFO):
+        caller = (
+            {"userId": str(principal.user_id)}
+            if principal.api_key_id is None
+            else {"keyPrefix": result.key_prefix, "apiKeyId": str(principal.api_key_id)}
+        )
+        attempts.info(
+            "authenticated",
+            extra={
+                "outcome": "accepted",
+                **caller,
+                "tenantId": str(principal.tenant_id),
+                "ip": result.origin.ip,
+            },
+        )

@@ -158,7 +158,7 @@ class OverviewService:
         except Unavailable:
             return 0
         peek = Charge(key.api_key_id.hex, key.rate_limit_per_hour, ChargeKind.Peek)
-        [rate] = window.settle([peek], now)
+        [rate] = window.charge([peek], now)
         return max(0, rate.limit - rate.remaining)
 
 

@@ -11,8 +11,8 @@ from domain.apikeys.rate_limit import RateLimiter
 from domain.apikeys.service import ApiKeyService, KeyPolicy
 from domain.apikeys.usage import UsageService
 from domain.apikeys.verifier import KeyVerificationService, KeyVerifier
-from domain.authentication.intruders import Strangers
-from domain.authentication.key_usage_watch import KeyUses
+from domain.authentication.intruders import IntruderWatch
+from domain.authentication.key_usage_watch import KeyUsageWatch
 from domain.authentication.service import Authenticator
 from domain.core.errors import Unavailable
 from domain.core.idempotency import Idempotency
@@ -44,16 +44,16 @@ class Hub(WebhookUseCases):
 
         return Authenticator(
             build_verifier(self.settings),
+            self.key_verifier,
             self.transactions,
             self.clock,
             from_client_principal=lambda header: principal_from_app_service(header, self.settings),
-            gate=self.gate,
-            strangers=self.strangers,
+            listeners=[self.intruder_watch.listen],
         )
 
     @once
-    def strangers(self) -> Strangers:
-        return Strangers(self.transactions)
+    def intruder_watch(self) -> IntruderWatch:
+        return IntruderWatch(self.transactions, self.clock)
 
     @once
     def limiter(self) -> RateLimiter:
@@ -70,7 +70,7 @@ class Hub(WebhookUseCases):
         return 16 if remote else 1
 
     @once
-    def gate(self) -> KeyVerifier:
+    def key_verifier(self) -> KeyVerifier:
         return KeyVerifier(
             self.transactions,
             self.limiter,
@@ -78,12 +78,12 @@ class Hub(WebhookUseCases):
             self.clock,
             on_failure=self.settings.rate_limit_fail,
             parallel=self._table_parallelism,
-            notice=self.key_uses.notice,
+            listener=self.key_usage_watch.listen,
         )
 
     @once
-    def key_uses(self) -> KeyUses:
-        return KeyUses(self.transactions, self.clock, self.ids)
+    def key_usage_watch(self) -> KeyUsageWatch:
+        return KeyUsageWatch(self.transactions, self.clock, self.ids)
 
     @once
     def api_keys(self) -> ApiKeyService:
@@ -94,7 +94,7 @@ class Hub(WebhookUseCases):
 
     @once
     def key_verification(self) -> KeyVerificationService:
-        return KeyVerificationService(self.gate)
+        return KeyVerificationService(self.key_verifier)
 
     @once
     def key_usage(self) -> UsageService:

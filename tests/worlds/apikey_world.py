@@ -60,7 +60,7 @@ class World:
     def ask(
         self, plain: PlainKey, *scopes: str, ip: str | None = None, consume: bool = True
     ) -> VerificationResult:
-        return self.hub.gate.rule(VerificationRequest(plain.hash, scopes, ip, consume))
+        return self.hub.key_verifier.verify(VerificationRequest(plain.hash, scopes, ip, consume))
 
     def events(self) -> list[tuple[str, dict[str, Any]]]:
         with self.hub.database.read() as connection:

@@ -73,7 +73,7 @@ class AcknowledgeAlert(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AlertDetail:
     """An alert and the messages to people about it."""
 
     alert: Alert
@@ -96,14 +96,14 @@ class AlertService:
         with self._transactions.read() as tx:
             return tx.alerts.page(PLATFORM if platform else principal.tenant_id, filter_, page)
 
-    def get(self, principal: Principal, alert_id: UUID) -> Told:
+    def get(self, principal: Principal, alert_id: UUID) -> AlertDetail:
         """Raises Forbidden, NotFound."""
         principal.require(ALERTS_READ)
         with self._transactions.read() as tx:
             return self._told(tx, self._find(tx, principal, alert_id))
 
     @repeated
-    def acknowledge(self, principal: Principal, alert_id: UUID, command: AcknowledgeAlert) -> Told:
+    def acknowledge(self, principal: Principal, alert_id: UUID, command: AcknowledgeAlert) -> AlertDetail:
         """Somebody looks after it; it still recovers by itself. Raises Forbidden, NotFound, Conflict when it was
         acknowledged already or is over."""
         principal.require(ALERTS_MANAGE)
@@ -163,8 +163,8 @@ class AlertService:
         return tx.alerts.get(PLATFORM, alert_id)
 
     @staticmethod
-    def _told(tx: AlertTransaction, alert: Alert) -> Told:
-        return Told(alert, tx.notifications.of_alert(alert.tenant_id, alert.alert_id))
+    def _told(tx: AlertTransaction, alert: Alert) -> AlertDetail:
+        return AlertDetail(alert, tx.notifications.of_alert(alert.tenant_id, alert.alert_id))
 
 
 def _rule(kind: str) -> Rule:

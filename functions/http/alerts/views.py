@@ -18,7 +18,7 @@ from domain.monitoring.alerts.model import (
     Severity,
 )
 from domain.monitoring.alerts.rules import RULES
-from domain.monitoring.alerts.service import Told
+from domain.monitoring.alerts.service import AlertDetail
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
 KindName = Literal[
@@ -146,7 +146,7 @@ def alert_view(alert: Alert) -> AlertView:
     return AlertView(**alert_fields(alert))
 
 
-def alert_detail(told: Told) -> AlertDetailView:
+def alert_detail(told: AlertDetail) -> AlertDetailView:
     return AlertDetailView(
         **alert_fields(told.alert),
         notifications=[_notification(notification) for notification in told.notifications],

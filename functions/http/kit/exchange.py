@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import azure.functions as func
 
 from domain.apikeys.rate_limit import RateStatus
-from domain.authentication.service import Admission, Credentials
+from domain.authentication.service import AuthenticationResult, Credentials
 from domain.core.effects import Effects, counted
 from domain.core.errors import DomainError, OutcomeUnknown, Unavailable, ValidationFailed
 from domain.core.idempotency import StoredAnswer
@@ -88,11 +88,11 @@ class Exchange:
 
     def authenticated(self, permission: str | None) -> Call:
         """Raises Unauthenticated, Forbidden, RateLimited, Unavailable."""
-        return self._admitted(hub().authenticator.admit(self._credentials(), permission))
+        return self._call(hub().authenticator.authenticate(self._credentials(), permission))
 
     async def authenticated_soon(self, permission: str | None) -> Call:
         """The same for an event loop."""
-        return self._admitted(await hub().authenticator.admit_soon(self._credentials(), permission))
+        return self._call(await hub().authenticator.authenticate_soon(self._credentials(), permission))
 
     def _credentials(self) -> Credentials:
         headers = self._request.headers
@@ -112,10 +112,10 @@ class Exchange:
             ),
         )
 
-    def _admitted(self, admission: Admission) -> Call:
-        self._rate = admission.rate
+    def _call(self, result: AuthenticationResult) -> Call:
+        self._rate = result.rate
         self._effects.count = 0  # that the caller was met is no part of what is asked
-        return Call(self._request, admission.require(), self._trace)
+        return Call(self._request, result.require(), self._trace)
 
     @property
     def is_idempotent(self) -> bool:

@@ -56,7 +56,7 @@ def test_of_200_concurrent_requests_exactly_the_100_left_succeed(limiter: Limite
 
     def some(number: int) -> int:
         start.wait()
-        return sum(processes[number % 2].settle(quota, [Charge(key, 100)])[0].allowed for _ in range(5))
+        return sum(processes[number % 2].charge(quota, [Charge(key, 100)])[0].allowed for _ in range(5))
 
     with ThreadPoolExecutor(40) as pool:
         assert sum(pool.map(some, range(40))) == 100
@@ -65,36 +65,36 @@ def test_of_200_concurrent_requests_exactly_the_100_left_succeed(limiter: Limite
 
 
 def test_many_quotas_at_once_are_each_exact(limiter: Limiters) -> None:
-    one = limiter()
+    process = limiter()
     quotas = {uuid4(): [Charge("k", 3)] * 5 for _ in range(4)}
-    settled = one.settle_each(quotas)
-    if settled is None:
-        settled = [one.settle(quota, takes) for quota, takes in quotas.items()]
-    for statuses in settled:
-        assert [status.allowed for status in statuses] == [True, True, True, False, False]
+    statuses = process.charge_each(quotas)
+    if statuses is None:
+        statuses = [process.charge(quota, charges) for quota, charges in quotas.items()]
+    for of_quota in statuses:
+        assert [status.allowed for status in of_quota] == [True, True, True, False, False]
 
 
 def test_one_process_sees_what_another_took(limiter: Limiters) -> None:
     quota, first, second = uuid4(), limiter(), limiter()
     for remaining in (3, 2, 1, 0):
         process = first if remaining % 2 else second
-        [status] = process.settle(quota, [Charge("k", 4)])
+        [status] = process.charge(quota, [Charge("k", 4)])
         assert (status.allowed, status.remaining) == (True, remaining)
-    assert not first.settle(quota, [Charge("k", 4, ChargeKind.Peek)])[0].allowed
+    assert not first.charge(quota, [Charge("k", 4, ChargeKind.Peek)])[0].allowed
 
 
 def test_the_hours_that_end_are_kept_and_the_window_slides_over_them(
     limiter: Limiters, clock: FrozenClock
 ) -> None:
-    quota, one, other = uuid4(), limiter(), limiter()
+    quota, first, second = uuid4(), limiter(), limiter()
     key = uuid4().hex
-    one.settle(quota, [Charge(key, 2)])
+    first.charge(quota, [Charge(key, 2)])
     clock.advance(minutes=59)
-    assert [status.allowed for status in other.settle(quota, [Charge(key, 2)] * 2)] == [True, False]
+    assert [status.allowed for status in second.charge(quota, [Charge(key, 2)] * 2)] == [True, False]
     clock.advance(minutes=1)
-    [again] = one.settle(quota, [Charge(key, 2)])
+    [again] = first.charge(quota, [Charge(key, 2)])
     assert (again.allowed, again.remaining) == (True, 0)
-    use = one.window(quota).uses[key]
+    use = first.window(quota).uses[key]
     assert (use.accepted, use.total) == (1, 3)
 
 
@@ -105,4 +105,4 @@ def test_a_store_that_cannot_be_reached_is_unavailable(clock: FrozenClock) -> No
         "TableEndpoint=http://127.0.0.1:1/a;"
     )
     with pytest.raises(Unavailable):
-        RateLimiter(store, clock).settle(uuid4(), [Charge("k", 1)])
+        RateLimiter(store, clock).charge(uuid4(), [Charge("k", 1)])

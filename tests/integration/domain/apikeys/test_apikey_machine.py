@@ -46,14 +46,14 @@ class KeyLives(RuleBasedStateMachine):
 
     # -- the model ----------------------------------------------------------------------------------------
 
-    def verdict(self, key: Modelled) -> VerificationCode:
+    def code(self, key: Modelled) -> VerificationCode:
         if key.revoked:
             return VerificationCode.REVOKED
         expired = key.expires_at is not None and self.world.clock.now() >= key.expires_at
         return VerificationCode.EXPIRED if expired else VerificationCode.VALID
 
     def alive(self, index: int | None) -> bool:
-        return index is not None and self.verdict(self.keys[index]) is VerificationCode.VALID
+        return index is not None and self.code(self.keys[index]) is VerificationCode.VALID
 
     def active(self) -> int:
         return sum(self.alive(index) for index in range(len(self.keys)))
@@ -83,7 +83,7 @@ class KeyLives(RuleBasedStateMachine):
         _, refusal = self.attempt(
             lambda: self.world.hub.api_keys.update(self.world.admin, key.issued.key.api_key_id, command, None)
         )
-        if self.verdict(key) is not VerificationCode.VALID:
+        if self.code(key) is not VerificationCode.VALID:
             assert refusal == "BR-AK-07"
         elif not scopes <= key.scopes:
             assert refusal == "BR-AK-06"
@@ -105,7 +105,7 @@ class KeyLives(RuleBasedStateMachine):
                 None,
             )
         )
-        if self.verdict(key) is not VerificationCode.VALID:
+        if self.code(key) is not VerificationCode.VALID:
             assert refusal == "BR-AK-07"
         elif pending:
             assert refusal == "rotation-pending"
@@ -150,7 +150,7 @@ class KeyLives(RuleBasedStateMachine):
 
     @rule()
     def expire(self) -> None:
-        due = [key for key in self.keys if self.verdict(key) is VerificationCode.EXPIRED]
+        due = [key for key in self.keys if self.code(key) is VerificationCode.EXPIRED]
         assert self.world.hub.key_expiry.run() == len(due)
         for key in due:
             key.revoked = True
@@ -162,7 +162,7 @@ class KeyLives(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         for key in self.keys:
-            assert self.world.ask(key.issued.plain, consume=False).verdict is self.verdict(key)
+            assert self.world.ask(key.issued.plain, consume=False).code is self.code(key)
             stored = self.world.hub.api_keys.get(self.world.admin, key.issued.key.api_key_id)
             assert set(stored.scopes) == key.scopes
             assert stored.is_active is not key.revoked

@@ -102,7 +102,7 @@ class Broken(RateLimiter):
     def __init__(self, error: Unavailable) -> None:
         self.error = error
 
-    def settle(self, quota_id: object, takes: Sequence[Charge]) -> Sequence[RateStatus]:
+    def charge(self, quota_id: object, charges: Sequence[Charge]) -> Sequence[RateStatus]:
         raise self.error
 
 
@@ -114,7 +114,7 @@ class Alerts:
         self.sent += [f"{queue}: {message.body}" for message in messages]
 
 
-def gate(world: World, error: Unavailable, on_failure: Any) -> tuple[KeyVerifier, Alerts]:
+def verifier(world: World, error: Unavailable, on_failure: Any) -> tuple[KeyVerifier, Alerts]:
     alerts = Alerts()
     return KeyVerifier(
         world.hub.transactions, Broken(error), alerts, world.clock, on_failure=on_failure
@@ -123,46 +123,46 @@ def gate(world: World, error: Unavailable, on_failure: Any) -> tuple[KeyVerifier
 
 def test_while_the_store_is_down_requests_pass_and_one_alert_a_minute_is_raised(world: World) -> None:
     issued = world.issue()
-    question = question_about(issued)
-    open_gate, alerts = gate(world, Unavailable("Tables are down."), "open")
+    request = request_about(issued)
+    key_verifier, alerts = verifier(world, Unavailable("Tables are down."), "open")
     for _ in range(5):
-        ruling = open_gate.rule(question)
-        assert (ruling.verdict, ruling.rate) == (VerificationCode.VALID, None)
+        result = key_verifier.verify(request)
+        assert (result.code, result.rate) == (VerificationCode.VALID, None)
     assert len(alerts.sent) == 1
     assert alerts.sent[0].startswith('alerts: {"kind": "rate-limit-store-down"')
     world.clock.advance(minutes=1)
-    open_gate.rule(question)
+    key_verifier.verify(request)
     assert len(alerts.sent) == 2
     world.hub.api_keys.revoke(world.admin, issued.key.api_key_id, None, None)
-    assert open_gate.rule(question).verdict is VerificationCode.REVOKED
+    assert key_verifier.verify(request).code is VerificationCode.REVOKED
 
 
 def test_or_are_refused_where_the_setting_says_closed(world: World) -> None:
-    closed, _ = gate(world, Unavailable("Tables are down."), "closed")
+    closed, _ = verifier(world, Unavailable("Tables are down."), "closed")
     with pytest.raises(Unavailable):
-        closed.rule(question_about(world.issue()))
+        closed.verify(request_about(world.issue()))
 
 
 def test_contention_never_lets_a_request_pass_uncounted(world: World) -> None:
-    contended, alerts = gate(world, Contended("Busy."), "open")
+    contended, alerts = verifier(world, Contended("Busy."), "open")
     with pytest.raises(Contended):
-        contended.rule(question_about(world.issue()))
+        contended.verify(request_about(world.issue()))
     assert alerts.sent == []
 
 
-def question_about(issued: Any) -> Any:
+def request_about(issued: Any) -> Any:
     return VerificationRequest(issued.plain.hash)
 
 
-async def test_questions_asked_together_and_one_after_the_other_are_all_answered(world: World) -> None:
-    many = [world.issue(rateLimitPerHour=5) for _ in range(3)]
+async def test_requests_that_come_together_and_one_after_the_other_are_all_verified(world: World) -> None:
+    issued = [world.issue(rateLimitPerHour=5) for _ in range(3)]
     for _ in range(5):
-        rulings = await asyncio.gather(
-            *(world.hub.gate.rule_soon(question_about(many[index % 3])) for index in range(6))
+        results = await asyncio.gather(
+            *(world.hub.key_verifier.verify_soon(request_about(issued[index % 3])) for index in range(6))
         )
-        assert len(rulings) == 6
-    verdicts = [(await world.hub.gate.rule_soon(question_about(one))).verdict for one in many]
-    assert verdicts == [VerificationCode.RATE_LIMITED] * 3
+        assert len(results) == 6
+    codes = [(await world.hub.key_verifier.verify_soon(request_about(key))).code for key in issued]
+    assert codes == [VerificationCode.RATE_LIMITED] * 3
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import pytest
 
-from domain.authentication.intruders import Strangers
 from domain.authentication.service import Authenticator, Credentials
 from domain.core.errors import Unauthenticated, Unavailable
 from domain.core.principal import Principal
@@ -36,12 +35,12 @@ class OneToken:
 
 
 class NoKeys:
-    """A gate that nobody should ask: none of these requests carries an API key."""
+    """A key verifier that must not be called: none of these requests carries an API key."""
 
-    def rule(self, question: object) -> NoReturn:
+    def verify(self, request: object) -> NoReturn:
         raise AssertionError("a bearer token is no API key")
 
-    rule_soon = rule
+    verify_soon = verify
 
 
 @pytest.fixture
@@ -57,11 +56,10 @@ def authenticator(world: World, *, trusted: bool = False, verifier: OneToken | N
 
     return Authenticator(
         verifier or OneToken(),
+        NoKeys(),  # type: ignore[arg-type]
         world.transactions,
         world.clock,
         from_client_principal=vouched,
-        gate=NoKeys(),  # type: ignore[arg-type]
-        strangers=Strangers(world.transactions),
     )
 
 
@@ -74,7 +72,7 @@ def known_users(world: World) -> list[str]:
 
 @pytest.mark.parametrize("header", ["Bearer good", "bearer good", "BEARER   good  "])
 def test_a_bearer_token_names_its_principal(world: World, header: str) -> None:
-    assert authenticator(world).authenticate(Credentials(authorization=header)) == ALICE
+    assert authenticator(world).authenticate(Credentials(authorization=header)).require() == ALICE
 
 
 @pytest.mark.parametrize(
@@ -82,26 +80,26 @@ def test_a_bearer_token_names_its_principal(world: World, header: str) -> None:
 )
 def test_anything_else_is_refused_without_repeating_it(world: World, header: str) -> None:
     with pytest.raises(Unauthenticated) as refused:
-        authenticator(world).authenticate(Credentials(authorization=header))
+        authenticator(world).authenticate(Credentials(authorization=header)).require()
     assert "good" not in refused.value.detail
     assert "bad" not in refused.value.detail
 
 
 def test_no_credentials_are_refused(world: World) -> None:
     with pytest.raises(Unauthenticated):
-        authenticator(world).authenticate(Credentials())
+        authenticator(world).authenticate(Credentials()).require()
 
 
 def test_the_platforms_header_counts_only_where_it_is_trusted(world: World) -> None:
     credentials = Credentials(client_principal="eyJ9")
-    assert authenticator(world, trusted=True).authenticate(credentials).name == "vouched"
+    assert authenticator(world, trusted=True).authenticate(credentials).require().name == "vouched"
     with pytest.raises(Unauthenticated):
-        authenticator(world).authenticate(credentials)
+        authenticator(world).authenticate(credentials).require()
 
 
 def test_a_bad_token_is_not_saved_by_the_platforms_header(world: World) -> None:
     with pytest.raises(Unauthenticated):
-        authenticator(world, trusted=True).authenticate(Credentials("Bearer bad", "eyJ9"))
+        authenticator(world, trusted=True).authenticate(Credentials("Bearer bad", "eyJ9")).require()
 
 
 def test_credentials_show_nothing_of_themselves() -> None:
@@ -111,24 +109,24 @@ def test_credentials_show_nothing_of_themselves() -> None:
 def test_a_user_met_for_the_first_time_is_remembered_once(world: World) -> None:
     subject = authenticator(world)
     for _ in range(3):
-        subject.authenticate(Credentials("Bearer good"))
+        subject.authenticate(Credentials("Bearer good")).require()
     assert known_users(world) == ["A User", "A User", "Alice"]
 
 
 def test_a_user_met_before_costs_no_database_access(world: World) -> None:
     subject = authenticator(world)
-    subject.authenticate(Credentials("Bearer good"))
+    subject.authenticate(Credentials("Bearer good")).require()
     world.transactions.down = True
-    assert subject.authenticate(Credentials("Bearer good")) == ALICE
+    assert subject.authenticate(Credentials("Bearer good")).require() == ALICE
 
 
 def test_a_first_meeting_while_the_database_is_down_is_tried_again(world: World) -> None:
     subject = authenticator(world)
     world.transactions.down = True
     with pytest.raises(Unavailable):
-        subject.authenticate(Credentials("Bearer good"))
+        subject.authenticate(Credentials("Bearer good")).require()
     world.transactions.down = False
-    subject.authenticate(Credentials("Bearer good"))
+    subject.authenticate(Credentials("Bearer good")).require()
     assert "Alice" in known_users(world)
 
 
@@ -138,7 +136,7 @@ def test_the_memory_of_users_is_bounded(world: World, monkeypatch: pytest.Monkey
     subject = authenticator(world, verifier=verifier)
     for number in range(4):
         verifier.principal = replace(ALICE, user_id=UUID(int=number + 1), name=f"User {number}")
-        subject.authenticate(Credentials("Bearer good"))
+        subject.authenticate(Credentials("Bearer good")).require()
     assert len(subject._seen) == 2
     assert len(known_users(world)) == 6
     assert USER not in {user for _, user in subject._seen}
@@ -147,19 +145,19 @@ def test_the_memory_of_users_is_bounded(world: World, monkeypatch: pytest.Monkey
 async def test_an_event_loop_gets_the_same_principal_whether_met_before_or_not(world: World) -> None:
     subject = authenticator(world)
     for _ in range(2):
-        assert (await subject.admit_soon(Credentials("Bearer good"))).require() == ALICE
+        assert (await subject.authenticate_soon(Credentials("Bearer good"))).require() == ALICE
     assert known_users(world) == ["A User", "A User", "Alice"]
 
 
 async def test_what_is_refused_is_refused_on_an_event_loop_too(world: World) -> None:
     with pytest.raises(Unauthenticated):
-        (await authenticator(world).admit_soon(Credentials("Bearer bad"))).require()
+        (await authenticator(world).authenticate_soon(Credentials("Bearer bad"))).require()
 
 
 def test_no_log_line_repeats_a_credential(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("DEBUG"):
-        authenticator(world).authenticate(Credentials("Bearer good"))
-        authenticator(world).admit(Credentials("Bearer wrong-token"))
+        authenticator(world).authenticate(Credentials("Bearer good")).require()
+        authenticator(world).authenticate(Credentials("Bearer wrong-token"))
     assert len(caplog.records) >= 2
     lines = [str(vars(record)) for record in caplog.records]
     assert not any("Bearer" in line or "wrong-token" in line for line in lines)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from domain.authentication.bursts import BURST
+from domain.authentication.intruders import BURST
 from domain.authentication.service import Credentials
 from domain.core.errors import Unavailable
 from domain.core.principal import RequestOrigin
@@ -23,12 +23,12 @@ def world(tmp_path: Path) -> World:
 
 def tried(world: World, times: int, *, ip: str | None = "203.0.113.7", key: str = "ihk_nobody") -> None:
     for _ in range(times):
-        admission = world.hub.authenticator.admit(Credentials(None, None, key, RequestOrigin(ip)))
-        assert admission.error is not None
+        result = world.hub.authenticator.authenticate(Credentials(None, None, key, RequestOrigin(ip)))
+        assert result.error is not None
 
 
 def told(world: World) -> Sequence[dict[str, Any]]:
-    world.hub.strangers.settle()
+    world.hub.intruder_watch.flush()
     with world.hub.transactions.read() as tx:
         waiting = tx.occurrences.waiting(50)
     return [json.loads(one.data) for one in waiting if one.source == "security-violation"]
@@ -76,5 +76,5 @@ def test_a_database_that_is_away_is_no_matter_of_the_caller(
     with monkeypatch.context() as patched:
         patched.setattr("infra.sql.transaction.SqlTransaction.commit", away)
         tried(world, BURST)
-        world.hub.strangers.settle()
+        world.hub.intruder_watch.flush()
     assert told(world) == []

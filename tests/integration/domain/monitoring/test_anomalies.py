@@ -11,13 +11,13 @@ import pytest
 
 from domain.apikeys.rules import VerificationCode
 from domain.apikeys.verifier import VerificationRequest
-from domain.authentication.bursts import BURST
+from domain.authentication.intruders import BURST
 from domain.authentication.key_usage_watch import (
     LEARNING,
     MOST_KEPT,
     PROBING,
     VARIED,
-    KeyUses,
+    KeyUsageWatch,
     client_of,
     network_of,
 )
@@ -359,7 +359,7 @@ def test_a_burst_of_refusals_of_a_key_is_an_anomaly_of_it(world: World) -> None:
     world.hub.insights.watch.run()
     assert listed(world) == []
     for _ in range(40):
-        assert world.ask(issued.plain, "venues:read").verdict is VerificationCode.INSUFFICIENT_SCOPES
+        assert world.ask(issued.plain, "venues:read").code is VerificationCode.INSUFFICIENT_SCOPES
     world.clock.advance(hours=1)
     world.hub.insights.watch.run()
     [traffic, refusals] = sorted(listed(world), key=lambda one: one.metric, reverse=True)
@@ -376,7 +376,7 @@ def test_a_burst_of_401_or_403_of_a_key_is_noticed_at_once(world: World, is_revo
 
     def refused(times: int) -> None:
         for _ in range(times):
-            assert world.ask(issued.plain, "venues:read").verdict is not VerificationCode.VALID
+            assert world.ask(issued.plain, "venues:read").code is not VerificationCode.VALID
 
     refused(BURST - 1)
     world.clock.advance(minutes=1)
@@ -437,20 +437,20 @@ def test_a_key_that_shows_ever_new_things_neither_fills_the_database_nor_keeps_i
     """A rate limit does not stop it: requests over the limit are looked at too."""
     issued = world.issue(rate_limit_per_hour=1)
     looks: list[None] = []
-    look = KeyUses._look
-    monkeypatch.setattr(KeyUses, "_look", lambda *arguments: (looks.append(None), look(*arguments)))
+    look = KeyUsageWatch._store
+    monkeypatch.setattr(KeyUsageWatch, "_store", lambda *arguments: (looks.append(None), look(*arguments)))
 
     def shown() -> int:
         with world.hub.transactions.read() as tx:
             return len(tx.sightings.known(issued.key.api_key_id, Trait.Client))
 
     for index in range(MOST_KEPT + 30):
-        world.hub.gate.rule(VerificationRequest(issued.plain.hash, client=f"made-up-{index}"))
+        world.hub.key_verifier.verify(VerificationRequest(issued.plain.hash, client=f"made-up-{index}"))
     assert shown() == MOST_KEPT
     assert len(looks) == MOST_KEPT + 1
     world.clock.advance(hours=13)
-    world.hub.gate.rule(VerificationRequest(issued.plain.hash, client="made-up-0"))
-    world.hub.gate.rule(VerificationRequest(issued.plain.hash, client="another"))
+    world.hub.key_verifier.verify(VerificationRequest(issued.plain.hash, client="made-up-0"))
+    world.hub.key_verifier.verify(VerificationRequest(issued.plain.hash, client="another"))
     with world.hub.transactions.read() as tx:
         known = tx.sightings.known(issued.key.api_key_id, Trait.Client)
     assert max(one.last_seen_at for one in known) == world.clock.now()
@@ -470,7 +470,7 @@ def test_a_new_program_or_country_is_noticed(
     issued = world.issue()
 
     def ask(shown: dict[str, str]) -> None:
-        world.hub.gate.rule(VerificationRequest(issued.plain.hash, **shown))
+        world.hub.key_verifier.verify(VerificationRequest(issued.plain.hash, **shown))
 
     ask(before)
     world.clock.advance(days=2)
@@ -509,8 +509,8 @@ def test_a_request_does_not_fail_for_being_looked_at(world: World, monkeypatch: 
         raise Unavailable("The database is away.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(world.hub.key_uses, "_look", away)
-        assert world.ask(issued.plain, ip="192.0.2.7").verdict is VerificationCode.VALID
+        patched.setattr(world.hub.key_usage_watch, "_store", away)
+        assert world.ask(issued.plain, ip="192.0.2.7").code is VerificationCode.VALID
     world.ask(issued.plain, ip="192.0.2.7")
     with world.hub.transactions.read() as tx:
         known = tx.sightings.known(issued.key.api_key_id, Trait.Network)
@@ -535,13 +535,13 @@ def test_the_scope_of_every_request_costs_one_transaction(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issued, looked = world.issue(), []
-    look = world.hub.key_uses._look
+    look = world.hub.key_usage_watch._store
 
     def counted(*given: Any) -> None:
         looked.append(given)
         look(*given)
 
-    monkeypatch.setattr(world.hub.key_uses, "_look", counted)
+    monkeypatch.setattr(world.hub.key_usage_watch, "_store", counted)
     for _ in range(20):
         world.ask(issued.plain, "events:read")
     assert len(looked) == 1
@@ -551,7 +551,7 @@ def test_what_was_seen_long_ago_is_forgotten(world: World) -> None:
     issued = world.issue()
     world.ask(issued.plain, ip="192.0.2.7")
     world.clock.advance(days=91)
-    assert world.hub.key_uses.forget_old() == 2  # the network, and that it asked for no scope
+    assert world.hub.key_usage_watch.forget_old() == 2  # the network, and that it asked for no scope
 
 
 @pytest.mark.parametrize(
