@@ -1,53 +1,54 @@
-"""The one function app: registers the blueprints, nothing else."""
+"""The one function app: registers the functions, nothing else."""
 
 import azure.durable_functions as df
 import azure.functions as func
 
 from functions import queues, sync_orchestration, timers
-from functions.http.alerts import routes as alerts
-from functions.http.anomalies import routes as anomalies
-from functions.http.apikeys import routes as apikeys
-from functions.http.audit import routes as audit
-from functions.http.datasyncs import routes as datasyncs
-from functions.http.events import routes as events
+from functions.http.alerts.routes import alerts
+from functions.http.anomalies.routes import anomalies
+from functions.http.apikeys.routes import apikeys
+from functions.http.audit.routes import audit
+from functions.http.datasyncs.routes import datasyncs
+from functions.http.events.routes import events
 from functions.http.incoming import receipt as incoming_receipt
-from functions.http.incoming import routes as incoming
-from functions.http.insights import routes as insights
-from functions.http.integrations import routes as integrations
+from functions.http.incoming.routes import incoming, incoming_settings
+from functions.http.insights.routes import insights
+from functions.http.integrations.routes import integrations
 from functions.http.metrics import routes as metrics
-from functions.http.oauth import routes as oauth
+from functions.http.oauth.routes import oauth
 from functions.http.ops import routes as ops
-from functions.http.privacy import routes as privacy
-from functions.http.providers import routes as providers
-from functions.http.realtime import routes as realtime
-from functions.http.recommendations import routes as recommendations
-from functions.http.records import routes as records
-from functions.http.webhooks import routes as webhooks
+from functions.http.privacy.routes import privacy
+from functions.http.providers.routes import providers
+from functions.http.realtime.routes import realtime
+from functions.http.recommendations.routes import recommendations
+from functions.http.records.routes import records
+from functions.http.webhooks.routes import webhooks
 
 app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
-for module in (
-    alerts,
-    anomalies,
-    apikeys,
-    audit,
-    datasyncs,
-    events,
-    incoming,
-    incoming_receipt,
-    insights,
-    integrations,
-    metrics,
-    oauth,
-    ops,
-    privacy,
-    providers,
-    realtime,
-    recommendations,
-    records,
-    webhooks,
-    queues,
-    timers,
-    sync_orchestration,
+for blueprint in (
+    alerts.bp,
+    anomalies.bp,
+    apikeys.bp,
+    audit.bp,
+    datasyncs.bp,
+    events.bp,
+    incoming_receipt.bp,
+    incoming.bp,
+    incoming_settings.bp,
+    insights.bp,
+    integrations.bp,
+    metrics.bp,
+    oauth.bp,
+    ops.bp,
+    privacy.bp,
+    providers.bp,
+    realtime.bp,
+    recommendations.bp,
+    records.bp,
+    webhooks.bp,
+    queues.bp,
+    timers.bp,
+    sync_orchestration.bp,
 ):
-    app.register_functions(module.bp)
+    app.register_functions(blueprint)

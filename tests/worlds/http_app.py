@@ -11,9 +11,9 @@ from typing import Any
 import azure.functions as func
 from pydantic import BaseModel
 
-from functions.http.kit import endpoint as plumbing
 from functions.http.kit.calls import Call
-from functions.http.kit.endpoint import Endpoint
+from functions.http.kit.operations import ApiOperation
+from functions.http.kit.resource import trigger_of
 from infra.app import build
 from infra.app.settings import Settings
 from infra.authentication.development import mint_token
@@ -46,8 +46,8 @@ class App:
         self.hub = build.Hub(Settings(home=home), clock=self.clock)
         self.queue, self.receivers = MemoryQueue(self.clock), Receivers(self.clock)
         vars(self.hub).update(queue=self.queue, http=self.receivers)
-        from functions.http.events import routes as events
-        from functions.http.webhooks import routes as webhooks
+        from functions.http.events.routes import events
+        from functions.http.webhooks.routes import webhooks
 
         app = func.FunctionApp()
         app.register_functions(events.bp)
@@ -84,8 +84,7 @@ class App:
     ) -> Callable[[func.HttpRequest], func.HttpResponse]:
         """A function of one's own, that is not registered."""
         settings = {"method": "POST", "route": "things", "name": "thing", "summary": "", "tag": ""} | options
-        make = plumbing._async_trigger if asyncio.iscoroutinefunction(handler) else plumbing._sync_trigger
-        trigger = make(Endpoint(**settings), handler)
+        trigger = trigger_of(ApiOperation(**settings), handler)
         return lambda request: run(trigger, request)
 
 

@@ -6,19 +6,17 @@ import json
 from typing import Any
 from uuid import UUID
 
-import azure.functions as func
 from pydantic import Field
 
 from domain.core.permissions import AUDIT_READ
 from domain.core.wire import UtcMoment
 from domain.journal.audit import AuditFilter, AuditRecord
 from functions.http.kit.calls import ApiResponse, Call
-from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.resource import Resource
 from functions.http.kit.views import Moment, PageQuery, PageView, View, page_of
 from infra.app.build import hub
 
-bp = func.Blueprint()
-_TAG = "Audit"
+audit = Resource("audit", tag="Audit", permission=AUDIT_READ)
 
 
 class AuditRecordView(View):
@@ -65,40 +63,21 @@ class ChainReportView(View):
     head: str = Field(description="Hash of the newest row; keep it elsewhere to prove later what was there")
 
 
-@serve(
-    bp,
-    Endpoint(
-        "GET",
-        "audit",
-        "list_audit",
-        "Read the audit log",
-        _TAG,
-        permission=AUDIT_READ,
-        query=AuditQuery,
-        response=AuditPage,
-    ),
-)
+@audit.get(query=AuditQuery, response=AuditPage)
 def list_audit(call: Call) -> ApiResponse:
-    """Newest first. Every sensitive operation of the tenant, written in the transaction that did it."""
+    """Read the audit log.
+
+    Newest first. Every sensitive operation of the tenant, written in the transaction that did it."""
     query = call.query(AuditQuery)
     page = hub().audit.page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, _view, AuditPage))
 
 
-@serve(
-    bp,
-    Endpoint(
-        "GET",
-        "audit/verify",
-        "verify_audit",
-        "Verify the audit log",
-        _TAG,
-        permission=AUDIT_READ,
-        response=ChainReportView,
-    ),
-)
+@audit.get("verify", response=ChainReportView)
 def verify_audit(call: Call) -> ApiResponse:
-    """Walks the tenant's hash chain from the oldest row kept to the newest."""
+    """Verify the audit log.
+
+    Walks the tenant's hash chain from the oldest row kept to the newest."""
     report = hub().audit.verify(call.principal)
     return ApiResponse(
         ChainReportView(

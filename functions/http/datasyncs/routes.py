@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 
-import azure.functions as func
-
 from domain.core.paging import PageRequest
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.sync.service import StartSync
@@ -22,122 +20,71 @@ from functions.http.datasyncs.views import (
     job_view,
 )
 from functions.http.kit.calls import ApiResponse, Call
-from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.resource import Resource
 from functions.http.kit.views import PageQuery, page_of
 from functions.http.records.views import SyncedRecordPage, record_view
 from infra.app.build import hub
 
-bp = func.Blueprint()
-_TAG = "Data synchronisation"
-_ONE = "datasyncs/{id}"
+datasyncs = Resource("datasyncs", tag="Data synchronisation", permission=INTEGRATION_MANAGE)
 _CSV_MOST = 100_000
 
 
-def _endpoint(method: str, route: str, name: str, summary: str, **options: object) -> Endpoint:
-    return Endpoint(method, route, name, summary, _TAG, permission=INTEGRATION_MANAGE, **options)  # type: ignore[arg-type]
-
-
-@serve(
-    bp,
-    _endpoint(
-        "POST",
-        "datasyncs",
-        "create_datasync",
-        "Synchronise an integration",
-        body=StartSync,
-        response=SyncJobView,
-        status=201,
-        refusals=(409,),
-    ),
-)
+@datasyncs.post(body=StartSync, response=SyncJobView, status=201, refusals=(409,))
 def create_datasync(call: Call) -> ApiResponse:
-    """Now, or at `scheduledAt`. A Full sync runs at most once a day for each integration (BR-DS-01), an Incremental
+    """Synchronise an integration.
+
+    Now, or at `scheduledAt`. A Full sync runs at most once a day for each integration (BR-DS-01), an Incremental
     one once an hour (BR-DS-02); jobs that failed or were cancelled do not count, and one of the past counts as of now.
     One job of an integration runs at a time; jobs that find no room wait, and tenants take turns."""
     job = hub().sync.service.start(call.principal, call.body(StartSync))
     view = job_view(job, hub().clock.now())
-    return ApiResponse(view, status=201, location=f"/api/datasyncs/{job.data_sync_job_id}")
+    return ApiResponse(view, status=201, location=datasyncs.location(job.data_sync_job_id))
 
 
-@serve(
-    bp,
-    _endpoint(
-        "GET",
-        "datasyncs",
-        "list_datasyncs",
-        "List synchronisation jobs",
-        query=SyncJobQuery,
-        response=SyncJobPage,
-    ),
-)
+@datasyncs.get(query=SyncJobQuery, response=SyncJobPage)
 def list_datasyncs(call: Call) -> ApiResponse:
-    """Newest first."""
+    """List synchronisation jobs.
+
+    Newest first."""
     query = call.query(SyncJobQuery)
     page = hub().sync.service.page(call.principal, query.to_filter(), query.page_request())
     now = hub().clock.now()
     return ApiResponse(page_of(page, lambda one: job_view(one, now), SyncJobPage))
 
 
-@serve(
-    bp,
-    _endpoint(
-        "GET",
-        _ONE,
-        "get_datasync",
-        "Get a job and its progress",
-        response=SyncJobDetailView,
-        refusals=(404,),
-    ),
-)
+@datasyncs.get("{id}", response=SyncJobDetailView)
 def get_datasync(call: Call) -> ApiResponse:
-    """With its progress, rate and estimated end, and each of its streams."""
+    """Get a job and its progress.
+
+    With its progress, rate and estimated end, and each of its streams."""
     job, steps = hub().sync.service.get(call.principal, call.id())
     return ApiResponse(job_detail(job, steps, hub().clock.now()))
 
 
-@serve(
-    bp,
-    _endpoint("DELETE", _ONE, "cancel_datasync", "Cancel a job", status=204, refusals=(404, 409)),
-)
+@datasyncs.delete("{id}", status=204, refusals=(409,))
 def cancel_datasync(call: Call) -> ApiResponse:
-    """At once: what was stored stays, the batch under way is dropped. POST to its `/resume` to go on."""
+    """Cancel a job.
+
+    At once: what was stored stays, the batch under way is dropped. POST to its `/resume` to go on."""
     hub().sync.service.cancel(call.principal, call.id())
     return ApiResponse(status=204)
 
 
-@serve(
-    bp,
-    _endpoint(
-        "POST",
-        f"{_ONE}/resume",
-        "resume_datasync",
-        "Resume a job",
-        response=SyncJobView,
-        status=202,
-        refusals=(404, 409),
-    ),
-)
+@datasyncs.post("{id}/resume", response=SyncJobView, status=202, refusals=(409,))
 def resume_datasync(call: Call) -> ApiResponse:
-    """One that failed or was cancelled goes on from its checkpoint: batches that were stored are not fetched
+    """Resume a job.
+
+    One that failed or was cancelled goes on from its checkpoint: batches that were stored are not fetched
     again. Refused as a new job would be while another that counts for BR-DS-01 or BR-DS-02 is too near."""
     job = hub().sync.service.resume(call.principal, call.id())
     return ApiResponse(job_view(job, hub().clock.now()), status=202)
 
 
-@serve(
-    bp,
-    _endpoint(
-        "GET",
-        f"{_ONE}/logs",
-        "list_datasync_logs",
-        "List records that failed",
-        query=LogsQuery,
-        response=RecordErrorPage,
-        refusals=(404,),
-    ),
-)
+@datasyncs.get("{id}/logs", query=LogsQuery, response=RecordErrorPage)
 def list_datasync_logs(call: Call) -> ApiResponse:
-    """One entry for each reason, oldest first (BR-DS-04); no value of a record is in any. `?format=csv` gives all of
+    """List records that failed.
+
+    One entry for each reason, oldest first (BR-DS-04); no value of a record is in any. `?format=csv` gives all of
     them as text/csv."""
     query = call.query(LogsQuery)
     service = hub().sync.service
@@ -156,20 +103,11 @@ def list_datasync_logs(call: Call) -> ApiResponse:
     )
 
 
-@serve(
-    bp,
-    _endpoint(
-        "GET",
-        f"{_ONE}/records",
-        "list_datasync_records",
-        "List records a job wrote",
-        query=PageQuery,
-        response=SyncedRecordPage,
-        refusals=(404,),
-    ),
-)
+@datasyncs.get("{id}/records", query=PageQuery, response=SyncedRecordPage)
 def list_datasync_records(call: Call) -> ApiResponse:
-    """Those that no later job wrote again."""
+    """List records a job wrote.
+
+    Those that no later job wrote again."""
     page = hub().sync.service.written(call.principal, call.id(), call.query(PageQuery).page_request())
     return ApiResponse(page_of(page, record_view, SyncedRecordPage))
 

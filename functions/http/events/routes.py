@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import azure.functions as func
 from pydantic import Field
 
 from domain.core.permissions import EVENTS_WRITE
@@ -12,11 +11,11 @@ from domain.core.tracing import SpanKind, queue_attributes
 from domain.journal.events import RaiseEvent, RaiseEvents
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE
 from functions.http.kit.calls import ApiResponse, Call
-from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.resource import Resource
 from functions.http.kit.views import View
 from infra.app.build import hub
 
-bp = func.Blueprint()
+events = Resource("events", tag="Events", permission=EVENTS_WRITE)
 
 
 class AcceptedView(View):
@@ -25,22 +24,11 @@ class AcceptedView(View):
     event_ids: list[str] = Field(description="In the order of the request")
 
 
-@serve(
-    bp,
-    Endpoint(
-        "POST",
-        "events",
-        "raise_events",
-        "Raise events",
-        "Events",
-        permission=EVENTS_WRITE,
-        body=(RaiseEvent, RaiseEvents),
-        response=AcceptedView,
-        status=202,
-    ),
-)
+@events.post(body=(RaiseEvent, RaiseEvents), response=AcceptedView, status=202)
 def raise_events(call: Call) -> ApiResponse:
-    """One event, or `{"events": [...]}` with up to 1,000: all are stored, or none. Raising is idempotent on
+    """Raise events.
+
+    One event, or `{"events": [...]}` with up to 1,000: all are stored, or none. Raising is idempotent on
     `id`. Each payload may be 1 MiB (BR-WH-08)."""
     most = hub().settings.request_max_bytes
     in_batch = _is_batch(call.request.get_body())

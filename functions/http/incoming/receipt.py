@@ -13,10 +13,11 @@ from domain.incoming.receive import Caller, Receipt
 from domain.incoming.rules import query_of
 from domain.providers.contract import IncomingRequest
 from functions.http.incoming.views import ReceiptView
-from functions.http.kit.endpoint import ENDPOINTS, Endpoint
 from functions.http.kit.exchange import Exchange
+from functions.http.kit.operations import OPERATIONS, ApiOperation
 from functions.http.kit.origin import client_ip
 from functions.http.kit.problems import problem
+from functions.http.kit.resource import serve
 from functions.http.kit.tracing import NO_CONTEXT
 from infra.app.build import hub
 
@@ -27,15 +28,13 @@ _ANSWERED_TYPES = ("text/plain", "application/json", "application/xml", "text/xm
 _METHODS = ("POST", "GET")
 
 
-@bp.function_name("receive_webhook")
-@bp.route(route=_PLAIN, methods=_METHODS, auth_level=func.AuthLevel.ANONYMOUS)
+@serve(bp, _PLAIN, methods=_METHODS)
 async def receive_webhook(req: func.HttpRequest, context: func.Context = NO_CONTEXT) -> func.HttpResponse:
     """At the integration's plain address."""
     return await _exchanged(req, Exchange(req, context), _PLAIN)
 
 
-@bp.function_name("receive_webhook_at_rotated_url")
-@bp.route(route=_ROTATED, methods=_METHODS, auth_level=func.AuthLevel.ANONYMOUS)
+@serve(bp, _ROTATED, methods=_METHODS)
 async def receive_webhook_at_rotated_url(
     req: func.HttpRequest, context: func.Context = NO_CONTEXT
 ) -> func.HttpResponse:
@@ -100,20 +99,20 @@ def _unauthenticated(error: Unauthenticated, req: func.HttpRequest, trace_id: st
     return problem(401, error.code, error.detail, instance=path, trace_id=trace_id, headers=headers)
 
 
-def _documented(route: str, name: str, method: str) -> Endpoint:
+def _documented(route: str, name: str, method: str) -> ApiOperation:
     told = {
         "POST": "Verified by the provider's own signature scheme over the raw body, at most 1 MiB, within 5 minutes "
         "of its timestamp. 202 once its events are durable, 200 for a repeat or a handshake. Each event is raised "
         "as `<provider>.<type>` for subscribers, beside `WebhookReceived`. 404 where none are taken.",
         "GET": "Some providers check the address, or send their webhooks, with GET.",
     }
-    return Endpoint(
-        method,
-        route,
-        name,
-        "Receive a provider's webhook" if method == "POST" else "Answer a provider's handshake",
-        "Incoming webhooks",
-        told[method],
+    return ApiOperation(
+        method=method,
+        route=route,
+        name=name,
+        summary="Receive a provider's webhook" if method == "POST" else "Answer a provider's handshake",
+        tag="Incoming webhooks",
+        description=told[method],
         anonymous=True,
         response=ReceiptView,
         status=202 if method == "POST" else 200,
@@ -121,7 +120,7 @@ def _documented(route: str, name: str, method: str) -> Endpoint:
     )
 
 
-ENDPOINTS += [
+OPERATIONS += [
     _documented(_PLAIN, "receive_webhook", "POST"),
     _documented(_PLAIN, "receive_handshake", "GET"),
     _documented(_ROTATED, "receive_webhook_at_rotated_url", "POST"),

@@ -15,28 +15,17 @@ from functions.http.insights.views import (
     series_view,
 )
 from functions.http.kit.calls import ApiResponse, Call
-from functions.http.kit.endpoint import READ, Endpoint, serve
+from functions.http.kit.resource import Resource, serve
 from infra.app.build import hub
 
-bp = func.Blueprint()
-_TAG = "Insights"
+insights = Resource("insights", tag="Insights", permission=INSIGHTS_READ)
 
 
-@serve(
-    bp,
-    Endpoint(
-        "GET",
-        "insights/signals",
-        "list_signals",
-        "Read signals over time",
-        _TAG,
-        permission=INSIGHTS_READ,
-        query=SignalQuery,
-        response=SeriesView,
-    ),
-)
+@insights.get("signals", query=SignalQuery, response=SeriesView)
 def list_signals(call: Call) -> ApiResponse:
-    """Attempts of deliveries, health checks or sync jobs by hour or day: how many succeeded and failed, why, and how
+    """Read signals over time.
+
+    Attempts of deliveries, health checks or sync jobs by hour or day: how many succeeded and failed, why, and how
     long they took. Counts are complete at once; hours without a signal are zero."""
     query = call.query(SignalQuery)
     series = hub().insights.signals.series(
@@ -50,29 +39,18 @@ def list_signals(call: Call) -> ApiResponse:
     return ApiResponse(series_view(series))
 
 
-@serve(
-    bp,
-    Endpoint(
-        "GET",
-        "insights/overview",
-        "get_overview",
-        "Everything at one look",
-        _TAG,
-        permission=INSIGHTS_READ,
-        query=OverviewQuery,
-        response=OverviewView,
-    ),
-)
+@insights.get("overview", query=OverviewQuery, response=OverviewView)
 def get_overview(call: Call) -> ApiResponse:
-    """What the dashboard draws: deliveries over time, webhooks, integrations with their latest health checks, API keys
+    """Everything at one look.
+
+    What the dashboard draws: deliveries over time, webhooks, integrations with their latest health checks, API keys
     with what they used of their quota, and syncs under way. `deliveries` and `webhooks` need `webhook:manage` as well,
     the others `integration:manage`; without it they are null."""
     query = call.query(OverviewQuery)
     return ApiResponse(overview_view(hub().insights.overview.read(call.principal, query.hours)))
 
 
-@bp.function_name("dashboard")
-@bp.route(route="dashboard", methods=READ, auth_level=func.AuthLevel.ANONYMOUS)
+@serve(insights.bp, "dashboard")
 def dashboard(req: func.HttpRequest) -> func.HttpResponse:
     """The page; its data comes from the API with the token that is entered there."""
     from functions.http.insights.page import PAGE, headers

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from domain.core.errors import DomainError, NotFound, PreconditionFailed, TooLarge
 from domain.core.principal import Principal
+from functions.http.kit.operations import API, methods_of
 from functions.http.kit.problems import (
     MalformedBody,
     MethodNotAllowed,
@@ -63,9 +64,7 @@ class Call:
             raise self._not_an_id() from None
 
     def _not_an_id(self) -> DomainError:
-        from functions.http.kit.described import methods_of
-
-        allowed = methods_of(urlsplit(self.request.url).path.removeprefix("/api/"))
+        allowed = methods_of(urlsplit(self.request.url).path.removeprefix(API))
         if self.request.method not in allowed:
             return MethodNotAllowed(allowed)
         return NotFound("Ids are GUIDs; there is nothing with this one.")

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 import azure.functions as func
 
 from domain.core.tracing import Span, SpanKind, Tracer
+from functions.http.kit.operations import API
 
 #: What a trigger has where the host gives none: the worker takes `func.Context` alone as the parameter's type.
 NO_CONTEXT: func.Context = None  # type: ignore[assignment]
@@ -29,7 +30,7 @@ def request_span(
     twice. The route stands for the address, which may hold a token.
 
     https://opentelemetry.io/docs/specs/semconv/http/http-spans/"""
-    path = f"/api/{route}"
+    path = f"{API}{route}"
     return tracer.span(
         f"{method} {path}",
         SpanKind.Internal if is_hosted else SpanKind.Server,

@@ -5,41 +5,41 @@ from __future__ import annotations
 import azure.functions as func
 
 from domain.core.permissions import METRICS_READ
-from functions.http.kit.endpoint import ENDPOINTS, READ, Endpoint
 from functions.http.kit.exchange import Exchange
+from functions.http.kit.operations import OPERATIONS, ApiOperation
+from functions.http.kit.resource import serve
 from infra.app.build import hub
 
 bp = func.Blueprint()
 _CREDENTIALS = ("authorization", "x-api-key", "x-ms-client-principal")
-_ENDPOINT = Endpoint(
-    "GET",
-    "ops/metrics",
-    "read_metrics",
-    "The hub's own metrics",
-    "Operations",
-    "Section 12.1 over all tenants, in Prometheus' text format, or as OpenMetrics where `Accept` asks for it. No label "
-    "names a tenant, an integration or a key. Counters begin anew at midnight (UTC), those of API keys never. In "
-    "development no credentials are needed.",
+_METRICS = ApiOperation(
+    method="GET",
+    route="ops/metrics",
+    name="read_metrics",
+    summary="The hub's own metrics",
+    tag="Operations",
+    description="Section 12.1 over all tenants, in Prometheus' text format, or as OpenMetrics where `Accept` asks "
+    "for it. No label names a tenant, an integration or a key. Counters begin anew at midnight (UTC), "
+    "those of API keys never. In development no credentials are needed.",
     permission=METRICS_READ,
     media_type="text/plain",
 )
 
 
-@bp.function_name("read_metrics")
-@bp.route(route=_ENDPOINT.route, methods=READ, auth_level=func.AuthLevel.ANONYMOUS)
+@serve(bp, _METRICS.route)
 def read_metrics(req: func.HttpRequest) -> func.HttpResponse:
     """Whoever shows credentials is held to them, in development too."""
     from functions.http.metrics.views import exposition
 
     exchange = Exchange(req)
-    with exchange.bound(_ENDPOINT.route):
+    with exchange.bound(_METRICS.route):
         try:
             if not hub().settings.is_development or any(name in req.headers for name in _CREDENTIALS):
-                exchange.authenticated(_ENDPOINT.permission)
+                exchange.authenticated(_METRICS.permission)
             text, content_type = exposition(hub().metrics.read(), req.headers.get("accept", ""))
             return exchange.dressed(func.HttpResponse(text, headers={"Content-Type": content_type}))
         except Exception as error:
             return exchange.failed(error)
 
 
-ENDPOINTS.append(_ENDPOINT)
+OPERATIONS.append(_METRICS)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
-from functions.http.kit.endpoint import ENDPOINTS, Endpoint
+from functions.http.kit.operations import API, OPERATIONS, ApiOperation
 from functions.http.openapi.anonymous import OPERATIONS_PATHS, OPERATIONS_SCHEMAS
 from functions.http.openapi.components import (
     SECURITY,
@@ -57,26 +57,29 @@ takes HEAD; another method that a path does not take is answered with 405 and `A
 
 @lru_cache(maxsize=8)
 def document(public_url: str) -> Json:
-    """The description of every endpoint registered so far; `public_url` is the address without `/api`. Made once
+    """The description of every operation registered so far; `public_url` is the address without `/api`. Made once
     per process: treat it as read-only."""
     schemas = wire_schemas(
-        bodies=(model for one in ENDPOINTS for model in _bodies(one)),
-        responses=(one.response for one in ENDPOINTS if one.response),
-        queries=(one.query for one in ENDPOINTS if one.query),
+        bodies=(model for operation in OPERATIONS for model in _bodies(operation)),
+        responses=(operation.response for operation in OPERATIONS if operation.response),
+        queries=(operation.query for operation in OPERATIONS if operation.query),
     )
     versioned = tuple(
-        one.response for one in ENDPOINTS if one.method == "PUT" and 412 in one.refusals and one.response
+        operation.response
+        for operation in OPERATIONS
+        if operation.method == "PUT" and 412 in operation.refusals and operation.response
     )
     paths: Json = {}
-    for one in ENDPOINTS:
-        operation = _operation(one, schemas, has_etag=_is_any_of(one.response, versioned))
-        paths.setdefault(_path(one.route), {})[one.method.lower()] = operation
+    for operation in OPERATIONS:
+        has_etag = _is_any_of(operation.response, versioned)
+        described = _described(operation, schemas, has_etag=has_etag)
+        paths.setdefault(_path(operation.route), {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {"title": "Integration Hub", "version": VERSION, "description": _ABOUT},
         "servers": [{"url": public_url.rstrip("/")}],
         "security": SECURITY,
-        "tags": _tags(one.tag for one in ENDPOINTS),
+        "tags": _tags(operation.tag for operation in OPERATIONS),
         "paths": paths | OPERATIONS_PATHS,
         "webhooks": WEBHOOKS,
         "components": components({**schemas.components, **WEBHOOK_SCHEMAS, **OPERATIONS_SCHEMAS}),
@@ -88,14 +91,14 @@ def _is_any_of(model: type[BaseModel] | None, kinds: tuple[type[BaseModel], ...]
     return model is not None and issubclass(model, kinds)
 
 
-def _bodies(endpoint: Endpoint) -> Sequence[type[BaseModel]]:
-    if endpoint.body is None:
+def _bodies(operation: ApiOperation) -> Sequence[type[BaseModel]]:
+    if operation.body is None:
         return ()
-    return endpoint.body if isinstance(endpoint.body, tuple) else (endpoint.body,)
+    return operation.body if isinstance(operation.body, tuple) else (operation.body,)
 
 
 def _path(route: str) -> str:
-    return "/api/" + _PATH_PARAMETER.sub(r"{\1}", route)
+    return API + _PATH_PARAMETER.sub(r"{\1}", route)
 
 
 def _tags(used: Iterable[str]) -> list[Json]:
@@ -105,40 +108,40 @@ def _tags(used: Iterable[str]) -> list[Json]:
     return [{"name": name, **({"description": TAGS[name]} if name in TAGS else {})} for name in names]
 
 
-def _operation(endpoint: Endpoint, schemas: WireSchemas, *, has_etag: bool) -> Json:
-    operation: Json = {
-        "operationId": to_camel(endpoint.name),
-        "summary": endpoint.summary,
-        "description": _description(endpoint),
-        "tags": [endpoint.tag],
-        "security": [] if endpoint.anonymous else SECURITY,
+def _described(operation: ApiOperation, schemas: WireSchemas, *, has_etag: bool) -> Json:
+    described: Json = {
+        "operationId": to_camel(operation.name),
+        "summary": operation.summary,
+        "description": _description(operation),
+        "tags": [operation.tag],
+        "security": [] if operation.anonymous else SECURITY,
     }
-    if endpoint.permission:
-        operation["x-permission"] = endpoint.permission
-    if parameters := _parameters(endpoint, schemas, has_etag=has_etag):
-        operation["parameters"] = parameters
-    if models := _bodies(endpoint):
-        operation["requestBody"] = _request_body(endpoint, [schemas.body(model) for model in models])
-    operation["responses"] = _success(endpoint, schemas, has_etag=has_etag) | {
-        str(status): _refusal(endpoint, status) for status in _refusals(endpoint)
+    if operation.permission:
+        described["x-permission"] = operation.permission
+    if parameters := _parameters(operation, schemas, has_etag=has_etag):
+        described["parameters"] = parameters
+    if models := _bodies(operation):
+        described["requestBody"] = _request_body(operation, [schemas.body(model) for model in models])
+    described["responses"] = _success(operation, schemas, has_etag=has_etag) | {
+        str(status): _refusal(operation, status) for status in _refusals(operation)
     }
-    return operation
+    return described
 
 
-def _description(endpoint: Endpoint) -> str:
-    permission = f"Needs the permission `{endpoint.permission}`." if endpoint.permission else ""
-    return "\n\n".join(part for part in (endpoint.description, permission) if part)
+def _description(operation: ApiOperation) -> str:
+    permission = f"Needs the permission `{operation.permission}`." if operation.permission else ""
+    return "\n\n".join(part for part in (operation.description, permission) if part)
 
 
-def _parameters(endpoint: Endpoint, schemas: WireSchemas, *, has_etag: bool) -> list[Json]:
-    parameters = _path_parameters(endpoint.route)
-    if endpoint.query:
-        parameters += schemas.parameters(endpoint.query)
-    if endpoint.method == "POST" and not endpoint.anonymous:
+def _parameters(operation: ApiOperation, schemas: WireSchemas, *, has_etag: bool) -> list[Json]:
+    parameters = _path_parameters(operation.route)
+    if operation.query:
+        parameters += schemas.parameters(operation.query)
+    if operation.method == "POST" and not operation.anonymous:
         parameters.append(parameter_ref("IdempotencyKey"))
-    if endpoint.method in ("PUT", "DELETE") and 412 in endpoint.refusals:
+    if operation.method in ("PUT", "DELETE") and 412 in operation.refusals:
         parameters.append(parameter_ref("IfMatch"))
-    if endpoint.method == "GET" and has_etag:
+    if operation.method == "GET" and has_etag:
         parameters.append(parameter_ref("IfNoneMatch"))
     return parameters
 
@@ -164,33 +167,33 @@ def _singular(word: str) -> str:
     return word.removesuffix("ies") + "y" if word.endswith("ies") else word.removesuffix("s")
 
 
-def _request_body(endpoint: Endpoint, alternatives: list[Json]) -> Json:
+def _request_body(operation: ApiOperation, alternatives: list[Json]) -> Json:
     schema = alternatives[0] if len(alternatives) == 1 else {"oneOf": alternatives}
     content: Json = {"schema": schema}
-    if examples := EXAMPLES.get((endpoint.method, endpoint.route)):
+    if examples := EXAMPLES.get((operation.method, operation.route)):
         content["examples"] = {
             to_camel(summary.lower().replace(" ", "_")): {"summary": summary, "value": value}
             for summary, value in examples.items()
         }
-    return {"required": not endpoint.body_is_optional, "content": {_JSON: content}}
+    return {"required": not operation.body_is_optional, "content": {_JSON: content}}
 
 
-def _success(endpoint: Endpoint, schemas: WireSchemas, *, has_etag: bool) -> Json:
+def _success(operation: ApiOperation, schemas: WireSchemas, *, has_etag: bool) -> Json:
     names = [
-        *(["Location"] if endpoint.status == 201 else []),
+        *(["Location"] if operation.status == 201 else []),
         *(["ETag"] if has_etag else []),
-        *(["Idempotency-Replayed"] if endpoint.method == "POST" and not endpoint.anonymous else []),
+        *(["Idempotency-Replayed"] if operation.method == "POST" and not operation.anonymous else []),
     ]
     response: Json = {
-        "description": _SUCCESS.get(endpoint.status, "Done."),
-        "headers": answer_headers(*names, limited=not endpoint.anonymous),
+        "description": _SUCCESS.get(operation.status, "Done."),
+        "headers": answer_headers(*names, limited=not operation.anonymous),
     }
-    if endpoint.media_type in (_HTML, _TEXT):
-        response["content"] = {endpoint.media_type: {"schema": {"type": "string"}}}
-    elif endpoint.response:
-        response["content"] = {endpoint.media_type: {"schema": schemas.response(endpoint.response)}}
-    responses = {str(endpoint.status): response}
-    if endpoint.method == "GET" and has_etag:
+    if operation.media_type in (_HTML, _TEXT):
+        response["content"] = {operation.media_type: {"schema": {"type": "string"}}}
+    elif operation.response:
+        response["content"] = {operation.media_type: {"schema": schemas.response(operation.response)}}
+    responses = {str(operation.status): response}
+    if operation.method == "GET" and has_etag:
         responses["304"] = {
             "description": "Not changed since `If-None-Match`.",
             "headers": header_refs("ETag"),
@@ -207,9 +210,9 @@ _SUCCESS = {
 }
 
 
-def _refusal(endpoint: Endpoint, status: int) -> Json:
+def _refusal(operation: ApiOperation, status: int) -> Json:
     """A problem, or a page where people and not programs are answered."""
-    if endpoint.media_type != _HTML:
+    if operation.media_type != _HTML:
         return problem_ref(status)
     content = {_HTML: {"schema": {"type": "string"}}}
     return {
@@ -219,19 +222,19 @@ def _refusal(endpoint: Endpoint, status: int) -> Json:
     }
 
 
-def _refusals(endpoint: Endpoint) -> list[int]:
-    """Every error status the endpoint may answer: its own, and those of the steps around its use case."""
-    statuses = {*endpoint.refusals, 429, 500, 503}
-    if not endpoint.anonymous:
+def _refusals(operation: ApiOperation) -> list[int]:
+    """Every error status the operation may answer: its own, and those of the steps around its use case."""
+    statuses = {*operation.refusals, 429, 500, 503}
+    if not operation.anonymous:
         statuses.add(401)
-        if endpoint.method == "POST":
+        if operation.method == "POST":
             statuses |= {409, 422}  # a running or reused Idempotency-Key
-    if endpoint.permission:
+    if operation.permission:
         statuses.add(403)
-    if _PATH_PARAMETER.search(endpoint.route):
+    if _PATH_PARAMETER.search(operation.route):
         statuses.add(404)
-    if endpoint.body:
+    if operation.body:
         statuses |= {400, 413, 415, 422}
-    if endpoint.query:
+    if operation.query:
         statuses.add(422)
     return sorted(statuses)

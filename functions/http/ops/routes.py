@@ -6,25 +6,23 @@ import json
 
 import azure.functions as func
 
-from functions.http.kit.endpoint import READ
 from functions.http.kit.exchange import Exchange
+from functions.http.kit.operations import API, methods_of
 from functions.http.kit.problems import MethodNotAllowed, NoSuchPath, from_domain
+from functions.http.kit.resource import serve
 from infra.app.build import hub
 
 bp = func.Blueprint()
-_ANONYMOUS = func.AuthLevel.ANONYMOUS
 _JSON = "application/json"
 
 
-@bp.function_name("health_live")
-@bp.route(route="health/live", methods=READ, auth_level=_ANONYMOUS)
+@serve(bp, "health/live")
 async def health_live(req: func.HttpRequest) -> func.HttpResponse:
     """The process is up."""
     return func.HttpResponse('{"status":"live"}', mimetype=_JSON)
 
 
-@bp.function_name("health_ready")
-@bp.route(route="health/ready", methods=READ, auth_level=_ANONYMOUS)
+@serve(bp, "health/ready")
 def health_ready(req: func.HttpRequest) -> func.HttpResponse:
     """Every dependency answers; 503 with the one that does not."""
     states = hub().readiness()
@@ -36,8 +34,7 @@ def health_ready(req: func.HttpRequest) -> func.HttpResponse:
     )
 
 
-@bp.function_name("openapi")
-@bp.route(route="openapi.json", methods=READ, auth_level=_ANONYMOUS)
+@serve(bp, "openapi.json")
 def openapi(req: func.HttpRequest) -> func.HttpResponse:
     """The OpenAPI 3.1 description of this API."""
     from functions.http.openapi.document import document
@@ -46,8 +43,7 @@ def openapi(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(json.dumps(document(hub().settings.public_url)), headers=headers, mimetype=_JSON)
 
 
-@bp.function_name("docs")
-@bp.route(route="docs", methods=READ, auth_level=_ANONYMOUS)
+@serve(bp, "docs")
 def docs(req: func.HttpRequest) -> func.HttpResponse:
     """The same as a page for people; self-contained."""
     from functions.http.openapi.page import HEADERS, PAGE
@@ -55,14 +51,11 @@ def docs(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(PAGE, headers=HEADERS, mimetype="text/html")
 
 
-@bp.function_name("no_such_path")
-@bp.route(route="{*path}", auth_level=_ANONYMOUS)
+@serve(bp, "{*path}", methods=None)
 def no_such_path(req: func.HttpRequest) -> func.HttpResponse:
     """404, or 405 with `Allow` where the path exists for other methods."""
-    from functions.http.kit.described import methods_of
-
     exchange = Exchange(req)
     path = (req.route_params.get("path") or "").strip("/")
     allowed = methods_of(path)
     error = MethodNotAllowed(allowed) if allowed else NoSuchPath()
-    return exchange.dressed(from_domain(error, instance=f"/api/{path}", trace_id=exchange.trace_id))
+    return exchange.dressed(from_domain(error, instance=f"{API}{path}", trace_id=exchange.trace_id))

@@ -3,12 +3,10 @@ addresses and query strings are logged on the way."""
 
 from __future__ import annotations
 
-import azure.functions as func
-
 from domain.core.permissions import PRIVACY_MANAGE
 from domain.privacy.model import AllowSubject, EraseSubject, ExportSubject
 from functions.http.kit.calls import ApiResponse, Call
-from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.resource import Resource
 from functions.http.kit.views import PageQuery, page_of
 from functions.http.privacy.views import (
     AllowedView,
@@ -20,27 +18,14 @@ from functions.http.privacy.views import (
 )
 from infra.app.build import hub
 
-bp = func.Blueprint()
-_TAG = "Privacy"
+privacy = Resource("privacy", tag="Privacy", permission=PRIVACY_MANAGE)
 
 
-def _endpoint(method: str, route: str, name: str, summary: str, **options: object) -> Endpoint:
-    return Endpoint(method, route, name, summary, _TAG, permission=PRIVACY_MANAGE, **options)  # type: ignore[arg-type]
-
-
-@serve(
-    bp,
-    _endpoint(
-        "POST",
-        "privacy/export",
-        "export_person",
-        "Export what is held about a person",
-        body=ExportSubject,
-        response=ExportView,
-    ),
-)
+@privacy.post("export", body=ExportSubject, response=ExportView)
 def export_person(call: Call) -> ApiResponse:
-    """Searches synchronised records, event payloads, incoming webhooks and logs of the tenant, for 10 seconds at most:
+    """Export what is held about a person.
+
+    Searches synchronised records, event payloads, incoming webhooks and logs of the tenant, for 10 seconds at most:
     ask on with `cursor` until it is null, even after an answer without items. An item is shown whole and may mention
     other people: look through it before it is handed over. It is kept nowhere: a repeat under its `Idempotency-Key`
     searches anew."""
@@ -48,73 +33,40 @@ def export_person(call: Call) -> ApiResponse:
     return ApiResponse(export_view(export), is_kept=False)
 
 
-@serve(
-    bp,
-    _endpoint(
-        "POST",
-        "privacy/erase",
-        "erase_person",
-        "Erase a person",
-        body=EraseSubject,
-        response=ErasureView,
-        status=202,
-    ),
-)
+@privacy.post("erase", body=EraseSubject, response=ErasureView, status=202)
 def erase_person(call: Call) -> ApiResponse:
-    """Cannot be undone. Records that are named are erased at once; where the identifiers occur is searched for from a
+    """Erase a person.
+
+    Cannot be undone. Records that are named are erased at once; where the identifiers occur is searched for from a
     minute later on, in the background. With `suppress` synchronisation leaves the person out from this moment.
     Nothing is changed at providers or at receivers of webhooks: erase the person there too."""
     erasure = hub().privacy.erasures.request(call.principal, call.body(EraseSubject))
-    location = f"/api/privacy/erasures/{erasure.erasure_id}"
+    location = privacy.location("erasures", erasure.erasure_id)
     return ApiResponse(erasure_view(erasure), status=202, location=location)
 
 
-@serve(
-    bp,
-    _endpoint(
-        "GET",
-        "privacy/erasures",
-        "list_erasures",
-        "List erasures",
-        query=PageQuery,
-        response=ErasurePage,
-    ),
-)
+@privacy.get("erasures", query=PageQuery, response=ErasurePage)
 def list_erasures(call: Call) -> ApiResponse:
-    """Newest first. They do not say whom they were about."""
+    """List erasures.
+
+    Newest first. They do not say whom they were about."""
     page = hub().privacy.erasures.page(call.principal, call.query(PageQuery).page_request())
     return ApiResponse(page_of(page, erasure_view, ErasurePage))
 
 
-@serve(
-    bp,
-    _endpoint(
-        "GET",
-        "privacy/erasures/{id}",
-        "get_erasure",
-        "Get an erasure",
-        response=ErasureView,
-        refusals=(404,),
-    ),
-)
+@privacy.get("erasures/{id}", response=ErasureView)
 def get_erasure(call: Call) -> ApiResponse:
-    """How far it is."""
+    """Get an erasure.
+
+    How far it is."""
     return ApiResponse(erasure_view(hub().privacy.erasures.get(call.principal, call.id())))
 
 
-@serve(
-    bp,
-    _endpoint(
-        "POST",
-        "privacy/allow",
-        "allow_person",
-        "Let a person be synchronised again",
-        body=AllowSubject,
-        response=AllowedView,
-    ),
-)
+@privacy.post("allow", body=AllowSubject, response=AllowedView)
 def allow_person(call: Call) -> ApiResponse:
-    """Takes the identifiers, and the records named, from the suppression list, such as for a customer who came back.
+    """Let a person be synchronised again.
+
+    Takes the identifiers, and the records named, from the suppression list, such as for a customer who came back.
     What was erased stays erased until the provider lists it again."""
     lifted = hub().privacy.erasures.allow(call.principal, call.body(AllowSubject))
     return ApiResponse(AllowedView(lifted=lifted))

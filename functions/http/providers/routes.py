@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import azure.functions as func
 from pydantic import Field
 
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.integrations.commands import TypeName
 from domain.providers.contract import Provider
 from functions.http.kit.calls import ApiResponse, Call
-from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.resource import Resource
 from functions.http.kit.views import View
 from infra.app.build import hub
 
-bp = func.Blueprint()
-_TAG = "Integrations"
+providers = Resource("providers", tag="Integrations", permission=INTEGRATION_MANAGE)
 
 
 class OAuthView(View):
@@ -46,39 +44,20 @@ class ProvidersView(View):
     items: list[ProviderView]
 
 
-@serve(
-    bp,
-    Endpoint(
-        "GET",
-        "providers",
-        "list_providers",
-        "List providers",
-        _TAG,
-        permission=INTEGRATION_MANAGE,
-        response=ProvidersView,
-    ),
-)
+@providers.get(response=ProvidersView)
 def list_providers(call: Call) -> ApiResponse:
-    """Every provider that an integration may be made for."""
+    """List providers.
+
+    Every provider that an integration may be made for."""
     catalogue = hub().integrations.catalogue
     return ApiResponse(ProvidersView(items=[_view(provider) for provider in catalogue.providers.values()]))
 
 
-@serve(
-    bp,
-    Endpoint(
-        "GET",
-        "providers/{name}",
-        "get_provider",
-        "Get a provider",
-        _TAG,
-        permission=INTEGRATION_MANAGE,
-        response=ProviderView,
-        refusals=(404,),
-    ),
-)
+@providers.get("{name}", response=ProviderView)
 def get_provider(call: Call) -> ApiResponse:
-    """With the JSON Schema of its configuration."""
+    """Get a provider.
+
+    With the JSON Schema of its configuration."""
     return ApiResponse(_view(hub().integrations.catalogue.get(call.request.route_params["name"])))
 
 

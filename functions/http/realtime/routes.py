@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import azure.functions as func
 from pydantic import Field
 
 from functions.http.kit.calls import ApiResponse, Call
-from functions.http.kit.endpoint import Endpoint, serve
+from functions.http.kit.resource import Resource
 from functions.http.kit.views import Moment, View
 from infra.app.build import hub
 
-bp = func.Blueprint()
+realtime = Resource("realtime", tag="Realtime")
 
 
 class NegotiatedView(View):
@@ -19,20 +18,11 @@ class NegotiatedView(View):
     expires_at: Moment = Field(description="When the connection ends; negotiate again before")
 
 
-@serve(
-    bp,
-    Endpoint(
-        "POST",
-        "realtime/negotiate",
-        "negotiate_realtime",
-        "Connect for realtime messages",
-        "Realtime",
-        response=NegotiatedView,
-        refusals=(503,),
-    ),
-)
+@realtime.post("negotiate", response=NegotiatedView, refusals=(503,))
 def negotiate_realtime(call: Call) -> ApiResponse:
-    """For a SignalR client, whose address is `/api/realtime`: it asks here and follows the answer. The connection
+    """Connect for realtime messages.
+
+    For a SignalR client, whose address is `/api/realtime`: it asks here and follows the answer. The connection
     hears its own tenant only: `deliveryUpdated` with the permission `webhook:manage`, `syncProgress` and
     `integrationHealth` with `integration:manage`, `alertChanged` with `alerts:read`. Each message has one argument,
     a list. It lasts an hour at most, and no longer than the API key or token; revoking a key closes the connections it

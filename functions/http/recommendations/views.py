@@ -18,6 +18,7 @@ from domain.recommendations.model import (
     SubjectType,
 )
 from domain.recommendations.rules import SUBJECT_PERMISSIONS
+from functions.http.kit.operations import API
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
 KindName = Literal[
@@ -43,12 +44,12 @@ KindName = Literal[
 StatusName = Literal["Open", "Applied", "Dismissed", "Gone"]
 SubjectName = Literal["Webhook", "ApiKey", "Integration", "IntegrationType"]
 
-#: The request that does what applying does, by operation: method, and path after `/api`.
+#: The request that does what applying does, by operation: method and route.
 REQUESTS: dict[Operation, tuple[str, str]] = {
-    Operation.UpdateWebhook: ("PUT", "/webhooks/{id}"),
-    Operation.UpdateApiKey: ("PUT", "/apikeys/{id}"),
-    Operation.RevokeApiKey: ("DELETE", "/apikeys/{id}"),
-    Operation.PutSyncSchedule: ("PUT", "/integrations/{id}/sync-schedule"),
+    Operation.UpdateWebhook: ("PUT", "webhooks/{id}"),
+    Operation.UpdateApiKey: ("PUT", "apikeys/{id}"),
+    Operation.RevokeApiKey: ("DELETE", "apikeys/{id}"),
+    Operation.PutSyncSchedule: ("PUT", "integrations/{id}/sync-schedule"),
 }
 
 
@@ -189,7 +190,7 @@ def _change(change: Change, subject: RecommendationSubject) -> ChangeView:
     method, path = REQUESTS[change.operation]
     return ChangeView(
         method=method,
-        path=f"/api{path.format(id=subject.id)}",
+        path=API + path.format(id=subject.id),
         body=dict(change.body),
         permission=SUBJECT_PERMISSIONS[subject.type],
         is_final=change.is_final,

@@ -9,14 +9,14 @@ import pytest
 import function_app  # noqa: F401 - registers every endpoint
 from domain.monitoring.alerts.model import AlertKind
 from domain.recommendations.model import RecommendationKind
-from functions.http.kit.endpoint import ENDPOINTS
+from functions.http.kit.operations import OPERATIONS
 from functions.http.recommendations.views import section_of
 from infra.app.settings import Settings
 from tests import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = ("backup", "rotation", "retention", "compliance", "privacy", "alerts", "operations")
-_ROUTES = [(one.method, f"/api/{one.route}") for one in ENDPOINTS] + [
+_ROUTES = [(operation.method, f"/api/{operation.route}") for operation in OPERATIONS] + [
     ("GET", f"/api/{route}") for route in ("health/live", "health/ready", "openapi.json", "docs", "dashboard")
 ]
 _TIMER = re.compile(r'function_name\("(\w+)"\)\n@bp\.timer_trigger\(arg_name="timer", schedule="([^"]+)"\)')

@@ -1,4 +1,4 @@
-"""The OpenAPI document is complete, valid, and says what the endpoints do."""
+"""The OpenAPI document is complete, valid, and says what the operations do."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ import function_app
 from domain.core.permissions import PERMISSIONS
 from domain.journal.events import DomainEvent
 from domain.webhooks.signing import event_body, new_secret, signed_headers
-from functions.http.kit.described import methods_of
-from functions.http.kit.endpoint import ENDPOINTS, Endpoint
+from functions.http.kit.operations import OPERATIONS, ApiOperation, methods_of
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 from functions.http.openapi.document import TAGS, document
 from functions.http.openapi.examples import EXAMPLES
@@ -26,20 +25,22 @@ from functions.http.openapi.schemas import wire_schemas
 from infra.version import VERSION
 
 DOCUMENT = document("https://hub.example.com/")
-OPERATIONS = {
-    (method, path): operation
+DESCRIBED = {
+    (method, path): described
     for path, item in DOCUMENT["paths"].items()
-    for method, operation in item.items()
+    for method, described in item.items()
 }
-OPERATION_LIST = pytest.mark.parametrize(
-    "operation", OPERATIONS.values(), ids=[one["operationId"] for one in OPERATIONS.values()]
+EVERY_DESCRIPTION = pytest.mark.parametrize(
+    "described", DESCRIBED.values(), ids=[described["operationId"] for described in DESCRIBED.values()]
 )
-ENDPOINT_LIST = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=[one.name for one in ENDPOINTS])
+EVERY_OPERATION = pytest.mark.parametrize(
+    "operation", OPERATIONS, ids=[operation.name for operation in OPERATIONS]
+)
 
 
-def operation_of(endpoint: Endpoint) -> dict[str, Any]:
-    path = "/api/" + re.sub(r":[^}]*", "", endpoint.route)
-    found: dict[str, Any] = OPERATIONS[endpoint.method.lower(), path]
+def description_of(operation: ApiOperation) -> dict[str, Any]:
+    path = "/api/" + re.sub(r":[^}]*", "", operation.route)
+    found: dict[str, Any] = DESCRIBED[operation.method.lower(), path]
     return found
 
 
@@ -62,8 +63,8 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
     return resolved(target)
 
 
-def header_names(operation: dict[str, Any]) -> set[str]:
-    parameters = [resolved(one) for one in operation.get("parameters", [])]
+def header_names(described: dict[str, Any]) -> set[str]:
+    parameters = [resolved(parameter) for parameter in described.get("parameters", [])]
     return {parameter["name"] for parameter in parameters if parameter["in"] == "header"}
 
 
@@ -79,8 +80,8 @@ def test_it_names_the_product_version_and_the_public_address() -> None:
 
 
 def test_every_tag_says_what_it_is_about() -> None:
-    used = {tag for operation in OPERATIONS.values() for tag in operation["tags"]}
-    assert {one["name"] for one in DOCUMENT["tags"] if one.get("description")} == used
+    used = {tag for described in DESCRIBED.values() for tag in described["tags"]}
+    assert {tag["name"] for tag in DOCUMENT["tags"] if tag.get("description")} == used
     assert set(TAGS) == used
 
 
@@ -103,7 +104,7 @@ def served() -> dict[tuple[str, str], set[str]]:
 
 def test_every_http_function_of_the_app_is_described() -> None:
     found = {(name.lower(), path) for (_, path), names in served().items() for name in names - {"HEAD"}}
-    assert found == set(OPERATIONS)
+    assert found == set(DESCRIBED)
 
 
 def test_what_reads_takes_head_as_well_and_allow_says_so__RFC_9110() -> None:
@@ -116,92 +117,92 @@ def test_what_reads_takes_head_as_well_and_allow_says_so__RFC_9110() -> None:
     assert "/api/oauth/callback" not in heads
 
 
-@ENDPOINT_LIST
-def test_every_endpoint_is_documented_with_its_own_words(endpoint: Endpoint) -> None:
-    operation = operation_of(endpoint)
-    assert operation["summary"] == endpoint.summary
-    assert operation["tags"] == [endpoint.tag]
-    assert endpoint.description in operation["description"]
-    assert str(endpoint.status) in operation["responses"]
-    assert {str(status) for status in endpoint.refusals} <= set(operation["responses"])
+@EVERY_OPERATION
+def test_every_operation_is_documented_with_its_own_words(operation: ApiOperation) -> None:
+    described = description_of(operation)
+    assert described["summary"] == operation.summary
+    assert described["tags"] == [operation.tag]
+    assert operation.description in described["description"]
+    assert str(operation.status) in described["responses"]
+    assert {str(status) for status in operation.refusals} <= set(described["responses"])
 
 
-@ENDPOINT_LIST
-def test_every_endpoint_says_which_permission_it_needs(endpoint: Endpoint) -> None:
-    operation = operation_of(endpoint)
-    assert operation.get("x-permission") == endpoint.permission
-    if endpoint.permission:
-        assert endpoint.permission in PERMISSIONS
-        assert f"`{endpoint.permission}`" in operation["description"]
-        assert "403" in operation["responses"]
+@EVERY_OPERATION
+def test_every_operation_says_which_permission_it_needs(operation: ApiOperation) -> None:
+    described = description_of(operation)
+    assert described.get("x-permission") == operation.permission
+    if operation.permission:
+        assert operation.permission in PERMISSIONS
+        assert f"`{operation.permission}`" in described["description"]
+        assert "403" in described["responses"]
 
 
-@ENDPOINT_LIST
-def test_every_endpoint_that_needs_a_credential_may_answer_401(endpoint: Endpoint) -> None:
-    operation = operation_of(endpoint)
-    if endpoint.anonymous:
-        assert operation["security"] == []
+@EVERY_OPERATION
+def test_every_operation_that_needs_a_credential_may_answer_401(operation: ApiOperation) -> None:
+    described = description_of(operation)
+    if operation.anonymous:
+        assert described["security"] == []
     else:
-        assert operation["security"] == [{"bearer": []}, {"apiKey": []}]
-        assert "401" in operation["responses"]
+        assert described["security"] == [{"bearer": []}, {"apiKey": []}]
+        assert "401" in described["responses"]
 
 
-@OPERATION_LIST
-def test_every_operation_has_a_summary_a_known_tag_and_a_500(operation: dict[str, Any]) -> None:
-    assert operation["summary"].strip()
-    assert operation["tags"][0] in [tag["name"] for tag in DOCUMENT["tags"]]
-    assert "500" in operation["responses"]
+@EVERY_DESCRIPTION
+def test_every_operation_has_a_summary_a_known_tag_and_a_500(described: dict[str, Any]) -> None:
+    assert described["summary"].strip()
+    assert described["tags"][0] in [tag["name"] for tag in DOCUMENT["tags"]]
+    assert "500" in described["responses"]
 
 
-@OPERATION_LIST
-def test_every_error_is_a_problem(operation: dict[str, Any]) -> None:
-    for status, response in operation["responses"].items():
-        if status >= "400" and operation["operationId"] not in ("healthReady", "oauthCallback"):
+@EVERY_DESCRIPTION
+def test_every_error_is_a_problem(described: dict[str, Any]) -> None:
+    for status, response in described["responses"].items():
+        if status >= "400" and described["operationId"] not in ("healthReady", "oauthCallback"):
             content = resolved(response)["content"]
             assert content == {
                 "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
             }
 
 
-@ENDPOINT_LIST
-def test_every_post_takes_an_idempotency_key(endpoint: Endpoint) -> None:
-    operation = operation_of(endpoint)
-    takes = endpoint.method == "POST" and not endpoint.anonymous
-    assert ("Idempotency-Key" in header_names(operation)) is takes
+@EVERY_OPERATION
+def test_every_post_takes_an_idempotency_key(operation: ApiOperation) -> None:
+    described = description_of(operation)
+    takes = operation.method == "POST" and not operation.anonymous
+    assert ("Idempotency-Key" in header_names(described)) is takes
     if takes:
-        assert {"409", "422"} <= set(operation["responses"])
+        assert {"409", "422"} <= set(described["responses"])
 
 
-@ENDPOINT_LIST
-def test_a_change_guarded_by_its_version_takes_if_match(endpoint: Endpoint) -> None:
-    takes = endpoint.method in ("PUT", "DELETE") and 412 in endpoint.refusals
-    assert ("If-Match" in header_names(operation_of(endpoint))) is takes
+@EVERY_OPERATION
+def test_a_change_guarded_by_its_version_takes_if_match(operation: ApiOperation) -> None:
+    takes = operation.method in ("PUT", "DELETE") and 412 in operation.refusals
+    assert ("If-Match" in header_names(description_of(operation))) is takes
 
 
-@ENDPOINT_LIST
-def test_a_body_brings_the_errors_of_a_body(endpoint: Endpoint) -> None:
-    operation = operation_of(endpoint)
-    assert ("requestBody" in operation) is (endpoint.body is not None)
-    if endpoint.body:
-        assert operation["requestBody"]["required"] is not endpoint.body_is_optional
-        assert {"400", "413", "422"} <= set(operation["responses"])
+@EVERY_OPERATION
+def test_a_body_brings_the_errors_of_a_body(operation: ApiOperation) -> None:
+    described = description_of(operation)
+    assert ("requestBody" in described) is (operation.body is not None)
+    if operation.body:
+        assert described["requestBody"]["required"] is not operation.body_is_optional
+        assert {"400", "413", "422"} <= set(described["responses"])
 
 
-@ENDPOINT_LIST
-def test_every_name_in_the_path_is_a_parameter(endpoint: Endpoint) -> None:
-    names = re.findall(r"\{(\w+)", endpoint.route)
-    parameters = [resolved(one) for one in operation_of(endpoint).get("parameters", [])]
+@EVERY_OPERATION
+def test_every_name_in_the_path_is_a_parameter(operation: ApiOperation) -> None:
+    names = re.findall(r"\{(\w+)", operation.route)
+    parameters = [resolved(parameter) for parameter in description_of(operation).get("parameters", [])]
     assert [parameter["name"] for parameter in parameters if parameter["in"] == "path"] == names
     assert all(parameter["required"] for parameter in parameters if parameter["in"] == "path")
 
 
 def test_a_resource_with_a_version_shows_its_etag() -> None:
-    get = OPERATIONS["get", "/api/webhooks/{id}"]
+    get = DESCRIBED["get", "/api/webhooks/{id}"]
     assert "ETag" in get["responses"]["200"]["headers"]
     assert "304" in get["responses"]
-    created = OPERATIONS["post", "/api/webhooks"]["responses"]["201"]["headers"]
+    created = DESCRIBED["post", "/api/webhooks"]["responses"]["201"]["headers"]
     assert {"ETag", "Location", "X-Request-Id", "traceparent", "RateLimit"} <= set(created)
-    listed = OPERATIONS["get", "/api/webhooks"]["responses"]["200"]["headers"]
+    listed = DESCRIBED["get", "/api/webhooks"]["responses"]["200"]["headers"]
     assert "ETag" not in listed
 
 
@@ -213,25 +214,25 @@ def test_too_many_requests_says_when_to_come_back() -> None:
 
 
 def test_what_takes_a_body_may_answer_415_naming_what_it_takes() -> None:
-    with_body = {name: one for name, one in OPERATIONS.items() if "requestBody" in one}
+    with_body = [described for described in DESCRIBED.values() if "requestBody" in described]
     assert with_body
-    assert all("415" in one["responses"] for one in with_body.values())
+    assert all("415" in described["responses"] for described in with_body)
     assert {"Accept", "Accept-Encoding"} <= set(
         DOCUMENT["components"]["responses"]["UnsupportedMediaType"]["headers"]
     )
 
 
 def test_an_event_may_be_raised_alone_or_in_a_batch() -> None:
-    content = OPERATIONS["post", "/api/events"]["requestBody"]["content"]["application/json"]
-    assert [one["$ref"].rpartition("/")[2] for one in content["schema"]["oneOf"]] == [
+    content = DESCRIBED["post", "/api/events"]["requestBody"]["content"]["application/json"]
+    assert [schema["$ref"].rpartition("/")[2] for schema in content["schema"]["oneOf"]] == [
         "RaiseEvent",
         "RaiseEvents",
     ]
 
 
 def test_operation_ids_are_unique_camel_case() -> None:
-    outgoing = [one["post"]["operationId"] for one in DOCUMENT["webhooks"].values()]
-    names = [one["operationId"] for one in OPERATIONS.values()] + outgoing
+    outgoing = [path["post"]["operationId"] for path in DOCUMENT["webhooks"].values()]
+    names = [described["operationId"] for described in DESCRIBED.values()] + outgoing
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z][A-Za-z0-9]*", name) for name in names)
 
@@ -260,12 +261,12 @@ def test_properties_are_camel_case_and_schema_names_are_plain() -> None:
 
 
 @pytest.mark.parametrize("key", EXAMPLES, ids=" ".join)
-def test_examples_are_taken_by_the_endpoint_they_show(key: tuple[str, str]) -> None:
+def test_examples_are_taken_by_the_operation_they_show(key: tuple[str, str]) -> None:
     method, route = key
-    endpoints = [one for one in ENDPOINTS if (one.method, one.route) == (method, route)]
-    if not endpoints:
-        pytest.skip("no such endpoint in this version")
-    body = endpoints[0].body
+    shown = [operation for operation in OPERATIONS if (operation.method, operation.route) == (method, route)]
+    if not shown:
+        pytest.skip("no such operation in this version")
+    body = shown[0].body
     models = body if isinstance(body, tuple) else (body,)
     for value in EXAMPLES[key].values():
         taken = 0

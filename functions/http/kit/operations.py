@@ -1,0 +1,62 @@
+"""Every operation of the API, by the resource that declares it, and the methods that each path takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+#: What stands before every route. The Functions host adds it: `extensions.http.routePrefix` in host.json.
+API = "/api/"
+
+READ = ("GET", "HEAD")
+"""What takes GET takes HEAD (RFC 9110 section 9.1), as probes and `curl -I` expect; the host leaves the body out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiOperation:
+    """One operation, as the OpenAPI document describes it. Several `body` models are alternatives.
+
+    `refusals` are the error statuses of its use case; those of every operation of its kind are added to them."""
+
+    method: str
+    route: str
+    name: str
+    summary: str
+    tag: str
+    description: str = ""
+    permission: str | None = None
+    anonymous: bool = False
+    body: type[BaseModel] | tuple[type[BaseModel], ...] | None = None
+    body_is_optional: bool = False
+    query: type[BaseModel] | None = None
+    response: type[BaseModel] | None = None
+    status: int = 200
+    media_type: str = "application/json"
+    refusals: tuple[int, ...] = ()
+
+
+OPERATIONS: list[ApiOperation] = []
+
+_METHODS: dict[str, set[str]] = {}
+
+
+def serve_methods(route: str, methods: Iterable[str]) -> None:
+    """Record that a function answers these methods at `route`."""
+    _METHODS.setdefault(route, set()).update(methods)
+
+
+def methods_of(path: str) -> list[str]:
+    """Return the methods that a path beneath `/api/` takes; none where nothing is served.
+
+    Among the routes that match, those with the fewest parameters count: `apikeys/verify` before `apikeys/{id}`."""
+    matching = [route for route in _METHODS if _matches(route, path)]
+    fewest = min((route.count("{") for route in matching), default=0)
+    return sorted({method for route in matching if route.count("{") == fewest for method in _METHODS[route]})
+
+
+def _matches(route: str, path: str) -> bool:
+    pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(route))
+    return re.fullmatch(pattern, path, re.IGNORECASE) is not None

@@ -1,0 +1,150 @@
+"""A resource of the API: its operations are declared with a decorator each, and become HTTP functions.
+
+webhooks = Resource("webhooks", tag="Webhooks", permission=WEBHOOK_MANAGE)
+
+@webhooks.get("{id}", response=WebhookView)
+def get_webhook(call: Call) -> ApiResponse: ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypedDict, TypeVar, Unpack, cast
+
+import azure.functions as func
+from pydantic import BaseModel
+
+from functions.http.kit.calls import ApiResponse, Call
+from functions.http.kit.exchange import Exchange
+from functions.http.kit.operations import API, OPERATIONS, READ, ApiOperation, serve_methods
+from functions.http.kit.tracing import NO_CONTEXT
+
+SyncHandler = Callable[[Call], ApiResponse]
+AsyncHandler = Callable[[Call], Awaitable[ApiResponse]]
+Trigger = Callable[..., Any]
+H = TypeVar("H", SyncHandler, AsyncHandler)
+T = TypeVar("T", bound=Trigger)
+
+
+class Options(TypedDict, total=False):
+    """What an operation may declare; see `ApiOperation`. `permission` replaces that of the resource."""
+
+    permission: str | None
+    body: type[BaseModel] | tuple[type[BaseModel], ...]
+    body_is_optional: bool
+    query: type[BaseModel]
+    response: type[BaseModel]
+    status: int
+    refusals: tuple[int, ...]
+
+
+class Resource:
+    """The operations beneath one route.
+
+    A handler's name becomes the name of its function, the first line of its docstring the summary of the operation,
+    and the rest of it the description. `bp` is what the app registers."""
+
+    def __init__(self, route: str, *, tag: str, permission: str | None = None) -> None:
+        self.bp = func.Blueprint()
+        self._route = route
+        self._tag = tag
+        self._permission = permission
+
+    def get(self, path: str = "", **options: Unpack[Options]) -> Callable[[H], H]:
+        return self._operation("GET", path, options)
+
+    def post(self, path: str = "", **options: Unpack[Options]) -> Callable[[H], H]:
+        return self._operation("POST", path, options)
+
+    def put(self, path: str = "", **options: Unpack[Options]) -> Callable[[H], H]:
+        return self._operation("PUT", path, options)
+
+    def delete(self, path: str = "", **options: Unpack[Options]) -> Callable[[H], H]:
+        return self._operation("DELETE", path, options)
+
+    def location(self, *segments: object) -> str:
+        """Return the address of an item beneath the resource, such as `/api/webhooks/<id>`."""
+        return "/".join((f"{API}{self._route}", *map(str, segments)))
+
+    def _operation(self, method: str, path: str, declared: Options) -> Callable[[H], H]:
+        options: Options = {"permission": self._permission, **declared}
+
+        def register(handler: H) -> H:
+            summary, _, description = (inspect.getdoc(handler) or "").partition("\n")
+            operation = ApiOperation(
+                method=method,
+                route=f"{self._route}/{path}".strip("/"),
+                name=handler.__name__,
+                summary=summary.removesuffix("."),
+                description=description.strip(),
+                tag=self._tag,
+                **options,
+            )
+            OPERATIONS.append(operation)
+            methods = READ if method == "GET" else (method,)
+            serve(self.bp, operation.route, methods=methods)(trigger_of(operation, handler))
+            return handler
+
+        return register
+
+
+def serve(blueprint: func.Blueprint, route: str, *, methods: Sequence[str] | None = READ) -> Callable[[T], T]:
+    """Register an HTTP function under its own name, without credentials; None stands for the methods of no other.
+
+    What does more than answer one page does it by itself, and adds its `ApiOperation` to `OPERATIONS`."""
+
+    def register(trigger: T) -> T:
+        if methods is not None:
+            serve_methods(route, methods)
+        served = blueprint.route(route=route, methods=methods, auth_level=func.AuthLevel.ANONYMOUS)
+        blueprint.function_name(trigger.__name__)(served(trigger))
+        return trigger
+
+    return register
+
+
+def trigger_of(operation: ApiOperation, handler: SyncHandler | AsyncHandler) -> Trigger:
+    """Return the HTTP function of a handler: traced, authenticated, repeatable, and failing with a problem."""
+    if inspect.iscoroutinefunction(handler):
+        trigger = _async_trigger(operation, handler)
+    else:
+        trigger = _sync_trigger(operation, cast(SyncHandler, handler))
+    trigger.__name__ = operation.name
+    return trigger
+
+
+def _sync_trigger(operation: ApiOperation, handler: SyncHandler) -> Trigger:
+    def run(req: func.HttpRequest, context: func.Context = NO_CONTEXT) -> func.HttpResponse:
+        exchange = Exchange(req, context)
+        with exchange.bound(operation.route):
+            try:
+                call = exchange.authenticated(operation.permission)
+                stored = exchange.replayed(call)
+                return exchange.finish(call, handler(call)) if stored is None else stored
+            except Exception as error:
+                return exchange.failed(error)
+
+    return run
+
+
+def _async_trigger(operation: ApiOperation, handler: AsyncHandler) -> Trigger:
+    async def run(req: func.HttpRequest, context: func.Context = NO_CONTEXT) -> func.HttpResponse:
+        exchange = Exchange(req, context)
+        with exchange.bound(operation.route):
+            try:
+                call = await exchange.authenticated_soon(operation.permission)
+                if not exchange.is_idempotent:
+                    return exchange.finish(call, await handler(call))
+                stored = await asyncio.to_thread(exchange.replayed, call)
+                if stored is not None:
+                    return stored
+                answer = await handler(call)
+                return await asyncio.to_thread(exchange.finish, call, answer)
+            except Exception as error:
+                if not exchange.is_idempotent:
+                    return exchange.failed(error)
+                return await asyncio.to_thread(exchange.failed, error)
+
+    return run
