@@ -13,16 +13,43 @@ from domain.integrations.model import HealthStatus, Integration, IntegrationStat
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
 from domain.monitoring.anomalies.ports import SeenTrait
 from domain.providers.contract import IntegrationType
+from domain.providers.records import RecordType, StreamProfile
 from domain.recommendations.facts import IntegrationFacts, KeyFacts, WebhookFacts
-from domain.recommendations.model import Advice, Period
+from domain.recommendations.model import (
+    Advice,
+    Period,
+)
 from domain.recommendations.ports import DeliveryOutcome
 from domain.recommendations.wording_rules import MAX_EXPLANATION, MAX_TITLE, Suggestion, is_faithful
-from domain.sync.model import SyncDirection, SyncType
+from domain.sync.model import SyncDirection, SyncJob, SyncStatus, SyncType
 from domain.sync.schedules import SyncSchedule
 from domain.webhooks.model import DeliveryStatus, RetryPolicy, Webhook, WebhookState
 from tests.worlds.builders import START, TENANT, USER
 
+
+def run(days_ago: int, *, read: int = 1000, written: int = 10, deleted: int = 0, minutes: int = 4) -> SyncJob:
+    began = TODAY - timedelta(days=days_ago) + timedelta(hours=2)
+    return SyncJob(
+        data_sync_job_id=UUID(int=days_ago),
+        tenant_id=TENANT,
+        integration_id=SUBJECT,
+        sync_type=SyncType.Full,
+        direction=SyncDirection.Import,
+        status=SyncStatus.Completed,
+        scheduled_at=began,
+        created_at=began,
+        created_by=USER,
+        records_processed=read,
+        records_written=written,
+        records_deleted=deleted,
+        run_started_at=began,
+        completed_at=began + timedelta(minutes=minutes),
+    )
+
+
 NOW = START
+TODAY = NOW.replace(hour=0)
+CHECKS = 12
 SUBJECT = UUID(int=0x77)
 
 
@@ -155,3 +182,17 @@ def schedule(expression: str | None = "0 0 2 * * *", **fields: Any) -> SyncSched
         modified_by=USER,
         **given,
     )
+
+
+CHARGES = StreamProfile("charges", RecordType.Payment, "since", lists_deletions=True)
+
+
+def declining(hours: int = 48) -> list[Tally]:
+    """From no failure to 40 %, a check more in every tenth hour."""
+    return [tally(CHECKS - min(5, n // 8), {"unavailable": min(5, n // 8)}) for n in range(hours)]
+
+
+WELL = tally(12, latencies=[200] * 12)
+
+
+BADLY = tally(10, {"unavailable": 2}, latencies=[200] * 12)

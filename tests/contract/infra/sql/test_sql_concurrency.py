@@ -36,7 +36,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 from infra.sql.engine import DATABASE_FILE, sqlite_database
 from infra.sql.transaction import SqlTransactions
-from tests.contract.infra.sql.test_sql_alerts import alert
+from tests.worlds.sql_drive_alerts import alert
 from tests.worlds.sql_world import START, SteppedClock, claim_in
 home, webhook_id = Path(sys.argv[1]), UUID(sys.argv[2])
 ids = [UUID(one) for one in json.loads(sys.stdin.read())]

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from domain.core.errors import Conflict
 from domain.providers.contract import IntegrationType
 from domain.recommendations.benchmarks import WEEK, ProviderBenchmark
 from domain.recommendations.integration_rules import (
@@ -23,15 +20,11 @@ from domain.recommendations.integration_rules import (
     owner_of,
     type_of,
 )
-from domain.recommendations.model import Advice, Confidence, Period, RecommendationKind, SubjectType
+from domain.recommendations.model import Advice, Confidence, Period
 from domain.recommendations.ports import Attempts
-from infra.app.build import Hub
-from infra.app.settings import Settings
 from infra.providers.registry import all_providers
 from tests.worlds.recommendation_facts import NOW, delivered, figures
-from tests.worlds.recommendation_world import RecommendationWorld
 
-_T = IntegrationType
 FORTNIGHT = Period(NOW - timedelta(days=14), NOW)
 DAYS = frozenset((NOW - timedelta(days=n)).date() for n in range(14))
 
@@ -51,13 +44,13 @@ def said(
 @pytest.mark.parametrize(
     ("event_type", "kind"),
     [
-        ("BookingConfirmed", _T.CalendarSync),
-        ("EventCancelled", _T.CalendarSync),
-        ("booking.payment.received", _T.PaymentGateway),
-        ("booking.reminder_due", _T.SMSService),
-        ("attendee.registration-completed", _T.EmailService),
-        ("SMSRequested", _T.SMSService),
-        ("Customers.changed", _T.CRM),
+        ("BookingConfirmed", IntegrationType.CalendarSync),
+        ("EventCancelled", IntegrationType.CalendarSync),
+        ("booking.payment.received", IntegrationType.PaymentGateway),
+        ("booking.reminder_due", IntegrationType.SMSService),
+        ("attendee.registration-completed", IntegrationType.EmailService),
+        ("SMSRequested", IntegrationType.SMSService),
+        ("Customers.changed", IntegrationType.CRM),
         ("order.created", None),
         ("AnomalyDetected", None),
         ("eventual.consistency", None),
@@ -70,7 +63,7 @@ def test_the_words_of_an_event_type_tell_what_it_is_about(
 
 
 def test_a_host_is_a_providers_by_its_end() -> None:
-    assert owner_of("API.HubApi.com.") == (_T.CRM, "HubSpot")
+    assert owner_of("API.HubApi.com.") == (IntegrationType.CRM, "HubSpot")
     assert owner_of("nothubapi.com") is None
     assert owner_of("hubapi.com.evil.example") is None
     providers = all_providers()
@@ -82,7 +75,7 @@ def test_events_of_a_type_are_counted_once_however_many_webhooks_get_them() -> N
         [flow(BookingConfirmed=140), flow(BookingConfirmed=70, EventCreated=28), flow(order_created=500)]
     )
     assert (need.integration_type, need.events) == (
-        _T.CalendarSync,
+        IntegrationType.CalendarSync,
         {"BookingConfirmed": 140, "EventCreated": 28},
     )
     assert (need.per_day, need.webhooks) == (12, {})
@@ -90,7 +83,7 @@ def test_events_of_a_type_are_counted_once_however_many_webhooks_get_them() -> N
 
 def test_a_webhook_to_a_provider_speaks_for_that_provider_whatever_its_events_are_called() -> None:
     [need] = needs([flow("api.hubapi.com", order_created=100)])
-    assert (need.integration_type, need.webhooks) == (_T.CRM, {"HubSpot": 1})
+    assert (need.integration_type, need.webhooks) == (IntegrationType.CRM, {"HubSpot": 1})
 
 
 def test_the_newest_deliveries_stand_for_all_that_arrived() -> None:
@@ -163,49 +156,4 @@ def test_a_type_that_is_switched_off_is_not_recommended() -> None:
     assert said(need, providers=()) is None
 
 
-def test_the_hub_names_its_providers_of_a_type(tmp_path: Path) -> None:
-    hub = Hub(Settings(home=tmp_path, disabled_integration_types="CRM"))
-    asked = hub.recommendations.providers
-    assert asked.of_type(_T.CalendarSync) == ["Google", "Outlook", "iCal"]
-    assert asked.of_type(_T.CRM) == ()
-
-
 # -- from stored deliveries -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[RecommendationWorld]:
-    made = RecommendationWorld(tmp_path)
-    yield made
-    made.close()
-
-
-async def _booked(world: RecommendationWorld) -> None:
-    """30 bookings a day, for two days, delivered."""
-    for _ in range(2):
-        for _ in range(30):
-            world.raise_event("BookingConfirmed")
-        await world.settle()
-        world.clock.advance(days=1)
-
-
-async def test_bookings_without_a_calendar_are_told_of_until_there_is_one__10_1(
-    world: RecommendationWorld,
-) -> None:
-    await world.webhook("*")
-    await _booked(world)
-    [one] = await world.listed()
-    subject = one.recommendation.subject
-    assert one.recommendation.advice.kind == RecommendationKind.IntegrationMissing
-    assert (subject.type, subject.name) == (SubjectType.IntegrationType, "CalendarSync")
-    assert figures(one.recommendation.advice)["events"] == 60
-    assert await world.listed(world.other) == []
-    id_ = one.recommendation.recommendation_id
-    with pytest.raises(Conflict) as refused:
-        await world.recommendations.apply(world.principal, id_, None)
-    assert refused.value.code == "nothing-to-apply"
-    world.integration(_T.CalendarSync, "Google")
-    assert await world.listed() == []
-    with pytest.raises(Conflict) as gone:
-        await world.recommendations.apply(world.principal, id_, None)
-    assert gone.value.code == "recommendation-gone"

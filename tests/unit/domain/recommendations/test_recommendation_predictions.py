@@ -6,24 +6,15 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from math import pi, sin
-from pathlib import Path
 from statistics import median
 from typing import Any
-from uuid import UUID
 
 import pytest
 
-from domain.core.paging import MAX_PAGE_SIZE
 from domain.integrations.model import HealthStatus, IntegrationStatus
-from domain.journal.signals import SubjectKind, Tally
-from domain.providers.contract import IntegrationType
-from domain.recommendations.decisions import DismissRecommendation
-from domain.recommendations.model import Confidence, RecommendationStatus
+from domain.recommendations.model import Confidence
 from domain.recommendations.prediction import UNHEALTHY_RATE, failure_predicted, forecast, rise, trend_of
-from tests.worlds.recommendation_facts import NOW, figures, integration_facts, tally
-from tests.worlds.recommendation_world import RecommendationWorld
-
-CHECKS = 12
+from tests.worlds.recommendation_facts import CHECKS, NOW, declining, figures, integration_facts, tally
 
 
 def series(probability: Callable[[float], float], seed: int, hours: int = 9 * 24) -> dict[datetime, float]:
@@ -114,13 +105,8 @@ def test_a_slow_decline_that_does_not_get_there_in_three_days_is_not_predicted()
 # -- advice -----------------------------------------------------------------------------------------------
 
 
-def _declining(hours: int = 48) -> list[Tally]:
-    """From no failure to 40 %, a check more in every tenth hour."""
-    return [tally(CHECKS - min(5, n // 8), {"unavailable": min(5, n // 8)}) for n in range(hours)]
-
-
 def test_a_decline_is_told_with_its_evidence_and_lead_time() -> None:
-    advice = failure_predicted(integration_facts([tally(CHECKS)] * 24 * 7 + _declining()))
+    advice = failure_predicted(integration_facts([tally(CHECKS)] * 24 * 7 + declining()))
     assert advice is not None and advice.change is None
     seen = figures(advice)
     # a twelfth more every 8 hours: 0.0104 an hour; from about 45 % to half
@@ -137,7 +123,7 @@ def test_a_decline_is_told_with_its_evidence_and_lead_time() -> None:
     ids=["fails already", "not active"],
 )
 def test_what_has_failed_is_not_predicted(fields: dict[str, Any]) -> None:
-    assert failure_predicted(integration_facts(_declining(), **fields)) is None
+    assert failure_predicted(integration_facts(declining(), **fields)) is None
 
 
 def test_ten_failures_are_the_least() -> None:
@@ -165,31 +151,3 @@ def test_answers_that_vary_are_not_told() -> None:
     draw = random.Random(3)
     noisy = [tally(CHECKS, latencies=[draw.randint(300, 2_000) for _ in range(CHECKS)]) for _ in range(48)]
     assert failure_predicted(integration_facts(noisy)) is None
-
-
-async def test_the_newest_of_many_integrations_is_looked_at_too__9_3(tmp_path: Path) -> None:
-    world = RecommendationWorld(tmp_path)
-    many = [
-        integration_facts(
-            (),
-            integration_id=UUID(int=1_000 + n),
-            tenant_id=world.principal.tenant_id,
-            name=f"Orders {n}",
-            integration_type=IntegrationType.CustomAPI,
-            provider="REST",
-            created_at=world.clock.now() + timedelta(seconds=n),
-        ).integration
-        for n in range(MAX_PAGE_SIZE + 1)
-    ]
-    with world.transactions.write() as tx:
-        for one in many:
-            tx.integrations.add(one.tenant_id, one)
-        tx.commit()
-    world.count(many[-1].integration_id, _declining(), kind=SubjectKind.Integration)
-    [found] = await world.listed()
-    assert found.recommendation.subject.id == many[-1].integration_id
-    dismissed = world.recommendations.dismiss(
-        world.principal, found.recommendation.recommendation_id, DismissRecommendation(reason="Known.")
-    )
-    assert dismissed.status == RecommendationStatus.Dismissed
-    world.close()
