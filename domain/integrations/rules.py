@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
 
 from domain.core.errors import Conflict, FieldError, RuleViolation, ValidationFailed
+from domain.core.web_address import BadAddress, require_https
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.providers.contract import IntegrationType
 
@@ -123,13 +123,15 @@ def check_type_enabled(kind: IntegrationType, disabled: Collection[IntegrationTy
 
 
 def check_urls(configuration: Mapping[str, Any], *, allow_loopback: bool) -> None:
-    """URLs of a configuration are https, or http to loopback where that is allowed (section 7.1). A field is a
-    URL when its name ends so. Raises ValidationFailed."""
-    errors = [
-        FieldError(pointer, "This must be an https URL without credentials.")
-        for pointer, value in _urls(configuration, "/configuration")
-        if not _is_acceptable(value, allow_loopback)
-    ]
+    """Require that the URLs of a configuration are https, or http to loopback where that is allowed (section 7.1).
+
+    A field is a URL when its name ends so. Raises ValidationFailed."""
+    errors = []
+    for pointer, url in _urls(configuration, "/configuration"):
+        try:
+            require_https(url, allow_loopback=allow_loopback)
+        except BadAddress as error:
+            errors.append(FieldError(pointer, f"{error}."))
     if errors:
         raise ValidationFailed("The configuration holds a URL that is not acceptable.", errors)
 
@@ -144,19 +146,3 @@ def _urls(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _urls(item, f"{pointer}/{index}")
-
-
-def _is_acceptable(url: str, allow_loopback: bool) -> bool:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    if not host or parts.username is not None or parts.password is not None:
-        return False
-    if not url.isprintable() or " " in url:
-        return False
-    if parts.scheme == "https":
-        return True
-    is_loopback = host in ("127.0.0.1", "::1", "localhost") or host.endswith(".localhost")
-    return parts.scheme == "http" and allow_loopback and is_loopback

@@ -4,48 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from domain.core.errors import Conflict, FieldError, ValidationFailed
+from domain.core.web_address import BadAddress, NotHttps, require_https
 from domain.webhooks.model import DELIVERY_EVENTS, Webhook, WebhookState
 
 
 def check_url(url: str, *, allow_localhost: bool) -> None:
-    """BR-WH-01: HTTPS only, http only to localhost in development. Raises ValidationFailed."""
-
-    def refuse(detail: str, code: str = "validation-failed") -> ValidationFailed:
-        return ValidationFailed(detail, [FieldError("/url", detail)], code=code)
-
+    """Require https, or http to localhost in development (BR-WH-01). Raises ValidationFailed."""
     try:
-        parts = urlsplit(url)
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError as error:
-        raise refuse("The URL is not valid.") from error
-    if not parts.hostname or not port_is_valid or not _is_printable(url):
-        raise refuse("The URL is not valid.")
-    if parts.username is not None or parts.password is not None:
-        raise refuse("The URL must not carry a user name or password.")
-    if parts.fragment:
-        raise refuse("The URL must not carry a fragment.")
-    if parts.scheme == "https" or (
-        parts.scheme == "http" and allow_localhost and _is_localhost(parts.hostname)
-    ):
-        return
-    raise refuse("The URL must be https (http only to localhost, in development).", "BR-WH-01")
-
-
-def _is_printable(url: str) -> bool:
-    return url.isprintable() and not any(character.isspace() for character in url)
-
-
-def _is_localhost(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        require_https(url, allow_loopback=allow_localhost)
+    except BadAddress as error:
+        detail = f"{error}."
+        code = "BR-WH-01" if isinstance(error, NotHttps) else "validation-failed"
+        raise ValidationFailed(detail, [FieldError("/url", detail)], code=code) from error
 
 
 def should_disable(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from domain.core.errors import Unavailable
+from domain.core.web_address import BadAddress, require_https
 from infra.authentication.keys import SigningKey, parse_key_set
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ TENANT_PLACEHOLDER: Final = "{tenantid}"
 
 _TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 512 * 1024
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class IssuerKeys:
@@ -61,12 +60,10 @@ class IssuerKeys:
         return url
 
     def _check(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme == "https" and parts.hostname:
-            return
-        if self._allow_loopback_http and parts.scheme == "http" and parts.hostname in _LOOPBACK:
-            return
-        raise ValueError(f"The token issuer's address must be https: {parts.scheme}://{parts.hostname}")
+        try:
+            require_https(url, allow_loopback=self._allow_loopback_http)
+        except BadAddress as error:
+            raise ValueError(f"The token issuer's address must be https and well formed: {error}") from None
 
 
 def _get_json(client: httpx.Client, url: str) -> Any:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain.core.ports import OutboundError, OutboundRequest, OutboundResponse
+from domain.core.web_address import BadAddress, WebAddress, require_https
 from infra.app.settings import Settings
 from infra.outbound.guard import AddressGuard, Lookup
-from infra.outbound.target import BadTarget, Target, parse_target
 
 if TYPE_CHECKING:
     from infra.outbound.pool import ConnectionPool
@@ -49,9 +49,9 @@ class OutboundClient:
         """
         started = time.perf_counter()
         try:
-            target = self._admit(request.url)
+            address = self._admit(request.url)
             async with asyncio.timeout(request.timeout_seconds):
-                status, headers, body = await self._pool().exchange(request, target)
+                status, headers, body = await self._pool().exchange(request, address)
         except Exception as error:
             failure = _as_outbound(error, started)
             if failure is None:
@@ -63,10 +63,10 @@ class OutboundClient:
         """Resolve the URL's host and apply the guard without connecting. Raises OutboundError."""
         started = time.perf_counter()
         try:
-            target = self._admit(url)
-            if target.literal is None:
+            address = self._admit(url)
+            if address.literal is None:
                 async with asyncio.timeout(_CHECK_SECONDS):
-                    await self._guard.resolve(target.host, target.port)
+                    await self._guard.resolve(address.host, address.port)
         except Exception as error:
             failure = _as_outbound(error, started)
             if failure is None:
@@ -81,13 +81,11 @@ class OutboundClient:
         if pool is not None:
             await pool.close()
 
-    def _admit(self, url: str) -> Target:
-        target = parse_target(url)
-        if target.literal is not None:
-            self._guard.admit(target.literal)
-        if target.scheme == "http" and not (self._development and target.names_loopback):
-            raise BadTarget("The URL must be https")
-        return target
+    def _admit(self, url: str) -> WebAddress:
+        address = require_https(url, allow_loopback=self._development)
+        if address.literal is not None:
+            self._guard.admit(address.literal)
+        return address
 
     def _pool(self) -> ConnectionPool:
         loop = asyncio.get_running_loop()
@@ -114,7 +112,7 @@ class OutboundClient:
 def _as_outbound(error: Exception, started: float) -> OutboundError | None:
     """The error the port promises, None for a defect of ours, which goes on as it is."""
     elapsed = _milliseconds_since(started)
-    if isinstance(error, BadTarget):
+    if isinstance(error, BadAddress):
         return OutboundError("blocked", str(error), elapsed)
     from infra.outbound.failures import describe_failure
 

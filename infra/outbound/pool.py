@@ -21,8 +21,8 @@ from httpx_aiohttp import AiohttpTransport
 from yarl import URL as YarlURL  # noqa: N811 - told apart from httpx.URL
 
 from domain.core.ports import OutboundRequest
+from domain.core.web_address import BadAddress, WebAddress
 from infra.outbound.guard import AddressGuard
-from infra.outbound.target import BadTarget, Target
 from infra.version import VERSION
 
 USER_AGENT = f"IntegrationHub-Webhooks/{VERSION}"
@@ -90,7 +90,7 @@ class ConnectionPool:
         self._transports: dict[ssl.TLSVersion, AiohttpTransport] = {}
 
     async def exchange(
-        self, request: OutboundRequest, target: Target
+        self, request: OutboundRequest, address: WebAddress
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Send once and read at most `request.max_response_bytes`; the rest is dropped with its connection.
 
@@ -100,7 +100,7 @@ class ConnectionPool:
         connect_seconds = min(_CONNECT_SECONDS, request.timeout_seconds)
         outgoing = httpx.Request(
             request.method,
-            _parsed(target.url, target.host),
+            _parsed(address.url, address.host),
             headers=_headers(request.headers),
             content=request.body,
             extensions={"timeout": {"connect": connect_seconds, "pool": connect_seconds}},
@@ -159,7 +159,7 @@ def _parsed(url: str, host: str) -> httpx.URL:
     """The URL for httpx. Every parser on the way (ours, httpx's, aiohttp's) must see the host the guard saw."""
     parsed = httpx.URL(url)
     if parsed.raw_host.decode("ascii") != host or YarlURL(str(parsed)).raw_host != host:
-        raise BadTarget("The URL's host is ambiguous")
+        raise BadAddress("The URL's host is ambiguous")
     return parsed
 
 

@@ -10,11 +10,11 @@ import asyncio
 import json
 import random
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from domain.core.tracing import UNTRACED, Span, Tracer
+from domain.core.web_address import BadAddress, require_https
 from domain.recommendations.ai import AnswerT, ModelAnswer, ModelRequest, ModelUnavailable
 from infra.azure.openai.access import ModelAccess
 from infra.azure.openai.span import chat_span, tell_usage
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _MAX_BYTES: Final = 512 * 1024
 _TRIES: Final = 3
 _BACKOFF_SECONDS: Final = 0.5
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 class AzureOpenAI:
@@ -49,10 +48,10 @@ class AzureOpenAI:
     ) -> None:
         """`reasoning_effort` is sent as it is, for models that know it."""
         self._tracer = tracer
-        parts = urlsplit(endpoint)
-        is_loopback = allow_loopback_http and parts.scheme == "http" and parts.hostname in _LOOPBACK
-        if not (parts.scheme == "https" and parts.hostname) and not is_loopback:
-            raise ValueError(f"The address of Azure OpenAI must be https: {parts.scheme}://{parts.hostname}")
+        try:
+            require_https(endpoint, allow_loopback=allow_loopback_http)
+        except BadAddress as error:
+            raise ValueError(f"The address of Azure OpenAI must be https and well formed: {error}") from None
         self._url = f"{endpoint.rstrip('/').removesuffix('/openai/v1')}/openai/v1/chat/completions"
         self._deployment = deployment
         self._access = access

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, StringConstraints
 
+from domain.core.web_address import BadAddress, require_https
+
 URL_MAX = 2000
-_LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
 
 
 def _secured(url: str) -> str:
     try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        port_fits = parts.port != 0
-    except ValueError:
-        raise ValueError("The address cannot be read.") from None
-    if not host or not port_fits or "@" in parts.netloc or "#" in url:
-        raise ValueError("The address must have a plain host, no credentials and no fragment.")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _LOOPBACK.fullmatch(host)):
-        raise ValueError("The address must be https (http is for loopback only).")
+        require_https(url, allow_loopback=True)
+    except BadAddress as error:
+        raise ValueError(f"{error}.") from None
     return url
 
 

@@ -63,7 +63,6 @@ def test_an_https_address_is_taken__BR_WH_01(url: str, development: bool) -> Non
         "http://localhost:9000/hook",
         "http://127.0.0.1/hook",
         "http://[::1]:8080/",
-        "http://api.localhost/hook",
     ],
 )
 def test_http_is_taken_only_to_localhost_and_only_in_development__BR_WH_01(url: str) -> None:
@@ -78,6 +77,7 @@ def test_http_is_taken_only_to_localhost_and_only_in_development__BR_WH_01(url: 
     [
         ("http://example.com/hook", "BR-WH-01"),
         ("http://localhost.example.com/hook", "BR-WH-01"),
+        ("http://api.localhost/hook", "BR-WH-01"),
         ("http://128.0.0.1/hook", "BR-WH-01"),
         ("ftp://example.com/hook", "BR-WH-01"),
         ("javascript://example.com/%0aalert(1)", "BR-WH-01"),

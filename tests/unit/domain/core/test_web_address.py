@@ -1,4 +1,4 @@
-"""How an outbound URL is read."""
+"""Which addresses the product calls, and how they are read."""
 
 from ipaddress import IPv4Address, IPv6Address
 
@@ -6,9 +6,17 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 from yarl import URL
 
-from infra.outbound.target import BadTarget, parse_target
+from domain.core.errors import ValidationFailed
+from domain.core.web_address import BadAddress, NotHttps, read_address, require_https
+from domain.integrations.rules import check_urls
+from domain.webhooks.rules import check_url
+from infra.authentication.discovery import IssuerKeys
+from infra.azure.openai.access import KeyAccess
+from infra.azure.openai.model import AzureOpenAI
+from infra.providers._kit.field_types import HttpsUrl
 
 ODD_SPELLINGS = [
     "https://2130706433/",
@@ -72,13 +80,13 @@ ODD_SPELLINGS = [
 
 @pytest.mark.parametrize("url", ODD_SPELLINGS)
 def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
-    with pytest.raises(BadTarget):
-        parse_target(url)
+    with pytest.raises(BadAddress):
+        read_address(url)
 
 
 def test_a_refusal_does_not_repeat_the_url() -> None:
-    with pytest.raises(BadTarget) as refused:
-        parse_target("https://user:hunter2@example.com/")
+    with pytest.raises(BadAddress) as refused:
+        read_address("https://user:hunter2@example.com/")
     assert "hunter2" not in str(refused.value)
 
 
@@ -94,8 +102,8 @@ def test_a_refusal_does_not_repeat_the_url() -> None:
     ],
 )
 def test_a_plain_url_is_brought_to_its_normal_form(url: str, host: str, port: int, normal: str) -> None:
-    target = parse_target(url)
-    assert (target.host, target.port, target.url, target.literal) == (host, port, normal, None)
+    address = read_address(url)
+    assert (address.host, address.port, address.url, address.literal) == (host, port, normal, None)
 
 
 @pytest.mark.parametrize(
@@ -110,19 +118,74 @@ def test_a_plain_url_is_brought_to_its_normal_form(url: str, host: str, port: in
     ],
 )
 def test_an_address_literal_is_recognised(url: str, literal: IPv4Address | IPv6Address) -> None:
-    assert parse_target(url).literal == literal
+    assert read_address(url).literal == literal
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"])
+def test_http_is_for_three_names_of_this_machine_and_only_where_allowed(host: str) -> None:
+    url = f"http://{host}:8080/hook"
+    assert require_https(url, allow_loopback=True).port == 8080
+    with pytest.raises(NotHttps):
+        require_https(url, allow_loopback=False)
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST", "localhost.", "a.localhost", "127.0.0.1", "[::1]"]
+    "host",
+    [
+        "localhost.",
+        "a.localhost",
+        "127.0.0.2",
+        "[::ffff:127.0.0.1]",
+        "localhost.example.com",
+        "notlocalhost",
+        "8.8.8.8",
+        "[2606:4700::1]",
+    ],
 )
-def test_loopback_is_recognised_by_name_and_address(host: str) -> None:
-    assert parse_target(f"http://{host}/").names_loopback
+def test_http_to_any_other_host_is_refused(host: str) -> None:
+    with pytest.raises(NotHttps):
+        require_https(f"http://{host}/", allow_loopback=True)
 
 
-@pytest.mark.parametrize("host", ["localhost.example.com", "notlocalhost", "8.8.8.8", "[2606:4700::1]"])
-def test_other_hosts_are_not_loopback(host: str) -> None:
-    assert not parse_target(f"http://{host}/").names_loopback
+@pytest.mark.parametrize(
+    "url", ["https://example.com/#part", "https://example.com/#", "https://example.com#a"]
+)
+def test_an_address_with_a_fragment_is_refused(url: str) -> None:
+    with pytest.raises(BadAddress):
+        require_https(url, allow_loopback=True)
+
+
+@pytest.mark.parametrize("url", ["ftp://example.com/", "javascript://example.com/%0a", "//example.com/"])
+def test_another_scheme_is_told_apart_from_an_address_that_cannot_be_read(url: str) -> None:
+    with pytest.raises(NotHttps):
+        read_address(url)
+
+
+# One rule for all who take an address: what each of them refuses, every other one refuses.
+REFUSED_BY_ALL = [
+    "https://user:secret@example.com/",
+    "https://2130706433/",
+    "https://example.com:0/",
+    "https://example.com/#part",
+    "https://example.com/\u200b",
+    "http://a.localhost/",
+    "http://127.0.0.2/",
+    "http://example.com/",
+]
+
+
+@pytest.mark.parametrize("url", REFUSED_BY_ALL)
+def test_whoever_takes_an_address_refuses_the_same__BR_WH_01(url: str) -> None:
+    with pytest.raises(ValidationFailed):
+        check_url(url, allow_localhost=True)
+    with pytest.raises(ValidationFailed):
+        check_urls({"baseUrl": url}, allow_loopback=True)
+    with pytest.raises(ValidationError):
+        TypeAdapter(HttpsUrl).validate_python(url)
+    with pytest.raises(ValueError, match="must be https and well formed"):
+        IssuerKeys(url, url, allow_loopback_http=True)
+    with pytest.raises(ValueError, match="must be https and well formed"):
+        AzureOpenAI(url, "gpt", KeyAccess("key"), allow_loopback_http=True)
 
 
 AUTHORITY = st.text(alphabet="abcx019.-_:[]@%\\/?#。１é \t", max_size=24)
@@ -131,8 +194,8 @@ AUTHORITY = st.text(alphabet="abcx019.-_:[]@%\\/?#。１é \t", max_size=24)
 @given(AUTHORITY)
 def test_every_parser_on_the_way_sees_the_host_we_checked(authority: str) -> None:
     try:
-        target = parse_target(f"https://{authority}")
-    except BadTarget:
+        address = read_address(f"https://{authority}")
+    except BadAddress:
         return
-    assert httpx.URL(target.url).raw_host.decode() == target.host
-    assert URL(str(httpx.URL(target.url))).raw_host == target.host
+    assert httpx.URL(address.url).raw_host.decode() == address.host
+    assert URL(str(httpx.URL(address.url))).raw_host == address.host
