@@ -15,6 +15,7 @@ from azure.functions.servicebus import ServiceBusMessage
 from devhost.config import HostJson
 from devhost.invocation import Invocations, trace_of
 from devhost.loading import Function
+from infra.azure.credential import managed_identity
 from infra.azure.servicebus.lines import cut
 from infra.deadline import in_time
 from infra.observability import logs
@@ -153,11 +154,7 @@ def _client(connection: str) -> ServiceBusClient:
 
     if text := os.environ.get(connection):
         return ServiceBusClient.from_connection_string(text, **_OPTIONS)
-    from azure.identity import DefaultAzureCredential
-
-    credential = DefaultAzureCredential(
-        managed_identity_client_id=os.environ.get(f"{connection}__clientId") or None
-    )
+    credential = managed_identity(os.environ.get(f"{connection}__clientId") or None)
     return ServiceBusClient(os.environ[f"{connection}__fullyQualifiedNamespace"], credential, **_OPTIONS)
 
 

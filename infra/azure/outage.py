@@ -1,5 +1,5 @@
 """An outage that one caller at a time finds out about, so that a service which hangs does not fill the process with
-those who wait for it."""
+callers that wait for it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,31 @@ from contextlib import contextmanager
 
 from domain.core.errors import Unavailable
 
+IsAway = Callable[[Exception], bool]
+
 
 class Away(Unavailable):
-    """Nobody asked: the service was away a moment ago."""
+    """The service was not asked, because it was away a moment ago. `met` is the error of the last call."""
+
+    def __init__(self, detail: str, met: Exception | None = None) -> None:
+        super().__init__(detail)
+        self.met = met
 
 
 class Outage:
     """What is known of one service. Thread-safe.
 
-    After a call that failed in a way that `is_away` takes for an outage, calls fail at once with Away for
-    `pause_seconds` of `monotonic`; then one at a time asks whether the service is back, and the others go on failing.
-    With `in_turn` no two calls are under way at any time, and those who waited for their turn learn from the one
-    before them.
+    - After a call that failed in a way that `is_away` takes for an outage, calls fail at once with Away for
+      `pause_seconds` of `monotonic`. Then one caller at a time asks whether the service is back; the others go on
+      failing.
+    - With `in_turn` no two calls are under way at any time, and a caller that waited for its turn learns from the call
+      before it.
     """
 
     def __init__(
         self,
         service: str,
-        is_away: Callable[[Exception], bool],
+        is_away: IsAway,
         *,
         pause_seconds: float,
         monotonic: Callable[[], float] = time.monotonic,
@@ -39,29 +46,32 @@ class Outage:
         self._monotonic = monotonic
         self._in_turn = in_turn
         self._turn = threading.Lock()
-        self._until: float | None = None
+        self._known: tuple[float, Exception] | None = None
 
     @contextmanager
-    def asked(self) -> Iterator[None]:
-        """Around one call. Raises Away without making it; else what the call raises."""
-        is_known = self._until is not None
-        with self._in_order(is_known):
-            if self._until is not None and self._monotonic() < self._until:
-                raise Away(self._told)
+    def asked(self, is_away: IsAway | None = None) -> Iterator[bool]:
+        """Surround one call; the value is whether an outage was known before it. `is_away` replaces the one given.
+
+        Raises Away without making the call, else what the call raises."""
+        known = self._known
+        with self._in_order(known):
+            if self._known is not None and self._monotonic() < self._known[0]:
+                raise Away(self._told, self._known[1])
             try:
-                yield
+                yield known is not None
             except Exception as error:
-                self._until = self._monotonic() + self._pause_seconds if self._is_away(error) else None
+                away = (is_away or self._is_away)(error)
+                self._known = (self._monotonic() + self._pause_seconds, error) if away else None
                 raise
-            self._until = None
+            self._known = None
 
     @contextmanager
-    def _in_order(self, is_known: bool) -> Iterator[None]:
-        if not (is_known or self._in_turn):
+    def _in_order(self, known: tuple[float, Exception] | None) -> Iterator[None]:
+        if known is None and not self._in_turn:
             yield
             return
-        if not self._turn.acquire(blocking=not is_known):
-            raise Away(self._told)
+        if not self._turn.acquire(blocking=known is None):
+            raise Away(self._told, known[1] if known is not None else None)
         try:
             yield
         finally:
@@ -69,7 +79,7 @@ class Outage:
 
 
 def is_unanswered(error: Exception) -> bool:
-    """Whether it says, of an HTTP service by one of Azure's SDKs, that no answer came at all."""
+    """Whether the error of one of Azure's SDKs for HTTP services says that no answer came at all."""
     from azure.core.exceptions import AzureError, HttpResponseError
 
     return isinstance(error, AzureError) and not isinstance(error, HttpResponseError)

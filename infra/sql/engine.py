@@ -16,12 +16,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from domain.core.errors import Unavailable, Undone
+from infra.azure.credential import managed_identity
 from infra.embedded.turns import Turns
 from infra.sql.failures import is_unavailable, is_undone
 from infra.sql.login import LOGIN_SECONDS, Login, needs_token, with_driver
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
+    pass
 
 DATABASE_FILE = "hub.db"
 _BUSY_SECONDS = 30
@@ -169,7 +170,7 @@ def sql_server_database(
     statement_seconds: int = _STATEMENT_SECONDS,
 ) -> Database:
     """Azure SQL over pyodbc. A connection string without credentials is entered with the managed identity
-    `client_id` (none: DefaultAzureCredential); the pool recycles well under the life of a token, and gives out what
+    `client_id` (none: see `managed_identity`); the pool recycles well under the life of a token, and gives out what
     was used last, so that a quiet process lets go of what it does not need. A statement that takes longer than
     `statement_seconds`, locks that it waits for included, fails; 0 lets it take any time.
 
@@ -189,18 +190,11 @@ def sql_server_database(
         connect_args={"timeout": LOGIN_SECONDS},
         **DIALECT,
     )
-    event.listen(
-        engine, "do_connect", Login(_credential(client_id) if needs_token(text) else None).do_connect
-    )
+    credential = managed_identity(client_id) if needs_token(text) else None
+    event.listen(engine, "do_connect", Login(credential).do_connect)
 
     @event.listens_for(engine, "connect")
     def _limit(connection: Any, record: Any) -> None:
         connection.timeout = statement_seconds
 
     return Database(engine, reads=SNAPSHOT)
-
-
-def _credential(client_id: str | None) -> TokenCredential:
-    from azure.identity import DefaultAzureCredential
-
-    return DefaultAzureCredential(managed_identity_client_id=client_id)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import re
 import struct
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
+from infra.azure.outage import Away, Outage
 from infra.sql.failures import is_transient
 
 if TYPE_CHECKING:
@@ -54,11 +54,10 @@ def access_token(token: str) -> bytes:
 
 
 class Login:
-    """Opens connections for SQLAlchemy. With a `credential`, each gets a token that is valid then; the credential
-    keeps it until shortly before it expires. `sleep` waits seconds, `monotonic` counts them.
+    """Opens connections for SQLAlchemy. With a `credential`, each connection gets a token that is valid then.
 
-    Once all tries of one caller failed, one at a time asks whether the database is back; the others fail at once
-    with what the last one met, so that an outage does not fill the process with those who wait."""
+    `sleep` waits seconds, `monotonic` counts them. Once all tries of one caller failed, there is an `Outage`: one
+    caller at a time asks whether the database is back, and the others fail at once with the error of the last one."""
 
     def __init__(
         self,
@@ -70,26 +69,20 @@ class Login:
         self._credential = credential
         self._sleep = sleep
         self._monotonic = monotonic
-        self._outage: BaseException | None = None
-        self._asking = threading.Lock()
+        self._outage = Outage("The database", lambda error: False, pause_seconds=0, monotonic=monotonic)
 
-    def open(self, connect: Callable[[], Any], is_passing: Callable[[BaseException], bool]) -> Any:
-        """The connection; a failure that passes is tried again, four times in all, for half a minute at most."""
-        outage = self._outage
-        if outage is not None and not self._asking.acquire(blocking=False):
-            raise type(outage)(*outage.args)
+    def open(self, connect: Callable[[], Any], is_passing: Callable[[Exception], bool]) -> Any:
+        """Return the connection. A failure that passes is tried again: four times in all, for half a minute at most,
+        once while an outage is known."""
         try:
-            connection = self._tried(connect, is_passing) if outage is None else connect()
-        except Exception as error:
-            self._outage = error if is_passing(error) else None
-            raise
-        finally:
-            if outage is not None:
-                self._asking.release()
-        self._outage = None
-        return connection
+            with self._outage.asked(is_passing) as is_known:
+                return connect() if is_known else self._tried(connect, is_passing)
+        except Away as away:
+            assert away.met is not None
+            # A copy for each caller: SQLAlchemy, who called, knows what to do with the driver's own errors.
+            raise type(away.met)(*away.met.args) from None
 
-    def _tried(self, connect: Callable[[], Any], is_passing: Callable[[BaseException], bool]) -> Any:
+    def _tried(self, connect: Callable[[], Any], is_passing: Callable[[Exception], bool]) -> Any:
         latest = self._monotonic() + _PATIENCE_SECONDS
         for seconds in _WAITS_SECONDS:
             try:
@@ -116,7 +109,7 @@ class Login:
         return {"attrs_before": {SQL_COPT_SS_ACCESS_TOKEN: access_token(token)}}
 
 
-def _is_passing(dialect: Any, error: BaseException) -> bool:
+def _is_passing(dialect: Any, error: Exception) -> bool:
     driver_error = dialect.loaded_dbapi.Error
     if not isinstance(error, driver_error):
         return False

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from domain.core.errors import Unavailable
+from infra.azure.credential import managed_identity
 from infra.azure.keyvault.limits import check_name, check_value
 from infra.azure.outage import Outage, is_unanswered
 
@@ -32,7 +33,7 @@ PAUSE_SECONDS = 2.0
 
 
 class KeyVaultSecretStore:
-    """One vault, entered with the managed identity `client_id` (none: DefaultAzureCredential). Implements
+    """One vault, entered with the managed identity `client_id` (none: see `managed_identity`). Implements
     SecretStore; thread-safe.
 
     A call is tried at most four times, twice where no answer comes, waiting as long as `Retry-After` says; after one
@@ -129,10 +130,9 @@ class KeyVaultSecretStore:
 
     @cached_property
     def _client(self) -> SecretClient:
-        from azure.identity import DefaultAzureCredential
         from azure.keyvault.secrets import SecretClient
 
-        credential = self._credential or DefaultAzureCredential(managed_identity_client_id=self._client_id)
+        credential = self._credential or managed_identity(self._client_id)
         return SecretClient(self._vault_url, credential, **self._options)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 from domain.recommendations.ai import ModelUnavailable
+from infra.azure.credential import IdentityTokens
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -32,24 +32,14 @@ class IdentityAccess:
     """Enters with a managed identity that has the role Cognitive Services OpenAI User. Thread-safe."""
 
     def __init__(self, client_id: str | None, *, credential: TokenCredential | None = None) -> None:
-        self._client_id = client_id
-        self._credential = credential
-        self._lock = threading.Lock()
+        self._identity = IdentityTokens(client_id, credential)
 
     def headers(self) -> dict[str, str]:
         """With Entra ID's token, which the credential keeps until it is about to expire."""
         from azure.core.exceptions import AzureError
 
         try:
-            return {"Authorization": f"Bearer {self._opened().get_token(_SCOPE).token}"}
+            return {"Authorization": f"Bearer {self._identity.token(_SCOPE)}"}
         except AzureError as error:
             detail = f"No token for Azure OpenAI: {type(error).__name__}."
             raise ModelUnavailable("unreachable", detail) from None
-
-    def _opened(self) -> TokenCredential:
-        with self._lock:
-            if self._credential is None:
-                from azure.identity import DefaultAzureCredential
-
-                self._credential = DefaultAzureCredential(managed_identity_client_id=self._client_id)
-            return self._credential

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from domain.core.errors import Unavailable
 from domain.core.ports import QueueMessage
+from infra.azure.credential import managed_identity
 from infra.azure.outage import Outage
 from infra.azure.servicebus.limits import check_size
 from infra.azure.servicebus.lines import cut, tls
@@ -49,7 +50,7 @@ class ServiceBusQueue:
     """One client with one open sender per queue. Implements QueueSender; thread-safe.
 
     Give a `connection_string`, or a `namespace` (`<name>.servicebus.windows.net`) to be entered with the
-    managed identity `client_id` (none: DefaultAzureCredential). `connect` replaces the way a client is made; it should
+    managed identity `client_id` (none: see `managed_identity`). `connect` replaces the way a client is made; it should
     make one that does not try again by itself. A send that fails is repeated once over a new link, from the first
     message not confirmed, unless no answer came within `answer_seconds`; when that fails too, sends to the queue fail
     at once for `PAUSE_SECONDS` of `monotonic`.
@@ -157,11 +158,8 @@ class ServiceBusQueue:
         options: dict[str, Any] = {"retry_total": 0, "ssl_context": tls(self._answer_seconds)}
         if self._connection_string is not None:
             return ServiceBusClient.from_connection_string(self._connection_string, **options)
-        from azure.identity import DefaultAzureCredential
-
         assert self._namespace is not None
-        credential = DefaultAzureCredential(managed_identity_client_id=self._client_id)
-        return ServiceBusClient(self._namespace, credential, **options)
+        return ServiceBusClient(self._namespace, managed_identity(self._client_id), **options)
 
 
 class _Link:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 import jwt
 
 from domain.core.errors import Unavailable
+from infra.azure.credential import IdentityTokens
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -68,9 +68,7 @@ class IdentityAccess:
         self, endpoint: str, *, client_id: str | None, credential: TokenCredential | None = None
     ) -> None:
         self._endpoint = endpoint.rstrip("/")
-        self._client_id = client_id
-        self._credential = credential
-        self._lock = threading.Lock()
+        self._identity = IdentityTokens(client_id, credential)
 
     @property
     def endpoint(self) -> str:
@@ -81,17 +79,9 @@ class IdentityAccess:
         from azure.core.exceptions import AzureError
 
         try:
-            return self._opened().get_token(_SCOPE).token
+            return self._identity.token(_SCOPE)
         except AzureError as error:
             raise Unavailable(f"No token for SignalR Service: {type(error).__name__}") from None
 
     def client_token(self, audience: str, user: str, now: datetime, lifetime: timedelta) -> None:
         return None
-
-    def _opened(self) -> TokenCredential:
-        with self._lock:
-            if self._credential is None:
-                from azure.identity import DefaultAzureCredential
-
-                self._credential = DefaultAzureCredential(managed_identity_client_id=self._client_id)
-            return self._credential

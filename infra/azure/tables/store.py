@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from domain.core.errors import Unavailable
 from domain.core.ports import EntityExists, EtagMismatch, TableEntity, TableValue, TableWrite
+from infra.azure.credential import managed_identity
 from infra.azure.outage import Outage, is_unanswered
 from infra.azure.tables.limits import check_entity, check_key, check_table, check_writes
 
@@ -44,7 +45,7 @@ class AzureTableStore:
     """Azure Tables, or Azurite. Implements TableStore; thread-safe.
 
     Give a `connection_string`, or an `endpoint` to be entered with the managed identity `client_id` (none:
-    DefaultAzureCredential). Tables are created when a write finds them missing. A call is tried at most four
+    see `managed_identity`). Tables are created when a write finds them missing. A call is tried at most four
     times, twice where no answer comes; after one that was never answered, calls fail at once for `PAUSE_SECONDS` of
     `monotonic`. Raises ValueError for what the service would refuse (`infra.azure.tables.limits`). In a transaction,
     replacing or deleting an entity that is not there is an EtagMismatch.
@@ -167,10 +168,8 @@ class AzureTableStore:
         }
         if self._connection_string is not None:
             return TableServiceClient.from_connection_string(self._connection_string, **limits)
-        from azure.identity import DefaultAzureCredential
-
         assert self._endpoint is not None
-        credential = DefaultAzureCredential(managed_identity_client_id=self._client_id)
+        credential = managed_identity(self._client_id)
         return TableServiceClient(self._endpoint, credential=credential, **limits)
 
     @contextmanager

@@ -13,12 +13,12 @@ import pytest
 
 from domain.core.errors import Unavailable
 from domain.core.ports import TableEntity
+from infra.azure.credential import managed_identity
 from infra.azure.keyvault.store import KeyVaultSecretStore
 from infra.azure.openai.access import IdentityAccess as ModelIdentity
 from infra.azure.servicebus.queue import ServiceBusQueue
 from infra.azure.signalr.access import IdentityAccess as SignalRIdentity
 from infra.azure.tables.store import AzureTableStore
-from infra.sql.engine import _credential
 from infra.sql.login import SCOPE
 from tests.fixtures.keyvault_server import TOKEN, KeyVaultServer
 from tests.loopback.azurite import running_azurite
@@ -57,7 +57,7 @@ def service_bus(client: str, server: KeyVaultServer) -> Callable[[], object]:
 
 
 def database(client: str, server: KeyVaultServer) -> Callable[[], object]:
-    credential = _credential(client)
+    credential = managed_identity(client)
     return lambda: credential.get_token(SCOPE)
 
 
