@@ -17,7 +17,7 @@ logger = logging.getLogger("hub.timers")
 @bp.timer_trigger(arg_name="timer", schedule="0 * * * * *")
 def process_webhook_retries(timer: func.TimerRequest) -> None:
     """Every minute: queue again what is due and was not attempted."""
-    swept = hub().retries.run()
+    swept = hub().retries.sweep()
     logger.info(
         "webhook retries processed",
         extra={"requeued": swept.requeued, "interrupted": swept.interrupted, "expired": swept.expired},
@@ -38,7 +38,7 @@ def sweep_outbox(timer: func.TimerRequest) -> None:
 def clean_up_deliveries(timer: func.TimerRequest) -> None:
     """Daily at 03:00 UTC: delete deliveries and events past their retention, incoming webhooks too, and old
     idempotency keys."""
-    deliveries, events = hub().cleanup.run()
+    deliveries, events = hub().cleanup.delete_old()
     with hub().transactions.read() as tx:
         tenants = tx.users.tenants()
     keys = hub().idempotency.forget_old(tenants)

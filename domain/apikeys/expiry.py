@@ -15,7 +15,7 @@ from domain.apikeys.service import ROTATED
 from domain.core.errors import PreconditionFailed
 from domain.core.ports import Clock, IdGenerator
 from domain.core.realtime import NOBODY, Realtime, key_user
-from domain.core.transaction import Transactions
+from domain.core.transaction import Transactions, each_step
 from domain.journal.audit import AuditEntry
 
 EXPIRED: Final = "Expired"
@@ -45,17 +45,15 @@ class KeyExpiry:
         return self._revoke(rotated=True)
 
     def _revoke(self, *, rotated: bool) -> int:
+        def revoke_some(tx: ApiKeyTransaction) -> tuple[int, list[ApiKey]]:
+            keys = tx.api_keys.expired(self._clock.now(), _PER_TRANSACTION, rotated=rotated)
+            return len(keys), [key for key in keys if self._expire(tx, key)]
+
         done = 0
-        for _ in range(_TRANSACTIONS):
-            with self._transactions.write() as tx:
-                keys = tx.api_keys.expired(self._clock.now(), _PER_TRANSACTION, rotated=rotated)
-                revoked = [key for key in keys if self._expire(tx, key)]
-                tx.commit()
+        for revoked in each_step(self._transactions, revoke_some, _PER_TRANSACTION, most=_TRANSACTIONS):
             for key in revoked:
                 self._realtime.close(key_user(key.api_key_id))
             done += len(revoked)
-            if len(keys) < _PER_TRANSACTION:
-                break
         return done
 
     def _expire(self, tx: ApiKeyTransaction, key: ApiKey) -> bool:

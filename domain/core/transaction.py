@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from itertools import count
 from typing import ParamSpec, Protocol, TypeVar
 
 from domain.core.errors import Undone
@@ -42,21 +43,33 @@ class Transactions(Protocol[Tx_co]):
         """Open a snapshot to read from; it takes no write lock."""
 
 
+def each_step(
+    transactions: Transactions[Tx], step: Callable[[Tx], tuple[int, T]], size: int, *, most: int | None = None
+) -> Iterator[T]:
+    """Do `step` in one transaction after another, and yield its result after each commit.
+
+    - `step` returns how many rows it found, and its result. It asks for `size` rows; fewer are the last ones.
+    - `most` bounds the number of transactions.
+    - Raises Unavailable; what was committed stays."""
+    for _ in count() if most is None else range(most):
+        with transactions.write() as tx:
+            found, result = step(tx)
+            tx.commit()
+        yield result
+        if found < size:
+            return
+
+
 def in_steps(
     transactions: Transactions[Tx], step: Callable[[Tx], int], size: int, *, most: int | None = None
 ) -> int:
-    """Do `step` in one transaction after another until it found fewer than the `size` it asks for, in at most `most`
-    transactions; return how many it found in all. Raises Unavailable; what was committed stays."""
-    done, left = 0, most
-    while left is None or left > 0:
-        with transactions.write() as tx:
-            count = step(tx)
-            tx.commit()
-        done += count
-        if count < size:
-            break
-        left = None if left is None else left - 1
-    return done
+    """Do `step` as `each_step` does, and return how many rows it found in all."""
+
+    def counted(tx: Tx) -> tuple[int, int]:
+        found = step(tx)
+        return found, found
+
+    return sum(each_step(transactions, counted, size, most=most))
 
 
 def repeated(use_case: Callable[P, T]) -> Callable[P, T]:

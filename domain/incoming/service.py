@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.ports import Cipher, Clock
 from domain.core.principal import Principal
-from domain.core.transaction import Transactions, repeated
+from domain.core.transaction import Transactions, in_steps, repeated
 from domain.incoming.model import (
     IncomingEndpoint,
     IncomingSettings,
@@ -155,18 +155,16 @@ class IncomingCleanup:
 
     def run(self, *, per_transaction: int = 1_000, transactions: int = 500) -> tuple[int, int]:
         """(bodies, events) deleted; a bounded number a run."""
-        counts = [0, 0]
-        for index, kept_for in enumerate((self._retention, self._repeats_known_for)):
-            cutoff = self._clock.now() - kept_for
-            for _ in range(transactions):
-                with self._transactions.write() as tx:
-                    delete = (tx.incoming.delete_bodies_before, tx.incoming.forget_before)[index]
-                    deleted = delete(cutoff, per_transaction)
-                    tx.commit()
-                counts[index] += deleted
-                if deleted < per_transaction:
-                    break
-        return counts[0], counts[1]
+        now = self._clock.now()
+
+        def drain(delete: Callable[[IncomingTransaction], int]) -> int:
+            return in_steps(self._transactions, delete, per_transaction, most=transactions)
+
+        bodies_before, events_before = now - self._retention, now - self._repeats_known_for
+        return (
+            drain(lambda tx: tx.incoming.delete_bodies_before(bodies_before, per_transaction)),
+            drain(lambda tx: tx.incoming.forget_before(events_before, per_transaction)),
+        )
 
 
 def _record(

@@ -11,7 +11,7 @@ from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, TableEntity, TableStore, TableWrite
 from domain.core.principal import Principal
-from domain.core.transaction import Transactions
+from domain.core.transaction import Transactions, in_steps
 from domain.integrations.health_rules import Vitals, percentile, read_vitals, success_rate
 from domain.integrations.model import Integration, IntegrationLog
 from domain.integrations.ports import IntegrationTransaction, LogFilter
@@ -147,14 +147,14 @@ class Reports:
 
     def forget_old(self, *, transactions: int = 500) -> Forgotten:
         """Remove log rows and samples past their retention, a bounded number of transactions a run."""
-        now, logs = self._clock.now(), 0
-        for _ in range(transactions):
-            with self._transactions.write() as tx:
-                count = tx.integration_logs.delete_before(now - self._log_retention, _CHUNK)
-                tx.commit()
-            logs += count
-            if count < _CHUNK:
-                break
+        now = self._clock.now()
+        cutoff = now - self._log_retention
+        logs = in_steps(
+            self._transactions,
+            lambda tx: tx.integration_logs.delete_before(cutoff, _CHUNK),
+            _CHUNK,
+            most=transactions,
+        )
         return Forgotten(logs, self._forget_samples(now))
 
     def _forget_samples(self, now: datetime) -> int:

@@ -11,7 +11,7 @@ from domain.core.paging import Page, PageRequest
 from domain.core.permissions import AUDIT_READ
 from domain.core.ports import Clock
 from domain.core.principal import Principal
-from domain.core.transaction import Transactions
+from domain.core.transaction import Transactions, in_steps
 from domain.core.users import Users
 from domain.journal.audit import (
     AuditFilter,
@@ -65,18 +65,18 @@ class AuditService:
     def forget_old(self, *, transactions: int = 500) -> int:
         """Remove what is past its retention (17.2), a bounded number a run; what is left still verifies."""
         cutoff = self._clock.now() - self._retention
-        deleted = 0
         with self._transactions.read() as tx:
             tenants = list(tx.users.tenants())
-        for tenant_id in tenants:
-            for _ in range(transactions):
-                with self._transactions.write() as tx:
-                    count = tx.audit.forget_before(tenant_id, cutoff, _CHUNK)
-                    tx.commit()
-                deleted += count
-                if count < _CHUNK:
-                    break
-        return deleted
+
+        def forget_of(tenant_id: UUID) -> int:
+            return in_steps(
+                self._transactions,
+                lambda tx: tx.audit.forget_before(tenant_id, cutoff, _CHUNK),
+                _CHUNK,
+                most=transactions,
+            )
+
+        return sum(map(forget_of, tenants))
 
 
 def check_chain(ends: ChainEnds, rows: Iterator[AuditRecord | int]) -> ChainReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from domain.core.errors import (
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal
-from domain.core.transaction import Transactions, repeated
+from domain.core.transaction import Transactions, in_steps, repeated
 from domain.core.wire import Command, UtcMoment
 from domain.integrations.model import Integration
 from domain.journal.audit import AuditEntry
@@ -185,21 +185,15 @@ class RecordService:
         """Remove jobs and logs past their retention, tombstones as old, and the records of integrations that are
         disconnected (17.3). Returns how many jobs and records."""
         cutoff = self._clock.now() - self._retention
-        jobs = self._repeat(lambda tx: tx.sync_jobs.delete_before(cutoff, _CHUNK))
-        gone = self._repeat(lambda tx: tx.sync_records.forget_disconnected(_CHUNK))
-        buried = self._repeat(lambda tx: tx.sync_records.delete_tombstones(cutoff, _CHUNK))
-        return jobs, gone + buried
 
-    def _repeat(self, forget: Any) -> int:
-        removed = 0
-        for _ in range(_ROUNDS):
-            with self._transactions.write() as tx:
-                count = int(forget(tx))
-                tx.commit()
-            removed += count
-            if count == 0:
-                break
-        return removed
+        def forget(some: Callable[[SyncTransaction], int], size: int) -> int:
+            return in_steps(self._transactions, some, size, most=_ROUNDS)
+
+        jobs = forget(lambda tx: tx.sync_jobs.delete_before(cutoff, _CHUNK), _CHUNK)
+        # A step takes the records of one integration, so few of them do not say that they were the last.
+        gone = forget(lambda tx: tx.sync_records.forget_disconnected(_CHUNK), 1)
+        buried = forget(lambda tx: tx.sync_records.delete_tombstones(cutoff, _CHUNK), _CHUNK)
+        return jobs, gone + buried
 
     # -- steps --------------------------------------------------------------------------------------------
 

@@ -353,7 +353,7 @@ class WebhookService:
         if not released:
             return
         try:
-            self._retries.run()
+            self._retries.sweep()
         except Unavailable:
             return  # released durably: the retry processor comes by within a minute
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from domain.core.ports import Clock, IdGenerator, QueueSender
-from domain.core.transaction import Transactions
+from domain.core.transaction import Transactions, each_step, in_steps
 from domain.webhooks.fan_out import MESSAGE_GRACE, WEBHOOK_DELIVERIES_QUEUE, delivery_messages
 from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED
 from domain.webhooks.notices import delivery_expired
-from domain.webhooks.ports import DeliveryTransaction, EndpointTally, ExpiredDelivery
+from domain.webhooks.ports import DeliveryTransaction, EndpointTally, ExpiredDelivery, Requeued
 from domain.webhooks.record import listeners
 
 logger = logging.getLogger("hub.webhooks")
@@ -45,19 +45,20 @@ class RetryProcessor:
         self._clock = clock
         self._ids = ids
 
-    def run(self) -> Swept:
-        """At most 20,000 deliveries a run; idempotent. Raises Unavailable."""
+    def sweep(self) -> Swept:
+        """Queue again what is due; at most 20,000 deliveries a run. Idempotent. Raises Unavailable."""
         self._release()
         total = Swept()
-        for _ in range(_PER_RUN // _PER_TRANSACTION):
-            swept, found = self._pass()
+        most = _PER_RUN // _PER_TRANSACTION
+        for found in each_step(self._transactions, self._requeue, _PER_TRANSACTION, most=most):
+            messages = delivery_messages(found.due)
+            if messages:
+                self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
             total = Swept(
-                total.requeued + swept.requeued,
-                total.interrupted + swept.interrupted,
-                total.expired + swept.expired,
+                total.requeued + len(found.due),
+                total.interrupted + found.interrupted,
+                total.expired + len(found.expired),
             )
-            if found < _PER_TRANSACTION:
-                break
         return total
 
     def _release(self) -> None:
@@ -67,17 +68,11 @@ class RetryProcessor:
         if released:
             logger.info("held deliveries of active webhooks released", extra={"deliveries": released})
 
-    def _pass(self) -> tuple[Swept, int]:
+    def _requeue(self, tx: DeliveryTransaction) -> tuple[int, Requeued]:
         now = self._clock.now()
-        with self._transactions.write() as tx:
-            result = tx.pipeline.requeue_due(now=now, again_at=now + MESSAGE_GRACE, limit=_PER_TRANSACTION)
-            self._account(tx, result.expired, now)
-            tx.commit()
-        messages = delivery_messages(result.due)
-        if messages:
-            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
-        found = len(result.due) + len(result.expired)
-        return Swept(len(result.due), result.interrupted, len(result.expired)), found
+        found = tx.pipeline.requeue_due(now=now, again_at=now + MESSAGE_GRACE, limit=_PER_TRANSACTION)
+        self._account(tx, found.expired, now)
+        return len(found.due) + len(found.expired), found
 
     def _account(self, tx: DeliveryTransaction, expired: Sequence[ExpiredDelivery], now: datetime) -> None:
         tried = [one for one in expired if not one.was_held]
@@ -106,21 +101,14 @@ class DeliveryCleanup:
         self._clock = clock
         self._retention = retention
 
-    def run(self, *, per_transaction: int = 1_000, transactions: int = 500) -> tuple[int, int]:
-        """(deliveries, events) deleted."""
+    def delete_old(self, *, per_transaction: int = 1_000, transactions: int = 500) -> tuple[int, int]:
+        """Delete, and return how many deliveries and events were deleted."""
         cutoff = self._clock.now() - self._retention
-        deliveries = self._drain("pipeline", cutoff, per_transaction, transactions)
-        events = self._drain("outbox", cutoff, per_transaction, transactions)
-        return deliveries, events
 
-    def _drain(self, repository: str, cutoff: datetime, limit: int, transactions: int) -> int:
-        deleted = 0
-        for _ in range(transactions):
-            with self._transactions.write() as tx:
-                target = tx.pipeline if repository == "pipeline" else tx.outbox
-                count = target.delete_before(cutoff, limit)
-                tx.commit()
-            deleted += count
-            if count < limit:
-                break
-        return deleted
+        def drain(delete: Callable[[DeliveryTransaction], int]) -> int:
+            return in_steps(self._transactions, delete, per_transaction, most=transactions)
+
+        return (
+            drain(lambda tx: tx.pipeline.delete_before(cutoff, per_transaction)),
+            drain(lambda tx: tx.outbox.delete_before(cutoff, per_transaction)),
+        )

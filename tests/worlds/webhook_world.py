@@ -175,7 +175,7 @@ class World:
     async def sweep(self) -> None:
         """What the timers do: the outbox sweeper, the retry processor; then the messages they sent."""
         self.events.sweep()
-        self.retries.run()
+        self.retries.sweep()
         await self.settle()
 
     def webhook_now(self, webhook: Webhook | WithSecret) -> Webhook:

@@ -150,7 +150,7 @@ async def test_an_expired_delivery_can_be_replayed_and_has_24_hours_again__BR_WH
     world.raise_event()
     await world.settle()
     world.clock.advance(hours=25)
-    world.retries.run()
+    world.retries.sweep()
     await world.service.update(
         world.principal, webhook.webhook.webhook_id, UpdateWebhook(is_active=True), None
     )

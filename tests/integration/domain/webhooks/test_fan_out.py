@@ -214,7 +214,7 @@ async def test_what_is_held_expires_after_24_hours__BR_WH_05(world: World) -> No
     world.raise_event()
     await world.settle()
     world.clock.advance(hours=24)
-    assert world.retries.run().expired == 1
+    assert world.retries.sweep().expired == 1
     [expired] = world.deliveries(webhook)
     assert expired.delivery_status == DeliveryStatus.Expired
     await resume(world, webhook)
@@ -257,8 +257,8 @@ async def test_a_crash_between_commit_and_send_is_healed_by_the_retry_processor(
     assert world.receivers.posts == []
 
     world.clock.advance(minutes=2)
-    assert world.retries.run().requeued == 1
-    assert world.retries.run().requeued == 0  # queued a moment ago
+    assert world.retries.sweep().requeued == 1
+    assert world.retries.sweep().requeued == 0  # queued a moment ago
     await world.settle()
     assert [delivery.delivery_status for delivery in world.deliveries(webhook)] == [DeliveryStatus.Delivered]
     assert len(world.receivers.posts) == 1

@@ -170,7 +170,7 @@ async def test_a_delivery_that_nobody_could_try_expires_and_says_so__BR_WH_05(wo
     )
     world.queue.take(WEBHOOK_DELIVERIES_QUEUE)
     world.clock.advance(hours=25)
-    assert world.retries.run().expired == 1
+    assert world.retries.sweep().expired == 1
     [delivery] = world.deliveries(webhook)
     assert delivery.delivery_status == DeliveryStatus.Expired
     assert delivery.error_message == "Not delivered within its time; expired."

@@ -50,7 +50,7 @@ async def test_a_lost_retry_message_is_healed_by_the_retry_processor(world: Worl
     await world.engine.handle(batch)
     world.queue.down = False
     world.clock.advance(minutes=1)
-    assert world.retries.run().requeued == 0  # the message may still come
+    assert world.retries.sweep().requeued == 0  # the message may still come
     world.clock.advance(minutes=1)
     await world.sweep()
     assert [delivery.delivery_status for delivery in world.deliveries(webhook)] == [DeliveryStatus.Delivered]
@@ -79,9 +79,9 @@ async def test_a_lapsed_lease_shows_as_interrupted_and_the_delivery_is_made_agai
     batch = [DeliveryMessage.of_queue(one.body) for one in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
     first = asyncio.create_task(world.engine.handle(batch))
     await hanging.reached_by(1)
-    assert world.retries.run().interrupted == 0
+    assert world.retries.sweep().interrupted == 0
     world.clock.advance(seconds=61)  # 30 s timeout and 30 s margin
-    assert world.retries.run().interrupted == 1
+    assert world.retries.sweep().interrupted == 1
     await world.settle()
     [delivery] = world.deliveries(webhook)
     assert delivery.delivery_status == DeliveryStatus.Delivered

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from domain.core.errors import Conflict, DomainError, Unavailable, Undone
-from domain.core.transaction import repeated
+from domain.core.transaction import each_step, in_steps, repeated
 from tests import ROOT
 
 _ROOT = ROOT
@@ -54,6 +55,51 @@ def test_nothing_else_is_repeated(error: DomainError) -> None:
 def test_it_keeps_its_name_and_description() -> None:
     assert Attempts.act.__name__ == "act"
     assert Attempts.act.__doc__ == "What it does."
+
+
+# -- bounded steps --------------------------------------------------------------------------------------------
+
+
+class CountedTransactions:
+    """Opens transactions, and counts those that were committed."""
+
+    def __init__(self) -> None:
+        self.committed = 0
+
+    @contextmanager
+    def write(self) -> Iterator[CountedTransactions]:
+        yield self
+
+    read = write
+
+    def commit(self) -> None:
+        self.committed += 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "done", "transactions"),
+    [(0, None, 0, 1), (3, None, 3, 2), (4, None, 4, 3), (4, 2, 4, 2), (9, 2, 4, 2), (9, 0, 0, 0)],
+)
+def test_steps_go_on_until_fewer_rows_come_than_asked_for(
+    rows: int, most: int | None, done: int, transactions: int
+) -> None:
+    left = rows
+
+    def step(tx: CountedTransactions) -> int:
+        nonlocal left
+        taken = min(left, 2)
+        left -= taken
+        return taken
+
+    opened = CountedTransactions()
+    assert in_steps(opened, step, 2, most=most) == done
+    assert opened.committed == transactions
+
+
+def test_each_step_is_committed_before_its_result_is_used() -> None:
+    opened = CountedTransactions()
+    steps = each_step(opened, lambda tx: (2, tx.committed), 2, most=3)
+    assert [(before, opened.committed) for before in steps] == [(0, 1), (1, 2), (2, 3)]
 
 
 # -- which use cases ------------------------------------------------------------------------------------------
