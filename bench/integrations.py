@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench.harness import HostProcess, call, receiving, running
-from domain.integrations.health import Round
+from domain.integrations.health import HealthRun
 from infra.app.build import Hub
 from infra.app.settings import Settings
 from infra.outbound.client import OutboundClient
@@ -89,15 +89,15 @@ def _hub_of(host: HostProcess, clock: _Later) -> Iterator[Hub]:
         hub.database.close()
 
 
-def _round(hub: Hub) -> tuple[float, Round]:
+def _round(hub: Hub) -> tuple[float, HealthRun]:
     """Seconds of one round, and what it found."""
 
-    async def run() -> tuple[float, Round]:
+    async def run() -> tuple[float, HealthRun]:
         started = time.perf_counter()
-        outcome = await hub.integrations.health.run()
+        run = await hub.integrations.health.check_due()
         elapsed = time.perf_counter() - started
         await cast(OutboundClient, hub.http).close()
-        return elapsed, outcome
+        return elapsed, run
 
     return asyncio.run(run())
 
@@ -122,10 +122,10 @@ def measure(*, count: int = 1000) -> list[tuple[str, str]]:
         with _hub_of(host, clock) as hub:
             for number, what in enumerate(("first round", "steady round")):
                 clock.minutes = number * 5
-                elapsed, outcome = _round(hub)
-                if outcome.checked != count:
-                    raise RuntimeError(f"{outcome.checked} checked, not {count}")
-                found = ", ".join(f"{name} {many}" for name, many in outcome.verdicts.items())
+                elapsed, run = _round(hub)
+                if run.checked != count:
+                    raise RuntimeError(f"{run.checked} checked, not {count}")
+                found = ", ".join(f"{name} {many}" for name, many in run.outcomes.items())
                 rows.append(
                     (f"health of {count}, 100 in flight, {what}", f"{elapsed:.1f} s (at most 30); {found}")
                 )

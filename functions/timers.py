@@ -42,7 +42,7 @@ def clean_up_deliveries(timer: func.TimerRequest) -> None:
     with hub().transactions.read() as tx:
         tenants = tx.users.tenants()
     keys = hub().idempotency.forget_old(tenants)
-    bodies, incoming = hub().incoming.cleanup.run()
+    bodies, incoming = hub().incoming.cleanup.delete_expired()
     logger.info(
         "deliveries cleaned up",
         extra={
@@ -96,15 +96,15 @@ def clean_up_audit(timer: func.TimerRequest) -> None:
 async def check_integration_health(timer: func.TimerRequest) -> None:
     """Every five minutes (BR-IM-03): probe every enabled active integration."""
     monitor = await asyncio.to_thread(lambda: hub().integrations.health)
-    outcome = await monitor.run()
-    logger.info("integrations checked", extra={"checked": outcome.checked, "verdicts": outcome.verdicts})
+    run = await monitor.check_due()
+    logger.info("integrations checked", extra={"checked": run.checked, "verdicts": run.outcomes})
 
 
 @bp.function_name("sweep_integrations")
 @bp.timer_trigger(arg_name="timer", schedule="30 */5 * * * *")
 def sweep_integrations(timer: func.TimerRequest) -> None:
     """Every five minutes: destroy credentials that no integration names."""
-    destroyed = hub().integrations.vault.sweep(hub().transactions)
+    destroyed = hub().integrations.credential_store.sweep(hub().transactions)
     if destroyed:
         logger.info("integrations swept", extra={"secretsDestroyed": destroyed})
 
@@ -114,8 +114,8 @@ def sweep_integrations(timer: func.TimerRequest) -> None:
 async def refresh_oauth_tokens(timer: func.TimerRequest) -> None:
     """Every five minutes: renew the OAuth tokens that expire within 15, finish what a crash left of
     authorizations, destroy the tokens of integrations that are gone."""
-    refresh_ahead = await asyncio.to_thread(lambda: hub().oauth.refresh_ahead)
-    ends = await refresh_ahead.run()
+    refresher = await asyncio.to_thread(lambda: hub().oauth.token_refresher)
+    ends = await refresher.refresh_due()
     if ends:
         logger.info("OAuth tokens refreshed", extra={"ends": dict(ends)})
 
@@ -124,7 +124,7 @@ async def refresh_oauth_tokens(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 15 4 * * *")
 def sweep_oauth(timer: func.TimerRequest) -> None:
     """Daily at 04:15 UTC: destroy tokens that no grant refers to, and authorizations nobody came back from."""
-    destroyed, forgotten = hub().oauth.refresh_ahead.sweep()
+    destroyed, forgotten = hub().oauth.token_refresher.sweep()
     logger.info("OAuth swept", extra={"secretsDestroyed": destroyed, "states": forgotten})
 
 
@@ -132,7 +132,7 @@ def sweep_oauth(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 0 2 * * *")
 def clean_up_integration_logs(timer: func.TimerRequest) -> None:
     """Daily at 02:00 UTC: delete integration logs and health samples past their retention."""
-    forgotten = hub().integrations.reports.forget_old()
+    forgotten = hub().integrations.history.forget_old()
     logger.info("integration logs cleaned up", extra={"logs": forgotten.logs, "samples": forgotten.samples})
 
 

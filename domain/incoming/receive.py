@@ -17,13 +17,14 @@ from domain.core.transaction import Transactions
 from domain.incoming.inbox import Inbox
 from domain.incoming.ports import IncomingTransaction
 from domain.incoming.rules import BODY_MAX_BYTES, is_address, takes_webhooks
-from domain.integrations.connection import Catalogue, Opened, Opener
+from domain.integrations.connection import Catalogue, ConnectionCache
 from domain.integrations.model import Integration
 from domain.journal.occurrences import occurrence
 from domain.providers.contract import (
     Connection,
     IncomingAnswer,
     IncomingRequest,
+    Provider,
     ProviderFailure,
     SignatureRefused,
 )
@@ -33,7 +34,7 @@ logger = logging.getLogger("hub.security")
 WRITE_EVERY = timedelta(seconds=10)
 
 
-class Refusals:
+class RefusalCounter:
     """Thread-safe. A count not yet written is lost with the process; the log lines are not."""
 
     def __init__(self, transactions: Transactions[IncomingTransaction]) -> None:
@@ -111,21 +112,22 @@ class Receipt:
     content_type: str = "text/plain"
 
 
-class Reception:
+class IncomingReceiver:
     def __init__(
         self,
         transactions: Transactions[IncomingTransaction],
-        opener: Opener,
+        connections: ConnectionCache,
         inbox: Inbox,
         catalogue: Catalogue,
+        *,
         clock: Clock,
     ) -> None:
         self._transactions = transactions
-        self._opener = opener
+        self._connections = connections
         self._inbox = inbox
         self._disabled_types = catalogue.disabled_types
         self._clock = clock
-        self._refusals = Refusals(transactions)
+        self._refusals = RefusalCounter(transactions)
 
     async def receive(self, integration_id: UUID, request: IncomingRequest, caller: Caller) -> Receipt:
         """Returns once the events are durable. The raw body reaches the adapter as it came.
@@ -135,10 +137,11 @@ class Reception:
         (`bad-signature`); Unavailable."""
         if len(request.body) > BODY_MAX_BYTES:
             raise TooLarge(f"The body is {len(request.body):,} bytes; at most {BODY_MAX_BYTES:,} are taken.")
-        integration, opened = await asyncio.to_thread(self._admit, integration_id, caller)
-        connection = Connection(opened.configuration, opened.http, request.received_at)
+        integration, provider, connection = await asyncio.to_thread(
+            self._admit, integration_id, caller, request.received_at
+        )
         try:
-            answer = await opened.provider.receive(connection, request)
+            answer = await provider.receive(connection, request)
         except SignatureRefused as refused:
             reason, now = str(refused), request.received_at
             await asyncio.to_thread(self._refusals.note, integration, reason, caller.source_ip, now)
@@ -149,7 +152,9 @@ class Reception:
             raise _refusal_of(failure) from None
         return await asyncio.to_thread(self._take, integration, request, answer, caller)
 
-    def _admit(self, integration_id: UUID, caller: Caller) -> tuple[Integration, Opened]:
+    def _admit(
+        self, integration_id: UUID, caller: Caller, received_at: datetime
+    ) -> tuple[Integration, Provider, Connection]:
         now = self._clock.now()
         with self._transactions.read() as tx:
             integration = tx.integrations.find(integration_id)
@@ -161,7 +166,7 @@ class Reception:
         if endpoint.allowed_ips and not ip_allowed(caller.source_ip, endpoint.allowed_ips):
             self._refusals.note(integration, "The address is not in the allow list.", caller.source_ip, now)
             raise Forbidden("Webhooks are not taken from this address.", code="source-not-allowed")
-        return integration, self._opener.open(integration)
+        return integration, *self._connections.connect(integration, now=received_at)
 
     def _take(
         self, integration: Integration, request: IncomingRequest, answer: IncomingAnswer, caller: Caller

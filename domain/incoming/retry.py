@@ -17,11 +17,10 @@ from domain.incoming.inbox import Inbox
 from domain.incoming.model import IncomingStatus, IncomingWebhook, body_context
 from domain.incoming.ports import IncomingTransaction
 from domain.incoming.rules import UNREADABLE, read_request, stored_event_id
-from domain.integrations.connection import Opened, Opener
+from domain.integrations.connection import ConnectionCache
 from domain.integrations.model import Integration
 from domain.journal.audit import AuditEntry
 from domain.providers.contract import (
-    Connection,
     IncomingRequest,
     ProviderFailure,
     SignatureRefused,
@@ -29,19 +28,19 @@ from domain.providers.contract import (
 )
 
 
-class Retries:
+class IncomingRetries:
     def __init__(
         self,
         transactions: Transactions[IncomingTransaction],
-        opener: Opener,
+        connections: ConnectionCache,
         inbox: Inbox,
         cipher: Cipher,
-        clock: Clock,
         *,
+        clock: Clock,
         event_max_bytes: int,
     ) -> None:
         self._transactions = transactions
-        self._opener = opener
+        self._connections = connections
         self._inbox = inbox
         self._cipher = cipher
         self._clock = clock
@@ -82,9 +81,11 @@ class Retries:
     async def _reread(self, webhook: IncomingWebhook, traceparent: str | None) -> str | None:
         """The payload, by asking the adapter again; None for a body that has become readable, whose events are
         then stored like any others. It is verified as of its receipt, so a secret changed since refuses it."""
-        integration, opened, request = await asyncio.to_thread(self._stored, webhook)
-        connection = Connection(opened.configuration, opened.http, request.received_at)
-        answer = await opened.provider.receive(connection, request)
+        integration, request = await asyncio.to_thread(self._stored, webhook)
+        provider, connection = await asyncio.to_thread(
+            self._connections.connect, integration, now=request.received_at
+        )
+        answer = await provider.receive(connection, request)
         if webhook.provider_event_id.startswith(UNREADABLE):
             await asyncio.to_thread(
                 self._inbox.store,
@@ -97,14 +98,14 @@ class Retries:
             return None
         return events.payload_of(_same(webhook, answer.events).data, self._event_max_bytes)
 
-    def _stored(self, webhook: IncomingWebhook) -> tuple[Integration, Opened, IncomingRequest]:
+    def _stored(self, webhook: IncomingWebhook) -> tuple[Integration, IncomingRequest]:
         with self._transactions.read() as tx:
             integration = tx.integrations.get(webhook.tenant_id, webhook.integration_id)
             body = tx.incoming.body(webhook.tenant_id, webhook.incoming_body_id)
         if body is None:
             raise _gone()
         text = self._cipher.open(body.sealed, context=body_context(body.incoming_body_id))
-        return integration, self._opener.open(integration), read_request(text, body.received_at)
+        return integration, read_request(text, body.received_at)
 
     @repeated
     def _record(

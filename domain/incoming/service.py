@@ -31,7 +31,7 @@ from domain.journal.audit import AuditEntry
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class IncomingContent:
     """An event of the inbox with the request that brought it; `body` is None once it is past its retention."""
 
     webhook: IncomingWebhook
@@ -61,17 +61,17 @@ class IncomingService:
             tx.integrations.get(principal.tenant_id, integration_id)
             return tx.incoming.page(principal.tenant_id, integration_id, filter_, page)
 
-    def get(self, principal: Principal, integration_id: UUID, incoming_webhook_id: UUID) -> Content:
+    def get(self, principal: Principal, integration_id: UUID, incoming_webhook_id: UUID) -> IncomingContent:
         """With the raw body. Raises Forbidden, NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             webhook = tx.incoming.get(principal.tenant_id, integration_id, incoming_webhook_id)
             stored = tx.incoming.body(principal.tenant_id, webhook.incoming_body_id)
         if stored is None:
-            return Content(webhook, {}, None)
+            return IncomingContent(webhook, {}, None)
         text = self._cipher.open(stored.sealed, context=body_context(stored.incoming_body_id))
         request = read_request(text, stored.received_at)
-        return Content(webhook, shown_headers(request.headers), request.body)
+        return IncomingContent(webhook, shown_headers(request.headers), request.body)
 
     def settings(self, principal: Principal, integration_id: UUID) -> IncomingSettings:
         """How its webhooks come in. Raises Forbidden, NotFound."""
@@ -153,7 +153,7 @@ class IncomingCleanup:
         self._retention = retention
         self._repeats_known_for = max(retention, repeats_known_for)
 
-    def run(self, *, per_transaction: int = 1_000, transactions: int = 500) -> tuple[int, int]:
+    def delete_expired(self, *, per_transaction: int = 1_000, transactions: int = 500) -> tuple[int, int]:
         """(bodies, events) deleted; a bounded number a run."""
         now = self._clock.now()
 

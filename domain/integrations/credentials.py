@@ -17,24 +17,25 @@ from domain.core.permissions import INTEGRATION_ADMIN
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.core.wire import sent_fields
+from domain.integrations.changes import ChangeRecorder
 from domain.integrations.commands import RotateCredentials, UpdateIntegration
 from domain.integrations.configuration import Split, changed_fields, merge, overlay
 from domain.integrations.connection import Catalogue
-from domain.integrations.lifecycle import Changes, Lifecycle, LifecycleResult, activated
+from domain.integrations.credential_store import CredentialStore, SecretsMissing
+from domain.integrations.lifecycle import Lifecycle, LifecycleResult
 from domain.integrations.model import Integration, IntegrationStatus, SuspensionCause
 from domain.integrations.ports import IntegrationTransaction
-from domain.integrations.rules import check_urls
-from domain.integrations.validation import Proof, Prover
-from domain.integrations.vault import SecretsMissing, Vault
+from domain.integrations.rules import activated, check_urls
+from domain.integrations.validation import CredentialValidator, ValidationResult
 
 
 @dataclass(frozen=True, slots=True)
 class _Replacement:
-    """A configuration that takes the place of another, with its proof if it was tried."""
+    """A configuration that takes the place of another, with its validation if it was tried."""
 
     split: Split
     old: Split
-    proof: Proof | None
+    validation: ValidationResult | None
 
 
 class CredentialService:
@@ -42,17 +43,17 @@ class CredentialService:
         self,
         transactions: Transactions[IntegrationTransaction],
         catalogue: Catalogue,
-        vault: Vault,
-        prover: Prover,
+        credential_store: CredentialStore,
+        validator: CredentialValidator,
         lifecycle: Lifecycle,
-        changes: Changes,
+        changes: ChangeRecorder,
         *,
         allow_loopback: bool,
     ) -> None:
         self._transactions = transactions
         self._catalogue = catalogue
-        self._vault = vault
-        self._prover = prover
+        self._credential_store = credential_store
+        self._validator = validator
         self._lifecycle = lifecycle
         self._changes = changes
         self._allow_loopback = allow_loopback
@@ -71,11 +72,11 @@ class CredentialService:
         )
         if replacement is not None and before.status == IntegrationStatus.Active:
             trial = replace(before, **fields)
-            replacement = replace(replacement, proof=await self._proved(trial, replacement.split))
+            replacement = replace(replacement, validation=await self._proved(trial, replacement.split))
         saved = await asyncio.to_thread(
             self._store, principal, before, replace(before, **fields), replacement, "integration.updated"
         )
-        return LifecycleResult(saved, replacement.proof if replacement else None)
+        return LifecycleResult(saved, replacement.validation if replacement else None)
 
     async def rotate(
         self,
@@ -91,15 +92,15 @@ class CredentialService:
             self._read, principal, integration_id, command, if_match
         )
         assert replacement is not None
-        proof = await self._proved(before, replacement.split)
-        after = self._lifecycle.validated(before, proof)
+        validation = await self._proved(before, replacement.split)
+        after = self._lifecycle.validated(before, validation)
         if before.suspension == SuspensionCause.Authentication:
             after = activated(after)
-        replacement = replace(replacement, proof=proof)
+        replacement = replace(replacement, validation=validation)
         saved = await asyncio.to_thread(
             self._store, principal, before, after, replacement, "integration.credentials-rotated"
         )
-        return LifecycleResult(saved, proof)
+        return LifecycleResult(saved, validation)
 
     # -- steps --------------------------------------------------------------------------------------------
 
@@ -124,16 +125,16 @@ class CredentialService:
         check_urls(split.plain, allow_loopback=self._allow_loopback)
         return before, _Replacement(split, old, None)
 
-    async def _proved(self, integration: Integration, split: Split) -> Proof:
+    async def _proved(self, integration: Integration, split: Split) -> ValidationResult:
         """Raises RuleViolation when the provider refuses, ProviderUnavailable when it does not answer."""
-        proof = await self._prover.prove(integration, split=split)
-        if proof.succeeded:
-            return proof
-        if proof.is_passing:
+        validation = await self._validator.validate(integration, split=split)
+        if validation.succeeded:
+            return validation
+        if validation.is_temporary:
             raise ProviderUnavailable(
-                f"The provider could not be asked, so nothing was changed: {proof.detail}"
+                f"The provider could not be asked, so nothing was changed: {validation.detail}"
             )
-        raise RuleViolation(f"Not accepted, so nothing was changed: {proof.detail}", code="BR-IM-02")
+        raise RuleViolation(f"Not accepted, so nothing was changed: {validation.detail}", code="BR-IM-02")
 
     def _store(
         self,
@@ -148,7 +149,9 @@ class CredentialService:
             changed = changed_fields(replacement.old, replacement.split)
             after = self._with_configuration(before, after, replacement)
         with self._transactions.write() as tx:
-            self._vault.check_fresh(after.secret_name if after.secret_name != before.secret_name else None)
+            self._credential_store.check_fresh(
+                after.secret_name if after.secret_name != before.secret_name else None
+            )
             now = self._lifecycle.current(tx, principal, before.integration_id, None)
             check_version("integration", before.version, now.version)
             if after.status == before.status:
@@ -164,27 +167,27 @@ class CredentialService:
             saved = self._changes.save(tx, now, after, action, principal=principal, changed=changed)
             tx.commit()
         if saved.secret_name != before.secret_name:
-            self._vault.discard(before.secret_name)
+            self._credential_store.discard(before.secret_name)
         return saved
 
     def _with_configuration(
         self, before: Integration, after: Integration, replacement: _Replacement
     ) -> Integration:
         split, old = replacement.split, replacement.old
-        sealed = self._vault.seal(before.integration_id, split.plain_text())
+        sealed = self._credential_store.seal(before.integration_id, split.plain_text())
         after = replace(after, sealed_configuration=sealed)
         if split.secrets != old.secrets:
-            after = replace(after, secret_name=self._vault.put(before.integration_id, split))
-        if replacement.proof is not None:
-            return self._lifecycle.validated(after, replacement.proof)
+            after = replace(after, secret_name=self._credential_store.put(before.integration_id, split))
+        if replacement.validation is not None:
+            return self._lifecycle.validated(after, replacement.validation)
         return replace(after, validated_at=None, sealed_account=None)
 
     def _load(self, integration: Integration) -> Split:
         """What is stored. Credentials that the store has lost are as if there were none."""
         try:
-            return self._vault.load(integration)
+            return self._credential_store.load(integration)
         except SecretsMissing:
-            return self._vault.load(replace(integration, secret_name=None))
+            return self._credential_store.load(replace(integration, secret_name=None))
 
 
 def _fields(command: UpdateIntegration) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class Forgotten:
     samples: int
 
 
-class Reports:
+class IntegrationHistory:
     def __init__(
         self,
         transactions: Transactions[IntegrationTransaction],

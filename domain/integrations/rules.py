@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from domain.core.errors import Conflict, FieldError, RuleViolation, ValidationFailed
 from domain.core.web_address import BadAddress, require_https
-from domain.integrations.model import Integration, IntegrationStatus
+from domain.integrations.model import HealthStatus, Integration, IntegrationStatus
 from domain.providers.contract import IntegrationType
 
 _S = IntegrationStatus
@@ -53,7 +54,7 @@ MOVES: Mapping[IntegrationStatus, Mapping[Move, IntegrationStatus]] = {
     _S.Disconnected: {},
 }
 
-#: What a client asks for to make a move.
+#: The request by which a client makes a move.
 _REQUESTS: Mapping[Move, str] = {
     Move.Validate: "activate",
     Move.Activate: "activate",
@@ -68,25 +69,44 @@ _SINGLE = frozenset(
 )
 
 
-def after(status: IntegrationStatus, move: Move) -> IntegrationStatus:
-    """The status a move leads to. Raises Conflict naming what is allowed; BR-IM-05 out of Error."""
+def status_after(status: IntegrationStatus, move: Move) -> IntegrationStatus:
+    """Return the status that a move leads to.
+
+    Raises Conflict (`illegal-move`), which names the moves that are allowed; RuleViolation (BR-IM-05) out of Error."""
     target = MOVES[status].get(move)
     if target is not None:
         return target
     if status == _S.Error:
         raise RuleViolation(
-            "An integration in error must be reviewed by a person first: POST to its /review.",
+            "The integration is in Error; a person must review it first: POST to its /review.",
             code="BR-IM-05",
         )
-    allowed = ", ".join(dict.fromkeys(_REQUESTS[one] for one in MOVES[status] if one in _REQUESTS))
+    allowed = ", ".join(dict.fromkeys(_REQUESTS[other] for other in MOVES[status] if other in _REQUESTS))
     raise Conflict(
-        f"An integration that is {status.name} does not allow this; allowed: {allowed or 'nothing'}.",
+        f"An integration with status {status.name} does not allow this; allowed: {allowed or 'nothing'}.",
         code="illegal-move",
     )
 
 
+def moved(integration: Integration, move: Move, reason: str | None) -> Integration:
+    """Return the integration after a move. Raises as `status_after`."""
+    return replace(integration, status=status_after(integration.status, move), reason=reason)
+
+
+def activated(integration: Integration) -> Integration:
+    """Return the integration as Active, with its health unknown. Raises as `status_after`."""
+    return replace(
+        moved(integration, Move.Activate, None),
+        suspension=None,
+        probe_after=None,
+        consecutive_failures=0,
+        health_status=HealthStatus.Unknown,
+        vitals=None,
+    )
+
+
 def slot(integration: Integration) -> str:
-    """What only one active integration of a tenant may hold (BR-IM-01)."""
+    """Return the slot that only one active integration of a tenant may hold (BR-IM-01)."""
     kind = integration.integration_type
     if kind in _SINGLE:
         return kind.name
@@ -96,12 +116,12 @@ def slot(integration: Integration) -> str:
 
 
 def active_slot(integration: Integration) -> str | None:
-    """The slot it holds now; only an active one holds any."""
+    """Return the slot that the integration holds now, None while it is not active."""
     return slot(integration) if integration.status == _S.Active else None
 
 
 def slot_taken(integration: Integration) -> RuleViolation:
-    """BR-IM-01."""
+    """Return the refusal of a second active integration for one slot."""
     kind = integration.integration_type
     if kind in _SINGLE:
         what = f"{kind.name} integration"
@@ -110,22 +130,24 @@ def slot_taken(integration: Integration) -> RuleViolation:
     else:
         what = f"{kind.name} integration of this provider and name"
     return RuleViolation(
-        f"Another {what} is active; only one may be. Suspend or disconnect it first.", code="BR-IM-01"
+        f"Another {what} is active, and only one may be active; suspend or disconnect it first.",
+        code="BR-IM-01",
     )
 
 
 def check_type_enabled(kind: IntegrationType, disabled: Collection[IntegrationType]) -> None:
-    """The feature flag of section 16.2. Raises Conflict."""
+    """Raise Conflict for a type that the feature flags of section 16.2 switch off."""
     if kind in disabled:
         raise Conflict(
-            f"Integrations of type {kind.name} are switched off here.", code="integration-type-disabled"
+            f"Integrations of type {kind.name} are switched off in this installation.",
+            code="integration-type-disabled",
         )
 
 
 def check_urls(configuration: Mapping[str, Any], *, allow_loopback: bool) -> None:
-    """Require that the URLs of a configuration are https, or http to loopback where that is allowed (section 7.1).
+    """Require that every URL is https, or http to loopback where that is allowed (section 7.1).
 
-    A field is a URL when its name ends so. Raises ValidationFailed."""
+    A field holds a URL when its name ends in `url`. Raises ValidationFailed."""
     errors = []
     for pointer, url in _urls(configuration, "/configuration"):
         try:

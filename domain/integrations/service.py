@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from domain.core.errors import (
@@ -23,16 +23,17 @@ from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
+from domain.integrations.changes import ChangeRecorder
 from domain.integrations.commands import ActivateIntegration, CreateIntegration, TestIntegration
 from domain.integrations.configuration import Split, accept, read_plain, redacted
-from domain.integrations.connection import Catalogue
-from domain.integrations.lifecycle import Changes, Lifecycle, LifecycleResult
+from domain.integrations.connection import Catalogue, Connector
+from domain.integrations.credential_store import CredentialStore
+from domain.integrations.lifecycle import Lifecycle, LifecycleResult
 from domain.integrations.model import Integration, IntegrationStatus, LogLevel
 from domain.integrations.ports import IntegrationFilter, IntegrationTransaction
 from domain.integrations.rules import check_type_enabled, check_urls, slot, slot_taken
-from domain.integrations.validation import Proof, Prover
-from domain.integrations.vault import Vault
-from domain.providers.contract import Provider
+from domain.integrations.validation import CredentialValidator, ValidationResult
+from domain.providers.contract import MessageProvider, OutgoingMessage, Provider, ProviderFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ class IntegrationService:
         self,
         transactions: Transactions[IntegrationTransaction],
         catalogue: Catalogue,
-        vault: Vault,
+        credential_store: CredentialStore,
         lifecycle: Lifecycle,
-        changes: Changes,
+        changes: ChangeRecorder,
         clock: Clock,
         ids: IdGenerator,
         *,
@@ -59,7 +60,7 @@ class IntegrationService:
     ) -> None:
         self._transactions = transactions
         self._catalogue = catalogue
-        self._vault = vault
+        self._credential_store = credential_store
         self._lifecycle = lifecycle
         self._changes = changes
         self._clock = clock
@@ -89,7 +90,9 @@ class IntegrationService:
             )
             raise
         except (Conflict, PreconditionFailed, Unavailable) as error:
-            return LifecycleResult(stored, Proof("credentials", f"Stored, but not activated: {error.detail}"))
+            return LifecycleResult(
+                stored, ValidationResult("credentials", f"Stored, but not activated: {error.detail}")
+            )
 
     def page(self, principal: Principal, filter_: IntegrationFilter, page: PageRequest) -> Page[Integration]:
         principal.require(INTEGRATION_MANAGE)
@@ -105,9 +108,9 @@ class IntegrationService:
     def shown(self, integration: Integration) -> ShownConfiguration:
         """Neither the provider's module nor the secret store's credentials are needed for it."""
         id_ = integration.integration_id
-        plain, pointers = read_plain(self._vault.open(id_, integration.sealed_configuration))
+        plain, pointers = read_plain(self._credential_store.open(id_, integration.sealed_configuration))
         sealed = integration.sealed_account
-        account = json.loads(self._vault.open(id_, sealed)) if sealed else None
+        account = json.loads(self._credential_store.open(id_, sealed)) if sealed else None
         return ShownConfiguration(redacted(plain, pointers), account)
 
     # -- steps --------------------------------------------------------------------------------------------
@@ -134,7 +137,7 @@ class IntegrationService:
             integration_type=provider.profile.integration_type,
             provider=command.provider,
             status=IntegrationStatus.Draft,
-            sealed_configuration=self._vault.seal(integration_id, split.plain_text()),
+            sealed_configuration=self._credential_store.seal(integration_id, split.plain_text()),
             created_at=self._clock.now(),
             created_by=principal.user_id,
             is_enabled=command.is_enabled,
@@ -143,9 +146,9 @@ class IntegrationService:
         )
         if command.activate:
             self._check_slot(draft)
-        draft = replace(draft, secret_name=self._vault.put(integration_id, split))
+        draft = replace(draft, secret_name=self._credential_store.put(integration_id, split))
         with self._transactions.write() as tx:
-            self._vault.check_fresh(draft.secret_name)
+            self._credential_store.check_fresh(draft.secret_name)
             self._changes.add(tx, draft, principal)
             tx.commit()
         return draft
@@ -158,36 +161,38 @@ class IntegrationService:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    proof: Proof
+class IntegrationTestResult:
+    validation: ValidationResult
     tested_at: datetime
 
 
-class Trials:
+class IntegrationTester:
     def __init__(
         self,
         transactions: Transactions[IntegrationTransaction],
         catalogue: Catalogue,
-        prover: Prover,
+        validator: CredentialValidator,
         lifecycle: Lifecycle,
-        changes: Changes,
+        changes: ChangeRecorder,
         clock: Clock,
     ) -> None:
         self._transactions = transactions
         self._catalogue = catalogue
-        self._prover = prover
+        self._validator = validator
         self._lifecycle = lifecycle
         self._changes = changes
         self._clock = clock
 
-    async def test(self, principal: Principal, integration_id: UUID, command: TestIntegration) -> Trial:
+    async def test(
+        self, principal: Principal, integration_id: UUID, command: TestIntegration
+    ) -> IntegrationTestResult:
         """Validate the stored credentials and make the provider's test. Changes nothing but the log, except
         that refused credentials suspend an active integration (section 11.1). Raises NotFound, Conflict."""
         principal.require(INTEGRATION_MANAGE)
         integration = await asyncio.to_thread(self._get, principal, integration_id)
-        proof = await self._prover.prove(integration, command.to_options(), test=True)
-        await asyncio.to_thread(self._record, principal, integration, proof)
-        return Trial(proof, self._clock.now())
+        validation = await self._validator.validate(integration, command.to_options(), test=True)
+        await asyncio.to_thread(self._record, principal, integration, validation)
+        return IntegrationTestResult(validation, self._clock.now())
 
     def _get(self, principal: Principal, integration_id: UUID) -> Integration:
         with self._transactions.read() as tx:
@@ -196,19 +201,42 @@ class Trials:
             raise Conflict("A disconnected integration has no credentials to test.")
         return found
 
-    def _record(self, principal: Principal, integration: Integration, proof: Proof) -> None:
-        level = LogLevel.Information if proof.succeeded else LogLevel.Warning
-        details = {"stage": proof.stage, "steps": [step.name for step in proof.steps]}
+    def _record(self, principal: Principal, integration: Integration, validation: ValidationResult) -> None:
+        level = LogLevel.Information if validation.succeeded else LogLevel.Warning
+        details = {"stage": validation.stage, "steps": [step.name for step in validation.steps]}
         with self._transactions.write() as tx:
             self._changes.log(
                 tx,
                 integration,
-                f"Tested: {proof.detail}",
+                f"Tested: {validation.detail}",
                 level=level,
                 details=details,
                 principal=principal,
             )
             tx.commit()
-        if proof.failure is not None and proof.failure.kind == "unauthorized":
+        if validation.failure is not None and validation.failure.kind == "unauthorized":
             is_grant = self._catalogue.get(integration.provider).profile.oauth is not None
-            self._lifecycle.authentication_failed(integration, proof.failure.detail, is_grant=is_grant)
+            self._lifecycle.authentication_failed(integration, validation.failure.detail, is_grant=is_grant)
+
+
+class IntegrationNotifier:
+    """Satisfies `domain.monitoring.alerts.ports.Notifier`."""
+
+    def __init__(self, transactions: Transactions[IntegrationTransaction], connector: Connector) -> None:
+        self._transactions = transactions
+        self._connector = connector
+
+    async def send(self, tenant_id: UUID, integration_id: UUID, message: OutgoingMessage) -> None:
+        """As the port says. No integration is tried that is not active: its credentials may be refused, and
+        repeated wrong logins lock accounts."""
+        integration = await asyncio.to_thread(self._load, tenant_id, integration_id)
+        if integration.status != IntegrationStatus.Active or not integration.is_enabled:
+            raise ProviderFailure("rejected", "The integration is not active.")
+        provider, connection = await asyncio.to_thread(self._connector.connect, integration)
+        if not provider.profile.sends_messages:
+            raise ProviderFailure("rejected", "The integration's provider sends no messages.")
+        await cast(MessageProvider, provider).send(connection, message)
+
+    def _load(self, tenant_id: UUID, integration_id: UUID) -> Integration:
+        with self._transactions.read() as tx:
+            return tx.integrations.get(tenant_id, integration_id)

@@ -32,7 +32,7 @@ _MESSAGES = frozenset((IntegrationType.EmailService, IntegrationType.SMSService)
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ValidationResult:
     """What was tried, how far it came, and why no further. `stage` is where it ended."""
 
     stage: Literal["authorization", "credentials", "test", "done"]
@@ -46,37 +46,37 @@ class Proof:
         return self.stage == "done"
 
     @property
-    def is_passing(self) -> bool:
+    def is_temporary(self) -> bool:
         """Nothing is known to be wrong: the provider did not answer, or wants us to wait."""
         return self.failure is not None and self.failure.kind in ("unavailable", "rate_limited")
 
 
-class Prover:
+class CredentialValidator:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
 
-    async def prove(
+    async def validate(
         self,
         integration: Integration,
         options: TestOptions | None = None,
         *,
         test: bool | None = False,
         split: Split | None = None,
-    ) -> Proof:
+    ) -> ValidationResult:
         """Validate the credentials, then test when `test` says so, or None and the type asks for it. Never
         raises for what the provider does; Unavailable when the secret store does not answer. `split` stands in
         for the stored configuration."""
         options = options or TestOptions()
         try:
             if split is None and await asyncio.to_thread(self._connector.awaits_authorization, integration):
-                return Proof("authorization", "Waiting for authorisation with the provider.")
+                return ValidationResult("authorization", "Waiting for authorisation with the provider.")
             opened = asyncio.to_thread(self._connector.connect, integration, split=split)
             provider, connection = await guarded(opened, integration)
             check = await guarded(provider.validate_credentials(connection), integration)
         except ProviderFailure as failure:
-            return Proof("credentials", failure.detail, failure)
+            return ValidationResult("credentials", failure.detail, failure)
         if not _wants_test(provider, check, options, test):
-            return Proof("done", check.detail or "The credentials were accepted.", check=check)
+            return ValidationResult("done", check.detail or "The credentials were accepted.", check=check)
         return await self._test(integration, provider, connection, check, options)
 
     async def _test(
@@ -86,13 +86,15 @@ class Prover:
         connection: Connection,
         check: CredentialCheck,
         options: TestOptions,
-    ) -> Proof:
+    ) -> ValidationResult:
         effects.note()  # a message may arrive, and be charged, whatever is known of it afterwards
         try:
             result = await guarded(provider.test(connection, options), integration)
         except ProviderFailure as failure:
-            return Proof("test", f"The test failed: {failure.detail}", failure, check)
-        return Proof("done", "The credentials were accepted and the test passed.", None, check, result.steps)
+            return ValidationResult("test", f"The test failed: {failure.detail}", failure, check)
+        return ValidationResult(
+            "done", "The credentials were accepted and the test passed.", None, check, result.steps
+        )
 
 
 def _wants_test(provider: Provider, check: CredentialCheck, options: TestOptions, test: bool | None) -> bool:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote_plus
 
 from domain.core.errors import Conflict, Unavailable
-from domain.integrations.connection import Catalogue
+from domain.integrations.connection import Catalogue, stored_configuration, typed_configuration
+from domain.integrations.credential_store import CredentialStore
 from domain.integrations.model import Integration
-from domain.integrations.vault import SecretsMissing, Vault
 from domain.oauth.model import Tokens
-from domain.oauth.ports import TokenAnswer, TokenEndpoint, TokenRequest
+from domain.oauth.ports import TokenEndpoint, TokenRequest, TokenResponse
 from domain.oauth.rules import authorize_url, client_of, filled
 from domain.providers.contract import Configuration, OAuthProfile, ProviderFailure
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class OAuthClient:
     """One integration at its authorization server."""
 
     integration: Integration
@@ -31,7 +30,7 @@ class Client:
             self.profile, self.configuration, redirect_uri=redirect_uri, state=state, verifier=verifier
         )
 
-    def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenAnswer:
+    def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenResponse:
         """RFC 6749 section 4.1.3, RFC 7636 section 4.5. Raises ProviderFailure."""
         form = {
             "grant_type": "authorization_code",
@@ -41,7 +40,7 @@ class Client:
         }
         return self._post(self.profile.token_url, form, secrets=(code, verifier))
 
-    def refresh(self, refresh_token: str) -> TokenAnswer:
+    def refresh(self, refresh_token: str) -> TokenResponse:
         """RFC 6749 section 6. Raises ProviderFailure."""
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         return self._post(self.profile.token_url, form, secrets=(refresh_token,))
@@ -55,7 +54,7 @@ class Client:
         answer = self._post(self.profile.revoke_url, {"token": token}, secrets=(token,))
         return answer.status < 300
 
-    def _post(self, template: str, form: dict[str, str], *, secrets: tuple[str, ...]) -> TokenAnswer:
+    def _post(self, template: str, form: dict[str, str], *, secrets: tuple[str, ...]) -> TokenResponse:
         client_id, client_secret = client_of(self.configuration)
         basic = None
         if self.profile.client_authentication == "basic":
@@ -75,13 +74,15 @@ class Client:
         )
 
 
-class Clients:
-    def __init__(self, catalogue: Catalogue, vault: Vault, endpoint: TokenEndpoint) -> None:
+class OAuthClients:
+    def __init__(
+        self, catalogue: Catalogue, credential_store: CredentialStore, endpoint: TokenEndpoint
+    ) -> None:
         self._catalogue = catalogue
-        self._vault = vault
+        self._credential_store = credential_store
         self._endpoint = endpoint
 
-    def of(self, integration: Integration) -> Client:
+    def of(self, integration: Integration) -> OAuthClient:
         """Raises Conflict (no-oauth) for a provider without OAuth, ProviderFailure when the configuration cannot
         be read or the secret store does not answer."""
         profile = self._catalogue.get(integration.provider).profile
@@ -89,19 +90,9 @@ class Clients:
             raise Conflict(
                 "This provider does not work by OAuth; it needs no authorisation.", code="no-oauth"
             )
-        configuration = self._configuration(integration, profile.configuration)
-        return Client(integration, profile.oauth, configuration, self._endpoint)
-
-    def _configuration(self, integration: Integration, model: type[Configuration]) -> Any:
         try:
-            return model.model_validate(self._vault.load(integration).whole())
-        except SecretsMissing:
-            raise ProviderFailure(
-                "malformed", "The credentials are not in the secret store; set them again."
-            ) from None
-        except ValueError:
-            raise ProviderFailure(
-                "malformed", "The stored configuration does not fit the provider any more; save it again."
-            ) from None
+            split = stored_configuration(self._credential_store, integration)
         except Unavailable as error:
             raise ProviderFailure("unavailable", error.detail) from error
+        configuration = typed_configuration(profile, split)
+        return OAuthClient(integration, profile.oauth, configuration, self._endpoint)

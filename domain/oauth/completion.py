@@ -14,19 +14,28 @@ from domain.core.ports import Clock
 from domain.core.principal import Principal, RequestOrigin
 from domain.core.transaction import Transactions
 from domain.core.wire import rfc3339
+from domain.integrations.changes import ChangeRecorder
 from domain.integrations.commands import ActivateIntegration
-from domain.integrations.lifecycle import Changes, Lifecycle, moved
+from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration, IntegrationStatus, LogLevel
 from domain.integrations.ports import IntegrationTransaction
-from domain.integrations.rules import MOVES, Move
-from domain.integrations.validation import Proof, Prover
+from domain.integrations.rules import MOVES, Move, moved
+from domain.integrations.validation import CredentialValidator, ValidationResult
 from domain.journal.audit import AuditEntry
 from domain.journal.events import build_event
-from domain.oauth.clients import Clients
-from domain.oauth.grants import Grants, Overtaken
-from domain.oauth.model import Callback, Completion, Ending, Grant, GrantStatus, PendingState, Tokens
+from domain.oauth.clients import OAuthClients
+from domain.oauth.grants import GrantStore, StaleGrant
+from domain.oauth.model import (
+    Callback,
+    Completion,
+    CompletionStatus,
+    Grant,
+    GrantStatus,
+    PendingState,
+    Tokens,
+)
 from domain.oauth.rules import STATE_LIFETIME, denial, due_at, failure_of, tokens_of
-from domain.oauth.states import StateRefused, States, browser_name, is_same_browser
+from domain.oauth.states import StateRefused, StateStore, browser_name, is_same_browser
 from domain.providers.contract import ProviderFailure
 
 logger = logging.getLogger("hub.oauth")
@@ -35,19 +44,19 @@ AUTHORIZED = "IntegrationAuthorized"
 _CODE_MAX = 4096
 
 
-class Completions:
+class CallbackHandler:
     """Ends authorizations. `redirect_uri` is what the authorize request named. With `same_browser` a callback
     must bring the cookie of the browser that asked; without, only a wrong one is refused."""
 
     def __init__(
         self,
         transactions: Transactions[IntegrationTransaction],
-        clients: Clients,
-        states: States,
-        grants: Grants,
+        clients: OAuthClients,
+        states: StateStore,
+        grants: GrantStore,
         lifecycle: Lifecycle,
-        prover: Prover,
-        changes: Changes,
+        validator: CredentialValidator,
+        changes: ChangeRecorder,
         clock: Clock,
         *,
         redirect_uri: str,
@@ -58,7 +67,7 @@ class Completions:
         self._states = states
         self._grants = grants
         self._lifecycle = lifecycle
-        self._prover = prover
+        self._validator = validator
         self._changes = changes
         self._clock = clock
         self._redirect_uri = redirect_uri
@@ -72,14 +81,14 @@ class Completions:
             integration = await asyncio.to_thread(self._integration, pending)
         except StateRefused as refused:
             logger.warning("OAuth callback refused", extra={"reason": str(refused)})
-            return Completion(Ending.StateRefused, str(refused))
+            return Completion(CompletionStatus.StateRefused, str(refused))
         principal = _principal(pending.tenant_id, pending.user_id, origin)
         try:
             fresh, tokens = await asyncio.to_thread(self._exchange, integration, pending, callback)
         except _NotGranted as reason:
             await asyncio.to_thread(self._not_authorized, principal, integration, reason.detail)
             return Completion(
-                reason.ending, reason.detail, integration, redirect_after=pending.redirect_after
+                reason.status, reason.detail, integration, redirect_after=pending.redirect_after
             )
         # Before the tokens are kept: no grant is ever in use that the audit log does not know.
         await asyncio.to_thread(self._record, principal, integration, fresh)
@@ -92,19 +101,19 @@ class Completions:
         it is repeated by the timer while the provider does not answer, and after a crash. Raises Unavailable."""
         integration = await asyncio.to_thread(self._current, grant)
         try:
-            integration, proof = await self._activate(principal, integration)
+            integration, validation = await self._activate(principal, integration)
         except Unavailable:
             raise
         except DomainError as error:
             await asyncio.to_thread(self._mark_finished, grant)
-            return Completion(Ending.NotActivated, error.detail, integration, grant.scopes)
-        if not proof.succeeded:
-            if not proof.is_passing:
+            return Completion(CompletionStatus.NotActivated, error.detail, integration, grant.scopes)
+        if not validation.succeeded:
+            if not validation.is_temporary:
                 await asyncio.to_thread(self._mark_finished, grant)
-            return Completion(Ending.NotActivated, proof.detail, integration, grant.scopes)
+            return Completion(CompletionStatus.NotActivated, validation.detail, integration, grant.scopes)
         await asyncio.to_thread(self._announce, integration, grant)
         await asyncio.to_thread(self._mark_finished, grant)
-        return Completion(Ending.Connected, proof.detail, integration, grant.scopes)
+        return Completion(CompletionStatus.Connected, validation.detail, integration, grant.scopes)
 
     async def resume(self, grant: Grant) -> Completion:
         """`finish` on behalf of who authorised it."""
@@ -136,9 +145,9 @@ class Completions:
         self, integration: Integration, pending: PendingState, callback: Callback
     ) -> tuple[Grant, Tokens]:
         if callback.error:
-            raise _NotGranted(Ending.Denied, denial(callback.error))
+            raise _NotGranted(CompletionStatus.Denied, denial(callback.error))
         if not 0 < len(callback.code) <= _CODE_MAX:
-            raise _NotGranted(Ending.ExchangeFailed, "The provider sent no code.")
+            raise _NotGranted(CompletionStatus.ExchangeFailed, "The provider sent no code.")
         now = self._clock.now()
         try:
             client = self._clients.of(integration)
@@ -147,11 +156,11 @@ class Completions:
                 raise failure_of(answer)
             tokens = tokens_of(answer, client.profile, asked_at=now, fence=0, before=None)
         except ProviderFailure as failure:
-            raise _NotGranted(Ending.ExchangeFailed, failure.detail) from None
+            raise _NotGranted(CompletionStatus.ExchangeFailed, failure.detail) from None
         except Unavailable:
             raise
         except DomainError as error:
-            raise _NotGranted(Ending.ExchangeFailed, error.detail) from None
+            raise _NotGranted(CompletionStatus.ExchangeFailed, error.detail) from None
         fresh = Grant(
             integration_id=integration.integration_id,
             tenant_id=integration.tenant_id,
@@ -171,12 +180,14 @@ class Completions:
         with self._transactions.read() as tx:
             return tx.integrations.get(grant.tenant_id, grant.integration_id)
 
-    async def _activate(self, principal: Principal, integration: Integration) -> tuple[Integration, Proof]:
+    async def _activate(
+        self, principal: Principal, integration: Integration
+    ) -> tuple[Integration, ValidationResult]:
         if integration.status == IntegrationStatus.Active:
-            return integration, await self._prover.prove(integration)
+            return integration, await self._validator.validate(integration)
         outcome = await self._lifecycle.activate(principal, integration.integration_id, ActivateIntegration())
-        assert outcome.proof is not None
-        return outcome.integration, outcome.proof
+        assert outcome.validation is not None
+        return outcome.integration, outcome.validation
 
     def _not_authorized(self, principal: Principal, integration: Integration, detail: str) -> None:
         """What waits for an authorization shows why it did not come; what was active stays so."""
@@ -229,7 +240,7 @@ class Completions:
         while current is not None and current.authorized_at == grant.authorized_at and not current.finished:
             try:
                 self._grants.change(current, _finished)
-            except Overtaken:
+            except StaleGrant:
                 logger.info("grant changed while its authorization was finished, looking again")
                 current = self._grants.get(grant.integration_id)
                 if current is not None and current.status != GrantStatus.Active:
@@ -239,9 +250,9 @@ class Completions:
 
 
 class _NotGranted(Exception):
-    def __init__(self, ending: Ending, detail: str) -> None:
+    def __init__(self, ending: CompletionStatus, detail: str) -> None:
         super().__init__(detail)
-        self.ending = ending
+        self.status = ending
         self.detail = detail
 
 

@@ -35,11 +35,11 @@ _SECRET_PREFIX = "oauth-"  # noqa: S105 - the start of a name
 _ORPHAN_AFTER = timedelta(minutes=15)
 
 
-class Overtaken(Exception):
+class StaleGrant(Exception):
     """The grant was renewed, claimed, replaced or revoked by someone else: what was found out is stale."""
 
 
-class Grants:
+class GrantStore:
     """A grant's row and the index of what is due lie in one partition and change in one transaction.
 
     Tokens are written before the row that points to their version: a crash in between leaves a version that the
@@ -93,7 +93,7 @@ class Grants:
         try:
             etag = self._tables.replace(TABLE, entity, etag=grant.etag)
         except EtagMismatch:
-            raise Overtaken from None
+            raise StaleGrant from None
         return replace(claimed, etag=etag)
 
     def check(self, claimed: Grant) -> None:
@@ -201,7 +201,7 @@ class Grants:
     def _still(self, claimed: Grant) -> Grant:
         current = self.get(claimed.integration_id)
         if current is None or current.fence != claimed.fence or current.status != GrantStatus.Active:
-            raise Overtaken
+            raise StaleGrant
         return current
 
     def _write(self, before: Grant | None, after: Grant) -> None:

@@ -141,7 +141,7 @@ class Callback:
     cookies: Sequence[tuple[str, str]] = field(default=(), repr=False)
 
 
-class Ending(StrEnum):
+class CompletionStatus(StrEnum):
     """How a callback ended."""
 
     Connected = "connected"
@@ -155,7 +155,7 @@ class Ending(StrEnum):
 class Completion:
     """The end of an authorization, for people. `detail` is safe to show."""
 
-    ending: Ending
+    status: CompletionStatus
     detail: str
     integration: Integration | None = None
     scopes: Sequence[str] = ()
@@ -163,7 +163,7 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Connected:
+class OAuthConnection:
     """An integration with its grant, None when there is none."""
 
     integration: Integration

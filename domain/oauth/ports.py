@@ -23,7 +23,7 @@ class TokenRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenAnswer:
+class TokenResponse:
     """What the server said. `body` is its JSON object, empty when it sent none; `detail` one sentence that is safe
     to show."""
 
@@ -34,7 +34,7 @@ class TokenAnswer:
 
 
 class TokenEndpoint(Protocol):
-    def post(self, request: TokenRequest) -> TokenAnswer:
+    def post(self, request: TokenRequest) -> TokenResponse:
         """Blocks for at most 30 s; not for an event loop. Repeats the request only when nothing was sent or the
         server answered 429: a second refresh with a rotated token would cost the grant. Raises ProviderFailure
         (unavailable, rate_limited) when no answer came."""

@@ -16,10 +16,10 @@ from domain.core.transaction import Transactions
 from domain.integrations.events import integration_span
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.integrations.ports import IntegrationTransaction
-from domain.oauth.completion import Completions
-from domain.oauth.grants import Grants, Overtaken
-from domain.oauth.model import Ending, Grant
-from domain.oauth.states import States
+from domain.oauth.completion import CallbackHandler
+from domain.oauth.grants import GrantStore, StaleGrant
+from domain.oauth.model import CompletionStatus, Grant
+from domain.oauth.states import StateStore
 from domain.oauth.tokens import OAuthTokens, is_free
 from domain.providers.contract import ProviderFailure
 
@@ -34,14 +34,14 @@ _LOOK_AGAIN = timedelta(days=1)
 _FAILURES = ("revoked", "failed", "unfinished")
 
 
-class RefreshAhead:
+class TokenRefresher:
     def __init__(
         self,
         transactions: Transactions[IntegrationTransaction],
-        grants: Grants,
-        states: States,
+        grants: GrantStore,
+        states: StateStore,
         tokens: OAuthTokens,
-        completions: Completions,
+        completions: CallbackHandler,
         finish_withdrawal: Callable[[Integration, Grant], None],
         clock: Clock,
         *,
@@ -51,12 +51,12 @@ class RefreshAhead:
         self._grants = grants
         self._states = states
         self._tokens = tokens
-        self._completions = completions
+        self._callback_handler = completions
         self._finish_withdrawal = finish_withdrawal
         self._clock = clock
         self._tracer = tracer
 
-    async def run(self) -> Mapping[str, int]:
+    async def refresh_due(self) -> Mapping[str, int]:
         """Up to 480 grants that are due, 8 at a time; returns how many came to which end. Safe beside itself: the
         lease decides. Raises Unavailable."""
         due = await asyncio.to_thread(self._grants.due, _PER_RUN)
@@ -91,7 +91,7 @@ class RefreshAhead:
             if not grant.finished:
                 return await self._finish(grant)
             return await asyncio.to_thread(self._refresh, integration, grant)
-        except Overtaken:
+        except StaleGrant:
             return "elsewhere"
         except ProviderFailure as failure:
             return "revoked" if failure.kind == "unauthorized" else "failed"
@@ -116,8 +116,8 @@ class RefreshAhead:
 
     async def _finish(self, grant: Grant) -> str:
         now = self._clock.now()
-        completion = await self._completions.resume(grant)
-        if completion.ending == Ending.Connected:
+        completion = await self._callback_handler.resume(grant)
+        if completion.status == CompletionStatus.Connected:
             return "finished"
         current = await asyncio.to_thread(self._grants.get, grant.integration_id)
         if current is None or current.finished:

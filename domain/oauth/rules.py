@@ -15,7 +15,7 @@ from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.principal import Principal
 from domain.integrations.model import Integration
 from domain.oauth.model import Tokens
-from domain.oauth.ports import TokenAnswer
+from domain.oauth.ports import TokenResponse
 from domain.providers.contract import (
     Configuration,
     FailureKind,
@@ -110,7 +110,7 @@ def client_of(configuration: Configuration) -> tuple[str, str]:
 
 
 def tokens_of(
-    answer: TokenAnswer, profile: OAuthProfile, *, asked_at: datetime, fence: int, before: Tokens | None
+    answer: TokenResponse, profile: OAuthProfile, *, asked_at: datetime, fence: int, before: Tokens | None
 ) -> Tokens:
     """A successful answer (RFC 6749 section 5.1). `asked_at` is from before the request, so that a slow answer
     shortens the lifetime instead of lengthening it. `before` are the tokens refreshed: its refresh token and
@@ -136,7 +136,7 @@ def tokens_of(
     )
 
 
-def failure_of(answer: TokenAnswer) -> ProviderFailure:
+def failure_of(answer: TokenResponse) -> ProviderFailure:
     """What an answer without tokens means, as long as it does not mean that the grant is gone."""
     kind: FailureKind = "rejected"
     if answer.status >= 500:
@@ -155,7 +155,7 @@ def failure_of(answer: TokenAnswer) -> ProviderFailure:
     )
 
 
-def is_revoked(answer: TokenAnswer, profile: OAuthProfile) -> bool:
+def is_revoked(answer: TokenResponse, profile: OAuthProfile) -> bool:
     """Whether the answer to a refresh says that the grant is gone, which no outage does. Vendors put the code
     under `error` (RFC 6749 section 5.2); HubSpot also has `status`."""
     if not 400 <= answer.status < 500 or answer.status == 429:

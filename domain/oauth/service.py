@@ -12,16 +12,16 @@ from domain.core.errors import Conflict, Unavailable
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
-from domain.integrations.lifecycle import Changes, moved
+from domain.integrations.changes import ChangeRecorder
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, SuspensionCause
 from domain.integrations.ports import IntegrationTransaction
-from domain.integrations.rules import Move, after, check_type_enabled
+from domain.integrations.rules import Move, check_type_enabled, moved, status_after
 from domain.journal.audit import AuditEntry
-from domain.oauth.clients import Client, Clients
-from domain.oauth.grants import Grants
-from domain.oauth.model import Authorization, Authorize, Connected, Grant, GrantStatus, PendingState
+from domain.oauth.clients import OAuthClient, OAuthClients
+from domain.oauth.grants import GrantStore
+from domain.oauth.model import Authorization, Authorize, Grant, GrantStatus, OAuthConnection, PendingState
 from domain.oauth.rules import check_redirect_after, may_authorize
-from domain.oauth.states import States, browser_hash, browser_name
+from domain.oauth.states import StateStore, browser_hash, browser_name
 from domain.providers.contract import IntegrationType, ProviderFailure
 
 logger = logging.getLogger("hub.oauth")
@@ -34,10 +34,10 @@ class OAuthService:
     def __init__(
         self,
         transactions: Transactions[IntegrationTransaction],
-        clients: Clients,
-        states: States,
-        grants: Grants,
-        changes: Changes,
+        clients: OAuthClients,
+        states: StateStore,
+        grants: GrantStore,
+        changes: ChangeRecorder,
         *,
         redirect_uri: str,
         disabled_types: Collection[IntegrationType] = (),
@@ -58,7 +58,7 @@ class OAuthService:
         integration = self._allowed(principal, integration_id)
         check_type_enabled(integration.integration_type, self._disabled_types)
         if integration.status in (IntegrationStatus.Error, IntegrationStatus.Disconnected):
-            after(integration.status, Move.Validate)
+            status_after(integration.status, Move.Validate)
         client = self._client(integration)
         verifier, browser = secrets.token_urlsafe(_VERIFIER_BYTES), secrets.token_urlsafe(24)
         pending = PendingState(
@@ -76,15 +76,15 @@ class OAuthService:
         url = client.authorize_url(redirect_uri=self._redirect_uri, state=state, verifier=verifier)
         return Authorization(url, pending.expires_at, browser_name(state), browser)
 
-    def get(self, principal: Principal, integration_id: UUID) -> Connected:
+    def get(self, principal: Principal, integration_id: UUID) -> OAuthConnection:
         """The grant as it is. Raises NotFound, Forbidden, Conflict (no-oauth), Unavailable."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
         self._client(integration)
-        return Connected(integration, self._grants.get(integration_id))
+        return OAuthConnection(integration, self._grants.get(integration_id))
 
-    def revoke(self, principal: Principal, integration_id: UUID) -> Connected:
+    def revoke(self, principal: Principal, integration_id: UUID) -> OAuthConnection:
         """Take it back: the integration is suspended, the tokens are revoked at the provider where it has an
         endpoint for that, and destroyed here whatever it says. Again, it does nothing. Raises NotFound,
         Forbidden, Conflict (no-oauth), PreconditionFailed, Unavailable."""
@@ -92,12 +92,12 @@ class OAuthService:
         client = self._client(integration)
         grant = self._grants.get(integration_id)
         if grant is None or grant.status == GrantStatus.Revoked:
-            return Connected(integration, grant)
+            return OAuthConnection(integration, grant)
         self._grants.begin_withdrawal(integration_id)
         integration = self._suspend(principal, integration)
         told = self._revoke_at_provider(client, grant)
         self._grants.withdraw(integration_id)
-        return Connected(integration, self._grants.get(integration_id), told)
+        return OAuthConnection(integration, self._grants.get(integration_id), told)
 
     def finish_withdrawal(self, integration: Integration, grant: Grant) -> None:
         """What a crash left of `revoke`. Raises Overtaken when it was authorised again meanwhile, Conflict,
@@ -116,7 +116,7 @@ class OAuthService:
         may_authorize(principal, integration)
         return integration
 
-    def _client(self, integration: Integration) -> Client:
+    def _client(self, integration: Integration) -> OAuthClient:
         try:
             return self._clients.of(integration)
         except ProviderFailure as failure:
@@ -147,7 +147,7 @@ class OAuthService:
             tx.commit()
         return saved
 
-    def _revoke_at_provider(self, client: Client, grant: Grant) -> bool | None:
+    def _revoke_at_provider(self, client: OAuthClient, grant: Grant) -> bool | None:
         try:
             tokens = self._grants.newest(grant)
             return client.revoke(tokens) if tokens is not None else None

@@ -23,7 +23,7 @@ class StateRefused(Exception):
     """The state is unknown, used or expired; the text says which, for people."""
 
 
-class States:
+class StateStore:
     """Rows keyed by expiry and the hash of the state: who reads the table can neither finish an authorization nor
     learn its PKCE verifier, which is sealed."""
 

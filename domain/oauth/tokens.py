@@ -11,8 +11,8 @@ from datetime import datetime
 from domain.core.errors import DomainError, Unavailable
 from domain.core.ports import Clock
 from domain.integrations.model import Integration
-from domain.oauth.clients import Client, Clients
-from domain.oauth.grants import Grants, Overtaken
+from domain.oauth.clients import OAuthClient, OAuthClients
+from domain.oauth.grants import GrantStore, StaleGrant
 from domain.oauth.model import Grant, GrantStatus, Tokens
 from domain.oauth.ports import GrantLost
 from domain.oauth.rules import (
@@ -44,8 +44,8 @@ class OAuthTokens:
 
     def __init__(
         self,
-        clients: Clients,
-        grants: Grants,
+        clients: OAuthClients,
+        grants: GrantStore,
         clock: Clock,
         lost: GrantLost,
         *,
@@ -98,7 +98,7 @@ class OAuthTokens:
             return usable
         try:
             return self.renew(integration, grant).access_token
-        except Overtaken:
+        except StaleGrant:
             return None
         except ProviderFailure as failure:
             if usable and failure.kind in ("unavailable", "rate_limited"):
@@ -153,7 +153,7 @@ class OAuthTokens:
             self._failed(claimed, ProviderFailure("unavailable", error.detail))
             raise
 
-    def _refresh(self, claimed: Grant, client: Client, tokens: Tokens, refresh_token: str) -> Tokens:
+    def _refresh(self, claimed: Grant, client: OAuthClient, tokens: Tokens, refresh_token: str) -> Tokens:
         asked_at = self._clock.now()
         answer = client.refresh(refresh_token)
         if is_revoked(answer, client.profile):
@@ -185,7 +185,7 @@ class OAuthTokens:
                     failures=0,
                 ),
             )
-        except Overtaken:
+        except StaleGrant:
             self._drop_stale(claimed)
             raise
         return tokens
@@ -244,7 +244,7 @@ class OAuthTokens:
 
         try:
             self._grants.change(claimed, later)
-        except (Overtaken, Unavailable):
+        except (StaleGrant, Unavailable):
             logger.info("lease not given back, it runs out by itself")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -99,6 +99,7 @@ class ProviderProfile:
     oauth: OAuthProfile | None = None
     webhook_scheme: str | None = None
     webhook_fields: Sequence[str] = ()
+    sends_messages: bool = False
     notes: str = ""
 
 
@@ -299,3 +300,20 @@ class Provider(Protocol):
         Raises SignatureRefused; ProviderFailure: `rejected` when the provider sends none, `unavailable` when what
         verification needs cannot be fetched, `malformed` only when the signature held and the content makes no
         sense: it is then kept as failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """A message to a person. `recipient` is an e-mail address or an E.164 number. An SMS carries the subject alone."""
+
+    recipient: str
+    subject: str
+    text: str
+
+
+@runtime_checkable
+class MessageProvider(Protocol):
+    """What an adapter implements beside `Provider` when its profile says `sends_messages`."""
+
+    async def send(self, connection: Connection, message: OutgoingMessage) -> str:
+        """Send the message for real; return the provider's id of it. Raises ProviderFailure."""

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from domain.core.ports import Cipher, Clock, IdGenerator
 from domain.incoming.inbox import Inbox
-from domain.incoming.receive import Reception
-from domain.incoming.retry import Retries
+from domain.incoming.receive import IncomingReceiver
+from domain.incoming.retry import IncomingRetries
 from domain.incoming.service import IncomingCleanup, IncomingService
-from domain.integrations.connection import CachedOpener
+from domain.integrations.connection import ConnectionCache
 from infra.app.integrations import IntegrationParts
 from infra.app.once import once
 from infra.app.settings import Settings
@@ -34,9 +34,8 @@ class IncomingParts:
         self._integrations = integrations
 
     @once
-    def _opener(self) -> CachedOpener:
-        parts = self._integrations
-        return CachedOpener(parts.catalogue, parts.vault, parts.open_http)
+    def _connections(self) -> ConnectionCache:
+        return ConnectionCache(self._integrations.connector)
 
     @once
     def _inbox(self) -> Inbox:
@@ -45,18 +44,20 @@ class IncomingParts:
         )
 
     @once
-    def reception(self) -> Reception:
+    def receiver(self) -> IncomingReceiver:
         catalogue = self._integrations.catalogue
-        return Reception(self._transactions, self._opener, self._inbox, catalogue, self._clock)
+        return IncomingReceiver(
+            self._transactions, self._connections, self._inbox, catalogue, clock=self._clock
+        )
 
     @once
-    def retries(self) -> Retries:
-        return Retries(
+    def retries(self) -> IncomingRetries:
+        return IncomingRetries(
             self._transactions,
-            self._opener,
+            self._connections,
             self._inbox,
             self._cipher,
-            self._clock,
+            clock=self._clock,
             event_max_bytes=self._settings.event_max_bytes,
         )
 

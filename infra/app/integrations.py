@@ -9,16 +9,18 @@ from datetime import timedelta
 from domain.core.ports import Cipher, Clock, IdGenerator, OutboundHttp, QueueSender, SecretStore, TableStore
 from domain.core.realtime import NOBODY, Realtime
 from domain.core.tracing import UNTRACED, Tracer
+from domain.integrations.changes import ChangeRecorder
 from domain.integrations.connection import Catalogue, Connector
+from domain.integrations.credential_store import CredentialStore
 from domain.integrations.credentials import CredentialService
-from domain.integrations.health import FindingRecorder, HealthMonitor
-from domain.integrations.health_history import HealthSamples, Reports
-from domain.integrations.lifecycle import Changes, Lifecycle
+from domain.integrations.health import HealthMonitor
+from domain.integrations.health_history import HealthSamples, IntegrationHistory
+from domain.integrations.health_record import HealthRecorder
+from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
 from domain.integrations.ports import AccessTokens
-from domain.integrations.service import IntegrationService, Trials
-from domain.integrations.validation import Prover
-from domain.integrations.vault import Vault
+from domain.integrations.service import IntegrationService, IntegrationTester
+from domain.integrations.validation import CredentialValidator
 from domain.journal.occurrences import OccurrenceSender
 from domain.providers.contract import ProviderHttp
 from infra.app.once import once
@@ -54,35 +56,37 @@ class IntegrationParts:
         self.catalogue = catalogue or Catalogue(all_providers(), adapters.settings.disabled_types)
 
     @once
-    def vault(self) -> Vault:
-        return Vault(self._with.secrets, self._with.cipher, self._with.clock)
+    def credential_store(self) -> CredentialStore:
+        return CredentialStore(self._with.secrets, self._with.cipher, self._with.clock)
 
     @once
     def connector(self) -> Connector:
         parts = self._with
-        return Connector(self.catalogue, self.vault, parts.tokens, self.open_http, parts.clock)
+        return Connector(
+            self.catalogue, self.credential_store, parts.tokens, self.open_http, clock=parts.clock
+        )
 
     @once
     def occurrences(self) -> OccurrenceSender:
         return OccurrenceSender(self._with.transactions, self._with.queue)
 
     @once
-    def changes(self) -> Changes:
-        return Changes(self._with.clock, self._with.ids)
+    def changes(self) -> ChangeRecorder:
+        return ChangeRecorder(self._with.clock, self._with.ids)
 
     @once
-    def prover(self) -> Prover:
-        return Prover(self.connector)
+    def validator(self) -> CredentialValidator:
+        return CredentialValidator(self.connector)
 
     @once
     def lifecycle(self) -> Lifecycle:
         return Lifecycle(
             self._with.transactions,
-            self.prover,
-            self.vault,
+            self.validator,
+            self.credential_store,
             self.changes,
-            self.occurrences,
-            self._with.clock,
+            occurrences=self.occurrences,
+            clock=self._with.clock,
             disabled_types=self.catalogue.disabled_types,
             on_disconnect=self._with.on_disconnect,
         )
@@ -92,7 +96,7 @@ class IntegrationParts:
         return IntegrationService(
             self._with.transactions,
             self.catalogue,
-            self.vault,
+            self.credential_store,
             self.lifecycle,
             self.changes,
             self._with.clock,
@@ -105,19 +109,19 @@ class IntegrationParts:
         return CredentialService(
             self._with.transactions,
             self.catalogue,
-            self.vault,
-            self.prover,
+            self.credential_store,
+            self.validator,
             self.lifecycle,
             self.changes,
             allow_loopback=self._with.settings.is_development,
         )
 
     @once
-    def trials(self) -> Trials:
-        return Trials(
+    def tester(self) -> IntegrationTester:
+        return IntegrationTester(
             self._with.transactions,
             self.catalogue,
-            self.prover,
+            self.validator,
             self.lifecycle,
             self.changes,
             self._with.clock,
@@ -125,30 +129,32 @@ class IntegrationParts:
 
     @once
     def health(self) -> HealthMonitor:
-        recorder = FindingRecorder(
+        recorder = HealthRecorder(
             self._with.transactions,
             self.catalogue,
             self.lifecycle,
             self.changes,
-            self._with.ids,
-            self._with.realtime,
+            ids=self._with.ids,
+            realtime=self._with.realtime,
         )
         return HealthMonitor(
             self._with.transactions,
             self.connector,
             recorder,
             self._samples,
-            self.occurrences,
-            self._with.clock,
+            occurrences=self.occurrences,
+            clock=self._with.clock,
             concurrency=self._with.settings.health_check_concurrency,
             disabled_types=self.catalogue.disabled_types,
             tracer=self._with.tracer,
         )
 
     @once
-    def reports(self) -> Reports:
+    def history(self) -> IntegrationHistory:
         retention = timedelta(days=self._with.settings.integration_log_days)
-        return Reports(self._with.transactions, self._samples, self._with.clock, log_retention=retention)
+        return IntegrationHistory(
+            self._with.transactions, self._samples, self._with.clock, log_retention=retention
+        )
 
     @once
     def _samples(self) -> HealthSamples:

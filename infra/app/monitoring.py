@@ -9,7 +9,7 @@ from domain.core.ports import Clock, IdGenerator, TableStore
 from domain.core.realtime import Realtime
 from domain.core.tracing import Tracer
 from domain.integrations.health_history import HealthSamples
-from domain.integrations.messaging import IntegrationNotifier
+from domain.integrations.service import IntegrationNotifier
 from domain.journal.signals import KeyHours
 from domain.monitoring.alerts.evaluation import Evaluator
 from domain.monitoring.alerts.intake import Intake

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from domain.core.ports import Cipher, Clock, OutboundHttp, SecretStore, TableStore
 from domain.core.tracing import UNTRACED, Tracer
 from domain.integrations.model import Integration
-from domain.oauth.clients import Clients
-from domain.oauth.completion import Completions
-from domain.oauth.grants import Grants
-from domain.oauth.refresh import RefreshAhead
+from domain.oauth.clients import OAuthClients
+from domain.oauth.completion import CallbackHandler
+from domain.oauth.grants import GrantStore
+from domain.oauth.refresh import TokenRefresher
 from domain.oauth.service import OAuthService
-from domain.oauth.states import States
+from domain.oauth.states import StateStore
 from domain.oauth.tokens import OAuthTokens
 from infra.app.integrations import IntegrationParts
 from infra.app.once import once
@@ -68,17 +68,19 @@ class OAuthParts:
         return OAuthTokens(self.clients, self.grants, self._clock, self._lost)
 
     @once
-    def grants(self) -> Grants:
-        return Grants(self._tables, self._secrets, self._clock)
+    def grants(self) -> GrantStore:
+        return GrantStore(self._tables, self._secrets, self._clock)
 
     @once
-    def states(self) -> States:
-        return States(self._tables, self._cipher, self._clock)
+    def states(self) -> StateStore:
+        return StateStore(self._tables, self._cipher, self._clock)
 
     @once
-    def clients(self) -> Clients:
+    def clients(self) -> OAuthClients:
         parts = self._integrations()
-        return Clients(parts.catalogue, parts.vault, HttpTokenEndpoint(self._http, self._clock))
+        return OAuthClients(
+            parts.catalogue, parts.credential_store, HttpTokenEndpoint(self._http, self._clock)
+        )
 
     @once
     def service(self) -> OAuthService:
@@ -94,15 +96,15 @@ class OAuthParts:
         )
 
     @once
-    def completions(self) -> Completions:
+    def callback_handler(self) -> CallbackHandler:
         parts = self._integrations()
-        return Completions(
+        return CallbackHandler(
             self._transactions,
             self.clients,
             self.states,
             self.grants,
             parts.lifecycle,
-            parts.prover,
+            parts.validator,
             parts.changes,
             self._clock,
             redirect_uri=self.redirect_uri,
@@ -110,13 +112,13 @@ class OAuthParts:
         )
 
     @once
-    def refresh_ahead(self) -> RefreshAhead:
-        return RefreshAhead(
+    def token_refresher(self) -> TokenRefresher:
+        return TokenRefresher(
             self._transactions,
             self.grants,
             self.states,
             self.tokens,
-            self.completions,
+            self.callback_handler,
             self.service.finish_withdrawal,
             self._clock,
             tracer=self._tracer,

@@ -221,9 +221,11 @@ def test_a_process_killed_between_secret_and_commit_leaves_an_orphan_that_the_sw
     assert died.returncode == -signal.SIGKILL
     hub = Hub(Settings(home=home))
     assert len(hub.secrets.names("integration-")) == 1
-    assert hub.integrations.vault.sweep(hub.transactions) == 0  # too young: its change may still be running
+    assert (
+        hub.integrations.credential_store.sweep(hub.transactions) == 0
+    )  # too young: its change may still be running
     later = Hub(Settings(home=home), clock=FakeClock(datetime.now(UTC) + timedelta(minutes=20)))
-    assert later.integrations.vault.sweep(later.transactions) == 1
+    assert later.integrations.credential_store.sweep(later.transactions) == 1
     assert later.secrets.names("integration-") == []
     with later.transactions.read() as tx:
         assert tx.integrations.all_ids(after=None, limit=10) == []

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from domain.core.errors import Unavailable
-from domain.core.messages import OutgoingMessage
 from domain.core.paging import PageRequest
 from domain.core.principal import Principal
 from domain.journal.occurrences import message_of, occurrence
@@ -21,6 +20,7 @@ from domain.monitoring.alerts.ledger import Ledger
 from domain.monitoring.alerts.model import Alert, AlertFilter
 from domain.monitoring.alerts.notifying import NotificationSender
 from domain.monitoring.alerts.service import AlertService, ChangeAlertRule
+from domain.providers.contract import OutgoingMessage
 from tests.worlds.integration_world import IntegrationWorld
 
 

@@ -33,7 +33,7 @@ def seed(
     """An active integration, stored as the product stores it, without asking the provider."""
     adapter = hub.integrations.catalogue.get(provider)
     split = accept(adapter.profile.configuration, configuration)
-    integration_id, vault, now = hub.ids.new(), hub.integrations.vault, hub.clock.now()
+    integration_id, credential_store, now = hub.ids.new(), hub.integrations.credential_store, hub.clock.now()
     integration = Integration(
         integration_id=integration_id,
         tenant_id=tenant,
@@ -41,8 +41,8 @@ def seed(
         integration_type=adapter.profile.integration_type,
         provider=provider,
         status=IntegrationStatus.Active,
-        sealed_configuration=vault.seal(integration_id, split.plain_text()),
-        secret_name=vault.put(integration_id, split),
+        sealed_configuration=credential_store.seal(integration_id, split.plain_text()),
+        secret_name=credential_store.put(integration_id, split),
         created_at=now,
         created_by=user,
         validated_at=now,

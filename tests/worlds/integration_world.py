@@ -291,7 +291,7 @@ class IntegrationWorld:
         """Rounds of health checks, five minutes apart."""
         for _ in range(rounds):
             self.clock.advance(minutes=5)
-            await self.parts.health.run()
+            await self.parts.health.check_due()
 
     def logs(self, integration: Integration | LifecycleResult) -> list[IntegrationLog]:
         """Newest first."""
@@ -319,7 +319,7 @@ class IntegrationWorld:
         return [json.loads(message.body) for queue, message in self.queue.sent if queue == "alerts"]
 
     def sweep(self) -> int:
-        return self.parts.vault.sweep(self.transactions)
+        return self.parts.credential_store.sweep(self.transactions)
 
 
 def down(operation: str, name: str) -> None:

@@ -76,11 +76,11 @@ class OAuthWorld:
             "cookies": [begun.cookie],
             **changes,
         }
-        return self.run(self.oauth.completions.complete(Callback(**given), RequestOrigin()))
+        return self.run(self.oauth.callback_handler.complete(Callback(**given), RequestOrigin()))
 
     def refresh_ahead(self) -> dict[str, int]:
         """What the timer does."""
-        return dict(self.run(self.oauth.refresh_ahead.run()))
+        return dict(self.run(self.oauth.token_refresher.refresh_due()))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """On an event loop that leaves no connection behind."""
@@ -97,7 +97,7 @@ class OAuthWorld:
         """An active integration with a fresh token."""
         integration_id = self.integration(owner, **fields)
         completion = self.callback(self.begin(integration_id, owner))
-        assert completion.ending == "connected", completion
+        assert completion.status == "connected", completion
         return self.now(integration_id)
 
     def now(self, integration_id: UUID) -> Integration:

@@ -8,13 +8,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from domain.core.errors import DomainError, NotFound
-from domain.core.messages import OutgoingMessage
 from domain.core.ports import Clock
 from domain.core.transaction import Transactions
 from domain.monitoring.alerts.model import Notification, NotificationStatus
 from domain.monitoring.alerts.ports import AlertTransaction, Notifier
 from domain.monitoring.alerts.rules import message_about, send_again_at
-from domain.providers.contract import FailureKind, ProviderFailure
+from domain.providers.contract import FailureKind, OutgoingMessage, ProviderFailure
 
 logger = logging.getLogger("hub.alerts")
 

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from domain.core.messages import OutgoingMessage
 from domain.core.paging import Page, PageRequest
 from domain.integrations.ports import Integrations
 from domain.journal.audit import AuditTransaction
 from domain.journal.ports import OutboxTransaction
 from domain.monitoring.alerts.model import Alert, AlertFilter, AlertKind, Notification, RuleSettings
+from domain.providers.contract import OutgoingMessage
 from domain.webhooks.ports import Webhooks
 
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from domain.core.messages import OutgoingMessage
 from domain.journal.occurrences import PLATFORM, Occurrence
 from domain.journal.signals import hour_of
 from domain.monitoring.alerts.model import (
@@ -23,7 +22,7 @@ from domain.monitoring.alerts.model import (
     Transition,
 )
 from domain.monitoring.alerts.ports import HourRate
-from domain.providers.contract import FailureKind
+from domain.providers.contract import FailureKind, OutgoingMessage
 
 _K, _S = AlertKind, Severity
 

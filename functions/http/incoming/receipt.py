@@ -57,7 +57,7 @@ async def _receive(req: func.HttpRequest, traceparent: str) -> Receipt:
     ours = hub()
     source_ip = client_ip(headers.get("x-forwarded-for"), ours.settings.trusted_proxy_hops)
     caller = Caller(req.route_params.get("token"), source_ip, traceparent)
-    return await ours.incoming.reception.receive(_integration_id(req), _incoming(req, headers), caller)
+    return await ours.incoming.receiver.receive(_integration_id(req), _incoming(req, headers), caller)
 
 
 def _integration_id(req: func.HttpRequest) -> UUID:

@@ -11,7 +11,7 @@ from pydantic import Field
 from domain.core.wire import UtcMoment
 from domain.incoming.model import IncomingSettings, IncomingStatus, IncomingWebhook
 from domain.incoming.ports import IncomingFilter
-from domain.incoming.service import Content
+from domain.incoming.service import IncomingContent
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
 StatusName = Literal["Processed", "Failed"]
@@ -95,7 +95,7 @@ def webhook_view(webhook: IncomingWebhook) -> IncomingWebhookView:
     return IncomingWebhookView(**_fields(webhook))
 
 
-def webhook_detail(content: Content) -> IncomingWebhookDetailView:
+def webhook_detail(content: IncomingContent) -> IncomingWebhookDetailView:
     text, encoded = _body(content.body)
     return IncomingWebhookDetailView(
         **_fields(content.webhook), headers=dict(content.headers), body=text, body_base64=encoded

@@ -35,9 +35,9 @@ from infra.app.build import hub
 integrations = Resource("integrations", tag="Integrations", permission=INTEGRATION_MANAGE)
 
 
-def _answer(outcome: LifecycleResult, status: int = 200, location: str | None = None) -> ApiResponse:
-    integration = outcome.integration
-    view = integration_view(integration, hub().integrations.service, outcome.proof)
+def _answer(result: LifecycleResult, status: int = 200, location: str | None = None) -> ApiResponse:
+    integration = result.integration
+    view = integration_view(integration, hub().integrations.service, result.validation)
     return ApiResponse(view, status=status, location=location, version=integration.version)
 
 
@@ -55,8 +55,8 @@ async def create_integration(call: Call) -> ApiResponse:
     where the type asks for it, and activates the integration. When the provider refuses or does not answer, the
     integration is kept all the same: `status`, `reason` and `validation` say how far it came. A second active
     payment gateway, e-mail or SMS service is refused (BR-IM-01) unless `activate` is false."""
-    outcome = await hub().integrations.service.create(call.principal, call.body(CreateIntegration))
-    return _answer(outcome, 201, integrations.location(outcome.integration.integration_id))
+    result = await hub().integrations.service.create(call.principal, call.body(CreateIntegration))
+    return _answer(result, 201, integrations.location(result.integration.integration_id))
 
 
 @integrations.get(query=IntegrationQuery, response=IntegrationPage)
@@ -133,8 +133,8 @@ async def test_integration(call: Call) -> ApiResponse:
     message to `recipient`, a record made and deleted. `succeeded` says how it went; refused credentials suspend
     an active integration."""
     command = call.body(TestIntegration, is_optional=True)
-    trial = await hub().integrations.trials.test(call.principal, call.id(), command)
-    return ApiResponse(test_result_view(trial))
+    result = await hub().integrations.tester.test(call.principal, call.id(), command)
+    return ApiResponse(test_result_view(result))
 
 
 @integrations.get("{id}/health", response=HealthView)
@@ -143,7 +143,7 @@ def get_integration_health(call: Call) -> ApiResponse:
 
     State, the last checks, and success rate and response times over an hour, a day and a week. Times are of
     the checks that succeeded."""
-    return ApiResponse(health_view(hub().integrations.reports.health(call.principal, call.id())))
+    return ApiResponse(health_view(hub().integrations.history.health(call.principal, call.id())))
 
 
 @integrations.post(
@@ -195,5 +195,5 @@ def list_integration_logs(call: Call) -> ApiResponse:
 
     Newest first; kept for 90 days."""
     query = call.query(LogQuery)
-    page = hub().integrations.reports.logs(call.principal, call.id(), query.to_filter(), query.page_request())
+    page = hub().integrations.history.logs(call.principal, call.id(), query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, log_view, LogPage))

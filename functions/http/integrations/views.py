@@ -13,8 +13,8 @@ from domain.integrations.commands import TypeName
 from domain.integrations.health_history import HealthReport, HealthWindow
 from domain.integrations.model import HealthStatus, Integration, IntegrationLog, IntegrationStatus, LogLevel
 from domain.integrations.ports import IntegrationFilter, LogFilter, SortField
-from domain.integrations.service import IntegrationService, Trial
-from domain.integrations.validation import Proof
+from domain.integrations.service import IntegrationService, IntegrationTestResult
+from domain.integrations.validation import ValidationResult
 from domain.providers.contract import IntegrationType
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, Query, View
 
@@ -184,7 +184,7 @@ class DisconnectQuery(Query):
 
 
 def integration_view(
-    integration: Integration, service: IntegrationService, proof: Proof | None = None
+    integration: Integration, service: IntegrationService, validation: ValidationResult | None = None
 ) -> IntegrationView:
     shown = service.shown(integration)
     suspension = integration.suspension
@@ -209,30 +209,31 @@ def integration_view(
         "created_by": integration.created_by,
         "modified_at": integration.modified_at,
         "modified_by": integration.modified_by,
-        "validation": validation_view(proof) if proof else None,
+        "validation": validation_view(validation) if validation else None,
     }
     return IntegrationView(**fields)
 
 
-def validation_view(proof: Proof) -> ValidationView:
-    failure = proof.failure
+def validation_view(validation: ValidationResult) -> ValidationView:
+    failure = validation.failure
     return ValidationView(
-        succeeded=proof.succeeded,
-        stage=proof.stage,
-        detail=proof.detail,
+        succeeded=validation.succeeded,
+        stage=validation.stage,
+        detail=validation.detail,
         failure=failure.kind if failure else None,
         retry_after_seconds=failure.retry_after_seconds if failure else None,
         steps=[
-            TestStepView(name=step.name, detail=step.detail, reference=step.reference) for step in proof.steps
+            TestStepView(name=step.name, detail=step.detail, reference=step.reference)
+            for step in validation.steps
         ],
     )
 
 
-def test_result_view(trial: Trial) -> TestResultView:
+def test_result_view(result: IntegrationTestResult) -> TestResultView:
     return TestResultView(
-        succeeded=trial.proof.succeeded,
-        tested_at=trial.tested_at,
-        validation=validation_view(trial.proof),
+        succeeded=result.validation.succeeded,
+        tested_at=result.tested_at,
+        validation=validation_view(result.validation),
     )
 
 

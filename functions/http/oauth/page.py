@@ -12,7 +12,7 @@ from string import Template
 
 import azure.functions as func
 
-from domain.oauth.model import Completion, Ending
+from domain.oauth.model import Completion, CompletionStatus
 
 _CSS = (
     "body{margin:0;font:16px/1.5 system-ui,sans-serif;color:#1b1f24;background:#f6f7f9}"
@@ -44,11 +44,17 @@ class _Look:
 
 
 _LOOKS = {
-    Ending.Connected: _Look(200, "Connected", "You can close this window."),
-    Ending.Denied: _Look(403, "Not connected", "Begin again in the integration's settings if you want to."),
-    Ending.StateRefused: _Look(400, "This link cannot be used", "Begin again in the integration's settings."),
-    Ending.ExchangeFailed: _Look(502, "Not connected", "Check the OAuth client's settings and begin again."),
-    Ending.NotActivated: _Look(
+    CompletionStatus.Connected: _Look(200, "Connected", "You can close this window."),
+    CompletionStatus.Denied: _Look(
+        403, "Not connected", "Begin again in the integration's settings if you want to."
+    ),
+    CompletionStatus.StateRefused: _Look(
+        400, "This link cannot be used", "Begin again in the integration's settings."
+    ),
+    CompletionStatus.ExchangeFailed: _Look(
+        502, "Not connected", "Check the OAuth client's settings and begin again."
+    ),
+    CompletionStatus.NotActivated: _Look(
         409, "Authorised, but not active", "The integration's page shows the reason; activate it from there."
     ),
 }
@@ -56,11 +62,13 @@ _LOOKS = {
 
 def completed(completion: Completion) -> func.HttpResponse:
     """The answer to a callback: back to where the user came from, or a page that says how it ended."""
-    if completion.ending == Ending.Connected and completion.redirect_after:
+    if completion.status == CompletionStatus.Connected and completion.redirect_after:
         headers = HEADERS | {"Location": completion.redirect_after}
         return func.HttpResponse(status_code=302, headers=headers)
-    look = _LOOKS[completion.ending]
-    return _page(look, completion.detail, completion.scopes, is_good=completion.ending == Ending.Connected)
+    look = _LOOKS[completion.status]
+    return _page(
+        look, completion.detail, completion.scopes, is_good=completion.status == CompletionStatus.Connected
+    )
 
 
 def failed(status: int, detail: str) -> func.HttpResponse:

@@ -67,7 +67,7 @@ async def oauth_callback(req: func.HttpRequest) -> func.HttpResponse:
     exchange = Exchange(req)
     with exchange.bound(_CALLBACK):
         try:
-            completion = await hub().oauth.completions.complete(_callback(req), _origin(req, exchange))
+            completion = await hub().oauth.callback_handler.complete(_callback(req), _origin(req, exchange))
             return exchange.dressed(completed(completion))
         except DomainError as error:
             logger.warning("OAuth callback failed", extra={"code": error.code})

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.oauth.model import Connected, GrantStatus
+from domain.oauth.model import GrantStatus, OAuthConnection
 from functions.http.kit.views import Moment, Query, View
 
 
@@ -41,7 +41,7 @@ class CallbackQuery(Query):
     error: str = Field("", description="Why there is no code (RFC 6749 section 4.1.2.1)")
 
 
-def grant_view(connected: Connected) -> GrantView:
+def grant_view(connected: OAuthConnection) -> GrantView:
     """What is known of an integration's grant."""
     integration, grant = connected.integration, connected.grant
     is_active = grant is not None and grant.status == GrantStatus.Active

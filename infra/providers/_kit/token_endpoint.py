@@ -8,7 +8,7 @@ from base64 import b64encode
 from typing import Any, Protocol, runtime_checkable
 
 from domain.core.ports import Clock, OutboundHttp
-from domain.oauth.ports import TokenAnswer, TokenRequest
+from domain.oauth.ports import TokenRequest, TokenResponse
 from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
 from infra.providers._kit.circuit import Circuits
 from infra.providers._kit.connection import HttpProviderConnection, retry_after_seconds
@@ -41,11 +41,11 @@ class HttpTokenEndpoint:
         self._circuits = circuits if circuits is not None else Circuits()
         self._call_seconds_max = call_seconds_max
 
-    def post(self, request: TokenRequest) -> TokenAnswer:
+    def post(self, request: TokenRequest) -> TokenResponse:
         """As the port says."""
         return asyncio.run(self._post(request))
 
-    async def _post(self, request: TokenRequest) -> TokenAnswer:
+    async def _post(self, request: TokenRequest) -> TokenResponse:
         outgoing = ProviderRequest(
             "POST",
             request.url,
@@ -76,10 +76,10 @@ class HttpTokenEndpoint:
 
     def _answer(
         self, outgoing: ProviderRequest, response: ProviderResponse, request: TokenRequest
-    ) -> TokenAnswer:
+    ) -> TokenResponse:
         body = _object(response)
         tokens = [str(body[name]) for name in ("access_token", "refresh_token", "id_token") if body.get(name)]
-        return TokenAnswer(
+        return TokenResponse(
             status=response.status,
             body=body,
             detail=describe(outgoing, response, [*request.secrets, *tokens]),

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from domain.core.messages import OutgoingMessage
 from domain.providers.contract import (
     Configuration,
     Connection,
@@ -20,6 +19,7 @@ from domain.providers.contract import (
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
+    OutgoingMessage,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -83,6 +83,7 @@ class Mailgun(MailgunListing):
         documentation_url="https://documentation.mailgun.com/docs/mailgun/api-reference",
         configuration=MailgunConfiguration,
         capabilities=CAPABILITIES,
+        sends_messages=True,
         webhook_scheme="signature in the body: hex HMAC-SHA256 of timestamp + token, 5 minutes",
         webhook_fields=("webhookSigningKey",),
         notes="Mailgun does not sign the payload itself: the token is each message's id, so one signature "

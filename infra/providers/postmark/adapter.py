@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from domain.core.messages import OutgoingMessage
 from domain.providers.contract import (
     Configuration,
     Connection,
@@ -20,6 +19,7 @@ from domain.providers.contract import (
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
+    OutgoingMessage,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -71,6 +71,7 @@ class Postmark(PostmarkListing):
         documentation_url="https://postmarkapp.com/developer/api/overview",
         configuration=PostmarkConfiguration,
         capabilities=CAPABILITIES,
+        sends_messages=True,
         webhook_scheme="HTTP Basic; Postmark signs nothing",
         webhook_fields=("webhookUsername", "webhookPassword"),
         notes="Put user name and password into the webhook URL given to Postmark, and Postmark's published "

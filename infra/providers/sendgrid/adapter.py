@@ -13,7 +13,6 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from domain.core.messages import OutgoingMessage
 from domain.providers.contract import (
     Configuration,
     Connection,
@@ -21,6 +20,7 @@ from domain.providers.contract import (
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
+    OutgoingMessage,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -75,6 +75,7 @@ class SendGrid(SendGridListing):
         documentation_url="https://www.twilio.com/docs/sendgrid/api-reference",
         configuration=SendGridConfiguration,
         capabilities=CAPABILITIES,
+        sends_messages=True,
         webhook_scheme="X-Twilio-Email-Event-Webhook-Signature: ECDSA P-256 SHA-256 of timestamp + body, 5 minutes",
         webhook_fields=("webhookPublicKey",),
         notes="The API key needs the scope mail.send.",

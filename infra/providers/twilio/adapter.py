@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from domain.core.messages import OutgoingMessage
 from domain.providers.contract import (
     Configuration,
     Connection,
@@ -21,6 +20,7 @@ from domain.providers.contract import (
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
+    OutgoingMessage,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -73,6 +73,7 @@ class Twilio(TwilioListing):
         documentation_url="https://www.twilio.com/docs/usage/api",
         configuration=TwilioConfiguration,
         capabilities=CAPABILITIES,
+        sends_messages=True,
         webhook_scheme="X-Twilio-Signature: base64 HMAC-SHA1 (SharedKey: HMAC-SHA256) of URL + form, or of URL with "
         "bodySHA256",
         notes="Twilio signs no timestamp: repeats are recognised by what was signed.",

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from domain.core.messages import OutgoingMessage
 from domain.providers.contract import (
     Configuration,
     Connection,
@@ -22,6 +21,7 @@ from domain.providers.contract import (
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
+    OutgoingMessage,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -71,6 +71,7 @@ class Vonage(VonageListing):
         documentation_url="https://developer.vonage.com/en/api/sms",
         configuration=VonageConfiguration,
         capabilities=CAPABILITIES,
+        sends_messages=True,
         webhook_scheme="Authorization: Bearer JWT HS256 with payload_hash; older: parameter sig; 5 minutes",
         webhook_fields=("signatureSecret",),
         notes="The test sends one SMS, which is charged: Vonage has no test mode. It also charges for the reports that "

@@ -77,7 +77,7 @@ class Desk:
         ip: str | None = "203.0.113.9",
     ) -> Receipt:
         target = to if isinstance(to, UUID) else (to or self.stripe).integration_id
-        receive = self.hub.incoming.reception.receive
+        receive = self.hub.incoming.receiver.receive
         return asyncio.run(receive(target, self.request(signed, target), Caller(token, ip)))
 
     def stripe_sends(self, event_id: str = "evt_1", **data: Any) -> Signed:
@@ -358,12 +358,12 @@ def test_bodies_go_after_their_retention_and_repeats_stay_known(desk: Desk) -> N
     desk.receive(desk.stripe_sends())
     [webhook] = desk.inbox()
     desk.clock.advance(days=31)
-    assert desk.hub.incoming.cleanup.run() == (1, 0)
+    assert desk.hub.incoming.cleanup.delete_expired() == (1, 0)
     content = desk.service.get(OWNER, desk.stripe.integration_id, webhook.incoming_webhook_id)
     assert content.body is None
     assert desk.receive(desk.stripe_sends()).duplicates == 1
     desk.clock.advance(days=340)
-    assert desk.hub.incoming.cleanup.run() == (0, 1)
+    assert desk.hub.incoming.cleanup.delete_expired() == (0, 1)
     assert desk.inbox() == []
 
 
@@ -372,7 +372,7 @@ def test_a_retry_without_content_says_so(desk: Desk) -> None:
     desk.receive(sent)
     [failed] = desk.inbox()
     desk.clock.advance(days=31)
-    desk.hub.incoming.cleanup.run()
+    desk.hub.incoming.cleanup.delete_expired()
     with pytest.raises(Conflict) as caught:
         desk.retry(failed)
     assert caught.value.code == "content-gone"
@@ -397,10 +397,10 @@ def test_a_changed_secret_counts_at_once(desk: Desk) -> None:
     desk.receive(desk.stripe_sends("evt_1"))
     fresh = "whsec_" + "z9" * 16
     split = accept(StripeConfiguration, {**STRIPE, "webhookSecret": fresh})
-    vault, integration_id = desk.hub.integrations.vault, desk.stripe.integration_id
+    credential_store, integration_id = desk.hub.integrations.credential_store, desk.stripe.integration_id
     with desk.hub.transactions.write() as tx:
         now_there = tx.integrations.get(TENANT, integration_id)
-        renamed = replace(now_there, secret_name=vault.put(integration_id, split))
+        renamed = replace(now_there, secret_name=credential_store.put(integration_id, split))
         tx.integrations.update(TENANT, renamed)
         tx.commit()
     with pytest.raises(Unauthenticated):
@@ -445,7 +445,7 @@ def test_requests_that_share_a_transaction_are_counted_each_for_itself(desk: Des
 
     async def both() -> list[Receipt]:
         sent = [(desk.stripe, "evt_1"), (desk.stripe, "evt_1"), (other, "evt_1"), (desk.stripe, "evt_2")] * 8
-        receive = desk.hub.incoming.reception.receive
+        receive = desk.hub.incoming.receiver.receive
         return list(
             await asyncio.gather(
                 *(

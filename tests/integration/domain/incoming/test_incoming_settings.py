@@ -43,7 +43,7 @@ def hub(home: Path) -> Iterator[Hub]:
 def refusal(hub: Hub, integration_id: UUID) -> str:
     request = IncomingRequest("POST", "https://hub.example/", {}, {}, b"{}", hub.clock.now())
     with pytest.raises((NotFound, Unauthenticated)) as caught:
-        asyncio.run(hub.incoming.reception.receive(integration_id, request, Caller()))
+        asyncio.run(hub.incoming.receiver.receive(integration_id, request, Caller()))
     return str(caught.value)
 
 

@@ -52,7 +52,7 @@ async def test_no_more_are_in_flight_than_allowed(world: IntegrationWorld) -> No
 async def test_a_run_that_is_repeated_at_once_checks_nothing_twice(world: IntegrationWorld) -> None:
     await world.create("REST")
     await world.check()
-    await world.parts.health.run()
+    await world.parts.health.check_due()
     assert world.api.calls.count("probe") == 1
 
 
@@ -240,7 +240,7 @@ async def test_the_report_shows_rates_and_percentiles_over_an_hour_a_day_and_a_w
     await world.check(20)
     world.api.failure = DOWN
     await world.check(4)
-    report = world.parts.reports.health(world.principal, created.integration.integration_id)
+    report = world.parts.history.health(world.principal, created.integration.integration_id)
     hour, day = report.windows["1h"], report.windows["24h"]
     assert (hour.checks, day.checks, report.windows["7d"].checks) == (13, 24, 24)
     assert hour.success_rate == round(9 / 13, 4) and day.success_rate == round(20 / 24, 4)
@@ -253,12 +253,12 @@ async def test_the_report_shows_rates_and_percentiles_over_an_hour_a_day_and_a_w
 async def test_logs_and_samples_are_forgotten_after_their_retention__17_2(world: IntegrationWorld) -> None:
     created = await world.create("REST")
     await world.check(3)
-    assert world.parts.reports.forget_old().samples == 0
+    assert world.parts.history.forget_old().samples == 0
     world.clock.advance(days=9)
-    forgotten = world.parts.reports.forget_old()
+    forgotten = world.parts.history.forget_old()
     assert (forgotten.samples, forgotten.logs) == (3, 0)
     world.clock.advance(days=82)
-    assert world.parts.reports.forget_old().logs > 0 and world.logs(created) == []
+    assert world.parts.history.forget_old().logs > 0 and world.logs(created) == []
 
 
 async def test_logs_are_filtered_by_level_time_and_text(world: IntegrationWorld) -> None:
@@ -270,7 +270,7 @@ async def test_logs_are_filtered_by_level_time_and_text(world: IntegrationWorld)
         chosen = LogFilter(**filter_)  # type: ignore[arg-type]
         id_ = created.integration.integration_id
         return [
-            log.message for log in world.parts.reports.logs(world.principal, id_, chosen, PageRequest()).items
+            log.message for log in world.parts.history.logs(world.principal, id_, chosen, PageRequest()).items
         ]
 
     assert len(messages(levels=[LogLevel.Critical])) == 1

@@ -45,7 +45,10 @@ async def test_a_payment_gateway_is_validated_tested_and_active__UC_IM_01(world:
     stored = world.now(created)
     assert (stored.status, stored.reason, stored.is_enabled) == (S.Active, None, True)
     assert world.stripe.calls == ["validate", "test"]
-    assert created.proof is not None and [step.name for step in created.proof.steps] == ["charge", "refund"]
+    assert created.validation is not None and [step.name for step in created.validation.steps] == [
+        "charge",
+        "refund",
+    ]
     assert world.raised("PaymentGatewayConnected") == [
         {"integrationId": str(stored.integration_id), "provider": "Stripe", "configuredBy": str(USER)}
     ]
@@ -74,7 +77,7 @@ async def test_the_configuration_is_sealed_and_the_secrets_are_in_the_store_only
 async def test_refused_credentials_leave_a_draft_with_the_reason(world: IntegrationWorld) -> None:
     created = await world.create(key="sk_wrong")
     assert (created.integration.status, created.integration.reason) == (S.Draft, "No such key.")
-    assert created.proof is not None and created.proof.stage == "credentials"
+    assert created.validation is not None and created.validation.stage == "credentials"
     assert world.raised("PaymentGatewayConnected") == []
 
 
@@ -119,7 +122,11 @@ async def test_a_test_message_is_sent_when_there_is_someone_to_get_it__UC_IM_02(
 async def test_an_oauth_provider_waits_for_its_authorisation__UC_IM_03(world: IntegrationWorld) -> None:
     created = await world.create("Google")
     assert created.integration.status == S.PendingValidation
-    assert created.proof is not None and created.proof.stage == "authorization" and world.google.calls == []
+    assert (
+        created.validation is not None
+        and created.validation.stage == "authorization"
+        and world.google.calls == []
+    )
     world.tokens[created.integration.integration_id] = "token"
     active = (await world.activate(created.integration)).integration
     assert active.status == S.Active
@@ -212,7 +219,7 @@ async def test_two_created_at_once_leave_one_and_nothing_visible_of_the_other(
     await world.stripe.gate.reached_by(2)
     world.stripe.gate.open()
     results = await asyncio.gather(*running, return_exceptions=True)
-    assert sorted(type(result).__name__ for result in results) == ["Outcome", "RuleViolation"]
+    assert sorted(type(result).__name__ for result in results) == ["LifecycleResult", "RuleViolation"]
     listed = world.parts.service.page(world.principal, IntegrationFilter(), PageRequest())
     assert [one.status for one in listed.items] == [S.Active]
     assert len(world.secrets.credentials()) == 1
@@ -236,7 +243,7 @@ async def test_a_put_without_the_secret_keeps_it(world: IntegrationWorld) -> Non
     before = world.secrets.credentials()
     changed = (await world.put(created, configuration={"currency": "EUR"})).integration
     assert changed.status == S.Active and world.secrets.credentials() == before
-    assert world.parts.vault.load(changed).secrets == {"/apiKey": GOOD_KEY}
+    assert world.parts.credential_store.load(changed).secrets == {"/apiKey": GOOD_KEY}
 
 
 async def test_an_active_one_keeps_its_configuration_when_the_provider_refuses_the_new__BR_IM_02(
@@ -247,7 +254,7 @@ async def test_an_active_one_keeps_its_configuration_when_the_provider_refuses_t
         await world.put(created, configuration={"apiKey": "sk_wrong"})
     assert refused.value.code == "BR-IM-02"
     assert world.now(created) == world.now(created) and world.now(created).version == created.version
-    assert world.parts.vault.load(world.now(created)).secrets["/apiKey"] == GOOD_KEY
+    assert world.parts.credential_store.load(world.now(created)).secrets["/apiKey"] == GOOD_KEY
     world.stripe.failure = ProviderFailure("unavailable", "Down.")
     with pytest.raises(ProviderUnavailable):
         await world.put(created, configuration={"apiKey": OTHER_KEY})
@@ -260,7 +267,7 @@ async def test_rotated_credentials_replace_the_old_which_are_destroyed(world: In
     rotated = await world.parts.credentials.rotate(world.principal, created.integration_id, command)
     assert world.secrets.credentials() == [rotated.integration.secret_name]
     assert GOOD_KEY not in world.secrets.values.values()
-    assert world.parts.vault.load(world.now(created)).secrets["/apiKey"] == OTHER_KEY
+    assert world.parts.credential_store.load(world.now(created)).secrets["/apiKey"] == OTHER_KEY
 
 
 async def test_new_credentials_end_a_suspension_for_the_old_ones(world: IntegrationWorld) -> None:
@@ -364,11 +371,13 @@ async def test_disconnecting_destroys_the_credentials_and_keeps_the_row(world: I
 
 async def test_a_test_tells_how_it_went_and_changes_nothing(world: IntegrationWorld) -> None:
     created = (await world.create(activate=False)).integration
-    trial = await world.parts.trials.test(world.principal, created.integration_id, TestIntegration())
-    assert trial.proof.succeeded and world.now(created) == created
+    result = await world.parts.tester.test(world.principal, created.integration_id, TestIntegration())
+    assert result.validation.succeeded and world.now(created) == created
     world.stripe.test_failure = ProviderFailure("rejected", "Amount too small.")
-    trial = await world.parts.trials.test(world.principal, created.integration_id, TestIntegration())
-    assert not trial.proof.succeeded and trial.proof.detail == "The test failed: Amount too small."
+    result = await world.parts.tester.test(world.principal, created.integration_id, TestIntegration())
+    assert (
+        not result.validation.succeeded and result.validation.detail == "The test failed: Amount too small."
+    )
     assert world.logs(created)[0].message == "Tested: The test failed: Amount too small."
 
 
@@ -380,7 +389,7 @@ async def test_a_charge_lasts_although_the_database_is_lost_after_it(
     created = (await world.create(activate=False)).integration
     world.stripe.gate = Gate()
     with effects.counted() as done:
-        test = world.parts.trials.test(world.principal, created.integration_id, TestIntegration())
+        test = world.parts.tester.test(world.principal, created.integration_id, TestIntegration())
         testing = asyncio.create_task(test)
         await world.stripe.gate.reached_by(1)
         if stage == "validate":
@@ -396,7 +405,7 @@ async def test_a_charge_lasts_although_the_database_is_lost_after_it(
 async def test_a_test_that_meets_refused_credentials_suspends_at_once__11_1(world: IntegrationWorld) -> None:
     created = (await world.create()).integration
     world.stripe.accepts = set()
-    await world.parts.trials.test(world.principal, created.integration_id, TestIntegration())
+    await world.parts.tester.test(world.principal, created.integration_id, TestIntegration())
     assert world.now(created).status == S.Suspended
     assert [alert["kind"] for alert in world.alerts()] == ["integration-suspended"]
 
@@ -420,7 +429,7 @@ async def test_another_tenants_integration_is_not_there(world: IntegrationWorld)
     with pytest.raises(NotFound):
         world.parts.lifecycle.disconnect(world.other, created.integration_id, "x")
     with pytest.raises(NotFound):
-        world.parts.reports.health(world.other, created.integration_id)
+        world.parts.history.health(world.other, created.integration_id)
 
 
 async def test_the_list_filters_searches_sorts_and_pages(world: IntegrationWorld) -> None:

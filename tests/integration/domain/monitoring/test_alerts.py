@@ -18,12 +18,11 @@ from domain.core.errors import (
     Unavailable,
     ValidationFailed,
 )
-from domain.core.messages import OutgoingMessage
 from domain.core.principal import Principal
-from domain.integrations.messaging import IntegrationNotifier
+from domain.integrations.service import IntegrationNotifier
 from domain.monitoring.alerts.model import AlertKind, AlertStatus, NotificationStatus, Severity
 from domain.monitoring.alerts.service import AcknowledgeAlert, ChangeAlertRule
-from domain.providers.contract import ProviderFailure
+from domain.providers.contract import OutgoingMessage, ProviderFailure
 from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
 from tests.worlds.alert_world import AlertWorld
 from tests.worlds.builders import TENANT, USER

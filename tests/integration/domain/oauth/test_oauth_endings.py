@@ -10,7 +10,7 @@ import pytest
 
 from domain.core.errors import Conflict, Forbidden, NotFound, Unavailable
 from domain.integrations.model import IntegrationStatus, SuspensionCause
-from domain.oauth.model import Authorize, Ending, GrantStatus
+from domain.oauth.model import Authorize, CompletionStatus, GrantStatus
 from domain.oauth.service import OAuthService
 from tests.fixtures.oauth_server import CLIENT_SECRET, OAuthServer
 from tests.worlds.oauth_world import COLLEAGUE, OWNER, STRANGER, OAuthWorld
@@ -47,7 +47,7 @@ def test_a_grant_revoked_by_the_provider_suspends_with_an_alert_until_authorised
         world.current(id_)
     assert raised.value.kind == "unauthorized"
     world.server.revoked = False
-    assert world.callback(world.begin(id_)).ending == Ending.Connected
+    assert world.callback(world.begin(id_)).status == CompletionStatus.Connected
     assert world.now(id_).status == IntegrationStatus.Active
 
 
@@ -106,7 +106,7 @@ def test_a_withdrawal_that_a_crash_cut_off_is_finished_by_the_timer(
     assert world.grant(id_).status == GrantStatus.Revoked
     assert world.hub.secrets.names("oauth-") == []
     assert sum(path == "/revoke" for path, _ in world.server.requests) == 1
-    assert world.callback(world.begin(id_)).ending == Ending.Connected
+    assert world.callback(world.begin(id_)).status == CompletionStatus.Connected
 
 
 def test_a_colleague_may_not_withdraw(world: OAuthWorld) -> None:

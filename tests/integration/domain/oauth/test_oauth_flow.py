@@ -20,7 +20,7 @@ from domain.core.paging import PageRequest
 from domain.core.ports import TableEntity
 from domain.integrations.model import IntegrationStatus
 from domain.journal.audit import AuditFilter
-from domain.oauth.model import Authorize, Ending
+from domain.oauth.model import Authorize, CompletionStatus
 from domain.oauth.states import TABLE as STATES
 from tests.fixtures.oauth_server import OAuthServer
 from tests.worlds.builders import OTHER_TENANT
@@ -44,7 +44,7 @@ def world(tmp_path: Path, server: OAuthServer) -> Iterator[OAuthWorld]:
 def test_a_calendar_is_connected__UC_IM_03(world: OAuthWorld) -> None:
     integration_id = world.integration()
     completion = world.callback(world.begin(integration_id))
-    assert completion.ending == Ending.Connected
+    assert completion.status == CompletionStatus.Connected
     assert world.now(integration_id).status == IntegrationStatus.Active
     assert len(world.events("CalendarSyncEnabled")) == 1
     [authorized] = world.events("IntegrationAuthorized")
@@ -57,7 +57,7 @@ def test_a_callback_replayed_is_refused_and_changes_nothing(world: OAuthWorld) -
     begun = world.begin(integration_id)
     world.callback(begun)
     again = world.callback(begun)
-    assert again.ending == Ending.StateRefused
+    assert again.status == CompletionStatus.StateRefused
     assert world.server.count("authorization_code") == 1
     assert len(world.events("IntegrationAuthorized")) == 1
 
@@ -70,27 +70,27 @@ def test_of_two_callbacks_at_once_one_is_taken(world: OAuthWorld) -> None:
         from domain.oauth.model import Callback
 
         callback = Callback(begun.state, begun.code, "", [begun.cookie])
-        completions = world.oauth.completions
+        completions = world.oauth.callback_handler
         return await asyncio.gather(*(completions.complete(callback, RequestOrigin()) for _ in range(6)))
 
-    endings = [one.ending for one in world.run(both())]
-    assert sorted(endings) == sorted([Ending.Connected] + [Ending.StateRefused] * 5)
+    statuses = [one.status for one in world.run(both())]
+    assert sorted(statuses) == sorted([CompletionStatus.Connected] + [CompletionStatus.StateRefused] * 5)
 
 
 def test_an_expired_state_is_refused_without_asking_the_provider(world: OAuthWorld) -> None:
     begun = world.begin(world.integration())
     world.clock.advance(minutes=10)
-    assert world.callback(begun).ending == Ending.StateRefused
+    assert world.callback(begun).status == CompletionStatus.StateRefused
     assert world.server.requests == []
 
 
 def test_a_state_of_another_users_browser_is_refused(world: OAuthWorld) -> None:
     begun = world.begin(world.integration())
     completion = world.callback(begun, cookies=[(begun.cookie[0], "the cookie of someone else")])
-    assert completion.ending == Ending.StateRefused
+    assert completion.status == CompletionStatus.StateRefused
     assert "another user" in completion.detail
     assert world.server.requests == []
-    assert world.callback(begun).ending == Ending.StateRefused, "it is spent all the same"
+    assert world.callback(begun).status == CompletionStatus.StateRefused, "it is spent all the same"
 
 
 def test_without_the_cookie_it_is_refused_where_the_same_browser_is_demanded(
@@ -98,8 +98,8 @@ def test_without_the_cookie_it_is_refused_where_the_same_browser_is_demanded(
 ) -> None:
     world = OAuthWorld(tmp_path / "strict", server, oauth_same_browser=True)
     integration_id = world.integration()
-    assert world.callback(world.begin(integration_id), cookies=[]).ending == Ending.StateRefused
-    assert world.callback(world.begin(integration_id)).ending == Ending.Connected
+    assert world.callback(world.begin(integration_id), cookies=[]).status == CompletionStatus.StateRefused
+    assert world.callback(world.begin(integration_id)).status == CompletionStatus.Connected
     world.close()
 
 
@@ -117,7 +117,7 @@ def test_a_state_that_names_another_tenant_is_refused(world: OAuthWorld) -> None
         row.partition_key, row.row_key, {**row.properties, "tenantId": str(OTHER_TENANT)}, row.etag
     )
     world.hub.tables.upsert(STATES, moved)
-    assert world.callback(begun).ending == Ending.StateRefused
+    assert world.callback(begun).status == CompletionStatus.StateRefused
     assert world.server.requests == []
 
 
@@ -128,14 +128,16 @@ def test_only_an_administrator_or_the_calendars_owner_may_begin(world: OAuthWorl
         world.oauth.service.authorize(COLLEAGUE, integration_id, Authorize())
     with pytest.raises(NotFound):
         world.oauth.service.authorize(STRANGER, integration_id, Authorize())
-    assert world.callback(world.begin(integration_id, owner_without_admin)).ending == Ending.Connected
+    assert (
+        world.callback(world.begin(integration_id, owner_without_admin)).status == CompletionStatus.Connected
+    )
 
 
 def test_a_user_who_declines_leaves_it_waiting_with_the_reason(world: OAuthWorld) -> None:
     integration_id = world.integration()
     world.server.denies = "access_denied"
     completion = world.callback(world.begin(integration_id))
-    assert completion.ending == Ending.Denied
+    assert completion.status == CompletionStatus.Denied
     assert world.now(integration_id).reason == "Authorisation failed: Access was not granted."
     assert world.server.requests == []
 
@@ -150,7 +152,7 @@ def test_a_failed_exchange_leaves_it_pending_validation_with_the_reason(world: O
     world.server.down = what == "server"
     completion = world.callback(begun, **({"code": "not-the-code"} if what == "code" else {}))
     found = world.now(integration_id)
-    assert completion.ending == Ending.ExchangeFailed
+    assert completion.status == CompletionStatus.ExchangeFailed
     assert found.status == IntegrationStatus.PendingValidation
     assert found.reason is not None and found.reason.startswith("Authorisation failed: ")
     assert {"code": "400", "server": "500", "secret": "401"}[what] in found.reason
@@ -158,13 +160,13 @@ def test_a_failed_exchange_leaves_it_pending_validation_with_the_reason(world: O
     assert world.events("IntegrationAuthorized") == []
     world.server.down = False
     if what != "secret":
-        assert world.callback(world.begin(integration_id)).ending == Ending.Connected
+        assert world.callback(world.begin(integration_id)).status == CompletionStatus.Connected
 
 
 def test_another_verifier_is_refused_by_the_server__PKCE(world: OAuthWorld) -> None:
     integration_id = world.integration()
     first, second = world.begin(integration_id), world.begin(integration_id)
-    assert world.callback(first, code=second.code).ending == Ending.ExchangeFailed
+    assert world.callback(first, code=second.code).status == CompletionStatus.ExchangeFailed
 
 
 def test_scopes_that_were_not_granted_are_shown(world: OAuthWorld) -> None:
@@ -180,7 +182,7 @@ def test_a_provider_that_is_down_after_the_exchange_is_asked_again_by_the_timer(
     integration_id = world.integration()
     begun = world.begin(integration_id)
     world.server.api_down = True
-    assert world.callback(begun).ending == Ending.NotActivated
+    assert world.callback(begun).status == CompletionStatus.NotActivated
     assert world.now(integration_id).status == IntegrationStatus.PendingValidation
     world.server.api_down = False
     world.clock.advance(minutes=3)
@@ -199,7 +201,7 @@ def test_a_crash_between_the_tokens_and_the_activation_is_made_good_by_the_timer
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(world.oauth.completions), "finish", died)
+        patched.setattr(type(world.oauth.callback_handler), "finish", died)
         with pytest.raises(KeyboardInterrupt):
             world.callback(begun)
     assert world.now(integration_id).status == IntegrationStatus.Draft
@@ -238,7 +240,7 @@ def test_an_active_integration_may_be_authorised_again_and_its_old_tokens_are_de
     integration = world.connected()
     old = world.grant(integration.integration_id)
     world.clock.advance(minutes=1)
-    assert world.callback(world.begin(integration.integration_id)).ending == Ending.Connected
+    assert world.callback(world.begin(integration.integration_id)).status == CompletionStatus.Connected
     assert world.hub.secrets.get(old.secret_name) is None
     assert world.now(integration.integration_id).status == IntegrationStatus.Active
     assert len(world.events("IntegrationAuthorized")) == 2
@@ -250,7 +252,7 @@ def test_a_second_calendar_of_the_same_user_is_authorised_but_not_activated__BR_
     world.connected()
     second = world.integration(name="Another")
     completion = world.callback(world.begin(second))
-    assert completion.ending == Ending.NotActivated
+    assert completion.status == CompletionStatus.NotActivated
     assert "only one may be" in completion.detail
     assert world.now(second).status == IntegrationStatus.Draft
 
@@ -321,7 +323,7 @@ def test_it_works_with_an_openid_connect_server_of_others(
         world.server, "api", lambda path, authorization: (200, {"id": "x", "accessRole": "owner"})
     )
     id_: UUID = world.integration(configuration=configuration)
-    assert world.callback(world.begin(id_)).ending == Ending.Connected
+    assert world.callback(world.begin(id_)).status == CompletionStatus.Connected
     first = world.current(id_)
     assert first is not None and first.count(".") == 2
     world.clock.advance(minutes=70)

@@ -39,12 +39,12 @@ with ThreadPoolExecutor(callers) as pool:
 _DIES_AFTER_STORING = (
     """
 import os, signal
-from domain.oauth.grants import Grants
-put = Grants.put
+from domain.oauth.grants import GrantStore
+put = GrantStore.put
 def put_and_die(self, name, tokens):
     put(self, name, tokens)
     os.kill(os.getpid(), signal.SIGKILL)
-Grants.put = put_and_die
+GrantStore.put = put_and_die
 """
     + _CALLER
 )

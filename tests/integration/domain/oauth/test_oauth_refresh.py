@@ -13,7 +13,7 @@ import pytest
 
 from domain.core.errors import Unavailable
 from domain.integrations.model import IntegrationStatus
-from domain.oauth.grants import TABLE, Grants, Overtaken
+from domain.oauth.grants import TABLE, GrantStore, StaleGrant
 from domain.oauth.tokens import OAuthTokens
 from domain.providers.contract import ProviderFailure
 from tests.fixtures.oauth_server import OAuthServer
@@ -190,7 +190,7 @@ class Paused:
             self.result.append(
                 world.oauth.tokens.renew(world.now(integration_id), world.grant(integration_id))
             )
-        except (Overtaken, ProviderFailure) as error:
+        except (StaleGrant, ProviderFailure) as error:
             self.result.append(error)
 
     def go_on(self) -> Any:
@@ -205,7 +205,7 @@ def test_a_stale_refreshers_tokens_are_discarded(world: OAuthWorld) -> None:
     stale = Paused(world, id_)
     world.clock.advance(seconds=61)
     token, grant = world.current(id_), world.grant(id_)
-    assert isinstance(stale.go_on(), Overtaken)
+    assert isinstance(stale.go_on(), StaleGrant)
     assert world.grant(id_) == grant
     assert world.current(id_) == token
 
@@ -218,7 +218,7 @@ def test_a_stale_refreshers_verdict_that_the_grant_is_gone_is_discarded(world: O
     world.clock.advance(seconds=61)
     assert world.current(id_) is not None
     world.server.revoked = True
-    assert isinstance(stale.go_on(), Overtaken)
+    assert isinstance(stale.go_on(), StaleGrant)
     assert world.now(id_).status == IntegrationStatus.Active
     assert world.alerts() == []
 
@@ -230,7 +230,7 @@ def test_a_refresh_that_ends_after_a_withdrawal_leaves_no_token_behind(world: OA
     world.server.down = True
     world.oauth.service.revoke(OWNER, id_)
     world.server.down = False
-    assert isinstance(late.go_on(), Overtaken)
+    assert isinstance(late.go_on(), StaleGrant)
     assert world.hub.secrets.names("oauth-") == []
 
 
@@ -295,7 +295,7 @@ def test_a_secret_store_that_hiccups_costs_no_rotated_token(
     tokens = OAuthTokens(
         world.oauth.clients, world.oauth.grants, world.clock, lambda *_: None, sleep=waits.append
     )
-    monkeypatch.setattr(Grants, "put", failing(3, Grants.put))
+    monkeypatch.setattr(GrantStore, "put", failing(3, GrantStore.put))
     assert tokens.current(world.now(id_)) is not None
     assert waits == [0.1, 0.3, 1.0]
     monkeypatch.undo()
@@ -308,7 +308,7 @@ def test_stores_that_are_down_are_an_outage_to_the_caller(
 ) -> None:
     id_ = world.connected().integration_id
     integration = world.now(id_)
-    monkeypatch.setattr(Grants, "get", failing(1, lambda *_: None))
+    monkeypatch.setattr(GrantStore, "get", failing(1, lambda *_: None))
     with pytest.raises(ProviderFailure) as raised:
         world.oauth.current(integration)
     assert raised.value.kind == "unavailable"

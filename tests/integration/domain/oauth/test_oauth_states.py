@@ -12,7 +12,7 @@ import pytest
 
 from domain.core.ports import TableEntity
 from domain.oauth.model import PendingState
-from domain.oauth.states import TABLE, StateRefused, States, browser_hash, is_same_browser
+from domain.oauth.states import TABLE, StateRefused, StateStore, browser_hash, is_same_browser
 from infra.embedded.secrets import EmbeddedSecretStore
 from infra.embedded.tables import EmbeddedTableStore
 from infra.sealing import SecretStoreCipher
@@ -25,7 +25,7 @@ class Desk:
     def __init__(self, home: Path) -> None:
         self.clock = FakeClock()
         self.tables = EmbeddedTableStore(home / "tables.db", self.clock)
-        self.states = States(self.tables, SecretStoreCipher(EmbeddedSecretStore(home)), self.clock)
+        self.states = StateStore(self.tables, SecretStoreCipher(EmbeddedSecretStore(home)), self.clock)
 
     def begin(self) -> str:
         pending = PendingState(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from domain.core.errors import Conflict, RuleViolation, ValidationFailed
 from domain.integrations.model import Integration, IntegrationStatus
-from domain.integrations.rules import MOVES, Move, active_slot, after, check_urls, slot, slot_taken
+from domain.integrations.rules import MOVES, Move, active_slot, check_urls, slot, slot_taken, status_after
 from domain.providers.contract import IntegrationType
 from infra.app.settings import Settings
 from tests.worlds.builders import OTHER_USER, START, TENANT, USER
@@ -37,7 +37,7 @@ def integration(kind: IntegrationType = IntegrationType.CRM, status: S = S.Activ
     ],
 )
 def test_a_legal_move_leads_where_the_table_says(before: S, move: Move, then: S) -> None:
-    assert after(before, move) == then
+    assert status_after(before, move) == then
 
 
 @given(st.sampled_from(S), st.sampled_from(Move))
@@ -45,7 +45,7 @@ def test_every_other_move_is_refused_with_what_is_allowed(before: S, move: Move)
     if move in MOVES[before]:
         return
     with pytest.raises(Conflict) as refused:
-        after(before, move)
+        status_after(before, move)
     if before == S.Error:
         assert refused.value.code == "BR-IM-05"
     else:

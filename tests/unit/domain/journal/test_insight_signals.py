@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.core.errors import ValidationFailed
-from domain.integrations.health import check_tally
+from domain.integrations.health_record import check_tally
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, begin, range_of
 from domain.monitoring.signal_series import points_of
 from domain.webhooks.model import Attempt, AttemptOutcome

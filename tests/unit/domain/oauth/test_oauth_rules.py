@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from domain.core.errors import Conflict, ValidationFailed
 from domain.oauth.model import Tokens
-from domain.oauth.ports import TokenAnswer
+from domain.oauth.ports import TokenResponse
 from domain.oauth.rules import (
     ASSUMED_LIFETIME,
     authorize_url,
@@ -49,8 +49,8 @@ PROFILE = OAuthProfile(
 GOOD: dict[str, Any] = {"access_token": "at", "token_type": "Bearer", "expires_in": 3600}
 
 
-def answer(status: int = 200, /, **body: Any) -> TokenAnswer:
-    return TokenAnswer(status, body, f"The provider answered {status}.")
+def answer(status: int = 200, /, **body: Any) -> TokenResponse:
+    return TokenResponse(status, body, f"The provider answered {status}.")
 
 
 def tokens(before: Tokens | None = None, **body: Any) -> Tokens:

@@ -28,7 +28,7 @@ class SecretsMissing(Exception):
     """The row names a secret that the store does not hold."""
 
 
-class Vault:
+class CredentialStore:
     """The two halves of stored configurations.
 
     Every change of credentials goes to a fresh name, `integration-<id>-<unix time>-<random>`, before the

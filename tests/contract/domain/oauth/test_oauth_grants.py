@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from domain.core.ports import TableStore
-from domain.oauth.grants import TABLE, Grants, Overtaken
+from domain.oauth.grants import TABLE, GrantStore, StaleGrant
 from domain.oauth.model import Grant, GrantStatus, Tokens
 from infra.azure.tables.store import AzureTableStore
 from infra.embedded.secrets import EmbeddedSecretStore
@@ -25,7 +25,7 @@ class Desk:
     def __init__(self, tables: TableStore, home: Path) -> None:
         self.clock, self.tables = FakeClock(), tables
         self.secrets = EmbeddedSecretStore(home)
-        self.grants = Grants(tables, self.secrets, self.clock)
+        self.grants = GrantStore(tables, self.secrets, self.clock)
 
     def established(self, due_in_minutes: int = 45) -> Grant:
         fresh = Grant(
@@ -73,7 +73,7 @@ def test_one_of_two_claims_gets_it(desk: Desk) -> None:
     grant = desk.established()
     claimed = desk.grants.claim(grant)
     assert claimed.fence == 2
-    with pytest.raises(Overtaken):
+    with pytest.raises(StaleGrant):
         desk.grants.claim(grant)
     desk.grants.check(claimed)
 
@@ -84,7 +84,7 @@ def test_a_change_counts_only_under_the_last_fence_and_moves_the_due_moment(desk
     last = desk.grants.claim(desk.now(grant))
     desk.clock.advance(minutes=46)
     assert desk.is_due(grant)
-    with pytest.raises(Overtaken):
+    with pytest.raises(StaleGrant):
         desk.grants.change(stale, lambda current: replace(current, failures=9))
     desk.grants.change(last, lambda current: replace(current, due_at=START + timedelta(hours=2)))
     assert not desk.is_due(grant)
@@ -99,7 +99,7 @@ def test_a_withdrawn_grant_is_never_due_and_overtakes_whoever_refreshes_it(desk:
     desk.grants.withdraw(grant.integration_id)
     assert not desk.is_due(grant)
     assert desk.secrets.get(grant.secret_name) is None
-    with pytest.raises(Overtaken):
+    with pytest.raises(StaleGrant):
         desk.grants.change(claimed, lambda current: replace(current, failures=1))
 
 

@@ -74,7 +74,7 @@ def usable_or_recoverable(world: IntegrationWorld) -> None:
         stored = [found for id_ in ids if (found := tx.integrations.find(id_))]
     for one in stored:
         if one.status != S.Disconnected:
-            assert world.parts.vault.load(one).secrets["/apiKey"] in (GOOD_KEY, OTHER_KEY)
+            assert world.parts.credential_store.load(one).secrets["/apiKey"] in (GOOD_KEY, OTHER_KEY)
     assert world.secrets.credentials() == sorted(one.secret_name for one in stored if one.secret_name)
 
 
@@ -122,7 +122,7 @@ async def test_rotating_credentials_may_die_at_any_step(
     stored = world.now(created)
     assert stored.status == S.Active and len(world.secrets.credentials()) == 1
     is_new = step in ("after-commit 1", "delete")
-    assert world.parts.vault.load(stored).secrets["/apiKey"] == (OTHER_KEY if is_new else GOOD_KEY)
+    assert world.parts.credential_store.load(stored).secrets["/apiKey"] == (OTHER_KEY if is_new else GOOD_KEY)
 
 
 async def test_disconnecting_may_die_before_the_secret_is_destroyed(
@@ -145,8 +145,8 @@ async def test_the_sweep_leaves_what_is_used_what_is_young_and_what_is_not_its_o
     created = (await world.create()).integration
     other = {"integration-by-someone-else": "x", "data-key-0": "y"}
     world.secrets.values.update(other)
-    split = world.parts.vault.load(created)
-    young = world.parts.vault.put(created.integration_id, split)
+    split = world.parts.credential_store.load(created)
+    young = world.parts.credential_store.put(created.integration_id, split)
     assert world.sweep() == 0
     world.clock.advance(minutes=16)
     assert world.sweep() == 1
@@ -164,7 +164,7 @@ async def test_a_change_that_the_sweep_might_have_overtaken_is_refused(world: In
     world.secrets.fail = slow
     with pytest.raises(Unavailable, match="too long"):
         await world.put(created, configuration={"apiKey": OTHER_KEY})
-    assert world.parts.vault.load(world.now(created)).secrets["/apiKey"] == GOOD_KEY
+    assert world.parts.credential_store.load(world.now(created)).secrets["/apiKey"] == GOOD_KEY
 
 
 async def test_a_secret_store_that_is_down_costs_nothing_but_the_request(world: IntegrationWorld) -> None:
@@ -184,7 +184,7 @@ async def test_lost_credentials_are_told_and_can_be_set_again(world: Integration
         world.principal, created.integration_id, RotateCredentials(credentials={"apiKey": OTHER_KEY})
     )
     await world.check()
-    assert world.parts.vault.load(world.now(created)).secrets == {"/apiKey": OTHER_KEY}
+    assert world.parts.credential_store.load(world.now(created)).secrets == {"/apiKey": OTHER_KEY}
 
 
 async def test_a_configuration_copied_to_another_row_does_not_open(world: IntegrationWorld) -> None:
@@ -196,7 +196,7 @@ async def test_a_configuration_copied_to_another_row_does_not_open(world: Integr
         )
         connection.commit()
     with pytest.raises(ValueError, match="another context"):
-        world.parts.vault.load(world.now(second))
+        world.parts.credential_store.load(world.now(second))
 
 
 # Rotating the data key
@@ -222,7 +222,7 @@ async def test_a_rotation_seals_every_column_anew_and_all_still_open(world: Inte
     after = keys_in_use(world.database)
     assert len(before) == len(after) == 1 and before != after
     for one in created:
-        assert world.parts.vault.load(world.now(one)).plain["currency"] == "USD"
+        assert world.parts.credential_store.load(world.now(one)).plain["currency"] == "USD"
         assert world.parts.service.shown(world.now(one)).account is not None
         assert world.now(one).version == one.version
 
@@ -233,7 +233,7 @@ async def test_old_keys_stay_until_they_are_retired(world: IntegrationWorld) -> 
     assert len([name for name in world.secrets.values if name.startswith("data-key-")]) == 3
     told = rotated(world, retires=True)
     assert len([name for name in world.secrets.values if name.startswith("data-key-")]) == 2
-    assert "Retired:" in told[-1] and world.parts.vault.load(world.now(created)).secrets
+    assert "Retired:" in told[-1] and world.parts.credential_store.load(world.now(created)).secrets
 
 
 async def test_a_value_changed_during_the_rotation_is_not_overwritten(world: IntegrationWorld) -> None:
@@ -252,5 +252,5 @@ async def test_a_value_changed_during_the_rotation_is_not_overwritten(world: Int
     rotate(
         world.database, world.secrets, wait_seconds=0, retires=False, tell=change, sleep=lambda seconds: None
     )
-    assert world.parts.vault.load(world.now(created)).plain == {"currency": "EUR"}
+    assert world.parts.credential_store.load(world.now(created)).plain == {"currency": "EUR"}
     assert len(keys_in_use(world.database)) == 1
