@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import process_time
 
-from domain.monitoring.anomalies.detection import HourValue, unusual_hours
+from domain.monitoring.anomalies.detection import HOUR, HourValue, unusual_hours
 from domain.monitoring.anomalies.model import Metric
-from domain.monitoring.anomalies.series import HOUR
 from domain.monitoring.anomalies.watching import WINDOW
 
 _WINDOW_HOURS = WINDOW // HOUR

@@ -78,6 +78,6 @@ async def deliver_webhooks(messages: Batch) -> None:
 def raise_alerts(messages: Batch) -> None:
     """Sections 12.3 and 14.2: log each, and raise an alert where a rule says so."""
     try:
-        hub().alerts.intake.handle([(text_of(message), message.message_id) for message in messages])
+        hub().alerts.intake.receive([(text_of(message), message.message_id) for message in messages])
     except Unavailable as reason:
         put_off("alerts", messages, reason)

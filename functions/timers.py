@@ -59,7 +59,7 @@ def clean_up_deliveries(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 0 * * * *")
 def expire_api_keys(timer: func.TimerRequest) -> None:
     """Every hour: revoke the keys that have expired (BR-AK-04); they are refused from that very second anyway."""
-    logger.info("API keys expired", extra={"revoked": hub().key_expiry.run()})
+    logger.info("API keys expired", extra={"revoked": hub().key_expiry.revoke_expired()})
 
 
 @bp.function_name("close_key_connections")
@@ -156,7 +156,7 @@ def clean_up_signals(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="50 */5 * * * *")
 def detect_anomalies(timer: func.TimerRequest) -> None:
     """Every five minutes: judge the hours that have ended and were not judged (section 10.2)."""
-    done = hub().insights.watch.run()
+    done = hub().insights.watch.detect()
     if done.tenants:
         logger.info(
             "anomalies looked for",
@@ -182,7 +182,7 @@ def clean_up_anomalies(timer: func.TimerRequest) -> None:
 def evaluate_alerts(timer: func.TimerRequest) -> None:
     """Every minute: judge rates and dead letters, and close the alerts whose cause is gone (section 12.3)."""
     sent = hub().integrations.occurrences.flush()
-    raised, recovered = hub().alerts.evaluator.run()
+    raised, recovered = hub().alerts.evaluator.evaluate()
     if sent or raised or recovered:
         logger.info("alerts evaluated", extra={"sent": sent, "raised": raised, "recovered": recovered})
 
@@ -192,7 +192,7 @@ def evaluate_alerts(timer: func.TimerRequest) -> None:
 async def send_alert_messages(timer: func.TimerRequest) -> None:
     """Every 30 seconds: tell people by e-mail and SMS what is due."""
     sender = await asyncio.to_thread(lambda: hub().alerts.notifications)
-    counts = await sender.run()
+    counts = await sender.send_due()
     if counts:
         logger.info("alert messages sent", extra={one.name.lower(): count for one, count in counts.items()})
 

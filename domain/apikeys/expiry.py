@@ -36,7 +36,7 @@ class KeyExpiry:
         self._ids = ids
         self._realtime = realtime
 
-    def run(self) -> int:
+    def revoke_expired(self) -> int:
         """Revoke what has expired, a bounded number a run; returns how many. Idempotent."""
         return self._revoke(rotated=False)
 

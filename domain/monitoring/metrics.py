@@ -48,7 +48,7 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredMeasures:
     """What the database says. `signals` are those of the hours that began at or after `since`, with all deliveries
     under `Tenant`; `deliveries` and `syncs` are those that have not ended, `alerts` those that have not recovered."""
 
@@ -68,14 +68,14 @@ class Measures:
     """All there is at `taken_at`. `queues` has, by queue, messages by state; None when the queue did not answer."""
 
     taken_at: datetime
-    stored: Stored
+    stored: StoredMeasures
     queues: Mapping[str, Mapping[str, int]] | None = field(default=None)
 
 
 class Metrics(Protocol):
     """The database's numbers, over all tenants."""
 
-    def read(self, *, since: datetime, now: datetime) -> Stored:
+    def read(self, *, since: datetime, now: datetime) -> StoredMeasures:
         """Signals since the beginning of an hour, everything else as it is now."""
 
 

@@ -37,7 +37,7 @@ from domain.webhooks.service import WebhookService
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedRecommendation:
     """A recommendation with where it stands; `decision` where there is one. `worded_by_model`: its title and
     explanation are a language model's words for what the rules said."""
 
@@ -65,7 +65,7 @@ class RecommendationFilter:
     subject_types: Sequence[SubjectType] = ()
     subject_id: UUID | None = None
 
-    def takes(self, listed: Listed) -> bool:
+    def takes(self, listed: ListedRecommendation) -> bool:
         one = listed.recommendation
         return (
             (not self.statuses or listed.status in self.statuses)
@@ -89,7 +89,7 @@ def subject_of(decision: Decision) -> RecommendationSubject:
 
 def stand(
     recommendations: Sequence[Recommendation], decisions: Mapping[UUID, Decision], now: datetime
-) -> list[Listed]:
+) -> list[ListedRecommendation]:
     """Where each stands: those that hold now, in their order, then those decided upon that do not any more, the
     latest first. What was applied and holds again is open again: its evidence is newer than the change."""
     found = [
@@ -101,15 +101,17 @@ def stand(
     for one in sorted(past, key=lambda decision: decision.decided_at, reverse=True):
         is_applied = one.status == RecommendationStatus.Applied
         status = one.status if is_applied else RecommendationStatus.Gone
-        found.append(Listed(_JSON.validate_json(one.snapshot), status, one))
+        found.append(ListedRecommendation(_JSON.validate_json(one.snapshot), status, one))
     return found
 
 
-def _standing(recommendation: Recommendation, decision: Decision | None, now: datetime) -> Listed:
+def _standing(
+    recommendation: Recommendation, decision: Decision | None, now: datetime
+) -> ListedRecommendation:
     is_dismissed = decision is not None and decision.status == RecommendationStatus.Dismissed
     if decision is not None and is_dismissed and (decision.until is None or now < decision.until):
-        return Listed(recommendation, RecommendationStatus.Dismissed, decision)
-    return Listed(recommendation, RecommendationStatus.Open)
+        return ListedRecommendation(recommendation, RecommendationStatus.Dismissed, decision)
+    return ListedRecommendation(recommendation, RecommendationStatus.Open)
 
 
 class Applier:

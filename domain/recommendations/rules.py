@@ -24,11 +24,10 @@ from domain.recommendations.model import (
     recommendation_id,
 )
 from domain.recommendations.prediction import failure_predicted
+from domain.recommendations.retry_rules import adaptive_retry, longer_retries
 from domain.recommendations.sync_rules import better_time, incremental
 from domain.recommendations.webhook_rules import (
-    adaptive_retry,
     higher_rate,
-    longer_retries,
     longer_timeout,
     lower_rate,
     pause,

@@ -24,7 +24,7 @@ from domain.journal.audit import AuditEntry
 from domain.recommendations.decisions import (
     Applier,
     DismissRecommendation,
-    Listed,
+    ListedRecommendation,
     RecommendationFilter,
     snapshot_of,
     stand,
@@ -55,21 +55,23 @@ class RecommendationService:
 
     async def page(
         self, principal: Principal, filter_: RecommendationFilter, page: PageRequest
-    ) -> Page[Listed]:
+    ) -> Page[ListedRecommendation]:
         """The most urgent first, then those decided upon; those about subjects that the caller may not manage are
         left out. Raises Forbidden, Unavailable."""
         found = [one for one in await self._worded(principal) if filter_.takes(one)]
         shown = found[page.offset : page.offset + page.page_size]
         return Page(shown, page.page, page.page_size, len(found))
 
-    async def get(self, principal: Principal, recommendation_id: UUID) -> Listed:
+    async def get(self, principal: Principal, recommendation_id: UUID) -> ListedRecommendation:
         """Raises Forbidden, NotFound, Unavailable."""
         for one in await self._worded(principal):
             if one.recommendation.recommendation_id == recommendation_id:
                 return one
         raise _unknown()
 
-    async def apply(self, principal: Principal, recommendation_id: UUID, if_match: int | None) -> Listed:
+    async def apply(
+        self, principal: Principal, recommendation_id: UUID, if_match: int | None
+    ) -> ListedRecommendation:
         """Make the change it asks for, through the use case of its subject. Raises Forbidden, NotFound, Conflict,
         PreconditionFailed, and what that use case raises."""
         listed = await asyncio.to_thread(self._decidable, principal, recommendation_id)
@@ -83,11 +85,11 @@ class RecommendationService:
         decision = self._decision(principal, one, _S.Applied)
         body = {**_about(one), "body": dict(one.advice.change.body)}
         await asyncio.to_thread(self._store, principal, decision, "recommendation.applied", body)
-        return Listed(one, _S.Applied, decision)
+        return ListedRecommendation(one, _S.Applied, decision)
 
     def dismiss(
         self, principal: Principal, recommendation_id: UUID, command: DismissRecommendation
-    ) -> Listed:
+    ) -> ListedRecommendation:
         """Shown no more as open until then. Raises Forbidden, NotFound, Conflict, ValidationFailed."""
         if command.until is not None and command.until <= self._clock.now():
             detail = "Must be in the future."
@@ -103,9 +105,9 @@ class RecommendationService:
         )
         body = {**_about(one), "reason": command.reason, "until": command.until}
         self._store(principal, decision, "recommendation.dismissed", body)
-        return Listed(one, _S.Dismissed, decision)
+        return ListedRecommendation(one, _S.Dismissed, decision)
 
-    def reopen(self, principal: Principal, recommendation_id: UUID) -> Listed:
+    def reopen(self, principal: Principal, recommendation_id: UUID) -> ListedRecommendation:
         """Take a dismissal back. Raises Forbidden, NotFound, Conflict."""
         listed = self._decidable(principal, recommendation_id)
         if listed.status != _S.Dismissed:
@@ -119,11 +121,11 @@ class RecommendationService:
             )
             tx.audit.append(principal.tenant_id, entry)
             tx.commit()
-        return Listed(one, _S.Open)
+        return ListedRecommendation(one, _S.Open)
 
     # -- steps --------------------------------------------------------------------------------------------
 
-    async def _worded(self, principal: Principal) -> list[Listed]:
+    async def _worded(self, principal: Principal) -> list[ListedRecommendation]:
         principal.require(INSIGHTS_READ)
         types = [one for one, needed in SUBJECT_PERMISSIONS.items() if needed in principal.permissions]
         found = await asyncio.to_thread(self._standing, principal.tenant_id, types)
@@ -137,14 +139,14 @@ class RecommendationService:
         ]
         return [*first, *(one for one in found if one.status != _S.Open)]
 
-    def _standing(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[Listed]:
+    def _standing(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[ListedRecommendation]:
         recommendations = self._adviser.advise(tenant_id, types)
         with self._transactions.read() as tx:
             decisions = tx.decisions.of_tenant(tenant_id)
         found = stand(recommendations, decisions, self._clock.now())
         return [one for one in found if one.recommendation.subject.type in types]
 
-    def _decidable(self, principal: Principal, recommendation_id: UUID) -> Listed:
+    def _decidable(self, principal: Principal, recommendation_id: UUID) -> ListedRecommendation:
         """Raises Forbidden, NotFound; Conflict where it is about something that is there, but does not hold."""
         principal.require(INSIGHTS_READ)
         for one in self._standing(principal.tenant_id, list(SubjectType)):
@@ -193,7 +195,7 @@ def _suggestion(one: Recommendation) -> Suggestion:
     )
 
 
-def _in_words(listed: Listed, words: Suggestion, by_model: bool) -> Listed:
+def _in_words(listed: ListedRecommendation, words: Suggestion, by_model: bool) -> ListedRecommendation:
     one = listed.recommendation
     advice = replace(one.advice, title=words.title, explanation=words.explanation)
     return replace(listed, recommendation=replace(one, advice=advice), worded_by_model=by_model)

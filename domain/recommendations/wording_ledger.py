@@ -35,7 +35,7 @@ _MAX_KEPT: Final = 16_000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptAnswer:
     """What is known of a question: the model's answer, or (None) that it is not to be asked before `until`."""
 
     answer: str | None
@@ -62,7 +62,7 @@ class WordingLedger:
         self._clock = clock
         self._tokens_per_day = tokens_per_day
 
-    def find(self, tenant_id: UUID, question: str) -> Kept | None:
+    def find(self, tenant_id: UUID, question: str) -> KeptAnswer | None:
         """Raises Unavailable."""
         return _kept(self._tables.get(TABLE, tenant_id.hex, _place(question)), question)
 
@@ -144,12 +144,12 @@ def _persistently(attempt: Callable[[], T]) -> T:
     raise Unavailable("The tenant's wording is being worked on from too many places at once.")
 
 
-def _kept(place: TableEntity | None, question: str) -> Kept | None:
+def _kept(place: TableEntity | None, question: str) -> KeptAnswer | None:
     if place is None or place.properties["question"] != question:
         return None
     until = place.properties["until"]
     assert isinstance(until, datetime)
-    return Kept(str(place.properties["answer"]) or None, until)
+    return KeptAnswer(str(place.properties["answer"]) or None, until)
 
 
 def _used(budget: TableEntity | None, now: datetime) -> int:

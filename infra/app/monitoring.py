@@ -11,9 +11,9 @@ from domain.core.tracing import Tracer
 from domain.integrations.health_history import HealthSamples
 from domain.integrations.service import IntegrationNotifier
 from domain.journal.signals import KeyHours
-from domain.monitoring.alerts.evaluation import Evaluator
-from domain.monitoring.alerts.intake import Intake
-from domain.monitoring.alerts.ledger import Ledger
+from domain.monitoring.alerts.evaluation import AlertEvaluator
+from domain.monitoring.alerts.intake import AlertIntake
+from domain.monitoring.alerts.ledger import AlertLedger
 from domain.monitoring.alerts.notifying import NotificationSender
 from domain.monitoring.alerts.ports import DeadLetterCounts
 from domain.monitoring.alerts.service import AlertService
@@ -46,20 +46,22 @@ class AlertParts:
         self._queues = queues
         self._clock = clock
         self._integrations = integrations
-        self._ledger = Ledger(ids, realtime)
+        self._ledger = AlertLedger(ids, realtime)
 
     @once
     def service(self) -> AlertService:
         return AlertService(self._transactions, self._ledger, self._clock)
 
     @once
-    def intake(self) -> Intake:
-        return Intake(self._transactions, self._ledger, self._clock)
+    def intake(self) -> AlertIntake:
+        return AlertIntake(self._transactions, self._ledger, self._clock)
 
     @once
-    def evaluator(self) -> Evaluator:
+    def evaluator(self) -> AlertEvaluator:
         retention = timedelta(days=self._settings.alert_days)
-        return Evaluator(self._transactions, self._ledger, self._queues, self._clock, retention=retention)
+        return AlertEvaluator(
+            self._transactions, self._ledger, self._queues, self._clock, retention=retention
+        )
 
     @once
     def notifications(self) -> NotificationSender:

@@ -34,7 +34,7 @@ class WebhookUseCases(ProcessAdapters):
 
     @once
     def fan_out(self) -> FanOut:
-        from domain.monitoring.alerts.disabled_webhooks import DisabledWebhooks
+        from domain.monitoring.alerts.intake import DisabledWebhooks
         from domain.sync.dispatch import InitialSyncs
 
         return FanOut(

@@ -14,9 +14,9 @@ from domain.core.paging import PageRequest
 from domain.core.principal import Principal
 from domain.journal.occurrences import message_of, occurrence
 from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
-from domain.monitoring.alerts.evaluation import Evaluator
-from domain.monitoring.alerts.intake import Intake
-from domain.monitoring.alerts.ledger import Ledger
+from domain.monitoring.alerts.evaluation import AlertEvaluator
+from domain.monitoring.alerts.intake import AlertIntake
+from domain.monitoring.alerts.ledger import AlertLedger
 from domain.monitoring.alerts.model import Alert, AlertFilter
 from domain.monitoring.alerts.notifying import NotificationSender
 from domain.monitoring.alerts.service import AlertService, ChangeAlertRule
@@ -33,10 +33,10 @@ class AlertWorld(IntegrationWorld):
         self.dead_is_down = False
         self.refuses: Exception | None = None
         self.sent: list[tuple[UUID, OutgoingMessage]] = []
-        self.ledger = Ledger(self.ids, self.realtime)
+        self.ledger = AlertLedger(self.ids, self.realtime)
         self.service = AlertService(self.transactions, self.ledger, self.clock)
-        self.intake = Intake(self.transactions, self.ledger, self.clock)
-        self.evaluator = Evaluator(
+        self.intake = AlertIntake(self.transactions, self.ledger, self.clock)
+        self.evaluator = AlertEvaluator(
             self.transactions, self.ledger, self, self.clock, retention=timedelta(days=90)
         )
         self.notifications = NotificationSender(self.transactions, self, self.clock)
@@ -57,13 +57,13 @@ class AlertWorld(IntegrationWorld):
         """An occurrence reaches the queue and is taken; returns the message."""
         tenant_id = (owner or self.principal).tenant_id
         body = message_of(occurrence(source, data, self.clock.now(), tenant_id=tenant_id)).body
-        self.intake.handle([(body, "m-1")])
+        self.intake.receive([(body, "m-1")])
         return body
 
     def take_sent(self) -> int:
         """What the product itself put into the queue `alerts`, taken."""
         self.parts.occurrences.flush()
-        return self.intake.handle([(one.body, one.message_id or "") for one in self.queue.take("alerts")])
+        return self.intake.receive([(one.body, one.message_id or "") for one in self.queue.take("alerts")])
 
     def attempts(self, webhook_id: UUID, succeeded: int, failed: int) -> None:
         tally = Tally(total=succeeded + failed, succeeded=succeeded, failed=failed)

@@ -12,7 +12,7 @@ from domain.monitoring.metrics import (
     IntegrationGroup,
     KeyTotals,
     Measures,
-    Stored,
+    StoredMeasures,
 )
 from domain.sync.model import SyncStatus
 from domain.webhooks.model import DeliveryStatus, WebhookState
@@ -26,7 +26,7 @@ SYNC = Tally(4, 3, 1, 1, 900, {"timeout": 1}, Sketch.of([2_000, 4_000, 60_000, 7
 
 MEASURES = Measures(
     taken_at=SINCE + timedelta(hours=9),
-    stored=Stored(
+    stored=StoredMeasures(
         since=SINCE,
         signals={
             SubjectKind.Tenant: Tally(

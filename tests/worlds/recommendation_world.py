@@ -23,7 +23,7 @@ from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
 from domain.providers.contract import IntegrationType
 from domain.providers.records import StreamProfile
 from domain.recommendations.ai import AnswerT, LanguageModel, ModelAnswer, ModelRequest
-from domain.recommendations.decisions import Applier, Listed, RecommendationFilter
+from domain.recommendations.decisions import Applier, ListedRecommendation, RecommendationFilter
 from domain.recommendations.engine import Adviser
 from domain.recommendations.service import RecommendationService
 from domain.recommendations.wording import Wording
@@ -123,7 +123,7 @@ class RecommendationWorld(World):
         self.schedules.put(self.principal, made.integration_id, command, None)
         return made
 
-    async def listed(self, principal: Principal | None = None, **filter_: Any) -> list[Listed]:
+    async def listed(self, principal: Principal | None = None, **filter_: Any) -> list[ListedRecommendation]:
         page = await self.recommendations.page(
             principal or self.principal, RecommendationFilter(**filter_), PageRequest()
         )

@@ -16,7 +16,7 @@ from domain.journal.events import RaiseEvent
 from domain.journal.occurrences import ALERTS_QUEUE
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService, announcements
 from domain.journal.ports import EventRef
-from domain.monitoring.alerts.disabled_webhooks import DisabledWebhooks
+from domain.monitoring.alerts.intake import DisabledWebhooks
 from domain.sync.dispatch import InitialSyncs
 from domain.webhooks.deliver import DeliveryEngine, DeliveryLimits
 from domain.webhooks.deliveries import DeliveryService

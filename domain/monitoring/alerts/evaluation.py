@@ -16,7 +16,7 @@ from domain.core.transaction import Transactions, in_steps
 from domain.core.wire import rfc3339
 from domain.journal.occurrences import PLATFORM
 from domain.journal.signals import hour_of
-from domain.monitoring.alerts.ledger import Ledger
+from domain.monitoring.alerts.ledger import AlertLedger
 from domain.monitoring.alerts.model import Alert, AlertFinding, AlertKind, RuleSettings
 from domain.monitoring.alerts.ports import AlertTransaction, DeadLetterCounts, HourRate
 from domain.monitoring.alerts.rules import RULES, Rate, effective, evaluate_rate, is_quiet, last_hour, raises
@@ -60,11 +60,11 @@ class EvaluationResult:
     over: list[tuple[Alert, str]] = field(default_factory=list)
 
 
-class Evaluator:
+class AlertEvaluator:
     def __init__(
         self,
         transactions: Transactions[AlertTransaction],
-        ledger: Ledger,
+        ledger: AlertLedger,
         queues: DeadLetterCounts,
         clock: Clock,
         *,
@@ -76,7 +76,7 @@ class Evaluator:
         self._clock = clock
         self._retention = retention
 
-    def run(self) -> tuple[int, int]:
+    def evaluate(self) -> tuple[int, int]:
         """One round; how many alerts it raised and how many recovered. Raises Unavailable."""
         now = self._clock.now()
         verdicts = EvaluationResult()

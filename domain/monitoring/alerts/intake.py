@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from domain.core.ports import Clock
+from domain.core.ports import Clock, QueueSender
+from domain.core.principal import guid
 from domain.core.transaction import Transactions, repeated
-from domain.journal.occurrences import PLATFORM, Occurrence
-from domain.monitoring.alerts.ledger import Ledger
+from domain.journal.events import DomainEvent
+from domain.journal.occurrences import ALERTS_QUEUE, PLATFORM, Occurrence, message_of, occurrence
+from domain.monitoring.alerts.ledger import AlertLedger
 from domain.monitoring.alerts.model import AlertFinding, AlertKind
 from domain.monitoring.alerts.ports import AlertTransaction
 from domain.monitoring.alerts.rules import effective, finding_of, raises
+from domain.webhooks.model import DISABLED
 
 logger = logging.getLogger("hub.alerts")
 
 
-class Intake:
-    def __init__(self, transactions: Transactions[AlertTransaction], ledger: Ledger, clock: Clock) -> None:
+class AlertIntake:
+    def __init__(
+        self, transactions: Transactions[AlertTransaction], ledger: AlertLedger, clock: Clock
+    ) -> None:
         self._transactions = transactions
         self._ledger = ledger
         self._clock = clock
 
-    def handle(self, messages: Sequence[tuple[str, str]]) -> int:
+    def receive(self, messages: Sequence[tuple[str, str]]) -> int:
         """(body, message id) pairs. Each is a structured warning, which Application Insights alert rules watch for,
         and an alert where its rule says so; returns how many are new. One that cannot be understood is an alert
         itself. Raises Unavailable; repeating is harmless."""
@@ -60,3 +65,36 @@ def _occurrence(body: str) -> Occurrence:
     fields: Any = json.loads(body)
     at = datetime.fromisoformat(fields["occurredAt"]).astimezone(UTC)
     return Occurrence(PLATFORM, UUID(fields["tenantId"]), str(fields["kind"]), json.dumps(fields["data"]), at)
+
+
+#: More than the hub's own event about a disabled webhook ever has.
+_OWN_BYTES = 8 * 1024
+
+
+class DisabledWebhooks:
+    """A consumer of the fan-out: a webhook that the hub disabled is an occurrence."""
+
+    def __init__(self, queue: QueueSender) -> None:
+        self._queue = queue
+
+    def consume(self, events: Sequence[DomainEvent]) -> None:
+        """Raises Unavailable; then the events are fanned out again."""
+        messages = [
+            message_of(occurrence("webhook-disabled", data, event.occurred_at, tenant_id=event.tenant_id))
+            for event in events
+            if event.type == DISABLED and (data := _disabled(event)) is not None
+        ]
+        if messages:
+            self._queue.send(ALERTS_QUEUE, messages)
+
+
+def _disabled(event: DomainEvent) -> Mapping[str, Any] | None:
+    """None for an event that only bears the name: anyone may raise one, and the queue does not take every size."""
+    if event.size > _OWN_BYTES:
+        return None
+    try:
+        data: Any = json.loads(event.data)
+    except RecursionError:
+        return None
+    is_ours = guid(data.get("webhookId")) is not None and isinstance(data.get("reason"), str)
+    return data if is_ours else None

@@ -11,18 +11,25 @@ from domain.core.ports import IdGenerator
 from domain.core.realtime import ALERT_CHANGED, Realtime
 from domain.journal.occurrences import PLATFORM
 from domain.monitoring.alerts import events
-from domain.monitoring.alerts.model import Alert, AlertFinding, AlertStatus, Notification, Rule, Transition
+from domain.monitoring.alerts.model import (
+    Alert,
+    AlertFinding,
+    AlertRule,
+    AlertStatus,
+    Notification,
+    Transition,
+)
 from domain.monitoring.alerts.ports import AlertTransaction
 
 
-class Ledger:
+class AlertLedger:
     """Row, event and messages to people, together or not at all. `publish` comes after the commit."""
 
     def __init__(self, ids: IdGenerator, realtime: Realtime) -> None:
         self._ids = ids
         self._realtime = realtime
 
-    def raise_(self, tx: AlertTransaction, rule: Rule, finding: AlertFinding) -> Alert | None:
+    def raise_(self, tx: AlertTransaction, rule: AlertRule, finding: AlertFinding) -> Alert | None:
         """The alert when it is new. A finding that is known, or older than the recovery of the last alert about the
         same, changes nothing: messages come twice, and late."""
         key = finding.tenant_id, finding.kind, finding.subject
@@ -53,7 +60,7 @@ class Ledger:
         return alert
 
     def recover(
-        self, tx: AlertTransaction, rule: Rule, alert: Alert, *, reason: str, now: datetime
+        self, tx: AlertTransaction, rule: AlertRule, alert: Alert, *, reason: str, now: datetime
     ) -> Alert | None:
         """The alert as it is then; None when it had recovered already."""
         if not tx.alerts.recover(alert.tenant_id, alert.alert_id, reason, now):
@@ -77,7 +84,7 @@ class Ledger:
                 self._realtime.publish(alert.tenant_id, ALERT_CHANGED, [payload])
 
     def _tell(
-        self, tx: AlertTransaction, rule: Rule, alert: Alert, transition: Transition, now: datetime
+        self, tx: AlertTransaction, rule: AlertRule, alert: Alert, transition: Transition, now: datetime
     ) -> None:
         if alert.tenant_id == PLATFORM:
             return

@@ -59,7 +59,7 @@ class Sink:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class AlertRule:
     """When an alert of a kind is raised and when it is over. `threshold` is a share of 1 that must be exceeded, over
     `window_minutes`; it is over when at most half of it is left. `minimum_volume` is how much must have happened.
     Nothing recovers before `quiet_minutes` have passed without a repeat, so that alerts do not flap. A rule without

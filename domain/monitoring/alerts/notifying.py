@@ -29,7 +29,7 @@ class NotificationSender:
         self._notifier = notifier
         self._clock = clock
 
-    async def run(self) -> dict[NotificationStatus, int]:
+    async def send_due(self) -> dict[NotificationStatus, int]:
         """Send what is due, at most 50; returns how many have which status now. After a crash between a message and
         its record it is sent again when the lease is over. Raises Unavailable when the database is down."""
         due = await asyncio.to_thread(self._claim)

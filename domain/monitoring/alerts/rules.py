@@ -16,7 +16,7 @@ from domain.monitoring.alerts.model import (
     Alert,
     AlertFinding,
     AlertKind,
-    Rule,
+    AlertRule,
     RuleSettings,
     Severity,
     Transition,
@@ -26,11 +26,11 @@ from domain.providers.contract import FailureKind, OutgoingMessage
 
 _K, _S = AlertKind, Severity
 
-RULES: Mapping[AlertKind, Rule] = {
+RULES: Mapping[AlertKind, AlertRule] = {
     rule.kind: rule
     for rule in (
         # Section 12.3: more than 20%
-        Rule(
+        AlertRule(
             _K.WebhookFailureRate,
             "Deliveries of a webhook fail",
             _S.Warning,
@@ -40,20 +40,20 @@ RULES: Mapping[AlertKind, Rule] = {
             window_minutes=60,
             watches_state=True,
         ),
-        Rule(_K.WebhookDisabled, "The hub disabled a webhook", _S.Critical, 0, watches_state=True),
-        Rule(_K.IntegrationHealth, "An integration is not well", _S.Critical, 5, watches_state=True),
-        Rule(_K.SyncFailed, "A synchronisation failed", _S.Warning, 0, watches_state=True),
+        AlertRule(_K.WebhookDisabled, "The hub disabled a webhook", _S.Critical, 0, watches_state=True),
+        AlertRule(_K.IntegrationHealth, "An integration is not well", _S.Critical, 5, watches_state=True),
+        AlertRule(_K.SyncFailed, "A synchronisation failed", _S.Warning, 0, watches_state=True),
         # Hours are judged one by one: what lasts repeats every hour.
-        Rule(_K.KeyAnomaly, "An API key is used unusually", _S.Warning, quiet_minutes=130),
-        Rule(_K.Anomaly, "Something is unusual", _S.Warning, quiet_minutes=130),
-        Rule(
+        AlertRule(_K.KeyAnomaly, "An API key is used unusually", _S.Warning, quiet_minutes=130),
+        AlertRule(_K.Anomaly, "Something is unusual", _S.Warning, quiet_minutes=130),
+        AlertRule(
             _K.SecurityViolation,
             "Something that security forbids was tried",
             _S.Critical,
             quiet_minutes=60,
             minimum_volume=10,
         ),
-        Rule(
+        AlertRule(
             _K.DeadLetters,
             "Messages ended as dead letters",
             _S.Critical,
@@ -62,14 +62,14 @@ RULES: Mapping[AlertKind, Rule] = {
             watches_state=True,
             is_platform=True,
         ),
-        Rule(
+        AlertRule(
             _K.RateLimitStoreDown,
             "Rate limits cannot be counted",
             _S.Critical,
             quiet_minutes=5,
             is_platform=True,
         ),
-        Rule(
+        AlertRule(
             _K.UnreadableMessage,
             "A message could not be understood",
             _S.Warning,
@@ -85,7 +85,7 @@ _LASTING: frozenset[FailureKind] = frozenset(("forbidden", "rejected", "malforme
 _SEND_AGAIN_AFTER = (1, 5, 15, 60)
 
 
-def effective(kind: AlertKind, settings: RuleSettings | None) -> Rule:
+def effective(kind: AlertKind, settings: RuleSettings | None) -> AlertRule:
     """The rule as a tenant has it."""
     rule = RULES[kind]
     if settings is None:
@@ -101,7 +101,7 @@ def effective(kind: AlertKind, settings: RuleSettings | None) -> Rule:
     )
 
 
-def raises(rule: Rule, finding: AlertFinding) -> bool:
+def raises(rule: AlertRule, finding: AlertFinding) -> bool:
     """Whether what happened is an alert."""
     return rule.is_enabled and (finding.volume is None or finding.volume >= (rule.minimum_volume or 1))
 
@@ -132,7 +132,7 @@ def last_hour(hours: Sequence[HourRate], now: datetime) -> Rate:
     )
 
 
-def evaluate_rate(rule: Rule, rate: Rate) -> Literal["raise", "keep", "recover"]:
+def evaluate_rate(rule: AlertRule, rate: Rate) -> Literal["raise", "keep", "recover"]:
     """Section 12.3, with hysteresis: between half the threshold and the threshold nothing changes."""
     assert rule.threshold is not None
     if not rule.is_enabled or rate.total < (rule.minimum_volume or 1):
@@ -142,7 +142,7 @@ def evaluate_rate(rule: Rule, rate: Rate) -> Literal["raise", "keep", "recover"]
     return "recover" if rate.share <= rule.threshold / 2 else "keep"
 
 
-def is_quiet(rule: Rule, alert: Alert, now: datetime) -> bool:
+def is_quiet(rule: AlertRule, alert: Alert, now: datetime) -> bool:
     """No repeat for as long as the rule asks."""
     return now - alert.last_seen_at >= timedelta(minutes=rule.quiet_minutes)
 

@@ -25,13 +25,13 @@ from domain.core.transaction import Transactions, repeated
 from domain.core.wire import Command, sent_fields
 from domain.journal.audit import AuditEntry
 from domain.journal.occurrences import PLATFORM
-from domain.monitoring.alerts.ledger import Ledger
+from domain.monitoring.alerts.ledger import AlertLedger
 from domain.monitoring.alerts.model import (
     Alert,
     AlertFilter,
     AlertKind,
+    AlertRule,
     Notification,
-    Rule,
     RuleSettings,
     Severity,
     Sink,
@@ -81,7 +81,9 @@ class AlertDetail:
 
 
 class AlertService:
-    def __init__(self, transactions: Transactions[AlertTransaction], ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self, transactions: Transactions[AlertTransaction], ledger: AlertLedger, clock: Clock
+    ) -> None:
         self._transactions = transactions
         self._ledger = ledger
         self._clock = clock
@@ -122,7 +124,7 @@ class AlertService:
         self._ledger.publish([told.alert])
         return told
 
-    def rules(self, principal: Principal) -> list[Rule]:
+    def rules(self, principal: Principal) -> list[AlertRule]:
         """As the tenant has them; the platform's own are left out. Raises Forbidden."""
         principal.require(ALERTS_READ)
         with self._transactions.read() as tx:
@@ -132,7 +134,7 @@ class AlertService:
     @repeated
     def change_rule(
         self, principal: Principal, kind: str, command: ChangeAlertRule, if_match: int | None = None
-    ) -> Rule:
+    ) -> AlertRule:
         """Raises Forbidden, NotFound, ValidationFailed, PreconditionFailed."""
         principal.require(ALERTS_MANAGE)
         rule = _rule(kind)
@@ -167,14 +169,14 @@ class AlertService:
         return AlertDetail(alert, tx.notifications.of_alert(alert.tenant_id, alert.alert_id))
 
 
-def _rule(kind: str) -> Rule:
+def _rule(kind: str) -> AlertRule:
     rule = RULES.get(AlertKind(kind)) if kind in {one.value for one in AlertKind} else None
     if rule is None or rule.is_platform:
         raise NotFound("There is no such rule; see GET /api/alerts/rules.")
     return rule
 
 
-def _check_applies(rule: Rule, command: ChangeAlertRule) -> None:
+def _check_applies(rule: AlertRule, command: ChangeAlertRule) -> None:
     errors = [
         FieldError(f"/{wire}", "This rule has none.")
         for name, wire in (("threshold", "threshold"), ("minimum_volume", "minimumVolume"))

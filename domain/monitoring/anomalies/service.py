@@ -18,9 +18,9 @@ from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.core.wire import Command
 from domain.journal.audit import AuditEntry
+from domain.monitoring.anomalies.detection import HOUR, WATCHED, sample
 from domain.monitoring.anomalies.model import Anomaly, AnomalyFilter
 from domain.monitoring.anomalies.ports import AnomalyTransaction
-from domain.monitoring.anomalies.series import HOUR, WATCHED, sample
 from domain.monitoring.signal_series import SignalReader
 
 #: Hours shown before the first and after the last unusual one.
@@ -37,7 +37,7 @@ class SnoozeAnomaly(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class Hour:
+class MeasuredHour:
     """What was measured in the hour from `start`; None when nothing was to be."""
 
     start: datetime
@@ -49,7 +49,7 @@ class AnomalyDetail:
     """An anomaly and the hours around it; none of what was seen at once."""
 
     anomaly: Anomaly
-    hours: Sequence[Hour]
+    hours: Sequence[MeasuredHour]
 
 
 class AnomalyService:
@@ -111,7 +111,7 @@ class AnomalyService:
         tx.audit.append(principal.tenant_id, entry)
         tx.commit()
 
-    def _hours(self, anomaly: Anomaly) -> list[Hour]:
+    def _hours(self, anomaly: Anomaly) -> list[MeasuredHour]:
         subject, metric = anomaly.subject, anomaly.metric
         if metric not in WATCHED.get(subject.kind, ()) or anomaly.expected is None:
             return []
@@ -126,6 +126,6 @@ class AnomalyService:
         hours = []
         while since < until:
             one = sample(metric, tallies.get(since))
-            hours.append(Hour(since, None if one is None else one.value))
+            hours.append(MeasuredHour(since, None if one is None else one.value))
             since += HOUR
         return hours

@@ -13,10 +13,9 @@ from domain.core.errors import Unavailable
 from domain.core.ports import Clock, IdGenerator
 from domain.core.transaction import Transactions, in_steps
 from domain.journal.signals import Signal, SubjectKind, hour_of
-from domain.monitoring.anomalies.detection import unusual_hours
+from domain.monitoring.anomalies.detection import HOUR, WATCHED, series_of, unusual_hours
 from domain.monitoring.anomalies.model import Anomaly, AnomalySubject, Deviation, Direction, Metric
 from domain.monitoring.anomalies.ports import AnomalyTransaction
-from domain.monitoring.anomalies.series import HOUR, WATCHED, series_of
 from domain.monitoring.anomalies.telling import event_of, name_of, occurrence_of, sentence
 from domain.monitoring.signal_series import SignalReader
 
@@ -66,7 +65,7 @@ class AnomalyWatch:
         self._ids = ids
         self._retention = retention
 
-    def run(self, seconds: float = 240.0) -> WatchResult:
+    def detect(self, seconds: float = 240.0) -> WatchResult:
         """Judge the hours that have ended since the last time, tenant by tenant, for about so many seconds; those
         not reached come first in the next run. Raises Unavailable."""
         started, done = self._clock.now(), WatchResult()

@@ -12,9 +12,9 @@ from domain.monitoring.alerts.model import (
     Alert,
     AlertFilter,
     AlertKind,
+    AlertRule,
     AlertStatus,
     Notification,
-    Rule,
     Severity,
 )
 from domain.monitoring.alerts.rules import RULES
@@ -153,7 +153,7 @@ def alert_detail(told: AlertDetail) -> AlertDetailView:
     )
 
 
-def rule_view(rule: Rule) -> AlertRuleView:
+def rule_view(rule: AlertRule) -> AlertRuleView:
     return AlertRuleView(
         kind=rule.kind.value,
         title=rule.title,

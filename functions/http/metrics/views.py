@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from domain.journal.signals import Sketch, SubjectKind, Tally
-from domain.monitoring.metrics import Measures, Stored
+from domain.monitoring.metrics import Measures, StoredMeasures
 
 #: Ends of the sketch's own intervals, so that no bucket's count is a guess: 1.15 ** k milliseconds.
 _BOUNDS = tuple(1.15**power for power in (0, 17, 25, 33, 41, 49, 57, 66, 74, 82, 90, 99, 108, 117))
@@ -116,7 +116,7 @@ def _syncs(signals: Mapping[SubjectKind, Tally], since: float) -> Iterator[Metri
     yield histogram
 
 
-def _keys(stored: Stored) -> Iterator[Metric]:
+def _keys(stored: StoredMeasures) -> Iterator[Metric]:
     keys = stored.keys
     yield _gauge("hub_api_keys", "API keys neither revoked nor expired", (), {(): keys.active})
     yield _counter(
@@ -128,7 +128,7 @@ def _keys(stored: Stored) -> Iterator[Metric]:
     )
 
 
-def _present(stored: Stored) -> Iterator[Metric]:
+def _present(stored: StoredMeasures) -> Iterator[Metric]:
     yield _gauge(
         "hub_integrations",
         "Integrations by provider, status and health",

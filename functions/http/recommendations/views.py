@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.recommendations.decisions import Listed, RecommendationFilter
+from domain.recommendations.decisions import ListedRecommendation, RecommendationFilter
 from domain.recommendations.model import (
     Change,
     Figure,
@@ -138,7 +138,7 @@ class RecommendationQuery(PageQuery):
         )
 
 
-def recommendation_view(listed: Listed) -> RecommendationView:
+def recommendation_view(listed: ListedRecommendation) -> RecommendationView:
     one, decision = listed.recommendation, listed.decision
     advice = one.advice
     return RecommendationView(

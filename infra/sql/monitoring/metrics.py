@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, func, or_, select, true
 from domain.integrations.model import HealthStatus, IntegrationStatus
 from domain.journal.signals import Sketch, SubjectKind, Tally
 from domain.monitoring.alerts.model import Severity
-from domain.monitoring.metrics import Backlog, IntegrationGroup, KeyTotals, Stored
+from domain.monitoring.metrics import Backlog, IntegrationGroup, KeyTotals, StoredMeasures
 from domain.sync.model import SyncStatus
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from infra.sql.apikeys.tables import api_keys
@@ -35,8 +35,8 @@ class SqlMetrics:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def read(self, *, since: datetime, now: datetime) -> Stored:
-        return Stored(
+    def read(self, *, since: datetime, now: datetime) -> StoredMeasures:
+        return StoredMeasures(
             since=since,
             signals=self._signals(since),
             integrations=self._integrations(),

@@ -11,12 +11,12 @@ from sqlalchemy import event
 from domain.apikeys.model import ApiKey
 from domain.apikeys.ports import UsageTotal
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
-from domain.monitoring.metrics import KeyTotals, Stored
+from domain.monitoring.metrics import KeyTotals, StoredMeasures
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from tests.worlds.sql_world import World
 
 
-def stored(world: World) -> Stored:
+def stored(world: World) -> StoredMeasures:
     now = world.clock.now()
     with world.transactions.read() as tx:
         return tx.metrics.read(since=now.replace(hour=0, minute=0), now=now)

@@ -135,8 +135,8 @@ def test_a_key_is_refused_from_the_second_it_expires_and_revoked_by_the_timer__B
     assert world.ask(issued.plain).code is VerificationCode.VALID
     world.clock.advance(microseconds=1)
     assert world.ask(issued.plain).code is VerificationCode.EXPIRED
-    assert world.hub.key_expiry.run() == 1
-    assert world.hub.key_expiry.run() == 0
+    assert world.hub.key_expiry.revoke_expired() == 1
+    assert world.hub.key_expiry.revoke_expired() == 0
     key = world.hub.api_keys.get(world.admin, issued.key.api_key_id)
     assert (key.is_active, key.revoke_reason, key.revoked_by) == (False, "Expired", None)
     assert [name for name, _ in world.events()] == ["APIKeyGenerated", "APIKeyExpired", "APIKeyRevoked"]
@@ -156,8 +156,8 @@ def test_a_key_revoked_during_the_expiry_is_skipped_and_the_others_go_on__BR_AK_
 
     with monkeypatch.context() as patched:
         patched.setattr(SqlApiKeys, "expired", raced)
-        assert world.hub.key_expiry.run() == 2
-    assert world.hub.key_expiry.run() == 1
+        assert world.hub.key_expiry.revoke_expired() == 2
+    assert world.hub.key_expiry.revoke_expired() == 1
     assert not any(world.hub.api_keys.get(world.admin, key.api_key_id).is_active for key in keys)
 
 

@@ -170,7 +170,7 @@ def test_whatever_ends_a_key_closes_its_connections__UC_AK_02(tmp_path: Path) ->
     keys.confirm_rotation(world.admin, rotated.key.api_key_id)
     assert heard.closed[2:] == [key_user(rotated.key.api_key_id)]
     world.clock.advance(hours=3)
-    assert world.hub.key_expiry.run() == 1
+    assert world.hub.key_expiry.revoke_expired() == 1
     assert heard.closed[3:] == [key_user(expiring.key.api_key_id)]
 
 

@@ -54,22 +54,22 @@ def test_what_happens_again_is_one_alert_that_counts(world: AlertWorld) -> None:
 
 def test_a_message_that_comes_twice_counts_once(world: AlertWorld) -> None:
     body = world.happen("security-violation", REFUSED)
-    world.intake.handle([(body, "m-1"), (body, "m-1")])
+    world.intake.receive([(body, "m-1"), (body, "m-1")])
     assert [one.occurrences for one in world.listed()] == [1]
 
 
 def test_a_message_that_comes_after_the_recovery_opens_nothing(world: AlertWorld) -> None:
     body = world.happen("security-violation", REFUSED)
     world.clock.advance(minutes=61)
-    assert world.evaluator.run() == (0, 1)
-    world.intake.handle([(body, "m-1")])
+    assert world.evaluator.evaluate() == (0, 1)
+    world.intake.receive([(body, "m-1")])
     assert [one.status for one in world.listed()] == [AlertStatus.Recovered]
 
 
 def test_after_a_recovery_the_next_is_a_new_alert(world: AlertWorld) -> None:
     world.happen("security-violation", REFUSED)
     world.clock.advance(minutes=61)
-    world.evaluator.run()
+    world.evaluator.evaluate()
     world.clock.advance(seconds=1)
     world.happen("security-violation", REFUSED)
     first, second = world.listed()
@@ -80,9 +80,9 @@ def test_after_a_recovery_the_next_is_a_new_alert(world: AlertWorld) -> None:
 def test_silence_ends_what_no_state_tells_and_not_before(world: AlertWorld) -> None:
     world.happen("security-violation", REFUSED)
     world.clock.advance(minutes=59)
-    assert world.evaluator.run() == (0, 0)
+    assert world.evaluator.evaluate() == (0, 0)
     world.clock.advance(minutes=1)
-    assert world.evaluator.run() == (0, 1)
+    assert world.evaluator.evaluate() == (0, 1)
     assert world.listed()[0].recovery == "It did not happen again."
 
 
@@ -107,7 +107,7 @@ def test_a_message_that_is_no_occurrence_is_an_alert_of_the_platform_and_the_oth
     world: AlertWorld, body: str
 ) -> None:
     good = world.happen("key-anomaly", {"subject": "key", "detail": "odd"})
-    assert world.intake.handle([(body, "m-2"), (good, "m-3")]) == 1
+    assert world.intake.receive([(body, "m-2"), (good, "m-3")]) == 1
     [alert] = world.listed(platform=True)
     assert (alert.kind, alert.subject) == (AlertKind.UnreadableMessage, "alerts")
     assert "m-2" in alert.summary
@@ -149,21 +149,21 @@ def test_a_failing_webhook_is_named_by_its_host(world: AlertWorld) -> None:
         tx.webhooks.add(webhook.tenant_id, webhook)
         tx.commit()
     world.attempts(HOOK, 500, 1_500)
-    assert world.evaluator.run() == (1, 0)
+    assert world.evaluator.evaluate() == (1, 0)
     expected = "75% of 2,000 attempts to deliver to shop.example failed within the last hour."
     assert world.listed()[0].summary == expected
 
 
 def test_a_failing_webhook_raises_and_recovers_with_hysteresis__12_3(world: AlertWorld) -> None:
     world.attempts(HOOK, 70, 30)
-    assert world.evaluator.run() == (1, 0)
+    assert world.evaluator.evaluate() == (1, 0)
     [alert] = world.listed()
     assert (alert.subject, alert.summary) == (str(HOOK), "30% of 100 attempts failed within the last hour.")
     world.clock.advance(minutes=6)
     world.attempts(HOOK, 100, 0)  # 15%: neither raised nor over
-    assert world.evaluator.run() == (0, 0)
+    assert world.evaluator.evaluate() == (0, 0)
     world.attempts(HOOK, 200, 0)
-    assert world.evaluator.run() == (0, 1)
+    assert world.evaluator.evaluate() == (0, 1)
     [event] = world.raised("AlertRecovered")
     assert event["alertId"] == str(alert.alert_id)
 
@@ -173,7 +173,7 @@ def test_what_the_evaluation_raises_is_a_line_of_the_log_as_every_occurrence_is(
 ) -> None:
     world.attempts(HOOK, 0, 10)
     for _ in range(2):
-        assert world.evaluator.run()[1] == 0
+        assert world.evaluator.evaluate()[1] == 0
     [line] = [record for record in caplog.records if record.getMessage() == "alert"]
     alert = line.alert  # type: ignore[attr-defined]
     assert (alert["kind"], alert["tenantId"]) == ("webhook-failure-rate", str(world.principal.tenant_id))
@@ -183,11 +183,11 @@ def test_what_the_evaluation_raises_is_a_line_of_the_log_as_every_occurrence_is(
 
 def test_too_little_traffic_tells_nothing_and_its_end_ends_the_alert(world: AlertWorld) -> None:
     world.attempts(HOOK, 0, 9)
-    assert world.evaluator.run() == (0, 0)
+    assert world.evaluator.evaluate() == (0, 0)
     world.attempts(HOOK, 0, 1)
-    assert world.evaluator.run() == (1, 0)
+    assert world.evaluator.evaluate() == (1, 0)
     world.clock.advance(hours=2)
-    assert world.evaluator.run() == (0, 1)
+    assert world.evaluator.evaluate() == (0, 1)
 
 
 def test_compacted_signals_count_as_fresh_ones_do(world: AlertWorld) -> None:
@@ -196,19 +196,19 @@ def test_compacted_signals_count_as_fresh_ones_do(world: AlertWorld) -> None:
         tx.signals.compact(10)
         tx.commit()
     world.attempts(HOOK, 0, 10)
-    assert world.evaluator.run() == (1, 0)
+    assert world.evaluator.evaluate() == (1, 0)
     assert json.loads(world.listed()[0].details) == {"attempts": 20, "failureRate": 0.75}
 
 
 def test_the_tenants_own_threshold_holds(world: AlertWorld) -> None:
     world.rule("webhook-failure-rate", threshold=0.5, minimumVolume=50)
     world.attempts(HOOK, 60, 40)
-    assert world.evaluator.run() == (0, 0)
+    assert world.evaluator.evaluate() == (0, 0)
     world.attempts(HOOK, 0, 60)
-    assert world.evaluator.run() == (1, 0)
+    assert world.evaluator.evaluate() == (1, 0)
     world.rule("webhook-failure-rate", isEnabled=False)
     world.clock.advance(minutes=6)
-    assert world.evaluator.run() == (0, 1)
+    assert world.evaluator.evaluate() == (0, 1)
     assert world.listed()[0].recovery == "The rule was switched off."
 
 
@@ -221,36 +221,36 @@ async def test_an_integration_that_is_well_again_recovers__BR_IM_04(world: Alert
     assert (alert.kind, alert.severity) == (AlertKind.IntegrationHealth, Severity.Critical)
     assert alert.subject == str(created.integration.integration_id)
     world.clock.advance(minutes=10)
-    assert world.evaluator.run() == (0, 0)
+    assert world.evaluator.evaluate() == (0, 0)
     world.stripe.failure = None
     await world.check(12)
     world.take_sent()
-    assert world.evaluator.run() == (0, 1)
+    assert world.evaluator.evaluate() == (0, 1)
     assert world.listed()[0].recovery == "Its cause is gone."
 
 
 def test_a_webhook_that_is_gone_or_enabled_again_is_over(world: AlertWorld) -> None:
     world.happen("webhook-disabled", DISABLED)
     assert [one.status for one in world.listed()] == [AlertStatus.Open]
-    assert world.evaluator.run() == (0, 1)
+    assert world.evaluator.evaluate() == (0, 1)
 
 
 def test_dead_letters_are_the_platforms_and_over_when_they_are_gone(world: AlertWorld) -> None:
     world.dead = {"webhook-deliveries": 3}
-    assert world.evaluator.run() == (1, 0)
+    assert world.evaluator.evaluate() == (1, 0)
     [alert] = world.listed(platform=True)
     assert (alert.subject, world.listed()) == ("webhook-deliveries", [])
     world.dead_is_down = True
     world.clock.advance(minutes=10)
-    assert world.evaluator.run() == (0, 0)
+    assert world.evaluator.evaluate() == (0, 0)
     world.dead_is_down, world.dead = False, {}
-    assert world.evaluator.run() == (0, 1)
+    assert world.evaluator.evaluate() == (0, 1)
 
 
 def test_old_alerts_are_forgotten_and_active_ones_kept(world: AlertWorld) -> None:
     world.happen("security-violation", REFUSED)
     world.clock.advance(minutes=61)
-    world.evaluator.run()
+    world.evaluator.evaluate()
     world.happen("key-anomaly", {"subject": "key", "detail": "odd"})
     world.clock.advance(days=91)
     assert world.evaluator.forget_old() == 1
@@ -272,15 +272,15 @@ async def test_each_recipient_is_told_once_of_each_change(world: AlertWorld) -> 
     for _ in range(3):
         world.happen("security-violation", REFUSED)
         world.clock.advance(seconds=30)
-    assert await world.notifications.run() == {NotificationStatus.Sent: 2}
-    assert await world.notifications.run() == {}
+    assert await world.notifications.send_due() == {NotificationStatus.Sent: 2}
+    assert await world.notifications.send_due() == {}
     assert {(one, message.recipient) for one, message in world.sent} == {
         (id_, "ops@a.example"),
         (id_, "b@a.example"),
     }
     world.clock.advance(minutes=61)
-    world.evaluator.run()
-    assert await world.notifications.run() == {NotificationStatus.Sent: 2}
+    world.evaluator.evaluate()
+    assert await world.notifications.send_due() == {NotificationStatus.Sent: 2}
     assert [message.subject.split("]")[0] for _, message in world.sent[2:]] == ["[Recovered"] * 2
 
 
@@ -288,12 +288,12 @@ async def test_a_provider_that_is_down_is_tried_again_and_the_alert_says_so(worl
     await mail_sink(world)
     world.happen("security-violation", REFUSED)
     world.refuses = ProviderFailure("unavailable", "The provider is down.")
-    assert await world.notifications.run() == {NotificationStatus.Pending: 2}
-    assert await world.notifications.run() == {}
+    assert await world.notifications.send_due() == {NotificationStatus.Pending: 2}
+    assert await world.notifications.send_due() == {}
     assert world.listed()[0].notification_failure == "The provider is down."
     world.refuses = None
     world.clock.advance(minutes=1)
-    assert await world.notifications.run() == {NotificationStatus.Sent: 2}
+    assert await world.notifications.send_due() == {NotificationStatus.Sent: 2}
 
 
 async def test_after_five_attempts_a_message_is_given_up(world: AlertWorld) -> None:
@@ -301,13 +301,13 @@ async def test_after_five_attempts_a_message_is_given_up(world: AlertWorld) -> N
     world.happen("security-violation", REFUSED)
     world.refuses = Unavailable("The secret store does not answer.")
     for _ in range(5):
-        await world.notifications.run()
+        await world.notifications.send_due()
         world.clock.advance(minutes=60)
     told = world.service.get(world.principal, world.listed()[0].alert_id)
     assert {(notification.status, notification.attempts) for notification in told.notifications} == {
         (NotificationStatus.Failed, 5)
     }
-    assert await world.notifications.run() == {}
+    assert await world.notifications.send_due() == {}
 
 
 async def test_a_crash_between_message_and_record_repeats_it_when_the_lease_is_over(
@@ -321,11 +321,11 @@ async def test_a_crash_between_message_and_record_repeats_it_when_the_lease_is_o
 
     world.notifications._notifier.send = dies  # type: ignore[method-assign]
     with pytest.raises(asyncio.CancelledError):
-        await world.notifications.run()
+        await world.notifications.send_due()
     del world.notifications._notifier.send
-    assert await world.notifications.run() == {}
+    assert await world.notifications.send_due() == {}
     world.clock.advance(minutes=5)
-    assert await world.notifications.run() == {NotificationStatus.Sent: 2}
+    assert await world.notifications.send_due() == {NotificationStatus.Sent: 2}
 
 
 async def test_nothing_of_an_alert_is_stored_when_a_part_of_it_is_not(world: AlertWorld) -> None:
@@ -375,7 +375,7 @@ def test_acknowledging_says_who_and_why_once_and_it_still_recovers(world: AlertW
         world.service.acknowledge(world.principal, id_, AcknowledgeAlert())
     assert ("alert.acknowledged", {}, {"note": "Looking."}) in world.audited()
     world.clock.advance(minutes=61)
-    assert world.evaluator.run() == (0, 1)
+    assert world.evaluator.evaluate() == (0, 1)
     assert world.listed(statuses=[AlertStatus.Recovered])[0].note == "Looking."
 
 
@@ -390,7 +390,7 @@ def test_another_tenants_alert_is_not_there(world: AlertWorld) -> None:
 
 
 def test_the_platforms_alerts_need_a_permission_of_their_own(world: AlertWorld) -> None:
-    world.intake.handle([("no JSON", "m-1")])
+    world.intake.receive([("no JSON", "m-1")])
     id_ = world.listed(platform=True)[0].alert_id
     tenants = Principal(TENANT, USER, frozenset(("alerts:read", "alerts:manage")))
     with pytest.raises(Forbidden):

@@ -105,7 +105,7 @@ def test_an_unusual_hour_is_stored_and_told_once(world: World) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(1_000)))
-    done = world.hub.insights.watch.run()
+    done = world.hub.insights.watch.detect()
     assert (done.tenants, done.detected) == (1, 1)
     [found] = listed(world)
     assert (found.metric, found.direction, found.observed) == (Metric.Traffic, Direction.Above, 1_000)
@@ -117,7 +117,7 @@ def test_an_unusual_hour_is_stored_and_told_once(world: World) -> None:
     [(type_, data)] = world.events()
     assert (type_, data["anomalyId"], data["metric"]) == ("AnomalyDetected", str(found.anomaly_id), "traffic")
     assert occurrences(world) == ["anomaly"]
-    assert world.hub.insights.watch.run().tenants == 0, "every hour is judged once"
+    assert world.hub.insights.watch.detect().tenants == 0, "every hour is judged once"
     assert len(world.events()) == 1
 
 
@@ -132,7 +132,7 @@ def test_failures_and_latency_are_watched_as_well(world: World, tally: Tally, me
     webhook(world)
     usual(world)
     happened(world, (1, tally))
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     assert [one.metric for one in listed(world)] == [metric]
 
 
@@ -154,7 +154,7 @@ def test_the_volume_of_syncs_is_watched(world: World) -> None:
         tx.commit()
     jobs = [(hours, Tally(1, 1, volume=2_000 + hours % 7)) for hours in range(2, 24 * 28)]
     happened(world, *jobs, (1, Tally(1, 1, volume=30)), kind=SubjectKind.SyncFull)
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     [found] = listed(world)
     assert (found.metric, found.direction, found.observed) == (Metric.SyncVolume, Direction.Below, 30)
     assert "30 records a Full synchronisation of Calendar" in found.detail
@@ -164,12 +164,12 @@ def test_an_anomaly_goes_on_and_ends_after_two_usual_hours(world: World) -> None
     webhook(world)
     usual(world)
     happened(world, (1, attempts(600)))
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     seen = []
     for total in (900, 100, 700, 100, 100):
         happened(world, (0, attempts(total)))
         world.clock.advance(hours=1)
-        world.hub.insights.watch.run()
+        world.hub.insights.watch.detect()
         [one] = listed(world)
         seen.append((one.status.name, one.hours, one.observed))
     assert seen == [
@@ -189,11 +189,11 @@ def test_after_a_pause_of_the_timer_the_hours_between_are_judged(world: World) -
     webhook(world)
     usual(world)
     happened(world, (1, attempts(100)))
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     for total in (100, 900, 100, 100, 100):
         happened(world, (0, attempts(total)))
         world.clock.advance(hours=1)
-    done = world.hub.insights.watch.run()
+    done = world.hub.insights.watch.detect()
     assert (done.detected, done.ended) == (1, 1)
     assert [one.status for one in listed(world)] == [AnomalyStatus.Ended]
 
@@ -202,14 +202,14 @@ def test_after_a_pause_of_the_timer_the_hours_between_are_judged(world: World) -
 def test_what_was_switched_off_is_not_missed(world: World, state: WebhookState) -> None:
     webhook(world, state)
     usual(world)
-    assert world.hub.insights.watch.run().detected == 0
+    assert world.hub.insights.watch.detect().detected == 0
     assert listed(world) == []
 
 
 def test_silence_of_what_is_active_is_an_anomaly(world: World) -> None:
     webhook(world)
     usual(world)
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     assert [(one.direction, one.observed) for one in listed(world)] == [(Direction.Below, 0.0)]
 
 
@@ -225,10 +225,10 @@ def test_a_crash_before_the_commit_judges_again_and_one_after_it_does_not(
 
     with monkeypatch.context() as patched:
         patched.setattr("infra.sql.transaction.SqlTransaction.commit", crash)
-        world.hub.insights.watch.run()
+        world.hub.insights.watch.detect()
     assert listed(world) == []
-    assert world.hub.insights.watch.run().detected == 1
-    assert world.hub.insights.watch.run().detected == 0
+    assert world.hub.insights.watch.detect().detected == 1
+    assert world.hub.insights.watch.detect().detected == 0
 
 
 def test_a_tenant_that_cannot_be_judged_keeps_nobody_waiting(
@@ -246,9 +246,9 @@ def test_a_tenant_that_cannot_be_judged_keeps_nobody_waiting(
         return real(tenant_id, *arguments, **named)
 
     monkeypatch.setattr(world.hub.key_usage, "hours", hours)
-    done = world.hub.insights.watch.run()
+    done = world.hub.insights.watch.detect()
     assert (done.tenants, done.detected) == (2, 1)
-    assert world.hub.insights.watch.run().tenants == 1, "the other is due still"
+    assert world.hub.insights.watch.detect().tenants == 1, "the other is due still"
 
 
 # -- decisions --------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_a_tenant_that_cannot_be_judged_keeps_nobody_waiting(
 def test_an_anomaly_is_acknowledged_once_and_audited(world: World) -> None:
     webhook(world)
     usual(world)
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     [found] = listed(world)
     service = world.hub.insights.anomalies
     after = service.acknowledge(world.admin, found.anomaly_id, AcknowledgeAnomaly(note="Planned."))
@@ -274,20 +274,20 @@ def test_a_snoozed_metric_is_stored_and_not_told(world: World) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(900)))
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     [found] = listed(world)
     world.hub.insights.anomalies.snooze(world.admin, found.anomaly_id, SnoozeAnomaly(hours=12))
     for total in (100, 100, 100, 900):
         happened(world, (0, attempts(total)))
         world.clock.advance(hours=1)
-        world.hub.insights.watch.run()
+        world.hub.insights.watch.detect()
     assert len(listed(world)) == 2
     assert len(world.events()) == 1
     assert occurrences(world) == ["anomaly"]
     for total in (*[100] * 9, 900):
         happened(world, (0, attempts(total)))
         world.clock.advance(hours=1)
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     assert len(world.events()) == 2, "the snooze is over"
 
 
@@ -295,7 +295,7 @@ def test_the_hours_around_it_are_shown(world: World) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(900)))
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     [found] = listed(world)
     shown = world.hub.insights.anomalies.get(world.admin, found.anomaly_id)
     assert [hour.value for hour in shown.hours] == [100.0] * 24 + [900.0] + [0.0]
@@ -304,7 +304,7 @@ def test_the_hours_around_it_are_shown(world: World) -> None:
 def test_anomalies_are_ones_own_and_need_the_permission(world: World) -> None:
     webhook(world)
     usual(world)
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     [found] = listed(world)
     service = world.hub.insights.anomalies
     stranger, reader = world.user(), world.user("insights:read", tenant=world.admin.tenant_id)
@@ -322,10 +322,10 @@ def test_old_anomalies_are_forgotten(world: World) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(900)))
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     world.clock.advance(days=91)
     assert world.hub.insights.watch.forget_old() == 0, "it has not ended"
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     assert world.hub.insights.watch.forget_old() == 1
 
 
@@ -356,12 +356,12 @@ def test_a_burst_of_refusals_of_a_key_is_an_anomaly_of_it(world: World) -> None:
         for _ in range(10):
             world.ask(issued.plain)
         world.clock.advance(hours=1)
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     assert listed(world) == []
     for _ in range(40):
         assert world.ask(issued.plain, "venues:read").code is VerificationCode.INSUFFICIENT_SCOPES
     world.clock.advance(hours=1)
-    world.hub.insights.watch.run()
+    world.hub.insights.watch.detect()
     [traffic, refusals] = sorted(listed(world), key=lambda one: one.metric, reverse=True)
     assert (traffic.metric, refusals.metric) == (Metric.Traffic, Metric.Refusals)
     assert refusals.detail.startswith("100% of the requests with the key Key were refused in the hour from ")

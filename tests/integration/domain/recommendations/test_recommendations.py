@@ -30,7 +30,7 @@ from domain.recommendations.ai import ModelUnavailable
 from domain.recommendations.decisions import (
     DecisionCleaner,
     DismissRecommendation,
-    Listed,
+    ListedRecommendation,
     RecommendationFilter,
     snapshot_of,
 )
@@ -50,11 +50,11 @@ from tests.worlds.recommendation_world import GONE, UNAUTHORIZED, Recommendation
 _K, _S = RecommendationKind, RecommendationStatus
 
 
-def _kinds(listed: Sequence[Listed]) -> list[RecommendationKind]:
+def _kinds(listed: Sequence[ListedRecommendation]) -> list[RecommendationKind]:
     return [one.recommendation.advice.kind for one in listed]
 
 
-def _states(listed: Sequence[Listed]) -> list[str]:
+def _states(listed: Sequence[ListedRecommendation]) -> list[str]:
     return [one.status.name for one in listed]
 
 

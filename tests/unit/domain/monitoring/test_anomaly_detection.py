@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from bench import anomalies_public
 from bench.anomalies_scored import Labelled, as_watched, evaluate, in_hindsight, runs
-from domain.monitoring.anomalies.detection import HourValue, unusual_hours
+from domain.monitoring.anomalies.detection import WATCHED, HourValue, unusual_hours
 from domain.monitoring.anomalies.model import Direction, Metric
-from domain.monitoring.anomalies.series import WATCHED
 
 HOURS = 28 * 24
 

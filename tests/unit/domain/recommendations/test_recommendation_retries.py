@@ -18,7 +18,7 @@ from domain.recommendations.outages import (
     reach,
 )
 from domain.recommendations.ports import DeliveryOutcome
-from domain.recommendations.webhook_rules import adaptive_retry, longer_retries
+from domain.recommendations.retry_rules import adaptive_retry, longer_retries
 from domain.webhooks.model import DeliveryStatus, RetryPolicy, UpdateWebhook
 from tests.worlds.recommendation_facts import NOW, delivered, failed, figures, tally, webhook_facts
 
