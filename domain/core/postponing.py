@@ -1,4 +1,4 @@
-"""Messages that come again later because a dependency is away.
+"""Wait longer after each failure, and put messages off while a dependency is away.
 
 A message that fails is delivered again at once, and after ten failures it is a dead letter: an outage of a minute would
 make dead letters of messages that nothing is wrong with, and somebody would have to send them again."""
@@ -33,13 +33,18 @@ class Received:
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
+def doubled(first: timedelta, times: int, longest: timedelta) -> timedelta:
+    """Return `first`, doubled `times` times (at most ten), but no more than `longest`."""
+    return min(first * (1 << min(times, 10)), longest)
+
+
 def wait_of(times: int) -> timedelta:
-    """How long a message that was put off so often waits: doubling, up to five minutes."""
-    return min(_FIRST * (1 << min(times, 10)), _LONGEST)
+    """Return how long a message waits that was put off `times` times before."""
+    return doubled(_FIRST, times, _LONGEST)
 
 
 def times_of(message: Received) -> int:
-    """How often it was put off. A count that is none is 0: anybody may write to a queue."""
+    """Return how often the message was put off. A value that is no count is 0: anybody may write to a queue."""
     text = message.properties.get(POSTPONED, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 from domain.core.errors import Conflict, FieldError, ValidationFailed
 from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
+from domain.core.postponing import doubled
 from domain.core.principal import Principal
 from domain.integrations.model import Integration
 from domain.oauth.model import Tokens
@@ -182,7 +183,7 @@ def is_usable(tokens: Tokens, now: datetime) -> bool:
 
 def retry_at(now: datetime, failures: int, asked_seconds: float | None) -> datetime:
     """When to ask again after so many failures in a row: 15 s doubling to 15 minutes, or longer if asked to."""
-    backoff = min(_FIRST_RETRY * (1 << min(failures - 1, 10)), _LONGEST_RETRY)
+    backoff = doubled(_FIRST_RETRY, failures - 1, _LONGEST_RETRY)
     return now + max(backoff, timedelta(seconds=min(asked_seconds or 0, 3600)))
 
 

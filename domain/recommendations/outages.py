@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from domain.recommendations.ports import DeliveryOutcome
 from domain.webhooks.model import DeliveryStatus, RetryPolicy
-from domain.webhooks.retry_policy import OutageHistory, ReceiverAnswer, planned_delay
+from domain.webhooks.retry_policy import OutageHistory, ReceiverAnswer, planned_delay, scheduled_seconds
 
 DAY = 86_400.0
 _AGES = (0.125, 0.375, 0.625, 0.875)
@@ -64,9 +64,7 @@ def history_from(lengths: Sequence[float]) -> OutageHistory:
 
 def fixed(policy: RetryPolicy) -> Delay:
     """The schedule of BR-WH-04."""
-    return lambda retry, outage, delivery: (
-        policy.initial_delay_seconds * policy.backoff_multiplier ** (retry - 1)
-    )
+    return lambda retry, outage, delivery: scheduled_seconds(policy, retry)
 
 
 def adaptive(history: OutageHistory, policy: RetryPolicy, retries: int) -> Delay:
@@ -116,9 +114,7 @@ def _one(length: float, age: float, retries: int, delay: Delay) -> tuple[int, bo
 
 def reach(policy: RetryPolicy, retries: int) -> float:
     """Seconds from the first attempt to the last retry."""
-    return sum(
-        policy.initial_delay_seconds * policy.backoff_multiplier**retry for retry in range(min(retries, 60))
-    )
+    return sum(scheduled_seconds(policy, retry) for retry in range(1, 1 + min(retries, 60)))
 
 
 def longer(policy: RetryPolicy, lengths: Sequence[float], cap: int, *, enough: float = 0.95) -> RetryPolicy:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock
+from domain.core.postponing import doubled
 from domain.recommendations.ai import LanguageModel, ModelRequest, ModelUnavailable
 from domain.recommendations.wording_ledger import Ticket, WordingLedger
 from domain.recommendations.wording_rules import (
@@ -167,10 +168,10 @@ class Wording:
         twice as long each time in a row; an answer that is of no use says nothing about other questions."""
         if failure.reason in ("refused", "truncated", "invalid"):
             return _LONGEST_PAUSE
-        pause = min(_PAUSE * (1 << self._failures), _LONGEST_PAUSE)
+        pause = doubled(_PAUSE, self._failures, _LONGEST_PAUSE)
         if failure.retry_after_seconds is not None:
             pause = min(max(pause, timedelta(seconds=failure.retry_after_seconds)), _LONGEST_PAUSE)
-        self._failures = min(self._failures + 1, 10)
+        self._failures += 1
         self._not_before = self._clock.now() + pause
         return pause
 

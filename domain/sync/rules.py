@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TypeGuard
 
 from domain.core.errors import FieldError, RuleViolation, ValidationFailed
+from domain.core.postponing import doubled
 from domain.core.wire import rfc3339
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.providers.records import MAX_PAGE_RECORDS
@@ -27,6 +28,8 @@ APART: dict[SyncType, tuple[str, timedelta]] = {
 COUNTED = (SyncStatus.Scheduled, SyncStatus.Running, SyncStatus.Completed, SyncStatus.PartialSuccess)
 #: Failures of one batch in a row before its job gives up.
 MOST_TRIES = 8
+_FIRST_WAIT = timedelta(seconds=1)
+_LONGEST_WAIT = timedelta(minutes=1)
 _ID_MAX = 300
 _ID_KEPT = 200
 
@@ -92,7 +95,7 @@ def after_success(size: int, full: int) -> int:
 
 def backoff_seconds(tries: int) -> float:
     """Seconds before the next try after so many failures in a row: 1, 2, 4, ... at most a minute."""
-    return float(min(60, 2 ** max(0, tries - 1)))
+    return doubled(_FIRST_WAIT, max(0, tries - 1), _LONGEST_WAIT).total_seconds()
 
 
 def since_of(newest: datetime | None, began_at: datetime) -> datetime:

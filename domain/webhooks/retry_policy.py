@@ -189,9 +189,14 @@ def effective_max_retries(policy: RetryPolicy, *, platform_cap: int) -> int:
     return min(policy.max_retries, platform_cap)
 
 
+def scheduled_seconds(policy: RetryPolicy, retry: int) -> float:
+    """Return the seconds before retry number `retry` (from 1), jitter aside (BR-WH-04)."""
+    return policy.initial_delay_seconds * policy.backoff_multiplier ** (retry - 1)
+
+
 def retry_delay(policy: RetryPolicy, retry: int, *, spread: float) -> timedelta:
-    """BR-WH-04: delay before retry number `retry` (from 1). `spread` in [-1, 1] places it within the jitter."""
-    seconds = policy.initial_delay_seconds * policy.backoff_multiplier ** (retry - 1)
+    """Return the delay before retry number `retry` (from 1). `spread` in [-1, 1] places it within the jitter."""
+    seconds = scheduled_seconds(policy, retry)
     if policy.jitter:
         seconds *= 1 + 0.1 * spread
     return timedelta(seconds=min(seconds, 30 * 86_400))
