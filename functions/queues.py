@@ -1,5 +1,7 @@
-"""Service Bus triggers. A message that can never succeed becomes a record of ours; while a dependency is away, the
-whole batch is put off. Raising means that the queue is away too, or that putting off has gone on for a day."""
+"""The Service Bus triggers.
+
+A message that can never succeed becomes a record of the hub. While a dependency is down, the whole batch is put
+off. A trigger raises only when the queue is down too, or after a day of putting off."""
 
 from __future__ import annotations
 
@@ -23,12 +25,12 @@ _MANY = func.Cardinality.MANY
 
 
 def text_of(message: func.ServiceBusMessage) -> str:
-    """Whatever the body is: one message that is not text must not hold up the others."""
+    """Return the body as text; bytes that are not text must not stop the other messages."""
     return message.get_body().decode(errors="replace")
 
 
 def put_off(queue: str, messages: Batch, reason: Unavailable) -> None:
-    """Let them come again later. Raises Unavailable."""
+    """Send the messages again for later. Raises Unavailable."""
     received = [
         Received(
             text_of(message),
@@ -45,7 +47,7 @@ def put_off(queue: str, messages: Batch, reason: Unavailable) -> None:
     arg_name="messages", queue_name="domain-events", connection=_CONNECTION, cardinality=_MANY
 )
 def fan_out_events(messages: Batch) -> None:
-    """UC-WH-02 steps 1-3."""
+    """Store the deliveries of raised events (UC-WH-02 steps 1-3)."""
     try:
         hub().fan_out.handle([(text_of(message), message.message_id) for message in messages])
     except Unavailable as reason:
@@ -57,7 +59,7 @@ def fan_out_events(messages: Batch) -> None:
     arg_name="messages", queue_name="webhook-deliveries", connection=_CONNECTION, cardinality=_MANY
 )
 async def deliver_webhooks(messages: Batch) -> None:
-    """UC-WH-02 steps 4-8."""
+    """Attempt deliveries (UC-WH-02 steps 4-8)."""
     parsed: list[DeliveryMessage] = []
     for message in messages:
         try:
@@ -76,7 +78,7 @@ async def deliver_webhooks(messages: Batch) -> None:
     arg_name="messages", queue_name="alerts", connection=_CONNECTION, cardinality=_MANY
 )
 def raise_alerts(messages: Batch) -> None:
-    """Sections 12.3 and 14.2: log each, and raise an alert where a rule says so."""
+    """Log each occurrence, and raise an alert where a rule says so (sections 12.3 and 14.2)."""
     try:
         hub().alerts.intake.receive([(text_of(message), message.message_id) for message in messages])
     except Unavailable as reason:

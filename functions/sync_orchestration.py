@@ -1,10 +1,11 @@
-"""Durable orchestration of synchronisation jobs: `sync_job` (instance id = job id) races the work against 60 minutes
-and a cancel; `sync_streams` takes one step after the other; `sync_step` one batch after the other, beginning anew
-every so many so that its history stays small. Inputs and outputs are a few hundred bytes: records never travel
-through the history.
+"""Durable orchestration of synchronisation jobs.
 
-Orchestrators are deterministic. A change that would replay a recorded history differently fails a test, and must
-come under a new name."""
+- `sync_job` (instance id = job id) runs the work until it ends, is cancelled, or 60 minutes have passed.
+- `sync_streams` runs one step after the other.
+- `sync_step` runs one batch after the other, and starts anew every so many batches to keep its history small.
+
+Inputs and outputs are a few hundred bytes: records never travel through the history. Orchestrators are
+deterministic: a change that would replay a recorded history differently fails a test, and needs a new name."""
 
 from __future__ import annotations
 
@@ -44,20 +45,21 @@ def _retries() -> df.RetryOptions:
 
 
 def instance_of(job_id: UUID | str, run: int) -> str:
-    """The orchestration of one run: the job id, and for a resumed job the run's number too, because the run before
-    may still be ending."""
+    """Return the orchestration id of one run: the job id, with the number of the run after a resumption.
+
+    The previous run may still be ending under its own id."""
     return str(job_id) if run == 1 else f"{job_id}-{run}"
 
 
 def cancel_event(run: int) -> str:
-    """The external event that ends one run: a name of its own, so that no later run takes it."""
+    """Return the name of the external event that cancels this run and no later one."""
     return f"cancel-{run}"
 
 
 @bp.function_name(JOB)
 @bp.orchestration_trigger(context_name="context")
 def sync_job(context: df.DurableOrchestrationContext) -> Steps:
-    """UC-DS-02. Input: `jobId`, `run`."""
+    """Run a synchronisation job (UC-DS-02). Input: `jobId`, `run`."""
     task: dict[str, Any] = context.get_input()
     planned = yield context.call_activity_with_retry("plan_sync", _retries(), task)
     outcome: dict[str, Any] = planned["outcome"] or {"state": "done"}
@@ -86,7 +88,7 @@ def sync_job(context: df.DurableOrchestrationContext) -> Steps:
 @bp.function_name("sync_streams")
 @bp.orchestration_trigger(context_name="context")
 def sync_streams(context: df.DurableOrchestrationContext) -> Steps:
-    """Input: `jobId`, `run`, `positions`, `size`."""
+    """Run the steps of a job. Input: `jobId`, `run`, `positions`, `size`."""
     work: dict[str, Any] = context.get_input()
     outcome: dict[str, Any] = {"state": "done"}
     for position in work["positions"]:
@@ -100,7 +102,9 @@ def sync_streams(context: df.DurableOrchestrationContext) -> Steps:
 @bp.function_name("sync_step")
 @bp.orchestration_trigger(context_name="context")
 def sync_step(context: df.DurableOrchestrationContext) -> Steps:
-    """Input: `jobId`, `run`, `position`, `full` (records of a whole batch), `size` (of the next one), `tries`
+    """Run the batches of one step.
+
+    Input: `jobId`, `run`, `position`, `full` (records of a whole batch), `size` (of the next batch), `tries`
     (failures in a row)."""
     work: dict[str, Any] = context.get_input()
     size, tries = work["size"], work["tries"]
@@ -129,7 +133,7 @@ def sync_step(context: df.DurableOrchestrationContext) -> Steps:
 @bp.function_name("plan_sync")
 @bp.activity_trigger(input_name="task")
 def plan_sync(task: Payload) -> Payload:
-    """The steps that are left."""
+    """Return the remaining steps of a job."""
     sync = hub().sync
     plan = sync.runs.plan(UUID(task["jobId"]), task["run"])
     return {**plan.to_wire(), "size": sync.batches.size}
@@ -138,7 +142,7 @@ def plan_sync(task: Payload) -> Payload:
 @bp.function_name("sync_batch")
 @bp.activity_trigger(input_name="batch")
 async def sync_batch(batch: Payload) -> Payload:
-    """One batch, stored with its checkpoint."""
+    """Run one batch and store it with its checkpoint."""
     batches = await asyncio.to_thread(lambda: hub().sync.batches)
     outcome = await batches.run(UUID(batch["jobId"]), batch["run"], batch["position"], batch["size"])
     return outcome.to_wire()
@@ -147,7 +151,7 @@ async def sync_batch(batch: Payload) -> Payload:
 @bp.function_name("conclude_sync")
 @bp.activity_trigger(input_name="ending")
 def conclude_sync(ending: Payload) -> str:
-    """Status, events, log; then the place is free for a job that waits."""
+    """Store how the job ended, and announce that a waiting job may start."""
     from domain.sync.dispatch import SYNC_JOBS_QUEUE, nudge
     from domain.sync.model import BatchResult
 
@@ -177,7 +181,7 @@ _OVER = (
 )
 @bp.durable_client_input(client_name="client")
 async def dispatch_sync_jobs(messages: Batch, client: df.DurableOrchestrationClient) -> None:
-    """UC-DS-02 step 1: end the runs that were cancelled, start what may start."""
+    """Cancel the runs that are to end, then start the jobs that may start (UC-DS-02 step 1)."""
     try:
         for message in messages:
             body = _read(text_of(message))
@@ -192,8 +196,7 @@ async def dispatch_sync_jobs(messages: Batch, client: df.DurableOrchestrationCli
 @bp.timer_trigger(arg_name="timer", schedule="45 * * * * *")
 @bp.durable_client_input(client_name="client")
 async def watch_sync_jobs(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:
-    """Every minute: start what waits though its message was lost, and revive running jobs whose orchestration is
-    gone."""
+    """Every minute: start waiting jobs whose message was lost, and revive running jobs without an orchestration."""
     dispatcher = await asyncio.to_thread(lambda: hub().sync.dispatcher)
     revived: list[JobStart] = []
     for job in await asyncio.to_thread(dispatcher.silent):
@@ -208,7 +211,7 @@ async def watch_sync_jobs(timer: func.TimerRequest, client: df.DurableOrchestrat
 @bp.function_name("schedule_sync_jobs")
 @bp.timer_trigger(arg_name="timer", schedule="0 */15 * * * *")
 def schedule_sync_jobs(timer: func.TimerRequest) -> None:
-    """Every 15 minutes: jobs of the schedules' next occurrences, queued to the second."""
+    """Every 15 minutes: create the jobs of the schedules' next occurrences, queued to the second."""
     made, queued = hub().sync.schedules.run()
     if made or queued:
         logger.info("syncs scheduled", extra={"made": made, "queued": queued})
@@ -217,7 +220,7 @@ def schedule_sync_jobs(timer: func.TimerRequest) -> None:
 @bp.function_name("clean_up_sync_jobs")
 @bp.timer_trigger(arg_name="timer", schedule="0 15 2 * * *")
 def clean_up_sync_jobs(timer: func.TimerRequest) -> None:
-    """Daily at 02:15 UTC: delete jobs and their logs past their retention, and records nobody may keep."""
+    """Daily at 02:15 UTC: delete jobs and their logs past their retention, and records that may no longer be kept."""
     jobs, records = hub().sync.records.forget_old()
     logger.info("sync jobs cleaned up", extra={"jobs": jobs, "records": records})
 
@@ -231,7 +234,7 @@ def _claim() -> list[JobStart]:
 
 
 async def _start(starts: Sequence[JobStart], client: df.DurableOrchestrationClient) -> None:
-    """A start that fails is found by the timer: its job runs without an orchestration."""
+    """Start the orchestrations; the timer finds a start that failed, since its job runs without an orchestration."""
     for start in starts:
         instance = instance_of(start.data_sync_job_id, start.run_number)
         with hub().tracer.span(

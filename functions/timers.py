@@ -1,4 +1,4 @@
-"""The scheduled jobs of section 14.1. Each is idempotent, bounded per run, and logs its counts."""
+"""The timers of section 14.1. Each is idempotent, bounded per run, and logs its counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("hub.timers")
 @bp.function_name("process_webhook_retries")
 @bp.timer_trigger(arg_name="timer", schedule="0 * * * * *")
 def process_webhook_retries(timer: func.TimerRequest) -> None:
-    """Every minute: queue again what is due and was not attempted."""
+    """Every minute: queue again the deliveries that are due and were not attempted."""
     swept = hub().retries.sweep()
     logger.info(
         "webhook retries processed",
@@ -27,7 +27,7 @@ def process_webhook_retries(timer: func.TimerRequest) -> None:
 @bp.function_name("sweep_outbox")
 @bp.timer_trigger(arg_name="timer", schedule="*/15 * * * * *")
 def sweep_outbox(timer: func.TimerRequest) -> None:
-    """Every 15 seconds: announce events again whose message was lost."""
+    """Every 15 seconds: announce again the events whose message was lost."""
     announced = hub().events.sweep()
     if announced:
         logger.info("outbox swept", extra={"announced": announced})
@@ -36,8 +36,9 @@ def sweep_outbox(timer: func.TimerRequest) -> None:
 @bp.function_name("clean_up_deliveries")
 @bp.timer_trigger(arg_name="timer", schedule="0 0 3 * * *")
 def clean_up_deliveries(timer: func.TimerRequest) -> None:
-    """Daily at 03:00 UTC: delete deliveries and events past their retention, incoming webhooks too, and old
-    idempotency keys."""
+    """Daily at 03:00 UTC: delete what is past its retention.
+
+    Deliveries and their events, incoming webhooks and their bodies, and idempotency keys."""
     deliveries, events = hub().cleanup.delete_old()
     with hub().transactions.read() as tx:
         tenants = tx.users.tenants()
@@ -58,15 +59,16 @@ def clean_up_deliveries(timer: func.TimerRequest) -> None:
 @bp.function_name("expire_api_keys")
 @bp.timer_trigger(arg_name="timer", schedule="0 0 * * * *")
 def expire_api_keys(timer: func.TimerRequest) -> None:
-    """Every hour: revoke the keys that have expired (BR-AK-04); they are refused from that very second anyway."""
+    """Every hour: revoke the keys that have expired (BR-AK-04); they are refused from that second anyway."""
     logger.info("API keys expired", extra={"revoked": hub().key_expiry.revoke_expired()})
 
 
 @bp.function_name("close_key_connections")
 @bp.timer_trigger(arg_name="timer", schedule="40 * * * * *")
 def close_key_connections(timer: func.TimerRequest) -> None:
-    """Every minute: end the rotations whose grace period is over, and close the realtime connections of revoked keys
-    that are not known to be closed."""
+    """Every minute: end the rotations whose grace period is over, and close the connections of revoked keys.
+
+    A connection is closed again until the service has confirmed it."""
     ended = hub().key_expiry.end_rotations()
     if ended:
         logger.info("rotations ended", extra={"revoked": ended})
@@ -78,7 +80,7 @@ def close_key_connections(timer: func.TimerRequest) -> None:
 @bp.function_name("roll_up_key_usage")
 @bp.timer_trigger(arg_name="timer", schedule="20 */5 * * * *")
 def roll_up_key_usage(timer: func.TimerRequest) -> None:
-    """Every five minutes: UsageCount and LastUsedAt from the usage windows."""
+    """Every five minutes: write UsageCount and LastUsedAt from the usage windows."""
     logger.info("key usage rolled up", extra={"keys": hub().key_usage.roll_up()})
 
 
@@ -94,7 +96,7 @@ def clean_up_audit(timer: func.TimerRequest) -> None:
 @bp.function_name("check_integration_health")
 @bp.timer_trigger(arg_name="timer", schedule="0 */5 * * * *")
 async def check_integration_health(timer: func.TimerRequest) -> None:
-    """Every five minutes (BR-IM-03): probe every enabled active integration."""
+    """Every five minutes: check every enabled active integration (BR-IM-03)."""
     monitor = await asyncio.to_thread(lambda: hub().integrations.health)
     run = await monitor.check_due()
     logger.info("integrations checked", extra={"checked": run.checked, "verdicts": run.outcomes})
@@ -103,7 +105,7 @@ async def check_integration_health(timer: func.TimerRequest) -> None:
 @bp.function_name("sweep_integrations")
 @bp.timer_trigger(arg_name="timer", schedule="30 */5 * * * *")
 def sweep_integrations(timer: func.TimerRequest) -> None:
-    """Every five minutes: destroy credentials that no integration names."""
+    """Every five minutes: destroy the credentials that no integration refers to."""
     destroyed = hub().integrations.credential_store.sweep(hub().transactions)
     if destroyed:
         logger.info("integrations swept", extra={"secretsDestroyed": destroyed})
@@ -112,8 +114,10 @@ def sweep_integrations(timer: func.TimerRequest) -> None:
 @bp.function_name("refresh_oauth_tokens")
 @bp.timer_trigger(arg_name="timer", schedule="45 */5 * * * *")
 async def refresh_oauth_tokens(timer: func.TimerRequest) -> None:
-    """Every five minutes: renew the OAuth tokens that expire within 15, finish what a crash left of
-    authorizations, destroy the tokens of integrations that are gone."""
+    """Every five minutes: renew the OAuth tokens that expire within 15 minutes.
+
+    Also completes authorizations that a crash interrupted, and destroys the tokens of integrations that are
+    gone."""
     refresher = await asyncio.to_thread(lambda: hub().oauth.token_refresher)
     ends = await refresher.refresh_due()
     if ends:
@@ -123,7 +127,7 @@ async def refresh_oauth_tokens(timer: func.TimerRequest) -> None:
 @bp.function_name("sweep_oauth")
 @bp.timer_trigger(arg_name="timer", schedule="0 15 4 * * *")
 def sweep_oauth(timer: func.TimerRequest) -> None:
-    """Daily at 04:15 UTC: destroy tokens that no grant refers to, and authorizations nobody came back from."""
+    """Daily at 04:15 UTC: destroy tokens that no grant refers to, and abandoned authorizations."""
     destroyed, forgotten = hub().oauth.token_refresher.sweep()
     logger.info("OAuth swept", extra={"secretsDestroyed": destroyed, "states": forgotten})
 
@@ -155,7 +159,7 @@ def clean_up_signals(timer: func.TimerRequest) -> None:
 @bp.function_name("detect_anomalies")
 @bp.timer_trigger(arg_name="timer", schedule="50 */5 * * * *")
 def detect_anomalies(timer: func.TimerRequest) -> None:
-    """Every five minutes: judge the hours that have ended and were not judged (section 10.2)."""
+    """Every five minutes: evaluate the hours that have ended since the last run (section 10.2)."""
     done = hub().insights.watch.detect()
     if done.tenants:
         logger.info(
@@ -167,8 +171,9 @@ def detect_anomalies(timer: func.TimerRequest) -> None:
 @bp.function_name("clean_up_anomalies")
 @bp.timer_trigger(arg_name="timer", schedule="0 55 2 * * *")
 def clean_up_anomalies(timer: func.TimerRequest) -> None:
-    """Daily at 02:55 UTC: delete anomalies past their retention, uses of keys not seen for 90 days, and decisions on
-    recommendations whose subject is gone."""
+    """Daily at 02:55 UTC: delete what is past its retention.
+
+    Anomalies, uses of keys not seen for 90 days, and decisions on recommendations whose subject is gone."""
     counts = {
         "anomalies": hub().insights.watch.forget_old(),
         "sightings": hub().key_usage_watch.forget_old(),
@@ -180,7 +185,7 @@ def clean_up_anomalies(timer: func.TimerRequest) -> None:
 @bp.function_name("evaluate_alerts")
 @bp.timer_trigger(arg_name="timer", schedule="40 * * * * *")
 def evaluate_alerts(timer: func.TimerRequest) -> None:
-    """Every minute: judge rates and dead letters, and close the alerts whose cause is gone (section 12.3)."""
+    """Every minute: evaluate rates and dead letters, and close the alerts whose cause is gone (section 12.3)."""
     sent = hub().integrations.occurrences.flush()
     raised, recovered = hub().alerts.evaluator.evaluate()
     if sent or raised or recovered:
@@ -190,7 +195,7 @@ def evaluate_alerts(timer: func.TimerRequest) -> None:
 @bp.function_name("send_alert_messages")
 @bp.timer_trigger(arg_name="timer", schedule="*/30 * * * * *")
 async def send_alert_messages(timer: func.TimerRequest) -> None:
-    """Every 30 seconds: tell people by e-mail and SMS what is due."""
+    """Every 30 seconds: send the e-mails and SMS about alerts that are due."""
     sender = await asyncio.to_thread(lambda: hub().alerts.notifications)
     counts = await sender.send_due()
     if counts:
@@ -207,7 +212,7 @@ def clean_up_alerts(timer: func.TimerRequest) -> None:
 @bp.function_name("erase_people")
 @bp.timer_trigger(arg_name="timer", schedule="50 * * * * *")
 def erase_people(timer: func.TimerRequest) -> None:
-    """Every minute: go on with the erasures that were asked for (17.3)."""
+    """Every minute: continue the requested erasures (section 17.3)."""
     completed = hub().privacy.erasures.run()
     if completed:
         logger.info("people erased", extra={"erasures": completed})

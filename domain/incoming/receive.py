@@ -198,4 +198,4 @@ def _refusal_of(failure: ProviderFailure) -> NotFound | Unavailable:
 
 def _unknown() -> NotFound:
     """One answer for every reason, so that nobody learns which integrations there are."""
-    return NotFound("No webhooks are taken here.")
+    return NotFound("No webhooks are accepted at this address.")

@@ -197,10 +197,10 @@ def test_a_path_or_method_that_does_not_exist_is_a_problem_too(api: Api) -> None
     assert (status, problem["code"]) == (405, "method-not-allowed")
     for path in ("/dashboard", "/health/live", "/openapi.json"):
         assert api("DELETE", path)[0] == 405
-    assert api("OPTIONS", "/apikeys/scopes")[1]["detail"] == "This path takes GET, HEAD."
+    assert api("OPTIONS", "/apikeys/scopes")[1]["detail"] == "This path allows GET, HEAD."
     # The route of an id catches it.
     for method in ("PUT", "DELETE"):
-        assert api(method, "/apikeys/verify", {"no": "reason"})[1]["detail"] == "This path takes POST."
+        assert api(method, "/apikeys/verify", {"no": "reason"})[1]["detail"] == "This path allows POST."
     assert api("PUT", "/apikeys/nothing", {})[0] == 404
 
 

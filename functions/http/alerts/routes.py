@@ -1,4 +1,4 @@
-"""`/api/alerts`: what somebody should look at, and when the hub says so (section 12.3)."""
+"""`/api/alerts`: alerts and the rules that raise them (section 12.3)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ alerts = Resource("alerts", tag="Alerts", permission=ALERTS_READ)
 def list_alerts(call: Call) -> ApiResponse:
     """List alerts.
 
-    Newest first. There is one active alert of a kind about a subject, however often it is seen; when it is over it
-    recovers by itself, and the next is a new one."""
+    Newest first. At most one alert of a kind is active for a subject, however often its cause is seen. It
+    recovers by itself when the cause is gone; after that the next occurrence opens a new alert."""
     query = call.query(AlertQuery)
     page = hub().alerts.service.page(
         call.principal, query.to_filter(), query.page_request(), platform=query.scope == "Platform"
@@ -39,7 +39,7 @@ def list_alerts(call: Call) -> ApiResponse:
 def list_alert_rules(call: Call) -> ApiResponse:
     """List the alert rules.
 
-    As the tenant has them: the defaults with what it changed."""
+    Each rule is shown as it applies to the tenant: the default values, with the tenant's own changes."""
     rules = hub().alerts.service.rules(call.principal)
     return ApiResponse(AlertRulesView(items=[rule_view(rule) for rule in rules]))
 
@@ -50,8 +50,8 @@ def list_alert_rules(call: Call) -> ApiResponse:
 def change_alert_rule(call: Call) -> ApiResponse:
     """Change an alert rule.
 
-    The fields sent replace, the others stay; null goes back to the default. `sinks` names e-mail and SMS
-    integrations of the tenant with the recipients: each is told once when an alert opens, and once when it
+    Only the fields that are sent change; null restores the default. `sinks` names e-mail and SMS integrations
+    of the tenant and their recipients. Each recipient gets one message when an alert opens and one when it
     recovers."""
     rule = hub().alerts.service.change_rule(
         call.principal, call.request.route_params["kind"], call.body(ChangeAlertRule), call.if_match()
@@ -63,7 +63,7 @@ def change_alert_rule(call: Call) -> ApiResponse:
 def get_alert(call: Call) -> ApiResponse:
     """Get an alert.
 
-    With the messages to people about it, and what became of them."""
+    The answer includes the e-mail and SMS messages about the alert, and whether each was sent."""
     return ApiResponse(alert_detail(hub().alerts.service.get(call.principal, call.id())))
 
 
@@ -78,6 +78,6 @@ def get_alert(call: Call) -> ApiResponse:
 def acknowledge_alert(call: Call) -> ApiResponse:
     """Acknowledge an alert.
 
-    Says that somebody looks after it. It stays active until it recovers by itself."""
+    Records that somebody is working on it. The alert stays active until it recovers by itself."""
     command = call.body(AcknowledgeAlert, is_optional=True)
     return ApiResponse(alert_detail(hub().alerts.service.acknowledge(call.principal, call.id(), command)))

@@ -1,4 +1,4 @@
-"""`/api/insights/anomalies`: what is unusual (section 10.2)."""
+"""`/api/insights/anomalies`: unusual hours and unusual uses of API keys (section 10.2)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ anomalies = Resource("insights/anomalies", tag="Insights", permission=INSIGHTS_R
 def list_anomalies(call: Call) -> ApiResponse:
     """List anomalies.
 
-    Newest first. Every hour of a webhook, an integration, a kind of sync and an API key is compared with the same
-    hour in other weeks, a few minutes after it has ended; unusual hours in a row are one anomaly. Uses of a key from
-    a new network, country or program, and for scopes it lacks, and 100 of its requests refused within a minute are seen
-    at once."""
+    Newest first. A few minutes after each hour has ended, it is compared with the same hour in other weeks, for
+    every webhook, integration, kind of sync and API key. Unusual hours in a row make one anomaly. Four things
+    are detected at once: the use of a key from a new network, country or program, the use of a key for scopes
+    it lacks, and 100 refused requests of a key within a minute."""
     query = call.query(AnomalyQuery)
     page = hub().insights.anomalies.page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, anomaly_view, AnomalyPage))
@@ -37,7 +37,7 @@ def list_anomalies(call: Call) -> ApiResponse:
 def get_anomaly(call: Call) -> ApiResponse:
     """Get an anomaly.
 
-    With the hours around it."""
+    The answer includes the hours before and after it."""
     return ApiResponse(anomaly_detail(hub().insights.anomalies.get(call.principal, call.id())))
 
 
@@ -52,7 +52,7 @@ def get_anomaly(call: Call) -> ApiResponse:
 def acknowledge_anomaly(call: Call) -> ApiResponse:
     """Acknowledge an anomaly.
 
-    Says that somebody looks after it. It still ends by itself."""
+    Records that somebody is working on it. The anomaly still ends by itself."""
     command = call.body(AcknowledgeAnomaly, is_optional=True)
     return ApiResponse(anomaly_view(hub().insights.anomalies.acknowledge(call.principal, call.id(), command)))
 
@@ -61,6 +61,7 @@ def acknowledge_anomaly(call: Call) -> ApiResponse:
 def snooze_anomaly(call: Call) -> ApiResponse:
     """Snooze an anomaly.
 
-    For so many hours from now nothing is told of this metric of this subject; it is stored all the same."""
+    For the given number of hours nobody is notified about this metric of this subject. Anomalies are still
+    stored."""
     command = call.body(SnoozeAnomaly)
     return ApiResponse(anomaly_view(hub().insights.anomalies.snooze(call.principal, call.id(), command)))

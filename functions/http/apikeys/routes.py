@@ -1,4 +1,4 @@
-"""`/api/apikeys` (section 5.2)."""
+"""`/api/apikeys`: API keys and their verification (section 5.2)."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ apikeys = Resource("apikeys", tag="API keys", permission=INTEGRATION_MANAGE)
 
 @apikeys.post(body=CreateApiKey, response=IssuedApiKeyView, status=201, refusals=(409,))
 def create_api_key(call: Call) -> ApiResponse:
-    """Issue an API key.
+    """Create an API key.
 
-    The answer carries the key, once; only its hash is kept. A key can do no more than whoever creates it: a
-    user gives it permissions they have, and any scope of the platform's other modules; a key gives only scopes
-    of its own. At most 100 keys of a tenant are active (BR-AK-03)."""
+    The answer contains the key, once; only its hash is stored. A key never has more rights than its creator:
+
+    - A user can grant the permissions they have, and any scope of the platform's other modules.
+    - An API key can grant only scopes of its own.
+
+    A tenant has at most 100 active keys (BR-AK-03)."""
     issued = hub().api_keys.create(call.principal, call.body(CreateApiKey))
     return ApiResponse(
         issued_view(issued, hub().clock.now()),
@@ -48,7 +51,7 @@ def create_api_key(call: Call) -> ApiResponse:
 def list_api_keys(call: Call) -> ApiResponse:
     """List API keys.
 
-    Oldest first; revoked and expired ones stay listed."""
+    Oldest first. Revoked and expired keys stay in the list."""
     query = call.query(ApiKeyQuery)
     page = hub().api_keys.page(call.principal, query.to_filter(), query.page_request())
     now = hub().clock.now()
@@ -57,9 +60,9 @@ def list_api_keys(call: Call) -> ApiResponse:
 
 @apikeys.get("scopes", response=ScopesView)
 def list_scopes(call: Call) -> ApiResponse:
-    """List the scopes there are.
+    """List the available scopes.
 
-    The hub's own permissions, and those of the platform's other modules that it knows of."""
+    The scopes are the permissions of this API and the known scopes of the platform's other modules."""
     settings, principal = hub().settings, call.principal
     return ApiResponse(
         scopes_view(
@@ -73,12 +76,14 @@ def list_scopes(call: Call) -> ApiResponse:
 
 @apikeys.post("verify", body=VerifyApiKey, response=VerifiedView)
 async def verify_api_key(call: Call) -> ApiResponse:
-    """Ask whether a key is good.
+    """Verify an API key.
 
-    For services that are given keys. Always 200 for a well-formed question; a good key is charged one request
-    of its quota, because the question stands for one (`consume: false` is free). Keys of other tenants are
-    NOT_FOUND, except to callers with `apikey:verify`, who learn VALID or INVALID. Nothing is cached, so a revoked
-    key is REVOKED at once."""
+    For services that receive API keys from their callers. A well-formed request always gets 200; `valid` and
+    `code` hold the result.
+
+    - A valid key is charged one request of its quota, unless `consume` is false.
+    - A key of another tenant is NOT_FOUND. A caller with `apikey:verify` gets VALID or INVALID for it.
+    - Nothing is cached: a revoked key is REVOKED at once."""
     command = call.body(VerifyApiKey)
     return ApiResponse(verified_view(await hub().key_verification.verify(call.principal, command)))
 
@@ -94,10 +99,11 @@ def get_api_key(call: Call) -> ApiResponse:
 
 @apikeys.put("{id}", body=UpdateApiKey, response=ApiKeyView, refusals=(409, 412))
 def update_api_key(call: Call) -> ApiResponse:
-    """Restrict or rename an API key.
+    """Change an API key.
 
-    The fields sent replace, the others stay. Scopes can be taken away, not added (BR-AK-06); the rate limit may
-    go either way and holds from the next request. A revoked or expired key does not change (BR-AK-07)."""
+    Only the fields that are sent change. Scopes can be removed, not added (BR-AK-06). The rate limit can be
+    raised or lowered; the next request is checked against the new limit. A revoked or expired key cannot be
+    changed (BR-AK-07)."""
     key = hub().api_keys.update(call.principal, call.id(), call.body(UpdateApiKey), call.if_match())
     return ApiResponse(key_view(key, hub().clock.now()), version=key.version)
 
@@ -108,8 +114,8 @@ def update_api_key(call: Call) -> ApiResponse:
 def revoke_api_key(call: Call) -> ApiResponse:
     """Revoke an API key.
 
-    At once and for good: once this has answered, no request with the key succeeds. The key stays listed.
-    Revoking it again changes nothing."""
+    Takes effect at once and cannot be undone: after this answer no request with the key succeeds. The key stays
+    in the list. Revoking it again changes nothing."""
     api_key_id = call.id()
     reason = call.body(RevokeApiKey, is_optional=True).reason
     reason = reason or call.query(RevokeQuery).reason
@@ -128,9 +134,9 @@ def revoke_api_key(call: Call) -> ApiResponse:
 def rotate_api_key(call: Call) -> ApiResponse:
     """Rotate an API key.
 
-    A new key with the same scopes and limit, shown once. The old one works beside it for the grace period, 24
-    hours by default, at most 30 days, and never longer than it would have anyway; both share one quota. The caller
-    must have the key's scopes. Not refused for BR-AK-03."""
+    Creates a new key with the same scopes and limit, and shows it once. The old key keeps working for the grace
+    period: 24 hours by default, at most 30 days, and never beyond its own expiry. Both keys share one quota.
+    The caller must have the key's scopes. The limit of BR-AK-03 does not apply."""
     command = call.body(RotateApiKey, is_optional=True)
     issued = hub().api_keys.rotate(call.principal, call.id(), command, call.if_match())
     return ApiResponse(
@@ -143,9 +149,9 @@ def rotate_api_key(call: Call) -> ApiResponse:
 
 @apikeys.post("{id}/rotate/confirm", response=ApiKeyView, refusals=(409,))
 def confirm_rotation(call: Call) -> ApiResponse:
-    """Confirm a rotation.
+    """Confirm a key rotation.
 
-    Revokes the old key at once. The path names either key of the rotation; the answer is the new one."""
+    Revokes the old key at once. `id` may be either key of the rotation; the answer shows the new key."""
     key = hub().api_keys.confirm_rotation(call.principal, call.id())
     return ApiResponse(key_view(key, hub().clock.now()), version=key.version)
 
@@ -154,7 +160,8 @@ def confirm_rotation(call: Call) -> ApiResponse:
 def get_key_usage(call: Call) -> ApiResponse:
     """Get an API key's usage.
 
-    Up to date to the last request. By hour for the last 24 hours, by day for the last 30, unless told."""
+    Includes the latest request. Without parameters: by hour for the last 24 hours, or by day for the last 30
+    days."""
     query = call.query(UsageQuery)
     usage = hub().key_usage.usage(
         call.principal, call.id(), by=query.by, since=query.since, until=query.until

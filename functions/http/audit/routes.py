@@ -1,4 +1,4 @@
-"""`/api/audit`: who did what (sections 8.3 and 17.1)."""
+"""`/api/audit`: the log of every sensitive operation (sections 8.3 and 17.1)."""
 
 from __future__ import annotations
 
@@ -65,9 +65,10 @@ class ChainReportView(View):
 
 @audit.get(query=AuditQuery, response=AuditPage)
 def list_audit(call: Call) -> ApiResponse:
-    """Read the audit log.
+    """List audit log entries.
 
-    Newest first. Every sensitive operation of the tenant, written in the transaction that did it."""
+    Newest first. Each sensitive operation of the tenant has an entry, which is stored in the same transaction
+    as the operation."""
     query = call.query(AuditQuery)
     page = hub().audit.page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, _view, AuditPage))
@@ -77,7 +78,7 @@ def list_audit(call: Call) -> ApiResponse:
 def verify_audit(call: Call) -> ApiResponse:
     """Verify the audit log.
 
-    Walks the tenant's hash chain from the oldest row kept to the newest."""
+    Checks the tenant's hash chain from the oldest stored row to the newest."""
     report = hub().audit.verify(call.principal)
     return ApiResponse(
         ChainReportView(
@@ -111,7 +112,7 @@ def _view(record: AuditRecord) -> AuditRecordView:
 
 
 def _state(text: str | None) -> Any:
-    """The stored JSON; the text itself where tampering made it no JSON, so that the row can still be looked at."""
+    """Return the stored JSON as a value; where tampering made it invalid, return the text itself."""
     try:
         return None if text is None else json.loads(text)
     except ValueError:

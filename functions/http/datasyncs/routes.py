@@ -1,4 +1,4 @@
-"""`/api/datasyncs` (section 5.4)."""
+"""`/api/datasyncs`: synchronisation jobs (section 5.4)."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ _CSV_MOST = 100_000
 
 @datasyncs.post(body=StartSync, response=SyncJobView, status=201, refusals=(409,))
 def create_datasync(call: Call) -> ApiResponse:
-    """Synchronise an integration.
+    """Create a synchronisation job.
 
-    Now, or at `scheduledAt`. A Full sync runs at most once a day for each integration (BR-DS-01), an Incremental
-    one once an hour (BR-DS-02); jobs that failed or were cancelled do not count, and one of the past counts as of now.
-    One job of an integration runs at a time; jobs that find no room wait, and tenants take turns."""
+    The job runs now, or at `scheduledAt`; a time in the past counts as now. For each integration:
+
+    - A Full sync runs at most once a day (BR-DS-01), an Incremental sync at most once an hour (BR-DS-02). Jobs
+      that failed or were cancelled do not count.
+    - One job runs at a time. Further jobs wait, and tenants take turns."""
     job = hub().sync.service.start(call.principal, call.body(StartSync))
     view = job_view(job, hub().clock.now())
     return ApiResponse(view, status=201, location=datasyncs.location(job.data_sync_job_id))
@@ -54,38 +56,39 @@ def list_datasyncs(call: Call) -> ApiResponse:
 
 @datasyncs.get("{id}", response=SyncJobDetailView)
 def get_datasync(call: Call) -> ApiResponse:
-    """Get a job and its progress.
+    """Get a synchronisation job.
 
-    With its progress, rate and estimated end, and each of its streams."""
+    The answer includes its progress, its rate, its estimated end, and the state of each stream."""
     job, steps = hub().sync.service.get(call.principal, call.id())
     return ApiResponse(job_detail(job, steps, hub().clock.now()))
 
 
 @datasyncs.delete("{id}", status=204, refusals=(409,))
 def cancel_datasync(call: Call) -> ApiResponse:
-    """Cancel a job.
+    """Cancel a synchronisation job.
 
-    At once: what was stored stays, the batch under way is dropped. POST to its `/resume` to go on."""
+    Takes effect at once. Records that were stored stay; the batch in progress is dropped. POST to its `/resume`
+    to continue it."""
     hub().sync.service.cancel(call.principal, call.id())
     return ApiResponse(status=204)
 
 
 @datasyncs.post("{id}/resume", response=SyncJobView, status=202, refusals=(409,))
 def resume_datasync(call: Call) -> ApiResponse:
-    """Resume a job.
+    """Resume a synchronisation job.
 
-    One that failed or was cancelled goes on from its checkpoint: batches that were stored are not fetched
-    again. Refused as a new job would be while another that counts for BR-DS-01 or BR-DS-02 is too near."""
+    Continues a job that failed or was cancelled from its checkpoint; stored batches are not fetched again. The
+    limits of BR-DS-01 and BR-DS-02 apply as they do to a new job."""
     job = hub().sync.service.resume(call.principal, call.id())
     return ApiResponse(job_view(job, hub().clock.now()), status=202)
 
 
 @datasyncs.get("{id}/logs", query=LogsQuery, response=RecordErrorPage)
 def list_datasync_logs(call: Call) -> ApiResponse:
-    """List records that failed.
+    """List the failed records of a job.
 
-    One entry for each reason, oldest first (BR-DS-04); no value of a record is in any. `?format=csv` gives all of
-    them as text/csv."""
+    One entry for each reason, oldest first (BR-DS-04). Entries never contain a value of a record. `?format=csv`
+    returns all entries as text/csv."""
     query = call.query(LogsQuery)
     service = hub().sync.service
     if query.format == "json":
@@ -105,15 +108,17 @@ def list_datasync_logs(call: Call) -> ApiResponse:
 
 @datasyncs.get("{id}/records", query=PageQuery, response=SyncedRecordPage)
 def list_datasync_records(call: Call) -> ApiResponse:
-    """List records a job wrote.
+    """List the records a job wrote.
 
-    Those that no later job wrote again."""
+    Records that a later job wrote again are left out."""
     page = hub().sync.service.written(call.principal, call.id(), call.query(PageQuery).page_request())
     return ApiResponse(page_of(page, record_view, SyncedRecordPage))
 
 
 def _csv(rows: list[list[str]]) -> str:
-    """RFC 4180. A cell that a spreadsheet would take for a formula gets a quote before it."""
+    """Return the rows as CSV (RFC 4180).
+
+    A cell that a spreadsheet would take for a formula gets a quote before it."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["stream", "recordId", "pointer", "reason", "createdAt"])

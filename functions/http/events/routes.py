@@ -1,4 +1,4 @@
-"""`/api/events`: other modules of the platform raise events here."""
+"""`/api/events`: where other modules of the platform raise events."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class AcceptedView(View):
 def raise_events(call: Call) -> ApiResponse:
     """Raise events.
 
-    One event, or `{"events": [...]}` with up to 1,000: all are stored, or none. Raising is idempotent on
-    `id`. Each payload may be 1 MiB (BR-WH-08)."""
+    One event, or `{"events": [...]}` with up to 1,000; either all are stored or none. Raising is idempotent on
+    `id`. Each payload may be up to 1 MiB (BR-WH-08)."""
     most = hub().settings.request_max_bytes
     in_batch = _is_batch(call.request.get_body())
     events = call.body(RaiseEvents, most=most).events if in_batch else [call.body(RaiseEvent, most=most)]
@@ -50,7 +50,7 @@ def raise_events(call: Call) -> ApiResponse:
 
 
 def _is_batch(body: bytes) -> bool:
-    """Whether the object has a member `events`; decided cheaply, and exactly only when it may matter."""
+    """Return whether the object has a member `events`; the body is parsed only when the name occurs in it."""
     if b'"events"' not in body:
         return False
     try:

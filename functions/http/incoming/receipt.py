@@ -1,5 +1,6 @@
-"""`/api/webhooks/incoming/{integrationId}`: where providers send their webhooks. No credentials of ours: each is
-verified by its provider's own scheme."""
+"""`/api/webhooks/incoming/{integrationId}`: where providers send their webhooks.
+
+The caller has no credentials of the hub; each request is verified by the provider's own scheme."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ _METHODS = ("POST", "GET")
 
 @serve(bp, _PLAIN, methods=_METHODS)
 async def receive_webhook(req: func.HttpRequest, context: func.Context = NO_CONTEXT) -> func.HttpResponse:
-    """At the integration's plain address."""
+    """Receive a webhook at the integration's plain URL."""
     return await _exchanged(req, Exchange(req, context), _PLAIN)
 
 
@@ -38,7 +39,7 @@ async def receive_webhook(req: func.HttpRequest, context: func.Context = NO_CONT
 async def receive_webhook_at_rotated_url(
     req: func.HttpRequest, context: func.Context = NO_CONTEXT
 ) -> func.HttpResponse:
-    """At an address that a rotation gave."""
+    """Receive a webhook at a URL that a rotation gave."""
     return await _exchanged(req, Exchange(req, context), _ROTATED)
 
 
@@ -64,11 +65,11 @@ def _integration_id(req: func.HttpRequest) -> UUID:
     try:
         return UUID(req.route_params["integrationId"])
     except ValueError:
-        raise NotFound("No webhooks are taken here.") from None
+        raise NotFound("No webhooks are accepted at this address.") from None
 
 
 def _incoming(req: func.HttpRequest, headers: dict[str, str]) -> IncomingRequest:
-    """The address is the public one, which is what providers sign, whatever the host behind a proxy is called."""
+    """Return the request under its public URL, which providers sign, whatever host name a proxy calls."""
     ours, parts = hub(), urlsplit(req.url)
     query = f"?{parts.query}" if parts.query else ""
     return IncomingRequest(
@@ -93,18 +94,20 @@ def _answer(receipt: Receipt) -> func.HttpResponse:
 
 
 def _unauthenticated(error: Unauthenticated, req: func.HttpRequest, trace_id: str) -> func.HttpResponse:
-    """A bearer token would not help, so the challenge does not ask for one (RFC 9110 section 11.6.1)."""
+    """Return 401 with a challenge that does not ask for a bearer token, which would not help.
+
+    RFC 9110 section 11.6.1."""
     headers = {"WWW-Authenticate": 'Signature realm="incoming-webhooks"'}
     path = urlsplit(req.url).path
     return problem(401, error.code, error.detail, instance=path, trace_id=trace_id, headers=headers)
 
 
 def _documented(route: str, name: str, method: str) -> ApiOperation:
-    told = {
-        "POST": "Verified by the provider's own signature scheme over the raw body, at most 1 MiB, within 5 minutes "
-        "of its timestamp. 202 once its events are durable, 200 for a repeat or a handshake. Each event is raised "
-        "as `<provider>.<type>` for subscribers, beside `WebhookReceived`. 404 where none are taken.",
-        "GET": "Some providers check the address, or send their webhooks, with GET.",
+    descriptions = {
+        "POST": "Verified by the provider's own signature scheme over the raw body: at most 1 MiB, within 5 minutes "
+        "of its timestamp. 202 when its events are stored, 200 for a repeat or a handshake. Each event is raised as "
+        "`<provider>.<type>` for subscribers, and as `WebhookReceived`. 404 where no webhooks are accepted.",
+        "GET": "Some providers check the URL, or send their webhooks, with GET.",
     }
     return ApiOperation(
         method=method,
@@ -112,7 +115,7 @@ def _documented(route: str, name: str, method: str) -> ApiOperation:
         name=name,
         summary="Receive a provider's webhook" if method == "POST" else "Answer a provider's handshake",
         tag="Incoming webhooks",
-        description=told[method],
+        description=descriptions[method],
         anonymous=True,
         response=ReceiptView,
         status=202 if method == "POST" else 200,

@@ -1,4 +1,4 @@
-"""`/api/webhooks/incoming/{integrationId}/events` and an integration's incoming settings."""
+"""`/api/webhooks/incoming/{integrationId}/events` and an integration's settings for incoming webhooks."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ incoming_settings = Resource("integrations/{id}", tag="Incoming webhooks", permi
 
 @incoming.get(query=IncomingWebhookQuery, response=IncomingWebhookPage)
 def list_incoming_webhooks(call: Call) -> ApiResponse:
-    """List what came in.
+    """List incoming webhook events.
 
-    Newest first, one item for each event."""
+    Newest first. One item for each event: a request of a provider may contain several."""
     query = call.query(IncomingWebhookQuery)
     page = hub().incoming.service.page(
         call.principal, call.id("integrationId"), query.to_filter(), query.page_request()
@@ -44,18 +44,19 @@ def list_incoming_webhooks(call: Call) -> ApiResponse:
 
 @incoming.get("{eventId}", response=IncomingWebhookDetailView)
 def get_incoming_webhook(call: Call) -> ApiResponse:
-    """Get one with its raw body.
+    """Get an incoming webhook event with its raw body.
 
-    The body is that of the whole request, which may have brought more events than this one."""
+    The body is that of the whole request, which may contain other events too."""
     content = hub().incoming.service.get(call.principal, call.id("integrationId"), call.id("eventId"))
     return ApiResponse(webhook_detail(content))
 
 
 @incoming.post("{eventId}/retry", response=IncomingWebhookView, status=202, refusals=(409,))
 async def retry_incoming_webhook(call: Call) -> ApiResponse:
-    """Raise one again.
+    """Raise an incoming webhook event again.
 
-    Subscribers are told anew, under a new event id. One that cannot be raised stays Failed and says why."""
+    Subscribers get it under a new event id. An event that cannot be raised stays Failed; `errorMessage` says
+    why."""
     webhook = await hub().incoming.retries.retry(
         call.principal, call.id("integrationId"), call.id("eventId"), call.trace.header
     )
@@ -64,19 +65,20 @@ async def retry_incoming_webhook(call: Call) -> ApiResponse:
 
 @incoming_settings.get("incoming", permission=INTEGRATION_MANAGE, response=IncomingEndpointView)
 def get_incoming_settings(call: Call) -> ApiResponse:
-    """How an integration's webhooks come in.
+    """Get an integration's incoming webhook settings.
 
-    The address to give to the provider, whether webhooks are taken there and else why not, who may send from
-    where, and what was refused. Some providers name their secret only once they have the address: give it to them,
-    then set the secret."""
+    The answer includes the URL to register at the provider, whether webhooks are accepted there and otherwise
+    why not, the addresses that may send them, and how many requests were refused. Some providers create their
+    webhook secret only when they have the URL: register the URL first, then set the secret."""
     return _settings(hub().incoming.service.settings(call.principal, call.id()))
 
 
 @incoming_settings.put("incoming", body=UpdateIncoming, response=IncomingEndpointView, refusals=(412,))
 def update_incoming_settings(call: Call) -> ApiResponse:
-    """Set who may send webhooks.
+    """Change the addresses that may send webhooks.
 
-    Addresses or CIDR ranges; an empty list takes webhooks from anywhere. They are verified either way."""
+    Takes addresses and CIDR ranges; an empty list accepts webhooks from any address. Signatures are checked in
+    either case."""
     command = call.body(UpdateIncoming)
     return _settings(hub().incoming.service.update(call.principal, call.id(), command, call.if_match()))
 
@@ -89,10 +91,10 @@ def update_incoming_settings(call: Call) -> ApiResponse:
     refusals=(412,),
 )
 def rotate_incoming_url(call: Call) -> ApiResponse:
-    """Give an integration a new address for webhooks.
+    """Rotate an integration's incoming webhook URL.
 
-    The answer carries the new address, once: it ends in a secret. The address in use stays good for the overlap
-    (24 h unless given), then answers 404; one from an earlier rotation ends at once."""
+    The answer contains the new URL, once: it ends in a secret. The URL in use keeps working for the overlap (24
+    hours by default) and then answers 404. A URL from an earlier rotation stops working at once."""
     command = call.body(RotateIncomingUrl, is_optional=True)
     settings, token = hub().incoming.service.rotate(call.principal, call.id(), command)
     url = f"{_plain_url(settings.endpoint.integration_id)}/{token}"

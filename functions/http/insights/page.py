@@ -16,7 +16,7 @@ PAGE = Template(static("dashboard.html")).substitute(css=_CSS, script=SCRIPT)
 
 
 def headers(settings: Settings) -> dict[str, str]:
-    """The page may talk to this address, and to the realtime service."""
+    """Return the headers of the page; it may connect to this address and to the realtime service."""
     return page_headers(SCRIPT, _CSS, ["'self'", *_realtime_origins(settings)])
 
 

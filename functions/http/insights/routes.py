@@ -1,4 +1,4 @@
-"""`/api/insights`: what happened, counted, and the dashboard that shows it (sections 10, 12 and 19)."""
+"""`/api/insights`: signals, the overview, and the dashboard that shows them (sections 10, 12 and 19)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ insights = Resource("insights", tag="Insights", permission=INSIGHTS_READ)
 
 @insights.get("signals", query=SignalQuery, response=SeriesView)
 def list_signals(call: Call) -> ApiResponse:
-    """Read signals over time.
+    """List signals by hour or day.
 
-    Attempts of deliveries, health checks or sync jobs by hour or day: how many succeeded and failed, why, and how
-    long they took. Counts are complete at once; hours without a signal are zero."""
+    Signals count delivery attempts, health checks, sync jobs and API key requests: how many succeeded and
+    failed, the classes of errors, and how long they took. Counts are up to date. Hours without a signal are
+    zero."""
     query = call.query(SignalQuery)
     series = hub().insights.signals.series(
         call.principal,
@@ -41,18 +42,18 @@ def list_signals(call: Call) -> ApiResponse:
 
 @insights.get("overview", query=OverviewQuery, response=OverviewView)
 def get_overview(call: Call) -> ApiResponse:
-    """Everything at one look.
+    """Get the overview.
 
-    What the dashboard draws: deliveries over time, webhooks, integrations with their latest health checks, API keys
-    with what they used of their quota, and syncs under way. `deliveries` and `webhooks` need `webhook:manage` as well,
-    the others `integration:manage`; without it they are null."""
+    The data of the dashboard: deliveries over time, webhooks, integrations with their latest health checks, API
+    keys with their used quota, and running syncs. `deliveries` and `webhooks` also need `webhook:manage`, the
+    other fields `integration:manage`; fields without their permission are null."""
     query = call.query(OverviewQuery)
     return ApiResponse(overview_view(hub().insights.overview.read(call.principal, query.hours)))
 
 
 @serve(insights.bp, "dashboard")
 def dashboard(req: func.HttpRequest) -> func.HttpResponse:
-    """The page; its data comes from the API with the token that is entered there."""
+    """Return the dashboard page; it reads the API with the token that the user enters."""
     from functions.http.insights.page import PAGE, headers
 
     return func.HttpResponse(PAGE, headers=headers(hub().settings), mimetype="text/html")

@@ -1,4 +1,4 @@
-"""`/api/integrations` (section 5.1)."""
+"""`/api/integrations`: connections to external systems (section 5.1)."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def _answer(result: LifecycleResult, status: int = 200, location: str | None = N
 async def create_integration(call: Call) -> ApiResponse:
     """Create an integration.
 
-    Stores the credentials in the secret store, validates them with the provider, makes the provider's test
-    where the type asks for it, and activates the integration. When the provider refuses or does not answer, the
-    integration is kept all the same: `status`, `reason` and `validation` say how far it came. A second active
+    Stores the credentials in the secret store, validates them with the provider, runs the provider's test where
+    the type needs one, and activates the integration. If the provider refuses or does not answer, the
+    integration is stored without being activated: see `status`, `reason` and `validation`. A second active
     payment gateway, e-mail or SMS service is refused (BR-IM-01) unless `activate` is false."""
     result = await hub().integrations.service.create(call.principal, call.body(CreateIntegration))
     return _answer(result, 201, integrations.location(result.integration.integration_id))
@@ -63,7 +63,7 @@ async def create_integration(call: Call) -> ApiResponse:
 def list_integrations(call: Call) -> ApiResponse:
     """List integrations.
 
-    Oldest first unless `sort` says otherwise. Disconnected ones only when `status` asks for them."""
+    Oldest first unless `sort` is given. Disconnected integrations are listed only when `status` asks for them."""
     service = hub().integrations.service
     query = call.query(IntegrationQuery)
     page = service.page(call.principal, query.to_filter(), query.page_request())
@@ -88,9 +88,9 @@ def get_integration(call: Call) -> ApiResponse:
 async def update_integration(call: Call) -> ApiResponse:
     """Change an integration.
 
-    The fields sent replace, the others stay. In `configuration`, secret fields that are absent or `********`
-    stay too. An active integration takes a new configuration only once the provider has accepted it; otherwise
-    409 `BR-IM-02`, and the old one stays in use."""
+    Only the fields that are sent change. In `configuration`, secret fields that are absent or `********` stay
+    as they are. An active integration uses a new configuration only after the provider has accepted it;
+    otherwise the answer is 409 `BR-IM-02` and the old configuration stays in use."""
     command = call.body(UpdateIntegration)
     credentials = hub().integrations.credentials
     return _answer(await credentials.update(call.principal, call.id(), command, call.if_match()))
@@ -100,7 +100,8 @@ async def update_integration(call: Call) -> ApiResponse:
 def disconnect_integration(call: Call) -> ApiResponse:
     """Disconnect an integration.
 
-    For good: its credentials are destroyed. It stays readable as Disconnected, for its logs and the audit."""
+    Destroys its credentials and cannot be undone. The integration stays readable with the status Disconnected,
+    for its logs and the audit log."""
     reason = call.query(DisconnectQuery).reason
     hub().integrations.lifecycle.disconnect(call.principal, call.id(), reason, call.if_match())
     return ApiResponse(status=204)
@@ -114,10 +115,10 @@ def disconnect_integration(call: Call) -> ApiResponse:
     refusals=(409, 412),
 )
 async def rotate_integration_credentials(call: Call) -> ApiResponse:
-    """Replace credentials.
+    """Replace an integration's credentials.
 
-    The provider must accept the new ones before they replace the old; otherwise 409 `BR-IM-02`. An integration
-    suspended because its credentials were refused is active again."""
+    The provider must accept the new credentials before they replace the old ones; otherwise the answer is 409
+    `BR-IM-02`. An integration that was suspended because its credentials were refused becomes active again."""
     command = call.body(RotateCredentials)
     credentials = hub().integrations.credentials
     return _answer(await credentials.rotate(call.principal, call.id(), command, call.if_match()))
@@ -127,11 +128,11 @@ async def rotate_integration_credentials(call: Call) -> ApiResponse:
     "{id}/test", body=TestIntegration, body_is_optional=True, response=TestResultView, refusals=(409,)
 )
 async def test_integration(call: Call) -> ApiResponse:
-    """Test the connection.
+    """Test an integration.
 
-    Validates the stored credentials and makes the provider's test: a test-mode charge and its reversal, a test
-    message to `recipient`, a record made and deleted. `succeeded` says how it went; refused credentials suspend
-    an active integration."""
+    Validates the stored credentials and runs the provider's test: a test-mode charge that is reversed, a test
+    message to `recipient`, or a record that is created and deleted. See `succeeded` for the result. Refused
+    credentials suspend an active integration."""
     command = call.body(TestIntegration, is_optional=True)
     result = await hub().integrations.tester.test(call.principal, call.id(), command)
     return ApiResponse(test_result_view(result))
@@ -139,10 +140,10 @@ async def test_integration(call: Call) -> ApiResponse:
 
 @integrations.get("{id}/health", response=HealthView)
 def get_integration_health(call: Call) -> ApiResponse:
-    """Get health.
+    """Get an integration's health.
 
-    State, the last checks, and success rate and response times over an hour, a day and a week. Times are of
-    the checks that succeeded."""
+    The answer includes its state, the last checks, and success rate and response times over an hour, a day and
+    a week. Response times count successful checks only."""
     return ApiResponse(health_view(hub().integrations.history.health(call.principal, call.id())))
 
 
@@ -154,9 +155,9 @@ def get_integration_health(call: Call) -> ApiResponse:
     refusals=(409, 412),
 )
 async def activate_integration(call: Call) -> ApiResponse:
-    """Validate and activate.
+    """Validate and activate an integration.
 
-    From Draft, PendingValidation or Suspended. `status` and `validation` in the answer say how it went."""
+    Possible in Draft, PendingValidation and Suspended. See `status` and `validation` for the result."""
     command = call.body(ActivateIntegration, is_optional=True)
     lifecycle = hub().integrations.lifecycle
     return _answer(await lifecycle.activate(call.principal, call.id(), command, call.if_match()))
@@ -170,9 +171,10 @@ async def activate_integration(call: Call) -> ApiResponse:
     refusals=(409, 412),
 )
 def suspend_integration(call: Call) -> ApiResponse:
-    """Suspend.
+    """Suspend an integration.
 
-    Until it is activated again; it frees its place meanwhile (BR-IM-01)."""
+    It stays suspended until it is activated again. Meanwhile another integration may be active in its place
+    (BR-IM-01)."""
     command = call.body(SuspendIntegration, is_optional=True)
     lifecycle = hub().integrations.lifecycle
     return _answer(LifecycleResult(lifecycle.suspend(call.principal, call.id(), command, call.if_match())))
@@ -180,10 +182,10 @@ def suspend_integration(call: Call) -> ApiResponse:
 
 @integrations.post("{id}/review", body=ReviewIntegration, response=IntegrationView, refusals=(409, 412))
 async def review_integration(call: Call) -> ApiResponse:
-    """Review an error.
+    """Review an integration in error.
 
-    An integration in Error leaves it only by a person's decision (BR-IM-05), whose note goes to its log and to
-    the audit log."""
+    An integration in Error leaves that state only by a person's decision (BR-IM-05). The note is stored in its
+    log and in the audit log."""
     lifecycle = hub().integrations.lifecycle
     command = call.body(ReviewIntegration)
     return _answer(await lifecycle.review(call.principal, call.id(), command, call.if_match()))
@@ -191,9 +193,9 @@ async def review_integration(call: Call) -> ApiResponse:
 
 @integrations.get("{id}/logs", query=LogQuery, response=LogPage)
 def list_integration_logs(call: Call) -> ApiResponse:
-    """List an integration's log.
+    """List an integration's log entries.
 
-    Newest first; kept for 90 days."""
+    Newest first. Entries are kept for 90 days."""
     query = call.query(LogQuery)
     page = hub().integrations.history.logs(call.principal, call.id(), query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, log_view, LogPage))

@@ -1,4 +1,4 @@
-"""What a handler is given, and what it answers."""
+"""What a handler gets (`Call`) and returns (`ApiResponse`)."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ _SHOWN_AT_MOST = 100
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """What a handler returns; `version` becomes the ETag. `text` stands in for a value that is not JSON.
-    Unless it `is_kept`, a repeat under the same Idempotency-Key asks anew; only for what changes nothing."""
+    """What a handler returns.
+
+    - `version` becomes the ETag.
+    - `text` replaces `value` for an answer that is not JSON.
+    - Without `is_kept` the answer is not stored, so a repeat under the same Idempotency-Key calls the handler
+      again; only for handlers that change nothing."""
 
     value: BaseModel | None = None
     status: int = 200
@@ -49,15 +53,17 @@ class ApiResponse:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, past authentication."""
+    """An authenticated request."""
 
     request: func.HttpRequest
     principal: Principal
     trace: Trace
 
     def id(self, name: str = "id") -> UUID:
-        """A GUID of the path; anything else is an unknown id. Raises NotFound, or MethodNotAllowed where the path is
-        one of its own, such as `apikeys/verify`, which the route of an id catches for other methods."""
+        """Return a GUID of the path.
+
+        Any other text raises NotFound, or MethodNotAllowed where it is a path of its own, such as
+        `apikeys/verify`, which the route of an id catches for other methods."""
         try:
             return UUID(self.request.route_params[name])
         except ValueError:
@@ -67,41 +73,42 @@ class Call:
         allowed = methods_of(urlsplit(self.request.url).path.removeprefix(API))
         if self.request.method not in allowed:
             return MethodNotAllowed(allowed)
-        return NotFound("Ids are GUIDs; there is nothing with this one.")
+        return NotFound("The id is not a GUID, so nothing has it.")
 
     def body(self, model: type[M], *, most: int = BODY_AT_MOST, is_optional: bool = False) -> M:
-        """The body as a command; `{}` stands for one that is left out, where it `is_optional`. Raises
-        ValidationFailed, TooLarge, MalformedBody, UnsupportedMediaType, or UnsupportedCoding."""
+        """Return the body as a command; a missing body counts as `{}` where it `is_optional`.
+
+        Raises ValidationFailed, TooLarge, MalformedBody, UnsupportedMediaType or UnsupportedCoding."""
         body = self.request.get_body()
         if body.strip():
             _check_is_json(self.request.headers, body)
         return parse(model, body, most, empty=b"{}" if is_optional else b"")
 
     def query(self, model: type[M]) -> M:
-        """The query string as a model. Raises ValidationFailed."""
+        """Return the query string as a model. Raises ValidationFailed."""
         try:
             return model.model_validate(dict(self.request.params))
         except ValidationError as error:
             raise validation_error(error, "query") from error
 
     def if_match(self) -> int | None:
-        """The version that `If-Match` asks for (RFC 9110 section 13.1.1); None when any will do."""
+        """Return the version that `If-Match` names (RFC 9110 section 13.1.1), or None where any version will do."""
         header = self.request.headers.get("if-match", "").strip()
         if header in ("", "*"):
             return None
         tag = header.removeprefix("W/").strip('"').partition(".")[0]
         if not tag.isdecimal():
-            raise PreconditionFailed("If-Match names no version of this resource.")
+            raise PreconditionFailed("If-Match is not an ETag of this resource.")
         return int(tag[:9])
 
 
 def parse(model: type[M], body: bytes, most: int, *, empty: bytes = b"") -> M:
-    """JSON bytes as `model`. Raises ValidationFailed, TooLarge, or MalformedBody."""
+    """Return JSON bytes as `model`. Raises ValidationFailed, TooLarge or MalformedBody."""
     if len(body) > most:
-        raise TooLarge(f"The body is {len(body):,} bytes; at most {most:,} are taken.")
+        raise TooLarge(f"The body has {len(body):,} bytes; at most {most:,} are accepted.")
     if not body.strip():
         if not empty:
-            raise MalformedBody("The body is empty; JSON is needed.")
+            raise MalformedBody("The body is empty; send JSON.")
         body = empty
     try:
         return model.model_validate_json(body)
@@ -110,8 +117,9 @@ def parse(model: type[M], body: bytes, most: int, *, empty: bytes = b"") -> M:
 
 
 def _check_is_json(headers: Mapping[str, str], body: bytes) -> None:
-    """Whatever type a body names must be JSON: of the others a browser sends some for any page, unasked. None
-    named is taken for JSON."""
+    """Raise unless the body is sent as JSON, or without a media type.
+
+    A browser sends the other types for any page without asking, so they must not be taken."""
     coding = headers.get("content-encoding", "").strip().lower()
     if coding not in ("", "identity"):
         raise UnsupportedCoding(coding[:_SHOWN_AT_MOST])
@@ -120,21 +128,21 @@ def _check_is_json(headers: Mapping[str, str], body: bytes) -> None:
         return
     shown = media_type[:_SHOWN_AT_MOST]
     if body.lstrip()[:1] not in (b"{", b"["):
-        raise UnsupportedMediaType(f"The body is sent as {shown}; only application/json is taken.")
+        raise UnsupportedMediaType(f"The body is sent as {shown}; only application/json is accepted.")
     hint = " With curl: -H 'Content-Type: application/json'." if media_type == _CURLS_TYPE else ""
     raise UnsupportedMediaType(
-        f"The body looks like JSON, but is sent as {shown}; name application/json in Content-Type.{hint}"
+        f"The body looks like JSON but is sent as {shown}; set Content-Type to application/json.{hint}"
     )
 
 
 def _names(if_none_match: str, etag: str) -> bool:
-    """Weak comparison with a list of tags (RFC 9110 section 13.1.2)."""
+    """Return whether the ETag is in the list, by weak comparison (RFC 9110 section 13.1.2)."""
     tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     return etag in tags or "*" in tags
 
 
 def response_of(answer: ApiResponse, request: func.HttpRequest) -> func.HttpResponse:
-    """The answer over HTTP; 304 where `If-None-Match` has its ETag."""
+    """Return the answer over HTTP; 304 where `If-None-Match` names its ETag."""
     headers = dict(answer.headers)
     if answer.location:
         headers["Location"] = answer.location

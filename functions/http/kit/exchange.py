@@ -1,4 +1,4 @@
-"""One request and its response: traced, authenticated, repeated, and dressed, also when it fails."""
+"""The steps around every handler: trace, authentication, idempotency, headers and problems."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _KEPT_HEADERS = ("Location", "ETag")
 
 
 def _tracer() -> Tracer:
-    """The hub's; none while settings keep it from being built, for what needs it next says so as a problem."""
+    """Return the hub's tracer, or none while the settings are invalid; the next use of the hub reports those."""
     try:
         return hub().tracer
     except Exception:
@@ -68,12 +68,12 @@ class Exchange:
 
     @property
     def traceparent(self) -> str:
-        """The trace as W3C has it in a header."""
+        """The trace as a `traceparent` header."""
         return self._trace.header
 
     @contextmanager
     def bound(self, route: str) -> Iterator[None]:
-        """Trace the request, and put its trace and its id on every line logged meanwhile."""
+        """Trace the request, and put its trace and id on every line that is logged meanwhile."""
         with bind(request=self._request_id), counted() as self._effects:
             tracer = _tracer()
             if tracer is UNTRACED:
@@ -87,11 +87,11 @@ class Exchange:
                 yield
 
     def authenticated(self, permission: str | None) -> Call:
-        """Raises Unauthenticated, Forbidden, RateLimited, Unavailable."""
+        """Return the authenticated call. Raises Unauthenticated, Forbidden, RateLimited or Unavailable."""
         return self._call(hub().authenticator.authenticate(self._credentials(), permission))
 
     async def authenticated_soon(self, permission: str | None) -> Call:
-        """The same for an event loop."""
+        """Do what `authenticated` does, on an event loop."""
         return self._call(await hub().authenticator.authenticate_soon(self._credentials(), permission))
 
     def _credentials(self) -> Credentials:
@@ -114,23 +114,23 @@ class Exchange:
 
     def _call(self, result: AuthenticationResult) -> Call:
         self._rate = result.rate
-        self._effects.count = 0  # that the caller was met is no part of what is asked
+        self._effects.count = 0  # recording who called is no part of the request
         return Call(self._request, result.require(), self._trace)
 
     @property
     def is_idempotent(self) -> bool:
-        """Whether the request names an Idempotency-Key that counts."""
+        """Whether the request has an Idempotency-Key that counts."""
         return self._request.method == "POST" and "idempotency-key" in self._request.headers
 
     def replayed(self, call: Call) -> func.HttpResponse | None:
-        """The first answer to a repeated Idempotency-Key; None when the request is new, or names none."""
+        """Return the stored answer to a repeated Idempotency-Key, or None for a new request."""
         if not self.is_idempotent:
             return None
         key = self._request.headers["idempotency-key"]
         if not _IDEMPOTENCY_KEY.fullmatch(key):
             raise ValidationFailed("Idempotency-Key must be 1 to 255 visible ASCII characters.")
         tenant = call.principal.tenant_id
-        # Whose request it is belongs to it: another caller must not be shown a secret of the first answer.
+        # The caller is part of the request: another caller must not see a secret of the first answer.
         caller = call.principal.api_key_id or call.principal.user_id
         request = f"POST {self._path} {caller}\n".encode() + self._request.get_body()
         stored = hub().idempotency.begin(tenant, key, request)
@@ -141,9 +141,10 @@ class Exchange:
         return self.dressed(func.HttpResponse(stored.body, status_code=stored.status, headers=headers))
 
     def finish(self, call: Call, answer: ApiResponse) -> func.HttpResponse:
-        """The response of a handler that returned. From here on the change stands, so nothing may free its
-        Idempotency-Key (but that of an answer that is not to be kept), and an answer that cannot be remembered is
-        given all the same."""
+        """Return the response of a handler that succeeded.
+
+        The change is stored, so from here on nothing may free its Idempotency-Key, unless the answer is not to
+        be kept. The response is returned even when it cannot be stored under its key."""
         taken, self._idempotency = self._idempotency, None
         response = self.dressed(response_of(answer, call.request))
         if taken and not answer.is_kept:
@@ -156,8 +157,9 @@ class Exchange:
         return response
 
     def failed(self, error: Exception) -> func.HttpResponse:
-        """The problem response of whatever was raised; an unexpected error is logged with its stack. Its
-        Idempotency-Key is freed only where it is certain that nothing was done."""
+        """Return the problem response of an error; an unexpected one is logged with its stack.
+
+        The Idempotency-Key is freed only when it is certain that nothing was changed."""
         if isinstance(error, Unavailable) and self._effects.count:
             error = _cut_off(error)
         if self._idempotency and isinstance(error, DomainError) and not isinstance(error, OutcomeUnknown):
@@ -183,7 +185,7 @@ class Exchange:
         _attempt("idempotency key not released", lambda: hub().idempotency.abandon(tenant, key))
 
     def dressed(self, response: func.HttpResponse) -> func.HttpResponse:
-        """The response with the headers that every answer carries."""
+        """Return the response with the headers that every answer has."""
         if self._rate is not None:
             response.headers.update(rate_headers(self._rate, hub().clock.now()))
         if self._span is not None:
@@ -197,14 +199,14 @@ class Exchange:
 
 
 def _cut_off(error: Unavailable) -> OutcomeUnknown:
-    """Something was done before that lasts."""
-    cut_off = OutcomeUnknown(f"{error.detail} What was asked may have been done in part.")
+    """Return the error for a request that failed after it had changed something."""
+    cut_off = OutcomeUnknown(f"{error.detail} The request may have been carried out in part.")
     cut_off.__cause__ = error
     return cut_off
 
 
 def _attempt(failure: str, action: Callable[[], None]) -> None:
-    """The key then stays taken, and its repeat is told so; what the caller is told now matters more."""
+    """Run the action; a failure is logged only, since the key then stays taken and its repeat says so."""
     try:
         action()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Where a request came from, as far as it can be believed."""
+"""The client's address and country, as far as proxies can be trusted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from ipaddress import ip_address
 
 
 def client_ip(forwarded_for: str | None, hops: int) -> str | None:
-    """The client's address from `X-Forwarded-For`, to which each proxy appends who spoke to it: what lies left of
-    our own `hops` entries is the client's say-so. The Functions front end (and the development host) is the
-    first hop; a gateway before it is one more. None when it is absent, too short or malformed."""
+    """Return the client's address from `X-Forwarded-For`, or None where it is absent, too short or malformed.
+
+    Each proxy appends the address it was called from, so only the last `hops` entries are ours; the client may
+    have written the others. The Functions front end (and the development host) is the first hop; each gateway
+    before it is one more."""
     if hops < 1 or not forwarded_for:
         return None
     entries = forwarded_for.split(",")
@@ -20,7 +22,7 @@ def client_ip(forwarded_for: str | None, hops: int) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _address(entry: str) -> str | None:
-    """`192.0.2.1`, `192.0.2.1:54321`, `2001:db8::1` or `[2001:db8::1]:54321` without its port."""
+    """Return the address without its port: `192.0.2.1:54321` or `[2001:db8::1]:54321`."""
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
@@ -33,6 +35,6 @@ def _address(entry: str) -> str | None:
 
 
 def client_country(told: str | None) -> str | None:
-    """The ISO 3166-1 code that a proxy of ours tells; None for what is none, and for `XX`, which stands for unknown."""
+    """Return the ISO 3166-1 code that our proxy sent, or None for anything else and for `XX`, which means unknown."""
     code = (told or "").strip().upper()
     return code if len(code) == 2 and code.isascii() and code.isalpha() and code != "XX" else None

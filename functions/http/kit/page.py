@@ -1,4 +1,4 @@
-"""Pages that need nothing from elsewhere: their one script and one style are named by hash in their policy."""
+"""Self-contained pages: their one script and one style sheet are allowed by hash."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ _STATIC = Path(__file__).parents[1] / "static"
 
 
 def static(*names: str) -> str:
-    """The files' text, one after the other."""
+    """Return the text of the files, one after the other."""
     return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
 def page_headers(script: str, style: str, connect: Sequence[str] = ("'self'",)) -> dict[str, str]:
-    """The headers of a page with this script and style, which may connect to these origins. Content Security Policy
-    level 3."""
+    """Return the headers of a page with this script and style, which may connect to the `connect` origins.
+
+    Content Security Policy level 3."""
     return {
         "Content-Security-Policy": "; ".join(
             (

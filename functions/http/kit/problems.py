@@ -52,26 +52,26 @@ class UnsupportedCoding(DomainError):
     code = "unsupported-media-type"
 
     def __init__(self, coding: str) -> None:
-        super().__init__(f"The body is sent with Content-Encoding: {coding}; send it as it is.")
+        super().__init__(f"The body has Content-Encoding: {coding}; send it uncompressed.")
 
 
 class NoSuchPath(DomainError):
-    """Nothing is served there."""
+    """Nothing is served at the path."""
 
     code = "no-such-path"
 
     def __init__(self) -> None:
-        super().__init__("There is nothing at this path; see /api/docs.")
+        super().__init__("No operation has this path; see /api/docs.")
 
 
 class MethodNotAllowed(DomainError):
-    """The path takes other methods: `allowed`."""
+    """The path takes other methods: those in `allowed`."""
 
     code = "method-not-allowed"
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self.allowed = ", ".join(allowed)
-        super().__init__(f"This path takes {self.allowed}.")
+        super().__init__(f"This path allows {self.allowed}.")
 
 
 _STATUS: tuple[tuple[type[DomainError], int], ...] = (
@@ -93,7 +93,7 @@ _STATUS: tuple[tuple[type[DomainError], int], ...] = (
 
 
 def status_of(error: DomainError) -> int:
-    """The HTTP status of a domain error."""
+    """Return the HTTP status of a domain error."""
     return next(status for kind, status in _STATUS if isinstance(error, kind))
 
 
@@ -107,7 +107,7 @@ def problem(
     errors: Iterable[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> func.HttpResponse:
-    """A problem response. `code` is also in `type`, which points into the docs page."""
+    """Return a problem response; `type` leads to the explanation of `code` in the API reference."""
     body: dict[str, object] = {
         "type": f"/api/docs#problem-{code}",
         "title": HTTPStatus(status).phrase,
@@ -129,7 +129,7 @@ def problem(
 
 
 def from_domain(error: DomainError, *, instance: str, trace_id: str) -> func.HttpResponse:
-    """The problem response of a domain error, with the headers its status calls for."""
+    """Return the problem response of a domain error, with the headers of its status."""
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = _challenge(error)
@@ -158,7 +158,9 @@ def from_domain(error: DomainError, *, instance: str, trace_id: str) -> func.Htt
 
 
 def _challenge(error: Unauthenticated) -> str:
-    """RFC 6750 section 3.1: a request that brought no token is told of no error."""
+    """Return the `WWW-Authenticate` header.
+
+    It names an error only where the request had a token (RFC 6750 section 3.1)."""
     code = next((code for kind, code in _BEARER_ERRORS if isinstance(error, kind)), None)
     if code is None:
         return _BEARER
@@ -167,7 +169,7 @@ def _challenge(error: Unauthenticated) -> str:
 
 
 def validation_error(error: ValidationError, what: str) -> DomainError:
-    """What pydantic found, as field errors with JSON pointers (RFC 6901)."""
+    """Return pydantic's errors as field errors with JSON pointers (RFC 6901)."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     if details[0]["type"] == "json_invalid":
         return MalformedBody(

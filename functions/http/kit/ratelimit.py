@@ -1,5 +1,7 @@
-"""A quota in response headers: the IETF draft's fields (draft-ietf-httpapi-ratelimit-headers-10) and the
-`X-RateLimit-*` that most clients know."""
+"""A quota as response headers.
+
+The fields of the IETF draft (draft-ietf-httpapi-ratelimit-headers-10) and the `X-RateLimit-*` that most clients
+know."""
 
 from __future__ import annotations
 
@@ -9,8 +11,10 @@ from domain.apikeys.rate_limit import SECONDS, RateStatus
 
 
 def rate_headers(rate: RateStatus, now: datetime) -> dict[str, str]:
-    """`t` and `X-RateLimit-Reset` (seconds since 1970) say when the oldest requests leave the window, or, with
-    none left, when the next is allowed, which `Retry-After` says too."""
+    """Return the headers of a quota.
+
+    `t` (seconds) and `X-RateLimit-Reset` (Unix seconds) say when the oldest requests leave the window, or, with
+    none remaining, when the next request is allowed, as `Retry-After` does."""
     seconds = rate.reset_seconds if rate.remaining else rate.retry_after_seconds
     return {
         "RateLimit-Policy": f'"hour";q={rate.limit};w={SECONDS}',

@@ -1,4 +1,4 @@
-"""The span of a request, and where its trace comes from."""
+"""The span of a request and its parent."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ NO_CONTEXT: func.Context = None  # type: ignore[assignment]
 
 
 def parent_of(request: func.HttpRequest, context: func.Context) -> tuple[str | None, bool]:
-    """The `traceparent` to go on from, and whether it is of the host's own span. The Functions host opens a span for
-    each request, which it names in the context; one that only repeats the caller's opens none."""
+    """Return the `traceparent` to continue, and whether it names the host's own span.
+
+    The Functions host opens a span for each request and names it in the context; where the context only repeats
+    the caller's header, there is no such span."""
     theirs = request.headers.get("traceparent")
     hosts = context.trace_context.trace_parent if context is not None else None
     if hosts and hosts != theirs:
@@ -26,8 +28,10 @@ def parent_of(request: func.HttpRequest, context: func.Context) -> tuple[str | N
 def request_span(
     tracer: Tracer, method: str, route: str, *, parent: str | None, is_hosted: bool
 ) -> AbstractContextManager[Span]:
-    """Of one request. Under a host that counts requests itself, ours is a step of its span: the request would be there
-    twice. The route stands for the address, which may hold a token.
+    """Open the span of one request.
+
+    Under a host that opens a span of its own, ours is an internal step of it; otherwise the request would be
+    counted twice. The route stands for the address, which may contain a token.
 
     https://opentelemetry.io/docs/specs/semconv/http/http-spans/"""
     path = f"{API}{route}"
@@ -40,7 +44,7 @@ def request_span(
 
 
 def tell_status(span: Span, status: int) -> None:
-    """A server's span fails by its own fault alone."""
+    """Record the status; only a 5xx makes the span of a server a failure."""
     span.set("http.response.status_code", status)
     if status >= 500:
         span.fail(str(status))

@@ -1,4 +1,4 @@
-"""What every list and answer on the wire has in common."""
+"""What all requests and answers have in common: camelCase, moments, pages."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PageView(View, Generic[V]):
 
 
 def page_of(page: Page[S], view: Callable[[S], V], model: type[PageView[V]]) -> PageView[V]:
-    """A page of domain objects as its view."""
+    """Return a page of domain objects as its view."""
     return model.model_construct(
         items=[view(item) for item in page.items], page=page.page, page_size=page.page_size, total=page.total
     )
@@ -65,7 +65,7 @@ def _split(value: Any) -> Any:
 
 def _not_empty(value: list[S]) -> list[S]:
     if not value:
-        raise ValueError("at least one value is needed")
+        raise ValueError("at least one value is required")
     return value
 
 

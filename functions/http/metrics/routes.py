@@ -1,4 +1,4 @@
-"""`/api/ops/metrics`: the hub's own numbers, for Prometheus."""
+"""`/api/ops/metrics`: the hub's own metrics, for Prometheus."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _METRICS = ApiOperation(
     method="GET",
     route="ops/metrics",
     name="read_metrics",
-    summary="The hub's own metrics",
+    summary="Get the hub's metrics",
     tag="Operations",
-    description="Section 12.1 over all tenants, in Prometheus' text format, or as OpenMetrics where `Accept` asks "
-    "for it. No label names a tenant, an integration or a key. Counters begin anew at midnight (UTC), "
-    "those of API keys never. In development no credentials are needed.",
+    description="The metrics of section 12.1 over all tenants, in the text format of Prometheus, or as OpenMetrics "
+    "where `Accept` asks for it. No label names a tenant, an integration or a key. Counters restart at midnight "
+    "(UTC), those of API keys never do. In development no credentials are needed.",
     permission=METRICS_READ,
     media_type="text/plain",
 )
@@ -28,7 +28,7 @@ _METRICS = ApiOperation(
 
 @serve(bp, _METRICS.route)
 def read_metrics(req: func.HttpRequest) -> func.HttpResponse:
-    """Whoever shows credentials is held to them, in development too."""
+    """Return the metrics; a caller that sends credentials needs the permission in development too."""
     from functions.http.metrics.views import exposition
 
     exchange = Exchange(req)

@@ -1,4 +1,4 @@
-"""Measures as Prometheus reads them. Names and units follow https://prometheus.io/docs/practices/naming/."""
+"""Metrics in the formats of Prometheus; names and units follow https://prometheus.io/docs/practices/naming/."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SYNC_KINDS = tuple(kind for kind in SubjectKind if kind not in _NO_SYNC)
 
 
 def exposition(measures: Measures, accept: str) -> tuple[bytes, str]:
-    """The text, and its content type, in the best format that `accept` names."""
+    """Return the text and its content type, in the best format that `accept` names."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(measures))
     encoder, content_type = choose_encoder(accept)
@@ -206,7 +206,7 @@ def _counter(
     values: Mapping[tuple[str, ...], int],
     since: float | None,
 ) -> CounterMetricFamily:
-    """`since` is when it began at zero."""
+    """Return a counter that was zero at `since`."""
     family = CounterMetricFamily(name, text, labels=labels)
     for label_values, value in values.items():
         family.add_metric(label_values, value, created=since)
@@ -214,7 +214,7 @@ def _counter(
 
 
 def _add(histogram: HistogramMetricFamily, labels: tuple[str, ...], sketch: Sketch, since: float) -> None:
-    """The sum is made from the middles of the sketch's intervals: right to within 7 %."""
+    """Add a sketch to the histogram; its sum is made from the middles of the intervals, right to within 7 %."""
     intervals = sketch.intervals()
     # A hair above each bound: powers are compared that were computed alike, but not in the same order.
     buckets = [

@@ -1,4 +1,4 @@
-"""What a person sees after the provider sent them back: one self-contained page without scripts."""
+"""The page that ends an OAuth authorisation in the user's browser: self-contained, without scripts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _LOOKS = {
 
 
 def completed(completion: Completion) -> func.HttpResponse:
-    """The answer to a callback: back to where the user came from, or a page that says how it ended."""
+    """Return the answer to a callback: a redirect to where the user came from, or a page with the result."""
     if completion.status == CompletionStatus.Connected and completion.redirect_after:
         headers = HEADERS | {"Location": completion.redirect_after}
         return func.HttpResponse(status_code=302, headers=headers)
@@ -72,7 +72,7 @@ def completed(completion: Completion) -> func.HttpResponse:
 
 
 def failed(status: int, detail: str) -> func.HttpResponse:
-    """The answer when it could not be found out how it ends."""
+    """Return the page for a callback whose result is unknown."""
     look = _Look(status, "Something went wrong", "Begin again in a moment; the link just used is spent.")
     return _page(look, detail, (), is_good=False)
 

@@ -32,12 +32,12 @@ oauth = Resource("integrations/{id}/oauth", tag=_TAG)
     "authorize", body=Authorize, body_is_optional=True, response=AuthorizationView, refusals=(403, 409)
 )
 def authorize_integration(call: Call) -> ApiResponse:
-    """Begin OAuth authorisation.
+    """Start OAuth authorisation.
 
-    Answers with the provider's page to send the user to, good for ten minutes and one use (PKCE, S256). The
-    provider then redirects to `/api/oauth/callback`, which stores the tokens, validates and activates the
-    integration, and goes on to `redirectAfter` or shows a page. The cookie in this answer ties the callback to this
-    browser. Needs `integration:admin`, or `integration:manage` and a calendar of one's own."""
+    The answer contains the provider's page to send the user to; it works once and for ten minutes (PKCE, S256).
+    The provider then redirects to `/api/oauth/callback`, which stores the tokens, validates and activates the
+    integration, and redirects to `redirectAfter` or shows a page. The cookie in this answer ties the callback
+    to this browser. Needs `integration:admin`, or `integration:manage` for the caller's own calendar."""
     command = call.body(Authorize, is_optional=True)
     begun = hub().oauth.service.authorize(call.principal, call.id(), command)
     view = AuthorizationView(authorize_url=begun.authorize_url, expires_at=begun.expires_at)
@@ -46,24 +46,28 @@ def authorize_integration(call: Call) -> ApiResponse:
 
 @oauth.get(permission=INTEGRATION_MANAGE, response=GrantView, refusals=(409,))
 def get_integration_grant(call: Call) -> ApiResponse:
-    """Get the OAuth grant.
+    """Get an integration's OAuth grant.
 
-    Which scopes were granted, by whom, and how the access token is kept fresh."""
+    The answer includes the granted scopes, who granted them, and when the access token expires and was
+    refreshed."""
     return ApiResponse(grant_view(hub().oauth.service.get(call.principal, call.id())))
 
 
 @oauth.post("revoke", response=GrantView, refusals=(403, 409, 412))
 def revoke_integration_grant(call: Call) -> ApiResponse:
-    """Withdraw the OAuth grant.
+    """Revoke an integration's OAuth grant.
 
     Suspends the integration, revokes the tokens at the provider where it has an endpoint for that, and destroys
-    them here whatever it says. Needs `integration:admin`, or `integration:manage` and a calendar of one's own."""
+    the stored tokens in any case. Needs `integration:admin`, or `integration:manage` for the caller's own
+    calendar."""
     return ApiResponse(grant_view(hub().oauth.service.revoke(call.principal, call.id())))
 
 
 @serve(oauth.bp, _CALLBACK, methods=("GET",))
 async def oauth_callback(req: func.HttpRequest) -> func.HttpResponse:
-    """Where providers send the user back to. Nothing of the query is logged or shown."""
+    """Complete an authorisation when the provider redirects the user back.
+
+    Nothing of the query is logged or shown."""
     exchange = Exchange(req)
     with exchange.bound(_CALLBACK):
         try:
@@ -100,7 +104,9 @@ def _origin(req: func.HttpRequest, exchange: Exchange) -> RequestOrigin:
 
 
 def _cookie(begun: Authorization) -> str:
-    """SameSite=Lax: it comes along when the provider redirects the browser, and with nothing else across sites."""
+    """Return the cookie that ties the callback to this browser.
+
+    SameSite=Lax: the browser sends it when the provider redirects there, and on no other request across sites."""
     secure = "; Secure" if hub().settings.public_url.startswith("https:") else ""
     lifetime = int(STATE_LIFETIME.total_seconds())
     return (
@@ -114,12 +120,11 @@ OPERATIONS.append(
         method="GET",
         route=_CALLBACK,
         name="oauth_callback",
-        summary="Finish OAuth authorisation",
+        summary="Complete OAuth authorisation",
         tag=_TAG,
-        description="Where providers redirect the user's browser to; answers with a page for people. 302 to "
-        "`redirectAfter` instead when it was given and all went well. 403: access was not granted. "
-        "409: authorised, but the integration could not be activated. 502: the provider gave no token "
-        "for the code.",
+        description="Providers redirect the user's browser here; the answer is a page for people, or 302 to "
+        "`redirectAfter` when that was given and the integration is active. 403: access was not granted. 409: "
+        "authorised, but the integration could not be activated. 502: the provider returned no token for the code.",
         anonymous=True,
         query=CallbackQuery,
         media_type="text/html",

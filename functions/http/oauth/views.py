@@ -42,7 +42,7 @@ class CallbackQuery(Query):
 
 
 def grant_view(connected: OAuthConnection) -> GrantView:
-    """What is known of an integration's grant."""
+    """Return what is known about an integration's grant."""
     integration, grant = connected.integration, connected.grant
     is_active = grant is not None and grant.status == GrantStatus.Active
     return GrantView(

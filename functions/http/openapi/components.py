@@ -1,4 +1,4 @@
-"""What many operations share in the OpenAPI document: security, headers, parameters and problem responses."""
+"""What operations share in the OpenAPI document: security, headers, parameters and problem responses."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ PROBLEM_RESPONSES: dict[int, tuple[str, str]] = {
 
 
 def header_refs(*names: str) -> Json:
-    """The headers of a response, as references."""
+    """Return references to the headers of a response."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def answer_headers(*names: str, limited: bool = True) -> Json:
-    """`names`, what every answer carries, and the rate limit where a caller is known."""
+    """Return `names`, the headers of every answer, and those of the rate limit where the caller is known."""
     return header_refs(*names, *_TRACE_HEADERS, *(_LIMIT_HEADERS if limited else ()))
 
 
 def problem_ref(status: int) -> Json:
-    """The shared problem response of `status`; one of its own where nothing is shared."""
+    """Return the shared problem response of a status, or a general one where none is shared."""
     if status in PROBLEM_RESPONSES:
         return {"$ref": f"#/components/responses/{PROBLEM_RESPONSES[status][0]}"}
     return _problem_response(status, "The request is refused; `code` and `detail` say why.")
@@ -65,7 +65,7 @@ def parameter_ref(name: str) -> Json:
 
 
 def components(schemas: Json) -> Json:
-    """The `components` of the document, with `schemas` of the wire models."""
+    """Return the `components` of the document, with the `schemas` of the wire models."""
     return {
         "schemas": {**schemas, "Problem": _PROBLEM, "FieldProblem": _FIELD_PROBLEM},
         "responses": {

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, generated from the registered endpoints."""
+"""The OpenAPI 3.1 document, generated from the registered operations."""
 
 from __future__ import annotations
 
@@ -57,8 +57,9 @@ takes HEAD; another method that a path does not take is answered with 405 and `A
 
 @lru_cache(maxsize=8)
 def document(public_url: str) -> Json:
-    """The description of every operation registered so far; `public_url` is the address without `/api`. Made once
-    per process: treat it as read-only."""
+    """Return the description of every operation registered so far, made once per process: do not change it.
+
+    `public_url` is the address without `/api`."""
     schemas = wire_schemas(
         bodies=(model for operation in OPERATIONS for model in _bodies(operation)),
         responses=(operation.response for operation in OPERATIONS if operation.response),
@@ -87,7 +88,7 @@ def document(public_url: str) -> Json:
 
 
 def _is_any_of(model: type[BaseModel] | None, kinds: tuple[type[BaseModel], ...]) -> bool:
-    """A resource that PUT guards by If-Match has a version, and every answer that shows it has its ETag."""
+    """Return whether an answer shows a resource that PUT guards by If-Match, and so has its ETag."""
     return model is not None and issubclass(model, kinds)
 
 
@@ -211,7 +212,7 @@ _SUCCESS = {
 
 
 def _refusal(operation: ApiOperation, status: int) -> Json:
-    """A problem, or a page where people and not programs are answered."""
+    """Return a problem response, or a page where the answer is for people."""
     if operation.media_type != _HTML:
         return problem_ref(status)
     content = {_HTML: {"schema": {"type": "string"}}}
@@ -223,7 +224,7 @@ def _refusal(operation: ApiOperation, status: int) -> Json:
 
 
 def _refusals(operation: ApiOperation) -> list[int]:
-    """Every error status the operation may answer: its own, and those of the steps around its use case."""
+    """Return every error status of an operation: its own, and those of the steps around its use case."""
     statuses = {*operation.refusals, 429, 500, 503}
     if not operation.anonymous:
         statuses.add(401)

@@ -1,4 +1,4 @@
-"""The documentation as one self-contained page: no other origin, nothing that the policy below does not name."""
+"""The API reference as one self-contained page, which loads nothing from another origin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCRIPTS = ("elements.js", "schema.js", "request.js", "operation.js", "docs.js")
 
 
 def _marked(text: str) -> str:
-    """Escaped text; what stands in backticks is code."""
+    """Return escaped text with code between backticks."""
     parts = escape(text).split("`")
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
 

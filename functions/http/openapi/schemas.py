@@ -18,7 +18,7 @@ _Refs = Mapping[tuple[Any, JsonSchemaMode], JsonSchemaValue]
 
 
 class _Schemas(GenerateJsonSchema):
-    """Names a page of `WebhookView` `WebhookPage`, and says that our moments are date-times."""
+    """Names a page of `WebhookView` `WebhookPage`, and describes our moments as date-times."""
 
     def normalize_name(self, name: str) -> str:
         return super().normalize_name(re.sub(r"^PageView\[(\w+?)(?:View)?\]$", r"\1Page", name))
@@ -36,7 +36,7 @@ class _Schemas(GenerateJsonSchema):
 
 @dataclass(frozen=True, slots=True)
 class WireSchemas:
-    """`components` by name; `body`, `response` and `parameters` point into them."""
+    """The schemas of `components` by name; `body`, `response` and `parameters` refer to them."""
 
     components: dict[str, JsonSchemaValue]
     _refs: _Refs
@@ -49,7 +49,7 @@ class WireSchemas:
         return self._refs[model, "serialization"]
 
     def parameters(self, query: type[BaseModel]) -> list[dict[str, Any]]:
-        """A query model as one parameter per property."""
+        """Return a query model as one parameter per property."""
         schema = self._queries[query]
         required = schema.get("required", [])
         return [
@@ -63,7 +63,7 @@ def wire_schemas(
     responses: Iterable[type[BaseModel]],
     queries: Iterable[type[BaseModel]],
 ) -> WireSchemas:
-    """Bodies as they are validated, responses as they are serialized; both by alias."""
+    """Return the schemas of bodies as they are validated and of responses as they are serialized, both by alias."""
     query_models = list(dict.fromkeys(queries))
     wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [
         *((model, "validation") for model in dict.fromkeys([*bodies, *query_models])),

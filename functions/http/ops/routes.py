@@ -18,13 +18,13 @@ _JSON = "application/json"
 
 @serve(bp, "health/live")
 async def health_live(req: func.HttpRequest) -> func.HttpResponse:
-    """The process is up."""
+    """Return 200 while the process runs."""
     return func.HttpResponse('{"status":"live"}', mimetype=_JSON)
 
 
 @serve(bp, "health/ready")
 def health_ready(req: func.HttpRequest) -> func.HttpResponse:
-    """Every dependency answers; 503 with the one that does not."""
+    """Return 200 when every dependency answers, or 503 with those that do not."""
     states = hub().readiness()
     ready = all(state == "ok" for state in states.values())
     body = {"status": "ready" if ready else "unavailable", "dependencies": states}
@@ -36,7 +36,7 @@ def health_ready(req: func.HttpRequest) -> func.HttpResponse:
 
 @serve(bp, "openapi.json")
 def openapi(req: func.HttpRequest) -> func.HttpResponse:
-    """The OpenAPI 3.1 description of this API."""
+    """Return the OpenAPI 3.1 description of this API."""
     from functions.http.openapi.document import document
 
     headers = {"Cache-Control": "public, max-age=300"}
@@ -45,7 +45,7 @@ def openapi(req: func.HttpRequest) -> func.HttpResponse:
 
 @serve(bp, "docs")
 def docs(req: func.HttpRequest) -> func.HttpResponse:
-    """The same as a page for people; self-contained."""
+    """Return the API reference as a self-contained page."""
     from functions.http.openapi.page import HEADERS, PAGE
 
     return func.HttpResponse(PAGE, headers=HEADERS, mimetype="text/html")
@@ -53,7 +53,7 @@ def docs(req: func.HttpRequest) -> func.HttpResponse:
 
 @serve(bp, "{*path}", methods=None)
 def no_such_path(req: func.HttpRequest) -> func.HttpResponse:
-    """404, or 405 with `Allow` where the path exists for other methods."""
+    """Return 404, or 405 with `Allow` where the path exists for other methods."""
     exchange = Exchange(req)
     path = (req.route_params.get("path") or "").strip("/")
     allowed = methods_of(path)

@@ -1,5 +1,6 @@
-"""`/api/privacy`: what is held about a person, and its erasure (17.3). Whom it is about stands in bodies only:
-addresses and query strings are logged on the way."""
+"""`/api/privacy`: export and erasure of a person's data (section 17.3).
+
+The person is named in bodies only: proxies and servers log addresses and query strings."""
 
 from __future__ import annotations
 
@@ -23,23 +24,23 @@ privacy = Resource("privacy", tag="Privacy", permission=PRIVACY_MANAGE)
 
 @privacy.post("export", body=ExportSubject, response=ExportView)
 def export_person(call: Call) -> ApiResponse:
-    """Export what is held about a person.
+    """Export a person's data.
 
-    Searches synchronised records, event payloads, incoming webhooks and logs of the tenant, for 10 seconds at most:
-    ask on with `cursor` until it is null, even after an answer without items. An item is shown whole and may mention
-    other people: look through it before it is handed over. It is kept nowhere: a repeat under its `Idempotency-Key`
-    searches anew."""
+    Searches the tenant's synchronised records, event payloads, incoming webhooks and logs, for at most 10
+    seconds a request. Continue with `cursor` until it is null, even after an answer without items. Each item is
+    shown whole and may mention other people: check it before you hand it over. The export is not stored; a
+    repeat under its `Idempotency-Key` searches again."""
     export = hub().privacy.exports.page(call.principal, call.body(ExportSubject))
     return ApiResponse(export_view(export), is_kept=False)
 
 
 @privacy.post("erase", body=EraseSubject, response=ErasureView, status=202)
 def erase_person(call: Call) -> ApiResponse:
-    """Erase a person.
+    """Erase a person's data.
 
-    Cannot be undone. Records that are named are erased at once; where the identifiers occur is searched for from a
-    minute later on, in the background. With `suppress` synchronisation leaves the person out from this moment.
-    Nothing is changed at providers or at receivers of webhooks: erase the person there too."""
+    Cannot be undone. The records named in the request are erased at once. The search for the identifiers starts
+    a minute later and runs in the background. With `suppress`, synchronisation leaves the person out from now
+    on. Nothing is changed at providers or at webhook receivers: erase the person there too."""
     erasure = hub().privacy.erasures.request(call.principal, call.body(EraseSubject))
     location = privacy.location("erasures", erasure.erasure_id)
     return ApiResponse(erasure_view(erasure), status=202, location=location)
@@ -49,24 +50,22 @@ def erase_person(call: Call) -> ApiResponse:
 def list_erasures(call: Call) -> ApiResponse:
     """List erasures.
 
-    Newest first. They do not say whom they were about."""
+    Newest first. They do not contain the identifiers of the person."""
     page = hub().privacy.erasures.page(call.principal, call.query(PageQuery).page_request())
     return ApiResponse(page_of(page, erasure_view, ErasurePage))
 
 
 @privacy.get("erasures/{id}", response=ErasureView)
 def get_erasure(call: Call) -> ApiResponse:
-    """Get an erasure.
-
-    How far it is."""
+    """Get an erasure and its progress."""
     return ApiResponse(erasure_view(hub().privacy.erasures.get(call.principal, call.id())))
 
 
 @privacy.post("allow", body=AllowSubject, response=AllowedView)
 def allow_person(call: Call) -> ApiResponse:
-    """Let a person be synchronised again.
+    """Allow a person to be synchronised again.
 
-    Takes the identifiers, and the records named, from the suppression list, such as for a customer who came back.
-    What was erased stays erased until the provider lists it again."""
+    Removes the identifiers and the named records from the suppression list, for example for a customer who came
+    back. Erased data stays erased until the provider sends it again."""
     lifted = hub().privacy.erasures.allow(call.principal, call.body(AllowSubject))
     return ApiResponse(AllowedView(lifted=lifted))

@@ -1,4 +1,4 @@
-"""`/api/providers`: what can be connected, in enough detail to draw a form from."""
+"""`/api/providers`: the providers an integration can be made for, with the JSON Schema of their configuration."""
 
 from __future__ import annotations
 
@@ -46,18 +46,14 @@ class ProvidersView(View):
 
 @providers.get(response=ProvidersView)
 def list_providers(call: Call) -> ApiResponse:
-    """List providers.
-
-    Every provider that an integration may be made for."""
+    """List providers."""
     catalogue = hub().integrations.catalogue
     return ApiResponse(ProvidersView(items=[_view(provider) for provider in catalogue.providers.values()]))
 
 
 @providers.get("{name}", response=ProviderView)
 def get_provider(call: Call) -> ApiResponse:
-    """Get a provider.
-
-    With the JSON Schema of its configuration."""
+    """Get a provider with the JSON Schema of its configuration."""
     return ApiResponse(_view(hub().integrations.catalogue.get(call.request.route_params["name"])))
 
 

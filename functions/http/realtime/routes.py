@@ -1,4 +1,4 @@
-"""`/api/realtime`: where clients learn how to hear what happens (section 4 of the design: SignalR)."""
+"""`/api/realtime`: how a client connects for realtime messages (SignalR; section 4)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ class NegotiatedView(View):
 
 @realtime.post("negotiate", response=NegotiatedView, refusals=(503,))
 def negotiate_realtime(call: Call) -> ApiResponse:
-    """Connect for realtime messages.
+    """Negotiate a realtime connection.
 
-    For a SignalR client, whose address is `/api/realtime`: it asks here and follows the answer. The connection
-    hears its own tenant only: `deliveryUpdated` with the permission `webhook:manage`, `syncProgress` and
-    `integrationHealth` with `integration:manage`, `alertChanged` with `alerts:read`. Each message has one argument,
-    a list. It lasts an hour at most, and no longer than the API key or token; revoking a key closes the connections it
-    opened."""
+    For a SignalR client with the address `/api/realtime`: it sends this request itself and connects to the
+    `url` of the answer. The connection gets messages of its own tenant only:
+
+    - `deliveryUpdated`, with the permission `webhook:manage`
+    - `syncProgress` and `integrationHealth`, with `integration:manage`
+    - `alertChanged`, with `alerts:read`
+
+    Each message has one argument, a list. The connection lasts at most an hour, and no longer than the API key
+    or token. Revoking a key closes the connections it opened."""
     negotiated = hub().realtime.negotiate(call.principal)
     return ApiResponse(
         NegotiatedView(

@@ -1,4 +1,4 @@
-"""`/api/insights/recommendations`: what to change, why, and what it would bring (section 10.1)."""
+"""`/api/insights/recommendations`: suggested changes, with evidence and expected effect (section 10.1)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ recommendations = Resource("insights/recommendations", tag="Recommendations", pe
 async def list_recommendations(call: Call) -> ApiResponse:
     """List recommendations.
 
-    The most urgent first, computed from what was counted up to this hour; then those decided upon that do not hold
-    any more. Those about webhooks need
-    `webhook:manage` as well, those about API keys and integrations `integration:manage`; without it they are left
-    out."""
+    The most urgent first, computed from the counts up to this hour; after them those with a decision that no
+    longer apply. Recommendations about webhooks also need `webhook:manage`, those about API keys and
+    integrations `integration:manage`; the others are left out."""
     query = call.query(RecommendationQuery)
     page = await hub().recommendations.service.page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, recommendation_view, RecommendationPage))
@@ -35,7 +34,7 @@ async def list_recommendations(call: Call) -> ApiResponse:
 async def get_recommendation(call: Call) -> ApiResponse:
     """Get a recommendation.
 
-    404 also when it does not hold any more and nothing was decided on it."""
+    The answer is also 404 when it no longer applies and has no decision."""
     return ApiResponse(
         recommendation_view(await hub().recommendations.service.get(call.principal, call.id()))
     )
@@ -45,9 +44,10 @@ async def get_recommendation(call: Call) -> ApiResponse:
 async def apply_recommendation(call: Call) -> ApiResponse:
     """Apply a recommendation.
 
-    Makes the change that `apply` shows, through the same use case and with the same permission, checks and audit as
-    the request there. `If-Match` may name `subject.version`; a subject that was changed since the evidence was read is
-    refused with 412. 409 when it does not hold any more, or when only a person can do what it asks for."""
+    Makes the change that `apply` shows, with the same permission, checks and audit as the request there.
+    `If-Match` may name `subject.version`; if the subject was modified since the evidence was read, the answer
+    is 412. The answer is 409 when the recommendation no longer applies, or when only a person can do what it
+    suggests."""
     service = hub().recommendations.service
     return ApiResponse(recommendation_view(await service.apply(call.principal, call.id(), call.if_match())))
 
@@ -58,7 +58,7 @@ async def apply_recommendation(call: Call) -> ApiResponse:
 def dismiss_recommendation(call: Call) -> ApiResponse:
     """Dismiss a recommendation.
 
-    It is no longer open, for good or until a moment. Needs the permission for its subject as well."""
+    It is no longer Open, until the given moment or for good. Also needs the permission for its subject."""
     service = hub().recommendations.service
     listed = service.dismiss(call.principal, call.id(), call.body(DismissRecommendation))
     return ApiResponse(recommendation_view(listed))
@@ -66,7 +66,7 @@ def dismiss_recommendation(call: Call) -> ApiResponse:
 
 @recommendations.post("{id}/reopen", response=RecommendationView, refusals=(409,))
 def reopen_recommendation(call: Call) -> ApiResponse:
-    """Reopen a recommendation.
+    """Reopen a dismissed recommendation.
 
-    Takes a dismissal back. Needs the permission for its subject as well."""
+    Also needs the permission for its subject."""
     return ApiResponse(recommendation_view(hub().recommendations.service.reopen(call.principal, call.id())))

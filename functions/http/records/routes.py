@@ -1,4 +1,6 @@
-"""What synchronisation keeps of an integration: `/api/integrations/{id}/records`, `/mapping`, `/sync-schedule`."""
+"""Synchronised records of an integration, its field mapping and its schedule.
+
+`/api/integrations/{id}/records`, `/mapping` and `/sync-schedule`."""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ records = Resource("integrations/{id}", tag="Data synchronisation", permission=I
 def list_integration_records(call: Call) -> ApiResponse:
     """List synchronised records.
 
-    In the order in which they changed here, deleted ones included. Keep the last `cursor` and ask with it later
-    for what changed since."""
+    In the order in which they were changed here, with deleted records. Store the last `cursor` and send it
+    later to get what changed since."""
     query = call.query(RecordQuery)
     records = hub().sync.records.page(call.principal, call.id(), query.to_filter())
     return ApiResponse(record_list(records, query))
@@ -40,8 +42,8 @@ def list_integration_records(call: Call) -> ApiResponse:
 def change_integration_records(call: Call) -> ApiResponse:
     """Change records for the next export.
 
-    The tenant's own changes; an Export or Bidirectional sync pushes them. All are stored, or none; those older
-    than what is stored are left out (BR-DS-07)."""
+    Stores the tenant's own changes, which an Export or Bidirectional sync sends to the provider. Either all are
+    stored or none; changes older than the stored record are left out (BR-DS-07)."""
     command = call.body(PutRecords)
     stored = hub().sync.records.change(call.principal, call.id(), command)
     return ApiResponse(ChangedView(stored=stored, left_out=len(command.records) - stored))
@@ -60,8 +62,8 @@ def get_integration_mapping(call: Call) -> ApiResponse:
 def put_integration_mapping(call: Call) -> ApiResponse:
     """Set the field mapping.
 
-    JMESPath expressions by internal field. Takes effect with the next batch; records already here are mapped
-    anew by the next Full or Differential sync."""
+    JMESPath expressions by internal field. The next batch uses it. Records that are already stored are mapped
+    again by the next Full or Differential sync."""
     mapping = call.body(FieldMapping)
     stored = hub().sync.records.set_mapping(call.principal, call.id(), mapping, call.if_match())
     return ApiResponse(mapping_view(stored), version=stored.version)
@@ -69,27 +71,28 @@ def put_integration_mapping(call: Call) -> ApiResponse:
 
 @records.post("mapping/preview", body=PreviewMapping, response=PreviewView, refusals=(409,))
 async def preview_integration_mapping(call: Call) -> ApiResponse:
-    """Try a field mapping.
+    """Preview a field mapping.
 
-    On the provider's first records, or on `sample`. Nothing is stored."""
+    Maps the provider's first records, or `sample`. Nothing is stored."""
     command = call.body(PreviewMapping)
     return ApiResponse(preview_view(await hub().sync.records.preview(call.principal, call.id(), command)))
 
 
 @records.get("sync-schedule", response=ScheduleView)
 def get_sync_schedule(call: Call) -> ApiResponse:
-    """Get the schedule.
+    """Get the sync schedule.
 
-    404 when there is none."""
+    The answer is 404 when there is none."""
     schedule = hub().sync.schedules.get(call.principal, call.id())
     return ApiResponse(schedule_view(schedule), version=schedule.version)
 
 
 @records.put("sync-schedule", body=PutSchedule, response=ScheduleView, refusals=(409, 412))
 def put_sync_schedule(call: Call) -> ApiResponse:
-    """Set the schedule.
+    """Set the sync schedule.
 
-    An NCRONTAB expression in UTC, or an interval. Occurrences keep the distance of BR-DS-01 and BR-DS-02."""
+    An NCRONTAB expression in UTC, or an interval. Two occurrences must be as far apart as BR-DS-01 and BR-DS-02
+    require."""
     command = call.body(PutSchedule)
     schedule = hub().sync.schedules.put(call.principal, call.id(), command, call.if_match())
     return ApiResponse(schedule_view(schedule), version=schedule.version)

@@ -171,6 +171,6 @@ def _position(cursor: str) -> tuple[datetime, str, str]:
         if moment.tzinfo is None or not isinstance(stream, str) or not isinstance(key, str):
             raise ValueError
     except (ValueError, TypeError, binascii.Error):
-        detail = "This is no cursor of an answer."
+        detail = "Not a cursor of an earlier answer."
         raise ValidationFailed(detail, [FieldError("/cursor", detail)]) from None
     return moment, stream, key

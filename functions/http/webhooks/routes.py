@@ -31,9 +31,9 @@ webhooks = Resource("webhooks", tag="Webhooks", permission=WEBHOOK_MANAGE)
 async def create_webhook(call: Call) -> ApiResponse:
     """Create a webhook subscription.
 
-    The answer carries the signing secret, once. The receiver is sent a signed `webhook.verification` request
-    and must answer 2xx with JSON `{"challenge": "<data.challenge>"}`; until it does the webhook is
-    PendingVerification and gets no events."""
+    The answer contains the signing secret, once. The receiver gets a signed `webhook.verification` request and
+    must answer 2xx with JSON `{"challenge": "<data.challenge>"}`. Until then the webhook is PendingVerification
+    and gets no events."""
     service = hub().webhooks
     created = await service.create(call.principal, call.body(CreateWebhook))
     return ApiResponse(
@@ -69,8 +69,8 @@ def get_webhook(call: Call) -> ApiResponse:
 async def update_webhook(call: Call) -> ApiResponse:
     """Change a webhook.
 
-    The fields sent replace, the others stay. A new URL must be verified again; meanwhile its events are
-    held. `isActive: true` resumes a paused or disabled webhook and sends what was held."""
+    Only the fields that are sent change. A new URL must be verified again; until then its events are held.
+    `isActive: true` resumes a paused or disabled webhook and sends the held events."""
     service = hub().webhooks
     command = call.body(UpdateWebhook)
     webhook, verification = await service.update(call.principal, call.id(), command, call.if_match())
@@ -79,18 +79,16 @@ async def update_webhook(call: Call) -> ApiResponse:
 
 @webhooks.delete("{id}", status=204, refusals=(412,))
 def delete_webhook(call: Call) -> ApiResponse:
-    """Delete a webhook.
-
-    With its deliveries."""
+    """Delete a webhook and its deliveries."""
     hub().webhooks.delete(call.principal, call.id(), call.if_match())
     return ApiResponse(status=204)
 
 
 @webhooks.post("{id}/verify", response=WebhookView)
 async def verify_webhook(call: Call) -> ApiResponse:
-    """Verify the receiver again.
+    """Verify a webhook's receiver again.
 
-    `verification` in the answer says how it went."""
+    See `verification` for the result."""
     service = hub().webhooks
     webhook, verification = await service.verify(call.principal, call.id())
     return ApiResponse(webhook_view(webhook, service, verification), version=webhook.version)
@@ -104,10 +102,10 @@ async def verify_webhook(call: Call) -> ApiResponse:
     refusals=(412,),
 )
 def rotate_webhook_secret(call: Call) -> ApiResponse:
-    """Rotate the signing secret.
+    """Rotate a webhook's signing secret.
 
-    The answer carries the new secret, once. The old one signs beside it for the overlap, so that receivers
-    may change over without missing a delivery."""
+    The answer contains the new secret, once. During the overlap each delivery is signed with both secrets, so
+    that receivers can switch without missing a delivery."""
     service = hub().webhooks
     command = call.body(RotateSecret, is_optional=True)
     rotated = service.rotate_secret(call.principal, call.id(), command)
@@ -118,8 +116,8 @@ def rotate_webhook_secret(call: Call) -> ApiResponse:
 async def test_webhook(call: Call) -> ApiResponse:
     """Send a test event.
 
-    Posts a sample event now and answers with what the receiver said. Recorded like any delivery; never
-    retried."""
+    Posts a sample event now and answers with the receiver's response. The delivery is recorded as any other and
+    never retried."""
     command = call.body(TestWebhook, is_optional=True)
     delivery = await hub().delivery_history.test(call.principal, call.id(), command)
     return ApiResponse(delivery_detail(delivery))
@@ -127,10 +125,10 @@ async def test_webhook(call: Call) -> ApiResponse:
 
 @webhooks.post("{id}/replay", body=Replay, response=ReplayView, status=202, refusals=(409,))
 def replay_webhook(call: Call) -> ApiResponse:
-    """Send a time range again.
+    """Replay the deliveries of a time range.
 
-    Deliveries of the given statuses (Failed and Expired by default), oldest first, at most 10,000 a
-    request; each gets a fresh retry budget."""
+    Sends the deliveries with the given statuses again (Failed and Expired by default), oldest first, at most
+    10,000 a request. Each gets a full number of retries again."""
     replayed = hub().delivery_history.replay(call.principal, call.id(), call.body(Replay))
     return ApiResponse(replay_view(replayed), status=202)
 
@@ -147,9 +145,7 @@ def list_deliveries(call: Call) -> ApiResponse:
 
 @webhooks.get("{id}/deliveries/{deliveryId}", response=DeliveryDetailView)
 def get_delivery(call: Call) -> ApiResponse:
-    """Get a delivery.
-
-    With its payload and every attempt."""
+    """Get a delivery with its payload and attempts."""
     return ApiResponse(
         delivery_detail(hub().delivery_history.get(call.principal, call.id(), call.id("deliveryId")))
     )
@@ -157,8 +153,8 @@ def get_delivery(call: Call) -> ApiResponse:
 
 @webhooks.post("{id}/deliveries/{deliveryId}/retry", response=DeliveryDetailView, status=202, refusals=(409,))
 def retry_delivery(call: Call) -> ApiResponse:
-    """Send a delivery again now.
+    """Retry a delivery now.
 
-    For one that failed, expired, or waits for its next retry; it gets a fresh retry budget."""
+    Possible when it failed, expired, or waits for its next retry. It gets a full number of retries again."""
     delivery = hub().delivery_history.retry(call.principal, call.id(), call.id("deliveryId"))
     return ApiResponse(delivery_detail(delivery), status=202)

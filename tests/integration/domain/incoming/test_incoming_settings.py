@@ -98,7 +98,7 @@ def test_an_integration_that_is_not_in_use_says_why_nothing_is_taken(
     closed = hub.incoming.service.settings(OWNER, asleep.integration_id).closed
     assert closed is not None
     assert told in closed
-    assert "No webhooks are taken" in refusal(hub, asleep.integration_id)
+    assert "No webhooks are accepted" in refusal(hub, asleep.integration_id)
 
 
 def test_a_type_that_is_switched_off_says_so(home: Path) -> None:
