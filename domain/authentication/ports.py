@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from domain.core.principal import Principal
-from domain.core.transaction import Transaction
-from domain.core.users import Users
+from domain.core.transaction import Transaction, Users
 from domain.journal.occurrences import OccurrenceTransaction
 from domain.journal.ports import OutboxTransaction
 from domain.monitoring.anomalies.ports import Anomalies, Sightings

@@ -1,4 +1,6 @@
-"""Lists on the wire are pages: `{"items": [], "page": 1, "pageSize": 50, "total": n}`."""
+"""Pages of lists; a file of its own because everything that lists imports it and nothing else.
+
+On the wire: `{"items": [], "page": 1, "pageSize": 50, "total": n}`."""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ MAX_PAGE_SIZE = 200
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page: `page` counts from 1, `page_size` is 1-200 items."""
+    """Asks for one page: `page` counts from 1, `page_size` is 1-200 items."""
 
     page: int = 1
     page_size: int = 50
@@ -25,6 +27,8 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
+    """One page of a list; `total` counts the items of all pages."""
+
     items: Sequence[T]
     page: int
     page_size: int
@@ -32,7 +36,7 @@ class Page(Generic[T]):
 
 
 def every(read: Callable[[PageRequest], Page[T]]) -> Iterator[T]:
-    """What is on all the pages, in their order."""
+    """Yield the items of all pages, in their order."""
     request = PageRequest(1, MAX_PAGE_SIZE)
     while items := read(request).items:
         yield from items

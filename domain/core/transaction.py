@@ -1,16 +1,20 @@
 """Transactions: enter one, use its repositories, `commit()`; leaving without it rolls back.
 
-Each capability declares a Protocol of its own that extends `Transaction` by the repositories its use cases may touch
-(`WebhookTransaction`, `SyncTransaction`, ...). One SQL class satisfies them all."""
+Each capability declares a Protocol of its own that extends `Transaction` by the repositories that its use cases may
+touch (`WebhookTransaction`, `SyncTransaction`, ...). One SQL class satisfies them all."""
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from typing import ParamSpec, Protocol, TypeVar
+from uuid import UUID
 
 from domain.core.errors import Undone
 
@@ -28,19 +32,41 @@ class Transaction(Protocol):
     serve the product itself."""
 
     def commit(self) -> None:
-        """Make it durable, then announce the events appended. Raises Unavailable when the database is down,
-        OutcomeUnknown when it may be durable all the same."""
+        """Make the changes durable, then announce the events appended.
+
+        Raises Unavailable when the database is down, OutcomeUnknown when they may be durable all the same."""
 
 
 class Transactions(Protocol[Tx_co]):
-    """Opens transactions. Either raises Undone where the whole may be done again at once (`repeated`), otherwise
-    Unavailable."""
+    """Opens transactions. Both methods raise Undone where the whole use case may be done again at once (`repeated`),
+    otherwise Unavailable."""
 
     def write(self) -> AbstractContextManager[Tx_co]:
-        """Open a transaction that may change things."""
+        """Open a transaction that may change rows."""
 
     def read(self) -> AbstractContextManager[Tx_co]:
         """Open a snapshot to read from; it takes no write lock."""
+
+
+class Users(Protocol):
+    """Users belong to User Management; the hub keeps a row for each tenant and user it has met, because its own rows
+    refer to them."""
+
+    def see(self, tenant_id: UUID, user_id: UUID, name: str, at: datetime) -> None:
+        """Remember the tenant and the user; nothing happens when both are known."""
+
+    def lock_tenant(self, tenant_id: UUID) -> None:
+        """Hold the tenant's row until the transaction ends, so that a limit cannot be raced."""
+
+    def tenants(self) -> Sequence[UUID]:
+        """Return every tenant met so far."""
+
+
+class UserTransaction(Transaction, Protocol):
+    """A transaction that may lock a tenant, list the tenants, or remember a user."""
+
+    @property
+    def users(self) -> Users: ...
 
 
 def each_step(
@@ -88,3 +114,34 @@ def repeated(use_case: Callable[P, T]) -> Callable[P, T]:
         return use_case(*args, **kwargs)
 
     return tried
+
+
+@dataclass(slots=True)
+class Effects:
+    """How many effects the request at hand had that last whatever becomes of the rest: transactions committed,
+    messages and charges made at a provider. A request that loses a dependency after one was not simply refused.
+
+    The threads of a request share it: they get copies of its context, which hold this same object."""
+
+    count: int = 0
+
+
+_current: ContextVar[Effects | None] = ContextVar("effects", default=None)
+
+
+@contextmanager
+def counted_effects() -> Iterator[Effects]:
+    """Count the effects of the block."""
+    effects = Effects()
+    token = _current.set(effects)
+    try:
+        yield effects
+    finally:
+        _current.reset(token)
+
+
+def note_effect() -> None:
+    """Count an effect of the request at hand, done or about to be done, that nothing undoes."""
+    effects = _current.get()
+    if effects is not None:
+        effects.count += 1

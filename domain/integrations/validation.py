@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from domain.core import effects
 from domain.core.errors import Unavailable
+from domain.core.transaction import note_effect
 from domain.integrations.configuration import Split
 from domain.integrations.connection import Connector
 from domain.integrations.model import Integration
@@ -87,7 +87,7 @@ class CredentialValidator:
         check: CredentialCheck,
         options: TestOptions,
     ) -> ValidationResult:
-        effects.note()  # a message may arrive, and be charged, whatever is known of it afterwards
+        note_effect()  # a message may arrive, and be charged, whatever is known of it afterwards
         try:
             result = await guarded(provider.test(connection, options), integration)
         except ProviderFailure as failure:

@@ -11,8 +11,7 @@ from domain.core.paging import Page, PageRequest
 from domain.core.permissions import AUDIT_READ
 from domain.core.ports import Clock
 from domain.core.principal import Principal
-from domain.core.transaction import Transactions, in_steps
-from domain.core.users import Users
+from domain.core.transaction import Transactions, Users, in_steps
 from domain.journal.audit import (
     AuditFilter,
     AuditRecord,

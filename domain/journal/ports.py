@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from domain.core.transaction import Transaction
-from domain.core.users import Users
+from domain.core.transaction import Transaction, Users
 from domain.journal.events import DomainEvent
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from domain.core.errors import Conflict
 from domain.core.paging import Page, PageRequest
-from domain.core.users import Users
+from domain.core.transaction import Users
 from domain.incoming.model import IncomingBody
 from domain.integrations.model import IntegrationLog
 from domain.journal.audit import AuditTransaction

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
-from domain.core.hourly_cache import Hourly
 from domain.journal.signals import Tally, total_of
 from domain.recommendations.model import Period
 from domain.recommendations.ports import RecommendationTransaction
+
+T = TypeVar("T")
+
 
 #: Hours that are compared.
 WEEK: Final = timedelta(days=7)
@@ -49,6 +51,25 @@ class ProviderBenchmark:
         if latency is None or not tally.succeeded + failed:
             return None
         return cls(provider, tally.succeeded + failed, failed, latency, tenants)
+
+
+class Hourly(Generic[T]):
+    """Keeps for one hour what was read for a key, at most `most` keys. Hours are whole: what is read of those before
+    does not change within the present one."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._read: dict[Hashable, T] = {}
+        self._at: datetime | None = None
+
+    def get(self, key: Hashable, hour: datetime, read: Callable[[], T]) -> T:
+        """Return what `read` gave for the key within this hour."""
+        if self._at != hour or len(self._read) >= self._most:
+            self._read, self._at = {}, hour
+        kept = self._read
+        if key not in kept:
+            kept[key] = read()
+        return kept[key]
 
 
 class Peers:

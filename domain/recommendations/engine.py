@@ -13,7 +13,6 @@ from uuid import UUID, uuid5
 from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.usage import Bucket
 from domain.core.errors import Conflict, NotFound, Unavailable
-from domain.core.hourly_cache import Hourly
 from domain.core.paging import PageRequest, every
 from domain.core.ports import Clock
 from domain.core.transaction import Transactions
@@ -23,7 +22,7 @@ from domain.journal.signals import KeyHours, Signal, SubjectKind, hour_of, total
 from domain.monitoring.anomalies.ports import SeenTrait, Trait
 from domain.providers.contract import IntegrationType
 from domain.providers.records import StreamProfile
-from domain.recommendations.benchmarks import WEEK, Peers, ProviderBenchmark
+from domain.recommendations.benchmarks import WEEK, Hourly, Peers, ProviderBenchmark
 from domain.recommendations.facts import (
     WINDOW,
     IntegrationFacts,

@@ -10,9 +10,9 @@ from functools import cached_property
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from domain.core import effects
 from domain.core.errors import OutcomeUnknown, Unavailable
 from domain.core.ports import Clock
+from domain.core.transaction import note_effect
 from domain.journal.audit import AuditRecord
 from domain.journal.ports import EventRef
 from infra.sql.apikeys.repository import SqlApiKeys
@@ -173,7 +173,7 @@ class SqlTransaction:
                 raise OutcomeUnknown(_IN_DOUBT) from error
             raise
         self.has_committed = True
-        effects.note()
+        note_effect()
         self._committed += self.outbox.take_new()
         if "audit" in vars(self):
             for record in self.audit.take_new():

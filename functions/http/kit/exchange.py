@@ -13,11 +13,11 @@ import azure.functions as func
 
 from domain.apikeys.rate_limit import RateStatus
 from domain.authentication.service import AuthenticationResult, Credentials
-from domain.core.effects import Effects, counted
 from domain.core.errors import DomainError, OutcomeUnknown, Unavailable, ValidationFailed
 from domain.core.idempotency import StoredAnswer
 from domain.core.principal import RequestOrigin
 from domain.core.tracing import UNTRACED, Span, Tracer
+from domain.core.transaction import Effects, counted_effects
 from functions.http.kit.calls import ApiResponse, Call, response_of
 from functions.http.kit.origin import client_country, client_ip
 from functions.http.kit.problems import from_domain, problem, status_of
@@ -74,7 +74,7 @@ class Exchange:
     @contextmanager
     def bound(self, route: str) -> Iterator[None]:
         """Trace the request, and put its trace and id on every line that is logged meanwhile."""
-        with bind(request=self._request_id), counted() as self._effects:
+        with bind(request=self._request_id), counted_effects() as self._effects:
             tracer = _tracer()
             if tracer is UNTRACED:
                 with within(self._trace):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from domain.core import effects
 from domain.core.errors import (
     Conflict,
     Forbidden,
@@ -20,6 +19,7 @@ from domain.core.errors import (
 )
 from domain.core.paging import PageRequest
 from domain.core.principal import Principal
+from domain.core.transaction import counted_effects
 from domain.integrations.commands import RotateCredentials, SuspendIntegration, TestIntegration
 from domain.integrations.model import IntegrationStatus, SuspensionCause
 from domain.integrations.ports import IntegrationFilter
@@ -388,7 +388,7 @@ async def test_a_charge_lasts_although_the_database_is_lost_after_it(
     """So the request's outcome is unknown, and its repeat charges nothing under the same Idempotency-Key."""
     created = (await world.create(activate=False)).integration
     world.stripe.gate = Gate()
-    with effects.counted() as done:
+    with counted_effects() as done:
         test = world.parts.tester.test(world.principal, created.integration_id, TestIntegration())
         testing = asyncio.create_task(test)
         await world.stripe.gate.reached_by(1)
