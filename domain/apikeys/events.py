@@ -1,4 +1,4 @@
-"""Events about keys (section 3.2), with the specification's payloads in camelCase."""
+"""Events and audit entries about keys (section 3.2), with the specification's payloads in camelCase."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from uuid import UUID
 
 from domain.apikeys.model import ApiKey
 from domain.core.ports import IdGenerator
+from domain.core.principal import Principal
 from domain.core.wire import rfc3339
+from domain.journal.audit import AuditEntry, AuditTransaction
 from domain.journal.events import DomainEvent, build_event
 
 GENERATED = "APIKeyGenerated"
@@ -31,7 +33,7 @@ def generated(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
 
 
 def revoked(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
-    """`revokedBy` is null when the hub did it: the key expired, or its rotation came to an end."""
+    """Build `APIKeyRevoked`. `revokedBy` is null when the key expired or its rotation ended."""
     data = {
         "apiKeyId": str(key.api_key_id),
         "keyName": key.key_name,
@@ -44,7 +46,7 @@ def revoked(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
     )
 
 
-def rotated(ids: IdGenerator, old: ApiKey, new: ApiKey, rotated_by: UUID, now: datetime) -> DomainEvent:
+def rotated(ids: IdGenerator, old: ApiKey, new: ApiKey, *, rotated_by: UUID, now: datetime) -> DomainEvent:
     data = {
         "apiKeyId": str(new.api_key_id),
         "rotatesFrom": str(old.api_key_id),
@@ -80,7 +82,22 @@ def _id(value: UUID | None) -> str | None:
     return None if value is None else str(value)
 
 
-def key_state(key: ApiKey) -> dict[str, Any]:
+def audit_change(
+    tx: AuditTransaction, by: Principal | None, action: str, *, before: ApiKey | None, after: ApiKey
+) -> None:
+    """Append a change of a key to the audit log. `by` is None for what the hub does by itself."""
+    entry = AuditEntry(
+        action,
+        "apikey",
+        after.api_key_id,
+        by,
+        before=_state(before) if before else None,
+        after=_state(after),
+    )
+    tx.audit.append(after.tenant_id, entry)
+
+
+def _state(key: ApiKey) -> dict[str, Any]:
     return {
         "keyName": key.key_name,
         "keyPrefix": key.key_prefix,

@@ -1,5 +1,7 @@
-"""The hourly expiry (BR-AK-04): expired keys are refused anyway; here they are revoked for the record. Rotations
-end by the minute, because what the old key negotiated before may outlast it."""
+"""Timers that end keys: expired ones are revoked, and the connections of revoked ones closed.
+
+An expired key is refused anyway (BR-AK-04); the hourly run records it. Old keys of rotations end by the minute,
+because a connection that one of them negotiated may outlast it."""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from domain.apikeys import events
-from domain.apikeys.events import key_state
+from domain.apikeys.events import audit_change
 from domain.apikeys.model import ApiKey
 from domain.apikeys.ports import ApiKeyTransaction
 from domain.apikeys.service import ROTATED
@@ -16,7 +18,6 @@ from domain.core.errors import PreconditionFailed
 from domain.core.ports import Clock, IdGenerator
 from domain.core.realtime import NOBODY, Realtime, key_user
 from domain.core.transaction import Transactions, each_step
-from domain.journal.audit import AuditEntry
 
 EXPIRED: Final = "Expired"
 _PER_TRANSACTION = 100
@@ -37,11 +38,11 @@ class KeyExpiry:
         self._realtime = realtime
 
     def revoke_expired(self) -> int:
-        """Revoke what has expired, a bounded number a run; returns how many. Idempotent."""
+        """Revoke the keys that expired, a bounded number a run, and return how many. Idempotent."""
         return self._revoke(rotated=False)
 
     def end_rotations(self) -> int:
-        """The same for the old keys of rotations whose grace period is over."""
+        """Revoke the old keys of rotations whose grace period is over, and return how many. Idempotent."""
         return self._revoke(rotated=True)
 
     def _revoke(self, *, rotated: bool) -> int:
@@ -57,7 +58,7 @@ class KeyExpiry:
         return done
 
     def _expire(self, tx: ApiKeyTransaction, key: ApiKey) -> bool:
-        """False when somebody changed it since it was read; what is still to be done is found again."""
+        """Revoke one key. Return False when it was modified since it was read; the next run finds it again."""
         now = self._clock.now()
         reason = ROTATED if key.rotated_to is not None else EXPIRED
         after = replace(
@@ -68,25 +69,15 @@ class KeyExpiry:
         except PreconditionFailed:
             return False
         tx.outbox.append([events.expired(self._ids, after, now), events.revoked(self._ids, after, now)])
-        tx.audit.append(
-            key.tenant_id,
-            AuditEntry(
-                "apikey.expired",
-                "apikey",
-                key.api_key_id,
-                None,
-                before=key_state(key),
-                after=key_state(after),
-            ),
-        )
+        audit_change(tx, None, "apikey.expired", before=key, after=after)
         return True
 
 
-#: A negotiation that was under way when its key ended is over by then, however slow the service.
+#: A negotiation that was under way when its key was revoked is over by then, however slow the service.
 SETTLED: Final = timedelta(minutes=1)
 _PER_RUN = 100
-#: So many that fail in a row mean that the service is away: the next run tries again. One that is refused alone
-#: does not keep the others open.
+#: So many failures in a row mean that the service is away: the next run tries again. A single failure does not keep
+#: the others from being closed.
 _MOST_FAILURES = 3
 
 
@@ -99,8 +90,9 @@ class KeyConnections:
         self._realtime = realtime
 
     def sweep(self) -> int:
-        """Close once more what each revoked key opened, until it is known to be closed; returns for how many it
-        now is. Idempotent; a bounded number a run."""
+        """Close the realtime connections of revoked keys, and return for how many keys that succeeded.
+
+        A key is tried again until its connections are known to be closed. Idempotent; a bounded number a run."""
         with self._transactions.read() as tx:
             keys = tx.api_keys.unclosed(self._clock.now() - SETTLED, _PER_RUN)
         closed, failures = [], 0

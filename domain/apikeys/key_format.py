@@ -1,7 +1,7 @@
-"""The key string: `ihk_`, 43 base62 characters of 32 random bytes, 6 of a CRC32 over what comes before.
+"""The key string: `ihk_`, 43 base62 characters of 32 random bytes, 6 of a CRC32 over the characters before.
 
-The checksum lets a mistyped key be refused before anything is looked up, and lets secret scanners tell a key
-from noise. Only the hash of a key is ever stored (BR-AK-01, BR-AK-02)."""
+The checksum lets a mistyped key be refused before anything is looked up, and lets secret scanners tell a key from
+other text. Only the hash of a key is ever stored (BR-AK-01, BR-AK-02)."""
 
 from __future__ import annotations
 
@@ -22,42 +22,46 @@ _KEY = re.compile(rf"{MARK}[0-9A-Za-z]{{{_BODY + _CHECK}}}")
 
 @dataclass(frozen=True, slots=True)
 class PlainKey:
-    """A whole, well-formed key. It appears in no repr; only `text` holds it."""
+    """A whole, well-formed key. Its `text` appears in no repr."""
 
     text: str = field(repr=False)
 
     @property
     def prefix(self) -> str:
-        """The first 8 characters, by which people recognise it."""
+        """Return the first 8 characters, by which people recognise the key."""
         return self.text[:PREFIX_LENGTH]
 
     @property
     def hash(self) -> str:
-        """SHA-256 in 64 hexadecimal digits. No salt or stretching: 256 random bits cannot be guessed."""
+        """Return the SHA-256 in 64 hexadecimal digits.
+
+        It needs no salt and no stretching: 256 random bits cannot be guessed."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def new_key() -> PlainKey:
-    """A fresh key from the operating system's random source."""
+    """Return a new key from the operating system's random source."""
     return key_of(secrets.token_bytes(32))
 
 
 def key_of(random: bytes) -> PlainKey:
-    """The key that 32 bytes make."""
+    """Return the key that 32 bytes make."""
     body = MARK + _base62(int.from_bytes(random, "big"), _BODY)
     return PlainKey(body + _checksum(body))
 
 
 def parse_key(text: str) -> PlainKey | None:
-    """None for anything that is not a key: wrong mark, length, alphabet or checksum. No I/O."""
+    """Return the key in a text; None when its mark, length, alphabet or checksum is wrong."""
     if len(text) != _LENGTH or not _KEY.fullmatch(text):
         return None
     return PlainKey(text) if text[-_CHECK:] == _checksum(text[:-_CHECK]) else None
 
 
 def safe_prefix(text: str) -> str:
-    """What a log may say of a string presented as a key: 8 characters of one that looks like ours, else
-    nothing, because it may be a password pasted into the wrong field."""
+    """Return what a log may say of a text presented as a key.
+
+    That is 8 characters of a text that looks like a key; nothing of any other, which may be a password pasted into
+    the wrong field."""
     return text[:PREFIX_LENGTH] if text.startswith(MARK) and len(text) >= 2 * PREFIX_LENGTH else ""
 
 

@@ -21,7 +21,7 @@ DEFAULT_GRACE_SECONDS = 86_400
 
 
 class KeyStatus(StrEnum):
-    """What `IsActive`, `ExpiresAt`, `NotBefore` and `RevokedAt` come to at a given moment."""
+    """The state of a key at a given moment."""
 
     Active = "Active"
     NotYetValid = "NotYetValid"
@@ -31,8 +31,10 @@ class KeyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """`quota_id` is the id of the first key of a line of rotations: all of the line share one quota.
-    `rotates_from` and `rotated_to` are its neighbours in that line."""
+    """A key as it is stored.
+
+    - `quota_id`: the id of the first key of a line of rotations; all keys of the line share one quota.
+    - `rotates_from`, `rotated_to`: the key's neighbours in that line."""
 
     api_key_id: UUID
     tenant_id: UUID
@@ -60,7 +62,10 @@ class ApiKey:
     version: int = 1
 
     def status(self, now: datetime) -> KeyStatus:
-        """Expired from the very second of `expires_at` (BR-AK-04), whether or not it was revoked for it yet."""
+        """Return the status at a moment.
+
+        A key is expired from the very second of `expires_at` (BR-AK-04), whether or not it has been revoked for it
+        yet."""
         if not self.is_active:
             return KeyStatus.Revoked
         if self.expires_at is not None and now >= self.expires_at:
@@ -71,7 +76,7 @@ class ApiKey:
 
 
 def _network(value: str) -> str:
-    """One address or a CIDR range in its canonical spelling. Host bits may be set: 10.1.2.3/8 is 10.0.0.0/8."""
+    """Return an address or a CIDR range in its canonical spelling. Host bits may be set: 10.1.2.3/8 is 10.0.0.0/8."""
     try:
         network = ipaddress.ip_network(value.strip(), strict=False)
     except ValueError:
@@ -83,15 +88,15 @@ def _unique(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _said(value: str) -> str:
+def _not_blank(value: str) -> str:
     if not value.strip():
-        raise ValueError("must say something")
+        raise ValueError("must not be blank")
     if re.search(r"[\x00-\x1f\x7f]", value):
         raise ValueError("must not contain control characters")
     return value
 
 
-KeyName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_said)]
+KeyName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_not_blank)]
 Description = Annotated[str, StringConstraints(max_length=500)]
 Scope = Annotated[str, StringConstraints(pattern=SCOPE_PATTERN)]
 Scopes = Annotated[
@@ -104,10 +109,12 @@ RatePerHour = Annotated[
 ]
 AllowedIps = Annotated[
     list[Annotated[str, StringConstraints(max_length=50), AfterValidator(_network)]],
-    Field(max_length=50, description="Addresses or CIDR ranges it may be used from; empty: from anywhere"),
+    Field(
+        max_length=50, description="Addresses or CIDR ranges the key may be used from; empty: from anywhere"
+    ),
     AfterValidator(_unique),
 ]
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_said)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_not_blank)]
 
 
 class CreateApiKey(Command):
@@ -116,16 +123,18 @@ class CreateApiKey(Command):
     key_name: KeyName
     scopes: Scopes
     expires_at: UtcMoment | None = Field(
-        None, strict=False, description="From this second it is refused; never when absent"
+        None, strict=False, description="The key is refused from this second on; never when absent"
     )
-    not_before: UtcMoment | None = Field(None, strict=False, description="Until this second it is refused")
+    not_before: UtcMoment | None = Field(
+        None, strict=False, description="The key is refused until this second"
+    )
     rate_limit_per_hour: RatePerHour = 1000
     allowed_ips: AllowedIps = []
     description: Description | None = None
 
 
 class UpdateApiKey(Command):
-    """Body of `PUT /api/apikeys/{id}`: the fields sent replace. Scopes can only be taken away (BR-AK-06)."""
+    """Body of `PUT /api/apikeys/{id}`: the fields sent are replaced. Scopes can only be removed (BR-AK-06)."""
 
     key_name: KeyName | None = None
     scopes: Scopes | None = None
@@ -133,14 +142,15 @@ class UpdateApiKey(Command):
     allowed_ips: AllowedIps | None = None
     description: Description | None = None
     is_active: bool | None = Field(
-        None, description="Accepted only as it is: revoke with DELETE; nothing reactivates (BR-AK-07)"
+        None,
+        description="Only the current value is accepted: revoke with DELETE; nothing reactivates a key (BR-AK-07)",
     )
 
 
 class RevokeApiKey(Command):
-    """Body of `DELETE /api/apikeys/{id}`; may be empty, and `?reason=` does as well."""
+    """Body of `DELETE /api/apikeys/{id}`; may be empty, and `?reason=` may be used instead."""
 
-    reason: Reason | None = Field(None, description="Why; part of the audit log and the event")
+    reason: Reason | None = Field(None, description="Why; kept in the audit log and in the event")
 
 
 class RotateApiKey(Command):
@@ -150,7 +160,7 @@ class RotateApiKey(Command):
         DEFAULT_GRACE_SECONDS,
         ge=0,
         le=MAX_GRACE_SECONDS,
-        description="Seconds for which the old key goes on working; its own expiry is never put off",
+        description="Seconds for which the old key still works; its own expiry is never postponed",
     )
     expires_at: UtcMoment | None = Field(
         None, strict=False, description="Expiry of the new key; that of the old one when absent"
@@ -161,15 +171,15 @@ class VerifyApiKey(Command):
     """Body of `POST /api/apikeys/verify`."""
 
     key: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(
-        repr=False, description="As the caller presented it"
+        repr=False, description="The key as the caller presented it"
     )
     scopes: Annotated[list[Annotated[str, StringConstraints(max_length=100)]], Field(max_length=100)] = Field(
-        [], description="All of these the key must have"
+        [], description="Scopes that the key must have, all of them"
     )
     ip: Annotated[str, StringConstraints(max_length=50)] | None = Field(
-        None, description="Where the caller came from; needed for keys with an allow list"
+        None, description="The caller's address; needed for keys with an allow list"
     )
-    consume: bool = Field(True, description="false asks without using up one request of the key's quota")
+    consume: bool = Field(True, description="false verifies without taking a request of the key's quota")
 
 
 @dataclass(frozen=True, slots=True)

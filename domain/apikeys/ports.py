@@ -1,4 +1,4 @@
-"""Where keys are kept."""
+"""Where keys are stored."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from domain.journal.ports import OutboxTransaction
 
 @dataclass(frozen=True, slots=True)
 class UsageTotal:
-    """What the usage windows say of a key since it was made: requests that passed and the last of them, those
-    that its quota refused, and those refused for another reason."""
+    """The totals of a key since it was created.
+
+    - `usage_count`: requests that passed; `last_used_at`: when the last of them came.
+    - `limited_count`: requests that its quota refused; `refused_count`: those refused for another reason."""
 
     api_key_id: UUID
     usage_count: int
@@ -28,53 +30,59 @@ class UsageTotal:
 
 @dataclass(frozen=True, slots=True)
 class KeyRef:
-    """A key and the quota it draws on."""
+    """A key and its quota."""
 
     api_key_id: UUID
     quota_id: UUID
 
 
 class ApiKeys(Protocol):
-    """One tenant's keys, but for the last seven, which serve the product itself. `get` and `update` raise NotFound
-    for a key of another tenant as for an unknown one."""
+    """The keys of one tenant; those from `by_hashes` on serve the product itself and see all tenants.
+
+    `get` and `update` raise NotFound for a key of another tenant as for an unknown one."""
 
     def count_active(self, tenant_id: UUID, now: datetime) -> int:
-        """Keys neither revoked nor expired. Hold the tenant's row (`Users.lock_tenant`) to rely on it."""
+        """Count the keys that are neither revoked nor expired.
+
+        Hold the tenant's row (`Users.lock_tenant`) to rely on the number."""
 
     def add(self, tenant_id: UUID, key: ApiKey) -> None: ...
 
     def get(self, tenant_id: UUID, api_key_id: UUID) -> ApiKey: ...
 
     def page(self, tenant_id: UUID, filter_: KeyFilter, page: PageRequest, now: datetime) -> Page[ApiKey]:
-        """Oldest first, those revoked or expired included."""
+        """Return a page of keys, oldest first, revoked and expired ones included."""
 
     def update(self, tenant_id: UUID, key: ApiKey) -> None:
-        """Replace if `key.version` is still current, and raise the version. A revoked key never becomes active,
-        whatever `key` says. Raises PreconditionFailed."""
+        """Replace the key if `key.version` is still current, and increment the version.
+
+        A revoked key never becomes active, whatever `key` says. Raises PreconditionFailed."""
 
     def by_hashes(self, hashes: Collection[str]) -> Mapping[str, ApiKey]:
-        """The keys of any tenant with these hashes, by hash: authentication."""
+        """Return the keys with these hashes, by hash, of any tenant."""
 
     def expired(self, now: datetime, limit: int, *, rotated: bool) -> Sequence[ApiKey]:
-        """Keys of all tenants that expired and are not revoked for it yet, at most `limit`; with `rotated` only
-        those that another key replaced."""
+        """Return at most `limit` keys that expired and are not revoked yet.
+
+        With `rotated` only those that another key replaced."""
 
     def unclosed(self, revoked_before: datetime, limit: int) -> Sequence[UUID]:
-        """Keys of all tenants whose realtime connections are not known to be closed, the longest revoked first."""
+        """Return keys whose realtime connections are not known to be closed, the longest revoked first."""
 
     def set_closed(self, api_key_ids: Collection[UUID], at: datetime) -> None:
-        """Their realtime connections are closed for good; touches no version."""
+        """Record that the keys' realtime connections are closed for good. Changes no version."""
 
     def refs(self, after: UUID | None, *, used_since: datetime | None, limit: int) -> Sequence[KeyRef]:
-        """Keys of all tenants in the order of their ids, from beyond `after`; with `used_since` only those that
-        were active at some time since."""
+        """Return keys in the order of their ids, from after `after`.
+
+        With `used_since` only those that were active at some time since."""
 
     def set_usage(self, totals: Sequence[UsageTotal]) -> None:
-        """Write the counts and LastUsedAt where none of them falls; touches no version."""
+        """Store the counts and LastUsedAt where none of them decreases. Changes no version."""
 
 
 class ApiKeyTransaction(OutboxTransaction, AuditTransaction, Protocol):
-    """What keys are kept in, and what is told of them."""
+    """What the use cases of keys may touch."""
 
     @property
     def api_keys(self) -> ApiKeys: ...

@@ -90,14 +90,19 @@ class Use:
     total_limited: int = 0
     total_refused: int = 0
 
+    @property
+    def has_requests(self) -> bool:
+        return bool(self.accepted or self.limited or self.refused)
 
-_USE = tuple(field_.name for field_ in fields(Use))
+
+_FIELDS = tuple(field_.name for field_ in fields(Use))
 
 
 @dataclass(slots=True)
 class QuotaWindow:
-    """The stored state of a quota. `slots` are [last use in ms since 1970, uses], oldest first; `hour` is counted from
-    1970."""
+    """The stored state of a quota.
+
+    `slots` are [last use in ms since 1970, uses], oldest first; `hour` is counted from 1970."""
 
     slots: list[list[int]] = field(default_factory=list)
     hour: int = 0
@@ -130,7 +135,7 @@ class QuotaWindow:
         hour = _millis(now) // _WINDOW_MS
         if hour == self.hour or hour + 1 == self.hour:
             return None
-        ended = self.hour, {key: use for key, use in self.uses.items() if _seen(use)}
+        ended = self.hour, {key: use for key, use in self.uses.items() if use.has_requests}
         kept = sorted(self.uses.items(), key=lambda item: item[1].last_ms)[-_LINE:]
         self.uses = {key: replace(use, accepted=0, limited=0, refused=0) for key, use in kept}
         self.hour = hour
@@ -138,7 +143,7 @@ class QuotaWindow:
 
     def properties(self) -> dict[str, TableValue]:
         """Return the properties of the stored entity."""
-        counts = {key: [*(getattr(use, name) for name in _USE)] for key, use in self.uses.items()}
+        counts = {key: [*(getattr(use, name) for name in _FIELDS)] for key, use in self.uses.items()}
         return {
             "slots": b"".join(_SLOT.pack(*slot) for slot in self.slots),
             "hour": self.hour,
@@ -215,10 +220,6 @@ def _seconds(last_ms: int, now_ms: int) -> int:
     return max(1, -(-(last_ms + _WINDOW_MS - now_ms) // 1000))
 
 
-def _seen(use: Use) -> bool:
-    return bool(use.accepted or use.limited or use.refused)
-
-
 TABLE = "ApiKeyUsage"
 WINDOW_ROW = "window"
 _TRIES = 60
@@ -245,8 +246,10 @@ class SerialTables(Protocol):
 
 
 class RateLimiter:
-    """Charges quotas. With `serial` (the embedded store) many are changed at once under its lock; without (Azure
-    Tables) each is changed by optimistic concurrency."""
+    """Charges quotas.
+
+    With `serial` (the embedded store) many are changed at once under its lock; without (Azure Tables) each is
+    changed by optimistic concurrency."""
 
     def __init__(self, tables: TableStore, clock: Clock, *, serial: SerialTables | None = None) -> None:
         self._tables = tables

@@ -15,7 +15,7 @@ from domain.core.principal import Principal
 
 
 class VerificationCode(StrEnum):
-    """What a presented key is worth. `NOT_FOUND` covers mistyped ones as well."""
+    """What a presented key is worth. `NOT_FOUND` covers mistyped keys as well."""
 
     VALID = "VALID"
     NOT_FOUND = "NOT_FOUND"
@@ -35,7 +35,7 @@ _BY_STATUS = {
 
 
 def check_key(key: ApiKey, *, scopes: Collection[str], ip: str | None, now: datetime) -> VerificationCode:
-    """Everything but the quota: state, then where from, then what for."""
+    """Return the code of a key for everything but its quota: first its status, then its address, then its scopes."""
     status = key.status(now)
     if status is not KeyStatus.Active:
         return _BY_STATUS[status]
@@ -47,72 +47,76 @@ def check_key(key: ApiKey, *, scopes: Collection[str], ip: str | None, now: date
 
 
 def missing_scopes(has: Collection[str], wants: Collection[str]) -> tuple[str, ...]:
-    """Those of `wants` that are not in `has`."""
+    """Return those of `wants` that are not in `has`."""
     return tuple(scope for scope in wants if scope not in has)
 
 
 def ip_allowed(ip: str | None, allowed: Sequence[str]) -> bool:
-    """Whether an address lies in one of the ranges. An unknown or malformed address does not. An IPv4 address
-    written as IPv6 (::ffff:192.0.2.1) is the IPv4 address."""
+    """Return whether an address lies in one of the ranges.
+
+    An unknown or malformed address does not. An IPv4 address written as IPv6 (::ffff:192.0.2.1) is the IPv4 address."""
     address = _address(ip)
     return address is not None and any(address in network for network in _networks(tuple(allowed)))
 
 
 def check_grant(principal: Principal, scopes: Collection[str], *, catalogue: Collection[str] | None) -> None:
-    """Nobody hands out more than they have. A key may grant only its own scopes. A user may grant the hub's own
-    permissions they hold, and, because the hub does not know who may do what elsewhere, any scope of the
-    platform's other modules (of `catalogue` alone where it is closed).
+    """Check that the caller gives a key no scope beyond their own.
 
-    Raises Forbidden naming the scopes, or ValidationFailed for one outside a closed catalogue."""
+    - A key may grant only its own scopes.
+    - A user may grant the permissions of the hub that they hold, and any scope of the platform's other modules,
+      because the hub does not know who may do what there. Where `catalogue` is closed, only the scopes in it.
+    - Raises Forbidden naming the scopes, or ValidationFailed for a scope outside a closed catalogue."""
     known = None if catalogue is None else {*PERMISSIONS, *catalogue}
-    strange = () if known is None else missing_scopes(known, scopes)
-    if strange:
+    unknown = () if known is None else missing_scopes(known, scopes)
+    if unknown:
         raise ValidationFailed(
-            f"There is no such scope: {', '.join(strange)}.",
-            [FieldError("/scopes", "See GET /api/apikeys/scopes for those there are.")],
+            f"These scopes do not exist: {', '.join(unknown)}.",
+            [FieldError("/scopes", "GET /api/apikeys/scopes lists the scopes that exist.")],
         )
     asked = scopes if principal.api_key_id else [scope for scope in scopes if scope in PERMISSIONS]
     missing = missing_scopes(principal.permissions, asked)
     if missing:
         raise Forbidden(
-            f"A key can be given only what its creator has; the caller lacks: {', '.join(missing)}.",
+            f"A key can have only scopes that its creator has; the caller lacks: {', '.join(missing)}.",
             code="insufficient-scope",
             scopes=missing,
         )
 
 
 def check_shrinks(key: ApiKey, scopes: Collection[str]) -> None:
-    """BR-AK-06. Raises RuleViolation."""
+    """Check that an update adds no scope (BR-AK-06). Raises RuleViolation."""
     added = missing_scopes(key.scopes, scopes)
     if added:
         raise RuleViolation(
-            f"Scopes of a key can be taken away, not added ({', '.join(added)}); issue a new key instead.",
+            f"Scopes can be removed from a key, not added ({', '.join(added)}); create a new key instead.",
             code="BR-AK-06",
         )
 
 
 def check_alive(key: ApiKey, now: datetime) -> None:
-    """BR-AK-07: nothing about a revoked or expired key changes any more. Raises RuleViolation."""
+    """Check that the key is neither revoked nor expired: such a key never changes (BR-AK-07).
+
+    Raises RuleViolation."""
     status = key.status(now)
     if status in (KeyStatus.Revoked, KeyStatus.Expired):
         raise RuleViolation(
-            f"The key is {status.value.lower()} and cannot be used again; issue a new one.", code="BR-AK-07"
+            f"The key is {status.value.lower()} and cannot be changed; create a new one.", code="BR-AK-07"
         )
 
 
 def check_times(expires_at: datetime | None, not_before: datetime | None, now: datetime) -> None:
-    """Section 7.2. Raises ValidationFailed."""
+    """Check the validity of a new key (section 7.2). Raises ValidationFailed."""
     errors = []
     if expires_at is not None and expires_at <= now:
-        errors.append(FieldError("/expiresAt", "This must be in the future."))
+        errors.append(FieldError("/expiresAt", "Must be in the future."))
     if expires_at is not None and not_before is not None and not_before >= expires_at:
-        errors.append(FieldError("/notBefore", "This must be before expiresAt."))
+        errors.append(FieldError("/notBefore", "Must be before expiresAt."))
     if errors:
         raise ValidationFailed("The body is not valid; see errors.", errors)
 
 
 def grace_end(key: ApiKey, grace: timedelta, now: datetime) -> datetime:
-    """When a rotated key ends: never later than it would have ended anyway."""
+    """Return when a rotated key ends: after the grace period, but never later than its own expiry."""
     end = now + grace
     return end if key.expires_at is None else min(end, key.expires_at)
 
@@ -129,4 +133,4 @@ def _address(ip: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
 
 @lru_cache(maxsize=4096)
 def _networks(ranges: tuple[str, ...]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    return tuple(ipaddress.ip_network(one) for one in ranges)
+    return tuple(ipaddress.ip_network(text) for text in ranges)

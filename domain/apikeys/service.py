@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from domain.apikeys import events
-from domain.apikeys.events import key_state
+from domain.apikeys.events import audit_change
 from domain.apikeys.key_format import PlainKey, new_key
 from domain.apikeys.model import ApiKey, CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
 from domain.apikeys.ports import ApiKeyTransaction
@@ -28,24 +28,23 @@ from domain.core.principal import Principal
 from domain.core.realtime import NOBODY, Realtime, key_user
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import sent_fields
-from domain.journal.audit import AuditEntry
 
 
 def check_no_rotation(tx: ApiKeyTransaction, key: ApiKey, now: datetime) -> None:
-    """At most two keys of a line are alive: the other end of a rotation must be over first."""
+    """Check that the key is in no other rotation, so that at most two keys of a line are alive. Raises Conflict."""
     for other_id in (key.rotated_to, key.rotates_from):
         if other_id is None:
             continue
         other = tx.api_keys.get(key.tenant_id, other_id)
         if other.status(now) in (KeyStatus.Active, KeyStatus.NotYetValid):
             raise Conflict(
-                "The key is being rotated; confirm that rotation, or let its grace period end, first.",
+                "The key is being rotated; confirm the rotation first, or wait for its grace period to end.",
                 code="rotation-pending",
             )
 
 
 def rotation_of(tx: ApiKeyTransaction, tenant_id: UUID, api_key_id: UUID) -> tuple[ApiKey, ApiKey]:
-    """The old and the new key of the rotation that either is part of. Raises NotFound, Conflict."""
+    """Return the old and the new key of the rotation that the key is part of. Raises NotFound, Conflict."""
     key = tx.api_keys.get(tenant_id, api_key_id)
     if key.rotated_to is not None and key.is_active:
         return key, tx.api_keys.get(tenant_id, key.rotated_to)
@@ -61,7 +60,7 @@ ROTATED: Final = "Rotated"
 
 @dataclass(frozen=True, slots=True)
 class KeyPolicy:
-    """BR-AK-03's limit; the catalogue of the platform's scopes where it is closed, else None."""
+    """The limit of BR-AK-03, and the catalogue of the platform's scopes; None where it is open."""
 
     per_tenant: int
     catalogue: Collection[str] | None
@@ -69,7 +68,7 @@ class KeyPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A new key, whose string is shown this once; `old` is the one it takes over from."""
+    """A new key, whose string is shown only this once; `old` is the key it replaces."""
 
     key: ApiKey
     plain: PlainKey
@@ -83,6 +82,7 @@ class ApiKeyService:
         clock: Clock,
         ids: IdGenerator,
         policy: KeyPolicy,
+        *,
         realtime: Realtime = NOBODY,
     ) -> None:
         self._transactions = transactions
@@ -93,7 +93,7 @@ class ApiKeyService:
 
     @repeated
     def create(self, principal: Principal, command: CreateApiKey) -> Issued:
-        """Raises Forbidden for scopes the caller cannot give, ValidationFailed, RuleViolation (BR-AK-03)."""
+        """Create a key. Raises Forbidden, ValidationFailed, RuleViolation (BR-AK-03)."""
         principal.require(INTEGRATION_MANAGE)
         check_grant(principal, command.scopes, catalogue=self._policy.catalogue)
         now = self._clock.now()
@@ -119,23 +119,23 @@ class ApiKeyService:
             tx.users.lock_tenant(principal.tenant_id)
             if tx.api_keys.count_active(principal.tenant_id, now) >= self._policy.per_tenant:
                 raise RuleViolation(
-                    f"The tenant has its {self._policy.per_tenant} active API keys already; revoke one first.",
+                    f"The tenant already has {self._policy.per_tenant} active API keys, the maximum; revoke one first.",
                     code="BR-AK-03",
                 )
             tx.api_keys.add(principal.tenant_id, key)
             tx.outbox.append([events.generated(self._ids, key, now)])
-            _record(tx, principal, "apikey.created", None, key)
+            audit_change(tx, principal, "apikey.created", before=None, after=key)
             tx.commit()
         return Issued(key, plain)
 
     def page(self, principal: Principal, filter_: KeyFilter, page: PageRequest) -> Page[ApiKey]:
-        """Oldest first, revoked and expired ones too. Raises Forbidden."""
+        """Return a page of keys, oldest first, revoked and expired ones included. Raises Forbidden."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.api_keys.page(principal.tenant_id, filter_, page, self._clock.now())
 
     def get(self, principal: Principal, api_key_id: UUID) -> ApiKey:
-        """Raises Forbidden, NotFound."""
+        """Return a key. Raises Forbidden, NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.api_keys.get(principal.tenant_id, api_key_id)
@@ -144,8 +144,9 @@ class ApiKeyService:
     def update(
         self, principal: Principal, api_key_id: UUID, command: UpdateApiKey, if_match: int | None
     ) -> ApiKey:
-        """Replace the fields sent. Raises NotFound, PreconditionFailed, ValidationFailed, RuleViolation (BR-AK-06,
-        BR-AK-07)."""
+        """Replace the fields sent.
+
+        Raises Forbidden, NotFound, PreconditionFailed, ValidationFailed, RuleViolation."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
@@ -156,7 +157,7 @@ class ApiKeyService:
                 check_shrinks(before, command.scopes)
             after = replace(before, modified_at=now, **_fields(command))
             after = _save(tx, after)
-            _record(tx, principal, "apikey.updated", before, after)
+            audit_change(tx, principal, "apikey.updated", before=before, after=after)
             tx.commit()
         return after
 
@@ -164,8 +165,9 @@ class ApiKeyService:
     def revoke(
         self, principal: Principal, api_key_id: UUID, reason: str | None, if_match: int | None
     ) -> None:
-        """At once and for good, with the realtime connections it opened (UC-AK-02 step 6); a key revoked before
-        stays as it is. Raises NotFound, PreconditionFailed."""
+        """Revoke a key for good, and close the realtime connections it opened (UC-AK-02 step 6).
+
+        A key that is revoked already stays as it is. Raises Forbidden, NotFound, PreconditionFailed."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
@@ -173,7 +175,7 @@ class ApiKeyService:
             check_version("API key", if_match, before.version)
             if not before.is_active:
                 return
-            self._revoke(tx, before, reason, principal, now)
+            self._revoke(tx, before, principal, reason=reason, now=now)
             tx.commit()
         self._realtime.close(key_user(api_key_id))
 
@@ -181,10 +183,11 @@ class ApiKeyService:
     def rotate(
         self, principal: Principal, api_key_id: UUID, command: RotateApiKey, if_match: int | None
     ) -> Issued:
-        """A new key beside the old one, which ends with the grace period. Both draw on one quota.
+        """Create a new key beside the old one, which ends with the grace period. Both share one quota.
 
-        Not refused for BR-AK-03, since a limit must not keep anyone from replacing a leaked key; both count
-        towards it. Raises NotFound, PreconditionFailed, Forbidden, ValidationFailed, Conflict, RuleViolation."""
+        - BR-AK-03 does not apply, since a limit must not keep anyone from replacing a leaked key; both keys count
+          towards it.
+        - Raises NotFound, PreconditionFailed, Forbidden, ValidationFailed, Conflict, RuleViolation."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         plain = new_key()
@@ -193,12 +196,14 @@ class ApiKeyService:
             before = tx.api_keys.get(principal.tenant_id, api_key_id)
             check_version("API key", if_match, before.version)
             check_alive(before, now)
-            # Whoever rotates gets to see a key with these scopes.
+            # The caller sees the new key, which has these scopes.
             check_grant(principal, before.scopes, catalogue=None)
             check_no_rotation(tx, before, now)
             expires_at = command.expires_at or before.expires_at
             check_times(expires_at, None, now)
-            successor = _successor(before, plain, self._ids.new(), expires_at, principal.user_id, now)
+            successor = _successor(
+                before, plain, key_id=self._ids.new(), expires_at=expires_at, by=principal.user_id, now=now
+            )
             grace = timedelta(seconds=command.grace_period_seconds)
             old = replace(
                 before,
@@ -208,11 +213,13 @@ class ApiKeyService:
             )
             tx.api_keys.add(principal.tenant_id, successor)
             old = _save(tx, old)
-            tx.outbox.append([events.rotated(self._ids, old, successor, principal.user_id, now)])
-            _record(tx, principal, "apikey.rotated", before, old)
-            _record(tx, principal, "apikey.created", None, successor)
+            tx.outbox.append(
+                [events.rotated(self._ids, old, successor, rotated_by=principal.user_id, now=now)]
+            )
+            audit_change(tx, principal, "apikey.rotated", before=before, after=old)
+            audit_change(tx, principal, "apikey.created", before=None, after=successor)
             if not grace:
-                old = self._revoke(tx, old, ROTATED, principal, now)
+                old = self._revoke(tx, old, principal, reason=ROTATED, now=now)
             tx.commit()
         if not old.is_active:
             self._realtime.close(key_user(old.api_key_id))
@@ -220,25 +227,27 @@ class ApiKeyService:
 
     @repeated
     def confirm_rotation(self, principal: Principal, api_key_id: UUID) -> ApiKey:
-        """End the grace period: the old key is revoked at once. `api_key_id` is the old key's or the new one's;
-        returns the new one. Raises NotFound, Conflict."""
+        """End the grace period: revoke the old key at once, and return the new one.
+
+        `api_key_id` is that of the old or of the new key. Raises Forbidden, NotFound, Conflict."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
             old, new = rotation_of(tx, principal.tenant_id, api_key_id)
             if new.status(now) not in (KeyStatus.Active, KeyStatus.NotYetValid):
                 raise Conflict(
-                    "The new key is no longer valid; confirming would leave none.", code="no-rotation"
+                    "The new key is no longer valid; without the old one no key would be left.",
+                    code="no-rotation",
                 )
             if not old.is_active:
-                raise Conflict("The rotation has ended already.", code="no-rotation")
-            self._revoke(tx, old, ROTATED, principal, now)
+                raise Conflict("The rotation has already ended.", code="no-rotation")
+            self._revoke(tx, old, principal, reason=ROTATED, now=now)
             tx.commit()
         self._realtime.close(key_user(old.api_key_id))
         return new
 
     def _revoke(
-        self, tx: ApiKeyTransaction, key: ApiKey, reason: str | None, principal: Principal, now: datetime
+        self, tx: ApiKeyTransaction, key: ApiKey, principal: Principal, *, reason: str | None, now: datetime
     ) -> ApiKey:
         after = replace(
             key,
@@ -250,12 +259,12 @@ class ApiKeyService:
         )
         after = _save(tx, after)
         tx.outbox.append([events.revoked(self._ids, after, now)])
-        _record(tx, principal, "apikey.revoked", key, after)
+        audit_change(tx, principal, "apikey.revoked", before=key, after=after)
         return after
 
 
 def _successor(
-    key: ApiKey, plain: PlainKey, key_id: UUID, expires_at: datetime | None, by: UUID, now: datetime
+    key: ApiKey, plain: PlainKey, *, key_id: UUID, expires_at: datetime | None, by: UUID, now: datetime
 ) -> ApiKey:
     return ApiKey(
         api_key_id=key_id,
@@ -281,23 +290,8 @@ def _save(tx: ApiKeyTransaction, key: ApiKey) -> ApiKey:
     return replace(key, version=key.version + 1)
 
 
-def _record(
-    tx: ApiKeyTransaction, principal: Principal, action: str, before: ApiKey | None, after: ApiKey
-) -> None:
-    tx.audit.append(
-        after.tenant_id,
-        AuditEntry(
-            action,
-            "apikey",
-            after.api_key_id,
-            principal,
-            before=key_state(before) if before else None,
-            after=key_state(after),
-        ),
-    )
-
-
 def _fields(command: UpdateApiKey) -> dict[str, Any]:
+    """Return the fields that were sent; null clears the description and is refused for the others."""
     fields = sent_fields(command, nullable=("description",))
     if fields.pop("is_active", None) is False:
         detail = "Revoke the key with DELETE, which takes a reason."

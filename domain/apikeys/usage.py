@@ -1,4 +1,4 @@
-"""Usage statistics: read from the quota's windows, rolled up into the keys' rows, dropped when old."""
+"""Usage statistics: read from the quotas' windows, rolled up into the keys' rows, deleted when old."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """`rate` is how the quota stands now; only buckets with a request are there, oldest first."""
+    """The usage of a key. `rate` is how its quota stands now; `buckets` are those with a request, oldest first."""
 
     key: ApiKey
     since: datetime
@@ -61,7 +61,7 @@ class Usage:
 
 
 class UsageService:
-    """`parallel` reads go to the table store at once in a roll-up."""
+    """Reads and maintains usage. A roll-up sends `parallel` reads to the table store at once."""
 
     def __init__(
         self,
@@ -89,9 +89,9 @@ class UsageService:
         since: datetime | None,
         until: datetime | None,
     ) -> Usage:
-        """The last 24 hours, or 30 days, unless told; whole hours (days) that the range touches.
+        """Return the usage of a key in whole hours or days (UTC) that the range touches.
 
-        Raises Forbidden, NotFound, ValidationFailed, Unavailable."""
+        Without a range: the last 24 hours or 30 days. Raises Forbidden, NotFound, ValidationFailed, Unavailable."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         since, until = range_of(by, since, until, now)
@@ -99,18 +99,21 @@ class UsageService:
             key = tx.api_keys.get(principal.tenant_id, api_key_id)
         window, hours = self._hours(key, hour_of(since), hour_of(until) + 1)
         [rate] = window.charge([Charge(key.api_key_id.hex, key.rate_limit_per_hour, ChargeKind.Peek)], now)
-        buckets = [_bucket(hour, use) for hour, use in sorted(hours.items()) if _seen(use)]
+        buckets = [_bucket(hour, use) for hour, use in sorted(hours.items()) if use.has_requests]
         return Usage(key, since, until, rate, buckets if by == "hour" else _days(buckets))
 
     def hours(
         self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, *, since: datetime, until: datetime
     ) -> list[Signal]:
-        """Satisfies `domain.journal.signals.KeyHours`: a request is a failure when it was refused or over the limit.
-        A key revoked before `since` has none."""
+        """Return the usage of keys as signals, by hour.
+
+        - Implements `domain.journal.signals.KeyHours`.
+        - A request counts as failed when it was refused or over the limit.
+        - A key revoked before `since` has no signals."""
         keys = self._keys(tenant_id, api_key_ids, since)
         first, end = hour_of(since), hour_of(until - timedelta(microseconds=1)) + 1
 
-        def signals(key: ApiKey) -> list[Signal]:
+        def signals_of(key: ApiKey) -> list[Signal]:
             _, hours = self._hours(key, first, end)
             return [
                 Signal(
@@ -121,19 +124,20 @@ class UsageService:
                     _tally(use),
                 )
                 for hour, use in hours.items()
-                if _seen(use)
+                if use.has_requests
             ]
 
-        return [one for some in self._in_parallel(signals, keys) for one in some]
+        return [signal for of_key in self._in_parallel(signals_of, keys) for signal in of_key]
 
     def roll_up(self) -> int:
-        """Write the counts and LastUsedAt of every key that may have been used of late; returns how many rows
-        were looked at. Idempotent: the windows hold totals, not differences."""
+        """Store the counts and LastUsedAt of the keys that may have been used of late, and return their number.
+
+        Idempotent: the windows hold totals, not differences."""
         since = self._clock.now() - timedelta(hours=2)
         return sum(self._roll_up(refs) for refs in self._pages(since))
 
     def forget_old(self) -> int:
-        """Delete hour buckets past their retention; returns how many."""
+        """Delete hours past their retention, and return how many."""
         end = hour_name(hour_of(self._clock.now() - self._retention))
         return sum(self._forget(ref, end) for refs in self._pages(None) for ref in refs)
 
@@ -153,8 +157,8 @@ class UsageService:
         return list(every(lambda page: tx.api_keys.page(tenant_id, KeyFilter(), page, now)))
 
     def _hours(self, key: ApiKey, first: int, end: int) -> tuple[QuotaWindow, dict[int, Use]]:
-        """The key's window, and its hours from `first` to before `end`, the one under way included."""
-        # The window before the hours: should an hour end in between, it is in one of the two, never in neither.
+        """Return the key's window, and its hours from `first` to before `end`, the current one included."""
+        # The window is read before the hours: an hour that ends in between is in one of the two, never in neither.
         window = self._limiter.window(key.quota_id)
         hours = self._ended_hours(key, first, end)
         present = window.uses.get(key.api_key_id.hex)
@@ -179,11 +183,11 @@ class UsageService:
                 tx.commit()
         return len(refs)
 
-    def _in_parallel(self, read: Callable[[A], B], what: Sequence[A]) -> list[B]:
+    def _in_parallel(self, read: Callable[[A], B], items: Sequence[A]) -> list[B]:
         if self._parallel == 1:
-            return [read(one) for one in what]
+            return [read(item) for item in items]
         with ThreadPoolExecutor(self._parallel) as pool:
-            return list(pool.map(read, what))
+            return list(pool.map(read, items))
 
     def _pages(self, used_since: datetime | None) -> Iterator[Sequence[KeyRef]]:
         after: UUID | None = None
@@ -247,14 +251,10 @@ def _hour_of_row(row_key: str) -> int:
 
 def _use_of(entity: TableEntity) -> Use:
     counts = entity.properties
-    return Use(*(int(counts[name]) for name in ("accepted", "limited", "refused")))  # type: ignore[arg-type]
+    return Use(*(int(str(counts[name])) for name in ("accepted", "limited", "refused")))
 
 
 def _tally(use: Use) -> Tally:
     total = use.accepted + use.limited + use.refused
     errors = {name: count for name, count in (("limited", use.limited), ("refused", use.refused)) if count}
     return Tally(total=total, succeeded=use.accepted, failed=total - use.accepted, errors=errors)
-
-
-def _seen(use: Use) -> bool:
-    return bool(use.accepted or use.limited or use.refused)

@@ -226,8 +226,10 @@ INVALID: Final = "INVALID"
 
 @dataclass(frozen=True, slots=True)
 class VerifiedKey:
-    """What a caller learns of a key. `code` is a VerificationCode, or INVALID where the caller may not know more; `key`
-    and `rate` are there only where the caller may see them."""
+    """What a caller learns of a key.
+
+    - `code`: a VerificationCode, or INVALID where the caller may not know more.
+    - `key`, `rate`: only where the caller may see them."""
 
     valid: bool
     code: str

@@ -87,8 +87,10 @@ class _UnusualUse(NamedTuple):
 
 
 class KeyUsageWatch:
-    """Listens to the results of key verification. Only what a process has not seen of late costs a transaction; while
-    the database is away, the next use is looked at instead."""
+    """Listens to the results of key verification.
+
+    Only what a process has not seen of late costs a transaction; while the database is away, the next use is looked
+    at."""
 
     def __init__(self, transactions: Transactions[KeyUseTransaction], clock: Clock, ids: IdGenerator) -> None:
         self._transactions = transactions

@@ -90,7 +90,7 @@ class Hub(WebhookUseCases):
         settings = self.settings
         catalogue = settings.api_key_scopes.split() if settings.api_key_scopes_closed else None
         policy = KeyPolicy(settings.api_key_limit_per_tenant, catalogue)
-        return ApiKeyService(self.transactions, self.clock, self.ids, policy, self.realtime)
+        return ApiKeyService(self.transactions, self.clock, self.ids, policy, realtime=self.realtime)
 
     @once
     def key_verification(self) -> KeyVerificationService:
