@@ -44,8 +44,16 @@ sql: $(run_stamp) ## Write the schema as T-SQL to deploy/sql/schema.sql
 # do not come last.
 pytest := $(bin)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: lint types layers node ## Lint, types, layers, then every test
+# ONLY=webhooks: what the folders of that capability hold, whatever the level, and nothing else.
+ifdef ONLY
+only := $(shell find tests -type d -name '$(ONLY)' -not -path '*/node_modules/*') $(wildcard tests/e2e/test_$(ONLY)*.py)
+test: node ## Lint, types, layers, then every test; ONLY=webhooks: the tests of that capability alone
+	@[ -n "$(strip $(only))" ] || { echo "No folder of tests is named $(ONLY)." >&2; exit 2; }
+	$(pytest) $(only)
+else
+test: lint types layers node
 	$(pytest)
+endif
 
 test-azure: $(test_stamp) ## Every end-to-end test over the Azure SDKs, against endpoints on loopback
 	HUB_TEST_AZURE=1 $(bin)/pytest -n 0 tests/e2e
@@ -70,7 +78,7 @@ fmt: $(test_stamp) docs ## Format the code, fix what can be fixed
 	$(bin)/ruff format .
 
 docs: $(test_stamp) ## Rewrite the README's table of settings
-	$(py) -m tests.integration.repository.test_repository
+	$(py) -m devhost.readme
 
 clean: ## Remove the virtual environment and caches; the state in .hub stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from devhost import cli
+from infra.clock import CHECK_SECONDS, AdjustableClock
+
 ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 60.0
 _KILL_SECONDS = 30.0
@@ -131,18 +134,12 @@ class HostProcess:
         arguments. They are those of `python -m devhost token`."""
         if minting is not None:
             return minting(*arguments)
-        return self._cli("token", *arguments).strip()
+        return cli.token_of(cli.parser().parse_args(["token", *arguments]), self.home)
 
     def advance(self, seconds: float) -> None:
-        """Move the host's clock."""
-        self._cli("clock", "--advance", str(seconds))
-
-    def _cli(self, *arguments: str) -> str:
-        environment = {**os.environ, "HUB_HOME": str(self.home)}
-        command = [sys.executable, "-m", "devhost", *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
-        ).stdout
+        """Move the host's clock; when this returns, every process of the host has noticed."""
+        AdjustableClock(self.home / "clock").advance(seconds)
+        time.sleep(2 * CHECK_SECONDS)
 
     def cpu_seconds(self) -> float:
         """User and system time of the host and its workers so far."""

@@ -19,7 +19,7 @@ REFUSED = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
     except HostError as error:
@@ -41,10 +41,16 @@ def _work(arguments: argparse.Namespace) -> int:
 
 
 def _token(arguments: argparse.Namespace) -> int:
+    load_local_settings(Path(arguments.app_dir).resolve())
+    print(token_of(arguments, home()))
+    return 0
+
+
+def token_of(arguments: argparse.Namespace, state: Path) -> str:
+    """Return the token that `token` with these arguments prints for the host whose state is under `state`."""
     from domain.core.permissions import PERMISSIONS
     from infra.authentication.development import mint_token
 
-    load_local_settings(Path(arguments.app_dir).resolve())
     permissions = list(PERMISSIONS)
     if arguments.permissions is not None:
         permissions = [each.strip() for each in arguments.permissions.split(",") if each.strip()]
@@ -53,17 +59,14 @@ def _token(arguments: argparse.Namespace) -> int:
             # The token may be for a sibling service, which has permissions of its own.
             known = ", ".join(PERMISSIONS)
             print(f"devhost: the hub has no permission {', '.join(unknown)}; it has {known}", file=sys.stderr)
-    print(
-        mint_token(
-            home(),
-            tenant_id=arguments.tenant,
-            user_id=arguments.user,
-            permissions=permissions,
-            ttl_seconds=arguments.ttl,
-            name=arguments.name,
-        )
+    return mint_token(
+        state,
+        tenant_id=arguments.tenant,
+        user_id=arguments.user,
+        permissions=permissions,
+        ttl_seconds=arguments.ttl,
+        name=arguments.name,
     )
-    return 0
 
 
 def _functions(arguments: argparse.Namespace) -> int:
@@ -157,9 +160,10 @@ def _table(rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="devhost", description="A local host for Azure Functions apps.")
-    commands = parser.add_subparsers(required=True, metavar="command")
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    made = argparse.ArgumentParser(prog="devhost", description="A local host for Azure Functions apps.")
+    commands = made.add_subparsers(required=True, metavar="command")
 
     start = commands.add_parser("start", help="serve the app")
     start.add_argument("--port", type=int, help="0 for any free one (PORT, 7071)")
@@ -208,4 +212,4 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (start, worker, token, functions, queues, clock, save, back):
         command.add_argument("--app-dir", default=".", help="directory of function_app.py and host.json")
-    return parser
+    return made

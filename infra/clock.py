@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-_CHECK_SECONDS = 0.02
+#: How often a process looks whether the clock was moved.
+CHECK_SECONDS = 0.02
 
 
 class SystemClock:
@@ -30,7 +31,7 @@ class _Offset:
 
     def current(self) -> timedelta:
         tick = time.monotonic()
-        if tick - self.checked > _CHECK_SECONDS:
+        if tick - self.checked > CHECK_SECONDS:
             self.value = timedelta(seconds=self.read())
             self.checked = tick  # after the value: another thread would take the old one for current
         return self.value

@@ -52,8 +52,15 @@ def receiver() -> Iterator[Receiver]:
     started.close()
 
 
+@pytest.fixture(scope="session")
+def clocked_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
+    """A host whose clock tests move forward, each for a tenant of its own."""
+    with running(tmp_path_factory.mktemp("clocked") / "hub") as started:
+        yield started
+
+
 @pytest.fixture
 def own_host(tmp_path: Path) -> Iterator[HostProcess]:
-    """Moving the clock must not disturb other tests."""
+    """A host for what a test does to the host itself."""
     with running(tmp_path / "hub") as host:
         yield host

@@ -100,9 +100,9 @@ def _events(api: Api, count: int) -> None:
 
 
 def test_a_failing_receiver_raises_an_alert_that_recovers_with_it__12_3(
-    own_host: HostProcess, receiver: Receiver, mail: MailProvider
+    clocked_host: HostProcess, receiver: Receiver, mail: MailProvider
 ) -> None:
-    api = fresh_tenant(own_host)
+    api = fresh_tenant(clocked_host)
     _mail_sink(api, mail)
     witness = Receiver()
     api.webhook(witness.url, eventTypes=["AlertRaised", "AlertRecovered"])
@@ -112,12 +112,12 @@ def test_a_failing_receiver_raises_an_alert_that_recovers_with_it__12_3(
     receiver.wait(12)
 
     # the round of the timer comes within a minute of the app's clock
-    [opened] = api.eventually(lambda: _moved(own_host, api, "?status=Open"), seconds=30)
+    [opened] = api.eventually(lambda: _moved(clocked_host, api, "?status=Open"), seconds=30)
     assert (opened["kind"], opened["subject"]) == ("webhook-failure-rate", webhook["webhookId"])
     [raised] = witness.wait(1)
     assert raised["json"]["type"] == "AlertRaised"
     assert raised["json"]["data"]["alertId"] == opened["alertId"]
-    api.eventually(lambda: _after_timers(own_host, lambda: len(mail.mails) == 1), seconds=30)
+    api.eventually(lambda: _after_timers(clocked_host, lambda: len(mail.mails) == 1), seconds=30)
     assert (
         f"100% of 12 attempts to deliver to {urlsplit(receiver.url).netloc} failed"
         in mail.mails[0]["subject"]
@@ -127,16 +127,16 @@ def test_a_failing_receiver_raises_an_alert_that_recovers_with_it__12_3(
     status, acknowledged = api("POST", f"{path}/acknowledge", {"note": "Looking."})
     assert (status, acknowledged["status"], acknowledged["note"]) == (200, "Acknowledged", "Looking.")
     assert api("POST", f"{path}/acknowledge")[0] == 409
-    assert fresh_tenant(own_host)("GET", path)[0] == 404
+    assert fresh_tenant(clocked_host)("GET", path)[0] == 404
 
     receiver.respond = lambda request: (200, {})
     for batch in range(1, 13):  # few at a time: the receiver's backlog is short
         _events(api, 10)
         receiver.wait(12 + 10 * batch)
-    [over] = api.eventually(lambda: _moved(own_host, api, "?status=Recovered"), seconds=30)
+    [over] = api.eventually(lambda: _moved(clocked_host, api, "?status=Recovered"), seconds=30)
     assert (over["alertId"], over["note"]) == (opened["alertId"], "Looking.")
     assert witness.wait(2)[1]["json"]["type"] == "AlertRecovered"
-    api.eventually(lambda: _after_timers(own_host, lambda: len(mail.mails) == 2), seconds=30)
+    api.eventually(lambda: _after_timers(clocked_host, lambda: len(mail.mails) == 2), seconds=30)
     _, detail = api("GET", path)
     assert [(one["transition"], one["status"]) for one in detail["notifications"]] == [
         ("Raised", "Sent"),

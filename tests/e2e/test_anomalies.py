@@ -22,12 +22,14 @@ def _used_from(api: Api, key: str, address: str) -> None:
     assert (status, verified["valid"]) == (200, True)
 
 
-def test_a_key_used_from_elsewhere_is_told_and_taken_on(own_host: HostProcess, receiver: Receiver) -> None:
-    api = fresh_tenant(own_host)
+def test_a_key_used_from_elsewhere_is_told_and_taken_on(
+    clocked_host: HostProcess, receiver: Receiver
+) -> None:
+    api = fresh_tenant(clocked_host)
     api.webhook(receiver.url, eventTypes=["AnomalyDetected", "AlertRaised"])
     key = _issued(api)
     _used_from(api, key, "192.0.2.7")
-    own_host.advance(DAY + 60)
+    clocked_host.advance(DAY + 60)
     _used_from(api, key, "192.0.2.99")
     assert api("GET", "/insights/anomalies")[1]["total"] == 0
     _used_from(api, key, "203.0.113.5")
@@ -41,7 +43,7 @@ def test_a_key_used_from_elsewhere_is_told_and_taken_on(own_host: HostProcess, r
     assert receiver.received[0]["json"]["type"] == "AnomalyDetected"
     assert receiver.received[0]["json"]["data"]["anomalyId"] == found["anomalyId"]
 
-    [alert] = alerted(own_host, api)
+    [alert] = alerted(clocked_host, api)
     assert (alert["kind"], alert["subject"]) == ("key-anomaly", found["subjectId"])
     assert alert["details"]["anomalyId"] == found["anomalyId"]
 

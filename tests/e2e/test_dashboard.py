@@ -119,13 +119,13 @@ def test_a_failing_endpoint_is_shown_first_and_sent_again_with_one_click(
         assert browser("focused") == retry
 
 
-def test_alerts_and_anomalies_are_shown_and_acknowledged_with_one_click(own_host: HostProcess) -> None:
-    api = fresh_tenant(own_host)
+def test_alerts_and_anomalies_are_shown_and_acknowledged_with_one_click(clocked_host: HostProcess) -> None:
+    api = fresh_tenant(clocked_host)
     issued = api("POST", "/apikeys", {"keyName": "Kiosk", "scopes": ["events:read"]})[1]["key"]
     api("POST", "/apikeys/verify", {"key": issued, "ip": "192.0.2.7"})
-    own_host.advance(86_400 + 60)
+    clocked_host.advance(86_400 + 60)
     api("POST", "/apikeys/verify", {"key": issued, "ip": "203.0.113.5"})
-    alerted(own_host, api)
+    alerted(clocked_host, api)
     watching = {"keyName": "Watcher", "scopes": ["insights:read", "alerts:read"]}
     with browsing(api, api("POST", "/apikeys", watching)[1]["key"]) as browser:
         browser("open")
@@ -188,18 +188,18 @@ def test_it_fits_a_small_screen_and_is_used_by_keyboard(api: Api, receiver: Rece
 
 
 def test_recommendations_are_shown_with_their_evidence_applied_and_dismissed(
-    own_host: HostProcess, receiver: Receiver
+    clocked_host: HostProcess, receiver: Receiver
 ) -> None:
-    api = fresh_tenant(own_host)
+    api = fresh_tenant(clocked_host)
     key = api("POST", "/apikeys", {"keyName": "Forgotten", "scopes": ["events:read"]})[1]["apiKeyId"]
-    own_host.advance(100 * 86_400)
+    clocked_host.advance(100 * 86_400)
     webhook = api.webhook(receiver.url)["webhookId"]
     receiver.respond = lambda request: (401, {})
-    own_host.advance(3_600)  # whole hours are evidence, and only those since the webhook was made
+    clocked_host.advance(3_600)  # whole hours are evidence, and only those since the webhook was made
     for _ in range(12):
         api.raise_event()
     api.eventually(lambda: len(api.deliveries(webhook, "&status=Failed")) == 12)
-    own_host.advance(3_600)
+    clocked_host.advance(3_600)
     with browsing(api) as browser:
         browser("open")
         assert browser("enter") == ""

@@ -119,13 +119,13 @@ def test_a_link_is_good_once(api: Api, server: OAuthServer, browser: Browser) ->
     assert "This link cannot be used" in page
 
 
-def test_an_expired_link_is_refused(server: OAuthServer, own_host: HostProcess) -> None:
-    api, browser = fresh_tenant(own_host), Browser(own_host)
+def test_an_expired_link_is_refused(server: OAuthServer, clocked_host: HostProcess) -> None:
+    api, browser = fresh_tenant(clocked_host), Browser(clocked_host)
     id_ = integration(api, server)["integrationId"]
     authorize = f"/integrations/{id_}/oauth/authorize"
     before = api("POST", authorize)[1]["expiresAt"]
     brought = begin(api, id_, server)
-    own_host.advance(601)
+    clocked_host.advance(601)
     later = datetime.fromisoformat(before) + timedelta(seconds=600)
     api.eventually(lambda: datetime.fromisoformat(api("POST", authorize)[1]["expiresAt"]) > later)
     status, _, page = browser.callback(**brought)

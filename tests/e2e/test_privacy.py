@@ -13,8 +13,8 @@ pytestmark = pytest.mark.e2e
 JANE = "jane.roe@example.com"
 
 
-def test_a_person_is_exported_then_erased(own_host: HostProcess, receiver: Receiver) -> None:
-    api = fresh_tenant(own_host)
+def test_a_person_is_exported_then_erased(clocked_host: HostProcess, receiver: Receiver) -> None:
+    api = fresh_tenant(clocked_host)
     webhook = api.webhook(receiver.url)
     api.raise_event(data={"booking": 42, "guest": {"email": JANE, "name": "Jane"}})
     receiver.wait(1)
@@ -28,7 +28,7 @@ def test_a_person_is_exported_then_erased(own_host: HostProcess, receiver: Recei
     status, asked = api("POST", "/privacy/erase", subject, Idempotency_Key="erase-jane")
     assert (status, asked["status"]) == (202, "Running")
     assert api("POST", "/privacy/erase", subject, Idempotency_Key="erase-jane")[1] == asked
-    own_host.advance(120)
+    clocked_host.advance(120)
 
     def completed() -> Any:
         erasure = api("GET", f"/privacy/erasures/{asked['erasureId']}")[1]

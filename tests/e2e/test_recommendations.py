@@ -15,9 +15,9 @@ pytestmark = pytest.mark.e2e
 
 
 def test_a_recommendation_is_shown_dismissed_reopened_and_applied__10_1(
-    own_host: HostProcess, receiver: Receiver
+    clocked_host: HostProcess, receiver: Receiver
 ) -> None:
-    api, [webhook] = refusing(own_host, receiver)
+    api, [webhook] = refusing(clocked_host, receiver)
     [one] = listed(api, "?status=Open")
     words = "model" if os.environ.get(SWITCH) else "rules"
     assert (one["kind"], one["status"], one["wordedBy"]) == ("webhook-refused-events", "Open", words)
@@ -50,17 +50,17 @@ def test_a_recommendation_is_shown_dismissed_reopened_and_applied__10_1(
     ]
 
 
-def test_what_is_refused(own_host: HostProcess, receiver: Receiver) -> None:
-    api, [webhook] = refusing(own_host, receiver)
+def test_what_is_refused(clocked_host: HostProcess, receiver: Receiver) -> None:
+    api, [webhook] = refusing(clocked_host, receiver)
     [one] = listed(api)
     path = f"{PATH}/{one['recommendationId']}"
-    stranger = fresh_tenant(own_host)
+    stranger = fresh_tenant(clocked_host)
     for action in ("apply", "reopen"):
         assert stranger("POST", f"{path}/{action}")[0] == 404
     assert stranger("GET", path)[0] == 404
     assert api("GET", f"{PATH}/not-a-guid")[0] == 404
     assert api("GET", f"{PATH}?kind=webhook-nonsense")[0] == 422
-    assert fresh_tenant(own_host, "webhook:manage")("GET", PATH)[0] == 403
+    assert fresh_tenant(clocked_host, "webhook:manage")("GET", PATH)[0] == 403
     assert api("PUT", f"/webhooks/{webhook['webhookId']}", {"timeoutSeconds": 20})[0] == 200
     status, problem = api("POST", f"{path}/apply")
     assert (status, problem["code"]) == (409, "recommendation-gone")

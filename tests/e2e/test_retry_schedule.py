@@ -13,9 +13,9 @@ pytestmark = pytest.mark.e2e
 
 
 def test_a_receiver_failing_four_times_gets_it_after_0_1_3_7_and_15_minutes__BR_WH_04(
-    own_host: HostProcess, receiver: Receiver
+    clocked_host: HostProcess, receiver: Receiver
 ) -> None:
-    api = fresh_tenant(own_host)
+    api = fresh_tenant(clocked_host)
     receiver.respond = lambda request: (200 if len(receiver.received) >= 5 else 500, {})
     webhook = api.webhook(receiver.url, retryPolicy={"maxRetries": 5, "jitter": False})
     api.raise_event()
@@ -23,7 +23,7 @@ def test_a_receiver_failing_four_times_gets_it_after_0_1_3_7_and_15_minutes__BR_
     for retry, minutes in enumerate((1, 2, 4, 8), start=1):
         [waiting] = api.eventually(lambda: api.deliveries(webhook["webhookId"], "&status=Retrying"))
         assert waiting["attemptCount"] == retry
-        own_host.advance(minutes * 60)
+        clocked_host.advance(minutes * 60)
         receiver.wait(retry + 1)
     [delivery] = api.eventually(lambda: api.deliveries(webhook["webhookId"], "&status=Delivered"))
     path = f"/webhooks/{webhook['webhookId']}/deliveries/{delivery['webhookDeliveryId']}"
@@ -36,12 +36,12 @@ def test_a_receiver_failing_four_times_gets_it_after_0_1_3_7_and_15_minutes__BR_
 
 
 def test_an_undelivered_delivery_expires_after_24_hours__BR_WH_05(
-    own_host: HostProcess, receiver: Receiver
+    clocked_host: HostProcess, receiver: Receiver
 ) -> None:
-    api = fresh_tenant(own_host)
+    api = fresh_tenant(clocked_host)
     webhook = api.webhook(receiver.url)
     api("PUT", f"/webhooks/{webhook['webhookId']}", {"isActive": False})
     api.raise_event()
     api.eventually(lambda: api.deliveries(webhook["webhookId"], "&isHeld=true"))
-    own_host.advance(24 * 3600 + 60)
+    clocked_host.advance(24 * 3600 + 60)
     api.eventually(lambda: api.deliveries(webhook["webhookId"], "&status=Expired"))

@@ -1,70 +1,25 @@
-"""What the repository says about itself is so. `make docs` rewrites the README's table of settings."""
+"""What the repository says about itself is so."""
 
 from __future__ import annotations
 
 import fnmatch
-import html
 import os
 import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
 
 import pytest
-from pydantic import SecretStr
 from standardwebhooks import Webhook
 
+from devhost.readme import BEGIN, END, README, with_table
 from examples.receiver import BadSignature, Receiver, verify
 from infra.app.settings import Settings
 from infra.version import VERSION
 from tests import ROOT
 
-README = ROOT / "README.md"
 DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BEGIN = "<!-- settings: written by `make docs` from infra/app/settings.py -->\n"
-END = "<!-- /settings -->"
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-_UNITS = ("seconds", "hours", "days", "bytes", "retries", "webhooks", "posts", "connections", "events")
-
-
-def settings_table() -> str:
-    """Every setting with its unit, default and description, as Markdown."""
-    rows = ["| setting | unit | default | |", "|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        description = field.description or ""
-        rows.append(
-            f"| `HUB_{name.upper()}` | {_unit(name, field.annotation, description)} "
-            f"| {_default(field.default)} | {html.escape(description, quote=False).replace('|', '&#124;')} |"
-        )
-    return "\n".join(rows) + "\n"
-
-
-def _unit(name: str, kind: Any, description: str) -> str:
-    options = [option for option in (kind, *get_args(kind)) if get_origin(option) is Literal]
-    if options:
-        return " \\| ".join(f"`{choice}`" for choice in get_args(options[0]))
-    if bool in (kind, *get_args(kind)):
-        return "`true` \\| `false`"
-    if kind not in (int, float):
-        return "secret" if SecretStr in get_args(kind) else "text"
-    for unit in _UNITS:
-        if name.endswith(f"_{unit}") or description.lower().startswith(unit) or f" {unit} " in description:
-            return unit
-    return "number"
-
-
-def _default(value: object) -> str:
-    if value is None:
-        return "unset"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def with_table(text: str) -> str:
-    """The README with its table of settings made anew."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{settings_table()}{END}{after}"
 
 
 def test_the_readme_lists_every_setting_as_it_is() -> None:
@@ -193,7 +148,3 @@ def test_the_example_receiver_answers_the_verification_and_refuses_forgeries() -
         assert receiver.answer({}, asked) == (200, {"challenge": "abc"})
         status, _ = receiver.answer({}, b'{"type":"a","id":"1","data":{}}')
     assert (status, receiver.refused, receiver.valid) == (401, 1, 0)
-
-
-if __name__ == "__main__":
-    README.write_text(with_table(README.read_text()))
