@@ -22,8 +22,9 @@ import azure.functions as func
 
 from domain.core.errors import Unavailable
 from domain.core.tracing import Attributes, SpanKind, queue_attributes
-from domain.sync.dispatch import SYNC_JOBS_QUEUE, JobStart
-from domain.sync.rules import MOST_TRIES, after_failure, after_success, backoff_seconds
+from domain.sync.dispatch import SYNC_JOBS_QUEUE, JobStart, nudge
+from domain.sync.model import BatchResult, BatchState
+from domain.sync.rules import MOST_TRIES, TIMED_OUT, after_failure, after_success, backoff_seconds
 from functions.queues import Batch, put_off, text_of
 from infra.app.build import hub
 from infra.observability.trace import Trace
@@ -35,7 +36,7 @@ Payload = Dict[str, Any]  # noqa: UP006
 Steps = Generator[Any, Any, dict[str, Any]]
 #: Batches of one execution of `sync_step`.
 BATCHES_PER_EXECUTION = 50
-#: For what an activity does not answer for itself: the database or the host was gone.
+#: For failures that an activity cannot report itself, such as a lost database or host.
 _FIRST_PAUSE_MS, _TRIES = 3_000, 10
 JOB = "sync_job"
 
@@ -62,72 +63,76 @@ def sync_job(context: df.DurableOrchestrationContext) -> Steps:
     """Run a synchronisation job (UC-DS-02). Input: `jobId`, `run`."""
     task: dict[str, Any] = context.get_input()
     planned = yield context.call_activity_with_retry("plan_sync", _retries(), task)
-    outcome: dict[str, Any] = planned["outcome"] or {"state": "done"}
+    result: dict[str, Any] = planned["outcome"] or {"state": BatchState.Done.value}
     if planned["positions"]:
         deadline = datetime.fromisoformat(planned["deadline"])
         timeout = context.create_timer(max(deadline, context.current_utc_datetime + timedelta(seconds=1)))
         cancel = context.wait_for_external_event(cancel_event(task["run"]))
-        work = {**task, "positions": planned["positions"], "size": planned["size"]}
-        streams = context.call_sub_orchestrator("sync_streams", work)
+        steps = {**task, "positions": planned["positions"], "size": planned["size"]}
+        streams = context.call_sub_orchestrator("sync_streams", steps)
         first = yield context.task_any([streams, timeout, cancel])
         if first is not timeout:
             timeout.cancel()
         if first is timeout:
-            outcome = {"state": "failed", "cause": "timeout", "detail": "The job ran for 60 minutes."}
+            result = _failed(TIMED_OUT.cause, TIMED_OUT.detail)
         elif first is cancel:
-            outcome = {"state": "stopped"}
+            result = {"state": BatchState.Stopped.value}
         elif isinstance(streams.result, Exception):
-            outcome = {"state": "failed", "cause": "internal", "detail": "A batch failed again and again."}
+            result = _failed("internal", "A batch failed again and again.")
         else:
-            outcome = streams.result
-    context.set_custom_status({"state": outcome["state"]})
-    yield context.call_activity_with_retry("conclude_sync", _retries(), {**task, "outcome": outcome})
-    return outcome
+            result = streams.result
+    context.set_custom_status({"state": result["state"]})
+    yield context.call_activity_with_retry("conclude_sync", _retries(), {**task, "outcome": result})
+    return result
 
 
 @bp.function_name("sync_streams")
 @bp.orchestration_trigger(context_name="context")
 def sync_streams(context: df.DurableOrchestrationContext) -> Steps:
-    """Run the steps of a job. Input: `jobId`, `run`, `positions`, `size`."""
-    work: dict[str, Any] = context.get_input()
-    outcome: dict[str, Any] = {"state": "done"}
-    for position in work["positions"]:
-        step = {"jobId": work["jobId"], "run": work["run"], "position": position, "full": work["size"]}
-        outcome = yield context.call_sub_orchestrator("sync_step", {**step, "size": work["size"], "tries": 0})
-        if outcome["state"] != "done":
-            return outcome
-    return outcome
+    """Run one step after the other. Input: `jobId`, `run`, `positions`, `size`."""
+    task: dict[str, Any] = context.get_input()
+    result: dict[str, Any] = {"state": BatchState.Done.value}
+    for position in task["positions"]:
+        step = {"jobId": task["jobId"], "run": task["run"], "position": position, "full": task["size"]}
+        result = yield context.call_sub_orchestrator("sync_step", {**step, "size": task["size"], "tries": 0})
+        if result["state"] != BatchState.Done:
+            return result
+    return result
 
 
 @bp.function_name("sync_step")
 @bp.orchestration_trigger(context_name="context")
 def sync_step(context: df.DurableOrchestrationContext) -> Steps:
-    """Run the batches of one step.
+    """Run one batch after the other.
 
     Input: `jobId`, `run`, `position`, `full` (records of a whole batch), `size` (of the next batch), `tries`
-    (failures in a row)."""
-    work: dict[str, Any] = context.get_input()
-    size, tries = work["size"], work["tries"]
+    (failures in a row).
+    """
+    step: dict[str, Any] = context.get_input()
+    size, tries = step["size"], step["tries"]
     for _ in range(BATCHES_PER_EXECUTION):
-        batch = {"jobId": work["jobId"], "run": work["run"], "position": work["position"], "size": size}
-        outcome = yield context.call_activity_with_retry("sync_batch", _retries(), batch)
-        state = outcome["state"]
-        context.set_custom_status({"state": state, "records": outcome["records"], "size": size})
-        if state == "more":
-            size, tries = after_success(size, work["full"]), 0
-        elif state == "wait":
-            # The provider asked for it: no try is used up.
-            yield context.create_timer(context.current_utc_datetime + timedelta(seconds=outcome["seconds"]))
-        elif state == "retry" and tries + 1 < MOST_TRIES:
+        batch = {"jobId": step["jobId"], "run": step["run"], "position": step["position"], "size": size}
+        result = yield context.call_activity_with_retry("sync_batch", _retries(), batch)
+        state = BatchState(result["state"])
+        context.set_custom_status({"state": state.value, "records": result["records"], "size": size})
+        if state == BatchState.More:
+            size, tries = after_success(size, step["full"]), 0
+        elif state == BatchState.Wait:
+            yield context.create_timer(context.current_utc_datetime + timedelta(seconds=result["seconds"]))
+        elif state == BatchState.Retry and tries + 1 < MOST_TRIES:
             size, tries = after_failure(size), tries + 1
-            pause = max(outcome["seconds"], backoff_seconds(tries))
+            pause = max(result["seconds"], backoff_seconds(tries))
             yield context.create_timer(context.current_utc_datetime + timedelta(seconds=pause))
-        elif state == "retry":
-            return {**outcome, "state": "failed"}
+        elif state == BatchState.Retry:
+            return {**result, "state": BatchState.Failed.value}
         else:
-            return dict(outcome)
-    context.continue_as_new({**work, "size": size, "tries": tries})
-    return {"state": "more"}
+            return dict(result)
+    context.continue_as_new({**step, "size": size, "tries": tries})
+    return {"state": BatchState.More.value}
+
+
+def _failed(cause: str, detail: str) -> dict[str, Any]:
+    return {"state": BatchState.Failed.value, "cause": cause, "detail": detail}
 
 
 @bp.function_name("plan_sync")
@@ -144,19 +149,16 @@ def plan_sync(task: Payload) -> Payload:
 async def sync_batch(batch: Payload) -> Payload:
     """Run one batch and store it with its checkpoint."""
     batches = await asyncio.to_thread(lambda: hub().sync.batches)
-    outcome = await batches.run(UUID(batch["jobId"]), batch["run"], batch["position"], batch["size"])
-    return outcome.to_wire()
+    result = await batches.run_batch(UUID(batch["jobId"]), batch["run"], batch["position"], batch["size"])
+    return result.to_wire()
 
 
 @bp.function_name("conclude_sync")
 @bp.activity_trigger(input_name="ending")
 def conclude_sync(ending: Payload) -> str:
-    """Store how the job ended, and announce that a waiting job may start."""
-    from domain.sync.dispatch import SYNC_JOBS_QUEUE, nudge
-    from domain.sync.model import BatchResult
-
-    outcome = BatchResult(**ending["outcome"])
-    job = hub().sync.runs.conclude(UUID(ending["jobId"]), ending["run"], outcome)
+    """End the job; then its place is free for a job that waits."""
+    result = BatchResult.from_wire(ending["outcome"])
+    job = hub().sync.runs.conclude(UUID(ending["jobId"]), ending["run"], result)
     hub().queue.send(SYNC_JOBS_QUEUE, [nudge()])
     return job.status.name if job else "nothing"
 
@@ -202,7 +204,7 @@ async def watch_sync_jobs(timer: func.TimerRequest, client: df.DurableOrchestrat
     for job in await asyncio.to_thread(dispatcher.silent):
         status = await client.get_status(instance_of(job.data_sync_job_id, job.run_number))
         if status.runtime_status is not None and status.runtime_status not in _OVER:
-            await asyncio.to_thread(dispatcher.alive, job)
+            await asyncio.to_thread(dispatcher.mark_alive, job)
         elif (start := await asyncio.to_thread(dispatcher.revive, job)) is not None:
             revived.append(start)
     await _start([*revived, *await asyncio.to_thread(_claim)], client)
@@ -211,10 +213,10 @@ async def watch_sync_jobs(timer: func.TimerRequest, client: df.DurableOrchestrat
 @bp.function_name("schedule_sync_jobs")
 @bp.timer_trigger(arg_name="timer", schedule="0 */15 * * * *")
 def schedule_sync_jobs(timer: func.TimerRequest) -> None:
-    """Every 15 minutes: create the jobs of the schedules' next occurrences, queued to the second."""
-    made, queued = hub().sync.schedules.run()
-    if made or queued:
-        logger.info("syncs scheduled", extra={"made": made, "queued": queued})
+    """Create the jobs of the schedules for the next 15 minutes, and queue them to the second."""
+    created, queued = hub().sync.schedules.create_due_jobs()
+    if created or queued:
+        logger.info("syncs scheduled", extra={"made": created, "queued": queued})
 
 
 @bp.function_name("clean_up_sync_jobs")
@@ -268,7 +270,7 @@ async def _cancel(body: dict[str, Any], client: df.DurableOrchestrationClient) -
         return
     try:
         await client.raise_event(instance_of(UUID(job_id), int(run)), cancel_event(int(run)), {})
-    except Exception as error:  # nothing to end: the job's row says cancelled, and its next batch sees that
+    except Exception as error:  # the row of the job says cancelled already, which its next batch sees
         logger.info("sync cancel not raised", extra={"job": job_id}, exc_info=error)
 
 

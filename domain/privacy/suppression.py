@@ -43,7 +43,6 @@ class SuppressionList:
         return tx.erasures.allow(tenant_id, {digest_of(key, name) for name in names})
 
     def of_tenant(self, tenant_id: UUID) -> DigestFilter | None:
-        """As the port says."""
         with self._transactions.read() as tx:
             digests = tx.erasures.suppressed(tenant_id)
         if not digests:
@@ -85,15 +84,13 @@ class DigestFilter:
     def __init__(self, people: DigestedPerson) -> None:
         self._people = people
 
-    def without(
+    def leave_out(
         self, integration_id: UUID, stream: str, records: Sequence[IncomingRecord]
     ) -> tuple[list[IncomingRecord], int]:
-        """As the port says."""
         kept = [_left_out(self._people, integration_id, stream, record) for record in records]
         return kept, sum(new is not old for new, old in zip(kept, records, strict=True))
 
-    def shown_id(self, integration_id: UUID, stream: str, external_id: str) -> str:
-        """As the port says."""
+    def masked_id(self, integration_id: UUID, stream: str, external_id: str) -> str:
         return ERASED if self._people.holds(integration_id, stream, external_id) else external_id
 
 

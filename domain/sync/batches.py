@@ -1,4 +1,4 @@
-"""One activity: one batch of one step, whatever its direction. Running it again changes nothing twice."""
+"""One activity of a job: one batch of one step, in either direction. Running it again changes nothing twice."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from domain.providers.contract import ProviderFailure
 from domain.providers.records import StreamProfile
 from domain.sync.model import (
     BatchResult,
+    BatchState,
     Checkpoint,
     Phase,
     RecordCounts,
     Step,
     SyncDirection,
     SyncJob,
-    SyncStatus,
     SyncType,
     checkpoint_context,
     state_context,
 )
-from domain.sync.notices import LiveProgress, job_span, smoothed, tell_outcome
-from domain.sync.ports import BatchProgress, Superseded, SyncTransaction
-from domain.sync.rules import TIMEOUT, batch_size, is_usable, since_of
+from domain.sync.notices import job_span, trace_result
+from domain.sync.ports import BatchProgress, RunMark, Superseded, SyncTransaction
+from domain.sync.progress import LiveProgress, smoothed
+from domain.sync.rules import NOT_ACTIVE, TIMED_OUT, TIMEOUT, batch_size, is_usable, since_of
 from domain.sync.sources import NotSynchronisable, Source, Sources
 
 logger = logging.getLogger("hub.sync")
@@ -43,7 +44,10 @@ _LONGEST_WAIT = 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a batch works on, as it was when it began. `size` is the most records of it."""
+    """What one batch works on, as it was when the batch started.
+
+    `size` is the most records of the batch, `other_records` the records expected of the job's other steps.
+    """
 
     job: SyncJob
     step: Step
@@ -52,36 +56,48 @@ class Batch:
     source: Source
     profile: StreamProfile
     size: int
-    began: datetime
-    others: int
+    started_at: datetime
+    other_records: int
     cipher: Cipher
+
+    def mark(self, now: datetime) -> RunMark:
+        """Return the mark that this run leaves on the rows it writes."""
+        return RunMark(self.job.data_sync_job_id, now, self.step.generation)
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _Snapshot:
+    """The rows of a batch, before its source is opened."""
+
     job: SyncJob
     step: Step
     integration: Integration
-    others: int
+    other_records: int
 
 
 class BatchHandler(Protocol):
-    async def run(self, work: Batch) -> BatchResult: ...
+    """Processes the batches of one direction."""
+
+    async def process(self, batch: Batch) -> BatchResult:
+        """Process one batch and store it with its checkpoint in one transaction.
+
+        Raises ProviderFailure, Superseded or Unavailable; nothing of the batch is stored then.
+        """
 
 
 class BatchRunner:
-    """`size` is the most records of a batch (BR-DS-03)."""
+    """Runs batches of at most `size` records (BR-DS-03)."""
 
     def __init__(
         self,
         transactions: Transactions[SyncTransaction],
         sources: Sources,
+        *,
         lifecycle: Lifecycle,
         cipher: Cipher,
         clock: Clock,
         importer: BatchHandler,
         exporter: BatchHandler,
-        *,
         size: int,
         live: LiveProgress,
         tracer: Tracer = UNTRACED,
@@ -91,7 +107,7 @@ class BatchRunner:
         self._lifecycle = lifecycle
         self._cipher = cipher
         self._clock = clock
-        self._kinds = {SyncDirection.Import: importer, SyncDirection.Export: exporter}
+        self._handlers = {SyncDirection.Import: importer, SyncDirection.Export: exporter}
         self._size = batch_size(size)
         self._live = live
         self._tracer = tracer
@@ -100,153 +116,162 @@ class BatchRunner:
     def size(self) -> int:
         return self._size
 
-    async def run(self, job_id: UUID, run_number: int, position: int, size: int) -> BatchResult:
-        """Raises Unavailable (the activity is tried again)."""
-        read = await asyncio.to_thread(self._read, job_id, run_number, position)
-        if isinstance(read, BatchResult):
-            return read
-        with job_span(self._tracer, "sync_batch", read.job, read.step) as span:
-            outcome = await self._batch(read, size)
-            tell_outcome(span, outcome)
-        return outcome
+    async def run_batch(self, job_id: UUID, run_number: int, position: int, size: int) -> BatchResult:
+        """Process the next batch of the step at `position`, of at most `size` records.
 
-    async def _batch(self, read: _Read, size: int) -> BatchResult:
-        job = read.job
+        Raises Unavailable; the activity is tried again then.
+        """
+        snapshot = await asyncio.to_thread(self._read, job_id, run_number, position)
+        if isinstance(snapshot, BatchResult):
+            return snapshot
+        with job_span(self._tracer, "sync_batch", snapshot.job, snapshot.step) as span:
+            result = await self._process(snapshot, size)
+            trace_result(span, result)
+        return result
+
+    async def _process(self, snapshot: _Snapshot, size: int) -> BatchResult:
+        job = snapshot.job
         try:
-            work = await asyncio.to_thread(self._work, read, size)
-            outcome = await self._kinds[read.step.direction].run(work)
-            await asyncio.to_thread(self._live.tell, job.tenant_id, job.data_sync_job_id)
-            return outcome
+            batch = await asyncio.to_thread(self._open, snapshot, size)
+            result = await self._handlers[snapshot.step.direction].process(batch)
+            await asyncio.to_thread(self._live.publish, job.tenant_id, job.data_sync_job_id)
+            return result
         except Superseded:
-            return await asyncio.to_thread(
-                self._superseded, job.data_sync_job_id, job.run_number, read.step.position
-            )
+            return await asyncio.to_thread(self._superseded, snapshot)
         except NotSynchronisable as reason:
-            return BatchResult("failed", cause="not-synchronisable", detail=str(reason))
+            return BatchResult.failed("not-synchronisable", str(reason))
         except ProviderFailure as failure:
-            return await asyncio.to_thread(self._failed, read, failure)
+            return await asyncio.to_thread(self._provider_failed, snapshot, failure)
 
     # -- before -------------------------------------------------------------------------------------------
 
-    def _read(self, job_id: UUID, run_number: int, position: int) -> _Read | BatchResult:
+    def _read(self, job_id: UUID, run_number: int, position: int) -> _Snapshot | BatchResult:
+        """Return the rows of the batch, or the result when there is nothing to do."""
         now = self._clock.now()
         with self._transactions.read() as tx:
             job = tx.sync_jobs.find(job_id)
-            if job is None or job.status != SyncStatus.Running or job.run_number != run_number:
-                return BatchResult("stopped")
+            if job is None or not job.runs(run_number):
+                return BatchResult(BatchState.Stopped)
             steps = tx.sync_jobs.steps(job_id)
             integration = tx.integrations.find(job.integration_id)
-        step = next(one for one in steps if one.position == position)
+        step = next(step for step in steps if step.position == position)
         if step.phase == Phase.Done:
-            return BatchResult("done")
+            return BatchResult(BatchState.Done)
         if job.run_started_at is not None and now >= job.run_started_at + TIMEOUT:
-            return BatchResult("failed", cause="timeout", detail="The job ran for 60 minutes.")
+            return TIMED_OUT
         if not is_usable(integration):
-            return BatchResult(
-                "failed", cause="integration-not-active", detail="The integration is not active any more."
-            )
-        others = sum(one.total or one.processed + one.failed for one in steps if one.position != position)
-        return _Read(job, step, integration, others)
+            return NOT_ACTIVE
+        others = [other for other in steps if other.position != position]
+        other_records = sum(other.total or other.processed + other.failed for other in others)
+        return _Snapshot(job, step, integration, other_records)
 
-    def _work(self, read: _Read, size: int) -> Batch:
-        source = self._sources.open(read.integration)
-        step = read.step
+    def _open(self, snapshot: _Snapshot, size: int) -> Batch:
+        source = self._sources.open(snapshot.integration)
+        step = snapshot.step
         context = checkpoint_context(step.data_sync_job_id, step.position)
         text = self._cipher.open(step.checkpoint, context=context) if step.checkpoint else None
         return Batch(
-            job=read.job,
+            job=snapshot.job,
             step=step,
-            checkpoint=Checkpoint.of_text(text) if text else Checkpoint(),
-            integration=read.integration,
+            checkpoint=Checkpoint.from_text(text) if text else Checkpoint(),
+            integration=snapshot.integration,
             source=source,
             profile=source.profile(step.stream),
             size=max(1, min(size, self._size)),
-            began=self._clock.now(),
-            others=read.others,
+            started_at=self._clock.now(),
+            other_records=snapshot.other_records,
             cipher=self._cipher,
         )
 
     # -- after --------------------------------------------------------------------------------------------
 
-    def _superseded(self, job_id: UUID, run_number: int, position: int) -> BatchResult:
-        """Another try stored this batch, or the job was stopped meanwhile."""
-        read = self._read(job_id, run_number, position)
-        return read if isinstance(read, BatchResult) else BatchResult("more")
+    def _superseded(self, snapshot: _Snapshot) -> BatchResult:
+        """Return how the step stands after another try stored this batch, or the job was stopped meanwhile."""
+        job = snapshot.job
+        current = self._read(job.data_sync_job_id, job.run_number, snapshot.step.position)
+        return current if isinstance(current, BatchResult) else BatchResult(BatchState.More)
 
-    def _failed(self, read: _Read, failure: ProviderFailure) -> BatchResult:
-        job, now = read.job, self._clock.now()
+    def _provider_failed(self, snapshot: _Snapshot, failure: ProviderFailure) -> BatchResult:
+        job, now = snapshot.job, self._clock.now()
         match failure.kind:
             case "rate_limited":
                 seconds = min(failure.retry_after_seconds or _DEFAULT_WAIT, _LONGEST_WAIT)
+                until = now + timedelta(seconds=seconds)
                 with self._transactions.write() as tx:
-                    tx.sync_jobs.touch(
-                        job.data_sync_job_id, now, waiting_until=now + timedelta(seconds=seconds)
-                    )
+                    tx.sync_jobs.touch(job.data_sync_job_id, now, waiting_until=until)
                     tx.commit()
-                return BatchResult("wait", seconds=seconds, cause=failure.kind, detail=failure.detail)
+                return BatchResult(
+                    BatchState.Wait, seconds=seconds, cause=failure.kind, detail=failure.detail
+                )
             case "unauthorized":
-                self._sources.forget(read.integration)
-                self._lifecycle.authentication_failed(read.integration, failure.detail)
-                return BatchResult("failed", cause="authentication", detail=failure.detail)
+                self._sources.forget(snapshot.integration)
+                self._lifecycle.authentication_failed(snapshot.integration, failure.detail)
+                return BatchResult.failed("authentication", failure.detail)
             case "forbidden":
-                return BatchResult("failed", cause="forbidden", detail=failure.detail)
+                return BatchResult.failed("forbidden", failure.detail)
             case _:
                 logger.warning(
                     "sync batch failed",
                     extra={
                         "job": str(job.data_sync_job_id),
-                        "stream": read.step.stream,
+                        "stream": snapshot.step.stream,
                         "kind": failure.kind,
                     },
                 )
                 return BatchResult(
-                    "retry",
+                    BatchState.Retry,
                     seconds=failure.retry_after_seconds or 0.0,
                     cause=failure.kind,
                     detail=failure.detail,
                 )
 
 
-def store(
-    tx: SyncTransaction, work: Batch, after: tuple[Step, Checkpoint], counts: RecordCounts, now: datetime
+def store_progress(
+    tx: SyncTransaction,
+    batch: Batch,
+    step: Step,
+    checkpoint: Checkpoint,
+    *,
+    counts: RecordCounts,
+    now: datetime,
 ) -> BatchResult:
-    """The checkpoint and counters, in the transaction of the data they describe. Raises Superseded."""
-    step, checkpoint = after
+    """Store the step and its checkpoint as they are after the batch, in the transaction of the batch's data.
+
+    Raises Superseded.
+    """
     handled = counts.processed + counts.failed
-    if step.phase == Phase.Done:
-        _conclude(tx, work, step, checkpoint, handled, now)
+    is_done = step.phase == Phase.Done
+    if is_done and step.direction == SyncDirection.Import:
+        _store_stream_state(tx, batch, step, checkpoint, handled=handled, now=now)
     context = checkpoint_context(step.data_sync_job_id, step.position)
-    sealed = work.cipher.seal(checkpoint.to_text(), context=context)
+    sealed = batch.cipher.seal(checkpoint.to_text(), context=context)
     step_total = max(step.total or 0, step.processed + step.failed + handled)
+    seconds = (now - (batch.job.live_at or batch.started_at)).total_seconds()
     tx.sync_jobs.advance(
         BatchProgress(
-            job=work.job,
-            step=replace(
-                step, checkpoint=sealed, total=step.total if step.phase != Phase.Done else step_total
-            ),
+            job=batch.job,
+            step=replace(step, checkpoint=sealed, total=step_total if is_done else step.total),
             counts=counts,
             now=now,
             stage=f"{step.direction.name}:{step.stream}:{step.phase.value}",
-            rate=smoothed(work.job.rate, handled, (now - (work.job.live_at or work.began)).total_seconds()),
-            total=work.others + step_total,
+            rate=smoothed(batch.job.rate, handled, seconds),
+            total=batch.other_records + step_total,
         )
     )
-    return BatchResult("done" if step.phase == Phase.Done else "more", records=handled)
+    return BatchResult(BatchState.Done if is_done else BatchState.More, records=handled)
 
 
-def _conclude(
-    tx: SyncTransaction, work: Batch, step: Step, checkpoint: Checkpoint, handled: int, now: datetime
+def _store_stream_state(
+    tx: SyncTransaction, batch: Batch, step: Step, checkpoint: Checkpoint, *, handled: int, now: datetime
 ) -> None:
-    """Only now, with the whole window drained, may the next incremental run begin where this one ended."""
-    if step.direction != SyncDirection.Import:
-        return
-    job = work.job
+    """Store where the next incremental run begins; only a step that listed everything may move that forward."""
+    job = batch.job
     state = tx.sync_settings.stream(job.tenant_id, job.integration_id, step.stream)
     is_full = step.sync_type == SyncType.Full
     sealed = state.state
     if checkpoint.next_state is not None:
         context = state_context(job.integration_id, step.stream)
-        sealed = work.cipher.seal(checkpoint.next_state, context=context)
+        sealed = batch.cipher.seal(checkpoint.next_state, context=context)
     since = since_of(checkpoint.newest, checkpoint.began_at or now)
     tx.sync_settings.set_stream(
         job.tenant_id,

@@ -1,4 +1,4 @@
-"""Which waiting jobs start, how the queue is told, and what becomes of jobs that went silent."""
+"""The dispatcher: waiting jobs start, the queue is told of them, and jobs that went silent are revived."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from domain.journal.events import DomainEvent
 from domain.sync.job_runs import JobRuns
 from domain.sync.model import BatchResult, SyncJob
 from domain.sync.ports import AlreadyRuns, SyncTransaction, WaitingJob
-from domain.sync.rules import TIMEOUT
+from domain.sync.rules import TIMED_OUT, TIMEOUT
 
 logger = logging.getLogger("hub.sync")
 
 SYNC_JOBS_QUEUE = "sync-jobs"
-#: The event of domain.oauth.
+#: The type of the event that `domain.oauth` raises.
 AUTHORIZED = "IntegrationAuthorized"
-#: The scheduler's pace (section 14.1): how far ahead it looks.
+#: How far ahead the scheduler looks, which is its own interval (section 14.1).
 AHEAD = timedelta(minutes=15)
-#: A running job that stored nothing for this long is looked at.
+#: A running job that stored nothing for this long counts as silent.
 SILENCE = timedelta(minutes=2)
 _MOST_RESTARTS = 5
-_LOOKED_AT = 1_000
+_INTERRUPTED = BatchResult.failed("interrupted", "The job was interrupted too often.")
+_JOBS_READ = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class JobStart:
-    """A job that is to be started as an orchestration."""
+    """A run of a job that the caller has to start as an orchestration."""
 
     data_sync_job_id: UUID
     run_number: int
@@ -47,19 +48,19 @@ class JobStart:
 def nudge(
     job_id: UUID | None = None, *, at: datetime | None = None, cancel: int | None = None
 ) -> QueueMessage:
-    """A message for the queue `sync-jobs`: look what can start; with `cancel`, end that run of the job."""
+    """Return a message for the queue `sync-jobs`: start what can start, and end the run `cancel` of the job."""
     body = {"jobId": str(job_id) if job_id else None, "cancel": cancel}
     return QueueMessage(json.dumps(body), scheduled_at=at)
 
 
 class InitialSyncs:
-    """Consumes `IntegrationAuthorized`: asks for the first import of what was just authorised (UC-IM-03 step 5)."""
+    """Consumes `IntegrationAuthorized` and requests the first import of the integration (UC-IM-03 step 5)."""
 
     def __init__(self, queue: QueueSender) -> None:
         self._queue = queue
 
     def consume(self, events: Sequence[DomainEvent]) -> None:
-        """Raises Unavailable; a repeat asks for the same job again."""
+        """Queue a request for each event; a repeat requests the same job again. Raises Unavailable."""
         messages = [message for event in events if event.type == AUTHORIZED for message in _initial(event)]
         if messages:
             self._queue.send(SYNC_JOBS_QUEUE, messages)
@@ -85,7 +86,7 @@ def _initial(event: DomainEvent) -> list[QueueMessage]:
 
 
 class Dispatcher:
-    """`most` jobs run at a time (9.2); the rest wait, and tenants take turns."""
+    """Starts waiting jobs, at most `most` at a time (9.2); tenants take turns."""
 
     def __init__(
         self,
@@ -103,19 +104,21 @@ class Dispatcher:
         self._most = most
 
     def claim(self) -> list[JobStart]:
-        """Give free places to waiting jobs. Whoever calls it starts their orchestrations; those it does not get to
-        are found by `silent`. Raises Unavailable."""
+        """Give the free places to waiting jobs and return the runs that the caller has to start.
+
+        `silent` finds jobs whose caller stopped before it started them. Raises Unavailable.
+        """
         now = self._clock.now()
         with self._transactions.read() as tx:
             taken = tx.sync_jobs.taken()
-            waiting = tx.sync_jobs.waiting(now, _LOOKED_AT)
+            waiting = tx.sync_jobs.waiting(now, _JOBS_READ)
         free = deque(sorted(set(range(self._most)) - {slot for slot, _ in taken}))
         started: list[JobStart] = []
-        for one in in_turn(waiting, Counter(tenant for _, tenant in taken)):
+        for job in in_turn(waiting, Counter(tenant for _, tenant in taken)):
             while free:
-                begun = self._claim(one, free.popleft(), now)
-                if begun is not None:
-                    started += begun
+                starts = self._claim(job, free.popleft(), now)
+                if starts is not None:
+                    started += starts
                     break
             if not free:
                 break
@@ -125,7 +128,7 @@ class Dispatcher:
         """Tell the queue, to the second, of the jobs due within the next 15 minutes. Raises Unavailable."""
         now = self._clock.now()
         with self._transactions.read() as tx:
-            jobs = tx.sync_jobs.to_queue(now + AHEAD, _LOOKED_AT)
+            jobs = tx.sync_jobs.to_queue(now + AHEAD, _JOBS_READ)
         if jobs:
             self._queue.send(
                 SYNC_JOBS_QUEUE, [nudge(job.data_sync_job_id, at=job.scheduled_at) for job in jobs]
@@ -136,64 +139,65 @@ class Dispatcher:
         return len(jobs)
 
     def silent(self) -> list[SyncJob]:
-        """Running jobs that gave no sign of life for a while."""
+        """Return running jobs that gave no sign of life for `SILENCE`."""
         with self._transactions.read() as tx:
-            return tx.sync_jobs.silent(self._clock.now() - SILENCE, _LOOKED_AT)
+            return tx.sync_jobs.silent(self._clock.now() - SILENCE, _JOBS_READ)
 
-    def alive(self, job: SyncJob) -> None:
-        """Its orchestration is there after all."""
+    def mark_alive(self, job: SyncJob) -> None:
+        """Store a sign of life of a silent job whose orchestration still runs."""
         with self._transactions.write() as tx:
             tx.sync_jobs.touch(job.data_sync_job_id, self._clock.now(), waiting_until=job.waiting_until)
             tx.commit()
 
     def revive(self, job: SyncJob) -> JobStart | None:
-        """Its orchestration is gone: a new run from the checkpoint. None when it had too many, or its time is up;
-        then it has failed, resumable."""
+        """Begin a new run, from the checkpoint, of a job whose orchestration is gone.
+
+        Returns None when the job had too many runs or its time is up; it ends as Failed then and can be resumed.
+        """
         now = self._clock.now()
         began = job.run_started_at or now
         if job.restarts >= _MOST_RESTARTS or now > began + TIMEOUT:
-            cause, detail = "timeout", "The job ran for 60 minutes."
-            if now <= began + TIMEOUT:
-                cause, detail = "interrupted", "The job was interrupted too often."
-            self._runs.conclude(
-                job.data_sync_job_id, job.run_number, BatchResult("failed", cause=cause, detail=detail)
-            )
+            result = TIMED_OUT if now > began + TIMEOUT else _INTERRUPTED
+            self._runs.conclude(job.data_sync_job_id, job.run_number, result)
             return None
         with self._transactions.write() as tx:
-            begun = tx.sync_jobs.restart(job, now)
+            restarted = tx.sync_jobs.restart(job, now)
             tx.commit()
-        if not begun:
+        if not restarted:
             return None
         logger.warning(
             "sync job revived", extra={"job": str(job.data_sync_job_id), "run": job.run_number + 1}
         )
         return JobStart(job.data_sync_job_id, job.run_number + 1, job.traceparent)
 
-    def _claim(self, one: WaitingJob, slot: int, now: datetime) -> list[JobStart] | None:
-        """None when the place went to someone else; nothing when the job did."""
+    def _claim(self, waiting: WaitingJob, slot: int, now: datetime) -> list[JobStart] | None:
+        """Start the job in the place `slot`.
+
+        Returns None when the place was taken meanwhile, an empty list when the job does not wait any more.
+        """
         try:
             with self._transactions.write() as tx:
-                if not tx.sync_jobs.claim(one.data_sync_job_id, slot, now):
+                if not tx.sync_jobs.claim(waiting.data_sync_job_id, slot, now):
                     return []
-                job = tx.sync_jobs.find(one.data_sync_job_id)
+                job = tx.sync_jobs.find(waiting.data_sync_job_id)
                 tx.commit()
         except AlreadyRuns:
             with self._transactions.read() as tx:
-                runs = tx.sync_jobs.waiting(now, _LOOKED_AT)
-            return None if any(other.data_sync_job_id == one.data_sync_job_id for other in runs) else []
+                still = tx.sync_jobs.waiting(now, _JOBS_READ)
+            return None if any(job.data_sync_job_id == waiting.data_sync_job_id for job in still) else []
         assert job is not None
         return [JobStart(job.data_sync_job_id, job.run_number, job.traceparent)]
 
 
 def in_turn(waiting: Sequence[WaitingJob], running: Counter[UUID]) -> list[WaitingJob]:
-    """Tenants take turns, those with the fewest jobs running first, and each tenant's oldest job first."""
+    """Return the jobs so that tenants take turns: those with the fewest running jobs first, oldest jobs first."""
     queues: dict[UUID, deque[WaitingJob]] = {}
-    for one in waiting:
-        queues.setdefault(one.tenant_id, deque()).append(one)
+    for job in waiting:
+        queues.setdefault(job.tenant_id, deque()).append(job)
     load = Counter(running)
     order: list[WaitingJob] = []
     while queues:
-        tenant = min(queues, key=lambda one: (load[one], queues[one][0].scheduled_at, one))
+        tenant = min(queues, key=lambda id_: (load[id_], queues[id_][0].scheduled_at, id_))
         order.append(queues[tenant].popleft())
         load[tenant] += 1
         if not queues[tenant]:

@@ -1,9 +1,7 @@
-"""A job's beginning and end: its steps, and what its run comes to."""
+"""The beginning and the end of a job's run: its steps are planned, and its final status is stored."""
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,17 +10,17 @@ from uuid import UUID
 
 from domain.core.errors import Unavailable
 from domain.core.ports import Cipher, Clock, IdGenerator
-from domain.core.tracing import UNTRACED, Tracer, trace_fields
+from domain.core.tracing import UNTRACED, Tracer
 from domain.core.transaction import Transactions
 from domain.integrations.lifecycle import Lifecycle
-from domain.integrations.model import Integration, IntegrationLog, LogLevel
-from domain.journal.audit import AuditEntry
-from domain.journal.occurrences import OccurrenceSender, occurrence
+from domain.integrations.model import Integration
+from domain.journal.occurrences import OccurrenceSender
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import StreamProfile
 from domain.sync import notices
 from domain.sync.model import (
     BatchResult,
+    BatchState,
     Checkpoint,
     Phase,
     Step,
@@ -34,28 +32,29 @@ from domain.sync.model import (
     error_log,
     state_context,
 )
-from domain.sync.notices import LiveProgress, job_span, sync_signal, tell_end, tell_outcome
+from domain.sync.notices import job_span
 from domain.sync.ports import SyncTransaction
-from domain.sync.rules import TIMEOUT, final_status, is_usable
+from domain.sync.progress import LiveProgress
+from domain.sync.rules import NOT_ACTIVE, TIMEOUT, final_status, is_usable
 from domain.sync.sources import NotSynchronisable, Sources
-
-logger = logging.getLogger("hub.sync")
-_LINES = {SyncStatus.Failed: logging.ERROR, SyncStatus.PartialSuccess: logging.WARNING}
 
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run is to do: the positions of its unfinished steps. Without any it cannot, or need not, run."""
+    """The positions of the steps that a run has to do, and when its time is up.
+
+    Without positions there is nothing to run; `result` is then what the run ends with, None for `Done`.
+    """
 
     positions: Sequence[int]
     deadline: datetime
-    outcome: BatchResult | None = None
+    result: BatchResult | None = None
 
     def to_wire(self) -> dict[str, Any]:
         return {
             "positions": list(self.positions),
             "deadline": self.deadline.isoformat(),
-            "outcome": self.outcome.to_wire() if self.outcome else None,
+            "outcome": self.result.to_wire() if self.result else None,
         }
 
 
@@ -64,13 +63,13 @@ class JobRuns:
         self,
         transactions: Transactions[SyncTransaction],
         sources: Sources,
+        *,
         lifecycle: Lifecycle,
         occurrences: OccurrenceSender,
         cipher: Cipher,
         clock: Clock,
         ids: IdGenerator,
         live: LiveProgress,
-        *,
         tracer: Tracer = UNTRACED,
     ) -> None:
         self._transactions = transactions
@@ -84,105 +83,73 @@ class JobRuns:
         self._tracer = tracer
 
     def plan(self, job_id: UUID, run_number: int) -> RunPlan:
-        """The steps of a new job, or those a resumed one has left. Raises Unavailable."""
+        """Return the steps that are left; a new job gets its steps first. Raises Unavailable."""
         with self._transactions.read() as tx:
             job = tx.sync_jobs.find(job_id)
             steps = tx.sync_jobs.steps(job_id)
             integration = tx.integrations.find(job.integration_id) if job else None
         now = self._clock.now()
-        if job is None or job.status != SyncStatus.Running or job.run_number != run_number:
-            return RunPlan((), now, BatchResult("stopped"))
+        if job is None or not job.runs(run_number):
+            return RunPlan((), now, BatchResult(BatchState.Stopped))
         deadline = (job.run_started_at or now) + TIMEOUT
         if not steps:
             with job_span(self._tracer, "plan_sync", job) as span:
-                made = self._steps(job, integration, now)
-                if isinstance(made, BatchResult):
-                    tell_outcome(span, made)
-                    return RunPlan((), deadline, made)
-            steps = made
-        logger.info("sync job started", extra={**_about(job), "run": run_number})
+                planned = self._plan_steps(job, integration, now)
+                if isinstance(planned, BatchResult):
+                    notices.trace_result(span, planned)
+                    return RunPlan((), deadline, planned)
+            steps = planned
+        notices.log_start(job, run_number)
         return RunPlan([step.position for step in steps if step.phase != Phase.Done], deadline)
 
-    def conclude(self, job_id: UUID, run_number: int, outcome: BatchResult) -> SyncJob | None:
-        """Completed, PartialSuccess or Failed, with events, log, audit and alert. Nothing when the job ended
-        already, or a later run began. Raises Unavailable."""
+    def conclude(self, job_id: UUID, run_number: int, result: BatchResult) -> SyncJob | None:
+        """End the job as Completed, PartialSuccess or Failed, and tell everyone who has to know.
+
+        Returns None when the job ended already or a later run began. Raises Unavailable.
+        """
         now = self._clock.now()
         with self._transactions.write() as tx:
             job = tx.sync_jobs.find(job_id)
-            if job is None or job.status != SyncStatus.Running or job.run_number != run_number:
+            if job is None or not job.runs(run_number):
                 return None
-            ended = self._ended(job, outcome, now)
+            ended = _ended(job, result, now)
             with job_span(self._tracer, "conclude_sync", job) as span:
                 if not tx.sync_jobs.move(ended, SyncStatus.Running):
                     return None
-                self.tell(tx, ended, now)
-                if outcome.state == "done":
+                notices.record_end(tx, self._ids, ended, now)
+                if result.state == BatchState.Done:
                     tx.sync_jobs.synced(job.integration_id, now)
                 tx.commit()
-                tell_end(span, ended)
+                notices.trace_end(span, ended)
         self._occurrences.flush()
-        self.show(ended)
+        self.announce_end(ended)
         return ended
 
-    def show(self, job: SyncJob) -> None:
-        """Tell connected clients how the job stands, after the commit, and the log that it ended (12.2)."""
-        self._live.tell(job.tenant_id, job.data_sync_job_id)
-        if job.is_ended:
-            _log_end(job)
+    def announce_end(self, job: SyncJob) -> None:
+        """Tell connected clients and the log that a job ended (12.2); call it after the commit."""
+        self._live.publish(job.tenant_id, job.data_sync_job_id)
+        notices.log_end(job)
 
-    def tell(self, tx: SyncTransaction, job: SyncJob, now: datetime) -> None:
-        """Events, log row, audit entry and alert of a job that ended, in the caller's transaction."""
-        tx.outbox.append(notices.ended(self._ids, job, now))
-        message = f"{job.sync_type.name} sync {job.status.name}. {notices.message_of(job)}".strip()
-        details = {
-            "dataSyncJobId": str(job.data_sync_job_id),
-            "status": job.status.name,
-            "recordsProcessed": job.records_processed,
-            "recordsFailed": job.records_failed,
-        }
-        level = {SyncStatus.Failed: LogLevel.Error, SyncStatus.PartialSuccess: LogLevel.Warning}.get(
-            job.status, LogLevel.Information
-        )
-        log = IntegrationLog(
-            self._ids.new(), job.integration_id, level, message, now, json.dumps(details), None, None
-        )
-        tx.integration_logs.append([log])
-        action = f"datasync.{job.status.name.lower()}"
-        tx.audit.append(job.tenant_id, AuditEntry(action, "datasync", job.data_sync_job_id, after=details))
-        tx.signals.append([sync_signal(job, now)])
-        if job.status == SyncStatus.Failed:
-            integration = tx.integrations.find(job.integration_id)
-            data = {
-                **details,
-                "integrationId": str(job.integration_id),
-                "name": integration.name if integration else None,
-                "detail": notices.message_of(job),
-            }
-            tx.occurrences.append(occurrence("sync-failed", data, now, tenant_id=job.tenant_id))
-
-    # -- steps --------------------------------------------------------------------------------------------
-
-    def _steps(
+    def _plan_steps(
         self, job: SyncJob, integration: Integration | None, now: datetime
     ) -> list[Step] | BatchResult:
         if not is_usable(integration):
-            detail = "The integration is not active any more."
-            return BatchResult("failed", cause="integration-not-active", detail=detail)
+            return NOT_ACTIVE
         try:
             streams = self._sources.open(integration).streams
         except NotSynchronisable as reason:
-            return BatchResult("failed", cause="not-synchronisable", detail=str(reason))
+            return BatchResult.failed("not-synchronisable", str(reason))
         except ProviderFailure as failure:
             if failure.kind == "unauthorized":
                 self._lifecycle.authentication_failed(integration, failure.detail)
-                return BatchResult("failed", cause="authentication", detail=failure.detail)
+                return BatchResult.failed("authentication", failure.detail)
             if failure.kind == "unavailable":
                 raise Unavailable(failure.detail) from failure
-            return BatchResult("failed", cause=failure.kind, detail=failure.detail)
+            return BatchResult.failed(failure.kind, failure.detail)
         with self._transactions.write() as tx:
             steps = [
-                self._step(tx, job, position, profile, direction, now)
-                for position, (profile, direction) in enumerate(_wanted(job.direction, streams))
+                self._plan_step(tx, job, position, profile, direction=direction, now=now)
+                for position, (profile, direction) in enumerate(_directed(job.direction, streams))
             ]
             tx.sync_jobs.add_steps(steps)
             total = sum(step.total or 0 for step in steps)
@@ -192,12 +159,13 @@ class JobRuns:
             tx.commit()
         return steps
 
-    def _step(
+    def _plan_step(
         self,
         tx: SyncTransaction,
         job: SyncJob,
         position: int,
         profile: StreamProfile,
+        *,
         direction: SyncDirection,
         now: datetime,
     ) -> Step:
@@ -233,54 +201,25 @@ class JobRuns:
             total=total,
         )
 
-    @staticmethod
-    def _ended(job: SyncJob, outcome: BatchResult, now: datetime) -> SyncJob:
-        ended = replace(job, completed_at=now, waiting_until=None)
-        if outcome.state == "done":
-            handled = job.records_processed + job.records_failed
-            return replace(
-                ended, status=final_status(job.records_failed), records_total=handled, stage="done"
-            )
-        detail = outcome.detail or "The job could not go on."
-        log = error_log(outcome.cause or "internal", detail, now, resumable=True)
-        return replace(ended, status=SyncStatus.Failed, error_code=outcome.cause or "internal", error_log=log)
+
+def _ended(job: SyncJob, result: BatchResult, now: datetime) -> SyncJob:
+    ended = replace(job, completed_at=now, waiting_until=None)
+    if result.state == BatchState.Done:
+        handled = job.records_processed + job.records_failed
+        return replace(ended, status=final_status(job.records_failed), records_total=handled, stage="done")
+    detail = result.detail or "The job could not go on."
+    cause = result.cause or "internal"
+    log = error_log(cause, detail, now, resumable=True)
+    return replace(ended, status=SyncStatus.Failed, error_code=cause, error_log=log)
 
 
-def _about(job: SyncJob) -> dict[str, Any]:
-    """What every line of the log says of a job."""
-    return {
-        "dataSyncJobId": str(job.data_sync_job_id),
-        "integrationId": str(job.integration_id),
-        "tenantId": str(job.tenant_id),
-        "syncType": job.sync_type.name,
-        "direction": job.direction.name,
-        **trace_fields(job.traceparent),
-    }
-
-
-def _log_end(job: SyncJob) -> None:
-    begun, ended = job.started_at or job.created_at, job.completed_at or job.created_at
-    logger.log(
-        _LINES.get(job.status, logging.INFO),
-        "sync job ended",
-        extra={
-            **_about(job),
-            "status": job.status.name,
-            "recordsProcessed": job.records_processed,
-            "recordsFailed": job.records_failed,
-            "durationMs": int((ended - begun).total_seconds() * 1000),
-            "error": job.error_code,
-        },
-    )
-
-
-def _wanted(
+def _directed(
     direction: SyncDirection, streams: Sequence[StreamProfile]
 ) -> list[tuple[StreamProfile, SyncDirection]]:
-    """Imports come first: what they bring in may settle what is to go out (BR-DS-07)."""
-    wanted: list[tuple[StreamProfile, SyncDirection]] = []
+    """Return every stream with its directions, imports first: a later change imported is not exported over."""
+    steps: list[tuple[StreamProfile, SyncDirection]] = []
     if direction != SyncDirection.Export:
-        wanted += [(stream, SyncDirection.Import) for stream in streams]
+        steps += [(stream, SyncDirection.Import) for stream in streams]
     if direction != SyncDirection.Import:
-        wanted += [(stream, SyncDirection.Export) for stream in streams if stream.exportable]
-    return wanted
+        steps += [(stream, SyncDirection.Export) for stream in streams if stream.exportable]
+    return steps

@@ -1,11 +1,13 @@
-"""An integration's own field mapping: JMESPath expressions (https://jmespath.org/specification.html) over what the
-provider's adapter made of a record."""
+"""The field mapping of an integration: JMESPath expressions over the record that the provider's adapter made.
+
+The language: https://jmespath.org/specification.html"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
+import jmespath
 from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 from jmespath.parser import ParsedResult
@@ -16,11 +18,11 @@ from domain.core.errors import FieldError, ValidationFailed, json_pointer
 from domain.core.wire import Command
 from domain.providers.records import RecordType
 
-#: What the expressions of one record may come to together: steps taken, and values made on the way.
+#: The most effort of all expressions of one record: steps of evaluation plus values made on the way.
 MOST_EFFORT: Final = 200_000
 _CHARACTERS = 64
 _OPTIONS = Options(custom_functions=Functions())
-#: What makes new values; everything else takes one out of another.
+#: The nodes that make new values; all others take one value out of another.
 _MAKERS = frozenset(
     (
         "filter_projection",
@@ -35,11 +37,11 @@ _MAKERS = frozenset(
 
 
 class TooExpensive(JMESPathError):  # type: ignore[misc]  # the library has no types
-    """The expressions of a record ask for more than a record is worth."""
+    """The expressions of a record need more effort than allowed."""
 
 
 class ExpressionEvaluator(TreeInterpreter):  # type: ignore[misc]
-    """Evaluates the expressions of one record. Raises JMESPathError, TooMuch among them."""
+    """Evaluates the expressions of one record within the effort `most`. Raises JMESPathError, also TooExpensive."""
 
     def __init__(self, most: int = MOST_EFFORT) -> None:
         super().__init__(_OPTIONS)
@@ -64,20 +66,20 @@ class ExpressionEvaluator(TreeInterpreter):  # type: ignore[misc]
     def _spend(self, effort: int) -> None:
         self._left -= effort
         if self._left < 0:
-            raise TooExpensive("The expressions ask for more than a record is worth.")
+            raise TooExpensive("The expressions of the record need too much effort.")
 
 
 def _effort(value: Any, most: int) -> int:
-    """Values in a value, and one more for every 64 characters; counts no further than beyond `most`."""
+    """Return the number of values in a value, plus one for every 64 characters; stops counting above `most`."""
     count, waiting = 1, [value]
     while waiting and count <= most:
-        one = waiting.pop()
-        if isinstance(one, str):
-            count += len(one) // _CHARACTERS
-        elif isinstance(one, list | dict):
-            count += len(one)
+        part = waiting.pop()
+        if isinstance(part, str):
+            count += len(part) // _CHARACTERS
+        elif isinstance(part, list | dict):
+            count += len(part)
             if count <= most:
-                waiting.extend(one.values() if isinstance(one, dict) else one)
+                waiting.extend(part.values() if isinstance(part, dict) else part)
     return count
 
 
@@ -95,8 +97,11 @@ StreamName = Annotated[str, StringConstraints(min_length=1, max_length=60)]
 
 
 class StreamMapping(Command):
-    """Expressions see the internal record's fields, and under `source` the provider's record as it came. With
-    another `recordType` the record is made of `fields` alone; otherwise they replace fields of the same name."""
+    """The mapping of one stream.
+
+    Expressions see the fields of the internal record, and under `source` the record as the provider sent it. With
+    another `recordType` the record consists of `fields` alone; otherwise they replace fields of the same name.
+    """
 
     record_type: RecordTypeName | None = Field(None, description="Internal record to make, if another")
     fields: Annotated[dict[FieldName, Expression], Field(max_length=50)] = Field(
@@ -105,8 +110,10 @@ class StreamMapping(Command):
 
 
 class FieldMapping(Command):
-    """Body of `PUT /api/integrations/{id}/mapping`; streams without an entry stay as the provider's adapter
-    makes them."""
+    """Body of `PUT /api/integrations/{id}/mapping`.
+
+    Streams without an entry stay as the provider's adapter makes them.
+    """
 
     streams: Annotated[dict[StreamName, StreamMapping], Field(max_length=20)] = Field(
         description="By stream, such as `contacts`"
@@ -114,15 +121,10 @@ class FieldMapping(Command):
 
 
 class CompiledMapping:
-    """One stream's mapping, ready to use. Raises ValidationFailed when an expression is not JMESPath."""
+    """The mapping of one stream, ready to use. Raises ValidationFailed when an expression is not JMESPath."""
 
     def __init__(self, mapping: StreamMapping, pointer: str = "") -> None:
-        import jmespath
-        from jmespath.exceptions import JMESPathError
-
         self.record_type = RecordType(mapping.record_type) if mapping.record_type else None
-        self._failure = JMESPathError
-        self._evaluation = ExpressionEvaluator
         self._expressions: list[tuple[str, Any]] = []
         errors: list[FieldError] = []
         for name, expression in mapping.fields.items():
@@ -138,27 +140,29 @@ class CompiledMapping:
     def apply(
         self, internal: Mapping[str, Any], source: Mapping[str, Any], own: RecordType
     ) -> tuple[RecordType, dict[str, Any]]:
-        """The record type and its fields; `own` is the stream's type. Raises ValueError naming the field whose
-        expression failed."""
+        """Return the record type and the fields of a record; `own` is the record type of the stream.
+
+        Raises ValueError with the pointer of the field whose expression failed.
+        """
         document = {**internal, "source": source}
         kind = self.record_type or own
-        made: dict[str, Any] = dict(internal) if kind == own else {}
-        evaluation = self._evaluation()
+        fields: dict[str, Any] = dict(internal) if kind == own else {}
+        evaluator = ExpressionEvaluator()
         for name, expression in self._expressions:
             try:
-                value = evaluation.search(expression, document)
-            except (self._failure, TypeError, ValueError, RecursionError) as error:
+                value = evaluator.search(expression, document)
+            except (JMESPathError, TypeError, ValueError, RecursionError) as error:
                 raise ValueError(f"/{name}") from error
             if value is None:
-                made.pop(name, None)
+                fields.pop(name, None)
             else:
-                made[name] = value
-        return kind, made
+                fields[name] = value
+        return kind, fields
 
 
 def compile_mapping(mapping: FieldMapping) -> dict[str, CompiledMapping]:
-    """By stream. Raises ValidationFailed."""
+    """Return the compiled mapping of each stream. Raises ValidationFailed."""
     return {
-        stream: CompiledMapping(one, f"/streams/{stream.replace('~', '~0').replace('/', '~1')}")
-        for stream, one in mapping.streams.items()
+        stream: CompiledMapping(stream_mapping, f"/streams{json_pointer(stream)}")
+        for stream, stream_mapping in mapping.streams.items()
     }

@@ -1,4 +1,4 @@
-"""What becomes of a record that comes in, given what is stored: BR-DS-06 and BR-DS-07 as one decision."""
+"""The decision what happens to a fetched record, given what is stored (BR-DS-06, BR-DS-07)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
-    """What is stored under an external id. `modified_at` is of whoever changed it last, provider or tenant."""
+    """What is stored under an external id; `modified_at` is of the last change, by provider or tenant."""
 
     source_hash: str | None
     modified_at: datetime | None
@@ -20,7 +20,7 @@ class StoredVersion:
 
 @dataclass(frozen=True, slots=True)
 class IncomingRecord:
-    """A record as the provider has it now, transformed and valid. `data` is JSON text, None for a deletion."""
+    """A record as the provider has it now, transformed and valid; `data` is JSON text, None for a deletion."""
 
     external_id: str
     data: str | None
@@ -38,24 +38,26 @@ class MergeAction(Enum):
     Duplicate = auto()
 
 
-def decide(known: StoredVersion | None, incoming: IncomingRecord, generation: int | None) -> MergeAction:
-    """`generation` is a full run's, None otherwise. The later modification wins (BR-DS-07); on a tie, and where
-    the provider names no moment, what was fetched last does."""
-    if known is None:
+def decide(stored: StoredVersion | None, incoming: IncomingRecord, generation: int | None) -> MergeAction:
+    """Return what to do with a fetched record; `generation` is that of a full run, None for other runs.
+
+    The later modification wins (BR-DS-07). On a tie, and where the provider names no moment, the fetched one wins.
+    """
+    if stored is None:
         return MergeAction.Unchanged if incoming.data is None else MergeAction.Insert
-    again = generation is not None and known.generation == generation
+    again = generation is not None and stored.generation == generation
     same = MergeAction.Duplicate if again else MergeAction.Unchanged
-    if _is_older(incoming.modified_at, known.modified_at):
+    if _is_older(incoming.modified_at, stored.modified_at):
         return same
     if incoming.data is None:
-        return same if known.is_deleted else MergeAction.Tombstone
-    if incoming.hash == known.source_hash and not known.is_deleted:
+        return same if stored.is_deleted else MergeAction.Tombstone
+    if incoming.hash == stored.source_hash and not stored.is_deleted:
         return same
     return MergeAction.Update
 
 
 def latest(records: Iterable[IncomingRecord]) -> tuple[list[IncomingRecord], int]:
-    """One record for each external id, the latest (BR-DS-06), and how many were left out."""
+    """Return the latest record of each external id (BR-DS-06), and how many others were left out."""
     kept: dict[str, IncomingRecord] = {}
     count = 0
     for record in records:
@@ -66,13 +68,13 @@ def latest(records: Iterable[IncomingRecord]) -> tuple[list[IncomingRecord], int
     return list(kept.values()), count - len(kept)
 
 
-def _is_older(incoming: datetime | None, known: datetime | None) -> bool:
-    return incoming is not None and known is not None and incoming < known
+def _is_older(incoming: datetime | None, stored: datetime | None) -> bool:
+    return incoming is not None and stored is not None and incoming < stored
 
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """Verdicts of a batch, grouped for writing. `seen` are stored rows to be marked as seen by a full run."""
+    """The records of a batch by action; `seen` are ids of stored rows that a full run marks as seen."""
 
     inserts: Sequence[IncomingRecord]
     updates: Sequence[IncomingRecord]
@@ -83,23 +85,23 @@ class Merge:
 
 
 def merge(
-    known: dict[str, StoredVersion], records: Sequence[IncomingRecord], generation: int | None
+    stored: dict[str, StoredVersion], records: Sequence[IncomingRecord], generation: int | None
 ) -> Merge:
     """Decide on every record of a batch."""
-    by_verdict: dict[MergeAction, list[IncomingRecord]] = {verdict: [] for verdict in MergeAction}
+    by_action: dict[MergeAction, list[IncomingRecord]] = {action: [] for action in MergeAction}
     for record in records:
-        by_verdict[decide(known.get(record.external_id), record, generation)].append(record)
-    unchanged = by_verdict[MergeAction.Unchanged]
+        by_action[decide(stored.get(record.external_id), record, generation)].append(record)
+    unchanged = by_action[MergeAction.Unchanged]
     return Merge(
-        inserts=by_verdict[MergeAction.Insert],
-        updates=by_verdict[MergeAction.Update],
-        tombstones=by_verdict[MergeAction.Tombstone],
+        inserts=by_action[MergeAction.Insert],
+        updates=by_action[MergeAction.Update],
+        tombstones=by_action[MergeAction.Tombstone],
         # A deletion is not a sighting; a duplicate is marked already.
         seen=[
-            one.external_id
-            for one in unchanged
-            if generation is not None and one.data is not None and one.external_id in known
+            record.external_id
+            for record in unchanged
+            if generation is not None and record.data is not None and record.external_id in stored
         ],
         unchanged=len(unchanged),
-        duplicate=len(by_verdict[MergeAction.Duplicate]),
+        duplicate=len(by_action[MergeAction.Duplicate]),
     )

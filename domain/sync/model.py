@@ -1,8 +1,9 @@
-"""Jobs, their steps, and the rows that synchronisation keeps."""
+"""Synchronisation jobs, their steps, and the rows that synchronisation stores (section 2.5)."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -43,7 +44,12 @@ class JobOrigin(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where a step is: listing the source, marking what is gone, pushing, done."""
+    """The phase of a step.
+
+    - `List`: pages of the provider are read and stored.
+    - `Sweep`: records that a full listing did not return become tombstones.
+    - `Push`: changes of the tenant are sent to the provider.
+    """
 
     List = "List"
     Sweep = "Sweep"
@@ -53,7 +59,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordCounts:
-    """What became of records. Every record handled is in exactly one of them, so they add up."""
+    """How many records of a batch were handled, by result; each record counts in exactly one field."""
 
     written: int = 0
     unchanged: int = 0
@@ -68,9 +74,15 @@ class RecordCounts:
 
 @dataclass(frozen=True, slots=True)
 class SyncJob:
-    """Section 2.5, and how it runs. `run_number` counts its starts: work of an earlier one may store nothing.
-    `rate` is records a second, lately. `error_log` is JSON text without any record's values. `traceparent` is the
-    span that made the job."""
+    """A job and the state of its current run.
+
+    - `run_number` counts the starts of the job; a batch of an earlier run stores nothing.
+    - `restarts` counts the runs that began because the orchestration of the one before was lost.
+    - `live_at` is the last sign of life; `waiting_until` the end of a wait that the provider asked for.
+    - `rate` is the smoothed number of records per second.
+    - `error_log` is JSON text (`error_log()`) and contains no values of records.
+    - `traceparent` names the span that created the job.
+    """
 
     data_sync_job_id: UUID
     tenant_id: UUID
@@ -107,11 +119,19 @@ class SyncJob:
     def is_ended(self) -> bool:
         return self.status in ENDED
 
+    def runs(self, run_number: int) -> bool:
+        """Tell whether the job is running, in the run of that number."""
+        return self.status == SyncStatus.Running and self.run_number == run_number
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stream in one direction. `checkpoint` is sealed; `version` counts the batches stored. Records that a
-    full run has seen carry its `generation`."""
+    """One stream of a job in one direction.
+
+    - `checkpoint` is encrypted JSON text (`checkpoint_context`).
+    - `version` counts the batches stored.
+    - `generation` marks the records that a full run has seen.
+    """
 
     data_sync_job_id: UUID
     position: int
@@ -129,9 +149,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far a step is. `cursor` names the next page, of which `skip` records are done; `after` is the last
-    external id that was swept or pushed; `newest` the latest modification seen; `since` and `state` are what an
-    incremental listing began with."""
+    """The place where the next batch of a step continues.
+
+    - `cursor` names the next page; `skip` of its records are stored already.
+    - `after` is the last external id that was swept or pushed.
+    - `newest` is the latest modification seen so far.
+    - `since` and `state` are what an incremental listing started from; `next_state` is what the next one starts from.
+    """
 
     cursor: str | None = None
     skip: int = 0
@@ -152,7 +176,7 @@ class Checkpoint:
         )
 
     @classmethod
-    def of_text(cls, text: str) -> Self:
+    def from_text(cls, text: str) -> Self:
         values: dict[str, Any] = json.loads(text)
         for name in ("since", "newest", "began_at"):
             if values[name] is not None:
@@ -160,7 +184,7 @@ class Checkpoint:
         return cls(**values)
 
     def seen(self, modified_at: datetime | None) -> Checkpoint:
-        """With a modification taken into account."""
+        """Return the checkpoint with `newest` moved forward to `modified_at`, if that is later."""
         if modified_at is None or (self.newest is not None and self.newest >= modified_at):
             return self
         return replace(self, newest=modified_at)
@@ -168,7 +192,10 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What is known of a stream between jobs. `state` is sealed, and given with the last complete run only."""
+    """What one job leaves for the next about a stream.
+
+    `state` is encrypted (`state_context`) and comes from the last complete run.
+    """
 
     integration_id: UUID
     tenant_id: UUID
@@ -183,7 +210,7 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class RecordError:
-    """BR-DS-04: why one record was not taken. Neither text holds a value of the record."""
+    """Why one record was not stored or pushed (BR-DS-04); the texts contain no value of the record."""
 
     error_id: UUID
     data_sync_job_id: UUID
@@ -196,7 +223,7 @@ class RecordError:
 
 @dataclass(frozen=True, slots=True)
 class SyncedRecord:
-    """An internal record. `data` is JSON text, None once it is deleted."""
+    """An internal record; `data` is JSON text, or None once the record is deleted."""
 
     integration_id: UUID
     stream: str
@@ -215,22 +242,39 @@ class SyncedRecord:
 
 
 def checkpoint_context(job_id: UUID, position: int) -> str:
-    """The cipher context of a step's checkpoint: provider cursors may carry what is not to be read."""
+    """Return the cipher context of a step's checkpoint, which may contain secrets of the provider's cursor."""
     return f"sync-step:{job_id}:{position}"
 
 
 def state_context(integration_id: UUID, stream: str) -> str:
-    """The cipher context of a stream's state."""
+    """Return the cipher context of a stream's state."""
     return f"sync-stream:{integration_id}:{stream}"
+
+
+class BatchState(StrEnum):
+    """What follows a batch. The values are stored in Durable histories, so they must not change.
+
+    - `More`: the step has more batches.
+    - `Done`: the step is complete.
+    - `Wait`: continue after `seconds`, because the provider asked for it; this uses up no try.
+    - `Retry`: try again after `seconds` with half the size.
+    - `Failed`: the job cannot continue, for `cause`.
+    - `Stopped`: the job does not run any more, or a later run began.
+    """
+
+    More = "more"
+    Done = "done"
+    Wait = "wait"
+    Retry = "retry"
+    Failed = "failed"
+    Stopped = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of a batch, small enough for Durable history. `state`: `more` (go on), `done` (the step is
-    through), `wait` (for `seconds`, the provider asked for it), `retry` (after `seconds`, at half the size),
-    `failed` (the job cannot go on, for `cause`), `stopped` (it no longer runs)."""
+    """The result of a batch or of a whole job, small enough for a Durable history."""
 
-    state: str
+    state: BatchState
     records: int = 0
     seconds: float = 0.0
     cause: str = ""
@@ -238,16 +282,26 @@ class BatchResult:
 
     def to_wire(self) -> dict[str, Any]:
         return {
-            "state": self.state,
+            "state": self.state.value,
             "records": self.records,
             "seconds": round(self.seconds, 3),
             "cause": self.cause,
             "detail": self.detail[:500],
         }
 
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """Read what `to_wire` wrote; fields that are missing keep their defaults."""
+        return cls(**{**wire, "state": BatchState(wire["state"])})
+
+    @classmethod
+    def failed(cls, cause: str, detail: str) -> Self:
+        """Return the result that ends the job as failed."""
+        return cls(BatchState.Failed, cause=cause, detail=detail)
+
 
 def error_log(cause: str, detail: str, at: datetime, *, resumable: bool) -> str:
-    """For DataSyncJobs.ErrorLog; `detail` holds no record's values."""
+    """Return the JSON text of `SyncJob.error_log`; `detail` must contain no value of a record."""
     return json.dumps(
         {"cause": cause, "message": detail, "at": at.isoformat(), "resumable": resumable}, ensure_ascii=False
     )

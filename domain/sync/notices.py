@@ -1,80 +1,29 @@
-"""Section 3.3's events, payloads in camelCase."""
+"""What a job tells others: events, log rows, audit, signals and alerts when it ends, log lines, and spans."""
 
 from __future__ import annotations
 
 import json
 import logging
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from domain.core.errors import Unavailable
-from domain.core.ports import Clock, IdGenerator
-from domain.core.realtime import SYNC_PROGRESS, Payload, Realtime
-from domain.core.tracing import Attributes, AttributeValue, Span, SpanKind, Tracer
-from domain.core.transaction import Transactions
-from domain.core.wire import rfc3339
+from domain.core.ports import IdGenerator
+from domain.core.tracing import Attributes, AttributeValue, Span, SpanKind, Tracer, trace_fields
+from domain.integrations.model import IntegrationLog, LogLevel
+from domain.journal.audit import AuditEntry
 from domain.journal.events import DomainEvent, build_event
+from domain.journal.occurrences import occurrence
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
-from domain.sync.model import BatchResult, Step, SyncJob, SyncStatus
+from domain.sync.model import BatchResult, BatchState, Step, SyncJob, SyncStatus
 from domain.sync.ports import SyncTransaction
 
-#: Weight of the latest batch in the smoothed rate.
-_WEIGHT = 0.3
-_SHORTEST = 0.001
+logger = logging.getLogger("hub.sync")
+_LINES = {SyncStatus.Failed: logging.ERROR, SyncStatus.PartialSuccess: logging.WARNING}
+_LEVELS = {SyncStatus.Failed: LogLevel.Error, SyncStatus.PartialSuccess: LogLevel.Warning}
 
 
-@dataclass(frozen=True, slots=True)
-class JobProgress:
-    """`remaining` and `eta_seconds` are None while the provider has not said how many there are."""
-
-    processed: int
-    failed: int
-    remaining: int | None
-    rate_per_second: float | None
-    eta_seconds: float | None
-    estimated_completion_at: datetime | None
-    stage: str
-
-
-def smoothed(rate: float | None, records: int, seconds: float) -> float | None:
-    """The rate after a batch of so many records that took so long."""
-    if records == 0 or seconds < _SHORTEST:
-        return rate
-    latest = records / seconds
-    return latest if rate is None else rate + _WEIGHT * (latest - rate)
-
-
-def progress_of(job: SyncJob, now: datetime, *, is_total_known: bool) -> JobProgress:
-    """As a client sees it. A wait that the provider asked for is part of the estimate."""
-    done = job.records_processed + job.records_failed
-    remaining = max(0, job.records_total - done) if is_total_known or job.is_ended else None
-    eta: float | None = None
-    if job.status == SyncStatus.Running and remaining is not None and job.rate:
-        eta = remaining / job.rate
-        if job.waiting_until is not None and job.waiting_until > now:
-            eta += (job.waiting_until - now).total_seconds()
-    return JobProgress(
-        processed=job.records_processed,
-        failed=job.records_failed,
-        remaining=remaining,
-        rate_per_second=job.rate if job.status == SyncStatus.Running else _overall(job),
-        eta_seconds=eta,
-        estimated_completion_at=now + timedelta(seconds=eta) if eta is not None else None,
-        stage=job.stage,
-    )
-
-
-def _overall(job: SyncJob) -> float | None:
-    if job.run_started_at is None or job.completed_at is None:
-        return None
-    seconds = (job.completed_at - job.run_started_at).total_seconds()
-    return (job.records_processed + job.records_failed) / seconds if seconds > _SHORTEST else None
-
-
-def initiated(ids: IdGenerator, job: SyncJob, now: datetime) -> DomainEvent:
+def initiated_event(ids: IdGenerator, job: SyncJob, now: datetime) -> DomainEvent:
     data = {
         "dataSyncJobId": str(job.data_sync_job_id),
         "integrationId": str(job.integration_id),
@@ -92,9 +41,35 @@ def initiated(ids: IdGenerator, job: SyncJob, now: datetime) -> DomainEvent:
     )
 
 
-def ended(ids: IdGenerator, job: SyncJob, now: datetime) -> list[DomainEvent]:
-    """What a job that ended raises. One that went through with failed records both completed and encountered
-    errors."""
+def record_end(tx: SyncTransaction, ids: IdGenerator, job: SyncJob, now: datetime) -> None:
+    """Store the events, log row, audit entry, signal and alert of a job that ended, in the caller's transaction."""
+    tx.outbox.append(_ended_events(ids, job, now))
+    message = f"{job.sync_type.name} sync {job.status.name}. {error_message(job)}".strip()
+    details = {
+        "dataSyncJobId": str(job.data_sync_job_id),
+        "status": job.status.name,
+        "recordsProcessed": job.records_processed,
+        "recordsFailed": job.records_failed,
+    }
+    level = _LEVELS.get(job.status, LogLevel.Information)
+    log = IntegrationLog(ids.new(), job.integration_id, level, message, now, json.dumps(details), None, None)
+    tx.integration_logs.append([log])
+    action = f"datasync.{job.status.name.lower()}"
+    tx.audit.append(job.tenant_id, AuditEntry(action, "datasync", job.data_sync_job_id, after=details))
+    tx.signals.append([_signal(job, now)])
+    if job.status == SyncStatus.Failed:
+        integration = tx.integrations.find(job.integration_id)
+        data = {
+            **details,
+            "integrationId": str(job.integration_id),
+            "name": integration.name if integration else None,
+            "detail": error_message(job),
+        }
+        tx.occurrences.append(occurrence("sync-failed", data, now, tenant_id=job.tenant_id))
+
+
+def _ended_events(ids: IdGenerator, job: SyncJob, now: datetime) -> list[DomainEvent]:
+    """Return the events of a job that ended; one with failed records both completes and fails."""
     raised: list[tuple[str, dict[str, Any]]] = []
     if job.status in (SyncStatus.Completed, SyncStatus.PartialSuccess):
         begun = job.started_at or job.created_at
@@ -105,7 +80,7 @@ def ended(ids: IdGenerator, job: SyncJob, now: datetime) -> list[DomainEvent]:
         }
         raised.append(("DataSyncCompleted", data))
     if job.status in (SyncStatus.Failed, SyncStatus.PartialSuccess):
-        data = {**_about(job), "recordsFailed": job.records_failed, "errorMessage": message_of(job)}
+        data = {**_about(job), "recordsFailed": job.records_failed, "errorMessage": error_message(job)}
         raised.append(("DataSyncFailed", data))
     if job.status == SyncStatus.Cancelled:
         data = {**_about(job), "recordsProcessed": job.records_processed}
@@ -118,8 +93,8 @@ def ended(ids: IdGenerator, job: SyncJob, now: datetime) -> list[DomainEvent]:
     ]
 
 
-def message_of(job: SyncJob) -> str:
-    """What the error log says, in words."""
+def error_message(job: SyncJob) -> str:
+    """Return the message of the job's error log, or how many records failed."""
     if job.error_log:
         return str(json.loads(job.error_log)["message"])
     return f"{job.records_failed} records failed." if job.records_failed else ""
@@ -133,8 +108,8 @@ def _about(job: SyncJob) -> dict[str, Any]:
     }
 
 
-def sync_signal(job: SyncJob, now: datetime) -> Signal:
-    """One for a job that ended; its volume is its records, its latency how long it ran."""
+def _signal(job: SyncJob, now: datetime) -> Signal:
+    """Return the signal of a job that ended: its volume is the number of records, its latency the time it ran."""
     succeeded = job.status in (SyncStatus.Completed, SyncStatus.PartialSuccess)
     seconds = (now - job.run_started_at).total_seconds() if job.run_started_at else 0.0
     tally = Tally(
@@ -150,83 +125,64 @@ def sync_signal(job: SyncJob, now: datetime) -> Signal:
     return Signal(job.tenant_id, kind, job.integration_id, hour_of(now), tally)
 
 
-logger = logging.getLogger("hub.realtime")
-
-
-class LiveProgress:
-    """`tell` after every batch; costs nothing but a question while nobody of the tenant listens."""
-
-    def __init__(self, transactions: Transactions[SyncTransaction], realtime: Realtime, clock: Clock) -> None:
-        self._transactions = transactions
-        self._realtime = realtime
-        self._clock = clock
-
-    def tell(self, tenant_id: UUID, job_id: UUID) -> None:
-        """Publish the job as it stands. Never raises: no batch fails for a message."""
-        if not self._realtime.listening(tenant_id, SYNC_PROGRESS):
-            return
-        try:
-            with self._transactions.read() as tx:
-                job = tx.sync_jobs.find(job_id)
-        except Unavailable as error:
-            logger.warning("sync progress not told", extra={"reason": error.detail})
-            return
-        if job is not None:
-            publish_sync_progress(self._realtime, tenant_id, progress_payload(job, self._clock.now()))
-
-
-def publish_sync_progress(realtime: Realtime, tenant_id: UUID, payload: Payload) -> None:
-    """One `syncProgress`."""
-    realtime.publish(tenant_id, SYNC_PROGRESS, [payload])
-
-
-def progress_payload(job: SyncJob, now: datetime) -> dict[str, Any]:
-    """What `GET /api/datasyncs/{id}` shows of a job's progress, cut to what moves."""
-    is_total_known = job.records_total > job.records_processed + job.records_failed
-    progress = progress_of(job, now, is_total_known=is_total_known)
-    completion = progress.estimated_completion_at
+def _log_fields(job: SyncJob) -> dict[str, Any]:
     return {
         "dataSyncJobId": str(job.data_sync_job_id),
         "integrationId": str(job.integration_id),
-        "status": job.status.name,
-        "recordsTotal": job.records_total,
-        "recordsProcessed": job.records_processed,
-        "recordsFailed": job.records_failed,
-        "stage": progress.stage,
-        "ratePerSecond": progress.rate_per_second,
-        "etaSeconds": progress.eta_seconds,
-        "estimatedCompletionAt": rfc3339(completion) if completion else None,
+        "tenantId": str(job.tenant_id),
+        "syncType": job.sync_type.name,
+        "direction": job.direction.name,
+        **trace_fields(job.traceparent),
     }
+
+
+def log_start(job: SyncJob, run_number: int) -> None:
+    logger.info("sync job started", extra={**_log_fields(job), "run": run_number})
+
+
+def log_end(job: SyncJob) -> None:
+    begun, ended = job.started_at or job.created_at, job.completed_at or job.created_at
+    logger.log(
+        _LINES.get(job.status, logging.INFO),
+        "sync job ended",
+        extra={
+            **_log_fields(job),
+            "status": job.status.name,
+            "recordsProcessed": job.records_processed,
+            "recordsFailed": job.records_failed,
+            "durationMs": int((ended - begun).total_seconds() * 1000),
+            "error": job.error_code,
+        },
+    )
 
 
 def job_span(
     tracer: Tracer, name: str, job: SyncJob, step: Step | None = None
 ) -> AbstractContextManager[Span]:
-    """Of one activity, and of the step that it works on."""
+    """Open the span of one activity of a job, and of the step that it works on."""
 
     def attributes() -> Attributes:
-        said: dict[str, AttributeValue] = {
+        values: dict[str, AttributeValue] = {
             "hub.sync.job.id": str(job.data_sync_job_id),
             "hub.sync.run": job.run_number,
             "hub.integration.id": str(job.integration_id),
         }
         if step is not None:
-            said |= {"hub.sync.stream": step.stream, "hub.sync.direction": step.direction.name}
-        return said
+            values |= {"hub.sync.stream": step.stream, "hub.sync.direction": step.direction.name}
+        return values
 
     return tracer.span(name, SpanKind.Internal, parent=job.traceparent, attributes=attributes)
 
 
-def tell_outcome(span: Span, outcome: BatchResult) -> None:
-    """What became of a batch. One that waits as the provider asked did not fail."""
-    span.set("hub.sync.state", outcome.state)
-    span.set("hub.sync.records", outcome.records)
-    if outcome.state in ("retry", "failed"):
-        span.fail(outcome.cause)
+def trace_result(span: Span, result: BatchResult) -> None:
+    """Set the result of a batch on its span; to wait as the provider asked is no failure."""
+    span.set("hub.sync.state", result.state.value)
+    span.set("hub.sync.records", result.records)
+    if result.state in (BatchState.Retry, BatchState.Failed):
+        span.fail(result.cause)
 
 
-def tell_end(span: Span, job: SyncJob) -> None:
-    """What the job came to."""
+def trace_end(span: Span, job: SyncJob) -> None:
     span.set("hub.sync.status", job.status.name)
     span.set("hub.sync.records", job.records_processed)
     if job.status == SyncStatus.Failed:

@@ -1,4 +1,4 @@
-"""Where jobs, checkpoints and records are kept."""
+"""The repositories of synchronisation, its transaction, and the port that leaves erased people out."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from domain.sync.schedules import SyncSchedule
 
 
 class Superseded(Exception):
-    """The batch was stored already, or its job no longer runs: nothing of this transaction may be committed."""
+    """The batch was stored already, or its job no longer runs; the transaction must not be committed."""
 
 
 class RecordsRefused(Exception):
-    """The database does not take one of the records; nothing of this transaction may be committed."""
+    """The database does not take one of the records; the transaction must not be committed."""
 
 
 class AlreadyRuns(Exception):
@@ -40,7 +40,7 @@ class AlreadyRuns(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """All given conditions hold. Moments are of creation, inclusive and exclusive."""
+    """Conditions that all hold; `since` (inclusive) and `until` (exclusive) are about the creation."""
 
     integration_id: UUID | None = None
     statuses: Sequence[SyncStatus] = ()
@@ -52,8 +52,10 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class RecordFilter:
-    """Records of an integration changed at or after `since`, beyond the `after` key (synced at, stream,
-    external id)."""
+    """Records of an integration that changed at or after `since`.
+
+    `after` is the key of the last record of the page before: synced at, stream, external id.
+    """
 
     record_type: RecordType | None = None
     stream: str | None = None
@@ -64,7 +66,7 @@ class RecordFilter:
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """What a batch changes of its job and step. `version` is what the step's was when the batch began."""
+    """What a batch changes of its job and step; `step.version` is the one that the batch started from."""
 
     job: SyncJob
     step: Step
@@ -87,7 +89,7 @@ class WaitingJob:
 
 @dataclass(frozen=True, slots=True)
 class PushedRecord:
-    """What a provider made of a record that was pushed: its row as it was read, and what it is there now."""
+    """A pushed record: its row as it was read, and its id, version and content at the provider."""
 
     record: SyncedRecord
     external_id: str
@@ -98,7 +100,7 @@ class PushedRecord:
 
 @dataclass(frozen=True, slots=True)
 class LocalChange:
-    """A tenant's own change of a record. `external_id` is None for one that no provider has seen."""
+    """A change that the tenant made; `external_id` is None for a record that the provider does not have."""
 
     stream: str
     record_type: RecordType
@@ -109,47 +111,51 @@ class LocalChange:
 
 
 class SyncJobs(Protocol):
-    """The first four see one tenant; the others serve the product itself and see all."""
+    """Jobs with their steps and errors. Methods without `tenant_id` serve the product itself and see all tenants."""
 
     def add(self, tenant_id: UUID, job: SyncJob) -> bool:
-        """False when there is one of that id already."""
+        """Store the job; return False when its id exists already."""
 
     def get(self, tenant_id: UUID, job_id: UUID) -> SyncJob:
-        """Raises NotFound."""
+        """Return a job. Raises NotFound."""
 
     def page(self, tenant_id: UUID, filter_: JobFilter, page: PageRequest) -> Page[SyncJob]:
-        """Newest first."""
+        """Return jobs, newest first."""
 
     def errors(self, tenant_id: UUID, job_id: UUID, page: PageRequest) -> Page[RecordError]:
-        """Oldest first."""
+        """Return the errors of a job, oldest first."""
 
     def find(self, job_id: UUID) -> SyncJob | None: ...
 
     def moments(self, integration_id: UUID, sync_type: SyncType, since: datetime) -> list[datetime]:
-        """By which moments (`rules.runs_at`) the jobs that count for BR-DS-01 and BR-DS-02 do, from `since` on."""
+        """Return the moments (`rules.runs_at`) from `since` on of the jobs that count for the distance."""
 
     def move(self, job: SyncJob, from_: SyncStatus) -> bool:
-        """Store status, reason, moments and run of `job` if its status is still `from_` and no newer run
-        began."""
+        """Store status, reason, moments and run of `job`.
+
+        Returns False when its status is no longer `from_`, or a later run began.
+        """
 
     def claim(self, job_id: UUID, slot: int, now: datetime) -> bool:
-        """Scheduled to Running, in a place of its own. Raises AlreadyRuns (then nothing of this transaction may be
-        committed)."""
+        """Move a Scheduled job to Running in the place `slot`; return False when it is not Scheduled any more.
+
+        Raises AlreadyRuns; the transaction must not be committed then.
+        """
 
     def taken(self) -> list[tuple[int, UUID]]:
-        """Places taken, with the tenants of their jobs."""
+        """Return the places that are taken, with the tenants of their jobs."""
 
     def waiting(self, now: datetime, limit: int) -> list[WaitingJob]:
-        """Jobs that are due and whose integration runs none; of each integration the oldest, oldest first."""
+        """Return the oldest due job of each integration without a running job, oldest first."""
 
     def to_queue(self, until: datetime, limit: int) -> list[SyncJob]:
-        """Jobs scheduled before `until` that the queue was not told of."""
+        """Return jobs scheduled before `until` that are not queued."""
 
     def mark_queued(self, job_ids: Sequence[UUID], at: datetime) -> None:
-        """Those that still wait; of the others the queue may have to be told again."""
+        """Mark those of the jobs that still wait as queued."""
 
     def silent(self, before: datetime, limit: int) -> list[SyncJob]:
-        """Running jobs that gave no sign of life since `before`, and do not wait for a provider."""
+        """Return running jobs without a sign of life since `before` that do not wait for a provider."""
 
     def touch(self, job_id: UUID, now: datetime, *, waiting_until: datetime | None = None) -> None: ...
 
@@ -157,50 +163,53 @@ class SyncJobs(Protocol):
         """Count a restart and begin a new run of a running job."""
 
     def steps(self, job_id: UUID) -> list[Step]:
-        """In order."""
+        """Return the steps of a job by position."""
 
     def add_steps(self, steps: Sequence[Step]) -> None: ...
 
     def advance(self, progress: BatchProgress) -> None:
-        """Store the step, if its version is still `step.version`, counted up, and add the counts to its job, if
-        that still runs the same run. Raises Superseded."""
+        """Store the step, count its version up, and add the counts to its job.
+
+        Raises Superseded when the step has another version, or the job does not run this run any more.
+        """
 
     def log_errors(self, tenant_id: UUID, errors: Sequence[RecordError]) -> None: ...
 
     def synced(self, integration_id: UUID, at: datetime) -> None:
-        """Integrations.LastSyncTime."""
+        """Store when the integration was last synchronised."""
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` jobs that ended before `cutoff`, with their steps and errors."""
+        """Remove up to `limit` jobs that ended before `cutoff`, with their steps and errors; return how many."""
 
 
 class SyncRecords(Protocol):
-    """All see one tenant but the last two, which serve the product itself."""
+    """Internal records. Methods without `tenant_id` serve the product itself and see all tenants."""
 
-    def known(
+    def stored_versions(
         self, tenant_id: UUID, integration_id: UUID, stream: str, external_ids: Sequence[str]
-    ) -> dict[str, StoredVersion]: ...
+    ) -> dict[str, StoredVersion]:
+        """Return what is stored under these external ids; an id without a row is missing."""
 
     def store(
         self, tenant_id: UUID, integration_id: UUID, stream: str, merge: Merge, *, run: RunMark
     ) -> None:
-        """Write what a batch brought. Raises RecordsRefused."""
+        """Store the merged records of a batch. Raises RecordsRefused."""
 
     def unseen(
         self, tenant_id: UUID, integration_id: UUID, stream: str, *, generation: int, after: str, limit: int
     ) -> list[str]:
-        """Live records of the provider that the run of that generation did not see, in order, beyond `after`."""
+        """Return ids beyond `after`, in order, of live records that the run of that generation did not see."""
 
     def bury(
         self, tenant_id: UUID, integration_id: UUID, stream: str, external_ids: Sequence[str], *, run: RunMark
     ) -> int:
-        """Make tombstones of those still unseen; returns how many."""
+        """Make tombstones of those that are still unseen; return how many."""
 
     def page(self, tenant_id: UUID, integration_id: UUID, filter_: RecordFilter) -> list[SyncedRecord]:
-        """In the order of their change."""
+        """Return records in the order of their last change."""
 
     def of_job(self, tenant_id: UUID, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]:
-        """What a job wrote and no later one did."""
+        """Return the records whose last change is of this job."""
 
     def to_export(
         self,
@@ -212,7 +221,7 @@ class SyncRecords(Protocol):
         limit: int,
         everything: bool,
     ) -> list[SyncedRecord]:
-        """Records whose last change was the tenant's, pending or all, in order, beyond `after`."""
+        """Return records beyond `after`, in order, whose last change is the tenant's: pending ones, or all."""
 
     def count_export(
         self, tenant_id: UUID, integration_id: UUID, stream: str, *, everything: bool
@@ -227,22 +236,23 @@ class SyncRecords(Protocol):
         *,
         run: RunMark,
     ) -> None:
-        """Record what was pushed; a record that the tenant changed again meanwhile stays pending."""
+        """Store what was pushed; a record that the tenant changed again meanwhile stays pending."""
 
     def change(
         self, tenant_id: UUID, integration_id: UUID, changes: Sequence[LocalChange], now: datetime
     ) -> int:
-        """Store a tenant's own changes, those that are the latest; returns how many."""
+        """Store those of the tenant's changes that are the latest; return how many."""
 
     def forget_disconnected(self, limit: int) -> int:
-        """Remove up to `limit` records of disconnected integrations."""
+        """Remove up to `limit` records of disconnected integrations; return how many."""
 
-    def delete_tombstones(self, cutoff: datetime, limit: int) -> int: ...
+    def delete_tombstones(self, cutoff: datetime, limit: int) -> int:
+        """Remove up to `limit` tombstones older than `cutoff`; return how many."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunMark:
-    """What a run leaves on the rows it touches."""
+    """What a run leaves on the rows that it writes."""
 
     job_id: UUID
     now: datetime
@@ -251,14 +261,14 @@ class RunMark:
 
 @dataclass(frozen=True, slots=True)
 class StoredMapping:
-    """`mapping` is JSON text; `version` 0: there is none."""
+    """An integration's mapping as JSON text; `version` is 0 when there is none."""
 
     mapping: str
     version: int = 0
 
 
 class SyncSettings(Protocol):
-    """Mappings, schedules and stream states. `due` and `move_on` serve the product itself and see all tenants."""
+    """Mappings, schedules and stream states. Methods without `tenant_id` serve the product itself."""
 
     def mapping(self, tenant_id: UUID, integration_id: UUID) -> StoredMapping: ...
 
@@ -268,16 +278,16 @@ class SyncSettings(Protocol):
         """Store it if `mapping.version` is still current. Raises PreconditionFailed."""
 
     def schedule(self, tenant_id: UUID, integration_id: UUID) -> SyncSchedule:
-        """Raises NotFound."""
+        """Return the schedule of an integration. Raises NotFound."""
 
     def set_schedule(self, tenant_id: UUID, schedule: SyncSchedule) -> None:
-        """Store it if `schedule.version` is still current, 0: if there is none. Raises PreconditionFailed."""
+        """Store it if `schedule.version` is still current; 0 stands for none. Raises PreconditionFailed."""
 
     def due(self, until: datetime, limit: int) -> list[SyncSchedule]:
-        """Enabled schedules whose next run is before `until`."""
+        """Return enabled schedules whose next run is before `until`."""
 
     def move_on(self, schedule: SyncSchedule, next_run_at: datetime | None) -> bool:
-        """False when someone else did."""
+        """Store the next run; return False when another process did it already."""
 
     def stream(self, tenant_id: UUID, integration_id: UUID, stream: str) -> StreamState: ...
 
@@ -296,20 +306,29 @@ class SyncTransaction(IntegrationTransaction, Protocol):
 
 
 class SuppressionFilter(Protocol):
-    """The people whom one tenant's imports leave out."""
+    """The erased people of one tenant, as the filter of a batch."""
 
-    def without(
+    def leave_out(
         self, integration_id: UUID, stream: str, records: Sequence[IncomingRecord]
     ) -> tuple[list[IncomingRecord], int]:
-        """Return a batch without these people, and how many of its records that changed."""
+        """Return the batch without these people, and how many of its records changed.
 
-    def shown_id(self, integration_id: UUID, stream: str, external_id: str) -> str:
-        """Return the id as a log may keep it: of a record about one of them not even the id."""
+        - A record about one of them becomes a deletion (`data` is None), so a stored one becomes a tombstone.
+        - A record that mentions one of them is kept without the mention.
+        """
+
+    def masked_id(self, integration_id: UUID, stream: str, external_id: str) -> str:
+        """Return the id for the log of errors, which must not contain even the id of a record about such a person."""
 
 
 class Suppression(Protocol):
-    """Who asked to be erased and is not to be imported again (GDPR article 17). `privacy` implements it."""
+    """The people who must not be imported again after they were erased (GDPR article 17).
+
+    `domain.privacy.suppression` implements it, because `sync` stands on a lower floor.
+    """
 
     def of_tenant(self, tenant_id: UUID) -> SuppressionFilter | None:
-        """Return None when nobody is left out. Raises Unavailable: no batch is better than one with an erased
-        person."""
+        """Return the filter for the tenant's imports, or None when nobody is left out.
+
+        Raises Unavailable when the list cannot be read; then nothing may be imported.
+        """

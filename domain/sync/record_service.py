@@ -1,12 +1,12 @@
-"""Use cases around records: reading them, the tenant's own changes, mappings and their preview; retention."""
+"""Use cases of records: read and change them, set and preview their mapping, delete what is too old."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -35,17 +35,18 @@ from domain.sync.model import (
 from domain.sync.ports import LocalChange, RecordFilter, StoredMapping, SyncTransaction
 from domain.sync.rules import check_integration, stored_id
 from domain.sync.sources import NotSynchronisable, Source, Sources
-from domain.sync.transforming import RECORD_MAX_BYTES, Transformer, canonical
+from domain.sync.transforming import NotStorable, Transformer, canonical, stored_text, validate
 
+_CHUNK, _ROUNDS = 1_000, 500
 ExternalIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
-
-
 LocalIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
 
 
 class PreviewMapping(Command):
-    """Body of `POST /api/integrations/{id}/mapping/preview`: try a mapping on the provider's first records, or
-    on `sample`, without storing anything."""
+    """Body of `POST /api/integrations/{id}/mapping/preview`.
+
+    Tries a mapping on the provider's first records, or on `sample`, without storing anything.
+    """
 
     stream: StreamName | None = Field(None, description="The first stream when absent")
     mapping: FieldMapping | None = Field(None, description="The stored mapping when absent")
@@ -56,7 +57,7 @@ class PreviewMapping(Command):
 
 
 class LocalRecord(Command):
-    """One change of the tenant's own."""
+    """One change that the tenant made to a record."""
 
     stream: StreamName | None = Field(None, description="The first exportable stream when absent")
     local_id: LocalIdentifier | None = Field(
@@ -74,12 +75,9 @@ class PutRecords(Command):
     records: Annotated[list[LocalRecord], Field(min_length=1, max_length=1000)]
 
 
-_CHUNK, _ROUNDS = 1_000, 500
-
-
 @dataclass(frozen=True, slots=True)
 class MappingPreview:
-    """One record before and after. `record` is None when there are errors."""
+    """One record before and after its transformation; `record` is None when there are errors."""
 
     external_id: str
     source: Any
@@ -89,7 +87,7 @@ class MappingPreview:
 
 
 class RecordService:
-    """`retention` is of jobs and their logs (17.2)."""
+    """Jobs and their logs are kept for `retention` (17.2)."""
 
     def __init__(
         self,
@@ -105,7 +103,7 @@ class RecordService:
         self._retention = retention
 
     def page(self, principal: Principal, integration_id: UUID, filter_: RecordFilter) -> list[SyncedRecord]:
-        """Raises NotFound."""
+        """Return records of an integration in the order of their last change. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
@@ -113,13 +111,16 @@ class RecordService:
 
     @repeated
     def change(self, principal: Principal, integration_id: UUID, command: PutRecords) -> int:
-        """Store the tenant's own changes for the next export; those older than what is stored are left out
-        (BR-DS-07). Returns how many were stored. Raises NotFound, ValidationFailed, Conflict."""
+        """Store changes of the tenant for the next export; return how many were stored.
+
+        A change older than what is stored is left out (BR-DS-07). Raises NotFound, ValidationFailed, Conflict.
+        """
         principal.require(INTEGRATION_MANAGE)
         source = self._source(principal, integration_id)
         now = self._clock.now()
         changes = [
-            self._local(one, index, source.streams, principal) for index, one in enumerate(command.records)
+            _local_change(record, f"/records/{index}", source.streams, now)
+            for index, record in enumerate(command.records)
         ]
         with self._transactions.write() as tx:
             changed = tx.sync_records.change(principal.tenant_id, integration_id, changes, now)
@@ -129,7 +130,7 @@ class RecordService:
     # -- mappings -----------------------------------------------------------------------------------------
 
     def mapping(self, principal: Principal, integration_id: UUID) -> StoredMapping:
-        """Raises NotFound."""
+        """Return the mapping of an integration. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
@@ -139,7 +140,7 @@ class RecordService:
     def set_mapping(
         self, principal: Principal, integration_id: UUID, mapping: FieldMapping, if_match: int | None
     ) -> StoredMapping:
-        """Takes effect with the next batch. Raises NotFound, ValidationFailed, PreconditionFailed."""
+        """Replace the mapping, from the next batch on. Raises NotFound, ValidationFailed, PreconditionFailed."""
         principal.require(INTEGRATION_MANAGE)
         compile_mapping(mapping)
         text = mapping.model_dump_json(by_alias=True)
@@ -169,33 +170,36 @@ class RecordService:
     async def preview(
         self, principal: Principal, integration_id: UUID, command: PreviewMapping
     ) -> list[MappingPreview]:
-        """Nothing is stored. Raises NotFound, ValidationFailed, Conflict, ProviderUnavailable, Unavailable."""
+        """Transform some records without storing them.
+
+        Raises NotFound, ValidationFailed, Conflict, ProviderUnavailable, Unavailable.
+        """
         principal.require(INTEGRATION_MANAGE)
         source = await asyncio.to_thread(self._source, principal, integration_id)
         profile = _chosen(source.streams, command.stream, "/stream")
         mapping = await asyncio.to_thread(self._mapping_of, principal, integration_id, command)
         transformer = Transformer(source.provider, profile, mapping.get(profile.name))
         records = await self._samples(source, profile, command)
-        # Off the event loop: expressions may compute.
+        # Not on the event loop, because expressions take time.
         return await asyncio.to_thread(lambda: [_preview(transformer, record) for record in records])
 
     # -- retention ----------------------------------------------------------------------------------------
 
     def forget_old(self) -> tuple[int, int]:
-        """Remove jobs and logs past their retention, tombstones as old, and the records of integrations that are
-        disconnected (17.3). Returns how many jobs and records."""
+        """Remove jobs and tombstones past their retention, and records of disconnected integrations (17.3).
+
+        Returns how many jobs and how many records were removed.
+        """
         cutoff = self._clock.now() - self._retention
 
-        def forget(some: Callable[[SyncTransaction], int], size: int) -> int:
-            return in_steps(self._transactions, some, size, most=_ROUNDS)
+        def forget(step: Callable[[SyncTransaction], int], size: int) -> int:
+            return in_steps(self._transactions, step, size, most=_ROUNDS)
 
         jobs = forget(lambda tx: tx.sync_jobs.delete_before(cutoff, _CHUNK), _CHUNK)
         # A step takes the records of one integration, so few of them do not say that they were the last.
         gone = forget(lambda tx: tx.sync_records.forget_disconnected(_CHUNK), 1)
         buried = forget(lambda tx: tx.sync_records.delete_tombstones(cutoff, _CHUNK), _CHUNK)
         return jobs, gone + buried
-
-    # -- steps --------------------------------------------------------------------------------------------
 
     def _source(self, principal: Principal, integration_id: UUID) -> Source:
         with self._transactions.read() as tx:
@@ -205,7 +209,7 @@ class RecordService:
         except NotSynchronisable as reason:
             raise Conflict(str(reason), code=reason.code) from None
         except ProviderFailure as failure:
-            raise _told(failure) from None
+            raise _refusal(failure) from None
 
     def _mapping_of(
         self, principal: Principal, integration_id: UUID, command: PreviewMapping
@@ -220,56 +224,48 @@ class RecordService:
         source: Source, profile: StreamProfile, command: PreviewMapping
     ) -> Sequence[SourceRecord]:
         if command.sample is not None:
-            return [SourceRecord(f"sample-{index}", one) for index, one in enumerate(command.sample, 1)]
+            return [SourceRecord(f"sample-{index}", data) for index, data in enumerate(command.sample, 1)]
         request = ListRequest(profile.name, command.limit)
         try:
             page = await source.list_records(request)
         except StateExpired:
             return []
         except ProviderFailure as failure:
-            raise _told(failure) from None
+            raise _refusal(failure) from None
         return page.records[: command.limit]
 
-    def _local(
-        self, one: LocalRecord, index: int, streams: Sequence[StreamProfile], principal: Principal
-    ) -> LocalChange:
-        pointer = f"/records/{index}"
-        if one.local_id is None and one.external_id is None:
-            raise ValidationFailed(
-                "A record has no id.", [FieldError(pointer, "Give localId, externalId or both.")]
-            )
-        exportable = [profile for profile in streams if profile.exportable]
-        if not exportable:
-            raise Conflict("The provider takes no records from here.", code="not-exportable")
-        profile = _chosen(exportable, one.stream, f"{pointer}/stream")
-        kind = RecordType(one.record_type) if one.record_type else profile.record_type
-        data = None
-        if one.data is not None:
-            made = Transformer(None, profile).validate(kind, one.data)  # type: ignore[arg-type]  # not asked
-            if isinstance(made, list):
-                errors = [FieldError(f"{pointer}/data{error.pointer}", error.detail) for error in made]
-                raise ValidationFailed("A record is not what its type asks for.", errors)
-            data = _text(made[1], pointer)
-        return LocalChange(
-            stream=profile.name,
-            record_type=kind,
-            data=data,
-            modified_at=one.modified_at or self._clock.now(),
-            local_id=one.local_id,
-            external_id=stored_id(one.external_id) if one.external_id else None,
+
+def _local_change(
+    record: LocalRecord, pointer: str, streams: Sequence[StreamProfile], now: datetime
+) -> LocalChange:
+    if record.local_id is None and record.external_id is None:
+        raise ValidationFailed(
+            "A record has no id.", [FieldError(pointer, "Give localId, externalId or both.")]
         )
+    exportable = [profile for profile in streams if profile.exportable]
+    if not exportable:
+        raise Conflict("The provider takes no records from here.", code="not-exportable")
+    profile = _chosen(exportable, record.stream, f"{pointer}/stream")
+    kind = RecordType(record.record_type) if record.record_type else profile.record_type
+    return LocalChange(
+        stream=profile.name,
+        record_type=kind,
+        data=None if record.data is None else _text(kind, record.data, f"{pointer}/data"),
+        modified_at=record.modified_at or now,
+        local_id=record.local_id,
+        external_id=stored_id(record.external_id) if record.external_id else None,
+    )
 
 
-def _text(record: Any, pointer: str) -> str:
+def _text(kind: RecordType, data: Mapping[str, Any], pointer: str) -> str:
+    valid = validate(kind, data)
+    if isinstance(valid, list):
+        errors = [FieldError(f"{pointer}{error.pointer}", error.detail) for error in valid]
+        raise ValidationFailed("A record is not what its type asks for.", errors)
     try:
-        text = canonical(record)
-    except ValueError:
-        detail = "The record holds a value that JSON cannot carry."
-        raise ValidationFailed(detail, [FieldError(f"{pointer}/data", detail)]) from None
-    if len(text) > RECORD_MAX_BYTES:
-        detail = f"The record is {len(text):,} characters; at most {RECORD_MAX_BYTES:,} are taken."
-        raise ValidationFailed(detail, [FieldError(f"{pointer}/data", detail)])
-    return text
+        return stored_text(valid)
+    except NotStorable as reason:
+        raise ValidationFailed(str(reason), [FieldError(pointer, str(reason))]) from None
 
 
 def _chosen(streams: Sequence[StreamProfile], name: str | None, pointer: str) -> StreamProfile:
@@ -283,19 +279,18 @@ def _chosen(streams: Sequence[StreamProfile], name: str | None, pointer: str) ->
 
 
 def _preview(transformer: Transformer, record: SourceRecord) -> MappingPreview:
-    made = transformer.make(record)
-    if isinstance(made, list):
-        return MappingPreview(record.external_id, dict(record.data), None, None, made)
-    kind, internal = made
+    transformed = transformer.to_internal(record)
+    source = dict(record.data)
+    if isinstance(transformed, list):
+        return MappingPreview(record.external_id, source, None, None, transformed)
+    kind, internal = transformed
     try:
-        shown = json.loads(canonical(internal))
-    except ValueError:
-        errors = [FieldError("", "The record holds a value that JSON cannot carry.")]
-        return MappingPreview(record.external_id, dict(record.data), None, None, errors)
-    return MappingPreview(record.external_id, dict(record.data), kind.value, shown, ())
+        return MappingPreview(record.external_id, source, kind.value, json.loads(canonical(internal)), ())
+    except NotStorable as reason:
+        return MappingPreview(record.external_id, source, None, None, [FieldError("", str(reason))])
 
 
-def _told(failure: ProviderFailure) -> Exception:
+def _refusal(failure: ProviderFailure) -> Exception:
     if failure.kind in ("unavailable", "rate_limited"):
         return ProviderUnavailable(failure.detail)
     return Conflict(failure.detail, code="provider-refused")

@@ -1,4 +1,4 @@
-"""The internal records: what every provider's data is transformed to, validated before it is stored."""
+"""The internal records, into which the data of every provider is transformed before it is stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
 class Record(BaseModel):
-    """Base: camelCase, unknown fields refused, lax enough to take text where a provider writes a number as text."""
+    """Base of the internal records: camelCase, no unknown fields; a number may come as text."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True

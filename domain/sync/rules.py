@@ -1,4 +1,4 @@
-"""Business rules BR-DS-01..07 and section 7.4, as decisions without a clock."""
+"""Business rules of synchronisation (BR-DS-01 to BR-DS-07, section 7.4) as pure functions."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from domain.core.postponing import doubled
 from domain.core.wire import rfc3339
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.providers.records import MAX_PAGE_RECORDS
-from domain.sync.model import JobOrigin, SyncStatus, SyncType
+from domain.sync.model import BatchResult, JobOrigin, SyncStatus, SyncType
 
-#: BR-DS-05
+#: The longest time of a run (BR-DS-05).
 TIMEOUT = timedelta(minutes=60)
-#: Section 7.4.
+TIMED_OUT = BatchResult.failed("timeout", "The job ran for 60 minutes.")
+NOT_ACTIVE = BatchResult.failed("integration-not-active", "The integration is not active any more.")
+#: The oldest `scheduledAt` of a new job (section 7.4).
 OLDEST_SCHEDULE = timedelta(days=30)
-#: How much earlier than the newest change seen an incremental listing begins again: providers publish late.
+#: An incremental listing starts this much before the newest change seen, because providers publish late.
 OVERLAP = timedelta(minutes=5)
-#: BR-DS-01 and BR-DS-02: how far apart two jobs of a type are. A job that failed or was cancelled does not count.
+#: The least time between two jobs of a type, with the rule's code. Only jobs of a status in `COUNTED` count.
 APART: dict[SyncType, tuple[str, timedelta]] = {
     SyncType.Full: ("BR-DS-01", timedelta(days=1)),
     SyncType.Incremental: ("BR-DS-02", timedelta(hours=1)),
@@ -35,14 +37,14 @@ _ID_KEPT = 200
 
 
 def is_usable(integration: Integration | None) -> TypeGuard[Integration]:
-    """Active and enabled."""
+    """Tell whether the integration is there, active and enabled."""
     return (
         integration is not None and integration.status == IntegrationStatus.Active and integration.is_enabled
     )
 
 
 def check_integration(integration: Integration | None) -> Integration:
-    """Section 7.4: it must be an active one. Raises ValidationFailed."""
+    """Return the integration, or raise ValidationFailed when it is not active and enabled (section 7.4)."""
     if not is_usable(integration):
         detail = "This must name an active integration that is enabled."
         raise ValidationFailed(detail, [FieldError("/integrationId", detail)], code="integration-not-active")
@@ -50,21 +52,26 @@ def check_integration(integration: Integration | None) -> Integration:
 
 
 def check_scheduled_at(scheduled_at: datetime, now: datetime) -> None:
-    """Section 7.4. Raises ValidationFailed."""
+    """Raise ValidationFailed when the moment is more than 30 days in the past (section 7.4)."""
     if scheduled_at < now - OLDEST_SCHEDULE:
         detail = "This cannot be more than 30 days in the past."
         raise ValidationFailed(detail, [FieldError("/scheduledAt", detail)])
 
 
 def runs_at(origin: JobOrigin, scheduled_at: datetime, created_at: datetime) -> datetime:
-    """The moment by which a job counts: one that is asked for with a moment of the past runs when it is made. A
-    schedule's occurrence that was missed keeps its own, or the next one would be left out."""
+    """Return the moment by which a job counts for the distance between jobs.
+
+    - A job of a person with a moment in the past counts when it was created.
+    - A missed occurrence of a schedule keeps its own moment; otherwise the next occurrence would be left out.
+    """
     return scheduled_at if origin == JobOrigin.Schedule else max(scheduled_at, created_at)
 
 
 def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[datetime]) -> None:
-    """BR-DS-01, BR-DS-02. `others` are the moments (`runs_at`) of the integration's jobs of that type that count.
-    Raises RuleViolation."""
+    """Raise RuleViolation when another job of the type is too near (BR-DS-01, BR-DS-02).
+
+    `others` are the moments (`runs_at`) of the integration's jobs of that type that count.
+    """
     if sync_type not in APART:
         return
     code, apart = APART[sync_type]
@@ -79,33 +86,36 @@ def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[da
 
 
 def batch_size(wanted: int) -> int:
-    """BR-DS-03."""
+    """Return the batch size within the limits of BR-DS-03."""
     return max(1, min(wanted, MAX_PAGE_RECORDS))
 
 
 def after_failure(size: int) -> int:
-    """Section 11.4: a failing batch is tried again at half its size."""
+    """Return half the size, with which a failed batch is tried again (section 11.4)."""
     return max(1, size // 2)
 
 
 def after_success(size: int, full: int) -> int:
-    """A size that was reduced grows back."""
+    """Return twice the size, at most the full one."""
     return min(full, size * 2)
 
 
 def backoff_seconds(tries: int) -> float:
-    """Seconds before the next try after so many failures in a row: 1, 2, 4, ... at most a minute."""
+    """Return the seconds before the next try after `tries` failures in a row: 1, 2, 4, ... at most 60."""
     return doubled(_FIRST_WAIT, max(0, tries - 1), _LONGEST_WAIT).total_seconds()
 
 
 def since_of(newest: datetime | None, began_at: datetime) -> datetime:
-    """Where the next incremental listing begins: at the newest change seen, never after this run began, and a
-    little earlier, so that rows sharing that moment, or published late, are seen (again)."""
+    """Return where the next incremental listing starts.
+
+    That is `OVERLAP` before the newest change seen, or before this run began if that is earlier, so that rows of
+    the same moment and rows that were published late are listed.
+    """
     return (min(newest, began_at) if newest is not None else began_at) - OVERLAP
 
 
 def stored_id(external_id: str) -> str:
-    """The external id as the key of a row (BR-DS-06): ids that are too long end in their digest."""
+    """Return the external id as the key of a row (BR-DS-06); an id that is too long ends in its digest."""
     if len(external_id) <= _ID_MAX:
         return external_id
     digest = hashlib.sha256(external_id.encode("utf-8", "surrogatepass")).hexdigest()
@@ -113,5 +123,5 @@ def stored_id(external_id: str) -> str:
 
 
 def final_status(failed: int) -> SyncStatus:
-    """What a job that went through to its end is."""
+    """Return the status of a job that did all its steps, of whose records `failed` failed."""
     return SyncStatus.PartialSuccess if failed else SyncStatus.Completed

@@ -1,4 +1,4 @@
-"""Schedules: set by a person, run by the quarter-hourly timer (section 14.1)."""
+"""Use cases of schedules: a person sets them, a timer creates jobs of them every 15 minutes (section 14.1)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
 from domain.core.tracing import UNTRACED, SpanKind, Tracer
 from domain.core.transaction import Transactions, repeated
-from domain.integrations.model import IntegrationLog, IntegrationStatus, LogLevel
+from domain.integrations.model import IntegrationLog, LogLevel
 from domain.journal.audit import AuditEntry
 from domain.sync.dispatch import AHEAD, Dispatcher
 from domain.sync.model import JobOrigin, SyncDirection, SyncJob, SyncStatus, SyncType
 from domain.sync.ports import SyncTransaction
-from domain.sync.rules import check_integration
+from domain.sync.rules import check_integration, is_usable
 from domain.sync.schedules import PutSchedule, SyncSchedule, check_schedule
 from domain.sync.service import SyncService, check_direction
 
 logger = logging.getLogger("hub.sync")
 
-_SCHEDULES = 500
+_SCHEDULES_READ = 500
 
 
 class ScheduleService:
@@ -34,9 +34,9 @@ class ScheduleService:
         transactions: Transactions[SyncTransaction],
         service: SyncService,
         dispatcher: Dispatcher,
+        *,
         clock: Clock,
         ids: IdGenerator,
-        *,
         tracer: Tracer = UNTRACED,
     ) -> None:
         self._transactions = transactions
@@ -47,7 +47,7 @@ class ScheduleService:
         self._tracer = tracer
 
     def get(self, principal: Principal, integration_id: UUID) -> SyncSchedule:
-        """Raises NotFound."""
+        """Return the integration's schedule. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
@@ -57,8 +57,10 @@ class ScheduleService:
     def put(
         self, principal: Principal, integration_id: UUID, command: PutSchedule, if_match: int | None
     ) -> SyncSchedule:
-        """Raises NotFound, ValidationFailed (also BR-DS-01 and BR-DS-02: too dense), Conflict,
-        PreconditionFailed."""
+        """Replace the integration's schedule.
+
+        Raises NotFound, ValidationFailed (also for a schedule that is too dense), Conflict, PreconditionFailed.
+        """
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.read() as tx:
@@ -98,41 +100,37 @@ class ScheduleService:
             tx.commit()
         return replace(stored, version=version + 1)
 
-    def run(self) -> tuple[int, int]:
-        """Every 15 minutes: make jobs of the occurrences of the next 15, and queue what is due by then, to the
-        second. Returns how many of each. Repeating it makes nothing twice. Raises Unavailable."""
+    def create_due_jobs(self) -> tuple[int, int]:
+        """Create the jobs of the next 15 minutes, and queue all jobs that are due by then, to the second.
+
+        Returns how many jobs were created and queued. A repeat creates nothing twice. Raises Unavailable.
+        """
         horizon = self._clock.now() + AHEAD
         with self._transactions.read() as tx:
-            due = tx.sync_settings.due(horizon, _SCHEDULES)
-        made = 0
-        for schedule in due:
-            made += self._occur(schedule, horizon)
-        return made, self._dispatcher.queue_due()
+            due = tx.sync_settings.due(horizon, _SCHEDULES_READ)
+        created = sum(self._create_occurrences(schedule, horizon) for schedule in due)
+        return created, self._dispatcher.queue_due()
 
-    def _occur(self, schedule: SyncSchedule, horizon: datetime) -> int:
-        """All occurrences of one schedule up to the horizon; of those missed before now only the latest."""
-        made, current = 0, schedule
+    def _create_occurrences(self, schedule: SyncSchedule, horizon: datetime) -> int:
+        """Create the jobs of one schedule up to the horizon; of missed occurrences only the latest gets one."""
+        created, current = 0, schedule
         while current.next_run_at is not None and current.next_run_at < horizon:
             moment, following = current.missed_until(self._clock.now())
             try:
-                made += self._make(current, moment, following)
-            except _Lost:
-                return made
+                created += self._create_occurrence(current, moment, following)
+            except _TakenByOther:
+                return created
             current = replace(current, next_run_at=following)
-        return made
+        return created
 
-    def _make(self, schedule: SyncSchedule, moment: datetime, following: datetime) -> int:
+    def _create_occurrence(self, schedule: SyncSchedule, moment: datetime, following: datetime) -> int:
         now = self._clock.now()
         with self._transactions.write() as tx:
             if not tx.sync_settings.move_on(schedule, following):
-                raise _Lost
+                raise _TakenByOther
             integration = tx.integrations.find(schedule.integration_id)
-            made = 0
-            if (
-                integration is not None
-                and integration.status == IntegrationStatus.Active
-                and integration.is_enabled
-            ):
+            created = 0
+            if is_usable(integration):
                 job = SyncJob(
                     data_sync_job_id=uuid5(schedule.integration_id, f"schedule/{moment.isoformat()}"),
                     tenant_id=schedule.tenant_id,
@@ -146,9 +144,9 @@ class ScheduleService:
                     origin=JobOrigin.Schedule,
                 )
                 with self._tracer.span("schedule_sync", SpanKind.Internal) as span:
-                    made = self._add(tx, replace(job, traceparent=span.traceparent), now)
+                    created = self._add(tx, replace(job, traceparent=span.traceparent), now)
             tx.commit()
-        return made
+        return created
 
     def _add(self, tx: SyncTransaction, job: SyncJob, now: datetime) -> int:
         tx.users.lock_tenant(job.tenant_id)
@@ -172,5 +170,5 @@ class ScheduleService:
             return 0
 
 
-class _Lost(Exception):
+class _TakenByOther(Exception):
     """Another run of the timer took this occurrence."""

@@ -1,4 +1,4 @@
-"""When an integration synchronises by itself: an NCRONTAB expression in UTC, or an interval."""
+"""The schedule of an integration's synchronisation: an NCRONTAB expression in UTC, or an interval."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from domain.sync.rules import APART
 
 SyncTypeName = Literal["Full", "Incremental", "Differential"]
 DirectionName = Literal["Import", "Export", "Bidirectional"]
-#: The scheduler's own pace (section 14.1); no schedule is denser.
+#: The interval of the scheduler itself (section 14.1); no schedule is denser.
 LEAST_APART = timedelta(minutes=15)
-_LOOKED_AT = 60
+_OCCURRENCES_CHECKED = 60
 
 
 class PutSchedule(Command):
@@ -42,7 +42,7 @@ class PutSchedule(Command):
 
 @dataclass(frozen=True, slots=True)
 class SyncSchedule:
-    """`next_run_at` is None while it is off."""
+    """The schedule of one integration; `next_run_at` is None while it is disabled."""
 
     integration_id: UUID
     tenant_id: UUID
@@ -57,15 +57,14 @@ class SyncSchedule:
     version: int = 0
 
     def after(self, moment: datetime) -> datetime:
-        """The first occurrence after `moment`."""
+        """Return the first occurrence after `moment`."""
         if self.interval_minutes is not None:
             return moment + timedelta(minutes=self.interval_minutes)
         assert self.expression is not None
-        return occurrence(self.expression, moment)
+        return next_occurrence(self.expression, moment)
 
     def missed_until(self, now: datetime) -> tuple[datetime, datetime]:
-        """The latest occurrence that is due, and the one after it: what was missed while nothing ran is made up
-        for once."""
+        """Return the latest occurrence that is due, and the one after it; older missed ones are left out."""
         assert self.next_run_at is not None
         due = self.next_run_at
         following = self.after(due)
@@ -74,9 +73,12 @@ class SyncSchedule:
         return due, following
 
 
-def occurrence(expression: str, moment: datetime) -> datetime:
-    """The first moment after `moment` that an NCRONTAB expression names. As in Azure Functions a day must match
-    both the day of month and the day of week. Raises ValueError for what is no expression, or never comes."""
+def next_occurrence(expression: str, moment: datetime) -> datetime:
+    """Return the first moment after `moment` that an NCRONTAB expression names.
+
+    As in Azure Functions, a day must match both the day of month and the day of week. Raises ValueError for an
+    invalid expression, and for one that never occurs.
+    """
     from croniter import CroniterError, croniter
 
     if len(expression.split()) not in (5, 6):
@@ -91,12 +93,12 @@ def occurrence(expression: str, moment: datetime) -> datetime:
 
 
 def check_schedule(schedule: SyncSchedule, now: datetime) -> None:
-    """Occurrences keep the distance that BR-DS-01, BR-DS-02 and the scheduler ask for. Raises ValidationFailed."""
+    """Raise ValidationFailed when occurrences are nearer than BR-DS-01, BR-DS-02 or the scheduler allow."""
     pointer = "/expression" if schedule.expression is not None else "/intervalMinutes"
     code, apart = APART.get(schedule.sync_type, ("validation-failed", LEAST_APART))
     try:
         moments = [schedule.after(now)]
-        for _ in range(_LOOKED_AT):
+        for _ in range(_OCCURRENCES_CHECKED):
             moments.append(schedule.after(moments[-1]))
     except ValueError as error:
         detail = "This is not an NCRONTAB expression of five or six fields that ever comes true."

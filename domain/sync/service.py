@@ -58,6 +58,7 @@ class SyncService:
         self,
         transactions: Transactions[SyncTransaction],
         sources: Sources,
+        *,
         runs: JobRuns,
         queue: QueueSender,
         clock: Clock,
@@ -72,8 +73,11 @@ class SyncService:
 
     @repeated
     def start(self, principal: Principal, command: StartSync) -> SyncJob:
-        """UC-DS-01. Raises ValidationFailed (7.4), Conflict (nothing to synchronise, credentials), RuleViolation
-        (BR-DS-01, BR-DS-02)."""
+        """Create a job (UC-DS-01).
+
+        Raises ValidationFailed (7.4), Conflict when there is nothing to synchronise or the credentials fail, and
+        RuleViolation when another job is too near.
+        """
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         scheduled_at = command.scheduled_at or now
@@ -102,14 +106,16 @@ class SyncService:
     def add(
         self, tx: SyncTransaction, job: SyncJob, principal: Principal | None = None, *, is_queued: bool = True
     ) -> SyncJob:
-        """Store a new job with its event and audit entry, in the caller's transaction, which has locked the
-        tenant. With `is_queued` the caller tells the queue of one that is due soon. Raises RuleViolation."""
+        """Store a new job with its event and audit entry, in a transaction that has locked the tenant.
+
+        With `is_queued` the caller queues a job that is due soon. Raises RuleViolation.
+        """
         now = self._clock.now()
         _check_apart(tx, job)
         queued = now if is_queued and job.scheduled_at < now + AHEAD else None
         job = replace(job, queued_at=queued)
         if tx.sync_jobs.add(job.tenant_id, job):
-            tx.outbox.append([notices.initiated(self._ids, job, now)])
+            tx.outbox.append([notices.initiated_event(self._ids, job, now)])
             self._audit(tx, "datasync.created", job, principal)
         return job
 
@@ -119,20 +125,20 @@ class SyncService:
             return tx.sync_jobs.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, job_id: UUID) -> tuple[SyncJob, list[Step]]:
-        """UC-DS-03. Raises NotFound."""
+        """Return a job and its steps (UC-DS-03). Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.sync_jobs.get(principal.tenant_id, job_id), tx.sync_jobs.steps(job_id)
 
     def errors(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[RecordError]:
-        """BR-DS-04. Raises NotFound."""
+        """Return the errors of a job's records. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.sync_jobs.get(principal.tenant_id, job_id)
             return tx.sync_jobs.errors(principal.tenant_id, job_id, page)
 
     def written(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]:
-        """The records a job wrote that no later one did. Raises NotFound."""
+        """Return the records whose last change is of this job. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.sync_jobs.get(principal.tenant_id, job_id)
@@ -140,8 +146,10 @@ class SyncService:
 
     @repeated
     def cancel(self, principal: Principal, job_id: UUID) -> SyncJob:
-        """At once: what was stored stays, a batch under way stores nothing any more. Again, it does nothing. Raises
-        NotFound, Conflict."""
+        """Cancel a job at once; a repeat does nothing.
+
+        What was stored stays, and a batch in progress stores nothing any more. Raises NotFound, Conflict.
+        """
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
@@ -162,17 +170,20 @@ class SyncService:
             )
             if not tx.sync_jobs.move(cancelled, job.status):
                 raise Conflict("The job changed at this moment; try again.")
-            self._runs.tell(tx, cancelled, now)
+            notices.record_end(tx, self._ids, cancelled, now)
             self._audit(tx, "datasync.cancelled-by-hand", cancelled, principal)
             tx.commit()
         self._send(nudge(job_id, cancel=job.run_number))
-        self._runs.show(cancelled)
+        self._runs.announce_end(cancelled)
         return cancelled
 
     @repeated
     def resume(self, principal: Principal, job_id: UUID) -> SyncJob:
-        """From the checkpoint; finished batches are not fetched again. It runs as of now, at the distance from
-        other jobs that a new one keeps. Raises NotFound, Conflict, ValidationFailed, RuleViolation."""
+        """Continue a failed or cancelled job from its checkpoint.
+
+        It counts as of now, so it keeps the distance from other jobs that a new job keeps. Raises NotFound,
+        Conflict, ValidationFailed, RuleViolation.
+        """
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
@@ -206,12 +217,14 @@ class SyncService:
     def start_initial(
         self, tenant_id: UUID, integration_id: UUID, event_id: str, traceparent: str | None = None
     ) -> SyncJob | None:
-        """UC-IM-03 step 5: a full import of what was just authorised, once an event, whose `traceparent` the job
-        goes on from. None when it has one, or nothing to synchronise. Raises Unavailable."""
+        """Create a full import of an integration that was just authorised, once for each event (UC-IM-03 step 5).
+
+        The job continues the trace `traceparent`. Returns None when there is nothing to import. Raises Unavailable.
+        """
         now = self._clock.now()
         with self._transactions.read() as tx:
             integration = tx.integrations.find(integration_id)
-        # Anyone who may raise events can name an integration: it must be the tenant's own calendar.
+        # Anyone who may raise events can name any integration, so check that it is a calendar of this tenant.
         if (
             integration is None
             or integration.tenant_id != tenant_id
@@ -249,7 +262,10 @@ class SyncService:
         return job
 
     def streams(self, integration: Integration) -> list[StreamProfile]:
-        """Raises Conflict when the provider cannot be reached with these credentials, or has no records."""
+        """Return the streams of an integration.
+
+        Raises Conflict when the provider refuses the credentials or keeps no records, Unavailable.
+        """
         try:
             return list(self._sources.open(integration).streams)
         except NotSynchronisable as reason:
@@ -259,8 +275,6 @@ class SyncService:
                 raise Unavailable(failure.detail) from failure
             raise Conflict(failure.detail, code="not-synchronisable") from failure
 
-    # -- steps --------------------------------------------------------------------------------------------
-
     def _integration(self, principal: Principal, integration_id: UUID) -> Integration:
         with self._transactions.read() as tx:
             found = tx.integrations.find(integration_id)
@@ -269,31 +283,31 @@ class SyncService:
         return check_integration(found)
 
     def _audit(self, tx: SyncTransaction, action: str, job: SyncJob, principal: Principal | None) -> None:
-        about = {
+        after = {
             "integrationId": str(job.integration_id),
             "syncType": job.sync_type.name,
             "direction": job.direction.name,
             "status": job.status.name,
             "origin": job.origin.value,
         }
-        entry = AuditEntry(action, "datasync", job.data_sync_job_id, principal, after=about)
+        entry = AuditEntry(action, "datasync", job.data_sync_job_id, principal, after=after)
         tx.audit.append(job.tenant_id, entry)
 
     def _nudge_at(self, job: SyncJob) -> None:
         if job.queued_at is not None:
-            later: datetime | None = job.scheduled_at if job.scheduled_at > self._clock.now() else None
-            self._send(nudge(job.data_sync_job_id, at=later))
+            at: datetime | None = job.scheduled_at if job.scheduled_at > self._clock.now() else None
+            self._send(nudge(job.data_sync_job_id, at=at))
 
     def _send(self, message: QueueMessage) -> None:
         try:
             self._queue.send(SYNC_JOBS_QUEUE, [message])
         except Unavailable:
-            # The job is durable; the minute's timer finds it.
+            # The job is stored; the timer of every minute finds it.
             logger.warning("sync nudge lost, left to the timer")
 
 
 def _check_apart(tx: SyncTransaction, job: SyncJob) -> None:
-    """The caller has locked the tenant. Raises RuleViolation."""
+    """Raise RuleViolation when another job is too near; the caller has locked the tenant."""
     if job.sync_type in APART:
         at = runs_at(job.origin, job.scheduled_at, job.created_at)
         moments = tx.sync_jobs.moments(job.integration_id, job.sync_type, at - APART[job.sync_type][1])
@@ -301,7 +315,7 @@ def _check_apart(tx: SyncTransaction, job: SyncJob) -> None:
 
 
 def check_direction(direction: SyncDirection, streams: list[StreamProfile]) -> None:
-    """Raises Conflict."""
+    """Raise Conflict when the direction includes Export and no stream can be exported."""
     if direction != SyncDirection.Import and not any(stream.exportable for stream in streams):
         raise Conflict(
             "The provider takes no records from here: only Import is possible.", code="not-exportable"

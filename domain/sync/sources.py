@@ -1,4 +1,4 @@
-"""From a job's integration to a provider that can list or push, and what its failures mean for the job."""
+"""Sources: the connected provider of an integration, which lists and takes records."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ from domain.providers.records import (
 from domain.sync.mapping import FieldMapping, compile_mapping
 from domain.sync.transforming import Transformer
 
-#: A connection is opened anew after this long: it holds an OAuth token, and reads the secret store.
+#: A connection is kept this long, because opening it reads the secret store; it holds an OAuth token.
 _KEPT = timedelta(seconds=60)
 _MOST_KEPT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An integration's provider, connected. What its adapter did not expect is a ProviderFailure: the texts of such
-    errors quote records, and would be kept in Durable's history."""
+    """The connected provider of an integration.
+
+    Errors that its adapter did not expect become a ProviderFailure, because their texts may quote records and would
+    be stored in Durable's history.
+    """
 
     integration: Integration
     provider: SyncProvider
@@ -42,29 +45,29 @@ class Source:
     streams: Sequence[StreamProfile]
 
     async def list_records(self, request: ListRequest) -> ListPage:
-        """Raises ProviderFailure, StateExpired."""
+        """Return one page of a stream. Raises ProviderFailure, StateExpired."""
         call = self.provider.list_records(self.connection, request)
         return await guarded(call, self.integration, passing=(StateExpired,))
 
     async def push_record(self, request: PushRequest) -> PushResult:
-        """Raises ProviderFailure."""
+        """Send one record to the provider. Raises ProviderFailure."""
         return await guarded(self.provider.push_record(self.connection, request), self.integration)
 
     def profile(self, stream: str) -> StreamProfile:
-        """Raises ProviderFailure when the configuration has no such stream any more."""
-        for one in self.streams:
-            if one.name == stream:
-                return one
+        """Return the stream's profile. Raises ProviderFailure when the configuration names it no more."""
+        for profile in self.streams:
+            if profile.name == stream:
+                return profile
         raise ProviderFailure("rejected", f"The integration has no stream '{stream}' any more.")
 
     def transformer(self, stream: str, mapping: str) -> Transformer:
-        """`mapping` is the stored JSON text."""
+        """Return the transformer of a stream; `mapping` is the stored JSON text of the integration's mapping."""
         chosen = compile_mapping(FieldMapping.model_validate_json(mapping)).get(stream)
         return Transformer(self.provider, self.profile(stream), chosen)
 
 
 class Sources:
-    """Opens sources, and keeps each for a minute. `open` is not for an event loop."""
+    """Opens sources, and keeps each for a minute."""
 
     def __init__(self, connector: Connector, catalogue: Catalogue, clock: Clock) -> None:
         self._connector = connector
@@ -74,8 +77,11 @@ class Sources:
         self._kept: dict[tuple[UUID, int], tuple[datetime, Source]] = {}
 
     def open(self, integration: Integration) -> Source:
-        """Raises ProviderFailure; NotSynchronisable when the provider keeps no records, or its type is
-        switched off (16.2)."""
+        """Return the connected source of an integration; it blocks, so call it outside of event loops.
+
+        Raises ProviderFailure, and NotSynchronisable when the provider keeps no records or its type is switched
+        off (16.2).
+        """
         if integration.integration_type in self._catalogue.disabled_types:
             raise TypeDisabled(
                 f"Integrations of type {integration.integration_type.name} are switched off here."
@@ -102,7 +108,7 @@ class Sources:
         return source
 
     def forget(self, integration: Integration) -> None:
-        """Credentials were refused: the next batch opens a fresh connection."""
+        """Drop the connection, so that the next batch reads the credentials again."""
         with self._lock:
             self._kept.pop((integration.integration_id, integration.version), None)
 

@@ -1,4 +1,4 @@
-"""A provider's record becomes an internal one: mapped, validated, held against the business rules."""
+"""The transformation of a provider's record into an internal one: map, validate, check the business rules."""
 
 from __future__ import annotations
 
@@ -51,36 +51,50 @@ RULES: Sequence[BusinessRule] = (
     contact_can_be_told_apart,
 )
 
-
 _POINTER_MAX = 300
 _REASON_MAX = 400
-#: Bytes of one internal record; what is larger is no record but a document.
-RECORD_MAX_BYTES = 256 * 1024
+#: The most characters of one internal record.
+RECORD_MAX = 256 * 1024
 _ENCODE = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedRecord:
-    """A record that cannot be taken. `errors` hold no value of it."""
+    """A record that cannot be taken; `errors` contain no value of it."""
 
     external_id: str
     errors: Sequence[FieldError]
 
 
 def content_hash(data: str) -> str:
-    """128 bits of the record's canonical JSON: equal content, equal hash."""
+    """Return a hash of 128 bits of a record's canonical JSON."""
     return hashlib.blake2b(data.encode(), digest_size=16).hexdigest()
 
 
+class NotStorable(Exception):
+    """A record that cannot be stored, although it is valid; the text says why and contains no value of it."""
+
+
 def canonical(record: Record) -> str:
-    """JSON text that is the same for the same content. Raises ValueError for what JSON cannot hold."""
-    if isinstance(record, GenericRecord):
-        return _ENCODE({"fields": record.fields})
-    return record.model_dump_json(by_alias=True, exclude_none=True)
+    """Return JSON text that is the same for the same content. Raises NotStorable for what JSON cannot represent."""
+    try:
+        if isinstance(record, GenericRecord):
+            return _ENCODE({"fields": record.fields})
+        return record.model_dump_json(by_alias=True, exclude_none=True)
+    except ValueError:
+        raise NotStorable("The record contains a value that JSON cannot represent.") from None
+
+
+def stored_text(record: Record) -> str:
+    """Return the JSON text under which a record is stored. Raises NotStorable, also for one that is too large."""
+    text = canonical(record)
+    if len(text) > RECORD_MAX:
+        raise NotStorable(f"The record is {len(text):,} characters; at most {RECORD_MAX:,} are allowed.")
+    return text
 
 
 class Transformer:
-    """Of one stream. `transform` is pure."""
+    """Transforms the records of one stream."""
 
     def __init__(
         self,
@@ -95,32 +109,28 @@ class Transformer:
         self._rules = rules
 
     def transform(self, record: SourceRecord) -> IncomingRecord | RefusedRecord:
-        """Never raises: whatever a record holds, the others go on (BR-DS-04)."""
+        """Return the internal record, or why it is refused. Never raises, so that other records go on (BR-DS-04)."""
         if not record.external_id or "\x00" in record.external_id:
             return RefusedRecord("", [FieldError("", "The record has no usable id.")])
         key = stored_id(record.external_id)
         if record.deleted:
-            return self._incoming(key, None, "", record, self._profile.record_type)
-        made = self.make(record)
+            return _incoming(record, key, self._profile.record_type, data=None, digest="")
+        made = self.to_internal(record)
         if isinstance(made, list):
             return RefusedRecord(key, made)
         kind, internal = made
         try:
-            data = canonical(internal)
-            data.encode()
-        except ValueError:
-            return RefusedRecord(key, [FieldError("", "The record holds a value that JSON cannot carry.")])
-        if len(data) > RECORD_MAX_BYTES:
-            detail = f"The record is {len(data):,} characters; at most {RECORD_MAX_BYTES:,} are taken."
-            return RefusedRecord(key, [FieldError("", detail)])
-        return self._incoming(key, data, content_hash(data), record, kind)
+            data = stored_text(internal)
+        except NotStorable as reason:
+            return RefusedRecord(key, [FieldError("", str(reason))])
+        return _incoming(record, key, kind, data=data, digest=content_hash(data))
 
-    def make(self, record: SourceRecord) -> tuple[RecordType, Record] | list[FieldError]:
-        """The internal record with its type, or what is wrong."""
+    def to_internal(self, record: SourceRecord) -> tuple[RecordType, Record] | list[FieldError]:
+        """Return the internal record with its type, or what is wrong with it."""
         try:
             internal = self._provider.to_internal(self._profile.name, record)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
-            # The error's text may repeat a value of the record; its kind does not.
+            # The error's text may contain a value of the record; its type does not.
             return [FieldError("", f"The provider's record cannot be read ({type(error).__name__}).")]
         kind, fields = self._profile.record_type, dict(internal)
         if self._mapping is not None:
@@ -128,32 +138,33 @@ class Transformer:
                 kind, fields = self._mapping.apply(internal, record.data, kind)
             except ValueError as error:
                 return [FieldError(str(error), "The mapping's expression fails for this record.")]
-        return self.validate(kind, fields)
+        valid = validate(kind, fields, self._rules)
+        return valid if isinstance(valid, list) else (kind, valid)
 
-    def validate(
-        self, kind: RecordType, fields: Mapping[str, Any]
-    ) -> tuple[RecordType, Record] | list[FieldError]:
-        """Against the internal model and the business rules."""
-        try:
-            valid = MODELS[kind].model_validate(fields)
-        except (ValidationError, RecursionError) as error:
-            return _errors(error)
-        broken = [found for rule in self._rules if (found := rule(valid)) is not None]
-        return broken or (kind, valid)
 
-    @staticmethod
-    def _incoming(
-        key: str, data: str | None, digest: str, record: SourceRecord, kind: RecordType
-    ) -> IncomingRecord:
-        version = record.version[:200] if record.version else None
-        return IncomingRecord(key, data, digest, record.modified_at, version, kind.value)
+def validate(
+    kind: RecordType, fields: Mapping[str, Any], rules: Sequence[BusinessRule] = RULES
+) -> Record | list[FieldError]:
+    """Return the internal record of these fields, or what is wrong with them."""
+    try:
+        valid = MODELS[kind].model_validate(fields)
+    except (ValidationError, RecursionError) as error:
+        return _errors(error)
+    return [broken for rule in rules if (broken := rule(valid)) is not None] or valid
+
+
+def _incoming(
+    record: SourceRecord, key: str, kind: RecordType, *, data: str | None, digest: str
+) -> IncomingRecord:
+    version = record.version[:200] if record.version else None
+    return IncomingRecord(key, data, digest, record.modified_at, version, kind.value)
 
 
 def _errors(error: ValidationError | RecursionError) -> list[FieldError]:
     if isinstance(error, RecursionError):
         return [FieldError("", "The record is nested too deeply.")]
-    found = error.errors(include_url=False, include_input=False, include_context=False)
+    details = error.errors(include_url=False, include_input=False, include_context=False)
     return [
-        FieldError(json_pointer(*one["loc"])[:_POINTER_MAX], reason_of(one)[:_REASON_MAX])
-        for one in found[:10]
+        FieldError(json_pointer(*detail["loc"])[:_POINTER_MAX], reason_of(detail)[:_REASON_MAX])
+        for detail in details[:10]
     ]

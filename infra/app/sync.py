@@ -12,8 +12,8 @@ from domain.sync.dispatch import Dispatcher
 from domain.sync.exporting import Exporter
 from domain.sync.importing import Importer
 from domain.sync.job_runs import JobRuns
-from domain.sync.notices import LiveProgress
 from domain.sync.ports import Suppression
+from domain.sync.progress import LiveProgress
 from domain.sync.record_service import RecordService
 from domain.sync.schedule_service import ScheduleService
 from domain.sync.service import SyncService
@@ -60,12 +60,12 @@ class SyncParts:
         return JobRuns(
             self._transactions,
             self.sources,
-            parts.lifecycle,
-            parts.occurrences,
-            self._cipher,
-            self._clock,
-            self._ids,
-            self._live,
+            lifecycle=parts.lifecycle,
+            occurrences=parts.occurrences,
+            cipher=self._cipher,
+            clock=self._clock,
+            ids=self._ids,
+            live=self._live,
             tracer=self._tracer,
         )
 
@@ -74,11 +74,11 @@ class SyncParts:
         return BatchRunner(
             self._transactions,
             self.sources,
-            self._integrations.lifecycle,
-            self._cipher,
-            self._clock,
-            Importer(self._transactions, self._clock, self._ids, self._suppression),
-            Exporter(self._transactions, self._clock, self._ids),
+            lifecycle=self._integrations.lifecycle,
+            cipher=self._cipher,
+            clock=self._clock,
+            importer=Importer(self._transactions, self._clock, self._ids, self._suppression),
+            exporter=Exporter(self._transactions, self._clock, self._ids),
             size=self._settings.sync_batch_records,
             live=self._live,
             tracer=self._tracer,
@@ -91,12 +91,24 @@ class SyncParts:
 
     @once
     def service(self) -> SyncService:
-        return SyncService(self._transactions, self.sources, self.runs, self._queue, self._clock, self._ids)
+        return SyncService(
+            self._transactions,
+            self.sources,
+            runs=self.runs,
+            queue=self._queue,
+            clock=self._clock,
+            ids=self._ids,
+        )
 
     @once
     def schedules(self) -> ScheduleService:
         return ScheduleService(
-            self._transactions, self.service, self.dispatcher, self._clock, self._ids, tracer=self._tracer
+            self._transactions,
+            self.service,
+            self.dispatcher,
+            clock=self._clock,
+            ids=self._ids,
+            tracer=self._tracer,
         )
 
     @once

@@ -159,7 +159,9 @@ def calls(world: World) -> dict[str, list[Call]]:
         ],
         "sync_jobs.synced": [lambda tx: tx.sync_jobs.synced(integration_id, now)],
         "sync_jobs.delete_before": [lambda tx: tx.sync_jobs.delete_before(later, 100)],
-        "sync_records.known": [lambda tx: tx.sync_records.known(tenant, integration_id, STREAM, keys)],
+        "sync_records.stored_versions": [
+            lambda tx: tx.sync_records.stored_versions(tenant, integration_id, STREAM, keys)
+        ],
         "sync_records.store": [
             lambda tx: tx.sync_records.store(tenant, integration_id, STREAM, merge_of(["new"]), run=mark),
             lambda tx: tx.sync_records.store(tenant, integration_id, STREAM, changed, run=mark),

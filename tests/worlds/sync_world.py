@@ -22,7 +22,7 @@ from domain.providers.records import (
     SourceRecord,
     StreamProfile,
 )
-from domain.sync.model import BatchResult, SyncedRecord, SyncJob
+from domain.sync.model import BatchResult, BatchState, SyncedRecord, SyncJob
 from domain.sync.ports import RecordFilter
 from domain.sync.rules import MOST_TRIES, after_failure, after_success
 from domain.sync.service import StartSync
@@ -72,7 +72,7 @@ class Crm(Vendor):
         self.before_page()
         if self.failures:
             raise self.failures.pop(0)
-        rows = [one for key, one in sorted(self.records.items()) if key >= (request.cursor or "")]
+        rows = [record for key, record in sorted(self.records.items()) if key >= (request.cursor or "")]
         if request.since is not None:
             rows = [row for row in rows if row.modified_at is None or row.modified_at >= request.since]
         size = min(request.limit, self.page)
@@ -119,34 +119,34 @@ class SyncWorld(IntegrationWorld):
 
     async def run(self, job: SyncJob, *, batches: int = 1_000) -> SyncJob:
         """Dispatch, then the activities in the orchestrations' order; at most so many batches."""
-        started = {one.data_sync_job_id: one.run_number for one in self.sync.dispatcher.claim()}
+        started = {start.data_sync_job_id: start.run_number for start in self.sync.dispatcher.claim()}
         run = started.get(job.data_sync_job_id) or self.job(job).run_number
         plan = self.sync.runs.plan(job.data_sync_job_id, run)
-        outcome = plan.outcome or BatchResult("done")
+        result = plan.result or BatchResult(BatchState.Done)
         for position in plan.positions:
-            outcome = await self._step(job, run, position, batches)
-            if outcome.state != "done":
+            result = await self._step(job, run, position, batches)
+            if result.state != BatchState.Done:
                 break
-        if outcome.state in ("more", "stopped"):
+        if result.state in (BatchState.More, BatchState.Stopped):
             return self.job(job)
-        self.sync.runs.conclude(job.data_sync_job_id, run, outcome)
+        self.sync.runs.conclude(job.data_sync_job_id, run, result)
         return self.job(job)
 
     async def _step(self, job: SyncJob, run: int, position: int, batches: int) -> BatchResult:
-        size, tries, outcome = self.sync.batches.size, 0, BatchResult("more")
+        size, tries, result = self.sync.batches.size, 0, BatchResult(BatchState.More)
         for _ in range(batches):
-            outcome = await self.sync.batches.run(job.data_sync_job_id, run, position, size)
-            if outcome.state == "more":
+            result = await self.sync.batches.run_batch(job.data_sync_job_id, run, position, size)
+            if result.state == BatchState.More:
                 size, tries = after_success(size, self.sync.batches.size), 0
-            elif outcome.state == "wait":
-                self.clock.advance(seconds=outcome.seconds)
-            elif outcome.state == "retry" and tries + 1 < MOST_TRIES:
+            elif result.state == BatchState.Wait:
+                self.clock.advance(seconds=result.seconds)
+            elif result.state == BatchState.Retry and tries + 1 < MOST_TRIES:
                 size, tries = after_failure(size), tries + 1
-            elif outcome.state == "retry":
-                return replace(outcome, state="failed")
+            elif result.state == BatchState.Retry:
+                return replace(result, state=BatchState.Failed)
             else:
-                return outcome
-        return outcome
+                return result
+        return result
 
     async def synced(self, integration_id: UUID, sync_type: str = "Full", **fields: Any) -> SyncJob:
         return await self.run(self.start(integration_id, sync_type, **fields))
@@ -157,12 +157,12 @@ class SyncWorld(IntegrationWorld):
     def stored(self, integration_id: UUID) -> dict[str, SyncedRecord]:
         """Every record, tombstones included."""
         found = self.sync.records.page(self.principal, integration_id, RecordFilter(limit=1_000))
-        return {one.external_id: one for one in found}
+        return {record.external_id: record for record in found}
 
     def live(self, integration_id: UUID) -> dict[str, dict[str, Any]]:
         """The content of what is not deleted."""
         return {
-            key: json.loads(one.data)
-            for key, one in self.stored(integration_id).items()
-            if one.data is not None
+            key: json.loads(record.data)
+            for key, record in self.stored(integration_id).items()
+            if record.data is not None
         }

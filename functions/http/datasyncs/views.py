@@ -11,8 +11,9 @@ from pydantic import Field
 
 from domain.core.wire import UtcMoment
 from domain.sync.model import RecordError, Step, SyncDirection, SyncJob, SyncStatus, SyncType
-from domain.sync.notices import message_of, progress_of
+from domain.sync.notices import error_message
 from domain.sync.ports import JobFilter
+from domain.sync.progress import progress_of
 from domain.sync.schedules import DirectionName, SyncTypeName
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
@@ -148,7 +149,7 @@ def _job_fields(job: SyncJob, now: datetime, is_total_known: bool) -> dict[str, 
     if job.error_log:
         error = SyncErrorView(
             code=job.error_code,
-            message=message_of(job),
+            message=error_message(job),
             resumable=job.status in (SyncStatus.Failed, SyncStatus.Cancelled),
         )
     return {

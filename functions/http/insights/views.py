@@ -12,7 +12,7 @@ from domain.core.wire import UtcMoment
 from domain.journal.signals import Sketch, Tally
 from domain.monitoring.dashboard import IntegrationLine, KeyLine, Overview, SyncLine, WebhookLine
 from domain.monitoring.signal_series import Point, Series
-from domain.sync.notices import progress_payload
+from domain.sync.progress import progress_payload
 from functions.http.kit.views import Moment, Query, View
 from functions.http.webhooks.views import StateName
 

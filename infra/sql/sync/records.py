@@ -112,7 +112,7 @@ class SqlImportedRecords:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def known(
+    def stored_versions(
         self, tenant_id: UUID, integration_id: UUID, stream: str, external_ids: Sequence[str]
     ) -> dict[str, StoredVersion]:
         found: dict[str, StoredVersion] = {}

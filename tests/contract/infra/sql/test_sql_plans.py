@@ -49,7 +49,7 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "sync_jobs.to_queue": ("IX_DataSync_Waiting",),
     "sync_jobs.waiting": ("IX_DataSync_Waiting", "UX_DataSync_Running"),
     "sync_jobs.silent": ("UX_DataSync_Slot",),
-    "sync_records.known": ("sqlite_autoindex_SyncedRecords_",),
+    "sync_records.stored_versions": ("sqlite_autoindex_SyncedRecords_",),
     "sync_records.store": ("sqlite_autoindex_SyncedRecords_",),
     "sync_records.unseen": ("sqlite_autoindex_SyncedRecords_",),
     "sync_records.bury": ("sqlite_autoindex_SyncedRecords_",),

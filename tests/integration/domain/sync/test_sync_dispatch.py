@@ -16,8 +16,8 @@ from domain.core.paging import PageRequest
 from domain.journal.events import DomainEvent
 from domain.sync.dispatch import InitialSyncs, in_turn
 from domain.sync.model import JobOrigin, SyncStatus
-from domain.sync.notices import smoothed
 from domain.sync.ports import AlreadyRuns, JobFilter, WaitingJob
+from domain.sync.progress import smoothed
 from domain.sync.schedules import PutSchedule
 from tests.worlds.builders import START
 from tests.worlds.sync_world import SyncWorld
@@ -81,10 +81,10 @@ async def test_a_job_for_later_is_queued_to_the_second(world: SyncWorld) -> None
     integration = await world.integration()
     world.start(integration, scheduledAt="2026-03-01T09:20:17Z")
     assert world.queue.take("sync-jobs") == []
-    assert world.sync.schedules.run() == (0, 0)
+    assert world.sync.schedules.create_due_jobs() == (0, 0)
     world.clock.advance(minutes=15)
-    assert world.sync.schedules.run() == (0, 1)
-    assert world.sync.schedules.run() == (0, 0)
+    assert world.sync.schedules.create_due_jobs() == (0, 1)
+    assert world.sync.schedules.create_due_jobs() == (0, 0)
     assert world.queue.next_moment() == datetime.fromisoformat("2026-03-01T09:20:17+00:00")
     assert world.sync.dispatcher.claim() == []
     world.clock.advance(minutes=6)
@@ -96,8 +96,8 @@ async def test_a_schedule_makes_a_job_of_each_occurrence_once(world: SyncWorld) 
     wanted = PutSchedule(expression="30 10 * * * *", sync_type="Incremental")
     schedule = world.sync.schedules.put(world.principal, integration, wanted, None)
     assert schedule.next_run_at == START + timedelta(minutes=10, seconds=30)
-    assert world.sync.schedules.run() == (1, 1)
-    assert world.sync.schedules.run() == (0, 0)
+    assert world.sync.schedules.create_due_jobs() == (1, 1)
+    assert world.sync.schedules.create_due_jobs() == (0, 0)
     jobs = world.sync.service.page(world.principal, JobFilter(), PageRequest()).items
     assert [(job.origin, job.scheduled_at) for job in jobs] == [(JobOrigin.Schedule, schedule.next_run_at)]
     assert world.sync.schedules.get(world.principal, integration).next_run_at == START + timedelta(
@@ -110,7 +110,7 @@ async def test_what_was_missed_is_made_up_for_once(world: SyncWorld) -> None:
     wanted = PutSchedule(interval_minutes=60, sync_type="Incremental")
     world.sync.schedules.put(world.principal, integration, wanted, None)
     world.clock.advance(hours=10)
-    assert world.sync.schedules.run()[0] == 1
+    assert world.sync.schedules.create_due_jobs()[0] == 1
 
 
 async def test_a_scheduled_sync_that_a_rule_forbids_is_left_out_and_said_so(world: SyncWorld) -> None:
@@ -119,7 +119,7 @@ async def test_a_scheduled_sync_that_a_rule_forbids_is_left_out_and_said_so(worl
     world.sync.schedules.put(world.principal, integration, wanted, None)
     world.clock.advance(minutes=50)
     world.start(integration, "Incremental")
-    assert world.sync.schedules.run() == (0, 0)
+    assert world.sync.schedules.create_due_jobs() == (0, 0)
     messages = [row[0] for row in world.rows("SELECT Message FROM IntegrationLogs")]
     assert any("left out" in message for message in messages)
 
@@ -153,7 +153,7 @@ async def test_a_silent_job_is_revived_from_its_checkpoint(world: SyncWorld) -> 
     start = world.sync.dispatcher.revive(silent[0])
     assert start is not None
     assert start.run_number == 2
-    assert (await world.sync.batches.run(job.data_sync_job_id, 1, 0, 5)).state == "stopped"
+    assert (await world.sync.batches.run_batch(job.data_sync_job_id, 1, 0, 5)).state == "stopped"
     assert world.sync.dispatcher.silent() == []
 
 

@@ -54,7 +54,7 @@ async def test_a_push_that_was_not_recorded_is_repeated_under_the_same_key(world
         (_ for _ in ()).throw(Killed()) if len(world.crm.pushes) == 1 else False
     )
     with pytest.raises(Killed):
-        await world.sync.batches.run(job.data_sync_job_id, run, 0, 6)
+        await world.sync.batches.run_batch(job.data_sync_job_id, run, 0, 6)
     await world.run(world.job(job))
     assert len({push.idempotency_key for push in world.crm.pushes}) == 1
 

@@ -298,13 +298,13 @@ async def test_the_same_batch_twice_changes_nothing_twice(world: SyncWorld) -> N
             import asyncio
             import threading
 
-            other = world.sync.batches.run(job.data_sync_job_id, run, 0, 6)
+            other = world.sync.batches.run_batch(job.data_sync_job_id, run, 0, 6)
             thread = threading.Thread(target=lambda: again.append(asyncio.run(other)))
             thread.start()
             thread.join()
 
     world.crm.before_page = intrude
-    outcome = await world.sync.batches.run(job.data_sync_job_id, run, 0, 6)
+    outcome = await world.sync.batches.run_batch(job.data_sync_job_id, run, 0, 6)
     assert (outcome.state, again[1].records) == ("more", 6)
     assert world.job(job).records_processed == 6
 
@@ -320,7 +320,7 @@ async def test_a_process_that_dies_before_its_commit_leaves_nothing(world: SyncW
 
     world.crm.before_page = die
     with pytest.raises(Killed):
-        await world.sync.batches.run(job.data_sync_job_id, run, 0, 6)
+        await world.sync.batches.run_batch(job.data_sync_job_id, run, 0, 6)
     world.crm.before_page = lambda: None
     assert world.live(integration) == {}
     assert (await world.run(world.job(job))).records_written == 10

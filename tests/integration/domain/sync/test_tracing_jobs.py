@@ -220,7 +220,7 @@ async def test_a_schedules_job_begins_a_trace_of_its_own(world: SyncWorld, trace
     world.sync.schedules.put(world.principal, integration, command, None)
     for _ in range(2):
         world.clock.advance(hours=1)
-        world.sync.schedules.run()
+        world.sync.schedules.create_due_jobs()
         with world.transactions.read() as tx:
             [waiting] = tx.sync_jobs.waiting(world.clock.now(), 10)
             job = tx.sync_jobs.find(waiting.data_sync_job_id)

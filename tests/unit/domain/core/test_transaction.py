@@ -130,7 +130,7 @@ _OUTSIDE = (
     "vault.discard",
     ".flush(",
     "_nudge",
-    ".show(",
+    "announce_end",
 )
 
 
