@@ -199,7 +199,9 @@ async def send_alert_messages(timer: func.TimerRequest) -> None:
     sender = await asyncio.to_thread(lambda: hub().alerts.notifications)
     counts = await sender.send_due()
     if counts:
-        logger.info("alert messages sent", extra={one.name.lower(): count for one, count in counts.items()})
+        logger.info(
+            "alert messages sent", extra={status.name.lower(): count for status, count in counts.items()}
+        )
 
 
 @bp.function_name("clean_up_alerts")

@@ -44,17 +44,17 @@ class AlertView(View):
     status: StatusName
     subject: str = Field(description="Id of the webhook, integration or key; name of a queue")
     summary: str
-    details: Any = Field(description="What was seen last")
-    occurrences: int = Field(description="How often it was seen while it was active")
+    details: Any = Field(description="Details of the last occurrence")
+    occurrences: int = Field(description="How often its cause was seen while it was active")
     opened_at: Moment
     last_seen_at: Moment
     acknowledged_at: Moment | None
     acknowledged_by: UUID | None
     note: str | None
     recovered_at: Moment | None
-    recovery: str | None = Field(description="Why it is over")
-    notification_failure: str | None = Field(description="Why somebody could not be told, the last time")
-    runbook: str = Field(description="What to do, as a place in the hub's documentation")
+    recovery: str | None = Field(description="Why it recovered")
+    notification_failure: str | None = Field(description="Why the last message that failed could not be sent")
+    runbook: str = Field(description="What to do: path and section in the documentation")
 
 
 class NotificationView(View):
@@ -107,13 +107,13 @@ class AlertRuleView(View):
     is_enabled: bool
     severity: SeverityName
     threshold: float | None = Field(description="Share of failures that must be exceeded")
-    recovers_at: float | None = Field(description="Share at or below which it is over")
+    recovers_at: float | None = Field(description="Share at or below which it recovers")
     window_minutes: int | None
-    minimum_volume: int | None = Field(description="How much must have happened")
-    quiet_minutes: int = Field(description="Nothing recovers before so long without a repeat")
+    minimum_volume: int | None = Field(description="Minimum number of attempts before the share counts")
+    quiet_minutes: int = Field(description="Minutes without a repeat before the alert can recover")
     sinks: list[SinkView]
     runbook: str
-    version: int = Field(description="0: as delivered")
+    version: int = Field(description="0: the default rule")
 
 
 class AlertRulesView(View):
@@ -146,10 +146,10 @@ def alert_view(alert: Alert) -> AlertView:
     return AlertView(**alert_fields(alert))
 
 
-def alert_detail(told: AlertDetail) -> AlertDetailView:
+def alert_detail(detail: AlertDetail) -> AlertDetailView:
     return AlertDetailView(
-        **alert_fields(told.alert),
-        notifications=[_notification(notification) for notification in told.notifications],
+        **alert_fields(detail.alert),
+        notifications=[_notification(notification) for notification in detail.notifications],
     )
 
 
@@ -173,14 +173,14 @@ def rule_view(rule: AlertRule) -> AlertRuleView:
     )
 
 
-def _notification(one: Notification) -> NotificationView:
+def _notification(notification: Notification) -> NotificationView:
     return NotificationView(
-        transition=one.transition.name,
-        integration_id=one.integration_id,
-        recipient=one.recipient,
-        status=one.status.name,
-        attempts=one.attempts,
-        due_at=one.due_at,
-        sent_at=one.sent_at,
-        detail=one.detail,
+        transition=notification.transition.name,
+        integration_id=notification.integration_id,
+        recipient=notification.recipient,
+        status=notification.status.name,
+        attempts=notification.attempts,
+        due_at=notification.due_at,
+        sent_at=notification.sent_at,
+        detail=notification.detail,
     )

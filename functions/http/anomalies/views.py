@@ -39,10 +39,10 @@ class AnomalyView(View):
     subject_id: UUID
     metric: MetricName
     direction: Literal["Above", "Below"]
-    detail: str = Field(description="A sentence that says it")
+    detail: str = Field(description="The anomaly in one sentence")
     observed: float | None = Field(
-        description="Of the worst hour: attempts, requests or records; a share of 1; or milliseconds (95th "
-        "percentile). Null of what was seen at once"
+        description="Value of the worst hour: a count of attempts, requests or records; a share of 1; or milliseconds "
+        "(95th percentile). Null where the anomaly is a single event"
     )
     expected: ExpectationView | None = Field(
         description="The same hour in other weeks: `typical`, and the range that all but 3 hours in 1,000 keep within"
@@ -52,7 +52,7 @@ class AnomalyView(View):
     )
     hours: int = Field(description="Unusual hours so far")
     started_at: Moment
-    last_seen_at: Moment = Field(description="Beginning of the last unusual hour")
+    last_seen_at: Moment = Field(description="Start of the last unusual hour")
     ended_at: Moment | None
     acknowledged_at: Moment | None
     acknowledged_by: UUID | None
@@ -62,11 +62,13 @@ class AnomalyView(View):
 
 class HourView(View):
     start: Moment
-    value: float | None = Field(description="Null: there was nothing to measure")
+    value: float | None = Field(description="Null where nothing was measured")
 
 
 class AnomalyDetailView(AnomalyView):
-    series: list[HourView] = Field(description="The hours around it; empty of what was seen at once")
+    series: list[HourView] = Field(
+        description="The hours before and after it; empty where the anomaly is a single event"
+    )
 
 
 class AnomalyPage(PageView[AnomalyView]):
@@ -118,6 +120,6 @@ def anomaly_view(anomaly: Anomaly) -> AnomalyView:
     return AnomalyView(**anomaly_fields(anomaly))
 
 
-def anomaly_detail(shown: AnomalyDetail) -> AnomalyDetailView:
-    series = [HourView(start=hour.start, value=hour.value) for hour in shown.hours]
-    return AnomalyDetailView(**anomaly_fields(shown.anomaly), series=series)
+def anomaly_detail(detail: AnomalyDetail) -> AnomalyDetailView:
+    series = [HourView(start=hour.start, value=hour.value) for hour in detail.hours]
+    return AnomalyDetailView(**anomaly_fields(detail.anomaly), series=series)

@@ -1,4 +1,4 @@
-"""API keys as they go over the wire. The key itself is in no view but the one that shows it once."""
+"""API keys as they go over the wire. Only `IssuedApiKeyView` contains the key itself."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ class ApiKeyView(View):
     api_key_id: UUID
     key_name: str
     description: str | None
-    key_prefix: str = Field(description="The first 8 characters, by which to recognise it")
+    key_prefix: str = Field(description="The first 8 characters, to recognise the key")
     key_hash: str = Field(description="SHA-256 of the key, in hexadecimal")
     scopes: list[str]
     status: StatusName
     is_active: bool = Field(
-        description="Neither revoked nor expired; with `notBefore` ahead it is not usable yet"
+        description="Neither revoked nor expired; before `notBefore` it cannot be used yet"
     )
     expires_at: Moment | None
     not_before: Moment | None
-    allowed_ips: list[str] = Field(description="Addresses or CIDR ranges; empty: from anywhere")
+    allowed_ips: list[str] = Field(description="Addresses or CIDR ranges; empty allows any address")
     rate_limit_per_hour: int
-    last_used_at: Moment | None = Field(description="Brought up to date every five minutes")
-    usage_count: int = Field(description="Requests served; brought up to date every five minutes")
+    last_used_at: Moment | None = Field(description="Updated every five minutes")
+    usage_count: int = Field(description="Accepted requests; updated every five minutes")
     created_at: Moment
     created_by: UUID
     modified_at: Moment | None
     revoked_at: Moment | None
-    revoked_by: UUID | None = Field(description="Null when the hub did it, because the key expired")
+    revoked_by: UUID | None = Field(description="Null when the hub revoked it because it had expired")
     revoke_reason: str | None
-    rotates_from: UUID | None = Field(description="The key this one takes over from")
-    rotated_to: UUID | None = Field(description="The key that takes over from this one")
+    rotates_from: UUID | None = Field(description="The key that this key replaces")
+    rotated_to: UUID | None = Field(description="The key that replaces this key")
 
 
 class IssuedApiKeyView(ApiKeyView):
     key: str = Field(description="The key; shown only in this answer (BR-AK-02)")
-    old_key_expires_at: Moment | None = Field(None, description="Until then the rotated key works too")
+    old_key_expires_at: Moment | None = Field(None, description="Until then the rotated key still works")
 
 
 class ApiKeyPage(PageView[ApiKeyView]):
@@ -78,19 +78,19 @@ class ApiKeyQuery(PageQuery):
 
 
 class RevokeQuery(Query):
-    reason: str | None = Field(None, max_length=400, description="Why; or in the body")
+    reason: str | None = Field(None, max_length=400, description="Reason; may be sent in the body instead")
 
 
 class RateLimitView(View):
     limit: int = Field(description="Requests in 60 minutes")
     remaining: int
-    reset_seconds: int = Field(description="Until the oldest requests leave the window")
-    retry_after_seconds: int = Field(description="Until one more request is allowed; 0: now")
+    reset_seconds: int = Field(description="Seconds until the oldest requests leave the window")
+    retry_after_seconds: int = Field(description="Seconds until the next request is allowed; 0: now")
 
 
 class VerifiedView(View):
     valid: bool
-    code: Code = Field(description="INVALID where the caller may not know more")
+    code: Code = Field(description="INVALID where the caller may not know the reason")
     key_id: UUID | None = None
     key_name: str | None = None
     tenant_id: UUID | None = None
@@ -101,7 +101,7 @@ class VerifiedView(View):
 
 class BucketView(View):
     start: Moment
-    accepted: int = Field(description="Served")
+    accepted: int = Field(description="Accepted requests")
     limited: int = Field(description="Refused because the quota was used up (429)")
     refused: int = Field(description="Refused for another reason: expired, revoked, address, scope")
 
@@ -113,7 +113,7 @@ class UsageView(View):
     until: Moment = Field(serialization_alias="to")
     totals: BucketTotals
     rate_limit: RateLimitView
-    buckets: list[BucketView] = Field(description="Those with a request, oldest first")
+    buckets: list[BucketView] = Field(description="Buckets with at least one request, oldest first")
 
 
 class BucketTotals(View):
@@ -131,12 +131,12 @@ class UsageQuery(Query):
 class ScopeView(View):
     scope: str
     description: str
-    grantable: bool = Field(description="Whether the caller may give it to a key")
+    grantable: bool = Field(description="Whether the caller can grant it to a key")
 
 
 class ScopesView(View):
     items: list[ScopeView]
-    closed: bool = Field(description="Whether these are all there are")
+    closed: bool = Field(description="Whether keys can have no other scopes")
 
 
 def _fields(key: ApiKey, now: datetime) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def scopes_view(
     others = [
         ScopeView(
             scope=scope,
-            description="Of another module of the platform",
+            description="Scope of another module of the platform",
             grantable=not is_key or scope in permissions,
         )
         for scope in platform

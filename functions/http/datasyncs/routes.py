@@ -51,7 +51,7 @@ def list_datasyncs(call: Call) -> ApiResponse:
     query = call.query(SyncJobQuery)
     page = hub().sync.service.page(call.principal, query.to_filter(), query.page_request())
     now = hub().clock.now()
-    return ApiResponse(page_of(page, lambda one: job_view(one, now), SyncJobPage))
+    return ApiResponse(page_of(page, lambda job: job_view(job, now), SyncJobPage))
 
 
 @datasyncs.get("{id}", response=SyncJobDetailView)
@@ -97,7 +97,7 @@ def list_datasync_logs(call: Call) -> ApiResponse:
     rows: list[list[str]] = []
     for number in range(1, _CSV_MOST // 1000 + 1):
         page = service.errors(call.principal, call.id(), PageRequest(number, 1000))
-        views = [error_view(one) for one in page.items]
+        views = [error_view(error) for error in page.items]
         rows += [[v.stream, v.record_id, v.pointer, v.reason, v.created_at.isoformat()] for v in views]
         if len(page.items) < 1000:
             break

@@ -24,8 +24,8 @@ class ProgressView(View):
     stage: str = Field(description="Direction, stream and phase, such as `Import:contacts:List`")
     processed: int
     failed: int
-    remaining: int | None = Field(description="null while the provider has not said how many there are")
-    rate_per_second: float | None = Field(description="Records a second: lately, or over the whole run")
+    remaining: int | None = Field(description="Null while the provider has not reported the total")
+    rate_per_second: float | None = Field(description="Records per second, recent or over the whole run")
     eta_seconds: float | None
     estimated_completion_at: Moment | None
     waiting_until: Moment | None = Field(description="The provider asked to wait until then")
@@ -39,13 +39,13 @@ class StreamView(View):
     total: int | None
     processed: int
     failed: int
-    batches: int = Field(description="Batches stored: the checkpoint's version")
+    batches: int = Field(description="Stored batches; the version of the checkpoint")
 
 
 class SyncErrorView(View):
     code: str | None
     message: str
-    resumable: bool = Field(description="POST to its /resume to go on from the checkpoint")
+    resumable: bool = Field(description="Whether POST to its `/resume` continues it from the checkpoint")
 
 
 class SyncJobView(View):
@@ -56,14 +56,14 @@ class SyncJobView(View):
     status: StatusName
     origin: Literal["Manual", "Schedule", "Authorization"]
     records_total: int
-    records_processed: int = Field(description="Written, unchanged, duplicate and deleted ones together")
+    records_processed: int = Field(description="Written, unchanged, duplicate and deleted records together")
     records_failed: int
     records_written: int
     records_unchanged: int
     records_duplicate: int
     records_deleted: int
     error_log: SyncErrorView | None
-    run_number: int = Field(description="Counts starts and resumptions")
+    run_number: int = Field(description="1 for the first run; each resumption adds 1")
     scheduled_at: Moment
     started_at: Moment | None
     completed_at: Moment | None
@@ -83,7 +83,7 @@ class SyncJobPage(PageView[SyncJobView]):
 class RecordErrorView(View):
     stream: str
     record_id: str = Field(description="The provider's id of the record")
-    pointer: str = Field(description="JSON pointer into the internal record; empty: the record as such")
+    pointer: str = Field(description="JSON pointer into the internal record; empty: the whole record")
     reason: str
     created_at: Moment
 
@@ -116,7 +116,9 @@ class SyncJobQuery(PageQuery):
 
 
 class LogsQuery(PageQuery):
-    format: Literal["json", "csv"] = Field("json", description="`csv`: one line an error, up to 100,000")
+    format: Literal["json", "csv"] = Field(
+        "json", description="`csv`: one line for each error, at most 100,000"
+    )
 
 
 def job_view(job: SyncJob, now: datetime) -> SyncJobView:

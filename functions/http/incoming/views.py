@@ -25,15 +25,15 @@ class ReceiptView(View):
 class IncomingWebhookView(View):
     incoming_webhook_id: UUID
     integration_id: UUID
-    provider_event_id: str = Field(description="The provider's own id; repeats are known by it")
-    event_type: str = Field(description="`<provider>.<type>`, as it is raised for subscribers")
-    status: StatusName = Field(description="Failed: verified and kept, but it could not be raised")
+    provider_event_id: str = Field(description="The provider's own id, by which repeats are recognised")
+    event_type: str = Field(description="`<provider>.<type>`, the type that subscribers get")
+    status: StatusName = Field(description="Failed: verified and stored, but it could not be raised")
     attempts: int
     event_id: str | None = Field(
-        description="The event that was raised last; subscribers see it as webhook-id"
+        description="Id of the event raised last; subscribers get it as `webhook-id`"
     )
     source_ip: str | None
-    occurred_at: Moment | None = Field(description="When it happened, by the provider's account")
+    occurred_at: Moment | None = Field(description="When it happened, according to the provider")
     received_at: Moment
     processed_at: Moment | None
     error_message: str | None
@@ -41,9 +41,9 @@ class IncomingWebhookView(View):
 
 class IncomingWebhookDetailView(IncomingWebhookView):
     headers: dict[str, str] = Field(
-        description="What the body is and who made it; nothing that authenticates"
+        description="Headers that describe the body and its sender, without any that authenticate"
     )
-    body: str | None = Field(description="The raw body where it is UTF-8; null once past its retention")
+    body: str | None = Field(description="The raw body where it is UTF-8; null after its retention")
     body_base64: str | None = Field(description="The raw body where it is not UTF-8")
 
 
@@ -71,24 +71,26 @@ class IncomingWebhookQuery(PageQuery):
 class IncomingEndpointView(View):
     integration_id: UUID
     url: str | None = Field(
-        description="Where the provider sends its webhooks; null after a rotation, which shows the address once, "
+        description="The URL for the provider's webhooks; null after a rotation, whose answer shows the new URL once, "
         "and where the provider sends none"
     )
-    is_receiving: bool = Field(description="false: nothing that is sent there is taken; `reason` says why")
+    is_receiving: bool = Field(description="Whether webhooks are accepted; if not, see `reason`")
     reason: str | None = Field(
-        description="What keeps webhooks from being taken, and what to set; null while they are taken"
+        description="Why webhooks are not accepted, and what to set; null while they are accepted"
     )
-    webhook_scheme: str | None = Field(description="How the provider signs; null: it sends no webhooks")
-    allowed_ips: list[str] = Field(description="Empty: from anywhere")
+    webhook_scheme: str | None = Field(
+        description="How the provider signs webhooks; null where it sends none"
+    )
+    allowed_ips: list[str] = Field(description="Empty allows any address")
     rotated_at: Moment | None
-    previous_url_expires_at: Moment | None = Field(description="Until then the address before it is good too")
+    previous_url_expires_at: Moment | None = Field(description="Until then the previous URL still works")
     refused_count: int = Field(description="Requests refused for their signature or address")
     last_refused_at: Moment | None
     last_refusal: str | None
 
 
 class RotatedUrlView(IncomingEndpointView):
-    url: str | None = Field(description="The new address; shown only in this answer")
+    url: str | None = Field(description="The new URL; shown only in this answer")
 
 
 def webhook_view(webhook: IncomingWebhook) -> IncomingWebhookView:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -22,12 +22,10 @@ KindName = Literal[
 
 
 class SignalQuery(Query):
-    kind: KindName = Field(
-        "Tenant", description="What the signals are about; `Tenant`: all deliveries together"
-    )
+    kind: KindName = Field("Tenant", description="What the signals count; `Tenant`: all deliveries together")
     subject_id: UUID | None = Field(
         None,
-        description="A webhook, an API key, or for the other kinds an integration; all of the kind when absent",
+        description="Id of a webhook, an API key, or (for the other kinds) an integration; all of the kind when absent",
     )
     by: Literal["hour", "day"] = "hour"
     since: UtcMoment | None = Field(None, alias="from", description="At or after; whole hours or days")
@@ -35,7 +33,7 @@ class SignalQuery(Query):
 
 
 class OverviewQuery(Query):
-    hours: int = Field(24, ge=1, le=24 * 14, description="How far back, the present hour included")
+    hours: int = Field(24, ge=1, le=24 * 14, description="Number of hours, including the current one")
 
 
 class LatencyView(View):
@@ -48,14 +46,16 @@ class TallyView(View):
     total: int
     succeeded: int
     failed: int
-    failed_for_good: int = Field(description="Those that will not be tried again")
-    volume: int = Field(description="Records, of sync jobs alone")
-    success_rate: float | None = Field(description="Share of 1; null of nothing")
+    failed_for_good: int = Field(description="Failures that are not retried")
+    volume: int = Field(description="Records; sync jobs only")
+    success_rate: float | None = Field(description="0 to 1; null when nothing was counted")
     errors: dict[str, int] = Field(
         description="Failures by class: `timeout`, `connect`, `tls`, `blocked`, `protocol`, `throttled` (429), "
         "`unauthorized` (401, 403), `4xx`, `5xx` and others; of requests with an API key `limited` and `refused`"
     )
-    latency: LatencyView | None = Field(description="Milliseconds, to within 7 %; null of nothing")
+    latency: LatencyView | None = Field(
+        description="Milliseconds, to within 7 %; null when nothing was counted"
+    )
 
 
 class PointView(TallyView):
@@ -106,7 +106,7 @@ class KeyLineView(View):
     key_name: str
     key_prefix: str
     limit: int
-    used: int = Field(description="Of this hour's quota")
+    used: int = Field(description="Requests used of this hour's quota")
 
 
 class SyncLineView(View):
@@ -125,11 +125,11 @@ class OverviewView(View):
     at: Moment
     hours: int
     by: Literal["hour"] = "hour"
-    permissions: list[str] = Field(description="The caller's")
+    permissions: list[str] = Field(description="Permissions of the caller")
     deliveries: DeliveriesView | None
-    webhooks: list[WebhookLineView] | None = Field(description="Those that failed most first, at most 200")
+    webhooks: list[WebhookLineView] | None = Field(description="Most failures first, at most 200")
     integrations: list[IntegrationLineView] | None = Field(description="At most 200")
-    api_keys: list[KeyLineView] | None = Field(description="Those that can be used, at most 200")
+    api_keys: list[KeyLineView] | None = Field(description="Usable keys, at most 200")
     syncs: list[SyncLineView] | None
 
 
@@ -193,7 +193,7 @@ def _webhook(line: WebhookLine) -> WebhookLineView:
         webhook_id=line.webhook.webhook_id,
         url_host=urlsplit(line.webhook.url).netloc,
         description=line.webhook.description,
-        state=line.webhook.state.name,  # type: ignore[arg-type]
+        state=cast("StateName", line.webhook.state.name),
         disabled_reason=line.webhook.disabled_reason,
         last_error=max(errors, key=lambda name: errors[name]) if errors else None,
         **tally_fields(line.tally),
@@ -201,16 +201,16 @@ def _webhook(line: WebhookLine) -> WebhookLineView:
 
 
 def _integration(line: IntegrationLine) -> IntegrationLineView:
-    one = line.integration
+    integration = line.integration
     return IntegrationLineView.model_construct(
-        integration_id=one.integration_id,
-        name=one.name,
-        provider=one.provider,
-        integration_type=one.integration_type.name,
-        status=one.status.name,
-        reason=one.reason,
-        health_status=one.health_status.name,
-        last_health_check=one.last_health_check,
+        integration_id=integration.integration_id,
+        name=integration.name,
+        provider=integration.provider,
+        integration_type=integration.integration_type.name,
+        status=integration.status.name,
+        reason=integration.reason,
+        health_status=integration.health_status.name,
+        last_health_check=integration.last_health_check,
         samples=[
             SampleView.model_construct(
                 at=sample.at, milliseconds=sample.milliseconds, failed=sample.failure is not None

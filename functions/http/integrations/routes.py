@@ -67,7 +67,9 @@ def list_integrations(call: Call) -> ApiResponse:
     service = hub().integrations.service
     query = call.query(IntegrationQuery)
     page = service.page(call.principal, query.to_filter(), query.page_request())
-    return ApiResponse(page_of(page, lambda one: integration_view(one, service), IntegrationPage))
+    return ApiResponse(
+        page_of(page, lambda integration: integration_view(integration, service), IntegrationPage)
+    )
 
 
 @integrations.get("{id}", response=IntegrationView)

@@ -1,9 +1,9 @@
-"""Integrations as they go over the wire. No secret is in any view: secret fields show as `********`."""
+"""Integrations as they go over the wire. No view contains a secret: secret fields show as `********`."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from pydantic import Field
@@ -29,23 +29,25 @@ class TestStepView(View):
 
     name: str
     detail: str
-    reference: str | None = Field(description="The provider's id of what was made")
+    reference: str | None = Field(description="The provider's id of the created record")
 
 
 class ValidationView(View):
     succeeded: bool
-    stage: Literal["authorization", "credentials", "test", "done"] = Field(description="Where it ended")
+    stage: Literal["authorization", "credentials", "test", "done"] = Field(
+        description="The last stage that was reached"
+    )
     detail: str
-    failure: FailureName | None = Field(description="Why it went no further")
-    retry_after_seconds: float | None = Field(description="When the provider asked to wait")
-    steps: list[TestStepView] = Field(description="What the test did")
+    failure: FailureName | None = Field(description="Why it stopped there")
+    retry_after_seconds: float | None = Field(description="Wait that the provider asked for, in seconds")
+    steps: list[TestStepView] = Field(description="Steps of the provider's test")
 
 
 class AccountView(View):
-    account: str = Field(description="Who the provider says we are")
+    account: str = Field(description="The account that the provider reports")
     scopes: list[str]
     verified: bool = Field(
-        description="false: this provider has no way to check credentials; `detail` says why"
+        description="False where the provider has no way to check credentials; see `detail`"
     )
     detail: str
     test_mode: bool | None
@@ -61,7 +63,7 @@ class IntegrationView(View):
     is_enabled: bool
     configuration: dict[str, Any] = Field(description="Secret fields show as `********`")
     allow_tls12: bool = Field(alias="allowTls12")
-    account: AccountView | None = Field(description="What the provider said at the last validation")
+    account: AccountView | None = Field(description="Result of the last validation")
     validated_at: Moment | None
     suspension_cause: Literal["Manual", "Authentication", "Grant"] | None
     health_status: HealthName
@@ -72,7 +74,9 @@ class IntegrationView(View):
     created_by: UUID
     modified_at: Moment | None
     modified_by: UUID | None
-    validation: ValidationView | None = Field(None, description="When this request asked the provider")
+    validation: ValidationView | None = Field(
+        None, description="Present when this request called the provider"
+    )
 
 
 class IntegrationPage(PageView[IntegrationView]):
@@ -109,8 +113,10 @@ class HealthView(View):
     health_status: HealthName
     last_health_check: Moment | None
     consecutive_failures: int
-    baseline_ms: float | None = Field(description="What it usually takes; null before the first success")
-    next_probe_at: Moment | None = Field(description="When a suspended integration is tried again")
+    baseline_ms: float | None = Field(
+        description="Usual response time in milliseconds; null before the first success"
+    )
+    next_probe_at: Moment | None = Field(description="When a suspended integration is checked again")
     windows: dict[str, WindowView] = Field(description="`1h`, `24h` and `7d`")
     last_checks: list[CheckView] = Field(description="The last 20, newest first")
 
@@ -153,10 +159,10 @@ class IntegrationQuery(PageQuery):
         "-integrationType",
         "-provider",
         "-lastHealthCheck",
-    ] = Field("createdAt", description="A leading `-` sorts downwards")
+    ] = Field("createdAt", description="A leading `-` sorts in descending order")
 
     def to_filter(self) -> IntegrationFilter:
-        field: SortField = self.sort.removeprefix("-")  # type: ignore[assignment]
+        field = cast("SortField", self.sort.removeprefix("-"))
         return IntegrationFilter(
             types=[IntegrationType[name] for name in self.type or ()],
             statuses=[IntegrationStatus[name] for name in self.status or ()],
@@ -248,7 +254,7 @@ def health_view(report: HealthReport) -> HealthView:
         consecutive_failures=integration.consecutive_failures,
         baseline_ms=report.vitals.baseline_ms if report.vitals.baseline_of else None,
         next_probe_at=integration.probe_after,
-        windows={name: _window_view(one) for name, one in report.windows.items()},
+        windows={name: _window_view(window) for name, window in report.windows.items()},
         last_checks=[
             CheckView(
                 at=last_check.at,

@@ -1,4 +1,4 @@
-"""Every `code` a problem may carry: what it means, and what the caller does about it. The one such table."""
+"""Every `code` of a problem: its meaning, and what the caller can do about it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProblemCode:
-    """`status` is the HTTP status it comes with. Texts may hold `code` in backticks."""
+    """One code with its HTTP status; the texts may contain code in backticks."""
 
     status: int
     meaning: str
@@ -17,95 +17,95 @@ class ProblemCode:
 PROBLEM_CODES: dict[str, ProblemCode] = {
     "malformed-json": ProblemCode(
         400,
-        "The body is empty or is not JSON; `detail` says where the parser stopped.",
+        "The body is empty or not valid JSON; `detail` says where the parser stopped.",
         "Send UTF-8 JSON. Watch for trailing commas, single quotes and a body cut short.",
     ),
     "unauthenticated": ProblemCode(
         401,
-        "There is no credential, or two.",
+        "The request has no credential, or two.",
         "Send `Authorization: Bearer <token>`, or an API key in `X-API-Key`.",
     ),
     "invalid-token": ProblemCode(
         401,
-        "The token does not hold: expired, for another audience, signed by someone else, or without what the hub "
-        "reads from it.",
-        "Get a fresh token from the issuer; `detail` says when it has expired.",
+        "The token is not valid: it has expired, is for another audience, is signed by someone else, or lacks a "
+        "claim that the hub needs.",
+        "Get a new token from the issuer; if it has expired, `detail` shows when.",
     ),
     "invalid-key": ProblemCode(
         401,
-        "The API key is unknown, mistyped or revoked; it is not said which.",
+        "The API key is unknown, mistyped or revoked; the answer does not tell which.",
         "Compare its first 8 characters with the list of keys, and create a new one if it was revoked.",
     ),
     "expired-key": ProblemCode(
         401,
         "The API key has expired; `detail` says when.",
-        "Create a new key. Rotate keys before they expire to go on without a gap.",
+        "Create a new key. To avoid a gap, rotate keys before they expire.",
     ),
     "key-not-yet-valid": ProblemCode(
         401,
-        "The API key's `notBefore` has not come yet; `detail` says when it does.",
+        "The API key is not valid before its `notBefore`, which `detail` shows.",
         "Wait until then, or use another key.",
     ),
     "bad-signature": ProblemCode(
         401,
-        "An incoming webhook's signature is missing, wrong, or more than 5 minutes old; `detail` says which.",
-        "Compare the webhook secret at the provider with the integration's; check both clocks. The body must reach "
-        "the hub byte for byte as it was signed.",
+        "The signature of an incoming webhook is missing, wrong, or more than 5 minutes old; see `detail`.",
+        "Compare the webhook secret at the provider with the integration's, and check both clocks. The body must "
+        "reach the hub byte for byte as it was signed.",
     ),
     "forbidden": ProblemCode(
         403,
-        "The caller is known and lacks the permission that `detail` names.",
+        "The caller lacks the permission that `detail` names.",
         "Ask an administrator for the permission, or use an API key whose scopes include it.",
     ),
     "insufficient-scope": ProblemCode(
         403,
-        "The API key lacks a scope that the operation needs; or a new key was to have scopes that its creator has "
-        "not. `detail` names the ones that are missing.",
-        "Use a key with those scopes. For a new key: leave them out, or have someone create it who holds them.",
+        "The API key lacks a scope that the operation needs, or a new key would have scopes that its creator lacks. "
+        "`detail` names the missing scopes.",
+        "Use a key with those scopes. For a new key, leave them out, or let someone create it who has them.",
     ),
     "ip-not-allowed": ProblemCode(
         403,
-        "The API key may be used from certain addresses only, and this is not one of them.",
-        "Call from an address in the key's `allowedIps`, or have them changed.",
+        "The API key does not allow the caller's IP address.",
+        "Call from an address in the key's `allowedIps`, or change them.",
     ),
     "source-not-allowed": ProblemCode(
         403,
-        "The integration takes webhooks from certain addresses only, and this is not one of them.",
+        "The integration does not accept webhooks from this IP address.",
         "Add the provider's addresses with `PUT` to the integration's `/incoming`, or empty the list.",
     ),
     "not-found": ProblemCode(
         404,
-        "There is no such thing in your tenant. Another tenant's thing looks the same.",
-        "Check the id and that the token is of the right tenant. It may have been deleted.",
+        "The resource does not exist in your tenant. Resources of other tenants get the same answer.",
+        "Check the id, and that the token is for the right tenant. The resource may have been deleted.",
     ),
     "no-such-path": ProblemCode(
-        404, "Nothing is served at this path.", "Compare the path with the operations on this page."
+        404, "No operation has this path.", "Compare the path with the operations on this page."
     ),
     "method-not-allowed": ProblemCode(
         405,
-        "The path exists for other methods; the header `Allow` lists them.",
+        "The path does not allow this method; the header `Allow` lists those it allows.",
         "Use one of the methods in `Allow`.",
     ),
     "conflict": ProblemCode(
         409,
-        "The request is sound, but the present state does not allow it, or another request got there first.",
-        "Read the resource again and decide anew; repeat the request if it still makes sense.",
+        "The request is valid, but the current state does not allow it, or another request changed the state first.",
+        "Fetch the resource again; repeat the request if it is still needed.",
     ),
     "provider-unavailable": ProblemCode(
         409,
-        "The integration's provider does not answer, limits the calls, or is being left alone after many failures. "
-        "Nothing was changed.",
-        "Try again in a few minutes; `GET /api/integrations/{id}/health` tells when it answers again.",
+        "The integration's provider does not answer, limits the rate of calls, or is not called for a while after "
+        "many failures. Nothing was changed.",
+        "Try again in a few minutes; `GET /api/integrations/{id}/health` shows when it answers again.",
     ),
     "illegal-move": ProblemCode(
         409,
-        "The integration's status does not allow this; `detail` lists what it allows.",
-        "Read its `status` and `reason` first. A disconnected integration is gone: create a new one.",
+        "The integration's status does not allow this operation; `detail` lists those it allows.",
+        "Check its `status` and `reason`. A disconnected integration cannot be used again: create a new one.",
     ),
     "integration-type-disabled": ProblemCode(
         409,
         "Integrations of this type are switched off in this installation.",
-        "Ask whoever runs it; `GET /api/providers` shows `isEnabled` for each.",
+        "Ask the operator of the installation; `GET /api/providers` shows `isEnabled` for each provider.",
     ),
     "BR-IM-01": ProblemCode(
         409,
@@ -120,55 +120,55 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     ),
     "BR-IM-05": ProblemCode(
         409,
-        "The integration is in error, which only a person's review ends.",
-        "Find out what happened from its `/logs`, then POST a note to its `/review`.",
+        "The integration is in the state Error, which only a review by a person ends.",
+        "Find the cause in its `/logs`, then POST a note to its `/review`.",
     ),
     "BR-DS-01": ProblemCode(
         409,
-        "A Full sync of an integration runs at most once a day; `detail` says when the next may be. As a schedule's "
-        "error (422): it names moments that are closer than that.",
+        "A Full sync of an integration runs at most once a day; `detail` says when the next is possible. With 422: "
+        "the occurrences of the schedule are closer than that.",
         "Wait until then, or use an Incremental or Differential sync.",
     ),
     "BR-DS-02": ProblemCode(
         409,
-        "An Incremental sync of an integration runs at most once an hour; `detail` says when the next may be. As a "
-        "schedule's error (422): it names moments that are closer than that.",
+        "An Incremental sync of an integration runs at most once an hour; `detail` says when the next is possible. "
+        "With 422: the occurrences of the schedule are closer than that.",
         "Wait until then.",
     ),
     "not-synchronisable": ProblemCode(
         409,
-        "The provider, or this configuration of it, keeps no records, or did not let the hub in.",
+        "The provider has no records to synchronise, its configuration declares none, or it refused access.",
         "Read `detail`. A declared REST API needs `listRequest` in its configuration.",
     ),
     "not-exportable": ProblemCode(
         409,
-        "The provider takes no records from the hub.",
+        "The provider does not accept records from the hub.",
         "Use the direction Import.",
     ),
     "not-resumable": ProblemCode(
         409,
         "Only a job that failed or was cancelled can be resumed.",
-        "Look at its `status`; start a new job if one is wanted.",
+        "Check its `status`; start a new job if needed.",
     ),
     "sync-ended": ProblemCode(
         409,
-        "The job has ended already, so there is nothing to cancel.",
-        "Nothing is needed.",
+        "The job has already ended, so it cannot be cancelled.",
+        "Nothing.",
     ),
     "provider-refused": ProblemCode(
         409,
         "The provider did not accept the request; `detail` quotes its reason.",
-        "Correct what it names in the integration's configuration.",
+        "Correct the integration's configuration accordingly.",
     ),
     "integration-not-active": ProblemCode(
         422,
-        "A sync needs an integration of your tenant that is Active and enabled (7.4).",
-        "Activate the integration, or name another.",
+        "A sync needs an integration of your tenant that is Active and enabled (section 7.4).",
+        "Activate the integration, or use another.",
     ),
     "not-retryable": ProblemCode(
         409,
-        "The delivery has arrived already, or is being sent at this moment.",
-        "Nothing is needed if it was delivered. To send it again all the same, replay its time range.",
+        "The delivery was already delivered, or is being sent now.",
+        "Nothing, if it was delivered. To send it again anyway, replay its time range.",
     ),
     "webhook-not-active": ProblemCode(
         409,
@@ -177,135 +177,136 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     ),
     "recommendation-gone": ProblemCode(
         409,
-        "What the recommendation was about is over: the subject was changed, or what was seen is past.",
-        "Nothing is needed. `GET /api/insights/recommendations` says what holds now.",
+        "The recommendation no longer applies: its subject was modified, or its evidence is out of date.",
+        "Nothing. `GET /api/insights/recommendations` lists those that apply now.",
     ),
     "nothing-to-apply": ProblemCode(
         409,
-        "The recommendation asks for something that only a person can do; its `apply` is null.",
-        "Do what its `explanation` says; dismiss it if you will not.",
+        "Only a person can do what the recommendation suggests; its `apply` is null.",
+        "Follow its `explanation`, or dismiss it.",
     ),
     "content-gone": ProblemCode(
         409,
-        "The content of this incoming webhook is past its retention, so it cannot be raised again.",
-        "Have the provider send it again, or fetch it there by its id.",
+        "The content of this incoming webhook was deleted after its retention, so it cannot be raised again.",
+        "Let the provider send it again, or fetch it from the provider by its id.",
     ),
     "verification-pending": ProblemCode(
         409,
-        "The webhook cannot be active before its receiver has answered the challenge.",
+        "The webhook cannot become active before its receiver has answered the challenge.",
         "Make the receiver answer the challenge, then `POST` to the webhook's `/verify`.",
     ),
     "idempotency-key-running": ProblemCode(
         409,
-        "The first request with this `Idempotency-Key` has not ended yet.",
-        "Wait a moment and repeat the request with the same key; you get the first one's answer.",
+        "The first request with this `Idempotency-Key` is still running.",
+        "Repeat the request with the same key after a moment; you get the answer of the first request.",
     ),
     "idempotency-outcome-unknown": ProblemCode(
         409,
-        "The first request with this `Idempotency-Key` ended without an answer that could be kept. It may have been "
-        "done; it is not done again.",
-        "Look whether it was done. If it was not, send it under a new key.",
+        "The first request with this `Idempotency-Key` ended without a stored answer. It may have been carried out, "
+        "and is not carried out again.",
+        "Check whether it was carried out. If not, send it with a new key.",
     ),
     "rotation-pending": ProblemCode(
         409,
-        "The key is being rotated already.",
-        "Confirm the rotation that runs, or wait until its grace period ends; then rotate again.",
+        "The API key is already being rotated.",
+        "Confirm the current rotation or wait until its grace period ends; then rotate again.",
     ),
     "no-rotation": ProblemCode(
         409,
-        "The key is not being rotated, or its rotation has ended, so there is nothing to confirm.",
-        "Look at the key; start a new rotation if one is still wanted.",
+        "The API key is not being rotated, or its rotation has ended, so there is nothing to confirm.",
+        "Fetch the key; start a new rotation if needed.",
     ),
     "BR-AK-03": ProblemCode(
         409,
-        "The tenant has as many active API keys as it may have.",
-        "Revoke one that is no longer used.",
+        "The tenant has the maximum number of active API keys.",
+        "Revoke a key that is no longer used.",
     ),
     "BR-AK-06": ProblemCode(
         409,
-        "The scopes of an API key can be taken away, never added.",
+        "Scopes can be removed from an API key, but not added.",
         "Create a new key with the scopes you need, and revoke this one.",
     ),
     "BR-AK-07": ProblemCode(
         409,
-        "The API key is revoked or expired; that is final.",
+        "The API key is revoked or expired, which cannot be undone.",
         "Create a new key.",
     ),
     "BR-WH-07": ProblemCode(
         409,
-        "The tenant has as many webhooks as it may have.",
-        "Delete one that is no longer needed, or subscribe one webhook to more event types.",
+        "The tenant has the maximum number of webhooks.",
+        "Delete a webhook that is no longer needed, or subscribe one webhook to more event types.",
     ),
     "no-oauth": ProblemCode(
         409,
-        "The integration's provider does not work by OAuth, so there is nothing to authorise.",
-        "Look at the provider's `oauth` in `GET /api/providers/{name}`; set its credentials instead.",
+        "The integration's provider does not use OAuth, so there is nothing to authorise.",
+        "Set its credentials instead; `oauth` in `GET /api/providers/{name}` shows whether a provider uses OAuth.",
     ),
     "oauth-not-configured": ProblemCode(
         409,
-        "The integration's configuration has no OAuth client that can be used.",
+        "The integration's configuration has no usable OAuth client.",
         "Set `clientId` and `clientSecret` with `PUT` to the integration's `/credentials`.",
     ),
     "precondition-failed": ProblemCode(
         412,
-        "`If-Match` names a version that is no longer current: someone changed the resource since you read it.",
-        "`GET` it again, apply your change to what you find, and send the new `ETag`.",
+        "The resource was modified since you read it: `If-Match` names an older version.",
+        "Fetch it again, apply your change to the new version, and send its `ETag`.",
     ),
     "too-large": ProblemCode(
         413,
-        "The body is larger than is taken; `detail` has both sizes.",
-        "Send less, or in several requests.",
+        "The body is too large; `detail` shows its size and the limit.",
+        "Send a smaller body, or several requests.",
     ),
     "unsupported-media-type": ProblemCode(
         415,
-        "The body is sent as something other than JSON, such as a form, or compressed; `detail` names what came.",
-        "Send JSON with `Content-Type: application/json` and no `Content-Encoding`. `curl -d` names a form unless "
-        "that header is given.",
+        "The body is not sent as JSON, for example as a form, or is compressed; see `detail`.",
+        "Send JSON with `Content-Type: application/json` and no `Content-Encoding`. `curl -d` sends a form unless "
+        "that header is set.",
     ),
     "BR-WH-08": ProblemCode(
         413,
-        "An event's payload is over 1 MiB.",
-        "Put the bulk elsewhere and raise an event that says where.",
+        "The payload of an event is larger than 1 MiB.",
+        "Store the data elsewhere and raise an event with its address.",
     ),
     "validation-failed": ProblemCode(
         422,
         "The body, the query or a header is not valid; `errors` holds a JSON pointer and a reason for each field.",
-        "Correct the fields that `errors` lists. Unknown fields are refused, so look for misspelt names.",
+        "Correct the fields in `errors`. Unknown fields are refused, so check the spelling of names.",
     ),
     "address-not-allowed": ProblemCode(
         422,
-        "The URL leads to an address that the hub never calls, such as one in a private network.",
-        "Use a receiver that is reachable on a public address.",
+        "The URL resolves to an address that the hub never calls, such as one in a private network.",
+        "Use a receiver with a public address.",
     ),
     "BR-WH-01": ProblemCode(
         422,
-        "A webhook's URL is not https.",
-        "Use https. In development, http is taken for localhost only.",
+        "The URL of a webhook must use https.",
+        "Use https. In development, http is accepted for localhost only.",
     ),
     "idempotency-key-reused": ProblemCode(
         422,
-        "This `Idempotency-Key` was used within the last 24 h for a different path or body.",
-        "Use a new key for a new request; reuse a key only to repeat the very same one.",
+        "This `Idempotency-Key` was used within the last 24 hours with another path or body.",
+        "Use a new key for each new request; reuse a key only to repeat the same request.",
     ),
     "rate-limited": ProblemCode(
         429,
-        "The quota is used up. A refused call does not burn any of it.",
-        "Wait as many seconds as `Retry-After` says; the `RateLimit` headers tell how much is left.",
+        "The quota is used up. Refused requests do not count.",
+        "Wait for `Retry-After` seconds; the `RateLimit` headers show the remaining quota.",
     ),
     "internal-error": ProblemCode(
         500,
-        "Something went wrong on our side.",
-        "Quote the `traceId` when you report it. With an `Idempotency-Key` it is not done twice when you try again.",
+        "Internal error.",
+        "Quote the `traceId` when you report it. With an `Idempotency-Key` a repeat is never carried out twice.",
     ),
     "unavailable": ProblemCode(
         503,
-        "Something the hub depends on is down. Nothing was changed.",
+        "A dependency of the hub is unavailable. Nothing was changed.",
         "Repeat the request after `Retry-After` seconds.",
     ),
     "outcome-unknown": ProblemCode(
         503,
-        "Something the hub depends on was lost while it stored the change, or after a part of it was stored. It may "
-        "have been done, or that part of it.",
-        "Look whether it was done before you send it again; under its `Idempotency-Key` it is not done twice.",
+        "A dependency of the hub became unavailable while the change was being stored. It may have been carried out, "
+        "in whole or in part.",
+        "Check whether it was carried out before you send it again; a repeat with its `Idempotency-Key` is never "
+        "carried out twice.",
     ),
 }

@@ -54,24 +54,24 @@ def _deliveries(tally: Tally, since: float) -> Iterator[Metric]:
         "Attempts to deliver a webhook",
         ("outcome",),
         {("delivered",): tally.succeeded, ("failed",): tally.failed},
-        since,
+        since=since,
     )
     yield _counter(
         "hub_webhook_deliveries_lost",
         "Deliveries that failed or expired for good",
         (),
         {(): tally.failed_for_good},
-        since,
+        since=since,
     )
     yield _counter(
         "hub_webhook_errors",
         "Failed attempts by class",
         ("class",),
         {(name,): count for name, count in tally.errors.items()},
-        since,
+        since=since,
     )
     histogram = HistogramMetricFamily("hub_webhook_attempt_duration_seconds", "How long attempts took")
-    _add(histogram, (), tally.latency, since)
+    _add(histogram, (), tally.latency)
     yield histogram
 
 
@@ -81,17 +81,17 @@ def _checks(tally: Tally, since: float) -> Iterator[Metric]:
         "Health checks of integrations",
         ("outcome",),
         {("succeeded",): tally.succeeded, ("failed",): tally.failed},
-        since,
+        since=since,
     )
     yield _counter(
         "hub_health_check_errors",
         "Failed health checks by kind",
         ("kind",),
         {(name,): count for name, count in tally.errors.items()},
-        since,
+        since=since,
     )
     histogram = HistogramMetricFamily("hub_health_check_duration_seconds", "How long providers took")
-    _add(histogram, (), tally.latency, since)
+    _add(histogram, (), tally.latency)
     yield histogram
 
 
@@ -109,10 +109,14 @@ def _syncs(signals: Mapping[SubjectKind, Tally], since: float) -> Iterator[Metri
         counts.jobs[name, "completed"], counts.jobs[name, "failed"] = tally.succeeded, tally.failed
         counts.records[name,] = tally.volume
         counts.errors.update({(name, error): count for error, count in tally.errors.items()})
-        _add(histogram, (name,), tally.latency, since)
-    yield _counter("hub_sync_jobs", "Sync jobs that ended", ("type", "outcome"), counts.jobs, since)
-    yield _counter("hub_sync_records", "Records that ended jobs handled", ("type",), counts.records, since)
-    yield _counter("hub_sync_errors", "Failed sync jobs by cause", ("type", "cause"), counts.errors, since)
+        _add(histogram, (name,), tally.latency)
+    yield _counter("hub_sync_jobs", "Sync jobs that ended", ("type", "outcome"), counts.jobs, since=since)
+    yield _counter(
+        "hub_sync_records", "Records that ended jobs handled", ("type",), counts.records, since=since
+    )
+    yield _counter(
+        "hub_sync_errors", "Failed sync jobs by cause", ("type", "cause"), counts.errors, since=since
+    )
     yield histogram
 
 
@@ -124,7 +128,7 @@ def _keys(stored: StoredMeasures) -> Iterator[Metric]:
         "Requests with an API key: accepted, refused for want of quota (limited), or for another reason",
         ("outcome",),
         {("accepted",): keys.accepted, ("limited",): keys.limited, ("refused",): keys.refused},
-        None,
+        since=None,
     )
 
 
@@ -134,8 +138,8 @@ def _present(stored: StoredMeasures) -> Iterator[Metric]:
         "Integrations by provider, status and health",
         ("provider", "status", "health"),
         {
-            (one.provider, one.status.name, one.health.name): count
-            for one, count in stored.integrations.items()
+            (group.provider, group.status.name, group.health.name): count
+            for group, count in stored.integrations.items()
         },
     )
     yield _gauge(
@@ -204,6 +208,7 @@ def _counter(
     text: str,
     labels: tuple[str, ...],
     values: Mapping[tuple[str, ...], int],
+    *,
     since: float | None,
 ) -> CounterMetricFamily:
     """Return a counter that was zero at `since`."""
@@ -213,7 +218,7 @@ def _counter(
     return family
 
 
-def _add(histogram: HistogramMetricFamily, labels: tuple[str, ...], sketch: Sketch, since: float) -> None:
+def _add(histogram: HistogramMetricFamily, labels: tuple[str, ...], sketch: Sketch) -> None:
     """Add a sketch to the histogram; its sum is made from the middles of the intervals, right to within 7 %."""
     intervals = sketch.intervals()
     # A hair above each bound: powers are compared that were computed alike, but not in the same order.

@@ -13,32 +13,32 @@ from functions.http.kit.views import Moment, Query, View
 
 class AuthorizationView(View):
     authorize_url: str = Field(description="Send the user's browser here")
-    expires_at: Moment = Field(description="Until when the provider's redirect is accepted")
+    expires_at: Moment = Field(description="The provider's redirect is accepted until then")
 
 
 class GrantView(View):
     integration_id: UUID
-    status: Literal["None", "Active", "Revoked"] = Field(description="None: never authorised")
+    status: Literal["None", "Active", "Revoked"] = Field(description="`None`: never authorised")
     integration_status: Literal["Draft", "PendingValidation", "Active", "Suspended", "Disconnected", "Error"]
-    scopes: list[str] = Field(description="Granted")
-    missing_scopes: list[str] = Field(description="Asked for, not granted")
+    scopes: list[str] = Field(description="Scopes that were granted")
+    missing_scopes: list[str] = Field(description="Scopes that were requested but not granted")
     renewable: bool | None = Field(
-        description="false: there is no refresh token; authorise again before expiry"
+        description="False without a refresh token: authorise again before it expires"
     )
     authorized_at: Moment | None
     authorized_by: UUID | None
-    expires_at: Moment | None = Field(description="Of the current access token")
+    expires_at: Moment | None = Field(description="Expiry of the current access token")
     refreshed_at: Moment | None
-    failed_refreshes: int = Field(description="In a row")
+    failed_refreshes: int = Field(description="Failed refreshes in a row")
     revoked_at_provider: bool | None = Field(
-        description="After revocation: whether the provider confirmed it; null where it has no endpoint for that"
+        description="Whether the provider confirmed the revocation; null before that, or without an endpoint for it"
     )
 
 
 class CallbackQuery(Query):
-    state: str = Field("", description="As the authorize request gave it", max_length=200)
+    state: str = Field("", description="The `state` of the authorisation request", max_length=200)
     code: str = Field("", description="The authorization code")
-    error: str = Field("", description="Why there is no code (RFC 6749 section 4.1.2.1)")
+    error: str = Field("", description="Error code in place of a `code` (RFC 6749 section 4.1.2.1)")
 
 
 def grant_view(connected: OAuthConnection) -> GrantView:

@@ -41,7 +41,7 @@ OPERATIONS_SCHEMAS: Json = {
             "status": {"type": "string", "enum": ["ready", "unavailable"]},
             "dependencies": {
                 "type": "object",
-                "description": "Each dependency: `ok`, or what is wrong with it",
+                "description": "State of each dependency: `ok`, or the error",
                 "additionalProperties": {"type": "string"},
                 "examples": [{"database": "ok", "queue": "ok", "tables": "ok", "secrets": "ok"}],
             },
@@ -52,19 +52,19 @@ OPERATIONS_SCHEMAS: Json = {
 OPERATIONS_PATHS: Json = {
     "/api/health/live": _anonymous(
         "healthLive",
-        "Is the process up?",
-        "Looks at nothing else.",
-        {"200": _shown("It is.", _JSON, _ref("Liveness")), "500": problem_ref(500)},
+        "Check liveness",
+        "Tells whether the process runs; checks no dependency.",
+        {"200": _shown("The process runs.", _JSON, _ref("Liveness")), "500": problem_ref(500)},
     ),
     "/api/health/ready": _anonymous(
         "healthReady",
-        "Can it serve?",
-        "Asks the database, the queue, the table store and the secret store.",
+        "Check readiness",
+        "Checks the database, the queue, the table store and the secret store.",
         {
-            "200": _shown("Every dependency answers.", _JSON, _ref("Readiness")),
+            "200": _shown("All dependencies answer.", _JSON, _ref("Readiness")),
             "500": problem_ref(500),
             "503": _shown(
-                "At least one does not; see which.",
+                "At least one dependency does not answer; see `dependencies`.",
                 _JSON,
                 _ref("Readiness"),
                 **header_refs("Retry-After"),
@@ -73,20 +73,20 @@ OPERATIONS_PATHS: Json = {
     ),
     "/api/openapi.json": _anonymous(
         "openapi",
-        "This description",
-        "OpenAPI 3.1.",
+        "Get the OpenAPI document",
+        "OpenAPI 3.1, in JSON.",
         {"200": _shown("The document.", _JSON, {"type": "object"}), "500": problem_ref(500)},
     ),
     "/api/docs": _anonymous(
         "docs",
-        "The same for people",
-        "One page with forms to try each operation.",
+        "Get the API reference",
+        "A page with a form to try each operation.",
         {"200": _shown("The page.", "text/html", {"type": "string"}), "500": problem_ref(500)},
     ),
     "/api/dashboard": _anonymous(
         "dashboard",
-        "The dashboard",
-        "One page that shows deliveries, integrations, keys and syncs as they are; it asks for a token of its own.",
+        "Get the dashboard",
+        "A page that shows deliveries, integrations, API keys and syncs; it asks the user for a token.",
         {"200": _shown("The page.", "text/html", {"type": "string"}), "500": problem_ref(500)},
     ),
 }

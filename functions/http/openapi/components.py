@@ -20,25 +20,25 @@ _LIMIT_HEADERS = (
     "X-RateLimit-Reset",
 )
 
-#: Component name and meaning of each error status an operation may answer.
+#: Component name and meaning of each error status.
 PROBLEM_RESPONSES: dict[int, tuple[str, str]] = {
-    400: ("BadRequest", "The body is not JSON."),
-    401: ("Unauthorized", "No credential, or one that does not hold."),
+    400: ("BadRequest", "The body is not valid JSON."),
+    401: ("Unauthorized", "The credential is missing or not valid."),
     403: ("Forbidden", "The caller lacks the permission."),
-    404: ("NotFound", "There is no such thing in the caller's tenant."),
-    409: ("Conflict", "The present state, a limit or a business rule does not allow it."),
-    412: ("PreconditionFailed", "`If-Match` names a version that is no longer current."),
-    413: ("ContentTooLarge", "The body is larger than is taken."),
+    404: ("NotFound", "The resource does not exist in the caller's tenant."),
+    409: ("Conflict", "The current state, a limit or a business rule does not allow the request."),
+    412: ("PreconditionFailed", "`If-Match` names a version that is not current."),
+    413: ("ContentTooLarge", "The body is too large."),
     415: (
         "UnsupportedMediaType",
-        "The body is not sent as JSON, or is compressed; `Accept` or `Accept-Encoding` names what is taken.",
+        "The body is not sent as JSON, or is compressed; `Accept` or `Accept-Encoding` names what is accepted.",
     ),
-    422: ("UnprocessableContent", "The body, the query or a header is not valid; `errors` says where."),
-    429: ("TooManyRequests", "The quota is used up; try again after `Retry-After` seconds."),
-    500: ("InternalServerError", "Something went wrong on our side; quote the traceId."),
+    422: ("UnprocessableContent", "The body, the query or a header is not valid; see `errors`."),
+    429: ("TooManyRequests", "The quota is used up; repeat the request after `Retry-After` seconds."),
+    500: ("InternalServerError", "Internal error; quote the `traceId` when you report it."),
     503: (
         "ServiceUnavailable",
-        "A dependency is down; the request may be repeated after `Retry-After` seconds.",
+        "A dependency is unavailable; repeat the request after `Retry-After` seconds.",
     ),
 }
 
@@ -57,7 +57,7 @@ def problem_ref(status: int) -> Json:
     """Return the shared problem response of a status, or a general one where none is shared."""
     if status in PROBLEM_RESPONSES:
         return {"$ref": f"#/components/responses/{PROBLEM_RESPONSES[status][0]}"}
-    return _problem_response(status, "The request is refused; `code` and `detail` say why.")
+    return _problem_response(status, "The request is refused; see `code` and `detail`.")
 
 
 def parameter_ref(name: str) -> Json:
@@ -100,32 +100,32 @@ _PROBLEM: Json = {
         "type": {
             "type": "string",
             "format": "uri-reference",
-            "description": "Leads to the explanation of the code in the documentation",
+            "description": "Explanation of the code in the documentation",
             "examples": ["/api/docs#problem-not-found"],
         },
-        "title": {"type": "string", "description": "The status in words", "examples": ["Not Found"]},
+        "title": {"type": "string", "description": "Name of the status", "examples": ["Not Found"]},
         "status": {"type": "integer", "minimum": 400, "maximum": 599, "examples": [404]},
-        "detail": {"type": "string", "description": "What is wrong this time, for people"},
+        "detail": {"type": "string", "description": "What is wrong with this request, for people"},
         "instance": {
             "type": "string",
             "format": "uri-reference",
-            "description": "The path that was asked for",
+            "description": "Path of the request",
             "examples": ["/api/webhooks/3fa85f64-5717-4562-b3fc-2c963f66afa6"],
         },
         "code": {
             "type": "string",
-            "description": "Stable, for programs; a business rule's id where one refuses",
+            "description": "Stable code for programs; the id of a business rule where one refuses the request",
             "examples": ["not-found", "BR-WH-07"],
         },
         "traceId": {
             "type": "string",
             "pattern": "^[0-9a-f]{32}$",
-            "description": "Names this request in the logs",
+            "description": "Id of this request in the logs",
             "examples": ["4bf92f3577b34da6a3ce929d0e0e4736"],
         },
         "errors": {
             "type": "array",
-            "description": "Present when single fields are at fault",
+            "description": "Present when single fields are not valid",
             "items": {"$ref": "#/components/schemas/FieldProblem"},
         },
     },
@@ -141,7 +141,7 @@ _FIELD_PROBLEM: Json = {
             "description": "JSON pointer (RFC 6901) to the field",
             "examples": ["/name"],
         },
-        "detail": {"type": "string", "description": "What is wrong with it"},
+        "detail": {"type": "string", "description": "What is wrong with the field"},
     },
 }
 
@@ -150,17 +150,17 @@ _PARAMETERS: Json = {
         "name": "Idempotency-Key",
         "in": "header",
         "required": False,
-        "description": "Makes it safe to repeat the request: for 24 h the same key and body get the first answer "
-        "(marked `Idempotency-Replayed: true`), and a different body gets 422. A refused request frees its key. When "
-        "the first request left no answer (503 `outcome-unknown`, 500, a crash), it may have been done: its repeat "
-        "gets 409 and nothing is done again under the key.",
+        "description": "Makes it safe to repeat the request. For 24 hours the same key and body get the first answer "
+        "(with `Idempotency-Replayed: true`), and another body gets 422. A refused request frees its key. If the first "
+        "request ended without an answer (503 `outcome-unknown`, 500, a crash), it may have been carried out: a repeat "
+        "gets 409 and is never carried out under this key.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
     },
     "IfMatch": {
         "name": "If-Match",
         "in": "header",
         "required": False,
-        "description": "The `ETag` you read; 412 when the resource has changed since. Without it the last writer "
+        "description": "The `ETag` that you read; 412 if the resource was modified since. Without it the last write "
         "wins.",
         "schema": {"type": "string"},
     },
@@ -168,7 +168,7 @@ _PARAMETERS: Json = {
         "name": "If-None-Match",
         "in": "header",
         "required": False,
-        "description": "An `ETag` you hold; 304 while it is current.",
+        "description": "An `ETag` that you have; 304 while it is current.",
         "schema": {"type": "string"},
     },
 }
@@ -180,23 +180,21 @@ def _header(description: str, kind: str = "string", **schema: Any) -> Json:
 
 _HEADERS: Json = {
     "ETag": _header("The version of the resource, for `If-Match`.", examples=['"1"']),
-    "Location": _header("The address of what was created.", format="uri-reference"),
+    "Location": _header("The path of the created resource.", format="uri-reference"),
     "Idempotency-Replayed": _header(
         "Present, and `true`, when this is the first answer to a repeated `Idempotency-Key`.", enum=["true"]
     ),
     "X-Request-Id": _header("The `X-Request-Id` of the request, or a new one."),
     "traceparent": _header("W3C trace context; continues the one of the request."),
-    "Retry-After": _header("Seconds to wait before trying again.", "integer", minimum=0),
-    "Accept": _header("With 415: the media type that is taken.", enum=["application/json"]),
-    "Accept-Encoding": _header("With 415: compressed bodies are not taken.", enum=["identity"]),
+    "Retry-After": _header("Seconds to wait before the next request.", "integer", minimum=0),
+    "Accept": _header("With 415: the accepted media type.", enum=["application/json"]),
+    "Accept-Encoding": _header("With 415: compressed bodies are not accepted.", enum=["identity"]),
     "WWW-Authenticate": _header("How to authenticate, or which scope an API key lacks (RFC 6750)."),
     "RateLimit-Policy": _header("With an API key: the quota and its window (IETF draft)."),
-    "RateLimit": _header("With an API key: what is left of the quota, and when it resets (IETF draft)."),
+    "RateLimit": _header("With an API key: the remaining quota, and when it resets (IETF draft)."),
     "X-RateLimit-Limit": _header("With an API key: requests per hour.", "integer"),
-    "X-RateLimit-Remaining": _header("With an API key: requests left.", "integer"),
-    "X-RateLimit-Reset": _header(
-        "With an API key: when the quota is free again, in Unix seconds.", "integer"
-    ),
+    "X-RateLimit-Remaining": _header("With an API key: remaining requests.", "integer"),
+    "X-RateLimit-Reset": _header("With an API key: when the quota resets, in Unix seconds.", "integer"),
 }
 
 _SECURITY_SCHEMES: Json = {

@@ -34,25 +34,25 @@ _PATH_PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 TAGS = {
     "Integrations": "Connections to external systems: payment, e-mail, SMS, calendars and others.",
     "API keys": "Keys with which programs call this API.",
-    "Webhooks": "Subscriptions that post events to your endpoints, and what became of each delivery.",
-    "Incoming webhooks": "What providers send: verified by their own schemes, stored, and raised as events.",
-    "Data synchronisation": "Jobs that move records between an external system and the platform.",
-    "Events": "Where other modules of the platform raise the events that webhooks deliver.",
-    "Realtime": "Messages over SignalR about what happens while you watch.",
-    "Insights": "What happened, counted by the hour, and which hours and uses of keys are unusual.",
-    "Recommendations": "What to change, why, and what it would bring, from what was counted.",
-    "Alerts": "What somebody should look at: raised once, told to people, over when its cause is gone.",
-    "Audit": "Who did what, in a chain that shows tampering.",
-    "Privacy": "What is held about a person, and its erasure.",
-    "Operations": "Health and documentation, which need no credentials, and metrics.",
+    "Webhooks": "Subscriptions that post events to your endpoints, and the deliveries of each.",
+    "Incoming webhooks": "Webhooks of providers: verified by their own schemes, stored, and raised as events.",
+    "Data synchronisation": "Jobs that copy records between an external system and the platform.",
+    "Events": "Other modules of the platform raise the events here that webhooks deliver.",
+    "Realtime": "Live messages over SignalR.",
+    "Insights": "Counts by the hour, and unusual hours and uses of API keys.",
+    "Recommendations": "Suggested changes with evidence and expected effect.",
+    "Alerts": "Problems that need attention: raised once, sent to people, and recovered when the cause is gone.",
+    "Audit": "A log of sensitive operations, in a hash chain that shows tampering.",
+    "Privacy": "Export and erasure of a person's data.",
+    "Operations": "Health, documentation and metrics.",
 }
 
 _ABOUT = """Integration and external-system backend of an event management platform.
 
-JSON in camelCase; enums by name; ids are GUIDs; moments are RFC 3339 in UTC. Lists are pages:
-`{"items": [], "page": 1, "pageSize": 50, "total": n}`. Errors are RFC 9457 problems whose `type` leads to an
-explanation in `/api/docs`. Bodies are sent as `application/json`; another type is answered with 415. What takes GET
-takes HEAD; another method that a path does not take is answered with 405 and `Allow`."""
+Properties are in camelCase, enums are names, ids are GUIDs, and moments are RFC 3339 in UTC. Lists are pages:
+`{"items": [], "page": 1, "pageSize": 50, "total": n}`. Errors are RFC 9457 problems; `type` leads to an explanation
+in `/api/docs`. Send bodies as `application/json`; other types get 415. A path that allows GET allows HEAD; a method
+that it does not allow gets 405 with `Allow`."""
 
 
 @lru_cache(maxsize=8)
@@ -196,7 +196,7 @@ def _success(operation: ApiOperation, schemas: WireSchemas, *, has_etag: bool) -
     responses = {str(operation.status): response}
     if operation.method == "GET" and has_etag:
         responses["304"] = {
-            "description": "Not changed since `If-None-Match`.",
+            "description": "Not modified since `If-None-Match`.",
             "headers": header_refs("ETag"),
         }
     return responses
@@ -205,9 +205,9 @@ def _success(operation: ApiOperation, schemas: WireSchemas, *, has_etag: bool) -
 _SUCCESS = {
     200: "Done.",
     201: "Created.",
-    202: "Accepted; the work goes on after this answer.",
-    204: "Done; there is nothing to show.",
-    302: "Go on at `Location`.",
+    202: "Accepted; the work continues after this answer.",
+    204: "Done; no content.",
+    302: "Redirect to `Location`.",
 }
 
 
@@ -217,7 +217,7 @@ def _refusal(operation: ApiOperation, status: int) -> Json:
         return problem_ref(status)
     content = {_HTML: {"schema": {"type": "string"}}}
     return {
-        "description": "A page that says what happened.",
+        "description": "A page with the result.",
         "headers": answer_headers(limited=False),
         "content": content,
     }
@@ -229,7 +229,7 @@ def _refusals(operation: ApiOperation) -> list[int]:
     if not operation.anonymous:
         statuses.add(401)
         if operation.method == "POST":
-            statuses |= {409, 422}  # a running or reused Idempotency-Key
+            statuses |= {409, 422}  # an Idempotency-Key in use or reused
     if operation.permission:
         statuses.add(403)
     if _PATH_PARAMETER.search(operation.route):

@@ -23,9 +23,9 @@ def _problems() -> str:
     return "\n".join(
         f'<article class="problem" id="problem-{escape(code)}">'
         f'<h3><a href="#problem-{escape(code)}">{escape(code)}</a> '
-        f'<span class="status s{one.status // 100}">{one.status}</span></h3>'
-        f"<p>{_marked(one.meaning)}</p><p><strong>What to do:</strong> {_marked(one.remedy)}</p></article>"
-        for code, one in PROBLEM_CODES.items()
+        f'<span class="status s{problem.status // 100}">{problem.status}</span></h3>'
+        f"<p>{_marked(problem.meaning)}</p><p><strong>What to do:</strong> {_marked(problem.remedy)}</p></article>"
+        for code, problem in PROBLEM_CODES.items()
     )
 
 

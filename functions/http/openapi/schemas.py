@@ -53,7 +53,8 @@ class WireSchemas:
         schema = self._queries[query]
         required = schema.get("required", [])
         return [
-            _query_parameter(name, dict(one), name in required) for name, one in schema["properties"].items()
+            _query_parameter(name, dict(property_), name in required)
+            for name, property_ in schema["properties"].items()
         ]
 
 
@@ -81,7 +82,7 @@ def wire_schemas(
 
 def _query_parameter(name: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
     description = schema.pop("description", None)
-    alternatives = [one for one in schema.pop("anyOf", []) if one != {"type": "null"}]
+    alternatives = [option for option in schema.pop("anyOf", []) if option != {"type": "null"}]
     if len(alternatives) == 1:
         schema |= alternatives[0]
     elif alternatives:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functions.http.openapi.components import Json
 
 _MOMENT: Json = {"type": "string", "format": "date-time"}
-_TYPE: Json = {"type": "string", "description": "What happened", "examples": ["BookingConfirmed"]}
+_TYPE: Json = {"type": "string", "description": "Type of the event", "examples": ["BookingConfirmed"]}
 
 SCHEMAS: Json = {
     "OutgoingEvent": {
         "type": "object",
-        "description": "An event as receivers get it; the same bytes on every attempt.",
+        "description": "The body of an event; the same bytes on every attempt.",
         "required": ["type", "timestamp", "id", "data"],
         "properties": {
             "type": _TYPE,
@@ -18,15 +18,15 @@ SCHEMAS: Json = {
             "id": {"type": "string", "description": "The event's id, as in the header `webhook-id`"},
             "subject": {
                 "type": "string",
-                "description": "What it happened to; absent when the event names nothing",
+                "description": "What the event is about; absent when it has no subject",
                 "examples": ["booking/42"],
             },
-            "data": {"type": "object", "description": "The payload as it was raised"},
+            "data": {"type": "object", "description": "The payload of the event"},
         },
     },
     "VerificationRequest": {
         "type": "object",
-        "description": "Asks whether the receiver means to receive.",
+        "description": "Asks the receiver to confirm that it wants events.",
         "required": ["type", "timestamp", "id", "data"],
         "properties": {
             "type": {"type": "string", "const": "webhook.verification"},
@@ -36,7 +36,7 @@ SCHEMAS: Json = {
                 "type": "object",
                 "required": ["challenge", "webhookId"],
                 "properties": {
-                    "challenge": {"type": "string", "description": "To be sent back"},
+                    "challenge": {"type": "string", "description": "Send it back unchanged"},
                     "webhookId": {"type": "string", "format": "uuid"},
                 },
             },
@@ -65,20 +65,20 @@ def _header(name: str, description: str, example: str, *, required: bool = True)
 _HEADERS: list[Json] = [
     _header(
         "webhook-id",
-        "The event's id: the same on every attempt, so that a receiver can tell a repeat.",
+        "The event's id, the same on every attempt, to recognise repeats.",
         "019b4c3e-8f4c-7c6e-9d0e-2f6d5f1c8a11",
     ),
     _header("webhook-timestamp", "When this attempt was signed, in Unix seconds.", "1766397600"),
     _header(
         "webhook-signature",
-        "`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body` under the secret; two of them, separated by a "
-        "space, while a secret is rotating.",
+        "`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body` with the secret; two signatures, separated by "
+        "a space, during a rotation.",
         "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
     ),
 ]
 _TRACEPARENT = _header(
     "traceparent",
-    "W3C trace context of the request that raised the event, when there was one.",
+    "W3C trace context of the request that raised the event, if it had one.",
     "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     required=False,
 )
@@ -110,22 +110,22 @@ WEBHOOKS: Json = {
     "event": {
         "post": {
             "operationId": "deliverEvent",
-            "summary": "An event is delivered",
-            "description": "Sent to every active webhook subscribed to the event's type. Delivery is at least "
-            "once: tell repeats by `webhook-id`. Redirects are not followed.",
+            "summary": "Receive an event",
+            "description": "Sent to every active webhook that subscribes to the event's type. Delivery is at least "
+            "once: recognise repeats by `webhook-id`. Redirects are not followed.",
             "tags": ["Webhooks"],
             "security": [],
             "parameters": [*_HEADERS, _TRACEPARENT],
             "requestBody": _body("OutgoingEvent", _EVENT_EXAMPLE),
             "responses": {
-                "2XX": {"description": "Delivered; the body is not looked at."},
-                "408": {"description": "Retried by the webhook's retry policy."},
-                "410": {"description": "The receiver is gone: the webhook is disabled."},
+                "2XX": {"description": "Delivered; the body is ignored."},
+                "408": {"description": "Retried according to the webhook's retry policy."},
+                "410": {"description": "The webhook is disabled, because its receiver is gone."},
                 "429": {"description": "Retried, not before `Retry-After`."},
-                "4XX": {"description": "Failed for good; not retried."},
+                "4XX": {"description": "Failed; not retried."},
                 "503": {"description": "Retried, not before `Retry-After`."},
                 "5XX": {
-                    "description": "Retried by the webhook's retry policy, as are timeouts and network errors."
+                    "description": "Retried like a timeout or network error, according to the retry policy."
                 },
             },
         }
@@ -133,16 +133,16 @@ WEBHOOKS: Json = {
     "verification": {
         "post": {
             "operationId": "verifyReceiver",
-            "summary": "A receiver is verified",
-            "description": "Sent when a webhook is created, when its URL changes, and on request. Until the "
-            "receiver answers it the webhook gets no events.",
+            "summary": "Verify a receiver",
+            "description": "Sent when a webhook is created, when its URL changes, and on request. The webhook gets "
+            "no events until the receiver has answered.",
             "tags": ["Webhooks"],
             "security": [],
             "parameters": _HEADERS,
             "requestBody": _body("VerificationRequest", _VERIFICATION_EXAMPLE),
             "responses": {
                 "2XX": {
-                    "description": "Verified, when the challenge is right.",
+                    "description": "Verified, if the challenge is right.",
                     "content": {
                         "application/json": {"schema": {"$ref": "#/components/schemas/VerificationAnswer"}}
                     },

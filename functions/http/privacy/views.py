@@ -16,14 +16,16 @@ Kind = Literal["Record", "Event", "IncomingWebhook", "IntegrationLog", "RecordEr
 
 class HeldItemView(View):
     kind: Kind
-    ids: dict[str, str] = Field(description="Where it is, such as `integrationId`, `stream`, `externalId`")
-    at: Moment = Field(description="When it was synchronised, happened, or was received")
-    data: Any = Field(description="What is held; it may mention other people too")
+    ids: dict[str, str] = Field(
+        description="Where it is stored, such as `integrationId`, `stream`, `externalId`"
+    )
+    at: Moment = Field(description="When it was synchronised, happened or was received")
+    data: Any = Field(description="The stored data; may mention other people")
 
 
 class ExportView(View):
     items: list[HeldItemView]
-    cursor: str | None = Field(description="For the next part; null at the end")
+    cursor: str | None = Field(description="Cursor of the next part; null at the end")
     is_complete: bool
 
 
@@ -49,11 +51,11 @@ class ErasurePage(PageView[ErasureView]):
 
 
 class AllowedView(View):
-    lifted: int = Field(description="Entries of the suppression list that are gone")
+    lifted: int = Field(description="Number of entries removed from the suppression list")
 
 
 def export_view(export: ExportPage) -> ExportView:
-    items = [HeldItemView(kind=one.kind, ids=one.ids, at=one.at, data=one.data) for one in export.items]
+    items = [HeldItemView(kind=item.kind, ids=item.ids, at=item.at, data=item.data) for item in export.items]
     return ExportView(items=items, cursor=export.cursor, is_complete=export.cursor is None)
 
 

@@ -55,12 +55,12 @@ REQUESTS: dict[Operation, tuple[str, str]] = {
 
 class SubjectView(View):
     type: SubjectName = Field(
-        description="`IntegrationType`: one of which the tenant has no integration; `id` then names nothing else"
+        description="`IntegrationType`: a type of which the tenant has no integration; `id` then refers to nothing else"
     )
     id: UUID
     name: str
     version: int = Field(
-        description="Of what applying changes (the subject, or its sync schedule) when it was read, "
+        description="Version of what applying changes (the subject or its sync schedule) when the evidence was read; "
         "for `If-Match` of apply"
     )
 
@@ -69,52 +69,56 @@ class FigureView(View):
     name: str
     value: float
     unit: str
-    since: Moment | None = Field(serialization_alias="from", description="null: as it is now, or expected")
+    since: Moment | None = Field(
+        serialization_alias="from", description="Null: the current or the expected value"
+    )
     until: Moment | None = Field(serialization_alias="to")
 
 
 class ChangeView(View):
     method: Literal["PUT", "DELETE"]
     path: str
-    body: dict[str, Any] = Field(description="What would be sent there")
-    permission: str = Field(description="What the caller needs for it")
-    is_final: bool = Field(description="Whether nothing can take it back: ask before it is applied")
+    body: dict[str, Any] = Field(description="Body of that request")
+    permission: str = Field(description="Permission that the request needs")
+    is_final: bool = Field(description="Whether the change cannot be undone; ask the user before applying it")
 
 
 class DecisionView(View):
     decided_at: Moment
     decided_by: UUID
     reason: str | None
-    until: Moment | None = Field(description="When a dismissal ends; null: never")
+    until: Moment | None = Field(description="End of a dismissal; null: never")
 
 
 class RecommendationView(View):
-    recommendation_id: UUID = Field(description="The same whenever the rule says it of the subject")
+    recommendation_id: UUID = Field(
+        description="The same for each time the rule recommends it for the subject"
+    )
     kind: KindName
     status: StatusName = Field(
-        description="`Gone`: dismissed, and what it was about is over. One that is applied or gone is shown as it "
-        "was when that was decided"
+        description="`Gone`: dismissed and no longer applicable. Applied and Gone recommendations are shown as they "
+        "were at the decision"
     )
-    decision: DecisionView | None = Field(description="What was decided, while it stands")
+    decision: DecisionView | None = Field(description="The decision in force")
     priority: Literal["Now", "Soon", "Later"] = Field(
-        description="`Now`: something is lost or about to be; `Soon`: work is wasted; `Later`: tidying up"
+        description="`Now`: something is being lost or soon will be; `Soon`: work is wasted; `Later`: housekeeping"
     )
     subject: SubjectView
     title: str
     explanation: str
     worded_by: Literal["rules", "model"] = Field(
-        description="`model`: title and explanation are a language model's words for what the rule said"
+        description="`model`: a language model worded title and explanation of the rule's result"
     )
-    evidence: list[FigureView] = Field(description="What was seen, and when")
+    evidence: list[FigureView] = Field(description="Figures that the rule used, with their periods")
     expected_effect: list[FigureView] = Field(
-        description="What follows from the evidence for the change; empty where it cannot be told"
+        description="Expected result of the change; empty where the evidence does not tell"
     )
-    confidence: Literal["Low", "Medium", "High"] = Field(description="How much was seen")
+    confidence: Literal["Low", "Medium", "High"] = Field(description="Grows with the amount of evidence")
     apply: ChangeView | None = Field(
-        description="The request that applying makes; null where only a person can do it"
+        description="The request that applying sends; null where only a person can do it"
     )
-    created_at: Moment = Field(description="Up to when its evidence was read: whole hours")
-    documentation: str = Field(description="How the rule decides, as a place in the hub's documentation")
+    created_at: Moment = Field(description="End of the evidence, in whole hours")
+    documentation: str = Field(description="How the rule decides: path and section in the documentation")
 
 
 class RecommendationPage(PageView[RecommendationView]):
@@ -139,10 +143,10 @@ class RecommendationQuery(PageQuery):
 
 
 def recommendation_view(listed: ListedRecommendation) -> RecommendationView:
-    one, decision = listed.recommendation, listed.decision
-    advice = one.advice
+    recommendation, decision = listed.recommendation, listed.decision
+    advice, subject = recommendation.advice, recommendation.subject
     return RecommendationView(
-        recommendation_id=one.recommendation_id,
+        recommendation_id=recommendation.recommendation_id,
         kind=advice.kind.value,
         status=listed.status.name,
         decision=None
@@ -156,21 +160,21 @@ def recommendation_view(listed: ListedRecommendation) -> RecommendationView:
         worded_by="model" if listed.worded_by_model else "rules",
         priority=advice.priority.name,
         subject=SubjectView(
-            type=one.subject.type.value, id=one.subject.id, name=one.subject.name, version=one.subject.version
+            type=subject.type.value, id=subject.id, name=subject.name, version=subject.version
         ),
         title=advice.title,
         explanation=advice.explanation,
         evidence=[_figure(figure) for figure in advice.evidence],
         expected_effect=[_figure(figure) for figure in advice.effects],
         confidence=advice.confidence.name,
-        apply=None if advice.change is None else _change(advice.change, one.subject),
-        created_at=one.created_at,
+        apply=None if advice.change is None else _change(advice.change, subject),
+        created_at=recommendation.created_at,
         documentation=f"docs/recommendations.md#{section_of(advice.kind)}",
     )
 
 
 def section_of(kind: RecommendationKind) -> str:
-    """Of the documentation: webhooks and keys have a table each, the other rules a section of their own."""
+    """Return the section of docs/recommendations.md: one each for webhooks and API keys, one for each other rule."""
     about = kind.value.partition("-")[0]
     return {"webhook": "webhooks", "key": "api-keys"}.get(about, kind.value)
 

@@ -28,12 +28,12 @@ class SyncedRecordView(View):
     external_id: str
     local_id: str | None
     record_type: RecordTypeName
-    data: Any = Field(description="The internal record; null once it is deleted")
+    data: Any = Field(description="The internal record; null when it is deleted")
     modified_at: Moment | None
     synced_at: Moment
     deleted_at: Moment | None
-    is_local: bool = Field(description="The tenant changed it last")
-    export_pending: bool = Field(description="It waits for the next export")
+    is_local: bool = Field(description="Whether the tenant made the last change")
+    export_pending: bool = Field(description="Whether it waits for the next export")
 
 
 class SyncedRecordPage(PageView[SyncedRecordView]):
@@ -42,13 +42,13 @@ class SyncedRecordPage(PageView[SyncedRecordView]):
 
 class RecordListView(View):
     items: list[SyncedRecordView]
-    cursor: str | None = Field(description="For the next page; keep it to ask for later changes")
+    cursor: str | None = Field(description="Cursor of the next page; store it to request later changes")
     has_more: bool
 
 
 class ChangedView(View):
     stored: int
-    left_out: int = Field(description="Older than what is stored (BR-DS-07)")
+    left_out: int = Field(description="Changes older than the stored record (BR-DS-07)")
 
 
 class ScheduleView(View):
@@ -64,7 +64,7 @@ class ScheduleView(View):
 
 
 class MappingView(View):
-    streams: dict[str, Any] = Field(description="As PUT takes it")
+    streams: dict[str, Any] = Field(description="In the form that PUT accepts")
 
 
 class FieldErrorView(View):
@@ -88,7 +88,7 @@ class RecordQuery(Query):
     type: RecordTypeName | None = None
     stream: str | None = Field(None, max_length=60)
     updated_since: UtcMoment | None = Field(None, description="Changed here at or after")
-    cursor: str | None = Field(None, max_length=1000, description="From the answer before")
+    cursor: str | None = Field(None, max_length=1000, description="`cursor` of the previous answer")
     limit: int = Field(100, ge=1, le=1000)
 
     def to_filter(self) -> RecordFilter:

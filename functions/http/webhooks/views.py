@@ -1,4 +1,4 @@
-"""Webhooks and deliveries as they go over the wire. A signing secret is in no view but the one that shows it."""
+"""Webhooks and deliveries as they go over the wire. Only `WebhookWithSecretView` contains a signing secret."""
 
 from __future__ import annotations
 
@@ -30,8 +30,12 @@ class RetryPolicyView(View):
 
 class AdaptiveRetryView(View):
     outages_seen: int
-    typical_outage_seconds: float | None = Field(description="Median length, the latest counting most")
-    in_use: bool = Field(description="False while too few outages were seen; the fixed schedule holds then")
+    typical_outage_seconds: float | None = Field(
+        description="Median duration in seconds, weighted towards the latest"
+    )
+    in_use: bool = Field(
+        description="False while too few outages were seen; the fixed schedule is used until then"
+    )
 
 
 class VerificationView(View):
@@ -55,18 +59,22 @@ class WebhookView(View):
     effective_max_retries: int = Field(description="maxRetries within the platform's cap (BR-WH-03)")
     timeout_seconds: int
     rate_limit_per_second: int | None
-    previous_secret_expires_at: Moment | None = Field(description="Until then the old secret signs too")
+    previous_secret_expires_at: Moment | None = Field(
+        description="Until then deliveries are signed with the old secret too"
+    )
     last_triggered_at: Moment | None
     success_count: int
     failure_count: int
     created_at: Moment
     created_by: UUID
     modified_at: Moment | None
-    verification: VerificationView | None = Field(None, description="When this request tried to verify")
+    verification: VerificationView | None = Field(
+        None, description="Present when this request verified the receiver"
+    )
 
 
 class WebhookWithSecretView(WebhookView):
-    secret: str = Field(description="Signs every delivery; shown only in this answer")
+    secret: str = Field(description="Signs each delivery; shown only in this answer")
 
 
 class WebhookPage(PageView[WebhookView]):
@@ -79,7 +87,7 @@ class AttemptView(View):
     duration_ms: int
     outcome: Literal["Delivered", "Refused", "Failed", "Interrupted"]
     http_status_code: int | None
-    response_body: str | None = Field(description="The first 4 KiB of the answer")
+    response_body: str | None = Field(description="The first 4 KiB of the response")
     error_message: str | None
 
 
@@ -90,7 +98,7 @@ class DeliveryView(View):
     event_type: str
     delivery_status: StatusName
     attempt_count: int
-    is_held: bool = Field(description="Waits for its webhook to be active again")
+    is_held: bool = Field(description="Whether it waits for its webhook to become active")
     http_status_code: int | None
     response_body: str | None
     error_message: str | None
@@ -111,12 +119,16 @@ class DeliveryPage(PageView[DeliveryView]):
 
 class ReplayView(View):
     replayed: int
-    more: bool = Field(description="The range holds more than 10,000: ask again from the last one")
+    more: bool = Field(
+        description="Whether the range has more than 10,000 deliveries; replay again from the last one"
+    )
 
 
 class WebhookQuery(PageQuery):
     state: StateName | None = None
-    event_type: str | None = Field(None, max_length=100, description="Subscribed to exactly this name")
+    event_type: str | None = Field(
+        None, max_length=100, description="Webhooks subscribed to exactly this type"
+    )
     integration_id: UUID | None = None
 
     def to_filter(self) -> WebhookFilter:
