@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from domain.core.principal import Principal
-from domain.core.transaction import Transaction, Users
 from domain.journal.occurrences import OccurrenceTransaction
 from domain.journal.ports import OutboxTransaction
 from domain.monitoring.anomalies.ports import Anomalies, Sightings
@@ -28,15 +27,8 @@ class TokenVerifier(Protocol):
         fetched. Neither error repeats any part of the token."""
 
 
-class PrincipalTransaction(Transaction, Protocol):
-    """What authentication may touch."""
-
-    @property
-    def users(self) -> Users: ...
-
-
 class KeyUseTransaction(OutboxTransaction, OccurrenceTransaction, Protocol):
-    """What a new use of a key may touch."""
+    """The transaction that records a new use of a key, and the anomaly that it is."""
 
     @property
     def anomalies(self) -> Anomalies: ...

@@ -14,7 +14,7 @@ from domain.apikeys.key_format import MARK, PlainKey, parse_key, safe_prefix
 from domain.apikeys.rate_limit import RateStatus
 from domain.apikeys.rules import VerificationCode
 from domain.apikeys.verifier import KeyVerifier, VerificationRequest, VerificationResult
-from domain.authentication.ports import PrincipalTransaction, TokenVerifier
+from domain.authentication.ports import TokenVerifier
 from domain.core.errors import (
     DomainError,
     Forbidden,
@@ -25,7 +25,7 @@ from domain.core.errors import (
 )
 from domain.core.ports import Clock
 from domain.core.principal import Principal, RequestOrigin
-from domain.core.transaction import Transactions, repeated
+from domain.core.transaction import Transactions, UserTransaction, repeated
 from domain.core.wire import rfc3339
 
 _REMEMBERED = 10_000
@@ -92,7 +92,7 @@ class Authenticator:
         self,
         token_verifier: TokenVerifier,
         key_verifier: KeyVerifier,
-        transactions: Transactions[PrincipalTransaction],
+        transactions: Transactions[UserTransaction],
         clock: Clock,
         *,
         from_client_principal: Callable[[str | None], Principal | None],

@@ -79,7 +79,7 @@ class IncomingWebhooks(Protocol):
 
 
 class IncomingTransaction(OutboxTransaction, AuditTransaction, OccurrenceTransaction, Protocol):
-    """What an incoming webhook may touch."""
+    """The transaction of incoming webhooks: their inbox, the integration they belong to, and what they raise."""
 
     @property
     def incoming(self) -> IncomingWebhooks: ...

@@ -126,7 +126,7 @@ class AccessTokens(Protocol):
 class IntegrationTransaction(
     OutboxTransaction, AuditTransaction, OccurrenceTransaction, SignalTransaction, Protocol
 ):
-    """What a change of an integration may touch."""
+    """The transaction of a change of an integration, or of its health, with its log."""
 
     @property
     def integrations(self) -> Integrations: ...

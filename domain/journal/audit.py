@@ -180,7 +180,7 @@ class Audit(Protocol):
 
 
 class AuditTransaction(Transaction, Protocol):
-    """Can record in the audit log."""
+    """A transaction that may record in the audit log, and read it."""
 
     @property
     def audit(self) -> Audit: ...

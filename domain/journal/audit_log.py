@@ -11,7 +11,7 @@ from domain.core.paging import Page, PageRequest
 from domain.core.permissions import AUDIT_READ
 from domain.core.ports import Clock
 from domain.core.principal import Principal
-from domain.core.transaction import Transactions, Users, in_steps
+from domain.core.transaction import Transactions, UserTransaction, in_steps
 from domain.journal.audit import (
     AuditFilter,
     AuditRecord,
@@ -114,8 +114,5 @@ def _rows(tx: AuditLogTransaction, tenant_id: UUID, after: int) -> Iterator[Audi
         after = last if isinstance(last, int) else last.sequence
 
 
-class AuditLogTransaction(AuditTransaction, OccurrenceTransaction, Protocol):
-    """What a check of the audit log may touch."""
-
-    @property
-    def users(self) -> Users: ...
+class AuditLogTransaction(AuditTransaction, OccurrenceTransaction, UserTransaction, Protocol):
+    """The transaction of the audit log's use cases: a broken chain is an occurrence, retention goes by tenants."""

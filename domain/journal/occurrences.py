@@ -105,7 +105,7 @@ class Occurrences(Protocol):
 
 
 class OccurrenceTransaction(Transaction, Protocol):
-    """Can tell occurrences."""
+    """A transaction that may report occurrences, which become alerts."""
 
     @property
     def occurrences(self) -> Occurrences: ...

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from domain.core.transaction import Transaction, Users
+from domain.core.transaction import Transaction
 from domain.journal.events import DomainEvent
 
 
@@ -44,9 +44,7 @@ class Outbox(Protocol):
 
 
 class OutboxTransaction(Transaction, Protocol):
-    """Can raise events."""
+    """A transaction that may raise events."""
 
     @property
     def outbox(self) -> Outbox: ...
-    @property
-    def users(self) -> Users: ...

@@ -229,7 +229,7 @@ def _refused(pointer: str, detail: str) -> ValidationFailed:
 
 
 class SignalTransaction(Transaction, Protocol):
-    """Can count signals."""
+    """A transaction that may count signals, and read them."""
 
     @property
     def signals(self) -> Signals: ...

@@ -163,7 +163,7 @@ class OverviewService:
 
 
 class DashboardTransaction(SignalTransaction, Protocol):
-    """What a dashboard shows."""
+    """The transaction that reads the figures of the dashboard."""
 
     @property
     def api_keys(self) -> ApiKeys: ...

@@ -123,7 +123,7 @@ class MetricsService:
 
 
 class MetricsTransaction(Transaction, Protocol):
-    """Can measure the hub."""
+    """The transaction of the hub's metrics."""
 
     @property
     def metrics(self) -> Metrics: ...

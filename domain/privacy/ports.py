@@ -9,7 +9,7 @@ from uuid import UUID
 
 from domain.core.errors import Conflict
 from domain.core.paging import Page, PageRequest
-from domain.core.transaction import Users
+from domain.core.transaction import UserTransaction
 from domain.incoming.model import IncomingBody
 from domain.integrations.model import IntegrationLog
 from domain.journal.audit import AuditTransaction
@@ -105,12 +105,10 @@ class PersonalData(Protocol):
     def rewrite_record_error(self, tenant_id: UUID, error_id: UUID, external_id: str) -> None: ...
 
 
-class PrivacyTransaction(AuditTransaction, Protocol):
-    """What finding and erasing a person may touch."""
+class PrivacyTransaction(AuditTransaction, UserTransaction, Protocol):
+    """The transaction that finds, exports and erases a person; suppression locks the tenant."""
 
     @property
     def erasures(self) -> Erasures: ...
     @property
     def personal_data(self) -> PersonalData: ...
-    @property
-    def users(self) -> Users: ...

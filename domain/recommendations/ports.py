@@ -89,7 +89,7 @@ class Decisions(Protocol):
 
 
 class RecommendationTransaction(AuditTransaction, SignalTransaction, Protocol):
-    """What recommendations read, and where decisions about them go."""
+    """The transaction that reads the facts of recommendations, and records decisions about them."""
 
     @property
     def decisions(self) -> Decisions: ...

@@ -9,6 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.core.paging import Page, PageRequest
+from domain.core.transaction import UserTransaction
 from domain.integrations.ports import IntegrationTransaction
 from domain.providers.records import RecordType
 from domain.sync.merging import IncomingRecord, Merge, StoredVersion
@@ -294,8 +295,8 @@ class SyncSettings(Protocol):
     def set_stream(self, tenant_id: UUID, state: StreamState) -> None: ...
 
 
-class SyncTransaction(IntegrationTransaction, Protocol):
-    """What a sync job may touch."""
+class SyncTransaction(IntegrationTransaction, UserTransaction, Protocol):
+    """The transaction of sync jobs: of the integration with its log, and of jobs, records and settings."""
 
     @property
     def sync_jobs(self) -> SyncJobs: ...

@@ -26,7 +26,7 @@ from domain.core.transaction import Transactions
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import RetryPolicy, WebhookState
 from domain.webhooks.notices import attempt_span, post_span, tell_result
-from domain.webhooks.ports import AttemptResult, Claimed, DeliveryTransaction, Endpoint
+from domain.webhooks.ports import AttemptResult, Claimed, Endpoint, PipelineTransaction
 from domain.webhooks.record import ResultRecorder
 from domain.webhooks.retry_policy import (
     STATUS_AFTER,
@@ -62,7 +62,7 @@ class DeliveryEngine:
 
     def __init__(
         self,
-        transactions: Transactions[DeliveryTransaction],
+        transactions: Transactions[PipelineTransaction],
         http: OutboundHttp,
         queue: QueueSender,
         cipher: Cipher,
@@ -208,7 +208,7 @@ class DeliveryEngine:
             tx.commit()
         return claimed
 
-    def _hold(self, tx: DeliveryTransaction, messages: Sequence[DeliveryMessage]) -> None:
+    def _hold(self, tx: PipelineTransaction, messages: Sequence[DeliveryMessage]) -> None:
         """Hold what is still not to be sent: a webhook resumed meanwhile has released what was held, and would
         never look again."""
         now = self._clock.now()

@@ -20,7 +20,7 @@ from domain.webhooks.deliver import DeliveryEngine
 from domain.webhooks.fan_out import MESSAGE_GRACE, WEBHOOK_DELIVERIES_QUEUE, delivery_messages
 from domain.webhooks.model import Delivery, DeliveryStatus, Replay, TestWebhook, WebhookState
 from domain.webhooks.notices import record_act
-from domain.webhooks.ports import Claimed, DeliveryFilter, NewDelivery, WebhookTransaction
+from domain.webhooks.ports import Claimed, DeliveryFilter, DeliveryTransaction, NewDelivery
 
 REPLAY_AT_MOST = 10_000
 _RETRYABLE = (DeliveryStatus.Failed, DeliveryStatus.Expired, DeliveryStatus.Retrying)
@@ -37,7 +37,7 @@ class Replayed:
 class DeliveryService:
     def __init__(
         self,
-        transactions: Transactions[WebhookTransaction],
+        transactions: Transactions[DeliveryTransaction],
         queue: QueueSender,
         engine: DeliveryEngine,
         clock: Clock,
@@ -170,7 +170,7 @@ class DeliveryService:
         return claimed
 
     def _reset(
-        self, tx: WebhookTransaction, tenant_id: UUID, delivery_ids: Sequence[UUID]
+        self, tx: DeliveryTransaction, tenant_id: UUID, delivery_ids: Sequence[UUID]
     ) -> list[tuple[UUID, int]]:
         now = self._clock.now()
         return tx.deliveries.reset(
@@ -185,7 +185,7 @@ class DeliveryService:
             return  # durable already: the retry processor queues them
 
 
-def _require_active(tx: WebhookTransaction, tenant_id: UUID, webhook_id: UUID) -> None:
+def _require_active(tx: DeliveryTransaction, tenant_id: UUID, webhook_id: UUID) -> None:
     webhook = tx.webhooks.get(tenant_id, webhook_id)
     if webhook.state != WebhookState.Active:
         raise Conflict(

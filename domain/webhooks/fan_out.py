@@ -19,7 +19,7 @@ from domain.journal.events import DomainEvent
 from domain.journal.occurrences import ALERTS_QUEUE, message_of, occurrence
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService
 from domain.journal.ports import EventRef
-from domain.webhooks.ports import DeliveryTransaction, NewDelivery, Subscriber
+from domain.webhooks.ports import NewDelivery, PipelineTransaction, Subscriber
 from domain.webhooks.rules import subscriptions_for
 
 WEBHOOK_DELIVERIES_QUEUE = "webhook-deliveries"
@@ -98,7 +98,7 @@ class FanOut:
 
     def __init__(
         self,
-        transactions: Transactions[DeliveryTransaction],
+        transactions: Transactions[PipelineTransaction],
         queue: QueueSender,
         clock: Clock,
         ids: IdGenerator,

@@ -9,6 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.core.paging import Page, PageRequest
+from domain.core.transaction import UserTransaction
 from domain.journal.audit import AuditTransaction
 from domain.journal.events import DomainEvent
 from domain.journal.ports import OutboxTransaction
@@ -232,15 +233,24 @@ class DeliveryPipeline(Protocol):
         """Remove up to `limit` ended deliveries scheduled before `cutoff`, with their attempts."""
 
 
-class DeliveryTransaction(OutboxTransaction, AuditTransaction, SignalTransaction, Protocol):
-    """What one step of the pipeline may touch."""
+class PipelineTransaction(OutboxTransaction, AuditTransaction, SignalTransaction, Protocol):
+    """The transaction of one step of the delivery pipeline, which sees all tenants."""
 
     @property
     def pipeline(self) -> DeliveryPipeline: ...
 
 
-class WebhookTransaction(OutboxTransaction, AuditTransaction, Protocol):
-    """What a change of a webhook or a look at its deliveries may touch."""
+class WebhookTransaction(AuditTransaction, UserTransaction, Protocol):
+    """The transaction of a change of a webhook, which may release its held deliveries; BR-WH-07 locks the tenant."""
+
+    @property
+    def webhooks(self) -> Webhooks: ...
+    @property
+    def deliveries(self) -> Deliveries: ...
+
+
+class DeliveryTransaction(OutboxTransaction, AuditTransaction, Protocol):
+    """The transaction of a look at deliveries, of their retry or replay, and of a test, which enters the pipeline."""
 
     @property
     def webhooks(self) -> Webhooks: ...

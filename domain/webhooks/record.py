@@ -26,7 +26,7 @@ from domain.webhooks.notices import (
     record_disabled,
     sent,
 )
-from domain.webhooks.ports import AttemptResult, DeliveryTransaction, EndpointTally
+from domain.webhooks.ports import AttemptResult, EndpointTally, PipelineTransaction
 from domain.webhooks.rules import should_disable
 
 logger = logging.getLogger("hub.webhooks")
@@ -49,7 +49,7 @@ class ResultRecorder:
 
     def __init__(
         self,
-        transactions: Transactions[DeliveryTransaction],
+        transactions: Transactions[PipelineTransaction],
         queue: QueueSender,
         clock: Clock,
         ids: IdGenerator,
@@ -121,7 +121,7 @@ class ResultRecorder:
         for one in kept:
             _log(one)
 
-    def _count(self, tx: DeliveryTransaction, kept: Sequence[AttemptResult], now: datetime) -> None:
+    def _count(self, tx: PipelineTransaction, kept: Sequence[AttemptResult], now: datetime) -> None:
         for health in tx.pipeline.tally(tallies(kept), now):
             reason = should_disable(
                 consecutive_failures=health.consecutive_failures,
@@ -136,7 +136,7 @@ class ResultRecorder:
                 tx.outbox.append([disabled(self._ids, health, reason, now)])
                 record_disabled(tx, health.tenant_id, health.webhook_id, reason)
 
-    def _raise_events(self, tx: DeliveryTransaction, kept: Sequence[AttemptResult], now: datetime) -> None:
+    def _raise_events(self, tx: PipelineTransaction, kept: Sequence[AttemptResult], now: datetime) -> None:
         """WebhookSent and WebhookDeliveryFailed; a delivery of one of these raises none, so there is no loop."""
         told = [one for one in kept if one.claimed.event.type not in DELIVERY_EVENTS]
         heard = listeners(tx, {one.claimed.endpoint.tenant_id for one in told})
@@ -154,7 +154,7 @@ async def _gather() -> None:
     await asyncio.sleep(_GATHER_SECONDS)
 
 
-def listeners(tx: DeliveryTransaction, tenants: Collection[UUID]) -> set[tuple[UUID, str]]:
+def listeners(tx: PipelineTransaction, tenants: Collection[UUID]) -> set[tuple[UUID, str]]:
     """(tenant, event type) pairs of events about deliveries that somebody subscribed to. There is one such event
     for every attempt, so those that nobody would hear are not stored."""
     names = [(tenant, name) for tenant in tenants for name in (SENT, DELIVERY_FAILED)]

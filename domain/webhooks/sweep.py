@@ -12,7 +12,7 @@ from domain.core.transaction import Transactions, each_step, in_steps
 from domain.webhooks.fan_out import MESSAGE_GRACE, WEBHOOK_DELIVERIES_QUEUE, delivery_messages
 from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED
 from domain.webhooks.notices import delivery_expired
-from domain.webhooks.ports import DeliveryTransaction, EndpointTally, ExpiredDelivery, Requeued
+from domain.webhooks.ports import EndpointTally, ExpiredDelivery, PipelineTransaction, Requeued
 from domain.webhooks.record import listeners
 
 logger = logging.getLogger("hub.webhooks")
@@ -35,7 +35,7 @@ class RetryProcessor:
 
     def __init__(
         self,
-        transactions: Transactions[DeliveryTransaction],
+        transactions: Transactions[PipelineTransaction],
         queue: QueueSender,
         clock: Clock,
         ids: IdGenerator,
@@ -68,13 +68,13 @@ class RetryProcessor:
         if released:
             logger.info("held deliveries of active webhooks released", extra={"deliveries": released})
 
-    def _requeue(self, tx: DeliveryTransaction) -> tuple[int, Requeued]:
+    def _requeue(self, tx: PipelineTransaction) -> tuple[int, Requeued]:
         now = self._clock.now()
         found = tx.pipeline.requeue_due(now=now, again_at=now + MESSAGE_GRACE, limit=_PER_TRANSACTION)
         self._account(tx, found.expired, now)
         return len(found.due) + len(found.expired), found
 
-    def _account(self, tx: DeliveryTransaction, expired: Sequence[ExpiredDelivery], now: datetime) -> None:
+    def _account(self, tx: PipelineTransaction, expired: Sequence[ExpiredDelivery], now: datetime) -> None:
         tried = [one for one in expired if not one.was_held]
         tallies = [
             EndpointTally(webhook_id, failed_for_good=sum(one.webhook_id == webhook_id for one in tried))
@@ -95,7 +95,7 @@ class DeliveryCleanup:
     """Deletes deliveries and events past their retention (section 17.2), a bounded number a run."""
 
     def __init__(
-        self, transactions: Transactions[DeliveryTransaction], clock: Clock, *, retention: timedelta
+        self, transactions: Transactions[PipelineTransaction], clock: Clock, *, retention: timedelta
     ) -> None:
         self._transactions = transactions
         self._clock = clock
@@ -105,7 +105,7 @@ class DeliveryCleanup:
         """Delete, and return how many deliveries and events were deleted."""
         cutoff = self._clock.now() - self._retention
 
-        def drain(delete: Callable[[DeliveryTransaction], int]) -> int:
+        def drain(delete: Callable[[PipelineTransaction], int]) -> int:
             return in_steps(self._transactions, delete, per_transaction, most=transactions)
 
         return (

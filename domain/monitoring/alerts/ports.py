@@ -114,7 +114,7 @@ class Notifier(Protocol):
 
 
 class AlertTransaction(OutboxTransaction, AuditTransaction, Protocol):
-    """What judging and telling alerts may touch."""
+    """The transaction that evaluates alerts and sends their messages."""
 
     @property
     def alerts(self) -> Alerts: ...

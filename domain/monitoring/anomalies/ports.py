@@ -11,11 +11,11 @@ from uuid import UUID
 
 from domain.apikeys.ports import ApiKeys
 from domain.core.paging import Page, PageRequest
+from domain.core.transaction import UserTransaction
 from domain.integrations.ports import Integrations
 from domain.journal.audit import AuditTransaction
 from domain.journal.occurrences import OccurrenceTransaction
 from domain.journal.ports import OutboxTransaction
-from domain.journal.signals import SignalTransaction
 from domain.monitoring.anomalies.model import Anomaly, AnomalyFilter, Metric
 from domain.webhooks.ports import Webhooks
 
@@ -107,9 +107,9 @@ class Sightings(Protocol):
 
 
 class AnomalyTransaction(
-    OutboxTransaction, AuditTransaction, OccurrenceTransaction, SignalTransaction, Protocol
+    OutboxTransaction, AuditTransaction, OccurrenceTransaction, UserTransaction, Protocol
 ):
-    """What looking for anomalies may touch."""
+    """The transaction that records anomalies, and reads the names of what they are about."""
 
     @property
     def anomalies(self) -> Anomalies: ...
