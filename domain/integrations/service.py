@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from domain.core.errors import (
@@ -33,7 +33,7 @@ from domain.integrations.model import Integration, IntegrationStatus, LogLevel
 from domain.integrations.ports import IntegrationFilter, IntegrationTransaction
 from domain.integrations.rules import check_type_enabled, check_urls, slot, slot_taken
 from domain.integrations.validation import CredentialValidator, ValidationResult
-from domain.providers.contract import MessageProvider, OutgoingMessage, Provider, ProviderFailure
+from domain.providers.contract import OutgoingMessage, Provider, ProviderFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +233,7 @@ class IntegrationNotifier:
         if integration.status != IntegrationStatus.Active or not integration.is_enabled:
             raise ProviderFailure("rejected", "The integration is not active.")
         provider, connection = await asyncio.to_thread(self._connector.connect, integration)
-        if not provider.profile.sends_messages:
-            raise ProviderFailure("rejected", "The integration's provider sends no messages.")
-        await cast(MessageProvider, provider).send(connection, message)
+        await provider.send(connection, message)
 
     def _load(self, tenant_id: UUID, integration_id: UUID) -> Integration:
         with self._transactions.read() as tx:

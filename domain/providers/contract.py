@@ -10,10 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from domain.providers.records import (
+    ListPage,
+    ListRequest,
+    PushRequest,
+    PushResult,
+    SourceRecord,
+    StreamProfile,
+)
 
 
 class IntegrationType(IntEnum):
@@ -99,7 +108,6 @@ class ProviderProfile:
     oauth: OAuthProfile | None = None
     webhook_scheme: str | None = None
     webhook_fields: Sequence[str] = ()
-    sends_messages: bool = False
     notes: str = ""
 
 
@@ -279,29 +287,6 @@ class SignatureRefused(Exception):
     repeating any secret or expected value."""
 
 
-class Provider(Protocol):
-    """One external system. Methods that need the network are async; all raise ProviderFailure."""
-
-    profile: ClassVar[ProviderProfile]
-
-    async def validate_credentials(self, connection: Connection) -> CredentialCheck:
-        """BR-IM-02: the cheapest call that proves the credentials."""
-
-    async def test(self, connection: Connection, options: TestOptions) -> TestResult:
-        """A real round trip in test mode that leaves nothing behind (UC-IM-01 step 5, UC-IM-02 step 4)."""
-
-    async def probe(self, connection: Connection) -> None:
-        """The health check: cheap, read-only, well under 30 s (section 9.1)."""
-
-    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
-        """Verify an incoming webhook by the provider's own scheme and name its events. Constant-time comparison,
-        5 minutes' tolerance where the scheme has a timestamp, nothing accepted without a signature.
-
-        Raises SignatureRefused; ProviderFailure: `rejected` when the provider sends none, `unavailable` when what
-        verification needs cannot be fetched, `malformed` only when the signature held and the content makes no
-        sense: it is then kept as failed."""
-
-
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
     """A message to a person. `recipient` is an e-mail address or an E.164 number. An SMS carries the subject alone."""
@@ -311,9 +296,56 @@ class OutgoingMessage:
     text: str
 
 
-@runtime_checkable
-class MessageProvider(Protocol):
-    """What an adapter implements beside `Provider` when its profile says `sends_messages`."""
+class RecordStreams(Protocol):
+    """The records of a provider, in and out. Adapters subclass it. Every method raises ProviderFailure."""
+
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        """Return the streams of one configured integration."""
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        """Return the record in the shape of its internal model, before the integration's own field mapping.
+
+        The models are in domain/sync/records.py. Pure. Raises ValueError for a record that makes no sense; it is
+        logged as failed."""
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        """Return one page. Raises StateExpired too."""
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        """Create, change or delete one record of an exportable stream. A repeat makes no second record."""
+        raise ProviderFailure("rejected", f"The stream {request.stream} takes no records.")
+
+
+class Provider(Protocol):
+    """One external system. Adapters subclass it and declare what they can do beyond the abstract methods.
+
+    Methods that need the network are async; all raise ProviderFailure."""
+
+    profile: ClassVar[ProviderProfile]
+
+    @property
+    def streams(self) -> RecordStreams | None:
+        """The records that can be synchronised, None when the provider keeps none."""
+        return None
+
+    async def validate_credentials(self, connection: Connection) -> CredentialCheck:
+        """Make the cheapest call that proves the credentials (BR-IM-02)."""
+
+    async def test(self, connection: Connection, options: TestOptions) -> TestResult:
+        """Make a real round trip in test mode that leaves nothing behind (UC-IM-01 step 5, UC-IM-02 step 4)."""
+
+    async def probe(self, connection: Connection) -> None:
+        """Make the call of the health check: cheap, read-only, well under 30 s (section 9.1)."""
 
     async def send(self, connection: Connection, message: OutgoingMessage) -> str:
-        """Send the message for real; return the provider's id of it. Raises ProviderFailure."""
+        """Send a message to a person and return the provider's id of it. E-mail and SMS providers override it."""
+        raise ProviderFailure("rejected", "The integration's provider sends no messages.")
+
+    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
+        """Verify an incoming webhook by the provider's own scheme and name its events.
+
+        Secrets are compared in constant time; where the scheme has a timestamp it may be 5 minutes off; nothing is
+        accepted without a signature. Raises SignatureRefused. Raises ProviderFailure: `rejected` when the provider
+        sends no webhooks, `unavailable` when what verification needs cannot be fetched, `malformed` only when the
+        signature held and the content makes no sense: it is then kept as failed."""
+        raise ProviderFailure("rejected", f"{self.profile.title} sends no webhooks.")

@@ -1,5 +1,4 @@
-"""What the sync engine asks of a provider adapter that can list, and perhaps take, records. Adapters in
-`infra/providers/` implement `SyncProvider` beside `Provider`."""
+"""What the sync engine and a provider adapter tell each other about records: streams, pages, pushes."""
 
 from __future__ import annotations
 
@@ -7,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
-
-from domain.providers.contract import Connection
+from typing import Any
 
 
 class RecordType(StrEnum):
@@ -104,20 +101,3 @@ class PushResult:
     modified_at: datetime | None = None
     version: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
-
-
-class SyncProvider(Protocol):
-    """Records in and out. Every method raises ProviderFailure."""
-
-    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        """The streams of one configured integration."""
-
-    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
-        """The record in the shape of its internal model (domain/sync/records.py), before the integration's own
-        field mapping. Pure; may raise ValueError for a record that makes no sense (it is logged as failed)."""
-
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
-        """Raises StateExpired too."""
-
-    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
-        """Only for exportable streams."""

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import ClassVar, cast
+from typing import ClassVar
 from uuid import UUID
 
 from domain.core.ports import Clock
 from domain.integrations.connection import Catalogue, Connector
 from domain.integrations.model import Integration
 from domain.integrations.validation import guarded
-from domain.providers.contract import Connection, ProviderFailure
+from domain.providers.contract import Connection, ProviderFailure, RecordStreams
 from domain.providers.records import (
     ListPage,
     ListRequest,
@@ -21,7 +21,6 @@ from domain.providers.records import (
     PushResult,
     StateExpired,
     StreamProfile,
-    SyncProvider,
 )
 from domain.sync.mapping import FieldMapping, compile_mapping
 from domain.sync.transforming import Transformer
@@ -40,7 +39,7 @@ class Source:
     """
 
     integration: Integration
-    provider: SyncProvider
+    provider: RecordStreams
     connection: Connection
     streams: Sequence[StreamProfile]
 
@@ -94,13 +93,12 @@ class Sources:
             source = kept[1]
             return replace(source, connection=replace(source.connection, now=now))
         provider, connection = self._connector.connect(integration, retries=2)
-        if not hasattr(provider, "list_records"):
+        if provider.streams is None:
             raise NotSynchronisable(f"{integration.provider} keeps no records that could be synchronised.")
-        able = cast(SyncProvider, provider)
-        streams = able.streams_of(connection.configuration)
+        streams = provider.streams.streams_of(connection.configuration)
         if not streams:
             raise NotSynchronisable("The integration's configuration names no list of records.")
-        source = Source(integration, able, connection, streams)
+        source = Source(integration, provider.streams, connection, streams)
         with self._lock:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from domain.core.errors import FieldError, json_pointer
 from domain.core.wire import reason_of
-from domain.providers.records import RecordType, SourceRecord, StreamProfile, SyncProvider
+from domain.providers.contract import RecordStreams
+from domain.providers.records import RecordType, SourceRecord, StreamProfile
 from domain.sync.mapping import CompiledMapping
 from domain.sync.merging import IncomingRecord
 from domain.sync.records import MODELS, ContactRecord, EventRecord, GenericRecord, PaymentRecord, Record
@@ -98,7 +99,7 @@ class Transformer:
 
     def __init__(
         self,
-        provider: SyncProvider,
+        provider: RecordStreams,
         profile: StreamProfile,
         mapping: CompiledMapping | None = None,
         rules: Sequence[BusinessRule] = RULES,

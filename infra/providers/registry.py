@@ -1,4 +1,4 @@
-"""Which adapter serves which provider. A module is imported when its provider is first used."""
+"""The adapter of each provider. A module is imported when its provider is first used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import cast
 
 from domain.providers.contract import Provider
-from domain.providers.records import SyncProvider
 
 #: Provider name, as clients write it, to its module here. A new provider adds its line and its module.
 _MODULES: Mapping[str, str] = {
@@ -48,14 +47,8 @@ class _Providers(Mapping[str, Provider]):
 
 
 def all_providers() -> Mapping[str, Provider]:
-    """Every provider by name. Looking one up imports its module, listing the names imports none."""
+    """Return every provider by name. Looking one up imports its module, listing the names imports none."""
     return _Providers()
-
-
-def sync_provider(name: str) -> SyncProvider | None:
-    """The provider of that name as one whose records can be listed, None when they cannot, or there is none."""
-    provider = _load(_MODULES[name]) if name in _MODULES else None
-    return cast(SyncProvider, provider) if hasattr(provider, "list_records") else None
 
 
 @cache

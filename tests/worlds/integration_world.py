@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from pydantic import Field
@@ -126,11 +126,9 @@ class VendorConfiguration(Configuration):
     base_url: str = Field("https://vendor.example", description="Address")
 
 
-class Vendor:
+class Vendor(Provider):
     """A provider that accepts some keys. `failure` fails every call, `test_failure` the test alone; calls wait
     for `gate` when there is one."""
-
-    profile: ClassVar[ProviderProfile]
 
     def __init__(
         self, name: str, kind: IntegrationType, *, oauth: OAuthProfile | None = None, test_mode: bool = True

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.providers.contract import Connection
-from domain.providers.records import ListPage, ListRequest, SourceRecord, SyncProvider
+from domain.providers.contract import Connection, RecordStreams
+from domain.providers.records import ListPage, ListRequest, SourceRecord
 from domain.sync.records import MODELS, Record
-from infra.providers.registry import sync_provider
+from infra.providers.registry import all_providers
 
 _PAGES_MAX = 500
 
@@ -35,14 +35,14 @@ class Listing:
         return [record.external_id for record in self.records if record.deleted]
 
 
-def provider(name: str) -> SyncProvider:
-    found = sync_provider(name)
+def streams(name: str) -> RecordStreams:
+    found = all_providers()[name].streams
     assert found is not None
     return found
 
 
 async def drain(
-    source: SyncProvider,
+    source: RecordStreams,
     connection: Connection,
     stream: str,
     limit: int = 1000,
@@ -64,7 +64,7 @@ async def drain(
         assert len(pages) < _PAGES_MAX
 
 
-def internal(source: SyncProvider, connection: Connection, stream: str, record: SourceRecord) -> Record:
+def internal(source: RecordStreams, connection: Connection, stream: str, record: SourceRecord) -> Record:
     """The record in its internal model, validated."""
-    (profile,) = (one for one in source.streams_of(connection.configuration) if one.name == stream)
+    (profile,) = (known for known in source.streams_of(connection.configuration) if known.name == stream)
     return MODELS[profile.record_type].model_validate(source.to_internal(stream, record))

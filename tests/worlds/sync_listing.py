@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from domain.providers.contract import Connection
-from domain.providers.records import ListPage, ListRequest, SourceRecord, SyncProvider
+from domain.providers.contract import Connection, RecordStreams
+from domain.providers.records import ListPage, ListRequest, SourceRecord
 from domain.sync.records import MODELS, Record
 
 PAGES_MAX = 200
@@ -27,7 +27,7 @@ class Listing:
 
 
 async def drain(
-    provider: SyncProvider,
+    provider: RecordStreams,
     connection: Connection,
     *,
     limit: int = 100,
@@ -54,6 +54,6 @@ async def drain(
     raise AssertionError("the listing does not end")
 
 
-def shaped(provider: SyncProvider, stream: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+def shaped(provider: RecordStreams, stream: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
     """`data` as a record that was listed, in its internal shape."""
     return provider.to_internal(stream, SourceRecord("1", data))

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.privacy.suppression import SuppressionList
-from domain.providers.contract import Connection, IntegrationType, ProviderFailure
+from domain.providers.contract import Connection, IntegrationType, ProviderFailure, RecordStreams
 from domain.providers.records import (
     ListPage,
     ListRequest,
@@ -31,7 +31,7 @@ from infra.app.sync import SyncParts
 from tests.worlds.integration_world import IntegrationWorld, Vendor
 
 
-class Crm(Vendor):
+class Crm(Vendor, RecordStreams):
     """A provider that lists its `records` in pages of `page`, raises what `failures` hold for the next calls, and
     takes pushes."""
 
@@ -47,6 +47,10 @@ class Crm(Vendor):
         self.refuses: Callable[[PushRequest], bool] = lambda request: False
         self.next_state: str | None = None
         self.before_page: Callable[[], object] = lambda: None
+
+    @property
+    def streams(self) -> RecordStreams:
+        return self
 
     def put(self, key: str, modified: datetime | None = None, **data: Any) -> None:
         self.records[key] = SourceRecord(key, {"email": f"{key}@example.com", **data}, modified)

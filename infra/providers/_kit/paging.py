@@ -9,41 +9,35 @@ sharing a moment are seen twice rather than never; the external id tells them ap
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from domain.providers.contract import Provider, ProviderFailure, ProviderResponse
-from domain.providers.records import (
-    ListPage,
-    ListRequest,
-    SourceRecord,
-    StateExpired,
-    StreamProfile,
-    SyncProvider,
-)
+from domain.providers.contract import ProviderFailure
+from domain.providers.records import ListPage, ListRequest, SourceRecord, StateExpired, StreamProfile
 from infra.providers._kit.shaping import unix
-
-#: An adapter's own `expect(connection, request, *statuses)`.
-Expect = Callable[..., Awaitable[ProviderResponse]]
 
 Item = TypeVar("Item")
 
 _PORTS = {"https": 443, "http": 80}
 
 
-class SyncingProvider(Provider, SyncProvider, Protocol):
-    """An adapter whose records can be listed."""
+def check_stream(streams: Sequence[StreamProfile], stream: str, *, push: bool = False) -> None:
+    """Raise ProviderFailure (rejected) for a stream that is not there, or takes no records."""
+    found = next((profile for profile in streams if profile.name == stream), None)
+    if found is None or (push and not found.exportable):
+        told = "takes no records" if found is not None else "does not exist"
+        raise ProviderFailure("rejected", f"The stream {stream} {told}.")
 
 
 def pack(**parts: Any) -> str:
-    """A cursor or state as opaque text."""
+    """Return a cursor or state as opaque text."""
     return json.dumps(parts, separators=(",", ":"), sort_keys=True)
 
 
 def unpack(text: str) -> dict[str, Any]:
-    """What `pack` was given. Raises StateExpired for text it did not make."""
+    """Return what `pack` was given. Raises StateExpired for text it did not make."""
     try:
         parts = json.loads(text)
     except (ValueError, RecursionError):
@@ -54,16 +48,17 @@ def unpack(text: str) -> dict[str, Any]:
 
 
 def whole(value: Any) -> int:
-    """A count out of a cursor. Raises StateExpired."""
+    """Return a count out of a cursor. Raises StateExpired."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise StateExpired("The position cannot be read.")
     return value
 
 
 def cut(rows: Sequence[Item], skip: int, limit: int) -> tuple[Sequence[Item], int | None, int]:
-    """What is wanted of a provider's page, whose size the provider decides. Also the `skip` to ask the same page
-    with again, None when it is used up, and the `skip` left for the next page, which is more than 0 only when the
-    page came shorter than the one that was begun."""
+    """Return what is wanted of a provider's page, whose size the provider decides, and two values of `skip`:
+
+    - the one to ask the same page with again, None when it is used up;
+    - the one left for the next page, more than 0 only when this page came shorter than the one that was begun."""
     end = skip + limit
     if end < len(rows):
         return rows[skip:end], end, 0
@@ -71,8 +66,9 @@ def cut(rows: Sequence[Item], skip: int, limit: int) -> tuple[Sequence[Item], in
 
 
 def own_link(base_url: str, link: Any) -> str:
-    """A link of the provider's to its next page, if it stays at the host that is configured: the access token goes
-    with it. Raises ProviderFailure (malformed)."""
+    """Return a provider's link to its next page, if it stays at the configured host: the credentials go with it.
+
+    Raises ProviderFailure (malformed)."""
     try:
         if not isinstance(link, str) or not link.isascii() or not link.isprintable() or "\\" in link:
             raise ValueError
@@ -90,18 +86,22 @@ def _port(parts: Any) -> int | None:
     return port or _PORTS.get(parts.scheme)
 
 
-def check_stream(streams: Sequence[StreamProfile], stream: str, *, push: bool = False) -> None:
-    """Raises ProviderFailure (rejected) for a stream that is not there, or takes no records."""
-    found = next((one for one in streams if one.name == stream), None)
-    if found is None or (push and not found.exportable):
-        told = "takes no records" if found is not None else "does not exist"
-        raise ProviderFailure("rejected", f"The stream {stream} {told}.")
+def linked(base_url: str, link: Any, current: str | None = None) -> str:
+    """Return the address of the next page, which a link may name without its host.
+
+    Raises ProviderFailure (malformed) for a link that leaves the configured host, or leads to the page `current`."""
+    address = own_link(base_url, urljoin(base_url + "/", link) if isinstance(link, str) and link else None)
+    if address == current:
+        raise ProviderFailure("malformed", "The provider's link to the next page leads to the same page.")
+    return address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where a listing goes on. `until` is when it began (Unix seconds): the state of the complete run. `skip` rows
-    of the page it stands on were taken already, by a request that wanted fewer than the page holds."""
+    """Where a listing goes on.
+
+    `until` is when it began (Unix seconds): the state of the complete run. `skip` rows of the page it stands on
+    were taken already, by a request that wanted fewer than the page holds."""
 
     until: int
     skip: int = 0
@@ -111,30 +111,48 @@ P = TypeVar("P", bound=Position)
 
 
 def packed(position: Position) -> str:
-    """The position as a cursor."""
+    """Return the position as a cursor."""
     return json.dumps(asdict(position), separators=(",", ":"))
 
 
 def unpacked(kind: type[P], cursor: str) -> P:
-    """The position in a cursor. Raises StateExpired for one that this listing did not give."""
+    """Return the position in a cursor. Raises StateExpired for one that this listing did not give."""
     try:
         return kind(**json.loads(cursor))
     except (ValueError, TypeError, RecursionError):
         raise StateExpired("The cursor cannot be read.") from None
 
 
-def since_of(request: ListRequest) -> int | None:
-    """From when changes are wanted, Unix seconds; None for a full listing. Raises StateExpired for a state that
-    cannot be read."""
+def since_of(request: ListRequest, look_back: int) -> int | None:
+    """Return from when changes are wanted, Unix seconds, `look_back` seconds before the last run began.
+
+    None for a full listing. Raises StateExpired for a state that cannot be read."""
     if request.state is None:
-        return unix(request.since) if request.since is not None else None
+        since = unix(request.since) if request.since is not None else None
+    else:
+        since = _since_in(request.state)
+    return max(0, since - look_back) if since is not None else None
+
+
+def _since_in(state: str) -> int:
     try:
-        since = json.loads(request.state)["since"]
+        since = json.loads(state)["since"]
     except (ValueError, TypeError, KeyError, RecursionError):
         since = None
     if isinstance(since, bool) or not isinstance(since, int) or since < 0:
         raise StateExpired("The state cannot be read.")
     return since
+
+
+def start_of(request: ListRequest, until: int, *, kept: int, look_back: int) -> int:
+    """Return where a listing through time begins, at a provider that keeps records for `kept` seconds."""
+    since = since_of(request, look_back)
+    return until - kept if since is None else max(until - kept, min(since, until - look_back))
+
+
+def page_size(request: ListRequest, most: int) -> int:
+    """Return how many rows to ask for, of a provider that gives `most`."""
+    return max(1, min(request.limit, most))
 
 
 def page_of(
@@ -145,25 +163,12 @@ def page_of(
     *,
     total: int | None = None,
 ) -> ListPage:
-    """The page of `records`, which all stand at `position`, at most `request.limit` of them; what is beyond comes
-    with the next page. `after` None: the listing ends here."""
+    """Return the page of `records`, which all stand at `position`, at most `request.limit` of them.
+
+    What is beyond comes with the next page. `after` None: the listing ends here."""
     rest = records[position.skip :]
     limit = max(1, request.limit)
     following = replace(position, skip=position.skip + limit) if len(rest) > limit else after
     if following is not None:
         return ListPage(rest[:limit], packed(following), total=total)
     return ListPage(rest, None, json.dumps({"since": position.until}), total=total)
-
-
-def page_size(request: ListRequest, most: int) -> int:
-    """How many rows to ask for, of a provider that gives `most`."""
-    return max(1, min(request.limit, most))
-
-
-def linked(base_url: str, link: Any, current: str | None) -> str:
-    """The address of the next page, which a link may name without its host. Raises ProviderFailure (malformed) for
-    a link that leaves the configured host, where the credentials must not go, or leads to the page it stands on."""
-    address = own_link(base_url, urljoin(base_url + "/", link) if isinstance(link, str) and link else None)
-    if address == current:
-        raise ProviderFailure("malformed", "The provider's link to the next page leads to the same page.")
-    return address

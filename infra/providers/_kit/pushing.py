@@ -13,7 +13,6 @@ from domain.sync.records import ContactRecord, EventRecord, Record
 
 Kind = TypeVar("Kind", bound=Record)
 
-
 #: What a push of an event writes. Guests are left out: some providers write to them at once.
 EVENT_FIELDS = (
     "title",
@@ -28,12 +27,12 @@ EVENT_FIELDS = (
 
 
 def digest(key: str) -> str:
-    """An idempotency key as 40 lower-case hexadecimal digits, for ids that a client may choose."""
+    """Return an idempotency key as 40 lower-case hexadecimal digits, for ids that a client may choose."""
     return hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
 def wanted(kind: type[Kind], data: Mapping[str, Any]) -> Kind:
-    """A record to push. Raises ProviderFailure (rejected)."""
+    """Read a record to push. Raises ProviderFailure (rejected)."""
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -42,7 +41,7 @@ def wanted(kind: type[Kind], data: Mapping[str, Any]) -> Kind:
 
 
 def event_to_push(data: Mapping[str, Any]) -> EventRecord:
-    """Raises ProviderFailure (rejected), also for an event that has no beginning."""
+    """Read an event to push. Raises ProviderFailure (rejected), also for an event that has no beginning."""
     event = wanted(EventRecord, data)
     if (event.start_date if event.all_day else event.starts_at) is None:
         raise ProviderFailure("rejected", "An event to push needs a beginning.")
@@ -50,13 +49,14 @@ def event_to_push(data: Mapping[str, Any]) -> EventRecord:
 
 
 def contact_to_push(data: Mapping[str, Any]) -> ContactRecord:
-    """Raises ProviderFailure (rejected)."""
+    """Read a contact to push. Raises ProviderFailure (rejected)."""
     return wanted(ContactRecord, data)
 
 
 def holds(record: Record, current: Mapping[str, Any], fields: Collection[str]) -> bool:
-    """Whether the provider's record, in its internal shape, already has what a push of `record` writes: then an
-    earlier try came through and only its answer was lost."""
+    """Return whether the provider's record, in its internal shape, already has what a push of `record` writes.
+
+    Then an earlier try came through and only its answer was lost."""
     try:
         there = type(record).model_validate(current)
     except ValidationError:
@@ -67,12 +67,12 @@ def holds(record: Record, current: Mapping[str, Any], fields: Collection[str]) -
 
 
 def newer() -> ProviderFailure:
-    """For a push whose `if_version` no longer holds (412)."""
+    """Return the failure of a push whose `if_version` no longer holds (412)."""
     return ProviderFailure(
         "rejected", "The record was changed at the provider meanwhile; it was not overwritten.", status=412
     )
 
 
 def vanished() -> ProviderFailure:
-    """For a push to a record that is no longer there."""
+    """Return the failure of a push to a record that is no longer there."""
     return ProviderFailure("rejected", "The record no longer exists at the provider.", status=404)

@@ -20,8 +20,9 @@ TITLE = "Integration Hub connection test"
 
 
 async def create(expect: Expect, request: ProviderRequest, undo: ProviderRequest) -> ProviderResponse:
-    """Create a thing whose name we chose ourselves. When no clear answer comes it may exist all the same, so it
-    is deleted before the failure goes on. `expect` is ProviderHttp.expect or narrows it."""
+    """Create a thing whose name we chose ourselves. `expect` is ProviderHttp.expect or narrows it.
+
+    When no clear answer comes it may exist all the same, so it is deleted before the failure goes on."""
     try:
         return await expect(request)
     except ProviderFailure as failure:
@@ -32,8 +33,9 @@ async def create(expect: Expect, request: ProviderRequest, undo: ProviderRequest
 
 
 async def delete(expect: Expect, request: ProviderRequest, what: str) -> None:
-    """Delete what a test created; 404 and 410 mean that it is gone already. Raises ProviderFailure, which says
-    that `what` was left behind."""
+    """Delete what a test created; 404 and 410 mean that it is gone already.
+
+    Raises ProviderFailure, which says that `what` was left behind."""
     try:
         await expect(request, 200, 202, 204, 404, 410)
     except ProviderFailure as failure:
@@ -45,31 +47,33 @@ async def delete(expect: Expect, request: ProviderRequest, what: str) -> None:
         ) from None
 
 
+def made_and_deleted(detail: str, reference: str) -> TestResult:
+    """Return the steps of a test that created something and deleted it again."""
+    return TestResult(
+        (TestStep("create", detail, reference), TestStep("delete", "Deleted it again", reference))
+    )
+
+
 async def charge_and_reverse(
     charged: TestStep,
     check: Callable[[], Awaitable[TestStep]],
     reverse: Callable[[], Awaitable[TestStep]],
 ) -> TestResult:
-    """`check` looks at the charge, then `reverse` undoes it, also when `check` failed. When the reversal fails too
-    the failure names the charge, so that someone can reverse it."""
+    """Look at a test charge, then reverse it, also when the look failed.
+
+    When the reversal fails too the failure names the charge, so that someone can reverse it."""
     try:
         checked = await check()
     except ProviderFailure as failure:
-        await _reverse_after(failure, charged, reverse)
+        try:
+            await reverse()
+        except ProviderFailure as second:
+            raise _left_behind(failure, f"{failure.detail} {second.detail}", charged) from None
         raise
     try:
         return TestResult((charged, checked, await reverse()))
     except ProviderFailure as failure:
         raise _left_behind(failure, failure.detail, charged) from None
-
-
-async def _reverse_after(
-    failure: ProviderFailure, charged: TestStep, reverse: Callable[[], Awaitable[TestStep]]
-) -> None:
-    try:
-        await reverse()
-    except ProviderFailure as second:
-        raise _left_behind(failure, f"{failure.detail} {second.detail}", charged) from None
 
 
 def _left_behind(failure: ProviderFailure, detail: str, charged: TestStep) -> ProviderFailure:
@@ -82,12 +86,12 @@ def _left_behind(failure: ProviderFailure, detail: str, charged: TestStep) -> Pr
 
 
 def refuse_live(detail: str) -> ProviderFailure:
-    """Tests never move real money."""
+    """Return the failure of a test that would move real money."""
     return ProviderFailure("rejected", f"The test charge was not made: {detail}")
 
 
 def recipient_of(options: TestOptions) -> str:
-    """Who gets the test message. Raises ProviderFailure (rejected) when no one is named."""
+    """Return who gets the test message. Raises ProviderFailure (rejected) when no one is named."""
     if not options.recipient:
         raise ProviderFailure("rejected", "A test of this provider needs a recipient.")
     return options.recipient

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -15,12 +16,12 @@ from domain.providers.contract import (
     Capability,
     Connection,
     ProviderFailure,
+    ProviderRequest,
     ProviderResponse,
     SignatureRefused,
 )
 from infra.providers._kit.connection import retry_after_seconds
-
-_FORM_FIELDS_MAX = 1000
+from infra.providers._kit.refusal import failure_kind
 
 #: What every payment, e-mail and SMS provider here can do.
 CAPABILITIES = frozenset(
@@ -33,25 +34,84 @@ CAPABILITIES = frozenset(
     )
 )
 
+_FORM_FIELDS_MAX = 1000
+_TYPE_MAX = 100
+_CODE_MAX = 80
+_NOT_IN_TYPE = re.compile(r"[^A-Za-z0-9._-]+")
+_NOT_IN_CODE = re.compile(r"[^A-Za-z0-9_.-]+")
+
 
 def basic(username: str, password: str) -> str:
-    """The value of an `Authorization` header (RFC 7617)."""
+    """Return the value of an `Authorization` header (RFC 7617)."""
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
-def items(value: Any, *path: str | int) -> Sequence[Any]:
-    """The list at the path. Raises ProviderFailure (malformed)."""
-    found = at(value, *path)
-    if not isinstance(found, list):
-        named = ".".join(str(step) for step in path)
-        raise ProviderFailure("malformed", f"The provider's answer has no list {named}.")
-    return found
+def bearer(connection: Connection) -> dict[str, str]:
+    """Return the Authorization header (RFC 6750). Raises ProviderFailure (unauthorized) before consent was given."""
+    if not connection.access_token:
+        raise ProviderFailure(
+            "unauthorized", "The integration has no access token: connect the account first."
+        )
+    return {"authorization": f"Bearer {connection.access_token}"}
+
+
+def segment(text: str) -> str:
+    """Escape text for one segment of a URL's path."""
+    return quote(text, safe="")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCodes:
+    """How to understand a provider that gives one status several meanings and tells them apart by an error code.
+
+    `code_of` reads the code out of an answer, "" when there is none. `statuses` are those it is read for."""
+
+    code_of: Callable[[ProviderResponse], str]
+    unauthorized: frozenset[str] = frozenset()
+    rate_limited: frozenset[str] = frozenset()
+    statuses: tuple[int, ...] = (403,)
+    success: tuple[int, ...] = (200,)
+
+    async def expect(
+        self, connection: Connection, request: ProviderRequest, *statuses: int
+    ) -> ProviderResponse:
+        """Do what ProviderHttp.expect does, with the failure that the error code stands for."""
+        response = await connection.http.expect(request, *(statuses or self.success), *self.statuses)
+        if response.status not in self.statuses:
+            return response
+        code, wait = self.code_of(response), None
+        kind = failure_kind(response.status)
+        if code in self.rate_limited:
+            kind, wait = "rate_limited", retry_after_seconds(response, connection.now)
+        elif code in self.unauthorized:
+            kind = "unauthorized"
+        shown = _NOT_IN_CODE.sub("", code)[:_CODE_MAX]
+        detail = f"The provider answered {response.status}{': ' + shown if shown else ''}."
+        raise ProviderFailure(kind, detail, status=response.status, retry_after_seconds=wait)
+
+
+def document(response: ProviderResponse) -> dict[str, Any]:
+    """Read the answer as a JSON object. Raises ProviderFailure (malformed)."""
+    value = response.json()
+    if not isinstance(value, dict):
+        raise ProviderFailure(
+            "malformed", "The provider's answer is not a JSON object.", status=response.status
+        )
+    return value
+
+
+def json_or_none(response: ProviderResponse) -> Any:
+    """Read an answer that says why something was refused; None when it is no JSON."""
+    try:
+        return response.json()
+    except ProviderFailure:
+        return None
 
 
 def at(value: Any, *path: str | int) -> Any:
-    """What is at the path, None where it ends early."""
+    """Return what is at a path of names and positions, None where it ends early."""
     for step in path:
-        if isinstance(step, int) and isinstance(value, list) and step < len(value):
+        if isinstance(step, int) and isinstance(value, list) and -len(value) <= step < len(value):
             value = value[step]
         elif isinstance(step, str) and isinstance(value, dict):
             value = value.get(step)
@@ -60,26 +120,44 @@ def at(value: Any, *path: str | int) -> Any:
     return value
 
 
-def signed_object(value: Any) -> Mapping[str, Any]:
-    """A JSON object inside a webhook whose signature holds. Raises SignatureRefused."""
-    if not isinstance(value, dict):
-        raise SignatureRefused("The body is not a JSON object.")
-    return value
+def text_at(value: Any, *path: str | int) -> str:
+    """Return the text, or number as text, at the path. Raises ProviderFailure (malformed)."""
+    found = at(value, *path)
+    if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
+        raise ProviderFailure("malformed", f"The provider's answer has no {_named(path)}.")
+    return str(found)
 
 
-def form_pairs(body: bytes) -> list[tuple[str, str]]:
-    """The pairs of a form-encoded webhook, in order, empty values included; at most 1,000. Raises
-    SignatureRefused."""
-    try:
-        return parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, max_num_fields=_FORM_FIELDS_MAX, errors="strict"
-        )
-    except ValueError:
-        raise SignatureRefused("The body is not a valid form.") from None
+def number_at(value: Any, *path: str | int) -> int:
+    """Return the whole number at the path. Raises ProviderFailure (malformed)."""
+    found = at(value, *path)
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise ProviderFailure("malformed", f"The provider's answer has no number {_named(path)}.")
+    return found
+
+
+def items(value: Any, *path: str | int) -> Sequence[Any]:
+    """Return the list at the path. Raises ProviderFailure (malformed)."""
+    found = at(value, *path)
+    if not isinstance(found, list):
+        raise ProviderFailure("malformed", f"The provider's answer has no list {_named(path)}.")
+    return found
+
+
+def rows(value: Any, *path: str | int) -> list[Mapping[str, Any]]:
+    """Return the objects listed at the path. Raises ProviderFailure (malformed)."""
+    found = items(value, *path)
+    if not all(isinstance(row, dict) for row in found):
+        raise ProviderFailure("malformed", "The provider's list holds something that is no record.")
+    return list(found)
+
+
+def _named(path: Sequence[str | int]) -> str:
+    return ".".join(str(step) for step in path)
 
 
 def moment(value: Any) -> datetime | None:
-    """An RFC 3339 text or Unix time in seconds as UTC; None when it is neither."""
+    """Read an RFC 3339 text or Unix time in seconds as UTC; None when it is neither."""
     try:
         if isinstance(value, str):
             read = datetime.fromisoformat(value)
@@ -91,90 +169,11 @@ def moment(value: Any) -> datetime | None:
     return None
 
 
-_NOT_IN_TYPE = re.compile(r"[^A-Za-z0-9._-]+")
-_NOT_IN_CODE = re.compile(r"[^A-Za-z0-9_.-]+")
-_TYPE_MAX = 100
-_CODE_MAX = 80
-
-
-def document(response: ProviderResponse) -> dict[str, Any]:
-    """The answer as a JSON object. Raises ProviderFailure (malformed)."""
-    value = response.json()
-    if not isinstance(value, dict):
-        raise ProviderFailure(
-            "malformed", "The provider's answer is not a JSON object.", status=response.status
-        )
-    return value
-
-
-def text_at(value: Any, *path: str | int) -> str:
-    """The text, or number as text, at a path of names and positions. Raises ProviderFailure (malformed)."""
-    found = value
-    for step in path:
-        try:
-            found = found[step]
-        except (KeyError, IndexError, TypeError):
-            found = None
-    if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
-        raise ProviderFailure(
-            "malformed", f"The provider's answer has no {'.'.join(str(step) for step in path)}."
-        )
-    return str(found)
-
-
-def bearer(connection: Connection) -> dict[str, str]:
-    """The Authorization header (RFC 6750). Raises ProviderFailure (unauthorized) before consent was given."""
-    if not connection.access_token:
-        raise ProviderFailure(
-            "unauthorized", "The integration has no access token: connect the account first."
-        )
-    return {"authorization": f"Bearer {connection.access_token}"}
-
-
-def refusal_403(
-    connection: Connection,
-    response: ProviderResponse,
-    code: str,
-    *,
-    unauthorized: frozenset[str] = frozenset(),
-    rate_limited: frozenset[str] = frozenset(),
-) -> ProviderFailure:
-    """The failure behind a 403 of a provider that puts several meanings under it. `code` is the provider's own
-    error code, `unauthorized` and `rate_limited` the codes that mean those."""
-    shown = _NOT_IN_CODE.sub("", code)[:_CODE_MAX]
-    detail = f"The provider answered 403{': ' + shown if shown else ''}."
-    if code in rate_limited:
-        wait = retry_after_seconds(response, connection.now)
-        return ProviderFailure("rate_limited", detail, status=403, retry_after_seconds=wait)
-    return ProviderFailure("unauthorized" if code in unauthorized else "forbidden", detail, status=403)
-
-
-def event_type(*parts: str) -> str:
-    """A provider's event name in the letters an event type may have, at most 100."""
-    reduced = (_NOT_IN_TYPE.sub(".", part).strip(".") for part in parts)
-    return ".".join(part for part in reduced if part)[:_TYPE_MAX] or "event"
-
-
-def signed_json(body: bytes) -> Any:
-    """The body of a webhook as JSON. Raises SignatureRefused: what a provider signs is always JSON."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise SignatureRefused("The body is not valid JSON.") from None
-
-
-def signed_objects(body: bytes) -> list[Mapping[str, Any]]:
-    """The body of a webhook as JSON objects: a list of them, or one. Raises SignatureRefused."""
-    value = signed_json(body)
-    entries = value if isinstance(value, list) else [value]
-    if not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise SignatureRefused("The body does not hold events.")
-    return entries
-
-
 def xml_document(response: ProviderResponse) -> Element:
-    """The root element. A document type declaration is refused, and with it every entity trick (XXE, billion
-    laughs); so is anything but UTF-8, in which the declaration could hide. Raises ProviderFailure (malformed)."""
+    """Return the root element of an answer in XML. Raises ProviderFailure (malformed).
+
+    A document type declaration is refused, and with it every entity trick (XXE, billion laughs); so is anything
+    but UTF-8, in which the declaration could hide."""
     try:
         text = response.body.decode("utf-8-sig")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -186,8 +185,8 @@ def xml_document(response: ProviderResponse) -> Element:
         ) from None
 
 
-def error_code(response: ProviderResponse) -> str:
-    """The text of `<Code>`, as S3 and Azure Storage name an error; "" when there is none."""
+def xml_error_code(response: ProviderResponse) -> str:
+    """Return the text of `<Code>`, as S3 and Azure Storage name an error; "" when there is none."""
     try:
         root = xml_document(response)
     except ProviderFailure:
@@ -195,23 +194,49 @@ def error_code(response: ProviderResponse) -> str:
     return (root.findtext("Code") or "").strip()
 
 
-def segment(text: str) -> str:
-    """Text as one segment of a URL's path."""
-    return quote(text, safe="")
+def event_type(*parts: str) -> str:
+    """Return a provider's event name in the letters an event type may have, at most 100."""
+    reduced = (_NOT_IN_TYPE.sub(".", part).strip(".") for part in parts)
+    return ".".join(part for part in reduced if part)[:_TYPE_MAX] or "event"
 
 
-def rows(answer: Any, *path: str | int) -> list[Mapping[str, Any]]:
-    """The objects listed at the path. Raises ProviderFailure (malformed)."""
-    found = items(answer, *path)
-    if not all(isinstance(row, dict) for row in found):
-        raise ProviderFailure("malformed", "The provider's list holds something that is no record.")
-    return list(found)
+def signed_json(body: bytes) -> Any:
+    """Read the body of a webhook as JSON. Raises SignatureRefused: what a provider signs is always JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise SignatureRefused("The body is not valid JSON.") from None
 
 
-def number_at(answer: Any, *path: str | int) -> int:
-    """The whole number at the path. Raises ProviderFailure (malformed)."""
-    found = at(answer, *path)
-    if isinstance(found, bool) or not isinstance(found, int):
-        named = ".".join(str(step) for step in path)
-        raise ProviderFailure("malformed", f"The provider's answer has no number {named}.")
-    return found
+def signed_object(value: Any) -> Mapping[str, Any]:
+    """Return a JSON object inside a webhook whose signature holds. Raises SignatureRefused."""
+    if not isinstance(value, dict):
+        raise SignatureRefused("The body is not a JSON object.")
+    return value
+
+
+def signed_objects(body: bytes) -> list[Mapping[str, Any]]:
+    """Read the body of a webhook as JSON objects: a list of them, or one. Raises SignatureRefused."""
+    value = signed_json(body)
+    entries = value if isinstance(value, list) else [value]
+    if not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise SignatureRefused("The body does not hold events.")
+    return entries
+
+
+def is_form(headers: Mapping[str, str]) -> bool:
+    """Return whether a webhook's body is form-encoded."""
+    named = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return named == "application/x-www-form-urlencoded"
+
+
+def form_pairs(body: bytes) -> list[tuple[str, str]]:
+    """Return the pairs of a form-encoded webhook, in order, empty values included.
+
+    Raises SignatureRefused, also for more than 1,000 pairs."""
+    try:
+        return parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, max_num_fields=_FORM_FIELDS_MAX, errors="strict"
+        )
+    except ValueError:
+        raise SignatureRefused("The body is not a valid form.") from None

@@ -12,61 +12,41 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-from urllib.parse import parse_qsl
+from functools import partial
 from uuid import uuid4
 
 from pydantic import Field, field_validator, model_validator
 
 from domain.providers.contract import (
-    Capability,
     Configuration,
     Connection,
     CredentialCheck,
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
+    Provider,
     ProviderFailure,
     ProviderProfile,
-    ProviderRequest,
-    ProviderResponse,
     Secret,
     SignatureRefused,
     TestOptions,
     TestResult,
-    TestStep,
     VerifiedEvent,
-)
-from domain.providers.records import (
-    ListPage,
-    ListRequest,
-    PushRequest,
-    PushResult,
-    SourceRecord,
-    StreamProfile,
 )
 from infra.providers._kit import trial
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import check_equal, required_secret
-from infra.providers._kit.storage_signing import encoded_query, sign_azure
 from infra.providers._kit.wire import (
+    CAPABILITIES,
     at,
-    error_code,
     event_type,
     moment,
-    refusal_403,
     signed_objects,
     text_at,
     xml_document,
 )
-from infra.providers.azure_blob import records
+from infra.providers.azure_blob.records import API, AzureBlobs, container_request, listed
 
-_VERSION = "2021-12-02"
-_UNAUTHORIZED = frozenset(
-    ("AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation")
-)
 _VALIDATION = "Microsoft.EventGrid.SubscriptionValidationEvent"
 _SECRET_HEADER = "x-webhook-secret"  # noqa: S105 - a name
 
@@ -90,6 +70,12 @@ class AzureBlobConfiguration(Configuration):
         None, description="Blob service; unset: https://<account>.blob.core.windows.net"
     )
 
+    @property
+    def address(self) -> str:
+        """The address of the container."""
+        base = self.base_url or f"https://{self.account_name}.blob.core.windows.net"
+        return f"{base}/{self.container}"
+
     @field_validator("account_key")
     @classmethod
     def _is_base64(cls, value: str | None) -> str | None:
@@ -106,28 +92,21 @@ class AzureBlobConfiguration(Configuration):
         return self
 
 
-class AzureBlob:
+class AzureBlob(Provider):
     """Blobs of one container."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="AzureBlob",
         title="Azure Blob Storage",
         integration_type=IntegrationType.Storage,
         documentation_url="https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api",
         configuration=AzureBlobConfiguration,
-        capabilities=frozenset(
-            (
-                Capability.ValidateCredentials,
-                Capability.Test,
-                Capability.Health,
-                Capability.IncomingWebhooks,
-                Capability.Import,
-            )
-        ),
+        capabilities=CAPABILITIES,
         webhook_scheme="event-grid-secret",
         webhook_fields=("eventSecret",),
         notes="Event Grid signs nothing: the endpoint's address, or a delivery property, carries a secret.",
     )
+    streams = AzureBlobs()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         """List one blob: proves the account, the credential, the container and the permission to list."""
@@ -140,25 +119,19 @@ class AzureBlob:
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         """Write a small blob and delete it."""
-        del options
         name = f"integration-hub-test-{uuid4().hex}.txt"
-        put = _request(
+        put = container_request(
             connection,
             "PUT",
             f"/{name}",
             headers={"x-ms-blob-type": "BlockBlob", "content-type": "text/plain"},
             payload=trial.TITLE.encode(),
         )
-        undo = _request(connection, "DELETE", f"/{name}")
-
-        async def expect(request: ProviderRequest, *statuses: int) -> ProviderResponse:
-            return await _expect(connection, request, *statuses)
-
+        undo = container_request(connection, "DELETE", f"/{name}")
+        expect = partial(API.expect, connection)
         await trial.create(expect, put, undo)
         await trial.delete(expect, undo, f"The blob {name}")
-        return TestResult(
-            (TestStep("create", "Wrote a blob", name), TestStep("delete", "Deleted it again", name))
-        )
+        return trial.made_and_deleted("Wrote a blob", name)
 
     async def probe(self, connection: Connection) -> None:
         await _list_one(connection)
@@ -188,69 +161,12 @@ class AzureBlob:
             )
         )
 
-    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        del configuration
-        return records.STREAMS
-
-    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
-        del stream
-        return records.to_internal(record)
-
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
-        return await records.list_blobs(connection, request, _listed, _container(connection))
-
-    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
-        del connection
-        raise ProviderFailure("rejected", f"The stream {request.stream} takes no records.")
-
 
 async def _list_one(connection: Connection) -> None:
     query = [("restype", "container"), ("comp", "list"), ("maxresults", "1")]
-    response = await _listed(connection, query)
+    response = await listed(connection, query)
     if xml_document(response).tag != "EnumerationResults":
         raise ProviderFailure("malformed", "The answer is not a list of blobs.", status=response.status)
 
 
-async def _listed(connection: Connection, query: list[tuple[str, str]]) -> ProviderResponse:
-    return await _expect(connection, _request(connection, "GET", "", query), 200)
-
-
-def _container(connection: Connection) -> str:
-    configuration: AzureBlobConfiguration = connection.configuration
-    base = configuration.base_url or f"https://{configuration.account_name}.blob.core.windows.net"
-    return f"{base}/{configuration.container}"
-
-
-def _request(
-    connection: Connection,
-    method: str,
-    path: str,
-    query: list[tuple[str, str]] | None = None,
-    *,
-    headers: dict[str, str] | None = None,
-    payload: bytes = b"",
-) -> ProviderRequest:
-    configuration: AzureBlobConfiguration = connection.configuration
-    account = configuration.account_name
-    url = f"{_container(connection)}{path}"
-    query = list(query or ())
-    sent = {"x-ms-version": _VERSION, **(headers or {})}
-    if configuration.account_key is not None:
-        key = base64.b64decode(configuration.account_key)
-        sent = sign_azure(account, key, method, url, query, sent, payload, connection.now)
-    else:
-        query += parse_qsl((configuration.sas_token or "").lstrip("?"), keep_blank_values=True)
-    if query:
-        url = f"{url}?{encoded_query(query)}"
-    return ProviderRequest(method, url, headers=sent, body=payload)
-
-
-async def _expect(connection: Connection, request: ProviderRequest, *statuses: int) -> ProviderResponse:
-    """As ProviderHttp.expect; a 403 for a wrong key or expired signature is unauthorized."""
-    response = await connection.http.expect(request, *(statuses or (200, 201)), 403)
-    if response.status == 403:
-        raise refusal_403(connection, response, error_code(response), unauthorized=_UNAUTHORIZED)
-    return response
-
-
-PROVIDER: SyncingProvider = AzureBlob()
+PROVIDER = AzureBlob()

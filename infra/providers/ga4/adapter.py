@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 from pydantic import Field, model_validator
@@ -20,8 +20,6 @@ from domain.providers.contract import (
     Configuration,
     Connection,
     CredentialCheck,
-    IncomingAnswer,
-    IncomingRequest,
     IntegrationType,
     Provider,
     ProviderFailure,
@@ -67,10 +65,10 @@ class GA4Configuration(Configuration):
         return self
 
 
-class GA4:
+class GA4(Provider):
     """Events to, and reports from, one GA4 property."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="GA4",
         title="Google Analytics 4",
         integration_type=IntegrationType.Analytics,
@@ -89,7 +87,7 @@ class GA4:
     )
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
-        """Read the property's metadata as the service account; without one, what can be said."""
+        """Read the property's metadata as the service account; without one, say what can be said."""
         configuration: GA4Configuration = connection.configuration
         if configuration.service_account_key is None:
             return CredentialCheck(configuration.measurement_id, verified=False, detail=_UNCHECKED)
@@ -97,9 +95,8 @@ class GA4:
         return CredentialCheck(name, scopes=(_SCOPE,), detail="The API secret itself cannot be checked")
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
-        """Have the validation server judge an event; nothing is recorded."""
-        del options
-        await _judge(connection)
+        """Have the validation server check an event; nothing is recorded."""
+        await _validate_event(connection)
         return TestResult(
             (TestStep("validate", "The validation server accepts the event; nothing was recorded"),)
         )
@@ -108,14 +105,10 @@ class GA4:
         if connection.configuration.service_account_key is not None:
             await _property(connection)
         else:
-            await _judge(connection)
-
-    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
-        del connection, request
-        raise ProviderFailure("rejected", "Google Analytics sends no webhooks.")
+            await _validate_event(connection)
 
 
-async def _judge(connection: Connection) -> None:
+async def _validate_event(connection: Connection) -> None:
     configuration: GA4Configuration = connection.configuration
     request = ProviderRequest(
         "POST",
@@ -186,4 +179,4 @@ def _assertion(connection: Connection) -> str:
         raise ProviderFailure("unauthorized", "The service account key cannot be read.") from None
 
 
-PROVIDER: Provider = GA4()
+PROVIDER = GA4()

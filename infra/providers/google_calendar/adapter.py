@@ -8,9 +8,9 @@ https://developers.google.com/identity/protocols/oauth2/web-server (offline acce
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from pydantic import Field
@@ -25,41 +25,21 @@ from domain.providers.contract import (
     IncomingRequest,
     IntegrationType,
     OAuthProfile,
-    ProviderFailure,
+    Provider,
     ProviderProfile,
     ProviderRequest,
-    ProviderResponse,
     Secret,
     SignatureRefused,
     TestOptions,
     TestResult,
-    TestStep,
     VerifiedEvent,
-)
-from domain.providers.records import (
-    ListPage,
-    ListRequest,
-    PushRequest,
-    PushResult,
-    SourceRecord,
-    StreamProfile,
 )
 from infra.providers._kit import trial
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import check_equal, required_header, required_secret
-from infra.providers._kit.wire import bearer, document, event_type, refusal_403, segment, text_at
-from infra.providers.google_calendar import records
+from infra.providers._kit.wire import CAPABILITIES, bearer, document, event_type, segment, text_at
+from infra.providers.google_calendar.records import API, GoogleEvents, events_request
 
-_RATE_LIMITED = frozenset(
-    (
-        "rateLimitExceeded",
-        "userRateLimitExceeded",
-        "quotaExceeded",
-        "dailyLimitExceeded",
-        "calendarUsageLimits",
-    )
-)
 _WRITERS = ("writer", "owner")
 
 
@@ -80,26 +60,16 @@ class GoogleCalendarConfiguration(Configuration):
     base_url: BaseUrl = Field("https://www.googleapis.com/calendar/v3", description="Calendar API")
 
 
-class GoogleCalendar:
+class GoogleCalendar(Provider):
     """Calendar events of one Google account."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="Google",
         title="Google Calendar",
         integration_type=IntegrationType.CalendarSync,
         documentation_url="https://developers.google.com/workspace/calendar/api/guides/overview",
         configuration=GoogleCalendarConfiguration,
-        capabilities=frozenset(
-            (
-                Capability.ValidateCredentials,
-                Capability.Test,
-                Capability.Health,
-                Capability.IncomingWebhooks,
-                Capability.Import,
-                Capability.Export,
-                Capability.OAuth,
-            )
-        ),
+        capabilities=CAPABILITIES | {Capability.Export, Capability.OAuth},
         oauth=OAuthProfile(
             authorize_url="{authorize_url}",
             token_url="{token_url}",  # noqa: S106 - an address
@@ -114,40 +84,34 @@ class GoogleCalendar:
         webhook_scheme="google-channel-token",
         webhook_fields=("channelToken",),
     )
+    streams = GoogleEvents()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         """Read the calendar's entry in the account's list: proves the token, the calendar and the access role."""
-        entry = document(await _expect(connection, _list_entry(connection)))
+        entry = document(await API.expect(connection, _list_entry(connection)))
         role = text_at(entry, "accessRole")
         writable = "" if role in _WRITERS else "; events cannot be written"
         return CredentialCheck(account=text_at(entry, "id"), detail=f"Access role {role}{writable}")
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         """Create a private event without guests and delete it; `sendUpdates=none` keeps mail from being sent."""
-        del options
         # Ids are lower-case base32hex; one of our own can be deleted even when the answer was lost.
         event_id = f"hub{uuid4().hex}"
-        insert = _request(connection, "POST", "/events", json=_event(connection, event_id))
-        undo = _request(connection, "DELETE", f"/events/{event_id}")
-
-        async def expect(request: ProviderRequest, *statuses: int) -> ProviderResponse:
-            return await _expect(connection, request, *statuses)
-
-        created = document(await trial.create(expect, insert, undo))
+        insert = events_request(connection, "POST", "", _event(connection, event_id))
+        undo = events_request(connection, "DELETE", f"/{event_id}")
+        expect = partial(API.expect, connection)
+        text_at(document(await trial.create(expect, insert, undo)), "id")
         await trial.delete(expect, undo, f"The event {event_id}")
-        return TestResult(
-            (
-                TestStep("create", "Created a private event without guests", text_at(created, "id")),
-                TestStep("delete", "Deleted it again", event_id),
-            )
-        )
+        return trial.made_and_deleted("Created a private event without guests", event_id)
 
     async def probe(self, connection: Connection) -> None:
-        text_at(document(await _expect(connection, _list_entry(connection))), "id")
+        text_at(document(await API.expect(connection, _list_entry(connection))), "id")
 
     async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
-        """Compare the channel token. Messages are numbered within their channel and have no body; the first one
-        (`sync`) only says that the channel is open."""
+        """Compare the channel token.
+
+        Messages are numbered within their channel and have no body; the first one (`sync`) only says that the
+        channel is open."""
         token = required_secret(connection.configuration.channel_token)
         check_equal(required_header(request.headers, "X-Goog-Channel-Token"), token, "channel token")
         channel = required_header(request.headers, "X-Goog-Channel-Id")
@@ -167,36 +131,11 @@ class GoogleCalendar:
         event = VerifiedEvent(f"{channel}:{number}", event_type("calendar", state), data)
         return IncomingAnswer((event,))
 
-    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        del configuration
-        return records.STREAMS
-
-    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
-        del stream
-        return records.to_internal(record)
-
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
-        return await _EVENTS.list_records(connection, request)
-
-    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
-        return await _EVENTS.push_record(connection, request)
-
 
 def _list_entry(connection: Connection) -> ProviderRequest:
     configuration: GoogleCalendarConfiguration = connection.configuration
     url = f"{configuration.base_url}/users/me/calendarList/{segment(configuration.calendar_id)}"
     return ProviderRequest("GET", url, headers=bearer(connection))
-
-
-def _request(connection: Connection, method: str, path: str, json: Any = None) -> ProviderRequest:
-    configuration: GoogleCalendarConfiguration = connection.configuration
-    return ProviderRequest(
-        method,
-        f"{configuration.base_url}/calendars/{segment(configuration.calendar_id)}{path}",
-        headers=bearer(connection),
-        params={"sendUpdates": "none"},
-        json=json,
-    )
 
 
 def _event(connection: Connection, event_id: str) -> dict[str, Any]:
@@ -211,18 +150,4 @@ def _event(connection: Connection, event_id: str) -> dict[str, Any]:
     }
 
 
-async def _expect(connection: Connection, request: ProviderRequest, *statuses: int) -> ProviderResponse:
-    """As ProviderHttp.expect; a 403 that means a spent quota is rate_limited."""
-    response = await connection.http.expect(request, *(statuses or (200,)), 403)
-    if response.status != 403:
-        return response
-    try:
-        reason = text_at(response.json(), "error", "errors", 0, "reason")
-    except ProviderFailure:
-        reason = ""
-    raise refusal_403(connection, response, reason, rate_limited=_RATE_LIMITED)
-
-
-_EVENTS = records.GoogleEvents(_expect)
-
-PROVIDER: SyncingProvider = GoogleCalendar()
+PROVIDER = GoogleCalendar()

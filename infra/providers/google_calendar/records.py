@@ -9,12 +9,12 @@ https://developers.google.com/workspace/calendar/api/guides/version-resources (I
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from domain.core.wire import rfc3339
-from domain.providers.contract import Connection, ProviderRequest
+from domain.providers.contract import Connection, ProviderRequest, ProviderResponse, RecordStreams
 from domain.providers.records import (
     ListPage,
     ListRequest,
@@ -26,30 +26,61 @@ from domain.providers.records import (
     StreamProfile,
 )
 from domain.sync.records import EventRecord
-from infra.providers._kit.paging import Expect, check_stream, cut, pack, unpack, whole
+from infra.providers._kit.paging import check_stream, cut, pack, unpack, whole
 from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
-from infra.providers._kit.wire import at, bearer, document, items, moment, segment, text_at
+from infra.providers._kit.wire import (
+    ErrorCodes,
+    at,
+    bearer,
+    document,
+    items,
+    json_or_none,
+    moment,
+    segment,
+    text_at,
+)
 
-PAGE_MAX = 2500
-STREAMS = (
+_PAGE_MAX = 2500
+_STREAMS = (
     StreamProfile(
-        "events", RecordType.Event, "token", lists_deletions=True, exportable=True, page_size=PAGE_MAX
+        "events", RecordType.Event, "token", lists_deletions=True, exportable=True, page_size=_PAGE_MAX
     ),
 )
 _FIELDS = (*EVENT_FIELDS, "recurrence")
 
 
-class GoogleEvents:
-    """Series are listed as such, not by occurrence: expanded, one without an end would never end."""
+def _reason(response: ProviderResponse) -> str:
+    return str(at(json_or_none(response), "error", "errors", 0, "reason") or "")
 
-    def __init__(self, expect: Expect) -> None:
-        self._expect = expect
+
+#: A 403 may mean a spent quota.
+API = ErrorCodes(
+    _reason,
+    rate_limited=frozenset(
+        (
+            "rateLimitExceeded",
+            "userRateLimitExceeded",
+            "quotaExceeded",
+            "dailyLimitExceeded",
+            "calendarUsageLimits",
+        )
+    ),
+)
+
+
+class GoogleEvents(RecordStreams):
+    """The events of one calendar. Series are listed as such: expanded, one without an end would never end."""
+
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        return _STREAMS
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        return _internal(record)
 
     async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
-        """As the port says."""
-        check_stream(STREAMS, request.stream)
+        check_stream(_STREAMS, request.stream)
         here = _position(connection, request)
-        response = await self._expect(connection, _page(connection, request.limit, here), 200, 410)
+        response = await API.expect(connection, _page(connection, request.limit, here), 200, 410)
         if response.status == 410:
             raise StateExpired("The calendar's sync token has expired.")
         body = document(response)
@@ -65,48 +96,55 @@ class GoogleEvents:
         return ListPage(records, next_state=state)
 
     async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
-        """As the port says. A new event's id follows from the idempotency key, so that a repeat finds it."""
-        check_stream(STREAMS, request.stream, push=True)
+        """Push an event. A new one's id follows from the idempotency key, so that a repeat finds it."""
+        check_stream(_STREAMS, request.stream, push=True)
         if request.deleted:
             return await self._remove(connection, request)
         event = event_to_push(request.data)
-        body = _body(event)
         if request.external_id is not None:
-            return await self._change(connection, request.external_id, request.if_version, event, body)
+            return await self._change(connection, request.external_id, event, version=request.if_version)
         event_id = f"hub{digest(request.idempotency_key)}"
-        insert = _request(connection, "POST", "", {"id": event_id, **_zoned(body)}, idempotent=True)
-        response = await self._expect(connection, insert, 200, 409)
+        insert = events_request(
+            connection, "POST", "", {"id": event_id, **_zoned(_body(event))}, idempotent=True
+        )
+        response = await API.expect(connection, insert, 200, 409)
         if response.status == 200:
             return _result(document(response))
         # An earlier try came through, or the event was deleted since: Google keeps its id for good.
-        return await self._change(connection, event_id, None, event, {**body, "status": "confirmed"})
+        return await self._change(connection, event_id, event, is_taken=True)
 
     async def _change(
-        self, connection: Connection, event_id: str, version: str | None, event: EventRecord, body: Any
+        self,
+        connection: Connection,
+        event_id: str,
+        event: EventRecord,
+        *,
+        version: str | None = None,
+        is_taken: bool = False,
     ) -> PushResult:
-        path = f"/{segment(event_id)}"
-        patch = _request(connection, "PATCH", path, body, version=version, idempotent=True)
-        response = await self._expect(connection, patch, 200, 404, 410, 412)
+        path, body = f"/{segment(event_id)}", _body(event) | ({"status": "confirmed"} if is_taken else {})
+        patch = events_request(connection, "PATCH", path, body, version=version, idempotent=True)
+        response = await API.expect(connection, patch, 200, 404, 410, 412)
         if response.status in (404, 410):
             raise vanished()
         if response.status == 412:
-            current = document(await self._expect(connection, _request(connection, "GET", path), 200))
-            if not holds(event, to_internal(_record(current)), _FIELDS):
+            current = document(await API.expect(connection, events_request(connection, "GET", path), 200))
+            if not holds(event, _internal(_record(current)), _FIELDS):
                 raise newer()
             return _result(current)
         return _result(document(response))
 
     async def _remove(self, connection: Connection, request: PushRequest) -> PushResult:
         event_id = request.external_id or f"hub{digest(request.idempotency_key)}"
-        delete = _request(connection, "DELETE", f"/{segment(event_id)}", version=request.if_version)
-        response = await self._expect(connection, delete, 200, 204, 404, 410, 412)
+        delete = events_request(connection, "DELETE", f"/{segment(event_id)}", version=request.if_version)
+        response = await API.expect(connection, delete, 200, 204, 404, 410, 412)
         if response.status == 412:
             raise newer()
         return PushResult(event_id)
 
 
-def to_internal(record: SourceRecord) -> Mapping[str, Any]:
-    """An event in the shape of EventRecord; the end of whole days is the day after the last one, as at Google."""
+def _internal(record: SourceRecord) -> Mapping[str, Any]:
+    """Return an event in the shape of EventRecord; whole days end on the day after the last one, as at Google."""
     row = record.data
     start, end = _object(row.get("start")), _object(row.get("end"))
     if not (start.get("date") or start.get("dateTime")):
@@ -122,7 +160,7 @@ def to_internal(record: SourceRecord) -> Mapping[str, Any]:
         "description": row.get("description"),
         "location": row.get("location"),
         "organizer": _person(organizer) if organizer else None,
-        "attendees": [_person(one) for one in row.get("attendees") or ()],
+        "attendees": [_person(attendee) for attendee in row.get("attendees") or ()],
         "status": row.get("status"),
         "recurrence": list(row.get("recurrence") or ()),
         "url": row.get("htmlLink"),
@@ -139,7 +177,7 @@ def _position(connection: Connection, request: ListRequest) -> dict[str, Any]:
 
 
 def _page(connection: Connection, limit: int, here: Mapping[str, Any]) -> ProviderRequest:
-    params = {"singleEvents": "false", "showDeleted": "true", "maxResults": str(min(limit, PAGE_MAX))}
+    params = {"singleEvents": "false", "showDeleted": "true", "maxResults": str(min(limit, _PAGE_MAX))}
     if here.get("sync"):
         params["syncToken"] = str(here["sync"])
     if here.get("page"):
@@ -152,7 +190,7 @@ def _url(connection: Connection) -> str:
     return f"{configuration.base_url}/calendars/{segment(configuration.calendar_id)}/events"
 
 
-def _request(
+def events_request(
     connection: Connection,
     method: str,
     path: str,
@@ -161,6 +199,7 @@ def _request(
     version: str | None = None,
     idempotent: bool | None = None,
 ) -> ProviderRequest:
+    """Return a request to the configured calendar's events."""
     headers = bearer(connection) | ({"if-match": version} if version else {})
     # Nobody gets mail because records are kept in step.
     params = {} if method == "GET" else {"sendUpdates": "none"}

@@ -10,8 +10,8 @@ https://developers.hubspot.com/docs/api-reference/webhooks-webhooks-v3/guide (ev
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 from uuid import uuid4
 
 from pydantic import Field
@@ -25,25 +25,16 @@ from domain.providers.contract import (
     IncomingRequest,
     IntegrationType,
     OAuthProfile,
+    Provider,
     ProviderProfile,
     ProviderRequest,
     Secret,
     TestOptions,
     TestResult,
-    TestStep,
     VerifiedEvent,
-)
-from domain.providers.records import (
-    ListPage,
-    ListRequest,
-    PushRequest,
-    PushResult,
-    SourceRecord,
-    StreamProfile,
 )
 from infra.providers._kit import trial
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import (
     check_hmac,
     check_unix_time,
@@ -52,8 +43,17 @@ from infra.providers._kit.signatures import (
     required_header,
     required_secret,
 )
-from infra.providers._kit.wire import bearer, document, event_type, moment, segment, signed_objects, text_at
-from infra.providers.hubspot import records
+from infra.providers._kit.wire import (
+    CAPABILITIES,
+    bearer,
+    document,
+    event_type,
+    moment,
+    segment,
+    signed_objects,
+    text_at,
+)
+from infra.providers.hubspot.records import HubSpotContacts
 
 # HubSpot signs the URI with these decoded and every other escape as it is on the wire.
 _DECODED = {"3A": ":", "2F": "/", "3F": "?", "40": "@", "21": "!", "24": "$", "27": "'", "28": "(", "29": ")"}
@@ -73,26 +73,16 @@ class HubSpotConfiguration(Configuration):
     base_url: BaseUrl = Field("https://api.hubapi.com", description="HubSpot API")
 
 
-class HubSpot:
+class HubSpot(Provider):
     """Contacts of one HubSpot account."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="HubSpot",
         title="HubSpot",
         integration_type=IntegrationType.CRM,
         documentation_url="https://developers.hubspot.com/docs/api-reference/overview",
         configuration=HubSpotConfiguration,
-        capabilities=frozenset(
-            (
-                Capability.ValidateCredentials,
-                Capability.Test,
-                Capability.Health,
-                Capability.IncomingWebhooks,
-                Capability.Import,
-                Capability.Export,
-                Capability.OAuth,
-            )
-        ),
+        capabilities=CAPABILITIES | {Capability.Export, Capability.OAuth},
         oauth=OAuthProfile(
             authorize_url="{authorize_url}",
             token_url="{token_url}",  # noqa: S106 - an address
@@ -103,11 +93,10 @@ class HubSpot:
         webhook_scheme="hubspot-v3",
         notes="The contact of the connection test goes to the recycling bin, as every deleted contact does.",
     )
+    streams = HubSpotContacts()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
-        details = document(
-            await connection.http.expect(_request(connection, "GET", "/account-info/v3/details"), 200)
-        )
+        details = await _details(connection)
         kind = str(details.get("accountType") or "")
         return CredentialCheck(
             account=text_at(details, "portalId"),
@@ -117,7 +106,6 @@ class HubSpot:
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         """Create a contact with an address nobody owns (RFC 2606) and delete it."""
-        del options
         properties = {
             "email": f"connection-test-{uuid4().hex}@example.com",
             "firstname": "Connection",
@@ -127,18 +115,13 @@ class HubSpot:
         contact = text_at(document(await connection.http.expect(create, 201)), "id")
         undo = _request(connection, "DELETE", f"/crm/v3/objects/contacts/{segment(contact)}")
         await trial.delete(connection.http.expect, undo, f"The contact {contact}")
-        return TestResult(
-            (
-                TestStep("create", "Created a contact", contact),
-                TestStep("delete", "Deleted it again", contact),
-            )
-        )
+        return trial.made_and_deleted("Created a contact", contact)
 
     async def probe(self, connection: Connection) -> None:
         text_at(await _details(connection), "portalId")
 
     async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
-        """Base64 HMAC-SHA256 of method, URI, body and timestamp (milliseconds) under the client secret."""
+        """Check the Base64 HMAC-SHA256 of method, URI, body and timestamp (milliseconds) under the client secret."""
         secret = required_secret(connection.configuration.client_secret)
         timestamp = required_header(request.headers, "X-HubSpot-Request-Timestamp")
         given = decode_base64(required_header(request.headers, "X-HubSpot-Signature-v3"))
@@ -146,20 +129,6 @@ class HubSpot:
         uri = _ESCAPE.sub(lambda escape: _DECODED[escape[1].upper()], request.url)
         check_hmac([secret], (request.method + uri).encode() + request.body + timestamp.encode(), [given])
         return IncomingAnswer(tuple(_event(entry) for entry in signed_objects(request.body)))
-
-    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        del configuration
-        return records.STREAMS
-
-    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
-        del stream
-        return records.to_internal(record)
-
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
-        return await records.list_records(connection, request)
-
-    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
-        return await records.push_record(connection, request)
 
 
 async def _details(connection: Connection) -> dict[str, Any]:
@@ -191,4 +160,4 @@ def _event(entry: Mapping[str, Any]) -> VerifiedEvent:
     return VerifiedEvent(digest_id(*parts), event_type(kind), entry, occurred_at)
 
 
-PROVIDER: SyncingProvider = HubSpot()
+PROVIDER = HubSpot()

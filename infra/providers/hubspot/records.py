@@ -8,13 +8,13 @@ https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide (idPrope
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import (
     ListPage,
     ListRequest,
@@ -29,11 +29,11 @@ from infra.providers._kit.paging import check_stream, pack, unpack, whole
 from infra.providers._kit.pushing import contact_to_push, digest, holds, newer, vanished
 from infra.providers._kit.wire import at, bearer, document, items, moment, segment, text_at
 
-PAGE_MAX = 200
-ARCHIVED_PAGE_MAX = 100
-STREAMS = (
+_PAGE_MAX = 200
+_ARCHIVED_PAGE_MAX = 100
+_STREAMS = (
     StreamProfile(
-        "contacts", RecordType.Contact, "since", lists_deletions=True, exportable=True, page_size=PAGE_MAX
+        "contacts", RecordType.Contact, "since", lists_deletions=True, exportable=True, page_size=_PAGE_MAX
     ),
 )
 #: Internal field to property. The parts of an address make one text, which cannot be taken apart again.
@@ -51,55 +51,66 @@ _PATH = "/crm/v3/objects/contacts"
 _EXISTING = re.compile(r"Existing ID: ([0-9]{1,20})")
 
 
-async def list_records(connection: Connection, request: ListRequest) -> ListPage:
-    """As the port says. Every page begins at the last change of the page before, instead of at an offset: an
-    offset ends at 10,000, and skips a contact whenever one before it is changed. Contacts with one moment are
-    told apart by those already seen, and where they fill a page, by their ids."""
-    check_stream(STREAMS, request.stream)
-    since = _milliseconds(request.since) if request.since is not None else 0
-    here = unpack(request.cursor) if request.cursor else {"from": since}
-    if here.get("archived"):
-        return await _archived(connection, request, here)
-    if "tie" in here:
-        return await _tied(connection, request, here)
-    return await _changed(connection, request, here)
+class HubSpotContacts(RecordStreams):
+    """The contacts of a HubSpot account.
+
+    Every page of a listing begins at the last change of the page before, instead of at an offset: an offset ends at
+    10,000, and skips a contact whenever one before it is changed. Contacts with one moment are told apart by those
+    already seen, and where they fill a page, by their ids."""
+
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        return _STREAMS
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        return _contact(record)
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        check_stream(_STREAMS, request.stream)
+        since = _milliseconds(request.since) if request.since is not None else 0
+        here = unpack(request.cursor) if request.cursor else {"from": since}
+        if here.get("archived"):
+            return await _archived(connection, request, here)
+        if "tie" in here:
+            return await _tied(connection, request, here)
+        return await _changed(connection, request, here)
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        """Push a contact. HubSpot knows a contact again by its e-mail address, so a new one needs one."""
+        check_stream(_STREAMS, request.stream, push=True)
+        contact_id = request.external_id
+        if request.deleted:
+            if contact_id is not None:
+                await _check_version(connection, contact_id, request.if_version, None)
+                await connection.http.expect(
+                    _request(connection, "DELETE", f"/{segment(contact_id)}"), 204, 404, 410
+                )
+            return PushResult(contact_id or digest(request.idempotency_key))
+        contact = contact_to_push(request.data)
+        body = {"properties": _written(contact)}
+        if contact_id is None:
+            if not contact.email:
+                raise ProviderFailure("rejected", "A new contact for HubSpot needs an e-mail address.")
+            create = _request(connection, "POST", "", body, idempotent=True)
+            response = await connection.http.expect(create, 201, 409)
+            if response.status == 201:
+                return _result(document(response))
+            known = _EXISTING.search(str(at(response.json(), "message") or ""))
+            if known is None:
+                raise ProviderFailure("rejected", "HubSpot has a contact like this already.", status=409)
+            contact_id = known[1]
+        elif (
+            current := await _check_version(connection, contact_id, request.if_version, contact)
+        ) is not None:
+            return current
+        patch = _request(connection, "PATCH", f"/{segment(contact_id)}", body, idempotent=True)
+        response = await connection.http.expect(patch, 200, 404)
+        if response.status == 404:
+            raise vanished()
+        return _result(document(response))
 
 
-async def push_record(connection: Connection, request: PushRequest) -> PushResult:
-    """As the port says. HubSpot knows a contact again by its e-mail address, so a new one needs one."""
-    check_stream(STREAMS, request.stream, push=True)
-    contact_id = request.external_id
-    if request.deleted:
-        if contact_id is not None:
-            await _check_version(connection, contact_id, request.if_version, None)
-            await connection.http.expect(
-                _request(connection, "DELETE", f"/{segment(contact_id)}"), 204, 404, 410
-            )
-        return PushResult(contact_id or digest(request.idempotency_key))
-    contact = contact_to_push(request.data)
-    body = {"properties": _written(contact)}
-    if contact_id is None:
-        if not contact.email:
-            raise ProviderFailure("rejected", "A new contact for HubSpot needs an e-mail address.")
-        create = _request(connection, "POST", "", body, idempotent=True)
-        response = await connection.http.expect(create, 201, 409)
-        if response.status == 201:
-            return _result(document(response))
-        known = _EXISTING.search(str(at(response.json(), "message") or ""))
-        if known is None:
-            raise ProviderFailure("rejected", "HubSpot has a contact like this already.", status=409)
-        contact_id = known[1]
-    elif (current := await _check_version(connection, contact_id, request.if_version, contact)) is not None:
-        return current
-    patch = _request(connection, "PATCH", f"/{segment(contact_id)}", body, idempotent=True)
-    response = await connection.http.expect(patch, 200, 404)
-    if response.status == 404:
-        raise vanished()
-    return _result(document(response))
-
-
-def to_internal(record: SourceRecord) -> Mapping[str, Any]:
-    """A contact in the shape of ContactRecord."""
+def _contact(record: SourceRecord) -> Mapping[str, Any]:
+    """Return a contact in the shape of ContactRecord."""
     properties = record.data["properties"]
     address = ", ".join(properties[name] for name in _ADDRESS if properties.get(name))
     return {
@@ -110,10 +121,10 @@ def to_internal(record: SourceRecord) -> Mapping[str, Any]:
 
 async def _changed(connection: Connection, request: ListRequest, here: Mapping[str, Any]) -> ListPage:
     start, seen = whole(here.get("from")), set(here.get("seen") or ())
-    size = min(request.limit, PAGE_MAX)
+    size = min(request.limit, _PAGE_MAX)
     filters = [{"propertyName": "lastmodifieddate", "operator": "GTE", "value": str(start)}]
     # Room for those that the page before already had.
-    limit = min(size + len(seen), PAGE_MAX)
+    limit = min(size + len(seen), _PAGE_MAX)
     found, more = await _search(connection, filters, sort="lastmodifieddate", limit=limit)
     unseen = [row for row in found if text_at(row, "id") not in seen]
     rows = unseen[:size]
@@ -132,13 +143,13 @@ async def _changed(connection: Connection, request: ListRequest, here: Mapping[s
 
 
 async def _tied(connection: Connection, request: ListRequest, here: Mapping[str, Any]) -> ListPage:
-    """The contacts changed at exactly one moment, by id."""
+    """Return the contacts changed at exactly one moment, by id."""
     tie, seen = whole(here.get("tie")), set(here.get("seen") or ())
     filters = [
         {"propertyName": "lastmodifieddate", "operator": "EQ", "value": str(tie)},
         {"propertyName": "hs_object_id", "operator": "GT", "value": str(whole(here.get("id")))},
     ]
-    limit = min(request.limit, PAGE_MAX)
+    limit = min(request.limit, _PAGE_MAX)
     rows, more = await _search(connection, filters, sort="hs_object_id", limit=limit)
     records = [record for record in map(_record, rows) if record.external_id not in seen]
     if not more or not rows:
@@ -147,8 +158,8 @@ async def _tied(connection: Connection, request: ListRequest, here: Mapping[str,
 
 
 async def _archived(connection: Connection, request: ListRequest, here: Mapping[str, Any]) -> ListPage:
-    """Deleted contacts; HubSpot cannot filter them, so those deleted before are left out here."""
-    params = {"archived": "true", "limit": str(min(request.limit, ARCHIVED_PAGE_MAX))}
+    """List deleted contacts; HubSpot cannot filter them, so those deleted before are left out here."""
+    params = {"archived": "true", "limit": str(min(request.limit, _ARCHIVED_PAGE_MAX))}
     if here.get("after"):
         params["after"] = str(here["after"])
     body = document(await connection.http.expect(_request(connection, "GET", "", params=params), 200))
@@ -180,8 +191,10 @@ async def _search(
 async def _check_version(
     connection: Connection, contact_id: str, version: str | None, contact: ContactRecord | None
 ) -> PushResult | None:
-    """HubSpot knows no conditional requests: look before writing. The result when the contact already is what
-    `contact` says. Raises ProviderFailure (rejected) when it was changed."""
+    """Look before writing, since HubSpot knows no conditional requests.
+
+    Returns the result when the contact already is what `contact` says, None when it may be written. Raises
+    ProviderFailure (rejected) when it was changed."""
     if version is None:
         return None
     url = f"/{segment(contact_id)}"
@@ -194,7 +207,7 @@ async def _check_version(
     current = document(response)
     if _result(current).version == version:
         return None
-    if contact is not None and holds(contact, to_internal(_record(current)), tuple(_WRITTEN)):
+    if contact is not None and holds(contact, _contact(_record(current)), tuple(_WRITTEN)):
         return _result(current)
     raise newer()
 

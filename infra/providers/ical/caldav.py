@@ -46,8 +46,9 @@ class CalDavAccess:
         headers: dict[str, str] | None = None,
         also: tuple[int, ...] = (),
     ) -> ProviderResponse:
-        """One request with Basic credentials; `also` are further statuses that are an answer. Raises
-        ProviderFailure (malformed) for an address out of bounds."""
+        """Send a request with Basic credentials; `also` are further statuses that are an answer.
+
+        Raises ProviderFailure (malformed) for an address out of bounds."""
         if not _within(self.server_url, url):
             raise ProviderFailure("malformed", "The CalDAV server names an address on a foreign host.")
         return await self.connection.http.expect(
@@ -56,12 +57,12 @@ class CalDavAccess:
         )
 
     def request(self, method: str, url: str, body: bytes | None = None, **headers: str) -> ProviderRequest:
-        """A request with the credentials; `if_none_match` becomes If-None-Match."""
+        """Return a request with the credentials; `if_none_match` becomes If-None-Match."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return ProviderRequest(method, url, headers=self._headers(named), body=body)
 
     async def principal(self) -> str:
-        """Address of the user's principal. Redirects are followed by hand: the shared client follows none."""
+        """Find the address of the user's principal. Redirects are followed by hand: the shared client follows none."""
         url = f"{self.server_url}/"
         found = await self._principal_at(url)
         if found is None and urlsplit(url).path == "/":
@@ -71,7 +72,7 @@ class CalDavAccess:
         return found
 
     async def calendars(self, principal: str) -> list[CalendarCollection]:
-        """The calendars in the principal's home."""
+        """Return the calendars in the principal's home."""
         answer = await self._propfind(principal, "<C:calendar-home-set/>", depth="0")
         home = _href(xml_document(answer), f"{_CALDAV}calendar-home-set")
         if home is None:
@@ -79,9 +80,9 @@ class CalDavAccess:
         home = urljoin(principal, home)
         listed = await self._propfind(home, "<D:resourcetype/><D:displayname/><D:sync-token/>", depth="1")
         return [
-            _collection(home, one)
-            for one in xml_document(listed).iter(f"{_DAV}response")
-            if one.find(f".//{_DAV}resourcetype/{_CALDAV}calendar") is not None
+            _collection(home, response)
+            for response in xml_document(listed).iter(f"{_DAV}response")
+            if response.find(f".//{_DAV}resourcetype/{_CALDAV}calendar") is not None
         ]
 
     async def _principal_at(self, url: str) -> str | None:
@@ -111,6 +112,28 @@ class CalDavAccess:
         return {"authorization": basic(self.username, self.password), **(more or {})}
 
 
+def access_of(connection: Connection) -> CalDavAccess | None:
+    """Return the way to the CalDAV server, None for a published calendar."""
+    configuration = connection.configuration
+    if configuration.server_url is None:
+        return None
+    return CalDavAccess(
+        connection, configuration.server_url, configuration.username or "", configuration.password or ""
+    )
+
+
+async def find_calendar(access: CalDavAccess) -> CalendarCollection:
+    """Return the configured CalDAV calendar, the first one when none is named."""
+    wanted = access.connection.configuration.calendar
+    for calendar in await access.calendars(await access.principal()):
+        if wanted is None or calendar.name == wanted:
+            return calendar
+    raise ProviderFailure(
+        "rejected",
+        "The account has no calendar." if wanted is None else "The account has no calendar of that name.",
+    )
+
+
 def _within(server: str, url: str) -> bool:
     own, other = urlsplit(server), urlsplit(url)
     if (own.scheme, own.netloc.lower()) == (other.scheme, other.netloc.lower()):
@@ -118,7 +141,7 @@ def _within(server: str, url: str) -> bool:
     if other.scheme != "https" or other.port is not None or "@" in other.netloc:
         return False
     hosts = (own.hostname or "", other.hostname or "")
-    return hosts[0] == hosts[1] or any(all(host.endswith(one) for host in hosts) for one in _SPREADING)
+    return hosts[0] == hosts[1] or any(all(host.endswith(name) for host in hosts) for name in _SPREADING)
 
 
 def _href(root: Element, name: str) -> str | None:

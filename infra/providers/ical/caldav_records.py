@@ -28,7 +28,7 @@ from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, ho
 from infra.providers._kit.refusal import failure_kind
 from infra.providers._kit.wire import xml_document
 from infra.providers.ical.caldav import CalDavAccess, CalendarCollection
-from infra.providers.ical.events import read_resource, to_internal, written
+from infra.providers.ical.events import parse_resource, to_internal, write_event
 
 PAGE_MAX = 500
 _FETCH_MAX = 100
@@ -50,8 +50,10 @@ class Members:
 
 
 async def list_caldav(access: CalDavAccess, calendar: CalendarCollection, request: ListRequest) -> ListPage:
-    """A page of resources in the order of their names. The listing of names is asked for again for each page and
-    its first sync token is kept, so that what changes meanwhile comes with the next run."""
+    """Return a page of resources in the order of their names.
+
+    The listing of names is asked for again for each page and its first sync token is kept, so that what changes
+    meanwhile comes with the next run."""
     text = request.cursor or request.state
     here = unpack(text) if text else {"of": calendar.url}
     if here.get("of") != calendar.url:
@@ -72,7 +74,7 @@ async def list_caldav(access: CalDavAccess, calendar: CalendarCollection, reques
 
 
 async def push_caldav(access: CalDavAccess, calendar: CalendarCollection, request: PushRequest) -> PushResult:
-    """A new event's name and UID follow from the idempotency key, so that a repeat meets its own."""
+    """Push an event. A new one's name and UID follow from the idempotency key, so that a repeat meets its own."""
     key = digest(request.idempotency_key)
     name = request.external_id or f"{key}.ics"
     url = _address(calendar, name)
@@ -83,19 +85,21 @@ async def push_caldav(access: CalDavAccess, calendar: CalendarCollection, reques
         return PushResult(name)
     event, now = event_to_push(request.data), access.connection.now
     if request.external_id is None:
-        made = await _put(access, url, written(event, f"{key}@integration-hub", now), {"if-none-match": "*"})
+        made = await _put(
+            access, url, write_event(event, f"{key}@integration-hub", now), {"if-none-match": "*"}
+        )
         if made is not None:
             return await _result(access, name, url, made)
     found = await access.send("GET", url, also=_GONE)
     if found.status in _GONE:
         raise vanished()
     etag = found.headers.get("etag")
-    current = read_resource(name, etag, found.body)
+    current = parse_resource(name, etag, found.body)
     if current is not None and _holds(event, current):
         return PushResult(name, current.modified_at, etag)
     if request.if_version is not None and etag != request.if_version:
         raise newer()
-    body = written(event, f"{key}@integration-hub", now, found.body)
+    body = write_event(event, f"{key}@integration-hub", now, found.body)
     made = await _put(access, url, body, {"if-match": etag} if etag else {})
     if made is None:
         raise newer()
@@ -109,7 +113,7 @@ def _holds(event: EventRecord, current: SourceRecord) -> bool:
 async def _put(
     access: CalDavAccess, url: str, body: bytes, condition: dict[str, str]
 ) -> ProviderResponse | None:
-    """None when the condition does not hold."""
+    """Write a resource, None when the condition does not hold."""
     headers = {"content-type": "text/calendar; charset=utf-8", **condition}
     response = await access.send("PUT", url, body=body, headers=headers, also=(412,))
     return None if response.status == 412 else response
@@ -186,7 +190,7 @@ async def _fetch(
         text = response.findtext(f".//{_DATA}")
         if text is not None:
             etag = (response.findtext(f".//{_DAV}getetag") or "").strip() or None
-            record = read_resource(name, etag, text.encode())
+            record = parse_resource(name, etag, text.encode())
             records += [record] if record is not None else []
         elif name:  # deleted since it was listed
             records.append(_removed(name))
@@ -198,8 +202,9 @@ def _removed(name: str) -> SourceRecord:
 
 
 def _name(calendar: CalendarCollection, response: Element) -> str:
-    """The resource's name within the calendar, "" for the calendar itself. Raises ProviderFailure (malformed)
-    for one that is elsewhere."""
+    """Return the resource's name within the calendar, "" for the calendar itself.
+
+    Raises ProviderFailure (malformed) for one that is elsewhere."""
     address = urljoin(calendar.url, (response.findtext(f"{_DAV}href") or "").strip())
     own, other = urlsplit(calendar.url), urlsplit(address)
     base, path = unquote(own.path).rstrip("/"), unquote(other.path)
@@ -215,6 +220,6 @@ def _address(calendar: CalendarCollection, name: str) -> str:
 
 
 def _status(response: Element) -> int | None:
-    """Of the whole response (`HTTP/1.1 404 Not Found`); properties have their own."""
+    """Return the status of the whole response (`HTTP/1.1 404 Not Found`); properties have their own."""
     parts: list[Any] = (response.findtext(f"{_DAV}status") or "").split()
     return int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else None

@@ -19,19 +19,22 @@ _RULES = ("RRULE", "RDATE", "EXDATE")
 _STAMPS = ("DTSTAMP", "CREATED")
 
 
-def read_feed(body: bytes) -> list[SourceRecord]:
-    """The events of a published calendar. An event's identity is its UID, with its RECURRENCE-ID where it is an
-    altered occurrence of a series (section 3.8.4.4); one that cannot be read still comes, so that it is counted.
-    Of two with one identity the later stands. Raises ProviderFailure (malformed) when it is no calendar."""
+def parse_feed(body: bytes) -> list[SourceRecord]:
+    """Read the events of a published calendar. Raises ProviderFailure (malformed) when it is no calendar.
+
+    - An event's identity is its UID, with its RECURRENCE-ID where it is an altered occurrence of a series (section
+      3.8.4.4). Of two with one identity the later stands.
+    - An event that cannot be read still comes, so that it is counted."""
     calendar = _parsed(body)
     zone = _zone_of(calendar)
     found = (_record(event, zone) for event in calendar.walk("VEVENT"))
     return list({record.external_id: record for record in found}.values())
 
 
-def read_resource(name: str, etag: str | None, body: bytes) -> SourceRecord | None:
-    """A calendar object resource (RFC 4791 section 4.1) as one record: its event, or its series, whose altered
-    occurrences share the resource and count as part of it. None when it holds no event (tasks, journals)."""
+def parse_resource(name: str, etag: str | None, body: bytes) -> SourceRecord | None:
+    """Read a calendar object resource (RFC 4791 section 4.1) as one record; None when it holds no event (a task).
+
+    Altered occurrences of a series share its resource and count as part of it."""
     try:
         calendar = _parsed(body)
     except ProviderFailure:
@@ -48,8 +51,9 @@ def read_resource(name: str, etag: str | None, body: bytes) -> SourceRecord | No
 
 
 def to_internal(record: SourceRecord) -> Mapping[str, Any]:
-    """An event in the shape of EventRecord; the end of whole days is the day after the last one (DTEND excludes
-    itself). Raises ValueError for one that could not be read."""
+    """Return an event in the shape of EventRecord. Raises ValueError for one that could not be read.
+
+    Whole days end on the day after the last one (DTEND excludes itself)."""
     row = record.data
     if "problem" in row:
         raise ValueError(row["problem"])
@@ -71,9 +75,10 @@ def to_internal(record: SourceRecord) -> Mapping[str, Any]:
     }
 
 
-def written(event: EventRecord, uid: str, now: datetime, existing: bytes | None = None) -> bytes:
-    """The event as a calendar object resource; what `existing` has beyond it is kept. Raises ProviderFailure:
-    malformed when `existing` cannot be read, rejected when a recurrence rule cannot."""
+def write_event(event: EventRecord, uid: str, now: datetime, existing: bytes | None = None) -> bytes:
+    """Write the event as a calendar object resource; what `existing` has beyond it is kept.
+
+    Raises ProviderFailure: malformed when `existing` cannot be read, rejected when a recurrence rule cannot."""
     from icalendar import Calendar, Event
 
     if existing is None:
@@ -99,7 +104,7 @@ def _own_event(calendar: Any) -> Any:
 
 def _fill(component: Any, event: EventRecord, now: datetime) -> None:
     values: dict[str, Any] = {"SUMMARY": event.title, "DTSTAMP": now, "LAST-MODIFIED": now}
-    values["DTSTART"], values["DTEND"] = (_as_before(component, one) for one in _span(event))
+    values["DTSTART"], values["DTEND"] = (_as_before(component, moment) for moment in _span(event))
     for field, name in (("description", "DESCRIPTION"), ("location", "LOCATION")):
         if field in event.model_fields_set:
             values[name] = getattr(event, field)
@@ -119,14 +124,14 @@ def _span(event: EventRecord) -> tuple[date | None, date | None]:
 
 
 def _as_before(component: Any, value: date | None) -> date | None:
-    """In the time zone the event began in: a weekly series told in UTC would move with the clocks."""
+    """Keep the time zone the event began in: a weekly series told in UTC would move with the clocks."""
     before = component["DTSTART"].dt if "DTSTART" in component else None
     zone = before.tzinfo if isinstance(before, datetime) else None
     return value.astimezone(zone) if isinstance(value, datetime) and zone is not None else value
 
 
 def _set_rules(component: Any, rules: Sequence[str]) -> None:
-    """From content lines such as `RRULE:FREQ=WEEKLY`."""
+    """Set them from content lines such as `RRULE:FREQ=WEEKLY`."""
     from icalendar import Event
 
     lines = "".join(f"{rule}\r\n" for rule in rules if rule.partition(":")[0].partition(";")[0] in _RULES)
@@ -212,7 +217,7 @@ def _shown(value: date, zone: tzinfo) -> str:
 
 
 def _zone_of(calendar: Any) -> tzinfo:
-    """Where the calendar's times without a zone are meant: X-WR-TIMEZONE, which the large calendars write."""
+    """Return the zone of times without one: X-WR-TIMEZONE, which the large calendars write."""
     try:
         return ZoneInfo(str(calendar.get("X-WR-TIMEZONE") or "UTC"))
     except (ValueError, OSError, KeyError):
@@ -225,7 +230,7 @@ def _moment(event: Any, name: str) -> datetime | None:
 
 
 def _version(event: Any) -> str:
-    """A digest of all the event says but when it was written out."""
+    """Digest all the event says but when it was written out."""
     lines = event.to_ical().splitlines()
     kept = b"\n".join(line for line in lines if not line.startswith(tuple(name.encode() for name in _STAMPS)))
     return hashlib.sha256(kept).hexdigest()[:40]

@@ -1,4 +1,4 @@
-"""Events of a published calendar (ICS feed).
+"""Events of a calendar in iCalendar format: a published one (ICS feed) or one on a CalDAV server.
 
 A feed has no changes to ask for: it is read whole when its validators (RFC 9110 section 8.8) say that it changed, and
 what it no longer holds is told by the identities that were in it before.
@@ -12,60 +12,127 @@ import binascii
 import hashlib
 import json
 import zlib
-from collections.abc import Awaitable, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from domain.providers.contract import Connection
-from domain.providers.records import MAX_PAGE_RECORDS, ListPage, ListRequest, SourceRecord, StateExpired
-from infra.providers._kit.paging import pack, unpack
-from infra.providers.ical.events import read_feed as read_events
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
+from domain.providers.records import (
+    MAX_PAGE_RECORDS,
+    ListPage,
+    ListRequest,
+    PushRequest,
+    PushResult,
+    RecordType,
+    SourceRecord,
+    StateExpired,
+    StreamProfile,
+)
+from infra.providers._kit.paging import check_stream, pack, unpack
+from infra.providers.ical.caldav import access_of, find_calendar
+from infra.providers.ical.caldav_records import PAGE_MAX, list_caldav, push_caldav
+from infra.providers.ical.events import parse_feed, to_internal
 
+FEED_BYTES_MAX = 8 * 1024 * 1024
 _FOLDED_MAX = 64 * 1024 * 1024
+_START = b"BEGIN:VCALENDAR"
+_BOM = b"\xef\xbb\xbf"
+
+_FEED = (
+    StreamProfile("events", RecordType.Event, "token", lists_deletions=True, page_size=MAX_PAGE_RECORDS),
+)
+_CALENDAR = (
+    StreamProfile(
+        "events", RecordType.Event, "token", lists_deletions=True, exportable=True, page_size=PAGE_MAX
+    ),
+)
 
 
-class FeedAnswer(Protocol):
-    """A published calendar as it came. `body` is None when it has not changed."""
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A published calendar as it came. `body` is None when it has not changed since `etag`/`last_modified`."""
 
-    @property
-    def body(self) -> bytes | None: ...
-    @property
-    def etag(self) -> str | None: ...
-    @property
-    def last_modified(self) -> str | None: ...
+    body: bytes | None = field(repr=False)
+    etag: str | None
+    last_modified: str | None
 
 
-class ReadFeed(Protocol):
-    """Fetches the feed, on the condition that it changed."""
+class ICalEvents(RecordStreams):
+    """The events of a published calendar, which is read only, or of a calendar on a CalDAV server."""
 
-    def __call__(
-        self, connection: Connection, *, etag: str | None = None, last_modified: str | None = None
-    ) -> Awaitable[FeedAnswer]: ...
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        return _FEED if configuration.server_url is None else _CALENDAR
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        return to_internal(record)
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        check_stream(self.streams_of(connection.configuration), request.stream)
+        access = access_of(connection)
+        if access is None:
+            return await _list_feed(connection, request)
+        return await list_caldav(access, await find_calendar(access), request)
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        check_stream(self.streams_of(connection.configuration), request.stream, push=True)
+        access = access_of(connection)
+        assert access is not None
+        return await push_caldav(access, await find_calendar(access), request)
 
 
-async def list_feed(connection: Connection, request: ListRequest, read: ReadFeed) -> ListPage:
-    """A page of the feed in the order of identities. An unchanged feed is an empty page that keeps the state. The
-    validators of the first page stand, so that a feed that changes meanwhile is read again by the next run."""
+async def _list_feed(connection: Connection, request: ListRequest) -> ListPage:
+    """Return a page of the feed in the order of identities. An unchanged feed is an empty page that keeps the state.
+
+    The validators of the first page stand, so that a feed that changes meanwhile is read again by the next run."""
     source = hashlib.sha256(str(connection.configuration.feed_url).encode()).hexdigest()[:32]
     before = unpack(request.state) if request.state else {}
     here = unpack(request.cursor) if request.cursor else {}
-    if any(one and one.get("of") != source for one in (before, here)):
+    if any(position and position.get("of") != source for position in (before, here)):
         raise StateExpired("Another calendar is configured now.")
     conditions = {} if here else {name: before.get(name) for name in ("etag", "last_modified")}
-    feed = await read(connection, **conditions)
+    feed = await fetch_feed(connection, **conditions)
     if feed.body is None:
         return ListPage((), next_state=request.state)
     # A feed of megabytes takes seconds to parse.
-    events = {one.external_id: one for one in await asyncio.to_thread(read_events, feed.body)}
+    events = {event.external_id: event for event in await asyncio.to_thread(parse_feed, feed.body)}
     gone = set(_unfold(before["ids"])) - set(events) if before else set()
     validators = here or {"of": source, "etag": feed.etag, "last_modified": feed.last_modified}
     after = str(here.get("after") or "")
-    order = sorted(one for one in gone.union(events) if one > after)
+    order = sorted(identity for identity in gone.union(events) if identity > after)
     page = order[: min(request.limit, MAX_PAGE_RECORDS)]
-    records = [events.get(one) or SourceRecord(one, {}, deleted=True) for one in page]
+    records = [events.get(identity) or SourceRecord(identity, {}, deleted=True) for identity in page]
     if len(page) < len(order):
         return ListPage(records, pack(**{**validators, "after": page[-1]}), total=len(events))
     kept = {name: validators.get(name) for name in ("of", "etag", "last_modified")}
     return ListPage(records, next_state=pack(**kept, ids=_fold(sorted(events))), total=len(events))
+
+
+async def fetch_feed(
+    connection: Connection, *, etag: str | None = None, last_modified: str | None = None
+) -> Feed:
+    """Fetch the published calendar, if it changed.
+
+    Raises ProviderFailure: malformed when it is no calendar, rejected when it is larger than FEED_BYTES_MAX (a part
+    of it would look like a calendar with events removed)."""
+    conditions = {"if-none-match": etag, "if-modified-since": last_modified}
+    request = ProviderRequest(
+        "GET",
+        str(connection.configuration.feed_url),
+        headers={
+            "accept": "text/calendar",
+            **{name: value for name, value in conditions.items() if value is not None},
+        },
+        max_response_bytes=FEED_BYTES_MAX + 1,
+    )
+    response = await connection.http.expect(request, 200, 304)
+    validators = response.headers.get("etag", etag), response.headers.get("last-modified", last_modified)
+    if response.status == 304:
+        return Feed(None, *validators)
+    if len(response.body) > FEED_BYTES_MAX:
+        raise ProviderFailure("rejected", f"The calendar is larger than {FEED_BYTES_MAX} bytes.", status=200)
+    if not response.body.removeprefix(_BOM).lstrip()[: len(_START)].upper() == _START:
+        raise ProviderFailure("malformed", "The address does not answer with a calendar.", status=200)
+    return Feed(response.body, *validators)
 
 
 def _fold(ids: Sequence[str]) -> str:

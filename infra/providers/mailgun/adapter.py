@@ -8,7 +8,7 @@ https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-web
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from domain.providers.contract import (
     IncomingRequest,
     IntegrationType,
     OutgoingMessage,
+    Provider,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -31,7 +32,6 @@ from domain.providers.contract import (
     VerifiedEvent,
 )
 from infra.providers._kit.field_types import BaseUrl, EmailAddress
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import (
     check_hmac,
     check_unix_time,
@@ -54,7 +54,7 @@ from infra.providers._kit.wire import (
     signed_object,
     text_at,
 )
-from infra.providers.mailgun.records import MailgunListing
+from infra.providers.mailgun.records import MailgunMessages
 
 _ADDRESSES = {"US": "https://api.mailgun.net", "EU": "https://api.eu.mailgun.net"}
 
@@ -72,23 +72,23 @@ class MailgunConfiguration(Configuration):
         return self.base_url or _ADDRESSES[self.region]
 
 
-class Mailgun(MailgunListing):
-    """Implements Provider and SyncProvider. The test message is accepted in test mode and not delivered; Mailgun
+class Mailgun(Provider):
+    """The test message is accepted in test mode and not delivered; Mailgun
     bills it."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="Mailgun",
         title="Mailgun",
         integration_type=IntegrationType.EmailService,
         documentation_url="https://documentation.mailgun.com/docs/mailgun/api-reference",
         configuration=MailgunConfiguration,
         capabilities=CAPABILITIES,
-        sends_messages=True,
         webhook_scheme="signature in the body: hex HMAC-SHA256 of timestamp + token, 5 minutes",
         webhook_fields=("webhookSigningKey",),
         notes="Mailgun does not sign the payload itself: the token is each message's id, so one signature "
         "carries one message.",
     )
+    streams = MailgunMessages()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         answer = await self._domains(connection)
@@ -174,4 +174,4 @@ def _signed(body: Mapping[str, Any], name: str) -> str:
     return value
 
 
-PROVIDER: SyncingProvider = Mailgun()
+PROVIDER = Mailgun()

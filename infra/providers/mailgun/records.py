@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from domain.providers.contract import Connection, ProviderRequest
+from domain.providers.contract import Connection, ProviderRequest, RecordStreams
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.paging import Position, check_stream, linked, page_of, page_size, since_of, unpacked
-from infra.providers._kit.shaping import DAY_SECONDS, ImportOnly, required, short, unix, when
+from infra.providers._kit.paging import Position, check_stream, linked, page_of, page_size, start_of, unpacked
+from infra.providers._kit.shaping import DAY_SECONDS, required, short, unix, when
 from infra.providers._kit.wire import at, basic, document, moment, rows, segment, text_at
 
 _PAGE_MAX = 300
@@ -34,9 +34,7 @@ class _Position(Position):
     link: str | None = None
 
 
-class MailgunListing(ImportOnly):
-    """Implements SyncProvider for Mailgun."""
-
+class MailgunMessages(RecordStreams):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return (
             StreamProfile(
@@ -49,7 +47,8 @@ class MailgunListing(ImportOnly):
         position = _position(connection, request)
         answer = document(await connection.http.expect(_request(connection, position)))
         found = rows(answer, "items")
-        after = _after(connection, position, at(answer, "paging", "next")) if found else None
+        address, link = connection.configuration.address, at(answer, "paging", "next")
+        after = replace(position, link=linked(address, link, position.link), skip=0) if found else None
         return page_of(request, position, [_message(row) for row in found], after)
 
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
@@ -70,9 +69,8 @@ class MailgunListing(ImportOnly):
 def _position(connection: Connection, request: ListRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
-    until, since = unix(connection.now), since_of(request)
-    earliest = until - _KEPT_SECONDS
-    begin = earliest if since is None else max(earliest, min(since, until) - _LATE_SECONDS)
+    until = unix(connection.now)
+    begin = start_of(request, until, kept=_KEPT_SECONDS, look_back=_LATE_SECONDS)
     return _Position(until=until, begin=begin, size=page_size(request, _PAGE_MAX))
 
 
@@ -80,7 +78,7 @@ def _request(connection: Connection, position: _Position) -> ProviderRequest:
     configuration = connection.configuration
     headers = {"authorization": basic("api", configuration.api_key)}
     if position.link is not None:
-        return ProviderRequest("GET", linked(configuration.address, position.link, None), headers=headers)
+        return ProviderRequest("GET", linked(configuration.address, position.link), headers=headers)
     params = {
         "begin": str(position.begin),
         "end": str(position.until),
@@ -90,11 +88,6 @@ def _request(connection: Connection, position: _Position) -> ProviderRequest:
     }
     url = f"{configuration.address}/v3/{segment(configuration.domain)}/events"
     return ProviderRequest("GET", url, headers=headers, params=params)
-
-
-def _after(connection: Connection, position: _Position, link: Any) -> _Position:
-    address = linked(connection.configuration.address, link, position.link)
-    return replace(position, link=address, skip=0)
 
 
 def _message(row: Mapping[str, Any]) -> SourceRecord:

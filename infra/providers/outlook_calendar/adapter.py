@@ -9,9 +9,8 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 from pydantic import Field
@@ -25,29 +24,28 @@ from domain.providers.contract import (
     IncomingRequest,
     IntegrationType,
     OAuthProfile,
+    Provider,
     ProviderProfile,
     ProviderRequest,
     Secret,
     SignatureRefused,
     TestOptions,
     TestResult,
-    TestStep,
     VerifiedEvent,
-)
-from domain.providers.records import (
-    ListPage,
-    ListRequest,
-    PushRequest,
-    PushResult,
-    SourceRecord,
-    StreamProfile,
 )
 from infra.providers._kit import trial
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import check_equal, digest_id, required_secret
-from infra.providers._kit.wire import bearer, document, event_type, segment, signed_json, text_at
-from infra.providers.outlook_calendar import push, records
+from infra.providers._kit.wire import (
+    CAPABILITIES,
+    bearer,
+    document,
+    event_type,
+    segment,
+    signed_json,
+    text_at,
+)
+from infra.providers.outlook_calendar.records import OutlookEvents, calendar_url
 
 _TOKEN_MAX = 2048
 _GONE = (204, 404, 410)
@@ -81,26 +79,16 @@ class OutlookConfiguration(Configuration):
     base_url: BaseUrl = Field("https://graph.microsoft.com/v1.0", description="Microsoft Graph")
 
 
-class OutlookCalendar:
+class OutlookCalendar(Provider):
     """Calendar events of one Microsoft 365 or Outlook.com account."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="Outlook",
         title="Microsoft Outlook",
         integration_type=IntegrationType.CalendarSync,
         documentation_url="https://learn.microsoft.com/graph/outlook-calendar-concept-overview",
         configuration=OutlookConfiguration,
-        capabilities=frozenset(
-            (
-                Capability.ValidateCredentials,
-                Capability.Test,
-                Capability.Health,
-                Capability.IncomingWebhooks,
-                Capability.Import,
-                Capability.Export,
-                Capability.OAuth,
-            )
-        ),
+        capabilities=CAPABILITIES | {Capability.Export, Capability.OAuth},
         oauth=OAuthProfile(
             authorize_url="{login_url}/{tenant}/oauth2/v2.0/authorize",
             token_url="{login_url}/{tenant}/oauth2/v2.0/token",  # noqa: S106 - an address
@@ -111,6 +99,7 @@ class OutlookCalendar:
         webhook_fields=("clientState",),
         notes="The connection test deletes its event for good where the cloud allows it.",
     )
+    streams = OutlookEvents()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         user = document(await connection.http.expect(_me(connection), 200))
@@ -120,7 +109,6 @@ class OutlookCalendar:
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         """Create an event without attendees (so nobody is invited) and delete it."""
-        del options
         http = connection.http
         created = document(await http.expect(_create(connection), 201))
         event_id = text_at(created, "id")
@@ -134,12 +122,7 @@ class OutlookCalendar:
                 ProviderRequest("DELETE", url, headers=bearer(connection)),
                 f"The event {event_id}",
             )
-        return TestResult(
-            (
-                TestStep("create", "Created an event without attendees", event_id),
-                TestStep("delete", "Deleted it again", event_id),
-            )
-        )
+        return trial.made_and_deleted("Created an event without attendees", event_id)
 
     async def probe(self, connection: Connection) -> None:
         text_at(document(await connection.http.expect(_me(connection), 200)), "id")
@@ -162,20 +145,6 @@ class OutlookCalendar:
             )
         return IncomingAnswer(tuple(_event(entry) for entry in entries))
 
-    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        del configuration
-        return records.STREAMS
-
-    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
-        del stream
-        return records.to_internal(record)
-
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
-        return await records.list_records(connection, request)
-
-    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
-        return await push.push_record(connection, request)
-
 
 def _me(connection: Connection) -> ProviderRequest:
     return ProviderRequest(
@@ -187,12 +156,10 @@ def _me(connection: Connection) -> ProviderRequest:
 
 
 def _create(connection: Connection) -> ProviderRequest:
-    configuration: OutlookConfiguration = connection.configuration
-    calendar = f"/calendars/{segment(configuration.calendar_id)}" if configuration.calendar_id else ""
     start = connection.now
     return ProviderRequest(
         "POST",
-        f"{configuration.base_url}/me{calendar}/events",
+        f"{calendar_url(connection)}/events",
         headers=bearer(connection),
         json={
             "subject": trial.TITLE,
@@ -220,4 +187,4 @@ def _event(entry: dict[str, Any]) -> VerifiedEvent:
     return VerifiedEvent(event_id, kind, data)
 
 
-PROVIDER: SyncingProvider = OutlookCalendar()
+PROVIDER = OutlookCalendar()

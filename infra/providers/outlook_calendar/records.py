@@ -1,74 +1,124 @@
-"""Events of an Outlook calendar, as Microsoft Graph lists them.
+"""Events of an Outlook calendar through Microsoft Graph, in and out.
 
 https://learn.microsoft.com/graph/delta-query-events (a calendar view's window is fixed by the first request; nextLink
 and deltaLink are opaque; `@removed`), https://learn.microsoft.com/graph/delta-query-overview (410, syncStateNotFound)
 https://learn.microsoft.com/graph/api/event-delta (occurrences come with their time only)
+https://learn.microsoft.com/graph/api/user-post-events, https://learn.microsoft.com/graph/api/event-update
+https://learn.microsoft.com/graph/api/resources/event (transactionId)
+https://learn.microsoft.com/graph/api/singlevaluelegacyextendedproperty-get (finding an event by a property of ours)
+https://learn.microsoft.com/graph/api/resources/patternedrecurrence, RFC 5545 section 3.3.10
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from domain.core.wire import rfc3339
-from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
+from domain.providers.contract import (
+    Connection,
+    ProviderFailure,
+    ProviderRequest,
+    ProviderResponse,
+    RecordStreams,
+)
 from domain.providers.records import (
     ListPage,
     ListRequest,
+    PushRequest,
+    PushResult,
     RecordType,
     SourceRecord,
     StateExpired,
     StreamProfile,
 )
+from domain.sync.records import EventRecord
 from infra.providers._kit.paging import check_stream, cut, own_link, pack, unpack, whole
+from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
 from infra.providers._kit.refusal import failure_kind
 from infra.providers._kit.wire import at, bearer, document, items, moment, segment, text_at
-from infra.providers.outlook_calendar.recurrence import rule
 
-PAGE_MAX = 200
-STREAMS = (
+_PAGE_MAX = 200
+_STREAMS = (
     StreamProfile(
         "events",
         RecordType.Event,
         "token",
         lists_deletions=True,
         exportable=True,
-        page_size=PAGE_MAX,
+        page_size=_PAGE_MAX,
         complete_history=False,
     ),
 )
 #: The window of a state moves on when it is this much behind.
-WINDOW_LAG = timedelta(days=30)
+_WINDOW_LAG = timedelta(days=30)
 _STATE_CODES = frozenset(("syncstatenotfound", "syncstateinvalid", "resyncrequired"))
 _SHARED = ("subject", "body", "location", "organizer", "attendees", "webLink", "isAllDay")
+#: The property of an event that carries its idempotency key's digest.
+_KEY = "String {6b6d0f0e-6b2c-4c55-9d0e-2c8f7f5f1f3a} Name IntegrationHubKey"
+_FREQUENCY = {
+    "daily": "DAILY",
+    "weekly": "WEEKLY",
+    "absoluteMonthly": "MONTHLY",
+    "relativeMonthly": "MONTHLY",
+    "absoluteYearly": "YEARLY",
+    "relativeYearly": "YEARLY",
+}
+_POSITION = {"first": "1", "second": "2", "third": "3", "fourth": "4", "last": "-1"}
 
 
-async def list_records(connection: Connection, request: ListRequest) -> ListPage:
-    """As the port says. The events are those of a window around today, occurrences of series included."""
-    check_stream(STREAMS, request.stream)
-    here = _position(connection, request)
-    response = await connection.http.expect(_page(connection, here, request.limit), 200, 400, 404, 410)
-    if response.status != 200:
-        raise _expired_or_refused(response)
-    body = document(response)
-    rows, again, rest = cut(items(body, "value"), whole(here.get("skip", 0)), request.limit)
-    records = [record_of(row) for row in await _completed(connection, rows)]
-    if again is not None:
-        return ListPage(records, pack(**{**here, "skip": again}))
-    base, following = connection.configuration.base_url, body.get("@odata.nextLink")
-    if following is not None:
-        return ListPage(records, pack(**{**here, "link": own_link(base, following), "skip": rest}))
-    link = own_link(base, text_at(body, "@odata.deltaLink"))
-    return ListPage(records, next_state=pack(**{**here, "link": link, "skip": 0}))
+class OutlookEvents(RecordStreams):
+    """The events of one calendar."""
+
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        return _STREAMS
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        return _internal(record)
+
+    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+        """List the events of a window around today, occurrences of series included."""
+        check_stream(_STREAMS, request.stream)
+        here = _position(connection, request)
+        response = await connection.http.expect(_page(connection, here, request.limit), 200, 400, 404, 410)
+        if response.status != 200:
+            raise _expired_or_refused(response)
+        body = document(response)
+        rows, again, rest = cut(items(body, "value"), whole(here.get("skip", 0)), request.limit)
+        records = [_record(row) for row in await _completed(connection, rows)]
+        if again is not None:
+            return ListPage(records, pack(**{**here, "skip": again}))
+        base, following = connection.configuration.base_url, body.get("@odata.nextLink")
+        if following is not None:
+            return ListPage(records, pack(**{**here, "link": own_link(base, following), "skip": rest}))
+        link = own_link(base, text_at(body, "@odata.deltaLink"))
+        return ListPage(records, next_state=pack(**{**here, "link": link, "skip": 0}))
+
+    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
+        """Push an event. A new one carries the digest of the idempotency key, by which a repeat finds it."""
+        check_stream(_STREAMS, request.stream, push=True)
+        if request.deleted:
+            return await _remove(connection, request)
+        event = event_to_push(request.data)
+        event_id, version = request.external_id, request.if_version
+        if event_id is None:
+            if event.recurrence:
+                raise ProviderFailure("rejected", "A series cannot be created in Outlook from here.")
+            found = await _find(connection, request.idempotency_key)
+            if found is None:
+                return await _create(connection, request.idempotency_key, event)
+            event_id, version = text_at(found, "id"), None
+        return await _change(connection, event_id, version, event)
 
 
-def to_internal(record: SourceRecord) -> Mapping[str, Any]:
-    """An event in the shape of EventRecord; the end of whole days is the day after the last one, as at Graph."""
+def _internal(record: SourceRecord) -> Mapping[str, Any]:
+    """Return an event in the shape of EventRecord; whole days end on the day after the last one, as at Graph."""
     row = record.data
     whole_days = bool(row.get("isAllDay"))
     start, end = _utc(row["start"]), _utc(row["end"])
-    recurrence = rule(row["recurrence"]) if row.get("recurrence") else None
+    recurrence = _rule(row["recurrence"]) if row.get("recurrence") else None
     organizer = row.get("organizer")
     return {
         "title": row.get("subject") or "",
@@ -80,7 +130,7 @@ def to_internal(record: SourceRecord) -> Mapping[str, Any]:
         "description": at(row, "body", "content"),
         "location": at(row, "location", "displayName") or None,
         "organizer": _person(organizer) if organizer else None,
-        "attendees": [_person(one) for one in row.get("attendees") or ()],
+        "attendees": [_person(attendee) for attendee in row.get("attendees") or ()],
         "status": "cancelled" if row.get("isCancelled") else row.get("showAs"),
         "recurrence": [recurrence] if recurrence else [],
         "url": row.get("webLink"),
@@ -101,14 +151,14 @@ def _position(connection: Connection, request: ListRequest) -> dict[str, Any]:
     if here.get("of") != fresh["of"] or begun is None or ended is None:
         raise StateExpired("Another calendar is configured now.")
     resized = ended - begun != end - start
-    if request.cursor is None and (resized or start - begun > WINDOW_LAG):
+    if request.cursor is None and (resized or start - begun > _WINDOW_LAG):
         raise StateExpired("The window of events has moved on.")
     return here
 
 
 def _page(connection: Connection, here: Mapping[str, Any], limit: int) -> ProviderRequest:
     prefer = (
-        f'odata.maxpagesize={min(limit, PAGE_MAX)}, outlook.timezone="UTC", outlook.body-content-type="text"'
+        f'odata.maxpagesize={min(limit, _PAGE_MAX)}, outlook.timezone="UTC", outlook.body-content-type="text"'
     )
     headers = bearer(connection) | {"prefer": prefer}
     if "link" in here:
@@ -136,7 +186,7 @@ def _expired_or_refused(response: ProviderResponse) -> Exception:
 
 
 async def _completed(connection: Connection, rows: Sequence[Any]) -> list[Mapping[str, Any]]:
-    """The rows, occurrences filled up from their series: Graph sends little more than their time."""
+    """Fill occurrences up from their series: Graph sends little more than their time."""
     if not all(isinstance(row, dict) for row in rows):
         raise ProviderFailure("malformed", "The provider's answer lists something that is no event.")
     series = {row.get("id"): row for row in rows if row.get("type") == "seriesMaster"}
@@ -148,7 +198,7 @@ async def _completed(connection: Connection, rows: Sequence[Any]) -> list[Mappin
             and "@removed" not in row
             and master not in series
         ):
-            series[master] = await read_event(connection, master) or {}
+            series[master] = await _read_event(connection, master) or {}
     return [_filled(row, series.get(row.get("seriesMasterId"), {})) for row in rows]
 
 
@@ -156,8 +206,8 @@ def _filled(row: Mapping[str, Any], master: Mapping[str, Any]) -> Mapping[str, A
     return {**{name: master[name] for name in _SHARED if name in master}, **row} if master else row
 
 
-async def read_event(connection: Connection, event_id: str) -> dict[str, Any] | None:
-    """One event, None when it is gone."""
+async def _read_event(connection: Connection, event_id: str) -> dict[str, Any] | None:
+    """Read an event, None when it is gone."""
     url = f"{connection.configuration.base_url}/me/events/{segment(event_id)}"
     prefer = 'outlook.timezone="UTC", outlook.body-content-type="text"'
     headers = bearer(connection) | {"prefer": prefer}
@@ -166,14 +216,13 @@ async def read_event(connection: Connection, event_id: str) -> dict[str, Any] | 
 
 
 def calendar_url(connection: Connection) -> str:
-    """Address of the configured calendar."""
+    """Return the address of the configured calendar."""
     configuration = connection.configuration
     calendar = f"/calendars/{segment(configuration.calendar_id)}" if configuration.calendar_id else ""
     return f"{configuration.base_url}/me{calendar}"
 
 
-def record_of(row: Mapping[str, Any]) -> SourceRecord:
-    """An event of Graph's as a record."""
+def _record(row: Mapping[str, Any]) -> SourceRecord:
     return SourceRecord(
         external_id=text_at(row, "id"),
         data=row,
@@ -195,3 +244,113 @@ def _person(person: Mapping[str, Any]) -> dict[str, Any]:
         "email": at(person, "emailAddress", "address"),
         "status": at(person, "status", "response"),
     }
+
+
+async def _find(connection: Connection, key: str) -> dict[str, Any] | None:
+    match = f"singleValueExtendedProperties/Any(ep: ep/id eq '{_KEY}' and ep/value eq '{digest(key)}')"
+    request = ProviderRequest(
+        "GET", f"{calendar_url(connection)}/events", headers=bearer(connection), params={"$filter": match}
+    )
+    found = items(document(await connection.http.expect(request, 200)), "value")
+    return found[0] if found else None
+
+
+async def _create(connection: Connection, key: str, event: EventRecord) -> PushResult:
+    body = {
+        **_body(event),
+        "transactionId": str(uuid5(NAMESPACE_URL, key)),
+        "singleValueExtendedProperties": [{"id": _KEY, "value": digest(key)}],
+    }
+    request = ProviderRequest(
+        "POST", f"{calendar_url(connection)}/events", headers=bearer(connection), json=body, idempotent=True
+    )
+    return _result(document(await connection.http.expect(request, 200, 201)))
+
+
+async def _change(
+    connection: Connection, event_id: str, version: str | None, event: EventRecord
+) -> PushResult:
+    headers = bearer(connection) | ({"if-match": version} if version else {})
+    url = f"{connection.configuration.base_url}/me/events/{segment(event_id)}"
+    patch = ProviderRequest("PATCH", url, headers=headers, json=_body(event), idempotent=True)
+    response = await connection.http.expect(patch, 200, 404, 409, 410, 412)
+    if response.status in (404, 410):
+        raise vanished()
+    if response.status == 200:
+        return _result(document(response))
+    current = await _read_event(connection, event_id)
+    if current is None or not holds(event, _internal(_record(current)), EVENT_FIELDS):
+        raise newer()
+    return _result(current)
+
+
+async def _remove(connection: Connection, request: PushRequest) -> PushResult:
+    event_id = request.external_id
+    if event_id is None:
+        found = await _find(connection, request.idempotency_key)
+        if found is None:
+            return PushResult(digest(request.idempotency_key))
+        event_id = text_at(found, "id")
+    headers = bearer(connection) | ({"if-match": request.if_version} if request.if_version else {})
+    url = f"{connection.configuration.base_url}/me/events/{segment(event_id)}"
+    delete = ProviderRequest("DELETE", url, headers=headers)
+    if (await connection.http.expect(delete, 204, 404, 410, 412)).status == 412:
+        raise newer()
+    return PushResult(event_id)
+
+
+def _result(row: Mapping[str, Any]) -> PushResult:
+    record = _record(row)
+    return PushResult(record.external_id, record.modified_at, record.version)
+
+
+def _body(event: EventRecord) -> dict[str, Any]:
+    start, end = _span(event)
+    body: dict[str, Any] = {
+        "subject": event.title,
+        "isAllDay": event.all_day,
+        "start": _when(start),
+        "end": _when(end),
+    }
+    if "description" in event.model_fields_set:
+        body["body"] = {"contentType": "text", "content": event.description or ""}
+    if "location" in event.model_fields_set:
+        body["location"] = {"displayName": event.location or ""}
+    return body
+
+
+def _span(event: EventRecord) -> tuple[datetime | date, datetime | date]:
+    if event.all_day:
+        assert event.start_date is not None
+        return event.start_date, event.end_date or event.start_date + timedelta(days=1)
+    assert event.starts_at is not None
+    return event.starts_at, event.ends_at or event.starts_at
+
+
+def _when(value: datetime | date) -> dict[str, str]:
+    return {"dateTime": f"{value:%Y-%m-%dT%H:%M:%S}", "timeZone": "UTC"}
+
+
+def _rule(recurrence: Mapping[str, Any]) -> str:
+    """Write Graph's recurrence of a series as an iCalendar rule, such as `RRULE:FREQ=WEEKLY;BYDAY=MO;COUNT=10`.
+
+    Raises ValueError, KeyError for what Graph does not document."""
+    pattern, span = recurrence["pattern"], recurrence.get("range") or {}
+    kind = pattern["type"]
+    parts = {"FREQ": _FREQUENCY[kind], "INTERVAL": str(int(pattern.get("interval") or 1))}
+    days = ",".join(str(day)[:2].upper() for day in pattern.get("daysOfWeek") or ())
+    if kind == "weekly" and days:
+        parts["BYDAY"] = days
+        parts["WKST"] = str(pattern.get("firstDayOfWeek") or "sunday")[:2].upper()
+    if kind.startswith("relative"):
+        parts["BYDAY"] = days
+        parts["BYSETPOS"] = _POSITION[pattern.get("index") or "first"]
+    if kind.startswith("absolute"):
+        parts["BYMONTHDAY"] = str(int(pattern["dayOfMonth"]))
+    if kind.endswith("Yearly"):
+        parts["BYMONTH"] = str(int(pattern["month"]))
+    if span.get("type") == "numbered":
+        parts["COUNT"] = str(int(span["numberOfOccurrences"]))
+    elif span.get("type") == "endDate":
+        parts["UNTIL"] = str(span["endDate"]).replace("-", "")
+    return "RRULE:" + ";".join(f"{name}={value}" for name, value in parts.items())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 from pydantic import Field
@@ -24,6 +24,7 @@ from domain.providers.contract import (
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
+    Provider,
     ProviderProfile,
     ProviderRequest,
     Secret,
@@ -33,7 +34,6 @@ from domain.providers.contract import (
     VerifiedEvent,
 )
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.trial import charge_and_reverse, refuse_live
 from infra.providers._kit.wire import (
     CAPABILITIES,
@@ -46,8 +46,8 @@ from infra.providers._kit.wire import (
     signed_object,
     text_at,
 )
-from infra.providers.paypal.records import PayPalListing
-from infra.providers.paypal.webhook import check_transmission, granted_token
+from infra.providers.paypal.records import PayPalTransactions, granted_token
+from infra.providers.paypal.webhook import check_transmission
 
 _LIVE = "https://api-m.paypal.com"
 _SANDBOX = "https://api-m.sandbox.paypal.com"
@@ -71,11 +71,11 @@ class PayPalConfiguration(Configuration):
         return self.base_url or (_SANDBOX if self.sandbox else _LIVE)
 
 
-class PayPal(PayPalListing):
-    """Implements Provider and SyncProvider. Tests run with a sandbox app only. `trusted_roots` (PEM) replaces the
+class PayPal(Provider):
+    """Tests run with a sandbox app only. `trusted_roots` (PEM) replaces the
     public roots that webhook certificates are checked against."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="PayPal",
         title="PayPal",
         integration_type=IntegrationType.PaymentGateway,
@@ -88,6 +88,7 @@ class PayPal(PayPalListing):
         notes="The test charges a sandbox card, for which the app needs advanced card payments. Importing transactions "
         "needs the app's feature Transaction Search.",
     )
+    streams = PayPalTransactions()
 
     def __init__(self, trusted_roots: bytes | None = None) -> None:
         self._trusted_roots = trusted_roots
@@ -180,4 +181,4 @@ def _value(amount_minor: int, currency: str) -> str:
     return str(Decimal(amount_minor).scaleb(0 if currency.upper() in _NO_DECIMALS else -2))
 
 
-PROVIDER: SyncingProvider = PayPal()
+PROVIDER = PayPal()

@@ -14,12 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
+from domain.providers.contract import (
+    Connection,
+    ProviderFailure,
+    ProviderRequest,
+    ProviderResponse,
+    RecordStreams,
+)
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.paging import Position, check_stream, packed, page_of, page_size, since_of, unpacked
+from infra.providers._kit.paging import Position, check_stream, packed, page_of, page_size, start_of, unpacked
 from infra.providers._kit.shaping import (
     DAY_SECONDS,
-    ImportOnly,
     minor_units,
     required,
     short,
@@ -27,8 +32,7 @@ from infra.providers._kit.shaping import (
     unix,
     when,
 )
-from infra.providers._kit.wire import at, document, event_type, moment, number_at, rows, text_at
-from infra.providers.paypal.webhook import granted_token
+from infra.providers._kit.wire import at, basic, document, event_type, moment, number_at, rows, text_at
 
 _PAGE_MAX = 500
 _WINDOW_SECONDS = 31 * DAY_SECONDS
@@ -50,9 +54,7 @@ class _Position(Position):
     page: int = 1
 
 
-class PayPalListing(ImportOnly):
-    """Implements SyncProvider for PayPal."""
-
+class PayPalTransactions(RecordStreams):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return (
             StreamProfile(
@@ -91,12 +93,26 @@ class PayPalListing(ImportOnly):
         }
 
 
+async def granted_token(connection: Connection) -> Mapping[str, Any]:
+    """Return the answer of the token endpoint, with an `access_token`. Raises ProviderFailure."""
+    configuration = connection.configuration
+    request = ProviderRequest(
+        "POST",
+        f"{configuration.address}/v1/oauth2/token",
+        headers={"authorization": basic(configuration.client_id, configuration.client_secret)},
+        form={"grant_type": "client_credentials"},
+        idempotent=True,
+    )
+    granted = document(await connection.http.expect(request))
+    text_at(granted, "access_token")
+    return granted
+
+
 def _position(connection: Connection, request: ListRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
-    until, since = unix(connection.now), since_of(request)
-    earliest = until - _KEPT_SECONDS
-    start = earliest if since is None else max(earliest, min(since, until) - _LOOK_BACK_SECONDS)
+    until = unix(connection.now)
+    start = start_of(request, until, kept=_KEPT_SECONDS, look_back=_LOOK_BACK_SECONDS)
     end = min(until, start + _WINDOW_SECONDS)
     return _Position(until=until, start=start, end=end, size=page_size(request, _PAGE_MAX))
 

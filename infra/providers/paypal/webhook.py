@@ -13,21 +13,18 @@ from __future__ import annotations
 import contextlib
 import re
 import zlib
-from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from domain.providers.contract import (
-    Connection,
     IncomingRequest,
     ProviderHttp,
     ProviderRequest,
     SignatureRefused,
 )
 from infra.providers._kit.signatures import check_moment, decode_base64, parse_rfc3339, required_header
-from infra.providers._kit.wire import basic, document, text_at
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -136,18 +133,3 @@ def _public_roots() -> list[Certificate]:
         with contextlib.suppress(ValueError):
             roots.append(x509.load_pem_x509_certificate(pem.encode()))
     return roots
-
-
-async def granted_token(connection: Connection) -> Mapping[str, Any]:
-    """The answer of the token endpoint, with an `access_token`. Raises ProviderFailure."""
-    configuration = connection.configuration
-    request = ProviderRequest(
-        "POST",
-        f"{configuration.address}/v1/oauth2/token",
-        headers={"authorization": basic(configuration.client_id, configuration.client_secret)},
-        form={"grant_type": "client_credentials"},
-        idempotent=True,
-    )
-    granted = document(await connection.http.expect(request))
-    text_at(granted, "access_token")
-    return granted

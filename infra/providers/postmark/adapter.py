@@ -8,7 +8,7 @@ https://postmarkapp.com/developer/webhooks/webhooks-overview (HTTP Basic; nothin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from domain.providers.contract import (
     IncomingRequest,
     IntegrationType,
     OutgoingMessage,
+    Provider,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -30,7 +31,6 @@ from domain.providers.contract import (
     VerifiedEvent,
 )
 from infra.providers._kit.field_types import BaseUrl, EmailAddress
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import check_basic, digest_id, required_secret
 from infra.providers._kit.trial import recipient_of
 from infra.providers._kit.wire import (
@@ -43,7 +43,7 @@ from infra.providers._kit.wire import (
     signed_object,
     text_at,
 )
-from infra.providers.postmark.records import PostmarkListing
+from infra.providers.postmark.records import PostmarkMessages
 
 _TEST_TOKEN = "POSTMARK_API_TEST"  # noqa: S105 - Postmark's public token for messages that are not delivered
 
@@ -60,23 +60,23 @@ class PostmarkConfiguration(Configuration):
     base_url: BaseUrl = Field("https://api.postmarkapp.com", description="Address of the API")
 
 
-class Postmark(PostmarkListing):
-    """Implements Provider and SyncProvider. The test message is validated under Postmark's test token and not
+class Postmark(Provider):
+    """The test message is validated under Postmark's test token and not
     delivered."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="Postmark",
         title="Postmark",
         integration_type=IntegrationType.EmailService,
         documentation_url="https://postmarkapp.com/developer/api/overview",
         configuration=PostmarkConfiguration,
         capabilities=CAPABILITIES,
-        sends_messages=True,
         webhook_scheme="HTTP Basic; Postmark signs nothing",
         webhook_fields=("webhookUsername", "webhookPassword"),
         notes="Put user name and password into the webhook URL given to Postmark, and Postmark's published "
         "addresses into the IP allow list: what is sent is not signed.",
     )
+    streams = PostmarkMessages()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         server = await self._server(connection)
@@ -153,4 +153,4 @@ class Postmark(PostmarkListing):
         )
 
 
-PROVIDER: SyncingProvider = Postmark()
+PROVIDER = Postmark()

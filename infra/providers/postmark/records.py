@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
-from infra.providers._kit.shaping import DAY_SECONDS, ImportOnly, joined, required, short, unix, when
+from infra.providers._kit.shaping import DAY_SECONDS, joined, required, short, unix, when
 from infra.providers._kit.wire import document, moment, number_at, rows, text_at
 
 _PAGE_MAX = 500
@@ -34,9 +34,7 @@ class _Position(Position):
     offset: int = 0
 
 
-class PostmarkListing(ImportOnly):
-    """Implements SyncProvider for Postmark."""
-
+class PostmarkMessages(RecordStreams):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return (
             StreamProfile(
@@ -72,10 +70,10 @@ class PostmarkListing(ImportOnly):
 def _position(connection: Connection, request: ListRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
-    until, since = unix(connection.now), since_of(request)
+    until = unix(connection.now)
     return _Position(
         until=until,
-        since=since - _LOOK_BACK_SECONDS if since is not None else None,
+        since=since_of(request, _LOOK_BACK_SECONDS),
         # Postmark's clock may be ahead of ours.
         before=until + DAY_SECONDS,
     )

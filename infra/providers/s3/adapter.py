@@ -7,52 +7,34 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-struc
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from pydantic import Field
 
 from domain.providers.contract import (
-    Capability,
     Configuration,
     Connection,
     CredentialCheck,
-    FailureKind,
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
+    Provider,
     ProviderFailure,
     ProviderProfile,
-    ProviderRequest,
-    ProviderResponse,
     Secret,
     TestOptions,
     TestResult,
-    TestStep,
     VerifiedEvent,
-)
-from domain.providers.records import (
-    ListPage,
-    ListRequest,
-    PushRequest,
-    PushResult,
-    SourceRecord,
-    StreamProfile,
 )
 from infra.providers._kit import trial
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import required_secret
-from infra.providers._kit.storage_signing import AwsCredentials, encoded_query, sign_aws
-from infra.providers._kit.wire import error_code, event_type, moment, refusal_403, signed_json, xml_document
-from infra.providers.s3 import records, webhook
-
-_UNAUTHORIZED = frozenset(
-    ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidSecurity")
-)
-_NAMESPACE = re.compile(r"^\{[^}]*\}")
+from infra.providers._kit.wire import CAPABILITIES, event_type, moment, signed_json, xml_document
+from infra.providers.s3.records import API, S3Objects, bucket_request, listed
+from infra.providers.s3.webhook import confirm, verified_message
 
 
 class S3Configuration(Configuration):
@@ -85,28 +67,21 @@ class S3Configuration(Configuration):
         return f"https://{self.bucket}.s3.{self.region}.{suffix}"
 
 
-class S3:
+class S3(Provider):
     """Objects of one bucket."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="S3",
         title="Amazon S3",
         integration_type=IntegrationType.Storage,
         documentation_url="https://docs.aws.amazon.com/AmazonS3/latest/API/",
         configuration=S3Configuration,
-        capabilities=frozenset(
-            (
-                Capability.ValidateCredentials,
-                Capability.Test,
-                Capability.Health,
-                Capability.IncomingWebhooks,
-                Capability.Import,
-            )
-        ),
+        capabilities=CAPABILITIES,
         webhook_scheme="sns",
         webhook_fields=("topicArn",),
         notes="Bucket notifications come through an SNS topic with raw message delivery off.",
     )
+    streams = S3Objects()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         """List one object: proves the key, the bucket, the region and the permission to list."""
@@ -116,29 +91,23 @@ class S3:
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         """Write a small object and delete it. A bucket with versions keeps the deleted version."""
-        del options
         name = f"integration-hub-test-{uuid4().hex}.txt"
-        put = _request(connection, "PUT", f"/{name}", payload=trial.TITLE.encode())
-        undo = _request(connection, "DELETE", f"/{name}")
-
-        async def expect(request: ProviderRequest, *statuses: int) -> ProviderResponse:
-            return await _expect(connection, request, *statuses)
-
+        put = bucket_request(connection, "PUT", f"/{name}", payload=trial.TITLE.encode())
+        undo = bucket_request(connection, "DELETE", f"/{name}")
+        expect = partial(API.expect, connection)
         await trial.create(expect, put, undo)
         await trial.delete(expect, undo, f"The object {name}")
-        return TestResult(
-            (TestStep("create", "Wrote an object", name), TestStep("delete", "Deleted it again", name))
-        )
+        return trial.made_and_deleted("Wrote an object", name)
 
     async def probe(self, connection: Connection) -> None:
         await _list_one(connection)
 
     async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
-        """An SNS message of the configured topic: confirms the subscription, or names the bucket's events."""
+        """Take an SNS message of the configured topic: confirm the subscription, or name the bucket's events."""
         topic = required_secret(connection.configuration.topic_arn)
-        message = await webhook.verified_message(connection.http, request.body, topic, request.received_at)
+        message = await verified_message(connection.http, request.body, topic, request.received_at)
         if message.type != "Notification":
-            await webhook.confirm(connection.http, message)
+            await confirm(connection.http, message)
             return IncomingAnswer()
         content = signed_json(message.text.encode())
         records = content.get("Records") if isinstance(content, dict) else None
@@ -151,21 +120,6 @@ class S3:
         )
         return IncomingAnswer(tuple(events))
 
-    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        del configuration
-        return records.STREAMS
-
-    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
-        del stream
-        return records.to_internal(record)
-
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
-        return await records.list_objects(connection, request, _listed)
-
-    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
-        del connection
-        raise ProviderFailure("rejected", f"The stream {request.stream} takes no records.")
-
 
 def _event(message_id: str, position: int, record: Mapping[str, Any]) -> VerifiedEvent:
     name = str(record.get("eventName") or "")
@@ -175,48 +129,9 @@ def _event(message_id: str, position: int, record: Mapping[str, Any]) -> Verifie
 
 
 async def _list_one(connection: Connection) -> None:
-    response = await _listed(connection, [("list-type", "2"), ("max-keys", "1")])
-    if _NAMESPACE.sub("", xml_document(response).tag) != "ListBucketResult":
+    response = await listed(connection, [("list-type", "2"), ("max-keys", "1")])
+    if xml_document(response).tag.rpartition("}")[2] != "ListBucketResult":
         raise ProviderFailure("malformed", "The answer is not a list of objects.", status=response.status)
 
 
-async def _listed(connection: Connection, query: list[tuple[str, str]]) -> ProviderResponse:
-    return await _expect(connection, _request(connection, "GET", "", query))
-
-
-def _request(
-    connection: Connection,
-    method: str,
-    path: str,
-    query: list[tuple[str, str]] | None = None,
-    *,
-    payload: bytes = b"",
-) -> ProviderRequest:
-    configuration: S3Configuration = connection.configuration
-    credentials = AwsCredentials(
-        configuration.access_key_id,
-        configuration.secret_access_key,
-        configuration.region,
-        session_token=configuration.session_token,
-    )
-    url = f"{configuration.bucket_url}{path}"
-    headers = sign_aws(credentials, method, url, query or (), {}, payload, connection.now)
-    return ProviderRequest(
-        method, f"{url}?{encoded_query(query)}" if query else url, headers=headers, body=payload
-    )
-
-
-async def _expect(connection: Connection, request: ProviderRequest, *statuses: int) -> ProviderResponse:
-    """As ProviderHttp.expect; S3 answers 403, and 400 for session tokens, where others answer 401."""
-    response = await connection.http.expect(request, *(statuses or (200,)), 400, 403)
-    if response.status not in (400, 403):
-        return response
-    code = error_code(response)
-    if response.status == 403:
-        raise refusal_403(connection, response, code, unauthorized=_UNAUTHORIZED)
-    kind: FailureKind = "unauthorized" if code in _UNAUTHORIZED else "rejected"
-    shown = code if code.isidentifier() else "no reason given"
-    raise ProviderFailure(kind, f"The provider answered 400: {shown}.", status=400)
-
-
-PROVIDER: SyncingProvider = S3()
+PROVIDER = S3()

@@ -12,8 +12,7 @@ which answers 403 where other calls answer 401.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from functools import partial
 from uuid import uuid4
 
 from pydantic import Field
@@ -23,34 +22,20 @@ from domain.providers.contract import (
     Configuration,
     Connection,
     CredentialCheck,
-    IncomingAnswer,
-    IncomingRequest,
     IntegrationType,
     OAuthProfile,
-    ProviderFailure,
+    Provider,
     ProviderProfile,
     ProviderRequest,
-    ProviderResponse,
     Secret,
     TestOptions,
     TestResult,
-    TestStep,
-)
-from domain.providers.records import (
-    ListPage,
-    ListRequest,
-    PushRequest,
-    PushResult,
-    SourceRecord,
-    StreamProfile,
 )
 from infra.providers._kit import trial
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.paging import SyncingProvider
-from infra.providers._kit.wire import bearer, document, refusal_403, segment, text_at
-from infra.providers.salesforce import records
+from infra.providers._kit.wire import document, segment, text_at
+from infra.providers.salesforce.records import API, SalesforceContacts, api_request
 
-_RATE_LIMITED = frozenset(("REQUEST_LIMIT_EXCEEDED",))
 _ORGANIZATION = "SELECT Id, Name, OrganizationType, IsSandbox FROM Organization LIMIT 1"
 
 
@@ -72,25 +57,16 @@ class SalesforceConfiguration(Configuration):
     api_version: str = Field("v62.0", pattern=r"^v[0-9]{2,3}\.0$", description="REST API version")
 
 
-class Salesforce:
+class Salesforce(Provider):
     """Contacts of one Salesforce org."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="Salesforce",
         title="Salesforce",
         integration_type=IntegrationType.CRM,
         documentation_url="https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/",
         configuration=SalesforceConfiguration,
-        capabilities=frozenset(
-            (
-                Capability.ValidateCredentials,
-                Capability.Test,
-                Capability.Health,
-                Capability.Import,
-                Capability.Export,
-                Capability.OAuth,
-            )
-        ),
+        capabilities=frozenset(Capability) - {Capability.IncomingWebhooks},
         oauth=OAuthProfile(
             authorize_url="{login_url}/services/oauth2/authorize",
             token_url="{login_url}/services/oauth2/token",  # noqa: S106 - an address
@@ -100,10 +76,11 @@ class Salesforce:
         notes="Salesforce sends no signed webhooks; changes are read by the sync. The contact of the connection "
         "test goes to the recycle bin, as every deleted record does.",
     )
+    streams = SalesforceContacts()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         """Read the org's name: proves the token, the address and the permission to use the API."""
-        found = document(await _expect(connection, _organization(connection)))
+        found = document(await API.expect(connection, _organization(connection)))
         name, org = text_at(found, "records", 0, "Name"), text_at(found, "records", 0, "Id")
         sandbox = found["records"][0].get("IsSandbox")
         return CredentialCheck(
@@ -114,69 +91,20 @@ class Salesforce:
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         """Create a contact without an address and delete it."""
-        del options
-
-        async def expect(request: ProviderRequest, *statuses: int) -> ProviderResponse:
-            return await _expect(connection, request, *statuses)
-
+        expect = partial(API.expect, connection)
         name = {"FirstName": "Connection", "LastName": f"Test {uuid4().hex[:8]}"}
-        created = await expect(_request(connection, "POST", "/sobjects/Contact", json=name), 201)
+        created = await expect(api_request(connection, "POST", "/sobjects/Contact", json=name), 201)
         contact = text_at(document(created), "id")
-        undo = _request(connection, "DELETE", f"/sobjects/Contact/{segment(contact)}")
+        undo = api_request(connection, "DELETE", f"/sobjects/Contact/{segment(contact)}")
         await trial.delete(expect, undo, f"The contact {contact}")
-        return TestResult(
-            (
-                TestStep("create", "Created a contact", contact),
-                TestStep("delete", "Deleted it again", contact),
-            )
-        )
+        return trial.made_and_deleted("Created a contact", contact)
 
     async def probe(self, connection: Connection) -> None:
-        text_at(document(await _expect(connection, _organization(connection))), "records", 0, "Id")
-
-    async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
-        del connection, request
-        raise ProviderFailure("rejected", "Salesforce sends no signed webhooks.")
-
-    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        del configuration
-        return records.STREAMS
-
-    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
-        del stream
-        return records.to_internal(record)
-
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
-        return await _CONTACTS.list_records(connection, request)
-
-    async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
-        return await _CONTACTS.push_record(connection, request)
+        text_at(document(await API.expect(connection, _organization(connection))), "records", 0, "Id")
 
 
 def _organization(connection: Connection) -> ProviderRequest:
-    return _request(connection, "GET", "/query", params={"q": _ORGANIZATION})
+    return api_request(connection, "GET", "/query", params={"q": _ORGANIZATION})
 
 
-def _request(
-    connection: Connection, method: str, path: str, *, params: dict[str, str] | None = None, json: Any = None
-) -> ProviderRequest:
-    configuration: SalesforceConfiguration = connection.configuration
-    url = f"{configuration.instance_url}/services/data/{configuration.api_version}{path}"
-    return ProviderRequest(method, url, headers=bearer(connection), params=params or {}, json=json)
-
-
-async def _expect(connection: Connection, request: ProviderRequest, *statuses: int) -> ProviderResponse:
-    """As ProviderHttp.expect; a 403 that means a spent daily quota is rate_limited."""
-    response = await connection.http.expect(request, *(statuses or (200,)), 403)
-    if response.status != 403:
-        return response
-    try:
-        code = text_at(response.json(), 0, "errorCode")
-    except ProviderFailure:
-        code = ""
-    raise refusal_403(connection, response, code, rate_limited=_RATE_LIMITED)
-
-
-_CONTACTS = records.SalesforceContacts(_expect)
-
-PROVIDER: SyncingProvider = Salesforce()
+PROVIDER = Salesforce()

@@ -9,15 +9,20 @@ https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/intro_r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
-from urllib.parse import urljoin
 
 from pydantic.alias_generators import to_camel
 
-from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
+from domain.providers.contract import (
+    Connection,
+    ProviderFailure,
+    ProviderRequest,
+    ProviderResponse,
+    RecordStreams,
+)
 from domain.providers.records import (
     ListPage,
     ListRequest,
@@ -28,15 +33,25 @@ from domain.providers.records import (
     StreamProfile,
 )
 from domain.sync.records import ContactRecord
-from infra.providers._kit.paging import Expect, check_stream, cut, own_link, pack, unpack, whole
+from infra.providers._kit.paging import check_stream, cut, linked, own_link, pack, unpack, whole
 from infra.providers._kit.pushing import contact_to_push, digest, holds, newer, vanished
 from infra.providers._kit.refusal import failure_kind
-from infra.providers._kit.wire import at, bearer, document, items, moment, segment, text_at
+from infra.providers._kit.wire import (
+    ErrorCodes,
+    at,
+    bearer,
+    document,
+    items,
+    json_or_none,
+    moment,
+    segment,
+    text_at,
+)
 
-PAGE_MIN, PAGE_MAX = 200, 2000
-STREAMS = (
+_PAGE_MIN, _PAGE_MAX = 200, 2000
+_STREAMS = (
     StreamProfile(
-        "contacts", RecordType.Contact, "since", lists_deletions=True, exportable=True, page_size=PAGE_MAX
+        "contacts", RecordType.Contact, "since", lists_deletions=True, exportable=True, page_size=_PAGE_MAX
     ),
 )
 #: Internal field to field of Contact. The company is another record's name, the address is made of several parts.
@@ -51,16 +66,26 @@ _ADDRESS = ("MailingStreet", "MailingCity", "MailingState", "MailingPostalCode",
 _FIELDS = ", ".join(("Id", *_WRITTEN.values(), *_ADDRESS, "Account.Name", "SystemModstamp", "IsDeleted"))
 
 
-class SalesforceContacts:
-    """Of one org. A query's locator lives for two days at most; when it is gone, the listing goes on from the
-    last contact's moment."""
+def _error_code(response: ProviderResponse) -> str:
+    return str(at(json_or_none(response), 0, "errorCode") or "")
 
-    def __init__(self, expect: Expect) -> None:
-        self._expect = expect
+
+#: A 403 may mean a spent daily quota.
+API = ErrorCodes(_error_code, rate_limited=frozenset(("REQUEST_LIMIT_EXCEEDED",)))
+
+
+class SalesforceContacts(RecordStreams):
+    """The contacts of one org. A query's locator lives for two days at most; when it is gone, the listing goes on
+    from the last contact's moment."""
+
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        return _STREAMS
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        return _contact(record)
 
     async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
-        """As the port says."""
-        check_stream(STREAMS, request.stream)
+        check_stream(_STREAMS, request.stream)
         since = _soql(request.since) if request.since is not None else None
         here = unpack(request.cursor) if request.cursor else {"since": since}
         response = await self._page(connection, here, request.limit)
@@ -78,14 +103,12 @@ class SalesforceContacts:
             return ListPage(records, pack(**{**here, "skip": again, "last": last}), total=total)
         if at(body, "done") is True:
             return ListPage(records, total=total)
-        base = connection.configuration.instance_url
-        link = own_link(base, urljoin(base, text_at(body, "nextRecordsUrl")))
+        link = linked(connection.configuration.instance_url, text_at(body, "nextRecordsUrl"))
         return ListPage(records, pack(**{**here, "link": link, "skip": rest, "last": last}), total=total)
 
     async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
-        """As the port says. A new contact is known again by the configured external id field, else by its e-mail
-        address."""
-        check_stream(STREAMS, request.stream, push=True)
+        """Push a contact. A new one is known again by the configured external id field, else by its e-mail address."""
+        check_stream(_STREAMS, request.stream, push=True)
         contact_id = request.external_id
         if request.deleted:
             return await self._remove(connection, request)
@@ -105,26 +128,24 @@ class SalesforceContacts:
     async def _page(
         self, connection: Connection, here: Mapping[str, Any], limit: int
     ) -> ProviderResponse | None:
-        """None when the query's locator is no longer known."""
-        size = max(PAGE_MIN, min(limit, PAGE_MAX))
-        headers = bearer(connection) | {"sforce-query-options": f"batchSize={size}"}
+        """Fetch a page, None when the query's locator is no longer known."""
+        size = max(_PAGE_MIN, min(limit, _PAGE_MAX))
+        options = {"sforce-query-options": f"batchSize={size}"}
         if "link" in here:
             link = own_link(connection.configuration.instance_url, here["link"])
-            request = ProviderRequest("GET", link, headers=headers)
-            response = await self._expect(connection, request, 200, 400, 404)
+            request = ProviderRequest("GET", link, headers=bearer(connection) | options)
+            response = await API.expect(connection, request, 200, 400, 404)
             if response.status == 200:
                 return response
-            if at(response.json(), 0, "errorCode") in ("INVALID_QUERY_LOCATOR", "NOT_FOUND"):
+            if _error_code(response) in ("INVALID_QUERY_LOCATOR", "NOT_FOUND"):
                 return None
             raise ProviderFailure(
                 failure_kind(response.status), "Salesforce refuses to go on with the query."
             )
         where = f" WHERE SystemModstamp >= {here['since']}" if here.get("since") else ""
         query = f"SELECT {_FIELDS} FROM Contact{where} ORDER BY SystemModstamp, Id"  # noqa: S608 - a moment of ours
-        request = ProviderRequest(
-            "GET", f"{_base(connection)}/queryAll", headers=headers, params={"q": query}
-        )
-        return await self._expect(connection, request, 200)
+        request = api_request(connection, "GET", "/queryAll", params={"q": query}, headers=options)
+        return await API.expect(connection, request, 200)
 
     async def _write(
         self,
@@ -135,20 +156,14 @@ class SalesforceContacts:
         *,
         version: str | None = None,
     ) -> ProviderResponse:
-        headers = bearer(connection)
-        since = moment(version) if version else None
+        since, headers = moment(version) if version else None, {}
         if since is not None:
             headers["if-unmodified-since"] = format_datetime(since.astimezone(UTC), usegmt=True)
-        request = ProviderRequest(
-            method,
-            f"{_base(connection)}{path}",
-            headers=headers,
-            json=_body(contact),
-            idempotent=method == "PATCH",
+        is_change = method == "PATCH"
+        request = api_request(
+            connection, method, path, json=_body(contact), headers=headers, idempotent=is_change
         )
-        return await self._expect(
-            connection, request, 200, 201, 204, *((404, 412) if method == "PATCH" else ())
-        )
+        return await API.expect(connection, request, 200, 201, 204, *((404, 412) if is_change else ()))
 
     async def _change(
         self, connection: Connection, contact_id: str, version: str | None, contact: ContactRecord
@@ -159,7 +174,7 @@ class SalesforceContacts:
             raise vanished()
         if response.status == 412:
             row = await self._read(connection, contact_id)
-            if row is None or not holds(contact, to_internal(_record(row)), tuple(_WRITTEN)):
+            if row is None or not holds(contact, _contact(_record(row)), tuple(_WRITTEN)):
                 raise newer()
         return await self._result(connection, contact_id)
 
@@ -171,8 +186,8 @@ class SalesforceContacts:
             row = await self._read(connection, contact_id)
             if row is not None and _record(row).version != request.if_version:
                 raise newer()
-        url = f"{_base(connection)}/sobjects/Contact/{segment(contact_id)}"
-        await self._expect(connection, ProviderRequest("DELETE", url, headers=bearer(connection)), 204, 404)
+        delete = api_request(connection, "DELETE", f"/sobjects/Contact/{segment(contact_id)}")
+        await API.expect(connection, delete, 204, 404)
         return PushResult(contact_id)
 
     async def _by_email(self, connection: Connection, contact: ContactRecord) -> str | None:
@@ -194,12 +209,11 @@ class SalesforceContacts:
         return found[0] if found else None
 
     async def _query(self, connection: Connection, query: str) -> list[Any]:
-        url = f"{_base(connection)}/query"
-        request = ProviderRequest("GET", url, headers=bearer(connection), params={"q": query})
-        return list(items(document(await self._expect(connection, request, 200)), "records"))
+        request = api_request(connection, "GET", "/query", params={"q": query})
+        return list(items(document(await API.expect(connection, request, 200)), "records"))
 
     async def _result(self, connection: Connection, contact_id: str) -> PushResult:
-        """What became of it: a write answers with the id alone."""
+        """Read what became of it: a write answers with the id alone."""
         row = await self._read(connection, contact_id)
         record = _record(row) if row is not None else None
         return PushResult(
@@ -207,8 +221,8 @@ class SalesforceContacts:
         )
 
 
-def to_internal(record: SourceRecord) -> Mapping[str, Any]:
-    """A contact in the shape of ContactRecord."""
+def _contact(record: SourceRecord) -> Mapping[str, Any]:
+    """Return a contact in the shape of ContactRecord."""
     row = record.data
     return {
         **{to_camel(field): row.get(name) or None for field, name in _WRITTEN.items()},
@@ -234,6 +248,23 @@ def _body(contact: ContactRecord) -> dict[str, Any]:
     return {name: getattr(contact, field) for field, name in _WRITTEN.items() if field in named}
 
 
-def _base(connection: Connection) -> str:
+def api_request(
+    connection: Connection,
+    method: str,
+    path: str,
+    *,
+    params: dict[str, str] | None = None,
+    json: Any = None,
+    headers: Mapping[str, str] | None = None,
+    idempotent: bool | None = None,
+) -> ProviderRequest:
+    """Return a request to the org's REST API; `path` is below the version."""
     configuration = connection.configuration
-    return f"{configuration.instance_url}/services/data/{configuration.api_version}"
+    return ProviderRequest(
+        method,
+        f"{configuration.instance_url}/services/data/{configuration.api_version}{path}",
+        headers={**bearer(connection), **(headers or {})},
+        params=params or {},
+        json=json,
+        idempotent=idempotent,
+    )

@@ -9,7 +9,7 @@ https://support.twilio.com/hc/en-us/articles/51193799782171 (a batch is signed b
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 from pydantic import Field
@@ -71,10 +71,10 @@ class SegmentConfiguration(Configuration):
     )
 
 
-class Segment:
+class Segment(Provider):
     """Events to one Segment source."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="Segment",
         title="Segment",
         integration_type=IntegrationType.Analytics,
@@ -95,7 +95,7 @@ class Segment:
     )
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
-        """The workspace of the Public API token; without one, what can be said."""
+        """Read the workspace of the Public API token; without a token, say what can be said."""
         if connection.configuration.public_api_token is None:
             return CredentialCheck(account="Segment source", verified=False, detail=_UNCHECKED)
         workspace = await _workspace(connection)
@@ -105,7 +105,6 @@ class Segment:
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         """Track one event that goes to no destination. It cannot be taken back; it shows in the debugger only."""
-        del options
         configuration: SegmentConfiguration = connection.configuration
         message_id = f"hub-test-{uuid4()}"
         track = ProviderRequest(
@@ -129,7 +128,7 @@ class Segment:
         )
 
     async def probe(self, connection: Connection) -> None:
-        """The workspace where it can be read, else that the tracking API answers at all."""
+        """Read the workspace where it can be read, else ask whether the tracking API answers at all."""
         configuration: SegmentConfiguration = connection.configuration
         if configuration.public_api_token is not None:
             await _workspace(connection)
@@ -145,8 +144,9 @@ class Segment:
             raise ProviderFailure("unavailable", detail, status=response.status)
 
     async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
-        """Hex HMAC-SHA1 of the body. The signature of a batch covers its first event only, so a batch of several
-        is refused rather than believed."""
+        """Check the hex HMAC-SHA1 of the body.
+
+        The signature of a batch covers its first event only, so a batch of several is refused."""
         secret = required_secret(connection.configuration.shared_secret)
         given = decode_hex(required_header(request.headers, "X-Signature"))
         check_hmac([secret], _signed_part(request.body), [given], "sha1")
@@ -165,21 +165,21 @@ class Segment:
 
 
 def _signed_part(body: bytes) -> bytes:
-    """The bytes Segment signed: the body, or inside a list its only element as it stands there."""
+    """Return the bytes Segment signed: the body, or inside a list its only element as it stands there."""
     written = body.strip()
     if not written.startswith(b"["):
         return body
     try:
-        text_ = written.decode()
-        start = len(text_) - len(text_[1:].lstrip())
-        _, end = json.JSONDecoder().raw_decode(text_, start)
+        content = written.decode()
+        start = len(content) - len(content[1:].lstrip())
+        _, end = json.JSONDecoder().raw_decode(content, start)
     except (ValueError, RecursionError):
         raise SignatureRefused("The body is not valid JSON.") from None
-    if text_[end:].strip() != "]":
+    if content[end:].strip() != "]":
         raise SignatureRefused(
             "The batch holds more than the one event that Segment signs: switch batching off."
         )
-    return text_[start:end].encode()
+    return content[start:end].encode()
 
 
 async def _workspace(connection: Connection) -> Any:
@@ -197,4 +197,4 @@ async def _workspace(connection: Connection) -> Any:
     return workspace
 
 
-PROVIDER: Provider = Segment()
+PROVIDER = Segment()

@@ -9,7 +9,6 @@ https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event (`sg_e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -21,6 +20,7 @@ from domain.providers.contract import (
     IncomingRequest,
     IntegrationType,
     OutgoingMessage,
+    Provider,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -31,7 +31,6 @@ from domain.providers.contract import (
     VerifiedEvent,
 )
 from infra.providers._kit.field_types import BaseUrl, EmailAddress
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import (
     check_ecdsa_p256,
     check_unix_time,
@@ -49,7 +48,7 @@ from infra.providers._kit.wire import (
     signed_objects,
     text_at,
 )
-from infra.providers.sendgrid.records import SendGridListing
+from infra.providers.sendgrid.records import SendGridBounces
 
 
 class SendGridConfiguration(Configuration):
@@ -65,21 +64,21 @@ class SendGridConfiguration(Configuration):
     )
 
 
-class SendGrid(SendGridListing):
-    """Implements Provider and SyncProvider. The test message is validated by SendGrid and not delivered."""
+class SendGrid(Provider):
+    """The test message is validated by SendGrid and not delivered."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="SendGrid",
         title="Twilio SendGrid",
         integration_type=IntegrationType.EmailService,
         documentation_url="https://www.twilio.com/docs/sendgrid/api-reference",
         configuration=SendGridConfiguration,
         capabilities=CAPABILITIES,
-        sends_messages=True,
         webhook_scheme="X-Twilio-Email-Event-Webhook-Signature: ECDSA P-256 SHA-256 of timestamp + body, 5 minutes",
         webhook_fields=("webhookPublicKey",),
         notes="The API key needs the scope mail.send.",
     )
+    streams = SendGridBounces()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         scopes = await self._scopes(connection)
@@ -151,4 +150,4 @@ def _mail(connection: Connection, message: OutgoingMessage) -> dict[str, object]
     }
 
 
-PROVIDER: SyncingProvider = SendGrid()
+PROVIDER = SendGrid()

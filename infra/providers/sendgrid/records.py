@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
-from infra.providers._kit.shaping import ImportOnly, required, short, unix
+from infra.providers._kit.shaping import required, short, unix
 from infra.providers._kit.wire import moment, number_at, rows, text_at
 
 _PAGE_MAX = 499  # one less than SendGrid's, for the bounce that is read again
@@ -35,9 +35,7 @@ class _Position(Position):
     restarts: int = 0
 
 
-class SendGridListing(ImportOnly):
-    """Implements SyncProvider for SendGrid."""
-
+class SendGridBounces(RecordStreams):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return (StreamProfile("bounces", RecordType.Message, "since", page_size=_PAGE_MAX),)
 
@@ -71,10 +69,7 @@ class SendGridListing(ImportOnly):
 def _position(connection: Connection, request: ListRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
-    since = since_of(request)
-    return _Position(
-        until=unix(connection.now), since=max(0, since - _LATE_SECONDS) if since is not None else None
-    )
+    return _Position(until=unix(connection.now), since=since_of(request, _LATE_SECONDS))
 
 
 def _restarted(position: _Position) -> _Position:

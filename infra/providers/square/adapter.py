@@ -10,7 +10,7 @@ https://developer.squareup.com/docs/webhooks/step3validate.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 from pydantic import Field
@@ -22,6 +22,7 @@ from domain.providers.contract import (
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
+    Provider,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -32,7 +33,6 @@ from domain.providers.contract import (
     VerifiedEvent,
 )
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import check_hmac, decode_base64, required_header, required_secret
 from infra.providers._kit.trial import charge_and_reverse, refuse_live
 from infra.providers._kit.wire import (
@@ -46,7 +46,7 @@ from infra.providers._kit.wire import (
     signed_object,
     text_at,
 )
-from infra.providers.square.records import SquareListing
+from infra.providers.square.records import SquarePayments
 
 _LIVE = "https://connect.squareup.com"
 _SANDBOX = "https://connect.squareupsandbox.com"
@@ -69,10 +69,10 @@ class SquareConfiguration(Configuration):
         return self.base_url or (_SANDBOX if self.sandbox else _LIVE)
 
 
-class Square(SquareListing):
-    """Implements Provider and SyncProvider. Tests run with a sandbox token only."""
+class Square(Provider):
+    """Tests run with a sandbox token only."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="Square",
         title="Square",
         integration_type=IntegrationType.PaymentGateway,
@@ -83,6 +83,7 @@ class Square(SquareListing):
         webhook_fields=("webhookSignatureKey",),
         notes="Messages carry no timestamp in what is signed: repeats are recognised by the event id.",
     )
+    streams = SquarePayments()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         locations = await self._locations(connection)
@@ -174,4 +175,4 @@ def _posted(connection: Connection, path: str, body: Mapping[str, Any]) -> Provi
     return _request(connection, "POST", path, {"idempotency_key": str(uuid4()), **body})
 
 
-PROVIDER: SyncingProvider = Square()
+PROVIDER = Square()

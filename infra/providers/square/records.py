@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
-from infra.providers._kit.shaping import ImportOnly, exponent, required, rescaled, short, stamp, unix, when
+from infra.providers._kit.shaping import exponent, required, rescaled, short, stamp, unix, when
 from infra.providers._kit.wire import at, document, moment, rows, text_at
 
 _PAGE_MAX = 100
@@ -34,9 +34,7 @@ class _Position(Position):
     after: str | None = None
 
 
-class SquareListing(ImportOnly):
-    """Implements SyncProvider for Square."""
-
+class SquarePayments(RecordStreams):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return (StreamProfile("payments", RecordType.Payment, "since", page_size=_PAGE_MAX),)
 
@@ -72,12 +70,8 @@ class SquareListing(ImportOnly):
 def _position(connection: Connection, request: ListRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
-    since = since_of(request)
-    return _Position(
-        until=unix(connection.now),
-        since=since - _LATE_SECONDS if since is not None else None,
-        size=page_size(request, _PAGE_MAX),
-    )
+    since, size = since_of(request, _LATE_SECONDS), page_size(request, _PAGE_MAX)
+    return _Position(until=unix(connection.now), since=since, size=size)
 
 
 def _request(connection: Connection, position: _Position) -> ProviderRequest:

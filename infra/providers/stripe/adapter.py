@@ -8,7 +8,7 @@ https://docs.stripe.com/webhooks#verify-manually, https://docs.stripe.com/keys#t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 from uuid import uuid4
 
 from pydantic import Field, StringConstraints
@@ -20,6 +20,7 @@ from domain.providers.contract import (
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
+    Provider,
     ProviderProfile,
     ProviderRequest,
     Secret,
@@ -30,7 +31,6 @@ from domain.providers.contract import (
     VerifiedEvent,
 )
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import (
     check_hmac,
     check_unix_time,
@@ -51,7 +51,7 @@ from infra.providers._kit.wire import (
     signed_object,
     text_at,
 )
-from infra.providers.stripe.records import StripeListing
+from infra.providers.stripe.records import StripeCharges
 
 
 class StripeConfiguration(Configuration):
@@ -67,10 +67,10 @@ class StripeConfiguration(Configuration):
         return self.api_key.startswith(("sk_test_", "rk_test_"))
 
 
-class Stripe(StripeListing):
-    """Implements Provider and SyncProvider. Tests run with a test-mode key only."""
+class Stripe(Provider):
+    """Tests run with a test-mode key only."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="Stripe",
         title="Stripe",
         integration_type=IntegrationType.PaymentGateway,
@@ -81,6 +81,7 @@ class Stripe(StripeListing):
         webhook_fields=("webhookSecret",),
         notes="A restricted key needs read access to the balance, and to charges and events for importing.",
     )
+    streams = StripeCharges()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         balance = await self._balance(connection)
@@ -188,4 +189,4 @@ def _signature_parts(header: str) -> tuple[str, list[bytes]]:
     return timestamps[0], given
 
 
-PROVIDER: SyncingProvider = Stripe()
+PROVIDER = Stripe()

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import (
     ListPage,
     ListRequest,
@@ -25,7 +25,7 @@ from domain.providers.records import (
     StreamProfile,
 )
 from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
-from infra.providers._kit.shaping import DAY_SECONDS, ImportOnly, required, rescaled, short, unix, when
+from infra.providers._kit.shaping import DAY_SECONDS, required, rescaled, short, unix, when
 from infra.providers._kit.wire import at, document, moment, number_at, rows, text_at
 
 _PAGE_MAX = 100
@@ -56,9 +56,7 @@ class _Position(Position):
     taken: Sequence[str] = ()
 
 
-class StripeListing(ImportOnly):
-    """Implements SyncProvider for Stripe."""
-
+class StripeCharges(RecordStreams):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return (StreamProfile("charges", RecordType.Payment, "since", page_size=_PAGE_MAX),)
 
@@ -102,8 +100,7 @@ class _Listed:
 def _position(connection: Connection, request: ListRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
-    since = since_of(request)
-    return _Position(until=unix(connection.now), since=since - _LATE_SECONDS if since is not None else None)
+    return _Position(until=unix(connection.now), since=since_of(request, _LATE_SECONDS))
 
 
 async def _listed(

@@ -9,7 +9,7 @@ https://www.twilio.com/docs/usage/webhooks/webhooks-security. SharedKey signatur
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,7 @@ from domain.providers.contract import (
     IncomingRequest,
     IntegrationType,
     OutgoingMessage,
+    Provider,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -30,10 +31,9 @@ from domain.providers.contract import (
     TestStep,
 )
 from infra.providers._kit.field_types import BaseUrl, PhoneNumber
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.trial import recipient_of
 from infra.providers._kit.wire import CAPABILITIES, at, basic, document, event_type, text_at
-from infra.providers.twilio.records import TwilioListing
+from infra.providers.twilio.records import TwilioMessages
 from infra.providers.twilio.webhook import check_twilio_signature, twilio_events
 
 _MAGIC_SENDER = "+15005550006"
@@ -63,21 +63,21 @@ class TwilioConfiguration(Configuration):
         return self
 
 
-class Twilio(TwilioListing):
-    """Implements Provider and SyncProvider. With test credentials the test sends nothing; without, it sends one SMS."""
+class Twilio(Provider):
+    """With test credentials the test sends nothing; without, it sends one SMS."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="Twilio",
         title="Twilio",
         integration_type=IntegrationType.SMSService,
         documentation_url="https://www.twilio.com/docs/usage/api",
         configuration=TwilioConfiguration,
         capabilities=CAPABILITIES,
-        sends_messages=True,
         webhook_scheme="X-Twilio-Signature: base64 HMAC-SHA1 (SharedKey: HMAC-SHA256) of URL + form, or of URL with "
         "bodySHA256",
         notes="Twilio signs no timestamp: repeats are recognised by what was signed.",
     )
+    streams = TwilioMessages()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         account = await self._account(connection)
@@ -141,4 +141,4 @@ def _message(base_url: str, sid: str, token: str, form: Mapping[str, str]) -> Pr
     )
 
 
-PROVIDER: SyncingProvider = Twilio()
+PROVIDER = Twilio()

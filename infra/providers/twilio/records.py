@@ -16,10 +16,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from domain.core.wire import rfc3339
-from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, linked, page_of, page_size, since_of, unpacked
-from infra.providers._kit.shaping import DAY_SECONDS, ImportOnly, required, short, stamp, unix
+from infra.providers._kit.shaping import DAY_SECONDS, required, short, stamp, unix
 from infra.providers._kit.wire import basic, document, moment, rows, text_at
 
 _PAGE_MAX = 1_000
@@ -33,9 +33,7 @@ class _Position(Position):
     link: str | None = None
 
 
-class TwilioListing(ImportOnly):
-    """Implements SyncProvider for Twilio."""
-
+class TwilioMessages(RecordStreams):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return (
             StreamProfile(
@@ -50,7 +48,12 @@ class TwilioListing(ImportOnly):
         if "next_page_uri" not in answer:
             raise ProviderFailure("malformed", "The provider's answer has no next_page_uri.")
         link = answer["next_page_uri"]
-        after = _after(connection, position, link) if link is not None else None
+        base_url = connection.configuration.base_url
+        after = (
+            replace(position, link=linked(base_url, link, position.link), skip=0)
+            if link is not None
+            else None
+        )
         return page_of(request, position, [_message(row) for row in rows(answer, "messages")], after)
 
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
@@ -70,29 +73,20 @@ class TwilioListing(ImportOnly):
 def _position(connection: Connection, request: ListRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
-    since = since_of(request)
-    return _Position(
-        until=unix(connection.now),
-        since=max(0, since - _LOOK_BACK_SECONDS) if since is not None else None,
-        size=page_size(request, _PAGE_MAX),
-    )
+    since, size = since_of(request, _LOOK_BACK_SECONDS), page_size(request, _PAGE_MAX)
+    return _Position(until=unix(connection.now), since=since, size=size)
 
 
 def _request(connection: Connection, position: _Position) -> ProviderRequest:
     configuration = connection.configuration
     headers = {"authorization": basic(configuration.account_sid, configuration.auth_token)}
     if position.link is not None:
-        return ProviderRequest("GET", linked(configuration.base_url, position.link, None), headers=headers)
+        return ProviderRequest("GET", linked(configuration.base_url, position.link), headers=headers)
     params = {"PageSize": str(position.size)}
     if position.since is not None:
         params["DateSent>"] = stamp(position.since)[:10]
     url = f"{configuration.base_url}/2010-04-01/Accounts/{configuration.account_sid}/Messages.json"
     return ProviderRequest("GET", url, headers=headers, params=params)
-
-
-def _after(connection: Connection, position: _Position, link: Any) -> _Position:
-    address = linked(connection.configuration.base_url, link, position.link)
-    return replace(position, link=address, skip=0)
 
 
 def _message(row: Mapping[str, Any]) -> SourceRecord:

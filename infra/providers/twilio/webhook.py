@@ -22,11 +22,10 @@ from infra.providers._kit.signatures import (
     required_header,
     required_secret,
 )
-from infra.providers._kit.wire import event_type, form_pairs, moment, signed_objects
+from infra.providers._kit.wire import event_type, form_pairs, is_form, moment, signed_objects
 
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _PORTS = {"http": "80", "https": "443"}
-_FORM = "application/x-www-form-urlencoded"
 
 
 def check_twilio_signature(request: IncomingRequest, auth_token: str, shared_secret: str | None) -> None:
@@ -59,7 +58,7 @@ def _algorithm(settings: str) -> Algorithm:
 def twilio_events(request: IncomingRequest) -> Sequence[VerifiedEvent]:
     """The events of a verified request. They carry no id of their own unless they are CloudEvents, so the id is a
     digest of what was signed, in its signed order: the same parameters in another order are a repeat."""
-    if _is_form(request):
+    if is_form(request.headers):
         return [_named(digest_id(_signed_suffix(request)), dict(form_pairs(request.body)))]
     if request.method == "GET":
         return [_named(digest_id(request.url), request.query)]
@@ -81,13 +80,9 @@ def _named(event_id: str, parameters: Mapping[str, str]) -> VerifiedEvent:
     return VerifiedEvent(event_id, event_type(parameters.get("EventType", "event")), parameters)
 
 
-def _is_form(request: IncomingRequest) -> bool:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
-
-
 def _signed_suffix(request: IncomingRequest) -> bytes:
     """What is signed after the URL. Refuses a body that the signature does not cover."""
-    if _is_form(request):
+    if is_form(request.headers):
         if not request.body:
             raise SignatureRefused("The form is empty.")
         values: dict[str, set[str]] = {}

@@ -9,7 +9,7 @@ https://developer.vonage.com/en/getting-started/concepts/signing-messages (`sig`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ from domain.providers.contract import (
     IncomingRequest,
     IntegrationType,
     OutgoingMessage,
+    Provider,
     ProviderFailure,
     ProviderProfile,
     ProviderRequest,
@@ -31,11 +32,10 @@ from domain.providers.contract import (
     TestStep,
 )
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.paging import SyncingProvider
 from infra.providers._kit.signatures import required_secret
 from infra.providers._kit.trial import recipient_of
 from infra.providers._kit.wire import CAPABILITIES, basic, document, event_type, items, text_at
-from infra.providers.vonage.records import VonageListing
+from infra.providers.vonage.records import VonageMessages
 from infra.providers.vonage.webhook import jwt_event, sig_event
 
 # Status of a message to what it means for the caller; every other one is "rejected".
@@ -61,22 +61,22 @@ class VonageConfiguration(Configuration):
     reports_url: BaseUrl = Field("https://api.nexmo.com", description="Address of the reports API")
 
 
-class Vonage(VonageListing):
-    """Implements Provider and SyncProvider. Vonage has no sandbox for SMS: the test sends one message."""
+class Vonage(Provider):
+    """Vonage has no sandbox for SMS: the test sends one message."""
 
-    profile: ClassVar[ProviderProfile] = ProviderProfile(
+    profile = ProviderProfile(
         name="Vonage",
         title="Vonage",
         integration_type=IntegrationType.SMSService,
         documentation_url="https://developer.vonage.com/en/api/sms",
         configuration=VonageConfiguration,
         capabilities=CAPABILITIES,
-        sends_messages=True,
         webhook_scheme="Authorization: Bearer JWT HS256 with payload_hash; older: parameter sig; 5 minutes",
         webhook_fields=("signatureSecret",),
         notes="The test sends one SMS, which is charged: Vonage has no test mode. It also charges for the reports that "
         "messages are imported from.",
     )
+    streams = VonageMessages()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         balance = await self._balance(connection)
@@ -141,4 +141,4 @@ def _sent(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return message
 
 
-PROVIDER: SyncingProvider = Vonage()
+PROVIDER = Vonage()

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from domain.providers.contract import Connection, ProviderFailure, ProviderRequest
+from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.paging import Position, check_stream, packed, page_of, since_of, unpacked
-from infra.providers._kit.shaping import DAY_SECONDS, ImportOnly, required, short, stamp, unix, when
+from infra.providers._kit.paging import Position, check_stream, packed, page_of, start_of, unpacked
+from infra.providers._kit.shaping import DAY_SECONDS, required, short, stamp, unix, when
 from infra.providers._kit.wire import basic, document, moment, rows, text_at
 
 _PAGE_MAX = 1_000
@@ -39,9 +39,7 @@ class _Position(Position):
     iv: str | None = None
 
 
-class VonageListing(ImportOnly):
-    """Implements SyncProvider for Vonage."""
-
+class VonageMessages(RecordStreams):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return (
             StreamProfile(
@@ -77,9 +75,8 @@ class VonageListing(ImportOnly):
 def _position(connection: Connection, request: ListRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
-    until, since = unix(connection.now), since_of(request)
-    earliest = until - _KEPT_SECONDS
-    start = earliest if since is None else max(earliest, min(since, until) - _LOOK_BACK_SECONDS)
+    until = unix(connection.now)
+    start = start_of(request, until, kept=_KEPT_SECONDS, look_back=_LOOK_BACK_SECONDS)
     return _Position(until=until, start=start, end=min(until, start + DAY_SECONDS))
 
 

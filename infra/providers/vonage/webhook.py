@@ -26,11 +26,9 @@ from infra.providers._kit.signatures import (
     hmac_digest,
     required_header,
 )
-from infra.providers._kit.wire import event_type, form_pairs, moment, signed_json, signed_object
+from infra.providers._kit.wire import event_type, form_pairs, is_form, moment, signed_json, signed_object
 
 Method = Literal["md5hash", "md5", "sha1", "sha256", "sha512"]
-
-_FORM = "application/x-www-form-urlencoded"
 
 
 def jwt_event(request: IncomingRequest, secret: str) -> VerifiedEvent:
@@ -101,7 +99,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 def _parameters(request: IncomingRequest) -> Any:
     if request.method == "GET":
         return dict(request.query)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
+    if is_form(request.headers):
         return dict(form_pairs(request.body))
     return signed_json(request.body)
 

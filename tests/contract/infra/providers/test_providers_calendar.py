@@ -8,9 +8,9 @@ import pytest
 
 from domain.providers.contract import ProviderFailure, SignatureRefused, TestOptions
 from infra.providers.google_calendar.adapter import PROVIDER as GOOGLE
-from infra.providers.ical import adapter
+from infra.providers.ical import records
 from infra.providers.ical.adapter import PROVIDER as ICAL
-from infra.providers.ical.adapter import read_feed
+from infra.providers.ical.records import fetch_feed
 from infra.providers.outlook_calendar.adapter import PROVIDER as OUTLOOK
 from tests.fixtures.providers.google_calendar import CHANNEL_TOKEN
 from tests.fixtures.providers.outlook_calendar import CLIENT_STATE
@@ -189,16 +189,16 @@ async def test_outlook_notifications_without_the_client_state_are_refused(entrie
 async def test_an_unchanged_published_calendar_is_recognised() -> None:
     case = CASES["iCal"]
     async with world(case) as here:
-        first = await read_feed(here.connection)
+        first = await fetch_feed(here.connection)
         here.server.add(route(case.good[0].method + " " + case.good[0].path, Answer(304)))
-        again = await read_feed(here.connection, etag=first.etag)
+        again = await fetch_feed(here.connection, etag=first.etag)
     assert first.body is not None and first.body.startswith(b"BEGIN:VCALENDAR")
     assert again.body is None and again.etag == first.etag == '"63c7"'
     assert here.server.requests[-1].headers["if-none-match"] == '"63c7"'
 
 
 async def test_a_calendar_that_is_too_large_is_refused_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "FEED_BYTES_MAX", 40)
+    monkeypatch.setattr(records, "FEED_BYTES_MAX", 40)
     async with world(CASES["iCal"]) as here:
         with pytest.raises(ProviderFailure, match="larger than 40 bytes"):
             await ICAL.probe(here.connection)

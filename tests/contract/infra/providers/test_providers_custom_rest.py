@@ -11,8 +11,8 @@ from standardwebhooks.webhooks import Webhook
 
 from domain.providers.contract import ProviderFailure, SignatureRefused, TestOptions
 from infra.providers.custom_rest.adapter import PROVIDER as REST
-from infra.providers.custom_rest.adapter import found_at
 from infra.providers.custom_rest.configuration import CustomRestConfiguration
+from infra.providers.custom_rest.records import value_at
 from tests.fixtures.providers.custom_rest import WEBHOOK_SECRET
 from tests.fixtures.scripted_server import Answer, Recorded, route
 from tests.worlds.provider_cases import CASES
@@ -165,7 +165,7 @@ async def test_without_a_round_trip_the_test_is_the_health_path() -> None:
     ],
 )
 def test_pointers(pointer: str, found: Any) -> None:
-    assert found_at({"a": [1, {"b/c~": 2}]}, pointer) == found
+    assert value_at({"a": [1, {"b/c~": 2}]}, pointer) == found
 
 
 def declared(**changes: Any) -> dict[str, Any]:

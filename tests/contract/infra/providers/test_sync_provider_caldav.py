@@ -13,13 +13,15 @@ import pytest
 from domain.providers.contract import Connection, ProviderFailure
 from domain.providers.records import ListRequest, PushRequest, StateExpired
 from domain.sync.records import EventRecord
-from infra.providers.ical.adapter import PROVIDER as ICAL
+from infra.providers.ical.adapter import PROVIDER as ICAL_PROVIDER
 from tests.fixtures.scripted_server import Answer, route
 from tests.worlds.caldav_peer import PASSWORD, account, make_calendar
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_peers import connected, radicale
 from tests.worlds.provider_world import world
-from tests.worlds.sync_drain import drain, internal
+from tests.worlds.sync_drain import drain, internal, streams
+
+ICAL = streams("iCal")
 
 EVENT = {
     "title": "Doors, and more",
@@ -65,7 +67,7 @@ def call(address: str, method: str, name: str, body: bytes = b"") -> None:
 async def test_caldav_lists_everything_then_changes_and_deletions(caldav: str, limit: int) -> None:
     for name in ("a.ics", "b c.ics", "d.ics", "x+%.ics"):
         call(caldav, "PUT", quote(name), calendar(vevent(f"uid-{name}")))
-    async with connected(ICAL, account(caldav)) as connection:
+    async with connected(ICAL_PROVIDER, account(caldav)) as connection:
         full = await drain(ICAL, connection, "events", limit)
         call(caldav, "PUT", "a.ics", calendar(vevent("uid-a.ics", "SUMMARY:Changed")))
         call(caldav, "DELETE", "d.ics")
@@ -84,7 +86,7 @@ async def test_caldav_lists_everything_then_changes_and_deletions(caldav: str, l
 async def test_caldav_change_while_listing_comes_with_the_next_run(caldav: str) -> None:
     for name in ("a.ics", "b.ics", "c.ics"):
         call(caldav, "PUT", name, calendar(vevent(f"uid-{name}")))
-    async with connected(ICAL, account(caldav)) as connection:
+    async with connected(ICAL_PROVIDER, account(caldav)) as connection:
         cursor: str | None = None
         listed: list[str] = []
         while True:
@@ -102,7 +104,7 @@ async def test_caldav_change_while_listing_comes_with_the_next_run(caldav: str) 
 
 async def test_caldav_token_that_is_no_longer_known_is_said_to_be_so(caldav: str) -> None:
     call(caldav, "PUT", "a.ics", calendar(vevent("a")))
-    async with connected(ICAL, account(caldav)) as connection:
+    async with connected(ICAL_PROVIDER, account(caldav)) as connection:
         full = await drain(ICAL, connection, "events")
         assert full.state is not None
         unknown = full.state.replace(full.state.rpartition("/")[2][:20], "0" * 20)
@@ -112,7 +114,7 @@ async def test_caldav_token_that_is_no_longer_known_is_said_to_be_so(caldav: str
 
 
 async def test_caldav_push_twice_makes_one_event(caldav: str, tmp_path: Path) -> None:
-    async with connected(ICAL, account(caldav)) as connection:
+    async with connected(ICAL_PROVIDER, account(caldav)) as connection:
         request = PushRequest("events", "job-1/7", EVENT)
         first = await ICAL.push_record(connection, request)
         again = await ICAL.push_record(connection, request)
@@ -127,7 +129,7 @@ async def test_caldav_push_twice_makes_one_event(caldav: str, tmp_path: Path) ->
 
 
 async def test_caldav_push_changes_and_deletes_only_what_it_knows(caldav: str) -> None:
-    async with connected(ICAL, account(caldav)) as connection:
+    async with connected(ICAL_PROVIDER, account(caldav)) as connection:
         made = await ICAL.push_record(connection, PushRequest("events", "k", EVENT))
         change = PushRequest(
             "events", "k2", EVENT | {"title": "Later"}, external_id=made.external_id, if_version=made.version
@@ -196,7 +198,7 @@ async def scripted(answers: list[Answer], check: Callable[[Connection], Any]) ->
     async with world(CASES["iCal"]) as here:
         here.server.add(*DISCOVERY, route("REPORT /home/c/", *answers))
         given = changes | {"serverUrl": here.server.address}
-        configuration = ICAL.profile.configuration.model_validate(given)
+        configuration = ICAL_PROVIDER.profile.configuration.model_validate(given)
         await check(replace(here.connection, configuration=configuration))
         return [request.body.decode() for request in here.server.requests if request.method == "REPORT"]
 

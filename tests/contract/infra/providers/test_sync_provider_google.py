@@ -12,9 +12,9 @@ from tests.fixtures.providers import google_calendar
 from tests.fixtures.scripted_server import Answer, route
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, world
-from tests.worlds.sync_drain import drain, internal, provider
+from tests.worlds.sync_drain import drain, internal, streams
 
-GOOGLE = provider("Google")
+GOOGLE = streams("Google")
 EVENTS = "/calendar/v3/calendars/primary/events"
 EVENT = {
     "title": "Doors",
@@ -171,7 +171,7 @@ async def test_google_push_twice_makes_one_event() -> None:
 
 @pytest.mark.parametrize("name", ["Google", "Outlook"])
 async def test_push_does_not_overwrite_a_newer_event(name: str) -> None:
-    source = provider(name)
+    source = streams(name)
     async with world(CASES[name]) as here:
         rows = {"Google": google_event("a"), "Outlook": outlook_event("a")}
         path = {"Google": f"{EVENTS}/a", "Outlook": "/v1.0/me/events/a"}[name]
@@ -187,7 +187,7 @@ async def test_push_does_not_overwrite_a_newer_event(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Google", "Outlook"])
 async def test_push_whose_answer_was_lost_is_done(name: str) -> None:
-    source = provider(name)
+    source = streams(name)
     rows = {
         "Google": google_event("a", summary="Doors", location="Hall 2"),
         "Outlook": outlook_event("a", subject="Doors"),
@@ -204,7 +204,7 @@ async def test_push_whose_answer_was_lost_is_done(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "status"), [("Google", 410), ("Outlook", 404)])
 async def test_push_of_a_deletion_twice_is_done(name: str, status: int) -> None:
-    source = provider(name)
+    source = streams(name)
     path = {"Google": f"{EVENTS}/a", "Outlook": "/v1.0/me/events/a"}[name]
     async with world(CASES[name]) as here:
         here.server.add(route(f"DELETE {path}", Answer(204), Answer(status, {})))
@@ -220,7 +220,7 @@ async def test_push_of_a_deletion_twice_is_done(name: str, status: int) -> None:
 async def test_push_of_what_is_no_event_is_refused(name: str, data: dict[str, Any]) -> None:
     async with world(CASES[name]) as here:
         with pytest.raises(ProviderFailure) as caught:
-            await provider(name).push_record(here.connection, PushRequest("events", "k", data))
+            await streams(name).push_record(here.connection, PushRequest("events", "k", data))
         assert here.server.requests == []
     assert caught.value.kind == "rejected"
 

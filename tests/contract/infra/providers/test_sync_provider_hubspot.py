@@ -17,9 +17,9 @@ from tests.fixtures.providers import hubspot
 from tests.fixtures.scripted_server import Answer, route
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, world
-from tests.worlds.sync_drain import drain, internal, provider
+from tests.worlds.sync_drain import drain, internal, streams
 
-HUBSPOT = provider("HubSpot")
+HUBSPOT = streams("HubSpot")
 CONTACTS, SEARCH = "/crm/v3/objects/contacts", "/crm/v3/objects/contacts/search"
 PERSON = {"firstName": "Ada", "lastName": "Lovelace", "email": "ada@example.com"}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -187,7 +187,7 @@ async def test_a_new_contact_without_an_address_is_not_pushed_as_it_could_double
 ) -> None:
     async with world(CASES[name]) as here:
         with pytest.raises(ProviderFailure, match="e-mail address") as caught:
-            await provider(name).push_record(here.connection, PushRequest("contacts", "k", {"lastName": "L"}))
+            await streams(name).push_record(here.connection, PushRequest("contacts", "k", {"lastName": "L"}))
         assert len(here.server.requests) == sent
     assert caught.value.kind == "rejected"
 

@@ -8,13 +8,14 @@ import pytest
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import PushRequest, StateExpired
 from domain.sync.records import EventRecord
-from infra.providers.ical.adapter import PROVIDER as ICAL
-from infra.providers.ical.events import read_feed, to_internal, written
+from infra.providers.ical.events import parse_feed, to_internal, write_event
 from tests.fixtures.providers.ical import PRIVATE_PART
 from tests.fixtures.scripted_server import Answer, route
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, world
-from tests.worlds.sync_drain import drain
+from tests.worlds.sync_drain import drain, streams
+
+ICAL = streams("iCal")
 
 FEED = f"GET /ical/{PRIVATE_PART}/basic.ics"
 EVENT = {
@@ -117,7 +118,7 @@ def test_altered_occurrences_are_records_of_their_own() -> None:
         vevent("a", "RRULE:FREQ=WEEKLY;COUNT=3", "EXDATE:20260312T180000Z"),
         vevent("a", "RECURRENCE-ID:20260319T180000Z", "DTSTART:20260319T190000Z"),
     )
-    series, altered = read_feed(body)
+    series, altered = parse_feed(body)
     assert (series.external_id, altered.external_id) == ("a", "a#2026-03-19T18:00:00.000000Z")
     record = EventRecord.model_validate(to_internal(series))
     assert record.recurrence == ["RRULE:FREQ=WEEKLY;COUNT=3", "EXDATE:20260312T180000Z"]
@@ -134,7 +135,7 @@ def test_altered_occurrences_are_records_of_their_own() -> None:
 def test_times_are_told_in_utc(
     lines: list[str], starts: tuple[int, int], ends: tuple[int, int] | None
 ) -> None:
-    (found,) = read_feed(calendar(vevent("a", *lines), zone="Asia/Tokyo"))
+    (found,) = parse_feed(calendar(vevent("a", *lines), zone="Asia/Tokyo"))
     record = EventRecord.model_validate(to_internal(found))
     expected = (
         datetime(2026, 3, 5, *starts, tzinfo=UTC)
@@ -146,7 +147,7 @@ def test_times_are_told_in_utc(
 
 
 def test_whole_days_and_people_are_told() -> None:
-    (found,) = read_feed(
+    (found,) = parse_feed(
         calendar(
             vevent(
                 "a",
@@ -169,7 +170,7 @@ def test_events_that_cannot_be_read_are_counted_and_hide_no_other() -> None:
         vevent("a"), vevent("b", "DTSTART:garbage"), vevent("c", "DTSTART;TZID=Nowhere/X:20260305T190000"),
         vevent("", "SUMMARY:No identity"), "BEGIN:VEVENT\r\nUID:e\r\nEND:VEVENT",
     )  # fmt: skip
-    found = read_feed(body)
+    found = parse_feed(body)
     assert len(found) == 5
     for record in found[1:]:
         with pytest.raises(ValueError, match="cannot be read"):
@@ -178,9 +179,9 @@ def test_events_that_cannot_be_read_are_counted_and_hide_no_other() -> None:
 
 
 def test_the_version_tells_a_change_from_a_new_copy() -> None:
-    (first,) = read_feed(calendar(vevent("a")))
-    (copied,) = read_feed(calendar(vevent("a")).replace(b"DTSTAMP:20260301", b"DTSTAMP:20260302"))
-    (changed,) = read_feed(calendar(vevent("a", "SUMMARY:x")))
+    (first,) = parse_feed(calendar(vevent("a")))
+    (copied,) = parse_feed(calendar(vevent("a")).replace(b"DTSTAMP:20260301", b"DTSTAMP:20260302"))
+    (changed,) = parse_feed(calendar(vevent("a", "SUMMARY:x")))
     assert first.version == copied.version != changed.version
     assert first.data == copied.data
 
@@ -191,7 +192,7 @@ def test_changing_an_event_keeps_its_zone_and_what_is_not_ours() -> None:
         vevent("a", "RECURRENCE-ID;TZID=Europe/Berlin:20260312T190000", "DTSTART:20260312T200000Z"),
     )
     event = EventRecord.model_validate(EVENT | {"startsAt": "2026-03-05T20:00:00Z"})
-    text = written(event, "unused", NOW, there).decode()
+    text = write_event(event, "unused", NOW, there).decode()
     assert "DTSTART;TZID=Europe/Berlin:20260305T210000" in text
     assert "X-KEPT:yes" in text
     assert text.count("BEGIN:VEVENT") == 2

@@ -10,12 +10,7 @@ import pytest
 from domain.providers.contract import Capability, ProviderFailure
 from domain.providers.records import ListRequest, PushRequest, SourceRecord, StateExpired
 from domain.sync.records import MessageRecord
-from infra.providers.mailgun.adapter import PROVIDER as MAILGUN
-from infra.providers.postmark.adapter import PROVIDER as POSTMARK
 from infra.providers.postmark.records import eastern
-from infra.providers.sendgrid.adapter import PROVIDER as SENDGRID
-from infra.providers.twilio.adapter import PROVIDER as TWILIO
-from infra.providers.vonage.adapter import PROVIDER as VONAGE
 from tests.fixtures.listed_messages import (
     EPOCH,
     MESSAGES,
@@ -33,7 +28,14 @@ from tests.fixtures.listed_messages import (
 from tests.fixtures.scripted_server import Answer
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, world
+from tests.worlds.sync_drain import streams
 from tests.worlds.sync_listing import drain, shaped
+
+SENDGRID = streams("SendGrid")
+MAILGUN = streams("Mailgun")
+POSTMARK = streams("Postmark")
+TWILIO = streams("Twilio")
+VONAGE = streams("Vonage")
 
 STREAMS = {
     "SendGrid": "bounces",
@@ -317,7 +319,7 @@ async def test_refusals_have_their_kind(name: str, status: int, kind: str) -> No
     async with world(case) as here:
         here.server.always = case.errors[status]
         with pytest.raises(ProviderFailure) as caught:
-            await drain(case.provider, here.connection)  # type: ignore[arg-type]
+            await drain(streams(name), here.connection)
     assert caught.value.kind == kind
     assert not any(secret in caught.value.detail for secret in case.secrets)
 
@@ -357,28 +359,27 @@ async def test_pages_that_are_not_what_is_documented_are_malformed(name: str) ->
         async with world(CASES[name]) as here:
             here.server.always = Answer(200, body)
             with pytest.raises(ProviderFailure) as caught:
-                await drain(CASES[name].provider, here.connection)  # type: ignore[arg-type]
+                await drain(streams(name), here.connection)
             assert caught.value.kind == "malformed", body
 
 
 @EVERY
 async def test_messages_are_imported_only(name: str) -> None:
-    provider: Any = CASES[name].provider
-    assert Capability.Import in provider.profile.capabilities
-    assert Capability.Export not in provider.profile.capabilities
+    capabilities = CASES[name].provider.profile.capabilities
+    assert Capability.Import in capabilities
+    assert Capability.Export not in capabilities
+    source = streams(name)
     async with world(CASES[name]) as here:
-        (profile,) = provider.streams_of(here.connection.configuration)
+        (profile,) = source.streams_of(here.connection.configuration)
         assert (profile.name, profile.exportable) == (STREAMS[name], False)
         assert profile.complete_history == (name == "SendGrid"), "the others forget old messages"
         with pytest.raises(ProviderFailure, match="takes no records"):
-            await provider.push_record(here.connection, PushRequest(profile.name, "key", {}))
+            await source.push_record(here.connection, PushRequest(profile.name, "key", {}))
         with pytest.raises(ProviderFailure, match="does not exist"):
-            await provider.list_records(here.connection, ListRequest("nothing", 10))
+            await source.list_records(here.connection, ListRequest("nothing", 10))
         for cursor, state in (("rubbish", None), ("[]", None), (None, "rubbish"), (None, '{"since": true}')):
             with pytest.raises(StateExpired):
-                await provider.list_records(
-                    here.connection, ListRequest(profile.name, 10, cursor, state=state)
-                )
+                await source.list_records(here.connection, ListRequest(profile.name, 10, cursor, state=state))
     assert here.server.requests == []
     with pytest.raises(ValueError, match="has no"):
-        provider.to_internal(profile.name, SourceRecord("1", {}))
+        source.to_internal(profile.name, SourceRecord("1", {}))

@@ -9,14 +9,14 @@ import pytest
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import PushRequest, StateExpired
 from domain.sync.records import EventRecord
-from infra.providers.outlook_calendar.recurrence import rule
+from infra.providers.outlook_calendar.records import _rule as rule
 from tests.fixtures.providers import outlook_calendar
 from tests.fixtures.scripted_server import Answer, route
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, World, world
-from tests.worlds.sync_drain import drain, internal, provider
+from tests.worlds.sync_drain import drain, internal, streams
 
-OUTLOOK = provider("Outlook")
+OUTLOOK = streams("Outlook")
 DELTA = "/v1.0/me/calendarView/delta"
 EVENT = {
     "title": "Doors",

@@ -10,9 +10,6 @@ from domain.providers.contract import Capability, ProviderFailure
 from domain.providers.records import ListRequest, PushRequest, SourceRecord, StateExpired
 from domain.sync.records import PaymentRecord
 from infra.providers._kit.shaping import minor_units
-from infra.providers.paypal.adapter import PROVIDER as PAYPAL
-from infra.providers.square.adapter import PROVIDER as SQUARE
-from infra.providers.stripe.adapter import PROVIDER as STRIPE
 from tests.fixtures.listed_payments import (
     EPOCH,
     charge,
@@ -27,7 +24,12 @@ from tests.fixtures.listed_payments import (
 from tests.fixtures.scripted_server import Answer
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, world
+from tests.worlds.sync_drain import streams
 from tests.worlds.sync_listing import drain, shaped
+
+STRIPE = streams("Stripe")
+PAYPAL = streams("PayPal")
+SQUARE = streams("Square")
 
 STREAMS = {"Stripe": "charges", "PayPal": "transactions", "Square": "payments"}
 EVERY = pytest.mark.parametrize("name", sorted(STREAMS))
@@ -313,7 +315,7 @@ async def test_refusals_have_their_kind(name: str, status: int, kind: str) -> No
     async with world(case) as here:
         here.server.listing = lambda request: case.errors[status] if request.method == "GET" else None
         with pytest.raises(ProviderFailure) as caught:
-            await drain(case.provider, here.connection)  # type: ignore[arg-type]
+            await drain(streams(name), here.connection)
     assert caught.value.kind == kind
     assert not any(secret in caught.value.detail for secret in case.secrets)
 
@@ -347,28 +349,29 @@ async def test_pages_that_are_not_what_is_documented_are_malformed(name: str) ->
             answer = Answer(200, body)
             here.server.listing = lambda request, answer=answer: answer if request.method == "GET" else None
             with pytest.raises(ProviderFailure) as caught:
-                await drain(CASES[name].provider, here.connection)  # type: ignore[arg-type]
+                await drain(streams(name), here.connection)
             assert caught.value.kind == "malformed", body
 
 
 @EVERY
 async def test_payments_are_imported_only(name: str) -> None:
-    provider: Any = CASES[name].provider
-    assert Capability.Import in provider.profile.capabilities
-    assert Capability.Export not in provider.profile.capabilities
+    capabilities = CASES[name].provider.profile.capabilities
+    assert Capability.Import in capabilities
+    assert Capability.Export not in capabilities
+    source = streams(name)
     async with world(CASES[name]) as here:
-        (profile,) = provider.streams_of(here.connection.configuration)
+        (profile,) = source.streams_of(here.connection.configuration)
         assert (profile.name, profile.exportable) == (STREAMS[name], False)
         assert profile.complete_history == (name != "PayPal"), "PayPal forgets after three years"
         with pytest.raises(ProviderFailure, match="takes no records"):
-            await provider.push_record(here.connection, PushRequest(profile.name, "key", {}))
+            await source.push_record(here.connection, PushRequest(profile.name, "key", {}))
         with pytest.raises(ProviderFailure, match="does not exist"):
-            await provider.list_records(here.connection, ListRequest("nothing", 10))
+            await source.list_records(here.connection, ListRequest("nothing", 10))
         with pytest.raises(StateExpired):
-            await provider.list_records(here.connection, ListRequest(profile.name, 10, "rubbish"))
+            await source.list_records(here.connection, ListRequest(profile.name, 10, "rubbish"))
     assert here.server.requests == []
     with pytest.raises(ValueError, match="no "):
-        provider.to_internal(profile.name, SourceRecord("1", {}))
+        source.to_internal(profile.name, SourceRecord("1", {}))
 
 
 def test_moments_of_records_are_utc() -> None:

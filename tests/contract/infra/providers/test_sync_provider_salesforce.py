@@ -13,9 +13,9 @@ from tests.fixtures.providers import salesforce
 from tests.fixtures.scripted_server import Answer, route
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, world
-from tests.worlds.sync_drain import drain, internal, provider
+from tests.worlds.sync_drain import drain, internal, streams
 
-SALESFORCE = provider("Salesforce")
+SALESFORCE = streams("Salesforce")
 DATA = "/services/data/v62.0"
 PERSON = {"firstName": "Ada", "lastName": "Lovelace", "email": "ada@example.com"}
 

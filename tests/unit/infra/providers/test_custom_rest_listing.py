@@ -11,8 +11,8 @@ import pytest
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
 from domain.providers.records import ListRequest, SourceRecord
-from infra.providers.custom_rest.adapter import CustomRest
 from infra.providers.custom_rest.configuration import CustomRestConfiguration
+from infra.providers.custom_rest.records import RestRecords
 
 BASE = "https://api.example/v1"
 ROWS = [{"id": index, "at": "2026-01-01T00:00:00Z"} for index in range(1, 8)]
@@ -62,7 +62,7 @@ async def listed(connection: Connection, limits: list[int], **fields: Any) -> li
     cursor, found = None, []
     for turn in range(30):
         request = ListRequest("records", limits[min(turn, len(limits) - 1)], cursor, **fields)
-        page = await CustomRest().list_records(connection, request)
+        page = await RestRecords().list_records(connection, request)
         found += page.records
         if (cursor := page.next_cursor) is None:
             return found
@@ -118,7 +118,7 @@ async def test_links_are_followed_and_the_api_key_is_not_sent_twice_nor_kept() -
 
     credentials = {"auth": "apiKey", "apiKey": "k-1", "apiKeyName": "key", "apiKeyIn": "query"}
     connection, api = connected(answer, {"style": "linkHeader"}, **credentials)
-    page = await CustomRest().list_records(connection, ListRequest("records", 100))
+    page = await RestRecords().list_records(connection, ListRequest("records", 100))
     assert "k-1" not in str(page.next_cursor)
     assert _ids(await listed(connection, [100])) == ALL
     assert "key=" not in api.asked[-1].url
@@ -157,4 +157,4 @@ async def test_an_answer_without_the_list_is_malformed() -> None:
 
 def test_an_integration_without_a_list_has_no_streams() -> None:
     configuration = CustomRestConfiguration.model_validate({"baseUrl": BASE})
-    assert CustomRest().streams_of(configuration) == []
+    assert RestRecords().streams_of(configuration) == ()
