@@ -88,7 +88,7 @@ async def test_state_of_another_feed_is_not_used() -> None:
     async with world(CASES["iCal"]) as here:
         here.server.add(route(FEED, feed(vevent("a"))))
         full = await drain(ICAL, here.connection, "events")
-        configuration = ICAL.profile.configuration.model_validate(
+        configuration = CASES["iCal"].provider.profile.configuration.model_validate(
             {"feedUrl": f"{here.server.address}/other.ics"}
         )
         with pytest.raises(StateExpired):
