@@ -19,7 +19,7 @@ from infra.app.build import hub
 bp = func.Blueprint()
 logger = logging.getLogger("hub.messages")
 #: The worker refuses `list[...]` here: azure-functions-runtime 1.3 takes only typing's own generic.
-Batch = List[func.ServiceBusMessage]  # noqa: UP006
+Messages = List[func.ServiceBusMessage]  # noqa: UP006
 _CONNECTION = "ServiceBusConnection"
 _MANY = func.Cardinality.MANY
 
@@ -29,7 +29,7 @@ def text_of(message: func.ServiceBusMessage) -> str:
     return message.get_body().decode(errors="replace")
 
 
-def put_off(queue: str, messages: Batch, reason: Unavailable) -> None:
+def put_off(queue: str, messages: Messages, reason: Unavailable) -> None:
     """Send the messages again for later. Raises Unavailable."""
     received = [
         Received(
@@ -46,7 +46,7 @@ def put_off(queue: str, messages: Batch, reason: Unavailable) -> None:
 @bp.service_bus_queue_trigger(
     arg_name="messages", queue_name="domain-events", connection=_CONNECTION, cardinality=_MANY
 )
-def fan_out_events(messages: Batch) -> None:
+def fan_out_events(messages: Messages) -> None:
     """Store the deliveries of raised events (UC-WH-02 steps 1-3)."""
     try:
         hub().fan_out.handle([(text_of(message), message.message_id) for message in messages])
@@ -58,7 +58,7 @@ def fan_out_events(messages: Batch) -> None:
 @bp.service_bus_queue_trigger(
     arg_name="messages", queue_name="webhook-deliveries", connection=_CONNECTION, cardinality=_MANY
 )
-async def deliver_webhooks(messages: Batch) -> None:
+async def deliver_webhooks(messages: Messages) -> None:
     """Attempt deliveries (UC-WH-02 steps 4-8)."""
     parsed: list[DeliveryMessage] = []
     for message in messages:
@@ -77,7 +77,7 @@ async def deliver_webhooks(messages: Batch) -> None:
 @bp.service_bus_queue_trigger(
     arg_name="messages", queue_name="alerts", connection=_CONNECTION, cardinality=_MANY
 )
-def raise_alerts(messages: Batch) -> None:
+def raise_alerts(messages: Messages) -> None:
     """Log each occurrence, and raise an alert where a rule says so (sections 12.3 and 14.2)."""
     try:
         hub().alerts.intake.receive([(text_of(message), message.message_id) for message in messages])

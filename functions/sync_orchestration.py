@@ -25,11 +25,12 @@ from domain.core.tracing import Attributes, SpanKind, queue_attributes
 from domain.sync.dispatch import SYNC_JOBS_QUEUE, JobStart, nudge
 from domain.sync.model import BatchResult, BatchState
 from domain.sync.rules import MOST_TRIES, TIMED_OUT, after_failure, after_success, backoff_seconds
-from functions.queues import Batch, put_off, text_of
+from functions.queues import Messages, put_off, text_of
 from infra.app.build import hub
 from infra.observability.trace import Trace
 
 bp = df.Blueprint()
+logger = logging.getLogger("hub.sync")
 
 #: The worker takes no `dict[...]` as an annotation of a binding.
 Payload = Dict[str, Any]  # noqa: UP006
@@ -39,6 +40,13 @@ BATCHES_PER_EXECUTION = 50
 #: For failures that an activity cannot report itself, such as a lost database or host.
 _FIRST_PAUSE_MS, _TRIES = 3_000, 10
 JOB = "sync_job"
+_PROCESS = f"process {SYNC_JOBS_QUEUE}"
+_OVER = (
+    df.OrchestrationRuntimeStatus.Completed,
+    df.OrchestrationRuntimeStatus.Failed,
+    df.OrchestrationRuntimeStatus.Terminated,
+    df.OrchestrationRuntimeStatus.Canceled,
+)
 
 
 def _retries() -> df.RetryOptions:
@@ -163,17 +171,6 @@ def conclude_sync(ending: Payload) -> str:
     return job.status.name if job else "nothing"
 
 
-logger = logging.getLogger("hub.sync")
-
-_PROCESS = f"process {SYNC_JOBS_QUEUE}"
-_OVER = (
-    df.OrchestrationRuntimeStatus.Completed,
-    df.OrchestrationRuntimeStatus.Failed,
-    df.OrchestrationRuntimeStatus.Terminated,
-    df.OrchestrationRuntimeStatus.Canceled,
-)
-
-
 @bp.function_name("dispatch_sync_jobs")
 @bp.service_bus_queue_trigger(
     arg_name="messages",
@@ -182,7 +179,7 @@ _OVER = (
     cardinality=func.Cardinality.MANY,
 )
 @bp.durable_client_input(client_name="client")
-async def dispatch_sync_jobs(messages: Batch, client: df.DurableOrchestrationClient) -> None:
+async def dispatch_sync_jobs(messages: Messages, client: df.DurableOrchestrationClient) -> None:
     """Cancel the runs that are to end, then start the jobs that may start (UC-DS-02 step 1)."""
     try:
         for message in messages:

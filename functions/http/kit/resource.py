@@ -1,9 +1,11 @@
-"""A resource of the API: its operations are declared with a decorator each, and become HTTP functions.
+"""The operations of a resource, declared with a decorator each.
 
-webhooks = Resource("webhooks", tag="Webhooks", permission=WEBHOOK_MANAGE)
+Example:
 
-@webhooks.get("{id}", response=WebhookView)
-def get_webhook(call: Call) -> ApiResponse: ...
+    webhooks = Resource("webhooks", tag="Webhooks", permission=WEBHOOK_MANAGE)
+
+    @webhooks.get("{id}", response=WebhookView)
+    def get_webhook(call: Call) -> ApiResponse: ...
 """
 
 from __future__ import annotations
@@ -91,9 +93,10 @@ class Resource:
 
 
 def serve(blueprint: func.Blueprint, route: str, *, methods: Sequence[str] | None = READ) -> Callable[[T], T]:
-    """Register an HTTP function under its own name, without credentials; None stands for the methods of no other.
+    """Register an HTTP function that answers requests itself, without authentication, under its own name.
 
-    What does more than answer one page does it by itself, and adds its `ApiOperation` to `OPERATIONS`."""
+    `methods=None` takes all methods, and is not counted as an answer to any. The OpenAPI document describes such a
+    function only by the `ApiOperation` that its module adds to `OPERATIONS`."""
 
     def register(trigger: T) -> T:
         if methods is not None:

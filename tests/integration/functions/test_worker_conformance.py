@@ -1,4 +1,4 @@
-"""The app as the production host sees it: the worker's own library indexes it, and every binding is one that the
+"""The app as the production host sees it: the worker's own library indexes it, and every binding is function that the
 extensions accept."""
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _INDEX = """
 import json, sys
 from function_app import app
 functions = [
-    {"name": one.get_function_name(), "bindings": [json.loads(raw) for raw in one.get_raw_bindings()]}
-    for one in app.get_functions()
+    {"name": function.get_function_name(), "bindings": [json.loads(raw) for raw in function.get_raw_bindings()]}
+    for function in app.get_functions()
 ]
 json.dump(functions, sys.stdout)
 """
@@ -101,11 +101,11 @@ def test_the_production_worker_accepts_every_function(
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout[done.stdout.index("{") :])
     assert answer["python"].startswith("3.13")
-    accepted = {one["name"]: one for one in answer["functions"]}
-    assert accepted.keys() == {one["name"] for one in indexed}
-    for one in indexed:
-        names = {binding["name"] for binding in one["bindings"] if binding["direction"] == "IN"}
-        assert set(accepted[one["name"]]["inputs"]) == names - {"$return"}, one["name"]
+    accepted = {function["name"]: function for function in answer["functions"]}
+    assert accepted.keys() == {function["name"] for function in indexed}
+    for function in indexed:
+        names = {binding["name"] for binding in function["bindings"] if binding["direction"] == "IN"}
+        assert set(accepted[function["name"]]["inputs"]) == names - {"$return"}, function["name"]
     # Indexing must not build an adapter or touch the state: a cold start pays for it.
     assert not (tmp_path / "hub").exists()
 
@@ -121,7 +121,9 @@ def test_every_binding_is_valid_for_its_extension(indexed: list[dict[str, Any]])
         "durableClient": {"taskHub", "connectionName"},
     }
     for function in indexed:
-        triggers = [one for one in function["bindings"] if one["type"].lower().endswith("trigger")]
+        triggers = [
+            binding for binding in function["bindings"] if binding["type"].lower().endswith("trigger")
+        ]
         assert len(triggers) == 1, function["name"]
         for binding in function["bindings"]:
             assert binding["type"] in allowed, binding
@@ -132,13 +134,13 @@ def test_every_binding_is_valid_for_its_extension(indexed: list[dict[str, Any]])
 
 
 def test_function_names_and_routes_are_unique(indexed: list[dict[str, Any]]) -> None:
-    names = [one["name"] for one in indexed]
+    names = [function["name"] for function in indexed]
     assert len(names) == len({name.lower() for name in names})
     assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,126}", name) for name in names)
     routes = [
         (re.sub(r"\{[^}]*\}", "{}", binding["route"]), method)
-        for one in indexed
-        for binding in one["bindings"]
+        for function in indexed
+        for binding in function["bindings"]
         if binding["type"] == "httpTrigger"
         for method in binding.get("methods") or ("*",)
     ]
@@ -148,14 +150,17 @@ def test_function_names_and_routes_are_unique(indexed: list[dict[str, Any]]) -> 
 def test_connections_of_bindings_are_in_the_example_settings(indexed: list[dict[str, Any]]) -> None:
     example = json.loads((ROOT / "local.settings.json.example").read_text())["Values"]
     connections = {
-        binding["connection"] for one in indexed for binding in one["bindings"] if binding.get("connection")
+        binding["connection"]
+        for function in indexed
+        for binding in function["bindings"]
+        if binding.get("connection")
     }
     assert connections == {"ServiceBusConnection"}
     assert connections <= example.keys()
     settings = {
         name
-        for one in indexed
-        for binding in one["bindings"]
+        for function in indexed
+        for binding in function["bindings"]
         for value in binding.values()
         if isinstance(value, str)
         for name in re.findall(r"%(\w+)%", value)
@@ -167,8 +172,8 @@ def test_batch_triggers_take_lists(indexed: list[dict[str, Any]]) -> None:
     """The worker hands a batch over only to a parameter annotated as a list of messages."""
     queues = {
         binding["queueName"]: binding["cardinality"]
-        for one in indexed
-        for binding in one["bindings"]
+        for function in indexed
+        for binding in function["bindings"]
         if binding["type"] == "serviceBusTrigger"
     }
     assert queues.keys() >= {"domain-events", "webhook-deliveries", "alerts"}
@@ -177,9 +182,9 @@ def test_batch_triggers_take_lists(indexed: list[dict[str, Any]]) -> None:
 
 def test_timers_have_six_fields(indexed: list[dict[str, Any]]) -> None:
     schedules = {
-        one["name"]: binding["schedule"]
-        for one in indexed
-        for binding in one["bindings"]
+        function["name"]: binding["schedule"]
+        for function in indexed
+        for binding in function["bindings"]
         if binding["type"] == "timerTrigger"
     }
     assert schedules["process_webhook_retries"] == "0 * * * * *"

@@ -88,10 +88,10 @@ def test_what_is_shown_is_said_to_be_old_while_the_hub_is_away() -> None:
 def test_what_needs_somebody_stands_first_and_looks_like_it() -> None:
     found = _page("ill")
     assert "2 failed for good" in found["totals"]
-    assert [one[:3] for one in found["integrations"]] == ["CRM", "Cal"]
+    assert [text[:3] for text in found["integrations"]] == ["CRM", "Cal"]
     assert "1 of 2 checks failed" in found["integrations"][0]
-    assert [one[:4] for one in found["endpoints"]] == ["mail", "till", "shop"]
-    assert [tuple(one) for one in found["badges"]] == [
+    assert [text[:4] for text in found["endpoints"]] == ["mail", "till", "shop"]
+    assert [tuple(badge) for badge in found["badges"]] == [
         ("Failing", "badge bad"),
         ("Disabled", "badge bad"),
         ("Active", "badge good"),

@@ -142,7 +142,7 @@ def test_an_unexpected_error_shows_nothing_and_is_logged_with_its_stack(
     body = response.get_body().decode()
     for inner in ("internal detail", "RuntimeError", "Traceback", ".py"):
         assert inner not in body
-    [record] = [one for one in caplog.records if one.levelno >= logging.ERROR]
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert record.exc_info is not None
     token = request.headers["authorization"].removeprefix("Bearer ")
     assert SECRET not in caplog.text
@@ -171,7 +171,7 @@ def test_no_secret_is_logged_when_creating_a_webhook_breaks(
             app.request("POST", "webhooks", {"url": "https://a.example/", "eventTypes": ["*"]}),
         )
     assert response.status_code == 500
-    [secret] = [one for one in shown if one.startswith("whsec_")]
+    [secret] = [text for text in shown if text.startswith("whsec_")]
     assert secret not in caplog.text
     assert secret not in response.get_body().decode()
 
@@ -243,7 +243,7 @@ def test_the_permission_is_asked_before_the_body_is_read(app: App) -> None:
 def test_a_bad_body_is_explained_by_pointers(app: App, body: bytes, status: int, pointers: list[str]) -> None:
     response = app.call("create_webhook", app.request("POST", "webhooks", body))
     assert response.status_code == status
-    assert [one["pointer"] for one in said(response).get("errors", [])] == pointers
+    assert [error["pointer"] for error in said(response).get("errors", [])] == pointers
 
 
 FORM = "application/x-www-form-urlencoded"
@@ -330,7 +330,7 @@ def test_the_pointer_of_an_event_says_where_it_stands(app: App) -> None:
     for body, pointer in ((large, "/data"), ({"events": [large]}, "/events/0/data")):
         response = app.call("raise_events", app.request("POST", "events", body))
         assert (response.status_code, said(response)["code"]) == (413, "BR-WH-08")
-        assert [one["pointer"] for one in said(response)["errors"]] == [pointer]
+        assert [error["pointer"] for error in said(response)["errors"]] == [pointer]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ CODE = re.compile(r"BR-[A-Z]{2}-\d{2}|[a-z]+(-[a-z]+)*")
 
 
 def _strings(node: ast.AST) -> set[str]:
-    constants = {str(one.value) for one in ast.walk(node) if isinstance(one, ast.Constant)}
+    constants = {str(part.value) for part in ast.walk(node) if isinstance(part, ast.Constant)}
     return {text for text in constants if CODE.fullmatch(text)}
 
 
@@ -36,9 +36,9 @@ def codes_raised(source: str) -> set[str]:
             if isinstance(node.func, ast.Name) and node.func.id == "problem" and len(node.args) > 1:
                 found |= _strings(node.args[1])
         elif isinstance(node, ast.ClassDef) and node.name != "DomainError":  # the base is never raised
-            for one in node.body:
-                if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "code":
-                    found |= _strings(one.value)
+            for statement in node.body:
+                if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "code":
+                    found |= _strings(statement.value)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for argument, default in _defaults(node.args):
                 found |= _strings(default) if argument == "code" else set()
@@ -78,7 +78,7 @@ def test_no_code_is_explained_that_is_never_raised() -> None:
 
 
 def test_every_code_has_a_status_a_meaning_and_a_remedy() -> None:
-    for code, one in PROBLEM_CODES.items():
-        assert 400 <= one.status <= 599, code
-        assert one.meaning.strip() and one.remedy.strip(), code
-        assert (one.meaning + one.remedy).count("`") % 2 == 0, code
+    for code, problem in PROBLEM_CODES.items():
+        assert 400 <= problem.status <= 599, code
+        assert problem.meaning.strip() and problem.remedy.strip(), code
+        assert (problem.meaning + problem.remedy).count("`") % 2 == 0, code
