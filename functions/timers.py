@@ -215,6 +215,6 @@ def clean_up_alerts(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="50 * * * * *")
 def erase_people(timer: func.TimerRequest) -> None:
     """Every minute: continue the requested erasures (section 17.3)."""
-    completed = hub().privacy.erasures.run()
+    completed = hub().privacy.erasures.erase_requested()
     if completed:
         logger.info("people erased", extra={"erasures": completed})

@@ -1,4 +1,4 @@
-"""Erase a person (GDPR article 17): asked once, then done in batches that survive any crash."""
+"""Erase a person (GDPR article 17): requested once, then done in batches that a crash does not lose."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.journal.audit import AuditEntry
 from domain.privacy.model import AllowSubject, EraseSubject, Erasure, ErasureStatus, Holding, erasure_context
-from domain.privacy.places import ErasureScope, Place
+from domain.privacy.places import ErasureScope, Place, read_batch
 from domain.privacy.ports import ChangedMeanwhile, PrivacyTransaction
 from domain.privacy.rules import IdentifiedPerson
 from domain.privacy.suppression import SuppressionList, names_of
 
 logger = logging.getLogger("hub.privacy")
 
-#: A sync batch that read the suppression list before the request stores what it fetched within this time.
+#: A sync batch that read the suppression list before the request has stored its records after this time.
 SETTLES = timedelta(minutes=1)
 _ROUND_SECONDS = 20.0
-_AT_A_TIME = 20
+_REQUESTS_READ = 20
 
 
 class ErasureService:
@@ -38,10 +38,10 @@ class ErasureService:
         transactions: Transactions[PrivacyTransaction],
         suppression: SuppressionList,
         places: Sequence[Place],
+        *,
         cipher: Cipher,
         clock: Clock,
         ids: IdGenerator,
-        *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transactions = transactions
@@ -53,14 +53,16 @@ class ErasureService:
         self._monotonic = monotonic
 
     def request(self, principal: Principal, command: EraseSubject) -> Erasure:
-        """Erases the records that are named, leaves the person out of syncs from now on, and remembers what is
-        still to be searched for. Raises Forbidden, Unavailable."""
+        """Erase the records that are named, suppress the person, and store the rest of the request for later.
+
+        Raises Forbidden, Unavailable.
+        """
         principal.require(PRIVACY_MANAGE)
         tenant_id, now, erasure_id = principal.tenant_id, self._clock.now(), self._ids.new()
         sealed = None
         if command.identifiers:
-            whom = json.dumps({"identifiers": command.identifiers, "suppress": command.suppress})
-            sealed = self._cipher.seal(whom, context=erasure_context(erasure_id))
+            person = json.dumps({"identifiers": command.identifiers, "suppress": command.suppress})
+            sealed = self._cipher.seal(person, context=erasure_context(erasure_id))
         erasure = Erasure(erasure_id, tenant_id, now, principal.user_id, sealed)
         with self._transactions.write() as tx:
             if command.suppress:
@@ -70,20 +72,22 @@ class ErasureService:
             if sealed is None:
                 erasure = replace(erasure, status=ErasureStatus.Completed, completed_at=now)
             tx.erasures.add(tenant_id, erasure)
-            asked = {
+            requested = {
                 "identifiers": len(command.identifiers),
                 "records": len(command.records),
                 "suppress": command.suppress,
             }
-            _audit(tx, erasure, "privacy.erasure-requested", asked, principal)
+            _audit(tx, erasure, "privacy.erasure-requested", requested, principal=principal)
             if erasure.status == ErasureStatus.Completed:
                 _audit(tx, erasure, "privacy.erased", erasure.counts)
             tx.commit()
         return erasure
 
     def allow(self, principal: Principal, command: AllowSubject) -> int:
-        """Lets synchronisation bring the person again; returns how many entries were lifted. Raises Forbidden,
-        Unavailable."""
+        """Let synchronisation import the person again; return how many entries of the list were removed.
+
+        Raises Forbidden, Unavailable.
+        """
         principal.require(PRIVACY_MANAGE)
         with self._transactions.write() as tx:
             names = names_of(command.identifiers, command.records)
@@ -97,29 +101,26 @@ class ErasureService:
         return lifted
 
     def get(self, principal: Principal, erasure_id: UUID) -> Erasure:
-        """Raises Forbidden, NotFound."""
+        """Return a request. Raises Forbidden, NotFound."""
         principal.require(PRIVACY_MANAGE)
         with self._transactions.read() as tx:
             return tx.erasures.get(principal.tenant_id, erasure_id)
 
     def page(self, principal: Principal, page: PageRequest) -> Page[Erasure]:
-        """Newest first. Raises Forbidden."""
+        """Return requests, newest first. Raises Forbidden."""
         principal.require(PRIVACY_MANAGE)
         with self._transactions.read() as tx:
             return tx.erasures.page(principal.tenant_id, page)
 
-    # -- the work -----------------------------------------------------------------------------------------
-
-    def run(self) -> int:
-        """Go on with what was asked, for some 20 seconds; what is left waits for the next run. Returns how many
-        requests were completed. Raises Unavailable."""
+    def erase_requested(self) -> int:
+        """Continue the open requests for about 20 seconds; return how many were completed. Raises Unavailable."""
         until = self._monotonic() + _ROUND_SECONDS
         with self._transactions.read() as tx:
-            waiting = tx.erasures.open(self._clock.now() - SETTLES, _AT_A_TIME)
+            erasures = tx.erasures.open(self._clock.now() - SETTLES, _REQUESTS_READ)
         completed = 0
-        for erasure in waiting:
+        for erasure in erasures:
             try:
-                completed += self._finish(erasure, until)
+                completed += self._continue(erasure, until)
             except ChangedMeanwhile:
                 logger.info("erasure goes on later", extra={"erasureId": str(erasure.erasure_id)})
             except ValueError as error:
@@ -128,42 +129,46 @@ class ErasureService:
                 )
         return completed
 
-    def _finish(self, erasure: Erasure, until: float) -> bool:
+    def _continue(self, erasure: Erasure, until: float) -> bool:
+        """Erase batch after batch, and tell whether the request was completed in time."""
         assert erasure.sealed is not None
         opened = self._cipher.open(erasure.sealed, context=erasure_context(erasure.erasure_id))
-        whom = json.loads(opened)
-        person = IdentifiedPerson(whom["identifiers"])
+        sought = json.loads(opened)
+        person = IdentifiedPerson(sought["identifiers"])
         while erasure.status == ErasureStatus.Running:
             if self._monotonic() > until:
                 return False
-            erasure = self._batch(erasure, person, suppresses=bool(whom["suppress"]))
+            erasure = self._erase_batch(erasure, person, suppresses=bool(sought["suppress"]))
         return True
 
-    def _batch(self, erasure: Erasure, person: IdentifiedPerson, *, suppresses: bool) -> Erasure:
-        """Read outside the transaction, because opening and parsing take time; each row is changed only if it is
-        still the one that was read."""
+    def _erase_batch(self, erasure: Erasure, person: IdentifiedPerson, *, suppresses: bool) -> Erasure:
+        """Erase the person from the next batch of rows, and return the request as it is then.
+
+        The rows are read outside the write transaction, because decrypting and parsing take time; a row is changed
+        only if it is still the one that was read.
+        """
         place = self._places[erasure.place]
         after = json.loads(erasure.position) if erasure.position else None
         with self._transactions.read() as tx:
-            rows = place.read(tx, erasure.tenant_id, after, place.batch)
-        held = [row for row in rows if place.holds(row, person)]
-        erasing = ErasureScope(erasure.tenant_id, person, self._clock.now())
+            holdings = read_batch(tx, place, erasure.tenant_id, after)
+        found = [holding for holding in holdings if place.holds(holding, person)]
+        scope = ErasureScope(erasure.tenant_id, person, self._clock.now())
         with self._transactions.write() as tx:
-            names = [name for one in held for name in place.erase(tx, one, erasing)]
+            names = [name for holding in found for name in place.erase(tx, holding, scope)]
             if names and suppresses:
-                self._suppression.add(tx, erasure.tenant_id, names, erasing.now)
-            after_it = self._after(erasure, place, rows, len(held))
-            tx.erasures.save(erasure.tenant_id, after_it)
-            if after_it.status == ErasureStatus.Completed:
-                _audit(tx, after_it, "privacy.erased", after_it.counts)
+                self._suppression.add(tx, erasure.tenant_id, names, scope.now)
+            advanced = self._advanced(erasure, place, holdings, len(found))
+            tx.erasures.save(erasure.tenant_id, advanced)
+            if advanced.status == ErasureStatus.Completed:
+                _audit(tx, advanced, "privacy.erased", advanced.counts)
             tx.commit()
-        return replace(after_it, version=after_it.version + 1)
+        return replace(advanced, version=advanced.version + 1)
 
-    def _after(self, erasure: Erasure, place: Place, rows: Sequence[Holding], erased: int) -> Erasure:
+    def _advanced(self, erasure: Erasure, place: Place, holdings: Sequence[Holding], erased: int) -> Erasure:
         counts = Counter(erasure.counts)
         counts[place.name] += erased
-        if rows:
-            position = json.dumps(rows[-1].position)
+        if holdings:
+            position = json.dumps(holdings[-1].position)
             return replace(erasure, position=position, counts=dict(counts))
         further = replace(erasure, place=erasure.place + 1, position=None, counts=dict(counts))
         if further.place < len(self._places):
@@ -173,8 +178,8 @@ class ErasureService:
     @staticmethod
     def _bury(tx: PrivacyTransaction, tenant_id: UUID, command: EraseSubject, now: datetime) -> int:
         buried = 0
-        for one in command.records:
-            record = tx.personal_data.record(tenant_id, one.integration_id, one.stream, one.external_id)
+        for ref in command.records:
+            record = tx.personal_data.record(tenant_id, ref.integration_id, ref.stream, ref.external_id)
             if record is None or record.data is None:
                 continue
             try:
@@ -190,8 +195,9 @@ def _audit(
     erasure: Erasure,
     action: str,
     after: Mapping[str, object],
+    *,
     principal: Principal | None = None,
 ) -> None:
-    """Without the person: how many identifiers, how many rows."""
+    """Audit numbers only, because the entry must not name the person."""
     entry = AuditEntry(action, "erasure", erasure.erasure_id, principal, after=after)
     tx.audit.append(erasure.tenant_id, entry)

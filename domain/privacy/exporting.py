@@ -18,7 +18,7 @@ from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.journal.audit import AuditEntry
 from domain.privacy.model import ExportSubject, Holding
-from domain.privacy.places import Place, record_holding
+from domain.privacy.places import Place, read_batch
 from domain.privacy.ports import PrivacyTransaction
 from domain.privacy.rules import IdentifiedPerson
 
@@ -27,7 +27,7 @@ _SEARCH_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class HeldItem:
-    """One thing that is held. `kind` is its place's."""
+    """One row that contains data of the person; `kind` is that of its place."""
 
     kind: str
     ids: dict[str, str]
@@ -37,7 +37,7 @@ class HeldItem:
 
 @dataclass(frozen=True, slots=True)
 class ExportPage:
-    """A part of what is held. `cursor` is None when there is no more to search."""
+    """A part of an export; `cursor` is None when there is nothing left to search."""
 
     items: Sequence[HeldItem]
     cursor: str | None
@@ -60,8 +60,10 @@ class ExportService:
         self._monotonic = monotonic
 
     def page(self, principal: Principal, command: ExportSubject) -> ExportPage:
-        """Searches for 10 seconds at most, so an answer may hold few items, or none, and still have a cursor. Raises
-        Forbidden, ValidationFailed."""
+        """Search for at most 10 seconds, and return what was found.
+
+        A page may have few items, or none, and still have a cursor. Raises Forbidden, ValidationFailed.
+        """
         principal.require(PRIVACY_MANAGE)
         until = self._monotonic() + _SEARCH_SECONDS
         place, after = _position(command.cursor, self._places) if command.cursor else (0, None)
@@ -70,9 +72,8 @@ class ExportService:
         if not command.identifiers:
             place = len(self._places)
         while place < len(self._places) and len(items) < command.limit and self._monotonic() < until:
-            found, after = self._search(
-                principal, self._places[place], after, person, command.limit - len(items)
-            )
+            room = command.limit - len(items)
+            found, after = self._search(principal, self._places[place], after, person, room=room)
             items += found
             place += after is None
         self._audit(principal, command, len(items))
@@ -84,30 +85,30 @@ class ExportService:
         place: Place,
         after: Sequence[str] | None,
         person: IdentifiedPerson,
+        *,
         room: int,
     ) -> tuple[list[HeldItem], Sequence[str] | None]:
-        """At most `room` items of one batch, and where to go on; None when the place was read to its end."""
+        """Return at most `room` items of one batch, and the position to continue at; None is the end of the place."""
         with self._transactions.read() as tx:
-            rows = place.read(tx, principal.tenant_id, after, place.batch)
+            holdings = read_batch(tx, place, principal.tenant_id, after)
         items: list[HeldItem] = []
-        for row in rows:
-            if not place.holds(row, person):
+        for holding in holdings:
+            if not place.holds(holding, person):
                 continue
-            items.append(_item(place, row))
+            items.append(_item(place, holding))
             if len(items) == room:
-                return items, row.position
-        return items, rows[-1].position if rows else None
+                return items, holding.position
+        return items, holdings[-1].position if holdings else None
 
     def _named(self, principal: Principal, command: ExportSubject) -> list[HeldItem]:
-        """The records that the request names itself."""
+        """Return the records that the request names by their ids."""
         with self._transactions.read() as tx:
-            rows = [
-                tx.personal_data.record(
-                    principal.tenant_id, record.integration_id, record.stream, record.external_id
-                )
-                for record in command.records
+            records = [
+                tx.personal_data.record(principal.tenant_id, ref.integration_id, ref.stream, ref.external_id)
+                for ref in command.records
             ]
-        return [_item(self._places[0], record_holding(row)) for row in rows if row is not None]
+        place = self._places[0]
+        return [_item(place, place.holding(record)) for record in records if record is not None]
 
     def _audit(self, principal: Principal, command: ExportSubject, items: int) -> None:
         after = {
@@ -139,15 +140,15 @@ def _position(cursor: str, places: Sequence[Place]) -> tuple[int, Sequence[str] 
         if after is not None:
             places[place].key(after)
     except (ValueError, TypeError, IndexError, OverflowError, binascii.Error):
-        detail = "This is no cursor of an answer."
+        detail = "This is not a cursor that an export returned."
         raise ValidationFailed(detail, [FieldError("/cursor", detail)]) from None
     return place, after
 
 
 def _is_key(after: Any) -> bool:
-    """Texts that a database takes."""
+    """Tell whether it has the form of a position: one to three texts that a database takes."""
     if after is None:
         return True
     if not isinstance(after, list) or not 0 < len(after) <= 3:
         return False
-    return all(isinstance(one, str) and one.isprintable() for one in after)
+    return all(isinstance(text, str) and text.isprintable() for text in after)

@@ -20,7 +20,7 @@ def _printable(value: str) -> str:
     return value
 
 
-Identifier = Annotated[
+PersonIdentifier = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=3, max_length=300),
     AfterValidator(_printable),
@@ -38,7 +38,7 @@ class RecordRef(Command):
 class DataSubject(Command):
     """Who. `identifiers` are compared whole with the values of records and payloads, without regard to case."""
 
-    identifiers: list[Identifier] = Field(
+    identifiers: list[PersonIdentifier] = Field(
         default_factory=list,
         max_length=20,
         description="What names the person and nobody else: e-mail addresses, telephone numbers, customer ids",
@@ -76,14 +76,14 @@ class ErasureStatus(IntEnum):
     Completed = 1
 
 
-#: What was erased, by place.
-Counts = Mapping[str, int]
-
-
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """A request to erase. `sealed` opens in `erasure_context` to whom it is about, and is None once it is done;
-    `place` and `position` say how far it is."""
+    """A request to erase a person.
+
+    - `sealed` is the encrypted text that names the person (`erasure_context`); None once the request is completed.
+    - `place` and `position` say where the search continues.
+    - `counts` are the rows erased, by the name of their place.
+    """
 
     erasure_id: UUID
     tenant_id: UUID
@@ -93,22 +93,21 @@ class Erasure:
     status: ErasureStatus = ErasureStatus.Running
     place: int = 0
     position: str | None = field(default=None, repr=False)
-    counts: Counts = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
     completed_at: datetime | None = None
     version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Something that may be about the person: a row of a place. `position` is its place's key as text."""
+    """A row of a place that may be about the person; `position` is its key as texts."""
 
     position: Sequence[str]
     ids: Mapping[str, str]
     at: datetime
-    text: str | None = field(repr=False)
     row: Any = field(repr=False)
 
 
 def erasure_context(erasure_id: UUID) -> str:
-    """The cipher context of the person of a request."""
+    """Return the cipher context of `Erasure.sealed`."""
     return f"erasure:{erasure_id}"

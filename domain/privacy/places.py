@@ -1,4 +1,4 @@
-"""The places where the hub may hold a person's data: how each is read, recognised and erased."""
+"""The places where the hub may hold a person's data: how each is read, recognised, shown and erased."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ from uuid import UUID
 from domain.core.ports import Cipher
 from domain.incoming.model import body_context
 from domain.incoming.rules import read_request
+from domain.integrations.model import IntegrationLog
+from domain.journal.events import DomainEvent
 from domain.privacy.model import Holding
-from domain.privacy.ports import PrivacyTransaction
+from domain.privacy.ports import IncomingRow, PrivacyTransaction
 from domain.privacy.rules import ERASED, Found, IdentifiedPerson, occurs_in, record_name, without_person
-from domain.sync.model import SyncedRecord
-
-Position = Sequence[str]
-
-#: Payloads held at a time: 200 events of a mebibyte are more than a small instance has memory for.
-_EVENT_BYTES = 32 * 1024 * 1024
+from domain.sync.model import RecordError, SyncedRecord
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureScope:
-    """What an erasure knows: whom, and now."""
+    """Whose data is erased, in which tenant, and when."""
 
     tenant_id: UUID
     person: IdentifiedPerson
@@ -33,44 +30,74 @@ class ErasureScope:
 
 
 class Place(Protocol):
-    """`name` counts in an erasure's answer; `batch` is how many rows are read at a time."""
+    """One kind of row that may contain personal data.
+
+    - `name` counts in the result of an erasure; `kind` names an item of an export.
+    - `batch` is the number of rows that are read at a time.
+    """
 
     name: str
     kind: str
     batch: int
 
-    def key(self, position: Position) -> Any:
-        """A holding's position as a key of the place. Raises ValueError, IndexError or OverflowError for what is
-        none."""
+    def key(self, position: Sequence[str]) -> Any:
+        """Return the key of a row at this position.
 
-    def read(
-        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
-    ) -> list[Holding]:
-        """Some of what comes beyond `after`; none is the end."""
+        Raises ValueError, IndexError or OverflowError for an invalid position.
+        """
 
-    def holds(self, holding: Holding, person: IdentifiedPerson) -> bool: ...
+    def rows(self, tx: PrivacyTransaction, tenant_id: UUID, after: Any, limit: int) -> Sequence[Any]:
+        """Return at most `limit` rows beyond the key `after`, or from the start when it is None."""
+
+    def holding(self, row: Any) -> Holding:
+        """Return the row as something that may be about the person."""
+
+    def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
+        """Tell whether the person occurs in it."""
 
     def shown(self, holding: Holding) -> Any:
-        """What an export says of it, JSON-able."""
+        """Return its content for an export, as JSON values."""
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
-        """Raises ChangedMeanwhile. Returns names that synchronisation must leave out from now on."""
+    def erase(self, tx: PrivacyTransaction, holding: Holding, scope: ErasureScope) -> Sequence[str]:
+        """Take the person out of the row.
+
+        Returns names that synchronisation has to leave out from now on. Raises ChangedMeanwhile.
+        """
+
+
+def read_batch(
+    tx: PrivacyTransaction, place: Place, tenant_id: UUID, after: Sequence[str] | None
+) -> list[Holding]:
+    """Return the next rows of a place beyond the position `after`; none are the end of the place."""
+    rows = place.rows(tx, tenant_id, place.key(after) if after else None, place.batch)
+    return [place.holding(row) for row in rows]
 
 
 class RecordPlace:
-    """Synchronised records. One that is about the person becomes a tombstone, one that mentions them goes on
-    without; one whose very id names them is removed."""
+    """Synchronised records.
+
+    - A record about the person becomes a tombstone.
+    - A record that mentions the person is kept without the mention.
+    - A record whose id names the person is removed.
+    """
 
     name, kind, batch = "records", "Record", 500
 
-    def key(self, position: Position) -> tuple[UUID, str, str]:
+    def key(self, position: Sequence[str]) -> tuple[UUID, str, str]:
         return UUID(position[0]), position[1], position[2]
 
-    def read(
-        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
-    ) -> list[Holding]:
-        key = self.key(after) if after else None
-        return [record_holding(record) for record in tx.personal_data.records(tenant_id, key, limit)]
+    def rows(self, tx: PrivacyTransaction, tenant_id: UUID, after: Any, limit: int) -> Sequence[SyncedRecord]:
+        return tx.personal_data.records(tenant_id, after, limit)
+
+    def holding(self, row: SyncedRecord) -> Holding:
+        ids = {
+            "integrationId": str(row.integration_id),
+            "stream": row.stream,
+            "externalId": row.external_id,
+            "recordType": row.record_type,
+        }
+        position = (str(row.integration_id), row.stream, row.external_id)
+        return Holding(position, ids, row.synced_at, row)
 
     def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
         record: SyncedRecord = holding.row
@@ -79,45 +106,36 @@ class RecordPlace:
         return without_person(record.data or "null", person)[1] != Found.Nothing
 
     def shown(self, holding: Holding) -> Any:
-        return _json(holding.text)
+        return _json(holding.row.data)
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
+    def erase(self, tx: PrivacyTransaction, holding: Holding, scope: ErasureScope) -> Sequence[str]:
         record: SyncedRecord = holding.row
-        text, found = without_person(record.data or "null", erasing.person)
-        if _is_named(record, erasing.person):
-            tx.personal_data.remove_record(erasing.tenant_id, record)
+        text, found = without_person(record.data or "null", scope.person)
+        if _is_named(record, scope.person):
+            tx.personal_data.remove_record(scope.tenant_id, record)
         elif found == Found.About:
-            tx.personal_data.bury_record(erasing.tenant_id, record, erasing.now)
+            tx.personal_data.bury_record(scope.tenant_id, record, scope.now)
         else:
-            tx.personal_data.rewrite_record(erasing.tenant_id, record, text, erasing.now)
+            tx.personal_data.rewrite_record(scope.tenant_id, record, text, scope.now)
             return ()
         return (record_name(record.integration_id, record.stream, record.external_id),)
 
 
 class EventPlace:
-    """Payloads of domain events, which deliveries send; what receivers answered to them goes too."""
+    """Payloads of domain events, and what receivers answered to them."""
 
     name, kind, batch = "events", "Event", 200
+    #: Bytes of payloads read at a time: 200 events of 1 MiB are more than the memory of a small instance.
+    most_bytes = 32 * 1024 * 1024
 
-    def key(self, position: Position) -> str:
+    def key(self, position: Sequence[str]) -> str:
         return position[0]
 
-    def read(
-        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
-    ) -> list[Holding]:
-        events = tx.personal_data.events(
-            tenant_id, self.key(after) if after else None, limit, most_bytes=_EVENT_BYTES
-        )
-        return [
-            Holding(
-                (event.event_id,),
-                {"eventId": event.event_id, "type": event.type},
-                event.occurred_at,
-                event.data,
-                event,
-            )
-            for event in events
-        ]
+    def rows(self, tx: PrivacyTransaction, tenant_id: UUID, after: Any, limit: int) -> Sequence[DomainEvent]:
+        return tx.personal_data.events(tenant_id, after, limit, most_bytes=self.most_bytes)
+
+    def holding(self, row: DomainEvent) -> Holding:
+        return Holding((row.event_id,), {"eventId": row.event_id, "type": row.type}, row.occurred_at, row)
 
     def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
         subject = holding.row.subject or ""
@@ -126,64 +144,56 @@ class EventPlace:
         return without_person(holding.row.data, person)[1] != Found.Nothing
 
     def shown(self, holding: Holding) -> Any:
-        return {"subject": holding.row.subject, "data": _json(holding.text)}
+        return {"subject": holding.row.subject, "data": _json(holding.row.data)}
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
-        payload, _ = without_person(holding.row.data, erasing.person)
+    def erase(self, tx: PrivacyTransaction, holding: Holding, scope: ErasureScope) -> Sequence[str]:
+        payload, _ = without_person(holding.row.data, scope.person)
         subject = holding.row.subject
         if subject is not None:
-            subject = ERASED if erasing.person.is_named(subject) else erasing.person.without(subject)
-        tx.personal_data.rewrite_event(erasing.tenant_id, holding.row.event_id, subject, payload)
+            subject = ERASED if scope.person.is_named(subject) else scope.person.without(subject)
+        tx.personal_data.rewrite_event(scope.tenant_id, holding.row.event_id, subject, payload)
         return ()
 
 
 class IncomingRequestPlace:
-    """Requests of providers as they came in. They are signed as a whole, so they go as a whole."""
+    """Requests of providers as they were received; they are signed as a whole, so they are removed as a whole."""
 
     name, kind, batch = "incomingWebhooks", "IncomingWebhook", 50
 
     def __init__(self, cipher: Cipher) -> None:
         self._cipher = cipher
 
-    def key(self, position: Position) -> tuple[UUID, datetime, UUID]:
+    def key(self, position: Sequence[str]) -> tuple[UUID, datetime, UUID]:
         return UUID(position[0]), datetime.fromisoformat(position[1]).astimezone(UTC), UUID(position[2])
 
-    def read(
-        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
-    ) -> list[Holding]:
-        key = self.key(after) if after else None
-        return [
-            Holding(
-                (str(integration_id), received_at.isoformat(), str(webhook_id)),
-                {"integrationId": str(integration_id), "incomingWebhookId": str(webhook_id)},
-                received_at,
-                None,
-                body,
-            )
-            for integration_id, received_at, webhook_id, body in tx.personal_data.incoming(
-                tenant_id, key, limit
-            )
-        ]
+    def rows(self, tx: PrivacyTransaction, tenant_id: UUID, after: Any, limit: int) -> Sequence[IncomingRow]:
+        return tx.personal_data.incoming(tenant_id, after, limit)
+
+    def holding(self, row: IncomingRow) -> Holding:
+        integration_id, received_at, webhook_id, body = row
+        position = (str(integration_id), received_at.isoformat(), str(webhook_id))
+        ids = {"integrationId": str(integration_id), "incomingWebhookId": str(webhook_id)}
+        return Holding(position, ids, received_at, body)
 
     def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
         try:
             return occurs_in(self._text(holding), person)
         except ValueError:
-            return False  # its data key is gone: nobody can read it any more
+            return False  # its data key was removed, so nobody can read it any more
 
     def shown(self, holding: Holding) -> Any:
         text = self._text(holding)
         parsed = _json(text)
         return {"body": text if parsed is None else parsed}
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
-        tx.personal_data.remove_bodies(erasing.tenant_id, [holding.row.incoming_body_id])
+    def erase(self, tx: PrivacyTransaction, holding: Holding, scope: ErasureScope) -> Sequence[str]:
+        tx.personal_data.remove_bodies(scope.tenant_id, [holding.row.incoming_body_id])
         return ()
 
     def _text(self, holding: Holding) -> str:
-        sealed = holding.row
-        opened = self._cipher.open(sealed.sealed, context=body_context(sealed.incoming_body_id))
-        return read_request(opened, sealed.received_at).body.decode(errors="replace")
+        body = holding.row
+        opened = self._cipher.open(body.sealed, context=body_context(body.incoming_body_id))
+        return read_request(opened, body.received_at).body.decode(errors="replace")
 
 
 class LogPlace:
@@ -191,95 +201,64 @@ class LogPlace:
 
     name, kind, batch = "integrationLogs", "IntegrationLog", 500
 
-    def key(self, position: Position) -> tuple[UUID, UUID]:
+    def key(self, position: Sequence[str]) -> tuple[UUID, UUID]:
         return UUID(position[0]), UUID(position[1])
 
-    def read(
-        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
-    ) -> list[Holding]:
-        key = self.key(after) if after else None
-        return [
-            Holding(
-                (str(log.integration_id), str(log.integration_log_id)),
-                {
-                    "integrationId": str(log.integration_id),
-                    "integrationLogId": str(log.integration_log_id),
-                },
-                log.created_at,
-                None,
-                log,
-            )
-            for log in tx.personal_data.logs(tenant_id, key, limit)
-        ]
+    def rows(
+        self, tx: PrivacyTransaction, tenant_id: UUID, after: Any, limit: int
+    ) -> Sequence[IntegrationLog]:
+        return tx.personal_data.logs(tenant_id, after, limit)
+
+    def holding(self, row: IntegrationLog) -> Holding:
+        integration_id, log_id = str(row.integration_id), str(row.integration_log_id)
+        ids = {"integrationId": integration_id, "integrationLogId": log_id}
+        return Holding((integration_id, log_id), ids, row.created_at, row)
 
     def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
-        return any(text and without_person(text, person)[1] != Found.Nothing for text in _texts(holding))
+        return any(text and without_person(text, person)[1] != Found.Nothing for text in _texts(holding.row))
 
     def shown(self, holding: Holding) -> Any:
-        message, details, exception = _texts(holding)
+        message, details, exception = _texts(holding.row)
         return {"message": message, "details": _json(details), "exception": exception}
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
-        plain = [text and without_person(text, erasing.person)[0] for text in _texts(holding)]
+    def erase(self, tx: PrivacyTransaction, holding: Holding, scope: ErasureScope) -> Sequence[str]:
+        plain = [text and without_person(text, scope.person)[0] for text in _texts(holding.row)]
         texts = dict(zip(("Message", "Details", "Exception"), plain, strict=True))
-        tx.personal_data.rewrite_log(erasing.tenant_id, holding.row.integration_log_id, texts)
+        tx.personal_data.rewrite_log(scope.tenant_id, holding.row.integration_log_id, texts)
         return ()
 
 
 class RecordErrorPlace:
-    """The log of records that a sync refused: without values, but with the record's id."""
+    """The log of records that a sync refused; it contains the ids of the records, but no values."""
 
     name, kind, batch = "recordErrors", "RecordError", 500
 
-    def key(self, position: Position) -> tuple[UUID, UUID]:
+    def key(self, position: Sequence[str]) -> tuple[UUID, UUID]:
         return UUID(position[0]), UUID(position[1])
 
-    def read(
-        self, tx: PrivacyTransaction, tenant_id: UUID, after: Position | None, limit: int
-    ) -> list[Holding]:
-        key = self.key(after) if after else None
-        return [
-            Holding(
-                (str(record_error.data_sync_job_id), str(record_error.error_id)),
-                {
-                    "dataSyncJobId": str(record_error.data_sync_job_id),
-                    "stream": record_error.stream,
-                    "externalId": record_error.external_id,
-                },
-                record_error.created_at,
-                None,
-                record_error,
-            )
-            for record_error in tx.personal_data.record_errors(tenant_id, key, limit)
-        ]
+    def rows(self, tx: PrivacyTransaction, tenant_id: UUID, after: Any, limit: int) -> Sequence[RecordError]:
+        return tx.personal_data.record_errors(tenant_id, after, limit)
+
+    def holding(self, row: RecordError) -> Holding:
+        job_id = str(row.data_sync_job_id)
+        ids = {"dataSyncJobId": job_id, "stream": row.stream, "externalId": row.external_id}
+        return Holding((job_id, str(row.error_id)), ids, row.created_at, row)
 
     def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
-        key = holding.row.external_id
-        return person.is_named(key) or person.without(key) != key
+        external_id = holding.row.external_id
+        return person.is_named(external_id) or person.without(external_id) != external_id
 
     def shown(self, holding: Holding) -> Any:
         return {"pointer": holding.row.pointer, "reason": holding.row.reason}
 
-    def erase(self, tx: PrivacyTransaction, holding: Holding, erasing: ErasureScope) -> Sequence[str]:
-        tx.personal_data.rewrite_record_error(erasing.tenant_id, holding.row.error_id, ERASED)
+    def erase(self, tx: PrivacyTransaction, holding: Holding, scope: ErasureScope) -> Sequence[str]:
+        tx.personal_data.rewrite_record_error(scope.tenant_id, holding.row.error_id, ERASED)
         return ()
 
 
 def places(cipher: Cipher) -> Sequence[Place]:
-    """All of them, in the order in which they are read."""
+    """Return all places in the order in which they are read; records come first."""
     return (RecordPlace(), EventPlace(), IncomingRequestPlace(cipher), LogPlace(), RecordErrorPlace())
-
-
-def record_holding(record: SyncedRecord) -> Holding:
-    """A synchronised record as something that is held."""
-    ids = {
-        "integrationId": str(record.integration_id),
-        "stream": record.stream,
-        "externalId": record.external_id,
-        "recordType": record.record_type,
-    }
-    key = (str(record.integration_id), record.stream, record.external_id)
-    return Holding(key, ids, record.synced_at, record.data, record)
 
 
 def _is_named(record: SyncedRecord, person: IdentifiedPerson) -> bool:
@@ -287,8 +266,8 @@ def _is_named(record: SyncedRecord, person: IdentifiedPerson) -> bool:
     return any(person.is_named(id_) or person.without(id_) != id_ for id_ in ids)
 
 
-def _texts(holding: Holding) -> tuple[str, str | None, str | None]:
-    return holding.row.message, holding.row.details, holding.row.exception
+def _texts(log: IntegrationLog) -> tuple[str, str | None, str | None]:
+    return log.message, log.details, log.exception
 
 
 def _json(text: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""Where personal data is kept, read from end to end and taken out."""
+"""The repositories that find personal data and erase it, and the list of people to leave out."""
 
 from __future__ import annotations
 
@@ -19,48 +19,49 @@ from domain.sync.model import RecordError, SyncedRecord
 
 
 class ChangedMeanwhile(Conflict):
-    """A row is no longer the one that was read; nothing of this transaction may be committed."""
+    """A row changed since it was read; the transaction must not be committed."""
 
 
-#: An incoming body with its place in the order: integration, moment of receipt, id of an event of it.
+#: An incoming body with its key: integration, moment of receipt, id of an event of it.
 IncomingRow = tuple[UUID, datetime, UUID, IncomingBody]
 
 
 class Erasures(Protocol):
-    """Requests to erase, and whom synchronisation leaves out. `open` sees all tenants."""
+    """Requests to erase, and the list of people whom synchronisation leaves out. `open` sees all tenants."""
 
     def add(self, tenant_id: UUID, erasure: Erasure) -> None: ...
 
     def get(self, tenant_id: UUID, erasure_id: UUID) -> Erasure:
-        """Raises NotFound."""
+        """Return a request. Raises NotFound."""
 
     def page(self, tenant_id: UUID, page: PageRequest) -> Page[Erasure]:
-        """Newest first."""
+        """Return requests, newest first."""
 
     def open(self, before: datetime, limit: int) -> Sequence[Erasure]:
-        """Requests older than `before` that are not completed, oldest first."""
+        """Return requests older than `before` that are not completed, oldest first."""
 
     def save(self, tenant_id: UUID, erasure: Erasure) -> None:
-        """Store what changed if `erasure.version` is still current, and count it up. Raises
-        ChangedMeanwhile."""
+        """Store the request and count its version up. Raises ChangedMeanwhile unless the version is current."""
 
     def suppress(self, tenant_id: UUID, digests: Collection[str], at: datetime) -> int:
-        """Add to the list; returns how many were new."""
+        """Add to the list; return how many were new."""
 
     def allow(self, tenant_id: UUID, digests: Collection[str]) -> int:
-        """Take from the list; returns how many were on it."""
+        """Remove from the list; return how many were on it."""
 
     def suppressed(self, tenant_id: UUID) -> frozenset[str]: ...
 
 
 class PersonalData(Protocol):
-    """One tenant's rows that may be about a person. Each list goes on beyond `after`, the key of the row before; an
-    empty one is the end."""
+    """The rows of one tenant that may be about a person.
+
+    Each list continues beyond `after`, the key of the last row before; an empty one is the end.
+    """
 
     def records(
         self, tenant_id: UUID, after: tuple[UUID, str, str] | None, limit: int
     ) -> Sequence[SyncedRecord]:
-        """With content, in the order of integration, stream and external id."""
+        """Return records with content, in the order of integration, stream and external id."""
 
     def record(
         self, tenant_id: UUID, integration_id: UUID, stream: str, external_id: str
@@ -73,30 +74,30 @@ class PersonalData(Protocol):
         """Leave nothing. Raises ChangedMeanwhile."""
 
     def rewrite_record(self, tenant_id: UUID, record: SyncedRecord, data: str, now: datetime) -> None:
-        """Replace the content; it is not exported. Raises ChangedMeanwhile."""
+        """Replace the content, without an export of it. Raises ChangedMeanwhile."""
 
     def events(
         self, tenant_id: UUID, after: str | None, limit: int, *, most_bytes: int | None = None
     ) -> Sequence[DomainEvent]:
-        """In the order of their ids; with `most_bytes` no more once their payloads come to it."""
+        """Return events in the order of their ids, and stop once their payloads reach `most_bytes`."""
 
     def rewrite_event(self, tenant_id: UUID, event_id: str, subject: str | None, payload: str) -> None:
-        """Replace what it says, and what receivers answered to it."""
+        """Replace subject and payload, and remove what receivers answered to it."""
 
     def incoming(
         self, tenant_id: UUID, after: tuple[UUID, datetime, UUID] | None, limit: int
     ) -> Sequence[IncomingRow]:
-        """Stored requests in the order of integration and receipt; one of several events comes several times."""
+        """Return stored requests in the order of integration and receipt, once for each of their events."""
 
     def remove_bodies(self, tenant_id: UUID, body_ids: Collection[UUID]) -> int:
-        """Their events stay known."""
+        """Remove the bodies and return how many; the ids of their events stay known."""
 
     def logs(
         self, tenant_id: UUID, after: tuple[UUID, UUID] | None, limit: int
     ) -> Sequence[IntegrationLog]: ...
 
     def rewrite_log(self, tenant_id: UUID, log_id: UUID, texts: Mapping[str, str | None]) -> None:
-        """`texts` are Message, Details and Exception."""
+        """Replace the `texts` of a log: Message, Details and Exception."""
 
     def record_errors(
         self, tenant_id: UUID, after: tuple[UUID, UUID] | None, limit: int

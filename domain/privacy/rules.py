@@ -1,4 +1,4 @@
-"""Where a person occurs in JSON, and what is left of it without the person: pure functions."""
+"""Pure functions that find a person in JSON text, and return the text without the person."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from uuid import UUID
 
 ERASED = "[erased]"
 _EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
-#: A number that is shorter is an amount or a count sooner than an id.
-_DIGITS = 6
-#: Letters of what is likely the name of a member.
-_SHORT = 24
+#: A shorter number is more likely an amount or a count than an id.
+_ID_DIGITS = 6
+#: A longer text is unlikely the name of a member.
+_MEMBER_NAME_CHARACTERS = 24
 
 
 class Found(IntEnum):
-    """How a value has to do with the person. `About`: it is about the person altogether."""
+    """What a value has to do with the person: nothing, it mentions the person, or it is about the person."""
 
     Nothing = 0
     Within = 1
@@ -30,27 +30,27 @@ class Found(IntEnum):
 
 
 class Person(Protocol):
-    """Somebody who can be recognised."""
+    """A person who can be recognised in texts."""
 
     def is_named(self, text: str) -> bool:
-        """Whether the whole text is an identifier."""
+        """Tell whether the whole text is an identifier of the person."""
 
     def without(self, text: str) -> str:
-        """The text with identifiers that occur in it replaced."""
+        """Return the text with identifiers that occur in it replaced."""
 
     def may_occur(self, text: str) -> bool:
-        """False only when JSON text without escapes has nothing to do with the person; quick."""
+        """Return False only for JSON text without escapes that has nothing to do with the person; fast."""
 
 
 class IdentifiedPerson:
-    """Somebody whose identifiers are known."""
+    """A person whose identifiers are known."""
 
     def __init__(self, identifiers: Collection[str]) -> None:
         self._known = frozenset(normalised(identifier) for identifier in identifiers)
-        texts = {one for raw in identifiers for one in (raw, normalised(raw))}
-        ordered = sorted(texts, key=len, reverse=True)
+        spellings = {text for raw in identifiers for text in (raw, normalised(raw))}
+        longest_first = sorted(spellings, key=len, reverse=True)
         # Not a part of a longer word, address or number: `ann@a.example` is not in `joann@a.example`.
-        inner = "|".join(re.escape(one) for one in ordered)
+        inner = "|".join(re.escape(text) for text in longest_first)
         self._within = (
             re.compile(rf"(?<![\w.+%@-])(?:{inner})(?!\.?[\w@-])", re.IGNORECASE) if inner else None
         )
@@ -63,20 +63,20 @@ class IdentifiedPerson:
 
     def may_occur(self, text: str) -> bool:
         plain = unicodedata.normalize("NFKC", text).casefold()
-        return any(one in plain for one in self._known)
+        return any(identifier in plain for identifier in self._known)
 
 
-class DigestedPerson:
-    """Somebody of whom only keyed digests are kept: whole values and e-mail addresses are recognised."""
+class DigestedPeople:
+    """The suppressed people, of whom only keyed digests are stored: whole values and e-mail addresses match."""
 
     def __init__(self, key: bytes, digests: Collection[str]) -> None:
         self._key = key
         self._digests = frozenset(digests)
-        # The names of members are the same in every record.
+        # Names of members are the same in every record.
         self._repeated = lru_cache(maxsize=1_000)(self._is_named)
 
     def is_named(self, text: str) -> bool:
-        return self._repeated(text) if len(text) <= _SHORT else self._is_named(text)
+        return self._repeated(text) if len(text) <= _MEMBER_NAME_CHARACTERS else self._is_named(text)
 
     def _is_named(self, text: str) -> bool:
         return digest_of(self._key, text) in self._digests
@@ -90,33 +90,39 @@ class DigestedPerson:
         return True
 
     def holds(self, integration_id: UUID, stream: str, external_id: str) -> bool:
-        """Whether the record with these ids is suppressed."""
+        """Tell whether the record with these ids is suppressed."""
         name = record_name(integration_id, stream, external_id)
         return digest_of(self._key, name) in self._digests or self.is_named(external_id)
 
 
 def normalised(identifier: str) -> str:
-    """One spelling of an identifier: NFKC, no case, no `mailto:`."""
+    """Return the one spelling of an identifier: NFKC, no case, no `mailto:` or `tel:`."""
     plain = identifier if identifier.isascii() else unicodedata.normalize("NFKC", identifier)
     plain = plain.strip().casefold()
     return plain.removeprefix("mailto:").removeprefix("tel:")
 
 
 def digest_of(key: bytes, identifier: str) -> str:
-    """Keyed BLAKE2b (RFC 7693) of the normalised identifier: without the key nobody can try addresses against it.
-    Chosen for its speed: a sync takes it of every value."""
+    """Return the keyed BLAKE2b digest (RFC 7693) of the normalised identifier.
+
+    Without the key nobody can test addresses against it. It is fast, because a sync computes it of every value.
+    """
     text = normalised(identifier).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, key=key, digest_size=32).hexdigest()
 
 
 def record_name(integration_id: UUID, stream: str, external_id: str) -> str:
-    """What stands for a record among identifiers."""
+    """Return the name that stands for a record among identifiers."""
     return f"record:{integration_id}:{stream}:{external_id}"
 
 
 def without_person(text: str, person: Person) -> tuple[str, Found]:
-    """JSON text without the person. The smallest object that names the person is about it, so that all of its
-    values become null; where an identifier occurs within a longer text, that part is replaced."""
+    """Return JSON text without the person, and what it had to do with the person.
+
+    - The smallest object that names the person is about the person: all of its values become null.
+    - Where an identifier occurs within a longer text, that part is replaced.
+    - Text that is not JSON counts as one value.
+    """
     if "\\" not in text and not person.may_occur(text):
         return text, Found.Nothing
     try:
@@ -132,7 +138,7 @@ def without_person(text: str, person: Person) -> tuple[str, Found]:
 
 
 def occurs_in(text: str, person: Person) -> bool:
-    """Whether the person occurs in a request's body: JSON, a form, or any text."""
+    """Tell whether the person occurs in the body of a request: JSON, a form, or any text."""
     if without_person(text, person)[1] != Found.Nothing:
         return True
     return any(person.without(form) != form for form in (text, unquote_plus(text)))
@@ -144,7 +150,7 @@ def _without(value: Any, person: Person) -> tuple[Any, Found]:
             return None, Found.About
         plain = person.without(value)
         return plain, Found.Within if plain != value else Found.Nothing
-    if isinstance(value, int) and len(str(value)) >= _DIGITS:
+    if isinstance(value, int) and len(str(value)) >= _ID_DIGITS:
         return (None, Found.About) if person.is_named(str(value)) else (value, Found.Nothing)
     if isinstance(value, list):
         return _without_in_list(value, person)
@@ -154,34 +160,34 @@ def _without(value: Any, person: Person) -> tuple[Any, Found]:
 
 
 def _without_in_list(items: list[Any], person: Person) -> tuple[Any, Found]:
-    made = [_without(item, person) for item in items]
-    found = max((one for _, one in made), default=Found.Nothing)
-    scalars = any(
-        one == Found.About and not isinstance(raw, dict | list)
-        for raw, (_, one) in zip(items, made, strict=True)
+    results = [_without(item, person) for item in items]
+    found = max((item_found for _, item_found in results), default=Found.Nothing)
+    names_person = any(
+        item_found == Found.About and not isinstance(item, dict | list)
+        for item, (_, item_found) in zip(items, results, strict=True)
     )
-    if scalars:
+    if names_person:
         return [], Found.About
-    return [one for one, _ in made], min(found, Found.Within)
+    return [kept for kept, _ in results], min(found, Found.Within)
 
 
 def _without_in_object(members: Mapping[str, Any], person: Person) -> tuple[Any, Found]:
-    made: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
     found = Found.Nothing
     for name, item in members.items():
         if person.is_named(name):
-            found = max(found, Found.Within)  # what is kept under the person's name goes with it
+            found = max(found, Found.Within)  # a value under the person's name is left out with it
             continue
-        kept, one = _without(item, person)
-        if one == Found.About and (not isinstance(item, dict) or len(members) == 1):
+        kept, item_found = _without(item, person)
+        if item_found == Found.About and (not isinstance(item, dict) or len(members) == 1):
             return _blank(members, person), Found.About
-        made[person.without(name)] = kept
-        found = max(found, min(one, Found.Within))
-    return made, found
+        rest[person.without(name)] = kept
+        found = max(found, min(item_found, Found.Within))
+    return rest, found
 
 
 def _blank(value: Any, person: Person) -> Any:
-    """The same shape without any value."""
+    """Return the same shape without any value."""
     if isinstance(value, Mapping):
         return {person.without(name): _blank(item, person) for name, item in value.items()}
     return [] if isinstance(value, list) else None

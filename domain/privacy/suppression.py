@@ -1,4 +1,4 @@
-"""Whom synchronisation leaves out after an erasure: keyed digests of identifiers, by tenant."""
+"""The list of people whom synchronisation leaves out after their erasure, as keyed digests by tenant."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from domain.core.ports import SecretStore
 from domain.core.transaction import Transactions
 from domain.privacy.model import RecordRef
 from domain.privacy.ports import PrivacyTransaction
-from domain.privacy.rules import ERASED, DigestedPerson, Found, digest_of, record_name, without_person
+from domain.privacy.rules import ERASED, DigestedPeople, Found, digest_of, record_name, without_person
 from domain.sync.merging import IncomingRecord
 
 _KEY_BYTES = 32
 
 
 class SuppressionList:
-    """Implements `domain.sync.ports.Suppression`. The lists themselves hold no identifier, and cannot be searched for
-    one without the tenant's key, which is a secret of the secret store."""
+    """Implements `domain.sync.ports.Suppression`.
+
+    The list contains no identifier, and cannot be searched for one without the tenant's key, which is in the secret
+    store.
+    """
 
     def __init__(self, transactions: Transactions[PrivacyTransaction], secret_store: SecretStore) -> None:
         self._transactions = transactions
@@ -31,12 +34,12 @@ class SuppressionList:
         self._keys: dict[UUID, bytes] = {}
 
     def add(self, tx: PrivacyTransaction, tenant_id: UUID, names: Iterable[str], now: datetime) -> int:
-        """Raises Unavailable."""
+        """Add names to the list; return how many were new. Raises Unavailable."""
         key = self._new_key(tx, tenant_id)
         return tx.erasures.suppress(tenant_id, {digest_of(key, name) for name in names}, now)
 
     def lift(self, tx: PrivacyTransaction, tenant_id: UUID, names: Iterable[str]) -> int:
-        """How many were on the list. Raises Unavailable."""
+        """Remove names from the list; return how many were on it. Raises Unavailable."""
         key = self._key(tenant_id)
         if key is None:
             return 0
@@ -50,7 +53,7 @@ class SuppressionList:
         key = self._key(tenant_id)
         if key is None:
             raise Unavailable("The key of the suppression list is not in the secret store.")
-        return DigestFilter(DigestedPerson(key, digests))
+        return DigestFilter(DigestedPeople(key, digests))
 
     def _new_key(self, tx: PrivacyTransaction, tenant_id: UUID) -> bytes:
         # The tenant's row is held, so two requests cannot make two keys.
@@ -72,16 +75,19 @@ class SuppressionList:
 
 
 def names_of(identifiers: Sequence[str], records: Sequence[RecordRef]) -> list[str]:
-    """What is suppressed of a person."""
+    """Return the names under which a person is on the list."""
     refs = [record_name(record.integration_id, record.stream, record.external_id) for record in records]
     return [*identifiers, *refs]
 
 
 class DigestFilter:
-    """The people one tenant's imports leave out. A record about one of them counts as deleted at the provider:
-    nothing of it is stored, and a tombstone stays one."""
+    """Implements `domain.sync.ports.SuppressionFilter`.
 
-    def __init__(self, people: DigestedPerson) -> None:
+    A record about a suppressed person counts as deleted at the provider: nothing of it is stored, and a tombstone
+    stays one.
+    """
+
+    def __init__(self, people: DigestedPeople) -> None:
         self._people = people
 
     def leave_out(
@@ -95,17 +101,17 @@ class DigestFilter:
 
 
 def _left_out(
-    person: DigestedPerson, integration_id: UUID, stream: str, one: IncomingRecord
+    people: DigestedPeople, integration_id: UUID, stream: str, record: IncomingRecord
 ) -> IncomingRecord:
-    if one.data is None:
-        return one
-    if person.holds(integration_id, stream, one.external_id):
-        return replace(one, data=None, hash="")
-    text, found = without_person(one.data, person)
+    if record.data is None:
+        return record
+    if people.holds(integration_id, stream, record.external_id):
+        return replace(record, data=None, hash="")
+    text, found = without_person(record.data, people)
     if found == Found.About:
-        return replace(one, data=None, hash="")
-    # The provider's hash stays: the same record again is the same again.
-    return one if found == Found.Nothing else replace(one, data=text)
+        return replace(record, data=None, hash="")
+    # The hash stays that of the provider's record, so that the same record counts as unchanged next time.
+    return record if found == Found.Nothing else replace(record, data=text)
 
 
 def _secret_name(tenant_id: UUID) -> str:

@@ -39,7 +39,12 @@ class PrivacyParts:
     @once
     def erasures(self) -> ErasureService:
         return ErasureService(
-            self._transactions, self.suppression, self.places, self._cipher, self._clock, self._ids
+            self._transactions,
+            self.suppression,
+            self.places,
+            cipher=self._cipher,
+            clock=self._clock,
+            ids=self._ids,
         )
 
     @once

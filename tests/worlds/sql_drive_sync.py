@@ -131,7 +131,7 @@ def calls(world: World) -> dict[str, list[Call]]:
     progress = BatchProgress(job, step, RecordCounts(written=1), now, "stage", 1.0, 10)
     found = RecordFilter(RecordType.Generic, STREAM, now, (now, STREAM, "r1"), 10)
     changed = Merge([], [incoming("r00001")], [replace(incoming("r00002"), data=None)], keys[10:], 0, 0)
-    pushed = [PushedRecord(one, "theirs", now, "v1", "1" * 32) for one in pending]
+    pushed = [PushedRecord(record, "theirs", now, "v1", "1" * 32) for record in pending]
     return {
         "sync_jobs.add": [lambda tx: tx.sync_jobs.add(tenant, fresh)],
         "sync_jobs.get": [lambda tx: tx.sync_jobs.get(tenant, job_id)],

@@ -17,9 +17,9 @@ from domain.incoming.model import IncomingBody, IncomingStatus, IncomingWebhook,
 from domain.integrations.model import IntegrationLog, LogLevel
 from domain.journal.audit_log import AuditService
 from domain.journal.events import DomainEvent
-from domain.privacy import places
 from domain.privacy.exporting import HeldItem
 from domain.privacy.model import AllowSubject, EraseSubject, Erasure, ErasureStatus, ExportSubject
+from domain.privacy.places import EventPlace
 from domain.sync.model import RecordError
 from domain.sync.record_service import PutRecords
 from infra.app.privacy import PrivacyParts
@@ -40,14 +40,14 @@ class PrivacyWorld(SyncWorld):
         return self.privacy.erasures.request(owner or self.principal, command)
 
     def erased(self, *identifiers: str, **fields: Any) -> Erasure:
-        """Asked for and done."""
+        """Request an erasure and complete it."""
         erasure = self.erase(*identifiers, **fields)
         self.clock.advance(minutes=2)
-        self.privacy.erasures.run()
+        self.privacy.erasures.erase_requested()
         return self.privacy.erasures.get(self.principal, erasure.erasure_id)
 
     def export(self, *identifiers: str, limit: int = 500, **fields: Any) -> list[HeldItem]:
-        """Every part."""
+        """Return the items of all parts."""
         items: list[HeldItem] = []
         cursor = None
         while True:
@@ -69,7 +69,7 @@ class PrivacyWorld(SyncWorld):
             tx.commit()
 
     def incoming(self, integration_id: UUID, body: str) -> UUID:
-        """A stored request of one event; returns its body's id."""
+        """Store a request of one event; return the id of its body."""
         tenant, now, body_id = self.principal.tenant_id, self.clock.now(), self.ids.new()
         text = json.dumps(
             {"method": "POST", "url": "https://h.example/", "headers": {}, "body": {"text": body}}
@@ -121,7 +121,7 @@ def world(tmp_path: Path) -> Iterator[PrivacyWorld]:
 
 
 async def settled(world: PrivacyWorld) -> UUID:
-    """An integration with two contacts, and traces of Jane in every place."""
+    """Make an integration with two contacts, and traces of Jane in every place."""
     world.crm.put("c1", email=JANE, firstName="Jane")
     world.crm.put("c2", email=JOHN, firstName="John")
     integration_id = await world.integration()
@@ -158,7 +158,7 @@ async def test_an_export_shows_what_every_place_holds_and_nothing_of_others(worl
     assert items[0].data["firstName"] == "Jane"
     assert items[1].data["data"]["booking"] == 42
     assert JOHN not in json.dumps([item.data for item in items])
-    assert [one.kind for one in world.export(JANE, limit=1)] == [item.kind for item in items]
+    assert [item.kind for item in world.export(JANE, limit=1)] == [item.kind for item in items]
 
 
 async def test_nothing_of_an_erased_person_is_left_in_the_database(world: PrivacyWorld) -> None:
@@ -235,7 +235,7 @@ async def test_without_suppression_the_next_sync_brings_the_record_back(world: P
 async def test_a_record_is_erased_by_its_id_at_once(world: PrivacyWorld) -> None:
     integration_id = await settled(world)
     record = {"integrationId": str(integration_id), "stream": "contacts", "externalId": "c2"}
-    assert [one.ids["externalId"] for one in world.export(records=[record])] == ["c2"]
+    assert [item.ids["externalId"] for item in world.export(records=[record])] == ["c2"]
     erasure = world.erase(records=[record])
     assert (erasure.status, erasure.counts) == (ErasureStatus.Completed, {"records": 1})
     assert set(world.live(integration_id)) == {"c1"}
@@ -273,11 +273,11 @@ async def test_an_erasure_goes_on_where_it_was_after_a_crash(world: PrivacyWorld
 
     place.erase = dies  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
-        world.privacy.erasures.run()
+        world.privacy.erasures.erase_requested()
     half = world.privacy.erasures.get(world.principal, erasure.erasure_id)
     assert (half.status, half.counts["events"]) == (ErasureStatus.Running, 20)
     place.erase = erase  # type: ignore[method-assign]
-    assert world.privacy.erasures.run() == 1
+    assert world.privacy.erasures.erase_requested() == 1
     done = world.privacy.erasures.get(world.principal, erasure.erasure_id)
     assert (done.status, done.counts["events"], done.sealed) == (ErasureStatus.Completed, 40, None)
     assert JANE not in world.dump()
@@ -288,7 +288,9 @@ async def test_large_events_are_read_a_few_at_a_time(
 ) -> None:
     for index in range(5):
         world.event(f"e{index}", {"guest": {"email": JANE, "note": "x" * 1000}})
-    monkeypatch.setattr(places, "_EVENT_BYTES", 2000)
+    place = world.privacy.places[1]
+    assert isinstance(place, EventPlace)
+    place.most_bytes = 2000
     read: list[int] = []
     reading = SqlPersonalData.events
 
@@ -301,7 +303,7 @@ async def test_large_events_are_read_a_few_at_a_time(
     shown = world.export(JANE)
     world.erase(JANE)
     world.clock.advance(minutes=2)
-    assert world.privacy.erasures.run() == 1
+    assert world.privacy.erasures.erase_requested() == 1
     assert len(shown) == 5
     assert max(read) == 2
     assert JANE not in world.dump()
@@ -322,8 +324,8 @@ async def test_a_record_that_changes_while_it_is_erased_is_looked_at_again(world
         return holds(*arguments)
 
     place.holds = changing  # type: ignore[method-assign]
-    assert world.privacy.erasures.run() == 0
-    assert world.privacy.erasures.run() == 1
+    assert world.privacy.erasures.erase_requested() == 0
+    assert world.privacy.erasures.erase_requested() == 1
     assert world.privacy.erasures.get(world.principal, erasure.erasure_id).counts["records"] == 1
     assert JANE not in world.dump()
 
@@ -331,10 +333,10 @@ async def test_a_record_that_changes_while_it_is_erased_is_looked_at_again(world
 async def test_a_batch_under_way_ends_before_the_search_begins(world: PrivacyWorld) -> None:
     world.erase(JANE)
     world.clock.advance(seconds=30)
-    assert world.privacy.erasures.run() == 0
+    assert world.privacy.erasures.erase_requested() == 0
     world.clock.advance(seconds=31)
-    assert world.privacy.erasures.run() == 1
-    assert world.privacy.erasures.run() == 0
+    assert world.privacy.erasures.erase_requested() == 1
+    assert world.privacy.erasures.erase_requested() == 0
 
 
 async def test_a_deletion_at_the_provider_and_one_by_erasure_are_the_same_to_a_full_sync(
@@ -354,7 +356,7 @@ async def test_another_tenants_people_stay(world: PrivacyWorld) -> None:
     record = {"integrationId": str(integration_id), "stream": "contacts", "externalId": "c2"}
     erasure = world.erase(JANE, owner=world.other, records=[record])
     world.clock.advance(minutes=2)
-    assert world.privacy.erasures.run() == 1
+    assert world.privacy.erasures.erase_requested() == 1
     assert set(world.live(integration_id)) == {"c1", "c2"}
     with pytest.raises(NotFound):
         world.privacy.erasures.get(world.principal, erasure.erasure_id)

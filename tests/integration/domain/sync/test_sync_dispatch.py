@@ -42,30 +42,30 @@ def _waiting(tenant: UUID, minute: int) -> WaitingJob:
 def test_tenants_take_turns_whoever_came_first_with_many() -> None:
     many = [_waiting(A, minute) for minute in range(5)]
     few = [_waiting(B, minute) for minute in (10, 11)]
-    order = [one.tenant_id for one in in_turn([*many, *few], Counter())]
+    order = [job.tenant_id for job in in_turn([*many, *few], Counter())]
     assert order == [A, B, A, B, A, A, A]
-    assert [one.tenant_id for one in in_turn([*many, *few], Counter({A: 2}))][:2] == [B, B]
+    assert [job.tenant_id for job in in_turn([*many, *few], Counter({A: 2}))][:2] == [B, B]
 
 
 async def test_no_more_jobs_run_than_there_are_places(world: SyncWorld) -> None:
     integrations = [await world.integration(f"Guests {index}") for index in range(3)]
     jobs = [world.start(integration) for integration in integrations]
-    assert [one.data_sync_job_id for one in world.sync.dispatcher.claim()] == [
+    assert [start.data_sync_job_id for start in world.sync.dispatcher.claim()] == [
         job.data_sync_job_id for job in jobs[:2]
     ]
     assert world.sync.dispatcher.claim() == []
     assert (await world.run(jobs[0])).status == SyncStatus.Completed
-    assert [one.data_sync_job_id for one in world.sync.dispatcher.claim()] == [jobs[2].data_sync_job_id]
+    assert [start.data_sync_job_id for start in world.sync.dispatcher.claim()] == [jobs[2].data_sync_job_id]
 
 
 async def test_one_job_of_an_integration_runs_at_a_time(world: SyncWorld) -> None:
     integration = await world.integration()
     first, second = world.start(integration), world.start(integration, "Differential")
-    assert [one.data_sync_job_id for one in world.sync.dispatcher.claim()] == [first.data_sync_job_id]
+    assert [start.data_sync_job_id for start in world.sync.dispatcher.claim()] == [first.data_sync_job_id]
     with pytest.raises(AlreadyRuns), world.transactions.write() as tx:
         tx.sync_jobs.claim(second.data_sync_job_id, 1, world.clock.now())
     await world.run(first)
-    assert [one.data_sync_job_id for one in world.sync.dispatcher.claim()] == [second.data_sync_job_id]
+    assert [start.data_sync_job_id for start in world.sync.dispatcher.claim()] == [second.data_sync_job_id]
 
 
 async def test_a_place_is_held_by_one_job_whoever_races(world: SyncWorld) -> None:
@@ -149,7 +149,7 @@ async def test_a_silent_job_is_revived_from_its_checkpoint(world: SyncWorld) -> 
     assert world.sync.dispatcher.silent() == []
     world.clock.advance(minutes=3)
     silent = world.sync.dispatcher.silent()
-    assert [one.data_sync_job_id for one in silent] == [job.data_sync_job_id]
+    assert [silent_job.data_sync_job_id for silent_job in silent] == [job.data_sync_job_id]
     start = world.sync.dispatcher.revive(silent[0])
     assert start is not None
     assert start.run_number == 2

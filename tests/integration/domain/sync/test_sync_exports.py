@@ -35,12 +35,12 @@ async def test_own_changes_are_pushed_once_and_do_not_come_back(world: SyncWorld
     assert world.sync.records.change(world.principal, integration, _records(body)) == 1
     job = await world.synced(integration, "Incremental", direction="Export")
     assert (job.status, job.records_written, len(world.crm.pushes)) == (SyncStatus.Completed, 1, 1)
-    pushed = next(one for one in world.stored(integration).values() if one.local_id == "mine")
+    pushed = next(record for record in world.stored(integration).values() if record.local_id == "mine")
     assert (pushed.external_id.startswith("crm-"), pushed.export_pending) == (True, False)
     world.clock.advance(hours=1)
     both = await world.synced(integration, "Incremental", direction="Bidirectional")
     assert (both.status, len(world.crm.pushes)) == (SyncStatus.Completed, 1)
-    assert len([one for one in world.live(integration).values() if one["email"] == "new@example.com"]) == 1
+    assert len([data for data in world.live(integration).values() if data["email"] == "new@example.com"]) == 1
 
 
 async def test_a_push_that_was_not_recorded_is_repeated_under_the_same_key(world: SyncWorld) -> None:

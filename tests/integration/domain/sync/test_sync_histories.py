@@ -1,5 +1,7 @@
-"""Every recorded history replays against the orchestrators as they are: what is under way in production is not
-broken by a deployment. When this fails, the orchestrator changed what it does; give it a new name."""
+"""Every recorded history replays on the orchestrators as they are, so that a deployment breaks no running job.
+
+When this fails, an orchestrator does something else than before; give it a new name.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,12 @@ _LIMITS = {
 }
 _SCHEDULING = (EventKind.TASK_SCHEDULED, EventKind.SUB_ORCHESTRATION_CREATED, EventKind.TIMER_CREATED)
 _MOST_BYTES = 16 * 1024
-_FUNCTIONS = {one.name: one for one in functions_of(sync_orchestration.bp)}
+_FUNCTIONS = {function.name: function for function in functions_of(sync_orchestration.bp)}
 _RECORDED = [
-    (path.stem, index, one)
+    (path.stem, index, instance)
     for path in sorted(HISTORIES.glob("*.json"))
-    for index, one in enumerate(json.loads(path.read_text()))
-    if one["history"]
+    for index, instance in enumerate(json.loads(path.read_text()))
+    if instance["history"]
 ]
 
 
@@ -71,17 +73,17 @@ def _wanted(events: list[dict[str, Any]]) -> set[tuple[int, str]]:
 
 def test_every_scenario_is_recorded() -> None:
     assert {path.stem for path in HISTORIES.glob("*.json")} == set(SCENARIOS)
-    assert {one["name"] for _, _, one in _RECORDED} == {"sync_job", "sync_streams", "sync_step"}
+    assert {recorded["name"] for _, _, recorded in _RECORDED} == {"sync_job", "sync_streams", "sync_step"}
 
 
-@pytest.mark.parametrize(("name", "index", "recorded"), _RECORDED, ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(("name", "index", "recorded"), _RECORDED, ids=lambda value: str(value)[:30])
 def test_a_recorded_history_replays_the_same(name: str, index: int, recorded: dict[str, Any]) -> None:
     for given, scheduled in _episodes(recorded["history"]):
         decision = _decide(recorded, given, _FUNCTIONS[recorded["name"]])
         assert _scheduled(decision) == _wanted(scheduled), (name, index)
 
 
-@pytest.mark.parametrize(("name", "index", "recorded"), _RECORDED, ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(("name", "index", "recorded"), _RECORDED, ids=lambda value: str(value)[:30])
 def test_nothing_large_travels_through_a_history(name: str, index: int, recorded: dict[str, Any]) -> None:
     for event in recorded["history"]:
         for part in ("Input", "Result"):

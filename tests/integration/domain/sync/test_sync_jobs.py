@@ -304,8 +304,8 @@ async def test_the_same_batch_twice_changes_nothing_twice(world: SyncWorld) -> N
             thread.join()
 
     world.crm.before_page = intrude
-    outcome = await world.sync.batches.run_batch(job.data_sync_job_id, run, 0, 6)
-    assert (outcome.state, again[1].records) == ("more", 6)
+    result = await world.sync.batches.run_batch(job.data_sync_job_id, run, 0, 6)
+    assert (result.state, again[1].records) == ("more", 6)
     assert world.job(job).records_processed == 6
 
 

@@ -118,7 +118,7 @@ async def test_each_try_of_a_call_has_a_span_and_says_why_it_failed(traced: Trac
     ],
 )
 async def test_what_is_no_common_method_or_no_address_at_all_has_a_span_as_well(
-    traced: Traced, method: str, url: str, name: str, said: dict[str, Any]
+    *, traced: Traced, method: str, url: str, name: str, said: dict[str, Any]
 ) -> None:
     failure = OutboundError("blocked", "no")
     with pytest.raises(OutboundError):
@@ -158,9 +158,9 @@ async def test_a_job_is_one_trace_from_the_request_to_its_end(world: SyncWorld, 
         job = world.start(integration)
     await world.run(job)
     assert job_spans(traced) == ["plan_sync", "sync_batch", "sync_batch", "conclude_sync"]
-    work = [span for span in traced.spans if span.name != "request"]
-    assert {trace_of(one) for one in work} == {TRACE}
-    assert {parent_id(one) for one in work} == {(request.traceparent or "").split("-")[2]}
+    activities = [span for span in traced.spans if span.name != "request"]
+    assert {trace_of(span) for span in activities} == {TRACE}
+    assert {parent_id(span) for span in activities} == {(request.traceparent or "").split("-")[2]}
     batches = traced.named("sync_batch")
     assert set(calls) == {header_of(batch) for batch in batches}, (
         "what a batch asks of the provider belongs to it"
@@ -191,8 +191,8 @@ async def test_a_run_after_a_crash_goes_on_in_the_jobs_trace(world: SyncWorld, t
     assert start is not None and start.traceparent == silent.traceparent
     assert start.to_wire() == {"jobId": str(job.data_sync_job_id), "run": 2}
     await world.run(job)
-    assert {said_by(one)["hub.sync.run"] for one in traced.named("sync_batch")} == {1, 2}
-    assert {trace_of(one) for one in traced.named("sync_batch")} == {TRACE}
+    assert {said_by(span)["hub.sync.run"] for span in traced.named("sync_batch")} == {1, 2}
+    assert {trace_of(span) for span in traced.named("sync_batch")} == {TRACE}
 
 
 async def test_a_batch_that_fails_says_why_and_one_that_waits_did_not_fail(
@@ -230,8 +230,8 @@ async def test_a_schedules_job_begins_a_trace_of_its_own(world: SyncWorld, trace
     assert trace_of(first) != trace_of(second)
     for made in (first, second):
         inside = [span for span in traced.spans if trace_of(span) == trace_of(made) and span is not made]
-        assert {one.name for one in inside} == {"plan_sync", "sync_batch", "conclude_sync"}
-        assert {parent_id(one) for one in inside} == {span_id(made)}
+        assert {span.name for span in inside} == {"plan_sync", "sync_batch", "conclude_sync"}
+        assert {parent_id(span) for span in inside} == {span_id(made)}
 
 
 async def test_untraced_a_job_keeps_its_trace_and_its_lines_name_it(
@@ -261,7 +261,7 @@ async def test_each_health_check_is_a_trace_that_says_what_it_found(tmp_path: Pa
     await world.check()
     checks = traced.named("check_integration")
     assert {said_by(check)["hub.integration.id"] for check in checks} == {
-        str(one.integration.integration_id) for one in (first, second)
+        str(created.integration.integration_id) for created in (first, second)
     }
     assert len({trace_of(check) for check in checks}) == 2
     assert {said_by(check)["error.type"] for check in checks} == {"unavailable"}
@@ -285,6 +285,6 @@ def test_a_token_that_is_refreshed_ahead_is_a_call_inside_its_span(tmp_path: Pat
     assert parent_id(call) == span_id(refresh)
     assert said_by(call)["http.response.status_code"] == 200
     everything = "".join(span.to_json() for span in traced.spans)
-    assert not [one for one in server.issued if one in everything]
+    assert not [secret for secret in server.issued if secret in everything]
     world.close()
     server.close()

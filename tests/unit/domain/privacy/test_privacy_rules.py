@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.privacy.rules import (
-    DigestedPerson,
+    DigestedPeople,
     Found,
     IdentifiedPerson,
     digest_of,
@@ -104,7 +104,7 @@ def test_a_request_is_searched_whatever_its_form(body: str, occurs: bool) -> Non
 
 
 def test_a_digest_recognises_values_and_addresses_within_texts() -> None:
-    person = DigestedPerson(KEY, {digest_of(KEY, JANE)})
+    person = DigestedPeople(KEY, {digest_of(KEY, JANE)})
     value = {
         "a": {"email": "JANE.DOE@example.com", "x": 1},
         "b": "to jane.doe@example.com",

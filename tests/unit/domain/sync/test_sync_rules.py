@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.sync.merging import IncomingRecord, MergeAction, StoredVersion, decide, latest, merge
+from domain.sync.model import BatchResult, BatchState
 from domain.sync.rules import after_failure, after_success, backoff_seconds, batch_size, since_of, stored_id
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -42,13 +43,20 @@ def test_the_pause_doubles_up_to_a_minute() -> None:
 def test_repeats_within_a_page_leave_the_latest_of_each_external_id__BR_DS_06() -> None:
     newer, older, other = record(data='{"n":2}', minutes=5), record(data='{"n":1}', minutes=1), record("b")
     kept, left_out = latest([newer, older, other, older])
-    assert ({one.external_id: one.data for one in kept}, left_out) == ({"a": '{"n":2}', "b": "{}"}, 2)
+    assert ({row.external_id: row.data for row in kept}, left_out) == ({"a": '{"n":2}', "b": "{}"}, 2)
 
 
 def test_a_repeat_in_a_later_page_of_the_same_full_run_is_a_duplicate__BR_DS_06() -> None:
-    known = StoredVersion("hash-{}", NOON, is_deleted=False, generation=7)
-    assert decide(known, record(), 7) == MergeAction.Duplicate
-    assert merge({"a": known}, [record()], 7).duplicate == 1
+    stored = StoredVersion("hash-{}", NOON, is_deleted=False, generation=7)
+    assert decide(stored, record(), 7) == MergeAction.Duplicate
+    assert merge({"a": stored}, [record()], 7).duplicate == 1
+
+
+@pytest.mark.parametrize("state", ["more", "done", "wait", "retry", "failed", "stopped"])
+def test_a_result_in_the_history_of_an_earlier_release_can_be_read(state: str) -> None:
+    assert BatchResult.from_wire({"state": state}) == BatchResult(BatchState(state))
+    wire = {"state": state, "records": 7, "seconds": 1.5, "cause": "unavailable", "detail": "No answer."}
+    assert BatchResult.from_wire(wire).to_wire() == wire
 
 
 @given(st.text(min_size=1, max_size=2_000))
@@ -58,7 +66,7 @@ def test_an_external_id_of_any_length_is_one_key__BR_DS_06(external_id: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("incoming", "verdict"),
+    ("incoming", "action"),
     [
         (record(data='{"n":2}', minutes=1), MergeAction.Update),
         (record(data='{"n":2}', minutes=0), MergeAction.Update),
@@ -69,8 +77,8 @@ def test_an_external_id_of_any_length_is_one_key__BR_DS_06(external_id: str) -> 
         (record(minutes=1), MergeAction.Unchanged),
     ],
 )
-def test_the_later_modification_wins__BR_DS_07(incoming: IncomingRecord, verdict: MergeAction) -> None:
-    assert decide(StoredVersion("hash-{}", NOON, is_deleted=False, generation=1), incoming, None) == verdict
+def test_the_later_modification_wins__BR_DS_07(incoming: IncomingRecord, action: MergeAction) -> None:
+    assert decide(StoredVersion("hash-{}", NOON, is_deleted=False, generation=1), incoming, None) == action
 
 
 def test_the_next_listing_begins_a_little_before_the_newest_change_and_never_after_the_run_began() -> None:

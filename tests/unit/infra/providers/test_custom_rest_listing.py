@@ -58,7 +58,7 @@ def connected(answer: Answerer, paging: dict[str, Any], **fields: Any) -> tuple[
 
 
 async def listed(connection: Connection, limits: list[int], **fields: Any) -> list[SourceRecord]:
-    """The whole list, with the limits in turn, the last one again and again."""
+    """Return the whole list, fetched with the limits in turn; the last one repeats."""
     cursor, found = None, []
     for turn in range(30):
         request = ListRequest("records", limits[min(turn, len(limits) - 1)], cursor, **fields)
@@ -144,7 +144,11 @@ async def test_changes_are_asked_for_and_deletions_seen() -> None:
     since = datetime(2026, 2, 1, 8, 30, tzinfo=UTC)
     found = await listed(connection, [100], since=since)
     assert dict(api.asked[0].params) == {"since": "2026-02-01T08:30:00Z"}
-    assert [(one.external_id, one.deleted) for one in found] == [("a", True), ("", False), ("", False)]
+    assert [(record.external_id, record.deleted) for record in found] == [
+        ("a", True),
+        ("", False),
+        ("", False),
+    ]
     assert found[0].modified_at == datetime(2026, 1, 1, tzinfo=UTC)
 
 
