@@ -1,4 +1,4 @@
-"""What clients ask of integrations (section 5.1)."""
+"""The request bodies of the integrations API (section 5.1)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TypeName = Literal[
 def _fits(value: dict[str, Any]) -> dict[str, Any]:
     size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
     if size > CONFIGURATION_MAX_BYTES:
-        raise ValueError(f"is {size:,} bytes of JSON; at most {CONFIGURATION_MAX_BYTES:,} are taken")
+        raise ValueError(f"is {size:,} bytes of JSON; at most {CONFIGURATION_MAX_BYTES:,} are accepted")
     return value
 
 
@@ -78,8 +78,9 @@ class CreateIntegration(Command):
 
 
 class UpdateIntegration(Command):
-    """Body of `PUT /api/integrations/{id}`: the fields sent replace, the others stay. In `configuration`, secret
-    fields that are absent or `********` stay as they are."""
+    """Body of `PUT /api/integrations/{id}`: the fields sent replace, the others stay.
+
+    In `configuration`, secret fields that are absent or `********` stay as they are."""
 
     name: Name | None = None
     configuration: ConfigurationObject | None = Field(None, repr=False)
@@ -97,7 +98,7 @@ class ActivateIntegration(Command):
     """Body of `POST /api/integrations/{id}/activate`; may be empty."""
 
     test: bool | None = Field(
-        None, description="As in creation; a suspended integration is only tested if asked"
+        None, description="As in creation; a suspended integration is tested only with `true`"
     )
     test_options: TestIntegration = TestIntegration()
 

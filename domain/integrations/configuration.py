@@ -1,4 +1,4 @@
-"""A configuration's two halves: what may be stored sealed in the database, and the secrets, which may not."""
+"""The two halves of a configuration: what may be stored encrypted in the database, and the secrets, which may not."""
 
 from __future__ import annotations
 
@@ -20,58 +20,64 @@ _ROOT = "/configuration"
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A validated configuration. `plain` lacks the secret fields; `secrets` maps their JSON pointers to values."""
+    """A validated configuration: `plain` lacks the secret fields, `secrets` has their values by JSON pointer."""
 
     plain: Mapping[str, Any]
     secrets: Mapping[str, str] = field(repr=False)
 
     def plain_text(self) -> str:
-        """For the Configuration column, still to be sealed. The pointers of the secrets go along, so that showing
-        a configuration needs neither the secret store nor the provider."""
+        """Return the text for the Configuration column, not yet encrypted.
+
+        It holds the pointers of the secrets too, so that showing a configuration needs neither the secret store nor
+        the provider."""
         return _compact({"plain": self.plain, "secrets": sorted(self.secrets)})
 
     def secret_text(self) -> str:
-        """For the secret store."""
+        """Return the text for the secret store."""
         return _compact(self.secrets)
 
     def whole(self) -> dict[str, Any]:
-        """The configuration with its secrets in place."""
+        """Return the configuration with its secrets in place."""
         return _with(self.plain, self.secrets)
 
 
 def read_plain(text: str) -> tuple[Mapping[str, Any], Sequence[str]]:
-    """What `plain_text` wrote: the plain half and the secrets' pointers."""
+    """Read what `plain_text` wrote: the plain half and the pointers of the secrets."""
     stored = json.loads(text)
     return stored["plain"], stored["secrets"]
 
 
 def read_secrets(text: str | None) -> Mapping[str, str]:
-    """What `secret_text` wrote."""
+    """Read what `secret_text` wrote."""
     secrets: Mapping[str, str] = json.loads(text) if text else {}
     return secrets
 
 
 def given_fields(text: str) -> set[str]:
-    """The top-level properties that have a value, secret ones too, of what `plain_text` wrote."""
+    """Return the top-level properties that have a value, secret ones too; `text` is what `plain_text` wrote."""
     plain, pointers = read_plain(text)
     return {name for name, value in plain.items() if value} | {pointer.split("/")[1] for pointer in pointers}
 
 
 def redacted(plain: Mapping[str, Any], pointers: Sequence[str]) -> dict[str, Any]:
-    """The configuration as it may be shown."""
+    """Return the configuration with every secret masked."""
     return _with(plain, dict.fromkeys(pointers, MASK))
 
 
 def accept(model: type[Configuration], sent: Mapping[str, Any]) -> Split:
-    """Validate a configuration as sent with a new integration. Raises ValidationFailed."""
+    """Validate the configuration of a new integration. Raises ValidationFailed."""
     _refuse_masks(sent)
     return _split(_validated(model, sent))
 
 
 def merge(model: type[Configuration], sent: Mapping[str, Any], old: Split) -> Split:
-    """Validate a configuration that replaces `old`; secrets that are absent or masked stay. A kept secret that
-    the new configuration has no place for, such as that of another kind of authentication, is dropped. Raises
-    ValidationFailed."""
+    """Validate a configuration that replaces `old`.
+
+    - Secrets that are absent or masked stay.
+    - A kept secret that has no place in the new configuration, such as that of another kind of authentication, is
+      dropped.
+
+    Raises ValidationFailed."""
     whole = copy.deepcopy(dict(sent))
     kept = [pointer for pointer, value in old.secrets.items() if _keep(whole, pointer, value)]
     _refuse_masks(whole)
@@ -81,8 +87,8 @@ def merge(model: type[Configuration], sent: Mapping[str, Any], old: Split) -> Sp
         out_of_place = {
             pointer
             for pointer in kept
-            for one in error.errors(include_url=False, include_input=False, include_context=False)
-            if one["type"] == "extra_forbidden" and _names(one["loc"], pointer)
+            for found in error.errors(include_url=False, include_input=False, include_context=False)
+            if found["type"] == "extra_forbidden" and _names(found["loc"], pointer)
         }
     for pointer in out_of_place:
         _remove(whole, pointer)
@@ -96,7 +102,7 @@ def overlay(model: type[Configuration], sent: Mapping[str, Any], old: Split) -> 
 
 
 def changed_fields(old: Split | None, new: Split) -> list[str]:
-    """Pointers of the top-level plain fields and the secrets that differ; no values."""
+    """Return the pointers of the top-level plain fields and of the secrets that differ; no values."""
     before: Mapping[str, Any] = old.plain if old else {}
     secrets_before: Mapping[str, str] = old.secrets if old else {}
     plain = {name for name in before.keys() | new.plain.keys() if before.get(name) != new.plain.get(name)}
@@ -113,10 +119,10 @@ def _validated(model: type[Configuration], value: Mapping[str, Any]) -> Configur
     try:
         return model.model_validate_json(_compact(value))
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
         raise ValidationFailed(
             "The configuration is not what the provider needs.",
-            [FieldError(_pointer(one["loc"]), reason_of(one)) for one in found],
+            [FieldError(_pointer(found["loc"]), reason_of(found)) for found in errors],
         ) from None
 
 
@@ -149,7 +155,7 @@ def _refuse_masks(sent: Mapping[str, Any]) -> None:
     if masked:
         raise ValidationFailed(
             "A masked value is not a secret.",
-            [FieldError(pointer, "Give the secret itself; there is none to keep.") for pointer in masked],
+            [FieldError(pointer, "Send the secret itself; no secret is stored here.") for pointer in masked],
         )
 
 
@@ -165,7 +171,7 @@ def _leaves(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
 
 
 def _keep(whole: Any, pointer: str, value: str) -> bool:
-    """Put the old secret where the new configuration leaves it out or masks it; whether it was put there."""
+    """Put the old secret where the new configuration leaves it out or masks it; return whether it was put there."""
     parent, name = _parent(whole, pointer)
     if not isinstance(parent, dict) or parent.get(name, MASK) != MASK:
         return False
@@ -201,7 +207,7 @@ def _parent(whole: Any, pointer: str) -> tuple[Any, str]:
 
 
 def _names(loc: tuple[int | str, ...], pointer: str) -> bool:
-    """Whether a pydantic error location, which also holds the tags of unions, ends at the pointer's field."""
+    """Return whether a pydantic error location, which also holds the tags of unions, ends at the pointer's field."""
     return bool(loc) and str(loc[-1]) == pointer.rpartition("/")[2] and str(loc[0]) == pointer.split("/")[1]
 
 

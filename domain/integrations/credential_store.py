@@ -1,4 +1,4 @@
-"""Credentials in the secret store (BR-IM-07): written before the row that names them, swept when none does."""
+"""Credentials in the secret store (BR-IM-07): written before the row that names them, swept when no row does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from domain.integrations.ports import IntegrationTransaction
 
 logger = logging.getLogger("hub.integrations")
 
-#: A secret that no integration names is an orphan after this long; a change that takes half of it is refused.
+#: A secret that no integration names is an orphan after this time; a change that takes half of it is refused.
 ORPHAN_AFTER = timedelta(minutes=15)
 _PREFIX = "integration-"
 _NAME = re.compile(r"integration-(?P<id>[0-9a-f]{32})-(?P<seconds>[0-9a-f]{8,12})-[0-9a-f]{12}")
@@ -49,7 +49,7 @@ class CredentialStore:
         return self._cipher.open(sealed, context=configuration_context(integration_id))
 
     def put(self, integration_id: UUID, split: Split) -> str | None:
-        """Store the secret half under a fresh name; None when there is none. Raises Unavailable."""
+        """Store the secret half under a fresh name and return it; None without secrets. Raises Unavailable."""
         if not split.secrets:
             return None
         seconds = int(self._clock.now().timestamp())
@@ -58,13 +58,14 @@ class CredentialStore:
         return name
 
     def check_fresh(self, name: str | None) -> None:
-        """To be asked inside the transaction that makes a row name it: the sweep may not come between. Raises
-        Unavailable."""
+        """Raise Unavailable for a name so old that the sweep may remove it.
+
+        Call this inside the transaction that makes a row name it."""
         if name is not None and self._clock.now() - _written_at(name) > ORPHAN_AFTER / 2:
             raise Unavailable("Storing the credentials took too long; nothing was changed. Try again.")
 
     def load(self, integration: Integration) -> Split:
-        """Both halves. Raises SecretsMissing, Unavailable, ValueError when the column was tampered with."""
+        """Return both halves. Raises SecretsMissing, Unavailable, ValueError when the column was tampered with."""
         plain, _ = read_plain(self.open(integration.integration_id, integration.sealed_configuration))
         if integration.secret_name is None:
             return Split(plain, {})
@@ -74,7 +75,7 @@ class CredentialStore:
         return Split(plain, read_secrets(text))
 
     def discard(self, name: str | None) -> None:
-        """Destroy a secret that no row names any more; left to the sweep when the store does not answer."""
+        """Destroy a secret that no row names any more; leave it to the sweep when the store does not answer."""
         if name is None:
             return
         try:
@@ -83,7 +84,9 @@ class CredentialStore:
             logger.warning("secret not destroyed, left to the sweep", extra={"secret": name})
 
     def sweep(self, transactions: Transactions[IntegrationTransaction]) -> int:
-        """Destroy what no row names; returns how many. Safe beside running changes: theirs are too young."""
+        """Destroy every secret that no row names; return how many.
+
+        Safe beside running changes: their secrets are too young."""
         horizon = self._clock.now() - ORPHAN_AFTER
         old = [
             name

@@ -1,4 +1,4 @@
-"""Changing what an integration is: its name, flags, configuration and credentials (PUT, UC of section 5.1)."""
+"""Changing an integration: its name, flags, configuration and credentials (section 5.1)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from domain.integrations.validation import CredentialValidator, ValidationResult
 
 @dataclass(frozen=True, slots=True)
 class _Replacement:
-    """A configuration that takes the place of another, with its validation if it was tried."""
+    """A configuration that takes the place of another, with its validation if it was validated."""
 
     split: Split
     old: Split
@@ -45,9 +45,9 @@ class CredentialService:
         catalogue: Catalogue,
         credential_store: CredentialStore,
         validator: CredentialValidator,
+        *,
         lifecycle: Lifecycle,
         changes: ChangeRecorder,
-        *,
         allow_loopback: bool,
     ) -> None:
         self._transactions = transactions
@@ -61,8 +61,10 @@ class CredentialService:
     async def update(
         self, principal: Principal, integration_id: UUID, command: UpdateIntegration, if_match: int | None
     ) -> LifecycleResult:
-        """Replace the fields sent. An active integration takes a new configuration only once the provider has
-        accepted it (BR-IM-02); until then, and if not, the old one stays in use.
+        """Replace the fields sent.
+
+        An active integration takes a new configuration only once the provider has accepted it (BR-IM-02); until
+        then the old one stays in use.
 
         Raises NotFound, PreconditionFailed, ValidationFailed, RuleViolation, ProviderUnavailable, Unavailable."""
         principal.require(INTEGRATION_ADMIN)
@@ -71,10 +73,15 @@ class CredentialService:
             self._read, principal, integration_id, command, if_match
         )
         if replacement is not None and before.status == IntegrationStatus.Active:
-            trial = replace(before, **fields)
-            replacement = replace(replacement, validation=await self._proved(trial, replacement.split))
+            validation = await self._validated(replace(before, **fields), replacement.split)
+            replacement = replace(replacement, validation=validation)
         saved = await asyncio.to_thread(
-            self._store, principal, before, replace(before, **fields), replacement, "integration.updated"
+            self._store,
+            principal,
+            before,
+            replace(before, **fields),
+            replacement,
+            action="integration.updated",
         )
         return LifecycleResult(saved, replacement.validation if replacement else None)
 
@@ -85,20 +92,21 @@ class CredentialService:
         command: RotateCredentials,
         if_match: int | None = None,
     ) -> LifecycleResult:
-        """Replace credentials by ones that the provider accepts. An integration that was suspended because the
-        old ones were refused is active again. Raises as `update`."""
+        """Replace credentials by ones that the provider accepts.
+
+        An integration that was suspended because the old ones were refused is active again. Raises as `update`."""
         principal.require(INTEGRATION_ADMIN)
         before, replacement = await asyncio.to_thread(
             self._read, principal, integration_id, command, if_match
         )
         assert replacement is not None
-        validation = await self._proved(before, replacement.split)
+        validation = await self._validated(before, replacement.split)
         after = self._lifecycle.validated(before, validation)
         if before.suspension == SuspensionCause.Authentication:
             after = activated(after)
         replacement = replace(replacement, validation=validation)
         saved = await asyncio.to_thread(
-            self._store, principal, before, after, replacement, "integration.credentials-rotated"
+            self._store, principal, before, after, replacement, action="integration.credentials-rotated"
         )
         return LifecycleResult(saved, validation)
 
@@ -114,7 +122,7 @@ class CredentialService:
         with self._transactions.read() as tx:
             before = self._lifecycle.current(tx, principal, integration_id, if_match)
         if before.status == IntegrationStatus.Disconnected:
-            raise Conflict("A disconnected integration cannot be changed; create a new one.")
+            raise Conflict("The integration is disconnected and cannot be changed; create a new one.")
         sent = command.credentials if isinstance(command, RotateCredentials) else command.configuration
         if sent is None:
             return before, None
@@ -125,16 +133,18 @@ class CredentialService:
         check_urls(split.plain, allow_loopback=self._allow_loopback)
         return before, _Replacement(split, old, None)
 
-    async def _proved(self, integration: Integration, split: Split) -> ValidationResult:
-        """Raises RuleViolation when the provider refuses, ProviderUnavailable when it does not answer."""
+    async def _validated(self, integration: Integration, split: Split) -> ValidationResult:
+        """Validate; raise RuleViolation when the provider refuses, ProviderUnavailable when it does not answer."""
         validation = await self._validator.validate(integration, split=split)
         if validation.succeeded:
             return validation
         if validation.is_temporary:
             raise ProviderUnavailable(
-                f"The provider could not be asked, so nothing was changed: {validation.detail}"
+                f"The provider could not be reached, so nothing was changed: {validation.detail}"
             )
-        raise RuleViolation(f"Not accepted, so nothing was changed: {validation.detail}", code="BR-IM-02")
+        raise RuleViolation(
+            f"The provider did not accept it, so nothing was changed: {validation.detail}", code="BR-IM-02"
+        )
 
     def _store(
         self,
@@ -142,6 +152,7 @@ class CredentialService:
         before: Integration,
         after: Integration,
         replacement: _Replacement | None,
+        *,
         action: str,
     ) -> Integration:
         changed: list[str] = []
@@ -183,7 +194,7 @@ class CredentialService:
         return replace(after, validated_at=None, sealed_account=None)
 
     def _load(self, integration: Integration) -> Split:
-        """What is stored. Credentials that the store has lost are as if there were none."""
+        """Load what is stored; treat credentials that the store has lost as absent."""
         try:
             return self._credential_store.load(integration)
         except SecretsMissing:

@@ -1,4 +1,4 @@
-"""Events about integrations: section 3.1's with its payloads in camelCase, and changes of status and health."""
+"""Events about integrations (section 3.1), changes of status and health among them; live updates and traces."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _CONNECTED: Mapping[IntegrationType, str] = {
 
 
 def status_events(
-    ids: IdGenerator, before: Integration, after: Integration, by: UUID | None, now: datetime
+    ids: IdGenerator, before: Integration, after: Integration, by: UUID | None, *, now: datetime
 ) -> list[DomainEvent]:
-    """What a change of status raises. `by` is None when the hub did it."""
+    """Return the events that a change raises; `by` is None when the hub made it."""
     who = str(by) if by else None
     raised = list(_specified(before, after, who))
     if before.status != after.status:
@@ -56,9 +56,9 @@ def status_events(
 
 
 def health_event(
-    ids: IdGenerator, integration: Integration, status: HealthStatus, detail: str | None, now: datetime
+    ids: IdGenerator, integration: Integration, status: HealthStatus, detail: str | None, *, now: datetime
 ) -> DomainEvent:
-    """The health is another than before."""
+    """Return the event of a change of health; `integration` is as it was before."""
     data = {
         **_about(integration),
         "previousHealthStatus": integration.health_status.name,
@@ -78,8 +78,10 @@ def health_event(
 def _specified(
     before: Integration, after: Integration, who: str | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Section 3.1. A payment gateway that is only suspended is still configured: it is disconnected by its
-    removal. A calendar is disabled whenever it stops being active."""
+    """Yield type and data of the events of section 3.1.
+
+    - A payment gateway that is only suspended is still configured; it is disconnected by its removal.
+    - A calendar is disabled whenever it stops being active."""
     kind = after.integration_type
     becomes_active = after.status == IntegrationStatus.Active != before.status
     if kind == IntegrationType.CalendarSync:
@@ -106,7 +108,7 @@ def _about(integration: Integration) -> dict[str, Any]:
 
 
 def publish_health(realtime: Realtime, integration: Integration, previous: HealthStatus) -> None:
-    """One `integrationHealth` for the integration as it is now."""
+    """Publish one `integrationHealth` message with the integration as it is now."""
     checked = integration.last_health_check
     payload = {
         "integrationId": str(integration.integration_id),
@@ -120,7 +122,7 @@ def publish_health(realtime: Realtime, integration: Integration, previous: Healt
 
 
 def integration_span(tracer: Tracer, name: str, integration_id: UUID) -> AbstractContextManager[Span]:
-    """Of one piece of work for it."""
+    """Open a span of one piece of work for the integration."""
     return tracer.span(
         name, SpanKind.Internal, attributes=lambda: {"hub.integration.id": str(integration_id)}
     )

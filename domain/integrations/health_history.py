@@ -1,4 +1,4 @@
-"""Looking back: an integration's health over time, its log, and forgetting both in due time (17.2)."""
+"""The past of an integration: its health over time and its log, and their deletion after retention (section 17.2)."""
 
 from __future__ import annotations
 
@@ -31,27 +31,29 @@ class HealthSample:
 
 
 class HealthSamples:
+    """Health checks in the table store, one partition for each integration."""
+
     def __init__(self, tables: TableStore, *, retention: timedelta) -> None:
         self._tables = tables
         self._retention = retention
 
     def add(self, integration_id: UUID, sample: HealthSample) -> None:
-        """Raises Unavailable."""
+        """Store a sample. Raises Unavailable."""
         properties: dict[str, str | int] = {"ms": sample.milliseconds}
         if sample.failure is not None:
             properties["failure"] = sample.failure
         self._tables.upsert(TABLE, TableEntity(integration_id.hex, _row_key(sample.at), properties))
 
     def since(self, integration_id: UUID, moment: datetime) -> list[HealthSample]:
-        """Oldest first. Raises Unavailable."""
+        """Return the samples since `moment`, oldest first. Raises Unavailable."""
         return [_sample(entity) for entity in self._entities(integration_id, _row_key(moment), None)]
 
     def forget_old(self, integration_id: UUID, now: datetime) -> int:
-        """Remove what is past its retention; returns how many. Raises Unavailable."""
+        """Remove samples past their retention; return how many. Raises Unavailable."""
         old = list(self._entities(integration_id, "", _row_key(now - self._retention)))
         for start in range(0, len(old), _TRANSACTION):
-            some = old[start : start + _TRANSACTION]
-            self._tables.transact(TABLE, [TableWrite("delete", entity) for entity in some])
+            entities = old[start : start + _TRANSACTION]
+            self._tables.transact(TABLE, [TableWrite("delete", entity) for entity in entities])
         return len(old)
 
     def _entities(self, integration_id: UUID, row_from: str, row_to: str | None) -> Iterator[TableEntity]:
@@ -94,7 +96,7 @@ class HealthWindow:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """`last_checks` newest first."""
+    """An integration's health now and over each span; `last_checks` has the newest first."""
 
     integration: Integration
     vitals: Vitals
@@ -104,11 +106,15 @@ class HealthReport:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
+    """How many log rows and samples were deleted."""
+
     logs: int
     samples: int
 
 
 class IntegrationHistory:
+    """Use cases about the past of integrations."""
+
     def __init__(
         self,
         transactions: Transactions[IntegrationTransaction],
@@ -123,7 +129,7 @@ class IntegrationHistory:
         self._log_retention = log_retention
 
     def health(self, principal: Principal, integration_id: UUID) -> HealthReport:
-        """Raises NotFound, Unavailable."""
+        """Return the health over an hour, a day and a week. Raises NotFound, Unavailable."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
@@ -139,14 +145,14 @@ class IntegrationHistory:
     def logs(
         self, principal: Principal, integration_id: UUID, filter_: LogFilter, page: PageRequest
     ) -> Page[IntegrationLog]:
-        """Newest first. Raises NotFound."""
+        """Return a page of the log, newest first. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
             return tx.integration_logs.page(integration_id, filter_, page)
 
     def forget_old(self, *, transactions: int = 500) -> Forgotten:
-        """Remove log rows and samples past their retention, a bounded number of transactions a run."""
+        """Remove log rows and samples past their retention, in at most `transactions` transactions."""
         now = self._clock.now()
         cutoff = now - self._log_retention
         logs = in_steps(
@@ -169,7 +175,7 @@ class IntegrationHistory:
 
 
 def window(samples: Sequence[HealthSample]) -> HealthWindow:
-    """The figures of some samples; times are of the checks that succeeded."""
+    """Return the figures of `samples`; times are of the checks that succeeded."""
     times = sorted(sample.milliseconds for sample in samples if sample.failure is None)
     rate = success_rate([sample.milliseconds if sample.failure is None else None for sample in samples])
     return HealthWindow(

@@ -40,18 +40,22 @@ class SuspensionCause(IntEnum):
     """Why an integration is suspended, which decides how it comes back."""
 
     Manual = 0
-    """A person did it; a person ends it."""
+    """A person suspended it and a person ends the suspension."""
     Authentication = 1
-    """The provider refused the credentials. Probed again, ever more seldom; resumes when they are accepted."""
+    """The provider refused the credentials. Probed again, less and less often; resumes when they are accepted."""
     Grant = 2
     """The OAuth grant was revoked; ends when it is authorised again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """The aggregate of section 2.1. `sealed_configuration` opens in the context `integration:<id>` and holds
-    everything but the secret fields; those are in the secret store under `secret_name` (None: it has none).
-    `sealed_account` is what the provider said at the last validation. `reason` says why it is not active."""
+    """The aggregate of section 2.1.
+
+    - `sealed_configuration`: everything but the secret fields, encrypted in the context `integration:<id>`.
+    - `secret_name`: the name of the secret fields in the secret store, None when there are none.
+    - `sealed_account`: what the provider said at the last validation, encrypted.
+    - `reason`: why it is not active.
+    """
 
     integration_id: UUID
     tenant_id: UUID
@@ -82,7 +86,7 @@ class Integration:
 
 @dataclass(frozen=True, slots=True)
 class IntegrationLog:
-    """Section 2.6. `details` is JSON text; neither it nor the message holds a value of the configuration."""
+    """A log row (section 2.6). `details` is JSON text; neither it nor `message` holds a value of the configuration."""
 
     integration_log_id: UUID
     integration_id: UUID
@@ -95,5 +99,5 @@ class IntegrationLog:
 
 
 def configuration_context(integration_id: UUID) -> str:
-    """The cipher context of an integration's sealed columns."""
+    """Return the cipher context of an integration's encrypted columns."""
     return f"integration:{integration_id}"

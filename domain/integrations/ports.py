@@ -23,8 +23,11 @@ SortField = Literal[
 
 @dataclass(frozen=True, slots=True)
 class IntegrationFilter:
-    """All given conditions hold. Without `statuses` all but Disconnected ones are found. `text` is a part of the
-    name or provider, whatever its case."""
+    """Conditions that all hold; an empty one is not applied.
+
+    - Without `statuses` all but Disconnected integrations are found.
+    - `text` is a part of the name or provider; case does not matter.
+    """
 
     types: Sequence[IntegrationType] = ()
     statuses: Sequence[IntegrationStatus] = ()
@@ -37,7 +40,7 @@ class IntegrationFilter:
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Moments are inclusive and exclusive; `text` is a part of the message."""
+    """Conditions that all hold: `since` is inclusive, `until` exclusive, `text` a part of the message."""
 
     levels: Sequence[LogLevel] = ()
     since: datetime | None = None
@@ -47,8 +50,9 @@ class LogFilter:
 
 @dataclass(frozen=True, slots=True)
 class HealthUpdate:
-    """What a check found that changes no status. It is dropped when the integration's status or credentials
-    changed since `checked` was read."""
+    """The result of a check that changes no status.
+
+    It is dropped when the integration's status or credentials changed since `checked` was read."""
 
     checked: Integration
     health_status: HealthStatus
@@ -63,53 +67,57 @@ class SlotTaken(Exception):
 
 
 class Integrations(Protocol):
-    """The first five see one tenant; the others serve the product itself and see all."""
+    """Stores integrations. Methods with `tenant_id` see that tenant; the others serve the product and see all."""
 
     def add(self, tenant_id: UUID, integration: Integration) -> None: ...
 
     def get(self, tenant_id: UUID, integration_id: UUID) -> Integration:
-        """Raises NotFound."""
+        """Return the integration. Raises NotFound."""
 
     def page(self, tenant_id: UUID, filter_: IntegrationFilter, page: PageRequest) -> Page[Integration]: ...
 
     def update(self, tenant_id: UUID, integration: Integration) -> None:
-        """Store it if `integration.version` is still current, and count the version up; the slot follows its
-        status. Raises PreconditionFailed, SlotTaken (then nothing of this transaction may be committed)."""
+        """Store it if `integration.version` is still current, and count the version up; the slot follows its status.
+
+        Raises PreconditionFailed, SlotTaken (then nothing of this transaction may be committed)."""
 
     def slot_holder(self, tenant_id: UUID, slot: str) -> UUID | None:
-        """Which integration holds a slot now. For an early answer only: the index decides."""
+        """Return the integration that holds a slot now. For an early answer only: the index decides."""
 
     def find(self, integration_id: UUID) -> Integration | None:
-        """Of any tenant."""
+        """Return the integration of whatever tenant, None when there is none."""
 
     def due_for_check(
         self, now: datetime, *, after: UUID | None, checked_before: datetime, limit: int
     ) -> list[Integration]:
-        """Enabled ones, Active or due for a probe while suspended, not checked since `checked_before`; in the
-        order of their ids, beyond `after`."""
+        """Return enabled integrations that are Active, or Suspended and due for a probe.
+
+        Those checked since `checked_before` are left out. In the order of their ids, beyond `after`."""
 
     def record_checks(self, updates: Sequence[HealthUpdate]) -> None:
-        """Store what checks found of those that are still as they were checked; versions stay."""
+        """Store the results for integrations that are still as they were checked; versions stay."""
 
     def secret_names(self, names: Collection[str]) -> set[str]:
-        """Those of `names` that some integration refers to."""
+        """Return those of `names` that some integration refers to."""
 
     def all_ids(self, *, after: UUID | None, limit: int) -> list[UUID]:
-        """In order, beyond `after`."""
+        """Return ids in order, beyond `after`."""
 
 
 class IntegrationLogs(Protocol):
+    """Stores the log rows of integrations."""
+
     def append(self, logs: Iterable[IntegrationLog]) -> None: ...
 
     def page(self, integration_id: UUID, filter_: LogFilter, page: PageRequest) -> Page[IntegrationLog]:
-        """Newest first."""
+        """Return a page of the log, newest first."""
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` written before `cutoff`; returns how many."""
+        """Remove up to `limit` rows written before `cutoff`; return how many."""
 
 
 class OpenHttp(Protocol):
-    """Makes the way out for one integration's calls."""
+    """Opens the HTTP client for one integration's calls."""
 
     def __call__(
         self, *, account: str, secrets: Collection[str], allow_tls_1_2: bool, retries: int
@@ -117,10 +125,13 @@ class OpenHttp(Protocol):
 
 
 class AccessTokens(Protocol):
+    """Provides OAuth access tokens."""
+
     def current(self, integration: Integration) -> str | None:
-        """A token that is valid for some minutes more, None when the integration was never authorised. May call
-        the authorization server; not for an event loop. Raises ProviderFailure (unauthorized when the grant was
-        revoked)."""
+        """Return a token that is valid for some minutes more, None when the integration was never authorised.
+
+        May call the authorization server: not for an event loop. Raises ProviderFailure (`unauthorized` when the
+        grant was revoked)."""
 
 
 class IntegrationTransaction(

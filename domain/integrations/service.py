@@ -1,4 +1,4 @@
-"""Use cases of integration management (sections 4.1 and 5.1)."""
+"""Use cases of integrations: create and read them, test one, send a message through one (sections 4.1 and 5.1)."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ from domain.providers.contract import OutgoingMessage, Provider, ProviderFailure
 
 @dataclass(frozen=True, slots=True)
 class ShownConfiguration:
-    """What of the sealed columns may be shown: the configuration with its secrets masked, and what the provider
-    said about the account at the last validation."""
+    """A configuration with its secrets masked, and the account as of the last validation."""
 
     configuration: Mapping[str, Any]
     account: Mapping[str, Any] | None
@@ -51,11 +50,11 @@ class IntegrationService:
         transactions: Transactions[IntegrationTransaction],
         catalogue: Catalogue,
         credential_store: CredentialStore,
+        *,
         lifecycle: Lifecycle,
         changes: ChangeRecorder,
         clock: Clock,
         ids: IdGenerator,
-        *,
         allow_loopback: bool,
     ) -> None:
         self._transactions = transactions
@@ -68,8 +67,9 @@ class IntegrationService:
         self._allow_loopback = allow_loopback
 
     async def create(self, principal: Principal, command: CreateIntegration) -> LifecycleResult:
-        """Store it as a Draft, then activate it if asked (UC-IM-01, UC-IM-02). A provider that refuses or does
-        not answer costs no input: the draft stays and says why.
+        """Store an integration as a Draft, then activate it if asked (UC-IM-01, UC-IM-02).
+
+        When the provider refuses or does not answer, the draft stays and says why.
 
         Raises ValidationFailed, Conflict (type switched off), RuleViolation (BR-IM-01: nothing is kept then)."""
         principal.require(INTEGRATION_ADMIN)
@@ -100,13 +100,13 @@ class IntegrationService:
             return tx.integrations.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, integration_id: UUID) -> Integration:
-        """Raises NotFound."""
+        """Return the integration. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.integrations.get(principal.tenant_id, integration_id)
 
-    def shown(self, integration: Integration) -> ShownConfiguration:
-        """Neither the provider's module nor the secret store's credentials are needed for it."""
+    def shown_configuration(self, integration: Integration) -> ShownConfiguration:
+        """Return what may be shown; needs neither the provider's module nor the secret store's credentials."""
         id_ = integration.integration_id
         plain, pointers = read_plain(self._credential_store.open(id_, integration.sealed_configuration))
         sealed = integration.sealed_account
@@ -154,7 +154,7 @@ class IntegrationService:
         return draft
 
     def _check_slot(self, draft: Integration) -> None:
-        """Refused before anything is stored or the provider is asked; the unique index decides all the same."""
+        """Refuse early, before anything is stored or the provider is asked; the unique index decides."""
         with self._transactions.read() as tx:
             if tx.integrations.slot_holder(draft.tenant_id, slot(draft)) is not None:
                 raise slot_taken(draft)
@@ -162,6 +162,8 @@ class IntegrationService:
 
 @dataclass(frozen=True, slots=True)
 class IntegrationTestResult:
+    """What a test found, and when."""
+
     validation: ValidationResult
     tested_at: datetime
 
@@ -172,6 +174,7 @@ class IntegrationTester:
         transactions: Transactions[IntegrationTransaction],
         catalogue: Catalogue,
         validator: CredentialValidator,
+        *,
         lifecycle: Lifecycle,
         changes: ChangeRecorder,
         clock: Clock,
@@ -186,8 +189,10 @@ class IntegrationTester:
     async def test(
         self, principal: Principal, integration_id: UUID, command: TestIntegration
     ) -> IntegrationTestResult:
-        """Validate the stored credentials and make the provider's test. Changes nothing but the log, except
-        that refused credentials suspend an active integration (section 11.1). Raises NotFound, Conflict."""
+        """Validate the stored credentials and make the provider's test.
+
+        Changes nothing but the log, except that refused credentials suspend an active integration (section 11.1).
+        Raises NotFound, Conflict."""
         principal.require(INTEGRATION_MANAGE)
         integration = await asyncio.to_thread(self._get, principal, integration_id)
         validation = await self._validator.validate(integration, command.to_options(), test=True)
@@ -198,7 +203,7 @@ class IntegrationTester:
         with self._transactions.read() as tx:
             found = tx.integrations.get(principal.tenant_id, integration_id)
         if found.status == IntegrationStatus.Disconnected:
-            raise Conflict("A disconnected integration has no credentials to test.")
+            raise Conflict("The integration is disconnected and has no credentials to test.")
         return found
 
     def _record(self, principal: Principal, integration: Integration, validation: ValidationResult) -> None:
@@ -220,15 +225,17 @@ class IntegrationTester:
 
 
 class IntegrationNotifier:
-    """Satisfies `domain.monitoring.alerts.ports.Notifier`."""
+    """Implements `domain.monitoring.alerts.ports.Notifier`."""
 
     def __init__(self, transactions: Transactions[IntegrationTransaction], connector: Connector) -> None:
         self._transactions = transactions
         self._connector = connector
 
     async def send(self, tenant_id: UUID, integration_id: UUID, message: OutgoingMessage) -> None:
-        """As the port says. No integration is tried that is not active: its credentials may be refused, and
-        repeated wrong logins lock accounts."""
+        """Send the message through the integration. Raises NotFound, ProviderFailure, Unavailable.
+
+        An integration that is not active is not tried: its credentials may be refused, and repeated wrong logins
+        lock accounts."""
         integration = await asyncio.to_thread(self._load, tenant_id, integration_id)
         if integration.status != IntegrationStatus.Active or not integration.is_enabled:
             raise ProviderFailure("rejected", "The integration is not active.")

@@ -1,4 +1,4 @@
-"""Do the credentials work (BR-IM-02), and does the provider do what it is for (UC-IM-01 step 5, UC-IM-02 step 4)?"""
+"""Validating credentials (BR-IM-02) and making the provider's test (UC-IM-01 step 5, UC-IM-02 step 4)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MESSAGES = frozenset((IntegrationType.EmailService, IntegrationType.SMSService)
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """What was tried, how far it came, and why no further. `stage` is where it ended."""
+    """How far a validation came; `stage` is where it ended, `failure` why it went no further."""
 
     stage: Literal["authorization", "credentials", "test", "done"]
     detail: str
@@ -47,11 +47,13 @@ class ValidationResult:
 
     @property
     def is_temporary(self) -> bool:
-        """Nothing is known to be wrong: the provider did not answer, or wants us to wait."""
+        """Return whether nothing is known to be wrong: the provider did not answer, or asked us to wait."""
         return self.failure is not None and self.failure.kind in ("unavailable", "rate_limited")
 
 
 class CredentialValidator:
+    """Asks a provider whether it accepts an integration's credentials."""
+
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
 
@@ -63,21 +65,24 @@ class CredentialValidator:
         test: bool | None = False,
         split: Split | None = None,
     ) -> ValidationResult:
-        """Validate the credentials, then test when `test` says so, or None and the type asks for it. Never
-        raises for what the provider does; Unavailable when the secret store does not answer. `split` stands in
-        for the stored configuration."""
+        """Validate the credentials, then make the provider's test where it is wanted.
+
+        - `test`: True makes the test, False does not, None leaves it to the type.
+        - `split`: used instead of the stored configuration.
+
+        Never raises for what the provider does. Raises Unavailable when the secret store does not answer."""
         options = options or TestOptions()
         try:
             if split is None and await asyncio.to_thread(self._connector.awaits_authorization, integration):
                 return ValidationResult("authorization", "Waiting for authorisation with the provider.")
-            opened = asyncio.to_thread(self._connector.connect, integration, split=split)
-            provider, connection = await guarded(opened, integration)
+            connecting = asyncio.to_thread(self._connector.connect, integration, split=split)
+            provider, connection = await guarded(connecting, integration)
             check = await guarded(provider.validate_credentials(connection), integration)
         except ProviderFailure as failure:
             return ValidationResult("credentials", failure.detail, failure)
         if not _wants_test(provider, check, options, test):
             return ValidationResult("done", check.detail or "The credentials were accepted.", check=check)
-        return await self._test(integration, provider, connection, check, options)
+        return await self._test(integration, provider, connection, check, options=options)
 
     async def _test(
         self,
@@ -85,6 +90,7 @@ class CredentialValidator:
         provider: Provider,
         connection: Connection,
         check: CredentialCheck,
+        *,
         options: TestOptions,
     ) -> ValidationResult:
         note_effect()  # a message may arrive, and be charged, whatever is known of it afterwards
@@ -112,8 +118,9 @@ def _wants_test(provider: Provider, check: CredentialCheck, options: TestOptions
 async def guarded(
     call: Awaitable[T], integration: Integration, *, passing: tuple[type[Exception], ...] = ()
 ) -> T:
-    """The call's result, with whatever an adapter did not expect of an answer turned into a failure. Raises
-    ProviderFailure, Unavailable, and what is `passing`."""
+    """Return the result of an adapter's call; turn every exception that it did not expect into a ProviderFailure.
+
+    Raises ProviderFailure, Unavailable, and the exceptions in `passing`."""
     try:
         return await call
     except (ProviderFailure, Unavailable):

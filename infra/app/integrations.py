@@ -97,10 +97,10 @@ class IntegrationParts:
             self._with.transactions,
             self.catalogue,
             self.credential_store,
-            self.lifecycle,
-            self.changes,
-            self._with.clock,
-            self._with.ids,
+            lifecycle=self.lifecycle,
+            changes=self.changes,
+            clock=self._with.clock,
+            ids=self._with.ids,
             allow_loopback=self._with.settings.is_development,
         )
 
@@ -111,8 +111,8 @@ class IntegrationParts:
             self.catalogue,
             self.credential_store,
             self.validator,
-            self.lifecycle,
-            self.changes,
+            lifecycle=self.lifecycle,
+            changes=self.changes,
             allow_loopback=self._with.settings.is_development,
         )
 
@@ -122,9 +122,9 @@ class IntegrationParts:
             self._with.transactions,
             self.catalogue,
             self.validator,
-            self.lifecycle,
-            self.changes,
-            self._with.clock,
+            lifecycle=self.lifecycle,
+            changes=self.changes,
+            clock=self._with.clock,
         )
 
     @once

@@ -192,7 +192,7 @@ class DisconnectQuery(Query):
 def integration_view(
     integration: Integration, service: IntegrationService, validation: ValidationResult | None = None
 ) -> IntegrationView:
-    shown = service.shown(integration)
+    shown = service.shown_configuration(integration)
     suspension = integration.suspension
     fields: dict[str, Any] = {
         "integration_id": integration.integration_id,

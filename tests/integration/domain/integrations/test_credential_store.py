@@ -223,7 +223,7 @@ async def test_a_rotation_seals_every_column_anew_and_all_still_open(world: Inte
     assert len(before) == len(after) == 1 and before != after
     for one in created:
         assert world.parts.credential_store.load(world.now(one)).plain["currency"] == "USD"
-        assert world.parts.service.shown(world.now(one)).account is not None
+        assert world.parts.service.shown_configuration(world.now(one)).account is not None
         assert world.now(one).version == one.version
 
 

@@ -66,7 +66,7 @@ async def test_the_configuration_is_sealed_and_the_secrets_are_in_the_store_only
     }
     sealed = world.now(created).sealed_configuration
     assert "EUR" not in sealed and "whsec" not in sealed
-    assert world.parts.service.shown(created.integration).configuration == {
+    assert world.parts.service.shown_configuration(created.integration).configuration == {
         "apiKey": "********",
         "webhookSecret": "********",
         "currency": "EUR",
@@ -351,7 +351,7 @@ async def test_disconnecting_destroys_the_credentials_and_keeps_the_row(world: I
     world.parts.lifecycle.disconnect(world.principal, created.integration_id, "Moved to Square")
     gone = world.now(created)
     assert (gone.status, gone.secret_name, world.secrets.credentials()) == (S.Disconnected, None, [])
-    assert world.parts.service.shown(gone).configuration == {}
+    assert world.parts.service.shown_configuration(gone).configuration == {}
     assert world.raised("PaymentGatewayDisconnected") == [
         {
             "integrationId": str(gone.integration_id),
