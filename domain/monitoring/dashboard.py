@@ -1,4 +1,4 @@
-"""Everything a dashboard shows, in one read (section 19)."""
+"""Everything that a dashboard shows, in one read (section 19)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WebhookLine:
 
 @dataclass(frozen=True, slots=True)
 class IntegrationLine:
-    """`samples` of the last hours, oldest first; empty while the table store does not answer."""
+    """An integration and its health of the last hours, oldest first; empty while the table store does not answer."""
 
     integration: Integration
     samples: Sequence[HealthSample]
@@ -49,7 +49,7 @@ class IntegrationLine:
 
 @dataclass(frozen=True, slots=True)
 class KeyLine:
-    """`used` of the key's quota of this hour, which its rotation successor shares."""
+    """A key, and what was used of its quota within the hour. Its rotation successor shares the quota."""
 
     key: ApiKey
     used: int
@@ -63,8 +63,10 @@ class SyncLine:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A part is None where the caller's permissions do not reach. Lists end at 200: of webhooks those that failed
-    most come first, of keys only those are shown that can be used."""
+    """What a dashboard shows. A part is None where the caller lacks the permission.
+
+    Lists end at 200: of webhooks, those that failed most come first; of keys, only those that can be used are
+    included."""
 
     at: datetime
     hours: int
@@ -90,7 +92,7 @@ class OverviewService:
         self._clock = clock
 
     def read(self, principal: Principal, hours: int) -> Overview:
-        """Of the last `hours`, the present one included. Raises Forbidden, Unavailable."""
+        """Return the overview of the last `hours`, the current one included. Raises Forbidden, Unavailable."""
         principal.require(INSIGHTS_READ)
         now = self._clock.now()
         since = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
@@ -149,7 +151,7 @@ class OverviewService:
         return IntegrationLine(integration, samples[-_SAMPLES:])
 
     def _used(self, keys: Sequence[ApiKey], now: datetime) -> list[KeyLine]:
-        """One read of the table store for each key."""
+        """Return what was used of each key's quota; costs one read of the table store for each."""
         return [KeyLine(key, self._used_of(key, now)) for key in keys]
 
     def _used_of(self, key: ApiKey, now: datetime) -> int:

@@ -1,4 +1,4 @@
-"""What the hub measures of itself: numbers over all tenants, never of one."""
+"""What the hub measures of itself, over all tenants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from domain.webhooks.model import DeliveryStatus, WebhookState
 
 @dataclass(frozen=True, slots=True)
 class IntegrationGroup:
-    """Integrations that have these in common."""
+    """The integrations of a provider with the same status and health."""
 
     provider: str
     status: IntegrationStatus
@@ -30,8 +30,9 @@ class IntegrationGroup:
 
 @dataclass(frozen=True, slots=True)
 class KeyTotals:
-    """`active` keys are neither revoked nor expired; the others are requests of all keys there ever were:
-    accepted, refused for want of quota, and refused for another reason."""
+    """The number of `active` keys, neither revoked nor expired, and the requests of all keys there ever were.
+
+    `limited` are those that a quota refused, `refused` those refused for another reason."""
 
     active: int = 0
     accepted: int = 0
@@ -41,7 +42,9 @@ class KeyTotals:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Events stored and not fanned out, and since when the oldest waits (since its last announcement)."""
+    """Events that are stored and not fanned out.
+
+    `oldest` is since when the oldest waits, counted from its last announcement."""
 
     events: int = 0
     oldest: datetime | None = None
@@ -49,8 +52,10 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class StoredMeasures:
-    """What the database says. `signals` are those of the hours that began at or after `since`, with all deliveries
-    under `Tenant`; `deliveries` and `syncs` are those that have not ended, `alerts` those that have not recovered."""
+    """What the database says.
+
+    - `signals`: those of hours that began at or after `since`; all deliveries under `Tenant`.
+    - `deliveries`, `syncs`: those that have not ended; `alerts`: those that have not recovered."""
 
     since: datetime
     signals: Mapping[SubjectKind, Tally]
@@ -65,7 +70,7 @@ class StoredMeasures:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """All there is at `taken_at`. `queues` has, by queue, messages by state; None when the queue did not answer."""
+    """All measures at `taken_at`. `queues` has messages by queue and state; None when the queue did not answer."""
 
     taken_at: datetime
     stored: StoredMeasures
@@ -76,18 +81,19 @@ class Metrics(Protocol):
     """The database's numbers, over all tenants."""
 
     def read(self, *, since: datetime, now: datetime) -> StoredMeasures:
-        """Signals since the beginning of an hour, everything else as it is now."""
+        """Return the signals since the beginning of an hour, and everything else as it is now."""
 
 
 class QueueDepths(Protocol):
     def message_counts(self) -> Mapping[str, Mapping[str, int]]:
-        """By queue that holds anything: messages by state, `dead` among them. An adapter names only the states that
-        it may count. Raises Unavailable."""
+        """Return messages by queue and state, `dead` among them, of queues that hold any.
+
+        An adapter names only the states that it may count. Raises Unavailable."""
 
 
 logger = logging.getLogger("hub.metrics")
 
-#: Several scrapers, or an impatient one, cost the database one reading.
+#: Within this time several scrapers cost the database one reading.
 KEPT = timedelta(seconds=5)
 
 
@@ -102,9 +108,10 @@ class MetricsService:
         self._last: Measures | None = None
 
     def read(self) -> Measures:
-        """The numbers of this moment, or of the last few seconds. What is counted is counted since midnight (UTC):
-        sums over all that is kept would fall whenever something old is deleted. A queue that does not answer is
-        left out. Raises Unavailable when the database does not answer."""
+        """Return the measures of this moment, or of the last few seconds.
+
+        - Counts are since midnight (UTC): counts over all that is stored would fall whenever old rows are deleted.
+        - A queue that does not answer is left out. Raises Unavailable when the database does not answer."""
         with self._lock:
             now = self._clock.now()
             if self._last is None or not self._last.taken_at <= now < self._last.taken_at + KEPT:

@@ -1,4 +1,4 @@
-"""Signals over time, and what a dashboard shows at one look."""
+"""Signals over time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from domain.journal.signals import (
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What an hour or a day, which begins at `start`, holds."""
+    """The sum of an hour or a day, which begins at `start`."""
 
     start: datetime
     tally: Tally
@@ -34,7 +34,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Every hour or day of the range, those without a signal included."""
+    """Every hour or day of a range, those without a signal included."""
 
     since: datetime
     until: datetime
@@ -47,7 +47,7 @@ class Series:
 
 
 class SignalReader:
-    """Signals of every kind, wherever they are kept."""
+    """Reads signals of every kind, wherever they are stored."""
 
     def __init__(self, transactions: Transactions[SignalTransaction], key_hours: KeyHours) -> None:
         self._transactions = transactions
@@ -62,8 +62,9 @@ class SignalReader:
         until: datetime,
         subject_id: UUID | None = None,
     ) -> list[Signal]:
-        """By subject and hour, in no order; hours that begin at or after `since` and before `until`. Raises
-        Unavailable."""
+        """Return signals by subject and hour, in no order, of hours from `since` to before `until`.
+
+        Raises Unavailable."""
         if kind == SubjectKind.ApiKey:
             ids = None if subject_id is None else [subject_id]
             return self._key_hours.hours(tenant_id, ids, since=since, until=until)
@@ -72,7 +73,7 @@ class SignalReader:
 
 
 class SignalService:
-    """Reads signals, adds them up, forgets them. Retention in `retention`."""
+    """Reads signals, adds them up and deletes old ones."""
 
     def __init__(
         self,
@@ -97,10 +98,11 @@ class SignalService:
         since: datetime | None,
         until: datetime | None,
     ) -> Series:
-        """The last 24 hours, or 30 days, unless told; whole hours (UTC days) that the range touches. Another
-        tenant's subject has no signals, as an unknown one has none.
+        """Return the series of a subject in whole hours or days (UTC) that the range touches.
 
-        Raises Forbidden, ValidationFailed, Unavailable."""
+        - Without a range: the last 24 hours or 30 days.
+        - Another tenant's subject has no signals, as an unknown one has none.
+        - Raises Forbidden, ValidationFailed, Unavailable."""
         principal.require(INSIGHTS_READ)
         since, until = range_of(by, since, until, self._clock.now())
         if kind == SubjectKind.Tenant:
@@ -111,7 +113,7 @@ class SignalService:
         return Series(since, until, by, points_of(signals, since, until, by))
 
     def compact(self, *, per_transaction: int = 2_000, transactions: int = 50) -> int:
-        """Add up what was appended, a bounded number of transactions a run; returns how many. Raises Unavailable."""
+        """Add up what was appended, a bounded number of transactions a run, and return how many. Raises Unavailable."""
         return in_steps(
             self._transactions,
             lambda tx: tx.signals.compact(per_transaction),
@@ -120,7 +122,7 @@ class SignalService:
         )
 
     def forget_old(self, *, per_transaction: int = 500, transactions: int = 500) -> int:
-        """Remove hours past their retention, a bounded number of transactions a run; returns how many."""
+        """Remove hours past their retention, a bounded number of transactions a run, and return how many."""
         cutoff = self._clock.now() - self._retention
         return in_steps(
             self._transactions,
@@ -131,7 +133,7 @@ class SignalService:
 
 
 def points_of(signals: Sequence[Signal], since: datetime, until: datetime, by: By) -> list[Point]:
-    """The signals by the time they belong to, whoever their subjects are, without a gap."""
+    """Add up the signals of all subjects by hour or day, without a gap."""
     sums: dict[datetime, Tally] = {}
     start = since
     while start < until:

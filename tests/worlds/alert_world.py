@@ -63,7 +63,9 @@ class AlertWorld(IntegrationWorld):
     def take_sent(self) -> int:
         """What the product itself put into the queue `alerts`, taken."""
         self.parts.occurrences.flush()
-        return self.intake.receive([(one.body, one.message_id or "") for one in self.queue.take("alerts")])
+        return self.intake.receive(
+            [(message.body, message.message_id or "") for message in self.queue.take("alerts")]
+        )
 
     def attempts(self, webhook_id: UUID, succeeded: int, failed: int) -> None:
         tally = Tally(total=succeeded + failed, succeeded=succeeded, failed=failed)

@@ -70,7 +70,9 @@ def calls(world: World) -> dict[str, list[Call]]:
         "alerts.last_recovery": [lambda tx: tx.alerts.last_recovery(*key)],
         "alerts.repeat": [lambda tx: tx.alerts.repeat(tenant, replace(alert, last_seen_at=later))],
         "alerts.recover": [lambda tx: tx.alerts.recover(tenant, id_, "Over.", now)],
-        "alerts.acknowledge": [lambda tx: tx.alerts.acknowledge(tenant, id_, world.user, "Mine.", now)],
+        "alerts.acknowledge": [
+            lambda tx: tx.alerts.acknowledge(tenant, id_, by=world.user, note="Mine.", at=now)
+        ],
         "alerts.note_failure": [lambda tx: tx.alerts.note_failure(tenant, id_, "Refused.")],
         "alerts.active": [lambda tx: tx.alerts.active(list(AlertKind))],
         "alerts.delete_before": [forgotten],

@@ -1,4 +1,4 @@
-"""Judging every minute what no single occurrence tells: rates, dead letters, and what is over."""
+"""The evaluation of every minute: what no single occurrence tells, such as rates, dead letters and recoveries."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _RATE = AlertKind.WebhookFailureRate
 _CHUNK = 100
 
 
-def _said(rate: Rate, host: str | None) -> str:
+def _summary(rate: Rate, host: str | None) -> str:
     to = f" to deliver to {host}" if host else ""
     return f"{rate.share:.0%} of {rate.total:,.0f} attempts{to} failed within the last hour."
 
 
 def _host(tx: AlertTransaction, tenant_id: UUID, webhook_id: UUID) -> str | None:
-    """What people call a webhook; None of one that was deleted."""
+    """Return the host of a webhook; None of one that was deleted."""
     try:
         return urlsplit(tx.webhooks.get(tenant_id, webhook_id).url).netloc
     except NotFound:
@@ -43,7 +43,7 @@ def _host(tx: AlertTransaction, tenant_id: UUID, webhook_id: UUID) -> str | None
 
 
 def _line(alert: Alert) -> dict[str, Any]:
-    """As an occurrence of the queue is logged."""
+    """Return the alert as an occurrence of the queue is logged."""
     return {
         "kind": alert.kind.value,
         "tenantId": str(alert.tenant_id),
@@ -54,10 +54,10 @@ def _line(alert: Alert) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class EvaluationResult:
-    """What a round found, to be stored."""
+    """What a round found, to be stored: the conditions that hold, and the alerts that recovered, with the reason."""
 
     findings: list[AlertFinding] = field(default_factory=list)
-    over: list[tuple[Alert, str]] = field(default_factory=list)
+    recoveries: list[tuple[Alert, str]] = field(default_factory=list)
 
 
 class AlertEvaluator:
@@ -77,68 +77,70 @@ class AlertEvaluator:
         self._retention = retention
 
     def evaluate(self) -> tuple[int, int]:
-        """One round; how many alerts it raised and how many recovered. Raises Unavailable."""
+        """Do one round, and return how many alerts it raised and how many recovered. Raises Unavailable."""
         now = self._clock.now()
-        verdicts = EvaluationResult()
+        result = EvaluationResult()
         with self._transactions.read() as tx:
             settings = {kind: tx.alert_rules.of_kind(kind) for kind in RULES}
-            self._rates(tx, settings[_RATE], verdicts, now)
-            self._over(tx, settings, verdicts, now)
+            self._rates(tx, settings[_RATE], result, now)
+            self._recoveries(tx, settings, result, now)
             dead = tx.alerts.active([AlertKind.DeadLetters])
-        self._dead_letters(dead, verdicts, now)
-        return self._store(verdicts, settings, now)
+        self._dead_letters(dead, result, now)
+        return self._store(result, settings, now)
 
     def forget_old(self) -> int:
-        """Remove alerts that recovered longer ago than the retention; returns how many."""
+        """Remove alerts that recovered longer ago than the retention, and return how many."""
         cutoff = self._clock.now() - self._retention
         return in_steps(self._transactions, lambda tx: tx.alerts.delete_before(cutoff, _CHUNK), _CHUNK)
 
     @staticmethod
     def _rates(
-        tx: AlertTransaction, settings: Mapping[UUID, RuleSettings], verdicts: EvaluationResult, now: datetime
+        tx: AlertTransaction, settings: Mapping[UUID, RuleSettings], result: EvaluationResult, now: datetime
     ) -> None:
-        """Section 12.3: a webhook's failure rate."""
+        """Evaluate the failure rate of each webhook (section 12.3)."""
         by_webhook: dict[tuple[UUID, str], list[HourRate]] = {}
         for webhook_rate in tx.alert_conditions.webhook_rates(hour_of(now) - timedelta(hours=1)):
             by_webhook.setdefault((webhook_rate.tenant_id, str(webhook_rate.webhook_id)), []).append(
                 webhook_rate
             )
-        active = {(one.tenant_id, one.subject): one for one in tx.alerts.active([_RATE])}
+        active = {(alert.tenant_id, alert.subject): alert for alert in tx.alerts.active([_RATE])}
         for tenant_id, subject in by_webhook.keys() | active.keys():
             rule = effective(_RATE, settings.get(tenant_id))
             rate = last_hour(by_webhook.get((tenant_id, subject), ()), now)
-            alert, verdict = active.get((tenant_id, subject)), evaluate_rate(rule, rate)
-            if verdict == "keep" or (verdict == "recover" and alert is None):
+            alert, action = active.get((tenant_id, subject)), evaluate_rate(rule, rate)
+            if action == "keep" or (action == "recover" and alert is None):
                 continue
-            said = _said(rate, _host(tx, tenant_id, UUID(subject)))
-            if verdict == "raise":
+            summary = _summary(rate, _host(tx, tenant_id, UUID(subject)))
+            if action == "raise":
                 details = {"attempts": round(rate.total), "failureRate": round(rate.share, 4)}
-                verdicts.findings.append(
-                    AlertFinding(tenant_id, _RATE, subject, said, now, details, volume=round(rate.total))
+                result.findings.append(
+                    AlertFinding(tenant_id, _RATE, subject, summary, now, details, volume=round(rate.total))
                 )
-            elif verdict == "recover" and alert is not None and is_quiet(rule, alert, now):
-                verdicts.over.append((alert, said if rule.is_enabled else "The rule was switched off."))
+            elif action == "recover" and alert is not None and is_quiet(rule, alert, now):
+                result.recoveries.append(
+                    (alert, summary if rule.is_enabled else "The rule was switched off.")
+                )
 
     @staticmethod
-    def _over(
+    def _recoveries(
         tx: AlertTransaction,
         settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
-        verdicts: EvaluationResult,
+        result: EvaluationResult,
         now: datetime,
     ) -> None:
         for kind in (*_BY_STATE, *_BY_SILENCE):
             active = tx.alerts.active([kind])
             by_state = kind in _BY_STATE
-            gone = tx.alert_conditions.over(kind, active) if by_state and active else set()
+            over = tx.alert_conditions.over(kind, active) if by_state and active else set()
             for alert in active:
                 rule = effective(kind, settings[kind].get(alert.tenant_id))
                 if not rule.is_enabled:
-                    verdicts.over.append((alert, "The rule was switched off."))
-                elif is_quiet(rule, alert, now) and (alert.alert_id in gone or not by_state):
+                    result.recoveries.append((alert, "The rule was switched off."))
+                elif is_quiet(rule, alert, now) and (alert.alert_id in over or not by_state):
                     reason = "Its cause is gone." if by_state else "It did not happen again."
-                    verdicts.over.append((alert, reason))
+                    result.recoveries.append((alert, reason))
 
-    def _dead_letters(self, active: Sequence[Alert], verdicts: EvaluationResult, now: datetime) -> None:
+    def _dead_letters(self, active: Sequence[Alert], result: EvaluationResult, now: datetime) -> None:
         try:
             counts = self._queues.dead_letter_counts()
         except Unavailable as error:
@@ -148,24 +150,26 @@ class AlertEvaluator:
         for queue, count in counts.items():
             summary = f"{count} dead letters in the queue {queue}."
             details = {"queue": queue, "count": count}
-            found = AlertFinding(PLATFORM, AlertKind.DeadLetters, queue, summary, now, details, volume=count)
-            if raises(rule, found):
-                verdicts.findings.append(found)
+            finding = AlertFinding(
+                PLATFORM, AlertKind.DeadLetters, queue, summary, now, details, volume=count
+            )
+            if raises(rule, finding):
+                result.findings.append(finding)
         for alert in active:
             if not counts.get(alert.subject) and is_quiet(rule, alert, now):
-                verdicts.over.append((alert, "The queue has no dead letters any more."))
+                result.recoveries.append((alert, "The queue has no dead letters any more."))
 
     def _store(
         self,
-        verdicts: EvaluationResult,
+        result: EvaluationResult,
         settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
         now: datetime,
     ) -> tuple[int, int]:
         raised: list[Alert] = []
         recovered: list[Alert] = []
-        work: list[AlertFinding | tuple[Alert, str]] = [*verdicts.findings, *verdicts.over]
-        for start in range(0, len(work), _CHUNK):
-            opened, closed = self._store_some(work[start : start + _CHUNK], settings, now)
+        changes: list[AlertFinding | tuple[Alert, str]] = [*result.findings, *result.recoveries]
+        for start in range(0, len(changes), _CHUNK):
+            opened, closed = self._store_chunk(changes[start : start + _CHUNK], settings, now)
             self._ledger.publish([*opened, *closed])
             for alert in opened:
                 logger.warning("alert", extra={"alert": _line(alert)})
@@ -173,21 +177,21 @@ class AlertEvaluator:
             recovered += closed
         return len(raised), len(recovered)
 
-    def _store_some(
+    def _store_chunk(
         self,
-        work: Sequence[AlertFinding | tuple[Alert, str]],
+        changes: Sequence[AlertFinding | tuple[Alert, str]],
         settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
         now: datetime,
     ) -> tuple[list[Alert], list[Alert]]:
         opened: list[Alert | None] = []
         closed: list[Alert | None] = []
         with self._transactions.write() as tx:
-            for one in work:
-                subject = one if isinstance(one, AlertFinding) else one[0]
+            for change in changes:
+                subject = change if isinstance(change, AlertFinding) else change[0]
                 rule = effective(subject.kind, settings[subject.kind].get(subject.tenant_id))
-                if isinstance(one, AlertFinding):
-                    opened.append(self._ledger.raise_(tx, rule, one))
+                if isinstance(change, AlertFinding):
+                    opened.append(self._ledger.raise_(tx, rule, change))
                 else:
-                    closed.append(self._ledger.recover(tx, rule, one[0], reason=one[1], now=now))
+                    closed.append(self._ledger.recover(tx, rule, change[0], reason=change[1], now=now))
             tx.commit()
-        return [one for one in opened if one], [one for one in closed if one]
+        return [alert for alert in opened if alert], [alert for alert in closed if alert]

@@ -1,4 +1,4 @@
-"""The queue `alerts`: from what happened to alerts (section 14.2)."""
+"""Occurrences become alerts: through the queue `alerts` (section 14.2), and from events about disabled webhooks."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ class AlertIntake:
         self._clock = clock
 
     def receive(self, messages: Sequence[tuple[str, str]]) -> int:
-        """(body, message id) pairs. Each is a structured warning, which Application Insights alert rules watch for,
-        and an alert where its rule says so; returns how many are new. One that cannot be understood is an alert
-        itself. Raises Unavailable; repeating is harmless."""
-        return sum(self._take(body, message_id) for body, message_id in messages)
+        """Process (body, message id) pairs of the queue, and return how many alerts are new.
 
-    def _take(self, body: str, message_id: str) -> bool:
+        - Each is logged as a structured warning, which Application Insights alert rules watch for, and raises an
+          alert where its rule says so.
+        - A message that cannot be parsed raises an alert of its own.
+        - Raises Unavailable; processing a message again changes nothing."""
+        return sum(self._process(body, message_id) for body, message_id in messages)
+
+    def _process(self, body: str, message_id: str) -> bool:
         try:
-            one = _occurrence(body)
-            finding = finding_of(one)
+            finding = finding_of(_occurrence(body))
         except (ValueError, KeyError, TypeError, RecursionError):
             logger.warning("alert", extra={"alert": {"kind": "unreadable-alert", "messageId": message_id}})
             summary = f"Message {message_id} of the queue alerts is no occurrence."
@@ -67,18 +69,18 @@ def _occurrence(body: str) -> Occurrence:
     return Occurrence(PLATFORM, UUID(fields["tenantId"]), str(fields["kind"]), json.dumps(fields["data"]), at)
 
 
-#: More than the hub's own event about a disabled webhook ever has.
+#: Bytes; more than the hub's own event about a disabled webhook ever has.
 _OWN_BYTES = 8 * 1024
 
 
 class DisabledWebhooks:
-    """A consumer of the fan-out: a webhook that the hub disabled is an occurrence."""
+    """A consumer of the fan-out that sends an occurrence for each webhook that the hub disabled."""
 
     def __init__(self, queue: QueueSender) -> None:
         self._queue = queue
 
     def consume(self, events: Sequence[DomainEvent]) -> None:
-        """Raises Unavailable; then the events are fanned out again."""
+        """Send the occurrences. Raises Unavailable; then the events are fanned out again."""
         messages = [
             message_of(occurrence("webhook-disabled", data, event.occurred_at, tenant_id=event.tenant_id))
             for event in events
@@ -89,7 +91,9 @@ class DisabledWebhooks:
 
 
 def _disabled(event: DomainEvent) -> Mapping[str, Any] | None:
-    """None for an event that only bears the name: anyone may raise one, and the queue does not take every size."""
+    """Return the data of the hub's own event about a disabled webhook; None of any other.
+
+    Anyone may raise an event with this name, and the queue does not accept every size."""
     if event.size > _OWN_BYTES:
         return None
     try:

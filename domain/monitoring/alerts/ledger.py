@@ -1,4 +1,4 @@
-"""Opening, repeating and closing alerts, with everything that follows, in the caller's transaction."""
+"""Opening, repeating and closing alerts in the caller's transaction, with their events and messages."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from domain.core.ports import IdGenerator
 from domain.core.realtime import ALERT_CHANGED, Realtime
-from domain.journal.occurrences import PLATFORM
-from domain.monitoring.alerts import events
+from domain.core.wire import rfc3339
+from domain.journal.events import DomainEvent, build_event
+from domain.journal.occurrences import PLATFORM, RAISED, RECOVERED
 from domain.monitoring.alerts.model import (
     Alert,
     AlertFinding,
@@ -20,20 +22,50 @@ from domain.monitoring.alerts.model import (
     Transition,
 )
 from domain.monitoring.alerts.ports import AlertTransaction
+from domain.monitoring.alerts.rules import RULES
+
+
+def event_of(alert: Alert) -> DomainEvent:
+    """Build the event about an alert that was raised or has recovered. Its id follows from the alert's."""
+    data: dict[str, Any] = {
+        "alertId": str(alert.alert_id),
+        "kind": alert.kind.value,
+        "severity": alert.severity.name,
+        "subject": alert.subject,
+        "summary": alert.summary,
+        "openedAt": rfc3339(alert.opened_at),
+        "runbook": RULES[alert.kind].runbook,
+    }
+    if alert.recovered_at is None:
+        data["details"] = json.loads(alert.details)
+    else:
+        data["occurrences"] = alert.occurrences
+        data["recoveredAt"] = rfc3339(alert.recovered_at)
+        data["reason"] = alert.recovery
+    is_new = alert.recovered_at is None
+    return build_event(
+        RAISED if is_new else RECOVERED,
+        data,
+        event_id=f"{alert.alert_id}.{'raised' if is_new else 'recovered'}",
+        tenant_id=alert.tenant_id,
+        subject=alert.subject,
+        at=alert.recovered_at or alert.opened_at,
+    )
 
 
 class AlertLedger:
-    """Row, event and messages to people, together or not at all. `publish` comes after the commit."""
+    """Stores an alert's row, its event and the messages to people, all or none. `publish` comes after the commit."""
 
     def __init__(self, ids: IdGenerator, realtime: Realtime) -> None:
         self._ids = ids
         self._realtime = realtime
 
     def raise_(self, tx: AlertTransaction, rule: AlertRule, finding: AlertFinding) -> Alert | None:
-        """The alert when it is new. A finding that is known, or older than the recovery of the last alert about the
-        same, changes nothing: messages come twice, and late."""
-        key = finding.tenant_id, finding.kind, finding.subject
-        active = tx.alerts.find_active(*key)
+        """Open an alert, and return it; None when the finding opens none.
+
+        - A finding about an active alert is one more repeat of it.
+        - A finding older than the last recovery changes nothing: messages come twice, and late."""
+        active = tx.alerts.find_active(finding.tenant_id, finding.kind, finding.subject)
         details = json.dumps(dict(finding.details))
         severity = rule.severity if finding.severity is None else min(rule.severity, finding.severity)
         if active is not None:
@@ -41,7 +73,7 @@ class AlertLedger:
             seen = replace(active, severity=worst, summary=finding.summary, details=details)
             tx.alerts.repeat(finding.tenant_id, replace(seen, last_seen_at=finding.at))
             return None
-        recovered_at = tx.alerts.last_recovery(*key)
+        recovered_at = tx.alerts.last_recovery(finding.tenant_id, finding.kind, finding.subject)
         if recovered_at is not None and finding.at <= recovered_at:
             return None
         alert = Alert(
@@ -56,21 +88,21 @@ class AlertLedger:
             finding.at,
         )
         tx.alerts.add(alert.tenant_id, alert)
-        self._tell(tx, rule, alert, Transition.Raised, finding.at)
+        self._announce(tx, rule, alert, finding.at)
         return alert
 
     def recover(
         self, tx: AlertTransaction, rule: AlertRule, alert: Alert, *, reason: str, now: datetime
     ) -> Alert | None:
-        """The alert as it is then; None when it had recovered already."""
+        """Close an alert, and return it; None when it had recovered already."""
         if not tx.alerts.recover(alert.tenant_id, alert.alert_id, reason, now):
             return None
-        over = replace(alert, status=AlertStatus.Recovered, recovered_at=now, recovery=reason)
-        self._tell(tx, rule, over, Transition.Recovered, now)
-        return over
+        recovered = replace(alert, status=AlertStatus.Recovered, recovered_at=now, recovery=reason)
+        self._announce(tx, rule, recovered, now)
+        return recovered
 
     def publish(self, alerts: Sequence[Alert]) -> None:
-        """Tell connected clients."""
+        """Send the alerts to connected clients."""
         for alert in alerts:
             if self._realtime.listening(alert.tenant_id, ALERT_CHANGED):
                 payload = {
@@ -83,13 +115,12 @@ class AlertLedger:
                 }
                 self._realtime.publish(alert.tenant_id, ALERT_CHANGED, [payload])
 
-    def _tell(
-        self, tx: AlertTransaction, rule: AlertRule, alert: Alert, transition: Transition, now: datetime
-    ) -> None:
+    def _announce(self, tx: AlertTransaction, rule: AlertRule, alert: Alert, now: datetime) -> None:
         if alert.tenant_id == PLATFORM:
             return
-        told = events.raised(alert) if transition == Transition.Raised else events.recovered(alert)
-        tx.outbox.append([told])
+        is_over = alert.status == AlertStatus.Recovered
+        transition = Transition.Recovered if is_over else Transition.Raised
+        tx.outbox.append([event_of(alert)])
         tx.notifications.append(
             [
                 Notification(

@@ -1,4 +1,4 @@
-"""Alerts (section 12.3): what somebody should look at, once however often it happens, until it is over."""
+"""Alerts (section 12.3): raised once for a condition, however often it holds, and open until it is over."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class AlertStatus(IntEnum):
 
 
 class Transition(IntEnum):
-    """The changes of an alert that people are told of."""
+    """The changes of an alert that people are notified of."""
 
     Raised = 0
     Recovered = 1
@@ -52,7 +52,7 @@ class NotificationStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """People told through one of the tenant's own e-mail or SMS integrations."""
+    """People who are notified through one of the tenant's own e-mail or SMS integrations."""
 
     integration_id: UUID
     recipients: Sequence[str]
@@ -60,10 +60,12 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class AlertRule:
-    """When an alert of a kind is raised and when it is over. `threshold` is a share of 1 that must be exceeded, over
-    `window_minutes`; it is over when at most half of it is left. `minimum_volume` is how much must have happened.
-    Nothing recovers before `quiet_minutes` have passed without a repeat, so that alerts do not flap. A rule without
-    `watches_state` recovers by that silence alone."""
+    """When an alert of a kind is raised, and when it recovers.
+
+    - `threshold`: share of 1 that must be exceeded over `window_minutes`; the alert recovers at half of it or less.
+    - `minimum_volume`: how much must have happened.
+    - `quiet_minutes`: nothing recovers before so many minutes without a repeat, so that alerts do not flap.
+    - A rule without `watches_state` recovers by that silence alone."""
 
     kind: AlertKind
     title: str
@@ -97,8 +99,9 @@ class RuleSettings:
 
 @dataclass(frozen=True, slots=True)
 class AlertFinding:
-    """That a rule's condition holds for a subject, as seen at one moment. `volume` is how often it happened, None
-    where once is enough."""
+    """A rule's condition that holds for a subject at one moment.
+
+    `volume` is how often it happened; None where once is enough."""
 
     tenant_id: UUID
     kind: AlertKind
@@ -112,7 +115,9 @@ class AlertFinding:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """At most one of a (tenant, kind, subject) has not recovered. `occurrences` counts its repeats."""
+    """An alert as it is stored. At most one of a (tenant, kind, subject) is not recovered.
+
+    `occurrences` counts its repeats."""
 
     alert_id: UUID
     tenant_id: UUID
@@ -135,8 +140,9 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One message to one recipient about one change of one alert: there is never a second. `detail` says why the
-    last attempt failed."""
+    """One message to one recipient about one transition of one alert; there is never a second.
+
+    `detail` is why the last attempt failed."""
 
     notification_id: UUID
     tenant_id: UUID
@@ -154,7 +160,7 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """All given conditions hold."""
+    """Conditions of a list of alerts; all that are given must hold."""
 
     statuses: Sequence[AlertStatus] = ()
     kinds: Sequence[AlertKind] = ()

@@ -1,4 +1,4 @@
-"""Where alerts are kept, what they are judged by, and how people are told."""
+"""Where alerts are stored, what they are evaluated by, and how people are notified."""
 
 from __future__ import annotations
 
@@ -18,38 +18,40 @@ from domain.webhooks.ports import Webhooks
 
 
 class Alerts(Protocol):
-    """One tenant's alerts; `active` and `delete_before` see all tenants."""
+    """The alerts of one tenant; `active` and `delete_before` see all tenants."""
 
     def add(self, tenant_id: UUID, alert: Alert) -> None:
-        """Raises Unavailable when another transaction opens the same one."""
+        """Store a new alert. Raises Unavailable when another transaction opens the same one."""
 
     def get(self, tenant_id: UUID, alert_id: UUID) -> Alert:
-        """Raises NotFound."""
+        """Return an alert. Raises NotFound."""
 
     def page(self, tenant_id: UUID, filter_: AlertFilter, page: PageRequest) -> Page[Alert]:
-        """Newest first."""
+        """Return a page of alerts, newest first."""
 
     def find_active(self, tenant_id: UUID, kind: AlertKind, subject: str) -> Alert | None:
-        """The one that has not recovered."""
+        """Return the alert that has not recovered, if there is one."""
 
     def last_recovery(self, tenant_id: UUID, kind: AlertKind, subject: str) -> datetime | None: ...
 
     def repeat(self, tenant_id: UUID, alert: Alert) -> None:
-        """Count one more and store what was seen last, unless that moment or a later one was counted already."""
+        """Count one more repeat and store what was seen last, unless that moment or a later one was counted already."""
 
     def recover(self, tenant_id: UUID, alert_id: UUID, reason: str, at: datetime) -> bool:
-        """False when it had recovered already."""
+        """Close an alert. Return False when it had recovered already."""
 
-    def acknowledge(self, tenant_id: UUID, alert_id: UUID, by: UUID, note: str | None, at: datetime) -> bool:
-        """False when it was not open."""
+    def acknowledge(
+        self, tenant_id: UUID, alert_id: UUID, *, by: UUID, note: str | None, at: datetime
+    ) -> bool:
+        """Acknowledge an alert. Return False when it was not open."""
 
     def note_failure(self, tenant_id: UUID, alert_id: UUID, detail: str) -> None:
-        """Why somebody could not be told of it."""
+        """Store why somebody could not be notified of the alert."""
 
     def active(self, kinds: Collection[AlertKind]) -> list[Alert]: ...
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` that recovered before `cutoff`, with their notifications; returns how many."""
+        """Remove up to `limit` alerts that recovered before `cutoff`, with their notifications, and return how many."""
 
 
 class AlertRules(Protocol):
@@ -60,10 +62,12 @@ class AlertRules(Protocol):
     def set(
         self, tenant_id: UUID, kind: AlertKind, settings: RuleSettings, *, by: UUID, now: datetime
     ) -> None:
-        """Store it if `settings.version` is still current, and count the version up. Raises PreconditionFailed."""
+        """Store the settings if `settings.version` is still current, and increment the version.
+
+        Raises PreconditionFailed."""
 
     def of_kind(self, kind: AlertKind) -> Mapping[UUID, RuleSettings]:
-        """By tenant."""
+        """Return the settings of a rule by tenant."""
 
 
 class Notifications(Protocol):
@@ -72,13 +76,13 @@ class Notifications(Protocol):
     def append(self, notifications: Sequence[Notification]) -> None: ...
 
     def of_alert(self, tenant_id: UUID, alert_id: UUID) -> list[Notification]:
-        """Oldest first."""
+        """Return the messages about an alert, oldest first."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Notification]:
-        """Due ones; nobody else gets them before `until`. Each counts as one more attempt."""
+        """Claim messages that are due: nobody else gets them before `until`. Each counts as one more attempt."""
 
     def settle(self, notification: Notification) -> None:
-        """Store its status, due moment and detail, unless another attempt began since."""
+        """Store the status, due moment and detail of a message, unless another attempt began since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +97,27 @@ class HourRate:
 
 
 class AlertConditions(Protocol):
-    """What rules are judged by, of all tenants at once."""
+    """What rules are evaluated by, of all tenants."""
 
     def webhook_rates(self, since: datetime) -> list[HourRate]:
-        """Of webhooks with a failure in an hour that began at or after `since`; all their hours since."""
+        """Return the hours that began at or after `since` of webhooks with a failure in one of them."""
 
     def over(self, kind: AlertKind, alerts: Sequence[Alert]) -> set[UUID]:
-        """Ids of those alerts whose cause is gone: the webhook is not disabled any more, the integration is active
-        and healthy (or was removed), a later sync of the integration succeeded."""
+        """Return the ids of those alerts whose cause is gone.
+
+        - The webhook is not disabled any more.
+        - The integration is active and healthy, or was removed.
+        - A later sync of the integration succeeded."""
 
 
 class DeadLetterCounts(Protocol):
     def dead_letter_counts(self) -> Mapping[str, int]:
-        """By queue, those that have any; may stop counting at 100. Raises Unavailable."""
+        """Count dead letters by queue that has any. May stop counting at 100. Raises Unavailable."""
 
 
 class Notifier(Protocol):
     async def send(self, tenant_id: UUID, integration_id: UUID, message: OutgoingMessage) -> None:
-        """Through the tenant's own integration. Raises ProviderFailure, NotFound, Unavailable."""
+        """Send a message through the tenant's own integration. Raises ProviderFailure, NotFound, Unavailable."""
 
 
 class AlertTransaction(OutboxTransaction, AuditTransaction, Protocol):

@@ -1,4 +1,4 @@
-"""The alert rules as data, and the decisions over them."""
+"""The alert rules as data, and the decisions about them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RULES: Mapping[AlertKind, AlertRule] = {
         AlertRule(_K.WebhookDisabled, "The hub disabled a webhook", _S.Critical, 0, watches_state=True),
         AlertRule(_K.IntegrationHealth, "An integration is not well", _S.Critical, 5, watches_state=True),
         AlertRule(_K.SyncFailed, "A synchronisation failed", _S.Warning, 0, watches_state=True),
-        # Hours are judged one by one: what lasts repeats every hour.
+        # Each hour is evaluated by itself: what lasts repeats every hour.
         AlertRule(_K.KeyAnomaly, "An API key is used unusually", _S.Warning, quiet_minutes=130),
         AlertRule(_K.Anomaly, "Something is unusual", _S.Warning, quiet_minutes=130),
         AlertRule(
@@ -79,14 +79,14 @@ RULES: Mapping[AlertKind, AlertRule] = {
     )
 }
 
-#: Failures to send that another attempt does not mend.
+#: Failures to send that another attempt does not solve.
 _LASTING: frozenset[FailureKind] = frozenset(("forbidden", "rejected", "malformed"))
 #: Minutes until the next attempt to send, by how many failed.
 _SEND_AGAIN_AFTER = (1, 5, 15, 60)
 
 
 def effective(kind: AlertKind, settings: RuleSettings | None) -> AlertRule:
-    """The rule as a tenant has it."""
+    """Return the rule with a tenant's settings."""
     rule = RULES[kind]
     if settings is None:
         return rule
@@ -102,7 +102,7 @@ def effective(kind: AlertKind, settings: RuleSettings | None) -> AlertRule:
 
 
 def raises(rule: AlertRule, finding: AlertFinding) -> bool:
-    """Whether what happened is an alert."""
+    """Return whether a finding is worth an alert."""
     return rule.is_enabled and (finding.volume is None or finding.volume >= (rule.minimum_volume or 1))
 
 
@@ -111,7 +111,7 @@ def raises(rule: AlertRule, finding: AlertFinding) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Attempts within the last hour; the hour before the present one counts by the part of it that is within."""
+    """Attempts within the last hour. The hour before the current one counts by the part of it that is within."""
 
     total: float
     failed: float
@@ -122,7 +122,7 @@ class Rate:
 
 
 def last_hour(hours: Sequence[HourRate], now: datetime) -> Rate:
-    """A sliding hour out of two that begin on the hour, as rate limiters do: exact for steady traffic."""
+    """Estimate the last 60 minutes from two hours that begin on the hour; exact for steady traffic."""
     this = hour_of(now)
     left = 1 - (now - this) / timedelta(hours=1)
     weights = {this: 1.0, this - timedelta(hours=1): left}
@@ -133,7 +133,9 @@ def last_hour(hours: Sequence[HourRate], now: datetime) -> Rate:
 
 
 def evaluate_rate(rule: AlertRule, rate: Rate) -> Literal["raise", "keep", "recover"]:
-    """Section 12.3, with hysteresis: between half the threshold and the threshold nothing changes."""
+    """Decide what a rate means for the alert (section 12.3).
+
+    With hysteresis: between half the threshold and the threshold nothing changes."""
     assert rule.threshold is not None
     if not rule.is_enabled or rate.total < (rule.minimum_volume or 1):
         return "recover"
@@ -143,7 +145,7 @@ def evaluate_rate(rule: AlertRule, rate: Rate) -> Literal["raise", "keep", "reco
 
 
 def is_quiet(rule: AlertRule, alert: Alert, now: datetime) -> bool:
-    """No repeat for as long as the rule asks."""
+    """Return whether the alert has had no repeat for as long as its rule requires."""
     return now - alert.last_seen_at >= timedelta(minutes=rule.quiet_minutes)
 
 
@@ -151,8 +153,10 @@ def is_quiet(rule: AlertRule, alert: Alert, now: datetime) -> bool:
 
 
 def finding_of(occurrence: Occurrence) -> AlertFinding | None:
-    """What an occurrence means; None when it is none of the rules' business, such as a recovery, which the state
-    tells. Raises ValueError, KeyError, TypeError when it is not what its producer promised."""
+    """Return the finding that an occurrence stands for; None when no rule is about it.
+
+    Recoveries are such: the state tells them. Raises ValueError, KeyError, TypeError when the occurrence is
+    malformed."""
     reader = _READERS.get(occurrence.source)
     if reader is None:
         return None
@@ -166,7 +170,12 @@ def _of_integration(severity: Severity) -> Callable[[Occurrence, dict[str, Any]]
     def read(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
         summary = f"{data['name']} ({data['provider']}): {data['detail']}"
         return _finding(
-            occurrence, AlertKind.IntegrationHealth, str(UUID(data["integrationId"])), summary, data, severity
+            occurrence,
+            AlertKind.IntegrationHealth,
+            str(UUID(data["integrationId"])),
+            summary,
+            details=data,
+            severity=severity,
         )
 
     return read
@@ -174,13 +183,13 @@ def _of_integration(severity: Severity) -> Callable[[Occurrence, dict[str, Any]]
 
 def _of_sync(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
     name = data.get("name")
-    told = f"{name}: the synchronisation failed." if isinstance(name, str) else "The synchronisation failed."
-    summary = f"{told} {data['detail']}"
-    return _finding(occurrence, AlertKind.SyncFailed, str(UUID(data["integrationId"])), summary, data)
+    what = f"{name}: the synchronisation failed." if isinstance(name, str) else "The synchronisation failed."
+    summary = f"{what} {data['detail']}"
+    return _finding(occurrence, AlertKind.SyncFailed, str(UUID(data["integrationId"])), summary, details=data)
 
 
 def _host_of(url: object) -> str | None:
-    """None of what is no address: anyone may raise an event that bears the name."""
+    """Return the host of an address; None of text that is none, because anyone may raise an event with this name."""
     try:
         return urlsplit(url).netloc if isinstance(url, str) else None
     except ValueError:
@@ -190,13 +199,15 @@ def _host_of(url: object) -> str | None:
 def _of_disabled_webhook(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
     host = _host_of(data.get("url"))
     summary = f"{host} was disabled. {data['reason']}" if host else f"Disabled. {data['reason']}"
-    return _finding(occurrence, AlertKind.WebhookDisabled, str(UUID(data["webhookId"])), summary, data)
+    return _finding(
+        occurrence, AlertKind.WebhookDisabled, str(UUID(data["webhookId"])), summary, details=data
+    )
 
 
 def _of_subject(kind: AlertKind) -> Callable[[Occurrence, dict[str, Any]], AlertFinding]:
     def read(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
-        found = _finding(occurrence, kind, str(data["subject"]), str(data["detail"]), data)
-        return replace(found, volume=int(data["count"])) if "count" in data else found
+        finding = _finding(occurrence, kind, str(data["subject"]), str(data["detail"]), details=data)
+        return replace(finding, volume=int(data["count"])) if "count" in data else finding
 
     return read
 
@@ -221,32 +232,33 @@ def _finding(
     kind: AlertKind,
     subject: str,
     summary: str,
-    data: dict[str, Any],
+    *,
+    details: dict[str, Any],
     severity: Severity | None = None,
 ) -> AlertFinding:
     tenant = PLATFORM if RULES[kind].is_platform else occurrence.tenant_id
-    return AlertFinding(tenant, kind, subject[:100], summary[:400], occurrence.at, data, severity)
+    return AlertFinding(tenant, kind, subject[:100], summary[:400], occurrence.at, details, severity)
 
 
 # -- messages ---------------------------------------------------------------------------------------------
 
 
 def send_again_at(failed: int, kind: FailureKind | None, now: datetime) -> datetime | None:
-    """When a message is tried again after `failed` attempts; None when it is given up."""
+    """Return when a message is sent again after `failed` attempts; None when it is given up."""
     if kind in _LASTING or failed > len(_SEND_AGAIN_AFTER):
         return None
     return now + timedelta(minutes=_SEND_AGAIN_AFTER[failed - 1])
 
 
 def message_about(alert: Alert, transition: Transition, recipient: str) -> OutgoingMessage:
-    """What a person reads. The subject alone says it, for an SMS carries no more."""
+    """Build the message that a person reads. Its subject is enough by itself, because an SMS carries no more."""
     rule = RULES[alert.kind]
     label = alert.severity.name if transition == Transition.Raised else "Recovered"
     subject = f"[{label}] {rule.title}: {_one_line(alert.summary)}"[:150]
-    said = alert.summary if transition == Transition.Raised else alert.recovery or "It is over."
+    text = alert.summary if transition == Transition.Raised else alert.recovery or "It is over."
     lines = [
         rule.title,
-        said,
+        text,
         "",
         f"Kind: {alert.kind}",
         f"Subject: {alert.subject}",

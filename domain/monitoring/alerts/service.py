@@ -57,14 +57,18 @@ class SinkCommand(Command):
 
 
 class ChangeAlertRule(Command):
-    """The fields sent replace, the others stay; null goes back to the default."""
+    """Body of `PUT /api/alerts/rules/{kind}`: the fields sent are replaced; null restores the default."""
 
     is_enabled: bool | None = None
     severity: Literal["Information", "Warning", "Critical"] | None = None
-    threshold: float | None = Field(None, gt=0, lt=1, description="Share of failures that must be exceeded")
-    minimum_volume: int | None = Field(None, ge=1, le=1_000_000, description="How much must have happened")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="Share of failures that must be exceeded, of 1"
+    )
+    minimum_volume: int | None = Field(
+        None, ge=1, le=1_000_000, description="How often it must have happened"
+    )
     sinks: Annotated[list[SinkCommand], Field(max_length=5)] | None = Field(
-        None, description="Who is told by e-mail or SMS, beside webhooks and realtime messages"
+        None, description="Who is notified by e-mail or SMS, beside webhooks and realtime messages"
     )
 
 
@@ -74,7 +78,7 @@ class AcknowledgeAlert(Command):
 
 @dataclass(frozen=True, slots=True)
 class AlertDetail:
-    """An alert and the messages to people about it."""
+    """An alert, and the messages to people about it."""
 
     alert: Alert
     notifications: Sequence[Notification]
@@ -91,7 +95,7 @@ class AlertService:
     def page(
         self, principal: Principal, filter_: AlertFilter, page: PageRequest, *, platform: bool = False
     ) -> Page[Alert]:
-        """Newest first, of the tenant or of the platform. Raises Forbidden."""
+        """Return a page of the tenant's or the platform's alerts, newest first. Raises Forbidden."""
         principal.require(ALERTS_READ)
         if platform:
             principal.require(ALERTS_PLATFORM)
@@ -99,33 +103,38 @@ class AlertService:
             return tx.alerts.page(PLATFORM if platform else principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, alert_id: UUID) -> AlertDetail:
-        """Raises Forbidden, NotFound."""
+        """Return an alert with its messages. Raises Forbidden, NotFound."""
         principal.require(ALERTS_READ)
         with self._transactions.read() as tx:
-            return self._told(tx, self._find(tx, principal, alert_id))
+            return self._detail(tx, self._find(tx, principal, alert_id))
 
     @repeated
     def acknowledge(self, principal: Principal, alert_id: UUID, command: AcknowledgeAlert) -> AlertDetail:
-        """Somebody looks after it; it still recovers by itself. Raises Forbidden, NotFound, Conflict when it was
-        acknowledged already or is over."""
+        """Record that somebody looks after the alert; it still recovers by itself.
+
+        Raises Forbidden, NotFound; Conflict when it is not open."""
         principal.require(ALERTS_MANAGE)
         with self._transactions.write() as tx:
             alert = self._find(tx, principal, alert_id)
             if not tx.alerts.acknowledge(
-                alert.tenant_id, alert_id, principal.user_id, command.note, self._clock.now()
+                alert.tenant_id,
+                alert_id,
+                by=principal.user_id,
+                note=command.note,
+                at=self._clock.now(),
             ):
-                raise Conflict(f"The alert is not open any more: it is {alert.status.name}.")
+                raise Conflict(f"The alert is no longer open: its status is {alert.status.name}.")
             entry = AuditEntry(
                 "alert.acknowledged", "alert", alert_id, principal, after={"note": command.note}
             )
             tx.audit.append(principal.tenant_id, entry)
-            told = self._told(tx, tx.alerts.get(alert.tenant_id, alert_id))
+            detail = self._detail(tx, tx.alerts.get(alert.tenant_id, alert_id))
             tx.commit()
-        self._ledger.publish([told.alert])
-        return told
+        self._ledger.publish([detail.alert])
+        return detail
 
     def rules(self, principal: Principal) -> list[AlertRule]:
-        """As the tenant has them; the platform's own are left out. Raises Forbidden."""
+        """Return the rules with the tenant's settings, without those of the platform. Raises Forbidden."""
         principal.require(ALERTS_READ)
         with self._transactions.read() as tx:
             settings = tx.alert_rules.settings(principal.tenant_id)
@@ -135,7 +144,7 @@ class AlertService:
     def change_rule(
         self, principal: Principal, kind: str, command: ChangeAlertRule, if_match: int | None = None
     ) -> AlertRule:
-        """Raises Forbidden, NotFound, ValidationFailed, PreconditionFailed."""
+        """Change a rule for the tenant. Raises Forbidden, NotFound, ValidationFailed, PreconditionFailed."""
         principal.require(ALERTS_MANAGE)
         rule = _rule(kind)
         _check_applies(rule, command)
@@ -165,25 +174,25 @@ class AlertService:
         return tx.alerts.get(PLATFORM, alert_id)
 
     @staticmethod
-    def _told(tx: AlertTransaction, alert: Alert) -> AlertDetail:
+    def _detail(tx: AlertTransaction, alert: Alert) -> AlertDetail:
         return AlertDetail(alert, tx.notifications.of_alert(alert.tenant_id, alert.alert_id))
 
 
 def _rule(kind: str) -> AlertRule:
-    rule = RULES.get(AlertKind(kind)) if kind in {one.value for one in AlertKind} else None
+    rule = RULES.get(AlertKind(kind)) if kind in {known.value for known in AlertKind} else None
     if rule is None or rule.is_platform:
-        raise NotFound("There is no such rule; see GET /api/alerts/rules.")
+        raise NotFound("The alert rule does not exist; GET /api/alerts/rules lists those that do.")
     return rule
 
 
 def _check_applies(rule: AlertRule, command: ChangeAlertRule) -> None:
     errors = [
-        FieldError(f"/{wire}", "This rule has none.")
+        FieldError(f"/{wire}", "This rule does not have this field.")
         for name, wire in (("threshold", "threshold"), ("minimum_volume", "minimumVolume"))
         if getattr(command, name) is not None and getattr(rule, name) is None
     ]
     if errors:
-        raise ValidationFailed("The rule does not work that way.", errors)
+        raise ValidationFailed("The rule does not have these fields.", errors)
 
 
 def _check_sinks(tx: AlertTransaction, tenant_id: UUID, sinks: Sequence[SinkCommand]) -> None:
@@ -192,11 +201,13 @@ def _check_sinks(tx: AlertTransaction, tenant_id: UUID, sinks: Sequence[SinkComm
         try:
             integration = tx.integrations.get(tenant_id, sink.integration_id)
         except NotFound:
-            errors.append(FieldError(f"/sinks/{index}/integrationId", "There is no such integration."))
+            errors.append(FieldError(f"/sinks/{index}/integrationId", "The integration does not exist."))
             continue
         form = _RECIPIENTS.get(integration.integration_type)
         if form is None:
-            errors.append(FieldError(f"/sinks/{index}/integrationId", "It is no e-mail or SMS integration."))
+            errors.append(
+                FieldError(f"/sinks/{index}/integrationId", "This is not an e-mail or SMS integration.")
+            )
             continue
         errors += [
             FieldError(f"/sinks/{index}/recipients/{position}", f"Must be {form[1]}.")
@@ -204,7 +215,7 @@ def _check_sinks(tx: AlertTransaction, tenant_id: UUID, sinks: Sequence[SinkComm
             if not form[0].fullmatch(recipient)
         ]
     if errors:
-        raise ValidationFailed("Nobody could be told that way.", errors)
+        raise ValidationFailed("The sinks cannot be used; see errors.", errors)
 
 
 def _changed(before: RuleSettings, command: ChangeAlertRule) -> RuleSettings:

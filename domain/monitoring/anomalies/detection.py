@@ -1,15 +1,14 @@
-"""Finding the hours of a series that its own weeks do not explain.
+"""From signals to series, and to the hours of a series that its own weeks do not explain.
 
-The baseline of an hour is the median of the same hour of the week in the other weeks. Of two weeks one may have been
-an outage: the median of the same hour of other days decides between them. With one week an hour has to be unusual
-beside that as well as beside the other days. A series of less than a week says nothing, for nobody knows its weekend.
-All this leaves the judged hour out, and no outage moves it.
+The baseline of an hour is the median of the same hour of the week in the other weeks. With two other weeks, of which
+one may have been an outage, the median of the same hour of other days decides between them. With one, an hour has to
+be unusual compared with that week as well as with the other days. A series of less than a week has no unusual hours,
+because its weekend is unknown. The baseline leaves the examined hour out, and no outage moves it.
 
-Distances are taken on a scale where the noise is even (square roots of counts after Anscombe 1948, arcsines of
+Distances are measured on a scale where the noise is even (square roots of counts after Anscombe 1948, arcsines of
 shares, logarithms of durations and volumes) and divided by the series' own robust spread, the median absolute
-deviation, so that a restless series needs more to be unusual. A distance counts only where the difference would
-matter to somebody as well.
-"""
+deviation, so that a restless series needs more to be unusual. A distance counts only where the difference would also
+matter to somebody."""
 
 from __future__ import annotations
 
@@ -39,27 +38,28 @@ WATCHED: Final[Mapping[SubjectKind, tuple[Metric, ...]]] = {
 def series_of(
     signals: Iterable[Signal], since: datetime, until: datetime
 ) -> Iterator[tuple[AnomalySubject, Metric, list[HourValue | None]]]:
-    """One for each subject and metric watched, with a sample for every hour from `since` to `until`. A subject's
-    hours before its first signal say nothing; later ones without a signal are hours without traffic."""
-    known: dict[tuple[AnomalySubject, Metric], dict[int, HourValue | None]] = {}
-    for signal in signals:  # may be hundreds of thousands: a sample is all that is kept of each
+    """Yield a series for each subject and metric watched, with a value for every hour from `since` to `until`.
+
+    A subject's hours before its first signal are None; later hours without a signal are hours without traffic."""
+    values: dict[tuple[AnomalySubject, Metric], dict[int, HourValue | None]] = {}
+    for signal in signals:  # may be hundreds of thousands: only a value is kept of each
         subject = AnomalySubject(signal.kind, signal.subject_id)
         for metric in WATCHED.get(signal.kind, ()):
-            known.setdefault((subject, metric), {})[(signal.hour - since) // HOUR] = sample(
+            values.setdefault((subject, metric), {})[(signal.hour - since) // HOUR] = hour_value(
                 metric, signal.tally
             )
     length = (until - since) // HOUR
-    for (subject, metric), samples in known.items():
-        first, empty = min(samples), sample(metric, None)
+    for (subject, metric), of_hours in values.items():
+        first, empty = min(of_hours), hour_value(metric, None)
         yield (
             subject,
             metric,
-            [samples.get(index, empty) if index >= first else None for index in range(length)],
+            [of_hours.get(index, empty) if index >= first else None for index in range(length)],
         )
 
 
-def sample(metric: Metric, tally: Tally | None) -> HourValue | None:
-    """What an hour says of a metric; None when it says nothing."""
+def hour_value(metric: Metric, tally: Tally | None) -> HourValue | None:
+    """Return an hour's value of a metric; None when the hour says nothing of it."""
     if metric is Metric.Traffic:
         return HourValue(tally.total, tally.total) if tally else HourValue(0, 0)
     if tally is None or tally.total == 0:
@@ -98,7 +98,7 @@ class HourValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UnusualHour:
-    """Of the hour at `index` of the series."""
+    """The hour at `index` of the series, which is unusual."""
 
     index: int
     direction: Direction
@@ -109,8 +109,10 @@ class UnusualHour:
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """How a metric's values become numbers with even noise. `floor` is the least spread, in those numbers after
-    `precision`; `matters` says whether a difference (observed, typical, weight) is worth a word."""
+    """How a metric's values become numbers with even noise.
+
+    - `floor`: the least spread, in those numbers after `precision`.
+    - `matters`: whether a difference (observed, typical, weight) matters to somebody."""
 
     forward: Callable[[HourValue], float]
     back: Callable[[float], float]
@@ -143,10 +145,10 @@ def _volume_matters(observed: float, typical: float, weight: float) -> bool:
 
 
 _COUNTS = _Scale(
-    lambda one: 2 * math.sqrt(one.value + 3 / 8), _square, floor=1.0, matters=_traffic_matters, grows=True
+    lambda hour: 2 * math.sqrt(hour.value + 3 / 8), _square, floor=1.0, matters=_traffic_matters, grows=True
 )
 _SHARES = _Scale(
-    lambda one: math.asin(math.sqrt((one.value * one.weight + 3 / 8) / (one.weight + 3 / 4))),
+    lambda hour: math.asin(math.sqrt((hour.value * hour.weight + 3 / 8) / (hour.weight + 3 / 4))),
     lambda y: math.sin(min(max(y, 0.0), math.pi / 2)) ** 2,
     floor=1.0,
     matters=_share_matters,
@@ -158,14 +160,14 @@ _SCALES: dict[Metric, _Scale] = {
     Metric.Refusals: _SHARES,
     Metric.ErrorRate: _SHARES,
     Metric.Latency: _Scale(
-        lambda one: math.log(max(one.value, 1.0)),
+        lambda hour: math.log(max(hour.value, 1.0)),
         math.exp,
         floor=0.08,
         matters=_duration_matters,
         least_weight=10,
     ),
     Metric.SyncVolume: _Scale(
-        lambda one: math.log1p(one.value),
+        lambda hour: math.log1p(hour.value),
         lambda y: max(0.0, math.expm1(y)),
         floor=0.1,
         matters=_volume_matters,
@@ -177,18 +179,20 @@ _SCALES: dict[Metric, _Scale] = {
 def unusual_hours(
     metric: Metric, series: Sequence[HourValue | None], *, since: int = 0, threshold: float = THRESHOLD
 ) -> list[UnusualHour]:
-    """The unusual ones among the consecutive hours of `series`, from the index `since` on. None stands for an hour
-    that says nothing; for counts an hour without any is a zero. A series with too little history has none."""
+    """Return the unusual hours of a series of consecutive hours, from the index `since` on.
+
+    - None is an hour that says nothing; of counts, an hour without any is a zero.
+    - A series with too little history has no unusual hours."""
     scale = _SCALES[metric]
     ys = [
-        scale.forward(series_) if series_ is not None and series_.weight >= scale.least_weight else None
-        for series_ in series
+        scale.forward(hour) if hour is not None and hour.weight >= scale.least_weight else None
+        for hour in series
     ]
     first = next((index for index, y in enumerate(ys) if y is not None), len(ys))
     if len(ys) - first <= _WEEK:
         return []
     typical = _baselines(ys)
-    precisions = [scale.precision(series_.weight) if series_ is not None else 0.0 for series_ in series]
+    precisions = [scale.precision(hour.weight) if hour is not None else 0.0 for hour in series]
     residuals = [
         None if y is None or base is None else (y - base) * precision
         for y, base, precision in zip(ys, typical, precisions, strict=True)
@@ -198,8 +202,8 @@ def unusual_hours(
         return []
     found = []
     for index in range(since, len(series)):
-        residual, base, sample = residuals[index], typical[index], series[index]
-        if residual is None or base is None or sample is None:
+        residual, base, hour = residuals[index], typical[index], series[index]
+        if residual is None or base is None or hour is None:
             continue
         sigma = spread.at(base)
         score = residual / sigma
@@ -207,15 +211,15 @@ def unusual_hours(
             continue
         reach = _RANGE * sigma / precisions[index]
         middle = scale.back(base)
-        if scale.matters(sample.value, middle, sample.weight):
+        if scale.matters(hour.value, middle, hour.weight):
             direction = Direction.Above if score > 0 else Direction.Below
             expected = Expectation(middle, scale.back(base - reach), scale.back(base + reach))
-            found.append(UnusualHour(index, direction, sample.value, expected, abs(score)))
+            found.append(UnusualHour(index, direction, hour.value, expected, abs(score)))
     return found
 
 
 def _baselines(ys: Sequence[float | None]) -> list[float | None]:
-    """Of each hour, from the same hour of other weeks and, where those are too few, of other days."""
+    """Return the baseline of each hour, from other weeks and, where those are too few, from other days."""
     by_week = [[y for y in ys[slot::_WEEK] if y is not None] for slot in range(_WEEK)]
     by_day = [[y for y in ys[slot::_DAY] if y is not None] for slot in range(_DAY)]
     bases: list[float | None] = []
@@ -230,23 +234,25 @@ def _baselines(ys: Sequence[float | None]) -> list[float | None]:
 
 
 def _of_few(y: float | None, weeks: Sequence[float], usual: float) -> float:
-    """A baseline from the same hour of at most two other weeks and from what is `usual` at that hour of a day."""
+    """Return a baseline from the same hour of at most two other weeks and the `usual` value at that hour of a day."""
     if len(weeks) == 2:
         return median([*weeks, usual])
-    return min([*weeks, usual], key=lambda one: abs(one - (usual if y is None else y)))
+    return min([*weeks, usual], key=lambda base: abs(base - (usual if y is None else y)))
 
 
-def _without(values: Sequence[float], one: float | None) -> list[float]:
+def _without(values: Sequence[float], value: float | None) -> list[float]:
     others = list(values)
-    if one is not None:
-        others.remove(one)
+    if value is not None:
+        others.remove(value)
     return others
 
 
 @dataclass(frozen=True, slots=True)
 class _Spread:
-    """The noise of a series. That of counts is Poisson's, which is 1 everywhere after the square root, and what
-    `excess` adds in proportion to the count, for crowds come and go together."""
+    """The noise of a series.
+
+    That of counts is Poisson's, which is 1 everywhere after the square root, and `excess`, which grows in proportion
+    to the count, because requests often come together."""
 
     constant: float
     excess: float = 0.0
@@ -257,13 +263,13 @@ class _Spread:
         cls, scale: _Scale, residuals: Sequence[float | None], typical: Sequence[float | None]
     ) -> _Spread | None:
         known = [
-            (abs(one), base)
-            for one, base in zip(residuals, typical, strict=True)
-            if one is not None and base is not None
+            (abs(residual), base)
+            for residual, base in zip(residuals, typical, strict=True)
+            if residual is not None and base is not None
         ]
         if len(known) < scale.residuals:
             return None
-        sigma = _MAD_TO_SIGMA * median([one for one, _ in known])
+        sigma = _MAD_TO_SIGMA * median([distance for distance, _ in known])
         if not scale.grows:
             return cls(max(sigma, scale.floor))
         level = median([scale.back(base) for _, base in known])

@@ -1,4 +1,4 @@
-"""Anomalies (section 10.2): an hour that is not what this hour of the week is, and uses of a key that are new."""
+"""Anomalies (section 10.2): hours that differ from the same hour of other weeks, and unusual uses of a key."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ DETECTED: Final = "AnomalyDetected"
 
 
 class Metric(StrEnum):
-    """What is unusual. The first five are measured by the hour against a baseline; the others, and bursts of refusals,
-    are seen at once."""
+    """What is unusual.
+
+    The first five are measured by the hour against a baseline; the others, and bursts of refusals, are seen at once."""
 
     Traffic = "traffic"
     ErrorRate = "error-rate"
@@ -40,8 +41,10 @@ class AnomalyStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What was to be expected: `typical`, and the range from `low` to `high` that all but a few hours in a thousand
-    keep within. Attempts, records or requests an hour; a share of 1; or milliseconds, as the metric is."""
+    """What was to be expected, in the metric's unit.
+
+    Units are attempts, records or requests an hour, a share of 1, or milliseconds. All but a few hours in a thousand
+    lie between `low` and `high`."""
 
     typical: float
     low: float
@@ -50,8 +53,10 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """One unusual hour. `score` is its distance from the typical in robust standard deviations, positive; beyond 6 is
-    unusual by default."""
+    """One unusual hour.
+
+    `score` is its distance from the typical value in robust standard deviations, positive; beyond 6 is unusual by
+    default."""
 
     hour: datetime
     direction: Direction
@@ -62,7 +67,7 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class AnomalySubject:
-    """Whose numbers they are."""
+    """What the numbers are about."""
 
     kind: SubjectKind
     subject_id: UUID
@@ -70,9 +75,12 @@ class AnomalySubject:
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """An unbroken run of unusual hours, told by the worst of them; or one moment of a key's use, with neither
-    `expected` nor `score`. At most one of a (subject, metric, direction) is active. `detail` is the sentence people
-    read. While `snoozed_until` lies ahead, another of the same subject and metric is stored and not told."""
+    """An unbroken run of unusual hours, described by the worst of them, or one moment of a key's use.
+
+    - Of a key's use there is neither `expected` nor `score`.
+    - At most one anomaly of a (subject, metric, direction) is active.
+    - `detail`: the sentence people read.
+    - `snoozed_until`: until then, anomalies of the same subject and metric are stored and not announced."""
 
     anomaly_id: UUID
     tenant_id: UUID
@@ -99,7 +107,7 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True)
 class AnomalyFilter:
-    """All given conditions hold."""
+    """Conditions of a list of anomalies; all that are given must hold."""
 
     status: AnomalyStatus | None = None
     metrics: tuple[Metric, ...] = ()

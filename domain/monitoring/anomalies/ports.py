@@ -1,4 +1,4 @@
-"""Where anomalies are kept, and what is known of how keys are used."""
+"""Where anomalies and the uses of keys are stored."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from domain.webhooks.ports import Webhooks
 
 
 class Anomalies(Protocol):
-    """One tenant's anomalies; `watermarks` and `delete_before` see all tenants."""
+    """The anomalies of one tenant; `watermarks` and `delete_before` see all tenants."""
 
     def add(self, tenant_id: UUID, anomaly: Anomaly) -> None:
-        """Raises Unavailable when another transaction stores the same active one."""
+        """Store a new anomaly. Raises Unavailable when another transaction stores the same active one."""
 
     def get(self, tenant_id: UUID, anomaly_id: UUID) -> Anomaly:
-        """Raises NotFound."""
+        """Return an anomaly. Raises NotFound."""
 
     def page(self, tenant_id: UUID, filter_: AnomalyFilter, page: PageRequest) -> Page[Anomaly]:
-        """Newest first."""
+        """Return a page of anomalies, newest first."""
 
     def active(self, tenant_id: UUID) -> list[Anomaly]: ...
 
@@ -38,30 +38,32 @@ class Anomalies(Protocol):
         """Store what was seen of it last, and its end."""
 
     def decide(self, tenant_id: UUID, anomaly: Anomaly) -> None:
-        """Store who acknowledged it and until when its like is not told."""
+        """Store who acknowledged it, and until when it is snoozed."""
 
     def snoozed(self, tenant_id: UUID, now: datetime) -> set[tuple[UUID, Metric]]:
-        """Subject and metric of those whose snooze lies ahead."""
+        """Return the subject and metric of each anomaly whose snooze has not ended."""
 
     def exists_since(self, tenant_id: UUID, subject_id: UUID, metric: Metric, since: datetime) -> bool:
-        """Whether one of the subject and metric began at or after `since`."""
+        """Return whether an anomaly of the subject and metric began at or after `since`."""
 
     def watermarks(self) -> Mapping[UUID, datetime]:
-        """By tenant, the hour before which everything was judged."""
+        """Return, by tenant, the hour before which every hour was examined."""
 
     def set_watermark(self, tenant_id: UUID, hour: datetime, *, before: datetime | None) -> None:
-        """Move it on from `before`, None where there was none. Raises Unavailable when somebody else has moved it."""
+        """Move the tenant's watermark from `before`, None where there was none.
+
+        Raises Unavailable when another process has moved it."""
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` that ended before; returns how many."""
+        """Remove up to `limit` anomalies that ended before `cutoff`, and return how many."""
 
 
-#: The value of a use for which no scope was named: it may have been for any.
+#: The value of a use for which no scope was named.
 ANYTHING: Final = "*"
 
 
 class Trait(IntEnum):
-    """What a use of a key shows."""
+    """An aspect of a key's use."""
 
     Network = 0
     Country = 1
@@ -72,8 +74,10 @@ class Trait(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A key was used so: from a `value` of a network (CIDR), country or client program, for a scope it lacks, or
-    for one it has; `ANYTHING` when whoever asked named no scope."""
+    """A use of a key.
+
+    `value` is a network (CIDR), country, client program, a scope it lacks or one it has; `ANYTHING` when no scope
+    was named."""
 
     tenant_id: UUID
     api_key_id: UUID
@@ -83,7 +87,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class SeenTrait:
-    """What a key showed of a trait, and when it did so first and last."""
+    """A value that a key showed of a trait, and when it did so first and last."""
 
     value: str
     first_seen_at: datetime
@@ -91,19 +95,20 @@ class SeenTrait:
 
 
 class Sightings(Protocol):
-    """What was seen of keys of all tenants."""
+    """The uses of keys of all tenants."""
 
     def known(self, api_key_id: UUID, trait: Trait) -> list[SeenTrait]: ...
 
     def known_of(self, api_key_ids: Collection[UUID], trait: Trait) -> Mapping[UUID, Sequence[SeenTrait]]:
-        """The same of several keys; those that showed nothing are left out."""
+        """Return what is known of several keys; those that showed nothing are left out."""
 
     def see(self, sightings: Sequence[Sighting], now: datetime) -> list[Sighting]:
-        """Store them, or that they were seen again; returns the new ones. Raises Unavailable when another
-        transaction stores the same one."""
+        """Store the sightings, or that they were seen again, and return the new ones.
+
+        Raises Unavailable when another transaction stores the same one."""
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` that were seen last before; returns how many."""
+        """Remove up to `limit` sightings that were last seen before `cutoff`, and return how many."""
 
 
 class AnomalyTransaction(

@@ -1,4 +1,4 @@
-"""Use cases of anomalies: look at them, say that somebody does, and ask not to hear of the like for a while."""
+"""Use cases of anomalies: list, acknowledge and snooze them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from domain.core.principal import Principal
 from domain.core.transaction import Transactions
 from domain.core.wire import Command
 from domain.journal.audit import AuditEntry
-from domain.monitoring.anomalies.detection import HOUR, WATCHED, sample
+from domain.monitoring.anomalies.detection import HOUR, WATCHED, hour_value
 from domain.monitoring.anomalies.model import Anomaly, AnomalyFilter
 from domain.monitoring.anomalies.ports import AnomalyTransaction
 from domain.monitoring.signal_series import SignalReader
@@ -33,12 +33,12 @@ class AcknowledgeAnomaly(Command):
 
 
 class SnoozeAnomaly(Command):
-    hours: int = Field(ge=1, le=24 * 30, description="For how long the like of it is not told")
+    hours: int = Field(ge=1, le=24 * 30, description="Hours in which such anomalies are not announced")
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredHour:
-    """What was measured in the hour from `start`; None when nothing was to be."""
+    """The value measured in the hour from `start`; None when nothing was measured."""
 
     start: datetime
     value: float | None
@@ -46,7 +46,7 @@ class MeasuredHour:
 
 @dataclass(frozen=True, slots=True)
 class AnomalyDetail:
-    """An anomaly and the hours around it; none of what was seen at once."""
+    """An anomaly and the hours around it; no hours of what was seen at once."""
 
     anomaly: Anomaly
     hours: Sequence[MeasuredHour]
@@ -61,26 +61,27 @@ class AnomalyService:
         self._clock = clock
 
     def page(self, principal: Principal, filter_: AnomalyFilter, page: PageRequest) -> Page[Anomaly]:
-        """Newest first. Raises Forbidden."""
+        """Return a page of anomalies, newest first. Raises Forbidden."""
         principal.require(INSIGHTS_READ)
         with self._transactions.read() as tx:
             return tx.anomalies.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, anomaly_id: UUID) -> AnomalyDetail:
-        """Raises Forbidden, NotFound, Unavailable."""
+        """Return an anomaly with the hours around it. Raises Forbidden, NotFound, Unavailable."""
         principal.require(INSIGHTS_READ)
         with self._transactions.read() as tx:
             anomaly = tx.anomalies.get(principal.tenant_id, anomaly_id)
         return AnomalyDetail(anomaly, self._hours(anomaly))
 
     def acknowledge(self, principal: Principal, anomaly_id: UUID, command: AcknowledgeAnomaly) -> Anomaly:
-        """Somebody looks after it; it still ends by itself. Raises Forbidden, NotFound, Conflict when somebody
-        does already."""
+        """Record that somebody looks after the anomaly; it still ends by itself.
+
+        Raises Forbidden, NotFound; Conflict when it is acknowledged already."""
         principal.require(INSIGHTS_MANAGE)
         with self._transactions.write() as tx:
             before = tx.anomalies.get(principal.tenant_id, anomaly_id)
             if before.acknowledged_at is not None:
-                raise Conflict("The anomaly has been acknowledged already.")
+                raise Conflict("The anomaly is already acknowledged.")
             after = replace(
                 before,
                 acknowledged_at=self._clock.now(),
@@ -91,7 +92,8 @@ class AnomalyService:
         return after
 
     def snooze(self, principal: Principal, anomaly_id: UUID, command: SnoozeAnomaly) -> Anomaly:
-        """No event and no alert about the same subject and metric until then; what happens is stored all the same.
+        """Keep the hub from announcing anomalies of the same subject and metric for a while; they are still stored.
+
         Raises Forbidden, NotFound."""
         principal.require(INSIGHTS_MANAGE)
         until = self._clock.now() + timedelta(hours=command.hours)
@@ -125,7 +127,7 @@ class AnomalyService:
         tallies = {signal.hour: signal.tally for signal in signals}
         hours = []
         while since < until:
-            one = sample(metric, tallies.get(since))
-            hours.append(MeasuredHour(since, None if one is None else one.value))
+            hour = hour_value(metric, tallies.get(since))
+            hours.append(MeasuredHour(since, None if hour is None else hour.value))
             since += HOUR
         return hours

@@ -1,4 +1,4 @@
-"""What people and other systems are told of an anomaly."""
+"""What people and other systems are told of an anomaly: the sentence, the event and the occurrence."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _TYPES = {
 
 
 def type_of(kind: SubjectKind) -> str:
-    """`webhook`, `apikey` or `integration`."""
+    """Return `webhook`, `apikey` or `integration`."""
     return _TYPES.get(kind, "integration")
 
 
 def name_of(tx: AnomalyTransaction, tenant_id: UUID, subject: AnomalySubject) -> tuple[str, bool] | None:
-    """What people call it, and whether it is meant to be in use; None when there is no such thing any more."""
+    """Return what people call the subject, and whether it is meant to be in use; None when it no longer exists."""
     try:
         match type_of(subject.kind):
             case "webhook":
@@ -45,7 +45,7 @@ def name_of(tx: AnomalyTransaction, tenant_id: UUID, subject: AnomalySubject) ->
 
 
 def sentence(name: str, subject: AnomalySubject, metric: Metric, deviation: Deviation) -> str:
-    """What was seen where what was expected."""
+    """Return the sentence that compares what was seen with what was expected."""
     is_key = subject.kind == SubjectKind.ApiKey
     calls = f"requests with the key {name}" if is_key else f"attempts to deliver to {name}"
     seen, low, high = deviation.observed, deviation.expected.low, deviation.expected.high
@@ -69,7 +69,7 @@ def sentence(name: str, subject: AnomalySubject, metric: Metric, deviation: Devi
 
 
 def event_of(anomaly: Anomaly) -> DomainEvent:
-    """`AnomalyDetected`. Its id follows from the anomaly's, so it is raised once."""
+    """Build `AnomalyDetected`. Its id follows from the anomaly's, so that it is raised once."""
     return build_event(
         DETECTED,
         _data(anomaly),
@@ -81,7 +81,7 @@ def event_of(anomaly: Anomaly) -> DomainEvent:
 
 
 def occurrence_of(anomaly: Anomaly, at: datetime) -> Occurrence:
-    """For the alerts; that of a key is one of section 12.3."""
+    """Build the occurrence for the alerts; that of a key has a source of its own (section 12.3)."""
     source = "key-anomaly" if anomaly.subject.kind == SubjectKind.ApiKey else "anomaly"
     data = {**_data(anomaly), "subject": str(anomaly.subject.subject_id)}
     return occurrence(source, data, at, tenant_id=anomaly.tenant_id)

@@ -1,11 +1,11 @@
-"""The hourly look for anomalies (section 10.2): every tenant's hours are judged once, whatever crashes."""
+"""The hourly search for anomalies (section 10.2): each hour of a tenant is examined once, even after a crash."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -24,18 +24,19 @@ logger = logging.getLogger("hub.insights")
 #: Weeks a baseline is taken from.
 WINDOW: Final = timedelta(days=28)
 _AT_A_TIME: Final = timedelta(days=7)
-#: Hours judged at most after a pause; older ones nobody can act on.
+#: Hours examined at most after a pause; nobody can act on older ones.
 _CATCH_UP: Final = timedelta(hours=24)
-#: After its end an hour gets no more signals, but for clocks that differ.
+#: How long after its end an hour may still get signals, because clocks differ.
 _SETTLED: Final = timedelta(minutes=3)
 #: An hour that is usual again does not end an anomaly, two in a row do.
 _FORGIVEN: Final = 2 * HOUR
 _PER_TRANSACTION = 500
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
 class WatchResult:
-    """How a run went."""
+    """What a run did."""
 
     tenants: int = 0
     detected: int = 0
@@ -43,7 +44,9 @@ class WatchResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _SubjectHour:
+    """An unusual hour of a subject."""
+
     subject: AnomalySubject
     metric: Metric
     deviation: Deviation
@@ -66,31 +69,32 @@ class AnomalyWatch:
         self._retention = retention
 
     def detect(self, seconds: float = 240.0) -> WatchResult:
-        """Judge the hours that have ended since the last time, tenant by tenant, for about so many seconds; those
-        not reached come first in the next run. Raises Unavailable."""
-        started, done = self._clock.now(), WatchResult()
+        """Examine the hours that have ended since the last run, tenant by tenant, for about so many seconds.
+
+        Tenants that were not reached come first in the next run. Raises Unavailable."""
+        started, result = self._clock.now(), WatchResult()
         until = hour_of(started - _SETTLED)
         with self._transactions.read() as tx:
             watermarks = tx.anomalies.watermarks()
             tenants = tx.users.tenants()
-        due = [tenant for tenant in tenants if tenant not in watermarks or watermarks[tenant] < until]
-        for tenant_id in sorted(due, key=lambda one: watermarks.get(one, until)):
+        due = [tenant_id for tenant_id in tenants if watermarks.get(tenant_id, _NEVER) < until]
+        for tenant_id in sorted(due, key=lambda tenant_id: watermarks.get(tenant_id, until)):
             if (self._clock.now() - started).total_seconds() > seconds:
                 logger.warning(
-                    "anomalies not looked for everywhere", extra={"tenants": len(due) - done.tenants}
+                    "anomalies not looked for everywhere", extra={"tenants": len(due) - result.tenants}
                 )
                 break
             try:
-                self._judge(tenant_id, watermarks.get(tenant_id), until, done)
+                self._examine(tenant_id, watermarks.get(tenant_id), until, result)
             except Unavailable as error:
                 logger.warning(
                     "anomalies not looked for", extra={"tenantId": str(tenant_id), "reason": error.detail}
                 )
-            done.tenants += 1
-        return done
+            result.tenants += 1
+        return result
 
     def forget_old(self) -> int:
-        """Remove anomalies that ended longer ago than the retention; returns how many."""
+        """Remove anomalies that ended longer ago than the retention, and return how many."""
         cutoff = self._clock.now() - self._retention
         return in_steps(
             self._transactions,
@@ -98,25 +102,28 @@ class AnomalyWatch:
             _PER_TRANSACTION,
         )
 
-    def _judge(self, tenant_id: UUID, watermark: datetime | None, until: datetime, done: WatchResult) -> None:
+    def _examine(
+        self, tenant_id: UUID, watermark: datetime | None, until: datetime, result: WatchResult
+    ) -> None:
         since = until - WINDOW
-        judged_from = max(watermark, until - _CATCH_UP) if watermark is not None else until - HOUR
+        examined_from = max(watermark, until - _CATCH_UP) if watermark is not None else until - HOUR
         signals = self._signals(tenant_id, since, until)
-        found = unusual(signals, since, until, judged_from)
+        found = unusual(signals, since, until, examined_from)
         with self._transactions.write() as tx:
             tx.anomalies.set_watermark(tenant_id, until, before=watermark)
-            book = _Book(tx, tenant_id, self._ids, self._clock.now())
-            for one in found:
-                book.enter(one)
-            book.end_quiet(until)
-            book.alert()
+            run = _AnomalyRun(tx, tenant_id, self._ids, self._clock.now())
+            for unusual_hour in found:
+                run.enter(unusual_hour)
+            run.end_quiet(until)
+            run.alert()
             tx.commit()
-        done.detected += book.detected
-        done.ended += book.ended
+        result.detected += run.detected
+        result.ended += run.ended
 
     def _signals(self, tenant_id: UUID, since: datetime, until: datetime) -> Iterator[Signal]:
-        """A week at a time, for 1,000 integrations have 672,000 in four. Those of keys cost a read each time, and are
-        few."""
+        """Yield the signals a week at a time, because 1,000 integrations have 672,000 of them in four weeks.
+
+        Those of keys are few, and cost a read each time."""
         for kind in WATCHED:
             step = WINDOW if kind == SubjectKind.ApiKey else _AT_A_TIME
             start = since
@@ -127,12 +134,12 @@ class AnomalyWatch:
 
 
 def unusual(
-    signals: Iterable[Signal], since: datetime, until: datetime, judged_from: datetime
-) -> list[_Found]:
-    """The unusual hours from `judged_from` on, in the order of time."""
-    start = (judged_from - since) // HOUR
+    signals: Iterable[Signal], since: datetime, until: datetime, examined_from: datetime
+) -> list[_SubjectHour]:
+    """Return the unusual hours from `examined_from` on, in the order of time."""
+    start = (examined_from - since) // HOUR
     found = [
-        _Found(
+        _SubjectHour(
             subject,
             metric,
             Deviation(
@@ -143,14 +150,14 @@ def unusual(
                 unusual_hour.score,
             ),
         )
-        for subject, metric, samples in series_of(signals, since, until)
-        for unusual_hour in unusual_hours(metric, samples, since=start)
+        for subject, metric, series in series_of(signals, since, until)
+        for unusual_hour in unusual_hours(metric, series, since=start)
     ]
-    return sorted(found, key=lambda one: one.deviation.hour)
+    return sorted(found, key=lambda hour: hour.deviation.hour)
 
 
-class _Book:
-    """One tenant's active anomalies during a pass, in its transaction."""
+class _AnomalyRun:
+    """The active anomalies of one tenant during a run, in its transaction."""
 
     def __init__(self, tx: AnomalyTransaction, tenant_id: UUID, ids: IdGenerator, now: datetime) -> None:
         self._tx = tx
@@ -166,8 +173,8 @@ class _Book:
         self.detected = 0
         self.ended = 0
 
-    def enter(self, found: _Found) -> None:
-        """Begin an anomaly with this hour, or add the hour to the one that goes on."""
+    def enter(self, found: _SubjectHour) -> None:
+        """Start an anomaly with this hour, or add the hour to the active one."""
         subject, metric, deviation = found.subject, found.metric, found.deviation
         named = name_of(self._tx, self._tenant_id, subject)
         # What was switched off or removed is quiet for a known reason.
@@ -185,16 +192,16 @@ class _Book:
             self._active[key] = self._go_on(current, deviation, detail)
 
     def end_quiet(self, until: datetime) -> None:
-        """End those that two usual hours followed."""
-        for one in list(self._active.values()):
-            if until - one.last_seen_at > _FORGIVEN:
-                self._end(one)
+        """End the anomalies that were followed by two usual hours."""
+        for anomaly in list(self._active.values()):
+            if until - anomaly.last_seen_at > _FORGIVEN:
+                self._end(anomaly)
 
     def alert(self) -> None:
-        """Once for each that was seen, so that its alert lasts as long as it does."""
-        for one in self._seen.values():
-            if not self._is_snoozed(one):
-                self._tx.occurrences.append(occurrence_of(one, self._now))
+        """Raise an occurrence for each anomaly that was seen, so that its alert lasts as long as it does."""
+        for anomaly in self._seen.values():
+            if not self._is_snoozed(anomaly):
+                self._tx.occurrences.append(occurrence_of(anomaly, self._now))
 
     def _begin(self, subject: AnomalySubject, metric: Metric, deviation: Deviation, detail: str) -> Anomaly:
         anomaly = Anomaly(

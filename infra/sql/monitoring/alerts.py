@@ -113,7 +113,9 @@ class SqlAlerts:
         )
         return self._connection.execute(statement).rowcount == 1
 
-    def acknowledge(self, tenant_id: UUID, alert_id: UUID, by: UUID, note: str | None, at: datetime) -> bool:
+    def acknowledge(
+        self, tenant_id: UUID, alert_id: UUID, *, by: UUID, note: str | None, at: datetime
+    ) -> bool:
         statement = (
             update(alerts)
             .where(_a.AlertId == alert_id, _a.TenantId == tenant_id, _a.Status == AlertStatus.Open)

@@ -27,44 +27,46 @@ def tried(world: World, times: int, *, ip: str | None = "203.0.113.7", key: str 
         assert result.error is not None
 
 
-def told(world: World) -> Sequence[dict[str, Any]]:
+def alerts(world: World) -> Sequence[dict[str, Any]]:
     world.hub.intruder_watch.flush()
     with world.hub.transactions.read() as tx:
         waiting = tx.occurrences.waiting(50)
-    return [json.loads(one.data) for one in waiting if one.source == "security-violation"]
+    return [
+        json.loads(occurrence.data) for occurrence in waiting if occurrence.source == "security-violation"
+    ]
 
 
 def test_a_burst_from_a_network_is_told_once(world: World) -> None:
     tried(world, BURST - 1)
-    assert told(world) == []
+    assert alerts(world) == []
     tried(world, BURST * 2, ip="203.0.113.99")
-    [said] = told(world)
-    assert (said["subject"], said["count"]) == ("203.0.113.0/24", BURST)
+    [alert] = alerts(world)
+    assert (alert["subject"], alert["count"]) == ("203.0.113.0/24", BURST)
     world.clock.advance(minutes=10)
     tried(world, BURST)
-    assert len(told(world)) == 2
+    assert len(alerts(world)) == 2
 
 
 def test_it_is_an_alert_of_the_platform(world: World) -> None:
     tried(world, BURST)
-    told(world)
+    alerts(world)
     with world.hub.transactions.read() as tx:
-        [one] = tx.occurrences.waiting(1)
-    assert (one.source, one.tenant_id.int) == ("security-violation", 0)
+        [occurrence] = tx.occurrences.waiting(1)
+    assert (occurrence.source, occurrence.tenant_id.int) == ("security-violation", 0)
 
 
 def test_as_many_in_a_longer_time_are_no_burst(world: World) -> None:
     for _ in range(4):
         tried(world, BURST // 2)
         world.clock.advance(seconds=60)
-    assert told(world) == []
+    assert alerts(world) == []
 
 
 def test_known_keys_and_unknown_addresses_do_not_count(world: World) -> None:
     issued = world.issue(allowedIps=["192.0.2.1"])
     tried(world, BURST, key=issued.plain.text)
     tried(world, BURST, ip=None)
-    assert told(world) == []
+    assert alerts(world) == []
 
 
 def test_a_database_that_is_away_is_no_matter_of_the_caller(
@@ -77,4 +79,4 @@ def test_a_database_that_is_away_is_no_matter_of_the_caller(
         patched.setattr("infra.sql.transaction.SqlTransaction.commit", away)
         tried(world, BURST)
         world.hub.intruder_watch.flush()
-    assert told(world) == []
+    assert alerts(world) == []

@@ -1,4 +1,4 @@
-"""Alerts from what happened to who was told."""
+"""Alerts, from the occurrence to the messages to people."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_happens_again_is_one_alert_that_counts(world: AlertWorld) -> None:
 def test_a_message_that_comes_twice_counts_once(world: AlertWorld) -> None:
     body = world.happen("security-violation", REFUSED)
     world.intake.receive([(body, "m-1"), (body, "m-1")])
-    assert [one.occurrences for one in world.listed()] == [1]
+    assert [alert.occurrences for alert in world.listed()] == [1]
 
 
 def test_a_message_that_comes_after_the_recovery_opens_nothing(world: AlertWorld) -> None:
@@ -63,7 +63,7 @@ def test_a_message_that_comes_after_the_recovery_opens_nothing(world: AlertWorld
     world.clock.advance(minutes=61)
     assert world.evaluator.evaluate() == (0, 1)
     world.intake.receive([(body, "m-1")])
-    assert [one.status for one in world.listed()] == [AlertStatus.Recovered]
+    assert [alert.status for alert in world.listed()] == [AlertStatus.Recovered]
 
 
 def test_after_a_recovery_the_next_is_a_new_alert(world: AlertWorld) -> None:
@@ -91,7 +91,7 @@ def test_a_degraded_integration_that_gets_worse_is_one_alert_that_gets_worse(wor
     for source in ("integration-degraded", "integration-unhealthy", "integration-degraded"):
         world.happen(source, about)
         world.clock.advance(minutes=1)
-    assert [(one.severity, one.occurrences) for one in world.listed()] == [(Severity.Critical, 3)]
+    assert [(alert.severity, alert.occurrences) for alert in world.listed()] == [(Severity.Critical, 3)]
 
 
 def test_too_few_refusals_are_no_alert(world: AlertWorld) -> None:
@@ -111,7 +111,7 @@ def test_a_message_that_is_no_occurrence_is_an_alert_of_the_platform_and_the_oth
     [alert] = world.listed(platform=True)
     assert (alert.kind, alert.subject) == (AlertKind.UnreadableMessage, "alerts")
     assert "m-2" in alert.summary
-    assert [one["kind"] for one in world.raised("AlertRaised")] == ["key-anomaly"]
+    assert [event["kind"] for event in world.raised("AlertRaised")] == ["key-anomaly"]
 
 
 def test_realtime_clients_are_told(world: AlertWorld) -> None:
@@ -231,7 +231,7 @@ async def test_an_integration_that_is_well_again_recovers__BR_IM_04(world: Alert
 
 def test_a_webhook_that_is_gone_or_enabled_again_is_over(world: AlertWorld) -> None:
     world.happen("webhook-disabled", DISABLED)
-    assert [one.status for one in world.listed()] == [AlertStatus.Open]
+    assert [alert.status for alert in world.listed()] == [AlertStatus.Open]
     assert world.evaluator.evaluate() == (0, 1)
 
 
@@ -254,7 +254,7 @@ def test_old_alerts_are_forgotten_and_active_ones_kept(world: AlertWorld) -> Non
     world.happen("key-anomaly", {"subject": "key", "detail": "odd"})
     world.clock.advance(days=91)
     assert world.evaluator.forget_old() == 1
-    assert [one.kind for one in world.listed()] == [AlertKind.KeyAnomaly]
+    assert [alert.kind for alert in world.listed()] == [AlertKind.KeyAnomaly]
 
 
 # -- people -----------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ async def test_each_recipient_is_told_once_of_each_change(world: AlertWorld) -> 
         world.clock.advance(seconds=30)
     assert await world.notifications.send_due() == {NotificationStatus.Sent: 2}
     assert await world.notifications.send_due() == {}
-    assert {(one, message.recipient) for one, message in world.sent} == {
+    assert {(integration_id, message.recipient) for integration_id, message in world.sent} == {
         (id_, "ops@a.example"),
         (id_, "b@a.example"),
     }
@@ -303,8 +303,8 @@ async def test_after_five_attempts_a_message_is_given_up(world: AlertWorld) -> N
     for _ in range(5):
         await world.notifications.send_due()
         world.clock.advance(minutes=60)
-    told = world.service.get(world.principal, world.listed()[0].alert_id)
-    assert {(notification.status, notification.attempts) for notification in told.notifications} == {
+    detail = world.service.get(world.principal, world.listed()[0].alert_id)
+    assert {(notification.status, notification.attempts) for notification in detail.notifications} == {
         (NotificationStatus.Failed, 5)
     }
     assert await world.notifications.send_due() == {}
@@ -365,8 +365,8 @@ async def test_an_integration_that_is_not_active_or_sends_nothing_is_not_tried(w
 def test_acknowledging_says_who_and_why_once_and_it_still_recovers(world: AlertWorld) -> None:
     world.happen("security-violation", REFUSED)
     id_ = world.listed()[0].alert_id
-    told = world.service.acknowledge(world.principal, id_, AcknowledgeAlert(note="Looking."))
-    assert (told.alert.status, told.alert.acknowledged_by, told.alert.note) == (
+    detail = world.service.acknowledge(world.principal, id_, AcknowledgeAlert(note="Looking."))
+    assert (detail.alert.status, detail.alert.acknowledged_by, detail.alert.note) == (
         AlertStatus.Acknowledged,
         USER,
         "Looking.",

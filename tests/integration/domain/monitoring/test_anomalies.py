@@ -46,7 +46,7 @@ def world(tmp_path: Path) -> World:
 
 
 def webhook(world: World, state: WebhookState = WebhookState.Active) -> None:
-    one = Webhook(
+    added = Webhook(
         HOOK,
         world.admin.tenant_id,
         "https://shop.example/hook",
@@ -59,7 +59,7 @@ def webhook(world: World, state: WebhookState = WebhookState.Active) -> None:
         world.admin.user_id,
     )
     with world.hub.transactions.write() as tx:
-        tx.webhooks.add(world.admin.tenant_id, one)
+        tx.webhooks.add(world.admin.tenant_id, added)
         tx.commit()
 
 
@@ -133,7 +133,7 @@ def test_failures_and_latency_are_watched_as_well(world: World, tally: Tally, me
     usual(world)
     happened(world, (1, tally))
     world.hub.insights.watch.detect()
-    assert [one.metric for one in listed(world)] == [metric]
+    assert [anomaly.metric for anomaly in listed(world)] == [metric]
 
 
 def test_the_volume_of_syncs_is_watched(world: World) -> None:
@@ -170,8 +170,8 @@ def test_an_anomaly_goes_on_and_ends_after_two_usual_hours(world: World) -> None
         happened(world, (0, attempts(total)))
         world.clock.advance(hours=1)
         world.hub.insights.watch.detect()
-        [one] = listed(world)
-        seen.append((one.status.name, one.hours, one.observed))
+        [anomaly] = listed(world)
+        seen.append((anomaly.status.name, anomaly.hours, anomaly.observed))
     assert seen == [
         ("Active", 2, 900.0),
         ("Active", 2, 900.0),
@@ -179,8 +179,8 @@ def test_an_anomaly_goes_on_and_ends_after_two_usual_hours(world: World) -> None
         ("Active", 3, 900.0),
         ("Ended", 3, 900.0),
     ]
-    [one] = listed(world)
-    assert one.ended_at == one.last_seen_at + HOUR
+    [anomaly] = listed(world)
+    assert anomaly.ended_at == anomaly.last_seen_at + HOUR
     assert len(world.events()) == 1, "its hours are no news of their own"
     assert occurrences(world) == ["anomaly"] * 3, "its alert lasts as long"
 
@@ -195,7 +195,7 @@ def test_after_a_pause_of_the_timer_the_hours_between_are_judged(world: World) -
         world.clock.advance(hours=1)
     done = world.hub.insights.watch.detect()
     assert (done.detected, done.ended) == (1, 1)
-    assert [one.status for one in listed(world)] == [AnomalyStatus.Ended]
+    assert [anomaly.status for anomaly in listed(world)] == [AnomalyStatus.Ended]
 
 
 @pytest.mark.parametrize("state", [WebhookState.Paused, WebhookState.Disabled])
@@ -210,7 +210,7 @@ def test_silence_of_what_is_active_is_an_anomaly(world: World) -> None:
     webhook(world)
     usual(world)
     world.hub.insights.watch.detect()
-    assert [(one.direction, one.observed) for one in listed(world)] == [(Direction.Below, 0.0)]
+    assert [(anomaly.direction, anomaly.observed) for anomaly in listed(world)] == [(Direction.Below, 0.0)]
 
 
 def test_a_crash_before_the_commit_judges_again_and_one_after_it_does_not(
@@ -362,7 +362,7 @@ def test_a_burst_of_refusals_of_a_key_is_an_anomaly_of_it(world: World) -> None:
         assert world.ask(issued.plain, "venues:read").code is VerificationCode.INSUFFICIENT_SCOPES
     world.clock.advance(hours=1)
     world.hub.insights.watch.detect()
-    [traffic, refusals] = sorted(listed(world), key=lambda one: one.metric, reverse=True)
+    [traffic, refusals] = sorted(listed(world), key=lambda anomaly: anomaly.metric, reverse=True)
     assert (traffic.metric, refusals.metric) == (Metric.Traffic, Metric.Refusals)
     assert refusals.detail.startswith("100% of the requests with the key Key were refused in the hour from ")
     assert occurrences(world) == ["key-anomaly", "key-anomaly"]
@@ -453,7 +453,7 @@ def test_a_key_that_shows_ever_new_things_neither_fills_the_database_nor_keeps_i
     world.hub.key_verifier.verify(VerificationRequest(issued.plain.hash, client="another"))
     with world.hub.transactions.read() as tx:
         known = tx.sightings.known(issued.key.api_key_id, Trait.Client)
-    assert max(one.last_seen_at for one in known) == world.clock.now()
+    assert max(seen.last_seen_at for seen in known) == world.clock.now()
     assert len(known) == MOST_KEPT
 
 
@@ -477,7 +477,7 @@ def test_a_new_program_or_country_is_noticed(
     ask(before)
     assert listed(world) == []
     ask(after)
-    assert [one.metric for one in listed(world)] == [metric]
+    assert [anomaly.metric for anomaly in listed(world)] == [metric]
 
 
 def test_one_scope_after_another_is_probing(world: World) -> None:
@@ -514,7 +514,7 @@ def test_a_request_does_not_fail_for_being_looked_at(world: World, monkeypatch: 
     world.ask(issued.plain, ip="192.0.2.7")
     with world.hub.transactions.read() as tx:
         known = tx.sightings.known(issued.key.api_key_id, Trait.Network)
-    assert [one.value for one in known] == ["192.0.2.0/24"], "the next use is looked at again"
+    assert [seen.value for seen in known] == ["192.0.2.0/24"], "the next use is looked at again"
 
 
 def test_what_a_key_is_used_for_is_remembered_and_no_anomaly(world: World) -> None:
@@ -526,7 +526,7 @@ def test_what_a_key_is_used_for_is_remembered_and_no_anomaly(world: World) -> No
         world.ask(issued.plain, *scopes)
     with world.hub.transactions.read() as tx:
         known = tx.sightings.known(issued.key.api_key_id, Trait.Scope)
-    days = {one.value: (one.last_seen_at - one.first_seen_at).days for one in known}
+    days = {seen.value: (seen.last_seen_at - seen.first_seen_at).days for seen in known}
     assert days == {"events:read": 1, "events:write": 0, ANYTHING: 0}
     assert listed(world) == []
 

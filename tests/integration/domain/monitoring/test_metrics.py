@@ -76,7 +76,9 @@ def test_histograms_add_up_and_place_each_duration() -> None:
     found = samples(exposition(MEASURES, "")[0].decode())
     name = "hub_webhook_attempt_duration_seconds"
     buckets = {
-        float(dict(labels)["le"]): count for (one, labels), count in found.items() if one == f"{name}_bucket"
+        float(dict(labels)["le"]): count
+        for (metric, labels), count in found.items()
+        if metric == f"{name}_bucket"
     }
     ordered = [count for _, count in sorted(buckets.items())]
     assert ordered == sorted(ordered)

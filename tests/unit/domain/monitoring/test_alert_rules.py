@@ -117,7 +117,7 @@ SAID = {"subject": "s", "detail": "d"}
     ],
 )
 def test_what_an_occurrence_means(
-    source: str, data: dict[str, Any], kind: str, subject: str, severity: Severity | None, tenant: UUID
+    *, source: str, data: dict[str, Any], kind: str, subject: str, severity: Severity | None, tenant: UUID
 ) -> None:
     found = finding_of(Occurrence(UUID(int=9), TENANT, source, json.dumps(data), HOUR))
     assert found is not None

@@ -41,7 +41,7 @@ def nightly(runs: int, last: float, seed: int) -> list[HourValue | None]:
 def test_a_sync_that_runs_once_a_day_is_watched__BR_DS_01(runs: int) -> None:
     def unusual(last: float) -> list[Direction]:
         found = [unusual_hours(Metric.SyncVolume, nightly(runs, last, seed)) for seed in range(100)]
-        return [one.direction for each in found for one in each]
+        return [hour.direction for each in found for hour in each]
 
     assert unusual(1) == []
     assert unusual(0).count(Direction.Below) >= 95
@@ -55,7 +55,7 @@ def test_a_silent_hour_by_day_is_unusual_and_by_night_it_is_not() -> None:
         series[index] = HourValue(0, 0)
     assert series[noon - 168].value > 40  # type: ignore[union-attr]
     found = unusual_hours(Metric.Traffic, [*series[:night], *[HourValue(14, 14)] * 6], since=HOURS - 20)
-    assert [(one.index, one.direction) for one in found] == [(noon, Direction.Below)]
+    assert [(hour.index, hour.direction) for hour in found] == [(noon, Direction.Below)]
 
 
 def test_what_is_expected_is_told_with_what_was_seen() -> None:
@@ -104,23 +104,21 @@ def test_a_young_series_says_nothing() -> None:
 
 def test_with_one_week_an_hour_has_to_be_unusual_beside_it_and_beside_other_days() -> None:
     series = daily(200)[: 14 * 24]
-    for index, one in enumerate(series):
-        if one is not None and index // 24 % 7 >= 5:
-            series[index] = HourValue(one.value // 4, one.weight // 4)
+    for index, hour in enumerate(series):
+        if hour is not None and index // 24 % 7 >= 5:
+            series[index] = HourValue(hour.value // 4, hour.weight // 4)
     series[3 * 24 + 6] = HourValue(0, 0)
     assert unusual_hours(Metric.Traffic, series, since=168) == [], (
         "a second weekend, and the week after an outage"
     )
     series[9 * 24 + 6] = HourValue(0, 0)
-    assert [unusual_hour.index for unusual_hour in unusual_hours(Metric.Traffic, series, since=168)] == [
-        9 * 24 + 6
-    ]
+    assert [hour.index for hour in unusual_hours(Metric.Traffic, series, since=168)] == [9 * 24 + 6]
 
 
 def test_days_stand_in_while_there_are_too_few_weeks() -> None:
     ten_days = daily(200)[: 24 * 10]
     ten_days[-1] = HourValue(3_000, 3_000)
-    assert [unusual_hour.index for unusual_hour in unusual_hours(Metric.Traffic, ten_days)] == [24 * 10 - 1]
+    assert [hour.index for hour in unusual_hours(Metric.Traffic, ten_days)] == [24 * 10 - 1]
 
 
 def test_after_an_outage_the_same_hours_two_weeks_on_are_usual() -> None:
@@ -130,34 +128,31 @@ def test_after_an_outage_the_same_hours_two_weeks_on_are_usual() -> None:
         three_weeks[index] = HourValue(0, 0)
     assert unusual_hours(Metric.Traffic, three_weeks, since=14 * 24) == []
     three_weeks[15 * 24 + 10] = HourValue(0, 0)
-    assert [
-        unusual_hour.index for unusual_hour in unusual_hours(Metric.Traffic, three_weeks, since=14 * 24)
-    ] == [15 * 24 + 10]
+    assert [hour.index for hour in unusual_hours(Metric.Traffic, three_weeks, since=14 * 24)] == [
+        15 * 24 + 10
+    ]
 
 
 def test_other_days_do_not_make_a_quiet_weekend_unusual() -> None:
     """Two weeks that agree outvote them."""
     three_weeks = daily(200)[: 21 * 24]
-    for index, one in enumerate(three_weeks):
-        if one is not None and index // 24 % 7 >= 5:
-            three_weeks[index] = HourValue(one.value // 4, one.weight // 4)
+    for index, hour in enumerate(three_weeks):
+        if hour is not None and index // 24 % 7 >= 5:
+            three_weeks[index] = HourValue(hour.value // 4, hour.weight // 4)
     assert unusual_hours(Metric.Traffic, three_weeks, since=19 * 24) == []
 
 
-@pytest.mark.parametrize("metric", sorted({one for some in WATCHED.values() for one in some}))
+@pytest.mark.parametrize("metric", sorted({metric for metrics in WATCHED.values() for metric in metrics}))
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_whatever_comes_the_explanation_is_in_order(metric: Metric, data: st.DataObject) -> None:
     value = st.floats(0, 1) if metric in (Metric.ErrorRate, Metric.Refusals) else st.floats(0, 1e9)
     samples = st.one_of(st.none(), st.builds(HourValue, value, st.floats(0, 1e6)))
     series = data.draw(st.lists(samples, min_size=0, max_size=40)) * 12
-    for unusual_hour in unusual_hours(metric, series):
-        assert unusual_hour.score >= 6
-        assert unusual_hour.expected.low <= unusual_hour.expected.typical <= unusual_hour.expected.high
-        outside = (
-            unusual_hour.observed > unusual_hour.expected.high
-            or unusual_hour.observed < unusual_hour.expected.low
-        )
+    for hour in unusual_hours(metric, series):
+        assert hour.score >= 6
+        assert hour.expected.low <= hour.expected.typical <= hour.expected.high
+        outside = hour.observed > hour.expected.high or hour.observed < hour.expected.low
         assert outside, "an unusual hour is not within what was expected"
 
 
