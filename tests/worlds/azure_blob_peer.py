@@ -30,7 +30,9 @@ async def make_container(address: str, name: str) -> None:
     url, query = f"{address}/{name}", [("restype", "container")]
     key = base64.b64decode(KEY)
     version = {"x-ms-version": "2021-12-02"}
-    headers = sign_azure("devstoreaccount1", key, "PUT", url, query, version, b"", datetime.now(UTC))
+    headers = sign_azure(
+        "devstoreaccount1", key, "PUT", url, query=query, headers=version, now=datetime.now(UTC)
+    )
     async with connected(BLOB, blob(address, name)) as connection:
         request = ProviderRequest("PUT", f"{url}?restype=container", headers=headers)
         await connection.http.expect(request, 201, 409)

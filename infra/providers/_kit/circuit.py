@@ -1,4 +1,4 @@
-"""What a process remembers of a provider's host between calls: whether it answers, and how often it was retried."""
+"""Circuit breaker and retry budget of each provider's host, in the memory of one process."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ class _Host:
 
 @dataclass(slots=True)
 class Circuits:
-    """Circuit breaker and retry budget per host, and the pauses that 429 answers asked for. Thread-safe; one
-    per process.
+    """Circuit breaker and retry budget per host, and the pauses that 429 answers asked for.
 
-    Only what says that the host is down counts as a failure: no answer, or 5xx. A 401 or 429 is an answer. A
-    pause belongs to one integration, because vendors count requests per account.
+    Thread-safe; one per process. Only what says that the host is down counts as a failure: no answer, or 5xx. A 401
+    or 429 is an answer. A pause belongs to one integration, because vendors count requests per account.
     """
 
     monotonic: Callable[[], float] = time.monotonic
@@ -53,8 +52,10 @@ class Circuits:
             return "half-open" if self._may_probe(found) else "open"
 
     def admit(self, host: str) -> float | None:
-        """None when a call may be made, else the seconds until the next one may. Of the calls that come when an
-        open circuit's time is up, one is let through to see whether the host is back."""
+        """Return None when a call may be made, else the seconds until the next one may.
+
+        Of the calls that come when an open circuit's time is up, one is let through to see whether the host is
+        back."""
         with self._lock:
             found = self._hosts.setdefault(host, _Host())
             if found.opened_at is None:
@@ -65,7 +66,7 @@ class Circuits:
             return max(1.0, found.opened_at + found.open_seconds - self.monotonic())
 
     def succeeded(self, host: str) -> None:
-        """The host answered."""
+        """Note that the host answered."""
         with self._lock:
             found = self._hosts.setdefault(host, _Host())
             found.failures, found.opened_at, found.probing = 0, None, False
@@ -73,7 +74,7 @@ class Circuits:
             found.tokens = min(RETRY_TOKENS, found.tokens + TOKENS_PER_SUCCESS)
 
     def failed(self, host: str) -> None:
-        """The host did not answer, or answered 5xx."""
+        """Note that the host did not answer, or answered 5xx."""
         with self._lock:
             found = self._hosts.setdefault(host, _Host())
             found.failures += 1
@@ -83,13 +84,14 @@ class Circuits:
                 found.opened_at, found.probing = self.monotonic(), False
 
     def abandoned(self, host: str) -> None:
-        """A call that was let through ended without saying anything about the host, such as by cancellation."""
+        """Note that a call ended without saying anything about the host, such as by cancellation."""
         with self._lock:
             self._hosts.setdefault(host, _Host()).probing = False
 
     def take_retry(self, host: str) -> bool:
-        """Whether the host's retry budget allows one more try. Half of it is kept: while more than half of it
-        is spent, the host is in trouble and retries would add to it."""
+        """Return whether the host's retry budget allows one more try, and take it.
+
+        While more than half of the budget is spent, the host is in trouble and retries would add to it."""
         with self._lock:
             found = self._hosts.setdefault(host, _Host())
             if found.tokens <= RETRY_TOKENS / 2:
@@ -98,7 +100,7 @@ class Circuits:
             return True
 
     def pause(self, host: str, account: str, seconds: float) -> None:
-        """The provider asked this account to wait."""
+        """Note that the provider asked this account to wait."""
         with self._lock:
             if len(self._pauses) >= _PAUSES_MAX:
                 now = self.monotonic()
@@ -106,7 +108,7 @@ class Circuits:
             self._pauses[(host, account)] = self.monotonic() + seconds
 
     def paused_for(self, host: str, account: str) -> float | None:
-        """Seconds the account still has to wait, None when it has not."""
+        """Return the seconds the account still has to wait, None when it need not."""
         with self._lock:
             until = self._pauses.get((host, account))
             if until is None:

@@ -63,7 +63,6 @@ class HttpProviderConnection:
         self._jitter = jitter
 
     async def send(self, request: ProviderRequest) -> ProviderResponse:
-        """As the port says."""
         outgoing, host = self._encode(request), _host(request.url)
         self._refuse_while_held(host)
         spent = 0.0
@@ -81,7 +80,6 @@ class HttpProviderConnection:
         return self._conclude(outcome, host)
 
     async def expect(self, request: ProviderRequest, *statuses: int) -> ProviderResponse:
-        """As the port says."""
         response = await self.send(request)
         wanted = response.status in statuses if statuses else 200 <= response.status < 300
         if wanted:
@@ -109,7 +107,7 @@ class HttpProviderConnection:
     def _wait(
         self, request: ProviderRequest, outcome: ProviderResponse | OutboundError, tried: int
     ) -> float | None:
-        """Seconds until the next try, None when there is none."""
+        """Return the seconds until the next try, None when there is none."""
         if tried >= self._retries or not _may_repeat(request, outcome):
             return None
         backoff = min(BACKOFF_SECONDS * 2.0**tried, BACKOFF_SECONDS_MAX) * self._jitter()
@@ -163,8 +161,9 @@ class HttpProviderConnection:
 
 
 def retry_after_seconds(response: ProviderResponse, now: datetime) -> float | None:
-    """`Retry-After` in seconds, from its seconds or its date (RFC 9110 section 10.2.3), None when it has none or
-    cannot be read. A date that has passed is 0."""
+    """Return `Retry-After` in seconds (RFC 9110 section 10.2.3), None when it is missing or cannot be read.
+
+    A date that has passed is 0."""
     value = response.headers.get("retry-after", "").strip()
     if value.isdecimal() and value.isascii():
         return float(value[:9])

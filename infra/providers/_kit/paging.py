@@ -55,7 +55,7 @@ def whole(value: Any) -> int:
 
 
 def cut(rows: Sequence[Item], skip: int, limit: int) -> tuple[Sequence[Item], int | None, int]:
-    """Return what is wanted of a provider's page, whose size the provider decides, and two values of `skip`:
+    """Return what is wanted of a provider's page, whose size the provider decides, and two values of `skip`.
 
     - the one to ask the same page with again, None when it is used up;
     - the one left for the next page, more than 0 only when this page came shorter than the one that was begun."""

@@ -46,7 +46,7 @@ _CREDENTIAL_SHAPES = re.compile(
 
 
 def failure_kind(status: int) -> FailureKind:
-    """The kind of failure an unwanted status is."""
+    """Return the kind of failure an unwanted status is."""
     match status:
         case 401:
             return "unauthorized"
@@ -63,14 +63,15 @@ def failure_kind(status: int) -> FailureKind:
 
 
 def describe(request: ProviderRequest, response: ProviderResponse, secrets: Iterable[str]) -> str:
-    """One sentence: the status, and the provider's own words if its body holds some, without any of `secrets`
-    or of the credentials in the request's headers."""
+    """Return one sentence: the status, and the provider's own words if its body holds some.
+
+    It holds none of `secrets`, nor of the credentials in the request's headers."""
     said = scrub(vendor_message(response), [*secrets, *_header_secrets(request)])
     return f"The provider answered {response.status}" + (f": {said}" if said else ".")
 
 
 def vendor_message(response: ProviderResponse) -> str:
-    """The message in a provider's error body, "" when there is none. Not yet scrubbed."""
+    """Return the message in a provider's error body, "" when there is none. Not yet scrubbed."""
     text = response.body[:_READ_MAX].decode("utf-8", "replace").strip()
     if not text:
         return ""
@@ -83,9 +84,10 @@ def vendor_message(response: ProviderResponse) -> str:
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """The text on one line, at most 300 characters, with every secret, in plain, URL-encoded or Base64 spelling,
-    and whatever else looks like a credential masked. Secrets under 4 characters are left: they would mask
-    ordinary words."""
+    """Return the text on one line, at most 300 characters, with secrets masked.
+
+    Masked are the secrets in plain, URL-encoded or Base64 spelling, and whatever else looks like a credential.
+    Secrets under 4 characters are left: they would mask ordinary words."""
     for secret in sorted({s for s in secrets if len(s) >= _SECRET_MIN}, key=len, reverse=True):
         for spelling in _spellings(secret):
             text = text.replace(spelling, _MASK)

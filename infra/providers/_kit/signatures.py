@@ -32,7 +32,7 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})+|(?:[0-9A-F]{2})+", re.ASCII)
 
 
 def required_header(headers: Mapping[str, str], name: str) -> str:
-    """The header's value without surrounding blanks. Refuses when it is missing or empty. `name` in any case."""
+    """Return the header's value without surrounding blanks. Refuses a missing or empty one. `name` in any case."""
     value = headers.get(name.lower(), "").strip()
     if not value:
         raise SignatureRefused(f"The header {name} is missing.")
@@ -40,21 +40,21 @@ def required_header(headers: Mapping[str, str], name: str) -> str:
 
 
 def required_secret(secret: str | None) -> str:
-    """Nothing is accepted without a secret: an unset one refuses, it never skips the check."""
+    """Return the secret. Refuses when it is not set: nothing is accepted without one."""
     if not secret:
         raise SignatureRefused("No webhook secret is configured for this integration.")
     return secret
 
 
 def decode_hex(text: str) -> bytes:
-    """All lower or all upper case, no blanks."""
+    """Decode hexadecimal digits, all lower or all upper case, no blanks."""
     if not _HEX.fullmatch(text):
         raise SignatureRefused("The signature is not hexadecimal.")
     return bytes.fromhex(text)
 
 
 def decode_base64(text: str) -> bytes:
-    """Standard alphabet, padded, canonical (RFC 4648 section 3.5: no stray bits in the last character)."""
+    """Decode Base64: padded, canonical (RFC 4648 section 3.5: no stray bits in the last character)."""
     try:
         decoded = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -65,7 +65,7 @@ def decode_base64(text: str) -> bytes:
 
 
 def decode_base64url(text: str) -> bytes:
-    """URL alphabet without padding, as in a JWT (RFC 7515 section 2), canonical."""
+    """Decode Base64 in the URL alphabet without padding, as in a JWT (RFC 7515 section 2), canonical."""
     if not text.isascii() or "=" in text or "+" in text or "/" in text:
         raise SignatureRefused("The token is not valid base64url.")
     return decode_base64(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4))
@@ -76,7 +76,7 @@ def decode(text: str, encoding: Encoding) -> bytes:
 
 
 def check_moment(moment: datetime, now: datetime, tolerance_seconds: int = TOLERANCE_SECONDS) -> None:
-    """Refuses a moment more than the tolerance before or after `now`."""
+    """Refuse a moment more than the tolerance before or after `now`."""
     if abs(now - moment) > timedelta(seconds=tolerance_seconds):
         raise SignatureRefused(f"The timestamp is more than {tolerance_seconds} seconds from now.")
 
@@ -88,7 +88,7 @@ def check_unix_time(
     unit: Literal["seconds", "milliseconds"] = "seconds",
     tolerance_seconds: int = TOLERANCE_SECONDS,
 ) -> None:
-    """The same for Unix time written as plain decimal digits."""
+    """Refuse Unix time, written as plain decimal digits, more than the tolerance before or after `now`."""
     if not _DIGITS.fullmatch(text):
         raise SignatureRefused("The timestamp is not a Unix time.")
     seconds = int(text) / (1000 if unit == "milliseconds" else 1)
@@ -98,7 +98,7 @@ def check_unix_time(
 
 
 def parse_rfc3339(text: str) -> datetime:
-    """Refuses what is not a date and time with an offset."""
+    """Read a date and time. Refuses one without an offset."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -109,7 +109,7 @@ def parse_rfc3339(text: str) -> datetime:
 
 
 def hmac_digest(secret: str | bytes, message: bytes, algorithm: Algorithm = "sha256") -> bytes:
-    """Text secrets are keyed as their UTF-8 bytes."""
+    """Return the HMAC. Text secrets are keyed as their UTF-8 bytes."""
     key = secret.encode() if isinstance(secret, str) else secret
     return hmac.digest(key, message, algorithm)
 
@@ -120,31 +120,30 @@ def check_hmac(
     given: Iterable[bytes],
     algorithm: Algorithm = "sha256",
 ) -> None:
-    """Accepts when any given signature fits any secret (both sides may be rotating). Refuses with no secret."""
+    """Accept when any given signature fits any secret (both sides may be rotating). Refuses with no secret."""
     usable = [secret for secret in secrets if secret]
     if not usable:
         raise SignatureRefused("No webhook secret is configured for this integration.")
     expected = [hmac_digest(secret, message, algorithm) for secret in usable]
     # Every pair is compared, so that the time taken says nothing about which one fits.
-    matches = [hmac.compare_digest(one, other) for other in given for one in expected]
+    matches = [hmac.compare_digest(digest, other) for other in given for digest in expected]
     if not any(matches):
         raise SignatureRefused("The signature does not match.")
 
 
 def signed_bytes(text: str) -> bytes:
-    """UTF-8 of a text out of JSON, which can hold halves of characters: they make bytes that nobody signed, and no
-    error."""
+    """Encode a text out of JSON as UTF-8. Halves of characters make bytes that nobody signed, and no error."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def check_equal(given: str, expected: str, what: str) -> None:
-    """Constant-time comparison of texts. `what` names the value in the refusal."""
+    """Compare texts in constant time. `what` names the value in the refusal."""
     if not hmac.compare_digest(signed_bytes(given), expected.encode()):
         raise SignatureRefused(f"The {what} does not match.")
 
 
 def check_basic(headers: Mapping[str, str], username: str, password: str) -> None:
-    """HTTP Basic (RFC 7617), for providers that sign nothing."""
+    """Check HTTP Basic (RFC 7617), for providers that sign nothing."""
     scheme, _, encoded = required_header(headers, "Authorization").partition(" ")
     if scheme.lower() != "basic":
         raise SignatureRefused("The Authorization header is not Basic.")
@@ -154,7 +153,9 @@ def check_basic(headers: Mapping[str, str], username: str, password: str) -> Non
 
 
 def check_ecdsa_p256(public_key: str, message: bytes, signature: bytes) -> None:
-    """ECDSA over P-256 with SHA-256, DER signature. `public_key`: SubjectPublicKeyInfo as PEM or bare base64."""
+    """Check an ECDSA signature (DER) over P-256 with SHA-256.
+
+    `public_key` is a SubjectPublicKeyInfo as PEM or bare base64."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -167,7 +168,7 @@ def check_ecdsa_p256(public_key: str, message: bytes, signature: bytes) -> None:
 
 
 def load_p256_public_key(text: str) -> EllipticCurvePublicKey:
-    """Refuses anything but a P-256 key."""
+    """Read a public key. Refuses anything but a P-256 key."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
@@ -185,7 +186,7 @@ def load_p256_public_key(text: str) -> EllipticCurvePublicKey:
 
 
 def digest_id(*parts: bytes | str) -> str:
-    """A stable id of what was signed, for providers that number nothing: 32 hexadecimal characters."""
+    """Return a stable id of what was signed, for providers that number nothing: 32 hexadecimal characters."""
     hasher = hashlib.sha256()
     for part in parts:
         encoded = part.encode() if isinstance(part, str) else part
@@ -197,15 +198,17 @@ _PLACEHOLDER = re.compile(r"\{(body|timestamp|url|method|id)\}")
 
 
 def check_github(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> None:
-    """`X-Hub-Signature-256: sha256=<hex HMAC-SHA256 of the body>`; no timestamp: repeats show by the id in
-    `X-GitHub-Delivery`, which is not signed.
+    """Check `X-Hub-Signature-256: sha256=<hex HMAC-SHA256 of the body>`.
+
+    There is no timestamp: repeats show by the id in `X-GitHub-Delivery`, which is not signed.
     https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries"""
     given = _after("sha256=", required_header(headers, "X-Hub-Signature-256"))
     check_hmac(secrets, body, [decode_hex(given)])
 
 
 def check_slack(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now: datetime) -> None:
-    """`X-Slack-Signature: v0=<hex HMAC-SHA256 of v0:timestamp:body>`.
+    """Check `X-Slack-Signature: v0=<hex HMAC-SHA256 of v0:timestamp:body>`.
+
     https://docs.slack.dev/authentication/verifying-requests-from-slack"""
     timestamp = required_header(headers, "X-Slack-Request-Timestamp")
     given = _after("v0=", required_header(headers, "X-Slack-Signature"))
@@ -216,8 +219,10 @@ def check_slack(secrets: Sequence[str], headers: Mapping[str, str], body: bytes,
 def check_standard_webhooks(
     secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now: datetime
 ) -> str:
-    """The message id, when one of the space-separated `v1,` signatures of `id.timestamp.body` fits. Secrets are
-    `whsec_` + base64. https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
+    """Return the message id, when one of the space-separated `v1,` signatures of `id.timestamp.body` fits.
+
+    Secrets are `whsec_` + base64.
+    https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
     message_id = required_header(headers, "webhook-id")
     timestamp = required_header(headers, "webhook-timestamp")
     listed = required_header(headers, "webhook-signature").split(" ")

@@ -41,13 +41,13 @@ class AwsCredentials:
 
 
 def encoded_query(params: Sequence[tuple[str, str]]) -> str:
-    """The query as both services canonicalise it: sorted, everything but unreserved characters escaped."""
+    """Write the query as both services canonicalise it: sorted, everything but unreserved characters escaped."""
     pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in params)
     return "&".join(f"{name}={value}" for name, value in pairs)
 
 
 def _host(url: str) -> str:
-    """The Host header as it goes out: a scheme's own port is left away."""
+    """Return the Host header as it goes out: a scheme's own port is left away."""
     parts = urlsplit(url)
     own_port = ":443" if parts.scheme == "https" else ":80"
     return parts.netloc.lower().removesuffix(own_port)
@@ -57,22 +57,24 @@ def sign_aws(
     credentials: AwsCredentials,
     method: str,
     url: str,
-    query: Sequence[tuple[str, str]],
-    headers: Mapping[str, str],
-    payload: bytes,
-    now: datetime,
     *,
+    query: Sequence[tuple[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+    payload: bytes = b"",
+    now: datetime,
     sign_payload: bool = True,
 ) -> dict[str, str]:
-    """The headers to send with a request to `url` (no query; its path escaped as it goes out): those given and
-    the signature's. `sign_payload` adds `x-amz-content-sha256`, which S3 demands.
+    """Return the headers to send with a request: those given and the signature's.
+
+    `url` has no query, and its path is escaped as it goes out. `sign_payload` adds `x-amz-content-sha256`, which S3
+    demands.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
     """
     parts = urlsplit(url)
     payload_hash = hashlib.sha256(payload).hexdigest()
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
-    sent = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
+    sent = {name.lower(): " ".join(value.split()) for name, value in (headers or {}).items()}
     sent["x-amz-date"] = stamp
     if sign_payload:
         sent["x-amz-content-sha256"] = payload_hash
@@ -108,13 +110,16 @@ def sign_azure(
     key: bytes,
     method: str,
     url: str,
+    *,
     query: Sequence[tuple[str, str]],
     headers: Mapping[str, str],
-    payload: bytes,
+    payload: bytes = b"",
     now: datetime,
 ) -> dict[str, str]:
-    """The same for Azure Storage's Shared Key. The path in `url` already holds the account where the address is
-    path-style, as with the emulator; it then stands in the signed resource twice.
+    """Return the headers to send with a request, with the signature of Azure Storage's Shared Key among them.
+
+    The path in `url` already holds the account where the address is path-style, as with the emulator; it then stands
+    in the signed resource twice.
 
     https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
     """

@@ -42,7 +42,6 @@ class HttpTokenEndpoint:
         self._call_seconds_max = call_seconds_max
 
     def post(self, request: TokenRequest) -> TokenResponse:
-        """As the port says."""
         return asyncio.run(self._post(request))
 
     async def _post(self, request: TokenRequest) -> TokenResponse:

@@ -106,7 +106,8 @@ def container_request(
     sent = {"x-ms-version": _VERSION, **(headers or {})}
     if configuration.account_key is not None:
         key = base64.b64decode(configuration.account_key)
-        sent = sign_azure(configuration.account_name, key, method, url, query, sent, payload, connection.now)
+        account, now = configuration.account_name, connection.now
+        sent = sign_azure(account, key, method, url, query=query, headers=sent, payload=payload, now=now)
     else:
         query += parse_qsl((configuration.sas_token or "").lstrip("?"), keep_blank_values=True)
     if query:

@@ -22,8 +22,10 @@ _RESERVED_HEADERS = frozenset(("authorization", "cookie", "host", "content-lengt
 
 
 class TestRequest(Configuration):
-    """The round trip of the connection test. With `undoPath` the thing it made is deleted again; `{id}` in the
-    path stands for what `idPointer` finds in the first answer."""
+    """The round trip of the connection test.
+
+    With `undoPath` the thing it made is deleted again; `{id}` in the path stands for what `idPointer` finds in the
+    first answer."""
 
     __test__ = False
 
@@ -45,8 +47,11 @@ class TestRequest(Configuration):
 
 
 class Paging(Configuration):
-    """How a list goes on. Page and offset count from `first`; a cursor is read at `cursorPointer` and ends the list
-    when it is absent or null; `linkHeader` follows `rel="next"` (RFC 8288)."""
+    """How a list goes on.
+
+    - Page and offset count from `first`.
+    - A cursor is read at `cursorPointer` and ends the list when it is absent or null.
+    - `linkHeader` follows `rel="next"` (RFC 8288)."""
 
     style: Literal["none", "page", "offset", "cursor", "linkHeader"] = Field(
         "none", description="Paging style"
@@ -109,7 +114,7 @@ class WebhookScheme(Configuration):
         return self
 
     def hmac_scheme(self) -> HmacScheme:
-        """The declared HMAC. Raises ValueError when its parts do not fit each other."""
+        """Return the declared HMAC. Raises ValueError when its parts do not fit each other."""
         return HmacScheme(
             signature_header=self.header,
             algorithm=self.algorithm,

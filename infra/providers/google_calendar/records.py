@@ -234,7 +234,7 @@ def _body(event: EventRecord) -> dict[str, Any]:
 
 
 def _zoned(body: dict[str, Any]) -> dict[str, Any]:
-    """A new series needs a time zone; one that is there keeps its own."""
+    """Add the time zone that a new series needs; one that is there keeps its own."""
     if not body.get("recurrence") or body["start"]["dateTime"] is None:
         return body
     return {**body, **{name: {**body[name], "timeZone": "UTC"} for name in ("start", "end")}}

@@ -29,8 +29,10 @@ class CalendarCollection:
 
 @dataclass(frozen=True, slots=True)
 class CalDavAccess:
-    """The server a user names and the credentials for it. Credentials leave for the same origin, for the same
-    host over https, between the hosts of a provider that is known to spread its users, and nowhere else."""
+    """The server a user names and the credentials for it.
+
+    Credentials leave for the same origin, for the same host over https, between the hosts of a provider that is
+    known to spread its users, and nowhere else."""
 
     connection: Connection
     server_url: str

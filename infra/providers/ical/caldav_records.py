@@ -41,8 +41,9 @@ _GONE = (404, 410)
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """What a listing says: resource name to whether it is still there. `token` continues it; `truncated` when the
-    server has more for that token at once."""
+    """What a listing says: resource name to whether it is still there.
+
+    `token` continues it; `truncated` when the server has more for that token at once."""
 
     present: dict[str, bool]
     token: str | None

@@ -73,8 +73,7 @@ class MailgunConfiguration(Configuration):
 
 
 class Mailgun(Provider):
-    """The test message is accepted in test mode and not delivered; Mailgun
-    bills it."""
+    """The test message is accepted in test mode and not delivered; Mailgun bills it."""
 
     profile = ProviderProfile(
         name="Mailgun",

@@ -72,8 +72,9 @@ class PayPalConfiguration(Configuration):
 
 
 class PayPal(Provider):
-    """Tests run with a sandbox app only. `trusted_roots` (PEM) replaces the
-    public roots that webhook certificates are checked against."""
+    """Tests run with a sandbox app only.
+
+    `trusted_roots` (PEM) replaces the public roots that webhook certificates are checked against."""
 
     profile = ProviderProfile(
         name="PayPal",
@@ -116,7 +117,7 @@ class PayPal(Provider):
 
         async def reverse() -> TestStep:
             path = f"/v2/payments/captures/{segment(capture)}/refund"
-            found = document(await connection.http.expect(_request(connection, token, "POST", path, {})))
+            found = document(await connection.http.expect(_request(connection, token, "POST", path, body={})))
             return TestStep("refund", f"Refund {text_at(found, 'status')}.", text_at(found, "id"))
 
         return await charge_and_reverse(charged, check, reverse)
@@ -160,12 +161,12 @@ class PayPal(Provider):
                 }
             },
         }
-        request = _request(connection, token, "POST", "/v2/checkout/orders", body)
+        request = _request(connection, token, "POST", "/v2/checkout/orders", body=body)
         return document(await connection.http.expect(request))
 
 
 def _request(
-    connection: Connection, token: str, method: str, path: str, body: Mapping[str, Any] | None = None
+    connection: Connection, token: str, method: str, path: str, *, body: Mapping[str, Any] | None = None
 ) -> ProviderRequest:
     headers = {"authorization": f"Bearer {token}"}
     if method == "POST":

@@ -38,8 +38,9 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE--
 async def check_transmission(
     http: ProviderHttp, webhook_id: str | None, request: IncomingRequest, trusted_roots: bytes | None
 ) -> None:
-    """Raises SignatureRefused; ProviderFailure when the certificate cannot be fetched. What can be refused
-    without asking PayPal is refused first."""
+    """Raise SignatureRefused unless PayPal signed the message; ProviderFailure when its certificate cannot be fetched.
+
+    What can be refused without asking PayPal is refused first."""
     if not webhook_id:
         raise SignatureRefused("No webhook id is configured for this integration.")
     if required_header(request.headers, "PAYPAL-AUTH-ALGO") != "SHA256withRSA":
@@ -58,8 +59,9 @@ async def check_transmission(
 
 
 def _pinned(url: str) -> str:
-    """The certificate's address, which must be https on a host under paypal.com: anyone can put an address of
-    their own into the header."""
+    """Return the certificate's address, which must be https on a host under paypal.com.
+
+    Anyone can put an address of their own into the header."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -72,7 +74,7 @@ def _pinned(url: str) -> str:
 
 
 def _trusted_leaf(pem: bytes, trusted_roots: bytes | None, now: datetime) -> Certificate:
-    """The first certificate, issued to a name under paypal.com and chained to a root at the time of receipt."""
+    """Return the first certificate, issued to a name under paypal.com and chained to a root at the time of receipt."""
     from cryptography import x509
     from cryptography.x509 import verification
 

@@ -61,8 +61,7 @@ class PostmarkConfiguration(Configuration):
 
 
 class Postmark(Provider):
-    """The test message is validated under Postmark's test token and not
-    delivered."""
+    """The test message is validated under Postmark's test token and not delivered."""
 
     profile = ProviderProfile(
         name="Postmark",

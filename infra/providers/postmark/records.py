@@ -116,8 +116,10 @@ def _message(row: Mapping[str, Any]) -> SourceRecord:
 
 
 def eastern(when_utc: datetime) -> str:
-    """The wall clock of New York: daylight saving from the second Sunday of March to the first of November, both
-    at 2 o'clock (15 U.S.C. 260a). Worked out here because a host need not have a time zone database."""
+    """Return the wall clock of New York, worked out here because a host need not have a time zone database.
+
+    Daylight saving lasts from the second Sunday of March to the first of November, both at 2 o'clock (15 U.S.C.
+    260a)."""
     begins = _sunday(when_utc.year, 3, 8) + timedelta(hours=7)
     ends = _sunday(when_utc.year, 11, 1) + timedelta(hours=6)
     local = when_utc - timedelta(hours=4 if begins <= when_utc < ends else 5)

@@ -100,7 +100,7 @@ def bucket_request(
         session_token=configuration.session_token,
     )
     url = f"{configuration.bucket_url}{path}"
-    headers = sign_aws(credentials, method, url, query or (), {}, payload, connection.now)
+    headers = sign_aws(credentials, method, url, query=query or (), payload=payload, now=connection.now)
     return ProviderRequest(
         method, f"{url}?{encoded_query(query)}" if query else url, headers=headers, body=payload
     )

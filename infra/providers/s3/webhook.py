@@ -72,7 +72,8 @@ async def verified_message(http: ProviderHttp, body: bytes, topic_arn: str, now:
     signed = "".join(f"{name}\n{_text(message, name)}\n" for name in names if name in message)
     request = ProviderRequest("GET", address, max_response_bytes=_CERTIFICATE_BYTES)
     certificate = (await http.expect(request, 200)).body
-    _check_rsa(certificate, signature, signed_bytes(signed), _text(message, "SignatureVersion"), now)
+    version = _text(message, "SignatureVersion")
+    _check_rsa(certificate, signature, signed_bytes(signed), version=version, now=now)
     subscribe_url = _pinned(_text(message, "SubscribeURL"), topic_arn) if "Token" in names else ""
     return SnsMessage(
         _text(message, "Type"), _text(message, "MessageId"), _text(message, "Message"), subscribe_url
@@ -93,7 +94,7 @@ def _text(message: Mapping[str, Any], name: str) -> str:
 
 
 def _pinned(url: str, topic_arn: str) -> str:
-    """The address, which must be https on the host of SNS in the topic's region."""
+    """Return the address, which must be https on the host of SNS in the topic's region."""
     _, partition, _, region, *_ = topic_arn.split(":")
     host = f"sns.{region}.amazonaws.com{'.cn' if partition == 'aws-cn' else ''}"
     if not url.startswith(f"https://{host}/"):
@@ -101,7 +102,7 @@ def _pinned(url: str, topic_arn: str) -> str:
     return url
 
 
-def _check_rsa(pem: bytes, signature: bytes, signed: bytes, version: str, now: datetime) -> None:
+def _check_rsa(pem: bytes, signature: bytes, signed: bytes, *, version: str, now: datetime) -> None:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey

@@ -75,8 +75,10 @@ API = ErrorCodes(_error_code, rate_limited=frozenset(("REQUEST_LIMIT_EXCEEDED",)
 
 
 class SalesforceContacts(RecordStreams):
-    """The contacts of one org. A query's locator lives for two days at most; when it is gone, the listing goes on
-    from the last contact's moment."""
+    """The contacts of one org.
+
+    A query's locator lives for two days at most; when it is gone, the listing goes on from the last contact's
+    moment."""
 
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return _STREAMS

@@ -149,7 +149,7 @@ class Stripe(Provider):
         )
 
     async def _reverse(self, connection: Connection, intent: str, *, captured: bool) -> TestStep:
-        """A captured charge is refunded; one that was never captured has nothing to refund and is cancelled."""
+        """Refund a captured charge; cancel one that was never captured, which has nothing to refund."""
         if captured:
             name, path, form = "refund", "/v1/refunds", {"payment_intent": intent}
         else:
@@ -180,7 +180,7 @@ class Stripe(Provider):
 
 
 def _signature_parts(header: str) -> tuple[str, list[bytes]]:
-    """The timestamp as written and every `v1` signature; other schemes are ignored."""
+    """Return the timestamp as written and every `v1` signature; other schemes are ignored."""
     pairs = [part.strip().partition("=")[::2] for part in header.split(",")]
     timestamps = [value for name, value in pairs if name == "t"]
     given = [decode_hex(value) for name, value in pairs if name == "v1"]

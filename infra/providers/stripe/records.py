@@ -47,8 +47,10 @@ _THREE_DECIMALS = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Position(Position):
-    """`since` None: the charges, else the events from then on. `after` is the id the next page follows; `taken`
-    are the charges that a later event of the second `second` brought already."""
+    """A place among the charges (`since` None), or among the events from `since` on.
+
+    `after` is the id the next page follows; `taken` are the charges that a later event of the second `second`
+    brought already."""
 
     since: int | None
     after: str | None = None
@@ -64,13 +66,13 @@ class StripeCharges(RecordStreams):
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
         if position.since is None:
-            listed = await _listed(connection, request, position, "/v1/charges", [])
+            listed = await _listed(connection, request, position, path="/v1/charges")
             records: Sequence[SourceRecord] = [_charge(row) for row in listed.rows]
             return page_of(request, position, records, listed.after)
         if position.since < unix(connection.now) - _EVENTS_KEPT_SECONDS:
             raise StateExpired("Stripe keeps events for 30 days.")
         filters = [("created[gte]", str(position.since)), *(("types[]", name) for name in _TYPES)]
-        listed = await _listed(connection, request, position, "/v1/events", filters)
+        listed = await _listed(connection, request, position, path="/v1/events", filters=filters)
         records, after = _latest(position, listed)
         return page_of(request, position, records, after)
 
@@ -107,8 +109,9 @@ async def _listed(
     connection: Connection,
     request: ListRequest,
     position: _Position,
+    *,
     path: str,
-    filters: Sequence[tuple[str, str]],
+    filters: Sequence[tuple[str, str]] = (),
 ) -> _Listed:
     params = [*filters, ("limit", str(page_size(request, _PAGE_MAX)))]
     if position.after is not None:
@@ -133,8 +136,10 @@ def _charge(row: Mapping[str, Any]) -> SourceRecord:
 
 
 def _latest(position: _Position, listed: _Listed) -> tuple[list[SourceRecord], _Position | None]:
-    """The charges in the events. Of events about one charge in the same second the first listed is the latest, and
-    only that is taken, also when a page ends between them."""
+    """Return the charges in the events.
+
+    Of events about one charge in the same second the first listed is the latest, and only that is taken, also when
+    a page ends between them."""
     second, taken = position.second, set(position.taken)
     records = []
     for event in listed.rows:

@@ -29,8 +29,10 @@ _PORTS = {"http": "80", "https": "443"}
 
 
 def check_twilio_signature(request: IncomingRequest, auth_token: str, shared_secret: str | None) -> None:
-    """Raises SignatureRefused. A header of Twilio's says when a SharedKey signed; what it says chooses between
-    our own keys and two algorithms, never away from a check."""
+    """Raise SignatureRefused unless Twilio signed the request.
+
+    A header of Twilio's says when a SharedKey signed; it chooses between our own keys and two algorithms, and never
+    skips the check."""
     given = decode_base64(required_header(request.headers, "X-Twilio-Signature"))
     suffix = _signed_suffix(request)
     settings = request.headers.get("x-twilio-webhooks-signature-settings")
@@ -56,8 +58,10 @@ def _algorithm(settings: str) -> Algorithm:
 
 
 def twilio_events(request: IncomingRequest) -> Sequence[VerifiedEvent]:
-    """The events of a verified request. They carry no id of their own unless they are CloudEvents, so the id is a
-    digest of what was signed, in its signed order: the same parameters in another order are a repeat."""
+    """Return the events of a verified request.
+
+    They carry no id of their own unless they are CloudEvents, so the id is a digest of what was signed, in its
+    signed order: the same parameters in another order are a repeat."""
     if is_form(request.headers):
         return [_named(digest_id(_signed_suffix(request)), dict(form_pairs(request.body)))]
     if request.method == "GET":
@@ -81,7 +85,7 @@ def _named(event_id: str, parameters: Mapping[str, str]) -> VerifiedEvent:
 
 
 def _signed_suffix(request: IncomingRequest) -> bytes:
-    """What is signed after the URL. Refuses a body that the signature does not cover."""
+    """Return what is signed after the URL. Refuses a body that the signature does not cover."""
     if is_form(request.headers):
         if not request.body:
             raise SignatureRefused("The form is empty.")
@@ -100,7 +104,7 @@ def _signed_suffix(request: IncomingRequest) -> bytes:
 
 
 def _spellings(url: str) -> set[str]:
-    """The URL without its port, and with it or the default one."""
+    """Return the URL without its port, and with it or the default one."""
     match = _URL.fullmatch(url)
     if match is None:
         return {url}

@@ -128,7 +128,7 @@ class Vonage(Provider):
 
 
 def _sent(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The message, when its status says that it was taken: Vonage answers 200 to refused messages too."""
+    """Return the message, when its status says that it was taken: Vonage answers 200 to refused messages too."""
     status = text_at(answer, "messages", 0, "status")
     message: Mapping[str, Any] = items(answer, "messages")[0]
     if status != "0":

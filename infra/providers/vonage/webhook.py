@@ -32,8 +32,9 @@ Method = Literal["md5hash", "md5", "sha1", "sha256", "sha512"]
 
 
 def jwt_event(request: IncomingRequest, secret: str) -> VerifiedEvent:
-    """The event of a JWT-signed webhook. Its id is the digest of the body, which a resent message shares with the
-    first. Raises SignatureRefused, also for a token that covers no body."""
+    """Return the event of a JWT-signed webhook. Raises SignatureRefused, also for a token that covers no body.
+
+    Its id is the digest of the body, which a resent message shares with the first."""
     claims = _claims(required_header(request.headers, "Authorization"), secret, request.received_at)
     stated = claims.get("payload_hash")
     if not request.body or not isinstance(stated, str):
@@ -45,7 +46,7 @@ def jwt_event(request: IncomingRequest, secret: str) -> VerifiedEvent:
 
 
 def sig_event(request: IncomingRequest, secret: str, method: Method) -> VerifiedEvent:
-    """The event of a webhook signed with `sig`, by query, form or JSON."""
+    """Return the event of a webhook signed with `sig`, by query, form or JSON."""
     parameters = dict(signed_object(_parameters(request)))
     given = parameters.pop("sig", None)
     if not isinstance(given, str) or not given:
@@ -62,8 +63,9 @@ def sig_event(request: IncomingRequest, secret: str, method: Method) -> Verified
 
 
 def _claims(header: str, secret: str, now: datetime) -> Mapping[str, Any]:
-    """Our own reading of an HS256 token: JWT libraries accept several spellings of one signature, and their
-    clock is not the time of receipt."""
+    """Read an HS256 token.
+
+    JWT libraries would accept several spellings of one signature, and their clock is not the time of receipt."""
     scheme, _, token = header.partition(" ")
     parts = token.strip().split(".")
     if scheme.lower() != "bearer" or len(parts) != 3:

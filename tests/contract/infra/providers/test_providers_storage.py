@@ -52,10 +52,9 @@ def test_signature_v4_fits_the_published_test_suite(
         SUITE,
         method,
         f"https://example.amazonaws.com{path}",
-        query,
-        headers,
-        b"",
-        SUITE_TIME,
+        query=query,
+        headers=headers,
+        now=SUITE_TIME,
         sign_payload=False,
     )
     assert signed["authorization"].endswith(f"Signature={signature}")
@@ -89,7 +88,8 @@ def test_signature_v4_fits_the_examples_of_s3(
     )
     moment = datetime(2013, 5, 24, tzinfo=UTC)
     url = f"https://examplebucket.s3.amazonaws.com{path}"
-    assert sign_aws(credentials, "GET", url, query, headers, b"", moment)["authorization"].endswith(signature)
+    signed = sign_aws(credentials, "GET", url, query=query, headers=headers, now=moment)
+    assert signed["authorization"].endswith(signature)
     assert credentials.secret_access_key not in repr(credentials)
 
 
@@ -210,6 +210,6 @@ async def test_s3_error_codes_have_their_kind(status: int, code: str, kind: str)
 
 def test_the_signed_host_leaves_the_schemes_own_port_away() -> None:
     def signed(host: str) -> str:
-        return sign_aws(SUITE, "GET", f"https://{host}/", [], {}, b"", SUITE_TIME)["authorization"]
+        return sign_aws(SUITE, "GET", f"https://{host}/", now=SUITE_TIME)["authorization"]
 
     assert signed("store.example.org:443") == signed("store.example.org") != signed("store.example.org:8443")
