@@ -31,7 +31,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     PRIVACY_MANAGE: "Export and erase the data of a person",
     ALERTS_READ: "Read alerts and their rules",
     ALERTS_MANAGE: "Acknowledge alerts and change their rules",
-    ALERTS_PLATFORM: "See the hub's own alerts, which are no tenant's",
-    METRICS_READ: "Read the hub's own metrics, which are of all tenants together",
+    ALERTS_PLATFORM: "See the hub's own alerts, which belong to no tenant",
+    METRICS_READ: "Read the hub's metrics over all tenants",
     APIKEY_VERIFY: "Verify API keys of every tenant, as sibling services of the platform do",
 }

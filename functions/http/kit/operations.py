@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-#: What stands before every route. The Functions host adds it: `extensions.http.routePrefix` in host.json.
+#: The prefix of every route. The Functions host adds it (`extensions.http.routePrefix` in host.json), so that
+#: `serve` registers routes without it.
 API = "/api/"
 
 READ = ("GET", "HEAD")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import cast
 
 import azure.functions as func
 
 from domain.core.tracing import Span, SpanKind, Tracer
 from functions.http.kit.operations import API
 
-#: What a trigger has where the host gives none: the worker takes `func.Context` alone as the parameter's type.
-NO_CONTEXT: func.Context = None  # type: ignore[assignment]
+#: The default of a context parameter, whose type the worker requires to be `func.Context` alone.
+NO_CONTEXT = cast(func.Context, None)
 
 
 def parent_of(request: func.HttpRequest, context: func.Context) -> tuple[str | None, bool]:

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from domain.journal.signals import Sketch, SubjectKind, Tally
 from domain.monitoring.metrics import Measures, StoredMeasures
 
-#: Ends of the sketch's own intervals, so that no bucket's count is a guess: 1.15 ** k milliseconds.
+#: Ends of the sketch's own intervals (1.15 ** k milliseconds), so that the count of each bucket is exact.
 _BOUNDS = tuple(1.15**power for power in (0, 17, 25, 33, 41, 49, 57, 66, 74, 82, 90, 99, 108, 117))
 _NO_SYNC = (SubjectKind.Tenant, SubjectKind.Webhook, SubjectKind.Integration)
 _SYNC_KINDS = tuple(kind for kind in SubjectKind if kind not in _NO_SYNC)
@@ -221,7 +221,7 @@ def _counter(
 def _add(histogram: HistogramMetricFamily, labels: tuple[str, ...], sketch: Sketch) -> None:
     """Add a sketch to the histogram; its sum is made from the middles of the intervals, right to within 7 %."""
     intervals = sketch.intervals()
-    # A hair above each bound: powers are compared that were computed alike, but not in the same order.
+    # The factor absorbs rounding: equal powers were computed in different orders.
     buckets = [
         (str(float(f"{bound / 1000:.3g}")), sum(count for end, count in intervals if end <= bound * 1.0001))
         for bound in _BOUNDS

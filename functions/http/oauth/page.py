@@ -25,7 +25,7 @@ _CSS = (
 _TEMPLATE = Path(__file__).parents[1] / "static" / "oauth_result.html"
 _HASH = b64encode(sha256(_CSS.encode()).digest()).decode()
 
-#: The address holds the code and the state: nothing may be loaded from, sent to or framed by anyone.
+#: The address contains the code and the state, so the page may load nothing, send nothing and be framed by no one.
 HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",

@@ -44,7 +44,7 @@ KindName = Literal[
 StatusName = Literal["Open", "Applied", "Dismissed", "Gone"]
 SubjectName = Literal["Webhook", "ApiKey", "Integration", "IntegrationType"]
 
-#: The request that does what applying does, by operation: method and route.
+#: Method and route of the request that has the same effect as applying, by operation.
 REQUESTS: dict[Operation, tuple[str, str]] = {
     Operation.UpdateWebhook: ("PUT", "webhooks/{id}"),
     Operation.UpdateApiKey: ("PUT", "apikeys/{id}"),
