@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from azure.functions.timer import TimerRequest
+from filelock import FileLock, Timeout
 
 from devhost.errors import HostError
 from devhost.invocation import Invocations, trace_of
@@ -44,26 +43,19 @@ class TimerLock:
     however it dies."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: int | None = None
+        self._lock = FileLock(path, thread_local=False)
 
     def acquire(self) -> bool:
-        """Take the lock without waiting. True when this process has it, also from before."""
-        if self._file is not None:
-            return True
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the lock without waiting. Return whether this process has it, now or from before."""
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(file)
+            if not self._lock.is_locked:
+                self._lock.acquire(blocking=False)
+        except Timeout:
             return False
-        self._file = file
         return True
 
     def release(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._lock.release()
 
 
 class Timers:

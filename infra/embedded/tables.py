@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
-from typing import IO
 
 from domain.core.ports import Clock, EntityExists, EtagMismatch, TableEntity, TableValue, TableWrite
 from infra.azure.tables.limits import check_entity, check_key, check_table, check_writes
@@ -42,8 +38,6 @@ class EmbeddedTableStore:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._file = SqliteFile(path, _SCHEMA)
         self._clock = clock
-        self._turns = Lock()
-        self._turn_file: IO[str] | None = None
 
     def get(self, table: str, partition_key: str, row_key: str) -> TableEntity | None:
         check_table(table)
@@ -109,28 +103,15 @@ class EmbeddedTableStore:
         keys: Sequence[tuple[str, str]],
         change: Callable[[int, TableEntity | None], Sequence[TableEntity]],
     ) -> None:
-        """In one transaction that nobody else writes during: hand each entity, with its position in `keys`, to
-        `change`, and store what it returns. Implements `domain.apikeys.rate_limit.SerialTables`."""
+        """Hand each entity, with its position in `keys`, to `change`, and store what it returns, in one transaction
+        that nobody else writes during. Implements `domain.apikeys.rate_limit.SerialTables`."""
         check_table(table)
-        with self._turn(), self._file.transaction() as connection:
+        with self._file.transaction() as connection:
             for position, key in enumerate(keys):
                 row = connection.execute(_GET, (table, *key)).fetchone()
                 for entity in change(position, None if row is None else _entity(row)):
                     check_entity(entity)
                     self._apply(connection, table, TableWrite("upsert", entity))
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Queue up with the other processes at a file lock, which wakes the next at once; SQLite's own waiting
-        sleeps for milliseconds, longer than a transaction here takes."""
-        with self._turns:
-            if self._turn_file is None:
-                self._turn_file = self._file.path.with_suffix(".turn").open("w")
-            fcntl.flock(self._turn_file, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.flock(self._turn_file, fcntl.LOCK_UN)
 
     def ping(self) -> None:
         """Raises Unavailable if the store does not answer."""
@@ -138,9 +119,6 @@ class EmbeddedTableStore:
 
     def close(self) -> None:
         self._file.close()
-        if self._turn_file is not None:
-            self._turn_file.close()
-            self._turn_file = None
 
     def _write(self, table: str, write: TableWrite) -> str:
         check_table(table)

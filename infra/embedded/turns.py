@@ -5,8 +5,8 @@ asked every half millisecond passes the turn on at once, and the kernel frees it
 
 from __future__ import annotations
 
-import fcntl
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +16,35 @@ from pathlib import Path
 from domain.core.errors import Unavailable
 
 _ASK_SECONDS = 0.0005
+
+# Not by filelock: it takes 0.3 ms where this takes 1 us, longer than most transactions hold the turn.
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: int) -> bool:
+        """Lock the file for this process without waiting. Return whether it is locked."""
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(file: int) -> None:
+        msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(file: int) -> bool:
+        """Lock the file for this process without waiting. Return whether it is locked."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 class Turns:
@@ -45,26 +74,18 @@ class Turns:
     @contextmanager
     def _among_processes(self, deadline: float) -> Iterator[None]:
         if self._file is None:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        held = self._try()
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        held = _try_lock(self._file)
         while not held and time.monotonic() < deadline:
             time.sleep(_ASK_SECONDS)
-            held = self._try()
+            held = _try_lock(self._file)
         try:
             yield
         finally:
             if held:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                _unlock(self._file)
 
     def close(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-    def _try(self) -> bool:
-        assert self._file is not None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

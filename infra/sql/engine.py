@@ -17,12 +17,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from domain.core.errors import Unavailable, Undone
 from infra.azure.credential import managed_identity
-from infra.embedded.turns import Turns
 from infra.sql.failures import is_unavailable, is_undone
 from infra.sql.login import LOGIN_SECONDS, Login, needs_token, with_driver
 
 if TYPE_CHECKING:
-    pass
+    from infra.embedded.turns import Turns
 
 DATABASE_FILE = "hub.db"
 _BUSY_SECONDS = 30
@@ -132,6 +131,8 @@ def _refuse_untyped(moment: datetime) -> str:
 def sqlite_database(path: Path, *, pool_size: int, busy_seconds: float = _BUSY_SECONDS) -> Database:
     """The embedded database. A writer of another process is waited for `busy_seconds`. The file is switched to
     WAL once, by the migration that creates it."""
+    from infra.embedded.turns import Turns  # here: over Azure SQL no file is locked
+
     # The driver's own adapter writes a form that neither sorts nor compares with ours.
     sqlite3.register_adapter(datetime, _refuse_untyped)
     engine = create_engine(

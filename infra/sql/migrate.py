@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import sqlite3
 import sys
@@ -40,8 +39,9 @@ def upgrade_embedded(home: Path) -> bool:
         home.mkdir(parents=True, exist_ok=True)
         if _revision(path) == HEAD:
             return False
-        with (home / "migrate.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        from filelock import FileLock  # here: it is slow to import, and a start with nothing to do needs none
+
+        with FileLock(home / "migrate.lock"):
             if _revision(path) == HEAD:
                 return False
             _use_wal(path)
