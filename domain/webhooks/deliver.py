@@ -1,4 +1,7 @@
-"""Delivery (UC-WH-02 steps 4-7): claim a batch, sign, post concurrently, hand the results to the recorder."""
+"""Deliver (UC-WH-02 steps 4 to 7): claim a batch, sign, post concurrently, hand the results to the recorder.
+
+One attempt goes through `DeliveryEngine.handle` (pace and admit: throttle.py), `_claim` (lease), `_attempt` (sign and
+post: signing.py; decide what follows: retry_policy.py) and the recorder (record.py)."""
 
 from __future__ import annotations
 
@@ -24,30 +27,27 @@ from domain.core.ports import (
 from domain.core.tracing import UNTRACED, Tracer, tell_answer
 from domain.core.transaction import Transactions
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
-from domain.webhooks.model import RetryPolicy, WebhookState
+from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, RetryPolicy, WebhookState
 from domain.webhooks.notices import attempt_span, post_span, tell_result
-from domain.webhooks.ports import AttemptResult, Claimed, Endpoint, PipelineTransaction
+from domain.webhooks.ports import AttemptResult, ClaimedDelivery, Endpoint, PipelineTransaction
 from domain.webhooks.record import ResultRecorder
-from domain.webhooks.retry_policy import (
-    STATUS_AFTER,
-    ReceiverAnswer,
-    attempt_record,
-    decide,
-    is_outage,
-    learned_delay,
-)
+from domain.webhooks.retry_policy import ReceiverAnswer, RetryDecision, decide_next, is_outage
 from domain.webhooks.signing import event_body, signed_headers
-from domain.webhooks.throttle import Pacer, Room
+from domain.webhooks.throttle import InFlightPosts, Pacer
 
 logger = logging.getLogger("hub.webhooks")
 
-_IN_FLIGHT_BYTES = 128 * 1024 * 1024
+RESPONSE_KEPT_BYTES = 4 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLimits:
-    """Per process: posts in flight in all and per webhook; seconds a queue batch waits for its posts; seconds
-    a lease outlasts the timeout; the platform's cap on retries (BR-WH-03); how long a delivery lasts (BR-WH-05)."""
+    """Limits of one process.
+
+    - `concurrency`, `concurrency_per_endpoint`: posts in flight, in all and per webhook.
+    - `handoff_seconds`: how long a queue batch waits for its posts.
+    - `lease_margin_seconds`: how long a lease outlasts the endpoint's timeout.
+    - `max_retries`: the platform's cap on retries. `expiry`: how long a delivery lasts."""
 
     concurrency: int
     concurrency_per_endpoint: int
@@ -66,6 +66,7 @@ class DeliveryEngine:
         http: OutboundHttp,
         queue: QueueSender,
         cipher: Cipher,
+        *,
         clock: Clock,
         ids: IdGenerator,
         pacer: Pacer,
@@ -83,7 +84,7 @@ class DeliveryEngine:
         self._recorder = recorder
         self._limits = limits
         self._tracer = tracer
-        self._room = Room(
+        self._in_flight = InFlightPosts(
             most=limits.concurrency,
             most_per_webhook=limits.concurrency_per_endpoint,
             monotonic=time.monotonic,
@@ -92,13 +93,14 @@ class DeliveryEngine:
         self._posting: set[UUID] = set()
 
     async def handle(self, messages: Sequence[DeliveryMessage]) -> None:
-        """Attempt what there is room for, defer the rest without touching it.
+        """Attempt the deliveries that there is room for; defer the others without touching them.
 
-        Returns when the posts are done, or after the hand-off time: the host runs one batch at a time, so a
-        slow endpoint must not keep the next batch waiting. Posts still open go on under their lease, and for a
-        minute no batch waits for such an endpoint again.
-        Raises Unavailable when the deliveries could not be claimed; repeating is harmless."""
-        endpoints = await asyncio.to_thread(self._endpoints, [one.webhook_id for one in messages])
+        - Returns when the posts are done, or after the hand-off time: the host runs one batch at a time, so a slow
+          endpoint must not keep the next batch waiting. Posts still open go on under their lease, and for a minute
+          no batch waits for such an endpoint again.
+        - Raises Unavailable when the deliveries could not be claimed; repeating is harmless."""
+        webhook_ids = [message.webhook_id for message in messages]
+        endpoints = await asyncio.to_thread(self._endpoints, webhook_ids)
         admitted: list[DeliveryMessage] = []
         deferred: list[tuple[DeliveryMessage, datetime | None]] = []
         to_hold: list[DeliveryMessage] = []
@@ -112,32 +114,36 @@ class DeliveryEngine:
                     continue
                 go, later = await self._pace(message, endpoint)
                 deferred += later
-                go, over = self._room.admit(go)
+                go, over = self._in_flight.admit(go)
                 admitted += [go] if go.delivery_ids else []
-                deferred += [(over, self._room_again_at(over.webhook_id))] if over.delivery_ids else []
+                deferred += [(over, self._again_at(over.webhook_id))] if over.delivery_ids else []
             claimed = await asyncio.to_thread(self._claim, admitted, deferred, to_hold, endpoints)
         except BaseException:
-            self._room.release_all(admitted)
+            self._in_flight.release_all(admitted)
             raise
         self._keep_only(admitted, claimed)
-        tasks = {asyncio.create_task(self._attempt_and_release(one)): one for one in claimed}
+        tasks = {asyncio.create_task(self._attempt_and_release(delivery)): delivery for delivery in claimed}
         self._tasks.update(tasks)
         for task in tasks:
             task.add_done_callback(self._tasks.discard)
-        quick = {task for task, one in tasks.items() if not self._room.is_slow(one.endpoint.webhook_id)}
+        quick = {
+            task
+            for task, delivery in tasks.items()
+            if not self._in_flight.is_slow(delivery.endpoint.webhook_id)
+        }
         if quick:
             _, late = await asyncio.wait(quick, timeout=self._limits.handoff_seconds)
-            self._room.mark_slow(
+            self._in_flight.mark_slow(
                 tasks[task].endpoint.webhook_id
                 for task in late
                 if tasks[task].webhook_delivery_id in self._posting
             )
 
-    async def attempt_now(self, claimed: Claimed) -> AttemptResult:
-        """One attempt outside the queue (a test), recorded like any other and never retried."""
+    async def attempt_now(self, claimed: ClaimedDelivery) -> AttemptResult:
+        """Attempt a delivery outside the queue (a test); it is recorded like any other and never retried."""
         once = replace(claimed.endpoint, retry_policy=RetryPolicy(max_retries=0))
         claimed = replace(claimed, endpoint=once)
-        self._room.take(claimed.endpoint.webhook_id, 1, claimed.event.size)
+        self._in_flight.take(claimed.endpoint.webhook_id, 1, claimed.event.size)
         return await self._attempt_and_release(claimed)
 
     async def drain(self) -> None:
@@ -147,12 +153,12 @@ class DeliveryEngine:
             await asyncio.sleep(0)  # lets the finished ones leave the set
 
     def unseal(self, endpoint: Endpoint) -> Endpoint:
-        """The endpoint with its secrets opened, for the moment of signing."""
+        """Return the endpoint with its secrets opened, for the moment of signing."""
         context = secret_context(endpoint.webhook_id)
         opened = tuple(self._cipher.open(sealed, context=context) for sealed in endpoint.sealed_secrets)
         return replace(endpoint, secrets=opened)
 
-    # -- room ---------------------------------------------------------------------------------------------
+    # -- admission ---------------------------------------------------------------------------------------------
 
     async def _pace(
         self, message: DeliveryMessage, endpoint: Endpoint
@@ -162,14 +168,14 @@ class DeliveryEngine:
         go, later = await asyncio.to_thread(self._pacer.book, message, endpoint.rate_limit_per_second)
         return replace(go, paced=True), list(later)
 
-    def _room_again_at(self, webhook_id: UUID) -> datetime:
-        return self._clock.now() + timedelta(seconds=self._room.again_in(webhook_id))
+    def _again_at(self, webhook_id: UUID) -> datetime:
+        return self._clock.now() + timedelta(seconds=self._in_flight.again_in(webhook_id))
 
-    def _keep_only(self, admitted: Sequence[DeliveryMessage], claimed: Sequence[Claimed]) -> None:
+    def _keep_only(self, admitted: Sequence[DeliveryMessage], claimed: Sequence[ClaimedDelivery]) -> None:
         """Swap the reservations for what was really claimed (others may have been claimed elsewhere)."""
-        for one in claimed:
-            self._room.take(one.endpoint.webhook_id, 1, one.event.size)
-        self._room.release_all(admitted)
+        for delivery in claimed:
+            self._in_flight.take(delivery.endpoint.webhook_id, 1, delivery.event.size)
+        self._in_flight.release_all(admitted)
 
     # -- database, on a thread ----------------------------------------------------------------------------
 
@@ -177,12 +183,12 @@ class DeliveryEngine:
         with self._transactions.read() as tx:
             found = tx.pipeline.endpoints(list(dict.fromkeys(webhook_ids)), self._clock.now())
         opened: dict[UUID, Endpoint] = {}
-        for one in found:
+        for endpoint in found:
             try:
-                opened[one.webhook_id] = self.unseal(one)
+                opened[endpoint.webhook_id] = self.unseal(endpoint)
             except ValueError:
                 # The others must go on; the retry processor brings these deliveries back until they expire.
-                logger.error("webhook secret does not open", extra={"webhookId": str(one.webhook_id)})
+                logger.error("webhook secret does not open", extra={"webhookId": str(endpoint.webhook_id)})
         return opened
 
     def _claim(
@@ -191,16 +197,16 @@ class DeliveryEngine:
         deferred: Sequence[tuple[DeliveryMessage, datetime | None]],
         to_hold: Sequence[DeliveryMessage],
         endpoints: dict[UUID, Endpoint],
-    ) -> list[Claimed]:
+    ) -> list[ClaimedDelivery]:
         if deferred:
-            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [one.to_queue(at) for one, at in deferred])
+            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue(at) for message, at in deferred])
         if not admitted and not to_hold:
             return []
         with self._transactions.write() as tx:
             if to_hold:
                 self._hold(tx, to_hold)
             claimed = tx.pipeline.claim(
-                [(endpoints[one.webhook_id], one.delivery_ids) for one in admitted],
+                [(endpoints[message.webhook_id], message.delivery_ids) for message in admitted],
                 lease_id=self._ids.new(),
                 now=self._clock.now(),
                 margin_seconds=self._limits.lease_margin_seconds,
@@ -209,8 +215,9 @@ class DeliveryEngine:
         return claimed
 
     def _hold(self, tx: PipelineTransaction, messages: Sequence[DeliveryMessage]) -> None:
-        """Hold what is still not to be sent: a webhook resumed meanwhile has released what was held, and would
-        never look again."""
+        """Hold the deliveries of webhooks that are still not active.
+
+        A webhook resumed meanwhile has released what was held, and would never look again."""
         now = self._clock.now()
         ids = list({message.webhook_id for message in messages})
         idle = {
@@ -229,87 +236,107 @@ class DeliveryEngine:
 
     # -- one attempt --------------------------------------------------------------------------------------
 
-    async def _attempt_and_release(self, claimed: Claimed) -> AttemptResult:
+    async def _attempt_and_release(self, claimed: ClaimedDelivery) -> AttemptResult:
         webhook_id = claimed.endpoint.webhook_id
         self._posting.add(claimed.webhook_delivery_id)
         try:
             result = await self._attempt(claimed)
         finally:
             self._posting.discard(claimed.webhook_delivery_id)
-            self._room.release(webhook_id, 1, claimed.event.size)
+            self._in_flight.release(webhook_id, 1, claimed.event.size)
         if result.attempt.duration_ms > 1000 * self._limits.handoff_seconds:
-            self._room.mark_slow([webhook_id])
+            self._in_flight.mark_slow([webhook_id])
         await self._recorder.record(result)
         return result
 
-    async def _attempt(self, claimed: Claimed) -> AttemptResult:
+    async def _attempt(self, claimed: ClaimedDelivery) -> AttemptResult:
+        """Post the delivery, and decide what follows."""
         started = self._clock.now()
-        with attempt_span(self._tracer, claimed) as attempt:
-            came, traceparent = await self._post(claimed, started, attempt.traceparent)
-            if isinstance(came, OutboundError):
-                answer = ReceiverAnswer(failure=came.kind)
-            else:
-                answer = ReceiverAnswer(status=came.status, retry_after=came.headers.get("retry-after"))
-            result = self._result(claimed, started, answer, came, traceparent)
-            tell_result(attempt, result)
+        with attempt_span(self._tracer, claimed) as span:
+            response, traceparent = await self._post(claimed, started, span.traceparent)
+            answer = _answer_of(response)
+            decision = decide_next(
+                claimed,
+                answer,
+                self._clock.now(),
+                expiry=self._limits.expiry,
+                platform_cap=self._limits.max_retries,
+                spread=random.uniform(-1, 1),  # noqa: S311 - spreads load, guards nothing
+            )
+            result = AttemptResult(
+                claimed=claimed,
+                attempt=_attempt_row(claimed, started, response, decision),
+                delivery_status=decision.status,
+                retries_used=claimed.retries_used + (decision.status == DeliveryStatus.Retrying),
+                next_retry_at=decision.retry_at,
+                gone=decision.gone,
+                traceparent=traceparent,
+                outage=decision.status != DeliveryStatus.Delivered and is_outage(answer),
+            )
+            tell_result(span, result)
         return result
 
     async def _post(
-        self, claimed: Claimed, started: datetime, attempt: str | None
+        self, claimed: ClaimedDelivery, started: datetime, attempt: str | None
     ) -> tuple[OutboundResponse | OutboundError, str | None]:
-        """What came of it, and the `traceparent` that the receiver was sent."""
+        """Sign and send; return the response, or why there is none, and the `traceparent` that was sent.
+
+        `attempt` is the span of the attempt."""
         endpoint, event = claimed.endpoint, claimed.event
         body = event_body(event)
         headers = signed_headers(endpoint.secrets, event.event_id, started, body)
-        with post_span(self._tracer, endpoint, attempt) as post:
-            traceparent = post.traceparent or event.traceparent
+        with post_span(self._tracer, endpoint, attempt) as span:
+            traceparent = span.traceparent or event.traceparent
             if traceparent:
                 headers["traceparent"] = traceparent
             request = OutboundRequest(
                 "POST", endpoint.url, headers, body, timeout_seconds=float(endpoint.timeout_seconds)
             )
-            came: OutboundResponse | OutboundError
+            response: OutboundResponse | OutboundError
             try:
-                came = await self._http.send(request)
+                response = await self._http.send(request)
             except OutboundError as error:
-                came = error
-            tell_answer(post, came)
-        return came, traceparent
+                response = error
+            tell_answer(span, response)
+        return response, traceparent
 
-    def _result(
-        self,
-        claimed: Claimed,
-        started: datetime,
-        answer: ReceiverAnswer,
-        came: OutboundResponse | OutboundError,
-        traceparent: str | None,
-    ) -> AttemptResult:
-        now, spread = self._clock.now(), random.uniform(-1, 1)  # noqa: S311 - spreads load, guards nothing
-        cap = self._limits.max_retries
-        decision = decide(
-            answer,
-            policy=claimed.endpoint.retry_policy,
-            retries_used=claimed.retries_used,
-            platform_cap=cap,
-            expires_at=claimed.expires_at,
-            now=now,
-            spread=spread,
-            learned=learned_delay(
-                claimed, answer, now, expiry=self._limits.expiry, platform_cap=cap, spread=spread
-            ),
-        )
-        return AttemptResult(
-            claimed=claimed,
-            attempt=attempt_record(claimed, started, answer, decision, came),
-            delivery_status=STATUS_AFTER[decision.verdict],
-            retries_used=claimed.retries_used + (decision.verdict == "retry"),
-            next_retry_at=decision.retry_at,
-            gone=decision.gone,
-            traceparent=traceparent,
-            outage=decision.verdict != "delivered" and is_outage(answer),
-        )
+
+def _answer_of(response: OutboundResponse | OutboundError) -> ReceiverAnswer:
+    if isinstance(response, OutboundError):
+        return ReceiverAnswer(failure=response.kind)
+    return ReceiverAnswer(status=response.status, retry_after=response.headers.get("retry-after"))
+
+
+def _attempt_row(
+    claimed: ClaimedDelivery,
+    started: datetime,
+    response: OutboundResponse | OutboundError,
+    decision: RetryDecision,
+) -> Attempt:
+    """Return the row of one attempt: the response, cut to what is kept, or why there is none."""
+    status: int | None = None
+    text: str | None = None
+    error: str | None = None
+    if isinstance(response, OutboundError):
+        outcome = AttemptOutcome.Refused if response.kind == "blocked" else AttemptOutcome.Failed
+        error = f"{response.kind}: {response.detail}"
+    else:
+        status = response.status
+        text = response.body[:RESPONSE_KEPT_BYTES].decode(errors="replace").replace("\0", "\ufffd")
+        outcome = AttemptOutcome.Delivered
+        if decision.status != DeliveryStatus.Delivered:
+            outcome, error = AttemptOutcome.Failed, f"The receiver answered {status}."
+    return Attempt(
+        number=claimed.attempt_number,
+        started_at=started,
+        duration_ms=response.duration_ms,
+        outcome=outcome,
+        http_status_code=status,
+        response_body=text,
+        error_message=error,
+    )
 
 
 def secret_context(webhook_id: UUID) -> str:
-    """What a webhook's secrets are sealed for."""
+    """Return the context in which a webhook's secrets are sealed."""
     return f"webhook:{webhook_id}"

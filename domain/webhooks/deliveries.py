@@ -20,7 +20,7 @@ from domain.webhooks.deliver import DeliveryEngine
 from domain.webhooks.fan_out import MESSAGE_GRACE, WEBHOOK_DELIVERIES_QUEUE, delivery_messages
 from domain.webhooks.model import Delivery, DeliveryStatus, Replay, TestWebhook, WebhookState
 from domain.webhooks.notices import record_act
-from domain.webhooks.ports import Claimed, DeliveryFilter, DeliveryTransaction, NewDelivery
+from domain.webhooks.ports import ClaimedDelivery, DeliveryFilter, DeliveryTransaction, NewDelivery
 
 REPLAY_AT_MOST = 10_000
 _RETRYABLE = (DeliveryStatus.Failed, DeliveryStatus.Expired, DeliveryStatus.Retrying)
@@ -28,7 +28,7 @@ _RETRYABLE = (DeliveryStatus.Failed, DeliveryStatus.Expired, DeliveryStatus.Retr
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """`more` when the range held more than one request takes: ask again from where it ended."""
+    """How many deliveries were queued again; `more` when the range held more than one request takes."""
 
     replayed: int
     more: bool
@@ -41,8 +41,8 @@ class DeliveryService:
         queue: QueueSender,
         engine: DeliveryEngine,
         clock: Clock,
-        ids: IdGenerator,
         *,
+        ids: IdGenerator,
         expiry: timedelta,
         lease_margin_seconds: int,
         event_max_bytes: int,
@@ -59,21 +59,21 @@ class DeliveryService:
     def page(
         self, principal: Principal, webhook_id: UUID, filter_: DeliveryFilter, page: PageRequest
     ) -> Page[Delivery]:
-        """Newest first. Raises NotFound."""
+        """Return a page of deliveries, newest first. Raises NotFound."""
         principal.require(WEBHOOK_MANAGE)
         with self._transactions.read() as tx:
             tx.webhooks.get(principal.tenant_id, webhook_id)
             return tx.deliveries.page(principal.tenant_id, webhook_id, filter_, page)
 
     def get(self, principal: Principal, webhook_id: UUID, delivery_id: UUID) -> Delivery:
-        """With its payload and attempts. Raises NotFound."""
+        """Return a delivery with its payload and attempts. Raises NotFound."""
         principal.require(WEBHOOK_MANAGE)
         with self._transactions.read() as tx:
             return tx.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
 
     @repeated
     def retry(self, principal: Principal, webhook_id: UUID, delivery_id: UUID) -> Delivery:
-        """Send one that failed, expired or waits, now, with a fresh retry budget. Raises NotFound, Conflict."""
+        """Send a delivery that failed, expired or waits now, with a fresh retry budget. Raises NotFound, Conflict."""
         principal.require(WEBHOOK_MANAGE)
         with self._transactions.write() as tx:
             _require_active(tx, principal.tenant_id, webhook_id)
@@ -86,16 +86,17 @@ class DeliveryService:
                 )
             reset = self._reset(tx, principal.tenant_id, [delivery_id])
             after = tx.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
-            record_act(
-                tx, principal, "webhook.delivery-retried", webhook_id, {"webhookDeliveryId": delivery_id}
-            )
+            what = {"webhookDeliveryId": delivery_id}
+            record_act(tx, principal, "webhook.delivery-retried", webhook_id, what=what)
             tx.commit()
         self._queue_now(webhook_id, reset)
         return after
 
     @repeated
     def replay(self, principal: Principal, webhook_id: UUID, command: Replay) -> Replayed:
-        """Send again what ended in the range, oldest first, at most 10,000. Raises NotFound, Conflict."""
+        """Send the deliveries that ended in the range again, oldest first, at most 10,000.
+
+        Raises NotFound, Conflict, ValidationFailed."""
         principal.require(WEBHOOK_MANAGE)
         until = command.until or self._clock.now()
         if until <= command.since:
@@ -117,14 +118,15 @@ class DeliveryService:
                 "eventTypes": command.event_types,
                 "replayed": len(reset),
             }
-            record_act(tx, principal, "webhook.replayed", webhook_id, what)
+            record_act(tx, principal, "webhook.replayed", webhook_id, what=what)
             tx.commit()
         self._queue_now(webhook_id, reset)
         return Replayed(len(reset), more=len(found) > REPLAY_AT_MOST)
 
     async def test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Delivery:
-        """Post a sample event now and say how it went; recorded as a delivery, never retried. Raises NotFound,
-        ValidationFailed, TooLarge."""
+        """Post a sample event now, and return it as a delivery that is never retried.
+
+        Raises NotFound, ValidationFailed, TooLarge."""
         principal.require(WEBHOOK_MANAGE)
         claimed = await asyncio.to_thread(self._prepare_test, principal, webhook_id, command)
         await self._engine.attempt_now(claimed)
@@ -133,7 +135,7 @@ class DeliveryService:
     # -- steps --------------------------------------------------------------------------------------------
 
     @repeated
-    def _prepare_test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Claimed:
+    def _prepare_test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> ClaimedDelivery:
         now = self._clock.now()
         try:
             data = event_data(
@@ -165,7 +167,7 @@ class DeliveryService:
                 margin_seconds=self._lease_margin_seconds,
             )
             what = {"eventType": command.event_type, "webhookDeliveryId": new.webhook_delivery_id}
-            record_act(tx, principal, "webhook.tested", webhook_id, what)
+            record_act(tx, principal, "webhook.tested", webhook_id, what=what)
             tx.commit()
         return claimed
 

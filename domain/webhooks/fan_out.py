@@ -1,4 +1,4 @@
-"""Fan-out (UC-WH-02 steps 2 and 3): from stored events to queued deliveries."""
+"""Fan out (UC-WH-02 steps 2 and 3): from stored events to queued deliveries."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ _BYTES_PER_MESSAGE = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class DeliveryMessage:
-    """`size` is the payloads' bytes, so that a worker can bound what it holds in memory. `paced` says that the
-    endpoint's rate limit has already given these deliveries their moment."""
+    """A message of the queue `webhook-deliveries`.
+
+    - `size` is the payloads' bytes, so that a worker can bound what it holds in memory.
+    - `paced`: the endpoint's rate limit has already given these deliveries their moment."""
 
     webhook_id: UUID
     delivery_ids: Sequence[UUID]
@@ -48,12 +50,12 @@ class DeliveryMessage:
 
     @classmethod
     def of_queue(cls, body: str) -> DeliveryMessage:
-        """Raises ValueError when `body` is not such a message."""
+        """Read a message. Raises ValueError when `body` is not one."""
         try:
             fields = json.loads(body)
             return cls(
                 webhook_id=UUID(fields["webhookId"]),
-                delivery_ids=[UUID(one) for one in fields["deliveryIds"]],
+                delivery_ids=[UUID(delivery_id) for delivery_id in fields["deliveryIds"]],
                 size=int(fields.get("bytes", 0)),
                 paced=bool(fields.get("paced", False)),
             )
@@ -61,7 +63,7 @@ class DeliveryMessage:
             raise ValueError("not a delivery message") from error
 
     def split(self, first: int) -> tuple[DeliveryMessage, DeliveryMessage]:
-        """The first so many deliveries, and the rest; the size is shared in proportion."""
+        """Return the first `first` deliveries, and the others; the size is shared in proportion."""
         share = self.size * first // max(1, len(self.delivery_ids))
         return (
             replace(self, delivery_ids=self.delivery_ids[:first], size=share),
@@ -70,7 +72,7 @@ class DeliveryMessage:
 
 
 def delivery_messages(deliveries: Iterable[tuple[UUID, UUID, int]]) -> list[DeliveryMessage]:
-    """Group (webhook id, delivery id, bytes) by webhook, at most 100 deliveries or 4 MiB to a message."""
+    """Group (webhook id, delivery id, bytes) by webhook; a message has at most 100 deliveries or 4 MiB."""
     open_messages: dict[UUID, tuple[list[UUID], int]] = {}
     messages: list[DeliveryMessage] = []
     for webhook_id, delivery_id, size in deliveries:
@@ -93,8 +95,10 @@ MESSAGE_GRACE = timedelta(seconds=120)
 
 
 class FanOut:
-    """Handles the queue `domain-events`. `consumers` are told of every event before it is marked as fanned out: at
-    least once, inside the transaction, so they only put messages into queues."""
+    """Handles the queue `domain-events`.
+
+    `consumers` get every event before it is marked as fanned out: at least once, inside the transaction, so they only
+    put messages into queues."""
 
     def __init__(
         self,
@@ -102,8 +106,8 @@ class FanOut:
         queue: QueueSender,
         clock: Clock,
         ids: IdGenerator,
-        events: EventService,
         *,
+        events: EventService,
         expiry: timedelta,
         consumers: Sequence[Callable[[Sequence[DomainEvent]], None]] = (),
         tracer: Tracer = UNTRACED,
@@ -118,10 +122,11 @@ class FanOut:
         self._tracer = tracer
 
     def handle(self, messages: Sequence[tuple[str, str]]) -> int:
-        """Fan out what (body, message id) pairs announce, or carry as whole events of other modules.
+        """Fan out the events that (body, message id) pairs announce or carry; return how many deliveries are new.
 
-        A message that is no event becomes an alert: it can never succeed, and the others must go on. Returns
-        the number of new deliveries. Raises Unavailable; repeating is harmless."""
+        - Other modules send whole events.
+        - A message that is no event becomes an alert: it can never succeed, and the others must go on.
+        - Raises Unavailable; repeating is harmless."""
         refs: list[EventRef] = []
         for body, message_id in messages:
             try:
@@ -138,7 +143,9 @@ class FanOut:
         )
 
     def fan_out(self, refs: Sequence[EventRef]) -> int:
-        """From events to deliveries, then their messages; a transaction for every 32 MiB of payloads."""
+        """Store the deliveries of these events, then send their messages; return how many deliveries are new.
+
+        One transaction for every 32 MiB of payloads."""
         count, is_all = 0, False
         while not is_all:
             new, is_all = self._fan_out_some(refs)
@@ -146,7 +153,7 @@ class FanOut:
         return count
 
     def _fan_out_some(self, refs: Sequence[EventRef]) -> tuple[int, bool]:
-        """One transaction; how many deliveries are new, and whether no event is left."""
+        """Fan out in one transaction; return how many deliveries are new, and whether no event is left."""
         now = self._clock.now()
         with ExitStack() as traced:
             with self._transactions.write() as tx:
@@ -173,7 +180,6 @@ class FanOut:
         return len(new), sum(event.size for event in events) < _BYTES_PER_TRANSACTION
 
     def _spans(self, events: Sequence[DomainEvent]) -> AbstractContextManager[None]:
-        """One for each trace among the events."""
         return spans(
             self._tracer,
             f"process {DOMAIN_EVENTS_QUEUE}",
@@ -200,18 +206,20 @@ class FanOut:
         deliveries: list[NewDelivery] = []
         for event in events:
             matched = {
-                one.webhook_id: one
+                subscriber.webhook_id: subscriber
                 for name in subscriptions_for(event.type)
-                for one in by_name.get((event.tenant_id, name), ())
+                for subscriber in by_name.get((event.tenant_id, name), ())
             }
             deliveries += [
-                NewDelivery(self._ids.new(), one.webhook_id, event, is_held=one.holds)
-                for one in matched.values()
+                NewDelivery(self._ids.new(), subscriber.webhook_id, event, is_held=subscriber.holds)
+                for subscriber in matched.values()
             ]
         return deliveries
 
     def _send(self, new: Sequence[NewDelivery]) -> None:
-        messages = delivery_messages((one.webhook_id, one.webhook_delivery_id, one.event.size) for one in new)
+        messages = delivery_messages(
+            (delivery.webhook_id, delivery.webhook_delivery_id, delivery.event.size) for delivery in new
+        )
         if messages:
             self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
 

@@ -44,7 +44,7 @@ class DeliveryStatus(IntEnum):
 
 
 class AttemptOutcome(IntEnum):
-    """`Interrupted`: the process died, or lost its lease, before the result was recorded."""
+    """How an attempt ended; `Interrupted`: the process died, or lost its lease, before it recorded the result."""
 
     Delivered = 0
     Refused = 1
@@ -57,7 +57,9 @@ Strategy = Literal["exponential", "adaptive"]
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Delay before retry n is `initial_delay_seconds * backoff_multiplier ** (n - 1)`, +-10% with jitter."""
+    """When a delivery is tried again.
+
+    The delay before retry n is `initial_delay_seconds * backoff_multiplier ** (n - 1)`, +-10% with jitter."""
 
     max_retries: int = 5
     backoff_multiplier: float = 2.0
@@ -68,7 +70,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """`sealed_secret` opens with the cipher in the context `webhook:<id>`."""
+    """A subscription of a receiver; `sealed_secret` opens with the cipher in the context `webhook:<id>`."""
 
     webhook_id: UUID
     tenant_id: UUID
@@ -110,7 +112,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """`payload` is the JSON text of the event's data; None in lists."""
+    """One event on its way to one webhook; `payload` is the JSON text of the event's data, None in lists."""
 
     webhook_delivery_id: UUID
     webhook_id: UUID

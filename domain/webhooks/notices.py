@@ -1,4 +1,6 @@
-"""Events the hub raises about webhooks (section 3.4), with the specification's payloads in camelCase."""
+"""Tell of what happened: events (section 3.4), signals, audit rows, live messages and spans about webhooks.
+
+The events have the specification's payloads, in camelCase."""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from domain.journal.occurrences import ALERT_EVENTS
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE
 from domain.webhooks.model import DELIVERY_FAILED, DISABLED, SENT, Attempt, DeliveryStatus, Webhook
-from domain.webhooks.ports import AttemptResult, Claimed, Endpoint, EndpointHealth, ExpiredDelivery
+from domain.webhooks.ports import AttemptResult, ClaimedDelivery, Endpoint, EndpointHealth, ExpiredDelivery
 
 
 def sent(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
@@ -43,7 +45,7 @@ def sent(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
 
 
 def delivery_failed(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
-    """Raised for every failed attempt; `nextRetryAt` is null when there is no further one."""
+    """Build the event of a failed attempt; `nextRetryAt` is null when no further one follows."""
     claimed = result.claimed
     data = {
         "webhookDeliveryId": str(claimed.webhook_delivery_id),
@@ -98,7 +100,7 @@ _ENDED_BADLY = (DeliveryStatus.Failed, DeliveryStatus.Expired)
 
 
 def error_class(attempt: Attempt) -> str:
-    """`timeout`, `connect`, `tls`, `blocked` or `protocol` where no answer came; else a class of status codes."""
+    """Return `timeout`, `connect`, `tls`, `blocked` or `protocol` where no answer came, else a class of statuses."""
     status = attempt.http_status_code
     if status is None:
         return (attempt.error_message or "unknown").partition(":")[0]
@@ -110,7 +112,7 @@ def error_class(attempt: Attempt) -> str:
 
 
 def delivery_signals(results: Sequence[AttemptResult], now: datetime) -> list[Signal]:
-    """One for each webhook among the results of a batch of attempts; those of alerts do not count."""
+    """Count a batch of attempts into one signal for each webhook; deliveries of alerts do not count."""
     by_webhook: dict[tuple[UUID, UUID], list[AttemptResult]] = {}
     for result in results:
         # An alert about failing deliveries must not live on the failing deliveries of itself.
@@ -120,8 +122,8 @@ def delivery_signals(results: Sequence[AttemptResult], now: datetime) -> list[Si
         by_webhook.setdefault((endpoint.tenant_id, endpoint.webhook_id), []).append(result)
     hour = hour_of(now)
     return [
-        Signal(tenant_id, SubjectKind.Webhook, webhook_id, hour, _tally(some))
-        for (tenant_id, webhook_id), some in by_webhook.items()
+        Signal(tenant_id, SubjectKind.Webhook, webhook_id, hour, _tally(own_results))
+        for (tenant_id, webhook_id), own_results in by_webhook.items()
     ]
 
 
@@ -146,9 +148,14 @@ def _tally(results: Sequence[AttemptResult]) -> Tally:
 
 
 def record_change(
-    tx: AuditTransaction, principal: Principal, action: str, before: Webhook | None, after: Webhook | None
+    tx: AuditTransaction,
+    principal: Principal,
+    action: str,
+    *,
+    before: Webhook | None,
+    after: Webhook | None,
 ) -> None:
-    """One row in the transaction of the change; `action` such as `webhook.updated`."""
+    """Record a change in its transaction; `action` is such as `webhook.updated`."""
     webhook = after or before
     assert webhook is not None
     entry = AuditEntry(
@@ -163,14 +170,14 @@ def record_change(
 
 
 def record_act(
-    tx: AuditTransaction, principal: Principal, action: str, webhook_id: UUID, what: Mapping[str, Any]
+    tx: AuditTransaction, principal: Principal, action: str, webhook_id: UUID, *, what: Mapping[str, Any]
 ) -> None:
-    """Something done with a webhook that does not change it: a replay, a retry, a test."""
+    """Record something done with a webhook that does not change it: a replay, a retry, a test."""
     tx.audit.append(principal.tenant_id, AuditEntry(action, "webhook", webhook_id, principal, after=what))
 
 
 def record_disabled(tx: AuditTransaction, tenant_id: UUID, webhook_id: UUID, reason: str) -> None:
-    """The hub itself disabled it."""
+    """Record that the hub itself disabled a webhook."""
     entry = AuditEntry(
         "webhook.disabled", "webhook", webhook_id, after={"state": "Disabled", "disabledReason": reason}
     )
@@ -194,14 +201,15 @@ def webhook_state(webhook: Webhook) -> dict[str, Any]:
 
 
 def publish_deliveries(realtime: Realtime, results: Sequence[AttemptResult]) -> None:
-    """One `deliveryUpdated` a tenant for all its results of a batch; nothing is built for a tenant that does not
-    listen."""
+    """Publish one `deliveryUpdated` a tenant for all its results of a batch.
+
+    Nothing is built for a tenant that does not listen."""
     by_tenant: dict[UUID, list[AttemptResult]] = {}
     for result in results:
         by_tenant.setdefault(result.claimed.endpoint.tenant_id, []).append(result)
-    for tenant_id, own in by_tenant.items():
+    for tenant_id, own_results in by_tenant.items():
         if realtime.listening(tenant_id, DELIVERY_UPDATED):
-            realtime.publish(tenant_id, DELIVERY_UPDATED, [_payload(one) for one in own])
+            realtime.publish(tenant_id, DELIVERY_UPDATED, [_payload(result) for result in own_results])
 
 
 def _payload(result: AttemptResult) -> Payload:
@@ -217,8 +225,8 @@ def _payload(result: AttemptResult) -> Payload:
 _PROCESS = f"process {WEBHOOK_DELIVERIES_QUEUE}"
 
 
-def attempt_span(tracer: Tracer, claimed: Claimed) -> AbstractContextManager[Span]:
-    """Of one attempt at a delivery."""
+def attempt_span(tracer: Tracer, claimed: ClaimedDelivery) -> AbstractContextManager[Span]:
+    """Open the span of one attempt at a delivery."""
 
     def attributes() -> Attributes:
         return {
@@ -233,7 +241,9 @@ def attempt_span(tracer: Tracer, claimed: Claimed) -> AbstractContextManager[Spa
 
 
 def post_span(tracer: Tracer, endpoint: Endpoint, parent: str | None) -> AbstractContextManager[Span]:
-    """Of the post; its `traceparent` is what the receiver is sent. The webhook tells it from calls to providers."""
+    """Open the span of the post; its `traceparent` is what the receiver is sent.
+
+    The webhook's id tells it from calls to providers."""
 
     def about() -> Attributes:
         return {"hub.webhook.id": str(endpoint.webhook_id)}
@@ -242,7 +252,7 @@ def post_span(tracer: Tracer, endpoint: Endpoint, parent: str | None) -> Abstrac
 
 
 def tell_result(span: Span, result: AttemptResult) -> None:
-    """What becomes of the delivery; anything but delivered is a failure of the attempt."""
+    """Set the delivery's next state on the span; anything but Delivered is a failure of the attempt."""
     span.set("hub.webhook.delivery.status", result.delivery_status.name)
     if result.delivery_status != DeliveryStatus.Delivered:
         span.fail(result.delivery_status.name)

@@ -29,10 +29,10 @@ class Webhooks(Protocol):
     def page(self, tenant_id: UUID, filter_: WebhookFilter, page: PageRequest) -> Page[Webhook]: ...
 
     def update(self, tenant_id: UUID, webhook: Webhook) -> None:
-        """Replace if `webhook.version` is still current, and raise the version. Raises PreconditionFailed."""
+        """Replace the webhook if `webhook.version` is still current, and increment it. Raises PreconditionFailed."""
 
     def delete(self, tenant_id: UUID, webhook_id: UUID) -> None:
-        """Remove it with its subscriptions, deliveries and attempts."""
+        """Remove the webhook with its subscriptions, deliveries and attempts."""
 
     def integration_exists(self, tenant_id: UUID, integration_id: UUID) -> bool: ...
 
@@ -61,7 +61,7 @@ class Deliveries(Protocol):
     ) -> Page[Delivery]: ...
 
     def get(self, tenant_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
-        """With payload and attempts. Raises NotFound."""
+        """Return a delivery with its payload and attempts. Raises NotFound."""
 
     def reset(
         self,
@@ -71,13 +71,14 @@ class Deliveries(Protocol):
         expires_at: datetime,
         requeue_at: datetime,
     ) -> list[tuple[UUID, int]]:
-        """Make ended or waiting deliveries Pending with a fresh retry budget; returns (id, payload bytes) of
-        those it changed."""
+        """Make ended or waiting deliveries Pending with a fresh retry budget.
+
+        Returns (id, payload bytes) of those that changed."""
 
     def find(self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, limit: int) -> list[UUID]: ...
 
     def release_held(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> int:
-        """Let held deliveries that have not expired go; returns how many. They become due at once."""
+        """Release held deliveries that have not expired, due at once; return how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What an attempt needs to know of its webhook. `secrets` are the opened ones, set only where it signs."""
+    """What an attempt needs to know of its webhook; `secrets` are the opened ones, set only where it signs."""
 
     webhook_id: UUID
     tenant_id: UUID
@@ -113,7 +114,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedDelivery:
     """A delivery this process may attempt until its lease runs out."""
 
     webhook_delivery_id: UUID
@@ -127,10 +128,11 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """One attempt's record and the delivery's next state. `traceparent` is what the receiver was sent; `outage` that
-    it was away or broken."""
+    """One attempt's record and the delivery's next state.
 
-    claimed: Claimed
+    `traceparent` is what the receiver was sent; `outage`: it was away or broken."""
+
+    claimed: ClaimedDelivery
     attempt: Attempt
     delivery_status: DeliveryStatus
     retries_used: int
@@ -142,8 +144,9 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTally:
-    """An endpoint's share of a batch of results. `learns`: its outages are learned from; `outages` attempts met
-    one."""
+    """An endpoint's share of a batch of results.
+
+    `learns`: its outages are learned from; `outages` counts the attempts that met one."""
 
     webhook_id: UUID
     delivered: int = 0
@@ -186,15 +189,15 @@ class Requeued:
 
 
 class DeliveryPipeline(Protocol):
-    """The product's own view, across tenants: fan-out, claims, results, sweeps. Batch-shaped throughout."""
+    """The product's own view of all tenants' deliveries: fan-out, claims, results, sweeps; in batches."""
 
     def subscribers(self, wanted: Sequence[tuple[UUID, str]]) -> list[Subscriber]:
-        """Webhooks subscribed to any (tenant id, subscription name); those never verified are left out."""
+        """Return the webhooks subscribed to any (tenant id, subscription name), without those never verified."""
 
     def add_deliveries(
         self, deliveries: Sequence[NewDelivery], *, now: datetime, expires_at: datetime, requeue_at: datetime
     ) -> list[NewDelivery]:
-        """Insert; returns those not held that are new. A repeat of (event, webhook) inserts nothing."""
+        """Insert deliveries; return those not held that are new. A repeat of (event, webhook) inserts nothing."""
 
     def endpoints(self, webhook_ids: Sequence[UUID], now: datetime) -> list[Endpoint]: ...
 
@@ -205,32 +208,36 @@ class DeliveryPipeline(Protocol):
         lease_id: UUID,
         now: datetime,
         margin_seconds: int,
-    ) -> list[Claimed]:
-        """Move those that are Pending or due Retrying to Sending under one lease, each until its endpoint's
-        timeout plus the margin; the others are left alone."""
+    ) -> list[ClaimedDelivery]:
+        """Move deliveries that are Pending or due Retrying to Sending under one lease, and return them.
+
+        The lease of each lasts for its endpoint's timeout plus the margin. Other deliveries are left alone."""
 
     def hold(self, delivery_ids: Sequence[UUID]) -> None:
         """Hold deliveries of a webhook that is not active."""
 
     def record(self, results: Sequence[AttemptResult]) -> list[AttemptResult]:
-        """Write attempts and next states; returns those whose lease still held, the others change nothing."""
+        """Write attempts and next states; return those whose lease still held. The others change nothing."""
 
     def tally(self, tallies: Sequence[EndpointTally], now: datetime) -> list[EndpointHealth]:
-        """Add to the counters, one update per webhook and batch."""
+        """Add to the webhooks' counters and return their health, with one update for each webhook."""
 
     def disable(self, webhook_id: UUID, reason: str) -> bool:
-        """False when it was not active any more."""
+        """Disable a webhook; return False when it was not active any more."""
 
     def release_stranded(self, now: datetime) -> int:
-        """Release deliveries that are held although their webhook is active; returns how many. On SQL Server an event
-        may be fanned out while its webhook becomes active, so that neither sees what the other stores."""
+        """Release deliveries that are held although their webhook is active; return how many.
+
+        On SQL Server an event may be fanned out while its webhook becomes active, so that neither transaction sees
+        what the other stores."""
 
     def requeue_due(self, *, now: datetime, again_at: datetime, limit: int) -> Requeued:
-        """Expire what is past its time, record interrupted attempts of lapsed leases, and return what is to be
-        queued again; each returned one is looked at again at `again_at`."""
+        """Expire old deliveries, record interrupted attempts of lapsed leases, and return what is to be queued again.
+
+        Each delivery returned is looked at again at `again_at`."""
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` ended deliveries scheduled before `cutoff`, with their attempts."""
+        """Remove up to `limit` ended deliveries scheduled before `cutoff`, with their attempts; return how many."""
 
 
 class PipelineTransaction(OutboxTransaction, AuditTransaction, SignalTransaction, Protocol):

@@ -1,4 +1,4 @@
-"""Recording results (UC-WH-02 steps 7 and 8): many at a time, whatever finished meanwhile."""
+"""Record results (UC-WH-02 steps 7 and 8): in one transaction all that finished while the last was written."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DisableLimits:
 
 
 class ResultRecorder:
-    """Group commit: while one transaction is written, the next results gather."""
+    """Writes attempts and next states; results that come during a transaction share the next one."""
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class ResultRecorder:
         queue: QueueSender,
         clock: Clock,
         ids: IdGenerator,
+        *,
         limits: DisableLimits,
         realtime: Realtime = NOBODY,
     ) -> None:
@@ -65,8 +66,9 @@ class ResultRecorder:
         self._together = AsyncGroupCommit(self._write_all, gather=_gather, most=_MOST_PER_TRANSACTION)
 
     async def record(self, result: AttemptResult) -> None:
-        """Return once the result is durable, or could not be made so: then its lease lapses and the attempt shows as
-        interrupted."""
+        """Return once the result is durable, or could not be made so.
+
+        In the second case its lease lapses and the attempt shows as interrupted."""
         await self._together.submit(result)
 
     async def _write_all(self, results: Sequence[AttemptResult]) -> Sequence[None]:
@@ -74,7 +76,7 @@ class ResultRecorder:
         return [None] * len(results)
 
     async def _write_or_log(self, results: Sequence[AttemptResult]) -> None:
-        """All together; when that is refused, each alone, so that one bad result does not cost the others."""
+        """Write the results together; when that is refused, each alone, so that one does not cost the others."""
         try:
             await self._write_with_retries(results)
         except Exception as error:
@@ -95,7 +97,7 @@ class ResultRecorder:
         await asyncio.to_thread(self.write, results)
 
     def write(self, results: Sequence[AttemptResult]) -> None:
-        """One transaction: attempts, states, counters, events; then the messages of the retries."""
+        """Write attempts, states, counters and events in one transaction; then send the messages of the retries."""
         now = self._clock.now()
         with self._transactions.write() as tx:
             kept = tx.pipeline.record(results)
@@ -105,10 +107,12 @@ class ResultRecorder:
             tx.commit()
         retries = [
             DeliveryMessage(
-                one.claimed.endpoint.webhook_id, [one.claimed.webhook_delivery_id], one.claimed.event.size
-            ).to_queue(one.next_retry_at)
-            for one in kept
-            if one.next_retry_at is not None
+                result.claimed.endpoint.webhook_id,
+                [result.claimed.webhook_delivery_id],
+                result.claimed.event.size,
+            ).to_queue(result.next_retry_at)
+            for result in kept
+            if result.next_retry_at is not None
         ]
         if retries:
             try:
@@ -118,10 +122,11 @@ class ResultRecorder:
                     "retry messages lost, left to the retry processor", extra={"retries": len(retries)}
                 )
         publish_deliveries(self._realtime, kept)
-        for one in kept:
-            _log(one)
+        for result in kept:
+            _log(result)
 
     def _count(self, tx: PipelineTransaction, kept: Sequence[AttemptResult], now: datetime) -> None:
+        gone = {result.claimed.endpoint.webhook_id for result in kept if result.gone}
         for health in tx.pipeline.tally(tallies(kept), now):
             reason = should_disable(
                 consecutive_failures=health.consecutive_failures,
@@ -130,23 +135,22 @@ class ResultRecorder:
                 after_failures=self._limits.after_failures,
                 after_days=self._limits.after_days,
             )
-            if health.webhook_id in {one.claimed.endpoint.webhook_id for one in kept if one.gone}:
+            if health.webhook_id in gone:
                 reason = "The receiver answered 410 Gone."
             if reason and tx.pipeline.disable(health.webhook_id, reason):
                 tx.outbox.append([disabled(self._ids, health, reason, now)])
                 record_disabled(tx, health.tenant_id, health.webhook_id, reason)
 
     def _raise_events(self, tx: PipelineTransaction, kept: Sequence[AttemptResult], now: datetime) -> None:
-        """WebhookSent and WebhookDeliveryFailed; a delivery of one of these raises none, so there is no loop."""
-        told = [one for one in kept if one.claimed.event.type not in DELIVERY_EVENTS]
-        heard = listeners(tx, {one.claimed.endpoint.tenant_id for one in told})
+        """Raise WebhookSent and WebhookDeliveryFailed; a delivery of one of these raises none: there is no loop."""
+        results = [result for result in kept if result.claimed.event.type not in DELIVERY_EVENTS]
+        heard = listeners(tx, {result.claimed.endpoint.tenant_id for result in results})
         events: list[DomainEvent] = []
-        for one in told:
-            delivered = one.delivery_status == DeliveryStatus.Delivered
-            if (one.claimed.endpoint.tenant_id, SENT if delivered else DELIVERY_FAILED) in heard:
-                events.append(
-                    sent(self._ids, one, now) if delivered else delivery_failed(self._ids, one, now)
-                )
+        for result in results:
+            delivered = result.delivery_status == DeliveryStatus.Delivered
+            if (result.claimed.endpoint.tenant_id, SENT if delivered else DELIVERY_FAILED) in heard:
+                build = sent if delivered else delivery_failed
+                events.append(build(self._ids, result, now))
         tx.outbox.append(events)
 
 
@@ -155,8 +159,9 @@ async def _gather() -> None:
 
 
 def listeners(tx: PipelineTransaction, tenants: Collection[UUID]) -> set[tuple[UUID, str]]:
-    """(tenant, event type) pairs of events about deliveries that somebody subscribed to. There is one such event
-    for every attempt, so those that nobody would hear are not stored."""
+    """Return the (tenant, event type) pairs of events about deliveries that somebody subscribed to.
+
+    There is one such event for every attempt, so those without a subscriber are not stored."""
     names = [(tenant, name) for tenant in tenants for name in (SENT, DELIVERY_FAILED)]
     return (
         {(subscriber.tenant_id, subscriber.event_type) for subscriber in tx.pipeline.subscribers(names)}
@@ -166,7 +171,7 @@ def listeners(tx: PipelineTransaction, tenants: Collection[UUID]) -> set[tuple[U
 
 
 def tallies(results: Sequence[AttemptResult]) -> list[EndpointTally]:
-    """What a batch of results adds to each webhook's counters."""
+    """Return what a batch of results adds to each webhook's counters."""
     by_webhook: dict[UUID, EndpointTally] = {}
     for result in results:
         key = result.claimed.endpoint.webhook_id
@@ -185,7 +190,7 @@ def tallies(results: Sequence[AttemptResult]) -> list[EndpointTally]:
 
 
 def _log(result: AttemptResult) -> None:
-    """Section 12.2: every delivery, success and failure."""
+    """Log every attempt, success and failure (section 12.2)."""
     level = logging.INFO if result.delivery_status == DeliveryStatus.Delivered else logging.WARNING
     if logger.isEnabledFor(level):
         logger.log(

@@ -1,7 +1,9 @@
-"""Adaptive retry: when is an endpoint that has been failing for t seconds likely to be back? Pure; seconds.
+"""When a delivery is tried again: the whole schedule, fixed and adaptive. Pure; seconds.
 
-A history holds how long an endpoint's outages lasted: decayed counts in buckets half an octave wide. From it the
-next retry is planned by dynamic programming over (age of the outage, retries left)."""
+- `decide_next` is asked after each attempt. `decide` gives the fixed schedule of BR-WH-04 and its limits.
+- An adaptive webhook has a history of how long its endpoint's outages lasted (`OutageHistory`: decayed counts in
+  buckets half an octave wide). It answers: when is an endpoint that has been failing for t seconds likely to be back?
+  From it the next retry is planned by dynamic programming over (age of the outage, retries left)."""
 
 from __future__ import annotations
 
@@ -13,16 +15,225 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from itertools import pairwise
 from math import log, sqrt
-from typing import Literal
 
-from domain.core.ports import OutboundError, OutboundFailure, OutboundResponse
-from domain.webhooks.model import (
-    Attempt,
-    AttemptOutcome,
-    DeliveryStatus,
-    RetryPolicy,
-)
-from domain.webhooks.ports import Claimed
+from domain.core.ports import OutboundFailure
+from domain.webhooks.model import DeliveryStatus, RetryPolicy
+from domain.webhooks.ports import ClaimedDelivery
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverAnswer:
+    """How an attempt ended: a status, or why there was none."""
+
+    status: int | None = None
+    failure: OutboundFailure | None = None
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDecision:
+    """What follows an attempt.
+
+    - `status` is Delivered, Retrying, Failed or Expired; only Retrying has `retry_at`.
+    - `gone` disables the webhook."""
+
+    status: DeliveryStatus
+    retry_at: datetime | None = None
+    gone: bool = False
+
+
+def decide_next(
+    claimed: ClaimedDelivery,
+    answer: ReceiverAnswer,
+    now: datetime,
+    *,
+    expiry: timedelta,
+    platform_cap: int,
+    spread: float,
+) -> RetryDecision:
+    """Decide what follows an attempt at `claimed` that ended with `answer`.
+
+    - `expiry` is how long a delivery lasts (BR-WH-05), `platform_cap` the most retries it gets (BR-WH-03).
+    - `spread` in [-1, 1] places the retry within the jitter."""
+    return decide(
+        answer,
+        policy=claimed.endpoint.retry_policy,
+        retries_used=claimed.retries_used,
+        platform_cap=platform_cap,
+        expires_at=claimed.expires_at,
+        now=now,
+        spread=spread,
+        learned=learned_delay(claimed, answer, now, expiry=expiry, platform_cap=platform_cap, spread=spread),
+    )
+
+
+def decide(
+    answer: ReceiverAnswer,
+    *,
+    policy: RetryPolicy,
+    retries_used: int,
+    platform_cap: int,
+    expires_at: datetime,
+    now: datetime,
+    spread: float,
+    learned: timedelta | None = None,
+) -> RetryDecision:
+    """Decide what follows an attempt that ended with `answer`, when `retries_used` retries were spent before it.
+
+    `learned` takes the place of the schedule of BR-WH-04, unless the delivery would expire before."""
+    if answer.status is not None and 200 <= answer.status < 300:
+        return RetryDecision(DeliveryStatus.Delivered)
+    if answer.status == 410:
+        return RetryDecision(DeliveryStatus.Failed, gone=True)
+    if not is_retryable(answer):
+        return RetryDecision(DeliveryStatus.Failed)
+    if retries_used >= effective_max_retries(policy, platform_cap=platform_cap):
+        return RetryDecision(DeliveryStatus.Failed)  # BR-WH-06
+    at = now + retry_delay(policy, retries_used + 1, spread=spread)
+    if learned is not None and now + learned < expires_at:
+        at = now + learned
+    if answer.status in (429, 503):
+        asked = parse_retry_after(answer.retry_after, now)
+        if asked is not None:
+            if policy.jitter and now < asked < expires_at:
+                # Many are told the same moment: up to 10 % later, or they are all refused again together.
+                asked += (asked - now) * (0.05 * (1 + spread))
+            at = max(at, asked)
+    if at >= expires_at:
+        return RetryDecision(DeliveryStatus.Expired)  # BR-WH-05
+    return RetryDecision(DeliveryStatus.Retrying, retry_at=at)
+
+
+def is_retryable(answer: ReceiverAnswer) -> bool:
+    """Tell whether the delivery may be tried again (section 11.3).
+
+    It may after a timeout, a network error, 408, 429 and 5xx. An address that is refused stays refused."""
+    if answer.status is None:
+        return answer.failure != "blocked"
+    return answer.status in (408, 429) or answer.status >= 500
+
+
+def is_outage(answer: ReceiverAnswer) -> bool:
+    """Tell whether the endpoint is away or broken, so that its history may tell when it is back.
+
+    An endpoint that asks for less (429, or 503 with `Retry-After`), or refuses the request, is there."""
+    if answer.status is None:
+        return answer.failure != "blocked"
+    if answer.status == 503 and answer.retry_after is not None:
+        return False
+    return answer.status == 408 or answer.status >= 500
+
+
+def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
+    """Return the moment that `Retry-After` names, in seconds or as an HTTP date (RFC 9110 section 10.2.3).
+
+    None when it is neither."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isdecimal():
+        return now + timedelta(seconds=min(int(text[:9]), 30 * 86_400))
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError, IndexError):
+        return None
+
+
+# -- the fixed schedule ---------------------------------------------------------------------------------------
+
+
+def effective_max_retries(policy: RetryPolicy, *, platform_cap: int) -> int:
+    """Return how many retries there are: the policy's own count, bounded by the platform (BR-WH-03)."""
+    return min(policy.max_retries, platform_cap)
+
+
+def scheduled_seconds(policy: RetryPolicy, retry: int) -> float:
+    """Return the seconds before retry number `retry` (from 1), jitter aside (BR-WH-04)."""
+    return policy.initial_delay_seconds * policy.backoff_multiplier ** (retry - 1)
+
+
+def retry_delay(policy: RetryPolicy, retry: int, *, spread: float) -> timedelta:
+    """Return the delay before retry number `retry` (from 1). `spread` in [-1, 1] places it within the jitter."""
+    seconds = scheduled_seconds(policy, retry)
+    if policy.jitter:
+        seconds *= 1 + 0.1 * spread
+    return timedelta(seconds=min(seconds, 30 * 86_400))
+
+
+# -- the adaptive schedule ------------------------------------------------------------------------------------
+
+#: How many times as fast as the schedule's a learned retry may come.
+_HASTE = 2.0
+
+
+def learned_delay(
+    claimed: ClaimedDelivery,
+    answer: ReceiverAnswer,
+    now: datetime,
+    *,
+    expiry: timedelta,
+    platform_cap: int,
+    spread: float,
+) -> timedelta | None:
+    """Return the wait before the next retry by the endpoint's own history, or None to use the fixed schedule.
+
+    - None for a webhook that is not adaptive, and while too little is known.
+    - A delivery is as old as its `expiry` has run."""
+    endpoint, policy = claimed.endpoint, claimed.endpoint.retry_policy
+    if policy.strategy != "adaptive":
+        return None
+    history = history_of(endpoint.retry_history)
+    seconds = planned_delay(
+        answer,
+        history,
+        policy,
+        failing_for=0.0 if history.since is None else max(0.0, now.timestamp() - history.since),
+        age=max(0.0, (now - (claimed.expires_at - expiry)).total_seconds()),
+        retries_used=claimed.retries_used,
+        retries=effective_max_retries(policy, platform_cap=platform_cap),
+        spread=spread if policy.jitter else -1.0,
+    )
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
+def planned_delay(
+    answer: ReceiverAnswer,
+    history: OutageHistory,
+    policy: RetryPolicy,
+    *,
+    failing_for: float,
+    age: float,
+    retries_used: int,
+    retries: int,
+    spread: float,
+) -> float | None:
+    """Return the seconds before the next retry of an adaptive webhook's delivery, or None for the fixed schedule.
+
+    The delivery is `age` seconds old and has `retries` in all.
+
+    - In an outage the history tells, though never a wait of less than half the schedule's: where outages follow each
+      other closely, retries in haste meet the same one.
+    - After an answer that is no outage the schedule does.
+    - Retries that came sooner than the schedule's may have been spent while a receiver that limits was still full. So
+      after them neither the last one, nor any after such an answer, comes before the schedule's of its number."""
+    left = retries - retries_used
+    if history.seen < ENOUGH or left < 1:
+        return None
+    step = fixed = retry_delay(policy, retries_used + 1, spread=spread).total_seconds()
+    if is_outage(answer):
+        learned = adaptive_delay(history, failing_for=failing_for, retries_left=left, spread=spread)
+        step = fixed if learned is None else max(learned, fixed / _HASTE)
+        if left > 1:
+            return step
+    earliest, due = (
+        sum(retry_delay(policy, retry, spread=at).total_seconds() for retry in range(1, retries_used + 1))
+        for at in (-1.0, spread)
+    )
+    return max(step, fixed if age >= earliest else due + fixed - age)
+
+
+# -- what a history tells ---------------------------------------------------------------------------------
 
 LONGEST = 86_400.0
 #: Upper edges of the buckets: 2 s to a day and beyond.
@@ -45,16 +256,20 @@ _WAIT_FLOOR, _WAIT_SHARE = 36.0, 0.02
 
 @dataclass(frozen=True, slots=True)
 class OutageHistory:
-    """Decayed counts of outages by length, and how many were ever seen. `since` is when the one under way began
-    (Unix time), None outside of one."""
+    """How long an endpoint's outages lasted.
+
+    - `weights` are decayed counts of outages by length, `seen` is how many were ever seen.
+    - `since` is when the one under way began (Unix time), None outside of one."""
 
     weights: tuple[float, ...] = (0.0,) * len(EDGES)
     seen: int = 0
     since: float | None = None
 
     def learned(self, failed_for: float, over_after: float) -> OutageHistory:
-        """With one more outage, still there when it was `failed_for` seconds old and over when it would have been
-        `over_after`. Nobody looked in between, so it counts in all buckets between, evenly over the octaves."""
+        """Return the history with one more outage.
+
+        It was still there when it was `failed_for` seconds old, and over when it would have been `over_after`. Nobody
+        looked in between, so it counts in all buckets between, evenly over the octaves."""
         low = min(max(1.0, failed_for), LONGEST)
         high = min(max(low * 1.001, over_after), LONGEST * 1.001)
         seen = [log(min(max(edge, low), high)) for edge in (1.0, *EDGES[:-1], high)]
@@ -64,7 +279,7 @@ class OutageHistory:
         return OutageHistory(tuple(weights), self.seen + 1)
 
     def text(self) -> str:
-        """As it is stored."""
+        """Return the history as it is stored."""
         stored = {
             "seen": self.seen,
             "weights": [round(weight, 4) for weight in self.weights],
@@ -73,7 +288,7 @@ class OutageHistory:
         return json.dumps(stored)
 
     def typical(self) -> float | None:
-        """The median length of an outage, None while none was seen."""
+        """Return the median length of an outage, None while none was seen."""
         half, total = sum(self.weights) / 2, 0.0
         for weight, typical in zip(self.weights, _TYPICAL, strict=True):
             total += weight
@@ -84,7 +299,9 @@ class OutageHistory:
 
 @lru_cache(maxsize=512)
 def history_of(text: str | None) -> OutageHistory:
-    """What `OutageHistory.text` wrote; an empty one for None. Deliveries that fail together ask for the same."""
+    """Return the history that `OutageHistory.text` wrote, an empty one for None.
+
+    Cached, because deliveries that fail together ask for the same."""
     if text is None:
         return OutageHistory()
     stored = json.loads(text)
@@ -101,8 +318,9 @@ class _Plan:
     values: tuple[tuple[float, ...], ...]
 
     def costs(self, age: float, first: int, left: int) -> list[float]:
-        """Of each edge from EDGES[first] on, the expected cost of looking again when the outage, `age` old now, is
-        that old, with `left` retries after that one. What knows only the age is reckoned once."""
+        """Return the expected cost of a retry at each edge from EDGES[first] on, with `left` retries after it.
+
+        The outage is `age` old now, and as old as the edge at that retry. Terms of the age alone are computed once."""
         i = min(bisect_left(EDGES, age), len(EDGES) - 1)
         lower = 1.0 if i == 0 else EDGES[i - 1]
         gone = min(1.0, max(0.0, log(max(age, 1.0) / lower) / log(EDGES[i] / lower)))
@@ -119,8 +337,10 @@ class _Plan:
         return costs
 
     def layer(self, left: int) -> tuple[float, ...]:
-        """For each edge the least of `costs` when the outage is that old. Their terms that know only the later edge
-        are summed first, so that a pair of edges costs one product: this is asked after each outage."""
+        """Return the least of `costs` for an outage as old as each edge.
+
+        Terms of the later edge alone are summed first, so that a pair of edges costs one product: this is asked after
+        each outage."""
         whole, after = self.mass[-1], self.values[left]
         later = [
             edge * self.scaled[n + 1] - self.lengths[n + 1] + (whole - self.mass[n + 1]) * after[n]
@@ -152,9 +372,10 @@ def _plan(weights: tuple[float, ...], retries: int) -> _Plan:
 def adaptive_delay(
     history: OutageHistory, *, failing_for: float, retries_left: int, spread: float
 ) -> float | None:
-    """Seconds until the next retry of an endpoint that has been `failing_for` seconds; `retries_left` counts that
-    one. None while too little is known, or of outages as long as this one. `spread` in [-1, 1] places it within the
-    jitter: up to 10 % later."""
+    """Return the seconds before the next retry of an endpoint that has been failing for `failing_for` seconds.
+
+    - None while too little is known, or too little of outages as long as this one.
+    - `retries_left` counts the next retry. `spread` in [-1, 1] places it within the jitter: up to 10 % later."""
     first = bisect_left(EDGES, failing_for + 1.0)
     if history.seen < ENOUGH or retries_left < 1 or first == len(EDGES):
         return None
@@ -164,209 +385,3 @@ def adaptive_delay(
     costs = plan.costs(failing_for, first, retries_left - 1)
     best = first + costs.index(min(costs))
     return min(LONGEST, (EDGES[best] - failing_for) * (1 + 0.05 * (1 + spread)))
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiverAnswer:
-    """How an attempt ended: a status, or why there was none."""
-
-    status: int | None = None
-    failure: OutboundFailure | None = None
-    retry_after: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RetryDecision:
-    """What follows an attempt. `retry_at` only with `retry`; `gone` disables the webhook."""
-
-    verdict: Literal["delivered", "retry", "failed", "expired"]
-    retry_at: datetime | None = None
-    gone: bool = False
-
-
-def effective_max_retries(policy: RetryPolicy, *, platform_cap: int) -> int:
-    """BR-WH-03: the policy's own count, bounded by the platform."""
-    return min(policy.max_retries, platform_cap)
-
-
-def scheduled_seconds(policy: RetryPolicy, retry: int) -> float:
-    """Return the seconds before retry number `retry` (from 1), jitter aside (BR-WH-04)."""
-    return policy.initial_delay_seconds * policy.backoff_multiplier ** (retry - 1)
-
-
-def retry_delay(policy: RetryPolicy, retry: int, *, spread: float) -> timedelta:
-    """Return the delay before retry number `retry` (from 1). `spread` in [-1, 1] places it within the jitter."""
-    seconds = scheduled_seconds(policy, retry)
-    if policy.jitter:
-        seconds *= 1 + 0.1 * spread
-    return timedelta(seconds=min(seconds, 30 * 86_400))
-
-
-def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
-    """`Retry-After` is seconds or an HTTP date (RFC 9110 section 10.2.3); None when it is neither."""
-    if value is None:
-        return None
-    text = value.strip()
-    if text.isdecimal():
-        return now + timedelta(seconds=min(int(text[:9]), 30 * 86_400))
-    try:
-        moment = parsedate_to_datetime(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError, IndexError):
-        return None
-
-
-def is_retryable(answer: ReceiverAnswer) -> bool:
-    """Section 11.3: timeout, network error, 408, 429 and 5xx; an address that is refused stays refused."""
-    if answer.status is None:
-        return answer.failure != "blocked"
-    return answer.status in (408, 429) or answer.status >= 500
-
-
-def is_outage(answer: ReceiverAnswer) -> bool:
-    """Whether the endpoint is away or broken, and may be back at a time that its history tells. One that asks for
-    less (429, or 503 with `Retry-After`) or refuses the request is there."""
-    if answer.status is None:
-        return answer.failure != "blocked"
-    if answer.status == 503 and answer.retry_after is not None:
-        return False
-    return answer.status == 408 or answer.status >= 500
-
-
-def decide(
-    answer: ReceiverAnswer,
-    *,
-    policy: RetryPolicy,
-    retries_used: int,
-    platform_cap: int,
-    expires_at: datetime,
-    now: datetime,
-    spread: float,
-    learned: timedelta | None = None,
-) -> RetryDecision:
-    """What follows an attempt that ended with `answer`, when `retries_used` retries were spent before it.
-
-    `learned` takes the place of the schedule of BR-WH-04, unless the delivery would expire before."""
-    if answer.status is not None and 200 <= answer.status < 300:
-        return RetryDecision("delivered")
-    if answer.status == 410:
-        return RetryDecision("failed", gone=True)
-    if not is_retryable(answer):
-        return RetryDecision("failed")
-    if retries_used >= effective_max_retries(policy, platform_cap=platform_cap):
-        return RetryDecision("failed")  # BR-WH-06
-    at = now + retry_delay(policy, retries_used + 1, spread=spread)
-    if learned is not None and now + learned < expires_at:
-        at = now + learned
-    if answer.status in (429, 503):
-        asked = parse_retry_after(answer.retry_after, now)
-        if asked is not None:
-            if policy.jitter and now < asked < expires_at:
-                # Many are told the same moment: up to 10 % later, or they are all refused again together.
-                asked += (asked - now) * (0.05 * (1 + spread))
-            at = max(at, asked)
-    if at >= expires_at:
-        return RetryDecision("expired")  # BR-WH-05
-    return RetryDecision("retry", retry_at=at)
-
-
-RESPONSE_KEPT_BYTES = 4 * 1024
-#: How many times as fast as the schedule's a learned retry may come.
-_HASTE = 2.0
-STATUS_AFTER = {
-    "delivered": DeliveryStatus.Delivered,
-    "retry": DeliveryStatus.Retrying,
-    "failed": DeliveryStatus.Failed,
-    "expired": DeliveryStatus.Expired,
-}
-
-
-def attempt_record(
-    claimed: Claimed,
-    started: datetime,
-    answer: ReceiverAnswer,
-    decision: RetryDecision,
-    came: OutboundResponse | OutboundError,
-) -> Attempt:
-    """The row of one attempt: what came back, cut to what is kept, or why nothing did."""
-    text: str | None = None
-    error: str | None = None
-    if isinstance(came, OutboundError):
-        outcome = AttemptOutcome.Refused if came.kind == "blocked" else AttemptOutcome.Failed
-        error = f"{came.kind}: {came.detail}"
-    else:
-        outcome = AttemptOutcome.Delivered if decision.verdict == "delivered" else AttemptOutcome.Failed
-        text = came.body[:RESPONSE_KEPT_BYTES].decode(errors="replace").replace("\0", "\ufffd")
-        if decision.verdict != "delivered":
-            error = f"The receiver answered {answer.status}."
-    return Attempt(
-        number=claimed.attempt_number,
-        started_at=started,
-        duration_ms=came.duration_ms,
-        outcome=outcome,
-        http_status_code=answer.status,
-        response_body=text,
-        error_message=error,
-    )
-
-
-def planned_delay(
-    answer: ReceiverAnswer,
-    history: OutageHistory,
-    policy: RetryPolicy,
-    *,
-    failing_for: float,
-    age: float,
-    retries_used: int,
-    retries: int,
-    spread: float,
-) -> float | None:
-    """Seconds until the next retry of an adaptive webhook's delivery that is `age` seconds old, of `retries` in all;
-    None for the fixed schedule.
-
-    In an outage the history tells, though never a wait of less than half the schedule's: where outages follow
-    each other closely, retries in haste meet the same one. After an answer that is no outage the schedule does.
-    Retries that came sooner than the schedule's may have been spent while a receiver that limits was still full, so
-    after them neither the last one nor any after such an answer comes before the schedule's of its number."""
-    left = retries - retries_used
-    if history.seen < ENOUGH or left < 1:
-        return None
-    step = fixed = retry_delay(policy, retries_used + 1, spread=spread).total_seconds()
-    if is_outage(answer):
-        learned = adaptive_delay(history, failing_for=failing_for, retries_left=left, spread=spread)
-        step = fixed if learned is None else max(learned, fixed / _HASTE)
-        if left > 1:
-            return step
-    earliest, due = (
-        sum(retry_delay(policy, retry, spread=at).total_seconds() for retry in range(1, retries_used + 1))
-        for at in (-1.0, spread)
-    )
-    return max(step, fixed if age >= earliest else due + fixed - age)
-
-
-def learned_delay(
-    claimed: Claimed,
-    answer: ReceiverAnswer,
-    now: datetime,
-    *,
-    expiry: timedelta,
-    platform_cap: int,
-    spread: float,
-) -> timedelta | None:
-    """The next delay by the endpoint's own history; None for the fixed schedule, or while too little is known.
-    A delivery is as old as its `expiry` has run."""
-    endpoint, policy = claimed.endpoint, claimed.endpoint.retry_policy
-    if policy.strategy != "adaptive":
-        return None
-    history = history_of(endpoint.retry_history)
-    seconds = planned_delay(
-        answer,
-        history,
-        policy,
-        failing_for=0.0 if history.since is None else max(0.0, now.timestamp() - history.since),
-        age=max(0.0, (now - (claimed.expires_at - expiry)).total_seconds()),
-        retries_used=claimed.retries_used,
-        retries=effective_max_retries(policy, platform_cap=platform_cap),
-        spread=spread if policy.jitter else -1.0,
-    )
-    return None if seconds is None else timedelta(seconds=seconds)

@@ -28,8 +28,9 @@ def should_disable(
     after_failures: int,
     after_days: int,
 ) -> str | None:
-    """Why an endpoint is to be disabled, None while it is not: nothing but failure for days, or so many
-    deliveries in a row that failed for good."""
+    """Return why an endpoint is to be disabled, None while it is not.
+
+    It is after nothing but failure for days, or after many deliveries in a row that failed for good."""
     if consecutive_failures >= after_failures:
         return f"{consecutive_failures} deliveries in a row failed for good."
     if failing_since is not None and now - failing_since >= timedelta(days=after_days):
@@ -38,7 +39,7 @@ def should_disable(
 
 
 def subscriptions_for(event_type: str) -> list[str]:
-    """The subscription names that match an event type: itself, each `prefix.*`, and `*`."""
+    """Return the subscription names that match an event type: itself, each `prefix.*`, and `*`."""
     if event_type in DELIVERY_EVENTS:
         return [event_type]
     parts = event_type.split(".")
@@ -47,7 +48,7 @@ def subscriptions_for(event_type: str) -> list[str]:
 
 
 def set_active(webhook: Webhook, active: bool) -> Webhook:
-    """Pause or resume. Raises Conflict for one that was never verified."""
+    """Pause or resume a webhook. Raises Conflict for one that was never verified."""
     if webhook.state == WebhookState.PendingVerification:
         if not active:
             return webhook

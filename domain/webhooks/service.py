@@ -1,4 +1,4 @@
-"""Use cases of webhook management (UC-WH-01, sections 5.3 and 6.3)."""
+"""Manage webhooks (UC-WH-01, sections 5.3 and 6.3), and verify their addresses."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ from domain.webhooks.sweep import RetryProcessor
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
-    """How it went; `detail` tells the owner of the receiver what to change."""
+class EndpointVerification:
+    """How a verification ended; `detail` tells the owner of the receiver what to change."""
 
     verified: bool
     detail: str
     http_status_code: int | None = None
 
 
-class Verifier:
-    """Sends the signed challenge."""
+class EndpointVerifier:
+    """Sends an endpoint the signed challenge."""
 
     def __init__(
         self,
@@ -69,8 +69,9 @@ class Verifier:
         self._timeout_seconds = timeout_seconds
 
     async def check_address(self, url: str) -> None:
-        """Refuse an address the product may never call. Raises ValidationFailed; a name that does not resolve
-        yet is no reason to refuse."""
+        """Raise ValidationFailed for an address that the product may never call.
+
+        A name that does not resolve yet is no reason to refuse."""
         try:
             await self._http.check(url)
         except OutboundError as error:
@@ -79,7 +80,7 @@ class Verifier:
                     error.detail, [FieldError("/url", error.detail)], code="address-not-allowed"
                 ) from error
 
-    async def verify(self, webhook_id: UUID, url: str, secret: str) -> Verification:
+    async def verify(self, webhook_id: UUID, url: str, secret: str) -> EndpointVerification:
         """Post `webhook.verification`; the receiver answers 2xx and `{"challenge": "..."}`."""
         challenge = secrets.token_urlsafe(32)
         now = self._clock.now()
@@ -103,18 +104,20 @@ class Verifier:
         try:
             response = await self._http.send(request)
         except OutboundError as error:
-            return Verification(False, f"The receiver could not be reached ({error.kind}): {error.detail}")
+            return EndpointVerification(
+                False, f"The receiver could not be reached ({error.kind}): {error.detail}"
+            )
         if not 200 <= response.status < 300:
-            return Verification(
+            return EndpointVerification(
                 False, f"The receiver answered {response.status}; a 2xx is needed.", response.status
             )
         if self._demand == "challenge" and _echoed(response.body) != challenge:
-            return Verification(
+            return EndpointVerification(
                 False,
                 'The receiver must answer with JSON {"challenge": "..."} holding data.challenge of the request.',
                 response.status,
             )
-        return Verification(True, "Verified.", response.status)
+        return EndpointVerification(True, "Verified.", response.status)
 
 
 def _echoed(body: bytes) -> object:
@@ -127,7 +130,7 @@ def _echoed(body: bytes) -> object:
 
 @dataclass(frozen=True, slots=True)
 class WebhookLimits:
-    """BR-WH-07's limit, BR-WH-03's cap, and how long a rotated secret goes on signing."""
+    """Limits of the settings: webhooks per tenant, retries, and how long a rotated secret goes on signing."""
 
     per_tenant: int
     max_retries: int
@@ -136,21 +139,22 @@ class WebhookLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class WithSecret:
-    """A webhook whose secret is shown this once; `verification` when one was tried."""
+class WebhookWithSecret:
+    """A webhook with its secret, which is shown this once; `verification` when one was tried."""
 
     webhook: Webhook
     secret: str
-    verification: Verification | None = None
+    verification: EndpointVerification | None = None
 
 
 class WebhookService:
     def __init__(
         self,
         transactions: Transactions[WebhookTransaction],
-        verifier: Verifier,
+        verifier: EndpointVerifier,
         retries: RetryProcessor,
         cipher: Cipher,
+        *,
         clock: Clock,
         ids: IdGenerator,
         limits: WebhookLimits,
@@ -164,17 +168,17 @@ class WebhookService:
         self._limits = limits
 
     def effective_max_retries(self, webhook: Webhook) -> int:
-        """BR-WH-03, for display."""
+        """Return how many retries a delivery gets, for display."""
         return effective_max_retries(webhook.retry_policy, platform_cap=self._limits.max_retries)
 
-    async def create(self, principal: Principal, command: CreateWebhook) -> WithSecret:
-        """Store it as PendingVerification, then verify. Raises ValidationFailed, RuleViolation (BR-WH-07)."""
+    async def create(self, principal: Principal, command: CreateWebhook) -> WebhookWithSecret:
+        """Store a webhook as PendingVerification, then verify it. Raises ValidationFailed, RuleViolation."""
         principal.require(WEBHOOK_MANAGE)
         await self._check_target(command.url)
         secret = new_secret()
         webhook = await asyncio.to_thread(self._insert, principal, command, secret)
         webhook, verification = await self._verify(principal, webhook, secret)
-        return WithSecret(webhook, secret, verification)
+        return WebhookWithSecret(webhook, secret, verification)
 
     def page(self, principal: Principal, filter_: WebhookFilter, page: PageRequest) -> Page[Webhook]:
         principal.require(WEBHOOK_MANAGE)
@@ -182,14 +186,14 @@ class WebhookService:
             return tx.webhooks.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, webhook_id: UUID) -> Webhook:
-        """Raises NotFound."""
+        """Return a webhook. Raises NotFound."""
         principal.require(WEBHOOK_MANAGE)
         with self._transactions.read() as tx:
             return tx.webhooks.get(principal.tenant_id, webhook_id)
 
     async def update(
         self, principal: Principal, webhook_id: UUID, command: UpdateWebhook, if_match: int | None
-    ) -> tuple[Webhook, Verification | None]:
+    ) -> tuple[Webhook, EndpointVerification | None]:
         """Replace the fields sent. A new URL must be verified again; events are held until it is.
 
         Raises NotFound, PreconditionFailed, ValidationFailed, Conflict."""
@@ -203,26 +207,28 @@ class WebhookService:
 
     @repeated
     def delete(self, principal: Principal, webhook_id: UUID, if_match: int | None) -> None:
-        """Remove it with its deliveries. Raises NotFound, PreconditionFailed."""
+        """Remove a webhook with its deliveries. Raises NotFound, PreconditionFailed."""
         principal.require(WEBHOOK_MANAGE)
         with self._transactions.write() as tx:
             webhook = tx.webhooks.get(principal.tenant_id, webhook_id)
             check_version("webhook", if_match, webhook.version)
             tx.webhooks.delete(principal.tenant_id, webhook_id)
-            record_change(tx, principal, "webhook.deleted", webhook, None)
+            record_change(tx, principal, "webhook.deleted", before=webhook, after=None)
             tx.commit()
 
-    async def verify(self, principal: Principal, webhook_id: UUID) -> tuple[Webhook, Verification]:
-        """Try the verification again; one that is verified already stays as it is."""
+    async def verify(self, principal: Principal, webhook_id: UUID) -> tuple[Webhook, EndpointVerification]:
+        """Try the verification again; a webhook that is verified already stays as it is. Raises NotFound."""
         principal.require(WEBHOOK_MANAGE)
         webhook = await asyncio.to_thread(self.get, principal, webhook_id)
         if webhook.state != WebhookState.PendingVerification:
-            return webhook, Verification(True, "Verified already.")
+            return webhook, EndpointVerification(True, "Verified already.")
         return await self._verify(principal, webhook, self._open(webhook))
 
     @repeated
-    def rotate_secret(self, principal: Principal, webhook_id: UUID, command: RotateSecret) -> WithSecret:
-        """A new secret; the old one signs beside it for the overlap. Raises NotFound."""
+    def rotate_secret(
+        self, principal: Principal, webhook_id: UUID, command: RotateSecret
+    ) -> WebhookWithSecret:
+        """Give the webhook a new secret; the old one signs beside it for the overlap. Raises NotFound."""
         principal.require(WEBHOOK_MANAGE)
         overlap = (
             self._limits.secret_overlap
@@ -241,9 +247,9 @@ class WebhookService:
                 modified_at=now,
             )
             saved = _save(tx, rotated)
-            record_change(tx, principal, "webhook.secret-rotated", webhook, saved)
+            record_change(tx, principal, "webhook.secret-rotated", before=webhook, after=saved)
             tx.commit()
-        return WithSecret(saved, secret)
+        return WebhookWithSecret(saved, secret)
 
     # -- steps --------------------------------------------------------------------------------------------
 
@@ -278,7 +284,7 @@ class WebhookService:
                 )
             _check_integration(tx, webhook)
             tx.webhooks.add(principal.tenant_id, webhook)
-            record_change(tx, principal, "webhook.created", None, webhook)
+            record_change(tx, principal, "webhook.created", before=None, after=webhook)
             tx.commit()
         return webhook
 
@@ -286,7 +292,7 @@ class WebhookService:
     def _change(
         self, principal: Principal, webhook_id: UUID, command: UpdateWebhook, if_match: int | None
     ) -> tuple[Webhook, WebhookState | None]:
-        """The changed webhook, and for a new URL the state it takes once verified: a paused one stays so."""
+        """Change the webhook; return it, and for a new URL the state it takes once verified: a paused one stays so."""
         now = self._clock.now()
         with self._transactions.write() as tx:
             before = tx.webhooks.get(principal.tenant_id, webhook_id)
@@ -305,14 +311,14 @@ class WebhookService:
             released = 0
             if after.state == WebhookState.Active and before.state != WebhookState.Active:
                 released = tx.deliveries.release_held(principal.tenant_id, webhook_id, now=now)
-            record_change(tx, principal, "webhook.updated", before, saved)
+            record_change(tx, principal, "webhook.updated", before=before, after=saved)
             tx.commit()
         self._send_released(released)
         return saved, then
 
     async def _verify(
         self, principal: Principal, webhook: Webhook, secret: str, then: WebhookState = WebhookState.Active
-    ) -> tuple[Webhook, Verification]:
+    ) -> tuple[Webhook, EndpointVerification]:
         verification = await self._verifier.verify(webhook.webhook_id, webhook.url, secret)
         if not verification.verified:
             return webhook, verification
@@ -320,7 +326,9 @@ class WebhookService:
             return await asyncio.to_thread(self._activate, principal, webhook, then), verification
         except (PreconditionFailed, Unavailable) as error:
             # The webhook is stored, and a new secret is shown only in this answer: it must not be lost.
-            return webhook, Verification(False, f"It answered well, but: {error.detail} POST to its /verify.")
+            return webhook, EndpointVerification(
+                False, f"It answered well, but: {error.detail} POST to its /verify."
+            )
 
     @repeated
     def _activate(self, principal: Principal, webhook: Webhook, then: WebhookState) -> Webhook:
@@ -343,15 +351,15 @@ class WebhookService:
             released = 0
             if then == WebhookState.Active:
                 released = tx.deliveries.release_held(webhook.tenant_id, webhook.webhook_id, now=now)
-            record_change(tx, principal, "webhook.verified", current, saved)
+            record_change(tx, principal, "webhook.verified", before=current, after=saved)
             tx.commit()
         self._send_released(released)
         return saved
 
     def _send_released(self, released: int) -> None:
-        """What was held is due now; without this it would wait for the minute's retry processor."""
         if not released:
             return
+        # What was held is due now; without this it would wait for the minute's retry processor.
         try:
             self._retries.sweep()
         except Unavailable:

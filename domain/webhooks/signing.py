@@ -1,4 +1,6 @@
-"""Standard Webhooks signatures (https://www.standardwebhooks.com), HMAC-SHA256 (BR-WH-02)."""
+"""Sign: Standard Webhooks signatures, HMAC-SHA256 (BR-WH-02); apart, so that the cryptography is audited alone.
+
+https://www.standardwebhooks.com"""
 
 from __future__ import annotations
 
@@ -18,12 +20,12 @@ _SECRET_BYTES = 32
 
 
 def new_secret() -> str:
-    """`whsec_` and 32 random bytes in base64."""
+    """Return `whsec_` and 32 random bytes in base64."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
 def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body` under the decoded secret."""
+    """Return `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body` under the decoded secret."""
     key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
     digest = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256)
     return "v1," + base64.b64encode(digest).decode()
@@ -32,7 +34,7 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 def signed_headers(
     secrets_: Sequence[str], message_id: str, sent_at: datetime, body: bytes
 ) -> dict[str, str]:
-    """The three headers of one attempt; one signature per secret while a secret is rotating."""
+    """Return the headers of one attempt, with one signature per secret while a secret is rotating."""
     timestamp = int(sent_at.timestamp())
     return {
         "content-type": "application/json",
@@ -43,7 +45,7 @@ def signed_headers(
 
 
 def event_body(event: DomainEvent) -> bytes:
-    """The posted JSON; the same bytes on every attempt. `data` is already JSON text."""
+    """Return the posted JSON, the same bytes on every attempt. `data` is already JSON text."""
     subject = f',"subject":{_text(event.subject)}' if event.subject is not None else ""
     return (
         f'{{"type":{_text(event.type)},"timestamp":"{rfc3339(event.occurred_at)}",'

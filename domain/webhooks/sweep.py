@@ -1,8 +1,9 @@
-"""The scheduled jobs of webhooks (section 14.1): the retry processor and the clean-up."""
+"""Sweep (section 14.1): the scheduled jobs of webhooks, which are the retry processor and the clean-up."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,7 +32,7 @@ class Swept:
 
 
 class RetryProcessor:
-    """The safety net under the precise schedule: whatever is due and was not attempted is queued again."""
+    """The safety net under the precise schedule: a delivery that is due and was not attempted is queued again."""
 
     def __init__(
         self,
@@ -75,18 +76,16 @@ class RetryProcessor:
         return len(found.due) + len(found.expired), found
 
     def _account(self, tx: PipelineTransaction, expired: Sequence[ExpiredDelivery], now: datetime) -> None:
-        tried = [one for one in expired if not one.was_held]
-        tallies = [
-            EndpointTally(webhook_id, failed_for_good=sum(one.webhook_id == webhook_id for one in tried))
-            for webhook_id in {one.webhook_id for one in tried}
-        ]
+        failed = Counter(delivery.webhook_id for delivery in expired if not delivery.was_held)
+        tallies = [EndpointTally(webhook_id, failed_for_good=count) for webhook_id, count in failed.items()]
         tx.pipeline.tally(tallies, now)
-        heard = listeners(tx, {one.tenant_id for one in expired})
+        heard = listeners(tx, {delivery.tenant_id for delivery in expired})
         tx.outbox.append(
             [
-                delivery_expired(self._ids, one, now)
-                for one in expired
-                if one.event_type not in DELIVERY_EVENTS and (one.tenant_id, DELIVERY_FAILED) in heard
+                delivery_expired(self._ids, delivery, now)
+                for delivery in expired
+                if delivery.event_type not in DELIVERY_EVENTS
+                and (delivery.tenant_id, DELIVERY_FAILED) in heard
             ]
         )
 

@@ -1,4 +1,7 @@
-"""How much a process has in flight, and which endpoints keep it waiting. Lives on the event loop; no locks."""
+"""Throttle: how many posts a process has in flight, and how many a second an endpoint gets.
+
+- `InFlightPosts` bounds one process. It lives on the event loop, without locks.
+- `Pacer` keeps a webhook's rate limit over all processes, in the table store."""
 
 from __future__ import annotations
 
@@ -17,8 +20,10 @@ _BYTES = 128 * 1024 * 1024
 _SLOW_SECONDS = 60.0
 
 
-class Room:
-    """Bounds posts in flight in all, per webhook, and in bytes. `monotonic` tells seconds."""
+class InFlightPosts:
+    """Bounds posts in flight in all, per webhook, and in bytes, and knows which endpoints are slow.
+
+    `monotonic` returns seconds."""
 
     def __init__(self, *, most: int, most_per_webhook: int, monotonic: Callable[[], float]) -> None:
         self._most = most
@@ -31,8 +36,9 @@ class Room:
         self._slow_until: dict[UUID, float] = {}
 
     def admit(self, message: DeliveryMessage) -> tuple[DeliveryMessage, DeliveryMessage]:
-        """Take room for as many of the message's deliveries as there is; (those, the others). The others missed
-        their moment, so a rate-limited endpoint gives them a new one when they come back."""
+        """Take room for as many of the message's deliveries as there is; return those, and the others.
+
+        The others missed their moment, so a rate-limited endpoint gives them a new one when they come back."""
         key = message.webhook_id
         free = min(self._most_per_webhook - self._count[key], self._most - self._total)
         if self._bytes and self._bytes + message.size > _BYTES:
@@ -51,7 +57,6 @@ class Room:
         self._bytes += size
 
     def release(self, webhook_id: UUID, count: int, size: int) -> None:
-        """Give room back."""
         self._count[webhook_id] -= count
         self._total -= count
         self._bytes -= size
@@ -65,13 +70,14 @@ class Room:
             self.release(message.webhook_id, len(message.delivery_ids), message.size)
 
     def again_in(self, webhook_id: UUID) -> float:
-        """Seconds until it is worth looking for room again: soon for a quick endpoint, seldom for one from which
-        nothing has come back for long."""
+        """Return the seconds until it is worth looking for room again.
+
+        Few for a quick endpoint, more for one that has not answered for long."""
         now = self._monotonic()
         return min(15.0, max(0.02, (now - self._waiting_since.get(webhook_id, now)) / 2))
 
     def mark_slow(self, webhook_ids: Iterable[UUID]) -> None:
-        """These took longer than a batch may wait; for a minute no batch waits for them."""
+        """Remember that these took longer than a batch may wait: for a minute no batch waits for them."""
         until = self._monotonic() + _SLOW_SECONDS
         for webhook_id in webhook_ids:
             self._slow_until[webhook_id] = until
@@ -92,7 +98,7 @@ _TRIES = 50
 
 
 class Pacer:
-    """Books moments in the table store; two workers can never book the same one."""
+    """Books moments in the table store; two workers never book the same one."""
 
     def __init__(self, tables: TableStore, clock: Clock) -> None:
         self._tables = tables
@@ -101,7 +107,7 @@ class Pacer:
     def book(
         self, message: DeliveryMessage, rate_per_second: int
     ) -> tuple[DeliveryMessage, list[tuple[DeliveryMessage, datetime]]]:
-        """The part that may go now, and the rest with the moments it may go. Raises Unavailable."""
+        """Return the part that may go now, and the other parts with their moments. Raises Unavailable."""
         interval = 1.0 / rate_per_second
         now = self._clock.now().timestamp()
         start = self._advance(message.webhook_id, now, len(message.delivery_ids) * interval)
@@ -118,7 +124,7 @@ class Pacer:
         return go, later
 
     def _advance(self, webhook_id: UUID, now: float, seconds: float) -> float:
-        """Move the arrival time forward; returns where it stood, never before `now`."""
+        """Move the arrival time forward by `seconds`; return where it stood, never before `now`."""
         for _ in range(_TRIES):
             entity = self._tables.get(TABLE, str(webhook_id), _ROW)
             start = max(now, float(entity.properties["at"])) if entity else now  # type: ignore[arg-type]

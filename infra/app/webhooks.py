@@ -10,7 +10,7 @@ from domain.webhooks.deliver import DeliveryEngine, DeliveryLimits
 from domain.webhooks.deliveries import DeliveryService
 from domain.webhooks.fan_out import FanOut
 from domain.webhooks.record import DisableLimits, ResultRecorder
-from domain.webhooks.service import Verifier, WebhookLimits, WebhookService
+from domain.webhooks.service import EndpointVerifier, WebhookLimits, WebhookService
 from domain.webhooks.sweep import DeliveryCleanup, RetryProcessor
 from domain.webhooks.throttle import Pacer
 from infra.app.adapters import ProcessAdapters
@@ -42,7 +42,7 @@ class WebhookUseCases(ProcessAdapters):
             self.queue,
             self.clock,
             self.ids,
-            self.events,
+            events=self.events,
             expiry=self._expiry,
             consumers=[InitialSyncs(self.queue).consume, DisabledWebhooks(self.queue).consume],
             tracer=self.tracer,
@@ -56,8 +56,10 @@ class WebhookUseCases(ProcessAdapters):
             self.queue,
             self.clock,
             self.ids,
-            DisableLimits(settings.webhook_disable_after_days, settings.webhook_disable_after_failures),
-            self.realtime,
+            limits=DisableLimits(
+                settings.webhook_disable_after_days, settings.webhook_disable_after_failures
+            ),
+            realtime=self.realtime,
         )
         limits = DeliveryLimits(
             concurrency=settings.delivery_concurrency,
@@ -73,12 +75,12 @@ class WebhookUseCases(ProcessAdapters):
             self.http,
             self.queue,
             self.cipher,
-            self.clock,
-            self.ids,
-            pacer,
-            recorder,
-            limits,
-            self.tracer,
+            clock=self.clock,
+            ids=self.ids,
+            pacer=pacer,
+            recorder=recorder,
+            limits=limits,
+            tracer=self.tracer,
         )
 
     @once
@@ -88,7 +90,7 @@ class WebhookUseCases(ProcessAdapters):
             self.queue,
             self.deliveries,
             self.clock,
-            self.ids,
+            ids=self.ids,
             expiry=self._expiry,
             lease_margin_seconds=self.settings.delivery_lease_margin_seconds,
             event_max_bytes=self.settings.event_max_bytes,
@@ -106,7 +108,7 @@ class WebhookUseCases(ProcessAdapters):
     @once
     def webhooks(self) -> WebhookService:
         settings = self.settings
-        verifier = Verifier(
+        verifier = EndpointVerifier(
             self.http,
             self.clock,
             self.ids,
@@ -120,5 +122,11 @@ class WebhookUseCases(ProcessAdapters):
             allow_localhost=settings.is_development,
         )
         return WebhookService(
-            self.transactions, verifier, self.retries, self.cipher, self.clock, self.ids, limits
+            self.transactions,
+            verifier,
+            self.retries,
+            self.cipher,
+            clock=self.clock,
+            ids=self.ids,
+            limits=limits,
         )

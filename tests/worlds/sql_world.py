@@ -13,7 +13,7 @@ from domain.core.errors import Unavailable
 from domain.journal.events import DomainEvent
 from domain.journal.ports import EventRef
 from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, RetryPolicy, Webhook, WebhookState
-from domain.webhooks.ports import AttemptResult, Claimed, NewDelivery
+from domain.webhooks.ports import AttemptResult, ClaimedDelivery, NewDelivery
 from infra.clock import Uuid7Generator
 from infra.sql.engine import DATABASE_FILE, Database, sqlite_database
 from infra.sql.migrate import upgrade_embedded
@@ -119,20 +119,20 @@ class World:
             tx.commit()
         return [one.webhook_delivery_id for one in new]
 
-    def claim(self, webhook: Webhook, delivery_ids: Sequence[UUID]) -> list[Claimed]:
+    def claim(self, webhook: Webhook, delivery_ids: Sequence[UUID]) -> list[ClaimedDelivery]:
         with self.transactions.write() as tx:
             claimed = claim_in(tx, webhook.webhook_id, delivery_ids, self.ids.new(), self.clock.now())
             tx.commit()
         return claimed
 
-    def record(self, claimed: Sequence[Claimed], status: DeliveryStatus) -> list[AttemptResult]:
+    def record(self, claimed: Sequence[ClaimedDelivery], status: DeliveryStatus) -> list[AttemptResult]:
         results = [self.result(one, status) for one in claimed]
         with self.transactions.write() as tx:
             kept = tx.pipeline.record(results)
             tx.commit()
         return kept
 
-    def result(self, claimed: Claimed, status: DeliveryStatus) -> AttemptResult:
+    def result(self, claimed: ClaimedDelivery, status: DeliveryStatus) -> AttemptResult:
         """The result of an attempt that took 12 ms; a retry is planned in a minute."""
         retry = status == DeliveryStatus.Retrying
         outcome = AttemptOutcome.Delivered if status == DeliveryStatus.Delivered else AttemptOutcome.Failed
@@ -165,7 +165,7 @@ class World:
 
 def claim_in(
     tx: SqlTransaction, webhook_id: UUID, delivery_ids: Sequence[UUID], lease_id: UUID, now: datetime
-) -> list[Claimed]:
+) -> list[ClaimedDelivery]:
     """Claim inside a unit of work."""
     endpoint = tx.pipeline.endpoints([webhook_id], now)[0]
     return tx.pipeline.claim(

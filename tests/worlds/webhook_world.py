@@ -24,7 +24,7 @@ from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage, F
 from domain.webhooks.model import CreateWebhook, Delivery, Webhook
 from domain.webhooks.ports import DeliveryFilter
 from domain.webhooks.record import DisableLimits, ResultRecorder
-from domain.webhooks.service import Verifier, WebhookLimits, WebhookService, WithSecret
+from domain.webhooks.service import EndpointVerifier, WebhookLimits, WebhookService, WebhookWithSecret
 from domain.webhooks.sweep import RetryProcessor
 from domain.webhooks.throttle import Pacer
 from infra.embedded.tables import EmbeddedTableStore
@@ -78,46 +78,48 @@ class World:
             queue,
             clock,
             ids,
-            self.events,
+            events=self.events,
             expiry=day,
             consumers=[InitialSyncs(queue).consume, DisabledWebhooks(queue).consume],
         )
         self.realtime = HeardRealtime()
         limits_of_failure = DisableLimits(5, disable_after_failures)
-        self.recorder = ResultRecorder(transactions, queue, clock, ids, limits_of_failure, self.realtime)
+        self.recorder = ResultRecorder(
+            transactions, queue, clock, ids, limits=limits_of_failure, realtime=self.realtime
+        )
         limits = DeliveryLimits(concurrency, per_endpoint, handoff_seconds, 30, max_retries, day)
         self.engine = DeliveryEngine(
             transactions,
             self.receivers,
             queue,
             self.cipher,
-            clock,
-            ids,
-            Pacer(self.tables, clock),
-            self.recorder,
-            limits,
+            clock=clock,
+            ids=ids,
+            pacer=Pacer(self.tables, clock),
+            recorder=self.recorder,
+            limits=limits,
         )
         self.history = DeliveryService(
             transactions,
             queue,
             self.engine,
             clock,
-            ids,
+            ids=ids,
             expiry=day,
             lease_margin_seconds=30,
             event_max_bytes=1024 * 1024,
         )
         self.retries = RetryProcessor(transactions, queue, clock, ids)
         demand = "any-2xx" if any_2xx else "challenge"
-        verifier = Verifier(self.receivers, clock, ids, demand=demand, timeout_seconds=10)  # type: ignore[arg-type]
+        verifier = EndpointVerifier(self.receivers, clock, ids, demand=demand, timeout_seconds=10)  # type: ignore[arg-type]
         self.service = WebhookService(
             transactions,
             verifier,
             self.retries,
             self.cipher,
-            clock,
-            ids,
-            WebhookLimits(webhooks_per_tenant, max_retries, day, False),
+            clock=clock,
+            ids=ids,
+            limits=WebhookLimits(webhooks_per_tenant, max_retries, day, False),
         )
         self.principal = Principal(TENANT, USER, frozenset(PERMISSIONS))
         self.other = Principal(OTHER_TENANT, OTHER_USER, frozenset(PERMISSIONS))
@@ -135,7 +137,7 @@ class World:
 
     async def webhook(
         self, *event_types: str, url: str = RECEIVER, owner: Principal | None = None, **fields: object
-    ) -> WithSecret:
+    ) -> WebhookWithSecret:
         """A verified webhook whose retries keep exact time."""
         fields.setdefault("retryPolicy", {"jitter": False})
         body = {"url": url, "eventTypes": list(event_types) or ["*"], **fields}
@@ -178,12 +180,12 @@ class World:
         self.retries.sweep()
         await self.settle()
 
-    def webhook_now(self, webhook: Webhook | WithSecret) -> Webhook:
-        one = webhook.webhook if isinstance(webhook, WithSecret) else webhook
+    def webhook_now(self, webhook: Webhook | WebhookWithSecret) -> Webhook:
+        one = webhook.webhook if isinstance(webhook, WebhookWithSecret) else webhook
         with self.transactions.read() as tx:
             return tx.webhooks.get(one.tenant_id, one.webhook_id)
 
-    def deliveries(self, webhook: WithSecret, **filter_: object) -> list[Delivery]:
+    def deliveries(self, webhook: WebhookWithSecret, **filter_: object) -> list[Delivery]:
         """With payload and attempts, oldest first."""
         one = webhook.webhook
         with self.transactions.read() as tx:

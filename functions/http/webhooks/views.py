@@ -13,7 +13,7 @@ from domain.webhooks.deliveries import Replayed
 from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, Strategy, Webhook, WebhookState
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
 from domain.webhooks.retry_policy import ENOUGH, history_of
-from domain.webhooks.service import Verification, WebhookService, WithSecret
+from domain.webhooks.service import EndpointVerification, WebhookService, WebhookWithSecret
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
 StateName = Literal["PendingVerification", "Active", "Paused", "Disabled"]
@@ -167,7 +167,7 @@ def _adaptive_retry(webhook: Webhook) -> AdaptiveRetryView | None:
 
 
 def webhook_fields(
-    webhook: Webhook, service: WebhookService, verification: Verification | None
+    webhook: Webhook, service: WebhookService, verification: EndpointVerification | None
 ) -> dict[str, Any]:
     policy = webhook.retry_policy
     return {
@@ -208,12 +208,12 @@ def webhook_fields(
 
 
 def webhook_view(
-    webhook: Webhook, service: WebhookService, verification: Verification | None = None
+    webhook: Webhook, service: WebhookService, verification: EndpointVerification | None = None
 ) -> WebhookView:
     return WebhookView(**webhook_fields(webhook, service, verification))
 
 
-def webhook_with_secret(shown: WithSecret, service: WebhookService) -> WebhookWithSecretView:
+def webhook_with_secret(shown: WebhookWithSecret, service: WebhookService) -> WebhookWithSecretView:
     fields = webhook_fields(shown.webhook, service, shown.verification)
     return WebhookWithSecretView(**fields, secret=shown.secret)
 

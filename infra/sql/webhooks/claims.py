@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from domain.journal.events import DomainEvent
 from domain.webhooks.model import DeliveryStatus
-from domain.webhooks.ports import Claimed, Endpoint
+from domain.webhooks.ports import ClaimedDelivery, Endpoint
 from infra.sql.journal.outbox import events_of
 from infra.sql.statements import chunks, unindexed
 from infra.sql.webhooks.repository import policy_of
@@ -91,7 +91,7 @@ class SqlClaims:
         lease_id: UUID,
         now: datetime,
         margin_seconds: int,
-    ) -> list[Claimed]:
+    ) -> list[ClaimedDelivery]:
         endpoints = {endpoint.webhook_id: endpoint for endpoint, _ in wanted}
         by_timeout: dict[int, list[UUID]] = {}
         for endpoint, ids in wanted:
@@ -112,12 +112,14 @@ class SqlClaims:
             ).all()
         ]
         events = self._events({(endpoints[row[1]].tenant_id, row[2]) for row in rows})
-        claimed: list[Claimed] = []
+        claimed: list[ClaimedDelivery] = []
         for delivery_id, webhook_id, event_id, attempt_count, retries_used, expires_at in rows:
             endpoint = endpoints[webhook_id]
             event = events[endpoint.tenant_id, event_id]
             claimed.append(
-                Claimed(delivery_id, endpoint, event, attempt_count, retries_used, expires_at, lease_id)
+                ClaimedDelivery(
+                    delivery_id, endpoint, event, attempt_count, retries_used, expires_at, lease_id
+                )
             )
         return claimed
 

@@ -22,8 +22,8 @@ from domain.core.principal import Principal
 from domain.core.transaction import repeated
 from domain.monitoring.alerts.model import AlertKind, Notification, Transition
 from domain.webhooks.model import CreateWebhook, WebhookState
-from domain.webhooks.ports import Claimed
-from domain.webhooks.service import Verification, WebhookLimits, WebhookService
+from domain.webhooks.ports import ClaimedDelivery
+from domain.webhooks.service import EndpointVerification, WebhookLimits, WebhookService
 from infra.sql.engine import DATABASE_FILE, Database, sqlite_database
 from tests import ROOT
 from tests.worlds.sql_drive_alerts import alert
@@ -70,13 +70,13 @@ def test_eight_threads_claim_each_delivery_exactly_once(world: World) -> None:
     ids = world.deliveries(webhook, 2_000)
 
     @repeated
-    def take_some(some: list[UUID]) -> list[Claimed]:
+    def take_some(some: list[UUID]) -> list[ClaimedDelivery]:
         with world.transactions.write() as tx:
             claimed = claim_in(tx, webhook.webhook_id, some, world.ids.new(), START)
             tx.commit()
         return claimed
 
-    def take(worker: int) -> list[Claimed]:
+    def take(worker: int) -> list[ClaimedDelivery]:
         return [one for start in range(0, len(ids), 100) for one in take_some(ids[start : start + 100])]
 
     with ThreadPoolExecutor(8) as threads:
@@ -189,8 +189,8 @@ class _NoVerification:
 
     async def check_address(self, url: str) -> None: ...
 
-    async def verify(self, webhook_id: UUID, url: str, secret: str) -> Verification:
-        return Verification(False, "Not asked.")
+    async def verify(self, webhook_id: UUID, url: str, secret: str) -> EndpointVerification:
+        return EndpointVerification(False, "Not asked.")
 
 
 class _OpenCipher:
@@ -210,9 +210,9 @@ async def test_of_fifty_creations_at_once_exactly_the_limit_succeeds__BR_WH_07(w
         _NoVerification(),  # type: ignore[arg-type]
         None,  # type: ignore[arg-type] # nothing is released here
         _OpenCipher(),
-        world.clock,
-        world.ids,
-        limits,
+        clock=world.clock,
+        ids=world.ids,
+        limits=limits,
     )
     principal = Principal(world.tenant, world.user, frozenset({"webhook:manage"}))
     command = CreateWebhook(url="https://receiver.example/", event_types=["*"])

@@ -18,7 +18,7 @@ from domain.core.ports import OutboundError
 from domain.core.principal import Principal
 from domain.webhooks.model import DeliveryStatus, Replay, TestWebhook, UpdateWebhook, WebhookState
 from domain.webhooks.ports import DeliveryFilter
-from domain.webhooks.service import WithSecret
+from domain.webhooks.service import WebhookWithSecret
 from tests.worlds.builders import START, answer
 from tests.worlds.webhook_world import World
 
@@ -30,7 +30,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.close()
 
 
-async def failed(world: World, count: int = 1) -> WithSecret:
+async def failed(world: World, count: int = 1) -> WebhookWithSecret:
     """A webhook whose first deliveries failed for good, one a minute."""
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(*[answer(400)] * count)
@@ -41,7 +41,7 @@ async def failed(world: World, count: int = 1) -> WithSecret:
     return webhook
 
 
-def only_delivery(world: World, webhook: WithSecret) -> UUID:
+def only_delivery(world: World, webhook: WebhookWithSecret) -> UUID:
     [delivery] = world.deliveries(webhook)
     return delivery.webhook_delivery_id
 

@@ -18,7 +18,7 @@ from domain.webhooks import fan_out
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage, delivery_messages
 from domain.webhooks.model import DeliveryStatus, UpdateWebhook, WebhookState
 from domain.webhooks.ports import NewDelivery
-from domain.webhooks.service import WithSecret
+from domain.webhooks.service import WebhookWithSecret
 from infra.sql.journal.outbox import SqlOutbox
 from tests.worlds.builders import answer
 from tests.worlds.webhook_world import World
@@ -33,13 +33,13 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.close()
 
 
-async def pause(world: World, webhook: WithSecret) -> None:
+async def pause(world: World, webhook: WebhookWithSecret) -> None:
     await world.service.update(
         world.principal, webhook.webhook.webhook_id, UpdateWebhook(is_active=False), None
     )
 
 
-async def resume(world: World, webhook: WithSecret) -> None:
+async def resume(world: World, webhook: WebhookWithSecret) -> None:
     await world.service.update(
         world.principal, webhook.webhook.webhook_id, UpdateWebhook(is_active=True), None
     )

@@ -10,7 +10,7 @@ import pytest
 
 from domain.journal.events import DomainEvent
 from domain.webhooks.model import RetryPolicy, WebhookState
-from domain.webhooks.ports import Claimed, Endpoint
+from domain.webhooks.ports import ClaimedDelivery, Endpoint
 from domain.webhooks.retry_policy import (
     ENOUGH,
     LONGEST,
@@ -143,7 +143,7 @@ def test_retry_after_and_expiry_come_before_what_was_learned__BR_WH_05(
     assert decision.retry_at == NOW + timedelta(seconds=waits)
 
 
-def claimed_by(policy: RetryPolicy, history: str) -> Claimed:
+def claimed_by(policy: RetryPolicy, history: str) -> ClaimedDelivery:
     tenant, webhook = UUID(int=1), UUID(int=2)
     endpoint = Endpoint(
         webhook,
@@ -157,7 +157,7 @@ def claimed_by(policy: RetryPolicy, history: str) -> Claimed:
         retry_history=history,
     )
     event = DomainEvent("e-1", tenant, "BookingConfirmed", "{}", NOW)
-    return Claimed(UUID(int=3), endpoint, event, 1, 0, NOW + timedelta(hours=24), UUID(int=4))
+    return ClaimedDelivery(UUID(int=3), endpoint, event, 1, 0, NOW + timedelta(hours=24), UUID(int=4))
 
 
 @pytest.mark.parametrize(

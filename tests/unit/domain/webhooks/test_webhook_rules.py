@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from domain.core.errors import Conflict, ValidationFailed
 from domain.core.ports import OutboundFailure
-from domain.webhooks.model import CreateWebhook, RetryPolicy, Webhook, WebhookState
+from domain.webhooks.model import CreateWebhook, DeliveryStatus, RetryPolicy, Webhook, WebhookState
 from domain.webhooks.retry_policy import (
     ReceiverAnswer,
     RetryDecision,
@@ -145,13 +145,13 @@ def test_the_platform_bounds_a_policys_retries__BR_WH_03(wanted: int, cap: int, 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_any_2xx_is_delivered(status: int) -> None:
-    assert decided(ReceiverAnswer(status=status), retries_used=5) == RetryDecision("delivered")
+    assert decided(ReceiverAnswer(status=status), retries_used=5) == RetryDecision(DeliveryStatus.Delivered)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
 def test_a_status_that_may_pass_is_retried(status: int) -> None:
     assert decided(ReceiverAnswer(status=status)) == RetryDecision(
-        "retry", retry_at=START + timedelta(minutes=1)
+        DeliveryStatus.Retrying, retry_at=START + timedelta(minutes=1)
     )
 
 
@@ -162,30 +162,38 @@ def test_no_answer_is_retried(failure: OutboundFailure) -> None:
 
 @pytest.mark.parametrize("status", [300, 301, 302, 304, 307, 308, 400, 401, 403, 404, 405, 409, 422, 451])
 def test_a_status_that_will_not_pass_fails_at_once(status: int) -> None:
-    assert decided(ReceiverAnswer(status=status)) == RetryDecision("failed")
+    assert decided(ReceiverAnswer(status=status)) == RetryDecision(DeliveryStatus.Failed)
 
 
 def test_an_address_that_is_refused_fails_at_once() -> None:
-    assert decided(ReceiverAnswer(failure="blocked")) == RetryDecision("failed")
+    assert decided(ReceiverAnswer(failure="blocked")) == RetryDecision(DeliveryStatus.Failed)
 
 
 def test_410_gone_fails_at_once_and_gives_the_endpoint_up() -> None:
-    assert decided(ReceiverAnswer(status=410)) == RetryDecision("failed", gone=True)
+    assert decided(ReceiverAnswer(status=410)) == RetryDecision(DeliveryStatus.Failed, gone=True)
 
 
 @pytest.mark.parametrize(
-    ("used", "cap", "verdict"), [(4, 5, "retry"), (5, 5, "failed"), (2, 2, "failed"), (0, 0, "failed")]
+    ("used", "cap", "status"),
+    [
+        (4, 5, DeliveryStatus.Retrying),
+        (5, 5, DeliveryStatus.Failed),
+        (2, 2, DeliveryStatus.Failed),
+        (0, 0, DeliveryStatus.Failed),
+    ],
 )
 def test_a_delivery_fails_for_good_once_its_retries_are_spent__BR_WH_06(
-    used: int, cap: int, verdict: str
+    used: int, cap: int, status: DeliveryStatus
 ) -> None:
-    assert decided(ReceiverAnswer(status=500), retries_used=used, cap=cap).verdict == verdict
+    assert decided(ReceiverAnswer(status=500), retries_used=used, cap=cap).status == status
 
 
 def test_a_retry_that_would_come_after_the_expiry_is_not_made__BR_WH_05() -> None:
     slow = RetryPolicy(max_retries=5, initial_delay_seconds=3600, backoff_multiplier=10, jitter=False)
-    assert decided(ReceiverAnswer(status=500), policy=slow, retries_used=1).verdict == "retry"
-    assert decided(ReceiverAnswer(status=500), policy=slow, retries_used=2) == RetryDecision("expired")
+    assert decided(ReceiverAnswer(status=500), policy=slow, retries_used=1).status == DeliveryStatus.Retrying
+    assert decided(ReceiverAnswer(status=500), policy=slow, retries_used=2) == RetryDecision(
+        DeliveryStatus.Expired
+    )
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -209,12 +217,14 @@ def test_a_retry_that_would_come_after_the_expiry_is_not_made__BR_WH_05() -> Non
 )
 def test_retry_after_puts_the_retry_off(status: int, retry_after: str, seconds: int) -> None:
     decision = decided(ReceiverAnswer(status=status, retry_after=retry_after))
-    assert decision == RetryDecision("retry", retry_at=START + timedelta(seconds=seconds))
+    assert decision == RetryDecision(DeliveryStatus.Retrying, retry_at=START + timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize("retry_after", ["86400", "999999999999999999999", "Fri, 31 Dec 2027 00:00:00 GMT"])
 def test_retry_after_beyond_the_expiry_expires_the_delivery__BR_WH_05(retry_after: str) -> None:
-    assert decided(ReceiverAnswer(status=503, retry_after=retry_after)) == RetryDecision("expired")
+    assert decided(ReceiverAnswer(status=503, retry_after=retry_after)) == RetryDecision(
+        DeliveryStatus.Expired
+    )
 
 
 @pytest.mark.parametrize("status", [408, 500, 502])
@@ -249,7 +259,7 @@ def test_a_retry_is_always_later_than_now_and_sooner_than_the_expiry(
     decision = decide(
         answer, policy=policy, retries_used=used, platform_cap=5, expires_at=EXPIRES, now=START, spread=spread
     )
-    assert (decision.verdict == "retry") == (decision.retry_at is not None)
+    assert (decision.status == DeliveryStatus.Retrying) == (decision.retry_at is not None)
     if decision.retry_at is not None:
         assert START < decision.retry_at < EXPIRES
         assert used < min(5, policy.max_retries)
