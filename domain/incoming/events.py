@@ -1,4 +1,4 @@
-"""What an incoming webhook raises: the provider's own event, and `WebhookReceived` (section 3.4)."""
+"""The events that an incoming webhook raises: the provider's own, and `WebhookReceived` (section 3.4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NotRaisable(Exception):
 
 
 def payload_of(data: Mapping[str, Any], max_bytes: int) -> str:
-    """The provider's data as an event's payload. Raises NotRaisable."""
+    """Return the provider's data as the payload of an event. Raises NotRaisable."""
     try:
         text = event_data(data)
     except (ValueError, TypeError, RecursionError):
@@ -25,14 +25,16 @@ def payload_of(data: Mapping[str, Any], max_bytes: int) -> str:
     size = len(text.encode())
     if size > max_bytes:
         raise NotRaisable(
-            f"The content is {size:,} bytes as an event; at most {max_bytes:,} are taken (BR-WH-08)."
+            f"The content is {size:,} bytes as an event; at most {max_bytes:,} are accepted (BR-WH-08)."
         )
     return text
 
 
 def provider_event(webhook: IncomingWebhook, payload: str, traceparent: str | None) -> DomainEvent:
-    """`<provider>.<type>` with the provider's own data; the subject is the integration's id. The first attempt
-    raises it under the inbox's id, each retry under one of its own, so that subscribers are told again."""
+    """Return `<provider>.<type>` with the provider's own data; its subject is the integration's id.
+
+    The first attempt raises it under the id of the inbox row, each retry under an id of its own, so that subscribers
+    receive it again."""
     own = str(webhook.incoming_webhook_id)
     return DomainEvent(
         event_id=own if webhook.attempts == 1 else f"{own}.{webhook.attempts}",
@@ -46,7 +48,7 @@ def provider_event(webhook: IncomingWebhook, payload: str, traceparent: str | No
 
 
 def received(webhook: IncomingWebhook, traceparent: str | None) -> DomainEvent:
-    """Section 3.4. Its id follows from the inbox's, so it is raised once however often it is retried."""
+    """Return `WebhookReceived`; its id follows from the inbox row, so that retries do not raise it again."""
     data = {
         "webhookId": str(webhook.incoming_webhook_id),
         "eventType": webhook.event_type,

@@ -1,4 +1,4 @@
-"""Verified events go into the inbox, and what they raise into the outbox, in one transaction."""
+"""Storing verified events in the inbox, and what they raise in the outbox, in one transaction."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _Made = tuple[IncomingWebhook, list[DomainEvent]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Parcel:
-    """One request's worth of rows, by the provider's event ids."""
+class _InboxEntry:
+    """The rows of one request, by the provider's event ids."""
 
     body: IncomingBody
     made: Mapping[str, _Made]
 
     def take_new(self, known: set[str]) -> list[_Made]:
-        """What is not known, which then is."""
-        new = [one for key, one in self.made.items() if key not in known]
+        """Return the rows whose id is not in `known`, and add all ids to it."""
+        new = [made for key, made in self.made.items() if key not in known]
         known.update(self.made)
         return new
 
 
 class Inbox:
-    """Stores each of a provider's events once, whoever races. Requests of one process share transactions."""
+    """Stores each event of a provider once, even when requests race. Requests of one process share transactions."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Inbox:
         self._cipher = cipher
         self._ids = ids
         self._event_max_bytes = event_max_bytes
-        self._together: GroupCommit[_Parcel, int] = GroupCommit(self._write)
+        self._together: GroupCommit[_InboxEntry, int] = GroupCommit(self._write)
 
     def store(
         self,
@@ -63,7 +63,9 @@ class Inbox:
         source_ip: str | None,
         traceparent: str | None,
     ) -> int:
-        """How many were new. One whose content cannot be raised is kept as Failed. Raises Unavailable."""
+        """Store the events and return how many were new. Raises Unavailable.
+
+        An event whose content cannot be raised is kept as Failed."""
         body_id = self._ids.new()
         made: dict[str, _Made] = {}
         for event in verified:
@@ -76,7 +78,7 @@ class Inbox:
     def keep_unreadable(
         self, integration: Integration, request: IncomingRequest, reason: str, source_ip: str | None
     ) -> int:
-        """A verified body that makes no sense is kept as Failed, to be looked at and retried; 0 for a repeat."""
+        """Keep a verified body that cannot be read as Failed, so that it can be retried; return 0 for a repeat."""
         event = VerifiedEvent(unreadable_id(request.body), "unreadable", {})
         webhook = replace(
             self._webhook(integration, request, event, source_ip),
@@ -89,37 +91,37 @@ class Inbox:
     def _store(self, integration: Integration, request: IncomingRequest, made: Mapping[str, _Made]) -> int:
         # Sealed outside the transaction: the embedded database has one writer, who should not wait for it.
         body = self._body(integration, request, next(iter(made.values()))[0])
-        return self._together.submit(_Parcel(body, made))
+        return self._together.submit(_InboxEntry(body, made))
 
-    def _write(self, parcels: Sequence[_Parcel]) -> list[int]:
-        """How many events of each parcel were new."""
+    def _write(self, entries: Sequence[_InboxEntry]) -> list[int]:
+        """Return how many events of each entry were new."""
         for _ in range(_TRIES):
             try:
-                return self._write_once(parcels)
+                return self._write_once(entries)
             except AlreadyStored:
                 continue  # the next look finds them
         raise Unavailable("The same webhook is being stored by other requests; send it again.")
 
     @repeated
-    def _write_once(self, parcels: Sequence[_Parcel]) -> list[int]:
+    def _write_once(self, entries: Sequence[_InboxEntry]) -> list[int]:
         by_integration: dict[tuple[UUID, UUID], list[int]] = {}
-        for number, parcel in enumerate(parcels):
-            name = (parcel.body.tenant_id, parcel.body.integration_id)
+        for number, entry in enumerate(entries):
+            name = (entry.body.tenant_id, entry.body.integration_id)
             by_integration.setdefault(name, []).append(number)
-        counts = [0] * len(parcels)
+        counts = [0] * len(entries)
         raised: list[DomainEvent] = []
         with self._transactions.write() as tx:
             for (tenant_id, integration_id), numbers in by_integration.items():
-                asked = {key for number in numbers for key in parcels[number].made}
+                asked = {key for number in numbers for key in entries[number].made}
                 known = tx.incoming.known(tenant_id, integration_id, asked)
-                new = {number: parcels[number].take_new(known) for number in numbers}
-                bodies = [parcels[number].body for number, made in new.items() if made]
+                new = {number: entries[number].take_new(known) for number in numbers}
+                bodies = [entries[number].body for number, made in new.items() if made]
                 if bodies:
                     webhooks = [webhook for made in new.values() for webhook, _ in made]
                     tx.incoming.add(tenant_id, bodies, webhooks)
                 for number, made in new.items():
                     counts[number] = len(made)
-                    raised += [event for _, of_one in made for event in of_one]
+                    raised += [event for _, events_ in made for event in events_]
             if any(counts):
                 tx.outbox.append(raised)
                 tx.commit()

@@ -1,4 +1,4 @@
-"""Incoming webhooks: what providers sent, what became of it, and how each integration is reached."""
+"""Incoming webhooks: what providers sent, its status, and the address where each integration receives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from domain.core.wire import Command
 
 
 class IncomingStatus(IntEnum):
-    """What became of a verified event. It is stored and re-raised in one transaction, so nothing is in between."""
+    """The status of a verified event. It is stored and raised in one transaction, so there is no pending status."""
 
     Processed = 0
     Failed = 1
@@ -22,10 +22,11 @@ class IncomingStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class IncomingWebhook:
-    """One event of a verified request; the inbox. `(integration_id, provider_event_id)` is unique.
+    """One event of a verified request: a row of the inbox. `(integration_id, provider_event_id)` is unique.
 
-    `event_type` is `<provider>.<type>`; `event_id` names the domain event that was raised last, None while none
-    could be."""
+    - `event_type`: `<provider>.<type>`.
+    - `event_id`: the domain event that was raised last, None while none could be raised.
+    """
 
     incoming_webhook_id: UUID
     tenant_id: UUID
@@ -45,8 +46,9 @@ class IncomingWebhook:
 
 @dataclass(frozen=True, slots=True)
 class IncomingBody:
-    """The request that brought one or more events. `sealed` opens in `body_context` to all of it, the raw body and
-    its signature."""
+    """The request that brought one or more events.
+
+    `sealed` is all of it, raw body and signature included, encrypted in the context `body_context`."""
 
     incoming_body_id: UUID
     tenant_id: UUID
@@ -57,9 +59,12 @@ class IncomingBody:
 
 @dataclass(frozen=True, slots=True)
 class IncomingEndpoint:
-    """How an integration's webhooks come in. Until the first rotation the address is the integration's plain one
-    and `token_hash` is None. `previous_token_hash` (`""`: the plain address) is good until
-    `previous_expires_at`. `version` 0 means that nothing was ever set."""
+    """The address of an integration's webhooks, and what was refused there.
+
+    - `token_hash`: None until the first rotation; the address is the integration's plain one then.
+    - `previous_token_hash`: the address before, valid until `previous_expires_at`; `""` is the plain address.
+    - `version`: 0 while nothing was ever set.
+    """
 
     integration_id: UUID
     tenant_id: UUID
@@ -76,8 +81,11 @@ class IncomingEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class IncomingSettings:
-    """How an integration's webhooks come in, with the provider's `scheme` (None: it sends none). `closed` says why
-    no webhook is taken at all, and what to do about it; None while they are."""
+    """How an integration receives webhooks.
+
+    - `scheme`: how the provider signs, None when it sends no webhooks.
+    - `closed`: why no webhook is accepted, and what to do about it; None while they are accepted.
+    """
 
     endpoint: IncomingEndpoint
     scheme: str | None
@@ -93,9 +101,11 @@ class UpdateIncoming(Command):
 class RotateIncomingUrl(Command):
     """Body of `POST /api/integrations/{id}/incoming-url/rotate`; may be empty."""
 
-    overlap_hours: int = Field(24, ge=0, le=168, description="Hours the address in use stays good")
+    overlap_hours: int = Field(
+        24, ge=0, le=168, description="Hours for which the current address stays valid"
+    )
 
 
 def body_context(incoming_body_id: UUID) -> str:
-    """The cipher context of a stored request."""
+    """Return the cipher context of a stored request."""
     return f"incoming-body:{incoming_body_id}"

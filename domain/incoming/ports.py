@@ -1,4 +1,4 @@
-"""Where incoming webhooks are kept, and how an integration's adapter is reached without delay."""
+"""Where incoming webhooks are stored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from domain.journal.ports import OutboxTransaction
 
 @dataclass(frozen=True, slots=True)
 class IncomingFilter:
-    """All given conditions hold. Moments of receipt are inclusive and exclusive."""
+    """Conditions that all hold; `since` (inclusive) and `until` (exclusive) are moments of receipt."""
 
     statuses: Sequence[IncomingStatus] = ()
     event_types: Sequence[str] = ()
@@ -27,55 +27,57 @@ class IncomingFilter:
 
 
 class AlreadyStored(Exception):
-    """Another transaction stored one of the events a moment ago; nothing of this one may be committed."""
+    """Another transaction stored one of the events just now; nothing of this transaction may be committed."""
 
 
 class IncomingWebhooks(Protocol):
-    """The inbox. The last two serve the product itself and see all tenants."""
+    """The inbox. The methods without `tenant_id` serve the product itself and see all tenants."""
 
     def known(self, tenant_id: UUID, integration_id: UUID, provider_event_ids: Collection[str]) -> set[str]:
-        """Those of the ids that are stored."""
+        """Return those of the ids that are stored."""
 
     def add(
         self, tenant_id: UUID, bodies: Sequence[IncomingBody], webhooks: Sequence[IncomingWebhook]
     ) -> None:
-        """Raises AlreadyStored."""
+        """Store requests with their events. Raises AlreadyStored."""
 
     def page(
         self, tenant_id: UUID, integration_id: UUID, filter_: IncomingFilter, page: PageRequest
     ) -> Page[IncomingWebhook]:
-        """Newest first."""
+        """Return a page of events, newest first."""
 
     def get(self, tenant_id: UUID, integration_id: UUID, incoming_webhook_id: UUID) -> IncomingWebhook:
-        """Raises NotFound."""
+        """Return an event. Raises NotFound."""
 
     def body(self, tenant_id: UUID, incoming_body_id: UUID) -> IncomingBody | None:
-        """None once it is past its retention."""
+        """Return the stored request, None once it is past its retention."""
 
     def raised(self, tenant_id: UUID, event_id: str) -> str | None:
-        """The payload of the domain event with this id, None when it is no longer kept."""
+        """Return the payload of the domain event with this id, None when it is not stored any more."""
 
     def update(self, tenant_id: UUID, webhook: IncomingWebhook) -> None:
-        """Store what another attempt made of it. Raises Conflict when `webhook.attempts` is not one more than
-        what is stored: someone else retried it too."""
+        """Store the result of another attempt.
+
+        Raises Conflict when `webhook.attempts` is not one more than the stored number: another caller retried it."""
 
     def endpoint(self, tenant_id: UUID, integration_id: UUID) -> IncomingEndpoint:
-        """A fresh one with version 0 when nothing was ever set."""
+        """Return the stored address, or one with version 0 when nothing was ever set."""
 
     def save_endpoint(self, tenant_id: UUID, endpoint: IncomingEndpoint) -> None:
-        """Store address and allow list if `endpoint.version` is still current, and count the version up. Raises
-        PreconditionFailed."""
+        """Store address and allow list if `endpoint.version` is still current, and count the version up.
+
+        Raises PreconditionFailed."""
 
     def count_refusals(
-        self, tenant_id: UUID, integration_id: UUID, count: int, reason: str, at: datetime
+        self, tenant_id: UUID, integration_id: UUID, count: int, reason: str, *, at: datetime
     ) -> None:
-        """Add to the refusals; versions stay."""
+        """Add `count` refusals; versions stay."""
 
     def delete_bodies_before(self, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` requests received before `cutoff`; their events stay known."""
+        """Remove up to `limit` requests received before `cutoff`; their events stay. Return how many."""
 
     def forget_before(self, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` events received before `cutoff`: a repeat of one would be new again."""
+        """Remove up to `limit` events received before `cutoff`; return how many. A repeat of one is new again."""
 
 
 class IncomingTransaction(OutboxTransaction, AuditTransaction, OccurrenceTransaction, Protocol):

@@ -1,4 +1,4 @@
-"""A webhook comes in: find the integration, verify, store."""
+"""Receiving a provider's webhook: find the integration, verify the request, store its events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WRITE_EVERY = timedelta(seconds=10)
 
 
 class RefusalCounter:
-    """Thread-safe. A count not yet written is lost with the process; the log lines are not."""
+    """Counts refused requests. Thread-safe. A count not yet written is lost with the process; its log lines stay."""
 
     def __init__(self, transactions: Transactions[IncomingTransaction]) -> None:
         self._transactions = transactions
@@ -44,8 +44,9 @@ class RefusalCounter:
         self._written: dict[UUID, datetime] = {}
 
     def note(self, integration: Integration, reason: str, source_ip: str | None, now: datetime) -> None:
-        """Log it, and write the count when the last write for this integration is 10 s old. Never raises for a
-        database that is down: the caller is refused either way."""
+        """Log a refusal, and write the count when the last write for this integration is 10 s old.
+
+        Never raises for a database that is down: the sender is refused either way."""
         logger.warning(
             "incoming webhook refused",
             extra={
@@ -62,7 +63,7 @@ class RefusalCounter:
         try:
             with self._transactions.write() as tx:
                 tx.incoming.count_refusals(
-                    integration.tenant_id, integration.integration_id, count, reason, now
+                    integration.tenant_id, integration.integration_id, count, reason, at=now
                 )
                 tx.occurrences.append(
                     occurrence(
@@ -83,7 +84,7 @@ class RefusalCounter:
                 self._waiting[integration.integration_id] += count
 
     def _take(self, integration_id: UUID, now: datetime) -> int:
-        """How many to write now; 0 while it is too early."""
+        """Return how many refusals to write now; 0 while it is too early."""
         with self._lock:
             self._waiting[integration_id] += 1
             last = self._written.get(integration_id)
@@ -95,7 +96,7 @@ class RefusalCounter:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What the HTTP side knows about a request: the token in its path, if any, who sent it, and its trace."""
+    """What a route knows about the sender: the token in the path, if any, its address, and its trace."""
 
     token: str | None = None
     source_ip: str | None = None
@@ -104,7 +105,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """`body` answers a handshake at once. `accepted` events are stored, `duplicates` were before."""
+    """The answer to a request: `accepted` events are new, `duplicates` are not; `body` answers a handshake."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -113,6 +114,8 @@ class Receipt:
 
 
 class IncomingReceiver:
+    """Receives the webhooks of every provider."""
+
     def __init__(
         self,
         transactions: Transactions[IncomingTransaction],
@@ -130,13 +133,18 @@ class IncomingReceiver:
         self._refusals = RefusalCounter(transactions)
 
     async def receive(self, integration_id: UUID, request: IncomingRequest, caller: Caller) -> Receipt:
-        """Returns once the events are durable. The raw body reaches the adapter as it came.
+        """Verify a request and return once its events are durable. The adapter gets the raw body unchanged.
 
-        Raises TooLarge (over 1 MiB); NotFound for an integration that is unknown or not active, has no webhooks,
-        or an address out of use; Forbidden (`source-not-allowed`) outside the allow list; Unauthenticated
-        (`bad-signature`); Unavailable."""
+        Raises:
+        - TooLarge over 1 MiB.
+        - NotFound when the integration is unknown, not active or without webhooks, or the address is not in use.
+        - Forbidden (`source-not-allowed`) outside the allow list.
+        - Unauthenticated (`bad-signature`).
+        - Unavailable."""
         if len(request.body) > BODY_MAX_BYTES:
-            raise TooLarge(f"The body is {len(request.body):,} bytes; at most {BODY_MAX_BYTES:,} are taken.")
+            raise TooLarge(
+                f"The body is {len(request.body):,} bytes; at most {BODY_MAX_BYTES:,} are accepted."
+            )
         integration, provider, connection = await asyncio.to_thread(
             self._admit, integration_id, caller, request.received_at
         )
@@ -159,13 +167,17 @@ class IncomingReceiver:
         with self._transactions.read() as tx:
             integration = tx.integrations.find(integration_id)
             if integration is None or not takes_webhooks(integration, self._disabled_types):
-                raise _unknown()
+                raise unknown_address()
             endpoint = tx.incoming.endpoint(integration.tenant_id, integration_id)
         if not is_address(endpoint, caller.token, now):
-            raise _unknown()
+            raise unknown_address()
         if endpoint.allowed_ips and not ip_allowed(caller.source_ip, endpoint.allowed_ips):
-            self._refusals.note(integration, "The address is not in the allow list.", caller.source_ip, now)
-            raise Forbidden("Webhooks are not taken from this address.", code="source-not-allowed")
+            self._refusals.note(
+                integration, "The IP address is not in the allow list.", caller.source_ip, now
+            )
+            raise Forbidden(
+                "This sender's IP address is not in the integration's allow list.", code="source-not-allowed"
+            )
         return integration, *self._connections.connect(integration, now=received_at)
 
     def _take(
@@ -192,10 +204,10 @@ class IncomingReceiver:
 
 def _refusal_of(failure: ProviderFailure) -> NotFound | Unavailable:
     if failure.kind == "rejected":
-        return _unknown()
-    return Unavailable("The webhook cannot be verified at the moment; send it again.")
+        return unknown_address()
+    return Unavailable("The webhook cannot be verified at the moment; send it again later.")
 
 
-def _unknown() -> NotFound:
-    """One answer for every reason, so that nobody learns which integrations there are."""
+def unknown_address() -> NotFound:
+    """Return one answer for every reason, so that nobody learns which integrations exist."""
     return NotFound("No webhooks are accepted at this address.")

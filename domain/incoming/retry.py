@@ -1,4 +1,4 @@
-"""Raise an incoming webhook again: from its event where there is one, else from the request as it was stored."""
+"""Raising an incoming webhook again: from its event where there is one, else from the stored request."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ class IncomingRetries:
     async def retry(
         self, principal: Principal, integration_id: UUID, incoming_webhook_id: UUID, traceparent: str | None
     ) -> IncomingWebhook:
-        """Subscribers are told anew, under a new event id. One that fails again stays Failed with the reason.
-        Raises Forbidden, NotFound, Conflict (`content-gone`, or someone else retries it too), Unavailable."""
+        """Raise the event again, under a new event id. One that fails again stays Failed with the reason.
+
+        Raises Forbidden, NotFound, Conflict (`content-gone`, or another caller retries it too), Unavailable."""
         principal.require(INTEGRATION_MANAGE)
         before, payload = await asyncio.to_thread(
             self._raised, principal, integration_id, incoming_webhook_id
@@ -63,12 +64,14 @@ class IncomingRetries:
                 reason = str(error)
             except ProviderFailure as failure:
                 reason = failure.detail
-        return await asyncio.to_thread(self._record, principal, before, payload, reason, traceparent)
+        return await asyncio.to_thread(
+            self._record, principal, before, payload, reason, traceparent=traceparent
+        )
 
     def _raised(
         self, principal: Principal, integration_id: UUID, incoming_webhook_id: UUID
     ) -> tuple[IncomingWebhook, str | None]:
-        """The payload of the event raised before, None when there was none."""
+        """Return the payload of the event raised before, None when there was none."""
         with self._transactions.read() as tx:
             webhook = tx.incoming.get(principal.tenant_id, integration_id, incoming_webhook_id)
             if webhook.event_id is None:
@@ -79,8 +82,10 @@ class IncomingRetries:
         return webhook, payload
 
     async def _reread(self, webhook: IncomingWebhook, traceparent: str | None) -> str | None:
-        """The payload, by asking the adapter again; None for a body that has become readable, whose events are
-        then stored like any others. It is verified as of its receipt, so a secret changed since refuses it."""
+        """Return the payload by asking the adapter again.
+
+        - None for a body that has become readable: its events are stored like any others.
+        - It is verified as of its receipt, so that a secret changed since refuses it."""
         integration, request = await asyncio.to_thread(self._stored, webhook)
         provider, connection = await asyncio.to_thread(
             self._connections.connect, integration, now=request.received_at
@@ -114,6 +119,7 @@ class IncomingRetries:
         before: IncomingWebhook,
         payload: str | None,
         reason: str | None,
+        *,
         traceparent: str | None,
     ) -> IncomingWebhook:
         after = replace(before, attempts=before.attempts + 1, error_message=reason)
@@ -136,11 +142,11 @@ def _same(webhook: IncomingWebhook, verified: Sequence[VerifiedEvent]) -> Verifi
     for event in verified:
         if stored_event_id(event.event_id) == webhook.provider_event_id:
             return event
-    raise events.NotRaisable("The stored request does not hold this event any more.")
+    raise events.NotRaisable("The stored request does not contain this event.")
 
 
 def _gone() -> Conflict:
-    return Conflict("The content of this webhook is no longer kept.", code="content-gone")
+    return Conflict("The content of this webhook is past its retention and was deleted.", code="content-gone")
 
 
 def _audit(tx: IncomingTransaction, principal: Principal, webhook: IncomingWebhook) -> None:

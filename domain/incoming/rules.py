@@ -27,7 +27,7 @@ _PLAIN_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 def takes_webhooks(integration: Integration | None, disabled_types: Collection[IntegrationType]) -> bool:
-    """Only an active, enabled integration of a type that is switched on."""
+    """Return whether it is an active, enabled integration of a type that is switched on."""
     return integration is not None and _out_of_use(integration, disabled_types) is None
 
 
@@ -37,7 +37,7 @@ def closed_because(
     disabled_types: Collection[IntegrationType],
     given_fields: Collection[str],
 ) -> str | None:
-    """What keeps any webhook from being taken, and what to do about it; None when nothing does."""
+    """Return why no webhook is accepted, and what to do about it; None when webhooks are accepted."""
     if profile.webhook_scheme is None:
         return f"{profile.title} sends no webhooks."
     reasons = (
@@ -55,7 +55,7 @@ def _unverifiable(
         return None
     return (
         f"Set {' and '.join(missing)} with PUT /api/integrations/{integration.integration_id}/credentials: "
-        "without it no webhook can be verified, so none is taken."
+        "without it no webhook can be verified, so none is accepted."
     )
 
 
@@ -63,28 +63,28 @@ def _out_of_use(integration: Integration, disabled_types: Collection[Integration
     if integration.integration_type in disabled_types:
         return "Integrations of this type are switched off in this installation."
     if integration.status != IntegrationStatus.Active:
-        return f"The integration is {integration.status.name}; webhooks are taken while it is Active."
+        return f"The integration is {integration.status.name}; webhooks are accepted while it is Active."
     if not integration.is_enabled:
         return "The integration is not enabled; set its `isEnabled` to true."
     return None
 
 
 def event_type(provider: str, type_: str) -> str:
-    """`<provider>.<type>` with the provider in lower case, in the letters an event type may have, at most 100."""
+    """Return `<provider>.<type>`, in characters that an event type may have; the provider is in lower case."""
     prefix = _NOT_IN_TYPE.sub("", provider).lower()
     reduced = _NOT_IN_TYPE.sub(".", type_).strip(".") or "event"
     return f"{prefix}.{reduced}"[:_TYPE_MAX]
 
 
 def stored_event_id(event_id: str) -> str:
-    """The provider's id as it is kept; a digest of one that is too long or holds anything but visible ASCII."""
+    """Return the provider's id, or a digest of one that is too long or holds anything but visible ASCII."""
     if _PLAIN_ID.fullmatch(event_id):
         return event_id
     return "sha256:" + hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def new_token() -> str:
-    """256 random bits for the address, in characters that need no escaping."""
+    """Return 256 random bits for the address, in characters that need no escaping."""
     return secrets.token_urlsafe(32)
 
 
@@ -93,8 +93,9 @@ def token_hash(token: str) -> str:
 
 
 def is_address(endpoint: IncomingEndpoint, token: str | None, now: datetime) -> bool:
-    """Whether the address with this token (None: the plain one) is the one in use, or the one before it and
-    still good. Takes as long for a wrong token as for a right one."""
+    """Return whether the address with this token (None: the plain one) is current, or the previous one and still valid.
+
+    Takes as long for a wrong token as for a right one."""
     given = "" if token is None else token_hash(token)
     in_use = hmac.compare_digest(given, endpoint.token_hash or "")
     if endpoint.previous_token_hash is None or endpoint.previous_expires_at is None:
@@ -104,17 +105,17 @@ def is_address(endpoint: IncomingEndpoint, token: str | None, now: datetime) -> 
 
 
 def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """`headers` have lower-case names."""
+    """Return the headers to show; `headers` have lower-case names."""
     return {name: headers[name][:_HEADER_MAX] for name in SHOWN_HEADERS if headers.get(name)}
 
 
 def unreadable_id(body: bytes) -> str:
-    """What stands for the provider's id where a verified body could not be read: repeats are known by it."""
+    """Return the id of a verified body that could not be read; its repeats have the same."""
     return f"{UNREADABLE}{hashlib.sha256(body).hexdigest()}"
 
 
 def request_text(request: IncomingRequest) -> str:
-    """The whole request as text, still to be sealed."""
+    """Return the whole request as text, not yet encrypted."""
     try:
         body = {"text": request.body.decode()}
     except UnicodeDecodeError:
@@ -124,7 +125,7 @@ def request_text(request: IncomingRequest) -> str:
 
 
 def read_request(text: str, received_at: datetime) -> IncomingRequest:
-    """What `request_text` wrote, its body the very same bytes."""
+    """Read what `request_text` wrote; the body has the same bytes."""
     stored = json.loads(text)
     body = stored["body"]
     return IncomingRequest(
@@ -138,5 +139,5 @@ def read_request(text: str, received_at: datetime) -> IncomingRequest:
 
 
 def query_of(url: str) -> dict[str, str]:
-    """The last value of each query parameter."""
+    """Return the last value of each query parameter."""
     return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))

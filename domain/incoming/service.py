@@ -1,4 +1,4 @@
-"""Use cases around incoming webhooks: look, set the allow list, rotate the address; the clean-up."""
+"""Use cases of incoming webhooks: list and read them, set the allow list, rotate the address; the clean-up."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ class IncomingService:
     def page(
         self, principal: Principal, integration_id: UUID, filter_: IncomingFilter, page: PageRequest
     ) -> Page[IncomingWebhook]:
-        """Newest first. Raises Forbidden, NotFound."""
+        """Return a page of events, newest first. Raises Forbidden, NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
             return tx.incoming.page(principal.tenant_id, integration_id, filter_, page)
 
     def get(self, principal: Principal, integration_id: UUID, incoming_webhook_id: UUID) -> IncomingContent:
-        """With the raw body. Raises Forbidden, NotFound."""
+        """Return an event with the raw body of its request. Raises Forbidden, NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             webhook = tx.incoming.get(principal.tenant_id, integration_id, incoming_webhook_id)
@@ -74,7 +74,7 @@ class IncomingService:
         return IncomingContent(webhook, shown_headers(request.headers), request.body)
 
     def settings(self, principal: Principal, integration_id: UUID) -> IncomingSettings:
-        """How its webhooks come in. Raises Forbidden, NotFound."""
+        """Return how the integration receives webhooks. Raises Forbidden, NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
@@ -93,13 +93,13 @@ class IncomingService:
             check_version("incoming address", if_match, before.version)
             after = replace(before, allowed_ips=command.allowed_ips)
             tx.incoming.save_endpoint(principal.tenant_id, after)
-            _record(
+            _audit(
                 tx,
                 principal,
                 "incoming.updated",
                 integration_id,
-                {"allowedIps": before.allowed_ips},
-                {"allowedIps": after.allowed_ips},
+                before={"allowedIps": before.allowed_ips},
+                after={"allowedIps": after.allowed_ips},
             )
             tx.commit()
         return self._settings(integration, replace(after, version=after.version + 1))
@@ -108,8 +108,10 @@ class IncomingService:
     def rotate(
         self, principal: Principal, integration_id: UUID, command: RotateIncomingUrl
     ) -> tuple[IncomingSettings, str]:
-        """A new address, whose token is shown this once. The one in use stays good for the overlap, the one before
-        that ends at once. Raises Forbidden, NotFound, PreconditionFailed."""
+        """Give the integration a new address and return its token, which is shown this once.
+
+        The current address stays valid for the overlap, the one before it ends at once. Raises Forbidden, NotFound,
+        PreconditionFailed."""
         principal.require(INTEGRATION_ADMIN)
         now, token = self._clock.now(), new_token()
         with self._transactions.write() as tx:
@@ -125,7 +127,7 @@ class IncomingService:
             )
             tx.incoming.save_endpoint(principal.tenant_id, after)
             changed = {"previousUrlExpiresAt": ends}
-            _record(tx, principal, "incoming.url-rotated", integration_id, None, changed)
+            _audit(tx, principal, "incoming.url-rotated", integration_id, after=changed)
             tx.commit()
         return self._settings(integration, replace(after, version=after.version + 1)), token
 
@@ -138,7 +140,7 @@ class IncomingService:
 
 
 class IncomingCleanup:
-    """Deletes bodies past their retention (section 17.2), and, much later, the ids by which repeats are known."""
+    """Deletes bodies past their retention (section 17.2), and, much later, the events by which repeats are known."""
 
     def __init__(
         self,
@@ -154,7 +156,7 @@ class IncomingCleanup:
         self._repeats_known_for = max(retention, repeats_known_for)
 
     def delete_expired(self, *, per_transaction: int = 1_000, transactions: int = 500) -> tuple[int, int]:
-        """(bodies, events) deleted; a bounded number a run."""
+        """Delete in at most `transactions` transactions for each; return how many (bodies, events)."""
         now = self._clock.now()
 
         def drain(delete: Callable[[IncomingTransaction], int]) -> int:
@@ -167,12 +169,13 @@ class IncomingCleanup:
         )
 
 
-def _record(
+def _audit(
     tx: IncomingTransaction,
     principal: Principal,
     action: str,
     target: UUID,
-    before: Mapping[str, Any] | None,
+    *,
+    before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any],
 ) -> None:
     entry = AuditEntry(action, "integration", target, principal, before=before, after=after)

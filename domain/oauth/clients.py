@@ -1,4 +1,4 @@
-"""The OAuth client of an integration: its provider's authorization server and its own credentials there."""
+"""The OAuth client of an integration: its provider's authorization server, and its credentials there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from domain.providers.contract import Configuration, OAuthProfile, ProviderFailu
 
 @dataclass(frozen=True, slots=True)
 class OAuthClient:
-    """One integration at its authorization server."""
+    """Calls the authorization server of one integration."""
 
     integration: Integration
     profile: OAuthProfile
@@ -25,13 +25,13 @@ class OAuthClient:
     endpoint: TokenEndpoint
 
     def authorize_url(self, *, redirect_uri: str, state: str, verifier: str) -> str:
-        """Where the user grants access."""
+        """Return the address where the user grants access."""
         return authorize_url(
             self.profile, self.configuration, redirect_uri=redirect_uri, state=state, verifier=verifier
         )
 
     def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenResponse:
-        """RFC 6749 section 4.1.3, RFC 7636 section 4.5. Raises ProviderFailure."""
+        """Exchange a code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5). Raises ProviderFailure."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -41,13 +41,14 @@ class OAuthClient:
         return self._post(self.profile.token_url, form, secrets=(code, verifier))
 
     def refresh(self, refresh_token: str) -> TokenResponse:
-        """RFC 6749 section 6. Raises ProviderFailure."""
+        """Refresh the tokens (RFC 6749 section 6). Raises ProviderFailure."""
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         return self._post(self.profile.token_url, form, secrets=(refresh_token,))
 
     def revoke(self, tokens: Tokens) -> bool | None:
-        """RFC 7009: whether the server took it back; None where the provider has no endpoint for it. Raises
-        ProviderFailure."""
+        """Revoke the tokens (RFC 7009); return whether the server did, None where it has no endpoint for it.
+
+        Raises ProviderFailure."""
         if self.profile.revoke_url is None:
             return None
         token = tokens.refresh_token or tokens.access_token
@@ -75,6 +76,8 @@ class OAuthClient:
 
 
 class OAuthClients:
+    """Makes the OAuth clients of integrations."""
+
     def __init__(
         self, catalogue: Catalogue, credential_store: CredentialStore, endpoint: TokenEndpoint
     ) -> None:
@@ -83,13 +86,13 @@ class OAuthClients:
         self._endpoint = endpoint
 
     def of(self, integration: Integration) -> OAuthClient:
-        """Raises Conflict (no-oauth) for a provider without OAuth, ProviderFailure when the configuration cannot
-        be read or the secret store does not answer."""
+        """Return the client of an integration.
+
+        Raises Conflict (`no-oauth`) for a provider without OAuth, ProviderFailure when the configuration cannot be
+        read or the secret store does not answer."""
         profile = self._catalogue.get(integration.provider).profile
         if profile.oauth is None:
-            raise Conflict(
-                "This provider does not work by OAuth; it needs no authorisation.", code="no-oauth"
-            )
+            raise Conflict("This provider does not use OAuth and needs no authorisation.", code="no-oauth")
         try:
             split = stored_configuration(self._credential_store, integration)
         except Unavailable as error:

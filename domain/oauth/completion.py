@@ -1,10 +1,9 @@
-"""The provider's redirect: from a code to tokens, to an active integration, to its first sync."""
+"""Completing an authorization: from the provider's redirect to tokens and an active integration (UC-IM-03)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from uuid import UUID
 
@@ -45,8 +44,11 @@ _CODE_MAX = 4096
 
 
 class CallbackHandler:
-    """Ends authorizations. `redirect_uri` is what the authorize request named. With `same_browser` a callback
-    must bring the cookie of the browser that asked; without, only a wrong one is refused."""
+    """Completes authorizations.
+
+    - `redirect_uri`: the address that the authorize request named.
+    - `same_browser`: True requires the cookie of the browser that began it, False refuses only a wrong cookie.
+    """
 
     def __init__(
         self,
@@ -54,11 +56,11 @@ class CallbackHandler:
         clients: OAuthClients,
         states: StateStore,
         grants: GrantStore,
+        *,
         lifecycle: Lifecycle,
         validator: CredentialValidator,
         changes: ChangeRecorder,
         clock: Clock,
-        *,
         redirect_uri: str,
         same_browser: bool,
     ) -> None:
@@ -74,7 +76,7 @@ class CallbackHandler:
         self._same_browser = same_browser
 
     async def complete(self, callback: Callback, origin: RequestOrigin) -> Completion:
-        """UC-IM-03 steps 4-6. The state is used up first, whatever follows. Raises Unavailable."""
+        """Complete an authorization (UC-IM-03 steps 4-6). The state is used up first. Raises Unavailable."""
         try:
             pending = await asyncio.to_thread(self._states.take, callback.state)
             self._check_browser(pending, callback)
@@ -97,8 +99,10 @@ class CallbackHandler:
         return replace(completion, redirect_after=pending.redirect_after)
 
     async def finish(self, principal: Principal, grant: Grant) -> Completion:
-        """Validate and activate the integration, raise IntegrationAuthorized. Repeating it changes nothing twice;
-        it is repeated by the timer while the provider does not answer, and after a crash. Raises Unavailable."""
+        """Validate and activate the integration, and raise IntegrationAuthorized.
+
+        A repeat changes nothing twice; the timer repeats it while the provider does not answer, and after a crash.
+        Raises Unavailable."""
         integration = await asyncio.to_thread(self._current, grant)
         try:
             integration, validation = await self._activate(principal, integration)
@@ -116,7 +120,7 @@ class CallbackHandler:
         return Completion(CompletionStatus.Connected, validation.detail, integration, grant.scopes)
 
     async def resume(self, grant: Grant) -> Completion:
-        """`finish` on behalf of who authorised it."""
+        """Call `finish` on behalf of the user who authorised it."""
         return await self.finish(_principal(grant.tenant_id, grant.user_id, RequestOrigin()), grant)
 
     # -- steps --------------------------------------------------------------------------------------------
@@ -128,7 +132,7 @@ class CallbackHandler:
             return
         if secret is None or not is_same_browser(pending, secret):
             raise StateRefused(
-                "The connection was begun in another browser, or by another user; begin it again here."
+                "The authorisation was started in another browser, or by another user; start it again here."
             )
 
     def _integration(self, pending: PendingState) -> Integration:
@@ -138,7 +142,7 @@ class CallbackHandler:
         except NotFound:
             raise StateRefused("The integration does not exist any more.") from None
         if found.status in (IntegrationStatus.Disconnected, IntegrationStatus.Error):
-            raise StateRefused(f"The integration is {found.status.name} by now; nothing was changed.")
+            raise StateRefused(f"The integration is {found.status.name} now; nothing was changed.")
         return found
 
     def _exchange(
@@ -185,12 +189,12 @@ class CallbackHandler:
     ) -> tuple[Integration, ValidationResult]:
         if integration.status == IntegrationStatus.Active:
             return integration, await self._validator.validate(integration)
-        outcome = await self._lifecycle.activate(principal, integration.integration_id, ActivateIntegration())
-        assert outcome.validation is not None
-        return outcome.integration, outcome.validation
+        result = await self._lifecycle.activate(principal, integration.integration_id, ActivateIntegration())
+        assert result.validation is not None
+        return result.integration, result.validation
 
     def _not_authorized(self, principal: Principal, integration: Integration, detail: str) -> None:
-        """What waits for an authorization shows why it did not come; what was active stays so."""
+        """Store why the authorization failed; an active integration stays Active."""
         reason = f"Authorisation failed: {detail}"
         with self._transactions.write() as tx:
             before = tx.integrations.get(integration.tenant_id, integration.integration_id)
@@ -208,7 +212,9 @@ class CallbackHandler:
             self._changes.log(
                 tx, integration, "Authorised with the provider.", details=granted, principal=principal
             )
-            _audit(tx, "integration.authorized", principal, integration, granted)
+            target = integration.integration_id
+            entry = AuditEntry("integration.authorized", "integration", target, principal, after=granted)
+            tx.audit.append(integration.tenant_id, entry)
             tx.commit()
 
     def _announce(self, integration: Integration, grant: Grant) -> None:
@@ -235,7 +241,9 @@ class CallbackHandler:
             tx.commit()
 
     def _mark_finished(self, grant: Grant) -> None:
-        """By then the tokens may have been refreshed; only another authorization makes this one's end moot."""
+        """Mark the grant as finished, unless the integration was authorised again.
+
+        A refresh of the tokens meanwhile does not matter."""
         current = self._grants.get(grant.integration_id)
         while current is not None and current.authorized_at == grant.authorized_at and not current.finished:
             try:
@@ -263,16 +271,5 @@ def _finished(grant: Grant) -> Grant:
 
 
 def _principal(tenant_id: UUID, user_id: UUID, origin: RequestOrigin) -> Principal:
-    """Who began it; what they may do was checked then."""
+    """Return the user who began the authorization; permissions were checked then."""
     return Principal(tenant_id, user_id, frozenset((INTEGRATION_MANAGE,)), origin=origin)
-
-
-def _audit(
-    tx: IntegrationTransaction,
-    action: str,
-    principal: Principal,
-    integration: Integration,
-    after: Mapping[str, object],
-) -> None:
-    entry = AuditEntry(action, "integration", integration.integration_id, principal, None, dict(after))
-    tx.audit.append(integration.tenant_id, entry)

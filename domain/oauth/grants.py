@@ -1,4 +1,4 @@
-"""Where grants are kept: a row each in the table store, their tokens in the secret store and nowhere else."""
+"""Where grants are stored: a row each in the table store, their tokens in the secret store and nowhere else."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _ORPHAN_AFTER = timedelta(minutes=15)
 
 
 class StaleGrant(Exception):
-    """The grant was renewed, claimed, replaced or revoked by someone else: what was found out is stale."""
+    """Another caller renewed, claimed, replaced or revoked the grant since it was read."""
 
 
 class GrantStore:
-    """A grant's row and the index of what is due lie in one partition and change in one transaction.
+    """Stores grants. A grant's row and its place in the index of due grants change in one transaction.
 
     Tokens are written before the row that points to their version: a crash in between leaves a version that the
     next holder of the lease finds (`newest`), and no row ever points to tokens that are not there.
@@ -54,17 +54,17 @@ class GrantStore:
     # -- reading ------------------------------------------------------------------------------------------
 
     def get(self, integration_id: UUID) -> Grant | None:
-        """None when the integration was never authorised. Raises Unavailable."""
+        """Return the grant, None when the integration was never authorised. Raises Unavailable."""
         found = self._tables.get(TABLE, _shard(integration_id), _row(integration_id))
         return None if found is None else grant_of(found)
 
     def tokens(self, grant: Grant) -> Tokens | None:
-        """Those that the row points to. Raises Unavailable."""
+        """Return the tokens that the row points to. Raises Unavailable."""
         text = self._secrets.get(grant.secret_name, grant.version) if grant.secret_name else None
         return None if text is None else Tokens.of_text(text)
 
     def newest(self, grant: Grant) -> Tokens | None:
-        """Those that the row points to, or newer ones whose refresher died before it could point to them."""
+        """Return the tokens that the row points to, or newer ones whose refresher died before the row named them."""
         text = self._secrets.get(grant.secret_name) if grant.secret_name else None
         newest = None if text is None else Tokens.of_text(text)
         if newest is not None and newest.fence > grant.token_fence:
@@ -72,7 +72,7 @@ class GrantStore:
         return self.tokens(grant)
 
     def due(self, limit: int) -> list[Grant]:
-        """Some whose time has come, the longest due of each shard first."""
+        """Return up to `limit` grants that are due, the longest due of each shard first."""
         horizon = f"{_DUE}{int(self._clock.now().timestamp()) + 1:012d}"
         per_shard = max(1, limit // len(_SHARDS))
         found = (
@@ -87,7 +87,7 @@ class GrantStore:
     # -- writing ------------------------------------------------------------------------------------------
 
     def claim(self, grant: Grant) -> Grant:
-        """Take the lease of a grant that is still as it was read; the fence counts up. Raises Overtaken."""
+        """Take the lease of a grant that is still as it was read; the fence counts up. Raises StaleGrant."""
         claimed = replace(grant, fence=grant.fence + 1, lease_until=self._clock.now() + LEASE)
         entity = TableEntity(_shard(grant.integration_id), _row(grant.integration_id), properties_of(claimed))
         try:
@@ -97,11 +97,11 @@ class GrantStore:
         return replace(claimed, etag=etag)
 
     def check(self, claimed: Grant) -> None:
-        """Raises Overtaken unless the lease's fence is still the last one."""
+        """Raise StaleGrant unless the lease's fence is still the last one."""
         self._still(claimed)
 
     def change(self, claimed: Grant, change: Callable[[Grant], Grant]) -> Grant:
-        """Store a change as long as the fence is that of `claimed`. Raises Overtaken."""
+        """Store a change as long as the fence is that of `claimed`. Raises StaleGrant."""
         while True:
             current = self._still(claimed)
             changed = change(current)
@@ -112,12 +112,13 @@ class GrantStore:
             return changed
 
     def put(self, name: str, tokens: Tokens) -> str:
-        """Store tokens; returns their version, to be pointed to."""
+        """Store tokens; return their version, for the row to point to."""
         return self._secrets.set(name, tokens.to_text())
 
     def establish(self, fresh: Grant, tokens: Tokens) -> Grant:
-        """Keep a new authorization, whatever was there before: its tokens are destroyed and a refresh that is
-        under way will find itself overtaken. Raises Unavailable."""
+        """Store a new authorization in place of any earlier one. Raises Unavailable.
+
+        The earlier tokens are destroyed, and a refresh of them that is running gets StaleGrant."""
         name = self._new_name(fresh.integration_id)
         while True:
             before = self.get(fresh.integration_id)
@@ -133,12 +134,12 @@ class GrantStore:
             return grant
 
     def revoke(self, grant: Grant) -> None:
-        """Mark the grant as gone and destroy its tokens. Raises Overtaken when its fence is another by now."""
+        """Mark the grant as gone and destroy its tokens. Raises StaleGrant when its fence is another by now."""
         self.change(grant, lambda current: _gone(current, current.fence))
         self.discard(grant.secret_name)
 
     def begin_withdrawal(self, integration_id: UUID) -> None:
-        """Have the timer finish, a lease's time from now, what a crash leaves of it."""
+        """Let the timer finish the withdrawal after one lease's time, in case of a crash."""
         while (before := self.get(integration_id)) is not None and before.status == GrantStatus.Active:
             try:
                 self._write(before, replace(before, withdrawn=True, due_at=self._clock.now() + LEASE))
@@ -147,7 +148,7 @@ class GrantStore:
             return
 
     def withdraw(self, integration_id: UUID) -> Grant | None:
-        """The same whatever its fence: a refresh under way finds itself overtaken. Returns it as it was."""
+        """Revoke the grant whatever its fence, so that a running refresh gets StaleGrant; return it as it was."""
         while (before := self.get(integration_id)) is not None:
             try:
                 self._write(before, _gone(before, before.fence + 1))
@@ -174,7 +175,7 @@ class GrantStore:
             logger.info("grant changed while it was removed, left to the next sweep")
 
     def discard(self, name: str) -> None:
-        """Destroy tokens that no row points to; left to the sweep when the store does not answer."""
+        """Destroy tokens that no row points to; leave them to the sweep when the store does not answer."""
         if not name:
             return
         try:
@@ -183,7 +184,7 @@ class GrantStore:
             logger.warning("tokens not destroyed, left to the sweep", extra={"secret": name})
 
     def sweep(self) -> int:
-        """Destroy tokens that no row points to, such as a crash between the two leaves; returns how many."""
+        """Destroy tokens that no row points to, as a crash may leave them; return how many."""
         horizon = self._clock.now() - _ORPHAN_AFTER
         return sum(self._secrets.delete(name) for name in self._orphans(horizon))
 

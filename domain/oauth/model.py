@@ -1,4 +1,4 @@
-"""OAuth 2 grants of integrations (RFC 6749 with PKCE, RFC 7636): what is asked for, granted and kept."""
+"""OAuth 2 grants of integrations (RFC 6749 with PKCE, RFC 7636)."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ class GrantStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One answer of a token endpoint, as the secret store keeps it. `fence` is the number of the refresh (or
-    authorization) that brought it. `expires_at` is assumed where the server does not say."""
+    """One answer of a token endpoint, as the secret store has it.
+
+    - `fence`: the number of the refresh (or authorization) that brought it.
+    - `expires_at`: assumed where the server does not say.
+    """
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
@@ -42,7 +45,7 @@ class Tokens:
     fence: int = 0
 
     def to_text(self) -> str:
-        """For the secret store."""
+        """Return the text for the secret store."""
         return json.dumps(
             {
                 "accessToken": self.access_token,
@@ -57,7 +60,7 @@ class Tokens:
 
     @classmethod
     def of_text(cls, text: str) -> Tokens:
-        """What `to_text` wrote."""
+        """Read what `to_text` wrote."""
         stored = json.loads(text)
         return cls(
             access_token=stored["accessToken"],
@@ -71,11 +74,14 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What is known of an integration's grant, without its tokens: those are in the secret store, in `version` of
-    `secret_name`. `fence` counts the claims of the lease; `lease_until` is until when one refresher has it to
-    itself. `retry_at` is when to try again after `failures` failures in a row. `finished` says that what follows
-    an authorization (validation, activation, the event) was done, `withdrawn` that a person began to take it back.
-    `etag` names the row as it was read."""
+    """An integration's grant without its tokens: those are in the secret store, in `version` of `secret_name`.
+
+    - `fence`: counts the claims of the lease; `lease_until`: until then only one refresher works on it.
+    - `retry_at`: when to try again after `failures` failures in a row.
+    - `finished`: what follows an authorization (validation, activation, the event) was done.
+    - `withdrawn`: a person began to revoke it.
+    - `etag`: the version of the row as it was read.
+    """
 
     integration_id: UUID
     tenant_id: UUID
@@ -101,7 +107,7 @@ class Grant:
 
     @property
     def missing_scopes(self) -> tuple[str, ...]:
-        """Asked for and not granted: some servers let people untick them."""
+        """Return the scopes asked for and not granted: some servers let people deselect them."""
         return tuple(
             requested_scope for requested_scope in self.requested_scopes if requested_scope not in self.scopes
         )
@@ -109,7 +115,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class PendingState:
-    """An authorization that was begun: whose, for which integration, and the PKCE verifier that proves it."""
+    """An authorization that was begun: by whom, for which integration, and with which PKCE verifier."""
 
     tenant_id: UUID
     user_id: UUID
@@ -122,8 +128,9 @@ class PendingState:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """Where to send the user. `browser_name` and `browser_secret` are the cookie that ties the callback to the
-    browser that asked."""
+    """Where to send the user.
+
+    The cookie `browser_name` with the value `browser_secret` ties the callback to the browser that began it."""
 
     authorize_url: str = field(repr=False)
     expires_at: datetime
@@ -133,7 +140,7 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What the provider's redirect brought. `cookies` are those of the browser, by name."""
+    """The parameters of the provider's redirect, with the browser's cookies by name."""
 
     state: str = field(repr=False)
     code: str = field(repr=False)
@@ -153,7 +160,7 @@ class CompletionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The end of an authorization, for people. `detail` is safe to show."""
+    """The result of an authorization, for people. `detail` is safe to show."""
 
     status: CompletionStatus
     detail: str

@@ -1,4 +1,4 @@
-"""How a token endpoint is reached, and who is told that a grant is gone."""
+"""How a token endpoint is reached, and what happens when a grant was revoked."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from domain.integrations.model import Integration
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """A form to post to a token or revocation endpoint. `basic` is the client's name and secret where they go into
-    the Authorization header (RFC 6749 section 2.3.1). `secrets` appear in no text that comes back."""
+    """A form to post to a token or revocation endpoint.
+
+    - `basic`: client id and secret where they go into the Authorization header (RFC 6749 section 2.3.1).
+    - `secrets`: appear in no text that comes back.
+    """
 
     url: str
     form: Mapping[str, str] = field(repr=False)
@@ -24,8 +27,7 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenResponse:
-    """What the server said. `body` is its JSON object, empty when it sent none; `detail` one sentence that is safe
-    to show."""
+    """The server's answer: its JSON object (empty when it sent none), and one sentence that is safe to show."""
 
     status: int
     body: Mapping[str, Any] = field(repr=False)
@@ -35,11 +37,12 @@ class TokenResponse:
 
 class TokenEndpoint(Protocol):
     def post(self, request: TokenRequest) -> TokenResponse:
-        """Blocks for at most 30 s; not for an event loop. Repeats the request only when nothing was sent or the
-        server answered 429: a second refresh with a rotated token would cost the grant. Raises ProviderFailure
-        (unavailable, rate_limited) when no answer came."""
+        """Post the form; block for at most 30 s: not for an event loop.
+
+        Repeats the request only when nothing was sent or the server answered 429: a second refresh with a rotated
+        token would cost the grant. Raises ProviderFailure (`unavailable`, `rate_limited`) when no answer came."""
 
 
 class GrantLost(Protocol):
     def __call__(self, integration: Integration, detail: str) -> object:
-        """The provider revoked the grant: suspend the integration and alert."""
+        """Suspend the integration and alert, because the provider revoked the grant."""

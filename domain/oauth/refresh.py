@@ -1,4 +1,4 @@
-"""Refreshing ahead of expiry, and finishing what a crash left unfinished."""
+"""The timer of OAuth: refresh tokens ahead of expiry, and finish what a crash left unfinished."""
 
 from __future__ import annotations
 
@@ -41,45 +41,46 @@ class TokenRefresher:
         grants: GrantStore,
         states: StateStore,
         tokens: OAuthTokens,
-        completions: CallbackHandler,
+        *,
+        callback_handler: CallbackHandler,
         finish_withdrawal: Callable[[Integration, Grant], None],
         clock: Clock,
-        *,
         tracer: Tracer = UNTRACED,
     ) -> None:
         self._transactions = transactions
         self._grants = grants
         self._states = states
         self._tokens = tokens
-        self._callback_handler = completions
+        self._callback_handler = callback_handler
         self._finish_withdrawal = finish_withdrawal
         self._clock = clock
         self._tracer = tracer
 
     async def refresh_due(self) -> Mapping[str, int]:
-        """Up to 480 grants that are due, 8 at a time; returns how many came to which end. Safe beside itself: the
-        lease decides. Raises Unavailable."""
+        """Work on up to 480 grants that are due, 8 at a time; return how many had which result.
+
+        Safe when two runs overlap: the lease decides. Raises Unavailable."""
         due = await asyncio.to_thread(self._grants.due, _PER_RUN)
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(grant: Grant) -> str:
+        async def work(grant: Grant) -> str:
             async with gate:
-                return await self._attend(grant)
+                return await self._work_on(grant)
 
-        return Counter(await asyncio.gather(*(one(grant) for grant in due)))
+        return Counter(await asyncio.gather(*(work(grant) for grant in due)))
 
     def sweep(self) -> tuple[int, int]:
-        """Destroy tokens no row points to and states nobody came back for; returns how many of each."""
+        """Destroy tokens that no row points to, and expired states; return how many of each."""
         return self._grants.sweep(), self._states.forget_expired()
 
-    async def _attend(self, grant: Grant) -> str:
+    async def _work_on(self, grant: Grant) -> str:
         with integration_span(self._tracer, "refresh_oauth_token", grant.integration_id) as span:
-            end = await self._end_of(grant)
-            if end in _FAILURES:
-                span.fail(end)
-        return end
+            result = await self._result_of(grant)
+            if result in _FAILURES:
+                span.fail(result)
+        return result
 
-    async def _end_of(self, grant: Grant) -> str:
+    async def _result_of(self, grant: Grant) -> str:
         try:
             integration = await asyncio.to_thread(self._integration, grant)
             if integration is None:
@@ -126,6 +127,6 @@ class TokenRefresher:
         await asyncio.to_thread(
             self._grants.change,
             current,
-            lambda one: replace(one, due_at=now + _FINISH_AGAIN, finished=is_late),
+            lambda grant: replace(grant, due_at=now + _FINISH_AGAIN, finished=is_late),
         )
         return "unfinished"

@@ -1,4 +1,4 @@
-"""OAuth 2 decisions as pure functions: addresses, answers, and when to refresh."""
+"""OAuth 2 rules as pure functions: addresses, answers, and when to refresh."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from domain.providers.contract import (
     ProviderFailure,
 )
 
-#: A state is good for so long, as is the provider's sign-in page in practice.
+#: How long a state is valid, as is the provider's sign-in page in practice.
 STATE_LIFETIME = timedelta(minutes=10)
-#: The timer refreshes so long ahead of expiry, or half a lifetime where that is shorter.
+#: The timer refreshes this long ahead of expiry, or half a lifetime where that is shorter.
 REFRESH_AHEAD = timedelta(minutes=15)
 #: A caller refreshes when no more than this is left, or a quarter of the lifetime.
 REFRESH_AT = timedelta(minutes=5)
@@ -45,7 +45,7 @@ _TOKEN_MAX = 10_000
 
 
 def may_authorize(principal: Principal, integration: Integration) -> None:
-    """An administrator, or who owns the calendar and may manage integrations. Raises Forbidden."""
+    """Require an administrator, or the owner of the calendar who may manage integrations. Raises Forbidden."""
     is_own_calendar = (
         integration.integration_type == IntegrationType.CalendarSync
         and integration.created_by == principal.user_id
@@ -58,7 +58,7 @@ def may_authorize(principal: Principal, integration: Integration) -> None:
 
 
 def check_redirect_after(path: str | None) -> None:
-    """A path of this site and nothing a browser reads as another one. Raises ValidationFailed."""
+    """Require a path of this site that no browser reads as another site. Raises ValidationFailed."""
     if path is None:
         return
     is_local = path.startswith("/") and not path.startswith("//") and "\\" not in path
@@ -70,20 +70,22 @@ def check_redirect_after(path: str | None) -> None:
 
 
 def challenge(verifier: str) -> str:
-    """S256 of RFC 7636 section 4.2."""
+    """Return the S256 challenge of RFC 7636 section 4.2."""
     digest = hashlib.sha256(verifier.encode("ascii")).digest()
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def filled(template: str, configuration: Configuration) -> str:
-    """The template with `{name}` replaced by the configuration's fields."""
+    """Return the template with each `{name}` replaced by that field of the configuration."""
     return _PLACE.sub(lambda match: str(getattr(configuration, match[1])), template)
 
 
 def authorize_url(
     profile: OAuthProfile, configuration: Configuration, *, redirect_uri: str, state: str, verifier: str
 ) -> str:
-    """RFC 6749 section 4.1.1 with RFC 7636 section 4.3. The product's own parameters win over the profile's."""
+    """Return the authorize address (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
+
+    The product's own parameters win over the profile's."""
     parameters = {
         **profile.extra_authorize_parameters,
         "response_type": "code",
@@ -99,7 +101,7 @@ def authorize_url(
 
 
 def client_of(configuration: Configuration) -> tuple[str, str]:
-    """Client id and secret. Raises Conflict where the integration works with a token of its own instead."""
+    """Return client id and secret. Raises Conflict where the configuration has none."""
     client_id = getattr(configuration, "client_id", None)
     client_secret = getattr(configuration, "client_secret", None)
     if not client_id or not client_secret:
@@ -113,9 +115,12 @@ def client_of(configuration: Configuration) -> tuple[str, str]:
 def tokens_of(
     answer: TokenResponse, profile: OAuthProfile, *, asked_at: datetime, fence: int, before: Tokens | None
 ) -> Tokens:
-    """A successful answer (RFC 6749 section 5.1). `asked_at` is from before the request, so that a slow answer
-    shortens the lifetime instead of lengthening it. `before` are the tokens refreshed: its refresh token and
-    scopes stay where the answer names none. Raises ProviderFailure (malformed)."""
+    """Return the tokens of a successful answer (RFC 6749 section 5.1).
+
+    - `asked_at`: the moment before the request, so that a slow answer shortens the lifetime.
+    - `before`: the tokens refreshed; their refresh token and scopes stay where the answer has none.
+
+    Raises ProviderFailure (`malformed`)."""
     body = answer.body
     access_token, refresh_token = body.get("access_token"), body.get("refresh_token")
     if not _is_token(access_token) or str(body.get("token_type", "bearer")).lower() != "bearer":
@@ -138,7 +143,7 @@ def tokens_of(
 
 
 def failure_of(answer: TokenResponse) -> ProviderFailure:
-    """What an answer without tokens means, as long as it does not mean that the grant is gone."""
+    """Return the failure that an answer without tokens means; `is_revoked` was asked before."""
     kind: FailureKind = "rejected"
     if answer.status >= 500:
         kind = "unavailable"
@@ -157,39 +162,42 @@ def failure_of(answer: TokenResponse) -> ProviderFailure:
 
 
 def is_revoked(answer: TokenResponse, profile: OAuthProfile) -> bool:
-    """Whether the answer to a refresh says that the grant is gone, which no outage does. Vendors put the code
-    under `error` (RFC 6749 section 5.2); HubSpot also has `status`."""
+    """Return whether the answer to a refresh says that the grant was revoked, which no outage does.
+
+    Vendors put the code under `error` (RFC 6749 section 5.2); HubSpot also has `status`."""
     if not 400 <= answer.status < 500 or answer.status == 429:
         return False
     return any(str(answer.body.get(name)) in profile.revoked_errors for name in ("error", "status"))
 
 
 def due_at(obtained_at: datetime, expires_at: datetime) -> datetime:
-    """When the timer refreshes."""
+    """Return when the timer refreshes."""
     return expires_at - min(REFRESH_AHEAD, (expires_at - obtained_at) / 2)
 
 
 def wants_refresh(tokens: Tokens, now: datetime) -> bool:
-    """Whether a caller should have it refreshed first."""
+    """Return whether a caller should refresh the tokens first."""
     lifetime = tokens.expires_at - tokens.obtained_at
     return tokens.expires_at - now <= min(REFRESH_AT, lifetime / 4)
 
 
 def is_usable(tokens: Tokens, now: datetime) -> bool:
-    """Whether it may still be handed out, as long as no fresher one is to be had."""
+    """Return whether the access token may still be used while no newer one can be had."""
     lifetime = tokens.expires_at - tokens.obtained_at
     return tokens.expires_at - now > min(CLOCK_SKEW, lifetime / 10)
 
 
 def retry_at(now: datetime, failures: int, asked_seconds: float | None) -> datetime:
-    """When to ask again after so many failures in a row: 15 s doubling to 15 minutes, or longer if asked to."""
+    """Return when to retry after so many failures in a row: 15 s doubling to 15 minutes, or longer if asked to."""
     backoff = doubled(_FIRST_RETRY, failures - 1, _LONGEST_RETRY)
     return now + max(backoff, timedelta(seconds=min(asked_seconds or 0, 3600)))
 
 
 def denial(error: str) -> str:
-    """What an error of the authorization endpoint means (RFC 6749 section 4.1.2.1, OpenID Connect Core section
-    3.1.2.6), in our words: the server's own text is never repeated, because anyone can write it."""
+    """Say what an error of the authorization endpoint means.
+
+    The codes are those of RFC 6749 section 4.1.2.1 and OpenID Connect Core section 3.1.2.6. The server's own text is
+    never repeated, because anyone can write it."""
     return _DENIALS.get(error, "The provider did not grant access.")
 
 

@@ -1,4 +1,4 @@
-"""Authorising integrations with their providers: begin, show, take back (UC-IM-03 steps 1-3)."""
+"""Use cases of OAuth: begin an authorization, show it, revoke it (UC-IM-03 steps 1-3)."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class OAuthService:
         clients: OAuthClients,
         states: StateStore,
         grants: GrantStore,
-        changes: ChangeRecorder,
         *,
+        changes: ChangeRecorder,
         redirect_uri: str,
         disabled_types: Collection[IntegrationType] = (),
     ) -> None:
@@ -51,9 +51,10 @@ class OAuthService:
         self._disabled_types = disabled_types
 
     def authorize(self, principal: Principal, integration_id: UUID, command: Authorize) -> Authorization:
-        """Begin; the answer is where the user grants access, within ten minutes. Changes nothing else. Raises
-        NotFound, Forbidden, Conflict (no-oauth, oauth-not-configured, illegal-move), RuleViolation (BR-IM-05),
-        ValidationFailed, Unavailable."""
+        """Begin an authorization: return the address where the user grants access within ten minutes.
+
+        Changes nothing else. Raises NotFound, Forbidden, Conflict (`no-oauth`, `oauth-not-configured`,
+        `illegal-move`), RuleViolation (BR-IM-05), ValidationFailed, Unavailable."""
         check_redirect_after(command.redirect_after)
         integration = self._allowed(principal, integration_id)
         check_type_enabled(integration.integration_type, self._disabled_types)
@@ -77,7 +78,7 @@ class OAuthService:
         return Authorization(url, pending.expires_at, browser_name(state), browser)
 
     def get(self, principal: Principal, integration_id: UUID) -> OAuthConnection:
-        """The grant as it is. Raises NotFound, Forbidden, Conflict (no-oauth), Unavailable."""
+        """Return the integration with its grant. Raises NotFound, Forbidden, Conflict (`no-oauth`), Unavailable."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
@@ -85,9 +86,12 @@ class OAuthService:
         return OAuthConnection(integration, self._grants.get(integration_id))
 
     def revoke(self, principal: Principal, integration_id: UUID) -> OAuthConnection:
-        """Take it back: the integration is suspended, the tokens are revoked at the provider where it has an
-        endpoint for that, and destroyed here whatever it says. Again, it does nothing. Raises NotFound,
-        Forbidden, Conflict (no-oauth), PreconditionFailed, Unavailable."""
+        """Revoke the authorization; does nothing when it is revoked already.
+
+        - The integration is suspended.
+        - The tokens are revoked at the provider where it has an endpoint for that, and destroyed here in any case.
+
+        Raises NotFound, Forbidden, Conflict (`no-oauth`), PreconditionFailed, Unavailable."""
         integration = self._allowed(principal, integration_id)
         client = self._client(integration)
         grant = self._grants.get(integration_id)
@@ -100,8 +104,9 @@ class OAuthService:
         return OAuthConnection(integration, self._grants.get(integration_id), told)
 
     def finish_withdrawal(self, integration: Integration, grant: Grant) -> None:
-        """What a crash left of `revoke`. Raises Overtaken when it was authorised again meanwhile, Conflict,
-        Unavailable."""
+        """Finish what a crash left of `revoke`.
+
+        Raises StaleGrant when the integration was authorised again meanwhile, Conflict, Unavailable."""
         self._grants.check(grant)
         if integration.status == IntegrationStatus.Active:
             self._suspend(None, integration)

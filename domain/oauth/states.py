@@ -1,4 +1,4 @@
-"""Authorizations that were begun, each good for one callback."""
+"""Where authorizations that were begun are stored; each is valid for one callback."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _SCAN = 1000
 
 
 class StateRefused(Exception):
-    """The state is unknown, used or expired; the text says which, for people."""
+    """The state is unknown, used or expired; the text tells people which."""
 
 
 class StateStore:
-    """Rows keyed by expiry and the hash of the state: who reads the table can neither finish an authorization nor
-    learn its PKCE verifier, which is sealed."""
+    """Stores states by expiry and hash.
+
+    A reader of the table can neither finish an authorization nor learn its PKCE verifier, which is encrypted."""
 
     def __init__(self, tables: TableStore, cipher: Cipher, clock: Clock) -> None:
         self._tables = tables
@@ -33,11 +34,11 @@ class StateStore:
         self._clock = clock
 
     def expiry(self) -> datetime:
-        """When a state made now ends, to the second."""
+        """Return when a state made now expires, to the second."""
         return (self._clock.now() + STATE_LIFETIME).replace(microsecond=0)
 
     def begin(self, pending: PendingState) -> str:
-        """Remember it; returns the state parameter."""
+        """Store the authorization; return the state parameter."""
         state = f"{int(pending.expires_at.timestamp()):x}.{secrets.token_urlsafe(32)}"
         row = _row(state)
         properties: dict[str, TableValue] = {
@@ -52,18 +53,19 @@ class StateStore:
         return state
 
     def take(self, state: str) -> PendingState:
-        """Use it up, and return what it stood for: of any number of callbacks at once, one gets it. Raises
-        StateRefused."""
+        """Use up the state and return its authorization: of any number of callbacks at once, one gets it.
+
+        Raises StateRefused."""
         match = _STATE.fullmatch(state)
         if match is None:
-            raise StateRefused("The link is not one of ours, or was cut short.")
+            raise StateRefused("The link is not valid, or is incomplete.")
         row = _row(state)
         found = self._tables.get(TABLE, _PARTITION, row)
         if found is None or not self._delete(found):
-            raise StateRefused("The link was used already, or never existed.")
+            raise StateRefused("The link was used already, or does not exist.")
         expires_at = datetime.fromtimestamp(int(match["expires"], 16), UTC)
         if self._clock.now() >= expires_at:
-            raise StateRefused("The link has expired; it is good for ten minutes.")
+            raise StateRefused("The link has expired; it is valid for ten minutes.")
         values = {name: str(value) for name, value in found.properties.items()}
         return PendingState(
             tenant_id=UUID(values["tenantId"]),
@@ -76,10 +78,11 @@ class StateStore:
         )
 
     def forget_expired(self) -> int:
-        """Delete some of what nobody came back for; returns how many."""
+        """Delete expired states, at most 1,000; return how many."""
         now = f"{int(self._clock.now().timestamp()):010x}"
         return sum(
-            self._delete(one) for one in self._tables.query(TABLE, _PARTITION, row_key_to=now, limit=_SCAN)
+            self._delete(entity)
+            for entity in self._tables.query(TABLE, _PARTITION, row_key_to=now, limit=_SCAN)
         )
 
     def _delete(self, entity: TableEntity) -> bool:
@@ -90,17 +93,17 @@ class StateStore:
 
 
 def browser_name(state: str) -> str:
-    """The name of the cookie that belongs to a state."""
+    """Return the name of the cookie that belongs to a state."""
     return f"hub-oauth-{hashlib.sha256(state.encode()).hexdigest()[:12]}"
 
 
 def browser_hash(secret: str) -> str:
-    """How the cookie's value is kept."""
+    """Return the cookie's value as it is stored."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def is_same_browser(pending: PendingState, secret: str) -> bool:
-    """Whether the cookie is the one that the asking browser was given."""
+    """Return whether the cookie is the one given to the browser that began the authorization."""
     return compare_digest(pending.browser_hash, browser_hash(secret))
 
 

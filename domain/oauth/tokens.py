@@ -1,4 +1,4 @@
-"""Access tokens that are always good for some minutes more, refreshed by one at a time."""
+"""Access tokens that are valid for some minutes more, refreshed by one caller at a time."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class OAuthTokens:
         self._sleep = sleep
 
     def current(self, integration: Integration) -> str | None:
-        """As the port says."""
+        """Return an access token; see AccessTokens."""
         try:
             for _ in range(_POLLS):
                 grant = self._grants.get(integration.integration_id)
@@ -71,10 +71,10 @@ class OAuthTokens:
             raise ProviderFailure("unavailable", error.detail) from error
         except DomainError as error:
             raise ProviderFailure("rejected", error.detail) from error
-        raise ProviderFailure("unavailable", "The access token is being renewed and did not come in time.")
+        raise ProviderFailure("unavailable", "The access token is being renewed, which took too long.")
 
     def forget(self, integration: Integration) -> None:
-        """Destroy the tokens of an integration that is gone; left to the timer when a store does not answer."""
+        """Destroy the tokens of a disconnected integration; leave it to the timer when a store does not answer."""
         try:
             grant = self._grants.withdraw(integration.integration_id)
             if grant is not None:
@@ -86,7 +86,7 @@ class OAuthTokens:
             )
 
     def _token(self, integration: Integration, grant: Grant) -> str | None:
-        """None: someone else is at it, look again."""
+        """Return the access token, None while another caller refreshes it."""
         tokens = self._stored(grant)
         now = self._clock.now()
         if not wants_refresh(tokens, now):
@@ -114,14 +114,14 @@ class OAuthTokens:
         if grant.retry_at is not None and grant.retry_at > now:
             raise ProviderFailure(
                 "unavailable",
-                "The access token could not be renewed a moment ago; it is tried again shortly.",
+                "The access token could not be renewed a moment ago; the next try is soon.",
                 retry_after_seconds=(grant.retry_at - now).total_seconds(),
             )
         self._sleep(_POLL_SECONDS)
 
     def _stored(self, grant: Grant) -> Tokens:
         if grant.status == GrantStatus.Revoked:
-            raise ProviderFailure("unauthorized", f"The provider's grant is gone; {_AGAIN}")
+            raise ProviderFailure("unauthorized", f"The grant was revoked; {_AGAIN}")
         tokens = self._grants.tokens(grant)
         if tokens is None:
             # The grant may have been replaced since its row was read; then this is not the end of it.
@@ -134,8 +134,10 @@ class OAuthTokens:
     # -- refreshing ---------------------------------------------------------------------------------------
 
     def renew(self, integration: Integration, grant: Grant) -> Tokens:
-        """Refresh, as the only one. Raises Overtaken when someone else got there first; ProviderFailure
-        (unauthorized when the grant was revoked, then the integration is suspended); Unavailable."""
+        """Refresh the tokens under the lease.
+
+        Raises StaleGrant when another caller was first; ProviderFailure (`unauthorized` when the grant was revoked,
+        then the integration is suspended); Unavailable."""
         claimed = self._grants.claim(grant)
         try:
             client = self._clients.of(integration)
@@ -191,7 +193,7 @@ class OAuthTokens:
         return tokens
 
     def _stored_for_sure(self, name: str, tokens: Tokens) -> str:
-        """The old refresh token may be worth nothing by now, so a store that hiccups is asked again."""
+        """Store the tokens, in several tries: the old refresh token may be invalid by now."""
         for seconds in _STORE_WAITS:
             try:
                 return self._grants.put(name, tokens)
@@ -201,13 +203,13 @@ class OAuthTokens:
         return self._grants.put(name, tokens)
 
     def _drop_stale(self, claimed: Grant) -> None:
-        """Whoever overtook us may have destroyed the secret before we wrote to it."""
+        """Discard the tokens just written if the caller that was first has destroyed their secret."""
         current = self._grants.get(claimed.integration_id)
         if current is None or current.secret_name != claimed.secret_name:
             self._grants.discard(claimed.secret_name)
 
     def _lose(self, claimed: Grant, integration: Integration, detail: str) -> None:
-        """The integration is suspended first: a crash after it repeats the rest, one before it repeats all."""
+        """Suspend the integration, then revoke the grant, so that a crash between them repeats the rest."""
         self._grants.check(claimed)
         logger.warning(
             "grant revoked by the provider", extra={"integration": str(integration.integration_id)}
@@ -221,7 +223,7 @@ class OAuthTokens:
         return current is None or current.status == GrantStatus.Revoked
 
     def _failed(self, claimed: Grant, failure: ProviderFailure) -> None:
-        """Give the lease back, and keep everybody from asking a server in trouble at once."""
+        """Give the lease back, and let no caller retry at once against a server in trouble."""
         now = self._clock.now()
         logger.warning(
             "token not renewed",
@@ -249,5 +251,5 @@ class OAuthTokens:
 
 
 def is_free(grant: Grant, now: datetime) -> bool:
-    """Whether a refresh may begin: nobody is at it, and no failure is too recent."""
+    """Return whether a refresh may begin: no other is running, and no failure is too recent."""
     return all(moment is None or moment <= now for moment in (grant.lease_until, grant.retry_at))

@@ -90,7 +90,7 @@ class OAuthParts:
             self.clients,
             self.states,
             self.grants,
-            parts.changes,
+            changes=parts.changes,
             redirect_uri=self.redirect_uri,
             disabled_types=parts.catalogue.disabled_types,
         )
@@ -103,10 +103,10 @@ class OAuthParts:
             self.clients,
             self.states,
             self.grants,
-            parts.lifecycle,
-            parts.validator,
-            parts.changes,
-            self._clock,
+            lifecycle=parts.lifecycle,
+            validator=parts.validator,
+            changes=parts.changes,
+            clock=self._clock,
             redirect_uri=self.redirect_uri,
             same_browser=self._settings.needs_same_browser,
         )
@@ -118,9 +118,9 @@ class OAuthParts:
             self.grants,
             self.states,
             self.tokens,
-            self.callback_handler,
-            self.service.finish_withdrawal,
-            self._clock,
+            callback_handler=self.callback_handler,
+            finish_withdrawal=self.service.finish_withdrawal,
+            clock=self._clock,
             tracer=self._tracer,
         )
 

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import azure.functions as func
 
-from domain.core.errors import NotFound, Unauthenticated
-from domain.incoming.receive import Caller, Receipt
+from domain.core.errors import Unauthenticated
+from domain.incoming.receive import Caller, Receipt, unknown_address
 from domain.incoming.rules import query_of
 from domain.providers.contract import IncomingRequest
 from functions.http.incoming.views import ReceiptView
@@ -65,7 +65,7 @@ def _integration_id(req: func.HttpRequest) -> UUID:
     try:
         return UUID(req.route_params["integrationId"])
     except ValueError:
-        raise NotFound("No webhooks are accepted at this address.") from None
+        raise unknown_address() from None
 
 
 def _incoming(req: func.HttpRequest, headers: dict[str, str]) -> IncomingRequest:

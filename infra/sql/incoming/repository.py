@@ -182,7 +182,7 @@ class SqlIncomingWebhooks:
             raise PreconditionFailed("The address was changed since; read it again.")
 
     def count_refusals(
-        self, tenant_id: UUID, integration_id: UUID, count: int, reason: str, at: datetime
+        self, tenant_id: UUID, integration_id: UUID, count: int, reason: str, *, at: datetime
     ) -> None:
         self._ensure(tenant_id, integration_id)
         self._connection.execute(

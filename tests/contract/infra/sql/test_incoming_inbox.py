@@ -159,7 +159,7 @@ def test_an_endpoint_has_defaults_until_it_is_set_and_then_a_version(inbox: Inbo
         fresh = tx.incoming.endpoint(inbox.tenant, inbox.integration)
         assert fresh == IncomingEndpoint(inbox.integration, inbox.tenant)
         now = inbox.world.clock.now()
-        tx.incoming.count_refusals(inbox.tenant, inbox.integration, 3, "x" * 500, now)
+        tx.incoming.count_refusals(inbox.tenant, inbox.integration, 3, "x" * 500, at=now)
         wanted = replace(
             fresh,
             allowed_ips=["192.0.2.0/24"],
@@ -233,7 +233,7 @@ def _calls(inbox: Inbox) -> dict[str, Callable[[SqlTransaction], object]]:
         "update": lambda tx: tx.incoming.update(tenant, replace(webhook, attempts=2)),
         "endpoint": lambda tx: tx.incoming.endpoint(tenant, integration),
         "save_endpoint": lambda tx: tx.incoming.save_endpoint(tenant, IncomingEndpoint(integration, tenant)),
-        "count_refusals": lambda tx: tx.incoming.count_refusals(tenant, integration, 1, "No.", now),
+        "count_refusals": lambda tx: tx.incoming.count_refusals(tenant, integration, 1, "No.", at=now),
         "delete_bodies_before": lambda tx: tx.incoming.delete_bodies_before(now, 100),
         "forget_before": lambda tx: tx.incoming.forget_before(now, 100),
     }
