@@ -42,17 +42,7 @@ def status_events(
             "changedBy": who,
         }
         raised.append((STATUS_CHANGED, data))
-    return [
-        build_event(
-            type_,
-            data,
-            event_id=ids.new(),
-            tenant_id=after.tenant_id,
-            subject=after.integration_id,
-            at=now,
-        )
-        for type_, data in raised
-    ]
+    return [_event(ids, type_, after, data, now=now) for type_, data in raised]
 
 
 def health_event(
@@ -65,8 +55,14 @@ def health_event(
         "healthStatus": status.name,
         "reason": detail,
     }
+    return _event(ids, HEALTH_CHANGED, integration, data, now=now)
+
+
+def _event(
+    ids: IdGenerator, type_: str, integration: Integration, data: Mapping[str, Any], *, now: datetime
+) -> DomainEvent:
     return build_event(
-        HEALTH_CHANGED,
+        type_,
         data,
         event_id=ids.new(),
         tenant_id=integration.tenant_id,

@@ -37,7 +37,7 @@ class IntegrationType(IntEnum):
 
 
 def Secret(description: str, **options: Any) -> Any:  # noqa: N802 - reads as the field kind it declares
-    """A configuration field that is a credential: kept in the secret store only, shown as `********`."""
+    """Declare a configuration field that is a credential: stored in the secret store only, shown as `********`."""
     return Field(
         description=description,
         json_schema_extra={"secret": True, "format": "password"},
@@ -79,7 +79,8 @@ class Capability(StrEnum):
 @dataclass(frozen=True, slots=True)
 class OAuthProfile:
     """An OAuth 2 authorization server (RFC 6749, PKCE RFC 7636). URLs may hold `{name}` of configuration fields.
-    `revoked_errors` are token-endpoint error codes that mean the grant is gone, not that the server is down."""
+
+    `revoked_errors` are the error codes of the token endpoint that mean the grant was revoked."""
 
     authorize_url: str
     token_url: str
@@ -87,17 +88,19 @@ class OAuthProfile:
     extra_authorize_parameters: Mapping[str, str] = field(default_factory=dict)
     client_authentication: Literal["body", "basic"] = "body"
     revoked_errors: frozenset[str] = frozenset({"invalid_grant"})
-    #: Where a token is taken back (RFC 7009), with the same `{name}`s.
+    #: Where a token is revoked (RFC 7009), with the same `{name}`s.
     revoke_url: str | None = None
-    #: The configuration property (as on the wire) that, when set, makes the authorisation unnecessary, such as
-    #: a private app's own token.
+    #: The configuration property (as in JSON) that, when set, makes the authorisation unnecessary, such as a private
+    #: app's own token.
     stand_in_field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderProfile:
-    """The catalogue entry. `webhook_fields` are the properties of the configuration (as on the wire) that may be
-    left out, and without all of which no webhook can be verified."""
+    """A provider's entry in the catalogue.
+
+    `webhook_fields` are the properties of the configuration (as in JSON) that may be left out, and without all of
+    which no webhook can be verified."""
 
     name: str
     title: str
@@ -113,9 +116,12 @@ class ProviderProfile:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """One request to the provider. `body` is sent as given; `form` and `json` are encoded by the connection.
-    `idempotent` requests are repeated after a connection failure, 429 or 5xx, others only when nothing was
-    sent or the provider answered 429."""
+    """One request to the provider.
+
+    - `body` is sent as given; `form` and `json` are encoded by the connection.
+    - `idempotent` requests are repeated after a connection failure, 429 or 5xx; others only when nothing was sent or
+      the provider answered 429.
+    """
 
     method: str
     url: str = field(
@@ -133,7 +139,7 @@ class ProviderRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProviderResponse:
-    """Header names are lower-case."""
+    """The provider's answer; header names are lower-case."""
 
     status: int
     headers: Mapping[str, str]
@@ -141,7 +147,7 @@ class ProviderResponse:
     duration_ms: int
 
     def json(self) -> Any:
-        """Raises ProviderFailure(kind="malformed") when the body is not JSON."""
+        """Return the body as JSON. Raises ProviderFailure (`malformed`)."""
         import json
 
         try:
@@ -181,23 +187,28 @@ class ProviderFailure(Exception):
 
 
 class ProviderHttp(Protocol):
-    """The shared client: retries with exponential backoff and jitter, a circuit breaker per provider host, and
-    respect for `Retry-After` (seconds or date)."""
+    """The shared client.
+
+    It retries with exponential backoff and jitter, has a circuit breaker for each provider host, and respects
+    `Retry-After` (seconds or date)."""
 
     async def send(self, request: ProviderRequest) -> ProviderResponse:
-        """Any status is an answer, also 4xx and 5xx after the retries. Raises ProviderFailure (unavailable,
-        rate_limited) when no answer came or the circuit is open."""
+        """Send the request and return the answer, also a 4xx or 5xx after the retries.
+
+        Raises ProviderFailure (`unavailable`, `rate_limited`) when no answer came or the circuit is open."""
 
     async def expect(self, request: ProviderRequest, *statuses: int) -> ProviderResponse:
-        """`send`, then raise the ProviderFailure that fits when the status is not one of `statuses` (any 2xx
-        when none is given): 401 unauthorized, 403 forbidden, 429 rate_limited, 5xx unavailable, else rejected
-        with the provider's own message if its body carries one."""
+        """Do what `send` does, and require one of `statuses` (any 2xx when none is given).
+
+        Raises ProviderFailure for every other status: 401 `unauthorized`, 403 `forbidden`, 429 `rate_limited`, 5xx
+        `unavailable`, else `rejected` with the provider's own message if its body has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What one call to an adapter may use. `access_token` is the current OAuth token, refreshed ahead of expiry
-    by the product; None for providers without OAuth."""
+    """What one call to an adapter may use.
+
+    `access_token` is the current OAuth token, which the product refreshes; None for providers without OAuth."""
 
     configuration: Any
     http: ProviderHttp
@@ -207,8 +218,9 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class CredentialCheck:
-    """A successful validation: who the provider says we are, and what is granted. Shown to the administrator.
-    `verified=False` with a reason where the provider has no way to check (say so, do not pretend)."""
+    """A successful validation, shown to the administrator: the account at the provider, and what is granted.
+
+    `verified` is False, with a reason in `detail`, where the provider has no way to check credentials."""
 
     account: str
     scopes: Sequence[str] = ()
@@ -219,8 +231,11 @@ class CredentialCheck:
 
 @dataclass(frozen=True, slots=True)
 class TestOptions:
-    """What the administrator gives with a test: `recipient` is an e-mail address or E.164 phone number;
-    `amount_minor` and `currency` the test-mode charge."""
+    """What the administrator sends with a test.
+
+    - `recipient`: an e-mail address or E.164 phone number.
+    - `amount_minor`, `currency`: the test-mode charge.
+    """
 
     __test__ = False
 
@@ -240,8 +255,7 @@ class TestStep:
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """What was done, step by step; every effect that can be reversed was (charge then refund, create then
-    delete). Raises ProviderFailure instead when a step failed."""
+    """The steps of a test that passed; every effect that can be reversed was (charge then refund)."""
 
     __test__ = False
 
@@ -250,8 +264,11 @@ class TestResult:
 
 @dataclass(frozen=True, slots=True)
 class IncomingRequest:
-    """A webhook as it came in. `url` is the public URL the provider was given; `body` the raw bytes; header
-    names are lower-case. `query` has the last value per name."""
+    """A webhook as it was received.
+
+    - `url`: the public URL that the provider was given.
+    - `headers`: names are lower-case; `query`: the last value for each name.
+    """
 
     method: str
     url: str
@@ -263,9 +280,12 @@ class IncomingRequest:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedEvent:
-    """One event inside a verified incoming webhook. `event_id` makes repeats recognisable: the provider's own id
-    where there is one, else a digest of what was signed. `type` is the provider's event name, reduced to
-    `[A-Za-z0-9._-]`; it is re-raised as `<provider>.<type>`."""
+    """One event inside a verified incoming webhook.
+
+    - `event_id`: the same for every repeat: the provider's own id where there is one, else a digest of what was
+      signed.
+    - `type`: the provider's event name, reduced to `[A-Za-z0-9._-]`; it is raised as `<provider>.<type>`.
+    """
 
     event_id: str
     type: str
@@ -283,8 +303,9 @@ class IncomingAnswer:
 
 
 class SignatureRefused(Exception):
-    """The signature is missing, wrong, too old, or made for something else. The text says which, without
-    repeating any secret or expected value."""
+    """The signature is missing, wrong, too old, or made for something else.
+
+    The text says which, and repeats no secret and no expected value."""
 
 
 @dataclass(frozen=True, slots=True)

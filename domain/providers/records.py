@@ -25,11 +25,14 @@ MAX_PAGE_RECORDS = 10_000  # BR-DS-03
 
 @dataclass(frozen=True, slots=True)
 class StreamProfile:
-    """One kind of record a provider has. `incremental` says how later runs ask only for changes: `token` (the
-    provider gives a sync token), `since` (a modified-since filter), or None (always everything).
-    `lists_deletions` when an incremental page can say that a record is gone. `complete_history` is False where the
-    provider forgets old records or lists a window of them: what a listing does not show may still exist then, so
-    that no run takes its absence for a deletion."""
+    """One kind of record that a provider has.
+
+    - `incremental`: how later runs ask only for changes: `token` (the provider gives a sync token), `since` (a
+      modified-since filter), or None (they list everything).
+    - `lists_deletions`: an incremental page can say that a record was deleted.
+    - `complete_history`: False where the provider forgets old records or lists only some of them: a record that a
+      listing lacks may still exist, and no run takes it as deleted.
+    """
 
     name: str
     record_type: RecordType
@@ -42,9 +45,12 @@ class StreamProfile:
 
 @dataclass(frozen=True, slots=True)
 class ListRequest:
-    """Ask for one page. `cursor` is the opaque `next_cursor` of the page before, None for the first; `since` and
-    `state` are set for incremental runs (`state` is the opaque `next_state` of the last complete run). `limit`
-    is the most records wanted; adapters may return fewer."""
+    """A request for one page.
+
+    - `limit`: the most records wanted; adapters may return fewer.
+    - `cursor`: the opaque `next_cursor` of the page before, None for the first page.
+    - `since`, `state`: set for incremental runs; `state` is the opaque `next_state` of the last complete run.
+    """
 
     stream: str
     limit: int
@@ -55,8 +61,9 @@ class ListRequest:
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A record as the provider has it. `version` is anything that changes with the record (ETag, revision) where
-    there is no `modified_at`."""
+    """A record as the provider has it.
+
+    `version` is anything that changes with the record (ETag, revision) where there is no `modified_at`."""
 
     external_id: str
     data: Mapping[str, Any]
@@ -67,8 +74,12 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """`next_cursor` None: this was the last page. `next_state` comes with the last page only: an adapter must not
-    give it before everything was listed. `total` when the provider tells."""
+    """One page of records.
+
+    - `next_cursor`: None on the last page.
+    - `next_state`: only with the last page, when everything was listed.
+    - `total`: None when the provider does not tell.
+    """
 
     records: Sequence[SourceRecord]
     next_cursor: str | None = None
@@ -77,15 +88,18 @@ class ListPage:
 
 
 class StateExpired(Exception):
-    """The provider no longer knows `state` (HTTP 410 and its kin): list everything again."""
+    """The provider does not know `state` any more (HTTP 410 and similar): list everything again."""
 
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """Create or change one record at the provider. `idempotency_key` is the same on every repeat; that of a
-    creation even when the content has changed since, so that the record an earlier try made is to be changed.
-    `external_id` is None for a record the provider has not seen; `if_version` guards against overwriting a newer
-    one."""
+    """A request to create, change or delete one record at the provider.
+
+    - `idempotency_key`: the same on every repeat; that of a creation stays when the content changes, so that the
+      record of an earlier try is changed instead of made again.
+    - `external_id`: None for a record that the provider does not have.
+    - `if_version`: guards against overwriting a newer version.
+    """
 
     stream: str
     idempotency_key: str

@@ -230,8 +230,8 @@ class IntegrationWorld:
         self.principal = Principal(TENANT, USER, frozenset(PERMISSIONS))
         self.other = Principal(OTHER_TENANT, OTHER_USER, frozenset(PERMISSIONS))
         with self.transactions.write() as tx:
-            for one in (self.principal, self.other):
-                tx.users.see(one.tenant_id, one.user_id, "A User", self.clock.now())
+            for principal in (self.principal, self.other):
+                tx.users.see(principal.tenant_id, principal.user_id, "A User", self.clock.now())
             tx.commit()
 
     def close(self) -> None:
@@ -281,9 +281,9 @@ class IntegrationWorld:
 
     def now(self, integration: Integration | LifecycleResult) -> Integration:
         """As it is stored."""
-        one = integration.integration if isinstance(integration, LifecycleResult) else integration
+        found = integration.integration if isinstance(integration, LifecycleResult) else integration
         with self.transactions.read() as tx:
-            return tx.integrations.get(one.tenant_id, one.integration_id)
+            return tx.integrations.get(found.tenant_id, found.integration_id)
 
     async def check(self, rounds: int = 1) -> None:
         """Rounds of health checks, five minutes apart."""
@@ -293,9 +293,11 @@ class IntegrationWorld:
 
     def logs(self, integration: Integration | LifecycleResult) -> list[IntegrationLog]:
         """Newest first."""
-        one = self.now(integration)
+        stored = self.now(integration)
         with self.transactions.read() as tx:
-            return list(tx.integration_logs.page(one.integration_id, LogFilter(), PageRequest(1, 200)).items)
+            return list(
+                tx.integration_logs.page(stored.integration_id, LogFilter(), PageRequest(1, 200)).items
+            )
 
     def raised(self, type_: str) -> list[dict[str, Any]]:
         """The data of every stored event of a type."""

@@ -45,8 +45,8 @@ class OAuthWorld:
         vars(self.hub).update(queue=self.queue)
         self.oauth = self.hub.oauth
         with self.hub.transactions.write() as tx:
-            for one in (OWNER, COLLEAGUE, STRANGER):
-                tx.users.see(one.tenant_id, one.user_id, "A User", self.clock.now())
+            for principal in (OWNER, COLLEAGUE, STRANGER):
+                tx.users.see(principal.tenant_id, principal.user_id, "A User", self.clock.now())
             tx.commit()
 
     def integration(self, owner: Principal = OWNER, **fields: Any) -> UUID:

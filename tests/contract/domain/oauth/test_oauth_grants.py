@@ -48,7 +48,7 @@ class Desk:
         return found
 
     def is_due(self, grant: Grant) -> bool:
-        return grant.integration_id in {one.integration_id for one in self.grants.due(1000)}
+        return grant.integration_id in {due.integration_id for due in self.grants.due(1000)}
 
 
 @pytest.fixture(params=["embedded", pytest.param("azure", marks=pytest.mark.azure)])

@@ -97,7 +97,11 @@ class Desk:
     def raised(self) -> list[Any]:
         """Every event in the outbox that is not fanned out, oldest first."""
         announced = [json.loads(message.body) for _, message in self.queue.sent]
-        refs = [EventRef(UUID(one["tenantId"]), name) for one in announced for name in one["eventIds"]]
+        refs = [
+            EventRef(UUID(announcement["tenantId"]), name)
+            for announcement in announced
+            for name in announcement["eventIds"]
+        ]
         with self.hub.transactions.read() as tx:
             return list(tx.outbox.pending(refs))
 
@@ -148,9 +152,9 @@ def test_one_changed_byte_is_refused_and_stores_nothing(desk: Desk) -> None:
     name, value = "stripe-signature", sent.headers["stripe-signature"].encode()
     forged = [Signed(changed(sent.body, index), sent.headers) for index in range(len(sent.body))]
     forged += [Signed(sent.body, {name: changed(value, index).decode()}) for index in range(len(value))]
-    for one in forged:
+    for request in forged:
         with pytest.raises(Unauthenticated) as caught:
-            desk.receive(one)
+            desk.receive(request)
         assert caught.value.code == "bad-signature"
     assert desk.inbox() == []
     assert desk.queue.sent == []
@@ -191,7 +195,7 @@ def test_refusals_are_logged_each_and_counted_seldom(desk: Desk, caplog: pytest.
         if status != IntegrationStatus.Active
     ]
     + [{"is_enabled": False}],
-    ids=lambda one: str(one.get("name", "disabled")),
+    ids=lambda case: str(case.get("name", "disabled")),
 )
 def test_an_integration_that_is_not_in_use_looks_like_none(desk: Desk, changes: dict[str, Any]) -> None:
     asleep = seed(desk.hub, tenant=OTHER_TENANT, user=OTHER_USER, **changes)
@@ -253,13 +257,13 @@ def test_settings_are_guarded_by_their_version_and_by_permission(desk: Desk) -> 
 def test_another_tenant_sees_neither_the_inbox_nor_the_settings(desk: Desk) -> None:
     desk.receive(desk.stripe_sends())
     [webhook] = desk.inbox()
-    target, one = desk.stripe.integration_id, webhook.incoming_webhook_id
+    target, webhook_id = desk.stripe.integration_id, webhook.incoming_webhook_id
     calls = [
         lambda: desk.service.page(OTHER, target, IncomingFilter(), PageRequest()),
-        lambda: desk.service.get(OTHER, target, one),
+        lambda: desk.service.get(OTHER, target, webhook_id),
         lambda: desk.service.settings(OTHER, target),
         lambda: desk.service.rotate(OTHER, target, RotateIncomingUrl()),
-        lambda: asyncio.run(desk.retries.retry(OTHER, target, one, None)),
+        lambda: asyncio.run(desk.retries.retry(OTHER, target, webhook_id, None)),
     ]
     for call in calls:
         with pytest.raises(NotFound):
@@ -285,10 +289,10 @@ def test_the_list_is_filtered_by_status_type_and_time(desk: Desk) -> None:
     middle = desk.clock.now() + timedelta(minutes=1)
     desk.clock.advance(minutes=2)
     desk.receive(desk.stripe_sends("evt_2"))
-    names = [one.provider_event_id for one in desk.inbox()]
+    names = [webhook.provider_event_id for webhook in desk.inbox()]
     assert names == ["evt_2", "evt_1"]
-    assert [one.provider_event_id for one in desk.inbox(since=middle)] == ["evt_2"]
-    assert [one.provider_event_id for one in desk.inbox(until=middle)] == ["evt_1"]
+    assert [webhook.provider_event_id for webhook in desk.inbox(since=middle)] == ["evt_2"]
+    assert [webhook.provider_event_id for webhook in desk.inbox(until=middle)] == ["evt_1"]
     assert len(desk.inbox(event_types=["stripe.charge.succeeded"])) == 2
     assert desk.inbox(event_types=["stripe.other"]) == []
     assert desk.inbox(statuses=[IncomingStatus.Failed]) == []
@@ -421,8 +425,8 @@ def test_events_of_one_request_are_stored_one_by_one_and_once(desk: Desk) -> Non
     assert desk.receive(mails("a", "b", "b"), to=mail) == Receipt(accepted=2, duplicates=1)
     assert desk.receive(mails("b", "c"), to=mail) == Receipt(accepted=1, duplicates=1)
     page = desk.service.page(OWNER, mail.integration_id, IncomingFilter(), PageRequest())
-    assert sorted(one.provider_event_id for one in page.items) == ["a", "b", "c"]
-    assert len({one.incoming_body_id for one in page.items}) == 2
+    assert sorted(webhook.provider_event_id for webhook in page.items) == ["a", "b", "c"]
+    assert len({webhook.incoming_body_id for webhook in page.items}) == 2
 
 
 def test_a_database_that_is_down_makes_the_provider_send_again(

@@ -87,9 +87,9 @@ def test_changing_and_rotating_tell_it_too(hub: Hub) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "told"),
-    [({"status": one}, one.name) for one in IntegrationStatus if one != IntegrationStatus.Active]
+    [({"status": status}, status.name) for status in IntegrationStatus if status != IntegrationStatus.Active]
     + [({"is_enabled": False}, "isEnabled")],
-    ids=lambda one: one if isinstance(one, str) else "",
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_integration_that_is_not_in_use_says_why_nothing_is_taken(
     hub: Hub, changes: dict[str, Any], told: str

@@ -72,10 +72,12 @@ def usable_or_recoverable(world: IntegrationWorld) -> None:
     with world.transactions.read() as tx:
         ids = tx.integrations.all_ids(after=None, limit=100)
         stored = [found for id_ in ids if (found := tx.integrations.find(id_))]
-    for one in stored:
-        if one.status != S.Disconnected:
-            assert world.parts.credential_store.load(one).secrets["/apiKey"] in (GOOD_KEY, OTHER_KEY)
-    assert world.secrets.credentials() == sorted(one.secret_name for one in stored if one.secret_name)
+    for integration in stored:
+        if integration.status != S.Disconnected:
+            assert world.parts.credential_store.load(integration).secrets["/apiKey"] in (GOOD_KEY, OTHER_KEY)
+    assert world.secrets.credentials() == sorted(
+        integration.secret_name for integration in stored if integration.secret_name
+    )
 
 
 CREATE_STEPS = ["set", "after-set", "commit 1", "after-commit 1", "commit 2", "after-commit 2", "commit 3"]
@@ -221,10 +223,10 @@ async def test_a_rotation_seals_every_column_anew_and_all_still_open(world: Inte
     rotated(world)
     after = keys_in_use(world.database)
     assert len(before) == len(after) == 1 and before != after
-    for one in created:
-        assert world.parts.credential_store.load(world.now(one)).plain["currency"] == "USD"
-        assert world.parts.service.shown_configuration(world.now(one)).account is not None
-        assert world.now(one).version == one.version
+    for integration in created:
+        assert world.parts.credential_store.load(world.now(integration)).plain["currency"] == "USD"
+        assert world.parts.service.shown_configuration(world.now(integration)).account is not None
+        assert world.now(integration).version == integration.version
 
 
 async def test_old_keys_stay_until_they_are_retired(world: IntegrationWorld) -> None:

@@ -100,7 +100,8 @@ async def test_the_log_has_one_row_for_each_change_not_for_each_check(world: Int
     new = world.logs(created)[:-before]
     assert [log.log_level for log in new] == [LogLevel.Error, LogLevel.Warning, LogLevel.Information]
     changes = [
-        (one["previousHealthStatus"], one["healthStatus"]) for one in world.raised("IntegrationHealthChanged")
+        (event["previousHealthStatus"], event["healthStatus"])
+        for event in world.raised("IntegrationHealthChanged")
     ]
     assert changes == [("Unknown", "Healthy"), ("Healthy", "Degraded"), ("Degraded", "Unhealthy")]
 

@@ -198,7 +198,7 @@ async def test_of_fifty_concurrent_activations_exactly_one_wins__BR_IM_01(world:
     world.stripe.gate.open()
     results = await asyncio.gather(*running, return_exceptions=True)
     refused = [result for result in results if isinstance(result, RuleViolation)]
-    assert len(refused) == 49 and {one.code for one in refused} == {"BR-IM-01"}
+    assert len(refused) == 49 and {refusal.code for refusal in refused} == {"BR-IM-01"}
     assert [world.now(draft).status for draft in drafts].count(S.Active) == 1
     assert len(world.raised("PaymentGatewayConnected")) == 1
 
@@ -221,7 +221,7 @@ async def test_two_created_at_once_leave_one_and_nothing_visible_of_the_other(
     results = await asyncio.gather(*running, return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["LifecycleResult", "RuleViolation"]
     listed = world.parts.service.page(world.principal, IntegrationFilter(), PageRequest())
-    assert [one.status for one in listed.items] == [S.Active]
+    assert [integration.status for integration in listed.items] == [S.Active]
     assert len(world.secrets.credentials()) == 1
 
 
@@ -439,7 +439,10 @@ async def test_the_list_filters_searches_sorts_and_pages(world: IntegrationWorld
 
     def names(**filter_: object) -> list[str]:
         chosen = IntegrationFilter(**filter_)  # type: ignore[arg-type]
-        return [one.name for one in world.parts.service.page(world.principal, chosen, PageRequest()).items]
+        return [
+            integration.name
+            for integration in world.parts.service.page(world.principal, chosen, PageRequest()).items
+        ]
 
     assert names(text="GAMMA_") == ["gamma_x"]
     assert names(providers=["Stripe"]) == ["Payments"]

@@ -1,5 +1,6 @@
-"""How grants end: revoked by the provider, withdrawn by a person, or with their integration. And that their tokens
-are nowhere but in the secret store."""
+"""How grants end: revoked by the provider, withdrawn by a person, or with their integration.
+
+Their tokens are nowhere but in the secret store."""
 
 from __future__ import annotations
 
@@ -170,7 +171,7 @@ def test_no_secret_is_anywhere_but_in_the_secret_store(
     world.callback(world.begin(id_))
     said.append(repr(world.oauth.service.revoke(OWNER, id_)))
     said += [JsonFormatter().format(record) for record in caplog.records] + list(capfd.readouterr())
-    secrets = [one for one in world.server.issued if not one.startswith("code")] + [CLIENT_SECRET]
+    secrets = [secret for secret in world.server.issued if not secret.startswith("code")] + [CLIENT_SECRET]
     assert len(secrets) > 5
     files = {file: file.read_bytes() for file in world.home.iterdir() if file.is_file()}
     assert any(b"OAuthGrants" in content for content in files.values())

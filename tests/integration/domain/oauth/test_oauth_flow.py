@@ -73,7 +73,7 @@ def test_of_two_callbacks_at_once_one_is_taken(world: OAuthWorld) -> None:
         completions = world.oauth.callback_handler
         return await asyncio.gather(*(completions.complete(callback, RequestOrigin()) for _ in range(6)))
 
-    statuses = [one.status for one in world.run(both())]
+    statuses = [completion.status for completion in world.run(both())]
     assert sorted(statuses) == sorted([CompletionStatus.Connected] + [CompletionStatus.StateRefused] * 5)
 
 
@@ -231,7 +231,7 @@ def test_no_grant_is_kept_that_the_audit_log_does_not_know(
     assert world.grant(integration_id).authorized_at == world.clock.now()
     with world.hub.transactions.read() as tx:
         known = tx.audit.page(OWNER.tenant_id, AuditFilter(action="integration.authorized"), PageRequest())
-    assert [one.actor_user_id for one in known.items] == [OWNER.user_id, OWNER.user_id]
+    assert [record.actor_user_id for record in known.items] == [OWNER.user_id, OWNER.user_id]
 
 
 def test_an_active_integration_may_be_authorised_again_and_its_old_tokens_are_destroyed(

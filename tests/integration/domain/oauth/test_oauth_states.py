@@ -95,7 +95,7 @@ def test_what_is_not_one_of_ours_is_refused(desk: Desk, change: object) -> None:
 
 def test_its_expiry_cannot_be_moved(desk: Desk) -> None:
     expires, _, random = desk.begin().partition(".")
-    with pytest.raises(StateRefused, match="never existed"):
+    with pytest.raises(StateRefused, match="does not exist"):
         desk.states.take(f"{int(expires, 16) + 3600:x}.{random}")
 
 
@@ -104,9 +104,9 @@ def test_a_row_copied_from_another_state_does_not_open(desk: Desk) -> None:
     mine, theirs = desk.rows()
     desk.tables.upsert(TABLE, replace(mine, properties=theirs.properties))
     desk.tables.upsert(TABLE, replace(theirs, properties=mine.properties))
-    for one in (state, other):
+    for swapped in (state, other):
         with pytest.raises(ValueError, match=r"."):
-            desk.states.take(one)
+            desk.states.take(swapped)
 
 
 def test_who_reads_the_table_learns_neither_state_nor_verifier(desk: Desk) -> None:

@@ -66,20 +66,20 @@ def test_nothing_leaves_disconnected() -> None:
 
 
 def test_a_payment_gateway_shares_its_slot_whatever_its_name_and_provider__BR_IM_01() -> None:
-    one = integration(IntegrationType.PaymentGateway)
-    assert slot(one) == slot(replace(one, name="Other", provider="Square", created_by=OTHER_USER))
+    original = integration(IntegrationType.PaymentGateway)
+    assert slot(original) == slot(replace(original, name="Other", provider="Square", created_by=OTHER_USER))
 
 
 def test_calendars_have_a_slot_for_each_owner__BR_IM_01() -> None:
-    one = integration(IntegrationType.CalendarSync)
-    assert slot(one) == slot(replace(one, name="Other"))
-    assert slot(one) != slot(replace(one, created_by=OTHER_USER))
+    original = integration(IntegrationType.CalendarSync)
+    assert slot(original) == slot(replace(original, name="Other"))
+    assert slot(original) != slot(replace(original, created_by=OTHER_USER))
 
 
 def test_other_types_have_a_slot_for_each_provider_and_name__BR_IM_01() -> None:
-    one = integration(IntegrationType.CRM)
-    assert slot(one) != slot(replace(one, name="Other"))
-    assert slot(one) != slot(replace(one, provider="Salesforce"))
+    original = integration(IntegrationType.CRM)
+    assert slot(original) != slot(replace(original, name="Other"))
+    assert slot(original) != slot(replace(original, provider="Salesforce"))
 
 
 @pytest.mark.parametrize("status", list(S))
