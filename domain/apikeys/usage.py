@@ -30,7 +30,7 @@ from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, TableEntity, TableStore, TableWrite
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
-from domain.journal.signals import By, Signal, SubjectKind, Tally, begin, range_of
+from domain.journal.signals import By, Signal, SubjectKind, Tally, range_of, start_of
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -231,7 +231,7 @@ def _bucket(hour: int, use: Use) -> Bucket:
 
 def _days(hours: Sequence[Bucket]) -> list[Bucket]:
     days = []
-    for start, group in groupby(hours, key=lambda bucket: begin(bucket.start, "day")):
+    for start, group in groupby(hours, key=lambda bucket: start_of(bucket.start, "day")):
         rows = list(group)
         days.append(
             Bucket(

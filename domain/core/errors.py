@@ -15,7 +15,7 @@ class FieldError:
 
 
 def json_pointer(*parts: str | int) -> str:
-    """The JSON pointer (RFC 6901) that these steps make, `~` and `/` in them escaped."""
+    """Return the JSON pointer (RFC 6901) of these steps, with `~` and `/` in them escaped."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
@@ -44,8 +44,9 @@ class Conflict(DomainError):
 
 
 class ProviderUnavailable(Conflict):
-    """A tenant's provider does not answer, without which this cannot be done. Not Unavailable: the hub is well, and
-    nobody who runs it should be called."""
+    """A tenant's provider, which is needed for this, does not answer.
+
+    Not Unavailable: the hub is well, and nobody who runs it should be called."""
 
     code = "provider-unavailable"
 
@@ -88,8 +89,9 @@ class TooLarge(ValidationFailed):
 
 
 class Unauthenticated(DomainError):
-    """No credential of a kind that is taken, or one that does not hold. `detail` never says more than the caller
-    may know."""
+    """There is no credential of an accepted kind, or it does not hold.
+
+    `detail` never says more than the caller may know."""
 
     code = "unauthenticated"
 
@@ -137,5 +139,6 @@ class OutcomeUnknown(Unavailable):
 
 
 class Undone(Unavailable):
-    """The transaction gave way to another, or its connection was lost before COMMIT: it left nothing behind, and
-    its repeat is likely to succeed at once."""
+    """The transaction gave way to another, or its connection was lost before COMMIT.
+
+    It left nothing behind, and its repeat is likely to succeed at once."""

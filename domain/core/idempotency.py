@@ -38,11 +38,12 @@ class Idempotency:
         self._kept = kept
 
     def begin(self, tenant_id: UUID, key: str, request: bytes) -> StoredAnswer | None:
-        """None: go ahead, and `finish` or `abandon`. The stored answer: the request was made before.
+        """Reserve the key for a request; return the stored answer when the request was made before.
 
-        Raises Conflict while the first request still runs, and when it left no answer within five minutes: it may
-        have been done, so nothing is done again under its key. ValidationFailed when `request` (its method, path
-        and body) differs from the first one's."""
+        - None: go ahead, and call `finish` or `abandon`.
+        - Raises Conflict while the first request still runs, and when it left no answer within five minutes: it may
+          have been done, so nothing is done again under its key.
+        - Raises ValidationFailed when `request` (its method, path and body) differs from the first one's."""
         now = self._clock.now()
         fingerprint = hashlib.sha256(request).hexdigest()
         fresh = TableEntity(
@@ -74,11 +75,11 @@ class Idempotency:
             self._tables.upsert(TABLE, TableEntity(str(tenant_id), row_key, properties))
 
     def abandon(self, tenant_id: UUID, key: str) -> None:
-        """The request changed nothing; the key may be used again."""
+        """Free the key: the request changed nothing, and may be repeated under it."""
         self._tables.delete(TABLE, str(tenant_id), _row(key))
 
     def forget_old(self, tenants: Iterable[UUID]) -> int:
-        """Delete what is past its time; returns how many."""
+        """Delete the answers past their time; return how many."""
         deleted = 0
         cutoff = self._clock.now() - self._kept
         for tenant in tenants:

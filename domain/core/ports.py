@@ -13,20 +13,22 @@ TableValue = str | int | float | bool | bytes | datetime
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """The current moment, timezone-aware, in UTC."""
+        """Return the current moment, timezone-aware, in UTC."""
 
 
 class IdGenerator(Protocol):
     def new(self) -> UUID:
-        """A fresh id. Ids sort roughly by creation (UUID version 7, RFC 9562), which keeps indexes compact."""
+        """Return a fresh id. Ids sort roughly by creation (UUID version 7, RFC 9562), which keeps indexes compact."""
 
 
 class Cipher(Protocol):
     """Authenticated encryption of small values at rest (AES-256-GCM under a data key with an id)."""
 
     def seal(self, plaintext: str, *, context: str) -> str:
-        """Encrypt. `context` (such as the owning row's id) is authenticated, not stored: a sealed value
-        copied to another row does not open."""
+        """Encrypt a value.
+
+        `context` (such as the owning row's id) is authenticated, not stored: a sealed value copied to another row
+        does not open."""
 
     def open(self, sealed: str, *, context: str) -> str:
         """Decrypt a value sealed under any data key still in the secret store.
@@ -46,9 +48,10 @@ class QueueMessage:
 
 class QueueSender(Protocol):
     def send(self, queue: str, messages: Sequence[QueueMessage]) -> None:
-        """Hand all messages to the queue, in as few calls as the service allows. A message with
-        `scheduled_at` becomes visible at that moment. Raises Unavailable when any could not be handed
-        over; some may have been (receivers are idempotent)."""
+        """Hand all messages to the queue, in as few calls as the service allows.
+
+        - A message with `scheduled_at` becomes visible at that moment.
+        - Raises Unavailable when any could not be handed over; some may have been (receivers are idempotent)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +91,16 @@ class TableStore(Protocol):
     def get(self, table: str, partition_key: str, row_key: str) -> TableEntity | None: ...
 
     def insert(self, table: str, entity: TableEntity) -> str:
-        """Returns the new ETag. Raises EntityExists."""
+        """Insert an entity; return its ETag. Raises EntityExists."""
 
     def replace(self, table: str, entity: TableEntity, *, etag: str) -> str:
-        """Replace all properties if the ETag still holds; returns the new one. Raises EtagMismatch."""
+        """Replace all properties if the ETag still holds; return the new one. Raises EtagMismatch."""
 
     def upsert(self, table: str, entity: TableEntity) -> str:
-        """Insert or replace, unconditionally; returns the new ETag."""
+        """Insert or replace, unconditionally; return the new ETag."""
 
     def delete(self, table: str, partition_key: str, row_key: str, *, etag: str | None = None) -> bool:
-        """False when it was not there. Raises EtagMismatch when an ETag is given and differs."""
+        """Delete an entity; return False when there was none. Raises EtagMismatch when an ETag is given and differs."""
 
     def query(
         self,
@@ -108,8 +111,9 @@ class TableStore(Protocol):
         row_key_to: str | None = None,
         limit: int = 1000,
     ) -> list[TableEntity]:
-        """Entities in key order: of one partition (or of all), `row_key_from` inclusive, `row_key_to`
-        exclusive, at most `limit`."""
+        """Return at most `limit` entities in key order, of one partition or of all.
+
+        `row_key_from` is inclusive, `row_key_to` exclusive."""
 
     def transact(self, table: str, writes: Sequence[TableWrite]) -> None:
         """Up to 100 writes in one partition, all or none. Raises EntityExists or EtagMismatch."""
@@ -122,17 +126,18 @@ class SecretStore(Protocol):
     """
 
     def get(self, name: str, version: str | None = None) -> str | None:
-        """The value of the latest (or the given) version, None when there is none."""
+        """Return the value of the latest (or the given) version, None when there is none."""
 
     def set(self, name: str, value: str) -> str:
-        """Add a version; returns its id."""
+        """Add a version; return its id."""
 
     def delete(self, name: str) -> bool:
-        """Remove the secret with all its versions for good (deleted, then purged where soft-delete is on).
-        False when it was not there."""
+        """Remove the secret with all its versions for good; return False when there was none.
+
+        It is deleted, then purged where soft-delete is on."""
 
     def names(self, prefix: str = "") -> list[str]:
-        """The names that start with `prefix`, sorted."""
+        """Return the names that start with `prefix`, sorted."""
 
 
 OutboundFailure = Literal["timeout", "connect", "tls", "blocked", "protocol"]
@@ -175,8 +180,9 @@ class OutboundHttp(Protocol):
     """The one way out. Redirects are not followed; addresses that are not public are refused."""
 
     async def send(self, request: OutboundRequest) -> OutboundResponse:
-        """Raises OutboundError."""
+        """Send a request. Raises OutboundError when no answer comes."""
 
     async def check(self, url: str) -> None:
-        """Resolve the URL's host and apply the address guard without connecting. Raises OutboundError
-        (`blocked` for a forbidden address, `connect` for a name that does not resolve)."""
+        """Resolve the URL's host and apply the address guard, without connecting.
+
+        Raises OutboundError: `blocked` for a forbidden address, `connect` for a name that does not resolve."""

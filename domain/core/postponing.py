@@ -57,24 +57,25 @@ class Postponement:
         self._clock = clock
 
     def put_off(self, queue: str, messages: Sequence[Received], reason: Unavailable) -> None:
-        """Send copies, under their own ids, for later; the caller is then done with the originals.
+        """Send copies for later, under the ids of the messages; the caller is then done with the originals.
 
-        Raises Unavailable when the queue is away too, and `reason` when one was put off too often: the host then
-        delivers all of them again, until they are dead letters."""
+        - Raises Unavailable when the queue is away too.
+        - Raises `reason` when a message was put off too often: the host then delivers all of them again, until they
+          are dead letters."""
         times = [times_of(message) for message in messages]
-        if any(each >= MOST_TIMES for each in times):
+        if any(count >= MOST_TIMES for count in times):
             raise reason
         now = self._clock.now()
         self._queue.send(
             queue,
             [
                 QueueMessage(
-                    one.body,
-                    one.message_id,
-                    now + wait_of(each),
-                    {**one.properties, POSTPONED: str(each + 1)},
+                    message.body,
+                    message.message_id,
+                    now + wait_of(count),
+                    {**message.properties, POSTPONED: str(count + 1)},
                 )
-                for one, each in zip(messages, times, strict=True)
+                for message, count in zip(messages, times, strict=True)
             ],
         )
         logger.warning(

@@ -1,4 +1,4 @@
-"""Who is calling, and what they may do."""
+"""Who is calling; apart from the permissions, because every use case takes a Principal and few name a permission."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from domain.core.errors import Forbidden
 
 @dataclass(frozen=True, slots=True)
 class RequestOrigin:
-    """Where a request came from, for the audit log. `client` is its User-Agent, `country` that of the address, where
-    a proxy tells it."""
+    """Where a request came from, for the audit log.
+
+    `client` is its User-Agent, `country` that of the address, where a proxy tells it."""
 
     ip: str | None = None
     request_id: str | None = None
@@ -24,8 +25,9 @@ class RequestOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller: a user of a tenant, or an API key acting for the user who created it. `expires_at` is
-    when the token or key that it came with does; None where it does not, or does not say."""
+    """An authenticated caller: a user of a tenant, or an API key that acts for the user who created it.
+
+    `expires_at` is when its token or key expires; None where it does not, or does not say."""
 
     tenant_id: UUID
     user_id: UUID
@@ -36,7 +38,7 @@ class Principal:
     expires_at: datetime | None = field(default=None, compare=False)
 
     def require(self, permission: str) -> None:
-        """Raises Forbidden, naming the missing permission."""
+        """Raise Forbidden, with the name of the permission, unless the caller has it."""
         if permission not in self.permissions:
             raise Forbidden(
                 f"This needs the permission '{permission}', which the caller does not have.",
@@ -48,7 +50,7 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def guid(value: object) -> UUID | None:
-    """The GUID a claim holds in its one canonical spelling (8-4-4-4-12 hexadecimal digits), else None.
+    """Return the GUID that a claim holds in its one canonical spelling (8-4-4-4-12 hexadecimal digits), else None.
 
     Stricter than `UUID()`, which also takes braces, URNs and digits of other scripts: one tenant must
     not have several names."""

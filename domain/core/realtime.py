@@ -1,4 +1,4 @@
-"""Who may hear which messages."""
+"""Realtime messages: their kinds, and who may hear which."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Negotiated:
 
 
 def group_of(tenant_id: UUID, kind: str) -> str:
-    """The group that hears this kind of message of this tenant."""
+    """Return the group that hears this kind of message of this tenant."""
     return f"{tenant_id}.{kind}"
 
 
 def groups_of(principal: Principal) -> list[str]:
-    """The groups that the caller's permissions let it into, all of its own tenant."""
+    """Return the groups that the caller's permissions let it into, all of its own tenant."""
     return [
         group_of(principal.tenant_id, kind)
         for kind, permission in KINDS.items()
@@ -57,8 +57,9 @@ def groups_of(principal: Principal) -> list[str]:
 
 
 def lifetime_of(principal: Principal, now: datetime) -> timedelta:
-    """How long a connection lasts that is negotiated now: no longer than what it is negotiated with, in whole
-    seconds."""
+    """Return how long a connection lasts that is negotiated now, in whole seconds.
+
+    It lasts no longer than the token or key that it is negotiated with."""
     if principal.expires_at is None:
         return LIFETIME
     left = timedelta(seconds=int((principal.expires_at - now).total_seconds()))
@@ -66,8 +67,10 @@ def lifetime_of(principal: Principal, now: datetime) -> timedelta:
 
 
 def user_of(principal: Principal) -> str:
-    """The name that its connections go by. A user's holds the tenant too, because the same person in another tenant is
-    someone else, and the end of its token, because all connections of a name end together."""
+    """Return the name of the caller's connections.
+
+    A user's has the tenant in it, because the same person in another tenant is someone else, and the end of the token,
+    because all connections of a name end together."""
     if principal.api_key_id is not None:
         return key_user(principal.api_key_id)
     name = f"user:{principal.tenant_id}:{principal.user_id}"
@@ -75,7 +78,7 @@ def user_of(principal: Principal) -> str:
 
 
 def key_user(api_key_id: UUID) -> str:
-    """The name of the connections that an API key opened."""
+    """Return the name of the connections that an API key opened."""
     return f"key:{api_key_id}"
 
 
@@ -83,39 +86,40 @@ Payload = Mapping[str, Any]
 
 
 class Realtime(Protocol):
-    """Messages are a convenience beside the API, not a record: one that is lost is not repeated, and nobody who
-    was not connected gets it later."""
+    """Sends messages, which are a convenience beside the API and no record.
+
+    A message that is lost is not repeated, and a client that was not connected does not get it later."""
 
     def negotiate(self, principal: Principal) -> Negotiated:
         """Let the caller connect, into the groups its permissions allow. Raises Unavailable."""
 
     def publish(self, tenant_id: UUID, kind: str, payloads: Sequence[Payload]) -> None:
-        """Send one message of `kind`, whose argument is the list of payloads, to the clients of the tenant that
-        may hear it. Does not wait for them, and never raises: a failure is logged."""
+        """Send one message of `kind`, whose argument is the list of payloads, to the tenant's clients that may hear it.
+
+        Does not wait for them, and never raises: a failure is logged."""
 
     def listening(self, tenant_id: UUID, kind: str) -> bool:
-        """Whether a message could be heard. Cheap, and in doubt True: it only saves work that nobody sees."""
+        """Tell whether a client could hear a message. Cheap, and in doubt True: it only saves work that nobody sees."""
 
     def close(self, user: str) -> bool:
-        """Close the user's connections, and let none hear with what was negotiated before. Never raises: a failure
-        is logged, and False says that some may be open still."""
+        """Close the user's connections; none hears any more with what was negotiated before.
+
+        Never raises: a failure is logged, and False says that some may still be open."""
 
 
 class Nobody:
-    """A Realtime for where nobody can be connected."""
+    """The Realtime of a process to which nobody can connect."""
 
     def negotiate(self, principal: Principal) -> Negotiated:
-        """Always raises Unavailable."""
         raise Unavailable("There are no realtime messages here.")
 
     def publish(self, tenant_id: UUID, kind: str, payloads: Sequence[Payload]) -> None:
-        """Nobody hears it."""
+        pass
 
     def listening(self, tenant_id: UUID, kind: str) -> bool:
         return False
 
     def close(self, user: str) -> bool:
-        """There is nothing to close."""
         return True
 
 

@@ -1,5 +1,7 @@
-"""Spans: what took how long on behalf of which trace. Work that leaves the process carries its span as a W3C
-`traceparent` (https://www.w3.org/TR/trace-context/): with the event in the outbox, and to the receiver."""
+"""Spans: what took how long on behalf of which trace.
+
+Work that leaves the process carries its span as a W3C `traceparent` (https://www.w3.org/TR/trace-context/): with the
+event in the outbox, and to the receiver."""
 
 from __future__ import annotations
 
@@ -32,13 +34,13 @@ class SpanKind(Enum):
 class Span(Protocol):
     @property
     def traceparent(self) -> str | None:
-        """The span as its children name it, elsewhere too; None when nothing is traced."""
+        """The name by which children refer to the span, in other processes too; None when nothing is traced."""
 
     def set(self, name: str, value: AttributeValue) -> None:
-        """Names are those of the OpenTelemetry semantic conventions. Never a payload, a secret, or a query string."""
+        """Set an attribute, named by the OpenTelemetry conventions; never a payload, a secret, or a query string."""
 
     def fail(self, kind: str) -> None:
-        """It did not do what it was for. `kind` is one of few: an exception's name, a class of errors, a status."""
+        """Mark the span as failed. `kind` is one of few: an exception's name, a class of errors, a status."""
 
 
 class Tracer(Protocol):
@@ -51,13 +53,15 @@ class Tracer(Protocol):
         attributes: Callable[[], Attributes] | None = None,
         is_current: bool = True,
     ) -> AbstractContextManager[Span]:
-        """A span from entering to leaving; an exception fails it. Its parent is what `parent` names, and decides
-        whether it is sampled; without one it begins a trace. Log lines and events inside belong to it while it is
-        the current one. `attributes` are asked for where they are kept: most spans are not."""
+        """Open a span, which lasts from entering to leaving; an exception fails it.
+
+        - `parent` decides whether the span is sampled; without a parent it begins a trace.
+        - Log lines and events inside belong to the span while it is the current one.
+        - `attributes` is called only where they are kept: most spans are not."""
 
 
 class _Untraced:
-    """A span of nothing, and its own context: entering it costs a call."""
+    """A span that records nothing, and its own context manager: entering it costs a call."""
 
     @property
     def traceparent(self) -> None:
@@ -100,14 +104,15 @@ def spans(
     tracer: Tracer,
     name: str,
     kind: SpanKind,
+    *,
     parents: Iterable[str | None],
     attributes: Callable[[], Attributes],
 ) -> Iterator[None]:
-    """One span for each trace that a batch serves: a batch has many parents, a span has one."""
+    """Open one span for each trace that a batch serves: a batch has many parents, a span has one."""
     if tracer is UNTRACED:
         yield
         return
-    served = list(dict.fromkeys(one for one in parents if one is not None))
+    served = list(dict.fromkeys(parent for parent in parents if parent is not None))
     with ExitStack() as entered:
         for parent in served:
             span = tracer.span(name, kind, parent=parent, attributes=attributes, is_current=len(served) == 1)
@@ -119,11 +124,14 @@ def client_span(
     tracer: Tracer,
     method: str,
     url: str,
+    *,
     parent: str | None,
     about: Callable[[], Attributes] | None = None,
 ) -> AbstractContextManager[Span]:
-    """Of one HTTP request to the outside, with attributes of its own in `about`. Of the address only the server:
-    paths and queries hold tokens (https://opentelemetry.io/docs/specs/semconv/http/http-spans/)."""
+    """Open the span of one HTTP request to the outside, with attributes of its own in `about`.
+
+    It names only the server of the address: paths and queries hold tokens
+    (https://opentelemetry.io/docs/specs/semconv/http/http-spans/)."""
 
     def attributes() -> Attributes:
         said: dict[str, AttributeValue] = {"http.request.method": method, **(about() if about else {})}
@@ -142,18 +150,18 @@ def client_span(
     return tracer.span(name, SpanKind.Client, parent=parent, attributes=attributes)
 
 
-def tell_answer(span: Span, came: OutboundResponse | OutboundError) -> None:
-    """What came of a request: its status, or why there is none."""
-    if isinstance(came, OutboundError):
-        span.fail(came.kind)
+def tell_answer(span: Span, response: OutboundResponse | OutboundError) -> None:
+    """Set a request's status on its span, or why there is none."""
+    if isinstance(response, OutboundError):
+        span.fail(response.kind)
         return
-    span.set("http.response.status_code", came.status)
-    if came.status >= 400:
-        span.fail(str(came.status))
+    span.set("http.response.status_code", response.status)
+    if response.status >= 400:
+        span.fail(str(response.status))
 
 
 def trace_fields(traceparent: str | None) -> dict[str, str]:
-    """What a log line about work that is over says of its span."""
+    """Return the fields of a log line about work whose span is over."""
     if traceparent is None:
         return {}
     _, trace, span, _ = traceparent.split("-", 3)
@@ -161,7 +169,7 @@ def trace_fields(traceparent: str | None) -> dict[str, str]:
 
 
 def queue_attributes(queue: str, operation: str, *, count: int | None = None) -> dict[str, AttributeValue]:
-    """Of a span that sends to or processes from a queue. `operation` is `send` or `process`.
+    """Return the attributes of a span that sends to or processes from a queue. `operation` is `send` or `process`.
 
     https://opentelemetry.io/docs/specs/semconv/messaging/"""
     attributes: dict[str, AttributeValue] = {

@@ -28,8 +28,9 @@ _TRIES = 3
 
 
 class Transaction(Protocol):
-    """What every transaction can do. Repositories see one tenant at a time unless their own contract says that they
-    serve the product itself."""
+    """What every transaction can do.
+
+    Repositories see one tenant at a time unless their own contract says that they serve the product itself."""
 
     def commit(self) -> None:
         """Make the changes durable, then announce the events appended.
@@ -38,8 +39,9 @@ class Transaction(Protocol):
 
 
 class Transactions(Protocol[Tx_co]):
-    """Opens transactions. Both methods raise Undone where the whole use case may be done again at once (`repeated`),
-    otherwise Unavailable."""
+    """Opens transactions.
+
+    Both methods raise Undone where the use case may be done again at once (`repeated`), otherwise Unavailable."""
 
     def write(self) -> AbstractContextManager[Tx_co]:
         """Open a transaction that may change rows."""
@@ -49,8 +51,9 @@ class Transactions(Protocol[Tx_co]):
 
 
 class Users(Protocol):
-    """Users belong to User Management; the hub keeps a row for each tenant and user it has met, because its own rows
-    refer to them."""
+    """The tenants and users that the hub has met.
+
+    They belong to User Management; the hub keeps a row for each, because its own rows refer to them."""
 
     def see(self, tenant_id: UUID, user_id: UUID, name: str, at: datetime) -> None:
         """Remember the tenant and the user; nothing happens when both are known."""
@@ -118,8 +121,10 @@ def repeated(use_case: Callable[P, T]) -> Callable[P, T]:
 
 @dataclass(slots=True)
 class Effects:
-    """How many effects the request at hand had that last whatever becomes of the rest: transactions committed,
-    messages and charges made at a provider. A request that loses a dependency after one was not simply refused.
+    """How many lasting effects the request at hand had, whatever becomes of the rest of it.
+
+    Such are transactions committed, and messages and charges made at a provider. A request that loses a dependency
+    after one was not simply refused.
 
     The threads of a request share it: they get copies of its context, which hold this same object."""
 

@@ -25,8 +25,9 @@ _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
 class BadAddress(ValueError):
-    """The address is not one that the product calls. The text is safe to show, repeats no part of the address and has
-    no full stop."""
+    """The address is not one that the product calls.
+
+    The text is safe to show, repeats no part of the address and has no full stop."""
 
 
 class NotHttps(BadAddress):

@@ -80,8 +80,9 @@ _WORDS = {
 
 
 def reason_of(error: ErrorDetails) -> str:
-    """What is wrong, as a sentence for people: pydantic's words, ours in place of them, or those of the validator that
-    refused."""
+    """Return what is wrong as a sentence for people.
+
+    The words are pydantic's, ours in place of them, or those of the validator that refused."""
     said = (_WORDS.get(error["type"]) or error["msg"].removeprefix(_PREFIX)).rstrip(".") + "."
     # Some begin with the name of a field, which stays as it is.
     return said[:1].upper() + said[1:] if said.partition(" ")[0].islower() else said

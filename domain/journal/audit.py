@@ -33,8 +33,10 @@ _SECRET_WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Something worth recording, before it has its place in the chain. Without a principal the hub itself did
-    it. `before` and `after` are what changed, as JSON-able values; secrets in them are blacked out."""
+    """Something worth recording, before it has its place in the chain.
+
+    - Without a principal the hub itself did it.
+    - `before` and `after` are what changed, as JSON-able values; secrets in them are blacked out."""
 
     action: str
     target_type: str
@@ -79,8 +81,9 @@ class AuditFilter:
 
 @dataclass(frozen=True, slots=True)
 class ChainEnds:
-    """What is known of a tenant's chain apart from its rows: where it begins (the last row that retention
-    removed) and its newest row."""
+    """What is known of a tenant's chain apart from its rows.
+
+    It begins after the anchor, the last row that retention removed, and ends with the head, its newest row."""
 
     anchor_sequence: int
     anchor_hash: str
@@ -90,8 +93,10 @@ class ChainEnds:
 
 @dataclass(frozen=True, slots=True)
 class ChainReport:
-    """`first_broken` is the sequence of the first row that was changed, is missing, or does not fit. `head` is
-    the hash of the newest row: kept elsewhere, it proves later that nothing up to it was rewritten."""
+    """The result of a check of a tenant's chain.
+
+    - `first_broken` is the sequence of the first row that was changed, is missing, or does not fit.
+    - `head` is the hash of the newest row: kept elsewhere, it proves later that nothing up to it was rewritten."""
 
     intact: bool
     rows: int
@@ -102,7 +107,7 @@ class ChainReport:
 
 
 def chained_hash(record: AuditRecord) -> str:
-    """SHA-256 of the row as canonical JSON: sorted names, no spaces, moments in microseconds."""
+    """Return the SHA-256 of the row as canonical JSON: sorted names, no spaces, moments in microseconds."""
     fields = {
         "tenantId": str(record.tenant_id),
         "sequence": record.sequence,
@@ -124,8 +129,9 @@ def chained_hash(record: AuditRecord) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """The value with every member blacked out whose name speaks of a secret; a second line of defence, because
-    callers leave secrets out to begin with."""
+    """Return the value with every member blacked out whose name speaks of a secret.
+
+    This is a second line of defence: callers leave secrets out to begin with."""
     if isinstance(value, Mapping):
         return {
             name: REDACTED if _is_secret(name) and item is not None else redacted(item)
@@ -137,7 +143,7 @@ def redacted(value: Any) -> Any:
 
 
 def state_text(state: Mapping[str, Any] | None) -> str | None:
-    """A before or after state as stored."""
+    """Return a before or after state as it is stored."""
     if state is None:
         return None
     return json.dumps(redacted(state), sort_keys=True, default=_plain, separators=(",", ":"))
@@ -160,23 +166,25 @@ def _text(value: UUID | None) -> str | None:
 
 
 class Audit(Protocol):
-    """One tenant's audit log. There is no way to change a row, and none to delete but by retention."""
+    """One tenant's audit log. No row is ever changed, and only retention removes rows."""
 
     def append(self, tenant_id: UUID, entry: AuditEntry) -> None:
         """Add to the tenant's chain in this transaction. Holds the tenant's row until the transaction ends."""
 
     def page(self, tenant_id: UUID, filter_: AuditFilter, page: PageRequest) -> Page[AuditRecord]:
-        """Newest first."""
+        """Return a page of rows, newest first."""
 
     def ends(self, tenant_id: UUID) -> ChainEnds: ...
 
     def chain(self, tenant_id: UUID, after: int, limit: int) -> Sequence[AuditRecord | int]:
-        """Rows in the order of their sequence, from beyond `after`; a row that can no longer be read is just its
-        sequence."""
+        """Return rows in the order of their sequence, from beyond `after`.
+
+        A row that can no longer be read is just its sequence."""
 
     def forget_before(self, tenant_id: UUID, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` of the oldest rows, older than `cutoff`, and remember where the chain now begins;
-        returns how many."""
+        """Remove up to `limit` of the oldest rows, older than `cutoff`; return how many.
+
+        Remembers where the chain now begins."""
 
 
 class AuditTransaction(Transaction, Protocol):

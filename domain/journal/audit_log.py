@@ -34,13 +34,13 @@ class AuditService:
         self._retention = retention
 
     def page(self, principal: Principal, filter_: AuditFilter, page: PageRequest) -> Page[AuditRecord]:
-        """Newest first. Raises Forbidden."""
+        """Return a page of the audit log, newest first. Raises Forbidden."""
         principal.require(AUDIT_READ)
         with self._transactions.read() as tx:
             return tx.audit.page(principal.tenant_id, filter_, page)
 
     def verify(self, principal: Principal) -> ChainReport:
-        """Walk the tenant's whole chain; one that is broken is an alert. Raises Forbidden."""
+        """Check the tenant's whole chain; a broken one becomes an alert. Raises Forbidden."""
         principal.require(AUDIT_READ)
         with self._transactions.read() as tx:
             ends = tx.audit.ends(principal.tenant_id)
@@ -62,7 +62,9 @@ class AuditService:
             tx.commit()
 
     def forget_old(self, *, transactions: int = 500) -> int:
-        """Remove what is past its retention (17.2), a bounded number a run; what is left still verifies."""
+        """Remove rows past their retention (17.2), a bounded number a run; return how many.
+
+        The rows that are left still verify."""
         cutoff = self._clock.now() - self._retention
         with self._transactions.read() as tx:
             tenants = list(tx.users.tenants())
@@ -79,8 +81,9 @@ class AuditService:
 
 
 def check_chain(ends: ChainEnds, rows: Iterator[AuditRecord | int]) -> ChainReport:
-    """Every row must follow the one before, hash to what it says, and the newest be the one the tenant's row
-    names."""
+    """Check that every row follows the one before and hashes to what it says.
+
+    The newest row must be the one that the tenant's row names."""
     expected, previous, count = ends.anchor_sequence + 1, ends.anchor_hash, 0
     for row in rows:
         sequence = row if isinstance(row, int) else row.sequence

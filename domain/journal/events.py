@@ -21,7 +21,9 @@ EventType = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
 
 @dataclass(frozen=True, slots=True)
 class DomainEvent:
-    """`data` is JSON text. `(tenant_id, event_id)` is unique: raising an event twice stores it once."""
+    """Something that happened; `data` is JSON text.
+
+    `(tenant_id, event_id)` is unique: raising an event twice stores it once."""
 
     event_id: str
     tenant_id: UUID
@@ -33,12 +35,12 @@ class DomainEvent:
 
     @property
     def size(self) -> int:
-        """Bytes of the payload, as BR-WH-08 counts them."""
+        """Bytes of the payload, encoded."""
         return len(self.data.encode())
 
 
 def event_data(values: Mapping[str, Any]) -> str:
-    """Compact JSON text. Raises ValueError for what JSON cannot hold (NaN, lone surrogates, huge integers)."""
+    """Return compact JSON text. Raises ValueError for what JSON cannot hold (NaN, lone surrogates, huge integers)."""
     text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     text.encode()
     return text
@@ -91,7 +93,9 @@ class RaiseEvents(Command):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """`event_ids` are in the order of the request; `duplicates` counts those that were known before."""
+    """The result of raising events, with `event_ids` in the order of the request.
+
+    `duplicates` counts the events that were known before."""
 
     accepted: int
     duplicates: int

@@ -1,5 +1,7 @@
-"""Occurrences on their way to the queue `alerts` (section 14.2). They are committed with the change they tell of,
-sent after it, and removed when the queue has them: a crash repeats one, and loses none."""
+"""Occurrences on their way to the queue `alerts` (section 14.2).
+
+They are committed with the change they tell of, sent after it, and removed when the queue has them: a crash repeats
+one, and loses none."""
 
 from __future__ import annotations
 
@@ -17,13 +19,8 @@ from domain.core.transaction import Transaction, Transactions
 from domain.core.wire import rfc3339
 
 RAISED: Final = "AlertRaised"
-
-
 RECOVERED: Final = "AlertRecovered"
-
-
 ALERT_EVENTS: Final = frozenset({RAISED, RECOVERED})
-
 
 #: Whose alerts are about the hub itself and no tenant's business.
 PLATFORM: Final = UUID(int=0)
@@ -31,8 +28,9 @@ PLATFORM: Final = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """Something that happened and may be an alert, on its way to the queue `alerts`. `source` is its producer's own
-    name for it; `data` is JSON text."""
+    """Something that happened and may become an alert.
+
+    `source` is its producer's own name for it; `data` is JSON text."""
 
     occurrence_id: UUID
     tenant_id: UUID
@@ -50,20 +48,21 @@ _BATCH = 100
 def occurrence(
     source: str, data: Mapping[str, Any], at: datetime, *, tenant_id: UUID = PLATFORM
 ) -> Occurrence:
-    """Without a tenant it is the hub's own trouble. The id follows from the rest: the same thing told twice is one
-    occurrence."""
+    """Build an occurrence; without a tenant it is the hub's own trouble.
+
+    Its id follows from the rest, so that the same thing reported twice is one occurrence."""
     text = json.dumps(data)
     return Occurrence(uuid5(tenant_id, f"{source} {rfc3339(at)} {text}"), tenant_id, source, text, at)
 
 
-def message_of(one: Occurrence) -> QueueMessage:
+def message_of(reported: Occurrence) -> QueueMessage:
     body = {
-        "kind": one.source,
-        "tenantId": str(one.tenant_id),
-        "occurredAt": rfc3339(one.at),
-        "data": json.loads(one.data),
+        "kind": reported.source,
+        "tenantId": str(reported.tenant_id),
+        "occurredAt": rfc3339(reported.at),
+        "data": json.loads(reported.data),
     }
-    return QueueMessage(json.dumps(body), message_id=str(one.occurrence_id))
+    return QueueMessage(json.dumps(body), message_id=str(reported.occurrence_id))
 
 
 class OccurrenceSender:
@@ -72,7 +71,7 @@ class OccurrenceSender:
         self._queue = queue
 
     def flush(self) -> int:
-        """Send what waits; returns how many. What cannot be sent stays for the next time."""
+        """Send the occurrences that wait; return how many. What cannot be sent stays for the next time."""
         sent = 0
         try:
             while some := self._send_some():
@@ -86,20 +85,20 @@ class OccurrenceSender:
             waiting = tx.occurrences.waiting(_BATCH)
         if not waiting:
             return 0
-        self._queue.send(ALERTS_QUEUE, [message_of(one) for one in waiting])
+        self._queue.send(ALERTS_QUEUE, [message_of(reported) for reported in waiting])
         with self._transactions.write() as tx:
-            tx.occurrences.remove([one.occurrence_id for one in waiting])
+            tx.occurrences.remove([reported.occurrence_id for reported in waiting])
             tx.commit()
         return len(waiting)
 
 
 class Occurrences(Protocol):
-    """Those that the queue does not have yet. Appended in the transaction of the change they tell of."""
+    """Occurrences that the queue does not have yet, appended in the transaction of the change they tell of."""
 
     def append(self, occurrence: Occurrence) -> None: ...
 
     def waiting(self, limit: int) -> list[Occurrence]:
-        """The oldest."""
+        """Return the oldest ones."""
 
     def remove(self, occurrence_ids: Collection[UUID]) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Events in: validate, store once, announce."""
+"""Accept events: validate, store once, announce."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IDS_PER_MESSAGE = 100
 
 
 def announcements(refs: Sequence[EventRef]) -> list[QueueMessage]:
-    """Messages for the queue `domain-events`: ids only, because a payload may be larger than a message."""
+    """Return messages for the queue `domain-events`: ids only, because a payload may be larger than a message."""
     by_tenant: dict[UUID, list[str]] = {}
     for ref in refs:
         by_tenant.setdefault(ref.tenant_id, []).append(ref.event_id)
@@ -36,7 +36,9 @@ def announcements(refs: Sequence[EventRef]) -> list[QueueMessage]:
 
 
 def check_size(event: DomainEvent, max_bytes: int, pointer: str = "") -> None:
-    """BR-WH-08. `pointer` is where the event stands in its request. Raises TooLarge."""
+    """Raise TooLarge for a payload of more than `max_bytes` (BR-WH-08).
+
+    `pointer` is the event's place in its request."""
     if event.size > max_bytes:
         detail = f"The payload is {event.size:,} bytes; at most {max_bytes:,} are taken."
         raise TooLarge(detail, [FieldError(f"{pointer}/data", detail)], code="BR-WH-08")
@@ -68,8 +70,10 @@ class EventService:
         *,
         in_batch: bool = True,
     ) -> Accepted:
-        """Store all of them in one transaction, or none; `in_batch` says where the pointers of errors begin.
-        Raises Forbidden, ValidationFailed or TooLarge."""
+        """Store all of the events in one transaction, or none.
+
+        - `in_batch` says where the pointers of errors begin.
+        - Raises Forbidden, ValidationFailed or TooLarge."""
         principal.require(EVENTS_WRITE)
         pointer = "/events/{}" if in_batch else ""
         rows = [
@@ -79,8 +83,10 @@ class EventService:
         return self._store(rows)
 
     def accept_message(self, body: str, message_id: str) -> EventRef:
-        """Store one event that another module sent straight to the queue; its `tenantId` names the tenant, and
-        the message id makes it idempotent when the event has no id. Raises ValidationFailed."""
+        """Store one event that another module sent straight to the queue.
+
+        - Its `tenantId` names the tenant. The message id makes it idempotent when the event has no id.
+        - Raises ValidationFailed."""
         try:
             fields = json.loads(body)
             tenant_id = UUID(fields.pop("tenantId"))
@@ -94,8 +100,9 @@ class EventService:
         return EventRef(tenant_id, row.event_id)
 
     def sweep(self, *, older_than_seconds: int = 30, limit: int = 5_000) -> int:
-        """Announce again, at most `limit` at a time, what was committed and never fanned out: the queue write,
-        or the message, was lost. Returns how many. Raises Unavailable when the queue is away."""
+        """Announce up to `limit` events again that were committed and never fanned out; return how many.
+
+        Of those the queue write, or the message, was lost. Raises Unavailable when the queue is away."""
         now = self._clock.now()
         before = now - timedelta(seconds=older_than_seconds)
         with self._transactions.write() as tx:
@@ -140,7 +147,7 @@ class EventService:
 
 
 def _id_of_message(message_id: str) -> str:
-    """The message's own id, or a digest of one that would not do as an event's."""
+    """Return the message's own id, or a digest of it when it is no valid id of an event."""
     if re.fullmatch(EVENT_ID_PATTERN, message_id):
         return message_id
     return hashlib.sha256(message_id.encode(errors="replace")).hexdigest()

@@ -1,4 +1,4 @@
-"""Where events are kept."""
+"""Where events are kept until they are delivered."""
 
 from __future__ import annotations
 
@@ -21,26 +21,30 @@ class EventRef:
 
 
 class Outbox(Protocol):
-    """The DomainEvents table. Appending happens in the transaction of the change that raised the event; after
-    commit the new events are announced on the queue `domain-events`, best effort."""
+    """The DomainEvents table.
+
+    Events are appended in the transaction of the change that raised them. After commit the new ones are announced on
+    the queue `domain-events`, best effort."""
 
     def append(self, events: Sequence[DomainEvent], *, fanned_out_at: datetime | None = None) -> int:
-        """Store those not stored before; returns how many were new. Never raises for a repeat. Events given
-        with `fanned_out_at` have no subscribers, or are delivered by the caller, and are not announced."""
+        """Store the events not stored before; return how many were new. A repeat never raises.
+
+        Events given with `fanned_out_at` have no subscribers, or are delivered by the caller, and are not
+        announced."""
 
     def pending(self, refs: Sequence[EventRef], *, most_bytes: int | None = None) -> list[DomainEvent]:
-        """Of `refs`, the events not yet fanned out; with `most_bytes` no more once their payloads come to it."""
+        """Return the events of `refs` not yet fanned out; with `most_bytes` no more once their payloads come to it."""
 
     def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> None: ...
 
     def unannounced(self, before: datetime, now: datetime, limit: int) -> list[EventRef]:
-        """Events not fanned out and last announced before `before`; stamps them as announced at `now`."""
+        """Return events not fanned out and last announced before `before`; stamp them as announced at `now`."""
 
     def not_announced(self, refs: Sequence[EventRef], since: datetime) -> None:
-        """The announcement of `refs` failed: those not fanned out count as last announced at `since`."""
+        """Undo the stamp of a failed announcement: events not fanned out count as last announced at `since`."""
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` events stored before `cutoff` that no delivery refers to; returns how many."""
+        """Remove up to `limit` events stored before `cutoff` that no delivery refers to; return how many."""
 
 
 class OutboxTransaction(Transaction, Protocol):

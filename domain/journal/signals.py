@@ -1,4 +1,4 @@
-"""Signals: what happened in an hour, counted for whom it happened to."""
+"""Signals: what happened in an hour, counted by what it happened to."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LOG = math.log(_GROWTH)
 
 
 class Sketch:
-    """Counts by interval. Adding two gives what counting all their values together would have given."""
+    """Counts of durations by interval. The sum of two is the sketch of all their values together."""
 
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
         self._counts: Counter[int] = Counter(counts or {})
 
     @classmethod
     def of(cls, milliseconds: Iterable[int]) -> Sketch:
-        """Of durations in milliseconds; what is below one counts as one."""
+        """Count durations in milliseconds; what is below one counts as one."""
         return cls(Counter(math.ceil(math.log(max(value, 1)) / _LOG) for value in milliseconds))
 
     @classmethod
@@ -36,12 +36,12 @@ class Sketch:
 
     def to_json(self) -> str:
         return json.dumps(
-            {str(one): count for one, count in sorted(self._counts.items())}, separators=(",", ":")
+            {str(interval): count for interval, count in sorted(self._counts.items())}, separators=(",", ":")
         )
 
     @classmethod
     def sum_of(cls, sketches: Iterable[Sketch]) -> Sketch:
-        """Many added up at once."""
+        """Add many up at once."""
         counts: Counter[int] = Counter()
         for sketch in sketches:
             counts.update(sketch._counts)
@@ -54,7 +54,7 @@ class Sketch:
         return bool(self._counts)
 
     def intervals(self) -> list[tuple[float, int]]:
-        """(upper end in milliseconds, values in the interval that ends there), ascending; empty ones left out."""
+        """Return (upper end in milliseconds, count) of each interval that has values, ascending."""
         return [(_GROWTH**interval, count) for interval, count in sorted(self._counts.items())]
 
     @property
@@ -63,11 +63,14 @@ class Sketch:
         return self._counts.total()
 
     def below(self, milliseconds: float) -> Sketch:
-        """Those in intervals that end below so many milliseconds: up to 15 % under it may be missing."""
-        return Sketch({one: count for one, count in self._counts.items() if _GROWTH**one < milliseconds})
+        """Return the values in intervals that end below so many milliseconds: up to 15 % under it may be missing."""
+        kept = {
+            interval: count for interval, count in self._counts.items() if _GROWTH**interval < milliseconds
+        }
+        return Sketch(kept)
 
     def percentile(self, share: float) -> int | None:
-        """The duration, in milliseconds, that `share` (0 to 1) of the values do not exceed; None of nothing."""
+        """Return the duration in milliseconds that `share` (0 to 1) of the values do not exceed; None of nothing."""
         total = self.count
         if not total:
             return None
@@ -81,8 +84,10 @@ class Sketch:
 
 
 class SubjectKind(IntEnum):
-    """What a signal is about. The subject of `Tenant` is the tenant: all its deliveries together. Those of the sync
-    kinds are integrations. Requests with an API key are counted by its quota, and read from there."""
+    """What a signal is about.
+
+    - The subject of `Tenant` is the tenant: all its deliveries together. Those of the sync kinds are integrations.
+    - Requests with an API key are counted by its quota, and read from there."""
 
     Tenant = 0
     Webhook = 1
@@ -95,8 +100,10 @@ class SubjectKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Attempts of a delivery, health checks, or sync jobs. `failed` did not succeed, `failed_for_good` will not be
-    tried again; `errors` counts the failures by class; `volume` is records, of sync jobs alone."""
+    """Counts of attempts of a delivery, of health checks, or of sync jobs.
+
+    - `failed` did not succeed; `failed_for_good` will not be tried again; `errors` counts the failures by class.
+    - `volume` is records, of sync jobs alone."""
 
     total: int = 0
     succeeded: int = 0
@@ -124,7 +131,7 @@ class Tally:
 
 
 def total_of(tallies: Sequence[Tally]) -> Tally:
-    """Many added up at once."""
+    """Add many up at once."""
     errors: Counter[str] = Counter()
     for tally in tallies:
         errors.update(tally.errors)
@@ -141,7 +148,7 @@ def total_of(tallies: Sequence[Tally]) -> Tally:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What one hour, which begins at `hour`, holds of one subject."""
+    """What happened to one subject in the hour that begins at `hour`."""
 
     tenant_id: UUID
     kind: SubjectKind
@@ -151,20 +158,23 @@ class Signal:
 
 
 def hour_of(moment: datetime) -> datetime:
-    """The beginning of its hour."""
+    """Return the beginning of the moment's hour."""
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
 class Signals(Protocol):
-    """Signals are appended with what they count, in the same transaction, and added up later; what is read is
-    complete at any moment, for both parts are read together."""
+    """Signals are appended in the transaction of what they count, and added up later.
+
+    What is read is complete at any moment, because both parts are read together."""
 
     def append(self, signals: Sequence[Signal]) -> None:
         """Store them as they are: no row that another transaction may hold is touched."""
 
     def compact(self, limit: int) -> int:
-        """Add up to `limit` appended ones to their hours; returns how many. Each is added once, whoever else
-        does the same at the time. Raises Unavailable when another was faster; a repeat goes on."""
+        """Add up to `limit` appended signals to their hours; return how many.
+
+        Each is added once, whoever else does the same at the time. Raises Unavailable when another was faster; a
+        repeat goes on."""
 
     def read(
         self,
@@ -175,10 +185,10 @@ class Signals(Protocol):
         until: datetime,
         subject_id: UUID | None = None,
     ) -> list[Signal]:
-        """By subject and hour, in no order; hours that begin at or after `since` and before `until`."""
+        """Return signals by subject and hour, in no order; hours begin at or after `since` and before `until`."""
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` hours that began before; returns how many."""
+        """Remove up to `limit` hours that began before `cutoff`; return how many."""
 
 
 class KeyHours(Protocol):
@@ -187,8 +197,9 @@ class KeyHours(Protocol):
     def hours(
         self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, *, since: datetime, until: datetime
     ) -> list[Signal]:
-        """Of these keys, or of all of the tenant's; hours that begin at or after `since` and before `until`. Raises
-        Unavailable."""
+        """Return the hours of these keys, or of all of the tenant's. Raises Unavailable.
+
+        The hours begin at or after `since` and before `until`."""
 
 
 By = Literal["hour", "day"]
@@ -204,13 +215,15 @@ _LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 def range_of(
     by: By, since: datetime | None, until: datetime | None, now: datetime
 ) -> tuple[datetime, datetime]:
-    """The last 24 hours, or 30 days, unless told; from the beginning of the first hour (day) that it touches. Raises
-    ValidationFailed for one that is empty, too long or out of reach."""
+    """Return the range that was asked for, the last 24 hours or 30 days unless told.
+
+    - It begins with the first hour (day) that it touches.
+    - Raises ValidationFailed for a range that is empty, too long or out of reach."""
     for pointer, moment in (("/from", since), ("/to", until)):
         if moment is not None and not _FIRST <= moment < _LAST:
             raise _refused(pointer, "Must be between the years 1970 and 9998.")
     until = until or now
-    since = begin(since or until - _UNLESS_TOLD[by], by)
+    since = start_of(since or until - _UNLESS_TOLD[by], by)
     if until <= since:
         raise _refused("/from", "`from` must be before `to`.")
     if until - since > _MOST:
@@ -218,8 +231,8 @@ def range_of(
     return since, until
 
 
-def begin(moment: datetime, by: By) -> datetime:
-    """The beginning of its hour, or of its day in UTC."""
+def start_of(moment: datetime, by: By) -> datetime:
+    """Return the beginning of the moment's hour, or of its day in UTC."""
     hour = hour_of(moment)
     return hour if by == "hour" else hour.replace(hour=0)
 

@@ -19,8 +19,8 @@ from domain.journal.signals import (
     SignalTransaction,
     SubjectKind,
     Tally,
-    begin,
     range_of,
+    start_of,
 )
 
 
@@ -140,7 +140,7 @@ def points_of(signals: Sequence[Signal], since: datetime, until: datetime, by: B
         sums[start] = Tally()
         start += STEP[by]
     for signal in signals:
-        at = begin(signal.hour, by)
+        at = start_of(signal.hour, by)
         if at in sums:
             sums[at] += signal.tally
     return [Point(at, tally) for at, tally in sums.items()]

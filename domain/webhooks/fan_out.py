@@ -184,8 +184,8 @@ class FanOut:
             self._tracer,
             f"process {DOMAIN_EVENTS_QUEUE}",
             SpanKind.Consumer,
-            (event.traceparent for event in events),
-            lambda: queue_attributes(DOMAIN_EVENTS_QUEUE, "process", count=len(events)),
+            parents=(event.traceparent for event in events),
+            attributes=lambda: queue_attributes(DOMAIN_EVENTS_QUEUE, "process", count=len(events)),
         )
 
     def _refs(self, body: str, message_id: str) -> list[EventRef]:

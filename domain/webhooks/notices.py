@@ -248,7 +248,7 @@ def post_span(tracer: Tracer, endpoint: Endpoint, parent: str | None) -> Abstrac
     def about() -> Attributes:
         return {"hub.webhook.id": str(endpoint.webhook_id)}
 
-    return client_span(tracer, "POST", endpoint.url, parent, about)
+    return client_span(tracer, "POST", endpoint.url, parent=parent, about=about)
 
 
 def tell_result(span: Span, result: AttemptResult) -> None:

@@ -19,7 +19,7 @@ class TracedClient:
     async def send(self, request: OutboundRequest) -> OutboundResponse:
         """As the port says; the span is a child of the current one."""
         came: OutboundResponse | OutboundError
-        with client_span(self._tracer, request.method, request.url, current_header()) as span:
+        with client_span(self._tracer, request.method, request.url, parent=current_header()) as span:
             try:
                 came = await self._client.send(request)
             except OutboundError as error:

@@ -316,7 +316,7 @@ async def test_a_batch_serves_several_traces_each_with_its_own_spans(world: Worl
 def test_lines_of_a_batch_are_not_put_under_one_of_its_traces(traced: Traced) -> None:
     seen = []
     for parents in ([PARENT], [PARENT, PARENT], [PARENT, other(PARENT, "a")]):
-        with spans(traced.tracer, "process", SpanKind.Consumer, parents, dict):
+        with spans(traced.tracer, "process", SpanKind.Consumer, parents=parents, attributes=dict):
             seen.append(logs.trace_id.get())
     assert seen == [TRACE, TRACE, None]
 

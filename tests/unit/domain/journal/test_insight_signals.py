@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from domain.core.errors import ValidationFailed
 from domain.integrations.health_record import check_tally
-from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, begin, range_of
+from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, range_of, start_of
 from domain.monitoring.signal_series import points_of
 from domain.webhooks.model import Attempt, AttemptOutcome
 from domain.webhooks.notices import error_class
@@ -70,10 +70,10 @@ def test_hours_without_a_signal_are_zero_and_a_day_holds_its_hours() -> None:
             UUID(int=1), SubjectKind.Webhook, UUID(int=2), AT.replace(hour=hour, minute=0), Tally(1, 1)
         )
 
-    since = begin(AT, "hour") - timedelta(hours=2)
+    since = start_of(AT, "hour") - timedelta(hours=2)
     hourly = points_of([signal(7), signal(9)], since, AT, "hour")
     assert [(point.start.hour, point.tally.total) for point in hourly] == [(7, 1), (8, 0), (9, 1)]
-    daily = points_of([signal(7), signal(9)], begin(AT, "day"), AT, "day")
+    daily = points_of([signal(7), signal(9)], start_of(AT, "day"), AT, "day")
     assert [point.tally.total for point in daily] == [2]
 
 
@@ -93,4 +93,4 @@ def test_a_range_that_is_empty_too_long_or_out_of_reach_is_refused(
 ) -> None:
     for by in ("hour", "day"):
         with pytest.raises(ValidationFailed):
-            range_of(by, since, until if by == "hour" else begin(until, by), AT)
+            range_of(by, since, until if by == "hour" else start_of(until, by), AT)
