@@ -138,7 +138,9 @@ def test_a_failing_receiver_raises_an_alert_that_recovers_with_it__12_3(
     assert witness.wait(2)[1]["json"]["type"] == "AlertRecovered"
     api.eventually(lambda: _after_timers(clocked_host, lambda: len(mail.mails) == 2), seconds=30)
     _, detail = api("GET", path)
-    assert [(one["transition"], one["status"]) for one in detail["notifications"]] == [
+    assert [
+        (notification["transition"], notification["status"]) for notification in detail["notifications"]
+    ] == [
         ("Raised", "Sent"),
         ("Recovered", "Sent"),
     ]

@@ -63,12 +63,13 @@ def test_a_host_goes_on_from_a_backup_taken_under_load(
         assert again("GET", f"/webhooks/{webhook['webhookId']}")[1]["url"] == receiver.url
         seen = len(receiver.received)
         event = again.raise_event()
-        assert event in {one["headers"]["webhook-id"] for one in receiver.wait(seen + 1)}, (
+        assert event in {request["headers"]["webhook-id"] for request in receiver.wait(seen + 1)}, (
             "its secret is opened and signs"
         )
         # What waited in the backup may be delivered once more, under the same id; nothing is lost.
         again.eventually(
-            lambda: set(before) <= {one["headers"]["webhook-id"] for one in receiver.received}, seconds=60
+            lambda: set(before) <= {request["headers"]["webhook-id"] for request in receiver.received},
+            seconds=60,
         )
         assert again("GET", "/audit/verify")[1]["intact"]
         with sqlite3.connect(host.home / "hub.db") as connection:

@@ -219,5 +219,6 @@ def test_recommendations_are_shown_with_their_evidence_applied_and_dismissed(
         assert browser("complaints") == []
     assert api("GET", f"/apikeys/{key}")[1]["status"] == "Revoked"
     assert [
-        one["status"] for one in api("GET", "/insights/recommendations?status=Dismissed")[1]["items"]
+        recommendation["status"]
+        for recommendation in api("GET", "/insights/recommendations?status=Dismissed")[1]["items"]
     ] == ["Dismissed"]

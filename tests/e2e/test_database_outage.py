@@ -68,7 +68,7 @@ def test_events_are_refused_while_the_database_is_away_and_none_that_was_accepte
             time.sleep(_OUTAGE_SECONDS)
         finally:
             plug.restore()
-        readiness, read = (one.answer() for one in asked)
+        readiness, read = (request.answer() for request in asked)
         assert (readiness.status_code, readiness.headers["retry-after"]) == (503, "5")
         states = readiness.json()["dependencies"]
         assert "does not answer" in states["database"]

@@ -160,7 +160,7 @@ def test_subscribers_get_the_providers_event_and_webhook_received(door: Door, re
     door.api.webhook(receiver.url, eventTypes=["stripe.*", "WebhookReceived"])
     integration = door.integration()
     assert door.send(integration, signed_by_stripe(stripe_event("evt_sub"), now()))[0] == 202
-    got = {one["json"]["type"]: one["json"]["data"] for one in receiver.wait(2)}
+    got = {request["json"]["type"]: request["json"]["data"] for request in receiver.wait(2)}
     assert got["stripe.charge.succeeded"]["id"] == "evt_sub"
     [stored] = door.events(integration)
     assert got["WebhookReceived"]["webhookId"] == stored["incomingWebhookId"]
@@ -237,7 +237,7 @@ def test_a_thousand_webhooks_posted_at_once_and_twice_are_stored_once_each(tmp_p
         moment = now()
         sent = [signed_by_stripe(stripe_event(f"evt_{index}"), moment) for index in range(1_000)]
         # Both posts of each are in flight together, at two processes.
-        statuses = asyncio.run(_post_all(door, integration, [one for one in sent for _ in range(2)]))
+        statuses = asyncio.run(_post_all(door, integration, [signed for signed in sent for _ in range(2)]))
         assert sorted(statuses) == [200] * 1_000 + [202] * 1_000
         path = f"/webhooks/incoming/{integration.integration_id}/events?pageSize=1"
         assert door.api("GET", path)[1]["total"] == 1_000

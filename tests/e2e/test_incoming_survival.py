@@ -54,7 +54,7 @@ def test_kill_9_after_202_loses_nothing(tmp_path: Path, receiver: Receiver) -> N
             host.advance(
                 60
             )  # leases of the dead host lapse, and what it left under way is due after a minute
-            return acknowledged <= {one["json"]["data"]["id"] for one in receiver.received}
+            return acknowledged <= {request["json"]["data"]["id"] for request in receiver.received}
 
         door.api.eventually(all_came, seconds=60, step=0.5)
         door.hub.database.close()

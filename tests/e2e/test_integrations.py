@@ -229,8 +229,8 @@ def test_a_process_killed_between_secret_and_commit_leaves_an_orphan_that_the_sw
     assert later.secrets.names("integration-") == []
     with later.transactions.read() as tx:
         assert tx.integrations.all_ids(after=None, limit=10) == []
-    for one in (hub, later):
-        one.database.close()
+    for opened in (hub, later):
+        opened.database.close()
 
 
 def _ignoring_loss(action: Any) -> None:

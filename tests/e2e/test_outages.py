@@ -155,8 +155,11 @@ def test_recommendations_come_in_the_rules_words_while_the_model_is_away(
 def worded(api: Api) -> list[str]:
     """Whose words each open recommendation is in; the model's say so, see `azure_openai.reworded`."""
     shown = listed(api, "?status=Open")
-    assert all(one["title"].startswith("The model says: ") is (one["wordedBy"] == "model") for one in shown)
-    return [one["wordedBy"] for one in shown]
+    assert all(
+        recommendation["title"].startswith("The model says: ") is (recommendation["wordedBy"] == "model")
+        for recommendation in shown
+    )
+    return [recommendation["wordedBy"] for recommendation in shown]
 
 
 def negotiated(api: Api) -> tuple[str, str]:

@@ -22,7 +22,7 @@ def test_a_person_is_exported_then_erased(clocked_host: HostProcess, receiver: R
 
     status, export = api("POST", "/privacy/export", subject, Idempotency_Key="export-jane")
     assert (status, export["isComplete"], export["cursor"]) == (200, True, None)
-    assert [one["kind"] for one in export["items"]] == ["Event"]
+    assert [item["kind"] for item in export["items"]] == ["Event"]
     assert export["items"][0]["data"]["data"]["guest"]["name"] == "Jane"
 
     status, asked = api("POST", "/privacy/erase", subject, Idempotency_Key="erase-jane")

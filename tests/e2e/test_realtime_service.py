@@ -64,8 +64,8 @@ def test_the_javascript_client_follows_a_sync_job_to_its_end(
     with serving(3_000) as source, javascript_client(host.url, api.token, "syncProgress") as client:
         job_id = sync.start(sync.integration(source.url))
         told = client.payloads(lambda one: one["status"] == "Completed")
-    assert {one["dataSyncJobId"] for one in told} == {job_id}
-    counts = [one["recordsProcessed"] for one in told]
+    assert {message["dataSyncJobId"] for message in told} == {job_id}
+    counts = [message["recordsProcessed"] for message in told]
     assert counts == sorted(counts)
     assert counts[-1] == sync.job(job_id)["recordsProcessed"] >= 3_000
     assert len(counts) >= 3, "a batch has 1,000 records"
@@ -103,6 +103,10 @@ def test_the_javascript_client_comes_back_after_an_outage_and_hears_again(
         assert client.line() == "reconnected"
         event_id = api.raise_event()
         receiver.wait(2)
-        [delivery] = [one for one in api.deliveries(webhook["webhookId"]) if one["eventId"] == event_id]
+        [delivery] = [
+            candidate
+            for candidate in api.deliveries(webhook["webhookId"])
+            if candidate["eventId"] == event_id
+        ]
         told = client.payloads(lambda one: one["webhookDeliveryId"] == delivery["webhookDeliveryId"])
         assert told[-1]["deliveryStatus"] == "Delivered"

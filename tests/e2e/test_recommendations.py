@@ -41,7 +41,7 @@ def test_a_recommendation_is_shown_dismissed_reopened_and_applied__10_1(
     assert api("GET", f"/webhooks/{webhook['webhookId']}")[1]["eventTypes"] == ["order.created"]
     assert api("POST", f"{path}/apply")[0] == 409
     assert api("GET", path)[1]["status"] == "Applied"
-    assert [one["status"] for one in listed(api)] == ["Applied"]
+    assert [recommendation["status"] for recommendation in listed(api)] == ["Applied"]
     _, audit = api("GET", "/audit?targetType=recommendation")
     assert sorted(row["action"] for row in audit["items"]) == [
         "recommendation.applied",

@@ -138,8 +138,8 @@ def test_an_unknown_id_and_another_tenants_id_look_the_same(
     webhook = owner.webhook(receiver.url)
     body = {} if method in ("PUT", "POST") else None
     answers = [
-        api(method, path.replace("{id}", one).replace("{other}", str(uuid4())), body)
-        for one in (webhook["webhookId"], str(uuid4()), "not-a-guid")
+        api(method, path.replace("{id}", id_).replace("{other}", str(uuid4())), body)
+        for id_ in (webhook["webhookId"], str(uuid4()), "not-a-guid")
     ]
     assert [status for status, _ in answers] == [404, 404, 404]
     assert answers[0][1]["detail"] == answers[1][1]["detail"]
@@ -218,7 +218,7 @@ def test_a_pointer_escapes_what_the_field_is_called__RFC_6901(api: Api) -> None:
     }
     status, problem = api("POST", "/integrations", body)
     assert status == 422
-    assert "/configuration/a~0b~1c" in {one["pointer"] for one in problem["errors"]}
+    assert "/configuration/a~0b~1c" in {error["pointer"] for error in problem["errors"]}
 
 
 def test_page_parameters_out_of_range_are_422(api: Api) -> None:

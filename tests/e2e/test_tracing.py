@@ -70,7 +70,7 @@ def test_request_outbox_queues_delivery_and_receiver_are_one_trace(
     assert fanned.parent_id == attempt.parent_id == sent.span_id
     assert post.parent_id == attempt.span_id
     assert received == f"00-{TRACE}-{post.span_id}-01"
-    assert [one.kind for one in (request, sent, fanned, attempt, post)] == [
+    assert [span.kind for span in (request, sent, fanned, attempt, post)] == [
         *(SERVER, PRODUCER, CONSUMER, CONSUMER, CLIENT)
     ]
     assert request.resource["service.name"] == "integration-hub"
@@ -98,7 +98,10 @@ def _told_to_application_insights(
     kinds = {span: envelope["data"]["baseType"] for span, envelope in by_id().items()}  # type: ignore[index]
     assert kinds[request.span_id] == "RequestData"
     assert kinds[post.span_id] == "RemoteDependencyData"
-    assert {one["data"]["baseType"] for one in collector.envelopes} <= {"RequestData", "RemoteDependencyData"}
+    assert {envelope["data"]["baseType"] for envelope in collector.envelopes} <= {
+        "RequestData",
+        "RemoteDependencyData",
+    }
 
 
 def _lines_name_the_spans(host: HostProcess, post: CollectedSpan) -> None:
@@ -109,7 +112,7 @@ def _lines_name_the_spans(host: HostProcess, post: CollectedSpan) -> None:
         if told or time.monotonic() > deadline:
             break
         time.sleep(0.05)
-    assert [(one["traceId"], one["spanId"]) for one in told] == [(TRACE, post.span_id)]
+    assert [(line["traceId"], line["spanId"]) for line in told] == [(TRACE, post.span_id)]
 
 
 def test_a_sync_job_is_one_trace_from_its_request_over_its_batches_to_the_provider_and_its_end(
@@ -126,12 +129,12 @@ def test_a_sync_job_is_one_trace_from_its_request_over_its_batches_to_the_provid
         found = collector.of_trace_with(trace, "conclude_sync")
     request = found["POST /api/datasyncs"][0]
     work = [
-        one
+        span
         for name in ("process sync-jobs", "plan_sync", "sync_batch", "conclude_sync")
-        for one in found[name]
+        for span in found[name]
     ]
-    assert {one.parent_id for one in work} == {request.span_id}
-    assert {one.kind for one in found["process sync-jobs"]} == {CONSUMER}
+    assert {span.parent_id for span in work} == {request.span_id}
+    assert {span.kind for span in found["process sync-jobs"]} == {CONSUMER}
     pages, batches = found["GET"], found["sync_batch"]
     assert len(pages) >= 2, "100 records a page"
     assert {page.kind for page in pages} == {CLIENT}

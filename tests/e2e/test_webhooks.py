@@ -44,7 +44,9 @@ def test_a_delivery_tells_its_whole_story__UC_WH_02(api: Api, receiver: Receiver
     assert (attempt["attemptNumber"], attempt["outcome"], attempt["httpStatusCode"]) == (1, "Delivered", 200)
     assert attempt["responseBody"] == '{"seen":true}'
     [listed] = [
-        one for one in api("GET", "/webhooks")[1]["items"] if one["webhookId"] == webhook["webhookId"]
+        listed
+        for listed in api("GET", "/webhooks")[1]["items"]
+        if listed["webhookId"] == webhook["webhookId"]
     ]
     assert listed["successCount"] == 1
     assert listed["lastTriggeredAt"]

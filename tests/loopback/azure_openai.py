@@ -95,11 +95,11 @@ def reworded(data: Any) -> object:
     """A faithful answer to a question about suggestions."""
     texts = [
         {
-            "number": one["number"],
-            "title": f"The model says: {one['title']}",
-            "explanation": one["explanation"],
+            "number": suggestion["number"],
+            "title": f"The model says: {suggestion['title']}",
+            "explanation": suggestion["explanation"],
         }
-        for one in data["suggestions"]
+        for suggestion in data["suggestions"]
     ]
     return {"suggestions": texts[::-1]}
 
@@ -197,7 +197,7 @@ def _wrong_with(request: Recorded) -> Answer | None:
 def _not_strict(schema: Any) -> str | None:
     """What strict mode would complain of: every object closed, every field required, no other keyword."""
     if isinstance(schema, list):
-        return next((found for one in schema if (found := _not_strict(one))), None)
+        return next((found for part in schema if (found := _not_strict(part))), None)
     if not isinstance(schema, dict):
         return None
     if not set(schema) <= _KEYWORDS:

@@ -74,7 +74,7 @@ class Collector:
         while len(found := [span for span in self.spans if span.trace_id == trace_id]) < count:
             assert time.monotonic() < deadline, [span.name for span in self.spans]
             time.sleep(0.02)
-        return {one.name: one for one in found}
+        return {span.name: span for span in found}
 
     def of_trace_with(
         self, trace_id: str, last: str, seconds: float = 20.0

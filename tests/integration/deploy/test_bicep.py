@@ -42,7 +42,7 @@ _WORDS = {
 
 
 def _calls(node: Any) -> bool:
-    return isinstance(node, dict) and any(isinstance(node.get(one), dict) for one in ("operator", "function"))
+    return isinstance(node, dict) and any(isinstance(node.get(key), dict) for key in ("operator", "function"))
 
 
 def _branches(node: Any) -> list[Any]:
@@ -113,7 +113,7 @@ def test_one_api_version_is_used_of_each_type_and_none_is_listed_in_vain() -> No
         for resource in tree.get("resources", {}).values()
     }
     assert used == set(KNOWN)
-    assert len({one.partition("@")[0] for one in used}) == len(used)
+    assert len({type_.partition("@")[0] for type_ in used}) == len(used)
 
 
 # -- names ----------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def _expressions(text: str) -> str:
         return "''"
 
     text = re.sub(r"'(?:\\.|\$\{(?:'[^']*'|[^}'])*\}|[^'\\])*'", keep, text)
-    return "\n".join([text, *(_expressions(one) for one in inner)])
+    return "\n".join([text, *(_expressions(part) for part in inner)])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -82,7 +82,9 @@ def functions() -> list[dict[str, Any]]:
 
 
 def bindings(kind: str) -> list[dict[str, Any]]:
-    return [one for function in functions() for one in function["bindings"] if one["type"] == kind]
+    return [
+        binding for function in functions() for binding in function["bindings"] if binding["type"] == kind
+    ]
 
 
 def fits(value: Any, wanted: Any) -> bool:
@@ -120,7 +122,7 @@ def test_host_json_asks_for_a_bundle_whose_extensions_the_app_uses() -> None:
         "id": "Microsoft.Azure.Functions.ExtensionBundle",
         "version": "[4.*, 5.0.0)",
     }
-    used = {one["type"] for function in functions() for one in function["bindings"]}
+    used = {binding["type"] for function in functions() for binding in function["bindings"]}
     assert used <= BINDINGS
 
 
@@ -129,7 +131,7 @@ def test_every_function_has_one_trigger_and_a_name_of_its_own() -> None:
     assert len({name.lower() for name in names}) == len(names)
     for function in functions():
         assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,126}", function["name"])
-        assert sum(one["type"] in TRIGGERS for one in function["bindings"]) == 1, function["name"]
+        assert sum(binding["type"] in TRIGGERS for binding in function["bindings"]) == 1, function["name"]
 
 
 def test_the_app_settings_that_bindings_name_are_in_the_example() -> None:

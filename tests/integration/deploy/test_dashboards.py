@@ -19,9 +19,9 @@ from tests.worlds.measures import MEASURES
 DASHBOARDS = ROOT / "deploy" / "dashboards"
 GRAFANA = json.loads((DASHBOARDS / "grafana.json").read_text())
 WORKBOOK = json.loads((DASHBOARDS / "workbook.json").read_text())
-PANELS = [one for one in GRAFANA["panels"] if one["type"] != "row"]
+PANELS = [panel for panel in GRAFANA["panels"] if panel["type"] != "row"]
 EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
-QUERIES = {one["name"]: one["content"]["query"] for one in WORKBOOK["items"] if one["type"] == 3}
+QUERIES = {item["name"]: item["content"]["query"] for item in WORKBOOK["items"] if item["type"] == 3}
 #: What every line has (infra/observability/logs.py).
 _OF_EVERY_LINE = {
     *("time", "level", "logger", "message", "traceId", "spanId", "requestId", "exception", "stack"),
@@ -153,7 +153,7 @@ def test_the_fields_of_an_alert_are_those_of_its_message() -> None:
     asked = set(re.findall(r"\bline\.alert\.(\w+)", "".join(QUERIES.values())))
     source = (ROOT / "domain" / "journal" / "occurrences.py").read_text()
     assert asked == {"kind", "tenantId"}
-    assert all(f'"{one}"' in source for one in asked)
+    assert all(f'"{field}"' in source for field in asked)
 
 
 def test_a_field_that_no_line_has_would_be_found() -> None:
@@ -184,10 +184,10 @@ def test_the_workbooks_queries_are_well_formed(name: str) -> None:
 
 def test_the_workbooks_parameters_are_asked_for() -> None:
     parameters = {
-        one["name"]
+        parameter["name"]
         for item in WORKBOOK["items"]
         if item["type"] == 9
-        for one in item["content"]["parameters"]
+        for parameter in item["content"]["parameters"]
     }
     used = set(re.findall(r"\{(\w+)[:}]", "".join(QUERIES.values())))
     assert used == parameters == {"TimeRange", "TraceId"}

@@ -280,5 +280,5 @@ def test_processes_that_open_a_new_file_at_once_all_succeed(tmp_path: Path) -> N
         moment = str(time.time() + 1.0)
         command = [sys.executable, "-c", _OPEN, str(tmp_path / f"{attempt}.db"), moment]
         opening = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
-        ended = [(one.communicate(timeout=30)[1], one.returncode) for one in opening]
+        ended = [(process.communicate(timeout=30)[1], process.returncode) for process in opening]
         assert [code for _, code in ended] == [0] * 6, ended

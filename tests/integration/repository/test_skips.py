@@ -80,4 +80,4 @@ def test_the_page_of_claims_names_tests_that_exist() -> None:
     known = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", page))
     assert len(named) > 40
-    assert [one for one in sorted(named) if f"def {one}(" not in known] == []
+    assert [test for test in sorted(named) if f"def {test}(" not in known] == []

@@ -66,7 +66,7 @@ def test_every_client_of_a_group_hears_in_the_order_of_publishing(bench: Bench) 
     for client in clients:
         heard: list[int] = []
         while len(heard) < 20:
-            heard += [one["n"] for one in client.message("deliveryUpdated")]
+            heard += [message["n"] for message in client.message("deliveryUpdated")]
         assert heard == list(range(20))
 
 

@@ -91,7 +91,7 @@ async def test_messages_to_one_group_are_gathered_into_one_request() -> None:
         for number in range(300):
             realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": number}, {"n": -number}])
         await asyncio.to_thread(realtime.shut)
-        sizes = [len(one.json["arguments"][0]) for one in sent(server)]
+        sizes = [len(request.json["arguments"][0]) for request in sent(server)]
         assert sizes == [500, 100]
         assert sent(server)[0].path == f"{HUB}/groups/{TENANT}.deliveryUpdated/:send"
 

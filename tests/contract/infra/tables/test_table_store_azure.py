@@ -58,12 +58,12 @@ def test_more_than_a_thousand_entities_come_in_pages_that_go_on_where_the_last_e
     for start in range(0, 2_300, 100):
         store.transact(table, [TableWrite("insert", entity(f"{n:05}", n)) for n in range(start, start + 100)])
     gateway.requests.clear()
-    assert [one.properties["n"] for one in store.query(table, "p", limit=5_000)] == list(range(2_300))
+    assert [row.properties["n"] for row in store.query(table, "p", limit=5_000)] == list(range(2_300))
     assert len(gateway.requests) == 3
     assert all("NextRowKey" in request for request in gateway.requests[1:])
     gateway.requests.clear()
     assert [
-        one.properties["n"] for one in store.query(table, "p", row_key_from="00100", limit=1_200)
+        row.properties["n"] for row in store.query(table, "p", row_key_from="00100", limit=1_200)
     ] == list(range(100, 1_300))
     assert len(gateway.requests) == 2, "no page is asked for that is not needed"
 
@@ -130,7 +130,7 @@ def test_after_an_outage_the_same_store_goes_on(azurite: str, table: str) -> Non
         now[0] += PAUSE_SECONDS
         store.ping()
         store.insert(table, entity("after", 2))
-        assert [one.row_key for one in store.query(table, "p")] == ["after", "before"]
+        assert [row.row_key for row in store.query(table, "p")] == ["after", "before"]
         with pytest.raises(EntityExists):
             store.insert(table, entity("before"))
         store.close()

@@ -103,7 +103,7 @@ async def test_deliveries_that_succeed_and_that_fail(tmp_path: Path, lines: Line
         event_id = world.raise_event()
         await world.run_until(START + timedelta(minutes=5))
     told = said(lines, "webhook delivery attempted")
-    assert [(one["level"], one["deliveryStatus"], one["httpStatusCode"]) for one in told] == [
+    assert [(line["level"], line["deliveryStatus"], line["httpStatusCode"]) for line in told] == [
         ("WARNING", "Retrying", 500),
         ("INFO", "Delivered", 200),
     ]
@@ -146,7 +146,7 @@ def test_attempts_to_authenticate_with_their_trace_and_request(
         assert len(line["spanId"]) == 16
         assert line["requestId"]
     assert "nonsense" not in json.dumps(lines)
-    assert {(one["action"], one["traceId"]) for one in said(lines, "change recorded")} >= {
+    assert {(line["action"], line["traceId"]) for line in said(lines, "change recorded")} >= {
         ("webhook.created", TRACE)
     }
     app.hub.database.close()

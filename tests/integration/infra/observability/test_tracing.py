@@ -242,7 +242,7 @@ async def test_fan_out_attempt_and_post_go_on_from_the_event(world: World, trace
     await world.settle()
     [fanned], [attempt] = traced.named("process domain-events"), traced.named("process webhook-deliveries")
     [post] = traced.named("POST")
-    assert [one.kind for one in (fanned, attempt, post)] == [
+    assert [span.kind for span in (fanned, attempt, post)] == [
         OtelKind.CONSUMER,
         OtelKind.CONSUMER,
         OtelKind.CLIENT,
@@ -294,7 +294,7 @@ async def test_each_attempt_has_spans_of_its_own_and_says_why_it_failed(
     assert second.status.status_code == StatusCode.UNSET
     failed, done = traced.named("process webhook-deliveries")
     assert (failed.attributes or {})["error.type"] == "Retrying"
-    assert [(one.attributes or {})["hub.webhook.attempt"] for one in (failed, done)] == [1, 2]
+    assert [(span.attributes or {})["hub.webhook.attempt"] for span in (failed, done)] == [1, 2]
     sent = [post.headers["traceparent"] for post in world.receivers.posts_to()]
     assert sent == [header_of(first), header_of(second)]
 
@@ -305,7 +305,7 @@ async def test_a_batch_serves_several_traces_each_with_its_own_spans(world: Worl
     accept(world, *parents, None)
     await world.settle()
     fanned = traced.named("process domain-events")
-    assert sorted(header_of(one).split("-")[1] for one in fanned) == sorted([TRACE, "a" * 32])
+    assert sorted(header_of(span).split("-")[1] for span in fanned) == sorted([TRACE, "a" * 32])
     sent = {post.headers["traceparent"].split("-")[1]: post for post in world.receivers.posts_to()}
     assert set(sent) > {TRACE, "a" * 32, "b" * 32}
     assert len(sent) == 4, "an event of no trace begins one when it is delivered"
