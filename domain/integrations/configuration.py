@@ -142,7 +142,7 @@ def _secrets(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
             extra = info.json_schema_extra
             if isinstance(extra, dict) and extra.get("secret"):
                 if item:  # an empty text is no secret
-                    yield here, item.get_secret_value() if hasattr(item, "get_secret_value") else str(item)
+                    yield here, str(item)
             else:
                 yield from _secrets(item, here)
     elif isinstance(value, list | tuple):

@@ -56,12 +56,20 @@ class Desk:
 
     def __init__(self, home: Path) -> None:
         new_database(home)
-        self.clock = FakeClock()
-        self.hub = Hub(Settings(home=home), clock=self.clock)
+        self.home, self.clock = home, FakeClock()
         self.queue = MemoryQueue(self.clock)
-        vars(self.hub)["queue"] = self.queue
+        self.start()
         self.stripe = seed(self.hub, tenant=TENANT, user=USER)
+
+    def start(self, **settings: Any) -> None:
+        self.hub = Hub(Settings(home=self.home, **settings), clock=self.clock)
+        vars(self.hub)["queue"] = self.queue
         self.service, self.retries = self.hub.incoming.service, self.hub.incoming.retries
+
+    def restart(self, **settings: Any) -> None:
+        """Start the hub again over the same data, with other settings."""
+        self.hub.database.close()
+        self.start(**settings)
 
     def request(self, signed: Signed, to: Integration | UUID) -> IncomingRequest:
         target = to if isinstance(to, UUID) else to.integration_id
@@ -314,17 +322,16 @@ def test_a_retry_raises_the_event_again_under_a_new_id(desk: Desk) -> None:
 
 
 def test_content_that_cannot_be_raised_is_kept_as_failed_and_raised_once_it_can(
-    desk: Desk, tmp_path: Path
+    desk: Desk,
 ) -> None:
-    vars(desk.hub.incoming._inbox)["_event_max_bytes"] = 100
-    vars(desk.retries)["_event_max_bytes"] = 100
-    assert desk.receive(desk.stripe_sends()).accepted == 1
+    desk.restart(event_max_bytes=1024)
+    assert desk.receive(desk.stripe_sends(description="x" * 1024)).accepted == 1
     [failed] = desk.inbox(statuses=[IncomingStatus.Failed])
     assert "BR-WH-08" in failed.error_message
     assert desk.queue.sent == []
     still = desk.retry(failed)
     assert (still.status, still.attempts) == (IncomingStatus.Failed, 2)
-    vars(desk.retries)["_event_max_bytes"] = 1024 * 1024
+    desk.restart()
     desk.clock.advance(days=2)
     raised = desk.retry(still)
     assert (raised.status, raised.attempts, raised.error_message) == (IncomingStatus.Processed, 3, None)

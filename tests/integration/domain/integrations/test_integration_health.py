@@ -195,14 +195,14 @@ async def test_a_result_of_credentials_that_were_replaced_meanwhile_is_dropped(
     from tests.worlds.integration_world import OTHER_KEY
 
     created = await world.create("REST")
-    finding = await world.parts.health.check(world.now(created))
+    check = await world.parts.health.check(world.now(created))
     old = world.now(created)
     world.api.accepts = {OTHER_KEY}
     await world.parts.credentials.rotate(
         world.principal, old.integration_id, RotateCredentials(credentials={"apiKey": OTHER_KEY})
     )
     assert not world.parts.lifecycle.authentication_failed(old, "Old key.")
-    assert finding.failure is None and world.now(created).status == S.Active
+    assert check.failure is None and world.now(created).status == S.Active
 
 
 async def test_a_secret_store_that_is_down_says_nothing_about_an_integration(world: IntegrationWorld) -> None:
@@ -218,8 +218,8 @@ async def test_a_probe_that_hangs_counts_as_unavailable(world: IntegrationWorld)
     created = await world.create("REST")
     world.api.gate = Gate()
     world.parts.health._probe_seconds = 0.05
-    finding = await world.parts.health.check(world.now(created))
-    assert finding.failure is not None and finding.failure.kind == "unavailable"
+    check = await world.parts.health.check(world.now(created))
+    assert check.failure is not None and check.failure.kind == "unavailable"
 
 
 async def test_an_alert_survives_a_queue_that_is_down(world: IntegrationWorld) -> None:
