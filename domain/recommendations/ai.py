@@ -13,8 +13,8 @@ from domain.core.errors import Unavailable
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
-#: `throttled` is 429; `refused` the service's content filter or the model itself; `truncated` an answer that did not
-#: fit; `invalid` one that is not what was asked for; `unreachable` everything that says the service is down.
+#: `throttled`: 429. `refused`: by the service's content filter or the model. `truncated`: the answer did not fit.
+#: `invalid`: the answer has another shape. `unreachable`: everything that says that the service is down.
 FailureReason = Literal["timeout", "throttled", "unreachable", "refused", "truncated", "invalid"]
 
 #: Tokens that roles, separators and the wrapping of a schema cost at most.
@@ -22,11 +22,11 @@ _WRAPPING_TOKENS = 200
 
 
 class ModelUnavailable(Unavailable):
-    """The model gave no answer that can be used. `detail` quotes neither the question nor the answer.
+    """The model gave no usable answer. `detail` quotes neither the request nor the answer.
 
-    `tokens` is what the attempt cost, None where nobody knows (the model may have worked until it was given up).
-    `retry_after_seconds` is the service's wish, None when it said nothing.
-    """
+    - `tokens`: what the attempt cost; None where that is unknown, because the model may have worked until it was
+      given up.
+    - `retry_after_seconds`: what the service asked for; None when it named nothing."""
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class ModelUnavailable(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest(Generic[AnswerT]):
-    """What a model is asked. `instructions` are ours alone; whatever others wrote belongs in `data`, which the model
-    is told to treat as data.
+    """What a model is asked.
 
-    `shape` must be one that strict structured output allows: every field required, extra fields forbidden, no
-    limits of length or size; those are for the asker to check.
-    """
+    - `instructions` are the hub's alone; text that others wrote belongs in `data`, which the model is told to treat
+      as data.
+    - `shape` must be one that strict structured output allows: every field required, extra fields forbidden, no
+      limits of length or size. The caller checks those."""
 
     instructions: str
     data: Mapping[str, object]
@@ -59,25 +59,26 @@ class ModelRequest(Generic[AnswerT]):
 
     @property
     def data_text(self) -> str:
-        """`data` as it is sent: JSON on one line, in which no text can end the string it stands in."""
+        """Return `data` as it is sent: JSON on one line, in which no text can end the string it stands in."""
         return json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
 
     @property
     def most_tokens(self) -> int:
-        """What an answer can cost at most: a token is at least one byte."""
+        """Return the most that an answer can cost: a token is at least one byte."""
         sent = f"{self.instructions}{self.data_text}{json.dumps(self.shape.model_json_schema())}"
         return len(sent.encode()) + _WRAPPING_TOKENS + self.max_output_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer(Generic[AnswerT]):
-    """An answer of the shape asked for, and the tokens it cost, those of the question included."""
+    """An answer of the requested shape, and the tokens it cost, those of the request included."""
 
     value: AnswerT
     tokens: int
 
 
 class LanguageModel(Protocol):
-    async def ask(self, question: ModelRequest[AnswerT]) -> ModelAnswer[AnswerT]:
-        """One answer within `question.timeout_seconds`, which covers entering, retries and all. It has the shape
-        asked for; that it is true is **not** checked. Raises ModelUnavailable."""
+    async def ask(self, request: ModelRequest[AnswerT]) -> ModelAnswer[AnswerT]:
+        """Return one answer within `request.timeout_seconds`, which covers connecting, retries and everything else.
+
+        The answer has the requested shape; that it is true is **not** checked. Raises ModelUnavailable."""

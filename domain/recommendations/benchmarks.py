@@ -1,4 +1,4 @@
-"""How a provider does for the other tenants of the hub: added up over enough of them that it tells of none."""
+"""How a provider does for the other tenants of the hub, added up over so many of them that no single one shows."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ T = TypeVar("T")
 
 #: Hours that are compared.
 WEEK: Final = timedelta(days=7)
-#: Fewer tenants than this are not added up.
+#: Fewer tenants than this are not shown.
 ANONYMOUS: Final = 5
-#: More of the checks than this must not be one tenant's: the sum would tell how it does.
+#: The largest share of the checks that one tenant may have: above it the sum would show how that tenant does.
 _ONE_TENANTS_SHARE = 0.4
 #: Integrations of a provider that are looked at.
 _LOOKED_AT = 50
 _PROVIDERS_AT_MOST = 100
-#: Failures that are the provider's: credentials, permissions and quotas are an account's.
-_ITS_OWN = ("unavailable", "malformed")
+#: Failures caused by the provider; credentials, permissions and quotas are those of an account.
+_BY_PROVIDER = ("unavailable", "malformed")
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderBenchmark:
-    """Health checks of a provider. `failed_share` is of 1, of the checks that an account had no part in; `latency_ms`
-    the median."""
+    """The health checks of a provider.
+
+    - `failed_share`: of 1, of the checks whose outcome does not depend on the account.
+    - `latency_ms`: the median."""
 
     provider: str
     checks: int
@@ -45,8 +47,8 @@ class ProviderBenchmark:
 
     @classmethod
     def of(cls, provider: str, tally: Tally, tenants: int = 1) -> ProviderBenchmark | None:
-        """None of no check."""
-        failed = sum(tally.errors.get(name, 0) for name in _ITS_OWN)
+        """Return the benchmark of a tally; None when it has no check."""
+        failed = sum(tally.errors.get(name, 0) for name in _BY_PROVIDER)
         latency = tally.latency.percentile(0.5)
         if latency is None or not tally.succeeded + failed:
             return None
@@ -54,8 +56,9 @@ class ProviderBenchmark:
 
 
 class Hourly(Generic[T]):
-    """Keeps for one hour what was read for a key, at most `most` keys. Hours are whole: what is read of those before
-    does not change within the present one."""
+    """Keeps for one hour what was read for a key, at most `most` keys.
+
+    Hours are whole: what is read of the hours before does not change within the current one."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -73,7 +76,7 @@ class Hourly(Generic[T]):
 
 
 class Peers:
-    """Reads the same for all tenants, once an hour; what a tenant is shown leaves it out."""
+    """Reads benchmarks once an hour for all tenants; a tenant's own checks are left out of what it is shown."""
 
     def __init__(self) -> None:
         self._read: Hourly[Mapping[UUID, Tally]] = Hourly(_PROVIDERS_AT_MOST)
@@ -81,7 +84,9 @@ class Peers:
     def shown(
         self, tx: RecommendationTransaction, provider: str, period: Period, *, to: UUID
     ) -> ProviderBenchmark | None:
-        """None where fewer than five other tenants use it, or one of them would stand out."""
+        """Return the provider's benchmark without the tenant `to`.
+
+        None where fewer than five other tenants use it, or one of them has too large a share."""
         found = self._read.get(
             (provider, period),
             period.until,

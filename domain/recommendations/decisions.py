@@ -1,4 +1,4 @@
-"""What people decided on recommendations, and where each stands."""
+"""Decisions of people on recommendations: their effect on the list, applying them, and deleting old ones."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ from domain.webhooks.service import WebhookService
 
 @dataclass(frozen=True, slots=True)
 class ListedRecommendation:
-    """A recommendation with where it stands; `decision` where there is one. `worded_by_model`: its title and
-    explanation are a language model's words for what the rules said."""
+    """A recommendation with its status, and the decision where there is one.
+
+    `worded_by_model`: its title and explanation are a language model's words for what the rules said."""
 
     recommendation: Recommendation
     status: RecommendationStatus
@@ -50,15 +51,17 @@ class ListedRecommendation:
 class DismissRecommendation(Command):
     """Body of `POST /api/insights/recommendations/{id}/dismiss`."""
 
-    reason: Reason = Field(description="Why; part of the audit log")
+    reason: Reason = Field(description="Why; kept in the audit log")
     until: UtcMoment | None = Field(
-        None, strict=False, description="From then on it is shown again if it still holds; never when absent"
+        None,
+        strict=False,
+        description="From then on the recommendation is shown again if it still holds; never when absent",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class RecommendationFilter:
-    """All given conditions hold."""
+    """Conditions of a list of recommendations; all that are given must hold."""
 
     statuses: Sequence[RecommendationStatus] = ()
     kinds: Sequence[RecommendationKind] = ()
@@ -66,12 +69,12 @@ class RecommendationFilter:
     subject_id: UUID | None = None
 
     def takes(self, listed: ListedRecommendation) -> bool:
-        one = listed.recommendation
+        advice, subject = listed.recommendation.advice, listed.recommendation.subject
         return (
             (not self.statuses or listed.status in self.statuses)
-            and (not self.kinds or one.advice.kind in self.kinds)
-            and (not self.subject_types or one.subject.type in self.subject_types)
-            and (self.subject_id is None or one.subject.id == self.subject_id)
+            and (not self.kinds or advice.kind in self.kinds)
+            and (not self.subject_types or subject.type in self.subject_types)
+            and (self.subject_id is None or subject.id == self.subject_id)
         )
 
 
@@ -83,26 +86,29 @@ def snapshot_of(recommendation: Recommendation) -> str:
 
 
 def subject_of(decision: Decision) -> RecommendationSubject:
-    """What it was about."""
+    """Return the subject of the recommendation that a decision is about."""
     return _JSON.validate_json(decision.snapshot).subject
 
 
 def stand(
     recommendations: Sequence[Recommendation], decisions: Mapping[UUID, Decision], now: datetime
 ) -> list[ListedRecommendation]:
-    """Where each stands: those that hold now, in their order, then those decided upon that do not any more, the
-    latest first. What was applied and holds again is open again: its evidence is newer than the change."""
-    found = [
+    """Return each recommendation with its status.
+
+    - First those that hold now, in their order; then those that were decided upon and no longer hold, the latest
+      first.
+    - What was applied and holds again is open again: its evidence is newer than the change."""
+    listed = [
         _standing(recommendation, decisions.get(recommendation.recommendation_id), now)
         for recommendation in recommendations
     ]
     held = {recommendation.recommendation_id for recommendation in recommendations}
-    past = [one for one in decisions.values() if one.recommendation_id not in held]
-    for one in sorted(past, key=lambda decision: decision.decided_at, reverse=True):
-        is_applied = one.status == RecommendationStatus.Applied
-        status = one.status if is_applied else RecommendationStatus.Gone
-        found.append(ListedRecommendation(_JSON.validate_json(one.snapshot), status, one))
-    return found
+    past = [decision for decision in decisions.values() if decision.recommendation_id not in held]
+    for decision in sorted(past, key=lambda decision: decision.decided_at, reverse=True):
+        is_applied = decision.status == RecommendationStatus.Applied
+        status = decision.status if is_applied else RecommendationStatus.Gone
+        listed.append(ListedRecommendation(_JSON.validate_json(decision.snapshot), status, decision))
+    return listed
 
 
 def _standing(
@@ -115,7 +121,9 @@ def _standing(
 
 
 class Applier:
-    """`schedules` is asked for where one is needed: it brings all of synchronisation with it."""
+    """Applies the change of a recommendation.
+
+    `schedules` is called only where needed, because it loads all of synchronisation."""
 
     def __init__(
         self, webhooks: WebhookService, keys: ApiKeyService, schedules: Callable[[], ScheduleService]
@@ -125,8 +133,9 @@ class Applier:
         self._keys = keys
 
     async def apply(self, principal: Principal, subject: RecommendationSubject, change: Change) -> None:
-        """Change the subject, if it still is as it was when its evidence was read. Raises Forbidden, NotFound,
-        PreconditionFailed, ValidationFailed, Conflict, Unavailable."""
+        """Change the subject, if it is unmodified since its evidence was read.
+
+        Raises Forbidden, NotFound, PreconditionFailed, ValidationFailed, Conflict, Unavailable."""
         body = dict(change.body)
         if change.operation == Operation.UpdateWebhook:
             await self._webhooks.update(
@@ -143,7 +152,7 @@ class Applier:
             await asyncio.to_thread(self._keys.revoke, principal, subject.id, reason, subject.version)
 
 
-#: After it was decided; until then it is shown as what became of it.
+#: How long a decision is kept and shown with its outcome.
 KEPT: Final = timedelta(days=90)
 _TENANTS_A_TRANSACTION = 100
 _TRANSACTIONS = 50
@@ -156,21 +165,24 @@ class DecisionCleaner:
         self._clock = clock
 
     def forget_old(self, *, tenants: int = _TENANTS_A_TRANSACTION, transactions: int = _TRANSACTIONS) -> int:
-        """Remove decisions of 90 days and older about webhooks that were deleted, keys that were revoked and
-        integrations that were disconnected; returns how many. So many tenants a run, each day from another one on, so
-        that in time all have their turn. Raises Unavailable; what was committed stays."""
+        """Remove decisions of 90 days and older whose subject has ended, and return how many.
+
+        - Ended are webhooks that were deleted, keys that were revoked and integrations that were disconnected.
+        - A run looks at a bounded number of tenants, and starts at another one each day, so that in time all have
+          their turn.
+        - Raises Unavailable; what was committed stays."""
         now = self._clock.now()
         start = uuid5(NAMESPACE_OID, now.date().isoformat())
         removed, after, has_wrapped = 0, start, False
         for _ in range(transactions):
             with self._transactions.write() as tx:
-                some = tx.decisions.tenants(
+                page = tx.decisions.tenants(
                     after, until=start if has_wrapped else None, decided_before=now - KEPT, limit=tenants
                 )
-                removed += sum(_forget(tx, one, now - KEPT) for one in some)
+                removed += sum(_forget(tx, tenant_id, now - KEPT) for tenant_id in page)
                 tx.commit()
-            if len(some) == tenants:
-                after = some[-1]
+            if len(page) == tenants:
+                after = page[-1]
             elif has_wrapped:
                 break
             else:
@@ -179,11 +191,15 @@ class DecisionCleaner:
 
 
 def _forget(tx: RecommendationTransaction, tenant_id: UUID, before: datetime) -> int:
-    old = [one for one in tx.decisions.of_tenant(tenant_id).values() if one.decided_at < before]
-    gone = [one for one in old if _is_over(tx, tenant_id, one)]
-    for one in gone:
-        tx.decisions.remove(tenant_id, one.recommendation_id)
-    return len(gone)
+    decisions = tx.decisions.of_tenant(tenant_id).values()
+    over = [
+        decision
+        for decision in decisions
+        if decision.decided_at < before and _is_over(tx, tenant_id, decision)
+    ]
+    for decision in over:
+        tx.decisions.remove(tenant_id, decision.recommendation_id)
+    return len(over)
 
 
 def _is_over(tx: RecommendationTransaction, tenant_id: UUID, decision: Decision) -> bool:
@@ -195,7 +211,7 @@ def _is_over(tx: RecommendationTransaction, tenant_id: UUID, decision: Decision)
 
 
 def _has_ended(tx: RecommendationTransaction, tenant_id: UUID, subject: RecommendationSubject) -> bool:
-    """Raises NotFound."""
+    """Return whether the subject is revoked or disconnected. Raises NotFound when it was deleted."""
     if subject.type == SubjectType.Webhook:
         tx.webhooks.get(tenant_id, subject.id)
     elif subject.type == SubjectType.ApiKey:

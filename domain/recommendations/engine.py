@@ -1,9 +1,9 @@
-"""Reads what there is to know of a tenant's webhooks, keys and integrations, and asks the rules."""
+"""Reading the facts about a tenant's webhooks, keys and integrations, and asking the rules for advice."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -58,6 +58,7 @@ from domain.recommendations.rules import (
     PROVIDER_RULES,
     SCHEDULE_RULES,
     WEBHOOK_RULES,
+    advice_of,
     ordered,
     recommended,
 )
@@ -81,56 +82,61 @@ class IntegrationAdviser:
     def __init__(self, providers: Providers) -> None:
         self._providers = providers
         self._peers = Peers()
-        self._said: Hourly[list[Advice]] = Hourly(_SAID_AT_MOST)
-        self._needs: Hourly[list[Need]] = Hourly(_SAID_AT_MOST)
+        self._advice: Hourly[list[Advice]] = Hourly(_ADVICE_AT_MOST)
+        self._needs: Hourly[list[Need]] = Hourly(_ADVICE_AT_MOST)
 
     def about(self, tx: RecommendationTransaction, tenant_id: UUID, now: datetime) -> list[Recommendation]:
         @cache
         def checks() -> Mapping[UUID, Sequence[Signal]]:
-            return _by_subject(tx, tenant_id, SubjectKind.Integration, now - _HEALTH_WINDOW, now)
+            return _by_subject(tx, tenant_id, SubjectKind.Integration, since=now - _HEALTH_WINDOW, until=now)
 
         found: list[Recommendation] = []
-        for one in every(partial(tx.integrations.page, tenant_id, IntegrationFilter())):
-            key = (one.integration_id, one.version, one.status, one.health_status)
-            said = self._said.get(key, now, partial(self._judged, tx, one, checks, now))
-            found += recommended(integration_subject(one), said, now)
-            if one.status == IntegrationStatus.Active:
-                found += self._about_schedule(tx, one, now)
+        for integration in every(partial(tx.integrations.page, tenant_id, IntegrationFilter())):
+            key = (
+                integration.integration_id,
+                integration.version,
+                integration.status,
+                integration.health_status,
+            )
+            advice = self._advice.get(key, now, partial(self._advise, tx, integration, checks, now))
+            found += recommended(integration_subject(integration), advice, now)
+            if integration.status == IntegrationStatus.Active:
+                found += self._about_schedule(tx, integration, now)
         return found
 
-    def _judged(
+    def _advise(
         self,
         tx: RecommendationTransaction,
         integration: Integration,
         checks: Callable[[], Mapping[UUID, Sequence[Signal]]],
         now: datetime,
     ) -> list[Advice]:
-        """By its health checks."""
+        """Return the advice about an integration by its health checks."""
         hours = checks().get(integration.integration_id, ())
         facts = IntegrationFacts(integration, Period(hour_of(now) - _HEALTH_WINDOW, now), hours)
-        said = [advice for rule in INTEGRATION_RULES if (advice := rule(facts)) is not None]
+        advice = advice_of(INTEGRATION_RULES, facts)
         if integration.status == IntegrationStatus.Active:
-            said += self._about_provider(tx, integration, hours, now)
-        return said
+            advice += self._about_provider(tx, integration, hours, now)
+        return advice
 
     def about_missing(
         self, tx: RecommendationTransaction, tenant_id: UUID, now: datetime
     ) -> list[Recommendation]:
-        """Types of which there is no integration, not even a draft."""
-        there = {
-            one.integration_type
-            for one in every(partial(tx.integrations.page, tenant_id, IntegrationFilter()))
-            if one.status != IntegrationStatus.Disconnected
+        """Recommend types of which the tenant has no integration, not even a draft."""
+        present = {
+            integration.integration_type
+            for integration in every(partial(tx.integrations.page, tenant_id, IntegrationFilter()))
+            if integration.status != IntegrationStatus.Disconnected
         }
         found: list[Recommendation] = []
         for need in self._needs.get(tenant_id, now, lambda: needs(_flows(tx, tenant_id, now))):
-            if need.integration_type not in there:
+            if need.integration_type not in present:
                 week = Period(now - WEEK, now)
                 providers = self._providers.of_type(need.integration_type)
                 shown = self._shown(tx, providers, week, to=tenant_id)
                 facts = MissingFacts(need, providers, shown, week)
                 subject = type_subject(tenant_id, need.integration_type)
-                found += recommended(subject, [rule(facts) for rule in MISSING_RULES], now)
+                found += recommended(subject, advice_of(MISSING_RULES, facts), now)
         return found
 
     def _about_provider(
@@ -143,19 +149,19 @@ class IntegrationAdviser:
         days = [hour.hour.date() for hour in hours]
         own = ProviderBenchmark.of(integration.provider, total_of([hour.tally for hour in hours]))
         if not does_badly(own, days):
-            return []  # others are only looked at for who may want to change
+            return []  # other providers are read only where a change may be worth it
         tenant_id = integration.tenant_id
         names = self._providers.of_type(integration.integration_type)
         others = self._shown(tx, [name for name in names if name != integration.provider], week, to=tenant_id)
         alike = self._peers.shown(tx, integration.provider, week, to=tenant_id)
         facts = ProviderFacts(integration, week, days, own, alike, others)
-        return [said for rule in PROVIDER_RULES if (said := rule(facts)) is not None]
+        return advice_of(PROVIDER_RULES, facts)
 
     def _shown(
         self, tx: RecommendationTransaction, names: Sequence[str], week: Period, *, to: UUID
     ) -> list[ProviderBenchmark]:
         found = (self._peers.shown(tx, name, week, to=to) for name in names)
-        return [one for one in found if one is not None]
+        return [benchmark for benchmark in found if benchmark is not None]
 
     def _about_schedule(
         self, tx: RecommendationTransaction, integration: Integration, now: datetime
@@ -171,11 +177,10 @@ class IntegrationAdviser:
         subject = replace(integration_subject(integration), version=schedule.version)
 
         def advice() -> list[Advice]:
-            facts = self._schedule_facts(tx, integration, schedule, now)
-            return [said for rule in SCHEDULE_RULES if (said := rule(facts)) is not None]
+            return advice_of(SCHEDULE_RULES, self._schedule_facts(tx, integration, schedule, now))
 
         key = (subject.id, subject.version, "schedule")
-        return recommended(subject, self._said.get(key, now, advice), now)
+        return recommended(subject, self._advice.get(key, now, advice), now)
 
     def _schedule_facts(
         self, tx: RecommendationTransaction, integration: Integration, schedule: SyncSchedule, now: datetime
@@ -199,16 +204,15 @@ class IntegrationAdviser:
                 until=today,
             )
             runs = tx.sync_jobs.page(tenant_id, well, PageRequest(1, RUNS)).items[::-1]
-        # Asking for the streams opens the secrets: not for nothing.
+        # Reading the streams opens the secrets, so it is done only where needed.
         streams = self._streams_of(integration) if reads_in_vain(schedule, runs) else ()
-        in_order = sorted(hours, key=lambda one: one.hour)
-        return ScheduleFacts(schedule, Period(since, today), in_order, runs, streams)
+        return ScheduleFacts(schedule, Period(since, today), _in_order(hours), runs, streams)
 
     def _streams_of(self, integration: Integration) -> Sequence[StreamProfile]:
         try:
             return self._providers.streams(integration)
         except (Conflict, Unavailable):
-            return ()  # said when its provider can be asked again
+            return ()  # the advice follows when the provider can be reached again
 
 
 def integration_subject(integration: Integration) -> RecommendationSubject:
@@ -218,13 +222,13 @@ def integration_subject(integration: Integration) -> RecommendationSubject:
 
 
 def type_subject(tenant_id: UUID, integration_type: IntegrationType) -> RecommendationSubject:
-    """Something that is not there has an id of its own."""
+    """Return the subject of a type that the tenant does not have; its id is derived from both."""
     id_ = uuid5(tenant_id, f"integration-type/{integration_type.name}")
     return RecommendationSubject(SubjectType.IntegrationType, id_, integration_type.name)
 
 
 def _flows(tx: RecommendationTransaction, tenant_id: UUID, now: datetime) -> list[Flow]:
-    """What each active webhook was sent."""
+    """Return what each active webhook was sent."""
     since = now - WINDOW
     attempts = tx.outcomes.attempts(tenant_id, since)
     found = []
@@ -233,7 +237,7 @@ def _flows(tx: RecommendationTransaction, tenant_id: UUID, now: datetime) -> lis
         if webhook.state != WebhookState.Active or known is None:
             continue
         newest = tx.outcomes.newest(tenant_id, webhook.webhook_id, since=since, limit=_DELIVERIES)
-        deliveries = [one for one in newest if one.scheduled_at < now]
+        deliveries = [delivery for delivery in newest if delivery.scheduled_at < now]
         if deliveries:
             host = urlsplit(webhook.url).hostname or ""
             is_cut = len(newest) == _DELIVERIES
@@ -243,25 +247,29 @@ def _flows(tx: RecommendationTransaction, tenant_id: UUID, now: datetime) -> lis
 
 
 def _by_subject(
-    tx: RecommendationTransaction, tenant_id: UUID, kind: SubjectKind, since: datetime, until: datetime
+    tx: RecommendationTransaction, tenant_id: UUID, kind: SubjectKind, *, since: datetime, until: datetime
 ) -> defaultdict[UUID, list[Signal]]:
-    """In order of their hours."""
+    """Return signals by subject, in the order of their hours."""
     found: defaultdict[UUID, list[Signal]] = defaultdict(list)
     signals = tx.signals.read(tenant_id, kind, since=hour_of(since), until=until)
-    for one in sorted(signals, key=lambda signal: signal.hour):
-        found[one.subject_id].append(one)
+    for signal in _in_order(signals):
+        found[signal.subject_id].append(signal)
     return found
 
 
-_SAID_AT_MOST = 5_000
+def _in_order(signals: Iterable[Signal]) -> list[Signal]:
+    return sorted(signals, key=lambda signal: signal.hour)
+
+
+_ADVICE_AT_MOST = 5_000
 #: Deliveries looked at of a webhook of which some failed.
 _OUTCOMES = 2_000
-#: The fewest with which a rule about failures says anything.
+#: The fewest failures on which a rule about them advises.
 ENOUGH_FAILURES = 10
 
 
 class Adviser:
-    """`max_retries` is the platform's cap (BR-WH-03)."""
+    """Recommends by the rules. `max_retries` is the platform's cap (BR-WH-03)."""
 
     def __init__(
         self,
@@ -277,10 +285,10 @@ class Adviser:
         self._integrations = IntegrationAdviser(providers)
         self._clock = clock
         self._max_retries = max_retries
-        self._said: Hourly[list[Advice]] = Hourly(_SAID_AT_MOST)
+        self._advice: Hourly[list[Advice]] = Hourly(_ADVICE_AT_MOST)
 
     def advise(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[Recommendation]:
-        """About subjects of these types, the most urgent first. Raises Unavailable."""
+        """Return recommendations about subjects of these types, the most urgent first. Raises Unavailable."""
         # Whole hours: nothing changes by the minute, and a language model is asked about the same things once.
         now = hour_of(self._clock.now())
         found: list[Recommendation] = []
@@ -300,7 +308,7 @@ class Adviser:
         return ordered(found)
 
     def could_say(self, tenant_id: UUID, id_: UUID) -> bool:
-        """Whether an id is that of a recommendation about something the tenant has, whether or not it holds."""
+        """Return whether an id is that of a recommendation about a subject of the tenant, whether or not it holds."""
         now = self._clock.now()
         with self._transactions.read() as tx:
             subjects = [
@@ -311,7 +319,7 @@ class Adviser:
                     every(partial(tx.integrations.page, tenant_id, IntegrationFilter())),
                 ),
             ]
-        subjects += [type_subject(tenant_id, one) for one in IntegrationType]
+        subjects += [type_subject(tenant_id, type_) for type_ in IntegrationType]
         return any(
             recommendation_id(kind, subject.id) == id_ for subject in subjects for kind in RecommendationKind
         )
@@ -327,23 +335,19 @@ class Adviser:
             if known.failed >= ENOUGH_FAILURES or (known.total and webhook.rate_limit_per_second is not None):
                 subject = webhook_subject(webhook)
                 key = (subject.id, subject.version, webhook.state.name)
-                said = self._said.get(key, now, partial(self._judged, tx, webhook, now))
-                found += recommended(subject, said, now)
+                advice = self._advice.get(key, now, partial(self._advise, tx, webhook, now))
+                found += recommended(subject, advice, now)
         return found
 
-    def _judged(self, tx: RecommendationTransaction, webhook: Webhook, now: datetime) -> list[Advice]:
-        facts = self._webhook_facts(tx, webhook, now)
-        return [said for rule in WEBHOOK_RULES if (said := rule(facts)) is not None]
-
-    def _webhook_facts(self, tx: RecommendationTransaction, webhook: Webhook, now: datetime) -> WebhookFacts:
+    def _advise(self, tx: RecommendationTransaction, webhook: Webhook, now: datetime) -> list[Advice]:
         period = period_of(webhook.modified_at, webhook.created_at, now)
         tenant_id, webhook_id = webhook.tenant_id, webhook.webhook_id
         hours = tx.signals.read(
             tenant_id, SubjectKind.Webhook, since=period.since, until=now, subject_id=webhook_id
         )
         outcomes = tx.outcomes.newest(tenant_id, webhook_id, since=period.since, limit=_OUTCOMES)
-        in_order = sorted(hours, key=lambda one: one.hour)
-        return WebhookFacts(webhook, period, in_order, outcomes, self._max_retries)
+        facts = WebhookFacts(webhook, period, _in_order(hours), outcomes, self._max_retries)
+        return advice_of(WEBHOOK_RULES, facts)
 
     def _about_keys(
         self,
@@ -354,18 +358,18 @@ class Adviser:
     ) -> list[Recommendation]:
         hours: defaultdict[UUID, list[Bucket]] = defaultdict(list)
         try:
-            ids = [one.api_key_id for one in keys]
+            ids = [key.api_key_id for key in keys]
             signals = self._usage.hours(tenant_id, ids, since=hour_of(now) - WINDOW, until=hour_of(now))
         except Unavailable:
-            signals = []  # what depends on no table store is said all the same
-        for one in sorted(signals, key=lambda signal: signal.hour):
-            hours[one.subject_id].append(_bucket(one))
+            signals = []  # other advice does not depend on the table store
+        for signal in _in_order(signals):
+            hours[signal.subject_id].append(_bucket(signal))
         found: list[Recommendation] = []
         for key in keys:
             period = period_of(key.modified_at, key.created_at, now)
-            since = [one for one in hours[key.api_key_id] if one.start >= period.since]
+            since = [hour for hour in hours[key.api_key_id] if hour.start >= period.since]
             facts = KeyFacts(key, period, since, scopes.get(key.api_key_id, ()))
-            found += recommended(key_subject(key), [rule(facts) for rule in KEY_RULES], now)
+            found += recommended(key_subject(key), advice_of(KEY_RULES, facts), now)
         return found
 
 

@@ -1,4 +1,4 @@
-"""What the rules judge by: a subject, and what was counted of it since it was last changed."""
+"""The facts that rules decide by: a subject, and what was counted of it since it was last modified."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from domain.sync.model import SyncJob
 from domain.sync.schedules import SyncSchedule
 from domain.webhooks.model import Webhook
 
-#: How far back configurations are judged.
+#: How far back configurations are examined.
 WINDOW = timedelta(days=14)
 
 
 @dataclass(frozen=True)
 class WebhookFacts:
-    """`hours` in order, of `period`. `outcomes` of its newest deliveries, oldest first; empty where nothing failed.
-    `max_retries` is the platform's cap (BR-WH-03)."""
+    """What a webhook's rules decide by.
+
+    - `hours`: those of `period`, in order.
+    - `outcomes`: those of its newest deliveries, oldest first; empty where nothing failed.
+    - `max_retries`: the platform's cap (BR-WH-03)."""
 
     webhook: Webhook
     period: Period
@@ -46,7 +49,10 @@ class WebhookFacts:
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """`hours` with a request, of `period`, in order. `scopes` it was used for in the last 90 days."""
+    """What a key's rules decide by.
+
+    - `hours`: those of `period` with a request, in order.
+    - `scopes`: those it was used for in the last 90 days."""
 
     key: ApiKey
     period: Period
@@ -56,7 +62,7 @@ class KeyFacts:
 
 @dataclass(frozen=True, slots=True)
 class IntegrationFacts:
-    """`hours` of its health checks, in order."""
+    """What an integration's rules decide by. `hours` are those of its health checks, in order."""
 
     integration: Integration
     period: Period
@@ -65,8 +71,11 @@ class IntegrationFacts:
 
 @dataclass(frozen=True, slots=True)
 class ProviderFacts:
-    """An integration's health checks of `period`, on `days`; how its provider does for others (`alike`), and how
-    `others` of its type do, those that enough tenants use."""
+    """What the rules about another provider decide by.
+
+    - `own`: the integration's health checks of `period`, on `days`.
+    - `alike`: how its provider does for other tenants; `others`: how other providers of its type do, where enough
+      tenants use them."""
 
     integration: Integration
     period: Period
@@ -78,9 +87,11 @@ class ProviderFacts:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleFacts:
-    """`hours` of the integration's health checks, in order, of whole days (UTC) in `period`. `runs` are the latest
-    that ended well in it since the schedule was last changed, oldest first; `streams` what the provider has. Both
-    are empty where no rule asks for them."""
+    """What a schedule's rules decide by. `runs` and `streams` are empty where no rule needs them.
+
+    - `hours`: those of the integration's health checks, in order, of whole days (UTC) in `period`.
+    - `runs`: the latest that ended well in it since the schedule was last modified, oldest first.
+    - `streams`: what the provider has."""
 
     schedule: SyncSchedule
     period: Period
@@ -90,7 +101,9 @@ class ScheduleFacts:
 
 
 def period_of(modified_at: datetime | None, created_at: datetime, now: datetime) -> Period:
-    """Up to `WINDOW`, whole hours, since the last change: what came before was another configuration's doing."""
+    """Return the whole hours since the last modification, up to `WINDOW`.
+
+    What came before was the result of another configuration."""
     changed = max(modified_at or created_at, created_at)
     whole = hour_of(changed)
     if whole < changed:

@@ -24,7 +24,7 @@ from domain.recommendations.model import (
 )
 from domain.recommendations.ports import Attempts, DeliveryOutcome
 
-#: Whose providers do the same for whoever asks. A calendar, a CRM or files are where their people are.
+#: Types whose providers can replace each other. A calendar, a CRM or files hold data that cannot move.
 INTERCHANGEABLE = frozenset(
     (IntegrationType.PaymentGateway, IntegrationType.EmailService, IntegrationType.SMSService)
 )
@@ -35,16 +35,16 @@ _FAILED_SHARE = 0.02
 _TIMES_AS_MANY = 3
 _SLOW_MS = 500
 _TIMES_AS_SLOW = 2
-#: Standard deviations of the difference of two shares that are no chance.
+#: Standard deviations beyond which the difference of two shares is not chance.
 _NO_CHANCE = 4
-#: What the other provider may be slower by to count as no worse.
+#: How many times as slow the other provider may be to count as no worse.
 _AS_QUICK = 1.2
-#: Of its owner's excess, so much must be seen by the other tenants of the provider too.
+#: The share of a tenant's excess that the provider's other tenants must see too.
 _SEEN_BY_OTHERS = 0.5
 
 
 def does_badly(own: ProviderBenchmark | None, days: Sequence[date]) -> bool:
-    """Whether another provider is worth looking at."""
+    """Return whether other providers are worth comparing."""
     if own is None or own.checks < _CHECKS_AT_LEAST or len(set(days)) < _DAYS_AT_LEAST:
         return False
     fails = own.failed >= _FAILED_AT_LEAST and own.failed_share >= _FAILED_SHARE
@@ -52,8 +52,9 @@ def does_badly(own: ProviderBenchmark | None, days: Sequence[date]) -> bool:
 
 
 def other_provider(facts: ProviderFacts) -> Advice | None:
-    """The provider fails three times as often as another of its type does for five other tenants or more, or takes
-    twice as long, and is no better in the other respect."""
+    """Advise another provider of the type that does better for five other tenants or more.
+
+    It fails a third as often or takes half as long, and is no worse in the other respect."""
     own = facts.own
     if own is None or not does_badly(own, facts.days):
         return None
@@ -64,7 +65,7 @@ def other_provider(facts: ProviderFacts) -> Advice | None:
     ]
     if not better:
         return None
-    best = min(better, key=lambda one: (round(one.failed_share, 3), one.latency_ms, one.provider))
+    best = min(better, key=lambda other: (round(other.failed_share, 3), other.latency_ms, other.provider))
     confidence = confidence_of(own.checks, facts.days)
     if facts.alike is None:
         confidence = min(confidence, Confidence.Medium)  # it may be this account alone
@@ -132,7 +133,9 @@ def _is_quicker(other: ProviderBenchmark, own: ProviderBenchmark) -> bool:
 def _is_the_provider(
     alike: ProviderBenchmark | None, own: ProviderBenchmark, other: ProviderBenchmark
 ) -> bool:
-    """Where enough others use the same provider, they see half of what this tenant does beyond the other one."""
+    """Return whether the provider itself does badly, rather than this account.
+
+    Where enough other tenants use it, they must see half of what this tenant sees beyond the other provider."""
     if alike is None:
         return True
     if _fails_less(other, own):
@@ -151,8 +154,8 @@ _EVENT_DAYS_AT_LEAST = 2
 _A_DAY_AT_LEAST = 1.0
 _NAMED = 3
 
-#: Words in the name of an event type, and the type of integration they speak of; the first that fits. What has no
-#: word here, such as an order, says nothing.
+#: Words in the name of an event type, and the type of integration they call for; the first match counts. Other words,
+#: such as order, call for none.
 WORDS: Final[Sequence[tuple[IntegrationType, frozenset[str]]]] = (
     (_T.PaymentGateway, frozenset(("payment", "invoice", "refund", "checkout", "charge", "payout"))),
     (_T.SMSService, frozenset(("sms", "otp", "reminder"))),
@@ -187,7 +190,7 @@ _PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Events that a webhook was sent in `period`, by their types; `host` is whom it reaches."""
+    """Events that a webhook was sent in `period`, by their types; `host` is the receiver's."""
 
     host: str
     period: Period
@@ -197,8 +200,9 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A type of integration that events speak of. `events` by type; `webhooks` by the provider whose host
-    they go to."""
+    """A type of integration that the events call for.
+
+    `events` are by type; `webhooks` by the provider whose host they go to."""
 
     integration_type: IntegrationType
     period: Period
@@ -210,7 +214,9 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class MissingFacts:
-    """`providers` of the need's type that the hub supports; `shown` those that enough other tenants use."""
+    """What the rule about missing integrations decides by.
+
+    `providers` are those of the type that the hub supports; `shown` those that enough other tenants use."""
 
     need: Need
     providers: Sequence[str]
@@ -219,22 +225,24 @@ class MissingFacts:
 
 
 def type_of(event_type: str) -> IntegrationType | None:
-    """What the words of an event type's name speak of."""
+    """Return the type of integration that the words of an event type's name call for."""
     pieces = [piece.lower() for piece in _PIECES.findall(event_type)]
     words = {*pieces, *(piece.removesuffix("s") for piece in pieces)}
     return next((kind for kind, known in WORDS if not words.isdisjoint(known)), None)
 
 
 def owner_of(host: str) -> tuple[IntegrationType, str] | None:
-    """The provider that a host belongs to."""
+    """Return the provider that a host belongs to."""
     pieces = host.lower().rstrip(".").split(".")
     ends = (".".join(pieces[n:]) for n in range(len(pieces)))
     return next((HOSTS[end] for end in ends if end in HOSTS), None)
 
 
 def flow_of(host: str, period: Period, deliveries: Sequence[DeliveryOutcome], of: Attempts | None) -> Flow:
-    """`deliveries` are all of the period, oldest first; or, where `of` is given, the newest of those that `of` counts.
-    Then their mix stands for all that arrived."""
+    """Build the flow of a webhook from its deliveries, oldest first.
+
+    Where `of` is given, `deliveries` are only the newest of those that `of` counts; then their mix stands for all
+    that arrived."""
     events = Counter(delivery.event_type for delivery in deliveries)
     days = {delivery.scheduled_at.date() for delivery in deliveries}
     if of is None:
@@ -246,8 +254,9 @@ def flow_of(host: str, period: Period, deliveries: Sequence[DeliveryOutcome], of
 
 
 def needs(flows: Sequence[Flow]) -> list[Need]:
-    """What the events of all webhooks speak of, where there are enough of them. One event goes to several webhooks: the
-    one that got most of a type tells how many there are."""
+    """Return the types of integrations that the events of all webhooks call for, where there are enough of them.
+
+    An event goes to several webhooks: the one that got most of a type tells how many events there are."""
     found = []
     for kind in IntegrationType:
         events: dict[str, int] = {}
@@ -279,12 +288,12 @@ def needs(flows: Sequence[Flow]) -> list[Need]:
 
 
 def missing(facts: MissingFacts) -> Advice | None:
-    """Events speak of a type of integration that the hub has providers for."""
+    """Advise an integration of a type that the events call for and the hub has providers for."""
     need = facts.need
     hosted = [name for name, _ in Counter(need.webhooks).most_common() if name in facts.providers]
     if not facts.providers:
         return None
-    best = min(facts.shown, key=lambda one: (one.failed_share, one.latency_ms), default=None)
+    best = min(facts.shown, key=lambda shown: (shown.failed_share, shown.latency_ms), default=None)
     provider = hosted[0] if hosted else best.provider if best else None
     total, count = sum(need.events.values()), sum(need.webhooks.values())
     kind = need.integration_type.name

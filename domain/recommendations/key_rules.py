@@ -30,13 +30,13 @@ from domain.recommendations.model import (
 
 _K = RecommendationKind
 UNUSED = timedelta(days=90)
-#: What a request with one scope may make use of beside it, without the gate being asked: a key that manages keys hands
-#: its own scopes on, and some pages show more to whoever may see more.
+#: Scopes that a request verified for another scope may use as well: some pages show more to callers who may see more.
 _BESIDE: Mapping[str, frozenset[str]] = {
     INSIGHTS_READ: frozenset((WEBHOOK_MANAGE, INTEGRATION_MANAGE)),
     ALERTS_READ: frozenset((ALERTS_PLATFORM,)),
 }
-_HANDS_ON = frozenset((INTEGRATION_MANAGE, ANYTHING))
+#: A key that manages keys can pass on all of its own scopes.
+_PASSES_ON = frozenset((INTEGRATION_MANAGE, ANYTHING))
 _OLD = timedelta(days=180)
 _MOST_PER_HOUR = 10_000
 _LIMITED_AT_LEAST = 20
@@ -44,29 +44,29 @@ _HOURS_AT_LEAST = 3
 
 
 def higher_limit(facts: KeyFacts) -> Advice | None:
-    """Refused for its limit in three hours or more, on two days or more: a habit, not an accident."""
+    """Advise a higher limit for a key that was refused for its limit in three hours or more, on two days or more."""
     limit = facts.key.rate_limit_per_hour
-    hit = [hour for hour in facts.hours if hour.limited]
-    days = [one.start.date() for one in hit]
-    refused = sum(one.limited for one in hit)
-    if len(hit) < _HOURS_AT_LEAST or len(set(days)) < 2 or refused < _LIMITED_AT_LEAST:
+    limited = [hour for hour in facts.hours if hour.limited]
+    days = [hour.start.date() for hour in limited]
+    refused = sum(hour.limited for hour in limited)
+    if len(limited) < _HOURS_AT_LEAST or len(set(days)) < 2 or refused < _LIMITED_AT_LEAST:
         return None
-    busiest = max(one.accepted + one.limited for one in hit)
+    busiest = max(hour.accepted + hour.limited for hour in limited)
     wanted = min(_MOST_PER_HOUR, ceil(busiest * 1.2 / 100) * 100)
     if wanted <= limit:
         return None
-    fits = sum(min(one.limited, max(0, wanted - one.accepted)) for one in hit)
+    fits = sum(min(hour.limited, max(0, wanted - hour.accepted)) for hour in limited)
     return Advice(
         _K.KeyHigherLimit,
         Priority.Soon,
         f"Raise the key's limit to {wanted:,} requests an hour",
-        f"In {len(hit)} hours on {len(set(days))} days the limit of {limit:,} refused {refused:,} requests; in the "
+        f"In {len(limited)} hours on {len(set(days))} days the limit of {limit:,} refused {refused:,} requests; in the "
         f"busiest {busiest:,} were made. {wanted:,} is a fifth more than that"
         f"{', as far as the platform allows' if wanted == _MOST_PER_HOUR else ''}. Make sure that the traffic is "
         "wanted first.",
         (
             Figure("refused", refused, "requests", facts.period),
-            Figure("hoursAtTheLimit", len(hit), "hours", facts.period),
+            Figure("hoursAtTheLimit", len(limited), "hours", facts.period),
             Figure("busiestHour", busiest, "requests/hour", facts.period),
             Figure("limit", limit, "requests/hour"),
         ),
@@ -77,7 +77,7 @@ def higher_limit(facts: KeyFacts) -> Advice | None:
 
 
 def unused(facts: KeyFacts) -> Advice | None:
-    """Valid, and not used for 90 days."""
+    """Advise to revoke a valid key that was not used for 90 days."""
     key, now = facts.key, facts.period.until
     since = key.last_used_at or key.not_before or key.created_at
     if key.status(now) != KeyStatus.Active or now - since < UNUSED:
@@ -98,13 +98,13 @@ def unused(facts: KeyFacts) -> Advice | None:
 
 
 def unused_scopes(facts: KeyFacts) -> Advice | None:
-    """Watched for 90 days, in use, and never for some of its scopes."""
+    """Advise to remove scopes that a key in use did not need in 90 days of watching."""
     key, now = facts.key, facts.period.until
     recent = {scope.value for scope in facts.scopes if now - scope.last_seen_at < UNUSED}
     watched = min((scope.first_seen_at for scope in facts.scopes), default=now)
-    if key.status(now) != KeyStatus.Active or now - watched < UNUSED or recent & _HANDS_ON:
+    if key.status(now) != KeyStatus.Active or now - watched < UNUSED or recent & _PASSES_ON:
         return None
-    used = recent.union(*(_BESIDE.get(one, frozenset()) for one in recent))
+    used = recent.union(*(_BESIDE.get(scope, frozenset()) for scope in recent))
     kept = [scope for scope in key.scopes if scope in used]
     idle = [scope for scope in key.scopes if scope not in used]
     if not kept or not idle:
@@ -133,7 +133,9 @@ def unused_scopes(facts: KeyFacts) -> Advice | None:
 
 
 def without_expiry(facts: KeyFacts) -> Advice | None:
-    """In use for half a year and valid for ever. Its users must get a new one, which no hub can give them."""
+    """Advise to rotate a key that has been in use for half a year and never expires.
+
+    The hub does not rotate it, because it cannot give the new key to its users."""
     key, now = facts.key, facts.period.until
     age = now - key.created_at
     if key.status(now) != KeyStatus.Active or key.expires_at is not None or age < _OLD:

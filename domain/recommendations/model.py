@@ -1,4 +1,4 @@
-"""Recommendations (section 10.1): what to change, why, and what it would bring, each number from what was seen."""
+"""Recommendations (section 10.1): what to change, why, and the effect to expect, all from what was measured."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RecommendationKind(StrEnum):
 
 
 class SubjectType(StrEnum):
-    """What a recommendation is about; `IntegrationType`: a type of which the tenant has no integration."""
+    """What a recommendation is about. `IntegrationType` is a type of which the tenant has no integration."""
 
     Webhook = "Webhook"
     ApiKey = "ApiKey"
@@ -43,7 +43,11 @@ class SubjectType(StrEnum):
 
 
 class Priority(IntEnum):
-    """`Now`: something is lost, or about to be. `Soon`: work is wasted. `Later`: tidying up."""
+    """How urgent a recommendation is.
+
+    - `Now`: something is lost, or about to be.
+    - `Soon`: work is wasted.
+    - `Later`: tidying up."""
 
     Now = 1
     Soon = 2
@@ -51,7 +55,7 @@ class Priority(IntEnum):
 
 
 class Confidence(IntEnum):
-    """How much was seen, see `confidence_of`; of a prediction, how narrow its range is."""
+    """How much was measured (`confidence_of`); of a prediction, how narrow its range is."""
 
     Low = 0
     Medium = 1
@@ -74,13 +78,13 @@ class Period:
 
     @property
     def days(self) -> float:
-        """At least an hour's."""
+        """Return the length in days, at least an hour."""
         return max((self.until - self.since) / timedelta(days=1), 1 / 24)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number that was seen, or follows from such: its name on the wire, its unit, when it was taken."""
+    """A number that was measured, or follows from such: its name on the wire, its unit, and its period."""
 
     name: str
     value: float
@@ -90,8 +94,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class RecommendationSubject:
-    """`version` is what that of the thing to change was when it was looked at: of the integration's schedule where the
-    advice is about that."""
+    """What a recommendation is about.
+
+    `version` is that of the thing to change when its evidence was read: the schedule's where the advice is about
+    that."""
 
     type: SubjectType
     id: UUID
@@ -101,21 +107,23 @@ class RecommendationSubject:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What applying does: `body` is that of the request a person would send for it."""
+    """What applying a recommendation does. `body` is that of the request a person would send."""
 
     operation: Operation
     body: Mapping[str, Any]
 
     @property
     def is_final(self) -> bool:
-        """A revoked key does not come back, and neither do the scopes taken from one (BR-AK-06)."""
+        """Return whether the change cannot be undone: a revoked key, or scopes removed from one (BR-AK-06)."""
         return self.operation == Operation.RevokeApiKey or "scopes" in self.body
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What a rule says. `effects` are expected of the change, empty where it cannot be told; `change` is None where
-    only a person can do it."""
+    """What a rule says.
+
+    - `effects` are expected of the change; empty where they cannot be known.
+    - `change` is None where only a person can do it."""
 
     kind: RecommendationKind
     priority: Priority
@@ -129,8 +137,9 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """Advice about a subject. Its id is the same whenever the rule says it of the subject, so that decisions stick.
-    `created_at` is up to when its evidence was read."""
+    """Advice about a subject. `created_at` is the end of the period its evidence was read of.
+
+    Its id is the same whenever the rule says it of the subject, so that decisions last."""
 
     recommendation_id: UUID
     subject: RecommendationSubject
@@ -139,12 +148,15 @@ class Recommendation:
 
 
 def recommendation_id(kind: RecommendationKind, subject_id: UUID) -> UUID:
-    """One for each pair."""
+    """Return the id of a kind of recommendation about a subject."""
     return uuid5(subject_id, f"recommendation/{kind.value}")
 
 
 def confidence_of(observations: float, days: Sequence[date]) -> Confidence:
-    """High: a hundred or more, on three different days or more. Medium: thirty, on two."""
+    """Return how much a number of observations proves.
+
+    - High: a hundred or more, on three different days or more.
+    - Medium: thirty or more, on two days or more."""
     distinct = len(set(days))
     if observations >= 100 and distinct >= 3:
         return Confidence.High
@@ -152,7 +164,7 @@ def confidence_of(observations: float, days: Sequence[date]) -> Confidence:
 
 
 class RecommendationStatus(IntEnum):
-    """`Gone`: it was dismissed, and what it was about is over."""
+    """The status of a recommendation. `Gone`: it was dismissed, and no longer holds."""
 
     Open = 0
     Applied = 1
@@ -162,8 +174,11 @@ class RecommendationStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`status` is Applied or Dismissed; `snapshot` is the recommendation as it was then, as JSON text. A dismissal
-    ends at `until`, or never."""
+    """A decision on a recommendation.
+
+    - `status`: Applied or Dismissed.
+    - `snapshot`: the recommendation as it was then, as JSON text.
+    - `until`: when a dismissal ends; None for never."""
 
     recommendation_id: UUID
     status: RecommendationStatus

@@ -1,7 +1,8 @@
 """How long an endpoint's outages last, and what a retry policy makes of them. Pure; seconds.
 
-An outage hits the more deliveries the longer it lasts, and each at another age of it. So a policy is tried at several
-ages of every outage seen, weighted by the outage's length: what deliveries that come evenly would meet."""
+The longer an outage lasts, the more deliveries it hits, and each at another age of it. So a policy is tried at
+several ages of every outage seen, weighted by the outage's length: that is what deliveries that come evenly would
+meet."""
 
 from __future__ import annotations
 
@@ -22,20 +23,21 @@ Delay = Callable[[int, float, float], float]
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """Of a delivery that meets an outage: attempts that fail, and the share of deliveries that arrive in the end."""
+    """The mean fate of deliveries that meet an outage: attempts that fail, and the share of deliveries that arrive."""
 
     failed_attempts: float
     arrived: float
 
 
 def outage_length(failing_since: float, last_failed: float, back: float) -> float:
-    """It ended somewhere between the last failure and the first success: in the middle, for want of better."""
+    """Estimate an outage's length: its end is put in the middle between the last failure and the first success."""
     return max(1.0, (last_failed + back) / 2 - failing_since)
 
 
 def outages_of(outcomes: Sequence[DeliveryOutcome]) -> list[float]:
-    """Lengths of the outages that ended. One lasts from a delivery's failed first attempt to the next success of any;
-    its end is put in the middle between the last failure known and that success."""
+    """Return the lengths of the outages that ended.
+
+    An outage lasts from a delivery's failed first attempt to the next success of any delivery."""
     marks: list[tuple[float, bool]] = []
     for outcome in outcomes:
         if outcome.status == DeliveryStatus.Delivered and outcome.delivered_at is not None:
@@ -55,7 +57,7 @@ def outages_of(outcomes: Sequence[DeliveryOutcome]) -> list[float]:
 
 
 def history_from(lengths: Sequence[float]) -> OutageHistory:
-    """What adaptive retry would have learned from them."""
+    """Return what adaptive retry would have learned from the outages."""
     history = OutageHistory()
     for length in lengths:
         history = history.learned(length, length)
@@ -63,12 +65,12 @@ def history_from(lengths: Sequence[float]) -> OutageHistory:
 
 
 def fixed(policy: RetryPolicy) -> Delay:
-    """The schedule of BR-WH-04."""
+    """Return the fixed schedule (BR-WH-04)."""
     return lambda retry, outage, delivery: scheduled_seconds(policy, retry)
 
 
 def adaptive(history: OutageHistory, policy: RetryPolicy, retries: int) -> Delay:
-    """As deliveries are retried by this history; the fixed schedule where nothing is known."""
+    """Return the delays that adaptive retry chooses by this history; the fixed schedule where nothing is known."""
     schedule = fixed(policy)
 
     def delay(retry: int, outage: float, delivery: float) -> float:
@@ -88,18 +90,18 @@ def adaptive(history: OutageHistory, policy: RetryPolicy, retries: int) -> Delay
 
 
 def fate(lengths: Sequence[float], retries: int, delay: Delay) -> Fate:
-    """The mean over what deliveries meet in these outages."""
+    """Return the mean over what deliveries meet in these outages."""
     weight = failed = arrived = 0.0
     for length in lengths:
         for share in _AGES:
-            tries, in_time = _one(length, share * length, retries, delay)
+            attempts, in_time = _try_policy(length, share * length, retries, delay)
             weight += length
-            failed += tries * length
+            failed += attempts * length
             arrived += in_time * length
     return Fate(failed / weight, arrived / weight)
 
 
-def _one(length: float, age: float, retries: int, delay: Delay) -> tuple[int, bool]:
+def _try_policy(length: float, age: float, retries: int, delay: Delay) -> tuple[int, bool]:
     failed, waited = 1, 0.0
     for retry in range(1, retries + 1):
         step = delay(retry, age, waited)
@@ -113,27 +115,30 @@ def _one(length: float, age: float, retries: int, delay: Delay) -> tuple[int, bo
 
 
 def reach(policy: RetryPolicy, retries: int) -> float:
-    """Seconds from the first attempt to the last retry."""
+    """Return the seconds from the first attempt to the last retry."""
     return sum(scheduled_seconds(policy, retry) for retry in range(1, 1 + min(retries, 60)))
 
 
 def longer(policy: RetryPolicy, lengths: Sequence[float], cap: int, *, enough: float = 0.95) -> RetryPolicy:
-    """The least change of a policy after which `enough` of the deliveries arrive, or as many as can: more retries up
-    to the cap first, then a greater factor. No retry comes later than a day."""
+    """Return the least change of a policy after which `enough` of the deliveries arrive, or as many as can.
+
+    It has more retries up to the cap first, then a greater factor. No retry comes later than a day."""
     retries = min(policy.max_retries, cap)
-    wanted = [replace(policy, max_retries=n) for n in range(retries, cap + 1)]
-    # with all the retries there may be
+    candidates = [replace(policy, max_retries=n) for n in range(retries, cap + 1)]
+    # A greater factor comes with all the retries there may be.
     factors = [
-        one for one in (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0) if one > policy.backoff_multiplier
+        factor
+        for factor in (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+        if factor > policy.backoff_multiplier
     ]
-    wanted += [replace(policy, max_retries=cap, backoff_multiplier=factor) for factor in factors]
+    candidates += [replace(policy, max_retries=cap, backoff_multiplier=factor) for factor in factors]
     best, most = policy, -1.0
-    for one in wanted:
-        if reach(one, one.max_retries) >= DAY:
+    for candidate in candidates:
+        if reach(candidate, candidate.max_retries) >= DAY:
             continue
-        arrived = fate(lengths, one.max_retries, fixed(one)).arrived
+        arrived = fate(lengths, candidate.max_retries, fixed(candidate)).arrived
         if arrived > most + 1e-9:
-            best, most = one, arrived
+            best, most = candidate, arrived
         if arrived >= enough:
             break
     return best

@@ -1,4 +1,4 @@
-"""What recommendations read beside signals, and where decisions about them are kept."""
+"""What recommendations read beside signals, and where decisions about them are stored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from domain.webhooks.ports import Webhooks
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
-    """How a delivery went."""
+    """The outcome of a delivery."""
 
     event_type: str
     status: DeliveryStatus
@@ -45,45 +45,51 @@ class Attempts:
 
 class DeliveryOutcomes(Protocol):
     def attempts(self, tenant_id: UUID, since: datetime) -> Mapping[UUID, Attempts]:
-        """Of each webhook with an attempt in an hour that began at or after `since`."""
+        """Return the attempts of each webhook that has one in an hour that began at or after `since`."""
 
     def newest(
         self, tenant_id: UUID, webhook_id: UUID, *, since: datetime, limit: int
     ) -> list[DeliveryOutcome]:
-        """Of up to `limit` deliveries scheduled since, oldest first."""
+        """Return the newest deliveries scheduled since, at most `limit`, the oldest of them first."""
 
 
 class PeerChecks(Protocol):
-    """Health checks over all tenants; who asks adds them up before a tenant sees any."""
+    """Health checks of all tenants. The caller adds them up before a tenant sees any."""
 
     def checks(self, provider: str, *, since: datetime, until: datetime, limit: int) -> Mapping[UUID, Tally]:
-        """By tenant, of up to `limit` active integrations of the provider, chosen without regard to how they do; hours
-        that begin at or after `since` and before `until`, as far as they were added up."""
+        """Return the health checks by tenant of at most `limit` active integrations of a provider.
+
+        - The integrations are chosen without regard to how they do.
+        - Hours are those that begin at or after `since` and before `until`, as far as they were added up."""
 
 
 class Providers(Protocol):
     """What the hub's providers can do."""
 
     def of_type(self, integration_type: IntegrationType) -> Sequence[str]:
-        """Names, in order; none where the type is switched off."""
+        """Return the names of the providers of a type, in order; none where the type is switched off."""
 
     def streams(self, integration: Integration) -> Sequence[StreamProfile]:
-        """What can be synchronised. Raises Conflict, Unavailable."""
+        """Return what can be synchronised. Raises Conflict, Unavailable."""
 
 
 class Decisions(Protocol):
-    """One tenant's decisions, at most one on a recommendation; `tenants` sees all."""
+    """The decisions of one tenant, at most one on a recommendation; `tenants` sees all tenants."""
 
     def tenants(
         self, after: UUID, *, until: UUID | None, decided_before: datetime, limit: int
     ) -> Sequence[UUID]:
-        """With a decision of before that moment; in the database's order of ids, beyond `after`, up to `until`."""
+        """Return tenants with a decision from before `decided_before`, in the order of ids.
+
+        The ids are beyond `after`, up to `until`."""
 
     def of_tenant(self, tenant_id: UUID) -> Mapping[UUID, Decision]:
-        """By the recommendation's id."""
+        """Return the tenant's decisions, by the recommendation's id."""
 
     def put(self, tenant_id: UUID, decision: Decision) -> None:
-        """In the place of an earlier one. Raises Unavailable when another is stored at the same time."""
+        """Store a decision in the place of an earlier one.
+
+        Raises Unavailable when another is stored at the same time."""
 
     def remove(self, tenant_id: UUID, recommendation_id: UUID) -> None: ...
 

@@ -1,8 +1,8 @@
-"""Will an integration become Unhealthy, and when? From the trend of its health checks; facts in, advice out.
+"""Predicting from the trend of its health checks whether an integration becomes Unhealthy, and when.
 
-A prediction is made only of a trend that is there: over the last 12, 24 or 48 hours, the values rise in an order that
-chance gives once in some thousand series, and they still do when each hour is compared with the same hour of the days
-before, so that a busy morning is not taken for a decline."""
+Facts in, advice out. A prediction needs a real trend: over the last 12, 24 or 48 hours the values rise in an order
+that chance gives once in some thousand series, and they still do when each hour is compared with the same hour of
+the days before, so that a busy morning is not taken for a decline."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ _FROM_MEDIAN = 1.4826
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """`slope` per unit of x, between `low` and `high` with 90 % confidence. The line goes through (`x`, `y`);
-    `error` is how far off (90 %) its end may be."""
+    """A line through (`x`, `y`).
+
+    - `slope`: per unit of x, between `low` and `high` with 90 % confidence.
+    - `error`: how far off (90 %) the end of the line may be."""
 
     slope: float
     low: float
@@ -46,12 +48,12 @@ class Trend:
     error: float
 
     def at(self, x: float) -> float:
-        """The line's value."""
+        """Return the line's value."""
         return self.y + self.slope * (x - self.x)
 
 
 def rise(values: Sequence[float]) -> float:
-    """How many standard deviations the order of the values is from what chance gives; positive when they rise."""
+    """Return how many standard deviations the order of the values is from chance; positive when they rise."""
     score = sum((later > earlier) - (later < earlier) for earlier, later in combinations(values, 2))
     deviation = _deviation(values)
     # One less, for the score moves in steps of two.
@@ -59,7 +61,7 @@ def rise(values: Sequence[float]) -> float:
 
 
 def trend_of(points: Sequence[tuple[float, float]]) -> Trend:
-    """Of three points or more, ordered by their x, which differ."""
+    """Fit a line to three points or more, ordered by their x, which differ."""
     slopes = sorted((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2))
     slope = median(slopes)
     # The ranks of the slopes at both ends of the interval (Sen 1968).
@@ -75,7 +77,7 @@ def trend_of(points: Sequence[tuple[float, float]]) -> Trend:
 
 
 def _deviation(values: Sequence[float]) -> float:
-    """Of Kendall's score under chance, ties allowed for."""
+    """Return the standard deviation of Kendall's score under chance, corrected for ties."""
     n = len(values)
     ties = sum(t * (t - 1) * (2 * t + 5) for t in Counter(values).values() if t > 1)
     return sqrt(max(0, n * (n - 1) * (2 * n + 5) - ties) / 18)
@@ -99,8 +101,10 @@ _DAYS_BEFORE = 7
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Hours from now until the line reaches the threshold: as it is, and as steep or as flat as it may be (90 %);
-    `latest` is None where the flattest one does not reach it within 72 hours. `points` of `window` hours."""
+    """Hours from now until the line reaches the threshold, from `points` values of `window` hours.
+
+    `earliest` and `latest` are those of the steepest and the flattest line (90 %); `latest` is None where the
+    flattest one does not reach the threshold within 72 hours."""
 
     lead: float
     earliest: float
@@ -113,8 +117,10 @@ class Forecast:
 
 
 def forecast(points: Mapping[datetime, float], now: datetime, threshold: float) -> Forecast | None:
-    """Of hourly values, by the hour they belong to. None without a trend, or one that does not lead to the threshold
-    within 72 hours, or when it is reached already."""
+    """Predict by hourly values when they reach the threshold.
+
+    None without a trend, when it does not lead to the threshold within 72 hours, or when the threshold is reached
+    already."""
     for window in WINDOWS:
         since = hour_of(now) - timedelta(hours=window)
         recent = {hour: value for hour, value in points.items() if hour >= since}
@@ -122,16 +128,21 @@ def forecast(points: Mapping[datetime, float], now: datetime, threshold: float) 
             continue
         hours = sorted(recent)
         z = rise([recent[hour] for hour in hours])
-        if z < SIGNIFICANT or rise([recent[one] - usual(points, one, since) for one in hours]) < SIGNIFICANT:
+        if (
+            z < SIGNIFICANT
+            or rise([recent[hour] - usual(points, hour, since) for hour in hours]) < SIGNIFICANT
+        ):
             continue
         line = _latest([(_x(hour, now), recent[hour]) for hour in hours])
-        return _reaching(line, threshold, z, window, len(recent))
+        return _reaching(line, threshold, z=z, window=window, points=len(recent))
     return None
 
 
 def _latest(points: Sequence[tuple[float, float]]) -> Trend:
-    """The trend since it began: of all moments at which a level may have become a slope, the one that leaves least
-    unexplained (by absolute differences, which a single bad hour does not sway)."""
+    """Fit the trend since it began.
+
+    Of all moments at which a level may have become a slope, it is the one that leaves the least absolute
+    differences, on which a single bad hour has little influence."""
     whole = trend_of(points)
     best, least = whole, sum(abs(y - whole.at(x)) for x, y in points)
     for start in range(_LEVEL_HOURS, len(points) - _SLOPE_HOURS + 1):
@@ -145,7 +156,7 @@ def _latest(points: Sequence[tuple[float, float]]) -> Trend:
 
 
 def _through(x0: float, y0: float, points: Sequence[tuple[float, float]]) -> float:
-    """The slope of the line through (x0, y0) that leaves the least absolute differences: a weighted median."""
+    """Return the slope of the line through (x0, y0) that leaves the least absolute differences: a weighted median."""
     slopes = sorted(((y - y0) / (x - x0), x - x0) for x, y in points)
     half, sum_ = sum(weight for _, weight in slopes) / 2, 0.0
     for slope, weight in slopes:
@@ -156,13 +167,15 @@ def _through(x0: float, y0: float, points: Sequence[tuple[float, float]]) -> flo
 
 
 def usual(points: Mapping[datetime, float], hour: datetime, before: datetime) -> float:
-    """What the same hour of the days before had, of those before `before`; 0 where less than three are known."""
+    """Return the median of the same hour of the days before; 0 where fewer than three are known.
+
+    Only hours before `before` count."""
     past = [hour - timedelta(days=n) for n in range(1, _DAYS_BEFORE + 1)]
-    known = [points[one] for one in past if one in points and one < before]
+    known = [points[hour] for hour in past if hour in points and hour < before]
     return median(known) if len(known) >= 3 else 0.0
 
 
-def _reaching(trend: Trend, threshold: float, z: float, window: int, points: int) -> Forecast | None:
+def _reaching(trend: Trend, threshold: float, *, z: float, window: int, points: int) -> Forecast | None:
     level = trend.at(0)
     if level >= threshold or trend.slope <= 0:
         return None
@@ -177,9 +190,10 @@ def _reaching(trend: Trend, threshold: float, z: float, window: int, points: int
 
 
 def failure_predicted(facts: IntegrationFacts) -> Advice | None:
-    """The share of failed checks, or the time they take, leads to Unhealthy within three days."""
-    one = facts.integration
-    if one.status != IntegrationStatus.Active or one.health_status == HealthStatus.Unhealthy:
+    """Predict that the share of failed checks, or the time they take, leads to Unhealthy within three days."""
+    integration = facts.integration
+    is_active = integration.status == IntegrationStatus.Active
+    if not is_active or integration.health_status == HealthStatus.Unhealthy:
         return None
     hours = [hour for hour in facts.hours if hour.tally.total >= _CHECKS_AN_HOUR]
     now = facts.period.until
@@ -187,18 +201,30 @@ def failure_predicted(facts: IntegrationFacts) -> Advice | None:
     by_rate = forecast(rates, now, UNHEALTHY_RATE)
     if by_rate is not None and _failures(hours, now, by_rate.window) >= _FAILURES_AT_LEAST:
         return _advice(
-            facts, by_rate, "failedShare", "% of checks", 100, _failures(hours, now, by_rate.window)
+            facts,
+            by_rate,
+            name="failedShare",
+            unit="% of checks",
+            scale=100,
+            failures=_failures(hours, now, by_rate.window),
         )
     times = {hour.hour: float(hour.tally.latency.percentile(0.5) or 0) for hour in hours}
     by_time = forecast(times, now, UNHEALTHY_MS)
     # A sketch's median is right to within 7 %; twice its best tenth is beyond that.
     if by_time is not None and by_time.level >= 2 * sorted(times.values())[len(times) // 10]:
-        return _advice(facts, by_time, "medianAnswer", "ms", 1, _failures(hours, now, by_time.window))
+        return _advice(
+            facts,
+            by_time,
+            name="medianAnswer",
+            unit="ms",
+            scale=1,
+            failures=_failures(hours, now, by_time.window),
+        )
     return None
 
 
 def _advice(
-    facts: IntegrationFacts, found: Forecast, name: str, unit: str, scale: float, failures: int
+    facts: IntegrationFacts, found: Forecast, *, name: str, unit: str, scale: float, failures: int
 ) -> Advice:
     now = facts.period.until
     period = Period(hour_of(now) - timedelta(hours=found.window), now)
@@ -240,7 +266,9 @@ def _advice(
 
 
 def _confidence(found: Forecast) -> Confidence:
-    """High: at most half as long again until the latest moment; Medium: it has one within 72 hours."""
+    """Return how narrow a prediction is.
+
+    High: the latest moment is at most half as far again. Medium: it is within 72 hours."""
     if found.latest is None:
         return Confidence.Low
     return Confidence.High if found.latest <= 1.5 * found.lead else Confidence.Medium
@@ -252,5 +280,5 @@ def _failures(hours: Sequence[Signal], now: datetime, window: int) -> int:
 
 
 def _x(hour: datetime, now: datetime) -> float:
-    """The middle of an hour, in hours from now."""
+    """Return the middle of an hour, in hours from now."""
     return (hour + timedelta(minutes=30) - now) / timedelta(hours=1)

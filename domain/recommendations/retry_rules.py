@@ -34,21 +34,17 @@ from domain.recommendations.outages import (
 from domain.webhooks.model import DeliveryStatus, RetryPolicy
 from domain.webhooks.retry_policy import effective_max_retries
 
-#: Outages seen before anything is said of how long they last.
+#: The fewest outages that tell how long they last.
 ENOUGH_OUTAGES = 5
-
-
 _LOST_AT_LEAST = 10
-
-
 _FAILED_PER_DAY_AT_LEAST = 5
-
-
 _NOT_TRIED_AGAIN = ("unauthorized", "4xx", "3xx", "1xx", "blocked")
 
 
 def adaptive_retry(facts: WebhookFacts) -> Advice | None:
-    """Delays learned from its outages would save at least 15 % of the attempts that fail in them, losing no
+    """Advise adaptive retry where it would save attempts or bring more deliveries to the receiver.
+
+    Delays learned from the endpoint's outages save at least 15 % of the attempts that fail in them, losing no
     delivery, or bring at least 5 % more of the deliveries that meet one."""
     policy = facts.webhook.retry_policy
     retries = effective_max_retries(policy, platform_cap=facts.max_retries)
@@ -89,7 +85,7 @@ def adaptive_retry(facts: WebhookFacts) -> Advice | None:
 
 
 def longer_retries(facts: WebhookFacts) -> Advice | None:
-    """Deliveries ran out of retries while the endpoint came back later; a longer schedule would have reached it."""
+    """Advise a longer schedule where deliveries ran out of retries before the endpoint came back."""
     policy = facts.webhook.retry_policy
     retries = effective_max_retries(policy, platform_cap=facts.max_retries)
     lengths = outages_of(facts.outcomes)
@@ -159,7 +155,7 @@ def _outage_figures(facts: WebhookFacts, lengths: Sequence[float], now: Fate) ->
 
 
 def _confidence(facts: WebhookFacts, lengths: Sequence[float]) -> Confidence:
-    """An outage is worth ten observations: many attempts in one outage say one thing only."""
+    """Return the confidence with an outage worth ten observations: many attempts in one outage prove one thing only."""
     return confidence_of(
         10 * len(lengths), [outcome.scheduled_at.date() for outcome in facts.outcomes if outcome.attempts > 1]
     )

@@ -1,9 +1,10 @@
-"""The rules, in the order in which their advice is read, and what subject each is about."""
+"""The rules, in the order in which their advice is read, and the subject of each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from domain.core.permissions import INTEGRATION_MANAGE, WEBHOOK_MANAGE
 from domain.recommendations.facts import (
@@ -36,6 +37,8 @@ from domain.recommendations.webhook_rules import (
     unauthorized,
 )
 
+FactsT = TypeVar("FactsT")
+
 WEBHOOK_RULES: Sequence[Callable[[WebhookFacts], Advice | None]] = (
     unauthorized,
     pause,
@@ -67,26 +70,27 @@ SUBJECT_PERMISSIONS: Mapping[SubjectType, str] = {
 }
 
 
+def advice_of(rules: Iterable[Callable[[FactsT], Advice | None]], facts: FactsT) -> list[Advice]:
+    """Return what the rules advise on the facts, in their order."""
+    return [advice for rule in rules if (advice := rule(facts)) is not None]
+
+
 def recommended(
-    subject: RecommendationSubject, advice: Iterable[Advice | None], now: datetime
+    subject: RecommendationSubject, advice: Iterable[Advice], now: datetime
 ) -> list[Recommendation]:
-    """What the rules said of a subject."""
-    return [
-        Recommendation(recommendation_id(one.kind, subject.id), subject, one, now)
-        for one in advice
-        if one is not None
-    ]
+    """Make recommendations about a subject of what the rules advise."""
+    return [Recommendation(recommendation_id(item.kind, subject.id), subject, item, now) for item in advice]
 
 
 def ordered(recommendations: Iterable[Recommendation]) -> list[Recommendation]:
-    """The most urgent first, then by kind and subject."""
+    """Sort recommendations by urgency, then by kind and subject."""
     kinds = list(RecommendationKind)
     return sorted(
         recommendations,
-        key=lambda one: (
-            one.advice.priority,
-            kinds.index(one.advice.kind),
-            one.subject.name,
-            str(one.subject.id),
+        key=lambda item: (
+            item.advice.priority,
+            kinds.index(item.advice.kind),
+            item.subject.name,
+            str(item.subject.id),
         ),
     )

@@ -1,4 +1,4 @@
-"""Use cases of recommendations: read, apply, dismiss, reopen."""
+"""Use cases of recommendations: list, apply, dismiss, reopen."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class RecommendationService:
         adviser: Adviser,
         applier: Applier,
         wording: Wording,
+        *,
         clock: Clock,
     ) -> None:
         self._transactions = transactions
@@ -56,110 +57,133 @@ class RecommendationService:
     async def page(
         self, principal: Principal, filter_: RecommendationFilter, page: PageRequest
     ) -> Page[ListedRecommendation]:
-        """The most urgent first, then those decided upon; those about subjects that the caller may not manage are
-        left out. Raises Forbidden, Unavailable."""
-        found = [one for one in await self._worded(principal) if filter_.takes(one)]
+        """Return a page of recommendations: the most urgent first, then those decided upon.
+
+        Those about subjects that the caller may not manage are left out. Raises Forbidden, Unavailable."""
+        found = [listed for listed in await self._worded(principal) if filter_.takes(listed)]
         shown = found[page.offset : page.offset + page.page_size]
         return Page(shown, page.page, page.page_size, len(found))
 
     async def get(self, principal: Principal, recommendation_id: UUID) -> ListedRecommendation:
-        """Raises Forbidden, NotFound, Unavailable."""
-        for one in await self._worded(principal):
-            if one.recommendation.recommendation_id == recommendation_id:
-                return one
+        """Return a recommendation. Raises Forbidden, NotFound, Unavailable."""
+        for listed in await self._worded(principal):
+            if listed.recommendation.recommendation_id == recommendation_id:
+                return listed
         raise _unknown()
 
     async def apply(
         self, principal: Principal, recommendation_id: UUID, if_match: int | None
     ) -> ListedRecommendation:
-        """Make the change it asks for, through the use case of its subject. Raises Forbidden, NotFound, Conflict,
-        PreconditionFailed, and what that use case raises."""
+        """Make the change that a recommendation advises, through the use case of its subject.
+
+        Raises Forbidden, NotFound, Conflict, PreconditionFailed, and what that use case raises."""
         listed = await asyncio.to_thread(self._decidable, principal, recommendation_id)
         if listed.status != _S.Open:
-            raise Conflict(f"It is not open but {listed.status.name}; reopen it first if it was dismissed.")
-        one = listed.recommendation
-        if one.advice.change is None:
-            raise Conflict("Only a person can do what it asks for.", code="nothing-to-apply")
-        check_version("subject of the recommendation", if_match, one.subject.version)
-        await self._applier.apply(principal, one.subject, one.advice.change)
-        decision = self._decision(principal, one, _S.Applied)
-        body = {**_about(one), "body": dict(one.advice.change.body)}
+            raise Conflict(
+                f"The recommendation is {listed.status.name}, not Open; reopen it first if it was dismissed."
+            )
+        recommendation = listed.recommendation
+        if recommendation.advice.change is None:
+            raise Conflict("Only a person can do what the recommendation advises.", code="nothing-to-apply")
+        check_version("subject of the recommendation", if_match, recommendation.subject.version)
+        await self._applier.apply(principal, recommendation.subject, recommendation.advice.change)
+        decision = self._decision(principal, recommendation, _S.Applied)
+        body = {**_about(recommendation), "body": dict(recommendation.advice.change.body)}
         await asyncio.to_thread(self._store, principal, decision, "recommendation.applied", body)
-        return ListedRecommendation(one, _S.Applied, decision)
+        return ListedRecommendation(recommendation, _S.Applied, decision)
 
     def dismiss(
         self, principal: Principal, recommendation_id: UUID, command: DismissRecommendation
     ) -> ListedRecommendation:
-        """Shown no more as open until then. Raises Forbidden, NotFound, Conflict, ValidationFailed."""
+        """Dismiss a recommendation, for good or until a moment.
+
+        Raises Forbidden, NotFound, Conflict, ValidationFailed."""
         if command.until is not None and command.until <= self._clock.now():
             detail = "Must be in the future."
             raise ValidationFailed(detail, [FieldError("/until", detail)])
         listed = self._decidable(principal, recommendation_id)
         if listed.status not in (_S.Open, _S.Dismissed):
             raise Conflict(
-                f"It is {listed.status.name}: there is nothing to dismiss.", code="recommendation-gone"
+                f"The recommendation is {listed.status.name}, so it cannot be dismissed.",
+                code="recommendation-gone",
             )
-        one = listed.recommendation
+        recommendation = listed.recommendation
         decision = replace(
-            self._decision(principal, one, _S.Dismissed), reason=command.reason, until=command.until
+            self._decision(principal, recommendation, _S.Dismissed),
+            reason=command.reason,
+            until=command.until,
         )
-        body = {**_about(one), "reason": command.reason, "until": command.until}
+        body = {**_about(recommendation), "reason": command.reason, "until": command.until}
         self._store(principal, decision, "recommendation.dismissed", body)
-        return ListedRecommendation(one, _S.Dismissed, decision)
+        return ListedRecommendation(recommendation, _S.Dismissed, decision)
 
     def reopen(self, principal: Principal, recommendation_id: UUID) -> ListedRecommendation:
-        """Take a dismissal back. Raises Forbidden, NotFound, Conflict."""
+        """Undo a dismissal. Raises Forbidden, NotFound, Conflict."""
         listed = self._decidable(principal, recommendation_id)
         if listed.status != _S.Dismissed:
             code = "recommendation-gone" if listed.status == _S.Gone else "conflict"
-            raise Conflict(f"It is {listed.status.name}, not dismissed.", code=code)
-        one = listed.recommendation
+            raise Conflict(f"The recommendation is {listed.status.name}, not Dismissed.", code=code)
+        recommendation = listed.recommendation
         with self._transactions.write() as tx:
             tx.decisions.remove(principal.tenant_id, recommendation_id)
             entry = AuditEntry(
-                "recommendation.reopened", "recommendation", recommendation_id, principal, after=_about(one)
+                "recommendation.reopened",
+                "recommendation",
+                recommendation_id,
+                principal,
+                after=_about(recommendation),
             )
             tx.audit.append(principal.tenant_id, entry)
             tx.commit()
-        return ListedRecommendation(one, _S.Open)
+        return ListedRecommendation(recommendation, _S.Open)
 
     # -- steps --------------------------------------------------------------------------------------------
 
     async def _worded(self, principal: Principal) -> list[ListedRecommendation]:
         principal.require(INSIGHTS_READ)
-        types = [one for one, needed in SUBJECT_PERMISSIONS.items() if needed in principal.permissions]
+        types = [type_ for type_, needed in SUBJECT_PERMISSIONS.items() if needed in principal.permissions]
         found = await asyncio.to_thread(self._standing, principal.tenant_id, types)
-        open_ = {str(one.recommendation.recommendation_id): one for one in found if one.status == _S.Open}
+        open_ = {
+            str(listed.recommendation.recommendation_id): listed
+            for listed in found
+            if listed.status == _S.Open
+        }
         worded = await self._wording.word(
-            principal.tenant_id, [_suggestion(one.recommendation) for one in open_.values()]
+            principal.tenant_id, [_suggestion(listed.recommendation) for listed in open_.values()]
         )
         first = [
             _in_words(open_[suggestion.id], suggestion, suggestion.id in worded.by_model)
             for suggestion in worded.suggestions
         ]
-        return [*first, *(one for one in found if one.status != _S.Open)]
+        return [*first, *(listed for listed in found if listed.status != _S.Open)]
 
     def _standing(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[ListedRecommendation]:
         recommendations = self._adviser.advise(tenant_id, types)
         with self._transactions.read() as tx:
             decisions = tx.decisions.of_tenant(tenant_id)
         found = stand(recommendations, decisions, self._clock.now())
-        return [one for one in found if one.recommendation.subject.type in types]
+        return [listed for listed in found if listed.recommendation.subject.type in types]
 
     def _decidable(self, principal: Principal, recommendation_id: UUID) -> ListedRecommendation:
-        """Raises Forbidden, NotFound; Conflict where it is about something that is there, but does not hold."""
+        """Return a recommendation that the caller may decide upon.
+
+        Raises Forbidden, NotFound; Conflict when it is about something that exists, but no longer holds."""
         principal.require(INSIGHTS_READ)
-        for one in self._standing(principal.tenant_id, list(SubjectType)):
-            if one.recommendation.recommendation_id == recommendation_id:
-                principal.require(SUBJECT_PERMISSIONS[one.recommendation.subject.type])
-                return one
+        for listed in self._standing(principal.tenant_id, list(SubjectType)):
+            if listed.recommendation.recommendation_id == recommendation_id:
+                principal.require(SUBJECT_PERMISSIONS[listed.recommendation.subject.type])
+                return listed
         if self._adviser.could_say(principal.tenant_id, recommendation_id):
-            raise Conflict("What it was about is over.", code="recommendation-gone")
+            raise Conflict("The recommendation no longer holds.", code="recommendation-gone")
         raise _unknown()
 
-    def _decision(self, principal: Principal, one: Recommendation, status: RecommendationStatus) -> Decision:
+    def _decision(
+        self, principal: Principal, recommendation: Recommendation, status: RecommendationStatus
+    ) -> Decision:
         now = self._clock.now()
-        return Decision(one.recommendation_id, status, now, principal.user_id, snapshot_of(one))
+        return Decision(
+            recommendation.recommendation_id, status, now, principal.user_id, snapshot_of(recommendation)
+        )
 
     def _store(self, principal: Principal, decision: Decision, action: str, after: dict[str, Any]) -> None:
         with self._transactions.write() as tx:
@@ -170,32 +194,32 @@ class RecommendationService:
 
 
 def _unknown() -> NotFound:
-    return NotFound("There is no such recommendation, or what it was about is over.")
+    return NotFound("The recommendation does not exist, or no longer holds.")
 
 
-def _about(one: Recommendation) -> dict[str, Any]:
+def _about(recommendation: Recommendation) -> dict[str, Any]:
     return {
-        "kind": one.advice.kind.value,
-        "subjectType": one.subject.type.value,
-        "subjectId": one.subject.id,
-        "title": one.advice.title,
+        "kind": recommendation.advice.kind.value,
+        "subjectType": recommendation.subject.type.value,
+        "subjectId": recommendation.subject.id,
+        "title": recommendation.advice.title,
     }
 
 
-def _suggestion(one: Recommendation) -> Suggestion:
-    advice = one.advice
+def _suggestion(recommendation: Recommendation) -> Suggestion:
+    advice = recommendation.advice
     evidence = {figure.name: figure.value for figure in (*advice.evidence, *advice.effects)}
     return Suggestion(
-        str(one.recommendation_id),
+        str(recommendation.recommendation_id),
         advice.kind.value,
         advice.title,
         advice.explanation,
-        {"subject": one.subject.name, **evidence},
+        {"subject": recommendation.subject.name, **evidence},
         int(advice.priority),
     )
 
 
 def _in_words(listed: ListedRecommendation, words: Suggestion, by_model: bool) -> ListedRecommendation:
-    one = listed.recommendation
-    advice = replace(one.advice, title=words.title, explanation=words.explanation)
-    return replace(listed, recommendation=replace(one, advice=advice), worded_by_model=by_model)
+    recommendation = listed.recommendation
+    advice = replace(recommendation.advice, title=words.title, explanation=words.explanation)
+    return replace(listed, recommendation=replace(recommendation, advice=advice), worded_by_model=by_model)

@@ -1,4 +1,4 @@
-"""Rules about when an integration synchronises, from the load that its provider showed. Facts in, advice out."""
+"""Rules about when and what an integration synchronises, by the load that its provider showed. Facts in, advice out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from domain.recommendations.model import (
 from domain.sync.model import SyncDirection, SyncJob, SyncType
 from domain.sync.schedules import SyncSchedule
 
-#: Days on which the schedule ran that are looked at, the latest; and how many it takes.
+#: The latest days on which the schedule ran that are compared; and the fewest that it takes.
 DAYS = 28
 _DAYS_AT_LEAST = 10
 _CHECKS_AN_HOUR = 6
@@ -43,10 +43,11 @@ class _Hour:
 
 
 def better_time(facts: ScheduleFacts) -> Advice | None:
-    """A schedule with one fixed hour, and another hour of the same days in which the provider answers in at most 70 %
-    of the time: on nine days in ten, so that the best of 23 other hours is not chance.
+    """Advise another hour of the day in which the provider answers in at most 70 % of the time.
 
-    The time is what it takes to an answer: the median of the health checks over the share that succeed."""
+    - The schedule has one fixed hour, and the other one is better on nine days in ten, so that the best of 23 hours
+      is not chance.
+    - The time is that to an answer: the median of the health checks over the share that succeed."""
     schedule = facts.schedule
     at = fixed_hour(schedule.expression)
     if at is None or not schedule.is_enabled:
@@ -54,10 +55,12 @@ def better_time(facts: ScheduleFacts) -> Advice | None:
     costs = _costs(facts)
     days = run_days(schedule, facts.period)[-DAYS:]
     compared = [found for hour in range(24) if hour != at and (found := _compare(costs, days, at, hour))]
-    good = [one for one in compared if one.ratio <= _COST_AT_MOST and one.better >= _DAYS_BETTER * one.days]
+    good = [
+        hour for hour in compared if hour.ratio <= _COST_AT_MOST and hour.better >= _DAYS_BETTER * hour.days
+    ]
     if not good:
         return None
-    best = min(good, key=lambda one: (one.ratio, one.hour))
+    best = min(good, key=lambda hour: (hour.ratio, hour.hour))
     known = [day for day in days if (day, at) in costs and (day, best.hour) in costs]
     now, then = (median(costs[day, hour] for day in known) for hour in (at, best.hour))
     period = Period(_midnight(known[0], facts.period), facts.period.until)
@@ -90,7 +93,9 @@ def better_time(facts: ScheduleFacts) -> Advice | None:
 
 
 def fixed_hour(expression: str | None) -> int | None:
-    """The hour of an NCRONTAB expression that names one minute, one hour and any day of the month; else None."""
+    """Return the hour of an NCRONTAB expression with one minute, one hour and any day of the month.
+
+    None of any other expression."""
     fields = (expression or "").split()
     if len(fields) not in (5, 6):
         return None
@@ -101,14 +106,14 @@ def fixed_hour(expression: str | None) -> int | None:
 
 
 def moved_to(expression: str, hour: int) -> str:
-    """The same expression at another hour."""
+    """Return the same expression at another hour."""
     fields = expression.split()
     fields[-4] = str(hour)
     return " ".join(fields)
 
 
 def run_days(schedule: SyncSchedule, period: Period) -> list[date]:
-    """The days (UTC) of the period on which the schedule names a moment, in order."""
+    """Return the days (UTC) of the period on which the schedule runs, in order."""
     days, moment = [], schedule.after(period.since - timedelta(seconds=1))
     while moment < period.until:
         days.append(moment.date())
@@ -117,7 +122,7 @@ def run_days(schedule: SyncSchedule, period: Period) -> list[date]:
 
 
 def _costs(facts: ScheduleFacts) -> dict[tuple[date, int], float]:
-    """Milliseconds to an answer, by day and hour, where enough checks tell."""
+    """Return the milliseconds to an answer by day and hour, where there are enough checks."""
     return {
         (hour.hour.date(), hour.hour.hour): _cost(hour.tally)
         for hour in facts.hours
@@ -144,7 +149,7 @@ def _compare(
 
 
 def _confidence(best: _Hour) -> Confidence:
-    """High: better on every day of three weeks' worth; Medium: of two."""
+    """Return high when better on every day of three weeks' worth, medium when there are two weeks' worth."""
     if best.better == best.days and best.days >= 21:
         return Confidence.High
     return Confidence.Medium if best.days >= 14 else Confidence.Low
@@ -155,7 +160,7 @@ def _midnight(day: date, period: Period) -> datetime:
     return since + timedelta(days=(day - since.date()).days)
 
 
-#: Runs that are looked at, the latest; and how many it takes.
+#: The latest runs that are compared; and the fewest that it takes.
 RUNS = 10
 _RUNS_AT_LEAST = 3
 _RECORDS_AT_LEAST = 100
@@ -163,8 +168,9 @@ _CHANGED_AT_MOST = 0.1
 
 
 def incremental(facts: ScheduleFacts) -> Advice | None:
-    """A schedule of full imports of which each run but a few changed at most a tenth of what it read, from a provider
-    that can be asked for changes alone."""
+    """Advise incremental runs where full imports mostly read what is unchanged.
+
+    Each run but a few changed at most a tenth of what it read, and the provider can be asked for changes alone."""
     schedule, runs, streams = facts.schedule, facts.runs, facts.streams
     if (
         not reads_in_vain(schedule, runs)
@@ -210,8 +216,9 @@ def incremental(facts: ScheduleFacts) -> Advice | None:
 
 
 def reads_in_vain(schedule: SyncSchedule, runs: Sequence[SyncJob]) -> bool:
-    """Whether full imports, several of them, mostly found what was there already. The median run decides: the first
-    one changes everything."""
+    """Return whether full imports, several of them, mostly found what was there already.
+
+    The median run decides, because the first one changes everything."""
     if not (schedule.is_enabled and is_full_import(schedule)) or len(runs) < _RUNS_AT_LEAST:
         return False
     if sum(run.records_processed for run in runs) < _RECORDS_AT_LEAST:
@@ -220,7 +227,7 @@ def reads_in_vain(schedule: SyncSchedule, runs: Sequence[SyncJob]) -> bool:
 
 
 def is_full_import(schedule: SyncSchedule) -> bool:
-    """What a full export sends is another matter: the other side may have changed."""
+    """Return whether the schedule imports everything. A full export is different: the other side may have changed."""
     return schedule.sync_type == SyncType.Full and schedule.direction == SyncDirection.Import
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 
@@ -23,17 +23,17 @@ from domain.recommendations.ports import DeliveryOutcome
 from domain.webhooks.model import DeliveryStatus, WebhookState
 
 _K = RecommendationKind
-#: Fewer than this of a failure prove nothing.
+#: The fewest failures of a kind that prove anything.
 ENOUGH = 20
 _LONGEST_TIMEOUT = 300
 _SHORTEST_TIMEOUT = 5
 _MOST_TYPES = 100
-#: Refusals that say something of the request itself, not of who sent it or how often.
+#: Refusals of the request itself, not of its sender or of their number.
 _ABOUT_THE_REQUEST = frozenset(range(400, 500)) - {401, 403, 407, 408, 410, 429}
 
 
 def unauthorized(facts: WebhookFacts) -> Advice | None:
-    """At least half of the last day's attempts, and ten, were answered 401 or 403."""
+    """Advise to check credentials where half of the last day's attempts, and at least ten, were answered 401 or 403."""
     last = _since(facts.hours, facts.period.until - timedelta(days=1))
     total = _sum(last)
     refused = total.errors.get("unauthorized", 0)
@@ -61,13 +61,13 @@ def unauthorized(facts: WebhookFacts) -> Advice | None:
                 "hoursSinceItBegan", _hours(facts.period.until - began), "hours", Period(began, period.until)
             ),
         ),
-        confidence_of(refused, [one.hour.date() for one in last]),
+        confidence_of(refused, [hour.hour.date() for hour in last]),
         (Figure("deliveriesLostPerDay", round(refused / period.days, 1), "deliveries/day"),),
     )
 
 
 def pause(facts: WebhookFacts) -> Advice | None:
-    """Active, and nothing but failure for two days with 50 attempts or more."""
+    """Advise to pause an active webhook that had nothing but failures for two days, with 50 attempts or more."""
     since = facts.period.until - timedelta(days=2)
     last = _since(facts.hours, since)
     total = _sum(last)
@@ -88,17 +88,17 @@ def pause(facts: WebhookFacts) -> Advice | None:
             Figure("succeeded", 0, "attempts", period),
             Figure("failedForGood", total.failed_for_good, "deliveries", period),
         ),
-        confidence_of(total.total, [one.hour.date() for one in last]),
+        confidence_of(total.total, [hour.hour.date() for hour in last]),
         (Figure("attemptsSavedPerDay", round(total.total / period.days, 1), "attempts/day"),),
         Change(Operation.UpdateWebhook, {"isActive": False}),
     )
 
 
 def longer_timeout(facts: WebhookFacts) -> Advice | None:
-    """Answers crowd below the timeout, so that some of those cut off would have come a little later.
+    """Advise a longer timeout where many answers come shortly before the current one.
 
-    Of n answers in the upper half of the timeout and m attempts cut off, m / (n + m) got beyond a half more. If every
-    further half thins them out as much (an exponential tail), a longer timeout catches what `share` says."""
+    Of n answers in the upper half of the timeout and m attempts cut off, m / (n + m) took longer than another half.
+    If every further half has as many fewer (an exponential tail), a longer timeout catches what `share` says."""
     limit_ms = facts.webhook.timeout_seconds * 1000
     total = facts.total
     cut_off = total.errors.get("timeout", 0)
@@ -113,7 +113,7 @@ def longer_timeout(facts: WebhookFacts) -> Advice | None:
 
     first = facts.webhook.timeout_seconds // 5 * 5 + 5
     longest = min(_LONGEST_TIMEOUT, 4 * facts.webhook.timeout_seconds)
-    wanted = next((one for one in range(first, longest + 1, 5) if share(one) >= 0.8), longest)
+    wanted = next((seconds for seconds in range(first, longest + 1, 5) if share(seconds) >= 0.8), longest)
     if share(wanted) < 0.5:
         return None
     saved = cut_off * share(wanted) / facts.period.days
@@ -138,7 +138,7 @@ def longer_timeout(facts: WebhookFacts) -> Advice | None:
 
 
 def shorter_timeout(facts: WebhookFacts) -> Advice | None:
-    """Attempts hang until the timeout, while 999 of 1,000 answers came in a quarter of it."""
+    """Advise a shorter timeout where attempts hang until it, while 999 of 1,000 answers came in a quarter of it."""
     now_s = facts.webhook.timeout_seconds
     total = facts.total
     hung = total.errors.get("timeout", 0)
@@ -170,7 +170,7 @@ def shorter_timeout(facts: WebhookFacts) -> Advice | None:
 
 
 def lower_rate(facts: WebhookFacts) -> Advice | None:
-    """429s are at least 2 % of the attempts: spread over the hour, the same deliveries fit a lower rate."""
+    """Advise a lower rate where at least 2 % of the attempts are answered 429, and the same deliveries fit into it."""
     total = facts.total
     throttled = total.errors.get("throttled", 0)
     if throttled < ENOUGH or throttled < total.total * 0.02:
@@ -213,7 +213,7 @@ def lower_rate(facts: WebhookFacts) -> Advice | None:
 
 
 def higher_rate(facts: WebhookFacts) -> Advice | None:
-    """Three hours or more were as busy as the limit lets them be, without a 429 and without slower answers."""
+    """Advise a higher rate where three hours or more reached the limit, without a 429 and without slower answers."""
     limit = facts.webhook.rate_limit_per_second
     if limit is None or limit >= 10_000 or facts.total.errors.get("throttled", 0):
         return None
@@ -225,7 +225,7 @@ def higher_rate(facts: WebhookFacts) -> Advice | None:
     if busy is None or usual is None or busy > 1.5 * usual:
         return None
     wanted = min(10_000, 2 * limit)
-    attempts = sum(one.tally.total for one in full)
+    attempts = sum(hour.tally.total for hour in full)
     return Advice(
         _K.WebhookHigherRate,
         Priority.Soon,
@@ -238,18 +238,18 @@ def higher_rate(facts: WebhookFacts) -> Advice | None:
             Figure("answerP95ThenMs", busy, "ms", facts.period),
             Figure("answerP95OtherwiseMs", usual, "ms", facts.period),
         ),
-        confidence_of(attempts, [one.hour.date() for one in full]),
+        confidence_of(attempts, [hour.hour.date() for hour in full]),
         (Figure("mostDeliveriesPerHour", 3600 * wanted, "deliveries/hour"),),
         Change(Operation.UpdateWebhook, {"rateLimitPerSecond": wanted}),
     )
 
 
 def refused_events(facts: WebhookFacts) -> Advice | None:
-    """Types that the receiver always refuses as requests, beside others that it takes."""
+    """Advise to unsubscribe from types that the receiver always refuses, while it accepts others."""
     ended = [outcome for outcome in facts.outcomes if outcome.status in _ENDED]
-    by_type = Counter(one.event_type for one in ended)
-    refused = Counter(one.event_type for one in ended if _is_refusal(one))
-    taken = {one.event_type for one in ended if one.status == DeliveryStatus.Delivered}
+    by_type = Counter(outcome.event_type for outcome in ended)
+    refused = Counter(outcome.event_type for outcome in ended if _is_refusal(outcome))
+    taken = {outcome.event_type for outcome in ended if outcome.status == DeliveryStatus.Delivered}
     unwanted = sorted(name for name, n in refused.items() if n >= ENOUGH and n == by_type[name])
     wildcards = any(name.endswith("*") for name in facts.webhook.event_types)
     kept = {name for name in facts.webhook.event_types if not name.endswith("*") and name not in unwanted}
@@ -271,7 +271,7 @@ def refused_events(facts: WebhookFacts) -> Advice | None:
             Figure("takenTypes", len(taken), "types", period),
             Figure("deliveriesLookedAt", len(ended), "deliveries", period),
         ),
-        confidence_of(count, [one.scheduled_at.date() for one in ended if _is_refusal(one)]),
+        confidence_of(count, [outcome.scheduled_at.date() for outcome in ended if _is_refusal(outcome)]),
         (Figure("failedDeliveriesAvoidedPerDay", round(count / period.days, 1), "deliveries/day"),),
         Change(Operation.UpdateWebhook, {"eventTypes": wanted}),
     )
@@ -298,7 +298,7 @@ def _sum(hours: Sequence[Signal]) -> Tally:
 
 
 def _began(hours: Sequence[Signal]) -> datetime:
-    """The first hour with a 401 or 403 after the last hour without."""
+    """Return the first hour with a 401 or 403 after the last hour without."""
     began = hours[-1].hour
     for hour in reversed(hours):
         if not hour.tally.errors.get("unauthorized", 0):
@@ -307,9 +307,8 @@ def _began(hours: Sequence[Signal]) -> datetime:
     return began
 
 
-def _most(errors: object) -> tuple[str, int]:
-    [(name, count)] = Counter(errors).most_common(1)  # type: ignore[call-overload]
-    return name, count
+def _most(errors: Mapping[str, int]) -> tuple[str, int]:
+    return max(errors.items(), key=lambda error: error[1])
 
 
 def _hours(length: timedelta) -> float:

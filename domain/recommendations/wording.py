@@ -1,4 +1,4 @@
-"""Suggestions ranked and worded by a language model, when there is one, and by the rules always."""
+"""Suggestions ranked and worded: by a language model when there is one, and by the rules always."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["Suggestion", "Worded", "WordedBy", "Wording"]
 
 logger = logging.getLogger("hub.insights")
 
-#: Suggestions put to the model; the rest, the least urgent, keep the rules' words.
+#: Suggestions sent to the model; the rest, the least urgent, keep the rules' words.
 MOST_ASKED: Final = 25
 _MAX_VALUE: Final = 200
 _TOKENS_EACH: Final = 250
@@ -57,8 +57,10 @@ If you cannot improve a text, repeat it."""
 
 
 class Wording:
-    """Ranks and words suggestions. Never raises for what the model or the table store does: then, and for every text
-    that does not hold, the rules' words stay."""
+    """Ranks and words suggestions.
+
+    It never raises for what the model or the table store does: then, and for every text that is not faithful, the
+    rules' words stay."""
 
     def __init__(
         self,
@@ -68,8 +70,9 @@ class Wording:
         *,
         timeout_seconds: float,
     ) -> None:
-        """`timeout_seconds`: within which `word` answers, whatever hangs; writing down what an answer cost may take a
-        second more."""
+        """Set the time within which `word` answers, in seconds, whatever hangs.
+
+        Recording what an answer cost may take a second more."""
         self._model = model
         self._ledger = ledger
         self._clock = clock
@@ -78,8 +81,10 @@ class Wording:
         self._not_before: datetime | None = None
 
     async def word(self, tenant_id: UUID, suggestions: Sequence[Suggestion]) -> Worded:
-        """All the suggestions, the most urgent first. The same ones asked about again cost nothing: the answer is
-        kept. While another process is asking, or after a failure, they come back in the rules' words at once."""
+        """Return all the suggestions, the most urgent first.
+
+        - The same suggestions cost nothing again: the answer is kept.
+        - While another process asks the model, or after a failure, they come back in the rules' words at once."""
         ordered = by_rules(suggestions).suggestions
         asked = ordered[:MOST_ASKED]
         if self._model is None or not asked:
@@ -98,9 +103,11 @@ class Wording:
     async def _proposal(
         self, model: LanguageModel, tenant_id: UUID, asked: Sequence[Suggestion]
     ) -> Proposal | None:
-        """Raises Unavailable and TimeoutError."""
-        question = self._question(asked)
-        digest = _digest(question)
+        """Return the model's proposal, kept or new; None when the model may not be asked.
+
+        Raises Unavailable, TimeoutError."""
+        request = self._request(asked)
+        digest = _digest(request)
         async with asyncio.timeout(self._timeout_seconds) as deadline:
             kept = await asyncio.to_thread(self._ledger.find, tenant_id, digest)
             if kept is not None and kept.answer is not None:
@@ -112,22 +119,22 @@ class Wording:
                 self._ledger.claim,
                 tenant_id,
                 digest,
-                question.most_tokens,
+                request.most_tokens,
                 lease=timedelta(seconds=self._timeout_seconds + 5),
             )
         if not isinstance(ticket, Ticket):
             if ticket == "spent":
                 logger.warning("the day's tokens are spent", extra={"tenantId": str(tenant_id)})
             return None
-        return await self._ask(model, question, ticket, until=deadline.when())
+        return await self._ask(model, request, ticket, until=deadline.when())
 
     async def _ask(
-        self, model: LanguageModel, question: ModelRequest[Proposal], ticket: Ticket, *, until: float | None
+        self, model: LanguageModel, request: ModelRequest[Proposal], ticket: Ticket, *, until: float | None
     ) -> Proposal:
-        """Raises ModelUnavailable, after having written down what that cost."""
+        """Ask the model, and record what that cost. Raises ModelUnavailable."""
         try:
             async with asyncio.timeout_at(until):
-                answered = await model.ask(question)
+                answer = await model.ask(request)
         except (ModelUnavailable, TimeoutError) as error:
             failure = error if isinstance(error, ModelUnavailable) else _gave_up()
             pause = self._failed(failure)
@@ -135,8 +142,8 @@ class Wording:
             await self._settle(ticket, spent=spent, answer=None, pause=pause)
             raise failure from error
         self._failures, self._not_before = 0, None
-        await self._settle(ticket, spent=answered.tokens, answer=answered.value.model_dump_json())
-        return answered.value
+        await self._settle(ticket, spent=answer.tokens, answer=answer.value.model_dump_json())
+        return answer.value
 
     async def _settle(
         self, ticket: Ticket, *, spent: int, answer: str | None, pause: timedelta = timedelta(0)
@@ -151,10 +158,12 @@ class Wording:
             # What was set aside stays counted, which errs on the side of spending less.
             logger.warning("the cost of wording is not written down")
 
-    def _question(self, asked: Sequence[Suggestion]) -> ModelRequest[Proposal]:
+    def _request(self, asked: Sequence[Suggestion]) -> ModelRequest[Proposal]:
         return ModelRequest(
             instructions=INSTRUCTIONS,
-            data={"suggestions": [_as_data(number, one) for number, one in enumerate(asked, 1)]},
+            data={
+                "suggestions": [_as_data(number, suggestion) for number, suggestion in enumerate(asked, 1)]
+            },
             shape=Proposal,
             max_output_tokens=_TOKENS_BESIDES + _TOKENS_EACH * len(asked),
             timeout_seconds=self._timeout_seconds,
@@ -164,8 +173,10 @@ class Wording:
         return self._not_before is not None and now < self._not_before
 
     def _failed(self, failure: ModelUnavailable) -> timedelta:
-        """How long this question rests. When it is the service that fails, this process asks it nothing for a while,
-        twice as long each time in a row; an answer that is of no use says nothing about other questions."""
+        """Return how long this request is not made again.
+
+        - When the service fails, this process makes no request for a while, twice as long each time in a row.
+        - An answer that cannot be used proves nothing about other requests."""
         if failure.reason in ("refused", "truncated", "invalid"):
             return _LONGEST_PAUSE
         pause = doubled(_PAUSE, self._failures, _LONGEST_PAUSE)
@@ -193,7 +204,9 @@ def _as_data(number: int, suggestion: Suggestion) -> Mapping[str, object]:
     }
 
 
-def _digest(question: ModelRequest[Proposal]) -> str:
-    """Over everything the answer depends on but the model itself, which a deployment may replace under its name."""
-    whole = json.dumps([question.instructions, question.data_text, question.shape.model_json_schema()])
+def _digest(request: ModelRequest[Proposal]) -> str:
+    """Return a digest of everything the answer depends on.
+
+    The model is left out, because a deployment may replace it under its name."""
+    whole = json.dumps([request.instructions, request.data_text, request.shape.model_json_schema()])
     return hashlib.sha256(whole.encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""What wording has cost a tenant today, and what a model said before: right across processes and machines.
+"""What wording has cost a tenant today, and what a model said before; exact across processes and machines.
 
-All of a tenant's is in one partition, so that tokens are set aside and the work is claimed in one transaction: two
-processes never ask the same thing at the same time, and together never spend more than the day's budget."""
+All rows of a tenant are in one partition, so that tokens are reserved and the work is claimed in one transaction:
+two processes never make the same request at the same time, and together never spend more than the day's budget."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MAX_KEPT: Final = 16_000
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """What is known of a question: the model's answer, or (None) that it is not to be asked before `until`."""
+    """What is known of a request: the model's answer, or None when the request is not to be made before `until`."""
 
     answer: str | None
     until: datetime
@@ -44,39 +44,43 @@ class KeptAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Leave to ask one question, once. `tokens` are set aside in the budget of `day`."""
+    """The right to make one request once. `tokens` are reserved in the budget of `day`."""
 
     tenant_id: UUID
-    question: str
+    digest: str
     tokens: int
     day: str
 
 
 class WordingLedger:
-    """Questions are known by a digest in hex. Answers are kept in 16 places a tenant, by the digest's first digit: a
-    new one takes the place of an old one, so nothing has to be cleaned up."""
+    """Stores budgets and answers. Requests are identified by a digest in hexadecimal digits.
+
+    Answers are kept in 16 places a tenant, by the digest's first digit: a new answer takes the place of an old one,
+    so nothing has to be cleaned up."""
 
     def __init__(self, tables: TableStore, clock: Clock, *, tokens_per_day: int) -> None:
-        """`tokens_per_day`: of each tenant, per day in UTC."""
+        """Set the tokens that each tenant may spend a day (UTC)."""
         self._tables = tables
         self._clock = clock
         self._tokens_per_day = tokens_per_day
 
-    def find(self, tenant_id: UUID, question: str) -> KeptAnswer | None:
-        """Raises Unavailable."""
-        return _kept(self._tables.get(TABLE, tenant_id.hex, _place(question)), question)
+    def find(self, tenant_id: UUID, digest: str) -> KeptAnswer | None:
+        """Return what is known of a request; None for a new one. Raises Unavailable."""
+        return _kept(self._tables.get(TABLE, tenant_id.hex, _place(digest)), digest)
 
     def claim(
-        self, tenant_id: UUID, question: str, tokens: int, *, lease: timedelta
+        self, tenant_id: UUID, digest: str, tokens: int, *, lease: timedelta
     ) -> Ticket | Literal["busy", "spent"]:
-        """Set tokens of today's budget aside and keep others from asking the question for as long as `lease`.
-        `busy`: another does, or there is an answer by now; `spent`: the budget does not have that many left. Raises
-        Unavailable."""
+        """Reserve tokens of today's budget, and keep others from making the request for as long as `lease`.
+
+        - `busy`: another process makes the request, or there is an answer by now.
+        - `spent`: the budget does not have that many tokens left.
+        - Raises Unavailable."""
 
         def attempt() -> Ticket | Literal["busy", "spent"]:
             now = self._clock.now()
-            place = self._tables.get(TABLE, tenant_id.hex, _place(question))
-            known = _kept(place, question)
+            place = self._tables.get(TABLE, tenant_id.hex, _place(digest))
+            known = _kept(place, digest)
             if known is not None and (known.answer is not None or known.until > now):
                 return "busy"
             budget = self._tables.get(TABLE, tenant_id.hex, _BUDGET_ROW)
@@ -87,27 +91,29 @@ class WordingLedger:
                 tenant_id,
                 [
                     (_BUDGET_ROW, budget, {"day": _day(now), "tokens": used}),
-                    (_place(question), place, {"question": question, "answer": "", "until": now + lease}),
+                    (_place(digest), place, {"question": digest, "answer": "", "until": now + lease}),
                 ],
             )
-            return Ticket(tenant_id, question, tokens, _day(now))
+            return Ticket(tenant_id, digest, tokens, _day(now))
 
         return _persistently(attempt)
 
     def settle(
         self, ticket: Ticket, *, spent: int, answer: str | None, pause: timedelta = timedelta(0)
     ) -> None:
-        """Count what was spent in place of what was set aside, and keep the answer; without one the question is not
-        to be asked again for as long as `pause`. Raises Unavailable: then what was set aside stays spent."""
+        """Replace the reserved tokens by those spent, and keep the answer.
+
+        Without an answer the request is not made again for as long as `pause`. Raises Unavailable: then the reserved
+        tokens stay spent."""
         kept = answer if answer is not None and len(answer) <= _MAX_KEPT else ""
 
         def attempt() -> None:
             now = self._clock.now()
             budget = self._tables.get(TABLE, ticket.tenant_id.hex, _BUDGET_ROW)
-            row = _place(ticket.question)
+            row = _place(ticket.digest)
             place = self._tables.get(TABLE, ticket.tenant_id.hex, row)
             changes: list[_Change] = [
-                (row, place, {"question": ticket.question, "answer": kept, "until": now + pause})
+                (row, place, {"question": ticket.digest, "answer": kept, "until": now + pause})
             ]
             if budget is not None and budget.properties["day"] == ticket.day:
                 used = int(str(budget.properties["tokens"])) - ticket.tokens + spent
@@ -117,11 +123,11 @@ class WordingLedger:
         _persistently(attempt)
 
     def spent_today(self, tenant_id: UUID) -> int:
-        """Tokens spent or set aside since midnight. Raises Unavailable."""
+        """Return the tokens spent or reserved since midnight (UTC). Raises Unavailable."""
         return _used(self._tables.get(TABLE, tenant_id.hex, _BUDGET_ROW), self._clock.now())
 
     def _write(self, tenant_id: UUID, changes: Sequence[_Change]) -> None:
-        """Raises EntityExists or EtagMismatch when another was faster."""
+        """Write the rows. Raises EntityExists or EtagMismatch when another process was faster."""
         writes = [
             TableWrite("insert", TableEntity(tenant_id.hex, row, properties))
             if known is None
@@ -144,8 +150,8 @@ def _persistently(attempt: Callable[[], T]) -> T:
     raise Unavailable("The tenant's wording is being worked on from too many places at once.")
 
 
-def _kept(place: TableEntity | None, question: str) -> KeptAnswer | None:
-    if place is None or place.properties["question"] != question:
+def _kept(place: TableEntity | None, digest: str) -> KeptAnswer | None:
+    if place is None or place.properties["question"] != digest:
         return None
     until = place.properties["until"]
     assert isinstance(until, datetime)
@@ -158,8 +164,8 @@ def _used(budget: TableEntity | None, now: datetime) -> int:
     return int(str(budget.properties["tokens"]))
 
 
-def _place(question: str) -> str:
-    return f"words-{question[0]}"
+def _place(digest: str) -> str:
+    return f"words-{digest[0]}"
 
 
 def _day(now: datetime) -> str:

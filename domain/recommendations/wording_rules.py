@@ -1,4 +1,4 @@
-"""What a model may say about a suggestion: nothing that the suggestion does not say."""
+"""What a model may say about a suggestion: nothing that the suggestion itself does not say."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AROUND_WORDS = ".,;:!?()\"'\u2018\u2019\u201c\u201d\u2026%"
 _MARKUP = re.compile(r"[<>`*\[\]{}|\\@]|://|\bwww\.", re.IGNORECASE)
 _QUOTED = re.compile(r"`([^`\s]+)`")
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
-#: Abbreviations every reader of a recommendation knows, which name no evidence.
+#: Abbreviations that every reader of a recommendation knows and that name no evidence.
 _COMMON: Final = frozenset(
     {"i", "api", "apis", "http", "https", "id", "ids", "oauth", "tls", "url", "urls", "utc"}
 )
@@ -56,7 +56,7 @@ _COUNTING: Final[Mapping[str, int]] = {
     "thousand": 1000,
     "million": 1_000_000,
 }
-#: Those that may only be repeated: no figure of the evidence bears them out by itself.
+#: Words that may only be repeated: no figure of the evidence proves them by itself.
 _MEASURING: Final = (
     frozenset({"half", "halved", "third", "thirds", "quarter", "quarters", "tenfold", "twice"})
     | frozenset({"double", "doubled", "doubles", "triple", "tripled", "triples", "quadrupled"})
@@ -67,8 +67,10 @@ _MEASURING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A recommendation as the rules found it. `priority` is a class of urgency, 1 the most urgent; suggestions of a
-    class stand in the order given until they are ranked."""
+    """A recommendation as the rules made it.
+
+    `priority` is a class of urgency, 1 the most urgent; suggestions of a class stand in the order given until they
+    are ranked."""
 
     id: str
     kind: str
@@ -80,7 +82,7 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Worded:
-    """The suggestions in the order to show them. `by_model` are the ids of those the model worded."""
+    """The suggestions in the order to show them. `by_model` are the ids of those that the model worded."""
 
     suggestions: Sequence[Suggestion]
     by_model: frozenset[str] = frozenset()
@@ -91,7 +93,7 @@ class Worded:
 
 
 class ProposedText(BaseModel):
-    """`number` counts the suggestions of the question from 1."""
+    """A model's text for a suggestion. `number` counts the suggestions of the request from 1."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -109,16 +111,16 @@ class Proposal(BaseModel):
 
 
 def by_rules(suggestions: Sequence[Suggestion]) -> Worded:
-    """In order of urgency, in the rules' words."""
-    return Worded(sorted(suggestions, key=lambda one: one.priority))
+    """Return the suggestions in order of urgency, in the rules' words."""
+    return Worded(sorted(suggestions, key=lambda suggestion: suggestion.priority))
 
 
 def accepted(suggestions: Sequence[Suggestion], proposal: Proposal) -> Worded:
-    """The suggestions with what of the proposal holds.
+    """Return the suggestions with those texts of the proposal that are acceptable.
 
-    None is lost and none added. The model orders only within a class of urgency, so nothing it was told can push
-    down what is urgent. A text that is not faithful, or proposed twice, is left out: then the rules' words stay.
-    """
+    - None is lost and none added.
+    - The model orders only within a class of urgency, so that no text it read can push down what is urgent.
+    - A text that is not faithful, or proposed twice, is left out: then the rules' words stay."""
     texts: dict[int, ProposedText] = {}
     twice: set[int] = set()
     for text in proposal.suggestions:
@@ -139,9 +141,11 @@ def accepted(suggestions: Sequence[Suggestion], proposal: Proposal) -> Worded:
 
 
 def is_faithful(text: str, suggestion: Suggestion) -> bool:
-    """Whether every number, name and identifier of `text` is in the suggestion's evidence or its own words, and
-    there is neither markup nor an address in it, but for names quoted as the suggestion quotes them. Says nothing of
-    the sense of the words between them."""
+    """Return whether a text says nothing that the suggestion does not say.
+
+    - Every number, name and identifier is in the suggestion's evidence or its own words.
+    - There is neither markup nor an address, except names quoted as the suggestion quotes them.
+    - The meaning of the words between them is **not** checked."""
     text = _unquoted(text, suggestion)
     if _MARKUP.search(text) or any(_is_odd(character) for character in text):
         return False
@@ -157,7 +161,7 @@ def is_faithful(text: str, suggestion: Suggestion) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What a text may draw on."""
+    """What a text may use."""
 
     words: frozenset[str]
     numbers: frozenset[Decimal]
@@ -187,7 +191,9 @@ class _Source:
 
 
 def _unquoted(text: str, suggestion: Suggestion) -> str:
-    """The text with what the suggestion's own words have in backticks bare, so that it may be repeated either way."""
+    """Return the text with the backticks removed around what the suggestion itself quotes.
+
+    So it may be repeated with or without them."""
     quoted = set(_QUOTED.findall(f"{suggestion.title} {suggestion.explanation}"))
     return _QUOTED.sub(lambda found: found[1] if found[1] in quoted else found[0], text)
 
@@ -211,6 +217,6 @@ def _numbers(text: str) -> set[Decimal]:
 
 
 def _is_odd(character: str) -> bool:
-    """Invisible, or a number that is not written in ASCII digits."""
+    """Return whether a character is invisible, or a number that is not written in ASCII digits."""
     category = unicodedata.category(character)
     return category in _INVISIBLE or (category.startswith("N") and not character.isascii())

@@ -69,4 +69,6 @@ class RecommendationParts:
     def service(self) -> RecommendationService:
         hub = self._hub
         applier = Applier(hub.webhooks, hub.api_keys, lambda: hub.sync.schedules)
-        return RecommendationService(hub.transactions, self.adviser, applier, hub.insights.wording, hub.clock)
+        return RecommendationService(
+            hub.transactions, self.adviser, applier, hub.insights.wording, clock=hub.clock
+        )

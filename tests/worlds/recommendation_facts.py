@@ -88,7 +88,7 @@ def hours(
 ) -> list[Signal]:
     """One after the other, the last being the hour before the present one."""
     first = hour_of(now) - timedelta(hours=len(tallies))
-    return [Signal(TENANT, kind, SUBJECT, first + timedelta(hours=n), one) for n, one in enumerate(tallies)]
+    return [Signal(TENANT, kind, SUBJECT, first + timedelta(hours=n), hour) for n, hour in enumerate(tallies)]
 
 
 def webhook_facts(
@@ -155,7 +155,7 @@ def figures(advice: Advice | None) -> dict[str, float]:
     """Evidence and effects by name. A model may repeat the advice's words, as it is told to where it knows none
     better."""
     assert advice is not None, "no advice"
-    values = {one.name: one.value for one in (*advice.evidence, *advice.effects)}
+    values = {figure.name: figure.value for figure in (*advice.evidence, *advice.effects)}
     same = Suggestion("", advice.kind.value, advice.title, advice.explanation, values, 1)
     assert is_faithful(advice.title, same)
     assert is_faithful(advice.explanation, same)

@@ -73,9 +73,10 @@ class RecommendationWorld(World):
         wording = Wording(model, ledger, self.clock, timeout_seconds=5)
         applier = Applier(self.service, self.keys, lambda: self.schedules)
         # Of synchronisation no more than what stores a schedule of imports.
-        self.schedules = ScheduleService(self.transactions, None, None, self.clock, self.ids)  # type: ignore[arg-type]
+        none: Any = None
+        self.schedules = ScheduleService(self.transactions, none, none, clock=self.clock, ids=self.ids)
         self.recommendations = RecommendationService(
-            self.transactions, self.adviser, applier, wording, self.clock
+            self.transactions, self.adviser, applier, wording, clock=self.clock
         )
 
     async def old_webhook(self, *event_types: str, owner: Principal | None = None, **fields: Any) -> Webhook:
@@ -90,8 +91,8 @@ class RecommendationWorld(World):
         """An hour each, the last being the one before the present."""
         first = hour_of(self.clock.now()) - timedelta(hours=len(tallies))
         signals = [
-            Signal(self.principal.tenant_id, kind, subject_id, first + timedelta(hours=n), one)
-            for n, one in enumerate(tallies)
+            Signal(self.principal.tenant_id, kind, subject_id, first + timedelta(hours=n), hour)
+            for n, hour in enumerate(tallies)
         ]
         with self.transactions.write() as tx:
             tx.signals.append(signals)

@@ -26,7 +26,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
     """Ledgers of processes that share nothing but the store, with so many tokens a day."""
     with ExitStack() as stack:
 
-        def one(tokens_per_day: int) -> WordingLedger:
+        def ledger_with(tokens_per_day: int) -> WordingLedger:
             store: EmbeddedTableStore | AzureTableStore
             if request.param == "embedded":
                 store = EmbeddedTableStore(tmp_path / "tables.db", SystemClock())
@@ -35,7 +35,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
             stack.callback(store.close)
             return WordingLedger(store, FakeClock(), tokens_per_day=tokens_per_day)
 
-        yield one
+        yield ledger_with
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_settling_at_the_same_time_loses_no_tokens(opened: Opened, tenant: UUID)
         list(threads.map(settle, range(8)))
     assert ledgers[1].spent_today(tenant) == sum(range(1, 9))
     kept = [ledgers[2].find(tenant, f"{number:x}0") for number in range(8)]
-    assert [one and one.answer for one in kept] == [f"answer {number}" for number in range(8)]
+    assert [answer and answer.answer for answer in kept] == [f"answer {number}" for number in range(8)]
 
 
 def test_an_answer_is_found_by_its_question_alone(opened: Opened, tenant: UUID) -> None:

@@ -45,13 +45,13 @@ async def test_applying_makes_the_stored_schedule_incremental__10_1(tmp_path: Pa
     world = RecommendationWorld(tmp_path)
     world.providers.streamed = [CHARGES]
     integration = _ran(world)
-    [one] = await world.listed()
-    assert one.recommendation.advice.kind == RecommendationKind.SyncIncremental
+    [entry] = await world.listed()
+    assert entry.recommendation.advice.kind == RecommendationKind.SyncIncremental
     assert await world.listed(world.other) == []
-    await world.recommendations.apply(world.principal, one.recommendation.recommendation_id, None)
+    await world.recommendations.apply(world.principal, entry.recommendation.recommendation_id, None)
     stored = world.schedules.get(world.principal, integration.integration_id)
     assert (stored.sync_type, stored.expression) == (SyncType.Incremental, "0 0 2 * * *")
-    assert [one.status.name for one in await world.listed()] == ["Applied"]
+    assert [entry.status.name for entry in await world.listed()] == ["Applied"]
     world.close()
 
 

@@ -47,13 +47,13 @@ async def test_bookings_without_a_calendar_are_told_of_until_there_is_one__10_1(
 ) -> None:
     await world.webhook("*")
     await _booked(world)
-    [one] = await world.listed()
-    subject = one.recommendation.subject
-    assert one.recommendation.advice.kind == RecommendationKind.IntegrationMissing
+    [entry] = await world.listed()
+    subject = entry.recommendation.subject
+    assert entry.recommendation.advice.kind == RecommendationKind.IntegrationMissing
     assert (subject.type, subject.name) == (SubjectType.IntegrationType, "CalendarSync")
-    assert figures(one.recommendation.advice)["events"] == 60
+    assert figures(entry.recommendation.advice)["events"] == 60
     assert await world.listed(world.other) == []
-    id_ = one.recommendation.recommendation_id
+    id_ = entry.recommendation.recommendation_id
     with pytest.raises(Conflict) as refused:
         await world.recommendations.apply(world.principal, id_, None)
     assert refused.value.code == "nothing-to-apply"

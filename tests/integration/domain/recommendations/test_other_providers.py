@@ -28,9 +28,9 @@ def world(tmp_path: Path) -> Iterator[RecommendationWorld]:
 
 
 def _uses(
-    world: RecommendationWorld, tenant_id: UUID, provider: str, one: Tally, *, hours: int = 96
+    world: RecommendationWorld, tenant_id: UUID, provider: str, hour: Tally, *, hours: int = 96
 ) -> Integration:
-    """An active integration of e-mail with so many hours like `one`, added up."""
+    """An active integration of e-mail with so many hours like `hour`, added up."""
     made = replace(
         integration_facts(()).integration,
         integration_id=uuid5(tenant_id, provider),
@@ -44,7 +44,7 @@ def _uses(
     with world.transactions.write() as tx:
         tx.users.see(tenant_id, USER, "Ada", world.clock.now())
         tx.integrations.add(tenant_id, made)
-        tx.signals.append([Signal(tenant_id, kind, made.integration_id, at, one) for at in moments])
+        tx.signals.append([Signal(tenant_id, kind, made.integration_id, at, hour) for at in moments])
         tx.commit()
     with world.transactions.write() as tx:
         tx.signals.compact(10_000)
@@ -60,11 +60,11 @@ async def test_four_other_tenants_are_not_shown_and_five_are__10_1(world: Recomm
     assert await world.listed() == []
     _uses(world, others[4], "SendGrid", WELL)
     world.clock.advance(hours=1)  # within an hour nothing is read again
-    [one] = await world.listed()
-    advice = one.recommendation.advice
+    [entry] = await world.listed()
+    advice = entry.recommendation.advice
     assert advice.kind == RecommendationKind.IntegrationOtherProvider
     assert {figure.name: figure.value for figure in advice.evidence}["otherProviderTenants"] == 5
-    told = repr(one)
+    told = repr(entry)
     assert not any(str(other) in told or repr(other) in told for other in others)
 
 

@@ -30,8 +30,8 @@ async def test_the_newest_of_many_integrations_is_looked_at_too__9_3(tmp_path: P
         for n in range(MAX_PAGE_SIZE + 1)
     ]
     with world.transactions.write() as tx:
-        for one in many:
-            tx.integrations.add(one.tenant_id, one)
+        for integration in many:
+            tx.integrations.add(integration.tenant_id, integration)
         tx.commit()
     world.count(many[-1].integration_id, declining(), kind=SubjectKind.Integration)
     [found] = await world.listed()

@@ -51,11 +51,11 @@ _K, _S = RecommendationKind, RecommendationStatus
 
 
 def _kinds(listed: Sequence[ListedRecommendation]) -> list[RecommendationKind]:
-    return [one.recommendation.advice.kind for one in listed]
+    return [entry.recommendation.advice.kind for entry in listed]
 
 
 def _states(listed: Sequence[ListedRecommendation]) -> list[str]:
-    return [one.status.name for one in listed]
+    return [entry.status.name for entry in listed]
 
 
 def _dismiss(until: datetime | None = None) -> DismissRecommendation:
@@ -132,8 +132,8 @@ async def test_a_key_that_is_refused_again_and_again_is_recommended_a_higher_lim
     world.clock.advance(days=15)
     for n in range(1, 4):
         world.used(key, days_ago=n, accepted=100, limited=50)
-    [one] = await world.listed()
-    assert (one.recommendation.advice.kind, one.recommendation.subject.id) == (
+    [entry] = await world.listed()
+    assert (entry.recommendation.advice.kind, entry.recommendation.subject.id) == (
         _K.KeyHigherLimit,
         key.api_key_id,
     )
@@ -179,10 +179,10 @@ async def test_only_what_the_caller_may_manage_is_shown(world: RecommendationWor
 async def test_another_tenant_sees_nothing(world: RecommendationWorld) -> None:
     webhook = await world.old_webhook()
     world.count(webhook.webhook_id, GONE)
-    [one] = await world.listed()
+    [entry] = await world.listed()
     assert await world.listed(world.other) == []
     with pytest.raises(NotFound):
-        await world.recommendations.get(world.other, one.recommendation.recommendation_id)
+        await world.recommendations.get(world.other, entry.recommendation.recommendation_id)
 
 
 async def test_filters_and_pages(world: RecommendationWorld) -> None:
@@ -196,7 +196,7 @@ async def test_filters_and_pages(world: RecommendationWorld) -> None:
         _K.KeyUnused,
     ]
     assert [
-        one.recommendation.subject.id for one in await world.listed(subject_types=[SubjectType.ApiKey])
+        entry.recommendation.subject.id for entry in await world.listed(subject_types=[SubjectType.ApiKey])
     ] == [key.api_key_id]
     assert len(await world.listed(subject_id=webhook.webhook_id)) == 2
     assert _kinds(await world.listed(kinds=[_K.WebhookPause])) == [_K.WebhookPause]
@@ -212,8 +212,8 @@ async def _gone(world: RecommendationWorld) -> tuple[Webhook, UUID]:
     """A webhook to be paused, and the recommendation's id."""
     webhook = await world.old_webhook()
     world.count(webhook.webhook_id, GONE)
-    [one] = await world.listed()
-    return webhook, one.recommendation.recommendation_id
+    [entry] = await world.listed()
+    return webhook, entry.recommendation.recommendation_id
 
 
 def _audited(world: RecommendationWorld) -> list[str]:
@@ -248,8 +248,8 @@ async def test_what_was_applied_and_holds_again_is_open_again(world: Recommendat
 async def test_applying_revokes_a_key_too(world: RecommendationWorld) -> None:
     key = world.key()
     world.clock.advance(days=90)
-    [one] = await world.listed()
-    await world.recommendations.apply(world.principal, one.recommendation.recommendation_id, None)
+    [entry] = await world.listed()
+    await world.recommendations.apply(world.principal, entry.recommendation.recommendation_id, None)
     now = world.keys.get(world.principal, key.api_key_id)
     assert (now.status(world.clock.now()), now.revoke_reason) == (KeyStatus.Revoked, "Not used for 90 days.")
 
@@ -259,8 +259,8 @@ async def test_applying_raises_a_keys_limit(world: RecommendationWorld) -> None:
     world.clock.advance(days=15)
     for n in range(1, 4):
         world.used(key, days_ago=n, accepted=100, limited=50)
-    [one] = await world.listed()
-    await world.recommendations.apply(world.principal, one.recommendation.recommendation_id, None)
+    [entry] = await world.listed()
+    await world.recommendations.apply(world.principal, entry.recommendation.recommendation_id, None)
     assert world.keys.get(world.principal, key.api_key_id).rate_limit_per_hour == 200
 
 
@@ -274,8 +274,8 @@ async def test_applying_takes_unused_scopes_away__10_1(world: RecommendationWorl
     with world.transactions.write() as tx:
         tx.sightings.see([sighting], world.clock.now())
         tx.commit()
-    [one] = await world.listed(kinds=[_K.KeyUnusedScopes])
-    await world.recommendations.apply(world.principal, one.recommendation.recommendation_id, None)
+    [entry] = await world.listed(kinds=[_K.KeyUnusedScopes])
+    await world.recommendations.apply(world.principal, entry.recommendation.recommendation_id, None)
     assert world.keys.get(world.principal, key.api_key_id).scopes == ["events:write"]
     assert await world.listed(kinds=[_K.KeyUnusedScopes], statuses=[_S.Open]) == []
 
@@ -286,9 +286,9 @@ async def test_applying_moves_a_schedule(world: RecommendationWorld) -> None:
     # the clock stands at 9: the last hour counted is that from 8
     hours = [quick if (n + 9) % 24 == 5 else slow for n in range(24 * 30)]
     world.count(integration.integration_id, hours, kind=SubjectKind.Integration)
-    [one] = await world.listed()
-    assert one.recommendation.advice.kind == _K.SyncBetterTime
-    id_, version = one.recommendation.recommendation_id, one.recommendation.subject.version
+    [entry] = await world.listed()
+    assert entry.recommendation.advice.kind == _K.SyncBetterTime
+    id_, version = entry.recommendation.recommendation_id, entry.recommendation.subject.version
     with pytest.raises(PreconditionFailed):
         await world.recommendations.apply(world.principal, id_, version + 1)
     await world.recommendations.apply(world.principal, id_, version)
@@ -319,9 +319,9 @@ async def test_what_holds_no_more_is_not_applied(world: RecommendationWorld) -> 
 async def test_what_only_a_person_can_do_is_not_applied(world: RecommendationWorld) -> None:
     webhook = await world.old_webhook()
     world.count(webhook.webhook_id, UNAUTHORIZED)
-    [one] = await world.listed()
+    [entry] = await world.listed()
     with pytest.raises(Conflict) as refused:
-        await world.recommendations.apply(world.principal, one.recommendation.recommendation_id, None)
+        await world.recommendations.apply(world.principal, entry.recommendation.recommendation_id, None)
     assert refused.value.code == "nothing-to-apply"
 
 
@@ -418,11 +418,11 @@ async def test_a_decision_on_a_revoked_key_or_a_disconnected_integration_is_forg
 ) -> None:
     world.key()
     world.clock.advance(days=90)
-    [one] = await world.listed()
-    await world.recommendations.apply(world.principal, one.recommendation.recommendation_id, None)
+    [entry] = await world.listed()
+    await world.recommendations.apply(world.principal, entry.recommendation.recommendation_id, None)
     integration = world.integration(IntegrationType.EmailService, "SendGrid")
     subject = RecommendationSubject(SubjectType.Integration, integration.integration_id, "Mail")
-    advised = replace(one.recommendation, recommendation_id=UUID(int=9), subject=subject)
+    advised = replace(entry.recommendation, recommendation_id=UUID(int=9), subject=subject)
     decision = Decision(
         UUID(int=9), _S.Dismissed, world.clock.now(), world.principal.user_id, snapshot_of(advised)
     )
@@ -443,9 +443,9 @@ async def test_a_decision_on_a_revoked_key_or_a_disconnected_integration_is_forg
 @pytest.mark.parametrize("day", range(5))
 async def test_whatever_the_day_all_tenants_have_their_turn(world: RecommendationWorld, day: int) -> None:
     _, id_ = await _gone(world)
-    [one] = await world.listed()
-    absent = replace(one.recommendation.subject, id=UUID(int=5))
-    snapshot = snapshot_of(replace(one.recommendation, subject=absent))
+    [entry] = await world.listed()
+    absent = replace(entry.recommendation.subject, id=UUID(int=5))
+    snapshot = snapshot_of(replace(entry.recommendation, subject=absent))
     decision = Decision(id_, _S.Dismissed, world.clock.now(), world.principal.user_id, snapshot)
     with world.transactions.write() as tx:
         for n in range(1, 16):
@@ -464,12 +464,16 @@ async def test_a_model_words_what_is_open_and_is_asked_once(tmp_path: Path) -> N
     model = ScriptedModel(title="Pause it", explanation="Nothing succeeded.")
     world = RecommendationWorld(tmp_path, model=model)
     _, id_ = await _gone(world)
-    [one] = await world.listed()
-    advice = one.recommendation.advice
-    assert (one.worded_by_model, advice.title, advice.explanation) == (True, "Pause it", "Nothing succeeded.")
+    [entry] = await world.listed()
+    advice = entry.recommendation.advice
+    assert (entry.worded_by_model, advice.title, advice.explanation) == (
+        True,
+        "Pause it",
+        "Nothing succeeded.",
+    )
     assert advice.change is not None and advice.change.body == {"isActive": False}
     world.clock.advance(minutes=30)
-    assert [one.worded_by_model for one in await world.listed()] == [True]
+    assert [entry.worded_by_model for entry in await world.listed()] == [True]
     assert len(model.questions) == 1
     world.recommendations.dismiss(world.principal, id_, _dismiss())
     [dismissed] = await world.listed()
@@ -482,9 +486,9 @@ async def test_a_model_that_fails_leaves_the_rules_words(tmp_path: Path) -> None
     model.failure = ModelUnavailable("timeout", "No answer.", tokens=None)
     world = RecommendationWorld(tmp_path, model=model)
     await _gone(world)
-    [one] = await world.listed()
-    assert not one.worded_by_model
-    assert one.recommendation.advice.title == "Pause the webhook until its receiver is back"
+    [entry] = await world.listed()
+    assert not entry.worded_by_model
+    assert entry.recommendation.advice.title == "Pause the webhook until its receiver is back"
     world.close()
 
 
@@ -492,17 +496,17 @@ async def test_a_model_that_fails_leaves_the_rules_words(tmp_path: Path) -> None
 
 
 def test_every_kind_has_its_name_on_the_wire_and_its_place_in_the_documentation() -> None:
-    assert [one.value for one in _K] == list(KindName.__args__)  # type: ignore[attr-defined]
+    assert [kind.value for kind in _K] == list(KindName.__args__)  # type: ignore[attr-defined]
     text = Path("docs/recommendations.md").read_text()
-    missing = [one.value for one in _K if f"`{one.value}`" not in text and f"### {one.value}" not in text]
+    missing = [kind.value for kind in _K if f"`{kind.value}`" not in text and f"### {kind.value}" not in text]
     assert missing == []
 
 
 async def test_apply_shows_the_request_a_person_would_send(world: RecommendationWorld) -> None:
     webhook = await world.old_webhook()
     world.count(webhook.webhook_id, GONE)
-    [one] = await world.listed()
-    view = recommendation_view(one).model_dump(mode="json", by_alias=True)
+    [entry] = await world.listed()
+    view = recommendation_view(entry).model_dump(mode="json", by_alias=True)
     assert view["apply"] == {
         "method": "PUT",
         "path": f"/api/webhooks/{webhook.webhook_id}",
@@ -514,5 +518,5 @@ async def test_apply_shows_the_request_a_person_would_send(world: Recommendation
     assert view["documentation"] == "docs/recommendations.md#webhooks"
     assert [figure["name"] for figure in view["expectedEffect"]] == ["attemptsSavedPerDay"]
     assert all(figure["from"].endswith("Z") for figure in view["evidence"])
-    assert UUID(view["recommendationId"]) == one.recommendation.recommendation_id
-    assert set(REQUESTS) == set(type(one.recommendation.advice.change.operation))  # type: ignore[union-attr]
+    assert UUID(view["recommendationId"]) == entry.recommendation.recommendation_id
+    assert set(REQUESTS) == set(type(entry.recommendation.advice.change.operation))  # type: ignore[union-attr]

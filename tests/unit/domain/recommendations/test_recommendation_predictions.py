@@ -84,13 +84,19 @@ def test_a_recovery_is_not_predicted_from() -> None:
 def test_a_decline_is_predicted_with_the_moment_at_which_it_ends(since: int, slope: float) -> None:
     truth = (UNHEALTHY_RATE - 0.01) / slope - since
     found = [
-        one
+        prediction
         for seed in range(100)
-        if (one := forecast(series(lambda x: 0.01 + slope * max(0.0, x + since), seed), NOW, UNHEALTHY_RATE))
+        if (
+            prediction := forecast(
+                series(lambda x: 0.01 + slope * max(0.0, x + since), seed), NOW, UNHEALTHY_RATE
+            )
+        )
     ]
     assert len(found) >= 85
-    assert median(one.lead for one in found) == pytest.approx(truth, rel=0.2)
-    within = [one for one in found if one.earliest <= truth <= (one.latest or 1e9)]
+    assert median(prediction.lead for prediction in found) == pytest.approx(truth, rel=0.2)
+    within = [
+        prediction for prediction in found if prediction.earliest <= truth <= (prediction.latest or 1e9)
+    ]
     assert len(within) >= 0.75 * len(found)
 
 
@@ -99,7 +105,7 @@ def test_a_slow_decline_that_does_not_get_there_in_three_days_is_not_predicted()
         forecast(series(lambda x: 0.05 + 0.001 * max(0.0, x + 48), seed), NOW, UNHEALTHY_RATE)
         for seed in range(50)
     ]
-    assert sum(one is not None for one in found) <= 2
+    assert sum(prediction is not None for prediction in found) <= 2
 
 
 # -- advice -----------------------------------------------------------------------------------------------

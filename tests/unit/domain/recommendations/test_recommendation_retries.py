@@ -94,7 +94,7 @@ def test_a_longer_schedule_is_the_least_change_that_reaches() -> None:
 
 
 def _outages(count: int, length: timedelta) -> list[DeliveryOutcome]:
-    return [one for n in range(count) for one in outage(NOW - (count - n) * 10 * HOUR, length)]
+    return [outcome for n in range(count) for outcome in outage(NOW - (count - n) * 10 * HOUR, length)]
 
 
 def test_many_attempts_wasted_in_outages_call_for_adaptive_retry() -> None:
@@ -136,7 +136,7 @@ def _with_lost(lost: int) -> list[DeliveryOutcome]:
 def test_deliveries_that_run_out_of_retries_call_for_a_longer_schedule() -> None:
     policy = replace(POLICY, max_retries=3)
     facts = webhook_facts(
-        [tally(60)], sorted(_with_lost(20), key=lambda one: one.scheduled_at), retry_policy=policy
+        [tally(60)], sorted(_with_lost(20), key=lambda outcome: outcome.scheduled_at), retry_policy=policy
     )
     advice = longer_retries(facts)
     assert advice is not None and advice.change is not None
@@ -153,8 +153,8 @@ def test_what_a_longer_schedule_does_not_mend_is_left_alone() -> None:
     policy = replace(POLICY, max_retries=3)
     assert longer_retries(webhook_facts([], _with_lost(9), retry_policy=policy)) is None
     refused = [
-        replace(one, http_status_code=422) if one.status == DeliveryStatus.Failed else one
-        for one in _with_lost(20)
+        replace(outcome, http_status_code=422) if outcome.status == DeliveryStatus.Failed else outcome
+        for outcome in _with_lost(20)
     ]
     assert longer_retries(webhook_facts([], refused, retry_policy=policy)) is None
     short = [failed(NOW - HOUR, attempts=4) for _ in range(20)] + _outages(6, MINUTE)

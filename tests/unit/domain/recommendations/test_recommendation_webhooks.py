@@ -193,9 +193,9 @@ def test_a_strained_receiver_keeps_its_limit() -> None:
 def _mixed(status: int = 422) -> list[DeliveryOutcome]:
     moments = [NOW - DAY * 5 + HOUR * n for n in range(100)]
     return [
-        one
+        outcome
         for at in moments
-        for one in (delivered(at, "order.created"), failed(at, "user.deleted", status=status))
+        for outcome in (delivered(at, "order.created"), failed(at, "user.deleted", status=status))
     ]
 
 
@@ -222,7 +222,7 @@ def test_other_failures_are_no_refusal_of_a_type(status: int) -> None:
 def test_a_type_that_is_taken_once_is_kept() -> None:
     outcomes = [*_mixed(), delivered(NOW - HOUR, "user.deleted")]
     assert refused_events(webhook_facts((), outcomes)) is None
-    only = [one for one in _mixed() if one.event_type == "user.deleted"]
+    only = [outcome for outcome in _mixed() if outcome.event_type == "user.deleted"]
     assert refused_events(webhook_facts((), only)) is None
 
 

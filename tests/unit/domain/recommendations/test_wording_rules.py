@@ -84,11 +84,11 @@ def test_text_that_says_more_than_the_evidence_is_not(text: str) -> None:
 
 @pytest.mark.parametrize("said", ["`user.deleted`", "user.deleted"])
 def test_a_name_that_the_rules_quote_may_be_quoted_or_not(said: str) -> None:
-    one = Suggestion("a", "k", "Mend it", "25 of `user.deleted`, and `a.b` too.", {"failed": 25}, 1)
-    assert is_faithful(one.explanation, one)
-    assert is_faithful(f"All 25 deliveries of {said} failed.", one)
-    assert not is_faithful("All 25 deliveries of `rm` failed.", one)
-    assert not is_faithful(f"All 25 deliveries of {said}<br> failed.", one)
+    suggestion = Suggestion("a", "k", "Mend it", "25 of `user.deleted`, and `a.b` too.", {"failed": 25}, 1)
+    assert is_faithful(suggestion.explanation, suggestion)
+    assert is_faithful(f"All 25 deliveries of {said} failed.", suggestion)
+    assert not is_faithful("All 25 deliveries of `rm` failed.", suggestion)
+    assert not is_faithful(f"All 25 deliveries of {said}<br> failed.", suggestion)
 
 
 def test_numbers_of_another_suggestion_are_no_evidence_for_this_one() -> None:
@@ -108,8 +108,8 @@ def test_thousands_are_the_same_number_with_and_without_a_comma() -> None:
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9))
 def test_a_number_is_allowed_exactly_when_it_is_evidence(known: int, said: int) -> None:
-    one = Suggestion("a", "kind", "Look at it", "It fails.", {"failures": known}, 1)
-    assert is_faithful(f"It failed {said} times.", one) == (said == known)
+    suggestion = Suggestion("a", "kind", "Look at it", "It fails.", {"failures": known}, 1)
+    assert is_faithful(f"It failed {said} times.", suggestion) == (said == known)
 
 
 def test_the_model_orders_within_a_class_of_urgency_only() -> None:
@@ -120,14 +120,14 @@ def test_the_model_orders_within_a_class_of_urgency_only() -> None:
     )
     texts = proposal(*((n, "Look at it", "It is slow.") for n in (3, 1, 2)))
     worded = accepted([calm, urgent, calmer], texts)
-    assert [one.id for one in worded.suggestions] == ["urgent", "calmer", "calm"]
+    assert [shown.id for shown in worded.suggestions] == ["urgent", "calmer", "calm"]
     assert worded.worded_by == "model"
 
 
 def test_one_that_the_model_forgot_stays_in_the_rules_words() -> None:
     first, second = suggestion("a"), suggestion("b")
     worded = accepted([first, second], proposal((2, "Look at it", "It is slow.")))
-    assert [one.id for one in worded.suggestions] == ["b", "a"]
+    assert [shown.id for shown in worded.suggestions] == ["b", "a"]
     assert worded.suggestions[1] == first
     assert worded.by_model == {"b"}
 
@@ -170,10 +170,10 @@ def test_evidence_and_ids_stay_as_they_were() -> None:
 
 
 def test_rules_keep_the_order_within_a_class() -> None:
-    ones = [
+    suggestions = [
         suggestion(name, priority=priority) for name, priority in (("a", 3), ("b", 1), ("c", 3), ("d", 1))
     ]
-    assert [one.id for one in by_rules(ones).suggestions] == ["b", "d", "a", "c"]
+    assert [shown.id for shown in by_rules(suggestions).suggestions] == ["b", "d", "a", "c"]
 
 
 @given(
@@ -183,7 +183,7 @@ def test_rules_keep_the_order_within_a_class() -> None:
 def test_whatever_the_model_says_the_suggestions_are_the_same_ones(
     priorities: list[int], texts: list[tuple[int, str, str]]
 ) -> None:
-    ones = [suggestion(str(index), priority=priority) for index, priority in enumerate(priorities)]
-    worded = accepted(ones, proposal(*texts))
-    assert sorted(one.id for one in worded.suggestions) == sorted(one.id for one in ones)
-    assert [one.priority for one in worded.suggestions] == sorted(priorities)
+    suggestions = [suggestion(str(index), priority=priority) for index, priority in enumerate(priorities)]
+    worded = accepted(suggestions, proposal(*texts))
+    assert sorted(shown.id for shown in worded.suggestions) == sorted(given.id for given in suggestions)
+    assert [shown.priority for shown in worded.suggestions] == sorted(priorities)
