@@ -33,7 +33,7 @@ bp = df.Blueprint()
 logger = logging.getLogger("hub.sync")
 
 #: The worker takes no `dict[...]` as an annotation of a binding.
-Payload = Dict[str, Any]  # noqa: UP006
+ActivityPayload = Dict[str, Any]  # noqa: UP006
 Steps = Generator[Any, Any, dict[str, Any]]
 #: Batches of one execution of `sync_step`.
 BATCHES_PER_EXECUTION = 50
@@ -145,7 +145,7 @@ def _failed(cause: str, detail: str) -> dict[str, Any]:
 
 @bp.function_name("plan_sync")
 @bp.activity_trigger(input_name="task")
-def plan_sync(task: Payload) -> Payload:
+def plan_sync(task: ActivityPayload) -> ActivityPayload:
     """Return the remaining steps of a job."""
     sync = hub().sync
     plan = sync.runs.plan(UUID(task["jobId"]), task["run"])
@@ -154,7 +154,7 @@ def plan_sync(task: Payload) -> Payload:
 
 @bp.function_name("sync_batch")
 @bp.activity_trigger(input_name="batch")
-async def sync_batch(batch: Payload) -> Payload:
+async def sync_batch(batch: ActivityPayload) -> ActivityPayload:
     """Run one batch and store it with its checkpoint."""
     batches = await asyncio.to_thread(lambda: hub().sync.batches)
     result = await batches.run_batch(UUID(batch["jobId"]), batch["run"], batch["position"], batch["size"])
@@ -163,7 +163,7 @@ async def sync_batch(batch: Payload) -> Payload:
 
 @bp.function_name("conclude_sync")
 @bp.activity_trigger(input_name="ending")
-def conclude_sync(ending: Payload) -> str:
+def conclude_sync(ending: ActivityPayload) -> str:
     """End the job; then its place is free for a job that waits."""
     result = BatchResult.from_wire(ending["outcome"])
     job = hub().sync.runs.conclude(UUID(ending["jobId"]), ending["run"], result)

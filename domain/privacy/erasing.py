@@ -185,7 +185,7 @@ class ErasureService:
             try:
                 tx.personal_data.bury_record(tenant_id, record, now)
             except ChangedMeanwhile:
-                raise Unavailable("A record is being synchronised at the moment; try again.") from None
+                raise Unavailable("A record is being synchronised; try again.") from None
             buried += 1
         return buried
 

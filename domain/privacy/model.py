@@ -16,7 +16,7 @@ from domain.core.wire import Command
 
 def _printable(value: str) -> str:
     if not value.isprintable():
-        raise ValueError("control characters identify nobody")
+        raise ValueError("must not contain control characters")
     return value
 
 

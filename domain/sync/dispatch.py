@@ -23,7 +23,7 @@ logger = logging.getLogger("hub.sync")
 
 SYNC_JOBS_QUEUE = "sync-jobs"
 #: The type of the event that `domain.oauth` raises.
-AUTHORIZED = "IntegrationAuthorized"
+_AUTHORIZED = "IntegrationAuthorized"
 #: How far ahead the scheduler looks, which is its own interval (section 14.1).
 AHEAD = timedelta(minutes=15)
 #: A running job that stored nothing for this long counts as silent.
@@ -61,7 +61,7 @@ class InitialSyncs:
 
     def consume(self, events: Sequence[DomainEvent]) -> None:
         """Queue a request for each event; a repeat requests the same job again. Raises Unavailable."""
-        messages = [message for event in events if event.type == AUTHORIZED for message in _initial(event)]
+        messages = [message for event in events if event.type == _AUTHORIZED for message in _initial(event)]
         if messages:
             self._queue.send(SYNC_JOBS_QUEUE, messages)
 

@@ -34,7 +34,7 @@ logger = logging.getLogger("hub.sync")
 #: Seconds for which a batch fetches pages, so that a cancel or a deadline is noticed in time.
 _FETCH_SECONDS = 10.0
 _SWEEP_RECORDS = 1_000
-_REFUSED = (FieldError("", "The database does not take this record."),)
+_REFUSED = (FieldError("", "The database refused this record."),)
 
 
 @dataclass(slots=True)

@@ -135,7 +135,7 @@ class CompiledMapping:
                 at = f"{pointer}/fields{json_pointer(name)}"
                 errors.append(FieldError(at, f"Not a JMESPath expression: {reason}"))
         if errors:
-            raise ValidationFailed("The mapping holds expressions that are not JMESPath.", errors)
+            raise ValidationFailed("The mapping contains expressions that are not JMESPath.", errors)
 
     def apply(
         self, internal: Mapping[str, Any], source: Mapping[str, Any], own: RecordType

@@ -244,7 +244,7 @@ def _local_change(
         )
     exportable = [profile for profile in streams if profile.exportable]
     if not exportable:
-        raise Conflict("The provider takes no records from here.", code="not-exportable")
+        raise Conflict("The provider does not accept records.", code="not-exportable")
     profile = _chosen(exportable, record.stream, f"{pointer}/stream")
     kind = RecordType(record.record_type) if record.record_type else profile.record_type
     return LocalChange(
@@ -261,7 +261,7 @@ def _text(kind: RecordType, data: Mapping[str, Any], pointer: str) -> str:
     valid = validate(kind, data)
     if isinstance(valid, list):
         errors = [FieldError(f"{pointer}{error.pointer}", error.detail) for error in valid]
-        raise ValidationFailed("A record is not what its type asks for.", errors)
+        raise ValidationFailed("A record does not match its record type.", errors)
     try:
         return stored_text(valid)
     except NotStorable as reason:
@@ -274,7 +274,7 @@ def _chosen(streams: Sequence[StreamProfile], name: str | None, pointer: str) ->
     for stream in streams:
         if stream.name == name:
             return stream
-    detail = f"There is no such stream; there are {', '.join(stream.name for stream in streams)}."
+    detail = f"There is no such stream; choose one of {', '.join(stream.name for stream in streams)}."
     raise ValidationFailed(detail, [FieldError(pointer, detail)])
 
 

@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from domain.core.wire import RecordedMoment
 from domain.providers.records import RecordType
 
-Text = Annotated[str, StringConstraints(max_length=2_000, strip_whitespace=True)]
+ShortText = Annotated[str, StringConstraints(max_length=2_000, strip_whitespace=True)]
 LongText = Annotated[str, StringConstraints(max_length=100_000)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
@@ -25,37 +25,37 @@ class Record(BaseModel):
 
 
 class Participant(Record):
-    name: Text | None = None
-    email: Text | None = None
-    status: Text | None = None
+    name: ShortText | None = None
+    email: ShortText | None = None
+    status: ShortText | None = None
 
 
 class EventRecord(Record):
     """A calendar event: either moments with an offset, or whole days (`all_day`)."""
 
-    title: Text
+    title: ShortText
     starts_at: RecordedMoment | None = None
     ends_at: RecordedMoment | None = None
     start_date: date | None = None
     end_date: date | None = None
     all_day: bool = False
     description: LongText | None = None
-    location: Text | None = None
+    location: ShortText | None = None
     organizer: Participant | None = None
     attendees: list[Participant] = Field(default_factory=list, max_length=5_000)
-    status: Text | None = None
-    recurrence: list[Text] = Field(default_factory=list)
-    url: Text | None = None
+    status: ShortText | None = None
+    recurrence: list[ShortText] = Field(default_factory=list)
+    url: ShortText | None = None
 
 
 class ContactRecord(Record):
-    first_name: Text | None = None
-    last_name: Text | None = None
-    email: Text | None = None
-    phone: Text | None = None
-    company: Text | None = None
-    job_title: Text | None = None
-    address: Text | None = None
+    first_name: ShortText | None = None
+    last_name: ShortText | None = None
+    email: ShortText | None = None
+    phone: ShortText | None = None
+    company: ShortText | None = None
+    job_title: ShortText | None = None
+    address: ShortText | None = None
 
 
 class PaymentRecord(Record):
@@ -63,30 +63,30 @@ class PaymentRecord(Record):
 
     amount_minor: int
     currency: Currency
-    status: Text
+    status: ShortText
     paid_at: RecordedMoment | None = None
     refunded_minor: int = Field(0, ge=0)
-    description: Text | None = None
-    payer_email: Text | None = None
-    method: Text | None = None
+    description: ShortText | None = None
+    payer_email: ShortText | None = None
+    method: ShortText | None = None
 
 
 class MessageRecord(Record):
     channel: Annotated[str, StringConstraints(pattern=r"^(email|sms|other)$")]
-    recipient: Text
-    sender: Text | None = None
-    subject: Text | None = None
-    status: Text
+    recipient: ShortText
+    sender: ShortText | None = None
+    subject: ShortText | None = None
+    status: ShortText
     sent_at: RecordedMoment | None = None
-    error: Text | None = None
+    error: ShortText | None = None
 
 
 class FileRecord(Record):
     path: Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
     size_bytes: int = Field(ge=0)
-    content_type: Text | None = None
-    etag: Text | None = None
-    url: Text | None = None
+    content_type: ShortText | None = None
+    etag: ShortText | None = None
+    url: ShortText | None = None
 
 
 class GenericRecord(Record):

@@ -46,7 +46,7 @@ def is_usable(integration: Integration | None) -> TypeGuard[Integration]:
 def check_integration(integration: Integration | None) -> Integration:
     """Return the integration, or raise ValidationFailed when it is not active and enabled (section 7.4)."""
     if not is_usable(integration):
-        detail = "This must name an active integration that is enabled."
+        detail = "The integration must exist, be active and be enabled."
         raise ValidationFailed(detail, [FieldError("/integrationId", detail)], code="integration-not-active")
     return integration
 
@@ -79,8 +79,8 @@ def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[da
     if near:
         often = "once a day" if sync_type == SyncType.Full else "once an hour"
         raise RuleViolation(
-            f"A {sync_type.name} sync of an integration runs at most {often}; there is one at "
-            f"{rfc3339(max(near))}, the next may be at {rfc3339(max(near) + apart)}.",
+            f"A {sync_type.name} sync of an integration runs at most {often}; another one is at "
+            f"{rfc3339(max(near))}, and the next is possible at {rfc3339(max(near) + apart)}.",
             code=code,
         )
 

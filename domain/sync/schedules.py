@@ -101,10 +101,10 @@ def check_schedule(schedule: SyncSchedule, now: datetime) -> None:
         for _ in range(_OCCURRENCES_CHECKED):
             moments.append(schedule.after(moments[-1]))
     except ValueError as error:
-        detail = "This is not an NCRONTAB expression of five or six fields that ever comes true."
+        detail = "This must be an NCRONTAB expression of five or six fields that occurs at some time."
         raise ValidationFailed(detail, [FieldError(pointer, detail)]) from error
     closest = min(later - earlier for earlier, later in pairwise(moments))
     if closest < apart:
         minutes = int(apart.total_seconds() // 60)
-        detail = f"Occurrences of {schedule.sync_type.name} syncs are at least {minutes:,} minutes apart."
+        detail = f"Occurrences of {schedule.sync_type.name} syncs must be at least {minutes:,} minutes apart."
         raise ValidationFailed(detail, [FieldError(pointer, detail)], code=code)

@@ -157,7 +157,7 @@ class SyncService:
             if job.status == SyncStatus.Cancelled:
                 return job
             if job.is_ended:
-                raise Conflict(f"The job is {job.status.name} already.", code="sync-ended")
+                raise Conflict(f"The job already ended as {job.status.name}.", code="sync-ended")
             done = job.records_processed
             detail = f"Cancelled by hand; {done:,} records were processed and are kept."
             cancelled = replace(
@@ -169,7 +169,7 @@ class SyncService:
                 error_log=error_log("cancelled", detail, now, resumable=True),
             )
             if not tx.sync_jobs.move(cancelled, job.status):
-                raise Conflict("The job changed at this moment; try again.")
+                raise Conflict("The job changed at the same time; try again.")
             notices.record_end(tx, self._ids, cancelled, now)
             self._audit(tx, "datasync.cancelled-by-hand", cancelled, principal)
             tx.commit()
@@ -191,7 +191,7 @@ class SyncService:
             job = tx.sync_jobs.get(principal.tenant_id, job_id)
             if job.status not in (SyncStatus.Failed, SyncStatus.Cancelled):
                 raise Conflict(
-                    f"A job that is {job.status.name} cannot be resumed; only Failed and Cancelled ones can.",
+                    f"A job that is {job.status.name} cannot be resumed; only Failed and Cancelled jobs can.",
                     code="not-resumable",
                 )
             check_integration(tx.integrations.find(job.integration_id))
@@ -208,7 +208,7 @@ class SyncService:
             )
             _check_apart(tx, resumed)
             if not tx.sync_jobs.move(resumed, job.status):
-                raise Conflict("The job changed at this moment; try again.")
+                raise Conflict("The job changed at the same time; try again.")
             self._audit(tx, "datasync.resumed", resumed, principal)
             tx.commit()
         self._send(nudge(job_id))
@@ -318,5 +318,5 @@ def check_direction(direction: SyncDirection, streams: list[StreamProfile]) -> N
     """Raise Conflict when the direction includes Export and no stream can be exported."""
     if direction != SyncDirection.Import and not any(stream.exportable for stream in streams):
         raise Conflict(
-            "The provider takes no records from here: only Import is possible.", code="not-exportable"
+            "The provider does not accept records; only Import is possible.", code="not-exportable"
         )

@@ -83,7 +83,7 @@ class Sources:
         """
         if integration.integration_type in self._catalogue.disabled_types:
             raise TypeDisabled(
-                f"Integrations of type {integration.integration_type.name} are switched off here."
+                f"Integrations of type {integration.integration_type.name} are disabled on this installation."
             )
         now = self._clock.now()
         key = (integration.integration_id, integration.version)
@@ -94,7 +94,7 @@ class Sources:
             return replace(source, connection=replace(source.connection, now=now))
         provider, connection = self._connector.connect(integration, retries=2)
         if provider.streams is None:
-            raise NotSynchronisable(f"{integration.provider} keeps no records that could be synchronised.")
+            raise NotSynchronisable(f"{integration.provider} has no records that can be synchronised.")
         streams = provider.streams.streams_of(connection.configuration)
         if not streams:
             raise NotSynchronisable("The integration's configuration names no list of records.")
