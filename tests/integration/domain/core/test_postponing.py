@@ -143,7 +143,7 @@ def test_an_event_of_another_module_outlasts_more_than_ten_failures(
             assert triggers.queue.take("domain-events") == [], "not at once"
             triggers.clock.advance(seconds=wait_of(times).total_seconds())
             waiting = triggers.queue.take("domain-events")
-            assert [one.properties for one in waiting] == [{POSTPONED: str(times + 1)}]
+            assert [message.properties for message in waiting] == [{POSTPONED: str(times + 1)}]
     triggers.call("fan_out_events", waiting)
     [announced] = triggers.queue.take("domain-events")
     assert json.loads(announced.body) == {"tenantId": str(TENANT), "eventIds": ["theirs-1"]}
@@ -170,7 +170,7 @@ def test_an_event_of_another_module_outlasts_more_than_ten_failures(
     ],
 )
 def test_every_queue_waits_for_the_database(
-    triggers: Triggers, monkeypatch: pytest.MonkeyPatch, function: str, queue: str, body: dict[str, Any]
+    triggers: Triggers, monkeypatch: pytest.MonkeyPatch, *, function: str, queue: str, body: dict[str, Any]
 ) -> None:
     message = QueueMessage(json.dumps(body), "m-1")
     with triggers.database_away(monkeypatch):
@@ -184,4 +184,4 @@ def test_every_queue_waits_for_the_database(
     triggers.queue.down = False
     triggers.call(function, [again])
     triggers.clock.advance(hours=1)
-    assert [one for one in triggers.queue.take(queue) if POSTPONED in one.properties] == []
+    assert [message for message in triggers.queue.take(queue) if POSTPONED in message.properties] == []

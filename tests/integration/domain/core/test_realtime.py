@@ -92,13 +92,14 @@ async def test_every_attempt_is_told_to_its_tenant(tmp_path: Path) -> None:
     await world.run_until(START + timedelta(minutes=2))
     sent = [(tenant, payload) for tenant, _, payloads in world.realtime.messages for payload in payloads]
     assert [
-        (tenant, one["deliveryStatus"], one["attemptCount"], one["httpStatusCode"]) for tenant, one in sent
+        (tenant, payload["deliveryStatus"], payload["attemptCount"], payload["httpStatusCode"])
+        for tenant, payload in sent
     ] == [
         (TENANT, "Retrying", 1, 500),
         (TENANT, "Delivered", 2, 200),
     ]
     [delivery] = world.deliveries(webhook)
-    assert {one["webhookDeliveryId"] for _, one in sent} == {str(delivery.webhook_delivery_id)}
+    assert {payload["webhookDeliveryId"] for _, payload in sent} == {str(delivery.webhook_delivery_id)}
     assert {kind for _, kind, _ in world.realtime.messages} == {DELIVERY_UPDATED}
     world.close()
 
@@ -135,8 +136,8 @@ async def test_only_a_change_of_health_is_told(tmp_path: Path) -> None:
     await world.check(8)
     told = [payload for _, _, payloads in world.realtime.messages for payload in payloads]
     assert told[-1]["healthStatus"] == "Unhealthy"
-    assert {one["integrationId"] for one in told} == {str(created.integration.integration_id)}
-    assert all(one["healthStatus"] != one["previousHealthStatus"] for one in told)
+    assert {payload["integrationId"] for payload in told} == {str(created.integration.integration_id)}
+    assert all(payload["healthStatus"] != payload["previousHealthStatus"] for payload in told)
     assert len(told) < 8
     world.close()
 
@@ -147,7 +148,7 @@ async def test_a_sync_tells_of_every_batch_and_of_its_end(tmp_path: Path) -> Non
         world.crm.put(f"c{index:02d}", START - timedelta(days=1))
     await world.synced(await world.integration())
     told = [payloads[0] for _, kind, payloads in world.realtime.messages if kind == SYNC_PROGRESS]
-    counts = [one["recordsProcessed"] for one in told]
+    counts = [payload["recordsProcessed"] for payload in told]
     assert counts == sorted(counts)
     assert (told[0]["status"], told[-1]["status"], counts[-1]) == ("Running", "Completed", 10)
     world.close()
@@ -246,7 +247,7 @@ def test_one_that_is_refused_keeps_no_other_open_and_an_outage_ends_the_run(tmp_
     class Refuses(HeardRealtime):
         def __init__(self, *refused: UUID) -> None:
             super().__init__()
-            self.refused = {key_user(one) for one in refused}
+            self.refused = {key_user(api_key_id) for api_key_id in refused}
             self.asked = 0
 
         def close(self, user: str) -> bool:

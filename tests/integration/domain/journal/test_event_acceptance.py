@@ -34,9 +34,9 @@ def an_event(**fields: object) -> RaiseEvent:
 
 def announced(world: World) -> list[str]:
     return [
-        one
+        event_id
         for message in world.queue.take(DOMAIN_EVENTS_QUEUE)
-        for one in json.loads(message.body)["eventIds"]
+        for event_id in json.loads(message.body)["eventIds"]
     ]
 
 

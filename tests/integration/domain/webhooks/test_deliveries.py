@@ -221,7 +221,7 @@ async def test_deliveries_are_listed_newest_first_and_can_be_narrowed(world: Wor
     def listed(page: PageRequest = PageRequest(), **chosen: object) -> list[UUID]:  # noqa: B008 - immutable
         filter_ = replace(DeliveryFilter(), **chosen)  # type: ignore[arg-type]
         found = world.history.page(world.principal, webhook.webhook.webhook_id, filter_, page)
-        return [one.webhook_delivery_id for one in found.items]
+        return [delivery.webhook_delivery_id for delivery in found.items]
 
     oldest_first = [delivery.webhook_delivery_id for delivery in world.deliveries(webhook)]
     assert listed() == oldest_first[::-1]

@@ -123,8 +123,9 @@ async def test_events_of_a_paused_webhook_are_held_and_sent_when_it_resumes(worl
 
 
 async def test_what_was_held_while_its_webhook_resumed_is_sent_all_the_same(world: World) -> None:
-    """A fan-out that read the webhook before it was resumed and commits after it, as two transactions may on SQL
-    Server: the release has not seen its delivery."""
+    """Let a fan-out read the webhook before it is resumed, and commit after it.
+
+    Two transactions may do so on SQL Server: the release has not seen the delivery."""
     webhook = await world.webhook("*")
     world.raise_event()
     with world.transactions.write() as tx:
@@ -239,10 +240,12 @@ async def test_more_events_than_one_transaction_takes_are_all_fanned_out(world: 
             world.raise_event()
     messages = world.queue.take(DOMAIN_EVENTS_QUEUE)
     assert world.fan_out.handle([(message.body, "m") for message in messages]) == 600
-    queued = [DeliveryMessage.of_queue(one.body) for one in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
-    assert sum(len(one.delivery_ids) for one in queued) == 600
-    assert all(len(one.delivery_ids) <= 100 for one in queued)
-    assert {one.webhook_id for one in queued} == {webhook.webhook.webhook_id}
+    queued = [
+        DeliveryMessage.of_queue(message.body) for message in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)
+    ]
+    assert sum(len(message.delivery_ids) for message in queued) == 600
+    assert all(len(message.delivery_ids) <= 100 for message in queued)
+    assert {message.webhook_id for message in queued} == {webhook.webhook.webhook_id}
 
 
 async def test_a_crash_between_commit_and_send_is_healed_by_the_retry_processor(world: World) -> None:
@@ -251,7 +254,7 @@ async def test_a_crash_between_commit_and_send_is_healed_by_the_retry_processor(
     announced = world.queue.take(DOMAIN_EVENTS_QUEUE)
     world.queue.down = True
     with pytest.raises(Unavailable):
-        world.fan_out.handle([(one.body, "m-1") for one in announced])
+        world.fan_out.handle([(message.body, "m-1") for message in announced])
     world.queue.down = False
     await world.settle()
     assert world.receivers.posts == []

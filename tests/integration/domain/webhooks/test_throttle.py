@@ -37,8 +37,8 @@ def fanned_out(world: World, events: int) -> list[DeliveryMessage]:
     """The delivery messages of so many events."""
     for _ in range(events):
         world.raise_event()
-    world.fan_out.handle([(one.body, "m") for one in world.queue.take("domain-events")])
-    return [DeliveryMessage.of_queue(one.body) for one in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
+    world.fan_out.handle([(message.body, "m") for message in world.queue.take("domain-events")])
+    return [DeliveryMessage.of_queue(message.body) for message in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
 
 
 async def test_deliveries_over_the_cap_of_an_endpoint_are_put_off_untouched(home: Path) -> None:
@@ -137,7 +137,7 @@ async def test_payloads_in_flight_are_bounded_by_their_bytes(home: Path) -> None
     async with opened(World(home, handoff_seconds=0.2)) as world:
         webhook = await world.webhook("BookingConfirmed")
         other = await world.webhook("BookingConfirmed", url="https://other.example/")
-        messages = {one.webhook_id: one.delivery_ids for one in fanned_out(world, 1)}
+        messages = {message.webhook_id: message.delivery_ids for message in fanned_out(world, 1)}
         first = DeliveryMessage(webhook.webhook.webhook_id, messages[webhook.webhook.webhook_id], 127 * MIB)
         second = DeliveryMessage(other.webhook.webhook_id, messages[other.webhook.webhook_id], 2 * MIB)
         await world.engine.handle([first, second])
@@ -184,7 +184,9 @@ async def test_room_is_given_back_when_the_pace_cannot_be_asked(home: Path) -> N
     async with opened(World(home, per_endpoint=1)) as world:
         plain = await world.webhook("BookingConfirmed", url="https://plain.example/")
         paced = await world.webhook("BookingConfirmed", url="https://paced.example/", rateLimitPerSecond=10)
-        batch = sorted(fanned_out(world, 1), key=lambda one: one.webhook_id != plain.webhook.webhook_id)
+        batch = sorted(
+            fanned_out(world, 1), key=lambda message: message.webhook_id != plain.webhook.webhook_id
+        )
         booking = world.engine._pacer.book
 
         def refuse(*arguments: object) -> None:
@@ -212,7 +214,7 @@ async def test_a_rate_limited_endpoint_gets_a_burst_and_then_its_rate(home: Path
         moments = [moment for moment, _ in world.receivers.posts]
         assert len(moments) == 45
         for start in moments:
-            assert sum(start <= one < start + timedelta(seconds=1) for one in moments) <= 20
+            assert sum(start <= moment < start + timedelta(seconds=1) for moment in moments) <= 20
         assert max(moments) - START == pytest.approx(timedelta(seconds=3.5), abs=timedelta(seconds=0.1))
         assert {delivery.delivery_status for delivery in world.deliveries(webhook)} == {
             DeliveryStatus.Delivered
@@ -235,4 +237,4 @@ async def test_what_missed_its_moment_for_lack_of_room_is_paced_again(home: Path
         moments = [moment for moment, _ in world.receivers.posts]
         assert len(moments) == 30
         for start in moments:
-            assert sum(start <= one < start + timedelta(seconds=1) for one in moments) <= 10
+            assert sum(start <= moment < start + timedelta(seconds=1) for moment in moments) <= 10

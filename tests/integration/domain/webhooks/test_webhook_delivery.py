@@ -166,7 +166,7 @@ async def test_a_delivery_that_nobody_could_try_expires_and_says_so__BR_WH_05(wo
     await world.webhook("WebhookSent", "WebhookDeliveryFailed", url="https://watcher.example/")
     world.raise_event()
     await asyncio.to_thread(
-        world.fan_out.handle, [(one.body, "m") for one in world.queue.take("domain-events")]
+        world.fan_out.handle, [(message.body, "m") for message in world.queue.take("domain-events")]
     )
     world.queue.take(WEBHOOK_DELIVERIES_QUEUE)
     world.clock.advance(hours=25)

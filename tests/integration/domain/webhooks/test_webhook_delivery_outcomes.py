@@ -136,7 +136,7 @@ async def test_a_webhook_paused_between_fan_out_and_delivery_holds_and_resume_re
     webhook = await world.webhook("BookingConfirmed")
     webhook_id = webhook.webhook.webhook_id
     world.raise_event()
-    world.fan_out.handle([(one.body, "m") for one in world.queue.take("domain-events")])
+    world.fan_out.handle([(message.body, "m") for message in world.queue.take("domain-events")])
     await world.service.update(world.principal, webhook_id, UpdateWebhook(is_active=False), None)
     await world.settle()
     assert [delivery.is_held for delivery in world.deliveries(webhook)] == [True]
@@ -153,7 +153,7 @@ async def test_a_webhook_resumed_while_its_message_was_handled_does_not_strand_t
     webhook = await world.webhook("BookingConfirmed")
     webhook_id = webhook.webhook.webhook_id
     world.raise_event()
-    world.fan_out.handle([(one.body, "m") for one in world.queue.take("domain-events")])
+    world.fan_out.handle([(message.body, "m") for message in world.queue.take("domain-events")])
     await world.service.update(world.principal, webhook_id, UpdateWebhook(is_active=False), None)
     reading = world.engine._endpoints
 
@@ -164,7 +164,7 @@ async def test_a_webhook_resumed_while_its_message_was_handled_does_not_strand_t
 
     world.engine._endpoints = then_resumed  # type: ignore[assignment,method-assign]
     await world.engine.handle(
-        [DeliveryMessage.of_queue(one.body) for one in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
+        [DeliveryMessage.of_queue(message.body) for message in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
     )
     world.engine._endpoints = reading  # type: ignore[method-assign]
     assert [delivery.is_held for delivery in world.deliveries(webhook)] == [False]
@@ -178,7 +178,7 @@ async def test_the_message_of_a_deleted_webhook_is_dropped_quietly(
 ) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.raise_event()
-    world.fan_out.handle([(one.body, "m") for one in world.queue.take("domain-events")])
+    world.fan_out.handle([(message.body, "m") for message in world.queue.take("domain-events")])
     world.service.delete(world.principal, webhook.webhook.webhook_id, None)
     caplog.clear()
     await world.settle()

@@ -28,8 +28,8 @@ async def test_a_batch_comes_again_when_the_database_is_down_and_nothing_is_post
 ) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.raise_event()
-    world.fan_out.handle([(one.body, "m") for one in world.queue.take("domain-events")])
-    batch = [DeliveryMessage.of_queue(one.body) for one in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
+    world.fan_out.handle([(message.body, "m") for message in world.queue.take("domain-events")])
+    batch = [DeliveryMessage.of_queue(message.body) for message in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
     world.transactions.down = True
     with pytest.raises(Unavailable):
         await world.engine.handle(batch)
@@ -44,8 +44,8 @@ async def test_a_lost_retry_message_is_healed_by_the_retry_processor(world: Worl
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(answer(500))
     world.raise_event()
-    world.fan_out.handle([(one.body, "m") for one in world.queue.take("domain-events")])
-    batch = [DeliveryMessage.of_queue(one.body) for one in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
+    world.fan_out.handle([(message.body, "m") for message in world.queue.take("domain-events")])
+    batch = [DeliveryMessage.of_queue(message.body) for message in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
     world.queue.down = True
     await world.engine.handle(batch)
     world.queue.down = False
@@ -75,8 +75,8 @@ async def test_a_lapsed_lease_shows_as_interrupted_and_the_delivery_is_made_agai
     hanging = Hanging(answer(500))
     world.receivers.script(hanging)
     world.raise_event()
-    world.fan_out.handle([(one.body, "m") for one in world.queue.take("domain-events")])
-    batch = [DeliveryMessage.of_queue(one.body) for one in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
+    world.fan_out.handle([(message.body, "m") for message in world.queue.take("domain-events")])
+    batch = [DeliveryMessage.of_queue(message.body) for message in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
     first = asyncio.create_task(world.engine.handle(batch))
     await hanging.reached_by(1)
     assert world.retries.sweep().interrupted == 0

@@ -41,8 +41,8 @@ async def test_a_tenant_has_at_most_50_webhooks__BR_WH_07(tmp_path: Path) -> Non
         await world.webhook("*")
     assert refused.value.code == "BR-WH-07"
     assert (await world.webhook("*", owner=world.other)).webhook.state == WebhookState.Active
-    one = world.service.page(world.principal, WebhookFilter(), PageRequest()).items[0]
-    world.service.delete(world.principal, one.webhook_id, None)
+    oldest = world.service.page(world.principal, WebhookFilter(), PageRequest()).items[0]
+    world.service.delete(world.principal, oldest.webhook_id, None)
     await world.webhook("*")
     world.close()
 

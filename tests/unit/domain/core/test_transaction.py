@@ -109,7 +109,8 @@ def _repeated_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
     for path in sorted((_ROOT / "domain").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(
-                isinstance(one, ast.Name) and one.id == "repeated" for one in node.decorator_list
+                isinstance(decorator, ast.Name) and decorator.id == "repeated"
+                for decorator in node.decorator_list
             ):
                 assert isinstance(node, ast.FunctionDef), f"{node.name} is a coroutine: {path}"
                 yield f"{path.parent.name}/{path.stem}.{node.name}", node
@@ -144,7 +145,9 @@ def test_the_requests_that_write_most_are_among_them() -> None:
 @pytest.mark.parametrize("name", _FUNCTIONS)
 def test_each_is_one_transaction_and_acts_on_nothing_else_before_its_end(name: str) -> None:
     body = _FUNCTIONS[name].body
-    [at] = [index for index, one in enumerate(body) if "_transactions.write()" in ast.unparse(one)]
+    [at] = [
+        index for index, statement in enumerate(body) if "_transactions.write()" in ast.unparse(statement)
+    ]
     block = body[at]
     assert isinstance(block, ast.With), "a loop or a branch around the transaction"
     inside = _texts(body[: at + 1])

@@ -234,8 +234,8 @@ def test_how_long_it_has_been_away_counts_from_its_first_failure() -> None:
         history = history.learned(600, 600)
     policy = RetryPolicy(strategy="adaptive", jitter=False)
     since = replace(history, since=NOW.timestamp() - 540)
-    for one, failing_for in ((history, 0.0), (since, 540.0)):
-        claimed = claimed_by(policy, one.text())
+    for known, failing_for in ((history, 0.0), (since, 540.0)):
+        claimed = claimed_by(policy, known.text())
         delay = learned_delay(
             claimed, ReceiverAnswer(status=500), NOW, expiry=timedelta(hours=24), platform_cap=5, spread=0.0
         )

@@ -253,7 +253,7 @@ def test_no_retry_after_ever_breaks_an_attempt(value: str) -> None:
     retry_after=st.none() | st.integers(0, 200_000).map(str),
 )
 def test_a_retry_is_always_later_than_now_and_sooner_than_the_expiry(
-    status: int | None, used: int, policy: RetryPolicy, spread: float, retry_after: str | None
+    *, status: int | None, used: int, policy: RetryPolicy, spread: float, retry_after: str | None
 ) -> None:
     answer = ReceiverAnswer(status, None if status else "connect", retry_after)
     decision = decide(

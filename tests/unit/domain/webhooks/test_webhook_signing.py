@@ -61,8 +61,8 @@ def test_the_prefix_of_a_secret_does_not_count() -> None:
 def test_a_new_secret_is_32_random_bytes() -> None:
     made = {new_secret() for _ in range(50)}
     assert len(made) == 50
-    assert all(len(base64.b64decode(one.removeprefix("whsec_"), validate=True)) == 32 for one in made)
-    assert all(one.startswith("whsec_") for one in made)
+    assert all(len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32 for secret in made)
+    assert all(secret.startswith("whsec_") for secret in made)
 
 
 @given(secret=secrets, event_id=event_ids, data=st.dictionaries(text, json_values, max_size=5), subject=text)
