@@ -26,7 +26,8 @@ from domain.webhooks.model import DeliveryStatus
 from infra.app.build import Hub
 from infra.app.settings import Settings
 from infra.clock import AdjustableClock
-from infra.sql.webhooks.tables import domain_events, webhook_deliveries
+from infra.sql.journal.tables import domain_events
+from infra.sql.webhooks.tables import webhook_deliveries
 
 DAY = 86_400.0
 _d = webhook_deliveries.c

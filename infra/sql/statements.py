@@ -1,17 +1,31 @@
-"""Small pieces that every repository shares."""
+"""Statements that every repository shares."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, func, literal_column, select, type_coerce
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    func,
+    insert,
+    literal_column,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
-from domain.core.errors import Undone
-from domain.core.paging import PageRequest
+from domain.core.errors import NotFound, Undone, modified
+from domain.core.paging import Page, PageRequest
 from infra.sql.failures import is_duplicate
 
 T = TypeVar("T")
@@ -22,45 +36,106 @@ _WILDCARD = re.compile(r"([/%_\[])")
 
 
 def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
-    """Slices of at most `size`."""
+    """Yield slices of at most `size`."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
 
 
 def unindexed(column: Column[Any]) -> ColumnElement[Any]:
-    """A number column in a condition on rows found by their ids. No index serves it: SQLite, which keeps no
-    statistics, would otherwise rather read all rows of a common status than look the ids up."""
+    """Return a number column for a condition on rows found by their ids, so that no index serves it.
+
+    SQLite, which keeps no statistics, would otherwise read all rows of a common status rather than look the ids up."""
     return type_coerce(column + literal_column("0"), column.type)
 
 
 def containing(column: ColumnElement[str], wanted: str) -> ColumnElement[bool]:
-    """`wanted` stands somewhere in the column, as it is: SQL Server's LIKE takes `[` for a wildcard too."""
+    """Return the condition that the column holds `wanted` as it is: LIKE of SQL Server takes `[` for a wildcard too."""
     return column.like("%" + _WILDCARD.sub(r"/\1", wanted) + "%", escape="/")
 
 
 def beginning(column: ColumnElement[str], wanted: str) -> ColumnElement[bool]:
-    """The column begins with `wanted`, as it is."""
+    """Return the condition that the column begins with `wanted` as it is."""
     return column.like(_WILDCARD.sub(r"/\1", wanted) + "%", escape="/")
 
 
-def total(connection: Connection, statement: Select[tuple[object, ...]]) -> int:
-    """How many rows `statement` would return."""
-    counted = select(func.count()).select_from(statement.order_by(None).subquery())
-    return connection.execute(counted).scalar_one()
+def within(
+    statement: Select[Any], column: ColumnElement[Any], since: datetime | None, until: datetime | None
+) -> Select[Any]:
+    """Narrow a statement to rows from `since` on and before `until`, where they are given."""
+    if since is not None:
+        statement = statement.where(column >= since)
+    return statement.where(column < until) if until is not None else statement
 
 
-def paged(statement: Select[tuple[object, ...]], page: PageRequest) -> Select[tuple[object, ...]]:
-    """The rows of one page; `statement` must be ordered."""
-    return statement.offset(page.offset).limit(page.page_size)
+def row_of(connection: Connection, statement: Select[Any], what: str) -> Row[Any]:
+    """Return the one row. Raises NotFound, which names `what` there is none of."""
+    row = connection.execute(statement).first()
+    if row is None:
+        raise NotFound(f"There is no such {what}.")
+    return row
+
+
+def page_of(
+    connection: Connection, ordered: Select[Any], page: PageRequest, read: Callable[[Any], T]
+) -> Page[T]:
+    """Return one page of an ordered statement, each row read by `read`, and how many rows there are in all."""
+    rows = connection.execute(ordered.offset(page.offset).limit(page.page_size))
+    items = [read(row) for row in rows]
+    counted = select(func.count()).select_from(ordered.order_by(None).subquery())
+    return Page(items, page.page, page.page_size, connection.execute(counted).scalar_one())
+
+
+def update_version(
+    connection: Connection,
+    table: Table,
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    version: int,
+    what: str,
+) -> None:
+    """Update the row if its version is still the one that was read, and count it up.
+
+    Raises PreconditionFailed, which names `what` was modified."""
+    here = [table.c[name] == value for name, value in key.items()]
+    statement = update(table).where(*here, table.c.Version == version).values(**values, Version=version + 1)
+    if connection.execute(statement).rowcount != 1:
+        raise modified(what)
+
+
+def put_version(
+    connection: Connection,
+    table: Table,
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    version: int,
+    what: str,
+) -> None:
+    """Insert the row as version 1 when none was read (`version` 0), else update the version that was read.
+
+    Raises PreconditionFailed, which names `what` was modified."""
+    if version:
+        update_version(connection, table, key, values, version=version, what=what)
+        return
+    with raising_when_taken(modified(what)):
+        connection.execute(insert(table).values(**key, **values, Version=1))
 
 
 @contextmanager
-def guarded_by_unique_key() -> Iterator[None]:
-    """Around the insert of rows that were not there a moment ago. On SQL Server another transaction may store
-    the same ones meanwhile: then this one is undone, and its repeat finds them. Raises Undone."""
+def raising_when_taken(refusal: Exception | type[Exception]) -> Iterator[None]:
+    """Store rows, and raise `refusal` when a unique key of theirs is taken."""
     try:
         yield
     except IntegrityError as error:
         if is_duplicate(error):
-            raise Undone("The same thing is being stored by another request; try again.") from error
+            raise refusal from error
         raise
+
+
+def guarded_by_unique_key() -> AbstractContextManager[None]:
+    """Insert rows that were not there a moment ago. Raises Undone.
+
+    On SQL Server another transaction may store the same ones meanwhile: then this one is undone, and its repeat finds
+    them."""
+    return raising_when_taken(Undone("The same thing is being stored by another request; try again."))

@@ -16,7 +16,7 @@ from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal, RequestOrigin
 from infra.app.build import Hub
 from infra.app.settings import Settings
-from infra.sql.webhooks.tables import domain_events
+from infra.sql.journal.tables import domain_events
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

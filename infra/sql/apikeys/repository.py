@@ -12,10 +12,9 @@ from sqlalchemy import Connection, bindparam, false, func, insert, or_, select, 
 
 from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.ports import KeyRef, UsageTotal
-from domain.core.errors import NotFound, PreconditionFailed
 from domain.core.paging import Page, PageRequest
 from infra.sql.apikeys.tables import api_keys
-from infra.sql.statements import chunks, containing, paged, total
+from infra.sql.statements import chunks, containing, page_of, row_of, update_version
 from infra.sql.types import Utc
 
 _k = api_keys.c
@@ -64,7 +63,7 @@ _SET_USAGE = (
 
 
 def _key_of(row: Any) -> ApiKey:
-    """A row of _COLUMNS."""
+    """Read a row of _COLUMNS."""
     values = list(row)
     values[5] = json.loads(values[5])
     values[9] = values[9] or values[0]
@@ -115,10 +114,7 @@ class SqlApiKeys:
 
     def get(self, tenant_id: UUID, api_key_id: UUID) -> ApiKey:
         statement = select(*_COLUMNS).where(_k.TenantId == tenant_id, _k.APIKeyId == api_key_id)
-        row = self._connection.execute(statement).first()
-        if row is None:
-            raise NotFound("There is no such API key.")
-        return _key_of(row)
+        return _key_of(row_of(self._connection, statement, "API key"))
 
     def page(self, tenant_id: UUID, filter_: KeyFilter, page: PageRequest, now: datetime) -> Page[ApiKey]:
         statement = select(*_COLUMNS).where(_k.TenantId == tenant_id)
@@ -129,23 +125,12 @@ class SqlApiKeys:
             statement = statement.where(containing(_k.Scopes, json.dumps(filter_.scope)))
         if filter_.name_contains is not None:
             statement = statement.where(containing(_k.KeyName, filter_.name_contains))
-        rows = self._connection.execute(paged(statement.order_by(_k.CreatedAt, _k.APIKeyId), page))
-        items = [_key_of(row) for row in rows]
-        return Page(items, page.page, page.page_size, total(self._connection, statement))
+        ordered = statement.order_by(_k.CreatedAt, _k.APIKeyId)
+        return page_of(self._connection, ordered, page, _key_of)
 
     def update(self, tenant_id: UUID, key: ApiKey) -> None:
-        changed = self._connection.execute(
-            update(api_keys)
-            .where(
-                _k.TenantId == tenant_id,
-                _k.APIKeyId == key.api_key_id,
-                _k.Version == key.version,
-                _k.IsActive == true(),
-            )
-            .values(Version=key.version + 1, **_changing(key))
-        )
-        if changed.rowcount != 1:
-            raise PreconditionFailed("The API key was changed by someone else; read it again.")
+        found = {"TenantId": tenant_id, "APIKeyId": key.api_key_id, "IsActive": True}
+        update_version(self._connection, api_keys, found, _changing(key), version=key.version, what="API key")
 
     def by_hashes(self, hashes: Collection[str]) -> Mapping[str, ApiKey]:
         found: dict[str, ApiKey] = {}
@@ -190,13 +175,13 @@ class SqlApiKeys:
                 _SET_USAGE,
                 [
                     {
-                        "id": one.api_key_id,
-                        "count": one.usage_count,
-                        "used": one.last_used_at,
-                        "limited": one.limited_count,
-                        "refused": one.refused_count,
+                        "id": total.api_key_id,
+                        "count": total.usage_count,
+                        "used": total.last_used_at,
+                        "limited": total.limited_count,
+                        "refused": total.refused_count,
                     }
-                    for one in totals
+                    for total in totals
                 ],
             )
 

@@ -9,17 +9,24 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Select, bindparam, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
-from domain.core.errors import Conflict, NotFound, PreconditionFailed
+from domain.core.errors import Conflict
 from domain.core.paging import Page, PageRequest
 from domain.incoming.model import IncomingBody, IncomingEndpoint, IncomingWebhook
 from domain.incoming.ports import AlreadyStored, IncomingFilter
-from infra.sql.failures import is_duplicate
 from infra.sql.firsts import delete_first
 from infra.sql.incoming.tables import incoming_bodies, incoming_endpoints, incoming_webhooks
 from infra.sql.journal.outbox import events_of
-from infra.sql.statements import chunks, guarded_by_unique_key, paged, total, unindexed
+from infra.sql.statements import (
+    chunks,
+    guarded_by_unique_key,
+    page_of,
+    raising_when_taken,
+    row_of,
+    unindexed,
+    update_version,
+    within,
+)
 
 _w = incoming_webhooks.c
 _b = incoming_bodies.c
@@ -77,13 +84,9 @@ class SqlIncomingWebhooks:
             }
             for body in bodies
         ]
-        try:
+        with raising_when_taken(AlreadyStored):
             self._connection.execute(_INSERT_BODY, requests)
             self._connection.execute(_INSERT, [_values(tenant_id, webhook) for webhook in webhooks])
-        except IntegrityError as error:
-            if is_duplicate(error):
-                raise AlreadyStored from error
-            raise
 
     def page(
         self, tenant_id: UUID, integration_id: UUID, filter_: IncomingFilter, page: PageRequest
@@ -91,21 +94,15 @@ class SqlIncomingWebhooks:
         # IX_IncomingWebhook_Integration
         statement = _filtered(tenant_id, integration_id, filter_)
         ordered = statement.order_by(_w.ReceivedAt.desc(), _w.IncomingWebhookId.desc())
-        rows = self._connection.execute(paged(ordered, page))
-        items = [_webhook_of(row) for row in rows]
-        return Page(items, page.page, page.page_size, total(self._connection, statement))
+        return page_of(self._connection, ordered, page, _webhook_of)
 
     def get(self, tenant_id: UUID, integration_id: UUID, incoming_webhook_id: UUID) -> IncomingWebhook:
-        row = self._connection.execute(
-            _ROW.where(
-                _w.IncomingWebhookId == incoming_webhook_id,
-                _w.TenantId == tenant_id,
-                _w.IntegrationId == integration_id,
-            )
-        ).first()
-        if row is None:
-            raise NotFound("There is no such incoming webhook.")
-        return _webhook_of(row)
+        statement = _ROW.where(
+            _w.IncomingWebhookId == incoming_webhook_id,
+            _w.TenantId == tenant_id,
+            _w.IntegrationId == integration_id,
+        )
+        return _webhook_of(row_of(self._connection, statement, "incoming webhook"))
 
     def body(self, tenant_id: UUID, incoming_body_id: UUID) -> IncomingBody | None:
         row = self._connection.execute(
@@ -162,24 +159,22 @@ class SqlIncomingWebhooks:
 
     def save_endpoint(self, tenant_id: UUID, endpoint: IncomingEndpoint) -> None:
         self._ensure(tenant_id, endpoint.integration_id)
-        changed = self._connection.execute(
-            update(incoming_endpoints)
-            .where(
-                _e.IntegrationId == endpoint.integration_id,
-                _e.TenantId == tenant_id,
-                _e.Version == endpoint.version,
-            )
-            .values(
-                AllowedIps=json.dumps(endpoint.allowed_ips),
-                TokenHash=endpoint.token_hash,
-                PreviousTokenHash=endpoint.previous_token_hash,
-                PreviousExpiresAt=endpoint.previous_expires_at,
-                RotatedAt=endpoint.rotated_at,
-                Version=endpoint.version + 1,
-            )
+        key = {"IntegrationId": endpoint.integration_id, "TenantId": tenant_id}
+        values = {
+            "AllowedIps": json.dumps(endpoint.allowed_ips),
+            "TokenHash": endpoint.token_hash,
+            "PreviousTokenHash": endpoint.previous_token_hash,
+            "PreviousExpiresAt": endpoint.previous_expires_at,
+            "RotatedAt": endpoint.rotated_at,
+        }
+        update_version(
+            self._connection,
+            incoming_endpoints,
+            key,
+            values,
+            version=endpoint.version,
+            what="incoming address",
         )
-        if changed.rowcount != 1:
-            raise PreconditionFailed("The address was changed since; read it again.")
 
     def count_refusals(
         self, tenant_id: UUID, integration_id: UUID, count: int, reason: str, *, at: datetime
@@ -213,7 +208,7 @@ class SqlIncomingWebhooks:
 
 
 def _webhook_of(row: Any) -> IncomingWebhook:
-    """A row of _ROW."""
+    """Read a row of _ROW."""
     return IncomingWebhook(*row)
 
 
@@ -223,11 +218,7 @@ def _filtered(tenant_id: UUID, integration_id: UUID, filter_: IncomingFilter) ->
         statement = statement.where(unindexed(_w.Status).in_(filter_.statuses))
     if filter_.event_types:
         statement = statement.where(_w.EventType.in_(filter_.event_types))
-    if filter_.since is not None:
-        statement = statement.where(_w.ReceivedAt >= filter_.since)
-    if filter_.until is not None:
-        statement = statement.where(_w.ReceivedAt < filter_.until)
-    return statement
+    return within(statement, _w.ReceivedAt, filter_.since, filter_.until)
 
 
 def _values(tenant_id: UUID, webhook: IncomingWebhook) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from domain.integrations.model import IntegrationLog, LogLevel
 from domain.integrations.ports import LogFilter
 from infra.sql.firsts import delete_first
 from infra.sql.integrations.tables import integration_logs
-from infra.sql.statements import containing, paged, total
+from infra.sql.statements import containing, page_of, within
 
 _l = integration_logs.c
 
@@ -46,16 +46,11 @@ class SqlIntegrationLogs:
         statement = select(integration_logs).where(_l.IntegrationId == integration_id)
         if filter_.levels:
             statement = statement.where(_l.LogLevel.in_([int(level) for level in filter_.levels]))
-        if filter_.since is not None:
-            statement = statement.where(_l.CreatedAt >= filter_.since)
-        if filter_.until is not None:
-            statement = statement.where(_l.CreatedAt < filter_.until)
+        statement = within(statement, _l.CreatedAt, filter_.since, filter_.until)
         if filter_.text:
             statement = statement.where(containing(_l.Message, filter_.text))
         ordered = statement.order_by(_l.CreatedAt.desc(), _l.IntegrationLogId.desc())
-        rows = self._connection.execute(paged(ordered, page)).mappings()
-        items = [log_of(row) for row in rows]
-        return Page(items, page.page, page.page_size, total(self._connection, statement))
+        return page_of(self._connection, ordered, page, log_of)
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         # IX_IntegrationLog_CreatedAt
@@ -63,14 +58,14 @@ class SqlIntegrationLogs:
         return self._connection.execute(oldest).rowcount
 
 
-def log_of(row: Mapping[Any, Any]) -> IntegrationLog:
+def log_of(row: Any) -> IntegrationLog:
     return IntegrationLog(
-        integration_log_id=row["IntegrationLogId"],
-        integration_id=row["IntegrationId"],
-        log_level=LogLevel(row["LogLevel"]),
-        message=row["Message"],
-        created_at=row["CreatedAt"],
-        details=row["Details"],
-        exception=row["Exception"],
-        request_id=row["RequestId"],
+        integration_log_id=row.IntegrationLogId,
+        integration_id=row.IntegrationId,
+        log_level=LogLevel(row.LogLevel),
+        message=row.Message,
+        created_at=row.CreatedAt,
+        details=row.Details,
+        exception=row.Exception,
+        request_id=row.RequestId,
     )

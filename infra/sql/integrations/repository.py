@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,17 +19,14 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
-from domain.core.errors import NotFound, PreconditionFailed
 from domain.core.paging import Page, PageRequest
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, SuspensionCause
 from domain.integrations.ports import HealthUpdate, IntegrationFilter, SlotTaken
 from domain.integrations.rules import active_slot
 from domain.providers.contract import IntegrationType
-from infra.sql.failures import is_duplicate
 from infra.sql.integrations.tables import integrations
-from infra.sql.statements import chunks, containing, paged, total
+from infra.sql.statements import chunks, containing, page_of, raising_when_taken, row_of, update_version
 
 _i = integrations.c
 _SORTS = {
@@ -43,33 +40,33 @@ _SORTS = {
 }
 
 
-def _integration_of(row: Mapping[Any, Any]) -> Integration:
+def _integration_of(row: Any) -> Integration:
     return Integration(
-        integration_id=row["IntegrationId"],
-        tenant_id=row["TenantId"],
-        name=row["Name"],
-        integration_type=IntegrationType(row["IntegrationType"]),
-        provider=row["Provider"],
-        status=IntegrationStatus(row["Status"]),
-        sealed_configuration=row["Configuration"],
-        created_at=row["CreatedAt"],
-        created_by=row["CreatedBy"],
-        secret_name=row["SecretName"],
-        is_enabled=row["IsEnabled"],
-        allow_tls_1_2=row["AllowTls12"],
-        reason=row["StatusReason"],
-        suspension=None if row["SuspensionCause"] is None else SuspensionCause(row["SuspensionCause"]),
-        validated_at=row["ValidatedAt"],
-        sealed_account=row["Account"],
-        health_status=HealthStatus(row["HealthStatus"]),
-        vitals=row["Vitals"],
-        consecutive_failures=row["ConsecutiveFailures"],
-        probe_after=row["ProbeAfter"],
-        last_health_check=row["LastHealthCheck"],
-        last_sync_time=row["LastSyncTime"],
-        modified_at=row["ModifiedAt"],
-        modified_by=row["ModifiedBy"],
-        version=row["Version"],
+        integration_id=row.IntegrationId,
+        tenant_id=row.TenantId,
+        name=row.Name,
+        integration_type=IntegrationType(row.IntegrationType),
+        provider=row.Provider,
+        status=IntegrationStatus(row.Status),
+        sealed_configuration=row.Configuration,
+        created_at=row.CreatedAt,
+        created_by=row.CreatedBy,
+        secret_name=row.SecretName,
+        is_enabled=row.IsEnabled,
+        allow_tls_1_2=row.AllowTls12,
+        reason=row.StatusReason,
+        suspension=None if row.SuspensionCause is None else SuspensionCause(row.SuspensionCause),
+        validated_at=row.ValidatedAt,
+        sealed_account=row.Account,
+        health_status=HealthStatus(row.HealthStatus),
+        vitals=row.Vitals,
+        consecutive_failures=row.ConsecutiveFailures,
+        probe_after=row.ProbeAfter,
+        last_health_check=row.LastHealthCheck,
+        last_sync_time=row.LastSyncTime,
+        modified_at=row.ModifiedAt,
+        modified_by=row.ModifiedBy,
+        version=row.Version,
     )
 
 
@@ -116,42 +113,30 @@ class SqlIntegrations:
         )
 
     def get(self, tenant_id: UUID, integration_id: UUID) -> Integration:
-        found = self._one(
-            select(integrations).where(_i.TenantId == tenant_id, _i.IntegrationId == integration_id)
-        )
-        if found is None:
-            raise NotFound("There is no such integration.")
-        return found
+        statement = select(integrations).where(_i.TenantId == tenant_id, _i.IntegrationId == integration_id)
+        return _integration_of(row_of(self._connection, statement, "integration"))
 
     def find(self, integration_id: UUID) -> Integration | None:
-        return self._one(select(integrations).where(_i.IntegrationId == integration_id))
+        row = self._connection.execute(select(integrations).where(_i.IntegrationId == integration_id)).first()
+        return None if row is None else _integration_of(row)
 
     def page(self, tenant_id: UUID, filter_: IntegrationFilter, page: PageRequest) -> Page[Integration]:
         statement = _filtered(select(integrations).where(_i.TenantId == tenant_id), filter_)
         column = _SORTS[filter_.sort]
         ordered = statement.order_by(column.desc() if filter_.descending else column, _i.IntegrationId)
-        rows = self._connection.execute(paged(ordered, page)).mappings()
-        items = [_integration_of(row) for row in rows]
-        return Page(items, page.page, page.page_size, total(self._connection, statement))
+        return page_of(self._connection, ordered, page, _integration_of)
 
     def update(self, tenant_id: UUID, integration: Integration) -> None:
-        statement = (
-            update(integrations)
-            .where(
-                _i.TenantId == tenant_id,
-                _i.IntegrationId == integration.integration_id,
-                _i.Version == integration.version,
+        key = {"TenantId": tenant_id, "IntegrationId": integration.integration_id}
+        with raising_when_taken(SlotTaken):
+            update_version(
+                self._connection,
+                integrations,
+                key,
+                _values(integration),
+                version=integration.version,
+                what="integration",
             )
-            .values(Version=integration.version + 1, **_values(integration))
-        )
-        try:
-            changed = self._connection.execute(statement)
-        except IntegrityError as error:
-            if is_duplicate(error):
-                raise SlotTaken from error
-            raise
-        if changed.rowcount != 1:
-            raise PreconditionFailed("The integration was changed by someone else; read it again.")
 
     def slot_holder(self, tenant_id: UUID, slot: str) -> UUID | None:
         statement = select(_i.IntegrationId).where(_i.TenantId == tenant_id, _i.ActiveSlot == slot)
@@ -168,7 +153,7 @@ class SqlIntegrations:
         statement = select(integrations).where(_i.IsEnabled == True, is_due, unchecked)  # noqa: E712
         if after is not None:
             statement = statement.where(_i.IntegrationId > after)
-        rows = self._connection.execute(statement.order_by(_i.IntegrationId).limit(limit)).mappings()
+        rows = self._connection.execute(statement.order_by(_i.IntegrationId).limit(limit))
         return [_integration_of(row) for row in rows]
 
     def record_checks(self, updates: Sequence[HealthUpdate]) -> None:
@@ -177,7 +162,7 @@ class SqlIntegrations:
         as_checked = and_(
             _i.IntegrationId == bindparam("checked_id"),
             _i.Status == bindparam("checked_status"),
-            # The text holds the empty one, since the type of a second parameter here could not be deduced.
+            # The empty text stands in the statement, since the type of a second parameter here could not be deduced.
             func.coalesce(_i.SecretName, literal_column("''")) == bindparam("checked_secret"),
         )
         statement = (
@@ -191,7 +176,7 @@ class SqlIntegrations:
                 LastHealthCheck=bindparam("at"),
             )
         )
-        self._connection.execute(statement, [_check(one) for one in updates])
+        self._connection.execute(statement, [_check(update_) for update_ in updates])
 
     def secret_names(self, names: Collection[str]) -> set[str]:
         found: set[str] = set()
@@ -206,10 +191,6 @@ class SqlIntegrations:
             statement = statement.where(_i.IntegrationId > after)
         return list(self._connection.execute(statement).scalars())
 
-    def _one(self, statement: Select[Any]) -> Integration | None:
-        row = self._connection.execute(statement).mappings().first()
-        return None if row is None else _integration_of(row)
-
 
 def _filtered(statement: Select[Any], filter_: IntegrationFilter) -> Select[Any]:
     if filter_.types:
@@ -221,7 +202,7 @@ def _filtered(statement: Select[Any], filter_: IntegrationFilter) -> Select[Any]
     if filter_.providers:
         statement = statement.where(_i.Provider.in_(filter_.providers))
     if filter_.health:
-        statement = statement.where(_i.HealthStatus.in_([int(one) for one in filter_.health]))
+        statement = statement.where(_i.HealthStatus.in_([int(health) for health in filter_.health]))
     if filter_.text:
         wanted = filter_.text.lower()
         statement = statement.where(

@@ -14,9 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from domain.core.paging import Page, PageRequest
 from domain.core.ports import Clock
 from domain.journal.audit import AuditEntry, AuditFilter, AuditRecord, ChainEnds, chained_hash, state_text
-from infra.sql.statements import beginning, paged, total
+from infra.sql.journal.tables import audit_log
+from infra.sql.statements import beginning, page_of, within
 from infra.sql.tenants.repository import lock_tenant
-from infra.sql.tenants.tables import audit_log, tenants
+from infra.sql.tenants.tables import tenants
 
 _a = audit_log.c
 _t = tenants.c
@@ -75,15 +76,14 @@ class SqlAudit:
         self._new.append(record)
 
     def take_new(self) -> list[AuditRecord]:
-        """The rows appended since the last call, for the log after commit."""
+        """Return the rows appended since the last call, for the log after commit."""
         new, self._new = self._new, []
         return new
 
     def page(self, tenant_id: UUID, filter_: AuditFilter, page: PageRequest) -> Page[AuditRecord]:
         statement = _filtered(tenant_id, filter_)
-        rows = self._connection.execute(paged(statement.order_by(_a.Sequence.desc()), page))
-        items = [_record_of(row) for row in rows]
-        return Page(items, page.page, page.page_size, total(self._connection, statement))
+        ordered = statement.order_by(_a.Sequence.desc())
+        return page_of(self._connection, ordered, page, _record_of)
 
     def ends(self, tenant_id: UUID) -> ChainEnds:
         statement = select(_t.AuditAnchorSequence, _t.AuditAnchorHash, _t.AuditSequence, _t.AuditHash)
@@ -139,7 +139,7 @@ class SqlAudit:
 
 
 def _record_of(row: Any) -> AuditRecord:
-    """A row of _ROW."""
+    """Read a row of _ROW."""
     return AuditRecord(*row)
 
 
@@ -156,11 +156,7 @@ def _filtered(tenant_id: UUID, filter_: AuditFilter) -> Select[Any]:
         statement = statement.where(_a.TargetType == filter_.target_type)
     if filter_.target_id is not None:
         statement = statement.where(_a.TargetId == filter_.target_id)
-    if filter_.since is not None:
-        statement = statement.where(_a.OccurredAt >= filter_.since)
-    if filter_.until is not None:
-        statement = statement.where(_a.OccurredAt < filter_.until)
-    return statement
+    return within(statement, _a.OccurredAt, filter_.since, filter_.until)
 
 
 def _values(record: AuditRecord) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Occurrences on their way to the queue."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, insert, select
 
 from domain.journal.occurrences import Occurrence
-from infra.sql.monitoring.alerts import _p
-from infra.sql.monitoring.tables import pending_alerts
+from infra.sql.journal.tables import pending_alerts
 from infra.sql.statements import chunks
+
+_p = pending_alerts.c
 
 
 class SqlOccurrences:
-    """Satisfies `domain.monitoring.alerts.ports.Occurrences`."""
+    """Satisfies `domain.journal.occurrences.Occurrences`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -33,8 +34,8 @@ class SqlOccurrences:
     def waiting(self, limit: int) -> list[Occurrence]:
         statement = select(pending_alerts).order_by(_p.CreatedAt, _p.AlertId).limit(limit)
         return [
-            Occurrence(row["AlertId"], row["TenantId"], row["Kind"], row["Data"], row["CreatedAt"])
-            for row in self._connection.execute(statement).mappings()
+            Occurrence(row.AlertId, row.TenantId, row.Kind, row.Data, row.CreatedAt)
+            for row in self._connection.execute(statement)
         ]
 
     def remove(self, occurrence_ids: Collection[UUID]) -> None:

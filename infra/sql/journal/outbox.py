@@ -14,8 +14,9 @@ from domain.journal.events import DomainEvent
 from domain.journal.ports import EventRef
 from infra.observability.trace import current_header
 from infra.sql.firsts import delete_first, update_first
+from infra.sql.journal.tables import domain_events
 from infra.sql.statements import chunks, guarded_by_unique_key
-from infra.sql.webhooks.tables import domain_events, webhook_deliveries
+from infra.sql.webhooks.tables import webhook_deliveries
 
 _e = domain_events.c
 # inline: nobody asks for the new Sequence

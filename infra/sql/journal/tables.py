@@ -1,14 +1,23 @@
-"""Tables of signals."""
+"""Tables of what is written beside a row: events, audit, occurrences, signals."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, PrimaryKeyConstraint, Table, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    text,
+)
 
 from domain.journal.signals import SubjectKind
-from infra.sql.columns import BigKey, metadata
-from infra.sql.types import Enum, Guid, Text, Utc
+from infra.sql.columns import BigKey, created_at, filtered, metadata
+from infra.sql.types import Enum, Exact, Guid, Text, Utc, Varchar
 
 _ZERO = text("0")
 _COUNTS = ("Total", "Succeeded", "Failed", "FailedForGood", "Volume")
@@ -41,4 +50,61 @@ signal_buckets = Table(
     Column("Version", Integer, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("TenantId", "Kind", "Hour", "SubjectId", name="PK_SignalBuckets"),
     Index("IX_SignalBucket_Hour", "Hour"),
+)
+
+
+audit_log = Table(
+    "AuditLog",
+    metadata,
+    Column("TenantId", Guid, primary_key=True),
+    Column("Sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("OccurredAt", Utc, nullable=False),
+    Column("ActorUserId", Guid),
+    Column("ActorKeyId", Guid),
+    Column("Action", Exact(100), nullable=False),
+    Column("TargetType", Exact(50), nullable=False),
+    Column("TargetId", Exact(200), nullable=False),
+    Column("Before", Text),
+    Column("After", Text),
+    Column("RequestId", Exact(128)),
+    Column("TraceId", Exact(32)),
+    Column("IpAddress", Exact(45)),
+    Column("PreviousHash", Exact(64), nullable=False),
+    Column("Hash", Exact(64), nullable=False),
+    Index("IX_Audit_Target", "TenantId", "TargetId", "Sequence"),
+    Index("IX_Audit_Occurred", "TenantId", "OccurredAt"),
+)
+
+
+domain_events = Table(
+    "DomainEvents",
+    metadata,
+    Column("Sequence", BigKey, primary_key=True, autoincrement=True),
+    Column("TenantId", Guid, nullable=False),
+    Column("EventId", Exact(100), nullable=False),
+    Column("EventType", Exact(100), nullable=False),
+    Column("Subject", Varchar(200)),
+    Column("Payload", Text, nullable=False),
+    Column("OccurredAt", Utc, nullable=False),
+    Column("TraceParent", Varchar(55)),
+    Column("AnnouncedAt", Utc, nullable=False),
+    Column("FannedOutAt", Utc),
+    created_at(),
+    UniqueConstraint("TenantId", "EventId", name="UQ_DomainEvent_Id"),
+    # The outbox: what is committed and not yet fanned out.
+    filtered("IX_DomainEvent_Outbox", "AnnouncedAt", where="FannedOutAt IS NULL"),
+    Index("IX_DomainEvent_CreatedAt", "CreatedAt"),
+)
+
+
+# Alerts that the queue does not have yet.
+pending_alerts = Table(
+    "PendingAlerts",
+    metadata,
+    Column("AlertId", Guid, primary_key=True),
+    Column("TenantId", Guid, nullable=False),
+    Column("Kind", Exact(100), nullable=False),
+    Column("Data", Text, nullable=False),
+    created_at(),
+    Index("IX_PendingAlert_CreatedAt", "CreatedAt"),
 )

@@ -9,9 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, and_, func, insert, literal_column, or_, select, union_all, update
-from sqlalchemy.exc import IntegrityError
 
-from domain.core.errors import PreconditionFailed
 from domain.integrations.model import HealthStatus, IntegrationStatus
 from domain.journal.signals import SubjectKind
 from domain.monitoring.alerts.model import (
@@ -25,12 +23,11 @@ from domain.monitoring.alerts.model import (
 from domain.monitoring.alerts.ports import HourRate
 from domain.sync.model import SyncStatus
 from domain.webhooks.model import WebhookState
-from infra.sql.failures import is_duplicate
 from infra.sql.firsts import update_first
 from infra.sql.integrations.tables import integrations
 from infra.sql.journal.tables import signal_buckets, signal_deltas
 from infra.sql.monitoring.tables import alert_notifications, alert_rules
-from infra.sql.statements import chunks
+from infra.sql.statements import chunks, put_version
 from infra.sql.sync.tables import data_sync_jobs
 from infra.sql.webhooks.tables import webhooks
 
@@ -54,7 +51,7 @@ class SqlAlertRules:
     def settings(self, tenant_id: UUID) -> dict[AlertKind, RuleSettings]:
         # PK_AlertRules, a seek a kind
         statement = select(alert_rules).where(
-            _r.Kind.in_([one.value for one in AlertKind]), _r.TenantId == tenant_id
+            _r.Kind.in_([kind.value for kind in AlertKind]), _r.TenantId == tenant_id
         )
         return {AlertKind(row.Kind): _settings_of(row) for row in self._connection.execute(statement)}
 
@@ -71,24 +68,9 @@ class SqlAlertRules:
             ),
             "ModifiedAt": now,
             "ModifiedBy": by,
-            "Version": settings.version + 1,
         }
         key = {"TenantId": tenant_id, "Kind": kind.value}
-        if settings.version == 0:
-            try:
-                self._connection.execute(insert(alert_rules).values(**key, **values))
-            except IntegrityError as error:
-                if is_duplicate(error):
-                    raise _changed_meanwhile() from error
-                raise
-            return
-        statement = (
-            update(alert_rules)
-            .where(_r.TenantId == tenant_id, _r.Kind == kind.value, _r.Version == settings.version)
-            .values(**values)
-        )
-        if self._connection.execute(statement).rowcount != 1:
-            raise _changed_meanwhile()
+        put_version(self._connection, alert_rules, key, values, version=settings.version, what="alert rule")
 
     def of_kind(self, kind: AlertKind) -> dict[UUID, RuleSettings]:
         statement = select(alert_rules).where(_r.Kind == kind.value)
@@ -123,14 +105,14 @@ class SqlNotifications:
     def of_alert(self, tenant_id: UUID, alert_id: UUID) -> list[Notification]:
         # UQ_AlertNotification_Message
         statement = select(alert_notifications).where(_n.AlertId == alert_id, _n.TenantId == tenant_id)
-        found = [_notification_of(row) for row in self._connection.execute(statement).mappings()]
-        return sorted(found, key=lambda one: (one.created_at, one.recipient))
+        found = [_notification_of(row) for row in self._connection.execute(statement)]
+        return sorted(found, key=lambda notification: (notification.created_at, notification.recipient))
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Notification]:
         # IX_AlertNotification_Due
         due = update_first(alert_notifications, _IS_PENDING, _n.DueAt <= now, order_by=_n.DueAt, limit=limit)
         claimed = due.values(DueAt=until, Attempts=_n.Attempts + 1).returning(*_n)
-        return [_notification_of(row) for row in self._connection.execute(claimed).mappings()]
+        return [_notification_of(row) for row in self._connection.execute(claimed)]
 
     def settle(self, notification: Notification) -> None:
         statement = (
@@ -177,12 +159,12 @@ class SqlAlertConditions:
     def over(self, kind: AlertKind, alerts: Sequence[Alert]) -> set[UUID]:
         gone: set[UUID] = set()
         for some in chunks(alerts, 200):
-            ids = {(one.tenant_id, UUID(one.subject)): one for one in some}
+            ids = {(alert.tenant_id, UUID(alert.subject)): alert for alert in some}
             if kind == AlertKind.SyncFailed:
                 gone |= self._synced_since(ids)
             else:
                 bad = self._bad(kind, ids)
-                gone |= {one.alert_id for name, one in ids.items() if name not in bad}
+                gone |= {alert.alert_id for name, alert in ids.items() if name not in bad}
         return gone
 
     def _bad(self, kind: AlertKind, ids: Mapping[_Name, Alert]) -> set[_Name]:
@@ -201,7 +183,7 @@ class SqlAlertConditions:
         return {(tenant_id, subject) for tenant_id, subject in self._connection.execute(statement)}
 
     def _synced_since(self, ids: Mapping[_Name, Alert]) -> set[UUID]:
-        """A later job of the integration that ended well; also when the integration was removed."""
+        """Return alerts after which a job of the integration ended well, or the integration was removed."""
         succeeded = (int(SyncStatus.Completed), int(SyncStatus.PartialSuccess))
         latest = (
             select(_j.TenantId, _j.IntegrationId, func.max(_j.CompletedAt))
@@ -213,7 +195,9 @@ class SqlAlertConditions:
             for tenant_id, subject, at in self._connection.execute(latest)
             if at is not None
         }
-        gone = {one.alert_id for name, one in ids.items() if name in over and over[name] > one.last_seen_at}
+        gone = {
+            alert.alert_id for name, alert in ids.items() if name in over and over[name] > alert.last_seen_at
+        }
         removed = select(_i.TenantId, _i.IntegrationId).where(
             _i.IntegrationId.in_(_subjects(ids)), _i.Status == int(IntegrationStatus.Disconnected)
         )
@@ -228,27 +212,23 @@ def _subjects(ids: Mapping[_Name, Alert]) -> list[UUID]:
     return list({subject for _, subject in ids})
 
 
-def _changed_meanwhile() -> PreconditionFailed:
-    return PreconditionFailed("It was changed by someone else; read it again.")
-
-
 def _settings_of(row: Any) -> RuleSettings:
     sinks = tuple(Sink(UUID(id_), tuple(recipients)) for id_, recipients in json.loads(row.Sinks))
     return RuleSettings(row.IsEnabled, row.Severity, row.Threshold, row.MinimumVolume, sinks, row.Version)
 
 
-def _notification_of(row: Mapping[Any, Any]) -> Notification:
+def _notification_of(row: Any) -> Notification:
     return Notification(
-        notification_id=row["NotificationId"],
-        tenant_id=row["TenantId"],
-        alert_id=row["AlertId"],
-        transition=row["Transition"],
-        integration_id=row["IntegrationId"],
-        recipient=row["Recipient"],
-        due_at=row["DueAt"],
-        created_at=row["CreatedAt"],
-        status=row["Status"],
-        attempts=row["Attempts"],
-        sent_at=row["SentAt"],
-        detail=row["Detail"],
+        notification_id=row.NotificationId,
+        tenant_id=row.TenantId,
+        alert_id=row.AlertId,
+        transition=row.Transition,
+        integration_id=row.IntegrationId,
+        recipient=row.Recipient,
+        due_at=row.DueAt,
+        created_at=row.CreatedAt,
+        status=row.Status,
+        attempts=row.Attempts,
+        sent_at=row.SentAt,
+        detail=row.Detail,
     )

@@ -1,23 +1,21 @@
-"""Alerts over SQL, and occurrences on their way to the queue."""
+"""Alerts over SQL."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from domain.core.errors import NotFound
 from domain.core.paging import Page, PageRequest
 from domain.monitoring.alerts.model import Alert, AlertFilter, AlertKind, AlertStatus
 from infra.sql.firsts import delete_first
-from infra.sql.monitoring.tables import alerts, pending_alerts
-from infra.sql.statements import guarded_by_unique_key, paged, total
+from infra.sql.monitoring.tables import alerts
+from infra.sql.statements import guarded_by_unique_key, page_of, row_of
 
 _a = alerts.c
-_p = pending_alerts.c
 
 
 class SqlAlerts:
@@ -46,10 +44,7 @@ class SqlAlerts:
 
     def get(self, tenant_id: UUID, alert_id: UUID) -> Alert:
         statement = select(alerts).where(_a.AlertId == alert_id, _a.TenantId == tenant_id)
-        row = self._connection.execute(statement).mappings().first()
-        if row is None:
-            raise NotFound("There is no such alert.")
-        return _alert_of(row)
+        return _alert_of(row_of(self._connection, statement, "alert"))
 
     def page(self, tenant_id: UUID, filter_: AlertFilter, page: PageRequest) -> Page[Alert]:
         # IX_Alert_Opened
@@ -63,9 +58,7 @@ class SqlAlerts:
         if filter_.subject is not None:
             statement = statement.where(_a.Subject == filter_.subject)
         ordered = statement.order_by(_a.OpenedAt.desc(), _a.AlertId.desc())
-        rows = self._connection.execute(paged(ordered, page)).mappings()
-        items = [_alert_of(row) for row in rows]
-        return Page(items, page.page, page.page_size, total(self._connection, ordered))
+        return page_of(self._connection, ordered, page, _alert_of)
 
     def find_active(self, tenant_id: UUID, kind: AlertKind, subject: str) -> Alert | None:
         # IX_Alert_Subject
@@ -75,7 +68,7 @@ class SqlAlerts:
             _a.Subject == subject,
             _a.RecoveredAt.is_(None),
         )
-        row = self._connection.execute(statement).mappings().first()
+        row = self._connection.execute(statement).first()
         return None if row is None else _alert_of(row)
 
     def last_recovery(self, tenant_id: UUID, kind: AlertKind, subject: str) -> datetime | None:
@@ -136,7 +129,7 @@ class SqlAlerts:
         statement = select(alerts).where(
             _a.Kind.in_([kind.value for kind in kinds]), _a.RecoveredAt.is_(None)
         )
-        return [_alert_of(row) for row in self._connection.execute(statement).mappings()]
+        return [_alert_of(row) for row in self._connection.execute(statement)]
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         # IX_Alert_Recovered
@@ -144,23 +137,23 @@ class SqlAlerts:
         return self._connection.execute(oldest).rowcount
 
 
-def _alert_of(row: Mapping[Any, Any]) -> Alert:
+def _alert_of(row: Any) -> Alert:
     return Alert(
-        alert_id=row["AlertId"],
-        tenant_id=row["TenantId"],
-        kind=AlertKind(row["Kind"]),
-        subject=row["Subject"],
-        severity=row["Severity"],
-        summary=row["Summary"],
-        details=row["Details"],
-        opened_at=row["OpenedAt"],
-        last_seen_at=row["LastSeenAt"],
-        occurrences=row["Occurrences"],
-        status=row["Status"],
-        acknowledged_at=row["AcknowledgedAt"],
-        acknowledged_by=row["AcknowledgedBy"],
-        note=row["Note"],
-        recovered_at=row["RecoveredAt"],
-        recovery=row["Recovery"],
-        notification_failure=row["NotificationFailure"],
+        alert_id=row.AlertId,
+        tenant_id=row.TenantId,
+        kind=AlertKind(row.Kind),
+        subject=row.Subject,
+        severity=row.Severity,
+        summary=row.Summary,
+        details=row.Details,
+        opened_at=row.OpenedAt,
+        last_seen_at=row.LastSeenAt,
+        occurrences=row.Occurrences,
+        status=row.Status,
+        acknowledged_at=row.AcknowledgedAt,
+        acknowledged_by=row.AcknowledgedBy,
+        note=row.Note,
+        recovered_at=row.RecoveredAt,
+        recovery=row.Recovery,
+        notification_failure=row.NotificationFailure,
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from domain.core.errors import NotFound, Unavailable
+from domain.core.errors import Unavailable
 from domain.core.paging import Page, PageRequest
 from domain.monitoring.anomalies.model import (
     Anomaly,
@@ -22,7 +22,7 @@ from domain.monitoring.anomalies.model import (
 from domain.monitoring.anomalies.ports import SeenTrait, Sighting, Trait
 from infra.sql.firsts import delete_first
 from infra.sql.monitoring.tables import anomalies, anomaly_watermarks, key_sightings
-from infra.sql.statements import chunks, guarded_by_unique_key, paged, total
+from infra.sql.statements import chunks, guarded_by_unique_key, page_of, row_of
 
 _a = anomalies.c
 _w = anomaly_watermarks.c
@@ -52,10 +52,7 @@ class SqlAnomalies:
 
     def get(self, tenant_id: UUID, anomaly_id: UUID) -> Anomaly:
         statement = select(anomalies).where(_a.AnomalyId == anomaly_id, _a.TenantId == tenant_id)
-        row = self._connection.execute(statement).mappings().first()
-        if row is None:
-            raise NotFound("There is no such anomaly.")
-        return _anomaly_of(row)
+        return _anomaly_of(row_of(self._connection, statement, "anomaly"))
 
     def page(self, tenant_id: UUID, filter_: AnomalyFilter, page: PageRequest) -> Page[Anomaly]:
         # IX_Anomaly_Started
@@ -73,9 +70,7 @@ class SqlAnomalies:
                 decided.is_not(None) if filter_.is_acknowledged else decided.is_(None)
             )
         ordered = statement.order_by(_a.StartedAt.desc(), _a.AnomalyId.desc())
-        rows = self._connection.execute(paged(ordered, page)).mappings()
-        items = [_anomaly_of(row) for row in rows]
-        return Page(items, page.page, page.page_size, total(self._connection, ordered))
+        return page_of(self._connection, ordered, page, _anomaly_of)
 
     def active(self, tenant_id: UUID) -> list[Anomaly]:
         # UX_Anomaly_Active
@@ -84,7 +79,7 @@ class SqlAnomalies:
             .where(_a.TenantId == tenant_id, _a.EndedAt.is_(None))
             .order_by(_a.SubjectId, _a.SubjectKind, _a.Metric)
         )
-        return [_anomaly_of(row) for row in self._connection.execute(statement).mappings()]
+        return [_anomaly_of(row) for row in self._connection.execute(statement)]
 
     def update(self, tenant_id: UUID, anomaly: Anomaly) -> None:
         statement = (
@@ -219,24 +214,24 @@ def _seen(anomaly: Anomaly) -> dict[str, Any]:
     }
 
 
-def _anomaly_of(row: Mapping[Any, Any]) -> Anomaly:
-    typical = row["Typical"]
+def _anomaly_of(row: Any) -> Anomaly:
+    typical = row.Typical
     return Anomaly(
-        anomaly_id=row["AnomalyId"],
-        tenant_id=row["TenantId"],
-        subject=AnomalySubject(row["SubjectKind"], row["SubjectId"]),
-        metric=Metric(row["Metric"]),
-        direction=row["Direction"],
-        started_at=row["StartedAt"],
-        last_seen_at=row["LastSeenAt"],
-        detail=row["Detail"],
-        observed=row["Observed"],
-        expected=None if typical is None else Expectation(typical, row["Low"], row["High"]),
-        score=row["Score"],
-        hours=row["Hours"],
-        ended_at=row["EndedAt"],
-        acknowledged_at=row["AcknowledgedAt"],
-        acknowledged_by=row["AcknowledgedBy"],
-        note=row["Note"],
-        snoozed_until=row["SnoozedUntil"],
+        anomaly_id=row.AnomalyId,
+        tenant_id=row.TenantId,
+        subject=AnomalySubject(row.SubjectKind, row.SubjectId),
+        metric=Metric(row.Metric),
+        direction=row.Direction,
+        started_at=row.StartedAt,
+        last_seen_at=row.LastSeenAt,
+        detail=row.Detail,
+        observed=row.Observed,
+        expected=None if typical is None else Expectation(typical, row.Low, row.High),
+        score=row.Score,
+        hours=row.Hours,
+        ended_at=row.EndedAt,
+        acknowledged_at=row.AcknowledgedAt,
+        acknowledged_by=row.AcknowledgedBy,
+        note=row.Note,
+        snoozed_until=row.SnoozedUntil,
     )

@@ -18,10 +18,10 @@ from domain.sync.model import SyncStatus
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from infra.sql.apikeys.tables import api_keys
 from infra.sql.integrations.tables import integrations
-from infra.sql.journal.tables import signal_buckets, signal_deltas
+from infra.sql.journal.tables import domain_events, signal_buckets, signal_deltas
 from infra.sql.monitoring.tables import alerts
 from infra.sql.sync.tables import data_sync_jobs
-from infra.sql.webhooks.tables import domain_events, webhook_deliveries, webhooks
+from infra.sql.webhooks.tables import webhook_deliveries, webhooks
 
 _COUNTS = ("Total", "Succeeded", "Failed", "FailedForGood", "Volume")
 _VALUES = (*_COUNTS, "Errors", "Latency")

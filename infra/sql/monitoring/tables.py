@@ -18,7 +18,7 @@ from domain.journal.signals import SubjectKind
 from domain.monitoring.alerts.model import AlertStatus, NotificationStatus, Severity, Transition
 from domain.monitoring.anomalies.model import Direction
 from domain.monitoring.anomalies.ports import Trait
-from infra.sql.columns import created_at, filtered, metadata
+from infra.sql.columns import filtered, metadata
 from infra.sql.types import Enum, Exact, Flag, Guid, Text, Utc, Varchar
 
 # The hub's own alerts have a tenant id that is no tenant's, so nothing refers to Tenants.
@@ -91,18 +91,6 @@ alert_notifications = Table(
         "AlertId", "Transition", "IntegrationId", "Recipient", name="UQ_AlertNotification_Message"
     ),
     filtered("IX_AlertNotification_Due", "DueAt", where="Status = 0"),
-)
-
-# Alerts that the queue does not have yet.
-pending_alerts = Table(
-    "PendingAlerts",
-    metadata,
-    Column("AlertId", Guid, primary_key=True),
-    Column("TenantId", Guid, nullable=False),
-    Column("Kind", Exact(100), nullable=False),
-    Column("Data", Text, nullable=False),
-    created_at(),
-    Index("IX_PendingAlert_CreatedAt", "CreatedAt"),
 )
 
 

@@ -10,12 +10,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from domain.core.errors import NotFound
 from domain.core.paging import Page, PageRequest
 from domain.privacy.model import Erasure, ErasureStatus
 from domain.privacy.ports import ChangedMeanwhile
 from infra.sql.privacy.tables import erasures, suppressed_people
-from infra.sql.statements import chunks, guarded_by_unique_key, paged, total
+from infra.sql.statements import chunks, guarded_by_unique_key, page_of, row_of
 
 _e = erasures.c
 _s = suppressed_people.c
@@ -40,17 +39,13 @@ class SqlErasures:
 
     def get(self, tenant_id: UUID, erasure_id: UUID) -> Erasure:
         statement = select(erasures).where(_e.ErasureId == erasure_id, _e.TenantId == tenant_id)
-        row = self._connection.execute(statement).first()
-        if row is None:
-            raise NotFound("There is no such erasure.")
-        return _erasure_of(row)
+        return _erasure_of(row_of(self._connection, statement, "erasure"))
 
     def page(self, tenant_id: UUID, page: PageRequest) -> Page[Erasure]:
         # IX_Erasure_Tenant
         statement = select(erasures).where(_e.TenantId == tenant_id)
         ordered = statement.order_by(_e.CreatedAt.desc(), _e.ErasureId.desc())
-        items = [_erasure_of(row) for row in self._connection.execute(paged(ordered, page))]
-        return Page(items, page.page, page.page_size, total(self._connection, statement))
+        return page_of(self._connection, ordered, page, _erasure_of)
 
     def open(self, before: datetime, limit: int) -> list[Erasure]:
         # IX_Erasure_Open

@@ -19,10 +19,11 @@ from infra.sql.incoming.tables import incoming_bodies, incoming_webhooks
 from infra.sql.integrations.logs import log_of
 from infra.sql.integrations.tables import integration_logs, integrations
 from infra.sql.journal.outbox import up_to_bytes
+from infra.sql.journal.tables import domain_events
 from infra.sql.statements import chunks
 from infra.sql.sync.records import COLUMNS, record_of
 from infra.sql.sync.tables import data_sync_jobs, sync_record_errors, synced_records
-from infra.sql.webhooks.tables import domain_events, webhook_deliveries, webhook_delivery_attempts
+from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts
 
 R = TypeVar("R")
 _r = synced_records.c
@@ -174,7 +175,7 @@ class SqlPersonalData:
             if beyond:
                 statement = statement.where(_l.IntegrationLogId > beyond[0])
             ordered = statement.order_by(_l.IntegrationLogId).limit(room)
-            return [log_of(row) for row in self._connection.execute(ordered).mappings()]
+            return [log_of(row) for row in self._connection.execute(ordered)]
 
         return self._owned(_integrations(tenant_id), integrations.c.IntegrationId, after, limit, of_one)
 

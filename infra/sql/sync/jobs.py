@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,17 +18,22 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
-from domain.core.errors import NotFound
 from domain.core.paging import Page, PageRequest
 from domain.sync.model import ENDED, JobOrigin, SyncDirection, SyncJob, SyncStatus, SyncType
 from domain.sync.ports import AlreadyRuns, JobFilter, WaitingJob
 from domain.sync.rules import COUNTED, OLDEST_SCHEDULE, runs_at
 from infra.observability.trace import current_header
-from infra.sql.failures import is_duplicate
 from infra.sql.firsts import delete_first
-from infra.sql.statements import chunks, guarded_by_unique_key, paged, total, unindexed
+from infra.sql.statements import (
+    chunks,
+    guarded_by_unique_key,
+    page_of,
+    raising_when_taken,
+    row_of,
+    unindexed,
+    within,
+)
 from infra.sql.sync.steps import SqlSyncSteps
 from infra.sql.sync.tables import data_sync_jobs, sync_record_errors, sync_steps
 from infra.sql.types import Utc
@@ -41,38 +45,38 @@ _e = sync_record_errors.c
 _IS_WAITING = _j.Status == literal_column(str(int(SyncStatus.Scheduled)))
 
 
-def _job_of(row: Mapping[Any, Any]) -> SyncJob:
+def _job_of(row: Any) -> SyncJob:
     return SyncJob(
-        data_sync_job_id=row["DataSyncJobId"],
-        tenant_id=row["TenantId"],
-        integration_id=row["IntegrationId"],
-        sync_type=SyncType(row["SyncType"]),
-        direction=SyncDirection(row["Direction"]),
-        status=SyncStatus(row["Status"]),
-        scheduled_at=row["ScheduledAt"],
-        created_at=row["CreatedAt"],
-        created_by=row["CreatedBy"],
-        origin=JobOrigin(row["Origin"]),
-        records_total=row["RecordsTotal"],
-        records_processed=row["RecordsProcessed"],
-        records_failed=row["RecordsFailed"],
-        records_written=row["RecordsWritten"],
-        records_unchanged=row["RecordsUnchanged"],
-        records_duplicate=row["RecordsDuplicate"],
-        records_deleted=row["RecordsDeleted"],
-        error_log=row["ErrorLog"],
-        error_code=row["ErrorCode"],
-        stage=row["Stage"],
-        started_at=row["StartedAt"],
-        completed_at=row["CompletedAt"],
-        run_number=row["RunNumber"],
-        restarts=row["Restarts"],
-        run_started_at=row["RunStartedAt"],
-        live_at=row["LiveAt"],
-        waiting_until=row["WaitingUntil"],
-        queued_at=row["QueuedAt"],
-        rate=row["Rate"],
-        traceparent=row["TraceParent"],
+        data_sync_job_id=row.DataSyncJobId,
+        tenant_id=row.TenantId,
+        integration_id=row.IntegrationId,
+        sync_type=SyncType(row.SyncType),
+        direction=SyncDirection(row.Direction),
+        status=SyncStatus(row.Status),
+        scheduled_at=row.ScheduledAt,
+        created_at=row.CreatedAt,
+        created_by=row.CreatedBy,
+        origin=JobOrigin(row.Origin),
+        records_total=row.RecordsTotal,
+        records_processed=row.RecordsProcessed,
+        records_failed=row.RecordsFailed,
+        records_written=row.RecordsWritten,
+        records_unchanged=row.RecordsUnchanged,
+        records_duplicate=row.RecordsDuplicate,
+        records_deleted=row.RecordsDeleted,
+        error_log=row.ErrorLog,
+        error_code=row.ErrorCode,
+        stage=row.Stage,
+        started_at=row.StartedAt,
+        completed_at=row.CompletedAt,
+        run_number=row.RunNumber,
+        restarts=row.Restarts,
+        run_started_at=row.RunStartedAt,
+        live_at=row.LiveAt,
+        waiting_until=row.WaitingUntil,
+        queued_at=row.QueuedAt,
+        rate=row.Rate,
+        traceparent=row.TraceParent,
     )
 
 
@@ -100,8 +104,6 @@ def _state(job: SyncJob) -> dict[str, Any]:
 class SqlSyncJobs(SqlSyncSteps):
     """Satisfies `domain.sync.ports.SyncJobs`."""
 
-    # -- one tenant ---------------------------------------------------------------------------------------
-
     def add(self, tenant_id: UUID, job: SyncJob) -> bool:
         if self.find(job.data_sync_job_id) is not None:
             return False
@@ -123,23 +125,18 @@ class SqlSyncJobs(SqlSyncSteps):
         return True
 
     def get(self, tenant_id: UUID, job_id: UUID) -> SyncJob:
-        found = self._one(select(data_sync_jobs).where(_j.DataSyncJobId == job_id, _j.TenantId == tenant_id))
-        if found is None:
-            raise NotFound("There is no such synchronisation job.")
-        return found
+        statement = select(data_sync_jobs).where(_j.DataSyncJobId == job_id, _j.TenantId == tenant_id)
+        return _job_of(row_of(self._connection, statement, "synchronisation job"))
 
     def page(self, tenant_id: UUID, filter_: JobFilter, page: PageRequest) -> Page[SyncJob]:
         statement = _filtered(select(data_sync_jobs).where(_j.TenantId == tenant_id), filter_)
         # IX_DataSync_Created
         ordered = statement.order_by(_j.CreatedAt.desc(), _j.DataSyncJobId.desc())
-        rows = self._connection.execute(paged(ordered, page)).mappings()
-        items = [_job_of(row) for row in rows]
-        return Page(items, page.page, page.page_size, total(self._connection, statement))
-
-    # -- the product itself -------------------------------------------------------------------------------
+        return page_of(self._connection, ordered, page, _job_of)
 
     def find(self, job_id: UUID) -> SyncJob | None:
-        return self._one(select(data_sync_jobs).where(_j.DataSyncJobId == job_id))
+        row = self._connection.execute(select(data_sync_jobs).where(_j.DataSyncJobId == job_id)).first()
+        return None if row is None else _job_of(row)
 
     def moments(self, integration_id: UUID, sync_type: SyncType, since: datetime) -> list[datetime]:
         # IX_DataSync_Limits
@@ -147,10 +144,10 @@ class SqlSyncJobs(SqlSyncSteps):
             _j.IntegrationId == integration_id,
             _j.ScheduledAt >= since - OLDEST_SCHEDULE,
             unindexed(_j.SyncType) == int(sync_type),
-            unindexed(_j.Status).in_([int(one) for one in COUNTED]),
+            unindexed(_j.Status).in_([int(status) for status in COUNTED]),
         )
         found = [runs_at(JobOrigin(row[0]), row[1], row[2]) for row in self._connection.execute(statement)]
-        return [one for one in found if one >= since]
+        return [moment for moment in found if moment >= since]
 
     def move(self, job: SyncJob, from_: SyncStatus) -> bool:
         statement = (
@@ -180,7 +177,7 @@ class SqlSyncJobs(SqlSyncSteps):
                 Restarts=0,
             )
         )
-        with _one_at_a_time():
+        with raising_when_taken(AlreadyRuns):
             return self._connection.execute(statement).rowcount == 1
 
     def taken(self) -> list[tuple[int, UUID]]:
@@ -211,7 +208,7 @@ class SqlSyncJobs(SqlSyncSteps):
             .order_by(_j.ScheduledAt)
             .limit(limit)
         )
-        return [_job_of(row) for row in self._connection.execute(statement).mappings()]
+        return [_job_of(row) for row in self._connection.execute(statement)]
 
     def mark_queued(self, job_ids: Sequence[UUID], at: datetime) -> None:
         for some in chunks(list(job_ids)):
@@ -237,7 +234,7 @@ class SqlSyncJobs(SqlSyncSteps):
             .order_by(_j.RunSlot)
             .limit(limit)
         )
-        return [_job_of(row) for row in self._connection.execute(statement).mappings()]
+        return [_job_of(row) for row in self._connection.execute(statement)]
 
     def touch(self, job_id: UUID, now: datetime, *, waiting_until: datetime | None = None) -> None:
         self._connection.execute(
@@ -260,13 +257,9 @@ class SqlSyncJobs(SqlSyncSteps):
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         # Their steps and errors go with them.
-        old = (_j.ScheduledAt < cutoff, unindexed(_j.Status).in_([int(one) for one in ENDED]))
+        old = (_j.ScheduledAt < cutoff, unindexed(_j.Status).in_([int(status) for status in ENDED]))
         oldest = delete_first(data_sync_jobs, *old, order_by=_j.ScheduledAt, limit=limit)
         return self._connection.execute(oldest).rowcount
-
-    def _one(self, statement: Select[Any]) -> SyncJob | None:
-        row = self._connection.execute(statement).mappings().first()
-        return None if row is None else _job_of(row)
 
 
 def _filtered(statement: Select[Any], filter_: JobFilter) -> Select[Any]:
@@ -278,18 +271,4 @@ def _filtered(statement: Select[Any], filter_: JobFilter) -> Select[Any]:
         statement = statement.where(_j.SyncType.in_([int(type_) for type_ in filter_.types]))
     if filter_.directions:
         statement = statement.where(_j.Direction.in_([int(direction) for direction in filter_.directions]))
-    if filter_.since is not None:
-        statement = statement.where(_j.CreatedAt >= filter_.since)
-    if filter_.until is not None:
-        statement = statement.where(_j.CreatedAt < filter_.until)
-    return statement
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError as error:
-        if is_duplicate(error):
-            raise AlreadyRuns from error
-        raise
+    return within(statement, _j.CreatedAt, filter_.since, filter_.until)

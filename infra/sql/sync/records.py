@@ -18,7 +18,7 @@ from domain.sync.model import SyncedRecord
 from domain.sync.ports import RecordFilter, RecordsRefused, RunMark
 from infra.sql.firsts import delete_first
 from infra.sql.integrations.tables import integrations
-from infra.sql.statements import chunks, paged, total
+from infra.sql.statements import chunks, page_of
 from infra.sql.sync.tables import synced_records
 from infra.sql.types import Utc
 
@@ -202,8 +202,8 @@ class SqlImportedRecords:
     def of_job(self, tenant_id: UUID, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]:
         # IX_SyncedRecord_Job
         statement = select(*COLUMNS).where(_r.LastJobId == job_id, _r.TenantId == tenant_id)
-        items = self._records(paged(statement.order_by(_r.Stream, _r.ExternalId), page))
-        return Page(items, page.page, page.page_size, total(self._connection, statement))
+        ordered = statement.order_by(_r.Stream, _r.ExternalId)
+        return page_of(self._connection, ordered, page, record_of)
 
     def forget_disconnected(self, limit: int) -> int:
         """Personal data is not kept for an integration that is gone."""

@@ -7,14 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
-from domain.core.errors import NotFound, PreconditionFailed
+from domain.core.errors import NotFound
 from domain.sync.model import StreamState, SyncDirection, SyncType
 from domain.sync.ports import StoredMapping
 from domain.sync.schedules import SyncSchedule
-from infra.sql.failures import is_duplicate
-from infra.sql.statements import guarded_by_unique_key
+from infra.sql.statements import guarded_by_unique_key, put_version
 from infra.sql.sync.tables import sync_mappings, sync_schedules, sync_streams
 
 _m = sync_mappings.c
@@ -57,7 +55,7 @@ class SqlSyncSettings:
     ) -> None:
         values = {"Mapping": mapping.mapping, "ModifiedAt": now, "ModifiedBy": by}
         key = {"IntegrationId": integration_id, "TenantId": tenant_id}
-        self._write(sync_mappings, key, values, mapping.version)
+        put_version(self._connection, sync_mappings, key, values, version=mapping.version, what="mapping")
 
     def schedule(self, tenant_id: UUID, integration_id: UUID) -> SyncSchedule:
         statement = select(sync_schedules).where(_c.IntegrationId == integration_id, _c.TenantId == tenant_id)
@@ -78,7 +76,7 @@ class SqlSyncSettings:
             "ModifiedBy": schedule.modified_by,
         }
         key = {"IntegrationId": schedule.integration_id, "TenantId": tenant_id}
-        self._write(sync_schedules, key, values, schedule.version)
+        put_version(self._connection, sync_schedules, key, values, version=schedule.version, what="schedule")
 
     def due(self, until: datetime, limit: int) -> list[SyncSchedule]:
         # IX_SyncSchedule_Next
@@ -138,20 +136,3 @@ class SqlSyncSettings:
                         IntegrationId=state.integration_id, Stream=state.stream, TenantId=tenant_id, **values
                     )
                 )
-
-    def _write(self, table: Any, key: dict[str, Any], values: dict[str, Any], version: int) -> None:
-        """Insert version 1, or count a version up if it is still current."""
-        if version == 0:
-            try:
-                self._connection.execute(insert(table).values(**key, **values, Version=1))
-            except IntegrityError as error:
-                if is_duplicate(error):
-                    raise PreconditionFailed("It was changed by someone else; read it again.") from error
-                raise
-            return
-        where = [table.c[name] == value for name, value in key.items()]
-        changed = self._connection.execute(
-            update(table).where(*where, table.c.Version == version).values(**values, Version=version + 1)
-        )
-        if changed.rowcount != 1:
-            raise PreconditionFailed("It was changed by someone else; read it again.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from domain.core.paging import Page, PageRequest
 from domain.sync.model import Phase, RecordError, Step, SyncDirection, SyncStatus, SyncType
 from domain.sync.ports import BatchProgress, Superseded
 from infra.sql.integrations.tables import integrations
-from infra.sql.statements import paged, total, unindexed
+from infra.sql.statements import page_of, unindexed
 from infra.sql.sync.tables import data_sync_jobs, sync_record_errors, sync_steps
 
 _j = data_sync_jobs.c
@@ -21,20 +21,20 @@ _s = sync_steps.c
 _e = sync_record_errors.c
 
 
-def _step_of(row: Mapping[Any, Any]) -> Step:
+def _step_of(row: Any) -> Step:
     return Step(
-        data_sync_job_id=row["DataSyncJobId"],
-        position=row["Position"],
-        stream=row["Stream"],
-        direction=SyncDirection(row["Direction"]),
-        sync_type=SyncType(row["SyncType"]),
-        phase=Phase(row["Phase"]),
-        checkpoint=row["Checkpoint"],
-        version=row["CheckpointVersion"],
-        generation=row["Generation"],
-        total=row["Total"],
-        processed=row["Processed"],
-        failed=row["Failed"],
+        data_sync_job_id=row.DataSyncJobId,
+        position=row.Position,
+        stream=row.Stream,
+        direction=SyncDirection(row.Direction),
+        sync_type=SyncType(row.SyncType),
+        phase=Phase(row.Phase),
+        checkpoint=row.Checkpoint,
+        version=row.CheckpointVersion,
+        generation=row.Generation,
+        total=row.Total,
+        processed=row.Processed,
+        failed=row.Failed,
     )
 
 
@@ -67,13 +67,12 @@ class SqlSyncSteps:
             _e.CreatedAt,
         ).where(_e.DataSyncJobId == job_id, _e.TenantId == tenant_id)
         # IX_SyncRecordError_Job
-        rows = self._connection.execute(paged(statement.order_by(_e.CreatedAt, _e.SyncRecordErrorId), page))
-        items = [_error_of(row) for row in rows]
-        return Page(items, page.page, page.page_size, total(self._connection, statement))
+        ordered = statement.order_by(_e.CreatedAt, _e.SyncRecordErrorId)
+        return page_of(self._connection, ordered, page, _error_of)
 
     def steps(self, job_id: UUID) -> list[Step]:
         statement = select(sync_steps).where(_s.DataSyncJobId == job_id).order_by(_s.Position)
-        return [_step_of(row) for row in self._connection.execute(statement).mappings()]
+        return [_step_of(row) for row in self._connection.execute(statement)]
 
     def add_steps(self, steps: Sequence[Step]) -> None:
         rows = [

@@ -1,11 +1,11 @@
-"""Tables of tenants, users and what they did."""
+"""Tables of tenants and users."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Table, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Table, text
 
 from infra.sql.columns import created_at, metadata
-from infra.sql.types import Exact, Guid, Text, Utc, Varchar
+from infra.sql.types import Exact, Guid, Varchar
 
 tenants = Table(
     "Tenants",
@@ -27,26 +27,4 @@ users = Table(
     Column("TenantId", Guid, ForeignKey("Tenants.TenantId", name="FK_User_Tenant"), nullable=False),
     Column("DisplayName", Varchar(200), nullable=False, server_default=text("''")),
     created_at(),
-)
-
-audit_log = Table(
-    "AuditLog",
-    metadata,
-    Column("TenantId", Guid, primary_key=True),
-    Column("Sequence", BigInteger, primary_key=True, autoincrement=False),
-    Column("OccurredAt", Utc, nullable=False),
-    Column("ActorUserId", Guid),
-    Column("ActorKeyId", Guid),
-    Column("Action", Exact(100), nullable=False),
-    Column("TargetType", Exact(50), nullable=False),
-    Column("TargetId", Exact(200), nullable=False),
-    Column("Before", Text),
-    Column("After", Text),
-    Column("RequestId", Exact(128)),
-    Column("TraceId", Exact(32)),
-    Column("IpAddress", Exact(45)),
-    Column("PreviousHash", Exact(64), nullable=False),
-    Column("Hash", Exact(64), nullable=False),
-    Index("IX_Audit_Target", "TenantId", "TargetId", "Sequence"),
-    Index("IX_Audit_Occurred", "TenantId", "OccurredAt"),
 )

@@ -10,12 +10,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, and_, select, update
 
-from domain.core.errors import NotFound
 from domain.core.paging import Page, PageRequest
 from domain.webhooks.model import Attempt, Delivery, DeliveryStatus
 from domain.webhooks.ports import DeliveryFilter
-from infra.sql.statements import chunks, paged, total, unindexed
-from infra.sql.webhooks.tables import domain_events, webhook_deliveries, webhook_delivery_attempts
+from infra.sql.journal.tables import domain_events
+from infra.sql.statements import chunks, page_of, row_of, unindexed, within
+from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts
 
 _d = webhook_deliveries.c
 _a = webhook_delivery_attempts.c
@@ -48,8 +48,7 @@ class SqlDeliveries:
     ) -> Page[Delivery]:
         statement = _filtered(select(*_LISTED), tenant_id, webhook_id, filter_)
         ordered = statement.order_by(_d.ScheduledAt.desc(), _d.WebhookDeliveryId.desc())
-        items = [_delivery_of(row) for row in self._connection.execute(paged(ordered, page))]
-        return Page(items, page.page, page.page_size, total(self._connection, statement))
+        return page_of(self._connection, ordered, page, _delivery_of)
 
     def get(self, tenant_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
         event = and_(domain_events.c.TenantId == _d.TenantId, domain_events.c.EventId == _d.EventId)
@@ -58,9 +57,7 @@ class SqlDeliveries:
             .join(domain_events, event, isouter=True)
             .where(_d.TenantId == tenant_id, _d.WebhookId == webhook_id, _d.WebhookDeliveryId == delivery_id)
         )
-        row = self._connection.execute(statement).first()
-        if row is None:
-            raise NotFound("There is no such delivery.")
+        row = row_of(self._connection, statement, "delivery")
         return replace(_delivery_of(row), attempts=self._attempts(delivery_id))
 
     def reset(
@@ -140,10 +137,7 @@ def _filtered(
         statement = statement.where(_d.DeliveryStatus.in_(filter_.statuses))
     if filter_.event_types:
         statement = statement.where(_d.EventType.in_(filter_.event_types))
-    if filter_.since is not None:
-        statement = statement.where(_d.ScheduledAt >= filter_.since)
-    if filter_.until is not None:
-        statement = statement.where(_d.ScheduledAt < filter_.until)
+    statement = within(statement, _d.ScheduledAt, filter_.since, filter_.until)
     if filter_.is_held is not None:
         statement = statement.where(_d.IsHeld == filter_.is_held)
     return statement

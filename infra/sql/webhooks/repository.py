@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select
 
-from domain.core.errors import NotFound, PreconditionFailed
+from domain.core.errors import NotFound
 from domain.core.paging import Page, PageRequest
 from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
 from domain.webhooks.ports import WebhookFilter
 from infra.sql.integrations.tables import integrations
-from infra.sql.statements import paged, total
+from infra.sql.statements import page_of, row_of, update_version
 from infra.sql.webhooks.tables import webhook_subscriptions, webhooks
 
 _w = webhooks.c
@@ -25,38 +25,38 @@ def policy_of(text: str) -> RetryPolicy:
     return RetryPolicy(**json.loads(text))
 
 
-def _webhook_of(row: Mapping[Any, Any]) -> Webhook:
+def _webhook_of(row: Any) -> Webhook:
     return Webhook(
-        webhook_id=row["WebhookId"],
-        tenant_id=row["TenantId"],
-        url=row["Url"],
-        event_types=json.loads(row["EventTypes"]),
-        sealed_secret=row["Secret"],
-        state=row["State"],
-        retry_policy=policy_of(row["RetryPolicy"]),
-        retry_history=row["RetryHistory"],
-        timeout_seconds=row["TimeoutSeconds"],
-        created_at=row["CreatedAt"],
-        created_by=row["CreatedBy"],
-        integration_id=row["IntegrationId"],
-        description=row["Description"],
-        rate_limit_per_second=row["RateLimitPerSecond"],
-        previous_sealed_secret=row["PreviousSecret"],
-        previous_secret_expires_at=row["PreviousSecretExpiresAt"],
-        verified_at=row["VerifiedAt"],
-        disabled_reason=row["DisabledReason"],
-        last_triggered_at=row["LastTriggeredAt"],
-        success_count=row["SuccessCount"],
-        failure_count=row["FailureCount"],
-        consecutive_failures=row["ConsecutiveFailures"],
-        failing_since=row["FailingSince"],
-        modified_at=row["ModifiedAt"],
-        version=row["Version"],
+        webhook_id=row.WebhookId,
+        tenant_id=row.TenantId,
+        url=row.Url,
+        event_types=json.loads(row.EventTypes),
+        sealed_secret=row.Secret,
+        state=row.State,
+        retry_policy=policy_of(row.RetryPolicy),
+        retry_history=row.RetryHistory,
+        timeout_seconds=row.TimeoutSeconds,
+        created_at=row.CreatedAt,
+        created_by=row.CreatedBy,
+        integration_id=row.IntegrationId,
+        description=row.Description,
+        rate_limit_per_second=row.RateLimitPerSecond,
+        previous_sealed_secret=row.PreviousSecret,
+        previous_secret_expires_at=row.PreviousSecretExpiresAt,
+        verified_at=row.VerifiedAt,
+        disabled_reason=row.DisabledReason,
+        last_triggered_at=row.LastTriggeredAt,
+        success_count=row.SuccessCount,
+        failure_count=row.FailureCount,
+        consecutive_failures=row.ConsecutiveFailures,
+        failing_since=row.FailingSince,
+        modified_at=row.ModifiedAt,
+        version=row.Version,
     )
 
 
 def _values(webhook: Webhook) -> dict[str, Any]:
-    """The columns that a person's request sets; counters belong to the pipeline."""
+    """Return the columns that a person's request sets; counters belong to the pipeline."""
     return {
         "IntegrationId": webhook.integration_id,
         "Url": webhook.url,
@@ -99,10 +99,7 @@ class SqlWebhooks:
 
     def get(self, tenant_id: UUID, webhook_id: UUID) -> Webhook:
         statement = select(webhooks).where(_w.TenantId == tenant_id, _w.WebhookId == webhook_id)
-        row = self._connection.execute(statement).mappings().first()
-        if row is None:
-            raise NotFound("There is no such webhook.")
-        return _webhook_of(row)
+        return _webhook_of(row_of(self._connection, statement, "webhook"))
 
     def page(self, tenant_id: UUID, filter_: WebhookFilter, page: PageRequest) -> Page[Webhook]:
         statement = select(webhooks).where(_w.TenantId == tenant_id)
@@ -117,9 +114,7 @@ class SqlWebhooks:
             )
             statement = statement.where(_w.WebhookId.in_(subscribed))
         ordered = statement.order_by(_w.CreatedAt, _w.WebhookId)
-        rows = self._connection.execute(paged(ordered, page)).mappings()
-        items = [_webhook_of(row) for row in rows]
-        return Page(items, page.page, page.page_size, total(self._connection, statement))
+        return page_of(self._connection, ordered, page, _webhook_of)
 
     def update(self, tenant_id: UUID, webhook: Webhook) -> None:
         values = _values(webhook)
@@ -128,17 +123,8 @@ class SqlWebhooks:
                 "ConsecutiveFailures": webhook.consecutive_failures,
                 "FailingSince": webhook.failing_since,
             }
-        changed = self._connection.execute(
-            update(webhooks)
-            .where(
-                _w.TenantId == tenant_id,
-                _w.WebhookId == webhook.webhook_id,
-                _w.Version == webhook.version,
-            )
-            .values(Version=webhook.version + 1, **values)
-        )
-        if changed.rowcount != 1:
-            raise PreconditionFailed("The webhook was changed by someone else; read it again.")
+        key = {"TenantId": tenant_id, "WebhookId": webhook.webhook_id}
+        update_version(self._connection, webhooks, key, values, version=webhook.version, what="webhook")
         self._connection.execute(
             delete(webhook_subscriptions).where(webhook_subscriptions.c.WebhookId == webhook.webhook_id)
         )

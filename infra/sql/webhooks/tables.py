@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, UniqueConstraint, text
 
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
-from infra.sql.columns import BigKey, clustered, created_at, filtered, metadata, scattered_key, user
+from infra.sql.columns import clustered, created_at, filtered, metadata, scattered_key, user
 from infra.sql.types import Enum, Exact, Flag, Guid, Text, Utc, Varchar
 
 webhooks = Table(
@@ -57,25 +57,6 @@ webhook_subscriptions = Table(
     Index("IX_WebhookSubscription_Webhook", "WebhookId"),
 )
 
-domain_events = Table(
-    "DomainEvents",
-    metadata,
-    Column("Sequence", BigKey, primary_key=True, autoincrement=True),
-    Column("TenantId", Guid, nullable=False),
-    Column("EventId", Exact(100), nullable=False),
-    Column("EventType", Exact(100), nullable=False),
-    Column("Subject", Varchar(200)),
-    Column("Payload", Text, nullable=False),
-    Column("OccurredAt", Utc, nullable=False),
-    Column("TraceParent", Varchar(55)),
-    Column("AnnouncedAt", Utc, nullable=False),
-    Column("FannedOutAt", Utc),
-    created_at(),
-    UniqueConstraint("TenantId", "EventId", name="UQ_DomainEvent_Id"),
-    # The outbox: what is committed and not yet fanned out.
-    filtered("IX_DomainEvent_Outbox", "AnnouncedAt", where="FannedOutAt IS NULL"),
-    Index("IX_DomainEvent_CreatedAt", "CreatedAt"),
-)
 
 webhook_deliveries = Table(
     "WebhookDeliveries",

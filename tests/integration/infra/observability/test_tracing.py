@@ -55,7 +55,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
 
 
 def stored(app: App) -> list[str | None]:
-    from infra.sql.webhooks.tables import domain_events
+    from infra.sql.journal.tables import domain_events
 
     with app.hub.database.read() as connection:
         rows = connection.execute(domain_events.select().order_by(domain_events.c.Sequence)).mappings()
