@@ -6,6 +6,7 @@ import fnmatch
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,12 @@ from infra.app.settings import Settings
 from infra.version import VERSION
 from tests import ROOT
 
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    README,
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -51,6 +57,42 @@ def test_documents_link_to_files_that_exist(document: Path) -> None:
 def test_documents_name_only_make_targets_that_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make (?:-s )?([a-z]+)", document.read_text(), re.MULTILINE)) <= targets
+
+
+def test_the_index_of_the_documentation_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if page != "README.md" and f"]({page})" not in index] == []
+
+
+def _rows_of_files(document: str) -> Iterator[tuple[str, list[str]]]:
+    """The tables' rows with a cell for a Python file, with the names in the cell after it."""
+    for line in (ROOT / document).read_text().splitlines():
+        for file, cell in re.findall(r"\| `([\w/]+\.py)` \|([^|]*)", line):
+            yield file, re.findall(r"`([A-Za-z_][\w.]*)`", cell)
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_what_the_doors_tell_to_look_for_is_in_its_file(document: str) -> None:
+    missing = [
+        f"{file}: {name}"
+        for file, names in _rows_of_files(document)
+        for name in names
+        for part in name.split(".")
+        if not re.search(rf"^\s*(async def|def|class) {part}\b|^{part}\b.* =", _text(file), re.MULTILINE)
+    ]
+    assert missing == []
+
+
+def _text(file: str) -> str:
+    return (ROOT / file).read_text() if (ROOT / file).exists() else ""
+
+
+def test_the_tests_that_recipes_name_exist() -> None:
+    known = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "CONTRIBUTING.md").read_text()))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if f"def {name}(" not in known] == []
 
 
 def test_every_make_target_is_explained_by_help() -> None:

@@ -20,6 +20,7 @@ from domain.providers.contract import (
     SignatureRefused,
     TestOptions,
 )
+from infra.providers.registry import all_providers
 from tests.fixtures.scripted_server import Answer
 from tests.worlds.provider_cases import CASES, ProviderCase
 from tests.worlds.provider_webhooks import Published
@@ -61,6 +62,10 @@ def assert_no_secret(case: ProviderCase, connection: Connection, failure: Provid
     for text in texts:
         for secret in case.secrets:
             assert secret not in text
+
+
+def test_every_provider_has_a_case() -> None:
+    assert set(CASES) == set(all_providers())
 
 
 @EVERY

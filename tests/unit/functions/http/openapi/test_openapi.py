@@ -23,6 +23,7 @@ from functions.http.openapi.document import TAGS, document
 from functions.http.openapi.examples import EXAMPLES
 from functions.http.openapi.schemas import wire_schemas
 from infra.version import VERSION
+from tests import ROOT
 
 DOCUMENT = document("https://hub.example.com/")
 DESCRIBED = {
@@ -105,6 +106,13 @@ def served() -> dict[tuple[str, str], set[str]]:
 def test_every_http_function_of_the_app_is_described() -> None:
     found = {(name.lower(), path) for (_, path), names in served().items() for name in names - {"HEAD"}}
     assert found == set(DESCRIBED)
+
+
+def test_every_resource_is_registered() -> None:
+    imports = (ROOT / "function_app.py").read_text()
+    resources = [path.parent.name for path in (ROOT / "functions" / "http").glob("*/routes.py")]
+    assert len(resources) > 10
+    assert [name for name in resources if f"functions.http.{name}" not in imports] == []
 
 
 def test_what_reads_takes_head_as_well_and_allow_says_so__RFC_9110() -> None:
