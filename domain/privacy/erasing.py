@@ -55,8 +55,7 @@ class ErasureService:
     def request(self, principal: Principal, command: EraseSubject) -> Erasure:
         """Erase the records that are named, suppress the person, and store the rest of the request for later.
 
-        Raises Forbidden, Unavailable.
-        """
+        Raises Forbidden, Unavailable."""
         principal.require(PRIVACY_MANAGE)
         tenant_id, now, erasure_id = principal.tenant_id, self._clock.now(), self._ids.new()
         sealed = None
@@ -86,8 +85,7 @@ class ErasureService:
     def allow(self, principal: Principal, command: AllowSubject) -> int:
         """Let synchronisation import the person again; return how many entries of the list were removed.
 
-        Raises Forbidden, Unavailable.
-        """
+        Raises Forbidden, Unavailable."""
         principal.require(PRIVACY_MANAGE)
         with self._transactions.write() as tx:
             names = names_of(command.identifiers, command.records)
@@ -145,8 +143,7 @@ class ErasureService:
         """Erase the person from the next batch of rows, and return the request as it is then.
 
         The rows are read outside the write transaction, because decrypting and parsing take time; a row is changed
-        only if it is still the one that was read.
-        """
+        only if it is still the one that was read."""
         place = self._places[erasure.place]
         after = json.loads(erasure.position) if erasure.position else None
         with self._transactions.read() as tx:

@@ -62,8 +62,7 @@ class ExportService:
     def page(self, principal: Principal, command: ExportSubject) -> ExportPage:
         """Search for at most 10 seconds, and return what was found.
 
-        A page may have few items, or none, and still have a cursor. Raises Forbidden, ValidationFailed.
-        """
+        A page may have few items, or none, and still have a cursor. Raises Forbidden, ValidationFailed."""
         principal.require(PRIVACY_MANAGE)
         until = self._monotonic() + _SEARCH_SECONDS
         place, after = _position(command.cursor, self._places) if command.cursor else (0, None)

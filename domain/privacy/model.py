@@ -82,8 +82,7 @@ class Erasure:
 
     - `sealed` is the encrypted text that names the person (`erasure_context`); None once the request is completed.
     - `place` and `position` say where the search continues.
-    - `counts` are the rows erased, by the name of their place.
-    """
+    - `counts` are the rows erased, by the name of their place."""
 
     erasure_id: UUID
     tenant_id: UUID

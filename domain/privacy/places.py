@@ -33,8 +33,7 @@ class Place(Protocol):
     """One kind of row that may contain personal data.
 
     - `name` counts in the result of an erasure; `kind` names an item of an export.
-    - `batch` is the number of rows that are read at a time.
-    """
+    - `batch` is the number of rows that are read at a time."""
 
     name: str
     kind: str
@@ -43,8 +42,7 @@ class Place(Protocol):
     def key(self, position: Sequence[str]) -> Any:
         """Return the key of a row at this position.
 
-        Raises ValueError, IndexError or OverflowError for an invalid position.
-        """
+        Raises ValueError, IndexError or OverflowError for an invalid position."""
 
     def rows(self, tx: PrivacyTransaction, tenant_id: UUID, after: Any, limit: int) -> Sequence[Any]:
         """Return at most `limit` rows beyond the key `after`, or from the start when it is None."""
@@ -61,8 +59,7 @@ class Place(Protocol):
     def erase(self, tx: PrivacyTransaction, holding: Holding, scope: ErasureScope) -> Sequence[str]:
         """Take the person out of the row.
 
-        Returns names that synchronisation has to leave out from now on. Raises ChangedMeanwhile.
-        """
+        Returns names that synchronisation has to leave out from now on. Raises ChangedMeanwhile."""
 
 
 def read_batch(
@@ -78,8 +75,7 @@ class RecordPlace:
 
     - A record about the person becomes a tombstone.
     - A record that mentions the person is kept without the mention.
-    - A record whose id names the person is removed.
-    """
+    - A record whose id names the person is removed."""
 
     name, kind, batch = "records", "Record", 500
 

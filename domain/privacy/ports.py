@@ -55,8 +55,7 @@ class Erasures(Protocol):
 class PersonalData(Protocol):
     """The rows of one tenant that may be about a person.
 
-    Each list continues beyond `after`, the key of the last row before; an empty one is the end.
-    """
+    Each list continues beyond `after`, the key of the last row before; an empty one is the end."""
 
     def records(
         self, tenant_id: UUID, after: tuple[UUID, str, str] | None, limit: int

@@ -105,8 +105,7 @@ def normalised(identifier: str) -> str:
 def digest_of(key: bytes, identifier: str) -> str:
     """Return the keyed BLAKE2b digest (RFC 7693) of the normalised identifier.
 
-    Without the key nobody can test addresses against it. It is fast, because a sync computes it of every value.
-    """
+    Without the key nobody can test addresses against it. It is fast, because a sync computes it of every value."""
     text = normalised(identifier).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, key=key, digest_size=32).hexdigest()
 
@@ -121,8 +120,7 @@ def without_person(text: str, person: Person) -> tuple[str, Found]:
 
     - The smallest object that names the person is about the person: all of its values become null.
     - Where an identifier occurs within a longer text, that part is replaced.
-    - Text that is not JSON counts as one value.
-    """
+    - Text that is not JSON counts as one value."""
     if "\\" not in text and not person.may_occur(text):
         return text, Found.Nothing
     try:

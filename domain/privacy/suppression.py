@@ -24,8 +24,7 @@ class SuppressionList:
     """Implements `domain.sync.ports.Suppression`.
 
     The list contains no identifier, and cannot be searched for one without the tenant's key, which is in the secret
-    store.
-    """
+    store."""
 
     def __init__(self, transactions: Transactions[PrivacyTransaction], secret_store: SecretStore) -> None:
         self._transactions = transactions
@@ -84,8 +83,7 @@ class DigestFilter:
     """Implements `domain.sync.ports.SuppressionFilter`.
 
     A record about a suppressed person counts as deleted at the provider: nothing of it is stored, and a tombstone
-    stays one.
-    """
+    stays one."""
 
     def __init__(self, people: DigestedPeople) -> None:
         self._people = people

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+from domain.core.errors import FieldError
 from domain.core.ports import Cipher, Clock
 from domain.core.tracing import UNTRACED, Tracer
 from domain.core.transaction import Transactions
@@ -22,6 +23,7 @@ from domain.sync.model import (
     Checkpoint,
     Phase,
     RecordCounts,
+    RecordError,
     Step,
     SyncDirection,
     SyncJob,
@@ -46,8 +48,7 @@ _LONGEST_WAIT = 3_600.0
 class Batch:
     """What one batch works on, as it was when the batch started.
 
-    `size` is the most records of the batch, `other_records` the records expected of the job's other steps.
-    """
+    `size` is the most records of the batch, `other_records` the records expected of the job's other steps."""
 
     job: SyncJob
     step: Step
@@ -63,6 +64,12 @@ class Batch:
     def mark(self, now: datetime) -> RunMark:
         """Return the mark that this run leaves on the rows it writes."""
         return RunMark(self.job.data_sync_job_id, now, self.step.generation)
+
+    def error(self, error_id: UUID, external_id: str, error: FieldError, now: datetime) -> RecordError:
+        """Return the log entry of a record that was not taken (BR-DS-04)."""
+        pointer, reason = error.pointer[:300], error.detail[:400]
+        job_id, stream = self.job.data_sync_job_id, self.step.stream
+        return RecordError(error_id, job_id, stream, external_id, pointer, reason, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +88,11 @@ class BatchHandler(Protocol):
     async def process(self, batch: Batch) -> BatchResult:
         """Process one batch and store it with its checkpoint in one transaction.
 
-        Raises ProviderFailure, Superseded or Unavailable; nothing of the batch is stored then.
-        """
+        Raises ProviderFailure, Superseded or Unavailable; nothing of the batch is stored then."""
 
 
 class BatchRunner:
-    """Runs batches of at most `size` records (BR-DS-03)."""
+    """Runs batches of at most `size` records."""
 
     def __init__(
         self,
@@ -119,8 +125,7 @@ class BatchRunner:
     async def run_batch(self, job_id: UUID, run_number: int, position: int, size: int) -> BatchResult:
         """Process the next batch of the step at `position`, of at most `size` records.
 
-        Raises Unavailable; the activity is tried again then.
-        """
+        Raises Unavailable; the activity is tried again then."""
         snapshot = await asyncio.to_thread(self._read, job_id, run_number, position)
         if isinstance(snapshot, BatchResult):
             return snapshot
@@ -237,8 +242,7 @@ def store_progress(
 ) -> BatchResult:
     """Store the step and its checkpoint as they are after the batch, in the transaction of the batch's data.
 
-    Raises Superseded.
-    """
+    Raises Superseded."""
     handled = counts.processed + counts.failed
     is_done = step.phase == Phase.Done
     if is_done and step.direction == SyncDirection.Import:

@@ -106,8 +106,7 @@ class Dispatcher:
     def claim(self) -> list[JobStart]:
         """Give the free places to waiting jobs and return the runs that the caller has to start.
 
-        `silent` finds jobs whose caller stopped before it started them. Raises Unavailable.
-        """
+        `silent` finds jobs whose caller stopped before it started them. Raises Unavailable."""
         now = self._clock.now()
         with self._transactions.read() as tx:
             taken = tx.sync_jobs.taken()
@@ -152,8 +151,7 @@ class Dispatcher:
     def revive(self, job: SyncJob) -> JobStart | None:
         """Begin a new run, from the checkpoint, of a job whose orchestration is gone.
 
-        Returns None when the job had too many runs or its time is up; it ends as Failed then and can be resumed.
-        """
+        Returns None when the job had too many runs or its time is up; it ends as Failed then and can be resumed."""
         now = self._clock.now()
         began = job.run_started_at or now
         if job.restarts >= _MOST_RESTARTS or now > began + TIMEOUT:
@@ -173,8 +171,7 @@ class Dispatcher:
     def _claim(self, waiting: WaitingJob, slot: int, now: datetime) -> list[JobStart] | None:
         """Start the job in the place `slot`.
 
-        Returns None when the place was taken meanwhile, an empty list when the job does not wait any more.
-        """
+        Returns None when the place was taken meanwhile, an empty list when the job does not wait any more."""
         try:
             with self._transactions.write() as tx:
                 if not tx.sync_jobs.claim(waiting.data_sync_job_id, slot, now):

@@ -8,12 +8,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from domain.core.errors import FieldError
 from domain.core.ports import Clock, IdGenerator
 from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import PushRequest
 from domain.sync.batches import Batch, store_progress
-from domain.sync.model import BatchResult, Phase, RecordCounts, RecordError, SyncedRecord, SyncType
+from domain.sync.model import BatchResult, Phase, RecordCounts, SyncedRecord, SyncType
 from domain.sync.ports import PushedRecord, SyncTransaction
 from domain.sync.rules import stored_id
 from domain.sync.transforming import content_hash
@@ -47,8 +48,7 @@ class Exporter:
         """Push the records of one batch, and store which of them the provider took.
 
         A failure of the provider ends the batch; what was pushed before it is stored. Raises ProviderFailure
-        when nothing was, Superseded, Unavailable.
-        """
+        when nothing was, Superseded, Unavailable."""
         records = await asyncio.to_thread(self._records, batch)
         attempts: list[_PushAttempt] = []
         for start in range(0, len(records), _AT_ONCE):
@@ -102,14 +102,8 @@ class Exporter:
         job, step, now = batch.job, batch.step, self._clock.now()
         pushed = [attempt.pushed for attempt in attempts if attempt.pushed is not None]
         errors = [
-            RecordError(
-                self._ids.new(),
-                job.data_sync_job_id,
-                step.stream,
-                attempt.record.external_id,
-                "",
-                attempt.failure.detail[:400],
-                now,
+            batch.error(
+                self._ids.new(), attempt.record.external_id, FieldError("", attempt.failure.detail), now
             )
             for attempt in attempts
             if attempt.failure is not None
@@ -134,8 +128,7 @@ def idempotency_key(record: SyncedRecord, digest: str | None) -> str:
     """Return the idempotency key of a push: the same for repeats of one change, another for the next change.
 
     `digest` is None for a record that the provider has not confirmed yet. If the answer to its creation was lost
-    and its content changed since, a key that depends on the content would create it a second time.
-    """
+    and its content changed since, a key that depends on the content would create it a second time."""
     text = f"{record.integration_id}/{record.stream}/{record.external_id}"
     if digest is not None:
         text += f"/{digest}"

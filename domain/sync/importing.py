@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from domain.core.errors import FieldError
 from domain.core.ports import Clock, IdGenerator
@@ -22,7 +21,6 @@ from domain.sync.model import (
     Checkpoint,
     Phase,
     RecordCounts,
-    RecordError,
     Step,
     SyncType,
 )
@@ -177,13 +175,18 @@ class Importer:
         records, repeated = latest(accepted)
         generation = step.generation if step.sync_type == SyncType.Full else None
         now = self._clock.now()
+        errors = [
+            batch.error(self._ids.new(), record.external_id, error, now)
+            for record in refused
+            for error in record.errors
+        ]
         with self._transactions.write() as tx:
             stored = tx.sync_records.stored_versions(
                 job.tenant_id, job.integration_id, step.stream, [record.external_id for record in records]
             )
             merged = merge(stored, records, generation)
             tx.sync_records.store(job.tenant_id, job.integration_id, step.stream, merged, run=batch.mark(now))
-            self._log_errors(tx, batch, refused, now)
+            tx.sync_jobs.log_errors(job.tenant_id, errors)
             counts = RecordCounts(
                 written=len(merged.inserts) + len(merged.updates),
                 unchanged=merged.unchanged,
@@ -197,24 +200,6 @@ class Importer:
             result = store_progress(tx, batch, next_step, checkpoint, counts=counts, now=now)
             tx.commit()
         return result
-
-    def _log_errors(
-        self, tx: SyncTransaction, batch: Batch, refused: Sequence[RefusedRecord], now: datetime
-    ) -> None:
-        errors = [
-            RecordError(
-                self._ids.new(),
-                batch.job.data_sync_job_id,
-                batch.step.stream,
-                record.external_id,
-                error.pointer[:300],
-                error.detail[:400],
-                now,
-            )
-            for record in refused
-            for error in record.errors
-        ]
-        tx.sync_jobs.log_errors(batch.job.tenant_id, errors)
 
     # -- other batches ------------------------------------------------------------------------------------
 

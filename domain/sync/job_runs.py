@@ -43,8 +43,7 @@ from domain.sync.sources import NotSynchronisable, Sources
 class RunPlan:
     """The positions of the steps that a run has to do, and when its time is up.
 
-    Without positions there is nothing to run; `result` is then what the run ends with, None for `Done`.
-    """
+    Without positions there is nothing to run; `result` is then what the run ends with, None for `Done`."""
 
     positions: Sequence[int]
     deadline: datetime
@@ -105,8 +104,7 @@ class JobRuns:
     def conclude(self, job_id: UUID, run_number: int, result: BatchResult) -> SyncJob | None:
         """End the job as Completed, PartialSuccess or Failed, and tell everyone who has to know.
 
-        Returns None when the job ended already or a later run began. Raises Unavailable.
-        """
+        Returns None when the job ended already or a later run began. Raises Unavailable."""
         now = self._clock.now()
         with self._transactions.write() as tx:
             job = tx.sync_jobs.find(job_id)

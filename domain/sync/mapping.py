@@ -100,8 +100,7 @@ class StreamMapping(Command):
     """The mapping of one stream.
 
     Expressions see the fields of the internal record, and under `source` the record as the provider sent it. With
-    another `recordType` the record consists of `fields` alone; otherwise they replace fields of the same name.
-    """
+    another `recordType` the record consists of `fields` alone; otherwise they replace fields of the same name."""
 
     record_type: RecordTypeName | None = Field(None, description="Internal record to make, if another")
     fields: Annotated[dict[FieldName, Expression], Field(max_length=50)] = Field(
@@ -112,8 +111,7 @@ class StreamMapping(Command):
 class FieldMapping(Command):
     """Body of `PUT /api/integrations/{id}/mapping`.
 
-    Streams without an entry stay as the provider's adapter makes them.
-    """
+    Streams without an entry stay as the provider's adapter makes them."""
 
     streams: Annotated[dict[StreamName, StreamMapping], Field(max_length=20)] = Field(
         description="By stream, such as `contacts`"
@@ -142,8 +140,7 @@ class CompiledMapping:
     ) -> tuple[RecordType, dict[str, Any]]:
         """Return the record type and the fields of a record; `own` is the record type of the stream.
 
-        Raises ValueError with the pointer of the field whose expression failed.
-        """
+        Raises ValueError with the pointer of the field whose expression failed."""
         document = {**internal, "source": source}
         kind = self.record_type or own
         fields: dict[str, Any] = dict(internal) if kind == own else {}

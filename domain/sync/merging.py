@@ -1,4 +1,4 @@
-"""The decision what happens to a fetched record, given what is stored (BR-DS-06, BR-DS-07)."""
+"""The decision what happens to a fetched record, given what is stored."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ class MergeAction(Enum):
 def decide(stored: StoredVersion | None, incoming: IncomingRecord, generation: int | None) -> MergeAction:
     """Return what to do with a fetched record; `generation` is that of a full run, None for other runs.
 
-    The later modification wins (BR-DS-07). On a tie, and where the provider names no moment, the fetched one wins.
-    """
+    The later modification wins (BR-DS-07). On a tie, and where the provider names no moment, the fetched one wins."""
     if stored is None:
         return MergeAction.Unchanged if incoming.data is None else MergeAction.Insert
     again = generation is not None and stored.generation == generation

@@ -48,8 +48,7 @@ class Phase(StrEnum):
 
     - `List`: pages of the provider are read and stored.
     - `Sweep`: records that a full listing did not return become tombstones.
-    - `Push`: changes of the tenant are sent to the provider.
-    """
+    - `Push`: changes of the tenant are sent to the provider."""
 
     List = "List"
     Sweep = "Sweep"
@@ -81,8 +80,7 @@ class SyncJob:
     - `live_at` is the last sign of life; `waiting_until` the end of a wait that the provider asked for.
     - `rate` is the smoothed number of records per second.
     - `error_log` is JSON text (`error_log()`) and contains no values of records.
-    - `traceparent` names the span that created the job.
-    """
+    - `traceparent` names the span that created the job."""
 
     data_sync_job_id: UUID
     tenant_id: UUID
@@ -130,8 +128,7 @@ class Step:
 
     - `checkpoint` is encrypted JSON text (`checkpoint_context`).
     - `version` counts the batches stored.
-    - `generation` marks the records that a full run has seen.
-    """
+    - `generation` marks the records that a full run has seen."""
 
     data_sync_job_id: UUID
     position: int
@@ -154,8 +151,7 @@ class Checkpoint:
     - `cursor` names the next page; `skip` of its records are stored already.
     - `after` is the last external id that was swept or pushed.
     - `newest` is the latest modification seen so far.
-    - `since` and `state` are what an incremental listing started from; `next_state` is what the next one starts from.
-    """
+    - `since` and `state` are where an incremental listing started; `next_state` is where the next one starts."""
 
     cursor: str | None = None
     skip: int = 0
@@ -194,8 +190,7 @@ class Checkpoint:
 class StreamState:
     """What one job leaves for the next about a stream.
 
-    `state` is encrypted (`state_context`) and comes from the last complete run.
-    """
+    `state` is encrypted (`state_context`) and comes from the last complete run."""
 
     integration_id: UUID
     tenant_id: UUID
@@ -210,7 +205,7 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class RecordError:
-    """Why one record was not stored or pushed (BR-DS-04); the texts contain no value of the record."""
+    """Why one record was not stored or pushed; the texts contain no value of the record."""
 
     error_id: UUID
     data_sync_job_id: UUID
@@ -259,8 +254,7 @@ class BatchState(StrEnum):
     - `Wait`: continue after `seconds`, because the provider asked for it; this uses up no try.
     - `Retry`: try again after `seconds` with half the size.
     - `Failed`: the job cannot continue, for `cause`.
-    - `Stopped`: the job does not run any more, or a later run began.
-    """
+    - `Stopped`: the job does not run any more, or a later run began."""
 
     More = "more"
     Done = "done"

@@ -55,8 +55,7 @@ class JobFilter:
 class RecordFilter:
     """Records of an integration that changed at or after `since`.
 
-    `after` is the key of the last record of the page before: synced at, stream, external id.
-    """
+    `after` is the key of the last record of the page before: synced at, stream, external id."""
 
     record_type: RecordType | None = None
     stream: str | None = None
@@ -134,14 +133,12 @@ class SyncJobs(Protocol):
     def move(self, job: SyncJob, from_: SyncStatus) -> bool:
         """Store status, reason, moments and run of `job`.
 
-        Returns False when its status is no longer `from_`, or a later run began.
-        """
+        Returns False when its status is no longer `from_`, or a later run began."""
 
     def claim(self, job_id: UUID, slot: int, now: datetime) -> bool:
         """Move a Scheduled job to Running in the place `slot`; return False when it is not Scheduled any more.
 
-        Raises AlreadyRuns; the transaction must not be committed then.
-        """
+        Raises AlreadyRuns; the transaction must not be committed then."""
 
     def taken(self) -> list[tuple[int, UUID]]:
         """Return the places that are taken, with the tenants of their jobs."""
@@ -171,8 +168,7 @@ class SyncJobs(Protocol):
     def advance(self, progress: BatchProgress) -> None:
         """Store the step, count its version up, and add the counts to its job.
 
-        Raises Superseded when the step has another version, or the job does not run this run any more.
-        """
+        Raises Superseded when the step has another version, or the job does not run this run any more."""
 
     def log_errors(self, tenant_id: UUID, errors: Sequence[RecordError]) -> None: ...
 
@@ -315,8 +311,7 @@ class SuppressionFilter(Protocol):
         """Return the batch without these people, and how many of its records changed.
 
         - A record about one of them becomes a deletion (`data` is None), so a stored one becomes a tombstone.
-        - A record that mentions one of them is kept without the mention.
-        """
+        - A record that mentions one of them is kept without the mention."""
 
     def masked_id(self, integration_id: UUID, stream: str, external_id: str) -> str:
         """Return the id for the log of errors, which must not contain even the id of a record about such a person."""
@@ -325,11 +320,9 @@ class SuppressionFilter(Protocol):
 class Suppression(Protocol):
     """The people who must not be imported again after they were erased (GDPR article 17).
 
-    `domain.privacy.suppression` implements it, because `sync` stands on a lower floor.
-    """
+    `domain.privacy.suppression` implements it, because `sync` stands on a lower floor."""
 
     def of_tenant(self, tenant_id: UUID) -> SuppressionFilter | None:
         """Return the filter for the tenant's imports, or None when nobody is left out.
 
-        Raises Unavailable when the list cannot be read; then nothing may be imported.
-        """
+        Raises Unavailable when the list cannot be read; then nothing may be imported."""

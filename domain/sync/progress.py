@@ -27,8 +27,7 @@ _SHORTEST = 0.001
 class JobProgress:
     """The progress of a job as a client sees it.
 
-    `remaining` and `eta_seconds` are None while the total number of records is unknown.
-    """
+    `remaining` and `eta_seconds` are None while the total number of records is unknown."""
 
     processed: int
     failed: int

@@ -45,8 +45,7 @@ LocalIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=100,
 class PreviewMapping(Command):
     """Body of `POST /api/integrations/{id}/mapping/preview`.
 
-    Tries a mapping on the provider's first records, or on `sample`, without storing anything.
-    """
+    Tries a mapping on the provider's first records, or on `sample`, without storing anything."""
 
     stream: StreamName | None = Field(None, description="The first stream when absent")
     mapping: FieldMapping | None = Field(None, description="The stored mapping when absent")
@@ -113,8 +112,7 @@ class RecordService:
     def change(self, principal: Principal, integration_id: UUID, command: PutRecords) -> int:
         """Store changes of the tenant for the next export; return how many were stored.
 
-        A change older than what is stored is left out (BR-DS-07). Raises NotFound, ValidationFailed, Conflict.
-        """
+        A change older than what is stored is left out. Raises NotFound, ValidationFailed, Conflict."""
         principal.require(INTEGRATION_MANAGE)
         source = self._source(principal, integration_id)
         now = self._clock.now()
@@ -172,8 +170,7 @@ class RecordService:
     ) -> list[MappingPreview]:
         """Transform some records without storing them.
 
-        Raises NotFound, ValidationFailed, Conflict, ProviderUnavailable, Unavailable.
-        """
+        Raises NotFound, ValidationFailed, Conflict, ProviderUnavailable, Unavailable."""
         principal.require(INTEGRATION_MANAGE)
         source = await asyncio.to_thread(self._source, principal, integration_id)
         profile = _chosen(source.streams, command.stream, "/stream")
@@ -188,8 +185,7 @@ class RecordService:
     def forget_old(self) -> tuple[int, int]:
         """Remove jobs and tombstones past their retention, and records of disconnected integrations (17.3).
 
-        Returns how many jobs and how many records were removed.
-        """
+        Returns how many jobs and how many records were removed."""
         cutoff = self._clock.now() - self._retention
 
         def forget(step: Callable[[SyncTransaction], int], size: int) -> int:

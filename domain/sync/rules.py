@@ -1,4 +1,4 @@
-"""Business rules of synchronisation (BR-DS-01 to BR-DS-07, section 7.4) as pure functions."""
+"""Business rules of synchronisation as pure functions."""
 
 from __future__ import annotations
 
@@ -62,16 +62,14 @@ def runs_at(origin: JobOrigin, scheduled_at: datetime, created_at: datetime) -> 
     """Return the moment by which a job counts for the distance between jobs.
 
     - A job of a person with a moment in the past counts when it was created.
-    - A missed occurrence of a schedule keeps its own moment; otherwise the next occurrence would be left out.
-    """
+    - A missed occurrence of a schedule keeps its own moment; otherwise the next occurrence would be left out."""
     return scheduled_at if origin == JobOrigin.Schedule else max(scheduled_at, created_at)
 
 
 def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[datetime]) -> None:
-    """Raise RuleViolation when another job of the type is too near (BR-DS-01, BR-DS-02).
+    """Raise RuleViolation when another job of the type is too near.
 
-    `others` are the moments (`runs_at`) of the integration's jobs of that type that count.
-    """
+    `others` are the moments (`runs_at`) of the integration's jobs of that type that count."""
     if sync_type not in APART:
         return
     code, apart = APART[sync_type]
@@ -109,13 +107,12 @@ def since_of(newest: datetime | None, began_at: datetime) -> datetime:
     """Return where the next incremental listing starts.
 
     That is `OVERLAP` before the newest change seen, or before this run began if that is earlier, so that rows of
-    the same moment and rows that were published late are listed.
-    """
+    the same moment and rows that were published late are listed."""
     return (min(newest, began_at) if newest is not None else began_at) - OVERLAP
 
 
 def stored_id(external_id: str) -> str:
-    """Return the external id as the key of a row (BR-DS-06); an id that is too long ends in its digest."""
+    """Return the external id as the key of a row; an id that is too long ends in its digest."""
     if len(external_id) <= _ID_MAX:
         return external_id
     digest = hashlib.sha256(external_id.encode("utf-8", "surrogatepass")).hexdigest()

@@ -59,8 +59,7 @@ class ScheduleService:
     ) -> SyncSchedule:
         """Replace the integration's schedule.
 
-        Raises NotFound, ValidationFailed (also for a schedule that is too dense), Conflict, PreconditionFailed.
-        """
+        Raises NotFound, ValidationFailed (also for a schedule that is too dense), Conflict, PreconditionFailed."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.read() as tx:
@@ -103,8 +102,7 @@ class ScheduleService:
     def create_due_jobs(self) -> tuple[int, int]:
         """Create the jobs of the next 15 minutes, and queue all jobs that are due by then, to the second.
 
-        Returns how many jobs were created and queued. A repeat creates nothing twice. Raises Unavailable.
-        """
+        Returns how many jobs were created and queued. A repeat creates nothing twice. Raises Unavailable."""
         horizon = self._clock.now() + AHEAD
         with self._transactions.read() as tx:
             due = tx.sync_settings.due(horizon, _SCHEDULES_READ)

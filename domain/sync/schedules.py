@@ -77,8 +77,7 @@ def next_occurrence(expression: str, moment: datetime) -> datetime:
     """Return the first moment after `moment` that an NCRONTAB expression names.
 
     As in Azure Functions, a day must match both the day of month and the day of week. Raises ValueError for an
-    invalid expression, and for one that never occurs.
-    """
+    invalid expression, and for one that never occurs."""
     from croniter import CroniterError, croniter
 
     if len(expression.split()) not in (5, 6):
@@ -93,7 +92,7 @@ def next_occurrence(expression: str, moment: datetime) -> datetime:
 
 
 def check_schedule(schedule: SyncSchedule, now: datetime) -> None:
-    """Raise ValidationFailed when occurrences are nearer than BR-DS-01, BR-DS-02 or the scheduler allow."""
+    """Raise ValidationFailed when occurrences are nearer than `APART` or the scheduler allow."""
     pointer = "/expression" if schedule.expression is not None else "/intervalMinutes"
     code, apart = APART.get(schedule.sync_type, ("validation-failed", LEAST_APART))
     try:

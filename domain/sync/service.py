@@ -76,8 +76,7 @@ class SyncService:
         """Create a job (UC-DS-01).
 
         Raises ValidationFailed (7.4), Conflict when there is nothing to synchronise or the credentials fail, and
-        RuleViolation when another job is too near.
-        """
+        RuleViolation when another job is too near."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         scheduled_at = command.scheduled_at or now
@@ -108,8 +107,7 @@ class SyncService:
     ) -> SyncJob:
         """Store a new job with its event and audit entry, in a transaction that has locked the tenant.
 
-        With `is_queued` the caller queues a job that is due soon. Raises RuleViolation.
-        """
+        With `is_queued` the caller queues a job that is due soon. Raises RuleViolation."""
         now = self._clock.now()
         _check_apart(tx, job)
         queued = now if is_queued and job.scheduled_at < now + AHEAD else None
@@ -148,8 +146,7 @@ class SyncService:
     def cancel(self, principal: Principal, job_id: UUID) -> SyncJob:
         """Cancel a job at once; a repeat does nothing.
 
-        What was stored stays, and a batch in progress stores nothing any more. Raises NotFound, Conflict.
-        """
+        What was stored stays, and a batch in progress stores nothing any more. Raises NotFound, Conflict."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
@@ -182,8 +179,7 @@ class SyncService:
         """Continue a failed or cancelled job from its checkpoint.
 
         It counts as of now, so it keeps the distance from other jobs that a new job keeps. Raises NotFound,
-        Conflict, ValidationFailed, RuleViolation.
-        """
+        Conflict, ValidationFailed, RuleViolation."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
@@ -219,8 +215,7 @@ class SyncService:
     ) -> SyncJob | None:
         """Create a full import of an integration that was just authorised, once for each event (UC-IM-03 step 5).
 
-        The job continues the trace `traceparent`. Returns None when there is nothing to import. Raises Unavailable.
-        """
+        The job continues the trace `traceparent`. Returns None when there is nothing to import. Raises Unavailable."""
         now = self._clock.now()
         with self._transactions.read() as tx:
             integration = tx.integrations.find(integration_id)
@@ -264,8 +259,7 @@ class SyncService:
     def streams(self, integration: Integration) -> list[StreamProfile]:
         """Return the streams of an integration.
 
-        Raises Conflict when the provider refuses the credentials or keeps no records, Unavailable.
-        """
+        Raises Conflict when the provider refuses the credentials or keeps no records, Unavailable."""
         try:
             return list(self._sources.open(integration).streams)
         except NotSynchronisable as reason:

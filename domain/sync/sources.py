@@ -35,8 +35,7 @@ class Source:
     """The connected provider of an integration.
 
     Errors that its adapter did not expect become a ProviderFailure, because their texts may quote records and would
-    be stored in Durable's history.
-    """
+    be stored in Durable's history."""
 
     integration: Integration
     provider: RecordStreams
@@ -79,8 +78,7 @@ class Sources:
         """Return the connected source of an integration; it blocks, so call it outside of event loops.
 
         Raises ProviderFailure, and NotSynchronisable when the provider keeps no records or its type is switched
-        off (16.2).
-        """
+        off (16.2)."""
         if integration.integration_type in self._catalogue.disabled_types:
             raise TypeDisabled(
                 f"Integrations of type {integration.integration_type.name} are disabled on this installation."

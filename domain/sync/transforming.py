@@ -110,7 +110,7 @@ class Transformer:
         self._rules = rules
 
     def transform(self, record: SourceRecord) -> IncomingRecord | RefusedRecord:
-        """Return the internal record, or why it is refused. Never raises, so that other records go on (BR-DS-04)."""
+        """Return the internal record, or why it is refused. Never raises, so that other records go on."""
         if not record.external_id or "\x00" in record.external_id:
             return RefusedRecord("", [FieldError("", "The record has no usable id.")])
         key = stored_id(record.external_id)

@@ -1,7 +1,6 @@
 """Every recorded history replays on the orchestrators as they are, so that a deployment breaks no running job.
 
-When this fails, an orchestrator does something else than before; give it a new name.
-"""
+When this fails, an orchestrator does something else than before; give it a new name."""
 
 from __future__ import annotations
 
