@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import bindparam, select
 
-from domain.recommendations.outages import outage_length
+from domain.recommendations.retry_rules import outage_length
 from domain.webhooks.model import AttemptOutcome
 from domain.webhooks.retry_policy import ReceiverAnswer, is_outage
 from infra.sql.engine import Database

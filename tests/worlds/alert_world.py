@@ -54,14 +54,14 @@ class AlertWorld(IntegrationWorld):
         self.sent.append((integration_id, message))
 
     def happen(self, source: str, data: Mapping[str, Any], *, owner: Principal | None = None) -> str:
-        """An occurrence reaches the queue and is taken; returns the message."""
+        """Put an occurrence into the queue, process it, and return the message."""
         tenant_id = (owner or self.principal).tenant_id
         body = message_of(occurrence(source, data, self.clock.now(), tenant_id=tenant_id)).body
         self.intake.receive([(body, "m-1")])
         return body
 
     def take_sent(self) -> int:
-        """What the product itself put into the queue `alerts`, taken."""
+        """Process what the product itself put into the queue `alerts`."""
         self.parts.occurrences.flush()
         return self.intake.receive(
             [(message.body, message.message_id or "") for message in self.queue.take("alerts")]

@@ -39,7 +39,7 @@ class World:
         self.admin = self.user()
 
     def user(self, *permissions: str, tenant: UUID | None = None) -> Principal:
-        """A user of a new tenant, or of `tenant`; with every permission of an administrator unless told."""
+        """Add a user of a new tenant, or of `tenant`, with every permission of an administrator unless given others."""
         granted = frozenset(permissions or PERMISSIONS.keys() - {"apikey:verify"})
         user = Principal(
             tenant or uuid4(),

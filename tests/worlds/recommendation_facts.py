@@ -152,8 +152,7 @@ def integration_facts(tallies: Sequence[Tally], **fields: Any) -> IntegrationFac
 
 
 def figures(advice: Advice | None) -> dict[str, float]:
-    """Evidence and effects by name. A model may repeat the advice's words, as it is told to where it knows none
-    better."""
+    """Return evidence and effects by name, and check that a model may repeat the advice's words."""
     assert advice is not None, "no advice"
     values = {figure.name: figure.value for figure in (*advice.evidence, *advice.effects)}
     same = Suggestion("", advice.kind.value, advice.title, advice.explanation, values, 1)

@@ -88,7 +88,7 @@ class RecommendationWorld(World):
     def count(
         self, subject_id: UUID, tallies: Sequence[Tally], *, kind: SubjectKind = SubjectKind.Webhook
     ) -> None:
-        """An hour each, the last being the one before the present."""
+        """Count an hour for each tally, the last of them before the current one."""
         first = hour_of(self.clock.now()) - timedelta(hours=len(tallies))
         signals = [
             Signal(self.principal.tenant_id, kind, subject_id, first + timedelta(hours=n), hour)
@@ -103,14 +103,14 @@ class RecommendationWorld(World):
         return self.keys.create(self.principal, CreateApiKey.model_validate_json(json.dumps(body))).key
 
     def used(self, key: ApiKey, *, days_ago: int, accepted: int, limited: int) -> None:
-        """An hour's statistics, as the rate limiter leaves them."""
+        """Store an hour's usage, as the rate limiter does."""
         hour = hour_number(self.clock.now() - timedelta(days=days_ago))
         properties = {"accepted": accepted, "limited": limited, "refused": 0}
         row = usage_row(key.api_key_id.hex, hour)
         self.tables.insert(TABLE, TableEntity(key.quota_id.hex, row, properties))
 
     def integration(self, integration_type: IntegrationType, provider: str) -> Integration:
-        """An active one."""
+        """Add an active integration."""
         made = integration_facts((), integration_type=integration_type, provider=provider).integration
         with self.transactions.write() as tx:
             tx.integrations.add(made.tenant_id, made)
@@ -118,7 +118,7 @@ class RecommendationWorld(World):
         return made
 
     def scheduled(self, expression: str, sync_type: SyncTypeName = "Incremental") -> Integration:
-        """An active integration with a schedule of imports."""
+        """Add an active integration with a schedule of imports."""
         made = self.integration(IntegrationType.PaymentGateway, "Stripe")
         command = PutSchedule(expression=expression, sync_type=sync_type)
         self.schedules.put(self.principal, made.integration_id, command, None)

@@ -32,7 +32,7 @@ def clock() -> FrozenClock:
 
 @pytest.fixture(params=["embedded", "embedded, optimistic", pytest.param("azure", marks=pytest.mark.azure)])
 def limiter(request: pytest.FixtureRequest, tmp_path: Path, clock: FrozenClock) -> Iterator[Limiters]:
-    """Makes limiters that share nothing but the store, as those of two processes do."""
+    """Make limiters that share nothing but the store, as those of two processes do."""
     opened: list[EmbeddedTableStore | AzureTableStore] = []
 
     def make() -> RateLimiter:

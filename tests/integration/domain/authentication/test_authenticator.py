@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.authentication.service import Authenticator, Credentials
+from domain.authentication.service import AuthenticationResult, Authenticator, Credentials
 from domain.core.errors import Unauthenticated, Unavailable
 from domain.core.principal import Principal
 from tests.worlds.builders import TENANT, USER
@@ -50,7 +50,13 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.close()
 
 
-def authenticator(world: World, *, trusted: bool = False, verifier: OneToken | None = None) -> Authenticator:
+def authenticator(
+    world: World,
+    *,
+    trusted: bool = False,
+    verifier: OneToken | None = None,
+    listener: Callable[[AuthenticationResult], None] | None = None,
+) -> Authenticator:
     def vouched(header: str | None) -> Principal | None:
         return replace(ALICE, name="vouched") if trusted and header else None
 
@@ -60,6 +66,7 @@ def authenticator(world: World, *, trusted: bool = False, verifier: OneToken | N
         world.transactions,
         world.clock,
         from_client_principal=vouched,
+        listeners=[listener] if listener else [],
     )
 
 
@@ -152,6 +159,25 @@ async def test_an_event_loop_gets_the_same_principal_whether_met_before_or_not(w
 async def test_what_is_refused_is_refused_on_an_event_loop_too(world: World) -> None:
     with pytest.raises(Unauthenticated):
         (await authenticator(world).authenticate_soon(Credentials("Bearer bad"))).require()
+
+
+async def test_listeners_are_called_with_every_result(world: World) -> None:
+    results: list[AuthenticationResult] = []
+    subject = authenticator(world, listener=results.append)
+    returned = [
+        subject.authenticate(Credentials("Bearer good"), "webhook:manage"),
+        await subject.authenticate_soon(Credentials("Bearer good"), "privacy:manage"),
+        await subject.authenticate_soon(Credentials(api_key="ihk_nobody-has-this-key")),
+        await subject.authenticate_soon(Credentials("Bearer good", api_key="ihk_nobody-has-this-key")),
+    ]
+    assert results == returned
+    assert [result.error and result.error.code for result in results] == [
+        None,
+        "forbidden",
+        "invalid-key",
+        "unauthenticated",
+    ]
+    assert [result.principal is None for result in results] == [False, False, True, True]
 
 
 def test_no_log_line_repeats_a_credential(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,7 @@ from tests.worlds.recommendation_world import RecommendationWorld
 
 
 def _ran(world: RecommendationWorld) -> Integration:
-    """An integration whose full syncs of the last three days changed little."""
+    """Add an integration whose full syncs of the last three days changed little."""
     integration = world.scheduled("0 0 2 * * *", "Full")
     world.clock.advance(days=3)
     today = world.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)

@@ -30,7 +30,7 @@ def world(tmp_path: Path) -> Iterator[RecommendationWorld]:
 def _uses(
     world: RecommendationWorld, tenant_id: UUID, provider: str, hour: Tally, *, hours: int = 96
 ) -> Integration:
-    """An active integration of e-mail with so many hours like `hour`, added up."""
+    """Add an active integration of e-mail with so many hours like `hour`, added up."""
     made = replace(
         integration_facts(()).integration,
         integration_id=uuid5(tenant_id, provider),

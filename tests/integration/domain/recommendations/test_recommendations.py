@@ -209,7 +209,7 @@ async def test_filters_and_pages(world: RecommendationWorld) -> None:
 
 
 async def _gone(world: RecommendationWorld) -> tuple[Webhook, UUID]:
-    """A webhook to be paused, and the recommendation's id."""
+    """Add a webhook to be paused, and return it with the recommendation's id."""
     webhook = await world.old_webhook()
     world.count(webhook.webhook_id, GONE)
     [entry] = await world.listed()

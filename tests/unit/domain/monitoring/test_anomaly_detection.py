@@ -28,7 +28,7 @@ def daily(level: float, seed: int = 1) -> list[HourValue | None]:
 
 
 def nightly(runs: int, last: float, seed: int) -> list[HourValue | None]:
-    """A sync at three in the morning, less busy at weekends; the last run has so many times its records."""
+    """Return a sync at three in the morning, less busy at weekends, whose last run has `last` times its records."""
     random = Random(seed)
     series: list[HourValue | None] = [None] * ((runs - 1) * 24 + 4)
     for day in range(runs):

@@ -17,7 +17,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 def busy(*limited: int, accepted: int = 1000) -> list[Bucket]:
-    """An hour a day, the last yesterday."""
+    """Return an hour a day, the last of them yesterday."""
     return [Bucket(NOW - DAY * (len(limited) - n), accepted, some, 0) for n, some in enumerate(limited)]
 
 

@@ -18,7 +18,7 @@ from tests.worlds.recommendation_facts import CHECKS, NOW, declining, figures, i
 
 
 def series(probability: Callable[[float], float], seed: int, hours: int = 9 * 24) -> dict[datetime, float]:
-    """The share of failures in each hour, drawn: `probability` of hours from now."""
+    """Draw the share of failures in each hour; `probability` takes hours from now."""
     draw = random.Random(seed)
     shares: dict[datetime, float] = {}
     for n in range(1, hours + 1):

@@ -8,17 +8,18 @@ from datetime import datetime, timedelta
 import pytest
 
 from domain.recommendations.model import Confidence
-from domain.recommendations.outages import (
+from domain.recommendations.ports import DeliveryOutcome
+from domain.recommendations.retry_rules import (
     adaptive,
+    adaptive_retry,
     fate,
     fixed,
     history_from,
     longer,
+    longer_retries,
     outages_of,
     reach,
 )
-from domain.recommendations.ports import DeliveryOutcome
-from domain.recommendations.retry_rules import adaptive_retry, longer_retries
 from domain.webhooks.model import DeliveryStatus, RetryPolicy, UpdateWebhook
 from tests.worlds.recommendation_facts import NOW, delivered, failed, figures, tally, webhook_facts
 
@@ -27,7 +28,7 @@ POLICY = RetryPolicy(jitter=False)
 
 
 def outage(began: datetime, length: timedelta) -> list[DeliveryOutcome]:
-    """A delivery a minute: those that meet the outage are tried again until it is over."""
+    """Return a delivery a minute: those that meet the outage are tried again until it is over."""
     found = []
     at = began - 5 * MINUTE
     while at < began + length + 5 * MINUTE:
