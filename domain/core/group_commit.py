@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ AT_MOST = 64
 class _Entry(Generic[T, R]):
     item: T
     done: bool = False
-    result: list[R] = field(default_factory=list)
+    results: Sequence[R] = ()
     error: Exception | None = None
 
 
@@ -41,29 +43,28 @@ class GroupCommit(Generic[T, R]):
         retries_alone: bool = True,
     ) -> None:
         self._write = write
-        self._most = most
+        self._most = sys.maxsize if most is None else most
         self._retries_alone = retries_alone
         self._turn = threading.Lock()
-        self._lock = threading.Lock()
-        self._waiting: list[_Entry[T, R]] = []
+        self._waiting: deque[_Entry[T, R]] = deque()
 
     def submit(self, item: T) -> R:
         """Return the item's result once it is written. Raises what `write` raised for it."""
         entry: _Entry[T, R] = _Entry(item)
-        with self._lock:
-            self._waiting.append(entry)
+        self._waiting.append(entry)
         while not entry.done:
             with self._turn:
                 if not entry.done:
                     self._write_waiting()
         if entry.error is not None:
             raise entry.error
-        return entry.result[0]
+        return entry.results[0]
 
     def _write_waiting(self) -> None:
-        with self._lock:
-            most = len(self._waiting) if self._most is None else self._most
-            batch, self._waiting = self._waiting[:most], self._waiting[most:]
+        # Appending and taking are atomic, and only the caller that has the turn takes.
+        batch: list[_Entry[T, R]] = []
+        while self._waiting and len(batch) < self._most:
+            batch.append(self._waiting.popleft())
         try:
             self._attempt(batch)
             if self._retries_alone and len(batch) > 1:
@@ -83,7 +84,7 @@ class GroupCommit(Generic[T, R]):
             return
         for entry, result in zip(batch, results, strict=True):
             entry.error = None
-            entry.result = [result]
+            entry.results = (result,)
 
 
 @dataclass(slots=True)
