@@ -35,26 +35,27 @@ BigKey = BigInteger().with_variant(Integer, "sqlite")
 
 
 def filtered(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    """An index of the rows that `where` selects. SQL Server needs QUOTED_IDENTIFIER ON to use one, as ODBC has."""
+    """Index the rows that `where` selects. SQL Server uses it with QUOTED_IDENTIFIER ON only, as ODBC has."""
     return Index(name, *columns, unique=unique, sqlite_where=text(where), mssql_where=text(where))
 
 
 def clustered(name: str, *columns: str) -> Index:
-    """The index that orders the rows themselves on SQL Server, where version 7 ids do not sort by time; see
-    docs/sql.md. Its table keeps a `scattered_key`."""
+    """Order the rows themselves by an index on SQL Server, where version 7 ids do not sort by time; see docs/sql.md.
+
+    Its table keeps a `scattered_key`."""
     return Index(name, *columns, mssql_clustered=True)
 
 
 def scattered_key(*columns: str) -> PrimaryKeyConstraint:
-    """A primary key that does not order the rows on SQL Server."""
+    """Return a primary key that does not order the rows on SQL Server."""
     return PrimaryKeyConstraint(*columns, mssql_clustered=False)
 
 
 def created_at() -> Column[Any]:
-    """When the row was stored, by the database's clock unless given."""
+    """Return the column of when the row was stored, by the database's clock unless given."""
     return Column("CreatedAt", Utc, nullable=False, server_default=utc_now())
 
 
 def user(name: str, *, constraint: str, nullable: bool = False) -> Column[Any]:
-    """A reference to whoever did it."""
+    """Return a column that refers to the user who did it."""
     return Column(name, Guid, ForeignKey("Users.UserId", name=constraint), nullable=nullable)

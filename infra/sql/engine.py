@@ -46,9 +46,10 @@ SNAPSHOT: Mapping[str, Any] = {"isolation_level": "SNAPSHOT"}
 
 
 class Database:
-    """Opens transactions. On SQLite, writers of one process take turns at a lock, those of other processes at a
-    lock file, and BEGIN IMMEDIATE sees to it that no statement meets a lock half-way through a transaction.
-    `reads` are the execution options of a connection to read by."""
+    """Opens transactions. `reads` are the execution options of a connection to read by.
+
+    On SQLite, writers of one process take turns at a lock, those of other processes at a lock file, and BEGIN
+    IMMEDIATE sees to it that no statement meets a lock half-way through a transaction."""
 
     def __init__(
         self, engine: Engine, turns: Turns | None = None, *, reads: Mapping[str, Any] | None = None
@@ -60,13 +61,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection in a transaction that sees one moment. Raises Unavailable."""
+        """Open a connection in a transaction that sees one moment. Raises Unavailable."""
         with _unavailable(), self.engine.connect() as connection:
             yield connection.execution_options(**self._reads)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A connection in a transaction that rolls back unless committed. Raises Unavailable."""
+        """Open a connection in a transaction that rolls back unless committed. Raises Unavailable."""
         if self._turns is None:
             with _unavailable(), self.engine.connect() as connection:
                 yield connection
@@ -77,7 +78,7 @@ class Database:
             yield connection.execution_options(hub_write=True)
 
     def ping(self) -> None:
-        """Raises Unavailable when the database does not answer."""
+        """Raise Unavailable when the database does not answer."""
         with _unavailable(), self.engine.connect() as connection:
             # SQLite answers SELECT 1 without a look at its file.
             connection.exec_driver_sql("SELECT 1" if self._turns is None else "PRAGMA schema_version")
@@ -89,8 +90,9 @@ class Database:
 
     @contextmanager
     def _in_turn(self, asked_at: float) -> Iterator[None]:
-        """Who queued behind a writer that waited for the file in vain gives up with it: otherwise the waits of all
-        would add up. Raises Unavailable."""
+        """Give up with a writer ahead in the queue that waited for the file in vain: the waits would add up.
+
+        Raises Unavailable."""
         if self._away_at >= asked_at:
             raise Unavailable(_NO_ANSWER)
         try:
@@ -117,7 +119,7 @@ def _unavailable() -> Iterator[None]:
 
 
 def _wait_at_most(connection: Connection, seconds: float) -> None:
-    """For SQLite's own lock. Straight to the driver: SQLAlchemy would begin the transaction first."""
+    """Limit the wait for SQLite's own lock, by the driver: SQLAlchemy would begin the transaction first."""
     driver: Any = connection.connection.driver_connection
     driver.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}").close()
 
@@ -129,8 +131,9 @@ def _refuse_untyped(moment: datetime) -> str:
 
 
 def sqlite_database(path: Path, *, pool_size: int, busy_seconds: float = _BUSY_SECONDS) -> Database:
-    """The embedded database. A writer of another process is waited for `busy_seconds`. The file is switched to
-    WAL once, by the migration that creates it."""
+    """Open the embedded database. A writer of another process is waited for `busy_seconds`.
+
+    The file is switched to WAL once, by the migration that creates it."""
     from infra.embedded.turns import Turns  # here: over Azure SQL no file is locked
 
     # The driver's own adapter writes a form that neither sorts nor compares with ours.
@@ -159,7 +162,7 @@ def sqlite_database(path: Path, *, pool_size: int, busy_seconds: float = _BUSY_S
 
 
 def most_connections(pool_size: int) -> int:
-    """How many a process opens under load: those that it keeps, and as many more."""
+    """Return how many connections a process opens under load: those that it keeps, and as many more."""
     return 2 * pool_size
 
 
@@ -170,10 +173,14 @@ def sql_server_database(
     client_id: str | None = None,
     statement_seconds: int = _STATEMENT_SECONDS,
 ) -> Database:
-    """Azure SQL over pyodbc. A connection string without credentials is entered with the managed identity
-    `client_id` (none: see `managed_identity`); the pool recycles well under the life of a token, and gives out what
-    was used last, so that a quiet process lets go of what it does not need. A statement that takes longer than
-    `statement_seconds`, locks that it waits for included, fails; 0 lets it take any time.
+    """Open Azure SQL over pyodbc.
+
+    - A connection string without credentials is entered with the managed identity `client_id` (none: see
+      `managed_identity`).
+    - The pool recycles well under the life of a token, and gives out what was used last, so that a quiet process
+      closes what it does not need.
+    - A statement that takes longer than `statement_seconds`, locks that it waits for included, fails; 0 lets it take
+      any time.
 
     Raises ValueError when no driver is named and none is installed."""
     import pyodbc

@@ -48,7 +48,7 @@ _NUMBER = re.compile(r"\((\d+)\)(?= \(SQL\w+\)|; \[\w{5}\]|$)")
 
 
 def is_unavailable(error: DBAPIError) -> bool:
-    """The database does not answer, is busy, or chose this transaction as a victim."""
+    """Return whether the database does not answer, is busy, or chose this transaction as a victim."""
     if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
         return True
     origin = error.orig
@@ -59,9 +59,10 @@ def is_unavailable(error: DBAPIError) -> bool:
 
 
 def is_undone(error: DBAPIError) -> bool:
-    """The transaction was rolled back for certain, and its repeat is likely to succeed at once: it gave way to
-    another, or its connection was lost under a statement. Not so under COMMIT, which may have come through, nor
-    while connecting, which is tried again elsewhere: SQLAlchemy names no statement for either."""
+    """Return whether the transaction was rolled back for certain, and its repeat is likely to succeed at once.
+
+    It gave way to another, or its connection was lost under a statement. Not so under COMMIT, which may have come
+    through, nor while connecting, which is tried again elsewhere: SQLAlchemy names no statement for either."""
     if error.statement is None:
         return False
     state, numbers = _state(error.orig), _numbers(error.orig)
@@ -71,21 +72,22 @@ def is_undone(error: DBAPIError) -> bool:
 
 
 def is_in_doubt(error: DBAPIError) -> bool:
-    """Of an error under COMMIT: it may have come through. SQLite's own says that it did not."""
+    """Return whether a COMMIT that failed may have come through. An error of SQLite's own says that it did not."""
     if isinstance(error.orig, sqlite3.Error) or not VICTIM.isdisjoint(_numbers(error.orig)):
         return False
     return is_unavailable(error)
 
 
 def is_transient(error: DBAPIError) -> bool:
-    """Worth another try within seconds: the connection was lost, or the service is busy, moving or waking up. A login
-    that is refused (18456) is not, although the driver gives it a state that admission errors share."""
+    """Return whether another try within seconds is worth it: a connection lost, a service busy, moving or waking up.
+
+    A login that is refused (18456) is not, although the driver gives it a state that admission errors share."""
     origin = error.orig
     return _state(origin).startswith(("08", "HYT")) or not _TRANSIENT.isdisjoint(_numbers(origin))
 
 
 def is_duplicate(error: DBAPIError) -> bool:
-    """A unique key is taken. SQL Server says 2601 for an index and 2627 for a constraint."""
+    """Return whether a unique key is taken. SQL Server says 2601 for an index and 2627 for a constraint."""
     origin = error.orig
     if isinstance(origin, sqlite3.Error):
         return getattr(origin, "sqlite_errorcode", None) in (
@@ -96,11 +98,10 @@ def is_duplicate(error: DBAPIError) -> bool:
 
 
 def _state(origin: BaseException | None) -> str:
-    """pyodbc's errors carry (SQLSTATE, text)."""
+    # pyodbc's errors carry (SQLSTATE, text).
     return str(origin.args[0]) if origin is not None and origin.args else ""
 
 
 def _numbers(origin: BaseException | None) -> set[int]:
-    """The native error numbers."""
     text = str(origin.args[1]) if origin is not None and len(origin.args) > 1 else ""
     return {int(number) for number in _NUMBER.findall(text)}

@@ -29,15 +29,16 @@ class _DeleteFirst(Delete):
 def update_first(
     table: Table, *state: ColumnElement[bool], order_by: ColumnElement[Any], limit: int
 ) -> Update:
-    """An UPDATE of up to `limit` rows in this state, the first in this order; it takes `values` and `returning`
-    and no further condition. What it returns is in no order."""
+    """Build an UPDATE of up to `limit` rows in this state, the first in this order.
+
+    It takes `values` and `returning` and no further condition. What it returns is in no order."""
     return _UpdateFirst(table).where(_among_the_first(table, state, order_by, limit))
 
 
 def delete_first(
     table: Table, *state: ColumnElement[bool], order_by: ColumnElement[Any], limit: int
 ) -> Delete:
-    """The DELETE of the same rows; it takes `returning`."""
+    """Build the DELETE of the same rows; it takes `returning`."""
     return _DeleteFirst(table).where(_among_the_first(table, state, order_by, limit))
 
 
@@ -63,7 +64,7 @@ def _delete_first(statement: _DeleteFirst, compiler: SQLCompiler, **options: Any
 
 
 def _first_rows(statement: Update | Delete) -> tuple[CTE, ClauseAdapter]:
-    """The rows under a name, and what makes the table's columns those of that name."""
+    """Name the rows; also return what makes the table's columns those of that name."""
     (among,) = statement._where_criteria
     first: Select[Any] = among.right.element
     named = first.with_only_columns(*statement.table.c).cte("first_rows")
@@ -72,4 +73,4 @@ def _first_rows(statement: Update | Delete) -> tuple[CTE, ClauseAdapter]:
 
 def _returning(statement: Any, changed: Any, of_first: ClauseAdapter) -> Any:
     returned = statement._returning
-    return changed.returning(*(of_first.traverse(one) for one in returned)) if returned else changed
+    return changed.returning(*(of_first.traverse(column) for column in returned)) if returned else changed

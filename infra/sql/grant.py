@@ -1,5 +1,6 @@
-"""Let the app's identity read and write rows of Azure SQL: `python -m infra.sql.grant <name> <client id>`, by whoever
-administers the database. It cannot change the schema. Runs again harmlessly."""
+"""Let the app's identity read and write rows of Azure SQL: `python -m infra.sql.grant <name> <client id>`.
+
+An administrator of the database runs it. The identity cannot change the schema. Runs again harmlessly."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ ROLES = ("db_datareader", "db_datawriter")
 
 
 def statements(name: str, client_id: UUID) -> list[str]:
-    """The T-SQL that makes a database user of a managed identity, in the order to run it.
+    """Return the T-SQL that makes a database user of a managed identity, in the order to run it.
 
-    By its client id rather than FROM EXTERNAL PROVIDER, which asks the directory and fails for a pipeline that may not
-    read it: https://learn.microsoft.com/sql/t-sql/statements/create-user-transact-sql. A user left by an identity of
-    the same name that is gone makes way. Raises ValueError for a name that no identity has."""
+    The user is named by its client id rather than FROM EXTERNAL PROVIDER, which asks the directory and fails for a
+    pipeline that may not read it: https://learn.microsoft.com/sql/t-sql/statements/create-user-transact-sql. A user
+    left by an identity of the same name that is gone makes way. Raises ValueError for a name that no identity has."""
     if not name or len(name) > 128 or any(character in name for character in "[]'\0"):
         raise ValueError(f"Not the name of a managed identity: {name!r}")
     sid = f"0x{client_id.bytes_le.hex()}"
@@ -27,7 +28,7 @@ def statements(name: str, client_id: UUID) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """The command line; the database is that of HUB_SQL_CONNECTION."""
+    """Run the command line; the database is that of HUB_SQL_CONNECTION."""
     from infra.app.settings import Settings
     from infra.sql.engine import sql_server_database
 

@@ -31,7 +31,7 @@ _PATIENCE_SECONDS = 15.0
 
 
 def with_driver(connection_string: str, installed: Sequence[str]) -> str:
-    """The connection string, naming the newest of Microsoft's drivers where it names none.
+    """Name the newest of Microsoft's drivers in a connection string that names none.
 
     Raises ValueError when none is installed."""
     if "driver" in _keys(connection_string):
@@ -43,12 +43,12 @@ def with_driver(connection_string: str, installed: Sequence[str]) -> str:
 
 
 def needs_token(connection_string: str) -> bool:
-    """Whether it names no credentials of its own, so that the managed identity is to enter."""
+    """Return whether the string names no credentials, so that the managed identity is to enter."""
     return _CREDENTIALS.isdisjoint(_keys(connection_string))
 
 
 def access_token(token: str) -> bytes:
-    """A token as the driver takes it: its length in bytes, then UTF-16."""
+    """Encode a token as the driver takes it: its length in bytes, then UTF-16."""
     encoded = token.encode("utf-16-le")
     return struct.pack(f"<I{len(encoded)}s", len(encoded), encoded)
 
@@ -72,8 +72,9 @@ class Login:
         self._outage = Outage("The database", lambda error: False, pause_seconds=0, monotonic=monotonic)
 
     def open(self, connect: Callable[[], Any], is_passing: Callable[[Exception], bool]) -> Any:
-        """Return the connection. A failure that passes is tried again: four times in all, for half a minute at most,
-        once while an outage is known."""
+        """Return the connection. A failure that passes is tried again.
+
+        There are four tries in all, for half a minute at most, and one while an outage is known."""
         try:
             with self._outage.asked(is_passing) as is_known:
                 return connect() if is_known else self._tried(connect, is_passing)
@@ -95,7 +96,9 @@ class Login:
         return connect()
 
     def do_connect(self, dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
-        """SQLAlchemy's event: https://docs.sqlalchemy.org/en/21/core/events.html"""
+        """Open a connection for SQLAlchemy.
+
+        https://docs.sqlalchemy.org/en/21/core/events.html"""
 
         def connect() -> Any:
             return dialect.connect(*arguments, **options, **self._attributes())

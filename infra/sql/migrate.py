@@ -80,7 +80,7 @@ def unmigrate(database: Database, revision: str = "base") -> None:
 
 
 def script(revision: str = "head") -> str:
-    """The whole schema as T-SQL for SQL Server, to be run by `sqlcmd`; needs neither driver nor server."""
+    """Return the whole schema as T-SQL for SQL Server, to be run by `sqlcmd`; needs neither driver nor server."""
     from alembic import command
 
     text = io.StringIO()
@@ -103,7 +103,7 @@ def upgrade(url: str, revision: str = "head", *, sql_only: bool = False) -> None
 
 
 def main(arguments: list[str]) -> None:
-    """The command line."""
+    """Run the command line."""
     if "--sql" in arguments:
         sys.stdout.write(script())
         return
@@ -134,7 +134,7 @@ def _config(output: TextIO | None = None) -> Config:
 
 
 def _turn_snapshots_on(database: Database) -> None:
-    """Needs a login that may alter the database, unless both are on already."""
+    """Turn both on. Needs a login that may alter the database, unless they are on already."""
     with database.write() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
         for statement in SNAPSHOTS_ON:

@@ -1,5 +1,8 @@
-"""The whole schema: section 13's tables, columns and indexes by name, plus what DESIGN adds. Each table is declared in
-the module of its subject; whoever needs all of them imports `metadata` from here. Alembic owns changes."""
+"""The whole schema: section 13's tables, columns and indexes by name, plus what DESIGN adds.
+
+Each table is declared in the module of its subject; code that needs all of them imports `metadata` from here. Alembic
+owns changes.
+"""
 
 from __future__ import annotations
 

@@ -192,8 +192,7 @@ class SqlTransaction:
 
 
 def _log(record: AuditRecord) -> None:
-    """Section 12.2: every change of an integration's configuration, every key made or revoked, and whatever else the
-    audit log holds. What was changed to what stays there."""
+    """Log that something was recorded in the audit log (section 12.2). The values before and after stay there."""
     logger.info(
         "change recorded",
         extra={

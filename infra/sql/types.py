@@ -34,8 +34,9 @@ def Exact(length: int) -> TypeEngine[str]:  # noqa: N802 - reads as the type it 
 
 
 class Utc(TypeDecorator[datetime]):
-    """A moment in UTC: DATETIME2(6) on SQL Server, ISO text of fixed width on SQLite (it sorts, and is read
-    by eye). Python always sees timezone-aware values."""
+    """A moment in UTC: DATETIME2(6) on SQL Server, ISO text of fixed width on SQLite, which sorts.
+
+    Python always sees timezone-aware values."""
 
     impl = DateTime
     cache_ok = True

@@ -48,7 +48,7 @@ _NOT_ANNOUNCED = (
 
 
 def up_to_bytes(events: Iterable[DomainEvent], most_bytes: int | None) -> list[DomainEvent]:
-    """The first of `events`, no more once their payloads come to `most_bytes`; all when that is None."""
+    """Take the first of `events`, no more once their payloads come to `most_bytes`; all when that is None."""
     found: list[DomainEvent] = []
     size = 0
     for event in events:
@@ -62,7 +62,7 @@ def up_to_bytes(events: Iterable[DomainEvent], most_bytes: int | None) -> list[D
 def events_of(
     connection: Connection, tenant_id: UUID, event_ids: Sequence[str], *, pending: bool = False
 ) -> Generator[DomainEvent, None, None]:
-    """The events of one tenant with these ids; with `pending` those not fanned out yet."""
+    """Yield the events of one tenant with these ids; with `pending` those not fanned out yet."""
     statement = _PENDING if pending else _EVENTS
     for chunk in chunks(event_ids):
         # Closed however few are taken: SQL Server's connection is busy until then.
@@ -103,7 +103,7 @@ class SqlOutbox:
         return len(fresh)
 
     def take_new(self) -> list[EventRef]:
-        """The events appended since the last call, for the announcement after commit."""
+        """Return the events appended since the last call, for the announcement after commit."""
         new, self._new = self._new, []
         return new
 

@@ -62,18 +62,18 @@ class SqlSignals:
         subject_id: UUID | None = None,
     ) -> list[Signal]:
         # PK_SignalBuckets, IX_SignalDelta_Subject
-        hours = [*self._hours(signal_buckets, tenant_id, kind, subject_id, since, until)]
+        hours = self._hours(signal_buckets, tenant_id, kind, subject_id, since=since, until=until)
         appended_as = SubjectKind.Webhook if kind == SubjectKind.Tenant else kind
         fresh = self._hours(
             signal_deltas,
             tenant_id,
             appended_as,
             None if kind == SubjectKind.Tenant else subject_id,
-            since,
-            until,
+            since=since,
+            until=until,
         )
         if kind == SubjectKind.Tenant:
-            fresh = [Signal(tenant_id, kind, tenant_id, one.hour, one.tally) for one in fresh]
+            fresh = [Signal(tenant_id, kind, tenant_id, signal.hour, signal.tally) for signal in fresh]
         return [Signal(*key, tally) for key, tally in _added_up([*hours, *fresh]).items()]
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
@@ -87,6 +87,7 @@ class SqlSignals:
         tenant_id: UUID,
         kind: SubjectKind,
         subject_id: UUID | None,
+        *,
         since: datetime,
         until: datetime,
     ) -> list[Signal]:
@@ -115,7 +116,7 @@ class SqlSignals:
 
 
 def _with_tenants(signals: Sequence[Signal]) -> list[Signal]:
-    """Beside each webhook's, the same for its tenant."""
+    """Add to each webhook's signal the same for its tenant."""
     totals = [
         Signal(signal.tenant_id, SubjectKind.Tenant, signal.tenant_id, signal.hour, signal.tally)
         for signal in signals

@@ -180,14 +180,14 @@ class SqlSightings:
         if new:
             rows = [
                 {
-                    "ApiKeyId": one.api_key_id,
-                    "Trait": one.trait,
-                    "Value": one.value,
-                    "TenantId": one.tenant_id,
+                    "ApiKeyId": sighting.api_key_id,
+                    "Trait": sighting.trait,
+                    "Value": sighting.value,
+                    "TenantId": sighting.tenant_id,
                     "FirstSeenAt": now,
                     "LastSeenAt": now,
                 }
-                for one in new
+                for sighting in new
             ]
             with guarded_by_unique_key():
                 self._connection.execute(insert(key_sightings), rows)

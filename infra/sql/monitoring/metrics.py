@@ -40,12 +40,12 @@ class SqlMetrics:
             since=since,
             signals=self._signals(since),
             integrations=self._integrations(),
-            webhooks={WebhookState(one): count for one, count in self._grouped(webhooks.c.State)},
+            webhooks={WebhookState(state): count for state, count in self._grouped(webhooks.c.State)},
             deliveries=self._deliveries(),
             syncs=self._syncs(),
             alerts={
-                Severity(one): count
-                for one, count in self._grouped(alerts.c.Severity, alerts.c.RecoveredAt.is_(None))
+                Severity(severity): count
+                for severity, count in self._grouped(alerts.c.Severity, alerts.c.RecoveredAt.is_(None))
             },
             keys=self._keys(now),
             backlog=self._backlog(),
@@ -64,7 +64,7 @@ class SqlMetrics:
             for row in self._connection.execute(statement):
                 kind = SubjectKind.Tenant if row.Kind == SubjectKind.Webhook else SubjectKind(row.Kind)
                 sums.setdefault(kind, _Sum()).add(row)
-        return {kind: one.tally() for kind, one in sums.items()}
+        return {kind: sum_.tally() for kind, sum_ in sums.items()}
 
     def _integrations(self) -> dict[IntegrationGroup, int]:
         i = integrations.c
@@ -80,14 +80,16 @@ class SqlMetrics:
         # IX_WebhookDelivery_Status
         status = webhook_deliveries.c.DeliveryStatus
         return {
-            DeliveryStatus(one): count
-            for one, count in self._grouped(status, status.in_(_UNENDED_DELIVERIES))
+            DeliveryStatus(value): count
+            for value, count in self._grouped(status, status.in_(_UNENDED_DELIVERIES))
         }
 
     def _syncs(self) -> dict[SyncStatus, int]:
         # IX_DataSync_Status
         status = data_sync_jobs.c.Status
-        return {SyncStatus(one): count for one, count in self._grouped(status, status.in_(_UNENDED_SYNCS))}
+        return {
+            SyncStatus(value): count for value, count in self._grouped(status, status.in_(_UNENDED_SYNCS))
+        }
 
     def _keys(self, now: datetime) -> KeyTotals:
         k = api_keys.c
@@ -96,8 +98,8 @@ class SqlMetrics:
         active = self._connection.execute(
             select(func.count()).select_from(api_keys).where(alive)
         ).scalar_one()
-        sums = select(*(func.sum(one) for one in (k.UsageCount, k.LimitedCount, k.RefusedCount)))
-        return KeyTotals(active, *(one or 0 for one in self._connection.execute(sums).one()))
+        sums = select(*(func.sum(column) for column in (k.UsageCount, k.LimitedCount, k.RefusedCount)))
+        return KeyTotals(active, *(figure or 0 for figure in self._connection.execute(sums).one()))
 
     def _backlog(self) -> Backlog:
         e = domain_events.c

@@ -60,7 +60,9 @@ class SqlPersonalData:
             ordered = statement.order_by(_r.Stream, _r.ExternalId).limit(room)
             return [record_of(row) for row in self._connection.execute(ordered)]
 
-        return self._owned(_integrations(tenant_id), integrations.c.IntegrationId, after, limit, of_one)
+        return self._owned(
+            _integrations(tenant_id), integrations.c.IntegrationId, after, limit=limit, of_one=of_one
+        )
 
     def record(
         self, tenant_id: UUID, integration_id: UUID, stream: str, external_id: str
@@ -152,7 +154,9 @@ class SqlPersonalData:
             ordered = statement.order_by(_w.ReceivedAt, _w.IncomingWebhookId).limit(room)
             return list(self._connection.execute(ordered))
 
-        rows = self._owned(_integrations(tenant_id), integrations.c.IntegrationId, after, limit, of_one)
+        rows = self._owned(
+            _integrations(tenant_id), integrations.c.IntegrationId, after, limit=limit, of_one=of_one
+        )
         return [
             (owner, at, webhook_id, IncomingBody(body_id, tenant_id, owner, sealed, at))
             for owner, at, webhook_id, body_id, sealed in rows
@@ -177,7 +181,9 @@ class SqlPersonalData:
             ordered = statement.order_by(_l.IntegrationLogId).limit(room)
             return [log_of(row) for row in self._connection.execute(ordered)]
 
-        return self._owned(_integrations(tenant_id), integrations.c.IntegrationId, after, limit, of_one)
+        return self._owned(
+            _integrations(tenant_id), integrations.c.IntegrationId, after, limit=limit, of_one=of_one
+        )
 
     def rewrite_log(self, tenant_id: UUID, log_id: UUID, texts: Mapping[str, str | None]) -> None:
         ours = select(integrations.c.IntegrationId).where(integrations.c.TenantId == tenant_id)
@@ -211,7 +217,7 @@ class SqlPersonalData:
         failed = select(job_id).where(
             data_sync_jobs.c.TenantId == tenant_id, data_sync_jobs.c.RecordsFailed > 0
         )
-        return self._owned(failed, job_id, after, limit, of_one)
+        return self._owned(failed, job_id, after, limit=limit, of_one=of_one)
 
     def rewrite_record_error(self, tenant_id: UUID, error_id: UUID, external_id: str) -> None:
         self._connection.execute(
@@ -227,10 +233,11 @@ class SqlPersonalData:
         owners: Select[Any],
         key: Column[UUID],
         after: tuple[Any, ...] | None,
+        *,
         limit: int,
         of_one: Callable[[UUID, tuple[Any, ...], int], list[R]],
     ) -> list[R]:
-        """Rows of one owner after the other, so that each is read by an index, in the order of the owners' ids."""
+        """Read rows of one owner after the other, in the order of the owners' ids, so that each is read by an index."""
         found: list[R] = []
         ordered = owners.order_by(key).limit(_OWNERS)
         last: UUID | None = None

@@ -85,45 +85,45 @@ class SqlSyncRecords(SqlImportedRecords):
     def change(
         self, tenant_id: UUID, integration_id: UUID, changes: Sequence[LocalChange], now: datetime
     ) -> int:
-        return sum(self._change(tenant_id, integration_id, one, now) for one in changes)
+        return sum(self._change(tenant_id, integration_id, change, now) for change in changes)
 
-    def _change(self, tenant_id: UUID, integration_id: UUID, one: LocalChange, now: datetime) -> bool:
-        here = and_(_r.TenantId == tenant_id, _r.IntegrationId == integration_id, _r.Stream == one.stream)
+    def _change(self, tenant_id: UUID, integration_id: UUID, change: LocalChange, now: datetime) -> bool:
+        here = and_(_r.TenantId == tenant_id, _r.IntegrationId == integration_id, _r.Stream == change.stream)
         # the primary key, or IX_SyncedRecord_Local
-        which = _r.ExternalId == one.external_id if one.external_id else _r.LocalId == one.local_id
+        which = _r.ExternalId == change.external_id if change.external_id else _r.LocalId == change.local_id
         row = self._connection.execute(select(*COLUMNS).where(here, which)).first()
         values: dict[str, Any] = {
-            "RecordType": one.record_type.value,
-            "Data": one.data,
-            "ModifiedAt": one.modified_at,
+            "RecordType": change.record_type.value,
+            "Data": change.data,
+            "ModifiedAt": change.modified_at,
             "SyncedAt": now,
-            "DeletedAt": None if one.data is not None else now,
+            "DeletedAt": None if change.data is not None else now,
             "IsLocal": True,
             "ExportPending": True,
         }
         if row is not None:
             known = record_of(row)
-            if known.modified_at is not None and one.modified_at < known.modified_at:
+            if known.modified_at is not None and change.modified_at < known.modified_at:
                 return False
-            if one.data is None and known.external_id.startswith(LOCAL_PREFIX):
+            if change.data is None and known.external_id.startswith(LOCAL_PREFIX):
                 values["ExportPending"] = False  # never pushed: there is nothing to delete
-            if one.local_id:
-                values["LocalId"] = one.local_id
+            if change.local_id:
+                values["LocalId"] = change.local_id
             # Whoever wrote since it was read was later, or loses.
-            not_newer = or_(_r.ModifiedAt.is_(None), _r.ModifiedAt <= one.modified_at)
+            not_newer = or_(_r.ModifiedAt.is_(None), _r.ModifiedAt <= change.modified_at)
             changed = update(synced_records).where(here, _r.ExternalId == known.external_id, not_newer)
             return self._connection.execute(changed.values(**values)).rowcount == 1
-        if one.data is None:
+        if change.data is None:
             return False
-        key = one.external_id or f"{LOCAL_PREFIX}{one.local_id}"
+        key = change.external_id or f"{LOCAL_PREFIX}{change.local_id}"
         with guarded_by_unique_key():
             self._connection.execute(
                 insert(synced_records).values(
                     IntegrationId=integration_id,
-                    Stream=one.stream,
+                    Stream=change.stream,
                     ExternalId=key,
                     TenantId=tenant_id,
-                    LocalId=one.local_id,
+                    LocalId=change.local_id,
                     **values,
                 )
             )
@@ -131,7 +131,7 @@ class SqlSyncRecords(SqlImportedRecords):
 
 
 def _outgoing(tenant_id: UUID, integration_id: UUID, stream: str, everything: bool) -> Any:
-    """Loops are prevented here: what the provider changed last is not `IsLocal`."""
+    """Return the condition of rows to push. What the provider changed last is not `IsLocal`, so nothing goes round."""
     mine = and_(_r.TenantId == tenant_id, _r.IntegrationId == integration_id, _r.Stream == stream)
     if everything:
         return and_(mine, _r.IsLocal == True, (_r.DeletedAt.is_(None)) | (_r.ExportPending == True))  # noqa: E712

@@ -130,10 +130,11 @@ class SqlImportedRecords:
         mine = _mine(tenant_id, integration_id, stream)
         with _refusing():
             if merge.inserts:
-                rows = [_new(tenant_id, integration_id, stream, one, run) for one in merge.inserts]
+                key = {"TenantId": tenant_id, "IntegrationId": integration_id, "Stream": stream}
+                rows = [_new(key, record, run) for record in merge.inserts]
                 self._connection.execute(_INSERT, rows)
             if merge.updates:
-                self._connection.execute(_UPDATE, [_changed(mine, one, run) for one in merge.updates])
+                self._connection.execute(_UPDATE, [_changed(mine, record, run) for record in merge.updates])
             if merge.tombstones:
                 gone = [_changed(mine, tombstone, run) for tombstone in merge.tombstones]
                 self._connection.execute(
@@ -206,7 +207,7 @@ class SqlImportedRecords:
         return page_of(self._connection, ordered, page, record_of)
 
     def forget_disconnected(self, limit: int) -> int:
-        """Personal data is not kept for an integration that is gone."""
+        """Personal data is not kept for an integration that is grecord."""
         gone = select(integrations.c.IntegrationId).where(
             integrations.c.Status == int(IntegrationStatus.Disconnected)
         )
@@ -233,38 +234,34 @@ def _mine(tenant_id: UUID, integration_id: UUID, stream: str) -> dict[str, Any]:
 
 
 def _unseen(generation: int) -> Any:
-    """Live, older than the run, and not the tenant's own waiting change: that one is still to be pushed."""
+    """Return the condition of live rows older than the run; a tenant's own waiting change is still to be pushed."""
     return and_(_r.DeletedAt.is_(None), _r.Generation < generation, _r.ExportPending == False)  # noqa: E712
 
 
-def _new(
-    tenant_id: UUID, integration_id: UUID, stream: str, one: IncomingRecord, run: RunMark
-) -> Mapping[str, Any]:
+def _new(key: Mapping[str, Any], record: IncomingRecord, run: RunMark) -> Mapping[str, Any]:
     return {
-        "IntegrationId": integration_id,
-        "Stream": stream,
-        "ExternalId": one.external_id,
-        "TenantId": tenant_id,
-        "RecordType": one.record_type,
-        "Data": one.data,
-        "SourceHash": one.hash,
-        "SourceVersion": one.version,
-        "ModifiedAt": one.modified_at,
+        **key,
+        "ExternalId": record.external_id,
+        "RecordType": record.record_type,
+        "Data": record.data,
+        "SourceHash": record.hash,
+        "SourceVersion": record.version,
+        "ModifiedAt": record.modified_at,
         "SyncedAt": run.now,
         "Generation": run.generation,
         "LastJobId": run.job_id,
     }
 
 
-def _changed(mine: Mapping[str, Any], one: IncomingRecord, run: RunMark) -> dict[str, Any]:
+def _changed(mine: Mapping[str, Any], record: IncomingRecord, run: RunMark) -> dict[str, Any]:
     return {
         **mine,
-        "id": one.external_id,
-        "kind": one.record_type,
-        "new_data": one.data,
-        "hash": one.hash,
-        "version": one.version,
-        "modified": one.modified_at,
+        "id": record.external_id,
+        "kind": record.record_type,
+        "new_data": record.data,
+        "hash": record.hash,
+        "version": record.version,
+        "modified": record.modified_at,
         "now": run.now,
         "gen": run.generation,
         "job": run.job_id,

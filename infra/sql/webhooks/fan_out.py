@@ -74,20 +74,20 @@ class SqlFanOut:
         if new:
             rows = [
                 {
-                    "WebhookDeliveryId": one.webhook_delivery_id,
-                    "TenantId": one.event.tenant_id,
-                    "WebhookId": one.webhook_id,
-                    "EventId": one.event.event_id,
-                    "EventType": one.event.type,
+                    "WebhookDeliveryId": delivery.webhook_delivery_id,
+                    "TenantId": delivery.event.tenant_id,
+                    "WebhookId": delivery.webhook_id,
+                    "EventId": delivery.event.event_id,
+                    "EventType": delivery.event.type,
                     "DeliveryStatus": DeliveryStatus.Pending,
-                    "IsHeld": one.is_held,
+                    "IsHeld": delivery.is_held,
                     "ScheduledAt": now,
                     "ExpiresAt": expires_at,
-                    "RequeueAt": expires_at if one.is_held else requeue_at,
-                    "PayloadBytes": one.event.size,
+                    "RequeueAt": expires_at if delivery.is_held else requeue_at,
+                    "PayloadBytes": delivery.event.size,
                 }
-                for one in new
+                for delivery in new
             ]
             with guarded_by_unique_key():
                 self._connection.execute(_INSERT, rows)
-        return [one for one in new if not one.is_held]
+        return [delivery for delivery in new if not delivery.is_held]

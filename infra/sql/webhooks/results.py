@@ -103,8 +103,9 @@ class SqlResults:
         return [EndpointHealth(*row) for row in self._connection.execute(statement)]
 
     def _learn(self, tally: EndpointTally, now: datetime) -> None:
-        """An outage begins with its first attempt; one that ends goes into the endpoint's history, and its last
-        attempt was its last failure."""
+        """Add an outage that ended to the endpoint's history, or note that one began.
+
+        An outage begins with its first attempt; its last attempt was its last failure."""
         row = self._connection.execute(
             select(_w.LastTriggeredAt, _w.RetryHistory).where(_w.WebhookId == tally.webhook_id)
         ).one_or_none()

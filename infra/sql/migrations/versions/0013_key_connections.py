@@ -1,5 +1,7 @@
-"""Whether the realtime connections that a revoked key opened are known to be closed. Of those revoked before it is
-not, so they are closed once more."""
+"""Whether the realtime connections that a revoked key opened are known to be closed.
+
+Of those revoked before it is not, so they are closed once more.
+"""
 
 from __future__ import annotations
 
