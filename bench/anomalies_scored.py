@@ -10,7 +10,7 @@ from time import process_time
 
 from domain.monitoring.anomalies.detection import HOUR, HourValue, unusual_hours
 from domain.monitoring.anomalies.model import Metric
-from domain.monitoring.anomalies.watching import WINDOW
+from domain.monitoring.anomalies.watch import WINDOW
 
 _WINDOW_HOURS = WINDOW // HOUR
 
@@ -60,7 +60,7 @@ def in_hindsight(metric: Metric, samples: Sequence[HourValue | None]) -> list[in
 
 
 def as_watched(metric: Metric, samples: Sequence[HourValue | None]) -> list[int]:
-    """Each hour when it has ended, beside what came before, as `domain.monitoring.anomalies.watching` does."""
+    """Each hour when it has ended, beside what came before, as `domain.monitoring.anomalies.watch` does."""
     found = []
     for end in range(1, len(samples) + 1):
         known = samples[max(0, end - _WINDOW_HOURS) : end]

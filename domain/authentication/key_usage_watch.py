@@ -29,8 +29,8 @@ from domain.core.ports import Clock, IdGenerator
 from domain.core.transaction import Transactions, in_steps
 from domain.journal.signals import SubjectKind
 from domain.monitoring.anomalies.model import Anomaly, AnomalySubject, Direction, Metric
+from domain.monitoring.anomalies.notices import event_of, occurrence_of
 from domain.monitoring.anomalies.ports import ANYTHING, SeenTrait, Sighting, Trait
-from domain.monitoring.anomalies.telling import event_of, occurrence_of
 
 logger = logging.getLogger("hub.insights")
 

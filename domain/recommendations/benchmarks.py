@@ -81,7 +81,7 @@ class Peers:
     def __init__(self) -> None:
         self._read: Hourly[Mapping[UUID, Tally]] = Hourly(_PROVIDERS_AT_MOST)
 
-    def shown(
+    def benchmark(
         self, tx: RecommendationTransaction, provider: str, period: Period, *, to: UUID
     ) -> ProviderBenchmark | None:
         """Return the provider's benchmark without the tenant `to`.

@@ -68,7 +68,7 @@ class RecommendationFilter:
     subject_types: Sequence[SubjectType] = ()
     subject_id: UUID | None = None
 
-    def takes(self, listed: ListedRecommendation) -> bool:
+    def matches(self, listed: ListedRecommendation) -> bool:
         advice, subject = listed.recommendation.advice, listed.recommendation.subject
         return (
             (not self.statuses or listed.status in self.statuses)
@@ -90,7 +90,7 @@ def subject_of(decision: Decision) -> RecommendationSubject:
     return _JSON.validate_json(decision.snapshot).subject
 
 
-def stand(
+def with_statuses(
     recommendations: Sequence[Recommendation], decisions: Mapping[UUID, Decision], now: datetime
 ) -> list[ListedRecommendation]:
     """Return each recommendation with its status.
@@ -99,7 +99,7 @@ def stand(
       first.
     - What was applied and holds again is open again: its evidence is newer than the change."""
     listed = [
-        _standing(recommendation, decisions.get(recommendation.recommendation_id), now)
+        _with_status(recommendation, decisions.get(recommendation.recommendation_id), now)
         for recommendation in recommendations
     ]
     held = {recommendation.recommendation_id for recommendation in recommendations}
@@ -111,7 +111,7 @@ def stand(
     return listed
 
 
-def _standing(
+def _with_status(
     recommendation: Recommendation, decision: Decision | None, now: datetime
 ) -> ListedRecommendation:
     is_dismissed = decision is not None and decision.status == RecommendationStatus.Dismissed

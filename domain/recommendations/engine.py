@@ -133,8 +133,8 @@ class IntegrationAdviser:
             if need.integration_type not in present:
                 week = Period(now - WEEK, now)
                 providers = self._providers.of_type(need.integration_type)
-                shown = self._shown(tx, providers, week, to=tenant_id)
-                facts = MissingFacts(need, providers, shown, week)
+                benchmarks = self._benchmarks(tx, providers, week, to=tenant_id)
+                facts = MissingFacts(need, providers, benchmarks, week)
                 subject = type_subject(tenant_id, need.integration_type)
                 found += recommended(subject, advice_of(MISSING_RULES, facts), now)
         return found
@@ -152,15 +152,17 @@ class IntegrationAdviser:
             return []  # other providers are read only where a change may be worth it
         tenant_id = integration.tenant_id
         names = self._providers.of_type(integration.integration_type)
-        others = self._shown(tx, [name for name in names if name != integration.provider], week, to=tenant_id)
-        alike = self._peers.shown(tx, integration.provider, week, to=tenant_id)
+        others = self._benchmarks(
+            tx, [name for name in names if name != integration.provider], week, to=tenant_id
+        )
+        alike = self._peers.benchmark(tx, integration.provider, week, to=tenant_id)
         facts = ProviderFacts(integration, week, days, own, alike, others)
         return advice_of(PROVIDER_RULES, facts)
 
-    def _shown(
+    def _benchmarks(
         self, tx: RecommendationTransaction, names: Sequence[str], week: Period, *, to: UUID
     ) -> list[ProviderBenchmark]:
-        found = (self._peers.shown(tx, name, week, to=to) for name in names)
+        found = (self._peers.benchmark(tx, name, week, to=to) for name in names)
         return [benchmark for benchmark in found if benchmark is not None]
 
     def _about_schedule(
@@ -307,7 +309,7 @@ class Adviser:
         found += self._about_keys(tenant_id, keys, scopes, now)
         return ordered(found)
 
-    def could_say(self, tenant_id: UUID, id_: UUID) -> bool:
+    def could_recommend(self, tenant_id: UUID, id_: UUID) -> bool:
         """Return whether an id is that of a recommendation about a subject of the tenant, whether or not it holds."""
         now = self._clock.now()
         with self._transactions.read() as tx:

@@ -144,8 +144,8 @@ def _is_the_provider(
     return alike.latency_ms - other.latency_ms >= _SEEN_BY_OTHERS * (own.latency_ms - other.latency_ms)
 
 
-def _percent(shown: ProviderBenchmark) -> float:
-    return round(100 * shown.failed_share, 2)
+def _percent(benchmark: ProviderBenchmark) -> float:
+    return round(100 * benchmark.failed_share, 2)
 
 
 _T = IntegrationType
@@ -216,11 +216,11 @@ class Need:
 class MissingFacts:
     """What the rule about missing integrations decides by.
 
-    `providers` are those of the type that the hub supports; `shown` those that enough other tenants use."""
+    `providers` are those of the type that the hub supports; `benchmarks` those that enough other tenants use."""
 
     need: Need
     providers: Sequence[str]
-    shown: Sequence[ProviderBenchmark]
+    benchmarks: Sequence[ProviderBenchmark]
     week: Period
 
 
@@ -293,7 +293,9 @@ def missing(facts: MissingFacts) -> Advice | None:
     hosted = [name for name, _ in Counter(need.webhooks).most_common() if name in facts.providers]
     if not facts.providers:
         return None
-    best = min(facts.shown, key=lambda shown: (shown.failed_share, shown.latency_ms), default=None)
+    best = min(
+        facts.benchmarks, key=lambda benchmark: (benchmark.failed_share, benchmark.latency_ms), default=None
+    )
     provider = hosted[0] if hosted else best.provider if best else None
     total, count = sum(need.events.values()), sum(need.webhooks.values())
     kind = need.integration_type.name
@@ -319,7 +321,7 @@ def missing(facts: MissingFacts) -> Advice | None:
             Figure("eventTypes", len(need.events), "types", need.period),
             Figure("webhooksToProvider", count, "webhooks", need.period),
             Figure("integrationsOfType", 0, "integrations"),
-            *_shown(best, facts.week),
+            *_figures(best, facts.week),
         ),
         # Words in a name are a hint; a webhook to a provider is a fact.
         confidence if hosted else min(confidence, Confidence.Medium),
@@ -327,7 +329,7 @@ def missing(facts: MissingFacts) -> Advice | None:
     )
 
 
-def _shown(best: ProviderBenchmark | None, week: Period) -> Sequence[Figure]:
+def _figures(best: ProviderBenchmark | None, week: Period) -> Sequence[Figure]:
     if best is None:
         return ()
     return (

@@ -27,7 +27,7 @@ from domain.recommendations.decisions import (
     ListedRecommendation,
     RecommendationFilter,
     snapshot_of,
-    stand,
+    with_statuses,
 )
 from domain.recommendations.engine import Adviser
 from domain.recommendations.model import Decision, Recommendation, RecommendationStatus, SubjectType
@@ -60,7 +60,7 @@ class RecommendationService:
         """Return a page of recommendations: the most urgent first, then those decided upon.
 
         Those about subjects that the caller may not manage are left out. Raises Forbidden, Unavailable."""
-        found = [listed for listed in await self._worded(principal) if filter_.takes(listed)]
+        found = [listed for listed in await self._worded(principal) if filter_.matches(listed)]
         shown = found[page.offset : page.offset + page.page_size]
         return Page(shown, page.page, page.page_size, len(found))
 
@@ -142,7 +142,7 @@ class RecommendationService:
     async def _worded(self, principal: Principal) -> list[ListedRecommendation]:
         principal.require(INSIGHTS_READ)
         types = [type_ for type_, needed in SUBJECT_PERMISSIONS.items() if needed in principal.permissions]
-        found = await asyncio.to_thread(self._standing, principal.tenant_id, types)
+        found = await asyncio.to_thread(self._listed, principal.tenant_id, types)
         open_ = {
             str(listed.recommendation.recommendation_id): listed
             for listed in found
@@ -157,11 +157,11 @@ class RecommendationService:
         ]
         return [*first, *(listed for listed in found if listed.status != _S.Open)]
 
-    def _standing(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[ListedRecommendation]:
+    def _listed(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[ListedRecommendation]:
         recommendations = self._adviser.advise(tenant_id, types)
         with self._transactions.read() as tx:
             decisions = tx.decisions.of_tenant(tenant_id)
-        found = stand(recommendations, decisions, self._clock.now())
+        found = with_statuses(recommendations, decisions, self._clock.now())
         return [listed for listed in found if listed.recommendation.subject.type in types]
 
     def _decidable(self, principal: Principal, recommendation_id: UUID) -> ListedRecommendation:
@@ -169,11 +169,11 @@ class RecommendationService:
 
         Raises Forbidden, NotFound; Conflict when it is about something that exists, but no longer holds."""
         principal.require(INSIGHTS_READ)
-        for listed in self._standing(principal.tenant_id, list(SubjectType)):
+        for listed in self._listed(principal.tenant_id, list(SubjectType)):
             if listed.recommendation.recommendation_id == recommendation_id:
                 principal.require(SUBJECT_PERMISSIONS[listed.recommendation.subject.type])
                 return listed
-        if self._adviser.could_say(principal.tenant_id, recommendation_id):
+        if self._adviser.could_recommend(principal.tenant_id, recommendation_id):
             raise Conflict("The recommendation no longer holds.", code="recommendation-gone")
         raise _unknown()
 

@@ -14,11 +14,11 @@ from domain.journal.signals import KeyHours
 from domain.monitoring.alerts.evaluation import AlertEvaluator
 from domain.monitoring.alerts.intake import AlertIntake
 from domain.monitoring.alerts.ledger import AlertLedger
-from domain.monitoring.alerts.notifying import NotificationSender
+from domain.monitoring.alerts.notifications import NotificationSender
 from domain.monitoring.alerts.ports import DeadLetterCounts
 from domain.monitoring.alerts.service import AlertService
 from domain.monitoring.anomalies.service import AnomalyService
-from domain.monitoring.anomalies.watching import AnomalyWatch
+from domain.monitoring.anomalies.watch import AnomalyWatch
 from domain.monitoring.dashboard import OverviewService
 from domain.monitoring.signal_series import SignalReader, SignalService
 from domain.recommendations.wording import Wording

@@ -18,7 +18,7 @@ from domain.monitoring.alerts.evaluation import AlertEvaluator
 from domain.monitoring.alerts.intake import AlertIntake
 from domain.monitoring.alerts.ledger import AlertLedger
 from domain.monitoring.alerts.model import Alert, AlertFilter
-from domain.monitoring.alerts.notifying import NotificationSender
+from domain.monitoring.alerts.notifications import NotificationSender
 from domain.monitoring.alerts.service import AlertService, ChangeAlertRule
 from domain.providers.contract import OutgoingMessage
 from tests.worlds.integration_world import IntegrationWorld

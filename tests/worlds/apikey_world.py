@@ -57,7 +57,7 @@ class World:
         command = CreateApiKey.model_validate({"keyName": "Key", "scopes": ["events:read"], **fields})
         return self.hub.api_keys.create(principal or self.admin, command)
 
-    def ask(
+    def verify(
         self, plain: PlainKey, *scopes: str, ip: str | None = None, consume: bool = True
     ) -> VerificationResult:
         return self.hub.key_verifier.verify(VerificationRequest(plain.hash, scopes, ip, consume))

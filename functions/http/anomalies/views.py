@@ -8,8 +8,8 @@ from uuid import UUID
 from pydantic import Field
 
 from domain.monitoring.anomalies.model import Anomaly, AnomalyFilter, AnomalyStatus, Metric
+from domain.monitoring.anomalies.notices import type_of
 from domain.monitoring.anomalies.service import AnomalyDetail
-from domain.monitoring.anomalies.telling import type_of
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
 MetricName = Literal[

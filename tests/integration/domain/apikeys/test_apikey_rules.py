@@ -91,7 +91,7 @@ def test_an_expiry_that_is_not_in_the_future_is_refused__7_2(world: World, secon
 
 def test_only_the_hash_of_a_key_is_kept__BR_AK_02(world: World, tmp_path: Path) -> None:
     issued = world.issue()
-    world.ask(issued.plain)
+    world.verify(issued.plain)
     world.hub.api_keys.rotate(world.admin, issued.key.api_key_id, RotateApiKey(), None)
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert issued.key.key_hash.encode() in stored
@@ -123,7 +123,7 @@ def test_revoked_and_expired_keys_make_room_and_rotation_needs_none__BR_AK_03(tm
     refused("BR-AK-03", world.issue)
     world.hub.api_keys.rotate(world.admin, second.key.api_key_id, RotateApiKey(), None)
     world.clock.advance(hours=1)
-    assert world.ask(first.plain).code is VerificationCode.EXPIRED
+    assert world.verify(first.plain).code is VerificationCode.EXPIRED
     refused("BR-AK-03", world.issue)
     world.hub.api_keys.confirm_rotation(world.admin, second.key.api_key_id)
     world.issue()
@@ -132,9 +132,9 @@ def test_revoked_and_expired_keys_make_room_and_rotation_needs_none__BR_AK_03(tm
 def test_a_key_is_refused_from_the_second_it_expires_and_revoked_by_the_timer__BR_AK_04(world: World) -> None:
     issued = world.issue(expiresAt=START + timedelta(seconds=10))
     world.clock.advance(seconds=9, microseconds=999_999)
-    assert world.ask(issued.plain).code is VerificationCode.VALID
+    assert world.verify(issued.plain).code is VerificationCode.VALID
     world.clock.advance(microseconds=1)
-    assert world.ask(issued.plain).code is VerificationCode.EXPIRED
+    assert world.verify(issued.plain).code is VerificationCode.EXPIRED
     assert world.hub.key_expiry.revoke_expired() == 1
     assert world.hub.key_expiry.revoke_expired() == 0
     key = world.hub.api_keys.get(world.admin, issued.key.api_key_id)
@@ -163,11 +163,11 @@ def test_a_key_revoked_during_the_expiry_is_skipped_and_the_others_go_on__BR_AK_
 
 def test_the_hourly_limit_is_enforced_per_key__BR_AK_05(world: World) -> None:
     mine, other = world.issue(rateLimitPerHour=2), world.issue(rateLimitPerHour=2)
-    codes = [world.ask(mine.plain).code for _ in range(3)]
+    codes = [world.verify(mine.plain).code for _ in range(3)]
     assert codes == [VerificationCode.VALID, VerificationCode.VALID, VerificationCode.RATE_LIMITED]
-    assert world.ask(other.plain).code is VerificationCode.VALID
+    assert world.verify(other.plain).code is VerificationCode.VALID
     update(world, mine.key.api_key_id, rateLimitPerHour=3)
-    assert world.ask(mine.plain).code is VerificationCode.VALID
+    assert world.verify(mine.plain).code is VerificationCode.VALID
 
 
 def test_scopes_only_shrink__BR_AK_06(world: World) -> None:
@@ -176,7 +176,7 @@ def test_scopes_only_shrink__BR_AK_06(world: World) -> None:
     refused("BR-AK-06", lambda: update(world, key_id, scopes=["events:read", "customers:read"]))
     assert update(world, key_id, scopes=["events:read"]).scopes == ["events:read"]
     refused("BR-AK-06", lambda: update(world, key_id, scopes=["events:read", "bookings:write"]))
-    assert world.ask(issued.plain, "bookings:write").missing == ("bookings:write",)
+    assert world.verify(issued.plain, "bookings:write").missing == ("bookings:write",)
 
 
 def test_a_revoked_key_never_returns__BR_AK_07(world: World) -> None:
@@ -188,7 +188,7 @@ def test_a_revoked_key_never_returns__BR_AK_07(world: World) -> None:
     refused("BR-AK-07", lambda: world.hub.api_keys.rotate(world.admin, key_id, RotateApiKey(), None))
     with world.hub.transactions.write() as tx, pytest.raises(PreconditionFailed):
         tx.api_keys.update(world.admin.tenant_id, replace(issued.key, version=2))
-    assert world.ask(issued.plain).code is VerificationCode.REVOKED
+    assert world.verify(issued.plain).code is VerificationCode.REVOKED
     world.hub.api_keys.revoke(world.admin, key_id, "Again", None)
     assert world.hub.api_keys.get(world.admin, key_id).revoke_reason == "Leaked"
 
@@ -285,22 +285,22 @@ def test_an_allow_list_is_compared_as_networks_not_as_text(
     issued = world.issue(allowedIps=["203.0.113.99/24", "10.0.0.1", "2001:db8::/32"])
     assert issued.key.allowed_ips == ["203.0.113.0/24", "10.0.0.1", "2001:db8::/32"]
     assert ip_allowed(ip, issued.key.allowed_ips) is allowed
-    assert world.ask(issued.plain, ip=ip).code is (
+    assert world.verify(issued.plain, ip=ip).code is (
         VerificationCode.VALID if allowed else VerificationCode.IP_NOT_ALLOWED
     )
 
 
 def test_a_key_is_not_valid_before_its_time(world: World) -> None:
     issued = world.issue(notBefore=START + timedelta(hours=1))
-    assert world.ask(issued.plain).code is VerificationCode.NOT_YET_VALID
+    assert world.verify(issued.plain).code is VerificationCode.NOT_YET_VALID
     world.clock.advance(hours=1)
-    assert world.ask(issued.plain).code is VerificationCode.VALID
+    assert world.verify(issued.plain).code is VerificationCode.VALID
 
 
 def test_both_keys_of_a_rotation_share_one_quota(world: World) -> None:
     old = world.issue(rateLimitPerHour=3)
     new = world.hub.api_keys.rotate(world.admin, old.key.api_key_id, RotateApiKey(), None)
-    codes = [world.ask(plain).code for plain in (old.plain, new.plain, old.plain, new.plain, old.plain)]
+    codes = [world.verify(plain).code for plain in (old.plain, new.plain, old.plain, new.plain, old.plain)]
     assert codes.count(VerificationCode.VALID) == 3
 
 
@@ -319,7 +319,7 @@ def test_a_rotation_never_lengthens_the_old_keys_life(
     assert issued.old.expires_at == START + timedelta(seconds=left)
     assert issued.key.expires_at == expires_at
     world.clock.advance(seconds=left)
-    assert world.ask(old.plain).code is VerificationCode.EXPIRED
+    assert world.verify(old.plain).code is VerificationCode.EXPIRED
 
 
 def test_a_confirmed_rotation_ends_the_old_key_at_once(world: World) -> None:
@@ -330,8 +330,8 @@ def test_a_confirmed_rotation_ends_the_old_key_at_once(world: World) -> None:
             world.hub.api_keys.rotate(world.admin, key_id, RotateApiKey(), None)
         assert pending.value.code == "rotation-pending"
     assert world.hub.api_keys.confirm_rotation(world.admin, new.key.api_key_id) == new.key
-    assert world.ask(old.plain).code is VerificationCode.REVOKED
-    assert world.ask(new.plain).code is VerificationCode.VALID
+    assert world.verify(old.plain).code is VerificationCode.REVOKED
+    assert world.verify(new.plain).code is VerificationCode.VALID
     with pytest.raises(Conflict):
         world.hub.api_keys.confirm_rotation(world.admin, old.key.api_key_id)
     assert [name for name, _ in world.events()] == ["APIKeyGenerated", "APIKeyRotated", "APIKeyRevoked"]
@@ -342,8 +342,8 @@ def test_a_rotation_without_grace_leaves_one_key(world: World) -> None:
     new = world.hub.api_keys.rotate(
         world.admin, old.key.api_key_id, RotateApiKey(grace_period_seconds=0), None
     )
-    assert world.ask(old.plain).code is VerificationCode.REVOKED
-    assert world.ask(new.plain).code is VerificationCode.VALID
+    assert world.verify(old.plain).code is VerificationCode.REVOKED
+    assert world.verify(new.plain).code is VerificationCode.VALID
 
 
 def test_events_carry_the_specifications_payload__3_2(world: World) -> None:

@@ -35,16 +35,16 @@ def usage(world: World, key_id: Any, by: Any = "hour", **bounds: Any) -> Any:
 def test_hours_and_days_add_up_over_a_rotation(world: World) -> None:
     old = world.issue(rateLimitPerHour=2)
     for _ in range(3):
-        world.ask(old.plain)
+        world.verify(old.plain)
     world.clock.advance(hours=1)
     new = world.hub.api_keys.rotate(world.admin, old.key.api_key_id, RotateApiKey(), None)
-    world.ask(old.plain)
-    world.ask(new.plain, "webhook:manage")
-    world.ask(new.plain)
+    world.verify(old.plain)
+    world.verify(new.plain, "webhook:manage")
+    world.verify(new.plain)
     assert usage(world, old.key.api_key_id) == [("2026-03-01T12", 2, 1, 0), ("2026-03-01T13", 1, 0, 0)]
     assert usage(world, new.key.api_key_id) == [("2026-03-01T13", 1, 0, 1)]
     world.clock.advance(days=1)
-    world.ask(new.plain)
+    world.verify(new.plain)
     assert usage(world, new.key.api_key_id, "day") == [("2026-03-01T00", 1, 0, 1), ("2026-03-02T00", 1, 0, 0)]
     assert usage(world, old.key.api_key_id, "day") == [("2026-03-01T00", 3, 1, 0)]
 
@@ -59,7 +59,7 @@ def test_a_range_is_bounded_and_in_order(world: World) -> None:
 def test_the_roll_up_writes_totals_and_may_run_twice(world: World) -> None:
     issued, unused = world.issue(), world.issue()
     for _ in range(3):
-        world.ask(issued.plain)
+        world.verify(issued.plain)
     for _ in range(2):
         assert world.hub.key_usage.roll_up() == 2
     key = world.hub.api_keys.get(world.admin, issued.key.api_key_id)
@@ -67,7 +67,7 @@ def test_the_roll_up_writes_totals_and_may_run_twice(world: World) -> None:
     idle = world.hub.api_keys.get(world.admin, unused.key.api_key_id)
     assert (idle.usage_count, idle.last_used_at) == (0, None)
     world.clock.advance(hours=5)
-    world.ask(issued.plain)
+    world.verify(issued.plain)
     world.hub.key_usage.roll_up()
     assert world.hub.api_keys.get(world.admin, issued.key.api_key_id).usage_count == 4
 
@@ -76,8 +76,8 @@ def test_the_roll_up_keeps_refusals_of_hours_gone_by(world: World) -> None:
     issued = world.issue(rate_limit_per_hour=2)
     for _ in range(2):
         for _ in range(5):
-            world.ask(issued.plain)
-        world.ask(issued.plain, "apikey:verify")
+            world.verify(issued.plain)
+        world.verify(issued.plain, "apikey:verify")
         world.clock.advance(hours=2)
     for _ in range(2):
         world.hub.key_usage.roll_up()
@@ -89,7 +89,7 @@ def test_hour_buckets_are_dropped_when_old(tmp_path: Path) -> None:
     world = World(tmp_path, api_key_usage_days=2)
     issued = world.issue()
     for _ in range(30):
-        world.ask(issued.plain)
+        world.verify(issued.plain)
         world.clock.advance(hours=3)
     before = len(usage(world, issued.key.api_key_id, since=START))
     deleted = world.hub.key_usage.forget_old()

@@ -335,8 +335,8 @@ def test_old_anomalies_are_forgotten(world: World) -> None:
 def test_requests_with_a_key_are_signals(world: World) -> None:
     issued = world.issue(rateLimitPerHour=3)
     for _ in range(5):
-        world.ask(issued.plain)
-    world.ask(issued.plain, "venues:read")
+        world.verify(issued.plain)
+    world.verify(issued.plain, "venues:read")
     series = world.hub.insights.signals.series(
         world.admin, SubjectKind.ApiKey, issued.key.api_key_id, by="hour", since=None, until=None
     )
@@ -354,12 +354,12 @@ def test_a_burst_of_refusals_of_a_key_is_an_anomaly_of_it(world: World) -> None:
     issued = world.issue(rateLimitPerHour=10_000)
     for _ in range(24 * 7):
         for _ in range(10):
-            world.ask(issued.plain)
+            world.verify(issued.plain)
         world.clock.advance(hours=1)
     world.hub.insights.watch.detect()
     assert listed(world) == []
     for _ in range(40):
-        assert world.ask(issued.plain, "venues:read").code is VerificationCode.INSUFFICIENT_SCOPES
+        assert world.verify(issued.plain, "venues:read").code is VerificationCode.INSUFFICIENT_SCOPES
     world.clock.advance(hours=1)
     world.hub.insights.watch.detect()
     [traffic, refusals] = sorted(listed(world), key=lambda anomaly: anomaly.metric, reverse=True)
@@ -376,7 +376,7 @@ def test_a_burst_of_401_or_403_of_a_key_is_noticed_at_once(world: World, is_revo
 
     def refused(times: int) -> None:
         for _ in range(times):
-            assert world.ask(issued.plain, "venues:read").code is not VerificationCode.VALID
+            assert world.verify(issued.plain, "venues:read").code is not VerificationCode.VALID
 
     refused(BURST - 1)
     world.clock.advance(minutes=1)
@@ -398,20 +398,20 @@ def test_a_burst_of_401_or_403_of_a_key_is_noticed_at_once(world: World, is_revo
 def test_a_key_over_its_limit_is_no_burst_of_refusals(world: World) -> None:
     issued = world.issue(rate_limit_per_hour=1)
     for _ in range(BURST + 1):
-        world.ask(issued.plain)
+        world.verify(issued.plain)
     assert listed(world) == []
 
 
 def test_a_key_from_a_new_network_is_noticed_after_it_has_been_learned(world: World) -> None:
     issued = world.issue()
-    world.ask(issued.plain, ip="192.0.2.7")
-    world.ask(issued.plain, ip="198.51.100.1")
+    world.verify(issued.plain, ip="192.0.2.7")
+    world.verify(issued.plain, ip="198.51.100.1")
     assert listed(world) == [], "its first day is learned"
     world.clock.advance(seconds=LEARNING.total_seconds())
-    world.ask(issued.plain, ip="192.0.2.200")
+    world.verify(issued.plain, ip="192.0.2.200")
     assert listed(world) == [], "the network it always came from"
-    world.ask(issued.plain, ip="203.0.113.9")
-    world.ask(issued.plain, ip="203.0.113.10")
+    world.verify(issued.plain, ip="203.0.113.9")
+    world.verify(issued.plain, ip="203.0.113.10")
     [found] = listed(world)
     assert (found.metric, found.status) == (Metric.NewNetwork, AnomalyStatus.Ended)
     assert found.detail == (
@@ -425,9 +425,9 @@ def test_a_key_from_a_new_network_is_noticed_after_it_has_been_learned(world: Wo
 def test_a_key_that_comes_from_everywhere_surprises_nobody(world: World) -> None:
     issued = world.issue()
     for index in range(VARIED):
-        world.ask(issued.plain, ip=f"10.0.{index}.1")
+        world.verify(issued.plain, ip=f"10.0.{index}.1")
     world.clock.advance(days=2)
-    world.ask(issued.plain, ip="10.1.0.1")
+    world.verify(issued.plain, ip="10.1.0.1")
     assert listed(world) == []
 
 
@@ -483,12 +483,12 @@ def test_a_new_program_or_country_is_noticed(
 def test_one_scope_after_another_is_probing(world: World) -> None:
     issued = world.issue()
     for index in range(PROBING - 1):
-        world.ask(issued.plain, f"thing{index}:write")
-        world.ask(issued.plain, f"thing{index}:write")
+        world.verify(issued.plain, f"thing{index}:write")
+        world.verify(issued.plain, f"thing{index}:write")
     assert listed(world) == []
     world.clock.advance(minutes=20)
     for index in range(PROBING - 1, PROBING + 3):
-        world.ask(issued.plain, f"thing{index}:write")
+        world.verify(issued.plain, f"thing{index}:write")
     [found] = listed(world)
     assert found.metric == Metric.ScopeProbing
     assert "thing4:write" in found.detail
@@ -497,7 +497,7 @@ def test_one_scope_after_another_is_probing(world: World) -> None:
 def test_refusals_far_apart_are_no_probing(world: World) -> None:
     issued = world.issue()
     for index in range(PROBING * 2):
-        world.ask(issued.plain, f"thing{index}:write")
+        world.verify(issued.plain, f"thing{index}:write")
         world.clock.advance(minutes=30)
     assert listed(world) == []
 
@@ -510,8 +510,8 @@ def test_a_request_does_not_fail_for_being_looked_at(world: World, monkeypatch: 
 
     with monkeypatch.context() as patched:
         patched.setattr(world.hub.key_usage_watch, "_store", away)
-        assert world.ask(issued.plain, ip="192.0.2.7").code is VerificationCode.VALID
-    world.ask(issued.plain, ip="192.0.2.7")
+        assert world.verify(issued.plain, ip="192.0.2.7").code is VerificationCode.VALID
+    world.verify(issued.plain, ip="192.0.2.7")
     with world.hub.transactions.read() as tx:
         known = tx.sightings.known(issued.key.api_key_id, Trait.Network)
     assert [seen.value for seen in known] == ["192.0.2.0/24"], "the next use is looked at again"
@@ -520,10 +520,10 @@ def test_a_request_does_not_fail_for_being_looked_at(world: World, monkeypatch: 
 def test_what_a_key_is_used_for_is_remembered_and_no_anomaly(world: World) -> None:
     issued = world.issue(scopes=["events:read", "events:write"])
     for scopes in (["events:read"], ["events:read"], ["secrets:read"]):
-        world.ask(issued.plain, *scopes)
+        world.verify(issued.plain, *scopes)
     world.clock.advance(days=1)
     for scopes in (["events:read"], ["events:write"], []):
-        world.ask(issued.plain, *scopes)
+        world.verify(issued.plain, *scopes)
     with world.hub.transactions.read() as tx:
         known = tx.sightings.known(issued.key.api_key_id, Trait.Scope)
     days = {seen.value: (seen.last_seen_at - seen.first_seen_at).days for seen in known}
@@ -543,13 +543,13 @@ def test_the_scope_of_every_request_costs_one_transaction(
 
     monkeypatch.setattr(world.hub.key_usage_watch, "_store", counted)
     for _ in range(20):
-        world.ask(issued.plain, "events:read")
+        world.verify(issued.plain, "events:read")
     assert len(looked) == 1
 
 
 def test_what_was_seen_long_ago_is_forgotten(world: World) -> None:
     issued = world.issue()
-    world.ask(issued.plain, ip="192.0.2.7")
+    world.verify(issued.plain, ip="192.0.2.7")
     world.clock.advance(days=91)
     assert world.hub.key_usage_watch.forget_old() == 2  # the network, and that it asked for no scope
 

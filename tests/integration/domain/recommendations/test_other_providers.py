@@ -75,8 +75,8 @@ async def test_the_reader_is_not_one_of_the_five(world: RecommendationWorld) -> 
     period = Period(hour_of(world.clock.now()) - WEEK, hour_of(world.clock.now()))
     peers = Peers()
     with world.transactions.read() as tx:
-        assert peers.shown(tx, "SendGrid", period, to=readers[0]) is None
-        shown = peers.shown(tx, "SendGrid", period, to=TENANT)
+        assert peers.benchmark(tx, "SendGrid", period, to=readers[0]) is None
+        shown = peers.benchmark(tx, "SendGrid", period, to=TENANT)
     assert shown == ProviderBenchmark("SendGrid", 5 * 96 * 12, 0, shown.latency_ms, 5) if shown else False
 
 
@@ -85,7 +85,7 @@ async def test_a_tenant_that_would_stand_out_hides_all(world: RecommendationWorl
         _uses(world, UUID(int=0x1000 + n), "SendGrid", WELL, hours=96 if n == 0 else 10)
     period = Period(hour_of(world.clock.now()) - WEEK, hour_of(world.clock.now()))
     with world.transactions.read() as tx:
-        assert Peers().shown(tx, "SendGrid", period, to=TENANT) is None
+        assert Peers().benchmark(tx, "SendGrid", period, to=TENANT) is None
 
 
 async def test_who_has_nothing_to_complain_of_costs_no_look_at_others(
@@ -96,5 +96,5 @@ async def test_who_has_nothing_to_complain_of_costs_no_look_at_others(
     def look(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(Peers, "shown", look)
+    monkeypatch.setattr(Peers, "benchmark", look)
     assert await world.listed() == []

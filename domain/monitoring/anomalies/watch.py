@@ -15,8 +15,8 @@ from domain.core.transaction import Transactions, in_steps
 from domain.journal.signals import Signal, SubjectKind, hour_of
 from domain.monitoring.anomalies.detection import HOUR, WATCHED, series_of, unusual_hours
 from domain.monitoring.anomalies.model import Anomaly, AnomalySubject, Deviation, Direction, Metric
+from domain.monitoring.anomalies.notices import event_of, name_of, occurrence_of, sentence
 from domain.monitoring.anomalies.ports import AnomalyTransaction
-from domain.monitoring.anomalies.telling import event_of, name_of, occurrence_of, sentence
 from domain.monitoring.signal_series import SignalReader
 
 logger = logging.getLogger("hub.insights")
