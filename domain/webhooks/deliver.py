@@ -1,7 +1,10 @@
 """Deliver (UC-WH-02 steps 4 to 7): claim a batch, sign, post concurrently, hand the results to the recorder.
 
-One attempt goes through `DeliveryEngine.handle` (pace and admit: throttle.py), `_claim` (lease), `_attempt` (sign and
-post: signing.py; decide what follows: retry_policy.py) and the recorder (record.py)."""
+The walk of one attempt, all steps called by `DeliveryEngine`:
+- `_admit`: is there room, and is it the endpoint's turn (throttle.py);
+- `_claim`: take the lease in one transaction;
+- `_attempt`: sign (signing.py) and post, decide what follows (retry_policy.py);
+- the recorder makes it durable with what it raises (record.py, notices.py)."""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -57,6 +60,15 @@ class DeliveryLimits:
     expiry: timedelta
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What becomes of the messages of a queue batch; deferred ones come again at their moment."""
+
+    admitted: list[DeliveryMessage] = field(default_factory=list)
+    deferred: list[tuple[DeliveryMessage, datetime]] = field(default_factory=list)
+    to_hold: list[DeliveryMessage] = field(default_factory=list)
+
+
 class DeliveryEngine:
     """Handles the queue `webhook-deliveries`. One per process; its counters live on the event loop."""
 
@@ -101,43 +113,18 @@ class DeliveryEngine:
         - Raises Unavailable when the deliveries could not be claimed; repeating is harmless."""
         webhook_ids = [message.webhook_id for message in messages]
         endpoints = await asyncio.to_thread(self._endpoints, webhook_ids)
-        admitted: list[DeliveryMessage] = []
-        deferred: list[tuple[DeliveryMessage, datetime | None]] = []
-        to_hold: list[DeliveryMessage] = []
+        batch = _Batch()
         try:
             for message in messages:
                 endpoint = endpoints.get(message.webhook_id)
-                if endpoint is None:
-                    continue  # deleted, and its deliveries with it
-                if endpoint.state != WebhookState.Active:
-                    to_hold.append(message)
-                    continue
-                go, later = await self._pace(message, endpoint)
-                deferred += later
-                go, over = self._in_flight.admit(go)
-                admitted += [go] if go.delivery_ids else []
-                deferred += [(over, self._again_at(over.webhook_id))] if over.delivery_ids else []
-            claimed = await asyncio.to_thread(self._claim, admitted, deferred, to_hold, endpoints)
+                if endpoint is not None:  # else deleted, and its deliveries with it
+                    await self._admit(message, endpoint, batch)
+            claimed = await asyncio.to_thread(self._claim, batch, endpoints)
         except BaseException:
-            self._in_flight.release_all(admitted)
+            self._in_flight.release_all(batch.admitted)
             raise
-        self._keep_only(admitted, claimed)
-        tasks = {asyncio.create_task(self._attempt_and_release(delivery)): delivery for delivery in claimed}
-        self._tasks.update(tasks)
-        for task in tasks:
-            task.add_done_callback(self._tasks.discard)
-        quick = {
-            task
-            for task, delivery in tasks.items()
-            if not self._in_flight.is_slow(delivery.endpoint.webhook_id)
-        }
-        if quick:
-            _, late = await asyncio.wait(quick, timeout=self._limits.handoff_seconds)
-            self._in_flight.mark_slow(
-                tasks[task].endpoint.webhook_id
-                for task in late
-                if tasks[task].webhook_delivery_id in self._posting
-            )
+        self._keep_only(batch.admitted, claimed)
+        await self._wait_for(self._start(claimed))
 
     async def attempt_now(self, claimed: ClaimedDelivery) -> AttemptResult:
         """Attempt a delivery outside the queue (a test); it is recorded like any other and never retried."""
@@ -158,18 +145,28 @@ class DeliveryEngine:
         opened = tuple(self._cipher.open(sealed, context=context) for sealed in endpoint.sealed_secrets)
         return replace(endpoint, secrets=opened)
 
-    # -- admission ---------------------------------------------------------------------------------------------
+    # -- admission ----------------------------------------------------------------------------------------
+
+    async def _admit(self, message: DeliveryMessage, endpoint: Endpoint, batch: _Batch) -> None:
+        if endpoint.state != WebhookState.Active:
+            batch.to_hold.append(message)
+            return
+        go, later = await self._pace(message, endpoint)
+        batch.deferred += later
+        go, over = self._in_flight.admit(go)
+        if go.delivery_ids:
+            batch.admitted.append(go)
+        if over.delivery_ids:
+            again_at = self._clock.now() + timedelta(seconds=self._in_flight.again_in(over.webhook_id))
+            batch.deferred.append((over, again_at))
 
     async def _pace(
         self, message: DeliveryMessage, endpoint: Endpoint
-    ) -> tuple[DeliveryMessage, list[tuple[DeliveryMessage, datetime | None]]]:
+    ) -> tuple[DeliveryMessage, list[tuple[DeliveryMessage, datetime]]]:
         if endpoint.rate_limit_per_second is None or message.paced:
             return message, []
         go, later = await asyncio.to_thread(self._pacer.book, message, endpoint.rate_limit_per_second)
-        return replace(go, paced=True), list(later)
-
-    def _again_at(self, webhook_id: UUID) -> datetime:
-        return self._clock.now() + timedelta(seconds=self._in_flight.again_in(webhook_id))
+        return replace(go, paced=True), later
 
     def _keep_only(self, admitted: Sequence[DeliveryMessage], claimed: Sequence[ClaimedDelivery]) -> None:
         """Swap the reservations for what was really claimed (others may have been claimed elsewhere)."""
@@ -191,22 +188,17 @@ class DeliveryEngine:
                 logger.error("webhook secret does not open", extra={"webhookId": str(endpoint.webhook_id)})
         return opened
 
-    def _claim(
-        self,
-        admitted: Sequence[DeliveryMessage],
-        deferred: Sequence[tuple[DeliveryMessage, datetime | None]],
-        to_hold: Sequence[DeliveryMessage],
-        endpoints: dict[UUID, Endpoint],
-    ) -> list[ClaimedDelivery]:
-        if deferred:
-            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue(at) for message, at in deferred])
-        if not admitted and not to_hold:
+    def _claim(self, batch: _Batch, endpoints: dict[UUID, Endpoint]) -> list[ClaimedDelivery]:
+        if batch.deferred:
+            deferred = [message.to_queue(at) for message, at in batch.deferred]
+            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, deferred)
+        if not batch.admitted and not batch.to_hold:
             return []
         with self._transactions.write() as tx:
-            if to_hold:
-                self._hold(tx, to_hold)
+            if batch.to_hold:
+                self._hold(tx, batch.to_hold)
             claimed = tx.pipeline.claim(
-                [(endpoints[message.webhook_id], message.delivery_ids) for message in admitted],
+                [(endpoints[message.webhook_id], message.delivery_ids) for message in batch.admitted],
                 lease_id=self._ids.new(),
                 now=self._clock.now(),
                 margin_seconds=self._limits.lease_margin_seconds,
@@ -235,6 +227,30 @@ class DeliveryEngine:
         )
 
     # -- one attempt --------------------------------------------------------------------------------------
+
+    def _start(
+        self, claimed: Sequence[ClaimedDelivery]
+    ) -> dict[asyncio.Task[AttemptResult], ClaimedDelivery]:
+        tasks = {asyncio.create_task(self._attempt_and_release(delivery)): delivery for delivery in claimed}
+        self._tasks.update(tasks)
+        for task in tasks:
+            task.add_done_callback(self._tasks.discard)
+        return tasks
+
+    async def _wait_for(self, tasks: Mapping[asyncio.Task[AttemptResult], ClaimedDelivery]) -> None:
+        """Wait for the posts to quick endpoints, at most for the hand-off time; those that take longer are slow."""
+        quick = {
+            task
+            for task, delivery in tasks.items()
+            if not self._in_flight.is_slow(delivery.endpoint.webhook_id)
+        }
+        if quick:
+            _, late = await asyncio.wait(quick, timeout=self._limits.handoff_seconds)
+            self._in_flight.mark_slow(
+                tasks[task].endpoint.webhook_id
+                for task in late
+                if tasks[task].webhook_delivery_id in self._posting
+            )
 
     async def _attempt_and_release(self, claimed: ClaimedDelivery) -> AttemptResult:
         webhook_id = claimed.endpoint.webhook_id
