@@ -32,8 +32,8 @@ from infra.sql.monitoring.metrics import SqlMetrics
 from infra.sql.privacy.erasures import SqlErasures
 from infra.sql.privacy.personal_data import SqlPersonalData
 from infra.sql.recommendations.repository import SqlDecisions, SqlOutcomes, SqlPeerChecks
-from infra.sql.sync.exports import SqlSyncRecords
 from infra.sql.sync.jobs import SqlSyncJobs
+from infra.sql.sync.records import SqlSyncRecords
 from infra.sql.sync.settings import SqlSyncSettings
 from infra.sql.tenants.repository import SqlUsers
 from infra.sql.webhooks.deliveries import SqlDeliveries

@@ -22,8 +22,8 @@ from infra.sql.monitoring.anomalies import SqlAnomalies
 from infra.sql.privacy.erasures import SqlErasures
 from infra.sql.privacy.personal_data import SqlPersonalData
 from infra.sql.recommendations.repository import SqlDecisions, SqlOutcomes, SqlPeerChecks
-from infra.sql.sync.exports import SqlSyncRecords
 from infra.sql.sync.jobs import SqlSyncJobs
+from infra.sql.sync.records import SqlSyncRecords
 from infra.sql.sync.settings import SqlSyncSettings
 from infra.sql.webhooks.deliveries import SqlDeliveries
 from infra.sql.webhooks.repository import SqlWebhooks
