@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import croniter  # noqa: F401 - asks a process for the platform when it is first imported
 import pytest
+from hypothesis.internal.charmap import charmap
 
-_REFUSED = frozenset({"sqlite3.connect", "socket.bind", "socket.connect", "subprocess.Popen", "os.mkdir"})
+_REFUSED = frozenset(
+    {"open", "sqlite3.connect", "socket.bind", "socket.connect", "subprocess.Popen", "os.mkdir"}
+)
 #: What importing a module, reading a time zone or remembering an example of hypothesis opens.
-_OF_PYTHON = (".py", ".pyc", ".so")
-_OF_MACHINE = ("/dev/", "/etc/", "/proc/", "/sys/", "/usr/", sys.prefix, sys.base_prefix)
+_OF_PYTHON = re.compile(r"\.pyc?(\.\d+)?$|\.so$|__pycache__|\.hypothesis")
+_OF_MACHINE = (
+    "/dev/",
+    "/etc/",
+    "/proc/",
+    "/sys/",
+    "/usr/",
+    sys.prefix,
+    sys.base_prefix,
+    sys.pycache_prefix or "/dev/",
+)
 _is_testing = False
+
+charmap()  # hypothesis writes its table of characters when it first needs it
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook (PEP 578): once added it stays, so it looks at nothing while no unit test runs."""
-    if not _is_testing:
+    if not _is_testing or event not in _REFUSED:
         return
-    if (
-        event in _REFUSED
-        and "__pycache__" not in str(arguments[0])
-        and ".hypothesis" not in str(arguments[0])
-    ):
-        pytest.fail(f"A unit test does {event} {arguments[0]!r}: it belongs into tests/integration.")
-    if event == "open" and isinstance(arguments[0], str | bytes):
+    if event in ("open", "os.mkdir"):
+        if not isinstance(arguments[0], str | bytes):
+            return
         path = os.fsdecode(arguments[0])
-        if not path.endswith(_OF_PYTHON) and not path.startswith(_OF_MACHINE) and ".hypothesis" not in path:
-            pytest.fail(f"A unit test opens {path}: it belongs into tests/integration.")
+        if path.startswith(_OF_MACHINE) or _OF_PYTHON.search(path):
+            return
+    pytest.fail(f"A unit test does {event} {arguments[0]!r}: it belongs into tests/integration.")
 
 
 sys.addaudithook(_refuse)

@@ -15,8 +15,11 @@ BICEP = ROOT / "deploy" / "bicep"
 FILES = sorted(BICEP.rglob("*.bicep"))
 
 
+_PARSER = BicepParser()
+
+
 def parsed(path: Path) -> dict[str, Any]:
-    return dict(BicepParser().parse(text=path.read_text()))
+    return dict(_PARSER.parse(text=path.read_text()))
 
 
 TREE = {path: parsed(path) for path in FILES}
