@@ -25,37 +25,26 @@ from domain.webhooks.model import DELIVERY_FAILED, DISABLED, SENT, Attempt, Deli
 from domain.webhooks.ports import AttemptResult, ClaimedDelivery, Endpoint, EndpointHealth, ExpiredDelivery
 
 
-def sent(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
-    claimed = result.claimed
-    data = {
+def attempted(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
+    """Build WebhookSent for an attempt that delivered, else WebhookDeliveryFailed.
+
+    `nextRetryAt` is null when no further attempt follows."""
+    claimed, attempt = result.claimed, result.attempt
+    data: dict[str, Any] = {
         "webhookDeliveryId": str(claimed.webhook_delivery_id),
         "webhookId": str(claimed.endpoint.webhook_id),
-        "statusCode": result.attempt.http_status_code,
-        "deliveredAt": rfc3339(now),
     }
+    delivered = result.delivery_status == DeliveryStatus.Delivered
+    if delivered:
+        data |= {"statusCode": attempt.http_status_code, "deliveredAt": rfc3339(now)}
+    else:
+        data |= {
+            "attemptCount": attempt.number,
+            "errorMessage": attempt.error_message,
+            "nextRetryAt": rfc3339(result.next_retry_at) if result.next_retry_at else None,
+        }
     return build_event(
-        SENT,
-        data,
-        event_id=ids.new(),
-        tenant_id=claimed.endpoint.tenant_id,
-        subject=claimed.webhook_delivery_id,
-        at=now,
-        traceparent=result.traceparent,
-    )
-
-
-def delivery_failed(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
-    """Build the event of a failed attempt; `nextRetryAt` is null when no further one follows."""
-    claimed = result.claimed
-    data = {
-        "webhookDeliveryId": str(claimed.webhook_delivery_id),
-        "webhookId": str(claimed.endpoint.webhook_id),
-        "attemptCount": result.attempt.number,
-        "errorMessage": result.attempt.error_message,
-        "nextRetryAt": rfc3339(result.next_retry_at) if result.next_retry_at else None,
-    }
-    return build_event(
-        DELIVERY_FAILED,
+        SENT if delivered else DELIVERY_FAILED,
         data,
         event_id=ids.new(),
         tenant_id=claimed.endpoint.tenant_id,

@@ -169,7 +169,7 @@ class EndpointHealth:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredDelivery:
-    """A delivery that ran out of time (BR-WH-05)."""
+    """A delivery that ran out of time."""
 
     webhook_delivery_id: UUID
     webhook_id: UUID
@@ -248,7 +248,7 @@ class PipelineTransaction(OutboxTransaction, AuditTransaction, SignalTransaction
 
 
 class WebhookTransaction(AuditTransaction, UserTransaction, Protocol):
-    """The transaction of a change of a webhook, which may release its held deliveries; BR-WH-07 locks the tenant."""
+    """The transaction of a change of a webhook, which may release its held deliveries; the limit locks the tenant."""
 
     @property
     def webhooks(self) -> Webhooks: ...

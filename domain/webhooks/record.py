@@ -15,16 +15,14 @@ from domain.core.ports import Clock, IdGenerator, QueueSender
 from domain.core.realtime import NOBODY, Realtime
 from domain.core.tracing import trace_fields
 from domain.core.transaction import Transactions
-from domain.journal.events import DomainEvent
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED, SENT, DeliveryStatus
 from domain.webhooks.notices import (
-    delivery_failed,
+    attempted,
     delivery_signals,
     disabled,
     publish_deliveries,
     record_disabled,
-    sent,
 )
 from domain.webhooks.ports import AttemptResult, EndpointTally, PipelineTransaction
 from domain.webhooks.rules import should_disable
@@ -145,13 +143,17 @@ class ResultRecorder:
         """Raise WebhookSent and WebhookDeliveryFailed; a delivery of one of these raises none: there is no loop."""
         results = [result for result in kept if result.claimed.event.type not in DELIVERY_EVENTS]
         heard = listeners(tx, {result.claimed.endpoint.tenant_id for result in results})
-        events: list[DomainEvent] = []
-        for result in results:
-            delivered = result.delivery_status == DeliveryStatus.Delivered
-            if (result.claimed.endpoint.tenant_id, SENT if delivered else DELIVERY_FAILED) in heard:
-                build = sent if delivered else delivery_failed
-                events.append(build(self._ids, result, now))
-        tx.outbox.append(events)
+        tx.outbox.append(
+            [
+                attempted(self._ids, result, now)
+                for result in results
+                if (result.claimed.endpoint.tenant_id, _event_type(result)) in heard
+            ]
+        )
+
+
+def _event_type(result: AttemptResult) -> str:
+    return SENT if result.delivery_status == DeliveryStatus.Delivered else DELIVERY_FAILED
 
 
 async def _gather() -> None:

@@ -1,6 +1,6 @@
 """When a delivery is tried again: the whole schedule, fixed and adaptive. Pure; seconds.
 
-- `decide_next` is asked after each attempt. `decide` gives the fixed schedule of BR-WH-04 and its limits.
+- `decide_next` is asked after each attempt. `decide` gives the fixed schedule and its limits.
 - An adaptive webhook has a history of how long its endpoint's outages lasted (`OutageHistory`: decayed counts in
   buckets half an octave wide). It answers: when is an endpoint that has been failing for t seconds likely to be back?
   From it the next retry is planned by dynamic programming over (age of the outage, retries left)."""
@@ -53,7 +53,7 @@ def decide_next(
 ) -> RetryDecision:
     """Decide what follows an attempt at `claimed` that ended with `answer`.
 
-    - `expiry` is how long a delivery lasts (BR-WH-05), `platform_cap` the most retries it gets (BR-WH-03).
+    - `expiry` is how long a delivery lasts, `platform_cap` the most retries it gets.
     - `spread` in [-1, 1] places the retry within the jitter."""
     return decide(
         answer,
@@ -80,7 +80,7 @@ def decide(
 ) -> RetryDecision:
     """Decide what follows an attempt that ended with `answer`, when `retries_used` retries were spent before it.
 
-    `learned` takes the place of the schedule of BR-WH-04, unless the delivery would expire before."""
+    `learned` takes the place of the fixed schedule, unless the delivery would expire before."""
     if answer.status is not None and 200 <= answer.status < 300:
         return RetryDecision(DeliveryStatus.Delivered)
     if answer.status == 410:
@@ -243,7 +243,7 @@ _TYPICAL = tuple(sqrt((1.0 if n == 0 else EDGES[n - 1]) * edge) for n, edge in e
 DECAY = 0.9
 #: How many outages the prior, which takes every length to be as likely, is worth.
 PRIOR_OUTAGES = 1.0
-#: Fewer outages than this and the fixed schedule of BR-WH-04 is kept.
+#: Fewer outages than this and the fixed schedule is kept.
 ENOUGH = 3
 #: So is it while an outage is older than all but this many of those that count: the prior alone would wait too long.
 _KNOWN = 0.2
