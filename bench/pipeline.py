@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness import HostProcess, ReceiverProcess, call, receiving, running
-from domain.core.ports import OutboundRequest
 from domain.journal.events import DomainEvent
 from domain.webhooks.signing import event_body, new_secret, signed_headers
 from infra.app.settings import Settings
@@ -60,7 +59,7 @@ async def _bare_loop(url: str, seconds: float) -> tuple[int, float]:
             event = DomainEvent(str(ids.new()), _TENANT, "BookingConfirmed", json.dumps(payload()), now)
             body = event_body(event)
             headers = signed_headers([secret], event.event_id, now, body)
-            await client.send(OutboundRequest("POST", url, headers, body))
+            await client.post(url, headers, body, 30.0)
             count += 1
 
     started = os.times()

@@ -144,21 +144,8 @@ OutboundFailure = Literal["timeout", "connect", "tls", "blocked", "protocol"]
 
 
 @dataclass(frozen=True, slots=True)
-class OutboundRequest:
-    """One HTTP request to the outside. Seconds and bytes."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    timeout_seconds: float = 30.0
-    max_response_bytes: int = 64 * 1024
-    allow_tls_1_2: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class OutboundResponse:
-    """`body` is cut at the request's `max_response_bytes`; header names are lower-case."""
+    """An answer. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -177,10 +164,14 @@ class OutboundError(Exception):
 
 
 class OutboundHttp(Protocol):
-    """The one way out. Redirects are not followed; addresses that are not public are refused."""
+    """The way out for what the product posts to addresses of its tenants. Redirects are not followed; addresses that
+    are not public are refused."""
 
-    async def send(self, request: OutboundRequest) -> OutboundResponse:
-        """Send a request. Raises OutboundError when no answer comes."""
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, deadline: float
+    ) -> OutboundResponse:
+        """Post once and return the answer, its body cut at 64 KiB. `deadline`: seconds for everything, from the name
+        lookup to the answer's last byte. Raises OutboundError."""
 
     async def check(self, url: str) -> None:
         """Resolve the URL's host and apply the address guard, without connecting.

@@ -23,7 +23,6 @@ from domain.core.ports import (
     IdGenerator,
     OutboundError,
     OutboundHttp,
-    OutboundRequest,
     OutboundResponse,
     QueueSender,
 )
@@ -305,12 +304,9 @@ class DeliveryEngine:
             traceparent = span.traceparent or event.traceparent
             if traceparent:
                 headers["traceparent"] = traceparent
-            request = OutboundRequest(
-                "POST", endpoint.url, headers, body, timeout_seconds=float(endpoint.timeout_seconds)
-            )
             response: OutboundResponse | OutboundError
             try:
-                response = await self._http.send(request)
+                response = await self._http.post(endpoint.url, headers, body, float(endpoint.timeout_seconds))
             except OutboundError as error:
                 response = error
             tell_answer(span, response)

@@ -20,7 +20,7 @@ from domain.core.errors import (
 )
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import WEBHOOK_MANAGE
-from domain.core.ports import Cipher, Clock, IdGenerator, OutboundError, OutboundHttp, OutboundRequest
+from domain.core.ports import Cipher, Clock, IdGenerator, OutboundError, OutboundHttp
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import rfc3339, sent_fields
@@ -94,15 +94,9 @@ class EndpointVerifier:
             },
             separators=(",", ":"),
         ).encode()
-        request = OutboundRequest(
-            "POST",
-            url,
-            signed_headers([secret], message_id, now, body),
-            body,
-            timeout_seconds=self._timeout_seconds,
-        )
+        headers = signed_headers([secret], message_id, now, body)
         try:
-            response = await self._http.send(request)
+            response = await self._http.post(url, headers, body, self._timeout_seconds)
         except OutboundError as error:
             return EndpointVerification(
                 False, f"The receiver could not be reached ({error.kind}): {error.detail}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from domain.core.ports import Cipher, Clock, OutboundHttp, QueueSender, SecretStore, TableStore
+from domain.core.ports import Cipher, Clock, QueueSender, SecretStore, TableStore
 from domain.core.realtime import Realtime
 from domain.core.tracing import UNTRACED, Tracer
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, announcements
@@ -18,6 +18,8 @@ from infra.sql.engine import DATABASE_FILE, Database, sql_server_database, sqlit
 from infra.sql.transaction import SqlTransactions
 
 if TYPE_CHECKING:
+    import httpx
+
     from infra.outbound.client import OutboundClient
 
 
@@ -123,13 +125,11 @@ class ProcessAdapters:
         return OutboundClient(self.settings)
 
     @once
-    def provider_http(self) -> OutboundHttp:
-        """The same way out, to providers. A webhook's post has its span from whoever sends it."""
-        if self.tracer is UNTRACED:
-            return self.http
-        from infra.outbound.traced import TracedClient
+    def provider_transport(self) -> httpx.AsyncBaseTransport:
+        """The same way out, for provider adapters."""
+        from infra.outbound.transport import OutboundTransport
 
-        return TracedClient(self.http, self.tracer)
+        return OutboundTransport(self.http, self.tracer)
 
     @once
     def tracer(self) -> Tracer:

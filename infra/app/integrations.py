@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from domain.core.ports import Cipher, Clock, IdGenerator, OutboundHttp, QueueSender, SecretStore, TableStore
+from domain.core.ports import Cipher, Clock, IdGenerator, QueueSender, SecretStore, TableStore
 from domain.core.realtime import NOBODY, Realtime
 from domain.core.tracing import UNTRACED, Tracer
 from domain.integrations.changes import ChangeRecorder
@@ -29,6 +30,9 @@ from infra.providers._kit.circuit import Circuits
 from infra.providers.registry import all_providers
 from infra.sql.transaction import SqlTransactions
 
+if TYPE_CHECKING:
+    import httpx
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapters:
@@ -40,7 +44,7 @@ class Adapters:
     cipher: Cipher
     tables: TableStore
     queue: QueueSender
-    http: OutboundHttp
+    transport: Callable[[], httpx.AsyncBaseTransport]
     clock: Clock
     ids: IdGenerator
     tokens: AccessTokens
@@ -168,7 +172,7 @@ class IntegrationParts:
         from infra.providers._kit.connection import HttpProviderConnection
 
         return HttpProviderConnection(
-            self._with.http,
+            self._with.transport(),
             # A health probe is what tells whether a host is back: nothing may hold it back.
             circuits=self._circuits if retries else Circuits(),
             clock=self._with.clock,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from domain.core.ports import Cipher, Clock, OutboundHttp, SecretStore, TableStore
+from domain.core.ports import Cipher, Clock, SecretStore, TableStore
 from domain.core.tracing import UNTRACED, Tracer
 from domain.integrations.model import Integration
 from domain.oauth.clients import OAuthClients
@@ -20,6 +21,9 @@ from infra.app.settings import Settings
 from infra.providers._kit.token_endpoint import HttpTokenEndpoint
 from infra.sql.transaction import SqlTransactions
 
+if TYPE_CHECKING:
+    import httpx
+
 CALLBACK_PATH = "/api/oauth/callback"
 
 
@@ -34,7 +38,7 @@ class OAuthParts:
         secrets: SecretStore,
         tables: TableStore,
         cipher: Cipher,
-        http: OutboundHttp,
+        transport: Callable[[], httpx.AsyncBaseTransport],
         clock: Clock,
         integrations: Callable[[], IntegrationParts],
         *,
@@ -45,7 +49,7 @@ class OAuthParts:
         self._secrets = secrets
         self._tables = tables
         self._cipher = cipher
-        self._http = http
+        self._transport = transport
         self._clock = clock
         self._integrations = integrations
         self._tracer = tracer
@@ -79,7 +83,7 @@ class OAuthParts:
     def clients(self) -> OAuthClients:
         parts = self._integrations()
         return OAuthClients(
-            parts.catalogue, parts.credential_store, HttpTokenEndpoint(self._http, self._clock)
+            parts.catalogue, parts.credential_store, HttpTokenEndpoint(self._transport, self._clock)
         )
 
     @once

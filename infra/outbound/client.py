@@ -6,13 +6,15 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domain.core.ports import OutboundError, OutboundRequest, OutboundResponse
+from domain.core.ports import OutboundError, OutboundResponse
 from domain.core.web_address import BadAddress, WebAddress, require_https
 from infra.app.settings import Settings
 from infra.outbound.guard import AddressGuard, Lookup
+from infra.outbound.request import OutboundRequest
 
 if TYPE_CHECKING:
     from infra.outbound.pool import ConnectionPool
@@ -40,6 +42,12 @@ class OutboundClient:
         self._guard = AddressGuard(allow_loopback=self._development, lookup=lookup)
         self._pools: dict[asyncio.AbstractEventLoop, ConnectionPool] = {}
         self._opening = threading.Lock()
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, deadline: float
+    ) -> OutboundResponse:
+        """Post once; the answer's body is cut at 64 KiB. Raises OutboundError."""
+        return await self.send(OutboundRequest("POST", url, headers, body, timeout_seconds=deadline))
 
     async def send(self, request: OutboundRequest) -> OutboundResponse:
         """Send once. `request.timeout_seconds` covers name lookup, connection, headers and body.

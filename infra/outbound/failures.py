@@ -23,11 +23,10 @@ _CONNECT_TEXT = {
 
 
 def describe_failure(error: BaseException) -> tuple[OutboundFailure, str] | None:
-    """The kind and text of a failure, None for an error that is not the network's or the peer's (a defect).
+    """Return the kind and text of a failure, or None for a defect of ours: an error of neither network nor peer.
 
-    httpx's transport folds several aiohttp errors into one, so the whole chain of causes is looked at.
-    The text holds no address, header or body.
-    """
+    aiohttp raises its own errors from exact ones, so the whole chain of causes is looked at. The text holds no
+    address, header or body."""
     chain = tuple(_causes(error))
     # The first causes are the exact ones; aiohttp's own errors, raised from them, say less.
     for cause in reversed(chain):
@@ -84,7 +83,7 @@ def _describe(error: BaseException) -> tuple[OutboundFailure, str] | None:
             return "connect", "No connection could be made"
         case httpx.InvalidURL():
             return "blocked", "The URL is not valid"
-        case httpx.HTTPError() | aiohttp.ClientError() if error.__cause__ is None:
+        case aiohttp.ClientError() if error.__cause__ is None:
             return "protocol", "The exchange failed"
         case _:
             return None

@@ -1,33 +1,28 @@
-"""The connections of one event loop: httpx's request and response types over aiohttp's connector.
-
-`httpx.AsyncClient` is left out on purpose: its cookies, redirects and authentication are what we forbid, and
-they take as long as the exchange itself. The transport is the whole of what is needed.
-"""
+"""The connections of one event loop, over aiohttp's connector."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 import httpx
-from aiohttp import AddrInfoType, ClientSession, DummyCookieJar, TCPConnector
+from aiohttp import AddrInfoType, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
-from httpx_aiohttp import AiohttpTransport
 from yarl import URL as YarlURL  # noqa: N811 - told apart from httpx.URL
 
-from domain.core.ports import OutboundRequest
 from domain.core.web_address import BadAddress, WebAddress
 from infra.outbound.guard import AddressGuard
+from infra.outbound.request import OutboundRequest, parsed_url
 from infra.version import VERSION
 
 USER_AGENT = f"IntegrationHub-Webhooks/{VERSION}"
 
 _CONNECT_SECONDS = 10.0
+_CHUNK_BYTES = 16 * 1024
 _DNS_CACHE_SECONDS = 10
 # Below the 5 s after which common servers (Node.js, uvicorn) close an idle connection: a POST sent into a
 # connection that is being closed is lost and cannot safely be repeated.
@@ -87,7 +82,6 @@ class ConnectionPool:
         self._max_connections = max_connections
         self._ca_file = ca_file
         self._sessions: dict[ssl.TLSVersion, ClientSession] = {}
-        self._transports: dict[ssl.TLSVersion, AiohttpTransport] = {}
 
     async def exchange(
         self, request: OutboundRequest, address: WebAddress
@@ -98,22 +92,23 @@ class ConnectionPool:
         bounds the total time.
         """
         connect_seconds = min(_CONNECT_SECONDS, request.timeout_seconds)
-        outgoing = httpx.Request(
-            request.method,
+        response = await self._session(request.allow_tls_1_2).request(
+            request.method.upper(),
             _parsed(address.url, address.host),
             headers=_headers(request.headers),
-            content=request.body,
-            extensions={"timeout": {"connect": connect_seconds, "pool": connect_seconds}},
+            data=request.body or None,
+            allow_redirects=False,
+            auto_decompress=False,
+            timeout=ClientTimeout(connect=connect_seconds, sock_connect=connect_seconds),
         )
-        response = await self._transport(request.allow_tls_1_2).handle_async_request(outgoing)
-        body = await _read_capped(response, request.max_response_bytes)
-        return response.status_code, dict(response.headers), body
+        async with response:
+            body = await _read_capped(response, request.max_response_bytes)
+        return response.status, dict(httpx.Headers(response.raw_headers)), body
 
     async def close(self) -> None:
         """Close every connection. On the pool's own loop."""
         sessions = tuple(self._sessions.values())
         self._sessions.clear()
-        self._transports.clear()
         for session in sessions:
             await session.close()
 
@@ -124,18 +119,18 @@ class ConnectionPool:
             closing.send(None)
         closing.close()
 
-    def _transport(self, allow_tls_1_2: bool) -> AiohttpTransport:
+    def _session(self, allow_tls_1_2: bool) -> ClientSession:
         floor = ssl.TLSVersion.TLSv1_2 if allow_tls_1_2 else ssl.TLSVersion.TLSv1_3
-        transport = self._transports.get(floor)
-        if transport is None:
-            transport = self._transports[floor] = self._open(floor)
-        return transport
+        session = self._sessions.get(floor)
+        if session is None:
+            session = self._sessions[floor] = self._open(floor)
+        return session
 
-    def _open(self, floor: ssl.TLSVersion) -> AiohttpTransport:
+    def _open(self, floor: ssl.TLSVersion) -> ClientSession:
         context = ssl.create_default_context(cafile=self._ca_file)
         context.minimum_version = floor
         context.set_alpn_protocols(["http/1.1"])
-        session = self._sessions[floor] = ClientSession(
+        return ClientSession(
             connector=TCPConnector(
                 ssl=context,
                 resolver=GuardedResolver(self._guard),
@@ -148,24 +143,28 @@ class ConnectionPool:
             skip_auto_headers=("content-type",),
             trust_env=False,
         )
-        return AiohttpTransport(verify=context, trust_env=False, client=session)
 
     def _open_socket(self, answer: AddrInfoType) -> socket.socket:
         return self._guard.open_socket(answer)
 
 
 @lru_cache(maxsize=4096)
-def _parsed(url: str, host: str) -> httpx.URL:
-    """The URL for httpx. Every parser on the way (ours, httpx's, aiohttp's) must see the host the guard saw."""
-    parsed = httpx.URL(url)
-    if parsed.raw_host.decode("ascii") != host or YarlURL(str(parsed)).raw_host != host:
+def _parsed(url: str, host: str) -> YarlURL:
+    """Return the URL as aiohttp takes it, encoded as httpx encodes it. Every parser on the way (ours, httpx's,
+    aiohttp's) must see the host that the guard saw."""
+    encoded = parsed_url(url)
+    parsed = YarlURL(str(encoded))
+    if encoded.raw_host.decode("ascii") != host or parsed.raw_host != host:
         raise BadAddress("The URL's host is ambiguous")
     return parsed
 
 
 def _headers(given: Mapping[str, str]) -> dict[str, str]:
+    """Raises ValueError (UnicodeEncodeError) for a name or value that is not ASCII."""
     headers = dict(_DEFAULT_HEADERS)
     for name, value in given.items():
+        name.encode("ascii")
+        value.encode("ascii")
         lowered = name.lower()
         if lowered not in _IGNORED_HEADERS:
             headers[lowered] = value
@@ -173,18 +172,10 @@ def _headers(given: Mapping[str, str]) -> dict[str, str]:
     return headers
 
 
-async def _read_capped(response: httpx.Response, limit: int) -> bytes:
-    # The raw stream: httpx's own readers would decode, count and copy.
-    stream = cast(httpx.AsyncByteStream, response.stream)
-    chunks = cast("AsyncGenerator[bytes, None]", aiter(stream))
+async def _read_capped(response: ClientResponse, limit: int) -> bytes:
     body = bytearray()
-    try:
-        while len(body) < limit:
-            try:
-                body += await anext(chunks)
-            except StopAsyncIteration:
-                break
-    finally:
-        await chunks.aclose()
-        await stream.aclose()
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        body += chunk
+        if len(body) >= limit:
+            break
     return bytes(body[:limit])

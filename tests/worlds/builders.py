@@ -6,7 +6,7 @@ import asyncio
 import json
 import tempfile
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -14,9 +14,10 @@ from pathlib import Path
 from uuid import UUID
 
 from domain.core.errors import Unavailable
-from domain.core.ports import OutboundError, OutboundRequest, OutboundResponse, QueueMessage
+from domain.core.ports import OutboundError, OutboundResponse, QueueMessage
 from domain.core.realtime import Nobody, Payload
 from infra.azure.servicebus.limits import check_size
+from infra.outbound.request import OutboundRequest
 from infra.sql.engine import DATABASE_FILE
 from infra.sql.migrate import upgrade_embedded
 from infra.sql.transaction import SqlTransaction, SqlTransactions
@@ -159,7 +160,10 @@ class Receivers:
     def posts_to(self, url: str = RECEIVER) -> list[OutboundRequest]:
         return [request for _, request in self.posts if request.url == url]
 
-    async def send(self, request: OutboundRequest) -> OutboundResponse:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, deadline: float
+    ) -> OutboundResponse:
+        request = OutboundRequest("POST", url, headers, body, timeout_seconds=deadline)
         if b'"type":"webhook.verification"' in request.body:
             self.verifications.append(request)
             return await self._reply(self.verification, request)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 from pydantic import Field
 
 from domain.core.errors import Unavailable
@@ -55,7 +56,6 @@ from tests.worlds.builders import (
     FlakyUnits,
     HeardRealtime,
     MemoryQueue,
-    Receivers,
     new_database,
 )
 
@@ -220,7 +220,7 @@ class IntegrationWorld:
             cipher=self.cipher,
             tables=self.tables,
             queue=self.queue,
-            http=Receivers(self.clock),
+            transport=lambda: httpx.MockTransport(lambda request: httpx.Response(500)),
             clock=self.clock,
             ids=self.ids,
             tokens=self,

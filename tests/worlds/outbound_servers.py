@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from domain.core.ports import OutboundError, OutboundHttp, OutboundRequest, OutboundResponse
+from domain.core.ports import OutboundError, OutboundResponse
+from infra.outbound.client import OutboundClient
+from infra.outbound.request import OutboundRequest
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -54,12 +56,12 @@ def answering(*parts: bytes, pause: float = 0.0, once: bool = False) -> Handler:
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-async def post(client: OutboundHttp, url: str, **options: Any) -> OutboundResponse:
+async def post(client: OutboundClient, url: str, **options: Any) -> OutboundResponse:
     options = {"body": b"{}", "timeout_seconds": 5.0} | options
     return await client.send(OutboundRequest("POST", url, **options))
 
 
-async def failing(client: OutboundHttp, url: str, **options: Any) -> OutboundError:
+async def failing(client: OutboundClient, url: str, **options: Any) -> OutboundError:
     with pytest.raises(OutboundError) as failed:
         await post(client, url, **options)
     assert "127.0.0.1" not in str(failed.value)

@@ -13,6 +13,7 @@ import pytest
 from domain.providers.contract import Connection, Provider, ProviderRequest, ProviderResponse
 from infra.app.settings import Settings
 from infra.outbound.client import OutboundClient
+from infra.outbound.transport import OutboundTransport
 from infra.providers._kit.connection import HttpProviderConnection
 
 
@@ -25,7 +26,7 @@ async def connected(
     try:
         yield Connection(
             configuration=provider.profile.configuration.model_validate(configuration),
-            http=HttpProviderConnection(client, secrets=secrets, retries=0),
+            http=HttpProviderConnection(OutboundTransport(client), secrets=secrets, retries=0),
             now=datetime.now(UTC),
         )
     finally:

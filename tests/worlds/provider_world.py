@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -10,10 +10,12 @@ from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from domain.core.ports import OutboundHttp, OutboundRequest, OutboundResponse
+import httpx
+
 from domain.providers.contract import Connection, IncomingRequest
 from infra.app.settings import Settings
 from infra.outbound.client import OutboundClient
+from infra.outbound.transport import OutboundTransport
 from infra.providers._kit.connection import HttpProviderConnection
 from tests.fixtures.authority import new_authority
 from tests.fixtures.scripted_server import ScriptedServer
@@ -27,18 +29,12 @@ class FixedClock:
         return NOW
 
 
-class Impatient:
-    """The outbound client with every timeout cut short, so that a hanging provider costs no time."""
+class Impatient(OutboundTransport):
+    """The transport with every timeout cut short, so that a hanging provider costs no time."""
 
-    def __init__(self, inner: OutboundHttp, seconds: float = 0.15) -> None:
-        self._inner = inner
-        self._seconds = seconds
-
-    async def send(self, request: OutboundRequest) -> OutboundResponse:
-        return await self._inner.send(replace(request, timeout_seconds=self._seconds))
-
-    async def check(self, url: str) -> None:
-        await self._inner.check(url)
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.extensions["timeout_seconds"] = 0.15
+        return await super().handle_async_request(request)
 
 
 @lru_cache(maxsize=1)
@@ -73,7 +69,7 @@ async def world(
         connection = Connection(
             configuration=case.provider.profile.configuration.model_validate(given),
             http=HttpProviderConnection(
-                Impatient(client) if impatient else client,
+                Impatient(client) if impatient else OutboundTransport(client),
                 clock=FixedClock(),
                 secrets=case.secrets,
                 sleep=sleep,

@@ -1,4 +1,4 @@
-"""The way from an adapter to its provider: encoding, retries, circuit breaker and error mapping over `OutboundHttp`."""
+"""The way from an adapter to its provider: encoding, retries, circuit breaker and error mapping over httpx."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import random
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlencode, urlsplit
 
-from domain.core.ports import Clock, OutboundError, OutboundHttp, OutboundRequest
+from domain.core.ports import Clock, OutboundError
 from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
+from infra.outbound.request import parsed_url
 from infra.providers._kit.circuit import Circuits
 from infra.providers._kit.refusal import describe, failure_kind
+
+if TYPE_CHECKING:
+    import httpx
 
 RETRIES = 2
 BACKOFF_SECONDS = 0.5
@@ -41,7 +46,7 @@ class HttpProviderConnection:
 
     def __init__(
         self,
-        http: OutboundHttp,
+        transport: httpx.AsyncBaseTransport,
         *,
         circuits: Circuits | None = None,
         clock: Clock | None = None,
@@ -52,7 +57,7 @@ class HttpProviderConnection:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._http = http
+        self._transport = transport
         self._circuits = circuits if circuits is not None else Circuits()
         self._clock = clock
         self._account = account
@@ -91,9 +96,10 @@ class HttpProviderConnection:
             retry_after_seconds=retry_after_seconds(response, self._now()),
         )
 
-    async def _try(self, outgoing: OutboundRequest, host: str) -> ProviderResponse | OutboundError:
+    async def _try(self, outgoing: httpx.Request, host: str) -> ProviderResponse | OutboundError:
         try:
-            response = await self._http.send(outgoing)
+            response = await self._transport.handle_async_request(outgoing)
+            body = b"".join([part async for part in cast("httpx.AsyncByteStream", response.stream)])
         except OutboundError as error:
             # A blocked address or bad certificate says nothing about whether the host is up.
             (self._circuits.failed if error.kind in _RETRIED_ERRORS else self._circuits.abandoned)(host)
@@ -101,8 +107,11 @@ class HttpProviderConnection:
         except BaseException:
             self._circuits.abandoned(host)
             raise
-        (self._circuits.failed if response.status >= 500 else self._circuits.succeeded)(host)
-        return ProviderResponse(response.status, response.headers, response.body, response.duration_ms)
+        status = response.status_code
+        (self._circuits.failed if status >= 500 else self._circuits.succeeded)(host)
+        return ProviderResponse(
+            status, dict(response.headers), body, response.extensions.get("duration_ms", 0)
+        )
 
     def _wait(
         self, request: ProviderRequest, outcome: ProviderResponse | OutboundError, tried: int
@@ -141,20 +150,28 @@ class HttpProviderConnection:
                 retry_after_seconds=closed_for,
             )
 
-    def _encode(self, request: ProviderRequest) -> OutboundRequest:
+    def _encode(self, request: ProviderRequest) -> httpx.Request:
+        import httpx  # here: most triggers call no provider
+
         body, content_type = _body(request)
         headers = dict(request.headers)
         if content_type and not any(name.lower() == "content-type" for name in headers):
             headers["content-type"] = content_type
-        return OutboundRequest(
-            request.method,
-            _url(request),
-            headers=headers,
-            body=body,
-            timeout_seconds=request.timeout_seconds,
-            max_response_bytes=request.max_response_bytes,
-            allow_tls_1_2=self._allow_tls_1_2,
-        )
+        url = _url(request)
+        extensions = {
+            "raw_url": url,
+            "timeout_seconds": request.timeout_seconds,
+            "max_response_bytes": request.max_response_bytes,
+            "allow_tls_1_2": self._allow_tls_1_2,
+        }
+        try:
+            return httpx.Request(
+                request.method, parsed_url(url), headers=headers, content=body, extensions=extensions
+            )
+        except (httpx.InvalidURL, ValueError):
+            raise ProviderFailure(
+                "unavailable", "The request cannot be sent: its method, URL or headers are not valid HTTP."
+            ) from None
 
     def _now(self) -> datetime:
         return self._clock.now() if self._clock is not None else datetime.now(UTC)

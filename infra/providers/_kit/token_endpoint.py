@@ -1,18 +1,22 @@
-"""Token endpoints over the shared outbound client."""
+"""Token endpoints of OAuth."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from base64 import b64encode
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from domain.core.ports import Clock, OutboundHttp
+from domain.core.ports import Clock
 from domain.oauth.ports import TokenRequest, TokenResponse
 from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
 from infra.providers._kit.circuit import Circuits
 from infra.providers._kit.connection import HttpProviderConnection, retry_after_seconds
 from infra.providers._kit.refusal import describe
+
+if TYPE_CHECKING:
+    import httpx
 
 #: Everything one call may take, waits included: less than the lease it runs under.
 CALL_SECONDS_MAX = 30.0
@@ -20,23 +24,18 @@ _TRY_SECONDS = 12.0
 _ANSWER_BYTES_MAX = 128 * 1024
 
 
-@runtime_checkable
-class _Closes(Protocol):
-    async def close(self) -> None: ...
-
-
 class HttpTokenEndpoint:
     """Implements TokenEndpoint. Each call runs on an event loop of its own and leaves no connection behind."""
 
     def __init__(
         self,
-        http: OutboundHttp,
+        transport: Callable[[], httpx.AsyncBaseTransport],
         clock: Clock,
         *,
         circuits: Circuits | None = None,
         call_seconds_max: float = CALL_SECONDS_MAX,
     ) -> None:
-        self._http = http
+        self._transport = transport
         self._clock = clock
         self._circuits = circuits if circuits is not None else Circuits()
         self._call_seconds_max = call_seconds_max
@@ -54,8 +53,9 @@ class HttpTokenEndpoint:
             max_response_bytes=_ANSWER_BYTES_MAX,
             idempotent=False,
         )
+        transport = self._transport()
         connection = HttpProviderConnection(
-            self._http,
+            transport,
             circuits=self._circuits,
             clock=self._clock,
             account=request.account,
@@ -69,8 +69,7 @@ class HttpTokenEndpoint:
         except TimeoutError:
             raise ProviderFailure("unavailable", "The authorization server did not answer in time.") from None
         finally:
-            if isinstance(self._http, _Closes):
-                await self._http.close()
+            await transport.aclose()
         return self._answer(outgoing, response, request)
 
     def _answer(

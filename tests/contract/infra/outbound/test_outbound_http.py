@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from domain.core.ports import OutboundRequest
 from infra.app.settings import Settings
 from infra.outbound.client import OutboundClient
+from infra.outbound.request import OutboundRequest
 from infra.version import VERSION
 from tests.worlds.outbound_servers import OK, answering, failing, post, read_request, serving
 

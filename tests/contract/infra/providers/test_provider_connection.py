@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from domain.core.ports import OutboundError, OutboundRequest, OutboundResponse
+from domain.core.ports import OutboundError, OutboundResponse
 from domain.providers.contract import ProviderFailure, ProviderRequest
 from infra.app.settings import Settings
 from infra.outbound.client import OutboundClient
+from infra.outbound.request import OutboundRequest
+from infra.outbound.transport import OutboundTransport
 from infra.providers._kit.circuit import OPEN_AFTER_FAILURES, OPEN_SECONDS, Circuits
 from infra.providers._kit.connection import HttpProviderConnection
 from infra.providers._kit.refusal import scrub
@@ -41,8 +43,7 @@ class Net:
             raise reply
         return reply
 
-    async def check(self, url: str) -> None:
-        return None
+    async def close(self) -> None: ...
 
 
 class Timer:
@@ -67,7 +68,9 @@ def connect(timer: Timer) -> Callable[..., HttpProviderConnection]:
 
     def make(net: Net, **options: Any) -> HttpProviderConnection:
         defaults: dict[str, Any] = {"circuits": circuits, "clock": FakeClock(), "sleep": timer.sleep}
-        return HttpProviderConnection(net, **{**defaults, "jitter": lambda: 1.0, **options})
+        return HttpProviderConnection(
+            OutboundTransport(net), **{**defaults, "jitter": lambda: 1.0, **options}
+        )
 
     return make
 
@@ -87,7 +90,7 @@ Connect = Callable[..., HttpProviderConnection]
             b"a+b=c%26d",
             "application/x-www-form-urlencoded",
         ),
-        (ProviderRequest("PUT", URL, body=b"\x00raw", headers={"Content-Type": "x/y"}), b"\x00raw", None),
+        (ProviderRequest("PUT", URL, body=b"\x00raw", headers={"Content-Type": "x/y"}), b"\x00raw", "x/y"),
         (ProviderRequest("GET", URL), b"", None),
     ],
 )
@@ -256,11 +259,11 @@ async def test_a_cancelled_try_leaves_the_circuit_to_the_next(timer: Timer) -> N
             await asyncio.Event().wait()
             raise AssertionError
 
-    stuck = HttpProviderConnection(Stuck(answer(200)), circuits=circuits)
+    stuck = HttpProviderConnection(OutboundTransport(Stuck(answer(200))), circuits=circuits)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await stuck.send(GET)
-    after = HttpProviderConnection(Net(answer(200)), circuits=circuits)
+    after = HttpProviderConnection(OutboundTransport(Net(answer(200))), circuits=circuits)
     assert (await after.send(GET)).status == 200
 
 
@@ -378,7 +381,7 @@ async def test_over_the_wire_a_429_is_waited_for_and_repeated(client: OutboundCl
             await writer.drain()
 
     async with serving(handle) as origin:
-        connection = HttpProviderConnection(client, sleep=timer.sleep)
+        connection = HttpProviderConnection(OutboundTransport(client), sleep=timer.sleep)
         response = await connection.expect(ProviderRequest("GET", origin + "/x"))
     assert response.json() == {"a": 1} and timer.slept == [2.0]
 
@@ -387,7 +390,7 @@ async def test_over_the_wire_a_refused_connection_is_unavailable(
     client: OutboundClient, timer: Timer
 ) -> None:
     with pytest.raises(ProviderFailure) as failed:
-        await HttpProviderConnection(client, sleep=timer.sleep).send(
+        await HttpProviderConnection(OutboundTransport(client), sleep=timer.sleep).send(
             ProviderRequest("POST", "http://127.0.0.1:9/x")
         )
     assert failed.value.kind == "unavailable" and "127.0.0.1" not in failed.value.detail

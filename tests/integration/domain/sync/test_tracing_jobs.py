@@ -7,18 +7,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from opentelemetry.trace import SpanKind as OtelKind
 from opentelemetry.trace import StatusCode
 
-from domain.core.ports import OutboundError, OutboundRequest, OutboundResponse
+from domain.core.ports import OutboundError, OutboundResponse
 from domain.core.tracing import UNTRACED, SpanKind
 from domain.providers.contract import ProviderFailure, ProviderRequest
 from domain.sync.schedules import PutSchedule
 from infra.app.adapters import ProcessAdapters
 from infra.app.settings import Settings
 from infra.observability.trace import Trace, current_header, within
-from infra.outbound.traced import TracedClient
+from infra.outbound.request import OutboundRequest
+from infra.outbound.transport import OutboundTransport
 from infra.providers._kit.connection import HttpProviderConnection
 from tests.fixtures.oauth_server import OAuthServer
 from tests.worlds.builders import START, answer
@@ -54,16 +56,18 @@ class Outside:
             raise came
         return came
 
+    async def close(self) -> None: ...
 
-def traced_client(traced: Traced, outside: Outside) -> TracedClient:
-    return TracedClient(outside, traced.tracer)  # type: ignore[arg-type]
+
+def traced_transport(traced: Traced, outside: Outside) -> OutboundTransport:
+    return OutboundTransport(outside, traced.tracer)
 
 
 async def test_a_call_to_a_provider_is_a_client_span_that_names_the_server_alone(traced: Traced) -> None:
     outside = Outside(answer(200))
-    request = OutboundRequest("GET", SECRET_URL, headers={"authorization": "Bearer s3cret"})
+    request = httpx.Request("GET", SECRET_URL, headers={"authorization": "Bearer s3cret"})
     with traced.tracer.span("request", SpanKind.Server) as around:
-        assert (await traced_client(traced, outside).send(request)).status == 200
+        assert (await traced_transport(traced, outside).handle_async_request(request)).status_code == 200
     [call] = traced.named("GET")
     assert call.kind == OtelKind.CLIENT
     assert header_of(call).split("-")[1] == (around.traceparent or "").split("-")[1]
@@ -77,14 +81,16 @@ async def test_a_call_to_a_provider_is_a_client_span_that_names_the_server_alone
     }
     assert "s3cret" not in call.to_json()
     assert "T0KEN" not in call.to_json()
-    assert outside.requests == [request], "providers are not sent the trace"
+    [sent] = outside.requests
+    assert (sent.method, sent.url, sent.body) == ("GET", SECRET_URL, b"")
+    assert sent.headers == dict(request.headers), "providers are not sent the trace"
 
 
 async def test_each_try_of_a_call_has_a_span_and_says_why_it_failed(traced: Traced) -> None:
     async def at_once(seconds: float) -> None: ...
 
     outside = Outside(OutboundError("timeout", "s3cret took too long"), answer(503), answer(200))
-    connection = HttpProviderConnection(traced_client(traced, outside), sleep=at_once)
+    connection = HttpProviderConnection(traced_transport(traced, outside), sleep=at_once)
     with traced.tracer.span("request", SpanKind.Server):
         await connection.expect(ProviderRequest("GET", SECRET_URL))
     calls = traced.named("GET")
@@ -122,7 +128,8 @@ async def test_what_is_no_common_method_or_no_address_at_all_has_a_span_as_well(
 ) -> None:
     failure = OutboundError("blocked", "no")
     with pytest.raises(OutboundError):
-        await traced_client(traced, Outside(failure)).send(OutboundRequest(method, url))
+        request = httpx.Request(method, "https://a.example/", extensions={"raw_url": url})
+        await traced_transport(traced, Outside(failure)).handle_async_request(request)
     [call] = traced.named(name)
     assert said_by(call) == {**said, "error.type": "blocked"}
 
@@ -130,7 +137,8 @@ async def test_what_is_no_common_method_or_no_address_at_all_has_a_span_as_well(
 def test_without_an_exporter_calls_to_providers_pass_nothing_by(tmp_path: Path) -> None:
     adapters = ProcessAdapters(Settings(home=tmp_path))
     assert adapters.tracer is UNTRACED
-    assert adapters.provider_http is adapters.http
+    assert isinstance(adapters.provider_transport, OutboundTransport)
+    assert adapters.provider_transport._tracer is UNTRACED
 
 
 # -- sync jobs ---------------------------------------------------------------------------------------------
@@ -272,8 +280,7 @@ async def test_each_health_check_is_a_trace_that_says_what_it_found(tmp_path: Pa
 def test_a_token_that_is_refreshed_ahead_is_a_call_inside_its_span(tmp_path: Path, traced: Traced) -> None:
     server = OAuthServer()
     world = OAuthWorld(tmp_path, server)
-    for made in ("oauth", "provider_http"):
-        vars(world.hub).pop(made)
+    vars(world.hub).pop("oauth")
     vars(world.hub)["tracer"] = traced.tracer
     world.oauth = world.hub.oauth
     integration = world.connected()

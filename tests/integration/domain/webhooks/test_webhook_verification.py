@@ -13,9 +13,10 @@ import standardwebhooks.webhooks
 
 from domain.core.errors import Conflict, ValidationFailed
 from domain.core.paging import PageRequest
-from domain.core.ports import OutboundError, OutboundRequest
+from domain.core.ports import OutboundError
 from domain.webhooks.model import UpdateWebhook, WebhookState
 from domain.webhooks.ports import WebhookFilter
+from infra.outbound.request import OutboundRequest
 from tests.worlds.builders import RECEIVER, Hanging, Reply, answer, echo
 from tests.worlds.webhook_world import World
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from domain.core.ports import OutboundError, OutboundRequest
+from domain.core.ports import OutboundError
 from infra.app.settings import Settings
 from infra.outbound.addresses import ForbiddenAddress
 from infra.outbound.client import OutboundClient
 from infra.outbound.guard import AddressGuard, AddressInfo
+from infra.outbound.request import OutboundRequest
 
 PRODUCTION = Settings(environment="production")
 DEVELOPMENT = Settings(environment="development")

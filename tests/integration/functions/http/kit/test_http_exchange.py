@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import domain.core.errors as errors
-from domain.core.ports import OutboundRequest
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.problems import MalformedBody, UnsupportedCoding, UnsupportedMediaType
 from infra.app import build
+from infra.outbound.request import OutboundRequest
 from tests.worlds.builders import Reply
 from tests.worlds.http_app import SECRET, TRACE, App, Thing, said
 

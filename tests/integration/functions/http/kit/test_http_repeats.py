@@ -12,9 +12,9 @@ import azure.functions as func
 import pytest
 
 import domain.core.errors as errors
-from domain.core.ports import OutboundRequest
 from functions.http.kit.calls import ApiResponse, Call
 from infra.app import build
+from infra.outbound.request import OutboundRequest
 from infra.sql.transaction import SqlTransaction, SqlTransactions
 from tests.worlds.builders import Reply, echo
 from tests.worlds.http_app import ALL, App, create_webhook, said

@@ -1,0 +1,33 @@
+"""One request to the outside, as the outbound client takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import httpx
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundRequest:
+    """`url` is sent as it is written. `timeout_seconds` covers everything from name lookup to the body's last byte; a
+    body beyond `max_response_bytes` is cut."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    timeout_seconds: float = 30.0
+    max_response_bytes: int = 64 * 1024
+    allow_tls_1_2: bool = False
+
+
+@lru_cache(maxsize=4096)
+def parsed_url(url: str) -> httpx.URL:
+    """Return the URL as httpx encodes it. Raises httpx.InvalidURL. Parsing it takes longer than sending a header."""
+    import httpx  # here: most triggers send nothing
+
+    return httpx.URL(url)
