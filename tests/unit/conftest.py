@@ -29,9 +29,6 @@ _OF_MACHINE = (
 )
 _is_testing = False
 
-charmap()  # hypothesis writes its table of characters when it first needs it
-
-
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook (PEP 578): once added it stays, so it looks at nothing while no unit test runs."""
     if not _is_testing or event not in _REFUSED:
@@ -51,6 +48,7 @@ sys.addaudithook(_refuse)
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     global _is_testing
+    charmap()  # hypothesis writes its table of characters when it first needs it
     _is_testing = "/tests/unit/" in str(item.path)
     try:
         return (yield)
