@@ -210,8 +210,8 @@ def test_a_stopping_host_finishes_requests_and_background_work_and_exits_0(tmp_p
         target=lambda: answers.append(httpx.get(f"{host.url}/api/slow?seconds=0.5", timeout=10).text)
     )
     asking.start()
+    assert eventually(lambda: host.lines("slow") == ["began"])
     assert host.client.post("/api/background").status_code == 202
-    time.sleep(0.1)
     assert host.stop() == 0
     asking.join()
     assert answers == ["done"]
