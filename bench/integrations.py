@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench.harness import HostProcess, call, receiving, running
-from domain.integrations.health import HealthRun
-from infra.app.build import Hub
+from domain.integrations.health import HealthMonitor, HealthRun
+from infra.app.build import build
+from infra.app.hub import Hub
 from infra.app.settings import Settings
 from infra.outbound.client import OutboundClient
 
@@ -82,7 +83,7 @@ def _row(times: list[float]) -> str:
 @contextmanager
 def _hub_of(host: HostProcess, clock: _Later) -> Iterator[Hub]:
     """The hub over the host's state, in this process."""
-    hub = Hub(Settings(home=host.home), clock=clock)
+    hub = build(Settings(home=host.home), clock=clock)
     try:
         yield hub
     finally:
@@ -94,7 +95,7 @@ def _round(hub: Hub) -> tuple[float, HealthRun]:
 
     async def run() -> tuple[float, HealthRun]:
         started = time.perf_counter()
-        run = await hub.integrations.health.check_due()
+        run = await hub.use(HealthMonitor).check_due()
         elapsed = time.perf_counter() - started
         await cast(OutboundClient, hub.http).close()
         return elapsed, run

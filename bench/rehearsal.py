@@ -23,7 +23,8 @@ from bench.harness import HostProcess, call, running
 from bench.pipeline import subscribe
 from bench.recorded import attempts_since, recording, write
 from domain.webhooks.model import DeliveryStatus
-from infra.app.build import Hub
+from infra.app.build import build
+from infra.app.hub import Hub
 from infra.app.settings import Settings
 from infra.clock import AdjustableClock
 from infra.sql.journal.tables import domain_events
@@ -198,7 +199,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "hub") as host:
-        hub = Hub(Settings(home=host.home))
+        hub = build(Settings(home=host.home))
         try:
             began = hub.clock.now() - timedelta(minutes=1)
             live(host, hub, options.days, Random(options.seed))

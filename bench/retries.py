@@ -273,9 +273,10 @@ def table(patterns: Mapping[str, Pattern], seed: int = 1) -> str:
 
 def record(path: Path, days: float) -> int:
     """Record the endpoints of the hub that the settings name; how many had outages."""
-    from infra.app.build import Hub
+    from infra.app.build import build
+    from infra.app.settings import Settings
 
-    hub = Hub()
+    hub = build(Settings())
     try:
         found = recording(attempts_since(hub.database, hub.clock.now() - timedelta(days=days)))
     finally:

@@ -12,9 +12,11 @@ from typing import List  # noqa: UP035
 import azure.functions as func
 
 from domain.core.errors import Unavailable
-from domain.core.postponing import Received
-from domain.webhooks.fan_out import DeliveryMessage
-from infra.app.build import hub
+from domain.core.postponing import Postponement, Received
+from domain.monitoring.alerts.intake import AlertIntake
+from domain.webhooks.deliver import DeliveryEngine
+from domain.webhooks.fan_out import DeliveryMessage, FanOut
+from infra.app.build import use
 
 bp = func.Blueprint()
 logger = logging.getLogger("hub.messages")
@@ -39,7 +41,7 @@ def put_off(queue: str, messages: Messages, reason: Unavailable) -> None:
         )
         for message in messages
     ]
-    hub().postponement.put_off(queue, received, reason)
+    use(Postponement).put_off(queue, received, reason)
 
 
 @bp.function_name("fan_out_events")
@@ -49,7 +51,7 @@ def put_off(queue: str, messages: Messages, reason: Unavailable) -> None:
 def fan_out_events(messages: Messages) -> None:
     """Store the deliveries of raised events (UC-WH-02 steps 1-3)."""
     try:
-        hub().fan_out.handle([(text_of(message), message.message_id) for message in messages])
+        use(FanOut).handle([(text_of(message), message.message_id) for message in messages])
     except Unavailable as reason:
         put_off("domain-events", messages, reason)
 
@@ -67,7 +69,7 @@ async def deliver_webhooks(messages: Messages) -> None:
         except ValueError:
             logger.error("message is not a delivery", extra={"messageId": message.message_id})
     try:
-        deliveries = await asyncio.to_thread(lambda: hub().deliveries)
+        deliveries = await asyncio.to_thread(use, DeliveryEngine)
         await deliveries.handle(parsed)
     except Unavailable as reason:
         await asyncio.to_thread(put_off, "webhook-deliveries", messages, reason)
@@ -80,6 +82,6 @@ async def deliver_webhooks(messages: Messages) -> None:
 def raise_alerts(messages: Messages) -> None:
     """Log each occurrence, and raise an alert where a rule says so (sections 12.3 and 14.2)."""
     try:
-        hub().alerts.intake.receive([(text_of(message), message.message_id) for message in messages])
+        use(AlertIntake).receive([(text_of(message), message.message_id) for message in messages])
     except Unavailable as reason:
         put_off("alerts", messages, reason)

@@ -22,11 +22,16 @@ import azure.functions as func
 
 from domain.core.errors import Unavailable
 from domain.core.tracing import Attributes, SpanKind, queue_attributes
-from domain.sync.dispatch import SYNC_JOBS_QUEUE, JobStart, nudge
+from domain.sync.batches import BatchRunner
+from domain.sync.dispatch import SYNC_JOBS_QUEUE, Dispatcher, JobStart, nudge
+from domain.sync.job_runs import JobRuns
 from domain.sync.model import BatchResult, BatchState
+from domain.sync.record_service import RecordService
 from domain.sync.rules import MOST_TRIES, TIMED_OUT, after_failure, after_success, backoff_seconds
+from domain.sync.schedule_service import ScheduleService
+from domain.sync.service import SyncService
 from functions.queues import Messages, put_off, text_of
-from infra.app.build import hub
+from infra.app.build import hub, use
 from infra.observability.trace import Trace
 
 bp = df.Blueprint()
@@ -147,16 +152,15 @@ def _failed(cause: str, detail: str) -> dict[str, Any]:
 @bp.activity_trigger(input_name="task")
 def plan_sync(task: ActivityPayload) -> ActivityPayload:
     """Return the remaining steps of a job."""
-    sync = hub().sync
-    plan = sync.runs.plan(UUID(task["jobId"]), task["run"])
-    return {**plan.to_wire(), "size": sync.batches.size}
+    plan = use(JobRuns).plan(UUID(task["jobId"]), task["run"])
+    return {**plan.to_wire(), "size": use(BatchRunner).size}
 
 
 @bp.function_name("sync_batch")
 @bp.activity_trigger(input_name="batch")
 async def sync_batch(batch: ActivityPayload) -> ActivityPayload:
     """Run one batch and store it with its checkpoint."""
-    batches = await asyncio.to_thread(lambda: hub().sync.batches)
+    batches = await asyncio.to_thread(use, BatchRunner)
     result = await batches.run_batch(UUID(batch["jobId"]), batch["run"], batch["position"], batch["size"])
     return result.to_wire()
 
@@ -166,7 +170,7 @@ async def sync_batch(batch: ActivityPayload) -> ActivityPayload:
 def conclude_sync(ending: ActivityPayload) -> str:
     """End the job; then its place is free for a job that waits."""
     result = BatchResult.from_wire(ending["outcome"])
-    job = hub().sync.runs.conclude(UUID(ending["jobId"]), ending["run"], result)
+    job = use(JobRuns).conclude(UUID(ending["jobId"]), ending["run"], result)
     hub().queue.send(SYNC_JOBS_QUEUE, [nudge()])
     return job.status.name if job else "nothing"
 
@@ -196,7 +200,7 @@ async def dispatch_sync_jobs(messages: Messages, client: df.DurableOrchestration
 @bp.durable_client_input(client_name="client")
 async def watch_sync_jobs(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:
     """Every minute: start waiting jobs whose message was lost, and revive running jobs without an orchestration."""
-    dispatcher = await asyncio.to_thread(lambda: hub().sync.dispatcher)
+    dispatcher = await asyncio.to_thread(use, Dispatcher)
     revived: list[JobStart] = []
     for job in await asyncio.to_thread(dispatcher.silent):
         status = await client.get_status(instance_of(job.data_sync_job_id, job.run_number))
@@ -211,7 +215,7 @@ async def watch_sync_jobs(timer: func.TimerRequest, client: df.DurableOrchestrat
 @bp.timer_trigger(arg_name="timer", schedule="0 */15 * * * *")
 def schedule_sync_jobs(timer: func.TimerRequest) -> None:
     """Create the jobs of the schedules for the next 15 minutes, and queue them to the second."""
-    created, queued = hub().sync.schedules.create_due_jobs()
+    created, queued = use(ScheduleService).create_due_jobs()
     if created or queued:
         logger.info("syncs scheduled", extra={"made": created, "queued": queued})
 
@@ -220,7 +224,7 @@ def schedule_sync_jobs(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 15 2 * * *")
 def clean_up_sync_jobs(timer: func.TimerRequest) -> None:
     """Daily at 02:15 UTC: delete jobs and their logs past their retention, and records that may no longer be kept."""
-    jobs, records = hub().sync.records.forget_old()
+    jobs, records = use(RecordService).forget_old()
     logger.info("sync jobs cleaned up", extra={"jobs": jobs, "records": records})
 
 
@@ -229,7 +233,7 @@ def _about() -> Attributes:
 
 
 def _claim() -> list[JobStart]:
-    return hub().sync.dispatcher.claim()
+    return use(Dispatcher).claim()
 
 
 async def _start(starts: Sequence[JobStart], client: df.DurableOrchestrationClient) -> None:
@@ -256,7 +260,7 @@ def _begin_initial(body: dict[str, Any]) -> None:
         logger.error("message is not an initial sync")
         return
     trace = Trace.of(str(initial.get("traceparent")))
-    hub().sync.service.start_initial(
+    use(SyncService).start_initial(
         tenant, integration, str(initial.get("eventId")), trace.header if trace else None
     )
 

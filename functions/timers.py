@@ -7,7 +7,26 @@ import logging
 
 import azure.functions as func
 
-from infra.app.build import hub
+from domain.apikeys.expiry import KeyConnections, KeyExpiry
+from domain.apikeys.usage import UsageService
+from domain.authentication.key_usage_watch import KeyUsageWatch
+from domain.core.idempotency import Idempotency
+from domain.incoming.service import IncomingCleanup
+from domain.integrations.credential_store import CredentialStore
+from domain.integrations.health import HealthMonitor
+from domain.integrations.health_history import IntegrationHistory
+from domain.journal.audit_log import AuditService
+from domain.journal.occurrences import OccurrenceSender
+from domain.journal.outbox import EventService
+from domain.monitoring.alerts.evaluation import AlertEvaluator
+from domain.monitoring.alerts.notifications import NotificationSender
+from domain.monitoring.anomalies.watch import AnomalyWatch
+from domain.monitoring.signal_series import SignalService
+from domain.oauth.refresh import TokenRefresher
+from domain.privacy.erasing import ErasureService
+from domain.recommendations.decisions import DecisionCleaner
+from domain.webhooks.sweep import DeliveryCleanup, RetryProcessor
+from infra.app.build import hub, use
 
 bp = func.Blueprint()
 logger = logging.getLogger("hub.timers")
@@ -17,7 +36,7 @@ logger = logging.getLogger("hub.timers")
 @bp.timer_trigger(arg_name="timer", schedule="0 * * * * *")
 def process_webhook_retries(timer: func.TimerRequest) -> None:
     """Every minute: queue again the deliveries that are due and were not attempted."""
-    swept = hub().retries.sweep()
+    swept = use(RetryProcessor).sweep()
     logger.info(
         "webhook retries processed",
         extra={"requeued": swept.requeued, "interrupted": swept.interrupted, "expired": swept.expired},
@@ -28,7 +47,7 @@ def process_webhook_retries(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="*/15 * * * * *")
 def sweep_outbox(timer: func.TimerRequest) -> None:
     """Every 15 seconds: announce again the events whose message was lost."""
-    announced = hub().events.sweep()
+    announced = use(EventService).sweep()
     if announced:
         logger.info("outbox swept", extra={"announced": announced})
 
@@ -39,11 +58,11 @@ def clean_up_deliveries(timer: func.TimerRequest) -> None:
     """Daily at 03:00 UTC: delete what is past its retention.
 
     Deliveries and their events, incoming webhooks and their bodies, and idempotency keys."""
-    deliveries, events = hub().cleanup.delete_old()
+    deliveries, events = use(DeliveryCleanup).delete_old()
     with hub().transactions.read() as tx:
         tenants = tx.users.tenants()
-    keys = hub().idempotency.forget_old(tenants)
-    bodies, incoming = hub().incoming.cleanup.delete_expired()
+    keys = use(Idempotency).forget_old(tenants)
+    bodies, incoming = use(IncomingCleanup).delete_expired()
     logger.info(
         "deliveries cleaned up",
         extra={
@@ -60,7 +79,7 @@ def clean_up_deliveries(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 0 * * * *")
 def expire_api_keys(timer: func.TimerRequest) -> None:
     """Every hour: revoke the keys that have expired (BR-AK-04); they are refused from that second anyway."""
-    logger.info("API keys expired", extra={"revoked": hub().key_expiry.revoke_expired()})
+    logger.info("API keys expired", extra={"revoked": use(KeyExpiry).revoke_expired()})
 
 
 @bp.function_name("close_key_connections")
@@ -69,10 +88,10 @@ def close_key_connections(timer: func.TimerRequest) -> None:
     """Every minute: end the rotations whose grace period is over, and close the connections of revoked keys.
 
     A connection is closed again until the service has confirmed it."""
-    ended = hub().key_expiry.end_rotations()
+    ended = use(KeyExpiry).end_rotations()
     if ended:
         logger.info("rotations ended", extra={"revoked": ended})
-    closed = hub().key_connections.sweep()
+    closed = use(KeyConnections).sweep()
     if closed:
         logger.info("connections of revoked keys closed", extra={"keys": closed})
 
@@ -81,15 +100,15 @@ def close_key_connections(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="20 */5 * * * *")
 def roll_up_key_usage(timer: func.TimerRequest) -> None:
     """Every five minutes: write UsageCount and LastUsedAt from the usage windows."""
-    logger.info("key usage rolled up", extra={"keys": hub().key_usage.roll_up()})
+    logger.info("key usage rolled up", extra={"keys": use(UsageService).roll_up()})
 
 
 @bp.function_name("clean_up_audit")
 @bp.timer_trigger(arg_name="timer", schedule="0 30 3 * * *")
 def clean_up_audit(timer: func.TimerRequest) -> None:
     """Daily at 03:30 UTC: delete audit rows and usage buckets past their retention."""
-    rows = hub().audit.forget_old()
-    buckets = hub().key_usage.forget_old()
+    rows = use(AuditService).forget_old()
+    buckets = use(UsageService).forget_old()
     logger.info("audit cleaned up", extra={"rows": rows, "usageBuckets": buckets})
 
 
@@ -97,7 +116,7 @@ def clean_up_audit(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 */5 * * * *")
 async def check_integration_health(timer: func.TimerRequest) -> None:
     """Every five minutes: check every enabled active integration (BR-IM-03)."""
-    monitor = await asyncio.to_thread(lambda: hub().integrations.health)
+    monitor = await asyncio.to_thread(use, HealthMonitor)
     run = await monitor.check_due()
     logger.info("integrations checked", extra={"checked": run.checked, "verdicts": run.outcomes})
 
@@ -106,7 +125,7 @@ async def check_integration_health(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="30 */5 * * * *")
 def sweep_integrations(timer: func.TimerRequest) -> None:
     """Every five minutes: destroy the credentials that no integration refers to."""
-    destroyed = hub().integrations.credential_store.sweep(hub().transactions)
+    destroyed = use(CredentialStore).sweep(hub().transactions)
     if destroyed:
         logger.info("integrations swept", extra={"secretsDestroyed": destroyed})
 
@@ -118,7 +137,7 @@ async def refresh_oauth_tokens(timer: func.TimerRequest) -> None:
 
     Also completes authorizations that a crash interrupted, and destroys the tokens of integrations that are
     gone."""
-    refresher = await asyncio.to_thread(lambda: hub().oauth.token_refresher)
+    refresher = await asyncio.to_thread(use, TokenRefresher)
     ends = await refresher.refresh_due()
     if ends:
         logger.info("OAuth tokens refreshed", extra={"ends": dict(ends)})
@@ -128,7 +147,7 @@ async def refresh_oauth_tokens(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 15 4 * * *")
 def sweep_oauth(timer: func.TimerRequest) -> None:
     """Daily at 04:15 UTC: destroy tokens that no grant refers to, and abandoned authorizations."""
-    destroyed, forgotten = hub().oauth.token_refresher.sweep()
+    destroyed, forgotten = use(TokenRefresher).sweep()
     logger.info("OAuth swept", extra={"secretsDestroyed": destroyed, "states": forgotten})
 
 
@@ -136,7 +155,7 @@ def sweep_oauth(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 0 2 * * *")
 def clean_up_integration_logs(timer: func.TimerRequest) -> None:
     """Daily at 02:00 UTC: delete integration logs and health samples past their retention."""
-    forgotten = hub().integrations.history.forget_old()
+    forgotten = use(IntegrationHistory).forget_old()
     logger.info("integration logs cleaned up", extra={"logs": forgotten.logs, "samples": forgotten.samples})
 
 
@@ -144,7 +163,7 @@ def clean_up_integration_logs(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="10 * * * * *")
 def compact_signals(timer: func.TimerRequest) -> None:
     """Every minute: add what was counted to its hours."""
-    added = hub().insights.signals.compact()
+    added = use(SignalService).compact()
     if added:
         logger.info("signals compacted", extra={"signals": added})
 
@@ -153,14 +172,14 @@ def compact_signals(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 45 2 * * *")
 def clean_up_signals(timer: func.TimerRequest) -> None:
     """Daily at 02:45 UTC: delete signals past their retention."""
-    logger.info("signals cleaned up", extra={"hours": hub().insights.signals.forget_old()})
+    logger.info("signals cleaned up", extra={"hours": use(SignalService).forget_old()})
 
 
 @bp.function_name("detect_anomalies")
 @bp.timer_trigger(arg_name="timer", schedule="50 */5 * * * *")
 def detect_anomalies(timer: func.TimerRequest) -> None:
     """Every five minutes: evaluate the hours that have ended since the last run (section 10.2)."""
-    done = hub().insights.watch.detect()
+    done = use(AnomalyWatch).detect()
     if done.tenants:
         logger.info(
             "anomalies looked for",
@@ -175,9 +194,9 @@ def clean_up_anomalies(timer: func.TimerRequest) -> None:
 
     Anomalies, uses of keys not seen for 90 days, and decisions on recommendations whose subject is gone."""
     counts = {
-        "anomalies": hub().insights.watch.forget_old(),
-        "sightings": hub().key_usage_watch.forget_old(),
-        "decisions": hub().recommendations.cleaner.forget_old(),
+        "anomalies": use(AnomalyWatch).forget_old(),
+        "sightings": use(KeyUsageWatch).forget_old(),
+        "decisions": use(DecisionCleaner).forget_old(),
     }
     logger.info("anomalies cleaned up", extra=counts)
 
@@ -186,8 +205,8 @@ def clean_up_anomalies(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="40 * * * * *")
 def evaluate_alerts(timer: func.TimerRequest) -> None:
     """Every minute: evaluate rates and dead letters, and close the alerts whose cause is gone (section 12.3)."""
-    sent = hub().integrations.occurrences.flush()
-    raised, recovered = hub().alerts.evaluator.evaluate()
+    sent = use(OccurrenceSender).flush()
+    raised, recovered = use(AlertEvaluator).evaluate()
     if sent or raised or recovered:
         logger.info("alerts evaluated", extra={"sent": sent, "raised": raised, "recovered": recovered})
 
@@ -196,7 +215,7 @@ def evaluate_alerts(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="*/30 * * * * *")
 async def send_alert_messages(timer: func.TimerRequest) -> None:
     """Every 30 seconds: send the e-mails and SMS about alerts that are due."""
-    sender = await asyncio.to_thread(lambda: hub().alerts.notifications)
+    sender = await asyncio.to_thread(use, NotificationSender)
     counts = await sender.send_due()
     if counts:
         logger.info(
@@ -208,13 +227,13 @@ async def send_alert_messages(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 50 2 * * *")
 def clean_up_alerts(timer: func.TimerRequest) -> None:
     """Daily at 02:50 UTC: delete alerts that recovered longer ago than their retention."""
-    logger.info("alerts cleaned up", extra={"alerts": hub().alerts.evaluator.forget_old()})
+    logger.info("alerts cleaned up", extra={"alerts": use(AlertEvaluator).forget_old()})
 
 
 @bp.function_name("erase_people")
 @bp.timer_trigger(arg_name="timer", schedule="50 * * * * *")
 def erase_people(timer: func.TimerRequest) -> None:
     """Every minute: continue the requested erasures (section 17.3)."""
-    completed = hub().privacy.erasures.erase_requested()
+    completed = use(ErasureService).erase_requested()
     if completed:
         logger.info("people erased", extra={"erasures": completed})

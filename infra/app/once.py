@@ -6,7 +6,8 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-_building = threading.RLock()
+#: Held while anything is built; a builder asks for what it is built of.
+building = threading.RLock()
 
 if TYPE_CHECKING:
     once = cached_property
@@ -19,5 +20,5 @@ else:
         def __get__(self, instance: Any, owner: Any = None) -> Any:
             if instance is None:
                 return self
-            with _building:
+            with building:
                 return super().__get__(instance, owner)

@@ -1,74 +1,45 @@
-"""The composition of recommendations, each part built on first use."""
+"""Builds the use cases of recommendations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from domain.integrations.model import Integration
-from domain.providers.contract import IntegrationType
-from domain.providers.records import StreamProfile
+from domain.apikeys.service import ApiKeyService
+from domain.apikeys.usage import UsageService
 from domain.recommendations.decisions import Applier, DecisionCleaner
 from domain.recommendations.engine import Adviser
-from domain.recommendations.ports import Providers
 from domain.recommendations.service import RecommendationService
-from infra.app.once import once
-
-if TYPE_CHECKING:
-    from infra.app.build import Hub
-
-
-class _Providers:
-    """Satisfies `domain.recommendations.ports.Providers`. What it asks is made when it is first asked: it brings a lot
-    with it."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-
-    def of_type(self, integration_type: IntegrationType) -> Sequence[str]:
-        if integration_type in self._hub.integrations.catalogue.disabled_types:
-            return ()
-        return [name for name, one in self._all.items() if one == integration_type]
-
-    def streams(self, integration: Integration) -> Sequence[StreamProfile]:
-        return self._hub.sync.service.streams(integration)
-
-    @once
-    def _all(self) -> Mapping[str, IntegrationType]:
-        """Imports every provider."""
-        return {
-            name: provider.profile.integration_type
-            for name, provider in self._hub.integrations.catalogue.providers.items()
-        }
+from domain.recommendations.wording import Wording
+from domain.recommendations.wording_ledger import WordingLedger
+from domain.sync.schedule_service import ScheduleService
+from domain.webhooks.service import WebhookService
+from infra.app.hub import Hub, builds
 
 
-class RecommendationParts:
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+@builds
+def adviser(hub: Hub) -> Adviser:
+    return Adviser(
+        hub.transactions,
+        hub.use(UsageService),
+        hub.providers,
+        hub.clock,
+        max_retries=hub.settings.webhook_max_retries,
+    )
 
-    @once
-    def providers(self) -> Providers:
-        return _Providers(self._hub)
 
-    @once
-    def adviser(self) -> Adviser:
-        hub = self._hub
-        return Adviser(
-            hub.transactions,
-            hub.key_usage,
-            self.providers,
-            hub.clock,
-            max_retries=hub.settings.webhook_max_retries,
-        )
+@builds
+def decision_cleaner(hub: Hub) -> DecisionCleaner:
+    return DecisionCleaner(hub.transactions, hub.clock)
 
-    @once
-    def cleaner(self) -> DecisionCleaner:
-        return DecisionCleaner(self._hub.transactions, self._hub.clock)
 
-    @once
-    def service(self) -> RecommendationService:
-        hub = self._hub
-        applier = Applier(hub.webhooks, hub.api_keys, lambda: hub.sync.schedules)
-        return RecommendationService(
-            hub.transactions, self.adviser, applier, hub.insights.wording, clock=hub.clock
-        )
+@builds
+def wording(hub: Hub) -> Wording:
+    ledger = WordingLedger(hub.tables, hub.clock, tokens_per_day=hub.settings.openai_tokens_per_day)
+    seconds = hub.settings.openai_timeout_seconds
+    return Wording(hub.language_model, ledger, hub.clock, timeout_seconds=seconds)
+
+
+@builds
+def recommendation_service(hub: Hub) -> RecommendationService:
+    applier = Applier(hub.use(WebhookService), hub.use(ApiKeyService), lambda: hub.use(ScheduleService))
+    return RecommendationService(
+        hub.transactions, hub.use(Adviser), applier, hub.use(Wording), clock=hub.clock
+    )

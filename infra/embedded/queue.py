@@ -8,6 +8,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -200,6 +201,10 @@ class EmbeddedQueue:
                 total = totals.setdefault(queue, [0, 0, 0, 0])
                 totals[queue] = [a + b for a, b in zip(total, counts, strict=True)]
         return {queue: QueueDepth(*total) for queue, total in totals.items()}
+
+    def message_counts(self) -> dict[str, dict[str, int]]:
+        """Return `depths` by the names of the states. Raises Unavailable."""
+        return {queue: asdict(depth) for queue, depth in self.depths().items()}
 
     def dead_letter_counts(self) -> dict[str, int]:
         """How many dead letters each queue has that has any. Raises Unavailable."""

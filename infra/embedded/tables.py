@@ -35,6 +35,9 @@ class EmbeddedTableStore:
     In a transaction, replacing or deleting an entity that is not there is an EtagMismatch.
     """
 
+    #: It has one writer.
+    parallelism = 1
+
     def __init__(self, path: Path, clock: Clock) -> None:
         self._file = SqliteFile(path, _SCHEMA)
         self._clock = clock
@@ -96,6 +99,10 @@ class EmbeddedTableStore:
         with self._file.transaction() as connection:
             for write in writes:
                 self._apply(connection, table, write)
+
+    @property
+    def serial(self) -> EmbeddedTableStore:
+        return self
 
     def change_each(
         self,

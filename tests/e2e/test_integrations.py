@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from bench.harness import ROOT, HostProcess, call, running
-from infra.app.build import Hub
+from domain.integrations.credential_store import CredentialStore
+from infra.app.build import build
 from infra.app.settings import Settings
 from infra.embedded.secrets import EmbeddedSecretStore
 from tests.worlds.azure_services import embedded_only
@@ -198,17 +199,18 @@ from uuid import UUID
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal
 from domain.integrations.commands import CreateIntegration
-from infra.app.build import Hub
+from domain.integrations.service import IntegrationService
+from infra.app.build import build
 from infra.app.settings import Settings
 from infra.sql.transaction import SqlTransaction
 
-hub = Hub(Settings(home=Path(sys.argv[1])))
+hub = build(Settings(home=Path(sys.argv[1])))
 caller = Principal(UUID(int=1), UUID(int=2), frozenset(PERMISSIONS))
 with hub.transactions.write() as unit:
     unit.users.see(caller.tenant_id, caller.user_id, "", hub.clock.now())
     unit.commit()
 SqlTransaction.commit = lambda self: os.kill(os.getpid(), signal.SIGKILL)
-asyncio.run(hub.integrations.service.create(caller, CreateIntegration.model_validate_json(sys.argv[2])))
+asyncio.run(hub.use(IntegrationService).create(caller, CreateIntegration.model_validate_json(sys.argv[2])))
 """
 
 
@@ -219,13 +221,11 @@ def test_a_process_killed_between_secret_and_commit_leaves_an_orphan_that_the_sw
     arguments = [sys.executable, "-c", _DIES, str(home), json.dumps(vendor.body())]
     died = subprocess.run(arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
     assert died.returncode == -signal.SIGKILL
-    hub = Hub(Settings(home=home))
+    hub = build(Settings(home=home))
     assert len(hub.secrets.names("integration-")) == 1
-    assert (
-        hub.integrations.credential_store.sweep(hub.transactions) == 0
-    )  # too young: its change may still be running
-    later = Hub(Settings(home=home), clock=FakeClock(datetime.now(UTC) + timedelta(minutes=20)))
-    assert later.integrations.credential_store.sweep(later.transactions) == 1
+    assert hub.use(CredentialStore).sweep(hub.transactions) == 0  # too young: its change may still be running
+    later = build(Settings(home=home), clock=FakeClock(datetime.now(UTC) + timedelta(minutes=20)))
+    assert later.use(CredentialStore).sweep(later.transactions) == 1
     assert later.secrets.names("integration-") == []
     with later.transactions.read() as tx:
         assert tx.integrations.all_ids(after=None, limit=10) == []

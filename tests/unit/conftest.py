@@ -29,6 +29,7 @@ _OF_MACHINE = (
 )
 _is_testing = False
 
+
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook (PEP 578): once added it stays, so it looks at nothing while no unit test runs."""
     if not _is_testing or event not in _REFUSED:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from domain.core.errors import Unavailable
 from domain.core.paging import PageRequest
 from domain.core.principal import Principal
-from domain.journal.occurrences import message_of, occurrence
+from domain.journal.occurrences import OccurrenceSender, message_of, occurrence
 from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
 from domain.monitoring.alerts.evaluation import AlertEvaluator
 from domain.monitoring.alerts.intake import AlertIntake
-from domain.monitoring.alerts.ledger import AlertLedger
 from domain.monitoring.alerts.model import Alert, AlertFilter
 from domain.monitoring.alerts.notifications import NotificationSender
 from domain.monitoring.alerts.service import AlertService, ChangeAlertRule
@@ -28,24 +25,11 @@ class AlertWorld(IntegrationWorld):
     """`sent` is what the notifier was given; `refuses` is what it raises instead of sending."""
 
     def __init__(self, home: Path) -> None:
-        super().__init__(home)
-        self.dead: dict[str, int] = {}
-        self.dead_is_down = False
+        super().__init__(home, notifier=self)
         self.refuses: Exception | None = None
         self.sent: list[tuple[UUID, OutgoingMessage]] = []
-        self.ledger = AlertLedger(self.ids, self.realtime)
-        self.service = AlertService(self.transactions, self.ledger, self.clock)
-        self.intake = AlertIntake(self.transactions, self.ledger, self.clock)
-        self.evaluator = AlertEvaluator(
-            self.transactions, self.ledger, self, self.clock, retention=timedelta(days=90)
-        )
-        self.notifications = NotificationSender(self.transactions, self, self.clock)
-
-    def dead_letter_counts(self) -> Mapping[str, int]:
-        """DeadLetterCounts."""
-        if self.dead_is_down:
-            raise Unavailable("The queue does not answer.")
-        return self.dead
+        self.service, self.intake = self.hub.use(AlertService), self.hub.use(AlertIntake)
+        self.evaluator, self.notifications = self.hub.use(AlertEvaluator), self.hub.use(NotificationSender)
 
     async def send(self, tenant_id: UUID, integration_id: UUID, message: OutgoingMessage) -> None:
         """Notifier."""
@@ -62,7 +46,7 @@ class AlertWorld(IntegrationWorld):
 
     def take_sent(self) -> int:
         """Process what the product itself put into the queue `alerts`."""
-        self.parts.occurrences.flush()
+        self.hub.use(OccurrenceSender).flush()
         return self.intake.receive(
             [(message.body, message.message_id or "") for message in self.queue.take("alerts")]
         )

@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 
 from domain.apikeys.key_format import PlainKey
 from domain.apikeys.model import CreateApiKey
-from domain.apikeys.service import Issued
-from domain.apikeys.verifier import VerificationRequest, VerificationResult
+from domain.apikeys.service import ApiKeyService, Issued
+from domain.apikeys.verifier import KeyVerifier, VerificationRequest, VerificationResult
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal, RequestOrigin
-from infra.app.build import Hub
+from infra.app.build import build
 from infra.app.settings import Settings
 from infra.sql.journal.tables import domain_events
 
@@ -35,7 +35,7 @@ class FrozenClock:
 class World:
     def __init__(self, home: Path, **settings: Any) -> None:
         self.clock = FrozenClock()
-        self.hub = Hub(Settings(home=home, **settings), clock=self.clock)
+        self.hub = build(Settings(home=home, **settings), clock=self.clock)
         self.admin = self.user()
 
     def user(self, *permissions: str, tenant: UUID | None = None) -> Principal:
@@ -55,12 +55,12 @@ class World:
 
     def issue(self, principal: Principal | None = None, **fields: Any) -> Issued:
         command = CreateApiKey.model_validate({"keyName": "Key", "scopes": ["events:read"], **fields})
-        return self.hub.api_keys.create(principal or self.admin, command)
+        return self.hub.use(ApiKeyService).create(principal or self.admin, command)
 
     def verify(
         self, plain: PlainKey, *scopes: str, ip: str | None = None, consume: bool = True
     ) -> VerificationResult:
-        return self.hub.key_verifier.verify(VerificationRequest(plain.hash, scopes, ip, consume))
+        return self.hub.use(KeyVerifier).verify(VerificationRequest(plain.hash, scopes, ip, consume))
 
     def events(self) -> list[tuple[str, dict[str, Any]]]:
         with self.hub.database.read() as connection:

@@ -17,7 +17,8 @@ from bench import harness
 from devhost.cli import DEVELOPMENT_TENANT, DEVELOPMENT_USER
 from domain.core.permissions import PERMISSIONS
 from domain.core.ports import QueueSender
-from infra.app.build import Hub
+from infra.app.build import build
+from infra.app.hub import Hub
 from infra.app.settings import Settings
 from infra.azure.servicebus.queue import ServiceBusQueue
 from infra.clock import AdjustableClock
@@ -52,17 +53,17 @@ embedded_only = pytest.mark.skipif(
 def hub_beside(home: Path) -> Hub:
     """The hub of this process over a running host's state, with the host's secrets."""
     if harness.surroundings is None:
-        return Hub(Settings(home=home))
+        return build(Settings(home=home))
     environment = harness.surroundings(home)
     for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "REQUESTS_CA_BUNDLE"):
         os.environ[name] = environment[name]
-    return Hub(Settings(home=home, key_vault_url=environment["HUB_KEY_VAULT_URL"]))
+    return build(Settings(home=home, key_vault_url=environment["HUB_KEY_VAULT_URL"]))
 
 
 def queue_beside(home: Path) -> QueueSender:
     """The queues of a running host, for another module of the platform to send to."""
     if harness.surroundings is None:
-        return Hub(Settings(home=home)).queue
+        return build(Settings(home=home)).queue
     return ServiceBusQueue(harness.surroundings(home)["ServiceBusConnection"])
 
 

@@ -13,14 +13,17 @@ from functools import cache
 from pathlib import Path
 from uuid import UUID
 
+from sqlalchemy import Connection
+
 from domain.core.errors import Unavailable
 from domain.core.ports import OutboundError, OutboundResponse, QueueMessage
+from domain.core.principal import Principal
 from domain.core.realtime import Nobody, Payload
+from infra.app.hub import Hub
 from infra.azure.servicebus.limits import check_size
 from infra.outbound.request import OutboundRequest
-from infra.sql.engine import DATABASE_FILE
+from infra.sql.engine import DATABASE_FILE, sqlite_database
 from infra.sql.migrate import upgrade_embedded
-from infra.sql.transaction import SqlTransaction, SqlTransactions
 
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 TENANT = UUID(int=0xA0)
@@ -71,18 +74,30 @@ class PlainCipher:
 
 
 class MemoryQueue:
-    """Messages become visible at their moment on the given clock. `down` refuses; `losing` accepts and loses."""
+    """Messages become visible at their moment on the given clock. `down` refuses; `losing` accepts and loses. `dead`
+    counts the dead letters of each queue."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self._messages: dict[str, list[QueueMessage]] = {}
         self.sent: list[tuple[str, QueueMessage]] = []
+        self.dead: dict[str, int] = {}
         self.down = False
         self.losing = False
 
-    def send(self, queue: str, messages: Sequence[QueueMessage]) -> None:
+    def ping(self) -> None:
         if self.down:
             raise Unavailable("The queue does not answer.")
+
+    def dead_letter_counts(self) -> dict[str, int]:
+        self.ping()
+        return self.dead
+
+    def message_counts(self) -> dict[str, dict[str, int]]:
+        return {queue: {"dead": count} for queue, count in self.dead_letter_counts().items()}
+
+    def send(self, queue: str, messages: Sequence[QueueMessage]) -> None:
+        self.ping()
         for message in messages:
             check_size(message.body.encode(), message.properties)
         if self.losing:
@@ -94,13 +109,14 @@ class MemoryQueue:
         """Remove and return what is visible now."""
         now = self._clock.now()
         waiting = self._messages.get(queue, [])
-        later = [one for one in waiting if one.scheduled_at is not None and one.scheduled_at > now]
+        later = [message for message in waiting if message.scheduled_at and message.scheduled_at > now]
         self._messages[queue] = later
-        return [one for one in waiting if one.scheduled_at is None or one.scheduled_at <= now]
+        return [message for message in waiting if message not in later]
 
     def next_moment(self) -> datetime | None:
         """When the next scheduled message becomes visible."""
-        moments = [one.scheduled_at for queue in self._messages.values() for one in queue if one.scheduled_at]
+        waiting = [message for queue in self._messages.values() for message in queue]
+        moments = [message.scheduled_at for message in waiting if message.scheduled_at]
         return min(moments, default=None)
 
 
@@ -222,25 +238,36 @@ def new_database(home: Path) -> None:
     (home / DATABASE_FILE).write_bytes(_empty_database())
 
 
-class FlakyUnits:
-    """Units of work that can be told to fail."""
+class FlakyDatabase:
+    """The database under `home`, which can be told to be down."""
 
-    def __init__(self, inner: SqlTransactions) -> None:
-        self._inner = inner
+    def __init__(self, home: Path) -> None:
+        self._inner = sqlite_database(home / DATABASE_FILE, pool_size=4)
         self.down = False
 
     @contextmanager
-    def write(self) -> Iterator[SqlTransaction]:
-        self._check()
-        with self._inner.write() as tx:
-            yield tx
+    def write(self) -> Iterator[Connection]:
+        self.ping()
+        with self._inner.write() as connection:
+            yield connection
 
     @contextmanager
-    def read(self) -> Iterator[SqlTransaction]:
-        self._check()
-        with self._inner.read() as tx:
-            yield tx
+    def read(self) -> Iterator[Connection]:
+        self.ping()
+        with self._inner.read() as connection:
+            yield connection
 
-    def _check(self) -> None:
+    def ping(self) -> None:
         if self.down:
             raise Unavailable("The database does not answer; try again shortly.")
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def see_users(hub: Hub, *principals: Principal) -> None:
+    """Store the users, as their first requests do."""
+    with hub.transactions.write() as tx:
+        for principal in principals:
+            tx.users.see(principal.tenant_id, principal.user_id, "A User", hub.clock.now())
+        tx.commit()

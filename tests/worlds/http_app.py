@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 from functions.http.kit.calls import Call
 from functions.http.kit.operations import ApiOperation
 from functions.http.kit.resource import trigger_of
-from infra.app import build
+from infra.app.build import build, serving
 from infra.app.settings import Settings
 from infra.authentication.development import mint_token
 from tests.worlds.builders import (
@@ -40,12 +41,13 @@ class Thing(BaseModel):
 class App:
     """The HTTP functions over embedded adapters, called as the Functions host calls them."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **changes: Any) -> None:
+        """`changes` are arguments of `build`."""
         new_database(home)
         self.home, self.clock = home, FakeClock()
-        self.hub = build.Hub(Settings(home=home), clock=self.clock)
         self.queue, self.receivers = MemoryQueue(self.clock), Receivers(self.clock)
-        vars(self.hub).update(queue=self.queue, http=self.receivers)
+        adapters = {"settings": Settings(home=home), "queue": self.queue, "http": self.receivers, **changes}
+        self.hub = build(clock=self.clock, **adapters)
         from functions.http.events.routes import events
         from functions.http.webhooks.routes import webhooks
 
@@ -86,6 +88,15 @@ class App:
         settings = {"method": "POST", "route": "things", "name": "thing", "summary": "", "tag": ""} | options
         trigger = trigger_of(ApiOperation(**settings), handler)
         return lambda request: run(trigger, request)
+
+
+@contextmanager
+def serving_app(home: Path, **changes: Any) -> Iterator[App]:
+    """An `App` whose hub is the process's."""
+    made = App(home, **changes)
+    with serving(made.hub):
+        yield made
+    made.hub.database.close()
 
 
 def run(function: Callable[[func.HttpRequest], Any], request: func.HttpRequest) -> func.HttpResponse:

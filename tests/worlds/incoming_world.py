@@ -14,8 +14,9 @@ from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 from domain.integrations.configuration import accept
+from domain.integrations.credential_store import CredentialStore
 from domain.integrations.model import Integration, IntegrationStatus
-from infra.app.build import Hub
+from infra.app.hub import Hub
 
 STRIPE_SECRET = "whsec_" + "a1B2" * 8
 STRIPE = {"apiKey": "sk_test_4eC39HqLyjWDarjtT1zdp7dc", "webhookSecret": STRIPE_SECRET}
@@ -31,9 +32,9 @@ def seed(
     **changes: Any,
 ) -> Integration:
     """An active integration, stored as the product stores it, without asking the provider."""
-    adapter = hub.integrations.catalogue.get(provider)
+    adapter = hub.catalogue.get(provider)
     split = accept(adapter.profile.configuration, configuration)
-    integration_id, credential_store, now = hub.ids.new(), hub.integrations.credential_store, hub.clock.now()
+    integration_id, credential_store, now = hub.ids.new(), hub.use(CredentialStore), hub.clock.now()
     integration = Integration(
         integration_id=integration_id,
         tenant_id=tenant,

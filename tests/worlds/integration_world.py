@@ -18,11 +18,13 @@ from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal
 from domain.integrations.commands import ActivateIntegration, CreateIntegration, UpdateIntegration
 from domain.integrations.connection import Catalogue
-from domain.integrations.lifecycle import LifecycleResult
+from domain.integrations.credential_store import CredentialStore
+from domain.integrations.credentials import CredentialService
+from domain.integrations.health import HealthMonitor
+from domain.integrations.lifecycle import Lifecycle, LifecycleResult
 from domain.integrations.model import Integration, IntegrationLog
 from domain.integrations.ports import LogFilter
-from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, announcements
-from domain.journal.ports import EventRef
+from domain.integrations.service import IntegrationService
 from domain.providers.contract import (
     Capability,
     Configuration,
@@ -40,23 +42,19 @@ from domain.providers.contract import (
     TestResult,
     TestStep,
 )
-from infra.app.integrations import Adapters, IntegrationParts
+from infra.app.build import build
 from infra.app.settings import Settings
-from infra.clock import Uuid7Generator
-from infra.embedded.tables import EmbeddedTableStore
-from infra.sealing import SecretStoreCipher
-from infra.sql.engine import DATABASE_FILE, sqlite_database
-from infra.sql.transaction import SqlTransactions
 from tests.worlds.builders import (
     OTHER_TENANT,
     OTHER_USER,
     TENANT,
     USER,
     FakeClock,
-    FlakyUnits,
+    FlakyDatabase,
     HeardRealtime,
     MemoryQueue,
     new_database,
+    see_users,
 )
 
 GOOD_KEY = "sk_test_good_0123456789"
@@ -87,6 +85,9 @@ class MemorySecrets:
     def delete(self, name: str) -> bool:
         self.fail("delete", name)
         return self.values.pop(name, None) is not None
+
+    def ping(self) -> None:
+        self.names()
 
     def names(self, prefix: str = "") -> list[str]:
         return sorted(name for name in self.values if name.startswith(prefix))
@@ -189,16 +190,14 @@ class IntegrationWorld:
         *,
         disabled: tuple[IntegrationType, ...] = (),
         tokens: Mapping[UUID, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **adapters: Any,
     ) -> None:
         new_database(home)
         self.home = home
-        self.clock, self.ids = FakeClock(), Uuid7Generator()
+        self.clock, self.secrets = FakeClock(), MemorySecrets()
         self.queue = MemoryQueue(self.clock)
-        self.secrets = MemorySecrets()
-        self.cipher = SecretStoreCipher(self.secrets)
-        self.tables = EmbeddedTableStore(home / "tables.db", self.clock)
-        self.database = sqlite_database(home / DATABASE_FILE, pool_size=4)
-        self.transactions = FlakyUnits(SqlTransactions(self.database, self.clock, self._announce))
+        self.database, self.realtime = FlakyDatabase(home), HeardRealtime()
         self.tokens: dict[UUID, str] = dict(tokens or {})
         self.stripe = Vendor("Stripe", IntegrationType.PaymentGateway)
         self.mail = Vendor("SendGrid", IntegrationType.EmailService)
@@ -211,28 +210,24 @@ class IntegrationWorld:
             oauth=OAuthProfile("https://a.example", "https://t.example", ()),
         )
         vendors: list[Vendor] = [self.stripe, self.mail, self.sms, self.api, self.calendar, self.google]
-        providers: dict[str, Provider] = {vendor.profile.name: vendor for vendor in vendors}
-        self.realtime = HeardRealtime()
-        adapters = Adapters(
-            settings=Settings(home=home, health_check_concurrency=10),
-            transactions=self.transactions,
-            secrets=self.secrets,
-            cipher=self.cipher,
-            tables=self.tables,
-            queue=self.queue,
-            transport=lambda: httpx.MockTransport(lambda request: httpx.Response(500)),
+        self.providers: dict[str, Provider] = {vendor.profile.name: vendor for vendor in vendors}
+        self.hub = build(
+            Settings(home=home, health_check_concurrency=10, **(settings or {})),
             clock=self.clock,
-            ids=self.ids,
-            tokens=self,
+            database=self.database,
+            queue=self.queue,
+            secrets=self.secrets,
+            provider_transport=httpx.MockTransport(lambda request: httpx.Response(500)),
             realtime=self.realtime,
+            catalogue=Catalogue(self.providers, disabled),
+            access_tokens=self,
+            **adapters,
         )
-        self.parts = IntegrationParts(adapters, Catalogue(providers, disabled))
+        self.ids, self.cipher, self.tables = self.hub.ids, self.hub.cipher, self.hub.tables
+        self.transactions = self.hub.transactions
         self.principal = Principal(TENANT, USER, frozenset(PERMISSIONS))
         self.other = Principal(OTHER_TENANT, OTHER_USER, frozenset(PERMISSIONS))
-        with self.transactions.write() as tx:
-            for principal in (self.principal, self.other):
-                tx.users.see(principal.tenant_id, principal.user_id, "A User", self.clock.now())
-            tx.commit()
+        see_users(self.hub, self.principal, self.other)
 
     def close(self) -> None:
         self.database.close()
@@ -241,9 +236,6 @@ class IntegrationWorld:
     def current(self, integration: Integration) -> str | None:
         """AccessTokens."""
         return self.tokens.get(integration.integration_id)
-
-    def _announce(self, refs: list[EventRef]) -> None:
-        self.queue.send(DOMAIN_EVENTS_QUEUE, announcements(refs))
 
     async def create(
         self,
@@ -255,7 +247,7 @@ class IntegrationWorld:
         configuration: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> LifecycleResult:
-        kind = self.parts.catalogue.get(provider).profile.integration_type.name
+        kind = self.hub.catalogue.get(provider).profile.integration_type.name
         body = {
             "name": name,
             "integrationType": kind,
@@ -264,18 +256,18 @@ class IntegrationWorld:
             **fields,
         }
         command = CreateIntegration.model_validate_json(json.dumps(body))
-        return await self.parts.service.create(owner or self.principal, command)
+        return await self.hub.use(IntegrationService).create(owner or self.principal, command)
 
     async def put(
         self, integration: Integration, if_match: int | None = None, **fields: Any
     ) -> LifecycleResult:
         command = UpdateIntegration.model_validate_json(json.dumps(fields))
-        return await self.parts.credentials.update(
+        return await self.hub.use(CredentialService).update(
             self.principal, integration.integration_id, command, if_match
         )
 
     async def activate(self, integration: Integration) -> LifecycleResult:
-        return await self.parts.lifecycle.activate(
+        return await self.hub.use(Lifecycle).activate(
             self.principal, integration.integration_id, ActivateIntegration()
         )
 
@@ -289,7 +281,7 @@ class IntegrationWorld:
         """Rounds of health checks, five minutes apart."""
         for _ in range(rounds):
             self.clock.advance(minutes=5)
-            await self.parts.health.check_due()
+            await self.hub.use(HealthMonitor).check_due()
 
     def logs(self, integration: Integration | LifecycleResult) -> list[IntegrationLog]:
         """Newest first."""
@@ -319,7 +311,7 @@ class IntegrationWorld:
         return [json.loads(message.body) for queue, message in self.queue.sent if queue == "alerts"]
 
     def sweep(self) -> int:
-        return self.parts.credential_store.sweep(self.transactions)
+        return self.hub.use(CredentialStore).sweep(self.transactions)
 
 
 def down(operation: str, name: str) -> None:

@@ -14,11 +14,26 @@ from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal, RequestOrigin
 from domain.integrations.commands import CreateIntegration
 from domain.integrations.model import Integration
+from domain.integrations.service import IntegrationService
+from domain.oauth.completion import CallbackHandler
+from domain.oauth.grants import GrantStore
 from domain.oauth.model import Authorize, Callback, Completion, Grant
-from infra.app.build import Hub
+from domain.oauth.refresh import TokenRefresher
+from domain.oauth.service import OAuthService
+from domain.oauth.tokens import OAuthTokens
+from infra.app.build import build
 from infra.app.settings import Settings
 from tests.fixtures.oauth_server import OAuthServer
-from tests.worlds.builders import OTHER_TENANT, OTHER_USER, TENANT, USER, FakeClock, MemoryQueue, new_database
+from tests.worlds.builders import (
+    OTHER_TENANT,
+    OTHER_USER,
+    TENANT,
+    USER,
+    FakeClock,
+    MemoryQueue,
+    new_database,
+    see_users,
+)
 
 T = TypeVar("T")
 OWNER = Principal(TENANT, USER, frozenset(PERMISSIONS), name="Owner")
@@ -37,17 +52,14 @@ class Begun:
 
 
 class OAuthWorld:
-    def __init__(self, home: Path, server: OAuthServer, clock: Any = None, **settings: Any) -> None:
+    def __init__(
+        self, home: Path, server: OAuthServer, clock: Any = None, tracer: Any = None, **settings: Any
+    ) -> None:
         new_database(home)
         self.home, self.server, self.clock = home, server, clock or FakeClock()
-        self.hub = Hub(Settings(home=home, **settings), clock=self.clock)
         self.queue = MemoryQueue(self.clock)
-        vars(self.hub).update(queue=self.queue)
-        self.oauth = self.hub.oauth
-        with self.hub.transactions.write() as tx:
-            for principal in (OWNER, COLLEAGUE, STRANGER):
-                tx.users.see(principal.tenant_id, principal.user_id, "A User", self.clock.now())
-            tx.commit()
+        self.hub = build(Settings(home=home, **settings), clock=self.clock, queue=self.queue, tracer=tracer)
+        see_users(self.hub, OWNER, COLLEAGUE, STRANGER)
 
     def integration(self, owner: Principal = OWNER, **fields: Any) -> UUID:
         """A Google calendar that waits to be authorised."""
@@ -60,10 +72,10 @@ class OAuthWorld:
             **fields,
         }
         command = CreateIntegration.model_validate(body)
-        return self.run(self.hub.integrations.service.create(owner, command)).integration.integration_id
+        return self.run(self.hub.use(IntegrationService).create(owner, command)).integration.integration_id
 
     def begin(self, integration_id: UUID, owner: Principal = OWNER, **fields: Any) -> Begun:
-        begun = self.oauth.service.authorize(owner, integration_id, Authorize(**fields))
+        begun = self.hub.use(OAuthService).authorize(owner, integration_id, Authorize(**fields))
         brought = self.server.consent(begun.authorize_url)
         cookie = (begun.browser_name, begun.browser_secret)
         return Begun(brought["state"], brought.get("code", ""), brought.get("error", ""), cookie)
@@ -76,11 +88,11 @@ class OAuthWorld:
             "cookies": [begun.cookie],
             **changes,
         }
-        return self.run(self.oauth.callback_handler.complete(Callback(**given), RequestOrigin()))
+        return self.run(self.hub.use(CallbackHandler).complete(Callback(**given), RequestOrigin()))
 
     def refresh_ahead(self) -> dict[str, int]:
         """What the timer does."""
-        return dict(self.run(self.oauth.token_refresher.refresh_due()))
+        return dict(self.run(self.hub.use(TokenRefresher).refresh_due()))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """On an event loop that leaves no connection behind."""
@@ -107,12 +119,12 @@ class OAuthWorld:
         return found
 
     def grant(self, integration_id: UUID) -> Grant:
-        found = self.oauth.grants.get(integration_id)
+        found = self.hub.use(GrantStore).get(integration_id)
         assert found is not None
         return found
 
     def current(self, integration_id: UUID) -> str | None:
-        return self.oauth.current(self.now(integration_id))
+        return self.hub.use(OAuthTokens).current(self.now(integration_id))
 
     def events(self, type_: str) -> list[str]:
         with self.hub.database.read() as connection:

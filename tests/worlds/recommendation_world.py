@@ -11,9 +11,9 @@ from typing import Any, cast
 from uuid import UUID
 
 from domain.apikeys.model import ApiKey, CreateApiKey
-from domain.apikeys.rate_limit import TABLE, RateLimiter, usage_row
+from domain.apikeys.rate_limit import TABLE, usage_row
 from domain.apikeys.rate_limit import hour_of as hour_number
-from domain.apikeys.service import ApiKeyService, KeyPolicy
+from domain.apikeys.service import ApiKeyService
 from domain.apikeys.usage import UsageService
 from domain.core.paging import PageRequest
 from domain.core.ports import TableEntity
@@ -23,11 +23,9 @@ from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
 from domain.providers.contract import IntegrationType
 from domain.providers.records import StreamProfile
 from domain.recommendations.ai import AnswerT, LanguageModel, ModelAnswer, ModelRequest
-from domain.recommendations.decisions import Applier, ListedRecommendation, RecommendationFilter
+from domain.recommendations.decisions import ListedRecommendation, RecommendationFilter
 from domain.recommendations.engine import Adviser
 from domain.recommendations.service import RecommendationService
-from domain.recommendations.wording import Wording
-from domain.recommendations.wording_ledger import WordingLedger
 from domain.recommendations.wording_rules import Proposal, ProposedText
 from domain.sync.schedule_service import ScheduleService
 from domain.sync.schedules import PutSchedule, SyncTypeName
@@ -61,23 +59,12 @@ class ListedProviders:
 
 class RecommendationWorld(World):
     def __init__(self, home: Path, *, model: LanguageModel | None = None) -> None:
-        super().__init__(home)
-        limiter = RateLimiter(self.tables, self.clock, serial=self.tables)
-        self.keys = ApiKeyService(self.transactions, self.clock, self.ids, KeyPolicy(20, None))
-        self.usage = UsageService(
-            self.transactions, self.tables, limiter, self.clock, retention=timedelta(days=90)
-        )
         self.providers = ListedProviders()
-        self.adviser = Adviser(self.transactions, self.usage, self.providers, self.clock, max_retries=5)
-        ledger = WordingLedger(self.tables, self.clock, tokens_per_day=1_000_000)
-        wording = Wording(model, ledger, self.clock, timeout_seconds=5)
-        applier = Applier(self.service, self.keys, lambda: self.schedules)
-        # Of synchronisation no more than what stores a schedule of imports.
-        none: Any = None
-        self.schedules = ScheduleService(self.transactions, none, none, clock=self.clock, ids=self.ids)
-        self.recommendations = RecommendationService(
-            self.transactions, self.adviser, applier, wording, clock=self.clock
-        )
+        settings = {"openai_tokens_per_day": 1_000_000, "openai_timeout_seconds": 5}
+        super().__init__(home, settings=settings, providers=self.providers, language_model=model)
+        self.keys, self.usage = self.hub.use(ApiKeyService), self.hub.use(UsageService)
+        self.adviser, self.schedules = self.hub.use(Adviser), self.hub.use(ScheduleService)
+        self.recommendations = self.hub.use(RecommendationService)
 
     async def old_webhook(self, *event_types: str, owner: Principal | None = None, **fields: Any) -> Webhook:
         """Made and last changed 15 days ago."""

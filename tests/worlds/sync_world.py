@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from domain.privacy.suppression import SuppressionList
 from domain.providers.contract import Connection, IntegrationType, ProviderFailure, RecordStreams
 from domain.providers.records import (
     ListPage,
@@ -22,12 +21,14 @@ from domain.providers.records import (
     SourceRecord,
     StreamProfile,
 )
+from domain.sync.batches import BatchRunner
+from domain.sync.dispatch import Dispatcher
+from domain.sync.job_runs import JobRuns
 from domain.sync.model import BatchResult, BatchState, SyncedRecord, SyncJob
 from domain.sync.ports import RecordFilter
+from domain.sync.record_service import RecordService
 from domain.sync.rules import MOST_TRIES, after_failure, after_success
-from domain.sync.service import StartSync
-from infra.app.settings import Settings
-from infra.app.sync import SyncParts
+from domain.sync.service import StartSync, SyncService
 from tests.worlds.integration_world import IntegrationWorld, Vendor
 
 
@@ -96,22 +97,11 @@ class Crm(Vendor, RecordStreams):
 
 
 class SyncWorld(IntegrationWorld):
-    def __init__(self, home: Path, *, concurrency: int = 50, size: int = 6) -> None:
-        super().__init__(home)
+    def __init__(self, home: Path, *, concurrency: int = 50, size: int = 6, **adapters: Any) -> None:
+        settings = {"sync_concurrency": concurrency, "sync_batch_records": size}
+        super().__init__(home, settings=settings, **adapters)
         self.crm = Crm()
-        self.parts.catalogue.providers["Crm"] = self.crm  # type: ignore[index]  # a dict, in tests
-        settings = Settings(home=home, sync_concurrency=concurrency, sync_batch_records=size)
-        self.sync = SyncParts(
-            settings,
-            self.transactions,
-            self.queue,
-            self.cipher,
-            self.clock,
-            self.ids,
-            self.parts,
-            self.realtime,
-            suppression=SuppressionList(self.transactions, self.secrets),
-        )
+        self.providers["Crm"] = self.crm
 
     async def integration(self, name: str = "Guests", **options: Any) -> UUID:
         made = await self.create("Crm", name=name, **options)
@@ -119,13 +109,15 @@ class SyncWorld(IntegrationWorld):
 
     def start(self, integration_id: UUID, sync_type: str = "Full", **fields: Any) -> SyncJob:
         body = {"integrationId": str(integration_id), "syncType": sync_type, **fields}
-        return self.sync.service.start(self.principal, StartSync.model_validate_json(json.dumps(body)))
+        return self.hub.use(SyncService).start(
+            self.principal, StartSync.model_validate_json(json.dumps(body))
+        )
 
     async def run(self, job: SyncJob, *, batches: int = 1_000) -> SyncJob:
         """Dispatch, then the activities in the orchestrations' order; at most so many batches."""
-        started = {start.data_sync_job_id: start.run_number for start in self.sync.dispatcher.claim()}
+        started = {start.data_sync_job_id: start.run_number for start in self.hub.use(Dispatcher).claim()}
         run = started.get(job.data_sync_job_id) or self.job(job).run_number
-        plan = self.sync.runs.plan(job.data_sync_job_id, run)
+        plan = self.hub.use(JobRuns).plan(job.data_sync_job_id, run)
         result = plan.result or BatchResult(BatchState.Done)
         for position in plan.positions:
             result = await self._step(job, run, position, batches)
@@ -133,15 +125,15 @@ class SyncWorld(IntegrationWorld):
                 break
         if result.state in (BatchState.More, BatchState.Stopped):
             return self.job(job)
-        self.sync.runs.conclude(job.data_sync_job_id, run, result)
+        self.hub.use(JobRuns).conclude(job.data_sync_job_id, run, result)
         return self.job(job)
 
     async def _step(self, job: SyncJob, run: int, position: int, batches: int) -> BatchResult:
-        size, tries, result = self.sync.batches.size, 0, BatchResult(BatchState.More)
+        size, tries, result = self.hub.use(BatchRunner).size, 0, BatchResult(BatchState.More)
         for _ in range(batches):
-            result = await self.sync.batches.run_batch(job.data_sync_job_id, run, position, size)
+            result = await self.hub.use(BatchRunner).run_batch(job.data_sync_job_id, run, position, size)
             if result.state == BatchState.More:
-                size, tries = after_success(size, self.sync.batches.size), 0
+                size, tries = after_success(size, self.hub.use(BatchRunner).size), 0
             elif result.state == BatchState.Wait:
                 self.clock.advance(seconds=result.seconds)
             elif result.state == BatchState.Retry and tries + 1 < MOST_TRIES:
@@ -156,11 +148,11 @@ class SyncWorld(IntegrationWorld):
         return await self.run(self.start(integration_id, sync_type, **fields))
 
     def job(self, job: SyncJob) -> SyncJob:
-        return self.sync.service.get(self.principal, job.data_sync_job_id)[0]
+        return self.hub.use(SyncService).get(self.principal, job.data_sync_job_id)[0]
 
     def stored(self, integration_id: UUID) -> dict[str, SyncedRecord]:
         """Every record, tombstones included."""
-        found = self.sync.records.page(self.principal, integration_id, RecordFilter(limit=1_000))
+        found = self.hub.use(RecordService).page(self.principal, integration_id, RecordFilter(limit=1_000))
         return {record.external_id: record for record in found}
 
     def live(self, integration_id: UUID) -> dict[str, dict[str, Any]]:

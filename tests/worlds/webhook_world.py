@@ -5,31 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal
 from domain.journal.events import RaiseEvent
 from domain.journal.occurrences import ALERTS_QUEUE
-from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService, announcements
-from domain.journal.ports import EventRef
-from domain.monitoring.alerts.intake import DisabledWebhooks
-from domain.sync.dispatch import InitialSyncs
-from domain.webhooks.deliver import DeliveryEngine, DeliveryLimits
+from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService
+from domain.webhooks.deliver import DeliveryEngine
 from domain.webhooks.deliveries import DeliveryService
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage, FanOut
 from domain.webhooks.model import CreateWebhook, Delivery, Webhook
 from domain.webhooks.ports import DeliveryFilter
-from domain.webhooks.record import DisableLimits, ResultRecorder
-from domain.webhooks.service import EndpointVerifier, WebhookLimits, WebhookService, WebhookWithSecret
+from domain.webhooks.record import ResultRecorder
+from domain.webhooks.service import WebhookService, WebhookWithSecret
 from domain.webhooks.sweep import RetryProcessor
-from domain.webhooks.throttle import Pacer
-from infra.embedded.tables import EmbeddedTableStore
-from infra.sql.engine import DATABASE_FILE, sqlite_database
-from infra.sql.transaction import SqlTransactions
+from infra.app.build import build
+from infra.app.settings import Settings
 from tests.worlds.builders import (
     OTHER_TENANT,
     OTHER_USER,
@@ -37,13 +33,14 @@ from tests.worlds.builders import (
     TENANT,
     USER,
     FakeClock,
-    FlakyUnits,
+    FlakyDatabase,
     HeardRealtime,
     MemoryQueue,
     PlainCipher,
     Receivers,
     SequentialIds,
     new_database,
+    see_users,
 )
 
 
@@ -62,78 +59,48 @@ class World:
         disable_after_failures: int = 50,
         any_2xx: bool = False,
         linger: float = 0.3,
+        settings: Mapping[str, Any] | None = None,
+        **adapters: Any,
     ) -> None:
         self.linger = linger
         new_database(home)
         self.clock, self.ids, self.cipher = FakeClock(), SequentialIds(), PlainCipher()
         self.queue, self.receivers = MemoryQueue(self.clock), Receivers(self.clock)
-        self.database = sqlite_database(home / DATABASE_FILE, pool_size=4)
-        self.transactions = FlakyUnits(SqlTransactions(self.database, self.clock, self._announce))
-        self.tables = EmbeddedTableStore(home / "tables.db", self.clock)
-        clock, ids, queue, transactions = self.clock, self.ids, self.queue, self.transactions
-        day = timedelta(hours=24)
-        self.events = EventService(transactions, queue, clock, ids, max_bytes=1024 * 1024)
-        self.fan_out = FanOut(
-            transactions,
-            queue,
-            clock,
-            ids,
-            events=self.events,
-            expiry=day,
-            consumers=[InitialSyncs(queue).consume, DisabledWebhooks(queue).consume],
+        self.database, self.realtime = FlakyDatabase(home), HeardRealtime()
+        self.hub = build(
+            Settings(
+                home=home,
+                environment="production",
+                delivery_concurrency=concurrency,
+                delivery_concurrency_per_endpoint=per_endpoint,
+                delivery_handoff_seconds=handoff_seconds,
+                webhook_limit_per_tenant=webhooks_per_tenant,
+                webhook_max_retries=max_retries,
+                webhook_disable_after_failures=disable_after_failures,
+                webhook_verification="any-2xx" if any_2xx else "challenge",
+                **(settings or {}),
+            ),
+            clock=self.clock,
+            ids=self.ids,
+            database=self.database,
+            queue=self.queue,
+            cipher=self.cipher,
+            http=self.receivers,
+            realtime=self.realtime,
+            **adapters,
         )
-        self.realtime = HeardRealtime()
-        limits_of_failure = DisableLimits(5, disable_after_failures)
-        self.recorder = ResultRecorder(
-            transactions, queue, clock, ids, limits=limits_of_failure, realtime=self.realtime
-        )
-        limits = DeliveryLimits(concurrency, per_endpoint, handoff_seconds, 30, max_retries, day)
-        self.engine = DeliveryEngine(
-            transactions,
-            self.receivers,
-            queue,
-            self.cipher,
-            clock=clock,
-            ids=ids,
-            pacer=Pacer(self.tables, clock),
-            recorder=self.recorder,
-            limits=limits,
-        )
-        self.history = DeliveryService(
-            transactions,
-            queue,
-            self.engine,
-            clock,
-            ids=ids,
-            expiry=day,
-            lease_margin_seconds=30,
-            event_max_bytes=1024 * 1024,
-        )
-        self.retries = RetryProcessor(transactions, queue, clock, ids)
-        demand = "any-2xx" if any_2xx else "challenge"
-        verifier = EndpointVerifier(self.receivers, clock, ids, demand=demand, timeout_seconds=10)  # type: ignore[arg-type]
-        self.service = WebhookService(
-            transactions,
-            verifier,
-            self.retries,
-            self.cipher,
-            clock=clock,
-            ids=ids,
-            limits=WebhookLimits(webhooks_per_tenant, max_retries, day, False),
-        )
+        self.transactions, self.tables = self.hub.transactions, self.hub.tables
+        self.events, self.fan_out = self.hub.use(EventService), self.hub.use(FanOut)
+        self.engine, self.recorder = self.hub.use(DeliveryEngine), self.hub.use(ResultRecorder)
+        self.history, self.retries = self.hub.use(DeliveryService), self.hub.use(RetryProcessor)
+        self.service = self.hub.use(WebhookService)
         self.principal = Principal(TENANT, USER, frozenset(PERMISSIONS))
         self.other = Principal(OTHER_TENANT, OTHER_USER, frozenset(PERMISSIONS))
-        with transactions.write() as tx:
-            for one in (self.principal, self.other):
-                tx.users.see(one.tenant_id, one.user_id, "A User", clock.now())
-            tx.commit()
+        see_users(self.hub, self.principal, self.other)
 
     def close(self) -> None:
         self.database.close()
         self.tables.close()
-
-    def _announce(self, refs: Sequence[EventRef]) -> None:
-        self.queue.send(DOMAIN_EVENTS_QUEUE, announcements(refs))
 
     async def webhook(
         self, *event_types: str, url: str = RECEIVER, owner: Principal | None = None, **fields: object
@@ -156,7 +123,9 @@ class World:
         """Handle messages until none is visible."""
         while True:
             announced = self.queue.take(DOMAIN_EVENTS_QUEUE)
-            self.fan_out.handle([(one.body, one.message_id or f"message-{id(one)}") for one in announced])
+            self.fan_out.handle(
+                [(message.body, message.message_id or f"message-{id(message)}") for message in announced]
+            )
             deliveries = self.queue.take(WEBHOOK_DELIVERIES_QUEUE)
             await self.engine.handle([DeliveryMessage.of_queue(delivery.body) for delivery in deliveries])
             with contextlib.suppress(TimeoutError):

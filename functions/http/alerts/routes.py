@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.core.permissions import ALERTS_MANAGE, ALERTS_READ
-from domain.monitoring.alerts.service import AcknowledgeAlert, ChangeAlertRule
+from domain.monitoring.alerts.service import AcknowledgeAlert, AlertService, ChangeAlertRule
 from functions.http.alerts.views import (
     AlertDetailView,
     AlertPage,
@@ -17,7 +17,7 @@ from functions.http.alerts.views import (
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import page_of
-from infra.app.build import hub
+from infra.app.build import use
 
 alerts = Resource("alerts", tag="Alerts", permission=ALERTS_READ)
 
@@ -29,7 +29,7 @@ def list_alerts(call: Call) -> ApiResponse:
     Newest first. At most one alert of a kind is active for a subject, however often its cause is seen. It
     recovers by itself when the cause is gone; after that the next occurrence opens a new alert."""
     query = call.query(AlertQuery)
-    page = hub().alerts.service.page(
+    page = use(AlertService).page(
         call.principal, query.to_filter(), query.page_request(), platform=query.scope == "Platform"
     )
     return ApiResponse(page_of(page, alert_view, AlertPage))
@@ -40,7 +40,7 @@ def list_alert_rules(call: Call) -> ApiResponse:
     """List the alert rules.
 
     Each rule is shown as it applies to the tenant: the default values, with the tenant's own changes."""
-    rules = hub().alerts.service.rules(call.principal)
+    rules = use(AlertService).rules(call.principal)
     return ApiResponse(AlertRulesView(items=[rule_view(rule) for rule in rules]))
 
 
@@ -53,7 +53,7 @@ def change_alert_rule(call: Call) -> ApiResponse:
     Only the fields that are sent change; null restores the default. `sinks` names e-mail and SMS integrations
     of the tenant and their recipients. Each recipient gets one message when an alert opens and one when it
     recovers."""
-    rule = hub().alerts.service.change_rule(
+    rule = use(AlertService).change_rule(
         call.principal, call.request.route_params["kind"], call.body(ChangeAlertRule), call.if_match()
     )
     return ApiResponse(rule_view(rule), version=rule.version)
@@ -64,7 +64,7 @@ def get_alert(call: Call) -> ApiResponse:
     """Get an alert.
 
     The answer includes the e-mail and SMS messages about the alert, and whether each was sent."""
-    return ApiResponse(alert_detail(hub().alerts.service.get(call.principal, call.id())))
+    return ApiResponse(alert_detail(use(AlertService).get(call.principal, call.id())))
 
 
 @alerts.post(
@@ -80,4 +80,4 @@ def acknowledge_alert(call: Call) -> ApiResponse:
 
     Records that somebody is working on it. The alert stays active until it recovers by itself."""
     command = call.body(AcknowledgeAlert, is_optional=True)
-    return ApiResponse(alert_detail(hub().alerts.service.acknowledge(call.principal, call.id(), command)))
+    return ApiResponse(alert_detail(use(AlertService).acknowledge(call.principal, call.id(), command)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.core.permissions import INSIGHTS_MANAGE, INSIGHTS_READ
-from domain.monitoring.anomalies.service import AcknowledgeAnomaly, SnoozeAnomaly
+from domain.monitoring.anomalies.service import AcknowledgeAnomaly, AnomalyService, SnoozeAnomaly
 from functions.http.anomalies.views import (
     AnomalyDetailView,
     AnomalyPage,
@@ -15,7 +15,7 @@ from functions.http.anomalies.views import (
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import page_of
-from infra.app.build import hub
+from infra.app.build import use
 
 anomalies = Resource("insights/anomalies", tag="Insights", permission=INSIGHTS_READ)
 
@@ -29,7 +29,7 @@ def list_anomalies(call: Call) -> ApiResponse:
     are detected at once: the use of a key from a new network, country or program, the use of a key for scopes
     it lacks, and 100 refused requests of a key within a minute."""
     query = call.query(AnomalyQuery)
-    page = hub().insights.anomalies.page(call.principal, query.to_filter(), query.page_request())
+    page = use(AnomalyService).page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, anomaly_view, AnomalyPage))
 
 
@@ -38,7 +38,7 @@ def get_anomaly(call: Call) -> ApiResponse:
     """Get an anomaly.
 
     The answer includes the hours before and after it."""
-    return ApiResponse(anomaly_detail(hub().insights.anomalies.get(call.principal, call.id())))
+    return ApiResponse(anomaly_detail(use(AnomalyService).get(call.principal, call.id())))
 
 
 @anomalies.post(
@@ -54,7 +54,7 @@ def acknowledge_anomaly(call: Call) -> ApiResponse:
 
     Records that somebody is working on it. The anomaly still ends by itself."""
     command = call.body(AcknowledgeAnomaly, is_optional=True)
-    return ApiResponse(anomaly_view(hub().insights.anomalies.acknowledge(call.principal, call.id(), command)))
+    return ApiResponse(anomaly_view(use(AnomalyService).acknowledge(call.principal, call.id(), command)))
 
 
 @anomalies.post("{id}/snooze", permission=INSIGHTS_MANAGE, body=SnoozeAnomaly, response=AnomalyView)
@@ -64,4 +64,4 @@ def snooze_anomaly(call: Call) -> ApiResponse:
     For the given number of hours nobody is notified about this metric of this subject. Anomalies are still
     stored."""
     command = call.body(SnoozeAnomaly)
-    return ApiResponse(anomaly_view(hub().insights.anomalies.snooze(call.principal, call.id(), command)))
+    return ApiResponse(anomaly_view(use(AnomalyService).snooze(call.principal, call.id(), command)))

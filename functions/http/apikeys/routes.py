@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from domain.apikeys.model import CreateApiKey, RevokeApiKey, RotateApiKey, UpdateApiKey, VerifyApiKey
+from domain.apikeys.service import ApiKeyService
+from domain.apikeys.usage import UsageService
+from domain.apikeys.verifier import KeyVerificationService
 from domain.core.permissions import INTEGRATION_MANAGE
 from functions.http.apikeys.views import (
     ApiKeyPage,
@@ -23,7 +26,7 @@ from functions.http.apikeys.views import (
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import page_of
-from infra.app.build import hub
+from infra.app.build import hub, use
 
 apikeys = Resource("apikeys", tag="API keys", permission=INTEGRATION_MANAGE)
 
@@ -38,7 +41,7 @@ def create_api_key(call: Call) -> ApiResponse:
     - An API key can grant only scopes of its own.
 
     A tenant has at most 100 active keys (BR-AK-03)."""
-    issued = hub().api_keys.create(call.principal, call.body(CreateApiKey))
+    issued = use(ApiKeyService).create(call.principal, call.body(CreateApiKey))
     return ApiResponse(
         issued_view(issued, hub().clock.now()),
         status=201,
@@ -53,7 +56,7 @@ def list_api_keys(call: Call) -> ApiResponse:
 
     Oldest first. Revoked and expired keys stay in the list."""
     query = call.query(ApiKeyQuery)
-    page = hub().api_keys.page(call.principal, query.to_filter(), query.page_request())
+    page = use(ApiKeyService).page(call.principal, query.to_filter(), query.page_request())
     now = hub().clock.now()
     return ApiResponse(page_of(page, lambda key: key_view(key, now), ApiKeyPage))
 
@@ -85,7 +88,7 @@ async def verify_api_key(call: Call) -> ApiResponse:
     - A key of another tenant is NOT_FOUND. A caller with `apikey:verify` gets VALID or INVALID for it.
     - Nothing is cached: a revoked key is REVOKED at once."""
     command = call.body(VerifyApiKey)
-    return ApiResponse(verified_view(await hub().key_verification.verify(call.principal, command)))
+    return ApiResponse(verified_view(await use(KeyVerificationService).verify(call.principal, command)))
 
 
 @apikeys.get("{id}", response=ApiKeyView)
@@ -93,7 +96,7 @@ def get_api_key(call: Call) -> ApiResponse:
     """Get an API key.
 
     The `ETag` names its version, for `If-Match`."""
-    key = hub().api_keys.get(call.principal, call.id())
+    key = use(ApiKeyService).get(call.principal, call.id())
     return ApiResponse(key_view(key, hub().clock.now()), version=key.version)
 
 
@@ -104,7 +107,7 @@ def update_api_key(call: Call) -> ApiResponse:
     Only the fields that are sent change. Scopes can be removed, not added (BR-AK-06). The rate limit can be
     raised or lowered; the next request is checked against the new limit. A revoked or expired key cannot be
     changed (BR-AK-07)."""
-    key = hub().api_keys.update(call.principal, call.id(), call.body(UpdateApiKey), call.if_match())
+    key = use(ApiKeyService).update(call.principal, call.id(), call.body(UpdateApiKey), call.if_match())
     return ApiResponse(key_view(key, hub().clock.now()), version=key.version)
 
 
@@ -119,7 +122,7 @@ def revoke_api_key(call: Call) -> ApiResponse:
     api_key_id = call.id()
     reason = call.body(RevokeApiKey, is_optional=True).reason
     reason = reason or call.query(RevokeQuery).reason
-    hub().api_keys.revoke(call.principal, api_key_id, reason, call.if_match())
+    use(ApiKeyService).revoke(call.principal, api_key_id, reason, call.if_match())
     return ApiResponse(status=204)
 
 
@@ -138,7 +141,7 @@ def rotate_api_key(call: Call) -> ApiResponse:
     period: 24 hours by default, at most 30 days, and never beyond its own expiry. Both keys share one quota.
     The caller must have the key's scopes. The limit of BR-AK-03 does not apply."""
     command = call.body(RotateApiKey, is_optional=True)
-    issued = hub().api_keys.rotate(call.principal, call.id(), command, call.if_match())
+    issued = use(ApiKeyService).rotate(call.principal, call.id(), command, call.if_match())
     return ApiResponse(
         issued_view(issued, hub().clock.now()),
         status=201,
@@ -152,7 +155,7 @@ def confirm_rotation(call: Call) -> ApiResponse:
     """Confirm a key rotation.
 
     Revokes the old key at once. `id` may be either key of the rotation; the answer shows the new key."""
-    key = hub().api_keys.confirm_rotation(call.principal, call.id())
+    key = use(ApiKeyService).confirm_rotation(call.principal, call.id())
     return ApiResponse(key_view(key, hub().clock.now()), version=key.version)
 
 
@@ -163,7 +166,7 @@ def get_key_usage(call: Call) -> ApiResponse:
     Includes the latest request. Without parameters: by hour for the last 24 hours, or by day for the last 30
     days."""
     query = call.query(UsageQuery)
-    usage = hub().key_usage.usage(
+    usage = use(UsageService).usage(
         call.principal, call.id(), by=query.by, since=query.since, until=query.until
     )
     return ApiResponse(usage_view(usage, query.by))

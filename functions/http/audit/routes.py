@@ -11,10 +11,11 @@ from pydantic import Field
 from domain.core.permissions import AUDIT_READ
 from domain.core.wire import UtcMoment
 from domain.journal.audit import AuditFilter, AuditRecord
+from domain.journal.audit_log import AuditService
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import Moment, PageQuery, PageView, View, page_of
-from infra.app.build import hub
+from infra.app.build import use
 
 audit = Resource("audit", tag="Audit", permission=AUDIT_READ)
 
@@ -70,7 +71,7 @@ def list_audit(call: Call) -> ApiResponse:
     Newest first. Each sensitive operation of the tenant has an entry, which is stored in the same transaction
     as the operation."""
     query = call.query(AuditQuery)
-    page = hub().audit.page(call.principal, query.to_filter(), query.page_request())
+    page = use(AuditService).page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, _view, AuditPage))
 
 
@@ -79,7 +80,7 @@ def verify_audit(call: Call) -> ApiResponse:
     """Verify the audit log.
 
     Checks the tenant's hash chain from the oldest stored row to the newest."""
-    report = hub().audit.verify(call.principal)
+    report = use(AuditService).verify(call.principal)
     return ApiResponse(
         ChainReportView(
             intact=report.intact,

@@ -7,7 +7,7 @@ import io
 
 from domain.core.paging import PageRequest
 from domain.core.permissions import INTEGRATION_MANAGE
-from domain.sync.service import StartSync
+from domain.sync.service import StartSync, SyncService
 from functions.http.datasyncs.views import (
     LogsQuery,
     RecordErrorPage,
@@ -23,7 +23,7 @@ from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import PageQuery, page_of
 from functions.http.records.views import SyncedRecordPage, record_view
-from infra.app.build import hub
+from infra.app.build import hub, use
 
 datasyncs = Resource("datasyncs", tag="Data synchronisation", permission=INTEGRATION_MANAGE)
 _CSV_MOST = 100_000
@@ -38,7 +38,7 @@ def create_datasync(call: Call) -> ApiResponse:
     - A Full sync runs at most once a day (BR-DS-01), an Incremental sync at most once an hour (BR-DS-02). Jobs
       that failed or were cancelled do not count.
     - One job runs at a time. Further jobs wait, and tenants take turns."""
-    job = hub().sync.service.start(call.principal, call.body(StartSync))
+    job = use(SyncService).start(call.principal, call.body(StartSync))
     view = job_view(job, hub().clock.now())
     return ApiResponse(view, status=201, location=datasyncs.location(job.data_sync_job_id))
 
@@ -49,7 +49,7 @@ def list_datasyncs(call: Call) -> ApiResponse:
 
     Newest first."""
     query = call.query(SyncJobQuery)
-    page = hub().sync.service.page(call.principal, query.to_filter(), query.page_request())
+    page = use(SyncService).page(call.principal, query.to_filter(), query.page_request())
     now = hub().clock.now()
     return ApiResponse(page_of(page, lambda job: job_view(job, now), SyncJobPage))
 
@@ -59,7 +59,7 @@ def get_datasync(call: Call) -> ApiResponse:
     """Get a synchronisation job.
 
     The answer includes its progress, its rate, its estimated end, and the state of each stream."""
-    job, steps = hub().sync.service.get(call.principal, call.id())
+    job, steps = use(SyncService).get(call.principal, call.id())
     return ApiResponse(job_detail(job, steps, hub().clock.now()))
 
 
@@ -69,7 +69,7 @@ def cancel_datasync(call: Call) -> ApiResponse:
 
     Takes effect at once. Records that were stored stay; the batch in progress is dropped. POST to its `/resume`
     to continue it."""
-    hub().sync.service.cancel(call.principal, call.id())
+    use(SyncService).cancel(call.principal, call.id())
     return ApiResponse(status=204)
 
 
@@ -79,7 +79,7 @@ def resume_datasync(call: Call) -> ApiResponse:
 
     Continues a job that failed or was cancelled from its checkpoint; stored batches are not fetched again. The
     limits of BR-DS-01 and BR-DS-02 apply as they do to a new job."""
-    job = hub().sync.service.resume(call.principal, call.id())
+    job = use(SyncService).resume(call.principal, call.id())
     return ApiResponse(job_view(job, hub().clock.now()), status=202)
 
 
@@ -90,7 +90,7 @@ def list_datasync_logs(call: Call) -> ApiResponse:
     One entry for each reason, oldest first (BR-DS-04). Entries never contain a value of a record. `?format=csv`
     returns all entries as text/csv."""
     query = call.query(LogsQuery)
-    service = hub().sync.service
+    service = use(SyncService)
     if query.format == "json":
         page = service.errors(call.principal, call.id(), query.page_request())
         return ApiResponse(page_of(page, error_view, RecordErrorPage))
@@ -111,7 +111,7 @@ def list_datasync_records(call: Call) -> ApiResponse:
     """List the records a job wrote.
 
     Records that a later job wrote again are left out."""
-    page = hub().sync.service.written(call.principal, call.id(), call.query(PageQuery).page_request())
+    page = use(SyncService).written(call.principal, call.id(), call.query(PageQuery).page_request())
     return ApiResponse(page_of(page, record_view, SyncedRecordPage))
 
 

@@ -9,11 +9,11 @@ from pydantic import Field
 from domain.core.permissions import EVENTS_WRITE
 from domain.core.tracing import SpanKind, queue_attributes
 from domain.journal.events import RaiseEvent, RaiseEvents
-from domain.journal.outbox import DOMAIN_EVENTS_QUEUE
+from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import View
-from infra.app.build import hub
+from infra.app.build import hub, use
 
 events = Resource("events", tag="Events", permission=EVENTS_WRITE)
 
@@ -40,7 +40,7 @@ def raise_events(call: Call) -> ApiResponse:
         attributes=lambda: queue_attributes(DOMAIN_EVENTS_QUEUE, "send", count=len(events)),
     ) as sending:
         traceparent = sending.traceparent or call.trace.header
-        accepted = hub().events.accept(call.principal, events, traceparent, in_batch=in_batch)
+        accepted = use(EventService).accept(call.principal, events, traceparent, in_batch=in_batch)
     return ApiResponse(
         AcceptedView(
             accepted=accepted.accepted, duplicates=accepted.duplicates, event_ids=list(accepted.event_ids)

@@ -10,7 +10,7 @@ from uuid import UUID
 import azure.functions as func
 
 from domain.core.errors import Unauthenticated
-from domain.incoming.receive import Caller, Receipt, unknown_address
+from domain.incoming.receive import Caller, IncomingReceiver, Receipt, unknown_address
 from domain.incoming.rules import query_of
 from domain.providers.contract import IncomingRequest
 from functions.http.incoming.views import ReceiptView
@@ -20,7 +20,7 @@ from functions.http.kit.origin import client_ip
 from functions.http.kit.problems import problem
 from functions.http.kit.resource import serve
 from functions.http.kit.tracing import NO_CONTEXT
-from infra.app.build import hub
+from infra.app.build import hub, use
 
 bp = func.Blueprint()
 _PLAIN = "webhooks/incoming/{integrationId}"
@@ -58,7 +58,7 @@ async def _receive(req: func.HttpRequest, traceparent: str) -> Receipt:
     ours = hub()
     source_ip = client_ip(headers.get("x-forwarded-for"), ours.settings.trusted_proxy_hops)
     caller = Caller(req.route_params.get("token"), source_ip, traceparent)
-    return await ours.incoming.receiver.receive(_integration_id(req), _incoming(req, headers), caller)
+    return await use(IncomingReceiver).receive(_integration_id(req), _incoming(req, headers), caller)
 
 
 def _integration_id(req: func.HttpRequest) -> UUID:

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.incoming.model import IncomingSettings, RotateIncomingUrl, UpdateIncoming
+from domain.incoming.retry import IncomingRetries
+from domain.incoming.service import IncomingService
 from functions.http.incoming.views import (
     IncomingEndpointView,
     IncomingWebhookDetailView,
@@ -22,7 +24,7 @@ from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.operations import API
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import page_of
-from infra.app.build import hub
+from infra.app.build import hub, use
 
 incoming = Resource(
     "webhooks/incoming/{integrationId}/events", tag="Incoming webhooks", permission=INTEGRATION_MANAGE
@@ -36,7 +38,7 @@ def list_incoming_webhooks(call: Call) -> ApiResponse:
 
     Newest first. One item for each event: a request of a provider may contain several."""
     query = call.query(IncomingWebhookQuery)
-    page = hub().incoming.service.page(
+    page = use(IncomingService).page(
         call.principal, call.id("integrationId"), query.to_filter(), query.page_request()
     )
     return ApiResponse(page_of(page, webhook_view, IncomingWebhookPage))
@@ -47,7 +49,7 @@ def get_incoming_webhook(call: Call) -> ApiResponse:
     """Get an incoming webhook event with its raw body.
 
     The body is that of the whole request, which may contain other events too."""
-    content = hub().incoming.service.get(call.principal, call.id("integrationId"), call.id("eventId"))
+    content = use(IncomingService).get(call.principal, call.id("integrationId"), call.id("eventId"))
     return ApiResponse(webhook_detail(content))
 
 
@@ -57,7 +59,7 @@ async def retry_incoming_webhook(call: Call) -> ApiResponse:
 
     Subscribers get it under a new event id. An event that cannot be raised stays Failed; `errorMessage` says
     why."""
-    webhook = await hub().incoming.retries.retry(
+    webhook = await use(IncomingRetries).retry(
         call.principal, call.id("integrationId"), call.id("eventId"), call.trace.header
     )
     return ApiResponse(webhook_view(webhook), status=202)
@@ -70,7 +72,7 @@ def get_incoming_settings(call: Call) -> ApiResponse:
     The answer includes the URL to register at the provider, whether webhooks are accepted there and otherwise
     why not, the addresses that may send them, and how many requests were refused. Some providers create their
     webhook secret only when they have the URL: register the URL first, then set the secret."""
-    return _settings(hub().incoming.service.settings(call.principal, call.id()))
+    return _settings(use(IncomingService).settings(call.principal, call.id()))
 
 
 @incoming_settings.put("incoming", body=UpdateIncoming, response=IncomingEndpointView, refusals=(412,))
@@ -80,7 +82,7 @@ def update_incoming_settings(call: Call) -> ApiResponse:
     Takes addresses and CIDR ranges; an empty list accepts webhooks from any address. Signatures are checked in
     either case."""
     command = call.body(UpdateIncoming)
-    return _settings(hub().incoming.service.update(call.principal, call.id(), command, call.if_match()))
+    return _settings(use(IncomingService).update(call.principal, call.id(), command, call.if_match()))
 
 
 @incoming_settings.post(
@@ -96,7 +98,7 @@ def rotate_incoming_url(call: Call) -> ApiResponse:
     The answer contains the new URL, once: it ends in a secret. The URL in use keeps working for the overlap (24
     hours by default) and then answers 404. A URL from an earlier rotation stops working at once."""
     command = call.body(RotateIncomingUrl, is_optional=True)
-    settings, token = hub().incoming.service.rotate(call.principal, call.id(), command)
+    settings, token = use(IncomingService).rotate(call.principal, call.id(), command)
     url = f"{_plain_url(settings.endpoint.integration_id)}/{token}"
     return ApiResponse(rotated_view(settings, url), version=settings.endpoint.version)
 

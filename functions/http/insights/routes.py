@@ -6,6 +6,8 @@ import azure.functions as func
 
 from domain.core.permissions import INSIGHTS_READ
 from domain.journal.signals import SubjectKind
+from domain.monitoring.dashboard import OverviewService
+from domain.monitoring.signal_series import SignalService
 from functions.http.insights.views import (
     OverviewQuery,
     OverviewView,
@@ -16,7 +18,7 @@ from functions.http.insights.views import (
 )
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource, serve
-from infra.app.build import hub
+from infra.app.build import hub, use
 
 insights = Resource("insights", tag="Insights", permission=INSIGHTS_READ)
 
@@ -29,7 +31,7 @@ def list_signals(call: Call) -> ApiResponse:
     failed, the classes of errors, and how long they took. Counts are up to date. Hours without a signal are
     zero."""
     query = call.query(SignalQuery)
-    series = hub().insights.signals.series(
+    series = use(SignalService).series(
         call.principal,
         SubjectKind[query.kind],
         query.subject_id,
@@ -48,7 +50,7 @@ def get_overview(call: Call) -> ApiResponse:
     keys with their used quota, and running syncs. `deliveries` and `webhooks` also need `webhook:manage`, the
     other fields `integration:manage`; fields without their permission are null."""
     query = call.query(OverviewQuery)
-    return ApiResponse(overview_view(hub().insights.overview.read(call.principal, query.hours)))
+    return ApiResponse(overview_view(use(OverviewService).read(call.principal, query.hours)))
 
 
 @serve(insights.bp, "dashboard")

@@ -12,7 +12,10 @@ from domain.integrations.commands import (
     TestIntegration,
     UpdateIntegration,
 )
-from domain.integrations.lifecycle import LifecycleResult
+from domain.integrations.credentials import CredentialService
+from domain.integrations.health_history import IntegrationHistory
+from domain.integrations.lifecycle import Lifecycle, LifecycleResult
+from domain.integrations.service import IntegrationService, IntegrationTester
 from functions.http.integrations.views import (
     DisconnectQuery,
     HealthView,
@@ -30,14 +33,14 @@ from functions.http.integrations.views import (
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import page_of
-from infra.app.build import hub
+from infra.app.build import use
 
 integrations = Resource("integrations", tag="Integrations", permission=INTEGRATION_MANAGE)
 
 
 def _answer(result: LifecycleResult, status: int = 200, location: str | None = None) -> ApiResponse:
     integration = result.integration
-    view = integration_view(integration, hub().integrations.service, result.validation)
+    view = integration_view(integration, use(IntegrationService), result.validation)
     return ApiResponse(view, status=status, location=location, version=integration.version)
 
 
@@ -55,7 +58,7 @@ async def create_integration(call: Call) -> ApiResponse:
     the type needs one, and activates the integration. If the provider refuses or does not answer, the
     integration is stored without being activated: see `status`, `reason` and `validation`. A second active
     payment gateway, e-mail or SMS service is refused (BR-IM-01) unless `activate` is false."""
-    result = await hub().integrations.service.create(call.principal, call.body(CreateIntegration))
+    result = await use(IntegrationService).create(call.principal, call.body(CreateIntegration))
     return _answer(result, 201, integrations.location(result.integration.integration_id))
 
 
@@ -64,7 +67,7 @@ def list_integrations(call: Call) -> ApiResponse:
     """List integrations.
 
     Oldest first unless `sort` is given. Disconnected integrations are listed only when `status` asks for them."""
-    service = hub().integrations.service
+    service = use(IntegrationService)
     query = call.query(IntegrationQuery)
     page = service.page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(
@@ -77,7 +80,7 @@ def get_integration(call: Call) -> ApiResponse:
     """Get an integration.
 
     The `ETag` names its version, for `If-Match`; health checks do not change it."""
-    return _answer(LifecycleResult(hub().integrations.service.get(call.principal, call.id())))
+    return _answer(LifecycleResult(use(IntegrationService).get(call.principal, call.id())))
 
 
 @integrations.put(
@@ -94,7 +97,7 @@ async def update_integration(call: Call) -> ApiResponse:
     as they are. An active integration uses a new configuration only after the provider has accepted it;
     otherwise the answer is 409 `BR-IM-02` and the old configuration stays in use."""
     command = call.body(UpdateIntegration)
-    credentials = hub().integrations.credentials
+    credentials = use(CredentialService)
     return _answer(await credentials.update(call.principal, call.id(), command, call.if_match()))
 
 
@@ -105,7 +108,7 @@ def disconnect_integration(call: Call) -> ApiResponse:
     Destroys its credentials and cannot be undone. The integration stays readable with the status Disconnected,
     for its logs and the audit log."""
     reason = call.query(DisconnectQuery).reason
-    hub().integrations.lifecycle.disconnect(call.principal, call.id(), reason, call.if_match())
+    use(Lifecycle).disconnect(call.principal, call.id(), reason, call.if_match())
     return ApiResponse(status=204)
 
 
@@ -122,7 +125,7 @@ async def rotate_integration_credentials(call: Call) -> ApiResponse:
     The provider must accept the new credentials before they replace the old ones; otherwise the answer is 409
     `BR-IM-02`. An integration that was suspended because its credentials were refused becomes active again."""
     command = call.body(RotateCredentials)
-    credentials = hub().integrations.credentials
+    credentials = use(CredentialService)
     return _answer(await credentials.rotate(call.principal, call.id(), command, call.if_match()))
 
 
@@ -136,7 +139,7 @@ async def test_integration(call: Call) -> ApiResponse:
     message to `recipient`, or a record that is created and deleted. See `succeeded` for the result. Refused
     credentials suspend an active integration."""
     command = call.body(TestIntegration, is_optional=True)
-    result = await hub().integrations.tester.test(call.principal, call.id(), command)
+    result = await use(IntegrationTester).test(call.principal, call.id(), command)
     return ApiResponse(test_result_view(result))
 
 
@@ -146,7 +149,7 @@ def get_integration_health(call: Call) -> ApiResponse:
 
     The answer includes its state, the last checks, and success rate and response times over an hour, a day and
     a week. Response times count successful checks only."""
-    return ApiResponse(health_view(hub().integrations.history.health(call.principal, call.id())))
+    return ApiResponse(health_view(use(IntegrationHistory).health(call.principal, call.id())))
 
 
 @integrations.post(
@@ -161,7 +164,7 @@ async def activate_integration(call: Call) -> ApiResponse:
 
     Possible in Draft, PendingValidation and Suspended. See `status` and `validation` for the result."""
     command = call.body(ActivateIntegration, is_optional=True)
-    lifecycle = hub().integrations.lifecycle
+    lifecycle = use(Lifecycle)
     return _answer(await lifecycle.activate(call.principal, call.id(), command, call.if_match()))
 
 
@@ -178,7 +181,7 @@ def suspend_integration(call: Call) -> ApiResponse:
     It stays suspended until it is activated again. Meanwhile another integration may be active in its place
     (BR-IM-01)."""
     command = call.body(SuspendIntegration, is_optional=True)
-    lifecycle = hub().integrations.lifecycle
+    lifecycle = use(Lifecycle)
     return _answer(LifecycleResult(lifecycle.suspend(call.principal, call.id(), command, call.if_match())))
 
 
@@ -188,7 +191,7 @@ async def review_integration(call: Call) -> ApiResponse:
 
     An integration in Error leaves that state only by a person's decision (BR-IM-05). The note is stored in its
     log and in the audit log."""
-    lifecycle = hub().integrations.lifecycle
+    lifecycle = use(Lifecycle)
     command = call.body(ReviewIntegration)
     return _answer(await lifecycle.review(call.principal, call.id(), command, call.if_match()))
 
@@ -199,5 +202,5 @@ def list_integration_logs(call: Call) -> ApiResponse:
 
     Newest first. Entries are kept for 90 days."""
     query = call.query(LogQuery)
-    page = hub().integrations.history.logs(call.principal, call.id(), query.to_filter(), query.page_request())
+    page = use(IntegrationHistory).logs(call.principal, call.id(), query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, log_view, LogPage))

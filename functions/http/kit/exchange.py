@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 import azure.functions as func
 
 from domain.apikeys.rate_limit import RateStatus
-from domain.authentication.service import AuthenticationResult, Credentials
+from domain.authentication.service import AuthenticationResult, Authenticator, Credentials
 from domain.core.errors import DomainError, OutcomeUnknown, Unavailable, ValidationFailed
-from domain.core.idempotency import StoredAnswer
+from domain.core.idempotency import Idempotency, StoredAnswer
 from domain.core.principal import RequestOrigin
 from domain.core.tracing import UNTRACED, Span, Tracer
 from domain.core.transaction import Effects, counted_effects
@@ -23,7 +23,7 @@ from functions.http.kit.origin import client_country, client_ip
 from functions.http.kit.problems import from_domain, problem, status_of
 from functions.http.kit.ratelimit import rate_headers
 from functions.http.kit.tracing import NO_CONTEXT, parent_of, request_span, tell_status
-from infra.app.build import hub
+from infra.app.build import hub, use
 from infra.observability.logs import bind
 from infra.observability.trace import Trace, within
 
@@ -88,11 +88,11 @@ class Exchange:
 
     def authenticated(self, permission: str | None) -> Call:
         """Return the authenticated call. Raises Unauthenticated, Forbidden, RateLimited or Unavailable."""
-        return self._call(hub().authenticator.authenticate(self._credentials(), permission))
+        return self._call(use(Authenticator).authenticate(self._credentials(), permission))
 
     async def authenticated_soon(self, permission: str | None) -> Call:
         """Do what `authenticated` does, on an event loop."""
-        return self._call(await hub().authenticator.authenticate_soon(self._credentials(), permission))
+        return self._call(await use(Authenticator).authenticate_soon(self._credentials(), permission))
 
     def _credentials(self) -> Credentials:
         headers = self._request.headers
@@ -133,7 +133,7 @@ class Exchange:
         # The caller is part of the request: another caller must not see a secret of the first answer.
         caller = call.principal.api_key_id or call.principal.user_id
         request = f"POST {self._path} {caller}\n".encode() + self._request.get_body()
-        stored = hub().idempotency.begin(tenant, key, request)
+        stored = use(Idempotency).begin(tenant, key, request)
         if stored is None:
             self._idempotency = (tenant, key, request)
             return None
@@ -153,7 +153,7 @@ class Exchange:
             kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
             kept["Content-Type"] = response.mimetype
             stored = StoredAnswer(response.status_code, kept, response.get_body())
-            _attempt("answer not remembered", lambda: hub().idempotency.finish(*taken, stored))
+            _attempt("answer not remembered", lambda: use(Idempotency).finish(*taken, stored))
         return response
 
     def failed(self, error: Exception) -> func.HttpResponse:
@@ -182,7 +182,7 @@ class Exchange:
     @staticmethod
     def _release(taken: tuple[UUID, str, bytes]) -> None:
         tenant, key, _ = taken
-        _attempt("idempotency key not released", lambda: hub().idempotency.abandon(tenant, key))
+        _attempt("idempotency key not released", lambda: use(Idempotency).abandon(tenant, key))
 
     def dressed(self, response: func.HttpResponse) -> func.HttpResponse:
         """Return the response with the headers that every answer has."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import azure.functions as func
 
 from domain.core.permissions import METRICS_READ
+from domain.monitoring.metrics import MetricsService
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.operations import OPERATIONS, ApiOperation
 from functions.http.kit.resource import serve
-from infra.app.build import hub
+from infra.app.build import hub, use
 
 bp = func.Blueprint()
 _CREDENTIALS = ("authorization", "x-api-key", "x-ms-client-principal")
@@ -36,7 +37,7 @@ def read_metrics(req: func.HttpRequest) -> func.HttpResponse:
         try:
             if not hub().settings.is_development or any(name in req.headers for name in _CREDENTIALS):
                 exchange.authenticated(_METRICS.permission)
-            text, content_type = exposition(hub().metrics.read(), req.headers.get("accept", ""))
+            text, content_type = exposition(use(MetricsService).read(), req.headers.get("accept", ""))
             return exchange.dressed(func.HttpResponse(text, headers={"Content-Type": content_type}))
         except Exception as error:
             return exchange.failed(error)

@@ -10,8 +10,10 @@ import azure.functions as func
 from domain.core.errors import DomainError
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.principal import RequestOrigin
+from domain.oauth.completion import CallbackHandler
 from domain.oauth.model import Authorization, Authorize, Callback
 from domain.oauth.rules import STATE_LIFETIME
+from domain.oauth.service import OAuthService
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.operations import API, OPERATIONS, ApiOperation
@@ -20,7 +22,7 @@ from functions.http.kit.problems import status_of
 from functions.http.kit.resource import Resource, serve
 from functions.http.oauth.page import completed, failed
 from functions.http.oauth.views import AuthorizationView, CallbackQuery, GrantView, grant_view
-from infra.app.build import hub
+from infra.app.build import hub, use
 
 logger = logging.getLogger("hub.oauth")
 _TAG = "Integrations"
@@ -39,7 +41,7 @@ def authorize_integration(call: Call) -> ApiResponse:
     integration, and redirects to `redirectAfter` or shows a page. The cookie in this answer ties the callback
     to this browser. Needs `integration:admin`, or `integration:manage` for the caller's own calendar."""
     command = call.body(Authorize, is_optional=True)
-    begun = hub().oauth.service.authorize(call.principal, call.id(), command)
+    begun = use(OAuthService).authorize(call.principal, call.id(), command)
     view = AuthorizationView(authorize_url=begun.authorize_url, expires_at=begun.expires_at)
     return ApiResponse(view, headers={"Set-Cookie": _cookie(begun)})
 
@@ -50,7 +52,7 @@ def get_integration_grant(call: Call) -> ApiResponse:
 
     The answer includes the granted scopes, who granted them, and when the access token expires and was
     refreshed."""
-    return ApiResponse(grant_view(hub().oauth.service.get(call.principal, call.id())))
+    return ApiResponse(grant_view(use(OAuthService).get(call.principal, call.id())))
 
 
 @oauth.post("revoke", response=GrantView, refusals=(403, 409, 412))
@@ -60,7 +62,7 @@ def revoke_integration_grant(call: Call) -> ApiResponse:
     Suspends the integration, revokes the tokens at the provider where it has an endpoint for that, and destroys
     the stored tokens in any case. Needs `integration:admin`, or `integration:manage` for the caller's own
     calendar."""
-    return ApiResponse(grant_view(hub().oauth.service.revoke(call.principal, call.id())))
+    return ApiResponse(grant_view(use(OAuthService).revoke(call.principal, call.id())))
 
 
 @serve(oauth.bp, _CALLBACK, methods=("GET",))
@@ -71,7 +73,7 @@ async def oauth_callback(req: func.HttpRequest) -> func.HttpResponse:
     exchange = Exchange(req)
     with exchange.bound(_CALLBACK):
         try:
-            completion = await hub().oauth.callback_handler.complete(_callback(req), _origin(req, exchange))
+            completion = await use(CallbackHandler).complete(_callback(req), _origin(req, exchange))
             return exchange.dressed(completed(completion))
         except DomainError as error:
             logger.warning("OAuth callback failed", extra={"code": error.code})

@@ -5,6 +5,8 @@ The person is named in bodies only: proxies and servers log addresses and query 
 from __future__ import annotations
 
 from domain.core.permissions import PRIVACY_MANAGE
+from domain.privacy.erasing import ErasureService
+from domain.privacy.exporting import ExportService
 from domain.privacy.model import AllowSubject, EraseSubject, ExportSubject
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
@@ -17,7 +19,7 @@ from functions.http.privacy.views import (
     erasure_view,
     export_view,
 )
-from infra.app.build import hub
+from infra.app.build import use
 
 privacy = Resource("privacy", tag="Privacy", permission=PRIVACY_MANAGE)
 
@@ -30,7 +32,7 @@ def export_person(call: Call) -> ApiResponse:
     seconds a request. Continue with `cursor` until it is null, even after an answer without items. Each item is
     shown whole and may mention other people: check it before you hand it over. The export is not stored; a
     repeat under its `Idempotency-Key` searches again."""
-    export = hub().privacy.exports.page(call.principal, call.body(ExportSubject))
+    export = use(ExportService).page(call.principal, call.body(ExportSubject))
     return ApiResponse(export_view(export), is_kept=False)
 
 
@@ -41,7 +43,7 @@ def erase_person(call: Call) -> ApiResponse:
     Cannot be undone. The records named in the request are erased at once. The search for the identifiers starts
     a minute later and runs in the background. With `suppress`, synchronisation leaves the person out from now
     on. Nothing is changed at providers or at webhook receivers: erase the person there too."""
-    erasure = hub().privacy.erasures.request(call.principal, call.body(EraseSubject))
+    erasure = use(ErasureService).request(call.principal, call.body(EraseSubject))
     location = privacy.location("erasures", erasure.erasure_id)
     return ApiResponse(erasure_view(erasure), status=202, location=location)
 
@@ -51,14 +53,14 @@ def list_erasures(call: Call) -> ApiResponse:
     """List erasures.
 
     Newest first. They do not contain the identifiers of the person."""
-    page = hub().privacy.erasures.page(call.principal, call.query(PageQuery).page_request())
+    page = use(ErasureService).page(call.principal, call.query(PageQuery).page_request())
     return ApiResponse(page_of(page, erasure_view, ErasurePage))
 
 
 @privacy.get("erasures/{id}", response=ErasureView)
 def get_erasure(call: Call) -> ApiResponse:
     """Get an erasure and its progress."""
-    return ApiResponse(erasure_view(hub().privacy.erasures.get(call.principal, call.id())))
+    return ApiResponse(erasure_view(use(ErasureService).get(call.principal, call.id())))
 
 
 @privacy.post("allow", body=AllowSubject, response=AllowedView)
@@ -67,5 +69,5 @@ def allow_person(call: Call) -> ApiResponse:
 
     Removes the identifiers and the named records from the suppression list, for example for a customer who came
     back. Erased data stays erased until the provider sends it again."""
-    lifted = hub().privacy.erasures.allow(call.principal, call.body(AllowSubject))
+    lifted = use(ErasureService).allow(call.principal, call.body(AllowSubject))
     return ApiResponse(AllowedView(lifted=lifted))

@@ -47,14 +47,14 @@ class ProvidersView(View):
 @providers.get(response=ProvidersView)
 def list_providers(call: Call) -> ApiResponse:
     """List providers."""
-    catalogue = hub().integrations.catalogue
+    catalogue = hub().catalogue
     return ApiResponse(ProvidersView(items=[_view(provider) for provider in catalogue.providers.values()]))
 
 
 @providers.get("{name}", response=ProviderView)
 def get_provider(call: Call) -> ApiResponse:
     """Get a provider with the JSON Schema of its configuration."""
-    return ApiResponse(_view(hub().integrations.catalogue.get(call.request.route_params["name"])))
+    return ApiResponse(_view(hub().catalogue.get(call.request.route_params["name"])))
 
 
 def _view(provider: Provider) -> ProviderView:
@@ -63,7 +63,7 @@ def _view(provider: Provider) -> ProviderView:
         name=profile.name,
         title=profile.title,
         integration_type=profile.integration_type.name,
-        is_enabled=profile.integration_type not in hub().integrations.catalogue.disabled_types,
+        is_enabled=profile.integration_type not in hub().catalogue.disabled_types,
         documentation_url=profile.documentation_url,
         capabilities=sorted(capability.value for capability in profile.capabilities),
         oauth=OAuthView(authorize_url=profile.oauth.authorize_url, scopes=list(profile.oauth.scopes))

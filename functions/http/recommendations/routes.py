@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from domain.core.permissions import INSIGHTS_READ
 from domain.recommendations.decisions import DismissRecommendation
+from domain.recommendations.service import RecommendationService
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import page_of
@@ -13,7 +14,7 @@ from functions.http.recommendations.views import (
     RecommendationView,
     recommendation_view,
 )
-from infra.app.build import hub
+from infra.app.build import use
 
 recommendations = Resource("insights/recommendations", tag="Recommendations", permission=INSIGHTS_READ)
 
@@ -26,7 +27,7 @@ async def list_recommendations(call: Call) -> ApiResponse:
     longer apply. Recommendations about webhooks also need `webhook:manage`, those about API keys and
     integrations `integration:manage`; the others are left out."""
     query = call.query(RecommendationQuery)
-    page = await hub().recommendations.service.page(call.principal, query.to_filter(), query.page_request())
+    page = await use(RecommendationService).page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, recommendation_view, RecommendationPage))
 
 
@@ -35,9 +36,7 @@ async def get_recommendation(call: Call) -> ApiResponse:
     """Get a recommendation.
 
     The answer is also 404 when it no longer applies and has no decision."""
-    return ApiResponse(
-        recommendation_view(await hub().recommendations.service.get(call.principal, call.id()))
-    )
+    return ApiResponse(recommendation_view(await use(RecommendationService).get(call.principal, call.id())))
 
 
 @recommendations.post("{id}/apply", response=RecommendationView, refusals=(409, 412))
@@ -48,7 +47,7 @@ async def apply_recommendation(call: Call) -> ApiResponse:
     `If-Match` may name `subject.version`; if the subject was modified since the evidence was read, the answer
     is 412. The answer is 409 when the recommendation no longer applies, or when only a person can do what it
     suggests."""
-    service = hub().recommendations.service
+    service = use(RecommendationService)
     return ApiResponse(recommendation_view(await service.apply(call.principal, call.id(), call.if_match())))
 
 
@@ -59,7 +58,7 @@ def dismiss_recommendation(call: Call) -> ApiResponse:
     """Dismiss a recommendation.
 
     It is no longer Open, until the given moment or for good. Also needs the permission for its subject."""
-    service = hub().recommendations.service
+    service = use(RecommendationService)
     listed = service.dismiss(call.principal, call.id(), call.body(DismissRecommendation))
     return ApiResponse(recommendation_view(listed))
 
@@ -69,4 +68,4 @@ def reopen_recommendation(call: Call) -> ApiResponse:
     """Reopen a dismissed recommendation.
 
     Also needs the permission for its subject."""
-    return ApiResponse(recommendation_view(hub().recommendations.service.reopen(call.principal, call.id())))
+    return ApiResponse(recommendation_view(use(RecommendationService).reopen(call.principal, call.id())))

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.sync.mapping import FieldMapping
-from domain.sync.record_service import PreviewMapping, PutRecords
+from domain.sync.record_service import PreviewMapping, PutRecords, RecordService
+from domain.sync.schedule_service import ScheduleService
 from domain.sync.schedules import PutSchedule
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
@@ -22,7 +23,7 @@ from functions.http.records.views import (
     record_list,
     schedule_view,
 )
-from infra.app.build import hub
+from infra.app.build import use
 
 records = Resource("integrations/{id}", tag="Data synchronisation", permission=INTEGRATION_MANAGE)
 
@@ -34,7 +35,7 @@ def list_integration_records(call: Call) -> ApiResponse:
     In the order in which they were changed here, with deleted records. Store the last `cursor` and send it
     later to get what changed since."""
     query = call.query(RecordQuery)
-    records = hub().sync.records.page(call.principal, call.id(), query.to_filter())
+    records = use(RecordService).page(call.principal, call.id(), query.to_filter())
     return ApiResponse(record_list(records, query))
 
 
@@ -45,7 +46,7 @@ def change_integration_records(call: Call) -> ApiResponse:
     Stores the tenant's own changes, which an Export or Bidirectional sync sends to the provider. Either all are
     stored or none; changes older than the stored record are left out (BR-DS-07)."""
     command = call.body(PutRecords)
-    stored = hub().sync.records.change(call.principal, call.id(), command)
+    stored = use(RecordService).change(call.principal, call.id(), command)
     return ApiResponse(ChangedView(stored=stored, left_out=len(command.records) - stored))
 
 
@@ -54,7 +55,7 @@ def get_integration_mapping(call: Call) -> ApiResponse:
     """Get the field mapping.
 
     Empty unless one was set."""
-    stored = hub().sync.records.mapping(call.principal, call.id())
+    stored = use(RecordService).mapping(call.principal, call.id())
     return ApiResponse(mapping_view(stored), version=stored.version)
 
 
@@ -65,7 +66,7 @@ def put_integration_mapping(call: Call) -> ApiResponse:
     JMESPath expressions by internal field. The next batch uses it. Records that are already stored are mapped
     again by the next Full or Differential sync."""
     mapping = call.body(FieldMapping)
-    stored = hub().sync.records.set_mapping(call.principal, call.id(), mapping, call.if_match())
+    stored = use(RecordService).set_mapping(call.principal, call.id(), mapping, call.if_match())
     return ApiResponse(mapping_view(stored), version=stored.version)
 
 
@@ -75,7 +76,7 @@ async def preview_integration_mapping(call: Call) -> ApiResponse:
 
     Maps the provider's first records, or `sample`. Nothing is stored."""
     command = call.body(PreviewMapping)
-    return ApiResponse(preview_view(await hub().sync.records.preview(call.principal, call.id(), command)))
+    return ApiResponse(preview_view(await use(RecordService).preview(call.principal, call.id(), command)))
 
 
 @records.get("sync-schedule", response=ScheduleView)
@@ -83,7 +84,7 @@ def get_sync_schedule(call: Call) -> ApiResponse:
     """Get the sync schedule.
 
     The answer is 404 when there is none."""
-    schedule = hub().sync.schedules.get(call.principal, call.id())
+    schedule = use(ScheduleService).get(call.principal, call.id())
     return ApiResponse(schedule_view(schedule), version=schedule.version)
 
 
@@ -94,5 +95,5 @@ def put_sync_schedule(call: Call) -> ApiResponse:
     An NCRONTAB expression in UTC, or an interval. Two occurrences must be as far apart as BR-DS-01 and BR-DS-02
     require."""
     command = call.body(PutSchedule)
-    schedule = hub().sync.schedules.put(call.principal, call.id(), command, call.if_match())
+    schedule = use(ScheduleService).put(call.principal, call.id(), command, call.if_match())
     return ApiResponse(schedule_view(schedule), version=schedule.version)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from domain.core.permissions import WEBHOOK_MANAGE
+from domain.webhooks.deliveries import DeliveryService
 from domain.webhooks.model import CreateWebhook, Replay, RotateSecret, TestWebhook, UpdateWebhook
+from domain.webhooks.service import WebhookService
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import page_of
@@ -22,7 +24,7 @@ from functions.http.webhooks.views import (
     webhook_view,
     webhook_with_secret,
 )
-from infra.app.build import hub
+from infra.app.build import use
 
 webhooks = Resource("webhooks", tag="Webhooks", permission=WEBHOOK_MANAGE)
 
@@ -34,7 +36,7 @@ async def create_webhook(call: Call) -> ApiResponse:
     The answer contains the signing secret, once. The receiver gets a signed `webhook.verification` request and
     must answer 2xx with JSON `{"challenge": "<data.challenge>"}`. Until then the webhook is PendingVerification
     and gets no events."""
-    service = hub().webhooks
+    service = use(WebhookService)
     created = await service.create(call.principal, call.body(CreateWebhook))
     return ApiResponse(
         webhook_with_secret(created, service),
@@ -49,7 +51,7 @@ def list_webhooks(call: Call) -> ApiResponse:
     """List webhooks.
 
     Oldest first."""
-    service = hub().webhooks
+    service = use(WebhookService)
     query = call.query(WebhookQuery)
     page = service.page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, lambda webhook: webhook_view(webhook, service), WebhookPage))
@@ -60,7 +62,7 @@ def get_webhook(call: Call) -> ApiResponse:
     """Get a webhook.
 
     The `ETag` names its version, for `If-Match`."""
-    service = hub().webhooks
+    service = use(WebhookService)
     webhook = service.get(call.principal, call.id())
     return ApiResponse(webhook_view(webhook, service), version=webhook.version)
 
@@ -71,7 +73,7 @@ async def update_webhook(call: Call) -> ApiResponse:
 
     Only the fields that are sent change. A new URL must be verified again; until then its events are held.
     `isActive: true` resumes a paused or disabled webhook and sends the held events."""
-    service = hub().webhooks
+    service = use(WebhookService)
     command = call.body(UpdateWebhook)
     webhook, verification = await service.update(call.principal, call.id(), command, call.if_match())
     return ApiResponse(webhook_view(webhook, service, verification), version=webhook.version)
@@ -80,7 +82,7 @@ async def update_webhook(call: Call) -> ApiResponse:
 @webhooks.delete("{id}", status=204, refusals=(412,))
 def delete_webhook(call: Call) -> ApiResponse:
     """Delete a webhook and its deliveries."""
-    hub().webhooks.delete(call.principal, call.id(), call.if_match())
+    use(WebhookService).delete(call.principal, call.id(), call.if_match())
     return ApiResponse(status=204)
 
 
@@ -89,7 +91,7 @@ async def verify_webhook(call: Call) -> ApiResponse:
     """Verify a webhook's receiver again.
 
     See `verification` for the result."""
-    service = hub().webhooks
+    service = use(WebhookService)
     webhook, verification = await service.verify(call.principal, call.id())
     return ApiResponse(webhook_view(webhook, service, verification), version=webhook.version)
 
@@ -106,7 +108,7 @@ def rotate_webhook_secret(call: Call) -> ApiResponse:
 
     The answer contains the new secret, once. During the overlap each delivery is signed with both secrets, so
     that receivers can switch without missing a delivery."""
-    service = hub().webhooks
+    service = use(WebhookService)
     command = call.body(RotateSecret, is_optional=True)
     rotated = service.rotate_secret(call.principal, call.id(), command)
     return ApiResponse(webhook_with_secret(rotated, service), version=rotated.webhook.version)
@@ -119,7 +121,7 @@ async def test_webhook(call: Call) -> ApiResponse:
     Posts a sample event now and answers with the receiver's response. The delivery is recorded as any other and
     never retried."""
     command = call.body(TestWebhook, is_optional=True)
-    delivery = await hub().delivery_history.test(call.principal, call.id(), command)
+    delivery = await use(DeliveryService).test(call.principal, call.id(), command)
     return ApiResponse(delivery_detail(delivery))
 
 
@@ -129,7 +131,7 @@ def replay_webhook(call: Call) -> ApiResponse:
 
     Sends the deliveries with the given statuses again (Failed and Expired by default), oldest first, at most
     10,000 a request. Each gets a full number of retries again."""
-    replayed = hub().delivery_history.replay(call.principal, call.id(), call.body(Replay))
+    replayed = use(DeliveryService).replay(call.principal, call.id(), call.body(Replay))
     return ApiResponse(replay_view(replayed), status=202)
 
 
@@ -139,7 +141,7 @@ def list_deliveries(call: Call) -> ApiResponse:
 
     Newest first."""
     query = call.query(DeliveryQuery)
-    page = hub().delivery_history.page(call.principal, call.id(), query.to_filter(), query.page_request())
+    page = use(DeliveryService).page(call.principal, call.id(), query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, delivery_view, DeliveryPage))
 
 
@@ -147,7 +149,7 @@ def list_deliveries(call: Call) -> ApiResponse:
 def get_delivery(call: Call) -> ApiResponse:
     """Get a delivery with its payload and attempts."""
     return ApiResponse(
-        delivery_detail(hub().delivery_history.get(call.principal, call.id(), call.id("deliveryId")))
+        delivery_detail(use(DeliveryService).get(call.principal, call.id(), call.id("deliveryId")))
     )
 
 
@@ -156,5 +158,5 @@ def retry_delivery(call: Call) -> ApiResponse:
     """Retry a delivery now.
 
     Possible when it failed, expired, or waits for its next retry. It gets a full number of retries again."""
-    delivery = hub().delivery_history.retry(call.principal, call.id(), call.id("deliveryId"))
+    delivery = use(DeliveryService).retry(call.principal, call.id(), call.id("deliveryId"))
     return ApiResponse(delivery_detail(delivery), status=202)

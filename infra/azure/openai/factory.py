@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from domain.core.ports import Clock, TableStore
 from domain.core.tracing import UNTRACED, Tracer
 from domain.recommendations.ai import LanguageModel
-from domain.recommendations.wording import Wording
-from domain.recommendations.wording_ledger import WordingLedger
 from infra.app.settings import Settings
 
 
@@ -29,12 +26,4 @@ def language_model(settings: Settings, tracer: Tracer = UNTRACED) -> LanguageMod
         reasoning_effort=settings.openai_reasoning_effort,
         allow_loopback_http=settings.is_development,
         tracer=tracer,
-    )
-
-
-def wording(settings: Settings, tables: TableStore, clock: Clock, tracer: Tracer = UNTRACED) -> Wording:
-    """Raises ValueError as `language_model`."""
-    ledger = WordingLedger(tables, clock, tokens_per_day=settings.openai_tokens_per_day)
-    return Wording(
-        language_model(settings, tracer), ledger, clock, timeout_seconds=settings.openai_timeout_seconds
     )

@@ -51,6 +51,11 @@ class AzureTableStore:
     replacing or deleting an entity that is not there is an EtagMismatch.
     """
 
+    #: The network takes most of a call's time.
+    parallelism = 16
+    #: The service has no locks.
+    serial = None
+
     def __init__(
         self,
         *,

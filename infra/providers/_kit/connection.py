@@ -177,6 +177,30 @@ class HttpProviderConnection:
         return self._clock.now() if self._clock is not None else datetime.now(UTC)
 
 
+class HttpProviderConnections:
+    """Implements OpenHttp: connections of one process, which share its circuits."""
+
+    def __init__(self, transport: Callable[[], httpx.AsyncBaseTransport], clock: Clock) -> None:
+        """`transport` is asked for with the first connection: most triggers call no provider."""
+        self._transport = transport
+        self._clock = clock
+        self._circuits = Circuits()
+
+    def __call__(
+        self, *, account: str, secrets: Collection[str], allow_tls_1_2: bool, retries: int
+    ) -> HttpProviderConnection:
+        return HttpProviderConnection(
+            self._transport(),
+            # A health probe is what tells whether a host is back: nothing may hold it back.
+            circuits=self._circuits if retries else Circuits(),
+            clock=self._clock,
+            account=account,
+            secrets=secrets,
+            allow_tls_1_2=allow_tls_1_2,
+            retries=retries,
+        )
+
+
 def retry_after_seconds(response: ProviderResponse, now: datetime) -> float | None:
     """Return `Retry-After` in seconds (RFC 9110 section 10.2.3), None when it is missing or cannot be read.
 

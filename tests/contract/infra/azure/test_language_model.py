@@ -21,11 +21,11 @@ from domain.core.tracing import SpanKind
 from domain.recommendations.ai import ModelRequest, ModelUnavailable
 from domain.recommendations.wording import Suggestion, Wording
 from domain.recommendations.wording_ledger import WordingLedger
+from infra.app.build import build
 from infra.app.settings import Settings
 from infra.azure.openai.access import IdentityAccess, KeyAccess
-from infra.azure.openai.factory import language_model, wording
+from infra.azure.openai.factory import language_model
 from infra.azure.openai.model import AzureOpenAI
-from infra.clock import SystemClock
 from infra.embedded.tables import EmbeddedTableStore
 from tests.fixtures.scripted_server import Answer
 from tests.loopback.azure_openai import (
@@ -351,8 +351,7 @@ async def test_the_schema_of_wording_is_strict_and_its_answer_is_shown(
     service: AzureOpenAIService, tmp_path: Path
 ) -> None:
     service.say = reworded
-    clock = SystemClock()
-    words = wording(settings(tmp_path, service), EmbeddedTableStore(tmp_path / "tables.db", clock), clock)
+    words = build(settings(tmp_path, service)).use(Wording)
     worded = await words.word(TENANT, [FAILING])
     assert worded.worded_by == "model"
     assert worded.suggestions[0].title == f"The model says: {FAILING.title}"
@@ -376,12 +375,7 @@ async def test_with_the_plug_pulled_the_rules_answer_in_time(
     service: AzureOpenAIService, tmp_path: Path, answer: Answer
 ) -> None:
     service.always = answer
-    clock = SystemClock()
-    words = wording(
-        settings(tmp_path, service, openai_timeout_seconds=0.5),
-        EmbeddedTableStore(tmp_path / "tables.db", clock),
-        clock,
-    )
+    words = build(settings(tmp_path, service, openai_timeout_seconds=0.5)).use(Wording)
     started = time.monotonic()
     worded = await words.word(TENANT, [FAILING])
     assert time.monotonic() - started < 1.5

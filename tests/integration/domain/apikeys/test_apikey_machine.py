@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from domain.apikeys.expiry import KeyExpiry
 from domain.apikeys.model import RotateApiKey, UpdateApiKey
 from domain.apikeys.rules import VerificationCode
-from domain.apikeys.service import Issued
+from domain.apikeys.service import ApiKeyService, Issued
 from domain.core.errors import Conflict, RuleViolation
+from domain.journal.audit_log import AuditService
 from tests.worlds.apikey_world import World
 
 SCOPES = ["events:read", "bookings:write", "customers:read"]
@@ -81,7 +83,9 @@ class KeyLives(RuleBasedStateMachine):
         key = self.keys[data.draw(st.integers(0, len(self.keys) - 1))]
         command = UpdateApiKey(scopes=sorted(scopes))
         _, refusal = self.attempt(
-            lambda: self.world.hub.api_keys.update(self.world.admin, key.issued.key.api_key_id, command, None)
+            lambda: self.world.hub.use(ApiKeyService).update(
+                self.world.admin, key.issued.key.api_key_id, command, None
+            )
         )
         if self.code(key) is not VerificationCode.VALID:
             assert refusal == "BR-AK-07"
@@ -98,7 +102,7 @@ class KeyLives(RuleBasedStateMachine):
         key = self.keys[index]
         pending = self.alive(key.successor) or self.alive(key.predecessor)
         issued, refusal = self.attempt(
-            lambda: self.world.hub.api_keys.rotate(
+            lambda: self.world.hub.use(ApiKeyService).rotate(
                 self.world.admin,
                 key.issued.key.api_key_id,
                 RotateApiKey(grace_period_seconds=grace * 3600),
@@ -129,7 +133,9 @@ class KeyLives(RuleBasedStateMachine):
         else:
             old, new = index, -1 if key.successor is None else key.successor
         _, refusal = self.attempt(
-            lambda: self.world.hub.api_keys.confirm_rotation(self.world.admin, key.issued.key.api_key_id)
+            lambda: self.world.hub.use(ApiKeyService).confirm_rotation(
+                self.world.admin, key.issued.key.api_key_id
+            )
         )
         if new < 0 or not self.alive(new) or self.keys[old].revoked:
             assert refusal == "no-rotation"
@@ -141,7 +147,7 @@ class KeyLives(RuleBasedStateMachine):
     @rule(data=st.data())
     def revoke(self, data: st.DataObject) -> None:
         key = self.keys[data.draw(st.integers(0, len(self.keys) - 1))]
-        self.world.hub.api_keys.revoke(self.world.admin, key.issued.key.api_key_id, "Test", None)
+        self.world.hub.use(ApiKeyService).revoke(self.world.admin, key.issued.key.api_key_id, "Test", None)
         key.revoked = True
 
     @rule(hours=st.integers(1, 3))
@@ -151,7 +157,7 @@ class KeyLives(RuleBasedStateMachine):
     @rule()
     def expire(self) -> None:
         due = [key for key in self.keys if self.code(key) is VerificationCode.EXPIRED]
-        assert self.world.hub.key_expiry.revoke_expired() == len(due)
+        assert self.world.hub.use(KeyExpiry).revoke_expired() == len(due)
         for key in due:
             key.revoked = True
 
@@ -163,14 +169,14 @@ class KeyLives(RuleBasedStateMachine):
             return
         for key in self.keys:
             assert self.world.verify(key.issued.plain, consume=False).code is self.code(key)
-            stored = self.world.hub.api_keys.get(self.world.admin, key.issued.key.api_key_id)
+            stored = self.world.hub.use(ApiKeyService).get(self.world.admin, key.issued.key.api_key_id)
             assert set(stored.scopes) == key.scopes
             assert stored.is_active is not key.revoked
 
     @invariant()
     def the_audit_chain_is_whole(self) -> None:
         if hasattr(self, "world"):
-            assert self.world.hub.audit.verify(self.world.admin).intact
+            assert self.world.hub.use(AuditService).verify(self.world.admin).intact
 
 
 KeyLives.TestCase.settings = settings(

@@ -13,9 +13,11 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
+from domain.apikeys.expiry import KeyExpiry
 from domain.apikeys.model import ApiKey, CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
 from domain.apikeys.rules import VerificationCode, ip_allowed
-from domain.apikeys.verifier import INVALID, VerifyApiKey
+from domain.apikeys.service import ApiKeyService
+from domain.apikeys.verifier import INVALID, KeyVerificationService, VerifyApiKey
 from domain.core.errors import (
     Conflict,
     Forbidden,
@@ -42,7 +44,7 @@ def refused(code: str, action: Callable[[], object]) -> None:
 
 
 def update(world: World, key_id: Any, **fields: Any) -> Any:
-    return world.hub.api_keys.update(world.admin, key_id, UpdateApiKey.model_validate(fields), None)
+    return world.hub.use(ApiKeyService).update(world.admin, key_id, UpdateApiKey.model_validate(fields), None)
 
 
 def as_key(world: World, *scopes: str) -> Principal:
@@ -92,7 +94,7 @@ def test_an_expiry_that_is_not_in_the_future_is_refused__7_2(world: World, secon
 def test_only_the_hash_of_a_key_is_kept__BR_AK_02(world: World, tmp_path: Path) -> None:
     issued = world.issue()
     world.verify(issued.plain)
-    world.hub.api_keys.rotate(world.admin, issued.key.api_key_id, RotateApiKey(), None)
+    world.hub.use(ApiKeyService).rotate(world.admin, issued.key.api_key_id, RotateApiKey(), None)
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert issued.key.key_hash.encode() in stored
     assert issued.plain.text.encode() not in stored
@@ -121,11 +123,11 @@ def test_revoked_and_expired_keys_make_room_and_rotation_needs_none__BR_AK_03(tm
     first = world.issue(expiresAt=START + timedelta(hours=1))
     second = world.issue()
     refused("BR-AK-03", world.issue)
-    world.hub.api_keys.rotate(world.admin, second.key.api_key_id, RotateApiKey(), None)
+    world.hub.use(ApiKeyService).rotate(world.admin, second.key.api_key_id, RotateApiKey(), None)
     world.clock.advance(hours=1)
     assert world.verify(first.plain).code is VerificationCode.EXPIRED
     refused("BR-AK-03", world.issue)
-    world.hub.api_keys.confirm_rotation(world.admin, second.key.api_key_id)
+    world.hub.use(ApiKeyService).confirm_rotation(world.admin, second.key.api_key_id)
     world.issue()
 
 
@@ -135,9 +137,9 @@ def test_a_key_is_refused_from_the_second_it_expires_and_revoked_by_the_timer__B
     assert world.verify(issued.plain).code is VerificationCode.VALID
     world.clock.advance(microseconds=1)
     assert world.verify(issued.plain).code is VerificationCode.EXPIRED
-    assert world.hub.key_expiry.revoke_expired() == 1
-    assert world.hub.key_expiry.revoke_expired() == 0
-    key = world.hub.api_keys.get(world.admin, issued.key.api_key_id)
+    assert world.hub.use(KeyExpiry).revoke_expired() == 1
+    assert world.hub.use(KeyExpiry).revoke_expired() == 0
+    key = world.hub.use(ApiKeyService).get(world.admin, issued.key.api_key_id)
     assert (key.is_active, key.revoke_reason, key.revoked_by) == (False, "Expired", None)
     assert [name for name, _ in world.events()] == ["APIKeyGenerated", "APIKeyExpired", "APIKeyRevoked"]
 
@@ -156,9 +158,9 @@ def test_a_key_revoked_during_the_expiry_is_skipped_and_the_others_go_on__BR_AK_
 
     with monkeypatch.context() as patched:
         patched.setattr(SqlApiKeys, "expired", raced)
-        assert world.hub.key_expiry.revoke_expired() == 2
-    assert world.hub.key_expiry.revoke_expired() == 1
-    assert not any(world.hub.api_keys.get(world.admin, key.api_key_id).is_active for key in keys)
+        assert world.hub.use(KeyExpiry).revoke_expired() == 2
+    assert world.hub.use(KeyExpiry).revoke_expired() == 1
+    assert not any(world.hub.use(ApiKeyService).get(world.admin, key.api_key_id).is_active for key in keys)
 
 
 def test_the_hourly_limit_is_enforced_per_key__BR_AK_05(world: World) -> None:
@@ -182,15 +184,17 @@ def test_scopes_only_shrink__BR_AK_06(world: World) -> None:
 def test_a_revoked_key_never_returns__BR_AK_07(world: World) -> None:
     issued = world.issue()
     key_id = issued.key.api_key_id
-    world.hub.api_keys.revoke(world.admin, key_id, "Leaked", None)
+    world.hub.use(ApiKeyService).revoke(world.admin, key_id, "Leaked", None)
     refused("BR-AK-07", lambda: update(world, key_id, isActive=True))
     refused("BR-AK-07", lambda: update(world, key_id, keyName="Other"))
-    refused("BR-AK-07", lambda: world.hub.api_keys.rotate(world.admin, key_id, RotateApiKey(), None))
+    refused(
+        "BR-AK-07", lambda: world.hub.use(ApiKeyService).rotate(world.admin, key_id, RotateApiKey(), None)
+    )
     with world.hub.transactions.write() as tx, pytest.raises(PreconditionFailed):
         tx.api_keys.update(world.admin.tenant_id, replace(issued.key, version=2))
     assert world.verify(issued.plain).code is VerificationCode.REVOKED
-    world.hub.api_keys.revoke(world.admin, key_id, "Again", None)
-    assert world.hub.api_keys.get(world.admin, key_id).revoke_reason == "Leaked"
+    world.hub.use(ApiKeyService).revoke(world.admin, key_id, "Again", None)
+    assert world.hub.use(ApiKeyService).get(world.admin, key_id).revoke_reason == "Leaked"
 
 
 def test_a_key_gives_no_more_than_its_creator_has(world: World) -> None:
@@ -213,7 +217,7 @@ def test_rotating_a_stronger_key_is_no_way_to_get_hold_of_it(world: World) -> No
     strong = world.issue(scopes=["webhook:manage"])
     weak = as_key(world, "integration:manage")
     with pytest.raises(Forbidden, match="webhook:manage"):
-        world.hub.api_keys.rotate(weak, strong.key.api_key_id, RotateApiKey(), None)
+        world.hub.use(ApiKeyService).rotate(weak, strong.key.api_key_id, RotateApiKey(), None)
 
 
 def test_a_closed_catalogue_refuses_what_it_does_not_hold(tmp_path: Path) -> None:
@@ -226,7 +230,7 @@ def test_a_closed_catalogue_refuses_what_it_does_not_hold(tmp_path: Path) -> Non
 def test_another_tenants_key_is_unknown(world: World) -> None:
     issued = world.issue()
     stranger = world.user()
-    keys, key_id = world.hub.api_keys, issued.key.api_key_id
+    keys, key_id = world.hub.use(ApiKeyService), issued.key.api_key_id
     for action in (
         lambda: keys.get(stranger, key_id),
         lambda: keys.update(stranger, key_id, UpdateApiKey(key_name="x"), None),
@@ -243,7 +247,7 @@ def test_another_tenants_key_is_unknown(world: World) -> None:
 async def test_verification_tells_a_stranger_nothing_and_takes_nothing(world: World) -> None:
     issued = world.issue(rateLimitPerHour=1)
     command = VerifyApiKey(key=issued.plain.text)
-    verify = world.hub.key_verification.verify
+    verify = world.hub.use(KeyVerificationService).verify
     stranger = await verify(world.user(), command)
     assert (stranger.valid, stranger.code, stranger.key) == (False, "NOT_FOUND", None)
     sibling = world.user("integration:manage", "apikey:verify")
@@ -259,7 +263,7 @@ async def test_asking_without_consuming_is_free(world: World) -> None:
     issued = world.issue(rateLimitPerHour=1)
     command = VerifyApiKey(key=issued.plain.text, consume=False)
     for _ in range(3):
-        verified = await world.hub.key_verification.verify(world.admin, command)
+        verified = await world.hub.use(KeyVerificationService).verify(world.admin, command)
         assert verified.valid
         assert verified.rate is not None
         assert verified.rate.remaining == 1
@@ -299,7 +303,7 @@ def test_a_key_is_not_valid_before_its_time(world: World) -> None:
 
 def test_both_keys_of_a_rotation_share_one_quota(world: World) -> None:
     old = world.issue(rateLimitPerHour=3)
-    new = world.hub.api_keys.rotate(world.admin, old.key.api_key_id, RotateApiKey(), None)
+    new = world.hub.use(ApiKeyService).rotate(world.admin, old.key.api_key_id, RotateApiKey(), None)
     codes = [world.verify(plain).code for plain in (old.plain, new.plain, old.plain, new.plain, old.plain)]
     assert codes.count(VerificationCode.VALID) == 3
 
@@ -312,7 +316,7 @@ def test_a_rotation_never_lengthens_the_old_keys_life(
 ) -> None:
     expires_at = START + timedelta(seconds=expires_in) if expires_in else None
     old = world.issue(expiresAt=expires_at)
-    issued = world.hub.api_keys.rotate(
+    issued = world.hub.use(ApiKeyService).rotate(
         world.admin, old.key.api_key_id, RotateApiKey(grace_period_seconds=grace), None
     )
     assert issued.old is not None
@@ -324,22 +328,22 @@ def test_a_rotation_never_lengthens_the_old_keys_life(
 
 def test_a_confirmed_rotation_ends_the_old_key_at_once(world: World) -> None:
     old = world.issue()
-    new = world.hub.api_keys.rotate(world.admin, old.key.api_key_id, RotateApiKey(), None)
+    new = world.hub.use(ApiKeyService).rotate(world.admin, old.key.api_key_id, RotateApiKey(), None)
     for key_id in (old.key.api_key_id, new.key.api_key_id):
         with pytest.raises(Conflict) as pending:
-            world.hub.api_keys.rotate(world.admin, key_id, RotateApiKey(), None)
+            world.hub.use(ApiKeyService).rotate(world.admin, key_id, RotateApiKey(), None)
         assert pending.value.code == "rotation-pending"
-    assert world.hub.api_keys.confirm_rotation(world.admin, new.key.api_key_id) == new.key
+    assert world.hub.use(ApiKeyService).confirm_rotation(world.admin, new.key.api_key_id) == new.key
     assert world.verify(old.plain).code is VerificationCode.REVOKED
     assert world.verify(new.plain).code is VerificationCode.VALID
     with pytest.raises(Conflict):
-        world.hub.api_keys.confirm_rotation(world.admin, old.key.api_key_id)
+        world.hub.use(ApiKeyService).confirm_rotation(world.admin, old.key.api_key_id)
     assert [name for name, _ in world.events()] == ["APIKeyGenerated", "APIKeyRotated", "APIKeyRevoked"]
 
 
 def test_a_rotation_without_grace_leaves_one_key(world: World) -> None:
     old = world.issue()
-    new = world.hub.api_keys.rotate(
+    new = world.hub.use(ApiKeyService).rotate(
         world.admin, old.key.api_key_id, RotateApiKey(grace_period_seconds=0), None
     )
     assert world.verify(old.plain).code is VerificationCode.REVOKED
@@ -348,7 +352,7 @@ def test_a_rotation_without_grace_leaves_one_key(world: World) -> None:
 
 def test_events_carry_the_specifications_payload__3_2(world: World) -> None:
     issued = world.issue(keyName="Mobile", scopes=["events:read"])
-    world.hub.api_keys.revoke(world.admin, issued.key.api_key_id, "Left the company", None)
+    world.hub.use(ApiKeyService).revoke(world.admin, issued.key.api_key_id, "Left the company", None)
     (generated, first), (revoked, second) = world.events()
     key_id, user_id = str(issued.key.api_key_id), str(world.admin.user_id)
     assert (generated, revoked) == ("APIKeyGenerated", "APIKeyRevoked")
@@ -372,8 +376,8 @@ def test_a_stale_version_is_refused(world: World) -> None:
     issued = world.issue()
     update(world, issued.key.api_key_id, keyName="Renamed")
     with pytest.raises(PreconditionFailed):
-        world.hub.api_keys.revoke(world.admin, issued.key.api_key_id, None, 1)
-    world.hub.api_keys.revoke(world.admin, issued.key.api_key_id, None, 2)
+        world.hub.use(ApiKeyService).revoke(world.admin, issued.key.api_key_id, None, 1)
+    world.hub.use(ApiKeyService).revoke(world.admin, issued.key.api_key_id, None, 2)
 
 
 def test_lists_filter_by_status_scope_and_name(world: World) -> None:
@@ -383,11 +387,11 @@ def test_lists_filter_by_status_scope_and_name(world: World) -> None:
     )
     world.issue(keyName="Later", notBefore=START + timedelta(hours=3))
     revoked = world.issue(keyName="Old 100%", scopes=["bookings:write"])
-    world.hub.api_keys.revoke(world.admin, revoked.key.api_key_id, None, None)
+    world.hub.use(ApiKeyService).revoke(world.admin, revoked.key.api_key_id, None, None)
     world.clock.advance(hours=2)
 
     def names(**conditions: Any) -> list[str]:
-        page = world.hub.api_keys.page(world.admin, KeyFilter(**conditions), PageRequest())
+        page = world.hub.use(ApiKeyService).page(world.admin, KeyFilter(**conditions), PageRequest())
         return [key.key_name for key in page.items]
 
     assert names() == ["Mobile", "Web", "Later", "Old 100%"]

@@ -12,9 +12,12 @@ import pytest
 from domain.apikeys.model import RotateApiKey
 from domain.apikeys.rate_limit import Charge, Contended, RateLimiter, RateStatus
 from domain.apikeys.rules import VerificationCode
+from domain.apikeys.service import ApiKeyService
+from domain.apikeys.usage import UsageService
 from domain.apikeys.verifier import KeyVerifier, VerificationRequest
 from domain.core.errors import Unavailable, ValidationFailed
 from domain.core.ports import QueueMessage
+from domain.monitoring.metrics import MetricsService
 from functions.http.kit.origin import client_ip
 from tests.worlds.apikey_world import START, World
 
@@ -25,7 +28,9 @@ def world(tmp_path: Path) -> World:
 
 
 def usage(world: World, key_id: Any, by: Any = "hour", **bounds: Any) -> Any:
-    found = world.hub.key_usage.usage(world.admin, key_id, by=by, **{"since": None, "until": None, **bounds})
+    found = world.hub.use(UsageService).usage(
+        world.admin, key_id, by=by, **{"since": None, "until": None, **bounds}
+    )
     return [
         (bucket.start.isoformat()[:13], bucket.accepted, bucket.limited, bucket.refused)
         for bucket in found.buckets
@@ -37,7 +42,7 @@ def test_hours_and_days_add_up_over_a_rotation(world: World) -> None:
     for _ in range(3):
         world.verify(old.plain)
     world.clock.advance(hours=1)
-    new = world.hub.api_keys.rotate(world.admin, old.key.api_key_id, RotateApiKey(), None)
+    new = world.hub.use(ApiKeyService).rotate(world.admin, old.key.api_key_id, RotateApiKey(), None)
     world.verify(old.plain)
     world.verify(new.plain, "webhook:manage")
     world.verify(new.plain)
@@ -61,15 +66,15 @@ def test_the_roll_up_writes_totals_and_may_run_twice(world: World) -> None:
     for _ in range(3):
         world.verify(issued.plain)
     for _ in range(2):
-        assert world.hub.key_usage.roll_up() == 2
-    key = world.hub.api_keys.get(world.admin, issued.key.api_key_id)
+        assert world.hub.use(UsageService).roll_up() == 2
+    key = world.hub.use(ApiKeyService).get(world.admin, issued.key.api_key_id)
     assert (key.usage_count, key.last_used_at, key.version) == (3, START, 1)
-    idle = world.hub.api_keys.get(world.admin, unused.key.api_key_id)
+    idle = world.hub.use(ApiKeyService).get(world.admin, unused.key.api_key_id)
     assert (idle.usage_count, idle.last_used_at) == (0, None)
     world.clock.advance(hours=5)
     world.verify(issued.plain)
-    world.hub.key_usage.roll_up()
-    assert world.hub.api_keys.get(world.admin, issued.key.api_key_id).usage_count == 4
+    world.hub.use(UsageService).roll_up()
+    assert world.hub.use(ApiKeyService).get(world.admin, issued.key.api_key_id).usage_count == 4
 
 
 def test_the_roll_up_keeps_refusals_of_hours_gone_by(world: World) -> None:
@@ -80,8 +85,8 @@ def test_the_roll_up_keeps_refusals_of_hours_gone_by(world: World) -> None:
         world.verify(issued.plain, "apikey:verify")
         world.clock.advance(hours=2)
     for _ in range(2):
-        world.hub.key_usage.roll_up()
-    keys = world.hub.metrics.read().stored.keys
+        world.hub.use(UsageService).roll_up()
+    keys = world.hub.use(MetricsService).read().stored.keys
     assert (keys.active, keys.accepted, keys.limited, keys.refused) == (1, 4, 6, 2)
 
 
@@ -92,10 +97,10 @@ def test_hour_buckets_are_dropped_when_old(tmp_path: Path) -> None:
         world.verify(issued.plain)
         world.clock.advance(hours=3)
     before = len(usage(world, issued.key.api_key_id, since=START))
-    deleted = world.hub.key_usage.forget_old()
+    deleted = world.hub.use(UsageService).forget_old()
     left = usage(world, issued.key.api_key_id, since=START)
     assert (before, deleted, len(left)) == (30, 14, 16)
-    assert world.hub.key_usage.forget_old() == 0
+    assert world.hub.use(UsageService).forget_old() == 0
 
 
 class Broken(RateLimiter):
@@ -133,7 +138,7 @@ def test_while_the_store_is_down_requests_pass_and_one_alert_a_minute_is_raised(
     world.clock.advance(minutes=1)
     key_verifier.verify(request)
     assert len(alerts.sent) == 2
-    world.hub.api_keys.revoke(world.admin, issued.key.api_key_id, None, None)
+    world.hub.use(ApiKeyService).revoke(world.admin, issued.key.api_key_id, None, None)
     assert key_verifier.verify(request).code is VerificationCode.REVOKED
 
 
@@ -158,10 +163,10 @@ async def test_requests_that_come_together_and_one_after_the_other_are_all_verif
     issued = [world.issue(rateLimitPerHour=5) for _ in range(3)]
     for _ in range(5):
         results = await asyncio.gather(
-            *(world.hub.key_verifier.verify_soon(request_about(issued[index % 3])) for index in range(6))
+            *(world.hub.use(KeyVerifier).verify_soon(request_about(issued[index % 3])) for index in range(6))
         )
         assert len(results) == 6
-    codes = [(await world.hub.key_verifier.verify_soon(request_about(key))).code for key in issued]
+    codes = [(await world.hub.use(KeyVerifier).verify_soon(request_about(key))).code for key in issued]
     assert codes == [VerificationCode.RATE_LIMITED] * 3
 
 

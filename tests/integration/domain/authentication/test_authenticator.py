@@ -123,16 +123,16 @@ def test_a_user_met_for_the_first_time_is_remembered_once(world: World) -> None:
 def test_a_user_met_before_costs_no_database_access(world: World) -> None:
     subject = authenticator(world)
     subject.authenticate(Credentials("Bearer good")).require()
-    world.transactions.down = True
+    world.database.down = True
     assert subject.authenticate(Credentials("Bearer good")).require() == ALICE
 
 
 def test_a_first_meeting_while_the_database_is_down_is_tried_again(world: World) -> None:
     subject = authenticator(world)
-    world.transactions.down = True
+    world.database.down = True
     with pytest.raises(Unavailable):
         subject.authenticate(Credentials("Bearer good")).require()
-    world.transactions.down = False
+    world.database.down = False
     subject.authenticate(Credentials("Bearer good")).require()
     assert "Alice" in known_users(world)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from domain.authentication.intruders import BURST
-from domain.authentication.service import Credentials
+from domain.authentication.intruders import BURST, IntruderWatch
+from domain.authentication.service import Authenticator, Credentials
 from domain.core.errors import Unavailable
 from domain.core.principal import RequestOrigin
 from tests.worlds.apikey_world import World
@@ -23,12 +23,12 @@ def world(tmp_path: Path) -> World:
 
 def tried(world: World, times: int, *, ip: str | None = "203.0.113.7", key: str = "ihk_nobody") -> None:
     for _ in range(times):
-        result = world.hub.authenticator.authenticate(Credentials(None, None, key, RequestOrigin(ip)))
+        result = world.hub.use(Authenticator).authenticate(Credentials(None, None, key, RequestOrigin(ip)))
         assert result.error is not None
 
 
 def alerts(world: World) -> Sequence[dict[str, Any]]:
-    world.hub.intruder_watch.flush()
+    world.hub.use(IntruderWatch).flush()
     with world.hub.transactions.read() as tx:
         waiting = tx.occurrences.waiting(50)
     return [
@@ -78,5 +78,5 @@ def test_a_database_that_is_away_is_no_matter_of_the_caller(
     with monkeypatch.context() as patched:
         patched.setattr("infra.sql.transaction.SqlTransaction.commit", away)
         tried(world, BURST)
-        world.hub.intruder_watch.flush()
+        world.hub.use(IntruderWatch).flush()
     assert alerts(world) == []

@@ -18,9 +18,9 @@ from azure.functions.servicebus import ServiceBusMessage
 from domain.core.errors import Unavailable
 from domain.core.ports import QueueMessage
 from domain.core.postponing import MOST_TIMES, POSTPONED, Postponement, Received, times_of, wait_of
-from infra.app import build
+from infra.app.build import build, serving
 from infra.app.settings import Settings
-from tests.worlds.builders import START, TENANT, FakeClock, MemoryQueue, new_database
+from tests.worlds.builders import START, TENANT, FakeClock, FlakyDatabase, MemoryQueue, new_database
 
 _BINDING = json.dumps({"taskHubName": "hub", "creationUrls": {}, "managementUrls": {"id": "1"}})
 AWAY = Unavailable("The database does not answer.")
@@ -84,8 +84,8 @@ class Triggers:
         new_database(home)
         self.clock = FakeClock()
         self.queue = MemoryQueue(self.clock)
-        self.hub = build.Hub(Settings(home=home), clock=self.clock)
-        vars(self.hub).update(queue=self.queue)
+        self.database = FlakyDatabase(home)
+        self.hub = build(Settings(home=home), clock=self.clock, database=self.database, queue=self.queue)
         from functions import queues, sync_orchestration
 
         app = func.FunctionApp()
@@ -112,32 +112,24 @@ class Triggers:
             asyncio.run(returned)
 
     @contextmanager
-    def database_away(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        @contextmanager
-        def away() -> Iterator[None]:
-            raise AWAY
-            yield
-
-        with monkeypatch.context() as patch:
-            patch.setattr(self.hub.database, "read", away)
-            patch.setattr(self.hub.database, "write", away)
-            yield
+    def database_away(self) -> Iterator[None]:
+        self.database.down = True
+        yield
+        self.database.down = False
 
 
 @pytest.fixture
-def triggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Triggers]:
+def triggers(tmp_path: Path) -> Iterator[Triggers]:
     made = Triggers(tmp_path)
-    monkeypatch.setattr(build, "_hub", made.hub)
-    yield made
-    made.hub.database.close()
+    with serving(made.hub):
+        yield made
+    made.database.close()
 
 
-def test_an_event_of_another_module_outlasts_more_than_ten_failures(
-    triggers: Triggers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_event_of_another_module_outlasts_more_than_ten_failures(triggers: Triggers) -> None:
     event = {"tenantId": str(TENANT), "type": "BookingConfirmed", "data": {"n": 1}}
     waiting = [QueueMessage(json.dumps(event), "theirs-1")]
-    with triggers.database_away(monkeypatch):
+    with triggers.database_away():
         for times in range(12):
             triggers.call("fan_out_events", waiting)
             assert triggers.queue.take("domain-events") == [], "not at once"
@@ -170,10 +162,10 @@ def test_an_event_of_another_module_outlasts_more_than_ten_failures(
     ],
 )
 def test_every_queue_waits_for_the_database(
-    triggers: Triggers, monkeypatch: pytest.MonkeyPatch, *, function: str, queue: str, body: dict[str, Any]
+    triggers: Triggers, *, function: str, queue: str, body: dict[str, Any]
 ) -> None:
     message = QueueMessage(json.dumps(body), "m-1")
-    with triggers.database_away(monkeypatch):
+    with triggers.database_away():
         triggers.call(function, [message])
         triggers.clock.advance(seconds=2)
         [again] = triggers.queue.take(queue)

@@ -10,8 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from domain.apikeys.expiry import KeyConnections
+from domain.apikeys.expiry import KeyConnections, KeyExpiry
 from domain.apikeys.model import RotateApiKey
+from domain.apikeys.service import ApiKeyService
 from domain.core.errors import Unavailable
 from domain.core.principal import Principal
 from domain.core.realtime import (
@@ -158,7 +159,7 @@ def test_whatever_ends_a_key_closes_its_connections__UC_AK_02(tmp_path: Path) ->
     world = KeyWorld(tmp_path)
     heard = HeardRealtime()
     world.hub.__dict__["realtime"] = heard
-    keys = world.hub.api_keys
+    keys = world.hub.use(ApiKeyService)
     revoked, replaced, rotated = world.issue(), world.issue(), world.issue()
     expiring = world.issue(expiresAt=(world.clock.now() + timedelta(hours=2)).isoformat())
     keys.revoke(world.admin, revoked.key.api_key_id, None, None)
@@ -171,7 +172,7 @@ def test_whatever_ends_a_key_closes_its_connections__UC_AK_02(tmp_path: Path) ->
     keys.confirm_rotation(world.admin, rotated.key.api_key_id)
     assert heard.closed[2:] == [key_user(rotated.key.api_key_id)]
     world.clock.advance(hours=3)
-    assert world.hub.key_expiry.revoke_expired() == 1
+    assert world.hub.use(KeyExpiry).revoke_expired() == 1
     assert heard.closed[3:] == [key_user(expiring.key.api_key_id)]
 
 
@@ -181,19 +182,21 @@ def test_a_short_grace_period_closes_the_old_keys_connections_when_it_ends__UC_A
     world.hub.__dict__["realtime"] = heard
     soon = (world.clock.now() + timedelta(minutes=1)).isoformat()
     rotated, expiring = world.issue(), world.issue(expiresAt=soon)
-    world.hub.api_keys.rotate(
+    world.hub.use(ApiKeyService).rotate(
         world.admin, rotated.key.api_key_id, RotateApiKey(grace_period_seconds=120), None
     )
     world.clock.advance(seconds=119)
-    assert world.hub.key_expiry.end_rotations() == 0
+    assert world.hub.use(KeyExpiry).end_rotations() == 0
     assert heard.closed == []
     world.clock.advance(seconds=1)
-    assert world.hub.key_expiry.end_rotations() == 1
+    assert world.hub.use(KeyExpiry).end_rotations() == 1
     assert heard.closed == [key_user(rotated.key.api_key_id)]
-    old = world.hub.api_keys.get(world.admin, rotated.key.api_key_id)
+    old = world.hub.use(ApiKeyService).get(world.admin, rotated.key.api_key_id)
     assert (old.is_active, old.revoke_reason) == (False, "Rotated")
-    assert world.hub.key_expiry.end_rotations() == 0
-    assert world.hub.api_keys.get(world.admin, expiring.key.api_key_id).is_active, "left to the hourly expiry"
+    assert world.hub.use(KeyExpiry).end_rotations() == 0
+    assert world.hub.use(ApiKeyService).get(world.admin, expiring.key.api_key_id).is_active, (
+        "left to the hourly expiry"
+    )
 
 
 def test_connections_that_could_not_be_closed_are_closed_once_the_service_is_back__UC_AK_02(
@@ -201,7 +204,7 @@ def test_connections_that_could_not_be_closed_are_closed_once_the_service_is_bac
 ) -> None:
     world, heard = KeyWorld(tmp_path), HeardRealtime()
     world.hub.__dict__["realtime"] = heard
-    keys, sweep = world.hub.api_keys, world.hub.key_connections.sweep
+    keys, sweep = world.hub.use(ApiKeyService), world.hub.use(KeyConnections).sweep
     revoked, kept = world.issue(), world.issue()
     heard.is_away = True
     keys.revoke(world.admin, revoked.key.api_key_id, None, None)
@@ -224,7 +227,7 @@ def test_a_process_that_dies_before_it_closes_leaves_no_connection(tmp_path: Pat
     world.hub.__dict__["realtime"] = Dies()
     revoked = world.issue().key
     with pytest.raises(KeyboardInterrupt):
-        world.hub.api_keys.revoke(world.admin, revoked.api_key_id, None, None)
+        world.hub.use(ApiKeyService).revoke(world.admin, revoked.api_key_id, None, None)
     world.clock.advance(minutes=1)
     KeyConnections(world.hub.transactions, world.clock, heard).sweep()
     assert heard.closed == [key_user(revoked.api_key_id)]
@@ -235,11 +238,11 @@ def test_a_negotiation_that_was_under_way_is_closed_as_well(tmp_path: Path) -> N
     world, heard = KeyWorld(tmp_path), HeardRealtime()
     world.hub.__dict__["realtime"] = heard
     revoked = world.issue().key
-    world.hub.api_keys.revoke(world.admin, revoked.api_key_id, None, None)
+    world.hub.use(ApiKeyService).revoke(world.admin, revoked.api_key_id, None, None)
     world.clock.advance(seconds=59)
-    assert world.hub.key_connections.sweep() == 0
+    assert world.hub.use(KeyConnections).sweep() == 0
     world.clock.advance(seconds=1)
-    assert world.hub.key_connections.sweep() == 1
+    assert world.hub.use(KeyConnections).sweep() == 1
     assert heard.closed == [key_user(revoked.api_key_id)] * 2
 
 
@@ -257,7 +260,7 @@ def test_one_that_is_refused_keeps_no_other_open_and_an_outage_ends_the_run(tmp_
     world = KeyWorld(tmp_path)
     keys = [world.issue().key.api_key_id for _ in range(6)]
     for key in keys:
-        world.hub.api_keys.revoke(world.admin, key, None, None)
+        world.hub.use(ApiKeyService).revoke(world.admin, key, None, None)
         world.clock.advance(seconds=1)
     world.clock.advance(minutes=1)
     away = Refuses()

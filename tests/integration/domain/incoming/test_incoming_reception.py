@@ -28,12 +28,15 @@ from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal
 from domain.incoming.model import IncomingStatus, RotateIncomingUrl, UpdateIncoming
 from domain.incoming.ports import IncomingFilter
-from domain.incoming.receive import Caller, Receipt
+from domain.incoming.receive import Caller, IncomingReceiver, Receipt
+from domain.incoming.retry import IncomingRetries
+from domain.incoming.service import IncomingCleanup, IncomingService
 from domain.integrations.configuration import accept
+from domain.integrations.credential_store import CredentialStore
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.journal.ports import EventRef
 from domain.providers.contract import IncomingRequest
-from infra.app.build import Hub
+from infra.app.build import build
 from infra.app.settings import Settings
 from infra.providers.stripe.adapter import StripeConfiguration
 from tests.worlds.builders import OTHER_TENANT, OTHER_USER, TENANT, USER, FakeClock, MemoryQueue, new_database
@@ -62,9 +65,8 @@ class Desk:
         self.stripe = seed(self.hub, tenant=TENANT, user=USER)
 
     def start(self, **settings: Any) -> None:
-        self.hub = Hub(Settings(home=self.home, **settings), clock=self.clock)
-        vars(self.hub)["queue"] = self.queue
-        self.service, self.retries = self.hub.incoming.service, self.hub.incoming.retries
+        self.hub = build(Settings(home=self.home, **settings), clock=self.clock, queue=self.queue)
+        self.service, self.retries = self.hub.use(IncomingService), self.hub.use(IncomingRetries)
 
     def restart(self, **settings: Any) -> None:
         """Start the hub again over the same data, with other settings."""
@@ -85,7 +87,7 @@ class Desk:
         ip: str | None = "203.0.113.9",
     ) -> Receipt:
         target = to if isinstance(to, UUID) else (to or self.stripe).integration_id
-        receive = self.hub.incoming.receiver.receive
+        receive = self.hub.use(IncomingReceiver).receive
         return asyncio.run(receive(target, self.request(signed, target), Caller(token, ip)))
 
     def stripe_sends(self, event_id: str = "evt_1", **data: Any) -> Signed:
@@ -369,12 +371,12 @@ def test_bodies_go_after_their_retention_and_repeats_stay_known(desk: Desk) -> N
     desk.receive(desk.stripe_sends())
     [webhook] = desk.inbox()
     desk.clock.advance(days=31)
-    assert desk.hub.incoming.cleanup.delete_expired() == (1, 0)
+    assert desk.hub.use(IncomingCleanup).delete_expired() == (1, 0)
     content = desk.service.get(OWNER, desk.stripe.integration_id, webhook.incoming_webhook_id)
     assert content.body is None
     assert desk.receive(desk.stripe_sends()).duplicates == 1
     desk.clock.advance(days=340)
-    assert desk.hub.incoming.cleanup.delete_expired() == (0, 1)
+    assert desk.hub.use(IncomingCleanup).delete_expired() == (0, 1)
     assert desk.inbox() == []
 
 
@@ -383,7 +385,7 @@ def test_a_retry_without_content_says_so(desk: Desk) -> None:
     desk.receive(sent)
     [failed] = desk.inbox()
     desk.clock.advance(days=31)
-    desk.hub.incoming.cleanup.delete_expired()
+    desk.hub.use(IncomingCleanup).delete_expired()
     with pytest.raises(Conflict) as caught:
         desk.retry(failed)
     assert caught.value.code == "content-gone"
@@ -408,7 +410,7 @@ def test_a_changed_secret_counts_at_once(desk: Desk) -> None:
     desk.receive(desk.stripe_sends("evt_1"))
     fresh = "whsec_" + "z9" * 16
     split = accept(StripeConfiguration, {**STRIPE, "webhookSecret": fresh})
-    credential_store, integration_id = desk.hub.integrations.credential_store, desk.stripe.integration_id
+    credential_store, integration_id = desk.hub.use(CredentialStore), desk.stripe.integration_id
     with desk.hub.transactions.write() as tx:
         now_there = tx.integrations.get(TENANT, integration_id)
         renamed = replace(now_there, secret_name=credential_store.put(integration_id, split))
@@ -456,7 +458,7 @@ def test_requests_that_share_a_transaction_are_counted_each_for_itself(desk: Des
 
     async def both() -> list[Receipt]:
         sent = [(desk.stripe, "evt_1"), (desk.stripe, "evt_1"), (other, "evt_1"), (desk.stripe, "evt_2")] * 8
-        receive = desk.hub.incoming.receiver.receive
+        receive = desk.hub.use(IncomingReceiver).receive
         return list(
             await asyncio.gather(
                 *(

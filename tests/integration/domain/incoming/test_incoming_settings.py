@@ -14,11 +14,13 @@ from domain.core.errors import NotFound, Unauthenticated
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal
 from domain.incoming.model import RotateIncomingUrl, UpdateIncoming
-from domain.incoming.receive import Caller
+from domain.incoming.receive import Caller, IncomingReceiver
+from domain.incoming.service import IncomingService
 from domain.integrations.model import IntegrationStatus
 from domain.providers.contract import IncomingRequest
 from functions.http.incoming.views import settings_view
-from infra.app.build import Hub
+from infra.app.build import build
+from infra.app.hub import Hub
 from infra.app.settings import Settings
 from tests.worlds.builders import TENANT, USER, FakeClock, new_database
 from tests.worlds.incoming_world import STRIPE, seed
@@ -35,7 +37,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hub(home: Path) -> Iterator[Hub]:
-    made = Hub(Settings(home=home), clock=FakeClock())
+    made = build(Settings(home=home), clock=FakeClock())
     yield made
     made.database.close()
 
@@ -43,12 +45,12 @@ def hub(home: Path) -> Iterator[Hub]:
 def refusal(hub: Hub, integration_id: UUID) -> str:
     request = IncomingRequest("POST", "https://hub.example/", {}, {}, b"{}", hub.clock.now())
     with pytest.raises((NotFound, Unauthenticated)) as caught:
-        asyncio.run(hub.incoming.receiver.receive(integration_id, request, Caller()))
+        asyncio.run(hub.use(IncomingReceiver).receive(integration_id, request, Caller()))
     return str(caught.value)
 
 
 def test_with_its_secret_an_integration_receives(hub: Hub) -> None:
-    settings = hub.incoming.service.settings(OWNER, seed(hub, tenant=TENANT, user=USER).integration_id)
+    settings = hub.use(IncomingService).settings(OWNER, seed(hub, tenant=TENANT, user=USER).integration_id)
     assert settings.closed is None
     view = settings_view(settings, "https://hub.example/")
     assert (view.is_receiving, view.reason, view.url) == (True, None, "https://hub.example/")
@@ -56,7 +58,9 @@ def test_with_its_secret_an_integration_receives(hub: Hub) -> None:
 
 def test_without_its_secret_the_address_is_shown_with_what_to_set(hub: Hub) -> None:
     bare = seed(hub, tenant=TENANT, user=USER, configuration=BARE_STRIPE)
-    view = settings_view(hub.incoming.service.settings(OWNER, bare.integration_id), "https://hub.example/")
+    view = settings_view(
+        hub.use(IncomingService).settings(OWNER, bare.integration_id), "https://hub.example/"
+    )
     assert (view.is_receiving, view.url) == (False, "https://hub.example/")
     assert view.reason is not None
     assert "`webhookSecret`" in view.reason
@@ -66,7 +70,7 @@ def test_without_its_secret_the_address_is_shown_with_what_to_set(hub: Hub) -> N
 
 def test_all_that_keeps_webhooks_away_is_told_at_once(hub: Hub) -> None:
     draft = seed(hub, tenant=TENANT, user=USER, configuration=BARE_STRIPE, status=IntegrationStatus.Draft)
-    closed = hub.incoming.service.settings(OWNER, draft.integration_id).closed
+    closed = hub.use(IncomingService).settings(OWNER, draft.integration_id).closed
     assert closed is not None
     assert "Draft" in closed
     assert "`webhookSecret`" in closed
@@ -74,11 +78,11 @@ def test_all_that_keeps_webhooks_away_is_told_at_once(hub: Hub) -> None:
 
 def test_an_empty_secret_is_none(hub: Hub) -> None:
     bare = seed(hub, tenant=TENANT, user=USER, configuration={**BARE_STRIPE, "webhookSecret": ""})
-    assert hub.incoming.service.settings(OWNER, bare.integration_id).closed is not None
+    assert hub.use(IncomingService).settings(OWNER, bare.integration_id).closed is not None
 
 
 def test_changing_and_rotating_tell_it_too(hub: Hub) -> None:
-    bare, service = seed(hub, tenant=TENANT, user=USER, configuration=BARE_STRIPE), hub.incoming.service
+    bare, service = seed(hub, tenant=TENANT, user=USER, configuration=BARE_STRIPE), hub.use(IncomingService)
     updated = service.update(OWNER, bare.integration_id, UpdateIncoming(allowed_ips=[]), None)
     rotated, _ = service.rotate(OWNER, bare.integration_id, RotateIncomingUrl())
     assert updated.closed == rotated.closed == service.settings(OWNER, bare.integration_id).closed
@@ -95,15 +99,17 @@ def test_an_integration_that_is_not_in_use_says_why_nothing_is_taken(
     hub: Hub, changes: dict[str, Any], told: str
 ) -> None:
     asleep = seed(hub, tenant=TENANT, user=USER, **changes)
-    closed = hub.incoming.service.settings(OWNER, asleep.integration_id).closed
+    closed = hub.use(IncomingService).settings(OWNER, asleep.integration_id).closed
     assert closed is not None
     assert told in closed
     assert "No webhooks are accepted" in refusal(hub, asleep.integration_id)
 
 
 def test_a_type_that_is_switched_off_says_so(home: Path) -> None:
-    off = Hub(Settings(home=home, disabled_integration_types="PaymentGateway"), clock=FakeClock())
-    closed = off.incoming.service.settings(OWNER, seed(off, tenant=TENANT, user=USER).integration_id).closed
+    off = build(Settings(home=home, disabled_integration_types="PaymentGateway"), clock=FakeClock())
+    closed = (
+        off.use(IncomingService).settings(OWNER, seed(off, tenant=TENANT, user=USER).integration_id).closed
+    )
     off.database.close()
     assert closed is not None
     assert "switched off" in closed

@@ -10,7 +10,11 @@ import pytest
 
 from domain.core.errors import Unavailable
 from domain.integrations.commands import RotateCredentials
+from domain.integrations.credential_store import CredentialStore
+from domain.integrations.credentials import CredentialService
+from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import IntegrationStatus
+from domain.integrations.service import IntegrationService
 from infra.rotate_data_key import keys_in_use, rotate
 from infra.sql.engine import DATABASE_FILE
 from infra.sql.transaction import SqlTransaction
@@ -63,7 +67,11 @@ def die_at(world: IntegrationWorld, monkeypatch: pytest.MonkeyPatch, step: str) 
         world.secrets.fail = fail
     else:
         dying = DyingUnits(world, int(number), after_commit=kind == "after-commit")
-        for part in (world.parts.service, world.parts.credentials, world.parts.lifecycle):
+        for part in (
+            world.hub.use(IntegrationService),
+            world.hub.use(CredentialService),
+            world.hub.use(Lifecycle),
+        ):
             monkeypatch.setattr(part, "_transactions", dying)
 
 
@@ -74,7 +82,10 @@ def usable_or_recoverable(world: IntegrationWorld) -> None:
         stored = [found for id_ in ids if (found := tx.integrations.find(id_))]
     for integration in stored:
         if integration.status != S.Disconnected:
-            assert world.parts.credential_store.load(integration).secrets["/apiKey"] in (GOOD_KEY, OTHER_KEY)
+            assert world.hub.use(CredentialStore).load(integration).secrets["/apiKey"] in (
+                GOOD_KEY,
+                OTHER_KEY,
+            )
     assert world.secrets.credentials() == sorted(
         integration.secret_name for integration in stored if integration.secret_name
     )
@@ -114,7 +125,7 @@ async def test_rotating_credentials_may_die_at_any_step(
     with monkeypatch.context() as patched:
         die_at(world, patched, step)
         with pytest.raises(Killed):
-            await world.parts.credentials.rotate(
+            await world.hub.use(CredentialService).rotate(
                 world.principal, created.integration_id, RotateCredentials(credentials={"apiKey": OTHER_KEY})
             )
     world.secrets.fail = lambda operation, name: None
@@ -124,7 +135,9 @@ async def test_rotating_credentials_may_die_at_any_step(
     stored = world.now(created)
     assert stored.status == S.Active and len(world.secrets.credentials()) == 1
     is_new = step in ("after-commit 1", "delete")
-    assert world.parts.credential_store.load(stored).secrets["/apiKey"] == (OTHER_KEY if is_new else GOOD_KEY)
+    assert world.hub.use(CredentialStore).load(stored).secrets["/apiKey"] == (
+        OTHER_KEY if is_new else GOOD_KEY
+    )
 
 
 async def test_disconnecting_may_die_before_the_secret_is_destroyed(
@@ -134,7 +147,7 @@ async def test_disconnecting_may_die_before_the_secret_is_destroyed(
     with monkeypatch.context() as patched:
         die_at(world, patched, "delete")
         with pytest.raises(Killed):
-            world.parts.lifecycle.disconnect(world.principal, created.integration_id, "x")
+            world.hub.use(Lifecycle).disconnect(world.principal, created.integration_id, "x")
     world.secrets.fail = lambda operation, name: None
     assert world.now(created).status == S.Disconnected and len(world.secrets.credentials()) == 1
     world.clock.advance(minutes=20)
@@ -147,8 +160,8 @@ async def test_the_sweep_leaves_what_is_used_what_is_young_and_what_is_not_its_o
     created = (await world.create()).integration
     other = {"integration-by-someone-else": "x", "data-key-0": "y"}
     world.secrets.values.update(other)
-    split = world.parts.credential_store.load(created)
-    young = world.parts.credential_store.put(created.integration_id, split)
+    split = world.hub.use(CredentialStore).load(created)
+    young = world.hub.use(CredentialStore).put(created.integration_id, split)
     assert world.sweep() == 0
     world.clock.advance(minutes=16)
     assert world.sweep() == 1
@@ -166,7 +179,7 @@ async def test_a_change_that_the_sweep_might_have_overtaken_is_refused(world: In
     world.secrets.fail = slow
     with pytest.raises(Unavailable, match="too long"):
         await world.put(created, configuration={"apiKey": OTHER_KEY})
-    assert world.parts.credential_store.load(world.now(created)).secrets["/apiKey"] == GOOD_KEY
+    assert world.hub.use(CredentialStore).load(world.now(created)).secrets["/apiKey"] == GOOD_KEY
 
 
 async def test_a_secret_store_that_is_down_costs_nothing_but_the_request(world: IntegrationWorld) -> None:
@@ -182,11 +195,11 @@ async def test_lost_credentials_are_told_and_can_be_set_again(world: Integration
     await world.check(3)
     log = world.logs(created)[0].message
     assert "not in the secret store" in log
-    await world.parts.credentials.rotate(
+    await world.hub.use(CredentialService).rotate(
         world.principal, created.integration_id, RotateCredentials(credentials={"apiKey": OTHER_KEY})
     )
     await world.check()
-    assert world.parts.credential_store.load(world.now(created)).secrets == {"/apiKey": OTHER_KEY}
+    assert world.hub.use(CredentialStore).load(world.now(created)).secrets == {"/apiKey": OTHER_KEY}
 
 
 async def test_a_configuration_copied_to_another_row_does_not_open(world: IntegrationWorld) -> None:
@@ -198,7 +211,7 @@ async def test_a_configuration_copied_to_another_row_does_not_open(world: Integr
         )
         connection.commit()
     with pytest.raises(ValueError, match="another context"):
-        world.parts.credential_store.load(world.now(second))
+        world.hub.use(CredentialStore).load(world.now(second))
 
 
 # Rotating the data key
@@ -224,8 +237,10 @@ async def test_a_rotation_seals_every_column_anew_and_all_still_open(world: Inte
     after = keys_in_use(world.database)
     assert len(before) == len(after) == 1 and before != after
     for integration in created:
-        assert world.parts.credential_store.load(world.now(integration)).plain["currency"] == "USD"
-        assert world.parts.service.shown_configuration(world.now(integration)).account is not None
+        assert world.hub.use(CredentialStore).load(world.now(integration)).plain["currency"] == "USD"
+        assert (
+            world.hub.use(IntegrationService).shown_configuration(world.now(integration)).account is not None
+        )
         assert world.now(integration).version == integration.version
 
 
@@ -235,7 +250,7 @@ async def test_old_keys_stay_until_they_are_retired(world: IntegrationWorld) -> 
     assert len([name for name in world.secrets.values if name.startswith("data-key-")]) == 3
     told = rotated(world, retires=True)
     assert len([name for name in world.secrets.values if name.startswith("data-key-")]) == 2
-    assert "Retired:" in told[-1] and world.parts.credential_store.load(world.now(created)).secrets
+    assert "Retired:" in told[-1] and world.hub.use(CredentialStore).load(world.now(created)).secrets
 
 
 async def test_a_value_changed_during_the_rotation_is_not_overwritten(world: IntegrationWorld) -> None:
@@ -254,5 +269,5 @@ async def test_a_value_changed_during_the_rotation_is_not_overwritten(world: Int
     rotate(
         world.database, world.secrets, wait_seconds=0, retires=False, tell=change, sleep=lambda seconds: None
     )
-    assert world.parts.credential_store.load(world.now(created)).plain == {"currency": "EUR"}
+    assert world.hub.use(CredentialStore).load(world.now(created)).plain == {"currency": "EUR"}
     assert len(keys_in_use(world.database)) == 1

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from domain.core.paging import PageRequest
+from domain.integrations.credentials import CredentialService
+from domain.integrations.health import HealthMonitor
+from domain.integrations.health_history import IntegrationHistory
+from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import HealthStatus, IntegrationStatus, LogLevel, SuspensionCause
 from domain.integrations.ports import LogFilter
+from domain.journal.occurrences import OccurrenceSender
 from domain.providers.contract import ProviderFailure
 from tests.worlds.integration_world import GOOD_KEY, Gate, IntegrationWorld, down
 
@@ -52,7 +57,7 @@ async def test_no_more_are_in_flight_than_allowed(world: IntegrationWorld) -> No
 async def test_a_run_that_is_repeated_at_once_checks_nothing_twice(world: IntegrationWorld) -> None:
     await world.create("REST")
     await world.check()
-    await world.parts.health.check_due()
+    await world.hub.use(HealthMonitor).check_due()
     assert world.api.calls.count("probe") == 1
 
 
@@ -149,7 +154,9 @@ async def test_one_suspended_by_a_person_is_left_alone(world: IntegrationWorld) 
     from domain.integrations.commands import SuspendIntegration
 
     created = await world.create("REST")
-    world.parts.lifecycle.suspend(world.principal, created.integration.integration_id, SuspendIntegration())
+    world.hub.use(Lifecycle).suspend(
+        world.principal, created.integration.integration_id, SuspendIntegration()
+    )
     world.api.calls.clear()
     await world.check(20)
     assert world.api.calls == [] and world.now(created).status == S.Suspended
@@ -195,13 +202,13 @@ async def test_a_result_of_credentials_that_were_replaced_meanwhile_is_dropped(
     from tests.worlds.integration_world import OTHER_KEY
 
     created = await world.create("REST")
-    check = await world.parts.health.check(world.now(created))
+    check = await world.hub.use(HealthMonitor).check(world.now(created))
     old = world.now(created)
     world.api.accepts = {OTHER_KEY}
-    await world.parts.credentials.rotate(
+    await world.hub.use(CredentialService).rotate(
         world.principal, old.integration_id, RotateCredentials(credentials={"apiKey": OTHER_KEY})
     )
-    assert not world.parts.lifecycle.authentication_failed(old, "Old key.")
+    assert not world.hub.use(Lifecycle).authentication_failed(old, "Old key.")
     assert check.failure is None and world.now(created).status == S.Active
 
 
@@ -217,8 +224,8 @@ async def test_a_secret_store_that_is_down_says_nothing_about_an_integration(wor
 async def test_a_probe_that_hangs_counts_as_unavailable(world: IntegrationWorld) -> None:
     created = await world.create("REST")
     world.api.gate = Gate()
-    world.parts.health._probe_seconds = 0.05
-    check = await world.parts.health.check(world.now(created))
+    world.hub.use(HealthMonitor)._probe_seconds = 0.05
+    check = await world.hub.use(HealthMonitor).check(world.now(created))
     assert check.failure is not None and check.failure.kind == "unavailable"
 
 
@@ -229,9 +236,9 @@ async def test_an_alert_survives_a_queue_that_is_down(world: IntegrationWorld) -
     await world.check()
     assert world.alerts() == [] and len(world.rows("SELECT 1 FROM PendingAlerts")) == 1
     world.queue.down = False
-    assert world.parts.occurrences.flush() == 1
+    assert world.hub.use(OccurrenceSender).flush() == 1
     assert [alert["kind"] for alert in world.alerts()] == ["integration-suspended"]
-    assert world.parts.occurrences.flush() == 0
+    assert world.hub.use(OccurrenceSender).flush() == 0
 
 
 async def test_the_report_shows_rates_and_percentiles_over_an_hour_a_day_and_a_week(
@@ -241,7 +248,7 @@ async def test_the_report_shows_rates_and_percentiles_over_an_hour_a_day_and_a_w
     await world.check(20)
     world.api.failure = DOWN
     await world.check(4)
-    report = world.parts.history.health(world.principal, created.integration.integration_id)
+    report = world.hub.use(IntegrationHistory).health(world.principal, created.integration.integration_id)
     hour, day = report.windows["1h"], report.windows["24h"]
     assert (hour.checks, day.checks, report.windows["7d"].checks) == (13, 24, 24)
     assert hour.success_rate == round(9 / 13, 4) and day.success_rate == round(20 / 24, 4)
@@ -254,12 +261,12 @@ async def test_the_report_shows_rates_and_percentiles_over_an_hour_a_day_and_a_w
 async def test_logs_and_samples_are_forgotten_after_their_retention__17_2(world: IntegrationWorld) -> None:
     created = await world.create("REST")
     await world.check(3)
-    assert world.parts.history.forget_old().samples == 0
+    assert world.hub.use(IntegrationHistory).forget_old().samples == 0
     world.clock.advance(days=9)
-    forgotten = world.parts.history.forget_old()
+    forgotten = world.hub.use(IntegrationHistory).forget_old()
     assert (forgotten.samples, forgotten.logs) == (3, 0)
     world.clock.advance(days=82)
-    assert world.parts.history.forget_old().logs > 0 and world.logs(created) == []
+    assert world.hub.use(IntegrationHistory).forget_old().logs > 0 and world.logs(created) == []
 
 
 async def test_logs_are_filtered_by_level_time_and_text(world: IntegrationWorld) -> None:
@@ -271,7 +278,10 @@ async def test_logs_are_filtered_by_level_time_and_text(world: IntegrationWorld)
         chosen = LogFilter(**filter_)  # type: ignore[arg-type]
         id_ = created.integration.integration_id
         return [
-            log.message for log in world.parts.history.logs(world.principal, id_, chosen, PageRequest()).items
+            log.message
+            for log in world.hub.use(IntegrationHistory)
+            .logs(world.principal, id_, chosen, PageRequest())
+            .items
         ]
 
     assert len(messages(levels=[LogLevel.Critical])) == 1

@@ -21,8 +21,13 @@ from domain.core.paging import PageRequest
 from domain.core.principal import Principal
 from domain.core.transaction import counted_effects
 from domain.integrations.commands import RotateCredentials, SuspendIntegration, TestIntegration
+from domain.integrations.credential_store import CredentialStore
+from domain.integrations.credentials import CredentialService
+from domain.integrations.health_history import IntegrationHistory
+from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import IntegrationStatus, SuspensionCause
 from domain.integrations.ports import IntegrationFilter
+from domain.integrations.service import IntegrationService, IntegrationTester
 from domain.providers.contract import IntegrationType, ProviderFailure
 from tests.worlds.builders import TENANT, USER
 from tests.worlds.integration_world import GOOD_KEY, OTHER_KEY, Gate, IntegrationWorld
@@ -66,7 +71,7 @@ async def test_the_configuration_is_sealed_and_the_secrets_are_in_the_store_only
     }
     sealed = world.now(created).sealed_configuration
     assert "EUR" not in sealed and "whsec" not in sealed
-    assert world.parts.service.shown_configuration(created.integration).configuration == {
+    assert world.hub.use(IntegrationService).shown_configuration(created.integration).configuration == {
         "apiKey": "********",
         "webhookSecret": "********",
         "currency": "EUR",
@@ -163,7 +168,7 @@ async def test_a_wrong_request_is_refused_where_it_is_wrong(
         **fields,
     }
     with pytest.raises(ValidationFailed) as refused:
-        await world.parts.service.create(
+        await world.hub.use(IntegrationService).create(
             world.principal, CreateIntegration.model_validate_json(json.dumps(body))
         )
     assert [error.pointer for error in refused.value.errors] == [pointer]
@@ -220,7 +225,7 @@ async def test_two_created_at_once_leave_one_and_nothing_visible_of_the_other(
     world.stripe.gate.open()
     results = await asyncio.gather(*running, return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["LifecycleResult", "RuleViolation"]
-    listed = world.parts.service.page(world.principal, IntegrationFilter(), PageRequest())
+    listed = world.hub.use(IntegrationService).page(world.principal, IntegrationFilter(), PageRequest())
     assert [integration.status for integration in listed.items] == [S.Active]
     assert len(world.secrets.credentials()) == 1
 
@@ -228,7 +233,7 @@ async def test_two_created_at_once_leave_one_and_nothing_visible_of_the_other(
 async def test_suspending_frees_the_slot_and_other_tenants_have_their_own(world: IntegrationWorld) -> None:
     first = await world.create()
     assert (await world.create(owner=world.other)).integration.status == S.Active
-    world.parts.lifecycle.suspend(world.principal, first.integration.integration_id, SuspendIntegration())
+    world.hub.use(Lifecycle).suspend(world.principal, first.integration.integration_id, SuspendIntegration())
     second = await world.create(name="Second")
     assert second.integration.status == S.Active
     with pytest.raises(RuleViolation):
@@ -243,7 +248,7 @@ async def test_a_put_without_the_secret_keeps_it(world: IntegrationWorld) -> Non
     before = world.secrets.credentials()
     changed = (await world.put(created, configuration={"currency": "EUR"})).integration
     assert changed.status == S.Active and world.secrets.credentials() == before
-    assert world.parts.credential_store.load(changed).secrets == {"/apiKey": GOOD_KEY}
+    assert world.hub.use(CredentialStore).load(changed).secrets == {"/apiKey": GOOD_KEY}
 
 
 async def test_an_active_one_keeps_its_configuration_when_the_provider_refuses_the_new__BR_IM_02(
@@ -254,7 +259,7 @@ async def test_an_active_one_keeps_its_configuration_when_the_provider_refuses_t
         await world.put(created, configuration={"apiKey": "sk_wrong"})
     assert refused.value.code == "BR-IM-02"
     assert world.now(created) == world.now(created) and world.now(created).version == created.version
-    assert world.parts.credential_store.load(world.now(created)).secrets["/apiKey"] == GOOD_KEY
+    assert world.hub.use(CredentialStore).load(world.now(created)).secrets["/apiKey"] == GOOD_KEY
     world.stripe.failure = ProviderFailure("unavailable", "Down.")
     with pytest.raises(ProviderUnavailable):
         await world.put(created, configuration={"apiKey": OTHER_KEY})
@@ -264,10 +269,10 @@ async def test_an_active_one_keeps_its_configuration_when_the_provider_refuses_t
 async def test_rotated_credentials_replace_the_old_which_are_destroyed(world: IntegrationWorld) -> None:
     created = (await world.create()).integration
     command = RotateCredentials(credentials={"apiKey": OTHER_KEY})
-    rotated = await world.parts.credentials.rotate(world.principal, created.integration_id, command)
+    rotated = await world.hub.use(CredentialService).rotate(world.principal, created.integration_id, command)
     assert world.secrets.credentials() == [rotated.integration.secret_name]
     assert GOOD_KEY not in world.secrets.values.values()
-    assert world.parts.credential_store.load(world.now(created)).secrets["/apiKey"] == OTHER_KEY
+    assert world.hub.use(CredentialStore).load(world.now(created)).secrets["/apiKey"] == OTHER_KEY
 
 
 async def test_new_credentials_end_a_suspension_for_the_old_ones(world: IntegrationWorld) -> None:
@@ -276,7 +281,7 @@ async def test_new_credentials_end_a_suspension_for_the_old_ones(world: Integrat
     await world.check()
     assert world.now(created).suspension == SuspensionCause.Authentication
     command = RotateCredentials(credentials={"apiKey": OTHER_KEY})
-    rotated = await world.parts.credentials.rotate(world.principal, created.integration_id, command)
+    rotated = await world.hub.use(CredentialService).rotate(world.principal, created.integration_id, command)
     assert (rotated.integration.status, rotated.integration.suspension) == (S.Active, None)
 
 
@@ -306,7 +311,7 @@ async def test_a_stale_version_changes_nothing(world: IntegrationWorld) -> None:
     with pytest.raises(PreconditionFailed):
         await world.put(created, if_match=created.version, name="Second")
     with pytest.raises(PreconditionFailed):
-        world.parts.lifecycle.disconnect(world.principal, created.integration_id, "x", created.version)
+        world.hub.use(Lifecycle).disconnect(world.principal, created.integration_id, "x", created.version)
     assert world.now(created).name == "First"
 
 
@@ -334,24 +339,24 @@ async def test_a_review_needs_a_person_whose_note_is_kept__BR_IM_05(world: Integ
     world.stripe.test_failure = ProviderFailure("rejected", "No.")
     created = (await world.create()).integration
     world.stripe.test_failure = None
-    reviewed = await world.parts.lifecycle.review(
+    reviewed = await world.hub.use(Lifecycle).review(
         world.principal, created.integration_id, ReviewIntegration(note="Refunded by hand, ticket 7.")
     )
     assert reviewed.integration.status == S.Active
     assert any(log.message == "Refunded by hand, ticket 7." for log in world.logs(created))
     assert any(new.get("note") == "Refunded by hand, ticket 7." for _, _, new in world.audited())
     with pytest.raises(Conflict):
-        await world.parts.lifecycle.review(
+        await world.hub.use(Lifecycle).review(
             world.principal, created.integration_id, ReviewIntegration(note="Again.")
         )
 
 
 async def test_disconnecting_destroys_the_credentials_and_keeps_the_row(world: IntegrationWorld) -> None:
     created = (await world.create()).integration
-    world.parts.lifecycle.disconnect(world.principal, created.integration_id, "Moved to Square")
+    world.hub.use(Lifecycle).disconnect(world.principal, created.integration_id, "Moved to Square")
     gone = world.now(created)
     assert (gone.status, gone.secret_name, world.secrets.credentials()) == (S.Disconnected, None, [])
-    assert world.parts.service.shown_configuration(gone).configuration == {}
+    assert world.hub.use(IntegrationService).shown_configuration(gone).configuration == {}
     assert world.raised("PaymentGatewayDisconnected") == [
         {
             "integrationId": str(gone.integration_id),
@@ -360,7 +365,7 @@ async def test_disconnecting_destroys_the_credentials_and_keeps_the_row(world: I
             "reason": "Moved to Square",
         }
     ]
-    world.parts.lifecycle.disconnect(world.principal, created.integration_id, "Again")
+    world.hub.use(Lifecycle).disconnect(world.principal, created.integration_id, "Again")
     assert len(world.raised("PaymentGatewayDisconnected")) == 1
     with pytest.raises(Conflict):
         await world.activate(created)
@@ -371,10 +376,14 @@ async def test_disconnecting_destroys_the_credentials_and_keeps_the_row(world: I
 
 async def test_a_test_tells_how_it_went_and_changes_nothing(world: IntegrationWorld) -> None:
     created = (await world.create(activate=False)).integration
-    result = await world.parts.tester.test(world.principal, created.integration_id, TestIntegration())
+    result = await world.hub.use(IntegrationTester).test(
+        world.principal, created.integration_id, TestIntegration()
+    )
     assert result.validation.succeeded and world.now(created) == created
     world.stripe.test_failure = ProviderFailure("rejected", "Amount too small.")
-    result = await world.parts.tester.test(world.principal, created.integration_id, TestIntegration())
+    result = await world.hub.use(IntegrationTester).test(
+        world.principal, created.integration_id, TestIntegration()
+    )
     assert (
         not result.validation.succeeded and result.validation.detail == "The test failed: Amount too small."
     )
@@ -389,23 +398,25 @@ async def test_a_charge_lasts_although_the_database_is_lost_after_it(
     created = (await world.create(activate=False)).integration
     world.stripe.gate = Gate()
     with counted_effects() as done:
-        test = world.parts.tester.test(world.principal, created.integration_id, TestIntegration())
+        test = world.hub.use(IntegrationTester).test(
+            world.principal, created.integration_id, TestIntegration()
+        )
         testing = asyncio.create_task(test)
         await world.stripe.gate.reached_by(1)
         if stage == "validate":
             world.stripe.accepts = set()
-        world.transactions.down = True
+        world.database.down = True
         world.stripe.gate.open()
         with pytest.raises(Unavailable):
             await testing
-    world.transactions.down = False
+    world.database.down = False
     assert (world.stripe.calls[-1], done.count) == (stage, lasts)
 
 
 async def test_a_test_that_meets_refused_credentials_suspends_at_once__11_1(world: IntegrationWorld) -> None:
     created = (await world.create()).integration
     world.stripe.accepts = set()
-    await world.parts.tester.test(world.principal, created.integration_id, TestIntegration())
+    await world.hub.use(IntegrationTester).test(world.principal, created.integration_id, TestIntegration())
     assert world.now(created).status == S.Suspended
     assert [alert["kind"] for alert in world.alerts()] == ["integration-suspended"]
 
@@ -425,11 +436,11 @@ async def test_a_change_during_validation_is_not_overwritten(world: IntegrationW
 async def test_another_tenants_integration_is_not_there(world: IntegrationWorld) -> None:
     created = (await world.create()).integration
     with pytest.raises(NotFound):
-        world.parts.service.get(world.other, created.integration_id)
+        world.hub.use(IntegrationService).get(world.other, created.integration_id)
     with pytest.raises(NotFound):
-        world.parts.lifecycle.disconnect(world.other, created.integration_id, "x")
+        world.hub.use(Lifecycle).disconnect(world.other, created.integration_id, "x")
     with pytest.raises(NotFound):
-        world.parts.history.health(world.other, created.integration_id)
+        world.hub.use(IntegrationHistory).health(world.other, created.integration_id)
 
 
 async def test_the_list_filters_searches_sorts_and_pages(world: IntegrationWorld) -> None:
@@ -441,14 +452,16 @@ async def test_the_list_filters_searches_sorts_and_pages(world: IntegrationWorld
         chosen = IntegrationFilter(**filter_)  # type: ignore[arg-type]
         return [
             integration.name
-            for integration in world.parts.service.page(world.principal, chosen, PageRequest()).items
+            for integration in world.hub.use(IntegrationService)
+            .page(world.principal, chosen, PageRequest())
+            .items
         ]
 
     assert names(text="GAMMA_") == ["gamma_x"]
     assert names(providers=["Stripe"]) == ["Payments"]
     assert names(types=[IntegrationType.CustomAPI], sort="name", descending=True)[0] == "gamma_x"
     assert names(statuses=[S.Suspended]) == []
-    page = world.parts.service.page(world.principal, IntegrationFilter(), PageRequest(2, 2))
+    page = world.hub.use(IntegrationService).page(world.principal, IntegrationFilter(), PageRequest(2, 2))
     assert (len(page.items), page.total) == (2, 5)
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from domain.apikeys.model import RotateApiKey, UpdateApiKey
+from domain.apikeys.service import ApiKeyService
 from domain.core.errors import Forbidden
 from domain.core.paging import PageRequest
 from domain.journal.audit import REDACTED, AuditEntry, AuditFilter, AuditRecord, redacted
+from domain.journal.audit_log import AuditService
 from infra.sql.engine import DATABASE_FILE
 from tests.worlds.apikey_world import START, World
 
@@ -22,14 +24,14 @@ def world(tmp_path: Path) -> World:
     made = World(tmp_path)
     first = made.issue(keyName="First", scopes=["events:read", "bookings:write"])
     key_id = first.key.api_key_id
-    made.hub.api_keys.update(made.admin, key_id, UpdateApiKey(scopes=["events:read"]), None)
-    made.hub.api_keys.rotate(made.admin, key_id, RotateApiKey(), None)
-    made.hub.api_keys.confirm_rotation(made.admin, key_id)
+    made.hub.use(ApiKeyService).update(made.admin, key_id, UpdateApiKey(scopes=["events:read"]), None)
+    made.hub.use(ApiKeyService).rotate(made.admin, key_id, RotateApiKey(), None)
+    made.hub.use(ApiKeyService).confirm_rotation(made.admin, key_id)
     return made
 
 
 def records(world: World, **conditions: object) -> list[AuditRecord]:
-    page = world.hub.audit.page(world.admin, AuditFilter(**conditions), PageRequest())  # type: ignore[arg-type]
+    page = world.hub.use(AuditService).page(world.admin, AuditFilter(**conditions), PageRequest())  # type: ignore[arg-type]
     return list(reversed(page.items))
 
 
@@ -57,7 +59,7 @@ def test_every_operation_on_keys_is_there_with_who_what_and_where_from(world: Wo
     assert json.loads(updated.after)["scopes"] == ["events:read"]
     assert updated.actor_user_id == world.admin.user_id
     assert (updated.ip_address, updated.request_id, updated.trace_id) == ("192.0.2.1", "request-1", "ab" * 16)
-    assert world.hub.audit.verify(world.admin).intact
+    assert world.hub.use(AuditService).verify(world.admin).intact
 
 
 def test_it_filters_by_actor_action_target_and_time(world: World) -> None:
@@ -97,21 +99,21 @@ def test_one_byte_changed_in_one_row_is_named(world: World, sequence: int, colum
             f" WHEN 'f' THEN 'e' ELSE 'f' END || substr({column}, 5) WHERE Sequence = ?",
             sequence,
         )
-    report = world.hub.audit.verify(world.admin)
+    report = world.hub.use(AuditService).verify(world.admin)
     assert (report.intact, report.first_broken) == (False, sequence)
 
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", "no moment", "2026-02-30T00:00:00.000000Z"])
 def test_a_row_made_unreadable_is_named_not_an_error(world: World, value: object) -> None:
     tamper(world, "UPDATE AuditLog SET OccurredAt = ? WHERE Sequence = 2", value)
-    report = world.hub.audit.verify(world.admin)
+    report = world.hub.use(AuditService).verify(world.admin)
     assert (report.intact, report.first_broken, report.reason) == (False, 2, "The row cannot be read.")
 
 
 @pytest.mark.parametrize("sequence", [1, 2, 5])
 def test_a_row_removed_is_named_the_newest_too(world: World, sequence: int) -> None:
     tamper(world, "DELETE FROM AuditLog WHERE Sequence = ?", sequence)
-    report = world.hub.audit.verify(world.admin)
+    report = world.hub.use(AuditService).verify(world.admin)
     assert (report.intact, report.first_broken, report.reason) == (False, sequence, "The row is missing.")
 
 
@@ -121,28 +123,28 @@ def test_a_row_added_by_hand_is_named(world: World) -> None:
         "INSERT INTO AuditLog SELECT TenantId, 6, OccurredAt, ActorUserId, ActorKeyId, Action, TargetType,"
         " TargetId, Before, After, RequestId, TraceId, IpAddress, Hash, Hash FROM AuditLog WHERE Sequence = 5",
     )
-    assert world.hub.audit.verify(world.admin).first_broken == 6
+    assert world.hub.use(AuditService).verify(world.admin).first_broken == 6
 
 
 def test_what_retention_leaves_still_verifies__17_2(world: World) -> None:
     world.clock.advance(days=200)
     world.issue()
     world.clock.advance(days=200)
-    assert world.hub.audit.forget_old() == 5
-    assert world.hub.audit.forget_old() == 0
-    report = world.hub.audit.verify(world.admin)
+    assert world.hub.use(AuditService).forget_old() == 5
+    assert world.hub.use(AuditService).forget_old() == 0
+    report = world.hub.use(AuditService).verify(world.admin)
     assert (report.intact, report.rows, report.head_sequence) == (True, 1, 6)
     world.issue()
-    assert world.hub.audit.verify(world.admin).rows == 2
+    assert world.hub.use(AuditService).verify(world.admin).rows == 2
     tamper(world, "DELETE FROM AuditLog WHERE Sequence = 6")
-    assert world.hub.audit.verify(world.admin).first_broken == 6
+    assert world.hub.use(AuditService).verify(world.admin).first_broken == 6
 
 
 def test_tenants_have_chains_of_their_own(world: World) -> None:
     stranger = world.user()
     world.issue(stranger)
-    assert world.hub.audit.verify(stranger).head_sequence == 1
-    assert world.hub.audit.page(stranger, AuditFilter(), PageRequest()).total == 1
+    assert world.hub.use(AuditService).verify(stranger).head_sequence == 1
+    assert world.hub.use(AuditService).page(stranger, AuditFilter(), PageRequest()).total == 1
     assert len(records(world)) == 5
 
 
@@ -155,9 +157,9 @@ def test_a_change_that_is_rolled_back_leaves_no_row(world: World) -> None:
 def test_reading_it_needs_the_permission(world: World) -> None:
     nobody = world.user("integration:manage", tenant=world.admin.tenant_id)
     with pytest.raises(Forbidden, match="audit:read"):
-        world.hub.audit.page(nobody, AuditFilter(), PageRequest())
+        world.hub.use(AuditService).page(nobody, AuditFilter(), PageRequest())
     with pytest.raises(Forbidden, match="audit:read"):
-        world.hub.audit.verify(nobody)
+        world.hub.use(AuditService).verify(nobody)
 
 
 def test_secrets_are_blacked_out_wherever_they_hide() -> None:

@@ -220,7 +220,7 @@ def test_a_sweep_that_finds_the_queue_down_leaves_the_events_to_the_next(world: 
 
 
 def test_nothing_is_accepted_while_the_database_is_down(world: World) -> None:
-    world.transactions.down = True
+    world.database.down = True
     with pytest.raises(Unavailable):
         world.events.accept(world.principal, [an_event()])
 

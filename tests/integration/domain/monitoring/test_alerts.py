@@ -19,7 +19,10 @@ from domain.core.errors import (
     ValidationFailed,
 )
 from domain.core.principal import Principal
+from domain.integrations.connection import Connector
+from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.service import IntegrationNotifier
+from domain.monitoring.alerts.ledger import AlertLedger
 from domain.monitoring.alerts.model import AlertKind, AlertStatus, NotificationStatus, Severity
 from domain.monitoring.alerts.service import AcknowledgeAlert, ChangeAlertRule
 from domain.providers.contract import OutgoingMessage, ProviderFailure
@@ -236,14 +239,14 @@ def test_a_webhook_that_is_gone_or_enabled_again_is_over(world: AlertWorld) -> N
 
 
 def test_dead_letters_are_the_platforms_and_over_when_they_are_gone(world: AlertWorld) -> None:
-    world.dead = {"webhook-deliveries": 3}
+    world.queue.dead = {"webhook-deliveries": 3}
     assert world.evaluator.evaluate() == (1, 0)
     [alert] = world.listed(platform=True)
     assert (alert.subject, world.listed()) == ("webhook-deliveries", [])
-    world.dead_is_down = True
+    world.queue.down = True
     world.clock.advance(minutes=10)
     assert world.evaluator.evaluate() == (0, 0)
-    world.dead_is_down, world.dead = False, {}
+    world.queue.down, world.queue.dead = False, {}
     assert world.evaluator.evaluate() == (0, 1)
 
 
@@ -331,7 +334,7 @@ async def test_a_crash_between_message_and_record_repeats_it_when_the_lease_is_o
 async def test_nothing_of_an_alert_is_stored_when_a_part_of_it_is_not(world: AlertWorld) -> None:
     await mail_sink(world)
     with world.transactions.write() as tx:  # never committed
-        world.ledger.raise_(tx, world.service.rules(world.principal)[5], _finding(world))
+        world.hub.use(AlertLedger).raise_(tx, world.service.rules(world.principal)[5], _finding(world))
     assert world.listed() == []
     assert world.rows("SELECT 1 FROM AlertNotifications") == []
     assert world.raised("AlertRaised") == []
@@ -345,13 +348,13 @@ def _finding(world: AlertWorld) -> object:
 
 async def test_an_integration_that_is_not_active_or_sends_nothing_is_not_tried(world: AlertWorld) -> None:
     created = await world.create()
-    notifier = IntegrationNotifier(world.transactions, world.parts.connector)
+    notifier = IntegrationNotifier(world.transactions, world.hub.use(Connector))
     message = OutgoingMessage("a@b.example", "x", "x")
     id_ = created.integration.integration_id
     calls = len(world.stripe.calls)
     with pytest.raises(ProviderFailure, match="sends no messages"):
         await notifier.send(TENANT, id_, message)
-    world.parts.lifecycle.disconnect(world.principal, id_, "gone")
+    world.hub.use(Lifecycle).disconnect(world.principal, id_, "gone")
     with pytest.raises(ProviderFailure, match="not active"):
         await notifier.send(TENANT, id_, message)
     with pytest.raises(NotFound):

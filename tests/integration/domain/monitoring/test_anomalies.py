@@ -10,7 +10,9 @@ from uuid import UUID
 import pytest
 
 from domain.apikeys.rules import VerificationCode
-from domain.apikeys.verifier import VerificationRequest
+from domain.apikeys.service import ApiKeyService
+from domain.apikeys.usage import UsageService
+from domain.apikeys.verifier import KeyVerifier, VerificationRequest
 from domain.authentication.intruders import BURST
 from domain.authentication.key_usage_watch import (
     LEARNING,
@@ -26,10 +28,13 @@ from domain.core.paging import PageRequest
 from domain.core.principal import Principal
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus
 from domain.journal.audit import AuditFilter
+from domain.journal.audit_log import AuditService
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
 from domain.monitoring.anomalies.model import Anomaly, AnomalyFilter, AnomalyStatus, Direction, Metric
 from domain.monitoring.anomalies.ports import ANYTHING, Trait
-from domain.monitoring.anomalies.service import AcknowledgeAnomaly, SnoozeAnomaly
+from domain.monitoring.anomalies.service import AcknowledgeAnomaly, AnomalyService, SnoozeAnomaly
+from domain.monitoring.anomalies.watch import AnomalyWatch
+from domain.monitoring.signal_series import SignalService
 from domain.providers.contract import IntegrationType
 from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
 from tests.worlds.apikey_world import World
@@ -87,7 +92,7 @@ def usual(world: World, *, but: int = 1) -> None:
 
 def listed(world: World, principal: Principal | None = None, **filter_: Any) -> list[Anomaly]:
     """Newest first."""
-    page = world.hub.insights.anomalies.page(
+    page = world.hub.use(AnomalyService).page(
         principal or world.admin, AnomalyFilter(**filter_), PageRequest()
     )
     return list(page.items)
@@ -105,7 +110,7 @@ def test_an_unusual_hour_is_stored_and_told_once(world: World) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(1_000)))
-    done = world.hub.insights.watch.detect()
+    done = world.hub.use(AnomalyWatch).detect()
     assert (done.tenants, done.detected) == (1, 1)
     [found] = listed(world)
     assert (found.metric, found.direction, found.observed) == (Metric.Traffic, Direction.Above, 1_000)
@@ -117,7 +122,7 @@ def test_an_unusual_hour_is_stored_and_told_once(world: World) -> None:
     [(type_, data)] = world.events()
     assert (type_, data["anomalyId"], data["metric"]) == ("AnomalyDetected", str(found.anomaly_id), "traffic")
     assert occurrences(world) == ["anomaly"]
-    assert world.hub.insights.watch.detect().tenants == 0, "every hour is judged once"
+    assert world.hub.use(AnomalyWatch).detect().tenants == 0, "every hour is judged once"
     assert len(world.events()) == 1
 
 
@@ -132,7 +137,7 @@ def test_failures_and_latency_are_watched_as_well(world: World, tally: Tally, me
     webhook(world)
     usual(world)
     happened(world, (1, tally))
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     assert [anomaly.metric for anomaly in listed(world)] == [metric]
 
 
@@ -154,7 +159,7 @@ def test_the_volume_of_syncs_is_watched(world: World) -> None:
         tx.commit()
     jobs = [(hours, Tally(1, 1, volume=2_000 + hours % 7)) for hours in range(2, 24 * 28)]
     happened(world, *jobs, (1, Tally(1, 1, volume=30)), kind=SubjectKind.SyncFull)
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     [found] = listed(world)
     assert (found.metric, found.direction, found.observed) == (Metric.SyncVolume, Direction.Below, 30)
     assert "30 records a Full synchronisation of Calendar" in found.detail
@@ -164,12 +169,12 @@ def test_an_anomaly_goes_on_and_ends_after_two_usual_hours(world: World) -> None
     webhook(world)
     usual(world)
     happened(world, (1, attempts(600)))
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     seen = []
     for total in (900, 100, 700, 100, 100):
         happened(world, (0, attempts(total)))
         world.clock.advance(hours=1)
-        world.hub.insights.watch.detect()
+        world.hub.use(AnomalyWatch).detect()
         [anomaly] = listed(world)
         seen.append((anomaly.status.name, anomaly.hours, anomaly.observed))
     assert seen == [
@@ -189,11 +194,11 @@ def test_after_a_pause_of_the_timer_the_hours_between_are_judged(world: World) -
     webhook(world)
     usual(world)
     happened(world, (1, attempts(100)))
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     for total in (100, 900, 100, 100, 100):
         happened(world, (0, attempts(total)))
         world.clock.advance(hours=1)
-    done = world.hub.insights.watch.detect()
+    done = world.hub.use(AnomalyWatch).detect()
     assert (done.detected, done.ended) == (1, 1)
     assert [anomaly.status for anomaly in listed(world)] == [AnomalyStatus.Ended]
 
@@ -202,14 +207,14 @@ def test_after_a_pause_of_the_timer_the_hours_between_are_judged(world: World) -
 def test_what_was_switched_off_is_not_missed(world: World, state: WebhookState) -> None:
     webhook(world, state)
     usual(world)
-    assert world.hub.insights.watch.detect().detected == 0
+    assert world.hub.use(AnomalyWatch).detect().detected == 0
     assert listed(world) == []
 
 
 def test_silence_of_what_is_active_is_an_anomaly(world: World) -> None:
     webhook(world)
     usual(world)
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     assert [(anomaly.direction, anomaly.observed) for anomaly in listed(world)] == [(Direction.Below, 0.0)]
 
 
@@ -225,10 +230,10 @@ def test_a_crash_before_the_commit_judges_again_and_one_after_it_does_not(
 
     with monkeypatch.context() as patched:
         patched.setattr("infra.sql.transaction.SqlTransaction.commit", crash)
-        world.hub.insights.watch.detect()
+        world.hub.use(AnomalyWatch).detect()
     assert listed(world) == []
-    assert world.hub.insights.watch.detect().detected == 1
-    assert world.hub.insights.watch.detect().detected == 0
+    assert world.hub.use(AnomalyWatch).detect().detected == 1
+    assert world.hub.use(AnomalyWatch).detect().detected == 0
 
 
 def test_a_tenant_that_cannot_be_judged_keeps_nobody_waiting(
@@ -238,17 +243,17 @@ def test_a_tenant_that_cannot_be_judged_keeps_nobody_waiting(
     usual(world)
     happened(world, (1, attempts(1_000)))
     other = world.user()
-    real = world.hub.key_usage.hours
+    real = world.hub.use(UsageService).hours
 
     def hours(tenant_id: UUID, *arguments: Any, **named: Any) -> Any:
         if tenant_id == other.tenant_id:
             raise Unavailable("The table store is away.")
         return real(tenant_id, *arguments, **named)
 
-    monkeypatch.setattr(world.hub.key_usage, "hours", hours)
-    done = world.hub.insights.watch.detect()
+    monkeypatch.setattr(world.hub.use(UsageService), "hours", hours)
+    done = world.hub.use(AnomalyWatch).detect()
     assert (done.tenants, done.detected) == (2, 1)
-    assert world.hub.insights.watch.detect().tenants == 1, "the other is due still"
+    assert world.hub.use(AnomalyWatch).detect().tenants == 1, "the other is due still"
 
 
 # -- decisions --------------------------------------------------------------------------------------------
@@ -257,16 +262,18 @@ def test_a_tenant_that_cannot_be_judged_keeps_nobody_waiting(
 def test_an_anomaly_is_acknowledged_once_and_audited(world: World) -> None:
     webhook(world)
     usual(world)
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     [found] = listed(world)
-    service = world.hub.insights.anomalies
+    service = world.hub.use(AnomalyService)
     after = service.acknowledge(world.admin, found.anomaly_id, AcknowledgeAnomaly(note="Planned."))
     assert (after.note, after.acknowledged_by) == ("Planned.", world.admin.user_id)
     with pytest.raises(Conflict):
         service.acknowledge(world.admin, found.anomaly_id, AcknowledgeAnomaly())
     assert listed(world, is_acknowledged=True) == listed(world)
     assert listed(world, is_acknowledged=False) == []
-    rows = world.hub.audit.page(world.admin, AuditFilter(action="anomaly.acknowledged"), PageRequest())
+    rows = world.hub.use(AuditService).page(
+        world.admin, AuditFilter(action="anomaly.acknowledged"), PageRequest()
+    )
     assert [row.target_id for row in rows.items] == [str(found.anomaly_id)]
 
 
@@ -274,20 +281,20 @@ def test_a_snoozed_metric_is_stored_and_not_told(world: World) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(900)))
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     [found] = listed(world)
-    world.hub.insights.anomalies.snooze(world.admin, found.anomaly_id, SnoozeAnomaly(hours=12))
+    world.hub.use(AnomalyService).snooze(world.admin, found.anomaly_id, SnoozeAnomaly(hours=12))
     for total in (100, 100, 100, 900):
         happened(world, (0, attempts(total)))
         world.clock.advance(hours=1)
-        world.hub.insights.watch.detect()
+        world.hub.use(AnomalyWatch).detect()
     assert len(listed(world)) == 2
     assert len(world.events()) == 1
     assert occurrences(world) == ["anomaly"]
     for total in (*[100] * 9, 900):
         happened(world, (0, attempts(total)))
         world.clock.advance(hours=1)
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     assert len(world.events()) == 2, "the snooze is over"
 
 
@@ -295,18 +302,18 @@ def test_the_hours_around_it_are_shown(world: World) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(900)))
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     [found] = listed(world)
-    shown = world.hub.insights.anomalies.get(world.admin, found.anomaly_id)
+    shown = world.hub.use(AnomalyService).get(world.admin, found.anomaly_id)
     assert [hour.value for hour in shown.hours] == [100.0] * 24 + [900.0] + [0.0]
 
 
 def test_anomalies_are_ones_own_and_need_the_permission(world: World) -> None:
     webhook(world)
     usual(world)
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     [found] = listed(world)
-    service = world.hub.insights.anomalies
+    service = world.hub.use(AnomalyService)
     stranger, reader = world.user(), world.user("insights:read", tenant=world.admin.tenant_id)
     assert listed(world, stranger) == []
     for refused in (service.get, lambda who, id_: service.snooze(who, id_, SnoozeAnomaly(hours=1))):
@@ -322,11 +329,11 @@ def test_old_anomalies_are_forgotten(world: World) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(900)))
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     world.clock.advance(days=91)
-    assert world.hub.insights.watch.forget_old() == 0, "it has not ended"
-    world.hub.insights.watch.detect()
-    assert world.hub.insights.watch.forget_old() == 1
+    assert world.hub.use(AnomalyWatch).forget_old() == 0, "it has not ended"
+    world.hub.use(AnomalyWatch).detect()
+    assert world.hub.use(AnomalyWatch).forget_old() == 1
 
 
 # -- keys -------------------------------------------------------------------------------------------------
@@ -337,14 +344,14 @@ def test_requests_with_a_key_are_signals(world: World) -> None:
     for _ in range(5):
         world.verify(issued.plain)
     world.verify(issued.plain, "venues:read")
-    series = world.hub.insights.signals.series(
+    series = world.hub.use(SignalService).series(
         world.admin, SubjectKind.ApiKey, issued.key.api_key_id, by="hour", since=None, until=None
     )
     total = series.total
     assert (total.total, total.succeeded, total.failed) == (6, 3, 3)
     assert total.errors == {"limited": 2, "refused": 1}
     other = world.user()
-    elsewhere = world.hub.insights.signals.series(
+    elsewhere = world.hub.use(SignalService).series(
         other, SubjectKind.ApiKey, issued.key.api_key_id, by="hour", since=None, until=None
     )
     assert elsewhere.total.total == 0
@@ -356,12 +363,12 @@ def test_a_burst_of_refusals_of_a_key_is_an_anomaly_of_it(world: World) -> None:
         for _ in range(10):
             world.verify(issued.plain)
         world.clock.advance(hours=1)
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     assert listed(world) == []
     for _ in range(40):
         assert world.verify(issued.plain, "venues:read").code is VerificationCode.INSUFFICIENT_SCOPES
     world.clock.advance(hours=1)
-    world.hub.insights.watch.detect()
+    world.hub.use(AnomalyWatch).detect()
     [traffic, refusals] = sorted(listed(world), key=lambda anomaly: anomaly.metric, reverse=True)
     assert (traffic.metric, refusals.metric) == (Metric.Traffic, Metric.Refusals)
     assert refusals.detail.startswith("100% of the requests with the key Key were refused in the hour from ")
@@ -372,7 +379,7 @@ def test_a_burst_of_refusals_of_a_key_is_an_anomaly_of_it(world: World) -> None:
 def test_a_burst_of_401_or_403_of_a_key_is_noticed_at_once(world: World, is_revoked: bool) -> None:
     issued = world.issue()
     if is_revoked:
-        world.hub.api_keys.revoke(world.admin, issued.key.api_key_id, "Leaked.", None)
+        world.hub.use(ApiKeyService).revoke(world.admin, issued.key.api_key_id, "Leaked.", None)
 
     def refused(times: int) -> None:
         for _ in range(times):
@@ -445,12 +452,12 @@ def test_a_key_that_shows_ever_new_things_neither_fills_the_database_nor_keeps_i
             return len(tx.sightings.known(issued.key.api_key_id, Trait.Client))
 
     for index in range(MOST_KEPT + 30):
-        world.hub.key_verifier.verify(VerificationRequest(issued.plain.hash, client=f"made-up-{index}"))
+        world.hub.use(KeyVerifier).verify(VerificationRequest(issued.plain.hash, client=f"made-up-{index}"))
     assert shown() == MOST_KEPT
     assert len(looks) == MOST_KEPT + 1
     world.clock.advance(hours=13)
-    world.hub.key_verifier.verify(VerificationRequest(issued.plain.hash, client="made-up-0"))
-    world.hub.key_verifier.verify(VerificationRequest(issued.plain.hash, client="another"))
+    world.hub.use(KeyVerifier).verify(VerificationRequest(issued.plain.hash, client="made-up-0"))
+    world.hub.use(KeyVerifier).verify(VerificationRequest(issued.plain.hash, client="another"))
     with world.hub.transactions.read() as tx:
         known = tx.sightings.known(issued.key.api_key_id, Trait.Client)
     assert max(seen.last_seen_at for seen in known) == world.clock.now()
@@ -470,7 +477,7 @@ def test_a_new_program_or_country_is_noticed(
     issued = world.issue()
 
     def ask(shown: dict[str, str]) -> None:
-        world.hub.key_verifier.verify(VerificationRequest(issued.plain.hash, **shown))
+        world.hub.use(KeyVerifier).verify(VerificationRequest(issued.plain.hash, **shown))
 
     ask(before)
     world.clock.advance(days=2)
@@ -509,7 +516,7 @@ def test_a_request_does_not_fail_for_being_looked_at(world: World, monkeypatch: 
         raise Unavailable("The database is away.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(world.hub.key_usage_watch, "_store", away)
+        patched.setattr(world.hub.use(KeyUsageWatch), "_store", away)
         assert world.verify(issued.plain, ip="192.0.2.7").code is VerificationCode.VALID
     world.verify(issued.plain, ip="192.0.2.7")
     with world.hub.transactions.read() as tx:
@@ -535,13 +542,13 @@ def test_the_scope_of_every_request_costs_one_transaction(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issued, looked = world.issue(), []
-    look = world.hub.key_usage_watch._store
+    look = world.hub.use(KeyUsageWatch)._store
 
     def counted(*given: Any) -> None:
         looked.append(given)
         look(*given)
 
-    monkeypatch.setattr(world.hub.key_usage_watch, "_store", counted)
+    monkeypatch.setattr(world.hub.use(KeyUsageWatch), "_store", counted)
     for _ in range(20):
         world.verify(issued.plain, "events:read")
     assert len(looked) == 1
@@ -551,7 +558,7 @@ def test_what_was_seen_long_ago_is_forgotten(world: World) -> None:
     issued = world.issue()
     world.verify(issued.plain, ip="192.0.2.7")
     world.clock.advance(days=91)
-    assert world.hub.key_usage_watch.forget_old() == 2  # the network, and that it asked for no scope
+    assert world.hub.use(KeyUsageWatch).forget_old() == 2  # the network, and that it asked for no scope
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from uuid import UUID
 
 import pytest
 
+from domain.apikeys.service import ApiKeyService
 from domain.core.paging import PageRequest
 from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
 from domain.monitoring import dashboard
-from domain.monitoring.dashboard import Overview
+from domain.monitoring.dashboard import Overview, OverviewService
 from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
 from functions.http.insights.views import overview_view
 from tests.worlds.apikey_world import World
@@ -50,12 +51,14 @@ def _webhook(world: World, name: str, failures: int = 0) -> UUID:
 
 
 def _read(world: World) -> Overview:
-    return world.hub.insights.overview.read(world.admin, 24)
+    return world.hub.use(OverviewService).read(world.admin, 24)
 
 
 def test_keys_that_can_no_longer_be_used_take_no_place_from_those_that_can(world: World) -> None:
     for name in ("Gone", "Gone too"):
-        world.hub.api_keys.revoke(world.admin, world.issue(keyName=name).key.api_key_id, "over", None)
+        world.hub.use(ApiKeyService).revoke(
+            world.admin, world.issue(keyName=name).key.api_key_id, "over", None
+        )
     world.issue(keyName="Expired", expiresAt=world.clock.now() + timedelta(hours=1))
     world.clock.advance(hours=2)
     world.issue(keyName="In use")
@@ -74,5 +77,5 @@ def test_webhooks_that_fail_most_are_shown_before_older_ones(world: World) -> No
 
 def test_it_says_what_the_caller_may_do(world: World) -> None:
     watcher = world.user("insights:read", "alerts:read", tenant=world.admin.tenant_id)
-    shown = overview_view(world.hub.insights.overview.read(watcher, 24))
+    shown = overview_view(world.hub.use(OverviewService).read(watcher, 24))
     assert (shown.permissions, shown.webhooks) == (["alerts:read", "insights:read"], None)

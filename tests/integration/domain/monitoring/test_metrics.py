@@ -19,11 +19,9 @@ from domain.monitoring.metrics import (
     MetricsService,
 )
 from functions.http.metrics.views import exposition
-from infra.app import build
 from infra.app.settings import Settings
-from infra.embedded.queue import EmbeddedQueue
 from tests.worlds.builders import TENANT
-from tests.worlds.http_app import App, run, said
+from tests.worlds.http_app import App, run, said, serving_app
 from tests.worlds.measures import MEASURES, SINCE
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -122,12 +120,9 @@ class Away:
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    made = App(tmp_path)
-    vars(made.hub)["queue"] = EmbeddedQueue(tmp_path / "queue.db", made.clock)
-    monkeypatch.setattr(build, "_hub", made.hub)
-    yield made
-    made.hub.database.close()
+def app(tmp_path: Path) -> Iterator[App]:
+    with serving_app(tmp_path, queue=None) as made:
+        yield made
 
 
 def attempted(app: App) -> None:
@@ -178,11 +173,10 @@ def test_in_development_nobody_need_say_who_they_are(app: App) -> None:
     assert value(found, "hub_queue_messages", queue="domain-events", state="active") == 2
 
 
-def test_in_production_the_permission_is_needed(app: App) -> None:
-    vars(app.hub)["settings"] = Settings(
-        home=app.home, environment="production", auth_issuer="https://issuer.example"
-    )
-    refused = ask(app)
+def test_in_production_the_permission_is_needed(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, environment="production", auth_issuer="https://issuer.example")
+    with serving_app(tmp_path, settings=settings) as app:
+        refused = ask(app)
     assert (refused.status_code, said(refused)["title"]) == (401, "Unauthorized")
 
 

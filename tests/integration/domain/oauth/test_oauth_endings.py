@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from domain.core.errors import Conflict, Forbidden, NotFound, Unavailable
+from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import IntegrationStatus, SuspensionCause
+from domain.oauth.grants import GrantStore
 from domain.oauth.model import Authorize, CompletionStatus, GrantStatus
 from domain.oauth.service import OAuthService
 from tests.fixtures.oauth_server import CLIENT_SECRET, OAuthServer
@@ -68,13 +70,13 @@ def test_withdrawing_suspends_revokes_at_the_provider_and_destroys_the_tokens(wo
     id_ = world.connected().integration_id
     name = world.grant(id_).secret_name
     token = world.current(id_)
-    withdrawn = world.oauth.service.revoke(OWNER, id_)
+    withdrawn = world.hub.use(OAuthService).revoke(OWNER, id_)
     assert withdrawn.revoked_at_provider is True
     assert withdrawn.integration.status == IntegrationStatus.Suspended
     assert world.hub.secrets.get(name) is None
     assert world.server.api("/", f"Bearer {token}")[0] == 401
     assert world.alerts() == []
-    again = world.oauth.service.revoke(OWNER, id_)
+    again = world.hub.use(OAuthService).revoke(OWNER, id_)
     assert again.revoked_at_provider is None
     assert sum(path == "/revoke" for path, _ in world.server.requests) == 1
 
@@ -83,7 +85,7 @@ def test_withdrawing_works_while_the_provider_is_down(world: OAuthWorld) -> None
     id_ = world.connected().integration_id
     name = world.grant(id_).secret_name
     world.server.down = True
-    assert world.oauth.service.revoke(OWNER, id_).revoked_at_provider is False
+    assert world.hub.use(OAuthService).revoke(OWNER, id_).revoked_at_provider is False
     assert world.hub.secrets.get(name) is None
 
 
@@ -98,7 +100,7 @@ def test_a_withdrawal_that_a_crash_cut_off_is_finished_by_the_timer(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(OAuthService, step, crash)
-        world.oauth.service.revoke(OWNER, id_)
+        world.hub.use(OAuthService).revoke(OWNER, id_)
     world.clock.advance(minutes=2)
     assert world.refresh_ahead() == {"withdrawn": 1}
     assert world.refresh_ahead() == {}
@@ -113,19 +115,19 @@ def test_a_withdrawal_that_a_crash_cut_off_is_finished_by_the_timer(
 def test_a_colleague_may_not_withdraw(world: OAuthWorld) -> None:
     id_ = world.connected().integration_id
     with pytest.raises(Forbidden):
-        world.oauth.service.revoke(COLLEAGUE, id_)
+        world.hub.use(OAuthService).revoke(COLLEAGUE, id_)
     with pytest.raises(NotFound):
-        world.oauth.service.revoke(STRANGER, id_)
+        world.hub.use(OAuthService).revoke(STRANGER, id_)
 
 
 def test_disconnecting_destroys_the_tokens(world: OAuthWorld) -> None:
     id_ = world.connected().integration_id
     name = world.grant(id_).secret_name
-    world.hub.integrations.lifecycle.disconnect(OWNER, id_, "No longer used.")
+    world.hub.use(Lifecycle).disconnect(OWNER, id_, "No longer used.")
     assert world.hub.secrets.get(name) is None
-    assert world.oauth.grants.get(id_) is None
+    assert world.hub.use(GrantStore).get(id_) is None
     with pytest.raises(Conflict):
-        world.oauth.service.authorize(OWNER, id_, Authorize())
+        world.hub.use(OAuthService).authorize(OWNER, id_, Authorize())
 
 
 def test_a_disconnect_whose_tokens_stayed_is_made_good_by_the_timer(
@@ -139,12 +141,12 @@ def test_a_disconnect_whose_tokens_stayed_is_made_good_by_the_timer(
 
     with monkeypatch.context() as patched:
         patched.setattr(type(world.hub.tables), "transact", down)
-        world.hub.integrations.lifecycle.disconnect(OWNER, id_, "No longer used.")
+        world.hub.use(Lifecycle).disconnect(OWNER, id_, "No longer used.")
     assert world.hub.secrets.get(name) is not None
     world.clock.advance(minutes=46)
     assert world.refresh_ahead() == {"removed": 1}
     assert world.hub.secrets.get(name) is None
-    assert world.oauth.grants.get(id_) is None
+    assert world.hub.use(GrantStore).get(id_) is None
 
 
 def test_no_secret_is_anywhere_but_in_the_secret_store(
@@ -169,7 +171,7 @@ def test_no_secret_is_anywhere_but_in_the_secret_store(
     said += [repr(raised.value), repr(world.grant(id_)), repr(world.now(id_))]
     world.server.revoked = False
     world.callback(world.begin(id_))
-    said.append(repr(world.oauth.service.revoke(OWNER, id_)))
+    said.append(repr(world.hub.use(OAuthService).revoke(OWNER, id_)))
     said += [JsonFormatter().format(record) for record in caplog.records] + list(capfd.readouterr())
     secrets = [secret for secret in world.server.issued if not secret.startswith("code")] + [CLIENT_SECRET]
     assert len(secrets) > 5

@@ -20,7 +20,10 @@ from domain.core.paging import PageRequest
 from domain.core.ports import TableEntity
 from domain.integrations.model import IntegrationStatus
 from domain.journal.audit import AuditFilter
+from domain.oauth.completion import CallbackHandler
+from domain.oauth.grants import GrantStore
 from domain.oauth.model import Authorize, CompletionStatus
+from domain.oauth.service import OAuthService
 from domain.oauth.states import TABLE as STATES
 from tests.fixtures.oauth_server import OAuthServer
 from tests.worlds.builders import OTHER_TENANT
@@ -70,7 +73,7 @@ def test_of_two_callbacks_at_once_one_is_taken(world: OAuthWorld) -> None:
         from domain.oauth.model import Callback
 
         callback = Callback(begun.state, begun.code, "", [begun.cookie])
-        completions = world.oauth.callback_handler
+        completions = world.hub.use(CallbackHandler)
         return await asyncio.gather(*(completions.complete(callback, RequestOrigin()) for _ in range(6)))
 
     statuses = [completion.status for completion in world.run(both())]
@@ -125,9 +128,9 @@ def test_only_an_administrator_or_the_calendars_owner_may_begin(world: OAuthWorl
     integration_id = world.integration()
     owner_without_admin = type(OWNER)(OWNER.tenant_id, OWNER.user_id, frozenset(("integration:manage",)))
     with pytest.raises(Forbidden):
-        world.oauth.service.authorize(COLLEAGUE, integration_id, Authorize())
+        world.hub.use(OAuthService).authorize(COLLEAGUE, integration_id, Authorize())
     with pytest.raises(NotFound):
-        world.oauth.service.authorize(STRANGER, integration_id, Authorize())
+        world.hub.use(OAuthService).authorize(STRANGER, integration_id, Authorize())
     assert (
         world.callback(world.begin(integration_id, owner_without_admin)).status == CompletionStatus.Connected
     )
@@ -156,7 +159,7 @@ def test_a_failed_exchange_leaves_it_pending_validation_with_the_reason(world: O
     assert found.status == IntegrationStatus.PendingValidation
     assert found.reason is not None and found.reason.startswith("Authorisation failed: ")
     assert {"code": "400", "server": "500", "secret": "401"}[what] in found.reason
-    assert world.oauth.grants.get(integration_id) is None
+    assert world.hub.use(GrantStore).get(integration_id) is None
     assert world.events("IntegrationAuthorized") == []
     world.server.down = False
     if what != "secret":
@@ -172,7 +175,7 @@ def test_another_verifier_is_refused_by_the_server__PKCE(world: OAuthWorld) -> N
 def test_scopes_that_were_not_granted_are_shown(world: OAuthWorld) -> None:
     world.server.grants_scopes = "https://www.googleapis.com/auth/calendar.events"
     integration = world.connected()
-    grant = world.oauth.service.get(OWNER, integration.integration_id).grant
+    grant = world.hub.use(OAuthService).get(OWNER, integration.integration_id).grant
     assert grant is not None
     assert grant.scopes == ("https://www.googleapis.com/auth/calendar.events",)
     assert grant.missing_scopes == ("https://www.googleapis.com/auth/calendar.calendarlist.readonly",)
@@ -201,7 +204,7 @@ def test_a_crash_between_the_tokens_and_the_activation_is_made_good_by_the_timer
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(world.oauth.callback_handler), "finish", died)
+        patched.setattr(type(world.hub.use(CallbackHandler)), "finish", died)
         with pytest.raises(KeyboardInterrupt):
             world.callback(begun)
     assert world.now(integration_id).status == IntegrationStatus.Draft
@@ -217,7 +220,7 @@ def test_no_grant_is_kept_that_the_audit_log_does_not_know(
 ) -> None:
     """An active integration is authorised anew, perhaps for another account, and the process dies."""
     integration_id = world.connected().integration_id
-    begun, establish = world.begin(integration_id), type(world.oauth.grants).establish
+    begun, establish = world.begin(integration_id), type(world.hub.use(GrantStore)).establish
 
     def died(*arguments: Any) -> None:
         establish(*arguments)
@@ -225,7 +228,7 @@ def test_no_grant_is_kept_that_the_audit_log_does_not_know(
 
     world.clock.advance(minutes=1)
     with monkeypatch.context() as patched:
-        patched.setattr(type(world.oauth.grants), "establish", died)
+        patched.setattr(type(world.hub.use(GrantStore)), "establish", died)
         with pytest.raises(KeyboardInterrupt):
             world.callback(begun)
     assert world.grant(integration_id).authorized_at == world.clock.now()
@@ -266,7 +269,7 @@ def test_what_is_in_error_needs_a_review_first__BR_IM_05(world: OAuthWorld) -> N
         tx.integrations.update(OWNER.tenant_id, failed)
         tx.commit()
     with pytest.raises(RuleViolation) as raised:
-        world.oauth.service.authorize(OWNER, id_, Authorize())
+        world.hub.use(OAuthService).authorize(OWNER, id_, Authorize())
     assert raised.value.code == "BR-IM-05"
 
 
@@ -275,7 +278,7 @@ def test_a_provider_without_oauth_says_so(world: OAuthWorld) -> None:
         integrationType="PaymentGateway", provider="Stripe", configuration={"apiKey": "sk_test_" + "a" * 24}
     )
     with pytest.raises(Conflict) as raised:
-        world.oauth.service.authorize(OWNER, id_, Authorize())
+        world.hub.use(OAuthService).authorize(OWNER, id_, Authorize())
     assert raised.value.code == "no-oauth"
 
 

@@ -21,17 +21,18 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
-from infra.app.build import Hub
+from domain.oauth.tokens import OAuthTokens
+from infra.app.build import build
 from infra.app.settings import Settings
 home, integration_id, callers = Path(sys.argv[1]), UUID(sys.argv[2]), int(sys.argv[3])
-hub = Hub(Settings(home=home))
+hub = build(Settings(home=home))
 with hub.transactions.read() as unit:
     integration = unit.integrations.find(integration_id)
-hub.oauth.tokens
+hub.use(OAuthTokens)
 print("ready", flush=True)
 sys.stdin.readline()
 with ThreadPoolExecutor(callers) as pool:
-    for token in pool.map(lambda _: hub.oauth.current(integration), range(callers)):
+    for token in pool.map(lambda _: hub.use(OAuthTokens).current(integration), range(callers)):
         print(token)
 """
 

@@ -13,7 +13,9 @@ import pytest
 
 from domain.core.errors import Unavailable
 from domain.integrations.model import IntegrationStatus
+from domain.oauth.clients import OAuthClients
 from domain.oauth.grants import TABLE, GrantStore, StaleGrant
+from domain.oauth.service import OAuthService
 from domain.oauth.tokens import OAuthTokens
 from domain.providers.contract import ProviderFailure
 from tests.fixtures.oauth_server import OAuthServer
@@ -188,7 +190,7 @@ class Paused:
     def _run(self, world: OAuthWorld, integration_id: Any) -> None:
         try:
             self.result.append(
-                world.oauth.tokens.renew(world.now(integration_id), world.grant(integration_id))
+                world.hub.use(OAuthTokens).renew(world.now(integration_id), world.grant(integration_id))
             )
         except (StaleGrant, ProviderFailure) as error:
             self.result.append(error)
@@ -228,7 +230,7 @@ def test_a_refresh_that_ends_after_a_withdrawal_leaves_no_token_behind(world: OA
     world.clock.advance(minutes=50)
     late = Paused(world, id_)
     world.server.down = True
-    world.oauth.service.revoke(OWNER, id_)
+    world.hub.use(OAuthService).revoke(OWNER, id_)
     world.server.down = False
     assert isinstance(late.go_on(), StaleGrant)
     assert world.hub.secrets.names("oauth-") == []
@@ -237,7 +239,7 @@ def test_a_refresh_that_ends_after_a_withdrawal_leaves_no_token_behind(world: OA
 def test_a_lease_that_nobody_gave_back_runs_out(world: OAuthWorld) -> None:
     id_ = world.connected().integration_id
     world.clock.advance(minutes=50)
-    world.oauth.grants.claim(world.grant(id_))
+    world.hub.use(GrantStore).claim(world.grant(id_))
     assert world.refresh_ahead() == {"elsewhere": 1}
     world.clock.advance(seconds=61)
     assert world.refresh_ahead() == {"refreshed": 1}
@@ -246,10 +248,14 @@ def test_a_lease_that_nobody_gave_back_runs_out(world: OAuthWorld) -> None:
 def test_whoever_waits_in_vain_is_told_so(world: OAuthWorld) -> None:
     id_ = world.connected().integration_id
     world.clock.advance(hours=1)
-    world.oauth.grants.claim(world.grant(id_))
+    world.hub.use(GrantStore).claim(world.grant(id_))
     waits: list[float] = []
     tokens = OAuthTokens(
-        world.oauth.clients, world.oauth.grants, world.clock, lambda *_: None, sleep=waits.append
+        world.hub.use(OAuthClients),
+        world.hub.use(GrantStore),
+        world.clock,
+        lambda *_: None,
+        sleep=waits.append,
     )
     with pytest.raises(ProviderFailure, match="which took too long") as raised:
         tokens.current(world.now(id_))
@@ -261,8 +267,8 @@ def test_tokens_stored_by_a_refresher_that_died_before_pointing_to_them_are_foun
     id_ = world.connected().integration_id
     world.server.strict_rotation = True
     world.clock.advance(hours=1)
-    claimed = world.oauth.grants.claim(world.grant(id_))
-    old = world.oauth.grants.tokens(claimed)
+    claimed = world.hub.use(GrantStore).claim(world.grant(id_))
+    old = world.hub.use(GrantStore).tokens(claimed)
     assert old is not None and old.refresh_token is not None
     status, body = world.server.token(
         {**_client(world), "grant_type": "refresh_token", "refresh_token": old.refresh_token}
@@ -277,7 +283,7 @@ def test_tokens_stored_by_a_refresher_that_died_before_pointing_to_them_are_foun
         expires_at=now.replace(hour=now.hour + 1),
         fence=claimed.fence,
     )
-    world.oauth.grants.put(claimed.secret_name, stored)
+    world.hub.use(GrantStore).put(claimed.secret_name, stored)
     world.clock.advance(seconds=61)
     assert world.current(id_) == body["access_token"]
     assert world.server.count("refresh_token") == 1
@@ -293,7 +299,11 @@ def test_a_secret_store_that_hiccups_costs_no_rotated_token(
     world.clock.advance(hours=1)
     waits: list[float] = []
     tokens = OAuthTokens(
-        world.oauth.clients, world.oauth.grants, world.clock, lambda *_: None, sleep=waits.append
+        world.hub.use(OAuthClients),
+        world.hub.use(GrantStore),
+        world.clock,
+        lambda *_: None,
+        sleep=waits.append,
     )
     monkeypatch.setattr(GrantStore, "put", failing(3, GrantStore.put))
     assert tokens.current(world.now(id_)) is not None
@@ -310,7 +320,7 @@ def test_stores_that_are_down_are_an_outage_to_the_caller(
     integration = world.now(id_)
     monkeypatch.setattr(GrantStore, "get", failing(1, lambda *_: None))
     with pytest.raises(ProviderFailure) as raised:
-        world.oauth.current(integration)
+        world.hub.access_tokens.current(integration)
     assert raised.value.kind == "unavailable"
 
 
@@ -329,7 +339,7 @@ def test_rows_and_index_hold_no_token(world: OAuthWorld) -> None:
 
 def test_tokens_that_no_row_points_to_are_swept_once_they_are_old(world: OAuthWorld) -> None:
     id_ = world.connected().integration_id
-    grants = world.oauth.grants
+    grants = world.hub.use(GrantStore)
     tokens = grants.tokens(world.grant(id_))
     assert tokens is not None
     grants.put(grants._new_name(id_), tokens)

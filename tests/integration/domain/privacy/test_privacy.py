@@ -17,12 +17,13 @@ from domain.incoming.model import IncomingBody, IncomingStatus, IncomingWebhook,
 from domain.integrations.model import IntegrationLog, LogLevel
 from domain.journal.audit_log import AuditService
 from domain.journal.events import DomainEvent
-from domain.privacy.exporting import HeldItem
+from domain.privacy.erasing import ErasureService
+from domain.privacy.exporting import ExportService, HeldItem
 from domain.privacy.model import AllowSubject, EraseSubject, Erasure, ErasureStatus, ExportSubject
-from domain.privacy.places import EventPlace
+from domain.privacy.places import EventPlace, RecordPlace
+from domain.privacy.suppression import SuppressionList
 from domain.sync.model import RecordError
-from domain.sync.record_service import PutRecords
-from infra.app.privacy import PrivacyParts
+from domain.sync.record_service import PutRecords, RecordService
 from infra.sql.privacy.personal_data import SqlPersonalData
 from tests.worlds.sync_world import SyncWorld
 
@@ -32,19 +33,19 @@ JANE, JOHN = "jane@example.com", "john@example.com"
 class PrivacyWorld(SyncWorld):
     def __init__(self, home: Path) -> None:
         super().__init__(home)
-        self.privacy = PrivacyParts(self.transactions, self.secrets, self.cipher, self.clock, self.ids)
+        self.erasures, self.exports = self.hub.use(ErasureService), self.hub.use(ExportService)
 
     def erase(self, *identifiers: str, owner: Principal | None = None, **fields: Any) -> Erasure:
         body = {"identifiers": list(identifiers), **fields}
         command = EraseSubject.model_validate_json(json.dumps(body))
-        return self.privacy.erasures.request(owner or self.principal, command)
+        return self.erasures.request(owner or self.principal, command)
 
     def erased(self, *identifiers: str, **fields: Any) -> Erasure:
         """Request an erasure and complete it."""
         erasure = self.erase(*identifiers, **fields)
         self.clock.advance(minutes=2)
-        self.privacy.erasures.erase_requested()
-        return self.privacy.erasures.get(self.principal, erasure.erasure_id)
+        self.erasures.erase_requested()
+        return self.erasures.get(self.principal, erasure.erasure_id)
 
     def export(self, *identifiers: str, limit: int = 500, **fields: Any) -> list[HeldItem]:
         """Return the items of all parts."""
@@ -52,9 +53,7 @@ class PrivacyWorld(SyncWorld):
         cursor = None
         while True:
             body = {"identifiers": list(identifiers), "cursor": cursor, "limit": limit, **fields}
-            part = self.privacy.exports.page(
-                self.principal, ExportSubject.model_validate_json(json.dumps(body))
-            )
+            part = self.exports.page(self.principal, ExportSubject.model_validate_json(json.dumps(body)))
             items += part.items
             cursor = part.cursor
             if cursor is None:
@@ -216,8 +215,8 @@ async def test_someone_who_is_allowed_again_comes_back(world: PrivacyWorld) -> N
     world.erased(JANE)
     record = {"integrationId": str(integration_id), "stream": "contacts", "externalId": "c1"}
     command = AllowSubject.model_validate_json(json.dumps({"identifiers": [JANE], "records": [record]}))
-    assert world.privacy.erasures.allow(world.principal, command) == 2
-    assert world.privacy.erasures.allow(world.principal, command) == 0
+    assert world.erasures.allow(world.principal, command) == 2
+    assert world.erasures.allow(world.principal, command) == 0
     world.clock.advance(days=2)
     await world.synced(integration_id)
     assert set(world.live(integration_id)) == {"c1", "c2"}
@@ -249,7 +248,7 @@ async def test_an_own_change_of_an_erased_record_is_not_pushed(world: PrivacyWor
     integration_id = await settled(world)
     change = {"externalId": "c1", "data": {"email": JANE, "lastName": "Doe"}}
     command = PutRecords.model_validate_json(json.dumps({"records": [change]}))
-    assert world.sync.records.change(world.principal, integration_id, command) == 1
+    assert world.hub.use(RecordService).change(world.principal, integration_id, command) == 1
     world.erased(JANE)
     world.clock.advance(days=2)
     await world.synced(integration_id, direction="Bidirectional")
@@ -257,28 +256,29 @@ async def test_an_own_change_of_an_erased_record_is_not_pushed(world: PrivacyWor
     assert JANE not in world.dump()
 
 
-async def test_an_erasure_goes_on_where_it_was_after_a_crash(world: PrivacyWorld) -> None:
+async def test_an_erasure_goes_on_where_it_was_after_a_crash(
+    world: PrivacyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for index in range(40):
         world.event(f"e{index:03}", {"guest": {"email": JANE, "n": index}})
-    place = world.privacy.places[1]
-    place.batch = 10
+    monkeypatch.setattr(EventPlace, "batch", 10)
     erasure = world.erase(JANE)
     world.clock.advance(minutes=2)
-    erase, crash = place.erase, iter([False] * 25 + [True])
+    erase, crash = EventPlace.erase, iter([False] * 25 + [True])
 
     def dies(*arguments: Any) -> Any:
         if next(crash):
             raise Unavailable("The database went away.")
         return erase(*arguments)
 
-    place.erase = dies  # type: ignore[method-assign]
+    monkeypatch.setattr(EventPlace, "erase", dies)
     with pytest.raises(Unavailable):
-        world.privacy.erasures.erase_requested()
-    half = world.privacy.erasures.get(world.principal, erasure.erasure_id)
+        world.erasures.erase_requested()
+    half = world.erasures.get(world.principal, erasure.erasure_id)
     assert (half.status, half.counts["events"]) == (ErasureStatus.Running, 20)
-    place.erase = erase  # type: ignore[method-assign]
-    assert world.privacy.erasures.erase_requested() == 1
-    done = world.privacy.erasures.get(world.principal, erasure.erasure_id)
+    monkeypatch.setattr(EventPlace, "erase", erase)
+    assert world.erasures.erase_requested() == 1
+    done = world.erasures.get(world.principal, erasure.erasure_id)
     assert (done.status, done.counts["events"], done.sealed) == (ErasureStatus.Completed, 40, None)
     assert JANE not in world.dump()
 
@@ -288,9 +288,7 @@ async def test_large_events_are_read_a_few_at_a_time(
 ) -> None:
     for index in range(5):
         world.event(f"e{index}", {"guest": {"email": JANE, "note": "x" * 1000}})
-    place = world.privacy.places[1]
-    assert isinstance(place, EventPlace)
-    place.most_bytes = 2000
+    monkeypatch.setattr(EventPlace, "most_bytes", 2000)
     read: list[int] = []
     reading = SqlPersonalData.events
 
@@ -303,40 +301,41 @@ async def test_large_events_are_read_a_few_at_a_time(
     shown = world.export(JANE)
     world.erase(JANE)
     world.clock.advance(minutes=2)
-    assert world.privacy.erasures.erase_requested() == 1
+    assert world.erasures.erase_requested() == 1
     assert len(shown) == 5
     assert max(read) == 2
     assert JANE not in world.dump()
 
 
-async def test_a_record_that_changes_while_it_is_erased_is_looked_at_again(world: PrivacyWorld) -> None:
+async def test_a_record_that_changes_while_it_is_erased_is_looked_at_again(
+    world: PrivacyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     integration_id = await settled(world)
     erasure = world.erase(JANE)
     world.clock.advance(minutes=2)
-    place = world.privacy.places[0]
-    holds = place.holds
+    holds = RecordPlace.holds
 
     def changing(*arguments: Any) -> bool:
-        place.holds = holds  # type: ignore[method-assign]
+        monkeypatch.setattr(RecordPlace, "holds", holds)
         change = {"externalId": "c1", "data": {"email": JANE, "lastName": "Doe"}}
         command = PutRecords.model_validate_json(json.dumps({"records": [change]}))
-        world.sync.records.change(world.principal, integration_id, command)
+        world.hub.use(RecordService).change(world.principal, integration_id, command)
         return holds(*arguments)
 
-    place.holds = changing  # type: ignore[method-assign]
-    assert world.privacy.erasures.erase_requested() == 0
-    assert world.privacy.erasures.erase_requested() == 1
-    assert world.privacy.erasures.get(world.principal, erasure.erasure_id).counts["records"] == 1
+    monkeypatch.setattr(RecordPlace, "holds", changing)
+    assert world.erasures.erase_requested() == 0
+    assert world.erasures.erase_requested() == 1
+    assert world.erasures.get(world.principal, erasure.erasure_id).counts["records"] == 1
     assert JANE not in world.dump()
 
 
 async def test_a_batch_under_way_ends_before_the_search_begins(world: PrivacyWorld) -> None:
     world.erase(JANE)
     world.clock.advance(seconds=30)
-    assert world.privacy.erasures.erase_requested() == 0
+    assert world.erasures.erase_requested() == 0
     world.clock.advance(seconds=31)
-    assert world.privacy.erasures.erase_requested() == 1
-    assert world.privacy.erasures.erase_requested() == 0
+    assert world.erasures.erase_requested() == 1
+    assert world.erasures.erase_requested() == 0
 
 
 async def test_a_deletion_at_the_provider_and_one_by_erasure_are_the_same_to_a_full_sync(
@@ -356,12 +355,12 @@ async def test_another_tenants_people_stay(world: PrivacyWorld) -> None:
     record = {"integrationId": str(integration_id), "stream": "contacts", "externalId": "c2"}
     erasure = world.erase(JANE, owner=world.other, records=[record])
     world.clock.advance(minutes=2)
-    assert world.privacy.erasures.erase_requested() == 1
+    assert world.erasures.erase_requested() == 1
     assert set(world.live(integration_id)) == {"c1", "c2"}
     with pytest.raises(NotFound):
-        world.privacy.erasures.get(world.principal, erasure.erasure_id)
-    assert world.privacy.erasures.page(world.principal, PageRequest()).total == 0
-    assert world.privacy.erasures.page(world.other, PageRequest()).total == 1
+        world.erasures.get(world.principal, erasure.erasure_id)
+    assert world.erasures.page(world.principal, PageRequest()).total == 0
+    assert world.erasures.page(world.other, PageRequest()).total == 1
 
 
 async def test_a_suppression_list_whose_key_is_gone_stops_syncs_rather_than_bring_someone_back(
@@ -372,9 +371,9 @@ async def test_a_suppression_list_whose_key_is_gone_stops_syncs_rather_than_brin
     world.secrets.values = {
         name: value for name, value in world.secrets.values.items() if not name.startswith("suppression-key")
     }
-    fresh = PrivacyParts(world.transactions, world.secrets, world.cipher, world.clock, world.ids)
+    fresh = SuppressionList(world.transactions, world.secrets)
     with pytest.raises(Unavailable):
-        fresh.suppression.of_tenant(world.principal.tenant_id)
+        fresh.of_tenant(world.principal.tenant_id)
     assert set(world.live(integration_id)) == {"c2"}
 
 
@@ -382,13 +381,13 @@ def test_everything_needs_its_permission(world: PrivacyWorld) -> None:
     nobody = Principal(world.principal.tenant_id, world.principal.user_id, frozenset({"integration:admin"}))
     command = {"identifiers": [JANE]}
     with pytest.raises(Forbidden):
-        world.privacy.exports.page(nobody, ExportSubject.model_validate(command))
+        world.exports.page(nobody, ExportSubject.model_validate(command))
     with pytest.raises(Forbidden):
-        world.privacy.erasures.request(nobody, EraseSubject.model_validate(command))
+        world.erasures.request(nobody, EraseSubject.model_validate(command))
     with pytest.raises(Forbidden):
-        world.privacy.erasures.allow(nobody, AllowSubject.model_validate(command))
+        world.erasures.allow(nobody, AllowSubject.model_validate(command))
     with pytest.raises(Forbidden):
-        world.privacy.erasures.page(nobody, PageRequest())
+        world.erasures.page(nobody, PageRequest())
 
 
 @pytest.mark.parametrize(
@@ -398,4 +397,4 @@ def test_everything_needs_its_permission(world: PrivacyWorld) -> None:
 def test_a_made_up_cursor_is_refused(world: PrivacyWorld, cursor: str) -> None:
     command = ExportSubject(identifiers=[JANE], cursor=cursor or "=")
     with pytest.raises(ValidationFailed):
-        world.privacy.exports.page(world.principal, command)
+        world.exports.page(world.principal, command)

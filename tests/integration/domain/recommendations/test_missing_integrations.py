@@ -13,7 +13,7 @@ from domain.recommendations.model import (
     RecommendationKind,
     SubjectType,
 )
-from infra.app.build import Hub
+from infra.app.build import build
 from infra.app.settings import Settings
 from tests.worlds.recommendation_facts import figures
 from tests.worlds.recommendation_world import RecommendationWorld
@@ -36,8 +36,7 @@ def world(tmp_path: Path) -> Iterator[RecommendationWorld]:
 
 
 def test_the_hub_names_its_providers_of_a_type(tmp_path: Path) -> None:
-    hub = Hub(Settings(home=tmp_path, disabled_integration_types="CRM"))
-    asked = hub.recommendations.providers
+    asked = build(Settings(home=tmp_path, disabled_integration_types="CRM")).providers
     assert asked.of_type(IntegrationType.CalendarSync) == ["Google", "Outlook", "iCal"]
     assert asked.of_type(IntegrationType.CRM) == ()
 

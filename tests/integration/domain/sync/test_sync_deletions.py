@@ -10,6 +10,7 @@ import pytest
 
 from domain.providers.records import SourceRecord, StateExpired
 from domain.sync.model import SyncStatus
+from domain.sync.service import SyncService
 from tests.worlds.builders import START
 from tests.worlds.sync_world import SyncWorld
 
@@ -82,7 +83,7 @@ async def test_a_run_that_never_saw_the_whole_source_buries_nothing(world: SyncW
     world.clock.advance(days=1)
     stopped = await world.run(world.start(integration), batches=1)
     assert stopped.status == SyncStatus.Running
-    world.sync.service.cancel(world.principal, stopped.data_sync_job_id)
+    world.hub.use(SyncService).cancel(world.principal, stopped.data_sync_job_id)
     assert len(world.live(integration)) == 10
 
 

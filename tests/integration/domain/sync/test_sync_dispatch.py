@@ -14,11 +14,14 @@ import pytest
 from domain.core.errors import ValidationFailed
 from domain.core.paging import PageRequest
 from domain.journal.events import DomainEvent
-from domain.sync.dispatch import InitialSyncs, in_turn
+from domain.sync.batches import BatchRunner
+from domain.sync.dispatch import Dispatcher, InitialSyncs, in_turn
 from domain.sync.model import JobOrigin, SyncStatus
 from domain.sync.ports import AlreadyRuns, JobFilter, WaitingJob
 from domain.sync.progress import smoothed
+from domain.sync.schedule_service import ScheduleService
 from domain.sync.schedules import PutSchedule
+from domain.sync.service import SyncService
 from tests.worlds.builders import START
 from tests.worlds.sync_world import SyncWorld
 
@@ -50,27 +53,31 @@ def test_tenants_take_turns_whoever_came_first_with_many() -> None:
 async def test_no_more_jobs_run_than_there_are_places(world: SyncWorld) -> None:
     integrations = [await world.integration(f"Guests {index}") for index in range(3)]
     jobs = [world.start(integration) for integration in integrations]
-    assert [start.data_sync_job_id for start in world.sync.dispatcher.claim()] == [
+    assert [start.data_sync_job_id for start in world.hub.use(Dispatcher).claim()] == [
         job.data_sync_job_id for job in jobs[:2]
     ]
-    assert world.sync.dispatcher.claim() == []
+    assert world.hub.use(Dispatcher).claim() == []
     assert (await world.run(jobs[0])).status == SyncStatus.Completed
-    assert [start.data_sync_job_id for start in world.sync.dispatcher.claim()] == [jobs[2].data_sync_job_id]
+    assert [start.data_sync_job_id for start in world.hub.use(Dispatcher).claim()] == [
+        jobs[2].data_sync_job_id
+    ]
 
 
 async def test_one_job_of_an_integration_runs_at_a_time(world: SyncWorld) -> None:
     integration = await world.integration()
     first, second = world.start(integration), world.start(integration, "Differential")
-    assert [start.data_sync_job_id for start in world.sync.dispatcher.claim()] == [first.data_sync_job_id]
+    assert [start.data_sync_job_id for start in world.hub.use(Dispatcher).claim()] == [first.data_sync_job_id]
     with pytest.raises(AlreadyRuns), world.transactions.write() as tx:
         tx.sync_jobs.claim(second.data_sync_job_id, 1, world.clock.now())
     await world.run(first)
-    assert [start.data_sync_job_id for start in world.sync.dispatcher.claim()] == [second.data_sync_job_id]
+    assert [start.data_sync_job_id for start in world.hub.use(Dispatcher).claim()] == [
+        second.data_sync_job_id
+    ]
 
 
 async def test_a_place_is_held_by_one_job_whoever_races(world: SyncWorld) -> None:
     jobs = [world.start(await world.integration(f"Guests {index}")) for index in range(2)]
-    world.sync.dispatcher.claim()
+    world.hub.use(Dispatcher).claim()
     third = world.start(await world.integration("Guests 3"))
     with pytest.raises(AlreadyRuns), world.transactions.write() as tx:
         tx.sync_jobs.claim(third.data_sync_job_id, 0, world.clock.now())
@@ -81,26 +88,26 @@ async def test_a_job_for_later_is_queued_to_the_second(world: SyncWorld) -> None
     integration = await world.integration()
     world.start(integration, scheduledAt="2026-03-01T09:20:17Z")
     assert world.queue.take("sync-jobs") == []
-    assert world.sync.schedules.create_due_jobs() == (0, 0)
+    assert world.hub.use(ScheduleService).create_due_jobs() == (0, 0)
     world.clock.advance(minutes=15)
-    assert world.sync.schedules.create_due_jobs() == (0, 1)
-    assert world.sync.schedules.create_due_jobs() == (0, 0)
+    assert world.hub.use(ScheduleService).create_due_jobs() == (0, 1)
+    assert world.hub.use(ScheduleService).create_due_jobs() == (0, 0)
     assert world.queue.next_moment() == datetime.fromisoformat("2026-03-01T09:20:17+00:00")
-    assert world.sync.dispatcher.claim() == []
+    assert world.hub.use(Dispatcher).claim() == []
     world.clock.advance(minutes=6)
-    assert len(world.sync.dispatcher.claim()) == 1
+    assert len(world.hub.use(Dispatcher).claim()) == 1
 
 
 async def test_a_schedule_makes_a_job_of_each_occurrence_once(world: SyncWorld) -> None:
     integration = await world.integration()
     wanted = PutSchedule(expression="30 10 * * * *", sync_type="Incremental")
-    schedule = world.sync.schedules.put(world.principal, integration, wanted, None)
+    schedule = world.hub.use(ScheduleService).put(world.principal, integration, wanted, None)
     assert schedule.next_run_at == START + timedelta(minutes=10, seconds=30)
-    assert world.sync.schedules.create_due_jobs() == (1, 1)
-    assert world.sync.schedules.create_due_jobs() == (0, 0)
-    jobs = world.sync.service.page(world.principal, JobFilter(), PageRequest()).items
+    assert world.hub.use(ScheduleService).create_due_jobs() == (1, 1)
+    assert world.hub.use(ScheduleService).create_due_jobs() == (0, 0)
+    jobs = world.hub.use(SyncService).page(world.principal, JobFilter(), PageRequest()).items
     assert [(job.origin, job.scheduled_at) for job in jobs] == [(JobOrigin.Schedule, schedule.next_run_at)]
-    assert world.sync.schedules.get(world.principal, integration).next_run_at == START + timedelta(
+    assert world.hub.use(ScheduleService).get(world.principal, integration).next_run_at == START + timedelta(
         hours=1, minutes=10, seconds=30
     )
 
@@ -108,18 +115,18 @@ async def test_a_schedule_makes_a_job_of_each_occurrence_once(world: SyncWorld) 
 async def test_what_was_missed_is_made_up_for_once(world: SyncWorld) -> None:
     integration = await world.integration()
     wanted = PutSchedule(interval_minutes=60, sync_type="Incremental")
-    world.sync.schedules.put(world.principal, integration, wanted, None)
+    world.hub.use(ScheduleService).put(world.principal, integration, wanted, None)
     world.clock.advance(hours=10)
-    assert world.sync.schedules.create_due_jobs()[0] == 1
+    assert world.hub.use(ScheduleService).create_due_jobs()[0] == 1
 
 
 async def test_a_scheduled_sync_that_a_rule_forbids_is_left_out_and_said_so(world: SyncWorld) -> None:
     integration = await world.integration()
     wanted = PutSchedule(interval_minutes=60, sync_type="Incremental")
-    world.sync.schedules.put(world.principal, integration, wanted, None)
+    world.hub.use(ScheduleService).put(world.principal, integration, wanted, None)
     world.clock.advance(minutes=50)
     world.start(integration, "Incremental")
-    assert world.sync.schedules.create_due_jobs() == (0, 0)
+    assert world.hub.use(ScheduleService).create_due_jobs() == (0, 0)
     messages = [row[0] for row in world.rows("SELECT Message FROM IntegrationLogs")]
     assert any("left out" in message for message in messages)
 
@@ -139,31 +146,31 @@ async def test_a_schedule_keeps_the_distance_the_rules_ask_for(
 ) -> None:
     integration = await world.integration()
     with pytest.raises(ValidationFailed) as refusal:
-        world.sync.schedules.put(world.principal, integration, PutSchedule(**fields), None)  # type: ignore[arg-type]
+        world.hub.use(ScheduleService).put(world.principal, integration, PutSchedule(**fields), None)  # type: ignore[arg-type]
     assert refusal.value.code == code
 
 
 async def test_a_silent_job_is_revived_from_its_checkpoint(world: SyncWorld) -> None:
     job = world.start(await world.integration())
-    world.sync.dispatcher.claim()
-    assert world.sync.dispatcher.silent() == []
+    world.hub.use(Dispatcher).claim()
+    assert world.hub.use(Dispatcher).silent() == []
     world.clock.advance(minutes=3)
-    silent = world.sync.dispatcher.silent()
+    silent = world.hub.use(Dispatcher).silent()
     assert [silent_job.data_sync_job_id for silent_job in silent] == [job.data_sync_job_id]
-    start = world.sync.dispatcher.revive(silent[0])
+    start = world.hub.use(Dispatcher).revive(silent[0])
     assert start is not None
     assert start.run_number == 2
-    assert (await world.sync.batches.run_batch(job.data_sync_job_id, 1, 0, 5)).state == "stopped"
-    assert world.sync.dispatcher.silent() == []
+    assert (await world.hub.use(BatchRunner).run_batch(job.data_sync_job_id, 1, 0, 5)).state == "stopped"
+    assert world.hub.use(Dispatcher).silent() == []
 
 
 async def test_a_job_that_dies_again_and_again_fails_resumably(world: SyncWorld) -> None:
     job = world.start(await world.integration())
-    world.sync.dispatcher.claim()
+    world.hub.use(Dispatcher).claim()
     for _ in range(6):
         world.clock.advance(minutes=3)
-        for silent in world.sync.dispatcher.silent():
-            world.sync.dispatcher.revive(silent)
+        for silent in world.hub.use(Dispatcher).silent():
+            world.hub.use(Dispatcher).revive(silent)
     assert (world.job(job).status, world.job(job).error_code) == (SyncStatus.Failed, "interrupted")
 
 
@@ -179,7 +186,7 @@ async def test_an_authorised_calendar_is_imported_once(world: SyncWorld) -> None
     )
     InitialSyncs(world.queue).consume([event])
     asked = json.loads(world.queue.take("sync-jobs")[0].body)["initial"]
-    service = world.sync.service
+    service = world.hub.use(SyncService)
     for _ in range(2):
         service.start_initial(
             UUID(asked["tenantId"]), UUID(asked["integrationId"]), asked["eventId"], asked["traceparent"]

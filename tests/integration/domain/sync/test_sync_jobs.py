@@ -12,11 +12,19 @@ import pytest
 from domain.core.errors import Conflict, NotFound, RuleViolation, ValidationFailed
 from domain.core.paging import PageRequest
 from domain.integrations.commands import UpdateIntegration
+from domain.integrations.credentials import CredentialService
+from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import IntegrationStatus
 from domain.providers.contract import IntegrationType, ProviderFailure
 from domain.providers.records import SourceRecord
+from domain.sync.batches import BatchRunner
+from domain.sync.dispatch import Dispatcher
+from domain.sync.job_runs import JobRuns
 from domain.sync.mapping import FieldMapping
 from domain.sync.model import SyncStatus
+from domain.sync.record_service import RecordService
+from domain.sync.schedule_service import ScheduleService
+from domain.sync.service import SyncService
 from tests.worlds.builders import START
 from tests.worlds.integration_world import Killed
 from tests.worlds.sync_world import SyncWorld
@@ -138,29 +146,31 @@ async def test_a_resumed_job_keeps_its_distance_like_a_new_one(
 ) -> None:
     integration = await world.integration()
     left = world.start(integration, sync_type)
-    world.sync.service.cancel(world.principal, left.data_sync_job_id)
+    world.hub.use(SyncService).cancel(world.principal, left.data_sync_job_id)
     world.clock.advance(days=3)
     await world.synced(integration, sync_type)
     world.clock.advance(minutes=hours * 60 - 1)
     with pytest.raises(RuleViolation) as refusal:
-        world.sync.service.resume(world.principal, left.data_sync_job_id)
+        world.hub.use(SyncService).resume(world.principal, left.data_sync_job_id)
     assert refusal.value.code == code
     world.clock.advance(minutes=1)
-    assert (await world.run(world.sync.service.resume(world.principal, left.data_sync_job_id))).is_ended
+    assert (
+        await world.run(world.hub.use(SyncService).resume(world.principal, left.data_sync_job_id))
+    ).is_ended
     with pytest.raises(RuleViolation, match="at most once"):
         world.start(integration, sync_type)
 
 
 async def test_a_job_cancelled_before_its_time_is_resumed_for_that_time(world: SyncWorld) -> None:
     job = world.start(await world.integration(), scheduledAt="2026-03-05T09:00:00Z")
-    world.sync.service.cancel(world.principal, job.data_sync_job_id)
-    resumed = world.sync.service.resume(world.principal, job.data_sync_job_id)
+    world.hub.use(SyncService).cancel(world.principal, job.data_sync_job_id)
+    resumed = world.hub.use(SyncService).resume(world.principal, job.data_sync_job_id)
     assert resumed.scheduled_at == job.scheduled_at
 
 
 async def test_failed_and_cancelled_jobs_do_not_count(world: SyncWorld) -> None:
     integration = await world.integration()
-    world.sync.service.cancel(world.principal, world.start(integration).data_sync_job_id)
+    world.hub.use(SyncService).cancel(world.principal, world.start(integration).data_sync_job_id)
     world.start(integration)
 
 
@@ -184,7 +194,7 @@ async def test_a_job_whose_integration_is_disabled_meanwhile_stops(world: SyncWo
     job = await world.run(world.start(integration), batches=1)
     waiting = world.start(integration, "Incremental")
     off = UpdateIntegration.model_validate({"isEnabled": False})
-    await world.parts.credentials.update(world.principal, integration, off, None)
+    await world.hub.use(CredentialService).update(world.principal, integration, off, None)
     stopped = await world.run(job)
     assert (stopped.status, stopped.error_code) == (SyncStatus.Failed, "integration-not-active")
     assert stopped.records_processed == 6
@@ -195,7 +205,7 @@ async def test_nothing_is_synchronised_of_a_type_that_is_switched_off(world: Syn
     """Section 16.2."""
     integration = await world.integration()
     waiting = world.start(integration)
-    object.__setattr__(world.parts.catalogue, "disabled_types", frozenset((IntegrationType.CustomAPI,)))
+    object.__setattr__(world.hub.catalogue, "disabled_types", frozenset((IntegrationType.CustomAPI,)))
     failed = await world.run(waiting)
     assert (failed.status, failed.error_code) == (SyncStatus.Failed, "not-synchronisable")
     with pytest.raises(Conflict) as refusal:
@@ -208,7 +218,7 @@ async def test_a_bad_record_is_logged_alone_and_without_its_values__BR_DS_04(wor
     world.crm.records["c05"] = SourceRecord("c05", {"email": ["secret@example.com"]}, START)
     job = await world.synced(integration)
     assert (job.status, job.records_failed, job.records_written) == (SyncStatus.PartialSuccess, 1, 9)
-    errors = world.sync.service.errors(world.principal, job.data_sync_job_id, PageRequest()).items
+    errors = world.hub.use(SyncService).errors(world.principal, job.data_sync_job_id, PageRequest()).items
     assert [(error.external_id, error.pointer) for error in errors] == [("c05", "/email")]
     assert "secret" not in errors[0].reason
     assert world.raised("DataSyncFailed")[0]["recordsFailed"] == 1
@@ -246,7 +256,7 @@ async def test_a_page_that_never_comes_fails_the_job_resumably(world: SyncWorld)
     with world.transactions.read() as tx:
         name = tx.integrations.get(failed.tenant_id, integration).name
     assert (alert["kind"], alert["data"]["name"]) == ("sync-failed", name)
-    resumed = world.sync.service.resume(world.principal, failed.data_sync_job_id)
+    resumed = world.hub.use(SyncService).resume(world.principal, failed.data_sync_job_id)
     assert (await world.run(resumed)).status == SyncStatus.Completed
 
 
@@ -278,7 +288,7 @@ async def test_a_job_ends_after_60_minutes_and_goes_on_from_its_checkpoint__BR_D
     failed = await world.run(job)
     assert (failed.status, failed.error_code, failed.records_processed) == (SyncStatus.Failed, "timeout", 6)
     before = len(world.crm.requests)
-    resumed = world.sync.service.resume(world.principal, failed.data_sync_job_id)
+    resumed = world.hub.use(SyncService).resume(world.principal, failed.data_sync_job_id)
     ended = await world.run(resumed)
     assert (ended.status, ended.records_written) == (SyncStatus.Completed, 10)
     assert [request.cursor for request in world.crm.requests[before:]] == ["c06", "c09"]
@@ -287,8 +297,8 @@ async def test_a_job_ends_after_60_minutes_and_goes_on_from_its_checkpoint__BR_D
 async def test_the_same_batch_twice_changes_nothing_twice(world: SyncWorld) -> None:
     integration = await world.integration()
     job = world.start(integration)
-    run = world.sync.dispatcher.claim()[0].run_number
-    world.sync.runs.plan(job.data_sync_job_id, run)
+    run = world.hub.use(Dispatcher).claim()[0].run_number
+    world.hub.use(JobRuns).plan(job.data_sync_job_id, run)
     again: list[Any] = []
 
     def intrude() -> None:
@@ -298,13 +308,13 @@ async def test_the_same_batch_twice_changes_nothing_twice(world: SyncWorld) -> N
             import asyncio
             import threading
 
-            other = world.sync.batches.run_batch(job.data_sync_job_id, run, 0, 6)
+            other = world.hub.use(BatchRunner).run_batch(job.data_sync_job_id, run, 0, 6)
             thread = threading.Thread(target=lambda: again.append(asyncio.run(other)))
             thread.start()
             thread.join()
 
     world.crm.before_page = intrude
-    result = await world.sync.batches.run_batch(job.data_sync_job_id, run, 0, 6)
+    result = await world.hub.use(BatchRunner).run_batch(job.data_sync_job_id, run, 0, 6)
     assert (result.state, again[1].records) == ("more", 6)
     assert world.job(job).records_processed == 6
 
@@ -312,15 +322,15 @@ async def test_the_same_batch_twice_changes_nothing_twice(world: SyncWorld) -> N
 async def test_a_process_that_dies_before_its_commit_leaves_nothing(world: SyncWorld) -> None:
     integration = await world.integration()
     job = world.start(integration)
-    run = world.sync.dispatcher.claim()[0].run_number
-    world.sync.runs.plan(job.data_sync_job_id, run)
+    run = world.hub.use(Dispatcher).claim()[0].run_number
+    world.hub.use(JobRuns).plan(job.data_sync_job_id, run)
 
     def die() -> None:
         raise Killed
 
     world.crm.before_page = die
     with pytest.raises(Killed):
-        await world.sync.batches.run_batch(job.data_sync_job_id, run, 0, 6)
+        await world.hub.use(BatchRunner).run_batch(job.data_sync_job_id, run, 0, 6)
     world.crm.before_page = lambda: None
     assert world.live(integration) == {}
     assert (await world.run(world.job(job))).records_written == 10
@@ -329,23 +339,23 @@ async def test_a_process_that_dies_before_its_commit_leaves_nothing(world: SyncW
 async def test_cancelling_drops_the_batch_under_way_and_keeps_the_rest(world: SyncWorld) -> None:
     integration = await world.integration()
     job = await world.run(world.start(integration), batches=1)
-    world.crm.before_page = lambda: world.sync.service.cancel(world.principal, job.data_sync_job_id)
+    world.crm.before_page = lambda: world.hub.use(SyncService).cancel(world.principal, job.data_sync_job_id)
     cancelled = await world.run(job)
     assert (cancelled.status, cancelled.records_processed) == (SyncStatus.Cancelled, 6)
     assert len(world.live(integration)) == 6
     assert "6 records were processed and are kept" in str(cancelled.error_log)
     world.crm.before_page = lambda: None
-    ended = await world.run(world.sync.service.resume(world.principal, job.data_sync_job_id))
+    ended = await world.run(world.hub.use(SyncService).resume(world.principal, job.data_sync_job_id))
     assert (ended.status, ended.records_written) == (SyncStatus.Completed, 10)
 
 
 async def test_a_completed_job_is_neither_cancelled_nor_resumed(world: SyncWorld) -> None:
     job = await world.synced(await world.integration())
     with pytest.raises(Conflict) as refusal:
-        world.sync.service.cancel(world.principal, job.data_sync_job_id)
+        world.hub.use(SyncService).cancel(world.principal, job.data_sync_job_id)
     assert refusal.value.code == "sync-ended"
     with pytest.raises(Conflict) as refusal:
-        world.sync.service.resume(world.principal, job.data_sync_job_id)
+        world.hub.use(SyncService).resume(world.principal, job.data_sync_job_id)
     assert refusal.value.code == "not-resumable"
 
 
@@ -353,10 +363,10 @@ async def test_another_tenant_finds_nothing(world: SyncWorld) -> None:
     integration = await world.integration()
     job = world.start(integration)
     for refused in (
-        lambda: world.sync.service.get(world.other, job.data_sync_job_id),
-        lambda: world.sync.service.cancel(world.other, job.data_sync_job_id),
-        lambda: world.sync.records.mapping(world.other, integration),
-        lambda: world.sync.schedules.get(world.other, integration),
+        lambda: world.hub.use(SyncService).get(world.other, job.data_sync_job_id),
+        lambda: world.hub.use(SyncService).cancel(world.other, job.data_sync_job_id),
+        lambda: world.hub.use(RecordService).mapping(world.other, integration),
+        lambda: world.hub.use(ScheduleService).get(world.other, integration),
     ):
         with pytest.raises(NotFound):
             refused()
@@ -367,12 +377,12 @@ async def test_a_mapping_makes_another_record_and_names_its_bad_expressions(worl
     mapping = FieldMapping.model_validate(
         {"streams": {"contacts": {"fields": {"company": "source.email", "email": "`null`"}}}}
     )
-    world.sync.records.set_mapping(world.principal, integration, mapping, None)
+    world.hub.use(RecordService).set_mapping(world.principal, integration, mapping, None)
     await world.synced(integration)
     assert world.live(integration)["c00"] == {"company": "c00@example.com"}
     broken = FieldMapping.model_validate({"streams": {"contacts": {"fields": {"company": "a["}}}})
     with pytest.raises(ValidationFailed) as refusal:
-        world.sync.records.set_mapping(world.principal, integration, broken, None)
+        world.hub.use(RecordService).set_mapping(world.principal, integration, broken, None)
     assert refusal.value.errors[0].pointer == "/streams/contacts/fields/company"
 
 
@@ -382,10 +392,10 @@ async def test_what_is_past_its_retention_goes_and_so_do_records_of_a_disconnect
     integration = await world.integration()
     job = await world.synced(integration)
     world.clock.advance(days=179)
-    assert world.sync.records.forget_old() == (0, 0)
+    assert world.hub.use(RecordService).forget_old() == (0, 0)
     world.clock.advance(days=2)
-    assert world.sync.records.forget_old() == (1, 0)
+    assert world.hub.use(RecordService).forget_old() == (1, 0)
     with pytest.raises(NotFound):
         world.job(job)
-    world.parts.lifecycle.disconnect(world.principal, integration, "No longer used.")
-    assert world.sync.records.forget_old() == (0, 10)
+    world.hub.use(Lifecycle).disconnect(world.principal, integration, "No longer used.")
+    assert world.hub.use(RecordService).forget_old() == (0, 10)

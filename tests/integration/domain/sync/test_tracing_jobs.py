@@ -15,8 +15,10 @@ from opentelemetry.trace import StatusCode
 from domain.core.ports import OutboundError, OutboundResponse
 from domain.core.tracing import UNTRACED, SpanKind
 from domain.providers.contract import ProviderFailure, ProviderRequest
+from domain.sync.dispatch import Dispatcher
+from domain.sync.schedule_service import ScheduleService
 from domain.sync.schedules import PutSchedule
-from infra.app.adapters import ProcessAdapters
+from infra.app.build import build
 from infra.app.settings import Settings
 from infra.observability.trace import Trace, current_header, within
 from infra.outbound.request import OutboundRequest
@@ -135,10 +137,10 @@ async def test_what_is_no_common_method_or_no_address_at_all_has_a_span_as_well(
 
 
 def test_without_an_exporter_calls_to_providers_pass_nothing_by(tmp_path: Path) -> None:
-    adapters = ProcessAdapters(Settings(home=tmp_path))
-    assert adapters.tracer is UNTRACED
-    assert isinstance(adapters.provider_transport, OutboundTransport)
-    assert adapters.provider_transport._tracer is UNTRACED
+    hub = build(Settings(home=tmp_path))
+    assert hub.tracer is UNTRACED
+    assert isinstance(hub.provider_transport, OutboundTransport)
+    assert hub.provider_transport._tracer is UNTRACED
 
 
 # -- sync jobs ---------------------------------------------------------------------------------------------
@@ -146,8 +148,7 @@ def test_without_an_exporter_calls_to_providers_pass_nothing_by(tmp_path: Path) 
 
 @pytest.fixture
 def world(tmp_path: Path, traced: Traced) -> Iterator[SyncWorld]:
-    made = SyncWorld(tmp_path)
-    made.sync._tracer = traced.tracer
+    made = SyncWorld(tmp_path, tracer=traced.tracer)
     for index in range(7):
         made.crm.put(f"c{index}", START - timedelta(days=1))
     yield made
@@ -194,8 +195,8 @@ async def test_a_run_after_a_crash_goes_on_in_the_jobs_trace(world: SyncWorld, t
         job = world.start(integration)
     await world.run(job, batches=1)
     world.clock.advance(minutes=5)
-    [silent] = world.sync.dispatcher.silent()
-    start = world.sync.dispatcher.revive(silent)
+    [silent] = world.hub.use(Dispatcher).silent()
+    start = world.hub.use(Dispatcher).revive(silent)
     assert start is not None and start.traceparent == silent.traceparent
     assert start.to_wire() == {"jobId": str(job.data_sync_job_id), "run": 2}
     await world.run(job)
@@ -225,10 +226,10 @@ async def test_a_batch_that_fails_says_why_and_one_that_waits_did_not_fail(
 async def test_a_schedules_job_begins_a_trace_of_its_own(world: SyncWorld, traced: Traced) -> None:
     integration = await world.integration()
     command = PutSchedule(interval_minutes=60)
-    world.sync.schedules.put(world.principal, integration, command, None)
+    world.hub.use(ScheduleService).put(world.principal, integration, command, None)
     for _ in range(2):
         world.clock.advance(hours=1)
-        world.sync.schedules.create_due_jobs()
+        world.hub.use(ScheduleService).create_due_jobs()
         with world.transactions.read() as tx:
             [waiting] = tx.sync_jobs.waiting(world.clock.now(), 10)
             job = tx.sync_jobs.find(waiting.data_sync_job_id)
@@ -262,8 +263,7 @@ async def test_untraced_a_job_keeps_its_trace_and_its_lines_name_it(
 
 
 async def test_each_health_check_is_a_trace_that_says_what_it_found(tmp_path: Path, traced: Traced) -> None:
-    world = IntegrationWorld(tmp_path)
-    world.parts.health._tracer = traced.tracer
+    world = IntegrationWorld(tmp_path, tracer=traced.tracer)
     first, second = await world.create("REST", name="One"), await world.create("REST", name="Two")
     world.api.failure = ProviderFailure("unavailable", "s3cret")
     await world.check()
@@ -279,10 +279,7 @@ async def test_each_health_check_is_a_trace_that_says_what_it_found(tmp_path: Pa
 
 def test_a_token_that_is_refreshed_ahead_is_a_call_inside_its_span(tmp_path: Path, traced: Traced) -> None:
     server = OAuthServer()
-    world = OAuthWorld(tmp_path, server)
-    vars(world.hub).pop("oauth")
-    vars(world.hub)["tracer"] = traced.tracer
-    world.oauth = world.hub.oauth
+    world = OAuthWorld(tmp_path, server, tracer=traced.tracer)
     integration = world.connected()
     exchanged = len(traced.named("POST"))
     world.clock.advance(minutes=50)

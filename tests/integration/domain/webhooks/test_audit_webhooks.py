@@ -11,14 +11,17 @@ import pytest
 from domain.core.errors import NotFound
 from domain.core.paging import PageRequest
 from domain.journal.audit import AuditFilter
+from domain.journal.audit_log import AuditService
+from domain.webhooks.deliveries import DeliveryService
 from domain.webhooks.model import CreateWebhook, RotateSecret, TestWebhook, UpdateWebhook
 from domain.webhooks.notices import record_disabled
+from domain.webhooks.service import WebhookService
 from tests.worlds.apikey_world import World
 
 
 async def test_every_change_of_a_webhook_is_recorded_without_its_secret(tmp_path: Path) -> None:
     world = World(tmp_path)
-    webhooks = world.hub.webhooks
+    webhooks = world.hub.use(WebhookService)
     # Nobody listens on port 1: the webhook waits for its verification.
     created = await webhooks.create(
         world.admin, CreateWebhook(url="http://localhost:1/", event_types=["BookingConfirmed"])
@@ -26,12 +29,12 @@ async def test_every_change_of_a_webhook_is_recorded_without_its_secret(tmp_path
     webhook_id = created.webhook.webhook_id
     await webhooks.update(world.admin, webhook_id, UpdateWebhook(description="Till"), None)
     rotated = await asyncio.to_thread(webhooks.rotate_secret, world.admin, webhook_id, RotateSecret())
-    await world.hub.delivery_history.test(world.admin, webhook_id, TestWebhook())
+    await world.hub.use(DeliveryService).test(world.admin, webhook_id, TestWebhook())
     with world.hub.transactions.write() as tx:
         record_disabled(tx, world.admin.tenant_id, webhook_id, "It only failed.")
         tx.commit()
     await asyncio.to_thread(webhooks.delete, world.admin, webhook_id, None)
-    page = world.hub.audit.page(world.admin, AuditFilter(action="webhook.*"), PageRequest())
+    page = world.hub.use(AuditService).page(world.admin, AuditFilter(action="webhook.*"), PageRequest())
     assert [record.action for record in reversed(page.items)] == [
         "webhook.created",
         "webhook.updated",
@@ -47,11 +50,11 @@ async def test_every_change_of_a_webhook_is_recorded_without_its_secret(tmp_path
     assert created.secret not in written
     assert rotated.secret not in written
     assert created.webhook.sealed_secret not in written
-    assert world.hub.audit.verify(world.admin).intact
+    assert world.hub.use(AuditService).verify(world.admin).intact
 
 
 async def test_what_was_refused_is_not_recorded_as_done(tmp_path: Path) -> None:
     world = World(tmp_path)
     with pytest.raises(NotFound):
-        await asyncio.to_thread(world.hub.webhooks.delete, world.admin, uuid4(), None)
-    assert world.hub.audit.page(world.admin, AuditFilter(), PageRequest()).total == 0
+        await asyncio.to_thread(world.hub.use(WebhookService).delete, world.admin, uuid4(), None)
+    assert world.hub.use(AuditService).page(world.admin, AuditFilter(), PageRequest()).total == 0

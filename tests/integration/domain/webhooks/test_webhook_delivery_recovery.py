@@ -30,10 +30,10 @@ async def test_a_batch_comes_again_when_the_database_is_down_and_nothing_is_post
     world.raise_event()
     world.fan_out.handle([(message.body, "m") for message in world.queue.take("domain-events")])
     batch = [DeliveryMessage.of_queue(message.body) for message in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
-    world.transactions.down = True
+    world.database.down = True
     with pytest.raises(Unavailable):
         await world.engine.handle(batch)
-    world.transactions.down = False
+    world.database.down = False
     await world.engine.handle(batch)
     await world.engine.handle(batch)
     assert len(world.receivers.posts) == 1
@@ -139,8 +139,8 @@ async def test_results_wait_out_a_short_outage_of_the_database(world: World) -> 
     webhook = await world.webhook("BookingConfirmed")
 
     def goes_down(request: object) -> Reply:
-        world.transactions.down = True
-        asyncio.get_running_loop().call_later(0.03, setattr, world.transactions, "down", False)
+        world.database.down = True
+        asyncio.get_running_loop().call_later(0.03, setattr, world.database, "down", False)
         return answer(200)
 
     world.receivers.script(goes_down)

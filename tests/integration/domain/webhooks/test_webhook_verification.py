@@ -203,12 +203,12 @@ async def test_the_secret_is_shown_although_the_database_fails_after_the_webhook
     world: World,
 ) -> None:
     def goes_down(request: OutboundRequest) -> Reply:
-        world.transactions.down = True
+        world.database.down = True
         return echo(request)
 
     world.receivers.verification = goes_down
     created = await world.webhook("*")
-    world.transactions.down = False
+    world.database.down = False
     assert created.secret.startswith("whsec_")
     assert created.verification is not None
     assert not created.verification.verified

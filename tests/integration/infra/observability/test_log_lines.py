@@ -13,15 +13,14 @@ from typing import Any
 
 import pytest
 
-from domain.apikeys.service import CreateApiKey
+from domain.apikeys.service import ApiKeyService, CreateApiKey
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal
 from domain.journal.audit import AuditEntry
 from domain.providers.contract import ProviderFailure
-from infra.app import build
 from infra.observability import logs
 from tests.worlds.builders import START, TENANT, USER, answer
-from tests.worlds.http_app import TRACE, App, create_webhook
+from tests.worlds.http_app import TRACE, App, create_webhook, serving_app
 from tests.worlds.integration_world import GOOD_KEY, OTHER_KEY, IntegrationWorld
 from tests.worlds.sync_world import SyncWorld
 from tests.worlds.webhook_world import World
@@ -82,8 +81,8 @@ def test_keys_made_and_revoked_and_nothing_of_what_was_rolled_back(tmp_path: Pat
     with app.hub.transactions.write() as tx:
         tx.users.see(TENANT, USER, "Ada", START)
         tx.commit()
-    issued = app.hub.api_keys.create(ADMIN, command)
-    app.hub.api_keys.revoke(ADMIN, issued.key.api_key_id, None, None)
+    issued = app.hub.use(ApiKeyService).create(ADMIN, command)
+    app.hub.use(ApiKeyService).revoke(ADMIN, issued.key.api_key_id, None, None)
     told = said(lines, "change recorded")
     assert [line["action"] for line in told] == ["apikey.created", "apikey.revoked"]
     assert [line["auditSequence"] for line in told] == [1, 2]
@@ -131,14 +130,11 @@ async def test_sync_jobs_from_start_to_end(tmp_path: Path, lines: Lines) -> None
     assert {line["integrationId"] for line in started + ended} == {str(integration)}
 
 
-def test_attempts_to_authenticate_with_their_trace_and_request(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Lines
-) -> None:
-    app = App(tmp_path)
-    monkeypatch.setattr(build, "_hub", app.hub)
+def test_attempts_to_authenticate_with_their_trace_and_request(tmp_path: Path, lines: Lines) -> None:
     parent = f"00-{TRACE}-00f067aa0ba902b7-01"
-    assert create_webhook(app, traceparent=parent, X_Request_Id="r-1").status_code == 201
-    assert create_webhook(app, authorization="Bearer nonsense", traceparent=parent).status_code == 401
+    with serving_app(tmp_path) as app:
+        assert create_webhook(app, traceparent=parent, X_Request_Id="r-1").status_code == 201
+        assert create_webhook(app, authorization="Bearer nonsense", traceparent=parent).status_code == 401
     [accepted], [refused] = said(lines, "authenticated"), said(lines, "authentication refused")
     assert (accepted["level"], refused["level"]) == ("INFO", "WARNING")
     for line in (accepted, refused):
@@ -149,22 +145,18 @@ def test_attempts_to_authenticate_with_their_trace_and_request(
     assert {(line["action"], line["traceId"]) for line in said(lines, "change recorded")} >= {
         ("webhook.created", TRACE)
     }
-    app.hub.database.close()
 
 
-def test_errors_with_their_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
-    app = App(tmp_path)
-    monkeypatch.setattr(build, "_hub", app.hub)
-
+def test_errors_with_their_stack(tmp_path: Path, lines: Lines) -> None:
     def broken(call: object) -> None:
         raise RuntimeError("broken")
 
-    response = app.serve(broken)(app.request("POST", "things", {}))
+    with serving_app(tmp_path) as app:
+        response = app.serve(broken)(app.request("POST", "things", {}))
     [line] = said(lines, "unexpected error")
     assert (line["level"], line["logger"]) == ("ERROR", "hub.http")
     assert 'raise RuntimeError("broken")' in line["exception"]
     assert line["traceId"] == json.loads(response.get_body())["traceId"]
-    app.hub.database.close()
 
 
 def test_a_line_is_one_line(lines: Lines) -> None:

@@ -27,12 +27,11 @@ from domain.core.ports import OutboundError
 from domain.core.tracing import UNTRACED, SpanKind, spans, trace_fields
 from domain.journal.events import DomainEvent, RaiseEvent
 from functions.http.kit.tracing import parent_of
-from infra.app import build
 from infra.observability import logs
 from infra.observability.trace import Trace, current, within
 from infra.observability.tracer import OtelTracer
 from tests.worlds.builders import START, TENANT, Reply, answer
-from tests.worlds.http_app import TRACE, App, said
+from tests.worlds.http_app import TRACE, App, said, serving_app
 from tests.worlds.traced import Traced, header_of, parent_id
 from tests.worlds.webhook_world import World
 
@@ -47,11 +46,9 @@ def traced() -> Traced:
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    made = App(tmp_path)
-    monkeypatch.setattr(build, "_hub", made.hub)
-    yield made
-    made.hub.database.close()
+def app(tmp_path: Path, traced: Traced) -> Iterator[App]:
+    with serving_app(tmp_path, tracer=traced.tracer) as made:
+        yield made
 
 
 def stored(app: App) -> list[str | None]:
@@ -73,7 +70,6 @@ def raise_event(app: App, **headers: str) -> func.HttpResponse:
 
 
 def test_an_event_belongs_to_the_span_that_sent_it_and_that_to_the_request(app: App, traced: Traced) -> None:
-    vars(app.hub)["tracer"] = traced.tracer
     response = raise_event(app, traceparent=PARENT)
     [sent], [served] = traced.named("send domain-events"), traced.named("POST /api/events")
     assert stored(app) == [header_of(sent)]
@@ -96,7 +92,6 @@ def test_an_event_belongs_to_the_span_that_sent_it_and_that_to_the_request(app: 
 
 
 def test_a_caller_who_does_not_sample_is_followed(app: App, traced: Traced) -> None:
-    vars(app.hub)["tracer"] = traced.tracer
     raise_event(app, traceparent=UNSAMPLED)
     assert traced.spans == []
     [kept] = stored(app)
@@ -130,17 +125,17 @@ def test_an_exception_fails_its_span_and_is_not_quoted(traced: Traced) -> None:
     assert "s3cret" not in span.to_json()
 
 
-def test_without_a_tracer_the_trace_goes_on_all_the_same(app: App) -> None:
-    assert app.hub.tracer is UNTRACED
-    raise_event(app, traceparent=PARENT)
-    [kept] = stored(app)
+def test_without_a_tracer_the_trace_goes_on_all_the_same(tmp_path: Path) -> None:
+    with serving_app(tmp_path) as app:
+        assert app.hub.tracer is UNTRACED
+        raise_event(app, traceparent=PARENT)
+        [kept] = stored(app)
     assert kept is not None and kept.startswith(f"00-{TRACE}-")
     assert kept != PARENT
 
 
 def test_events_that_a_request_causes_belong_to_it(app: App, traced: Traced) -> None:
     """Not only those that it brings."""
-    vars(app.hub)["tracer"] = traced.tracer
     event = DomainEvent("e-1", TENANT, "IntegrationCreated", "{}", app.clock.now())
     with traced.tracer.span("request", SpanKind.Server) as span, app.hub.transactions.write() as tx:
         tx.outbox.append([event])
@@ -150,8 +145,6 @@ def test_events_that_a_request_causes_belong_to_it(app: App, traced: Traced) -> 
 
 
 def test_our_own_faults_fail_the_span_and_a_callers_do_not(app: App, traced: Traced) -> None:
-    vars(app.hub)["tracer"] = traced.tracer
-
     def broken(call: object) -> None:
         raise RuntimeError("password=hunter2")
 
@@ -219,8 +212,7 @@ def test_under_the_hosts_span_ours_is_not_a_second_request(app: App, traced: Tra
 
 @pytest.fixture
 def world(tmp_path: Path, traced: Traced) -> Iterator[World]:
-    made = World(tmp_path)
-    made.fan_out._tracer = made.engine._tracer = traced.tracer
+    made = World(tmp_path, tracer=traced.tracer)
     yield made
     made.close()
 
@@ -408,10 +400,12 @@ def test_lines_inside_a_span_name_it(traced: Traced) -> None:
 _DELIVERED = """
 import sys
 from pathlib import Path
-from infra.app.build import Hub
+from domain.webhooks.deliver import DeliveryEngine
+from domain.webhooks.fan_out import FanOut
+from infra.app.build import build
 from infra.app.settings import Settings
-hub = Hub(Settings(home=Path(sys.argv[1])))
-hub.deliveries, hub.fan_out, hub.tracer
+hub = build(Settings(home=Path(sys.argv[1])))
+hub.use(DeliveryEngine), hub.use(FanOut), hub.tracer
 import function_app
 print([name for name in sys.modules if name.startswith("opentelemetry")])
 """

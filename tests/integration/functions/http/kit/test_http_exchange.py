@@ -11,20 +11,18 @@ import pytest
 import domain.core.errors as errors
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.problems import MalformedBody, UnsupportedCoding, UnsupportedMediaType
-from infra.app import build
+from infra.app.build import serving
 from infra.outbound.request import OutboundRequest
 from tests.worlds.builders import Reply
-from tests.worlds.http_app import SECRET, TRACE, App, Thing, said
+from tests.worlds.http_app import SECRET, TRACE, App, Thing, said, serving_app
 
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     for name in ("HUB_HOME", "HUB_ENVIRONMENT", "ServiceBusConnection"):
         monkeypatch.delenv(name, raising=False)
-    made = App(tmp_path)
-    monkeypatch.setattr(build, "_hub", made.hub)
-    yield made
-    made.hub.database.close()
+    with serving_app(tmp_path) as made:
+        yield made
 
 
 # -- trace ------------------------------------------------------------------------------------------------
@@ -70,9 +68,9 @@ def test_settings_that_keep_the_hub_from_being_built_are_a_problem_and_name_no_v
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handle = app.serve(lambda call: ApiResponse(Thing()))
-    monkeypatch.setattr(build, "_hub", None)
     monkeypatch.setenv("HUB_WEBHOOK_MAX_RETRIES", "no-number-51")
-    response = handle(app.request("GET", "things"))
+    with serving(None):
+        response = handle(app.request("GET", "things"))
     assert (response.status_code, response.mimetype) == (500, "application/problem+json")
     assert b"no-number-51" not in response.get_body()
 

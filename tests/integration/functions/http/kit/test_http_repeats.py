@@ -12,12 +12,12 @@ import azure.functions as func
 import pytest
 
 import domain.core.errors as errors
+from domain.core.idempotency import Idempotency
 from functions.http.kit.calls import ApiResponse, Call
-from infra.app import build
 from infra.outbound.request import OutboundRequest
 from infra.sql.transaction import SqlTransaction, SqlTransactions
 from tests.worlds.builders import Reply, echo
-from tests.worlds.http_app import ALL, App, create_webhook, said
+from tests.worlds.http_app import ALL, App, create_webhook, said, serving_app
 
 
 def raise_event(app: App) -> func.HttpResponse:
@@ -29,10 +29,8 @@ def raise_event(app: App) -> func.HttpResponse:
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     for name in ("HUB_HOME", "HUB_ENVIRONMENT", "ServiceBusConnection"):
         monkeypatch.delenv(name, raising=False)
-    made = App(tmp_path)
-    monkeypatch.setattr(build, "_hub", made.hub)
-    yield made
-    made.hub.database.close()
+    with serving_app(tmp_path) as made:
+        yield made
 
 
 # -- versions ---------------------------------------------------------------------------------------------
@@ -248,10 +246,10 @@ def test_an_answer_that_cannot_be_remembered_is_given_and_the_post_does_not_run_
     def refuse(*arguments: object) -> None:
         raise errors.Unavailable("The table store does not answer.")
 
-    finishing = app.hub.idempotency.finish
-    app.hub.idempotency.finish = refuse  # type: ignore[method-assign,assignment]
+    finishing = app.hub.use(Idempotency).finish
+    app.hub.use(Idempotency).finish = refuse  # type: ignore[method-assign,assignment]
     assert create_webhook(app, idempotency_key="k-1").status_code == 201
-    app.hub.idempotency.finish = finishing  # type: ignore[method-assign]
+    app.hub.use(Idempotency).finish = finishing  # type: ignore[method-assign]
     assert create_webhook(app, idempotency_key="k-1").status_code == 409
     assert said(app.call("list_webhooks", app.request("GET", "webhooks")))["total"] == 1
 
@@ -262,7 +260,7 @@ def test_a_failure_to_free_the_key_does_not_hide_the_answer(
     def refuse(*arguments: object) -> None:
         raise errors.Unavailable("The table store does not answer.")
 
-    app.hub.idempotency.abandon = refuse  # type: ignore[method-assign,assignment]
+    app.hub.use(Idempotency).abandon = refuse  # type: ignore[method-assign,assignment]
     bad = app.request(
         "POST", "webhooks", {"url": "http://a.example/", "eventTypes": ["*"]}, idempotency_key="k-1"
     )

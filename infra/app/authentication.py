@@ -1,0 +1,33 @@
+"""Builds the authentication of callers, and the watch over intruders."""
+
+from __future__ import annotations
+
+from domain.apikeys.verifier import KeyVerifier
+from domain.authentication.intruders import IntruderWatch
+from domain.authentication.key_usage_watch import KeyUsageWatch
+from domain.authentication.service import Authenticator
+from infra.app.hub import Hub, builds
+from infra.authentication.app_service import principal_from_app_service
+from infra.authentication.factory import build_verifier
+
+
+@builds
+def authenticator(hub: Hub) -> Authenticator:
+    return Authenticator(
+        build_verifier(hub.settings),
+        hub.use(KeyVerifier),
+        hub.transactions,
+        hub.clock,
+        from_client_principal=lambda header: principal_from_app_service(header, hub.settings),
+        listeners=[hub.use(IntruderWatch).listen],
+    )
+
+
+@builds
+def intruder_watch(hub: Hub) -> IntruderWatch:
+    return IntruderWatch(hub.transactions, hub.clock)
+
+
+@builds
+def key_usage_watch(hub: Hub) -> KeyUsageWatch:
+    return KeyUsageWatch(hub.transactions, hub.clock, hub.ids)
