@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -44,11 +45,42 @@ logger = logging.getLogger("hub.sql")
 
 _IN_DOUBT = "The database was lost while it stored this; whether it did is not known."
 
+R = TypeVar("R")
 Announce = Callable[[Sequence[EventRef]], None]
 
 
+def _over(repository: Callable[[Connection], R]) -> cached_property[R]:
+    return cached_property(lambda tx: repository(tx._connection))
+
+
 class SqlTransaction:
-    """Satisfies `domain.core.transaction.SqlTransaction`."""
+    """Satisfies the transaction of every room; each repository is made when it is first used."""
+
+    users = _over(SqlUsers)
+    api_keys = _over(SqlApiKeys)
+    integrations = _over(SqlIntegrations)
+    integration_logs = _over(SqlIntegrationLogs)
+    occurrences = _over(SqlOccurrences)
+    alerts = _over(SqlAlerts)
+    alert_rules = _over(SqlAlertRules)
+    alert_conditions = _over(SqlAlertConditions)
+    notifications = _over(SqlNotifications)
+    incoming = _over(SqlIncomingWebhooks)
+    sync_jobs = _over(SqlSyncJobs)
+    sync_records = _over(SqlSyncRecords)
+    sync_settings = _over(SqlSyncSettings)
+    erasures = _over(SqlErasures)
+    personal_data = _over(SqlPersonalData)
+    webhooks = _over(SqlWebhooks)
+    deliveries = _over(SqlDeliveries)
+    pipeline = _over(SqlDeliveryPipeline)
+    signals = _over(SqlSignals)
+    metrics = _over(SqlMetrics)
+    anomalies = _over(SqlAnomalies)
+    sightings = _over(SqlSightings)
+    outcomes = _over(SqlOutcomes)
+    peers = _over(SqlPeerChecks)
+    decisions = _over(SqlDecisions)
 
     def __init__(self, connection: Connection, clock: Clock, announce: Announce) -> None:
         self._connection = connection
@@ -58,108 +90,8 @@ class SqlTransaction:
         self.has_committed = False
 
     @cached_property
-    def users(self) -> SqlUsers:
-        return SqlUsers(self._connection)
-
-    @cached_property
-    def api_keys(self) -> SqlApiKeys:
-        return SqlApiKeys(self._connection)
-
-    @cached_property
     def audit(self) -> SqlAudit:
         return SqlAudit(self._connection, self._clock)
-
-    @cached_property
-    def integrations(self) -> SqlIntegrations:
-        return SqlIntegrations(self._connection)
-
-    @cached_property
-    def integration_logs(self) -> SqlIntegrationLogs:
-        return SqlIntegrationLogs(self._connection)
-
-    @cached_property
-    def occurrences(self) -> SqlOccurrences:
-        return SqlOccurrences(self._connection)
-
-    @cached_property
-    def alerts(self) -> SqlAlerts:
-        return SqlAlerts(self._connection)
-
-    @cached_property
-    def alert_rules(self) -> SqlAlertRules:
-        return SqlAlertRules(self._connection)
-
-    @cached_property
-    def alert_conditions(self) -> SqlAlertConditions:
-        return SqlAlertConditions(self._connection)
-
-    @cached_property
-    def notifications(self) -> SqlNotifications:
-        return SqlNotifications(self._connection)
-
-    @cached_property
-    def incoming(self) -> SqlIncomingWebhooks:
-        return SqlIncomingWebhooks(self._connection)
-
-    @cached_property
-    def sync_jobs(self) -> SqlSyncJobs:
-        return SqlSyncJobs(self._connection)
-
-    @cached_property
-    def sync_records(self) -> SqlSyncRecords:
-        return SqlSyncRecords(self._connection)
-
-    @cached_property
-    def sync_settings(self) -> SqlSyncSettings:
-        return SqlSyncSettings(self._connection)
-
-    @cached_property
-    def erasures(self) -> SqlErasures:
-        return SqlErasures(self._connection)
-
-    @cached_property
-    def personal_data(self) -> SqlPersonalData:
-        return SqlPersonalData(self._connection)
-
-    @cached_property
-    def webhooks(self) -> SqlWebhooks:
-        return SqlWebhooks(self._connection)
-
-    @cached_property
-    def deliveries(self) -> SqlDeliveries:
-        return SqlDeliveries(self._connection)
-
-    @cached_property
-    def pipeline(self) -> SqlDeliveryPipeline:
-        return SqlDeliveryPipeline(self._connection)
-
-    @cached_property
-    def signals(self) -> SqlSignals:
-        return SqlSignals(self._connection)
-
-    @cached_property
-    def metrics(self) -> SqlMetrics:
-        return SqlMetrics(self._connection)
-
-    @cached_property
-    def anomalies(self) -> SqlAnomalies:
-        return SqlAnomalies(self._connection)
-
-    @cached_property
-    def sightings(self) -> SqlSightings:
-        return SqlSightings(self._connection)
-
-    @cached_property
-    def outcomes(self) -> SqlOutcomes:
-        return SqlOutcomes(self._connection)
-
-    @cached_property
-    def peers(self) -> SqlPeerChecks:
-        return SqlPeerChecks(self._connection)
-
-    @cached_property
-    def decisions(self) -> SqlDecisions:
-        return SqlDecisions(self._connection)
 
     @cached_property
     def outbox(self) -> SqlOutbox:
