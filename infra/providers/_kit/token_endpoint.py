@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from base64 import b64encode
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from domain.providers.contract import ProviderFailure, ProviderRequest, Provider
 from infra.providers._kit.circuit import Circuits
 from infra.providers._kit.connection import HttpProviderConnection, retry_after_seconds
 from infra.providers._kit.refusal import describe
+from infra.providers._kit.wire import basic
 
 if TYPE_CHECKING:
     import httpx
@@ -88,8 +88,7 @@ class HttpTokenEndpoint:
 def _headers(request: TokenRequest) -> dict[str, str]:
     headers = {"accept": "application/json"}
     if request.basic is not None:
-        pair = ":".join(request.basic).encode()
-        headers["authorization"] = f"Basic {b64encode(pair).decode()}"
+        headers["authorization"] = basic(*request.basic)
     return headers
 
 
