@@ -61,7 +61,7 @@ def calls(world: World) -> dict[str, list[Call]]:
     leased = world.claim(webhook, pending[:600])
     ended = world.ended(webhook, 3)
     stored = world.events(600)
-    refs = [EventRef(one.tenant_id, one.event_id) for one in stored]
+    refs = [EventRef(event.tenant_id, event.event_id) for event in stored]
     refs.append(EventRef(world.other_tenant, "another"))
     now, later = world.clock.now(), world.clock.now() + timedelta(days=40)
     page = PageRequest(page=2, page_size=50)

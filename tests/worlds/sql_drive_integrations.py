@@ -52,8 +52,8 @@ def _integrations(world: World, stored: Integration) -> dict[str, list[Call]]:
         True,
     )
     checks = [
-        HealthUpdate(one, HealthStatus.Healthy, "{}", 0, None, now)
-        for one in (stored, replace(stored, secret_name=None))
+        HealthUpdate(checked, HealthStatus.Healthy, "{}", 0, None, now)
+        for checked in (stored, replace(stored, secret_name=None))
     ]
     before = now - timedelta(minutes=2)
     return {

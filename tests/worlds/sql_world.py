@@ -117,7 +117,7 @@ class World:
             )
             tx.outbox.mark_fanned_out([EventRef(event.tenant_id, event.event_id) for event in events], now)
             tx.commit()
-        return [one.webhook_delivery_id for one in new]
+        return [delivery.webhook_delivery_id for delivery in new]
 
     def claim(self, webhook: Webhook, delivery_ids: Sequence[UUID]) -> list[ClaimedDelivery]:
         with self.transactions.write() as tx:
@@ -126,7 +126,7 @@ class World:
         return claimed
 
     def record(self, claimed: Sequence[ClaimedDelivery], status: DeliveryStatus) -> list[AttemptResult]:
-        results = [self.result(one, status) for one in claimed]
+        results = [self.result(delivery, status) for delivery in claimed]
         with self.transactions.write() as tx:
             kept = tx.pipeline.record(results)
             tx.commit()

@@ -112,7 +112,7 @@ async def test_the_tls_floor_is_lowered_only_on_request(connect: Connect) -> Non
     net = Net(answer(200))
     await connect(net).send(GET)
     await connect(net, allow_tls_1_2=True).send(GET)
-    assert [one.allow_tls_1_2 for one in net.sent] == [False, True]
+    assert [request.allow_tls_1_2 for request in net.sent] == [False, True]
 
 
 # Retries

@@ -62,7 +62,7 @@ PAYMENTS = pytest.mark.parametrize("name", sorted(CHARGES))
 
 def charge_lines(name: str) -> tuple[str, str, str]:
     """Charge, read and refund as request lines."""
-    charge, read, refund = [f"{one.method} {one.path}" for one in CHARGES[name]][-3:]
+    charge, read, refund = [f"{step.method} {step.path}" for step in CHARGES[name]][-3:]
     return charge, read, refund
 
 
@@ -122,13 +122,15 @@ async def test_a_repeat_after_an_outage_carries_the_same_idempotency_key(name: s
     charge, _, _ = charge_lines(name)
     async with world(CASES[name]) as here:
         here.server.add(*CHARGES[name])
-        good = next(one for one in CHARGES[name] if f"{one.method} {one.path}" == charge).answers[0]
+        good = next(step for step in CHARGES[name] if f"{step.method} {step.path}" == charge).answers[0]
         here.server.add(route(charge, Answer(503, {}), good))
         await exercise(here, name)
         tries = [request for request in here.server.requests if request.line == charge]
         keys = [
-            one.json["idempotency_key"] if name == "Square" else one.headers[IDEMPOTENCY_HEADERS[name]]
-            for one in tries
+            request.json["idempotency_key"]
+            if name == "Square"
+            else request.headers[IDEMPOTENCY_HEADERS[name]]
+            for request in tries
         ]
         assert len(keys) == 2
         assert keys[0] == keys[1] != ""

@@ -37,9 +37,9 @@ EITHER = pytest.mark.parametrize("operation", sorted(OPERATIONS))
 
 def case_of(name: str, *cases: str) -> ProviderCase:
     case = CASES[name]
-    for one in cases:
-        if one in case.skips:
-            pytest.skip(case.skips[one])
+    for title in cases:
+        if title in case.skips:
+            pytest.skip(case.skips[title])
     return case
 
 

@@ -71,7 +71,7 @@ class HubSpotAccount:
         rows = [
             (contact, changed)
             for contact, changed in self.changed.items()
-            if all(self._fits(one, contact, changed) for one in group["filters"])
+            if all(self._fits(condition, contact, changed) for condition in group["filters"])
         ]
         by_id = sort["propertyName"] == "hs_object_id"
         # Contacts of one moment come in no particular order.
@@ -95,12 +95,12 @@ class HubSpotAccount:
         params = dict(request.params)
         assert params["archived"] == "true"
         after = int(params.get("after", "0"))
-        rows = sorted(one for one in self.archived if one > after)
+        rows = sorted(contact for contact in self.archived if contact > after)
         page = rows[: int(params["limit"])]
         body: dict[str, Any] = {
             "results": [
-                hubspot_contact(one, 0) | {"archived": True, "archivedAt": stamp(self.archived[one])}
-                for one in page
+                hubspot_contact(contact, 0) | {"archived": True, "archivedAt": stamp(self.archived[contact])}
+                for contact in page
             ]
         }
         if len(page) < len(rows):
@@ -122,25 +122,25 @@ async def test_hubspot_lists_every_contact_once_whatever_moments_they_share(
     changed: dict[int, int], limit: int
 ) -> None:
     listing = await drain(HUBSPOT, connected_to(HubSpotAccount(changed)), "contacts", limit)
-    assert sorted(listing.ids) == sorted(str(one) for one in changed)
+    assert sorted(listing.ids) == sorted(str(contact) for contact in changed)
 
 
 async def test_hubspot_lists_more_than_a_search_can_page_through() -> None:
     """A search ends at 10,000; most of these were imported at one moment."""
-    changed = {one: 5 if one > 200 else one % 3 for one in range(1, 10_701)}
+    changed = {contact: 5 if contact > 200 else contact % 3 for contact in range(1, 10_701)}
     listing = await drain(HUBSPOT, connected_to(HubSpotAccount(changed)), "contacts", 200)
     assert len(listing.ids) == len(set(listing.ids)) == 10_700
 
 
 async def test_hubspot_contact_changed_while_listing_hides_no_other() -> None:
-    account = HubSpotAccount({one: one for one in range(1, 31)})
+    account = HubSpotAccount({contact: contact for contact in range(1, 31)})
 
     def disturb(search: int) -> None:
         account.changed[search] = 1000 + search  # one of those already listed moves to the end
 
     account.disturb = disturb
     listing = await drain(HUBSPOT, connected_to(account), "contacts", 5)
-    assert set(listing.ids) == {str(one) for one in range(1, 31)}
+    assert set(listing.ids) == {str(contact) for contact in range(1, 31)}
 
 
 async def test_hubspot_changes_come_with_the_contacts_deleted_since() -> None:
@@ -200,7 +200,7 @@ async def test_hubspot_push_does_not_overwrite_a_newer_contact() -> None:
             await HUBSPOT.push_record(here.connection, request)
         with pytest.raises(ProviderFailure, match="changed at the provider"):
             await HUBSPOT.push_record(here.connection, replace(request, deleted=True))
-        assert {one.method for one in here.server.requests} == {"GET"}
+        assert {request.method for request in here.server.requests} == {"GET"}
     assert (caught.value.kind, caught.value.status) == ("rejected", 412)
 
 

@@ -28,8 +28,7 @@ from tests.fixtures.listed_messages import (
 from tests.fixtures.scripted_server import Answer
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, world
-from tests.worlds.sync_drain import streams
-from tests.worlds.sync_listing import drain, shaped
+from tests.worlds.sync_drain import drain_checked, shaped, streams
 
 SENDGRID = streams("SendGrid")
 MAILGUN = streams("Mailgun")
@@ -51,8 +50,8 @@ async def test_sendgrid_bounces_are_listed_to_the_end() -> None:
     found = [bounce(n) for n in range(10)]
     async with world(CASES["SendGrid"]) as here:
         here.server.listing = sendgrid(found)
-        listing = await drain(SENDGRID, here.connection, limit=4)
-    assert listing.ids == [one["email"] for one in found]
+        listing = await drain_checked(SENDGRID, here.connection, limit=4)
+    assert listing.ids == [row["email"] for row in found]
     assert listing.state == json.dumps({"since": EPOCH})
     bounced = listing.internal["bounce1@example.com"]
     assert isinstance(bounced, MessageRecord)
@@ -64,7 +63,7 @@ async def test_sendgrid_bounces_are_listed_to_the_end() -> None:
 async def test_sendgrid_list_of_any_length_ends(count: int) -> None:
     async with world(CASES["SendGrid"]) as here:
         here.server.listing = sendgrid([bounce(n) for n in range(count)])
-        listing = await drain(SENDGRID, here.connection, limit=4)
+        listing = await drain_checked(SENDGRID, here.connection, limit=4)
     assert len(set(listing.ids)) == len(listing.ids) == count
 
 
@@ -78,7 +77,7 @@ async def test_sendgrid_bounce_removed_between_two_pages_hides_no_other() -> Non
         while cursor is not None:
             page = await SENDGRID.list_records(here.connection, ListRequest("bounces", 4, cursor))
             told, cursor = told | {record.external_id for record in page.records}, page.next_cursor
-    assert told >= {one["email"] for one in found}
+    assert told >= {row["email"] for row in found}
 
 
 async def test_sendgrid_list_that_never_holds_still_is_given_up() -> None:
@@ -87,7 +86,7 @@ async def test_sendgrid_list_that_never_holds_still_is_given_up() -> None:
             200, [bounce(len(here.server.requests) * 10 + n) for n in range(int(request.query["limit"]))]
         )
         with pytest.raises(ProviderFailure, match="changes while it is read") as caught:
-            await drain(SENDGRID, here.connection, limit=4)
+            await drain_checked(SENDGRID, here.connection, limit=4)
     assert caught.value.kind == "unavailable"
 
 
@@ -95,7 +94,7 @@ async def test_sendgrid_later_run_asks_from_before_the_earlier_began() -> None:
     border = bounce(2, EPOCH - 3600)
     async with world(CASES["SendGrid"]) as here:
         here.server.listing = sendgrid([bounce(1, EPOCH - 9 * 3600), border])
-        listing = await drain(SENDGRID, here.connection, state=json.dumps({"since": EPOCH - 3600}))
+        listing = await drain_checked(SENDGRID, here.connection, state=json.dumps({"since": EPOCH - 3600}))
     assert listing.ids == [border["email"]]
 
 
@@ -107,10 +106,12 @@ async def test_mailgun_messages_have_the_state_of_their_latest_event() -> None:
     )
     async with world(CASES["Mailgun"]) as here:
         here.server.listing = mailgun([*found, bounced], lambda: here.server.address)
-        listing = await drain(MAILGUN, here.connection, limit=3)
+        listing = await drain_checked(MAILGUN, here.connection, limit=3)
     assert listing.pages[-1].records == []
     states = {
-        one.recipient: one.status for one in listing.internal.values() if isinstance(one, MessageRecord)
+        message.recipient: message.status
+        for message in listing.internal.values()
+        if isinstance(message, MessageRecord)
     }
     assert states == {f"r{n}@example.com": "delivered" for n in range(4)} | {"r4@example.com": "failed"}
     failed = listing.internal["2013050119323004@mg.example.org r4@example.com"]
@@ -127,7 +128,7 @@ async def test_mailgun_events_that_were_stored_late_are_found_by_the_next_run() 
     late = mail(1, EPOCH - 3600 - 1700)
     async with world(CASES["Mailgun"]) as here:
         here.server.listing = mailgun([late, mail(2, EPOCH - 9 * 3600)], lambda: here.server.address)
-        listing = await drain(MAILGUN, here.connection, state=json.dumps({"since": EPOCH - 3600}))
+        listing = await drain_checked(MAILGUN, here.connection, state=json.dumps({"since": EPOCH - 3600}))
     assert len(listing.ids) == 1
     assert listing.ids[0].endswith("r1@example.com")
 
@@ -157,8 +158,8 @@ async def test_postmark_messages_are_listed_to_the_end() -> None:
     found = [outbound(n, NOW - timedelta(hours=n)) for n in range(11)]
     async with world(CASES["Postmark"]) as here:
         here.server.listing = postmark(found)
-        listing = await drain(POSTMARK, here.connection, limit=4)
-    assert listing.ids == [one["MessageID"] for one in found]
+        listing = await drain_checked(POSTMARK, here.connection, limit=4)
+    assert listing.ids == [row["MessageID"] for row in found]
     assert [page.total for page in listing.pages] == [11, 11, 11]
     sent = listing.internal[listing.ids[0]]
     assert isinstance(sent, MessageRecord)
@@ -175,8 +176,8 @@ async def test_postmark_listing_goes_on_beyond_what_one_search_reaches(
     after = [outbound(200 + n, NOW - timedelta(hours=3, seconds=n)) for n in range(15)]
     async with world(CASES["Postmark"]) as here:
         here.server.listing = postmark([*before, *same, *after], most=10)
-        listing = await drain(POSTMARK, here.connection, limit=4)
-    assert set(listing.ids) == {one["MessageID"] for one in [*before, *same, *after]}
+        listing = await drain_checked(POSTMARK, here.connection, limit=4)
+    assert set(listing.ids) == {row["MessageID"] for row in [*before, *same, *after]}
 
 
 async def test_postmark_second_that_no_search_can_pass_ends_the_listing(
@@ -186,7 +187,7 @@ async def test_postmark_second_that_no_search_can_pass_ends_the_listing(
     async with world(CASES["Postmark"]) as here:
         here.server.listing = postmark([outbound(n, NOW - timedelta(hours=2)) for n in range(30)], most=10)
         with pytest.raises(ProviderFailure, match="more messages in one second") as caught:
-            await drain(POSTMARK, here.connection, limit=5)
+            await drain_checked(POSTMARK, here.connection, limit=5)
     assert caught.value.kind == "rejected"
 
 
@@ -194,7 +195,7 @@ async def test_postmark_later_run_looks_back_for_messages_that_changed() -> None
     recent = outbound(1, NOW - timedelta(days=2))
     async with world(CASES["Postmark"]) as here:
         here.server.listing = postmark([recent, outbound(2, NOW - timedelta(days=9))])
-        listing = await drain(POSTMARK, here.connection, state=json.dumps({"since": EPOCH - 3600}))
+        listing = await drain_checked(POSTMARK, here.connection, state=json.dumps({"since": EPOCH - 3600}))
     assert listing.ids == [recent["MessageID"]]
 
 
@@ -215,8 +216,8 @@ async def test_twilio_messages_are_listed_by_following_its_links() -> None:
     }
     async with world(CASES["Twilio"]) as here:
         here.server.listing = twilio(found)
-        listing = await drain(TWILIO, here.connection, limit=3)
-    assert listing.ids == [one["sid"] for one in found]
+        listing = await drain_checked(TWILIO, here.connection, limit=3)
+    assert listing.ids == [row["sid"] for row in found]
     assert "DateSent>" not in here.server.requests[0].query
     queued, sent, failed = (listing.internal[found[n]["sid"]] for n in (0, 1, 3))
     assert (
@@ -232,8 +233,10 @@ async def test_twilio_later_run_asks_for_whole_days_and_looks_back() -> None:
     recent = [sms(1, NOW), sms(2, NOW - timedelta(days=2))]
     async with world(CASES["Twilio"]) as here:
         here.server.listing = twilio([*recent, sms(3, NOW - timedelta(days=9))])
-        listing = await drain(TWILIO, here.connection, limit=1, state=json.dumps({"since": EPOCH - 3600}))
-    assert listing.ids == [one["sid"] for one in recent]
+        listing = await drain_checked(
+            TWILIO, here.connection, limit=1, state=json.dumps({"since": EPOCH - 3600})
+        )
+    assert listing.ids == [row["sid"] for row in recent]
     assert here.server.requests[0].query["DateSent>"] == "2026-02-26"
 
 
@@ -250,12 +253,12 @@ async def test_links_to_another_host_are_not_followed_and_no_credential_leaves()
         async with world(CASES["Twilio"]) as here:
             here.server.listing = twilio(found, host)
             with pytest.raises(ProviderFailure, match="foreign host") as caught:
-                await drain(TWILIO, here.connection, limit=2)
+                await drain_checked(TWILIO, here.connection, limit=2)
             assert (caught.value.kind, len(here.server.requests)) == ("malformed", 1)
         async with world(CASES["Mailgun"]) as here:
             here.server.listing = mailgun(events, lambda host=host: host)  # type: ignore[misc]
             with pytest.raises(ProviderFailure, match="foreign host") as caught:
-                await drain(MAILGUN, here.connection, limit=2)
+                await drain_checked(MAILGUN, here.connection, limit=2)
             assert (caught.value.kind, len(here.server.requests)) == ("malformed", 1)
 
 
@@ -275,7 +278,7 @@ async def test_link_to_the_page_it_stands_on_is_malformed() -> None:
             200, {"messages": [], "next_page_uri": MESSAGES + "?Page=1"}
         )
         with pytest.raises(ProviderFailure, match="same page") as caught:
-            await drain(TWILIO, here.connection)
+            await drain_checked(TWILIO, here.connection)
     assert caught.value.kind == "malformed"
 
 
@@ -284,8 +287,8 @@ async def test_vonage_records_are_listed_day_by_day_and_page_by_page() -> None:
     found = [report(n, same) for n in range(7)] + [report(50, NOW - timedelta(days=10), "failed")]
     async with world(CASES["Vonage"]) as here:
         here.server.listing = vonage(found, most=3)
-        listing = await drain(VONAGE, here.connection, limit=2)
-    assert listing.ids == [one["message_id"] for one in found]
+        listing = await drain_checked(VONAGE, here.connection, limit=2)
+    assert listing.ids == [row["message_id"] for row in found]
     assert listing.state == json.dumps({"since": EPOCH})
     sent, failed = (listing.internal[found[n]["message_id"]] for n in (0, 7))
     assert isinstance(sent, MessageRecord) and isinstance(failed, MessageRecord)
@@ -298,7 +301,7 @@ async def test_vonage_message_on_the_border_of_two_days_is_listed_once() -> None
     border = report(1, since - timedelta(days=4) + timedelta(days=1))
     async with world(CASES["Vonage"]) as here:
         here.server.listing = vonage([border])
-        listing = await drain(VONAGE, here.connection, since=since)
+        listing = await drain_checked(VONAGE, here.connection, since=since)
     assert listing.ids == [border["message_id"]]
 
 
@@ -306,7 +309,7 @@ async def test_vonage_later_run_looks_back_for_messages_still_on_their_way() -> 
     recent = report(1, NOW - timedelta(days=3))
     async with world(CASES["Vonage"]) as here:
         here.server.listing = vonage([report(2, NOW - timedelta(days=9)), recent])
-        listing = await drain(VONAGE, here.connection, state=json.dumps({"since": EPOCH - 3600}))
+        listing = await drain_checked(VONAGE, here.connection, state=json.dumps({"since": EPOCH - 3600}))
     assert listing.ids == [recent["message_id"]]
 
 
@@ -319,7 +322,7 @@ async def test_refusals_have_their_kind(name: str, status: int, kind: str) -> No
     async with world(case) as here:
         here.server.always = case.errors[status]
         with pytest.raises(ProviderFailure) as caught:
-            await drain(streams(name), here.connection)
+            await drain_checked(streams(name), here.connection)
     assert caught.value.kind == kind
     assert not any(secret in caught.value.detail for secret in case.secrets)
 
@@ -359,7 +362,7 @@ async def test_pages_that_are_not_what_is_documented_are_malformed(name: str) ->
         async with world(CASES[name]) as here:
             here.server.always = Answer(200, body)
             with pytest.raises(ProviderFailure) as caught:
-                await drain(streams(name), here.connection)
+                await drain_checked(streams(name), here.connection)
             assert caught.value.kind == "malformed", body
 
 

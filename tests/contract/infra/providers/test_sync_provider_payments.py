@@ -24,8 +24,7 @@ from tests.fixtures.listed_payments import (
 from tests.fixtures.scripted_server import Answer
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, world
-from tests.worlds.sync_drain import streams
-from tests.worlds.sync_listing import drain, shaped
+from tests.worlds.sync_drain import drain_checked, shaped, streams
 
 STRIPE = streams("Stripe")
 PAYPAL = streams("PayPal")
@@ -39,8 +38,8 @@ async def test_stripe_charges_are_listed_to_the_end_and_only_then_give_a_state()
     charges = [charge(n) for n in range(1, 8)]
     async with world(CASES["Stripe"]) as here:
         here.server.listing = lambda request: stripe_list(charges, request)
-        listing = await drain(STRIPE, here.connection, limit=3)
-    assert listing.ids == [one["id"] for one in charges]
+        listing = await drain_checked(STRIPE, here.connection, limit=3)
+    assert listing.ids == [listed["id"] for listed in charges]
     assert [len(page.records) for page in listing.pages] == [3, 3, 1]
     assert listing.state == json.dumps({"since": EPOCH})
     assert {request.path for request in here.server.requests} == {"/v1/charges"}
@@ -59,14 +58,14 @@ async def test_stripe_changes_come_from_its_events_and_the_latest_wins() -> None
     ]
     async with world(CASES["Stripe"]) as here:
         here.server.listing = lambda request: stripe_list(events, request)
-        listing = await drain(STRIPE, here.connection, state=json.dumps({"since": EPOCH - 60}))
+        listing = await drain_checked(STRIPE, here.connection, state=json.dumps({"since": EPOCH - 60}))
     (request,) = here.server.requests
     assert request.path == "/v1/events"
     assert int(request.query["created[gte]"]) <= EPOCH - 60
     assert request.query["types[]"].startswith("charge.")
     latest = max(
         (record for record in listing.records if record.external_id == "ch_001"),
-        key=lambda one: str(one.modified_at),
+        key=lambda record: str(record.modified_at),
     )
     assert latest.data["refunded"] is True
     internal = shaped(STRIPE, "charges", latest.data)
@@ -84,10 +83,10 @@ async def test_stripe_events_of_one_second_on_two_pages_lose_nothing_and_keep_th
     ]
     async with world(CASES["Stripe"]) as here:
         here.server.listing = lambda request: stripe_list(events, request)
-        listing = await drain(STRIPE, here.connection, limit=2, since=NOW - timedelta(hours=1))
+        listing = await drain_checked(STRIPE, here.connection, limit=2, since=NOW - timedelta(hours=1))
     assert set(listing.ids) == {"ch_001", "ch_002", "ch_003"}
     taken = [record for record in listing.records if record.external_id == "ch_001"]
-    assert [one.data["status"] for one in taken] == ["succeeded", "failed"]
+    assert [record.data["status"] for record in taken] == ["succeeded", "failed"]
     assert taken[0].modified_at > taken[1].modified_at  # type: ignore[operator]
 
 
@@ -142,7 +141,7 @@ async def test_paypal_lists_three_years_in_windows_of_31_days() -> None:
     found = [transaction(n, NOW - timedelta(days=7 * n, hours=1)) for n in range(1, 150)]
     async with world(CASES["PayPal"]) as here:
         here.server.listing = paypal(found)
-        listing = await drain(PAYPAL, here.connection, limit=4)
+        listing = await drain_checked(PAYPAL, here.connection, limit=4)
     assert set(listing.ids) == ids(found)
     assert listing.state == json.dumps({"since": EPOCH})
     paid = listing.internal[found[0]["transaction_info"]["transaction_id"]]
@@ -156,7 +155,7 @@ async def test_paypal_window_that_is_too_large_is_halved_until_it_fits() -> None
     together = [transaction(100 + n, NOW - timedelta(days=300)) for n in range(6)]
     async with world(CASES["PayPal"]) as here:
         here.server.listing = paypal(burst + together, most=6)
-        listing = await drain(PAYPAL, here.connection, limit=5)
+        listing = await drain_checked(PAYPAL, here.connection, limit=5)
     assert set(listing.ids) == ids(burst + together)
 
 
@@ -164,7 +163,7 @@ async def test_paypal_is_not_asked_for_what_its_reports_do_not_hold_yet() -> Non
     found = [transaction(n, NOW - timedelta(hours=3, minutes=10 + n)) for n in range(9)]
     async with world(CASES["PayPal"]) as here:
         here.server.listing = paypal(found, most=2)
-        listing = await drain(PAYPAL, here.connection, since=NOW - timedelta(days=1))
+        listing = await drain_checked(PAYPAL, here.connection, since=NOW - timedelta(days=1))
     assert set(listing.ids) == ids(found)
     assert listing.state == json.dumps({"since": EPOCH})
 
@@ -190,7 +189,7 @@ async def test_paypal_second_that_is_too_large_for_itself_ends_the_listing() -> 
     async with world(CASES["PayPal"]) as here:
         here.server.listing = paypal([transaction(n, NOW - timedelta(days=1)) for n in range(9)], most=6)
         with pytest.raises(ProviderFailure, match="more transactions in one second") as caught:
-            await drain(PAYPAL, here.connection, since=NOW - timedelta(days=2))
+            await drain_checked(PAYPAL, here.connection, since=NOW - timedelta(days=2))
     assert caught.value.kind == "rejected"
 
 
@@ -198,7 +197,7 @@ async def test_paypal_looks_back_for_transactions_that_were_pending() -> None:
     earlier = transaction(1, NOW - timedelta(days=8))
     async with world(CASES["PayPal"]) as here:
         here.server.listing = paypal([earlier, transaction(2, NOW - timedelta(days=60))])
-        listing = await drain(PAYPAL, here.connection, state=json.dumps({"since": EPOCH - 3600}))
+        listing = await drain_checked(PAYPAL, here.connection, state=json.dumps({"since": EPOCH - 3600}))
     assert set(listing.ids) == ids([earlier])
 
 
@@ -227,7 +226,7 @@ async def test_paypal_other_refusals_say_why() -> None:
             else None
         )
         with pytest.raises(ProviderFailure, match="INVALID_REQUEST") as caught:
-            await drain(PAYPAL, here.connection)
+            await drain_checked(PAYPAL, here.connection)
     assert caught.value.kind == "rejected"
 
 
@@ -264,8 +263,8 @@ async def test_square_payments_are_listed_in_the_order_of_their_changes() -> Non
     found = [payment(n, same) for n in range(5)] + [payment(9, NOW - timedelta(days=700))]
     async with world(CASES["Square"], changes={"locationId": "L88917AVBK2S5"}) as here:
         here.server.listing = square(found)
-        listing = await drain(SQUARE, here.connection, limit=2)
-    assert sorted(listing.ids) == sorted(one["id"] for one in found)
+        listing = await drain_checked(SQUARE, here.connection, limit=2)
+    assert sorted(listing.ids) == sorted(row["id"] for row in found)
     assert len(here.server.requests) == 3
     assert all(request.query["location_id"] == "L88917AVBK2S5" for request in here.server.requests)
     assert all(request.query["begin_time"] < "2010" for request in here.server.requests)
@@ -279,7 +278,7 @@ async def test_square_changes_since_the_last_run_are_asked_for_from_a_little_bef
     refunded = payment(3, NOW, refunded_money={"amount": 2500, "currency": "USD"})
     async with world(CASES["Square"]) as here:
         here.server.listing = square([old, border, refunded])
-        listing = await drain(SQUARE, here.connection, state=json.dumps({"since": EPOCH - 3600}))
+        listing = await drain_checked(SQUARE, here.connection, state=json.dumps({"since": EPOCH - 3600}))
     assert listing.ids == [border["id"], refunded["id"]]
     internal = listing.internal[refunded["id"]]
     assert isinstance(internal, PaymentRecord)
@@ -289,7 +288,7 @@ async def test_square_changes_since_the_last_run_are_asked_for_from_a_little_bef
 async def test_square_account_without_payments_has_none() -> None:
     async with world(CASES["Square"]) as here:
         here.server.listing = square([])
-        listing = await drain(SQUARE, here.connection)
+        listing = await drain_checked(SQUARE, here.connection)
     assert listing.records == []
     assert listing.state is not None
 
@@ -303,7 +302,7 @@ async def test_square_cursor_keeps_its_query_when_fewer_are_wanted() -> None:
         while page.next_cursor is not None:
             page = await SQUARE.list_records(here.connection, ListRequest("payments", 1, page.next_cursor))
             told += page.records
-    assert sorted(one.external_id for one in told) == sorted(one["id"] for one in found)
+    assert sorted(row.external_id for row in told) == sorted(row["id"] for row in found)
 
 
 @EVERY
@@ -315,7 +314,7 @@ async def test_refusals_have_their_kind(name: str, status: int, kind: str) -> No
     async with world(case) as here:
         here.server.listing = lambda request: case.errors[status] if request.method == "GET" else None
         with pytest.raises(ProviderFailure) as caught:
-            await drain(streams(name), here.connection)
+            await drain_checked(streams(name), here.connection)
     assert caught.value.kind == kind
     assert not any(secret in caught.value.detail for secret in case.secrets)
 
@@ -349,7 +348,7 @@ async def test_pages_that_are_not_what_is_documented_are_malformed(name: str) ->
             answer = Answer(200, body)
             here.server.listing = lambda request, answer=answer: answer if request.method == "GET" else None
             with pytest.raises(ProviderFailure) as caught:
-                await drain(streams(name), here.connection)
+                await drain_checked(streams(name), here.connection)
             assert caught.value.kind == "malformed", body
 
 

@@ -147,7 +147,7 @@ async def test_salesforce_push_by_external_id_is_one_request_whose_repeat_change
         request = PushRequest("contacts", "job-1/7", {"lastName": "Lovelace"})
         for _ in range(2):
             assert (await SALESFORCE.push_record(here.connection, request)).external_id == "003A"
-        paths = {one.path for one in here.server.requests if one.method == "PATCH"}
+        paths = {request.path for request in here.server.requests if request.method == "PATCH"}
         assert len(paths) == 1
 
 

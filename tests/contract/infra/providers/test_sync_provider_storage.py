@@ -188,5 +188,7 @@ async def test_objects_of_a_real_store_all_come(bucket: tuple[str, Any], limit: 
     client.put_object(Bucket="listing", Key=NAMES[0], Body=b"changed")
     async with connected(S3_PROVIDER, given) as connection:
         again = await drain(S3, connection, "files", limit)
-    before = {one.external_id: one.version for one in listing.records}
-    assert [one.external_id for one in again.records if one.version != before[one.external_id]] == [NAMES[0]]
+    before = {record.external_id: record.version for record in listing.records}
+    assert [
+        record.external_id for record in again.records if record.version != before[record.external_id]
+    ] == [NAMES[0]]

@@ -133,7 +133,7 @@ def test_a_page_is_filtered_and_newest_first(inbox: Inbox) -> None:
         with inbox.world.transactions.read() as tx:
             page = tx.incoming.page(inbox.tenant, inbox.integration, IncomingFilter(**fields), PageRequest())
             assert page.total == len(page.items)
-            return [one.provider_event_id for one in page.items]
+            return [webhook.provider_event_id for webhook in page.items]
 
     assert names() == ["b", "a"]
     assert names(statuses=[IncomingStatus.Failed]) == ["a"]
@@ -253,16 +253,16 @@ def test_every_statement_is_plain_t_sql(inbox: Inbox) -> None:
     for call in calls.values():
         with inbox.world.transactions.write() as tx:
             call(tx)
-    assert len({one.text for one in wire.sent}) >= 14
+    assert len({statement.text for statement in wire.sent}) >= 14
     forbidden = r"\b(MERGE|RETURNING|LIMIT|TRUE|FALSE|NOLOCK|UPDLOCK|ON CONFLICT)\b|\|\||\bIS (NOT )?[^N]"
-    for one in wire.sent:
-        (parsed,) = sqlglot.parse(one.text, dialect="tsql", error_level=sqlglot.ErrorLevel.RAISE)
-        assert isinstance(parsed, exp.Select | exp.Insert | exp.Update | exp.Delete), one.text
-        assert not re.search(forbidden, one.text, re.IGNORECASE), one.text
-        assert max(len(row) for row in one.rows) <= 2_100
-        for select in sqlglot.parse_one(one.text, dialect="tsql").find_all(exp.Select):
+    for statement in wire.sent:
+        (parsed,) = sqlglot.parse(statement.text, dialect="tsql", error_level=sqlglot.ErrorLevel.RAISE)
+        assert isinstance(parsed, exp.Select | exp.Insert | exp.Update | exp.Delete), statement.text
+        assert not re.search(forbidden, statement.text, re.IGNORECASE), statement.text
+        assert max(len(row) for row in statement.rows) <= 2_100
+        for select in sqlglot.parse_one(statement.text, dialect="tsql").find_all(exp.Select):
             if select.args.get("limit") or select.args.get("offset"):
-                assert select.args.get("order"), one.text
+                assert select.args.get("order"), statement.text
 
 
 @pytest.mark.parametrize(

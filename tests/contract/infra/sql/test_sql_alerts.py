@@ -152,7 +152,7 @@ def test_failing_deliveries_of_alerts_do_not_count_so_alerts_never_feed_themselv
         tx.outbox.append(events)
         tx.commit()
     claimed = world.claim(webhook, world.fan_out(webhook, events))
-    results = [world.result(one, DeliveryStatus.Failed) for one in claimed]
+    results = [world.result(delivery, DeliveryStatus.Failed) for delivery in claimed]
     assert len(results) == 3
     [signal] = delivery_signals(results, world.clock.now())
     assert (signal.tally.total, signal.tally.failed) == (1, 1)

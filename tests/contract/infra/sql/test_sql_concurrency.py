@@ -39,14 +39,14 @@ from infra.sql.transaction import SqlTransactions
 from tests.worlds.sql_drive_alerts import alert
 from tests.worlds.sql_world import START, SteppedClock, claim_in
 home, webhook_id = Path(sys.argv[1]), UUID(sys.argv[2])
-ids = [UUID(one) for one in json.loads(sys.stdin.read())]
+ids = [UUID(id_) for id_ in json.loads(sys.stdin.read())]
 units = SqlTransactions(sqlite_database(home / DATABASE_FILE, pool_size=2), SteppedClock(), lambda refs: None)
 won = []
 for start in range(0, len(ids), 50):
     with units.write() as unit:
         claimed = claim_in(unit, webhook_id, ids[start:start + 50], uuid4(), START)
         unit.commit()
-    won += [one.webhook_delivery_id.hex for one in claimed]
+    won += [delivery.webhook_delivery_id.hex for delivery in claimed]
 print(json.dumps(won))
 """
 _BUSY_WRITER = """
@@ -77,10 +77,12 @@ def test_eight_threads_claim_each_delivery_exactly_once(world: World) -> None:
         return claimed
 
     def take(worker: int) -> list[ClaimedDelivery]:
-        return [one for start in range(0, len(ids), 100) for one in take_some(ids[start : start + 100])]
+        return [
+            delivery for start in range(0, len(ids), 100) for delivery in take_some(ids[start : start + 100])
+        ]
 
     with ThreadPoolExecutor(8) as threads:
-        claimed = [one.webhook_delivery_id for won in threads.map(take, range(8)) for one in won]
+        claimed = [delivery.webhook_delivery_id for won in threads.map(take, range(8)) for delivery in won]
     assert len(claimed) == 2_000
     assert set(claimed) == set(ids)
 
@@ -95,7 +97,7 @@ def _in_eight_threads(take: Callable[[], list[UUID]]) -> list[UUID]:
         return taken
 
     with ThreadPoolExecutor(8) as threads:
-        return [one for taken in threads.map(drain, range(8)) for one in taken]
+        return [notification for taken in threads.map(drain, range(8)) for notification in taken]
 
 
 def test_eight_sweepers_take_each_due_delivery_exactly_once(world: World) -> None:
@@ -152,8 +154,8 @@ def test_eight_senders_claim_each_message_exactly_once(world: World) -> None:
         with world.transactions.write() as tx:
             claimed = tx.notifications.claim(now, now + timedelta(minutes=5), 20)
             tx.commit()
-        assert {one.attempts for one in claimed} <= {1}
-        return [one.notification_id for one in claimed]
+        assert {notification.attempts for notification in claimed} <= {1}
+        return [delivery.notification_id for delivery in claimed]
 
     assert sorted(_in_eight_threads(take)) == sorted(message.notification_id for message in messages)
 
@@ -220,7 +222,7 @@ async def test_of_fifty_creations_at_once_exactly_the_limit_succeeds__BR_WH_07(w
         *(service.create(principal, command) for _ in range(50)), return_exceptions=True
     )
     refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    assert {type(one) for one in refused} == {RuleViolation}
+    assert {type(error) for error in refused} == {RuleViolation}
     assert len(refused) == 30
     with world.transactions.read() as tx:
         assert tx.webhooks.count(world.tenant) == 20
@@ -237,7 +239,7 @@ def test_a_writer_that_holds_the_file_for_two_seconds_fails_nobody(sqlite: World
         made = list(threads.map(lambda _: sqlite.webhook(), range(4)))
     assert time.monotonic() - began > 1, "the other writer was waited for"
     assert other.wait(10) == 0
-    assert {one.state for one in made} == {WebhookState.Active}
+    assert {webhook.state for webhook in made} == {WebhookState.Active}
 
 
 def test_readers_are_not_kept_waiting_by_a_writer(world: World) -> None:

@@ -131,7 +131,9 @@ def test_subscribers_are_those_of_the_tenant_by_exact_name_and_say_whether_they_
     world.webhook("BookingConfirmed", tenant=world.other_tenant)
     with world.transactions.read() as tx:
         found = tx.pipeline.subscribers([(world.tenant, "BookingConfirmed"), (world.tenant, "*")])
-    assert sorted((one.webhook_id, one.event_type, one.holds) for one in found) == sorted(
+    assert sorted(
+        (subscriber.webhook_id, subscriber.event_type, subscriber.holds) for subscriber in found
+    ) == sorted(
         [
             (active.webhook_id, "BookingConfirmed", False),
             (active.webhook_id, "*", False),
@@ -151,7 +153,7 @@ def test_a_claim_takes_what_waits_and_leaves_the_rest(world: World) -> None:
         tx.pipeline.hold([held])
         tx.commit()
     claimed = world.claim(webhook, [waiting, sending, held])
-    assert [(one.webhook_delivery_id, one.attempt_number) for one in claimed] == [(waiting, 1)]
+    assert [(delivery.webhook_delivery_id, delivery.attempt_number) for delivery in claimed] == [(waiting, 1)]
     assert claimed[0].event.data == '{"booking":42}'
     assert claimed[0].expires_at == START + EXPIRY
 
@@ -163,7 +165,7 @@ def test_a_retry_is_claimed_when_it_is_due_with_five_seconds_of_grace_for_clocks
     world.clock.advance(seconds=54)
     assert world.claim(webhook, ids) == []
     world.clock.advance(seconds=2)
-    assert [one.attempt_number for one in world.claim(webhook, ids)] == [2]
+    assert [delivery.attempt_number for delivery in world.claim(webhook, ids)] == [2]
 
 
 def test_an_expired_delivery_is_not_claimed(world: World) -> None:
@@ -198,7 +200,7 @@ def test_a_result_under_a_stale_lease_changes_nothing(world: World) -> None:
 def test_results_of_several_leases_are_recorded_together(world: World) -> None:
     webhook = world.webhook()
     ids = world.deliveries(webhook, 4)
-    claimed = [one for pair in (ids[:2], ids[2:]) for one in world.claim(webhook, pair)]
+    claimed = [delivery for pair in (ids[:2], ids[2:]) for delivery in world.claim(webhook, pair)]
     crossed = replace(claimed[0], lease_id=claimed[3].lease_id)
     assert len(world.record([crossed, *claimed[1:]], DeliveryStatus.Delivered)) == 3
     assert world.status(webhook, crossed.webhook_delivery_id) == DeliveryStatus.Sending
@@ -281,7 +283,7 @@ def test_a_lapsed_lease_is_recorded_as_an_interrupted_attempt_and_tried_again(wo
         assert (webhook_id, delivery_id) == (webhook.webhook_id, ids[0])
         assert size > 0
         tx.commit()
-    assert [one.attempt_number for one in world.claim(webhook, ids)] == [2]
+    assert [delivery.attempt_number for delivery in world.claim(webhook, ids)] == [2]
 
 
 def test_what_ran_out_of_time_expires_and_says_whether_it_was_held(world: World) -> None:
@@ -290,7 +292,7 @@ def test_what_ran_out_of_time_expires_and_says_whether_it_was_held(world: World)
     now = world.clock.advance(hours=24)
     with world.transactions.write() as tx:
         found = tx.pipeline.requeue_due(now=now, again_at=now, limit=10)
-        assert {one.webhook_delivery_id: one.was_held for one in found.expired} == {
+        assert {delivery.webhook_delivery_id: delivery.was_held for delivery in found.expired} == {
             waiting: False,
             held: True,
         }
@@ -328,8 +330,10 @@ def test_old_deliveries_go_in_bounded_steps_with_their_attempts_unless_they_stil
 def test_an_outage_that_ends_is_learned_where_retries_are_adaptive(world: World) -> None:
     learning, other = world.webhook(), world.webhook()
     with world.transactions.write() as tx:
-        for one in (learning, other):
-            failed = EndpointTally(one.webhook_id, attempts_failed=1, outages=1, learns=one is learning)
+        for endpoint in (learning, other):
+            failed = EndpointTally(
+                endpoint.webhook_id, attempts_failed=1, outages=1, learns=endpoint is learning
+            )
             tx.pipeline.tally([failed], START)
         later = START + timedelta(seconds=600)
         tx.pipeline.tally([EndpointTally(learning.webhook_id, delivered=1, learns=True)], later)

@@ -44,7 +44,7 @@ def test_an_update_replaces_the_subscriptions(world: World) -> None:
     world.saved(replace(webhook, event_types=["b", "c", "c"]))
     with world.transactions.read() as tx:
         found = tx.pipeline.subscribers([(world.tenant, name) for name in "abc"])
-    assert sorted(one.event_type for one in found) == ["b", "c"]
+    assert sorted(job.event_type for job in found) == ["b", "c"]
 
 
 def test_deleting_a_webhook_takes_subscriptions_deliveries_and_attempts_along(world: World) -> None:
@@ -65,12 +65,12 @@ def test_webhooks_are_paged_in_order_and_filtered(world: World) -> None:
         made.append(world.webhook("a" if index % 2 else "b"))
     with world.transactions.read() as tx:
         page = tx.webhooks.page(world.tenant, WebhookFilter(), PageRequest(page=2, page_size=2))
-        assert ([one.webhook_id for one in page.items], page.total) == (
-            [one.webhook_id for one in made[2:4]],
+        assert ([item.webhook_id for item in page.items], page.total) == (
+            [webhook.webhook_id for webhook in made[2:4]],
             5,
         )
         named = tx.webhooks.page(world.tenant, WebhookFilter(event_type="a"), PageRequest())
-        assert [one.webhook_id for one in named.items] == [made[1].webhook_id, made[3].webhook_id]
+        assert [webhook.webhook_id for webhook in named.items] == [made[1].webhook_id, made[3].webhook_id]
         none = tx.webhooks.page(world.tenant, WebhookFilter(state=WebhookState.Paused), PageRequest())
         assert (none.items, none.total) == ([], 0)
 
@@ -85,7 +85,7 @@ def test_deliveries_are_paged_newest_first_and_filtered(world: World) -> None:
         def listed(filter_: DeliveryFilter) -> list[object]:
             page = tx.deliveries.page(world.tenant, webhook.webhook_id, filter_, PageRequest())
             assert page.total == len(page.items)
-            return [one.webhook_delivery_id for one in page.items]
+            return [item.webhook_delivery_id for item in page.items]
 
         assert listed(DeliveryFilter()) == [new, old]
         assert listed(DeliveryFilter(since=moment)) == [new]
@@ -133,8 +133,8 @@ def test_a_job_that_began_meanwhile_is_not_taken_for_one_the_queue_was_told_of(w
         tx.sync_jobs.add(world.tenant, waiting)
         assert tx.sync_jobs.claim(begun.data_sync_job_id, 0, now)
         tx.sync_jobs.mark_queued([begun.data_sync_job_id, waiting.data_sync_job_id], now)
-        found = [tx.sync_jobs.find(one.data_sync_job_id) for one in (begun, waiting)]
-    assert [one.queued_at for one in found if one] == [None, now]
+        found = [tx.sync_jobs.find(job.data_sync_job_id) for job in (begun, waiting)]
+    assert [job.queued_at for job in found if job] == [None, now]
 
 
 def test_an_error_after_some_writes_undoes_them(world: World) -> None:

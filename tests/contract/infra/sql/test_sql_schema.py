@@ -170,7 +170,7 @@ def test_the_script_has_the_database_keep_versions_before_its_transaction() -> N
     batches = _batches()
     assert batches[2:4] == [f"{statement};" for statement in SNAPSHOTS_ON]
     assert batches[4].startswith("BEGIN TRANSACTION;")
-    assert [one.split(" SET ")[1] for one in SNAPSHOTS_ON] == [
+    assert [statement.split(" SET ")[1] for statement in SNAPSHOTS_ON] == [
         "READ_COMMITTED_SNAPSHOT ON WITH ROLLBACK IMMEDIATE",
         "ALLOW_SNAPSHOT_ISOLATION ON",
     ]

@@ -46,8 +46,8 @@ class _Cursors:
         event.listen(engine, "before_cursor_execute", self._before)
 
     def _before(self, connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        for one in [ref() for ref in self._read]:
-            if one is not None and not _is_closed(one):
+        for earlier in [ref() for ref in self._read]:
+            if earlier is not None and not _is_closed(earlier):
                 self.meanwhile.append(statement)
         self._read = [weakref.ref(cursor)]
 
@@ -95,8 +95,8 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Sent], list[s
 
 
 def test_every_repository_method_reaches_the_database(sent: list[Sent]) -> None:
-    assert len({one.method for one in sent}) >= 28
-    assert len({one.text for one in sent}) >= 40
+    assert len({statement.method for statement in sent}) >= 28
+    assert len({statement.text for statement in sent}) >= 40
 
 
 def test_no_statement_is_sent_while_the_rows_of_another_are_read(
@@ -107,12 +107,12 @@ def test_no_statement_is_sent_while_the_rows_of_another_are_read(
 
 
 def test_the_rotation_of_data_keys_reads_and_writes(sent: list[Sent]) -> None:
-    texts = {one.text.split()[0] for one in sent if one.method == "rotation"}
+    texts = {statement.text.split()[0] for statement in sent if statement.method == "rotation"}
     assert texts == {"SELECT", "UPDATE"}
 
 
 def test_every_statement_parses_as_t_sql(sent: list[Sent]) -> None:
-    for text in {one.text for one in sent}:
+    for text in {statement.text for statement in sent}:
         (parsed,) = sqlglot.parse(text, dialect="tsql", error_level=sqlglot.ErrorLevel.RAISE)
         assert isinstance(parsed, exp.Select | exp.Insert | exp.Update | exp.Delete), text
         assert not list(parsed.find_all(exp.Command)), text
@@ -122,37 +122,41 @@ def test_statements_keep_to_the_plain_middle_of_the_language(sent: list[Sent]) -
     forbidden = (
         r"\b(MERGE|RETURNING|LIMIT|TRUE|FALSE|NOLOCK|UPDLOCK|HOLDLOCK|ROW_NUMBER|ON CONFLICT)\b|\|\||`"
     )
-    for one in sent:
-        assert not re.search(forbidden, one.text, re.IGNORECASE), one.text
+    for statement in sent:
+        assert not re.search(forbidden, statement.text, re.IGNORECASE), statement.text
 
 
 def test_rows_are_skipped_and_limited_only_in_an_order(sent: list[Sent]) -> None:
-    skipping = [one for one in sent if re.search(r"\b(OFFSET|FETCH|TOP)\b", one.text)]
-    assert {one.method for one in skipping} >= {"webhooks.page", "deliveries.page", "outbox.unannounced"}
-    for one in skipping:
-        for select in sqlglot.parse_one(one.text, dialect="tsql").find_all(exp.Select):
+    skipping = [statement for statement in sent if re.search(r"\b(OFFSET|FETCH|TOP)\b", statement.text)]
+    assert {statement.method for statement in skipping} >= {
+        "webhooks.page",
+        "deliveries.page",
+        "outbox.unannounced",
+    }
+    for statement in skipping:
+        for select in sqlglot.parse_one(statement.text, dialect="tsql").find_all(exp.Select):
             if select.args.get("limit") or select.args.get("offset"):
-                assert select.args.get("order"), one.text
+                assert select.args.get("order"), statement.text
 
 
 def test_no_subquery_is_ordered_without_a_limit(sent: list[Sent]) -> None:
     """SQL Server refuses that (error 1033)."""
-    for one in sent:
-        for select in sqlglot.parse_one(one.text, dialect="tsql").find_all(exp.Select):
+    for statement in sent:
+        for select in sqlglot.parse_one(statement.text, dialect="tsql").find_all(exp.Select):
             if select.parent is not None and select.args.get("order"):
-                assert select.args.get("limit") or select.args.get("offset"), one.text
+                assert select.args.get("limit") or select.args.get("offset"), statement.text
 
 
 def test_no_statement_carries_more_parameters_than_sql_server_takes(sent: list[Sent]) -> None:
-    for one in sent:
-        assert max(len(row) for row in one.rows) <= _PARAMETERS_AT_MOST, one.text[:200]
-        assert one.text.count("?") == len(one.rows[0])
+    for statement in sent:
+        assert max(len(row) for row in statement.rows) <= _PARAMETERS_AT_MOST, statement.text[:200]
+        assert statement.text.count("?") == len(statement.rows[0])
 
 
 def test_conditions_compare_and_never_ask_whether_a_column_is_a_number(sent: list[Sent]) -> None:
     """`IS 1` is no T-SQL: a BIT is compared."""
-    for one in sent:
-        assert not re.search(r"\bIS (NOT )?[^N]", one.text), one.text
+    for statement in sent:
+        assert not re.search(r"\bIS (NOT )?[^N]", statement.text), statement.text
 
 
 def test_lists_longer_than_a_chunk_are_sent_in_chunks(sent: list[Sent]) -> None:
@@ -163,7 +167,9 @@ def test_lists_longer_than_a_chunk_are_sent_in_chunks(sent: list[Sent]) -> None:
         "deliveries.reset",
         "pipeline.hold",
     ):
-        texts = [one.text for one in sent if one.method == method and " IN (" in one.text]
+        texts = [
+            statement.text for statement in sent if statement.method == method and " IN (" in statement.text
+        ]
         assert len(texts) >= 2, method
 
 
@@ -172,24 +178,24 @@ def test_parameters_are_what_the_driver_binds_without_guessing(sent: list[Sent])
     from datetime import datetime
     from uuid import UUID
 
-    for one in sent:
-        for value in (value for row in one.rows[:3] for value in row):
+    for statement in sent:
+        for value in (value for row in statement.rows[:3] for value in row):
             if isinstance(value, datetime):
-                assert value.tzinfo is None, one.text
+                assert value.tzinfo is None, statement.text
             else:
-                assert type(value) in (int, float, bool, str, UUID, type(None)), (type(value), one.text)
+                assert type(value) in (int, float, bool, str, UUID, type(None)), (type(value), statement.text)
 
 
 def test_texts_are_bound_as_nvarchar_and_long_ones_as_nvarchar_max(sent: list[Sent]) -> None:
     """VARCHAR would turn what its code page lacks into question marks; a size of 0 stands for MAX."""
-    sizes = {size for one in sent for size in one.sizes or ()}
+    sizes = {size for statement in sent for size in statement.sizes or ()}
     assert {("SQL_WVARCHAR", None, None), ("SQL_WVARCHAR", 0, 0)} <= sizes
     assert not [size for size in sizes if size[0] in ("SQL_VARCHAR", "STRING")]
 
 
 def test_many_rows_go_as_one_array_whose_types_the_server_can_deduce(sent: list[Sent]) -> None:
     """The driver asks the server what each parameter is, which it can tell of a value alone in its place."""
-    arrays = [one for one in sent if len(one.rows) > 1]
+    arrays = [statement for statement in sent if len(statement.rows) > 1]
     assert {"outbox.append", "pipeline.add_deliveries", "pipeline.record"} <= {
         array.method for array in arrays
     }
@@ -203,7 +209,7 @@ def test_many_rows_go_as_one_array_whose_types_the_server_can_deduce(sent: list[
 
 def test_a_search_takes_no_character_for_a_wildcard(sent: list[Sent]) -> None:
     """SQL Server's LIKE has `[` beside `%` and `_`."""
-    searches = [one for one in sent if " LIKE " in one.text]
+    searches = [statement for statement in sent if " LIKE " in statement.text]
     assert {search.method for search in searches} >= {
         "integrations.page",
         "integration_logs.page",
@@ -217,7 +223,11 @@ def test_a_search_takes_no_character_for_a_wildcard(sent: list[Sent]) -> None:
 
 def test_claims_and_sweeps_return_what_they_changed_by_output(sent: list[Sent]) -> None:
     for method in ("pipeline.claim", "pipeline.requeue_due", "outbox.unannounced", "deliveries.reset"):
-        updates = [one.text for one in sent if one.method == method and "OUTPUT inserted." in one.text]
+        updates = [
+            statement.text
+            for statement in sent
+            if statement.method == method and "OUTPUT inserted." in statement.text
+        ]
         assert updates, method
         for text in updates:
             assert text.index(" SET ") < text.index(" OUTPUT "), text
@@ -225,14 +235,18 @@ def test_claims_and_sweeps_return_what_they_changed_by_output(sent: list[Sent]) 
 
 
 def test_what_an_endpoint_taught_is_not_written_over_what_another_process_learned(sent: list[Sent]) -> None:
-    learned = [one.text for one in sent if "SET [RetryHistory]=" in one.text]
+    learned = [statement.text for statement in sent if "SET [RetryHistory]=" in statement.text]
     assert len(learned) == 2, "the first outage, and its end"
     for text in learned:
         assert "[RetryHistory]" in text[text.index(" WHERE ") :], text
 
 
 def test_a_claim_repeats_the_state_it_moves_from(sent: list[Sent]) -> None:
-    claim = next(one.text for one in sent if one.method == "pipeline.claim" and one.text.startswith("UPDATE"))
+    claim = next(
+        statement.text
+        for statement in sent
+        if statement.method == "pipeline.claim" and statement.text.startswith("UPDATE")
+    )
     condition = claim[claim.index(" WHERE ") :]
     for column in ("DeliveryStatus", "IsHeld", "ExpiresAt", "NextRetryAt"):
         assert f"[{column}]" in condition, claim
@@ -250,7 +264,7 @@ def test_the_next_that_are_due_are_claimed_from_the_table_itself(
     sent: list[Sent], method: str, state: str
 ) -> None:
     """Ids out of a subquery would come from versions, and be those another process took meanwhile."""
-    claim = next(one for one in sent if one.method == method)
+    claim = next(statement for statement in sent if statement.method == method)
     text = " ".join(claim.text.split())
     assert re.match(r"WITH first_rows AS \(SELECT TOP \d+ ", text), text
     inner, changed = text.split(") UPDATE first_rows SET ")
@@ -261,7 +275,11 @@ def test_the_next_that_are_due_are_claimed_from_the_table_itself(
 
 def test_what_is_old_is_deleted_from_the_table_itself(sent: list[Sent]) -> None:
     """A row that is not old any more when its lock is had stays."""
-    deletes = [one for one in sent if re.search(r"\bTOP \d+ ", one.text) and "DELETE FROM" in one.text]
+    deletes = [
+        statement
+        for statement in sent
+        if re.search(r"\bTOP \d+ ", statement.text) and "DELETE FROM" in statement.text
+    ]
     assert {delete.method for delete in deletes} >= {
         "pipeline.delete_before",
         "outbox.delete_before",
@@ -277,15 +295,15 @@ def test_what_is_old_is_deleted_from_the_table_itself(sent: list[Sent]) -> None:
 
 
 def test_no_statement_changes_what_a_subquery_counted_off(sent: list[Sent]) -> None:
-    for one in sent:
-        if re.search(r"\b(UPDATE|DELETE)\b", one.text):
-            assert not re.search(r"\bIN \(SELECT TOP\b", one.text), one.text
+    for statement in sent:
+        if re.search(r"\b(UPDATE|DELETE)\b", statement.text):
+            assert not re.search(r"\bIN \(SELECT TOP\b", statement.text), statement.text
 
 
 def test_a_filtered_index_is_asked_for_in_its_own_words(sent: list[Sent]) -> None:
     """SQL Server makes its plan before it knows a parameter, so `Status = ?` never meets `WHERE Status = 0`."""
     for method in ("notifications.claim", "sync_jobs.waiting", "sync_jobs.to_queue"):
-        text = next(one.text for one in sent if one.method == method)
+        text = next(statement.text for statement in sent if statement.method == method)
         assert "[Status] = 0" in text, text
 
 
@@ -301,6 +319,6 @@ def test_a_statement_that_is_kept_takes_the_values_of_each_time() -> None:
                 limit=10 * number,
             )
             connection.execute(first.values(Attempts=alert_notifications.c.Attempts + 2 * number))
-    assert [one.rows for one in wire.sent] == [[(3, 6)], [(4, 8)]]
-    assert [re.findall(r"TOP \d+", one.text) for one in wire.sent] == [["TOP 30"], ["TOP 40"]]
+    assert [statement.rows for statement in wire.sent] == [[(3, 6)], [(4, 8)]]
+    assert [re.findall(r"TOP \d+", statement.text) for statement in wire.sent] == [["TOP 30"], ["TOP 40"]]
     assert "SET [Attempts]=(first_rows.[Attempts] + ?)" in wire.sent[0].text

@@ -68,7 +68,7 @@ def test_a_write_after_a_read_on_the_same_connection_is_read_committed(server: S
         _say(tx, "UPDATE t")
         tx.commit()
     assert server.log[before:] == ["UPDATE t", "COMMIT", "ROLLBACK"]
-    levels = [one for one in server.log if one.startswith("SET TRANSACTION")]
+    levels = [statement for statement in server.log if statement.startswith("SET TRANSACTION")]
     assert levels == [_TO_SNAPSHOT, _BACK]
 
 
@@ -81,7 +81,7 @@ def test_the_level_goes_back_after_a_read_that_failed(server: Server) -> None:
 
 def test_a_ping_needs_no_isolation(server: Server) -> None:
     server.database.ping()
-    assert not [one for one in server.log if one.startswith("SET")]
+    assert not [statement for statement in server.log if statement.startswith("SET")]
 
 
 def test_a_migration_has_the_database_keep_versions_outside_any_transaction(server: Server) -> None:

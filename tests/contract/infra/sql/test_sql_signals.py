@@ -62,7 +62,7 @@ def total(world: World, kind: SubjectKind = SubjectKind.Webhook, tenant: UUID | 
     now = world.clock.now()
     with world.transactions.read() as tx:
         found = tx.signals.read(tenant or world.tenant, kind, since=now - DAY, until=now + DAY)
-    return sum((one.tally for one in found), Tally())
+    return sum((signal.tally for signal in found), Tally())
 
 
 @pytest.mark.parametrize("kind", [SubjectKind.Webhook, SubjectKind.Tenant])
@@ -76,7 +76,9 @@ def test_counts_are_complete_before_while_and_after_they_are_added_up(
     assert compacted(world) == 1
     appended(world, attempt(world, error="5xx"))
     after = total(world, kind)
-    assert [(one.total, one.succeeded, dict(one.errors)) for one in seen] == [(3, 2, {"timeout": 1})] * 2
+    assert [(tally.total, tally.succeeded, dict(tally.errors)) for tally in seen] == [
+        (3, 2, {"timeout": 1})
+    ] * 2
     assert (after.total, after.failed, dict(after.errors)) == (4, 2, {"timeout": 1, "5xx": 1})
 
 

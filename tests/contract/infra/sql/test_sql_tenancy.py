@@ -54,7 +54,7 @@ _SCOPED: dict[type, frozenset[str]] = {
 }
 
 
-@pytest.mark.parametrize("repository", _SCOPED, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("repository", _SCOPED, ids=lambda repository: repository.__name__)
 def test_every_method_asks_for_the_tenant_first(repository: type) -> None:
     methods = {
         name: method
@@ -148,4 +148,4 @@ def test_a_paused_webhook_of_one_tenant_holds_nothing_of_another(world: World) -
     theirs = world.webhook("a", tenant=world.other_tenant)
     with world.transactions.read() as tx:
         found = tx.pipeline.subscribers([(world.other_tenant, "a")])
-    assert [(one.webhook_id, one.holds) for one in found] == [(theirs.webhook_id, False)]
+    assert [(subscriber.webhook_id, subscriber.holds) for subscriber in found] == [(theirs.webhook_id, False)]
