@@ -12,9 +12,8 @@ CLIENTS = {
     "infra/azure/signalr/realtime.py",
 }
 WAY_OUT = {
-    "infra/app/adapters.py",
-    "infra/app/integrations.py",
-    "infra/app/oauth.py",
+    "infra/app/build.py",
+    "infra/app/hub.py",
     "infra/outbound/failures.py",
     "infra/outbound/pool.py",
     "infra/outbound/request.py",
