@@ -1,10 +1,11 @@
-"""The anomaly detector over a synthetic month of 1,000 labelled series: `python -m bench.anomalies`; over a public
-series of a real thing: `--public`. The product judges each hour when it has ended: `--watched` does so with one
-synthetic series in ten, which takes a minute or two.
+"""The anomaly detector over a synthetic month of 1,000 labelled series: `python -m bench.anomalies`.
 
-The synthetic ones have daily and weekly rhythms, a trend, and noise beyond Poisson's; half of them hold one to three
-labelled anomalies of one to twelve hours, down to such as a person would hardly see.
-"""
+- `--public` takes a public series of a real thing instead.
+- `--watched` evaluates each hour when it has ended, as the product does, with one synthetic series in ten; it takes a
+  minute or two.
+
+The synthetic series have daily and weekly rhythms, a trend, and noise beyond Poisson's. Half of them hold one to
+three labelled anomalies of one to twelve hours, down to such as a person would hardly see."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ _MIX = ((Metric.Traffic, 0.5), (Metric.ErrorRate, 0.2), (Metric.Latency, 0.2), (
 
 
 def month(random: Random) -> list[Labelled]:
-    """A thousand series; the same for the same seed."""
+    """Return a thousand series; the same for the same seed."""
     metrics = [metric for metric, share in _MIX for _ in range(int(SERIES * share))]
     return [_series(metric, random) for metric in metrics]
 
@@ -58,7 +59,7 @@ def _labels(random: Random) -> list[range]:
 
 
 def _strength(metric: Metric, random: Random) -> float:
-    """What an anomaly multiplies by; of shares of failures, what it adds."""
+    """Return what an anomaly multiplies by; of shares of failures, what it adds."""
     if metric is Metric.ErrorRate:
         return random.uniform(0.12, 0.9)
     if metric is Metric.Latency:

@@ -33,8 +33,9 @@ LABELS: Final = (
 
 
 def installed() -> Path:
-    """The series' file in the installed package, which is not imported. Raises SystemExit, saying what to install,
-    where it is missing."""
+    """Return the series' file in the installed package, which is not imported.
+
+    Raises SystemExit, saying what to install, where it is missing."""
     try:
         found = [file for file in files("river") or () if str(file) == _FILE]
     except PackageNotFoundError:
@@ -47,7 +48,7 @@ def installed() -> Path:
 
 
 def load(path: Path, labels: tuple[tuple[str, str], ...] = LABELS) -> Labelled:
-    """A CSV file with a heading, and a time with its offset and a flow in litres a second in each row."""
+    """Read a CSV file with a heading, and in each row a time with its offset and a flow in litres a second."""
     with path.open(newline="") as file:
         rows = list(csv.reader(file))[1:]
     flows = {datetime.fromisoformat(time): float(flow) * _PER_HOUR for time, flow in rows}

@@ -1,5 +1,6 @@
-"""What the anomaly detector reports of labelled series. Precision is the share of reported runs that touch a label,
-recall the share of labels that a run touches."""
+"""What the anomaly detector reports of labelled series.
+
+Precision is the share of reported runs that touch a label, recall the share of labels that a run touches."""
 
 from __future__ import annotations
 
@@ -88,11 +89,11 @@ def evaluate(series: Sequence[Labelled], judge: Judge) -> Score:
     for labelled, reported in zip(series, reports, strict=True):
         labels = [label for label in labelled.labels if any(labelled.samples[hour] for hour in label)]
         counts["reported"] += len(reported)
-        counts["right"] += sum(any(_touch(one, label) for label in labels) for one in reported)
+        counts["right"] += sum(any(_touch(run, label) for label in labels) for run in reported)
         counts["labels"] += len(labels)
-        counts["found"] += sum(any(_touch(one, label) for one in reported) for label in labels)
+        counts["found"] += sum(any(_touch(run, label) for run in reported) for label in labels)
     return Score(counts["reported"], counts["right"], counts["labels"], counts["found"], seconds)
 
 
-def _touch(one: range, other: range) -> bool:
-    return one.start < other.stop and other.start < one.stop
+def _touch(first: range, other: range) -> bool:
+    return first.start < other.stop and other.start < first.stop

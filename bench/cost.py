@@ -50,7 +50,7 @@ class Line:
 
 
 def per_million() -> list[Line]:
-    """What grows with the deliveries."""
+    """Return what grows with the deliveries."""
     batches = DELIVERIES / BATCH
     # Intake: 20 ms of an instance that serves eight requests at once. Fan-out and delivery: a batch at a time.
     seconds = DELIVERIES * 0.020 / 8 + batches * 0.10 + batches * 0.30
@@ -66,7 +66,7 @@ def per_million() -> list[Line]:
 
 
 def per_month() -> list[Line]:
-    """What stands whether anything is delivered or not, in the tier `prod` without private networking."""
+    """Return what stands whether anything is delivered or not, in the tier `prod` without private networking."""
     ready = ALWAYS_READY_INSTANCES * INSTANCE_GB * MONTH_HOURS * 3600
     return [
         Line("Azure SQL, S3", 1, "month", SQL_S3_MONTH),
@@ -77,15 +77,16 @@ def per_month() -> list[Line]:
 
 
 def zone_redundancy() -> list[Line]:
-    """What always-ready instances cost instead where the app is to survive the loss of a zone: the platform then
-    keeps two of every scaling group, and bills them.
+    """Return what always-ready instances cost instead where the app is to survive the loss of a zone.
+
+    The platform then keeps two of every scaling group, and bills them.
     https://learn.microsoft.com/azure/reliability/reliability-functions"""
     ready = 2 * SCALING_GROUPS * INSTANCE_GB * MONTH_HOURS * 3600
     return [Line("Functions, always ready", ready, "GB-s", ALWAYS_READY_GB_SECOND)]
 
 
 def per_tenant_month() -> list[Line]:
-    """What the optional model costs for a tenant that spends its budget of tokens every day, in the usual mix."""
+    """Return what the optional model costs for a tenant that spends its tokens every day, in the usual mix."""
     tokens = 30 * TOKENS_PER_DAY / 1e6
     return [
         Line("Azure OpenAI, questions", tokens * PROMPT_SHARE, "million tokens", PROMPT_TOKENS_PER_MILLION),

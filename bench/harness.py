@@ -32,7 +32,7 @@ minting: Callable[..., str] | None = None
 
 
 def free_port() -> int:
-    """A TCP port of loopback that was free a moment ago."""
+    """Return a TCP port of loopback that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -75,7 +75,7 @@ class HostProcess:
         self.log = home.with_suffix(".log")
 
     def start(self) -> HostProcess:
-        """Returns when it answers; raises RuntimeError with its log when it does not."""
+        """Start it and wait until it answers. Raises RuntimeError, with its log, when it does not."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
         environment = {
             **inherited,
@@ -130,8 +130,9 @@ class HostProcess:
             raise
 
     def token(self, *arguments: str) -> str:
-        """A token of the issuer, the development issuer's where there is no other; the administrator's without
-        arguments. They are those of `python -m devhost token`."""
+        """Return a token of the issuer, the development issuer's where there is no other.
+
+        Without arguments it is the administrator's. Arguments are those of `python -m devhost token`."""
         if minting is not None:
             return minting(*arguments)
         return cli.token_of(cli.parser().parse_args(["token", *arguments]), self.home)
@@ -169,11 +170,11 @@ class ReceiverProcess:
         raise RuntimeError("the receiver did not start")
 
     def counts(self) -> dict[str, int]:
-        """Requests and distinct events since the last reset; cheap enough to poll."""
+        """Return requests and distinct events since the last reset; cheap enough to poll."""
         return dict(call("GET", f"{self.url}/counts")[1])
 
     def stats(self) -> dict[str, Any]:
-        """Counts and receipt latencies in milliseconds since the last reset."""
+        """Return counts and receipt latencies in milliseconds since the last reset."""
         return dict(call("GET", f"{self.url}/stats")[1])
 
     def reset(self) -> None:
@@ -189,7 +190,7 @@ class ReceiverProcess:
 
 @contextlib.contextmanager
 def running(home: Path, *, workers: int = 1, **environment: str) -> Iterator[HostProcess]:
-    """A host for the length of a block."""
+    """Run a host for the length of a block."""
     host = HostProcess(home, workers=workers, **environment).start()
     try:
         yield host
@@ -203,7 +204,7 @@ def running(home: Path, *, workers: int = 1, **environment: str) -> Iterator[Hos
 
 @contextlib.contextmanager
 def receiving(*arguments: str) -> Iterator[ReceiverProcess]:
-    """A receiver for the length of a block."""
+    """Run a receiver for the length of a block."""
     receiver = ReceiverProcess(*arguments)
     try:
         yield receiver

@@ -49,7 +49,7 @@ def _stripe() -> Iterator[str]:
 
 
 def _connect(host: HostProcess, token: str, base_url: str) -> str:
-    """An active Stripe integration; the address of its webhooks."""
+    """Make an active Stripe integration and return the address of its webhooks."""
     body = {
         "name": "Bench",
         "integrationType": "PaymentGateway",
@@ -79,7 +79,7 @@ def _signed(index: int, timestamp: int) -> tuple[bytes, dict[str, str]]:
 async def _rate(
     url: str, seconds: float, clients: int, *, post: bool, wanted: int
 ) -> tuple[float, list[float]]:
-    """Requests a second over keep-alive connections, and each one's milliseconds."""
+    """Return requests a second over keep-alive connections, and each one's milliseconds."""
     import aiohttp
 
     timestamp, numbers = int(time.time()), iter(range(10_000_000))

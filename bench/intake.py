@@ -15,7 +15,7 @@ _CLIENTS = 16
 
 
 async def _post_for(url: str, token: str, body: bytes, seconds: float) -> float:
-    """Requests a second of 16 keep-alive connections."""
+    """Return requests a second of 16 keep-alive connections."""
     import aiohttp
 
     count = 0

@@ -82,7 +82,7 @@ def _row(times: list[float]) -> str:
 
 @contextmanager
 def _hub_of(host: HostProcess, clock: _Later) -> Iterator[Hub]:
-    """The hub over the host's state, in this process."""
+    """Build the hub over the host's state, in this process."""
     hub = build(Settings(home=host.home), clock=clock)
     try:
         yield hub

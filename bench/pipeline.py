@@ -33,7 +33,7 @@ class Rate:
 
 
 def payload() -> dict[str, Any]:
-    """An event's data of an ordinary size (about 250 bytes), stamped with the moment it was made."""
+    """Return an event's data of an ordinary size (about 250 bytes), stamped with the moment it was made."""
     return {
         "sentAt": time.time(),
         "bookingId": "7e1b0c4e-3a5e-4a58-9e5b-0f6f4a1c2d3e",
@@ -80,7 +80,7 @@ def _bare_process(url: str, seconds: float, results: Any) -> None:
 
 
 def bare_loop(url: str, *, processes: int, seconds: float) -> Rate:
-    """What the machine can post when nothing is stored."""
+    """Measure what the machine can post when nothing is stored."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     workers = [context.Process(target=_bare_process, args=(url, seconds, results)) for _ in range(processes)]
@@ -97,7 +97,7 @@ def bare_loop(url: str, *, processes: int, seconds: float) -> Rate:
 
 
 def subscribe(host: HostProcess, token: str, url: str, **options: Any) -> str:
-    """A verified webhook for every event; its id."""
+    """Return the id of a verified webhook for every event."""
     status, webhook = call(
         "POST", f"{host.url}/webhooks", {"url": url, "eventTypes": ["*"], **options}, token=token
     )
@@ -151,7 +151,7 @@ def sustained(host: HostProcess, receiver: ReceiverProcess, token: str, *, secon
 
 
 def wait_for(receiver: ReceiverProcess, events: int, seconds: float) -> dict[str, Any]:
-    """The receiver's counts once it has seen so many events, or when the time is up."""
+    """Return the receiver's counts once it has seen so many events, or when the time is up."""
     deadline = time.monotonic() + seconds
     while receiver.counts()["events"] < events and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -177,11 +177,11 @@ def measure(*, workers: int, seconds: float) -> list[tuple[str, str]]:
     """Rows of (what, result) for the report."""
     rows: list[tuple[str, str]] = []
     with receiving() as receiver, tempfile.TemporaryDirectory() as folder:
-        bare, one = (
+        bare, single = (
             bare_loop(f"{receiver.url}/bare", processes=processes, seconds=max(5.0, seconds / 6))
             for processes in (workers, 1)
         )
-        for processes, loop in ((workers, bare), (1, one)):
+        for processes, loop in ((workers, bare), (1, single)):
             found = f"{loop.per_second:,.0f} posts/s, {loop.cpu_ms:.2f} ms CPU each"
             rows.append((f"bare loop, processes: {processes}", found))
         with running(Path(folder) / "hub", workers=workers) as host:
@@ -196,7 +196,7 @@ def measure(*, workers: int, seconds: float) -> list[tuple[str, str]]:
                 (
                     f"deliveries sustained for {seconds:.0f} s, WORKERS={workers}",
                     f"{rate.per_second:,.0f}/s = {rate.per_second / bare.per_second:.0%} of as many bare loops, "
-                    f"{rate.per_second / one.per_second:.0%} of one, {rate.cpu_ms:.2f} ms CPU each",
+                    f"{rate.per_second / single.per_second:.0%} of one, {rate.cpu_ms:.2f} ms CPU each",
                 )
             )
             rows.append(

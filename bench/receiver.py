@@ -38,7 +38,7 @@ class Tally:
             self.latencies.append((time.time() - float(body[at + len(_SENT_AT) : end])) * 1000)
 
     def counts(self) -> dict[str, Any]:
-        """What may be asked often: it costs nothing."""
+        """Return what may be asked often: it costs nothing."""
         return {"requests": self.requests, "events": len(self.ids)}
 
     def report(self) -> dict[str, Any]:

@@ -65,10 +65,10 @@ class _Endpoint:
     failed: float = 0.0
     periods: list[tuple[float, float, str]] = field(default_factory=list)
 
-    def see(self, one: Seen) -> None:
-        """A period ends midway to an answer of another sort, as adaptive retry takes it."""
-        self.last, kind = one.at.timestamp() - self.began, _kind(one.status)
-        self.deliveries += one.is_first
+    def see(self, attempt: Seen) -> None:
+        """End a period midway to an answer of another sort, as adaptive retry takes it."""
+        self.last, kind = attempt.at.timestamp() - self.began, _kind(attempt.status)
+        self.deliveries += attempt.is_first
         if self.kind is not None and (kind is None or (kind == "limit") != (self.kind == "limit")):
             end = min(self.last, self.since + outage_length(self.since, self.failed, self.last))
             if end - self.since >= 1.0:  # else posts crossed on their way
@@ -100,8 +100,10 @@ def _kind(status: int | None) -> str | None:
 
 
 def recording(attempts: Iterable[Seen]) -> list[dict[str, Any]]:
-    """Of attempts in the order of their start, each endpoint that had a period which ended: seconds from its first to
-    its last attempt, deliveries begun, and periods as [start, end, kind] in seconds from that first attempt."""
+    """Return each endpoint that had a period which ended, from attempts in the order of their start.
+
+    Of each: seconds from its first to its last attempt, deliveries begun, and periods as [start, end, kind] in
+    seconds from that first attempt."""
     endpoints: dict[UUID, _Endpoint] = {}
     for attempt in attempts:
         endpoints.setdefault(attempt.endpoint, _Endpoint(attempt.at.timestamp())).see(attempt)
@@ -113,8 +115,9 @@ def recording(attempts: Iterable[Seen]) -> list[dict[str, Any]]:
 
 
 def attempts_since(database: Database, since: datetime) -> Iterator[Seen]:
-    """Of all endpoints, but for attempts that were interrupted and addresses that may not be called. Raises
-    Unavailable."""
+    """Read the attempts of all endpoints. Raises Unavailable.
+
+    Interrupted attempts and those to addresses that may not be called are left out."""
     with database.read() as connection:
         rows = connection.execution_options(yield_per=1_000).execute(_ATTEMPTS, {"since": since})
         for webhook_id, at, number, status in rows:

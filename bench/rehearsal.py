@@ -1,5 +1,6 @@
-"""Days of a hub's life in minutes: the host with receivers that fail as receivers do, its clock moved from one event
-or retry to the next. `python -m bench.rehearsal bench/recorded.json` records what its endpoints went through."""
+"""Days of a hub's life in minutes: `python -m bench.rehearsal FILE` records what its endpoints went through.
+
+The host has receivers that fail as receivers do, and its clock is moved from one event or retry to the next."""
 
 from __future__ import annotations
 
@@ -60,7 +61,9 @@ def limiting(behaviour: Behaviour, takes: int) -> Behaviour:
 
 
 def behaviours(days: int, random: Random) -> list[Behaviour]:
-    """Deployments by day; a nightly restart and a rare long failure of one that hangs up; outages of any length; the
+    """Return how the receivers behave.
+
+    Deployments by day; a nightly restart and a rare long failure of one that hangs up; outages of any length; the
     last with short ones and a limit."""
     deployments = [
         (start, start + random.lognormvariate(5.5, 0.4))
@@ -85,7 +88,7 @@ def behaviours(days: int, random: Random) -> list[Behaviour]:
 
 @contextmanager
 def receiving(behaviour: Behaviour, seconds: Callable[[], float]) -> Iterator[str]:
-    """The URL of a receiver on loopback."""
+    """Serve a receiver on loopback; the value is its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -207,8 +210,8 @@ def main() -> None:
         finally:
             hub.database.close()
     write(found, options.file)
-    for one in found:
-        print(one["deliveries"], dict(Counter(kind for _, _, kind in one["periods"])))
+    for endpoint in found:
+        print(endpoint["deliveries"], dict(Counter(kind for _, _, kind in endpoint["periods"])))
 
 
 if __name__ == "__main__":

@@ -74,9 +74,11 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Outages, and how events come: by chance one at a time, or `burst` at once. The receiver
-    `takes` so many in ten minutes, and `says_when` there is room again. `runs` are scored together, the more the less
-    the strategies differ: of a few that are never delivered, each counts as a day, and chance decides."""
+    """Outages, and how events come: by chance one at a time, or `burst` at once.
+
+    The receiver `takes` so many in ten minutes, and `says_when` there is room again. `runs` are scored together,
+    the more the less the strategies differ: of a few that are never delivered, each counts as a day, and chance
+    decides."""
 
     outages: Callable[[Random], Outages]
     days: float = DAYS
@@ -115,7 +117,7 @@ def mixed(random: Random) -> Outages:
 
 
 def published(random: Random) -> Outages:
-    minutes = [one for lasted in PUBLISHED.values() for one in lasted]
+    minutes = [minute for lasted in PUBLISHED.values() for minute in lasted]
     found, now = [], 0.0
     while (now := now + random.expovariate(1 / (DAY / 2))) < DAYS * DAY:
         end = now + random.choice(minutes) * 60.0
@@ -129,15 +131,15 @@ def none(random: Random) -> Outages:
 
 
 def recorded(path: Path) -> dict[str, Pattern]:
-    """The endpoints of a recording, each with as many events a day as it had, which come one at a time by chance."""
+    """Return the endpoints of a recording, each with as many events a day as it had, one at a time by chance."""
     patterns = {}
-    for number, one in enumerate(json.loads(path.read_text()), start=1):
-        periods = [Outage(start, end, ANSWERS[kind]) for start, end, kind in one["periods"]]
-        days = one["seconds"] / DAY
+    for number, endpoint in enumerate(json.loads(path.read_text()), start=1):
+        periods = [Outage(start, end, ANSWERS[kind]) for start, end, kind in endpoint["periods"]]
+        days = endpoint["seconds"] / DAY
         patterns[f"recorded {number}"] = Pattern(
             lambda random, periods=periods: periods,  # type: ignore[misc]
             days=days,
-            a_day=one["deliveries"] / days,
+            a_day=endpoint["deliveries"] / days,
             runs=200,
         )
     return patterns
@@ -163,7 +165,7 @@ PATTERNS: dict[str, Pattern] = {
 
 
 def _agenda(pattern: Pattern, random: Random) -> list[tuple[float, int, float, int, int]]:
-    """Attempts to come: when, their order, when the event was born, its number, retries used."""
+    """Return attempts to come: when, their order, when the event was born, its number, retries used."""
     born: list[float] = []
     now = 0.0
     while (now := now + random.expovariate(pattern.a_day / pattern.burst / DAY)) < pattern.days * DAY:
@@ -232,7 +234,7 @@ def simulate(pattern: Pattern, outages: Outages, policy: RetryPolicy, *, adaptiv
 
 
 def compared(pattern: Pattern, seed: int = 1) -> tuple[Score, Score]:
-    """The fixed schedule and adaptive retry, over the same events and outages."""
+    """Score the fixed schedule and adaptive retry over the same events and outages."""
     runs: tuple[list[Score], list[Score]] = ([], [])
     for run in range(seed, seed + pattern.runs):
         outages = pattern.outages(Random(run))
@@ -253,7 +255,7 @@ def together(scores: list[Score]) -> Score:
 
 
 def row(name: str, old: Score, new: Score) -> str:
-    """A pattern's row of the table."""
+    """Return a pattern's row of the table."""
     return (
         f"| {name} | {old.attempts:.2f} | {new.attempts:.2f} | {new.attempts / old.attempts:.2f} "
         f"| {old.seconds:,.0f} | {new.seconds:,.0f} | {new.seconds / old.seconds:.2f} "
@@ -267,7 +269,7 @@ def table(patterns: Mapping[str, Pattern], seed: int = 1) -> str:
         "| undelivered, fixed | adaptive |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    rows += [row(name, *compared(one, seed)) for name, one in patterns.items()]
+    rows += [row(name, *compared(pattern, seed)) for name, pattern in patterns.items()]
     return "\n".join(rows)
 
 

@@ -81,8 +81,10 @@ class Servers:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run showed. `latencies`: from the event to its first attempt's recorded result, sorted;
-    `drained`: seconds after the outage until a new event is delivered as if there had been none."""
+    """What one run showed.
+
+    - `latencies`: from the event to its first attempt's recorded result, sorted.
+    - `drained`: seconds after the outage until a new event is delivered as if there had been none."""
 
     latencies: list[float]
     busy: dict[str, float]
@@ -135,7 +137,7 @@ def simulate(plan: Plan, *, burst: bool, outage: bool = False, seed: int = 1) ->
         order += 1
         heappush(agenda, (then, order, stage + 1, born, shard, attempt))
     busy = {
-        "SQL": sum(one.utilisation() for one in sql) / plan.shards,
+        "SQL": sum(database.utilisation() for database in sql) / plan.shards,
         "Service Bus": bus.utilisation(),
         "workers": workers.utilisation(),
     }

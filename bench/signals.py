@@ -1,6 +1,7 @@
-"""What signals and learned retries cost the delivery pipeline: `python -m bench.signals`. Short runs take turns on
-three hosts, so that whatever else the machine does meets all alike: one that counts no deliveries, one as it is, and
-one as it is whose webhook retries by what it learned."""
+"""What signals and learned retries cost the delivery pipeline: `python -m bench.signals`.
+
+Short runs take turns on three hosts, so that whatever else the machine does meets all alike: one that counts no
+deliveries, one as it is, and one as it is whose webhook retries by what it learned."""
 
 from __future__ import annotations
 
@@ -24,13 +25,13 @@ _NEVER: Final = 10**9
 
 
 def without_signals(folder: Path) -> dict[str, str]:
-    """The environment of a host whose deliveries are not counted."""
+    """Return the environment of a host whose deliveries are not counted."""
     (folder / _AT_START).write_text(_WITHOUT_SIGNALS)
     return {"PYTHONPATH": f"{folder}:{ROOT}"}
 
 
 def _counted(host: HostProcess, token: str) -> int:
-    """Attempts among the signals of its tenant."""
+    """Count the attempts among the signals of its tenant."""
     status, answer = call("GET", f"{host.url}/insights/signals?kind=Tenant", token=token)
     if status != 200:
         raise RuntimeError(f"signals were refused: {status} {answer}")
@@ -72,7 +73,7 @@ def main() -> None:
         ("signals", "uncounted", "counted"),
         ("adaptive retry", "counted", "learning"),
     ):
-        pairs = [(one[before].cpu_ms, one[after].cpu_ms) for one in rounds]
+        pairs = [(run[before].cpu_ms, run[after].cpu_ms) for run in rounds]
         report(f"CPU for each delivery, ms, {what}", pairs)
         print(f"  all runs together: x {sum(two for _, two in pairs) / sum(one for one, _ in pairs):.3f}")
 

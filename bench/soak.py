@@ -54,13 +54,15 @@ def survive(home: Path, *, events: int, kills: int, workers: int, rng: random.Ra
                 host.start()
         host = _settle(host, token, webhook, events)
         stats = receiver.stats()
-        outcome = _count(home, receiver, stats, accepted, in_flight, time.monotonic() - started)
+        outcome = _count(
+            home, receiver, stats, accepted, in_flight=in_flight, seconds=time.monotonic() - started
+        )
         host.stop()
     return outcome
 
 
 def _raise_until_accepted(host: HostProcess, token: str, batch: int) -> list[str]:
-    """Raising is idempotent on the id, so a client repeats until it hears 202."""
+    """Repeat until the host answers 202: raising is idempotent on the id."""
     body = {
         "events": [
             {"id": f"event-{batch}-{number}", "type": "BookingConfirmed", "data": {"n": number}}
@@ -106,6 +108,7 @@ def _count(
     receiver: ReceiverProcess,
     stats: dict[str, Any],
     accepted: list[str],
+    *,
     in_flight: int,
     seconds: float,
 ) -> Outcome:

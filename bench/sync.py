@@ -24,8 +24,9 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Survival:
-    """What a chaotic run came to. `lag` is the most records that were fetched and not stored when a kill came, in
-    batches."""
+    """What a chaotic run came to.
+
+    `lag` is the most records that were fetched and not stored when a kill came, in batches."""
 
     job: dict[str, Any]
     missing: int
@@ -56,8 +57,9 @@ def survive(
     seconds: float = 120.0,
     delay: float = 0.0,
 ) -> Survival:
-    """Synchronise from an API that fails 5% of calls, limits their rate, repeats records and changes 1% of them
-    during the run, and SIGKILL the host so many times."""
+    """Synchronise from a chaotic API, and SIGKILL the host so many times.
+
+    The API fails 5% of calls, limits their rate, repeats records and changes 1% of them during the run."""
     with serving(records, failing=0.05, limiting=0.01, changes=max(20, records // 100), delay=delay) as api:
         host = HostProcess(home, workers=workers, HUB_SYNC_BATCH_RECORDS=str(page * 5)).start()
         try:
@@ -92,7 +94,7 @@ def survive(
 
 
 def bare_loop(api: ApiProcess, home: Path, *, rounds: int, page: int = _PAGE) -> float:
-    """Records a second of the least code there is: fetch a page, insert its rows, commit; each round anew."""
+    """Return records a second of the least code there is: fetch a page, insert its rows, commit; each round anew."""
 
     async def run() -> int:
         import aiohttp
@@ -109,7 +111,7 @@ def bare_loop(api: ApiProcess, home: Path, *, rounds: int, page: int = _PAGE) ->
                     parameters = {"size": str(page), **({"cursor": cursor} if cursor else {})}
                     async with session.get(f"{api.url}/records", params=parameters) as response:
                         body = await response.json()
-                    rows = [(f"{number}/{one['id']}", json.dumps(one)) for one in body["records"]]
+                    rows = [(f"{number}/{record['id']}", json.dumps(record)) for record in body["records"]]
                     database.executemany("INSERT OR REPLACE INTO R VALUES (?, ?)", rows)
                     database.commit()
                     seen += len(rows)
@@ -152,14 +154,16 @@ def jobs(*, workers: int, count: int = 100, records: int = 10_000) -> Iterator[t
         environment = {"HUB_SYNC_CONCURRENCY": str(count), "HUB_SYNC_BATCH_RECORDS": "5000"}
         with running(home, workers=workers, **environment) as host:
             client = SyncClient(host, host.token())
-            made = [client.integration(api.url, name=f"Guests {one}", size=_PAGE) for one in range(count)]
+            made = [
+                client.integration(api.url, name=f"Guests {number}", size=_PAGE) for number in range(count)
+            ]
             bare = bare_loop(api, Path(folder), rounds=count // 4)
             began = time.monotonic()
-            started = [client.start(one) for one in made]
-            ended = [client.ended(one, 1_200) for one in started]
+            started = [client.start(integration) for integration in made]
+            ended = [client.ended(integration, 1_200) for integration in started]
             took = time.monotonic() - began
         bare = (bare + bare_loop(api, Path(folder), rounds=count // 4)) / 2
-    complete = sum(1 for one in ended if one["status"] == "Completed" and one["recordsWritten"] == records)
+    complete = sum(1 for job in ended if job["status"] == "Completed" and job["recordsWritten"] == records)
     rate = count * records / took
     yield f"sync jobs: complete of {count}", str(complete)
     yield "sync jobs: records/s", f"{rate:,.0f}"

@@ -69,7 +69,7 @@ class SyncClient:
         return call(method, f"{self._host.url}{path}", body, token=self._token)
 
     def integration(self, url: str, *, name: str = "Guests", size: int = 100) -> str:
-        """An active REST integration of the paged API; its id."""
+        """Return the id of an active REST integration of the paged API."""
         configuration = {
             "baseUrl": url,
             "healthPath": "/health",
@@ -111,7 +111,7 @@ class SyncClient:
         return dict(answer)
 
     def ended(self, job_id: str, seconds: float = 60.0) -> dict[str, Any]:
-        """The job once it has ended. A host that is just restarting is waited for."""
+        """Return the job once it has ended. A host that is just restarting is waited for."""
         deadline = time.monotonic() + seconds
         job: dict[str, Any] = {}
         while time.monotonic() < deadline:
@@ -123,7 +123,7 @@ class SyncClient:
         raise AssertionError(f"the job did not end: {job}")
 
     def progressed(self, job_id: str, records: int, seconds: float = 60.0) -> dict[str, Any]:
-        """The job once so many records are processed, or it ended."""
+        """Return the job once so many records are processed, or it ended."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):  # a worker that was killed may still be asked

@@ -1,5 +1,7 @@
-"""What an exporter of traces costs the delivery pipeline: `python -m bench.tracing`. Short runs with and without one
-take turns, so that whatever else the machine does meets both alike; one trace in `--every` is sampled."""
+"""What an exporter of traces costs the delivery pipeline: `python -m bench.tracing`.
+
+Short runs with and without one take turns, so that whatever else the machine does meets both alike; one trace in
+`--every` is sampled."""
 
 from __future__ import annotations
 
@@ -19,8 +21,9 @@ _MOST_AHEAD = 2_000
 def delivered(
     host: HostProcess, receiver: ReceiverProcess, token: str, *, requests: int, events: int, every: int
 ) -> Rate:
-    """So many requests of so many events each, all delivered. One request in `every` is sampled by its caller, the
-    others are not: chance would make runs differ."""
+    """Deliver so many requests of so many events each.
+
+    One request in `every` is sampled by its caller, the others are not: chance would make runs differ."""
     receiver.reset()
     cpu, started = host.cpu_seconds(), time.monotonic()
     for number in range(requests):
@@ -67,17 +70,17 @@ def main() -> None:
                 for which in ((0, 1) if run % 2 else (1, 0))
             }
             pairs.append((rates[0], rates[1]))
-    report("CPU for each delivery, ms", [(one.cpu_ms, other.cpu_ms) for one, other in pairs])
+    report("CPU for each delivery, ms", [(plain.cpu_ms, other.cpu_ms) for plain, other in pairs])
     report(
         "time for each delivery, ms",
-        [(1000 / one.per_second, 1000 / other.per_second) for one, other in pairs],
+        [(1000 / plain.per_second, 1000 / other.per_second) for plain, other in pairs],
     )
 
 
 def report(what: str, pairs: list[tuple[float, float]]) -> None:
     """Medians, and the ratio of each pair: median and quartiles."""
     without, with_one = (statistics.median(values) for values in zip(*pairs, strict=True))
-    low, middle, high = statistics.quantiles([other / one for one, other in pairs], n=4)
+    low, middle, high = statistics.quantiles([other / plain for plain, other in pairs], n=4)
     print(f"{what}: {without:.3f} without, {with_one:.3f} with, x {middle:.3f} ({low:.3f} to {high:.3f})")
 
 

@@ -36,20 +36,21 @@ class Measured:
 async def run(
     base_url: str, token: str, *, seconds: float = 5.0, keys: int = KEYS
 ) -> tuple[Measured, Measured]:
-    """(live, verify). `base_url` ends in /api; the token's tenant gets `keys` keys of 10,000 requests an hour,
-    revoked at the end."""
+    """Return what was measured as (live, verify).
+
+    `base_url` ends in /api; the token's tenant gets `keys` keys of 10,000 requests an hour, revoked at the end."""
     issued = await asyncio.to_thread(_issue, base_url, token, keys)
     verify = [
         _request(
             base_url,
             "POST",
             "/apikeys/verify",
-            token,
-            {"key": key["key"], "scopes": ["events:read"]},
+            token=token,
+            body={"key": key["key"], "scopes": ["events:read"]},
         )
         for key in issued
     ]
-    live = _request(base_url, "GET", "/health/live", None, None)
+    live = _request(base_url, "GET", "/health/live", token=None, body=None)
     await _load(base_url, [live], b"live", 0.5)
     await _load(base_url, verify, b'"valid":true', 0.5)
     measured = (
@@ -88,7 +89,7 @@ def _issue(base_url: str, token: str, keys: int) -> list[dict[str, str]]:
     return [key for _, key in issued]
 
 
-def _request(base_url: str, method: str, path: str, token: str | None, body: object) -> bytes:
+def _request(base_url: str, method: str, path: str, *, token: str | None, body: object) -> bytes:
     url = urlsplit(base_url + path)
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {url.path} HTTP/1.1", f"host: {url.netloc}", f"content-length: {len(content)}"]

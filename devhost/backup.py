@@ -32,7 +32,7 @@ def backup(home: Path, target: Path) -> list[str]:
     if not (home / _HUB).is_file():
         raise HostError(f"There is no state in {home}")
     _claim(target)
-    names = sorted(one.name for one in home.iterdir() if one.is_file() and _is_kept(one.name))
+    names = sorted(file.name for file in home.iterdir() if file.is_file() and _is_kept(file.name))
     try:
         for name in names:
             if name != _HUB and name not in _SECRETS:
@@ -47,8 +47,9 @@ def backup(home: Path, target: Path) -> list[str]:
 
 
 def restore(source: Path, home: Path) -> list[str]:
-    """Copy a backup to `home`, which must be new or empty; returns the names of the files. Nothing is copied unless
-    every file is the one that was backed up. Raises HostError."""
+    """Copy a backup to `home`, which must be new or empty, and return the names of the files.
+
+    Nothing is copied unless every file is the one that was backed up. Raises HostError."""
     try:
         files: dict[str, str] = json.loads((source / MANIFEST).read_text())["files"]
     except (OSError, ValueError, KeyError) as error:

@@ -1,5 +1,6 @@
-"""host.json, local.settings.json and the options of `start`. Nothing heavy is imported here: the supervising
-process uses it too."""
+"""host.json, local.settings.json and the options of `start`.
+
+Nothing heavy is imported here: the supervising process uses it too."""
 
 from __future__ import annotations
 
@@ -77,7 +78,7 @@ def expand(value: Any, where: str, environment: Mapping[str, str] | None = None)
 
 
 def home() -> Path:
-    """The directory of the embedded state (`HUB_HOME`), absolute, created when missing."""
+    """Return the directory of the embedded state (`HUB_HOME`), absolute, created when missing."""
     path = Path(os.environ.get("HUB_HOME") or ".hub").resolve()
     path.mkdir(parents=True, exist_ok=True)
     return path

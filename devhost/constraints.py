@@ -22,7 +22,7 @@ _DATE_FORMATS = ("%m/%d/%Y", "%m/%d/%Y %H:%M:%S", "%m-%d-%Y")
 
 
 def constraint(name: str, argument: str | None) -> Check:
-    """The check that a constraint such as `min(1)` stands for. Raises HostError for an unknown one."""
+    """Return the check that a constraint such as `min(1)` stands for. Raises HostError for an unknown one."""
     if argument is None:
         if name in _PLAIN:
             return _PLAIN[name]

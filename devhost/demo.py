@@ -71,12 +71,12 @@ def _set(stack: ExitStack, console: Console) -> Stage:
         name="Demo",
     )
     hub = stack.enter_context(HubClient(url, token))
-    return Stage(hub, url, AdjustableClock(home / "clock"), console, own)
+    return Stage(hub, url, AdjustableClock(home / "clock"), console, own=own)
 
 
 @contextmanager
 def _own_host(home: Path) -> Iterator[str]:
-    """A host on a free port; its address. Raises DemoFailed when it does not start."""
+    """Start a host on a free port; the value is its address. Raises DemoFailed when it does not start."""
     command = [sys.executable, "-m", "devhost", "start", "--port", "0", "--drain-seconds", "5"]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -125,7 +125,7 @@ def _webhook(stack: ExitStack, stage: Stage) -> None:
 
 
 def _subscribe(stack: ExitStack, stage: Stage, event_type: str) -> tuple[Receiver, dict[str, str]]:
-    """A receiver and its webhook; both are gone when the stack unwinds."""
+    """Start a receiver and store its webhook; both are gone when the stack unwinds."""
     receiver = stack.enter_context(Receiver())
     stack.callback(receiver.shutdown)
     receiver.now = lambda: stage.clock.now().timestamp()
@@ -172,9 +172,9 @@ def _recovery(stack: ExitStack, stage: Stage) -> None:
     first = stage.hub.deliveries(webhook_id)[0]
     path = f"webhooks/{webhook_id}/deliveries/{first['webhookDeliveryId']}"
     attempts = Table("Attempt", "Started", "Outcome", "Status", "Took", title="One delivery's attempts")
-    for one in stage.hub.call("GET", path)["attempts"]:
-        row = (one["attemptNumber"], one["startedAt"], one["outcome"], one["httpStatusCode"])
-        attempts.add_row(*(str(cell) for cell in row), f"{one['durationMs']} ms")
+    for attempt in stage.hub.call("GET", path)["attempts"]:
+        row = (attempt["attemptNumber"], attempt["startedAt"], attempt["outcome"], attempt["httpStatusCode"])
+        attempts.add_row(*(str(cell) for cell in row), f"{attempt['durationMs']} ms")
     stage.console.print(attempts)
     stage.numbers += [
         ("Deliveries that failed twice", f"{FAILING_EVENTS}"),
@@ -184,7 +184,7 @@ def _recovery(stack: ExitStack, stage: Stage) -> None:
 
 def _tried(stage: Stage, webhook_id: str, times: int) -> int:
     waiting = stage.hub.deliveries(webhook_id, status="Retrying")
-    return sum(one["attemptCount"] >= times for one in waiting)
+    return sum(delivery["attemptCount"] >= times for delivery in waiting)
 
 
 def _recorded(stage: Stage, webhook_id: str) -> int:

@@ -33,7 +33,7 @@ _MAPPING = {
 
 
 def synchronisation(stack: ExitStack, stage: Stage) -> None:
-    """A REST API becomes an integration; all its records are imported, then only those that changed."""
+    """Make a REST API an integration, import all its records, then only those that changed."""
     stage.act(f"5  An integration, and {RECORDS:,} records")
     api = stack.enter_context(GuestApi(RECORDS))
     stack.callback(api.shutdown)
@@ -83,7 +83,7 @@ def _integrate(stack: ExitStack, stage: Stage, api: GuestApi) -> str:
 
 
 def _synchronise(stage: Stage, integration_id: str, sync_type: str) -> dict[str, Any]:
-    """A job, watched to its end. Raises DemoFailed when it does not complete."""
+    """Watch a job to its end. Raises DemoFailed when it does not complete."""
     command = {"integrationId": integration_id, "syncType": sync_type}
     job_id = stage.hub.call("POST", "datasyncs", command)["dataSyncJobId"]
     columns = (
@@ -117,7 +117,7 @@ def _pace(progress: dict[str, Any]) -> str:
 
 
 def _written(stage: Stage, job_id: str) -> set[str]:
-    """The ids of all records that the job wrote."""
+    """Return the ids of all records that the job wrote."""
     found: list[str] = []
     total, page = 1, 1
     while len(found) < total:
@@ -126,7 +126,7 @@ def _written(stage: Stage, job_id: str) -> set[str]:
         )
         if not answer["items"]:
             break
-        found += [one["externalId"] for one in answer["items"]]
+        found += [record["externalId"] for record in answer["items"]]
         total, page = answer["total"], page + 1
     if len(found) != len(set(found)):
         raise DemoFailed("a record is there twice")
@@ -134,7 +134,7 @@ def _written(stage: Stage, job_id: str) -> set[str]:
 
 
 def api_key(stack: ExitStack, stage: Stage) -> None:
-    """A key is issued, used up to its hourly limit, and revoked."""
+    """Issue a key, use it up to its hourly limit, and revoke it."""
     stage.act(f"6  An API key that may call {KEY_LIMIT} times an hour")
     command = {
         "keyName": f"Demo {uuid4().hex[:8]}",

@@ -20,7 +20,7 @@ class GuestApi(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, guests: int) -> None:
-        """Listens on a free port of 127.0.0.1."""
+        """Listen on a free port of 127.0.0.1."""
         super().__init__(("127.0.0.1", 0), _Handler)
         moment = datetime(2026, 1, 1, tzinfo=UTC)
         self.guests = [_guest(number, moment + timedelta(seconds=number)) for number in range(guests)]
@@ -36,7 +36,7 @@ class GuestApi(ThreadingHTTPServer):
             guest["changed"] = datetime.now(UTC).isoformat()
 
     def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
-        """The status and the JSON answer to a request."""
+        """Return the status and the JSON answer to a request."""
         if path == "/health":
             return 200, {"status": "healthy"}
         if path != "/guests":

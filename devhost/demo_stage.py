@@ -23,7 +23,9 @@ class DemoFailed(Exception):
 class Stage:
     """What every act uses: the hub, its clock, the terminal, and the numbers of the closing table."""
 
-    def __init__(self, hub: HubClient, url: str, clock: AdjustableClock, console: Console, own: bool) -> None:
+    def __init__(
+        self, hub: HubClient, url: str, clock: AdjustableClock, console: Console, *, own: bool
+    ) -> None:
         self.hub = hub
         self.url = url
         self.clock = clock
@@ -39,7 +41,7 @@ class Stage:
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def watch(self, what: str, total: int, count: Callable[[], int]) -> float:
-        """A progress bar until `count` reaches `total`; returns the seconds it took. Raises DemoFailed."""
+        """Show a progress bar until `count` reaches `total`; return the seconds it took. Raises DemoFailed."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         began = time.monotonic()
         with Progress(*columns, console=self.console) as progress:
@@ -53,7 +55,7 @@ class Stage:
         return time.monotonic() - began
 
     def retry_delay_seconds(self) -> int:
-        """The specification's minute where time may be moved; on somebody else's host, one second."""
+        """Return the specification's minute where time may be moved; on somebody else's host, one second."""
         return 60 if self.is_own else 1
 
     def let_time_pass(self, seconds: int) -> None:

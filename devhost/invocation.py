@@ -26,8 +26,9 @@ _NO_TRACE = "0" * 32
 
 
 def trace_of(traceparent: str | None) -> str:
-    """The trace id of a W3C `traceparent`, or a new one when there is none or it is malformed
-    (https://www.w3.org/TR/trace-context/#traceparent-header)."""
+    """Return the trace id of a W3C `traceparent`, or a new one when there is none or it is malformed.
+
+    https://www.w3.org/TR/trace-context/#traceparent-header"""
     if traceparent is not None:
         match = _TRACEPARENT.match(traceparent)
         if match is not None and match[1] != _NO_TRACE:
@@ -104,9 +105,10 @@ class Invocations:
     async def call(
         self, function: Function, argument: Any, *, parent: str = "", trace_state: str = ""
     ) -> Any:
-        """Run the function with what triggered it, in the caller's context variables, which must name the trace;
-        `parent` is the `traceparent` that came with it. A `def` runs in the thread pool. Whatever the function
-        raises comes out."""
+        """Run the function with what triggered it; a `def` runs in the thread pool.
+
+        It runs in the caller's context variables, which must name the trace; `parent` is the `traceparent` that
+        came with the trigger. Whatever the function raises comes out."""
         arguments = {function.parameter: argument}
         if function.wants_context:
             arguments["context"] = Context(function, parent, trace_state)
@@ -130,7 +132,7 @@ class Invocations:
 
 
 def thread_pool() -> ThreadPoolExecutor:
-    """The pool for `def` functions, as large as the worker makes it (`PYTHON_THREADPOOL_THREAD_COUNT`)."""
+    """Return a pool for `def` functions as large as the worker's (`PYTHON_THREADPOOL_THREAD_COUNT`)."""
     count = os.environ.get("PYTHON_THREADPOOL_THREAD_COUNT")
     size = int(count) if count else min(32, (os.cpu_count() or 1) + 4)
     return ThreadPoolExecutor(max_workers=size, thread_name_prefix="function")

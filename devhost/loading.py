@@ -27,8 +27,10 @@ _OTHER_BINDINGS = frozenset({"http", "durableClient"})
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function: `trigger` is its trigger binding with settings expanded, `client_parameters` the names
-    of the parameters that take a durable client."""
+    """One function of the app.
+
+    `trigger` is its trigger binding with settings expanded, `client_parameters` the names of the parameters that
+    take a durable client."""
 
     name: str
     kind: str
@@ -55,8 +57,10 @@ class Function:
 
 
 def load_functions(app_dir: Path) -> list[Function]:
-    """Import `app_dir`/function_app.py and read its functions. Raises HostError for what cannot be served:
-    no module-level `app`, two functions of one name, an unknown binding, a missing setting."""
+    """Import `app_dir`/function_app.py and read its functions.
+
+    Raises HostError for what cannot be served: no module-level `app`, two functions of one name, an unknown
+    binding, a missing setting."""
     functions = [_function(each, app_dir) for each in _indexed(app_dir)]
     seen: set[str] = set()
     for function in functions:

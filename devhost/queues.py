@@ -47,7 +47,8 @@ class QueueTriggers:
         # Settling may wait for another process's write: that must not hold up the loop.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="queue")
         self._listeners = [
-            QueueListener(function, queue, host_json, invocations, self._thread) for function in functions
+            QueueListener(function, queue, host_json, invocations=invocations, thread=self._thread)
+            for function in functions
         ]
         self._stopping = False
 
@@ -88,14 +89,17 @@ class QueueTriggers:
 
 
 class QueueListener:
-    """Receives for one function. A batch function gets one batch at a time, as in the Service Bus extension;
-    a function of single messages up to `maxConcurrentCalls` at once."""
+    """Receives for one function.
+
+    A batch function gets one batch at a time, as in the Service Bus extension; a function of single messages up to
+    `maxConcurrentCalls` at once."""
 
     def __init__(
         self,
         function: Function,
         queue: EmbeddedQueue,
         host_json: HostJson,
+        *,
         invocations: Invocations,
         thread: ThreadPoolExecutor,
     ) -> None:

@@ -44,7 +44,7 @@ class Template:
     lengths: range
 
     def match(self, path: str) -> dict[str, str] | None:
-        """The route parameters of a path (`/a/b`), or None when it does not match."""
+        """Return the route parameters of a path (`/a/b`), or None when it does not match."""
         found = self.pattern.fullmatch(path)
         if found is None:
             return None
@@ -74,8 +74,9 @@ class RouteTable(Generic[T]):
         self._owners: dict[str, str] = {}
 
     def add(self, template: str, methods: Iterable[str], target: T) -> None:
-        """Serve `template` (empty `methods`: all of them). Raises HostError when it cannot be read, or when
-        another target has the same route and method."""
+        """Serve `template` (empty `methods`: all of them).
+
+        Raises HostError when it cannot be read, or when another target has the same route and method."""
         compiled, verbs = compile_template(template), tuple(methods)
         for verb in verbs or ("*",):
             key = f"{verb} {compiled.shape}"
@@ -93,7 +94,7 @@ class RouteTable(Generic[T]):
             self._by_length.clear()
 
     def find(self, method: str, path: str) -> tuple[T, Mapping[str, str]] | None:
-        """What serves the (decoded) path, with its route parameters; None when nothing does."""
+        """Return what serves the (decoded) path, with its route parameters, or None when nothing does."""
         if len(path) > 1 and path[-1] == "/":
             path = path[:-1]
         literal, lowered = self._literal, path.lower()
@@ -170,7 +171,7 @@ def _precedence(pieces: list[str | Parameter]) -> int:
 
 
 def _pieces(segment: str) -> list[str | Parameter]:
-    """A segment's literal texts and parameters, in order; doubled braces are literal ones."""
+    """Return a segment's literal texts and parameters, in order; doubled braces are literal ones."""
     pieces: list[str | Parameter] = []
     position = 0
     while position < len(segment):

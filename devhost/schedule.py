@@ -14,7 +14,7 @@ _TIMESPAN = re.compile(r"(?:(\d+)\.)?(\d+):(\d{1,2}):(\d{1,2})(\.\d{1,7})?")
 
 class Schedule(Protocol):
     def after(self, moment: datetime) -> datetime:
-        """The first occurrence strictly after `moment`."""
+        """Return the first occurrence strictly after `moment`."""
 
 
 class CronSchedule:
@@ -50,13 +50,14 @@ class IntervalSchedule:
 
 
 def parse_schedule(text: str) -> Schedule:
-    """A schedule from what stands in a timer binding. Raises ValueError."""
+    """Read a schedule from what stands in a timer binding. Raises ValueError."""
     return IntervalSchedule(parse_timespan(text)) if ":" in text else CronSchedule(text)
 
 
 def parse_timespan(text: str) -> timedelta:
-    """`hh:mm:ss` or `d.hh:mm:ss`. As the real host reads it, hh of 24 or more means days:
-    `24:00:00` is 24 days. Raises ValueError."""
+    """Read `hh:mm:ss` or `d.hh:mm:ss`. Raises ValueError.
+
+    As in the real host, hh of 24 or more means days: `24:00:00` is 24 days."""
     match = _TIMESPAN.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"'{text}' is not a TimeSpan such as 00:05:00")

@@ -46,8 +46,10 @@ KEEP_ALIVE_SECONDS = 75
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What a serving process is told: where the app is, the address it serves under, its number among the
-    workers, and how many seconds a drain may take."""
+    """What a serving process is told.
+
+    That is where the app is, the address it serves under, its number among the workers, and how many seconds a
+    drain may take."""
 
     app_dir: Path
     base_url: str
@@ -56,7 +58,8 @@ class ServeOptions:
 
 
 def serve(options: ServeOptions, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. `ready` is called once, when requests are answered.
+    """Serve until SIGTERM or SIGINT, then drain; `ready` is called once, when requests are answered.
+
     Raises HostError for an app that cannot be served."""
     host_json = load_host_json(options.app_dir)
     functions = load_functions(options.app_dir)
@@ -214,8 +217,9 @@ class _Host:
 
 
 async def finish_tasks(own: set[asyncio.Task[Any]], deadline: float) -> set[asyncio.Task[Any]]:
-    """Wait, until the loop's time `deadline`, for tasks that functions left in the background, and for those
-    that these start. Cancels and returns what is left."""
+    """Wait for tasks that functions left in the background, and cancel and return those that are left.
+
+    Waits until the loop's time `deadline`, also for the tasks that these start."""
     loop = asyncio.get_running_loop()
     while pending := asyncio.all_tasks() - own:
         remaining = deadline - loop.time()

@@ -67,8 +67,9 @@ class SignalR:
     async def negotiate(
         self, method: str, headers: Mapping[str, str], query: Mapping[str, str]
     ) -> tuple[int, dict[str, str], bytes]:
-        """Answers `POST /client/negotiate`, and a browser's preflight for it, from any origin: it is the token,
-        not a cookie, that lets a client in."""
+        """Answer `POST /client/negotiate`, and a browser's preflight for it, from any origin.
+
+        It is the token, not a cookie, that lets a client in."""
         fields = _cross_origin(headers)
         if method == "OPTIONS":
             return 204, fields, b""
@@ -87,7 +88,7 @@ class SignalR:
         return 200, {**fields, "content-type": "application/json"}, json.dumps(answer).encode()
 
     async def connect(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Serves one WebSocket from its request to its end."""
+        """Serve one WebSocket from its request to its end."""
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         assert (await receive())["type"] == "websocket.connect"
@@ -141,7 +142,7 @@ class SignalR:
                 self._looking = asyncio.create_task(self._look(watch), name="devhost signalr")
 
     async def _look(self, watch: Watching) -> None:
-        """Runs while there are connections: asking what is new takes microseconds."""
+        """Deliver what is new while there are connections: asking takes microseconds."""
         loop = asyncio.get_running_loop()
         announced = loop.time()
         try:
@@ -166,8 +167,8 @@ class SignalR:
             hearing = [connection for connection in self._connections if message.group in connection.groups]
             if hearing:
                 frame = f'{{"type":1,"target":"{message.kind}","arguments":[{message.payloads}]}}'
-                for one in hearing:
-                    one.put(frame)
+                for connection in hearing:
+                    connection.put(frame)
         for user in news.closed:
             for connection in self._connections:
                 if connection.user == user:
@@ -175,7 +176,7 @@ class SignalR:
 
 
 def _cross_origin(headers: Mapping[str, str]) -> dict[str, str]:
-    """The client library sends credentials, so the origin is named (Fetch standard, CORS protocol)."""
+    """Name the origin, since the client library sends credentials (Fetch standard, CORS protocol)."""
     origin = headers.get("origin")
     if origin is None:
         return {}

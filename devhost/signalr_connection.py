@@ -59,7 +59,7 @@ class ClientConnection:
         self._frames.put_nowait("")
 
     async def shake_hands(self) -> None:
-        """The client's first record names the protocol. Raises HandshakeRefused."""
+        """Read the client's first record, which names the protocol. Raises HandshakeRefused."""
         try:
             async with asyncio.timeout(_HANDSHAKE_SECONDS):
                 record = await self._handshake_record()
@@ -135,7 +135,7 @@ class ClientConnection:
             self._rest += received
 
     def _refuse(self, invocation: dict[str, Any]) -> None:
-        """The client called a method. Without an id it does not wait for an answer."""
+        """Refuse the call of a method. Without an id the client does not wait for an answer."""
         if "invocationId" in invocation:
             refusal = "This hub has no methods; it only tells."
             completion = {

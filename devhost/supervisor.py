@@ -1,4 +1,5 @@
 """The parent of several serving processes: holds the sockets, starts the children, restarts those that die.
+
 Imports nothing heavy: it shares the machine with its children."""
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ class Supervisor:
     def __init__(
         self, command: Sequence[str], sockets: Sequence[socket.socket], *, drain_seconds: float
     ) -> None:
-        """`command` is completed by the worker's number and the file descriptors of its socket, of the pipe
-        it says it is ready on, and of the pipe that ends with this process."""
+        """Complete `command` by what is a worker's own.
+
+        That is its number and the file descriptors of its socket, of the pipe it says it is ready on, and of the
+        pipe that ends with this process."""
         self._command = list(command)
         self._sockets = sockets
         self._drain_seconds = drain_seconds
@@ -52,8 +55,9 @@ class Supervisor:
         self._stopping = False
 
     def run(self, ready: Callable[[], None]) -> int:
-        """Returns the exit code: 0 after a drain; that of the child that could not start. Calls `ready` when
-        every child answers requests."""
+        """Return the exit code: 0 after a drain, else that of the child that could not start.
+
+        Calls `ready` when every child answers requests."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         children = [_Child(index) for index in range(len(self._sockets))]
@@ -127,7 +131,7 @@ class _Child:
             self._process.terminate()
 
     def wait(self, deadline: float) -> int:
-        """The exit code; a child that outlasts the deadline is killed."""
+        """Return the exit code; a child that outlasts the deadline is killed."""
         if self._process is None:
             return 0
         try:

@@ -39,8 +39,7 @@ class _Timer:
 
 
 class TimerLock:
-    """Which process fires the timers: a lock on a file, which the system frees when its holder dies,
-    however it dies."""
+    """Decides which process fires the timers: a lock on a file, which the system frees when its holder dies."""
 
     def __init__(self, path: Path) -> None:
         self._lock = FileLock(path, thread_local=False)
@@ -64,7 +63,7 @@ class Timers:
     def __init__(
         self, *, functions: Sequence[Function], home: Path, clock: Clock, invocations: Invocations
     ) -> None:
-        """Raises HostError for a schedule that cannot be read."""
+        """Read the schedules. Raises HostError for one that cannot be read."""
         self._functions = [(function, _schedule(function)) for function in functions]
         self._lock = TimerLock(home / "timers.lock")
         self._state = home / "timers.json"
@@ -74,8 +73,9 @@ class Timers:
         self._seen = clock.now()
 
     async def run(self) -> None:
-        """Until cancelled: take the lock when it is free, then fire what is due. A run in progress is not
-        cancelled with it; `drain` waits for those."""
+        """Take the lock when it is free, then fire what is due, until cancelled.
+
+        A run in progress is not cancelled with it; `drain` waits for those."""
         first = True
         while not self._lock.acquire():
             first = False

@@ -84,7 +84,7 @@ class WebApp:
         durable: DurableEndpoints | None = None,
         realtime: RealtimeEndpoints | None = None,
     ) -> None:
-        """Raises HostError when two functions serve one route and method."""
+        """Build the routes. Raises HostError when two functions serve one route and method."""
         self._table: RouteTable[Function] = RouteTable()
         for function in functions:
             if function.kind == "httpTrigger":
@@ -113,7 +113,7 @@ class WebApp:
         else:
             self._outstanding += 1
             try:
-                answer = await self._answer(scope, headers, path, receive, trace)
+                answer = await self._answer(scope, headers, path, receive=receive, trace=trace)
             finally:
                 self._outstanding -= 1
         status, fields, body = answer
@@ -132,7 +132,7 @@ class WebApp:
         await self._realtime.connect(scope, receive, send)
 
     async def _answer(
-        self, scope: Mapping[str, Any], headers: dict[str, str], path: str, receive: Receive, trace: str
+        self, scope: Mapping[str, Any], headers: dict[str, str], path: str, *, receive: Receive, trace: str
     ) -> WebResponse:
         method = scope["method"]
         query = _query(scope["query_string"])
@@ -178,7 +178,7 @@ class WebApp:
 
 
 def route_of(function: Function, host_json: HostJson) -> str:
-    """The full route template of an HTTP function, without leading slash."""
+    """Return the full route template of an HTTP function, without leading slash."""
     route = str(function.trigger.get("route") or function.name).strip("/")
     return f"{host_json.route_prefix}/{route}".strip("/")
 
@@ -249,8 +249,9 @@ async def _body(headers: dict[str, str], receive: Receive) -> bytes:
 
 
 def _shaped(result: Any) -> WebResponse:
-    """The ASGI form of what an HTTP function returned. As on Azure, of a header set twice the last counts,
-    except Set-Cookie; a `str` is text, nothing at all is 204."""
+    """Return the ASGI form of what an HTTP function returned.
+
+    As on Azure, of a header set twice the last counts, except Set-Cookie; a `str` is text, nothing at all is 204."""
     if isinstance(result, func.HttpResponse):
         fields: dict[bytes, bytes] = {}
         cookies: list[tuple[bytes, bytes]] = []
@@ -281,7 +282,7 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 def _problem(status: int, detail: str, path: str, trace: str, *, close: bool = False) -> WebResponse:
-    """An RFC 9457 problem of the host's own."""
+    """Return an RFC 9457 problem of the host's own."""
     document = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,

@@ -1,5 +1,7 @@
-"""Time and ids. In development the clock can be moved forward, so that retries, expiry and schedules are
-seen to work without waiting for them."""
+"""Time and ids.
+
+In development the clock can be moved forward, so that retries, expiry and schedules are seen to work without
+waiting."""
 
 from __future__ import annotations
 

@@ -12,8 +12,10 @@ T = TypeVar("T")
 
 
 def in_time(seconds: float, call: Callable[[], T], give_up: Callable[[], None]) -> T:
-    """What `call` returns or raises, in a thread of its own. Where that takes longer, TimeoutError; `give_up` is
-    called before and should make the call end, which else goes on unseen until the process ends."""
+    """Return what `call` returns, or raise what it raises; it runs in a thread of its own.
+
+    Raises TimeoutError after `seconds`. Before that `give_up` is called, which should make the call end; else it
+    goes on unseen until the process ends."""
     outcome: Future[T] = Future()
     context = copy_context()
 

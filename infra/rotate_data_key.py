@@ -76,27 +76,27 @@ class ResealPass:
     unreadable: int = 0
 
 
-def reseal(database: Database, cipher: SecretStoreCipher, one: SealedColumn, current: str) -> ResealPass:
+def reseal(database: Database, cipher: SecretStoreCipher, place: SealedColumn, current: str) -> ResealPass:
     """Seal what is not under the data key `current`. Raises Unavailable."""
     outcome, after = ResealPass(), None
-    while rows := _batch(database, one, current, after):
+    while rows := _batch(database, place, current, after):
         after = rows[-1][0]
         for key, old in rows:
-            context = one.context(*key)
+            context = place.context(*key)
             try:
                 new = cipher.seal(cipher.open(old, context=context), context=context)
             except ValueError:
                 outcome.unreadable += 1
                 continue
-            outcome.resealed += _replace(database, one, key, old, new)
+            outcome.resealed += _replace(database, place, key, old=old, new=new)
     return outcome
 
 
 def keys_in_use(database: Database) -> set[str]:
-    """The data keys that some column still needs."""
+    """Return the data keys that some column still needs."""
     used: set[str] = set()
-    for one in SEALED:
-        column = one.table.c[one.column]
+    for place in SEALED:
+        column = place.table.c[place.column]
         # `v1.`, 16 hexadecimal digits.
         statement = select(func.substring(column, 4, 16)).where(column.is_not(None)).distinct()
         with database.read() as connection:
@@ -113,9 +113,9 @@ def retire(secrets: SecretStore, used: set[str], current: str) -> list[str]:
     return [name.removeprefix(_KEY_PREFIX) for name in unused]
 
 
-def _batch(database: Database, one: SealedColumn, current: str, after: Key | None) -> list[tuple[Key, str]]:
-    keys = [one.table.c[name] for name in one.key]
-    column = one.table.c[one.column]
+def _batch(database: Database, place: SealedColumn, current: str, after: Key | None) -> list[tuple[Key, str]]:
+    keys = [place.table.c[name] for name in place.key]
+    column = place.table.c[place.column]
     stale = column.is_not(None) & column.not_like(f"v1.{current}.%")
     statement = select(*keys, column).where(stale).order_by(*keys).limit(_BATCH)
     if after is not None:
@@ -130,15 +130,15 @@ def _beyond(keys: Sequence[Column[Any]], after: Key) -> ColumnElement[bool]:
     return first if len(keys) == 1 else or_(first, and_(keys[0] == after[0], keys[1] > after[1]))
 
 
-def _replace(database: Database, one: SealedColumn, key: Key, old: str, new: str) -> int:
-    """1, or 0 when someone changed the value meanwhile: theirs is under a key that opens."""
+def _replace(database: Database, place: SealedColumn, key: Key, *, old: str, new: str) -> int:
+    """Return 1, or 0 when someone changed the value meanwhile: theirs is under a key that opens."""
     statement = (
-        update(one.table)
+        update(place.table)
         .where(
-            *(one.table.c[name] == value for name, value in zip(one.key, key, strict=True)),
-            one.table.c[one.column] == old,
+            *(place.table.c[name] == value for name, value in zip(place.key, key, strict=True)),
+            place.table.c[place.column] == old,
         )
-        .values({one.column: new})
+        .values({place.column: new})
     )
     with database.write() as connection:
         changed = connection.execute(statement).rowcount
@@ -155,8 +155,9 @@ def rotate(
     tell: Callable[[str], object],
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """The whole rotation, or with `retires` its end a day later; False when some value could not be opened. Raises
-    Unavailable."""
+    """Run the whole rotation, or with `retires` its end a day later.
+
+    Returns False when some value could not be opened. Raises Unavailable."""
     cipher = SecretStoreCipher(secrets)
     current = cipher.current_key_id() if retires else cipher.rotate()
     tell(f"{'Current' if retires else 'New'} data key {current}")
@@ -164,10 +165,10 @@ def rotate(
     for turn, pause in enumerate((0.0,) if retires else (0.0, wait_seconds)):
         sleep(pause)
         unreadable = 0
-        for one in SEALED:
-            done = reseal(database, cipher, one, current)
+        for place in SEALED:
+            done = reseal(database, cipher, place, current)
             unreadable += done.unreadable
-            tell(f"Pass {turn + 1}: {one.name}: {done.resealed} sealed anew, {done.unreadable} unreadable")
+            tell(f"Pass {turn + 1}: {place.name}: {done.resealed} sealed anew, {done.unreadable} unreadable")
     if retires and not unreadable:
         gone = retire(secrets, keys_in_use(database), current)
         tell(f"Retired: {', '.join(gone) or 'none'}")
@@ -175,7 +176,7 @@ def rotate(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; 1 when some value could not be opened."""
+    """Run the command line. Returns 1 when some value could not be opened."""
     from infra.app.build import hub
 
     parser = argparse.ArgumentParser(prog="python -m infra.rotate_data_key", description=__doc__)

@@ -64,7 +64,7 @@ class SecretStoreCipher:
             raise ValueError("The sealed value was altered, or belongs to another context") from None
 
     def key_id(self, sealed: str) -> str:
-        """The id of the data key the value is sealed under. Raises ValueError if it is no sealed value."""
+        """Return the id of the data key that the value is sealed under. Raises ValueError if it is not sealed."""
         return _parse(sealed)[0]
 
     def rotate(self) -> str:

@@ -1,5 +1,7 @@
-"""A local Durable Functions engine: the app's real orchestrators and activities, driven over the real SDK with
-the JSON the Durable extension sends, on one SQLite file."""
+"""A local Durable Functions engine on one SQLite file.
+
+It drives the app's real orchestrators and activities over the real SDK, with the JSON that the Durable extension
+sends."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The Durable extension's HTTP API under `/runtime/webhooks/durabletask`: management for people, and the
-calls the SDK's `DurableOrchestrationClient` makes. Status codes are those of the extension's HttpApiHandler.
-"""
+"""The Durable extension's HTTP API under `/runtime/webhooks/durabletask`.
+
+It serves people who manage orchestrations, and the calls of the SDK's `DurableOrchestrationClient`. Status codes
+are those of the extension's HttpApiHandler."""
 
 from __future__ import annotations
 
@@ -27,22 +28,22 @@ class Links:
         self._query = f"taskHub={hub_name}&connection=Storage"
 
     def management(self, instance_id: str) -> dict[str, str]:
-        """The management URLs of one orchestration, as `create_check_status_response` shows them."""
-        one, query = f"{self._root}/instances/{instance_id}", self._query
+        """Return the management URLs of one orchestration, as `create_check_status_response` shows them."""
+        instance, query = f"{self._root}/instances/{instance_id}", self._query
         return {
             "id": instance_id,
-            "statusQueryGetUri": f"{one}?{query}",
-            "sendEventPostUri": f"{one}/raiseEvent/{{eventName}}?{query}",
-            "terminatePostUri": f"{one}/terminate?reason={{text}}&{query}",
-            "rewindPostUri": f"{one}/rewind?reason={{text}}&{query}",
-            "purgeHistoryDeleteUri": f"{one}?{query}",
-            "restartPostUri": f"{one}/restart?{query}",
-            "suspendPostUri": f"{one}/suspend?reason={{text}}&{query}",
-            "resumePostUri": f"{one}/resume?reason={{text}}&{query}",
+            "statusQueryGetUri": f"{instance}?{query}",
+            "sendEventPostUri": f"{instance}/raiseEvent/{{eventName}}?{query}",
+            "terminatePostUri": f"{instance}/terminate?reason={{text}}&{query}",
+            "rewindPostUri": f"{instance}/rewind?reason={{text}}&{query}",
+            "purgeHistoryDeleteUri": f"{instance}?{query}",
+            "restartPostUri": f"{instance}/restart?{query}",
+            "suspendPostUri": f"{instance}/suspend?reason={{text}}&{query}",
+            "resumePostUri": f"{instance}/resume?reason={{text}}&{query}",
         }
 
     def binding(self) -> str:
-        """The JSON of a durableClient binding, from which the SDK builds its client."""
+        """Return the JSON of a durableClient binding, from which the SDK builds its client."""
         create = f"{self._root}/orchestrators/{{functionName}}[/{{instanceId}}]"
         wait = "timeout={timeoutInSeconds}&pollingInterval={intervalInSeconds}"
         return json.dumps(
@@ -185,8 +186,9 @@ def _flag(query: Mapping[str, str], name: str, *, default: bool = False) -> bool
 
 
 def _filter(query: Mapping[str, str]) -> Filter:
-    """Raises ValueError for a time or number that is none. The continuation token comes as the query's
-    `continuationToken` (the extension takes it from a header)."""
+    """Read the filter of a query. Raises ValueError for a time or number that is none.
+
+    The continuation token comes as `continuationToken`; the extension takes it from a header."""
     return Filter(
         created_from=_time(query.get("createdTimeFrom")),
         created_to=_time(query.get("createdTimeTo")),

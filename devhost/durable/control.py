@@ -39,19 +39,19 @@ class Control:
         self._db = store.db
 
     def start(self, new: NewInstance, now: float) -> bool:
-        """False when an orchestration of that id is pending, running or suspended."""
+        """Start an orchestration. Returns False when one of that id is pending, running or suspended."""
         with self._store.transaction():
             return self._store.create(new, now)
 
     def origin(self, instance_id: str) -> tuple[str, str | None] | None:
-        """The name and input (JSON text) an orchestration was started with."""
+        """Return the name and input (JSON text) that an orchestration was started with."""
         found: tuple[str, str | None] | None = self._db.execute(
             "SELECT name, input FROM instances WHERE id = ?", (instance_id,)
         ).fetchone()
         return found
 
     def status(self, instance_id: str, *, show_input: bool) -> dict[str, Any] | None:
-        """The status as the extension's HTTP API shows it."""
+        """Return the status as the extension's HTTP API shows it."""
         row = self._db.execute(f"SELECT {_COLUMNS} WHERE id = ?", (instance_id,)).fetchone()
         return _payload(row, show_input=show_input) if row else None
 
@@ -66,7 +66,7 @@ class Control:
         return page, page[-1]["instanceId"] if len(rows) > which.page_size else ""
 
     def history(self, instance_id: str, *, show_output: bool) -> list[dict[str, Any]]:
-        """The history for a reader: the engine's own bookkeeping left out, payloads on request."""
+        """Return the history for a reader: without the engine's own bookkeeping, with payloads on request."""
         rows = self._db.execute("SELECT event FROM history WHERE instance = ? ORDER BY seq", (instance_id,))
         shown = []
         for item in (json.loads(text) for (text,) in rows):
@@ -96,8 +96,10 @@ class Control:
             return "done" if changed else self._refusal(instance_id)
 
     def terminate(self, instance_id: str, reason: str, now: float) -> Answer:
-        """End it now; a running episode is fenced off. Activities under way run on, their results are
-        dropped; children run on; a waiting parent sees a failure."""
+        """End it now; a running episode is fenced off.
+
+        Activities under way run on and their results are dropped; children run on; a waiting parent sees a
+        failure."""
         with self._store.transaction():
             ended = self._db.execute(
                 f"""UPDATE instances SET status = 'Terminated', output = ?, updated = ?, suspended = 0,

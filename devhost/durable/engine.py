@@ -85,14 +85,15 @@ class DurableHost:
         return PREFIX
 
     def client_binding(self) -> str:
-        """The JSON string a durableClient parameter receives."""
+        """Return the JSON string that a durableClient parameter receives."""
         return self._links.binding()
 
     async def handle(
         self, method: str, path: str, query: Mapping[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
-        """Answer a management or client request. `path` is URL-decoded and begins with `prefix`. A start
-        with `timeout` and `pollingInterval` (seconds) waits that long for the end."""
+        """Answer a management or client request; `path` is URL-decoded and begins with `prefix`.
+
+        A start with `timeout` and `pollingInterval` (seconds) waits that long for the end."""
         if self._closed:
             return 503, {}, b""
         response = await self._respond(method, path, query, body)
@@ -182,7 +183,7 @@ class DurableHost:
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        """What failed here keeps its lease until it runs out, and is then tried again."""
+        """Log a failure. What failed here keeps its lease until it runs out, and is then tried again."""
         del self._running[task]
         self._wake.set()
         if not task.cancelled() and (failure := task.exception()):
@@ -246,7 +247,7 @@ class DurableHost:
         return await self._stored(self._api.respond, method, path, query, body, moment=self._clock.now())
 
     def _version(self) -> int:
-        """Changes whenever a commit of another connection, in any process, changed the file."""
+        """Return a number that changes whenever a commit of another connection, in any process, changed the file."""
         return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
 
     async def _stored(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -90,7 +90,7 @@ def advance(episode: Episode, function: DurableFunction | None, now: datetime) -
 
 
 def _body(episode: Episode, fresh: list[Event]) -> str:
-    """The JSON the extension sends. Stored events go in as they are: parsing them is the SDK's work."""
+    """Return the JSON that the extension sends. Stored events go in as they are: the SDK parses them."""
     head = {
         "input": None if episode.payload is None else json.loads(episode.payload),
         "instanceId": episode.instance_id,

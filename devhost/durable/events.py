@@ -34,27 +34,27 @@ class EventKind(IntEnum):
 
 
 def event(kind: EventKind, **fields: Any) -> Event:
-    """An event that is not stamped yet: `stamped` gives it the moment it enters the history."""
+    """Return an event that is not stamped yet: `stamped` gives it the moment it enters the history."""
     return {"EventType": int(kind), "EventId": -1, **fields}
 
 
 def stamped(unstamped: Event, moment: datetime, *, played: bool = False) -> Event:
-    """The event as it stands in a history: written at `moment`, seen by an earlier episode or not."""
+    """Return the event as it stands in a history: written at `moment`, seen by an earlier episode or not."""
     return {**unstamped, "IsPlayed": played, "Timestamp": iso(moment)}
 
 
 def started(name: str, payload: str | None) -> Event:
-    """The event that begins an execution. The SDK requires `Version` to be present."""
+    """Return the event that begins an execution. The SDK requires `Version` to be present."""
     return event(EventKind.EXECUTION_STARTED, Name=name, Input=payload, Version="")
 
 
 def task_failed(task: int, reason: str, details: str = "") -> Event:
-    """An activity's failure. The SDK raises `Exception(f"{Reason} \\n {Details}")` in the orchestrator."""
+    r"""Return an activity's failure. The SDK raises `Exception(f"{Reason} \n {Details}")` in the orchestrator."""
     return event(EventKind.TASK_FAILED, TaskScheduledId=task, Reason=reason, Details=details)
 
 
 def child_failed(task: int, reason: str) -> Event:
-    """A sub-orchestration's failure, for its parent."""
+    """Return a sub-orchestration's failure, for its parent."""
     return event(EventKind.SUB_ORCHESTRATION_FAILED, TaskScheduledId=task, Reason=reason, Details="")
 
 

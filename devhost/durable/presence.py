@@ -23,7 +23,7 @@ class Presence:
     """The liveness file of one worker. Names may hold letters, digits, `-`, `_` and `.`."""
 
     def __init__(self, store: Path, worker: str) -> None:
-        """Raises RuntimeError when a worker of that name is alive."""
+        """Announce the worker. Raises RuntimeError when a worker of that name is alive."""
         self._store = store
         self._own = worker
         for _ in range(_ATTEMPTS):  # another worker may be looking at what a dead namesake left
@@ -43,7 +43,7 @@ class Presence:
             return False
 
     def is_gone(self, worker: str) -> bool:
-        """True only when that worker's process has certainly ended."""
+        """Return True only when that worker's process has certainly ended."""
         if worker == self._own or not fcntl:
             return False
         try:

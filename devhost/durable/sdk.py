@@ -20,8 +20,10 @@ _REFUSED_ACTIONS = {7: "call_entity", 8: "call_http", 9: "signal_entity"}
 
 @dataclass(frozen=True, slots=True)
 class DurableFunction:
-    """One durable function of the app. `call` is its user function: for an orchestrator the SDK's handle,
-    for an activity the function that takes the deserialised input under `input_name`."""
+    """One durable function of the app.
+
+    `call` is its user function: for an orchestrator the SDK's handle, for an activity the function that takes the
+    deserialised input under `input_name`."""
 
     name: str
     kind: Literal["orchestrator", "activity", "entity"]
@@ -64,8 +66,9 @@ class ReplayResult:
 
 
 def replay(function: DurableFunction, body: str) -> ReplayResult:
-    """Run one episode of an orchestrator over the JSON the extension would send it. Never raises for what the
-    orchestrator did: a failure is a Decision."""
+    """Run one episode of an orchestrator over the JSON that the extension would send it.
+
+    Never raises for what the orchestrator did: a failure is part of the result."""
     from azure.durable_functions.models import DurableOrchestrationContext
     from azure.durable_functions.orchestrator import Orchestrator
 
@@ -88,7 +91,7 @@ def replay(function: DurableFunction, body: str) -> ReplayResult:
 
 
 def decode_input(payload: str) -> Any:
-    """An activity's input as the Functions worker hands it over."""
+    """Return an activity's input as the Functions worker hands it over."""
     from azure.functions import meta
     from azure.functions.durable_functions import ActivityTriggerConverter
 
@@ -96,7 +99,7 @@ def decode_input(payload: str) -> Any:
 
 
 def encode_result(value: Any) -> str:
-    """An activity's result as the worker sends it, JSON text. Raises ValueError for what JSON cannot hold."""
+    """Return an activity's result as the worker sends it, JSON text. Raises ValueError for what JSON cannot hold."""
     from azure.functions.durable_functions import ActivityTriggerConverter
 
     return str(ActivityTriggerConverter.encode(value, expected_type=None).value)
@@ -166,7 +169,7 @@ def _add_pending(decision: ReplayResult, context: Any) -> None:
 
 
 def _is_cancelled(task: Any) -> bool:
-    """A timer longer than the storage allows is a chain of timers; the cancel is noted on the chain."""
+    """Tell whether it was cancelled. A timer longer than the storage allows is a chain, which notes the cancel."""
     own = getattr(task._get_action(), "is_cancelled", False)
     return bool(own or getattr(getattr(task.parent, "action", None), "is_cancelled", False))
 
@@ -190,9 +193,10 @@ def _add_task(decision: ReplayResult, task_id: int, task: Any, now: datetime) ->
 
 
 def _retry_pause(options: dict[str, Any], attempts: int) -> timedelta:
-    """The pause after the given number of failed tries. The SDK's RetryOptions has a constant interval; a
-    subclass whose `to_json` adds `backoffCoefficient` or `maxRetryIntervalInMilliseconds` is honoured, as the
-    extension honours it."""
+    """Return the pause after the given number of failed tries.
+
+    The SDK's RetryOptions has a constant interval; a subclass whose `to_json` adds `backoffCoefficient` or
+    `maxRetryIntervalInMilliseconds` is honoured, as the extension honours it."""
     milliseconds = options["firstRetryIntervalInMilliseconds"] * (
         options.get("backoffCoefficient", 1) ** (attempts - 1)
     )

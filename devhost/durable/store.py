@@ -78,7 +78,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction: all of it is stored, or none."""
+        """Open a write transaction: all of it is stored, or none."""
         self.db.execute("BEGIN IMMEDIATE")
         try:
             yield self.db
@@ -88,8 +88,9 @@ class Store:
         self.db.execute("COMMIT")
 
     def create(self, new: NewInstance, now: float) -> bool:
-        """Insert an orchestration, replacing a finished one of its id. False when that id is still running.
-        Call inside a transaction."""
+        """Insert an orchestration, replacing a finished one of its id. Call inside a transaction.
+
+        Returns False when that id is still running."""
         blocked = f"SELECT 1 FROM instances WHERE id = ? AND {_ACTIVE}"
         if self.db.execute(blocked, (new.instance_id,)).fetchone():
             return False
@@ -115,8 +116,9 @@ class Store:
     def post(
         self, instance_id: str, execution: str | None, message: Event, due: float, *, timer: int | None = None
     ) -> bool:
-        """Put a message into the inbox of a running orchestration (of this execution, when one is given).
-        False when there is no such. Call inside a transaction."""
+        """Put a message into the inbox of a running orchestration. Call inside a transaction.
+
+        Returns False when there is no such orchestration (of this execution, when one is given)."""
         cursor = self.db.execute(
             f"""INSERT INTO inbox (instance, execution, timer, due, event)
                 SELECT id, ?1, ?2, ?3, ?4 FROM instances
@@ -243,8 +245,10 @@ class Store:
         return [ClaimedWork(*row) for row in sorted(claimed)]
 
     def finish_activity(self, work: ClaimedWork, result: Event, now: float) -> bool:
-        """Store an activity's result for its orchestration. False, and nothing stored, when the lease was
-        lost: whoever took the activity over reports its result."""
+        """Store an activity's result for its orchestration.
+
+        Returns False, and stores nothing, when the lease was lost: whoever took the activity over reports its
+        result."""
         with self.transaction() as db:
             done = "DELETE FROM activities WHERE id = ? AND lease = ?"
             if not db.execute(done, (work.id, work.lease)).rowcount:
@@ -263,7 +267,7 @@ class Store:
             )
 
     def holders(self) -> set[str]:
-        """The workers that hold a lease. A lease is named `worker/anything`."""
+        """Return the workers that hold a lease. A lease is named `worker/anything`."""
         found: set[str] = set()
         for table in ("instances", "activities"):
             rows = self.db.execute(f"SELECT lease FROM {table} WHERE lease IS NOT NULL")

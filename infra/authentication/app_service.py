@@ -34,10 +34,10 @@ _SHORT = {
 
 
 def principal_from_app_service(header: str | None, settings: Settings) -> Principal | None:
-    """The principal that the value of `X-MS-CLIENT-PRINCIPAL` states; None when there is no such header, and
-    always None unless `auth_app_service` is set.
+    """Return the principal that the header `X-MS-CLIENT-PRINCIPAL` states, or None when there is no such header.
 
-    Raises InvalidToken when the value is over 32 KiB, cannot be read, or lacks tenant or user."""
+    Always None unless `auth_app_service` is set. Raises InvalidToken when the value is over 32 KiB, cannot be
+    read, or lacks tenant or user."""
     if not settings.auth_app_service or not header:
         return None
     return principal_from_claims(
@@ -78,8 +78,10 @@ def _pairs(entries: Iterable[object]) -> Iterator[tuple[str, str]]:
 
 
 def _merge(pairs: Iterable[tuple[str, str]]) -> dict[str, object]:
-    """Permission claims may repeat, one value each. A second, different value for any other claim leaves it
-    with none: which one is true cannot be told."""
+    """Gather the claims by name.
+
+    Permission claims may repeat, one value each. A second, different value for any other claim leaves it with
+    none: which one is true cannot be told."""
     single: dict[str, set[str]] = {}
     words: dict[str, list[str]] = {}
     for kind, value in pairs:

@@ -28,10 +28,10 @@ _FILE = "dev-issuer.json"
 
 
 def ensure_key(home: Path) -> dict[str, Any]:
-    """The development issuer's private ES256 key (a JWK) in `home/dev-issuer.json`, made if it is not there.
+    """Return the development issuer's private ES256 key (a JWK), made if it is not there.
 
-    The file appears whole and readable by its owner only; of several processes that start at once, all
-    get the same key. Raises ValueError when the file holds something else."""
+    It is kept in `home/dev-issuer.json`, which appears whole and is readable by its owner only; of several
+    processes that start at once, all get the same key. Raises ValueError when the file holds something else."""
     path = home / _FILE
     try:
         text = path.read_text(encoding="utf-8")
@@ -58,8 +58,9 @@ def mint_token(
     name: str = "",
     audience: str = DEVELOPMENT_AUDIENCE,
 ) -> str:
-    """A token of the development issuer, in the shape of Entra ID's (`tid`, `oid`, `roles`), valid from now
-    for `ttl_seconds`."""
+    """Return a token of the development issuer, valid from now for `ttl_seconds`.
+
+    It has the shape of Entra ID's tokens (`tid`, `oid`, `roles`)."""
     key = ensure_key(home)
     now = int(time.time())
     claims: dict[str, Any] = {
@@ -80,8 +81,9 @@ def mint_token(
 
 
 class DevelopmentKeys:
-    """A KeySource of the one public key in `home`, read when the first token arrives, and again when a token
-    names another: the state directory may have been removed and made anew meanwhile."""
+    """A KeySource of the one public key in `home`, read when the first token arrives.
+
+    It is read again when a token names another key: the state directory may have been removed and made anew."""
 
     def __init__(self, home: Path) -> None:
         self._home = home

@@ -11,10 +11,10 @@ from infra.authentication.tokens import JwtVerifier
 
 
 def build_verifier(settings: Settings) -> TokenVerifier:
-    """A verifier of `auth_issuer`'s tokens; where that is unset, and in development only, of the development
-    issuer's. Makes no connection and reads no file until the first token arrives.
+    """Return a verifier of `auth_issuer`'s tokens, or of the development issuer's where that is unset.
 
-    Raises ValueError, naming the setting, when production has no issuer or an address is not https."""
+    The latter in development only. Nothing is connected to or read until the first token arrives. Raises
+    ValueError, naming the setting, when production has no issuer or an address is not https."""
     if settings.auth_issuer:
         source = IssuerKeys(
             settings.auth_issuer, settings.auth_jwks_url, allow_loopback_http=settings.is_development

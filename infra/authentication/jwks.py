@@ -49,8 +49,9 @@ class CachedKeys:
         return self._generation
 
     def find(self, kid: str) -> SigningKey | None:
-        """See KeySource. After a failed refresh an id that is not held is Unavailable, not None: it may be the
-        issuer's new key."""
+        """Return the key as KeySource does.
+
+        After a failed refresh an id that is not held is Unavailable, not None: it may be the issuer's new key."""
         if self._keys and self._now() - self._fetched_at >= self._cache_seconds:
             self._refresh(wait_seconds=0)
         key = self._keys.get(kid)

@@ -32,12 +32,13 @@ class KeySource(Protocol):
         """A number that differs as soon as the key set does."""
 
     def find(self, kid: str) -> SigningKey | None:
-        """The key of that id, None when the issuer does not have it. Raises Unavailable when that
-        cannot be told because the keys cannot be fetched."""
+        """Return the key of that id, or None when the issuer does not have it.
+
+        Raises Unavailable when that cannot be told because the keys cannot be fetched."""
 
 
 def parse_key_set(document: object) -> dict[str, SigningKey]:
-    """The usable signing keys of a JWK Set (RFC 7517) by key id; others are left out, as section 5 asks.
+    """Return the usable signing keys of a JWK Set by key id; others are left out (RFC 7517 section 5).
 
     Raises ValueError when the document is no key set or holds no usable key."""
     members = document.get("keys") if isinstance(document, dict) else None

@@ -135,7 +135,7 @@ def _moment(seconds: int) -> datetime | None:
 
 
 def _explain(error: PyJWTError) -> str:
-    """What the caller may know. Claims are looked at only after the signature held."""
+    """Return what the caller may know. Claims are looked at only after the signature held."""
     match error:
         case ExpiredSignatureError():
             return "The token has expired."

@@ -1,5 +1,6 @@
-"""An outage that one caller at a time finds out about, so that a service which hangs does not fill the process with
-callers that wait for it."""
+"""An outage that one caller at a time finds out about.
+
+A service that hangs does not fill the process with callers that wait for it."""
 
 from __future__ import annotations
 

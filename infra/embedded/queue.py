@@ -1,5 +1,7 @@
-"""A durable queue on SQLite with the semantics of an Azure Service Bus queue: peek-lock, scheduled
-messages, delivery count, dead letters. Duplicate detection is off, as it is there by default."""
+"""A durable queue on SQLite with the semantics of an Azure Service Bus queue.
+
+It has peek-lock, scheduled messages, delivery counts and dead letters. Duplicate detection is off, as it is there
+by default."""
 
 from __future__ import annotations
 
@@ -157,8 +159,9 @@ class EmbeddedQueue:
             return max(0, connection.executemany(_RENEW, rows).rowcount)
 
     def abandon(self, queue: str, lock_tokens: Sequence[str]) -> int:
-        """Make the messages receivable at once; those delivered too often are dead-lettered with reason
-        MaxDeliveryCountExceeded. Returns how many of the locks were still held."""
+        """Make the messages receivable at once, and return how many of the locks were still held.
+
+        Those delivered too often are dead-lettered with reason MaxDeliveryCountExceeded."""
         now = self._now()
         with self._file.transaction() as connection:
             held = self._still_held(connection, queue, lock_tokens, now)
@@ -173,13 +176,14 @@ class EmbeddedQueue:
         now = self._now()
         with self._file.transaction() as connection:
             held = self._still_held(connection, queue, lock_tokens, now)
-            _bury(connection, [sequence for sequence, _ in held], now, reason, description)
+            _bury(connection, [sequence for sequence, _ in held], now, reason=reason, description=description)
         return len(held)
 
     def changed(self) -> bool:
-        """Whether a message may have become receivable since the last call by something that was done:
-        a send, an abandon, a requeue, or any write of another process. What time alone brings, `next_due`
-        tells. For one polling loop: each call forgets what it reports."""
+        """Return whether a message may have become receivable since the last call by something that was done.
+
+        That is a send, an abandon, a requeue, or any write of another process; `next_due` tells what time alone
+        brings. For one polling loop: each call forgets what it reports."""
         with self._file.writer() as connection:
             version: int = connection.execute("PRAGMA data_version").fetchone()[0]
             changed = self._local_change or version != self._seen_version
@@ -187,14 +191,15 @@ class EmbeddedQueue:
         return changed
 
     def next_due(self, queue: str) -> datetime | None:
-        """The earliest moment at which a message can be received: visibility of a waiting one or expiry of
-        a lock. In the past when one is receivable now; None for an empty queue."""
+        """Return the earliest moment at which a message can be received, or None for an empty queue.
+
+        That is when a waiting message becomes visible or a lock expires; in the past when one is receivable now."""
         with self._file.reader() as connection:
             due = connection.execute(_NEXT_DUE, (queue,)).fetchone()[0]
         return None if due is None else from_micros(due)
 
     def depths(self) -> dict[str, QueueDepth]:
-        """The depth of every queue that holds anything. Reads all messages' index entries."""
+        """Return the depth of every queue that holds anything. Reads all messages' index entries."""
         totals: dict[str, list[int]] = {}
         with self._file.reader() as connection:
             for queue, *counts in connection.execute(_DEPTHS, (self._now(),)):
@@ -226,7 +231,7 @@ class EmbeddedQueue:
         return count
 
     def ping(self) -> None:
-        """Raises Unavailable if the store does not answer."""
+        """Read from the file. Raises Unavailable if it does not answer."""
         self._file.ping()
 
     def close(self) -> None:
@@ -248,7 +253,7 @@ class EmbeddedQueue:
             (spent if count >= self._max_delivery_count else again).append(sequence)
         connection.executemany(_UNLOCK, [(sequence,) for sequence in again])
         description = f"Delivered {self._max_delivery_count} times without being completed"
-        _bury(connection, spent, now, MAX_DELIVERY_COUNT_EXCEEDED, description)
+        _bury(connection, spent, now, reason=MAX_DELIVERY_COUNT_EXCEEDED, description=description)
 
     def _still_held(
         self, connection: sqlite3.Connection, queue: str, lock_tokens: Sequence[str], now: int
@@ -276,7 +281,7 @@ def _held(queue: str, lock_tokens: Sequence[str], now: int) -> list[tuple[int, i
 
 
 def _bury(
-    connection: sqlite3.Connection, sequences: list[int], now: int, reason: str, description: str
+    connection: sqlite3.Connection, sequences: list[int], now: int, *, reason: str, description: str
 ) -> None:
     connection.executemany(_BURY, [(now, reason, description, sequence) for sequence in sequences])
     connection.executemany("DELETE FROM messages WHERE sequence = ?", [(sequence,) for sequence in sequences])

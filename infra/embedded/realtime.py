@@ -68,7 +68,7 @@ class EmbeddedRealtime:
             logger.warning("realtime message lost", extra={"kind": kind, "reason": error.detail})
 
     def listening(self, tenant_id: UUID, kind: str) -> bool:
-        """True from 20 ms after the first client of the tenant connected."""
+        """Return True from 20 ms after the first client of the tenant connected."""
         moment = time.monotonic()
         if moment - self._groups_at > _GROUPS_KEPT_SECONDS:
             try:
@@ -90,8 +90,10 @@ class EmbeddedRealtime:
     # -- for the host -------------------------------------------------------------------------------------
 
     def admit(self, token: str, hub: str) -> Admitted | None:
-        """Who comes with this token; None when it is not ours, has expired, is for another hub, or its user's
-        connections were closed since. Raises Unavailable."""
+        """Return who comes with this token, or None when it is not good for a connection.
+
+        It is not good when it is not ours, has expired, is for another hub, or its user's connections were closed
+        since. Raises Unavailable."""
         try:
             claims = jwt.decode(
                 token,

@@ -52,15 +52,16 @@ NOTHING_NEW = News((), ())
 
 
 class RealtimeStore:
-    """Raises Unavailable when the file does not answer. Times are the machine's own: what is kept here lives for
-    seconds."""
+    """What processes tell each other about realtime connections. Raises Unavailable when the file does not answer.
+
+    Times are the machine's own: what is kept here lives for seconds."""
 
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path, _SCHEMA)
         self._key: str | None = None
 
     def signing_key(self) -> str:
-        """The key of access tokens, drawn on first use; every process gets the same."""
+        """Return the key of access tokens, drawn on first use; every process gets the same."""
         if self._key is None:
             with self._file.transaction() as connection:
                 connection.execute(
@@ -95,7 +96,7 @@ class RealtimeStore:
             return None if row[0] is None else float(row[0])
 
     def announce(self, process: str, groups: Collection[str]) -> None:
-        """These are the groups that have connections in this process; to be repeated well within PRESENCE_SECONDS."""
+        """Store the groups that have connections in this process; to be repeated well within PRESENCE_SECONDS."""
         now = time.time()
         with self._file.transaction() as connection:
             connection.execute(
@@ -106,7 +107,7 @@ class RealtimeStore:
             )
 
     def groups(self) -> frozenset[str]:
-        """The groups that have connections in any process."""
+        """Return the groups that have connections in any process."""
         since = time.time() - PRESENCE_SECONDS
         with self._file.reader() as connection:
             rows = connection.execute("SELECT group_name FROM listeners WHERE seen_at >= ?", (since,))
@@ -130,7 +131,7 @@ class Watch:
         self._messages, self._closures = self._last("messages"), self._last("closures")
 
     def look(self) -> News:
-        """What was published since the last look. Raises sqlite3.Error."""
+        """Return what was published since the last look. Raises sqlite3.Error."""
         version = self._data_version()
         if version == self._version:
             return NOTHING_NEW

@@ -23,12 +23,12 @@ _NONCE_BYTES = 12
 
 
 class EmbeddedSecretStore:
-    """Secrets in `secrets.db`, each value under AES-256-GCM with the key in `master.key` (mode 0600), bound to
-    its name and version. Safe for many threads and processes. Implements SecretStore.
+    """Secrets in `secrets.db`, encrypted with the key in `master.key` (mode 0600). Implements SecretStore.
 
-    For development: whoever reads both files reads the secrets. Raises ValueError for what Key Vault would
-    refuse (`infra.azure.keyvault.limits`), Unavailable when the file or its key cannot be used.
-    """
+    - Each value is under AES-256-GCM, bound to its name and version. Safe for many threads and processes.
+    - For development: whoever reads both files reads the secrets.
+    - Raises ValueError for what Key Vault would refuse (`infra.azure.keyvault.limits`), Unavailable when the file or
+      its key cannot be used."""
 
     def __init__(self, home: Path) -> None:
         self._file = SqliteFile(home / "secrets.db", _SCHEMA)
@@ -64,7 +64,7 @@ class EmbeddedSecretStore:
             return [row[0] for row in connection.execute(statement, (prefix, f"{prefix}\U0010ffff"))]
 
     def ping(self) -> None:
-        """Raises Unavailable if the file or its key cannot be read."""
+        """Read the file and its key. Raises Unavailable if either cannot be read."""
         self._file.ping()
         self._master_key()
 

@@ -25,7 +25,7 @@ def to_micros(moment: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """The UTC moment `micros` microseconds after 1970-01-01T00:00:00Z."""
+    """Return the UTC moment `micros` microseconds after 1970-01-01T00:00:00Z."""
     return _EPOCH + timedelta(microseconds=micros)
 
 
@@ -49,7 +49,7 @@ class SqliteFile:
 
     @contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
-        """The writing connection, outside a transaction, with the write lock held."""
+        """Open the writing connection, outside a transaction, with the write lock held."""
         with self._lock, _as_unavailable():
             yield self._open_writer()
 
@@ -68,7 +68,7 @@ class SqliteFile:
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
-        """A connection to read with. Each statement sees the last committed state."""
+        """Open a connection to read with. Each statement sees the last committed state."""
         with _as_unavailable():
             connection = self._take_reader()
             try:
@@ -77,7 +77,7 @@ class SqliteFile:
                 self._give_back(connection)
 
     def ping(self) -> None:
-        """Raises Unavailable unless the file is there and answers."""
+        """Read from the file. Raises Unavailable unless it is there and answers."""
         if self._writer is not None and not self.path.exists():
             raise Unavailable(f"The embedded store {self.path.name} has vanished")
         with self.reader() as connection:

@@ -110,8 +110,9 @@ class EmbeddedTableStore:
         keys: Sequence[tuple[str, str]],
         change: Callable[[int, TableEntity | None], Sequence[TableEntity]],
     ) -> None:
-        """Hand each entity, with its position in `keys`, to `change`, and store what it returns, in one transaction
-        that nobody else writes during. Implements `domain.apikeys.rate_limit.SerialTables`."""
+        """Hand each entity, with its position in `keys`, to `change`, and store what it returns.
+
+        One transaction, which nobody else writes during. Implements `domain.apikeys.rate_limit.SerialTables`."""
         check_table(table)
         with self._file.transaction() as connection:
             for position, key in enumerate(keys):
@@ -121,7 +122,7 @@ class EmbeddedTableStore:
                     self._apply(connection, table, TableWrite("upsert", entity))
 
     def ping(self) -> None:
-        """Raises Unavailable if the store does not answer."""
+        """Read from the file. Raises Unavailable if it does not answer."""
         self._file.ping()
 
     def close(self) -> None:

@@ -58,10 +58,11 @@ class Turns:
 
     @contextmanager
     def mine(self) -> Iterator[float]:
-        """Hold the turn; the seconds that are left to wait for SQLite's own lock. All waiting together is bounded, so
-        that writers who queue behind one that waits in vain give up when it does. Raises Unavailable when another
-        thread keeps the turn for so long. When another process does, go on: SQLite's own lock still guards the
-        file."""
+        """Hold the turn; the value is the seconds that are left to wait for SQLite's own lock.
+
+        All waiting together is bounded, so that writers who queue behind one that waits in vain give up when it
+        does. Raises Unavailable when another thread keeps the turn for so long. When another process keeps it, the
+        caller goes on: SQLite's own lock still guards the file."""
         deadline = time.monotonic() + self._most_seconds
         if not self._lock.acquire(timeout=self._most_seconds):
             raise Unavailable("The database does not answer; try again shortly.")

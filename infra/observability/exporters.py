@@ -25,8 +25,10 @@ STOP_MILLISECONDS = 5_000
 
 
 def tracer(settings: Settings) -> OtelTracer:
-    """Of the exporters that are configured. The sampler is OpenTelemetry's own, by OTEL_TRACES_SAMPLER; unless told
-    otherwise it does as the caller of the trace did, and samples what begins here."""
+    """Return a tracer over the exporters that are configured.
+
+    The sampler is OpenTelemetry's own, by OTEL_TRACES_SAMPLER. Unless told otherwise it does as the caller of the
+    trace did, and samples what begins here."""
     provider = TracerProvider(resource=_resource(settings))
     if settings.application_insights is not None:
         text = settings.application_insights.get_secret_value()
@@ -37,16 +39,19 @@ def tracer(settings: Settings) -> OtelTracer:
 
 
 class Batches(BatchSpanProcessor):
-    """Batches in the background. What waits when the process stops is still sent, but not at any price: with a
-    collector that is away OpenTelemetry's own would hold up the stop for half a minute."""
+    """Sends spans in batches in the background.
+
+    What waits when the process stops is still sent, but not at any price: with a collector that is away,
+    OpenTelemetry's own processor would hold up the stop for half a minute."""
 
     def shutdown(self) -> None:
         self._batch_processor.shutdown(timeout_millis=STOP_MILLISECONDS)
 
 
 class _Later(SpanExporter):
-    """Made when the first spans are sent, on the thread that sends them: importing Azure Monitor's exporter takes
-    seconds, which no request should wait for."""
+    """An exporter made when the first spans are sent, on the thread that sends them.
+
+    Importing Azure Monitor's exporter takes seconds, which no request should wait for."""
 
     def __init__(self, make: Callable[[], SpanExporter]) -> None:
         self._make = make
@@ -71,7 +76,9 @@ def _resource(settings: Settings) -> Resource:
 
 
 def _azure_monitor(connection_string: str) -> SpanExporter:
-    """The identity is that of APPLICATIONINSIGHTS_AUTHENTICATION_STRING, which the exporter reads itself. Spans that
+    """Return Azure Monitor's exporter.
+
+    The identity is that of APPLICATIONINSIGHTS_AUTHENTICATION_STRING, which the exporter reads itself. Spans that
     cannot be sent are dropped: the disk of an instance is gone with it."""
     from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
 

@@ -1,5 +1,6 @@
-"""Logs as JSON, one line per record, with the trace and request they belong to. Used by the app on Azure
-and by the development host alike."""
+"""Logs as JSON, one line per record, with the trace and request they belong to.
+
+Used by the app on Azure and by the development host alike."""
 
 from __future__ import annotations
 
@@ -45,8 +46,10 @@ def bind(
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per record: `time` (RFC 3339, milliseconds, Z), `level`, `logger`, `message`,
-    `traceId`, `spanId`, `requestId`, the bound and `extra` fields, and `exception` with its stack as one field."""
+    """Formats a record as one JSON object.
+
+    It has `time` (RFC 3339, milliseconds, Z), `level`, `logger`, `message`, `traceId`, `spanId`, `requestId`, the
+    bound and `extra` fields, and `exception` with its stack as one field."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -82,8 +85,10 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
 
 
 def shape(level: str) -> None:
-    """Make every handler there is write JSON lines. The Functions worker has one of its own, which hands records to
-    the host as text: without this, all that a record carries beside its message would be lost on Azure."""
+    """Make every handler there is write JSON lines.
+
+    The Functions worker has a handler of its own, which hands records to the host as text: without this, all that
+    a record carries beside its message would be lost on Azure."""
     root = logging.getLogger()
     for handler in root.handlers:
         if not isinstance(handler.formatter, JsonFormatter):

@@ -27,7 +27,7 @@ class Trace(NamedTuple):
 
     @classmethod
     def of(cls, header: str | None) -> Self | None:
-        """The span that a `traceparent` names; None when it is absent or not valid."""
+        """Return the span that a `traceparent` names, or None when it is absent or not valid."""
         matched = _HEADER.fullmatch(header.strip()) if header else None
         if matched is None:
             return None
@@ -36,12 +36,12 @@ class Trace(NamedTuple):
 
     @classmethod
     def continued(cls, header: str | None) -> Self:
-        """A new span of the trace that `traceparent` names; of a new trace when it is absent or not valid."""
+        """Begin a span of the trace that `traceparent` names, or of a new trace when it is absent or not valid."""
         before = cls.of(header)
         return cls(f"{_random.getrandbits(128):032x}", _new_span()) if before is None else before.child()
 
     def child(self) -> Self:
-        """A new span of the same trace."""
+        """Begin a span of the same trace."""
         return type(self)(self.trace_id, _new_span(), self.flags)
 
     @property
@@ -64,7 +64,7 @@ current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def current_header() -> str | None:
-    """The current span as `traceparent` has it."""
+    """Return the current span as a `traceparent`."""
     trace = current.get()
     return trace.header if trace is not None else None
 

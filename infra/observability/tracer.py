@@ -24,8 +24,9 @@ _KINDS = {
 
 
 class OtelTracer:
-    """Satisfies `domain.core.tracing.Tracer`. Parents are always named, so that nothing depends on what the process's
-    ambient context happens to hold."""
+    """Satisfies `domain.core.tracing.Tracer` by OpenTelemetry.
+
+    Parents are always named, so that nothing depends on what the process's ambient context happens to hold."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("hub", VERSION)

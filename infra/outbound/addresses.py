@@ -11,8 +11,9 @@ LOOPBACK = "loopback"
 
 
 class ForbiddenAddress(OSError):
-    """An address outbound calls may not reach. An OSError, so that a connector reports it as a failure to
-    connect. The text names the kind of address, never the address."""
+    """An address that outbound calls may not reach. The text names the kind of address, never the address.
+
+    It is an OSError, so that a connector reports it as a failure to connect."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

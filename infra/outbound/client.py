@@ -82,8 +82,9 @@ class OutboundClient:
             raise failure from error
 
     async def close(self) -> None:
-        """Close the connections of the running loop and drop those of loops that have ended. The client can
-        be used again afterwards."""
+        """Close the connections of the running loop and drop those of loops that have ended.
+
+        The client can be used again afterwards."""
         self._drop_ended_loops()
         pool = self._pools.pop(asyncio.get_running_loop(), None)
         if pool is not None:
@@ -118,7 +119,7 @@ class OutboundClient:
 
 
 def _as_outbound(error: Exception, started: float) -> OutboundError | None:
-    """The error the port promises, None for a defect of ours, which goes on as it is."""
+    """Return the error that the port promises, or None for a defect of ours, which goes on as it is."""
     elapsed = _milliseconds_since(started)
     if isinstance(error, BadAddress):
         return OutboundError("blocked", str(error), elapsed)

@@ -30,16 +30,15 @@ class AddressGuard:
         self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="outbound-dns")
 
     def admit(self, address: IPv4Address | IPv6Address) -> None:
-        """Raises ForbiddenAddress."""
+        """Refuse an address that is not public. Raises ForbiddenAddress."""
         reason = forbidden_reason(address, allow_loopback=self._allow_loopback)
         if reason is not None:
             raise ForbiddenAddress(reason)
 
     async def resolve(self, host: str, port: int, family: int = socket.AF_UNSPEC) -> Sequence[AddressInfo]:
-        """The host's addresses, all of them public: one that is not refuses the name.
+        """Return the host's addresses, all of them public: one that is not refuses the name.
 
-        Raises ForbiddenAddress; OSError (socket.gaierror) when the name does not resolve.
-        """
+        Raises ForbiddenAddress; OSError (socket.gaierror) when the name does not resolve."""
         answers = await asyncio.get_running_loop().run_in_executor(
             self._threads, self._ask, host, port, family
         )
@@ -50,8 +49,9 @@ class AddressGuard:
         return answers
 
     def open_socket(self, answer: AddressInfo) -> socket.socket:
-        """The socket for one connection attempt, made only when the very address about to be connected is
-        admitted. No road to the network leads past this check, whoever resolved the address."""
+        """Open the socket for one connection attempt, once the very address to be connected is admitted.
+
+        No way to the network leads past this check, whoever resolved the address."""
         self.admit(_address_of(answer))
         family, kind, protocol, _, _ = answer
         return socket.socket(family, kind, protocol)

@@ -71,7 +71,7 @@ class GuardedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """The guard outlives the connector."""
+        """Do nothing: the guard outlives the connector."""
 
 
 class ConnectionPool:
@@ -150,8 +150,9 @@ class ConnectionPool:
 
 @lru_cache(maxsize=4096)
 def _parsed(url: str, host: str) -> YarlURL:
-    """Return the URL as aiohttp takes it, encoded as httpx encodes it. Every parser on the way (ours, httpx's,
-    aiohttp's) must see the host that the guard saw."""
+    """Return the URL as aiohttp takes it, encoded as httpx encodes it.
+
+    Every parser on the way (ours, httpx's, aiohttp's) must see the host that the guard saw."""
     encoded = parsed_url(url)
     parsed = YarlURL(str(encoded))
     if encoded.raw_host.decode("ascii") != host or parsed.raw_host != host:
@@ -160,7 +161,7 @@ def _parsed(url: str, host: str) -> YarlURL:
 
 
 def _headers(given: Mapping[str, str]) -> dict[str, str]:
-    """Raises ValueError (UnicodeEncodeError) for a name or value that is not ASCII."""
+    """Return the headers to send. Raises ValueError (UnicodeEncodeError) for a name or value that is not ASCII."""
     headers = dict(_DEFAULT_HEADERS)
     for name, value in given.items():
         name.encode("ascii")

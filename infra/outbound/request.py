@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OutboundRequest:
-    """`url` is sent as it is written. `timeout_seconds` covers everything from name lookup to the body's last byte; a
-    body beyond `max_response_bytes` is cut."""
+    """One HTTP request; `url` is sent as it is written.
+
+    `timeout_seconds` covers everything from name lookup to the body's last byte; a body beyond
+    `max_response_bytes` is cut."""
 
     method: str
     url: str

@@ -22,7 +22,7 @@ class OutboundSender(Protocol):
     """What the transport stands on: `OutboundClient`, or a double."""
 
     async def send(self, request: OutboundRequest) -> OutboundResponse:
-        """Raises OutboundError."""
+        """Send once. Raises OutboundError."""
 
     async def close(self) -> None: ...
 

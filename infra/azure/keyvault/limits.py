@@ -1,5 +1,6 @@
-"""What Key Vault accepts as a secret, checked before anything is sent, so that the embedded twin refuses
-the same. Source: "About Azure Key Vault secrets" (Microsoft)."""
+"""What Key Vault accepts as a secret, checked before anything is sent.
+
+The embedded twin refuses the same. Source: "About Azure Key Vault secrets" (Microsoft)."""
 
 from __future__ import annotations
 
@@ -10,12 +11,12 @@ _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError unless the name has 1-127 letters, digits and dashes."""
+    """Refuse a name that is not 1 to 127 letters, digits and dashes. Raises ValueError."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"Not a secret name: {name!r}")
 
 
 def check_value(value: str) -> None:
-    """Raises ValueError, without the value, for one over 25 KiB."""
+    """Refuse a value over 25 KiB. Raises ValueError, which does not quote it."""
     if len(value.encode()) > MAX_VALUE_BYTES:
         raise ValueError(f"A secret has at most {MAX_VALUE_BYTES} bytes")

@@ -33,14 +33,13 @@ PAUSE_SECONDS = 2.0
 
 
 class KeyVaultSecretStore:
-    """One vault, entered with the managed identity `client_id` (none: see `managed_identity`). Implements
-    SecretStore; thread-safe.
+    """One vault, entered with the managed identity `client_id`. Implements SecretStore. Thread-safe.
 
-    A call is tried at most four times, twice where no answer comes, waiting as long as `Retry-After` says; after one
-    that was never answered, calls fail at once for `PAUSE_SECONDS` of `monotonic`, then one at a time asks.
-    `credential` and `options` go to the SDK's client as they are. Raises ValueError for what Key Vault would refuse
-    (`infra.azure.keyvault.limits`).
-    """
+    - A call is tried at most four times, twice where no answer comes, and waits as long as `Retry-After` says.
+    - After a call that was never answered, calls fail at once for `PAUSE_SECONDS` of `monotonic`; then one at a time
+      asks.
+    - `credential` and `options` go to the SDK's client as they are.
+    - Raises ValueError for what Key Vault would refuse (`infra.azure.keyvault.limits`)."""
 
     def __init__(
         self,
@@ -83,8 +82,9 @@ class KeyVaultSecretStore:
                 return _version(self._client.set_secret(name, value))
 
     def delete(self, name: str) -> bool:
-        """As the port says; where the identity may not purge, the vault keeps the deleted secret for its
-        retention period."""
+        """Delete the secret for good.
+
+        Where the identity may not purge, the vault keeps the deleted secret for its retention period."""
         from azure.core.exceptions import ResourceNotFoundError
 
         check_name(name)
@@ -104,7 +104,7 @@ class KeyVaultSecretStore:
         return sorted(name for name in names if name.startswith(prefix))
 
     def ping(self) -> None:
-        """Raises Unavailable if the vault does not answer, or does not let us in."""
+        """Ask the vault for one name. Raises Unavailable if it does not answer, or does not let us in."""
         with self._asked():
             next(iter(self._client.list_properties_of_secrets(max_page_size=1)), None)
 

@@ -15,7 +15,7 @@ _SCOPE: Final = "https://cognitiveservices.azure.com/.default"
 
 class ModelAccess(Protocol):
     def headers(self) -> dict[str, str]:
-        """What a request has to carry. May ask the network. Raises ModelUnavailable."""
+        """Return the headers that a request must carry. May ask the network. Raises ModelUnavailable."""
 
 
 class KeyAccess:

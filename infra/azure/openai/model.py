@@ -78,7 +78,7 @@ class AzureOpenAI:
                 headers = await asyncio.to_thread(self._access.headers)
                 # A client for each question: there are few, and a process may have several event loops.
                 async with httpx.AsyncClient(timeout=None, follow_redirects=False, trust_env=False) as client:  # noqa: S113
-                    return await self._ask(client, question, headers, deadline, span)
+                    return await self._ask(client, question, headers, deadline=deadline, span=span)
         except TimeoutError:
             raise ModelUnavailable("timeout", "Azure OpenAI did not answer in time.", tokens=None) from None
 
@@ -87,6 +87,7 @@ class AzureOpenAI:
         client: httpx.AsyncClient,
         question: ModelRequest[AnswerT],
         headers: dict[str, str],
+        *,
         deadline: asyncio.Timeout,
         span: Span,
     ) -> ModelAnswer[AnswerT]:
@@ -152,7 +153,7 @@ async def _post(
 
 
 def _read(content: Any, question: ModelRequest[AnswerT]) -> ModelAnswer[AnswerT]:
-    """Raises ModelUnavailable."""
+    """Read the completion. Raises ModelUnavailable."""
     tokens = _tokens(content)
     try:
         choice = content["choices"][0]

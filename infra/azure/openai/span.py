@@ -1,8 +1,6 @@
-"""The span of a question to a language model, by OpenTelemetry's conventions for generative AI: never the question, nor
-the answer.
+"""The span of a question to a language model, by OpenTelemetry's conventions for generative AI.
 
-https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
-"""
+It holds neither the question nor the answer. https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/"""
 
 from __future__ import annotations
 

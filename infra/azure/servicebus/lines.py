@@ -1,5 +1,6 @@
-"""What azure-servicebus (7.15) lacks for a service that takes connections and says nothing: it waits for it without
-end, in TLS, in SASL and in AMQP's first frames."""
+"""Time limits that azure-servicebus (7.15) lacks, for a service that takes connections and says nothing.
+
+The SDK waits for it without end: in TLS, in SASL and in AMQP's first frames."""
 
 from __future__ import annotations
 
@@ -13,15 +14,17 @@ _socket_of = attrgetter("_handler._connection._transport.sock")
 
 
 def cut(handler: Any) -> None:
-    """Shut the socket of a sender or receiver, so that whatever reads from it fails. Its `close` would not do: it waits
-    for the lock that the read holds. From any thread."""
+    """Shut the socket of a sender or receiver, so that whatever reads from it fails. From any thread.
+
+    Its `close` would not do: it waits for the lock that the read holds."""
     with suppress(AttributeError, OSError):
         _socket_of(handler).shutdown(socket.SHUT_RDWR)
 
 
 def tls(seconds: float) -> ssl.SSLContext:
-    """The SDK's own verification; a handshake fails that takes longer than `seconds` a read. There is no socket to
-    `cut` while it lasts."""
+    """Return the SDK's own verification, with a handshake that fails when one read takes longer than `seconds`.
+
+    While the handshake lasts there is no socket to `cut`."""
     import certifi
 
     context = _InTime(ssl.PROTOCOL_TLS_CLIENT)

@@ -91,8 +91,9 @@ class ServiceBusQueue:
             self._link(queue).send(outgoing)
 
     def dead_letter_counts(self) -> dict[str, int]:
-        """How many dead letters each queue has that has any; counts to 100. Peeks, which the right to receive
-        allows, and leaves them where they are. Raises Unavailable."""
+        """Count the dead letters of each queue that has any, up to 100.
+
+        Peeks, which the right to receive allows, and leaves them where they are. Raises Unavailable."""
         from azure.servicebus import ServiceBusSubQueue
 
         counts: dict[str, int] = {}
@@ -109,8 +110,10 @@ class ServiceBusQueue:
         return {queue: {"dead": count} for queue, count in self.dead_letter_counts().items()}
 
     def ping(self, queue: str = "domain-events") -> None:
-        """Opens and closes a link to `queue`. Raises Unavailable if the namespace does not answer, or does not
-        let us in. That a queue is missing shows only when something is sent to it (azure-servicebus 7.15)."""
+        """Open and close a link to `queue`.
+
+        Raises Unavailable if the namespace does not answer, or does not let us in. That a queue is missing shows
+        only when something is sent to it (azure-servicebus 7.15)."""
         self._looked(self._service().get_queue_sender(queue), lambda sender: sender.create_message_batch())
 
     def close(self) -> None:
@@ -216,8 +219,9 @@ class _Link:
         return count
 
     def _opened(self) -> ServiceBusSender:
-        """Opened under a deadline; over an open link the SDK keeps one itself, and it opens none anew while it
-        sends."""
+        """Open the link under a deadline.
+
+        Over an open link the SDK keeps a deadline itself, and it opens none anew while it sends."""
         sender = self._open_sender()
         try:
             in_time(self._answer_seconds, sender.create_message_batch, lambda: cut(sender))

@@ -25,10 +25,10 @@ class Access(Protocol):
         """`https://<name>.service.signalr.net`, without a slash at the end."""
 
     def service_token(self, audience: str, now: datetime) -> str:
-        """A bearer token for the REST call to this address (without query). Raises Unavailable."""
+        """Return a bearer token for the REST call to this address (without query). Raises Unavailable."""
 
     def client_token(self, audience: str, user: str, now: datetime, lifetime: timedelta) -> str | None:
-        """A token for a client; None where the service has to make it."""
+        """Return a token for a client, or None where the service has to make it."""
 
 
 class KeyAccess:

@@ -9,7 +9,7 @@ from infra.azure.signalr.realtime import AzureSignalR
 
 
 def azure_signalr(settings: Settings, clock: Clock) -> AzureSignalR:
-    """Raises ValueError for a connection string that is none."""
+    """Return SignalR Service as the settings name it. Raises ValueError for a connection string that is none."""
     access: Access
     if settings.signalr_connection is not None:
         access = KeyAccess(settings.signalr_connection.get_secret_value())

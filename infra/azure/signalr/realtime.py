@@ -52,8 +52,9 @@ class AzureSignalR:
         timeout_seconds: float = TIMEOUT_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`window_seconds`: how long messages to one group are gathered into one request. After a call that was not
-        answered in time, calls fail at once for `PAUSE_SECONDS` of `monotonic`."""
+        """Gather messages to one group into one request for `window_seconds`.
+
+        After a call that was not answered in time, calls fail at once for `PAUSE_SECONDS` of `monotonic`."""
         self._timeout_seconds = timeout_seconds
         self._outage = Outage("SignalR Service", _is_away, pause_seconds=PAUSE_SECONDS, monotonic=monotonic)
         self._access = access
@@ -63,7 +64,7 @@ class AzureSignalR:
         self._outbox = MessageSender(self._send, window_seconds=window_seconds)
 
     def negotiate(self, principal: Principal) -> Negotiated:
-        """Raises Unavailable when the service does not answer."""
+        """Return where and with which token to connect. Raises Unavailable when the service does not answer."""
         user, allowed = user_of(principal), groups_of(principal)
         now = self._clock.now()
         lifetime = lifetime_of(principal, now)
@@ -87,12 +88,13 @@ class AzureSignalR:
         self._outbox.put(group_of(tenant_id, kind), kind, payloads)
 
     def listening(self, tenant_id: UUID, kind: str) -> bool:
-        """Always: asking the service would cost as much as telling it."""
+        """Return True: asking the service would cost as much as telling it."""
         return True
 
     def close(self, user: str) -> bool:
-        """As the port says. The user leaves its groups first: a connection opened with a token that is still good
-        then hears nothing."""
+        """Close the user's connections.
+
+        The user leaves its groups first: a connection opened with a token that is still good then hears nothing."""
         path = f"users/{_quoted(user)}"
         reason = {"reason": "Access was revoked."}
         is_done = True
@@ -120,7 +122,7 @@ class AzureSignalR:
             logger.warning("realtime message lost", extra={"kind": kind, "reason": error.detail})
 
     def _generated(self, user: str, minutes: int) -> str:
-        """A client token that the service makes, where we hold no key of it."""
+        """Ask the service for a client token, where we hold no key of it."""
         answer = self._call("POST", ":generateToken", {"userId": user, "minutesToExpire": str(minutes)})
         token = answer.json().get("token")
         if not isinstance(token, str):
@@ -138,8 +140,9 @@ class AzureSignalR:
     def _call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, *, body: Any = None
     ) -> httpx.Response:
-        """Raises Unavailable; Away at once while the service is. 404 is an answer: there is no such user, group or
-        connection."""
+        """Call the service; 404 is an answer: there is no such user, group or connection.
+
+        Raises Unavailable; Away, without a call, while the service is away."""
         import httpx
 
         url = f"{self._access.endpoint}/api/hubs/{AZURE_HUB}/{path}"

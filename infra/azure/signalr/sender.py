@@ -15,7 +15,9 @@ Deliver = Callable[[str, str, Sequence[Payload]], None]
 
 
 class MessageSender:
-    """`deliver(group, kind, payloads)` is called in the thread and must not raise. The thread starts with the first
+    """A thread that sends messages, gathered by group.
+
+    `deliver(group, kind, payloads)` is called in the thread and must not raise. The thread starts with the first
     message and ends when there has been none for a while. When too much waits, new messages are dropped."""
 
     def __init__(self, deliver: Deliver, *, window_seconds: float) -> None:

@@ -22,19 +22,19 @@ _RESERVED = frozenset({"PartitionKey", "RowKey", "Timestamp"})
 
 
 def check_table(table: str) -> None:
-    """Raises ValueError unless the name has 3-63 letters and digits and starts with a letter."""
+    """Refuse a name that is not 3 to 63 letters and digits, the first a letter. Raises ValueError."""
     if not _TABLE.fullmatch(table):
         raise ValueError(f"Not a table name: {table!r}")
 
 
 def check_key(key: str) -> None:
-    """Raises ValueError for a key with `/ \\ # ?`, control characters, or over 1 KiB."""
+    r"""Refuse a key with `/ \ # ?`, control characters, or over 1 KiB. Raises ValueError."""
     if _FORBIDDEN_IN_KEY.search(key) or len(key.encode("utf-16-le")) > _MAX_KEY_BYTES:
         raise ValueError("A key must not contain / \\ # ? or control characters, nor be over 1 KiB")
 
 
 def check_entity(entity: TableEntity) -> None:
-    """Raises ValueError for keys, property names or values that Azure Tables would refuse."""
+    """Refuse keys, property names and values that Azure Tables would refuse. Raises ValueError."""
     check_key(entity.partition_key)
     check_key(entity.row_key)
     if len(entity.properties) > MAX_PROPERTIES:
@@ -46,8 +46,9 @@ def check_entity(entity: TableEntity) -> None:
 
 
 def check_writes(writes: Sequence[TableWrite]) -> None:
-    """Raises ValueError unless the writes can be one transaction: at most 100, one partition, each entity
-    once."""
+    """Refuse writes that cannot be one transaction. Raises ValueError.
+
+    A transaction has at most 100 writes in one partition, and each entity once."""
     if len(writes) > MAX_TRANSACTION:
         raise ValueError(f"A transaction has at most {MAX_TRANSACTION} writes")
     if len({write.entity.partition_key for write in writes}) > 1:

@@ -152,7 +152,7 @@ class AzureTableStore:
             self._creating(client, lambda: client.submit_transaction(cast("Any", operations)))
 
     def ping(self) -> None:
-        """Raises Unavailable if the service does not answer, or does not let us in."""
+        """Ask the service for one table. Raises Unavailable if it does not answer, or does not let us in."""
         with self._asked():
             next(iter(self._service.list_tables(results_per_page=1)), None)
 
