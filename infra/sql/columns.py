@@ -59,3 +59,9 @@ def created_at() -> Column[Any]:
 def user(name: str, *, constraint: str, nullable: bool = False) -> Column[Any]:
     """Return a column that refers to the user who did it."""
     return Column(name, Guid, ForeignKey("Users.UserId", name=constraint), nullable=nullable)
+
+
+def integration(constraint: str, *, nullable: bool = False, primary_key: bool = False) -> Column[Any]:
+    """Return a column that refers to the integration a row belongs to."""
+    refers = ForeignKey("Integrations.IntegrationId", name=constraint)
+    return Column("IntegrationId", Guid, refers, nullable=nullable, primary_key=primary_key)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, UniqueConstraint, text
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, UniqueConstraint, text
 
 from domain.incoming.model import IncomingStatus
-from infra.sql.columns import clustered, metadata, scattered_key
+from infra.sql.columns import clustered, integration, metadata, scattered_key
 from infra.sql.types import Enum, Exact, Guid, Text, Utc, Varchar
 
 incoming_endpoints = Table(
     "IncomingEndpoints",
     metadata,
-    Column(
-        "IntegrationId",
-        Guid,
-        ForeignKey("Integrations.IntegrationId", name="FK_IncomingEndpoint_Integration"),
-        primary_key=True,
-    ),
+    integration("FK_IncomingEndpoint_Integration", primary_key=True),
     Column("TenantId", Guid, nullable=False),
     Column("AllowedIps", Text, nullable=False),
     Column("TokenHash", Exact(64)),
@@ -47,12 +42,7 @@ incoming_webhooks = Table(
     metadata,
     Column("IncomingWebhookId", Guid, nullable=False),
     Column("TenantId", Guid, nullable=False),
-    Column(
-        "IntegrationId",
-        Guid,
-        ForeignKey("Integrations.IntegrationId", name="FK_IncomingWebhook_Integration"),
-        nullable=False,
-    ),
+    integration("FK_IncomingWebhook_Integration"),
     Column("IncomingBodyId", Guid, nullable=False),
     Column("ProviderEventId", Exact(200), nullable=False),
     Column("EventType", Exact(100), nullable=False),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, Table, text
+from sqlalchemy import Column, Index, Integer, Table, text
 
-from infra.sql.columns import clustered, created_at, filtered, metadata, scattered_key, user
+from infra.sql.columns import clustered, created_at, filtered, integration, metadata, scattered_key, user
 from infra.sql.types import Exact, Flag, Guid, Text, Utc, Varchar
 
 integrations = Table(
@@ -55,12 +55,7 @@ integration_logs = Table(
     "IntegrationLogs",
     metadata,
     Column("IntegrationLogId", Guid, nullable=False),
-    Column(
-        "IntegrationId",
-        Guid,
-        ForeignKey("Integrations.IntegrationId", name="FK_IntegrationLog_Integration"),
-        nullable=False,
-    ),
+    integration("FK_IntegrationLog_Integration"),
     Column("LogLevel", Integer, nullable=False),
     Column("Message", Text, nullable=False),
     Column("Details", Text),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, Table, text
 
-from infra.sql.columns import clustered, created_at, filtered, metadata, scattered_key, user
+from infra.sql.columns import clustered, created_at, filtered, integration, metadata, scattered_key, user
 from infra.sql.types import Exact, Flag, Guid, Text, Utc, Varchar
 
 _ZERO = text("0")
@@ -19,12 +19,7 @@ data_sync_jobs = Table(
     metadata,
     Column("DataSyncJobId", Guid, primary_key=True),
     Column("TenantId", Guid, nullable=False),
-    Column(
-        "IntegrationId",
-        Guid,
-        ForeignKey("Integrations.IntegrationId", name="FK_DataSync_Integration"),
-        nullable=False,
-    ),
+    integration("FK_DataSync_Integration"),
     Column("SyncType", Integer, nullable=False),
     Column("Direction", Integer, nullable=False),
     Column("Status", Integer, nullable=False),
@@ -94,12 +89,7 @@ sync_steps = Table(
 sync_streams = Table(
     "SyncStreams",
     metadata,
-    Column(
-        "IntegrationId",
-        Guid,
-        ForeignKey("Integrations.IntegrationId", name="FK_SyncStream_Integration"),
-        primary_key=True,
-    ),
+    integration("FK_SyncStream_Integration", primary_key=True),
     Column("Stream", Exact(60), primary_key=True),
     Column("TenantId", Guid, nullable=False),
     Column("State", Text),
@@ -113,12 +103,7 @@ sync_streams = Table(
 synced_records = Table(
     "SyncedRecords",
     metadata,
-    Column(
-        "IntegrationId",
-        Guid,
-        ForeignKey("Integrations.IntegrationId", name="FK_SyncedRecord_Integration"),
-        primary_key=True,
-    ),
+    integration("FK_SyncedRecord_Integration", primary_key=True),
     Column("Stream", Exact(60), primary_key=True),
     # BR-DS-06: a record is its external id
     Column("ExternalId", Exact(300), primary_key=True),
@@ -175,12 +160,7 @@ sync_record_errors = Table(
 sync_schedules = Table(
     "SyncSchedules",
     metadata,
-    Column(
-        "IntegrationId",
-        Guid,
-        ForeignKey("Integrations.IntegrationId", name="FK_SyncSchedule_Integration"),
-        primary_key=True,
-    ),
+    integration("FK_SyncSchedule_Integration", primary_key=True),
     Column("TenantId", Guid, nullable=False),
     Column("SyncType", Integer, nullable=False),
     Column("Direction", Integer, nullable=False),
@@ -197,12 +177,7 @@ sync_schedules = Table(
 sync_mappings = Table(
     "SyncMappings",
     metadata,
-    Column(
-        "IntegrationId",
-        Guid,
-        ForeignKey("Integrations.IntegrationId", name="FK_SyncMapping_Integration"),
-        primary_key=True,
-    ),
+    integration("FK_SyncMapping_Integration", primary_key=True),
     Column("TenantId", Guid, nullable=False),
     Column("Mapping", Text, nullable=False),
     Column("ModifiedAt", Utc, nullable=False),

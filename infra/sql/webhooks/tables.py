@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, UniqueConstraint, text
 
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
-from infra.sql.columns import clustered, created_at, filtered, metadata, scattered_key, user
+from infra.sql.columns import clustered, created_at, filtered, integration, metadata, scattered_key, user
 from infra.sql.types import Enum, Exact, Flag, Guid, Text, Utc, Varchar
 
 webhooks = Table(
@@ -13,7 +13,7 @@ webhooks = Table(
     metadata,
     Column("WebhookId", Guid, primary_key=True),
     Column("TenantId", Guid, nullable=False),
-    Column("IntegrationId", Guid, ForeignKey("Integrations.IntegrationId", name="FK_Webhook_Integration")),
+    integration("FK_Webhook_Integration", nullable=True),
     Column("Url", Varchar(500), nullable=False),
     Column("Description", Varchar(500)),
     Column("EventTypes", Text, nullable=False),
