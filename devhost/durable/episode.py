@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from devhost.durable.events import Event, EventKind, child_failed, event, iso, stamped, started
-from devhost.durable.sdk import Call, DurableFunction, ReplayResult, Timer, replay
+from devhost.durable.sdk import DurableCall, DurableFunction, ReplayResult, Timer, replay
 
 _LIMITS = {  # the extension's own values for Azure Storage
     "upperSchemaVersion": 1,
@@ -61,7 +61,7 @@ class EpisodeResult:
     history: list[Event]
     output: str | None = None
     custom_status: str | None = None
-    activities: list[Call] = field(default_factory=list)
+    activities: list[DurableCall] = field(default_factory=list)
     timers: list[tuple[Timer, Event]] = field(default_factory=list)
     children: list[NewInstance] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
@@ -121,7 +121,7 @@ def _schedule(outcome: EpisodeResult, episode: Episode, decision: ReplayResult, 
         outcome.history.append(stamped(created, now, played=True))
 
 
-def _child(episode: Episode, call: Call) -> NewInstance:
+def _child(episode: Episode, call: DurableCall) -> NewInstance:
     """Unnamed children are named after the execution and the task, so that a repeat names the same one."""
     instance_id = call.instance_id or f"{episode.execution}:{call.task:04x}"
     parent = Parent(episode.instance_id, episode.execution, call.task)

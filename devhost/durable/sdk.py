@@ -32,7 +32,7 @@ class DurableFunction:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class DurableCall:
     """An activity or a sub-orchestration the orchestrator asked for. `payload` is JSON text."""
 
     task: int
@@ -59,7 +59,7 @@ class ReplayResult:
     error: str = ""
     custom_status: Any = None
     next_input: str | None = None
-    calls: list[Call] = field(default_factory=list)
+    calls: list[DurableCall] = field(default_factory=list)
     timers: list[Timer] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     unprocessed: list[int] = field(default_factory=list)
@@ -184,10 +184,10 @@ def _add_task(decision: ReplayResult, task_id: int, task: Any, now: datetime) ->
         action = task.parent.actions
     kind = type(action).__name__
     if kind.startswith("CallActivity"):
-        decision.calls.append(Call(task_id, "activity", action.function_name, action.input_))
+        decision.calls.append(DurableCall(task_id, "activity", action.function_name, action.input_))
     elif kind.startswith("CallSubOrchestrator"):
         name, child = action.function_name, action.instance_id
-        decision.calls.append(Call(task_id, "orchestration", name, action._input, child))
+        decision.calls.append(DurableCall(task_id, "orchestration", name, action._input, child))
     elif kind == "CreateTimerAction":
         decision.timers.append(Timer(task_id, action.fire_at))
 

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from domain.providers.records import (
+    ListingRequest,
     ListPage,
-    ListRequest,
     PushRequest,
     PushResult,
     SourceRecord,
@@ -329,7 +329,7 @@ class RecordStreams(Protocol):
         The models are in domain/sync/records.py. Pure. Raises ValueError for a record that makes no sense; it is
         logged as failed."""
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         """Return one page. Raises StateExpired too."""
 
     async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:

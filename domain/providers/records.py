@@ -44,7 +44,7 @@ class StreamProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class ListRequest:
+class ListingRequest:
     """A request for one page.
 
     - `limit`: the most records wanted; adapters may return fewer.

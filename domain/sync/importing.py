@@ -12,7 +12,7 @@ from domain.core.errors import FieldError
 from domain.core.ports import Clock, IdGenerator
 from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure
-from domain.providers.records import ListPage, ListRequest, SourceRecord, StateExpired
+from domain.providers.records import ListingRequest, ListPage, SourceRecord, StateExpired
 from domain.sync.batches import Batch, store_progress
 from domain.sync.merging import IncomingRecord, latest, merge
 from domain.sync.model import (
@@ -93,7 +93,7 @@ class Importer:
     async def _page(batch: Batch, cursor: str | None) -> ListPage:
         checkpoint, profile = batch.checkpoint, batch.profile
         limit = max(1, min(batch.size, profile.page_size))
-        request = ListRequest(profile.name, limit, cursor, checkpoint.since, checkpoint.state)
+        request = ListingRequest(profile.name, limit, cursor, checkpoint.since, checkpoint.state)
         page = await batch.source.list_records(request)
         if page.next_cursor is not None and page.next_cursor == cursor:
             raise ProviderFailure("malformed", "The provider's list leads back to the same page.")

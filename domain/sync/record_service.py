@@ -27,7 +27,7 @@ from domain.core.wire import Command, UtcMoment
 from domain.integrations.model import Integration
 from domain.journal.audit import AuditEntry
 from domain.providers.contract import ProviderFailure
-from domain.providers.records import ListRequest, RecordType, SourceRecord, StateExpired, StreamProfile
+from domain.providers.records import ListingRequest, RecordType, SourceRecord, StateExpired, StreamProfile
 from domain.sync.mapping import CompiledMapping, FieldMapping, RecordTypeName, StreamName, compile_mapping
 from domain.sync.model import (
     SyncedRecord,
@@ -221,7 +221,7 @@ class RecordService:
     ) -> Sequence[SourceRecord]:
         if command.sample is not None:
             return [SourceRecord(f"sample-{index}", data) for index, data in enumerate(command.sample, 1)]
-        request = ListRequest(profile.name, command.limit)
+        request = ListingRequest(profile.name, command.limit)
         try:
             page = await source.list_records(request)
         except StateExpired:

@@ -15,8 +15,8 @@ from domain.integrations.model import Integration
 from domain.integrations.validation import guarded
 from domain.providers.contract import Connection, ProviderFailure, RecordStreams
 from domain.providers.records import (
+    ListingRequest,
     ListPage,
-    ListRequest,
     PushRequest,
     PushResult,
     StateExpired,
@@ -42,7 +42,7 @@ class Source:
     connection: Connection
     streams: Sequence[StreamProfile]
 
-    async def list_records(self, request: ListRequest) -> ListPage:
+    async def list_records(self, request: ListingRequest) -> ListPage:
         """Return one page of a stream. Raises ProviderFailure, StateExpired."""
         call = self.provider.list_records(self.connection, request)
         return await guarded(call, self.integration, passing=(StateExpired,))

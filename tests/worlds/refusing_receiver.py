@@ -29,7 +29,7 @@ def refusing(host: HostProcess, receiver: Receiver, *, webhooks: int = 1) -> tup
         events = [{"type": name, "data": {}} for name in ("order.created", "user.deleted") for _ in range(5)]
         assert api("POST", "/events", {"events": events})[0] == 202
         receiver.wait(10 * n * webhooks)
-    for one in made:
-        api.eventually(lambda one=one: len(api.deliveries(one["webhookId"], "&status=Failed")) == 25)  # type: ignore[misc]
+    for webhook in made:
+        api.eventually(lambda id_=webhook["webhookId"]: len(api.deliveries(id_, "&status=Failed")) == 25)  # type: ignore[misc]
     host.advance(3600)
     return api, made

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.providers.contract import Connection, RecordStreams
-from domain.providers.records import ListPage, ListRequest, SourceRecord
+from domain.providers.records import ListingRequest, ListPage, SourceRecord
 from domain.sync.records import MODELS, Record
 from infra.providers.registry import all_providers
 
@@ -56,7 +56,7 @@ async def drain(
     pages: list[ListPage] = []
     cursor: str | None = None
     while True:
-        page = await source.list_records(connection, ListRequest(stream, limit, cursor, since, state))
+        page = await source.list_records(connection, ListingRequest(stream, limit, cursor, since, state))
         assert len(page.records) <= limit
         pages.append(page)
         cursor = page.next_cursor

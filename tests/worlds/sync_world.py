@@ -13,8 +13,8 @@ from uuid import UUID
 
 from domain.providers.contract import Connection, IntegrationType, ProviderFailure, RecordStreams
 from domain.providers.records import (
+    ListingRequest,
     ListPage,
-    ListRequest,
     PushRequest,
     PushResult,
     RecordType,
@@ -41,7 +41,7 @@ class Crm(Vendor, RecordStreams):
         self.records: dict[str, SourceRecord] = {}
         self.page = 3
         self.failures: list[Exception] = []
-        self.requests: list[ListRequest] = []
+        self.requests: list[ListingRequest] = []
         self.pushes: list[PushRequest] = []
         self.incremental: str | None = "since"
         self.complete_history = True
@@ -72,7 +72,7 @@ class Crm(Vendor, RecordStreams):
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         return dict(record.data)
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         self.requests.append(request)
         self.before_page()
         if self.failures:

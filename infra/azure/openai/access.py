@@ -18,7 +18,7 @@ class ModelAccess(Protocol):
         """Return the headers that a request must carry. May ask the network. Raises ModelUnavailable."""
 
 
-class KeyAccess:
+class KeyModelAccess:
     """One of the resource's two keys."""
 
     def __init__(self, key: str) -> None:
@@ -28,7 +28,7 @@ class KeyAccess:
         return {"api-key": self._key}
 
 
-class IdentityAccess:
+class IdentityModelAccess:
     """Enters with a managed identity that has the role Cognitive Services OpenAI User. Thread-safe."""
 
     def __init__(self, client_id: str | None, *, credential: TokenCredential | None = None) -> None:

@@ -11,14 +11,14 @@ def language_model(settings: Settings, tracer: Tracer = UNTRACED) -> LanguageMod
     """None where no endpoint is set. Raises ValueError for an address that is not https."""
     if not settings.openai_endpoint:
         return None
-    from infra.azure.openai.access import IdentityAccess, KeyAccess, ModelAccess
+    from infra.azure.openai.access import IdentityModelAccess, KeyModelAccess, ModelAccess
     from infra.azure.openai.model import AzureOpenAI
 
     access: ModelAccess
     if settings.openai_key is not None:
-        access = KeyAccess(settings.openai_key.get_secret_value())
+        access = KeyModelAccess(settings.openai_key.get_secret_value())
     else:
-        access = IdentityAccess(settings.managed_identity_client_id)
+        access = IdentityModelAccess(settings.managed_identity_client_id)
     return AzureOpenAI(
         settings.openai_endpoint,
         settings.openai_deployment,

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from domain.providers.contract import ProviderFailure
-from domain.providers.records import ListPage, ListRequest, SourceRecord, StateExpired, StreamProfile
+from domain.providers.records import ListingRequest, ListPage, SourceRecord, StateExpired, StreamProfile
 from infra.providers._kit.shaping import unix
 
 Item = TypeVar("Item")
@@ -123,7 +123,7 @@ def unpacked(kind: type[P], cursor: str) -> P:
         raise StateExpired("The cursor cannot be read.") from None
 
 
-def since_of(request: ListRequest, look_back: int) -> int | None:
+def since_of(request: ListingRequest, look_back: int) -> int | None:
     """Return from when changes are wanted, Unix seconds, `look_back` seconds before the last run began.
 
     None for a full listing. Raises StateExpired for a state that cannot be read."""
@@ -144,19 +144,19 @@ def _since_in(state: str) -> int:
     return since
 
 
-def start_of(request: ListRequest, until: int, *, kept: int, look_back: int) -> int:
+def start_of(request: ListingRequest, until: int, *, kept: int, look_back: int) -> int:
     """Return where a listing through time begins, at a provider that keeps records for `kept` seconds."""
     since = since_of(request, look_back)
     return until - kept if since is None else max(until - kept, min(since, until - look_back))
 
 
-def page_size(request: ListRequest, most: int) -> int:
+def page_size(request: ListingRequest, most: int) -> int:
     """Return how many rows to ask for, of a provider that gives `most`."""
     return max(1, min(request.limit, most))
 
 
 def page_of(
-    request: ListRequest,
+    request: ListingRequest,
     position: Position,
     records: Sequence[SourceRecord],
     after: Position | None,

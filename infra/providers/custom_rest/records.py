@@ -19,8 +19,8 @@ from domain.providers.contract import (
     RecordStreams,
 )
 from domain.providers.records import (
+    ListingRequest,
     ListPage,
-    ListRequest,
     PushRequest,
     PushResult,
     RecordType,
@@ -55,7 +55,7 @@ class RestRecords(RecordStreams):
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         return {"fields": dict(record.data)}
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         configuration: declared.CustomRestConfiguration = connection.configuration
         if configuration.list_request is None:
             raise ProviderFailure("rejected", "This integration declares no list.")
@@ -69,7 +69,7 @@ class RestRecords(RecordStreams):
 
 
 def _request_for(
-    wanted: declared.ListRequest, base: ProviderRequest, request: ListRequest
+    wanted: declared.ListRequest, base: ProviderRequest, request: ListingRequest
 ) -> tuple[ProviderRequest, dict[str, Any]]:
     """Return the request of a page, from one that carries path and credentials; and the position it stands for."""
     position: dict[str, Any] = json.loads(request.cursor) if request.cursor else {"at": 0}

@@ -16,8 +16,8 @@ from typing import Any
 from domain.core.wire import rfc3339
 from domain.providers.contract import Connection, ProviderRequest, ProviderResponse, RecordStreams
 from domain.providers.records import (
+    ListingRequest,
     ListPage,
-    ListRequest,
     PushRequest,
     PushResult,
     RecordType,
@@ -77,7 +77,7 @@ class GoogleEvents(RecordStreams):
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         return _internal(record)
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(_STREAMS, request.stream)
         here = _position(connection, request)
         response = await API.expect(connection, _page(connection, request.limit, here), 200, 410)
@@ -167,7 +167,7 @@ def _internal(record: SourceRecord) -> Mapping[str, Any]:
     }
 
 
-def _position(connection: Connection, request: ListRequest) -> dict[str, Any]:
+def _position(connection: Connection, request: ListingRequest) -> dict[str, Any]:
     calendar = connection.configuration.calendar_id
     text = request.cursor or request.state
     here = unpack(text) if text else {"of": calendar}

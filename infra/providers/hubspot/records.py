@@ -16,8 +16,8 @@ from pydantic.alias_generators import to_camel
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import (
+    ListingRequest,
     ListPage,
-    ListRequest,
     PushRequest,
     PushResult,
     RecordType,
@@ -64,7 +64,7 @@ class HubSpotContacts(RecordStreams):
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         return _contact(record)
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(_STREAMS, request.stream)
         since = _milliseconds(request.since) if request.since is not None else 0
         here = unpack(request.cursor) if request.cursor else {"from": since}
@@ -119,7 +119,7 @@ def _contact(record: SourceRecord) -> Mapping[str, Any]:
     }
 
 
-async def _changed(connection: Connection, request: ListRequest, here: Mapping[str, Any]) -> ListPage:
+async def _changed(connection: Connection, request: ListingRequest, here: Mapping[str, Any]) -> ListPage:
     start, seen = whole(here.get("from")), set(here.get("seen") or ())
     size = min(request.limit, _PAGE_MAX)
     filters = [{"propertyName": "lastmodifieddate", "operator": "GTE", "value": str(start)}]
@@ -142,7 +142,7 @@ async def _changed(connection: Connection, request: ListRequest, here: Mapping[s
     return ListPage(records, pack(**{"from": last, "seen": at_last}))
 
 
-async def _tied(connection: Connection, request: ListRequest, here: Mapping[str, Any]) -> ListPage:
+async def _tied(connection: Connection, request: ListingRequest, here: Mapping[str, Any]) -> ListPage:
     """Return the contacts changed at exactly one moment, by id."""
     tie, seen = whole(here.get("tie")), set(here.get("seen") or ())
     filters = [
@@ -157,7 +157,7 @@ async def _tied(connection: Connection, request: ListRequest, here: Mapping[str,
     return ListPage(records, pack(tie=tie, id=int(text_at(rows[-1], "id")), seen=sorted(seen)))
 
 
-async def _archived(connection: Connection, request: ListRequest, here: Mapping[str, Any]) -> ListPage:
+async def _archived(connection: Connection, request: ListingRequest, here: Mapping[str, Any]) -> ListPage:
     """List deleted contacts; HubSpot cannot filter them, so those deleted before are left out here."""
     params = {"archived": "true", "limit": str(min(request.limit, _ARCHIVED_PAGE_MAX))}
     if here.get("after"):

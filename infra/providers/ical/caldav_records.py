@@ -15,8 +15,8 @@ from xml.sax.saxutils import escape
 
 from domain.providers.contract import ProviderFailure, ProviderResponse
 from domain.providers.records import (
+    ListingRequest,
     ListPage,
-    ListRequest,
     PushRequest,
     PushResult,
     SourceRecord,
@@ -50,7 +50,9 @@ class Members:
     truncated: bool
 
 
-async def list_caldav(access: CalDavAccess, calendar: CalendarCollection, request: ListRequest) -> ListPage:
+async def list_caldav(
+    access: CalDavAccess, calendar: CalendarCollection, request: ListingRequest
+) -> ListPage:
     """Return a page of resources in the order of their names.
 
     The listing of names is asked for again for each page and its first sync token is kept, so that what changes

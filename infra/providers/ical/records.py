@@ -19,8 +19,8 @@ from typing import Any
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import (
     MAX_PAGE_RECORDS,
+    ListingRequest,
     ListPage,
-    ListRequest,
     PushRequest,
     PushResult,
     RecordType,
@@ -66,7 +66,7 @@ class ICalEvents(RecordStreams):
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         return to_internal(record)
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         access = access_of(connection)
         if access is None:
@@ -80,7 +80,7 @@ class ICalEvents(RecordStreams):
         return await push_caldav(access, await find_calendar(access), request)
 
 
-async def _list_feed(connection: Connection, request: ListRequest) -> ListPage:
+async def _list_feed(connection: Connection, request: ListingRequest) -> ListPage:
     """Return a page of the feed in the order of identities. An unchanged feed is an empty page that keeps the state.
 
     The validators of the first page stand, so that a feed that changes meanwhile is read again by the next run."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from domain.providers.contract import Connection, ProviderRequest, RecordStreams
-from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
+from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, linked, page_of, page_size, start_of, unpacked
 from infra.providers._kit.shaping import DAY_SECONDS, required, short, unix, when
 from infra.providers._kit.wire import at, basic, document, moment, rows, segment, text_at
@@ -42,7 +42,7 @@ class MailgunMessages(RecordStreams):
             ),
         )
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
         answer = document(await connection.http.expect(_request(connection, position)))
@@ -66,7 +66,7 @@ class MailgunMessages(RecordStreams):
         }
 
 
-def _position(connection: Connection, request: ListRequest) -> _Position:
+def _position(connection: Connection, request: ListingRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
     until = unix(connection.now)

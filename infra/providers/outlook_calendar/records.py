@@ -25,8 +25,8 @@ from domain.providers.contract import (
     RecordStreams,
 )
 from domain.providers.records import (
+    ListingRequest,
     ListPage,
-    ListRequest,
     PushRequest,
     PushResult,
     RecordType,
@@ -78,7 +78,7 @@ class OutlookEvents(RecordStreams):
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         return _internal(record)
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         """List the events of a window around today, occurrences of series included."""
         check_stream(_STREAMS, request.stream)
         here = _position(connection, request)
@@ -137,7 +137,7 @@ def _internal(record: SourceRecord) -> Mapping[str, Any]:
     }
 
 
-def _position(connection: Connection, request: ListRequest) -> dict[str, Any]:
+def _position(connection: Connection, request: ListingRequest) -> dict[str, Any]:
     configuration = connection.configuration
     today = connection.now.replace(hour=0, minute=0, second=0, microsecond=0)
     start = today - timedelta(days=configuration.sync_window_past_days)

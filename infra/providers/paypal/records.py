@@ -21,7 +21,7 @@ from domain.providers.contract import (
     ProviderResponse,
     RecordStreams,
 )
-from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
+from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, packed, page_of, page_size, start_of, unpacked
 from infra.providers._kit.shaping import (
     DAY_SECONDS,
@@ -62,7 +62,7 @@ class PayPalTransactions(RecordStreams):
             ),
         )
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
         token = text_at(await granted_token(connection), "access_token")
@@ -108,7 +108,7 @@ async def granted_token(connection: Connection) -> Mapping[str, Any]:
     return granted
 
 
-def _position(connection: Connection, request: ListRequest) -> _Position:
+def _position(connection: Connection, request: ListingRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
     until = unix(connection.now)

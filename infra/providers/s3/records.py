@@ -18,7 +18,7 @@ from domain.providers.contract import (
     ProviderResponse,
     RecordStreams,
 )
-from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
+from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import check_stream, cut, pack, unpack, whole
 from infra.providers._kit.storage_signing import AwsCredentials, encoded_query, sign_aws
 from infra.providers._kit.wire import ErrorCodes, moment, xml_document, xml_error_code
@@ -53,7 +53,7 @@ class S3Objects(RecordStreams):
             "url": row.get("url"),
         }
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(_STREAMS, request.stream)
         here = unpack(request.cursor) if request.cursor else {}
         size = str(min(request.limit, _PAGE_MAX))

@@ -24,8 +24,8 @@ from domain.providers.contract import (
     RecordStreams,
 )
 from domain.providers.records import (
+    ListingRequest,
     ListPage,
-    ListRequest,
     PushRequest,
     PushResult,
     RecordType,
@@ -86,7 +86,7 @@ class SalesforceContacts(RecordStreams):
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         return _contact(record)
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(_STREAMS, request.stream)
         since = _soql(request.since) if request.since is not None else None
         here = unpack(request.cursor) if request.cursor else {"since": since}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
-from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
+from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
 from infra.providers._kit.shaping import required, short, unix
 from infra.providers._kit.wire import moment, number_at, rows, text_at
@@ -39,7 +39,7 @@ class SendGridBounces(RecordStreams):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return (StreamProfile("bounces", RecordType.Message, "since", page_size=_PAGE_MAX),)
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
         size = page_size(request, _PAGE_MAX)
@@ -66,7 +66,7 @@ class SendGridBounces(RecordStreams):
         }
 
 
-def _position(connection: Connection, request: ListRequest) -> _Position:
+def _position(connection: Connection, request: ListingRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
     return _Position(until=unix(connection.now), since=since_of(request, _LATE_SECONDS))

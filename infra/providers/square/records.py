@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
-from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
+from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
 from infra.providers._kit.shaping import exponent, required, rescaled, short, stamp, unix, when
 from infra.providers._kit.wire import at, document, moment, rows, text_at
@@ -38,7 +38,7 @@ class SquarePayments(RecordStreams):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return (StreamProfile("payments", RecordType.Payment, "since", page_size=_PAGE_MAX),)
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
         answer = document(await connection.http.expect(_request(connection, position)))
@@ -67,7 +67,7 @@ class SquarePayments(RecordStreams):
         }
 
 
-def _position(connection: Connection, request: ListRequest) -> _Position:
+def _position(connection: Connection, request: ListingRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
     since, size = since_of(request, _LATE_SECONDS), page_size(request, _PAGE_MAX)

@@ -17,8 +17,8 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import (
+    ListingRequest,
     ListPage,
-    ListRequest,
     RecordType,
     SourceRecord,
     StateExpired,
@@ -62,7 +62,7 @@ class StripeCharges(RecordStreams):
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return (StreamProfile("charges", RecordType.Payment, "since", page_size=_PAGE_MAX),)
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
         if position.since is None:
@@ -99,7 +99,7 @@ class _Listed:
     after: _Position | None
 
 
-def _position(connection: Connection, request: ListRequest) -> _Position:
+def _position(connection: Connection, request: ListingRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
     return _Position(until=unix(connection.now), since=since_of(request, _LATE_SECONDS))
@@ -107,7 +107,7 @@ def _position(connection: Connection, request: ListRequest) -> _Position:
 
 async def _listed(
     connection: Connection,
-    request: ListRequest,
+    request: ListingRequest,
     position: _Position,
     *,
     path: str,

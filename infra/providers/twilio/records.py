@@ -17,7 +17,7 @@ from typing import Any
 
 from domain.core.wire import rfc3339
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
-from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
+from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, linked, page_of, page_size, since_of, unpacked
 from infra.providers._kit.shaping import DAY_SECONDS, required, short, stamp, unix
 from infra.providers._kit.wire import basic, document, moment, rows, text_at
@@ -41,7 +41,7 @@ class TwilioMessages(RecordStreams):
             ),
         )
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
         answer = document(await connection.http.expect(_request(connection, position)))
@@ -70,7 +70,7 @@ class TwilioMessages(RecordStreams):
         }
 
 
-def _position(connection: Connection, request: ListRequest) -> _Position:
+def _position(connection: Connection, request: ListingRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
     since, size = since_of(request, _LOOK_BACK_SECONDS), page_size(request, _PAGE_MAX)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
-from domain.providers.records import ListPage, ListRequest, RecordType, SourceRecord, StreamProfile
+from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, packed, page_of, start_of, unpacked
 from infra.providers._kit.shaping import DAY_SECONDS, required, short, stamp, unix, when
 from infra.providers._kit.wire import basic, document, moment, rows, text_at
@@ -47,7 +47,7 @@ class VonageMessages(RecordStreams):
             ),
         )
 
-    async def list_records(self, connection: Connection, request: ListRequest) -> ListPage:
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
         for _ in range(_REQUESTS_MAX):
@@ -72,7 +72,7 @@ class VonageMessages(RecordStreams):
         }
 
 
-def _position(connection: Connection, request: ListRequest) -> _Position:
+def _position(connection: Connection, request: ListingRequest) -> _Position:
     if request.cursor is not None:
         return unpacked(_Position, request.cursor)
     until = unix(connection.now)

@@ -28,7 +28,7 @@ def test_the_documented_sheet_is_the_computed_one() -> None:
 
 
 def test_six_service_bus_operations_a_delivery() -> None:
-    [line] = [one for one in per_million() if one.item.startswith("Service Bus")]
+    [line] = [item for item in per_million() if item.item.startswith("Service Bus")]
     assert line.quantity * 1e6 == 6 * DELIVERIES
     assert line.dollars == pytest.approx(4.80)
 

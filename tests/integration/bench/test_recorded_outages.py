@@ -80,7 +80,7 @@ def test_the_recording_names_nobody(tmp_path: Path) -> None:
             claimed = world.claim(webhook, world.deliveries(webhook))
             world.clock.advance(seconds=60 * (number > 0))
             status = DeliveryStatus.Delivered if answered == 200 else DeliveryStatus.Failed
-            [result] = [world.result(one, status) for one in claimed]
+            [result] = [world.result(delivery, status) for delivery in claimed]
             with world.transactions.write() as tx:
                 attempt = replace(result.attempt, http_status_code=answered)
                 tx.pipeline.record([replace(result, attempt=attempt)])

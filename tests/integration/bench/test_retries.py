@@ -49,7 +49,7 @@ def test_no_documented_pattern_loses_more_than_a_tenth() -> None:
     }
     shares = [[float(rows[name][column]) for column in (4, 7)] for name in PATTERNS]
     assert max(max(share) for share in shares) <= 1.1
-    attempts, seconds = (fmean(one) for one in zip(*shares, strict=True))
+    attempts, seconds = (fmean(column) for column in zip(*shares, strict=True))
     assert attempts < 0.85
     assert seconds < 0.7
 

@@ -66,8 +66,9 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 import function_app
 rows = []
-for one in function_app.app.get_functions():
-    rows.append({"name": one.get_function_name(), "bindings": [b.get_dict_repr() for b in one.get_bindings()]})
+for function in function_app.app.get_functions():
+    bindings = [binding.get_dict_repr() for binding in function.get_bindings()]
+    rows.append({"name": function.get_function_name(), "bindings": bindings})
 print(json.dumps(rows, default=str))
 """
 

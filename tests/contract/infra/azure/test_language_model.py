@@ -23,7 +23,7 @@ from domain.recommendations.wording import Suggestion, Wording
 from domain.recommendations.wording_ledger import WordingLedger
 from infra.app.build import build
 from infra.app.settings import Settings
-from infra.azure.openai.access import IdentityAccess, KeyAccess
+from infra.azure.openai.access import IdentityModelAccess, KeyModelAccess
 from infra.azure.openai.factory import language_model
 from infra.azure.openai.model import AzureOpenAI
 from infra.embedded.tables import EmbeddedTableStore
@@ -77,7 +77,7 @@ async def service() -> AsyncIterator[AzureOpenAIService]:
 
 
 def model(service: AzureOpenAIService, **options: Any) -> AzureOpenAI:
-    return AzureOpenAI(service.address, DEPLOYMENT, KeyAccess(KEY), allow_loopback_http=True, **options)
+    return AzureOpenAI(service.address, DEPLOYMENT, KeyModelAccess(KEY), allow_loopback_http=True, **options)
 
 
 def question(word: str = "yes", *, timeout_seconds: float = 5.0) -> ModelRequest[Verdict]:
@@ -185,7 +185,7 @@ async def test_the_official_client_is_understood_and_understands(service: AzureO
 
 async def test_the_managed_identity_enters_with_a_token(service: AzureOpenAIService) -> None:
     entra = EntraID()
-    access = IdentityAccess(None, credential=entra)
+    access = IdentityModelAccess(None, credential=entra)
     await AzureOpenAI(service.address, DEPLOYMENT, access, allow_loopback_http=True).ask(question())
     assert entra.scopes == ["https://cognitiveservices.azure.com/.default"]
     assert service.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
@@ -193,7 +193,7 @@ async def test_the_managed_identity_enters_with_a_token(service: AzureOpenAIServ
 
 
 async def test_without_a_token_nothing_is_sent(service: AzureOpenAIService) -> None:
-    access = IdentityAccess(None, credential=EntraID(ClientAuthenticationError("secret detail")))
+    access = IdentityModelAccess(None, credential=EntraID(ClientAuthenticationError("secret detail")))
     with pytest.raises(ModelUnavailable) as failed:
         await AzureOpenAI(service.address, DEPLOYMENT, access, allow_loopback_http=True).ask(question())
     assert (failed.value.reason, failed.value.tokens) == ("unreachable", 0)
@@ -286,7 +286,7 @@ async def test_a_service_that_hangs_is_given_up_in_time(service: AzureOpenAIServ
 
 
 async def test_a_service_that_is_away_costs_nothing(service: AzureOpenAIService) -> None:
-    gone = AzureOpenAI("http://127.0.0.1:1", DEPLOYMENT, KeyAccess(KEY), allow_loopback_http=True)
+    gone = AzureOpenAI("http://127.0.0.1:1", DEPLOYMENT, KeyModelAccess(KEY), allow_loopback_http=True)
     with pytest.raises(ModelUnavailable) as failed:
         await gone.ask(question())
     assert (failed.value.reason, failed.value.tokens) == ("unreachable", 0)
@@ -302,7 +302,9 @@ async def test_a_line_that_breaks_may_have_cost_something() -> None:
     async with server:
         address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         with pytest.raises(ModelUnavailable) as failed:
-            await AzureOpenAI(address, DEPLOYMENT, KeyAccess(KEY), allow_loopback_http=True).ask(question())
+            await AzureOpenAI(address, DEPLOYMENT, KeyModelAccess(KEY), allow_loopback_http=True).ask(
+                question()
+            )
     assert (failed.value.reason, failed.value.tokens) == ("unreachable", None)
 
 
@@ -311,12 +313,12 @@ async def test_a_line_that_breaks_may_have_cost_something() -> None:
 )
 def test_addresses_that_are_not_https_are_refused(endpoint: str) -> None:
     with pytest.raises(ValueError, match="must be https"):
-        AzureOpenAI(endpoint, DEPLOYMENT, KeyAccess(KEY), allow_loopback_http=True)
+        AzureOpenAI(endpoint, DEPLOYMENT, KeyModelAccess(KEY), allow_loopback_http=True)
 
 
 def test_loopback_is_for_development() -> None:
     with pytest.raises(ValueError, match="must be https"):
-        AzureOpenAI("http://127.0.0.1:1", DEPLOYMENT, KeyAccess(KEY))
+        AzureOpenAI("http://127.0.0.1:1", DEPLOYMENT, KeyModelAccess(KEY))
 
 
 # -- wired, and unplugged ---------------------------------------------------------------------------------------------
@@ -343,7 +345,7 @@ def test_without_an_endpoint_there_is_no_model(tmp_path: Path) -> None:
 def test_without_a_key_the_managed_identity_enters(tmp_path: Path) -> None:
     made = language_model(Settings(home=tmp_path, openai_endpoint="https://hub.openai.azure.com/"))
     assert isinstance(made, AzureOpenAI)
-    assert isinstance(made._access, IdentityAccess)
+    assert isinstance(made._access, IdentityModelAccess)
     assert made._url == f"https://hub.openai.azure.com{PATH}"
 
 
@@ -391,7 +393,7 @@ def test_it_comes_back_by_itself_when_the_plug_is_put_in_again(tmp_path: Path) -
     with running() as openai, plugged() as plug:
         plug.target = int(openai.address.rpartition(":")[2])
         model = AzureOpenAI(
-            f"http://127.0.0.1:{plug.port}", DEPLOYMENT, KeyAccess(KEY), allow_loopback_http=True
+            f"http://127.0.0.1:{plug.port}", DEPLOYMENT, KeyModelAccess(KEY), allow_loopback_http=True
         )
         ledger = WordingLedger(
             EmbeddedTableStore(tmp_path / "tables.db", clock), clock, tokens_per_day=100_000

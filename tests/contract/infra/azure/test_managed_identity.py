@@ -15,7 +15,7 @@ from domain.core.errors import Unavailable
 from domain.core.ports import TableEntity
 from infra.azure.credential import managed_identity
 from infra.azure.keyvault.store import KeyVaultSecretStore
-from infra.azure.openai.access import IdentityAccess as ModelIdentity
+from infra.azure.openai.access import IdentityModelAccess as ModelIdentity
 from infra.azure.servicebus.queue import ServiceBusQueue
 from infra.azure.signalr.access import IdentityAccess as SignalRIdentity
 from infra.azure.tables.store import AzureTableStore

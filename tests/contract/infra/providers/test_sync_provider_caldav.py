@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from domain.providers.contract import Connection, ProviderFailure
-from domain.providers.records import ListRequest, PushRequest, StateExpired
+from domain.providers.records import ListingRequest, PushRequest, StateExpired
 from domain.sync.records import EventRecord
 from infra.providers.ical.adapter import PROVIDER as ICAL_PROVIDER
 from tests.fixtures.scripted_server import Answer, route
@@ -90,7 +90,7 @@ async def test_caldav_change_while_listing_comes_with_the_next_run(caldav: str) 
         cursor: str | None = None
         listed: list[str] = []
         while True:
-            page = await ICAL.list_records(connection, ListRequest("events", 1, cursor))
+            page = await ICAL.list_records(connection, ListingRequest("events", 1, cursor))
             listed += [record.external_id for record in page.records]
             if cursor is None:
                 call(caldav, "PUT", "a.ics", calendar(vevent("uid-a.ics", "SUMMARY:Changed")))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from domain.providers.contract import Capability, ProviderFailure
-from domain.providers.records import ListRequest, PushRequest
+from domain.providers.records import ListingRequest, PushRequest
 from infra.providers.registry import all_providers
 from tests.fixtures.scripted_server import Answer, Route
 from tests.worlds.provider_cases import CASES
@@ -25,7 +25,7 @@ async def failing(name: str, answer: Answer) -> ProviderFailure:
         (stream,) = source.streams_of(here.connection.configuration)
         here.server.always = answer
         with pytest.raises(ProviderFailure) as caught:
-            await source.list_records(here.connection, ListRequest(stream.name, 10))
+            await source.list_records(here.connection, ListingRequest(stream.name, 10))
     for secret in CASES[name].secrets:
         assert secret not in f"{caught.value!r}"
     return caught.value
@@ -56,7 +56,7 @@ async def test_a_row_without_an_id_is_malformed(name: str, row: Any) -> None:
 async def test_streams_that_are_not_there_are_refused(name: str) -> None:
     async with world(CASES[name]) as here:
         for call in (
-            streams(name).list_records(here.connection, ListRequest("nonsense", 10)),
+            streams(name).list_records(here.connection, ListingRequest("nonsense", 10)),
             streams(name).push_record(here.connection, PushRequest("nonsense", "k", {})),
         ):
             with pytest.raises(ProviderFailure) as caught:

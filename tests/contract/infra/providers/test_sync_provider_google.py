@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain.providers.contract import ProviderFailure
-from domain.providers.records import ListRequest, PushRequest, SourceRecord, StateExpired
+from domain.providers.records import ListingRequest, PushRequest, SourceRecord, StateExpired
 from domain.sync.records import EventRecord
 from tests.fixtures.providers import google_calendar
 from tests.fixtures.scripted_server import Answer, route
@@ -235,4 +235,4 @@ async def test_positions_that_cannot_be_read_begin_anew(cursor: str) -> None:
             assert (await drain(GOOGLE, here.connection, "events", state="")).ids == []
             return
         with pytest.raises(StateExpired):
-            await GOOGLE.list_records(here.connection, ListRequest("events", 10, cursor))
+            await GOOGLE.list_records(here.connection, ListingRequest("events", 10, cursor))

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from domain.providers.contract import Capability, ProviderFailure
-from domain.providers.records import ListRequest, PushRequest, SourceRecord, StateExpired
+from domain.providers.records import ListingRequest, PushRequest, SourceRecord, StateExpired
 from domain.sync.records import MessageRecord
 from infra.providers.postmark.records import eastern
 from tests.fixtures.listed_messages import (
@@ -71,11 +71,11 @@ async def test_sendgrid_bounce_removed_between_two_pages_hides_no_other() -> Non
     found = [bounce(n) for n in range(9)]
     async with world(CASES["SendGrid"]) as here:
         here.server.listing = sendgrid(found)
-        first = await SENDGRID.list_records(here.connection, ListRequest("bounces", 4))
+        first = await SENDGRID.list_records(here.connection, ListingRequest("bounces", 4))
         del found[1]
         told, cursor = {record.external_id for record in first.records}, first.next_cursor
         while cursor is not None:
-            page = await SENDGRID.list_records(here.connection, ListRequest("bounces", 4, cursor))
+            page = await SENDGRID.list_records(here.connection, ListingRequest("bounces", 4, cursor))
             told, cursor = told | {record.external_id for record in page.records}, page.next_cursor
     assert told >= {row["email"] for row in found}
 
@@ -145,10 +145,12 @@ async def test_mailgun_page_is_given_in_parts_when_fewer_are_wanted() -> None:
     found = [mail(n, EPOCH - 100 + n) for n in range(14)]
     async with world(CASES["Mailgun"]) as here:
         here.server.listing = mailgun(found, lambda: here.server.address)
-        page = await MAILGUN.list_records(here.connection, ListRequest("messages", 5))
+        page = await MAILGUN.list_records(here.connection, ListingRequest("messages", 5))
         told = [record.external_id for record in page.records]
         while page.next_cursor is not None:
-            page = await MAILGUN.list_records(here.connection, ListRequest("messages", 2, page.next_cursor))
+            page = await MAILGUN.list_records(
+                here.connection, ListingRequest("messages", 2, page.next_cursor)
+            )
             assert len(page.records) <= 2
             told += [record.external_id for record in page.records]
     assert len(told) == len(set(told)) == 14
@@ -265,10 +267,10 @@ async def test_links_to_another_host_are_not_followed_and_no_credential_leaves()
 async def test_link_in_a_cursor_of_another_host_is_not_followed() -> None:
     async with world(CASES["Twilio"]) as here:
         here.server.listing = twilio([sms(n, NOW) for n in range(4)])
-        page = await TWILIO.list_records(here.connection, ListRequest("messages", 2))
+        page = await TWILIO.list_records(here.connection, ListingRequest("messages", 2))
         moved = (page.next_cursor or "").replace(here.server.address, "https://evil.example.org")
         with pytest.raises(ProviderFailure, match="foreign host"):
-            await TWILIO.list_records(here.connection, ListRequest("messages", 2, moved))
+            await TWILIO.list_records(here.connection, ListingRequest("messages", 2, moved))
     assert len(here.server.requests) == 1
 
 
@@ -379,10 +381,12 @@ async def test_messages_are_imported_only(name: str) -> None:
         with pytest.raises(ProviderFailure, match="takes no records"):
             await source.push_record(here.connection, PushRequest(profile.name, "key", {}))
         with pytest.raises(ProviderFailure, match="does not exist"):
-            await source.list_records(here.connection, ListRequest("nothing", 10))
+            await source.list_records(here.connection, ListingRequest("nothing", 10))
         for cursor, state in (("rubbish", None), ("[]", None), (None, "rubbish"), (None, '{"since": true}')):
             with pytest.raises(StateExpired):
-                await source.list_records(here.connection, ListRequest(profile.name, 10, cursor, state=state))
+                await source.list_records(
+                    here.connection, ListingRequest(profile.name, 10, cursor, state=state)
+                )
     assert here.server.requests == []
     with pytest.raises(ValueError, match="has no"):
         source.to_internal(profile.name, SourceRecord("1", {}))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain.providers.contract import Capability, ProviderFailure
-from domain.providers.records import ListRequest, PushRequest, SourceRecord, StateExpired
+from domain.providers.records import ListingRequest, PushRequest, SourceRecord, StateExpired
 from domain.sync.records import PaymentRecord
 from infra.providers._kit.shaping import minor_units
 from tests.fixtures.listed_payments import (
@@ -96,7 +96,7 @@ async def test_stripe_events_of_one_second_on_two_pages_lose_nothing_and_keep_th
 async def test_stripe_state_that_is_older_than_its_events_or_unreadable_has_expired(state: str) -> None:
     async with world(CASES["Stripe"]) as here:
         with pytest.raises(StateExpired):
-            await STRIPE.list_records(here.connection, ListRequest("charges", 10, state=state))
+            await STRIPE.list_records(here.connection, ListingRequest("charges", 10, state=state))
     assert here.server.requests == []
 
 
@@ -106,11 +106,11 @@ async def test_stripe_listing_that_took_so_long_that_its_events_are_gone_has_exp
             [event(n, EPOCH, charge(n)) for n in (1, 2)], request
         )
         old = json.dumps({"since": EPOCH - 30 * 86400 + 400})
-        first = await STRIPE.list_records(here.connection, ListRequest("charges", 1, state=old))
+        first = await STRIPE.list_records(here.connection, ListingRequest("charges", 1, state=old))
         cursor = json.loads(first.next_cursor or "") | {"since": EPOCH - 31 * 86400}
         with pytest.raises(StateExpired):
             await STRIPE.list_records(
-                here.connection, ListRequest("charges", 1, json.dumps(cursor), state=old)
+                here.connection, ListingRequest("charges", 1, json.dumps(cursor), state=old)
             )
 
 
@@ -173,13 +173,13 @@ async def test_paypal_window_that_outgrows_its_limit_while_it_is_read_is_read_ag
     since = NOW - timedelta(days=1)
     async with world(CASES["PayPal"]) as here:
         here.server.listing = paypal(found, most=12)
-        page = await PAYPAL.list_records(here.connection, ListRequest("transactions", 5, since=since))
+        page = await PAYPAL.list_records(here.connection, ListingRequest("transactions", 5, since=since))
         told = {record.external_id for record in page.records}
         late = transaction(99, NOW - timedelta(days=11, seconds=-3))
         here.server.listing = paypal([late, *found], most=12)
         while page.next_cursor is not None:
             page = await PAYPAL.list_records(
-                here.connection, ListRequest("transactions", 5, page.next_cursor, since)
+                here.connection, ListingRequest("transactions", 5, page.next_cursor, since)
             )
             told |= {record.external_id for record in page.records}
     assert told == ids([late, *found])
@@ -206,10 +206,12 @@ async def test_paypal_page_that_holds_more_than_wanted_is_given_in_parts() -> No
     async with world(CASES["PayPal"]) as here:
         here.server.listing = paypal(found)
         since = NOW - timedelta(days=2)
-        first = await PAYPAL.list_records(here.connection, ListRequest("transactions", 6, since=since))
+        first = await PAYPAL.list_records(here.connection, ListingRequest("transactions", 6, since=since))
         told, cursor = [record.external_id for record in first.records], first.next_cursor
         while cursor is not None:
-            page = await PAYPAL.list_records(here.connection, ListRequest("transactions", 1, cursor, since))
+            page = await PAYPAL.list_records(
+                here.connection, ListingRequest("transactions", 1, cursor, since)
+            )
             assert len(page.records) <= 1
             told, cursor = [*told, *(record.external_id for record in page.records)], page.next_cursor
     assert len(told) == 9
@@ -297,10 +299,10 @@ async def test_square_cursor_keeps_its_query_when_fewer_are_wanted() -> None:
     found = [payment(n, NOW - timedelta(minutes=n)) for n in range(11)]
     async with world(CASES["Square"]) as here:
         here.server.listing = square(found)
-        page = await SQUARE.list_records(here.connection, ListRequest("payments", 4))
+        page = await SQUARE.list_records(here.connection, ListingRequest("payments", 4))
         told = list(page.records)
         while page.next_cursor is not None:
-            page = await SQUARE.list_records(here.connection, ListRequest("payments", 1, page.next_cursor))
+            page = await SQUARE.list_records(here.connection, ListingRequest("payments", 1, page.next_cursor))
             told += page.records
     assert sorted(row.external_id for row in told) == sorted(row["id"] for row in found)
 
@@ -365,9 +367,9 @@ async def test_payments_are_imported_only(name: str) -> None:
         with pytest.raises(ProviderFailure, match="takes no records"):
             await source.push_record(here.connection, PushRequest(profile.name, "key", {}))
         with pytest.raises(ProviderFailure, match="does not exist"):
-            await source.list_records(here.connection, ListRequest("nothing", 10))
+            await source.list_records(here.connection, ListingRequest("nothing", 10))
         with pytest.raises(StateExpired):
-            await source.list_records(here.connection, ListRequest(profile.name, 10, "rubbish"))
+            await source.list_records(here.connection, ListingRequest(profile.name, 10, "rubbish"))
     assert here.server.requests == []
     with pytest.raises(ValueError, match="no "):
         source.to_internal(profile.name, SourceRecord("1", {}))

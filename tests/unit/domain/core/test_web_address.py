@@ -14,7 +14,7 @@ from domain.core.web_address import BadAddress, NotHttps, read_address, require_
 from domain.integrations.rules import check_urls
 from domain.webhooks.rules import check_url
 from infra.authentication.discovery import IssuerKeys
-from infra.azure.openai.access import KeyAccess
+from infra.azure.openai.access import KeyModelAccess
 from infra.azure.openai.model import AzureOpenAI
 from infra.providers._kit.field_types import HttpsUrl
 
@@ -185,7 +185,7 @@ def test_whoever_takes_an_address_refuses_the_same__BR_WH_01(url: str) -> None:
     with pytest.raises(ValueError, match="must be https and well formed"):
         IssuerKeys(url, url, allow_loopback_http=True)
     with pytest.raises(ValueError, match="must be https and well formed"):
-        AzureOpenAI(url, "gpt", KeyAccess("key"), allow_loopback_http=True)
+        AzureOpenAI(url, "gpt", KeyModelAccess("key"), allow_loopback_http=True)
 
 
 AUTHORITY = st.text(alphabet="abcx019.-_:[]@%\\/?#。１é \t", max_size=24)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
-from domain.providers.records import ListRequest, SourceRecord
+from domain.providers.records import ListingRequest, SourceRecord
 from infra.providers.custom_rest.configuration import CustomRestConfiguration
 from infra.providers.custom_rest.records import RestRecords
 
@@ -61,7 +61,7 @@ async def listed(connection: Connection, limits: list[int], **fields: Any) -> li
     """Return the whole list, fetched with the limits in turn; the last one repeats."""
     cursor, found = None, []
     for turn in range(30):
-        request = ListRequest("records", limits[min(turn, len(limits) - 1)], cursor, **fields)
+        request = ListingRequest("records", limits[min(turn, len(limits) - 1)], cursor, **fields)
         page = await RestRecords().list_records(connection, request)
         found += page.records
         if (cursor := page.next_cursor) is None:
@@ -118,7 +118,7 @@ async def test_links_are_followed_and_the_api_key_is_not_sent_twice_nor_kept() -
 
     credentials = {"auth": "apiKey", "apiKey": "k-1", "apiKeyName": "key", "apiKeyIn": "query"}
     connection, api = connected(answer, {"style": "linkHeader"}, **credentials)
-    page = await RestRecords().list_records(connection, ListRequest("records", 100))
+    page = await RestRecords().list_records(connection, ListingRequest("records", 100))
     assert "k-1" not in str(page.next_cursor)
     assert _ids(await listed(connection, [100])) == ALL
     assert "key=" not in api.asked[-1].url
