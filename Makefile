@@ -42,7 +42,7 @@ sql: $(run_stamp) ## Write the schema as T-SQL to deploy/sql/schema.sql
 
 # A file's tests stay on one process, so that its fixtures are built once; files in order, so that the long ones
 # do not come last.
-pytest := $(bin)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+pytest := $(bin)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # ONLY=webhooks: what the folders of that capability hold, whatever the level, and nothing else.
 ifdef ONLY

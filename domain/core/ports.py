@@ -164,14 +164,16 @@ class OutboundError(Exception):
 
 
 class OutboundHttp(Protocol):
-    """The way out for what the product posts to addresses of its tenants. Redirects are not followed; addresses that
-    are not public are refused."""
+    """The way out for what the product posts to addresses of its tenants.
+
+    Redirects are not followed; addresses that are not public are refused."""
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, deadline: float
     ) -> OutboundResponse:
-        """Post once and return the answer, its body cut at 64 KiB. `deadline`: seconds for everything, from the name
-        lookup to the answer's last byte. Raises OutboundError."""
+        """Post once and return the answer, its body cut at 64 KiB.
+
+        `deadline`: seconds for everything, from the name lookup to the answer's last byte. Raises OutboundError."""
 
     async def check(self, url: str) -> None:
         """Resolve the URL's host and apply the address guard, without connecting.

@@ -181,7 +181,7 @@ class Hub:
 
     @once
     def provider_transport(self) -> httpx.AsyncBaseTransport:
-        """The same way out, for provider adapters."""
+        """Return the same way out, as provider adapters call it."""
         from infra.outbound.transport import OutboundTransport
 
         return OutboundTransport(self.http, self.tracer)

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 else:
 
     class once(cached_property):  # noqa: N801 - used as a decorator
-        """`functools.cached_property` with the lock it had until Python 3.12: two threads that ask at the same
-        time must not get two connection pools. Once built, the attribute is read without it."""
+        """`functools.cached_property` with the lock it had until Python 3.12.
+
+        Two threads that ask at the same time must not get two connection pools. Once built, the attribute is read
+        without the lock."""
 
         def __get__(self, instance: Any, owner: Any = None) -> Any:
             if instance is None:

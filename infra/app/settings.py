@@ -14,8 +14,10 @@ from domain.providers.contract import IntegrationType
 
 
 class Settings(BaseSettings):
-    """Every setting with its unit and default. Names on the environment are `HUB_` + the upper-case name,
-    except the few that Azure fixes (`ServiceBusConnection`, `APPLICATIONINSIGHTS_CONNECTION_STRING`)."""
+    """Every setting with its unit and default.
+
+    Names on the environment are `HUB_` + the upper-case name, except the few that Azure fixes
+    (`ServiceBusConnection`, `APPLICATIONINSIGHTS_CONNECTION_STRING`)."""
 
     model_config = SettingsConfigDict(env_prefix="HUB_", extra="ignore", frozen=True)
 

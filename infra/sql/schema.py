@@ -6,15 +6,15 @@ owns changes.
 
 from __future__ import annotations
 
-import infra.sql.apikeys.tables
-import infra.sql.incoming.tables
-import infra.sql.integrations.tables
-import infra.sql.journal.tables
-import infra.sql.monitoring.tables
-import infra.sql.privacy.tables
-import infra.sql.recommendations.tables
-import infra.sql.sync.tables
-import infra.sql.tenants.tables
+import infra.sql.apikeys.tables  # noqa: F401
+import infra.sql.incoming.tables  # noqa: F401
+import infra.sql.integrations.tables  # noqa: F401
+import infra.sql.journal.tables  # noqa: F401
+import infra.sql.monitoring.tables  # noqa: F401
+import infra.sql.privacy.tables  # noqa: F401
+import infra.sql.recommendations.tables  # noqa: F401
+import infra.sql.sync.tables  # noqa: F401
+import infra.sql.tenants.tables  # noqa: F401
 import infra.sql.webhooks.tables  # noqa: F401
 from infra.sql.columns import metadata
 

@@ -105,8 +105,10 @@ class ServiceBusQueue:
         return {queue: count for queue, count in counts.items() if count}
 
     def message_counts(self) -> dict[str, dict[str, int]]:
-        """Return the dead letters only: how many messages wait is told to nobody without the right to manage the
-        queue. Azure Monitor has that (`ActiveMessages`). Raises Unavailable."""
+        """Return the dead letters only.
+
+        How many messages wait is told to nobody without the right to manage the queue. Azure Monitor has that
+        (`ActiveMessages`). Raises Unavailable."""
         return {queue: {"dead": count} for queue, count in self.dead_letter_counts().items()}
 
     def ping(self, queue: str = "domain-events") -> None:

@@ -55,7 +55,7 @@ class HttpProviderConnection:
         allow_tls_1_2: bool = False,
         retries: int = RETRIES,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,  # noqa: S311 - spreads load, guards nothing
     ) -> None:
         self._transport = transport
         self._circuits = circuits if circuits is not None else Circuits()
