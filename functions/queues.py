@@ -13,7 +13,6 @@ import azure.functions as func
 
 from domain.core.errors import Unavailable
 from domain.core.postponing import Postponement, Received
-from domain.monitoring.alerts.intake import AlertIntake
 from domain.webhooks.deliver import DeliveryEngine
 from domain.webhooks.fan_out import DeliveryMessage, FanOut
 from infra.app.build import use
@@ -81,6 +80,8 @@ async def deliver_webhooks(messages: Messages) -> None:
 )
 def raise_alerts(messages: Messages) -> None:
     """Log each occurrence, and raise an alert where a rule says so (sections 12.3 and 14.2)."""
+    from domain.monitoring.alerts.intake import AlertIntake
+
     try:
         use(AlertIntake).receive([(text_of(message), message.message_id) for message in messages])
     except Unavailable as reason:

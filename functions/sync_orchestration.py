@@ -22,7 +22,6 @@ import azure.functions as func
 
 from domain.core.errors import Unavailable
 from domain.core.tracing import Attributes, SpanKind, queue_attributes
-from domain.sync.batches import BatchRunner
 from domain.sync.dispatch import SYNC_JOBS_QUEUE, Dispatcher, JobStart, nudge
 from domain.sync.job_runs import JobRuns
 from domain.sync.model import BatchResult, BatchState
@@ -152,6 +151,8 @@ def _failed(cause: str, detail: str) -> dict[str, Any]:
 @bp.activity_trigger(input_name="task")
 def plan_sync(task: ActivityPayload) -> ActivityPayload:
     """Return the remaining steps of a job."""
+    from domain.sync.batches import BatchRunner
+
     plan = use(JobRuns).plan(UUID(task["jobId"]), task["run"])
     return {**plan.to_wire(), "size": use(BatchRunner).size}
 
@@ -160,6 +161,8 @@ def plan_sync(task: ActivityPayload) -> ActivityPayload:
 @bp.activity_trigger(input_name="batch")
 async def sync_batch(batch: ActivityPayload) -> ActivityPayload:
     """Run one batch and store it with its checkpoint."""
+    from domain.sync.batches import BatchRunner
+
     batches = await asyncio.to_thread(use, BatchRunner)
     result = await batches.run_batch(UUID(batch["jobId"]), batch["run"], batch["position"], batch["size"])
     return result.to_wire()

@@ -7,23 +7,15 @@ import logging
 
 import azure.functions as func
 
-from domain.apikeys.expiry import KeyConnections, KeyExpiry
 from domain.apikeys.usage import UsageService
-from domain.authentication.key_usage_watch import KeyUsageWatch
 from domain.core.idempotency import Idempotency
 from domain.incoming.service import IncomingCleanup
 from domain.integrations.credential_store import CredentialStore
 from domain.integrations.health import HealthMonitor
 from domain.integrations.health_history import IntegrationHistory
-from domain.journal.audit_log import AuditService
 from domain.journal.occurrences import OccurrenceSender
 from domain.journal.outbox import EventService
-from domain.monitoring.alerts.evaluation import AlertEvaluator
-from domain.monitoring.alerts.notifications import NotificationSender
-from domain.monitoring.anomalies.watch import AnomalyWatch
 from domain.monitoring.signal_series import SignalService
-from domain.oauth.refresh import TokenRefresher
-from domain.privacy.erasing import ErasureService
 from domain.recommendations.decisions import DecisionCleaner
 from domain.webhooks.sweep import DeliveryCleanup, RetryProcessor
 from infra.app.build import hub, use
@@ -79,6 +71,8 @@ def clean_up_deliveries(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 0 * * * *")
 def expire_api_keys(timer: func.TimerRequest) -> None:
     """Every hour: revoke the keys that have expired (BR-AK-04); they are refused from that second anyway."""
+    from domain.apikeys.expiry import KeyExpiry
+
     logger.info("API keys expired", extra={"revoked": use(KeyExpiry).revoke_expired()})
 
 
@@ -88,6 +82,8 @@ def close_key_connections(timer: func.TimerRequest) -> None:
     """Every minute: end the rotations whose grace period is over, and close the connections of revoked keys.
 
     A connection is closed again until the service has confirmed it."""
+    from domain.apikeys.expiry import KeyConnections, KeyExpiry
+
     ended = use(KeyExpiry).end_rotations()
     if ended:
         logger.info("rotations ended", extra={"revoked": ended})
@@ -107,6 +103,8 @@ def roll_up_key_usage(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 30 3 * * *")
 def clean_up_audit(timer: func.TimerRequest) -> None:
     """Daily at 03:30 UTC: delete audit rows and usage buckets past their retention."""
+    from domain.journal.audit_log import AuditService
+
     rows = use(AuditService).forget_old()
     buckets = use(UsageService).forget_old()
     logger.info("audit cleaned up", extra={"rows": rows, "usageBuckets": buckets})
@@ -137,6 +135,8 @@ async def refresh_oauth_tokens(timer: func.TimerRequest) -> None:
 
     Also completes authorizations that a crash interrupted, and destroys the tokens of integrations that are
     gone."""
+    from domain.oauth.refresh import TokenRefresher
+
     refresher = await asyncio.to_thread(use, TokenRefresher)
     ends = await refresher.refresh_due()
     if ends:
@@ -147,6 +147,8 @@ async def refresh_oauth_tokens(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 15 4 * * *")
 def sweep_oauth(timer: func.TimerRequest) -> None:
     """Daily at 04:15 UTC: destroy tokens that no grant refers to, and abandoned authorizations."""
+    from domain.oauth.refresh import TokenRefresher
+
     destroyed, forgotten = use(TokenRefresher).sweep()
     logger.info("OAuth swept", extra={"secretsDestroyed": destroyed, "states": forgotten})
 
@@ -179,6 +181,8 @@ def clean_up_signals(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="50 */5 * * * *")
 def detect_anomalies(timer: func.TimerRequest) -> None:
     """Every five minutes: evaluate the hours that have ended since the last run (section 10.2)."""
+    from domain.monitoring.anomalies.watch import AnomalyWatch
+
     done = use(AnomalyWatch).detect()
     if done.tenants:
         logger.info(
@@ -193,6 +197,9 @@ def clean_up_anomalies(timer: func.TimerRequest) -> None:
     """Daily at 02:55 UTC: delete what is past its retention.
 
     Anomalies, uses of keys not seen for 90 days, and decisions on recommendations whose subject is gone."""
+    from domain.authentication.key_usage_watch import KeyUsageWatch
+    from domain.monitoring.anomalies.watch import AnomalyWatch
+
     counts = {
         "anomalies": use(AnomalyWatch).forget_old(),
         "sightings": use(KeyUsageWatch).forget_old(),
@@ -205,6 +212,8 @@ def clean_up_anomalies(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="40 * * * * *")
 def evaluate_alerts(timer: func.TimerRequest) -> None:
     """Every minute: evaluate rates and dead letters, and close the alerts whose cause is gone (section 12.3)."""
+    from domain.monitoring.alerts.evaluation import AlertEvaluator
+
     sent = use(OccurrenceSender).flush()
     raised, recovered = use(AlertEvaluator).evaluate()
     if sent or raised or recovered:
@@ -215,6 +224,8 @@ def evaluate_alerts(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="*/30 * * * * *")
 async def send_alert_messages(timer: func.TimerRequest) -> None:
     """Every 30 seconds: send the e-mails and SMS about alerts that are due."""
+    from domain.monitoring.alerts.notifications import NotificationSender
+
     sender = await asyncio.to_thread(use, NotificationSender)
     counts = await sender.send_due()
     if counts:
@@ -227,6 +238,8 @@ async def send_alert_messages(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 50 2 * * *")
 def clean_up_alerts(timer: func.TimerRequest) -> None:
     """Daily at 02:50 UTC: delete alerts that recovered longer ago than their retention."""
+    from domain.monitoring.alerts.evaluation import AlertEvaluator
+
     logger.info("alerts cleaned up", extra={"alerts": use(AlertEvaluator).forget_old()})
 
 
@@ -234,6 +247,8 @@ def clean_up_alerts(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="50 * * * * *")
 def erase_people(timer: func.TimerRequest) -> None:
     """Every minute: continue the requested erasures (section 17.3)."""
+    from domain.privacy.erasing import ErasureService
+
     completed = use(ErasureService).erase_requested()
     if completed:
         logger.info("people erased", extra={"erasures": completed})

@@ -69,7 +69,10 @@ def hub() -> Hub:
 
 
 def use(use_case: type[T]) -> T:
-    """Return the process's one instance of a use case."""
+    """Return the process's one instance of a use case.
+
+    A trigger imports the use case inside its function where nothing else needs that module at the start of the
+    app: every module counts at a cold start."""
     return hub().use(use_case)
 
 

@@ -11,7 +11,6 @@ from pydantic import Field
 from domain.core.permissions import AUDIT_READ
 from domain.core.wire import UtcMoment
 from domain.journal.audit import AuditFilter, AuditRecord
-from domain.journal.audit_log import AuditService
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import Moment, PageQuery, PageView, View, page_of
@@ -70,6 +69,8 @@ def list_audit(call: Call) -> ApiResponse:
 
     Newest first. Each sensitive operation of the tenant has an entry, which is stored in the same transaction
     as the operation."""
+    from domain.journal.audit_log import AuditService
+
     query = call.query(AuditQuery)
     page = use(AuditService).page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, _view, AuditPage))
@@ -80,6 +81,8 @@ def verify_audit(call: Call) -> ApiResponse:
     """Verify the audit log.
 
     Checks the tenant's hash chain from the oldest stored row to the newest."""
+    from domain.journal.audit_log import AuditService
+
     report = use(AuditService).verify(call.principal)
     return ApiResponse(
         ChainReportView(

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.incoming.model import IncomingSettings, RotateIncomingUrl, UpdateIncoming
-from domain.incoming.retry import IncomingRetries
 from domain.incoming.service import IncomingService
 from functions.http.incoming.views import (
     IncomingEndpointView,
@@ -59,6 +58,8 @@ async def retry_incoming_webhook(call: Call) -> ApiResponse:
 
     Subscribers get it under a new event id. An event that cannot be raised stays Failed; `errorMessage` says
     why."""
+    from domain.incoming.retry import IncomingRetries
+
     webhook = await use(IncomingRetries).retry(
         call.principal, call.id("integrationId"), call.id("eventId"), call.trace.header
     )

@@ -12,7 +12,6 @@ from domain.integrations.commands import (
     TestIntegration,
     UpdateIntegration,
 )
-from domain.integrations.credentials import CredentialService
 from domain.integrations.health_history import IntegrationHistory
 from domain.integrations.lifecycle import Lifecycle, LifecycleResult
 from domain.integrations.service import IntegrationService, IntegrationTester
@@ -96,6 +95,8 @@ async def update_integration(call: Call) -> ApiResponse:
     Only the fields that are sent change. In `configuration`, secret fields that are absent or `********` stay
     as they are. An active integration uses a new configuration only after the provider has accepted it;
     otherwise the answer is 409 `BR-IM-02` and the old configuration stays in use."""
+    from domain.integrations.credentials import CredentialService
+
     command = call.body(UpdateIntegration)
     credentials = use(CredentialService)
     return _answer(await credentials.update(call.principal, call.id(), command, call.if_match()))
@@ -124,6 +125,8 @@ async def rotate_integration_credentials(call: Call) -> ApiResponse:
 
     The provider must accept the new credentials before they replace the old ones; otherwise the answer is 409
     `BR-IM-02`. An integration that was suspended because its credentials were refused becomes active again."""
+    from domain.integrations.credentials import CredentialService
+
     command = call.body(RotateCredentials)
     credentials = use(CredentialService)
     return _answer(await credentials.rotate(call.principal, call.id(), command, call.if_match()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import azure.functions as func
 
 from domain.core.permissions import METRICS_READ
-from domain.monitoring.metrics import MetricsService
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.operations import OPERATIONS, ApiOperation
 from functions.http.kit.resource import serve
@@ -30,6 +29,7 @@ _METRICS = ApiOperation(
 @serve(bp, _METRICS.route)
 def read_metrics(req: func.HttpRequest) -> func.HttpResponse:
     """Return the metrics; a caller that sends credentials needs the permission in development too."""
+    from domain.monitoring.metrics import MetricsService
     from functions.http.metrics.views import exposition
 
     exchange = Exchange(req)

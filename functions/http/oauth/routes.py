@@ -10,10 +10,8 @@ import azure.functions as func
 from domain.core.errors import DomainError
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.principal import RequestOrigin
-from domain.oauth.completion import CallbackHandler
 from domain.oauth.model import Authorization, Authorize, Callback
 from domain.oauth.rules import STATE_LIFETIME
-from domain.oauth.service import OAuthService
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.operations import API, OPERATIONS, ApiOperation
@@ -40,6 +38,8 @@ def authorize_integration(call: Call) -> ApiResponse:
     The provider then redirects to `/api/oauth/callback`, which stores the tokens, validates and activates the
     integration, and redirects to `redirectAfter` or shows a page. The cookie in this answer ties the callback
     to this browser. Needs `integration:admin`, or `integration:manage` for the caller's own calendar."""
+    from domain.oauth.service import OAuthService
+
     command = call.body(Authorize, is_optional=True)
     begun = use(OAuthService).authorize(call.principal, call.id(), command)
     view = AuthorizationView(authorize_url=begun.authorize_url, expires_at=begun.expires_at)
@@ -52,6 +52,8 @@ def get_integration_grant(call: Call) -> ApiResponse:
 
     The answer includes the granted scopes, who granted them, and when the access token expires and was
     refreshed."""
+    from domain.oauth.service import OAuthService
+
     return ApiResponse(grant_view(use(OAuthService).get(call.principal, call.id())))
 
 
@@ -62,6 +64,8 @@ def revoke_integration_grant(call: Call) -> ApiResponse:
     Suspends the integration, revokes the tokens at the provider where it has an endpoint for that, and destroys
     the stored tokens in any case. Needs `integration:admin`, or `integration:manage` for the caller's own
     calendar."""
+    from domain.oauth.service import OAuthService
+
     return ApiResponse(grant_view(use(OAuthService).revoke(call.principal, call.id())))
 
 
@@ -70,6 +74,8 @@ async def oauth_callback(req: func.HttpRequest) -> func.HttpResponse:
     """Complete an authorisation when the provider redirects the user back.
 
     Nothing of the query is logged or shown."""
+    from domain.oauth.completion import CallbackHandler
+
     exchange = Exchange(req)
     with exchange.bound(_CALLBACK):
         try:

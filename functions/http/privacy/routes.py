@@ -5,7 +5,6 @@ The person is named in bodies only: proxies and servers log addresses and query 
 from __future__ import annotations
 
 from domain.core.permissions import PRIVACY_MANAGE
-from domain.privacy.erasing import ErasureService
 from domain.privacy.exporting import ExportService
 from domain.privacy.model import AllowSubject, EraseSubject, ExportSubject
 from functions.http.kit.calls import ApiResponse, Call
@@ -43,6 +42,8 @@ def erase_person(call: Call) -> ApiResponse:
     Cannot be undone. The records named in the request are erased at once. The search for the identifiers starts
     a minute later and runs in the background. With `suppress`, synchronisation leaves the person out from now
     on. Nothing is changed at providers or at webhook receivers: erase the person there too."""
+    from domain.privacy.erasing import ErasureService
+
     erasure = use(ErasureService).request(call.principal, call.body(EraseSubject))
     location = privacy.location("erasures", erasure.erasure_id)
     return ApiResponse(erasure_view(erasure), status=202, location=location)
@@ -53,6 +54,8 @@ def list_erasures(call: Call) -> ApiResponse:
     """List erasures.
 
     Newest first. They do not contain the identifiers of the person."""
+    from domain.privacy.erasing import ErasureService
+
     page = use(ErasureService).page(call.principal, call.query(PageQuery).page_request())
     return ApiResponse(page_of(page, erasure_view, ErasurePage))
 
@@ -60,6 +63,8 @@ def list_erasures(call: Call) -> ApiResponse:
 @privacy.get("erasures/{id}", response=ErasureView)
 def get_erasure(call: Call) -> ApiResponse:
     """Get an erasure and its progress."""
+    from domain.privacy.erasing import ErasureService
+
     return ApiResponse(erasure_view(use(ErasureService).get(call.principal, call.id())))
 
 
@@ -69,5 +74,7 @@ def allow_person(call: Call) -> ApiResponse:
 
     Removes the identifiers and the named records from the suppression list, for example for a customer who came
     back. Erased data stays erased until the provider sends it again."""
+    from domain.privacy.erasing import ErasureService
+
     lifted = use(ErasureService).allow(call.principal, call.body(AllowSubject))
     return ApiResponse(AllowedView(lifted=lifted))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from domain.core.permissions import INSIGHTS_READ
 from domain.recommendations.decisions import DismissRecommendation
-from domain.recommendations.service import RecommendationService
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import page_of
@@ -26,6 +25,8 @@ async def list_recommendations(call: Call) -> ApiResponse:
     The most urgent first, computed from the counts up to this hour; after them those with a decision that no
     longer apply. Recommendations about webhooks also need `webhook:manage`, those about API keys and
     integrations `integration:manage`; the others are left out."""
+    from domain.recommendations.service import RecommendationService
+
     query = call.query(RecommendationQuery)
     page = await use(RecommendationService).page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(page_of(page, recommendation_view, RecommendationPage))
@@ -36,6 +37,8 @@ async def get_recommendation(call: Call) -> ApiResponse:
     """Get a recommendation.
 
     The answer is also 404 when it no longer applies and has no decision."""
+    from domain.recommendations.service import RecommendationService
+
     return ApiResponse(recommendation_view(await use(RecommendationService).get(call.principal, call.id())))
 
 
@@ -47,6 +50,8 @@ async def apply_recommendation(call: Call) -> ApiResponse:
     `If-Match` may name `subject.version`; if the subject was modified since the evidence was read, the answer
     is 412. The answer is 409 when the recommendation no longer applies, or when only a person can do what it
     suggests."""
+    from domain.recommendations.service import RecommendationService
+
     service = use(RecommendationService)
     return ApiResponse(recommendation_view(await service.apply(call.principal, call.id(), call.if_match())))
 
@@ -58,6 +63,8 @@ def dismiss_recommendation(call: Call) -> ApiResponse:
     """Dismiss a recommendation.
 
     It is no longer Open, until the given moment or for good. Also needs the permission for its subject."""
+    from domain.recommendations.service import RecommendationService
+
     service = use(RecommendationService)
     listed = service.dismiss(call.principal, call.id(), call.body(DismissRecommendation))
     return ApiResponse(recommendation_view(listed))
@@ -68,4 +75,6 @@ def reopen_recommendation(call: Call) -> ApiResponse:
     """Reopen a dismissed recommendation.
 
     Also needs the permission for its subject."""
+    from domain.recommendations.service import RecommendationService
+
     return ApiResponse(recommendation_view(use(RecommendationService).reopen(call.principal, call.id())))
