@@ -44,9 +44,7 @@ class Conflict(DomainError):
 
 
 class ProviderUnavailable(Conflict):
-    """A tenant's provider, which is needed for this, does not answer.
-
-    Not Unavailable: the hub is well, and nobody who runs it should be called."""
+    """A tenant's provider, needed for this, does not answer. The hub is well: nobody who runs it should be called."""
 
     code = "provider-unavailable"
 
@@ -67,7 +65,7 @@ def modified(resource: str) -> PreconditionFailed:
 
 
 def check_version(resource: str, expected: int | None, actual: int) -> None:
-    """Raise PreconditionFailed unless `actual` is the version that the caller read; None expects no version."""
+    """Raise PreconditionFailed unless `expected` is None or the `actual` version."""
     if expected is not None and expected != actual:
         raise modified(resource)
 
@@ -83,15 +81,11 @@ class ValidationFailed(DomainError):
 
 
 class TooLarge(ValidationFailed):
-    """The content is larger than the product takes."""
-
     code = "too-large"
 
 
 class Unauthenticated(DomainError):
-    """There is no credential of an accepted kind, or it does not hold.
-
-    `detail` never says more than the caller may know."""
+    """No credential of an accepted kind that holds. `detail` never says more than the caller may know."""
 
     code = "unauthenticated"
 
@@ -139,6 +133,4 @@ class OutcomeUnknown(Unavailable):
 
 
 class Undone(Unavailable):
-    """The transaction gave way to another, or its connection was lost before COMMIT.
-
-    It left nothing behind, and its repeat is likely to succeed at once."""
+    """The transaction gave way, or lost its connection before COMMIT: it left nothing, and its repeat may succeed."""

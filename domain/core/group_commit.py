@@ -1,7 +1,4 @@
-"""Group commit: callers that wait at the same time share one write, such as a transaction.
-
-- `GroupCommit` serves threads: whichever caller gets the turn writes for all that wait.
-- `AsyncGroupCommit` serves an event loop: a task writes for all that wait, so the loop is never blocked."""
+"""Group commit: callers that wait at the same time share one write, such as a transaction."""
 
 from __future__ import annotations
 
@@ -29,11 +26,11 @@ class _Entry(Generic[T, R]):
 
 
 class GroupCommit(Generic[T, R]):
-    """Thread-safe; not for an event loop.
+    """Serves threads: whichever caller gets the turn writes for all that wait. Not for an event loop.
 
     - `write` gets at most `most` items (None: all that wait) and returns a result for each, in order.
-    - When it fails for several items, each is written alone, so that no caller is refused because of another's item.
-      With `retries_alone=False` all of them get its error instead."""
+    - When it fails for several, each is written alone, so that no caller is refused because of another's item. With
+      `retries_alone=False` all of them get its error instead."""
 
     def __init__(
         self,
@@ -89,8 +86,6 @@ class GroupCommit(Generic[T, R]):
 
 @dataclass(slots=True)
 class _Waiting(Generic[T, R]):
-    """What waits on one event loop, and the tasks that write it."""
-
     loop: asyncio.AbstractEventLoop
     entries: list[tuple[T, asyncio.Future[R]]] = field(default_factory=list)
     writers: set[asyncio.Task[None]] = field(default_factory=set)
@@ -98,7 +93,7 @@ class _Waiting(Generic[T, R]):
 
 
 class AsyncGroupCommit(Generic[T, R]):
-    """For an event loop; the state follows the loop that is running.
+    """Serves the event loop that is running: a task writes for all that wait, so the loop is never blocked.
 
     - `write` is awaited with at most `most` items and returns a result for each, in order. When it raises, all
       callers of the batch get the error.

@@ -56,15 +56,9 @@ class Idempotency:
         return None
 
     def finish(self, tenant_id: UUID, key: str, request: bytes, answer: StoredAnswer) -> None:
-        """Remember the answer."""
-        text = json.dumps(
-            {
-                "status": answer.status,
-                "headers": dict(answer.headers),
-                "body": b64encode(zlib.compress(answer.body)).decode(),
-            }
-        )
-        sealed = self._cipher.seal(text, context=_context(tenant_id, key))
+        body = b64encode(zlib.compress(answer.body)).decode()
+        text = json.dumps({"status": answer.status, "headers": dict(answer.headers), "body": body})
+        sealed = self._cipher.seal(text, context=_context(str(tenant_id), _row(key)))
         now = self._clock.now()
         rows = [sealed[start : start + _ROW] for start in range(0, len(sealed), _ROW)]
         for index, text in reversed(list(enumerate(rows))):
@@ -119,17 +113,14 @@ class Idempotency:
                 code="idempotency-outcome-unknown",
             )
         if not rows:
-            raise Conflict(
-                "The first request with this Idempotency-Key is still running; try again.",
-                code="idempotency-key-running",
-            )
+            detail = "The first request with this Idempotency-Key is still running; try again."
+            raise Conflict(detail, code="idempotency-key-running")
         others = [
             self._tables.get(TABLE, known.partition_key, f"{known.row_key}p{index}")
             for index in range(1, rows)
         ]
         sealed = "".join(_text(entity) for entity in (known, *others) if entity is not None)
-        context = f"idempotency:{known.partition_key}:{known.row_key}"
-        fields = json.loads(self._cipher.open(sealed, context=context))
+        fields = json.loads(self._cipher.open(sealed, context=_context(known.partition_key, known.row_key)))
         return StoredAnswer(fields["status"], fields["headers"], zlib.decompress(b64decode(fields["body"])))
 
 
@@ -137,8 +128,8 @@ def _row(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _context(tenant_id: UUID, key: str) -> str:
-    return f"idempotency:{tenant_id}:{_row(key)}"
+def _context(partition_key: str, row_key: str) -> str:
+    return f"idempotency:{partition_key}:{row_key}"
 
 
 def _started(entity: TableEntity) -> datetime:

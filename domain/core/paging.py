@@ -1,4 +1,4 @@
-"""Pages of lists; a file of its own because everything that lists imports it and nothing else.
+"""Pages of lists, apart because everything that lists imports only this.
 
 On the wire: `{"items": [], "page": 1, "pageSize": 50, "total": n}`."""
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -37,9 +38,8 @@ class Page(Generic[T]):
 
 def every(read: Callable[[PageRequest], Page[T]]) -> Iterator[T]:
     """Yield the items of all pages, in their order."""
-    request = PageRequest(1, MAX_PAGE_SIZE)
-    while items := read(request).items:
+    for number in count(1):
+        items = read(PageRequest(number, MAX_PAGE_SIZE)).items
         yield from items
-        if len(items) < request.page_size:
+        if len(items) < MAX_PAGE_SIZE:
             return
-        request = PageRequest(request.page + 1, request.page_size)

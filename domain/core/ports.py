@@ -22,18 +22,13 @@ class IdGenerator(Protocol):
 
 
 class Cipher(Protocol):
-    """Authenticated encryption of small values at rest (AES-256-GCM under a data key with an id)."""
+    """Authenticated encryption of small values (AES-256-GCM; every data key still in the secret store opens)."""
 
     def seal(self, plaintext: str, *, context: str) -> str:
-        """Encrypt a value.
-
-        `context` (such as the owning row's id) is authenticated, not stored: a sealed value copied to another row
-        does not open."""
+        """Encrypt a value. It opens only in the same `context` (such as its row's id), which is not stored with it."""
 
     def open(self, sealed: str, *, context: str) -> str:
-        """Decrypt a value sealed under any data key still in the secret store.
-
-        Raises ValueError when the value was altered, or sealed for another context."""
+        """Decrypt a value. Raises ValueError when it was altered, or sealed in another context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +43,9 @@ class QueueMessage:
 
 class QueueSender(Protocol):
     def send(self, queue: str, messages: Sequence[QueueMessage]) -> None:
-        """Hand all messages to the queue, in as few calls as the service allows.
+        """Hand all messages to the queue; one with `scheduled_at` becomes visible at that moment.
 
-        - A message with `scheduled_at` becomes visible at that moment.
-        - Raises Unavailable when any could not be handed over; some may have been (receivers are idempotent)."""
+        Raises Unavailable when any could not be handed over; some may have been (receivers are idempotent)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +78,8 @@ class TableWrite:
 class TableStore(Protocol):
     """Azure Tables' model: (partition, row) keys, optimistic concurrency by ETag, one-partition transactions.
 
-    Keys must not contain `/ \\ # ?` or control characters. Every method raises Unavailable when the
-    store cannot be reached. Properties are str, int (64-bit), float, bool, bytes (<= 64 KiB) or datetime.
-    """
+    Keys must not contain `/ \\ # ?` or control characters. Every method raises Unavailable when the store cannot be
+    reached. Properties are str, int (64-bit), float, bool, bytes (<= 64 KiB) or datetime."""
 
     def get(self, table: str, partition_key: str, row_key: str) -> TableEntity | None: ...
 
@@ -111,9 +104,7 @@ class TableStore(Protocol):
         row_key_to: str | None = None,
         limit: int = 1000,
     ) -> list[TableEntity]:
-        """Return at most `limit` entities in key order, of one partition or of all.
-
-        `row_key_from` is inclusive, `row_key_to` exclusive."""
+        """Return at most `limit` entities of one partition or of all, in key order; `row_key_to` is exclusive."""
 
     def transact(self, table: str, writes: Sequence[TableWrite]) -> None:
         """Up to 100 writes in one partition, all or none. Raises EntityExists or EtagMismatch."""
@@ -122,8 +113,7 @@ class TableStore(Protocol):
 class SecretStore(Protocol):
     """Key Vault's model: named, versioned strings. Names match ^[0-9a-zA-Z-]{1,127}$.
 
-    Every method raises Unavailable when the store cannot be reached. Values never appear in a log or error.
-    """
+    Every method raises Unavailable when the store cannot be reached. Values never appear in a log or error."""
 
     def get(self, name: str, version: str | None = None) -> str | None:
         """Return the value of the latest (or the given) version, None when there is none."""
@@ -132,9 +122,7 @@ class SecretStore(Protocol):
         """Add a version; return its id."""
 
     def delete(self, name: str) -> bool:
-        """Remove the secret with all its versions for good; return False when there was none.
-
-        It is deleted, then purged where soft-delete is on."""
+        """Remove all versions for good (purged where soft-delete is on); return False when there was none."""
 
     def names(self, prefix: str = "") -> list[str]:
         """Return the names that start with `prefix`, sorted."""
@@ -164,18 +152,14 @@ class OutboundError(Exception):
 
 
 class OutboundHttp(Protocol):
-    """The way out for what the product posts to addresses of its tenants.
-
-    Redirects are not followed; addresses that are not public are refused."""
+    """The only way to the tenants' addresses. No redirect is followed; an address that is not public is refused."""
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, deadline: float
     ) -> OutboundResponse:
-        """Post once and return the answer, its body cut at 64 KiB.
+        """Post once and return the answer, its body cut at 64 KiB. Raises OutboundError.
 
-        `deadline`: seconds for everything, from the name lookup to the answer's last byte. Raises OutboundError."""
+        `deadline`: seconds for everything, from the name lookup to the answer's last byte."""
 
     async def check(self, url: str) -> None:
-        """Resolve the URL's host and apply the address guard, without connecting.
-
-        Raises OutboundError: `blocked` for a forbidden address, `connect` for a name that does not resolve."""
+        """Resolve the host and apply the address guard. Raises OutboundError (`blocked`, `connect`: unresolved)."""

@@ -1,7 +1,6 @@
 """Wait longer after each failure, and put messages off while a dependency is away.
 
-A message that fails is delivered again at once, and after ten failures it is a dead letter: an outage of a minute would
-make dead letters of messages that nothing is wrong with, and somebody would have to send them again."""
+Otherwise a message that fails is a dead letter after ten tries at once, even in an outage of a minute."""
 
 from __future__ import annotations
 
@@ -26,8 +25,6 @@ _LONGEST = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as it came from a queue."""
-
     body: str
     message_id: str
     properties: Mapping[str, str] = field(default_factory=dict)
@@ -59,25 +56,17 @@ class Postponement:
     def put_off(self, queue: str, messages: Sequence[Received], reason: Unavailable) -> None:
         """Send copies for later, under the ids of the messages; the caller is then done with the originals.
 
-        - Raises Unavailable when the queue is away too.
-        - Raises `reason` when a message was put off too often: the host then delivers all of them again, until they
-          are dead letters."""
+        Raises Unavailable when the queue is away too, and `reason` when a message was put off too often: the host then
+        delivers all of them again, until they are dead letters."""
         times = [times_of(message) for message in messages]
         if any(count >= MOST_TIMES for count in times):
             raise reason
         now = self._clock.now()
-        self._queue.send(
-            queue,
-            [
-                QueueMessage(
-                    message.body,
-                    message.message_id,
-                    now + wait_of(count),
-                    {**message.properties, POSTPONED: str(count + 1)},
-                )
-                for message, count in zip(messages, times, strict=True)
-            ],
-        )
+        copies = []
+        for message, count in zip(messages, times, strict=True):
+            properties = {**message.properties, POSTPONED: str(count + 1)}
+            copies.append(QueueMessage(message.body, message.message_id, now + wait_of(count), properties))
+        self._queue.send(queue, copies)
         logger.warning(
             "messages put off", extra={"queue": queue, "messages": len(messages), "reason": reason.detail}
         )

@@ -12,9 +12,7 @@ from domain.core.errors import Forbidden
 
 @dataclass(frozen=True, slots=True)
 class RequestOrigin:
-    """Where a request came from, for the audit log.
-
-    `client` is its User-Agent, `country` that of the address, where a proxy tells it."""
+    """Where a request came from, for the audit log: `client` is its User-Agent, `country` as a proxy tells it."""
 
     ip: str | None = None
     request_id: str | None = None
@@ -25,7 +23,7 @@ class RequestOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller: a user of a tenant, or an API key that acts for the user who created it.
+    """A user of a tenant, or an API key that acts for the user who created it.
 
     `expires_at` is when its token or key expires; None where it does not, or does not say."""
 
@@ -40,18 +38,15 @@ class Principal:
     def require(self, permission: str) -> None:
         """Raise Forbidden, with the name of the permission, unless the caller has it."""
         if permission not in self.permissions:
-            raise Forbidden(
-                f"This needs the permission '{permission}', which the caller does not have.",
-                scopes=(permission,),
-            )
+            detail = f"This needs the permission '{permission}', which the caller does not have."
+            raise Forbidden(detail, scopes=(permission,))
 
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def guid(value: object) -> UUID | None:
-    """Return the GUID that a claim holds in its one canonical spelling (8-4-4-4-12 hexadecimal digits), else None.
+    """Return the GUID in its one canonical spelling (8-4-4-4-12 hexadecimal digits), else None.
 
-    Stricter than `UUID()`, which also takes braces, URNs and digits of other scripts: one tenant must
-    not have several names."""
+    `UUID()` also takes braces, URNs and digits of other scripts; but one tenant must not have several names."""
     return UUID(value) if isinstance(value, str) and _GUID.fullmatch(value) else None

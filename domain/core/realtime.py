@@ -43,7 +43,6 @@ class Negotiated:
 
 
 def group_of(tenant_id: UUID, kind: str) -> str:
-    """Return the group that hears this kind of message of this tenant."""
     return f"{tenant_id}.{kind}"
 
 
@@ -57,9 +56,7 @@ def groups_of(principal: Principal) -> list[str]:
 
 
 def lifetime_of(principal: Principal, now: datetime) -> timedelta:
-    """Return how long a connection lasts that is negotiated now, in whole seconds.
-
-    It lasts no longer than the token or key that it is negotiated with."""
+    """Return how long a connection negotiated now lasts, in whole seconds; no longer than its token or key."""
     if principal.expires_at is None:
         return LIFETIME
     left = timedelta(seconds=int((principal.expires_at - now).total_seconds()))
@@ -67,10 +64,9 @@ def lifetime_of(principal: Principal, now: datetime) -> timedelta:
 
 
 def user_of(principal: Principal) -> str:
-    """Return the name of the caller's connections.
+    """Return the name of the caller's connections, which all end together.
 
-    A user's has the tenant in it, because the same person in another tenant is someone else, and the end of the token,
-    because all connections of a name end together."""
+    A user's has the tenant in it, where the same person is someone else, and the moment its token ends."""
     if principal.api_key_id is not None:
         return key_user(principal.api_key_id)
     name = f"user:{principal.tenant_id}:{principal.user_id}"
@@ -78,7 +74,6 @@ def user_of(principal: Principal) -> str:
 
 
 def key_user(api_key_id: UUID) -> str:
-    """Return the name of the connections that an API key opened."""
     return f"key:{api_key_id}"
 
 
@@ -86,15 +81,13 @@ Payload = Mapping[str, Any]
 
 
 class Realtime(Protocol):
-    """Sends messages, which are a convenience beside the API and no record.
-
-    A message that is lost is not repeated, and a client that was not connected does not get it later."""
+    """Sends messages, which are a convenience and no record: one that is lost or not heard is not repeated."""
 
     def negotiate(self, principal: Principal) -> Negotiated:
         """Let the caller connect, into the groups its permissions allow. Raises Unavailable."""
 
     def publish(self, tenant_id: UUID, kind: str, payloads: Sequence[Payload]) -> None:
-        """Send one message of `kind`, whose argument is the list of payloads, to the tenant's clients that may hear it.
+        """Send the payloads as one message of `kind` to the tenant's clients that may hear it.
 
         Does not wait for them, and never raises: a failure is logged."""
 
@@ -102,9 +95,7 @@ class Realtime(Protocol):
         """Tell whether a client could hear a message. Cheap, and in doubt True: it only saves work that nobody sees."""
 
     def close(self, user: str) -> bool:
-        """Close the user's connections; none hears any more with what was negotiated before.
-
-        Never raises: a failure is logged, and False says that some may still be open."""
+        """Close the user's connections for good. Never raises: a failure is logged, and False says some may be open."""
 
 
 class Nobody:

@@ -1,7 +1,6 @@
 """Spans: what took how long on behalf of which trace.
 
-Work that leaves the process carries its span as a W3C `traceparent` (https://www.w3.org/TR/trace-context/): with the
-event in the outbox, and to the receiver."""
+Work that leaves the process carries its span as a W3C `traceparent` (https://www.w3.org/TR/trace-context/)."""
 
 from __future__ import annotations
 
@@ -22,8 +21,6 @@ _METHODS: Final = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PAT
 
 
 class SpanKind(Enum):
-    """As OpenTelemetry has them."""
-
     Internal = 0
     Server = 1
     Client = 2
@@ -81,8 +78,6 @@ class _Untraced:
 
 
 class NoTracer:
-    """Traces nothing."""
-
     def span(
         self,
         name: str,
@@ -128,10 +123,9 @@ def client_span(
     parent: str | None,
     about: Callable[[], Attributes] | None = None,
 ) -> AbstractContextManager[Span]:
-    """Open the span of one HTTP request to the outside, with attributes of its own in `about`.
+    """Open the span of one HTTP request to the outside (https://opentelemetry.io/docs/specs/semconv/http/http-spans/).
 
-    It names only the server of the address: paths and queries hold tokens
-    (https://opentelemetry.io/docs/specs/semconv/http/http-spans/)."""
+    It names only the server of the address: paths and queries hold tokens. `about` gives attributes of its own."""
 
     def attributes() -> Attributes:
         said: dict[str, AttributeValue] = {"http.request.method": method, **(about() if about else {})}
@@ -169,9 +163,7 @@ def trace_fields(traceparent: str | None) -> dict[str, str]:
 
 
 def queue_attributes(queue: str, operation: str, *, count: int | None = None) -> dict[str, AttributeValue]:
-    """Return the attributes of a span that sends to or processes from a queue. `operation` is `send` or `process`.
-
-    https://opentelemetry.io/docs/specs/semconv/messaging/"""
+    """Return a span's attributes for a queue (https://opentelemetry.io/docs/specs/semconv/messaging/)."""
     attributes: dict[str, AttributeValue] = {
         "messaging.system": "servicebus",
         "messaging.destination.name": queue,

@@ -1,7 +1,7 @@
 """Transactions: enter one, use its repositories, `commit()`; leaving without it rolls back.
 
-Each capability declares a Protocol of its own that extends `Transaction` by the repositories that its use cases may
-touch (`WebhookTransaction`, `SyncTransaction`, ...). One SQL class satisfies them all."""
+Each capability declares a Protocol of the repositories it may touch (`WebhookTransaction`, ...); one SQL class
+satisfies them all."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ _TRIES = 3
 
 
 class Transaction(Protocol):
-    """What every transaction can do.
-
-    Repositories see one tenant at a time unless their own contract says that they serve the product itself."""
+    """Sees one tenant at a time, unless a repository's own contract says that it serves the product itself."""
 
     def commit(self) -> None:
         """Make the changes durable, then announce the events appended.
@@ -39,9 +37,7 @@ class Transaction(Protocol):
 
 
 class Transactions(Protocol[Tx_co]):
-    """Opens transactions.
-
-    Both methods raise Undone where the use case may be done again at once (`repeated`), otherwise Unavailable."""
+    """Opens transactions. Raises Undone where the use case may be done again at once (`repeated`), else Unavailable."""
 
     def write(self) -> AbstractContextManager[Tx_co]:
         """Open a transaction that may change rows."""
@@ -51,9 +47,7 @@ class Transactions(Protocol[Tx_co]):
 
 
 class Users(Protocol):
-    """The tenants and users that the hub has met.
-
-    They belong to User Management; the hub keeps a row for each, because its own rows refer to them."""
+    """The tenants and users that the hub has met: User Management owns them, but the hub's rows refer to them."""
 
     def see(self, tenant_id: UUID, user_id: UUID, name: str, at: datetime) -> None:
         """Remember the tenant and the user; nothing happens when both are known."""
@@ -92,8 +86,6 @@ def each_step(
 def in_steps(
     transactions: Transactions[Tx], step: Callable[[Tx], int], size: int, *, most: int | None = None
 ) -> int:
-    """Do `step` as `each_step` does, and return how many rows it found in all."""
-
     def counted(tx: Tx) -> tuple[int, int]:
         found = step(tx)
         return found, found
@@ -121,12 +113,9 @@ def repeated(use_case: Callable[P, T]) -> Callable[P, T]:
 
 @dataclass(slots=True)
 class Effects:
-    """How many lasting effects the request at hand had, whatever becomes of the rest of it.
+    """How many effects of the request nothing undoes: transactions committed, messages and charges at a provider.
 
-    Such are transactions committed, and messages and charges made at a provider. A request that loses a dependency
-    after one was not simply refused.
-
-    The threads of a request share it: they get copies of its context, which hold this same object."""
+    A request that loses a dependency after one was not simply refused. The threads of a request share this object."""
 
     count: int = 0
 
@@ -136,7 +125,6 @@ _current: ContextVar[Effects | None] = ContextVar("effects", default=None)
 
 @contextmanager
 def counted_effects() -> Iterator[Effects]:
-    """Count the effects of the block."""
     effects = Effects()
     token = _current.set(effects)
     try:

@@ -1,8 +1,7 @@
 """The addresses that the product calls: how one is read, and which are acceptable.
 
-One rule for the addresses of webhooks (BR-WH-01), configurations (section 7.1), providers, the token issuer and Azure
-OpenAI, and for every outbound call, so that what is accepted when it is entered can be called later.
-"""
+One rule for webhooks (BR-WH-01), configurations (section 7.1), providers, the token issuer, Azure OpenAI and every
+outbound call, so that what is accepted when it is entered can be called later."""
 
 from __future__ import annotations
 
@@ -19,15 +18,12 @@ _URL = re.compile(
 )
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_HOST_MAX = 253
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
 class BadAddress(ValueError):
-    """The address is not one that the product calls.
-
-    The text is safe to show, repeats no part of the address and has no full stop."""
+    """The product does not call the address. The text is safe to show, repeats none of it and has no full stop."""
 
 
 class NotHttps(BadAddress):
@@ -39,8 +35,7 @@ class WebAddress:
     """An absolute http or https URL, taken apart.
 
     - `url` is its normal form: ASCII host in lower case, no credentials, no fragment.
-    - `literal` is the IP address when the host is one.
-    """
+    - `literal` is the IP address when the host is one."""
 
     scheme: str
     host: str
@@ -48,23 +43,17 @@ class WebAddress:
     url: str
     literal: IPv4Address | IPv6Address | None
 
-    @property
-    def names_loopback(self) -> bool:
-        """Whether the host is one of the three spellings of this machine that http may be spoken to."""
-        return self.host in _LOOPBACK
-
 
 @lru_cache(maxsize=4096)
 def require_https(url: str, *, allow_loopback: bool) -> WebAddress:
     """Return the address if it is https, or http to this machine where `allow_loopback`.
 
     The only names of this machine are `localhost`, `127.0.0.1` and `[::1]`. Raises BadAddress for an address that is
-    not well formed or has a fragment, NotHttps for another scheme.
-    """
+    not well formed or has a fragment, NotHttps for another scheme."""
     address = read_address(url)
     if "#" in url:
         raise BadAddress("The URL must not carry a fragment")
-    if address.scheme != "https" and not (allow_loopback and address.names_loopback):
+    if address.scheme != "https" and not (allow_loopback and address.host in _LOOPBACK):
         raise NotHttps("The URL must be https (http only to localhost, in development)")
     return address
 
@@ -72,15 +61,11 @@ def require_https(url: str, *, allow_loopback: bool) -> WebAddress:
 def read_address(url: str) -> WebAddress:
     """Read an absolute http or https URL, so that the host checked is the host every later parser sees.
 
-    Raises NotHttps for another scheme, BadAddress for:
-
+    International names become their IDNA form. Raises NotHttps for another scheme, BadAddress for:
     - credentials, backslashes, blanks, control and other unprintable characters;
     - percent-encoded hosts and zone ids;
     - every spelling of an IPv4 address but four decimal numbers (the URL standard's "ends in a number" rule,
-      https://url.spec.whatwg.org/#ends-in-a-number-checker).
-
-    International names become their IDNA form.
-    """
+      https://url.spec.whatwg.org/#ends-in-a-number-checker)."""
     match = _URL.fullmatch(url)
     if match is None or not url.isprintable():
         raise BadAddress("The URL must be absolute, with a plain host and no user name or password")
@@ -103,7 +88,7 @@ def _read_host(written: str) -> tuple[str, IPv4Address | IPv6Address | None]:
         return _read_ipv6(written[1:-1])
     host = written.lower() if written.isascii() else _to_ascii(written)
     labels = host.removesuffix(".").split(".")
-    if len(host) > _HOST_MAX or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise BadAddress("The URL's host is not a valid name")
     if _NUMBER.fullmatch(labels[-1]):
         return _read_ipv4(host)

@@ -14,9 +14,7 @@ from domain.core.errors import FieldError, ValidationFailed
 
 
 class Command(BaseModel):
-    """A request body: camelCase on the wire, unknown fields refused.
-
-    `strict` refuses `"5"` where a number is meant, and `1` where a truth value is."""
+    """A request body: camelCase, unknown fields refused, `"5"` for a number and `1` for a truth value too."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -30,9 +28,9 @@ class Command(BaseModel):
 
 
 def sent_fields(command: Command, *, nullable: Collection[str]) -> dict[str, Any]:
-    """Return the fields that the client sent, by their Python names; those it left out stay as they are.
+    """Return the fields that the client sent, by their Python names; null clears a `nullable` one.
 
-    Null clears a `nullable` field. Raises ValidationFailed, which names each other field that is null."""
+    Raises ValidationFailed, which names each other field that is null."""
     sent = {name: getattr(command, name) for name in command.model_fields_set}
     nulls = sorted(name for name, value in sent.items() if value is None and name not in nullable)
     if nulls:
@@ -67,10 +65,6 @@ RecordedMoment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 #: An RFC 3339 moment with its offset, held in UTC.
 UtcMoment = Annotated[RecordedMoment, BeforeValidator(_written_out)]
 
-
-#: What pydantic puts before the words of a validator.
-_PREFIX = "Value error, "
-
 #: Where pydantic's words name its own notions, or miss what is wrong as a rule.
 _WORDS = {
     "timezone_aware": "Should have its offset from UTC, such as 2026-01-31T12:00:00Z",
@@ -80,10 +74,8 @@ _WORDS = {
 
 
 def reason_of(error: ErrorDetails) -> str:
-    """Return what is wrong as a sentence for people.
-
-    The words are pydantic's, ours in place of them, or those of the validator that refused."""
-    said = (_WORDS.get(error["type"]) or error["msg"].removeprefix(_PREFIX)).rstrip(".") + "."
+    """Return what is wrong as a sentence: pydantic's words, ours in place of them, or the validator's."""
+    said = (_WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")).rstrip(".") + "."
     # Some begin with the name of a field, which stays as it is.
     return said[:1].upper() + said[1:] if said.partition(" ")[0].islower() else said
 

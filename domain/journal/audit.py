@@ -15,9 +15,6 @@ from domain.core.principal import Principal
 from domain.core.transaction import Transaction
 from domain.core.wire import rfc3339
 
-GENESIS = ""
-"""What the first row of a tenant's chain names as the hash before it."""
-
 REDACTED = "********"
 _SECRET_WORDS = (
     "secret",
@@ -33,10 +30,9 @@ _SECRET_WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Something worth recording, before it has its place in the chain.
+    """Something worth recording, before it has its place in the chain; without a principal the hub itself did it.
 
-    - Without a principal the hub itself did it.
-    - `before` and `after` are what changed, as JSON-able values; secrets in them are blacked out."""
+    `before` and `after` are what changed, as JSON-able values; secrets in them are blacked out."""
 
     action: str
     target_type: str
@@ -81,9 +77,7 @@ class AuditFilter:
 
 @dataclass(frozen=True, slots=True)
 class ChainEnds:
-    """What is known of a tenant's chain apart from its rows.
-
-    It begins after the anchor, the last row that retention removed, and ends with the head, its newest row."""
+    """The row before a tenant's chain (the last that retention removed), and its newest row."""
 
     anchor_sequence: int
     anchor_hash: str
@@ -129,9 +123,7 @@ def chained_hash(record: AuditRecord) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """Return the value with every member blacked out whose name speaks of a secret.
-
-    This is a second line of defence: callers leave secrets out to begin with."""
+    """Return the value with secrets blacked out by name: a second line of defence, as callers leave them out."""
     if isinstance(value, Mapping):
         return {
             name: REDACTED if _is_secret(name) and item is not None else redacted(item)
@@ -143,7 +135,6 @@ def redacted(value: Any) -> Any:
 
 
 def state_text(state: Mapping[str, Any] | None) -> str | None:
-    """Return a before or after state as it is stored."""
     if state is None:
         return None
     return json.dumps(redacted(state), sort_keys=True, default=_plain, separators=(",", ":"))
@@ -177,14 +168,10 @@ class Audit(Protocol):
     def ends(self, tenant_id: UUID) -> ChainEnds: ...
 
     def chain(self, tenant_id: UUID, after: int, limit: int) -> Sequence[AuditRecord | int]:
-        """Return rows in the order of their sequence, from beyond `after`.
-
-        A row that can no longer be read is just its sequence."""
+        """Return rows by sequence from beyond `after`; one that can no longer be read is just its sequence."""
 
     def forget_before(self, tenant_id: UUID, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` of the oldest rows, older than `cutoff`; return how many.
-
-        Remembers where the chain now begins."""
+        """Remove up to `limit` of the oldest rows, older than `cutoff`, and move the anchor; return how many."""
 
 
 class AuditTransaction(Transaction, Protocol):

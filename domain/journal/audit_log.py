@@ -46,44 +46,31 @@ class AuditService:
             ends = tx.audit.ends(principal.tenant_id)
             report = check_chain(ends, _rows(tx, principal.tenant_id, ends.anchor_sequence))
         if not report.intact:
-            self._alert(principal.tenant_id, report)
+            detail = f"The audit log was tampered with: {report.reason}"
+            data = {"subject": "audit", "detail": detail, "firstBroken": report.first_broken}
+            now, tenant_id = self._clock.now(), principal.tenant_id
+            with self._transactions.write() as tx:
+                tx.occurrences.append(occurrence("security-violation", data, now, tenant_id=tenant_id))
+                tx.commit()
         return report
 
-    def _alert(self, tenant_id: UUID, report: ChainReport) -> None:
-        data = {
-            "subject": "audit",
-            "detail": f"The audit log was tampered with: {report.reason}",
-            "firstBroken": report.first_broken,
-        }
-        with self._transactions.write() as tx:
-            tx.occurrences.append(
-                occurrence("security-violation", data, self._clock.now(), tenant_id=tenant_id)
-            )
-            tx.commit()
-
     def forget_old(self, *, transactions: int = 500) -> int:
-        """Remove rows past their retention (17.2), a bounded number a run; return how many.
-
-        The rows that are left still verify."""
+        """Remove rows past their retention (17.2), a bounded number a run; return how many. The rest still verifies."""
         cutoff = self._clock.now() - self._retention
         with self._transactions.read() as tx:
             tenants = list(tx.users.tenants())
 
         def forget_of(tenant_id: UUID) -> int:
-            return in_steps(
-                self._transactions,
-                lambda tx: tx.audit.forget_before(tenant_id, cutoff, _CHUNK),
-                _CHUNK,
-                most=transactions,
-            )
+            def step(tx: AuditLogTransaction) -> int:
+                return tx.audit.forget_before(tenant_id, cutoff, _CHUNK)
+
+            return in_steps(self._transactions, step, _CHUNK, most=transactions)
 
         return sum(map(forget_of, tenants))
 
 
 def check_chain(ends: ChainEnds, rows: Iterator[AuditRecord | int]) -> ChainReport:
-    """Check that every row follows the one before and hashes to what it says.
-
-    The newest row must be the one that the tenant's row names."""
+    """Check that every row follows the one before and hashes to what it says, up to the head that `ends` names."""
     expected, previous, count = ends.anchor_sequence + 1, ends.anchor_hash, 0
     for row in rows:
         sequence = row if isinstance(row, int) else row.sequence

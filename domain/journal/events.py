@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
@@ -21,9 +21,7 @@ EventType = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
 
 @dataclass(frozen=True, slots=True)
 class DomainEvent:
-    """Something that happened; `data` is JSON text.
-
-    `(tenant_id, event_id)` is unique: raising an event twice stores it once."""
+    """Something that happened; `data` is JSON text. Raising a `(tenant_id, event_id)` twice stores it once."""
 
     event_id: str
     tenant_id: UUID
@@ -35,7 +33,6 @@ class DomainEvent:
 
     @property
     def size(self) -> int:
-        """Bytes of the payload, encoded."""
         return len(self.data.encode())
 
 
@@ -56,10 +53,9 @@ def build_event(
     at: datetime,
     traceparent: str | None = None,
 ) -> DomainEvent:
-    """Build an event that the hub itself raises about `subject`.
+    """Build an event that the hub itself raises about `subject`. Raises ValueError as `event_data` does.
 
-    `event_id` is a fresh id, or follows from what happened where the event must be stored only once. Raises ValueError
-    as `event_data` does."""
+    `event_id` is a fresh id, or follows from what happened where the event must be stored only once."""
     return DomainEvent(
         event_id=str(event_id),
         tenant_id=tenant_id,
@@ -93,14 +89,8 @@ class RaiseEvents(Command):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The result of raising events, with `event_ids` in the order of the request.
-
-    `duplicates` counts the events that were known before."""
+    """The result of raising events: `event_ids` as requested; `duplicates` counts those known before."""
 
     accepted: int
     duplicates: int
     event_ids: Sequence[str]
-
-    @classmethod
-    def of(cls, event_ids: Sequence[str], new: int) -> Self:
-        return cls(accepted=new, duplicates=len(event_ids) - new, event_ids=event_ids)

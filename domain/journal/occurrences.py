@@ -1,7 +1,6 @@
 """Occurrences on their way to the queue `alerts` (section 14.2).
 
-They are committed with the change they tell of, sent after it, and removed when the queue has them: a crash repeats
-one, and loses none."""
+They are committed with the change they tell of and removed when the queue has them: a crash loses none."""
 
 from __future__ import annotations
 
@@ -28,9 +27,7 @@ PLATFORM: Final = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """Something that happened and may become an alert.
-
-    `source` is its producer's own name for it; `data` is JSON text."""
+    """Something that happened and may become an alert; `source` is its producer's name for it, `data` JSON text."""
 
     occurrence_id: UUID
     tenant_id: UUID
@@ -48,9 +45,7 @@ _BATCH = 100
 def occurrence(
     source: str, data: Mapping[str, Any], at: datetime, *, tenant_id: UUID = PLATFORM
 ) -> Occurrence:
-    """Build an occurrence; without a tenant it is the hub's own trouble.
-
-    Its id follows from the rest, so that the same thing reported twice is one occurrence."""
+    """Build an occurrence, without a tenant the hub's own. Reported twice it has the same id."""
     text = json.dumps(data)
     return Occurrence(uuid5(tenant_id, f"{source} {rfc3339(at)} {text}"), tenant_id, source, text, at)
 
@@ -93,8 +88,6 @@ class OccurrenceSender:
 
 
 class Occurrences(Protocol):
-    """Occurrences that the queue does not have yet, appended in the transaction of the change they tell of."""
-
     def append(self, occurrence: Occurrence) -> None: ...
 
     def waiting(self, limit: int) -> list[Occurrence]:

@@ -36,9 +36,7 @@ def announcements(refs: Sequence[EventRef]) -> list[QueueMessage]:
 
 
 def check_size(event: DomainEvent, max_bytes: int, pointer: str = "") -> None:
-    """Raise TooLarge for a payload of more than `max_bytes` (BR-WH-08).
-
-    `pointer` is the event's place in its request."""
+    """Raise TooLarge for a payload of more than `max_bytes` (BR-WH-08); `pointer` is the event's place."""
     if event.size > max_bytes:
         detail = f"The payload is {event.size:,} bytes; at most {max_bytes:,} are taken."
         raise TooLarge(detail, [FieldError(f"{pointer}/data", detail)], code="BR-WH-08")
@@ -70,10 +68,9 @@ class EventService:
         *,
         in_batch: bool = True,
     ) -> Accepted:
-        """Store all of the events in one transaction, or none.
+        """Store all of the events in one transaction, or none. Raises Forbidden, ValidationFailed, TooLarge.
 
-        - `in_batch` says where the pointers of errors begin.
-        - Raises Forbidden, ValidationFailed or TooLarge."""
+        `in_batch` says where the pointers of errors begin."""
         principal.require(EVENTS_WRITE)
         pointer = "/events/{}" if in_batch else ""
         rows = [
@@ -83,10 +80,9 @@ class EventService:
         return self._store(rows)
 
     def accept_message(self, body: str, message_id: str) -> EventRef:
-        """Store one event that another module sent straight to the queue.
+        """Store one event that another module sent straight to the queue. Raises ValidationFailed.
 
-        - Its `tenantId` names the tenant. The message id makes it idempotent when the event has no id.
-        - Raises ValidationFailed."""
+        Its `tenantId` names the tenant; the message id makes it idempotent when the event has no id."""
         try:
             fields = json.loads(body)
             tenant_id = UUID(fields.pop("tenantId"))
@@ -100,9 +96,9 @@ class EventService:
         return EventRef(tenant_id, row.event_id)
 
     def sweep(self, *, older_than_seconds: int = 30, limit: int = 5_000) -> int:
-        """Announce up to `limit` events again that were committed and never fanned out; return how many.
+        """Announce up to `limit` events again whose announcement was lost; return how many.
 
-        Of those the queue write, or the message, was lost. Raises Unavailable when the queue is away."""
+        Raises Unavailable when the queue is away."""
         now = self._clock.now()
         before = now - timedelta(seconds=older_than_seconds)
         with self._transactions.write() as tx:
@@ -125,7 +121,7 @@ class EventService:
         with self._transactions.write() as tx:
             new = tx.outbox.append(rows)
             tx.commit()
-        return Accepted.of([row.event_id for row in rows], new)
+        return Accepted(new, len(rows) - new, [row.event_id for row in rows])
 
     def _row(self, tenant_id: UUID, event: RaiseEvent, traceparent: str | None, pointer: str) -> DomainEvent:
         try:
@@ -147,7 +143,6 @@ class EventService:
 
 
 def _id_of_message(message_id: str) -> str:
-    """Return the message's own id, or a digest of it when it is no valid id of an event."""
     if re.fullmatch(EVENT_ID_PATTERN, message_id):
         return message_id
     return hashlib.sha256(message_id.encode(errors="replace")).hexdigest()

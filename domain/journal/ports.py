@@ -14,23 +14,21 @@ from domain.journal.events import DomainEvent
 
 @dataclass(frozen=True, slots=True)
 class EventRef:
-    """An event's name: ids are unique within a tenant."""
+    """An event's name; ids are unique within a tenant."""
 
     tenant_id: UUID
     event_id: str
 
 
 class Outbox(Protocol):
-    """The DomainEvents table.
+    """The DomainEvents table. Events are appended in the transaction of the change that raised them.
 
-    Events are appended in the transaction of the change that raised them. After commit the new ones are announced on
-    the queue `domain-events`, best effort."""
+    After commit the new ones are announced on the queue `domain-events`, best effort."""
 
     def append(self, events: Sequence[DomainEvent], *, fanned_out_at: datetime | None = None) -> int:
         """Store the events not stored before; return how many were new. A repeat never raises.
 
-        Events given with `fanned_out_at` have no subscribers, or are delivered by the caller, and are not
-        announced."""
+        Those with `fanned_out_at` have no subscribers, or the caller delivers them: they are not announced."""
 
     def pending(self, refs: Sequence[EventRef], *, most_bytes: int | None = None) -> list[DomainEvent]:
         """Return the events of `refs` not yet fanned out; with `most_bytes` no more once their payloads come to it."""

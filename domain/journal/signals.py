@@ -41,7 +41,6 @@ class Sketch:
 
     @classmethod
     def sum_of(cls, sketches: Iterable[Sketch]) -> Sketch:
-        """Add many up at once."""
         counts: Counter[int] = Counter()
         for sketch in sketches:
             counts.update(sketch._counts)
@@ -59,7 +58,6 @@ class Sketch:
 
     @property
     def count(self) -> int:
-        """How many durations were counted."""
         return self._counts.total()
 
     def below(self, milliseconds: float) -> Sketch:
@@ -84,10 +82,7 @@ class Sketch:
 
 
 class SubjectKind(IntEnum):
-    """What a signal is about.
-
-    - The subject of `Tenant` is the tenant: all its deliveries together. Those of the sync kinds are integrations.
-    - Requests with an API key are counted by its quota, and read from there."""
+    """What a signal is about: a tenant's deliveries together, a webhook, an integration (its syncs too), an API key."""
 
     Tenant = 0
     Webhook = 1
@@ -102,8 +97,7 @@ class SubjectKind(IntEnum):
 class Tally:
     """Counts of attempts of a delivery, of health checks, or of sync jobs.
 
-    - `failed` did not succeed; `failed_for_good` will not be tried again; `errors` counts the failures by class.
-    - `volume` is records, of sync jobs alone."""
+    `failed_for_good` will not be tried again; `errors` counts failures by class, `volume` the records of sync jobs."""
 
     total: int = 0
     succeeded: int = 0
@@ -126,7 +120,6 @@ class Tally:
 
     @property
     def success_rate(self) -> float | None:
-        """Share of 1; None of nothing."""
         return self.succeeded / self.total if self.total else None
 
 
@@ -158,23 +151,19 @@ class Signal:
 
 
 def hour_of(moment: datetime) -> datetime:
-    """Return the beginning of the moment's hour."""
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
 class Signals(Protocol):
-    """Signals are appended in the transaction of what they count, and added up later.
-
-    What is read is complete at any moment, because both parts are read together."""
+    """Signals, appended in the transaction of what they count and added up later; a read gets both parts."""
 
     def append(self, signals: Sequence[Signal]) -> None:
         """Store them as they are: no row that another transaction may hold is touched."""
 
     def compact(self, limit: int) -> int:
-        """Add up to `limit` appended signals to their hours; return how many.
+        """Add up to `limit` appended signals to their hours, each once; return how many.
 
-        Each is added once, whoever else does the same at the time. Raises Unavailable when another was faster; a
-        repeat goes on."""
+        Raises Unavailable when another was faster; a repeat goes on."""
 
     def read(
         self,
@@ -197,9 +186,7 @@ class KeyHours(Protocol):
     def hours(
         self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, *, since: datetime, until: datetime
     ) -> list[Signal]:
-        """Return the hours of these keys, or of all of the tenant's. Raises Unavailable.
-
-        The hours begin at or after `since` and before `until`."""
+        """Return the hours of these keys, or of all, that begin in the given time. Raises Unavailable."""
 
 
 By = Literal["hour", "day"]
@@ -215,10 +202,9 @@ _LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 def range_of(
     by: By, since: datetime | None, until: datetime | None, now: datetime
 ) -> tuple[datetime, datetime]:
-    """Return the range that was asked for, the last 24 hours or 30 days unless told.
+    """Return the range asked for, or the last 24 hours (30 days), from the first hour (day) it touches.
 
-    - It begins with the first hour (day) that it touches.
-    - Raises ValidationFailed for a range that is empty, too long or out of reach."""
+    Raises ValidationFailed for a range that is empty, too long or out of reach."""
     for pointer, moment in (("/from", since), ("/to", until)):
         if moment is not None and not _FIRST <= moment < _LAST:
             raise _refused(pointer, "Must be between the years 1970 and 9998.")

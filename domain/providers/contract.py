@@ -1,8 +1,7 @@
 """What the product asks of a provider adapter. One adapter per external system lives in `infra/providers/`.
 
-An adapter holds no state and opens no connection: every call gets a `Connection`, which carries the validated
-configuration and the one way out. It never logs, and never puts a credential into a text it returns or raises.
-"""
+It holds no state: every call gets a `Connection` with the validated configuration and the one way out. It never logs,
+and never puts a credential into a text it returns or raises."""
 
 from __future__ import annotations
 
@@ -49,8 +48,7 @@ def Secret(description: str, **options: Any) -> Any:  # noqa: N802 - reads as th
 class Configuration(BaseModel):
     """Base of every provider's configuration model: camelCase, unknown fields refused, at most 10 KB as JSON.
 
-    `base_url` fields let sandboxes and tests point elsewhere; they must be https (http to loopback in
-    development)."""
+    `base_url` fields let sandboxes and tests point elsewhere; https, or http to loopback in development."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -99,8 +97,7 @@ class OAuthProfile:
 class ProviderProfile:
     """A provider's entry in the catalogue.
 
-    `webhook_fields` are the properties of the configuration (as in JSON) that may be left out, and without all of
-    which no webhook can be verified."""
+    `webhook_fields` are optional configuration properties (as in JSON); no webhook is verified until all are set."""
 
     name: str
     title: str
@@ -120,13 +117,10 @@ class ProviderRequest:
 
     - `body` is sent as given; `form` and `json` are encoded by the connection.
     - `idempotent` requests are repeated after a connection failure, 429 or 5xx; others only when nothing was sent or
-      the provider answered 429.
-    """
+      the provider answered 429."""
 
     method: str
-    url: str = field(
-        repr=False
-    )  # some providers take the credential in the query, and a feed's address is one
+    url: str = field(repr=False)  # may hold the credential, or be one as a feed's address is
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     params: Mapping[str, str] | Sequence[tuple[str, str]] = field(default_factory=dict, repr=False)
     json: Any = field(default=None, repr=False)
@@ -153,9 +147,8 @@ class ProviderResponse:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
-            raise ProviderFailure(
-                "malformed", "The provider's answer is not valid JSON.", status=self.status
-            ) from None
+            detail = "The provider's answer is not valid JSON."
+            raise ProviderFailure("malformed", detail, status=self.status) from None
 
 
 FailureKind = Literal[
@@ -187,10 +180,7 @@ class ProviderFailure(Exception):
 
 
 class ProviderHttp(Protocol):
-    """The shared client.
-
-    It retries with exponential backoff and jitter, has a circuit breaker for each provider host, and respects
-    `Retry-After` (seconds or date)."""
+    """The shared client: exponential backoff with jitter, a circuit breaker for each provider host, `Retry-After`."""
 
     async def send(self, request: ProviderRequest) -> ProviderResponse:
         """Send the request and return the answer, also a 4xx or 5xx after the retries.
@@ -206,9 +196,7 @@ class ProviderHttp(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What one call to an adapter may use.
-
-    `access_token` is the current OAuth token, which the product refreshes; None for providers without OAuth."""
+    """What one call to an adapter may use; `access_token` is the current OAuth token, None without OAuth."""
 
     configuration: Any
     http: ProviderHttp
@@ -218,7 +206,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class CredentialCheck:
-    """A successful validation, shown to the administrator: the account at the provider, and what is granted.
+    """A successful validation, for the administrator: the account at the provider, and what is granted.
 
     `verified` is False, with a reason in `detail`, where the provider has no way to check credentials."""
 
@@ -231,11 +219,7 @@ class CredentialCheck:
 
 @dataclass(frozen=True, slots=True)
 class TestOptions:
-    """What the administrator sends with a test.
-
-    - `recipient`: an e-mail address or E.164 phone number.
-    - `amount_minor`, `currency`: the test-mode charge.
-    """
+    """What the administrator sends with a test: an e-mail address or E.164 number; the test-mode charge."""
 
     __test__ = False
 
@@ -264,11 +248,7 @@ class TestResult:
 
 @dataclass(frozen=True, slots=True)
 class IncomingRequest:
-    """A webhook as it was received.
-
-    - `url`: the public URL that the provider was given.
-    - `headers`: names are lower-case; `query`: the last value for each name.
-    """
+    """A webhook as received at the public `url`; header names in lower case, the last value of each query name."""
 
     method: str
     url: str
@@ -282,10 +262,8 @@ class IncomingRequest:
 class VerifiedEvent:
     """One event inside a verified incoming webhook.
 
-    - `event_id`: the same for every repeat: the provider's own id where there is one, else a digest of what was
-      signed.
-    - `type`: the provider's event name, reduced to `[A-Za-z0-9._-]`; it is raised as `<provider>.<type>`.
-    """
+    - `event_id`: the same for every repeat: the provider's own id where there is one, else a digest of what was signed.
+    - `type`: the provider's event name, reduced to `[A-Za-z0-9._-]`; it is raised as `<provider>.<type>`."""
 
     event_id: str
     type: str
@@ -303,9 +281,7 @@ class IncomingAnswer:
 
 
 class SignatureRefused(Exception):
-    """The signature is missing, wrong, too old, or made for something else.
-
-    The text says which, and repeats no secret and no expected value."""
+    """The signature is missing, wrong, too old, or for something else; the text repeats no secret or expected value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,14 +296,12 @@ class OutgoingMessage:
 class RecordStreams(Protocol):
     """The records of a provider, in and out. Adapters subclass it. Every method raises ProviderFailure."""
 
-    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
-        """Return the streams of one configured integration."""
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]: ...
 
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
-        """Return the record in the shape of its internal model, before the integration's own field mapping.
+        """Return the record in the shape of its internal model (domain/sync/records.py), before the field mapping.
 
-        The models are in domain/sync/records.py. Pure. Raises ValueError for a record that makes no sense; it is
-        logged as failed."""
+        Pure. Raises ValueError for a record that makes no sense; it is logged as failed."""
 
     async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         """Return one page. Raises StateExpired too."""
@@ -338,9 +312,7 @@ class RecordStreams(Protocol):
 
 
 class Provider(Protocol):
-    """One external system. Adapters subclass it and declare what they can do beyond the abstract methods.
-
-    Methods that need the network are async; all raise ProviderFailure."""
+    """One external system. Adapters subclass it and declare what they can do. Async methods raise ProviderFailure."""
 
     profile: ClassVar[ProviderProfile]
 

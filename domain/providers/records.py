@@ -30,9 +30,8 @@ class StreamProfile:
     - `incremental`: how later runs ask only for changes: `token` (the provider gives a sync token), `since` (a
       modified-since filter), or None (they list everything).
     - `lists_deletions`: an incremental page can say that a record was deleted.
-    - `complete_history`: False where the provider forgets old records or lists only some of them: a record that a
-      listing lacks may still exist, and no run takes it as deleted.
-    """
+    - `complete_history`: False where the provider forgets or hides old records: one that a listing lacks may still
+      exist, and no run takes it as deleted."""
 
     name: str
     record_type: RecordType
@@ -45,12 +44,10 @@ class StreamProfile:
 
 @dataclass(frozen=True, slots=True)
 class ListingRequest:
-    """A request for one page.
+    """A request for one page of at most `limit` records.
 
-    - `limit`: the most records wanted; adapters may return fewer.
     - `cursor`: the opaque `next_cursor` of the page before, None for the first page.
-    - `since`, `state`: set for incremental runs; `state` is the opaque `next_state` of the last complete run.
-    """
+    - `since`, `state`: set for incremental runs; `state` is the opaque `next_state` of the last complete run."""
 
     stream: str
     limit: int
@@ -61,9 +58,7 @@ class ListingRequest:
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A record as the provider has it.
-
-    `version` is anything that changes with the record (ETag, revision) where there is no `modified_at`."""
+    """A record as the provider has it; `version` changes with it (ETag, revision) where no `modified_at` does."""
 
     external_id: str
     data: Mapping[str, Any]
@@ -74,12 +69,10 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One page of records.
+    """One page of records; `total` is None when the provider does not tell.
 
     - `next_cursor`: None on the last page.
-    - `next_state`: only with the last page, when everything was listed.
-    - `total`: None when the provider does not tell.
-    """
+    - `next_state`: only with the last page, when everything was listed."""
 
     records: Sequence[SourceRecord]
     next_cursor: str | None = None
@@ -93,13 +86,11 @@ class StateExpired(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """A request to create, change or delete one record at the provider.
+    """A request to create, change or delete one record at the provider (`external_id` None: one it does not have).
 
     - `idempotency_key`: the same on every repeat; that of a creation stays when the content changes, so that the
       record of an earlier try is changed instead of made again.
-    - `external_id`: None for a record that the provider does not have.
-    - `if_version`: guards against overwriting a newer version.
-    """
+    - `if_version`: guards against overwriting a newer version."""
 
     stream: str
     idempotency_key: str
