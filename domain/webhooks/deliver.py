@@ -12,9 +12,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from uuid import UUID
 
 from domain.core.ports import (
@@ -46,8 +47,7 @@ RESPONSE_KEPT_BYTES = 4 * 1024
 class DeliveryLimits:
     """Limits of one process.
 
-    - `concurrency`, `concurrency_per_endpoint`: posts in flight, in all and per webhook.
-    - `handoff_seconds`: how long a queue batch waits for its posts.
+    - `concurrency`: posts in flight. `handoff_seconds`: how long a queue batch waits for its posts.
     - `lease_margin_seconds`: how long a lease outlasts the endpoint's timeout.
     - `max_retries`: the platform's cap on retries. `expiry`: how long a delivery lasts."""
 
@@ -106,9 +106,8 @@ class DeliveryEngine:
     async def handle(self, messages: Sequence[DeliveryMessage]) -> None:
         """Attempt the deliveries that there is room for; defer the others without touching them.
 
-        - Returns when the posts are done, or after the hand-off time: the host runs one batch at a time, so a slow
-          endpoint must not keep the next batch waiting. Posts still open go on under their lease, and for a minute
-          no batch waits for such an endpoint again.
+        - Returns when the posts are done, or after the hand-off time: a slow endpoint must not hold up the next batch.
+          Its open posts go on under their lease, and for a minute no batch waits for it.
         - Raises Unavailable when the deliveries could not be claimed; repeating is harmless."""
         webhook_ids = [message.webhook_id for message in messages]
         endpoints = await asyncio.to_thread(self._endpoints, webhook_ids)
@@ -122,8 +121,11 @@ class DeliveryEngine:
         except BaseException:
             self._in_flight.release_all(batch.admitted)
             raise
-        self._keep_only(batch.admitted, claimed)
-        await self._wait_for(self._start(claimed))
+        # Swaps what was admitted for what was really claimed: others may have been claimed elsewhere.
+        for delivery in claimed:
+            self._in_flight.take(delivery.endpoint.webhook_id, 1, delivery.event.size)
+        self._in_flight.release_all(batch.admitted)
+        await self._attempt_all(claimed)
 
     async def attempt_now(self, claimed: ClaimedDelivery) -> AttemptResult:
         """Attempt a delivery outside the queue (a test); it is recorded like any other and never retried."""
@@ -150,28 +152,17 @@ class DeliveryEngine:
         if endpoint.state != WebhookState.Active:
             batch.to_hold.append(message)
             return
-        go, later = await self._pace(message, endpoint)
-        batch.deferred += later
-        go, over = self._in_flight.admit(go)
+        if endpoint.rate_limit_per_second is not None and not message.paced:
+            rate = endpoint.rate_limit_per_second
+            message, later = await asyncio.to_thread(self._pacer.book, message, rate)
+            message = replace(message, paced=True)
+            batch.deferred += later
+        go, over = self._in_flight.admit(message)
         if go.delivery_ids:
             batch.admitted.append(go)
         if over.delivery_ids:
             again_at = self._clock.now() + timedelta(seconds=self._in_flight.again_in(over.webhook_id))
             batch.deferred.append((over, again_at))
-
-    async def _pace(
-        self, message: DeliveryMessage, endpoint: Endpoint
-    ) -> tuple[DeliveryMessage, list[tuple[DeliveryMessage, datetime]]]:
-        if endpoint.rate_limit_per_second is None or message.paced:
-            return message, []
-        go, later = await asyncio.to_thread(self._pacer.book, message, endpoint.rate_limit_per_second)
-        return replace(go, paced=True), later
-
-    def _keep_only(self, admitted: Sequence[DeliveryMessage], claimed: Sequence[ClaimedDelivery]) -> None:
-        """Swap the reservations for what was really claimed (others may have been claimed elsewhere)."""
-        for delivery in claimed:
-            self._in_flight.take(delivery.endpoint.webhook_id, 1, delivery.event.size)
-        self._in_flight.release_all(admitted)
 
     # -- database, on a thread ----------------------------------------------------------------------------
 
@@ -206,50 +197,27 @@ class DeliveryEngine:
         return claimed
 
     def _hold(self, tx: PipelineTransaction, messages: Sequence[DeliveryMessage]) -> None:
-        """Hold the deliveries of webhooks that are still not active.
-
-        A webhook resumed meanwhile has released what was held, and would never look again."""
-        now = self._clock.now()
+        """Hold the deliveries of webhooks still not active; one resumed meanwhile would never look at them again."""
         ids = list({message.webhook_id for message in messages})
-        idle = {
-            endpoint.webhook_id
-            for endpoint in tx.pipeline.endpoints(ids, now)
-            if endpoint.state != WebhookState.Active
-        }
-        tx.pipeline.hold(
-            [
-                delivery_id
-                for message in messages
-                if message.webhook_id in idle
-                for delivery_id in message.delivery_ids
-            ]
-        )
+        found = tx.pipeline.endpoints(ids, self._clock.now())
+        idle = {endpoint.webhook_id for endpoint in found if endpoint.state != WebhookState.Active}
+        held = [message.delivery_ids for message in messages if message.webhook_id in idle]
+        tx.pipeline.hold(list(chain.from_iterable(held)))
 
     # -- one attempt --------------------------------------------------------------------------------------
 
-    def _start(
-        self, claimed: Sequence[ClaimedDelivery]
-    ) -> dict[asyncio.Task[AttemptResult], ClaimedDelivery]:
+    async def _attempt_all(self, claimed: Sequence[ClaimedDelivery]) -> None:
+        """Wait for the posts to quick endpoints, at most for the hand-off time; those that take longer are slow."""
         tasks = {asyncio.create_task(self._attempt_and_release(delivery)): delivery for delivery in claimed}
         self._tasks.update(tasks)
         for task in tasks:
             task.add_done_callback(self._tasks.discard)
-        return tasks
-
-    async def _wait_for(self, tasks: Mapping[asyncio.Task[AttemptResult], ClaimedDelivery]) -> None:
-        """Wait for the posts to quick endpoints, at most for the hand-off time; those that take longer are slow."""
-        quick = {
-            task
-            for task, delivery in tasks.items()
-            if not self._in_flight.is_slow(delivery.endpoint.webhook_id)
-        }
+        is_slow = self._in_flight.is_slow
+        quick = [task for task, delivery in tasks.items() if not is_slow(delivery.endpoint.webhook_id)]
         if quick:
             _, late = await asyncio.wait(quick, timeout=self._limits.handoff_seconds)
-            self._in_flight.mark_slow(
-                tasks[task].endpoint.webhook_id
-                for task in late
-                if tasks[task].webhook_delivery_id in self._posting
-            )
+            open_ = [tasks[task] for task in late if tasks[task].webhook_delivery_id in self._posting]
+            self._in_flight.mark_slow(delivery.endpoint.webhook_id for delivery in open_)
 
     async def _attempt_and_release(self, claimed: ClaimedDelivery) -> AttemptResult:
         webhook_id = claimed.endpoint.webhook_id
@@ -265,7 +233,6 @@ class DeliveryEngine:
         return result
 
     async def _attempt(self, claimed: ClaimedDelivery) -> AttemptResult:
-        """Post the delivery, and decide what follows."""
         started = self._clock.now()
         with attempt_span(self._tracer, claimed) as span:
             response, traceparent = await self._post(claimed, started, span.traceparent)
@@ -294,9 +261,7 @@ class DeliveryEngine:
     async def _post(
         self, claimed: ClaimedDelivery, started: datetime, attempt: str | None
     ) -> tuple[OutboundResponse | OutboundError, str | None]:
-        """Sign and send; return the response, or why there is none, and the `traceparent` that was sent.
-
-        `attempt` is the span of the attempt."""
+        """Sign and send under the span `attempt`; return the response, or why there is none, and the `traceparent`."""
         endpoint, event = claimed.endpoint, claimed.event
         body = event_body(event)
         headers = signed_headers(endpoint.secrets, event.event_id, started, body)
@@ -325,30 +290,18 @@ def _attempt_row(
     response: OutboundResponse | OutboundError,
     decision: RetryDecision,
 ) -> Attempt:
-    """Return the row of one attempt: the response, cut to what is kept, or why there is none."""
-    status: int | None = None
-    text: str | None = None
-    error: str | None = None
+    number, duration_ms = claimed.attempt_number, response.duration_ms
     if isinstance(response, OutboundError):
         outcome = AttemptOutcome.Refused if response.kind == "blocked" else AttemptOutcome.Failed
         error = f"{response.kind}: {response.detail}"
-    else:
-        status = response.status
-        text = response.body[:RESPONSE_KEPT_BYTES].decode(errors="replace").replace("\0", "\ufffd")
-        outcome = AttemptOutcome.Delivered
-        if decision.status != DeliveryStatus.Delivered:
-            outcome, error = AttemptOutcome.Failed, f"The receiver answered {status}."
-    return Attempt(
-        number=claimed.attempt_number,
-        started_at=started,
-        duration_ms=response.duration_ms,
-        outcome=outcome,
-        http_status_code=status,
-        response_body=text,
-        error_message=error,
-    )
+        return Attempt(number, started, duration_ms, outcome, error_message=error)
+    status = response.status
+    text = response.body[:RESPONSE_KEPT_BYTES].decode(errors="replace").replace("\0", "\ufffd")
+    if decision.status == DeliveryStatus.Delivered:
+        return Attempt(number, started, duration_ms, AttemptOutcome.Delivered, status, text)
+    error = f"The receiver answered {status}."
+    return Attempt(number, started, duration_ms, AttemptOutcome.Failed, status, text, error)
 
 
 def secret_context(webhook_id: UUID) -> str:
-    """Return the context in which a webhook's secrets are sealed."""
     return f"webhook:{webhook_id}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -17,7 +18,7 @@ from domain.core.transaction import Transactions, repeated
 from domain.journal.events import DomainEvent, event_data
 from domain.journal.outbox import check_size
 from domain.webhooks.deliver import DeliveryEngine
-from domain.webhooks.fan_out import MESSAGE_GRACE, WEBHOOK_DELIVERIES_QUEUE, delivery_messages
+from domain.webhooks.fan_out import MESSAGE_GRACE, send_deliveries
 from domain.webhooks.model import Delivery, DeliveryStatus, Replay, TestWebhook, WebhookState
 from domain.webhooks.notices import record_act
 from domain.webhooks.ports import ClaimedDelivery, DeliveryFilter, DeliveryTransaction, NewDelivery
@@ -124,9 +125,7 @@ class DeliveryService:
         return Replayed(len(reset), more=len(found) > REPLAY_AT_MOST)
 
     async def test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Delivery:
-        """Post a sample event now, and return it as a delivery that is never retried.
-
-        Raises NotFound, ValidationFailed, TooLarge."""
+        """Post a sample event now, as a delivery that is never retried. Raises NotFound, ValidationFailed, TooLarge."""
         principal.require(WEBHOOK_MANAGE)
         claimed = await asyncio.to_thread(self._prepare_test, principal, webhook_id, command)
         await self._engine.attempt_now(claimed)
@@ -138,9 +137,8 @@ class DeliveryService:
     def _prepare_test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> ClaimedDelivery:
         now = self._clock.now()
         try:
-            data = event_data(
-                command.data if command.data is not None else {"message": "A test from Integration Hub."}
-            )
+            sample = {"message": "A test from Integration Hub."}
+            data = event_data(command.data if command.data is not None else sample)
         except (ValueError, RecursionError) as error:
             raise ValidationFailed("The payload holds a value that JSON cannot carry.") from error
         event = DomainEvent(
@@ -180,17 +178,14 @@ class DeliveryService:
         )
 
     def _queue_now(self, webhook_id: UUID, deliveries: Sequence[tuple[UUID, int]]) -> None:
-        messages = delivery_messages((webhook_id, delivery_id, size) for delivery_id, size in deliveries)
-        try:
-            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
-        except Unavailable:
-            return  # durable already: the retry processor queues them
+        with suppress(Unavailable):  # durable already: the retry processor queues them
+            send_deliveries(
+                self._queue, ((webhook_id, delivery_id, size) for delivery_id, size in deliveries)
+            )
 
 
 def _require_active(tx: DeliveryTransaction, tenant_id: UUID, webhook_id: UUID) -> None:
     webhook = tx.webhooks.get(tenant_id, webhook_id)
     if webhook.state != WebhookState.Active:
-        raise Conflict(
-            f"The webhook is {webhook.state.name}; activate it first, which also sends what was held.",
-            code="webhook-not-active",
-        )
+        detail = f"The webhook is {webhook.state.name}; activate it first, which also sends what was held."
+        raise Conflict(detail, code="webhook-not-active")

@@ -29,10 +29,9 @@ _BYTES_PER_MESSAGE = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class DeliveryMessage:
-    """A message of the queue `webhook-deliveries`.
+    """A message of the queue `webhook-deliveries`; `size` is the payloads' bytes, which bound a worker's memory.
 
-    - `size` is the payloads' bytes, so that a worker can bound what it holds in memory.
-    - `paced`: the endpoint's rate limit has already given these deliveries their moment."""
+    `paced`: the endpoint's rate limit has already given these deliveries their moment."""
 
     webhook_id: UUID
     delivery_ids: Sequence[UUID]
@@ -85,6 +84,13 @@ def delivery_messages(deliveries: Iterable[tuple[UUID, UUID, int]]) -> list[Deli
     return messages + [DeliveryMessage(key, ids, total) for key, (ids, total) in open_messages.items()]
 
 
+def send_deliveries(queue: QueueSender, deliveries: Iterable[tuple[UUID, UUID, int]]) -> None:
+    """Send the messages of `delivery_messages`. Raises Unavailable."""
+    messages = delivery_messages(deliveries)
+    if messages:
+        queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
+
+
 logger = logging.getLogger("hub.webhooks")
 
 _EVENTS_PER_TRANSACTION = 500
@@ -97,8 +103,7 @@ MESSAGE_GRACE = timedelta(seconds=120)
 class FanOut:
     """Handles the queue `domain-events`.
 
-    `consumers` get every event before it is marked as fanned out: at least once, inside the transaction, so they only
-    put messages into queues."""
+    `consumers` get every event at least once, inside the transaction, so they only put messages into queues."""
 
     def __init__(
         self,
@@ -124,9 +129,7 @@ class FanOut:
     def handle(self, messages: Sequence[tuple[str, str]]) -> int:
         """Fan out the events that (body, message id) pairs announce or carry; return how many deliveries are new.
 
-        - Other modules send whole events.
-        - A message that is no event becomes an alert: it can never succeed, and the others must go on.
-        - Raises Unavailable; repeating is harmless."""
+        A message that is no event becomes an alert: it can never succeed, the others must go on. Raises Unavailable."""
         refs: list[EventRef] = []
         for body, message_id in messages:
             try:
@@ -143,9 +146,7 @@ class FanOut:
         )
 
     def fan_out(self, refs: Sequence[EventRef]) -> int:
-        """Store the deliveries of these events, then send their messages; return how many deliveries are new.
-
-        One transaction for every 32 MiB of payloads."""
+        """Store the deliveries of these events, one transaction for 32 MiB, and send them; return how many are new."""
         count, is_all = 0, False
         while not is_all:
             new, is_all = self._fan_out_some(refs)
@@ -153,30 +154,36 @@ class FanOut:
         return count
 
     def _fan_out_some(self, refs: Sequence[EventRef]) -> tuple[int, bool]:
-        """Fan out in one transaction; return how many deliveries are new, and whether no event is left."""
+        """Return how many deliveries are new, and whether no event is left."""
         now = self._clock.now()
         with ExitStack() as traced:
             with self._transactions.write() as tx:
                 events = tx.outbox.pending(refs, most_bytes=_BYTES_PER_TRANSACTION)
                 # Their parents are known only now.
                 traced.enter_context(self._spans(events))
-                subscribers = tx.pipeline.subscribers(
-                    [(event.tenant_id, name) for event in events for name in subscriptions_for(event.type)]
-                )
+                names = [
+                    (event.tenant_id, name) for event in events for name in subscriptions_for(event.type)
+                ]
+                subscribers = tx.pipeline.subscribers(names)
                 new = tx.pipeline.add_deliveries(
                     self._deliveries(events, subscribers),
                     now=now,
                     expires_at=now + self._expiry,
                     requeue_at=now + MESSAGE_GRACE,
                 )
-                tx.outbox.mark_fanned_out(
-                    [EventRef(event.tenant_id, event.event_id) for event in events], now
-                )
+                done = [EventRef(event.tenant_id, event.event_id) for event in events]
+                tx.outbox.mark_fanned_out(done, now)
                 # Before the commit: they may be told twice after a crash, but nothing is lost.
                 for consume in self._consumers:
                     consume(events)
                 tx.commit()
-            self._send(new)
+            send_deliveries(
+                self._queue,
+                (
+                    (delivery.webhook_id, delivery.webhook_delivery_id, delivery.event.size)
+                    for delivery in new
+                ),
+            )
         return len(new), sum(event.size for event in events) < _BYTES_PER_TRANSACTION
 
     def _spans(self, events: Sequence[DomainEvent]) -> AbstractContextManager[None]:
@@ -215,13 +222,6 @@ class FanOut:
                 for subscriber in matched.values()
             ]
         return deliveries
-
-    def _send(self, new: Sequence[NewDelivery]) -> None:
-        messages = delivery_messages(
-            (delivery.webhook_id, delivery.webhook_delivery_id, delivery.event.size) for delivery in new
-        )
-        if messages:
-            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
 
 
 def _announced(fields: Mapping[str, Any]) -> list[EventRef]:

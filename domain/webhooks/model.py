@@ -12,8 +12,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from domain.core.wire import Command, UtcMoment
-
-SUBSCRIPTION_PATTERN = r"^(\*|[A-Za-z][A-Za-z0-9._-]{0,97}(\.\*)?|[A-Za-z][A-Za-z0-9._-]{0,99})$"
+from domain.journal.events import EventType
 
 #: Types of events the hub raises about deliveries. They reach only webhooks that name them, never by wildcard,
 #: and a delivery of one raises no further one: no loop.
@@ -57,9 +56,7 @@ Strategy = Literal["exponential", "adaptive"]
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a delivery is tried again.
-
-    The delay before retry n is `initial_delay_seconds * backoff_multiplier ** (n - 1)`, +-10% with jitter."""
+    """When a delivery is tried again; retry n after `initial_delay * multiplier ** (n - 1)` seconds, +-10% jitter."""
 
     max_retries: int = 5
     backoff_multiplier: float = 2.0
@@ -134,7 +131,9 @@ class Delivery:
 
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-Subscription = Annotated[str, StringConstraints(pattern=SUBSCRIPTION_PATTERN)]
+Subscription = Annotated[
+    str, StringConstraints(pattern=r"^(\*|[A-Za-z][A-Za-z0-9._-]{0,97}(\.\*)?|[A-Za-z][A-Za-z0-9._-]{0,99})$")
+]
 EventTypes = Annotated[
     list[Subscription],
     Field(min_length=1, max_length=100, description="Exact names, `prefix.*`, or `*` for every event"),
@@ -161,13 +160,7 @@ class RetryPolicyCommand(Command):
     )
 
     def to_policy(self) -> RetryPolicy:
-        return RetryPolicy(
-            max_retries=self.max_retries,
-            backoff_multiplier=float(self.backoff_multiplier),
-            initial_delay_seconds=self.initial_delay_seconds,
-            jitter=self.jitter,
-            strategy=self.strategy,
-        )
+        return RetryPolicy(**self.model_dump())
 
 
 class CreateWebhook(Command):
@@ -227,5 +220,5 @@ class TestWebhook(Command):
 
     __test__ = False
 
-    event_type: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,99}$")] = TEST_EVENT
+    event_type: EventType = TEST_EVENT
     data: dict[str, object] | None = None

@@ -4,6 +4,7 @@ The events have the specification's payloads, in camelCase."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -26,9 +27,7 @@ from domain.webhooks.ports import AttemptResult, ClaimedDelivery, Endpoint, Endp
 
 
 def attempted(ids: IdGenerator, result: AttemptResult, now: datetime) -> DomainEvent:
-    """Build WebhookSent for an attempt that delivered, else WebhookDeliveryFailed.
-
-    `nextRetryAt` is null when no further attempt follows."""
+    """Build WebhookSent or WebhookDeliveryFailed, whose `nextRetryAt` is null when no further attempt follows."""
     claimed, attempt = result.claimed, result.attempt
     data: dict[str, Any] = {
         "webhookDeliveryId": str(claimed.webhook_delivery_id),
@@ -85,7 +84,7 @@ def disabled(ids: IdGenerator, health: EndpointHealth, reason: str, now: datetim
     )
 
 
-_ENDED_BADLY = (DeliveryStatus.Failed, DeliveryStatus.Expired)
+ENDED_BADLY = (DeliveryStatus.Failed, DeliveryStatus.Expired)
 
 
 def error_class(attempt: Attempt) -> str:
@@ -117,45 +116,25 @@ def delivery_signals(results: Sequence[AttemptResult], now: datetime) -> list[Si
 
 
 def _tally(results: Sequence[AttemptResult]) -> Tally:
-    errors: dict[str, int] = {}
-    succeeded = ended_badly = 0
-    for result in results:
-        if result.delivery_status == DeliveryStatus.Delivered:
-            succeeded += 1
-        else:
-            name = error_class(result.attempt)
-            errors[name] = errors.get(name, 0) + 1
-            ended_badly += result.delivery_status in _ENDED_BADLY
+    failed = [result for result in results if result.delivery_status != DeliveryStatus.Delivered]
     return Tally(
         total=len(results),
-        succeeded=succeeded,
-        failed=len(results) - succeeded,
-        failed_for_good=ended_badly,
-        errors=errors,
+        succeeded=len(results) - len(failed),
+        failed=len(failed),
+        failed_for_good=sum(result.delivery_status in ENDED_BADLY for result in failed),
+        errors=Counter(error_class(result.attempt) for result in failed),
         latency=Sketch.of(result.attempt.duration_ms for result in results),
     )
 
 
 def record_change(
-    tx: AuditTransaction,
-    principal: Principal,
-    action: str,
-    *,
-    before: Webhook | None,
-    after: Webhook | None,
+    tx: AuditTransaction, principal: Principal, action: str, *, before: Webhook | None, after: Webhook | None
 ) -> None:
     """Record a change in its transaction; `action` is such as `webhook.updated`."""
     webhook = after or before
     assert webhook is not None
-    entry = AuditEntry(
-        action,
-        "webhook",
-        webhook.webhook_id,
-        principal,
-        before=webhook_state(before) if before else None,
-        after=webhook_state(after) if after else None,
-    )
-    tx.audit.append(webhook.tenant_id, entry)
+    old, new = (webhook_state(state) if state else None for state in (before, after))
+    tx.audit.append(webhook.tenant_id, AuditEntry(action, "webhook", webhook.webhook_id, principal, old, new))
 
 
 def record_act(
@@ -167,10 +146,8 @@ def record_act(
 
 def record_disabled(tx: AuditTransaction, tenant_id: UUID, webhook_id: UUID, reason: str) -> None:
     """Record that the hub itself disabled a webhook."""
-    entry = AuditEntry(
-        "webhook.disabled", "webhook", webhook_id, after={"state": "Disabled", "disabledReason": reason}
-    )
-    tx.audit.append(tenant_id, entry)
+    state = {"state": "Disabled", "disabledReason": reason}
+    tx.audit.append(tenant_id, AuditEntry("webhook.disabled", "webhook", webhook_id, after=state))
 
 
 def webhook_state(webhook: Webhook) -> dict[str, Any]:
@@ -190,9 +167,7 @@ def webhook_state(webhook: Webhook) -> dict[str, Any]:
 
 
 def publish_deliveries(realtime: Realtime, results: Sequence[AttemptResult]) -> None:
-    """Publish one `deliveryUpdated` a tenant for all its results of a batch.
-
-    Nothing is built for a tenant that does not listen."""
+    """Publish one `deliveryUpdated` a tenant for all its results; nothing is built for one that does not listen."""
     by_tenant: dict[UUID, list[AttemptResult]] = {}
     for result in results:
         by_tenant.setdefault(result.claimed.endpoint.tenant_id, []).append(result)
@@ -215,8 +190,6 @@ _PROCESS = f"process {WEBHOOK_DELIVERIES_QUEUE}"
 
 
 def attempt_span(tracer: Tracer, claimed: ClaimedDelivery) -> AbstractContextManager[Span]:
-    """Open the span of one attempt at a delivery."""
-
     def attributes() -> Attributes:
         return {
             **queue_attributes(WEBHOOK_DELIVERIES_QUEUE, "process"),
@@ -230,9 +203,7 @@ def attempt_span(tracer: Tracer, claimed: ClaimedDelivery) -> AbstractContextMan
 
 
 def post_span(tracer: Tracer, endpoint: Endpoint, parent: str | None) -> AbstractContextManager[Span]:
-    """Open the span of the post; its `traceparent` is what the receiver is sent.
-
-    The webhook's id tells it from calls to providers."""
+    """Open the span of the post, told from calls to providers by the webhook's id; the receiver is sent it."""
 
     def about() -> Attributes:
         return {"hub.webhook.id": str(endpoint.webhook_id)}

@@ -54,8 +54,6 @@ class DeliveryFilter:
 
 
 class Deliveries(Protocol):
-    """One tenant's deliveries."""
-
     def page(
         self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, page: PageRequest
     ) -> Page[Delivery]: ...
@@ -64,16 +62,9 @@ class Deliveries(Protocol):
         """Return a delivery with its payload and attempts. Raises NotFound."""
 
     def reset(
-        self,
-        tenant_id: UUID,
-        delivery_ids: Sequence[UUID],
-        *,
-        expires_at: datetime,
-        requeue_at: datetime,
+        self, tenant_id: UUID, delivery_ids: Sequence[UUID], *, expires_at: datetime, requeue_at: datetime
     ) -> list[tuple[UUID, int]]:
-        """Make ended or waiting deliveries Pending with a fresh retry budget.
-
-        Returns (id, payload bytes) of those that changed."""
+        """Make ended or waiting deliveries Pending with fresh retries; return (id, payload bytes) of those changed."""
 
     def find(self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, limit: int) -> list[UUID]: ...
 
@@ -128,9 +119,7 @@ class ClaimedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """One attempt's record and the delivery's next state.
-
-    `traceparent` is what the receiver was sent; `outage`: it was away or broken."""
+    """One attempt's record and what follows; `traceparent`: what the receiver was sent; `outage`: it was away."""
 
     claimed: ClaimedDelivery
     attempt: Attempt
@@ -144,9 +133,7 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTally:
-    """An endpoint's share of a batch of results.
-
-    `learns`: its outages are learned from; `outages` counts the attempts that met one."""
+    """An endpoint's share of a batch of results; `learns`: its `outages` (attempts that met one) are learned from."""
 
     webhook_id: UUID
     delivered: int = 0
@@ -169,8 +156,6 @@ class EndpointHealth:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredDelivery:
-    """A delivery that ran out of time."""
-
     webhook_delivery_id: UUID
     webhook_id: UUID
     tenant_id: UUID
@@ -213,8 +198,7 @@ class DeliveryPipeline(Protocol):
 
         The lease of each lasts for its endpoint's timeout plus the margin. Other deliveries are left alone."""
 
-    def hold(self, delivery_ids: Sequence[UUID]) -> None:
-        """Hold deliveries of a webhook that is not active."""
+    def hold(self, delivery_ids: Sequence[UUID]) -> None: ...
 
     def record(self, results: Sequence[AttemptResult]) -> list[AttemptResult]:
         """Write attempts and next states; return those whose lease still held. The others change nothing."""
@@ -228,8 +212,7 @@ class DeliveryPipeline(Protocol):
     def release_stranded(self, now: datetime) -> int:
         """Release deliveries that are held although their webhook is active; return how many.
 
-        On SQL Server an event may be fanned out while its webhook becomes active, so that neither transaction sees
-        what the other stores."""
+        On SQL Server a fan-out and an activation at the same time do not see what the other stores."""
 
     def requeue_due(self, *, now: datetime, again_at: datetime, limit: int) -> Requeued:
         """Expire old deliveries, record interrupted attempts of lapsed leases, and return what is to be queued again.

@@ -18,6 +18,7 @@ from domain.core.transaction import Transactions
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED, SENT, DeliveryStatus
 from domain.webhooks.notices import (
+    ENDED_BADLY,
     attempted,
     delivery_signals,
     disabled,
@@ -36,8 +37,6 @@ _BACKOFF_SECONDS = (0.05, 0.2, 1.0, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class DisableLimits:
-    """When an endpoint that only fails is disabled."""
-
     after_days: int
     after_failures: int
 
@@ -61,38 +60,35 @@ class ResultRecorder:
         self._ids = ids
         self._limits = limits
         self._realtime = realtime
-        self._together = AsyncGroupCommit(self._write_all, gather=_gather, most=_MOST_PER_TRANSACTION)
+        self._together = AsyncGroupCommit(
+            self._write_all, gather=lambda: asyncio.sleep(_GATHER_SECONDS), most=_MOST_PER_TRANSACTION
+        )
 
     async def record(self, result: AttemptResult) -> None:
-        """Return once the result is durable, or could not be made so.
-
-        In the second case its lease lapses and the attempt shows as interrupted."""
+        """Return once the result is durable, or cannot be: then its lease lapses and it shows as interrupted."""
         await self._together.submit(result)
 
     async def _write_all(self, results: Sequence[AttemptResult]) -> Sequence[None]:
-        await self._write_or_log(results)
-        return [None] * len(results)
-
-    async def _write_or_log(self, results: Sequence[AttemptResult]) -> None:
         """Write the results together; when that is refused, each alone, so that one does not cost the others."""
         try:
             await self._write_with_retries(results)
         except Exception as error:
             if len(results) > 1 and not isinstance(error, Unavailable):
                 for result in results:
-                    await self._write_or_log([result])
-                return
-            logger.exception("results not recorded; their leases will lapse", extra={"results": len(results)})
+                    await self._write_all([result])
+            else:
+                logger.exception(
+                    "results not recorded; their leases will lapse", extra={"results": len(results)}
+                )
+        return [None] * len(results)
 
     async def _write_with_retries(self, results: Sequence[AttemptResult]) -> None:
         for seconds in _BACKOFF_SECONDS:
             try:
-                await asyncio.to_thread(self.write, results)
+                return await asyncio.to_thread(self.write, results)
             except Unavailable:
                 await asyncio.sleep(seconds)
-            else:
-                return
-        await asyncio.to_thread(self.write, results)
+        return await asyncio.to_thread(self.write, results)
 
     def write(self, results: Sequence[AttemptResult]) -> None:
         """Write attempts, states, counters and events in one transaction; then send the messages of the retries."""
@@ -156,24 +152,16 @@ def _event_type(result: AttemptResult) -> str:
     return SENT if result.delivery_status == DeliveryStatus.Delivered else DELIVERY_FAILED
 
 
-async def _gather() -> None:
-    await asyncio.sleep(_GATHER_SECONDS)
-
-
 def listeners(tx: PipelineTransaction, tenants: Collection[UUID]) -> set[tuple[UUID, str]]:
     """Return the (tenant, event type) pairs of events about deliveries that somebody subscribed to.
 
-    There is one such event for every attempt, so those without a subscriber are not stored."""
+    Each attempt has such an event, so those without a subscriber are not stored."""
     names = [(tenant, name) for tenant in tenants for name in (SENT, DELIVERY_FAILED)]
-    return (
-        {(subscriber.tenant_id, subscriber.event_type) for subscriber in tx.pipeline.subscribers(names)}
-        if names
-        else set()
-    )
+    found = tx.pipeline.subscribers(names) if names else ()
+    return {(subscriber.tenant_id, subscriber.event_type) for subscriber in found}
 
 
 def tallies(results: Sequence[AttemptResult]) -> list[EndpointTally]:
-    """Return what a batch of results adds to each webhook's counters."""
     by_webhook: dict[UUID, EndpointTally] = {}
     for result in results:
         key = result.claimed.endpoint.webhook_id
@@ -185,8 +173,7 @@ def tallies(results: Sequence[AttemptResult]) -> list[EndpointTally]:
             learns=result.claimed.endpoint.retry_policy.strategy == "adaptive",
             attempts_failed=tally.attempts_failed + (not delivered),
             outages=tally.outages + result.outage,
-            failed_for_good=tally.failed_for_good
-            + (result.delivery_status in (DeliveryStatus.Failed, DeliveryStatus.Expired)),
+            failed_for_good=tally.failed_for_good + (result.delivery_status in ENDED_BADLY),
         )
     return list(by_webhook.values())
 

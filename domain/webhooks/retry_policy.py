@@ -1,9 +1,9 @@
 """When a delivery is tried again: the whole schedule, fixed and adaptive. Pure; seconds.
 
-- `decide_next` is asked after each attempt. `decide` gives the fixed schedule and its limits.
-- An adaptive webhook has a history of how long its endpoint's outages lasted (`OutageHistory`: decayed counts in
-  buckets half an octave wide). It answers: when is an endpoint that has been failing for t seconds likely to be back?
-  From it the next retry is planned by dynamic programming over (age of the outage, retries left)."""
+`decide_next` is asked after each attempt. `decide` gives the fixed schedule and its limits. An adaptive webhook has a
+history of how long its endpoint's outages lasted (`OutageHistory`: decayed counts in buckets half an octave wide). It
+tells when an endpoint that has been failing for t seconds is likely to be back; from it the next retry is planned by
+dynamic programming over (age of the outage, retries left)."""
 
 from __future__ import annotations
 
@@ -32,10 +32,7 @@ class ReceiverAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
-    """What follows an attempt.
-
-    - `status` is Delivered, Retrying, Failed or Expired; only Retrying has `retry_at`.
-    - `gone` disables the webhook."""
+    """What follows an attempt; only Retrying has `retry_at`, and `gone` disables the webhook."""
 
     status: DeliveryStatus
     retry_at: datetime | None = None
@@ -53,8 +50,8 @@ def decide_next(
 ) -> RetryDecision:
     """Decide what follows an attempt at `claimed` that ended with `answer`.
 
-    - `expiry` is how long a delivery lasts, `platform_cap` the most retries it gets.
-    - `spread` in [-1, 1] places the retry within the jitter."""
+    A delivery lasts for `expiry` and gets `platform_cap` retries at most. `spread` in [-1, 1] places the retry within
+    the jitter."""
     return decide(
         answer,
         policy=claimed.endpoint.retry_policy,
@@ -105,9 +102,7 @@ def decide(
 
 
 def is_retryable(answer: ReceiverAnswer) -> bool:
-    """Tell whether the delivery may be tried again (section 11.3).
-
-    It may after a timeout, a network error, 408, 429 and 5xx. An address that is refused stays refused."""
+    """Tell whether to try again: a timeout, a network error, 408, 429, 5xx, no refused address (section 11.3)."""
     if answer.status is None:
         return answer.failure != "blocked"
     return answer.status in (408, 429) or answer.status >= 500
@@ -116,7 +111,7 @@ def is_retryable(answer: ReceiverAnswer) -> bool:
 def is_outage(answer: ReceiverAnswer) -> bool:
     """Tell whether the endpoint is away or broken, so that its history may tell when it is back.
 
-    An endpoint that asks for less (429, or 503 with `Retry-After`), or refuses the request, is there."""
+    One that asks for less (429, or 503 with `Retry-After`), or refuses the request, is there."""
     if answer.status is None:
         return answer.failure != "blocked"
     if answer.status == 503 and answer.retry_after is not None:
@@ -125,9 +120,7 @@ def is_outage(answer: ReceiverAnswer) -> bool:
 
 
 def parse_retry_after(value: str | None, now: datetime) -> datetime | None:
-    """Return the moment that `Retry-After` names, in seconds or as an HTTP date (RFC 9110 section 10.2.3).
-
-    None when it is neither."""
+    """Return the moment of `Retry-After`, in seconds or an HTTP date (RFC 9110 section 10.2.3), None of neither."""
     if value is None:
         return None
     text = value.strip()
@@ -178,8 +171,7 @@ def learned_delay(
 ) -> timedelta | None:
     """Return the wait before the next retry by the endpoint's own history, or None to use the fixed schedule.
 
-    - None for a webhook that is not adaptive, and while too little is known.
-    - A delivery is as old as its `expiry` has run."""
+    None for a webhook that is not adaptive, and while too little is known. `expiry` tells the delivery's age."""
     endpoint, policy = claimed.endpoint, claimed.endpoint.retry_policy
     if policy.strategy != "adaptive":
         return None
@@ -258,18 +250,17 @@ _WAIT_FLOOR, _WAIT_SHARE = 36.0, 0.02
 class OutageHistory:
     """How long an endpoint's outages lasted.
 
-    - `weights` are decayed counts of outages by length, `seen` is how many were ever seen.
-    - `since` is when the one under way began (Unix time), None outside of one."""
+    `weights` are decayed counts of outages by length, `seen` is how many were ever seen, `since` when the one under way
+    began (Unix time)."""
 
     weights: tuple[float, ...] = (0.0,) * len(EDGES)
     seen: int = 0
     since: float | None = None
 
     def learned(self, failed_for: float, over_after: float) -> OutageHistory:
-        """Return the history with one more outage.
+        """Return the history with one more outage, still there after `failed_for` seconds and over by `over_after`.
 
-        It was still there when it was `failed_for` seconds old, and over when it would have been `over_after`. Nobody
-        looked in between, so it counts in all buckets between, evenly over the octaves."""
+        Nobody looked in between, so it counts in all buckets between, evenly over the octaves."""
         low = min(max(1.0, failed_for), LONGEST)
         high = min(max(low * 1.001, over_after), LONGEST * 1.001)
         seen = [log(min(max(edge, low), high)) for edge in (1.0, *EDGES[:-1], high)]
@@ -279,13 +270,8 @@ class OutageHistory:
         return OutageHistory(tuple(weights), self.seen + 1)
 
     def text(self) -> str:
-        """Return the history as it is stored."""
-        stored = {
-            "seen": self.seen,
-            "weights": [round(weight, 4) for weight in self.weights],
-            "since": self.since,
-        }
-        return json.dumps(stored)
+        weights = [round(weight, 4) for weight in self.weights]
+        return json.dumps({"seen": self.seen, "weights": weights, "since": self.since})
 
     def typical(self) -> float | None:
         """Return the median length of an outage, None while none was seen."""
@@ -299,9 +285,7 @@ class OutageHistory:
 
 @lru_cache(maxsize=512)
 def history_of(text: str | None) -> OutageHistory:
-    """Return the history that `OutageHistory.text` wrote, an empty one for None.
-
-    Cached, because deliveries that fail together ask for the same."""
+    """Return what `OutageHistory.text` wrote. Cached, because deliveries that fail together ask for the same."""
     if text is None:
         return OutageHistory()
     stored = json.loads(text)
@@ -337,10 +321,9 @@ class _Plan:
         return costs
 
     def layer(self, left: int) -> tuple[float, ...]:
-        """Return the least of `costs` for an outage as old as each edge.
+        """Return the least of `costs` for an outage as old as each edge, asked after each outage.
 
-        Terms of the later edge alone are summed first, so that a pair of edges costs one product: this is asked after
-        each outage."""
+        Terms of the later edge alone are summed first, so that a pair of edges costs one product."""
         whole, after = self.mass[-1], self.values[left]
         later = [
             edge * self.scaled[n + 1] - self.lengths[n + 1] + (whole - self.mass[n + 1]) * after[n]

@@ -28,9 +28,7 @@ def should_disable(
     after_failures: int,
     after_days: int,
 ) -> str | None:
-    """Return why an endpoint is to be disabled, None while it is not.
-
-    It is after nothing but failure for days, or after many deliveries in a row that failed for good."""
+    """Return why an endpoint is to be disabled: days of nothing but failure, or many failed for good in a row."""
     if consecutive_failures >= after_failures:
         return f"{consecutive_failures} deliveries in a row failed for good."
     if failing_since is not None and now - failing_since >= timedelta(days=after_days):

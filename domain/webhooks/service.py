@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
@@ -51,8 +52,6 @@ class EndpointVerification:
 
 
 class EndpointVerifier:
-    """Sends an endpoint the signed challenge."""
-
     def __init__(
         self,
         http: OutboundHttp,
@@ -69,49 +68,40 @@ class EndpointVerifier:
         self._timeout_seconds = timeout_seconds
 
     async def check_address(self, url: str) -> None:
-        """Raise ValidationFailed for an address that the product may never call.
-
-        A name that does not resolve yet is no reason to refuse."""
+        """Raise ValidationFailed for an address never called; a name that does not resolve yet is no reason."""
         try:
             await self._http.check(url)
         except OutboundError as error:
             if error.kind == "blocked":
-                raise ValidationFailed(
-                    error.detail, [FieldError("/url", error.detail)], code="address-not-allowed"
-                ) from error
+                errors = [FieldError("/url", error.detail)]
+                raise ValidationFailed(error.detail, errors, code="address-not-allowed") from error
 
     async def verify(self, webhook_id: UUID, url: str, secret: str) -> EndpointVerification:
         """Post `webhook.verification`; the receiver answers 2xx and `{"challenge": "..."}`."""
         challenge = secrets.token_urlsafe(32)
         now = self._clock.now()
         message_id = str(self._ids.new())
-        body = json.dumps(
-            {
-                "type": VERIFICATION_EVENT,
-                "timestamp": rfc3339(now),
-                "id": message_id,
-                "data": {"challenge": challenge, "webhookId": str(webhook_id)},
-            },
-            separators=(",", ":"),
-        ).encode()
+        event = {
+            "type": VERIFICATION_EVENT,
+            "timestamp": rfc3339(now),
+            "id": message_id,
+            "data": {"challenge": challenge, "webhookId": str(webhook_id)},
+        }
+        body = json.dumps(event, separators=(",", ":")).encode()
         headers = signed_headers([secret], message_id, now, body)
         try:
             response = await self._http.post(url, headers, body, self._timeout_seconds)
         except OutboundError as error:
-            return EndpointVerification(
-                False, f"The receiver could not be reached ({error.kind}): {error.detail}"
-            )
-        if not 200 <= response.status < 300:
-            return EndpointVerification(
-                False, f"The receiver answered {response.status}; a 2xx is needed.", response.status
-            )
+            detail = f"The receiver could not be reached ({error.kind}): {error.detail}"
+            return EndpointVerification(False, detail)
+        status = response.status
+        if not 200 <= status < 300:
+            detail = f"The receiver answered {status}; a 2xx is needed."
+            return EndpointVerification(False, detail, status)
         if self._demand == "challenge" and _echoed(response.body) != challenge:
-            return EndpointVerification(
-                False,
-                'The receiver must answer with JSON {"challenge": "..."} holding data.challenge of the request.',
-                response.status,
-            )
-        return EndpointVerification(True, "Verified.", response.status)
+            detail = 'The receiver must answer with JSON {"challenge": "..."} holding data.challenge of the request.'
+            return EndpointVerification(False, detail, status)
+        return EndpointVerification(True, "Verified.", status)
 
 
 def _echoed(body: bytes) -> object:
@@ -124,7 +114,7 @@ def _echoed(body: bytes) -> object:
 
 @dataclass(frozen=True, slots=True)
 class WebhookLimits:
-    """Limits of the settings: webhooks per tenant, retries, and how long a rotated secret goes on signing."""
+    """Limits of the settings; a rotated secret goes on signing for `secret_overlap`."""
 
     per_tenant: int
     max_retries: int
@@ -224,11 +214,8 @@ class WebhookService:
     ) -> WebhookWithSecret:
         """Give the webhook a new secret; the old one signs beside it for the overlap. Raises NotFound."""
         principal.require(WEBHOOK_MANAGE)
-        overlap = (
-            self._limits.secret_overlap
-            if command.overlap_seconds is None
-            else timedelta(seconds=command.overlap_seconds)
-        )
+        asked = command.overlap_seconds
+        overlap = self._limits.secret_overlap if asked is None else timedelta(seconds=asked)
         now = self._clock.now()
         secret = new_secret()
         with self._transactions.write() as tx:
@@ -272,10 +259,8 @@ class WebhookService:
         with self._transactions.write() as tx:
             tx.users.lock_tenant(principal.tenant_id)
             if tx.webhooks.count(principal.tenant_id) >= self._limits.per_tenant:
-                raise RuleViolation(
-                    f"The tenant has its {self._limits.per_tenant} webhooks already; delete one first.",
-                    code="BR-WH-07",
-                )
+                detail = f"The tenant has its {self._limits.per_tenant} webhooks already; delete one first."
+                raise RuleViolation(detail, code="BR-WH-07")
             _check_integration(tx, webhook)
             tx.webhooks.add(principal.tenant_id, webhook)
             record_change(tx, principal, "webhook.created", before=None, after=webhook)
@@ -302,9 +287,8 @@ class WebhookService:
             elif command.is_active is not None:
                 after = set_active(after, command.is_active)
             saved = _save(tx, after)
-            released = 0
-            if after.state == WebhookState.Active and before.state != WebhookState.Active:
-                released = tx.deliveries.release_held(principal.tenant_id, webhook_id, now=now)
+            resumes = after.state == WebhookState.Active != before.state
+            released = tx.deliveries.release_held(before.tenant_id, webhook_id, now=now) if resumes else 0
             record_change(tx, principal, "webhook.updated", before=before, after=saved)
             tx.commit()
         self._send_released(released)
@@ -320,9 +304,8 @@ class WebhookService:
             return await asyncio.to_thread(self._activate, principal, webhook, then), verification
         except (PreconditionFailed, Unavailable) as error:
             # The webhook is stored, and a new secret is shown only in this answer: it must not be lost.
-            return webhook, EndpointVerification(
-                False, f"It answered well, but: {error.detail} POST to its /verify."
-            )
+            detail = f"It answered well, but: {error.detail} POST to its /verify."
+            return webhook, EndpointVerification(False, detail)
 
     @repeated
     def _activate(self, principal: Principal, webhook: Webhook, then: WebhookState) -> Webhook:
@@ -351,13 +334,10 @@ class WebhookService:
         return saved
 
     def _send_released(self, released: int) -> None:
-        if not released:
-            return
-        # What was held is due now; without this it would wait for the minute's retry processor.
-        try:
-            self._retries.sweep()
-        except Unavailable:
-            return  # released durably: the retry processor comes by within a minute
+        if released:
+            # What was held is due now; it is released durably, and the retry processor comes by within a minute.
+            with suppress(Unavailable):
+                self._retries.sweep()
 
     def _seal(self, webhook_id: UUID, secret: str) -> str:
         return self._cipher.seal(secret, context=secret_context(webhook_id))
@@ -372,9 +352,8 @@ def _save(tx: WebhookTransaction, webhook: Webhook) -> Webhook:
 
 
 def _check_integration(tx: WebhookTransaction, webhook: Webhook) -> None:
-    if webhook.integration_id is None:
-        return
-    if not tx.webhooks.integration_exists(webhook.tenant_id, webhook.integration_id):
+    id_ = webhook.integration_id
+    if id_ is not None and not tx.webhooks.integration_exists(webhook.tenant_id, id_):
         detail = "There is no such integration."
         raise ValidationFailed(detail, [FieldError("/integrationId", detail)])
 

@@ -16,12 +16,10 @@ from domain.core.wire import rfc3339
 from domain.journal.events import DomainEvent
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the public prefix, not a secret
-_SECRET_BYTES = 32
 
 
 def new_secret() -> str:
-    """Return `whsec_` and 32 random bytes in base64."""
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:

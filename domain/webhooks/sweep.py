@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from domain.core.ports import Clock, IdGenerator, QueueSender
 from domain.core.transaction import Transactions, each_step, in_steps
-from domain.webhooks.fan_out import MESSAGE_GRACE, WEBHOOK_DELIVERIES_QUEUE, delivery_messages
+from domain.webhooks.fan_out import MESSAGE_GRACE, send_deliveries
 from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED
 from domain.webhooks.notices import delivery_expired
-from domain.webhooks.ports import EndpointTally, ExpiredDelivery, PipelineTransaction, Requeued
+from domain.webhooks.ports import EndpointTally, PipelineTransaction, Requeued
 from domain.webhooks.record import listeners
 
 logger = logging.getLogger("hub.webhooks")
@@ -24,8 +24,6 @@ _PER_RUN = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """Counts of one run, for its log line."""
-
     requeued: int = 0
     interrupted: int = 0
     expired: int = 0
@@ -52,9 +50,7 @@ class RetryProcessor:
         total = Swept()
         most = _PER_RUN // _PER_TRANSACTION
         for found in each_step(self._transactions, self._requeue, _PER_TRANSACTION, most=most):
-            messages = delivery_messages(found.due)
-            if messages:
-                self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
+            send_deliveries(self._queue, found.due)
             total = Swept(
                 total.requeued + len(found.due),
                 total.interrupted + found.interrupted,
@@ -72,10 +68,7 @@ class RetryProcessor:
     def _requeue(self, tx: PipelineTransaction) -> tuple[int, Requeued]:
         now = self._clock.now()
         found = tx.pipeline.requeue_due(now=now, again_at=now + MESSAGE_GRACE, limit=_PER_TRANSACTION)
-        self._account(tx, found.expired, now)
-        return len(found.due) + len(found.expired), found
-
-    def _account(self, tx: PipelineTransaction, expired: Sequence[ExpiredDelivery], now: datetime) -> None:
+        expired = found.expired
         failed = Counter(delivery.webhook_id for delivery in expired if not delivery.was_held)
         tallies = [EndpointTally(webhook_id, failed_for_good=count) for webhook_id, count in failed.items()]
         tx.pipeline.tally(tallies, now)
@@ -88,6 +81,7 @@ class RetryProcessor:
                 and (delivery.tenant_id, DELIVERY_FAILED) in heard
             ]
         )
+        return len(found.due) + len(expired), found
 
 
 class DeliveryCleanup:

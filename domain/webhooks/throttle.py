@@ -1,7 +1,4 @@
-"""Throttle: how many posts a process has in flight, and how many a second an endpoint gets.
-
-- `InFlightPosts` bounds one process. It lives on the event loop, without locks.
-- `Pacer` keeps a webhook's rate limit over all processes, in the table store."""
+"""Throttle: how many posts a process has in flight (`InFlightPosts`), and an endpoint's rate over all (`Pacer`)."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _SLOW_SECONDS = 60.0
 class InFlightPosts:
     """Bounds posts in flight in all, per webhook, and in bytes, and knows which endpoints are slow.
 
-    `monotonic` returns seconds."""
+    Lives on the event loop, without locks. `monotonic` returns seconds."""
 
     def __init__(self, *, most: int, most_per_webhook: int, monotonic: Callable[[], float]) -> None:
         self._most = most
@@ -70,9 +67,7 @@ class InFlightPosts:
             self.release(message.webhook_id, len(message.delivery_ids), message.size)
 
     def again_in(self, webhook_id: UUID) -> float:
-        """Return the seconds until it is worth looking for room again.
-
-        Few for a quick endpoint, more for one that has not answered for long."""
+        """Return the seconds until it is worth looking for room: few for a quick endpoint, more for a slow one."""
         now = self._monotonic()
         return min(15.0, max(0.02, (now - self._waiting_since.get(webhook_id, now)) / 2))
 
@@ -98,7 +93,7 @@ _TRIES = 50
 
 
 class Pacer:
-    """Books moments in the table store; two workers never book the same one."""
+    """Keeps a webhook's rate limit over all processes: books moments in the table store, none of them twice."""
 
     def __init__(self, tables: TableStore, clock: Clock) -> None:
         self._tables = tables
