@@ -157,8 +157,8 @@ def sweep_oauth(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="0 0 2 * * *")
 def clean_up_integration_logs(timer: func.TimerRequest) -> None:
     """Daily at 02:00 UTC: delete integration logs and health samples past their retention."""
-    forgotten = use(IntegrationHistory).forget_old()
-    logger.info("integration logs cleaned up", extra={"logs": forgotten.logs, "samples": forgotten.samples})
+    logs, samples = use(IntegrationHistory).forget_old()
+    logger.info("integration logs cleaned up", extra={"logs": logs, "samples": samples})
 
 
 @bp.function_name("compact_signals")

@@ -31,7 +31,6 @@ class ChangeRecorder:
         self._ids = ids
 
     def add(self, tx: IntegrationTransaction, integration: Integration, principal: Principal) -> None:
-        """Store a new integration."""
         tx.integrations.add(integration.tenant_id, integration)
         self.log(tx, integration, "Created as a draft.", principal=principal)
         _audit(tx, "integration.created", None, integration, principal=principal)
@@ -48,12 +47,9 @@ class ChangeRecorder:
         note: str | None = None,
         level: LogLevel | None = None,
     ) -> Integration:
-        """Store `after` and return it with its new version.
+        """Store `after` and return it with its new version. Raises PreconditionFailed, RuleViolation (BR-IM-01).
 
-        - `changed`: pointers to the changed fields of the configuration.
-        - `note`: what a person wrote about it.
-
-        Raises PreconditionFailed, RuleViolation (BR-IM-01)."""
+        `changed` are pointers to the changed fields of the configuration, `note` is what a person wrote about it."""
         now = self._clock.now()
         if principal is not None:
             after = replace(after, modified_at=now, modified_by=principal.user_id)
@@ -82,19 +78,16 @@ class ChangeRecorder:
         principal: Principal | None = None,
     ) -> None:
         """Add an IntegrationLogs row. Neither message nor details may hold a value of the configuration."""
-        tx.integration_logs.append(
-            [
-                IntegrationLog(
-                    integration_log_id=self._ids.new(),
-                    integration_id=integration.integration_id,
-                    log_level=level,
-                    message=message,
-                    created_at=self._clock.now(),
-                    details=json.dumps(details) if details else None,
-                    request_id=guid(principal.origin.request_id) if principal else None,
-                )
-            ]
+        row = IntegrationLog(
+            self._ids.new(),
+            integration.integration_id,
+            level,
+            message,
+            created_at=self._clock.now(),
+            details=json.dumps(details) if details else None,
+            request_id=guid(principal.origin.request_id) if principal else None,
         )
+        tx.integration_logs.append([row])
 
     def alert(self, tx: IntegrationTransaction, kind: str, integration: Integration, detail: str) -> None:
         """Raise an alert; the caller flushes the occurrences after the commit."""
@@ -128,10 +121,7 @@ def _audit(
 
 
 def _state(integration: Integration, changed: Sequence[str]) -> dict[str, Any]:
-    """Return what the audit log shows.
-
-    The configuration is encrypted at rest (BR-IM-06) and the audit log is not, so it names the fields of the
-    configuration that changed, and never a value."""
+    """Return what the audit log shows, which is not encrypted: changed configuration fields, no value (BR-IM-06)."""
     state: dict[str, Any] = {
         "name": integration.name,
         "integrationType": integration.integration_type.name,

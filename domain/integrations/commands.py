@@ -13,14 +13,7 @@ from domain.providers.contract import TestOptions
 CONFIGURATION_MAX_BYTES = 10 * 1024
 
 TypeName = Literal[
-    "PaymentGateway",
-    "EmailService",
-    "SMSService",
-    "CalendarSync",
-    "CustomAPI",
-    "CRM",
-    "Analytics",
-    "Storage",
+    "PaymentGateway", "EmailService", "SMSService", "CalendarSync", "CustomAPI", "CRM", "Analytics", "Storage"
 ]
 
 
@@ -32,7 +25,6 @@ def _fits(value: dict[str, Any]) -> dict[str, Any]:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
-ProviderName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 ConfigurationObject = Annotated[
     dict[str, Any],
     AfterValidator(_fits),
@@ -63,7 +55,9 @@ class CreateIntegration(Command):
 
     name: Name
     integration_type: TypeName
-    provider: ProviderName = Field(description="A name of `GET /api/providers`, such as `Stripe`")
+    provider: str = Field(
+        min_length=1, max_length=100, description="A name of `GET /api/providers`, such as `Stripe`"
+    )
     configuration: ConfigurationObject = Field(repr=False)
     is_enabled: bool = Field(True, description="false: keep it out of health checks, syncs and use")
     activate: bool = Field(True, description="false: keep it as a Draft; activate it later")

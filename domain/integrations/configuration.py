@@ -28,16 +28,13 @@ class Split:
     def plain_text(self) -> str:
         """Return the text for the Configuration column, not yet encrypted.
 
-        It holds the pointers of the secrets too, so that showing a configuration needs neither the secret store nor
-        the provider."""
+        It holds the pointers of the secrets too: showing them needs neither the secret store nor the provider."""
         return _compact({"plain": self.plain, "secrets": sorted(self.secrets)})
 
     def secret_text(self) -> str:
-        """Return the text for the secret store."""
         return _compact(self.secrets)
 
     def whole(self) -> dict[str, Any]:
-        """Return the configuration with its secrets in place."""
         return _with(self.plain, self.secrets)
 
 
@@ -45,12 +42,6 @@ def read_plain(text: str) -> tuple[Mapping[str, Any], Sequence[str]]:
     """Read what `plain_text` wrote: the plain half and the pointers of the secrets."""
     stored = json.loads(text)
     return stored["plain"], stored["secrets"]
-
-
-def read_secrets(text: str | None) -> Mapping[str, str]:
-    """Read what `secret_text` wrote."""
-    secrets: Mapping[str, str] = json.loads(text) if text else {}
-    return secrets
 
 
 def given_fields(text: str) -> set[str]:
@@ -71,13 +62,10 @@ def accept(model: type[Configuration], sent: Mapping[str, Any]) -> Split:
 
 
 def merge(model: type[Configuration], sent: Mapping[str, Any], old: Split) -> Split:
-    """Validate a configuration that replaces `old`.
+    """Validate a configuration that replaces `old`. Raises ValidationFailed.
 
-    - Secrets that are absent or masked stay.
-    - A kept secret that has no place in the new configuration, such as that of another kind of authentication, is
-      dropped.
-
-    Raises ValidationFailed."""
+    Secrets that are absent or masked stay, but not those without a place in the new configuration, such as that of
+    another kind of authentication."""
     whole = copy.deepcopy(dict(sent))
     kept = [pointer for pointer, value in old.secrets.items() if _keep(whole, pointer, value)]
     _refuse_masks(whole)
@@ -101,18 +89,15 @@ def overlay(model: type[Configuration], sent: Mapping[str, Any], old: Split) -> 
     return _split(_validated(model, {**old.whole(), **sent}))
 
 
-def changed_fields(old: Split | None, new: Split) -> list[str]:
+def changed_fields(old: Split, new: Split) -> list[str]:
     """Return the pointers of the top-level plain fields and of the secrets that differ; no values."""
-    before: Mapping[str, Any] = old.plain if old else {}
-    secrets_before: Mapping[str, str] = old.secrets if old else {}
-    plain = {name for name in before.keys() | new.plain.keys() if before.get(name) != new.plain.get(name)}
-    secret = {
-        pointer
-        for pointer in secrets_before.keys() | new.secrets.keys()
-        if secrets_before.get(pointer) != new.secrets.get(pointer)
-    }
+    plain, secrets = _differing(old.plain, new.plain), _differing(old.secrets, new.secrets)
     # A plain object that only lost or gained a secret member is told by the member.
-    return sorted({f"{_ROOT}/{name}" for name in plain} | {_ROOT + pointer for pointer in secret})
+    return sorted({f"{_ROOT}/{name}" for name in plain} | {_ROOT + pointer for pointer in secrets})
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
+    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
 
 
 def _validated(model: type[Configuration], value: Mapping[str, Any]) -> Configuration:
@@ -122,7 +107,7 @@ def _validated(model: type[Configuration], value: Mapping[str, Any]) -> Configur
         errors = error.errors(include_url=False, include_input=False, include_context=False)
         raise ValidationFailed(
             "The configuration is not what the provider needs.",
-            [FieldError(_pointer(found["loc"]), reason_of(found)) for found in errors],
+            [FieldError(_ROOT + json_pointer(*found["loc"]), reason_of(found)) for found in errors],
         ) from None
 
 
@@ -171,7 +156,7 @@ def _leaves(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
 
 
 def _keep(whole: Any, pointer: str, value: str) -> bool:
-    """Put the old secret where the new configuration leaves it out or masks it; return whether it was put there."""
+    """Put the old secret where the new configuration leaves it out or masks it; return whether it did."""
     parent, name = _parent(whole, pointer)
     if not isinstance(parent, dict) or parent.get(name, MASK) != MASK:
         return False
@@ -209,10 +194,6 @@ def _parent(whole: Any, pointer: str) -> tuple[Any, str]:
 def _names(loc: tuple[int | str, ...], pointer: str) -> bool:
     """Return whether a pydantic error location, which also holds the tags of unions, ends at the pointer's field."""
     return bool(loc) and str(loc[-1]) == pointer.rpartition("/")[2] and str(loc[0]) == pointer.split("/")[1]
-
-
-def _pointer(loc: tuple[int | str, ...]) -> str:
-    return _ROOT + json_pointer(*loc)
 
 
 def _compact(value: Any) -> str:

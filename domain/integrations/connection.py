@@ -46,9 +46,8 @@ def stored_configuration(store: CredentialStore, integration: Integration) -> Sp
     try:
         return store.load(integration)
     except SecretsMissing:
-        raise ProviderFailure(
-            "malformed", "The credentials are not in the secret store; set them again."
-        ) from None
+        detail = "The credentials are not in the secret store; set them again."
+        raise ProviderFailure("malformed", detail) from None
     except ValueError:
         raise ProviderFailure("malformed", "The stored configuration cannot be decrypted.") from None
 
@@ -58,9 +57,8 @@ def typed_configuration(profile: ProviderProfile, split: Split) -> Configuration
     try:
         return profile.configuration.model_validate(split.whole())
     except ValueError:
-        raise ProviderFailure(
-            "malformed", "The stored configuration does not fit the provider any more; save it again."
-        ) from None
+        detail = "The stored configuration does not fit the provider any more; save it again."
+        raise ProviderFailure("malformed", detail) from None
 
 
 class Connector:
@@ -89,13 +87,10 @@ class Connector:
         split: Split | None = None,
         needs_token: bool = True,
     ) -> tuple[Provider, Connection]:
-        """Return the adapter with a connection for it.
+        """Return the adapter with a connection for it, of `split` instead of the stored configuration where given.
 
-        - `split`: used instead of the stored configuration.
-        - `needs_token`: False leaves out the OAuth token.
-
-        Raises ProviderFailure: `malformed` when the configuration cannot be read, `unauthorized` when an OAuth
-        grant was revoked. Raises Unavailable when the secret store does not answer."""
+        Raises ProviderFailure: `malformed` when the configuration cannot be read, `unauthorized` when an OAuth grant
+        was revoked. Raises Unavailable when the secret store does not answer."""
         provider = self._catalogue.get(integration.provider)
         split = split if split is not None else stored_configuration(self._credential_store, integration)
         configuration = typed_configuration(provider.profile, split)
@@ -109,9 +104,7 @@ class Connector:
         return provider, Connection(configuration, http, self._clock.now(), token)
 
     def awaits_authorization(self, integration: Integration) -> bool:
-        """Return whether the provider works by OAuth and the integration was not authorised yet.
-
-        Some providers take a token of their own instead; then nothing is awaited."""
+        """Return whether the provider's OAuth has no grant, nor a token of its own that stands in, yet."""
         provider = self._catalogue.get(integration.provider)
         oauth = provider.profile.oauth
         if oauth is None or self._token(provider, integration) is not None:
@@ -131,9 +124,8 @@ _KEPT_AT_MOST = 256
 class ConnectionCache:
     """Keeps connections for incoming webhooks, whose verification needs no OAuth token.
 
-    - A connection serves only the version it was opened for, so that changed credentials count at once.
-    - It is used for 30 s at most; each opening drops the older ones, and all beyond 256.
-    """
+    A connection serves only the version it was opened for, so that changed credentials count at once, for 30 s at most.
+    Each opening drops the older ones, and all beyond 256."""
 
     def __init__(self, connector: Connector, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._connector = connector
@@ -142,25 +134,19 @@ class ConnectionCache:
         self._kept: dict[UUID, tuple[int, float, tuple[Provider, Connection]]] = {}
 
     def connect(self, integration: Integration, *, now: datetime) -> tuple[Provider, Connection]:
-        """Return the adapter with a connection as of `now`. May read the secret store: not for an event loop.
-
-        Raises NotFound, Unavailable."""
-        provider, connection = self._kept_or_opened(integration)
-        return provider, replace(connection, now=now)
-
-    def _kept_or_opened(self, integration: Integration) -> tuple[Provider, Connection]:
+        """Return the adapter with a connection as of `now`: not for an event loop. Raises NotFound, Unavailable."""
         moment = self._monotonic()
-        kept = self._kept.get(integration.integration_id)
-        if kept is not None and kept[0] == integration.version and moment - kept[1] < KEEP_SECONDS:
-            return kept[2]
-        try:
-            opened = self._connector.connect(integration, retries=1, needs_token=False)
-        except ProviderFailure:
-            raise Unavailable("The integration's configuration cannot be read at the moment.") from None
-        with self._lock:
-            self._drop_old(moment)
-            self._kept[integration.integration_id] = (integration.version, moment, opened)
-        return opened
+        version, since, opened = self._kept.get(integration.integration_id, (None, 0.0, None))
+        if opened is None or version != integration.version or moment - since >= KEEP_SECONDS:
+            try:
+                opened = self._connector.connect(integration, retries=1, needs_token=False)
+            except ProviderFailure:
+                raise Unavailable("The integration's configuration cannot be read at the moment.") from None
+            with self._lock:
+                self._drop_old(moment)
+                self._kept[integration.integration_id] = (integration.version, moment, opened)
+        provider, connection = opened
+        return provider, replace(connection, now=now)
 
     def _drop_old(self, moment: float) -> None:
         old = [key for key, (_, opened_at, _) in self._kept.items() if moment - opened_at >= KEEP_SECONDS]

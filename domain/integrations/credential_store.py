@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import secrets as randomness
@@ -11,7 +12,7 @@ from uuid import UUID
 from domain.core.errors import Unavailable
 from domain.core.ports import Cipher, Clock, SecretStore
 from domain.core.transaction import Transactions
-from domain.integrations.configuration import Split, read_plain, read_secrets
+from domain.integrations.configuration import Split, read_plain
 from domain.integrations.model import Integration, configuration_context
 from domain.integrations.ports import IntegrationTransaction
 
@@ -31,11 +32,9 @@ class SecretsMissing(Exception):
 class CredentialStore:
     """The two halves of stored configurations.
 
-    Every change of credentials goes to a fresh name, `integration-<id>-<unix time>-<random>`, before the
-    transaction that makes the row name it. A crash in between leaves a name that no row refers to, which `sweep`
-    removes; a crash after the transaction leaves the old name, likewise. At no moment does a row name a secret
-    that is not there.
-    """
+    Every change of credentials goes to a fresh name, `integration-<id>-<unix time>-<random>`, before the transaction
+    that makes the row name it: no row ever names a secret that is not there. After a crash `sweep` removes the name
+    that no row refers to, the fresh one or the old one."""
 
     def __init__(self, secrets: SecretStore, cipher: Cipher, clock: Clock) -> None:
         self._secrets = secrets
@@ -58,9 +57,7 @@ class CredentialStore:
         return name
 
     def check_fresh(self, name: str | None) -> None:
-        """Raise Unavailable for a name so old that the sweep may remove it.
-
-        Call this inside the transaction that makes a row name it."""
+        """Raise Unavailable, inside the transaction that makes a row name it, for a name the sweep may remove."""
         if name is not None and self._clock.now() - _written_at(name) > ORPHAN_AFTER / 2:
             raise Unavailable("Storing the credentials took too long; nothing was changed. Try again.")
 
@@ -72,27 +69,21 @@ class CredentialStore:
         text = self._secrets.get(integration.secret_name)
         if text is None:
             raise SecretsMissing(integration.secret_name)
-        return Split(plain, read_secrets(text))
+        return Split(plain, json.loads(text))
 
     def discard(self, name: str | None) -> None:
         """Destroy a secret that no row names any more; leave it to the sweep when the store does not answer."""
-        if name is None:
-            return
         try:
-            self._secrets.delete(name)
+            if name is not None:
+                self._secrets.delete(name)
         except Unavailable:
             logger.warning("secret not destroyed, left to the sweep", extra={"secret": name})
 
     def sweep(self, transactions: Transactions[IntegrationTransaction]) -> int:
-        """Destroy every secret that no row names; return how many.
-
-        Safe beside running changes: their secrets are too young."""
+        """Destroy every secret that no row names; return how many. Those of running changes are too young."""
         horizon = self._clock.now() - ORPHAN_AFTER
-        old = [
-            name
-            for name in self._secrets.names(_PREFIX)
-            if _NAME.fullmatch(name) and _written_at(name) < horizon
-        ]
+        names = self._secrets.names(_PREFIX)
+        old = [name for name in names if _NAME.fullmatch(name) and _written_at(name) < horizon]
         destroyed = 0
         for start in range(0, len(old), _CHUNK):
             some = old[start : start + _CHUNK]

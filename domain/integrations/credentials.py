@@ -7,12 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from domain.core.errors import (
-    Conflict,
-    ProviderUnavailable,
-    RuleViolation,
-    check_version,
-)
+from domain.core.errors import Conflict, ProviderUnavailable, RuleViolation, check_version
 from domain.core.permissions import INTEGRATION_ADMIN
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
@@ -31,8 +26,6 @@ from domain.integrations.validation import CredentialValidator, ValidationResult
 
 @dataclass(frozen=True, slots=True)
 class _Replacement:
-    """A configuration that takes the place of another, with its validation if it was validated."""
-
     split: Split
     old: Split
     validation: ValidationResult | None
@@ -61,10 +54,7 @@ class CredentialService:
     async def update(
         self, principal: Principal, integration_id: UUID, command: UpdateIntegration, if_match: int | None
     ) -> LifecycleResult:
-        """Replace the fields sent.
-
-        An active integration takes a new configuration only once the provider has accepted it (BR-IM-02); until
-        then the old one stays in use.
+        """Replace the fields sent. An active integration keeps its configuration until the provider accepts (BR-IM-02).
 
         Raises NotFound, PreconditionFailed, ValidationFailed, RuleViolation, ProviderUnavailable, Unavailable."""
         principal.require(INTEGRATION_ADMIN)
@@ -72,16 +62,12 @@ class CredentialService:
         before, replacement = await asyncio.to_thread(
             self._read, principal, integration_id, command, if_match
         )
+        after = replace(before, **fields)
         if replacement is not None and before.status == IntegrationStatus.Active:
-            validation = await self._validated(replace(before, **fields), replacement.split)
+            validation = await self._validated(after, replacement.split)
             replacement = replace(replacement, validation=validation)
         saved = await asyncio.to_thread(
-            self._store,
-            principal,
-            before,
-            replace(before, **fields),
-            replacement,
-            action="integration.updated",
+            self._store, principal, before, after, replacement, action="integration.updated"
         )
         return LifecycleResult(saved, replacement.validation if replacement else None)
 
@@ -92,9 +78,9 @@ class CredentialService:
         command: RotateCredentials,
         if_match: int | None = None,
     ) -> LifecycleResult:
-        """Replace credentials by ones that the provider accepts.
+        """Replace credentials by ones that the provider accepts. Raises as `update`.
 
-        An integration that was suspended because the old ones were refused is active again. Raises as `update`."""
+        An integration that was suspended because the old ones were refused is active again."""
         principal.require(INTEGRATION_ADMIN)
         before, replacement = await asyncio.to_thread(
             self._read, principal, integration_id, command, if_match
@@ -126,25 +112,22 @@ class CredentialService:
         sent = command.credentials if isinstance(command, RotateCredentials) else command.configuration
         if sent is None:
             return before, None
-        model = self._catalogue.get(before.provider).profile.configuration
-        old = self._load(before)
+        model, old = self._catalogue.get(before.provider).profile.configuration, self._load(before)
         change = overlay if isinstance(command, RotateCredentials) else merge
         split = change(model, sent, old)
         check_urls(split.plain, allow_loopback=self._allow_loopback)
         return before, _Replacement(split, old, None)
 
     async def _validated(self, integration: Integration, split: Split) -> ValidationResult:
-        """Validate; raise RuleViolation when the provider refuses, ProviderUnavailable when it does not answer."""
+        """Raise RuleViolation when the provider refuses, ProviderUnavailable when it does not answer."""
         validation = await self._validator.validate(integration, split=split)
         if validation.succeeded:
             return validation
         if validation.is_temporary:
-            raise ProviderUnavailable(
-                f"The provider could not be reached, so nothing was changed: {validation.detail}"
-            )
-        raise RuleViolation(
-            f"The provider did not accept it, so nothing was changed: {validation.detail}", code="BR-IM-02"
-        )
+            detail = f"The provider could not be reached, so nothing was changed: {validation.detail}"
+            raise ProviderUnavailable(detail)
+        detail = f"The provider did not accept it, so nothing was changed: {validation.detail}"
+        raise RuleViolation(detail, code="BR-IM-02")
 
     def _store(
         self,
@@ -155,14 +138,12 @@ class CredentialService:
         *,
         action: str,
     ) -> Integration:
-        changed: list[str] = []
+        changed = changed_fields(replacement.old, replacement.split) if replacement else []
         if replacement is not None:
-            changed = changed_fields(replacement.old, replacement.split)
             after = self._with_configuration(before, after, replacement)
         with self._transactions.write() as tx:
-            self._credential_store.check_fresh(
-                after.secret_name if after.secret_name != before.secret_name else None
-            )
+            if after.secret_name != before.secret_name:
+                self._credential_store.check_fresh(after.secret_name)
             now = self._lifecycle.current(tx, principal, before.integration_id, None)
             check_version("integration", before.version, now.version)
             if after.status == before.status:

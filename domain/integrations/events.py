@@ -61,14 +61,8 @@ def health_event(
 def _event(
     ids: IdGenerator, type_: str, integration: Integration, data: Mapping[str, Any], *, now: datetime
 ) -> DomainEvent:
-    return build_event(
-        type_,
-        data,
-        event_id=ids.new(),
-        tenant_id=integration.tenant_id,
-        subject=integration.integration_id,
-        at=now,
-    )
+    tenant_id, subject = integration.tenant_id, integration.integration_id
+    return build_event(type_, data, event_id=ids.new(), tenant_id=tenant_id, subject=subject, at=now)
 
 
 def _specified(
@@ -76,8 +70,7 @@ def _specified(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield type and data of the events of section 3.1.
 
-    - A payment gateway that is only suspended is still configured; it is disconnected by its removal.
-    - A calendar is disabled whenever it stops being active."""
+    A payment gateway that is only suspended is still configured. A calendar that stops being active is disabled."""
     kind = after.integration_type
     becomes_active = after.status == IntegrationStatus.Active != before.status
     if kind == IntegrationType.CalendarSync:
@@ -104,7 +97,6 @@ def _about(integration: Integration) -> dict[str, Any]:
 
 
 def publish_health(realtime: Realtime, integration: Integration, previous: HealthStatus) -> None:
-    """Publish one `integrationHealth` message with the integration as it is now."""
     checked = integration.last_health_check
     payload = {
         "integrationId": str(integration.integration_id),
@@ -118,7 +110,6 @@ def publish_health(realtime: Realtime, integration: Integration, previous: Healt
 
 
 def integration_span(tracer: Tracer, name: str, integration_id: UUID) -> AbstractContextManager[Span]:
-    """Open a span of one piece of work for the integration."""
     return tracer.span(
         name, SpanKind.Internal, attributes=lambda: {"hub.integration.id": str(integration_id)}
     )

@@ -72,18 +72,12 @@ class HealthMonitor:
         self._tracer = tracer
 
     async def check_due(self) -> HealthRun:
-        """Check every enabled active integration, and every suspended one whose probe is due.
-
-        Raises Unavailable when the database does not answer."""
+        """Check the enabled active integrations, and the suspended ones whose probe is due. Raises Unavailable."""
         run, after = HealthRun(), None
         while page := await asyncio.to_thread(self._due, after):
             after = page[-1].integration_id
-            enabled = [
-                integration
-                for integration in page
-                if integration.integration_type not in self._disabled_types
-            ]
-            await self._check_all(enabled, run)
+            off = self._disabled_types
+            await self._check_all([found for found in page if found.integration_type not in off], run)
         await asyncio.to_thread(self._occurrences.flush)
         return run
 
@@ -139,10 +133,8 @@ class HealthMonitor:
         run.checked += len(checks)
 
     def _sample(self, check: HealthCheck) -> None:
-        failure = check.failure.kind if check.failure else None
+        sample = HealthSample(check.at, check.milliseconds, check.failure.kind if check.failure else None)
         try:
-            self._samples.add(
-                check.checked.integration_id, HealthSample(check.at, check.milliseconds, failure)
-            )
+            self._samples.add(check.checked.integration_id, sample)
         except Unavailable:
             logger.warning("health sample lost", extra={"integration": str(check.checked.integration_id)})

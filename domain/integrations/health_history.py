@@ -104,17 +104,7 @@ class HealthReport:
     last_checks: Sequence[HealthSample]
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """How many log rows and samples were deleted."""
-
-    logs: int
-    samples: int
-
-
 class IntegrationHistory:
-    """Use cases about the past of integrations."""
-
     def __init__(
         self,
         transactions: Transactions[IntegrationTransaction],
@@ -151,17 +141,14 @@ class IntegrationHistory:
             tx.integrations.get(principal.tenant_id, integration_id)
             return tx.integration_logs.page(integration_id, filter_, page)
 
-    def forget_old(self, *, transactions: int = 500) -> Forgotten:
-        """Remove log rows and samples past their retention, in at most `transactions` transactions."""
+    def forget_old(self, *, transactions: int = 500) -> tuple[int, int]:
+        """Remove what is past its retention, logs in at most `transactions`; return how many (log rows, samples)."""
         now = self._clock.now()
-        cutoff = now - self._log_retention
-        logs = in_steps(
-            self._transactions,
-            lambda tx: tx.integration_logs.delete_before(cutoff, _CHUNK),
-            _CHUNK,
-            most=transactions,
-        )
-        return Forgotten(logs, self._forget_samples(now))
+
+        def step(tx: IntegrationTransaction) -> int:
+            return tx.integration_logs.delete_before(now - self._log_retention, _CHUNK)
+
+        return in_steps(self._transactions, step, _CHUNK, most=transactions), self._forget_samples(now)
 
     def _forget_samples(self, now: datetime) -> int:
         count, after = 0, None

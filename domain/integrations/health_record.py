@@ -36,10 +36,11 @@ from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
 logger = logging.getLogger("hub.integrations")
 
 
+_LEVELS = {HealthStatus.Healthy: LogLevel.Information, HealthStatus.Degraded: LogLevel.Warning}
+
+
 @dataclass(frozen=True, slots=True)
 class _Evaluated:
-    """A check with what follows from it."""
-
     check: HealthCheck
     vitals: Vitals
     update: HealthUpdate
@@ -67,10 +68,9 @@ class HealthRecorder:
         self._realtime = realtime
 
     def record(self, checks: Sequence[HealthCheck]) -> dict[HealthOutcome, int]:
-        """Store the results; return how many checks had which outcome.
+        """Store the results; return how many checks had which outcome. Raises Unavailable.
 
-        A check of an integration whose status or credentials have changed since changes nothing. Raises
-        Unavailable."""
+        A check of an integration whose status or credentials have changed since changes nothing."""
         evaluated = [_evaluate(check) for check in checks]
         steady: list[HealthUpdate] = []
         for result in evaluated:
@@ -89,10 +89,7 @@ class HealthRecorder:
         try:
             with self._transactions.write() as tx:
                 now = tx.integrations.get(checked.tenant_id, checked.integration_id)
-                if not now.is_enabled or (now.status, now.secret_name) != (
-                    checked.status,
-                    checked.secret_name,
-                ):
+                if not now.is_enabled or not _is_same(now, checked):
                     return
                 self._apply(tx, replace(now, health_status=checked.health_status), result)
                 tx.commit()
@@ -157,10 +154,7 @@ class HealthRecorder:
         kind = alert_kind(before.health_status, after.health_status, vitals)
         if after.health_status == HealthStatus.Degraded:
             detail = degraded_reason(vitals, detail)
-        level = {
-            HealthStatus.Healthy: LogLevel.Information,
-            HealthStatus.Degraded: LogLevel.Warning,
-        }.get(after.health_status, LogLevel.Error)
+        level = _LEVELS.get(after.health_status, LogLevel.Error)
         message = f"Health is {after.health_status.name} (was {before.health_status.name}): {detail}"
         self._changes.log(tx, after, message, level=level)
         tx.outbox.append([health_event(self._ids, before, after.health_status, detail, now=update.at)])
@@ -171,11 +165,15 @@ class HealthRecorder:
         """Stop probing an integration whose credentials work again but whose place is taken: a person decides."""
         with self._transactions.write() as tx:
             current = tx.integrations.get(checked.tenant_id, checked.integration_id)
-            if (current.status, current.secret_name) == (checked.status, checked.secret_name):
+            if _is_same(current, checked):
                 reason = f"Its credentials are accepted again. {refused.detail}"
                 kept = replace(current, reason=reason, probe_after=None, last_health_check=update.at)
                 self._changes.save(tx, current, kept, "integration.not-resumed", note=reason)
                 tx.commit()
+
+
+def _is_same(now: Integration, checked: Integration) -> bool:
+    return (now.status, now.secret_name) == (checked.status, checked.secret_name)
 
 
 def _evaluate(check: HealthCheck) -> _Evaluated:
@@ -195,11 +193,9 @@ def _evaluate(check: HealthCheck) -> _Evaluated:
 
 
 def _signal(check: HealthCheck) -> Signal:
-    checked = check.checked
+    id_, hour = check.checked.integration_id, hour_of(check.at)
     tally = check_tally(check.milliseconds, check.failure.kind if check.failure else None)
-    return Signal(
-        checked.tenant_id, SubjectKind.Integration, checked.integration_id, hour_of(check.at), tally
-    )
+    return Signal(check.checked.tenant_id, SubjectKind.Integration, id_, hour, tally)
 
 
 def check_tally(milliseconds: int, failure: str | None) -> Tally:

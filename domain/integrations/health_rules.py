@@ -58,8 +58,7 @@ class Vitals:
     """What is remembered between checks.
 
     - `recent`: the last results, oldest first: milliseconds, or None for a failed check.
-    - `baseline_ms`: the usual response time, a moving average over `baseline_of` successful checks.
-    """
+    - `baseline_ms`: the usual response time, a moving average over `baseline_of` successful checks."""
 
     recent: tuple[int | None, ...] = ()
     baseline_ms: float = 0.0
@@ -68,7 +67,6 @@ class Vitals:
 
 
 def read_vitals(text: str | None) -> Vitals:
-    """Read what `vitals_text` wrote."""
     if text is None:
         return Vitals()
     fields = json.loads(text)
@@ -76,7 +74,6 @@ def read_vitals(text: str | None) -> Vitals:
 
 
 def vitals_text(vitals: Vitals) -> str:
-    """Return the text for the Vitals column."""
     return json.dumps(asdict(vitals), separators=(",", ":"))
 
 
@@ -93,13 +90,11 @@ def observe(vitals: Vitals, milliseconds: int | None) -> Vitals:
 
 
 def health_of(vitals: Vitals) -> HealthStatus:
-    """Return the health that the last hour's checks show.
+    """Return the health that the last hour's checks show, Unknown without any.
 
     - Unhealthy: three failures in a row, or fewer than half of the checks succeeded.
     - Degraded: fewer than nine in ten succeeded, none has succeeded yet, or the last three answers took three times
-      as long as usual and half a second more.
-    - Unknown: there was no check.
-    """
+      as long as usual and half a second more."""
     if not vitals.recent:
         return HealthStatus.Unknown
     rate = success_rate(vitals.recent)
@@ -112,17 +107,13 @@ def health_of(vitals: Vitals) -> HealthStatus:
 
 
 def outcome_of(check: HealthCheck, vitals: Vitals, status: HealthStatus) -> HealthOutcome:
-    """Return what follows from a check that led to `vitals` and `status`."""
     failure = check.failure
     if check.checked.status == IntegrationStatus.Suspended:
         return "probe-again" if failure is not None else "resume"
     if failure is not None and failure.kind == "unauthorized":
         return "suspend"
-    if (
-        failure is not None
-        and failure.kind in _LASTING
-        and vitals.consecutive_failures >= FAILURES_BEFORE_ALERT
-    ):
+    is_lasting = failure is not None and failure.kind in _LASTING
+    if is_lasting and vitals.consecutive_failures >= FAILURES_BEFORE_ALERT:
         return "fail"
     if status != check.checked.health_status:
         return "changed"
@@ -167,7 +158,6 @@ def is_flapping(vitals: Vitals) -> bool:
 
 
 def failures(vitals: Vitals) -> int:
-    """Return how many of the last hour's checks failed."""
     return sum(milliseconds is None for milliseconds in vitals.recent)
 
 

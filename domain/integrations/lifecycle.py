@@ -17,13 +17,7 @@ from domain.integrations.changes import ChangeRecorder
 from domain.integrations.commands import ActivateIntegration, ReviewIntegration, SuspendIntegration
 from domain.integrations.credential_store import CredentialStore
 from domain.integrations.health_rules import FIRST_PROBE
-from domain.integrations.model import (
-    HealthStatus,
-    Integration,
-    IntegrationStatus,
-    LogLevel,
-    SuspensionCause,
-)
+from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, LogLevel, SuspensionCause
 from domain.integrations.ports import IntegrationTransaction
 from domain.integrations.rules import Move, activated, check_type_enabled, moved, slot, slot_taken
 from domain.integrations.validation import CredentialValidator, ValidationResult
@@ -42,8 +36,6 @@ class LifecycleResult:
 
 
 class Lifecycle:
-    """Moves integrations from one status to another."""
-
     def __init__(
         self,
         transactions: Transactions[IntegrationTransaction],
@@ -91,9 +83,8 @@ class Lifecycle:
         is_new = begun.status == IntegrationStatus.PendingValidation
         test = command.test if command.test is not None or is_new else False
         validation = await self._validator.validate(begun, command.test_options.to_options(), test=test)
-        return LifecycleResult(
-            await asyncio.to_thread(self._conclude, principal, begun, validation), validation
-        )
+        concluded = await asyncio.to_thread(self._conclude, principal, begun, validation)
+        return LifecycleResult(concluded, validation)
 
     @repeated
     def suspend(
@@ -103,17 +94,12 @@ class Lifecycle:
         command: SuspendIntegration,
         if_match: int | None = None,
     ) -> Integration:
-        """Suspend the integration until a person activates it again.
-
-        Raises NotFound, Conflict, PreconditionFailed."""
+        """Suspend until a person activates it again. Raises NotFound, Conflict, PreconditionFailed."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.write() as tx:
             before = self.current(tx, principal, integration_id, if_match)
-            suspended = replace(
-                moved(before, Move.Suspend, command.reason),
-                suspension=SuspensionCause.Manual,
-                probe_after=None,
-            )
+            suspended = moved(before, Move.Suspend, command.reason)
+            suspended = replace(suspended, suspension=SuspensionCause.Manual, probe_after=None)
             saved = self._changes.save(tx, before, suspended, "integration.suspended", principal=principal)
             tx.commit()
         return saved
@@ -137,9 +123,9 @@ class Lifecycle:
     def disconnect(
         self, principal: Principal, integration_id: UUID, reason: str, if_match: int | None = None
     ) -> None:
-        """Disconnect the integration for good: destroy its credentials, keep its row for logs and audit.
+        """Disconnect for good: destroy the credentials, keep the row for logs and audit. Idempotent.
 
-        Does nothing when it is disconnected already. Raises NotFound, PreconditionFailed."""
+        Raises NotFound, PreconditionFailed."""
         principal.require(INTEGRATION_ADMIN)
         with self._transactions.write() as tx:
             before = self.current(tx, principal, integration_id, if_match)
@@ -163,8 +149,7 @@ class Lifecycle:
     def authentication_failed(self, checked: Integration, detail: str, *, is_grant: bool = False) -> bool:
         """Suspend an active integration whose credentials the provider refused, and alert (section 11.1).
 
-        Changes nothing and returns False when the integration is not active any more, or its credentials are no
-        longer those of `checked`."""
+        Returns False when it is not active any more, or its credentials are no longer those of `checked`."""
         with self._transactions.write() as tx:
             before = tx.integrations.get(checked.tenant_id, checked.integration_id)
             if before.status != IntegrationStatus.Active or before.secret_name != checked.secret_name:
@@ -194,9 +179,7 @@ class Lifecycle:
     def current(
         tx: IntegrationTransaction, principal: Principal, integration_id: UUID, if_match: int | None
     ) -> Integration:
-        """Return the integration as it is stored.
-
-        Raises NotFound; PreconditionFailed when `if_match` is not its version."""
+        """Return the integration as stored. Raises NotFound; PreconditionFailed when `if_match` is not its version."""
         found = tx.integrations.get(principal.tenant_id, integration_id)
         check_version("integration", if_match, found.version)
         return found
@@ -205,9 +188,7 @@ class Lifecycle:
 
     @repeated
     def _begin(self, principal: Principal, integration_id: UUID, if_match: int | None) -> Integration:
-        """Store PendingValidation before the provider is asked, so that an interruption shows.
-
-        A suspended integration stays Suspended."""
+        """Store PendingValidation before the provider is asked, so that an interruption shows; Suspended stays."""
         with self._transactions.write() as tx:
             before = self.current(tx, principal, integration_id, if_match)
             check_type_enabled(before.integration_type, self._disabled_types)
@@ -228,9 +209,8 @@ class Lifecycle:
         with self._transactions.write() as tx:
             before = self.current(tx, principal, begun.integration_id, begun.version)
             concluded = self._concluded(before, validation)
-            saved = self._changes.save(
-                tx, before, concluded, f"integration.{_ACTIONS[concluded.status]}", principal=principal
-            )
+            action = f"integration.{_ACTIONS[concluded.status]}"
+            saved = self._changes.save(tx, before, concluded, action, principal=principal)
             if saved.status == IntegrationStatus.Error:
                 self._changes.alert(tx, "integration-error", saved, validation.detail)
             tx.commit()
@@ -238,10 +218,8 @@ class Lifecycle:
         return saved
 
     def _concluded(self, before: Integration, validation: ValidationResult) -> Integration:
-        """Return the integration as its validation leaves it."""
         if validation.succeeded:
-            active = activated(before)
-            return self.validated(active, validation)
+            return self.validated(activated(before), validation)
         if before.status == IntegrationStatus.Suspended:
             return replace(before, reason=validation.detail)
         if validation.stage == "test" and before.integration_type == IntegrationType.PaymentGateway:

@@ -27,8 +27,6 @@ class HealthStatus(IntEnum):
 
 
 class LogLevel(IntEnum):
-    """Severity of an IntegrationLogs row (section 2.6)."""
-
     Debug = 0
     Information = 1
     Warning = 2
@@ -39,12 +37,9 @@ class LogLevel(IntEnum):
 class SuspensionCause(IntEnum):
     """Why an integration is suspended, which decides how it comes back."""
 
-    Manual = 0
-    """A person suspended it and a person ends the suspension."""
-    Authentication = 1
-    """The provider refused the credentials. Probed again, less and less often; resumes when they are accepted."""
-    Grant = 2
-    """The OAuth grant was revoked; ends when it is authorised again."""
+    Manual = 0  # a person suspended it, and a person ends the suspension
+    Authentication = 1  # credentials refused: probed less and less often, resumes when they are accepted
+    Grant = 2  # the OAuth grant was revoked; ends when it is authorised again
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +48,7 @@ class Integration:
 
     - `sealed_configuration`: everything but the secret fields, encrypted in the context `integration:<id>`.
     - `secret_name`: the name of the secret fields in the secret store, None when there are none.
-    - `sealed_account`: what the provider said at the last validation, encrypted.
-    - `reason`: why it is not active.
-    """
+    - `sealed_account`: what the provider said at the last validation, encrypted. `reason`: why it is not active."""
 
     integration_id: UUID
     tenant_id: UUID
@@ -99,5 +92,4 @@ class IntegrationLog:
 
 
 def configuration_context(integration_id: UUID) -> str:
-    """Return the cipher context of an integration's encrypted columns."""
     return f"integration:{integration_id}"

@@ -23,11 +23,9 @@ SortField = Literal[
 
 @dataclass(frozen=True, slots=True)
 class IntegrationFilter:
-    """Conditions that all hold; an empty one is not applied.
+    """Conditions that all hold; an empty one is not applied, but without `statuses` Disconnected ones are left out.
 
-    - Without `statuses` all but Disconnected integrations are found.
-    - `text` is a part of the name or provider; case does not matter.
-    """
+    `text` is a part of the name or provider; case does not matter."""
 
     types: Sequence[IntegrationType] = ()
     statuses: Sequence[IntegrationStatus] = ()
@@ -50,9 +48,7 @@ class LogFilter:
 
 @dataclass(frozen=True, slots=True)
 class HealthUpdate:
-    """The result of a check that changes no status.
-
-    It is dropped when the integration's status or credentials changed since `checked` was read."""
+    """The result of a check that changes no status; dropped when status or credentials are not as in `checked`."""
 
     checked: Integration
     health_status: HealthStatus
@@ -85,14 +81,14 @@ class Integrations(Protocol):
         """Return the integration that holds a slot now. For an early answer only: the index decides."""
 
     def find(self, integration_id: UUID) -> Integration | None:
-        """Return the integration of whatever tenant, None when there is none."""
+        """Return the integration of whatever tenant."""
 
     def due_for_check(
         self, now: datetime, *, after: UUID | None, checked_before: datetime, limit: int
     ) -> list[Integration]:
-        """Return enabled integrations that are Active, or Suspended and due for a probe.
+        """Return enabled integrations that are Active, or Suspended and due for a probe, in the order of their ids.
 
-        Those checked since `checked_before` are left out. In the order of their ids, beyond `after`."""
+        Those up to `after`, or checked since `checked_before`, are left out."""
 
     def record_checks(self, updates: Sequence[HealthUpdate]) -> None:
         """Store the results for integrations that are still as they were checked; versions stay."""
@@ -105,8 +101,6 @@ class Integrations(Protocol):
 
 
 class IntegrationLogs(Protocol):
-    """Stores the log rows of integrations."""
-
     def append(self, logs: Iterable[IntegrationLog]) -> None: ...
 
     def page(self, integration_id: UUID, filter_: LogFilter, page: PageRequest) -> Page[IntegrationLog]:
@@ -117,21 +111,16 @@ class IntegrationLogs(Protocol):
 
 
 class OpenHttp(Protocol):
-    """Opens the HTTP client for one integration's calls."""
-
     def __call__(
         self, *, account: str, secrets: Collection[str], allow_tls_1_2: bool, retries: int
     ) -> ProviderHttp: ...
 
 
 class AccessTokens(Protocol):
-    """Provides OAuth access tokens."""
-
     def current(self, integration: Integration) -> str | None:
         """Return a token that is valid for some minutes more, None when the integration was never authorised.
 
-        May call the authorization server: not for an event loop. Raises ProviderFailure (`unauthorized` when the
-        grant was revoked)."""
+        May call the authorization server: not for an event loop. Raises ProviderFailure (`unauthorized`: revoked)."""
 
 
 class IntegrationTransaction(

@@ -16,8 +16,6 @@ _S = IntegrationStatus
 
 
 class Move(StrEnum):
-    """What can happen to an integration."""
-
     Validate = "validate"
     Refuse = "refuse"
     Activate = "activate"
@@ -46,11 +44,7 @@ MOVES: Mapping[IntegrationStatus, Mapping[Move, IntegrationStatus]] = {
         Move.Fail: _S.Error,
         Move.Disconnect: _S.Disconnected,
     },
-    _S.Error: {
-        Move.Review: _S.Draft,
-        Move.Shelve: _S.Suspended,
-        Move.Disconnect: _S.Disconnected,
-    },
+    _S.Error: {Move.Review: _S.Draft, Move.Shelve: _S.Suspended, Move.Disconnect: _S.Disconnected},
     _S.Disconnected: {},
 }
 
@@ -64,9 +58,7 @@ _REQUESTS: Mapping[Move, str] = {
     Move.Disconnect: "disconnect (DELETE)",
 }
 
-_SINGLE = frozenset(
-    (IntegrationType.PaymentGateway, IntegrationType.EmailService, IntegrationType.SMSService)
-)
+_SINGLE = (IntegrationType.PaymentGateway, IntegrationType.EmailService, IntegrationType.SMSService)
 
 
 def status_after(status: IntegrationStatus, move: Move) -> IntegrationStatus:
@@ -77,15 +69,11 @@ def status_after(status: IntegrationStatus, move: Move) -> IntegrationStatus:
     if target is not None:
         return target
     if status == _S.Error:
-        raise RuleViolation(
-            "The integration is in Error; a person must review it first: POST to its /review.",
-            code="BR-IM-05",
-        )
+        detail = "The integration is in Error; a person must review it first: POST to its /review."
+        raise RuleViolation(detail, code="BR-IM-05")
     allowed = ", ".join(dict.fromkeys(_REQUESTS[other] for other in MOVES[status] if other in _REQUESTS))
-    raise Conflict(
-        f"An integration with status {status.name} does not allow this; allowed: {allowed or 'nothing'}.",
-        code="illegal-move",
-    )
+    detail = f"An integration with status {status.name} does not allow this; allowed: {allowed or 'nothing'}."
+    raise Conflict(detail, code="illegal-move")
 
 
 def moved(integration: Integration, move: Move, reason: str | None) -> Integration:
@@ -121,7 +109,6 @@ def active_slot(integration: Integration) -> str | None:
 
 
 def slot_taken(integration: Integration) -> RuleViolation:
-    """Return the refusal of a second active integration for one slot."""
     kind = integration.integration_type
     if kind in _SINGLE:
         what = f"{kind.name} integration"
@@ -129,25 +116,21 @@ def slot_taken(integration: Integration) -> RuleViolation:
         what = f"{kind.name} integration of this user"
     else:
         what = f"{kind.name} integration of this provider and name"
-    return RuleViolation(
-        f"Another {what} is active, and only one may be active; suspend or disconnect it first.",
-        code="BR-IM-01",
-    )
+    detail = f"Another {what} is active, and only one may be active; suspend or disconnect it first."
+    return RuleViolation(detail, code="BR-IM-01")
 
 
 def check_type_enabled(kind: IntegrationType, disabled: Collection[IntegrationType]) -> None:
     """Raise Conflict for a type that the feature flags of section 16.2 switch off."""
     if kind in disabled:
-        raise Conflict(
-            f"Integrations of type {kind.name} are switched off in this installation.",
-            code="integration-type-disabled",
-        )
+        detail = f"Integrations of type {kind.name} are switched off in this installation."
+        raise Conflict(detail, code="integration-type-disabled")
 
 
 def check_urls(configuration: Mapping[str, Any], *, allow_loopback: bool) -> None:
-    """Require that every URL is https, or http to loopback where that is allowed (section 7.1).
+    """Require every URL (a field whose name ends in `url`) to be https, or http to loopback if allowed (section 7.1).
 
-    A field holds a URL when its name ends in `url`. Raises ValidationFailed."""
+    Raises ValidationFailed."""
     errors = []
     for pointer, url in _urls(configuration, "/configuration"):
         try:

@@ -69,9 +69,8 @@ class IntegrationService:
     async def create(self, principal: Principal, command: CreateIntegration) -> LifecycleResult:
         """Store an integration as a Draft, then activate it if asked (UC-IM-01, UC-IM-02).
 
-        When the provider refuses or does not answer, the draft stays and says why.
-
-        Raises ValidationFailed, Conflict (type switched off), RuleViolation (BR-IM-01: nothing is kept then)."""
+        When the provider refuses or does not answer, the draft stays and says why. Raises ValidationFailed, Conflict
+        (type switched off), RuleViolation (BR-IM-01: nothing is kept then)."""
         principal.require(INTEGRATION_ADMIN)
         provider = self._provider(command)
         check_type_enabled(provider.profile.integration_type, self._catalogue.disabled_types)
@@ -90,9 +89,8 @@ class IntegrationService:
             )
             raise
         except (Conflict, PreconditionFailed, Unavailable) as error:
-            return LifecycleResult(
-                stored, ValidationResult("credentials", f"Stored, but not activated: {error.detail}")
-            )
+            detail = f"Stored, but not activated: {error.detail}"
+            return LifecycleResult(stored, ValidationResult("credentials", detail))
 
     def page(self, principal: Principal, filter_: IntegrationFilter, page: PageRequest) -> Page[Integration]:
         principal.require(INTEGRATION_MANAGE)
@@ -145,7 +143,10 @@ class IntegrationService:
             reason="Not validated yet.",
         )
         if command.activate:
-            self._check_slot(draft)
+            # Early, before anything is stored or the provider is asked; the unique index decides.
+            with self._transactions.read() as tx:
+                if tx.integrations.slot_holder(draft.tenant_id, slot(draft)) is not None:
+                    raise slot_taken(draft)
         draft = replace(draft, secret_name=self._credential_store.put(integration_id, split))
         with self._transactions.write() as tx:
             self._credential_store.check_fresh(draft.secret_name)
@@ -153,17 +154,9 @@ class IntegrationService:
             tx.commit()
         return draft
 
-    def _check_slot(self, draft: Integration) -> None:
-        """Refuse early, before anything is stored or the provider is asked; the unique index decides."""
-        with self._transactions.read() as tx:
-            if tx.integrations.slot_holder(draft.tenant_id, slot(draft)) is not None:
-                raise slot_taken(draft)
-
 
 @dataclass(frozen=True, slots=True)
 class IntegrationTestResult:
-    """What a test found, and when."""
-
     validation: ValidationResult
     tested_at: datetime
 
@@ -189,10 +182,9 @@ class IntegrationTester:
     async def test(
         self, principal: Principal, integration_id: UUID, command: TestIntegration
     ) -> IntegrationTestResult:
-        """Validate the stored credentials and make the provider's test.
+        """Validate the stored credentials and make the provider's test. Raises NotFound, Conflict.
 
-        Changes nothing but the log, except that refused credentials suspend an active integration (section 11.1).
-        Raises NotFound, Conflict."""
+        Changes nothing but the log, except that refused credentials suspend an active integration (section 11.1)."""
         principal.require(INTEGRATION_MANAGE)
         integration = await asyncio.to_thread(self._get, principal, integration_id)
         validation = await self._validator.validate(integration, command.to_options(), test=True)
@@ -207,17 +199,11 @@ class IntegrationTester:
         return found
 
     def _record(self, principal: Principal, integration: Integration, validation: ValidationResult) -> None:
+        message = f"Tested: {validation.detail}"
         level = LogLevel.Information if validation.succeeded else LogLevel.Warning
         details = {"stage": validation.stage, "steps": [step.name for step in validation.steps]}
         with self._transactions.write() as tx:
-            self._changes.log(
-                tx,
-                integration,
-                f"Tested: {validation.detail}",
-                level=level,
-                details=details,
-                principal=principal,
-            )
+            self._changes.log(tx, integration, message, level=level, details=details, principal=principal)
             tx.commit()
         if validation.failure is not None and validation.failure.kind == "unauthorized":
             is_grant = self._catalogue.get(integration.provider).profile.oauth is not None
@@ -234,8 +220,7 @@ class IntegrationNotifier:
     async def send(self, tenant_id: UUID, integration_id: UUID, message: OutgoingMessage) -> None:
         """Send the message through the integration. Raises NotFound, ProviderFailure, Unavailable.
 
-        An integration that is not active is not tried: its credentials may be refused, and repeated wrong logins
-        lock accounts."""
+        One that is not active is not tried: its credentials may be refused, and repeated wrong logins lock accounts."""
         integration = await asyncio.to_thread(self._load, tenant_id, integration_id)
         if integration.status != IntegrationStatus.Active or not integration.is_enabled:
             raise ProviderFailure("rejected", "The integration is not active.")

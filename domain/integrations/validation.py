@@ -52,8 +52,6 @@ class ValidationResult:
 
 
 class CredentialValidator:
-    """Asks a provider whether it accepts an integration's credentials."""
-
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
 
@@ -65,12 +63,10 @@ class CredentialValidator:
         test: bool | None = False,
         split: Split | None = None,
     ) -> ValidationResult:
-        """Validate the credentials, then make the provider's test where it is wanted.
+        """Validate the credentials, then make the provider's test where it is wanted. Raises Unavailable.
 
         - `test`: True makes the test, False does not, None leaves it to the type.
-        - `split`: used instead of the stored configuration.
-
-        Never raises for what the provider does. Raises Unavailable when the secret store does not answer."""
+        - `split`: used instead of the stored configuration."""
         options = options or TestOptions()
         try:
             if split is None and await asyncio.to_thread(self._connector.awaits_authorization, integration):
@@ -98,9 +94,8 @@ class CredentialValidator:
             result = await guarded(provider.test(connection, options), integration)
         except ProviderFailure as failure:
             return ValidationResult("test", f"The test failed: {failure.detail}", failure, check)
-        return ValidationResult(
-            "done", "The credentials were accepted and the test passed.", None, check, result.steps
-        )
+        detail = "The credentials were accepted and the test passed."
+        return ValidationResult("done", detail, None, check, result.steps)
 
 
 def _wants_test(provider: Provider, check: CredentialCheck, options: TestOptions, test: bool | None) -> bool:

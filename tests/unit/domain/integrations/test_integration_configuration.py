@@ -16,7 +16,6 @@ from domain.integrations.configuration import (
     merge,
     overlay,
     read_plain,
-    read_secrets,
     redacted,
 )
 from domain.providers.contract import Configuration, Secret
@@ -59,7 +58,7 @@ def test_secrets_are_split_off_wherever_they_are() -> None:
 
 def test_both_halves_come_back_together() -> None:
     plain, pointers = read_plain(OLD.plain_text())
-    assert Api.model_validate(Split(plain, read_secrets(OLD.secret_text())).whole()).api_key == "key-1"
+    assert Api.model_validate(Split(plain, json.loads(OLD.secret_text())).whole()).api_key == "key-1"
     assert redacted(plain, pointers) == {
         "apiKey": MASK,
         "hookSecret": MASK,
