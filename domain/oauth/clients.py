@@ -25,19 +25,14 @@ class OAuthClient:
     endpoint: TokenEndpoint
 
     def authorize_url(self, *, redirect_uri: str, state: str, verifier: str) -> str:
-        """Return the address where the user grants access."""
         return authorize_url(
             self.profile, self.configuration, redirect_uri=redirect_uri, state=state, verifier=verifier
         )
 
     def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenResponse:
         """Exchange a code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5). Raises ProviderFailure."""
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": redirect_uri,
-            "code_verifier": verifier,
-        }
+        form = {"grant_type": "authorization_code", "code": code}
+        form |= {"redirect_uri": redirect_uri, "code_verifier": verifier}
         return self._post(self.profile.token_url, form, secrets=(code, verifier))
 
     def refresh(self, refresh_token: str) -> TokenResponse:
@@ -46,9 +41,7 @@ class OAuthClient:
         return self._post(self.profile.token_url, form, secrets=(refresh_token,))
 
     def revoke(self, tokens: Tokens) -> bool | None:
-        """Revoke the tokens (RFC 7009); return whether the server did, None where it has no endpoint for it.
-
-        Raises ProviderFailure."""
+        """Revoke the tokens (RFC 7009); return whether the server did, None if it cannot. Raises ProviderFailure."""
         if self.profile.revoke_url is None:
             return None
         token = tokens.refresh_token or tokens.access_token
@@ -76,8 +69,6 @@ class OAuthClient:
 
 
 class OAuthClients:
-    """Makes the OAuth clients of integrations."""
-
     def __init__(
         self, catalogue: Catalogue, credential_store: CredentialStore, endpoint: TokenEndpoint
     ) -> None:
@@ -86,10 +77,9 @@ class OAuthClients:
         self._endpoint = endpoint
 
     def of(self, integration: Integration) -> OAuthClient:
-        """Return the client of an integration.
+        """Return the client of an integration. Raises Conflict (`no-oauth`) for a provider without OAuth.
 
-        Raises Conflict (`no-oauth`) for a provider without OAuth, ProviderFailure when the configuration cannot be
-        read or the secret store does not answer."""
+        Raises ProviderFailure when the configuration cannot be read or the secret store does not answer."""
         profile = self._catalogue.get(integration.provider).profile
         if profile.oauth is None:
             raise Conflict("This provider does not use OAuth and needs no authorisation.", code="no-oauth")

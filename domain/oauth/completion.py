@@ -44,11 +44,9 @@ _CODE_MAX = 4096
 
 
 class CallbackHandler:
-    """Completes authorizations.
+    """Completes authorizations whose authorize request named `redirect_uri`.
 
-    - `redirect_uri`: the address that the authorize request named.
-    - `same_browser`: True requires the cookie of the browser that began it, False refuses only a wrong cookie.
-    """
+    `same_browser`: True requires the cookie of the browser that began it, False refuses only a wrong cookie."""
 
     def __init__(
         self,
@@ -89,9 +87,8 @@ class CallbackHandler:
             fresh, tokens = await asyncio.to_thread(self._exchange, integration, pending, callback)
         except _NotGranted as reason:
             await asyncio.to_thread(self._not_authorized, principal, integration, reason.detail)
-            return Completion(
-                reason.status, reason.detail, integration, redirect_after=pending.redirect_after
-            )
+            back = pending.redirect_after
+            return Completion(reason.status, reason.detail, integration, redirect_after=back)
         # Before the tokens are kept: no grant is ever in use that the audit log does not know.
         await asyncio.to_thread(self._record, principal, integration, fresh)
         grant = await asyncio.to_thread(self._grants.establish, fresh, tokens)
@@ -99,10 +96,9 @@ class CallbackHandler:
         return replace(completion, redirect_after=pending.redirect_after)
 
     async def finish(self, principal: Principal, grant: Grant) -> Completion:
-        """Validate and activate the integration, and raise IntegrationAuthorized.
+        """Validate and activate the integration, and raise IntegrationAuthorized. Raises Unavailable.
 
-        A repeat changes nothing twice; the timer repeats it while the provider does not answer, and after a crash.
-        Raises Unavailable."""
+        A repeat changes nothing twice; the timer repeats it while the provider does not answer, and after a crash."""
         integration = await asyncio.to_thread(self._current, grant)
         try:
             integration, validation = await self._activate(principal, integration)
@@ -111,16 +107,14 @@ class CallbackHandler:
         except DomainError as error:
             await asyncio.to_thread(self._mark_finished, grant)
             return Completion(CompletionStatus.NotActivated, error.detail, integration, grant.scopes)
-        if not validation.succeeded:
-            if not validation.is_temporary:
-                await asyncio.to_thread(self._mark_finished, grant)
-            return Completion(CompletionStatus.NotActivated, validation.detail, integration, grant.scopes)
-        await asyncio.to_thread(self._announce, integration, grant)
-        await asyncio.to_thread(self._mark_finished, grant)
-        return Completion(CompletionStatus.Connected, validation.detail, integration, grant.scopes)
+        status = CompletionStatus.Connected if validation.succeeded else CompletionStatus.NotActivated
+        if validation.succeeded:
+            await asyncio.to_thread(self._announce, integration, grant)
+        if not validation.is_temporary:
+            await asyncio.to_thread(self._mark_finished, grant)
+        return Completion(status, validation.detail, integration, grant.scopes)
 
     async def resume(self, grant: Grant) -> Completion:
-        """Call `finish` on behalf of the user who authorised it."""
         return await self.finish(_principal(grant.tenant_id, grant.user_id, RequestOrigin()), grant)
 
     # -- steps --------------------------------------------------------------------------------------------
@@ -194,25 +188,21 @@ class CallbackHandler:
         return result.integration, result.validation
 
     def _not_authorized(self, principal: Principal, integration: Integration, detail: str) -> None:
-        """Store why the authorization failed; an active integration stays Active."""
         reason = f"Authorisation failed: {detail}"
         with self._transactions.write() as tx:
             before = tx.integrations.get(integration.tenant_id, integration.integration_id)
             if Move.Validate in MOVES[before.status]:
                 pending = moved(before, Move.Validate, reason)
-                self._changes.save(
-                    tx, before, pending, "integration.authorization-failed", principal=principal
-                )
+                action = "integration.authorization-failed"
+                self._changes.save(tx, before, pending, action, principal=principal)
             self._changes.log(tx, before, reason, level=LogLevel.Warning, principal=principal)
             tx.commit()
 
     def _record(self, principal: Principal, integration: Integration, grant: Grant) -> None:
         granted = {"scopes": list(grant.scopes), "missingScopes": list(grant.missing_scopes)}
         with self._transactions.write() as tx:
-            self._changes.log(
-                tx, integration, "Authorised with the provider.", details=granted, principal=principal
-            )
-            target = integration.integration_id
+            message, target = "Authorised with the provider.", integration.integration_id
+            self._changes.log(tx, integration, message, details=granted, principal=principal)
             entry = AuditEntry("integration.authorized", "integration", target, principal, after=granted)
             tx.audit.append(integration.tenant_id, entry)
             tx.commit()
@@ -241,20 +231,17 @@ class CallbackHandler:
             tx.commit()
 
     def _mark_finished(self, grant: Grant) -> None:
-        """Mark the grant as finished, unless the integration was authorised again.
-
-        A refresh of the tokens meanwhile does not matter."""
+        """Mark it unless the integration was authorised again; a refresh meanwhile does not matter."""
         current = self._grants.get(grant.integration_id)
         while current is not None and current.authorized_at == grant.authorized_at and not current.finished:
             try:
                 self._grants.change(current, _finished)
+                return
             except StaleGrant:
                 logger.info("grant changed while its authorization was finished, looking again")
                 current = self._grants.get(grant.integration_id)
                 if current is not None and current.status != GrantStatus.Active:
                     return
-                continue
-            return
 
 
 class _NotGranted(Exception):

@@ -42,9 +42,8 @@ class StaleGrant(Exception):
 class GrantStore:
     """Stores grants. A grant's row and its place in the index of due grants change in one transaction.
 
-    Tokens are written before the row that points to their version: a crash in between leaves a version that the
-    next holder of the lease finds (`newest`), and no row ever points to tokens that are not there.
-    """
+    Tokens are written before the row that points to their version: a crash in between leaves a version that the next
+    holder of the lease finds (`newest`), and no row ever points to tokens that are not there."""
 
     def __init__(self, tables: TableStore, secrets: SecretStore, clock: Clock) -> None:
         self._tables = tables
@@ -105,33 +104,28 @@ class GrantStore:
         while True:
             current = self._still(claimed)
             changed = change(current)
-            try:
-                self._write(current, changed)
-            except (EtagMismatch, EntityExists):
-                continue  # something beside the fence changed; the next look decides
-            return changed
+            # Something beside the fence may have changed; then the next look decides.
+            if self._write(current, changed):
+                return changed
 
     def put(self, name: str, tokens: Tokens) -> str:
         """Store tokens; return their version, for the row to point to."""
         return self._secrets.set(name, tokens.to_text())
 
     def establish(self, fresh: Grant, tokens: Tokens) -> Grant:
-        """Store a new authorization in place of any earlier one. Raises Unavailable.
+        """Store a new authorization in place of any earlier one, whose tokens are destroyed. Raises Unavailable.
 
-        The earlier tokens are destroyed, and a refresh of them that is running gets StaleGrant."""
+        A refresh of the earlier tokens that is running gets StaleGrant."""
         name = self._new_name(fresh.integration_id)
         while True:
             before = self.get(fresh.integration_id)
             fence = before.fence + 1 if before else 1
             version = self.put(name, replace(tokens, fence=fence))
             grant = replace(fresh, secret_name=name, version=version, token_fence=fence, fence=fence)
-            try:
-                self._write(before, grant)
-            except (EtagMismatch, EntityExists):
-                continue
-            if before is not None:
-                self.discard(before.secret_name)
-            return grant
+            if self._write(before, grant):
+                if before is not None:
+                    self.discard(before.secret_name)
+                return grant
 
     def revoke(self, grant: Grant) -> None:
         """Mark the grant as gone and destroy its tokens. Raises StaleGrant when its fence is another by now."""
@@ -141,21 +135,15 @@ class GrantStore:
     def begin_withdrawal(self, integration_id: UUID) -> None:
         """Let the timer finish the withdrawal after one lease's time, in case of a crash."""
         while (before := self.get(integration_id)) is not None and before.status == GrantStatus.Active:
-            try:
-                self._write(before, replace(before, withdrawn=True, due_at=self._clock.now() + LEASE))
-            except (EtagMismatch, EntityExists):
-                continue
-            return
+            if self._write(before, replace(before, withdrawn=True, due_at=self._clock.now() + LEASE)):
+                return
 
     def withdraw(self, integration_id: UUID) -> Grant | None:
         """Revoke the grant whatever its fence, so that a running refresh gets StaleGrant; return it as it was."""
         while (before := self.get(integration_id)) is not None:
-            try:
-                self._write(before, _gone(before, before.fence + 1))
-            except (EtagMismatch, EntityExists):
-                continue
-            self.discard(before.secret_name)
-            return before
+            if self._write(before, _gone(before, before.fence + 1)):
+                self.discard(before.secret_name)
+                return before
         return None
 
     def remove(self, grant: Grant) -> None:
@@ -176,10 +164,9 @@ class GrantStore:
 
     def discard(self, name: str) -> None:
         """Destroy tokens that no row points to; leave them to the sweep when the store does not answer."""
-        if not name:
-            return
         try:
-            self._secrets.delete(name)
+            if name:
+                self._secrets.delete(name)
         except Unavailable:
             logger.warning("tokens not destroyed, left to the sweep", extra={"secret": name})
 
@@ -205,7 +192,8 @@ class GrantStore:
             raise StaleGrant
         return current
 
-    def _write(self, before: Grant | None, after: Grant) -> None:
+    def _write(self, before: Grant | None, after: Grant) -> bool:
+        """Store `after` with its place in the index; return False when the row is not as in `before` any more."""
         shard = _shard(after.integration_id)
         entity = TableEntity(shard, _row(after.integration_id), properties_of(after))
         kind: Literal["insert", "replace"] = "insert" if before is None else "replace"
@@ -215,7 +203,11 @@ class GrantStore:
         if old != new:
             writes += [TableWrite("delete", TableEntity(shard, old, {}))] if old else []
             writes += [TableWrite("upsert", TableEntity(shard, new, {}))] if new else []
-        self._tables.transact(TABLE, writes)
+        try:
+            self._tables.transact(TABLE, writes)
+        except (EtagMismatch, EntityExists):
+            return False
+        return True
 
     def _new_name(self, integration_id: UUID) -> str:
         seconds = int(self._clock.now().timestamp())

@@ -33,9 +33,7 @@ class GrantStatus(StrEnum):
 class Tokens:
     """One answer of a token endpoint, as the secret store has it.
 
-    - `fence`: the number of the refresh (or authorization) that brought it.
-    - `expires_at`: assumed where the server does not say.
-    """
+    `fence` is the number of the refresh (or authorization) that brought it; `expires_at` is assumed where not said."""
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
@@ -45,22 +43,18 @@ class Tokens:
     fence: int = 0
 
     def to_text(self) -> str:
-        """Return the text for the secret store."""
-        return json.dumps(
-            {
-                "accessToken": self.access_token,
-                "refreshToken": self.refresh_token,
-                "scopes": self.scopes,
-                "obtainedAt": rfc3339(self.obtained_at),
-                "expiresAt": rfc3339(self.expires_at),
-                "fence": self.fence,
-            },
-            separators=(",", ":"),
-        )
+        stored = {
+            "accessToken": self.access_token,
+            "refreshToken": self.refresh_token,
+            "scopes": self.scopes,
+            "obtainedAt": rfc3339(self.obtained_at),
+            "expiresAt": rfc3339(self.expires_at),
+            "fence": self.fence,
+        }
+        return json.dumps(stored, separators=(",", ":"))
 
     @classmethod
     def of_text(cls, text: str) -> Tokens:
-        """Read what `to_text` wrote."""
         stored = json.loads(text)
         return cls(
             access_token=stored["accessToken"],
@@ -76,12 +70,10 @@ class Tokens:
 class Grant:
     """An integration's grant without its tokens: those are in the secret store, in `version` of `secret_name`.
 
-    - `fence`: counts the claims of the lease; `lease_until`: until then only one refresher works on it.
+    - `fence` counts the claims of the lease; until `lease_until` only one refresher works on it.
     - `retry_at`: when to try again after `failures` failures in a row.
     - `finished`: what follows an authorization (validation, activation, the event) was done.
-    - `withdrawn`: a person began to revoke it.
-    - `etag`: the version of the row as it was read.
-    """
+    - `withdrawn`: a person began to revoke it. `etag`: the version of the row as it was read."""
 
     integration_id: UUID
     tenant_id: UUID
@@ -108,9 +100,7 @@ class Grant:
     @property
     def missing_scopes(self) -> tuple[str, ...]:
         """Return the scopes asked for and not granted: some servers let people deselect them."""
-        return tuple(
-            requested_scope for requested_scope in self.requested_scopes if requested_scope not in self.scopes
-        )
+        return tuple(scope for scope in self.requested_scopes if scope not in self.scopes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +118,7 @@ class PendingState:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """Where to send the user.
-
-    The cookie `browser_name` with the value `browser_secret` ties the callback to the browser that began it."""
+    """Where to send the user, and the cookie that ties the callback to the browser that began it."""
 
     authorize_url: str = field(repr=False)
     expires_at: datetime
@@ -149,8 +137,6 @@ class Callback:
 
 
 class CompletionStatus(StrEnum):
-    """How a callback ended."""
-
     Connected = "connected"
     Denied = "denied"
     StateRefused = "state-refused"
@@ -171,8 +157,6 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class OAuthConnection:
-    """An integration with its grant, None when there is none."""
-
     integration: Integration
     grant: Grant | None
     revoked_at_provider: bool | None = None

@@ -11,11 +11,9 @@ from domain.integrations.model import Integration
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """A form to post to a token or revocation endpoint.
+    """A form to post to a token or revocation endpoint; `secrets` appear in no text that comes back.
 
-    - `basic`: client id and secret where they go into the Authorization header (RFC 6749 section 2.3.1).
-    - `secrets`: appear in no text that comes back.
-    """
+    `basic`: client id and secret where they go into the Authorization header (RFC 6749 section 2.3.1)."""
 
     url: str
     form: Mapping[str, str] = field(repr=False)

@@ -57,9 +57,9 @@ class TokenRefresher:
         self._tracer = tracer
 
     async def refresh_due(self) -> Mapping[str, int]:
-        """Work on up to 480 grants that are due, 8 at a time; return how many had which result.
+        """Work on up to 480 grants that are due, 8 at a time; return how many had which result. Raises Unavailable.
 
-        Safe when two runs overlap: the lease decides. Raises Unavailable."""
+        Safe when two runs overlap: the lease decides."""
         due = await asyncio.to_thread(self._grants.due, _PER_RUN)
         gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -124,9 +124,9 @@ class TokenRefresher:
         if current is None or current.finished:
             return "unfinished"
         is_late = now - grant.authorized_at > _FINISH_WITHIN
-        await asyncio.to_thread(
-            self._grants.change,
-            current,
-            lambda grant: replace(grant, due_at=now + _FINISH_AGAIN, finished=is_late),
-        )
+
+        def later(grant: Grant) -> Grant:
+            return replace(grant, due_at=now + _FINISH_AGAIN, finished=is_late)
+
+        await asyncio.to_thread(self._grants.change, current, later)
         return "unfinished"

@@ -11,7 +11,6 @@ from domain.oauth.model import Grant, GrantStatus
 
 
 def properties_of(grant: Grant) -> dict[str, TableValue]:
-    """Return what is stored of a grant; None values are left out."""
     stored: dict[str, TableValue | None] = {
         "integrationId": str(grant.integration_id),
         "tenantId": str(grant.tenant_id),
@@ -38,7 +37,6 @@ def properties_of(grant: Grant) -> dict[str, TableValue]:
 
 
 def grant_of(entity: TableEntity) -> Grant:
-    """Read what `properties_of` made."""
     stored = entity.properties
     return Grant(
         integration_id=UUID(str(stored["integrationId"])),

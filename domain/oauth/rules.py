@@ -46,15 +46,10 @@ _TOKEN_MAX = 10_000
 
 def may_authorize(principal: Principal, integration: Integration) -> None:
     """Require an administrator, or the owner of the calendar who may manage integrations. Raises Forbidden."""
-    is_own_calendar = (
-        integration.integration_type == IntegrationType.CalendarSync
-        and integration.created_by == principal.user_id
-    )
-    principal.require(
-        INTEGRATION_MANAGE
-        if is_own_calendar and INTEGRATION_MANAGE in principal.permissions
-        else INTEGRATION_ADMIN
-    )
+    is_own = integration.created_by == principal.user_id
+    is_own_calendar = is_own and integration.integration_type == IntegrationType.CalendarSync
+    manages = is_own_calendar and INTEGRATION_MANAGE in principal.permissions
+    principal.require(INTEGRATION_MANAGE if manages else INTEGRATION_ADMIN)
 
 
 def check_redirect_after(path: str | None) -> None:
@@ -83,9 +78,7 @@ def filled(template: str, configuration: Configuration) -> str:
 def authorize_url(
     profile: OAuthProfile, configuration: Configuration, *, redirect_uri: str, state: str, verifier: str
 ) -> str:
-    """Return the authorize address (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
-
-    The product's own parameters win over the profile's."""
+    """Return the authorize address (RFC 6749 section 4.1.1, RFC 7636 section 4.3); our parameters win."""
     parameters = {
         **profile.extra_authorize_parameters,
         "response_type": "code",
@@ -105,22 +98,18 @@ def client_of(configuration: Configuration) -> tuple[str, str]:
     client_id = getattr(configuration, "client_id", None)
     client_secret = getattr(configuration, "client_secret", None)
     if not client_id or not client_secret:
-        raise Conflict(
-            "The configuration has no OAuth client: set clientId and clientSecret first.",
-            code="oauth-not-configured",
-        )
+        detail = "The configuration has no OAuth client: set clientId and clientSecret first."
+        raise Conflict(detail, code="oauth-not-configured")
     return client_id, client_secret
 
 
 def tokens_of(
     answer: TokenResponse, profile: OAuthProfile, *, asked_at: datetime, fence: int, before: Tokens | None
 ) -> Tokens:
-    """Return the tokens of a successful answer (RFC 6749 section 5.1).
+    """Return the tokens of a successful answer (RFC 6749 section 5.1). Raises ProviderFailure (`malformed`).
 
     - `asked_at`: the moment before the request, so that a slow answer shortens the lifetime.
-    - `before`: the tokens refreshed; their refresh token and scopes stay where the answer has none.
-
-    Raises ProviderFailure (`malformed`)."""
+    - `before`: the tokens refreshed; their refresh token and scopes stay where the answer has none."""
     body = answer.body
     access_token, refresh_token = body.get("access_token"), body.get("refresh_token")
     if not _is_token(access_token) or str(body.get("token_type", "bearer")).lower() != "bearer":
@@ -153,12 +142,8 @@ def failure_of(answer: TokenResponse) -> ProviderFailure:
         kind = "unauthorized"
     elif answer.status < 400:
         kind = "malformed"
-    return ProviderFailure(
-        kind,
-        f"The authorization server did not give a token. {answer.detail}",
-        status=answer.status,
-        retry_after_seconds=answer.retry_after_seconds,
-    )
+    detail = f"The authorization server did not give a token. {answer.detail}"
+    return ProviderFailure(kind, detail, status=answer.status, retry_after_seconds=answer.retry_after_seconds)
 
 
 def is_revoked(answer: TokenResponse, profile: OAuthProfile) -> bool:
@@ -171,7 +156,6 @@ def is_revoked(answer: TokenResponse, profile: OAuthProfile) -> bool:
 
 
 def due_at(obtained_at: datetime, expires_at: datetime) -> datetime:
-    """Return when the timer refreshes."""
     return expires_at - min(REFRESH_AHEAD, (expires_at - obtained_at) / 2)
 
 
@@ -194,10 +178,9 @@ def retry_at(now: datetime, failures: int, asked_seconds: float | None) -> datet
 
 
 def denial(error: str) -> str:
-    """Say what an error of the authorization endpoint means.
+    """Say what an error code of RFC 6749 section 4.1.2.1 or OpenID Connect Core section 3.1.2.6 means.
 
-    The codes are those of RFC 6749 section 4.1.2.1 and OpenID Connect Core section 3.1.2.6. The server's own text is
-    never repeated, because anyone can write it."""
+    The server's own text is never repeated, because anyone can write it."""
     return _DENIALS.get(error, "The provider did not grant access.")
 
 

@@ -26,7 +26,6 @@ from domain.providers.contract import IntegrationType, ProviderFailure
 
 logger = logging.getLogger("hub.oauth")
 
-_VERIFIER_BYTES = 48
 _WITHDRAWN = "The authorisation was withdrawn."
 
 
@@ -61,7 +60,7 @@ class OAuthService:
         if integration.status in (IntegrationStatus.Error, IntegrationStatus.Disconnected):
             status_after(integration.status, Move.Validate)
         client = self._client(integration)
-        verifier, browser = secrets.token_urlsafe(_VERIFIER_BYTES), secrets.token_urlsafe(24)
+        verifier, browser = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
         pending = PendingState(
             tenant_id=principal.tenant_id,
             user_id=principal.user_id,
@@ -86,11 +85,9 @@ class OAuthService:
         return OAuthConnection(integration, self._grants.get(integration_id))
 
     def revoke(self, principal: Principal, integration_id: UUID) -> OAuthConnection:
-        """Revoke the authorization; does nothing when it is revoked already.
+        """Revoke the authorization and suspend the integration; does nothing when it is revoked already.
 
-        - The integration is suspended.
-        - The tokens are revoked at the provider where it has an endpoint for that, and destroyed here in any case.
-
+        The tokens are revoked at the provider where it has an endpoint for that, and destroyed here in any case.
         Raises NotFound, Forbidden, Conflict (`no-oauth`), PreconditionFailed, Unavailable."""
         integration = self._allowed(principal, integration_id)
         client = self._client(integration)
@@ -104,9 +101,7 @@ class OAuthService:
         return OAuthConnection(integration, self._grants.get(integration_id), told)
 
     def finish_withdrawal(self, integration: Integration, grant: Grant) -> None:
-        """Finish what a crash left of `revoke`.
-
-        Raises StaleGrant when the integration was authorised again meanwhile, Conflict, Unavailable."""
+        """Finish what a crash left of `revoke`. Raises StaleGrant if authorised again, Conflict, Unavailable."""
         self._grants.check(grant)
         if integration.status == IntegrationStatus.Active:
             self._suspend(None, integration)
@@ -141,14 +136,11 @@ class OAuthService:
                     probe_after=None,
                     health_status=HealthStatus.Unknown,
                 )
-                saved = self._changes.save(
-                    tx, before, suspended, "integration.suspended", principal=principal
-                )
+                action = "integration.suspended"
+                saved = self._changes.save(tx, before, suspended, action, principal=principal)
             self._changes.log(tx, saved, _WITHDRAWN, principal=principal)
-            entry = AuditEntry(
-                "integration.authorization-withdrawn", "integration", saved.integration_id, principal
-            )
-            tx.audit.append(saved.tenant_id, entry)
+            action, target = "integration.authorization-withdrawn", saved.integration_id
+            tx.audit.append(saved.tenant_id, AuditEntry(action, "integration", target, principal))
             tx.commit()
         return saved
 
@@ -157,8 +149,6 @@ class OAuthService:
             tokens = self._grants.newest(grant)
             return client.revoke(tokens) if tokens is not None else None
         except (ProviderFailure, Conflict) as error:
-            logger.warning(
-                "grant not revoked at the provider",
-                extra={"integration": str(grant.integration_id), "error": type(error).__name__},
-            )
+            about = {"integration": str(grant.integration_id), "error": type(error).__name__}
+            logger.warning("grant not revoked at the provider", extra=about)
             return False

@@ -16,7 +16,6 @@ from domain.oauth.rules import STATE_LIFETIME
 TABLE = "OAuthStates"
 _PARTITION = "states"
 _STATE = re.compile(r"(?P<expires>[0-9a-f]{8,10})\.(?P<random>[A-Za-z0-9_-]{43})")
-_SCAN = 1000
 
 
 class StateRefused(Exception):
@@ -53,9 +52,7 @@ class StateStore:
         return state
 
     def take(self, state: str) -> PendingState:
-        """Use up the state and return its authorization: of any number of callbacks at once, one gets it.
-
-        Raises StateRefused."""
+        """Use up the state and return its authorization: one of many callbacks at once gets it. Raises StateRefused."""
         match = _STATE.fullmatch(state)
         if match is None:
             raise StateRefused("The link is not valid, or is incomplete.")
@@ -80,10 +77,8 @@ class StateStore:
     def forget_expired(self) -> int:
         """Delete expired states, at most 1,000; return how many."""
         now = f"{int(self._clock.now().timestamp()):010x}"
-        return sum(
-            self._delete(entity)
-            for entity in self._tables.query(TABLE, _PARTITION, row_key_to=now, limit=_SCAN)
-        )
+        expired = self._tables.query(TABLE, _PARTITION, row_key_to=now, limit=1_000)
+        return sum(self._delete(entity) for entity in expired)
 
     def _delete(self, entity: TableEntity) -> bool:
         try:
@@ -93,12 +88,10 @@ class StateStore:
 
 
 def browser_name(state: str) -> str:
-    """Return the name of the cookie that belongs to a state."""
     return f"hub-oauth-{hashlib.sha256(state.encode()).hexdigest()[:12]}"
 
 
 def browser_hash(secret: str) -> str:
-    """Return the cookie's value as it is stored."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

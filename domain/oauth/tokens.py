@@ -15,15 +15,7 @@ from domain.oauth.clients import OAuthClient, OAuthClients
 from domain.oauth.grants import GrantStore, StaleGrant
 from domain.oauth.model import Grant, GrantStatus, Tokens
 from domain.oauth.ports import GrantLost
-from domain.oauth.rules import (
-    due_at,
-    failure_of,
-    is_revoked,
-    is_usable,
-    retry_at,
-    tokens_of,
-    wants_refresh,
-)
+from domain.oauth.rules import due_at, failure_of, is_revoked, is_usable, retry_at, tokens_of, wants_refresh
 from domain.providers.contract import ProviderFailure
 
 logger = logging.getLogger("hub.oauth")
@@ -37,10 +29,9 @@ _AGAIN = "authorise the integration again."
 class OAuthTokens:
     """Implements AccessTokens. Blocks; not for an event loop.
 
-    A refresh runs under a lease of the grant's row that only one caller of all processes gets, and its result
-    counts only while the lease's fence is the last one. The new tokens are in the secret store before anyone
-    uses them. A refresher that dies leaves its lease to run out, and what it had stored already to the next.
-    """
+    A refresh runs under a lease of the grant's row that only one caller of all processes gets, and counts only while
+    its fence is the last one. The new tokens are in the secret store before anyone uses them. A refresher that dies
+    leaves its lease to run out, and what it had stored already to the next."""
 
     def __init__(
         self,
@@ -58,7 +49,6 @@ class OAuthTokens:
         self._sleep = sleep
 
     def current(self, integration: Integration) -> str | None:
-        """Return an access token; see AccessTokens."""
         try:
             for _ in range(_POLLS):
                 grant = self._grants.get(integration.integration_id)
@@ -80,10 +70,8 @@ class OAuthTokens:
             if grant is not None:
                 self._grants.remove(grant)
         except Unavailable:
-            logger.warning(
-                "tokens not destroyed, left to the timer",
-                extra={"integration": str(integration.integration_id)},
-            )
+            about = {"integration": str(integration.integration_id)}
+            logger.warning("tokens not destroyed, left to the timer", extra=about)
 
     def _token(self, integration: Integration, grant: Grant) -> str | None:
         """Return the access token, None while another caller refreshes it."""
@@ -108,9 +96,8 @@ class OAuthTokens:
     def _wait(self, grant: Grant) -> None:
         now = self._clock.now()
         if not grant.renewable:
-            raise ProviderFailure(
-                "unauthorized", f"The access token has expired and cannot be renewed; {_AGAIN}"
-            )
+            detail = f"The access token has expired and cannot be renewed; {_AGAIN}"
+            raise ProviderFailure("unauthorized", detail)
         if grant.retry_at is not None and grant.retry_at > now:
             raise ProviderFailure(
                 "unavailable",
@@ -134,10 +121,9 @@ class OAuthTokens:
     # -- refreshing ---------------------------------------------------------------------------------------
 
     def renew(self, integration: Integration, grant: Grant) -> Tokens:
-        """Refresh the tokens under the lease.
+        """Refresh the tokens under the lease. Raises StaleGrant when another caller was first, and Unavailable.
 
-        Raises StaleGrant when another caller was first; ProviderFailure (`unauthorized` when the grant was revoked,
-        then the integration is suspended); Unavailable."""
+        Raises ProviderFailure, `unauthorized` when the grant was revoked: then the integration is suspended."""
         claimed = self._grants.claim(grant)
         try:
             client = self._clients.of(integration)
@@ -225,24 +211,14 @@ class OAuthTokens:
     def _failed(self, claimed: Grant, failure: ProviderFailure) -> None:
         """Give the lease back, and let no caller retry at once against a server in trouble."""
         now = self._clock.now()
-        logger.warning(
-            "token not renewed",
-            extra={
-                "integration": str(claimed.integration_id),
-                "kind": failure.kind,
-                "status": failure.status,
-            },
-        )
+        about = {"integration": str(claimed.integration_id), "kind": failure.kind, "status": failure.status}
+        logger.warning("token not renewed", extra=about)
 
         def later(current: Grant) -> Grant:
-            again = retry_at(now, current.failures + 1, failure.retry_after_seconds)
-            return replace(
-                current,
-                lease_until=None,
-                retry_at=again,
-                failures=current.failures + 1,
-                due_at=max(again, current.due_at),
-            )
+            failures = current.failures + 1
+            again = retry_at(now, failures, failure.retry_after_seconds)
+            due = max(again, current.due_at)
+            return replace(current, lease_until=None, retry_at=again, failures=failures, due_at=due)
 
         try:
             self._grants.change(claimed, later)
