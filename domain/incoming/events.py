@@ -13,7 +13,7 @@ RECEIVED = "WebhookReceived"
 
 
 class NotRaisable(Exception):
-    """What the provider sent cannot be an event. The text says why and quotes none of it."""
+    """What the provider sent cannot be an event; the text says why and quotes none of it."""
 
 
 def payload_of(data: Mapping[str, Any], max_bytes: int) -> str:
@@ -33,8 +33,7 @@ def payload_of(data: Mapping[str, Any], max_bytes: int) -> str:
 def provider_event(webhook: IncomingWebhook, payload: str, traceparent: str | None) -> DomainEvent:
     """Return `<provider>.<type>` with the provider's own data; its subject is the integration's id.
 
-    The first attempt raises it under the id of the inbox row, each retry under an id of its own, so that subscribers
-    receive it again."""
+    A retry raises it under an id of its own, so that subscribers receive it again."""
     own = str(webhook.incoming_webhook_id)
     return DomainEvent(
         event_id=own if webhook.attempts == 1 else f"{own}.{webhook.attempts}",

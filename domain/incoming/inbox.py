@@ -63,9 +63,7 @@ class Inbox:
         source_ip: str | None,
         traceparent: str | None,
     ) -> int:
-        """Store the events and return how many were new. Raises Unavailable.
-
-        An event whose content cannot be raised is kept as Failed."""
+        """Store the events (Failed: not raisable) and return how many were new. Raises Unavailable."""
         body_id = self._ids.new()
         made: dict[str, _Made] = {}
         for event in verified:
@@ -89,12 +87,18 @@ class Inbox:
         return self._store(integration, request, {webhook.provider_event_id: (webhook, [])})
 
     def _store(self, integration: Integration, request: IncomingRequest, made: Mapping[str, _Made]) -> int:
-        # Sealed outside the transaction: the embedded database has one writer, who should not wait for it.
-        body = self._body(integration, request, next(iter(made.values()))[0])
+        body_id = next(iter(made.values()))[0].incoming_body_id
+        body = IncomingBody(
+            body_id,
+            integration.tenant_id,
+            integration.integration_id,
+            # Sealed outside the transaction: the embedded database has one writer, who should not wait for it.
+            sealed=self._cipher.seal(request_text(request), context=body_context(body_id)),
+            received_at=request.received_at,
+        )
         return self._together.submit(_InboxEntry(body, made))
 
     def _write(self, entries: Sequence[_InboxEntry]) -> list[int]:
-        """Return how many events of each entry were new."""
         for _ in range(_TRIES):
             try:
                 return self._write_once(entries)
@@ -126,18 +130,6 @@ class Inbox:
                 tx.outbox.append(raised)
                 tx.commit()
         return counts
-
-    def _body(
-        self, integration: Integration, request: IncomingRequest, webhook: IncomingWebhook
-    ) -> IncomingBody:
-        body_id = webhook.incoming_body_id
-        return IncomingBody(
-            incoming_body_id=body_id,
-            tenant_id=integration.tenant_id,
-            integration_id=integration.integration_id,
-            sealed=self._cipher.seal(request_text(request), context=body_context(body_id)),
-            received_at=request.received_at,
-        )
 
     def _webhook(
         self, integration: Integration, request: IncomingRequest, event: VerifiedEvent, source_ip: str | None

@@ -14,7 +14,7 @@ from domain.core.wire import Command
 
 
 class IncomingStatus(IntEnum):
-    """The status of a verified event. It is stored and raised in one transaction, so there is no pending status."""
+    """A verified event is stored and raised in one transaction, so there is no pending status."""
 
     Processed = 0
     Failed = 1
@@ -24,9 +24,7 @@ class IncomingStatus(IntEnum):
 class IncomingWebhook:
     """One event of a verified request: a row of the inbox. `(integration_id, provider_event_id)` is unique.
 
-    - `event_type`: `<provider>.<type>`.
-    - `event_id`: the domain event that was raised last, None while none could be raised.
-    """
+    `event_type` is `<provider>.<type>`, `event_id` the domain event raised last (None: none could be raised)."""
 
     incoming_webhook_id: UUID
     tenant_id: UUID
@@ -46,9 +44,7 @@ class IncomingWebhook:
 
 @dataclass(frozen=True, slots=True)
 class IncomingBody:
-    """The request that brought one or more events.
-
-    `sealed` is all of it, raw body and signature included, encrypted in the context `body_context`."""
+    """The request that brought one or more events; `sealed` (in `body_context`) is all of it, signature included."""
 
     incoming_body_id: UUID
     tenant_id: UUID
@@ -63,8 +59,7 @@ class IncomingEndpoint:
 
     - `token_hash`: None until the first rotation; the address is the integration's plain one then.
     - `previous_token_hash`: the address before, valid until `previous_expires_at`; `""` is the plain address.
-    - `version`: 0 while nothing was ever set.
-    """
+    - `version`: 0 while nothing was ever set."""
 
     integration_id: UUID
     tenant_id: UUID
@@ -81,11 +76,9 @@ class IncomingEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class IncomingSettings:
-    """How an integration receives webhooks.
+    """How an integration receives webhooks; `scheme` is how the provider signs, None when it sends none.
 
-    - `scheme`: how the provider signs, None when it sends no webhooks.
-    - `closed`: why no webhook is accepted, and what to do about it; None while they are accepted.
-    """
+    `closed`: why no webhook is accepted, and what to do about it; None while they are accepted."""
 
     endpoint: IncomingEndpoint
     scheme: str | None
@@ -107,5 +100,4 @@ class RotateIncomingUrl(Command):
 
 
 def body_context(incoming_body_id: UUID) -> str:
-    """Return the cipher context of a stored request."""
     return f"incoming-body:{incoming_body_id}"

@@ -56,17 +56,13 @@ class IncomingWebhooks(Protocol):
         """Return the payload of the domain event with this id, None when it is not stored any more."""
 
     def update(self, tenant_id: UUID, webhook: IncomingWebhook) -> None:
-        """Store the result of another attempt.
-
-        Raises Conflict when `webhook.attempts` is not one more than the stored number: another caller retried it."""
+        """Store another attempt. Raises Conflict unless `attempts` counts up by one: another caller was first."""
 
     def endpoint(self, tenant_id: UUID, integration_id: UUID) -> IncomingEndpoint:
         """Return the stored address, or one with version 0 when nothing was ever set."""
 
     def save_endpoint(self, tenant_id: UUID, endpoint: IncomingEndpoint) -> None:
-        """Store address and allow list if `endpoint.version` is still current, and count the version up.
-
-        Raises PreconditionFailed."""
+        """Store address and allow list if `endpoint.version` is current, and count it up. Raises PreconditionFailed."""
 
     def count_refusals(
         self, tenant_id: UUID, integration_id: UUID, count: int, reason: str, *, at: datetime

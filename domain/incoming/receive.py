@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -60,24 +60,17 @@ class RefusalCounter:
         count = self._take(integration.integration_id, now)
         if count == 0:
             return
+        data = {
+            "subject": str(integration.integration_id),
+            "detail": f"{integration.name}: {count:,} incoming webhooks refused. {reason}",
+            "count": count,
+            "sourceIp": source_ip,
+        }
+        tenant_id = integration.tenant_id
         try:
             with self._transactions.write() as tx:
-                tx.incoming.count_refusals(
-                    integration.tenant_id, integration.integration_id, count, reason, at=now
-                )
-                tx.occurrences.append(
-                    occurrence(
-                        "security-violation",
-                        {
-                            "subject": str(integration.integration_id),
-                            "detail": f"{integration.name}: {count:,} incoming webhooks refused. {reason}",
-                            "count": count,
-                            "sourceIp": source_ip,
-                        },
-                        now,
-                        tenant_id=integration.tenant_id,
-                    )
-                )
+                tx.incoming.count_refusals(tenant_id, integration.integration_id, count, reason, at=now)
+                tx.occurrences.append(occurrence("security-violation", data, now, tenant_id=tenant_id))
                 tx.commit()
         except Unavailable:
             with self._lock:
@@ -114,8 +107,6 @@ class Receipt:
 
 
 class IncomingReceiver:
-    """Receives the webhooks of every provider."""
-
     def __init__(
         self,
         transactions: Transactions[IncomingTransaction],
@@ -133,18 +124,13 @@ class IncomingReceiver:
         self._refusals = RefusalCounter(transactions)
 
     async def receive(self, integration_id: UUID, request: IncomingRequest, caller: Caller) -> Receipt:
-        """Verify a request and return once its events are durable. The adapter gets the raw body unchanged.
+        """Verify a request, its raw body unchanged, and return once its events are durable.
 
-        Raises:
-        - TooLarge over 1 MiB.
-        - NotFound when the integration is unknown, not active or without webhooks, or the address is not in use.
-        - Forbidden (`source-not-allowed`) outside the allow list.
-        - Unauthenticated (`bad-signature`).
-        - Unavailable."""
+        Raises TooLarge over 1 MiB, Forbidden (`source-not-allowed`), Unauthenticated (`bad-signature`), Unavailable,
+        NotFound when the integration is unknown, not active or without webhooks, or the address is not in use."""
         if len(request.body) > BODY_MAX_BYTES:
-            raise TooLarge(
-                f"The body is {len(request.body):,} bytes; at most {BODY_MAX_BYTES:,} are accepted."
-            )
+            size = len(request.body)
+            raise TooLarge(f"The body is {size:,} bytes; at most {BODY_MAX_BYTES:,} are accepted.")
         integration, provider, connection = await asyncio.to_thread(
             self._admit, integration_id, caller, request.received_at
         )
@@ -157,7 +143,10 @@ class IncomingReceiver:
         except ProviderFailure as failure:
             if failure.kind == "malformed":
                 return await asyncio.to_thread(self._keep, integration, request, failure.detail, caller)
-            raise _refusal_of(failure) from None
+            if failure.kind == "rejected":
+                raise unknown_address() from None
+            detail = "The webhook cannot be verified at the moment; send it again later."
+            raise Unavailable(detail) from None
         return await asyncio.to_thread(self._take, integration, request, answer, caller)
 
     def _admit(
@@ -172,40 +161,27 @@ class IncomingReceiver:
         if not is_address(endpoint, caller.token, now):
             raise unknown_address()
         if endpoint.allowed_ips and not ip_allowed(caller.source_ip, endpoint.allowed_ips):
-            self._refusals.note(
-                integration, "The IP address is not in the allow list.", caller.source_ip, now
-            )
-            raise Forbidden(
-                "This sender's IP address is not in the integration's allow list.", code="source-not-allowed"
-            )
+            reason = "The IP address is not in the allow list."
+            self._refusals.note(integration, reason, caller.source_ip, now)
+            detail = "This sender's IP address is not in the integration's allow list."
+            raise Forbidden(detail, code="source-not-allowed")
         return integration, *self._connections.connect(integration, now=received_at)
 
     def _take(
         self, integration: Integration, request: IncomingRequest, answer: IncomingAnswer, caller: Caller
     ) -> Receipt:
-        receipt = Receipt(body=answer.body, content_type=answer.content_type)
-        if not answer.events:
-            return receipt
-        accepted = self._inbox.store(
-            integration,
-            request,
-            answer.events,
-            source_ip=caller.source_ip,
-            traceparent=caller.traceparent,
-        )
-        return replace(receipt, accepted=accepted, duplicates=len(answer.events) - accepted)
+        accepted, ip, traceparent = 0, caller.source_ip, caller.traceparent
+        if answer.events:
+            accepted = self._inbox.store(
+                integration, request, answer.events, source_ip=ip, traceparent=traceparent
+            )
+        return Receipt(accepted, len(answer.events) - accepted, answer.body, answer.content_type)
 
     def _keep(
         self, integration: Integration, request: IncomingRequest, reason: str, caller: Caller
     ) -> Receipt:
         accepted = self._inbox.keep_unreadable(integration, request, reason, caller.source_ip)
         return Receipt(accepted=accepted, duplicates=1 - accepted)
-
-
-def _refusal_of(failure: ProviderFailure) -> NotFound | Unavailable:
-    if failure.kind == "rejected":
-        return unknown_address()
-    return Unavailable("The webhook cannot be verified at the moment; send it again later.")
 
 
 def unknown_address() -> NotFound:

@@ -20,12 +20,7 @@ from domain.incoming.rules import UNREADABLE, read_request, stored_event_id
 from domain.integrations.connection import ConnectionCache
 from domain.integrations.model import Integration
 from domain.journal.audit import AuditEntry
-from domain.providers.contract import (
-    IncomingRequest,
-    ProviderFailure,
-    SignatureRefused,
-    VerifiedEvent,
-)
+from domain.providers.contract import IncomingRequest, ProviderFailure, SignatureRefused, VerifiedEvent
 
 
 class IncomingRetries:
@@ -82,23 +77,18 @@ class IncomingRetries:
         return webhook, payload
 
     async def _reread(self, webhook: IncomingWebhook, traceparent: str | None) -> str | None:
-        """Return the payload by asking the adapter again.
+        """Return the payload by asking the adapter again, as of the receipt: a secret changed since refuses it.
 
-        - None for a body that has become readable: its events are stored like any others.
-        - It is verified as of its receipt, so that a secret changed since refuses it."""
+        None for a body that has become readable: its events are stored like any others."""
         integration, request = await asyncio.to_thread(self._stored, webhook)
         provider, connection = await asyncio.to_thread(
             self._connections.connect, integration, now=request.received_at
         )
         answer = await provider.receive(connection, request)
         if webhook.provider_event_id.startswith(UNREADABLE):
+            store, ip = self._inbox.store, webhook.source_ip
             await asyncio.to_thread(
-                self._inbox.store,
-                integration,
-                request,
-                answer.events,
-                source_ip=webhook.source_ip,
-                traceparent=traceparent,
+                store, integration, request, answer.events, source_ip=ip, traceparent=traceparent
             )
             return None
         return events.payload_of(_same(webhook, answer.events).data, self._event_max_bytes)
@@ -122,10 +112,10 @@ class IncomingRetries:
         *,
         traceparent: str | None,
     ) -> IncomingWebhook:
-        after = replace(before, attempts=before.attempts + 1, error_message=reason)
-        if reason is not None:
-            after = replace(after, status=IncomingStatus.Failed)
-        else:
+        after = replace(
+            before, attempts=before.attempts + 1, error_message=reason, status=IncomingStatus.Failed
+        )
+        if reason is None:
             after = replace(after, status=IncomingStatus.Processed, processed_at=self._clock.now())
         with self._transactions.write() as tx:
             if payload is not None:
@@ -133,7 +123,10 @@ class IncomingRetries:
                 after = replace(after, event_id=raised.event_id)
                 tx.outbox.append([events.received(after, traceparent), raised])
             tx.incoming.update(principal.tenant_id, after)
-            _audit(tx, principal, after)
+            state = {"status": after.status.name, "attempts": after.attempts}
+            target = after.incoming_webhook_id
+            entry = AuditEntry("incoming.retried", "incomingWebhook", target, principal, after=state)
+            tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         return after
 
@@ -147,11 +140,3 @@ def _same(webhook: IncomingWebhook, verified: Sequence[VerifiedEvent]) -> Verifi
 
 def _gone() -> Conflict:
     return Conflict("The content of this webhook is past its retention and was deleted.", code="content-gone")
-
-
-def _audit(tx: IncomingTransaction, principal: Principal, webhook: IncomingWebhook) -> None:
-    state = {"status": webhook.status.name, "attempts": webhook.attempts}
-    entry = AuditEntry(
-        "incoming.retried", "incomingWebhook", webhook.incoming_webhook_id, principal, after=state
-    )
-    tx.audit.append(principal.tenant_id, entry)

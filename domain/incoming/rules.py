@@ -40,23 +40,13 @@ def closed_because(
     """Return why no webhook is accepted, and what to do about it; None when webhooks are accepted."""
     if profile.webhook_scheme is None:
         return f"{profile.title} sends no webhooks."
-    reasons = (
-        _out_of_use(integration, disabled_types),
-        _unverifiable(integration, profile, given_fields),
-    )
+    reasons = [_out_of_use(integration, disabled_types)]
+    if missing := [f"`{name}`" for name in profile.webhook_fields if name not in given_fields]:
+        reasons.append(
+            f"Set {' and '.join(missing)} with PUT /api/integrations/{integration.integration_id}/credentials: "
+            "without it no webhook can be verified, so none is accepted."
+        )
     return " ".join(filter(None, reasons)) or None
-
-
-def _unverifiable(
-    integration: Integration, profile: ProviderProfile, given_fields: Collection[str]
-) -> str | None:
-    missing = [f"`{name}`" for name in profile.webhook_fields if name not in given_fields]
-    if not missing:
-        return None
-    return (
-        f"Set {' and '.join(missing)} with PUT /api/integrations/{integration.integration_id}/credentials: "
-        "without it no webhook can be verified, so none is accepted."
-    )
 
 
 def _out_of_use(integration: Integration, disabled_types: Collection[IntegrationType]) -> str | None:
@@ -93,7 +83,7 @@ def token_hash(token: str) -> str:
 
 
 def is_address(endpoint: IncomingEndpoint, token: str | None, now: datetime) -> bool:
-    """Return whether the address with this token (None: the plain one) is current, or the previous one and still valid.
+    """Return whether the address with this token (None: the plain one) is current, or the previous one and valid.
 
     Takes as long for a wrong token as for a right one."""
     given = "" if token is None else token_hash(token)
@@ -105,7 +95,6 @@ def is_address(endpoint: IncomingEndpoint, token: str | None, now: datetime) -> 
 
 
 def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers to show; `headers` have lower-case names."""
     return {name: headers[name][:_HEADER_MAX] for name in SHOWN_HEADERS if headers.get(name)}
 
 

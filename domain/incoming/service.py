@@ -93,14 +93,8 @@ class IncomingService:
             check_version("incoming address", if_match, before.version)
             after = replace(before, allowed_ips=command.allowed_ips)
             tx.incoming.save_endpoint(principal.tenant_id, after)
-            _audit(
-                tx,
-                principal,
-                "incoming.updated",
-                integration_id,
-                before={"allowedIps": before.allowed_ips},
-                after={"allowedIps": after.allowed_ips},
-            )
+            old, new = ({"allowedIps": endpoint.allowed_ips} for endpoint in (before, after))
+            _audit(tx, principal, "incoming.updated", integration_id, before=old, after=new)
             tx.commit()
         return self._settings(integration, replace(after, version=after.version + 1))
 
@@ -110,8 +104,7 @@ class IncomingService:
     ) -> tuple[IncomingSettings, str]:
         """Give the integration a new address and return its token, which is shown this once.
 
-        The current address stays valid for the overlap, the one before it ends at once. Raises Forbidden, NotFound,
-        PreconditionFailed."""
+        The current address stays valid for the overlap, the one before it ends at once. Raises Forbidden, NotFound."""
         principal.require(INTEGRATION_ADMIN)
         now, token = self._clock.now(), new_token()
         with self._transactions.write() as tx:
