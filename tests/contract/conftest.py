@@ -12,7 +12,7 @@ from infra.sql.engine import Database
 from tests.fixtures.keyvault_server import KeyVaultServer, VaultState
 from tests.loopback.azurite import running_azurite, tables_connection
 from tests.worlds.sql_server_database import SERVER, empty, fresh_database, needs_sql_server
-from tests.worlds.sql_world import World, world_under
+from tests.worlds.sql_world import SqlWorld, world_under
 from tests.worlds.vault_credential import FixedCredential
 
 
@@ -64,7 +64,7 @@ def sql_server() -> Iterator[Database]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("sqlserver", marks=needs_sql_server)])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlWorld]:
     """An empty world on each of the databases; suites of other ports have worlds of their own."""
     if request.param == "sqlite":
         with world_under(tmp_path) as made:
@@ -72,4 +72,4 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         return
     database = request.getfixturevalue("sql_server")
     empty(database)
-    yield World(database)
+    yield SqlWorld(database)

@@ -32,7 +32,7 @@ class FrozenClock:
         self.moment += timedelta(**parts)
 
 
-class World:
+class ApiKeyWorld:
     def __init__(self, home: Path, **settings: Any) -> None:
         self.clock = FrozenClock()
         self.hub = build(Settings(home=home, **settings), clock=self.clock)

@@ -31,7 +31,7 @@ from domain.sync.schedule_service import ScheduleService
 from domain.sync.schedules import PutSchedule, SyncTypeName
 from domain.webhooks.model import Webhook
 from tests.worlds.recommendation_facts import integration_facts, tally
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 TOKENS = 700
 
@@ -57,7 +57,7 @@ class ListedProviders:
         return self.streamed
 
 
-class RecommendationWorld(World):
+class RecommendationWorld(WebhookWorld):
     def __init__(self, home: Path, *, model: LanguageModel | None = None) -> None:
         self.providers = ListedProviders()
         settings = {"openai_tokens_per_day": 1_000_000, "openai_timeout_seconds": 5}

@@ -24,7 +24,7 @@ from tests.worlds import (
     sql_drive_sync,
 )
 from tests.worlds import sql_drive_integrations as integrations
-from tests.worlds.sql_world import EXPIRY, START, World, claim_in
+from tests.worlds.sql_world import EXPIRY, START, SqlWorld, claim_in
 
 Call = Callable[[SqlTransaction], object]
 REPOSITORIES = (
@@ -53,7 +53,7 @@ _EVERY_FILTER = DeliveryFilter(
 )
 
 
-def calls(world: World) -> dict[str, list[Call]]:
+def calls(world: SqlWorld) -> dict[str, list[Call]]:
     """By `repository.method`; to be called in this order, each in a unit of work that is rolled back."""
     webhook = world.webhook("BookingConfirmed", "*")
     tenant, webhook_id = world.tenant, webhook.webhook_id
@@ -151,7 +151,7 @@ def calls(world: World) -> dict[str, list[Call]]:
     }
 
 
-def _api_keys(world: World) -> dict[str, list[Call]]:
+def _api_keys(world: SqlWorld) -> dict[str, list[Call]]:
     tenant, now, key_id = world.tenant, world.clock.now(), world.ids.new()
     key = ApiKey(
         api_key_id=key_id,
@@ -196,7 +196,7 @@ def _api_keys(world: World) -> dict[str, list[Call]]:
     }
 
 
-def _audit(world: World) -> dict[str, list[Call]]:
+def _audit(world: SqlWorld) -> dict[str, list[Call]]:
     tenant, now = world.tenant, world.clock.now()
     entry = AuditEntry("webhook.created", "webhook", world.ids.new(), after={"url": "https://a.example/"})
     with world.transactions.write() as tx:
@@ -222,7 +222,7 @@ def _audit(world: World) -> dict[str, list[Call]]:
     }
 
 
-def public_methods(world: World) -> set[str]:
+def public_methods(world: SqlWorld) -> set[str]:
     """Every `repository.method` a unit of work offers."""
     names: set[str] = set()
     with world.transactions.read() as tx:

@@ -23,13 +23,13 @@ from domain.monitoring.alerts.model import (
     Transition,
 )
 from infra.sql.transaction import SqlTransaction
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("occurrences", "alerts", "alert_rules", "alert_conditions", "notifications")
 
 
-def calls(world: World) -> dict[str, list[Call]]:
+def calls(world: SqlWorld) -> dict[str, list[Call]]:
     tenant, now = world.tenant, world.clock.now()
     later = now + timedelta(days=1)
     kind, subject = AlertKind.WebhookDisabled, str(world.ids.new())
@@ -99,6 +99,6 @@ def calls(world: World) -> dict[str, list[Call]]:
     }
 
 
-def alert(world: World, kind: AlertKind, subject: UUID) -> Alert:
+def alert(world: SqlWorld, kind: AlertKind, subject: UUID) -> Alert:
     now = world.clock.now()
     return Alert(world.ids.new(), world.tenant, kind, str(subject), Severity.Warning, "x", "{}", now, now)

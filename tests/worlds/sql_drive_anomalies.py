@@ -19,13 +19,13 @@ from domain.monitoring.anomalies.model import (
 )
 from domain.monitoring.anomalies.ports import Sighting, Trait
 from infra.sql.transaction import SqlTransaction
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("anomalies", "sightings")
 
 
-def anomaly(world: World) -> Anomaly:
+def anomaly(world: SqlWorld) -> Anomaly:
     hour = hour_of(world.clock.now())
     return Anomaly(
         world.ids.new(),
@@ -42,7 +42,7 @@ def anomaly(world: World) -> Anomaly:
     )
 
 
-def calls(world: World) -> dict[str, list[Call]]:
+def calls(world: SqlWorld) -> dict[str, list[Call]]:
     tenant, now = world.tenant, world.clock.now()
     later = now + timedelta(days=100)
     stored, fresh, newcomer = anomaly(world), anomaly(world), world.ids.new()

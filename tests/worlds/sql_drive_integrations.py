@@ -11,13 +11,13 @@ from domain.integrations.model import HealthStatus, Integration, IntegrationLog,
 from domain.integrations.ports import HealthUpdate, IntegrationFilter, LogFilter
 from domain.providers.contract import IntegrationType
 from infra.sql.transaction import SqlTransaction
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("integrations", "integration_logs")
 
 
-def integration_calls(world: World) -> dict[str, list[Call]]:
+def integration_calls(world: SqlWorld) -> dict[str, list[Call]]:
     now = world.clock.now()
     stored = Integration(
         world.ids.new(),
@@ -39,7 +39,7 @@ def integration_calls(world: World) -> dict[str, list[Call]]:
     return _integrations(world, stored) | _logs(world, log)
 
 
-def _integrations(world: World, stored: Integration) -> dict[str, list[Call]]:
+def _integrations(world: SqlWorld, stored: Integration) -> dict[str, list[Call]]:
     tenant, id_, now = world.tenant, stored.integration_id, world.clock.now()
     other = replace(stored, integration_id=world.ids.new(), status=IntegrationStatus.Draft, secret_name=None)
     every = IntegrationFilter(
@@ -81,7 +81,7 @@ def _integrations(world: World, stored: Integration) -> dict[str, list[Call]]:
     }
 
 
-def _logs(world: World, log: IntegrationLog) -> dict[str, list[Call]]:
+def _logs(world: SqlWorld, log: IntegrationLog) -> dict[str, list[Call]]:
     now = world.clock.now()
     every = LogFilter(list(LogLevel), now, now + timedelta(days=1), "50%_[a")
     new = replace(log, integration_log_id=world.ids.new())

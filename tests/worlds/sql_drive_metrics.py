@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
 from infra.sql.transaction import SqlTransaction
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("metrics",)
 
 
-def calls(world: World) -> dict[str, list[Call]]:
+def calls(world: SqlWorld) -> dict[str, list[Call]]:
     now = world.clock.now()
     tally = Tally(3, 2, 1, 1, 0, {"timeout": 1}, Sketch.of([5, 7, 900]))
     signals = [Signal(world.tenant, SubjectKind.Webhook, world.ids.new(), hour_of(now), tally)] * 3

@@ -13,13 +13,13 @@ from domain.sync.model import RecordError, SyncedRecord
 from domain.sync.ports import RunMark
 from infra.sql.transaction import SqlTransaction
 from tests.worlds.sql_drive_sync import STREAM, integration_of, job_of, merge_of
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("erasures", "personal_data")
 
 
-def calls(world: World) -> dict[str, list[Call]]:
+def calls(world: SqlWorld) -> dict[str, list[Call]]:
     tenant, now = world.tenant, world.clock.now()
     integration_id = integration_of(world, name="Visitors")
     job = replace(job_of(world, integration_id), records_failed=1)
@@ -108,7 +108,7 @@ def calls(world: World) -> dict[str, list[Call]]:
     }
 
 
-def _record(tx: SqlTransaction, world: World, integration_id: object, key: str) -> SyncedRecord:
+def _record(tx: SqlTransaction, world: SqlWorld, integration_id: object, key: str) -> SyncedRecord:
     record = tx.personal_data.record(world.tenant, integration_id, STREAM, key)  # type: ignore[arg-type]
     assert record is not None
     return record

@@ -8,13 +8,13 @@ from uuid import UUID
 
 from domain.recommendations.model import Decision, RecommendationStatus
 from infra.sql.transaction import SqlTransaction
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("outcomes", "decisions", "peers")
 
 
-def calls(world: World) -> dict[str, list[Call]]:
+def calls(world: SqlWorld) -> dict[str, list[Call]]:
     tenant, webhook, now = world.tenant, world.webhook("BookingConfirmed"), world.clock.now()
     world.ended(webhook, 3)
     since = now - timedelta(days=14)

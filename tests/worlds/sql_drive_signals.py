@@ -7,13 +7,13 @@ from datetime import timedelta
 
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
 from infra.sql.transaction import SqlTransaction
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("signals",)
 
 
-def calls(world: World) -> dict[str, list[Call]]:
+def calls(world: SqlWorld) -> dict[str, list[Call]]:
     tenant, webhook, now = world.tenant, world.ids.new(), world.clock.now()
     tally = Tally(3, 2, 1, 1, 0, {"timeout": 1}, Sketch.of([5, 7, 900]))
     signals = [Signal(tenant, SubjectKind.Webhook, webhook, hour_of(now), tally)] * 3

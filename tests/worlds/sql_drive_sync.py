@@ -34,7 +34,7 @@ from domain.sync.ports import (
 )
 from domain.sync.schedules import SyncSchedule
 from infra.sql.transaction import SqlTransaction
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 Call = Callable[[SqlTransaction], object]
 REPOSITORIES = ("sync_jobs", "sync_records", "sync_settings")
@@ -42,7 +42,7 @@ STREAM = "records"
 
 
 def integration_of(
-    world: World, *, name: str = "Guests", status: IntegrationStatus = IntegrationStatus.Active
+    world: SqlWorld, *, name: str = "Guests", status: IntegrationStatus = IntegrationStatus.Active
 ) -> UUID:
     """An integration of the world's tenant, stored."""
     integration = Integration(
@@ -62,7 +62,7 @@ def integration_of(
     return integration.integration_id
 
 
-def job_of(world: World, integration_id: UUID) -> SyncJob:
+def job_of(world: SqlWorld, integration_id: UUID) -> SyncJob:
     """A job, not stored."""
     now = world.clock.now()
     return SyncJob(
@@ -86,7 +86,7 @@ def merge_of(keys: list[str]) -> Merge:
     return Merge([incoming(key) for key in keys], [], [], [], 0, 0)
 
 
-def calls(world: World) -> dict[str, list[Call]]:
+def calls(world: SqlWorld) -> dict[str, list[Call]]:
     """By `repository.method`; to be called in this order, each in a unit of work that is rolled back."""
     tenant, now, later = world.tenant, world.clock.now(), world.clock.now() + timedelta(days=400)
     integration_id = integration_of(world)

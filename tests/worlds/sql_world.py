@@ -38,7 +38,7 @@ class SteppedClock:
         return self.moment
 
 
-class World:
+class SqlWorld:
     """One database, two tenants with a user each, and what was announced."""
 
     def __init__(self, database: Database) -> None:
@@ -174,11 +174,11 @@ def claim_in(
 
 
 @contextmanager
-def world_under(home: Path) -> Iterator[World]:
+def world_under(home: Path) -> Iterator[SqlWorld]:
     """A fresh world; the database file is `home / DATABASE_FILE`."""
     upgrade_embedded(home)
     database = sqlite_database(home / DATABASE_FILE, pool_size=5)
     try:
-        yield World(database)
+        yield SqlWorld(database)
     finally:
         database.close()

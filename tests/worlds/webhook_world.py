@@ -44,7 +44,7 @@ from tests.worlds.builders import (
 )
 
 
-class World:
+class WebhookWorld:
     """The webhook pipeline over SQLite, a queue in memory, scripted receivers, and a clock that is moved."""
 
     def __init__(

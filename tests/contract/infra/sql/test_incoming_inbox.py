@@ -25,7 +25,7 @@ from domain.providers.contract import IntegrationType
 from infra.sql.incoming.repository import SqlIncomingWebhooks
 from infra.sql.transaction import SqlTransaction
 from tests.worlds.sql_server_wire import Wire, sql_server_engine
-from tests.worlds.sql_world import World, world_under
+from tests.worlds.sql_world import SqlWorld, world_under
 
 _FOR_ALL_TENANTS = frozenset({"delete_bodies_before", "forget_before"})
 
@@ -33,7 +33,7 @@ _FOR_ALL_TENANTS = frozenset({"delete_bodies_before", "forget_before"})
 class Inbox:
     """A world with one integration, and builders."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: SqlWorld) -> None:
         self.world = world
         self.tenant, self.integration = world.tenant, self._integration(world.tenant, world.user)
         self.other_tenant = world.other_tenant

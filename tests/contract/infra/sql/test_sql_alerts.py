@@ -25,10 +25,10 @@ from domain.sync.model import SyncDirection, SyncJob, SyncStatus, SyncType
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.notices import delivery_signals
 from tests.worlds.sql_drive_alerts import alert
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 
-def integration(world: World, status: IntegrationStatus, health: HealthStatus) -> UUID:
+def integration(world: SqlWorld, status: IntegrationStatus, health: HealthStatus) -> UUID:
     made = Integration(
         world.ids.new(),
         world.tenant,
@@ -47,12 +47,12 @@ def integration(world: World, status: IntegrationStatus, health: HealthStatus) -
     return made.integration_id
 
 
-def is_over(world: World, one: Alert) -> bool:
+def is_over(world: SqlWorld, one: Alert) -> bool:
     with world.transactions.read() as tx:
         return tx.alert_conditions.over(one.kind, [one]) == {one.alert_id}
 
 
-def test_only_one_of_a_subject_is_active_at_a_time(world: World) -> None:
+def test_only_one_of_a_subject_is_active_at_a_time(world: SqlWorld) -> None:
     first = alert(world, AlertKind.SyncFailed, world.ids.new())
     with world.transactions.write() as tx:
         tx.alerts.add(world.tenant, first)
@@ -73,13 +73,13 @@ def test_only_one_of_a_subject_is_active_at_a_time(world: World) -> None:
     [(WebhookState.Disabled, False), (WebhookState.Active, True), (WebhookState.Paused, True)],
 )
 def test_a_disabled_webhook_is_over_when_it_is_not_disabled_any_more(
-    world: World, state: WebhookState, over: bool
+    world: SqlWorld, state: WebhookState, over: bool
 ) -> None:
     webhook = world.webhook(state=state)
     assert is_over(world, alert(world, AlertKind.WebhookDisabled, webhook.webhook_id)) is over
 
 
-def test_what_another_tenant_says_of_a_webhook_is_about_none_of_its_own(world: World) -> None:
+def test_what_another_tenant_says_of_a_webhook_is_about_none_of_its_own(world: SqlWorld) -> None:
     """Events name their subject, and anyone may raise one that names another tenant's: it neither learns how that
     one is, nor keeps its owner's alert open."""
     for state, over in ((WebhookState.Disabled, False), (WebhookState.Active, True)):
@@ -103,7 +103,7 @@ def test_what_another_tenant_says_of_a_webhook_is_about_none_of_its_own(world: W
     ],
 )
 def test_an_integration_is_over_when_it_is_active_and_healthy_or_gone(
-    world: World, status: IntegrationStatus, health: HealthStatus, over: bool
+    world: SqlWorld, status: IntegrationStatus, health: HealthStatus, over: bool
 ) -> None:
     one = alert(world, AlertKind.IntegrationHealth, integration(world, status, health))
     assert is_over(world, one) is over
@@ -120,7 +120,7 @@ def test_an_integration_is_over_when_it_is_active_and_healthy_or_gone(
     ],
 )
 def test_a_failed_sync_is_over_when_a_later_one_succeeded(
-    world: World, status: SyncStatus, minutes: int, over: bool
+    world: SqlWorld, status: SyncStatus, minutes: int, over: bool
 ) -> None:
     now = world.clock.now()
     id_ = integration(world, IntegrationStatus.Active, HealthStatus.Healthy)
@@ -143,7 +143,7 @@ def test_a_failed_sync_is_over_when_a_later_one_succeeded(
     assert is_over(world, alert(world, AlertKind.SyncFailed, id_)) is over
 
 
-def test_failing_deliveries_of_alerts_do_not_count_so_alerts_never_feed_themselves(world: World) -> None:
+def test_failing_deliveries_of_alerts_do_not_count_so_alerts_never_feed_themselves(world: SqlWorld) -> None:
     webhook = world.webhook()
     events = [
         replace(world.event(), type=name) for name in ("AlertRaised", "AlertRecovered", "BookingConfirmed")
@@ -162,7 +162,7 @@ def test_failing_deliveries_of_alerts_do_not_count_so_alerts_never_feed_themselv
     )
 
 
-def test_a_message_is_claimed_once_and_a_late_record_of_a_lost_claim_changes_nothing(world: World) -> None:
+def test_a_message_is_claimed_once_and_a_late_record_of_a_lost_claim_changes_nothing(world: SqlWorld) -> None:
     now = world.clock.now()
     until = now + timedelta(minutes=5)
     one = alert(world, AlertKind.SyncFailed, world.ids.new())
@@ -191,7 +191,7 @@ def test_a_message_is_claimed_once_and_a_late_record_of_a_lost_claim_changes_not
     assert (stored.status, stored.attempts, stored.detail) == (NotificationStatus.Sent, 2, None)
 
 
-def test_a_rule_changed_by_two_at_once_is_stored_once(world: World) -> None:
+def test_a_rule_changed_by_two_at_once_is_stored_once(world: SqlWorld) -> None:
     sink = Sink(world.ids.new(), ("ops@example.org",))
     settings = RuleSettings(False, Severity.Critical, 0.4, 20, (sink,))
     now, kind = world.clock.now(), AlertKind.WebhookFailureRate

@@ -27,7 +27,7 @@ from domain.webhooks.service import EndpointVerification, WebhookLimits, Webhook
 from infra.sql.engine import DATABASE_FILE, Database, sqlite_database
 from tests import ROOT
 from tests.worlds.sql_drive_alerts import alert
-from tests.worlds.sql_world import START, World, claim_in, world_under
+from tests.worlds.sql_world import START, SqlWorld, claim_in, world_under
 
 _ROOT = ROOT
 _CLAIMER = """
@@ -60,12 +60,12 @@ connection.execute("COMMIT")
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[World]:
+def sqlite(tmp_path: Path) -> Iterator[SqlWorld]:
     with world_under(tmp_path) as made:
         yield made
 
 
-def test_eight_threads_claim_each_delivery_exactly_once(world: World) -> None:
+def test_eight_threads_claim_each_delivery_exactly_once(world: SqlWorld) -> None:
     webhook = world.webhook()
     ids = world.deliveries(webhook, 2_000)
 
@@ -100,7 +100,7 @@ def _in_eight_threads(take: Callable[[], list[UUID]]) -> list[UUID]:
         return [notification for taken in threads.map(drain, range(8)) for notification in taken]
 
 
-def test_eight_sweepers_take_each_due_delivery_exactly_once(world: World) -> None:
+def test_eight_sweepers_take_each_due_delivery_exactly_once(world: SqlWorld) -> None:
     ids = world.deliveries(world.webhook(), 600)
     now = world.clock.advance(minutes=5)
 
@@ -114,7 +114,7 @@ def test_eight_sweepers_take_each_due_delivery_exactly_once(world: World) -> Non
     assert sorted(_in_eight_threads(take)) == sorted(ids)
 
 
-def test_eight_sweepers_announce_each_lost_event_exactly_once(world: World) -> None:
+def test_eight_sweepers_announce_each_lost_event_exactly_once(world: SqlWorld) -> None:
     events = world.events(600)
     now = world.clock.advance(minutes=5)
 
@@ -128,7 +128,7 @@ def test_eight_sweepers_announce_each_lost_event_exactly_once(world: World) -> N
     assert sorted(_in_eight_threads(take)) == sorted(UUID(event.event_id) for event in events)
 
 
-def test_eight_senders_claim_each_message_exactly_once(world: World) -> None:
+def test_eight_senders_claim_each_message_exactly_once(world: SqlWorld) -> None:
     now = world.clock.now()
     one, integration_id = alert(world, AlertKind.SyncFailed, world.ids.new()), world.ids.new()
     messages = [
@@ -160,7 +160,7 @@ def test_eight_senders_claim_each_message_exactly_once(world: World) -> None:
     assert sorted(_in_eight_threads(take)) == sorted(message.notification_id for message in messages)
 
 
-def test_two_processes_claim_each_delivery_exactly_once(sqlite: World, tmp_path: Path) -> None:
+def test_two_processes_claim_each_delivery_exactly_once(sqlite: SqlWorld, tmp_path: Path) -> None:
     webhook = sqlite.webhook()
     ids = sqlite.deliveries(webhook, 2_000)
     processes = [
@@ -203,7 +203,7 @@ class _OpenCipher:
         return sealed
 
 
-async def test_of_fifty_creations_at_once_exactly_the_limit_succeeds__BR_WH_07(world: World) -> None:
+async def test_of_fifty_creations_at_once_exactly_the_limit_succeeds__BR_WH_07(world: SqlWorld) -> None:
     limits = WebhookLimits(
         per_tenant=20, max_retries=5, secret_overlap=timedelta(hours=24), allow_localhost=False
     )
@@ -228,7 +228,7 @@ async def test_of_fifty_creations_at_once_exactly_the_limit_succeeds__BR_WH_07(w
         assert tx.webhooks.count(world.tenant) == 20
 
 
-def test_a_writer_that_holds_the_file_for_two_seconds_fails_nobody(sqlite: World, tmp_path: Path) -> None:
+def test_a_writer_that_holds_the_file_for_two_seconds_fails_nobody(sqlite: SqlWorld, tmp_path: Path) -> None:
     other = subprocess.Popen(
         [sys.executable, "-c", _BUSY_WRITER, tmp_path / DATABASE_FILE], stdout=subprocess.PIPE, text=True
     )
@@ -242,7 +242,7 @@ def test_a_writer_that_holds_the_file_for_two_seconds_fails_nobody(sqlite: World
     assert {webhook.state for webhook in made} == {WebhookState.Active}
 
 
-def test_readers_are_not_kept_waiting_by_a_writer(world: World) -> None:
+def test_readers_are_not_kept_waiting_by_a_writer(world: SqlWorld) -> None:
     webhook = world.webhook()
     with world.transactions.write() as writer:
         writer.webhooks.delete(world.tenant, webhook.webhook_id)
@@ -299,7 +299,7 @@ def test_when_every_connection_is_taken_the_next_is_unavailable_in_time() -> Non
         raise AssertionError("there was one connection only")
 
 
-def test_a_lock_left_by_a_failed_write_is_free_again(world: World) -> None:
+def test_a_lock_left_by_a_failed_write_is_free_again(world: SqlWorld) -> None:
     with pytest.raises(RuntimeError), world.transactions.write() as tx:
         tx.users.tenants()
         raise RuntimeError("the use case failed")

@@ -10,10 +10,10 @@ from infra.sql.migrate import HEAD, migrate, unmigrate
 from infra.sql.schema import metadata
 from tests.worlds.sql_drive import calls
 from tests.worlds.sql_server_database import SERVER, empty, fresh_database, named, needs_sql_server
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 
-def test_every_method_is_taken_by_the_database(world: World) -> None:
+def test_every_method_is_taken_by_the_database(world: SqlWorld) -> None:
     """What SQL Server takes, only it knows; elsewhere the texts are parsed."""
     refused: dict[str, Exception] = {}
     for method, each in calls(world).items():
@@ -26,7 +26,7 @@ def test_every_method_is_taken_by_the_database(world: World) -> None:
     assert refused == {}
 
 
-def _rows(world: World) -> int:
+def _rows(world: SqlWorld) -> int:
     with world.database.read() as connection:
         return sum(
             connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -34,12 +34,12 @@ def _rows(world: World) -> int:
         )
 
 
-def test_a_world_that_was_emptied_is_as_new(world: World) -> None:
+def test_a_world_that_was_emptied_is_as_new(world: SqlWorld) -> None:
     calls(world)
     assert _rows(world) > 1_000
     empty(world.database)
     assert _rows(world) == 0
-    again = World(world.database)
+    again = SqlWorld(world.database)
     webhook = again.webhook()
     assert again.status(webhook, again.deliveries(webhook)[0]) == DeliveryStatus.Pending
 

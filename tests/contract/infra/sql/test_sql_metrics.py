@@ -13,23 +13,23 @@ from domain.apikeys.ports import UsageTotal
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
 from domain.monitoring.metrics import KeyTotals, StoredMeasures
 from domain.webhooks.model import DeliveryStatus, WebhookState
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 
-def stored(world: World) -> StoredMeasures:
+def stored(world: SqlWorld) -> StoredMeasures:
     now = world.clock.now()
     with world.transactions.read() as tx:
         return tx.metrics.read(since=now.replace(hour=0, minute=0), now=now)
 
 
-def attempts(world: World, tenant: Any, *milliseconds: int, hours_ago: int = 0, errors: int = 0) -> Signal:
+def attempts(world: SqlWorld, tenant: Any, *milliseconds: int, hours_ago: int = 0, errors: int = 0) -> Signal:
     hour = hour_of(world.clock.now()) - timedelta(hours=hours_ago)
     count = len(milliseconds)
     tally = Tally(count, count - errors, errors, 0, 0, {"timeout": errors}, Sketch.of(milliseconds))
     return Signal(tenant, SubjectKind.Webhook, world.ids.new(), hour, tally)
 
 
-def test_deliveries_of_all_tenants_are_counted_once_while_they_are_added_up(world: World) -> None:
+def test_deliveries_of_all_tenants_are_counted_once_while_they_are_added_up(world: SqlWorld) -> None:
     signals = [
         attempts(world, world.tenant, 10, 20, 900, errors=1),
         attempts(world, world.other_tenant, 40, hours_ago=2),
@@ -51,7 +51,7 @@ def test_deliveries_of_all_tenants_are_counted_once_while_they_are_added_up(worl
         assert sum(count for _, count in tally.latency.intervals()) == 4
 
 
-def test_what_has_not_ended_is_counted_by_state(world: World) -> None:
+def test_what_has_not_ended_is_counted_by_state(world: SqlWorld) -> None:
     webhook = world.webhook("BookingConfirmed")
     world.webhook("BookingConfirmed", tenant=world.other_tenant, state=WebhookState.Paused)
     world.ended(webhook, 2)
@@ -65,7 +65,7 @@ def test_what_has_not_ended_is_counted_by_state(world: World) -> None:
     assert read.syncs == {}
 
 
-def test_refusals_of_keys_are_kept_and_never_fall(world: World) -> None:
+def test_refusals_of_keys_are_kept_and_never_fall(world: SqlWorld) -> None:
     now = world.clock.now()
     key = ApiKey(
         api_key_id=world.ids.new(),
@@ -92,7 +92,7 @@ def test_refusals_of_keys_are_kept_and_never_fall(world: World) -> None:
 
 
 @pytest.mark.parametrize("world", ["sqlite"], indirect=True)
-def test_growing_tables_are_counted_by_their_indexes(world: World) -> None:
+def test_growing_tables_are_counted_by_their_indexes(world: SqlWorld) -> None:
     statements: list[tuple[str, Any]] = []
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:

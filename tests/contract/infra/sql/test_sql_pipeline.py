@@ -9,12 +9,12 @@ from domain.journal.ports import EventRef
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
 from domain.webhooks.ports import EndpointTally, NewDelivery
 from domain.webhooks.retry_policy import OutageHistory, history_of
-from tests.worlds.sql_world import EXPIRY, START, World
+from tests.worlds.sql_world import EXPIRY, START, SqlWorld
 
 # -- outbox ---------------------------------------------------------------------------------------------------
 
 
-def test_an_event_raised_again_is_stored_once_whether_in_one_batch_or_the_next(world: World) -> None:
+def test_an_event_raised_again_is_stored_once_whether_in_one_batch_or_the_next(world: SqlWorld) -> None:
     twin = world.event("booking-1")
     with world.transactions.write() as tx:
         assert tx.outbox.append([twin, world.event("booking-2"), twin]) == 2
@@ -26,7 +26,7 @@ def test_an_event_raised_again_is_stored_once_whether_in_one_batch_or_the_next(w
     assert [ref.event_id for ref in world.announced] == ["booking-1", "booking-2", "booking-3"]
 
 
-def test_the_same_event_id_in_two_tenants_is_two_events(world: World) -> None:
+def test_the_same_event_id_in_two_tenants_is_two_events(world: SqlWorld) -> None:
     ours, theirs = world.event("same"), world.event("same", tenant=world.other_tenant)
     with world.transactions.write() as tx:
         assert tx.outbox.append([ours, theirs]) == 2
@@ -36,12 +36,12 @@ def test_the_same_event_id_in_two_tenants_is_two_events(world: World) -> None:
         assert {event.tenant_id for event in tx.outbox.pending(refs)} == {world.tenant, world.other_tenant}
 
 
-def test_event_ids_that_differ_in_case_are_two_events(world: World) -> None:
+def test_event_ids_that_differ_in_case_are_two_events(world: SqlWorld) -> None:
     with world.transactions.write() as tx:
         assert tx.outbox.append([world.event("Ab"), world.event("aB")]) == 2
 
 
-def test_an_event_comes_back_as_it_was_stored(world: World) -> None:
+def test_an_event_comes_back_as_it_was_stored(world: SqlWorld) -> None:
     event = replace(
         world.event(), data='{"name":"Zoë 😀"}', traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01"
     )
@@ -52,7 +52,7 @@ def test_an_event_comes_back_as_it_was_stored(world: World) -> None:
         assert tx.outbox.pending([EventRef(event.tenant_id, event.event_id)]) == [event]
 
 
-def test_a_thousand_events_are_appended_found_and_marked_in_chunks(world: World) -> None:
+def test_a_thousand_events_are_appended_found_and_marked_in_chunks(world: SqlWorld) -> None:
     events = world.events(1_200)
     refs = [EventRef(event.tenant_id, event.event_id) for event in events]
     with world.transactions.write() as tx:
@@ -62,7 +62,7 @@ def test_a_thousand_events_are_appended_found_and_marked_in_chunks(world: World)
         assert tx.outbox.pending(refs) == []
 
 
-def test_events_fanned_out_by_their_raiser_are_neither_announced_nor_pending(world: World) -> None:
+def test_events_fanned_out_by_their_raiser_are_neither_announced_nor_pending(world: SqlWorld) -> None:
     event = world.event()
     with world.transactions.write() as tx:
         tx.outbox.append([event], fanned_out_at=START)
@@ -73,7 +73,7 @@ def test_events_fanned_out_by_their_raiser_are_neither_announced_nor_pending(wor
 
 
 def test_the_sweeper_finds_lost_announcements_once_per_interval_and_at_most_as_many_as_asked(
-    world: World,
+    world: SqlWorld,
 ) -> None:
     world.events(5)
     later = world.clock.advance(seconds=60)
@@ -86,7 +86,7 @@ def test_the_sweeper_finds_lost_announcements_once_per_interval_and_at_most_as_m
         assert tx.outbox.unannounced(later, later, 3) == []
 
 
-def test_old_events_go_in_bounded_steps_and_stay_while_a_delivery_refers_to_them(world: World) -> None:
+def test_old_events_go_in_bounded_steps_and_stay_while_a_delivery_refers_to_them(world: SqlWorld) -> None:
     webhook = world.webhook()
     kept = world.deliveries(webhook, 2)
     gone = world.events(5)
@@ -104,7 +104,7 @@ def test_old_events_go_in_bounded_steps_and_stay_while_a_delivery_refers_to_them
 # -- fan-out --------------------------------------------------------------------------------------------------
 
 
-def test_a_repeated_fan_out_adds_nothing_not_even_within_one_batch(world: World) -> None:
+def test_a_repeated_fan_out_adds_nothing_not_even_within_one_batch(world: SqlWorld) -> None:
     webhook, event = world.webhook(), world.events(1)[0]
     with world.transactions.write() as tx:
         twice = [NewDelivery(world.ids.new(), webhook.webhook_id, event, False) for _ in range(2)]
@@ -114,7 +114,7 @@ def test_a_repeated_fan_out_adds_nothing_not_even_within_one_batch(world: World)
         assert tx.pipeline.add_deliveries([again], **times) == []
 
 
-def test_held_deliveries_are_stored_and_not_handed_to_the_queue(world: World) -> None:
+def test_held_deliveries_are_stored_and_not_handed_to_the_queue(world: SqlWorld) -> None:
     webhook, event = world.webhook(), world.events(1)[0]
     held = NewDelivery(world.ids.new(), webhook.webhook_id, event, is_held=True)
     with world.transactions.write() as tx:
@@ -124,7 +124,7 @@ def test_held_deliveries_are_stored_and_not_handed_to_the_queue(world: World) ->
         assert tx.deliveries.get(world.tenant, webhook.webhook_id, held.webhook_delivery_id).is_held
 
 
-def test_subscribers_are_those_of_the_tenant_by_exact_name_and_say_whether_they_hold(world: World) -> None:
+def test_subscribers_are_those_of_the_tenant_by_exact_name_and_say_whether_they_hold(world: SqlWorld) -> None:
     active = world.webhook("BookingConfirmed", "*")
     paused = world.webhook("BookingConfirmed", state=WebhookState.Paused)
     world.webhook("bookingconfirmed")
@@ -145,7 +145,7 @@ def test_subscribers_are_those_of_the_tenant_by_exact_name_and_say_whether_they_
 # -- claims and results -----------------------------------------------------------------------------------------
 
 
-def test_a_claim_takes_what_waits_and_leaves_the_rest(world: World) -> None:
+def test_a_claim_takes_what_waits_and_leaves_the_rest(world: SqlWorld) -> None:
     webhook = world.webhook()
     waiting, sending, held = (world.deliveries(webhook)[0] for _ in range(3))
     world.claim(webhook, [sending])
@@ -158,7 +158,7 @@ def test_a_claim_takes_what_waits_and_leaves_the_rest(world: World) -> None:
     assert claimed[0].expires_at == START + EXPIRY
 
 
-def test_a_retry_is_claimed_when_it_is_due_with_five_seconds_of_grace_for_clocks(world: World) -> None:
+def test_a_retry_is_claimed_when_it_is_due_with_five_seconds_of_grace_for_clocks(world: SqlWorld) -> None:
     webhook = world.webhook()
     ids = world.deliveries(webhook)
     world.record(world.claim(webhook, ids), DeliveryStatus.Retrying)
@@ -168,14 +168,14 @@ def test_a_retry_is_claimed_when_it_is_due_with_five_seconds_of_grace_for_clocks
     assert [delivery.attempt_number for delivery in world.claim(webhook, ids)] == [2]
 
 
-def test_an_expired_delivery_is_not_claimed(world: World) -> None:
+def test_an_expired_delivery_is_not_claimed(world: SqlWorld) -> None:
     webhook = world.webhook()
     ids = world.deliveries(webhook)
     world.clock.advance(hours=24)
     assert world.claim(webhook, ids) == []
 
 
-def test_a_result_under_a_stale_lease_changes_nothing(world: World) -> None:
+def test_a_result_under_a_stale_lease_changes_nothing(world: SqlWorld) -> None:
     webhook = world.webhook()
     ids = world.deliveries(webhook)
     stale = world.claim(webhook, ids)
@@ -197,7 +197,7 @@ def test_a_result_under_a_stale_lease_changes_nothing(world: World) -> None:
     ]
 
 
-def test_results_of_several_leases_are_recorded_together(world: World) -> None:
+def test_results_of_several_leases_are_recorded_together(world: SqlWorld) -> None:
     webhook = world.webhook()
     ids = world.deliveries(webhook, 4)
     claimed = [delivery for pair in (ids[:2], ids[2:]) for delivery in world.claim(webhook, pair)]
@@ -206,7 +206,7 @@ def test_results_of_several_leases_are_recorded_together(world: World) -> None:
     assert world.status(webhook, crossed.webhook_delivery_id) == DeliveryStatus.Sending
 
 
-def test_tallies_add_up_and_a_success_ends_the_row_of_failures(world: World) -> None:
+def test_tallies_add_up_and_a_success_ends_the_row_of_failures(world: SqlWorld) -> None:
     webhook = world.webhook()
     with world.transactions.write() as tx:
         tx.pipeline.tally([EndpointTally(webhook.webhook_id, attempts_failed=3, failed_for_good=2)], START)
@@ -225,7 +225,7 @@ def test_tallies_add_up_and_a_success_ends_the_row_of_failures(world: World) -> 
         assert now.version == webhook.version, "counters are no change of the webhook"
 
 
-def test_disabling_happens_once_and_raises_the_version(world: World) -> None:
+def test_disabling_happens_once_and_raises_the_version(world: SqlWorld) -> None:
     webhook = world.webhook()
     with world.transactions.write() as tx:
         assert tx.pipeline.disable(webhook.webhook_id, "x" * 1_000)
@@ -234,7 +234,7 @@ def test_disabling_happens_once_and_raises_the_version(world: World) -> None:
     assert (now.state, now.version, now.disabled_reason) == (WebhookState.Disabled, 2, "x" * 400)
 
 
-def test_a_rotated_secret_signs_beside_the_new_one_until_it_expires(world: World) -> None:
+def test_a_rotated_secret_signs_beside_the_new_one_until_it_expires(world: SqlWorld) -> None:
     webhook = world.webhook()
     world.saved(
         replace(
@@ -255,7 +255,7 @@ def test_a_rotated_secret_signs_beside_the_new_one_until_it_expires(world: World
 # -- sweeps ---------------------------------------------------------------------------------------------------
 
 
-def test_the_retry_processor_requeues_what_is_due_and_looks_again_later(world: World) -> None:
+def test_the_retry_processor_requeues_what_is_due_and_looks_again_later(world: SqlWorld) -> None:
     webhook = world.webhook()
     lost, retrying, ended = (world.deliveries(webhook)[0] for _ in range(3))
     world.record(world.claim(webhook, [retrying]), DeliveryStatus.Retrying)
@@ -269,7 +269,7 @@ def test_the_retry_processor_requeues_what_is_due_and_looks_again_later(world: W
         assert len(tx.pipeline.requeue_due(now=again_at, again_at=again_at, limit=1).due) == 1
 
 
-def test_a_lapsed_lease_is_recorded_as_an_interrupted_attempt_and_tried_again(world: World) -> None:
+def test_a_lapsed_lease_is_recorded_as_an_interrupted_attempt_and_tried_again(world: SqlWorld) -> None:
     webhook = world.webhook()
     ids = world.deliveries(webhook)
     world.claim(webhook, ids)
@@ -286,7 +286,7 @@ def test_a_lapsed_lease_is_recorded_as_an_interrupted_attempt_and_tried_again(wo
     assert [delivery.attempt_number for delivery in world.claim(webhook, ids)] == [2]
 
 
-def test_what_ran_out_of_time_expires_and_says_whether_it_was_held(world: World) -> None:
+def test_what_ran_out_of_time_expires_and_says_whether_it_was_held(world: SqlWorld) -> None:
     webhook = world.webhook()
     waiting, held = world.deliveries(webhook)[0], world.deliveries(webhook, held=True)[0]
     now = world.clock.advance(hours=24)
@@ -302,7 +302,7 @@ def test_what_ran_out_of_time_expires_and_says_whether_it_was_held(world: World)
     assert world.status(webhook, waiting) == world.status(webhook, held) == DeliveryStatus.Expired
 
 
-def test_held_deliveries_wait_for_their_release_and_go_at_once(world: World) -> None:
+def test_held_deliveries_wait_for_their_release_and_go_at_once(world: SqlWorld) -> None:
     webhook = world.webhook()
     held = world.deliveries(webhook, 2, held=True)
     world.clock.advance(hours=23)
@@ -314,7 +314,9 @@ def test_held_deliveries_wait_for_their_release_and_go_at_once(world: World) -> 
         assert {delivery_id for _, delivery_id, _ in due} == set(held)
 
 
-def test_old_deliveries_go_in_bounded_steps_with_their_attempts_unless_they_still_wait(world: World) -> None:
+def test_old_deliveries_go_in_bounded_steps_with_their_attempts_unless_they_still_wait(
+    world: SqlWorld,
+) -> None:
     webhook = world.webhook()
     world.ended(webhook, 5)
     waiting = world.deliveries(webhook)[0]
@@ -327,7 +329,7 @@ def test_old_deliveries_go_in_bounded_steps_with_their_attempts_unless_they_stil
         assert connection.exec_driver_sql('SELECT COUNT(*) FROM "WebhookDeliveryAttempts"').scalar() == 0
 
 
-def test_an_outage_that_ends_is_learned_where_retries_are_adaptive(world: World) -> None:
+def test_an_outage_that_ends_is_learned_where_retries_are_adaptive(world: SqlWorld) -> None:
     learning, other = world.webhook(), world.webhook()
     with world.transactions.write() as tx:
         for endpoint in (learning, other):
@@ -345,7 +347,7 @@ def test_an_outage_that_ends_is_learned_where_retries_are_adaptive(world: World)
         assert tx.webhooks.get(world.tenant, other.webhook_id).retry_history is None
 
 
-def test_throttling_and_refusals_are_no_outages(world: World) -> None:
+def test_throttling_and_refusals_are_no_outages(world: SqlWorld) -> None:
     webhook = world.webhook()
     with world.transactions.write() as tx:
         throttled = EndpointTally(webhook.webhook_id, attempts_failed=3, learns=True)
@@ -356,7 +358,9 @@ def test_throttling_and_refusals_are_no_outages(world: World) -> None:
         assert tx.webhooks.get(world.tenant, webhook.webhook_id).retry_history is None
 
 
-def test_an_outage_begins_with_its_first_attempt_and_not_with_what_was_refused_before(world: World) -> None:
+def test_an_outage_begins_with_its_first_attempt_and_not_with_what_was_refused_before(
+    world: SqlWorld,
+) -> None:
     webhook = world.webhook()
     away = EndpointTally(webhook.webhook_id, attempts_failed=1, outages=1, learns=True)
     with world.transactions.write() as tx:

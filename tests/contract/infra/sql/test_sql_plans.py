@@ -14,7 +14,7 @@ from domain.core.paging import PageRequest
 from domain.webhooks.ports import DeliveryFilter
 from infra.sql.transaction import SqlTransaction
 from tests.worlds.sql_drive import calls
-from tests.worlds.sql_world import World, world_under
+from tests.worlds.sql_world import SqlWorld, world_under
 
 #: By method, what each of its statements on a table that grows must use.
 _INDEXES: dict[str, tuple[str, ...]] = {
@@ -87,7 +87,7 @@ _TIES = "USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"
 
 
 @pytest.fixture(scope="module")
-def full_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def full_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlWorld]:
     with world_under(tmp_path_factory.mktemp("plans")) as world:
         for _ in range(3):
             world.ended(world.webhook(), 300)
@@ -96,11 +96,11 @@ def full_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def driven(full_world: World) -> dict[str, list[Callable[[SqlTransaction], object]]]:
+def driven(full_world: SqlWorld) -> dict[str, list[Callable[[SqlTransaction], object]]]:
     return calls(full_world)
 
 
-def _plans(world: World, call: Callable[[SqlTransaction], object]) -> list[tuple[str, list[str]]]:
+def _plans(world: SqlWorld, call: Callable[[SqlTransaction], object]) -> list[tuple[str, list[str]]]:
     """The statements a call sends, each with the steps of its plan."""
     seen: list[tuple[str, Any]] = []
 
@@ -124,7 +124,7 @@ def _plans(world: World, call: Callable[[SqlTransaction], object]) -> list[tuple
 
 @pytest.mark.parametrize("method", sorted(_INDEXES))
 def test_a_hot_statement_is_served_by_its_index(
-    method: str, full_world: World, driven: dict[str, list[Callable[[SqlTransaction], object]]]
+    method: str, full_world: SqlWorld, driven: dict[str, list[Callable[[SqlTransaction], object]]]
 ) -> None:
     used = ""
     for call in driven[method]:
@@ -137,7 +137,7 @@ def test_a_hot_statement_is_served_by_its_index(
         assert index in used, (index, used)
 
 
-def test_checks_of_a_provider_are_read_from_a_few_of_its_integrations(full_world: World) -> None:
+def test_checks_of_a_provider_are_read_from_a_few_of_its_integrations(full_world: SqlWorld) -> None:
     now = full_world.clock.now()
 
     def checks(tx: SqlTransaction) -> object:
@@ -149,7 +149,7 @@ def test_checks_of_a_provider_are_read_from_a_few_of_its_integrations(full_world
     assert hours in steps, steps
 
 
-def test_a_page_of_deliveries_is_read_in_the_order_of_the_index(full_world: World) -> None:
+def test_a_page_of_deliveries_is_read_in_the_order_of_the_index(full_world: SqlWorld) -> None:
     webhook = full_world.webhook()
 
     def page(tx: SqlTransaction) -> object:
@@ -172,7 +172,7 @@ def test_a_page_of_deliveries_is_read_in_the_order_of_the_index(full_world: Worl
     ],
 )
 def test_an_erasure_reads_a_tenants_rows_by_their_owner(
-    method: str, index: str, full_world: World, driven: dict[str, list[Callable[[SqlTransaction], object]]]
+    method: str, index: str, full_world: SqlWorld, driven: dict[str, list[Callable[[SqlTransaction], object]]]
 ) -> None:
     """The owners themselves are few, and may be sorted."""
     steps = [step for call in driven[method] for _, each in _plans(full_world, call) for step in each]

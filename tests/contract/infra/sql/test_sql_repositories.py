@@ -16,12 +16,12 @@ from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
 from infra.sql.apikeys.tables import api_keys
 from tests.worlds.sql_drive_sync import integration_of, job_of
-from tests.worlds.sql_world import EXPIRY, START, World
+from tests.worlds.sql_world import EXPIRY, START, SqlWorld
 
 # -- webhooks and deliveries -------------------------------------------------------------------------------------
 
 
-def test_a_webhook_comes_back_as_it_was_stored(world: World) -> None:
+def test_a_webhook_comes_back_as_it_was_stored(world: SqlWorld) -> None:
     webhook = replace(
         world.webhook("a.*", "B"), description="Zoë", rate_limit_per_second=7, modified_at=START
     )
@@ -30,7 +30,7 @@ def test_a_webhook_comes_back_as_it_was_stored(world: World) -> None:
         assert tx.webhooks.get(world.tenant, webhook.webhook_id) == saved
 
 
-def test_of_two_changes_to_one_version_the_second_is_refused(world: World) -> None:
+def test_of_two_changes_to_one_version_the_second_is_refused(world: SqlWorld) -> None:
     webhook = world.webhook()
     world.saved(replace(webhook, description="first"))
     with pytest.raises(PreconditionFailed):
@@ -39,7 +39,7 @@ def test_of_two_changes_to_one_version_the_second_is_refused(world: World) -> No
         assert tx.webhooks.get(world.tenant, webhook.webhook_id).description == "first"
 
 
-def test_an_update_replaces_the_subscriptions(world: World) -> None:
+def test_an_update_replaces_the_subscriptions(world: SqlWorld) -> None:
     webhook = world.webhook("a", "b")
     world.saved(replace(webhook, event_types=["b", "c", "c"]))
     with world.transactions.read() as tx:
@@ -47,7 +47,7 @@ def test_an_update_replaces_the_subscriptions(world: World) -> None:
     assert sorted(job.event_type for job in found) == ["b", "c"]
 
 
-def test_deleting_a_webhook_takes_subscriptions_deliveries_and_attempts_along(world: World) -> None:
+def test_deleting_a_webhook_takes_subscriptions_deliveries_and_attempts_along(world: SqlWorld) -> None:
     webhook = world.webhook()
     world.ended(webhook, 2)
     with world.transactions.write() as tx:
@@ -58,7 +58,7 @@ def test_deleting_a_webhook_takes_subscriptions_deliveries_and_attempts_along(wo
             assert connection.exec_driver_sql(f'SELECT COUNT(*) FROM "{table}"').scalar() == 0, table
 
 
-def test_webhooks_are_paged_in_order_and_filtered(world: World) -> None:
+def test_webhooks_are_paged_in_order_and_filtered(world: SqlWorld) -> None:
     made = []
     for index in range(5):
         world.clock.advance(seconds=1)
@@ -75,7 +75,7 @@ def test_webhooks_are_paged_in_order_and_filtered(world: World) -> None:
         assert (none.items, none.total) == ([], 0)
 
 
-def test_deliveries_are_paged_newest_first_and_filtered(world: World) -> None:
+def test_deliveries_are_paged_newest_first_and_filtered(world: SqlWorld) -> None:
     webhook = world.webhook()
     old = world.ended(webhook, 1)[0]
     moment = world.clock.advance(minutes=1)
@@ -97,7 +97,7 @@ def test_deliveries_are_paged_newest_first_and_filtered(world: World) -> None:
         assert found == [old], "a replay begins with the oldest"
 
 
-def test_resetting_gives_a_fresh_budget_to_what_is_not_being_sent(world: World) -> None:
+def test_resetting_gives_a_fresh_budget_to_what_is_not_being_sent(world: SqlWorld) -> None:
     webhook = world.webhook()
     ended, sending = world.ended(webhook, 1)[0], world.deliveries(webhook)[0]
     world.claim(webhook, [sending])
@@ -115,7 +115,7 @@ def test_resetting_gives_a_fresh_budget_to_what_is_not_being_sent(world: World) 
 # -- unit of work ---------------------------------------------------------------------------------------------
 
 
-def test_leaving_without_a_commit_undoes_everything_and_announces_nothing(world: World) -> None:
+def test_leaving_without_a_commit_undoes_everything_and_announces_nothing(world: SqlWorld) -> None:
     event = world.event()
     with world.transactions.write() as tx:
         tx.outbox.append([event])
@@ -124,7 +124,7 @@ def test_leaving_without_a_commit_undoes_everything_and_announces_nothing(world:
     assert world.announced == []
 
 
-def test_a_job_that_began_meanwhile_is_not_taken_for_one_the_queue_was_told_of(world: World) -> None:
+def test_a_job_that_began_meanwhile_is_not_taken_for_one_the_queue_was_told_of(world: SqlWorld) -> None:
     """Put off again, it is still to be announced for its new moment."""
     now, integration_id = world.clock.now(), integration_of(world)
     begun, waiting = job_of(world, integration_id), job_of(world, integration_id)
@@ -137,7 +137,7 @@ def test_a_job_that_began_meanwhile_is_not_taken_for_one_the_queue_was_told_of(w
     assert [job.queued_at for job in found if job] == [None, now]
 
 
-def test_an_error_after_some_writes_undoes_them(world: World) -> None:
+def test_an_error_after_some_writes_undoes_them(world: SqlWorld) -> None:
     event = world.event()
     with pytest.raises(NotFound), world.transactions.write() as tx:
         tx.outbox.append([event])
@@ -146,7 +146,7 @@ def test_an_error_after_some_writes_undoes_them(world: World) -> None:
         assert tx.outbox.append([event]) == 1
 
 
-def test_events_are_announced_after_the_transaction_and_its_lock_are_gone(world: World) -> None:
+def test_events_are_announced_after_the_transaction_and_its_lock_are_gone(world: SqlWorld) -> None:
     def announce_and_write(refs: Sequence[EventRef]) -> None:
         with world.transactions.write() as nested:
             nested.outbox.append([world.event("raised-by-the-announcement")], fanned_out_at=START)
@@ -158,7 +158,7 @@ def test_events_are_announced_after_the_transaction_and_its_lock_are_gone(world:
     assert len(world.announced) == 1
 
 
-def test_a_lost_announcement_fails_nothing_because_the_sweeper_repeats_it(world: World) -> None:
+def test_a_lost_announcement_fails_nothing_because_the_sweeper_repeats_it(world: SqlWorld) -> None:
     world.queue_is_down = True
     event = world.events(1)[0]
     later = world.clock.advance(minutes=1)
@@ -166,7 +166,7 @@ def test_a_lost_announcement_fails_nothing_because_the_sweeper_repeats_it(world:
         assert tx.outbox.unannounced(later, later, 10) == [EventRef(world.tenant, event.event_id)]
 
 
-def test_a_reader_sees_one_moment_while_others_write(world: World) -> None:
+def test_a_reader_sees_one_moment_while_others_write(world: SqlWorld) -> None:
     with world.transactions.read() as reader:
         before = reader.webhooks.count(world.tenant)
         world.webhook()
@@ -187,7 +187,7 @@ def test_a_row_that_another_request_stored_meanwhile_asks_for_a_repeat() -> None
             connection.execute(text("INSERT INTO t VALUES (1, 1)"))
 
 
-def test_an_error_of_the_database_repeats_no_value_of_its_statement(world: World) -> None:
+def test_an_error_of_the_database_repeats_no_value_of_its_statement(world: SqlWorld) -> None:
     """Whatever is logged with its stack: a payload, an address with a token, the hash of a key."""
     with pytest.raises(DBAPIError) as raised, world.database.write() as connection:
         connection.execute(insert(api_keys).values(APIKeyId=world.ids.new(), KeyHash="f00d" * 16))

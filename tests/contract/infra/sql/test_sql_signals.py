@@ -11,14 +11,14 @@ import pytest
 from domain.core.errors import Unavailable
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
 from domain.monitoring.signal_series import SignalReader, SignalService
-from tests.worlds.sql_world import World
+from tests.worlds.sql_world import SqlWorld
 
 DAY = timedelta(days=1)
 WEBHOOK = UUID(int=7)
 
 
 def attempt(
-    world: World,
+    world: SqlWorld,
     milliseconds: int = 10,
     *,
     error: str | None = None,
@@ -45,20 +45,20 @@ class NoKeys:
         return []
 
 
-def appended(world: World, *signals: Signal) -> None:
+def appended(world: SqlWorld, *signals: Signal) -> None:
     with world.transactions.write() as tx:
         tx.signals.append(signals)
         tx.commit()
 
 
-def compacted(world: World, limit: int = 100) -> int:
+def compacted(world: SqlWorld, limit: int = 100) -> int:
     with world.transactions.write() as tx:
         count = tx.signals.compact(limit)
         tx.commit()
     return count
 
 
-def total(world: World, kind: SubjectKind = SubjectKind.Webhook, tenant: UUID | None = None) -> Tally:
+def total(world: SqlWorld, kind: SubjectKind = SubjectKind.Webhook, tenant: UUID | None = None) -> Tally:
     now = world.clock.now()
     with world.transactions.read() as tx:
         found = tx.signals.read(tenant or world.tenant, kind, since=now - DAY, until=now + DAY)
@@ -67,7 +67,7 @@ def total(world: World, kind: SubjectKind = SubjectKind.Webhook, tenant: UUID | 
 
 @pytest.mark.parametrize("kind", [SubjectKind.Webhook, SubjectKind.Tenant])
 def test_counts_are_complete_before_while_and_after_they_are_added_up(
-    world: World, kind: SubjectKind
+    world: SqlWorld, kind: SubjectKind
 ) -> None:
     appended(world, attempt(world), attempt(world, 20), attempt(world, 900, error="timeout"))
     seen = [total(world, kind)]
@@ -82,7 +82,7 @@ def test_counts_are_complete_before_while_and_after_they_are_added_up(
     assert (after.total, after.failed, dict(after.errors)) == (4, 2, {"timeout": 1, "5xx": 1})
 
 
-def test_hours_and_tenants_are_kept_apart(world: World) -> None:
+def test_hours_and_tenants_are_kept_apart(world: SqlWorld) -> None:
     appended(world, attempt(world), attempt(world, hours=2), attempt(world, tenant=world.other_tenant))
     compacted(world)
     now = world.clock.now()
@@ -92,7 +92,7 @@ def test_hours_and_tenants_are_kept_apart(world: World) -> None:
     assert total(world, tenant=world.other_tenant).total == 1
 
 
-def test_a_transaction_that_is_not_committed_counts_nothing(world: World) -> None:
+def test_a_transaction_that_is_not_committed_counts_nothing(world: SqlWorld) -> None:
     with world.transactions.write() as tx:
         tx.signals.append([attempt(world)])
     assert total(world).total == 0
@@ -102,7 +102,7 @@ def test_a_transaction_that_is_not_committed_counts_nothing(world: World) -> Non
     assert total(world).total == 1
 
 
-def test_many_compactors_at_once_add_each_signal_once(world: World) -> None:
+def test_many_compactors_at_once_add_each_signal_once(world: SqlWorld) -> None:
     appended(world, *(attempt(world) for _ in range(200)))
     counts: list[int] = []
 
@@ -122,7 +122,7 @@ def test_many_compactors_at_once_add_each_signal_once(world: World) -> None:
     assert total(world).total == 200
 
 
-def test_what_is_past_its_retention_is_forgotten(world: World) -> None:
+def test_what_is_past_its_retention_is_forgotten(world: SqlWorld) -> None:
     appended(world, attempt(world), attempt(world, hours=30))
     compacted(world)
     service = SignalService(

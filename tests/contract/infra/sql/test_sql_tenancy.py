@@ -27,7 +27,7 @@ from infra.sql.sync.records import SqlSyncRecords
 from infra.sql.sync.settings import SqlSyncSettings
 from infra.sql.webhooks.deliveries import SqlDeliveries
 from infra.sql.webhooks.repository import SqlWebhooks
-from tests.worlds.sql_world import EXPIRY, World
+from tests.worlds.sql_world import EXPIRY, SqlWorld
 
 #: Repositories of one tenant's things, with the methods that serve the product itself and see all tenants.
 _SCOPED: dict[type, frozenset[str]] = {
@@ -69,7 +69,7 @@ def test_every_method_asks_for_the_tenant_first(repository: type) -> None:
         assert first.default is inspect.Parameter.empty, name
 
 
-def test_webhooks_of_another_tenant_are_not_there(world: World) -> None:
+def test_webhooks_of_another_tenant_are_not_there(world: SqlWorld) -> None:
     webhook = world.webhook("a")
     intruder = world.other_tenant
     with world.transactions.write() as tx:
@@ -90,7 +90,7 @@ def test_webhooks_of_another_tenant_are_not_there(world: World) -> None:
         assert tx.pipeline.subscribers([(intruder, "a"), (intruder, "b")]) == []
 
 
-def test_deliveries_of_another_tenant_are_not_there(world: World) -> None:
+def test_deliveries_of_another_tenant_are_not_there(world: SqlWorld) -> None:
     webhook = world.webhook()
     ended, held = world.ended(webhook, 1)[0], world.deliveries(webhook, held=True)[0]
     intruder, now = world.other_tenant, world.clock.now()
@@ -108,7 +108,7 @@ def test_deliveries_of_another_tenant_are_not_there(world: World) -> None:
         assert tx.deliveries.get(world.tenant, webhook.webhook_id, held).is_held
 
 
-def test_a_delivery_shows_the_payload_of_its_own_tenants_event(world: World) -> None:
+def test_a_delivery_shows_the_payload_of_its_own_tenants_event(world: SqlWorld) -> None:
     ours = replace(world.event("same"), data='{"whose":"ours"}')
     theirs = replace(world.event("same", tenant=world.other_tenant), data='{"whose":"theirs"}')
     webhook = world.webhook()
@@ -122,7 +122,7 @@ def test_a_delivery_shows_the_payload_of_its_own_tenants_event(world: World) -> 
     assert world.claim(webhook, [delivery_id])[0].event.data == '{"whose":"ours"}'
 
 
-def test_an_integration_of_another_tenant_does_not_exist(world: World) -> None:
+def test_an_integration_of_another_tenant_does_not_exist(world: SqlWorld) -> None:
     integration_id = world.ids.new()
     with world.database.write() as connection:
         connection.execute(
@@ -143,7 +143,7 @@ def test_an_integration_of_another_tenant_does_not_exist(world: World) -> None:
         assert not tx.webhooks.integration_exists(world.other_tenant, integration_id)
 
 
-def test_a_paused_webhook_of_one_tenant_holds_nothing_of_another(world: World) -> None:
+def test_a_paused_webhook_of_one_tenant_holds_nothing_of_another(world: SqlWorld) -> None:
     world.webhook("a", state=WebhookState.Paused)
     theirs = world.webhook("a", tenant=world.other_tenant)
     with world.transactions.read() as tx:

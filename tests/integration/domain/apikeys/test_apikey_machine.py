@@ -18,7 +18,7 @@ from domain.apikeys.rules import VerificationCode
 from domain.apikeys.service import ApiKeyService, Issued
 from domain.core.errors import Conflict, RuleViolation
 from domain.journal.audit_log import AuditService
-from tests.worlds.apikey_world import World
+from tests.worlds.apikey_world import ApiKeyWorld
 
 SCOPES = ["events:read", "bookings:write", "customers:read"]
 LIMIT = 4
@@ -38,7 +38,7 @@ class KeyLives(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.directory = tempfile.TemporaryDirectory()
-        self.world = World(Path(self.directory.name), api_key_limit_per_tenant=LIMIT)
+        self.world = ApiKeyWorld(Path(self.directory.name), api_key_limit_per_tenant=LIMIT)
         self.keys: list[Modelled] = []
 
     def teardown(self) -> None:

@@ -29,12 +29,12 @@ from domain.core.errors import (
 from domain.core.paging import PageRequest
 from domain.core.principal import Principal
 from infra.sql.apikeys.repository import SqlApiKeys
-from tests.worlds.apikey_world import START, World
+from tests.worlds.apikey_world import START, ApiKeyWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> ApiKeyWorld:
+    return ApiKeyWorld(tmp_path)
 
 
 def refused(code: str, action: Callable[[], object]) -> None:
@@ -43,11 +43,11 @@ def refused(code: str, action: Callable[[], object]) -> None:
     assert violation.value.code == code
 
 
-def update(world: World, key_id: Any, **fields: Any) -> Any:
+def update(world: ApiKeyWorld, key_id: Any, **fields: Any) -> Any:
     return world.hub.use(ApiKeyService).update(world.admin, key_id, UpdateApiKey.model_validate(fields), None)
 
 
-def as_key(world: World, *scopes: str) -> Principal:
+def as_key(world: ApiKeyWorld, *scopes: str) -> Principal:
     issued = world.issue(scopes=list(scopes))
     return replace(world.admin, permissions=frozenset(scopes), api_key_id=issued.key.api_key_id)
 
@@ -79,19 +79,19 @@ def test_a_malformed_key_request_is_refused__7_2(field: str, value: object) -> N
     assert refusal.value.errors()[0]["loc"][0] == field
 
 
-def test_the_bounds_of_section_7_2_are_taken(world: World) -> None:
+def test_the_bounds_of_section_7_2_are_taken(world: ApiKeyWorld) -> None:
     for rate in (1, 10_000):
         assert world.issue(keyName="x" * 100, rateLimitPerHour=rate).key.rate_limit_per_hour == rate
 
 
 @pytest.mark.parametrize("seconds", [-1, 0])
-def test_an_expiry_that_is_not_in_the_future_is_refused__7_2(world: World, seconds: int) -> None:
+def test_an_expiry_that_is_not_in_the_future_is_refused__7_2(world: ApiKeyWorld, seconds: int) -> None:
     with pytest.raises(ValidationFailed) as refusal:
         world.issue(expiresAt=START + timedelta(seconds=seconds))
     assert [error.pointer for error in refusal.value.errors] == ["/expiresAt"]
 
 
-def test_only_the_hash_of_a_key_is_kept__BR_AK_02(world: World, tmp_path: Path) -> None:
+def test_only_the_hash_of_a_key_is_kept__BR_AK_02(world: ApiKeyWorld, tmp_path: Path) -> None:
     issued = world.issue()
     world.verify(issued.plain)
     world.hub.use(ApiKeyService).rotate(world.admin, issued.key.api_key_id, RotateApiKey(), None)
@@ -102,7 +102,7 @@ def test_only_the_hash_of_a_key_is_kept__BR_AK_02(world: World, tmp_path: Path) 
 
 
 def test_the_limit_of_active_keys_holds_under_fifty_concurrent_creations__BR_AK_03(tmp_path: Path) -> None:
-    world = World(tmp_path, api_key_limit_per_tenant=10)
+    world = ApiKeyWorld(tmp_path, api_key_limit_per_tenant=10)
     for _ in range(5):
         world.issue()
 
@@ -119,7 +119,7 @@ def test_the_limit_of_active_keys_holds_under_fifty_concurrent_creations__BR_AK_
 
 
 def test_revoked_and_expired_keys_make_room_and_rotation_needs_none__BR_AK_03(tmp_path: Path) -> None:
-    world = World(tmp_path, api_key_limit_per_tenant=2)
+    world = ApiKeyWorld(tmp_path, api_key_limit_per_tenant=2)
     first = world.issue(expiresAt=START + timedelta(hours=1))
     second = world.issue()
     refused("BR-AK-03", world.issue)
@@ -131,7 +131,9 @@ def test_revoked_and_expired_keys_make_room_and_rotation_needs_none__BR_AK_03(tm
     world.issue()
 
 
-def test_a_key_is_refused_from_the_second_it_expires_and_revoked_by_the_timer__BR_AK_04(world: World) -> None:
+def test_a_key_is_refused_from_the_second_it_expires_and_revoked_by_the_timer__BR_AK_04(
+    world: ApiKeyWorld,
+) -> None:
     issued = world.issue(expiresAt=START + timedelta(seconds=10))
     world.clock.advance(seconds=9, microseconds=999_999)
     assert world.verify(issued.plain).code is VerificationCode.VALID
@@ -145,7 +147,7 @@ def test_a_key_is_refused_from_the_second_it_expires_and_revoked_by_the_timer__B
 
 
 def test_a_key_revoked_during_the_expiry_is_skipped_and_the_others_go_on__BR_AK_04(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ApiKeyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [world.issue(expiresAt=START + timedelta(seconds=10)).key for _ in range(3)]
     world.clock.advance(seconds=10)
@@ -163,7 +165,7 @@ def test_a_key_revoked_during_the_expiry_is_skipped_and_the_others_go_on__BR_AK_
     assert not any(world.hub.use(ApiKeyService).get(world.admin, key.api_key_id).is_active for key in keys)
 
 
-def test_the_hourly_limit_is_enforced_per_key__BR_AK_05(world: World) -> None:
+def test_the_hourly_limit_is_enforced_per_key__BR_AK_05(world: ApiKeyWorld) -> None:
     mine, other = world.issue(rateLimitPerHour=2), world.issue(rateLimitPerHour=2)
     codes = [world.verify(mine.plain).code for _ in range(3)]
     assert codes == [VerificationCode.VALID, VerificationCode.VALID, VerificationCode.RATE_LIMITED]
@@ -172,7 +174,7 @@ def test_the_hourly_limit_is_enforced_per_key__BR_AK_05(world: World) -> None:
     assert world.verify(mine.plain).code is VerificationCode.VALID
 
 
-def test_scopes_only_shrink__BR_AK_06(world: World) -> None:
+def test_scopes_only_shrink__BR_AK_06(world: ApiKeyWorld) -> None:
     issued = world.issue(scopes=["events:read", "bookings:write"])
     key_id = issued.key.api_key_id
     refused("BR-AK-06", lambda: update(world, key_id, scopes=["events:read", "customers:read"]))
@@ -181,7 +183,7 @@ def test_scopes_only_shrink__BR_AK_06(world: World) -> None:
     assert world.verify(issued.plain, "bookings:write").missing == ("bookings:write",)
 
 
-def test_a_revoked_key_never_returns__BR_AK_07(world: World) -> None:
+def test_a_revoked_key_never_returns__BR_AK_07(world: ApiKeyWorld) -> None:
     issued = world.issue()
     key_id = issued.key.api_key_id
     world.hub.use(ApiKeyService).revoke(world.admin, key_id, "Leaked", None)
@@ -197,7 +199,7 @@ def test_a_revoked_key_never_returns__BR_AK_07(world: World) -> None:
     assert world.hub.use(ApiKeyService).get(world.admin, key_id).revoke_reason == "Leaked"
 
 
-def test_a_key_gives_no_more_than_its_creator_has(world: World) -> None:
+def test_a_key_gives_no_more_than_its_creator_has(world: ApiKeyWorld) -> None:
     manager = world.user("integration:manage", tenant=world.admin.tenant_id)
     with pytest.raises(Forbidden, match="webhook:manage") as refusal:
         world.issue(manager, scopes=["integration:manage", "webhook:manage"])
@@ -205,7 +207,7 @@ def test_a_key_gives_no_more_than_its_creator_has(world: World) -> None:
     world.issue(manager, scopes=["integration:manage", "customers:read"])
 
 
-def test_a_key_that_creates_keys_gives_only_its_own_scopes(world: World) -> None:
+def test_a_key_that_creates_keys_gives_only_its_own_scopes(world: ApiKeyWorld) -> None:
     creator = as_key(world, "integration:manage", "events:read")
     world.issue(creator, scopes=["events:read"])
     for scope in ("customers:read", "webhook:manage"):
@@ -213,7 +215,7 @@ def test_a_key_that_creates_keys_gives_only_its_own_scopes(world: World) -> None
             world.issue(creator, scopes=["events:read", scope])
 
 
-def test_rotating_a_stronger_key_is_no_way_to_get_hold_of_it(world: World) -> None:
+def test_rotating_a_stronger_key_is_no_way_to_get_hold_of_it(world: ApiKeyWorld) -> None:
     strong = world.issue(scopes=["webhook:manage"])
     weak = as_key(world, "integration:manage")
     with pytest.raises(Forbidden, match="webhook:manage"):
@@ -221,13 +223,13 @@ def test_rotating_a_stronger_key_is_no_way_to_get_hold_of_it(world: World) -> No
 
 
 def test_a_closed_catalogue_refuses_what_it_does_not_hold(tmp_path: Path) -> None:
-    world = World(tmp_path, api_key_scopes="events:read", api_key_scopes_closed=True)
+    world = ApiKeyWorld(tmp_path, api_key_scopes="events:read", api_key_scopes_closed=True)
     world.issue(scopes=["events:read", "webhook:manage"])
     with pytest.raises(ValidationFailed, match="customers:read"):
         world.issue(scopes=["customers:read"])
 
 
-def test_another_tenants_key_is_unknown(world: World) -> None:
+def test_another_tenants_key_is_unknown(world: ApiKeyWorld) -> None:
     issued = world.issue()
     stranger = world.user()
     keys, key_id = world.hub.use(ApiKeyService), issued.key.api_key_id
@@ -244,7 +246,7 @@ def test_another_tenants_key_is_unknown(world: World) -> None:
     assert keys.page(stranger, KeyFilter(), PageRequest()).total == 0
 
 
-async def test_verification_tells_a_stranger_nothing_and_takes_nothing(world: World) -> None:
+async def test_verification_tells_a_stranger_nothing_and_takes_nothing(world: ApiKeyWorld) -> None:
     issued = world.issue(rateLimitPerHour=1)
     command = VerifyApiKey(key=issued.plain.text)
     verify = world.hub.use(KeyVerificationService).verify
@@ -259,7 +261,7 @@ async def test_verification_tells_a_stranger_nothing_and_takes_nothing(world: Wo
     assert (own.code, own.key) == ("RATE_LIMITED", issued.key)
 
 
-async def test_asking_without_consuming_is_free(world: World) -> None:
+async def test_asking_without_consuming_is_free(world: ApiKeyWorld) -> None:
     issued = world.issue(rateLimitPerHour=1)
     command = VerifyApiKey(key=issued.plain.text, consume=False)
     for _ in range(3):
@@ -284,7 +286,7 @@ async def test_asking_without_consuming_is_free(world: World) -> None:
     ],
 )
 def test_an_allow_list_is_compared_as_networks_not_as_text(
-    world: World, ip: str | None, allowed: bool
+    world: ApiKeyWorld, ip: str | None, allowed: bool
 ) -> None:
     issued = world.issue(allowedIps=["203.0.113.99/24", "10.0.0.1", "2001:db8::/32"])
     assert issued.key.allowed_ips == ["203.0.113.0/24", "10.0.0.1", "2001:db8::/32"]
@@ -294,14 +296,14 @@ def test_an_allow_list_is_compared_as_networks_not_as_text(
     )
 
 
-def test_a_key_is_not_valid_before_its_time(world: World) -> None:
+def test_a_key_is_not_valid_before_its_time(world: ApiKeyWorld) -> None:
     issued = world.issue(notBefore=START + timedelta(hours=1))
     assert world.verify(issued.plain).code is VerificationCode.NOT_YET_VALID
     world.clock.advance(hours=1)
     assert world.verify(issued.plain).code is VerificationCode.VALID
 
 
-def test_both_keys_of_a_rotation_share_one_quota(world: World) -> None:
+def test_both_keys_of_a_rotation_share_one_quota(world: ApiKeyWorld) -> None:
     old = world.issue(rateLimitPerHour=3)
     new = world.hub.use(ApiKeyService).rotate(world.admin, old.key.api_key_id, RotateApiKey(), None)
     codes = [world.verify(plain).code for plain in (old.plain, new.plain, old.plain, new.plain, old.plain)]
@@ -312,7 +314,7 @@ def test_both_keys_of_a_rotation_share_one_quota(world: World) -> None:
     ("expires_in", "grace", "left"), [(60, 3600, 60), (7200, 3600, 3600), (None, 3600, 3600)]
 )
 def test_a_rotation_never_lengthens_the_old_keys_life(
-    world: World, expires_in: int | None, grace: int, left: int
+    world: ApiKeyWorld, expires_in: int | None, grace: int, left: int
 ) -> None:
     expires_at = START + timedelta(seconds=expires_in) if expires_in else None
     old = world.issue(expiresAt=expires_at)
@@ -326,7 +328,7 @@ def test_a_rotation_never_lengthens_the_old_keys_life(
     assert world.verify(old.plain).code is VerificationCode.EXPIRED
 
 
-def test_a_confirmed_rotation_ends_the_old_key_at_once(world: World) -> None:
+def test_a_confirmed_rotation_ends_the_old_key_at_once(world: ApiKeyWorld) -> None:
     old = world.issue()
     new = world.hub.use(ApiKeyService).rotate(world.admin, old.key.api_key_id, RotateApiKey(), None)
     for key_id in (old.key.api_key_id, new.key.api_key_id):
@@ -341,7 +343,7 @@ def test_a_confirmed_rotation_ends_the_old_key_at_once(world: World) -> None:
     assert [name for name, _ in world.events()] == ["APIKeyGenerated", "APIKeyRotated", "APIKeyRevoked"]
 
 
-def test_a_rotation_without_grace_leaves_one_key(world: World) -> None:
+def test_a_rotation_without_grace_leaves_one_key(world: ApiKeyWorld) -> None:
     old = world.issue()
     new = world.hub.use(ApiKeyService).rotate(
         world.admin, old.key.api_key_id, RotateApiKey(grace_period_seconds=0), None
@@ -350,7 +352,7 @@ def test_a_rotation_without_grace_leaves_one_key(world: World) -> None:
     assert world.verify(new.plain).code is VerificationCode.VALID
 
 
-def test_events_carry_the_specifications_payload__3_2(world: World) -> None:
+def test_events_carry_the_specifications_payload__3_2(world: ApiKeyWorld) -> None:
     issued = world.issue(keyName="Mobile", scopes=["events:read"])
     world.hub.use(ApiKeyService).revoke(world.admin, issued.key.api_key_id, "Left the company", None)
     (generated, first), (revoked, second) = world.events()
@@ -372,7 +374,7 @@ def test_events_carry_the_specifications_payload__3_2(world: World) -> None:
     }
 
 
-def test_a_stale_version_is_refused(world: World) -> None:
+def test_a_stale_version_is_refused(world: ApiKeyWorld) -> None:
     issued = world.issue()
     update(world, issued.key.api_key_id, keyName="Renamed")
     with pytest.raises(PreconditionFailed):
@@ -380,7 +382,7 @@ def test_a_stale_version_is_refused(world: World) -> None:
     world.hub.use(ApiKeyService).revoke(world.admin, issued.key.api_key_id, None, 2)
 
 
-def test_lists_filter_by_status_scope_and_name(world: World) -> None:
+def test_lists_filter_by_status_scope_and_name(world: ApiKeyWorld) -> None:
     world.issue(keyName="Mobile", scopes=["events:read"])
     world.issue(
         keyName="Web", scopes=["events:write-all", "events:read"], expiresAt=START + timedelta(hours=1)
@@ -404,7 +406,7 @@ def test_lists_filter_by_status_scope_and_name(world: World) -> None:
     assert names(name_contains="%") == ["Old 100%"]
 
 
-def test_managing_keys_needs_the_permission__8_1(world: World) -> None:
+def test_managing_keys_needs_the_permission__8_1(world: ApiKeyWorld) -> None:
     reader = world.user("audit:read")
     with pytest.raises(Forbidden, match="integration:manage"):
         world.issue(reader)

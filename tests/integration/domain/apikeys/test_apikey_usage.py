@@ -19,15 +19,15 @@ from domain.core.errors import Unavailable, ValidationFailed
 from domain.core.ports import QueueMessage
 from domain.monitoring.metrics import MetricsService
 from functions.http.kit.origin import client_ip
-from tests.worlds.apikey_world import START, World
+from tests.worlds.apikey_world import START, ApiKeyWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> ApiKeyWorld:
+    return ApiKeyWorld(tmp_path)
 
 
-def usage(world: World, key_id: Any, by: Any = "hour", **bounds: Any) -> Any:
+def usage(world: ApiKeyWorld, key_id: Any, by: Any = "hour", **bounds: Any) -> Any:
     found = world.hub.use(UsageService).usage(
         world.admin, key_id, by=by, **{"since": None, "until": None, **bounds}
     )
@@ -37,7 +37,7 @@ def usage(world: World, key_id: Any, by: Any = "hour", **bounds: Any) -> Any:
     ]
 
 
-def test_hours_and_days_add_up_over_a_rotation(world: World) -> None:
+def test_hours_and_days_add_up_over_a_rotation(world: ApiKeyWorld) -> None:
     old = world.issue(rateLimitPerHour=2)
     for _ in range(3):
         world.verify(old.plain)
@@ -54,14 +54,14 @@ def test_hours_and_days_add_up_over_a_rotation(world: World) -> None:
     assert usage(world, old.key.api_key_id, "day") == [("2026-03-01T00", 3, 1, 0)]
 
 
-def test_a_range_is_bounded_and_in_order(world: World) -> None:
+def test_a_range_is_bounded_and_in_order(world: ApiKeyWorld) -> None:
     key_id = world.issue().key.api_key_id
     for since, until in ((START, START), (START.replace(year=2025), START)):
         with pytest.raises(ValidationFailed):
             usage(world, key_id, since=since, until=until)
 
 
-def test_the_roll_up_writes_totals_and_may_run_twice(world: World) -> None:
+def test_the_roll_up_writes_totals_and_may_run_twice(world: ApiKeyWorld) -> None:
     issued, unused = world.issue(), world.issue()
     for _ in range(3):
         world.verify(issued.plain)
@@ -77,7 +77,7 @@ def test_the_roll_up_writes_totals_and_may_run_twice(world: World) -> None:
     assert world.hub.use(ApiKeyService).get(world.admin, issued.key.api_key_id).usage_count == 4
 
 
-def test_the_roll_up_keeps_refusals_of_hours_gone_by(world: World) -> None:
+def test_the_roll_up_keeps_refusals_of_hours_gone_by(world: ApiKeyWorld) -> None:
     issued = world.issue(rate_limit_per_hour=2)
     for _ in range(2):
         for _ in range(5):
@@ -91,7 +91,7 @@ def test_the_roll_up_keeps_refusals_of_hours_gone_by(world: World) -> None:
 
 
 def test_hour_buckets_are_dropped_when_old(tmp_path: Path) -> None:
-    world = World(tmp_path, api_key_usage_days=2)
+    world = ApiKeyWorld(tmp_path, api_key_usage_days=2)
     issued = world.issue()
     for _ in range(30):
         world.verify(issued.plain)
@@ -119,14 +119,14 @@ class Alerts:
         self.sent += [f"{queue}: {message.body}" for message in messages]
 
 
-def verifier(world: World, error: Unavailable, on_failure: Any) -> tuple[KeyVerifier, Alerts]:
+def verifier(world: ApiKeyWorld, error: Unavailable, on_failure: Any) -> tuple[KeyVerifier, Alerts]:
     alerts = Alerts()
     return KeyVerifier(
         world.hub.transactions, Broken(error), alerts, world.clock, on_failure=on_failure
     ), alerts
 
 
-def test_while_the_store_is_down_requests_pass_and_one_alert_a_minute_is_raised(world: World) -> None:
+def test_while_the_store_is_down_requests_pass_and_one_alert_a_minute_is_raised(world: ApiKeyWorld) -> None:
     issued = world.issue()
     request = request_about(issued)
     key_verifier, alerts = verifier(world, Unavailable("Tables are down."), "open")
@@ -142,13 +142,13 @@ def test_while_the_store_is_down_requests_pass_and_one_alert_a_minute_is_raised(
     assert key_verifier.verify(request).code is VerificationCode.REVOKED
 
 
-def test_or_are_refused_where_the_setting_says_closed(world: World) -> None:
+def test_or_are_refused_where_the_setting_says_closed(world: ApiKeyWorld) -> None:
     closed, _ = verifier(world, Unavailable("Tables are down."), "closed")
     with pytest.raises(Unavailable):
         closed.verify(request_about(world.issue()))
 
 
-def test_contention_never_lets_a_request_pass_uncounted(world: World) -> None:
+def test_contention_never_lets_a_request_pass_uncounted(world: ApiKeyWorld) -> None:
     contended, alerts = verifier(world, Contended("Busy."), "open")
     with pytest.raises(Contended):
         contended.verify(request_about(world.issue()))
@@ -159,7 +159,9 @@ def request_about(issued: Any) -> Any:
     return VerificationRequest(issued.plain.hash)
 
 
-async def test_requests_that_come_together_and_one_after_the_other_are_all_verified(world: World) -> None:
+async def test_requests_that_come_together_and_one_after_the_other_are_all_verified(
+    world: ApiKeyWorld,
+) -> None:
     issued = [world.issue(rateLimitPerHour=5) for _ in range(3)]
     for _ in range(5):
         results = await asyncio.gather(

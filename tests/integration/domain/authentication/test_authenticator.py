@@ -14,7 +14,7 @@ from domain.authentication.service import AuthenticationResult, Authenticator, C
 from domain.core.errors import Unauthenticated, Unavailable
 from domain.core.principal import Principal
 from tests.worlds.builders import TENANT, USER
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 ALICE = Principal(TENANT, UUID(int=0xA11CE), frozenset({"webhook:manage"}), "Alice")
 
@@ -44,14 +44,14 @@ class NoKeys:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[WebhookWorld]:
+    made = WebhookWorld(tmp_path)
     yield made
     made.close()
 
 
 def authenticator(
-    world: World,
+    world: WebhookWorld,
     *,
     trusted: bool = False,
     verifier: OneToken | None = None,
@@ -70,7 +70,7 @@ def authenticator(
     )
 
 
-def known_users(world: World) -> list[str]:
+def known_users(world: WebhookWorld) -> list[str]:
     with world.database.read() as connection:
         return list(
             connection.exec_driver_sql("SELECT DisplayName FROM Users ORDER BY DisplayName").scalars()
@@ -78,33 +78,33 @@ def known_users(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("header", ["Bearer good", "bearer good", "BEARER   good  "])
-def test_a_bearer_token_names_its_principal(world: World, header: str) -> None:
+def test_a_bearer_token_names_its_principal(world: WebhookWorld, header: str) -> None:
     assert authenticator(world).authenticate(Credentials(authorization=header)).require() == ALICE
 
 
 @pytest.mark.parametrize(
     "header", ["", "good", "Bearer", "Bearer ", "Basic good", "Bearergood", "Bearer bad", "Bearer good good"]
 )
-def test_anything_else_is_refused_without_repeating_it(world: World, header: str) -> None:
+def test_anything_else_is_refused_without_repeating_it(world: WebhookWorld, header: str) -> None:
     with pytest.raises(Unauthenticated) as refused:
         authenticator(world).authenticate(Credentials(authorization=header)).require()
     assert "good" not in refused.value.detail
     assert "bad" not in refused.value.detail
 
 
-def test_no_credentials_are_refused(world: World) -> None:
+def test_no_credentials_are_refused(world: WebhookWorld) -> None:
     with pytest.raises(Unauthenticated):
         authenticator(world).authenticate(Credentials()).require()
 
 
-def test_the_platforms_header_counts_only_where_it_is_trusted(world: World) -> None:
+def test_the_platforms_header_counts_only_where_it_is_trusted(world: WebhookWorld) -> None:
     credentials = Credentials(client_principal="eyJ9")
     assert authenticator(world, trusted=True).authenticate(credentials).require().name == "vouched"
     with pytest.raises(Unauthenticated):
         authenticator(world).authenticate(credentials).require()
 
 
-def test_a_bad_token_is_not_saved_by_the_platforms_header(world: World) -> None:
+def test_a_bad_token_is_not_saved_by_the_platforms_header(world: WebhookWorld) -> None:
     with pytest.raises(Unauthenticated):
         authenticator(world, trusted=True).authenticate(Credentials("Bearer bad", "eyJ9")).require()
 
@@ -113,21 +113,21 @@ def test_credentials_show_nothing_of_themselves() -> None:
     assert "good" not in repr(Credentials("Bearer good", "good"))
 
 
-def test_a_user_met_for_the_first_time_is_remembered_once(world: World) -> None:
+def test_a_user_met_for_the_first_time_is_remembered_once(world: WebhookWorld) -> None:
     subject = authenticator(world)
     for _ in range(3):
         subject.authenticate(Credentials("Bearer good")).require()
     assert known_users(world) == ["A User", "A User", "Alice"]
 
 
-def test_a_user_met_before_costs_no_database_access(world: World) -> None:
+def test_a_user_met_before_costs_no_database_access(world: WebhookWorld) -> None:
     subject = authenticator(world)
     subject.authenticate(Credentials("Bearer good")).require()
     world.database.down = True
     assert subject.authenticate(Credentials("Bearer good")).require() == ALICE
 
 
-def test_a_first_meeting_while_the_database_is_down_is_tried_again(world: World) -> None:
+def test_a_first_meeting_while_the_database_is_down_is_tried_again(world: WebhookWorld) -> None:
     subject = authenticator(world)
     world.database.down = True
     with pytest.raises(Unavailable):
@@ -137,7 +137,7 @@ def test_a_first_meeting_while_the_database_is_down_is_tried_again(world: World)
     assert "Alice" in known_users(world)
 
 
-def test_the_memory_of_users_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_users_is_bounded(world: WebhookWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("domain.authentication.service._REMEMBERED", 2)
     verifier = OneToken()
     subject = authenticator(world, verifier=verifier)
@@ -149,19 +149,19 @@ def test_the_memory_of_users_is_bounded(world: World, monkeypatch: pytest.Monkey
     assert USER not in {user for _, user in subject._seen}
 
 
-async def test_an_event_loop_gets_the_same_principal_whether_met_before_or_not(world: World) -> None:
+async def test_an_event_loop_gets_the_same_principal_whether_met_before_or_not(world: WebhookWorld) -> None:
     subject = authenticator(world)
     for _ in range(2):
         assert (await subject.authenticate_soon(Credentials("Bearer good"))).require() == ALICE
     assert known_users(world) == ["A User", "A User", "Alice"]
 
 
-async def test_what_is_refused_is_refused_on_an_event_loop_too(world: World) -> None:
+async def test_what_is_refused_is_refused_on_an_event_loop_too(world: WebhookWorld) -> None:
     with pytest.raises(Unauthenticated):
         (await authenticator(world).authenticate_soon(Credentials("Bearer bad"))).require()
 
 
-async def test_listeners_are_called_with_every_result(world: World) -> None:
+async def test_listeners_are_called_with_every_result(world: WebhookWorld) -> None:
     results: list[AuthenticationResult] = []
     subject = authenticator(world, listener=results.append)
     returned = [
@@ -180,7 +180,7 @@ async def test_listeners_are_called_with_every_result(world: World) -> None:
     assert [result.principal is None for result in results] == [False, False, True, True]
 
 
-def test_no_log_line_repeats_a_credential(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_log_line_repeats_a_credential(world: WebhookWorld, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("DEBUG"):
         authenticator(world).authenticate(Credentials("Bearer good")).require()
         authenticator(world).authenticate(Credentials("Bearer wrong-token"))

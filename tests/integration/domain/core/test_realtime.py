@@ -27,11 +27,11 @@ from domain.core.realtime import (
 from domain.providers.contract import ProviderFailure
 from infra.embedded import realtime_store
 from infra.embedded.realtime import EmbeddedRealtime
-from tests.worlds.apikey_world import World as KeyWorld
+from tests.worlds.apikey_world import ApiKeyWorld
 from tests.worlds.builders import OTHER_TENANT, START, TENANT, USER, FakeClock, HeardRealtime, answer
 from tests.worlds.integration_world import IntegrationWorld
 from tests.worlds.sync_world import SyncWorld
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 KEY = UUID(int=0xC0)
 
@@ -86,7 +86,7 @@ def test_where_there_is_nobody_nothing_happens() -> None:
 
 
 async def test_every_attempt_is_told_to_its_tenant(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = WebhookWorld(tmp_path)
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(answer(500), answer(200))
     world.raise_event()
@@ -106,7 +106,7 @@ async def test_every_attempt_is_told_to_its_tenant(tmp_path: Path) -> None:
 
 
 async def test_results_that_are_recorded_together_are_told_together(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = WebhookWorld(tmp_path)
     await world.webhook("BookingConfirmed")
     for _ in range(20):
         world.raise_event()
@@ -118,7 +118,7 @@ async def test_results_that_are_recorded_together_are_told_together(tmp_path: Pa
 
 
 async def test_nothing_is_sent_while_nobody_listens(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = WebhookWorld(tmp_path)
     world.realtime.is_heard = False
     await world.webhook("BookingConfirmed")
     world.raise_event()
@@ -156,7 +156,7 @@ async def test_a_sync_tells_of_every_batch_and_of_its_end(tmp_path: Path) -> Non
 
 
 def test_whatever_ends_a_key_closes_its_connections__UC_AK_02(tmp_path: Path) -> None:
-    world = KeyWorld(tmp_path)
+    world = ApiKeyWorld(tmp_path)
     heard = HeardRealtime()
     world.hub.__dict__["realtime"] = heard
     keys = world.hub.use(ApiKeyService)
@@ -178,7 +178,7 @@ def test_whatever_ends_a_key_closes_its_connections__UC_AK_02(tmp_path: Path) ->
 
 def test_a_short_grace_period_closes_the_old_keys_connections_when_it_ends__UC_AK_02(tmp_path: Path) -> None:
     """What was negotiated before lasts an hour; the hourly expiry may be as far away."""
-    world, heard = KeyWorld(tmp_path), HeardRealtime()
+    world, heard = ApiKeyWorld(tmp_path), HeardRealtime()
     world.hub.__dict__["realtime"] = heard
     soon = (world.clock.now() + timedelta(minutes=1)).isoformat()
     rotated, expiring = world.issue(), world.issue(expiresAt=soon)
@@ -202,7 +202,7 @@ def test_a_short_grace_period_closes_the_old_keys_connections_when_it_ends__UC_A
 def test_connections_that_could_not_be_closed_are_closed_once_the_service_is_back__UC_AK_02(
     tmp_path: Path,
 ) -> None:
-    world, heard = KeyWorld(tmp_path), HeardRealtime()
+    world, heard = ApiKeyWorld(tmp_path), HeardRealtime()
     world.hub.__dict__["realtime"] = heard
     keys, sweep = world.hub.use(ApiKeyService), world.hub.use(KeyConnections).sweep
     revoked, kept = world.issue(), world.issue()
@@ -223,7 +223,7 @@ def test_a_process_that_dies_before_it_closes_leaves_no_connection(tmp_path: Pat
         def close(self, user: str) -> bool:
             raise KeyboardInterrupt
 
-    world, heard = KeyWorld(tmp_path), HeardRealtime()
+    world, heard = ApiKeyWorld(tmp_path), HeardRealtime()
     world.hub.__dict__["realtime"] = Dies()
     revoked = world.issue().key
     with pytest.raises(KeyboardInterrupt):
@@ -235,7 +235,7 @@ def test_a_process_that_dies_before_it_closes_leaves_no_connection(tmp_path: Pat
 
 def test_a_negotiation_that_was_under_way_is_closed_as_well(tmp_path: Path) -> None:
     """Closing at once may come before the negotiation is through, so it is done again when that is over."""
-    world, heard = KeyWorld(tmp_path), HeardRealtime()
+    world, heard = ApiKeyWorld(tmp_path), HeardRealtime()
     world.hub.__dict__["realtime"] = heard
     revoked = world.issue().key
     world.hub.use(ApiKeyService).revoke(world.admin, revoked.api_key_id, None, None)
@@ -257,7 +257,7 @@ def test_one_that_is_refused_keeps_no_other_open_and_an_outage_ends_the_run(tmp_
             self.asked += 1
             return user not in self.refused and super().close(user)
 
-    world = KeyWorld(tmp_path)
+    world = ApiKeyWorld(tmp_path)
     keys = [world.issue().key.api_key_id for _ in range(6)]
     for key in keys:
         world.hub.use(ApiKeyService).revoke(world.admin, key, None, None)

@@ -16,12 +16,12 @@ from domain.core.paging import PageRequest
 from domain.journal.audit import REDACTED, AuditEntry, AuditFilter, AuditRecord, redacted
 from domain.journal.audit_log import AuditService
 from infra.sql.engine import DATABASE_FILE
-from tests.worlds.apikey_world import START, World
+from tests.worlds.apikey_world import START, ApiKeyWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> ApiKeyWorld:
+    made = ApiKeyWorld(tmp_path)
     first = made.issue(keyName="First", scopes=["events:read", "bookings:write"])
     key_id = first.key.api_key_id
     made.hub.use(ApiKeyService).update(made.admin, key_id, UpdateApiKey(scopes=["events:read"]), None)
@@ -30,19 +30,19 @@ def world(tmp_path: Path) -> World:
     return made
 
 
-def records(world: World, **conditions: object) -> list[AuditRecord]:
+def records(world: ApiKeyWorld, **conditions: object) -> list[AuditRecord]:
     page = world.hub.use(AuditService).page(world.admin, AuditFilter(**conditions), PageRequest())  # type: ignore[arg-type]
     return list(reversed(page.items))
 
 
-def tamper(world: World, statement: str, *values: object) -> None:
+def tamper(world: ApiKeyWorld, statement: str, *values: object) -> None:
     connection = sqlite3.connect(world.hub.settings.home / DATABASE_FILE)
     with connection:
         assert connection.execute(statement, values).rowcount == 1
     connection.close()
 
 
-def test_every_operation_on_keys_is_there_with_who_what_and_where_from(world: World) -> None:
+def test_every_operation_on_keys_is_there_with_who_what_and_where_from(world: ApiKeyWorld) -> None:
     found = records(world)
     assert [record.action for record in found] == [
         "apikey.created",
@@ -62,7 +62,7 @@ def test_every_operation_on_keys_is_there_with_who_what_and_where_from(world: Wo
     assert world.hub.use(AuditService).verify(world.admin).intact
 
 
-def test_it_filters_by_actor_action_target_and_time(world: World) -> None:
+def test_it_filters_by_actor_action_target_and_time(world: ApiKeyWorld) -> None:
     world.clock.advance(hours=1)
     other = world.issue(world.user("integration:manage", tenant=world.admin.tenant_id))
     assert len(records(world, action="apikey.created")) == 3
@@ -89,7 +89,7 @@ def test_it_filters_by_actor_action_target_and_time(world: World) -> None:
         "TenantId",
     ],
 )
-def test_one_byte_changed_in_one_row_is_named(world: World, sequence: int, column: str) -> None:
+def test_one_byte_changed_in_one_row_is_named(world: ApiKeyWorld, sequence: int, column: str) -> None:
     if column == "PreviousHash" and sequence == 1:
         tamper(world, "UPDATE AuditLog SET PreviousHash = '0' WHERE Sequence = 1")
     else:
@@ -104,20 +104,20 @@ def test_one_byte_changed_in_one_row_is_named(world: World, sequence: int, colum
 
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", "no moment", "2026-02-30T00:00:00.000000Z"])
-def test_a_row_made_unreadable_is_named_not_an_error(world: World, value: object) -> None:
+def test_a_row_made_unreadable_is_named_not_an_error(world: ApiKeyWorld, value: object) -> None:
     tamper(world, "UPDATE AuditLog SET OccurredAt = ? WHERE Sequence = 2", value)
     report = world.hub.use(AuditService).verify(world.admin)
     assert (report.intact, report.first_broken, report.reason) == (False, 2, "The row cannot be read.")
 
 
 @pytest.mark.parametrize("sequence", [1, 2, 5])
-def test_a_row_removed_is_named_the_newest_too(world: World, sequence: int) -> None:
+def test_a_row_removed_is_named_the_newest_too(world: ApiKeyWorld, sequence: int) -> None:
     tamper(world, "DELETE FROM AuditLog WHERE Sequence = ?", sequence)
     report = world.hub.use(AuditService).verify(world.admin)
     assert (report.intact, report.first_broken, report.reason) == (False, sequence, "The row is missing.")
 
 
-def test_a_row_added_by_hand_is_named(world: World) -> None:
+def test_a_row_added_by_hand_is_named(world: ApiKeyWorld) -> None:
     tamper(
         world,
         "INSERT INTO AuditLog SELECT TenantId, 6, OccurredAt, ActorUserId, ActorKeyId, Action, TargetType,"
@@ -126,7 +126,7 @@ def test_a_row_added_by_hand_is_named(world: World) -> None:
     assert world.hub.use(AuditService).verify(world.admin).first_broken == 6
 
 
-def test_what_retention_leaves_still_verifies__17_2(world: World) -> None:
+def test_what_retention_leaves_still_verifies__17_2(world: ApiKeyWorld) -> None:
     world.clock.advance(days=200)
     world.issue()
     world.clock.advance(days=200)
@@ -140,7 +140,7 @@ def test_what_retention_leaves_still_verifies__17_2(world: World) -> None:
     assert world.hub.use(AuditService).verify(world.admin).first_broken == 6
 
 
-def test_tenants_have_chains_of_their_own(world: World) -> None:
+def test_tenants_have_chains_of_their_own(world: ApiKeyWorld) -> None:
     stranger = world.user()
     world.issue(stranger)
     assert world.hub.use(AuditService).verify(stranger).head_sequence == 1
@@ -148,13 +148,13 @@ def test_tenants_have_chains_of_their_own(world: World) -> None:
     assert len(records(world)) == 5
 
 
-def test_a_change_that_is_rolled_back_leaves_no_row(world: World) -> None:
+def test_a_change_that_is_rolled_back_leaves_no_row(world: ApiKeyWorld) -> None:
     with world.hub.transactions.write() as tx:
         tx.audit.append(world.admin.tenant_id, AuditEntry("apikey.created", "apikey", "x"))
     assert len(records(world)) == 5
 
 
-def test_reading_it_needs_the_permission(world: World) -> None:
+def test_reading_it_needs_the_permission(world: ApiKeyWorld) -> None:
     nobody = world.user("integration:manage", tenant=world.admin.tenant_id)
     with pytest.raises(Forbidden, match="audit:read"):
         world.hub.use(AuditService).page(nobody, AuditFilter(), PageRequest())

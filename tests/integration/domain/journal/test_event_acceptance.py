@@ -18,12 +18,12 @@ from domain.journal.events import RaiseEvent, RaiseEvents, event_data
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, announcements
 from domain.journal.ports import EventRef
 from tests.worlds.builders import OTHER_TENANT, TENANT, USER
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[WebhookWorld]:
+    made = WebhookWorld(tmp_path)
     yield made
     made.close()
 
@@ -32,7 +32,7 @@ def an_event(**fields: object) -> RaiseEvent:
     return RaiseEvent.model_validate_json(json.dumps({"type": "BookingConfirmed", "data": {}, **fields}))
 
 
-def announced(world: World) -> list[str]:
+def announced(world: WebhookWorld) -> list[str]:
     return [
         event_id
         for message in world.queue.take(DOMAIN_EVENTS_QUEUE)
@@ -40,7 +40,7 @@ def announced(world: World) -> list[str]:
     ]
 
 
-def test_an_event_is_stored_once_however_often_it_is_raised(world: World) -> None:
+def test_an_event_is_stored_once_however_often_it_is_raised(world: WebhookWorld) -> None:
     first = world.events.accept(world.principal, [an_event(id="e-1", data={"n": 1})])
     again = world.events.accept(world.principal, [an_event(id="e-1", data={"n": 2})])
     assert (first.accepted, first.duplicates, first.event_ids) == (1, 0, ["e-1"])
@@ -49,23 +49,23 @@ def test_an_event_is_stored_once_however_often_it_is_raised(world: World) -> Non
     assert announced(world) == ["e-1"]
 
 
-def test_a_repeat_within_one_request_counts_as_a_duplicate(world: World) -> None:
+def test_a_repeat_within_one_request_counts_as_a_duplicate(world: WebhookWorld) -> None:
     events = [an_event(id="e-1"), an_event(id="e-2"), an_event(id="e-1")]
     accepted = world.events.accept(world.principal, events)
     assert (accepted.accepted, accepted.duplicates, accepted.event_ids) == (2, 1, ["e-1", "e-2", "e-1"])
 
 
-def test_two_tenants_may_use_the_same_id(world: World) -> None:
+def test_two_tenants_may_use_the_same_id(world: WebhookWorld) -> None:
     for owner in (world.principal, world.other):
         assert world.events.accept(owner, [an_event(id="e-1")]).accepted == 1
 
 
-def test_an_event_without_an_id_is_given_one(world: World) -> None:
+def test_an_event_without_an_id_is_given_one(world: WebhookWorld) -> None:
     ids = world.events.accept(world.principal, [an_event(), an_event()]).event_ids
     assert len(set(ids)) == 2
 
 
-def test_raising_needs_the_permission(world: World) -> None:
+def test_raising_needs_the_permission(world: WebhookWorld) -> None:
     with pytest.raises(Forbidden):
         world.events.accept(Principal(TENANT, USER, frozenset({"webhook:manage"})), [an_event()])
 
@@ -105,7 +105,7 @@ def test_a_request_holds_1_to_1000_events() -> None:
             RaiseEvents.model_validate({"events": [one] * count})
 
 
-def test_a_payload_of_exactly_1_mib_is_taken_and_one_byte_more_is_not__BR_WH_08(world: World) -> None:
+def test_a_payload_of_exactly_1_mib_is_taken_and_one_byte_more_is_not__BR_WH_08(world: WebhookWorld) -> None:
     fits = {"x": "é" * ((1024 * 1024 - len('{"x":""}')) // 2)}
     assert len(event_data(fits).encode()) == 1024 * 1024
     assert world.events.accept(world.principal, [an_event(data=fits)]).accepted == 1
@@ -117,14 +117,14 @@ def test_a_payload_of_exactly_1_mib_is_taken_and_one_byte_more_is_not__BR_WH_08(
     assert [error.pointer for error in refused.value.errors] == ["/events/1/data"]
 
 
-def test_one_bad_event_refuses_the_whole_request(world: World) -> None:
+def test_one_bad_event_refuses_the_whole_request(world: WebhookWorld) -> None:
     too_large = an_event(id="e-2", data={"x": "a" * 2_000_000})
     with pytest.raises(TooLarge):
         world.events.accept(world.principal, [an_event(id="e-1"), too_large])
     assert world.raised("BookingConfirmed") == []
 
 
-def test_the_pointer_of_a_single_event_begins_at_the_body(world: World) -> None:
+def test_the_pointer_of_a_single_event_begins_at_the_body(world: WebhookWorld) -> None:
     with pytest.raises(TooLarge) as refused:
         world.events.accept(world.principal, [an_event(data={"x": "a" * 2_000_000})], in_batch=False)
     assert [error.pointer for error in refused.value.errors] == ["/data"]
@@ -152,13 +152,13 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("body", HOSTILE, ids=lambda body: body[:50])
-def test_what_json_cannot_carry_is_refused_and_breaks_nothing(world: World, body: str) -> None:
+def test_what_json_cannot_carry_is_refused_and_breaks_nothing(world: WebhookWorld, body: str) -> None:
     with pytest.raises((ValidationError, ValidationFailed)):
         world.events.accept(world.principal, [RaiseEvent.model_validate_json(body)])
     assert world.raised("A") == []
 
 
-def test_integers_and_texts_keep_their_value_exactly(world: World) -> None:
+def test_integers_and_texts_keep_their_value_exactly(world: WebhookWorld) -> None:
     data = {"n": 2**63, "negative": -(10**30), "text": "a\u0000b\u2028🎉", "empty": {}, "list": [None, 1.5]}
     world.events.accept(world.principal, [an_event(data=data)])
     assert world.raised("BookingConfirmed") == [data]
@@ -175,7 +175,7 @@ def test_when_it_happened_is_kept_in_utc(moment: datetime, offset: int) -> None:
     assert kept.utcoffset() == timedelta(0)
 
 
-def test_an_event_happened_now_unless_it_says_otherwise(world: World) -> None:
+def test_an_event_happened_now_unless_it_says_otherwise(world: WebhookWorld) -> None:
     world.events.accept(
         world.principal, [an_event(id="e-1"), an_event(id="e-2", occurredAt="2026-02-01T00:00:00+02:00")]
     )
@@ -196,7 +196,9 @@ def test_announcements_carry_ids_of_one_tenant_at_most_100_at_a_time() -> None:
     ]
 
 
-def test_an_event_is_accepted_while_the_queue_is_down_and_announced_by_the_sweeper(world: World) -> None:
+def test_an_event_is_accepted_while_the_queue_is_down_and_announced_by_the_sweeper(
+    world: WebhookWorld,
+) -> None:
     world.queue.down = True
     assert world.events.accept(world.principal, [an_event(id="e-1")]).accepted == 1
     world.queue.down = False
@@ -207,7 +209,7 @@ def test_an_event_is_accepted_while_the_queue_is_down_and_announced_by_the_sweep
     assert world.events.sweep() == 0
 
 
-def test_a_sweep_that_finds_the_queue_down_leaves_the_events_to_the_next(world: World) -> None:
+def test_a_sweep_that_finds_the_queue_down_leaves_the_events_to_the_next(world: WebhookWorld) -> None:
     world.queue.down = True
     world.events.accept(world.principal, [an_event(id="e-1")])
     world.clock.advance(seconds=31)
@@ -219,7 +221,7 @@ def test_a_sweep_that_finds_the_queue_down_leaves_the_events_to_the_next(world: 
     assert announced(world) == ["e-1"]
 
 
-def test_nothing_is_accepted_while_the_database_is_down(world: World) -> None:
+def test_nothing_is_accepted_while_the_database_is_down(world: WebhookWorld) -> None:
     world.database.down = True
     with pytest.raises(Unavailable):
         world.events.accept(world.principal, [an_event()])
@@ -232,7 +234,7 @@ def a_message(**fields: object) -> str:
     return json.dumps({"tenantId": str(TENANT), "type": "BookingConfirmed", "data": {"n": 1}, **fields})
 
 
-def test_a_message_is_an_event_of_the_tenant_it_names(world: World) -> None:
+def test_a_message_is_an_event_of_the_tenant_it_names(world: WebhookWorld) -> None:
     ref = world.events.accept_message(a_message(id="e-1", occurredAt="2026-01-01T00:00:00Z"), "m-1")
     assert ref == EventRef(TENANT, "e-1")
     assert world.raised("BookingConfirmed") == [{"n": 1}]
@@ -241,7 +243,7 @@ def test_a_message_is_an_event_of_the_tenant_it_names(world: World) -> None:
 @pytest.mark.parametrize("fields", [{}, {"id": None}], ids=["no id", "a null id"])
 @pytest.mark.parametrize("message_id", ["m-1", "{7c9e/66}", "x" * 128, "-starts wrongly"])
 def test_a_message_without_an_id_is_stored_once_by_its_message_id(
-    world: World, fields: dict[str, object], message_id: str
+    world: WebhookWorld, fields: dict[str, object], message_id: str
 ) -> None:
     first = world.events.accept_message(a_message(**fields), message_id)
     assert world.events.accept_message(a_message(**fields), message_id) == first
@@ -280,7 +282,9 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("body", GARBAGE, ids=lambda body: body[:60])
-def test_a_message_that_is_no_event_becomes_an_alert_and_the_others_go_on(world: World, body: str) -> None:
+def test_a_message_that_is_no_event_becomes_an_alert_and_the_others_go_on(
+    world: WebhookWorld, body: str
+) -> None:
     world.fan_out.handle([(a_message(id="e-1"), "m-1"), (body, "m-2"), (a_message(id="e-3"), "m-3")])
     assert len(world.raised("BookingConfirmed")) == 2
     [alert] = world.alerts()
@@ -297,5 +301,5 @@ def test_a_message_that_is_no_event_becomes_an_alert_and_the_others_go_on(world:
     ).map(json.dumps)
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
-def test_no_message_ever_breaks_the_batch(world: World, body: str) -> None:
+def test_no_message_ever_breaks_the_batch(world: WebhookWorld, body: str) -> None:
     world.fan_out.handle([(body, "m-1")])

@@ -37,20 +37,20 @@ from domain.monitoring.anomalies.watch import AnomalyWatch
 from domain.monitoring.signal_series import SignalService
 from domain.providers.contract import IntegrationType
 from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
-from tests.worlds.apikey_world import World
+from tests.worlds.apikey_world import ApiKeyWorld
 
 HOUR = timedelta(hours=1)
 HOOK, CALENDAR = UUID(int=7), UUID(int=8)
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> ApiKeyWorld:
+    made = ApiKeyWorld(tmp_path)
     made.clock.advance(minutes=10)
     return made
 
 
-def webhook(world: World, state: WebhookState = WebhookState.Active) -> None:
+def webhook(world: ApiKeyWorld, state: WebhookState = WebhookState.Active) -> None:
     added = Webhook(
         HOOK,
         world.admin.tenant_id,
@@ -68,7 +68,9 @@ def webhook(world: World, state: WebhookState = WebhookState.Active) -> None:
         tx.commit()
 
 
-def happened(world: World, *tallies: tuple[int, Tally], kind: SubjectKind = SubjectKind.Webhook) -> None:
+def happened(
+    world: ApiKeyWorld, *tallies: tuple[int, Tally], kind: SubjectKind = SubjectKind.Webhook
+) -> None:
     """Signals so many hours ago."""
     now = hour_of(world.clock.now())
     subject = HOOK if kind == SubjectKind.Webhook else CALENDAR
@@ -85,12 +87,12 @@ def attempts(total: int, failed: int = 0, milliseconds: int = 40) -> Tally:
     return Tally(total, total - failed, failed, failed, 0, {"5xx": failed} if failed else {}, latency)
 
 
-def usual(world: World, *, but: int = 1) -> None:
+def usual(world: ApiKeyWorld, *, but: int = 1) -> None:
     """Four weeks of 100 attempts an hour, up to `but` hours ago."""
     happened(world, *((hours, attempts(100)) for hours in range(but + 1, 24 * 28)))
 
 
-def listed(world: World, principal: Principal | None = None, **filter_: Any) -> list[Anomaly]:
+def listed(world: ApiKeyWorld, principal: Principal | None = None, **filter_: Any) -> list[Anomaly]:
     """Newest first."""
     page = world.hub.use(AnomalyService).page(
         principal or world.admin, AnomalyFilter(**filter_), PageRequest()
@@ -98,7 +100,7 @@ def listed(world: World, principal: Principal | None = None, **filter_: Any) -> 
     return list(page.items)
 
 
-def occurrences(world: World) -> list[str]:
+def occurrences(world: ApiKeyWorld) -> list[str]:
     with world.hub.transactions.read() as tx:
         return [occurrence.source for occurrence in tx.occurrences.waiting(50)]
 
@@ -106,7 +108,7 @@ def occurrences(world: World) -> list[str]:
 # -- hours ------------------------------------------------------------------------------------------------
 
 
-def test_an_unusual_hour_is_stored_and_told_once(world: World) -> None:
+def test_an_unusual_hour_is_stored_and_told_once(world: ApiKeyWorld) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(1_000)))
@@ -133,7 +135,7 @@ def test_an_unusual_hour_is_stored_and_told_once(world: World) -> None:
         (attempts(100, milliseconds=4_000), Metric.Latency),
     ],
 )
-def test_failures_and_latency_are_watched_as_well(world: World, tally: Tally, metric: Metric) -> None:
+def test_failures_and_latency_are_watched_as_well(world: ApiKeyWorld, tally: Tally, metric: Metric) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, tally))
@@ -141,7 +143,7 @@ def test_failures_and_latency_are_watched_as_well(world: World, tally: Tally, me
     assert [anomaly.metric for anomaly in listed(world)] == [metric]
 
 
-def test_the_volume_of_syncs_is_watched(world: World) -> None:
+def test_the_volume_of_syncs_is_watched(world: ApiKeyWorld) -> None:
     calendar = Integration(
         CALENDAR,
         world.admin.tenant_id,
@@ -165,7 +167,7 @@ def test_the_volume_of_syncs_is_watched(world: World) -> None:
     assert "30 records a Full synchronisation of Calendar" in found.detail
 
 
-def test_an_anomaly_goes_on_and_ends_after_two_usual_hours(world: World) -> None:
+def test_an_anomaly_goes_on_and_ends_after_two_usual_hours(world: ApiKeyWorld) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(600)))
@@ -190,7 +192,7 @@ def test_an_anomaly_goes_on_and_ends_after_two_usual_hours(world: World) -> None
     assert occurrences(world) == ["anomaly"] * 3, "its alert lasts as long"
 
 
-def test_after_a_pause_of_the_timer_the_hours_between_are_judged(world: World) -> None:
+def test_after_a_pause_of_the_timer_the_hours_between_are_judged(world: ApiKeyWorld) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(100)))
@@ -204,14 +206,14 @@ def test_after_a_pause_of_the_timer_the_hours_between_are_judged(world: World) -
 
 
 @pytest.mark.parametrize("state", [WebhookState.Paused, WebhookState.Disabled])
-def test_what_was_switched_off_is_not_missed(world: World, state: WebhookState) -> None:
+def test_what_was_switched_off_is_not_missed(world: ApiKeyWorld, state: WebhookState) -> None:
     webhook(world, state)
     usual(world)
     assert world.hub.use(AnomalyWatch).detect().detected == 0
     assert listed(world) == []
 
 
-def test_silence_of_what_is_active_is_an_anomaly(world: World) -> None:
+def test_silence_of_what_is_active_is_an_anomaly(world: ApiKeyWorld) -> None:
     webhook(world)
     usual(world)
     world.hub.use(AnomalyWatch).detect()
@@ -219,7 +221,7 @@ def test_silence_of_what_is_active_is_an_anomaly(world: World) -> None:
 
 
 def test_a_crash_before_the_commit_judges_again_and_one_after_it_does_not(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ApiKeyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook(world)
     usual(world)
@@ -237,7 +239,7 @@ def test_a_crash_before_the_commit_judges_again_and_one_after_it_does_not(
 
 
 def test_a_tenant_that_cannot_be_judged_keeps_nobody_waiting(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ApiKeyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook(world)
     usual(world)
@@ -259,7 +261,7 @@ def test_a_tenant_that_cannot_be_judged_keeps_nobody_waiting(
 # -- decisions --------------------------------------------------------------------------------------------
 
 
-def test_an_anomaly_is_acknowledged_once_and_audited(world: World) -> None:
+def test_an_anomaly_is_acknowledged_once_and_audited(world: ApiKeyWorld) -> None:
     webhook(world)
     usual(world)
     world.hub.use(AnomalyWatch).detect()
@@ -277,7 +279,7 @@ def test_an_anomaly_is_acknowledged_once_and_audited(world: World) -> None:
     assert [row.target_id for row in rows.items] == [str(found.anomaly_id)]
 
 
-def test_a_snoozed_metric_is_stored_and_not_told(world: World) -> None:
+def test_a_snoozed_metric_is_stored_and_not_told(world: ApiKeyWorld) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(900)))
@@ -298,7 +300,7 @@ def test_a_snoozed_metric_is_stored_and_not_told(world: World) -> None:
     assert len(world.events()) == 2, "the snooze is over"
 
 
-def test_the_hours_around_it_are_shown(world: World) -> None:
+def test_the_hours_around_it_are_shown(world: ApiKeyWorld) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(900)))
@@ -308,7 +310,7 @@ def test_the_hours_around_it_are_shown(world: World) -> None:
     assert [hour.value for hour in shown.hours] == [100.0] * 24 + [900.0] + [0.0]
 
 
-def test_anomalies_are_ones_own_and_need_the_permission(world: World) -> None:
+def test_anomalies_are_ones_own_and_need_the_permission(world: ApiKeyWorld) -> None:
     webhook(world)
     usual(world)
     world.hub.use(AnomalyWatch).detect()
@@ -325,7 +327,7 @@ def test_anomalies_are_ones_own_and_need_the_permission(world: World) -> None:
         listed(world, world.user("webhook:manage"))
 
 
-def test_old_anomalies_are_forgotten(world: World) -> None:
+def test_old_anomalies_are_forgotten(world: ApiKeyWorld) -> None:
     webhook(world)
     usual(world)
     happened(world, (1, attempts(900)))
@@ -339,7 +341,7 @@ def test_old_anomalies_are_forgotten(world: World) -> None:
 # -- keys -------------------------------------------------------------------------------------------------
 
 
-def test_requests_with_a_key_are_signals(world: World) -> None:
+def test_requests_with_a_key_are_signals(world: ApiKeyWorld) -> None:
     issued = world.issue(rateLimitPerHour=3)
     for _ in range(5):
         world.verify(issued.plain)
@@ -357,7 +359,7 @@ def test_requests_with_a_key_are_signals(world: World) -> None:
     assert elsewhere.total.total == 0
 
 
-def test_a_burst_of_refusals_of_a_key_is_an_anomaly_of_it(world: World) -> None:
+def test_a_burst_of_refusals_of_a_key_is_an_anomaly_of_it(world: ApiKeyWorld) -> None:
     issued = world.issue(rateLimitPerHour=10_000)
     for _ in range(24 * 7):
         for _ in range(10):
@@ -376,7 +378,7 @@ def test_a_burst_of_refusals_of_a_key_is_an_anomaly_of_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("is_revoked", [False, True])
-def test_a_burst_of_401_or_403_of_a_key_is_noticed_at_once(world: World, is_revoked: bool) -> None:
+def test_a_burst_of_401_or_403_of_a_key_is_noticed_at_once(world: ApiKeyWorld, is_revoked: bool) -> None:
     issued = world.issue()
     if is_revoked:
         world.hub.use(ApiKeyService).revoke(world.admin, issued.key.api_key_id, "Leaked.", None)
@@ -402,14 +404,14 @@ def test_a_burst_of_401_or_403_of_a_key_is_noticed_at_once(world: World, is_revo
     assert len(listed(world)) == 2
 
 
-def test_a_key_over_its_limit_is_no_burst_of_refusals(world: World) -> None:
+def test_a_key_over_its_limit_is_no_burst_of_refusals(world: ApiKeyWorld) -> None:
     issued = world.issue(rate_limit_per_hour=1)
     for _ in range(BURST + 1):
         world.verify(issued.plain)
     assert listed(world) == []
 
 
-def test_a_key_from_a_new_network_is_noticed_after_it_has_been_learned(world: World) -> None:
+def test_a_key_from_a_new_network_is_noticed_after_it_has_been_learned(world: ApiKeyWorld) -> None:
     issued = world.issue()
     world.verify(issued.plain, ip="192.0.2.7")
     world.verify(issued.plain, ip="198.51.100.1")
@@ -429,7 +431,7 @@ def test_a_key_from_a_new_network_is_noticed_after_it_has_been_learned(world: Wo
     assert [type_ for type_, _ in world.events()][-1] == "AnomalyDetected"
 
 
-def test_a_key_that_comes_from_everywhere_surprises_nobody(world: World) -> None:
+def test_a_key_that_comes_from_everywhere_surprises_nobody(world: ApiKeyWorld) -> None:
     issued = world.issue()
     for index in range(VARIED):
         world.verify(issued.plain, ip=f"10.0.{index}.1")
@@ -439,7 +441,7 @@ def test_a_key_that_comes_from_everywhere_surprises_nobody(world: World) -> None
 
 
 def test_a_key_that_shows_ever_new_things_neither_fills_the_database_nor_keeps_it_busy(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ApiKeyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rate limit does not stop it: requests over the limit are looked at too."""
     issued = world.issue(rate_limit_per_hour=1)
@@ -472,7 +474,7 @@ def test_a_key_that_shows_ever_new_things_neither_fills_the_database_nor_keeps_i
     ],
 )
 def test_a_new_program_or_country_is_noticed(
-    world: World, before: dict[str, str], after: dict[str, str], metric: Metric
+    world: ApiKeyWorld, before: dict[str, str], after: dict[str, str], metric: Metric
 ) -> None:
     issued = world.issue()
 
@@ -487,7 +489,7 @@ def test_a_new_program_or_country_is_noticed(
     assert [anomaly.metric for anomaly in listed(world)] == [metric]
 
 
-def test_one_scope_after_another_is_probing(world: World) -> None:
+def test_one_scope_after_another_is_probing(world: ApiKeyWorld) -> None:
     issued = world.issue()
     for index in range(PROBING - 1):
         world.verify(issued.plain, f"thing{index}:write")
@@ -501,7 +503,7 @@ def test_one_scope_after_another_is_probing(world: World) -> None:
     assert "thing4:write" in found.detail
 
 
-def test_refusals_far_apart_are_no_probing(world: World) -> None:
+def test_refusals_far_apart_are_no_probing(world: ApiKeyWorld) -> None:
     issued = world.issue()
     for index in range(PROBING * 2):
         world.verify(issued.plain, f"thing{index}:write")
@@ -509,7 +511,9 @@ def test_refusals_far_apart_are_no_probing(world: World) -> None:
     assert listed(world) == []
 
 
-def test_a_request_does_not_fail_for_being_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_does_not_fail_for_being_looked_at(
+    world: ApiKeyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     issued = world.issue()
 
     def away(*_: object) -> None:
@@ -524,7 +528,7 @@ def test_a_request_does_not_fail_for_being_looked_at(world: World, monkeypatch: 
     assert [seen.value for seen in known] == ["192.0.2.0/24"], "the next use is looked at again"
 
 
-def test_what_a_key_is_used_for_is_remembered_and_no_anomaly(world: World) -> None:
+def test_what_a_key_is_used_for_is_remembered_and_no_anomaly(world: ApiKeyWorld) -> None:
     issued = world.issue(scopes=["events:read", "events:write"])
     for scopes in (["events:read"], ["events:read"], ["secrets:read"]):
         world.verify(issued.plain, *scopes)
@@ -539,7 +543,7 @@ def test_what_a_key_is_used_for_is_remembered_and_no_anomaly(world: World) -> No
 
 
 def test_the_scope_of_every_request_costs_one_transaction(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: ApiKeyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issued, looked = world.issue(), []
     look = world.hub.use(KeyUsageWatch)._store
@@ -554,7 +558,7 @@ def test_the_scope_of_every_request_costs_one_transaction(
     assert len(looked) == 1
 
 
-def test_what_was_seen_long_ago_is_forgotten(world: World) -> None:
+def test_what_was_seen_long_ago_is_forgotten(world: ApiKeyWorld) -> None:
     issued = world.issue()
     world.verify(issued.plain, ip="192.0.2.7")
     world.clock.advance(days=91)

@@ -15,16 +15,16 @@ from domain.monitoring import dashboard
 from domain.monitoring.dashboard import Overview, OverviewService
 from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
 from functions.http.insights.views import overview_view
-from tests.worlds.apikey_world import World
+from tests.worlds.apikey_world import ApiKeyWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ApiKeyWorld:
     monkeypatch.setattr(dashboard, "_FIRST", PageRequest(1, 2))
-    return World(tmp_path)
+    return ApiKeyWorld(tmp_path)
 
 
-def _webhook(world: World, name: str, failures: int = 0) -> UUID:
+def _webhook(world: ApiKeyWorld, name: str, failures: int = 0) -> UUID:
     admin, now = world.admin, world.clock.now()
     webhook = Webhook(
         webhook_id=world.hub.ids.new(),
@@ -50,11 +50,11 @@ def _webhook(world: World, name: str, failures: int = 0) -> UUID:
     return webhook.webhook_id
 
 
-def _read(world: World) -> Overview:
+def _read(world: ApiKeyWorld) -> Overview:
     return world.hub.use(OverviewService).read(world.admin, 24)
 
 
-def test_keys_that_can_no_longer_be_used_take_no_place_from_those_that_can(world: World) -> None:
+def test_keys_that_can_no_longer_be_used_take_no_place_from_those_that_can(world: ApiKeyWorld) -> None:
     for name in ("Gone", "Gone too"):
         world.hub.use(ApiKeyService).revoke(
             world.admin, world.issue(keyName=name).key.api_key_id, "over", None
@@ -67,7 +67,7 @@ def test_keys_that_can_no_longer_be_used_take_no_place_from_those_that_can(world
     assert [line.key.key_name for line in keys] == ["In use"]
 
 
-def test_webhooks_that_fail_most_are_shown_before_older_ones(world: World) -> None:
+def test_webhooks_that_fail_most_are_shown_before_older_ones(world: ApiKeyWorld) -> None:
     for name, failures in (("oldest", 0), ("old", 0), ("failing", 3), ("failing more", 5)):
         _webhook(world, name, failures)
     lines = overview_view(_read(world)).webhooks
@@ -75,7 +75,7 @@ def test_webhooks_that_fail_most_are_shown_before_older_ones(world: World) -> No
     assert [(line.description, line.failed) for line in lines] == [("failing more", 5), ("failing", 3)]
 
 
-def test_it_says_what_the_caller_may_do(world: World) -> None:
+def test_it_says_what_the_caller_may_do(world: ApiKeyWorld) -> None:
     watcher = world.user("insights:read", "alerts:read", tenant=world.admin.tenant_id)
     shown = overview_view(world.hub.use(OverviewService).read(watcher, 24))
     assert (shown.permissions, shown.webhooks) == (["alerts:read", "insights:read"], None)

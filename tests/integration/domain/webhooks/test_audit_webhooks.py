@@ -16,11 +16,11 @@ from domain.webhooks.deliveries import DeliveryService
 from domain.webhooks.model import CreateWebhook, RotateSecret, TestWebhook, UpdateWebhook
 from domain.webhooks.notices import record_disabled
 from domain.webhooks.service import WebhookService
-from tests.worlds.apikey_world import World
+from tests.worlds.apikey_world import ApiKeyWorld
 
 
 async def test_every_change_of_a_webhook_is_recorded_without_its_secret(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = ApiKeyWorld(tmp_path)
     webhooks = world.hub.use(WebhookService)
     # Nobody listens on port 1: the webhook waits for its verification.
     created = await webhooks.create(
@@ -54,7 +54,7 @@ async def test_every_change_of_a_webhook_is_recorded_without_its_secret(tmp_path
 
 
 async def test_what_was_refused_is_not_recorded_as_done(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = ApiKeyWorld(tmp_path)
     with pytest.raises(NotFound):
         await asyncio.to_thread(world.hub.use(WebhookService).delete, world.admin, uuid4(), None)
     assert world.hub.use(AuditService).page(world.admin, AuditFilter(), PageRequest()).total == 0

@@ -20,17 +20,17 @@ from domain.webhooks.model import DeliveryStatus, Replay, TestWebhook, UpdateWeb
 from domain.webhooks.ports import DeliveryFilter
 from domain.webhooks.service import WebhookWithSecret
 from tests.worlds.builders import START, answer
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[WebhookWorld]:
+    made = WebhookWorld(tmp_path)
     yield made
     made.close()
 
 
-async def failed(world: World, count: int = 1) -> WebhookWithSecret:
+async def failed(world: WebhookWorld, count: int = 1) -> WebhookWithSecret:
     """A webhook whose first deliveries failed for good, one a minute."""
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(*[answer(400)] * count)
@@ -41,12 +41,12 @@ async def failed(world: World, count: int = 1) -> WebhookWithSecret:
     return webhook
 
 
-def only_delivery(world: World, webhook: WebhookWithSecret) -> UUID:
+def only_delivery(world: WebhookWorld, webhook: WebhookWithSecret) -> UUID:
     [delivery] = world.deliveries(webhook)
     return delivery.webhook_delivery_id
 
 
-async def test_a_failed_delivery_can_be_retried_with_a_fresh_budget(world: World) -> None:
+async def test_a_failed_delivery_can_be_retried_with_a_fresh_budget(world: WebhookWorld) -> None:
     webhook = await failed(world)
     delivery_id = only_delivery(world, webhook)
     queued = world.history.retry(world.principal, webhook.webhook.webhook_id, delivery_id)
@@ -59,7 +59,7 @@ async def test_a_failed_delivery_can_be_retried_with_a_fresh_budget(world: World
 
 
 async def test_a_waiting_retry_can_be_brought_forward_and_its_old_message_changes_nothing(
-    world: World,
+    world: WebhookWorld,
 ) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(answer(500))
@@ -70,7 +70,7 @@ async def test_a_waiting_retry_can_be_brought_forward_and_its_old_message_change
     assert len(world.receivers.posts) == 2
 
 
-async def test_a_delivered_delivery_cannot_be_retried(world: World) -> None:
+async def test_a_delivered_delivery_cannot_be_retried(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.raise_event()
     await world.settle()
@@ -79,7 +79,7 @@ async def test_a_delivered_delivery_cannot_be_retried(world: World) -> None:
     assert refused.value.code == "not-retryable"
 
 
-async def test_nothing_is_retried_or_replayed_while_the_webhook_is_not_active(world: World) -> None:
+async def test_nothing_is_retried_or_replayed_while_the_webhook_is_not_active(world: WebhookWorld) -> None:
     webhook = await failed(world)
     webhook_id = webhook.webhook.webhook_id
     await world.service.update(world.principal, webhook_id, UpdateWebhook(is_active=False), None)
@@ -90,7 +90,9 @@ async def test_nothing_is_retried_or_replayed_while_the_webhook_is_not_active(wo
         world.history.replay(world.principal, webhook_id, Replay(since=START))
 
 
-async def test_a_retry_asked_for_while_the_queue_is_down_is_made_by_the_retry_processor(world: World) -> None:
+async def test_a_retry_asked_for_while_the_queue_is_down_is_made_by_the_retry_processor(
+    world: WebhookWorld,
+) -> None:
     webhook = await failed(world)
     world.queue.down = True
     world.history.retry(world.principal, webhook.webhook.webhook_id, only_delivery(world, webhook))
@@ -100,7 +102,7 @@ async def test_a_retry_asked_for_while_the_queue_is_down_is_made_by_the_retry_pr
     assert [delivery.delivery_status for delivery in world.deliveries(webhook)] == [DeliveryStatus.Delivered]
 
 
-async def test_a_replay_sends_what_ended_in_the_range_and_nothing_else(world: World) -> None:
+async def test_a_replay_sends_what_ended_in_the_range_and_nothing_else(world: WebhookWorld) -> None:
     webhook = await failed(world, 4)
     chosen = Replay(since=START + timedelta(minutes=1), until=START + timedelta(minutes=3))
     replayed = world.history.replay(world.principal, webhook.webhook.webhook_id, chosen)
@@ -115,7 +117,7 @@ async def test_a_replay_sends_what_ended_in_the_range_and_nothing_else(world: Wo
     ]
 
 
-async def test_a_replay_can_send_delivered_ones_again_under_the_same_id(world: World) -> None:
+async def test_a_replay_can_send_delivered_ones_again_under_the_same_id(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     event_id = world.raise_event()
     await world.settle()
@@ -128,7 +130,7 @@ async def test_a_replay_can_send_delivered_ones_again_under_the_same_id(world: W
     assert [post.headers["webhook-id"] for post in world.receivers.posts_to()] == [event_id, event_id]
 
 
-async def test_a_replay_can_be_narrowed_to_types(world: World) -> None:
+async def test_a_replay_can_be_narrowed_to_types(world: WebhookWorld) -> None:
     webhook = await failed(world)
     replayed = world.history.replay(
         world.principal, webhook.webhook.webhook_id, Replay(since=START, event_types=["Other"])
@@ -136,13 +138,15 @@ async def test_a_replay_can_be_narrowed_to_types(world: World) -> None:
     assert replayed.replayed == 0
 
 
-async def test_a_range_that_ends_before_it_begins_is_refused(world: World) -> None:
+async def test_a_range_that_ends_before_it_begins_is_refused(world: WebhookWorld) -> None:
     webhook = await failed(world)
     with pytest.raises(ValidationFailed):
         world.history.replay(world.principal, webhook.webhook.webhook_id, Replay(since=START, until=START))
 
 
-async def test_an_expired_delivery_can_be_replayed_and_has_24_hours_again__BR_WH_05(world: World) -> None:
+async def test_an_expired_delivery_can_be_replayed_and_has_24_hours_again__BR_WH_05(
+    world: WebhookWorld,
+) -> None:
     webhook = await world.webhook("BookingConfirmed")
     await world.service.update(
         world.principal, webhook.webhook.webhook_id, UpdateWebhook(is_active=False), None
@@ -161,7 +165,9 @@ async def test_an_expired_delivery_can_be_replayed_and_has_24_hours_again__BR_WH
     assert [delivery.delivery_status for delivery in world.deliveries(webhook)] == [DeliveryStatus.Delivered]
 
 
-async def test_a_test_event_is_posted_at_once_and_answers_with_what_the_receiver_said(world: World) -> None:
+async def test_a_test_event_is_posted_at_once_and_answers_with_what_the_receiver_said(
+    world: WebhookWorld,
+) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(answer(202, b"thanks"))
     delivery = await world.history.test(
@@ -176,7 +182,7 @@ async def test_a_test_event_is_posted_at_once_and_answers_with_what_the_receiver
 @pytest.mark.parametrize(
     "reply", [answer(500), OutboundError("timeout", "No answer.")], ids=["500", "timeout"]
 )
-async def test_a_test_that_fails_is_recorded_and_never_retried(world: World, reply: object) -> None:
+async def test_a_test_that_fails_is_recorded_and_never_retried(world: WebhookWorld, reply: object) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(reply)  # type: ignore[arg-type]
     delivery = await world.history.test(world.principal, webhook.webhook.webhook_id, TestWebhook())
@@ -186,7 +192,7 @@ async def test_a_test_that_fails_is_recorded_and_never_retried(world: World, rep
     assert len(world.receivers.posts) == 1
 
 
-async def test_a_webhook_can_be_tested_before_it_is_verified(world: World) -> None:
+async def test_a_webhook_can_be_tested_before_it_is_verified(world: WebhookWorld) -> None:
     world.receivers.verification = lambda request: answer(500)
     webhook = await world.webhook("*")
     delivery = await world.history.test(world.principal, webhook.webhook.webhook_id, TestWebhook())
@@ -194,7 +200,7 @@ async def test_a_webhook_can_be_tested_before_it_is_verified(world: World) -> No
     assert world.webhook_now(webhook).state == WebhookState.PendingVerification
 
 
-async def test_a_test_payload_that_json_cannot_carry_is_refused(world: World) -> None:
+async def test_a_test_payload_that_json_cannot_carry_is_refused(world: WebhookWorld) -> None:
     webhook = await world.webhook("*")
     unfit: list[dict[str, object]] = [{"x": float("nan")}, {"x": "\ud800"}]
     for data in unfit:
@@ -202,7 +208,7 @@ async def test_a_test_payload_that_json_cannot_carry_is_refused(world: World) ->
             await world.history.test(world.principal, webhook.webhook.webhook_id, TestWebhook(data=data))
 
 
-async def test_a_test_payload_is_no_larger_than_an_event_may_be__BR_WH_08(world: World) -> None:
+async def test_a_test_payload_is_no_larger_than_an_event_may_be__BR_WH_08(world: WebhookWorld) -> None:
     webhook = await world.webhook("*")
     most = {"x": "a" * (1024 * 1024 - len('{"x":""}'))}
     delivery = await world.history.test(world.principal, webhook.webhook.webhook_id, TestWebhook(data=most))
@@ -213,7 +219,7 @@ async def test_a_test_payload_is_no_larger_than_an_event_may_be__BR_WH_08(world:
     assert (refusal.value.code, refusal.value.errors[0].pointer) == ("BR-WH-08", "/data")
 
 
-async def test_deliveries_are_listed_newest_first_and_can_be_narrowed(world: World) -> None:
+async def test_deliveries_are_listed_newest_first_and_can_be_narrowed(world: WebhookWorld) -> None:
     webhook = await failed(world, 3)
     world.raise_event()
     await world.settle()
@@ -230,7 +236,7 @@ async def test_deliveries_are_listed_newest_first_and_can_be_narrowed(world: Wor
     assert listed(since=START + timedelta(minutes=1), until=START + timedelta(minutes=2)) == oldest_first[1:2]
 
 
-async def test_every_use_needs_the_permission_and_another_tenants_id_is_unknown(world: World) -> None:
+async def test_every_use_needs_the_permission_and_another_tenants_id_is_unknown(world: WebhookWorld) -> None:
     webhook = await failed(world)
     one, delivery = webhook.webhook.webhook_id, only_delivery(world, webhook)
 

@@ -21,25 +21,25 @@ from domain.webhooks.ports import NewDelivery
 from domain.webhooks.service import WebhookWithSecret
 from infra.sql.journal.outbox import SqlOutbox
 from tests.worlds.builders import answer
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[WebhookWorld]:
+    made = WebhookWorld(tmp_path)
     yield made
     made.close()
 
 
-async def pause(world: World, webhook: WebhookWithSecret) -> None:
+async def pause(world: WebhookWorld, webhook: WebhookWithSecret) -> None:
     await world.service.update(
         world.principal, webhook.webhook.webhook_id, UpdateWebhook(is_active=False), None
     )
 
 
-async def resume(world: World, webhook: WebhookWithSecret) -> None:
+async def resume(world: WebhookWorld, webhook: WebhookWithSecret) -> None:
     await world.service.update(
         world.principal, webhook.webhook.webhook_id, UpdateWebhook(is_active=True), None
     )
@@ -61,7 +61,7 @@ async def resume(world: World, webhook: WebhookWithSecret) -> None:
     ],
 )
 async def test_a_webhook_is_told_what_it_subscribed_to(
-    world: World, subscribed: list[str], type_: str, told: bool
+    world: WebhookWorld, subscribed: list[str], type_: str, told: bool
 ) -> None:
     await world.webhook(*subscribed)
     world.raise_event(type_)
@@ -69,7 +69,7 @@ async def test_a_webhook_is_told_what_it_subscribed_to(
     assert len(world.receivers.posts) == told
 
 
-async def test_several_matching_names_are_one_delivery(world: World) -> None:
+async def test_several_matching_names_are_one_delivery(world: WebhookWorld) -> None:
     webhook = await world.webhook("booking.created", "booking.*", "*", "*")
     world.raise_event("booking.created")
     await world.settle()
@@ -77,7 +77,7 @@ async def test_several_matching_names_are_one_delivery(world: World) -> None:
     assert len(world.receivers.posts) == 1
 
 
-async def test_every_matching_webhook_of_the_tenant_is_told_and_none_of_another(world: World) -> None:
+async def test_every_matching_webhook_of_the_tenant_is_told_and_none_of_another(world: WebhookWorld) -> None:
     await world.webhook("*", url="https://a.example/")
     await world.webhook("BookingConfirmed", url="https://b.example/")
     await world.webhook("*", url="https://c.example/", owner=world.other)
@@ -89,7 +89,7 @@ async def test_every_matching_webhook_of_the_tenant_is_told_and_none_of_another(
     ]
 
 
-async def test_the_same_id_in_two_tenants_is_two_events(world: World) -> None:
+async def test_the_same_id_in_two_tenants_is_two_events(world: WebhookWorld) -> None:
     await world.webhook("*", url="https://a.example/")
     await world.webhook("*", url="https://c.example/", owner=world.other)
     world.raise_event(id="e-1", data={"of": "A"})
@@ -99,7 +99,7 @@ async def test_the_same_id_in_two_tenants_is_two_events(world: World) -> None:
     assert posted == {"https://a.example/": "A", "https://c.example/": "B"}
 
 
-async def test_a_webhook_that_was_never_verified_gets_nothing_not_even_held(world: World) -> None:
+async def test_a_webhook_that_was_never_verified_gets_nothing_not_even_held(world: WebhookWorld) -> None:
     world.receivers.verification = lambda request: answer(500)
     webhook = await world.webhook("*")
     world.raise_event()
@@ -107,7 +107,7 @@ async def test_a_webhook_that_was_never_verified_gets_nothing_not_even_held(worl
     assert world.deliveries(webhook) == []
 
 
-async def test_events_of_a_paused_webhook_are_held_and_sent_when_it_resumes(world: World) -> None:
+async def test_events_of_a_paused_webhook_are_held_and_sent_when_it_resumes(world: WebhookWorld) -> None:
     webhook = await world.webhook("*")
     await pause(world, webhook)
     world.raise_event()
@@ -122,7 +122,7 @@ async def test_events_of_a_paused_webhook_are_held_and_sent_when_it_resumes(worl
     assert (sent.is_held, sent.delivery_status) == (False, DeliveryStatus.Delivered)
 
 
-async def test_what_was_held_while_its_webhook_resumed_is_sent_all_the_same(world: World) -> None:
+async def test_what_was_held_while_its_webhook_resumed_is_sent_all_the_same(world: WebhookWorld) -> None:
     """Let a fan-out read the webhook before it is resumed, and commit after it.
 
     Two transactions may do so on SQL Server: the release has not seen the delivery."""
@@ -143,7 +143,7 @@ async def test_what_was_held_while_its_webhook_resumed_is_sent_all_the_same(worl
 
 
 async def test_a_flood_of_large_events_is_fanned_out_a_few_at_a_time(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: WebhookWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message of the queue announces 100 events, each of which may be a mebibyte."""
     monkeypatch.setattr(fan_out, "_BYTES_PER_TRANSACTION", 3 * MIB)
@@ -176,7 +176,7 @@ async def test_a_flood_of_large_events_is_fanned_out_a_few_at_a_time(
     ],
 )
 async def test_an_event_that_only_bears_the_name_of_one_of_the_hubs_own_holds_up_no_other(
-    world: World, type_: str, data: dict[str, object]
+    world: WebhookWorld, type_: str, data: dict[str, object]
 ) -> None:
     """Anyone with `events:write` names its events; what becomes of the hub's own must not depend on it."""
     webhook = await world.webhook("*")
@@ -187,7 +187,7 @@ async def test_an_event_that_only_bears_the_name_of_one_of_the_hubs_own_holds_up
     assert world.alerts() == []
 
 
-async def test_events_of_a_disabled_webhook_are_held(world: World) -> None:
+async def test_events_of_a_disabled_webhook_are_held(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(answer(410))
     world.raise_event()
@@ -198,7 +198,7 @@ async def test_events_of_a_disabled_webhook_are_held(world: World) -> None:
     assert [delivery.is_held for delivery in world.deliveries(webhook)] == [False, True]
 
 
-async def test_events_of_a_webhook_that_must_verify_its_new_address_are_held(world: World) -> None:
+async def test_events_of_a_webhook_that_must_verify_its_new_address_are_held(world: WebhookWorld) -> None:
     webhook = await world.webhook("*")
     world.receivers.verification = lambda request: answer(500)
     moved = UpdateWebhook(url="https://new.example/")
@@ -209,7 +209,7 @@ async def test_events_of_a_webhook_that_must_verify_its_new_address_are_held(wor
     assert world.receivers.posts == []
 
 
-async def test_what_is_held_expires_after_24_hours__BR_WH_05(world: World) -> None:
+async def test_what_is_held_expires_after_24_hours__BR_WH_05(world: WebhookWorld) -> None:
     webhook = await world.webhook("*")
     await pause(world, webhook)
     world.raise_event()
@@ -223,7 +223,7 @@ async def test_what_is_held_expires_after_24_hours__BR_WH_05(world: World) -> No
     assert world.receivers.posts == []
 
 
-async def test_fanning_out_twice_inserts_nothing_and_sends_nothing(world: World) -> None:
+async def test_fanning_out_twice_inserts_nothing_and_sends_nothing(world: WebhookWorld) -> None:
     webhook = await world.webhook("*")
     world.raise_event()
     [message] = world.queue.take(DOMAIN_EVENTS_QUEUE)
@@ -233,7 +233,7 @@ async def test_fanning_out_twice_inserts_nothing_and_sends_nothing(world: World)
     assert len(world.deliveries(webhook)) == 1
 
 
-async def test_more_events_than_one_transaction_takes_are_all_fanned_out(world: World) -> None:
+async def test_more_events_than_one_transaction_takes_are_all_fanned_out(world: WebhookWorld) -> None:
     webhook = await world.webhook("*")
     for _ in range(6):
         for _ in range(100):
@@ -248,7 +248,7 @@ async def test_more_events_than_one_transaction_takes_are_all_fanned_out(world: 
     assert {message.webhook_id for message in queued} == {webhook.webhook.webhook_id}
 
 
-async def test_a_crash_between_commit_and_send_is_healed_by_the_retry_processor(world: World) -> None:
+async def test_a_crash_between_commit_and_send_is_healed_by_the_retry_processor(world: WebhookWorld) -> None:
     webhook = await world.webhook("*")
     world.raise_event()
     announced = world.queue.take(DOMAIN_EVENTS_QUEUE)
@@ -267,7 +267,7 @@ async def test_a_crash_between_commit_and_send_is_healed_by_the_retry_processor(
     assert len(world.receivers.posts) == 1
 
 
-async def test_a_lost_announcement_is_healed_by_the_sweeper(world: World) -> None:
+async def test_a_lost_announcement_is_healed_by_the_sweeper(world: WebhookWorld) -> None:
     webhook = await world.webhook("*")
     world.queue.losing = True
     world.raise_event()
@@ -325,7 +325,7 @@ def test_splitting_a_message_shares_its_size_and_loses_nothing() -> None:
 
 
 async def test_deliveries_carry_the_callers_trace_and_expire_24_hours_after_the_event__BR_WH_05(
-    world: World,
+    world: WebhookWorld,
 ) -> None:
     webhook = await world.webhook("*")
     world.raise_event()

@@ -14,13 +14,13 @@ from domain.core.errors import Unavailable
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import DeliveryStatus
 from tests.worlds.builders import START, Hanging, answer
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 MIB = 1024 * 1024
 
 
 @asynccontextmanager
-async def opened(world: World) -> AsyncIterator[World]:
+async def opened(world: WebhookWorld) -> AsyncIterator[WebhookWorld]:
     try:
         yield world
     finally:
@@ -33,7 +33,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
 
 
-def fanned_out(world: World, events: int) -> list[DeliveryMessage]:
+def fanned_out(world: WebhookWorld, events: int) -> list[DeliveryMessage]:
     """The delivery messages of so many events."""
     for _ in range(events):
         world.raise_event()
@@ -42,7 +42,7 @@ def fanned_out(world: World, events: int) -> list[DeliveryMessage]:
 
 
 async def test_deliveries_over_the_cap_of_an_endpoint_are_put_off_untouched(home: Path) -> None:
-    async with opened(World(home, per_endpoint=3, handoff_seconds=0.2)) as world:
+    async with opened(WebhookWorld(home, per_endpoint=3, handoff_seconds=0.2)) as world:
         webhook = await world.webhook("BookingConfirmed")
         hanging = Hanging()
         world.receivers.otherwise = hanging
@@ -67,7 +67,7 @@ async def test_deliveries_over_the_cap_of_an_endpoint_are_put_off_untouched(home
 
 
 async def test_a_hanging_endpoint_does_not_keep_the_others_waiting(home: Path) -> None:
-    async with opened(World(home, per_endpoint=2, handoff_seconds=0.2)) as world:
+    async with opened(WebhookWorld(home, per_endpoint=2, handoff_seconds=0.2)) as world:
         slow = await world.webhook("BookingConfirmed", url="https://slow.example/")
         quick = await world.webhook("BookingConfirmed", url="https://quick.example/")
         hanging = Hanging()
@@ -85,7 +85,7 @@ async def test_a_hanging_endpoint_does_not_keep_the_others_waiting(home: Path) -
 
 
 async def test_handle_returns_after_the_hand_off_time_and_the_result_is_recorded_later(home: Path) -> None:
-    async with opened(World(home, handoff_seconds=0.05)) as world:
+    async with opened(WebhookWorld(home, handoff_seconds=0.05)) as world:
         webhook = await world.webhook("BookingConfirmed")
         hanging = Hanging()
         world.receivers.script(hanging)
@@ -104,7 +104,7 @@ async def test_handle_returns_after_the_hand_off_time_and_the_result_is_recorded
 
 
 async def test_draining_waits_for_every_post_that_was_handed_off(home: Path) -> None:
-    async with opened(World(home, handoff_seconds=0.2)) as world:
+    async with opened(WebhookWorld(home, handoff_seconds=0.2)) as world:
         webhook = await world.webhook("BookingConfirmed")
         hanging = Hanging()
         world.receivers.otherwise = hanging
@@ -120,7 +120,7 @@ async def test_draining_waits_for_every_post_that_was_handed_off(home: Path) -> 
 
 
 async def test_the_process_takes_no_more_than_its_concurrency_over_all_endpoints(home: Path) -> None:
-    async with opened(World(home, concurrency=4, handoff_seconds=0.2)) as world:
+    async with opened(WebhookWorld(home, concurrency=4, handoff_seconds=0.2)) as world:
         for name in ("a", "b", "c"):
             await world.webhook("BookingConfirmed", url=f"https://{name}.example/")
         hanging = Hanging()
@@ -134,7 +134,7 @@ async def test_the_process_takes_no_more_than_its_concurrency_over_all_endpoints
 
 
 async def test_payloads_in_flight_are_bounded_by_their_bytes(home: Path) -> None:
-    async with opened(World(home, handoff_seconds=0.2)) as world:
+    async with opened(WebhookWorld(home, handoff_seconds=0.2)) as world:
         webhook = await world.webhook("BookingConfirmed")
         other = await world.webhook("BookingConfirmed", url="https://other.example/")
         messages = {message.webhook_id: message.delivery_ids for message in fanned_out(world, 1)}
@@ -150,7 +150,7 @@ async def test_payloads_in_flight_are_bounded_by_their_bytes(home: Path) -> None
 
 
 async def test_a_message_larger_than_the_bound_goes_alone_rather_than_never(home: Path) -> None:
-    async with opened(World(home)) as world:
+    async with opened(WebhookWorld(home)) as world:
         webhook = await world.webhook("BookingConfirmed")
         [message] = fanned_out(world, 1)
         huge = DeliveryMessage(message.webhook_id, message.delivery_ids, 1024 * MIB)
@@ -161,7 +161,7 @@ async def test_a_message_larger_than_the_bound_goes_alone_rather_than_never(home
 
 
 async def test_room_is_given_back_when_the_claim_fails(home: Path) -> None:
-    async with opened(World(home, per_endpoint=1)) as world:
+    async with opened(WebhookWorld(home, per_endpoint=1)) as world:
         webhook = await world.webhook("BookingConfirmed")
         batch = fanned_out(world, 1)
         claiming = world.engine._claim
@@ -181,7 +181,7 @@ async def test_room_is_given_back_when_the_claim_fails(home: Path) -> None:
 
 
 async def test_room_is_given_back_when_the_pace_cannot_be_asked(home: Path) -> None:
-    async with opened(World(home, per_endpoint=1)) as world:
+    async with opened(WebhookWorld(home, per_endpoint=1)) as world:
         plain = await world.webhook("BookingConfirmed", url="https://plain.example/")
         paced = await world.webhook("BookingConfirmed", url="https://paced.example/", rateLimitPerSecond=10)
         batch = sorted(
@@ -205,7 +205,7 @@ async def test_room_is_given_back_when_the_pace_cannot_be_asked(home: Path) -> N
 
 
 async def test_a_rate_limited_endpoint_gets_a_burst_and_then_its_rate(home: Path) -> None:
-    async with opened(World(home)) as world:
+    async with opened(WebhookWorld(home)) as world:
         webhook = await world.webhook("BookingConfirmed", rateLimitPerSecond=10)
         world.queue._messages.clear()
         for message in fanned_out(world, 45):
@@ -222,7 +222,7 @@ async def test_a_rate_limited_endpoint_gets_a_burst_and_then_its_rate(home: Path
 
 
 async def test_what_missed_its_moment_for_lack_of_room_is_paced_again(home: Path) -> None:
-    async with opened(World(home, per_endpoint=2, handoff_seconds=0.02, linger=0.02)) as world:
+    async with opened(WebhookWorld(home, per_endpoint=2, handoff_seconds=0.02, linger=0.02)) as world:
         await world.webhook("BookingConfirmed", rateLimitPerSecond=5)
         hanging = Hanging()
         world.receivers.otherwise = hanging

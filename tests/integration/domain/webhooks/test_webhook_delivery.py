@@ -15,12 +15,12 @@ from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
 from domain.webhooks.signing import signature
 from tests.worlds.builders import RECEIVER, START, Receivers, Reply, answer
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[WebhookWorld]:
+    made = WebhookWorld(tmp_path)
     yield made
     made.close()
 
@@ -30,7 +30,7 @@ def minutes_of_posts(receivers: Receivers) -> list[float]:
 
 
 async def test_four_failures_then_success_is_five_attempts_at_0_1_3_7_and_15_minutes__BR_WH_04_UC_WH_03(
-    world: World,
+    world: WebhookWorld,
 ) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(*[answer(500, b"oops")] * 4)
@@ -52,7 +52,7 @@ async def test_four_failures_then_success_is_five_attempts_at_0_1_3_7_and_15_min
     assert len({post.headers["webhook-timestamp"] for post in posts}) == 5
 
 
-async def test_each_attempt_is_signed_anew_over_the_same_bytes__BR_WH_02(world: World) -> None:
+async def test_each_attempt_is_signed_anew_over_the_same_bytes__BR_WH_02(world: WebhookWorld) -> None:
     webhook = await world.webhook()
     world.receivers.script(answer(500))
     world.raise_event()
@@ -64,7 +64,9 @@ async def test_each_attempt_is_signed_anew_over_the_same_bytes__BR_WH_02(world: 
         assert post.headers["webhook-signature"] == made
 
 
-async def test_a_delivery_fails_for_good_after_its_fifth_retry__BR_WH_03_BR_WH_06(world: World) -> None:
+async def test_a_delivery_fails_for_good_after_its_fifth_retry__BR_WH_03_BR_WH_06(
+    world: WebhookWorld,
+) -> None:
     webhook = await world.webhook("BookingConfirmed", retryPolicy={"maxRetries": 10, "jitter": False})
     world.receivers.otherwise = lambda request: answer(503)
     world.raise_event()
@@ -74,7 +76,7 @@ async def test_a_delivery_fails_for_good_after_its_fifth_retry__BR_WH_03_BR_WH_0
     assert (delivery.delivery_status, delivery.next_retry_at) == (DeliveryStatus.Failed, None)
 
 
-async def test_a_retry_is_planned_where_people_can_see_it(world: World) -> None:
+async def test_a_retry_is_planned_where_people_can_see_it(world: WebhookWorld) -> None:
     webhook = await world.webhook()
     world.receivers.script(answer(500, b"try later"))
     world.raise_event()
@@ -86,7 +88,7 @@ async def test_a_retry_is_planned_where_people_can_see_it(world: World) -> None:
     assert delivery.error_message == "The receiver answered 500."
 
 
-async def test_retry_after_is_honoured(world: World) -> None:
+async def test_retry_after_is_honoured(world: WebhookWorld) -> None:
     await world.webhook()
     world.receivers.script(
         answer(429, retry_after="600"), answer(503, retry_after="Sun, 01 Mar 2026 10:00:00 GMT")
@@ -97,7 +99,9 @@ async def test_retry_after_is_honoured(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", ["timeout", "connect", "tls", "protocol"])
-async def test_no_answer_is_retried_and_the_attempt_says_why(world: World, kind: OutboundFailure) -> None:
+async def test_no_answer_is_retried_and_the_attempt_says_why(
+    world: WebhookWorld, kind: OutboundFailure
+) -> None:
     webhook = await world.webhook()
     world.receivers.script(OutboundError(kind, "It did not work.", 30_000))
     world.raise_event()
@@ -119,7 +123,9 @@ async def test_no_answer_is_retried_and_the_attempt_says_why(world: World, kind:
     ],
     ids=["400", "404", "redirect", "blocked"],
 )
-async def test_what_cannot_succeed_fails_at_once(world: World, reply: Reply, outcome: AttemptOutcome) -> None:
+async def test_what_cannot_succeed_fails_at_once(
+    world: WebhookWorld, reply: Reply, outcome: AttemptOutcome
+) -> None:
     webhook = await world.webhook()
     world.receivers.script(reply)
     world.raise_event()
@@ -129,7 +135,7 @@ async def test_what_cannot_succeed_fails_at_once(world: World, reply: Reply, out
     assert [attempt.outcome for attempt in delivery.attempts] == [outcome]
 
 
-async def test_410_disables_the_webhook_with_an_event_and_an_alert(world: World) -> None:
+async def test_410_disables_the_webhook_with_an_event_and_an_alert(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     listener = await world.webhook("WebhookDisabled", url="https://listener.example/")
     world.receivers.script(answer(410))
@@ -150,7 +156,7 @@ async def test_410_disables_the_webhook_with_an_event_and_an_alert(world: World)
     assert len(world.deliveries(listener)) == 1
 
 
-async def test_a_delivery_not_made_within_24_hours_expires__BR_WH_05(world: World) -> None:
+async def test_a_delivery_not_made_within_24_hours_expires__BR_WH_05(world: WebhookWorld) -> None:
     policy = {"maxRetries": 5, "initialDelaySeconds": 3600, "backoffMultiplier": 10, "jitter": False}
     webhook = await world.webhook("BookingConfirmed", retryPolicy=policy)
     world.receivers.otherwise = lambda request: answer(500)
@@ -161,7 +167,7 @@ async def test_a_delivery_not_made_within_24_hours_expires__BR_WH_05(world: Worl
     assert delivery.delivery_status == DeliveryStatus.Expired
 
 
-async def test_a_delivery_that_nobody_could_try_expires_and_says_so__BR_WH_05(world: World) -> None:
+async def test_a_delivery_that_nobody_could_try_expires_and_says_so__BR_WH_05(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     await world.webhook("WebhookSent", "WebhookDeliveryFailed", url="https://watcher.example/")
     world.raise_event()
@@ -178,7 +184,7 @@ async def test_a_delivery_that_nobody_could_try_expires_and_says_so__BR_WH_05(wo
     assert (failed["attemptCount"], failed["nextRetryAt"]) == (0, None)
 
 
-async def test_the_first_4_kib_of_the_answer_are_kept_whatever_they_are(world: World) -> None:
+async def test_the_first_4_kib_of_the_answer_are_kept_whatever_they_are(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(answer(200, b"a" * 5000), answer(200, b"\x00\xff" + "é".encode()))
     for _ in range(2):
@@ -188,7 +194,7 @@ async def test_the_first_4_kib_of_the_answer_are_kept_whatever_they_are(world: W
     assert kept == ["a" * 4096, "\ufffd\ufffdé"]
 
 
-async def test_the_receivers_libraries_accept_a_delivery(world: World) -> None:
+async def test_the_receivers_libraries_accept_a_delivery(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.clock.move_to(datetime.now(world.clock.now().tzinfo))
     world.raise_event(data={"guest": "Zoë"}, subject="booking/42")

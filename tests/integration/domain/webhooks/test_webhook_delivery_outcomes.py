@@ -14,17 +14,17 @@ from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import DeliveryStatus, RotateSecret, UpdateWebhook, WebhookState
 from domain.webhooks.signing import signature
 from tests.worlds.builders import START, Hanging, answer
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[WebhookWorld]:
+    made = WebhookWorld(tmp_path)
     yield made
     made.close()
 
 
-async def test_a_delivery_raises_webhook_sent_with_the_specified_fields(world: World) -> None:
+async def test_a_delivery_raises_webhook_sent_with_the_specified_fields(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     await world.webhook("WebhookSent", "WebhookDeliveryFailed", url="https://watcher.example/")
     world.raise_event()
@@ -41,7 +41,7 @@ async def test_a_delivery_raises_webhook_sent_with_the_specified_fields(world: W
 
 
 async def test_each_failed_attempt_raises_webhook_delivery_failed_with_the_specified_fields(
-    world: World,
+    world: WebhookWorld,
 ) -> None:
     webhook = await world.webhook("BookingConfirmed", retryPolicy={"maxRetries": 1, "jitter": False})
     await world.webhook("WebhookSent", "WebhookDeliveryFailed", url="https://watcher.example/")
@@ -60,7 +60,7 @@ async def test_each_failed_attempt_raises_webhook_delivery_failed_with_the_speci
     ]
 
 
-async def test_a_webhook_that_names_webhook_sent_gets_it_and_there_is_no_loop(world: World) -> None:
+async def test_a_webhook_that_names_webhook_sent_gets_it_and_there_is_no_loop(world: WebhookWorld) -> None:
     await world.webhook("BookingConfirmed")
     watcher = await world.webhook("WebhookSent", "WebhookDeliveryFailed", url="https://watcher.example/")
     world.receivers.script(answer(500), answer(200), url="https://watcher.example/")
@@ -72,7 +72,7 @@ async def test_a_webhook_that_names_webhook_sent_gets_it_and_there_is_no_loop(wo
     assert world.raised("WebhookDeliveryFailed") == []
 
 
-async def test_a_wildcard_does_not_ask_for_events_about_deliveries(world: World) -> None:
+async def test_a_wildcard_does_not_ask_for_events_about_deliveries(world: WebhookWorld) -> None:
     webhook = await world.webhook("*")
     world.raise_event()
     await world.run_until(START + timedelta(hours=1))
@@ -80,7 +80,7 @@ async def test_a_wildcard_does_not_ask_for_events_about_deliveries(world: World)
     assert world.raised("WebhookSent") == []  # nobody would hear it
 
 
-async def test_counters_and_the_last_trigger_are_kept(world: World) -> None:
+async def test_counters_and_the_last_trigger_are_kept(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(answer(200), answer(400), answer(500), answer(200))
     for _ in range(3):
@@ -95,7 +95,9 @@ async def test_counters_and_the_last_trigger_are_kept(world: World) -> None:
     assert now.version == webhook.webhook.version
 
 
-async def test_fifty_deliveries_in_a_row_that_failed_for_good_disable_the_webhook(world: World) -> None:
+async def test_fifty_deliveries_in_a_row_that_failed_for_good_disable_the_webhook(
+    world: WebhookWorld,
+) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.otherwise = lambda request: answer(400)
     for _ in range(49):
@@ -110,7 +112,7 @@ async def test_fifty_deliveries_in_a_row_that_failed_for_good_disable_the_webhoo
     assert len(world.raised("WebhookDisabled")) == len(world.alerts()) == 1
 
 
-async def test_one_success_begins_the_row_again(world: World) -> None:
+async def test_one_success_begins_the_row_again(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(*[answer(400)] * 30, answer(200), *[answer(400)] * 49)
     for _ in range(80):
@@ -120,7 +122,7 @@ async def test_one_success_begins_the_row_again(world: World) -> None:
     assert (now.state, now.consecutive_failures) == (WebhookState.Active, 49)
 
 
-async def test_five_days_of_nothing_but_failure_disable_the_webhook(world: World) -> None:
+async def test_five_days_of_nothing_but_failure_disable_the_webhook(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed", retryPolicy={"maxRetries": 0})
     world.receivers.otherwise = lambda request: answer(500)
     for day in range(6):
@@ -132,7 +134,9 @@ async def test_five_days_of_nothing_but_failure_disable_the_webhook(world: World
     assert (now.state, now.disabled_reason) == (WebhookState.Disabled, "Every attempt failed for 5 days.")
 
 
-async def test_a_webhook_paused_between_fan_out_and_delivery_holds_and_resume_releases(world: World) -> None:
+async def test_a_webhook_paused_between_fan_out_and_delivery_holds_and_resume_releases(
+    world: WebhookWorld,
+) -> None:
     webhook = await world.webhook("BookingConfirmed")
     webhook_id = webhook.webhook.webhook_id
     world.raise_event()
@@ -148,7 +152,7 @@ async def test_a_webhook_paused_between_fan_out_and_delivery_holds_and_resume_re
 
 
 async def test_a_webhook_resumed_while_its_message_was_handled_does_not_strand_the_delivery(
-    world: World,
+    world: WebhookWorld,
 ) -> None:
     webhook = await world.webhook("BookingConfirmed")
     webhook_id = webhook.webhook.webhook_id
@@ -174,7 +178,7 @@ async def test_a_webhook_resumed_while_its_message_was_handled_does_not_strand_t
 
 
 async def test_the_message_of_a_deleted_webhook_is_dropped_quietly(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: WebhookWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.raise_event()
@@ -186,7 +190,7 @@ async def test_the_message_of_a_deleted_webhook_is_dropped_quietly(
     assert caplog.records == []
 
 
-async def test_a_webhook_deleted_while_it_is_posted_to_leaves_nothing_behind(world: World) -> None:
+async def test_a_webhook_deleted_while_it_is_posted_to_leaves_nothing_behind(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     await world.webhook("WebhookSent", "WebhookDeliveryFailed", url="https://watcher.example/")
     hanging = Hanging()
@@ -201,7 +205,7 @@ async def test_a_webhook_deleted_while_it_is_posted_to_leaves_nothing_behind(wor
     assert world.raised("WebhookSent") == []
 
 
-async def test_a_rotated_secret_signs_beside_the_new_one_until_the_overlap_ends(world: World) -> None:
+async def test_a_rotated_secret_signs_beside_the_new_one_until_the_overlap_ends(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     rotated = world.service.rotate_secret(
         world.principal, webhook.webhook.webhook_id, RotateSecret(overlap_seconds=60)
@@ -227,7 +231,7 @@ async def test_a_rotated_secret_signs_beside_the_new_one_until_the_overlap_ends(
 
 
 async def test_a_webhook_whose_secret_does_not_open_does_not_stop_the_others(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: WebhookWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = await world.webhook("*", url="https://broken.example/")
     await world.webhook("*", url="https://sound.example/")

@@ -13,18 +13,18 @@ from domain.core.errors import Unavailable
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus
 from tests.worlds.builders import Hanging, Reply, answer
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[WebhookWorld]:
+    made = WebhookWorld(tmp_path)
     yield made
     made.close()
 
 
 async def test_a_batch_comes_again_when_the_database_is_down_and_nothing_is_posted_twice(
-    world: World,
+    world: WebhookWorld,
 ) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.raise_event()
@@ -40,7 +40,7 @@ async def test_a_batch_comes_again_when_the_database_is_down_and_nothing_is_post
     assert [delivery.attempt_count for delivery in world.deliveries(webhook)] == [1]
 
 
-async def test_a_lost_retry_message_is_healed_by_the_retry_processor(world: World) -> None:
+async def test_a_lost_retry_message_is_healed_by_the_retry_processor(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(answer(500))
     world.raise_event()
@@ -56,7 +56,7 @@ async def test_a_lost_retry_message_is_healed_by_the_retry_processor(world: Worl
     assert [delivery.delivery_status for delivery in world.deliveries(webhook)] == [DeliveryStatus.Delivered]
 
 
-async def test_a_retry_message_that_comes_too_early_or_twice_changes_nothing(world: World) -> None:
+async def test_a_retry_message_that_comes_too_early_or_twice_changes_nothing(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.script(answer(500))
     world.raise_event()
@@ -70,7 +70,9 @@ async def test_a_retry_message_that_comes_too_early_or_twice_changes_nothing(wor
     assert len(world.receivers.posts) == 2
 
 
-async def test_a_lapsed_lease_shows_as_interrupted_and_the_delivery_is_made_again(world: World) -> None:
+async def test_a_lapsed_lease_shows_as_interrupted_and_the_delivery_is_made_again(
+    world: WebhookWorld,
+) -> None:
     webhook = await world.webhook("BookingConfirmed")
     hanging = Hanging(answer(500))
     world.receivers.script(hanging)
@@ -100,7 +102,7 @@ async def test_a_lapsed_lease_shows_as_interrupted_and_the_delivery_is_made_agai
 
 
 async def test_a_result_that_cannot_be_recorded_is_made_again_after_its_lease(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: WebhookWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.raise_event()
@@ -119,7 +121,7 @@ async def test_a_result_that_cannot_be_recorded_is_made_again_after_its_lease(
     assert [delivery.delivery_status for delivery in world.deliveries(webhook)] == [DeliveryStatus.Delivered]
 
 
-async def test_one_result_that_cannot_be_recorded_does_not_cost_the_others(world: World) -> None:
+async def test_one_result_that_cannot_be_recorded_does_not_cost_the_others(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
     ids = [world.raise_event() for _ in range(5)]
     writing = world.recorder.write
@@ -135,7 +137,7 @@ async def test_one_result_that_cannot_be_recorded_does_not_cost_the_others(world
     assert states == dict.fromkeys(ids, DeliveryStatus.Delivered) | {ids[2]: DeliveryStatus.Sending}
 
 
-async def test_results_wait_out_a_short_outage_of_the_database(world: World) -> None:
+async def test_results_wait_out_a_short_outage_of_the_database(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed")
 
     def goes_down(request: object) -> Reply:

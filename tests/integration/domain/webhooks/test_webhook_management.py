@@ -19,12 +19,12 @@ from domain.core.principal import Principal
 from domain.webhooks.model import CreateWebhook, RotateSecret, UpdateWebhook, WebhookState
 from domain.webhooks.ports import WebhookFilter
 from tests.worlds.builders import RECEIVER
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[WebhookWorld]:
+    made = WebhookWorld(tmp_path)
     yield made
     made.close()
 
@@ -34,7 +34,7 @@ def change(**fields: object) -> UpdateWebhook:
 
 
 async def test_a_tenant_has_at_most_50_webhooks__BR_WH_07(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = WebhookWorld(tmp_path)
     for _ in range(50):
         await world.webhook("*")
     with pytest.raises(RuleViolation) as refused:
@@ -48,14 +48,14 @@ async def test_a_tenant_has_at_most_50_webhooks__BR_WH_07(tmp_path: Path) -> Non
 
 
 async def test_the_limit_holds_when_many_are_created_at_once__BR_WH_07(tmp_path: Path) -> None:
-    world = World(tmp_path, webhooks_per_tenant=5)
+    world = WebhookWorld(tmp_path, webhooks_per_tenant=5)
     results = await asyncio.gather(*[world.webhook("*") for _ in range(12)], return_exceptions=True)
     assert sum(isinstance(result, RuleViolation) for result in results) == 7
     assert world.service.page(world.principal, WebhookFilter(), PageRequest()).total == 5
     world.close()
 
 
-async def test_the_secret_is_sealed_at_rest_for_its_own_webhook(world: World) -> None:
+async def test_the_secret_is_sealed_at_rest_for_its_own_webhook(world: WebhookWorld) -> None:
     created = await world.webhook("*")
     stored = world.webhook_now(created)
     assert world.cipher.open(stored.sealed_secret, context=f"webhook:{stored.webhook_id}") == created.secret
@@ -66,7 +66,7 @@ async def test_the_secret_is_sealed_at_rest_for_its_own_webhook(world: World) ->
 # -- changing ---------------------------------------------------------------------------------------------
 
 
-async def test_only_the_fields_sent_are_replaced(world: World) -> None:
+async def test_only_the_fields_sent_are_replaced(world: WebhookWorld) -> None:
     created = (await world.webhook("A", description="first", timeoutSeconds=10, rateLimitPerSecond=5)).webhook
     changed, verification = await world.service.update(
         world.principal, created.webhook_id, change(eventTypes=["B", "C"], description=None), None
@@ -83,7 +83,7 @@ async def test_only_the_fields_sent_are_replaced(world: World) -> None:
 
 
 @pytest.mark.parametrize("field", ["url", "eventTypes", "retryPolicy", "timeoutSeconds", "isActive"])
-async def test_null_is_refused_where_a_value_is_needed(world: World, field: str) -> None:
+async def test_null_is_refused_where_a_value_is_needed(world: WebhookWorld, field: str) -> None:
     created = (await world.webhook("*")).webhook
     with pytest.raises(ValidationFailed) as refused:
         await world.service.update(world.principal, created.webhook_id, change(**{field: None}), None)
@@ -92,7 +92,7 @@ async def test_null_is_refused_where_a_value_is_needed(world: World, field: str)
 
 
 @pytest.mark.parametrize("field", ["description", "integrationId", "rateLimitPerSecond"])
-async def test_null_clears_what_may_be_empty(world: World, field: str) -> None:
+async def test_null_clears_what_may_be_empty(world: WebhookWorld, field: str) -> None:
     created = (await world.webhook("*", description="text", rateLimitPerSecond=5)).webhook
     changed, _ = await world.service.update(
         world.principal, created.webhook_id, change(**{field: None}), None
@@ -103,13 +103,13 @@ async def test_null_clears_what_may_be_empty(world: World, field: str) -> None:
     assert getattr(changed, name) is None
 
 
-async def test_an_integration_that_does_not_exist_is_refused(world: World) -> None:
+async def test_an_integration_that_does_not_exist_is_refused(world: WebhookWorld) -> None:
     with pytest.raises(ValidationFailed) as refused:
         await world.webhook("*", integrationId=str(UUID(int=99)))
     assert [error.pointer for error in refused.value.errors] == ["/integrationId"]
 
 
-async def test_if_match_refuses_a_change_to_a_version_that_is_past(world: World) -> None:
+async def test_if_match_refuses_a_change_to_a_version_that_is_past(world: WebhookWorld) -> None:
     created = (await world.webhook("*")).webhook
     changed, _ = await world.service.update(
         world.principal, created.webhook_id, change(description="1"), created.version
@@ -122,7 +122,7 @@ async def test_if_match_refuses_a_change_to_a_version_that_is_past(world: World)
     world.service.delete(world.principal, created.webhook_id, changed.version)
 
 
-async def test_changes_at_the_same_moment_all_count_or_are_refused(world: World) -> None:
+async def test_changes_at_the_same_moment_all_count_or_are_refused(world: WebhookWorld) -> None:
     created = (await world.webhook("*")).webhook
     changes = [
         world.service.update(world.principal, created.webhook_id, change(description=str(n)), created.version)
@@ -133,7 +133,7 @@ async def test_changes_at_the_same_moment_all_count_or_are_refused(world: World)
     assert world.webhook_now(created).version == created.version + 1
 
 
-async def test_rotating_keeps_the_old_secret_for_24_hours_unless_asked_otherwise(world: World) -> None:
+async def test_rotating_keeps_the_old_secret_for_24_hours_unless_asked_otherwise(world: WebhookWorld) -> None:
     created = await world.webhook("*")
     webhook_id = created.webhook.webhook_id
     rotated = world.service.rotate_secret(world.principal, webhook_id, RotateSecret())
@@ -151,7 +151,7 @@ async def test_rotating_keeps_the_old_secret_for_24_hours_unless_asked_otherwise
 # -- who may ----------------------------------------------------------------------------------------------
 
 
-async def test_everything_needs_the_permission_and_another_tenants_id_is_unknown(world: World) -> None:
+async def test_everything_needs_the_permission_and_another_tenants_id_is_unknown(world: WebhookWorld) -> None:
     created = (await world.webhook("*")).webhook
     one = created.webhook_id
     powerless = replace(world.principal, permissions=frozenset({"events:write"}))
@@ -181,7 +181,7 @@ async def test_everything_needs_the_permission_and_another_tenants_id_is_unknown
     assert world.webhook_now(created) == created
 
 
-async def test_a_page_can_be_narrowed_to_a_state_or_a_subscription(world: World) -> None:
+async def test_a_page_can_be_narrowed_to_a_state_or_a_subscription(world: WebhookWorld) -> None:
     await world.webhook("A", "B")
     paused = (await world.webhook("B")).webhook
     await world.service.update(world.principal, paused.webhook_id, change(isActive=False), None)

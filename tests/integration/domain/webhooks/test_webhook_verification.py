@@ -18,12 +18,12 @@ from domain.webhooks.model import UpdateWebhook, WebhookState
 from domain.webhooks.ports import WebhookFilter
 from infra.outbound.request import OutboundRequest
 from tests.worlds.builders import RECEIVER, Hanging, Reply, answer, echo
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[WebhookWorld]:
+    made = WebhookWorld(tmp_path)
     yield made
     made.close()
 
@@ -32,7 +32,7 @@ def change(**fields: object) -> UpdateWebhook:
     return UpdateWebhook.model_validate_json(json.dumps(fields))
 
 
-async def test_a_receiver_that_echoes_the_challenge_is_verified_and_active(world: World) -> None:
+async def test_a_receiver_that_echoes_the_challenge_is_verified_and_active(world: WebhookWorld) -> None:
     created = await world.webhook("*")
     assert created.webhook.state == WebhookState.Active
     assert created.webhook.verified_at == world.clock.now()
@@ -69,7 +69,7 @@ async def test_a_receiver_that_echoes_the_challenge_is_verified_and_active(world
     ids=["wrong echo", "text", "deep", "null", "empty", "201", "404", "redirect", "timeout", "tls"],
 )
 async def test_any_other_answer_leaves_it_pending_with_the_reason(
-    world: World, receiver: Callable[[OutboundRequest], Reply], reason: str | None
+    world: WebhookWorld, receiver: Callable[[OutboundRequest], Reply], reason: str | None
 ) -> None:
     world.receivers.verification = receiver
     created = await world.webhook("*")
@@ -81,7 +81,7 @@ async def test_any_other_answer_leaves_it_pending_with_the_reason(
 
 
 async def test_any_2xx_verifies_where_the_setting_says_so(tmp_path: Path) -> None:
-    world = World(tmp_path, any_2xx=True)
+    world = WebhookWorld(tmp_path, any_2xx=True)
     world.receivers.verification = lambda request: answer(204)
     assert (await world.webhook("*")).webhook.state == WebhookState.Active
     world.receivers.verification = lambda request: answer(400)
@@ -89,7 +89,7 @@ async def test_any_2xx_verifies_where_the_setting_says_so(tmp_path: Path) -> Non
     world.close()
 
 
-async def test_an_address_the_product_may_never_call_is_refused(world: World) -> None:
+async def test_an_address_the_product_may_never_call_is_refused(world: WebhookWorld) -> None:
     world.receivers.blocked.add(RECEIVER)
     with pytest.raises(ValidationFailed) as refused:
         await world.webhook("*")
@@ -98,7 +98,7 @@ async def test_an_address_the_product_may_never_call_is_refused(world: World) ->
     assert world.service.page(world.principal, WebhookFilter(), PageRequest()).total == 0
 
 
-async def test_verification_can_be_tried_again_and_stays_once_it_succeeded(world: World) -> None:
+async def test_verification_can_be_tried_again_and_stays_once_it_succeeded(world: WebhookWorld) -> None:
     world.receivers.verification = lambda request: answer(500)
     created = await world.webhook("*")
     webhook_id = created.webhook.webhook_id
@@ -113,7 +113,9 @@ async def test_verification_can_be_tried_again_and_stays_once_it_succeeded(world
     assert len(world.receivers.verifications) == asked
 
 
-async def test_a_new_address_is_verified_with_the_same_secret_and_sends_what_was_held(world: World) -> None:
+async def test_a_new_address_is_verified_with_the_same_secret_and_sends_what_was_held(
+    world: WebhookWorld,
+) -> None:
     created = await world.webhook("*")
     world.receivers.verification = lambda request: answer(500)
     webhook_id = created.webhook.webhook_id
@@ -132,7 +134,7 @@ async def test_a_new_address_is_verified_with_the_same_secret_and_sends_what_was
     assert [request.url for _, request in world.receivers.posts] == ["https://b.example/"]
 
 
-async def test_the_same_address_needs_no_new_verification(world: World) -> None:
+async def test_the_same_address_needs_no_new_verification(world: WebhookWorld) -> None:
     created = await world.webhook("*")
     webhook, verification = await world.service.update(
         world.principal, created.webhook.webhook_id, change(url=RECEIVER), None
@@ -141,7 +143,9 @@ async def test_the_same_address_needs_no_new_verification(world: World) -> None:
 
 
 @pytest.mark.parametrize("fields", [{"isActive": False}, {}], ids=["pausing with the move", "paused before"])
-async def test_a_paused_webhook_that_moves_stays_paused(world: World, fields: dict[str, object]) -> None:
+async def test_a_paused_webhook_that_moves_stays_paused(
+    world: WebhookWorld, fields: dict[str, object]
+) -> None:
     created = await world.webhook("*")
     webhook_id = created.webhook.webhook_id
     if not fields:
@@ -156,7 +160,7 @@ async def test_a_paused_webhook_that_moves_stays_paused(world: World, fields: di
     assert [delivery.is_held for delivery in world.deliveries(created)] == [True]
 
 
-async def test_a_verification_that_comes_late_does_not_undo_a_pause(world: World) -> None:
+async def test_a_verification_that_comes_late_does_not_undo_a_pause(world: WebhookWorld) -> None:
     world.receivers.verification = lambda request: answer(500)
     created = await world.webhook("*")
     webhook_id = created.webhook.webhook_id
@@ -177,7 +181,7 @@ async def test_a_verification_that_comes_late_does_not_undo_a_pause(world: World
     assert webhook.state == world.webhook_now(webhook).state == WebhookState.Paused
 
 
-async def test_an_address_changed_while_it_is_verified_is_not_taken_for_verified(world: World) -> None:
+async def test_an_address_changed_while_it_is_verified_is_not_taken_for_verified(world: WebhookWorld) -> None:
     world.receivers.verification = lambda request: answer(500)
     created = await world.webhook("*")
     webhook_id = created.webhook.webhook_id
@@ -200,7 +204,7 @@ async def test_an_address_changed_while_it_is_verified_is_not_taken_for_verified
 
 
 async def test_the_secret_is_shown_although_the_database_fails_after_the_webhook_is_stored(
-    world: World,
+    world: WebhookWorld,
 ) -> None:
     def goes_down(request: OutboundRequest) -> Reply:
         world.database.down = True
@@ -217,7 +221,7 @@ async def test_the_secret_is_shown_although_the_database_fails_after_the_webhook
     assert webhook.state == WebhookState.Active
 
 
-async def test_a_webhook_that_was_never_verified_cannot_be_switched_on(world: World) -> None:
+async def test_a_webhook_that_was_never_verified_cannot_be_switched_on(world: WebhookWorld) -> None:
     world.receivers.verification = lambda request: answer(500)
     created = (await world.webhook("*")).webhook
     with pytest.raises(Conflict) as refused:

@@ -23,7 +23,7 @@ from tests.worlds.builders import START, TENANT, USER, answer
 from tests.worlds.http_app import TRACE, App, create_webhook, serving_app
 from tests.worlds.integration_world import GOOD_KEY, OTHER_KEY, IntegrationWorld
 from tests.worlds.sync_world import SyncWorld
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 Lines = list[dict[str, Any]]
 ADMIN = Principal(TENANT, USER, frozenset(PERMISSIONS))
@@ -96,7 +96,7 @@ def test_keys_made_and_revoked_and_nothing_of_what_was_rolled_back(tmp_path: Pat
 
 
 async def test_deliveries_that_succeed_and_that_fail(tmp_path: Path, lines: Lines) -> None:
-    with closing(World(tmp_path)) as world:
+    with closing(WebhookWorld(tmp_path)) as world:
         webhook = await world.webhook()
         world.receivers.script(answer(500))
         event_id = world.raise_event()

@@ -33,7 +33,7 @@ from infra.observability.tracer import OtelTracer
 from tests.worlds.builders import START, TENANT, Reply, answer
 from tests.worlds.http_app import TRACE, App, said, serving_app
 from tests.worlds.traced import Traced, header_of, parent_id
-from tests.worlds.webhook_world import World
+from tests.worlds.webhook_world import WebhookWorld
 
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 UNSAMPLED = f"{PARENT[:-2]}00"
@@ -211,8 +211,8 @@ def test_under_the_hosts_span_ours_is_not_a_second_request(app: App, traced: Tra
 
 
 @pytest.fixture
-def world(tmp_path: Path, traced: Traced) -> Iterator[World]:
-    made = World(tmp_path, tracer=traced.tracer)
+def world(tmp_path: Path, traced: Traced) -> Iterator[WebhookWorld]:
+    made = WebhookWorld(tmp_path, tracer=traced.tracer)
     yield made
     made.close()
 
@@ -222,13 +222,13 @@ def other(parent: str, digit: str) -> str:
     return parent.replace(TRACE, digit * 32)
 
 
-def accept(world: World, *parents: str | None) -> None:
+def accept(world: WebhookWorld, *parents: str | None) -> None:
     for parent in parents:
         event = RaiseEvent(type="BookingConfirmed", data={"card": "4111111111111111"})
         world.events.accept(world.principal, [event], parent)
 
 
-async def test_fan_out_attempt_and_post_go_on_from_the_event(world: World, traced: Traced) -> None:
+async def test_fan_out_attempt_and_post_go_on_from_the_event(world: WebhookWorld, traced: Traced) -> None:
     await world.webhook(url=SECRET_URL)
     accept(world, PARENT)
     await world.settle()
@@ -256,7 +256,7 @@ async def test_fan_out_attempt_and_post_go_on_from_the_event(world: World, trace
 
 
 async def test_spans_hold_no_payload_and_no_address_that_may_be_a_secret(
-    world: World, traced: Traced
+    world: WebhookWorld, traced: Traced
 ) -> None:
     await world.webhook(url=SECRET_URL)
     world.receivers.script(OutboundError("tls", "s3cret certificate"), url=SECRET_URL)
@@ -273,7 +273,7 @@ async def test_spans_hold_no_payload_and_no_address_that_may_be_a_secret(
     [(answer(503), "503", 503), (OutboundError("timeout", "none in 30 s"), "timeout", None)],
 )
 async def test_each_attempt_has_spans_of_its_own_and_says_why_it_failed(
-    world: World, traced: Traced, reply: Reply, kind: str, status: int | None
+    world: WebhookWorld, traced: Traced, reply: Reply, kind: str, status: int | None
 ) -> None:
     await world.webhook()
     world.receivers.script(reply)
@@ -291,7 +291,9 @@ async def test_each_attempt_has_spans_of_its_own_and_says_why_it_failed(
     assert sent == [header_of(first), header_of(second)]
 
 
-async def test_a_batch_serves_several_traces_each_with_its_own_spans(world: World, traced: Traced) -> None:
+async def test_a_batch_serves_several_traces_each_with_its_own_spans(
+    world: WebhookWorld, traced: Traced
+) -> None:
     await world.webhook()
     parents = [PARENT, other(PARENT, "a"), other(UNSAMPLED, "b")]
     accept(world, *parents, None)
@@ -314,7 +316,7 @@ def test_lines_of_a_batch_are_not_put_under_one_of_its_traces(traced: Traced) ->
 
 
 async def test_an_attempts_line_names_the_span_that_the_receiver_saw(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: WebhookWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     await world.webhook()
     accept(world, PARENT, other(PARENT, "a"))
@@ -326,7 +328,7 @@ async def test_an_attempts_line_names_the_span_that_the_receiver_saw(
     assert told == {(trace, span) for _, trace, span, _ in sent}
 
 
-async def test_untraced_receivers_are_sent_the_events_own_span(world: World) -> None:
+async def test_untraced_receivers_are_sent_the_events_own_span(world: WebhookWorld) -> None:
     world.engine._tracer = UNTRACED
     await world.webhook()
     accept(world, PARENT, None)
@@ -335,7 +337,7 @@ async def test_untraced_receivers_are_sent_the_events_own_span(world: World) -> 
     assert sorted(sent, key=str) == [PARENT, None]
 
 
-async def test_the_event_about_an_attempt_belongs_to_its_trace(world: World, traced: Traced) -> None:
+async def test_the_event_about_an_attempt_belongs_to_its_trace(world: WebhookWorld, traced: Traced) -> None:
     await world.webhook("BookingConfirmed")
     await world.webhook("WebhookSent", url="https://other.example/")
     accept(world, PARENT)
