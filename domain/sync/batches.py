@@ -62,7 +62,6 @@ class Batch:
     cipher: Cipher
 
     def mark(self, now: datetime) -> RunMark:
-        """Return the mark that this run leaves on the rows it writes."""
         return RunMark(self.job.data_sync_job_id, now, self.step.generation)
 
     def error(self, error_id: UUID, external_id: str, error: FieldError, now: datetime) -> RecordError:
@@ -74,8 +73,6 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """The rows of a batch, before its source is opened."""
-
     job: SyncJob
     step: Step
     integration: Integration
@@ -86,7 +83,7 @@ class BatchHandler(Protocol):
     """Processes the batches of one direction."""
 
     async def process(self, batch: Batch) -> BatchResult:
-        """Process one batch and store it with its checkpoint in one transaction.
+        """Store one batch and its checkpoint in one transaction.
 
         Raises ProviderFailure, Superseded or Unavailable; nothing of the batch is stored then."""
 
@@ -114,18 +111,12 @@ class BatchRunner:
         self._cipher = cipher
         self._clock = clock
         self._handlers = {SyncDirection.Import: importer, SyncDirection.Export: exporter}
-        self._size = batch_size(size)
+        self.size = batch_size(size)
         self._live = live
         self._tracer = tracer
 
-    @property
-    def size(self) -> int:
-        return self._size
-
     async def run_batch(self, job_id: UUID, run_number: int, position: int, size: int) -> BatchResult:
-        """Process the next batch of the step at `position`, of at most `size` records.
-
-        Raises Unavailable; the activity is tried again then."""
+        """Process the next batch, of at most `size` records; raises Unavailable to be tried again."""
         snapshot = await asyncio.to_thread(self._read, job_id, run_number, position)
         if isinstance(snapshot, BatchResult):
             return snapshot
@@ -142,16 +133,16 @@ class BatchRunner:
             await asyncio.to_thread(self._live.publish, job.tenant_id, job.data_sync_job_id)
             return result
         except Superseded:
-            return await asyncio.to_thread(self._superseded, snapshot)
+            # Another try stored this batch, or the job was stopped.
+            position = snapshot.step.position
+            current = await asyncio.to_thread(self._read, job.data_sync_job_id, job.run_number, position)
+            return current if isinstance(current, BatchResult) else BatchResult(BatchState.More)
         except NotSynchronisable as reason:
             return BatchResult.failed("not-synchronisable", str(reason))
         except ProviderFailure as failure:
             return await asyncio.to_thread(self._provider_failed, snapshot, failure)
 
-    # -- before -------------------------------------------------------------------------------------------
-
     def _read(self, job_id: UUID, run_number: int, position: int) -> _Snapshot | BatchResult:
-        """Return the rows of the batch, or the result when there is nothing to do."""
         now = self._clock.now()
         with self._transactions.read() as tx:
             job = tx.sync_jobs.find(job_id)
@@ -182,19 +173,11 @@ class BatchRunner:
             integration=snapshot.integration,
             source=source,
             profile=source.profile(step.stream),
-            size=max(1, min(size, self._size)),
+            size=max(1, min(size, self.size)),
             started_at=self._clock.now(),
             other_records=snapshot.other_records,
             cipher=self._cipher,
         )
-
-    # -- after --------------------------------------------------------------------------------------------
-
-    def _superseded(self, snapshot: _Snapshot) -> BatchResult:
-        """Return how the step stands after another try stored this batch, or the job was stopped meanwhile."""
-        job = snapshot.job
-        current = self._read(job.data_sync_job_id, job.run_number, snapshot.step.position)
-        return current if isinstance(current, BatchResult) else BatchResult(BatchState.More)
 
     def _provider_failed(self, snapshot: _Snapshot, failure: ProviderFailure) -> BatchResult:
         job, now = snapshot.job, self._clock.now()
@@ -205,30 +188,18 @@ class BatchRunner:
                 with self._transactions.write() as tx:
                     tx.sync_jobs.touch(job.data_sync_job_id, now, waiting_until=until)
                     tx.commit()
-                return BatchResult(
-                    BatchState.Wait, seconds=seconds, cause=failure.kind, detail=failure.detail
-                )
+                return BatchResult(BatchState.Wait, 0, seconds, failure.kind, failure.detail)
             case "unauthorized":
                 self._sources.forget(snapshot.integration)
                 self._lifecycle.authentication_failed(snapshot.integration, failure.detail)
                 return BatchResult.failed("authentication", failure.detail)
             case "forbidden":
                 return BatchResult.failed("forbidden", failure.detail)
-            case _:
-                logger.warning(
-                    "sync batch failed",
-                    extra={
-                        "job": str(job.data_sync_job_id),
-                        "stream": snapshot.step.stream,
-                        "kind": failure.kind,
-                    },
-                )
-                return BatchResult(
-                    BatchState.Retry,
-                    seconds=failure.retry_after_seconds or 0.0,
-                    cause=failure.kind,
-                    detail=failure.detail,
-                )
+        fields = {"job": str(job.data_sync_job_id), "stream": snapshot.step.stream, "kind": failure.kind}
+        logger.warning("sync batch failed", extra=fields)
+        return BatchResult(
+            BatchState.Retry, 0, failure.retry_after_seconds or 0.0, failure.kind, failure.detail
+        )
 
 
 def store_progress(
@@ -240,9 +211,7 @@ def store_progress(
     counts: RecordCounts,
     now: datetime,
 ) -> BatchResult:
-    """Store the step and its checkpoint as they are after the batch, in the transaction of the batch's data.
-
-    Raises Superseded."""
+    """Store step and checkpoint in the transaction of the batch's data. Raises Superseded."""
     handled = counts.processed + counts.failed
     is_done = step.phase == Phase.Done
     if is_done and step.direction == SyncDirection.Import:

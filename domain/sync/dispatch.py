@@ -22,14 +22,11 @@ from domain.sync.rules import TIMED_OUT, TIMEOUT
 logger = logging.getLogger("hub.sync")
 
 SYNC_JOBS_QUEUE = "sync-jobs"
-#: The type of the event that `domain.oauth` raises.
-_AUTHORIZED = "IntegrationAuthorized"
 #: How far ahead the scheduler looks, which is its own interval (section 14.1).
 AHEAD = timedelta(minutes=15)
 #: A running job that stored nothing for this long counts as silent.
 SILENCE = timedelta(minutes=2)
 _MOST_RESTARTS = 5
-_INTERRUPTED = BatchResult.failed("interrupted", "The job was interrupted too often.")
 _JOBS_READ = 1_000
 
 
@@ -61,7 +58,12 @@ class InitialSyncs:
 
     def consume(self, events: Sequence[DomainEvent]) -> None:
         """Queue a request for each event; a repeat requests the same job again. Raises Unavailable."""
-        messages = [message for event in events if event.type == _AUTHORIZED for message in _initial(event)]
+        messages = [
+            message
+            for event in events
+            if event.type == "IntegrationAuthorized"
+            for message in _initial(event)
+        ]
         if messages:
             self._queue.send(SYNC_JOBS_QUEUE, messages)
 
@@ -74,15 +76,13 @@ def _initial(event: DomainEvent) -> list[QueueMessage]:
     integration_id = guid(data.get("integrationId")) if isinstance(data, dict) else None
     if integration_id is None or data.get("integrationType") not in (None, "CalendarSync"):
         return []
-    body = {
-        "initial": {
-            "tenantId": str(event.tenant_id),
-            "integrationId": str(integration_id),
-            "eventId": event.event_id,
-            "traceparent": event.traceparent,
-        }
+    initial = {
+        "tenantId": str(event.tenant_id),
+        "integrationId": str(integration_id),
+        "eventId": event.event_id,
+        "traceparent": event.traceparent,
     }
-    return [QueueMessage(json.dumps(body))]
+    return [QueueMessage(json.dumps({"initial": initial}))]
 
 
 class Dispatcher:
@@ -104,9 +104,9 @@ class Dispatcher:
         self._most = most
 
     def claim(self) -> list[JobStart]:
-        """Give the free places to waiting jobs and return the runs that the caller has to start.
+        """Start waiting jobs in the free places; the caller starts the runs, or `silent` finds them later.
 
-        `silent` finds jobs whose caller stopped before it started them. Raises Unavailable."""
+        Raises Unavailable."""
         now = self._clock.now()
         with self._transactions.read() as tx:
             taken = tx.sync_jobs.taken()
@@ -129,9 +129,8 @@ class Dispatcher:
         with self._transactions.read() as tx:
             jobs = tx.sync_jobs.to_queue(now + AHEAD, _JOBS_READ)
         if jobs:
-            self._queue.send(
-                SYNC_JOBS_QUEUE, [nudge(job.data_sync_job_id, at=job.scheduled_at) for job in jobs]
-            )
+            nudges = [nudge(job.data_sync_job_id, at=job.scheduled_at) for job in jobs]
+            self._queue.send(SYNC_JOBS_QUEUE, nudges)
             with self._transactions.write() as tx:
                 tx.sync_jobs.mark_queued([job.data_sync_job_id for job in jobs], now)
                 tx.commit()
@@ -143,7 +142,6 @@ class Dispatcher:
             return tx.sync_jobs.silent(self._clock.now() - SILENCE, _JOBS_READ)
 
     def mark_alive(self, job: SyncJob) -> None:
-        """Store a sign of life of a silent job whose orchestration still runs."""
         with self._transactions.write() as tx:
             tx.sync_jobs.touch(job.data_sync_job_id, self._clock.now(), waiting_until=job.waiting_until)
             tx.commit()
@@ -151,11 +149,12 @@ class Dispatcher:
     def revive(self, job: SyncJob) -> JobStart | None:
         """Begin a new run, from the checkpoint, of a job whose orchestration is gone.
 
-        Returns None when the job had too many runs or its time is up; it ends as Failed then and can be resumed."""
+        None after too many runs, or when the time is up: the job ends as Failed and can be resumed."""
         now = self._clock.now()
-        began = job.run_started_at or now
-        if job.restarts >= _MOST_RESTARTS or now > began + TIMEOUT:
-            result = TIMED_OUT if now > began + TIMEOUT else _INTERRUPTED
+        is_timed_out = now > (job.run_started_at or now) + TIMEOUT
+        if is_timed_out or job.restarts >= _MOST_RESTARTS:
+            interrupted = BatchResult.failed("interrupted", "The job was interrupted too often.")
+            result = TIMED_OUT if is_timed_out else interrupted
             self._runs.conclude(job.data_sync_job_id, job.run_number, result)
             return None
         with self._transactions.write() as tx:
@@ -163,15 +162,12 @@ class Dispatcher:
             tx.commit()
         if not restarted:
             return None
-        logger.warning(
-            "sync job revived", extra={"job": str(job.data_sync_job_id), "run": job.run_number + 1}
-        )
-        return JobStart(job.data_sync_job_id, job.run_number + 1, job.traceparent)
+        run = job.run_number + 1
+        logger.warning("sync job revived", extra={"job": str(job.data_sync_job_id), "run": run})
+        return JobStart(job.data_sync_job_id, run, job.traceparent)
 
     def _claim(self, waiting: WaitingJob, slot: int, now: datetime) -> list[JobStart] | None:
-        """Start the job in the place `slot`.
-
-        Returns None when the place was taken meanwhile, an empty list when the job does not wait any more."""
+        """Start the job in the place; None when that is taken, an empty list when the job waits no more."""
         try:
             with self._transactions.write() as tx:
                 if not tx.sync_jobs.claim(waiting.data_sync_job_id, slot, now):

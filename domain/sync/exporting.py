@@ -21,7 +21,6 @@ from domain.sync.transforming import content_hash
 
 #: Records of one batch, and pushes at the same time: each record is a request of its own.
 _PUSHES, _AT_ONCE = 50, 5
-_LOCAL = "local:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,7 @@ class Exporter:
     async def process(self, batch: Batch) -> BatchResult:
         """Push the records of one batch, and store which of them the provider took.
 
-        A failure of the provider ends the batch; what was pushed before it is stored. Raises ProviderFailure
-        when nothing was, Superseded, Unavailable."""
+        A failure of the provider ends the batch; it is raised when nothing was pushed. Raises Superseded."""
         records = await asyncio.to_thread(self._records, batch)
         attempts: list[_PushAttempt] = []
         for start in range(0, len(records), _AT_ONCE):
@@ -81,7 +79,7 @@ class Exporter:
         digest = content_hash(record.data or "")
         if batch.step.sync_type == SyncType.Differential and record.exported_hash == digest:
             return _PushAttempt(record)
-        is_new = record.external_id.startswith(_LOCAL)
+        is_new = record.external_id.startswith("local:")
         request = PushRequest(
             stream=batch.step.stream,
             idempotency_key=idempotency_key(record, None if is_new else digest),
@@ -101,23 +99,19 @@ class Exporter:
     def _store(self, batch: Batch, attempts: Sequence[_PushAttempt], is_last: bool) -> BatchResult:
         job, step, now = batch.job, batch.step, self._clock.now()
         pushed = [attempt.pushed for attempt in attempts if attempt.pushed is not None]
+        refused = [(attempt.record.external_id, attempt.failure) for attempt in attempts if attempt.failure]
         errors = [
-            batch.error(
-                self._ids.new(), attempt.record.external_id, FieldError("", attempt.failure.detail), now
-            )
-            for attempt in attempts
-            if attempt.failure is not None
+            batch.error(self._ids.new(), external_id, FieldError("", failure.detail), now)
+            for external_id, failure in refused
         ]
-        counts = RecordCounts(
-            written=len(pushed), unchanged=len(attempts) - len(pushed) - len(errors), failed=len(errors)
-        )
+        unchanged = len(attempts) - len(pushed) - len(errors)
+        counts = RecordCounts(written=len(pushed), unchanged=unchanged, failed=len(errors))
         next_step = replace(step, phase=Phase.Done) if is_last else step
         last = attempts[-1].record.external_id if attempts else batch.checkpoint.after
         checkpoint = replace(batch.checkpoint, after=last)
         with self._transactions.write() as tx:
-            tx.sync_records.pushed(
-                job.tenant_id, job.integration_id, step.stream, pushed, run=batch.mark(now)
-            )
+            of = job.tenant_id, job.integration_id, step.stream
+            tx.sync_records.pushed(*of, pushed, run=batch.mark(now))
             tx.sync_jobs.log_errors(job.tenant_id, errors)
             result = store_progress(tx, batch, next_step, checkpoint, counts=counts, now=now)
             tx.commit()

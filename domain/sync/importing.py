@@ -15,15 +15,7 @@ from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListingRequest, ListPage, SourceRecord, StateExpired
 from domain.sync.batches import Batch, store_progress
 from domain.sync.merging import IncomingRecord, latest, merge
-from domain.sync.model import (
-    BatchResult,
-    BatchState,
-    Checkpoint,
-    Phase,
-    RecordCounts,
-    Step,
-    SyncType,
-)
+from domain.sync.model import BatchResult, BatchState, Checkpoint, Phase, RecordCounts, Step, SyncType
 from domain.sync.ports import RecordsRefused, Suppression, SyncTransaction
 from domain.sync.transforming import RefusedRecord
 
@@ -32,13 +24,10 @@ logger = logging.getLogger("hub.sync")
 #: Seconds for which a batch fetches pages, so that a cancel or a deadline is noticed in time.
 _FETCH_SECONDS = 10.0
 _SWEEP_RECORDS = 1_000
-_REFUSED = (FieldError("", "The database refused this record."),)
 
 
 @dataclass(slots=True)
 class _Fetched:
-    """Records of one or more pages, and where the listing continues."""
-
     records: list[SourceRecord] = field(default_factory=list)
     cursor: str | None = None
     skip: int = 0
@@ -69,8 +58,6 @@ class Importer:
         except StateExpired:
             return await asyncio.to_thread(self._start_over, batch)
         return await asyncio.to_thread(self._import, batch, fetched)
-
-    # -- fetching -----------------------------------------------------------------------------------------
 
     async def _fetch(self, batch: Batch) -> _Fetched:
         """Fetch pages until the batch is full or the time is up; a failure keeps the pages before it."""
@@ -115,8 +102,6 @@ class Importer:
         fetched.next_state = page.next_state if fetched.is_complete else None
         return max(1, len(page.records))
 
-    # -- storing ------------------------------------------------------------------------------------------
-
     def _import(self, batch: Batch, fetched: _Fetched) -> BatchResult:
         accepted, refused = self._transform(batch, fetched.records)
         accepted, refused = self._leave_out_suppressed(batch, accepted, refused)
@@ -124,12 +109,10 @@ class Importer:
             return self._store(batch, fetched, accepted, refused)
         except RecordsRefused:
             if len(fetched.records) > 1:
-                return BatchResult(
-                    BatchState.Retry,
-                    cause="batch-refused",
-                    detail="The database refused a record of the batch.",
-                )
-            return self._store(batch, fetched, [], [RefusedRecord(accepted[0].external_id, _REFUSED)])
+                detail = "The database refused a record of the batch."
+                return BatchResult(BatchState.Retry, cause="batch-refused", detail=detail)
+            error = FieldError("", "The database refused this record.")
+            return self._store(batch, fetched, [], [RefusedRecord(accepted[0].external_id, [error])])
 
     def _transform(
         self, batch: Batch, records: Sequence[SourceRecord]
@@ -180,12 +163,10 @@ class Importer:
             for record in refused
             for error in record.errors
         ]
+        ids, of = [record.external_id for record in records], (job.tenant_id, job.integration_id, step.stream)
         with self._transactions.write() as tx:
-            stored = tx.sync_records.stored_versions(
-                job.tenant_id, job.integration_id, step.stream, [record.external_id for record in records]
-            )
-            merged = merge(stored, records, generation)
-            tx.sync_records.store(job.tenant_id, job.integration_id, step.stream, merged, run=batch.mark(now))
+            merged = merge(tx.sync_records.stored_versions(*of, ids), records, generation)
+            tx.sync_records.store(*of, merged, run=batch.mark(now))
             tx.sync_jobs.log_errors(job.tenant_id, errors)
             counts = RecordCounts(
                 written=len(merged.inserts) + len(merged.updates),
@@ -201,16 +182,12 @@ class Importer:
             tx.commit()
         return result
 
-    # -- other batches ------------------------------------------------------------------------------------
-
     def _sweep(self, batch: Batch) -> BatchResult:
-        """Make tombstones of records that a complete listing did not return."""
         job, step, now = batch.job, batch.step, self._clock.now()
         with self._transactions.write() as tx:
             gone = _unseen(tx, batch, after=batch.checkpoint.after or "", limit=_SWEEP_RECORDS)
-            buried = tx.sync_records.bury(
-                job.tenant_id, job.integration_id, step.stream, gone, run=batch.mark(now)
-            )
+            of = job.tenant_id, job.integration_id, step.stream
+            buried = tx.sync_records.bury(*of, gone, run=batch.mark(now))
             is_last = len(gone) < _SWEEP_RECORDS
             next_step = replace(step, phase=Phase.Done) if is_last else step
             checkpoint = replace(batch.checkpoint, after=gone[-1] if gone else "")
@@ -235,16 +212,11 @@ class Importer:
 
 
 def _following(batch: Batch, fetched: _Fetched, records: Sequence[IncomingRecord]) -> tuple[Step, Checkpoint]:
-    """Return the step and its checkpoint as they are after these records."""
     checkpoint, step = batch.checkpoint, batch.step
     for record in records:
         checkpoint = checkpoint.seen(record.modified_at)
-    checkpoint = replace(
-        checkpoint,
-        cursor=fetched.cursor,
-        skip=fetched.skip,
-        next_state=fetched.next_state or checkpoint.next_state,
-    )
+    next_state = fetched.next_state or checkpoint.next_state
+    checkpoint = replace(checkpoint, cursor=fetched.cursor, skip=fetched.skip, next_state=next_state)
     step = replace(step, total=fetched.total if fetched.total is not None else step.total)
     if fetched.is_complete:
         # Absence is a deletion only in a list of everything there is.
@@ -256,11 +228,5 @@ def _following(batch: Batch, fetched: _Fetched, records: Sequence[IncomingRecord
 
 def _unseen(tx: SyncTransaction, batch: Batch, *, after: str, limit: int) -> list[str]:
     job, step = batch.job, batch.step
-    return tx.sync_records.unseen(
-        job.tenant_id,
-        job.integration_id,
-        step.stream,
-        generation=step.generation,
-        after=after,
-        limit=limit,
-    )
+    of = job.tenant_id, job.integration_id, step.stream
+    return tx.sync_records.unseen(*of, generation=step.generation, after=after, limit=limit)

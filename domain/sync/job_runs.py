@@ -104,7 +104,7 @@ class JobRuns:
     def conclude(self, job_id: UUID, run_number: int, result: BatchResult) -> SyncJob | None:
         """End the job as Completed, PartialSuccess or Failed, and tell everyone who has to know.
 
-        Returns None when the job ended already or a later run began. Raises Unavailable."""
+        None when the job ended already or a later run began. Raises Unavailable."""
         now = self._clock.now()
         with self._transactions.write() as tx:
             job = tx.sync_jobs.find(job_id)
@@ -124,7 +124,7 @@ class JobRuns:
         return ended
 
     def announce_end(self, job: SyncJob) -> None:
-        """Tell connected clients and the log that a job ended (12.2); call it after the commit."""
+        """Tell clients and the log, after the commit, that a job ended (12.2)."""
         self._live.publish(job.tenant_id, job.data_sync_job_id)
         notices.log_end(job)
 
@@ -151,9 +151,8 @@ class JobRuns:
             ]
             tx.sync_jobs.add_steps(steps)
             total = sum(step.total or 0 for step in steps)
-            tx.sync_jobs.move(
-                replace(job, stage="planned", records_total=total, live_at=now), SyncStatus.Running
-            )
+            planned = replace(job, stage="planned", records_total=total, live_at=now)
+            tx.sync_jobs.move(planned, SyncStatus.Running)
             tx.commit()
         return steps
 
@@ -172,10 +171,8 @@ class JobRuns:
         checkpoint = Checkpoint(began_at=now)
         generation, phase, total = state.generation, Phase.List, state.last_total if is_full else None
         if direction == SyncDirection.Export:
-            phase = Phase.Push
-            total = tx.sync_records.count_export(
-                job.tenant_id, job.integration_id, profile.name, everything=is_full
-            )
+            phase, of = Phase.Push, (job.tenant_id, job.integration_id, profile.name)
+            total = tx.sync_records.count_export(*of, everything=is_full)
         elif is_full:
             generation += 1
             tx.sync_settings.set_stream(job.tenant_id, replace(state, generation=generation))
@@ -184,9 +181,8 @@ class JobRuns:
         elif job.sync_type == SyncType.Incremental and profile.incremental == "token" and state.state:
             context = state_context(job.integration_id, profile.name)
             checkpoint = replace(checkpoint, state=self._cipher.open(state.state, context=context))
-        sealed = self._cipher.seal(
-            checkpoint.to_text(), context=checkpoint_context(job.data_sync_job_id, position)
-        )
+        context = checkpoint_context(job.data_sync_job_id, position)
+        sealed = self._cipher.seal(checkpoint.to_text(), context=context)
         return Step(
             data_sync_job_id=job.data_sync_job_id,
             position=position,
@@ -207,7 +203,7 @@ def _ended(job: SyncJob, result: BatchResult, now: datetime) -> SyncJob:
         return replace(ended, status=final_status(job.records_failed), records_total=handled, stage="done")
     detail = result.detail or "The job could not go on."
     cause = result.cause or "internal"
-    log = error_log(cause, detail, now, resumable=True)
+    log = error_log(cause, detail, now)
     return replace(ended, status=SyncStatus.Failed, error_code=cause, error_log=log)
 
 

@@ -1,10 +1,8 @@
-"""The field mapping of an integration: JMESPath expressions over the record that the provider's adapter made.
-
-The language: https://jmespath.org/specification.html"""
+"""The field mapping: JMESPath (https://jmespath.org/specification.html) over the adapter's record."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import jmespath
@@ -60,7 +58,9 @@ class ExpressionEvaluator(TreeInterpreter):  # type: ignore[misc]
     def visit_function_expression(self, node: Any, value: Any) -> Any:
         arguments = [self.visit(child, value) for child in node["children"]]
         if node["value"] == "join":  # the one function that makes more than it is given
-            self._spend(_joined(arguments))
+            match arguments:
+                case [str() as glue, list() as parts]:
+                    self._spend(len(glue) * len(parts) // _CHARACTERS)
         return self._functions.call_function(node["value"], arguments)
 
     def _spend(self, effort: int) -> None:
@@ -81,13 +81,6 @@ def _effort(value: Any, most: int) -> int:
             if count <= most:
                 waiting.extend(part.values() if isinstance(part, dict) else part)
     return count
-
-
-def _joined(arguments: Sequence[Any]) -> int:
-    match arguments:
-        case [str() as glue, list() as parts]:
-            return len(glue) * len(parts) // _CHARACTERS
-    return 0
 
 
 RecordTypeName = Literal["Event", "Contact", "Payment", "Message", "FileObject", "Generic"]
@@ -138,7 +131,7 @@ class CompiledMapping:
     def apply(
         self, internal: Mapping[str, Any], source: Mapping[str, Any], own: RecordType
     ) -> tuple[RecordType, dict[str, Any]]:
-        """Return the record type and the fields of a record; `own` is the record type of the stream.
+        """Return the record type and the fields; `own` is the record type of the stream.
 
         Raises ValueError with the pointer of the field whose expression failed."""
         document = {**internal, "source": source}
@@ -158,7 +151,6 @@ class CompiledMapping:
 
 
 def compile_mapping(mapping: FieldMapping) -> dict[str, CompiledMapping]:
-    """Return the compiled mapping of each stream. Raises ValidationFailed."""
     return {
         stream: CompiledMapping(stream_mapping, f"/streams{json_pointer(stream)}")
         for stream, stream_mapping in mapping.streams.items()

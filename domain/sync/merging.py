@@ -86,7 +86,6 @@ class Merge:
 def merge(
     stored: dict[str, StoredVersion], records: Sequence[IncomingRecord], generation: int | None
 ) -> Merge:
-    """Decide on every record of a batch."""
     by_action: dict[MergeAction, list[IncomingRecord]] = {action: [] for action in MergeAction}
     for record in records:
         by_action[decide(stored.get(record.external_id), record, generation)].append(record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Self
@@ -36,8 +36,6 @@ ENDED = frozenset((SyncStatus.Completed, SyncStatus.Failed, SyncStatus.Cancelled
 
 
 class JobOrigin(StrEnum):
-    """Who asked for a job."""
-
     Manual = "Manual"
     Schedule = "Schedule"
     Authorization = "Authorization"
@@ -118,7 +116,6 @@ class SyncJob:
         return self.status in ENDED
 
     def runs(self, run_number: int) -> bool:
-        """Tell whether the job is running, in the run of that number."""
         return self.status == SyncStatus.Running and self.run_number == run_number
 
 
@@ -163,13 +160,7 @@ class Checkpoint:
     after: str | None = None
 
     def to_text(self) -> str:
-        values = {field_.name: getattr(self, field_.name) for field_ in fields(self)}
-        return json.dumps(
-            {
-                name: value.isoformat() if isinstance(value, datetime) else value
-                for name, value in values.items()
-            }
-        )
+        return json.dumps(asdict(self), default=datetime.isoformat)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -180,7 +171,6 @@ class Checkpoint:
         return cls(**values)
 
     def seen(self, modified_at: datetime | None) -> Checkpoint:
-        """Return the checkpoint with `newest` moved forward to `modified_at`, if that is later."""
         if modified_at is None or (self.newest is not None and self.newest >= modified_at):
             return self
         return replace(self, newest=modified_at)
@@ -188,9 +178,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What one job leaves for the next about a stream.
-
-    `state` is encrypted (`state_context`) and comes from the last complete run."""
+    """What one job leaves for the next; `state` is encrypted and comes from the last complete run."""
 
     integration_id: UUID
     tenant_id: UUID
@@ -237,12 +225,11 @@ class SyncedRecord:
 
 
 def checkpoint_context(job_id: UUID, position: int) -> str:
-    """Return the cipher context of a step's checkpoint, which may contain secrets of the provider's cursor."""
+    """Return the cipher context of a checkpoint, which may contain secrets of the provider's cursor."""
     return f"sync-step:{job_id}:{position}"
 
 
 def state_context(integration_id: UUID, stream: str) -> str:
-    """Return the cipher context of a stream's state."""
     return f"sync-stream:{integration_id}:{stream}"
 
 
@@ -285,17 +272,14 @@ class BatchResult:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Self:
-        """Read what `to_wire` wrote; fields that are missing keep their defaults."""
         return cls(**{**wire, "state": BatchState(wire["state"])})
 
     @classmethod
     def failed(cls, cause: str, detail: str) -> Self:
-        """Return the result that ends the job as failed."""
         return cls(BatchState.Failed, cause=cause, detail=detail)
 
 
-def error_log(cause: str, detail: str, at: datetime, *, resumable: bool) -> str:
+def error_log(cause: str, detail: str, at: datetime) -> str:
     """Return the JSON text of `SyncJob.error_log`; `detail` must contain no value of a record."""
-    return json.dumps(
-        {"cause": cause, "message": detail, "at": at.isoformat(), "resumable": resumable}, ensure_ascii=False
-    )
+    log = {"cause": cause, "message": detail, "at": at.isoformat(), "resumable": True}
+    return json.dumps(log, ensure_ascii=False)

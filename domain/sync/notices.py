@@ -69,43 +69,34 @@ def record_end(tx: SyncTransaction, ids: IdGenerator, job: SyncJob, now: datetim
 
 
 def _ended_events(ids: IdGenerator, job: SyncJob, now: datetime) -> list[DomainEvent]:
-    """Return the events of a job that ended; one with failed records both completes and fails."""
-    raised: list[tuple[str, dict[str, Any]]] = []
-    if job.status in (SyncStatus.Completed, SyncStatus.PartialSuccess):
-        begun = job.started_at or job.created_at
-        data = {
-            **_about(job),
-            "recordsProcessed": job.records_processed,
-            "duration": round((now - begun).total_seconds(), 3),
-        }
-        raised.append(("DataSyncCompleted", data))
-    if job.status in (SyncStatus.Failed, SyncStatus.PartialSuccess):
-        data = {**_about(job), "recordsFailed": job.records_failed, "errorMessage": error_message(job)}
-        raised.append(("DataSyncFailed", data))
-    if job.status == SyncStatus.Cancelled:
-        data = {**_about(job), "recordsProcessed": job.records_processed}
-        raised.append(("DataSyncCancelled", data))
-    return [
-        build_event(
-            type_, data, event_id=ids.new(), tenant_id=job.tenant_id, subject=job.data_sync_job_id, at=now
-        )
-        for type_, data in raised
-    ]
-
-
-def error_message(job: SyncJob) -> str:
-    """Return the message of the job's error log, or how many records failed."""
-    if job.error_log:
-        return str(json.loads(job.error_log)["message"])
-    return f"{job.records_failed} records failed." if job.records_failed else ""
-
-
-def _about(job: SyncJob) -> dict[str, Any]:
-    return {
+    """Return the events; a job with failed records both completes and fails."""
+    about = {
         "dataSyncJobId": str(job.data_sync_job_id),
         "integrationId": str(job.integration_id),
         "status": job.status.name,
     }
+    done = {**about, "recordsProcessed": job.records_processed}
+    raised: dict[str, dict[str, Any]] = {}
+    if job.status in (SyncStatus.Completed, SyncStatus.PartialSuccess):
+        seconds = (now - (job.started_at or job.created_at)).total_seconds()
+        raised["DataSyncCompleted"] = {**done, "duration": round(seconds, 3)}
+    if job.status in (SyncStatus.Failed, SyncStatus.PartialSuccess):
+        failed = {"recordsFailed": job.records_failed, "errorMessage": error_message(job)}
+        raised["DataSyncFailed"] = {**about, **failed}
+    if job.status == SyncStatus.Cancelled:
+        raised["DataSyncCancelled"] = done
+    return [
+        build_event(
+            type_, data, event_id=ids.new(), tenant_id=job.tenant_id, subject=job.data_sync_job_id, at=now
+        )
+        for type_, data in raised.items()
+    ]
+
+
+def error_message(job: SyncJob) -> str:
+    if job.error_log:
+        return str(json.loads(job.error_log)["message"])
+    return f"{job.records_failed} records failed." if job.records_failed else ""
 
 
 def _signal(job: SyncJob, now: datetime) -> Signal:
@@ -159,7 +150,6 @@ def log_end(job: SyncJob) -> None:
 def job_span(
     tracer: Tracer, name: str, job: SyncJob, step: Step | None = None
 ) -> AbstractContextManager[Span]:
-    """Open the span of one activity of a job, and of the step that it works on."""
 
     def attributes() -> Attributes:
         values: dict[str, AttributeValue] = {

@@ -53,9 +53,7 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class RecordFilter:
-    """Records of an integration that changed at or after `since`.
-
-    `after` is the key of the last record of the page before: synced at, stream, external id."""
+    """Records changed at or after `since`; `after` is (synced at, stream, external id) of the last one."""
 
     record_type: RecordType | None = None
     stream: str | None = None
@@ -79,8 +77,6 @@ class BatchProgress:
 
 @dataclass(frozen=True, slots=True)
 class WaitingJob:
-    """A job that could start now."""
-
     data_sync_job_id: UUID
     tenant_id: UUID
     integration_id: UUID
@@ -111,13 +107,12 @@ class LocalChange:
 
 
 class SyncJobs(Protocol):
-    """Jobs with their steps and errors. Methods without `tenant_id` serve the product itself and see all tenants."""
+    """Jobs, steps and errors. Methods without `tenant_id` see all tenants. `get` raises NotFound."""
 
     def add(self, tenant_id: UUID, job: SyncJob) -> bool:
         """Store the job; return False when its id exists already."""
 
-    def get(self, tenant_id: UUID, job_id: UUID) -> SyncJob:
-        """Return a job. Raises NotFound."""
+    def get(self, tenant_id: UUID, job_id: UUID) -> SyncJob: ...
 
     def page(self, tenant_id: UUID, filter_: JobFilter, page: PageRequest) -> Page[SyncJob]:
         """Return jobs, newest first."""
@@ -131,14 +126,10 @@ class SyncJobs(Protocol):
         """Return the moments (`rules.runs_at`) from `since` on of the jobs that count for the distance."""
 
     def move(self, job: SyncJob, from_: SyncStatus) -> bool:
-        """Store status, reason, moments and run of `job`.
-
-        Returns False when its status is no longer `from_`, or a later run began."""
+        """Store status, reason, moments and run, if the status is `from_` and no later run began."""
 
     def claim(self, job_id: UUID, slot: int, now: datetime) -> bool:
-        """Move a Scheduled job to Running in the place `slot`; return False when it is not Scheduled any more.
-
-        Raises AlreadyRuns; the transaction must not be committed then."""
+        """Move a Scheduled job to Running in the place, or return False. Raises AlreadyRuns."""
 
     def taken(self) -> list[tuple[int, UUID]]:
         """Return the places that are taken, with the tenants of their jobs."""
@@ -157,8 +148,7 @@ class SyncJobs(Protocol):
 
     def touch(self, job_id: UUID, now: datetime, *, waiting_until: datetime | None = None) -> None: ...
 
-    def restart(self, job: SyncJob, now: datetime) -> bool:
-        """Count a restart and begin a new run of a running job."""
+    def restart(self, job: SyncJob, now: datetime) -> bool: ...
 
     def steps(self, job_id: UUID) -> list[Step]:
         """Return the steps of a job by position."""
@@ -166,14 +156,11 @@ class SyncJobs(Protocol):
     def add_steps(self, steps: Sequence[Step]) -> None: ...
 
     def advance(self, progress: BatchProgress) -> None:
-        """Store the step, count its version up, and add the counts to its job.
-
-        Raises Superseded when the step has another version, or the job does not run this run any more."""
+        """Store step and counts. Raises Superseded after another version of the step, or run of the job."""
 
     def log_errors(self, tenant_id: UUID, errors: Sequence[RecordError]) -> None: ...
 
-    def synced(self, integration_id: UUID, at: datetime) -> None:
-        """Store when the integration was last synchronised."""
+    def synced(self, integration_id: UUID, at: datetime) -> None: ...
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         """Remove up to `limit` jobs that ended before `cutoff`, with their steps and errors; return how many."""
@@ -205,18 +192,10 @@ class SyncRecords(Protocol):
     def page(self, tenant_id: UUID, integration_id: UUID, filter_: RecordFilter) -> list[SyncedRecord]:
         """Return records in the order of their last change."""
 
-    def of_job(self, tenant_id: UUID, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]:
-        """Return the records whose last change is of this job."""
+    def of_job(self, tenant_id: UUID, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]: ...
 
     def to_export(
-        self,
-        tenant_id: UUID,
-        integration_id: UUID,
-        stream: str,
-        *,
-        after: str,
-        limit: int,
-        everything: bool,
+        self, tenant_id: UUID, integration_id: UUID, stream: str, *, after: str, limit: int, everything: bool
     ) -> list[SyncedRecord]:
         """Return records beyond `after`, in order, whose last change is the tenant's: pending ones, or all."""
 
@@ -249,8 +228,6 @@ class SyncRecords(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunMark:
-    """What a run leaves on the rows that it writes."""
-
     job_id: UUID
     now: datetime
     generation: int = 0
@@ -265,7 +242,7 @@ class StoredMapping:
 
 
 class SyncSettings(Protocol):
-    """Mappings, schedules and stream states. Methods without `tenant_id` serve the product itself."""
+    """Mappings, schedules and stream states; `due`, `move_on` see all tenants, `schedule` raises NotFound."""
 
     def mapping(self, tenant_id: UUID, integration_id: UUID) -> StoredMapping: ...
 
@@ -274,8 +251,7 @@ class SyncSettings(Protocol):
     ) -> None:
         """Store it if `mapping.version` is still current. Raises PreconditionFailed."""
 
-    def schedule(self, tenant_id: UUID, integration_id: UUID) -> SyncSchedule:
-        """Return the schedule of an integration. Raises NotFound."""
+    def schedule(self, tenant_id: UUID, integration_id: UUID) -> SyncSchedule: ...
 
     def set_schedule(self, tenant_id: UUID, schedule: SyncSchedule) -> None:
         """Store it if `schedule.version` is still current; 0 stands for none. Raises PreconditionFailed."""
@@ -292,8 +268,6 @@ class SyncSettings(Protocol):
 
 
 class SyncTransaction(IntegrationTransaction, UserTransaction, Protocol):
-    """The transaction of sync jobs: of the integration with its log, and of jobs, records and settings."""
-
     @property
     def sync_jobs(self) -> SyncJobs: ...
     @property
@@ -303,8 +277,6 @@ class SyncTransaction(IntegrationTransaction, UserTransaction, Protocol):
 
 
 class SuppressionFilter(Protocol):
-    """The erased people of one tenant, as the filter of a batch."""
-
     def leave_out(
         self, integration_id: UUID, stream: str, records: Sequence[IncomingRecord]
     ) -> tuple[list[IncomingRecord], int]:
@@ -318,11 +290,7 @@ class SuppressionFilter(Protocol):
 
 
 class Suppression(Protocol):
-    """The people who must not be imported again after they were erased (GDPR article 17).
-
-    `domain.privacy.suppression` implements it, because `sync` stands on a lower floor."""
+    """People not to import again after their erasure (GDPR article 17); `privacy`, above, implements it."""
 
     def of_tenant(self, tenant_id: UUID) -> SuppressionFilter | None:
-        """Return the filter for the tenant's imports, or None when nobody is left out.
-
-        Raises Unavailable when the list cannot be read; then nothing may be imported."""
+        """Return the tenant's filter, or None. Raises Unavailable; then nothing may be imported."""

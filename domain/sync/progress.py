@@ -18,32 +18,25 @@ from domain.sync.ports import SyncTransaction
 
 logger = logging.getLogger("hub.realtime")
 
-#: Weight of the latest batch in the smoothed rate.
-_WEIGHT = 0.3
 _SHORTEST = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """The progress of a job as a client sees it.
+    """A job's progress; `remaining` and `eta_seconds` are None while the total is unknown."""
 
-    `remaining` and `eta_seconds` are None while the total number of records is unknown."""
-
-    processed: int
-    failed: int
     remaining: int | None
     rate_per_second: float | None
     eta_seconds: float | None
     estimated_completion_at: datetime | None
-    stage: str
 
 
 def smoothed(rate: float | None, records: int, seconds: float) -> float | None:
-    """Return the rate in records per second after a batch of `records` that took `seconds`."""
+    """Return the rate in records per second after a batch, which counts for three tenths."""
     if records == 0 or seconds < _SHORTEST:
         return rate
     latest = records / seconds
-    return latest if rate is None else rate + _WEIGHT * (latest - rate)
+    return latest if rate is None else rate + 0.3 * (latest - rate)
 
 
 def progress_of(job: SyncJob, now: datetime, *, is_total_known: bool) -> JobProgress:
@@ -56,13 +49,10 @@ def progress_of(job: SyncJob, now: datetime, *, is_total_known: bool) -> JobProg
         if job.waiting_until is not None and job.waiting_until > now:
             eta += (job.waiting_until - now).total_seconds()
     return JobProgress(
-        processed=job.records_processed,
-        failed=job.records_failed,
         remaining=remaining,
         rate_per_second=job.rate if job.status == SyncStatus.Running else _overall(job),
         eta_seconds=eta,
         estimated_completion_at=now + timedelta(seconds=eta) if eta is not None else None,
-        stage=job.stage,
     )
 
 
@@ -82,7 +72,7 @@ class LiveProgress:
         self._clock = clock
 
     def publish(self, tenant_id: UUID, job_id: UUID) -> None:
-        """Publish the progress of a job. Never raises, because no batch may fail for a message."""
+        """Publish a job's progress. Never raises, because no batch may fail for a message."""
         if not self._realtime.listening(tenant_id, SYNC_PROGRESS):
             return
         try:
@@ -107,7 +97,7 @@ def progress_payload(job: SyncJob, now: datetime) -> dict[str, Any]:
         "recordsTotal": job.records_total,
         "recordsProcessed": job.records_processed,
         "recordsFailed": job.records_failed,
-        "stage": progress.stage,
+        "stage": job.stage,
         "ratePerSecond": progress.rate_per_second,
         "etaSeconds": progress.eta_seconds,
         "estimatedCompletionAt": rfc3339(completion) if completion else None,

@@ -12,26 +12,17 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from domain.core.errors import (
-    Conflict,
-    FieldError,
-    ProviderUnavailable,
-    ValidationFailed,
-    check_version,
-)
+from domain.core.errors import Conflict, FieldError, ProviderUnavailable, ValidationFailed, check_version
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, in_steps, repeated
 from domain.core.wire import Command, UtcMoment
-from domain.integrations.model import Integration
 from domain.journal.audit import AuditEntry
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListingRequest, RecordType, SourceRecord, StateExpired, StreamProfile
-from domain.sync.mapping import CompiledMapping, FieldMapping, RecordTypeName, StreamName, compile_mapping
-from domain.sync.model import (
-    SyncedRecord,
-)
+from domain.sync.mapping import FieldMapping, RecordTypeName, StreamName, compile_mapping
+from domain.sync.model import SyncedRecord
 from domain.sync.ports import LocalChange, RecordFilter, StoredMapping, SyncTransaction
 from domain.sync.rules import check_integration, stored_id
 from domain.sync.sources import NotSynchronisable, Source, Sources
@@ -102,7 +93,6 @@ class RecordService:
         self._retention = retention
 
     def page(self, principal: Principal, integration_id: UUID, filter_: RecordFilter) -> list[SyncedRecord]:
-        """Return records of an integration in the order of their last change. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
@@ -110,9 +100,9 @@ class RecordService:
 
     @repeated
     def change(self, principal: Principal, integration_id: UUID, command: PutRecords) -> int:
-        """Store changes of the tenant for the next export; return how many were stored.
+        """Store changes for the next export; return how many were newer than what is stored.
 
-        A change older than what is stored is left out. Raises NotFound, ValidationFailed, Conflict."""
+        Raises NotFound, ValidationFailed, Conflict."""
         principal.require(INTEGRATION_MANAGE)
         source = self._source(principal, integration_id)
         now = self._clock.now()
@@ -125,10 +115,7 @@ class RecordService:
             tx.commit()
         return changed
 
-    # -- mappings -----------------------------------------------------------------------------------------
-
     def mapping(self, principal: Principal, integration_id: UUID) -> StoredMapping:
-        """Return the mapping of an integration. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
@@ -146,21 +133,12 @@ class RecordService:
             tx.integrations.get(principal.tenant_id, integration_id)
             old = tx.sync_settings.mapping(principal.tenant_id, integration_id)
             check_version("mapping", if_match, old.version)
+            new, now = StoredMapping(text, old.version), self._clock.now()
             tx.sync_settings.set_mapping(
-                principal.tenant_id,
-                integration_id,
-                StoredMapping(text, old.version),
-                by=principal.user_id,
-                now=self._clock.now(),
+                principal.tenant_id, integration_id, new, by=principal.user_id, now=now
             )
-            entry = AuditEntry(
-                "integration.mapping-changed",
-                "integration",
-                integration_id,
-                principal,
-                json.loads(old.mapping),
-                json.loads(text),
-            )
+            action, before, after = "integration.mapping-changed", json.loads(old.mapping), json.loads(text)
+            entry = AuditEntry(action, "integration", integration_id, principal, before, after)
             tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         return StoredMapping(text, old.version + 1)
@@ -174,18 +152,18 @@ class RecordService:
         principal.require(INTEGRATION_MANAGE)
         source = await asyncio.to_thread(self._source, principal, integration_id)
         profile = _chosen(source.streams, command.stream, "/stream")
-        mapping = await asyncio.to_thread(self._mapping_of, principal, integration_id, command)
-        transformer = Transformer(source.provider, profile, mapping.get(profile.name))
+        mapping = command.mapping
+        if mapping is None:
+            stored = await asyncio.to_thread(self.mapping, principal, integration_id)
+            mapping = FieldMapping.model_validate_json(stored.mapping)
+        compiled = await asyncio.to_thread(compile_mapping, mapping)
+        transformer = Transformer(source.provider, profile, compiled.get(profile.name))
         records = await self._samples(source, profile, command)
         # Not on the event loop, because expressions take time.
         return await asyncio.to_thread(lambda: [_preview(transformer, record) for record in records])
 
-    # -- retention ----------------------------------------------------------------------------------------
-
     def forget_old(self) -> tuple[int, int]:
-        """Remove jobs and tombstones past their retention, and records of disconnected integrations (17.3).
-
-        Returns how many jobs and how many records were removed."""
+        """Remove old jobs and tombstones, and records of disconnected integrations (17.3); count both."""
         cutoff = self._clock.now() - self._retention
 
         def forget(step: Callable[[SyncTransaction], int], size: int) -> int:
@@ -199,7 +177,7 @@ class RecordService:
 
     def _source(self, principal: Principal, integration_id: UUID) -> Source:
         with self._transactions.read() as tx:
-            integration: Integration = tx.integrations.get(principal.tenant_id, integration_id)
+            integration = tx.integrations.get(principal.tenant_id, integration_id)
         try:
             return self._sources.open(check_integration(integration))
         except NotSynchronisable as reason:
@@ -207,23 +185,14 @@ class RecordService:
         except ProviderFailure as failure:
             raise _refusal(failure) from None
 
-    def _mapping_of(
-        self, principal: Principal, integration_id: UUID, command: PreviewMapping
-    ) -> dict[str, CompiledMapping]:
-        if command.mapping is not None:
-            return compile_mapping(command.mapping)
-        stored = self.mapping(principal, integration_id)
-        return compile_mapping(FieldMapping.model_validate_json(stored.mapping))
-
     @staticmethod
     async def _samples(
         source: Source, profile: StreamProfile, command: PreviewMapping
     ) -> Sequence[SourceRecord]:
         if command.sample is not None:
             return [SourceRecord(f"sample-{index}", data) for index, data in enumerate(command.sample, 1)]
-        request = ListingRequest(profile.name, command.limit)
         try:
-            page = await source.list_records(request)
+            page = await source.list_records(ListingRequest(profile.name, command.limit))
         except StateExpired:
             return []
         except ProviderFailure as failure:
@@ -235,9 +204,8 @@ def _local_change(
     record: LocalRecord, pointer: str, streams: Sequence[StreamProfile], now: datetime
 ) -> LocalChange:
     if record.local_id is None and record.external_id is None:
-        raise ValidationFailed(
-            "A record has no id.", [FieldError(pointer, "Give localId, externalId or both.")]
-        )
+        error = FieldError(pointer, "Give localId, externalId or both.")
+        raise ValidationFailed("A record has no id.", [error])
     exportable = [profile for profile in streams if profile.exportable]
     if not exportable:
         raise Conflict("The provider does not accept records.", code="not-exportable")

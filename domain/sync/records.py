@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from domain.core.errors import FieldError
 from domain.core.wire import RecordedMoment
 from domain.providers.records import RecordType
 
@@ -22,6 +23,10 @@ class Record(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True
     )
+
+    def broken_rule(self) -> FieldError | None:
+        """Return the business rule that the record breaks."""
+        return None
 
 
 class Participant(Record):
@@ -47,6 +52,13 @@ class EventRecord(Record):
     recurrence: list[ShortText] = Field(default_factory=list)
     url: ShortText | None = None
 
+    def broken_rule(self) -> FieldError | None:
+        if self.starts_at and self.ends_at and self.ends_at < self.starts_at:
+            return FieldError("/endsAt", "The event ends before it starts.")
+        if self.start_date and self.end_date and self.end_date < self.start_date:
+            return FieldError("/endDate", "The event ends before it starts.")
+        return None
+
 
 class ContactRecord(Record):
     first_name: ShortText | None = None
@@ -56,6 +68,11 @@ class ContactRecord(Record):
     company: ShortText | None = None
     job_title: ShortText | None = None
     address: ShortText | None = None
+
+    def broken_rule(self) -> FieldError | None:
+        if self.first_name or self.last_name or self.email or self.phone or self.company:
+            return None
+        return FieldError("", "The contact has neither name, company, e-mail address nor phone number.")
 
 
 class PaymentRecord(Record):
@@ -69,6 +86,11 @@ class PaymentRecord(Record):
     description: ShortText | None = None
     payer_email: ShortText | None = None
     method: ShortText | None = None
+
+    def broken_rule(self) -> FieldError | None:
+        if self.refunded_minor > abs(self.amount_minor):
+            return FieldError("/refundedMinor", "More was refunded than was paid.")
+        return None
 
 
 class MessageRecord(Record):
@@ -90,8 +112,6 @@ class FileRecord(Record):
 
 
 class GenericRecord(Record):
-    """A custom API's record as it is."""
-
     fields: dict[str, Any]
 
 

@@ -30,14 +30,9 @@ APART: dict[SyncType, tuple[str, timedelta]] = {
 COUNTED = (SyncStatus.Scheduled, SyncStatus.Running, SyncStatus.Completed, SyncStatus.PartialSuccess)
 #: Failures of one batch in a row before its job gives up.
 MOST_TRIES = 8
-_FIRST_WAIT = timedelta(seconds=1)
-_LONGEST_WAIT = timedelta(minutes=1)
-_ID_MAX = 300
-_ID_KEPT = 200
 
 
 def is_usable(integration: Integration | None) -> TypeGuard[Integration]:
-    """Tell whether the integration is there, active and enabled."""
     return (
         integration is not None and integration.status == IntegrationStatus.Active and integration.is_enabled
     )
@@ -67,9 +62,7 @@ def runs_at(origin: JobOrigin, scheduled_at: datetime, created_at: datetime) -> 
 
 
 def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[datetime]) -> None:
-    """Raise RuleViolation when another job of the type is too near.
-
-    `others` are the moments (`runs_at`) of the integration's jobs of that type that count."""
+    """Raise RuleViolation when a job of the type that counts is too near, by their `runs_at`."""
     if sync_type not in APART:
         return
     code, apart = APART[sync_type]
@@ -84,7 +77,7 @@ def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[da
 
 
 def batch_size(wanted: int) -> int:
-    """Return the batch size within the limits of BR-DS-03."""
+    """Return the size within BR-DS-03."""
     return max(1, min(wanted, MAX_PAGE_RECORDS))
 
 
@@ -94,31 +87,28 @@ def after_failure(size: int) -> int:
 
 
 def after_success(size: int, full: int) -> int:
-    """Return twice the size, at most the full one."""
     return min(full, size * 2)
 
 
 def backoff_seconds(tries: int) -> float:
     """Return the seconds before the next try after `tries` failures in a row: 1, 2, 4, ... at most 60."""
-    return doubled(_FIRST_WAIT, max(0, tries - 1), _LONGEST_WAIT).total_seconds()
+    return doubled(timedelta(seconds=1), max(0, tries - 1), timedelta(minutes=1)).total_seconds()
 
 
 def since_of(newest: datetime | None, began_at: datetime) -> datetime:
-    """Return where the next incremental listing starts.
+    """Return where the next incremental listing starts: before the newest change or this run's begin.
 
-    That is `OVERLAP` before the newest change seen, or before this run began if that is earlier, so that rows of
-    the same moment and rows that were published late are listed."""
+    Rows of the same moment, and rows that were published late, are listed then."""
     return (min(newest, began_at) if newest is not None else began_at) - OVERLAP
 
 
 def stored_id(external_id: str) -> str:
     """Return the external id as the key of a row; an id that is too long ends in its digest."""
-    if len(external_id) <= _ID_MAX:
+    if len(external_id) <= 300:
         return external_id
     digest = hashlib.sha256(external_id.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{external_id[:_ID_KEPT]}~{digest}"
+    return f"{external_id[:200]}~{digest}"
 
 
 def final_status(failed: int) -> SyncStatus:
-    """Return the status of a job that did all its steps, of whose records `failed` failed."""
     return SyncStatus.PartialSuccess if failed else SyncStatus.Completed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID, uuid5
@@ -25,8 +26,6 @@ from domain.sync.service import SyncService, check_direction
 
 logger = logging.getLogger("hub.sync")
 
-_SCHEDULES_READ = 500
-
 
 class ScheduleService:
     def __init__(
@@ -47,7 +46,6 @@ class ScheduleService:
         self._tracer = tracer
 
     def get(self, principal: Principal, integration_id: UUID) -> SyncSchedule:
-        """Return the integration's schedule. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
@@ -57,9 +55,7 @@ class ScheduleService:
     def put(
         self, principal: Principal, integration_id: UUID, command: PutSchedule, if_match: int | None
     ) -> SyncSchedule:
-        """Replace the integration's schedule.
-
-        Raises NotFound, ValidationFailed (also for a schedule that is too dense), Conflict, PreconditionFailed."""
+        """Replace the schedule. Raises NotFound, ValidationFailed, Conflict, PreconditionFailed."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.read() as tx:
@@ -81,31 +77,26 @@ class ScheduleService:
         )
         check_schedule(wanted, now)
         with self._transactions.write() as tx:
-            version = self._version(tx, principal.tenant_id, integration_id)
+            version = 0
+            with suppress(NotFound):
+                version = tx.sync_settings.schedule(principal.tenant_id, integration_id).version
             check_version("schedule", if_match, version)
             next_run = wanted.after(now) if wanted.is_enabled else None
             stored = replace(wanted, next_run_at=next_run, version=version)
             tx.sync_settings.set_schedule(principal.tenant_id, stored)
-            tx.audit.append(
-                principal.tenant_id,
-                AuditEntry(
-                    "datasync.scheduled",
-                    "integration",
-                    integration_id,
-                    principal,
-                    after=command.model_dump(by_alias=True),
-                ),
-            )
+            after = command.model_dump(by_alias=True)
+            entry = AuditEntry("datasync.scheduled", "integration", integration_id, principal, after=after)
+            tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         return replace(stored, version=version + 1)
 
     def create_due_jobs(self) -> tuple[int, int]:
-        """Create the jobs of the next 15 minutes, and queue all jobs that are due by then, to the second.
+        """Create and queue the jobs of the next 15 minutes, to the second; return how many of each.
 
-        Returns how many jobs were created and queued. A repeat creates nothing twice. Raises Unavailable."""
+        A repeat creates nothing twice. Raises Unavailable."""
         horizon = self._clock.now() + AHEAD
         with self._transactions.read() as tx:
-            due = tx.sync_settings.due(horizon, _SCHEDULES_READ)
+            due = tx.sync_settings.due(horizon, 500)
         created = sum(self._create_occurrences(schedule, horizon) for schedule in due)
         return created, self._dispatcher.queue_due()
 
@@ -114,18 +105,19 @@ class ScheduleService:
         created, current = 0, schedule
         while current.next_run_at is not None and current.next_run_at < horizon:
             moment, following = current.missed_until(self._clock.now())
-            try:
-                created += self._create_occurrence(current, moment, following)
-            except _TakenByOther:
+            added = self._create_occurrence(current, moment, following)
+            if added is None:
                 return created
+            created += added
             current = replace(current, next_run_at=following)
         return created
 
-    def _create_occurrence(self, schedule: SyncSchedule, moment: datetime, following: datetime) -> int:
+    def _create_occurrence(self, schedule: SyncSchedule, moment: datetime, following: datetime) -> int | None:
+        """Create the job of an occurrence; None when another run of the timer took it."""
         now = self._clock.now()
         with self._transactions.write() as tx:
             if not tx.sync_settings.move_on(schedule, following):
-                raise _TakenByOther
+                return None
             integration = tx.integrations.find(schedule.integration_id)
             created = 0
             if is_usable(integration):
@@ -153,20 +145,8 @@ class ScheduleService:
         except RuleViolation as reason:
             details = json.dumps({"code": reason.code, "scheduledAt": job.scheduled_at.isoformat()})
             message = f"A scheduled sync was left out: {reason.detail}"
-            log = IntegrationLog(
-                self._ids.new(), job.integration_id, LogLevel.Information, message, now, details
-            )
+            level, log_id = LogLevel.Information, self._ids.new()
+            log = IntegrationLog(log_id, job.integration_id, level, message, now, details)
             tx.integration_logs.append([log])
             return 0
         return 1
-
-    @staticmethod
-    def _version(tx: SyncTransaction, tenant_id: UUID, integration_id: UUID) -> int:
-        try:
-            return tx.sync_settings.schedule(tenant_id, integration_id).version
-        except NotFound:
-            return 0
-
-
-class _TakenByOther(Exception):
-    """Another run of the timer took this occurrence."""

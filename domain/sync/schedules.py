@@ -19,7 +19,6 @@ SyncTypeName = Literal["Full", "Incremental", "Differential"]
 DirectionName = Literal["Import", "Export", "Bidirectional"]
 #: The interval of the scheduler itself (section 14.1); no schedule is denser.
 LEAST_APART = timedelta(minutes=15)
-_OCCURRENCES_CHECKED = 60
 
 
 class PutSchedule(Command):
@@ -57,7 +56,6 @@ class SyncSchedule:
     version: int = 0
 
     def after(self, moment: datetime) -> datetime:
-        """Return the first occurrence after `moment`."""
         if self.interval_minutes is not None:
             return moment + timedelta(minutes=self.interval_minutes)
         assert self.expression is not None
@@ -74,10 +72,9 @@ class SyncSchedule:
 
 
 def next_occurrence(expression: str, moment: datetime) -> datetime:
-    """Return the first moment after `moment` that an NCRONTAB expression names.
+    """Return the first moment after `moment` that an NCRONTAB expression names, or raise ValueError.
 
-    As in Azure Functions, a day must match both the day of month and the day of week. Raises ValueError for an
-    invalid expression, and for one that never occurs."""
+    As in Azure Functions, a day must match both the day of month and the day of week."""
     from croniter import CroniterError, croniter
 
     if len(expression.split()) not in (5, 6):
@@ -97,7 +94,7 @@ def check_schedule(schedule: SyncSchedule, now: datetime) -> None:
     code, apart = APART.get(schedule.sync_type, ("validation-failed", LEAST_APART))
     try:
         moments = [schedule.after(now)]
-        for _ in range(_OCCURRENCES_CHECKED):
+        for _ in range(60):
             moments.append(schedule.after(moments[-1]))
     except ValueError as error:
         detail = "This must be an NCRONTAB expression of five or six fields that occurs at some time."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import datetime
 from uuid import UUID, uuid5
 
 from pydantic import Field
@@ -50,7 +49,6 @@ class StartSync(Command):
 
 
 logger = logging.getLogger("hub.sync")
-_CALENDAR = IntegrationType.CalendarSync
 
 
 class SyncService:
@@ -75,14 +73,16 @@ class SyncService:
     def start(self, principal: Principal, command: StartSync) -> SyncJob:
         """Create a job (UC-DS-01).
 
-        Raises ValidationFailed (7.4), Conflict when there is nothing to synchronise or the credentials fail, and
-        RuleViolation when another job is too near."""
+        Raises ValidationFailed (7.4), Conflict, and RuleViolation when another job is too near."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         scheduled_at = command.scheduled_at or now
         check_scheduled_at(scheduled_at, now)
         direction = SyncDirection[command.direction]
-        integration = self._integration(principal, command.integration_id)
+        with self._transactions.read() as tx:
+            found = tx.integrations.find(command.integration_id)
+        is_own = found is not None and found.tenant_id == principal.tenant_id
+        integration = check_integration(found if is_own else None)
         check_direction(direction, self.streams(integration))
         job = SyncJob(
             data_sync_job_id=self._ids.new(),
@@ -99,19 +99,20 @@ class SyncService:
             tx.users.lock_tenant(principal.tenant_id)
             job = self.add(tx, job, principal)
             tx.commit()
-        self._nudge_at(job)
+        if job.queued_at is not None:
+            self._send(nudge(job.data_sync_job_id, at=scheduled_at if scheduled_at > now else None))
         return job
 
     def add(
         self, tx: SyncTransaction, job: SyncJob, principal: Principal | None = None, *, is_queued: bool = True
     ) -> SyncJob:
-        """Store a new job with its event and audit entry, in a transaction that has locked the tenant.
+        """Store a new job, with the tenant locked; with `is_queued` the caller queues one that is due soon.
 
-        With `is_queued` the caller queues a job that is due soon. Raises RuleViolation."""
+        Raises RuleViolation."""
         now = self._clock.now()
         _check_apart(tx, job)
-        queued = now if is_queued and job.scheduled_at < now + AHEAD else None
-        job = replace(job, queued_at=queued)
+        if is_queued and job.scheduled_at < now + AHEAD:
+            job = replace(job, queued_at=now)
         if tx.sync_jobs.add(job.tenant_id, job):
             tx.outbox.append([notices.initiated_event(self._ids, job, now)])
             self._audit(tx, "datasync.created", job, principal)
@@ -129,14 +130,12 @@ class SyncService:
             return tx.sync_jobs.get(principal.tenant_id, job_id), tx.sync_jobs.steps(job_id)
 
     def errors(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[RecordError]:
-        """Return the errors of a job's records. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.sync_jobs.get(principal.tenant_id, job_id)
             return tx.sync_jobs.errors(principal.tenant_id, job_id, page)
 
     def written(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]:
-        """Return the records whose last change is of this job. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.sync_jobs.get(principal.tenant_id, job_id)
@@ -144,9 +143,9 @@ class SyncService:
 
     @repeated
     def cancel(self, principal: Principal, job_id: UUID) -> SyncJob:
-        """Cancel a job at once; a repeat does nothing.
+        """Cancel a job at once; a repeat does nothing, and a running batch stores nothing any more.
 
-        What was stored stays, and a batch in progress stores nothing any more. Raises NotFound, Conflict."""
+        Raises NotFound, Conflict."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
@@ -155,15 +154,14 @@ class SyncService:
                 return job
             if job.is_ended:
                 raise Conflict(f"The job already ended as {job.status.name}.", code="sync-ended")
-            done = job.records_processed
-            detail = f"Cancelled by hand; {done:,} records were processed and are kept."
+            detail = f"Cancelled by hand; {job.records_processed:,} records were processed and are kept."
             cancelled = replace(
                 job,
                 status=SyncStatus.Cancelled,
                 completed_at=now,
                 waiting_until=None,
                 error_code="cancelled",
-                error_log=error_log("cancelled", detail, now, resumable=True),
+                error_log=error_log("cancelled", detail, now),
             )
             if not tx.sync_jobs.move(cancelled, job.status):
                 raise Conflict("The job changed at the same time; try again.")
@@ -176,19 +174,18 @@ class SyncService:
 
     @repeated
     def resume(self, principal: Principal, job_id: UUID) -> SyncJob:
-        """Continue a failed or cancelled job from its checkpoint.
+        """Continue a failed or cancelled job, as of now, from its checkpoint.
 
-        It counts as of now, so it keeps the distance from other jobs that a new job keeps. Raises NotFound,
-        Conflict, ValidationFailed, RuleViolation."""
+        Raises NotFound, Conflict, ValidationFailed, RuleViolation."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
             tx.users.lock_tenant(principal.tenant_id)
             job = tx.sync_jobs.get(principal.tenant_id, job_id)
             if job.status not in (SyncStatus.Failed, SyncStatus.Cancelled):
+                only = "only Failed and Cancelled jobs can"
                 raise Conflict(
-                    f"A job that is {job.status.name} cannot be resumed; only Failed and Cancelled jobs can.",
-                    code="not-resumable",
+                    f"A job that is {job.status.name} cannot be resumed; {only}.", code="not-resumable"
                 )
             check_integration(tx.integrations.find(job.integration_id))
             resumed = replace(
@@ -213,18 +210,14 @@ class SyncService:
     def start_initial(
         self, tenant_id: UUID, integration_id: UUID, event_id: str, traceparent: str | None = None
     ) -> SyncJob | None:
-        """Create a full import of an integration that was just authorised, once for each event (UC-IM-03 step 5).
-
-        The job continues the trace `traceparent`. Returns None when there is nothing to import. Raises Unavailable."""
+        """Create a full import, once for each event (UC-IM-03 step 5), or None. Raises Unavailable."""
         now = self._clock.now()
         with self._transactions.read() as tx:
             integration = tx.integrations.find(integration_id)
         # Anyone who may raise events can name any integration, so check that it is a calendar of this tenant.
-        if (
-            integration is None
-            or integration.tenant_id != tenant_id
-            or integration.integration_type != _CALENDAR
-        ):
+        if integration is None or integration.tenant_id != tenant_id:
+            return None
+        if integration.integration_type != IntegrationType.CalendarSync:
             return None
         try:
             check_direction(SyncDirection.Import, self.streams(check_integration(integration)))
@@ -257,9 +250,7 @@ class SyncService:
         return job
 
     def streams(self, integration: Integration) -> list[StreamProfile]:
-        """Return the streams of an integration.
-
-        Raises Conflict when the provider refuses the credentials or keeps no records, Unavailable."""
+        """Return its streams. Raises Unavailable, Conflict for refused credentials or no records."""
         try:
             return list(self._sources.open(integration).streams)
         except NotSynchronisable as reason:
@@ -268,13 +259,6 @@ class SyncService:
             if failure.kind == "unavailable":
                 raise Unavailable(failure.detail) from failure
             raise Conflict(failure.detail, code="not-synchronisable") from failure
-
-    def _integration(self, principal: Principal, integration_id: UUID) -> Integration:
-        with self._transactions.read() as tx:
-            found = tx.integrations.find(integration_id)
-        if found is not None and found.tenant_id != principal.tenant_id:
-            found = None
-        return check_integration(found)
 
     def _audit(self, tx: SyncTransaction, action: str, job: SyncJob, principal: Principal | None) -> None:
         after = {
@@ -287,11 +271,6 @@ class SyncService:
         entry = AuditEntry(action, "datasync", job.data_sync_job_id, principal, after=after)
         tx.audit.append(job.tenant_id, entry)
 
-    def _nudge_at(self, job: SyncJob) -> None:
-        if job.queued_at is not None:
-            at: datetime | None = job.scheduled_at if job.scheduled_at > self._clock.now() else None
-            self._send(nudge(job.data_sync_job_id, at=at))
-
     def _send(self, message: QueueMessage) -> None:
         try:
             self._queue.send(SYNC_JOBS_QUEUE, [message])
@@ -301,7 +280,6 @@ class SyncService:
 
 
 def _check_apart(tx: SyncTransaction, job: SyncJob) -> None:
-    """Raise RuleViolation when another job is too near; the caller has locked the tenant."""
     if job.sync_type in APART:
         at = runs_at(job.origin, job.scheduled_at, job.created_at)
         moments = tx.sync_jobs.moments(job.integration_id, job.sync_type, at - APART[job.sync_type][1])
@@ -309,8 +287,6 @@ def _check_apart(tx: SyncTransaction, job: SyncJob) -> None:
 
 
 def check_direction(direction: SyncDirection, streams: list[StreamProfile]) -> None:
-    """Raise Conflict when the direction includes Export and no stream can be exported."""
     if direction != SyncDirection.Import and not any(stream.exportable for stream in streams):
-        raise Conflict(
-            "The provider does not accept records; only Import is possible.", code="not-exportable"
-        )
+        detail = "The provider does not accept records; only Import is possible."
+        raise Conflict(detail, code="not-exportable")

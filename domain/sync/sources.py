@@ -27,15 +27,13 @@ from domain.sync.transforming import Transformer
 
 #: A connection is kept this long, because opening it reads the secret store; it holds an OAuth token.
 _KEPT = timedelta(seconds=60)
-_MOST_KEPT = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The connected provider of an integration.
+    """The connected provider; unexpected errors of its adapter become ProviderFailure.
 
-    Errors that its adapter did not expect become a ProviderFailure, because their texts may quote records and would
-    be stored in Durable's history."""
+    Their texts may quote records, and would be stored in Durable's history."""
 
     integration: Integration
     provider: RecordStreams
@@ -43,16 +41,13 @@ class Source:
     streams: Sequence[StreamProfile]
 
     async def list_records(self, request: ListingRequest) -> ListPage:
-        """Return one page of a stream. Raises ProviderFailure, StateExpired."""
         call = self.provider.list_records(self.connection, request)
         return await guarded(call, self.integration, passing=(StateExpired,))
 
     async def push_record(self, request: PushRequest) -> PushResult:
-        """Send one record to the provider. Raises ProviderFailure."""
         return await guarded(self.provider.push_record(self.connection, request), self.integration)
 
     def profile(self, stream: str) -> StreamProfile:
-        """Return the stream's profile. Raises ProviderFailure when the configuration names it no more."""
         for profile in self.streams:
             if profile.name == stream:
                 return profile
@@ -65,8 +60,6 @@ class Source:
 
 
 class Sources:
-    """Opens sources, and keeps each for a minute."""
-
     def __init__(self, connector: Connector, catalogue: Catalogue, clock: Clock) -> None:
         self._connector = connector
         self._catalogue = catalogue
@@ -75,14 +68,10 @@ class Sources:
         self._kept: dict[tuple[UUID, int], tuple[datetime, Source]] = {}
 
     def open(self, integration: Integration) -> Source:
-        """Return the connected source of an integration; it blocks, so call it outside of event loops.
-
-        Raises ProviderFailure, and NotSynchronisable when the provider keeps no records or its type is switched
-        off (16.2)."""
-        if integration.integration_type in self._catalogue.disabled_types:
-            raise TypeDisabled(
-                f"Integrations of type {integration.integration_type.name} are disabled on this installation."
-            )
+        """Return the source; blocks. Raises ProviderFailure, NotSynchronisable (16.2: the type is off)."""
+        type_ = integration.integration_type
+        if type_ in self._catalogue.disabled_types:
+            raise TypeDisabled(f"Integrations of type {type_.name} are disabled on this installation.")
         now = self._clock.now()
         key = (integration.integration_id, integration.version)
         with self._lock:
@@ -98,7 +87,7 @@ class Sources:
             raise NotSynchronisable("The integration's configuration names no list of records.")
         source = Source(integration, provider.streams, connection, streams)
         with self._lock:
-            if len(self._kept) >= _MOST_KEPT:
+            if len(self._kept) >= 200:
                 self._kept.clear()
             self._kept[key] = (now, source)
         return source
@@ -116,6 +105,6 @@ class NotSynchronisable(Exception):
 
 
 class TypeDisabled(NotSynchronisable):
-    """The installation has the integration's type switched off."""
+    """The installation has the type switched off."""
 
     code = "integration-type-disabled"

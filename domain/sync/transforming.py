@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,44 +16,9 @@ from domain.providers.contract import RecordStreams
 from domain.providers.records import RecordType, SourceRecord, StreamProfile
 from domain.sync.mapping import CompiledMapping
 from domain.sync.merging import IncomingRecord
-from domain.sync.records import MODELS, ContactRecord, EventRecord, GenericRecord, PaymentRecord, Record
+from domain.sync.records import MODELS, GenericRecord, Record
 from domain.sync.rules import stored_id
 
-BusinessRule = Callable[[Record], FieldError | None]
-
-
-def event_ends_after_it_starts(record: Record) -> FieldError | None:
-    if not isinstance(record, EventRecord):
-        return None
-    if record.starts_at and record.ends_at and record.ends_at < record.starts_at:
-        return FieldError("/endsAt", "The event ends before it starts.")
-    if record.start_date and record.end_date and record.end_date < record.start_date:
-        return FieldError("/endDate", "The event ends before it starts.")
-    return None
-
-
-def refund_is_within_the_payment(record: Record) -> FieldError | None:
-    if isinstance(record, PaymentRecord) and record.refunded_minor > abs(record.amount_minor):
-        return FieldError("/refundedMinor", "More was refunded than was paid.")
-    return None
-
-
-def contact_can_be_told_apart(record: Record) -> FieldError | None:
-    if not isinstance(record, ContactRecord):
-        return None
-    if any((record.first_name, record.last_name, record.email, record.phone, record.company)):
-        return None
-    return FieldError("", "The contact has neither name, company, e-mail address nor phone number.")
-
-
-RULES: Sequence[BusinessRule] = (
-    event_ends_after_it_starts,
-    refund_is_within_the_payment,
-    contact_can_be_told_apart,
-)
-
-_POINTER_MAX = 300
-_REASON_MAX = 400
 #: The most characters of one internal record.
 RECORD_MAX = 256 * 1024
 _ENCODE = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":")).encode
@@ -61,14 +26,11 @@ _ENCODE = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":"
 
 @dataclass(frozen=True, slots=True)
 class RefusedRecord:
-    """A record that cannot be taken; `errors` contain no value of it."""
-
     external_id: str
     errors: Sequence[FieldError]
 
 
 def content_hash(data: str) -> str:
-    """Return a hash of 128 bits of a record's canonical JSON."""
     return hashlib.blake2b(data.encode(), digest_size=16).hexdigest()
 
 
@@ -95,19 +57,12 @@ def stored_text(record: Record) -> str:
 
 
 class Transformer:
-    """Transforms the records of one stream."""
-
     def __init__(
-        self,
-        provider: RecordStreams,
-        profile: StreamProfile,
-        mapping: CompiledMapping | None = None,
-        rules: Sequence[BusinessRule] = RULES,
+        self, provider: RecordStreams, profile: StreamProfile, mapping: CompiledMapping | None = None
     ) -> None:
         self._provider = provider
         self._profile = profile
         self._mapping = mapping
-        self._rules = rules
 
     def transform(self, record: SourceRecord) -> IncomingRecord | RefusedRecord:
         """Return the internal record, or why it is refused. Never raises, so that other records go on."""
@@ -115,7 +70,7 @@ class Transformer:
             return RefusedRecord("", [FieldError("", "The record has no usable id.")])
         key = stored_id(record.external_id)
         if record.deleted:
-            return _incoming(record, key, self._profile.record_type, data=None, digest="")
+            return _incoming(record, key, self._profile.record_type, None)
         made = self.to_internal(record)
         if isinstance(made, list):
             return RefusedRecord(key, made)
@@ -124,10 +79,9 @@ class Transformer:
             data = stored_text(internal)
         except NotStorable as reason:
             return RefusedRecord(key, [FieldError("", str(reason))])
-        return _incoming(record, key, kind, data=data, digest=content_hash(data))
+        return _incoming(record, key, kind, data)
 
     def to_internal(self, record: SourceRecord) -> tuple[RecordType, Record] | list[FieldError]:
-        """Return the internal record with its type, or what is wrong with it."""
         try:
             internal = self._provider.to_internal(self._profile.name, record)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
@@ -139,24 +93,21 @@ class Transformer:
                 kind, fields = self._mapping.apply(internal, record.data, kind)
             except ValueError as error:
                 return [FieldError(str(error), "The mapping's expression fails for this record.")]
-        valid = validate(kind, fields, self._rules)
+        valid = validate(kind, fields)
         return valid if isinstance(valid, list) else (kind, valid)
 
 
-def validate(
-    kind: RecordType, fields: Mapping[str, Any], rules: Sequence[BusinessRule] = RULES
-) -> Record | list[FieldError]:
-    """Return the internal record of these fields, or what is wrong with them."""
+def validate(kind: RecordType, fields: Mapping[str, Any]) -> Record | list[FieldError]:
     try:
         valid = MODELS[kind].model_validate(fields)
     except (ValidationError, RecursionError) as error:
         return _errors(error)
-    return [broken for rule in rules if (broken := rule(valid)) is not None] or valid
+    broken = valid.broken_rule()
+    return valid if broken is None else [broken]
 
 
-def _incoming(
-    record: SourceRecord, key: str, kind: RecordType, *, data: str | None, digest: str
-) -> IncomingRecord:
+def _incoming(record: SourceRecord, key: str, kind: RecordType, data: str | None) -> IncomingRecord:
+    digest = "" if data is None else content_hash(data)
     version = record.version[:200] if record.version else None
     return IncomingRecord(key, data, digest, record.modified_at, version, kind.value)
 
@@ -166,6 +117,5 @@ def _errors(error: ValidationError | RecursionError) -> list[FieldError]:
         return [FieldError("", "The record is nested too deeply.")]
     details = error.errors(include_url=False, include_input=False, include_context=False)
     return [
-        FieldError(json_pointer(*detail["loc"])[:_POINTER_MAX], reason_of(detail)[:_REASON_MAX])
-        for detail in details[:10]
+        FieldError(json_pointer(*detail["loc"])[:300], reason_of(detail)[:400]) for detail in details[:10]
     ]
