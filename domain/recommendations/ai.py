@@ -22,11 +22,10 @@ _WRAPPING_TOKENS = 200
 
 
 class ModelUnavailable(Unavailable):
-    """The model gave no usable answer. `detail` quotes neither the request nor the answer.
+    """The model gave no usable answer; `detail` quotes neither request nor answer.
 
-    - `tokens`: what the attempt cost; None where that is unknown, because the model may have worked until it was
-      given up.
-    - `retry_after_seconds`: what the service asked for; None when it named nothing."""
+    - `tokens`: what the attempt cost; None when unknown, as the model may have worked on.
+    - `retry_after_seconds`: what the service asked for."""
 
     def __init__(
         self,

@@ -14,26 +14,17 @@ from domain.recommendations.ports import RecommendationTransaction
 
 T = TypeVar("T")
 
-
 #: Hours that are compared.
 WEEK: Final = timedelta(days=7)
 #: Fewer tenants than this are not shown.
 ANONYMOUS: Final = 5
-#: The largest share of the checks that one tenant may have: above it the sum would show how that tenant does.
-_ONE_TENANTS_SHARE = 0.4
-#: Integrations of a provider that are looked at.
-_LOOKED_AT = 50
-_PROVIDERS_AT_MOST = 100
 #: Failures caused by the provider; credentials, permissions and quotas are those of an account.
 _BY_PROVIDER = ("unavailable", "malformed")
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderBenchmark:
-    """The health checks of a provider.
-
-    - `failed_share`: of 1, of the checks whose outcome does not depend on the account.
-    - `latency_ms`: the median."""
+    """A provider's checks; `failed` are those failed whatever the account, `latency_ms` is the median."""
 
     provider: str
     checks: int
@@ -47,7 +38,6 @@ class ProviderBenchmark:
 
     @classmethod
     def of(cls, provider: str, tally: Tally, tenants: int = 1) -> ProviderBenchmark | None:
-        """Return the benchmark of a tally; None when it has no check."""
         failed = sum(tally.errors.get(name, 0) for name in _BY_PROVIDER)
         latency = tally.latency.percentile(0.5)
         if latency is None or not tally.succeeded + failed:
@@ -56,9 +46,7 @@ class ProviderBenchmark:
 
 
 class Hourly(Generic[T]):
-    """Keeps for one hour what was read for a key, at most `most` keys.
-
-    Hours are whole: what is read of the hours before does not change within the current one."""
+    """Keeps for one hour what was read for a key, at most `most` keys; past hours do not change."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -66,7 +54,6 @@ class Hourly(Generic[T]):
         self._at: datetime | None = None
 
     def get(self, key: Hashable, hour: datetime, read: Callable[[], T]) -> T:
-        """Return what `read` gave for the key within this hour."""
         if self._at != hour or len(self._read) >= self._most:
             self._read, self._at = {}, hour
         kept = self._read
@@ -79,23 +66,19 @@ class Peers:
     """Reads benchmarks once an hour for all tenants; a tenant's own checks are left out of what it is shown."""
 
     def __init__(self) -> None:
-        self._read: Hourly[Mapping[UUID, Tally]] = Hourly(_PROVIDERS_AT_MOST)
+        self._read: Hourly[Mapping[UUID, Tally]] = Hourly(100)
 
     def benchmark(
         self, tx: RecommendationTransaction, provider: str, period: Period, *, to: UUID
     ) -> ProviderBenchmark | None:
-        """Return the provider's benchmark without the tenant `to`.
-
-        None where fewer than five other tenants use it, or one of them has too large a share."""
+        """Return the benchmark without `to`; None below five others, or when one has too large a share."""
         found = self._read.get(
             (provider, period),
             period.until,
-            lambda: tx.peers.checks(provider, since=period.since, until=period.until, limit=_LOOKED_AT),
+            lambda: tx.peers.checks(provider, since=period.since, until=period.until, limit=50),
         )
         others = [tally for tenant_id, tally in found.items() if tenant_id != to and tally.total]
         together = total_of(others)
-        if len(others) < ANONYMOUS:
-            return None
-        if max(other.total for other in others) > _ONE_TENANTS_SHARE * together.total:
+        if len(others) < ANONYMOUS or max(other.total for other in others) > 0.4 * together.total:
             return None
         return ProviderBenchmark.of(provider, together, len(others))

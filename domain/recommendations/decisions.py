@@ -38,9 +38,7 @@ from domain.webhooks.service import WebhookService
 
 @dataclass(frozen=True, slots=True)
 class ListedRecommendation:
-    """A recommendation with its status, and the decision where there is one.
-
-    `worded_by_model`: its title and explanation are a language model's words for what the rules said."""
+    """A recommendation with its status and decision, perhaps worded by a language model."""
 
     recommendation: Recommendation
     status: RecommendationStatus
@@ -61,8 +59,6 @@ class DismissRecommendation(Command):
 
 @dataclass(frozen=True, slots=True)
 class RecommendationFilter:
-    """Conditions of a list of recommendations; all that are given must hold."""
-
     statuses: Sequence[RecommendationStatus] = ()
     kinds: Sequence[RecommendationKind] = ()
     subject_types: Sequence[SubjectType] = ()
@@ -86,18 +82,15 @@ def snapshot_of(recommendation: Recommendation) -> str:
 
 
 def subject_of(decision: Decision) -> RecommendationSubject:
-    """Return the subject of the recommendation that a decision is about."""
     return _JSON.validate_json(decision.snapshot).subject
 
 
 def with_statuses(
     recommendations: Sequence[Recommendation], decisions: Mapping[UUID, Decision], now: datetime
 ) -> list[ListedRecommendation]:
-    """Return each recommendation with its status.
+    """Return the recommendations that hold now, then those decided upon that hold no longer, latest first.
 
-    - First those that hold now, in their order; then those that were decided upon and no longer hold, the latest
-      first.
-    - What was applied and holds again is open again: its evidence is newer than the change."""
+    What was applied and holds again is open again: its evidence is newer than the change."""
     listed = [
         _with_status(recommendation, decisions.get(recommendation.recommendation_id), now)
         for recommendation in recommendations
@@ -121,9 +114,7 @@ def _with_status(
 
 
 class Applier:
-    """Applies the change of a recommendation.
-
-    `schedules` is called only where needed, because it loads all of synchronisation."""
+    """Applies changes; `schedules` is called only where needed, because it loads all of synchronisation."""
 
     def __init__(
         self, webhooks: WebhookService, keys: ApiKeyService, schedules: Callable[[], ScheduleService]
@@ -138,9 +129,8 @@ class Applier:
         Raises Forbidden, NotFound, PreconditionFailed, ValidationFailed, Conflict, Unavailable."""
         body = dict(change.body)
         if change.operation == Operation.UpdateWebhook:
-            await self._webhooks.update(
-                principal, subject.id, UpdateWebhook.model_validate(body), subject.version
-            )
+            webhook = UpdateWebhook.model_validate(body)
+            await self._webhooks.update(principal, subject.id, webhook, subject.version)
         elif change.operation == Operation.UpdateApiKey:
             update = UpdateApiKey.model_validate(body)
             await asyncio.to_thread(self._keys.update, principal, subject.id, update, subject.version)
@@ -154,9 +144,6 @@ class Applier:
 
 #: How long a decision is kept and shown with its outcome.
 KEPT: Final = timedelta(days=90)
-_TENANTS_A_TRANSACTION = 100
-_TRANSACTIONS = 50
-_FIRST = UUID(int=0)
 
 
 class DecisionCleaner:
@@ -164,13 +151,10 @@ class DecisionCleaner:
         self._transactions = transactions
         self._clock = clock
 
-    def forget_old(self, *, tenants: int = _TENANTS_A_TRANSACTION, transactions: int = _TRANSACTIONS) -> int:
-        """Remove decisions of 90 days and older whose subject has ended, and return how many.
+    def forget_old(self, *, tenants: int = 100, transactions: int = 50) -> int:
+        """Remove decisions of 90 days and older whose subject has ended, and return how many. Raises Unavailable.
 
-        - Ended are webhooks that were deleted, keys that were revoked and integrations that were disconnected.
-        - A run looks at a bounded number of tenants, and starts at another one each day, so that in time all have
-          their turn.
-        - Raises Unavailable; what was committed stays."""
+        A run looks at some tenants, from another one each day; what it committed stays."""
         now = self._clock.now()
         start = uuid5(NAMESPACE_OID, now.date().isoformat())
         removed, after, has_wrapped = 0, start, False
@@ -186,36 +170,27 @@ class DecisionCleaner:
             elif has_wrapped:
                 break
             else:
-                after, has_wrapped = _FIRST, True
+                after, has_wrapped = UUID(int=0), True
         return removed
 
 
 def _forget(tx: RecommendationTransaction, tenant_id: UUID, before: datetime) -> int:
     decisions = tx.decisions.of_tenant(tenant_id).values()
-    over = [
-        decision
-        for decision in decisions
-        if decision.decided_at < before and _is_over(tx, tenant_id, decision)
-    ]
+    old = [decision for decision in decisions if decision.decided_at < before]
+    over = [decision for decision in old if _has_ended(tx, tenant_id, subject_of(decision))]
     for decision in over:
         tx.decisions.remove(tenant_id, decision.recommendation_id)
     return len(over)
 
 
-def _is_over(tx: RecommendationTransaction, tenant_id: UUID, decision: Decision) -> bool:
-    subject = subject_of(decision)
+def _has_ended(tx: RecommendationTransaction, tenant_id: UUID, subject: RecommendationSubject) -> bool:
     try:
-        return _has_ended(tx, tenant_id, subject)
+        if subject.type == SubjectType.Webhook:
+            tx.webhooks.get(tenant_id, subject.id)
+        elif subject.type == SubjectType.ApiKey:
+            return tx.api_keys.get(tenant_id, subject.id).revoked_at is not None
+        elif subject.type == SubjectType.Integration:
+            return tx.integrations.get(tenant_id, subject.id).status == IntegrationStatus.Disconnected
     except NotFound:
         return True
-
-
-def _has_ended(tx: RecommendationTransaction, tenant_id: UUID, subject: RecommendationSubject) -> bool:
-    """Return whether the subject is revoked or disconnected. Raises NotFound when it was deleted."""
-    if subject.type == SubjectType.Webhook:
-        tx.webhooks.get(tenant_id, subject.id)
-    elif subject.type == SubjectType.ApiKey:
-        return tx.api_keys.get(tenant_id, subject.id).revoked_at is not None
-    elif subject.type == SubjectType.Integration:
-        return tx.integrations.get(tenant_id, subject.id).status == IntegrationStatus.Disconnected
     return False  # a type of integration is always there

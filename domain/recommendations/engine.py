@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -92,14 +93,10 @@ class IntegrationAdviser:
 
         found: list[Recommendation] = []
         for integration in every(partial(tx.integrations.page, tenant_id, IntegrationFilter())):
-            key = (
-                integration.integration_id,
-                integration.version,
-                integration.status,
-                integration.health_status,
-            )
+            subject = integration_subject(integration)
+            key = (subject.id, subject.version, integration.status, integration.health_status)
             advice = self._advice.get(key, now, partial(self._advise, tx, integration, checks, now))
-            found += recommended(integration_subject(integration), advice, now)
+            found += recommended(subject, advice, now)
             if integration.status == IntegrationStatus.Active:
                 found += self._about_schedule(tx, integration, now)
         return found
@@ -111,7 +108,6 @@ class IntegrationAdviser:
         checks: Callable[[], Mapping[UUID, Sequence[Signal]]],
         now: datetime,
     ) -> list[Advice]:
-        """Return the advice about an integration by its health checks."""
         hours = checks().get(integration.integration_id, ())
         facts = IntegrationFacts(integration, Period(hour_of(now) - _HEALTH_WINDOW, now), hours)
         advice = advice_of(INTEGRATION_RULES, facts)
@@ -152,9 +148,8 @@ class IntegrationAdviser:
             return []  # other providers are read only where a change may be worth it
         tenant_id = integration.tenant_id
         names = self._providers.of_type(integration.integration_type)
-        others = self._benchmarks(
-            tx, [name for name in names if name != integration.provider], week, to=tenant_id
-        )
+        other_names = [name for name in names if name != integration.provider]
+        others = self._benchmarks(tx, other_names, week, to=tenant_id)
         alike = self._peers.benchmark(tx, integration.provider, week, to=tenant_id)
         facts = ProviderFacts(integration, week, days, own, alike, others)
         return advice_of(PROVIDER_RULES, facts)
@@ -172,9 +167,8 @@ class IntegrationAdviser:
             schedule = tx.sync_settings.schedule(integration.tenant_id, integration.integration_id)
         except NotFound:
             return []
-        if not schedule.is_enabled or not (
-            fixed_hour(schedule.expression) is not None or is_full_import(schedule)
-        ):
+        has_rules = fixed_hour(schedule.expression) is not None or is_full_import(schedule)
+        if not (schedule.is_enabled and has_rules):
             return []
         subject = replace(integration_subject(integration), version=schedule.version)
 
@@ -206,15 +200,13 @@ class IntegrationAdviser:
                 until=today,
             )
             runs = tx.sync_jobs.page(tenant_id, well, PageRequest(1, RUNS)).items[::-1]
+        streams: Sequence[StreamProfile] = ()
         # Reading the streams opens the secrets, so it is done only where needed.
-        streams = self._streams_of(integration) if reads_in_vain(schedule, runs) else ()
+        if reads_in_vain(schedule, runs):
+            # The advice follows when the provider can be reached again.
+            with suppress(Conflict, Unavailable):
+                streams = self._providers.streams(integration)
         return ScheduleFacts(schedule, Period(since, today), _in_order(hours), runs, streams)
-
-    def _streams_of(self, integration: Integration) -> Sequence[StreamProfile]:
-        try:
-            return self._providers.streams(integration)
-        except (Conflict, Unavailable):
-            return ()  # the advice follows when the provider can be reached again
 
 
 def integration_subject(integration: Integration) -> RecommendationSubject:
@@ -230,7 +222,6 @@ def type_subject(tenant_id: UUID, integration_type: IntegrationType) -> Recommen
 
 
 def _flows(tx: RecommendationTransaction, tenant_id: UUID, now: datetime) -> list[Flow]:
-    """Return what each active webhook was sent."""
     since = now - WINDOW
     attempts = tx.outcomes.attempts(tenant_id, since)
     found = []
@@ -251,7 +242,6 @@ def _flows(tx: RecommendationTransaction, tenant_id: UUID, now: datetime) -> lis
 def _by_subject(
     tx: RecommendationTransaction, tenant_id: UUID, kind: SubjectKind, *, since: datetime, until: datetime
 ) -> defaultdict[UUID, list[Signal]]:
-    """Return signals by subject, in the order of their hours."""
     found: defaultdict[UUID, list[Signal]] = defaultdict(list)
     signals = tx.signals.read(tenant_id, kind, since=hour_of(since), until=until)
     for signal in _in_order(signals):
@@ -263,6 +253,7 @@ def _in_order(signals: Iterable[Signal]) -> list[Signal]:
     return sorted(signals, key=lambda signal: signal.hour)
 
 
+_Scopes = Mapping[UUID, Sequence[SeenTrait]]
 _ADVICE_AT_MOST = 5_000
 #: Deliveries looked at of a webhook of which some failed.
 _OUTCOMES = 2_000
@@ -295,7 +286,7 @@ class Adviser:
         now = hour_of(self._clock.now())
         found: list[Recommendation] = []
         keys: Sequence[ApiKey] = ()
-        scopes: Mapping[UUID, Sequence[SeenTrait]] = {}
+        scopes: _Scopes = {}
         with self._transactions.read() as tx:
             if SubjectType.Webhook in types:
                 found += self._about_webhooks(tx, tenant_id, now)
@@ -310,16 +301,14 @@ class Adviser:
         return ordered(found)
 
     def could_recommend(self, tenant_id: UUID, id_: UUID) -> bool:
-        """Return whether an id is that of a recommendation about a subject of the tenant, whether or not it holds."""
+        """Return whether the id is of a recommendation about a subject of the tenant, holding or not."""
         now = self._clock.now()
         with self._transactions.read() as tx:
+            integrations = every(partial(tx.integrations.page, tenant_id, IntegrationFilter()))
             subjects = [
                 *map(webhook_subject, every(partial(tx.webhooks.page, tenant_id, WebhookFilter()))),
                 *map(key_subject, _keys(tx, tenant_id, KeyFilter(), now)),
-                *map(
-                    integration_subject,
-                    every(partial(tx.integrations.page, tenant_id, IntegrationFilter())),
-                ),
+                *map(integration_subject, integrations),
             ]
         subjects += [type_subject(tenant_id, type_) for type_ in IntegrationType]
         return any(
@@ -352,11 +341,7 @@ class Adviser:
         return advice_of(WEBHOOK_RULES, facts)
 
     def _about_keys(
-        self,
-        tenant_id: UUID,
-        keys: Sequence[ApiKey],
-        scopes: Mapping[UUID, Sequence[SeenTrait]],
-        now: datetime,
+        self, tenant_id: UUID, keys: Sequence[ApiKey], scopes: _Scopes, now: datetime
     ) -> list[Recommendation]:
         hours: defaultdict[UUID, list[Bucket]] = defaultdict(list)
         try:
@@ -365,7 +350,9 @@ class Adviser:
         except Unavailable:
             signals = []  # other advice does not depend on the table store
         for signal in _in_order(signals):
-            hours[signal.subject_id].append(_bucket(signal))
+            tally, errors = signal.tally, signal.tally.errors
+            bucket = Bucket(signal.hour, tally.succeeded, errors.get("limited", 0), errors.get("refused", 0))
+            hours[signal.subject_id].append(bucket)
         found: list[Recommendation] = []
         for key in keys:
             period = period_of(key.modified_at, key.created_at, now)
@@ -386,8 +373,3 @@ def webhook_subject(webhook: Webhook) -> RecommendationSubject:
 
 def key_subject(key: ApiKey) -> RecommendationSubject:
     return RecommendationSubject(SubjectType.ApiKey, key.api_key_id, key.key_name, key.version)
-
-
-def _bucket(signal: Signal) -> Bucket:
-    errors = signal.tally.errors
-    return Bucket(signal.hour, signal.tally.succeeded, errors.get("limited", 0), errors.get("refused", 0))

@@ -26,11 +26,7 @@ WINDOW = timedelta(days=14)
 
 @dataclass(frozen=True)
 class WebhookFacts:
-    """What a webhook's rules decide by.
-
-    - `hours`: those of `period`, in order.
-    - `outcomes`: those of its newest deliveries, oldest first; empty where nothing failed.
-    - `max_retries`: the platform's cap (BR-WH-03)."""
+    """`hours` are in order; `outcomes` are of the newest deliveries, oldest first, if any failed."""
 
     webhook: Webhook
     period: Period
@@ -49,10 +45,7 @@ class WebhookFacts:
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """What a key's rules decide by.
-
-    - `hours`: those of `period` with a request, in order.
-    - `scopes`: those it was used for in the last 90 days."""
+    """`hours` are those of `period` with a request, in order; `scopes` those used in the last 90 days."""
 
     key: ApiKey
     period: Period
@@ -62,7 +55,7 @@ class KeyFacts:
 
 @dataclass(frozen=True, slots=True)
 class IntegrationFacts:
-    """What an integration's rules decide by. `hours` are those of its health checks, in order."""
+    """`hours` are those of its health checks, in order."""
 
     integration: Integration
     period: Period
@@ -71,11 +64,7 @@ class IntegrationFacts:
 
 @dataclass(frozen=True, slots=True)
 class ProviderFacts:
-    """What the rules about another provider decide by.
-
-    - `own`: the integration's health checks of `period`, on `days`.
-    - `alike`: how its provider does for other tenants; `others`: how other providers of its type do, where enough
-      tenants use them."""
+    """Health checks of the integration, of its provider for other tenants, and of other providers."""
 
     integration: Integration
     period: Period
@@ -101,9 +90,7 @@ class ScheduleFacts:
 
 
 def period_of(modified_at: datetime | None, created_at: datetime, now: datetime) -> Period:
-    """Return the whole hours since the last modification, up to `WINDOW`.
-
-    What came before was the result of another configuration."""
+    """Return the whole hours of the present configuration, up to `WINDOW`."""
     changed = max(modified_at or created_at, created_at)
     whole = hour_of(changed)
     if whole < changed:

@@ -29,23 +29,15 @@ INTERCHANGEABLE = frozenset(
     (IntegrationType.PaymentGateway, IntegrationType.EmailService, IntegrationType.SMSService)
 )
 _CHECKS_AT_LEAST = 100
-_DAYS_AT_LEAST = 3
 _FAILED_AT_LEAST = 20
 _FAILED_SHARE = 0.02
-_TIMES_AS_MANY = 3
 _SLOW_MS = 500
-_TIMES_AS_SLOW = 2
-#: Standard deviations beyond which the difference of two shares is not chance.
-_NO_CHANCE = 4
-#: How many times as slow the other provider may be to count as no worse.
-_AS_QUICK = 1.2
 #: The share of a tenant's excess that the provider's other tenants must see too.
 _SEEN_BY_OTHERS = 0.5
 
 
 def does_badly(own: ProviderBenchmark | None, days: Sequence[date]) -> bool:
-    """Return whether other providers are worth comparing."""
-    if own is None or own.checks < _CHECKS_AT_LEAST or len(set(days)) < _DAYS_AT_LEAST:
+    if own is None or own.checks < _CHECKS_AT_LEAST or len(set(days)) < 3:
         return False
     fails = own.failed >= _FAILED_AT_LEAST and own.failed_share >= _FAILED_SHARE
     return fails or own.latency_ms >= _SLOW_MS
@@ -58,31 +50,35 @@ def other_provider(facts: ProviderFacts) -> Advice | None:
     own = facts.own
     if own is None or not does_badly(own, facts.days):
         return None
+    alike = facts.alike
     better = [
-        other
-        for other in facts.others
-        if _is_better(other, own) and _is_the_provider(facts.alike, own, other)
+        other for other in facts.others if _is_better(other, own) and _is_the_provider(alike, own, other)
     ]
     if not better:
         return None
     best = min(better, key=lambda other: (round(other.failed_share, 3), other.latency_ms, other.provider))
     confidence = confidence_of(own.checks, facts.days)
-    if facts.alike is None:
+    period, elsewhere = facts.period, ""
+    same: Sequence[Figure] = ()
+    if alike is None:
         confidence = min(confidence, Confidence.Medium)  # it may be this account alone
-    period = facts.period
-    alike = (
-        f" For {facts.alike.tenants} other tenants of {own.provider} it is {_percent(facts.alike)} % and "
-        f"{facts.alike.latency_ms:,} ms: it is not this account alone."
-        if facts.alike is not None
-        else ""
-    )
+    else:
+        elsewhere = (
+            f" For {alike.tenants} other tenants of {own.provider} it is {_percent(alike)} % and "
+            f"{alike.latency_ms:,} ms: it is not this account alone."
+        )
+        same = (
+            Figure("sameProviderTenants", alike.tenants, "tenants", period),
+            Figure("sameProviderFailedShare", _percent(alike), "%", period),
+            Figure("sameProviderMedianLatency", alike.latency_ms, "ms", period),
+        )
     return Advice(
         RecommendationKind.IntegrationOtherProvider,
         Priority.Later,
         f"Consider {best.provider} instead of {own.provider}",
         f"Of {own.checks:,} health checks {_percent(own)} % failed on the provider's side, and the median took "
         f"{own.latency_ms:,} ms; with {best.provider}, for {best.tenants} other tenants of this hub, it was "
-        f"{_percent(best)} % of {best.checks:,} and {best.latency_ms:,} ms in the same week.{alike}",
+        f"{_percent(best)} % of {best.checks:,} and {best.latency_ms:,} ms in the same week.{elsewhere}",
         (
             Figure("checks", own.checks, "checks", period),
             Figure("failedShare", _percent(own), "%", period),
@@ -91,15 +87,7 @@ def other_provider(facts: ProviderFacts) -> Advice | None:
             Figure("otherProviderChecks", best.checks, "checks", period),
             Figure("otherProviderFailedShare", _percent(best), "%", period),
             Figure("otherProviderMedianLatency", best.latency_ms, "ms", period),
-            *(
-                (
-                    Figure("sameProviderTenants", facts.alike.tenants, "tenants", period),
-                    Figure("sameProviderFailedShare", _percent(facts.alike), "%", period),
-                    Figure("sameProviderMedianLatency", facts.alike.latency_ms, "ms", period),
-                )
-                if facts.alike is not None
-                else ()
-            ),
+            *same,
         ),
         confidence,
         (
@@ -113,8 +101,9 @@ def _is_better(other: ProviderBenchmark, own: ProviderBenchmark) -> bool:
     if other.checks < _CHECKS_AT_LEAST:
         return False
     if _fails_less(other, own):
-        return other.latency_ms <= _AS_QUICK * own.latency_ms
-    return _is_quicker(other, own) and other.failed_share <= own.failed_share
+        return other.latency_ms <= 1.2 * own.latency_ms
+    is_quicker = own.latency_ms >= _SLOW_MS and own.latency_ms >= 2 * other.latency_ms
+    return is_quicker and other.failed_share <= own.failed_share
 
 
 def _fails_less(other: ProviderBenchmark, own: ProviderBenchmark) -> bool:
@@ -123,11 +112,8 @@ def _fails_less(other: ProviderBenchmark, own: ProviderBenchmark) -> bool:
     difference = own.failed_share - other.failed_share
     together = (own.failed + other.failed) / (own.checks + other.checks)
     deviation = sqrt(together * (1 - together) * (1 / own.checks + 1 / other.checks))
-    return own.failed_share >= _TIMES_AS_MANY * other.failed_share and difference >= _NO_CHANCE * deviation
-
-
-def _is_quicker(other: ProviderBenchmark, own: ProviderBenchmark) -> bool:
-    return own.latency_ms >= _SLOW_MS and own.latency_ms >= _TIMES_AS_SLOW * other.latency_ms
+    # Beyond four standard deviations the difference of two shares is not chance.
+    return own.failed_share >= 3 * other.failed_share and difference >= 4 * deviation
 
 
 def _is_the_provider(
@@ -135,7 +121,7 @@ def _is_the_provider(
 ) -> bool:
     """Return whether the provider itself does badly, rather than this account.
 
-    Where enough other tenants use it, they must see half of what this tenant sees beyond the other provider."""
+    Its other tenants must see half of what this one sees beyond the other provider."""
     if alike is None:
         return True
     if _fails_less(other, own):
@@ -149,10 +135,6 @@ def _percent(benchmark: ProviderBenchmark) -> float:
 
 
 _T = IntegrationType
-_EVENTS_AT_LEAST = 50
-_EVENT_DAYS_AT_LEAST = 2
-_A_DAY_AT_LEAST = 1.0
-_NAMED = 3
 
 #: Words in the name of an event type, and the type of integration they call for; the first match counts. Other words,
 #: such as order, call for none.
@@ -200,9 +182,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A type of integration that the events call for.
-
-    `events` are by type; `webhooks` by the provider whose host they go to."""
+    """A type of integration that events, by type, call for; `webhooks` by the provider they go to."""
 
     integration_type: IntegrationType
     period: Period
@@ -214,9 +194,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class MissingFacts:
-    """What the rule about missing integrations decides by.
-
-    `providers` are those of the type that the hub supports; `benchmarks` those that enough other tenants use."""
+    """`providers` of the type that the hub supports; `benchmarks` of those that enough other tenants use."""
 
     need: Need
     providers: Sequence[str]
@@ -232,7 +210,6 @@ def type_of(event_type: str) -> IntegrationType | None:
 
 
 def owner_of(host: str) -> tuple[IntegrationType, str] | None:
-    """Return the provider that a host belongs to."""
     pieces = host.lower().rstrip(".").split(".")
     ends = (".".join(pieces[n:]) for n in range(len(pieces)))
     return next((HOSTS[end] for end in ends if end in HOSTS), None)
@@ -241,8 +218,7 @@ def owner_of(host: str) -> tuple[IntegrationType, str] | None:
 def flow_of(host: str, period: Period, deliveries: Sequence[DeliveryOutcome], of: Attempts | None) -> Flow:
     """Build the flow of a webhook from its deliveries, oldest first.
 
-    Where `of` is given, `deliveries` are only the newest of those that `of` counts; then their mix stands for all
-    that arrived."""
+    Given `of`, they are only the newest of those, and their mix stands for all that arrived."""
     events = Counter(delivery.event_type for delivery in deliveries)
     days = {delivery.scheduled_at.date() for delivery in deliveries}
     if of is None:
@@ -267,9 +243,8 @@ def needs(flows: Sequence[Flow]) -> list[Need]:
         for flow in flows:
             owner = owner_of(flow.host)
             is_owners = owner is not None and owner[0] == kind
-            mine = {
-                name: n for name, n in flow.events.items() if (is_owners if owner else type_of(name) == kind)
-            }
+            taken = flow.events.items()
+            mine = {name: n for name, n in taken if (is_owners if owner else type_of(name) == kind)}
             if not mine:
                 continue
             if owner is not None:
@@ -281,8 +256,8 @@ def needs(flows: Sequence[Flow]) -> list[Need]:
             since = min(since or flow.period.since, flow.period.since)
             until = max(until or flow.period.until, flow.period.until)
         per_day = sum(rates.values())
-        enough = sum(events.values()) >= _EVENTS_AT_LEAST and len(days) >= _EVENT_DAYS_AT_LEAST
-        if since is not None and until is not None and enough and per_day >= _A_DAY_AT_LEAST:
+        are_enough = sum(events.values()) >= 50 and len(days) >= 2 and per_day >= 1
+        if since is not None and until is not None and are_enough:
             found.append(Need(kind, Period(since, until), events, per_day, frozenset(days), webhooks))
     return found
 
@@ -293,9 +268,8 @@ def missing(facts: MissingFacts) -> Advice | None:
     hosted = [name for name, _ in Counter(need.webhooks).most_common() if name in facts.providers]
     if not facts.providers:
         return None
-    best = min(
-        facts.benchmarks, key=lambda benchmark: (benchmark.failed_share, benchmark.latency_ms), default=None
-    )
+    ranked = sorted(facts.benchmarks, key=lambda benchmark: (benchmark.failed_share, benchmark.latency_ms))
+    best = ranked[0] if ranked else None
     provider = hosted[0] if hosted else best.provider if best else None
     total, count = sum(need.events.values()), sum(need.webhooks.values())
     kind = need.integration_type.name
@@ -341,7 +315,7 @@ def _figures(best: ProviderBenchmark | None, week: Period) -> Sequence[Figure]:
 
 
 def _listed(events: Mapping[str, int]) -> str:
-    names = [f"`{name}`" for name, _ in Counter(events).most_common(_NAMED)]
+    names = [f"`{name}`" for name, _ in Counter(events).most_common(3)]
     more = len(events) - len(names)
     return _and([*names, f"{more} more types"] if more else names)
 

@@ -28,7 +28,6 @@ from domain.recommendations.model import (
     confidence_of,
 )
 
-_K = RecommendationKind
 UNUSED = timedelta(days=90)
 #: Scopes that a request verified for another scope may use as well: some pages show more to callers who may see more.
 _BESIDE: Mapping[str, frozenset[str]] = {
@@ -37,10 +36,7 @@ _BESIDE: Mapping[str, frozenset[str]] = {
 }
 #: A key that manages keys can pass on all of its own scopes.
 _PASSES_ON = frozenset((INTEGRATION_MANAGE, ANYTHING))
-_OLD = timedelta(days=180)
 _MOST_PER_HOUR = 10_000
-_LIMITED_AT_LEAST = 20
-_HOURS_AT_LEAST = 3
 
 
 def higher_limit(facts: KeyFacts) -> Advice | None:
@@ -49,7 +45,7 @@ def higher_limit(facts: KeyFacts) -> Advice | None:
     limited = [hour for hour in facts.hours if hour.limited]
     days = [hour.start.date() for hour in limited]
     refused = sum(hour.limited for hour in limited)
-    if len(limited) < _HOURS_AT_LEAST or len(set(days)) < 2 or refused < _LIMITED_AT_LEAST:
+    if len(limited) < 3 or len(set(days)) < 2 or refused < 20:
         return None
     busiest = max(hour.accepted + hour.limited for hour in limited)
     wanted = min(_MOST_PER_HOUR, ceil(busiest * 1.2 / 100) * 100)
@@ -57,7 +53,7 @@ def higher_limit(facts: KeyFacts) -> Advice | None:
         return None
     fits = sum(min(hour.limited, max(0, wanted - hour.accepted)) for hour in limited)
     return Advice(
-        _K.KeyHigherLimit,
+        RecommendationKind.KeyHigherLimit,
         Priority.Soon,
         f"Raise the key's limit to {wanted:,} requests an hour",
         f"In {len(limited)} hours on {len(set(days))} days the limit of {limit:,} refused {refused:,} requests; in the "
@@ -85,7 +81,7 @@ def unused(facts: KeyFacts) -> Advice | None:
     days = (now - since) // timedelta(days=1)
     use = f"was never used in {days} days" if key.last_used_at is None else f"was last used {days} days ago"
     return Advice(
-        _K.KeyUnused,
+        RecommendationKind.KeyUnused,
         Priority.Later,
         "Revoke the key, which nobody uses",
         f"The key is valid and {use}; whoever finds it may use it. Revoking is final.",
@@ -114,7 +110,7 @@ def unused_scopes(facts: KeyFacts) -> Advice | None:
     shown = ", ".join(f"`{scope}`" for scope in idle[:3])
     more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
     return Advice(
-        _K.KeyUnusedScopes,
+        RecommendationKind.KeyUnusedScopes,
         Priority.Later,
         "Take the scopes away that the key is not used for",
         f"In {days} days the key was used for {len(kept)} of its {len(key.scopes)} scopes, never for {shown}{more}. "
@@ -133,18 +129,16 @@ def unused_scopes(facts: KeyFacts) -> Advice | None:
 
 
 def without_expiry(facts: KeyFacts) -> Advice | None:
-    """Advise to rotate a key that has been in use for half a year and never expires.
-
-    The hub does not rotate it, because it cannot give the new key to its users."""
+    """Advise to rotate a key of half a year without expiry; the hub cannot give its users the new one."""
     key, now = facts.key, facts.period.until
     age = now - key.created_at
-    if key.status(now) != KeyStatus.Active or key.expires_at is not None or age < _OLD:
+    if key.status(now) != KeyStatus.Active or key.expires_at is not None or age < timedelta(days=180):
         return None
     if key.rotated_to is not None or unused(facts) is not None:
         return None
     days = age // timedelta(days=1)
     return Advice(
-        _K.KeyWithoutExpiry,
+        RecommendationKind.KeyWithoutExpiry,
         Priority.Later,
         "Rotate the key, and let the new one expire",
         f"The key has been valid for {days} days and never expires. Rotate it with an `expiresAt`; both work during "

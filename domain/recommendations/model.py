@@ -63,8 +63,6 @@ class Confidence(IntEnum):
 
 
 class Operation(StrEnum):
-    """The use case that applies a recommendation."""
-
     UpdateWebhook = "update_webhook"
     UpdateApiKey = "update_api_key"
     RevokeApiKey = "revoke_api_key"
@@ -78,7 +76,7 @@ class Period:
 
     @property
     def days(self) -> float:
-        """Return the length in days, at least an hour."""
+        """Return the days, at least an hour."""
         return max((self.until - self.since) / timedelta(days=1), 1 / 24)
 
 
@@ -94,10 +92,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class RecommendationSubject:
-    """What a recommendation is about.
-
-    `version` is that of the thing to change when its evidence was read: the schedule's where the advice is about
-    that."""
+    """What it is about; `version` is that of the thing to change when its evidence was read."""
 
     type: SubjectType
     id: UUID
@@ -120,10 +115,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What a rule says.
-
-    - `effects` are expected of the change; empty where they cannot be known.
-    - `change` is None where only a person can do it."""
+    """What a rule says; `change` is None where only a person can do it, `effects` empty where unknown."""
 
     kind: RecommendationKind
     priority: Priority
@@ -137,7 +129,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """Advice about a subject. `created_at` is the end of the period its evidence was read of.
+    """Advice about a subject, of evidence up to `created_at`.
 
     Its id is the same whenever the rule says it of the subject, so that decisions last."""
 
@@ -148,15 +140,11 @@ class Recommendation:
 
 
 def recommendation_id(kind: RecommendationKind, subject_id: UUID) -> UUID:
-    """Return the id of a kind of recommendation about a subject."""
     return uuid5(subject_id, f"recommendation/{kind.value}")
 
 
 def confidence_of(observations: float, days: Sequence[date]) -> Confidence:
-    """Return how much a number of observations proves.
-
-    - High: a hundred or more, on three different days or more.
-    - Medium: thirty or more, on two days or more."""
+    """Return High for 100 observations on 3 days or more, Medium for 30 on 2 days."""
     distinct = len(set(days))
     if observations >= 100 and distinct >= 3:
         return Confidence.High
@@ -174,11 +162,7 @@ class RecommendationStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A decision on a recommendation.
-
-    - `status`: Applied or Dismissed.
-    - `snapshot`: the recommendation as it was then, as JSON text.
-    - `until`: when a dismissal ends; None for never."""
+    """Applied or Dismissed; `until` ends a dismissal; `snapshot` is the recommendation then, as JSON text."""
 
     recommendation_id: UUID
     status: RecommendationStatus

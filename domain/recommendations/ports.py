@@ -24,8 +24,6 @@ from domain.webhooks.ports import Webhooks
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
-    """The outcome of a delivery."""
-
     event_type: str
     status: DeliveryStatus
     attempts: int
@@ -57,15 +55,12 @@ class PeerChecks(Protocol):
     """Health checks of all tenants. The caller adds them up before a tenant sees any."""
 
     def checks(self, provider: str, *, since: datetime, until: datetime, limit: int) -> Mapping[UUID, Tally]:
-        """Return the health checks by tenant of at most `limit` active integrations of a provider.
+        """Return the checks by tenant of at most `limit` active integrations, chosen however they do.
 
-        - The integrations are chosen without regard to how they do.
-        - Hours are those that begin at or after `since` and before `until`, as far as they were added up."""
+        Hours are those from `since` to before `until`, as far as they were added up."""
 
 
 class Providers(Protocol):
-    """What the hub's providers can do."""
-
     def of_type(self, integration_type: IntegrationType) -> Sequence[str]:
         """Return the names of the providers of a type, in order; none where the type is switched off."""
 
@@ -79,24 +74,17 @@ class Decisions(Protocol):
     def tenants(
         self, after: UUID, *, until: UUID | None, decided_before: datetime, limit: int
     ) -> Sequence[UUID]:
-        """Return tenants with a decision from before `decided_before`, in the order of ids.
+        """Return tenants beyond `after`, up to `until`, with a decision from before, in order of ids."""
 
-        The ids are beyond `after`, up to `until`."""
-
-    def of_tenant(self, tenant_id: UUID) -> Mapping[UUID, Decision]:
-        """Return the tenant's decisions, by the recommendation's id."""
+    def of_tenant(self, tenant_id: UUID) -> Mapping[UUID, Decision]: ...
 
     def put(self, tenant_id: UUID, decision: Decision) -> None:
-        """Store a decision in the place of an earlier one.
-
-        Raises Unavailable when another is stored at the same time."""
+        """Store, in the place of an earlier one. Raises Unavailable on a clash."""
 
     def remove(self, tenant_id: UUID, recommendation_id: UUID) -> None: ...
 
 
 class RecommendationTransaction(AuditTransaction, SignalTransaction, Protocol):
-    """The transaction that reads the facts of recommendations, and records decisions about them."""
-
     @property
     def decisions(self) -> Decisions: ...
     @property

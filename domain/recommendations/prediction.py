@@ -18,14 +18,7 @@ from domain.integrations.health import PROBE_SECONDS
 from domain.integrations.model import HealthStatus, IntegrationStatus
 from domain.journal.signals import Signal, hour_of
 from domain.recommendations.facts import IntegrationFacts
-from domain.recommendations.model import (
-    Advice,
-    Confidence,
-    Figure,
-    Period,
-    Priority,
-    RecommendationKind,
-)
+from domain.recommendations.model import Advice, Confidence, Figure, Period, Priority, RecommendationKind
 
 #: Standard deviations of a 90 % interval.
 _Z_90 = 1.645
@@ -35,10 +28,7 @@ _FROM_MEDIAN = 1.4826
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A line through (`x`, `y`).
-
-    - `slope`: per unit of x, between `low` and `high` with 90 % confidence.
-    - `error`: how far off (90 %) the end of the line may be."""
+    """A line through (`x`, `y`), ending up to `error` off; `low` and `high` bound its slope (90 %)."""
 
     slope: float
     low: float
@@ -48,7 +38,6 @@ class Trend:
     error: float
 
     def at(self, x: float) -> float:
-        """Return the line's value."""
         return self.y + self.slope * (x - self.x)
 
 
@@ -92,19 +81,15 @@ UNHEALTHY_RATE = 0.5
 #: A check that takes this long has failed, and three of those are Unhealthy.
 UNHEALTHY_MS = PROBE_SECONDS * 1000
 HORIZON_HOURS = 72.0
-_CHECKS_AN_HOUR = 6
-_FAILURES_AT_LEAST = 10
 _SLOPE_HOURS = 8
 _LEVEL_HOURS = 4
-_DAYS_BEFORE = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Hours from now until the line reaches the threshold, from `points` values of `window` hours.
+    """Hours from now to the threshold; `earliest` and `latest` are by the 90 % lines.
 
-    `earliest` and `latest` are those of the steepest and the flattest line (90 %); `latest` is None where the
-    flattest one does not reach the threshold within 72 hours."""
+    `latest` is None where the flattest line does not reach the threshold within 72 hours."""
 
     lead: float
     earliest: float
@@ -117,10 +102,7 @@ class Forecast:
 
 
 def forecast(points: Mapping[datetime, float], now: datetime, threshold: float) -> Forecast | None:
-    """Predict by hourly values when they reach the threshold.
-
-    None without a trend, when it does not lead to the threshold within 72 hours, or when the threshold is reached
-    already."""
+    """Predict when hourly values reach the threshold; None if never, already, or beyond 72 hours."""
     for window in WINDOWS:
         since = hour_of(now) - timedelta(hours=window)
         recent = {hour: value for hour, value in points.items() if hour >= since}
@@ -128,10 +110,8 @@ def forecast(points: Mapping[datetime, float], now: datetime, threshold: float) 
             continue
         hours = sorted(recent)
         z = rise([recent[hour] for hour in hours])
-        if (
-            z < SIGNIFICANT
-            or rise([recent[hour] - usual(points, hour, since) for hour in hours]) < SIGNIFICANT
-        ):
+        beyond_usual = [recent[hour] - usual(points, hour, since) for hour in hours]
+        if z < SIGNIFICANT or rise(beyond_usual) < SIGNIFICANT:
             continue
         line = _latest([(_x(hour, now), recent[hour]) for hour in hours])
         return _reaching(line, threshold, z=z, window=window, points=len(recent))
@@ -139,10 +119,9 @@ def forecast(points: Mapping[datetime, float], now: datetime, threshold: float) 
 
 
 def _latest(points: Sequence[tuple[float, float]]) -> Trend:
-    """Fit the trend since it began.
+    """Fit the trend since it began, where a slope leaves the least absolute differences.
 
-    Of all moments at which a level may have become a slope, it is the one that leaves the least absolute
-    differences, on which a single bad hour has little influence."""
+    A single bad hour has little influence on those."""
     whole = trend_of(points)
     best, least = whole, sum(abs(y - whole.at(x)) for x, y in points)
     for start in range(_LEVEL_HOURS, len(points) - _SLOPE_HOURS + 1):
@@ -167,10 +146,8 @@ def _through(x0: float, y0: float, points: Sequence[tuple[float, float]]) -> flo
 
 
 def usual(points: Mapping[datetime, float], hour: datetime, before: datetime) -> float:
-    """Return the median of the same hour of the days before; 0 where fewer than three are known.
-
-    Only hours before `before` count."""
-    past = [hour - timedelta(days=n) for n in range(1, _DAYS_BEFORE + 1)]
+    """Return the median of the same hour of the days before `before`; 0 where fewer than three are known."""
+    past = [hour - timedelta(days=n) for n in range(1, 8)]
     known = [points[hour] for hour in past if hour in points and hour < before]
     return median(known) if len(known) >= 3 else 0.0
 
@@ -195,47 +172,35 @@ def failure_predicted(facts: IntegrationFacts) -> Advice | None:
     is_active = integration.status == IntegrationStatus.Active
     if not is_active or integration.health_status == HealthStatus.Unhealthy:
         return None
-    hours = [hour for hour in facts.hours if hour.tally.total >= _CHECKS_AN_HOUR]
+    hours = [hour for hour in facts.hours if hour.tally.total >= 6]
     now = facts.period.until
     rates = {hour.hour: hour.tally.failed / hour.tally.total for hour in hours}
     by_rate = forecast(rates, now, UNHEALTHY_RATE)
-    if by_rate is not None and _failures(hours, now, by_rate.window) >= _FAILURES_AT_LEAST:
-        return _advice(
-            facts,
-            by_rate,
-            name="failedShare",
-            unit="% of checks",
-            scale=100,
-            failures=_failures(hours, now, by_rate.window),
-        )
+    if by_rate is not None and (failures := _failures(hours, now, by_rate.window)) >= 10:
+        return _advice(facts, by_rate, "failedShare", failures=failures)
     times = {hour.hour: float(hour.tally.latency.percentile(0.5) or 0) for hour in hours}
     by_time = forecast(times, now, UNHEALTHY_MS)
     # A sketch's median is right to within 7 %; twice its best tenth is beyond that.
     if by_time is not None and by_time.level >= 2 * sorted(times.values())[len(times) // 10]:
-        return _advice(
-            facts,
-            by_time,
-            name="medianAnswer",
-            unit="ms",
-            scale=1,
-            failures=_failures(hours, now, by_time.window),
-        )
+        return _advice(facts, by_time, "medianAnswer", failures=_failures(hours, now, by_time.window))
     return None
 
 
-def _advice(
-    facts: IntegrationFacts, found: Forecast, *, name: str, unit: str, scale: float, failures: int
-) -> Advice:
+def _advice(facts: IntegrationFacts, found: Forecast, name: str, *, failures: int) -> Advice:
     now = facts.period.until
     period = Period(hour_of(now) - timedelta(hours=found.window), now)
-    threshold = UNHEALTHY_RATE if name == "failedShare" else UNHEALTHY_MS
-    latest = found.latest if found.latest is not None else HORIZON_HOURS
-    range_ = f"between {found.earliest:.0f} and {latest:.0f} hours from now"
-    if found.latest is None:
-        range_ = f"{found.earliest:.0f} hours from now or later"
-    what = (
-        "The share of failed health checks" if name == "failedShare" else "The time that health checks take"
-    )
+    what, unit, scale, threshold = "The time that health checks take", "ms", 1, UNHEALTHY_MS
+    if name == "failedShare":
+        what, unit, scale = "The share of failed health checks", "% of checks", 100
+        threshold = UNHEALTHY_RATE
+    range_ = f"{found.earliest:.0f} hours from now or later"
+    lead_times = [
+        Figure("leadTime", round(found.lead, 1), "hours"),
+        Figure("leadTimeEarliest", round(found.earliest, 1), "hours"),
+    ]
+    if found.latest is not None:
+        range_ = f"between {found.earliest:.0f} and {found.latest:.0f} hours from now"
+        lead_times.append(Figure("leadTimeLatest", round(found.latest, 1), "hours"))
     level, slope = found.level * scale, found.trend.slope * scale
     return Advice(
         RecommendationKind.IntegrationFailurePredicted,
@@ -253,22 +218,12 @@ def _advice(
             Figure("standardDeviationsFromChance", round(found.z, 2), "standard deviations", period),
         ),
         _confidence(found),
-        (
-            Figure("leadTime", round(found.lead, 1), "hours"),
-            Figure("leadTimeEarliest", round(found.earliest, 1), "hours"),
-            *(
-                (Figure("leadTimeLatest", round(found.latest, 1), "hours"),)
-                if found.latest is not None
-                else ()
-            ),
-        ),
+        tuple(lead_times),
     )
 
 
 def _confidence(found: Forecast) -> Confidence:
-    """Return how narrow a prediction is.
-
-    High: the latest moment is at most half as far again. Medium: it is within 72 hours."""
+    """Return High when the latest moment is at most half as far again, Medium within 72 hours."""
     if found.latest is None:
         return Confidence.Low
     return Confidence.High if found.latest <= 1.5 * found.lead else Confidence.Medium
@@ -280,5 +235,4 @@ def _failures(hours: Sequence[Signal], now: datetime, window: int) -> int:
 
 
 def _x(hour: datetime, now: datetime) -> float:
-    """Return the middle of an hour, in hours from now."""
     return (hour + timedelta(minutes=30) - now) / timedelta(hours=1)

@@ -32,7 +32,6 @@ from domain.webhooks.retry_policy import (
 )
 
 DAY = 86_400.0
-_AGES = (0.125, 0.375, 0.625, 0.875)
 _DOWN = ReceiverAnswer(status=503)
 
 #: The delay before a retry, by its number, the outage's age and the delivery's.
@@ -53,9 +52,7 @@ def outage_length(failing_since: float, last_failed: float, back: float) -> floa
 
 
 def outages_of(outcomes: Sequence[DeliveryOutcome]) -> list[float]:
-    """Return the lengths of the outages that ended.
-
-    An outage lasts from a delivery's failed first attempt to the next success of any delivery."""
+    """Return the lengths of ended outages, from a failed first attempt to the next success."""
     marks: list[tuple[float, bool]] = []
     for outcome in outcomes:
         if outcome.status == DeliveryStatus.Delivered and outcome.delivered_at is not None:
@@ -75,7 +72,6 @@ def outages_of(outcomes: Sequence[DeliveryOutcome]) -> list[float]:
 
 
 def history_from(lengths: Sequence[float]) -> OutageHistory:
-    """Return what adaptive retry would have learned from the outages."""
     history = OutageHistory()
     for length in lengths:
         history = history.learned(length, length)
@@ -83,7 +79,6 @@ def history_from(lengths: Sequence[float]) -> OutageHistory:
 
 
 def fixed(policy: RetryPolicy) -> Delay:
-    """Return the fixed schedule (BR-WH-04)."""
     return lambda retry, outage, delivery: scheduled_seconds(policy, retry)
 
 
@@ -108,13 +103,12 @@ def adaptive(history: OutageHistory, policy: RetryPolicy, retries: int) -> Delay
 
 
 def fate(lengths: Sequence[float], retries: int, delay: Delay) -> Fate:
-    """Return the mean over what deliveries that come evenly meet in these outages.
+    """Return the mean fate of evenly spread deliveries in these outages.
 
-    The longer an outage lasts, the more deliveries it hits, and each at another age of it. So the policy is tried at
-    several ages of every outage, weighted by the outage's length."""
+    A longer outage hits more deliveries, so each is tried at several ages and weighted by its length."""
     weight = failed = arrived = 0.0
     for length in lengths:
-        for share in _AGES:
+        for share in (0.125, 0.375, 0.625, 0.875):
             attempts, in_time = _try_policy(length, share * length, retries, delay)
             weight += length
             failed += attempts * length
@@ -136,23 +130,19 @@ def _try_policy(length: float, age: float, retries: int, delay: Delay) -> tuple[
 
 
 def reach(policy: RetryPolicy, retries: int) -> float:
-    """Return the seconds from the first attempt to the last retry."""
     return sum(scheduled_seconds(policy, retry) for retry in range(1, 1 + min(retries, 60)))
 
 
 def longer(policy: RetryPolicy, lengths: Sequence[float], cap: int, *, enough: float = 0.95) -> RetryPolicy:
-    """Return the least change of a policy after which `enough` of the deliveries arrive, or as many as can.
+    """Return the least change, retries up to the cap and then the factor, after which `enough` arrive.
 
-    It has more retries up to the cap first, then a greater factor. No retry comes later than a day."""
+    No retry comes later than a day."""
     retries = min(policy.max_retries, cap)
     candidates = [replace(policy, max_retries=n) for n in range(retries, cap + 1)]
     # A greater factor comes with all the retries there may be.
-    factors = [
-        factor
-        for factor in (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-        if factor > policy.backoff_multiplier
-    ]
-    candidates += [replace(policy, max_retries=cap, backoff_multiplier=factor) for factor in factors]
+    for factor in (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0):
+        if factor > policy.backoff_multiplier:
+            candidates.append(replace(policy, max_retries=cap, backoff_multiplier=factor))
     best, most = policy, -1.0
     for candidate in candidates:
         if reach(candidate, candidate.max_retries) >= DAY:
@@ -167,16 +157,13 @@ def longer(policy: RetryPolicy, lengths: Sequence[float], cap: int, *, enough: f
 
 #: The fewest outages that tell how long they last.
 ENOUGH_OUTAGES = 5
-_LOST_AT_LEAST = 10
-_FAILED_PER_DAY_AT_LEAST = 5
 _NOT_TRIED_AGAIN = ("unauthorized", "4xx", "3xx", "1xx", "blocked")
 
 
 def adaptive_retry(facts: WebhookFacts) -> Advice | None:
-    """Advise adaptive retry where it would save attempts or bring more deliveries to the receiver.
+    """Advise adaptive retry where it saves attempts or brings more deliveries to the receiver.
 
-    Delays learned from the endpoint's outages save at least 15 % of the attempts that fail in them, losing no
-    delivery, or bring at least 5 % more of the deliveries that meet one."""
+    It saves 15 % of the attempts failing in outages, losing nothing, or brings 5 % more deliveries."""
     policy = facts.webhook.retry_policy
     retries = effective_max_retries(policy, platform_cap=facts.max_retries)
     lengths = outages_of(facts.outcomes)
@@ -186,17 +173,13 @@ def adaptive_retry(facts: WebhookFacts) -> Advice | None:
     then = fate(lengths, retries, adaptive(history_from(lengths), policy, retries))
     share_saved = 1 - then.failed_attempts / now.failed_attempts
     gained = then.arrived - now.arrived
-    failed = _failed_in_outages(facts)
+    total = facts.total
+    failed = total.failed - sum(total.errors.get(name, 0) for name in _NOT_TRIED_AGAIN)
     per_day = failed / facts.period.days
-    if per_day < _FAILED_PER_DAY_AT_LEAST or not ((share_saved >= 0.15 and gained >= 0) or gained >= 0.05):
+    if per_day < 5 or not ((share_saved >= 0.15 and gained >= 0) or gained >= 0.05):
         return None
-    effects = [
-        Figure("attemptsSavedPerDay", round(per_day * share_saved, 1), "attempts/day"),
-        Figure("moreDeliveriesArrive", round(100 * gained, 1), "% of those that meet an outage"),
-    ]
-    what = (
-        f"{share_saved:.0%} fewer attempts would fail" if share_saved > 0 else "more deliveries would arrive"
-    )
+    fewer = f"{share_saved:.0%} fewer attempts would fail"
+    what = fewer if share_saved > 0 else "more deliveries would arrive"
     return Advice(
         RecommendationKind.WebhookAdaptiveRetry,
         Priority.Soon,
@@ -207,11 +190,11 @@ def adaptive_retry(facts: WebhookFacts) -> Advice | None:
         "The hub learns anew from the next three outages on.",
         (*_outage_figures(facts, lengths, now), Figure("failedAttempts", failed, "attempts", facts.period)),
         _confidence(facts, lengths),
-        tuple(effects),
-        Change(
-            Operation.UpdateWebhook,
-            {"retryPolicy": _body(replace(policy, strategy="adaptive"))},
+        (
+            Figure("attemptsSavedPerDay", round(per_day * share_saved, 1), "attempts/day"),
+            Figure("moreDeliveriesArrive", round(100 * gained, 1), "% of those that meet an outage"),
         ),
+        Change(Operation.UpdateWebhook, {"retryPolicy": _body(replace(policy, strategy="adaptive"))}),
     )
 
 
@@ -220,17 +203,8 @@ def longer_retries(facts: WebhookFacts) -> Advice | None:
     policy = facts.webhook.retry_policy
     retries = effective_max_retries(policy, platform_cap=facts.max_retries)
     lengths = outages_of(facts.outcomes)
-    lost = [
-        outcome
-        for outcome in facts.outcomes
-        if outcome.status == DeliveryStatus.Expired
-        or (
-            outcome.status == DeliveryStatus.Failed
-            and outcome.attempts > retries
-            and _is_passing(outcome.http_status_code)
-        )
-    ]
-    if len(lengths) < ENOUGH_OUTAGES or len(lost) < _LOST_AT_LEAST:
+    lost = [outcome for outcome in facts.outcomes if _ran_out(outcome, retries)]
+    if len(lengths) < ENOUGH_OUTAGES or len(lost) < 10:
         return None
     wanted = longer(policy, lengths, facts.max_retries)
     now = fate(lengths, retries, fixed(policy))
@@ -262,13 +236,11 @@ def longer_retries(facts: WebhookFacts) -> Advice | None:
     )
 
 
-def _failed_in_outages(facts: WebhookFacts) -> int:
-    total = facts.total
-    return total.failed - sum(total.errors.get(name, 0) for name in _NOT_TRIED_AGAIN)
-
-
-def _is_passing(status: int | None) -> bool:
-    return status is None or status in (408, 429) or status >= 500
+def _ran_out(outcome: DeliveryOutcome, retries: int) -> bool:
+    status = outcome.http_status_code
+    is_passing = status is None or status in (408, 429) or status >= 500
+    has_failed = outcome.status == DeliveryStatus.Failed and outcome.attempts > retries
+    return outcome.status == DeliveryStatus.Expired or (has_failed and is_passing)
 
 
 def _looked_at(facts: WebhookFacts) -> Period:
@@ -286,10 +258,9 @@ def _outage_figures(facts: WebhookFacts, lengths: Sequence[float], now: Fate) ->
 
 
 def _confidence(facts: WebhookFacts, lengths: Sequence[float]) -> Confidence:
-    """Return the confidence with an outage worth ten observations: many attempts in one outage prove one thing only."""
-    return confidence_of(
-        10 * len(lengths), [outcome.scheduled_at.date() for outcome in facts.outcomes if outcome.attempts > 1]
-    )
+    """Return the confidence; an outage counts as ten observations, as its attempts prove one thing only."""
+    days = [outcome.scheduled_at.date() for outcome in facts.outcomes if outcome.attempts > 1]
+    return confidence_of(10 * len(lengths), days)
 
 
 def _body(policy: RetryPolicy) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from domain.core.permissions import INTEGRATION_MANAGE, WEBHOOK_MANAGE
+from domain.recommendations import webhook_rules
 from domain.recommendations.facts import (
     IntegrationFacts,
     KeyFacts,
@@ -27,39 +28,26 @@ from domain.recommendations.model import (
 from domain.recommendations.prediction import failure_predicted
 from domain.recommendations.retry_rules import adaptive_retry, longer_retries
 from domain.recommendations.sync_rules import better_time, incremental
-from domain.recommendations.webhook_rules import (
-    higher_rate,
-    longer_timeout,
-    lower_rate,
-    pause,
-    refused_events,
-    shorter_timeout,
-    unauthorized,
-)
 
 FactsT = TypeVar("FactsT")
+Rule = Callable[[FactsT], Advice | None]
 
-WEBHOOK_RULES: Sequence[Callable[[WebhookFacts], Advice | None]] = (
-    unauthorized,
-    pause,
+WEBHOOK_RULES: Sequence[Rule[WebhookFacts]] = (
+    webhook_rules.unauthorized,
+    webhook_rules.pause,
     longer_retries,
     adaptive_retry,
-    longer_timeout,
-    shorter_timeout,
-    refused_events,
-    lower_rate,
-    higher_rate,
+    webhook_rules.longer_timeout,
+    webhook_rules.shorter_timeout,
+    webhook_rules.refused_events,
+    webhook_rules.lower_rate,
+    webhook_rules.higher_rate,
 )
-KEY_RULES: Sequence[Callable[[KeyFacts], Advice | None]] = (
-    higher_limit,
-    unused,
-    unused_scopes,
-    without_expiry,
-)
-SCHEDULE_RULES: Sequence[Callable[[ScheduleFacts], Advice | None]] = (better_time, incremental)
-INTEGRATION_RULES: Sequence[Callable[[IntegrationFacts], Advice | None]] = (failure_predicted,)
-MISSING_RULES: Sequence[Callable[[MissingFacts], Advice | None]] = (missing,)
-PROVIDER_RULES: Sequence[Callable[[ProviderFacts], Advice | None]] = (other_provider,)
+KEY_RULES: Sequence[Rule[KeyFacts]] = (higher_limit, unused, unused_scopes, without_expiry)
+SCHEDULE_RULES: Sequence[Rule[ScheduleFacts]] = (better_time, incremental)
+INTEGRATION_RULES: Sequence[Rule[IntegrationFacts]] = (failure_predicted,)
+MISSING_RULES: Sequence[Rule[MissingFacts]] = (missing,)
+PROVIDER_RULES: Sequence[Rule[ProviderFacts]] = (other_provider,)
 
 #: What must be held, beside `insights:read`, to see and decide on what is about a subject.
 SUBJECT_PERMISSIONS: Mapping[SubjectType, str] = {
@@ -70,27 +58,21 @@ SUBJECT_PERMISSIONS: Mapping[SubjectType, str] = {
 }
 
 
-def advice_of(rules: Iterable[Callable[[FactsT], Advice | None]], facts: FactsT) -> list[Advice]:
-    """Return what the rules advise on the facts, in their order."""
+def advice_of(rules: Iterable[Rule[FactsT]], facts: FactsT) -> list[Advice]:
     return [advice for rule in rules if (advice := rule(facts)) is not None]
 
 
 def recommended(
     subject: RecommendationSubject, advice: Iterable[Advice], now: datetime
 ) -> list[Recommendation]:
-    """Make recommendations about a subject of what the rules advise."""
     return [Recommendation(recommendation_id(item.kind, subject.id), subject, item, now) for item in advice]
 
 
 def ordered(recommendations: Iterable[Recommendation]) -> list[Recommendation]:
-    """Sort recommendations by urgency, then by kind and subject."""
     kinds = list(RecommendationKind)
-    return sorted(
-        recommendations,
-        key=lambda item: (
-            item.advice.priority,
-            kinds.index(item.advice.kind),
-            item.subject.name,
-            str(item.subject.id),
-        ),
-    )
+
+    def urgency(item: Recommendation) -> tuple[int, int, str, str]:
+        advice, subject = item.advice, item.subject
+        return advice.priority, kinds.index(advice.kind), subject.name, str(subject.id)
+
+    return sorted(recommendations, key=urgency)

@@ -8,13 +8,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from domain.core.errors import (
-    Conflict,
-    FieldError,
-    NotFound,
-    ValidationFailed,
-    check_version,
-)
+from domain.core.errors import Conflict, FieldError, NotFound, ValidationFailed, check_version
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INSIGHTS_READ
 from domain.core.ports import Clock
@@ -33,7 +27,8 @@ from domain.recommendations.engine import Adviser
 from domain.recommendations.model import Decision, Recommendation, RecommendationStatus, SubjectType
 from domain.recommendations.ports import RecommendationTransaction
 from domain.recommendations.rules import SUBJECT_PERMISSIONS
-from domain.recommendations.wording import Suggestion, Wording
+from domain.recommendations.wording import Wording
+from domain.recommendations.wording_rules import Suggestion
 
 _S = RecommendationStatus
 
@@ -57,15 +52,12 @@ class RecommendationService:
     async def page(
         self, principal: Principal, filter_: RecommendationFilter, page: PageRequest
     ) -> Page[ListedRecommendation]:
-        """Return a page of recommendations: the most urgent first, then those decided upon.
-
-        Those about subjects that the caller may not manage are left out. Raises Forbidden, Unavailable."""
+        """Return what the caller may manage, the most urgent first. Raises Forbidden, Unavailable."""
         found = [listed for listed in await self._worded(principal) if filter_.matches(listed)]
         shown = found[page.offset : page.offset + page.page_size]
         return Page(shown, page.page, page.page_size, len(found))
 
     async def get(self, principal: Principal, recommendation_id: UUID) -> ListedRecommendation:
-        """Return a recommendation. Raises Forbidden, NotFound, Unavailable."""
         for listed in await self._worded(principal):
             if listed.recommendation.recommendation_id == recommendation_id:
                 return listed
@@ -74,14 +66,13 @@ class RecommendationService:
     async def apply(
         self, principal: Principal, recommendation_id: UUID, if_match: int | None
     ) -> ListedRecommendation:
-        """Make the change that a recommendation advises, through the use case of its subject.
+        """Make the advised change through the use case of its subject, whose errors it raises too.
 
-        Raises Forbidden, NotFound, Conflict, PreconditionFailed, and what that use case raises."""
+        Raises Forbidden, NotFound, Conflict, PreconditionFailed."""
         listed = await asyncio.to_thread(self._decidable, principal, recommendation_id)
         if listed.status != _S.Open:
-            raise Conflict(
-                f"The recommendation is {listed.status.name}, not Open; reopen it first if it was dismissed."
-            )
+            status = listed.status.name
+            raise Conflict(f"The recommendation is {status}, not Open; reopen it first if it was dismissed.")
         recommendation = listed.recommendation
         if recommendation.advice.change is None:
             raise Conflict("Only a person can do what the recommendation advises.", code="nothing-to-apply")
@@ -95,24 +86,17 @@ class RecommendationService:
     def dismiss(
         self, principal: Principal, recommendation_id: UUID, command: DismissRecommendation
     ) -> ListedRecommendation:
-        """Dismiss a recommendation, for good or until a moment.
-
-        Raises Forbidden, NotFound, Conflict, ValidationFailed."""
+        """Dismiss for good or until a moment. Raises Forbidden, NotFound, Conflict, ValidationFailed."""
         if command.until is not None and command.until <= self._clock.now():
             detail = "Must be in the future."
             raise ValidationFailed(detail, [FieldError("/until", detail)])
         listed = self._decidable(principal, recommendation_id)
         if listed.status not in (_S.Open, _S.Dismissed):
-            raise Conflict(
-                f"The recommendation is {listed.status.name}, so it cannot be dismissed.",
-                code="recommendation-gone",
-            )
+            detail = f"The recommendation is {listed.status.name}, so it cannot be dismissed."
+            raise Conflict(detail, code="recommendation-gone")
         recommendation = listed.recommendation
-        decision = replace(
-            self._decision(principal, recommendation, _S.Dismissed),
-            reason=command.reason,
-            until=command.until,
-        )
+        decision = self._decision(principal, recommendation, _S.Dismissed)
+        decision = replace(decision, reason=command.reason, until=command.until)
         body = {**_about(recommendation), "reason": command.reason, "until": command.until}
         self._store(principal, decision, "recommendation.dismissed", body)
         return ListedRecommendation(recommendation, _S.Dismissed, decision)
@@ -126,35 +110,27 @@ class RecommendationService:
         recommendation = listed.recommendation
         with self._transactions.write() as tx:
             tx.decisions.remove(principal.tenant_id, recommendation_id)
-            entry = AuditEntry(
-                "recommendation.reopened",
-                "recommendation",
-                recommendation_id,
-                principal,
-                after=_about(recommendation),
-            )
+            action, after = "recommendation.reopened", _about(recommendation)
+            entry = AuditEntry(action, "recommendation", recommendation_id, principal, after=after)
             tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         return ListedRecommendation(recommendation, _S.Open)
-
-    # -- steps --------------------------------------------------------------------------------------------
 
     async def _worded(self, principal: Principal) -> list[ListedRecommendation]:
         principal.require(INSIGHTS_READ)
         types = [type_ for type_, needed in SUBJECT_PERMISSIONS.items() if needed in principal.permissions]
         found = await asyncio.to_thread(self._listed, principal.tenant_id, types)
-        open_ = {
-            str(listed.recommendation.recommendation_id): listed
-            for listed in found
-            if listed.status == _S.Open
-        }
-        worded = await self._wording.word(
-            principal.tenant_id, [_suggestion(listed.recommendation) for listed in open_.values()]
-        )
-        first = [
-            _in_words(open_[suggestion.id], suggestion, suggestion.id in worded.by_model)
-            for suggestion in worded.suggestions
-        ]
+        holding = [listed for listed in found if listed.status == _S.Open]
+        open_ = {str(listed.recommendation.recommendation_id): listed for listed in holding}
+        suggestions = [_suggestion(listed.recommendation) for listed in holding]
+        worded = await self._wording.word(principal.tenant_id, suggestions)
+        first = []
+        for words in worded.suggestions:
+            listed, by_model = open_[words.id], words.id in worded.by_model
+            recommendation = listed.recommendation
+            advice = replace(recommendation.advice, title=words.title, explanation=words.explanation)
+            recommendation = replace(recommendation, advice=advice)
+            first.append(replace(listed, recommendation=recommendation, worded_by_model=by_model))
         return [*first, *(listed for listed in found if listed.status != _S.Open)]
 
     def _listed(self, tenant_id: UUID, types: Sequence[SubjectType]) -> list[ListedRecommendation]:
@@ -165,9 +141,7 @@ class RecommendationService:
         return [listed for listed in found if listed.recommendation.subject.type in types]
 
     def _decidable(self, principal: Principal, recommendation_id: UUID) -> ListedRecommendation:
-        """Return a recommendation that the caller may decide upon.
-
-        Raises Forbidden, NotFound; Conflict when it is about something that exists, but no longer holds."""
+        """Return it if the caller may decide. Raises Forbidden, NotFound, Conflict if it no longer holds."""
         principal.require(INSIGHTS_READ)
         for listed in self._listed(principal.tenant_id, list(SubjectType)):
             if listed.recommendation.recommendation_id == recommendation_id:
@@ -180,10 +154,8 @@ class RecommendationService:
     def _decision(
         self, principal: Principal, recommendation: Recommendation, status: RecommendationStatus
     ) -> Decision:
-        now = self._clock.now()
-        return Decision(
-            recommendation.recommendation_id, status, now, principal.user_id, snapshot_of(recommendation)
-        )
+        id_, now, snapshot = recommendation.recommendation_id, self._clock.now(), snapshot_of(recommendation)
+        return Decision(id_, status, now, principal.user_id, snapshot)
 
     def _store(self, principal: Principal, decision: Decision, action: str, after: dict[str, Any]) -> None:
         with self._transactions.write() as tx:
@@ -217,9 +189,3 @@ def _suggestion(recommendation: Recommendation) -> Suggestion:
         {"subject": recommendation.subject.name, **evidence},
         int(advice.priority),
     )
-
-
-def _in_words(listed: ListedRecommendation, words: Suggestion, by_model: bool) -> ListedRecommendation:
-    recommendation = listed.recommendation
-    advice = replace(recommendation.advice, title=words.title, explanation=words.explanation)
-    return replace(listed, recommendation=replace(recommendation, advice=advice), worded_by_model=by_model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from statistics import median
 
 from domain.journal.signals import Tally
@@ -26,16 +26,10 @@ from domain.sync.schedules import SyncSchedule
 #: The latest days on which the schedule ran that are compared; and the fewest that it takes.
 DAYS = 28
 _DAYS_AT_LEAST = 10
-_CHECKS_AN_HOUR = 6
-#: An hour must have been better on so many of the days, and at least so much better.
-_DAYS_BETTER = 0.9
-_COST_AT_MOST = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class _Hour:
-    """How an hour of the day compares with that of the schedule, over `days` on which both are known."""
-
     hour: int
     ratio: float
     better: int
@@ -45,9 +39,8 @@ class _Hour:
 def better_time(facts: ScheduleFacts) -> Advice | None:
     """Advise another hour of the day in which the provider answers in at most 70 % of the time.
 
-    - The schedule has one fixed hour, and the other one is better on nine days in ten, so that the best of 23 hours
-      is not chance.
-    - The time is that to an answer: the median of the health checks over the share that succeed."""
+    It must be better on nine days in ten, so that the best of 23 hours is not chance. The time to an answer
+    is the median of the health checks over the share that succeed."""
     schedule = facts.schedule
     at = fixed_hour(schedule.expression)
     if at is None or not schedule.is_enabled:
@@ -55,16 +48,14 @@ def better_time(facts: ScheduleFacts) -> Advice | None:
     costs = _costs(facts)
     days = run_days(schedule, facts.period)[-DAYS:]
     compared = [found for hour in range(24) if hour != at and (found := _compare(costs, days, at, hour))]
-    good = [
-        hour for hour in compared if hour.ratio <= _COST_AT_MOST and hour.better >= _DAYS_BETTER * hour.days
-    ]
+    good = [hour for hour in compared if hour.ratio <= 0.7 and hour.better >= 0.9 * hour.days]
     if not good:
         return None
     best = min(good, key=lambda hour: (hour.ratio, hour.hour))
     known = [day for day in days if (day, at) in costs and (day, best.hour) in costs]
     now, then = (median(costs[day, hour] for day in known) for hour in (at, best.hour))
-    period = Period(_midnight(known[0], facts.period), facts.period.until)
-    moved = moved_to(schedule.expression or "", best.hour)
+    first_day = facts.period.since + timedelta(days=(known[0] - facts.period.since.date()).days)
+    period = Period(first_day, facts.period.until)
     return Advice(
         RecommendationKind.SyncBetterTime,
         Priority.Later,
@@ -80,22 +71,12 @@ def better_time(facts: ScheduleFacts) -> Advice | None:
         ),
         _confidence(best),
         (Figure("timeToAnswerLess", round(100 * (1 - then / now), 1), "%"),),
-        Change(
-            Operation.PutSyncSchedule,
-            {
-                "expression": moved,
-                "syncType": schedule.sync_type.name,
-                "direction": schedule.direction.name,
-                "isEnabled": True,
-            },
-        ),
+        _change(schedule, schedule.sync_type, {"expression": moved_to(schedule.expression or "", best.hour)}),
     )
 
 
 def fixed_hour(expression: str | None) -> int | None:
-    """Return the hour of an NCRONTAB expression with one minute, one hour and any day of the month.
-
-    None of any other expression."""
+    """Return the hour of an NCRONTAB expression with one minute, one hour and any day of month, or None."""
     fields = (expression or "").split()
     if len(fields) not in (5, 6):
         return None
@@ -106,14 +87,12 @@ def fixed_hour(expression: str | None) -> int | None:
 
 
 def moved_to(expression: str, hour: int) -> str:
-    """Return the same expression at another hour."""
     fields = expression.split()
     fields[-4] = str(hour)
     return " ".join(fields)
 
 
 def run_days(schedule: SyncSchedule, period: Period) -> list[date]:
-    """Return the days (UTC) of the period on which the schedule runs, in order."""
     days, moment = [], schedule.after(period.since - timedelta(seconds=1))
     while moment < period.until:
         days.append(moment.date())
@@ -122,11 +101,8 @@ def run_days(schedule: SyncSchedule, period: Period) -> list[date]:
 
 
 def _costs(facts: ScheduleFacts) -> dict[tuple[date, int], float]:
-    """Return the milliseconds to an answer by day and hour, where there are enough checks."""
     return {
-        (hour.hour.date(), hour.hour.hour): _cost(hour.tally)
-        for hour in facts.hours
-        if hour.tally.total >= _CHECKS_AN_HOUR
+        (hour.hour.date(), hour.hour.hour): _cost(hour.tally) for hour in facts.hours if hour.tally.total >= 6
     }
 
 
@@ -139,9 +115,8 @@ def _cost(tally: Tally) -> float:
 def _compare(
     costs: Mapping[tuple[date, int], float], days: Sequence[date], at: int, hour: int
 ) -> _Hour | None:
-    pairs = [
-        (costs[day, at], costs[day, hour]) for day in days if (day, at) in costs and (day, hour) in costs
-    ]
+    known = [day for day in days if (day, at) in costs and (day, hour) in costs]
+    pairs = [(costs[day, at], costs[day, hour]) for day in known]
     if len(pairs) < _DAYS_AT_LEAST:
         return None
     ratio = median(other for _, other in pairs) / median(present for present, _ in pairs)
@@ -149,34 +124,22 @@ def _compare(
 
 
 def _confidence(best: _Hour) -> Confidence:
-    """Return high when better on every day of three weeks' worth, medium when there are two weeks' worth."""
+    """Return High when better on all of 21 days or more, Medium for 14 days."""
     if best.better == best.days and best.days >= 21:
         return Confidence.High
     return Confidence.Medium if best.days >= 14 else Confidence.Low
 
 
-def _midnight(day: date, period: Period) -> datetime:
-    since = period.since
-    return since + timedelta(days=(day - since.date()).days)
-
-
-#: The latest runs that are compared; and the fewest that it takes.
+#: The latest runs that are compared.
 RUNS = 10
-_RUNS_AT_LEAST = 3
-_RECORDS_AT_LEAST = 100
-_CHANGED_AT_MOST = 0.1
 
 
 def incremental(facts: ScheduleFacts) -> Advice | None:
-    """Advise incremental runs where full imports mostly read what is unchanged.
-
-    Each run but a few changed at most a tenth of what it read, and the provider can be asked for changes alone."""
+    """Advise incremental runs where the median full import changed at most a tenth of what it read."""
     schedule, runs, streams = facts.schedule, facts.runs, facts.streams
-    if (
-        not reads_in_vain(schedule, runs)
-        or not streams
-        or any(stream.incremental is None for stream in streams)
-    ):
+    if not reads_in_vain(schedule, runs) or not streams:
+        return None
+    if any(stream.incremental is None for stream in streams):
         return None
     deleted = sum(run.records_deleted for run in runs)
     # An absence is only seen by a run that lists everything.
@@ -193,6 +156,9 @@ def incremental(facts: ScheduleFacts) -> Advice | None:
         else ""
     )
     confidence = confidence_of(read, [run.scheduled_at.date() for run in runs])
+    when: dict[str, object] = {"intervalMinutes": schedule.interval_minutes}
+    if schedule.expression is not None:
+        when = {"expression": schedule.expression}
     return Advice(
         RecommendationKind.SyncIncremental,
         Priority.Soon,
@@ -211,23 +177,21 @@ def incremental(facts: ScheduleFacts) -> Advice | None:
             Figure("recordsSavedPerDay", round((read - changed) / period.days, 1), "records/day"),
             Figure("minutesSavedPerDay", round(minutes * saved / period.days, 2), "minutes/day"),
         ),
-        Change(Operation.PutSyncSchedule, _incremental(schedule)),
+        _change(schedule, SyncType.Incremental, when),
     )
 
 
 def reads_in_vain(schedule: SyncSchedule, runs: Sequence[SyncJob]) -> bool:
-    """Return whether full imports, several of them, mostly found what was there already.
-
-    The median run decides, because the first one changes everything."""
-    if not (schedule.is_enabled and is_full_import(schedule)) or len(runs) < _RUNS_AT_LEAST:
+    """Return whether the median of several full imports found what was there; the first changes all."""
+    if not (schedule.is_enabled and is_full_import(schedule)) or len(runs) < 3:
         return False
-    if sum(run.records_processed for run in runs) < _RECORDS_AT_LEAST:
+    if sum(run.records_processed for run in runs) < 100:
         return False
-    return median(_changed(run) / max(1, run.records_processed) for run in runs) <= _CHANGED_AT_MOST
+    return median(_changed(run) / max(1, run.records_processed) for run in runs) <= 0.1
 
 
 def is_full_import(schedule: SyncSchedule) -> bool:
-    """Return whether the schedule imports everything. A full export is different: the other side may have changed."""
+    """Return whether it imports everything; of a full export the other side may have changed."""
     return schedule.sync_type == SyncType.Full and schedule.direction == SyncDirection.Import
 
 
@@ -241,15 +205,6 @@ def _minutes(run: SyncJob) -> float:
     return max(0.0, (run.completed_at - run.run_started_at) / timedelta(minutes=1))
 
 
-def _incremental(schedule: SyncSchedule) -> dict[str, object]:
-    when: dict[str, object] = (
-        {"expression": schedule.expression}
-        if schedule.expression is not None
-        else {"intervalMinutes": schedule.interval_minutes}
-    )
-    return {
-        **when,
-        "syncType": SyncType.Incremental.name,
-        "direction": schedule.direction.name,
-        "isEnabled": True,
-    }
+def _change(schedule: SyncSchedule, sync_type: SyncType, when: Mapping[str, object]) -> Change:
+    what = {"syncType": sync_type.name, "direction": schedule.direction.name, "isEnabled": True}
+    return Change(Operation.PutSyncSchedule, {**when, **what})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from math import ceil
 
 from domain.journal.signals import Signal, Tally, total_of
@@ -22,25 +23,24 @@ from domain.recommendations.model import (
 from domain.recommendations.ports import DeliveryOutcome
 from domain.webhooks.model import DeliveryStatus, WebhookState
 
-_K = RecommendationKind
 #: The fewest failures of a kind that prove anything.
 ENOUGH = 20
 _LONGEST_TIMEOUT = 300
-_SHORTEST_TIMEOUT = 5
-_MOST_TYPES = 100
 #: Refusals of the request itself, not of its sender or of their number.
 _ABOUT_THE_REQUEST = frozenset(range(400, 500)) - {401, 403, 407, 408, 410, 429}
 
 
 def unauthorized(facts: WebhookFacts) -> Advice | None:
     """Advise to check credentials where half of the last day's attempts, and at least ten, were answered 401 or 403."""
-    last = _since(facts.hours, facts.period.until - timedelta(days=1))
+    day_ago = facts.period.until - timedelta(days=1)
+    last = [hour for hour in facts.hours if hour.hour >= day_ago]
     total = _sum(last)
     refused = total.errors.get("unauthorized", 0)
     if refused < 10 or refused < total.total / 2:
         return None
-    period = Period(max(facts.period.since, facts.period.until - timedelta(days=1)), facts.period.until)
+    period = Period(max(facts.period.since, day_ago), facts.period.until)
     began = _began(facts.hours)
+    hours = round((period.until - began) / timedelta(hours=1), 1)
     ended = facts.webhook.previous_secret_expires_at
     rotated = ended is not None and began - timedelta(hours=1) <= ended <= began + timedelta(hours=1)
     cause = (
@@ -49,7 +49,7 @@ def unauthorized(facts: WebhookFacts) -> Advice | None:
         else " Its credentials, or its copy of the signing secret, may not be the right ones."
     )
     return Advice(
-        _K.WebhookUnauthorized,
+        RecommendationKind.WebhookUnauthorized,
         Priority.Now,
         "Check the receiver's credentials and its copy of the signing secret",
         f"The receiver refused {refused:,} of {total.total:,} attempts with 401 or 403, and such a delivery is not "
@@ -57,9 +57,7 @@ def unauthorized(facts: WebhookFacts) -> Advice | None:
         (
             Figure("attempts", total.total, "attempts", period),
             Figure("refusedAttempts", refused, "attempts", period),
-            Figure(
-                "hoursSinceItBegan", _hours(facts.period.until - began), "hours", Period(began, period.until)
-            ),
+            Figure("hoursSinceItBegan", hours, "hours", Period(began, period.until)),
         ),
         confidence_of(refused, [hour.hour.date() for hour in last]),
         (Figure("deliveriesLostPerDay", round(refused / period.days, 1), "deliveries/day"),),
@@ -69,16 +67,16 @@ def unauthorized(facts: WebhookFacts) -> Advice | None:
 def pause(facts: WebhookFacts) -> Advice | None:
     """Advise to pause an active webhook that had nothing but failures for two days, with 50 attempts or more."""
     since = facts.period.until - timedelta(days=2)
-    last = _since(facts.hours, since)
+    last = [hour for hour in facts.hours if hour.hour >= since]
     total = _sum(last)
     if facts.webhook.state != WebhookState.Active or facts.period.since > since:
         return None
     if total.succeeded or total.total < 50 or last[-1].hour - last[0].hour < timedelta(hours=24):
         return None
     period = Period(since, facts.period.until)
-    worst, count = _most(total.errors)
+    worst, count = max(total.errors.items(), key=lambda error: error[1])
     return Advice(
-        _K.WebhookPause,
+        RecommendationKind.WebhookPause,
         Priority.Now,
         "Pause the webhook until its receiver is back",
         f"None of {total.total:,} attempts in two days succeeded; {count:,} ended as `{worst}`. Paused, the hub holds "
@@ -97,8 +95,8 @@ def pause(facts: WebhookFacts) -> Advice | None:
 def longer_timeout(facts: WebhookFacts) -> Advice | None:
     """Advise a longer timeout where many answers come shortly before the current one.
 
-    Of n answers in the upper half of the timeout and m attempts cut off, m / (n + m) took longer than another half.
-    If every further half has as many fewer (an exponential tail), a longer timeout catches what `share` says."""
+    Of n answers in the upper half of the timeout and m cut off, m / (n + m) took longer than another half. If
+    every further half has as many fewer (an exponential tail), a longer timeout catches what `share` says."""
     limit_ms = facts.webhook.timeout_seconds * 1000
     total = facts.total
     cut_off = total.errors.get("timeout", 0)
@@ -119,7 +117,7 @@ def longer_timeout(facts: WebhookFacts) -> Advice | None:
     saved = cut_off * share(wanted) / facts.period.days
     p95 = answered.percentile(0.95) or 0
     return Advice(
-        _K.WebhookLongerTimeout,
+        RecommendationKind.WebhookLongerTimeout,
         Priority.Soon,
         f"Give the receiver {wanted} seconds to answer",
         f"{cut_off:,} attempts were cut off after {facts.webhook.timeout_seconds} seconds, while {slow:,} answers came "
@@ -146,12 +144,12 @@ def shorter_timeout(facts: WebhookFacts) -> Advice | None:
     slowest = answered.percentile(0.999)
     if hung < ENOUGH or answered.count < 500 or slowest is None or slowest > now_s * 250:
         return None
-    wanted = max(_SHORTEST_TIMEOUT, ceil(slowest * 2 / 5000) * 5)
+    wanted = max(5, ceil(slowest * 2 / 5000) * 5)
     if wanted > now_s / 2:
         return None
     saved = hung * (now_s - wanted) / facts.period.days
     return Advice(
-        _K.WebhookShorterTimeout,
+        RecommendationKind.WebhookShorterTimeout,
         Priority.Later,
         f"Give up after {wanted} seconds instead of {now_s}",
         f"{hung:,} attempts got no answer within {now_s} seconds, although 999 of 1,000 answers came within "
@@ -188,23 +186,20 @@ def lower_rate(facts: WebhookFacts) -> Advice | None:
         Figure("mostNeeded", round(needed, 3), "deliveries/s", facts.period),
     )
     confidence = confidence_of(throttled, facts.days)
+    advice = partial(Advice, RecommendationKind.WebhookLowerRate, Priority.Soon)
+    answered = f"The receiver answered {throttled:,} of {total.total:,} attempts with 429"
     if not can_apply:
-        return Advice(
-            _K.WebhookLowerRate,
-            Priority.Soon,
+        return advice(
             "Ask the receiver to take more",
-            f"The receiver answered {throttled:,} of {total.total:,} attempts with 429. It never took more than "
-            f"{got_through:.2f} deliveries a second over an hour, where {needed:.2f} were due and the limit is "
-            f"{limit or 'not set'}: no pace of the hub's mends that.",
+            f"{answered}. It never took more than {got_through:.2f} deliveries a second over an hour, where "
+            f"{needed:.2f} were due and the limit is {limit or 'not set'}: no pace of the hub's mends that.",
             evidence,
             confidence,
         )
-    return Advice(
-        _K.WebhookLowerRate,
-        Priority.Soon,
+    return advice(
         f"Send at most {wanted} {'delivery' if wanted == 1 else 'deliveries'} a second",
-        f"The receiver answered {throttled:,} of {total.total:,} attempts with 429, though even in the busiest hour "
-        f"only {needed:.2f} deliveries a second were due. At {wanted} a second all of them fit, without bursts.",
+        f"{answered}, though even in the busiest hour only {needed:.2f} deliveries a second were due. At "
+        f"{wanted} a second all of them fit, without bursts.",
         evidence,
         confidence,
         (Figure("throttledAvoidedPerDayAtMost", round(throttled / facts.period.days, 1), "attempts/day"),),
@@ -227,7 +222,7 @@ def higher_rate(facts: WebhookFacts) -> Advice | None:
     wanted = min(10_000, 2 * limit)
     attempts = sum(hour.tally.total for hour in full)
     return Advice(
-        _K.WebhookHigherRate,
+        RecommendationKind.WebhookHigherRate,
         Priority.Soon,
         f"Send up to {wanted} deliveries a second",
         f"In {len(full)} hours the limit of {limit} a second held deliveries back. The receiver never answered 429, "
@@ -246,7 +241,8 @@ def higher_rate(facts: WebhookFacts) -> Advice | None:
 
 def refused_events(facts: WebhookFacts) -> Advice | None:
     """Advise to unsubscribe from types that the receiver always refuses, while it accepts others."""
-    ended = [outcome for outcome in facts.outcomes if outcome.status in _ENDED]
+    ends = (DeliveryStatus.Delivered, DeliveryStatus.Failed, DeliveryStatus.Expired)
+    ended = [outcome for outcome in facts.outcomes if outcome.status in ends]
     by_type = Counter(outcome.event_type for outcome in ended)
     refused = Counter(outcome.event_type for outcome in ended if _is_refusal(outcome))
     taken = {outcome.event_type for outcome in ended if outcome.status == DeliveryStatus.Delivered}
@@ -254,13 +250,13 @@ def refused_events(facts: WebhookFacts) -> Advice | None:
     wildcards = any(name.endswith("*") for name in facts.webhook.event_types)
     kept = {name for name in facts.webhook.event_types if not name.endswith("*") and name not in unwanted}
     wanted = sorted(kept | taken if wildcards else kept)
-    if not unwanted or not taken or not wanted or len(wanted) > _MOST_TYPES:
+    if not unwanted or not taken or not wanted or len(wanted) > 100:
         return None
     period = Period(ended[0].scheduled_at, facts.period.until)
     count = sum(refused[name] for name in unwanted)
     replaced = " The new list names the types it took; further ones must then be added by hand."
     return Advice(
-        _K.WebhookRefusedEvents,
+        RecommendationKind.WebhookRefusedEvents,
         Priority.Soon,
         "Unsubscribe from events that the receiver refuses",
         f"The receiver refused every one of {count:,} deliveries of {_listed(unwanted)} with a 4xx status, while it "
@@ -277,9 +273,6 @@ def refused_events(facts: WebhookFacts) -> Advice | None:
     )
 
 
-_ENDED = (DeliveryStatus.Delivered, DeliveryStatus.Failed, DeliveryStatus.Expired)
-
-
 def _is_refusal(outcome: DeliveryOutcome) -> bool:
     return outcome.status == DeliveryStatus.Failed and outcome.http_status_code in _ABOUT_THE_REQUEST
 
@@ -289,27 +282,14 @@ def _listed(names: Sequence[str]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more types"
 
 
-def _since(hours: Sequence[Signal], moment: datetime) -> list[Signal]:
-    return [hour for hour in hours if hour.hour >= moment]
-
-
 def _sum(hours: Sequence[Signal]) -> Tally:
     return total_of([hour.tally for hour in hours])
 
 
 def _began(hours: Sequence[Signal]) -> datetime:
-    """Return the first hour with a 401 or 403 after the last hour without."""
     began = hours[-1].hour
     for hour in reversed(hours):
         if not hour.tally.errors.get("unauthorized", 0):
             break
         began = hour.hour
     return began
-
-
-def _most(errors: Mapping[str, int]) -> tuple[str, int]:
-    return max(errors.items(), key=lambda error: error[1])
-
-
-def _hours(length: timedelta) -> float:
-    return round(length / timedelta(hours=1), 1)

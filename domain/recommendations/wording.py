@@ -22,12 +22,9 @@ from domain.recommendations.wording_rules import (
     Proposal,
     Suggestion,
     Worded,
-    WordedBy,
     accepted,
     by_rules,
 )
-
-__all__ = ["Suggestion", "Worded", "WordedBy", "Wording"]
 
 logger = logging.getLogger("hub.insights")
 
@@ -57,22 +54,11 @@ If you cannot improve a text, repeat it."""
 
 
 class Wording:
-    """Ranks and words suggestions.
-
-    It never raises for what the model or the table store does: then, and for every text that is not faithful, the
-    rules' words stay."""
+    """Ranks and words suggestions within a time; where the model fails, the rules' words stay."""
 
     def __init__(
-        self,
-        model: LanguageModel | None,
-        ledger: WordingLedger,
-        clock: Clock,
-        *,
-        timeout_seconds: float,
+        self, model: LanguageModel | None, ledger: WordingLedger, clock: Clock, *, timeout_seconds: float
     ) -> None:
-        """Set the time within which `word` answers, in seconds, whatever hangs.
-
-        Recording what an answer cost may take a second more."""
         self._model = model
         self._ledger = ledger
         self._clock = clock
@@ -81,10 +67,7 @@ class Wording:
         self._not_before: datetime | None = None
 
     async def word(self, tenant_id: UUID, suggestions: Sequence[Suggestion]) -> Worded:
-        """Return all the suggestions, the most urgent first.
-
-        - The same suggestions cost nothing again: the answer is kept.
-        - While another process asks the model, or after a failure, they come back in the rules' words at once."""
+        """Return all suggestions, the most urgent first; in the rules' words while the model is busy."""
         ordered = by_rules(suggestions).suggestions
         asked = ordered[:MOST_ASKED]
         if self._model is None or not asked:
@@ -103,9 +86,7 @@ class Wording:
     async def _proposal(
         self, model: LanguageModel, tenant_id: UUID, asked: Sequence[Suggestion]
     ) -> Proposal | None:
-        """Return the model's proposal, kept or new; None when the model may not be asked.
-
-        Raises Unavailable, TimeoutError."""
+        """Return the model's proposal or None when it may not be asked. Raises Unavailable, TimeoutError."""
         request = self._request(asked)
         digest = _digest(request)
         async with asyncio.timeout(self._timeout_seconds) as deadline:
@@ -113,15 +94,11 @@ class Wording:
             if kept is not None and kept.answer is not None:
                 return Proposal.model_validate_json(kept.answer)
             now = self._clock.now()
-            if (kept is not None and kept.until > now) or self._is_paused(now):
+            is_paused = self._not_before is not None and now < self._not_before
+            if is_paused or (kept is not None and kept.until > now):
                 return None
-            ticket = await asyncio.to_thread(
-                self._ledger.claim,
-                tenant_id,
-                digest,
-                request.most_tokens,
-                lease=timedelta(seconds=self._timeout_seconds + 5),
-            )
+            tokens, lease = request.most_tokens, timedelta(seconds=self._timeout_seconds + 5)
+            ticket = await asyncio.to_thread(self._ledger.claim, tenant_id, digest, tokens, lease=lease)
         if not isinstance(ticket, Ticket):
             if ticket == "spent":
                 logger.warning("the day's tokens are spent", extra={"tenantId": str(tenant_id)})
@@ -131,12 +108,12 @@ class Wording:
     async def _ask(
         self, model: LanguageModel, request: ModelRequest[Proposal], ticket: Ticket, *, until: float | None
     ) -> Proposal:
-        """Ask the model, and record what that cost. Raises ModelUnavailable."""
         try:
             async with asyncio.timeout_at(until):
                 answer = await model.ask(request)
         except (ModelUnavailable, TimeoutError) as error:
-            failure = error if isinstance(error, ModelUnavailable) else _gave_up()
+            gave_up = ModelUnavailable("timeout", "The language model did not answer in time.", tokens=None)
+            failure = error if isinstance(error, ModelUnavailable) else gave_up
             pause = self._failed(failure)
             spent = ticket.tokens if failure.tokens is None else failure.tokens
             await self._settle(ticket, spent=spent, answer=None, pause=pause)
@@ -148,9 +125,8 @@ class Wording:
     async def _settle(
         self, ticket: Ticket, *, spent: int, answer: str | None, pause: timedelta = timedelta(0)
     ) -> None:
-        logger.info(
-            "recommendations put to the model", extra={"tenantId": str(ticket.tenant_id), "tokens": spent}
-        )
+        fields = {"tenantId": str(ticket.tenant_id), "tokens": spent}
+        logger.info("recommendations put to the model", extra=fields)
         try:
             async with asyncio.timeout(_SETTLE_SECONDS):
                 await asyncio.to_thread(self._ledger.settle, ticket, spent=spent, answer=answer, pause=pause)
@@ -159,18 +135,9 @@ class Wording:
             logger.warning("the cost of wording is not written down")
 
     def _request(self, asked: Sequence[Suggestion]) -> ModelRequest[Proposal]:
-        return ModelRequest(
-            instructions=INSTRUCTIONS,
-            data={
-                "suggestions": [_as_data(number, suggestion) for number, suggestion in enumerate(asked, 1)]
-            },
-            shape=Proposal,
-            max_output_tokens=_TOKENS_BESIDES + _TOKENS_EACH * len(asked),
-            timeout_seconds=self._timeout_seconds,
-        )
-
-    def _is_paused(self, now: datetime) -> bool:
-        return self._not_before is not None and now < self._not_before
+        data = {"suggestions": [_as_data(number, suggestion) for number, suggestion in enumerate(asked, 1)]}
+        tokens = _TOKENS_BESIDES + _TOKENS_EACH * len(asked)
+        return ModelRequest(INSTRUCTIONS, data, Proposal, tokens, self._timeout_seconds)
 
     def _failed(self, failure: ModelUnavailable) -> timedelta:
         """Return how long this request is not made again.
@@ -187,10 +154,6 @@ class Wording:
         return pause
 
 
-def _gave_up() -> ModelUnavailable:
-    return ModelUnavailable("timeout", "The language model did not answer in time.", tokens=None)
-
-
 def _as_data(number: int, suggestion: Suggestion) -> Mapping[str, object]:
     return {
         "number": number,
@@ -205,8 +168,6 @@ def _as_data(number: int, suggestion: Suggestion) -> Mapping[str, object]:
 
 
 def _digest(request: ModelRequest[Proposal]) -> str:
-    """Return a digest of everything the answer depends on.
-
-    The model is left out, because a deployment may replace it under its name."""
+    """Return a digest of all the answer depends on but the model, which a deployment may replace by name."""
     whole = json.dumps([request.instructions, request.data_text, request.shape.model_json_schema()])
     return hashlib.sha256(whole.encode()).hexdigest()

@@ -53,13 +53,9 @@ class Ticket:
 
 
 class WordingLedger:
-    """Stores budgets and answers. Requests are identified by a digest in hexadecimal digits.
-
-    Answers are kept in 16 places a tenant, by the digest's first digit: a new answer takes the place of an old one,
-    so nothing has to be cleaned up."""
+    """Stores budgets and answers; a tenant has 16 places of answers, by the digest's first digit."""
 
     def __init__(self, tables: TableStore, clock: Clock, *, tokens_per_day: int) -> None:
-        """Set the tokens that each tenant may spend a day (UTC)."""
         self._tables = tables
         self._clock = clock
         self._tokens_per_day = tokens_per_day
@@ -71,11 +67,9 @@ class WordingLedger:
     def claim(
         self, tenant_id: UUID, digest: str, tokens: int, *, lease: timedelta
     ) -> Ticket | Literal["busy", "spent"]:
-        """Reserve tokens of today's budget, and keep others from making the request for as long as `lease`.
+        """Reserve tokens of today's budget, and keep others from the request for `lease`. Raises Unavailable.
 
-        - `busy`: another process makes the request, or there is an answer by now.
-        - `spent`: the budget does not have that many tokens left.
-        - Raises Unavailable."""
+        `busy`: another makes the request or an answer exists. `spent`: the budget is too small."""
 
         def attempt() -> Ticket | Literal["busy", "spent"]:
             now = self._clock.now()
@@ -87,13 +81,12 @@ class WordingLedger:
             used = _used(budget, now) + tokens
             if used > self._tokens_per_day:
                 return "spent"
-            self._write(
-                tenant_id,
-                [
-                    (_BUDGET_ROW, budget, {"day": _day(now), "tokens": used}),
-                    (_place(digest), place, {"question": digest, "answer": "", "until": now + lease}),
-                ],
+            claimed: _Change = (
+                _place(digest),
+                place,
+                {"question": digest, "answer": "", "until": now + lease},
             )
+            self._write(tenant_id, [(_BUDGET_ROW, budget, {"day": _day(now), "tokens": used}), claimed])
             return Ticket(tenant_id, digest, tokens, _day(now))
 
         return _persistently(attempt)
@@ -101,10 +94,9 @@ class WordingLedger:
     def settle(
         self, ticket: Ticket, *, spent: int, answer: str | None, pause: timedelta = timedelta(0)
     ) -> None:
-        """Replace the reserved tokens by those spent, and keep the answer.
+        """Replace reserved tokens by those spent, and keep the answer, or pause the request.
 
-        Without an answer the request is not made again for as long as `pause`. Raises Unavailable: then the reserved
-        tokens stay spent."""
+        Raises Unavailable: then the reserved tokens stay spent."""
         kept = answer if answer is not None and len(answer) <= _MAX_KEPT else ""
 
         def attempt() -> None:
@@ -127,7 +119,6 @@ class WordingLedger:
         return _used(self._tables.get(TABLE, tenant_id.hex, _BUDGET_ROW), self._clock.now())
 
     def _write(self, tenant_id: UUID, changes: Sequence[_Change]) -> None:
-        """Write the rows. Raises EntityExists or EtagMismatch when another process was faster."""
         writes = [
             TableWrite("insert", TableEntity(tenant_id.hex, row, properties))
             if known is None

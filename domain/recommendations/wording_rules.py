@@ -67,10 +67,7 @@ _MEASURING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A recommendation as the rules made it.
-
-    `priority` is a class of urgency, 1 the most urgent; suggestions of a class stand in the order given until they
-    are ranked."""
+    """A recommendation of the rules; `priority` 1 is the most urgent, within one the order given counts."""
 
     id: str
     kind: str
@@ -93,8 +90,6 @@ class Worded:
 
 
 class ProposedText(BaseModel):
-    """A model's text for a suggestion. `number` counts the suggestions of the request from 1."""
-
     model_config = ConfigDict(extra="forbid")
 
     number: int
@@ -103,24 +98,19 @@ class ProposedText(BaseModel):
 
 
 class Proposal(BaseModel):
-    """What a model answers: the suggestions in the order it would show them."""
-
     model_config = ConfigDict(extra="forbid")
 
     suggestions: list[ProposedText]
 
 
 def by_rules(suggestions: Sequence[Suggestion]) -> Worded:
-    """Return the suggestions in order of urgency, in the rules' words."""
     return Worded(sorted(suggestions, key=lambda suggestion: suggestion.priority))
 
 
 def accepted(suggestions: Sequence[Suggestion], proposal: Proposal) -> Worded:
-    """Return the suggestions with those texts of the proposal that are acceptable.
+    """Return the suggestions, none lost or added, with the acceptable texts of the proposal.
 
-    - None is lost and none added.
-    - The model orders only within a class of urgency, so that no text it read can push down what is urgent.
-    - A text that is not faithful, or proposed twice, is left out: then the rules' words stay."""
+    The model orders only within a class of urgency, so that no text it read can push down what is urgent."""
     texts: dict[int, ProposedText] = {}
     twice: set[int] = set()
     for text in proposal.suggestions:
@@ -141,11 +131,9 @@ def accepted(suggestions: Sequence[Suggestion], proposal: Proposal) -> Worded:
 
 
 def is_faithful(text: str, suggestion: Suggestion) -> bool:
-    """Return whether a text says nothing that the suggestion does not say.
+    """Return whether numbers, names and identifiers are all the suggestion's, without markup or address.
 
-    - Every number, name and identifier is in the suggestion's evidence or its own words.
-    - There is neither markup nor an address, except names quoted as the suggestion quotes them.
-    - The meaning of the words between them is **not** checked."""
+    The meaning of the words between them is **not** checked."""
     text = _unquoted(text, suggestion)
     if _MARKUP.search(text) or any(_is_odd(character) for character in text):
         return False
@@ -161,8 +149,6 @@ def is_faithful(text: str, suggestion: Suggestion) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What a text may use."""
-
     words: frozenset[str]
     numbers: frozenset[Decimal]
 
@@ -191,9 +177,7 @@ class _Source:
 
 
 def _unquoted(text: str, suggestion: Suggestion) -> str:
-    """Return the text with the backticks removed around what the suggestion itself quotes.
-
-    So it may be repeated with or without them."""
+    """Return the text with backticks removed around what the suggestion itself quotes."""
     quoted = set(_QUOTED.findall(f"{suggestion.title} {suggestion.explanation}"))
     return _QUOTED.sub(lambda found: found[1] if found[1] in quoted else found[0], text)
 

@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict
 
 from domain.core.tracing import SpanKind
 from domain.recommendations.ai import ModelRequest, ModelUnavailable
-from domain.recommendations.wording import Suggestion, Wording
+from domain.recommendations.wording import Wording
 from domain.recommendations.wording_ledger import WordingLedger
+from domain.recommendations.wording_rules import Suggestion
 from infra.app.build import build
 from infra.app.settings import Settings
 from infra.azure.openai.access import IdentityModelAccess, KeyModelAccess

@@ -15,8 +15,9 @@ import pytest
 from domain.core.errors import Unavailable
 from domain.core.ports import TableStore
 from domain.recommendations.ai import ModelUnavailable
-from domain.recommendations.wording import MOST_ASKED, Suggestion, Worded, Wording
+from domain.recommendations.wording import MOST_ASKED, Wording
 from domain.recommendations.wording_ledger import Ticket, WordingLedger
+from domain.recommendations.wording_rules import Suggestion, Worded
 from infra.embedded.tables import EmbeddedTableStore
 from tests.worlds.builders import OTHER_TENANT, TENANT, FakeClock
 from tests.worlds.recommendation_world import TOKENS, ScriptedModel
