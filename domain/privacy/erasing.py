@@ -28,8 +28,6 @@ logger = logging.getLogger("hub.privacy")
 
 #: A sync batch that read the suppression list before the request has stored its records after this time.
 SETTLES = timedelta(minutes=1)
-_ROUND_SECONDS = 20.0
-_REQUESTS_READ = 20
 
 
 class ErasureService:
@@ -53,9 +51,7 @@ class ErasureService:
         self._monotonic = monotonic
 
     def request(self, principal: Principal, command: EraseSubject) -> Erasure:
-        """Erase the records that are named, suppress the person, and store the rest of the request for later.
-
-        Raises Forbidden, Unavailable."""
+        """Erase the named records, suppress the person, store the rest. Raises Forbidden, Unavailable."""
         principal.require(PRIVACY_MANAGE)
         tenant_id, now, erasure_id = principal.tenant_id, self._clock.now(), self._ids.new()
         sealed = None
@@ -83,55 +79,48 @@ class ErasureService:
         return erasure
 
     def allow(self, principal: Principal, command: AllowSubject) -> int:
-        """Let synchronisation import the person again; return how many entries of the list were removed.
-
-        Raises Forbidden, Unavailable."""
+        """Let sync import the person again; return the entries removed. Raises Forbidden, Unavailable."""
         principal.require(PRIVACY_MANAGE)
         with self._transactions.write() as tx:
             names = names_of(command.identifiers, command.records)
             lifted = self._suppression.lift(tx, principal.tenant_id, names)
             if lifted:
-                entry = AuditEntry(
-                    "privacy.allowed", "erasure", self._ids.new(), principal, after={"lifted": lifted}
-                )
+                after = {"lifted": lifted}
+                entry = AuditEntry("privacy.allowed", "erasure", self._ids.new(), principal, after=after)
                 tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         return lifted
 
     def get(self, principal: Principal, erasure_id: UUID) -> Erasure:
-        """Return a request. Raises Forbidden, NotFound."""
         principal.require(PRIVACY_MANAGE)
         with self._transactions.read() as tx:
             return tx.erasures.get(principal.tenant_id, erasure_id)
 
     def page(self, principal: Principal, page: PageRequest) -> Page[Erasure]:
-        """Return requests, newest first. Raises Forbidden."""
         principal.require(PRIVACY_MANAGE)
         with self._transactions.read() as tx:
             return tx.erasures.page(principal.tenant_id, page)
 
     def erase_requested(self) -> int:
         """Continue the open requests for about 20 seconds; return how many were completed. Raises Unavailable."""
-        until = self._monotonic() + _ROUND_SECONDS
+        until = self._monotonic() + 20
         with self._transactions.read() as tx:
-            erasures = tx.erasures.open(self._clock.now() - SETTLES, _REQUESTS_READ)
+            erasures = tx.erasures.open(self._clock.now() - SETTLES, 20)
         completed = 0
         for erasure in erasures:
+            fields = {"erasureId": str(erasure.erasure_id)}
             try:
                 completed += self._continue(erasure, until)
             except ChangedMeanwhile:
-                logger.info("erasure goes on later", extra={"erasureId": str(erasure.erasure_id)})
+                logger.info("erasure goes on later", extra=fields)
             except ValueError as error:
-                logger.error(
-                    "erasure cannot be read", extra={"erasureId": str(erasure.erasure_id)}, exc_info=error
-                )
+                logger.error("erasure cannot be read", extra=fields, exc_info=error)
         return completed
 
     def _continue(self, erasure: Erasure, until: float) -> bool:
-        """Erase batch after batch, and tell whether the request was completed in time."""
         assert erasure.sealed is not None
-        opened = self._cipher.open(erasure.sealed, context=erasure_context(erasure.erasure_id))
-        sought = json.loads(opened)
+        context = erasure_context(erasure.erasure_id)
+        sought = json.loads(self._cipher.open(erasure.sealed, context=context))
         person = IdentifiedPerson(sought["identifiers"])
         while erasure.status == ErasureStatus.Running:
             if self._monotonic() > until:
@@ -142,8 +131,7 @@ class ErasureService:
     def _erase_batch(self, erasure: Erasure, person: IdentifiedPerson, *, suppresses: bool) -> Erasure:
         """Erase the person from the next batch of rows, and return the request as it is then.
 
-        The rows are read outside the write transaction, because decrypting and parsing take time; a row is changed
-        only if it is still the one that was read."""
+        Rows are read outside the write transaction, as parsing takes time; one that changed since is left."""
         place = self._places[erasure.place]
         after = json.loads(erasure.position) if erasure.position else None
         with self._transactions.read() as tx:

@@ -22,13 +22,9 @@ from domain.privacy.places import Place, read_batch
 from domain.privacy.ports import PrivacyTransaction
 from domain.privacy.rules import IdentifiedPerson
 
-_SEARCH_SECONDS = 10.0
-
 
 @dataclass(frozen=True, slots=True)
 class HeldItem:
-    """One row that contains data of the person; `kind` is that of its place."""
-
     kind: str
     ids: dict[str, str]
     at: datetime
@@ -64,7 +60,7 @@ class ExportService:
 
         A page may have few items, or none, and still have a cursor. Raises Forbidden, ValidationFailed."""
         principal.require(PRIVACY_MANAGE)
-        until = self._monotonic() + _SEARCH_SECONDS
+        until = self._monotonic() + 10
         place, after = _position(command.cursor, self._places) if command.cursor else (0, None)
         items = [] if command.cursor else self._named(principal, command)
         person = IdentifiedPerson(command.identifiers)
@@ -76,7 +72,10 @@ class ExportService:
             items += found
             place += after is None
         self._audit(principal, command, len(items))
-        return ExportPage(items, _cursor(place, after) if place < len(self._places) else None)
+        if place == len(self._places):
+            return ExportPage(items, None)
+        position = json.dumps([place, list(after) if after else None])
+        return ExportPage(items, base64.urlsafe_b64encode(position.encode()).decode())
 
     def _search(
         self,
@@ -87,7 +86,7 @@ class ExportService:
         *,
         room: int,
     ) -> tuple[list[HeldItem], Sequence[str] | None]:
-        """Return at most `room` items of one batch, and the position to continue at; None is the end of the place."""
+        """Return at most `room` items of one batch, and the next position; None is the end of the place."""
         with self._transactions.read() as tx:
             holdings = read_batch(tx, place, principal.tenant_id, after)
         items: list[HeldItem] = []
@@ -100,7 +99,6 @@ class ExportService:
         return items, holdings[-1].position if holdings else None
 
     def _named(self, principal: Principal, command: ExportSubject) -> list[HeldItem]:
-        """Return the records that the request names by their ids."""
         with self._transactions.read() as tx:
             records = [
                 tx.personal_data.record(principal.tenant_id, ref.integration_id, ref.stream, ref.external_id)
@@ -126,11 +124,6 @@ def _item(place: Place, holding: Holding) -> HeldItem:
     return HeldItem(place.kind, dict(holding.ids), holding.at, place.shown(holding))
 
 
-def _cursor(place: int, after: Sequence[str] | None) -> str:
-    text = json.dumps([place, list(after) if after else None])
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
 def _position(cursor: str, places: Sequence[Place]) -> tuple[int, Sequence[str] | None]:
     try:
         place, after = json.loads(base64.urlsafe_b64decode(cursor.encode()))
@@ -145,7 +138,6 @@ def _position(cursor: str, places: Sequence[Place]) -> tuple[int, Sequence[str] 
 
 
 def _is_key(after: Any) -> bool:
-    """Tell whether it has the form of a position: one to three texts that a database takes."""
     if after is None:
         return True
     if not isinstance(after, list) or not 0 < len(after) <= 3:

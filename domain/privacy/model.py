@@ -21,15 +21,11 @@ def _printable(value: str) -> str:
 
 
 PersonIdentifier = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=3, max_length=300),
-    AfterValidator(_printable),
+    str, StringConstraints(strip_whitespace=True, min_length=3, max_length=300), AfterValidator(_printable)
 ]
 
 
 class RecordRef(Command):
-    """A synchronised record by its ids."""
-
     integration_id: UUID
     stream: str = Field(min_length=1, max_length=60)
     external_id: str = Field(min_length=1, max_length=300)
@@ -99,8 +95,6 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A row of a place that may be about the person; `position` is its key as texts."""
-
     position: Sequence[str]
     ids: Mapping[str, str]
     at: datetime

@@ -22,8 +22,6 @@ from domain.sync.model import RecordError, SyncedRecord
 
 @dataclass(frozen=True, slots=True)
 class ErasureScope:
-    """Whose data is erased, in which tenant, and when."""
-
     tenant_id: UUID
     person: IdentifiedPerson
     now: datetime
@@ -40,32 +38,23 @@ class Place(Protocol):
     batch: int
 
     def key(self, position: Sequence[str]) -> Any:
-        """Return the key of a row at this position.
+        """Return the key of a row at this position. Raises ValueError, IndexError or OverflowError."""
 
-        Raises ValueError, IndexError or OverflowError for an invalid position."""
+    def rows(self, tx: PrivacyTransaction, tenant_id: UUID, after: Any, limit: int) -> Sequence[Any]: ...
 
-    def rows(self, tx: PrivacyTransaction, tenant_id: UUID, after: Any, limit: int) -> Sequence[Any]:
-        """Return at most `limit` rows beyond the key `after`, or from the start when it is None."""
+    def holding(self, row: Any) -> Holding: ...
 
-    def holding(self, row: Any) -> Holding:
-        """Return the row as something that may be about the person."""
+    def holds(self, holding: Holding, person: IdentifiedPerson) -> bool: ...
 
-    def holds(self, holding: Holding, person: IdentifiedPerson) -> bool:
-        """Tell whether the person occurs in it."""
-
-    def shown(self, holding: Holding) -> Any:
-        """Return its content for an export, as JSON values."""
+    def shown(self, holding: Holding) -> Any: ...
 
     def erase(self, tx: PrivacyTransaction, holding: Holding, scope: ErasureScope) -> Sequence[str]:
-        """Take the person out of the row.
-
-        Returns names that synchronisation has to leave out from now on. Raises ChangedMeanwhile."""
+        """Take the person out; return names that sync must leave out from now on. Raises ChangedMeanwhile."""
 
 
 def read_batch(
     tx: PrivacyTransaction, place: Place, tenant_id: UUID, after: Sequence[str] | None
 ) -> list[Holding]:
-    """Return the next rows of a place beyond the position `after`; none are the end of the place."""
     rows = place.rows(tx, tenant_id, place.key(after) if after else None, place.batch)
     return [place.holding(row) for row in rows]
 
@@ -193,8 +182,6 @@ class IncomingRequestPlace:
 
 
 class LogPlace:
-    """Logs of integrations, which may quote what a provider said."""
-
     name, kind, batch = "integrationLogs", "IntegrationLog", 500
 
     def key(self, position: Sequence[str]) -> tuple[UUID, UUID]:
@@ -253,7 +240,6 @@ class RecordErrorPlace:
 
 
 def places(cipher: Cipher) -> Sequence[Place]:
-    """Return all places in the order in which they are read; records come first."""
     return (RecordPlace(), EventPlace(), IncomingRequestPlace(cipher), LogPlace(), RecordErrorPlace())
 
 

@@ -31,11 +31,9 @@ class Erasures(Protocol):
 
     def add(self, tenant_id: UUID, erasure: Erasure) -> None: ...
 
-    def get(self, tenant_id: UUID, erasure_id: UUID) -> Erasure:
-        """Return a request. Raises NotFound."""
+    def get(self, tenant_id: UUID, erasure_id: UUID) -> Erasure: ...
 
-    def page(self, tenant_id: UUID, page: PageRequest) -> Page[Erasure]:
-        """Return requests, newest first."""
+    def page(self, tenant_id: UUID, page: PageRequest) -> Page[Erasure]: ...
 
     def open(self, before: datetime, limit: int) -> Sequence[Erasure]:
         """Return requests older than `before` that are not completed, oldest first."""
@@ -43,19 +41,15 @@ class Erasures(Protocol):
     def save(self, tenant_id: UUID, erasure: Erasure) -> None:
         """Store the request and count its version up. Raises ChangedMeanwhile unless the version is current."""
 
-    def suppress(self, tenant_id: UUID, digests: Collection[str], at: datetime) -> int:
-        """Add to the list; return how many were new."""
+    def suppress(self, tenant_id: UUID, digests: Collection[str], at: datetime) -> int: ...
 
-    def allow(self, tenant_id: UUID, digests: Collection[str]) -> int:
-        """Remove from the list; return how many were on it."""
+    def allow(self, tenant_id: UUID, digests: Collection[str]) -> int: ...
 
     def suppressed(self, tenant_id: UUID) -> frozenset[str]: ...
 
 
 class PersonalData(Protocol):
-    """The rows of one tenant that may be about a person.
-
-    Each list continues beyond `after`, the key of the last row before; an empty one is the end."""
+    """The rows of one tenant that may be about a person; each list continues beyond the key `after`."""
 
     def records(
         self, tenant_id: UUID, after: tuple[UUID, str, str] | None, limit: int
@@ -67,13 +61,12 @@ class PersonalData(Protocol):
     ) -> SyncedRecord | None: ...
 
     def bury_record(self, tenant_id: UUID, record: SyncedRecord, now: datetime) -> None:
-        """Leave a tombstone that is not exported. Raises ChangedMeanwhile."""
+        """Leave a tombstone that is not exported. Raises ChangedMeanwhile, as the next two do."""
 
-    def remove_record(self, tenant_id: UUID, record: SyncedRecord) -> None:
-        """Leave nothing. Raises ChangedMeanwhile."""
+    def remove_record(self, tenant_id: UUID, record: SyncedRecord) -> None: ...
 
     def rewrite_record(self, tenant_id: UUID, record: SyncedRecord, data: str, now: datetime) -> None:
-        """Replace the content, without an export of it. Raises ChangedMeanwhile."""
+        """Replace the content, without an export of it."""
 
     def events(
         self, tenant_id: UUID, after: str | None, limit: int, *, most_bytes: int | None = None

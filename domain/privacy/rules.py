@@ -30,13 +30,9 @@ class Found(IntEnum):
 
 
 class Person(Protocol):
-    """A person who can be recognised in texts."""
+    def is_named(self, text: str) -> bool: ...
 
-    def is_named(self, text: str) -> bool:
-        """Tell whether the whole text is an identifier of the person."""
-
-    def without(self, text: str) -> str:
-        """Return the text with identifiers that occur in it replaced."""
+    def without(self, text: str) -> str: ...
 
     def may_occur(self, text: str) -> bool:
         """Return False only for JSON text without escapes that has nothing to do with the person; fast."""
@@ -90,7 +86,6 @@ class DigestedPeople:
         return True
 
     def holds(self, integration_id: UUID, stream: str, external_id: str) -> bool:
-        """Tell whether the record with these ids is suppressed."""
         name = record_name(integration_id, stream, external_id)
         return digest_of(self._key, name) in self._digests or self.is_named(external_id)
 
@@ -103,24 +98,20 @@ def normalised(identifier: str) -> str:
 
 
 def digest_of(key: bytes, identifier: str) -> str:
-    """Return the keyed BLAKE2b digest (RFC 7693) of the normalised identifier.
-
-    Without the key nobody can test addresses against it. It is fast, because a sync computes it of every value."""
+    """Return the keyed BLAKE2b digest (RFC 7693) of the normalised identifier; it is fast, for syncs."""
     text = normalised(identifier).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, key=key, digest_size=32).hexdigest()
 
 
 def record_name(integration_id: UUID, stream: str, external_id: str) -> str:
-    """Return the name that stands for a record among identifiers."""
     return f"record:{integration_id}:{stream}:{external_id}"
 
 
 def without_person(text: str, person: Person) -> tuple[str, Found]:
     """Return JSON text without the person, and what it had to do with the person.
 
-    - The smallest object that names the person is about the person: all of its values become null.
-    - Where an identifier occurs within a longer text, that part is replaced.
-    - Text that is not JSON counts as one value."""
+    All values of the smallest object that names the person become null; within a longer text, the identifier is
+    replaced. Text that is not JSON counts as one value."""
     if "\\" not in text and not person.may_occur(text):
         return text, Found.Nothing
     try:
@@ -185,7 +176,6 @@ def _without_in_object(members: Mapping[str, Any], person: Person) -> tuple[Any,
 
 
 def _blank(value: Any, person: Person) -> Any:
-    """Return the same shape without any value."""
     if isinstance(value, Mapping):
         return {person.without(name): _blank(item, person) for name, item in value.items()}
     return [] if isinstance(value, list) else None

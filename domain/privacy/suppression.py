@@ -17,14 +17,9 @@ from domain.privacy.ports import PrivacyTransaction
 from domain.privacy.rules import ERASED, DigestedPeople, Found, digest_of, record_name, without_person
 from domain.sync.merging import IncomingRecord
 
-_KEY_BYTES = 32
-
 
 class SuppressionList:
-    """Implements `domain.sync.ports.Suppression`.
-
-    The list contains no identifier, and cannot be searched for one without the tenant's key, which is in the secret
-    store."""
+    """Implements `domain.sync.ports.Suppression` by digests under the tenant's key in the secret store."""
 
     def __init__(self, transactions: Transactions[PrivacyTransaction], secret_store: SecretStore) -> None:
         self._transactions = transactions
@@ -33,12 +28,15 @@ class SuppressionList:
         self._keys: dict[UUID, bytes] = {}
 
     def add(self, tx: PrivacyTransaction, tenant_id: UUID, names: Iterable[str], now: datetime) -> int:
-        """Add names to the list; return how many were new. Raises Unavailable."""
-        key = self._new_key(tx, tenant_id)
+        # The tenant's row is held, so two requests cannot make two keys.
+        tx.users.lock_tenant(tenant_id)
+        key = self._key(tenant_id)
+        if key is None:
+            key = secrets.token_bytes(32)
+            self._secrets.set(_secret_name(tenant_id), key.hex())
         return tx.erasures.suppress(tenant_id, {digest_of(key, name) for name in names}, now)
 
     def lift(self, tx: PrivacyTransaction, tenant_id: UUID, names: Iterable[str]) -> int:
-        """Remove names from the list; return how many were on it. Raises Unavailable."""
         key = self._key(tenant_id)
         if key is None:
             return 0
@@ -54,15 +52,6 @@ class SuppressionList:
             raise Unavailable("The key of the suppression list is not in the secret store.")
         return DigestFilter(DigestedPeople(key, digests))
 
-    def _new_key(self, tx: PrivacyTransaction, tenant_id: UUID) -> bytes:
-        # The tenant's row is held, so two requests cannot make two keys.
-        tx.users.lock_tenant(tenant_id)
-        key = self._key(tenant_id)
-        if key is None:
-            key = secrets.token_bytes(_KEY_BYTES)
-            self._secrets.set(_secret_name(tenant_id), key.hex())
-        return key
-
     def _key(self, tenant_id: UUID) -> bytes | None:
         with self._lock:
             if tenant_id not in self._keys:
@@ -74,16 +63,12 @@ class SuppressionList:
 
 
 def names_of(identifiers: Sequence[str], records: Sequence[RecordRef]) -> list[str]:
-    """Return the names under which a person is on the list."""
     refs = [record_name(record.integration_id, record.stream, record.external_id) for record in records]
     return [*identifiers, *refs]
 
 
 class DigestFilter:
-    """Implements `domain.sync.ports.SuppressionFilter`.
-
-    A record about a suppressed person counts as deleted at the provider: nothing of it is stored, and a tombstone
-    stays one."""
+    """Implements `domain.sync.ports.SuppressionFilter`: a person's record counts as deleted."""
 
     def __init__(self, people: DigestedPeople) -> None:
         self._people = people
