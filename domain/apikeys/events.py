@@ -27,9 +27,7 @@ def generated(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
         "expiresAt": _moment(key.expires_at),
         "createdBy": str(key.created_by),
     }
-    return build_event(
-        GENERATED, data, event_id=ids.new(), tenant_id=key.tenant_id, subject=_subject(key), at=now
-    )
+    return _event(ids, GENERATED, key, data, now=now)
 
 
 def revoked(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
@@ -37,13 +35,11 @@ def revoked(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
     data = {
         "apiKeyId": str(key.api_key_id),
         "keyName": key.key_name,
-        "revokedBy": _id(key.revoked_by),
+        "revokedBy": str(key.revoked_by) if key.revoked_by else None,
         "revokedAt": _moment(key.revoked_at),
         "reason": key.revoke_reason,
     }
-    return build_event(
-        REVOKED, data, event_id=ids.new(), tenant_id=key.tenant_id, subject=_subject(key), at=now
-    )
+    return _event(ids, REVOKED, key, data, now=now)
 
 
 def rotated(ids: IdGenerator, old: ApiKey, new: ApiKey, *, rotated_by: UUID, now: datetime) -> DomainEvent:
@@ -54,46 +50,29 @@ def rotated(ids: IdGenerator, old: ApiKey, new: ApiKey, *, rotated_by: UUID, now
         "oldKeyExpiresAt": _moment(old.expires_at),
         "rotatedBy": str(rotated_by),
     }
-    return build_event(
-        ROTATED, data, event_id=ids.new(), tenant_id=new.tenant_id, subject=_subject(new), at=now
-    )
+    return _event(ids, ROTATED, new, data, now=now)
 
 
 def expired(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
-    data = {
-        "apiKeyId": str(key.api_key_id),
-        "keyName": key.key_name,
-        "expiresAt": _moment(key.expires_at),
-    }
-    return build_event(
-        EXPIRED, data, event_id=ids.new(), tenant_id=key.tenant_id, subject=_subject(key), at=now
-    )
+    data = {"apiKeyId": str(key.api_key_id), "keyName": key.key_name, "expiresAt": _moment(key.expires_at)}
+    return _event(ids, EXPIRED, key, data, now=now)
 
 
-def _subject(key: ApiKey) -> str:
-    return f"apikey/{key.api_key_id}"
+def _event(ids: IdGenerator, type_: str, key: ApiKey, data: dict[str, Any], *, now: datetime) -> DomainEvent:
+    subject = f"apikey/{key.api_key_id}"
+    return build_event(type_, data, event_id=ids.new(), tenant_id=key.tenant_id, subject=subject, at=now)
 
 
 def _moment(value: datetime | None) -> str | None:
     return None if value is None else rfc3339(value)
 
 
-def _id(value: UUID | None) -> str | None:
-    return None if value is None else str(value)
-
-
 def audit_change(
     tx: AuditTransaction, by: Principal | None, action: str, *, before: ApiKey | None, after: ApiKey
 ) -> None:
     """Append a change of a key to the audit log. `by` is None for what the hub does by itself."""
-    entry = AuditEntry(
-        action,
-        "apikey",
-        after.api_key_id,
-        by,
-        before=_state(before) if before else None,
-        after=_state(after),
-    )
+    old = _state(before) if before else None
+    entry = AuditEntry(action, "apikey", after.api_key_id, by, before=old, after=_state(after))
     tx.audit.append(after.tenant_id, entry)
 
 

@@ -61,9 +61,7 @@ class KeyExpiry:
         """Revoke one key. Return False when it was modified since it was read; the next run finds it again."""
         now = self._clock.now()
         reason = ROTATED if key.rotated_to is not None else EXPIRED
-        after = replace(
-            key, is_active=False, revoked_at=now, revoked_by=None, revoke_reason=reason, modified_at=now
-        )
+        after = replace(key, is_active=False, revoked_at=now, revoke_reason=reason, modified_at=now)
         try:
             tx.api_keys.update(key.tenant_id, after)
         except PreconditionFailed:
@@ -75,10 +73,6 @@ class KeyExpiry:
 
 #: A negotiation that was under way when its key was revoked is over by then, however slow the service.
 SETTLED: Final = timedelta(minutes=1)
-_PER_RUN = 100
-#: So many failures in a row mean that the service is away: the next run tries again. A single failure does not keep
-#: the others from being closed.
-_MOST_FAILURES = 3
 
 
 class KeyConnections:
@@ -90,11 +84,9 @@ class KeyConnections:
         self._realtime = realtime
 
     def sweep(self) -> int:
-        """Close the realtime connections of revoked keys, and return for how many keys that succeeded.
-
-        A key is tried again until its connections are known to be closed. Idempotent; a bounded number a run."""
+        """Close realtime connections of revoked keys until known to be closed; return for how many."""
         with self._transactions.read() as tx:
-            keys = tx.api_keys.unclosed(self._clock.now() - SETTLED, _PER_RUN)
+            keys = tx.api_keys.unclosed(self._clock.now() - SETTLED, 100)
         closed, failures = [], 0
         for key in keys:
             if self._realtime.close(key_user(key)):
@@ -102,7 +94,7 @@ class KeyConnections:
                 failures = 0
             else:
                 failures += 1
-            if failures == _MOST_FAILURES:
+            if failures == 3:  # in a row: the service is away, and the next run tries again
                 break
         if closed:
             with self._transactions.write() as tx:

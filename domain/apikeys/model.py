@@ -16,13 +16,9 @@ from pydantic import AfterValidator, Field, StringConstraints
 from domain.core.wire import Command, UtcMoment
 
 SCOPE_PATTERN = r"^[a-z][a-z0-9-]{0,48}:[a-z][a-z0-9-]{0,48}$"
-MAX_GRACE_SECONDS = 30 * 86_400
-DEFAULT_GRACE_SECONDS = 86_400
 
 
 class KeyStatus(StrEnum):
-    """The state of a key at a given moment."""
-
     Active = "Active"
     NotYetValid = "NotYetValid"
     Expired = "Expired"
@@ -62,10 +58,7 @@ class ApiKey:
     version: int = 1
 
     def status(self, now: datetime) -> KeyStatus:
-        """Return the status at a moment.
-
-        A key is expired from the very second of `expires_at` (BR-AK-04), whether or not it has been revoked for it
-        yet."""
+        """Return the status; a key expires at the very second of `expires_at` (BR-AK-04), revoked or not."""
         if not self.is_active:
             return KeyStatus.Revoked
         if self.expires_at is not None and now >= self.expires_at:
@@ -157,9 +150,9 @@ class RotateApiKey(Command):
     """Body of `POST /api/apikeys/{id}/rotate`; may be empty."""
 
     grace_period_seconds: int = Field(
-        DEFAULT_GRACE_SECONDS,
+        86_400,
         ge=0,
-        le=MAX_GRACE_SECONDS,
+        le=30 * 86_400,
         description="Seconds for which the old key still works; its own expiry is never postponed",
     )
     expires_at: UtcMoment | None = Field(
@@ -184,8 +177,6 @@ class VerifyApiKey(Command):
 
 @dataclass(frozen=True, slots=True)
 class KeyFilter:
-    """Which keys a list shows."""
-
     status: KeyStatus | None = None
     scope: str | None = None
     name_contains: str | None = None

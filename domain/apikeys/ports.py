@@ -19,8 +19,7 @@ from domain.journal.ports import OutboxTransaction
 class UsageTotal:
     """The totals of a key since it was created.
 
-    - `usage_count`: requests that passed; `last_used_at`: when the last of them came.
-    - `limited_count`: requests that its quota refused; `refused_count`: those refused for another reason."""
+    Quotas refused `limited_count` requests; `refused_count` were refused for another reason."""
 
     api_key_id: UUID
     usage_count: int
@@ -31,8 +30,6 @@ class UsageTotal:
 
 @dataclass(frozen=True, slots=True)
 class KeyRef:
-    """A key and its quota."""
-
     api_key_id: UUID
     quota_id: UUID
 
@@ -43,9 +40,7 @@ class ApiKeys(Protocol):
     `get` and `update` raise NotFound for a key of another tenant as for an unknown one."""
 
     def count_active(self, tenant_id: UUID, now: datetime) -> int:
-        """Count the keys that are neither revoked nor expired.
-
-        Hold the tenant's row (`Users.lock_tenant`) to rely on the number."""
+        """Count keys neither revoked nor expired; reliable while `Users.lock_tenant` is held."""
 
     def add(self, tenant_id: UUID, key: ApiKey) -> None: ...
 
@@ -63,9 +58,7 @@ class ApiKeys(Protocol):
         """Return the keys with these hashes, by hash, of any tenant."""
 
     def expired(self, now: datetime, limit: int, *, rotated: bool) -> Sequence[ApiKey]:
-        """Return at most `limit` keys that expired and are not revoked yet.
-
-        With `rotated` only those that another key replaced."""
+        """Return expired keys not revoked yet; with `rotated` only those another key replaced."""
 
     def unclosed(self, revoked_before: datetime, limit: int) -> Sequence[UUID]:
         """Return keys whose realtime connections are not known to be closed, the longest revoked first."""
@@ -74,9 +67,7 @@ class ApiKeys(Protocol):
         """Record that the keys' realtime connections are closed for good. Changes no version."""
 
     def refs(self, after: UUID | None, *, used_since: datetime | None, limit: int) -> Sequence[KeyRef]:
-        """Return keys in the order of their ids, from after `after`.
-
-        With `used_since` only those that were active at some time since."""
+        """Return keys after `after` by id; with `used_since` those active at some time since."""
 
     def set_usage(self, totals: Sequence[UsageTotal]) -> None:
         """Store the counts and LastUsedAt where none of them decreases. Changes no version."""

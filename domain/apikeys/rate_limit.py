@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 from threading import Lock
 from typing import Protocol
 from uuid import UUID
@@ -39,8 +40,6 @@ SECONDS = 3600
 _SLOT_MS = 60_000
 _WINDOW_MS = SECONDS * 1000
 _SLOT = struct.Struct("<qI")
-#: Keys remembered of one line of rotations; at most two of a line are alive at once.
-_LINE = 8
 
 
 class ChargeKind(Enum):
@@ -95,7 +94,7 @@ class Use:
         return bool(self.accepted or self.limited or self.refused)
 
 
-_FIELDS = tuple(field_.name for field_ in fields(Use))
+_COUNTS = attrgetter(*(field_.name for field_ in fields(Use)))
 
 
 @dataclass(slots=True)
@@ -109,16 +108,17 @@ class QuotaWindow:
     uses: dict[str, Use] = field(default_factory=dict)
 
     def charge(self, charges: Sequence[Charge], now: datetime) -> list[RateStatus]:
-        """Decide the charges in their order, and count them.
-
-        Time never runs backwards here, whatever the clock of this process says."""
+        """Decide and count the charges in order. Time never runs backwards, whatever the clock says."""
         now_ms = _millis(now)
         if self.slots:
             if self.slots[-1][0] > now_ms + _WINDOW_MS:
                 self.slots.clear()  # no clock is an hour ahead of another: it was set back
             else:
                 now_ms = max(now_ms, self.slots[-1][0])
-        self._slide(now_ms)
+        gone = 0
+        while gone < len(self.slots) and self.slots[gone][0] + _WINDOW_MS <= now_ms:
+            gone += 1
+        del self.slots[:gone]
         used = sum(count for _, count in self.slots)
         statuses: list[RateStatus] = []
         for charge in charges:
@@ -136,14 +136,14 @@ class QuotaWindow:
         if hour == self.hour or hour + 1 == self.hour:
             return None
         ended = self.hour, {key: use for key, use in self.uses.items() if use.has_requests}
-        kept = sorted(self.uses.items(), key=lambda item: item[1].last_ms)[-_LINE:]
+        # Of a line of rotations, at most two keys are alive at once.
+        kept = sorted(self.uses.items(), key=lambda item: item[1].last_ms)[-8:]
         self.uses = {key: replace(use, accepted=0, limited=0, refused=0) for key, use in kept}
         self.hour = hour
         return ended if ended[1] else None
 
     def properties(self) -> dict[str, TableValue]:
-        """Return the properties of the stored entity."""
-        counts = {key: [*(getattr(use, name) for name in _FIELDS)] for key, use in self.uses.items()}
+        counts = {key: _COUNTS(use) for key, use in self.uses.items()}
         return {
             "slots": b"".join(_SLOT.pack(*slot) for slot in self.slots),
             "hour": self.hour,
@@ -159,12 +159,6 @@ class QuotaWindow:
             hour,
             {key: Use(*counts) for key, counts in json.loads(uses).items()},
         )
-
-    def _slide(self, now_ms: int) -> None:
-        gone = 0
-        while gone < len(self.slots) and self.slots[gone][0] + _WINDOW_MS <= now_ms:
-            gone += 1
-        del self.slots[:gone]
 
     def _add(self, now_ms: int) -> None:
         if self.slots and self.slots[-1][0] // _SLOT_MS == now_ms // _SLOT_MS:
@@ -207,7 +201,6 @@ def hour_name(hour: int) -> str:
 
 
 def hour_of(moment: datetime) -> int:
-    """Return the hours since 1970-01-01T00:00:00Z."""
     return int(moment.timestamp()) // SECONDS
 
 
@@ -240,16 +233,11 @@ class SerialTables(Protocol):
         keys: Sequence[tuple[str, str]],
         change: Callable[[int, TableEntity | None], Sequence[TableEntity]],
     ) -> None:
-        """Call `change` with each entity and its position in `keys`, and store what it returns.
-
-        All in one transaction, with no other writer. Raises Unavailable."""
+        """Store what `change` makes of each entity, in one transaction. Raises Unavailable."""
 
 
 class RateLimiter:
-    """Charges quotas.
-
-    With `serial` (the embedded store) many are changed at once under its lock; without (Azure Tables) each is
-    changed by optimistic concurrency."""
+    """Charges quotas by optimistic concurrency, or many at once under the lock of the store `serial`."""
 
     def __init__(self, tables: TableStore, clock: Clock, *, serial: SerialTables | None = None) -> None:
         self._tables = tables
@@ -262,8 +250,7 @@ class RateLimiter:
     def charge(self, quota_id: UUID, charges: Sequence[Charge]) -> Sequence[RateStatus]:
         """Decide the charges in their order, and count them.
 
-        Raises Unavailable when the table store is down; Contended when no write came through: then nothing was
-        counted, and the request may be repeated."""
+        Raises Unavailable, and Contended when no write came through: nothing was counted then."""
         with self._lock:
             line = self._lines.get(quota_id)
             if line is None:
@@ -273,9 +260,7 @@ class RateLimiter:
         return line.submit(charges)
 
     def charge_each(self, charges: Mapping[UUID, Sequence[Charge]]) -> list[Sequence[RateStatus]] | None:
-        """Charge many quotas in one transaction; None, and nothing is done, where the store cannot.
-
-        Raises Unavailable."""
+        """Charge many quotas in one transaction, or return None if the store cannot. Raises Unavailable."""
         if self._serial is None:
             return None
         quotas = list(charges)
@@ -321,14 +306,17 @@ class RateLimiter:
                 if attempt >= _EAGER_TRIES:
                     time.sleep(random.uniform(0, 0.005 * (attempt - _EAGER_TRIES + 1)))  # noqa: S311
                 continue
-            self._remember(quota_id, written)
+            if written is not None:
+                with self._lock:
+                    self._known[quota_id] = written
+                    if len(self._known) > _REMEMBERED:
+                        self._known.popitem(last=False)
             return statuses
         raise Contended("The key's quota is being used from too many places at once; try again.")
 
     def _try(
         self, quota_id: UUID, known: TableEntity | None, charges: Sequence[Charge]
     ) -> tuple[Sequence[RateStatus], TableEntity | None]:
-        """Write once, and return the entity as stored, or None when its ETag is not known."""
         statuses, fresh, hours = self._charged(quota_id, known, charges)
         if known is None:
             etag = self._tables.insert(TABLE, fresh)
@@ -343,7 +331,6 @@ class RateLimiter:
     def _charged(
         self, quota_id: UUID, known: TableEntity | None, charges: Sequence[Charge]
     ) -> tuple[Sequence[RateStatus], TableEntity, Sequence[TableEntity]]:
-        """Return the statuses, the quota's new entity, and those of the hour that ended, if one did."""
         now = self._clock.now()
         window = QuotaWindow() if known is None else QuotaWindow.of(known.properties)
         hour, uses = window.closed_hour(now) or (0, {})
@@ -354,21 +341,12 @@ class RateLimiter:
         ]
         return statuses, TableEntity(quota_id.hex, WINDOW_ROW, window.properties()), ended
 
-    def _remember(self, quota_id: UUID, entity: TableEntity | None) -> None:
-        if entity is None:
-            return
-        with self._lock:
-            self._known[quota_id] = entity
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-
 
 class Contended(Unavailable):
     """No write came through in a bounded number of tries. Never a reason to let a request pass unlimited."""
 
 
 def usage_row(key: str, hour: int) -> str:
-    """Return the row key of what a key did in an ended hour."""
     return f"use-{key}-{hour_name(hour)}"
 
 

@@ -47,14 +47,11 @@ def check_key(key: ApiKey, *, scopes: Collection[str], ip: str | None, now: date
 
 
 def missing_scopes(has: Collection[str], wants: Collection[str]) -> tuple[str, ...]:
-    """Return those of `wants` that are not in `has`."""
     return tuple(scope for scope in wants if scope not in has)
 
 
 def ip_allowed(ip: str | None, allowed: Sequence[str]) -> bool:
-    """Return whether an address lies in one of the ranges.
-
-    An unknown or malformed address does not. An IPv4 address written as IPv6 (::ffff:192.0.2.1) is the IPv4 address."""
+    """Return whether an address lies in one of the ranges; ::ffff:192.0.2.1 counts as its IPv4 address."""
     address = _address(ip)
     return address is not None and any(address in network for network in _networks(tuple(allowed)))
 
@@ -84,7 +81,7 @@ def check_grant(principal: Principal, scopes: Collection[str], *, catalogue: Col
 
 
 def check_shrinks(key: ApiKey, scopes: Collection[str]) -> None:
-    """Check that an update adds no scope (BR-AK-06). Raises RuleViolation."""
+    """Raise RuleViolation when an update adds a scope (BR-AK-06)."""
     added = missing_scopes(key.scopes, scopes)
     if added:
         raise RuleViolation(
@@ -94,9 +91,7 @@ def check_shrinks(key: ApiKey, scopes: Collection[str]) -> None:
 
 
 def check_alive(key: ApiKey, now: datetime) -> None:
-    """Check that the key is neither revoked nor expired: such a key never changes (BR-AK-07).
-
-    Raises RuleViolation."""
+    """Raise RuleViolation for a revoked or expired key, which never changes (BR-AK-07)."""
     status = key.status(now)
     if status in (KeyStatus.Revoked, KeyStatus.Expired):
         raise RuleViolation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from domain.apikeys import events
@@ -14,13 +14,7 @@ from domain.apikeys.key_format import PlainKey, new_key
 from domain.apikeys.model import ApiKey, CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
 from domain.apikeys.ports import ApiKeyTransaction
 from domain.apikeys.rules import check_alive, check_grant, check_shrinks, check_times, grace_end
-from domain.core.errors import (
-    Conflict,
-    FieldError,
-    RuleViolation,
-    ValidationFailed,
-    check_version,
-)
+from domain.core.errors import Conflict, FieldError, RuleViolation, ValidationFailed, check_version
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
@@ -46,12 +40,10 @@ def check_no_rotation(tx: ApiKeyTransaction, key: ApiKey, now: datetime) -> None
 def rotation_of(tx: ApiKeyTransaction, tenant_id: UUID, api_key_id: UUID) -> tuple[ApiKey, ApiKey]:
     """Return the old and the new key of the rotation that the key is part of. Raises NotFound, Conflict."""
     key = tx.api_keys.get(tenant_id, api_key_id)
-    if key.rotated_to is not None and key.is_active:
+    if key.rotated_to is not None and (key.is_active or key.rotates_from is None):
         return key, tx.api_keys.get(tenant_id, key.rotated_to)
     if key.rotates_from is not None:
         return tx.api_keys.get(tenant_id, key.rotates_from), key
-    if key.rotated_to is not None:
-        return key, tx.api_keys.get(tenant_id, key.rotated_to)
     raise Conflict("The key is not being rotated.", code="no-rotation")
 
 
@@ -129,13 +121,11 @@ class ApiKeyService:
         return Issued(key, plain)
 
     def page(self, principal: Principal, filter_: KeyFilter, page: PageRequest) -> Page[ApiKey]:
-        """Return a page of keys, oldest first, revoked and expired ones included. Raises Forbidden."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.api_keys.page(principal.tenant_id, filter_, page, self._clock.now())
 
     def get(self, principal: Principal, api_key_id: UUID) -> ApiKey:
-        """Return a key. Raises Forbidden, NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             return tx.api_keys.get(principal.tenant_id, api_key_id)
@@ -144,9 +134,7 @@ class ApiKeyService:
     def update(
         self, principal: Principal, api_key_id: UUID, command: UpdateApiKey, if_match: int | None
     ) -> ApiKey:
-        """Replace the fields sent.
-
-        Raises Forbidden, NotFound, PreconditionFailed, ValidationFailed, RuleViolation."""
+        """Replace the fields sent. Raises as `get`, PreconditionFailed, ValidationFailed, RuleViolation."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
@@ -155,8 +143,11 @@ class ApiKeyService:
             check_alive(before, now)
             if command.scopes is not None:
                 check_shrinks(before, command.scopes)
-            after = replace(before, modified_at=now, **_fields(command))
-            after = _save(tx, after)
+            fields = sent_fields(command, nullable=("description",))
+            if fields.pop("is_active", None) is False:
+                detail = "Revoke the key with DELETE, which takes a reason."
+                raise ValidationFailed(detail, [FieldError("/isActive", detail)])
+            after = _save(tx, replace(before, modified_at=now, **fields))
             audit_change(tx, principal, "apikey.updated", before=before, after=after)
             tx.commit()
         return after
@@ -185,9 +176,8 @@ class ApiKeyService:
     ) -> Issued:
         """Create a new key beside the old one, which ends with the grace period. Both share one quota.
 
-        - BR-AK-03 does not apply, since a limit must not keep anyone from replacing a leaked key; both keys count
-          towards it.
-        - Raises NotFound, PreconditionFailed, Forbidden, ValidationFailed, Conflict, RuleViolation."""
+        BR-AK-03 counts both keys, but keeps nobody from replacing a leaked one. Raises NotFound,
+        PreconditionFailed, Forbidden, ValidationFailed, Conflict, RuleViolation."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         plain = new_key()
@@ -205,17 +195,12 @@ class ApiKeyService:
                 before, plain, key_id=self._ids.new(), expires_at=expires_at, by=principal.user_id, now=now
             )
             grace = timedelta(seconds=command.grace_period_seconds)
-            old = replace(
-                before,
-                expires_at=grace_end(before, grace, now),
-                rotated_to=successor.api_key_id,
-                modified_at=now,
-            )
+            ends_at = grace_end(before, grace, now)
+            old = replace(before, expires_at=ends_at, rotated_to=successor.api_key_id, modified_at=now)
             tx.api_keys.add(principal.tenant_id, successor)
             old = _save(tx, old)
-            tx.outbox.append(
-                [events.rotated(self._ids, old, successor, rotated_by=principal.user_id, now=now)]
-            )
+            event = events.rotated(self._ids, old, successor, rotated_by=principal.user_id, now=now)
+            tx.outbox.append([event])
             audit_change(tx, principal, "apikey.rotated", before=before, after=old)
             audit_change(tx, principal, "apikey.created", before=None, after=successor)
             if not grace:
@@ -249,15 +234,9 @@ class ApiKeyService:
     def _revoke(
         self, tx: ApiKeyTransaction, key: ApiKey, principal: Principal, *, reason: str | None, now: datetime
     ) -> ApiKey:
-        after = replace(
-            key,
-            is_active=False,
-            revoked_at=now,
-            revoked_by=principal.user_id,
-            revoke_reason=reason,
-            modified_at=now,
-        )
-        after = _save(tx, after)
+        by = principal.user_id
+        revoked = replace(key, is_active=False, revoked_at=now, revoked_by=by, revoke_reason=reason)
+        after = _save(tx, replace(revoked, modified_at=now))
         tx.outbox.append([events.revoked(self._ids, after, now)])
         audit_change(tx, principal, "apikey.revoked", before=key, after=after)
         return after
@@ -288,12 +267,3 @@ def _successor(
 def _save(tx: ApiKeyTransaction, key: ApiKey) -> ApiKey:
     tx.api_keys.update(key.tenant_id, key)
     return replace(key, version=key.version + 1)
-
-
-def _fields(command: UpdateApiKey) -> dict[str, Any]:
-    """Return the fields that were sent; null clears the description and is refused for the others."""
-    fields = sent_fields(command, nullable=("description",))
-    if fields.pop("is_active", None) is False:
-        detail = "Revoke the key with DELETE, which takes a reason."
-        raise ValidationFailed(detail, [FieldError("/isActive", detail)])
-    return fields

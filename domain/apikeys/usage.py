@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import TypeVar
 from uuid import UUID
@@ -36,13 +37,10 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 _PAGE = 500
-_DELETES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Requests of one hour or day, from `start` (UTC)."""
-
     start: datetime
     accepted: int
     limited: int
@@ -105,62 +103,48 @@ class UsageService:
     def hours(
         self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, *, since: datetime, until: datetime
     ) -> list[Signal]:
-        """Return the usage of keys as signals, by hour.
+        """Return the usage of keys by hour, as `domain.journal.signals.KeyHours` says.
 
-        - Implements `domain.journal.signals.KeyHours`.
-        - A request counts as failed when it was refused or over the limit.
-        - A key revoked before `since` has no signals."""
+        Requests refused or over the limit count as failed; a key revoked before `since` has no signals."""
         keys = self._keys(tenant_id, api_key_ids, since)
         first, end = hour_of(since), hour_of(until - timedelta(microseconds=1)) + 1
 
         def signals_of(key: ApiKey) -> list[Signal]:
             _, hours = self._hours(key, first, end)
-            return [
-                Signal(
-                    tenant_id,
-                    SubjectKind.ApiKey,
-                    key.api_key_id,
-                    datetime.fromtimestamp(hour * 3600, UTC),
-                    _tally(use),
-                )
-                for hour, use in hours.items()
-                if use.has_requests
-            ]
+            of_key = partial(Signal, tenant_id, SubjectKind.ApiKey, key.api_key_id)
+            return [of_key(_moment(hour), _tally(use)) for hour, use in hours.items() if use.has_requests]
 
         return [signal for of_key in self._in_parallel(signals_of, keys) for signal in of_key]
 
     def roll_up(self) -> int:
-        """Store the counts and LastUsedAt of the keys that may have been used of late, and return their number.
-
-        Idempotent: the windows hold totals, not differences."""
+        """Store the totals and LastUsedAt of recently used keys; return their number. Idempotent."""
         since = self._clock.now() - timedelta(hours=2)
         return sum(self._roll_up(refs) for refs in self._pages(since))
 
     def forget_old(self) -> int:
-        """Delete hours past their retention, and return how many."""
         end = hour_name(hour_of(self._clock.now() - self._retention))
         return sum(self._forget(ref, end) for refs in self._pages(None) for ref in refs)
 
     def _keys(
         self, tenant_id: UUID, api_key_ids: Collection[UUID] | None, since: datetime
     ) -> Sequence[ApiKey]:
+        now = self._clock.now()
         with self._transactions.read() as tx:
             keys = (
-                self._every_key(tx, tenant_id)
+                list(every(lambda page: tx.api_keys.page(tenant_id, KeyFilter(), page, now)))
                 if api_key_ids is None
                 else [key for api_key_id in api_key_ids if (key := _found(tx, tenant_id, api_key_id))]
             )
         return [key for key in keys if key.revoked_at is None or key.revoked_at >= since]
 
-    def _every_key(self, tx: ApiKeyTransaction, tenant_id: UUID) -> list[ApiKey]:
-        now = self._clock.now()
-        return list(every(lambda page: tx.api_keys.page(tenant_id, KeyFilter(), page, now)))
-
     def _hours(self, key: ApiKey, first: int, end: int) -> tuple[QuotaWindow, dict[int, Use]]:
-        """Return the key's window, and its hours from `first` to before `end`, the current one included."""
         # The window is read before the hours: an hour that ends in between is in one of the two, never in neither.
         window = self._limiter.window(key.quota_id)
-        hours = self._ended_hours(key, first, end)
+        start, stop = (usage_row(key.api_key_id.hex, hour) for hour in (first, end))
+        ended = self._tables.query(
+            TABLE, key.quota_id.hex, row_key_from=start, row_key_to=stop, limit=end - first + 1
+        )
+        hours = {_hour_of_row(entity.row_key): _use_of(entity) for entity in ended}
         present = window.uses.get(key.api_key_id.hex)
         if present is not None and first <= window.hour < end:
             hours.setdefault(window.hour, present)
@@ -174,9 +158,8 @@ class UsageService:
             use = windows[ref.quota_id].uses.get(ref.api_key_id.hex)
             if use is not None and (use.total or use.total_limited or use.total_refused):
                 last = datetime.fromtimestamp(use.last_ms / 1000, UTC) if use.last_ms else None
-                totals.append(
-                    UsageTotal(ref.api_key_id, use.total, last, use.total_limited, use.total_refused)
-                )
+                total = UsageTotal(ref.api_key_id, use.total, last, use.total_limited, use.total_refused)
+                totals.append(total)
         if totals:
             with self._transactions.write() as tx:
                 tx.api_keys.set_usage(totals)
@@ -200,19 +183,11 @@ class UsageService:
                 return
             after = refs[-1].api_key_id
 
-    def _ended_hours(self, key: ApiKey, first: int, end: int) -> dict[int, Use]:
-        start, stop = (usage_row(key.api_key_id.hex, hour) for hour in (first, end))
-        found = self._tables.query(
-            TABLE, key.quota_id.hex, row_key_from=start, row_key_to=stop, limit=end - first + 1
-        )
-        return {_hour_of_row(entity.row_key): _use_of(entity) for entity in found}
-
     def _forget(self, ref: KeyRef, end: str) -> int:
         prefix = f"use-{ref.api_key_id.hex}-"
         deleted = 0
-        while old := self._tables.query(
-            TABLE, ref.quota_id.hex, row_key_from=prefix, row_key_to=prefix + end, limit=_DELETES
-        ):
+        rows = partial(self._tables.query, TABLE, row_key_from=prefix, row_key_to=prefix + end, limit=100)
+        while old := rows(ref.quota_id.hex):
             self._tables.transact(TABLE, [TableWrite("delete", entity) for entity in old])
             deleted += len(old)
         return deleted
@@ -225,22 +200,19 @@ def _found(tx: ApiKeyTransaction, tenant_id: UUID, api_key_id: UUID) -> ApiKey |
         return None
 
 
+def _moment(hour: int) -> datetime:
+    return datetime.fromtimestamp(hour * 3600, UTC)
+
+
 def _bucket(hour: int, use: Use) -> Bucket:
-    return Bucket(datetime.fromtimestamp(hour * 3600, UTC), use.accepted, use.limited, use.refused)
+    return Bucket(_moment(hour), use.accepted, use.limited, use.refused)
 
 
 def _days(hours: Sequence[Bucket]) -> list[Bucket]:
     days = []
     for start, group in groupby(hours, key=lambda bucket: start_of(bucket.start, "day")):
-        rows = list(group)
-        days.append(
-            Bucket(
-                start,
-                sum(row.accepted for row in rows),
-                sum(row.limited for row in rows),
-                sum(row.refused for row in rows),
-            )
-        )
+        counts = [(hour.accepted, hour.limited, hour.refused) for hour in group]
+        days.append(Bucket(start, *map(sum, zip(*counts, strict=True))))
     return days
 
 

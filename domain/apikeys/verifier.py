@@ -32,8 +32,6 @@ from domain.journal.occurrences import ALERTS_QUEUE, message_of, occurrence
 logger = logging.getLogger("hub.apikeys")
 
 _PER_BATCH = 400
-#: Turns of the event loop that a batch waits for further requests.
-_GATHERING_TURNS = 2
 _ALERT_EVERY = timedelta(minutes=1)
 
 
@@ -73,9 +71,8 @@ _UNKNOWN = VerificationResult(VerificationCode.NOT_FOUND)
 class KeyVerifier:
     """Verifies keys and charges their quotas.
 
-    - `parallel`: quotas written at once for one batch, and batches under way at once. 1 for the embedded store, more
-      where every write is a round trip over the network.
-    - `listener`: called with the requests and the results of every batch."""
+    At most `parallel` quotas are written, and batches run, at once: more than 1 where a write is a round trip.
+    `listener` is called with every batch and its results."""
 
     def __init__(
         self,
@@ -103,21 +100,18 @@ class KeyVerifier:
     def verify(self, request: VerificationRequest) -> VerificationResult:
         """Verify one key. Blocks.
 
-        Raises Unavailable when the database is down, the quota too contended, or the table store down and the setting
-        `on_failure` is closed."""
+        Raises Unavailable: no database, a contended quota, or no tables unless `on_failure` is open."""
         return _raise_error(self.verify_all([request])[0])
 
     async def verify_soon(self, request: VerificationRequest) -> VerificationResult:
-        """Verify one key from an event loop, together with the requests that arrive meanwhile. Raises as `verify`."""
+        """Verify one key from an event loop, with others that arrive meanwhile. Raises as `verify`."""
         return _raise_error(await self._together.submit(request))
 
     async def _verify_batch(self, requests: Sequence[VerificationRequest]) -> Sequence[VerificationResult]:
         return await asyncio.to_thread(self.verify_all, requests)
 
     def verify_all(self, requests: Sequence[VerificationRequest]) -> list[VerificationResult]:
-        """Verify several keys, and return the results in the order of the requests. Blocks.
-
-        An `error` stands in its result. Raises Unavailable when the database is down."""
+        """Verify keys in order; an `error` stands in its result. Blocks. Raises Unavailable."""
         with self._transactions.read() as tx:
             keys = tx.api_keys.by_hashes({request.key_hash for request in requests})
         now = self._clock.now()
@@ -176,7 +170,6 @@ class KeyVerifier:
         return ThreadPoolExecutor(self._parallel, thread_name_prefix="quota")
 
     def _alert(self, error: Unavailable) -> None:
-        """Log an error and raise an alert, at most once a minute."""
         now = self._clock.now()
         if self._alerted_at is not None and abs(now - self._alerted_at) < _ALERT_EVERY:
             return
@@ -194,7 +187,7 @@ class KeyVerifier:
 async def _gather() -> None:
     # Let the requests that the loop has read by now arrive first: a thread started for one of them alone
     # would only compete with the others for the interpreter.
-    for _ in range(_GATHERING_TURNS):
+    for _ in range(2):
         await asyncio.sleep(0)
 
 
@@ -207,11 +200,9 @@ def _is_visible(key: ApiKey, request: VerificationRequest) -> bool:
 def _charge(request: VerificationRequest, result: VerificationResult) -> Charge:
     assert result.key is not None
     kind = ChargeKind.Use if result.code is VerificationCode.VALID else ChargeKind.Refused
-    return Charge(
-        result.key.api_key_id.hex,
-        result.key.rate_limit_per_hour,
-        kind if request.consume else ChargeKind.Peek,
-    )
+    if not request.consume:
+        kind = ChargeKind.Peek
+    return Charge(result.key.api_key_id.hex, result.key.rate_limit_per_hour, kind)
 
 
 def _raise_error(result: VerificationResult) -> VerificationResult:
@@ -253,18 +244,14 @@ class KeyVerificationService:
         if plain is None:
             _log(safe_prefix(command.key), _UNKNOWN)
             return VerifiedKey(False, VerificationCode.NOT_FOUND)
-        is_global = APIKEY_VERIFY in principal.permissions
-        result = await self._key_verifier.verify_soon(
-            VerificationRequest(
-                plain.hash,
-                command.scopes,
-                command.ip,
-                command.consume,
-                tenant_id=None if is_global else principal.tenant_id,
-            )
-        )
+        tenant_id = None if APIKEY_VERIFY in principal.permissions else principal.tenant_id
+        request = VerificationRequest(plain.hash, command.scopes, command.ip, command.consume, tenant_id)
+        result = await self._key_verifier.verify_soon(request)
         _log(plain.prefix, result)
-        return _visible_to(principal, result)
+        is_valid = result.code is VerificationCode.VALID
+        if result.key is None or is_valid or result.key.tenant_id == principal.tenant_id:
+            return VerifiedKey(is_valid, result.code, result.key, result.rate)
+        return VerifiedKey(False, INVALID)
 
 
 def _log(prefix: str, result: VerificationResult) -> None:
@@ -283,10 +270,3 @@ def _log(prefix: str, result: VerificationResult) -> None:
                 "tenantId": str(result.key.tenant_id) if result.key else None,
             },
         )
-
-
-def _visible_to(principal: Principal, result: VerificationResult) -> VerifiedKey:
-    is_valid = result.code is VerificationCode.VALID
-    if result.key is None or is_valid or result.key.tenant_id == principal.tenant_id:
-        return VerifiedKey(is_valid, result.code, result.key, result.rate)
-    return VerifiedKey(False, INVALID)
