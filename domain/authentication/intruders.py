@@ -1,6 +1,4 @@
-"""Intruders: bursts of refusals, and the alert about a network that tries one unknown credential after another.
-
-Section 10.2."""
+"""Intruders (section 10.2): bursts of refusals, and the alert about a network that tries many credentials."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
-"""Unusual uses of API keys (section 10.2).
+"""Unusual uses of API keys (section 10.2), and the scopes that each is used for, for recommendations.
 
-- A network, country or client program that the key was never used from before.
-- One scope after another that the key does not have.
-- Many refused requests within a minute.
-
-The scopes a key is used for are stored too, for recommendations."""
+Unusual are a network, country or client program that the key was never used from before, one scope after another
+that it does not have, and many refused requests within a minute."""
 
 from __future__ import annotations
 
@@ -47,7 +44,6 @@ _ONCE_AN_HOUR: Final = frozenset((Metric.ScopeProbing, Metric.Refusals))
 _HOUR: Final = timedelta(hours=1)
 _KEPT: Final = timedelta(days=90)
 _REMEMBERED = 50_000
-_PER_TRANSACTION = 500
 
 #: How long a process does not look again at what it has seen.
 _REMEMBERED_FOR = {
@@ -63,23 +59,15 @@ _METRICS = {
     Trait.Client: (Metric.NewClient, "client program"),
     Trait.DeniedScope: (Metric.ScopeProbing, "scope"),
 }
+_ACCEPTED = {VerificationCode.VALID, VerificationCode.RATE_LIMITED}
 #: A key that is over shows nothing any more.
-_SHOWING = frozenset(
-    (
-        VerificationCode.VALID,
-        VerificationCode.RATE_LIMITED,
-        VerificationCode.INSUFFICIENT_SCOPES,
-        VerificationCode.IP_NOT_ALLOWED,
-    )
-)
+_SHOWING = _ACCEPTED | {VerificationCode.INSUFFICIENT_SCOPES, VerificationCode.IP_NOT_ALLOWED}
 #: Answered with 401 or 403, the keys that are over included.
-_REFUSED = frozenset(VerificationCode) - {VerificationCode.VALID, VerificationCode.RATE_LIMITED}
+_REFUSED = frozenset(VerificationCode) - _ACCEPTED
 _PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
 class _UnusualUse(NamedTuple):
-    """A use of a key that is reported; `detail` is the sentence."""
-
     tenant_id: UUID
     api_key_id: UUID
     metric: Metric
@@ -87,10 +75,7 @@ class _UnusualUse(NamedTuple):
 
 
 class KeyUsageWatch:
-    """Listens to the results of key verification.
-
-    Only what a process has not seen of late costs a transaction; while the database is away, the next use is looked
-    at."""
+    """Listens to verifications; only what a process has not seen of late costs a transaction."""
 
     def __init__(self, transactions: Transactions[KeyUseTransaction], clock: Clock, ids: IdGenerator) -> None:
         self._transactions = transactions
@@ -101,9 +86,7 @@ class KeyUsageWatch:
         self._lock = Lock()
 
     def listen(self, requests: Sequence[VerificationRequest], results: Sequence[VerificationResult]) -> None:
-        """Store what is new of these uses, and report what is unusual.
-
-        Never raises Unavailable: no request fails for being watched."""
+        """Store what is new of these uses and report what is unusual; no request fails for being watched."""
         now = self._clock.now()
         names: dict[UUID, str] = {}
         fresh: dict[Sighting, None] = {}
@@ -130,20 +113,14 @@ class KeyUsageWatch:
         self._remember(fresh, now)
 
     def forget_old(self) -> int:
-        """Remove what was last seen more than 90 days ago, and return how many."""
+        """Remove what was last seen more than 90 days ago."""
         cutoff = self._clock.now() - _KEPT
-        return in_steps(
-            self._transactions,
-            lambda tx: tx.sightings.delete_before(cutoff, _PER_TRANSACTION),
-            _PER_TRANSACTION,
-        )
+        return in_steps(self._transactions, lambda tx: tx.sightings.delete_before(cutoff, 500), 500)
 
     def _burst(self, key: ApiKey, now: datetime) -> Iterator[_UnusualUse]:
-        """Count one more refused request of the key, and yield the burst when that makes one."""
         if count := self._bursts.count(key.api_key_id, now):
-            detail = (
-                f"{count} requests with the key {key.key_name} were refused with 401 or 403 within a minute."
-            )
+            what = f"{count} requests with the key {key.key_name}"
+            detail = f"{what} were refused with 401 or 403 within a minute."
             yield _UnusualUse(key.tenant_id, key.api_key_id, Metric.Refusals, detail)
 
     def _store(
@@ -171,9 +148,7 @@ class KeyUsageWatch:
     def _with_room(
         self, tx: KeyUseTransaction, sightings: Sequence[Sighting], now: datetime
     ) -> list[Sighting]:
-        """Return the sightings that are known, or new of a trait with few values.
-
-        What is left out is not looked at for an hour."""
+        """Return the sightings known, or new of a trait with few values; others are ignored for an hour."""
         values: dict[Sighting, set[str]] = {}
         kept = []
         for sighting in sightings:
@@ -193,17 +168,8 @@ class KeyUsageWatch:
         tenant_id, key_id, metric, detail = use
         if metric in _ONCE_AN_HOUR and tx.anomalies.exists_since(tenant_id, key_id, metric, now - _HOUR):
             return
-        anomaly = Anomaly(
-            self._ids.new(),
-            tenant_id,
-            AnomalySubject(SubjectKind.ApiKey, key_id),
-            metric,
-            Direction.Above,
-            started_at=now,
-            last_seen_at=now,
-            detail=detail,
-            ended_at=now,
-        )
+        subject, id_ = AnomalySubject(SubjectKind.ApiKey, key_id), self._ids.new()
+        anomaly = Anomaly(id_, tenant_id, subject, metric, Direction.Above, now, now, detail, ended_at=now)
         tx.anomalies.add(tenant_id, anomaly)
         if (key_id, metric) not in tx.anomalies.snoozed(tenant_id, now):
             tx.outbox.append([event_of(anomaly)])
@@ -219,7 +185,7 @@ class KeyUsageWatch:
 
 
 def _all_of(sighting: Sighting) -> Sighting:
-    """Return what stands for every value of a key's trait; no value is empty."""
+    """Return what stands for every value of a key's trait."""
     return replace(sighting, value="")
 
 
@@ -231,41 +197,32 @@ def describe_unusual(
         tried = sorted(seen.value for seen in known if now - seen.last_seen_at < _HOUR)
         if len(tried) < PROBING:
             return None
-        return (
-            f"The key {key_name} was refused for {len(tried)} scopes it does not have within an hour: "
-            f"{', '.join(tried)}."
-        )
+        scopes = f"{len(tried)} scopes it does not have within an hour: {', '.join(tried)}"
+        return f"The key {key_name} was refused for {scopes}."
     others = [seen for seen in known if seen.value != sighting.value]
     if not others or len(others) >= VARIED or now - min(other.first_seen_at for other in others) < LEARNING:
         return None
-    name = _METRICS[sighting.trait][1]
-    usual = ", ".join(sorted(other.value for other in others)[:3]) + (
-        " and others" if len(others) > 3 else ""
-    )
-    return f"The key {key_name} was used from the {name} {sighting.value} for the first time; before from {usual}."
+    usual = ", ".join(sorted(other.value for other in others)[:3])
+    usual += " and others" if len(others) > 3 else ""
+    place = f"{_METRICS[sighting.trait][1]} {sighting.value}"
+    return f"The key {key_name} was used from the {place} for the first time; before from {usual}."
 
 
 @lru_cache(maxsize=4096)
 def client_of(user_agent: str) -> str | None:
-    """Return the program's name without its version: `python-httpx` of `python-httpx/0.27`, `mozilla` of browsers."""
+    """Return the program's name without its version, such as `python-httpx` or `mozilla`."""
     found = _PRODUCT.match(user_agent)
     return found[0].lower() if found else None
 
 
-def _used_scopes(request: VerificationRequest, result: VerificationResult) -> Sequence[str]:
-    """Return the scopes the key was used for. They are scopes of the key, so their number is bounded."""
-    if result.code not in (VerificationCode.VALID, VerificationCode.RATE_LIMITED):
-        return ()
-    return request.scopes or (ANYTHING,)
-
-
 def _sightings(request: VerificationRequest, result: VerificationResult, key: ApiKey) -> Iterator[Sighting]:
+    used = () if result.code in _REFUSED else request.scopes or (ANYTHING,)
     values = (
         (Trait.Network, network_of(request.ip) if request.ip else None),
         (Trait.Country, request.country),
         (Trait.Client, client_of(request.client) if request.client else None),
         *((Trait.DeniedScope, scope) for scope in result.missing),
-        *((Trait.Scope, scope) for scope in _used_scopes(request, result)),
+        *((Trait.Scope, scope) for scope in used),
     )
     for trait, value in values:
         if value:

@@ -11,20 +11,15 @@ from domain.monitoring.anomalies.ports import Anomalies, Sightings
 
 
 class TokenVerifier(Protocol):
-    """Turns a bearer token into its principal.
-
-    It does not check permissions, nor whether the issuer revoked the token before it expires."""
+    """Turns a bearer token into its principal; checks neither permissions nor the issuer's revocations."""
 
     def known(self, token: str) -> Principal | None:
-        """Return the principal of a token verified a moment ago; None for any other.
-
-        Never waits, so that an event loop may call it."""
+        """Return the principal of a token verified a moment ago, or None. Never waits."""
 
     def verify(self, token: str) -> Principal:
-        """Return the principal of `token`, which is the credential alone, without the word `Bearer`.
+        """Return the principal of `token`, without the word `Bearer`.
 
-        Raises Unauthenticated when it does not hold, and Unavailable when the issuer's keys are needed and cannot be
-        fetched. Neither error repeats any part of the token."""
+        Raises Unauthenticated, or Unavailable without the issuer's keys; neither repeats the token."""
 
 
 class KeyUseTransaction(OutboxTransaction, OccurrenceTransaction, Protocol):

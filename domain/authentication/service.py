@@ -48,10 +48,6 @@ class Credentials:
     origin: RequestOrigin = field(default=RequestOrigin())
 
     @property
-    def are_two(self) -> bool:
-        return self.api_key is not None and bool(self.authorization)
-
-    @property
     def key_text(self) -> str | None:
         """The text of X-API-Key or `Bearer ihk_...`, which need not be a key; None for any other credential."""
         if self.api_key is not None:
@@ -78,7 +74,6 @@ class AuthenticationResult:
         return self.verification.rate if self.verification else None
 
     def require(self) -> Principal:
-        """Return the principal. Raises the error."""
         if self.error is not None:
             raise self.error
         assert self.principal is not None
@@ -122,7 +117,7 @@ class Authenticator:
         - Raises Unavailable."""
         origin, text = credentials.origin, credentials.key_text
         try:
-            if credentials.are_two:
+            if credentials.api_key is not None and credentials.authorization:
                 raise TwoCredentials("Send one credential: X-API-Key or Authorization, not both.")
             if text is None:
                 result = _user_result(user or self._user(credentials), permission, origin)
@@ -157,7 +152,6 @@ class Authenticator:
         return self.authenticate(credentials, permission, verification=verification)
 
     def _user(self, credentials: Credentials) -> Principal:
-        """Return the user of a token or of the platform's header. Raises Unauthenticated, Unavailable."""
         if credentials.authorization:
             scheme, _, token = credentials.authorization.partition(" ")
             if scheme.lower() != "bearer" or not token.strip():
@@ -174,7 +168,6 @@ class Authenticator:
         return user
 
     def _known(self, credentials: Credentials) -> Principal | None:
-        """Return the user of a token for whom nothing needs to be fetched or stored; None for any other."""
         user = self._token_verifier.known((credentials.authorization or "").partition(" ")[2].strip())
         if user is None or (user.tenant_id, user.user_id) not in self._seen:
             return None
@@ -182,7 +175,6 @@ class Authenticator:
 
     @repeated
     def _remember(self, user: Principal) -> None:
-        """Store the user, to whom other rows refer, once a process."""
         key = (user.tenant_id, user.user_id)
         with self._lock:
             if key in self._seen:
@@ -203,13 +195,7 @@ def _request(key: PlainKey, permission: str | None, origin: RequestOrigin) -> Ve
 
 def _user_result(user: Principal, permission: str | None, origin: RequestOrigin) -> AuthenticationResult:
     principal = Principal(
-        user.tenant_id,
-        user.user_id,
-        user.permissions,
-        user.name,
-        user.api_key_id,
-        origin,
-        user.expires_at,
+        user.tenant_id, user.user_id, user.permissions, user.name, user.api_key_id, origin, user.expires_at
     )
     try:
         if permission:
@@ -238,9 +224,7 @@ def _key_result(
 
 
 def _refusal(verification: VerificationResult) -> DomainError | None:
-    """Return why a key is refused (section 11.2); None for a valid one.
-
-    Whoever holds the whole key may know that it expired. An unknown and a revoked key get the same answer."""
+    """Return why a key is refused (section 11.2), or None; unknown and revoked keys get the same answer."""
     key, rate = verification.key, verification.rate
     match verification.code:
         case VerificationCode.VALID:
@@ -248,24 +232,17 @@ def _refusal(verification: VerificationResult) -> DomainError | None:
         case VerificationCode.EXPIRED if key is not None and key.expires_at is not None:
             return InvalidToken(f"The API key expired at {rfc3339(key.expires_at)}.", code="expired-key")
         case VerificationCode.NOT_YET_VALID if key is not None and key.not_before is not None:
-            return InvalidToken(
-                f"The API key is not valid before {rfc3339(key.not_before)}.", code="key-not-yet-valid"
-            )
+            detail = f"The API key is not valid before {rfc3339(key.not_before)}."
+            return InvalidToken(detail, code="key-not-yet-valid")
         case VerificationCode.IP_NOT_ALLOWED:
             return Forbidden("The API key may not be used from this address.", code="ip-not-allowed")
         case VerificationCode.INSUFFICIENT_SCOPES:
-            missing = verification.missing
-            return Forbidden(
-                f"The API key lacks the scope '{', '.join(missing)}'.",
-                code="insufficient-scope",
-                scopes=missing,
-            )
+            detail = f"The API key lacks the scope '{', '.join(verification.missing)}'."
+            return Forbidden(detail, code="insufficient-scope", scopes=verification.missing)
         case VerificationCode.RATE_LIMITED if rate is not None:
-            return RateLimited(
-                f"The API key's limit of {rate.limit:,} requests an hour is used up; "
-                f"try again in {rate.retry_after_seconds:,} seconds.",
-                retry_after_seconds=rate.retry_after_seconds,
-            )
+            wait, limit = rate.retry_after_seconds, f"limit of {rate.limit:,} requests an hour"
+            detail = f"The API key's {limit} is used up; try again in {wait:,} seconds."
+            return RateLimited(detail, retry_after_seconds=wait)
         case _:
             return InvalidToken(_INVALID_KEY, code="invalid-key")
 
@@ -292,12 +269,5 @@ def _log(result: AuthenticationResult) -> None:
             if principal.api_key_id is None
             else {"keyPrefix": result.key_prefix, "apiKeyId": str(principal.api_key_id)}
         )
-        attempts.info(
-            "authenticated",
-            extra={
-                "outcome": "accepted",
-                **caller,
-                "tenantId": str(principal.tenant_id),
-                "ip": result.origin.ip,
-            },
-        )
+        fields = {"outcome": "accepted", **caller, "tenantId": str(principal.tenant_id)}
+        attempts.info("authenticated", extra={**fields, "ip": result.origin.ip})
