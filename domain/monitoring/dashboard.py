@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -29,8 +29,6 @@ from domain.webhooks.model import Webhook
 from domain.webhooks.ports import WebhookFilter, Webhooks
 
 _FIRST = PageRequest(1, MAX_PAGE_SIZE)
-_SAMPLES = 48
-_SAMPLES_SPAN = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class IntegrationLine:
 
 @dataclass(frozen=True, slots=True)
 class KeyLine:
-    """A key, and what was used of its quota within the hour. Its rotation successor shares the quota."""
+    """A key, and what was used of its quota within the hour, which its rotation successor shares."""
 
     key: ApiKey
     used: int
@@ -63,19 +61,18 @@ class SyncLine:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What a dashboard shows. A part is None where the caller lacks the permission.
+    """What a dashboard shows; a part is None where the caller lacks the permission. Lists end at 200.
 
-    Lists end at 200: of webhooks, those that failed most come first; of keys, only those that can be used are
-    included."""
+    Webhooks that failed most come first; of keys, only those that can be used are included."""
 
     at: datetime
     hours: int
     permissions: Sequence[str]
     deliveries: Series | None
     webhooks: Sequence[WebhookLine] | None
-    integrations: Sequence[IntegrationLine] | None
-    api_keys: Sequence[KeyLine] | None
-    syncs: Sequence[SyncLine] | None
+    integrations: Sequence[IntegrationLine] | None = None
+    api_keys: Sequence[KeyLine] | None = None
+    syncs: Sequence[SyncLine] | None = None
 
 
 class OverviewService:
@@ -96,32 +93,25 @@ class OverviewService:
         principal.require(INSIGHTS_READ)
         now = self._clock.now()
         since = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
-        sees_webhooks, sees_integrations = (
-            permission in principal.permissions for permission in (WEBHOOK_MANAGE, INTEGRATION_MANAGE)
-        )
+        sees_webhooks = WEBHOOK_MANAGE in principal.permissions
+        sees_integrations = INTEGRATION_MANAGE in principal.permissions
         tenant = principal.tenant_id
         with self._transactions.read() as tx:
             deliveries = self._deliveries(tx, tenant, since, now) if sees_webhooks else None
             webhooks = self._webhooks(tx, tenant, since, now) if sees_webhooks else None
-            integrations = self._integrations(tx, tenant) if sees_integrations else None
-            usable = KeyFilter(status=KeyStatus.Active)
-            keys = tx.api_keys.page(tenant, usable, _FIRST, now).items if sees_integrations else None
+            overview = Overview(now, hours, sorted(principal.permissions), deliveries, webhooks)
+            if not sees_integrations:
+                return overview
+            integrations = tx.integrations.page(tenant, IntegrationFilter(), _FIRST).items
+            keys = tx.api_keys.page(tenant, KeyFilter(status=KeyStatus.Active), _FIRST, now).items
             running = JobFilter(statuses=[SyncStatus.Running, SyncStatus.Scheduled])
-            jobs = tx.sync_jobs.page(tenant, running, _FIRST).items if sees_integrations else None
-        names = {integration.integration_id: integration.name for integration in integrations or ()}
-        return Overview(
-            at=now,
-            hours=hours,
-            permissions=sorted(principal.permissions),
-            deliveries=deliveries,
-            webhooks=webhooks,
-            integrations=None
-            if integrations is None
-            else [self._sampled(integration, now) for integration in integrations],
-            api_keys=None if keys is None else self._used(keys, now),
-            syncs=None
-            if jobs is None
-            else [SyncLine(job, names.get(job.integration_id, str(job.integration_id))) for job in jobs],
+            jobs = tx.sync_jobs.page(tenant, running, _FIRST).items
+        names = {integration.integration_id: integration.name for integration in integrations}
+        return replace(
+            overview,
+            integrations=[self._sampled(integration, now) for integration in integrations],
+            api_keys=[KeyLine(key, self._used_of(key, now)) for key in keys],
+            syncs=[SyncLine(job, names.get(job.integration_id, str(job.integration_id))) for job in jobs],
         )
 
     def _deliveries(self, tx: DashboardTransaction, tenant: UUID, since: datetime, now: datetime) -> Series:
@@ -140,19 +130,12 @@ class OverviewService:
         lines.sort(key=lambda line: line.tally.failed, reverse=True)
         return lines[: _FIRST.page_size]
 
-    def _integrations(self, tx: DashboardTransaction, tenant: UUID) -> Sequence[Integration]:
-        return tx.integrations.page(tenant, IntegrationFilter(), _FIRST).items
-
     def _sampled(self, integration: Integration, now: datetime) -> IntegrationLine:
         try:
-            samples = self._samples.since(integration.integration_id, now - _SAMPLES_SPAN)
+            samples = self._samples.since(integration.integration_id, now - timedelta(hours=6))
         except Unavailable:
             samples = []
-        return IntegrationLine(integration, samples[-_SAMPLES:])
-
-    def _used(self, keys: Sequence[ApiKey], now: datetime) -> list[KeyLine]:
-        """Return what was used of each key's quota; costs one read of the table store for each."""
-        return [KeyLine(key, self._used_of(key, now)) for key in keys]
+        return IntegrationLine(integration, samples[-48:])
 
     def _used_of(self, key: ApiKey, now: datetime) -> int:
         try:
@@ -165,8 +148,6 @@ class OverviewService:
 
 
 class DashboardTransaction(SignalTransaction, Protocol):
-    """The transaction that reads the figures of the dashboard."""
-
     @property
     def api_keys(self) -> ApiKeys: ...
     @property

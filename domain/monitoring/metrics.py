@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Protocol
@@ -21,8 +21,6 @@ from domain.webhooks.model import DeliveryStatus, WebhookState
 
 @dataclass(frozen=True, slots=True)
 class IntegrationGroup:
-    """The integrations of a provider with the same status and health."""
-
     provider: str
     status: IntegrationStatus
     health: HealthStatus
@@ -30,9 +28,7 @@ class IntegrationGroup:
 
 @dataclass(frozen=True, slots=True)
 class KeyTotals:
-    """The number of `active` keys, neither revoked nor expired, and the requests of all keys there ever were.
-
-    `limited` are those that a quota refused, `refused` those refused for another reason."""
+    """Active keys, and requests of all keys ever: `limited` by quotas, `refused` for another reason."""
 
     active: int = 0
     accepted: int = 0
@@ -42,9 +38,7 @@ class KeyTotals:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Events that are stored and not fanned out.
-
-    `oldest` is since when the oldest waits, counted from its last announcement."""
+    """Events stored and not fanned out; `oldest` is since when, counted from its last announcement."""
 
     events: int = 0
     oldest: datetime | None = None
@@ -74,21 +68,16 @@ class Measures:
 
     taken_at: datetime
     stored: StoredMeasures
-    queues: Mapping[str, Mapping[str, int]] | None = field(default=None)
+    queues: Mapping[str, Mapping[str, int]] | None = None
 
 
 class Metrics(Protocol):
-    """The database's numbers, over all tenants."""
-
-    def read(self, *, since: datetime, now: datetime) -> StoredMeasures:
-        """Return the signals since the beginning of an hour, and everything else as it is now."""
+    def read(self, *, since: datetime, now: datetime) -> StoredMeasures: ...
 
 
 class QueueDepths(Protocol):
     def message_counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Return messages by queue and state, `dead` among them, of queues that hold any.
-
-        An adapter names only the states that it may count. Raises Unavailable."""
+        """Return messages by queue and countable state, `dead` among them. Raises Unavailable."""
 
 
 logger = logging.getLogger("hub.metrics")
@@ -108,29 +97,24 @@ class MetricsService:
         self._last: Measures | None = None
 
     def read(self) -> Measures:
-        """Return the measures of this moment, or of the last few seconds.
+        """Return the measures of this moment, or of the last few seconds. Raises Unavailable.
 
-        - Counts are since midnight (UTC): counts over all that is stored would fall whenever old rows are deleted.
-        - A queue that does not answer is left out. Raises Unavailable when the database does not answer."""
+        Counts are since midnight (UTC), so that deleting rows lowers none. A silent queue is left out."""
         with self._lock:
             now = self._clock.now()
             if self._last is None or not self._last.taken_at <= now < self._last.taken_at + KEPT:
                 midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
                 with self._transactions.read() as tx:
                     stored = tx.metrics.read(since=midnight, now=now)
-                self._last = Measures(now, stored, self._messages())
+                try:
+                    queues = self._queues.message_counts()
+                except Unavailable as error:
+                    logger.warning("queues not counted", extra={"error": error.detail})
+                    queues = None
+                self._last = Measures(now, stored, queues)
             return self._last
-
-    def _messages(self) -> dict[str, dict[str, int]] | None:
-        try:
-            return {queue: dict(counts) for queue, counts in self._queues.message_counts().items()}
-        except Unavailable as error:
-            logger.warning("queues not counted", extra={"error": error.detail})
-            return None
 
 
 class MetricsTransaction(Transaction, Protocol):
-    """The transaction of the hub's metrics."""
-
     @property
     def metrics(self) -> Metrics: ...

@@ -26,16 +26,12 @@ from domain.journal.signals import (
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The sum of an hour or a day, which begins at `start`."""
-
     start: datetime
     tally: Tally
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Every hour or day of a range, those without a signal included."""
-
     since: datetime
     until: datetime
     by: By
@@ -47,8 +43,6 @@ class Series:
 
 
 class SignalReader:
-    """Reads signals of every kind, wherever they are stored."""
-
     def __init__(self, transactions: Transactions[SignalTransaction], key_hours: KeyHours) -> None:
         self._transactions = transactions
         self._key_hours = key_hours
@@ -62,9 +56,7 @@ class SignalReader:
         until: datetime,
         subject_id: UUID | None = None,
     ) -> list[Signal]:
-        """Return signals by subject and hour, in no order, of hours from `since` to before `until`.
-
-        Raises Unavailable."""
+        """Return signals from `since` to before `until`, in no order. Raises Unavailable."""
         if kind == SubjectKind.ApiKey:
             ids = None if subject_id is None else [subject_id]
             return self._key_hours.hours(tenant_id, ids, since=since, until=until)
@@ -73,8 +65,6 @@ class SignalReader:
 
 
 class SignalService:
-    """Reads signals, adds them up and deletes old ones."""
-
     def __init__(
         self,
         transactions: Transactions[SignalTransaction],
@@ -98,11 +88,9 @@ class SignalService:
         since: datetime | None,
         until: datetime | None,
     ) -> Series:
-        """Return the series of a subject in whole hours or days (UTC) that the range touches.
+        """Return a subject's series in whole hours or days (UTC); by default the last 24 hours or 30 days.
 
-        - Without a range: the last 24 hours or 30 days.
-        - Another tenant's subject has no signals, as an unknown one has none.
-        - Raises Forbidden, ValidationFailed, Unavailable."""
+        Another tenant's subject has no signals. Raises Forbidden, ValidationFailed, Unavailable."""
         principal.require(INSIGHTS_READ)
         since, until = range_of(by, since, until, self._clock.now())
         if kind == SubjectKind.Tenant:
@@ -114,26 +102,18 @@ class SignalService:
 
     def compact(self, *, per_transaction: int = 2_000, transactions: int = 50) -> int:
         """Add up what was appended, a bounded number of transactions a run, and return how many. Raises Unavailable."""
-        return in_steps(
-            self._transactions,
-            lambda tx: tx.signals.compact(per_transaction),
-            per_transaction,
-            most=transactions,
-        )
+        rows = per_transaction
+        return in_steps(self._transactions, lambda tx: tx.signals.compact(rows), rows, most=transactions)
 
     def forget_old(self, *, per_transaction: int = 500, transactions: int = 500) -> int:
         """Remove hours past their retention, a bounded number of transactions a run, and return how many."""
-        cutoff = self._clock.now() - self._retention
+        cutoff, rows = self._clock.now() - self._retention, per_transaction
         return in_steps(
-            self._transactions,
-            lambda tx: tx.signals.delete_before(cutoff, per_transaction),
-            per_transaction,
-            most=transactions,
+            self._transactions, lambda tx: tx.signals.delete_before(cutoff, rows), rows, most=transactions
         )
 
 
 def points_of(signals: Sequence[Signal], since: datetime, until: datetime, by: By) -> list[Point]:
-    """Add up the signals of all subjects by hour or day, without a gap."""
     sums: dict[datetime, Tally] = {}
     start = since
     while start < until:

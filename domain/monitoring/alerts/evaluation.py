@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -35,26 +34,15 @@ def _summary(rate: Rate, host: str | None) -> str:
 
 
 def _host(tx: AlertTransaction, tenant_id: UUID, webhook_id: UUID) -> str | None:
-    """Return the host of a webhook; None of one that was deleted."""
     try:
         return urlsplit(tx.webhooks.get(tenant_id, webhook_id).url).netloc
     except NotFound:
         return None
 
 
-def _line(alert: Alert) -> dict[str, Any]:
-    """Return the alert as an occurrence of the queue is logged."""
-    return {
-        "kind": alert.kind.value,
-        "tenantId": str(alert.tenant_id),
-        "occurredAt": rfc3339(alert.opened_at),
-        "data": {"subject": alert.subject, "detail": alert.summary},
-    }
-
-
 @dataclass(slots=True)
 class EvaluationResult:
-    """What a round found, to be stored: the conditions that hold, and the alerts that recovered, with the reason."""
+    """What a round found: the conditions that hold, and the alerts that recovered, with the reason."""
 
     findings: list[AlertFinding] = field(default_factory=list)
     recoveries: list[tuple[Alert, str]] = field(default_factory=list)
@@ -97,12 +85,9 @@ class AlertEvaluator:
     def _rates(
         tx: AlertTransaction, settings: Mapping[UUID, RuleSettings], result: EvaluationResult, now: datetime
     ) -> None:
-        """Evaluate the failure rate of each webhook (section 12.3)."""
         by_webhook: dict[tuple[UUID, str], list[HourRate]] = {}
-        for webhook_rate in tx.alert_conditions.webhook_rates(hour_of(now) - timedelta(hours=1)):
-            by_webhook.setdefault((webhook_rate.tenant_id, str(webhook_rate.webhook_id)), []).append(
-                webhook_rate
-            )
+        for hour in tx.alert_conditions.webhook_rates(hour_of(now) - timedelta(hours=1)):
+            by_webhook.setdefault((hour.tenant_id, str(hour.webhook_id)), []).append(hour)
         active = {(alert.tenant_id, alert.subject): alert for alert in tx.alerts.active([_RATE])}
         for tenant_id, subject in by_webhook.keys() | active.keys():
             rule = effective(_RATE, settings.get(tenant_id))
@@ -112,14 +97,13 @@ class AlertEvaluator:
                 continue
             summary = _summary(rate, _host(tx, tenant_id, UUID(subject)))
             if action == "raise":
-                details = {"attempts": round(rate.total), "failureRate": round(rate.share, 4)}
-                result.findings.append(
-                    AlertFinding(tenant_id, _RATE, subject, summary, now, details, volume=round(rate.total))
-                )
-            elif action == "recover" and alert is not None and is_quiet(rule, alert, now):
-                result.recoveries.append(
-                    (alert, summary if rule.is_enabled else "The rule was switched off.")
-                )
+                total = round(rate.total)
+                details = {"attempts": total, "failureRate": round(rate.share, 4)}
+                finding = AlertFinding(tenant_id, _RATE, subject, summary, now, details, volume=total)
+                result.findings.append(finding)
+            elif alert is not None and is_quiet(rule, alert, now):
+                reason = summary if rule.is_enabled else "The rule was switched off."
+                result.recoveries.append((alert, reason))
 
     @staticmethod
     def _recoveries(
@@ -146,13 +130,12 @@ class AlertEvaluator:
         except Unavailable as error:
             logger.warning("dead letters not counted", extra={"reason": error.detail})
             return
-        rule = RULES[AlertKind.DeadLetters]
+        kind = AlertKind.DeadLetters
+        rule = RULES[kind]
         for queue, count in counts.items():
             summary = f"{count} dead letters in the queue {queue}."
             details = {"queue": queue, "count": count}
-            finding = AlertFinding(
-                PLATFORM, AlertKind.DeadLetters, queue, summary, now, details, volume=count
-            )
+            finding = AlertFinding(PLATFORM, kind, queue, summary, now, details, volume=count)
             if raises(rule, finding):
                 result.findings.append(finding)
         for alert in active:
@@ -165,33 +148,27 @@ class AlertEvaluator:
         settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
         now: datetime,
     ) -> tuple[int, int]:
-        raised: list[Alert] = []
-        recovered: list[Alert] = []
+        raised = recovered = 0
         changes: list[AlertFinding | tuple[Alert, str]] = [*result.findings, *result.recoveries]
         for start in range(0, len(changes), _CHUNK):
-            opened, closed = self._store_chunk(changes[start : start + _CHUNK], settings, now)
+            opened: list[Alert] = []
+            closed: list[Alert] = []
+            with self._transactions.write() as tx:
+                for change in changes[start : start + _CHUNK]:
+                    subject = change if isinstance(change, AlertFinding) else change[0]
+                    rule = effective(subject.kind, settings[subject.kind].get(subject.tenant_id))
+                    if isinstance(change, AlertFinding):
+                        alert = self._ledger.raise_(tx, rule, change)
+                        opened += [alert] if alert else []
+                    else:
+                        alert = self._ledger.recover(tx, rule, change[0], reason=change[1], now=now)
+                        closed += [alert] if alert else []
+                tx.commit()
             self._ledger.publish([*opened, *closed])
             for alert in opened:
-                logger.warning("alert", extra={"alert": _line(alert)})
-            raised += opened
-            recovered += closed
-        return len(raised), len(recovered)
-
-    def _store_chunk(
-        self,
-        changes: Sequence[AlertFinding | tuple[Alert, str]],
-        settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
-        now: datetime,
-    ) -> tuple[list[Alert], list[Alert]]:
-        opened: list[Alert | None] = []
-        closed: list[Alert | None] = []
-        with self._transactions.write() as tx:
-            for change in changes:
-                subject = change if isinstance(change, AlertFinding) else change[0]
-                rule = effective(subject.kind, settings[subject.kind].get(subject.tenant_id))
-                if isinstance(change, AlertFinding):
-                    opened.append(self._ledger.raise_(tx, rule, change))
-                else:
-                    closed.append(self._ledger.recover(tx, rule, change[0], reason=change[1], now=now))
-            tx.commit()
-        return [alert for alert in opened if alert], [alert for alert in closed if alert]
+                at, data = rfc3339(alert.opened_at), {"subject": alert.subject, "detail": alert.summary}
+                about = {"kind": alert.kind.value, "tenantId": str(alert.tenant_id), "occurredAt": at}
+                logger.warning("alert", extra={"alert": {**about, "data": data}})
+            raised += len(opened)
+            recovered += len(closed)
+        return raised, recovered

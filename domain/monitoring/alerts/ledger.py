@@ -37,16 +37,17 @@ def event_of(alert: Alert) -> DomainEvent:
         "runbook": RULES[alert.kind].runbook,
     }
     if alert.recovered_at is None:
+        type_, change = RAISED, "raised"
         data["details"] = json.loads(alert.details)
     else:
+        type_, change = RECOVERED, "recovered"
         data["occurrences"] = alert.occurrences
         data["recoveredAt"] = rfc3339(alert.recovered_at)
         data["reason"] = alert.recovery
-    is_new = alert.recovered_at is None
     return build_event(
-        RAISED if is_new else RECOVERED,
+        type_,
         data,
-        event_id=f"{alert.alert_id}.{'raised' if is_new else 'recovered'}",
+        event_id=f"{alert.alert_id}.{change}",
         tenant_id=alert.tenant_id,
         subject=alert.subject,
         at=alert.recovered_at or alert.opened_at,
@@ -76,17 +77,9 @@ class AlertLedger:
         recovered_at = tx.alerts.last_recovery(finding.tenant_id, finding.kind, finding.subject)
         if recovered_at is not None and finding.at <= recovered_at:
             return None
-        alert = Alert(
-            self._ids.new(),
-            finding.tenant_id,
-            finding.kind,
-            finding.subject,
-            severity,
-            finding.summary,
-            details,
-            finding.at,
-            finding.at,
-        )
+        subject, summary, at = finding.subject, finding.summary, finding.at
+        alert_id, tenant_id = self._ids.new(), finding.tenant_id
+        alert = Alert(alert_id, tenant_id, finding.kind, subject, severity, summary, details, at, at)
         tx.alerts.add(alert.tenant_id, alert)
         self._announce(tx, rule, alert, finding.at)
         return alert
@@ -102,7 +95,6 @@ class AlertLedger:
         return recovered
 
     def publish(self, alerts: Sequence[Alert]) -> None:
-        """Send the alerts to connected clients."""
         for alert in alerts:
             if self._realtime.listening(alert.tenant_id, ALERT_CHANGED):
                 payload = {
@@ -119,21 +111,11 @@ class AlertLedger:
         if alert.tenant_id == PLATFORM:
             return
         is_over = alert.status == AlertStatus.Recovered
-        transition = Transition.Recovered if is_over else Transition.Raised
+        about = alert.tenant_id, alert.alert_id, Transition.Recovered if is_over else Transition.Raised
         tx.outbox.append([event_of(alert)])
-        tx.notifications.append(
-            [
-                Notification(
-                    self._ids.new(),
-                    alert.tenant_id,
-                    alert.alert_id,
-                    transition,
-                    sink.integration_id,
-                    recipient,
-                    due_at=now,
-                    created_at=now,
-                )
-                for sink in rule.sinks
-                for recipient in sink.recipients
-            ]
-        )
+        notifications = [
+            Notification(self._ids.new(), *about, sink.integration_id, recipient, due_at=now, created_at=now)
+            for sink in rule.sinks
+            for recipient in sink.recipients
+        ]
+        tx.notifications.append(notifications)

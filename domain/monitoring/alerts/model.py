@@ -38,8 +38,6 @@ class AlertStatus(IntEnum):
 
 
 class Transition(IntEnum):
-    """The changes of an alert that people are notified of."""
-
     Raised = 0
     Recovered = 1
 
@@ -99,9 +97,7 @@ class RuleSettings:
 
 @dataclass(frozen=True, slots=True)
 class AlertFinding:
-    """A rule's condition that holds for a subject at one moment.
-
-    `volume` is how often it happened; None where once is enough."""
+    """A rule's condition that holds for a subject at one moment; `volume` is None where once is enough."""
 
     tenant_id: UUID
     kind: AlertKind
@@ -115,9 +111,7 @@ class AlertFinding:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert as it is stored. At most one of a (tenant, kind, subject) is not recovered.
-
-    `occurrences` counts its repeats."""
+    """An alert as stored. At most one of a (tenant, kind, subject) is not recovered."""
 
     alert_id: UUID
     tenant_id: UUID
@@ -140,9 +134,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One message to one recipient about one transition of one alert; there is never a second.
-
-    `detail` is why the last attempt failed."""
+    """One message to one recipient about one transition; `detail` is why the last attempt failed."""
 
     notification_id: UUID
     tenant_id: UUID
@@ -160,8 +152,6 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Conditions of a list of alerts; all that are given must hold."""
-
     statuses: Sequence[AlertStatus] = ()
     kinds: Sequence[AlertKind] = ()
     severities: Sequence[Severity] = ()

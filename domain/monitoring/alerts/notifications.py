@@ -18,9 +18,6 @@ from domain.providers.contract import FailureKind, OutgoingMessage, ProviderFail
 
 logger = logging.getLogger("hub.alerts")
 
-_BATCH = 50
-_LEASE = timedelta(minutes=5)
-
 
 class NotificationSender:
     def __init__(
@@ -31,10 +28,9 @@ class NotificationSender:
         self._clock = clock
 
     async def send_due(self) -> dict[NotificationStatus, int]:
-        """Send at most 50 messages that are due, and return how many have which status now.
+        """Send at most 50 due messages; return how many have which status now. Raises Unavailable.
 
-        After a crash between sending a message and recording that, it is sent again when the lease is over. Raises
-        Unavailable when the database is down."""
+        After a crash between sending and recording, a message is sent again when its lease is over."""
         due = await asyncio.to_thread(self._claim)
         sent = await asyncio.gather(*(self._send(notification, message) for notification, message in due))
         return dict(Counter(notification.status for notification in sent))
@@ -42,17 +38,14 @@ class NotificationSender:
     def _claim(self) -> list[tuple[Notification, OutgoingMessage]]:
         now = self._clock.now()
         with self._transactions.write() as tx:
-            due = tx.notifications.claim(now, now + _LEASE, _BATCH)
-            messages = [
-                message_about(
-                    tx.alerts.get(notification.tenant_id, notification.alert_id),
-                    notification.transition,
-                    notification.recipient,
-                )
-                for notification in due
-            ]
+            due = tx.notifications.claim(now, now + timedelta(minutes=5), 50)
+            claimed = []
+            for notification in due:
+                alert = tx.alerts.get(notification.tenant_id, notification.alert_id)
+                message = message_about(alert, notification.transition, notification.recipient)
+                claimed.append((notification, message))
             tx.commit()
-        return list(zip(due, messages, strict=True))
+        return claimed
 
     async def _send(self, notification: Notification, message: OutgoingMessage) -> Notification:
         try:
@@ -64,22 +57,16 @@ class NotificationSender:
         except DomainError as error:
             settled = self._failed(notification, error.detail, None)
         else:
-            settled = replace(
-                notification, status=NotificationStatus.Sent, sent_at=self._clock.now(), detail=None
-            )
+            now = self._clock.now()
+            settled = replace(notification, status=NotificationStatus.Sent, sent_at=now, detail=None)
         await asyncio.to_thread(self._settle, settled)
         return settled
 
     def _failed(self, notification: Notification, detail: str, kind: FailureKind | None) -> Notification:
-        again_at = send_again_at(notification.attempts, kind, self._clock.now())
-        logger.warning(
-            "alert message not sent",
-            extra={
-                "alertId": str(notification.alert_id),
-                "reason": detail,
-                "attempt": notification.attempts,
-            },
-        )
+        alert_id, attempts = str(notification.alert_id), notification.attempts
+        fields = {"alertId": alert_id, "reason": detail, "attempt": attempts}
+        logger.warning("alert message not sent", extra=fields)
+        again_at = send_again_at(attempts, kind, self._clock.now())
         if again_at is None:
             return replace(notification, status=NotificationStatus.Failed, detail=detail[:400])
         return replace(notification, due_at=again_at, detail=detail[:400])

@@ -18,19 +18,17 @@ from domain.webhooks.ports import Webhooks
 
 
 class Alerts(Protocol):
-    """The alerts of one tenant; `active` and `delete_before` see all tenants."""
+    """The alerts of one tenant; `active` and `delete_before` see all tenants. `get` raises NotFound."""
 
     def add(self, tenant_id: UUID, alert: Alert) -> None:
         """Store a new alert. Raises Unavailable when another transaction opens the same one."""
 
-    def get(self, tenant_id: UUID, alert_id: UUID) -> Alert:
-        """Return an alert. Raises NotFound."""
+    def get(self, tenant_id: UUID, alert_id: UUID) -> Alert: ...
 
     def page(self, tenant_id: UUID, filter_: AlertFilter, page: PageRequest) -> Page[Alert]:
-        """Return a page of alerts, newest first."""
+        """Return alerts, newest first."""
 
-    def find_active(self, tenant_id: UUID, kind: AlertKind, subject: str) -> Alert | None:
-        """Return the alert that has not recovered, if there is one."""
+    def find_active(self, tenant_id: UUID, kind: AlertKind, subject: str) -> Alert | None: ...
 
     def last_recovery(self, tenant_id: UUID, kind: AlertKind, subject: str) -> datetime | None: ...
 
@@ -45,8 +43,7 @@ class Alerts(Protocol):
     ) -> bool:
         """Acknowledge an alert. Return False when it was not open."""
 
-    def note_failure(self, tenant_id: UUID, alert_id: UUID, detail: str) -> None:
-        """Store why somebody could not be notified of the alert."""
+    def note_failure(self, tenant_id: UUID, alert_id: UUID, detail: str) -> None: ...
 
     def active(self, kinds: Collection[AlertKind]) -> list[Alert]: ...
 
@@ -55,28 +52,20 @@ class Alerts(Protocol):
 
 
 class AlertRules(Protocol):
-    """What tenants changed of the rules."""
-
     def settings(self, tenant_id: UUID) -> Mapping[AlertKind, RuleSettings]: ...
 
     def set(
         self, tenant_id: UUID, kind: AlertKind, settings: RuleSettings, *, by: UUID, now: datetime
     ) -> None:
-        """Store the settings if `settings.version` is still current, and increment the version.
+        """Store the settings if `settings.version` is current. Raises PreconditionFailed."""
 
-        Raises PreconditionFailed."""
-
-    def of_kind(self, kind: AlertKind) -> Mapping[UUID, RuleSettings]:
-        """Return the settings of a rule by tenant."""
+    def of_kind(self, kind: AlertKind) -> Mapping[UUID, RuleSettings]: ...
 
 
 class Notifications(Protocol):
-    """Messages to people that are to be sent, or were."""
-
     def append(self, notifications: Sequence[Notification]) -> None: ...
 
-    def of_alert(self, tenant_id: UUID, alert_id: UUID) -> list[Notification]:
-        """Return the messages about an alert, oldest first."""
+    def of_alert(self, tenant_id: UUID, alert_id: UUID) -> list[Notification]: ...
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Notification]:
         """Claim messages that are due: nobody else gets them before `until`. Each counts as one more attempt."""
@@ -97,8 +86,6 @@ class HourRate:
 
 
 class AlertConditions(Protocol):
-    """What rules are evaluated by, of all tenants."""
-
     def webhook_rates(self, since: datetime) -> list[HourRate]:
         """Return the hours that began at or after `since` of webhooks with a failure in one of them."""
 
@@ -117,12 +104,10 @@ class DeadLetterCounts(Protocol):
 
 class Notifier(Protocol):
     async def send(self, tenant_id: UUID, integration_id: UUID, message: OutgoingMessage) -> None:
-        """Send a message through the tenant's own integration. Raises ProviderFailure, NotFound, Unavailable."""
+        """Send by the tenant's own integration. Raises ProviderFailure, NotFound, Unavailable."""
 
 
 class AlertTransaction(OutboxTransaction, AuditTransaction, Protocol):
-    """The transaction that evaluates alerts and sends their messages."""
-
     @property
     def alerts(self) -> Alerts: ...
     @property

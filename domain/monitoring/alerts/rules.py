@@ -50,7 +50,7 @@ RULES: Mapping[AlertKind, AlertRule] = {
             _K.SecurityViolation,
             "Something that security forbids was tried",
             _S.Critical,
-            quiet_minutes=60,
+            60,
             minimum_volume=10,
         ),
         AlertRule(
@@ -62,19 +62,9 @@ RULES: Mapping[AlertKind, AlertRule] = {
             watches_state=True,
             is_platform=True,
         ),
+        AlertRule(_K.RateLimitStoreDown, "Rate limits cannot be counted", _S.Critical, 5, is_platform=True),
         AlertRule(
-            _K.RateLimitStoreDown,
-            "Rate limits cannot be counted",
-            _S.Critical,
-            quiet_minutes=5,
-            is_platform=True,
-        ),
-        AlertRule(
-            _K.UnreadableMessage,
-            "A message could not be understood",
-            _S.Warning,
-            quiet_minutes=60,
-            is_platform=True,
+            _K.UnreadableMessage, "A message could not be understood", _S.Warning, 60, is_platform=True
         ),
     )
 }
@@ -86,7 +76,6 @@ _SEND_AGAIN_AFTER = (1, 5, 15, 60)
 
 
 def effective(kind: AlertKind, settings: RuleSettings | None) -> AlertRule:
-    """Return the rule with a tenant's settings."""
     rule = RULES[kind]
     if settings is None:
         return rule
@@ -102,11 +91,7 @@ def effective(kind: AlertKind, settings: RuleSettings | None) -> AlertRule:
 
 
 def raises(rule: AlertRule, finding: AlertFinding) -> bool:
-    """Return whether a finding is worth an alert."""
     return rule.is_enabled and (finding.volume is None or finding.volume >= (rule.minimum_volume or 1))
-
-
-# -- rates ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +118,7 @@ def last_hour(hours: Sequence[HourRate], now: datetime) -> Rate:
 
 
 def evaluate_rate(rule: AlertRule, rate: Rate) -> Literal["raise", "keep", "recover"]:
-    """Decide what a rate means for the alert (section 12.3).
-
-    With hysteresis: between half the threshold and the threshold nothing changes."""
+    """Decide by a rate (section 12.3), with hysteresis: nothing changes from half the threshold up to it."""
     assert rule.threshold is not None
     if not rule.is_enabled or rate.total < (rule.minimum_volume or 1):
         return "recover"
@@ -145,18 +128,13 @@ def evaluate_rate(rule: AlertRule, rate: Rate) -> Literal["raise", "keep", "reco
 
 
 def is_quiet(rule: AlertRule, alert: Alert, now: datetime) -> bool:
-    """Return whether the alert has had no repeat for as long as its rule requires."""
     return now - alert.last_seen_at >= timedelta(minutes=rule.quiet_minutes)
 
 
-# -- occurrences ------------------------------------------------------------------------------------------
-
-
 def finding_of(occurrence: Occurrence) -> AlertFinding | None:
-    """Return the finding that an occurrence stands for; None when no rule is about it.
+    """Return the finding of an occurrence; None when no rule is about it, as of recoveries.
 
-    Recoveries are such: the state tells them. Raises ValueError, KeyError, TypeError when the occurrence is
-    malformed."""
+    Raises ValueError, KeyError, TypeError when the occurrence is malformed."""
     reader = _READERS.get(occurrence.source)
     if reader is None:
         return None
@@ -169,14 +147,9 @@ def finding_of(occurrence: Occurrence) -> AlertFinding | None:
 def _of_integration(severity: Severity) -> Callable[[Occurrence, dict[str, Any]], AlertFinding]:
     def read(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
         summary = f"{data['name']} ({data['provider']}): {data['detail']}"
-        return _finding(
-            occurrence,
-            AlertKind.IntegrationHealth,
-            str(UUID(data["integrationId"])),
-            summary,
-            details=data,
-            severity=severity,
-        )
+        subject = str(UUID(data["integrationId"]))
+        finding = _finding(occurrence, AlertKind.IntegrationHealth, subject, summary, details=data)
+        return replace(finding, severity=severity)
 
     return read
 
@@ -189,7 +162,7 @@ def _of_sync(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
 
 
 def _host_of(url: object) -> str | None:
-    """Return the host of an address; None of text that is none, because anyone may raise an event with this name."""
+    """Return the host of an address; None of text that is none: anyone may raise such an event."""
     try:
         return urlsplit(url).netloc if isinstance(url, str) else None
     except ValueError:
@@ -199,9 +172,8 @@ def _host_of(url: object) -> str | None:
 def _of_disabled_webhook(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
     host = _host_of(data.get("url"))
     summary = f"{host} was disabled. {data['reason']}" if host else f"Disabled. {data['reason']}"
-    return _finding(
-        occurrence, AlertKind.WebhookDisabled, str(UUID(data["webhookId"])), summary, details=data
-    )
+    subject = str(UUID(data["webhookId"]))
+    return _finding(occurrence, AlertKind.WebhookDisabled, subject, summary, details=data)
 
 
 def _of_subject(kind: AlertKind) -> Callable[[Occurrence, dict[str, Any]], AlertFinding]:
@@ -228,19 +200,10 @@ _READERS: Mapping[str, Callable[[Occurrence, dict[str, Any]], AlertFinding]] = {
 
 
 def _finding(
-    occurrence: Occurrence,
-    kind: AlertKind,
-    subject: str,
-    summary: str,
-    *,
-    details: dict[str, Any],
-    severity: Severity | None = None,
+    occurrence: Occurrence, kind: AlertKind, subject: str, summary: str, *, details: dict[str, Any]
 ) -> AlertFinding:
     tenant = PLATFORM if RULES[kind].is_platform else occurrence.tenant_id
-    return AlertFinding(tenant, kind, subject[:100], summary[:400], occurrence.at, details, severity)
-
-
-# -- messages ---------------------------------------------------------------------------------------------
+    return AlertFinding(tenant, kind, subject[:100], summary[:400], occurrence.at, details)
 
 
 def send_again_at(failed: int, kind: FailureKind | None, now: datetime) -> datetime | None:
@@ -254,7 +217,7 @@ def message_about(alert: Alert, transition: Transition, recipient: str) -> Outgo
     """Build the message that a person reads. Its subject is enough by itself, because an SMS carries no more."""
     rule = RULES[alert.kind]
     label = alert.severity.name if transition == Transition.Raised else "Recovered"
-    subject = f"[{label}] {rule.title}: {_one_line(alert.summary)}"[:150]
+    subject = f"[{label}] {rule.title}: {' '.join(alert.summary.split())}"[:150]
     text = alert.summary if transition == Transition.Raised else alert.recovery or "It is over."
     lines = [
         rule.title,
@@ -267,7 +230,3 @@ def message_about(alert: Alert, transition: Transition, recipient: str) -> Outgo
         f"Runbook: {rule.runbook}",
     ]
     return OutgoingMessage(recipient, subject, "\n".join(lines))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

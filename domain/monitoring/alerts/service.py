@@ -10,13 +10,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from domain.core.errors import (
-    Conflict,
-    FieldError,
-    NotFound,
-    ValidationFailed,
-    check_version,
-)
+from domain.core.errors import Conflict, FieldError, NotFound, ValidationFailed, check_version
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import ALERTS_MANAGE, ALERTS_PLATFORM, ALERTS_READ
 from domain.core.ports import Clock
@@ -78,8 +72,6 @@ class AcknowledgeAlert(Command):
 
 @dataclass(frozen=True, slots=True)
 class AlertDetail:
-    """An alert, and the messages to people about it."""
-
     alert: Alert
     notifications: Sequence[Notification]
 
@@ -95,7 +87,6 @@ class AlertService:
     def page(
         self, principal: Principal, filter_: AlertFilter, page: PageRequest, *, platform: bool = False
     ) -> Page[Alert]:
-        """Return a page of the tenant's or the platform's alerts, newest first. Raises Forbidden."""
         principal.require(ALERTS_READ)
         if platform:
             principal.require(ALERTS_PLATFORM)
@@ -103,30 +94,22 @@ class AlertService:
             return tx.alerts.page(PLATFORM if platform else principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, alert_id: UUID) -> AlertDetail:
-        """Return an alert with its messages. Raises Forbidden, NotFound."""
         principal.require(ALERTS_READ)
         with self._transactions.read() as tx:
             return self._detail(tx, self._find(tx, principal, alert_id))
 
     @repeated
     def acknowledge(self, principal: Principal, alert_id: UUID, command: AcknowledgeAlert) -> AlertDetail:
-        """Record that somebody looks after the alert; it still recovers by itself.
-
-        Raises Forbidden, NotFound; Conflict when it is not open."""
+        """Record that somebody looks after it. Raises Forbidden, NotFound; Conflict unless it is open."""
         principal.require(ALERTS_MANAGE)
         with self._transactions.write() as tx:
             alert = self._find(tx, principal, alert_id)
             if not tx.alerts.acknowledge(
-                alert.tenant_id,
-                alert_id,
-                by=principal.user_id,
-                note=command.note,
-                at=self._clock.now(),
+                alert.tenant_id, alert_id, by=principal.user_id, note=command.note, at=self._clock.now()
             ):
                 raise Conflict(f"The alert is no longer open: its status is {alert.status.name}.")
-            entry = AuditEntry(
-                "alert.acknowledged", "alert", alert_id, principal, after={"note": command.note}
-            )
+            after = {"note": command.note}
+            entry = AuditEntry("alert.acknowledged", "alert", alert_id, principal, after=after)
             tx.audit.append(principal.tenant_id, entry)
             detail = self._detail(tx, tx.alerts.get(alert.tenant_id, alert_id))
             tx.commit()
@@ -134,7 +117,7 @@ class AlertService:
         return detail
 
     def rules(self, principal: Principal) -> list[AlertRule]:
-        """Return the rules with the tenant's settings, without those of the platform. Raises Forbidden."""
+        """Return the rules with the tenant's settings, without those of the platform."""
         principal.require(ALERTS_READ)
         with self._transactions.read() as tx:
             settings = tx.alert_rules.settings(principal.tenant_id)
@@ -153,13 +136,10 @@ class AlertService:
             check_version("alert rule", if_match, before.version)
             if command.sinks is not None:
                 _check_sinks(tx, principal.tenant_id, command.sinks)
-            after = _changed(before, command)
-            tx.alert_rules.set(
-                principal.tenant_id, rule.kind, after, by=principal.user_id, now=self._clock.now()
-            )
-            entry = AuditEntry(
-                "alertrule.updated", "alertrule", rule.kind, principal, _state(before), _state(after)
-            )
+            after, now = _changed(before, command), self._clock.now()
+            tx.alert_rules.set(principal.tenant_id, rule.kind, after, by=principal.user_id, now=now)
+            states = _state(before), _state(after)
+            entry = AuditEntry("alertrule.updated", "alertrule", rule.kind, principal, *states)
             tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         return effective(rule.kind, replace(after, version=before.version + 1))
@@ -198,16 +178,15 @@ def _check_applies(rule: AlertRule, command: ChangeAlertRule) -> None:
 def _check_sinks(tx: AlertTransaction, tenant_id: UUID, sinks: Sequence[SinkCommand]) -> None:
     errors: list[FieldError] = []
     for index, sink in enumerate(sinks):
+        pointer = f"/sinks/{index}/integrationId"
         try:
             integration = tx.integrations.get(tenant_id, sink.integration_id)
         except NotFound:
-            errors.append(FieldError(f"/sinks/{index}/integrationId", "The integration does not exist."))
+            errors.append(FieldError(pointer, "The integration does not exist."))
             continue
         form = _RECIPIENTS.get(integration.integration_type)
         if form is None:
-            errors.append(
-                FieldError(f"/sinks/{index}/integrationId", "This is not an e-mail or SMS integration.")
-            )
+            errors.append(FieldError(pointer, "This is not an e-mail or SMS integration."))
             continue
         errors += [
             FieldError(f"/sinks/{index}/recipients/{position}", f"Must be {form[1]}.")

@@ -38,28 +38,23 @@ WATCHED: Final[Mapping[SubjectKind, tuple[Metric, ...]]] = {
 def series_of(
     signals: Iterable[Signal], since: datetime, until: datetime
 ) -> Iterator[tuple[AnomalySubject, Metric, list[HourValue | None]]]:
-    """Yield a series for each subject and metric watched, with a value for every hour from `since` to `until`.
+    """Yield a series per subject and metric, with a value for every hour from `since` to `until`.
 
-    A subject's hours before its first signal are None; later hours without a signal are hours without traffic."""
+    Hours before the first signal are None; later ones without a signal have no traffic."""
     values: dict[tuple[AnomalySubject, Metric], dict[int, HourValue | None]] = {}
     for signal in signals:  # may be hundreds of thousands: only a value is kept of each
         subject = AnomalySubject(signal.kind, signal.subject_id)
         for metric in WATCHED.get(signal.kind, ()):
-            values.setdefault((subject, metric), {})[(signal.hour - since) // HOUR] = hour_value(
-                metric, signal.tally
-            )
+            of_hours = values.setdefault((subject, metric), {})
+            of_hours[(signal.hour - since) // HOUR] = hour_value(metric, signal.tally)
     length = (until - since) // HOUR
     for (subject, metric), of_hours in values.items():
         first, empty = min(of_hours), hour_value(metric, None)
-        yield (
-            subject,
-            metric,
-            [of_hours.get(index, empty) if index >= first else None for index in range(length)],
-        )
+        series = [of_hours.get(index, empty) if index >= first else None for index in range(length)]
+        yield subject, metric, series
 
 
 def hour_value(metric: Metric, tally: Tally | None) -> HourValue | None:
-    """Return an hour's value of a metric; None when the hour says nothing of it."""
     if metric is Metric.Traffic:
         return HourValue(tally.total, tally.total) if tally else HourValue(0, 0)
     if tally is None or tally.total == 0:
@@ -90,16 +85,12 @@ _RANGE: Final = 3.0
 
 
 class HourValue(NamedTuple):
-    """An hour's `value`, in the metric's unit, from `weight` attempts, checks, jobs or requests."""
-
     value: float
     weight: float
 
 
 @dataclass(frozen=True, slots=True)
 class UnusualHour:
-    """The hour at `index` of the series, which is unusual."""
-
     index: int
     direction: Direction
     observed: float
@@ -181,8 +172,7 @@ def unusual_hours(
 ) -> list[UnusualHour]:
     """Return the unusual hours of a series of consecutive hours, from the index `since` on.
 
-    - None is an hour that says nothing; of counts, an hour without any is a zero.
-    - A series with too little history has no unusual hours."""
+    None is an hour that says nothing; of counts, an hour without any is a zero."""
     scale = _SCALES[metric]
     ys = [
         scale.forward(hour) if hour is not None and hour.weight >= scale.least_weight else None
@@ -219,7 +209,6 @@ def unusual_hours(
 
 
 def _baselines(ys: Sequence[float | None]) -> list[float | None]:
-    """Return the baseline of each hour, from other weeks and, where those are too few, from other days."""
     by_week = [[y for y in ys[slot::_WEEK] if y is not None] for slot in range(_WEEK)]
     by_day = [[y for y in ys[slot::_DAY] if y is not None] for slot in range(_DAY)]
     bases: list[float | None] = []

@@ -41,10 +41,9 @@ class AnomalyStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What was to be expected, in the metric's unit.
+    """What was to be expected, in attempts, records or requests an hour, a share of 1, or ms.
 
-    Units are attempts, records or requests an hour, a share of 1, or milliseconds. All but a few hours in a thousand
-    lie between `low` and `high`."""
+    All but a few hours in a thousand lie between `low` and `high`."""
 
     typical: float
     low: float
@@ -53,10 +52,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """One unusual hour.
-
-    `score` is its distance from the typical value in robust standard deviations, positive; beyond 6 is unusual by
-    default."""
+    """One unusual hour; `score` is its positive distance from the typical one in robust deviations."""
 
     hour: datetime
     direction: Direction
@@ -67,8 +63,6 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class AnomalySubject:
-    """What the numbers are about."""
-
     kind: SubjectKind
     subject_id: UUID
 
@@ -107,8 +101,6 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True)
 class AnomalyFilter:
-    """Conditions of a list of anomalies; all that are given must hold."""
-
     status: AnomalyStatus | None = None
     metrics: tuple[Metric, ...] = ()
     subject_id: UUID | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,15 +17,9 @@ from domain.monitoring.anomalies.model import DETECTED, Anomaly, AnomalySubject,
 from domain.monitoring.anomalies.ports import AnomalyTransaction
 from domain.webhooks.model import WebhookState
 
-_TYPES = {
-    SubjectKind.Webhook: "webhook",
-    SubjectKind.ApiKey: "apikey",
-}
-
 
 def type_of(kind: SubjectKind) -> str:
-    """Return `webhook`, `apikey` or `integration`."""
-    return _TYPES.get(kind, "integration")
+    return {SubjectKind.Webhook: "webhook", SubjectKind.ApiKey: "apikey"}.get(kind, "integration")
 
 
 def name_of(tx: AnomalyTransaction, tenant_id: UUID, subject: AnomalySubject) -> tuple[str, bool] | None:
@@ -45,7 +40,6 @@ def name_of(tx: AnomalyTransaction, tenant_id: UUID, subject: AnomalySubject) ->
 
 
 def sentence(name: str, subject: AnomalySubject, metric: Metric, deviation: Deviation) -> str:
-    """Return the sentence that compares what was seen with what was expected."""
     is_key = subject.kind == SubjectKind.ApiKey
     calls = f"requests with the key {name}" if is_key else f"attempts to deliver to {name}"
     seen, low, high = deviation.observed, deviation.expected.low, deviation.expected.high
@@ -62,10 +56,8 @@ def sentence(name: str, subject: AnomalySubject, metric: Metric, deviation: Devi
             return f"{what} {name} took {seen:,.0f} ms (95th percentile) {when}; up to {high:,.0f} ms was expected."
         case _:
             kind = subject.kind.name.removeprefix("Sync")
-            return (
-                f"{seen:,.0f} records a {kind} synchronisation of {name} {when}; "
-                f"{low:,.0f} to {high:,.0f} were expected."
-            )
+            what = f"{seen:,.0f} records a {kind} synchronisation of {name}"
+            return f"{what} {when}; {low:,.0f} to {high:,.0f} were expected."
 
 
 def event_of(anomaly: Anomaly) -> DomainEvent:
@@ -98,8 +90,6 @@ def _data(anomaly: Anomaly) -> dict[str, Any]:
         "detail": anomaly.detail,
         "startedAt": rfc3339(anomaly.started_at),
         "observed": anomaly.observed,
-        "expected": None
-        if expected is None
-        else {"typical": expected.typical, "low": expected.low, "high": expected.high},
+        "expected": None if expected is None else asdict(expected),
         "score": anomaly.score,
     }

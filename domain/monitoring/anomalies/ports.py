@@ -21,38 +21,32 @@ from domain.webhooks.ports import Webhooks
 
 
 class Anomalies(Protocol):
-    """The anomalies of one tenant; `watermarks` and `delete_before` see all tenants."""
+    """A tenant's anomalies; `watermarks` and `delete_before` see all tenants. `get` raises NotFound."""
 
     def add(self, tenant_id: UUID, anomaly: Anomaly) -> None:
         """Store a new anomaly. Raises Unavailable when another transaction stores the same active one."""
 
-    def get(self, tenant_id: UUID, anomaly_id: UUID) -> Anomaly:
-        """Return an anomaly. Raises NotFound."""
+    def get(self, tenant_id: UUID, anomaly_id: UUID) -> Anomaly: ...
 
     def page(self, tenant_id: UUID, filter_: AnomalyFilter, page: PageRequest) -> Page[Anomaly]:
-        """Return a page of anomalies, newest first."""
+        """Return anomalies, newest first."""
 
     def active(self, tenant_id: UUID) -> list[Anomaly]: ...
 
-    def update(self, tenant_id: UUID, anomaly: Anomaly) -> None:
-        """Store what was seen of it last, and its end."""
+    def update(self, tenant_id: UUID, anomaly: Anomaly) -> None: ...
 
-    def decide(self, tenant_id: UUID, anomaly: Anomaly) -> None:
-        """Store who acknowledged it, and until when it is snoozed."""
+    def decide(self, tenant_id: UUID, anomaly: Anomaly) -> None: ...
 
     def snoozed(self, tenant_id: UUID, now: datetime) -> set[tuple[UUID, Metric]]:
         """Return the subject and metric of each anomaly whose snooze has not ended."""
 
-    def exists_since(self, tenant_id: UUID, subject_id: UUID, metric: Metric, since: datetime) -> bool:
-        """Return whether an anomaly of the subject and metric began at or after `since`."""
+    def exists_since(self, tenant_id: UUID, subject_id: UUID, metric: Metric, since: datetime) -> bool: ...
 
     def watermarks(self) -> Mapping[UUID, datetime]:
         """Return, by tenant, the hour before which every hour was examined."""
 
     def set_watermark(self, tenant_id: UUID, hour: datetime, *, before: datetime | None) -> None:
-        """Move the tenant's watermark from `before`, None where there was none.
-
-        Raises Unavailable when another process has moved it."""
+        """Move the watermark from `before`. Raises Unavailable when another process has moved it."""
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         """Remove up to `limit` anomalies that ended before `cutoff`, and return how many."""
@@ -63,8 +57,6 @@ ANYTHING: Final = "*"
 
 
 class Trait(IntEnum):
-    """An aspect of a key's use."""
-
     Network = 0
     Country = 1
     Client = 2
@@ -74,10 +66,7 @@ class Trait(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A use of a key.
-
-    `value` is a network (CIDR), country, client program, a scope it lacks or one it has; `ANYTHING` when no scope
-    was named."""
+    """A use of a key; `value` is `ANYTHING` when no scope was named."""
 
     tenant_id: UUID
     api_key_id: UUID
@@ -95,17 +84,13 @@ class SeenTrait:
 
 
 class Sightings(Protocol):
-    """The uses of keys of all tenants."""
-
     def known(self, api_key_id: UUID, trait: Trait) -> list[SeenTrait]: ...
 
     def known_of(self, api_key_ids: Collection[UUID], trait: Trait) -> Mapping[UUID, Sequence[SeenTrait]]:
         """Return what is known of several keys; those that showed nothing are left out."""
 
     def see(self, sightings: Sequence[Sighting], now: datetime) -> list[Sighting]:
-        """Store the sightings, or that they were seen again, and return the new ones.
-
-        Raises Unavailable when another transaction stores the same one."""
+        """Store sightings, or that they were seen again; return new ones. Raises Unavailable on a clash."""
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         """Remove up to `limit` sightings that were last seen before `cutoff`, and return how many."""
@@ -114,8 +99,6 @@ class Sightings(Protocol):
 class AnomalyTransaction(
     OutboxTransaction, AuditTransaction, OccurrenceTransaction, UserTransaction, Protocol
 ):
-    """The transaction that records anomalies, and reads the names of what they are about."""
-
     @property
     def anomalies(self) -> Anomalies: ...
     @property

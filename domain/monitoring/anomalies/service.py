@@ -23,9 +23,8 @@ from domain.monitoring.anomalies.model import Anomaly, AnomalyFilter
 from domain.monitoring.anomalies.ports import AnomalyTransaction
 from domain.monitoring.signal_series import SignalReader
 
-#: Hours shown before the first and after the last unusual one.
-_AROUND = 24
-_MOST_HOURS = 14 * 24
+#: Shown before the first and after the last unusual hour.
+_AROUND = 24 * HOUR
 
 
 class AcknowledgeAnomaly(Command):
@@ -38,16 +37,12 @@ class SnoozeAnomaly(Command):
 
 @dataclass(frozen=True, slots=True)
 class MeasuredHour:
-    """The value measured in the hour from `start`; None when nothing was measured."""
-
     start: datetime
     value: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class AnomalyDetail:
-    """An anomaly and the hours around it; no hours of what was seen at once."""
-
     anomaly: Anomaly
     hours: Sequence[MeasuredHour]
 
@@ -61,7 +56,6 @@ class AnomalyService:
         self._clock = clock
 
     def page(self, principal: Principal, filter_: AnomalyFilter, page: PageRequest) -> Page[Anomaly]:
-        """Return a page of anomalies, newest first. Raises Forbidden."""
         principal.require(INSIGHTS_READ)
         with self._transactions.read() as tx:
             return tx.anomalies.page(principal.tenant_id, filter_, page)
@@ -74,41 +68,30 @@ class AnomalyService:
         return AnomalyDetail(anomaly, self._hours(anomaly))
 
     def acknowledge(self, principal: Principal, anomaly_id: UUID, command: AcknowledgeAnomaly) -> Anomaly:
-        """Record that somebody looks after the anomaly; it still ends by itself.
-
-        Raises Forbidden, NotFound; Conflict when it is acknowledged already."""
+        """Record that somebody looks after it. Raises Forbidden, NotFound; Conflict if that is so."""
         principal.require(INSIGHTS_MANAGE)
         with self._transactions.write() as tx:
             before = tx.anomalies.get(principal.tenant_id, anomaly_id)
             if before.acknowledged_at is not None:
                 raise Conflict("The anomaly is already acknowledged.")
-            after = replace(
-                before,
-                acknowledged_at=self._clock.now(),
-                acknowledged_by=principal.user_id,
-                note=command.note,
-            )
+            now, by = self._clock.now(), principal.user_id
+            after = replace(before, acknowledged_at=now, acknowledged_by=by, note=command.note)
             self._decide(tx, principal, "anomaly.acknowledged", after)
         return after
 
     def snooze(self, principal: Principal, anomaly_id: UUID, command: SnoozeAnomaly) -> Anomaly:
-        """Keep the hub from announcing anomalies of the same subject and metric for a while; they are still stored.
-
-        Raises Forbidden, NotFound."""
+        """Announce nothing of the same subject and metric for a while. Raises Forbidden, NotFound."""
         principal.require(INSIGHTS_MANAGE)
         until = self._clock.now() + timedelta(hours=command.hours)
         with self._transactions.write() as tx:
-            before = tx.anomalies.get(principal.tenant_id, anomaly_id)
-            after = replace(before, snoozed_until=until)
+            after = replace(tx.anomalies.get(principal.tenant_id, anomaly_id), snoozed_until=until)
             self._decide(tx, principal, "anomaly.snoozed", after)
         return after
 
     def _decide(self, tx: AnomalyTransaction, principal: Principal, action: str, after: Anomaly) -> None:
         tx.anomalies.decide(principal.tenant_id, after)
-        values = {
-            "note": after.note,
-            "snoozedUntil": None if after.snoozed_until is None else after.snoozed_until.isoformat(),
-        }
+        until = None if after.snoozed_until is None else after.snoozed_until.isoformat()
+        values = {"note": after.note, "snoozedUntil": until}
         entry = AuditEntry(action, "anomaly", after.anomaly_id, principal, after=values)
         tx.audit.append(principal.tenant_id, entry)
         tx.commit()
@@ -117,10 +100,9 @@ class AnomalyService:
         subject, metric = anomaly.subject, anomaly.metric
         if metric not in WATCHED.get(subject.kind, ()) or anomaly.expected is None:
             return []
-        since = anomaly.started_at - _AROUND * HOUR
-        until = min(
-            anomaly.last_seen_at + (_AROUND + 1) * HOUR, since + _MOST_HOURS * HOUR, self._clock.now()
-        )
+        since = anomaly.started_at - _AROUND
+        end = anomaly.last_seen_at + HOUR + _AROUND
+        until = min(end, since + timedelta(days=14), self._clock.now())
         signals = self._reader.read(
             anomaly.tenant_id, subject.kind, since=since, until=until, subject_id=subject.subject_id
         )

@@ -30,14 +30,11 @@ _CATCH_UP: Final = timedelta(hours=24)
 _SETTLED: Final = timedelta(minutes=3)
 #: An hour that is usual again does not end an anomaly, two in a row do.
 _FORGIVEN: Final = 2 * HOUR
-_PER_TRANSACTION = 500
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
 class WatchResult:
-    """What a run did."""
-
     tenants: int = 0
     detected: int = 0
     ended: int = 0
@@ -45,8 +42,6 @@ class WatchResult:
 
 @dataclass(frozen=True, slots=True)
 class _SubjectHour:
-    """An unusual hour of a subject."""
-
     subject: AnomalySubject
     metric: Metric
     deviation: Deviation
@@ -69,9 +64,7 @@ class AnomalyWatch:
         self._retention = retention
 
     def detect(self, seconds: float = 240.0) -> WatchResult:
-        """Examine the hours that have ended since the last run, tenant by tenant, for about so many seconds.
-
-        Tenants that were not reached come first in the next run. Raises Unavailable."""
+        """Examine hours ended since the last run, tenants not reached then first. Raises Unavailable."""
         started, result = self._clock.now(), WatchResult()
         until = hour_of(started - _SETTLED)
         with self._transactions.read() as tx:
@@ -80,27 +73,20 @@ class AnomalyWatch:
         due = [tenant_id for tenant_id in tenants if watermarks.get(tenant_id, _NEVER) < until]
         for tenant_id in sorted(due, key=lambda tenant_id: watermarks.get(tenant_id, until)):
             if (self._clock.now() - started).total_seconds() > seconds:
-                logger.warning(
-                    "anomalies not looked for everywhere", extra={"tenants": len(due) - result.tenants}
-                )
+                left = len(due) - result.tenants
+                logger.warning("anomalies not looked for everywhere", extra={"tenants": left})
                 break
             try:
                 self._examine(tenant_id, watermarks.get(tenant_id), until, result)
             except Unavailable as error:
-                logger.warning(
-                    "anomalies not looked for", extra={"tenantId": str(tenant_id), "reason": error.detail}
-                )
+                fields = {"tenantId": str(tenant_id), "reason": error.detail}
+                logger.warning("anomalies not looked for", extra=fields)
             result.tenants += 1
         return result
 
     def forget_old(self) -> int:
-        """Remove anomalies that ended longer ago than the retention, and return how many."""
         cutoff = self._clock.now() - self._retention
-        return in_steps(
-            self._transactions,
-            lambda tx: tx.anomalies.delete_before(cutoff, _PER_TRANSACTION),
-            _PER_TRANSACTION,
-        )
+        return in_steps(self._transactions, lambda tx: tx.anomalies.delete_before(cutoff, 500), 500)
 
     def _examine(
         self, tenant_id: UUID, watermark: datetime | None, until: datetime, result: WatchResult
@@ -121,9 +107,7 @@ class AnomalyWatch:
         result.ended += run.ended
 
     def _signals(self, tenant_id: UUID, since: datetime, until: datetime) -> Iterator[Signal]:
-        """Yield the signals a week at a time, because 1,000 integrations have 672,000 of them in four weeks.
-
-        Those of keys are few, and cost a read each time."""
+        """Yield signals a week at a time, because 1,000 integrations have 672,000 in four weeks."""
         for kind in WATCHED:
             step = WINDOW if kind == SubjectKind.ApiKey else _AT_A_TIME
             start = since
@@ -138,27 +122,16 @@ def unusual(
 ) -> list[_SubjectHour]:
     """Return the unusual hours from `examined_from` on, in the order of time."""
     start = (examined_from - since) // HOUR
-    found = [
-        _SubjectHour(
-            subject,
-            metric,
-            Deviation(
-                since + unusual_hour.index * HOUR,
-                unusual_hour.direction,
-                unusual_hour.observed,
-                unusual_hour.expected,
-                unusual_hour.score,
-            ),
-        )
-        for subject, metric, series in series_of(signals, since, until)
-        for unusual_hour in unusual_hours(metric, series, since=start)
-    ]
+    found = []
+    for subject, metric, series in series_of(signals, since, until):
+        for hour in unusual_hours(metric, series, since=start):
+            at = since + hour.index * HOUR
+            deviation = Deviation(at, hour.direction, hour.observed, hour.expected, hour.score)
+            found.append(_SubjectHour(subject, metric, deviation))
     return sorted(found, key=lambda hour: hour.deviation.hour)
 
 
 class _AnomalyRun:
-    """The active anomalies of one tenant during a run, in its transaction."""
-
     def __init__(self, tx: AnomalyTransaction, tenant_id: UUID, ids: IdGenerator, now: datetime) -> None:
         self._tx = tx
         self._tenant_id = tenant_id
@@ -174,7 +147,6 @@ class _AnomalyRun:
         self.ended = 0
 
     def enter(self, found: _SubjectHour) -> None:
-        """Start an anomaly with this hour, or add the hour to the active one."""
         subject, metric, deviation = found.subject, found.metric, found.deviation
         named = name_of(self._tx, self._tenant_id, subject)
         # What was switched off or removed is quiet for a known reason.
@@ -192,13 +164,12 @@ class _AnomalyRun:
             self._active[key] = self._go_on(current, deviation, detail)
 
     def end_quiet(self, until: datetime) -> None:
-        """End the anomalies that were followed by two usual hours."""
         for anomaly in list(self._active.values()):
             if until - anomaly.last_seen_at > _FORGIVEN:
                 self._end(anomaly)
 
     def alert(self) -> None:
-        """Raise an occurrence for each anomaly that was seen, so that its alert lasts as long as it does."""
+        """Raise an occurrence for each anomaly seen, so that its alert lasts as long as it does."""
         for anomaly in self._seen.values():
             if not self._is_snoozed(anomaly):
                 self._tx.occurrences.append(occurrence_of(anomaly, self._now))
@@ -227,13 +198,8 @@ class _AnomalyRun:
     def _go_on(self, current: Anomaly, deviation: Deviation, detail: str) -> Anomaly:
         after = replace(current, last_seen_at=deviation.hour, hours=current.hours + 1)
         if deviation.score > (current.score or 0.0):
-            after = replace(
-                after,
-                detail=detail,
-                observed=deviation.observed,
-                expected=deviation.expected,
-                score=deviation.score,
-            )
+            observed, expected = deviation.observed, deviation.expected
+            after = replace(after, detail=detail, observed=observed, expected=expected, score=deviation.score)
         self._tx.anomalies.update(self._tenant_id, after)
         self._seen[after.anomaly_id] = after
         return after
