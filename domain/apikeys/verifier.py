@@ -71,7 +71,7 @@ _UNKNOWN = VerificationResult(VerificationCode.NOT_FOUND)
 class KeyVerifier:
     """Verifies keys and charges their quotas.
 
-    At most `parallel` quotas are written, and batches run, at once: more than 1 where a write is a round trip.
+    At most `parallel` quotas are written, and batches run, at once: several where a write is a round trip.
     `listener` is called with every batch and its results."""
 
     def __init__(

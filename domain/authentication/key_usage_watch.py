@@ -1,7 +1,7 @@
 """Unusual uses of API keys (section 10.2), and the scopes that each is used for, for recommendations.
 
-Unusual are a network, country or client program that the key was never used from before, one scope after another
-that it does not have, and many refused requests within a minute."""
+Unusual are a network, country or client program that the key was never used from before, one scope after
+another that it does not have, and many refused requests within a minute."""
 
 from __future__ import annotations
 

@@ -110,8 +110,8 @@ def record_name(integration_id: UUID, stream: str, external_id: str) -> str:
 def without_person(text: str, person: Person) -> tuple[str, Found]:
     """Return JSON text without the person, and what it had to do with the person.
 
-    All values of the smallest object that names the person become null; within a longer text, the identifier is
-    replaced. Text that is not JSON counts as one value."""
+    All values of the smallest object that names the person become null; within a longer text, the identifier
+    is replaced. Text that is not JSON counts as one value."""
     if "\\" not in text and not person.may_occur(text):
         return text, Found.Nothing
     try:

@@ -152,7 +152,7 @@ class DecisionCleaner:
         self._clock = clock
 
     def forget_old(self, *, tenants: int = 100, transactions: int = 50) -> int:
-        """Remove decisions of 90 days and older whose subject has ended, and return how many. Raises Unavailable.
+        """Remove decisions of 90 days whose subject has ended, and return how many. Raises Unavailable.
 
         A run looks at some tenants, from another one each day; what it committed stays."""
         now = self._clock.now()
