@@ -46,9 +46,8 @@ class Idempotency:
         - Raises ValidationFailed when `request` (its method, path and body) differs from the first one's."""
         now = self._clock.now()
         fingerprint = hashlib.sha256(request).hexdigest()
-        fresh = TableEntity(
-            str(tenant_id), _row(key), {"fingerprint": fingerprint, "startedAt": now, "answer": 0}
-        )
+        properties: dict[str, TableValue] = {"fingerprint": fingerprint, "startedAt": now, "answer": 0}
+        fresh = TableEntity(str(tenant_id), _row(key), properties)
         try:
             self._tables.insert(TABLE, fresh)
         except EntityExists:
@@ -108,17 +107,13 @@ class Idempotency:
                 "This Idempotency-Key was used for a different request.", code="idempotency-key-reused"
             )
         if not rows and age > _RUNNING_AT_MOST:
-            raise Conflict(
-                "The first request with this Idempotency-Key left no answer; whether it was done is not known.",
-                code="idempotency-outcome-unknown",
-            )
+            detail = "The first request with this Idempotency-Key left no answer; whether it was done is not known."
+            raise Conflict(detail, code="idempotency-outcome-unknown")
         if not rows:
             detail = "The first request with this Idempotency-Key is still running; try again."
             raise Conflict(detail, code="idempotency-key-running")
-        others = [
-            self._tables.get(TABLE, known.partition_key, f"{known.row_key}p{index}")
-            for index in range(1, rows)
-        ]
+        names = [f"{known.row_key}p{index}" for index in range(1, rows)]
+        others = [self._tables.get(TABLE, known.partition_key, name) for name in names]
         sealed = "".join(_text(entity) for entity in (known, *others) if entity is not None)
         fields = json.loads(self._cipher.open(sealed, context=_context(known.partition_key, known.row_key)))
         return StoredAnswer(fields["status"], fields["headers"], zlib.decompress(b64decode(fields["body"])))

@@ -58,7 +58,10 @@ class Tracer(Protocol):
 
 
 class _Untraced:
-    """A span that records nothing, and its own context manager: entering it costs a call."""
+    """A tracer and the span that it opens, which records nothing and costs a call to enter."""
+
+    def span(self, *about: object, **options: object) -> _Untraced:
+        return self
 
     @property
     def traceparent(self) -> None:
@@ -77,21 +80,7 @@ class _Untraced:
         pass
 
 
-class NoTracer:
-    def span(
-        self,
-        name: str,
-        kind: SpanKind,
-        *,
-        parent: str | None = None,
-        attributes: Callable[[], Attributes] | None = None,
-        is_current: bool = True,
-    ) -> _Untraced:
-        return _UNTRACED
-
-
-_UNTRACED = _Untraced()
-UNTRACED: Tracer = NoTracer()
+UNTRACED: Tracer = _Untraced()
 
 
 @contextmanager

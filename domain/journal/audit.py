@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,16 +17,8 @@ from domain.core.transaction import Transaction
 from domain.core.wire import rfc3339
 
 REDACTED = "********"
-_SECRET_WORDS = (
-    "secret",
-    "password",
-    "token",
-    "credential",
-    "apikey",
-    "keyhash",
-    "authorization",
-    "signature",
-)
+_SECRET_WORDS = re.compile("secret|password|token|credential|apikey|keyhash|authorization|signature")
+_NO_SECRET = ("id", "at", "prefix", "overlapseconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +135,7 @@ def state_text(state: Mapping[str, Any] | None) -> str | None:
 
 def _is_secret(name: str) -> bool:
     plain = name.replace("_", "").replace("-", "").lower()
-    return plain == "key" or (
-        any(word in plain for word in _SECRET_WORDS)
-        and not plain.endswith(("id", "at", "prefix", "overlapseconds"))
-    )
+    return plain == "key" or (_SECRET_WORDS.search(plain) is not None and not plain.endswith(_NO_SECRET))
 
 
 def _plain(value: object) -> str:

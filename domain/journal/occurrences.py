@@ -69,22 +69,19 @@ class OccurrenceSender:
         """Send the occurrences that wait; return how many. What cannot be sent stays for the next time."""
         sent = 0
         try:
-            while some := self._send_some():
-                sent += some
+            while waiting := self._waiting():
+                self._queue.send(ALERTS_QUEUE, [message_of(reported) for reported in waiting])
+                with self._transactions.write() as tx:
+                    tx.occurrences.remove([reported.occurrence_id for reported in waiting])
+                    tx.commit()
+                sent += len(waiting)
         except Unavailable:
             logger.warning("alerts not sent, kept for the sweep")
         return sent
 
-    def _send_some(self) -> int:
+    def _waiting(self) -> list[Occurrence]:
         with self._transactions.read() as tx:
-            waiting = tx.occurrences.waiting(_BATCH)
-        if not waiting:
-            return 0
-        self._queue.send(ALERTS_QUEUE, [message_of(reported) for reported in waiting])
-        with self._transactions.write() as tx:
-            tx.occurrences.remove([reported.occurrence_id for reported in waiting])
-            tx.commit()
-        return len(waiting)
+            return tx.occurrences.waiting(_BATCH)
 
 
 class Occurrences(Protocol):

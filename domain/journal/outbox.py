@@ -73,11 +73,9 @@ class EventService:
         `in_batch` says where the pointers of errors begin."""
         principal.require(EVENTS_WRITE)
         pointer = "/events/{}" if in_batch else ""
-        rows = [
-            self._row(principal.tenant_id, event, traceparent, pointer.format(index))
-            for index, event in enumerate(events)
-        ]
-        return self._store(rows)
+        tenant_id = principal.tenant_id
+        named = [(event, pointer.format(index)) for index, event in enumerate(events)]
+        return self._store([self._row(tenant_id, event, traceparent, place) for event, place in named])
 
     def accept_message(self, body: str, message_id: str) -> EventRef:
         """Store one event that another module sent straight to the queue. Raises ValidationFailed.

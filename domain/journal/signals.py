@@ -62,10 +62,7 @@ class Sketch:
 
     def below(self, milliseconds: float) -> Sketch:
         """Return the values in intervals that end below so many milliseconds: up to 15 % under it may be missing."""
-        kept = {
-            interval: count for interval, count in self._counts.items() if _GROWTH**interval < milliseconds
-        }
-        return Sketch(kept)
+        return Sketch({end: count for end, count in self._counts.items() if _GROWTH**end < milliseconds})
 
     def percentile(self, share: float) -> int | None:
         """Return the duration in milliseconds that `share` (0 to 1) of the values do not exceed; None of nothing."""
@@ -108,15 +105,7 @@ class Tally:
     latency: Sketch = field(default_factory=Sketch)
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            total=self.total + other.total,
-            succeeded=self.succeeded + other.succeeded,
-            failed=self.failed + other.failed,
-            failed_for_good=self.failed_for_good + other.failed_for_good,
-            volume=self.volume + other.volume,
-            errors=Counter(self.errors) + Counter(other.errors),
-            latency=self.latency + other.latency,
-        )
+        return total_of((self, other))
 
     @property
     def success_rate(self) -> float | None:
