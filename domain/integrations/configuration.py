@@ -104,11 +104,9 @@ def _validated(model: type[Configuration], value: Mapping[str, Any]) -> Configur
     try:
         return model.model_validate_json(_compact(value))
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False, include_context=False)
-        raise ValidationFailed(
-            "The configuration is not what the provider needs.",
-            [FieldError(_ROOT + json_pointer(*found["loc"]), reason_of(found)) for found in errors],
-        ) from None
+        refused = error.errors(include_url=False, include_input=False, include_context=False)
+        errors = [FieldError(_ROOT + json_pointer(*field["loc"]), reason_of(field)) for field in refused]
+        raise ValidationFailed("The configuration is not what the provider needs.", errors) from None
 
 
 def _split(configuration: Configuration) -> Split:
@@ -138,10 +136,9 @@ def _secrets(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
 def _refuse_masks(sent: Mapping[str, Any]) -> None:
     masked = [pointer for pointer, value in _leaves(sent, _ROOT) if value == MASK]
     if masked:
-        raise ValidationFailed(
-            "A masked value is not a secret.",
-            [FieldError(pointer, "Send the secret itself; no secret is stored here.") for pointer in masked],
-        )
+        detail = "Send the secret itself; no secret is stored here."
+        errors = [FieldError(pointer, detail) for pointer in masked]
+        raise ValidationFailed("A masked value is not a secret.", errors)
 
 
 def _leaves(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from domain.core.errors import ValidationFailed
@@ -140,10 +139,8 @@ class FanOut:
                 unreadable = occurrence("unreadable-message", data, self._clock.now())
                 self._queue.send(ALERTS_QUEUE, [message_of(unreadable)])
         unique = list(dict.fromkeys(refs))
-        return sum(
-            self.fan_out(unique[start : start + _EVENTS_PER_TRANSACTION])
-            for start in range(0, len(unique), _EVENTS_PER_TRANSACTION)
-        )
+        starts = range(0, len(unique), _EVENTS_PER_TRANSACTION)
+        return sum(self.fan_out(unique[start : start + _EVENTS_PER_TRANSACTION]) for start in starts)
 
     def fan_out(self, refs: Sequence[EventRef]) -> int:
         """Store the deliveries of these events, one transaction for 32 MiB, and send them; return how many are new."""
@@ -177,13 +174,10 @@ class FanOut:
                 for consume in self._consumers:
                     consume(events)
                 tx.commit()
-            send_deliveries(
-                self._queue,
-                (
-                    (delivery.webhook_id, delivery.webhook_delivery_id, delivery.event.size)
-                    for delivery in new
-                ),
-            )
+            queued = [
+                (delivery.webhook_id, delivery.webhook_delivery_id, delivery.event.size) for delivery in new
+            ]
+            send_deliveries(self._queue, queued)
         return len(new), sum(event.size for event in events) < _BYTES_PER_TRANSACTION
 
     def _spans(self, events: Sequence[DomainEvent]) -> AbstractContextManager[None]:
@@ -200,9 +194,16 @@ class FanOut:
             fields = json.loads(body)
         except (ValueError, RecursionError) as error:
             raise ValidationFailed("The message is not JSON.") from error
-        if isinstance(fields, dict) and "eventIds" in fields:
-            return _announced(fields)
-        return [self._events.accept_message(body, message_id)]
+        if not isinstance(fields, dict) or "eventIds" not in fields:
+            return [self._events.accept_message(body, message_id)]
+        event_ids = fields["eventIds"]
+        if not isinstance(event_ids, list) or not all(isinstance(event_id, str) for event_id in event_ids):
+            raise ValidationFailed("The announcement's eventIds are not a list of texts.")
+        try:
+            tenant = UUID(fields.get("tenantId"))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValidationFailed("The announcement's tenantId is not a GUID.") from error
+        return [EventRef(tenant, event_id) for event_id in event_ids]
 
     def _deliveries(
         self, events: Sequence[DomainEvent], subscribers: Sequence[Subscriber]
@@ -217,19 +218,6 @@ class FanOut:
                 for name in subscriptions_for(event.type)
                 for subscriber in by_name.get((event.tenant_id, name), ())
             }
-            deliveries += [
-                NewDelivery(self._ids.new(), subscriber.webhook_id, event, is_held=subscriber.holds)
-                for subscriber in matched.values()
-            ]
+            for webhook_id, found in matched.items():
+                deliveries.append(NewDelivery(self._ids.new(), webhook_id, event, is_held=found.holds))
         return deliveries
-
-
-def _announced(fields: Mapping[str, Any]) -> list[EventRef]:
-    event_ids = fields["eventIds"]
-    if not isinstance(event_ids, list) or not all(isinstance(event_id, str) for event_id in event_ids):
-        raise ValidationFailed("The announcement's eventIds are not a list of texts.")
-    try:
-        tenant = UUID(fields.get("tenantId"))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValidationFailed("The announcement's tenantId is not a GUID.") from error
-    return [EventRef(tenant, event_id) for event_id in event_ids]

@@ -191,11 +191,8 @@ class UpdateWebhook(Command):
 class RotateSecret(Command):
     """Body of `POST /api/webhooks/{id}/secret/rotate`."""
 
-    overlap_seconds: int | None = Field(
-        None,
-        ge=0,
-        le=7 * 86_400,
-        description="How long the old secret signs beside the new one; 24 h by default",
+    overlap_seconds: Annotated[int, Field(ge=0, le=7 * 86_400)] | None = Field(
+        None, description="How long the old secret signs beside the new one; 24 h by default"
     )
 
 

@@ -61,13 +61,9 @@ def delivery_expired(ids: IdGenerator, expired: ExpiredDelivery, now: datetime) 
         "errorMessage": "Not delivered within its time; expired.",
         "nextRetryAt": None,
     }
+    tenant_id, subject = expired.tenant_id, expired.webhook_delivery_id
     return build_event(
-        DELIVERY_FAILED,
-        data,
-        event_id=ids.new(),
-        tenant_id=expired.tenant_id,
-        subject=expired.webhook_delivery_id,
-        at=now,
+        DELIVERY_FAILED, data, event_id=ids.new(), tenant_id=tenant_id, subject=subject, at=now
     )
 
 

@@ -139,13 +139,10 @@ class ResultRecorder:
         """Raise WebhookSent and WebhookDeliveryFailed; a delivery of one of these raises none: there is no loop."""
         results = [result for result in kept if result.claimed.event.type not in DELIVERY_EVENTS]
         heard = listeners(tx, {result.claimed.endpoint.tenant_id for result in results})
-        tx.outbox.append(
-            [
-                attempted(self._ids, result, now)
-                for result in results
-                if (result.claimed.endpoint.tenant_id, _event_type(result)) in heard
-            ]
-        )
+        told = [
+            result for result in results if (result.claimed.endpoint.tenant_id, _event_type(result)) in heard
+        ]
+        tx.outbox.append([attempted(self._ids, result, now) for result in told])
 
 
 def _event_type(result: AttemptResult) -> str:

@@ -47,16 +47,14 @@ class RetryProcessor:
     def sweep(self) -> Swept:
         """Queue again what is due; at most 20,000 deliveries a run. Idempotent. Raises Unavailable."""
         self._release()
-        total = Swept()
+        requeued = interrupted = expired = 0
         most = _PER_RUN // _PER_TRANSACTION
         for found in each_step(self._transactions, self._requeue, _PER_TRANSACTION, most=most):
             send_deliveries(self._queue, found.due)
-            total = Swept(
-                total.requeued + len(found.due),
-                total.interrupted + found.interrupted,
-                total.expired + len(found.expired),
-            )
-        return total
+            requeued += len(found.due)
+            interrupted += found.interrupted
+            expired += len(found.expired)
+        return Swept(requeued, interrupted, expired)
 
     def _release(self) -> None:
         with self._transactions.write() as tx:
@@ -72,15 +70,10 @@ class RetryProcessor:
         failed = Counter(delivery.webhook_id for delivery in expired if not delivery.was_held)
         tallies = [EndpointTally(webhook_id, failed_for_good=count) for webhook_id, count in failed.items()]
         tx.pipeline.tally(tallies, now)
-        heard = listeners(tx, {delivery.tenant_id for delivery in expired})
-        tx.outbox.append(
-            [
-                delivery_expired(self._ids, delivery, now)
-                for delivery in expired
-                if delivery.event_type not in DELIVERY_EVENTS
-                and (delivery.tenant_id, DELIVERY_FAILED) in heard
-            ]
-        )
+        told = [delivery for delivery in expired if delivery.event_type not in DELIVERY_EVENTS]
+        heard = listeners(tx, {delivery.tenant_id for delivery in told})
+        told = [delivery for delivery in told if (delivery.tenant_id, DELIVERY_FAILED) in heard]
+        tx.outbox.append([delivery_expired(self._ids, delivery, now) for delivery in told])
         return len(found.due) + len(expired), found
 
 
