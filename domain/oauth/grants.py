@@ -8,7 +8,7 @@ import secrets as randomness
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, cast
 from uuid import UUID
 
 from domain.core.errors import Unavailable
@@ -19,10 +19,10 @@ from domain.core.ports import (
     SecretStore,
     TableEntity,
     TableStore,
+    TableValue,
     TableWrite,
 )
 from domain.oauth.model import Grant, GrantStatus, Tokens
-from domain.oauth.rows import grant_of, properties_of
 from domain.oauth.rules import LEASE
 
 logger = logging.getLogger("hub.oauth")
@@ -55,7 +55,7 @@ class GrantStore:
     def get(self, integration_id: UUID) -> Grant | None:
         """Return the grant, None when the integration was never authorised. Raises Unavailable."""
         found = self._tables.get(TABLE, _shard(integration_id), _row(integration_id))
-        return None if found is None else grant_of(found)
+        return None if found is None else _grant_of(found)
 
     def tokens(self, grant: Grant) -> Tokens | None:
         """Return the tokens that the row points to. Raises Unavailable."""
@@ -88,7 +88,9 @@ class GrantStore:
     def claim(self, grant: Grant) -> Grant:
         """Take the lease of a grant that is still as it was read; the fence counts up. Raises StaleGrant."""
         claimed = replace(grant, fence=grant.fence + 1, lease_until=self._clock.now() + LEASE)
-        entity = TableEntity(_shard(grant.integration_id), _row(grant.integration_id), properties_of(claimed))
+        entity = TableEntity(
+            _shard(grant.integration_id), _row(grant.integration_id), _properties_of(claimed)
+        )
         try:
             etag = self._tables.replace(TABLE, entity, etag=grant.etag)
         except EtagMismatch:
@@ -195,7 +197,7 @@ class GrantStore:
     def _write(self, before: Grant | None, after: Grant) -> bool:
         """Store `after` with its place in the index; return False when the row is not as in `before` any more."""
         shard = _shard(after.integration_id)
-        entity = TableEntity(shard, _row(after.integration_id), properties_of(after))
+        entity = TableEntity(shard, _row(after.integration_id), _properties_of(after))
         kind: Literal["insert", "replace"] = "insert" if before is None else "replace"
         writes = [TableWrite(kind, entity, before.etag if before else None)]
         old = _due(before) if before is not None and before.status == GrantStatus.Active else None
@@ -230,3 +232,56 @@ def _row(integration_id: UUID) -> str:
 
 def _due(grant: Grant) -> str:
     return f"{_DUE}{int(grant.due_at.timestamp()):012d}-{grant.integration_id.hex}"
+
+
+def _properties_of(grant: Grant) -> dict[str, TableValue]:
+    stored: dict[str, TableValue | None] = {
+        "integrationId": str(grant.integration_id),
+        "tenantId": str(grant.tenant_id),
+        "userId": str(grant.user_id),
+        "status": grant.status.value,
+        "authorizedAt": grant.authorized_at,
+        "expiresAt": grant.expires_at,
+        "dueAt": grant.due_at,
+        "scopes": " ".join(grant.scopes),
+        "requestedScopes": " ".join(grant.requested_scopes),
+        "renewable": grant.renewable,
+        "secretName": grant.secret_name,
+        "secretVersion": grant.version,
+        "tokenFence": grant.token_fence,
+        "fence": grant.fence,
+        "leaseUntil": grant.lease_until,
+        "refreshedAt": grant.refreshed_at,
+        "retryAt": grant.retry_at,
+        "failures": grant.failures,
+        "finished": grant.finished,
+        "withdrawn": grant.withdrawn,
+    }
+    return {name: value for name, value in stored.items() if value is not None}
+
+
+def _grant_of(entity: TableEntity) -> Grant:
+    stored = entity.properties
+    return Grant(
+        integration_id=UUID(str(stored["integrationId"])),
+        tenant_id=UUID(str(stored["tenantId"])),
+        user_id=UUID(str(stored["userId"])),
+        status=GrantStatus(str(stored["status"])),
+        authorized_at=cast(datetime, stored["authorizedAt"]),
+        expires_at=cast(datetime, stored["expiresAt"]),
+        due_at=cast(datetime, stored["dueAt"]),
+        scopes=tuple(str(stored["scopes"]).split()),
+        requested_scopes=tuple(str(stored["requestedScopes"]).split()),
+        renewable=bool(stored["renewable"]),
+        secret_name=str(stored["secretName"]),
+        version=str(stored["secretVersion"]),
+        token_fence=cast(int, stored["tokenFence"]),
+        fence=cast(int, stored["fence"]),
+        lease_until=cast("datetime | None", stored.get("leaseUntil")),
+        refreshed_at=cast("datetime | None", stored.get("refreshedAt")),
+        retry_at=cast("datetime | None", stored.get("retryAt")),
+        failures=cast(int, stored["failures"]),
+        finished=bool(stored["finished"]),
+        withdrawn=bool(stored.get("withdrawn", False)),
+        etag=entity.etag,
+    )

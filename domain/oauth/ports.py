@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -41,6 +41,5 @@ class TokenEndpoint(Protocol):
         token would cost the grant. Raises ProviderFailure (`unavailable`, `rate_limited`) when no answer came."""
 
 
-class GrantLost(Protocol):
-    def __call__(self, integration: Integration, detail: str) -> object:
-        """Suspend the integration and alert, because the provider revoked the grant."""
+#: Suspends the integration and alerts, because the provider revoked the grant; the text says why.
+GrantLost = Callable[[Integration, str], object]

@@ -58,10 +58,9 @@ def check_redirect_after(path: str | None) -> None:
         return
     is_local = path.startswith("/") and not path.startswith("//") and "\\" not in path
     if not is_local or not path.isascii() or not path.isprintable() or " " in path:
-        raise ValidationFailed(
-            "redirectAfter must be a path of this site.",
-            [FieldError("/redirectAfter", "Start with one '/'; no scheme, host, space or backslash.")],
-        )
+        detail = "Start with one '/'; no scheme, host, space or backslash."
+        errors = [FieldError("/redirectAfter", detail)]
+        raise ValidationFailed("redirectAfter must be a path of this site.", errors)
 
 
 def challenge(verifier: str) -> str:

@@ -99,11 +99,9 @@ class OAuthTokens:
             detail = f"The access token has expired and cannot be renewed; {_AGAIN}"
             raise ProviderFailure("unauthorized", detail)
         if grant.retry_at is not None and grant.retry_at > now:
-            raise ProviderFailure(
-                "unavailable",
-                "The access token could not be renewed a moment ago; the next try is soon.",
-                retry_after_seconds=(grant.retry_at - now).total_seconds(),
-            )
+            detail = "The access token could not be renewed a moment ago; the next try is soon."
+            seconds = (grant.retry_at - now).total_seconds()
+            raise ProviderFailure("unavailable", detail, retry_after_seconds=seconds)
         self._sleep(_POLL_SECONDS)
 
     def _stored(self, grant: Grant) -> Tokens:
