@@ -148,6 +148,8 @@ class OverviewService:
 
 
 class DashboardTransaction(SignalTransaction, Protocol):
+    """What the overview reads."""
+
     @property
     def api_keys(self) -> ApiKeys: ...
     @property

@@ -116,5 +116,7 @@ class MetricsService:
 
 
 class MetricsTransaction(Transaction, Protocol):
+    """What the metrics of the hub itself are read from."""
+
     @property
     def metrics(self) -> Metrics: ...

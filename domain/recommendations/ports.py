@@ -85,6 +85,8 @@ class Decisions(Protocol):
 
 
 class RecommendationTransaction(AuditTransaction, SignalTransaction, Protocol):
+    """What recommendations read, and where decisions about them go."""
+
     @property
     def decisions(self) -> Decisions: ...
     @property

@@ -268,6 +268,8 @@ class SyncSettings(Protocol):
 
 
 class SyncTransaction(IntegrationTransaction, UserTransaction, Protocol):
+    """What a sync job may touch."""
+
     @property
     def sync_jobs(self) -> SyncJobs: ...
     @property

@@ -108,6 +108,8 @@ class Notifier(Protocol):
 
 
 class AlertTransaction(OutboxTransaction, AuditTransaction, Protocol):
+    """What evaluating and reporting alerts may touch."""
+
     @property
     def alerts(self) -> Alerts: ...
     @property

@@ -99,6 +99,8 @@ class Sightings(Protocol):
 class AnomalyTransaction(
     OutboxTransaction, AuditTransaction, OccurrenceTransaction, UserTransaction, Protocol
 ):
+    """What detecting and reporting anomalies may touch."""
+
     @property
     def anomalies(self) -> Anomalies: ...
     @property
