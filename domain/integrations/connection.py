@@ -16,6 +16,7 @@ from domain.integrations.credential_store import CredentialStore, SecretsMissing
 from domain.integrations.model import Integration
 from domain.integrations.ports import AccessTokens, OpenHttp
 from domain.providers.contract import (
+    STORED,
     Configuration,
     Connection,
     IntegrationType,
@@ -55,7 +56,7 @@ def stored_configuration(store: CredentialStore, integration: Integration) -> Sp
 def typed_configuration(profile: ProviderProfile, split: Split) -> Configuration:
     """Return a stored configuration as its provider's model. Raises ProviderFailure (`malformed`)."""
     try:
-        return profile.configuration.model_validate(split.whole())
+        return profile.configuration.model_validate(split.whole(), context=STORED)
     except ValueError:
         detail = "The stored configuration does not fit the provider any more; save it again."
         raise ProviderFailure("malformed", detail) from None

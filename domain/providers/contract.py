@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic.alias_generators import to_camel
 
 from domain.providers.records import (
@@ -60,6 +60,15 @@ class Configuration(BaseModel):
         str_strip_whitespace=True,
         defer_build=True,
     )
+
+
+#: Context of a validation that reads what was stored before: a secret that cannot work must not close the integration.
+STORED: Mapping[str, bool] = {"stored": True}
+
+
+def is_stored(info: ValidationInfo) -> bool:
+    """Return whether the value was stored before, rather than sent to be set now."""
+    return bool(info.context and info.context.get("stored"))
 
 
 class Capability(StrEnum):

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from domain.providers.contract import (
+    STORED,
     Connection,
     IncomingAnswer,
     Provider,
@@ -54,7 +55,7 @@ def receiving(
     case = CASES[name]
     given = {**case.configuration("https://vendor.example.org"), **changes}
     configuration = case.provider.profile.configuration.model_validate(
-        {key: value for key, value in given.items() if value is not None}
+        {key: value for key, value in given.items() if value is not None}, context=STORED
     )
     connection = Connection(configuration, http or Published(), NOW)
 

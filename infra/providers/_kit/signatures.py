@@ -27,6 +27,10 @@ TOLERANCE_SECONDS = 300
 Algorithm = Literal["sha1", "sha256", "sha384", "sha512", "md5"]
 Encoding = Literal["hex", "base64"]
 
+_BETWEEN_ENTRIES = re.compile(r"[\s,]+")
+_BLANK = re.compile(r"\s+")
+_PEM_LINE = re.compile(r"-----(?:BEGIN|END) PUBLIC KEY-----")
+_BLANKS = re.compile(r"\s+|\\n|\\r")
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
 _HEX = re.compile(r"(?:[0-9a-f]{2})+|(?:[0-9A-F]{2})+", re.ASCII)
 
@@ -73,6 +77,45 @@ def decode_base64url(text: str) -> bytes:
 
 def decode(text: str, encoding: Encoding) -> bytes:
     return decode_hex(text) if encoding == "hex" else decode_base64(text)
+
+
+def decoded_signatures(texts: Iterable[str], encoding: Encoding) -> list[bytes]:
+    """Return the signatures that can be read. Refuses when none can; a bad one takes no good one along."""
+    found: list[bytes] = []
+    refused = SignatureRefused("The signature header does not have the expected form.")
+    for text in texts:
+        try:
+            found.append(decode(text, encoding))
+        except SignatureRefused as error:
+            refused = error
+    if not found:
+        raise refused
+    return found
+
+
+def listed_signatures(value: str, prefix: str, encoding: Encoding) -> list[bytes]:
+    """Return the readable signatures of a header that lists one or more, by commas or blanks, each after `prefix`.
+
+    Several are there while a secret rotates, and where a proxy joins repeated headers."""
+    separators = _BLANK if "," in prefix else _BETWEEN_ENTRIES
+    entries = [value] if " " in prefix else separators.split(value)
+    fitting = [entry[len(prefix) :].rstrip(",") for entry in entries if entry.startswith(prefix)]
+    return decoded_signatures(fitting, encoding)
+
+
+def repaired_base64(text: str) -> bytes:
+    """Decode a key in base64 that people copied: either alphabet, padding optional. Raises ValueError.
+
+    Without padding, stray bits in the last character say that it is no base64 at all."""
+    bare = text.rstrip("=")
+    if ("+" in bare or "/" in bare) and ("-" in bare or "_" in bare):
+        raise ValueError("two alphabets")
+    plain = bare.replace("-", "+").replace("_", "/")
+    padded = plain + "=" * (-len(plain) % 4)
+    decoded = base64.b64decode(padded, validate=True)
+    if not decoded or (text == bare and base64.b64encode(decoded).decode() != padded):
+        raise ValueError("no base64")
+    return decoded
 
 
 def check_moment(moment: datetime, now: datetime, tolerance_seconds: int = TOLERANCE_SECONDS) -> None:
@@ -168,16 +211,13 @@ def check_ecdsa_p256(public_key: str, message: bytes, signature: bytes) -> None:
 
 
 def load_p256_public_key(text: str) -> EllipticCurvePublicKey:
-    """Read a public key. Refuses anything but a P-256 key."""
+    """Read a public key, also one whose lines or padding were lost. Refuses anything but a P-256 key."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
 
     try:
-        if text.lstrip().startswith("-----"):
-            key = load_pem_public_key(text.strip().encode())
-        else:
-            key = load_der_public_key(base64.b64decode(text.strip(), validate=True))
+        key = load_der_public_key(repaired_base64(_BLANKS.sub("", _PEM_LINE.sub("", text))))
     except (ValueError, UnsupportedAlgorithm):
         raise SignatureRefused("The configured public key cannot be read.") from None
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
@@ -202,8 +242,8 @@ def check_github(secrets: Sequence[str], headers: Mapping[str, str], body: bytes
 
     There is no timestamp: repeats show by the id in `X-GitHub-Delivery`, which is not signed.
     https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries"""
-    given = _after("sha256=", required_header(headers, "X-Hub-Signature-256"))
-    check_hmac(secrets, body, [decode_hex(given)])
+    given = listed_signatures(required_header(headers, "X-Hub-Signature-256"), "sha256=", "hex")
+    check_hmac(secrets, body, given)
 
 
 def check_slack(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now: datetime) -> None:
@@ -211,9 +251,9 @@ def check_slack(secrets: Sequence[str], headers: Mapping[str, str], body: bytes,
 
     https://docs.slack.dev/authentication/verifying-requests-from-slack"""
     timestamp = required_header(headers, "X-Slack-Request-Timestamp")
-    given = _after("v0=", required_header(headers, "X-Slack-Signature"))
+    given = listed_signatures(required_header(headers, "X-Slack-Signature"), "v0=", "hex")
     check_unix_time(timestamp, now)
-    check_hmac(secrets, b"v0:" + timestamp.encode() + b":" + body, [decode_hex(given)])
+    check_hmac(secrets, b"v0:" + timestamp.encode() + b":" + body, given)
 
 
 def check_standard_webhooks(
@@ -221,15 +261,15 @@ def check_standard_webhooks(
 ) -> str:
     """Return the message id, when one of the space-separated `v1,` signatures of `id.timestamp.body` fits.
 
-    Secrets are `whsec_` + base64.
+    Secrets are `whsec_` + base64, see `standard_key`.
     https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
     message_id = required_header(headers, "webhook-id")
     timestamp = required_header(headers, "webhook-timestamp")
-    listed = required_header(headers, "webhook-signature").split(" ")
+    listed = required_header(headers, "webhook-signature")
     check_unix_time(timestamp, now)
-    given = [decode_base64(entry[3:]) for entry in listed if entry.startswith("v1,")]
+    given = listed_signatures(listed, "v1,", "base64")
     signed = f"{message_id}.{timestamp}.".encode("utf-8", "surrogateescape") + body
-    check_hmac([_standard_key(secret) for secret in secrets if secret], signed, given)
+    check_hmac([standard_key(secret) for secret in secrets if secret], signed, given)
     return message_id
 
 
@@ -270,7 +310,7 @@ class HmacScheme:
         url: str = "",
         method: str = "POST",
     ) -> None:
-        given = _after(self.prefix, required_header(headers, self.signature_header))
+        given = listed_signatures(required_header(headers, self.signature_header), self.prefix, self.encoding)
         values = {"body": body, "url": url.encode(), "method": method.upper().encode()}
         if self.timestamp_header is not None:
             timestamp = required_header(headers, self.timestamp_header)
@@ -280,21 +320,16 @@ class HmacScheme:
             values["timestamp"] = timestamp.encode()
         if self.id_header is not None:
             values["id"] = required_header(headers, self.id_header).encode("utf-8", "surrogateescape")
-        check_hmac(secrets, self._signed(values), [decode(given, self.encoding)], self.algorithm)
+        check_hmac(secrets, self._signed(values), given, self.algorithm)
 
     def _signed(self, values: Mapping[str, bytes]) -> bytes:
         pieces = _PLACEHOLDER.split(self.template)  # literal, name, literal, name, ..., literal
         return b"".join(values[piece] if index % 2 else piece.encode() for index, piece in enumerate(pieces))
 
 
-def _after(prefix: str, value: str) -> str:
-    if not value.startswith(prefix):
-        raise SignatureRefused("The signature header does not have the expected form.")
-    return value[len(prefix) :]
-
-
-def _standard_key(secret: str) -> bytes:
+def standard_key(secret: str) -> bytes:
+    """Return the key of a Standard Webhooks secret: base64, with or without `whsec_`, padding and a leading `v1,`."""
     try:
-        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        return repaired_base64(secret.strip().removeprefix("v1,").removeprefix("whsec_"))
     except (binascii.Error, ValueError):
         raise SignatureRefused("The configured webhook secret cannot be read.") from None

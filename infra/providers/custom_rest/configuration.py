@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from domain.providers.contract import Configuration, Secret
+from domain.providers.contract import Configuration, Secret, SignatureRefused, is_stored
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.signatures import HmacScheme
+from infra.providers._kit.signatures import HmacScheme, standard_key
 
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$", max_length=1000)]
@@ -113,6 +113,16 @@ class WebhookScheme(Configuration):
         self.hmac_scheme()
         return self
 
+    def check_secret(self, secret: str) -> None:
+        """Raise ValueError for a secret with which no webhook can be verified."""
+        if self.scheme == "standardWebhooks":
+            try:
+                standard_key(secret)
+            except SignatureRefused:
+                raise ValueError("must be `whsec_` and base64, as the sender shows it") from None
+        elif self.scheme == "token" and not secret.isprintable():
+            raise ValueError("holds characters that no header can carry")
+
     def hmac_scheme(self) -> HmacScheme:
         """Return the declared HMAC. Raises ValueError when its parts do not fit each other."""
         return HmacScheme(
@@ -160,6 +170,14 @@ class CustomRestConfiguration(Configuration):
     list_request: ListRequest | None = Field(None, description="List that an import reads")
     webhook: WebhookScheme | None = Field(None, description="Incoming webhooks")
     webhook_secret: str | None = Secret("Secret of incoming webhooks", default=None, max_length=500)
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secret_can_work(cls, value: str | None, info: ValidationInfo) -> str | None:
+        webhook: WebhookScheme | None = info.data.get("webhook")
+        if value and webhook is not None and not is_stored(info):
+            webhook.check_secret(value)
+        return value
 
     @field_validator("headers")
     @classmethod

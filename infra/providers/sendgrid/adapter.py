@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from domain.providers.contract import (
     Configuration,
@@ -25,16 +25,19 @@ from domain.providers.contract import (
     ProviderProfile,
     ProviderRequest,
     Secret,
+    SignatureRefused,
     TestOptions,
     TestResult,
     TestStep,
     VerifiedEvent,
+    is_stored,
 )
 from infra.providers._kit.field_types import BaseUrl, EmailAddress
 from infra.providers._kit.signatures import (
     check_ecdsa_p256,
     check_unix_time,
     decode_base64,
+    load_p256_public_key,
     required_header,
     required_secret,
 )
@@ -62,6 +65,16 @@ class SendGridConfiguration(Configuration):
         "https://api.sendgrid.com",
         description="Address of the API; https://api.eu.sendgrid.com for EU subusers",
     )
+
+    @field_validator("webhook_public_key")
+    @classmethod
+    def _key_can_work(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and not is_stored(info):
+            try:
+                load_p256_public_key(value)
+            except SignatureRefused:
+                raise ValueError("is not the public key of the signed event webhook") from None
+        return value
 
 
 class SendGrid(Provider):

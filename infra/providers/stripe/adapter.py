@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import uuid4
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from domain.providers.contract import (
     Configuration,
@@ -29,12 +29,13 @@ from domain.providers.contract import (
     TestResult,
     TestStep,
     VerifiedEvent,
+    is_stored,
 )
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import (
     check_hmac,
     check_unix_time,
-    decode_hex,
+    decoded_signatures,
     required_header,
     required_secret,
 )
@@ -53,6 +54,9 @@ from infra.providers._kit.wire import (
 )
 from infra.providers.stripe.records import StripeCharges
 
+#: Other values of the same page of the dashboard: API keys, the endpoint's id.
+_OTHER_VALUES = ("sk_", "rk_", "pk_", "we_")
+
 
 class StripeConfiguration(Configuration):
     api_key: str = Secret("Secret or restricted key (sk_..., rk_...)", min_length=8, max_length=255)
@@ -61,6 +65,13 @@ class StripeConfiguration(Configuration):
         "usd", description="ISO 4217 code of charges"
     )
     base_url: BaseUrl = Field("https://api.stripe.com", description="Address of the API")
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secret_can_work(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and value.startswith(_OTHER_VALUES) and not is_stored(info):
+            raise ValueError("is an API key or the endpoint's id; the signing secret starts with whsec_")
+        return value
 
     @property
     def test_mode(self) -> bool:
@@ -183,10 +194,10 @@ def _signature_parts(header: str) -> tuple[str, list[bytes]]:
     """Return the timestamp as written and every `v1` signature; other schemes are ignored."""
     pairs = [part.strip().partition("=")[::2] for part in header.split(",")]
     timestamps = [value for name, value in pairs if name == "t"]
-    given = [decode_hex(value) for name, value in pairs if name == "v1"]
-    if len(timestamps) != 1 or not given:
+    signatures = [value for name, value in pairs if name == "v1"]
+    if len(timestamps) != 1 or not signatures:
         raise SignatureRefused("The header Stripe-Signature needs one t and at least one v1.")
-    return timestamps[0], given
+    return timestamps[0], decoded_signatures(signatures, "hex")
 
 
 PROVIDER = Stripe()

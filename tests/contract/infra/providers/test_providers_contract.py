@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from domain.providers.contract import (
+    STORED,
     Capability,
     Connection,
     CredentialCheck,
@@ -99,7 +100,7 @@ async def test_the_webhook_fields_are_what_the_adapter_needs_to_verify(name: str
 
 async def _refusal(case: ProviderCase, configuration: dict[str, Any]) -> str:
     connection = Connection(
-        case.provider.profile.configuration.model_validate(configuration), Published(), NOW
+        case.provider.profile.configuration.model_validate(configuration, context=STORED), Published(), NOW
     )
     with pytest.raises((SignatureRefused, ProviderFailure)) as caught:
         await case.provider.receive(connection, incoming(b"{}", {}))
