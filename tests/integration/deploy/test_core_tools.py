@@ -191,3 +191,19 @@ def test_the_deployed_requirements_are_enough_and_pinned() -> None:
 def test_the_package_holds_what_the_app_needs_and_no_more(path: str, is_deployed: bool) -> None:
     ignored = pathspec.PathSpec.from_lines("gitignore", Path(ROOT / ".funcignore").read_text().splitlines())
     assert ignored.match_file(path) is not is_deployed
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [
+        ("check_integration_health", "0 */5 * * * *"),  # BR-IM-03
+        ("process_webhook_retries", "0 * * * * *"),
+        ("schedule_sync_jobs", "0 */15 * * * *"),
+        ("expire_api_keys", "0 0 * * * *"),
+        ("clean_up_integration_logs", "0 0 2 * * *"),
+        ("clean_up_deliveries", "0 0 3 * * *"),
+    ],
+)
+def test_a_scheduled_job_runs_when_section_14_1_says(name: str, schedule: str) -> None:
+    [function] = [function for function in functions() if function["name"] == name]
+    assert [binding["schedule"] for binding in function["bindings"]] == [schedule]
