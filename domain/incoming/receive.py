@@ -18,6 +18,7 @@ from domain.incoming.inbox import Inbox
 from domain.incoming.ports import IncomingTransaction
 from domain.incoming.rules import BODY_MAX_BYTES, is_address, takes_webhooks
 from domain.integrations.connection import Catalogue, ConnectionCache
+from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
 from domain.journal.occurrences import occurrence
 from domain.providers.contract import (
@@ -114,11 +115,13 @@ class IncomingReceiver:
         inbox: Inbox,
         catalogue: Catalogue,
         *,
+        lifecycle: Lifecycle,
         clock: Clock,
     ) -> None:
         self._transactions = transactions
         self._connections = connections
         self._inbox = inbox
+        self._lifecycle = lifecycle
         self._disabled_types = catalogue.disabled_types
         self._clock = clock
         self._refusals = RefusalCounter(transactions)
@@ -145,6 +148,8 @@ class IncomingReceiver:
                 return await asyncio.to_thread(self._keep, integration, request, failure.detail, caller)
             if failure.kind == "rejected":
                 raise unknown_address() from None
+            # Some providers verify by a call of their own, which credentials that were revoked cannot make.
+            await asyncio.to_thread(self._lifecycle.heed, integration, failure)
             detail = "The webhook cannot be verified at the moment; send it again later."
             raise Unavailable(detail) from None
         return await asyncio.to_thread(self._take, integration, request, answer, caller)

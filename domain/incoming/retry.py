@@ -18,6 +18,7 @@ from domain.incoming.model import IncomingStatus, IncomingWebhook, body_context
 from domain.incoming.ports import IncomingTransaction
 from domain.incoming.rules import UNREADABLE, read_request, stored_event_id
 from domain.integrations.connection import ConnectionCache
+from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
 from domain.journal.audit import AuditEntry
 from domain.providers.contract import IncomingRequest, ProviderFailure, SignatureRefused, VerifiedEvent
@@ -31,6 +32,7 @@ class IncomingRetries:
         inbox: Inbox,
         cipher: Cipher,
         *,
+        lifecycle: Lifecycle,
         clock: Clock,
         event_max_bytes: int,
     ) -> None:
@@ -38,6 +40,7 @@ class IncomingRetries:
         self._connections = connections
         self._inbox = inbox
         self._cipher = cipher
+        self._lifecycle = lifecycle
         self._clock = clock
         self._event_max_bytes = event_max_bytes
 
@@ -84,7 +87,11 @@ class IncomingRetries:
         provider, connection = await asyncio.to_thread(
             self._connections.connect, integration, now=request.received_at
         )
-        answer = await provider.receive(connection, request)
+        try:
+            answer = await provider.receive(connection, request)
+        except ProviderFailure as failure:
+            await asyncio.to_thread(self._lifecycle.heed, integration, failure)
+            raise
         if webhook.provider_event_id.startswith(UNREADABLE):
             store, ip = self._inbox.store, webhook.source_ip
             await asyncio.to_thread(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from domain.core.errors import NotFound, Unavailable
@@ -14,7 +15,7 @@ from domain.core.ports import Clock
 from domain.integrations.configuration import Split
 from domain.integrations.credential_store import CredentialStore, SecretsMissing
 from domain.integrations.model import Integration
-from domain.integrations.ports import AccessTokens, OpenHttp
+from domain.integrations.ports import AccessTokens, OpenHttp, RenewableToken
 from domain.providers.contract import (
     STORED,
     Configuration,
@@ -101,6 +102,7 @@ class Connector:
             secrets=[*split.secrets.values(), *([token] if token else [])],
             allow_tls_1_2=integration.allow_tls_1_2,
             retries=retries,
+            token=RenewableToken(token, partial(self._tokens.renewed, integration)) if token else None,
         )
         return provider, Connection(configuration, http, self._clock.now(), token)
 

@@ -12,7 +12,6 @@ from domain.core.ports import IdGenerator
 from domain.core.realtime import INTEGRATION_HEALTH, NOBODY, Realtime
 from domain.core.transaction import Transactions
 from domain.integrations.changes import ChangeRecorder
-from domain.integrations.connection import Catalogue
 from domain.integrations.events import health_event, publish_health
 from domain.integrations.health_rules import (
     HealthCheck,
@@ -53,7 +52,6 @@ class HealthRecorder:
     def __init__(
         self,
         transactions: Transactions[IntegrationTransaction],
-        catalogue: Catalogue,
         lifecycle: Lifecycle,
         changes: ChangeRecorder,
         *,
@@ -61,7 +59,6 @@ class HealthRecorder:
         realtime: Realtime = NOBODY,
     ) -> None:
         self._transactions = transactions
-        self._catalogue = catalogue
         self._lifecycle = lifecycle
         self._changes = changes
         self._ids = ids
@@ -123,7 +120,7 @@ class HealthRecorder:
         )
         detail = check.failure.detail if check.failure else "The provider answers."
         if result.outcome == "suspend":
-            is_grant = self._catalogue.get(before.provider).profile.oauth is not None
+            is_grant = check.failure is not None and check.failure.of_grant
             self._lifecycle.suspend_for_authentication(tx, after, detail, is_grant=is_grant)
         elif result.outcome == "fail":
             failed = self._changes.save(tx, after, moved(after, Move.Fail, detail), "integration.failed")

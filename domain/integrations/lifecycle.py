@@ -22,7 +22,7 @@ from domain.integrations.ports import IntegrationTransaction
 from domain.integrations.rules import Move, activated, check_type_enabled, moved, slot, slot_taken
 from domain.integrations.validation import CredentialValidator, ValidationResult
 from domain.journal.occurrences import OccurrenceSender
-from domain.providers.contract import IntegrationType
+from domain.providers.contract import IntegrationType, ProviderFailure
 
 _UNFINISHED = "Validation has not finished; activate it again if this stays."
 
@@ -145,6 +145,13 @@ class Lifecycle:
         self._credential_store.discard(before.secret_name)
         if self._on_disconnect is not None:
             self._on_disconnect(before)
+
+    def heed(self, checked: Integration, failure: ProviderFailure) -> None:
+        """Do what `authentication_failed` does where the failure says so; do nothing for any other.
+
+        The cause is Grant only where the grant itself is gone or refused: a 401 alone says nothing of it."""
+        if failure.kind == "unauthorized":
+            self.authentication_failed(checked, failure.detail, is_grant=failure.of_grant)
 
     def authentication_failed(self, checked: Integration, detail: str, *, is_grant: bool = False) -> bool:
         """Suspend an active integration whose credentials the provider refused, and alert (section 11.1).

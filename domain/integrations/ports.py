@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
@@ -110,9 +110,23 @@ class IntegrationLogs(Protocol):
         """Remove up to `limit` rows written before `cutoff`; return how many."""
 
 
+@dataclass(frozen=True, slots=True)
+class RenewableToken:
+    """The access token of a connection; `renew` blocks, and returns one in place of a refused token, or None."""
+
+    value: str = field(repr=False)
+    renew: Callable[[str], str | None]
+
+
 class OpenHttp(Protocol):
     def __call__(
-        self, *, account: str, secrets: Collection[str], allow_tls_1_2: bool, retries: int
+        self,
+        *,
+        account: str,
+        secrets: Collection[str],
+        allow_tls_1_2: bool,
+        retries: int,
+        token: RenewableToken | None = None,
     ) -> ProviderHttp: ...
 
 
@@ -121,6 +135,12 @@ class AccessTokens(Protocol):
         """Return a token that is valid for some minutes more, None when the integration was never authorised.
 
         May call the authorization server: not for an event loop. Raises ProviderFailure (`unauthorized`: revoked)."""
+
+    def renewed(self, integration: Integration, refused: str) -> str | None:
+        """Return a token in place of one that the provider refused with 401, None where none can be had.
+
+        However many callers ask, it is refreshed once. Raises ProviderFailure: `unauthorized` when the grant was
+        revoked or the refresh refused, `unavailable` when the authorization server did not answer as it should."""
 
 
 class IntegrationTransaction(

@@ -165,7 +165,6 @@ class IntegrationTester:
     def __init__(
         self,
         transactions: Transactions[IntegrationTransaction],
-        catalogue: Catalogue,
         validator: CredentialValidator,
         *,
         lifecycle: Lifecycle,
@@ -173,7 +172,6 @@ class IntegrationTester:
         clock: Clock,
     ) -> None:
         self._transactions = transactions
-        self._catalogue = catalogue
         self._validator = validator
         self._lifecycle = lifecycle
         self._changes = changes
@@ -205,27 +203,37 @@ class IntegrationTester:
         with self._transactions.write() as tx:
             self._changes.log(tx, integration, message, level=level, details=details, principal=principal)
             tx.commit()
-        if validation.failure is not None and validation.failure.kind == "unauthorized":
-            is_grant = self._catalogue.get(integration.provider).profile.oauth is not None
-            self._lifecycle.authentication_failed(integration, validation.failure.detail, is_grant=is_grant)
+        if validation.failure is not None:
+            self._lifecycle.heed(integration, validation.failure)
 
 
 class IntegrationNotifier:
     """Implements `domain.monitoring.alerts.ports.Notifier`."""
 
-    def __init__(self, transactions: Transactions[IntegrationTransaction], connector: Connector) -> None:
+    def __init__(
+        self,
+        transactions: Transactions[IntegrationTransaction],
+        connector: Connector,
+        lifecycle: Lifecycle,
+    ) -> None:
         self._transactions = transactions
         self._connector = connector
+        self._lifecycle = lifecycle
 
     async def send(self, tenant_id: UUID, integration_id: UUID, message: OutgoingMessage) -> None:
         """Send the message through the integration. Raises NotFound, ProviderFailure, Unavailable.
 
-        One that is not active is not tried: its credentials may be refused, and repeated wrong logins lock accounts."""
+        One that is not active is not tried: its credentials may be refused, and repeated wrong logins lock accounts.
+        Credentials that are refused suspend it (section 11.1)."""
         integration = await asyncio.to_thread(self._load, tenant_id, integration_id)
         if integration.status != IntegrationStatus.Active or not integration.is_enabled:
             raise ProviderFailure("rejected", "The integration is not active.")
-        provider, connection = await asyncio.to_thread(self._connector.connect, integration)
-        await provider.send(connection, message)
+        try:
+            provider, connection = await asyncio.to_thread(self._connector.connect, integration)
+            await provider.send(connection, message)
+        except ProviderFailure as failure:
+            await asyncio.to_thread(self._lifecycle.heed, integration, failure)
+            raise
 
     def _load(self, tenant_id: UUID, integration_id: UUID) -> Integration:
         with self._transactions.read() as tx:

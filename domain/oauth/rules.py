@@ -145,6 +145,16 @@ def failure_of(answer: TokenResponse) -> ProviderFailure:
     return ProviderFailure(kind, detail, status=answer.status, retry_after_seconds=answer.retry_after_seconds)
 
 
+def refresh_failure(answer: TokenResponse) -> ProviderFailure:
+    """Return the failure that a refresh without tokens means: an outage (5xx, 408, 429), or a refusal (other 4xx)."""
+    failure = failure_of(answer)
+    if answer.status >= 500 or answer.status in (408, 429):
+        failure.kind = "unavailable"
+    elif 400 <= answer.status < 500:
+        failure.kind, failure.of_grant = "unauthorized", True
+    return failure
+
+
 def is_revoked(answer: TokenResponse, profile: OAuthProfile) -> bool:
     """Return whether the answer to a refresh says that the grant was revoked, which no outage does.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,7 +16,15 @@ from domain.oauth.clients import OAuthClient, OAuthClients
 from domain.oauth.grants import GrantStore, StaleGrant
 from domain.oauth.model import Grant, GrantStatus, Tokens
 from domain.oauth.ports import GrantLost
-from domain.oauth.rules import due_at, failure_of, is_revoked, is_usable, retry_at, tokens_of, wants_refresh
+from domain.oauth.rules import (
+    due_at,
+    is_revoked,
+    is_usable,
+    refresh_failure,
+    retry_at,
+    tokens_of,
+    wants_refresh,
+)
 from domain.providers.contract import ProviderFailure
 
 logger = logging.getLogger("hub.oauth")
@@ -24,6 +33,7 @@ _POLL_SECONDS = 0.1
 _POLLS = 250
 _STORE_WAITS = (0.1, 0.3, 1.0, 3.0)
 _AGAIN = "authorise the integration again."
+_TOO_LONG = "The access token is being renewed, which took too long."
 
 
 class OAuthTokens:
@@ -61,7 +71,29 @@ class OAuthTokens:
             raise ProviderFailure("unavailable", error.detail) from error
         except DomainError as error:
             raise ProviderFailure("rejected", error.detail) from error
-        raise ProviderFailure("unavailable", "The access token is being renewed, which took too long.")
+        raise ProviderFailure("unavailable", _TOO_LONG)
+
+    def renewed(self, integration: Integration, refused: str) -> str | None:
+        try:
+            for _ in range(_POLLS):
+                grant = self._grants.get(integration.integration_id)
+                if grant is None:
+                    return None
+                tokens = self._stored(grant)
+                if tokens.access_token != refused:
+                    return tokens.access_token
+                if not grant.renewable:
+                    return None
+                if not is_free(grant, self._clock.now()):
+                    self._wait(grant)
+                    continue
+                with suppress(StaleGrant):
+                    return self.renew(integration, grant).access_token
+        except Unavailable as error:
+            raise ProviderFailure("unavailable", error.detail) from error
+        except DomainError as error:
+            raise ProviderFailure("rejected", error.detail) from error
+        raise ProviderFailure("unavailable", _TOO_LONG)
 
     def forget(self, integration: Integration) -> None:
         """Destroy the tokens of a disconnected integration; leave it to the timer when a store does not answer."""
@@ -97,7 +129,7 @@ class OAuthTokens:
         now = self._clock.now()
         if not grant.renewable:
             detail = f"The access token has expired and cannot be renewed; {_AGAIN}"
-            raise ProviderFailure("unauthorized", detail)
+            raise _unauthorized(detail)
         if grant.retry_at is not None and grant.retry_at > now:
             detail = "The access token could not be renewed a moment ago; the next try is soon."
             seconds = (grant.retry_at - now).total_seconds()
@@ -106,14 +138,14 @@ class OAuthTokens:
 
     def _stored(self, grant: Grant) -> Tokens:
         if grant.status == GrantStatus.Revoked:
-            raise ProviderFailure("unauthorized", f"The grant was revoked; {_AGAIN}")
+            raise _unauthorized(f"The grant was revoked; {_AGAIN}")
         tokens = self._grants.tokens(grant)
         if tokens is None:
             # The grant may have been replaced since its row was read; then this is not the end of it.
             current = self._grants.get(grant.integration_id)
             tokens = self._grants.tokens(current) if current is not None else None
         if tokens is None:
-            raise ProviderFailure("unauthorized", f"The tokens are not in the secret store; {_AGAIN}")
+            raise _unauthorized(f"The tokens are not in the secret store; {_AGAIN}")
         return tokens
 
     # -- refreshing ---------------------------------------------------------------------------------------
@@ -127,7 +159,7 @@ class OAuthTokens:
             client = self._clients.of(integration)
             tokens = self._grants.newest(claimed)
             if tokens is None or tokens.refresh_token is None:
-                raise ProviderFailure("unauthorized", f"There is no refresh token; {_AGAIN}")
+                raise _unauthorized(f"There is no refresh token; {_AGAIN}")
             if tokens.fence > claimed.token_fence and not wants_refresh(tokens, self._clock.now()):
                 return self._keep(claimed, tokens)
             return self._refresh(claimed, client, tokens, tokens.refresh_token)
@@ -145,7 +177,7 @@ class OAuthTokens:
         if is_revoked(answer, client.profile):
             self._lose(claimed, client.integration, answer.detail)
         if answer.status != 200:
-            raise failure_of(answer)
+            raise refresh_failure(answer)
         renewed = tokens_of(answer, client.profile, asked_at=asked_at, fence=claimed.fence, before=tokens)
         return self._keep(claimed, renewed)
 
@@ -200,7 +232,7 @@ class OAuthTokens:
         )
         self._lost(integration, f"The grant was revoked. {detail}")
         self._grants.revoke(claimed)
-        raise ProviderFailure("unauthorized", f"The provider revoked the grant; {_AGAIN} {detail}")
+        raise _unauthorized(f"The provider revoked the grant; {_AGAIN} {detail}")
 
     def _is_gone(self, claimed: Grant) -> bool:
         current = self._grants.get(claimed.integration_id)
@@ -222,6 +254,10 @@ class OAuthTokens:
             self._grants.change(claimed, later)
         except (StaleGrant, Unavailable):
             logger.info("lease not given back, it runs out by itself")
+
+
+def _unauthorized(detail: str) -> ProviderFailure:
+    return ProviderFailure("unauthorized", detail, of_grant=True)
 
 
 def is_free(grant: Grant, now: datetime) -> bool:

@@ -171,7 +171,9 @@ FailureKind = Literal[
 
 
 class ProviderFailure(Exception):
-    """Why a call to a provider did not do what was asked. `detail` is safe to show: no credential, no address."""
+    """Why a call to a provider did not do what was asked. `detail` is safe to show: no credential, no address.
+
+    `of_grant`: it is the OAuth grant that is gone or refused, not the access token alone; only a person mends that."""
 
     def __init__(
         self,
@@ -180,12 +182,14 @@ class ProviderFailure(Exception):
         *,
         status: int | None = None,
         retry_after_seconds: float | None = None,
+        of_grant: bool = False,
     ) -> None:
         super().__init__(detail)
         self.kind: FailureKind = kind
         self.detail = detail
         self.status = status
         self.retry_after_seconds = retry_after_seconds
+        self.of_grant = of_grant
 
 
 class ProviderHttp(Protocol):
@@ -194,7 +198,8 @@ class ProviderHttp(Protocol):
     async def send(self, request: ProviderRequest) -> ProviderResponse:
         """Send the request and return the answer, also a 4xx or 5xx after the retries.
 
-        Raises ProviderFailure (`unavailable`, `rate_limited`) when no answer came or the circuit is open."""
+        A 401 to an OAuth token refreshes it, and the request is repeated once. Raises ProviderFailure (`unavailable`,
+        `rate_limited`) when no answer came or the circuit is open; `unauthorized` when the refresh was refused."""
 
     async def expect(self, request: ProviderRequest, *statuses: int) -> ProviderResponse:
         """Do what `send` does, and require one of `statuses` (any 2xx when none is given).

@@ -191,7 +191,7 @@ class BatchRunner:
                 return BatchResult(BatchState.Wait, 0, seconds, failure.kind, failure.detail)
             case "unauthorized":
                 self._sources.forget(snapshot.integration)
-                self._lifecycle.authentication_failed(snapshot.integration, failure.detail)
+                self._lifecycle.heed(snapshot.integration, failure)
                 return BatchResult.failed("authentication", failure.detail)
             case "forbidden":
                 return BatchResult.failed("forbidden", failure.detail)

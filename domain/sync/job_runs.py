@@ -139,7 +139,7 @@ class JobRuns:
             return BatchResult.failed("not-synchronisable", str(reason))
         except ProviderFailure as failure:
             if failure.kind == "unauthorized":
-                self._lifecycle.authentication_failed(integration, failure.detail)
+                self._lifecycle.heed(integration, failure)
                 return BatchResult.failed("authentication", failure.detail)
             if failure.kind == "unavailable":
                 raise Unavailable(failure.detail) from failure

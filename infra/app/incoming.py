@@ -9,6 +9,7 @@ from domain.incoming.receive import IncomingReceiver
 from domain.incoming.retry import IncomingRetries
 from domain.incoming.service import IncomingCleanup, IncomingService
 from domain.integrations.connection import ConnectionCache
+from domain.integrations.lifecycle import Lifecycle
 from infra.app.hub import Hub, builds
 
 
@@ -20,7 +21,12 @@ def inbox(hub: Hub) -> Inbox:
 @builds
 def incoming_receiver(hub: Hub) -> IncomingReceiver:
     return IncomingReceiver(
-        hub.transactions, hub.use(ConnectionCache), hub.use(Inbox), hub.catalogue, clock=hub.clock
+        hub.transactions,
+        hub.use(ConnectionCache),
+        hub.use(Inbox),
+        hub.catalogue,
+        lifecycle=hub.use(Lifecycle),
+        clock=hub.clock,
     )
 
 
@@ -31,6 +37,7 @@ def incoming_retries(hub: Hub) -> IncomingRetries:
         hub.use(ConnectionCache),
         hub.use(Inbox),
         hub.cipher,
+        lifecycle=hub.use(Lifecycle),
         clock=hub.clock,
         event_max_bytes=hub.settings.event_max_bytes,
     )

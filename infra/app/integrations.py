@@ -91,7 +91,6 @@ def credential_service(hub: Hub) -> CredentialService:
 def integration_tester(hub: Hub) -> IntegrationTester:
     return IntegrationTester(
         hub.transactions,
-        hub.catalogue,
         hub.use(CredentialValidator),
         lifecycle=hub.use(Lifecycle),
         changes=hub.use(ChangeRecorder),
@@ -108,7 +107,6 @@ def health_samples(hub: Hub) -> HealthSamples:
 def health_monitor(hub: Hub) -> HealthMonitor:
     recorder = HealthRecorder(
         hub.transactions,
-        hub.catalogue,
         hub.use(Lifecycle),
         hub.use(ChangeRecorder),
         ids=hub.ids,
@@ -135,4 +133,4 @@ def integration_history(hub: Hub) -> IntegrationHistory:
 
 @builds
 def integration_notifier(hub: Hub) -> IntegrationNotifier:
-    return IntegrationNotifier(hub.transactions, hub.use(Connector))
+    return IntegrationNotifier(hub.transactions, hub.use(Connector), hub.use(Lifecycle))

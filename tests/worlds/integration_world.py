@@ -237,6 +237,10 @@ class IntegrationWorld:
         """AccessTokens."""
         return self.tokens.get(integration.integration_id)
 
+    def renewed(self, integration: Integration, refused: str) -> str | None:
+        """AccessTokens: a token that was refused has no successor here."""
+        return None
+
     async def create(
         self,
         provider: str = "Stripe",

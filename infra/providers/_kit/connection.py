@@ -7,12 +7,14 @@ import itertools
 import json
 import random
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from domain.core.ports import Clock, OutboundError
+from domain.integrations.ports import RenewableToken
 from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
 from infra.outbound.request import parsed_url
 from infra.providers._kit.circuit import Circuits
@@ -42,6 +44,7 @@ class HttpProviderConnection:
     Retries (`retries` of them) wait `BACKOFF_SECONDS * 2^n` with full jitter, or what `Retry-After` says up to
     10 s, as long as the host's shared retry budget and 45 s in all last. `account` (the integration's id) is
     whose 429 pauses are kept. `secrets` never appear in a failure's text. `allow_tls_1_2` lowers the TLS floor.
+    `token` is replaced after a 401, and the request repeated once; later requests carry the new one.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class HttpProviderConnection:
         secrets: Collection[str] = (),
         allow_tls_1_2: bool = False,
         retries: int = RETRIES,
+        token: RenewableToken | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,  # noqa: S311 - spreads load, guards nothing
     ) -> None:
@@ -64,10 +68,49 @@ class HttpProviderConnection:
         self._secrets = tuple(secrets)
         self._allow_tls_1_2 = allow_tls_1_2
         self._retries = retries
+        self._given_token = token
+        self._token = token.value if token is not None else ""
+        self._is_refused = False
         self._sleep = sleep
         self._jitter = jitter
 
     async def send(self, request: ProviderRequest) -> ProviderResponse:
+        used = self._token
+        response = await self._send(self._carrying(request, used))
+        if response.status != 401 or not self._carries_token(request):
+            return response
+        newer = await self._token_instead_of(used)
+        if newer is None:
+            return response
+        response = await self._send(self._carrying(request, newer))
+        # What a fresh token does not mend, the next one does not mend either.
+        self._is_refused = self._is_refused or response.status == 401
+        return response
+
+    def _carries_token(self, request: ProviderRequest) -> bool:
+        given = self._given_token
+        return given is not None and any(given.value in value for value in request.headers.values())
+
+    def _carrying(self, request: ProviderRequest, token: str) -> ProviderRequest:
+        given = self._given_token
+        if given is None or token == given.value:
+            return request
+        headers = {name: value.replace(given.value, token) for name, value in request.headers.items()}
+        return replace(request, headers=headers)
+
+    async def _token_instead_of(self, refused: str) -> str | None:
+        """Return a newer token, None where there is none or it would be refused as well. Raises ProviderFailure."""
+        if self._given_token is None or self._is_refused:
+            return None
+        if self._token == refused:
+            newer = await asyncio.to_thread(self._given_token.renew, refused)
+            if newer is None:
+                return None
+            self._token = newer
+            self._secrets = (*self._secrets, newer)
+        return self._token
+
+    async def _send(self, request: ProviderRequest) -> ProviderResponse:
         outgoing, host = self._encode(request), _host(request.url)
         self._refuse_while_held(host)
         spent = 0.0
@@ -187,7 +230,13 @@ class HttpProviderConnections:
         self._circuits = Circuits()
 
     def __call__(
-        self, *, account: str, secrets: Collection[str], allow_tls_1_2: bool, retries: int
+        self,
+        *,
+        account: str,
+        secrets: Collection[str],
+        allow_tls_1_2: bool,
+        retries: int,
+        token: RenewableToken | None = None,
     ) -> HttpProviderConnection:
         return HttpProviderConnection(
             self._transport(),
@@ -198,6 +247,7 @@ class HttpProviderConnections:
             secrets=secrets,
             allow_tls_1_2=allow_tls_1_2,
             retries=retries,
+            token=token,
         )
 
 

@@ -49,9 +49,8 @@ def basic(username: str, password: str) -> str:
 def bearer(connection: Connection) -> dict[str, str]:
     """Return the Authorization header (RFC 6750). Raises ProviderFailure (unauthorized) before consent was given."""
     if not connection.access_token:
-        raise ProviderFailure(
-            "unauthorized", "The integration has no access token: connect the account first."
-        )
+        detail = "The integration has no access token: connect the account first."
+        raise ProviderFailure("unauthorized", detail, of_grant=True)
     return {"authorization": f"Bearer {connection.access_token}"}
 
 

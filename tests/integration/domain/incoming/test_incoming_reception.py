@@ -33,9 +33,9 @@ from domain.incoming.retry import IncomingRetries
 from domain.incoming.service import IncomingCleanup, IncomingService
 from domain.integrations.configuration import accept
 from domain.integrations.credential_store import CredentialStore
-from domain.integrations.model import Integration, IntegrationStatus
+from domain.integrations.model import Integration, IntegrationStatus, SuspensionCause
 from domain.journal.ports import EventRef
-from domain.providers.contract import IncomingRequest
+from domain.providers.contract import IncomingRequest, ProviderFailure
 from infra.app.build import build
 from infra.app.settings import Settings
 from infra.providers.stripe.adapter import StripeConfiguration
@@ -338,6 +338,24 @@ def test_content_that_cannot_be_raised_is_kept_as_failed_and_raised_once_it_can(
     raised = desk.retry(still)
     assert (raised.status, raised.attempts, raised.error_message) == (IncomingStatus.Processed, 3, None)
     assert sorted(event.type for event in desk.raised()) == ["WebhookReceived", "stripe.charge.succeeded"]
+
+
+def test_credentials_that_cannot_verify_a_webhook_suspend_the_integration__11_1(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: Any) -> None:
+        raise ProviderFailure("unauthorized", "The key was revoked.", status=401)
+
+    stripe = desk.hub.catalogue.get("Stripe")
+    monkeypatch.setattr(type(stripe), "receive", refused)
+    with pytest.raises(Unavailable):
+        desk.receive(desk.stripe_sends())
+    with desk.hub.transactions.read() as tx:
+        stored = tx.integrations.get(TENANT, desk.stripe.integration_id)
+    assert (stored.status, stored.suspension) == (
+        IntegrationStatus.Suspended,
+        SuspensionCause.Authentication,
+    )
 
 
 def test_a_verified_body_that_makes_no_sense_is_kept_as_failed_once(desk: Desk) -> None:

@@ -168,7 +168,7 @@ async def test_a_revoked_grant_suspends_until_it_is_given_again(world: Integrati
     created = await world.create("Google", activate=False)
     world.tokens[created.integration.integration_id] = "token"
     await world.activate(created.integration)
-    world.google.accepts = set()
+    world.google.failure = ProviderFailure("unauthorized", "The grant was revoked.", of_grant=True)
     await world.check(20)
     stored = world.now(created)
     assert (stored.suspension, stored.probe_after) == (SuspensionCause.Grant, None)

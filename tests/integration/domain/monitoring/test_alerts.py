@@ -19,8 +19,8 @@ from domain.core.errors import (
     ValidationFailed,
 )
 from domain.core.principal import Principal
-from domain.integrations.connection import Connector
 from domain.integrations.lifecycle import Lifecycle
+from domain.integrations.model import IntegrationStatus, SuspensionCause
 from domain.integrations.service import IntegrationNotifier
 from domain.monitoring.alerts.ledger import AlertLedger
 from domain.monitoring.alerts.model import AlertKind, AlertStatus, NotificationStatus, Severity
@@ -348,7 +348,7 @@ def _finding(world: AlertWorld) -> object:
 
 async def test_an_integration_that_is_not_active_or_sends_nothing_is_not_tried(world: AlertWorld) -> None:
     created = await world.create()
-    notifier = IntegrationNotifier(world.transactions, world.hub.use(Connector))
+    notifier = world.hub.use(IntegrationNotifier)
     message = OutgoingMessage("a@b.example", "x", "x")
     id_ = created.integration.integration_id
     calls = len(world.stripe.calls)
@@ -360,6 +360,26 @@ async def test_an_integration_that_is_not_active_or_sends_nothing_is_not_tried(w
     with pytest.raises(NotFound):
         await notifier.send(world.other.tenant_id, id_, message)
     assert len(world.stripe.calls) == calls
+
+
+async def test_credentials_that_are_refused_to_a_message_suspend_the_integration__11_1(
+    world: AlertWorld,
+) -> None:
+    created = await world.create()
+
+    async def refused(*_: object) -> str:
+        raise ProviderFailure("unauthorized", "No such key.", status=401)
+
+    world.stripe.send = refused  # type: ignore[method-assign]
+    with pytest.raises(ProviderFailure, match="No such key"):
+        await world.hub.use(IntegrationNotifier).send(
+            TENANT, created.integration.integration_id, OutgoingMessage("a@b.example", "x", "x")
+        )
+    stored = world.now(created)
+    assert (stored.status, stored.suspension) == (
+        IntegrationStatus.Suspended,
+        SuspensionCause.Authentication,
+    )
 
 
 # -- the API's use cases ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from domain.core.paging import PageRequest
 from domain.integrations.commands import UpdateIntegration
 from domain.integrations.credentials import CredentialService
 from domain.integrations.lifecycle import Lifecycle
-from domain.integrations.model import IntegrationStatus
+from domain.integrations.model import IntegrationStatus, SuspensionCause
 from domain.providers.contract import IntegrationType, ProviderFailure
 from domain.providers.records import SourceRecord
 from domain.sync.batches import BatchRunner
@@ -275,8 +275,18 @@ async def test_refused_credentials_suspend_the_integration_and_alert(world: Sync
     job = await world.synced(integration)
     assert (job.status, job.error_code) == (SyncStatus.Failed, "authentication")
     with world.transactions.read() as tx:
-        assert tx.integrations.get(job.tenant_id, integration).status == IntegrationStatus.Suspended
+        stored = tx.integrations.get(job.tenant_id, integration)
+    assert (stored.status, stored.suspension) == (IntegrationStatus.Suspended, SuspensionCause.Authentication)
     assert {alert["kind"] for alert in world.alerts()} == {"integration-suspended", "sync-failed"}
+
+
+async def test_a_grant_that_is_gone_suspends_for_the_grant(world: SyncWorld) -> None:
+    integration = await world.integration()
+    world.crm.failures = [ProviderFailure("unauthorized", "It was revoked.", of_grant=True)]
+    job = await world.synced(integration)
+    with world.transactions.read() as tx:
+        stored = tx.integrations.get(job.tenant_id, integration)
+    assert (stored.status, stored.suspension) == (IntegrationStatus.Suspended, SuspensionCause.Grant)
 
 
 async def test_a_job_ends_after_60_minutes_and_goes_on_from_its_checkpoint__BR_DS_05(

@@ -24,6 +24,7 @@ from domain.oauth.rules import (
     failure_of,
     is_revoked,
     is_usable,
+    refresh_failure,
     retry_at,
     tokens_of,
     wants_refresh,
@@ -195,6 +196,26 @@ def test_an_answer_without_tokens_is_the_failure_it_means(
     status: int, body: dict[str, Any], kind: str
 ) -> None:
     assert failure_of(answer(status, **body)).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "of_grant"),
+    [
+        (500, {}, "unavailable", False),
+        (408, {}, "unavailable", False),
+        (429, {"error": "slow_down"}, "unavailable", False),
+        (400, {"error": "invalid_request"}, "unauthorized", True),
+        (401, {"error": "invalid_client"}, "unauthorized", True),
+        (403, {}, "unauthorized", True),
+        (200, {}, "malformed", False),
+        (302, {}, "malformed", False),
+    ],
+)
+def test_a_refresh_without_tokens_is_an_outage_or_a_refusal(
+    status: int, body: dict[str, Any], kind: str, of_grant: bool
+) -> None:
+    failure = refresh_failure(answer(status, **body))
+    assert (failure.kind, failure.of_grant) == (kind, of_grant)
 
 
 def test_an_hours_token_is_due_15_minutes_ahead_and_wanted_fresh_5_minutes_ahead() -> None:
