@@ -22,6 +22,7 @@ from domain.providers.records import (
     SourceRecord,
     StreamProfile,
 )
+from domain.providers.text import decoded, with_whole_characters
 
 
 class IntegrationType(IntEnum):
@@ -154,10 +155,14 @@ class ProviderResponse:
         import json
 
         try:
-            return json.loads(self.body)
+            return with_whole_characters(json.loads(self.text()))
         except (ValueError, RecursionError):
             detail = "The provider's answer is not valid JSON."
             raise ProviderFailure("malformed", detail, status=self.status) from None
+
+    def text(self, declared: str | None = None) -> str:
+        """Return the body as text, in the charset that `Content-Type` names, else in `declared`, else UTF-8."""
+        return decoded(self.body, self.headers.get("content-type", ""), declared)
 
 
 FailureKind = Literal[

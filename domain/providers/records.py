@@ -58,13 +58,17 @@ class ListingRequest:
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A record as the provider has it; `version` changes with it (ETag, revision) where no `modified_at` does."""
+    """A record as the provider has it; `version` changes with it (ETag, revision) where no `modified_at` does.
+
+    `unread` says why the provider named the record but did not give it: what is stored stays, and it is asked for
+    again."""
 
     external_id: str
     data: Mapping[str, Any]
     modified_at: datetime | None = None
     version: str | None = None
     deleted: bool = False
+    unread: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +76,17 @@ class ListPage:
     """One page of records; `total` is None when the provider does not tell.
 
     - `next_cursor`: None on the last page.
-    - `next_state`: only with the last page, when everything was listed."""
+    - `next_state`: only with the last page, when everything was listed.
+    - `is_complete`: False when something may be missing here: nothing that the list lacks counts as deleted.
+    - `problem`: what is wrong with the page itself, told once for it. Such a page is not complete, and the next run
+      asks again from where this one began."""
 
     records: Sequence[SourceRecord]
     next_cursor: str | None = None
     next_state: str | None = None
     total: int | None = None
+    is_complete: bool = True
+    problem: str | None = None
 
 
 class StateExpired(Exception):

@@ -237,21 +237,25 @@ def store_progress(
 def _store_stream_state(
     tx: SyncTransaction, batch: Batch, step: Step, checkpoint: Checkpoint, *, handled: int, now: datetime
 ) -> None:
-    """Store where the next incremental run begins; only a step that listed everything may move that forward."""
+    """Store where the next incremental run begins; only a step that listed everything may move that forward.
+
+    What the provider failed to give is asked for again."""
     job = batch.job
     state = tx.sync_settings.stream(job.tenant_id, job.integration_id, step.stream)
     is_full = step.sync_type == SyncType.Full
     sealed = state.state
-    if checkpoint.next_state is not None:
+    if checkpoint.next_state is not None and not checkpoint.has_unread:
         context = state_context(job.integration_id, step.stream)
         sealed = batch.cipher.seal(checkpoint.next_state, context=context)
-    since = since_of(checkpoint.newest, checkpoint.began_at or now)
+    since: datetime | None = since_of(checkpoint.newest, checkpoint.began_at or now)
+    if since is not None and state.since is not None and checkpoint.newest is None:
+        since = max(since, state.since)
     tx.sync_settings.set_stream(
         job.tenant_id,
         replace(
             state,
             state=sealed,
-            since=max(since, state.since) if state.since is not None and checkpoint.newest is None else since,
+            since=state.since if checkpoint.has_unread else since,
             last_total=step.processed + step.failed + handled if is_full else state.last_total,
             last_full_at=now if is_full else state.last_full_at,
             synced_at=now,

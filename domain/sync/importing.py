@@ -34,6 +34,8 @@ class _Fetched:
     is_complete: bool = False
     next_state: str | None = None
     total: int | None = None
+    is_partial: bool = False
+    problems: list[str] = field(default_factory=list)
 
 
 class Importer:
@@ -92,11 +94,13 @@ class Importer:
         room = batch.size - len(fetched.records)
         left = page.records[fetched.skip :]
         fetched.total = page.total if page.total is not None else fetched.total
+        fetched.is_partial |= not page.is_complete
         if len(left) > room:
             fetched.records += left[:room]
             fetched.skip += room
             return len(page.records)
         fetched.records += left
+        fetched.problems += [page.problem] if page.problem is not None else []
         fetched.cursor, fetched.skip = page.next_cursor, 0
         fetched.is_complete = page.next_cursor is None
         fetched.next_state = page.next_state if fetched.is_complete else None
@@ -104,15 +108,18 @@ class Importer:
 
     def _import(self, batch: Batch, fetched: _Fetched) -> BatchResult:
         accepted, refused = self._transform(batch, fetched.records)
+        refused += [RefusedRecord("", [FieldError("", problem)]) for problem in fetched.problems]
+        seen = [record.external_id for record in refused]
         accepted, refused = self._leave_out_suppressed(batch, accepted, refused)
         try:
-            return self._store(batch, fetched, accepted, refused)
+            return self._store(batch, fetched, accepted, refused, seen=seen)
         except RecordsRefused:
             if len(fetched.records) > 1:
                 detail = "The database refused a record of the batch."
                 return BatchResult(BatchState.Retry, cause="batch-refused", detail=detail)
             error = FieldError("", "The database refused this record.")
-            return self._store(batch, fetched, [], [RefusedRecord(accepted[0].external_id, [error])])
+            refused = [RefusedRecord(accepted[0].external_id, [error])]
+            return self._store(batch, fetched, [], refused, seen=[accepted[0].external_id])
 
     def _transform(
         self, batch: Batch, records: Sequence[SourceRecord]
@@ -153,7 +160,10 @@ class Importer:
         fetched: _Fetched,
         accepted: Sequence[IncomingRecord],
         refused: Sequence[RefusedRecord],
+        *,
+        seen: Sequence[str],
     ) -> BatchResult:
+        """Store the accepted records and log the refused ones, whose own ids are `seen`."""
         job, step = batch.job, batch.step
         records, repeated = latest(accepted)
         generation = step.generation if step.sync_type == SyncType.Full else None
@@ -163,9 +173,10 @@ class Importer:
             for record in refused
             for error in record.errors
         ]
-        ids, of = [record.external_id for record in records], (job.tenant_id, job.integration_id, step.stream)
+        ids = list({*seen, *(record.external_id for record in records)} - {""})
+        of = job.tenant_id, job.integration_id, step.stream
         with self._transactions.write() as tx:
-            merged = merge(tx.sync_records.stored_versions(*of, ids), records, generation)
+            merged = merge(tx.sync_records.stored_versions(*of, ids), records, generation, seen)
             tx.sync_records.store(*of, merged, run=batch.mark(now))
             tx.sync_jobs.log_errors(job.tenant_id, errors)
             counts = RecordCounts(
@@ -175,7 +186,7 @@ class Importer:
                 deleted=len(merged.tombstones),
                 failed=len(refused),
             )
-            next_step, checkpoint = _following(batch, fetched, records)
+            next_step, checkpoint = _following(batch, fetched, records, has_nameless="" in seen)
             if next_step.phase == Phase.Sweep and not _unseen(tx, batch, after="", limit=1):
                 next_step = replace(next_step, phase=Phase.Done)
             result = store_progress(tx, batch, next_step, checkpoint, counts=counts, now=now)
@@ -211,8 +222,17 @@ class Importer:
         return result
 
 
-def _following(batch: Batch, fetched: _Fetched, records: Sequence[IncomingRecord]) -> tuple[Step, Checkpoint]:
+def _following(
+    batch: Batch, fetched: _Fetched, records: Sequence[IncomingRecord], *, has_nameless: bool
+) -> tuple[Step, Checkpoint]:
+    """Return where the step stands after the batch. Nobody knows which record one without an id is."""
     checkpoint, step = batch.checkpoint, batch.step
+    has_unread = bool(fetched.problems) or any(record.unread is not None for record in fetched.records)
+    checkpoint = replace(
+        checkpoint,
+        is_partial=checkpoint.is_partial or fetched.is_partial or bool(fetched.problems) or has_nameless,
+        has_unread=checkpoint.has_unread or has_unread,
+    )
     for record in records:
         checkpoint = checkpoint.seen(record.modified_at)
     next_state = fetched.next_state or checkpoint.next_state
@@ -220,7 +240,8 @@ def _following(batch: Batch, fetched: _Fetched, records: Sequence[IncomingRecord
     step = replace(step, total=fetched.total if fetched.total is not None else step.total)
     if fetched.is_complete:
         # Absence is a deletion only in a list of everything there is.
-        is_swept = step.sync_type == SyncType.Full and batch.profile.complete_history
+        is_whole = batch.profile.complete_history and not checkpoint.is_partial
+        is_swept = step.sync_type == SyncType.Full and is_whole
         step = replace(step, phase=Phase.Sweep if is_swept else Phase.Done)
         checkpoint = replace(checkpoint, after="")
     return step, checkpoint

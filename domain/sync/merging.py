@@ -84,8 +84,12 @@ class Merge:
 
 
 def merge(
-    stored: dict[str, StoredVersion], records: Sequence[IncomingRecord], generation: int | None
+    stored: dict[str, StoredVersion],
+    records: Sequence[IncomingRecord],
+    generation: int | None,
+    refused: Iterable[str] = (),
 ) -> Merge:
+    """Return what becomes of the records; those `refused` are at the provider still, so that they stay stored."""
     by_action: dict[MergeAction, list[IncomingRecord]] = {action: [] for action in MergeAction}
     for record in records:
         by_action[decide(stored.get(record.external_id), record, generation)].append(record)
@@ -96,9 +100,12 @@ def merge(
         tombstones=by_action[MergeAction.Tombstone],
         # A deletion is not a sighting; a duplicate is marked already.
         seen=[
-            record.external_id
-            for record in unchanged
-            if generation is not None and record.data is not None and record.external_id in stored
+            external_id
+            for external_id in (
+                *(record.external_id for record in unchanged if record.data is not None),
+                *refused,
+            )
+            if generation is not None and external_id in stored
         ],
         unchanged=len(unchanged),
         duplicate=len(by_action[MergeAction.Duplicate]),

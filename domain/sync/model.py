@@ -148,7 +148,9 @@ class Checkpoint:
     - `cursor` names the next page; `skip` of its records are stored already.
     - `after` is the last external id that was swept or pushed.
     - `newest` is the latest modification seen so far.
-    - `since` and `state` are where an incremental listing started; `next_state` is where the next one starts."""
+    - `since` and `state` are where an incremental listing started; `next_state` is where the next one starts.
+    - `is_partial`: something was missing in the list, so that absence is no deletion.
+    - `has_unread`: the provider failed to give something, so that the next listing starts where this one did."""
 
     cursor: str | None = None
     skip: int = 0
@@ -158,6 +160,8 @@ class Checkpoint:
     newest: datetime | None = None
     began_at: datetime | None = None
     after: str | None = None
+    is_partial: bool = False
+    has_unread: bool = False
 
     def to_text(self) -> str:
         return json.dumps(asdict(self), default=datetime.isoformat)

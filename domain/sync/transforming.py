@@ -67,8 +67,10 @@ class Transformer:
     def transform(self, record: SourceRecord) -> IncomingRecord | RefusedRecord:
         """Return the internal record, or why it is refused. Never raises, so that other records go on."""
         if not record.external_id or "\x00" in record.external_id:
-            return RefusedRecord("", [FieldError("", "The record has no usable id.")])
+            return RefusedRecord("", [FieldError("", record.unread or "The record has no usable id.")])
         key = stored_id(record.external_id)
+        if record.unread is not None:
+            return RefusedRecord(key, [FieldError("", record.unread[:400])])
         if record.deleted:
             return _incoming(record, key, self._profile.record_type, None)
         made = self.to_internal(record)

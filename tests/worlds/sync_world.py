@@ -48,6 +48,7 @@ class Crm(Vendor, RecordStreams):
         self.refuses: Callable[[PushRequest], bool] = lambda request: False
         self.next_state: str | None = None
         self.before_page: Callable[[], object] = lambda: None
+        self.shape: Callable[[ListPage], ListPage] = lambda page: page
 
     @property
     def streams(self) -> RecordStreams:
@@ -83,7 +84,7 @@ class Crm(Vendor, RecordStreams):
         size = min(request.limit, self.page)
         following = rows[size].external_id if len(rows) > size else None
         state = None if following else self.next_state
-        return ListPage(rows[:size], following, state, total=len(self.records))
+        return self.shape(ListPage(rows[:size], following, state, total=len(self.records)))
 
     async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
         self.pushes.append(request)

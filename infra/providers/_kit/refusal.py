@@ -6,10 +6,12 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 from domain.providers.contract import FailureKind, ProviderRequest, ProviderResponse
+from domain.providers.text import with_whole_characters
 
 _SHOWN_MAX = 300
 _READ_MAX = 64 * 1024
@@ -72,11 +74,11 @@ def describe(request: ProviderRequest, response: ProviderResponse, secrets: Iter
 
 def vendor_message(response: ProviderResponse) -> str:
     """Return the message in a provider's error body, "" when there is none. Not yet scrubbed."""
-    text = response.body[:_READ_MAX].decode("utf-8", "replace").strip()
+    text = replace(response, body=response.body[:_READ_MAX]).text().strip()
     if not text:
         return ""
     try:
-        found = next(_messages(json.loads(text), 0), "")
+        found = next(_messages(with_whole_characters(json.loads(text)), 0), "")
     except (ValueError, RecursionError):
         match = _XML_MESSAGE.search(text)
         found = match[1] if match else ""

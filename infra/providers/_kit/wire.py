@@ -39,6 +39,11 @@ _TYPE_MAX = 100
 _CODE_MAX = 80
 _NOT_IN_TYPE = re.compile(r"[^A-Za-z0-9._-]+")
 _NOT_IN_CODE = re.compile(r"[^A-Za-z0-9_.-]+")
+# XML 1.0 section 2.2
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NO_XML_REFERENCE = re.compile(r"&#([0-9]{1,8}|[xX][0-9A-Fa-f]{1,8});")
+_XML_DECLARATION = re.compile(r"^\s*<\?xml\b[^>]*\?>")
+_XML_ENCODING = re.compile(rb"""\s*<\?xml\b[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 
 
 def basic(username: str, password: str) -> str:
@@ -171,17 +176,33 @@ def moment(value: Any) -> datetime | None:
 def xml_document(response: ProviderResponse) -> Element:
     """Return the root element of an answer in XML. Raises ProviderFailure (malformed).
 
-    A document type declaration is refused, and with it every entity trick (XXE, billion laughs); so is anything
-    but UTF-8, in which the declaration could hide."""
+    Characters that XML cannot carry are U+FFFD: one of them would cost the whole answer."""
+    text = markup_of(response)
     try:
-        text = response.body.decode("utf-8-sig")
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise ValueError
         return fromstring(text)  # noqa: S314 - no DTD reaches the parser
     except (ValueError, ParseError, RecursionError):
         raise ProviderFailure(
             "malformed", "The provider's answer is not valid XML.", status=response.status
         ) from None
+
+
+def markup_of(response: ProviderResponse) -> str:
+    """Return an answer in XML as text, without the declaration. Raises ProviderFailure (malformed).
+
+    A document type declaration is refused, and with it every entity trick (XXE, billion laughs). It is looked for
+    in the text that is parsed, so that no encoding hides it."""
+    declared = _XML_ENCODING.match(response.body)
+    text = response.text(declared[1].decode() if declared else None)
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ProviderFailure("malformed", "The provider's answer is not valid XML.", status=response.status)
+    text = _NO_XML_REFERENCE.sub(_without_control, _NO_XML.sub("\ufffd", text))
+    return _XML_DECLARATION.sub("", text, count=1)
+
+
+def _without_control(reference: re.Match[str]) -> str:
+    number = reference[1]
+    code = int(number[1:], 16) if number[0] in "xX" else int(number)
+    return reference[0] if code <= 0x10FFFF and not _NO_XML.match(chr(code)) else "\ufffd"
 
 
 def xml_error_code(response: ProviderResponse) -> str:

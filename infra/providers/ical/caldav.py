@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, ParseError, SubElement, fromstring
+from xml.sax.saxutils import unescape
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
-from infra.providers._kit.wire import basic, xml_document
+from infra.providers._kit.wire import basic, markup_of, xml_document
 
 _DAV = "{DAV:}"
 _CALDAV = "{urn:ietf:params:xml:ns:caldav}"
 _REDIRECTS = (301, 302, 307, 308)
 _HOPS_MAX = 3
+_ROOT = re.compile(r"<(?:[\w.-]+:)?multistatus\b[^<>]*>")
+_ROOT_END = re.compile(r"</(?:[\w.-]+:)?multistatus\s*>\s*$")
+_RESPONSE = re.compile(r"<((?:[\w.-]+:)?response)\b[^<>]*>.*?</\1\s*>", re.DOTALL)
+_HREF = re.compile(r"<((?:[\w.-]+:)?href)\b[^<>]*>([^<>]*)</\1\s*>")
 #: caldav.icloud.com sends each user to a host such as p01-caldav.icloud.com. A common parent alone says nothing:
 #: that of two strangers may be co.uk.
 _SPREADING = (".icloud.com",)
@@ -83,7 +89,7 @@ class CalDavAccess:
         listed = await self._propfind(home, "<D:resourcetype/><D:displayname/><D:sync-token/>", depth="1")
         return [
             _collection(home, response)
-            for response in xml_document(listed).iter(f"{_DAV}response")
+            for response in multistatus(listed).findall(f"{_DAV}response")
             if response.find(f".//{_DAV}resourcetype/{_CALDAV}calendar") is not None
         ]
 
@@ -112,6 +118,49 @@ class CalDavAccess:
 
     def _headers(self, more: dict[str, str] | None) -> dict[str, str]:
         return {"authorization": basic(self.username, self.password), **(more or {})}
+
+
+def multistatus(answer: ProviderResponse) -> Element:
+    """Return an answer about several resources (RFC 4918 section 13). Raises ProviderFailure (malformed).
+
+    Where one resource's part is no XML the others are read; that one keeps its address only."""
+    try:
+        root = xml_document(answer)
+    except ProviderFailure:
+        root = _salvaged(answer)
+    if root.tag != f"{_DAV}multistatus":
+        raise ProviderFailure(
+            "malformed", "The CalDAV server's answer is no multistatus.", status=answer.status
+        )
+    return root
+
+
+def _salvaged(answer: ProviderResponse) -> Element:
+    """Read each resource's part on its own. Raises ProviderFailure (malformed) when the answer has no end."""
+    text = markup_of(answer)
+    head = _ROOT.search(text)
+    end = _ROOT_END.search(text)
+    if head is None or end is None:
+        raise ProviderFailure("malformed", "The provider's answer is not valid XML.", status=answer.status)
+
+    def read(part: str) -> Element | None:
+        try:
+            return fromstring(f"{head[0]}{part}{end[0]}")  # noqa: S314 - no DTD reaches the parser
+        except (ValueError, ParseError, RecursionError):
+            return None
+
+    inner = text[head.end() : end.start()]
+    root = read(_RESPONSE.sub("", inner))
+    root = root if root is not None else Element(f"{_DAV}multistatus")
+    for found in _RESPONSE.finditer(inner):
+        part = read(found[0])
+        if part is not None:
+            root.extend(part)
+            continue
+        odd = SubElement(root, f"{_DAV}response")
+        for _, href in _HREF.findall(found[0]):
+            SubElement(odd, f"{_DAV}href").text = unescape(href)
+    return root
 
 
 def access_of(connection: Connection) -> CalDavAccess | None:

@@ -6,7 +6,7 @@ RFC 4791 section 7.9 (calendar-multiget) and 5.3.2 (If-None-Match, If-Match).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -26,8 +26,7 @@ from domain.sync.records import EventRecord
 from infra.providers._kit.paging import pack, unpack
 from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
 from infra.providers._kit.refusal import failure_kind
-from infra.providers._kit.wire import xml_document
-from infra.providers.ical.caldav import CalDavAccess, CalendarCollection
+from infra.providers.ical.caldav import CalDavAccess, CalendarCollection, multistatus
 from infra.providers.ical.events import parse_resource, to_internal, write_event
 
 PAGE_MAX = 500
@@ -37,17 +36,23 @@ _DATA = "{urn:ietf:params:xml:ns:caldav}calendar-data"
 _XML = {"content-type": "application/xml; charset=utf-8"}
 _TOKEN_REFUSED = (403, 409, 410, 412)
 _GONE = (404, 410)
+#: What may stand in a path as it is (RFC 3986 section 3.3).
+_PLAIN = "/@:!$&'()*+,;="
+#: States of before kept another spelling of names.
+_SPELLING = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """What a listing says: resource name to whether it is still there.
+    """What a listing says: resource name to its path as the server wrote it, None for one that is gone.
 
-    `token` continues it; `truncated` when the server has more for that token at once."""
+    `token` continues it; `truncated` when the server has more for that token at once. `problem` says what could not
+    be understood of it."""
 
-    present: dict[str, bool]
+    paths: dict[str, str | None]
     token: str | None
     truncated: bool
+    problem: str | None
 
 
 async def list_caldav(
@@ -58,13 +63,14 @@ async def list_caldav(
     The listing of names is asked for again for each page and its first sync token is kept, so that what changes
     meanwhile comes with the next run."""
     text = request.cursor or request.state
-    here = unpack(text) if text else {"of": calendar.url}
-    if here.get("of") != calendar.url:
+    start = {"of": calendar.url, "spelling": _SPELLING}
+    here = unpack(text) if text else start
+    if any(here.get(name) != value for name, value in start.items()):
         raise StateExpired("Another calendar is configured now.")
     members = await _members(access, calendar, str(here.get("token") or ""))
     following = here.get("next", members.token)
     after = str(here.get("after") or "")
-    names = sorted(name for name in members.present if name > after)
+    names = sorted(name for name in members.paths if name > after)
     page = names[: min(request.limit, PAGE_MAX)]
     records = await _records(access, calendar, page, members)
     if len(page) < len(names):
@@ -72,8 +78,11 @@ async def list_caldav(
     if members.truncated and following:
         if following == here.get("token"):
             raise ProviderFailure("malformed", "The CalDAV server's listing does not get on.")
-        return ListPage(records, pack(of=calendar.url, token=following))
-    return ListPage(records, next_state=pack(of=calendar.url, token=following) if following else None)
+        return ListPage(records, pack(**start, token=following), problem=members.problem)
+    if members.truncated:
+        return ListPage(records, problem="The CalDAV server cut its listing and does not say how it goes on.")
+    state = pack(**start, token=following) if following else None
+    return ListPage(records, next_state=state, problem=members.problem)
 
 
 async def push_caldav(access: CalDavAccess, calendar: CalendarCollection, request: PushRequest) -> PushResult:
@@ -153,73 +162,120 @@ async def _members(access: CalDavAccess, calendar: CalendarCollection, token: st
 
 
 def _read_members(calendar: CalendarCollection, answer: ProviderResponse) -> Members:
-    root = xml_document(answer)
-    present: dict[str, bool] = {}
-    truncated = False
-    for response in root.iter(f"{_DAV}response"):
-        name = _name(calendar, response)
+    """Read a listing. What it says of an address outside of the calendar is not followed."""
+    root = multistatus(answer)
+    paths: dict[str, str | None] = {}
+    truncated, problem = False, None
+    responses = root.findall(f"{_DAV}response")
+    for response in responses:
         status = _status(response)
-        if name == "":
-            truncated = truncated or status == 507
-        elif not name.endswith("/"):
-            present[name] = status != 404
+        members = _members_of(calendar, response)
+        if members is None:
+            problem = "The CalDAV server lists a resource that is none, or is outside of the calendar."
+            continue
+        for name, path in members:
+            if name == "":
+                truncated = truncated or status == 507
+            elif not name.endswith("/"):
+                paths[name] = None if status in _GONE else path
     token = (root.findtext(f"{_DAV}sync-token") or "").strip()
-    return Members(present, token or None, truncated)
+    if not responses and not token:  # a calendar lists itself at least
+        problem = "The CalDAV server answered with an empty listing."
+    return Members(paths, token or None, truncated, problem)
 
 
 async def _records(
     access: CalDavAccess, calendar: CalendarCollection, names: Sequence[str], members: Members
 ) -> list[SourceRecord]:
-    records = [_removed(name) for name in names if not members.present[name]]
-    wanted = [name for name in names if members.present[name]]
+    records = [_removed(name) for name in names if members.paths[name] is None]
+    wanted = [(name, path) for name in names if (path := members.paths[name]) is not None]
     for start in range(0, len(wanted), _FETCH_MAX):
-        records += await _fetch(access, calendar, wanted[start : start + _FETCH_MAX])
+        records += await _fetch(access, calendar, dict(wanted[start : start + _FETCH_MAX]))
     return sorted(records, key=lambda record: record.external_id)
 
 
 async def _fetch(
-    access: CalDavAccess, calendar: CalendarCollection, names: Sequence[str]
+    access: CalDavAccess, calendar: CalendarCollection, wanted: Mapping[str, str]
 ) -> list[SourceRecord]:
-    hrefs = "".join(f"<D:href>{escape(urlsplit(_address(calendar, name)).path)}</D:href>" for name in names)
+    """Fetch resources, name to path. Only one that is said to be gone is; any other without content is unread."""
+    hrefs = "".join(f"<D:href>{escape(path)}</D:href>" for path in wanted.values())
     body = (
         '<C:calendar-multiget xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav">'
         f"<D:prop><D:getetag/><C:calendar-data/></D:prop>{hrefs}</C:calendar-multiget>"
     )
     headers = {**_XML, "depth": "1"}
     answer = await access.send("REPORT", calendar.url, body=body.encode(), headers=headers)
-    records = []
-    for response in xml_document(answer).iter(f"{_DAV}response"):
-        name = _name(calendar, response)
-        text = response.findtext(f".//{_DATA}")
-        if text is not None:
-            etag = (response.findtext(f".//{_DAV}getetag") or "").strip() or None
-            record = parse_resource(name, etag, text.encode())
-            records += [record] if record is not None else []
-        elif name:  # deleted since it was listed
-            records.append(_removed(name))
-    return records
+    otherwise = {unquote(name): name for name in wanted}
+    told: dict[str, SourceRecord | None] = {}
+    for response in multistatus(answer).findall(f"{_DAV}response"):
+        for name, _ in _members_of(calendar, response) or ():
+            asked = name if name in wanted else otherwise.get(unquote(name))
+            if asked is not None and (asked not in told or name == asked):
+                told[asked] = _told(asked, response)
+    left_out = "The CalDAV server left this resource out of its answer."
+    records = (told[name] if name in told else _unread(name, left_out) for name in wanted)
+    return [record for record in records if record is not None]
+
+
+def _told(name: str, response: Element) -> SourceRecord | None:
+    """Return what an answer says of a resource, None for one that holds no event."""
+    status, text = _status(response), response.findtext(f".//{_DATA}")
+    if status in _GONE:
+        return _removed(name)
+    if text is not None and status in (None, 200):
+        etag = (response.findtext(f".//{_DAV}getetag") or "").strip() or None
+        return parse_resource(name, etag, text.encode())
+    if status is None:
+        statuses = [_status(found) for found in response.findall(f"{_DAV}propstat")]
+        status = next((found for found in statuses if found is not None and found != 200), None)
+    shown = f"answered {status}" if status is not None else "gave no content"
+    return _unread(name, f"The CalDAV server {shown} for this resource.")
+
+
+def _unread(name: str, reason: str) -> SourceRecord:
+    return SourceRecord(name, {}, unread=reason)
 
 
 def _removed(name: str) -> SourceRecord:
     return SourceRecord(name, {}, deleted=True)
 
 
-def _name(calendar: CalendarCollection, response: Element) -> str:
-    """Return the resource's name within the calendar, "" for the calendar itself.
+def _members_of(calendar: CalendarCollection, response: Element) -> list[tuple[str, str]] | None:
+    """Return names within the calendar, with the path as written; "" is the calendar itself.
 
-    Raises ProviderFailure (malformed) for one that is elsewhere."""
-    address = urljoin(calendar.url, (response.findtext(f"{_DAV}href") or "").strip())
-    own, other = urlsplit(calendar.url), urlsplit(address)
-    base, path = unquote(own.path).rstrip("/"), unquote(other.path)
-    if own.netloc.lower() != other.netloc.lower() or (
-        path.rstrip("/") != base and not path.startswith(f"{base}/")
-    ):
-        raise ProviderFailure("malformed", "The CalDAV server lists a resource outside of the calendar.")
-    return path[len(base) :].lstrip("/") if path.rstrip("/") != base else ""
+    None when an address is missing or elsewhere."""
+    hrefs = [(found.text or "").strip() for found in response.findall(f"{_DAV}href")]
+    members = [_member(calendar, href) for href in hrefs]
+    found = [member for member in members if member is not None]
+    return found if found and len(found) == len(members) else None
+
+
+def _member(calendar: CalendarCollection, href: str) -> tuple[str, str] | None:
+    try:
+        own, other = urlsplit(calendar.url), urlsplit(urljoin(calendar.url, href))
+    except ValueError:
+        return None
+    base, path = own.path.strip("/").split("/"), other.path.lstrip("/").split("/")
+    inside = [unquote(segment) for segment in path[: len(base)]] == [unquote(segment) for segment in base]
+    rest = path[len(base) :]
+    if not href or own.netloc.lower() != other.netloc.lower() or not inside:
+        return None
+    if any(unquote(segment) in (".", "..") for segment in rest):
+        return None
+    return _spelled("/".join(rest)), other.path
+
+
+def _spelled(written: str) -> str:
+    """Return the name of a resource: decoded where that says how it is written, else as it is written.
+
+    `x%40y.ics` and `x@y.ics` are two resources (RFC 3986 section 2.2)."""
+    decoded = unquote(written)
+    return decoded if "%" not in decoded and quote(decoded, safe=_PLAIN) == written else written
 
 
 def _address(calendar: CalendarCollection, name: str) -> str:
-    return f"{calendar.url.rstrip('/')}/{quote(name, safe='@')}"
+    written = name if "%" in name else quote(name, safe=_PLAIN)
+    return f"{calendar.url.rstrip('/')}/{written}"
 
 
 def _status(response: Element) -> int | None:

@@ -92,7 +92,7 @@ async def _list_feed(connection: Connection, request: ListingRequest) -> ListPag
     conditions = {} if here else {name: before.get(name) for name in ("etag", "last_modified")}
     feed = await fetch_feed(connection, **conditions)
     if feed.body is None:
-        return ListPage((), next_state=request.state)
+        return ListPage((), next_state=request.state, is_complete=False)
     # A feed of megabytes takes seconds to parse.
     events = {event.external_id: event for event in await asyncio.to_thread(parse_feed, feed.body)}
     gone = set(_unfold(before["ids"])) - set(events) if before else set()
@@ -124,9 +124,9 @@ async def fetch_feed(
         },
         max_response_bytes=FEED_BYTES_MAX + 1,
     )
-    response = await connection.http.expect(request, 200, 304)
+    response = await connection.http.expect(request, 200, 204, 304)
     validators = response.headers.get("etag", etag), response.headers.get("last-modified", last_modified)
-    if response.status == 304:
+    if response.status != 200:
         return Feed(None, *validators)
     if len(response.body) > FEED_BYTES_MAX:
         raise ProviderFailure("rejected", f"The calendar is larger than {FEED_BYTES_MAX} bytes.", status=200)

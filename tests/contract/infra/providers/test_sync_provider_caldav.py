@@ -10,7 +10,13 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from domain.providers.contract import Connection, ProviderFailure
+from domain.providers.contract import (
+    Connection,
+    ProviderFailure,
+    ProviderHttp,
+    ProviderRequest,
+    ProviderResponse,
+)
 from domain.providers.records import ListingRequest, PushRequest, StateExpired
 from domain.sync.records import EventRecord
 from infra.providers.ical.adapter import PROVIDER as ICAL_PROVIDER
@@ -75,7 +81,7 @@ async def test_caldav_lists_everything_then_changes_and_deletions(caldav: str, l
         changes = await drain(ICAL, connection, "events", limit, state=full.state)
         nothing = await drain(ICAL, connection, "events", limit, state=changes.state)
         record = internal(ICAL, connection, "events", changes.records[0])
-    assert full.ids == ["a.ics", "b c.ics", "d.ics", "x+%.ics"]
+    assert full.ids == ["a.ics", "b c.ics", "d.ics", "x%2B%25.ics"]
     assert (changes.ids, changes.deleted) == (["a.ics", "d.ics", "e.ics"], ["d.ics"])
     assert nothing.ids == []
     assert isinstance(record, EventRecord)
@@ -229,15 +235,197 @@ async def test_caldav_listing_that_the_server_cuts_goes_on_with_the_new_token() 
 
 
 @pytest.mark.parametrize(
-    "href", ["https://evil.example.org/home/c/a.ics", "/home/other/a.ics", "../c2/a.ics"]
+    "href",
+    [
+        "https://evil.example.org/home/c/a.ics",
+        "/home/other/a.ics",
+        "../c2/a.ics",
+        "/home/c/%2e%2e/secret",
+        "http://[/a.ics",
+        "",
+    ],
 )
-async def test_caldav_resource_outside_of_the_calendar_is_refused(href: str) -> None:
+async def test_caldav_resource_outside_of_the_calendar_is_not_followed_and_costs_no_other(href: str) -> None:
     async def check(connection: Connection) -> None:
-        with pytest.raises(ProviderFailure, match="outside of the calendar") as caught:
+        listing = await drain(ICAL, connection, "events")
+        assert listing.ids == ["b.ics"]
+        assert "outside of the calendar" in (listing.pages[-1].problem or "")
+
+    asked = await scripted(
+        [
+            multistatus(member(href), member("/home/c/b.ics"), token="t1"),
+            multistatus(with_data("/home/c/b.ics", "b")),
+        ],
+        check,
+    )
+    assert "<D:href>/home/c/b.ics</D:href></C:calendar-multiget>" in asked[1]
+
+
+def told(href: str, status: str) -> str:
+    return f"<D:response><D:href>{href}</D:href><D:status>HTTP/1.1 {status}</D:status></D:response>"
+
+
+LISTED = multistatus(member("/home/c/a.ics"), member("/home/c/b.ics"), token="t1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (told("/home/c/b.ics", "403 Forbidden"), "answered 403"),
+        (told("/home/c/b.ics", "423 Locked"), "answered 423"),
+        (told("/home/c/b.ics", "503 Service Unavailable"), "answered 503"),
+        (member("/home/c/b.ics"), "gave no content"),
+        (member("/home/c/b.ics", "<C:calendar-data/>").replace("200 OK", "404 Not Found"), "no calendar"),
+        ("", "left this resource out"),
+        (told("/home/c/c.ics", "404 Not Found"), "left this resource out"),
+    ],
+)
+async def test_caldav_resource_that_is_not_given_is_not_taken_for_deleted(answer: str, reason: str) -> None:
+    async def check(connection: Connection) -> None:
+        listing = await drain(ICAL, connection, "events")
+        first, second = listing.records
+        assert (first.external_id, first.unread) == ("a.ics", None)
+        assert (second.external_id, second.deleted) == ("b.ics", False)
+        assert reason in (second.unread or second.data["problem"])
+
+    await scripted([LISTED, multistatus(with_data("/home/c/a.ics", "a"), answer)], check)
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
+async def test_caldav_resources_that_are_gone_may_share_one_answer(status: str) -> None:
+    both = told("/home/c/a.ics</D:href><D:href>/home/c/b.ics", status)
+
+    async def check(connection: Connection) -> None:
+        listing = await drain(ICAL, connection, "events")
+        assert listing.deleted == ["a.ics", "b.ics"]
+
+    await scripted([LISTED, multistatus(both)], check)
+
+
+@pytest.mark.parametrize(
+    ("href", "name"),
+    [
+        ("/home/c/x%40y.ics", "x%40y.ics"),
+        ("/home/c/x@y.ics", "x@y.ics"),
+        ("/home/c/it%27s%2c.ics", "it%27s%2c.ics"),
+        ("/home/c/caf%c3%a9.ics", "caf%c3%a9.ics"),
+        ("/home/c/caf%C3%A9.ics", "café.ics"),
+        ("/home/c/a+b(1).ics", "a+b(1).ics"),
+        ("/h%6fme/c/a.ics", "a.ics"),
+    ],
+)
+async def test_caldav_resource_is_asked_for_as_the_server_wrote_it(href: str, name: str) -> None:
+    async def check(connection: Connection) -> None:
+        assert (await drain(ICAL, connection, "events")).ids == [name]
+
+    asked = await scripted(
+        [multistatus(member(href), token="t1"), multistatus(with_data(href, "a"))],
+        check,
+    )
+    assert f"<D:href>{href}</D:href>" in asked[1]
+
+
+async def test_caldav_resource_answered_under_another_spelling_is_the_one_that_was_asked_for() -> None:
+    async def check(connection: Connection) -> None:
+        listing = await drain(ICAL, connection, "events")
+        assert [(record.external_id, record.unread) for record in listing.records] == [("x%40y.ics", None)]
+
+    listed = multistatus(member("/home/c/x%40y.ics"), token="t1")
+    await scripted([listed, multistatus(with_data("/home/c/x@y.ics", "a"))], check)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("x%40y.ics", "x%40y.ics"), ("x@y.ics", "x@y.ics"), ("b c.ics", "b%20c.ics"), ("é.ics", "%C3%A9.ics")],
+)
+async def test_caldav_change_goes_to_the_resource_as_the_server_wrote_it(name: str, path: str) -> None:
+    changes = {"feedUrl": None, "username": "ada", "password": PASSWORD}
+    async with world(CASES["iCal"]) as here:
+        here.server.add(*DISCOVERY, route("DELETE /home/c/*", Answer(204)))
+        configuration = ICAL_PROVIDER.profile.configuration.model_validate(
+            changes | {"serverUrl": here.server.address}
+        )
+        kept = Kept(here.connection.http)
+        request = PushRequest("events", "k", {}, external_id=name, deleted=True)
+        await ICAL.push_record(replace(here.connection, http=kept, configuration=configuration), request)
+        assert kept.asked[-1].url == f"{here.server.address}/home/c/{path}"
+
+
+class Kept:
+    """ProviderHttp that keeps what it was asked."""
+
+    def __init__(self, http: ProviderHttp) -> None:
+        self._http = http
+        self.asked: list[ProviderRequest] = []
+
+    async def send(self, request: ProviderRequest) -> ProviderResponse:
+        self.asked.append(request)
+        return await self._http.send(request)
+
+    async def expect(self, request: ProviderRequest, *statuses: int) -> ProviderResponse:
+        self.asked.append(request)
+        return await self._http.expect(request, *statuses)
+
+
+@pytest.mark.parametrize("odd", ["<C:calendar-data>a & b", "<C:calendar-data>\x0b<<", "<D:what"])
+async def test_caldav_answer_of_which_one_resource_is_no_xml_gives_the_others(odd: str) -> None:
+    broken = f"<D:response><D:href>/home/c/b.ics</D:href><D:propstat><D:prop>{odd}</D:response>"
+
+    async def check(connection: Connection) -> None:
+        listing = await drain(ICAL, connection, "events")
+        assert [record.external_id for record in listing.records if record.unread is None] == [
+            "a.ics",
+            "c.ics",
+        ]
+        assert [record.external_id for record in listing.records if record.unread] == ["b.ics"]
+
+    data = with_data("/home/c/a.ics", "a"), broken, with_data("/home/c/c.ics", "c")
+    members = [member(f"/home/c/{name}.ics") for name in "abc"]
+    await scripted([multistatus(*members, token="t1"), multistatus(*data)], check)
+
+
+@pytest.mark.parametrize("character", ["\x0b", "&#x1F;", "&#0;", "&#xD800;", "&#99999999;", "\ufffe"])
+async def test_caldav_character_that_xml_cannot_carry_is_replaced(character: str) -> None:
+    async def check(connection: Connection) -> None:
+        (record,) = (await drain(ICAL, connection, "events")).records
+        assert record.data["summary"] == "a\ufffdb"
+
+    data = with_data("/home/c/a.ics", "a").replace("END:VEVENT", f"SUMMARY:a{character}b\r\nEND:VEVENT")
+    await scripted([multistatus(member("/home/c/a.ics"), token="t1"), multistatus(data)], check)
+
+
+async def test_caldav_answer_that_ends_early_is_malformed() -> None:
+    cut = multistatus(with_data("/home/c/a.ics", "a"), with_data("/home/c/b.ics", "b"))
+
+    async def check(connection: Connection) -> None:
+        with pytest.raises(ProviderFailure) as caught:
             await drain(ICAL, connection, "events")
         assert caught.value.kind == "malformed"
 
-    await scripted([multistatus(member(href), token="t1")], check)
+    await scripted([LISTED, replace(cut, body=cut.body[:-60])], check)
+
+
+async def test_caldav_listing_that_is_cut_without_a_way_on_is_not_complete() -> None:
+    async def check(connection: Connection) -> None:
+        listing = await drain(ICAL, connection, "events")
+        assert (listing.ids, listing.state) == (["a.ics"], None)
+        assert "cut its listing" in (listing.pages[-1].problem or "")
+
+    cut = multistatus(member("/home/c/a.ics"), told("/home/c/", "507 Insufficient Storage"))
+    await scripted([cut, multistatus(with_data("/home/c/a.ics", "a"))], check)
+
+
+async def test_caldav_state_of_before_names_were_kept_as_written_is_listed_anew() -> None:
+    async def check(connection: Connection) -> None:
+        with pytest.raises(StateExpired):
+            await drain(
+                ICAL,
+                connection,
+                "events",
+                state=f'{{"of":"{connection.configuration.server_url}/home/c/","token":"t9"}}',
+            )
+
+    await scripted([LISTED], check)
 
 
 async def test_caldav_refusal_that_is_not_about_the_token_is_no_expiry() -> None:

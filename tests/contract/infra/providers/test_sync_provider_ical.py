@@ -58,6 +58,16 @@ async def test_an_unchanged_feed_is_an_empty_page_that_keeps_the_state() -> None
     assert (again.ids, again.state) == ([], full.state)
 
 
+@pytest.mark.parametrize("status", [204, 304])
+async def test_a_feed_that_gives_nothing_where_nothing_was_known_does_not_say_that_there_is_nothing(
+    status: int,
+) -> None:
+    async with world(CASES["iCal"]) as here:
+        here.server.add(route(FEED, Answer(status)))
+        (page,) = (await drain(ICAL, here.connection, "events")).pages
+    assert (page.records, page.is_complete, page.next_state) == ((), False, None)
+
+
 @pytest.mark.parametrize("limit", [1, 2, 100])
 async def test_a_changed_feed_comes_whole_and_tells_what_is_gone(limit: int) -> None:
     async with world(CASES["iCal"]) as here:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -98,3 +99,68 @@ async def test_the_provider_forgot_the_state_and_the_stream_is_listed_anew(world
     states = [request.state for request in world.crm.requests]
     assert states[-4:] == ["t1", None, None, None]
     assert (job.status, job.records_deleted) == (SyncStatus.Completed, 1)
+
+
+async def test_a_record_that_the_provider_failed_to_give_stays_and_the_token_too(world: SyncWorld) -> None:
+    world.crm.incremental, world.crm.next_state = "token", "t1"
+    integration = await world.integration()
+    await world.synced(integration)
+    world.crm.records["c03"] = SourceRecord("c03", {}, unread="The provider answered 503 for this record.")
+    world.crm.next_state = "t2"
+    world.clock.advance(days=1)
+    full = await world.synced(integration)
+    assert (full.status, full.records_failed, full.records_deleted) == (SyncStatus.PartialSuccess, 1, 0)
+    assert len(world.live(integration)) == 10
+    world.clock.advance(hours=2)
+    await world.synced(integration, "Incremental")
+    assert world.crm.requests[-1].state == "t1", "the next run asks again from where this one began"
+    world.crm.put("c03", START, email="back@example.com")
+    world.clock.advance(hours=2)
+    assert (await world.synced(integration, "Incremental")).status == SyncStatus.Completed
+    assert world.live(integration)["c03"]["email"] == "back@example.com"
+
+
+async def test_a_record_that_is_refused_is_at_the_provider_still(world: SyncWorld) -> None:
+    integration = await world.integration()
+    await world.synced(integration)
+    before = world.live(integration)
+    world.crm.put("c03", START, email="x" * 3_000)
+    del world.crm.records["c04"]
+    world.clock.advance(days=1)
+    job = await world.synced(integration)
+    assert (job.records_failed, job.records_deleted) == (1, 1)
+    assert world.live(integration) == {key: data for key, data in before.items() if key != "c04"}
+
+
+@pytest.mark.parametrize("size", [2, 6])
+async def test_nobody_knows_which_record_one_without_an_id_is(tmp_path: Path, size: int) -> None:
+    world = SyncWorld(tmp_path, size=size)
+    for index in range(4):
+        world.crm.put(f"c{index}", START)
+    integration = await world.integration()
+    await world.synced(integration)
+    world.crm.records["c1"] = SourceRecord("", {"email": "c1@example.com"})
+    world.clock.advance(days=1)
+    job = await world.synced(integration)
+    assert (job.records_failed, job.records_deleted) == (1, 0)
+    assert len(world.live(integration)) == 4
+    world.close()
+
+
+async def test_a_list_that_is_not_complete_buries_nothing_and_a_problem_is_told_once(
+    world: SyncWorld,
+) -> None:
+    integration = await world.integration()
+    await world.synced(integration)
+    del world.crm.records["c03"]
+    world.clock.advance(days=1)
+    world.crm.shape = lambda page: replace(page, is_complete=False)
+    job = await world.synced(integration)
+    assert (job.status, job.records_deleted) == (SyncStatus.Completed, 0)
+    world.clock.advance(days=1)
+    world.crm.shape = lambda page: page if page.next_cursor else replace(page, problem="The list was cut.")
+    job = await world.synced(integration)
+    assert (job.status, job.records_failed, job.records_deleted) == (SyncStatus.PartialSuccess, 1, 0)
+    world.clock.advance(days=1)
+    world.crm.shape = lambda page: page
+    assert (await world.synced(integration)).records_deleted == 1

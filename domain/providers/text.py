@@ -1,0 +1,45 @@
+"""Text of other systems made readable; apart from the contract, because the readers of webhooks use it alone."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Any
+
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9._:-]{1,40})""", re.IGNORECASE)
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+#: Half of a UTF-16 pair, which no encoding can write: JSON may name one (`"\\ud83d"`).
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def decoded(body: bytes, content_type: str, declared: str | None = None) -> str:
+    """Return a body as text: by its byte order mark, the charset of its type, or `declared`; else UTF-8.
+
+    Bytes that mean nothing in it are U+FFFD."""
+    mark = next((name for start, name in _MARKS if body.startswith(start)), None)
+    named = _CHARSET.search(content_type)
+    charset = mark or (named[1] if named else None) or declared or "utf-8"
+    try:
+        text = body.decode(charset, "replace")
+    except (LookupError, ValueError):  # no such charset, or one that is none of text
+        text = body.decode("utf-8", "replace")
+    return text.removeprefix("\ufeff")
+
+
+def with_whole_characters(value: Any) -> Any:
+    """Return a JSON value in which half characters, in texts and in names, are U+FFFD.
+
+    Raises RecursionError for one that is nested too deeply."""
+    if isinstance(value, str):
+        return value if value.isascii() else _HALF.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [with_whole_characters(element) for element in value]
+    if isinstance(value, dict):
+        return {with_whole_characters(name): with_whole_characters(found) for name, found in value.items()}
+    return value
