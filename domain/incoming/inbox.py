@@ -13,7 +13,7 @@ from domain.core.transaction import Transactions, repeated
 from domain.incoming import events
 from domain.incoming.model import IncomingBody, IncomingStatus, IncomingWebhook, body_context
 from domain.incoming.ports import AlreadyStored, IncomingTransaction
-from domain.incoming.rules import event_type, request_text, stored_event_id, unreadable_id
+from domain.incoming.rules import event_type, id_in_inbox, request_text, unreadable_id
 from domain.integrations.model import Integration
 from domain.journal.events import DomainEvent
 from domain.providers.contract import IncomingRequest, VerifiedEvent
@@ -78,12 +78,7 @@ class Inbox:
     ) -> int:
         """Keep a verified body that cannot be read as Failed, so that it can be retried; return 0 for a repeat."""
         event = VerifiedEvent(unreadable_id(request.body), "unreadable", {})
-        webhook = replace(
-            self._webhook(integration, request, event, source_ip),
-            status=IncomingStatus.Failed,
-            processed_at=None,
-            error_message=reason,
-        )
+        webhook = _failed(self._webhook(integration, request, event, source_ip), reason)
         return self._store(integration, request, {webhook.provider_event_id: (webhook, [])})
 
     def _store(self, integration: Integration, request: IncomingRequest, made: Mapping[str, _Made]) -> int:
@@ -139,7 +134,7 @@ class Inbox:
             tenant_id=integration.tenant_id,
             integration_id=integration.integration_id,
             incoming_body_id=self._ids.new(),
-            provider_event_id=stored_event_id(event.event_id),
+            provider_event_id=id_in_inbox(event),
             event_type=event_type(integration.provider, event.type),
             status=IncomingStatus.Processed,
             attempts=1,
@@ -150,10 +145,15 @@ class Inbox:
         )
 
     def _raise(self, webhook: IncomingWebhook, event: VerifiedEvent, traceparent: str | None) -> _Made:
+        if event.unreadable is not None:
+            return _failed(webhook, event.unreadable), []
         try:
             payload = events.payload_of(event.data, self._event_max_bytes)
         except events.NotRaisable as error:
-            failed = IncomingStatus.Failed
-            return replace(webhook, status=failed, processed_at=None, error_message=str(error)), []
+            return _failed(webhook, str(error)), []
         raised = events.provider_event(webhook, payload, traceparent)
         return replace(webhook, event_id=raised.event_id), [events.received(webhook, traceparent), raised]
+
+
+def _failed(webhook: IncomingWebhook, reason: str) -> IncomingWebhook:
+    return replace(webhook, status=IncomingStatus.Failed, processed_at=None, error_message=reason)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from domain.integrations.connection import Catalogue, ConnectionCache
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
 from domain.journal.occurrences import occurrence
+from domain.providers.content import ContentTooLarge, codings, decoded
 from domain.providers.contract import (
     Connection,
     IncomingAnswer,
@@ -32,6 +33,7 @@ from domain.providers.contract import (
 
 logger = logging.getLogger("hub.security")
 
+TOO_LARGE_DECODED = f"The body is more than {BODY_MAX_BYTES:,} bytes once it is decompressed."
 WRITE_EVERY = timedelta(seconds=10)
 
 
@@ -138,7 +140,9 @@ class IncomingReceiver:
             self._admit, integration_id, caller, request.received_at
         )
         try:
-            answer = await provider.receive(connection, request)
+            answer = await understood(provider, connection, request)
+        except ContentTooLarge:
+            raise TooLarge(TOO_LARGE_DECODED) from None
         except SignatureRefused as refused:
             reason, now = str(refused), request.received_at
             await asyncio.to_thread(self._refusals.note, integration, reason, caller.source_ip, now)
@@ -187,6 +191,23 @@ class IncomingReceiver:
     ) -> Receipt:
         accepted = self._inbox.keep_unreadable(integration, request, reason, caller.source_ip)
         return Receipt(accepted=accepted, duplicates=1 - accepted)
+
+
+async def understood(provider: Provider, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
+    """Return what a request means. Its signature may cover the bytes as sent or, of a compressed body, the content.
+
+    Raises ContentTooLarge, and what the adapter raises."""
+    try:
+        return await provider.receive(connection, request)
+    except SignatureRefused as refused:
+        if not codings(request.headers):
+            raise
+        try:
+            body = decoded(request.headers, request.body)
+        except ProviderFailure:
+            raise refused from None
+    headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
+    return await provider.receive(connection, replace(request, body=body, headers=headers))
 
 
 def unknown_address() -> NotFound:

@@ -16,11 +16,13 @@ from domain.incoming import events
 from domain.incoming.inbox import Inbox
 from domain.incoming.model import IncomingStatus, IncomingWebhook, body_context
 from domain.incoming.ports import IncomingTransaction
-from domain.incoming.rules import UNREADABLE, read_request, stored_event_id
+from domain.incoming.receive import TOO_LARGE_DECODED, understood
+from domain.incoming.rules import UNREADABLE, id_in_inbox, read_request
 from domain.integrations.connection import ConnectionCache
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
 from domain.journal.audit import AuditEntry
+from domain.providers.content import ContentTooLarge
 from domain.providers.contract import IncomingRequest, ProviderFailure, SignatureRefused, VerifiedEvent
 
 
@@ -60,6 +62,8 @@ class IncomingRetries:
                 payload = await self._reread(before, traceparent)
             except (events.NotRaisable, SignatureRefused) as error:
                 reason = str(error)
+            except ContentTooLarge:
+                reason = TOO_LARGE_DECODED
             except ProviderFailure as failure:
                 reason = failure.detail
         return await asyncio.to_thread(
@@ -88,10 +92,15 @@ class IncomingRetries:
             self._connections.connect, integration, now=request.received_at
         )
         try:
-            answer = await provider.receive(connection, request)
+            answer = await understood(provider, connection, request)
         except ProviderFailure as failure:
             await asyncio.to_thread(self._lifecycle.heed, integration, failure)
             raise
+        still = next(
+            (event for event in answer.events if id_in_inbox(event) == webhook.provider_event_id), None
+        )
+        if still is not None and still.unreadable is not None:
+            raise events.NotRaisable(still.unreadable)
         if webhook.provider_event_id.startswith(UNREADABLE):
             store, ip = self._inbox.store, webhook.source_ip
             await asyncio.to_thread(
@@ -140,7 +149,7 @@ class IncomingRetries:
 
 def _same(webhook: IncomingWebhook, verified: Sequence[VerifiedEvent]) -> VerifiedEvent:
     for event in verified:
-        if stored_event_id(event.event_id) == webhook.provider_event_id:
+        if id_in_inbox(event) == webhook.provider_event_id:
             return event
     raise events.NotRaisable("The stored request does not contain this event.")
 

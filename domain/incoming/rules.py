@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from domain.incoming.model import IncomingEndpoint
 from domain.integrations.model import Integration, IntegrationStatus
-from domain.providers.contract import IncomingRequest, IntegrationType, ProviderProfile
+from domain.providers.contract import IncomingRequest, IntegrationType, ProviderProfile, VerifiedEvent
 
 BODY_MAX_BYTES = 1024 * 1024
 UNREADABLE = "unreadable:"
@@ -96,6 +96,11 @@ def is_address(endpoint: IncomingEndpoint, token: str | None, now: datetime) -> 
 
 def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name][:_HEADER_MAX] for name in SHOWN_HEADERS if headers.get(name)}
+
+
+def id_in_inbox(event: VerifiedEvent) -> str:
+    """Return the id under which an event is stored; an unreadable one is told from those that were read."""
+    return f"{UNREADABLE}{event.event_id}" if event.unreadable else stored_event_id(event.event_id)
 
 
 def unreadable_id(body: bytes) -> str:

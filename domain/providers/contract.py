@@ -282,21 +282,24 @@ class VerifiedEvent:
     """One event inside a verified incoming webhook.
 
     - `event_id`: the same for every repeat: the provider's own id where there is one, else a digest of what was signed.
-    - `type`: the provider's event name, reduced to `[A-Za-z0-9._-]`; it is raised as `<provider>.<type>`."""
+    - `type`: the provider's event name, reduced to `[A-Za-z0-9._-]`; it is raised as `<provider>.<type>`.
+    - `unreadable`: why this element of a verified request cannot be read; it alone is kept as failed."""
 
     event_id: str
     type: str
     data: Mapping[str, Any]
     occurred_at: datetime | None = None
+    unreadable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingAnswer:
-    """What a verified request means: events to store, or a handshake to answer at once (`body`, `content_type`)."""
+    """What a verified request means: events to store, or a handshake to answer at once with `body`."""
 
     events: Sequence[VerifiedEvent] = ()
     body: bytes | None = None
     content_type: str = "text/plain"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class SignatureRefused(Exception):

@@ -235,15 +235,6 @@ def signed_object(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def signed_objects(body: bytes) -> list[Mapping[str, Any]]:
-    """Read the body of a webhook as JSON objects: a list of them, or one. Raises SignatureRefused."""
-    value = signed_json(body)
-    entries = value if isinstance(value, list) else [value]
-    if not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise SignatureRefused("The body does not hold events.")
-    return entries
-
-
 def is_form(headers: Mapping[str, str]) -> bool:
     """Return whether a webhook's body is form-encoded."""
     named = headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from functools import partial
 from uuid import uuid4
 
@@ -28,21 +27,15 @@ from domain.providers.contract import (
     ProviderFailure,
     ProviderProfile,
     Secret,
-    SignatureRefused,
     TestOptions,
     TestResult,
-    VerifiedEvent,
 )
 from infra.providers._kit import trial
+from infra.providers._kit.event_grid import event_grid_answer
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import check_equal, required_secret
 from infra.providers._kit.wire import (
     CAPABILITIES,
-    at,
-    event_type,
-    moment,
-    signed_objects,
-    text_at,
     xml_document,
 )
 from infra.providers.azure_blob.records import API, AzureBlobs, container_request, listed
@@ -137,29 +130,11 @@ class AzureBlob(Provider):
         await _list_one(connection)
 
     async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
-        """Compare the secret, then answer the handshake or name the events (Event Grid schema)."""
+        """Compare the secret, then answer the handshake or name the events."""
         secret = required_secret(connection.configuration.event_secret)
         given = request.headers.get(_SECRET_HEADER) or request.query.get("secret") or ""
         check_equal(given, secret, "secret")
-        entries = signed_objects(request.body)
-        if entries[0].get("eventType") == _VALIDATION:
-            code = at(entries[0], "data", "validationCode")
-            if not isinstance(code, str) or not code:
-                raise SignatureRefused("The handshake has no validation code.")
-            return IncomingAnswer(
-                body=json.dumps({"validationResponse": code}).encode(), content_type="application/json"
-            )
-        return IncomingAnswer(
-            tuple(
-                VerifiedEvent(
-                    text_at(entry, "id"),
-                    event_type(text_at(entry, "eventType")),
-                    entry,
-                    moment(entry.get("eventTime")),
-                )
-                for entry in entries
-            )
-        )
+        return event_grid_answer(request)
 
 
 async def _list_one(connection: Connection) -> None:

@@ -5,9 +5,7 @@ RFC 6749 section 4.4 (client credentials), RFC 6750 (bearer), RFC 7617 (basic), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 from urllib.parse import urlsplit
 
 from domain.providers.contract import (
@@ -22,29 +20,16 @@ from domain.providers.contract import (
     TestOptions,
     TestResult,
     TestStep,
-    VerifiedEvent,
 )
 from infra.providers._kit import trial
-from infra.providers._kit.signatures import (
-    check_basic,
-    check_equal,
-    check_github,
-    check_slack,
-    check_standard_webhooks,
-    digest_id,
-    required_header,
-    required_secret,
-)
 from infra.providers._kit.wire import (
     CAPABILITIES,
-    event_type,
     segment,
-    signed_json,
-    signed_object,
     text_at,
 )
 from infra.providers.custom_rest.configuration import CustomRestConfiguration, TestRequest
 from infra.providers.custom_rest.records import RestRecords, authorized, value_at
+from infra.providers.custom_rest.webhook import declared_answer
 
 
 class CustomRest(Provider):
@@ -94,16 +79,11 @@ class CustomRest(Provider):
         await _health(connection)
 
     async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
-        """Verify by the declared scheme. An event without an id of its own is known by what was signed."""
+        """Verify by the declared scheme, and read whatever the body is."""
         configuration: CustomRestConfiguration = connection.configuration
         if configuration.webhook is None:
             raise ProviderFailure("rejected", "This integration declares no webhooks.")
-        signed_id = _verify(configuration, request)
-        body = signed_object(signed_json(request.body))
-        declared = configuration.webhook
-        event_id = _named(body, declared.event_id_pointer) or signed_id or digest_id(request.body)
-        kind = _named(body, declared.event_type_pointer) or "event"
-        return IncomingAnswer((VerifiedEvent(event_id, event_type(kind), body),))
+        return declared_answer(configuration, request)
 
 
 async def _health(connection: Connection) -> str:
@@ -113,36 +93,6 @@ async def _health(connection: Connection) -> str:
     if configuration.account_pointer is None:
         return urlsplit(configuration.base_url).hostname or ""
     return text_at({"account": value_at(response.json(), configuration.account_pointer)}, "account")
-
-
-def _verify(configuration: CustomRestConfiguration, request: IncomingRequest) -> str | None:
-    """Return the message id, where the scheme signs one. Raises SignatureRefused."""
-    declared = configuration.webhook
-    assert declared is not None
-    secret = required_secret(configuration.webhook_secret)
-    headers, body, now = request.headers, request.body, request.received_at
-    match declared.scheme:
-        case "standardWebhooks":
-            return check_standard_webhooks([secret], headers, body, now)
-        case "github":
-            check_github([secret], headers, body)
-        case "slack":
-            check_slack([secret], headers, body, now)
-        case "token":
-            check_equal(required_header(headers, declared.header), secret, "token")
-        case "basic":
-            check_basic(headers, declared.username, secret)
-        case "hmac":
-            declared.hmac_scheme().check([secret], headers, body, now, url=request.url, method=request.method)
-            return headers.get(declared.id_header.lower()) if declared.id_header else None
-    return None
-
-
-def _named(body: Mapping[str, Any], pointer: str | None) -> str | None:
-    value = value_at(body, pointer) if pointer is not None else None
-    return (
-        str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
-    )
 
 
 PROVIDER = CustomRest()

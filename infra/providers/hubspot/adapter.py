@@ -34,6 +34,7 @@ from domain.providers.contract import (
     VerifiedEvent,
 )
 from infra.providers._kit import trial
+from infra.providers._kit.contents import elements_of, events_of
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import (
     check_hmac,
@@ -50,7 +51,6 @@ from infra.providers._kit.wire import (
     event_type,
     moment,
     segment,
-    signed_objects,
     text_at,
 )
 from infra.providers.hubspot.records import HubSpotContacts
@@ -128,7 +128,7 @@ class HubSpot(Provider):
         check_unix_time(timestamp, request.received_at, unit="milliseconds")
         uri = _ESCAPE.sub(lambda escape: _DECODED[escape[1].upper()], request.url)
         check_hmac([secret], (request.method + uri).encode() + request.body + timestamp.encode(), [given])
-        return IncomingAnswer(tuple(_event(entry) for entry in signed_objects(request.body)))
+        return IncomingAnswer(events_of(elements_of(request), _event))
 
 
 async def _details(connection: Connection) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from domain.providers.contract import (
     TestStep,
     VerifiedEvent,
 )
+from infra.providers._kit.contents import object_of, text_of
 from infra.providers._kit.field_types import BaseUrl, EmailAddress
 from infra.providers._kit.signatures import (
     check_hmac,
@@ -127,8 +128,8 @@ class Mailgun(Provider):
                 # separator, so that digits could move from one to the other.
                 VerifiedEvent(
                     digest_id(f"{timestamp}{token}"),
-                    event_type(text_at(event, "event")),
-                    signed_object(event),
+                    event_type(text_of(event, "event")),
+                    object_of(event),
                     moment(at(event, "timestamp")),
                 ),
             )

@@ -33,6 +33,7 @@ from domain.providers.contract import (
     TestStep,
     VerifiedEvent,
 )
+from infra.providers._kit.contents import json_of, object_of, text_of
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.trial import charge_and_reverse, refuse_live
 from infra.providers._kit.wire import (
@@ -42,8 +43,6 @@ from infra.providers._kit.wire import (
     event_type,
     moment,
     segment,
-    signed_json,
-    signed_object,
     text_at,
 )
 from infra.providers.paypal.records import PayPalTransactions, granted_token
@@ -129,12 +128,12 @@ class PayPal(Provider):
         await check_transmission(
             connection.http, connection.configuration.webhook_id, request, self._trusted_roots
         )
-        event = signed_object(signed_json(request.body))
+        event = object_of(json_of(request))
         return IncomingAnswer(
             (
                 VerifiedEvent(
-                    text_at(event, "id"),
-                    event_type(text_at(event, "event_type")),
+                    text_of(event, "id"),
+                    event_type(text_of(event, "event_type")),
                     event,
                     moment(event.get("create_time")),
                 ),

@@ -30,6 +30,7 @@ from domain.providers.contract import (
     TestStep,
     VerifiedEvent,
 )
+from infra.providers._kit.contents import json_of, object_of, text_of
 from infra.providers._kit.field_types import BaseUrl, EmailAddress
 from infra.providers._kit.signatures import check_basic, digest_id, required_secret
 from infra.providers._kit.trial import recipient_of
@@ -39,8 +40,6 @@ from infra.providers._kit.wire import (
     document,
     event_type,
     moment,
-    signed_json,
-    signed_object,
     text_at,
 )
 from infra.providers.postmark.records import PostmarkMessages
@@ -105,9 +104,9 @@ class Postmark(Provider):
             required_secret(configuration.webhook_username),
             required_secret(configuration.webhook_password),
         )
-        event = signed_object(signed_json(request.body))
+        event = object_of(json_of(request))
         # Inbound messages are the one kind without a RecordType.
-        kind = event_type(text_at(event, "RecordType")) if "RecordType" in event else "Inbound"
+        kind = event_type(text_of(event, "RecordType")) if "RecordType" in event else "Inbound"
         occurred = next((event[name] for name in _OCCURRED if name in event), None)
         return IncomingAnswer((VerifiedEvent(digest_id(request.body), kind, event, moment(occurred)),))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 from uuid import uuid4
 
@@ -30,9 +31,10 @@ from domain.providers.contract import (
     VerifiedEvent,
 )
 from infra.providers._kit import trial
+from infra.providers._kit.contents import events_of, read_json
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import required_secret
-from infra.providers._kit.wire import CAPABILITIES, event_type, moment, signed_json, xml_document
+from infra.providers._kit.wire import CAPABILITIES, event_type, moment, xml_document
 from infra.providers.s3.records import API, S3Objects, bucket_request, listed
 from infra.providers.s3.webhook import confirm, verified_message
 
@@ -109,16 +111,15 @@ class S3(Provider):
         if message.type != "Notification":
             await confirm(connection.http, message)
             return IncomingAnswer()
-        content = signed_json(message.text.encode())
+        content = read_json(message.text)
         records = content.get("Records") if isinstance(content, dict) else None
         if not isinstance(records, list):
             return IncomingAnswer()  # such as the s3:TestEvent of a new notification
-        events = (
-            _event(message.message_id, position, record)
+        named = (
+            events_of([record], partial(_event, message.message_id, position))
             for position, record in enumerate(records)
-            if isinstance(record, dict)
         )
-        return IncomingAnswer(tuple(events))
+        return IncomingAnswer(tuple(chain.from_iterable(named)))
 
 
 def _event(message_id: str, position: int, record: Mapping[str, Any]) -> VerifiedEvent:

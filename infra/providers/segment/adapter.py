@@ -35,6 +35,7 @@ from domain.providers.contract import (
     VerifiedEvent,
 )
 from infra.providers._kit.connection import retry_after_seconds
+from infra.providers._kit.contents import elements_of, object_of
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import (
     check_hmac,
@@ -43,7 +44,7 @@ from infra.providers._kit.signatures import (
     required_header,
     required_secret,
 )
-from infra.providers._kit.wire import at, basic, document, event_type, moment, signed_objects, text_at
+from infra.providers._kit.wire import at, basic, document, event_type, moment, text_at
 
 _UNCHECKED = (
     "Segment accepts events with any write key, so it cannot be checked; a Public API token would be. "
@@ -150,7 +151,7 @@ class Segment(Provider):
         secret = required_secret(connection.configuration.shared_secret)
         given = decode_hex(required_header(request.headers, "X-Signature"))
         check_hmac([secret], _signed_part(request.body), [given], "sha1")
-        entry = signed_objects(request.body)[0]
+        entry = object_of(elements_of(request)[0])
         event_id = entry.get("messageId")
         return IncomingAnswer(
             (

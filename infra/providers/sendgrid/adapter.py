@@ -8,7 +8,8 @@ https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event (`sg_e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -32,6 +33,7 @@ from domain.providers.contract import (
     VerifiedEvent,
     is_stored,
 )
+from infra.providers._kit.contents import elements_of, events_of, id_of, text_of
 from infra.providers._kit.field_types import BaseUrl, EmailAddress
 from infra.providers._kit.signatures import (
     check_ecdsa_p256,
@@ -48,8 +50,6 @@ from infra.providers._kit.wire import (
     event_type,
     items,
     moment,
-    signed_objects,
-    text_at,
 )
 from infra.providers.sendgrid.records import SendGridBounces
 
@@ -122,17 +122,7 @@ class SendGrid(Provider):
         timestamp = required_header(request.headers, "X-Twilio-Email-Event-Webhook-Timestamp")
         check_unix_time(timestamp, request.received_at)
         check_ecdsa_p256(key, timestamp.encode() + request.body, given)
-        return IncomingAnswer(
-            tuple(
-                VerifiedEvent(
-                    text_at(event, "sg_event_id"),
-                    event_type(text_at(event, "event")),
-                    event,
-                    moment(event.get("timestamp")),
-                )
-                for event in signed_objects(request.body)
-            )
-        )
+        return IncomingAnswer(events_of(elements_of(request), _event))
 
     async def _scopes(self, connection: Connection) -> Sequence[str]:
         answer = document(await connection.http.expect(self._request(connection, "GET", "/v3/scopes")))
@@ -148,6 +138,11 @@ class SendGrid(Provider):
             headers={"authorization": f"Bearer {configuration.api_key}"},
             json=body,
         )
+
+
+def _event(entry: Mapping[str, Any]) -> VerifiedEvent:
+    kind = event_type(text_of(entry, "event"))
+    return VerifiedEvent(id_of(entry, "sg_event_id"), kind, entry, moment(entry.get("timestamp")))
 
 
 def _mail(connection: Connection, message: OutgoingMessage) -> dict[str, object]:

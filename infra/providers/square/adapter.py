@@ -32,6 +32,7 @@ from domain.providers.contract import (
     TestStep,
     VerifiedEvent,
 )
+from infra.providers._kit.contents import json_of, object_of, text_of
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import check_hmac, decode_base64, required_header, required_secret
 from infra.providers._kit.trial import charge_and_reverse, refuse_live
@@ -42,8 +43,6 @@ from infra.providers._kit.wire import (
     items,
     moment,
     segment,
-    signed_json,
-    signed_object,
     text_at,
 )
 from infra.providers.square.records import SquarePayments
@@ -127,12 +126,12 @@ class Square(Provider):
         key = required_secret(connection.configuration.webhook_signature_key)
         given = decode_base64(required_header(request.headers, "x-square-hmacsha256-signature"))
         check_hmac([key], request.url.encode() + request.body, [given])
-        event = signed_object(signed_json(request.body))
+        event = object_of(json_of(request))
         return IncomingAnswer(
             (
                 VerifiedEvent(
-                    text_at(event, "event_id"),
-                    event_type(text_at(event, "type")),
+                    text_of(event, "event_id"),
+                    event_type(text_of(event, "type")),
                     event,
                     moment(event.get("created_at")),
                 ),

@@ -31,6 +31,7 @@ from domain.providers.contract import (
     VerifiedEvent,
     is_stored,
 )
+from infra.providers._kit.contents import json_of, object_of, text_of
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import (
     check_hmac,
@@ -48,8 +49,6 @@ from infra.providers._kit.wire import (
     items,
     moment,
     segment,
-    signed_json,
-    signed_object,
     text_at,
 )
 from infra.providers.stripe.records import StripeCharges
@@ -129,12 +128,12 @@ class Stripe(Provider):
         timestamp, given = _signature_parts(required_header(request.headers, "Stripe-Signature"))
         check_unix_time(timestamp, request.received_at)
         check_hmac([secret], timestamp.encode() + b"." + request.body, given)
-        event = signed_object(signed_json(request.body))
+        event = object_of(json_of(request))
         return IncomingAnswer(
             (
                 VerifiedEvent(
-                    text_at(event, "id"),
-                    event_type(text_at(event, "type")),
+                    text_of(event, "id"),
+                    event_type(text_of(event, "type")),
                     event,
                     moment(event.get("created")),
                 ),

@@ -11,8 +11,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from domain.providers.contract import IncomingRequest, SignatureRefused, VerifiedEvent
+from infra.providers._kit.contents import elements_of, events_of, id_of
 from infra.providers._kit.signatures import (
     Algorithm,
     decode_base64,
@@ -22,7 +24,7 @@ from infra.providers._kit.signatures import (
     required_header,
     required_secret,
 )
-from infra.providers._kit.wire import event_type, form_pairs, is_form, moment, signed_objects
+from infra.providers._kit.wire import event_type, form_pairs, is_form, moment
 
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _PORTS = {"http": "80", "https": "443"}
@@ -66,15 +68,12 @@ def twilio_events(request: IncomingRequest) -> Sequence[VerifiedEvent]:
         return [_named(digest_id(_signed_suffix(request)), dict(form_pairs(request.body)))]
     if request.method == "GET":
         return [_named(digest_id(request.url), request.query)]
-    return [
-        VerifiedEvent(
-            str(event.get("id") or digest_id(request.body, str(position))),
-            event_type(str(event.get("type") or event.get("EventType") or "event")),
-            event,
-            moment(event.get("time")),
-        )
-        for position, event in enumerate(signed_objects(request.body))
-    ]
+    return events_of(elements_of(request), _streamed)
+
+
+def _streamed(event: Mapping[str, Any]) -> VerifiedEvent:
+    kind = event_type(str(event.get("type") or event.get("EventType") or "event"))
+    return VerifiedEvent(id_of(event, "id"), kind, event, moment(event.get("time")))
 
 
 def _named(event_id: str, parameters: Mapping[str, str]) -> VerifiedEvent:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -29,17 +27,14 @@ from domain.core.principal import Principal
 from domain.incoming.model import IncomingStatus, RotateIncomingUrl, UpdateIncoming
 from domain.incoming.ports import IncomingFilter
 from domain.incoming.receive import Caller, IncomingReceiver, Receipt
-from domain.incoming.retry import IncomingRetries
-from domain.incoming.service import IncomingCleanup, IncomingService
+from domain.incoming.service import IncomingCleanup
 from domain.integrations.configuration import accept
 from domain.integrations.credential_store import CredentialStore
-from domain.integrations.model import Integration, IntegrationStatus, SuspensionCause
-from domain.journal.ports import EventRef
-from domain.providers.contract import IncomingRequest, ProviderFailure
-from infra.app.build import build
-from infra.app.settings import Settings
+from domain.integrations.model import IntegrationStatus, SuspensionCause
+from domain.providers.contract import ProviderFailure
 from infra.providers.stripe.adapter import StripeConfiguration
-from tests.worlds.builders import OTHER_TENANT, OTHER_USER, TENANT, USER, FakeClock, MemoryQueue, new_database
+from tests.worlds.builders import OTHER_TENANT, OTHER_USER, TENANT, USER
+from tests.worlds.incoming_desk import OWNER, Desk
 from tests.worlds.incoming_world import (
     STRIPE,
     Signed,
@@ -50,77 +45,7 @@ from tests.worlds.incoming_world import (
     stripe_event,
 )
 
-OWNER = Principal(TENANT, USER, frozenset(PERMISSIONS))
 OTHER = Principal(OTHER_TENANT, OTHER_USER, frozenset(PERMISSIONS))
-
-
-class Desk:
-    """A hub over SQLite with one active Stripe integration."""
-
-    def __init__(self, home: Path) -> None:
-        new_database(home)
-        self.home, self.clock = home, FakeClock()
-        self.queue = MemoryQueue(self.clock)
-        self.start()
-        self.stripe = seed(self.hub, tenant=TENANT, user=USER)
-
-    def start(self, **settings: Any) -> None:
-        self.hub = build(Settings(home=self.home, **settings), clock=self.clock, queue=self.queue)
-        self.service, self.retries = self.hub.use(IncomingService), self.hub.use(IncomingRetries)
-
-    def restart(self, **settings: Any) -> None:
-        """Start the hub again over the same data, with other settings."""
-        self.hub.database.close()
-        self.start(**settings)
-
-    def request(self, signed: Signed, to: Integration | UUID) -> IncomingRequest:
-        target = to if isinstance(to, UUID) else to.integration_id
-        url = f"http://localhost:7071/api/webhooks/incoming/{target}"
-        return IncomingRequest("POST", url, signed.headers, {}, signed.body, self.clock.now())
-
-    def receive(
-        self,
-        signed: Signed,
-        *,
-        to: Integration | UUID | None = None,
-        token: str | None = None,
-        ip: str | None = "203.0.113.9",
-    ) -> Receipt:
-        target = to if isinstance(to, UUID) else (to or self.stripe).integration_id
-        receive = self.hub.use(IncomingReceiver).receive
-        return asyncio.run(receive(target, self.request(signed, target), Caller(token, ip)))
-
-    def stripe_sends(self, event_id: str = "evt_1", **data: Any) -> Signed:
-        return signed_by_stripe(stripe_event(event_id, **data), self.clock.now())
-
-    def inbox(self, **filters: Any) -> list[Any]:
-        page = self.service.page(
-            OWNER, self.stripe.integration_id, IncomingFilter(**filters), PageRequest(1, 200)
-        )
-        return list(page.items)
-
-    def retry(self, webhook: Any) -> Any:
-        return asyncio.run(
-            self.retries.retry(OWNER, webhook.integration_id, webhook.incoming_webhook_id, None)
-        )
-
-    def raised(self) -> list[Any]:
-        """Every event in the outbox that is not fanned out, oldest first."""
-        announced = [json.loads(message.body) for _, message in self.queue.sent]
-        refs = [
-            EventRef(UUID(announcement["tenantId"]), name)
-            for announcement in announced
-            for name in announcement["eventIds"]
-        ]
-        with self.hub.transactions.read() as tx:
-            return list(tx.outbox.pending(refs))
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
-    yield made
-    made.hub.database.close()
 
 
 def test_a_verified_webhook_is_stored_and_raised_for_subscribers(desk: Desk) -> None:
