@@ -36,7 +36,7 @@ def backup(home: Path, target: Path) -> list[str]:
     try:
         for name in names:
             if name != _HUB and name not in _SECRETS:
-                _copy(home / name, target / name)
+                copy_file(home / name, target / name)
         _copy_database(home, target, [name for name in _SECRETS if name in names])
     except (OSError, sqlite3.Error) as error:
         raise HostError(f"The backup failed: {error}") from error
@@ -76,7 +76,7 @@ def _is_kept(name: str) -> bool:
     return name not in _LEFT_OUT and name != "log" and not name.endswith(_LEFT_OUT_SUFFIXES)
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
     if source.suffix == ".db":
         with closing(_connect(source)) as connection:
             _online(connection, target)
@@ -91,7 +91,7 @@ def _copy_database(home: Path, target: Path, secrets: list[str]) -> None:
         snapshot.execute("BEGIN")
         snapshot.execute("SELECT count(*) FROM sqlite_master").fetchone()
         for name in secrets:
-            _copy(home / name, target / name)
+            copy_file(home / name, target / name)
         lock.rollback()
         _online(snapshot, target / _HUB)
 

@@ -12,9 +12,9 @@ from domain.core.ports import Clock
 from infra.embedded.realtime import Admitted
 
 SEPARATOR: Final = "\x1e"
-_HANDSHAKE_SECONDS = 15.0
-_PING_SECONDS = 15.0
-_MOST_WAITING = 1_000
+HANDSHAKE_SECONDS = 15.0
+PING_SECONDS = 15.0
+MOST_WAITING = 1_000
 _COMPLETION, _PING, _CLOSE, _INVOCATION = 3, 6, 7, 1
 
 Message = MutableMapping[str, Any]
@@ -48,7 +48,7 @@ class ClientConnection:
         """Send a frame, in order. A client that does not read is closed."""
         if self._ending is not None:
             return
-        if self._frames.qsize() >= _MOST_WAITING:
+        if self._frames.qsize() >= MOST_WAITING:
             self.close("The client reads too slowly.", allow_reconnect=True)
         else:
             self._frames.put_nowait(frame)
@@ -61,7 +61,7 @@ class ClientConnection:
     async def shake_hands(self) -> None:
         """Read the client's first record, which names the protocol. Raises HandshakeRefused."""
         try:
-            async with asyncio.timeout(_HANDSHAKE_SECONDS):
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
                 record = await self._handshake_record()
         except TimeoutError:
             await self._end()
@@ -112,7 +112,7 @@ class ClientConnection:
     async def _next_frame(self) -> str:
         left = (self._expires_at - self._clock.now()).total_seconds()
         try:
-            async with asyncio.timeout(min(_PING_SECONDS, max(0.0, left))):
+            async with asyncio.timeout(min(PING_SECONDS, max(0.0, left))):
                 frame = await self._frames.get()
         except TimeoutError:
             frame = json.dumps({"type": _PING})

@@ -106,7 +106,7 @@ class KeyUsageWatch:
         if not fresh and not bursts:
             return
         try:
-            self._store(list(fresh), names, bursts, now)
+            self.store_uses(list(fresh), names, bursts, now)
         except Unavailable as error:
             logger.warning("uses of keys not looked at", extra={"uses": len(fresh), "reason": error.detail})
             return
@@ -123,7 +123,7 @@ class KeyUsageWatch:
             detail = f"{what} were refused with 401 or 403 within a minute."
             yield _UnusualUse(key.tenant_id, key.api_key_id, Metric.Refusals, detail)
 
-    def _store(
+    def store_uses(
         self,
         sightings: Sequence[Sighting],
         names: dict[UUID, str],

@@ -28,7 +28,7 @@ from domain.core.principal import Principal, RequestOrigin
 from domain.core.transaction import Transactions, UserTransaction, repeated
 from domain.core.wire import rfc3339
 
-_REMEMBERED = 10_000
+USERS_REMEMBERED = 10_000
 _INVALID_KEY = "The API key is not valid."
 #: Every attempt to authenticate, accepted (INFO) and refused (WARNING), section 12.2.
 attempts = logging.getLogger("hub.auth")
@@ -184,7 +184,7 @@ class Authenticator:
             tx.commit()
         with self._lock:
             self._seen[key] = None
-            if len(self._seen) > _REMEMBERED:
+            if len(self._seen) > USERS_REMEMBERED:
                 self._seen.popitem(last=False)
 
 

@@ -28,7 +28,7 @@ from domain.sync.ports import JobFilter, SyncJobs
 from domain.webhooks.model import Webhook
 from domain.webhooks.ports import WebhookFilter, Webhooks
 
-_FIRST = PageRequest(1, MAX_PAGE_SIZE)
+FIRST_PAGE = PageRequest(1, MAX_PAGE_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +102,10 @@ class OverviewService:
             overview = Overview(now, hours, sorted(principal.permissions), deliveries, webhooks)
             if not sees_integrations:
                 return overview
-            integrations = tx.integrations.page(tenant, IntegrationFilter(), _FIRST).items
-            keys = tx.api_keys.page(tenant, KeyFilter(status=KeyStatus.Active), _FIRST, now).items
+            integrations = tx.integrations.page(tenant, IntegrationFilter(), FIRST_PAGE).items
+            keys = tx.api_keys.page(tenant, KeyFilter(status=KeyStatus.Active), FIRST_PAGE, now).items
             running = JobFilter(statuses=[SyncStatus.Running, SyncStatus.Scheduled])
-            jobs = tx.sync_jobs.page(tenant, running, _FIRST).items
+            jobs = tx.sync_jobs.page(tenant, running, FIRST_PAGE).items
         names = {integration.integration_id: integration.name for integration in integrations}
         return replace(
             overview,
@@ -128,7 +128,7 @@ class OverviewService:
         webhooks = every(partial(tx.webhooks.page, tenant, WebhookFilter()))
         lines = [WebhookLine(webhook, sums.get(webhook.webhook_id, Tally())) for webhook in webhooks]
         lines.sort(key=lambda line: line.tally.failed, reverse=True)
-        return lines[: _FIRST.page_size]
+        return lines[: FIRST_PAGE.page_size]
 
     def _sampled(self, integration: Integration, now: datetime) -> IntegrationLine:
         try:

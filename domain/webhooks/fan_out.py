@@ -94,7 +94,7 @@ logger = logging.getLogger("hub.webhooks")
 
 _EVENTS_PER_TRANSACTION = 500
 #: Payloads held at a time: 500 events of a mebibyte are more than a small instance has memory for.
-_BYTES_PER_TRANSACTION = 32 * 1024 * 1024
+BYTES_PER_TRANSACTION = 32 * 1024 * 1024
 #: A delivery whose message was lost is queued again after this long.
 MESSAGE_GRACE = timedelta(seconds=120)
 
@@ -155,7 +155,7 @@ class FanOut:
         now = self._clock.now()
         with ExitStack() as traced:
             with self._transactions.write() as tx:
-                events = tx.outbox.pending(refs, most_bytes=_BYTES_PER_TRANSACTION)
+                events = tx.outbox.pending(refs, most_bytes=BYTES_PER_TRANSACTION)
                 # Their parents are known only now.
                 traced.enter_context(self._spans(events))
                 names = [
@@ -178,7 +178,7 @@ class FanOut:
                 (delivery.webhook_id, delivery.webhook_delivery_id, delivery.event.size) for delivery in new
             ]
             send_deliveries(self._queue, queued)
-        return len(new), sum(event.size for event in events) < _BYTES_PER_TRANSACTION
+        return len(new), sum(event.size for event in events) < BYTES_PER_TRANSACTION
 
     def _spans(self, events: Sequence[DomainEvent]) -> AbstractContextManager[None]:
         return spans(

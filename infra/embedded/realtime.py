@@ -23,7 +23,7 @@ logger = logging.getLogger("hub.realtime")
 
 REALTIME_FILE: Final = "realtime.db"
 CLIENT_PATH: Final = "/client/"
-_GROUPS_KEPT_SECONDS = 0.02
+GROUPS_KEPT_SECONDS = 0.02
 #: A negotiation that was under way when its user was closed may end this much later.
 _CLOSING_SECONDS = 5
 
@@ -70,7 +70,7 @@ class EmbeddedRealtime:
     def listening(self, tenant_id: UUID, kind: str) -> bool:
         """Return True from 20 ms after the first client of the tenant connected."""
         moment = time.monotonic()
-        if moment - self._groups_at > _GROUPS_KEPT_SECONDS:
+        if moment - self._groups_at > GROUPS_KEPT_SECONDS:
             try:
                 self._groups = self._store.groups()
             except Unavailable as error:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from infra.embedded.sqlite import SqliteFile
 
 _KEPT_SECONDS = 10.0
-_KEPT_ROWS = 10_000
+ROWS_KEPT = 10_000
 _CLOSURES_KEPT_SECONDS = 2 * 3600.0
 #: A process that has not said so for this long no longer listens.
 PRESENCE_SECONDS = 12.0
@@ -78,7 +78,7 @@ class RealtimeStore:
                 "INSERT INTO messages (group_name, kind, payloads, sent_at) VALUES (?, ?, ?, ?)", row
             )
             # Ids and times grow together, so the old are at the front.
-            connection.execute("DELETE FROM messages WHERE id <= ?", ((added.lastrowid or 0) - _KEPT_ROWS,))
+            connection.execute("DELETE FROM messages WHERE id <= ?", ((added.lastrowid or 0) - ROWS_KEPT,))
             oldest = connection.execute("SELECT sent_at FROM messages ORDER BY id LIMIT 1").fetchone()
             if oldest[0] < now - 2 * _KEPT_SECONDS:
                 connection.execute("DELETE FROM messages WHERE sent_at < ?", (now - _KEPT_SECONDS,))

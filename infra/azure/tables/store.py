@@ -26,7 +26,7 @@ _RETRIES = 3
 _BACKOFF_SECONDS = 0.2
 _LONGEST_BACKOFF_SECONDS = 2
 _CONNECT_SECONDS = 2
-_READ_SECONDS = 5
+READ_SECONDS = 5
 _READ_RETRIES = 1
 """Of those above: who got no answer within its seconds seldom gets one at the next try."""
 
@@ -169,7 +169,7 @@ class AzureTableStore:
             "retry_backoff_factor": _BACKOFF_SECONDS,
             "retry_backoff_max": _LONGEST_BACKOFF_SECONDS,
             "connection_timeout": _CONNECT_SECONDS,
-            "read_timeout": _READ_SECONDS,
+            "read_timeout": READ_SECONDS,
         }
         if self._connection_string is not None:
             return TableServiceClient.from_connection_string(self._connection_string, **limits)

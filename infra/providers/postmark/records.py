@@ -20,7 +20,7 @@ from infra.providers._kit.shaping import DAY_SECONDS, joined, required, short, u
 from infra.providers._kit.wire import document, moment, number_at, rows, text_at
 
 _PAGE_MAX = 500
-_REACH = 10_000
+REACH = 10_000
 #: A message's status changes after it was received; there is no filter for changes.
 _LOOK_BACK_SECONDS = 3 * DAY_SECONDS
 
@@ -45,7 +45,7 @@ class PostmarkMessages(RecordStreams):
     async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
-        count = min(page_size(request, _PAGE_MAX), _REACH - position.offset)
+        count = min(page_size(request, _PAGE_MAX), REACH - position.offset)
         answer = document(await connection.http.expect(_request(connection, position, count)))
         found, total = rows(answer, "Messages"), number_at(answer, "TotalCount")
         records = [_message(row) for row in found]
@@ -81,9 +81,9 @@ def _position(connection: Connection, request: ListingRequest) -> _Position:
 
 def _after(position: _Position, records: Sequence[SourceRecord], total: int) -> _Position | None:
     reached = position.offset + len(records)
-    if not records or (reached >= total and total < _REACH):
+    if not records or (reached >= total and total < REACH):
         return None
-    if reached < _REACH:
+    if reached < REACH:
         return replace(position, offset=reached)
     oldest = records[-1].modified_at
     if oldest is None:

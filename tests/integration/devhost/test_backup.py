@@ -62,7 +62,7 @@ def test_a_row_committed_while_the_secrets_are_copied_waits_and_is_not_in_the_co
     """So no row of the copy names a secret that came after its secrets."""
     import devhost.backup as module
 
-    copy, refused = module._copy, []
+    copy, refused = module.copy_file, []
 
     def copies(source: Path, target: Path) -> None:
         if source.name == "secrets.db":
@@ -73,7 +73,7 @@ def test_a_row_committed_while_the_secrets_are_copied_waits_and_is_not_in_the_co
                     refused.append(str(error))
         copy(source, target)
 
-    monkeypatch.setattr(module, "_copy", copies)
+    monkeypatch.setattr(module, "copy_file", copies)
     backup(home, tmp_path / "copy")
     assert refused == ["database is locked"]
     with sqlite3.connect(home / "hub.db", timeout=0) as writer:

@@ -54,7 +54,7 @@ async def test_a_handshake_may_come_in_pieces_and_with_a_record_behind_it(clock:
 async def test_a_client_that_does_not_speak_is_let_go(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signalr_connection, "_HANDSHAKE_SECONDS", 0.01)
+    monkeypatch.setattr(signalr_connection, "HANDSHAKE_SECONDS", 0.01)
     socket = Socket()
     with pytest.raises(HandshakeRefused):
         await connection(socket, clock).shake_hands()
@@ -64,7 +64,7 @@ async def test_a_client_that_does_not_speak_is_let_go(
 async def test_a_silent_connection_is_pinged_until_its_token_expires(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signalr_connection, "_PING_SECONDS", 0.01)
+    monkeypatch.setattr(signalr_connection, "PING_SECONDS", 0.01)
     socket = Socket()
     serving = asyncio.create_task(connection(socket, clock).serve())
     async with asyncio.timeout(5):
@@ -79,7 +79,7 @@ async def test_a_silent_connection_is_pinged_until_its_token_expires(
 async def test_a_client_that_does_not_read_is_closed(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signalr_connection, "_MOST_WAITING", 2)
+    monkeypatch.setattr(signalr_connection, "MOST_WAITING", 2)
     socket = Socket()
     one = connection(socket, clock)
     for _ in range(3):

@@ -172,7 +172,7 @@ async def test_postmark_messages_are_listed_to_the_end() -> None:
 async def test_postmark_listing_goes_on_beyond_what_one_search_reaches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("infra.providers.postmark.records._REACH", 10)
+    monkeypatch.setattr("infra.providers.postmark.records.REACH", 10)
     same = [outbound(n, NOW - timedelta(hours=2, seconds=0.4)) for n in range(4)]
     before = [outbound(100 + n, NOW - timedelta(hours=1, seconds=n)) for n in range(8)]
     after = [outbound(200 + n, NOW - timedelta(hours=3, seconds=n)) for n in range(15)]
@@ -185,7 +185,7 @@ async def test_postmark_listing_goes_on_beyond_what_one_search_reaches(
 async def test_postmark_second_that_no_search_can_pass_ends_the_listing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("infra.providers.postmark.records._REACH", 10)
+    monkeypatch.setattr("infra.providers.postmark.records.REACH", 10)
     async with world(CASES["Postmark"]) as here:
         here.server.listing = postmark([outbound(n, NOW - timedelta(hours=2)) for n in range(30)], most=10)
         with pytest.raises(ProviderFailure, match="more messages in one second") as caught:

@@ -139,7 +139,7 @@ def test_after_an_outage_the_same_store_goes_on(azurite: str, table: str) -> Non
 def test_a_service_that_hangs_is_waited_for_by_one_at_a_time(
     azurite: str, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.azure.tables.store._READ_SECONDS", 0.4)
+    monkeypatch.setattr("infra.azure.tables.store.READ_SECONDS", 0.4)
     now = [0.0]
     with plugged() as plug:
         plug.target = int(urlsplit(azurite).port or 0)

@@ -138,7 +138,7 @@ def test_a_first_meeting_while_the_database_is_down_is_tried_again(world: Webhoo
 
 
 def test_the_memory_of_users_is_bounded(world: WebhookWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domain.authentication.service._REMEMBERED", 2)
+    monkeypatch.setattr("domain.authentication.service.USERS_REMEMBERED", 2)
     verifier = OneToken()
     subject = authenticator(world, verifier=verifier)
     for number in range(4):

@@ -334,7 +334,7 @@ def test_another_process_is_heard_and_its_listeners_count(
     watch = other.watch()
     assert not realtime.listening(TENANT, DELIVERY_UPDATED)
     other.announce("other", frozenset({f"{TENANT}.{DELIVERY_UPDATED}"}))
-    monkeypatch.setattr("infra.embedded.realtime._GROUPS_KEPT_SECONDS", -1)
+    monkeypatch.setattr("infra.embedded.realtime.GROUPS_KEPT_SECONDS", -1)
     assert realtime.listening(TENANT, DELIVERY_UPDATED)
     assert not realtime.listening(TENANT, SYNC_PROGRESS)
     realtime.publish(TENANT, DELIVERY_UPDATED, [{"n": 1}])
@@ -352,7 +352,7 @@ def test_another_process_is_heard_and_its_listeners_count(
 
 
 def test_old_messages_do_not_pile_up(realtime: EmbeddedRealtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(realtime_store, "_KEPT_ROWS", 3)
+    monkeypatch.setattr(realtime_store, "ROWS_KEPT", 3)
     watch = realtime.watch()
     for number in range(10):
         realtime.publish(TENANT, SYNC_PROGRESS, [{"n": number}])

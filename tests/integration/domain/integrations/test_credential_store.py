@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from domain.core.errors import Unavailable
 from domain.integrations.commands import RotateCredentials
@@ -17,7 +17,6 @@ from domain.integrations.model import IntegrationStatus
 from domain.integrations.service import IntegrationService
 from infra.rotate_data_key import keys_in_use, rotate
 from infra.sql.engine import DATABASE_FILE
-from infra.sql.transaction import SqlTransaction
 from tests.worlds.integration_world import GOOD_KEY, OTHER_KEY, IntegrationWorld, Killed, down
 
 S = IntegrationStatus
@@ -30,26 +29,23 @@ def world(tmp_path: Path) -> Iterator[IntegrationWorld]:
     made.close()
 
 
-class DyingUnits:
+class DyingDatabase:
     """Dies at the n-th write transaction, before or after its commit."""
 
     def __init__(self, world: IntegrationWorld, at: int, *, after_commit: bool) -> None:
-        self._inner, self._left, self._after = world.transactions, at, after_commit
+        self._write, self._left, self._after = world.database.write, at, after_commit
 
     @contextmanager
-    def write(self) -> Iterator[SqlTransaction]:
-        with self._inner.write() as tx:
+    def write(self) -> Iterator[Connection]:
+        with self._write() as connection:
             self._left -= 1
             if self._left:
-                yield tx
+                yield connection
                 return
             if not self._after:
-                tx.commit = self._die  # type: ignore[method-assign]
-            yield tx
+                connection.commit = self._die  # type: ignore[method-assign]
+            yield connection
         raise Killed
-
-    def read(self) -> Any:
-        return self._inner.read()
 
     def _die(self) -> None:
         raise Killed
@@ -66,13 +62,8 @@ def die_at(world: IntegrationWorld, monkeypatch: pytest.MonkeyPatch, step: str) 
 
         world.secrets.fail = fail
     else:
-        dying = DyingUnits(world, int(number), after_commit=kind == "after-commit")
-        for part in (
-            world.hub.use(IntegrationService),
-            world.hub.use(CredentialService),
-            world.hub.use(Lifecycle),
-        ):
-            monkeypatch.setattr(part, "_transactions", dying)
+        dying = DyingDatabase(world, int(number), after_commit=kind == "after-commit")
+        monkeypatch.setattr(world.database, "write", dying.write)
 
 
 def usable_or_recoverable(world: IntegrationWorld) -> None:

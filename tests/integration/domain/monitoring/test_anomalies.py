@@ -446,8 +446,10 @@ def test_a_key_that_shows_ever_new_things_neither_fills_the_database_nor_keeps_i
     """A rate limit does not stop it: requests over the limit are looked at too."""
     issued = world.issue(rate_limit_per_hour=1)
     looks: list[None] = []
-    look = KeyUsageWatch._store
-    monkeypatch.setattr(KeyUsageWatch, "_store", lambda *arguments: (looks.append(None), look(*arguments)))
+    look = KeyUsageWatch.store_uses
+    monkeypatch.setattr(
+        KeyUsageWatch, "store_uses", lambda *arguments: (looks.append(None), look(*arguments))
+    )
 
     def shown() -> int:
         with world.hub.transactions.read() as tx:
@@ -520,7 +522,7 @@ def test_a_request_does_not_fail_for_being_looked_at(
         raise Unavailable("The database is away.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(world.hub.use(KeyUsageWatch), "_store", away)
+        patched.setattr(world.hub.use(KeyUsageWatch), "store_uses", away)
         assert world.verify(issued.plain, ip="192.0.2.7").code is VerificationCode.VALID
     world.verify(issued.plain, ip="192.0.2.7")
     with world.hub.transactions.read() as tx:
@@ -546,13 +548,13 @@ def test_the_scope_of_every_request_costs_one_transaction(
     world: ApiKeyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issued, looked = world.issue(), []
-    look = world.hub.use(KeyUsageWatch)._store
+    look = world.hub.use(KeyUsageWatch).store_uses
 
     def counted(*given: Any) -> None:
         looked.append(given)
         look(*given)
 
-    monkeypatch.setattr(world.hub.use(KeyUsageWatch), "_store", counted)
+    monkeypatch.setattr(world.hub.use(KeyUsageWatch), "store_uses", counted)
     for _ in range(20):
         world.verify(issued.plain, "events:read")
     assert len(looked) == 1

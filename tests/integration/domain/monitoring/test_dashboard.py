@@ -20,7 +20,7 @@ from tests.worlds.apikey_world import ApiKeyWorld
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ApiKeyWorld:
-    monkeypatch.setattr(dashboard, "_FIRST", PageRequest(1, 2))
+    monkeypatch.setattr(dashboard, "FIRST_PAGE", PageRequest(1, 2))
     return ApiKeyWorld(tmp_path)
 
 

@@ -146,7 +146,7 @@ async def test_a_flood_of_large_events_is_fanned_out_a_few_at_a_time(
     world: WebhookWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message of the queue announces 100 events, each of which may be a mebibyte."""
-    monkeypatch.setattr(fan_out, "_BYTES_PER_TRANSACTION", 3 * MIB)
+    monkeypatch.setattr(fan_out, "BYTES_PER_TRANSACTION", 3 * MIB)
     held: list[int] = []
     pending = SqlOutbox.pending
 
