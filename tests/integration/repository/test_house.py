@@ -211,3 +211,15 @@ def _alternatives(text: str) -> list[str]:
         for part in braces[1].split(",")
         for whole in _alternatives(text[: braces.start()] + part.strip() + text[braces.end() :])
     ]
+
+
+def test_no_test_patches_a_private_name() -> None:
+    patched = [
+        f"{_module(path)}: {found}"
+        for path in _files("tests")
+        if "node_modules" not in path.parts
+        for found in re.findall(
+            r'setattr\((?:[^,()]+(?:\([^()]*\))?, "_\w+"|"[\w.]+\._\w+")', path.read_text()
+        )
+    ]
+    assert patched == []
