@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, false, select
 
 from domain.recommendations.retry_rules import outage_length
 from domain.webhooks.model import AttemptOutcome
@@ -38,6 +38,7 @@ _ATTEMPTS = (
     .join(webhook_deliveries, _d.WebhookDeliveryId == _a.WebhookDeliveryId)
     .where(
         _a.StartedAt >= bindparam("since"),
+        _d.IsTest == false(),
         _a.Outcome.in_((AttemptOutcome.Delivered, AttemptOutcome.Failed)),
     )
     .order_by(_a.StartedAt)

@@ -1129,6 +1129,16 @@ UPDATE alembic_version SET version_num='0014' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0014 -> 0016
+
+ALTER TABLE [WebhookDeliveries] ADD [IsTest] BIT NOT NULL DEFAULT 0;
+
+GO
+
+UPDATE alembic_version SET version_num='0016' WHERE alembic_version.version_num = '0014';
+
+GO
+
 COMMIT;
 
 GO

@@ -128,9 +128,7 @@ class DeliveryEngine:
         await self._attempt_all(claimed)
 
     async def attempt_now(self, claimed: ClaimedDelivery) -> AttemptResult:
-        """Attempt a delivery outside the queue (a test); it is recorded like any other and never retried."""
-        once = replace(claimed.endpoint, retry_policy=RetryPolicy(max_retries=0))
-        claimed = replace(claimed, endpoint=once)
+        """Attempt a delivery outside the queue (a test); it is recorded like any other."""
         self._in_flight.take(claimed.endpoint.webhook_id, 1, claimed.event.size)
         return await self._attempt_and_release(claimed)
 
@@ -234,6 +232,9 @@ class DeliveryEngine:
 
     async def _attempt(self, claimed: ClaimedDelivery) -> AttemptResult:
         started = self._clock.now()
+        if claimed.is_test:  # it is never retried, and what is learned of outages is no business of its own
+            once = replace(claimed.endpoint, retry_policy=RetryPolicy(max_retries=0))
+            claimed = replace(claimed, endpoint=once)
         with attempt_span(self._tracer, claimed) as span:
             response, traceparent = await self._post(claimed, started, span.traceparent)
             answer = _answer_of(response)

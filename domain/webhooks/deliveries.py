@@ -150,7 +150,7 @@ class DeliveryService:
             subject=f"webhook/{webhook_id}",
         )
         check_size(event, self._event_max_bytes)
-        new = NewDelivery(self._ids.new(), webhook_id, event, is_held=False)
+        new = NewDelivery(self._ids.new(), webhook_id, event, is_held=False, is_test=True)
         with self._transactions.write() as tx:
             tx.webhooks.get(principal.tenant_id, webhook_id)
             tx.outbox.append([event], fanned_out_at=now)

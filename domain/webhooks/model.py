@@ -126,6 +126,7 @@ class Delivery:
     error_message: str | None = None
     delivered_at: datetime | None = None
     next_retry_at: datetime | None = None
+    is_test: bool = False
     payload: str | None = None
     attempts: Sequence[Attempt] = ()
 

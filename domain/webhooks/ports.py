@@ -53,6 +53,14 @@ class DeliveryFilter:
     is_held: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What activating a webhook did: deliveries on their way now, and held ones that expired and wait for a replay."""
+
+    sent: int = 0
+    waiting_for_replay: int = 0
+
+
 class Deliveries(Protocol):
     def page(
         self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, page: PageRequest
@@ -68,8 +76,8 @@ class Deliveries(Protocol):
 
     def find(self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, limit: int) -> list[UUID]: ...
 
-    def release_held(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> int:
-        """Release held deliveries that have not expired, due at once; return how many."""
+    def release_held(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> Released:
+        """Release held deliveries that have not expired, due at once; count those that have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class NewDelivery:
     webhook_id: UUID
     event: DomainEvent
     is_held: bool
+    is_test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """A delivery this process may attempt until its lease runs out."""
+    """A delivery this process may attempt until its lease runs out; one that `is_test` counts nowhere."""
 
     webhook_delivery_id: UUID
     endpoint: Endpoint
@@ -115,6 +124,7 @@ class ClaimedDelivery:
     retries_used: int
     expires_at: datetime
     lease_id: UUID
+    is_test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +143,17 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTally:
-    """An endpoint's share of a batch of results; `learns`: its `outages` (attempts that met one) are learned from."""
+    """An endpoint's share of a batch of results.
+
+    - `learns`: its `outages` (attempts that met one) are learned from.
+    - `real_failures`: those after the last success of the batch that speak for disabling it."""
 
     webhook_id: UUID
     delivered: int = 0
     learns: bool = False
     failed_for_good: int = 0
     attempts_failed: int = 0
+    real_failures: int = 0
     outages: int = 0
 
 
@@ -162,6 +176,7 @@ class ExpiredDelivery:
     event_type: str
     attempt_count: int
     was_held: bool
+    is_test: bool = False
 
 
 @dataclass(frozen=True, slots=True)

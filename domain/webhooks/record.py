@@ -26,7 +26,7 @@ from domain.webhooks.notices import (
     record_disabled,
 )
 from domain.webhooks.ports import AttemptResult, EndpointTally, PipelineTransaction
-from domain.webhooks.rules import should_disable
+from domain.webhooks.rules import is_real_failure, should_disable
 
 logger = logging.getLogger("hub.webhooks")
 
@@ -95,8 +95,9 @@ class ResultRecorder:
         now = self._clock.now()
         with self._transactions.write() as tx:
             kept = tx.pipeline.record(results)
-            self._count(tx, kept, now)
-            tx.signals.append(delivery_signals(kept, now))
+            counted = [result for result in kept if not result.claimed.is_test]
+            self._count(tx, counted, now)
+            tx.signals.append(delivery_signals(counted, now))
             self._raise_events(tx, kept, now)
             tx.commit()
         retries = [
@@ -121,16 +122,20 @@ class ResultRecorder:
 
     def _count(self, tx: PipelineTransaction, kept: Sequence[AttemptResult], now: datetime) -> None:
         gone = {result.claimed.endpoint.webhook_id for result in kept if result.gone}
-        for health in tx.pipeline.tally(tallies(kept), now):
-            reason = should_disable(
-                consecutive_failures=health.consecutive_failures,
-                failing_since=health.failing_since,
-                now=now,
-                after_failures=self._limits.after_failures,
-                after_days=self._limits.after_days,
-            )
+        by_webhook = tallies(kept)
+        failed = {tally.webhook_id for tally in by_webhook if tally.real_failures}
+        for health in tx.pipeline.tally(by_webhook, now):
+            reason = None
             if health.webhook_id in gone:
                 reason = "The receiver answered 410 Gone."
+            elif health.webhook_id in failed:
+                reason = should_disable(
+                    consecutive_failures=health.consecutive_failures,
+                    failing_since=health.failing_since,
+                    last_failure_at=now,
+                    after_failures=self._limits.after_failures,
+                    after_days=self._limits.after_days,
+                )
             if reason and tx.pipeline.disable(health.webhook_id, reason):
                 tx.outbox.append([disabled(self._ids, health, reason, now)])
                 record_disabled(tx, health.tenant_id, health.webhook_id, reason)
@@ -169,6 +174,7 @@ def tallies(results: Sequence[AttemptResult]) -> list[EndpointTally]:
             delivered=tally.delivered + delivered,
             learns=result.claimed.endpoint.retry_policy.strategy == "adaptive",
             attempts_failed=tally.attempts_failed + (not delivered),
+            real_failures=0 if delivered else tally.real_failures + is_real_failure(result),
             outages=tally.outages + result.outage,
             failed_for_good=tally.failed_for_good + (result.delivery_status in ENDED_BADLY),
         )

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from domain.core.errors import Conflict, FieldError, ValidationFailed
 from domain.core.web_address import BadAddress, NotHttps, require_https
-from domain.webhooks.model import DELIVERY_EVENTS, Webhook, WebhookState
+from domain.webhooks.model import DELIVERY_EVENTS, DeliveryStatus, Webhook, WebhookState
+from domain.webhooks.ports import AttemptResult
 
 
 def check_url(url: str, *, allow_localhost: bool) -> None:
@@ -20,19 +21,34 @@ def check_url(url: str, *, allow_localhost: bool) -> None:
         raise ValidationFailed(detail, [FieldError("/url", detail)], code=code) from error
 
 
+#: Fewer hours of failure than this are one outage, however many deliveries it met.
+_LEAST_FAILING = timedelta(hours=1)
+
+
+def is_real_failure(result: AttemptResult) -> bool:
+    """Tell whether a result speaks for disabling its webhook: it ended as Failed, and not for coming too fast."""
+    return result.delivery_status == DeliveryStatus.Failed and result.attempt.http_status_code != 429
+
+
 def should_disable(
     *,
     consecutive_failures: int,
     failing_since: datetime | None,
-    now: datetime,
+    last_failure_at: datetime,
     after_failures: int,
     after_days: int,
 ) -> str | None:
-    """Return why an endpoint is to be disabled: days of nothing but failure, or many failed for good in a row."""
-    if consecutive_failures >= after_failures:
+    """Return why an endpoint is to be disabled, None to leave it.
+
+    It is asked when a delivery has really failed, so that silence never counts. The failures are those since the last
+    success: `failing_since` is the first, `last_failure_at` the last."""
+    if failing_since is None:
+        return None
+    failing_for = last_failure_at - failing_since
+    if failing_for >= timedelta(days=after_days):
+        return f"Deliveries failed for good over {after_days} days, and none succeeded."
+    if consecutive_failures >= after_failures and failing_for >= _LEAST_FAILING:
         return f"{consecutive_failures} deliveries in a row failed for good."
-    if failing_since is not None and now - failing_since >= timedelta(days=after_days):
-        return f"Every attempt failed for {after_days} days."
     return None
 
 

@@ -8,7 +8,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from domain.core.errors import (
@@ -35,7 +35,7 @@ from domain.webhooks.model import (
     WebhookState,
 )
 from domain.webhooks.notices import record_change
-from domain.webhooks.ports import WebhookFilter, WebhookTransaction
+from domain.webhooks.ports import Released, WebhookFilter, WebhookTransaction
 from domain.webhooks.retry_policy import effective_max_retries
 from domain.webhooks.rules import check_url, set_active
 from domain.webhooks.signing import new_secret, signed_headers
@@ -131,6 +131,14 @@ class WebhookWithSecret:
     verification: EndpointVerification | None = None
 
 
+class ChangedWebhook(NamedTuple):
+    """A webhook after a request: `verification` when it was tried, `released` when this activated the webhook."""
+
+    webhook: Webhook
+    verification: EndpointVerification | None = None
+    released: Released | None = None
+
+
 class WebhookService:
     def __init__(
         self,
@@ -161,8 +169,8 @@ class WebhookService:
         await self._check_target(command.url)
         secret = new_secret()
         webhook = await asyncio.to_thread(self._insert, principal, command, secret)
-        webhook, verification = await self._verify(principal, webhook, secret)
-        return WebhookWithSecret(webhook, secret, verification)
+        verified = await self._verify(principal, webhook, secret)
+        return WebhookWithSecret(verified.webhook, secret, verified.verification)
 
     def page(self, principal: Principal, filter_: WebhookFilter, page: PageRequest) -> Page[Webhook]:
         principal.require(WEBHOOK_MANAGE)
@@ -177,17 +185,17 @@ class WebhookService:
 
     async def update(
         self, principal: Principal, webhook_id: UUID, command: UpdateWebhook, if_match: int | None
-    ) -> tuple[Webhook, EndpointVerification | None]:
+    ) -> ChangedWebhook:
         """Replace the fields sent. A new URL must be verified again; events are held until it is.
 
         Raises NotFound, PreconditionFailed, ValidationFailed, Conflict."""
         principal.require(WEBHOOK_MANAGE)
         if command.url is not None:
             await self._check_target(command.url)
-        webhook, then = await asyncio.to_thread(self._change, principal, webhook_id, command, if_match)
+        changed, then = await asyncio.to_thread(self._change, principal, webhook_id, command, if_match)
         if then is None:
-            return webhook, None
-        return await self._verify(principal, webhook, self._open(webhook), then)
+            return changed
+        return await self._verify(principal, changed.webhook, self._open(changed.webhook), then)
 
     @repeated
     def delete(self, principal: Principal, webhook_id: UUID, if_match: int | None) -> None:
@@ -200,12 +208,12 @@ class WebhookService:
             record_change(tx, principal, "webhook.deleted", before=webhook, after=None)
             tx.commit()
 
-    async def verify(self, principal: Principal, webhook_id: UUID) -> tuple[Webhook, EndpointVerification]:
+    async def verify(self, principal: Principal, webhook_id: UUID) -> ChangedWebhook:
         """Try the verification again; a webhook that is verified already stays as it is. Raises NotFound."""
         principal.require(WEBHOOK_MANAGE)
         webhook = await asyncio.to_thread(self.get, principal, webhook_id)
         if webhook.state != WebhookState.PendingVerification:
-            return webhook, EndpointVerification(True, "Verified already.")
+            return ChangedWebhook(webhook, EndpointVerification(True, "Verified already."))
         return await self._verify(principal, webhook, self._open(webhook))
 
     @repeated
@@ -270,7 +278,7 @@ class WebhookService:
     @repeated
     def _change(
         self, principal: Principal, webhook_id: UUID, command: UpdateWebhook, if_match: int | None
-    ) -> tuple[Webhook, WebhookState | None]:
+    ) -> tuple[ChangedWebhook, WebhookState | None]:
         """Change the webhook; return it, and for a new URL the state it takes once verified: a paused one stays so."""
         now = self._clock.now()
         with self._transactions.write() as tx:
@@ -288,34 +296,35 @@ class WebhookService:
                 after = set_active(after, command.is_active)
             saved = _save(tx, after)
             resumes = after.state == WebhookState.Active != before.state
-            released = tx.deliveries.release_held(before.tenant_id, webhook_id, now=now) if resumes else 0
+            released = tx.deliveries.release_held(before.tenant_id, webhook_id, now=now) if resumes else None
             record_change(tx, principal, "webhook.updated", before=before, after=saved)
             tx.commit()
         self._send_released(released)
-        return saved, then
+        return ChangedWebhook(saved, released=released), then
 
     async def _verify(
         self, principal: Principal, webhook: Webhook, secret: str, then: WebhookState = WebhookState.Active
-    ) -> tuple[Webhook, EndpointVerification]:
+    ) -> ChangedWebhook:
         verification = await self._verifier.verify(webhook.webhook_id, webhook.url, secret)
         if not verification.verified:
-            return webhook, verification
+            return ChangedWebhook(webhook, verification)
         try:
-            return await asyncio.to_thread(self._activate, principal, webhook, then), verification
+            active = await asyncio.to_thread(self._activate, principal, webhook, then)
+            return active._replace(verification=verification)
         except (PreconditionFailed, Unavailable) as error:
             # The webhook is stored, and a new secret is shown only in this answer: it must not be lost.
             detail = f"It answered well, but: {error.detail} POST to its /verify."
-            return webhook, EndpointVerification(False, detail)
+            return ChangedWebhook(webhook, EndpointVerification(False, detail))
 
     @repeated
-    def _activate(self, principal: Principal, webhook: Webhook, then: WebhookState) -> Webhook:
+    def _activate(self, principal: Principal, webhook: Webhook, then: WebhookState) -> ChangedWebhook:
         now = self._clock.now()
         with self._transactions.write() as tx:
             current = tx.webhooks.get(webhook.tenant_id, webhook.webhook_id)
             if current.url != webhook.url:
                 raise PreconditionFailed("The webhook's URL was changed while it was verified.")
             if current.state != WebhookState.PendingVerification:
-                return current  # another verification came first; what was done since stands
+                return ChangedWebhook(current)  # another verification came first; what was done since stands
             active = replace(
                 current,
                 state=then,
@@ -325,16 +334,16 @@ class WebhookService:
                 failing_since=None,
             )
             saved = _save(tx, active)
-            released = 0
+            released = None
             if then == WebhookState.Active:
                 released = tx.deliveries.release_held(webhook.tenant_id, webhook.webhook_id, now=now)
             record_change(tx, principal, "webhook.verified", before=current, after=saved)
             tx.commit()
         self._send_released(released)
-        return saved
+        return ChangedWebhook(saved, released=released)
 
-    def _send_released(self, released: int) -> None:
-        if released:
+    def _send_released(self, released: Released | None) -> None:
+        if released and released.sent:
             # What was held is due now; it is released durably, and the retry processor comes by within a minute.
             with suppress(Unavailable):
                 self._retries.sweep()

@@ -67,7 +67,9 @@ class RetryProcessor:
         now = self._clock.now()
         found = tx.pipeline.requeue_due(now=now, again_at=now + MESSAGE_GRACE, limit=_PER_TRANSACTION)
         expired = found.expired
-        failed = Counter(delivery.webhook_id for delivery in expired if not delivery.was_held)
+        failed = Counter(
+            delivery.webhook_id for delivery in expired if not delivery.was_held and not delivery.is_test
+        )
         tallies = [EndpointTally(webhook_id, failed_for_good=count) for webhook_id, count in failed.items()]
         tx.pipeline.tally(tallies, now)
         told = [delivery for delivery in expired if delivery.event_type not in DELIVERY_EVENTS]

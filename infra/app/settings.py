@@ -127,10 +127,12 @@ class Settings(BaseSettings):
         365, ge=1, description="Days the ids of incoming webhooks are kept, so that repeats are known"
     )
     webhook_disable_after_days: int = Field(
-        5, ge=1, description="Days of nothing but failure until a webhook is disabled"
+        5,
+        ge=1,
+        description="Days between failed deliveries, none succeeding, until a webhook is disabled",
     )
     webhook_disable_after_failures: int = Field(
-        50, ge=5, description="Permanently failed deliveries in a row until a webhook is disabled"
+        50, ge=5, description="Failed deliveries in a row, over an hour at least, until a webhook is disabled"
     )
     delivery_concurrency: int = Field(1000, ge=1, description="Posts in flight per process")
     delivery_concurrency_per_endpoint: int = Field(

@@ -75,7 +75,8 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
     ]
     tallies = [
         EndpointTally(webhook_id, delivered=3, learns=True),
-        EndpointTally(webhook_id, failed_for_good=1, attempts_failed=2),
+        EndpointTally(webhook_id, failed_for_good=1, attempts_failed=2, real_failures=1),
+        EndpointTally(webhook_id, delivered=1, real_failures=1),
         EndpointTally(webhook_id),
         EndpointTally(webhook_id, attempts_failed=1, outages=1, learns=True),
         EndpointTally(webhook_id, delivered=1, learns=True),

@@ -85,6 +85,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         ],
         "alert_rules.of_kind": [lambda tx: tx.alert_rules.of_kind(AlertKind.SyncFailed)],
         "alert_conditions.webhook_rates": [lambda tx: tx.alert_conditions.webhook_rates(hour_of(now))],
+        "alert_conditions.held": [lambda tx: tx.alert_conditions.held(now, now + timedelta(hours=1))],
         "alert_conditions.over": [
             lambda tx: tx.alert_conditions.over(AlertKind.WebhookDisabled, [alert]),
             lambda tx: tx.alert_conditions.over(AlertKind.IntegrationHealth, [alert]),

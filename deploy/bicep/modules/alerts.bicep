@@ -35,6 +35,14 @@ var rules = [
     minutes: 5
   }
   {
+    name: 'held-deliveries'
+    description: 'Deliveries that a webhook holds are about to expire'
+    severity: 3
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "held-deliveries"'
+    threshold: 0
+    minutes: 5
+  }
+  {
     name: 'sync-failed'
     description: 'A synchronisation failed'
     severity: 2

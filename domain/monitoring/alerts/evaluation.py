@@ -25,6 +25,9 @@ logger = logging.getLogger("hub.alerts")
 _BY_STATE = (AlertKind.WebhookDisabled, AlertKind.IntegrationHealth, AlertKind.SyncFailed)
 _BY_SILENCE = tuple(kind for kind, rule in RULES.items() if not rule.watches_state)
 _RATE = AlertKind.WebhookFailureRate
+_HELD = AlertKind.HeldDeliveries
+#: How long before the first held delivery of a webhook expires somebody is told (BR-WH-05).
+_HELD_NOTICE = timedelta(hours=1)
 _CHUNK = 100
 
 
@@ -71,6 +74,7 @@ class AlertEvaluator:
         with self._transactions.read() as tx:
             settings = {kind: tx.alert_rules.of_kind(kind) for kind in RULES}
             self._rates(tx, settings[_RATE], result, now)
+            self._held(tx, settings[_HELD], result, now)
             self._recoveries(tx, settings, result, now)
             dead = tx.alerts.active([AlertKind.DeadLetters])
         self._dead_letters(dead, result, now)
@@ -104,6 +108,31 @@ class AlertEvaluator:
             elif alert is not None and is_quiet(rule, alert, now):
                 reason = summary if rule.is_enabled else "The rule was switched off."
                 result.recoveries.append((alert, reason))
+
+    @staticmethod
+    def _held(
+        tx: AlertTransaction, settings: Mapping[UUID, RuleSettings], result: EvaluationResult, now: datetime
+    ) -> None:
+        """Find what webhooks that are not active hold, from an hour before the first of it expires."""
+        expiring: set[tuple[UUID, str]] = set()
+        for held in tx.alert_conditions.held(now, now + _HELD_NOTICE):
+            subject, first = str(held.webhook_id), held.first_expires_at
+            expiring.add((held.tenant_id, subject))
+            deliveries = "1 delivery" if held.count == 1 else f"{held.count:,} deliveries"
+            of = _host(tx, held.tenant_id, held.webhook_id) or "The webhook"
+            summary = (
+                f"{of} is not active and holds {deliveries}, the first until {first:%Y-%m-%d %H:%M} UTC."
+            )
+            details = {"held": held.count, "firstExpiresAt": rfc3339(first)}
+            finding = AlertFinding(held.tenant_id, _HELD, subject, summary, now, details)
+            if raises(effective(_HELD, settings.get(held.tenant_id)), finding):
+                result.findings.append(finding)
+        for alert in tx.alerts.active([_HELD]):
+            rule = effective(_HELD, settings.get(alert.tenant_id))
+            if not rule.is_enabled:
+                result.recoveries.append((alert, "The rule was switched off."))
+            elif (alert.tenant_id, alert.subject) not in expiring and is_quiet(rule, alert, now):
+                result.recoveries.append((alert, "The webhook holds nothing that is about to expire."))
 
     @staticmethod
     def _recoveries(

@@ -15,6 +15,7 @@ class AlertKind(StrEnum):
 
     WebhookFailureRate = "webhook-failure-rate"
     WebhookDisabled = "webhook-disabled"
+    HeldDeliveries = "held-deliveries"
     IntegrationHealth = "integration-health"
     SyncFailed = "sync-failed"
     KeyAnomaly = "key-anomaly"

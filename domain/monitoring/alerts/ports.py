@@ -85,7 +85,20 @@ class HourRate:
     failed: int
 
 
+@dataclass(frozen=True, slots=True)
+class HeldDeliveries:
+    """What a webhook that is not active holds, and when the first of it expires."""
+
+    tenant_id: UUID
+    webhook_id: UUID
+    count: int
+    first_expires_at: datetime
+
+
 class AlertConditions(Protocol):
+    def held(self, now: datetime, until: datetime) -> list[HeldDeliveries]:
+        """Return the held deliveries of webhooks whose first one expires by `until`; none that has expired."""
+
     def webhook_rates(self, since: datetime) -> list[HourRate]:
         """Return the hours that began at or after `since` of webhooks with a failure in one of them."""
 

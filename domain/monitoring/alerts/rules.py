@@ -41,6 +41,9 @@ RULES: Mapping[AlertKind, AlertRule] = {
             watches_state=True,
         ),
         AlertRule(_K.WebhookDisabled, "The hub disabled a webhook", _S.Critical, 0, watches_state=True),
+        AlertRule(
+            _K.HeldDeliveries, "Held deliveries are about to expire", _S.Warning, 5, watches_state=True
+        ),
         AlertRule(_K.IntegrationHealth, "An integration is not well", _S.Critical, 5, watches_state=True),
         AlertRule(_K.SyncFailed, "A synchronisation failed", _S.Warning, 0, watches_state=True),
         # Each hour is evaluated by itself: what lasts repeats every hour.

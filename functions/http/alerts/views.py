@@ -24,6 +24,7 @@ from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView
 KindName = Literal[
     "webhook-failure-rate",
     "webhook-disabled",
+    "held-deliveries",
     "integration-health",
     "sync-failed",
     "key-anomaly",

@@ -18,6 +18,7 @@ from functions.http.webhooks.views import (
     WebhookQuery,
     WebhookView,
     WebhookWithSecretView,
+    changed_webhook_view,
     delivery_detail,
     delivery_view,
     replay_view,
@@ -72,11 +73,12 @@ async def update_webhook(call: Call) -> ApiResponse:
     """Change a webhook.
 
     Only the fields that are sent change. A new URL must be verified again; until then its events are held.
-    `isActive: true` resumes a paused or disabled webhook and sends the held events."""
+    `isActive: true` resumes a paused or disabled webhook and sends the held events that have not expired;
+    `activation` counts them, and those that wait for a replay."""
     service = use(WebhookService)
     command = call.body(UpdateWebhook)
-    webhook, verification = await service.update(call.principal, call.id(), command, call.if_match())
-    return ApiResponse(webhook_view(webhook, service, verification), version=webhook.version)
+    changed = await service.update(call.principal, call.id(), command, call.if_match())
+    return ApiResponse(changed_webhook_view(changed, service), version=changed.webhook.version)
 
 
 @webhooks.delete("{id}", status=204, refusals=(412,))
@@ -92,8 +94,8 @@ async def verify_webhook(call: Call) -> ApiResponse:
 
     See `verification` for the result."""
     service = use(WebhookService)
-    webhook, verification = await service.verify(call.principal, call.id())
-    return ApiResponse(webhook_view(webhook, service, verification), version=webhook.version)
+    verified = await service.verify(call.principal, call.id())
+    return ApiResponse(changed_webhook_view(verified, service), version=verified.webhook.version)
 
 
 @webhooks.post(
@@ -118,8 +120,8 @@ def rotate_webhook_secret(call: Call) -> ApiResponse:
 async def test_webhook(call: Call) -> ApiResponse:
     """Send a test event.
 
-    Posts a sample event now and answers with the receiver's response. The delivery is recorded as any other and
-    never retried."""
+    Posts a sample event now and answers with the receiver's response. The delivery is listed with `isTest` and
+    never retried. It counts neither for the webhook's counters and health nor for its disabling."""
     command = call.body(TestWebhook, is_optional=True)
     delivery = await use(DeliveryService).test(call.principal, call.id(), command)
     return ApiResponse(delivery_detail(delivery))
@@ -130,7 +132,7 @@ def replay_webhook(call: Call) -> ApiResponse:
     """Replay the deliveries of a time range.
 
     Sends the deliveries with the given statuses again (Failed and Expired by default), oldest first, at most
-    10,000 a request. Each gets a full number of retries again."""
+    10,000 a request, as long as they are kept. Each gets a full number of retries again."""
     replayed = use(DeliveryService).replay(call.principal, call.id(), call.body(Replay))
     return ApiResponse(replay_view(replayed), status=202)
 

@@ -13,7 +13,7 @@ from domain.webhooks.deliveries import Replayed
 from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, Strategy, Webhook, WebhookState
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
 from domain.webhooks.retry_policy import ENOUGH, history_of
-from domain.webhooks.service import EndpointVerification, WebhookService, WebhookWithSecret
+from domain.webhooks.service import ChangedWebhook, EndpointVerification, WebhookService, WebhookWithSecret
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
 StateName = Literal["PendingVerification", "Active", "Paused", "Disabled"]
@@ -44,6 +44,11 @@ class VerificationView(View):
     http_status_code: int | None
 
 
+class ActivationView(View):
+    released: int = Field(description="Held deliveries that are being sent now")
+    waiting_for_replay: int = Field(description="Held deliveries that expired meanwhile; /replay sends them")
+
+
 class WebhookView(View):
     webhook_id: UUID
     integration_id: UUID | None
@@ -70,6 +75,9 @@ class WebhookView(View):
     modified_at: Moment | None
     verification: VerificationView | None = Field(
         None, description="Present when this request verified the receiver"
+    )
+    activation: ActivationView | None = Field(
+        None, description="Present when this request activated the webhook"
     )
 
 
@@ -98,7 +106,10 @@ class DeliveryView(View):
     event_type: str
     delivery_status: StatusName
     attempt_count: int
-    is_held: bool = Field(description="Whether it waits for its webhook to become active")
+    is_held: bool = Field(
+        description="Whether it waits for its webhook to become active, or expired while it did"
+    )
+    is_test: bool = Field(description="Whether a call of /test made it; it counts nowhere")
     http_status_code: int | None
     response_body: str | None
     error_message: str | None
@@ -213,6 +224,16 @@ def webhook_view(
     return WebhookView(**webhook_fields(webhook, service, verification))
 
 
+def changed_webhook_view(changed: ChangedWebhook, service: WebhookService) -> WebhookView:
+    view = webhook_view(changed.webhook, service, changed.verification)
+    if changed.released is None:
+        return view
+    activation = ActivationView(
+        released=changed.released.sent, waiting_for_replay=changed.released.waiting_for_replay
+    )
+    return view.model_copy(update={"activation": activation})
+
+
 def webhook_with_secret(shown: WebhookWithSecret, service: WebhookService) -> WebhookWithSecretView:
     fields = webhook_fields(shown.webhook, service, shown.verification)
     return WebhookWithSecretView(**fields, secret=shown.secret)
@@ -227,6 +248,7 @@ def delivery_fields(delivery: Delivery) -> dict[str, Any]:
         "delivery_status": delivery.delivery_status.name,
         "attempt_count": delivery.attempt_count,
         "is_held": delivery.is_held,
+        "is_test": delivery.is_test,
         "http_status_code": delivery.http_status_code,
         "response_body": delivery.response_body,
         "error_message": delivery.error_message,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, func, insert, literal_column, or_, select, union_all, update
+from sqlalchemy import Connection, and_, func, insert, literal_column, or_, select, true, union_all, update
 
 from domain.integrations.model import HealthStatus, IntegrationStatus
 from domain.journal.signals import SubjectKind
@@ -20,7 +20,7 @@ from domain.monitoring.alerts.model import (
     RuleSettings,
     Sink,
 )
-from domain.monitoring.alerts.ports import HourRate
+from domain.monitoring.alerts.ports import HeldDeliveries, HourRate
 from domain.sync.model import SyncStatus
 from domain.webhooks.model import WebhookState
 from infra.sql.firsts import update_first
@@ -29,11 +29,12 @@ from infra.sql.journal.tables import signal_buckets, signal_deltas
 from infra.sql.monitoring.tables import alert_notifications, alert_rules
 from infra.sql.statements import chunks, put_version
 from infra.sql.sync.tables import data_sync_jobs
-from infra.sql.webhooks.tables import webhooks
+from infra.sql.webhooks.tables import webhook_deliveries, webhooks
 
 _r = alert_rules.c
 _n = alert_notifications.c
 _w = webhooks.c
+_d = webhook_deliveries.c
 _i = integrations.c
 _j = data_sync_jobs.c
 #: As text: a parameter would not match the condition of IX_AlertNotification_Due.
@@ -155,6 +156,19 @@ class SqlAlertConditions:
         ]
         failing = {rate.webhook_id for rate in rates if rate.failed}
         return [rate for rate in rates if rate.webhook_id in failing]
+
+    def held(self, now: datetime, until: datetime) -> list[HeldDeliveries]:
+        # IX_WebhookDelivery_Held, then the primary key of webhooks
+        first = func.min(_d.ExpiresAt)
+        statement = (
+            select(_w.TenantId, _w.WebhookId, func.count(), first)
+            .select_from(webhook_deliveries)
+            .join(webhooks, _w.WebhookId == _d.WebhookId)
+            .where(_d.IsHeld == true(), _d.ExpiresAt > now, _w.State != WebhookState.Active)
+            .group_by(_w.TenantId, _w.WebhookId)
+            .having(first <= until)
+        )
+        return [HeldDeliveries(*row) for row in self._connection.execute(statement)]
 
     def over(self, kind: AlertKind, alerts: Sequence[Alert]) -> set[UUID]:
         gone: set[UUID] = set()

@@ -7,7 +7,7 @@ from collections import defaultdict
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, union_all
+from sqlalchemy import Connection, and_, delete, false, func, insert, select, union_all
 
 from domain.integrations.model import IntegrationStatus
 from domain.journal.signals import Sketch, SubjectKind, Tally, total_of
@@ -63,7 +63,12 @@ class SqlOutcomes:
         )
         statement = (
             select(*columns)
-            .where(_d.WebhookId == webhook_id, _d.TenantId == tenant_id, _d.ScheduledAt >= since)
+            .where(
+                _d.WebhookId == webhook_id,
+                _d.TenantId == tenant_id,
+                _d.ScheduledAt >= since,
+                _d.IsTest == false(),
+            )
             .order_by(_d.ScheduledAt.desc())
             .limit(limit)
         )

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, select, update
+from sqlalchemy import Connection, Select, and_, func, select, true, update
 
 from domain.core.paging import Page, PageRequest
 from domain.webhooks.model import Attempt, Delivery, DeliveryStatus
-from domain.webhooks.ports import DeliveryFilter
+from domain.webhooks.ports import DeliveryFilter, Released
 from infra.sql.journal.tables import domain_events
 from infra.sql.statements import chunks, page_of, row_of, unindexed, within
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts
@@ -35,6 +35,7 @@ _LISTED = (
     _d.ErrorMessage,
     _d.DeliveredAt,
     _d.NextRetryAt,
+    _d.IsTest,
 )
 _SETTLED = (DeliveryStatus.Delivered, DeliveryStatus.Failed, DeliveryStatus.Expired, DeliveryStatus.Retrying)
 
@@ -95,18 +96,17 @@ class SqlDeliveries:
         ordered = statement.order_by(_d.ScheduledAt, _d.WebhookDeliveryId).limit(limit)
         return list(self._connection.execute(ordered).scalars())
 
-    def release_held(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> int:
+    def release_held(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> Released:
+        # IX_WebhookDelivery_Held
+        held = (_d.TenantId == tenant_id, _d.WebhookId == webhook_id, _d.IsHeld == true())
         statement = (
             update(webhook_deliveries)
-            .where(
-                _d.TenantId == tenant_id,
-                _d.WebhookId == webhook_id,
-                _d.IsHeld == True,  # noqa: E712 - SQL
-                _d.ExpiresAt > now,
-            )
+            .where(*held, _d.ExpiresAt > now, unindexed(_d.DeliveryStatus) != DeliveryStatus.Expired)
             .values(IsHeld=False, RequeueAt=now)
         )
-        return self._connection.execute(statement).rowcount
+        sent = self._connection.execute(statement).rowcount
+        expired = select(func.count()).select_from(webhook_deliveries).where(*held, _d.ExpiresAt <= now)
+        return Released(sent, self._connection.execute(expired).scalar_one())
 
     def _attempts(self, delivery_id: UUID) -> list[Attempt]:
         statement = (

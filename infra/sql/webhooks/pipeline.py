@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, func, insert, literal, select, true, update
+from sqlalchemy import Connection, bindparam, case, func, insert, literal, select, true, update
 
 from domain.journal.events import DomainEvent
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
@@ -89,7 +89,15 @@ _CLAIM = (
         NextRetryAt=None,
         RequeueAt=bindparam("until"),
     )
-    .returning(_d.WebhookDeliveryId, _d.WebhookId, _d.EventId, _d.AttemptCount, _d.RetriesUsed, _d.ExpiresAt)
+    .returning(
+        _d.WebhookDeliveryId,
+        _d.WebhookId,
+        _d.EventId,
+        _d.AttemptCount,
+        _d.RetriesUsed,
+        _d.ExpiresAt,
+        _d.IsTest,
+    )
 )
 
 # the primary key
@@ -134,6 +142,7 @@ _LOOKED_AT = (
     _d.LeaseId,
     _d.LeasedAt,
     _d.PayloadBytes,
+    _d.IsTest,
 )
 
 
@@ -186,6 +195,7 @@ class SqlDeliveryPipeline:
                     "EventType": delivery.event.type,
                     "DeliveryStatus": DeliveryStatus.Pending,
                     "IsHeld": delivery.is_held,
+                    "IsTest": delivery.is_test,
                     "ScheduledAt": now,
                     "ExpiresAt": expires_at,
                     "RequeueAt": expires_at if delivery.is_held else requeue_at,
@@ -245,12 +255,12 @@ class SqlDeliveryPipeline:
         ]
         events = self._events({(endpoints[row[1]].tenant_id, row[2]) for row in rows})
         claimed: list[ClaimedDelivery] = []
-        for delivery_id, webhook_id, event_id, attempt_count, retries_used, expires_at in rows:
+        for delivery_id, webhook_id, event_id, attempt_count, retries_used, expires_at, is_test in rows:
             endpoint = endpoints[webhook_id]
             event = events[endpoint.tenant_id, event_id]
             claimed.append(
                 ClaimedDelivery(
-                    delivery_id, endpoint, event, attempt_count, retries_used, expires_at, lease_id
+                    delivery_id, endpoint, event, attempt_count, retries_used, expires_at, lease_id, is_test
                 )
             )
         return claimed
@@ -294,15 +304,12 @@ class SqlDeliveryPipeline:
         return [health for tally in tallies for health in self._tally(tally, now)]
 
     def _tally(self, tally: EndpointTally, now: datetime) -> list[EndpointHealth]:
-        if tally.delivered:
-            consecutive, failing_since = 0, None
-        else:
-            consecutive = _w.ConsecutiveFailures + tally.failed_for_good  # type: ignore[assignment]
-            failing_since = (
-                func.coalesce(_w.FailingSince, literal(now, Utc()))
-                if tally.attempts_failed
-                else _w.FailingSince
-            )
+        consecutive: Any = tally.real_failures
+        failing_since: Any = now if tally.real_failures else None
+        if not tally.delivered:
+            consecutive = _w.ConsecutiveFailures + tally.real_failures
+            begun = case((_w.ConsecutiveFailures > 0, _w.FailingSince))
+            failing_since = func.coalesce(begun, literal(failing_since, Utc())) if failing_since else begun
         if tally.learns and (tally.delivered or tally.outages):
             self._learn(tally, now)
         tried = tally.delivered or tally.attempts_failed
@@ -365,7 +372,12 @@ class SqlDeliveryPipeline:
         active = select(webhooks.c.WebhookId).where(webhooks.c.IsActive == true())
         statement = (
             update(webhook_deliveries)
-            .where(_d.IsHeld == true(), _d.WebhookId.in_(active), _d.ExpiresAt > now)
+            .where(
+                _d.IsHeld == true(),
+                _d.WebhookId.in_(active),
+                _d.ExpiresAt > now,
+                unindexed(_d.DeliveryStatus).in_(_WAITING),
+            )
             .values(IsHeld=False, RequeueAt=now)
         )
         return self._connection.execute(statement).rowcount
@@ -391,6 +403,7 @@ class SqlDeliveryPipeline:
                     event_type=row.EventType,
                     attempt_count=row.AttemptCount,
                     was_held=row.IsHeld,
+                    is_test=row.IsTest,
                 )
                 for row in past
                 if row.WebhookDeliveryId in expired
@@ -438,7 +451,6 @@ class SqlDeliveryPipeline:
                     DeliveryStatus=DeliveryStatus.Expired,
                     NextRetryAt=None,
                     RequeueAt=None,
-                    IsHeld=False,
                     ErrorMessage="Not delivered within its time; expired.",
                 )
                 .returning(_d.WebhookDeliveryId)

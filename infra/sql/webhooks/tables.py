@@ -79,6 +79,8 @@ webhook_deliveries = Table(
     Column("RetriesUsed", Integer, nullable=False, server_default=text("0")),
     Column("DeliveryStatus", Enum(DeliveryStatus), nullable=False),
     Column("IsHeld", Flag, nullable=False, server_default=text("0")),
+    # A call of /test, which counts nowhere.
+    Column("IsTest", Flag, nullable=False, server_default=text("0")),
     Column("ErrorMessage", Text),
     Column("ScheduledAt", Utc, nullable=False),
     Column("ExpiresAt", Utc, nullable=False),

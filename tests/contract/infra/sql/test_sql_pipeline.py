@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from domain.journal.ports import EventRef
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
-from domain.webhooks.ports import EndpointTally, NewDelivery
+from domain.webhooks.ports import EndpointTally, NewDelivery, Released
 from domain.webhooks.retry_policy import OutageHistory, history_of
 from tests.worlds.sql_world import EXPIRY, START, SqlWorld
 
@@ -209,19 +209,28 @@ def test_results_of_several_leases_are_recorded_together(world: SqlWorld) -> Non
 def test_tallies_add_up_and_a_success_ends_the_row_of_failures(world: SqlWorld) -> None:
     webhook = world.webhook()
     with world.transactions.write() as tx:
-        tx.pipeline.tally([EndpointTally(webhook.webhook_id, attempts_failed=3, failed_for_good=2)], START)
-        later = START + timedelta(hours=1)
-        health = tx.pipeline.tally(
-            [EndpointTally(webhook.webhook_id, attempts_failed=1, failed_for_good=1)], later
-        )[0]
+        id_, later = webhook.webhook_id, START + timedelta(hours=1)
+        [health] = tx.pipeline.tally([EndpointTally(id_, attempts_failed=2)], START - timedelta(days=1))
+        assert (health.consecutive_failures, health.failing_since) == (0, None), "no delivery has failed"
+        [health] = tx.pipeline.tally(
+            [EndpointTally(id_, attempts_failed=3, failed_for_good=2, real_failures=2)], START
+        )
+        assert (health.consecutive_failures, health.failing_since) == (2, START)
+        [health] = tx.pipeline.tally(
+            [EndpointTally(id_, attempts_failed=1, failed_for_good=1, real_failures=1)], later
+        )
+        assert (health.consecutive_failures, health.failing_since) == (3, START)
+        [health] = tx.pipeline.tally([EndpointTally(id_, attempts_failed=1)], later)
         assert (health.consecutive_failures, health.failing_since) == (3, START)
         assert (health.tenant_id, health.url) == (world.tenant, webhook.url)
         health = tx.pipeline.tally(
             [EndpointTally(webhook.webhook_id, delivered=2, failed_for_good=1)], later
         )[0]
         assert (health.consecutive_failures, health.failing_since) == (0, None)
+        [health] = tx.pipeline.tally([EndpointTally(id_, delivered=1, real_failures=2)], later)
+        assert (health.consecutive_failures, health.failing_since) == (2, later), "since that success"
         now = tx.webhooks.get(world.tenant, webhook.webhook_id)
-        assert (now.success_count, now.failure_count, now.last_triggered_at) == (2, 4, later)
+        assert (now.success_count, now.failure_count, now.last_triggered_at) == (3, 4, later)
         assert now.version == webhook.version, "counters are no change of the webhook"
 
 
@@ -309,7 +318,7 @@ def test_held_deliveries_wait_for_their_release_and_go_at_once(world: SqlWorld) 
     with world.transactions.write() as tx:
         now = world.clock.now()
         assert tx.pipeline.requeue_due(now=now, again_at=now, limit=10).due == []
-        assert tx.deliveries.release_held(world.tenant, webhook.webhook_id, now=now) == 2
+        assert tx.deliveries.release_held(world.tenant, webhook.webhook_id, now=now) == Released(2)
         due = tx.pipeline.requeue_due(now=now, again_at=now, limit=10).due
         assert {delivery_id for _, delivery_id, _ in due} == set(held)
 

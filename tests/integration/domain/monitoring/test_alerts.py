@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -18,17 +19,28 @@ from domain.core.errors import (
     Unavailable,
     ValidationFailed,
 )
+from domain.core.paging import PageRequest
 from domain.core.principal import Principal
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import IntegrationStatus, SuspensionCause
 from domain.integrations.service import IntegrationNotifier
+from domain.monitoring.alerts.evaluation import AlertEvaluator
 from domain.monitoring.alerts.ledger import AlertLedger
-from domain.monitoring.alerts.model import AlertKind, AlertStatus, NotificationStatus, Severity
-from domain.monitoring.alerts.service import AcknowledgeAlert, ChangeAlertRule
+from domain.monitoring.alerts.model import (
+    Alert,
+    AlertFilter,
+    AlertKind,
+    AlertStatus,
+    NotificationStatus,
+    Severity,
+)
+from domain.monitoring.alerts.service import AcknowledgeAlert, AlertService, ChangeAlertRule
 from domain.providers.contract import OutgoingMessage, ProviderFailure
-from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
+from domain.webhooks.model import RetryPolicy, UpdateWebhook, Webhook, WebhookState
+from domain.webhooks.ports import Released
 from tests.worlds.alert_world import AlertWorld
-from tests.worlds.builders import TENANT, USER
+from tests.worlds.builders import START, TENANT, USER
+from tests.worlds.webhook_world import WebhookWorld
 
 HOOK = UUID(int=77)
 DISABLED = {"webhookId": str(HOOK), "reason": "The receiver answered 410 Gone."}
@@ -236,6 +248,40 @@ def test_a_webhook_that_is_gone_or_enabled_again_is_over(world: AlertWorld) -> N
     world.happen("webhook-disabled", DISABLED)
     assert [alert.status for alert in world.listed()] == [AlertStatus.Open]
     assert world.evaluator.evaluate() == (0, 1)
+
+
+async def test_an_hour_before_held_deliveries_expire_somebody_is_told_how_many(tmp_path: Path) -> None:
+    pipeline = WebhookWorld(tmp_path)
+    evaluator, alerts = pipeline.hub.use(AlertEvaluator), pipeline.hub.use(AlertService)
+
+    def listed() -> list[Alert]:
+        return list(alerts.page(pipeline.principal, AlertFilter(), PageRequest(), platform=False).items)
+
+    webhook_id = (await pipeline.webhook("BookingConfirmed")).webhook.webhook_id
+    await pipeline.service.update(pipeline.principal, webhook_id, UpdateWebhook(is_active=False), None)
+    for _ in range(3):
+        pipeline.raise_event()
+        await pipeline.settle()
+        pipeline.clock.advance(minutes=50)
+    pipeline.clock.move_to(START + timedelta(hours=22, minutes=59))
+    assert evaluator.evaluate() == (0, 0)
+    pipeline.clock.advance(minutes=1)
+    assert evaluator.evaluate() == (1, 0)
+    [alert] = listed()
+    assert (alert.kind, alert.subject) == ("held-deliveries", str(webhook_id))
+    assert alert.summary == (
+        "receiver.example is not active and holds 3 deliveries, the first until 2026-03-02 09:00 UTC."
+    )
+    pipeline.clock.advance(minutes=61)
+    assert evaluator.evaluate() == (0, 0), "the next two expire within the hour"
+    resumed = await pipeline.service.update(
+        pipeline.principal, webhook_id, UpdateWebhook(is_active=True), None
+    )
+    assert resumed.released == Released(sent=2, waiting_for_replay=1)
+    pipeline.clock.advance(minutes=5)
+    assert evaluator.evaluate() == (0, 1)
+    assert listed()[0].recovery == "The webhook holds nothing that is about to expire."
+    pipeline.close()
 
 
 def test_dead_letters_are_the_platforms_and_over_when_they_are_gone(world: AlertWorld) -> None:

@@ -11,8 +11,17 @@ from uuid import UUID
 import pytest
 
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
-from domain.webhooks.model import DeliveryStatus, RotateSecret, UpdateWebhook, WebhookState
+from domain.webhooks.model import (
+    DeliveryStatus,
+    Replay,
+    RotateSecret,
+    TestWebhook,
+    UpdateWebhook,
+    WebhookState,
+)
+from domain.webhooks.ports import Released
 from domain.webhooks.signing import signature
+from domain.webhooks.sweep import DeliveryCleanup
 from tests.worlds.builders import START, Hanging, answer
 from tests.worlds.webhook_world import WebhookWorld
 
@@ -95,12 +104,15 @@ async def test_counters_and_the_last_trigger_are_kept(world: WebhookWorld) -> No
     assert now.version == webhook.webhook.version
 
 
-async def test_fifty_deliveries_in_a_row_that_failed_for_good_disable_the_webhook(
+async def test_fifty_deliveries_in_a_row_that_failed_over_an_hour_disable_the_webhook(
     world: WebhookWorld,
 ) -> None:
     webhook = await world.webhook("BookingConfirmed")
     world.receivers.otherwise = lambda request: answer(400)
-    for _ in range(49):
+    world.raise_event()
+    await world.settle()
+    world.clock.advance(hours=1)
+    for _ in range(48):
         world.raise_event()
     await world.settle()
     assert world.webhook_now(webhook).state == WebhookState.Active
@@ -110,6 +122,132 @@ async def test_fifty_deliveries_in_a_row_that_failed_for_good_disable_the_webhoo
     assert (now.state, now.consecutive_failures) == (WebhookState.Disabled, 50)
     assert now.disabled_reason == "50 deliveries in a row failed for good."
     assert len(world.raised("WebhookDisabled")) == len(world.alerts()) == 1
+
+
+async def test_a_burst_that_fails_within_the_hour_is_one_outage(world: WebhookWorld) -> None:
+    webhook = await world.webhook("BookingConfirmed")
+    world.receivers.otherwise = lambda request: answer(400)
+    for _ in range(60):
+        world.raise_event()
+    await world.settle()
+    world.clock.advance(minutes=59)
+    for _ in range(60):
+        world.raise_event()
+    await world.settle()
+    now = world.webhook_now(webhook)
+    assert (now.state, now.failure_count) == (WebhookState.Active, 120)
+
+
+async def test_silence_after_a_failure_and_an_attempt_that_is_retried_disable_nothing(
+    world: WebhookWorld,
+) -> None:
+    webhook = await world.webhook("BookingConfirmed", retryPolicy={"maxRetries": 1, "jitter": False})
+    world.receivers.script(answer(500), answer(500), answer(503), answer(200))
+    world.raise_event()
+    await world.run_until(START + timedelta(minutes=5))
+    world.clock.advance(days=9)
+    world.raise_event()
+    await world.settle()
+    assert world.webhook_now(webhook).state == WebhookState.Active
+    await world.run_until(world.clock.now() + timedelta(minutes=5))
+    now = world.webhook_now(webhook)
+    assert (now.state, now.success_count, now.failing_since) == (WebhookState.Active, 1, None)
+
+
+async def test_deliveries_that_came_too_fast_or_ran_out_of_time_disable_nothing(world: WebhookWorld) -> None:
+    webhook = await world.webhook("BookingConfirmed", retryPolicy={"maxRetries": 0})
+    world.receivers.otherwise = lambda request: answer(429)
+    for _ in range(3):
+        for _ in range(30):
+            world.raise_event()
+        await world.settle()
+        world.clock.advance(days=3)
+    now = world.webhook_now(webhook)
+    assert (now.state, now.failure_count, now.consecutive_failures) == (WebhookState.Active, 90, 0)
+
+    slow = await world.webhook(
+        "Other",
+        url="https://slow.example/",
+        retryPolicy={"initialDelaySeconds": 3600, "backoffMultiplier": 10},
+    )
+    world.receivers.otherwise = lambda request: answer(500)
+    for _ in range(4):
+        world.raise_event("Other")
+        await world.run_until(world.clock.now() + timedelta(days=2))
+    now = world.webhook_now(slow)
+    assert {delivery.delivery_status for delivery in world.deliveries(slow)} == {DeliveryStatus.Expired}
+    assert (now.state, now.failure_count, now.consecutive_failures) == (WebhookState.Active, 4, 0)
+
+
+async def test_one_410_disables_at_once(world: WebhookWorld) -> None:
+    webhook = await world.webhook("BookingConfirmed")
+    world.receivers.script(answer(410))
+    world.raise_event()
+    await world.settle()
+    assert world.webhook_now(webhook).disabled_reason == "The receiver answered 410 Gone."
+
+
+@pytest.mark.parametrize("status", [500, 404, 410, 429, 200])
+async def test_calls_of_test_count_nowhere(world: WebhookWorld, status: int) -> None:
+    webhook = await world.webhook("BookingConfirmed", retryPolicy={"strategy": "adaptive"})
+    webhook_id = webhook.webhook.webhook_id
+    before = world.webhook_now(webhook)
+    world.receivers.otherwise = lambda request: answer(status)
+    for _ in range(60):
+        delivery = await world.history.test(world.principal, webhook_id, TestWebhook())
+        world.clock.advance(hours=3)
+    assert (delivery.is_test, delivery.http_status_code) == (True, status)
+    assert world.webhook_now(webhook) == before
+    assert world.alerts() == world.raised("WebhookDisabled") == []
+    with world.database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM SignalDeltas").scalar() == 0
+
+
+async def test_a_test_that_was_interrupted_is_still_a_test(world: WebhookWorld) -> None:
+    webhook = await world.webhook("BookingConfirmed", retryPolicy={"jitter": False})
+    hanging = Hanging(answer(410))
+    world.receivers.script(hanging, answer(410))
+    testing = asyncio.create_task(
+        world.history.test(world.principal, webhook.webhook.webhook_id, TestWebhook())
+    )
+    await hanging.reached_by(1)
+    world.clock.advance(seconds=61)
+    await world.sweep()
+    [delivery] = world.deliveries(webhook)
+    assert (delivery.delivery_status, delivery.attempt_count) == (DeliveryStatus.Failed, 2)
+    hanging.let_go()
+    await testing
+    now = world.webhook_now(webhook)
+    assert (now.state, now.failure_count) == (WebhookState.Active, 0)
+
+
+async def test_held_deliveries_expire_a_day_after_their_event_and_a_replay_sends_them(
+    world: WebhookWorld,
+) -> None:
+    webhook = await world.webhook("BookingConfirmed")
+    webhook_id = webhook.webhook.webhook_id
+    await world.service.update(world.principal, webhook_id, UpdateWebhook(is_active=False), None)
+    for hour in (0, 0, 12, 23):
+        world.clock.move_to(START + timedelta(hours=hour))
+        world.raise_event()
+        await world.settle()
+    world.clock.move_to(START + timedelta(hours=24))
+    await world.sweep()
+    held = [(delivery.delivery_status, delivery.is_held) for delivery in world.deliveries(webhook)]
+    assert held == [(DeliveryStatus.Expired, True)] * 2 + [(DeliveryStatus.Pending, True)] * 2
+    assert world.webhook_now(webhook).failure_count == 0
+    resumed = await world.service.update(world.principal, webhook_id, UpdateWebhook(is_active=True), None)
+    assert resumed.released == Released(sent=2, waiting_for_replay=2)
+    await world.settle()
+    assert len(world.receivers.posts) == 2
+
+    world.clock.move_to(START + timedelta(days=29))
+    assert world.hub.use(DeliveryCleanup).delete_old() == (0, 0)
+    replayed = world.history.replay(world.principal, webhook_id, Replay(since=START))
+    assert replayed.replayed == 2
+    await world.settle()
+    assert {delivery.delivery_status for delivery in world.deliveries(webhook)} == {DeliveryStatus.Delivered}
+    assert not any(delivery.is_held for delivery in world.deliveries(webhook))
 
 
 async def test_one_success_begins_the_row_again(world: WebhookWorld) -> None:
@@ -125,13 +263,16 @@ async def test_one_success_begins_the_row_again(world: WebhookWorld) -> None:
 async def test_five_days_of_nothing_but_failure_disable_the_webhook(world: WebhookWorld) -> None:
     webhook = await world.webhook("BookingConfirmed", retryPolicy={"maxRetries": 0})
     world.receivers.otherwise = lambda request: answer(500)
-    for day in range(6):
+    for day in range(6):  # the last, five days after the first, decides
         assert world.webhook_now(webhook).state == WebhookState.Active, day
         world.raise_event()
         await world.settle()
         world.clock.advance(days=1)
     now = world.webhook_now(webhook)
-    assert (now.state, now.disabled_reason) == (WebhookState.Disabled, "Every attempt failed for 5 days.")
+    assert (now.state, now.disabled_reason) == (
+        WebhookState.Disabled,
+        "Deliveries failed for good over 5 days, and none succeeded.",
+    )
 
 
 async def test_a_webhook_paused_between_fan_out_and_delivery_holds_and_resume_releases(

@@ -68,7 +68,7 @@ async def test_the_secret_is_sealed_at_rest_for_its_own_webhook(world: WebhookWo
 
 async def test_only_the_fields_sent_are_replaced(world: WebhookWorld) -> None:
     created = (await world.webhook("A", description="first", timeoutSeconds=10, rateLimitPerSecond=5)).webhook
-    changed, verification = await world.service.update(
+    changed, verification, _ = await world.service.update(
         world.principal, created.webhook_id, change(eventTypes=["B", "C"], description=None), None
     )
     assert verification is None
@@ -94,7 +94,7 @@ async def test_null_is_refused_where_a_value_is_needed(world: WebhookWorld, fiel
 @pytest.mark.parametrize("field", ["description", "integrationId", "rateLimitPerSecond"])
 async def test_null_clears_what_may_be_empty(world: WebhookWorld, field: str) -> None:
     created = (await world.webhook("*", description="text", rateLimitPerSecond=5)).webhook
-    changed, _ = await world.service.update(
+    changed, _, _ = await world.service.update(
         world.principal, created.webhook_id, change(**{field: None}), None
     )
     name = {"integrationId": "integration_id", "rateLimitPerSecond": "rate_limit_per_second"}.get(
@@ -111,7 +111,7 @@ async def test_an_integration_that_does_not_exist_is_refused(world: WebhookWorld
 
 async def test_if_match_refuses_a_change_to_a_version_that_is_past(world: WebhookWorld) -> None:
     created = (await world.webhook("*")).webhook
-    changed, _ = await world.service.update(
+    changed, _, _ = await world.service.update(
         world.principal, created.webhook_id, change(description="1"), created.version
     )
     for version in (created.version, changed.version + 1):

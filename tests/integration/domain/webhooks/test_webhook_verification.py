@@ -102,13 +102,13 @@ async def test_verification_can_be_tried_again_and_stays_once_it_succeeded(world
     world.receivers.verification = lambda request: answer(500)
     created = await world.webhook("*")
     webhook_id = created.webhook.webhook_id
-    _, failed = await world.service.verify(world.principal, webhook_id)
+    _, failed, _ = await world.service.verify(world.principal, webhook_id)
     assert (failed.verified, failed.http_status_code) == (False, 500)
     world.receivers.verification = echo
-    webhook, verified = await world.service.verify(world.principal, webhook_id)
+    webhook, verified, _ = await world.service.verify(world.principal, webhook_id)
     assert (webhook.state, verified.verified) == (WebhookState.Active, True)
     asked = len(world.receivers.verifications)
-    _, again = await world.service.verify(world.principal, webhook_id)
+    _, again, _ = await world.service.verify(world.principal, webhook_id)
     assert again.verified
     assert len(world.receivers.verifications) == asked
 
@@ -119,7 +119,7 @@ async def test_a_new_address_is_verified_with_the_same_secret_and_sends_what_was
     created = await world.webhook("*")
     world.receivers.verification = lambda request: answer(500)
     webhook_id = created.webhook.webhook_id
-    moved, verification = await world.service.update(
+    moved, verification, _ = await world.service.update(
         world.principal, webhook_id, change(url="https://b.example/"), None
     )
     assert (moved.state, verification and verification.verified) == (WebhookState.PendingVerification, False)
@@ -128,7 +128,7 @@ async def test_a_new_address_is_verified_with_the_same_secret_and_sends_what_was
     assert world.receivers.posts == []
 
     world.receivers.verification = echo
-    active, _ = await world.service.verify(world.principal, webhook_id)
+    active, _, _ = await world.service.verify(world.principal, webhook_id)
     assert active.state == WebhookState.Active
     await world.sweep()
     assert [request.url for _, request in world.receivers.posts] == ["https://b.example/"]
@@ -136,7 +136,7 @@ async def test_a_new_address_is_verified_with_the_same_secret_and_sends_what_was
 
 async def test_the_same_address_needs_no_new_verification(world: WebhookWorld) -> None:
     created = await world.webhook("*")
-    webhook, verification = await world.service.update(
+    webhook, verification, _ = await world.service.update(
         world.principal, created.webhook.webhook_id, change(url=RECEIVER), None
     )
     assert (webhook.state, verification) == (WebhookState.Active, None)
@@ -150,7 +150,7 @@ async def test_a_paused_webhook_that_moves_stays_paused(
     webhook_id = created.webhook.webhook_id
     if not fields:
         await world.service.update(world.principal, webhook_id, change(isActive=False), None)
-    moved, verification = await world.service.update(
+    moved, verification, _ = await world.service.update(
         world.principal, webhook_id, change(url="https://b.example/", **fields), None
     )
     assert verification is not None
@@ -177,7 +177,7 @@ async def test_a_verification_that_comes_late_does_not_undo_a_pause(world: Webho
     await world.service.verify(world.principal, webhook_id)
     await world.service.update(world.principal, webhook_id, change(isActive=False), None)
     late.let_go()
-    webhook, _ = await slow
+    webhook, _, _ = await slow
     assert webhook.state == world.webhook_now(webhook).state == WebhookState.Paused
 
 
@@ -197,7 +197,7 @@ async def test_an_address_changed_while_it_is_verified_is_not_taken_for_verified
     world.receivers.verification = lambda request: answer(500)
     await world.service.update(world.principal, webhook_id, change(url="https://b.example/"), None)
     late.let_go()
-    _, verification = await slow
+    _, verification, _ = await slow
     assert not verification.verified
     now = world.webhook_now(created)
     assert (now.url, now.state) == ("https://b.example/", WebhookState.PendingVerification)
@@ -217,7 +217,7 @@ async def test_the_secret_is_shown_although_the_database_fails_after_the_webhook
     assert created.verification is not None
     assert not created.verification.verified
     world.receivers.verification = echo
-    webhook, _ = await world.service.verify(world.principal, created.webhook.webhook_id)
+    webhook, _, _ = await world.service.verify(world.principal, created.webhook.webhook_id)
     assert webhook.state == WebhookState.Active
 
 

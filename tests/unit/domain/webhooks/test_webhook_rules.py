@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from email.utils import format_datetime
 
 import pytest
@@ -266,21 +266,25 @@ def test_a_retry_is_always_later_than_now_and_sooner_than_the_expiry(
 
 
 @pytest.mark.parametrize(
-    ("consecutive", "failing_since", "disables"),
+    ("consecutive", "failing_for", "disables"),
     [
-        (0, None, False),
-        (49, START - timedelta(days=4, hours=23), False),
-        (50, None, True),
-        (0, START - timedelta(days=5), True),
+        (1, timedelta(), False),
+        (49, timedelta(days=4, hours=23), False),
+        (50, timedelta(minutes=59, seconds=59), False),
+        (5_000, timedelta(seconds=1), False),
+        (50, timedelta(hours=1), True),
+        (2, timedelta(days=5), True),
+        (2, timedelta(days=5) - timedelta(seconds=1), False),
+        (50, None, False),
     ],
 )
-def test_an_endpoint_is_disabled_after_50_failures_in_a_row_or_5_days(
-    consecutive: int, failing_since: datetime | None, disables: bool
+def test_an_endpoint_is_disabled_after_50_failures_over_an_hour_or_failures_5_days_apart(
+    consecutive: int, failing_for: timedelta | None, disables: bool
 ) -> None:
     reason = should_disable(
         consecutive_failures=consecutive,
-        failing_since=failing_since,
-        now=START,
+        failing_since=None if failing_for is None else START - failing_for,
+        last_failure_at=START,
         after_failures=50,
         after_days=5,
     )
