@@ -300,7 +300,7 @@ def _attempt_row(
     text = response.body[:RESPONSE_KEPT_BYTES].decode(errors="replace").replace("\0", "\ufffd")
     if decision.status == DeliveryStatus.Delivered:
         return Attempt(number, started, duration_ms, AttemptOutcome.Delivered, status, text)
-    error = f"The receiver answered {status}."
+    error = " ".join([f"The receiver answered {status}.", *([decision.note] if decision.note else [])])
     return Attempt(number, started, duration_ms, AttemptOutcome.Failed, status, text, error)
 
 

@@ -32,11 +32,14 @@ class ReceiverAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
-    """What follows an attempt; only Retrying has `retry_at`, and `gone` disables the webhook."""
+    """What follows an attempt; only Retrying has `retry_at`, and `gone` disables the webhook.
+
+    `note` says why a `Retry-After` was not followed."""
 
     status: DeliveryStatus
     retry_at: datetime | None = None
     gone: bool = False
+    note: str | None = None
 
 
 def decide_next(
@@ -89,16 +92,42 @@ def decide(
     at = now + retry_delay(policy, retries_used + 1, spread=spread)
     if learned is not None and now + learned < expires_at:
         at = now + learned
-    if answer.status in (429, 503):
+    note = None
+    if answer.status in (429, 503) and answer.retry_after is not None:
+        latest = expires_at - _BEFORE_EXPIRY
         asked = parse_retry_after(answer.retry_after, now)
-        if asked is not None:
-            if policy.jitter and now < asked < expires_at:
-                # Many are told the same moment: up to 10 % later, or they are all refused again together.
-                asked += (asked - now) * (0.05 * (1 + spread))
-            at = max(at, asked)
+        note = _reason_not_to_follow(answer.retry_after, asked, latest)
+        if asked is not None and note is None:
+            # Many are told the same moment: up to 10 % later, or they are all refused again together.
+            later = 1 + 0.05 * (1 + spread) if policy.jitter else 1.0
+            if asked > at:
+                at = min(now + (asked - now) * later, latest)
+            elif retries_used == 0:
+                at = min(at, now + max(asked - now, _SOONEST) * later)
     if at >= expires_at:
-        return RetryDecision(DeliveryStatus.Expired)  # BR-WH-05
-    return RetryDecision(DeliveryStatus.Retrying, retry_at=at)
+        return RetryDecision(DeliveryStatus.Expired, note=note)  # BR-WH-05
+    return RetryDecision(DeliveryStatus.Retrying, retry_at=at, note=note)
+
+
+#: A `Retry-After` is followed up to this long before the delivery expires, so that an attempt is still made.
+_BEFORE_EXPIRY = timedelta(minutes=10)
+#: The first retry comes no sooner, however little the receiver asks for.
+_SOONEST = timedelta(seconds=5)
+
+
+def _reason_not_to_follow(value: str, asked: datetime | None, latest: datetime) -> str | None:
+    """Return why a `Retry-After` is not followed and the schedule is; None to follow it."""
+    if asked is None:
+        why = "is neither seconds nor a date"
+    elif asked > latest:
+        why = "lies too late for this delivery"
+    else:
+        return None
+    shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
+    return f"Its Retry-After ({shown!r}) {why}; the schedule is followed."
+
+
+_SHOWN = 60
 
 
 def is_retryable(answer: ReceiverAnswer) -> bool:

@@ -387,3 +387,23 @@ async def test_a_webhook_whose_secret_does_not_open_does_not_stop_the_others(
     assert [request.url for _, request in world.receivers.posts] == ["https://sound.example/"]
     assert [delivery.delivery_status for delivery in world.deliveries(broken)] == [DeliveryStatus.Pending]
     assert "whsec_" not in caplog.text
+
+
+async def test_a_retry_after_that_lies_too_late_is_recorded_and_every_retry_is_made(
+    world: WebhookWorld,
+) -> None:
+    webhook = await world.webhook("BookingConfirmed", retryPolicy={"maxRetries": 2, "jitter": False})
+    refusal = answer(429, retry_after="172800")
+    world.receivers.otherwise = lambda request: refusal
+    world.raise_event()
+    await world.run_until(START + timedelta(hours=1))
+    [delivery] = world.deliveries(webhook)
+    assert (delivery.delivery_status, delivery.attempt_count) == (DeliveryStatus.Failed, 3)
+    assert [attempt.error_message for attempt in delivery.attempts] == [
+        *[
+            "The receiver answered 429. Its Retry-After ('172800') lies too late for this delivery; "
+            "the schedule is followed."
+        ]
+        * 2,
+        "The receiver answered 429.",
+    ]

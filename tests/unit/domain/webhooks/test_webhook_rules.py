@@ -202,29 +202,81 @@ def test_a_retry_that_would_come_after_the_expiry_is_not_made__BR_WH_05() -> Non
     [
         ("120", 120),
         (" 300 ", 300),
-        ("10", 60),  # sooner than the policy's own delay
-        ("0", 60),
-        ("-5", 60),
-        ("1.5", 60),
-        ("soon", 60),
-        ("", 60),
+        ("10", 10),  # sooner than the policy's own first delay
+        ("59", 59),
+        ("4", 5),
+        ("0", 5),
         (format_datetime(START + timedelta(minutes=10), usegmt=True), 600),
         ("Sun, 01 Mar 2026 09:10:00 GMT", 600),
         ("Sunday, 01-Mar-26 09:10:00 GMT", 600),
         ("Sun Mar  1 09:10:00 2026", 600),
-        (format_datetime(START - timedelta(minutes=10), usegmt=True), 60),
+        (format_datetime(START - timedelta(minutes=10), usegmt=True), 5),
+        ("85800", 85_800),  # ten minutes before the expiry
     ],
 )
-def test_retry_after_puts_the_retry_off(status: int, retry_after: str, seconds: int) -> None:
+def test_retry_after_moves_the_first_retry(status: int, retry_after: str, seconds: int) -> None:
     decision = decided(ReceiverAnswer(status=status, retry_after=retry_after))
     assert decision == RetryDecision(DeliveryStatus.Retrying, retry_at=START + timedelta(seconds=seconds))
 
 
-@pytest.mark.parametrize("retry_after", ["86400", "999999999999999999999", "Fri, 31 Dec 2027 00:00:00 GMT"])
-def test_retry_after_beyond_the_expiry_expires_the_delivery__BR_WH_05(retry_after: str) -> None:
-    assert decided(ReceiverAnswer(status=503, retry_after=retry_after)) == RetryDecision(
-        DeliveryStatus.Expired
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("retry_after", "why"),
+    [
+        ("85801", "too late"),
+        ("86400", "too late"),
+        ("604800", "too late"),
+        (str(int(START.timestamp()) + 120), "too late"),  # a Unix time
+        (str(int(START.timestamp() * 1000)), "too late"),
+        ("999999999999999999999", "too late"),
+        ("Fri, 31 Dec 2027 00:00:00 GMT", "too late"),
+        ("-5", "neither"),
+        ("1.5", "neither"),
+        ("PT2M", "neither"),
+        ("2026-03-01T09:10:00+00:00x", "neither"),
+        ("soon", "neither"),
+        ("", "neither"),
+        ("x" * 5_000, "neither"),
+    ],
+)
+def test_a_retry_after_that_cannot_be_followed_leaves_the_schedule_and_is_recorded(
+    status: int, retry_after: str, why: str
+) -> None:
+    for used, minutes in ((0, 1), (3, 8)):
+        decision = decided(ReceiverAnswer(status=status, retry_after=retry_after), retries_used=used)
+        assert decision.status == DeliveryStatus.Retrying
+        assert decision.retry_at == START + timedelta(minutes=minutes)
+        assert decision.note is not None
+        assert why in decision.note
+        assert len(decision.note) < 200
+
+
+@pytest.mark.parametrize(("retry_after", "minutes"), [("0", 4), ("30", 4), ("239", 4), ("600", 10)])
+def test_retry_after_brings_no_later_retry_forward(retry_after: str, minutes: int) -> None:
+    decision = decided(ReceiverAnswer(status=429, retry_after=retry_after), retries_used=2)
+    assert decision == RetryDecision(DeliveryStatus.Retrying, retry_at=START + timedelta(minutes=minutes))
+
+
+def test_a_first_step_of_less_than_five_seconds_stays_as_it_is() -> None:
+    quick = RetryPolicy(initial_delay_seconds=1, jitter=False)
+    for asked, seconds in (("0", 1), ("1", 1), ("2", 2)):
+        decision = decided(ReceiverAnswer(status=503, retry_after=asked), policy=quick)
+        assert decision.retry_at == START + timedelta(seconds=seconds)
+
+
+@given(spread=st.floats(-1, 1), asked=st.integers(60, 85_800))
+def test_the_jitter_of_a_retry_after_never_costs_the_delivery(spread: float, asked: int) -> None:
+    decision = decide(
+        ReceiverAnswer(status=429, retry_after=str(asked)),
+        policy=RetryPolicy(),
+        retries_used=0,
+        platform_cap=5,
+        expires_at=EXPIRES,
+        now=START,
+        spread=spread,
     )
+    assert decision.retry_at is not None
+    assert START + timedelta(seconds=asked) <= decision.retry_at <= EXPIRES - timedelta(minutes=10)
 
 
 @pytest.mark.parametrize("status", [408, 500, 502])
