@@ -22,6 +22,7 @@ from domain.integrations.health_rules import (
     health_of,
     next_probe,
     observe,
+    observe_limit,
     outcome_of,
     read_vitals,
     vitals_text,
@@ -130,7 +131,7 @@ class HealthRecorder:
             active = replace(activated(after), vitals=vitals_text(fresh), health_status=health_of(fresh))
             resumed = self._changes.save(tx, after, active, "integration.resumed")
             self._changes.alert(tx, "integration-recovered", resumed, "The credentials are accepted again.")
-        elif result.outcome == "flapping":
+        elif result.outcome in ("flapping", "limited"):
             tx.integrations.record_checks([replace(update, checked=after)])
             self._changes.alert(tx, "integration-degraded", after, degraded_reason(vitals, detail))
         else:
@@ -175,7 +176,9 @@ def _is_same(now: Integration, checked: Integration) -> bool:
 
 def _evaluate(check: HealthCheck) -> _Evaluated:
     vitals = read_vitals(check.checked.vitals)
-    if check.is_failure or check.failure is None:
+    if check.is_limited:
+        vitals = observe_limit(vitals, check.at)
+    else:
         vitals = observe(vitals, None if check.failure else check.milliseconds)
     status = health_of(vitals)
     update = HealthUpdate(

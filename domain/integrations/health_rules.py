@@ -15,6 +15,10 @@ from domain.providers.contract import ProviderFailure
 
 #: Results looked at: an hour of checks every five minutes.
 WINDOW = 12
+#: The result of a check that the provider answered by a request to wait.
+LIMITED = -1
+#: A request to wait that lasts so long is an alert.
+_LIMITED_LONG = timedelta(minutes=30)
 #: BR-IM-04.
 FAILURES_BEFORE_ALERT = 3
 #: The first probe of an integration whose credentials were refused.
@@ -35,7 +39,9 @@ _BASELINE_WEIGHT_SLOW = 0.005
 #: Failures that waiting does not mend: our request is wrong, or a permission is missing.
 _LASTING = frozenset(("forbidden", "rejected"))
 
-HealthOutcome = Literal["steady", "changed", "flapping", "suspend", "fail", "resume", "probe-again"]
+HealthOutcome = Literal[
+    "steady", "changed", "flapping", "limited", "suspend", "fail", "resume", "probe-again"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +54,26 @@ class HealthCheck:
     failure: ProviderFailure | None = None
 
     @property
-    def is_failure(self) -> bool:
-        """Return False for `rate_limited` too: a provider that asks us to wait is up."""
-        return self.failure is not None and self.failure.kind != "rate_limited"
+    def is_limited(self) -> bool:
+        """Return whether the provider asked to wait: it is up, and of no use for now."""
+        return self.failure is not None and self.failure.kind == "rate_limited"
 
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
     """What is remembered between checks.
 
-    - `recent`: the last results, oldest first: milliseconds, or None for a failed check.
+    - `recent`: the last results, oldest first: milliseconds, None for a failed check, LIMITED for one answered by a
+      request to wait.
+    - `limited_since`: the first of the checks in a row that were answered so; `limited_long`: for 30 minutes.
     - `baseline_ms`: the usual response time, a moving average over `baseline_of` successful checks."""
 
     recent: tuple[int | None, ...] = ()
     baseline_ms: float = 0.0
     baseline_of: int = 0
     consecutive_failures: int = 0
+    limited_since: str | None = None
+    limited_long: bool = False
 
 
 def read_vitals(text: str | None) -> Vitals:
@@ -74,14 +84,21 @@ def read_vitals(text: str | None) -> Vitals:
 
 
 def vitals_text(vitals: Vitals) -> str:
-    return json.dumps(asdict(vitals), separators=(",", ":"))
+    fields = asdict(vitals)
+    if vitals.limited_since is None:
+        # An older version, which may run beside this one during a deployment, does not know them.
+        del fields["limited_since"], fields["limited_long"]
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def observe(vitals: Vitals, milliseconds: int | None) -> Vitals:
     """Return the vitals after one more check; `milliseconds` is None when it failed."""
     recent = (*vitals.recent, milliseconds)[-WINDOW:]
     if milliseconds is None:
-        return replace(vitals, recent=recent, consecutive_failures=vitals.consecutive_failures + 1)
+        count = vitals.consecutive_failures + 1
+        return replace(
+            vitals, recent=recent, consecutive_failures=count, limited_since=None, limited_long=False
+        )
     count = vitals.baseline_of + 1
     is_slow = vitals.baseline_of >= _BASELINE_NEEDS and milliseconds > _limit(vitals)
     weight = _BASELINE_WEIGHT_SLOW if is_slow else max(1 / count, _BASELINE_WEIGHT)
@@ -89,19 +106,28 @@ def observe(vitals: Vitals, milliseconds: int | None) -> Vitals:
     return Vitals(recent, round(baseline, 2), count, 0)
 
 
+def observe_limit(vitals: Vitals, at: datetime) -> Vitals:
+    """Return the vitals after a check that was answered by a request to wait: no success, and no failure in a row."""
+    recent = (*vitals.recent, LIMITED)[-WINDOW:]
+    since = datetime.fromisoformat(vitals.limited_since) if vitals.limited_since else at
+    is_long = at - since >= _LIMITED_LONG
+    return replace(vitals, recent=recent, limited_since=since.isoformat(), limited_long=is_long)
+
+
 def health_of(vitals: Vitals) -> HealthStatus:
     """Return the health that the last hour's checks show, Unknown without any.
 
-    - Unhealthy: three failures in a row, or fewer than half of the checks succeeded.
-    - Degraded: fewer than nine in ten succeeded, none has succeeded yet, or the last three answers took three times
-      as long as usual and half a second more."""
+    - Unhealthy: three failures in a row, or more than half of the checks failed.
+    - Degraded: the last check was answered by a request to wait, fewer than nine in ten succeeded, none has succeeded
+      yet, or the last three answers took three times as long as usual and half a second more."""
     if not vitals.recent:
         return HealthStatus.Unknown
     rate = success_rate(vitals.recent)
     is_telling = len(vitals.recent) >= _RATE_NEEDS
-    if vitals.consecutive_failures >= FAILURES_BEFORE_ALERT or (is_telling and rate < _RATE_UNHEALTHY):
+    up_rate = 1 - failures(vitals) / len(vitals.recent)
+    if vitals.consecutive_failures >= FAILURES_BEFORE_ALERT or (is_telling and up_rate < _RATE_UNHEALTHY):
         return HealthStatus.Unhealthy
-    if is_slow(vitals) or rate == 0 or (is_telling and rate < _RATE_DEGRADED):
+    if is_limited(vitals) or is_slow(vitals) or rate == 0 or (is_telling and rate < _RATE_DEGRADED):
         return HealthStatus.Degraded
     return HealthStatus.Healthy
 
@@ -117,8 +143,13 @@ def outcome_of(check: HealthCheck, vitals: Vitals, status: HealthStatus) -> Heal
         return "fail"
     if status != check.checked.health_status:
         return "changed"
-    began = is_flapping(vitals) and not is_flapping(read_vitals(check.checked.vitals))
-    return "flapping" if began and status == HealthStatus.Degraded else "steady"
+    before = read_vitals(check.checked.vitals)
+    if status == HealthStatus.Degraded:
+        if is_flapping(vitals) and not is_flapping(before):
+            return "flapping"
+        if vitals.limited_long and not before.limited_long:
+            return "limited"
+    return "steady"
 
 
 def next_probe(check: HealthCheck, vitals: Vitals) -> datetime | None:
@@ -137,13 +168,19 @@ def alert_kind(before: HealthStatus, after: HealthStatus, vitals: Vitals) -> str
         return "integration-unhealthy"
     if before == HealthStatus.Unhealthy:
         return "integration-recovered" if vitals.consecutive_failures == 0 else None
-    if after == HealthStatus.Degraded and (is_slow(vitals) or is_flapping(vitals)):
+    is_alarming = is_slow(vitals) or is_flapping(vitals) or vitals.limited_long
+    if after == HealthStatus.Degraded and is_alarming:
         return "integration-degraded"
     return None
 
 
 def degraded_reason(vitals: Vitals, detail: str) -> str:
     """Say why an integration is Degraded; `detail` is what the last check said."""
+    if is_limited(vitals):
+        lasting = (
+            "For 30 minutes or more it has asked to wait." if vitals.limited_long else "It asks to wait."
+        )
+        return f"{lasting} {detail}"
     if is_slow(vitals):
         return f"It answers much more slowly than its usual {vitals.baseline_ms:.0f} ms."
     if is_flapping(vitals):
@@ -154,7 +191,12 @@ def degraded_reason(vitals: Vitals, detail: str) -> str:
 def is_flapping(vitals: Vitals) -> bool:
     """Return whether three of the last hour's checks failed, and a quarter of them or more."""
     failed = failures(vitals)
-    return failed >= FAILURES_BEFORE_ALERT and success_rate(vitals.recent) <= _RATE_ALERTING
+    return failed >= FAILURES_BEFORE_ALERT and 1 - failed / len(vitals.recent) <= _RATE_ALERTING
+
+
+def is_limited(vitals: Vitals) -> bool:
+    """Return whether the last check was answered by a request to wait."""
+    return vitals.limited_since is not None
 
 
 def failures(vitals: Vitals) -> int:
@@ -166,13 +208,14 @@ def is_slow(vitals: Vitals) -> bool:
     if vitals.baseline_of < _BASELINE_NEEDS:
         return False
     last = vitals.recent[-_SLOW_IN_A_ROW:]
-    times = [milliseconds for milliseconds in last if milliseconds is not None]
+    times = [milliseconds for milliseconds in last if milliseconds is not None and milliseconds != LIMITED]
     return len(times) == _SLOW_IN_A_ROW and median(times) > _limit(vitals) and min(times) > vitals.baseline_ms
 
 
 def success_rate(results: Sequence[int | None]) -> float:
     """Return a rate between 0 and 1; 1 without results."""
-    return sum(result is not None for result in results) / len(results) if results else 1.0
+    succeeded = sum(result is not None and result != LIMITED for result in results)
+    return succeeded / len(results) if results else 1.0
 
 
 def percentile(sorted_values: Sequence[int], share: float) -> int | None:

@@ -148,7 +148,8 @@ def failure_of(answer: TokenResponse) -> ProviderFailure:
 def refresh_failure(answer: TokenResponse) -> ProviderFailure:
     """Return the failure that a refresh without tokens means: an outage (5xx, 408, 429), or a refusal (other 4xx)."""
     failure = failure_of(answer)
-    if answer.status >= 500 or answer.status in (408, 429):
+    is_limited = answer.status == 403 and answer.retry_after_seconds is not None
+    if answer.status >= 500 or answer.status in (408, 429) or is_limited:
         failure.kind = "unavailable"
     elif 400 <= answer.status < 500:
         failure.kind, failure.of_grant = "unauthorized", True

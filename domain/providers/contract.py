@@ -168,7 +168,7 @@ class ProviderResponse:
 FailureKind = Literal[
     "unauthorized",  # the credentials are wrong or revoked: suspend, alert
     "forbidden",  # the credentials are right and lack a permission
-    "rate_limited",  # 429: wait `retry_after_seconds`
+    "rate_limited",  # 429, or 403 for a spent limit: wait `retry_after_seconds`
     "unavailable",  # connection failure, timeout, 5xx, open circuit
     "malformed",  # an answer that does not mean what the documentation says
     "rejected",  # any other 4xx: our request is wrong; `detail` quotes the provider's reason
@@ -209,8 +209,8 @@ class ProviderHttp(Protocol):
     async def expect(self, request: ProviderRequest, *statuses: int) -> ProviderResponse:
         """Do what `send` does, and require one of `statuses` (any 2xx when none is given).
 
-        Raises ProviderFailure for every other status: 401 `unauthorized`, 403 `forbidden`, 429 `rate_limited`, 5xx
-        `unavailable`, else `rejected` with the provider's own message if its body has one."""
+        Raises ProviderFailure for every other status: 401 `unauthorized`, 403 `forbidden`, 429 or 403 for a spent limit
+        `rate_limited`, 5xx `unavailable`, else `rejected` with the provider's own message if its body has one."""
 
 
 @dataclass(frozen=True, slots=True)

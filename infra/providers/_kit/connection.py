@@ -9,7 +9,6 @@ import random
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -18,6 +17,7 @@ from domain.integrations.ports import RenewableToken
 from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
 from infra.outbound.request import parsed_url
 from infra.providers._kit.circuit import Circuits
+from infra.providers._kit.rate_limits import asked_wait, is_rate_limit
 from infra.providers._kit.refusal import describe, failure_kind
 
 if TYPE_CHECKING:
@@ -133,10 +133,10 @@ class HttpProviderConnection:
         if wanted:
             return response
         raise ProviderFailure(
-            failure_kind(response.status),
+            failure_kind(response),
             describe(request, response, self._secrets),
             status=response.status,
-            retry_after_seconds=retry_after_seconds(response, self._now()),
+            retry_after_seconds=asked_wait(response, self._now()),
         )
 
     async def _try(self, outgoing: httpx.Request, host: str) -> ProviderResponse | OutboundError:
@@ -165,7 +165,7 @@ class HttpProviderConnection:
         backoff = min(BACKOFF_SECONDS * 2.0**tried, BACKOFF_SECONDS_MAX) * self._jitter()
         if isinstance(outcome, OutboundError):
             return backoff
-        asked = retry_after_seconds(outcome, self._now())
+        asked = asked_wait(outcome, self._now())
         if asked is None:
             return backoff
         return None if asked > RETRY_AFTER_SECONDS_MAX else max(asked, backoff)
@@ -173,8 +173,8 @@ class HttpProviderConnection:
     def _conclude(self, outcome: ProviderResponse | OutboundError, host: str) -> ProviderResponse:
         if isinstance(outcome, OutboundError):
             raise ProviderFailure("unavailable", f"{outcome.detail}.") from None
-        if outcome.status == 429:
-            asked = retry_after_seconds(outcome, self._now())
+        if is_rate_limit(outcome):
+            asked = asked_wait(outcome, self._now())
             if asked:
                 self._circuits.pause(host, self._account, min(asked, PAUSE_SECONDS_MAX))
         return outcome
@@ -251,22 +251,6 @@ class HttpProviderConnections:
         )
 
 
-def retry_after_seconds(response: ProviderResponse, now: datetime) -> float | None:
-    """Return `Retry-After` in seconds (RFC 9110 section 10.2.3), None when it is missing or cannot be read.
-
-    A date that has passed is 0."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.isdecimal() and value.isascii():
-        return float(value[:9])
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
-
-
 def _may_repeat(request: ProviderRequest, outcome: ProviderResponse | OutboundError) -> bool:
     idempotent = request.idempotent
     if idempotent is None:
@@ -274,7 +258,7 @@ def _may_repeat(request: ProviderRequest, outcome: ProviderResponse | OutboundEr
     if isinstance(outcome, OutboundError):
         # No connection: nothing was sent, so any request may be repeated.
         return outcome.kind == "connect" or (idempotent and outcome.kind in _RETRIED_ERRORS)
-    return outcome.status == 429 or (idempotent and outcome.status in _RETRIED_STATUSES)
+    return is_rate_limit(outcome) or (idempotent and outcome.status in _RETRIED_STATUSES)
 
 
 def _body(request: ProviderRequest) -> tuple[bytes, str | None]:

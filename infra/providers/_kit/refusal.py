@@ -12,6 +12,7 @@ from urllib.parse import quote, quote_plus
 
 from domain.providers.contract import FailureKind, ProviderRequest, ProviderResponse
 from domain.providers.text import with_whole_characters
+from infra.providers._kit.rate_limits import is_rate_limit
 
 _SHOWN_MAX = 300
 _READ_MAX = 64 * 1024
@@ -47,18 +48,18 @@ _CREDENTIAL_SHAPES = re.compile(
 )
 
 
-def failure_kind(status: int) -> FailureKind:
-    """Return the kind of failure an unwanted status is."""
-    match status:
+def failure_kind(response: ProviderResponse) -> FailureKind:
+    """Return the kind of failure an unwanted answer is."""
+    if is_rate_limit(response):
+        return "rate_limited"
+    match response.status:
         case 401:
             return "unauthorized"
         case 403:
             return "forbidden"
-        case 429:
-            return "rate_limited"
-        case _ if status >= 500:
+        case status if status >= 500:
             return "unavailable"
-        case _ if 200 <= status < 400:
+        case status if 200 <= status < 400:
             return "malformed"
         case _:
             return "rejected"

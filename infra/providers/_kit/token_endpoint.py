@@ -11,7 +11,8 @@ from domain.core.ports import Clock
 from domain.oauth.ports import TokenRequest, TokenResponse
 from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
 from infra.providers._kit.circuit import Circuits
-from infra.providers._kit.connection import HttpProviderConnection, retry_after_seconds
+from infra.providers._kit.connection import HttpProviderConnection
+from infra.providers._kit.rate_limits import asked_wait
 from infra.providers._kit.refusal import describe
 from infra.providers._kit.wire import basic
 
@@ -81,7 +82,7 @@ class HttpTokenEndpoint:
             status=response.status,
             body=body,
             detail=describe(outgoing, response, [*request.secrets, *tokens]),
-            retry_after_seconds=retry_after_seconds(response, self._clock.now()),
+            retry_after_seconds=asked_wait(response, self._clock.now()),
         )
 
 

@@ -20,7 +20,7 @@ from domain.providers.contract import (
     ProviderResponse,
     SignatureRefused,
 )
-from infra.providers._kit.connection import retry_after_seconds
+from infra.providers._kit.rate_limits import asked_wait
 from infra.providers._kit.refusal import failure_kind
 
 #: What every payment, e-mail and SMS provider here can do.
@@ -83,14 +83,14 @@ class ErrorCodes:
         response = await connection.http.expect(request, *(statuses or self.success), *self.statuses)
         if response.status not in self.statuses:
             return response
-        code, wait = self.code_of(response), None
-        kind = failure_kind(response.status)
+        code, kind = self.code_of(response), failure_kind(response)
         if code in self.rate_limited:
-            kind, wait = "rate_limited", retry_after_seconds(response, connection.now)
+            kind = "rate_limited"
         elif code in self.unauthorized:
             kind = "unauthorized"
         shown = _NOT_IN_CODE.sub("", code)[:_CODE_MAX]
         detail = f"The provider answered {response.status}{': ' + shown if shown else ''}."
+        wait = asked_wait(response, connection.now) if kind == "rate_limited" else None
         raise ProviderFailure(kind, detail, status=response.status, retry_after_seconds=wait)
 
 

@@ -25,6 +25,7 @@ from domain.providers.records import (
 from domain.sync.records import EventRecord
 from infra.providers._kit.paging import pack, unpack
 from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
+from infra.providers._kit.rate_limits import asked_wait
 from infra.providers._kit.refusal import failure_kind
 from infra.providers.ical.caldav import CalDavAccess, CalendarCollection, multistatus
 from infra.providers.ical.events import parse_resource, to_internal, write_event
@@ -157,7 +158,10 @@ async def _members(access: CalDavAccess, calendar: CalendarCollection, token: st
     if token and (answer.status == 410 or b"valid-sync-token" in answer.body):
         raise StateExpired("The CalDAV server no longer knows the sync token.")
     raise ProviderFailure(
-        failure_kind(answer.status), f"The provider answered {answer.status}.", status=answer.status
+        failure_kind(answer),
+        f"The provider answered {answer.status}.",
+        status=answer.status,
+        retry_after_seconds=asked_wait(answer, access.connection.now),
     )
 
 

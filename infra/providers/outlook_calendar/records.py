@@ -179,7 +179,7 @@ def _expired_or_refused(response: ProviderResponse) -> Exception:
         return StateExpired("Outlook no longer knows the sync state.")
     shown = code if code.isidentifier() else "no reason given"
     return ProviderFailure(
-        failure_kind(response.status),
+        failure_kind(response),
         f"The provider answered {response.status}: {shown}.",
         status=response.status,
     )

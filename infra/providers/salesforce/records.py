@@ -141,9 +141,7 @@ class SalesforceContacts(RecordStreams):
                 return response
             if _error_code(response) in ("INVALID_QUERY_LOCATOR", "NOT_FOUND"):
                 return None
-            raise ProviderFailure(
-                failure_kind(response.status), "Salesforce refuses to go on with the query."
-            )
+            raise ProviderFailure(failure_kind(response), "Salesforce refuses to go on with the query.")
         where = f" WHERE SystemModstamp >= {here['since']}" if here.get("since") else ""
         query = f"SELECT {_FIELDS} FROM Contact{where} ORDER BY SystemModstamp, Id"  # noqa: S608 - a moment of ours
         request = api_request(connection, "GET", "/queryAll", params={"q": query}, headers=options)

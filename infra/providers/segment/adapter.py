@@ -34,9 +34,9 @@ from domain.providers.contract import (
     TestStep,
     VerifiedEvent,
 )
-from infra.providers._kit.connection import retry_after_seconds
 from infra.providers._kit.contents import elements_of, object_of
 from infra.providers._kit.field_types import BaseUrl
+from infra.providers._kit.rate_limits import asked_wait, is_rate_limit
 from infra.providers._kit.signatures import (
     check_hmac,
     decode_hex,
@@ -135,10 +135,13 @@ class Segment(Provider):
             await _workspace(connection)
             return
         response = await connection.http.send(ProviderRequest("GET", configuration.base_url))
-        if response.status == 429:
-            wait = retry_after_seconds(response, connection.now)
+        if is_rate_limit(response):
+            wait = asked_wait(response, connection.now)
             raise ProviderFailure(
-                "rate_limited", "Segment answered 429.", status=429, retry_after_seconds=wait
+                "rate_limited",
+                f"Segment answered {response.status} and asks to wait.",
+                status=response.status,
+                retry_after_seconds=wait,
             )
         if response.status >= 500:
             detail = f"Segment answered {response.status}."

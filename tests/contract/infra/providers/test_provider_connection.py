@@ -191,6 +191,40 @@ async def test_a_long_wait_ends_the_call_and_holds_back_this_account_only(
     assert (await connect(Net(answer(200)), account="a").send(GET)).status == 200
 
 
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"retry_after": "3"}, 3.0),
+        ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": str(int(START.timestamp()) + 4)}, 4.0),
+        ({"ratelimit": '"default";r=0;t=5'}, 5.0),
+    ],
+)
+async def test_a_403_of_a_limit_is_waited_for_whatever_the_method(
+    connect: Connect, timer: Timer, headers: dict[str, str], wait: float
+) -> None:
+    net = Net(answer(403, {"message": "Secondary rate limit."}, **headers), answer(200))
+    assert (await connect(net).expect(POST)).status == 200
+    assert timer.slept == [wait]
+
+
+async def test_a_403_of_a_spent_quota_holds_back_the_account_until_its_reset(connect: Connect) -> None:
+    spent = answer(403, b"", x_ratelimit_remaining="0", x_ratelimit_reset=str(int(START.timestamp()) + 900))
+    net = Net(spent)
+    for _ in range(2):
+        with pytest.raises(ProviderFailure) as caught:
+            await connect(net, account="a").expect(GET)
+        assert caught.value.kind == "rate_limited"
+        assert caught.value.retry_after_seconds == pytest.approx(900, abs=1)
+    assert len(net.sent) == 1
+
+
+async def test_any_other_403_is_a_missing_permission(connect: Connect) -> None:
+    net = Net(answer(403, {"message": "No."}, x_ratelimit_remaining="57", retry_after="soon"))
+    with pytest.raises(ProviderFailure) as caught:
+        await connect(net).expect(GET)
+    assert caught.value.kind == "forbidden" and len(net.sent) == 1
+
+
 async def test_a_host_in_trouble_uses_up_its_retries(connect: Connect) -> None:
     net = Net(answer(503), answer(503), answer(503), answer(200))
     for _ in range(12):

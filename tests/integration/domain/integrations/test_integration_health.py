@@ -187,12 +187,49 @@ async def test_a_missing_permission_is_an_error_after_three_checks__BR_IM_05(wor
     assert [alert["kind"] for alert in world.alerts()] == ["integration-error"]
 
 
-async def test_being_asked_to_wait_is_no_failure(world: IntegrationWorld) -> None:
+async def test_being_asked_to_wait_is_degraded_and_alerts_once_after_30_minutes(
+    world: IntegrationWorld,
+) -> None:
     created = await world.create("REST")
+    await world.check(12)
+    world.api.failure = ProviderFailure("rate_limited", "The provider answered 429: Slow down.")
     await world.check()
-    world.api.failure = ProviderFailure("rate_limited", "Slow down.")
+    stored = world.now(created)
+    assert (stored.status, stored.health_status, stored.consecutive_failures) == (S.Active, H.Degraded, 0)
+    assert world.logs(created)[0].message.endswith("It asks to wait. The provider answered 429: Slow down.")
     await world.check(5)
-    assert world.now(created).health_status == H.Healthy and world.alerts() == []
+    assert world.alerts() == []
+    await world.check()
+    [alert] = world.alerts()
+    assert alert["kind"] == "integration-degraded"
+    assert "asked to wait" in alert["data"]["detail"] and "Slow down." in alert["data"]["detail"]
+    await world.check(20)
+    assert len(world.alerts()) == 1 and world.now(created).health_status == H.Degraded
+    world.api.failure = None
+    await world.check(11)
+    assert world.now(created).health_status == H.Healthy, "nine in ten of the last hour succeeded"
+    assert len(world.alerts()) == 1
+
+
+async def test_a_request_to_wait_neither_ends_nor_adds_to_a_row_of_failures(world: IntegrationWorld) -> None:
+    created = await world.create("REST")
+    down = ProviderFailure("unavailable", "No answer.")
+    for failure in (down, down, ProviderFailure("rate_limited", "Slow down."), down):
+        assert world.now(created).health_status != H.Unhealthy
+        world.api.failure = failure
+        await world.check()
+    assert world.now(created).health_status == H.Unhealthy
+
+
+async def test_checks_answered_by_a_request_to_wait_count_in_the_success_rate(
+    world: IntegrationWorld,
+) -> None:
+    created = await world.create("REST")
+    await world.check(3)
+    world.api.failure = ProviderFailure("rate_limited", "Slow down.")
+    await world.check()
+    report = world.hub.use(IntegrationHistory).health(world.principal, created.integration.integration_id)
+    assert report.windows["1h"].success_rate == 0.75
 
 
 async def test_a_result_of_credentials_that_were_replaced_meanwhile_is_dropped(

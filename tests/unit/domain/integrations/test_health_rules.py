@@ -1,14 +1,33 @@
 """Health from check results."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.integrations.health_rules import Vitals, health_of, observe, percentile, read_vitals, vitals_text
+from domain.integrations.health_rules import (
+    Vitals,
+    health_of,
+    observe,
+    observe_limit,
+    percentile,
+    read_vitals,
+    vitals_text,
+)
 from domain.integrations.model import HealthStatus
+from tests.worlds.builders import START
 
 H = HealthStatus
 OK, FAILED = 100, None
+
+
+def limited(*minutes: int) -> Vitals:
+    """Vitals after twelve good checks and requests to wait at these minutes."""
+    vitals = after(*(OK,) * 12)
+    for minute in minutes:
+        vitals = observe_limit(vitals, START + timedelta(minutes=minute))
+    return vitals
 
 
 def after(*results: int | None) -> Vitals:
@@ -74,3 +93,24 @@ def test_a_percentile_is_one_of_the_values(values: list[int], share: float) -> N
 
 def test_no_values_have_no_percentile() -> None:
     assert percentile([], 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("minutes", "is_long"),
+    [((0,), False), ((0, 29), False), ((0, 30), True), ((0, 5, 31, 36), True)],
+)
+def test_a_request_to_wait_is_long_after_30_minutes(minutes: tuple[int, ...], is_long: bool) -> None:
+    vitals = limited(*minutes)
+    assert (health_of(vitals), vitals.limited_long) == (H.Degraded, is_long)
+    assert read_vitals(vitals_text(vitals)) == vitals
+
+
+@pytest.mark.parametrize("result", [OK, FAILED])
+def test_any_other_result_ends_a_row_of_requests_to_wait(result: int | None) -> None:
+    vitals = observe(limited(0, 40), result)
+    assert (vitals.limited_since, vitals.limited_long) == (None, False)
+    assert "limited" not in vitals_text(vitals), "a version that does not know them can read it"
+
+
+def test_an_hour_of_requests_to_wait_is_degraded_and_not_unhealthy() -> None:
+    assert health_of(limited(*range(0, 120, 5))) == H.Degraded
