@@ -24,6 +24,10 @@ class Authorize(Command):
     )
 
 
+#: Scopes that only ask for a refresh token: OpenID Connect's name of it, and Salesforce's.
+_RENEWING_SCOPES = ("offline_access", "refresh_token")
+
+
 class GrantStatus(StrEnum):
     Active = "Active"
     Revoked = "Revoked"
@@ -99,8 +103,11 @@ class Grant:
 
     @property
     def missing_scopes(self) -> tuple[str, ...]:
-        """Return the scopes asked for and not granted: some servers let people deselect them."""
-        return tuple(scope for scope in self.requested_scopes if scope not in self.scopes)
+        """Return the scopes asked for and not granted: some servers let people deselect them.
+
+        Those that ask for a refresh token were granted where it came: Microsoft never names `offline_access`."""
+        granted = {*self.scopes, *(_RENEWING_SCOPES if self.renewable else ())}
+        return tuple(scope for scope in self.requested_scopes if scope not in granted)
 
 
 @dataclass(frozen=True, slots=True)

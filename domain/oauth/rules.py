@@ -117,7 +117,7 @@ def tokens_of(
         raise ProviderFailure("malformed", "The token endpoint's refresh token cannot be read.")
     scope = body.get("scope")
     if isinstance(scope, str) and scope.strip():
-        scopes = tuple(dict.fromkeys(scope.replace(",", " ").split()))
+        scopes = granted_scopes(scope, profile)
     else:
         scopes = before.scopes if before else tuple(profile.scopes)
     return Tokens(
@@ -128,6 +128,21 @@ def tokens_of(
         expires_at=asked_at + _lifetime(body.get("expires_in")),
         fence=fence,
     )
+
+
+def granted_scopes(text: str, profile: OAuthProfile) -> tuple[str, ...]:
+    """Return the scopes of an answer, spelled as the profile asks for them where they mean the same.
+
+    Microsoft may answer `https://graph.microsoft.com/User.Read` to `User.Read`, and does not tell cases apart."""
+    asked = {scope.lower(): scope for scope in profile.scopes}
+    names = []
+    for given in text.replace(",", " ").split():
+        bare = given.lower()
+        for prefix in profile.scope_prefixes:
+            bare = bare.removeprefix(prefix.lower())
+        spelled = asked.get(bare) if profile.scope_prefixes else None
+        names.append(spelled or given)
+    return tuple(dict.fromkeys(names))
 
 
 def failure_of(answer: TokenResponse) -> ProviderFailure:

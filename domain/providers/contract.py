@@ -96,6 +96,8 @@ class OAuthProfile:
     extra_authorize_parameters: Mapping[str, str] = field(default_factory=dict)
     client_authentication: Literal["body", "basic"] = "body"
     revoked_errors: frozenset[str] = frozenset({"invalid_grant"})
+    #: What the server may put before a scope's name in an answer, such as the address of the API that it belongs to.
+    scope_prefixes: Sequence[str] = ()
     #: Where a token is revoked (RFC 7009), with the same `{name}`s.
     revoke_url: str | None = None
     #: The configuration property (as in JSON) that, when set, makes the authorisation unnecessary, such as a private

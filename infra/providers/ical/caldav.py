@@ -13,6 +13,7 @@ from infra.providers._kit.wire import basic, markup_of, xml_document
 
 _DAV = "{DAV:}"
 _CALDAV = "{urn:ietf:params:xml:ns:caldav}"
+_COLLECTION = "<D:resourcetype/><D:displayname/><D:sync-token/><C:supported-calendar-component-set/>"
 _REDIRECTS = (301, 302, 307, 308)
 _HOPS_MAX = 3
 _ROOT = re.compile(r"<(?:[\w.-]+:)?multistatus\b[^<>]*>")
@@ -80,17 +81,18 @@ class CalDavAccess:
         return found
 
     async def calendars(self, principal: str) -> list[CalendarCollection]:
-        """Return the calendars in the principal's home."""
+        """Return the calendars in the principal's home that take events, and no lists of tasks or journals."""
         answer = await self._propfind(principal, "<C:calendar-home-set/>", depth="0")
         home = _href(xml_document(answer), f"{_CALDAV}calendar-home-set")
         if home is None:
             raise ProviderFailure("malformed", "The CalDAV server names no calendar home.")
         home = urljoin(principal, home)
-        listed = await self._propfind(home, "<D:resourcetype/><D:displayname/><D:sync-token/>", depth="1")
+        listed = await self._propfind(home, _COLLECTION, depth="1")
         return [
             _collection(home, response)
             for response in multistatus(listed).findall(f"{_DAV}response")
             if response.find(f".//{_DAV}resourcetype/{_CALDAV}calendar") is not None
+            and _takes_events(response)
         ]
 
     async def _principal_at(self, url: str) -> str | None:
@@ -181,7 +183,9 @@ async def find_calendar(access: CalDavAccess) -> CalendarCollection:
             return calendar
     raise ProviderFailure(
         "rejected",
-        "The account has no calendar." if wanted is None else "The account has no calendar of that name.",
+        "The account has no calendar that takes events."
+        if wanted is None
+        else "The account has no calendar of that name that takes events.",
     )
 
 
@@ -198,6 +202,13 @@ def _within(server: str, url: str) -> bool:
 def _href(root: Element, name: str) -> str | None:
     found = root.find(f".//{name}/{_DAV}href")
     return found.text.strip() if found is not None and found.text and found.text.strip() else None
+
+
+def _takes_events(response: Element) -> bool:
+    """Return False where a collection names the components that it takes, and no VEVENT (RFC 4791 section 5.2.3)."""
+    components = response.findall(f".//{_CALDAV}supported-calendar-component-set/{_CALDAV}comp")
+    names = {component.get("name", "").upper() for component in components}
+    return not names or "VEVENT" in names
 
 
 def _collection(base: str, response: Element) -> CalendarCollection:

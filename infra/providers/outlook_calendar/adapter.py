@@ -94,6 +94,12 @@ class OutlookCalendar(Provider):
             token_url="{login_url}/{tenant}/oauth2/v2.0/token",  # noqa: S106 - an address
             scopes=("offline_access", "User.Read", "Calendars.ReadWrite"),
             revoked_errors=frozenset(("invalid_grant", "interaction_required")),
+            scope_prefixes=(
+                "https://graph.microsoft.com/",
+                "https://graph.microsoft.us/",
+                "https://dod-graph.microsoft.us/",
+                "https://microsoftgraph.chinacloudapi.cn/",
+            ),
         ),
         webhook_scheme="graph-client-state",
         webhook_fields=("clientState",),

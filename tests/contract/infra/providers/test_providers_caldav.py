@@ -9,7 +9,7 @@ import pytest
 from domain.providers.contract import ProviderFailure, ProviderResponse, TestOptions
 from infra.providers._kit.wire import xml_document
 from infra.providers.ical.adapter import PROVIDER as ICAL
-from infra.providers.ical.caldav import CalDavAccess
+from infra.providers.ical.caldav import CalDavAccess, access_of, find_calendar
 from tests.worlds.caldav_peer import PASSWORD, account, make_calendar
 from tests.worlds.provider_peers import connected, radicale
 
@@ -85,6 +85,60 @@ async def test_caldav_credentials_stay_with_the_server(server: str, href: str, g
             await access.send("PROPFIND", href)
     assert asked == ([href] if goes else [])
     assert PASSWORD not in repr(access)
+
+
+@pytest.mark.parametrize("named", [{}, {"calendar": "Duties"}])
+async def test_caldav_takes_no_list_of_tasks_for_a_calendar(tmp_path: Path, named: dict[str, str]) -> None:
+    with radicale(tmp_path, "ada", PASSWORD) as address:
+        for path, kinds in (("a-tasks", ("VTODO",)), ("b-diary", ("VJOURNAL", "VTODO")), ("c", ("VEVENT",))):
+            make_calendar(address, "ada", PASSWORD, "Duties", path=path, components=kinds)
+        async with connected(ICAL, account(address, **named)) as connection:
+            access = access_of(connection)
+            assert access is not None
+            assert (await find_calendar(access)).url.endswith("/ada/c/")
+            assert len(await access.calendars(await access.principal())) == 1
+
+
+@pytest.mark.parametrize(
+    ("components", "takes"),
+    [
+        ("", True),
+        ("<C:supported-calendar-component-set/>", True),
+        (
+            '<C:supported-calendar-component-set><C:comp name="vevent"/></C:supported-calendar-component-set>',
+            True,
+        ),
+        (
+            "<C:supported-calendar-component-set>"
+            '<C:comp name="VTODO"/><C:comp name="VEVENT"/></C:supported-calendar-component-set>',
+            True,
+        ),
+        (
+            '<C:supported-calendar-component-set><C:comp name="VTODO"/></C:supported-calendar-component-set>',
+            False,
+        ),
+        (
+            '<C:supported-calendar-component-set><C:comp name="VPOLL"/></C:supported-calendar-component-set>',
+            False,
+        ),
+    ],
+)
+async def test_caldav_calendar_that_names_no_components_takes_events(components: str, takes: bool) -> None:
+    listing = (
+        '<D:multistatus xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"><D:response><D:href>/1/</D:href>'
+        "<D:propstat><D:prop><D:resourcetype><C:calendar/></D:resourcetype><C:calendar-home-set><D:href>/</D:href>"
+        f"</C:calendar-home-set>{components}</D:prop></D:propstat></D:response></D:multistatus>"
+    )
+
+    class Listing:
+        async def expect(self, request: Any, *statuses: int) -> ProviderResponse:
+            return ProviderResponse(207, {}, listing.encode(), 1)
+
+    connection: Any = type("Fake", (), {"http": Listing()})
+    found = await CalDavAccess(connection, "https://cal.example", "ada", PASSWORD).calendars(
+        "https://cal.example/"
+    )
+    assert [calendar.url for calendar in found] == (["https://cal.example/1/"] if takes else [])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.core.errors import Conflict, ValidationFailed
-from domain.oauth.model import Tokens
+from domain.oauth.model import Grant, GrantStatus, Tokens
 from domain.oauth.ports import TokenResponse
 from domain.oauth.rules import (
     ASSUMED_LIFETIME,
@@ -31,7 +32,7 @@ from domain.oauth.rules import (
 )
 from domain.providers.contract import Configuration, OAuthProfile, ProviderFailure
 from infra.providers.registry import all_providers
-from tests.worlds.builders import START
+from tests.worlds.builders import START, TENANT, USER
 
 
 class AClient(Configuration):
@@ -131,6 +132,59 @@ def test_what_a_refresh_does_not_name_stays_as_it_was() -> None:
 
 def test_scopes_not_named_are_those_asked_for__RFC_6749_5_1() -> None:
     assert tokens().scopes == ("read", "write")
+
+
+def missing_of(scope: str, refresh_token: str | None) -> tuple[str, ...]:
+    """What a grant of Outlook lacks whose server named these scopes."""
+    outlook = all_providers()["Outlook"].profile.oauth
+    assert outlook is not None
+    body = {**GOOD, "scope": scope, "refresh_token": refresh_token}
+    got = tokens_of(answer(**body), outlook, asked_at=START, fence=7, before=None)
+    grant = Grant(
+        integration_id=uuid4(),
+        tenant_id=TENANT,
+        user_id=USER,
+        status=GrantStatus.Active,
+        authorized_at=START,
+        expires_at=got.expires_at,
+        due_at=got.expires_at,
+        scopes=got.scopes,
+        requested_scopes=tuple(outlook.scopes),
+        renewable=got.refresh_token is not None,
+    )
+    return grant.missing_scopes
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "Calendars.ReadWrite User.Read profile openid email",
+        "https://graph.microsoft.com/Calendars.ReadWrite https://graph.microsoft.com/User.Read",
+        "https://graph.microsoft.us/calendars.readwrite user.read",
+        "openid offline_access User.Read Calendars.ReadWrite",
+    ],
+)
+def test_outlooks_scopes_are_all_there_when_the_refresh_token_came(scope: str) -> None:
+    assert missing_of(scope, "r") == ()
+
+
+@pytest.mark.parametrize(
+    ("scope", "refresh", "missing"),
+    [
+        ("User.Read", "r", ("Calendars.ReadWrite",)),
+        ("https://graph.microsoft.com/Calendars.Read User.Read", "r", ("Calendars.ReadWrite",)),
+        ("https://evil.example/Calendars.ReadWrite User.Read", "r", ("Calendars.ReadWrite",)),
+        ("Calendars.ReadWrite User.Read", None, ("offline_access",)),
+    ],
+)
+def test_a_scope_of_outlook_that_is_missing_is_named(
+    scope: str, refresh: str | None, missing: tuple[str, ...]
+) -> None:
+    assert missing_of(scope, refresh) == missing
+
+
+def test_other_servers_scopes_are_compared_as_they_are() -> None:
+    assert tokens(scope="READ").scopes == ("READ",)
 
 
 @pytest.mark.parametrize("expires_in", [None, "soon", 0, -5, float("nan"), float("inf"), [], True])
