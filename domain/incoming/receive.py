@@ -6,7 +6,8 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -107,6 +108,7 @@ class Receipt:
     duplicates: int = 0
     body: bytes | None = None
     content_type: str = "text/plain"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class IncomingReceiver:
@@ -184,7 +186,8 @@ class IncomingReceiver:
             accepted = self._inbox.store(
                 integration, request, answer.events, source_ip=ip, traceparent=traceparent
             )
-        return Receipt(accepted, len(answer.events) - accepted, answer.body, answer.content_type)
+        repeated = len(answer.events) - accepted
+        return Receipt(accepted, repeated, answer.body, answer.content_type, answer.headers)
 
     def _keep(
         self, integration: Integration, request: IncomingRequest, reason: str, caller: Caller

@@ -149,7 +149,9 @@ def test_every_byte_value_reaches_the_verifier_as_it_was_sent(door: Door) -> Non
     timestamp = str(int(now().timestamp()))
     digest = hmac.new(STRIPE_SECRET.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     status, answer = door.send(integration, Signed(body, {"stripe-signature": f"t={timestamp},v1={digest}"}))
-    assert (status, answer["detail"]) == (401, "The body is not valid JSON.")
+    assert (status, answer) == (202, {"accepted": 1, "duplicates": 0})
+    [kept] = door.events(integration)
+    assert (kept["status"], kept["errorMessage"]) == ("Failed", "The body is not UTF-8.")
     status, answer = door.send(
         integration, Signed(body[:-1], {"stripe-signature": f"t={timestamp},v1={digest}"})
     )
@@ -178,6 +180,23 @@ def test_graphs_handshake_is_echoed_as_plain_text_and_nothing_else(door: Door) -
     assert (status, body) == (200, b"<b> a+b")
     assert headers["content-type"].startswith("text/plain")
     assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_event_grid_asks_by_options_before_it_sends_cloudevents(door: Door) -> None:
+    configuration = {
+        "accountName": "acct1",
+        "container": "box",
+        "accountKey": "a2V5" * 16,
+        "eventSecret": "s" * 20,
+    }
+    integration = door.integration("AzureBlob", **configuration)
+    path = f"/api/webhooks/incoming/{integration.integration_id}"
+    asked = {"WebHook-Request-Origin": "eventgrid.azure.net"}
+    status, headers, body = door.post(f"{path}?secret={'s' * 20}", b"", asked, "OPTIONS")
+    assert (status, body, headers["webhook-allowed-origin"]) == (200, b"", "eventgrid.azure.net")
+    assert door.post(f"{path}?secret=wrong", b"", asked, "OPTIONS")[0] == 401
+    status, headers, _ = door.post(path, b"", {"Origin": "https://x.example"}, "OPTIONS")
+    assert (status, headers["allow"]) == (405, "GET, POST")
 
 
 def test_an_address_is_refused_by_what_it_is(door: Door) -> None:

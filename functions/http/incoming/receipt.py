@@ -17,7 +17,7 @@ from functions.http.incoming.views import ReceiptView
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.operations import OPERATIONS, ApiOperation
 from functions.http.kit.origin import client_ip
-from functions.http.kit.problems import problem
+from functions.http.kit.problems import MethodNotAllowed, problem
 from functions.http.kit.resource import serve
 from functions.http.kit.tracing import NO_CONTEXT
 from infra.app.build import hub, use
@@ -26,7 +26,7 @@ bp = func.Blueprint()
 _PLAIN = "webhooks/incoming/{integrationId}"
 _ROTATED = "webhooks/incoming/{integrationId}/{token}"
 _ANSWERED_TYPES = ("text/plain", "application/json", "application/xml", "text/xml")
-_METHODS = ("POST", "GET")
+_METHODS = ("POST", "GET", "OPTIONS")
 
 
 @serve(bp, _PLAIN, methods=_METHODS)
@@ -55,6 +55,8 @@ async def _exchanged(req: func.HttpRequest, exchange: Exchange, route: str) -> f
 
 async def _receive(req: func.HttpRequest, traceparent: str) -> Receipt:
     headers = {name.lower(): value for name, value in req.headers.items()}
+    if req.method == "OPTIONS" and "webhook-request-origin" not in headers:
+        raise MethodNotAllowed(("GET", "POST"))  # a browser's question, which no provider asks
     ours = hub()
     source_ip = client_ip(headers.get("x-forwarded-for"), ours.settings.trusted_proxy_hops)
     caller = Caller(req.route_params.get("token"), source_ip, traceparent)
@@ -86,7 +88,7 @@ def _answer(receipt: Receipt) -> func.HttpResponse:
     status = 202 if receipt.accepted else 200
     if receipt.body is not None:
         kind = receipt.content_type if receipt.content_type in _ANSWERED_TYPES else "text/plain"
-        return func.HttpResponse(receipt.body, status_code=200, mimetype=kind)
+        return func.HttpResponse(receipt.body, status_code=200, mimetype=kind, headers=dict(receipt.headers))
     view = ReceiptView(accepted=receipt.accepted, duplicates=receipt.duplicates)
     return func.HttpResponse(
         view.model_dump_json(by_alias=True), status_code=status, mimetype="application/json"
@@ -108,6 +110,8 @@ def _documented(route: str, name: str, method: str) -> ApiOperation:
         "of its timestamp. 202 when its events are stored, 200 for a repeat or a handshake. Each event is raised as "
         "`<provider>.<type>` for subscribers, and as `WebhookReceived`. 404 where no webhooks are accepted.",
         "GET": "Some providers check the URL, or send their webhooks, with GET.",
+        "OPTIONS": "CloudEvents' handshake, as Azure Event Grid sends it: a request with `WebHook-Request-Origin` is "
+        "answered with `WebHook-Allowed-Origin`.",
     }
     return ApiOperation(
         method=method,
@@ -126,6 +130,8 @@ def _documented(route: str, name: str, method: str) -> ApiOperation:
 OPERATIONS += [
     _documented(_PLAIN, "receive_webhook", "POST"),
     _documented(_PLAIN, "receive_handshake", "GET"),
+    _documented(_PLAIN, "receive_preflight", "OPTIONS"),
     _documented(_ROTATED, "receive_webhook_at_rotated_url", "POST"),
     _documented(_ROTATED, "receive_handshake_at_rotated_url", "GET"),
+    _documented(_ROTATED, "receive_preflight_at_rotated_url", "OPTIONS"),
 ]

@@ -20,6 +20,11 @@ _VALIDATION = "Microsoft.EventGrid.SubscriptionValidationEvent"
 _ORIGIN = re.compile(r"[\x21-\x7e]{1,255}")
 
 
+def event_grid_secret(request: IncomingRequest) -> str:
+    """Return the secret that a request carries, in a delivery property or the endpoint's address; "" without one."""
+    return request.headers.get("x-webhook-secret") or request.query.get("secret") or ""
+
+
 def event_grid_answer(request: IncomingRequest) -> IncomingAnswer:
     """Answer the handshake, or name the events, of a request whose secret was right."""
     if request.method == "OPTIONS":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from domain.core.web_address import BadAddress, require_https
 
@@ -35,6 +35,9 @@ BaseUrl = Annotated[HttpsUrl, AfterValidator(_without_query)]
 
 
 EmailAddress = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s<>]+@[^@\s<>]+$")]
+
+#: Seconds for which the signed timestamp of a webhook is good.
+WebhookTolerance = Annotated[int, Field(ge=60, le=24 * 3600)]
 
 #: E.164.
 PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]

@@ -131,13 +131,18 @@ def check_unix_time(
     unit: Literal["seconds", "milliseconds"] = "seconds",
     tolerance_seconds: int = TOLERANCE_SECONDS,
 ) -> None:
-    """Refuse Unix time, written as plain decimal digits, more than the tolerance before or after `now`."""
+    """Refuse Unix time, written as plain decimal digits, more than the tolerance before `now`, or too far after it.
+
+    A wider tolerance is for messages that were under way for long; no clock is more than 5 minutes fast."""
     if not _DIGITS.fullmatch(text):
         raise SignatureRefused("The timestamp is not a Unix time.")
     seconds = int(text) / (1000 if unit == "milliseconds" else 1)
     # Compared as numbers: a timestamp far beyond the year 9999 is refused, not an overflow.
-    if abs(now.timestamp() - seconds) > tolerance_seconds:
+    age = now.timestamp() - seconds
+    if age > tolerance_seconds:
         raise SignatureRefused(f"The timestamp is more than {tolerance_seconds} seconds from now.")
+    if -age > min(tolerance_seconds, TOLERANCE_SECONDS):
+        raise SignatureRefused(f"The timestamp is more than {TOLERANCE_SECONDS} seconds from now.")
 
 
 def parse_rfc3339(text: str) -> datetime:
@@ -246,18 +251,30 @@ def check_github(secrets: Sequence[str], headers: Mapping[str, str], body: bytes
     check_hmac(secrets, body, given)
 
 
-def check_slack(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now: datetime) -> None:
+def check_slack(
+    secrets: Sequence[str],
+    headers: Mapping[str, str],
+    body: bytes,
+    now: datetime,
+    *,
+    tolerance_seconds: int = TOLERANCE_SECONDS,
+) -> None:
     """Check `X-Slack-Signature: v0=<hex HMAC-SHA256 of v0:timestamp:body>`.
 
     https://docs.slack.dev/authentication/verifying-requests-from-slack"""
     timestamp = required_header(headers, "X-Slack-Request-Timestamp")
     given = listed_signatures(required_header(headers, "X-Slack-Signature"), "v0=", "hex")
-    check_unix_time(timestamp, now)
+    check_unix_time(timestamp, now, tolerance_seconds=tolerance_seconds)
     check_hmac(secrets, b"v0:" + timestamp.encode() + b":" + body, given)
 
 
 def check_standard_webhooks(
-    secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now: datetime
+    secrets: Sequence[str],
+    headers: Mapping[str, str],
+    body: bytes,
+    now: datetime,
+    *,
+    tolerance_seconds: int = TOLERANCE_SECONDS,
 ) -> str:
     """Return the message id, when one of the space-separated `v1,` signatures of `id.timestamp.body` fits.
 
@@ -266,7 +283,7 @@ def check_standard_webhooks(
     message_id = required_header(headers, "webhook-id")
     timestamp = required_header(headers, "webhook-timestamp")
     listed = required_header(headers, "webhook-signature")
-    check_unix_time(timestamp, now)
+    check_unix_time(timestamp, now, tolerance_seconds=tolerance_seconds)
     given = listed_signatures(listed, "v1,", "base64")
     signed = f"{message_id}.{timestamp}.".encode("utf-8", "surrogateescape") + body
     check_hmac([standard_key(secret) for secret in secrets if secret], signed, given)

@@ -31,7 +31,7 @@ from domain.providers.contract import (
     TestResult,
 )
 from infra.providers._kit import trial
-from infra.providers._kit.event_grid import event_grid_answer
+from infra.providers._kit.event_grid import event_grid_answer, event_grid_secret
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import check_equal, required_secret
 from infra.providers._kit.wire import (
@@ -39,9 +39,6 @@ from infra.providers._kit.wire import (
     xml_document,
 )
 from infra.providers.azure_blob.records import API, AzureBlobs, container_request, listed
-
-_VALIDATION = "Microsoft.EventGrid.SubscriptionValidationEvent"
-_SECRET_HEADER = "x-webhook-secret"  # noqa: S105 - a name
 
 
 class AzureBlobConfiguration(Configuration):
@@ -132,8 +129,7 @@ class AzureBlob(Provider):
     async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
         """Compare the secret, then answer the handshake or name the events."""
         secret = required_secret(connection.configuration.event_secret)
-        given = request.headers.get(_SECRET_HEADER) or request.query.get("secret") or ""
-        check_equal(given, secret, "secret")
+        check_equal(event_grid_secret(request), secret, "secret")
         return event_grid_answer(request)
 
 

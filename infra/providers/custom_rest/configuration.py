@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from domain.providers.contract import Configuration, Secret, SignatureRefused, is_stored
-from infra.providers._kit.field_types import BaseUrl
+from infra.providers._kit.field_types import BaseUrl, WebhookTolerance
 from infra.providers._kit.signatures import HmacScheme, standard_key
 
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
@@ -89,8 +89,11 @@ class ListRequest(Configuration):
 class WebhookScheme(Configuration):
     """How incoming webhooks prove where they come from. `hmac` is described by the fields that follow it."""
 
-    scheme: Literal["hmac", "standardWebhooks", "github", "slack", "token", "basic"] = Field(
-        description="Signature scheme; `token` compares a header, `basic` is HTTP Basic"
+    scheme: Literal["hmac", "standardWebhooks", "github", "slack", "meta", "eventGrid", "token", "basic"] = (
+        Field(
+            description="Signature scheme; `token` compares a header, `basic` is HTTP Basic, `eventGrid` compares "
+            "`?secret=` or the header X-Webhook-Secret"
+        )
     )
     header: HeaderName = Field("X-Signature", description="Header of the signature or token")
     algorithm: Literal["sha256", "sha384", "sha512", "sha1"] = Field("sha256", description="Hash of the HMAC")
@@ -100,7 +103,10 @@ class WebhookScheme(Configuration):
         "{body}", max_length=200, description="What is signed: {body}, {timestamp}, {id}, {url}, {method}"
     )
     timestamp_header: HeaderName | None = Field(
-        None, description="Header of the Unix time; 5 minutes' tolerance"
+        None, description="Header of the Unix time; see `toleranceSeconds`"
+    )
+    tolerance_seconds: WebhookTolerance = Field(
+        300, description="Seconds for which a signed timestamp is good; at most 5 minutes into the future"
     )
     timestamp_unit: Literal["seconds", "milliseconds"] = Field("seconds", description="Unit of the Unix time")
     id_header: HeaderName | None = Field(None, description="Header of the message id, where it is signed")
@@ -134,6 +140,7 @@ class WebhookScheme(Configuration):
             timestamp_header=self.timestamp_header,
             timestamp_unit=self.timestamp_unit,
             id_header=self.id_header,
+            tolerance_seconds=self.tolerance_seconds,
         )
 
 
@@ -170,6 +177,11 @@ class CustomRestConfiguration(Configuration):
     list_request: ListRequest | None = Field(None, description="List that an import reads")
     webhook: WebhookScheme | None = Field(None, description="Incoming webhooks")
     webhook_secret: str | None = Secret("Secret of incoming webhooks", default=None, max_length=500)
+    webhook_verify_token: str | None = Secret(
+        "Token of the `hub.challenge` handshake (Meta); unset: the webhook secret",
+        default=None,
+        max_length=500,
+    )
 
     @field_validator("webhook_secret")
     @classmethod

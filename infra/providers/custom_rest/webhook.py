@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from domain.providers.content import decoded
 from domain.providers.contract import IncomingAnswer, IncomingRequest, ProviderFailure, VerifiedEvent
 from infra.providers._kit.contents import events_of, read_in_parts, read_json
+from infra.providers._kit.event_grid import event_grid_answer, event_grid_secret
 from infra.providers._kit.signatures import (
     check_basic,
     check_equal,
@@ -29,6 +30,8 @@ from infra.providers.custom_rest.records import value_at
 
 #: A longer list is one event.
 _ELEMENTS_MAX = 1_000
+_CHALLENGE_MAX = 1_000
+_CHALLENGED = ("meta", "github", "hmac", "token")
 _TEXTS = ("text/", "application/xml")
 
 
@@ -36,8 +39,15 @@ def declared_answer(configuration: CustomRestConfiguration, request: IncomingReq
     """Verify a request and name its events; one without an id of its own is known by what was signed."""
     declared = configuration.webhook
     assert declared is not None
-    signed_id = _verify(declared, required_secret(configuration.webhook_secret), request)
+    secret = required_secret(configuration.webhook_secret)
+    if declared.scheme in _CHALLENGED and request.method == "GET" and "hub.mode" in request.query:
+        return _subscribed(request.query, configuration.webhook_verify_token or secret)
+    signed_id = _verify(declared, secret, request)
+    if declared.scheme == "eventGrid":
+        return event_grid_answer(request)
     value = _content(request)
+    if declared.scheme == "slack" and _is_url_verification(value):
+        return IncomingAnswer(body=value["challenge"].encode())
     if isinstance(value, list) and 0 < len(value) <= _ELEMENTS_MAX:
         named = (
             _element(declared, entry, f"{signed_id}.{position}" if signed_id else None)
@@ -47,16 +57,41 @@ def declared_answer(configuration: CustomRestConfiguration, request: IncomingReq
     return IncomingAnswer((_event(declared, value, signed_id, digest_id(request.body)),))
 
 
+def _subscribed(query: Mapping[str, str], verify_token: str) -> IncomingAnswer:
+    """Echo the challenge of a subscription whose token is right.
+
+    https://developers.facebook.com/docs/graph-api/webhooks/getting-started#verification-requests"""
+    check_equal(query.get("hub.verify_token", ""), verify_token, "verify token")
+    challenge = query.get("hub.challenge", "")
+    if query["hub.mode"] != "subscribe" or not 0 < len(challenge) <= _CHALLENGE_MAX:
+        raise ProviderFailure("malformed", "The handshake is no subscription with a challenge.")
+    return IncomingAnswer(body=challenge.encode())
+
+
+def _is_url_verification(value: Any) -> bool:
+    """Return whether Slack asks for the challenge.
+
+    https://docs.slack.dev/reference/events/url_verification"""
+    return (
+        isinstance(value, dict)
+        and value.get("type") == "url_verification"
+        and isinstance(value.get("challenge"), str)
+    )
+
+
 def _verify(declared: WebhookScheme, secret: str, request: IncomingRequest) -> str | None:
     """Return the message id, where the scheme signs one. Raises SignatureRefused."""
     headers, body, now = request.headers, request.body, request.received_at
+    tolerance = declared.tolerance_seconds
     match declared.scheme:
         case "standardWebhooks":
-            return check_standard_webhooks([secret], headers, body, now)
-        case "github":
+            return check_standard_webhooks([secret], headers, body, now, tolerance_seconds=tolerance)
+        case "github" | "meta":
             check_github([secret], headers, body)
         case "slack":
-            check_slack([secret], headers, body, now)
+            check_slack([secret], headers, body, now, tolerance_seconds=tolerance)
+        case "eventGrid":
+            check_equal(event_grid_secret(request), secret, "secret")
         case "token":
             check_equal(required_header(headers, declared.header), secret, "token")
         case "basic":

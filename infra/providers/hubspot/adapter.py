@@ -35,7 +35,7 @@ from domain.providers.contract import (
 )
 from infra.providers._kit import trial
 from infra.providers._kit.contents import elements_of, events_of
-from infra.providers._kit.field_types import BaseUrl
+from infra.providers._kit.field_types import BaseUrl, WebhookTolerance
 from infra.providers._kit.signatures import (
     check_hmac,
     check_unix_time,
@@ -70,6 +70,9 @@ class HubSpotConfiguration(Configuration):
         "https://app.hubspot.com/oauth/authorize", description="Authorization endpoint"
     )
     token_url: BaseUrl = Field("https://api.hubapi.com/oauth/2026-03/token", description="Token endpoint")
+    webhook_tolerance_seconds: WebhookTolerance = Field(
+        300, description="Seconds for which the signed timestamp of a webhook is good"
+    )
     base_url: BaseUrl = Field("https://api.hubapi.com", description="HubSpot API")
 
 
@@ -125,7 +128,8 @@ class HubSpot(Provider):
         secret = required_secret(connection.configuration.client_secret)
         timestamp = required_header(request.headers, "X-HubSpot-Request-Timestamp")
         given = decode_base64(required_header(request.headers, "X-HubSpot-Signature-v3"))
-        check_unix_time(timestamp, request.received_at, unit="milliseconds")
+        tolerance = connection.configuration.webhook_tolerance_seconds
+        check_unix_time(timestamp, request.received_at, unit="milliseconds", tolerance_seconds=tolerance)
         uri = _ESCAPE.sub(lambda escape: _DECODED[escape[1].upper()], request.url)
         check_hmac([secret], (request.method + uri).encode() + request.body + timestamp.encode(), [given])
         return IncomingAnswer(events_of(elements_of(request), _event))

@@ -32,7 +32,7 @@ from domain.providers.contract import (
     VerifiedEvent,
 )
 from infra.providers._kit.contents import object_of, text_of
-from infra.providers._kit.field_types import BaseUrl, EmailAddress
+from infra.providers._kit.field_types import BaseUrl, EmailAddress, WebhookTolerance
 from infra.providers._kit.signatures import (
     check_hmac,
     check_unix_time,
@@ -66,6 +66,10 @@ class MailgunConfiguration(Configuration):
     from_email: EmailAddress | None = Field(None, description="Sender; unset: postmaster at the domain")
     region: Literal["US", "EU"] = Field("US", description="Region the domain lives in")
     webhook_signing_key: str | None = Secret("HTTP webhook signing key", default=None)
+    webhook_tolerance_seconds: WebhookTolerance = Field(
+        24 * 3600,
+        description="Seconds for which a signature is good: Mailgun repeats a webhook for hours with the first one",
+    )
     base_url: BaseUrl | None = Field(None, description="Address of the API; unset: that of the region")
 
     @property
@@ -83,7 +87,7 @@ class Mailgun(Provider):
         documentation_url="https://documentation.mailgun.com/docs/mailgun/api-reference",
         configuration=MailgunConfiguration,
         capabilities=CAPABILITIES,
-        webhook_scheme="signature in the body: hex HMAC-SHA256 of timestamp + token, 5 minutes",
+        webhook_scheme="signature in the body: hex HMAC-SHA256 of timestamp + token, 24 hours",
         webhook_fields=("webhookSigningKey",),
         notes="Mailgun does not sign the payload itself: the token is each message's id, so one signature "
         "carries one message.",
@@ -118,7 +122,8 @@ class Mailgun(Provider):
         key = required_secret(connection.configuration.webhook_signing_key)
         body = signed_object(signed_json(request.body))
         timestamp, token, given = (_signed(body, name) for name in ("timestamp", "token", "signature"))
-        check_unix_time(timestamp, request.received_at)
+        tolerance = connection.configuration.webhook_tolerance_seconds
+        check_unix_time(timestamp, request.received_at, tolerance_seconds=tolerance)
         check_hmac([key], signed_bytes(f"{timestamp}{token}"), [decode_hex(given)])
         event = at(body, "event-data")
         return IncomingAnswer(

@@ -34,7 +34,7 @@ from domain.providers.contract import (
     is_stored,
 )
 from infra.providers._kit.contents import elements_of, events_of, id_of, text_of
-from infra.providers._kit.field_types import BaseUrl, EmailAddress
+from infra.providers._kit.field_types import BaseUrl, EmailAddress, WebhookTolerance
 from infra.providers._kit.signatures import (
     check_ecdsa_p256,
     check_unix_time,
@@ -60,6 +60,9 @@ class SendGridConfiguration(Configuration):
     from_name: str | None = Field(None, description="Name shown beside the sender", max_length=200)
     webhook_public_key: str | None = Field(
         None, description="Public key of the signed event webhook (base64 or PEM)", max_length=1000
+    )
+    webhook_tolerance_seconds: WebhookTolerance = Field(
+        300, description="Seconds for which the signed timestamp of a webhook is good"
     )
     base_url: BaseUrl = Field(
         "https://api.sendgrid.com",
@@ -120,7 +123,8 @@ class SendGrid(Provider):
         key = required_secret(connection.configuration.webhook_public_key)
         given = decode_base64(required_header(request.headers, "X-Twilio-Email-Event-Webhook-Signature"))
         timestamp = required_header(request.headers, "X-Twilio-Email-Event-Webhook-Timestamp")
-        check_unix_time(timestamp, request.received_at)
+        tolerance = connection.configuration.webhook_tolerance_seconds
+        check_unix_time(timestamp, request.received_at, tolerance_seconds=tolerance)
         check_ecdsa_p256(key, timestamp.encode() + request.body, given)
         return IncomingAnswer(events_of(elements_of(request), _event))
 

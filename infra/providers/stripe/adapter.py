@@ -32,7 +32,7 @@ from domain.providers.contract import (
     is_stored,
 )
 from infra.providers._kit.contents import json_of, object_of, text_of
-from infra.providers._kit.field_types import BaseUrl
+from infra.providers._kit.field_types import BaseUrl, WebhookTolerance
 from infra.providers._kit.signatures import (
     check_hmac,
     check_unix_time,
@@ -62,6 +62,9 @@ class StripeConfiguration(Configuration):
     webhook_secret: str | None = Secret("Signing secret of the webhook endpoint (whsec_...)", default=None)
     currency: Annotated[str, StringConstraints(to_lower=True, pattern=r"^[A-Za-z]{3}$")] = Field(
         "usd", description="ISO 4217 code of charges"
+    )
+    webhook_tolerance_seconds: WebhookTolerance = Field(
+        300, description="Seconds for which the signed timestamp of a webhook is good"
     )
     base_url: BaseUrl = Field("https://api.stripe.com", description="Address of the API")
 
@@ -126,7 +129,8 @@ class Stripe(Provider):
     async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
         secret = required_secret(connection.configuration.webhook_secret)
         timestamp, given = _signature_parts(required_header(request.headers, "Stripe-Signature"))
-        check_unix_time(timestamp, request.received_at)
+        tolerance = connection.configuration.webhook_tolerance_seconds
+        check_unix_time(timestamp, request.received_at, tolerance_seconds=tolerance)
         check_hmac([secret], timestamp.encode() + b"." + request.body, given)
         event = object_of(json_of(request))
         return IncomingAnswer(

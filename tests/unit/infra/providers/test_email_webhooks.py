@@ -115,10 +115,18 @@ async def test_mailgun_replayed_with_another_payload_is_recognisable_as_a_repeat
     assert other.event_id != first.event_id
 
 
-@pytest.mark.parametrize("seconds", [-301, 301])
-async def test_mailgun_refuses_an_old_or_early_message(seconds: int) -> None:
-    with pytest.raises(SignatureRefused, match="300 seconds"):
+@pytest.mark.parametrize(("seconds", "told"), [(-86_401, "86400 seconds"), (301, "300 seconds")])
+async def test_mailgun_refuses_an_old_or_early_message(seconds: int, told: str) -> None:
+    with pytest.raises(SignatureRefused, match=told):
         await receiving("Mailgun")({}, mailgun_body(str(int(STAMP) + seconds)))
+
+
+@pytest.mark.parametrize("hours", [0.2, 1, 8, 24])
+async def test_mailgun_repeats_for_hours_with_its_first_signature(hours: float) -> None:
+    first = only(await receiving("Mailgun")({}, mailgun_body(str(int(STAMP) - int(hours * 3600)))))
+    assert first.type == "delivered"
+    with pytest.raises(SignatureRefused, match="600 seconds"):
+        await receiving("Mailgun", webhookToleranceSeconds=600)({}, mailgun_body(str(int(STAMP) - 601)))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"signature":"x"}', b'{"signature":[]}'])
