@@ -139,9 +139,11 @@ class IncomingRetries:
                 after = replace(after, event_id=raised.event_id)
                 tx.outbox.append([events.received(after, traceparent), raised])
             tx.incoming.update(principal.tenant_id, after)
-            state = {"status": after.status.name, "attempts": after.attempts}
+            old, new = (
+                {"status": webhook.status.name, "attempts": webhook.attempts} for webhook in (before, after)
+            )
             target = after.incoming_webhook_id
-            entry = AuditEntry("incoming.retried", "incomingWebhook", target, principal, after=state)
+            entry = AuditEntry("incoming.retried", "incomingWebhook", target, principal, old, new)
             tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         return after

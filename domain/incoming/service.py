@@ -119,8 +119,9 @@ class IncomingService:
                 rotated_at=now,
             )
             tx.incoming.save_endpoint(principal.tenant_id, after)
-            changed = {"previousUrlExpiresAt": ends}
-            _audit(tx, principal, "incoming.url-rotated", integration_id, after=changed)
+            old = {"rotatedAt": before.rotated_at, "previousUrlExpiresAt": before.previous_expires_at}
+            new = {"rotatedAt": now, "previousUrlExpiresAt": ends}
+            _audit(tx, principal, "incoming.url-rotated", integration_id, before=old, after=new)
             tx.commit()
         return self._settings(integration, replace(after, version=after.version + 1)), token
 
@@ -168,7 +169,7 @@ def _audit(
     action: str,
     target: UUID,
     *,
-    before: Mapping[str, Any] | None = None,
+    before: Mapping[str, Any],
     after: Mapping[str, Any],
 ) -> None:
     entry = AuditEntry(action, "integration", target, principal, before=before, after=after)

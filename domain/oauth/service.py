@@ -140,7 +140,8 @@ class OAuthService:
                 saved = self._changes.save(tx, before, suspended, action, principal=principal)
             self._changes.log(tx, saved, _WITHDRAWN, principal=principal)
             action, target = "integration.authorization-withdrawn", saved.integration_id
-            tx.audit.append(saved.tenant_id, AuditEntry(action, "integration", target, principal))
+            states = ({"status": integration.status.name} for integration in (before, saved))
+            tx.audit.append(saved.tenant_id, AuditEntry(action, "integration", target, principal, *states))
             tx.commit()
         return saved
 

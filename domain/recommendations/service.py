@@ -80,7 +80,8 @@ class RecommendationService:
         await self._applier.apply(principal, recommendation.subject, recommendation.advice.change)
         decision = self._decision(principal, recommendation, _S.Applied)
         body = {**_about(recommendation), "body": dict(recommendation.advice.change.body)}
-        await asyncio.to_thread(self._store, principal, decision, "recommendation.applied", body)
+        action = "recommendation.applied"
+        await asyncio.to_thread(self._store, principal, listed, decision, action, about=body)
         return ListedRecommendation(recommendation, _S.Applied, decision)
 
     def dismiss(
@@ -98,7 +99,7 @@ class RecommendationService:
         decision = self._decision(principal, recommendation, _S.Dismissed)
         decision = replace(decision, reason=command.reason, until=command.until)
         body = {**_about(recommendation), "reason": command.reason, "until": command.until}
-        self._store(principal, decision, "recommendation.dismissed", body)
+        self._store(principal, listed, decision, "recommendation.dismissed", about=body)
         return ListedRecommendation(recommendation, _S.Dismissed, decision)
 
     def reopen(self, principal: Principal, recommendation_id: UUID) -> ListedRecommendation:
@@ -110,8 +111,9 @@ class RecommendationService:
         recommendation = listed.recommendation
         with self._transactions.write() as tx:
             tx.decisions.remove(principal.tenant_id, recommendation_id)
-            action, after = "recommendation.reopened", _about(recommendation)
-            entry = AuditEntry(action, "recommendation", recommendation_id, principal, after=after)
+            before, after = {"status": listed.status.name}, {"status": _S.Open.name, **_about(recommendation)}
+            action, id_ = "recommendation.reopened", recommendation_id
+            entry = AuditEntry(action, "recommendation", id_, principal, before, after)
             tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         return ListedRecommendation(recommendation, _S.Open)
@@ -157,10 +159,20 @@ class RecommendationService:
         id_, now, snapshot = recommendation.recommendation_id, self._clock.now(), snapshot_of(recommendation)
         return Decision(id_, status, now, principal.user_id, snapshot)
 
-    def _store(self, principal: Principal, decision: Decision, action: str, after: dict[str, Any]) -> None:
+    def _store(
+        self,
+        principal: Principal,
+        listed: ListedRecommendation,
+        decision: Decision,
+        action: str,
+        *,
+        about: dict[str, Any],
+    ) -> None:
+        before, after = {"status": listed.status.name}, {"status": decision.status.name, **about}
         with self._transactions.write() as tx:
             tx.decisions.put(principal.tenant_id, decision)
-            entry = AuditEntry(action, "recommendation", decision.recommendation_id, principal, after=after)
+            id_ = decision.recommendation_id
+            entry = AuditEntry(action, "recommendation", id_, principal, before, after)
             tx.audit.append(principal.tenant_id, entry)
             tx.commit()
 

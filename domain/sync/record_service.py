@@ -112,6 +112,10 @@ class RecordService:
         ]
         with self._transactions.write() as tx:
             changed = tx.sync_records.change(principal.tenant_id, integration_id, changes, now)
+            counts = {"records": len(changes), "changed": changed}
+            action = "datasync.records-changed"
+            entry = AuditEntry(action, "integration", integration_id, principal, after=counts)
+            tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         return changed
 

@@ -7,6 +7,7 @@ import logging
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid5
 
 from domain.core.errors import NotFound, RuleViolation, check_version
@@ -77,15 +78,16 @@ class ScheduleService:
         )
         check_schedule(wanted, now)
         with self._transactions.write() as tx:
-            version = 0
+            version, before = 0, None
             with suppress(NotFound):
-                version = tx.sync_settings.schedule(principal.tenant_id, integration_id).version
+                old = tx.sync_settings.schedule(principal.tenant_id, integration_id)
+                version, before = old.version, _state(old)
             check_version("schedule", if_match, version)
             next_run = wanted.after(now) if wanted.is_enabled else None
             stored = replace(wanted, next_run_at=next_run, version=version)
             tx.sync_settings.set_schedule(principal.tenant_id, stored)
-            after = command.model_dump(by_alias=True)
-            entry = AuditEntry("datasync.scheduled", "integration", integration_id, principal, after=after)
+            action = "datasync.scheduled"
+            entry = AuditEntry(action, "integration", integration_id, principal, before, _state(stored))
             tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         return replace(stored, version=version + 1)
@@ -150,3 +152,13 @@ class ScheduleService:
             tx.integration_logs.append([log])
             return 0
         return 1
+
+
+def _state(schedule: SyncSchedule) -> dict[str, Any]:
+    return {
+        "syncType": schedule.sync_type.name,
+        "direction": schedule.direction.name,
+        "expression": schedule.expression,
+        "intervalMinutes": schedule.interval_minutes,
+        "isEnabled": schedule.is_enabled,
+    }

@@ -166,7 +166,7 @@ class SyncService:
             if not tx.sync_jobs.move(cancelled, job.status):
                 raise Conflict("The job changed at the same time; try again.")
             notices.record_end(tx, self._ids, cancelled, now)
-            self._audit(tx, "datasync.cancelled-by-hand", cancelled, principal)
+            self._audit(tx, "datasync.cancelled-by-hand", cancelled, principal, before=job)
             tx.commit()
         self._send(nudge(job_id, cancel=job.run_number))
         self._runs.announce_end(cancelled)
@@ -202,7 +202,7 @@ class SyncService:
             _check_apart(tx, resumed)
             if not tx.sync_jobs.move(resumed, job.status):
                 raise Conflict("The job changed at the same time; try again.")
-            self._audit(tx, "datasync.resumed", resumed, principal)
+            self._audit(tx, "datasync.resumed", resumed, principal, before=job)
             tx.commit()
         self._send(nudge(job_id))
         return resumed
@@ -260,7 +260,16 @@ class SyncService:
                 raise Unavailable(failure.detail) from failure
             raise Conflict(failure.detail, code="not-synchronisable") from failure
 
-    def _audit(self, tx: SyncTransaction, action: str, job: SyncJob, principal: Principal | None) -> None:
+    def _audit(
+        self,
+        tx: SyncTransaction,
+        action: str,
+        job: SyncJob,
+        principal: Principal | None,
+        *,
+        before: SyncJob | None = None,
+    ) -> None:
+        old = None if before is None else {"status": before.status.name}
         after = {
             "integrationId": str(job.integration_id),
             "syncType": job.sync_type.name,
@@ -268,7 +277,7 @@ class SyncService:
             "status": job.status.name,
             "origin": job.origin.value,
         }
-        entry = AuditEntry(action, "datasync", job.data_sync_job_id, principal, after=after)
+        entry = AuditEntry(action, "datasync", job.data_sync_job_id, principal, old, after)
         tx.audit.append(job.tenant_id, entry)
 
     def _send(self, message: QueueMessage) -> None:

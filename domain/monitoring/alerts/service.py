@@ -108,10 +108,11 @@ class AlertService:
                 alert.tenant_id, alert_id, by=principal.user_id, note=command.note, at=self._clock.now()
             ):
                 raise Conflict(f"The alert is no longer open: its status is {alert.status.name}.")
-            after = {"note": command.note}
-            entry = AuditEntry("alert.acknowledged", "alert", alert_id, principal, after=after)
-            tx.audit.append(principal.tenant_id, entry)
             detail = self._detail(tx, tx.alerts.get(alert.tenant_id, alert_id))
+            before = {"status": alert.status.name}
+            after = {"status": detail.alert.status.name, "note": command.note}
+            entry = AuditEntry("alert.acknowledged", "alert", alert_id, principal, before, after)
+            tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         self._ledger.publish([detail.alert])
         return detail

@@ -76,7 +76,7 @@ class AnomalyService:
                 raise Conflict("The anomaly is already acknowledged.")
             now, by = self._clock.now(), principal.user_id
             after = replace(before, acknowledged_at=now, acknowledged_by=by, note=command.note)
-            self._decide(tx, principal, "anomaly.acknowledged", after)
+            self._decide(tx, principal, "anomaly.acknowledged", before=before, after=after)
         return after
 
     def snooze(self, principal: Principal, anomaly_id: UUID, command: SnoozeAnomaly) -> Anomaly:
@@ -84,15 +84,17 @@ class AnomalyService:
         principal.require(INSIGHTS_MANAGE)
         until = self._clock.now() + timedelta(hours=command.hours)
         with self._transactions.write() as tx:
-            after = replace(tx.anomalies.get(principal.tenant_id, anomaly_id), snoozed_until=until)
-            self._decide(tx, principal, "anomaly.snoozed", after)
+            before = tx.anomalies.get(principal.tenant_id, anomaly_id)
+            after = replace(before, snoozed_until=until)
+            self._decide(tx, principal, "anomaly.snoozed", before=before, after=after)
         return after
 
-    def _decide(self, tx: AnomalyTransaction, principal: Principal, action: str, after: Anomaly) -> None:
+    def _decide(
+        self, tx: AnomalyTransaction, principal: Principal, action: str, *, before: Anomaly, after: Anomaly
+    ) -> None:
         tx.anomalies.decide(principal.tenant_id, after)
-        until = None if after.snoozed_until is None else after.snoozed_until.isoformat()
-        values = {"note": after.note, "snoozedUntil": until}
-        entry = AuditEntry(action, "anomaly", after.anomaly_id, principal, after=values)
+        states = _state(before), _state(after)
+        entry = AuditEntry(action, "anomaly", after.anomaly_id, principal, *states)
         tx.audit.append(principal.tenant_id, entry)
         tx.commit()
 
@@ -113,3 +115,11 @@ class AnomalyService:
             hours.append(MeasuredHour(since, None if hour is None else hour.value))
             since += HOUR
         return hours
+
+
+def _state(anomaly: Anomaly) -> dict[str, str | None]:
+    acknowledged, snoozed = (
+        None if moment is None else moment.isoformat()
+        for moment in (anomaly.acknowledged_at, anomaly.snoozed_until)
+    )
+    return {"acknowledgedAt": acknowledged, "note": anomaly.note, "snoozedUntil": snoozed}
