@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from domain.providers.contract import (
     ProviderResponse,
     SignatureRefused,
 )
+from domain.providers.records import SourceRecord
 from infra.providers._kit.rate_limits import asked_wait
 from infra.providers._kit.refusal import failure_kind
 
@@ -148,12 +149,18 @@ def items(value: Any, *path: str | int) -> Sequence[Any]:
     return found
 
 
-def rows(value: Any, *path: str | int) -> list[Mapping[str, Any]]:
-    """Return the objects listed at the path. Raises ProviderFailure (malformed)."""
-    found = items(value, *path)
-    if not all(isinstance(row, dict) for row in found):
-        raise ProviderFailure("malformed", "The provider's list holds something that is no record.")
-    return list(found)
+def read_each(rows: Iterable[Any], read: Callable[[Any], SourceRecord]) -> list[SourceRecord]:
+    """Read the rows of a list, each on its own: one that is no record is refused by the engine and costs no other."""
+    return [_read(row, read) for row in rows]
+
+
+def _read(row: Any, read: Callable[[Any], SourceRecord]) -> SourceRecord:
+    if isinstance(row, dict):
+        try:
+            return read(row)
+        except (ProviderFailure, ValueError, TypeError, KeyError, AttributeError, OverflowError):
+            pass
+    return SourceRecord("", {})
 
 
 def _named(path: Sequence[str | int]) -> str:

@@ -36,6 +36,7 @@ from infra.providers._kit.wire import (
     items,
     json_or_none,
     moment,
+    read_each,
     segment,
     text_at,
 )
@@ -85,7 +86,7 @@ class GoogleEvents(RecordStreams):
             raise StateExpired("The calendar's sync token has expired.")
         body = document(response)
         rows, again, rest = cut(items(body, "items"), whole(here.get("skip", 0)), request.limit)
-        records = [_record(row) for row in rows]
+        records = read_each(rows, _record)
         following = at(body, "nextPageToken")
         if again is not None:
             return ListPage(records, pack(**{**here, "skip": again}))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Any
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from domain.core.wire import rfc3339
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import SourceRecord
 from domain.sync.records import EventRecord
 
+if TYPE_CHECKING:
+    from infra.providers.ical.reading import Zones
+
+_NAMELESS = "unnamed-"
 _PRODUCT = "-//Integration Hub//Synchronisation//EN"
 _RULES = ("RRULE", "RDATE", "EXDATE")
 # Both change without the event having changed: some servers write them anew for every request.
@@ -25,16 +28,28 @@ def parse_feed(body: bytes) -> list[SourceRecord]:
     - An event's identity is its UID, with its RECURRENCE-ID where it is an altered occurrence of a series (section
       3.8.4.4). Of two with one identity the later stands.
     - An event that cannot be read still comes, so that it is counted."""
-    calendar = _parsed(body)
-    zone = _zone_of(calendar)
-    found = (_record(event, zone) for event in calendar.walk("VEVENT"))
+    from infra.providers.ical.reading import Zones, calendars_in  # here: the library takes long to import
+
+    found = (
+        _record(event, zones)
+        for calendar in calendars_in(body)
+        for zones in [Zones(calendar)]
+        for event in calendar.walk("VEVENT")
+    )
     return list({record.external_id: record for record in found}.values())
+
+
+def is_nameless(record: SourceRecord) -> bool:
+    """Return whether the event's identity could not be read: it may be any of those known before."""
+    return record.external_id.startswith(_NAMELESS)
 
 
 def parse_resource(name: str, etag: str | None, body: bytes) -> SourceRecord | None:
     """Read a calendar object resource (RFC 4791 section 4.1) as one record; None when it holds no event (a task).
 
     Altered occurrences of a series share its resource and count as part of it."""
+    from infra.providers.ical.reading import Zones
+
     try:
         calendar = _parsed(body)
     except ProviderFailure:
@@ -42,9 +57,8 @@ def parse_resource(name: str, etag: str | None, body: bytes) -> SourceRecord | N
     events = calendar.walk("VEVENT")
     if not events:
         return None
-    record = _record(
-        next((event for event in events if "RECURRENCE-ID" not in event), events[0]), _zone_of(calendar)
-    )
+    series = next((event for event in events if "RECURRENCE-ID" not in event), events[0])
+    record = _record(series, Zones(calendar))
     data = dict(record.data)
     data["alteredOccurrences"] = sum("RECURRENCE-ID" in event for event in events)
     return SourceRecord(name, data, record.modified_at, etag)
@@ -90,7 +104,7 @@ def write_event(event: EventRecord, uid: str, now: datetime, existing: bytes | N
     else:
         calendar = _parsed(existing)
         component = _own_event(calendar)
-    _fill(component, event, now)
+    _fill(component, event, now, calendar)
     body: bytes = calendar.to_ical()
     return body
 
@@ -102,9 +116,10 @@ def _own_event(calendar: Any) -> Any:
     raise ProviderFailure("rejected", "The resource at the server holds no event of its own.")
 
 
-def _fill(component: Any, event: EventRecord, now: datetime) -> None:
+def _fill(component: Any, event: EventRecord, now: datetime, calendar: Any) -> None:
     values: dict[str, Any] = {"SUMMARY": event.title, "DTSTAMP": now, "LAST-MODIFIED": now}
-    values["DTSTART"], values["DTEND"] = (_as_before(component, moment) for moment in _span(event))
+    before, start, end = component.get("DTSTART"), *_span(event)
+    values["DTSTART"], values["DTEND"] = (_as_before(before, moment, calendar) for moment in (start, end))
     for field, name in (("description", "DESCRIPTION"), ("location", "LOCATION")):
         if field in event.model_fields_set:
             values[name] = getattr(event, field)
@@ -112,7 +127,7 @@ def _fill(component: Any, event: EventRecord, now: datetime) -> None:
     for name, value in values.items():
         component.pop(name, None)
         if value is not None:
-            component.add(name, value)
+            component.add(name, value, parameters=_named_zone(value, before))
     if "recurrence" in event.model_fields_set:
         _set_rules(component, event.recurrence)
 
@@ -123,11 +138,30 @@ def _span(event: EventRecord) -> tuple[date | None, date | None]:
     return event.starts_at, event.ends_at
 
 
-def _as_before(component: Any, value: date | None) -> date | None:
-    """Keep the time zone the event began in: a weekly series told in UTC would move with the clocks."""
-    before = component["DTSTART"].dt if "DTSTART" in component else None
-    zone = before.tzinfo if isinstance(before, datetime) else None
-    return value.astimezone(zone) if isinstance(value, datetime) and zone is not None else value
+def _as_before(before: Any, value: date | None, calendar: Any) -> date | None:
+    """Keep the time zone the event began in: a weekly series told in UTC would move with the clocks.
+
+    A zone that only the calendar defines is left out of the time, and named beside it."""
+    from infra.providers.ical.reading import Zones
+
+    begun = _read(before)
+    if not isinstance(value, datetime) or not isinstance(begun, datetime):
+        return value
+    if begun.tzinfo is not None:
+        return value.astimezone(begun.tzinfo)
+    try:
+        local = Zones(calendar).located(before)
+    except ValueError:
+        return value
+    if "TZID" not in before.params or not isinstance(local, datetime):
+        return value
+    return value.astimezone(local.tzinfo).replace(tzinfo=None)
+
+
+def _named_zone(value: Any, before: Any) -> dict[str, str] | None:
+    """Return the parameter of a time that `_as_before` freed of its zone."""
+    is_free = isinstance(value, datetime) and value.tzinfo is None
+    return {"TZID": str(before.params["TZID"])} if is_free else None
 
 
 def _set_rules(component: Any, rules: Sequence[str]) -> None:
@@ -147,29 +181,35 @@ def _set_rules(component: Any, rules: Sequence[str]) -> None:
 
 
 def _parsed(body: bytes) -> Any:
-    from icalendar import Calendar
+    from infra.providers.ical.reading import calendars_in
 
-    try:
-        return Calendar.from_ical(body)
-    except (ValueError, IndexError, KeyError, RecursionError):
-        raise ProviderFailure("malformed", "The calendar cannot be read.") from None
+    return calendars_in(body)[0]
 
 
-def _record(event: Any, zone: tzinfo) -> SourceRecord:
-    fallback = f"unnamed-{hashlib.sha256(event.to_ical()).hexdigest()[:40]}"
+def _record(event: Any, zones: Zones) -> SourceRecord:
+    """Read an event. An occurrence whose RECURRENCE-ID cannot be read must not pass for its series."""
+    fallback = f"{_NAMELESS}{hashlib.sha256(_written(event)).hexdigest()[:40]}"
     identity = fallback
     try:
         uid = str(event.get("UID") or "").strip()
         if not uid:
             raise ValueError("the event has no UID")
-        altered = _time(event, "RECURRENCE-ID", zone)
+        altered = _time(event, "RECURRENCE-ID", zones)
         identity = f"{uid}#{altered}" if altered else uid
-        return SourceRecord(identity, _data(event, zone), _moment(event, "LAST-MODIFIED"), _version(event))
-    except (ValueError, TypeError, AttributeError, OverflowError):
+        return SourceRecord(identity, _data(event, zones), _moment(event, "LAST-MODIFIED"), _version(event))
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
         return SourceRecord(identity, {"problem": "an event that cannot be read"}, version=fallback)
 
 
-def _data(event: Any, zone: tzinfo) -> dict[str, Any]:
+def _written(event: Any) -> bytes:
+    try:
+        written: bytes = event.to_ical()
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
+        return str(sorted(event.items(), key=str)).encode("utf-8", "replace")
+    return written
+
+
+def _data(event: Any, zones: Zones) -> dict[str, Any]:
     start = event["DTSTART"].dt if "DTSTART" in event else None
     if start is None:
         raise ValueError("the event has no beginning")
@@ -177,15 +217,15 @@ def _data(event: Any, zone: tzinfo) -> dict[str, Any]:
     organizer = event.get("ORGANIZER")
     data = {
         "uid": str(event.get("UID")),
-        "recurrenceId": _time(event, "RECURRENCE-ID", zone),
+        "recurrenceId": _time(event, "RECURRENCE-ID", zones),
         "summary": _text(event, "SUMMARY"),
         "description": _text(event, "DESCRIPTION"),
         "location": _text(event, "LOCATION"),
         "status": (_text(event, "STATUS") or "").lower() or None,
         "url": _text(event, "URL"),
         "allDay": not isinstance(start, datetime),
-        "start": _time(event, "DTSTART", zone),
-        "end": _end(event, start, zone),
+        "start": _time(event, "DTSTART", zones),
+        "end": _end(event, zones),
         "organizer": _person(organizer) if organizer is not None else None,
         "attendees": [_person(person) for person in people],
         "recurrence": [line for name in _RULES for line in _lines(event, name)],
@@ -193,45 +233,39 @@ def _data(event: Any, zone: tzinfo) -> dict[str, Any]:
     return {name: value for name, value in data.items() if value not in (None, [])}
 
 
-def _end(event: Any, start: date, zone: tzinfo) -> str | None:
+def _end(event: Any, zones: Zones) -> str | None:
     if "DTEND" in event:
-        return _time(event, "DTEND", zone)
+        return _time(event, "DTEND", zones)
+    start = zones.located(event["DTSTART"])
     if "DURATION" in event:
-        return _shown(start + event["DURATION"].dt, zone)
-    return None if isinstance(start, datetime) else _shown(start + timedelta(days=1), zone)
+        return _shown(start + event["DURATION"].dt)
+    return None if isinstance(start, datetime) else _shown(start + timedelta(days=1))
 
 
-def _time(event: Any, name: str, zone: tzinfo) -> str | None:
-    if name not in event:
-        return None
-    value = event[name]
-    if isinstance(value.dt, datetime) and value.dt.tzinfo is None and value.params.get("TZID"):
-        raise ValueError("a time zone that is not known")
-    return _shown(value.dt, zone)
+def _time(event: Any, name: str, zones: Zones) -> str | None:
+    return _shown(zones.located(event[name])) if name in event else None
 
 
-def _shown(value: date, zone: tzinfo) -> str:
-    if not isinstance(value, datetime):
-        return value.isoformat()
-    return rfc3339(value if value.tzinfo is not None else value.replace(tzinfo=zone))
-
-
-def _zone_of(calendar: Any) -> tzinfo:
-    """Return the zone of times without one: X-WR-TIMEZONE, which the large calendars write."""
-    try:
-        return ZoneInfo(str(calendar.get("X-WR-TIMEZONE") or "UTC"))
-    except (ValueError, OSError, KeyError):
-        return UTC
+def _shown(value: date) -> str:
+    return rfc3339(value) if isinstance(value, datetime) else value.isoformat()
 
 
 def _moment(event: Any, name: str) -> datetime | None:
-    value = event[name].dt if name in event else None
+    value = _read(event.get(name))
     return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo is not None else None
+
+
+def _read(value: Any) -> Any:
+    """Return the time of a property, None where it cannot be read."""
+    try:
+        return value.dt
+    except (AttributeError, ValueError):
+        return None
 
 
 def _version(event: Any) -> str:
     """Digest all the event says but when it was written out."""
-    lines = event.to_ical().splitlines()
+    lines = _written(event).splitlines()
     kept = b"\n".join(line for line in lines if not line.startswith(tuple(name.encode() for name in _STAMPS)))
     return hashlib.sha256(kept).hexdigest()[:40]
 
@@ -251,7 +285,7 @@ def _many(value: Any) -> list[Any]:
 
 
 def _text(event: Any, name: str) -> str | None:
-    value = event.get(name)
+    value = next(iter(_many(event.get(name))), None)
     return str(value) if value is not None else None
 
 

@@ -31,12 +31,11 @@ from domain.providers.records import (
 from infra.providers._kit.paging import check_stream, pack, unpack
 from infra.providers.ical.caldav import access_of, find_calendar
 from infra.providers.ical.caldav_records import PAGE_MAX, list_caldav, push_caldav
-from infra.providers.ical.events import parse_feed, to_internal
+from infra.providers.ical.events import is_nameless, parse_feed, to_internal
 
 FEED_BYTES_MAX = 8 * 1024 * 1024
 _FOLDED_MAX = 64 * 1024 * 1024
-_START = b"BEGIN:VCALENDAR"
-_BOM = b"\xef\xbb\xbf"
+_START = "BEGIN:VCALENDAR"
 
 _FEED = (
     StreamProfile("events", RecordType.Event, "token", lists_deletions=True, page_size=MAX_PAGE_RECORDS),
@@ -50,7 +49,7 @@ _CALENDAR = (
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A published calendar as it came. `body` is None when it has not changed since `etag`/`last_modified`."""
+    """A published calendar in UTF-8, lines whole. `body` is None when it has not changed since the validators."""
 
     body: bytes | None = field(repr=False)
     etag: str | None
@@ -95,16 +94,21 @@ async def _list_feed(connection: Connection, request: ListingRequest) -> ListPag
         return ListPage((), next_state=request.state, is_complete=False)
     # A feed of megabytes takes seconds to parse.
     events = {event.external_id: event for event in await asyncio.to_thread(parse_feed, feed.body)}
-    gone = set(_unfold(before["ids"])) - set(events) if before else set()
+    known = set(_unfold(before["ids"])) if before else set()
+    is_complete = not any(is_nameless(event) for event in events.values())
+    gone = known - set(events) if is_complete else set()
+    kept_ids = sorted(events if is_complete else known.union(events))
     validators = here or {"of": source, "etag": feed.etag, "last_modified": feed.last_modified}
     after = str(here.get("after") or "")
     order = sorted(identity for identity in gone.union(events) if identity > after)
     page = order[: min(request.limit, MAX_PAGE_RECORDS)]
     records = [events.get(identity) or SourceRecord(identity, {}, deleted=True) for identity in page]
     if len(page) < len(order):
-        return ListPage(records, pack(**{**validators, "after": page[-1]}), total=len(events))
+        following = pack(**{**validators, "after": page[-1]})
+        return ListPage(records, following, total=len(events), is_complete=is_complete)
     kept = {name: validators.get(name) for name in ("of", "etag", "last_modified")}
-    return ListPage(records, next_state=pack(**kept, ids=_fold(sorted(events))), total=len(events))
+    state = pack(**kept, ids=_fold(kept_ids))
+    return ListPage(records, next_state=state, total=len(events), is_complete=is_complete)
 
 
 async def fetch_feed(
@@ -130,9 +134,12 @@ async def fetch_feed(
         return Feed(None, *validators)
     if len(response.body) > FEED_BYTES_MAX:
         raise ProviderFailure("rejected", f"The calendar is larger than {FEED_BYTES_MAX} bytes.", status=200)
-    if not response.body.removeprefix(_BOM).lstrip()[: len(_START)].upper() == _START:
+    from infra.providers.ical.reading import unfolded  # here: the library takes long to import
+
+    text = unfolded(response.body, response.headers.get("content-type", ""))
+    if not text.lstrip()[: len(_START)].upper() == _START:
         raise ProviderFailure("malformed", "The address does not answer with a calendar.", status=200)
-    return Feed(response.body, *validators)
+    return Feed(text.encode("utf-8", "replace"), *validators)
 
 
 def _fold(ids: Sequence[str]) -> str:

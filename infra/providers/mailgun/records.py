@@ -18,7 +18,16 @@ from domain.providers.contract import Connection, ProviderRequest, RecordStreams
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, linked, page_of, page_size, start_of, unpacked
 from infra.providers._kit.shaping import DAY_SECONDS, required, short, unix, when
-from infra.providers._kit.wire import at, basic, document, moment, rows, segment, text_at
+from infra.providers._kit.wire import (
+    at,
+    basic,
+    document,
+    items,
+    moment,
+    read_each,
+    segment,
+    text_at,
+)
 
 _PAGE_MAX = 300
 _KEPT_SECONDS = 30 * DAY_SECONDS
@@ -46,10 +55,10 @@ class MailgunMessages(RecordStreams):
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
         answer = document(await connection.http.expect(_request(connection, position)))
-        found = rows(answer, "items")
+        found = items(answer, "items")
         address, link = connection.configuration.address, at(answer, "paging", "next")
         after = replace(position, link=linked(address, link, position.link), skip=0) if found else None
-        return page_of(request, position, [_message(row) for row in found], after)
+        return page_of(request, position, read_each(found, _message), after)
 
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         data = record.data

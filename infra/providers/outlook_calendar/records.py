@@ -38,7 +38,16 @@ from domain.sync.records import EventRecord
 from infra.providers._kit.paging import check_stream, cut, own_link, pack, unpack, whole
 from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
 from infra.providers._kit.refusal import failure_kind
-from infra.providers._kit.wire import at, bearer, document, items, moment, segment, text_at
+from infra.providers._kit.wire import (
+    at,
+    bearer,
+    document,
+    items,
+    moment,
+    read_each,
+    segment,
+    text_at,
+)
 
 _PAGE_MAX = 200
 _STREAMS = (
@@ -87,7 +96,7 @@ class OutlookEvents(RecordStreams):
             raise _expired_or_refused(response)
         body = document(response)
         rows, again, rest = cut(items(body, "value"), whole(here.get("skip", 0)), request.limit)
-        records = [_record(row) for row in await _completed(connection, rows)]
+        records = read_each(await _completed(connection, rows), _record)
         if again is not None:
             return ListPage(records, pack(**{**here, "skip": again}))
         base, following = connection.configuration.base_url, body.get("@odata.nextLink")
@@ -185,12 +194,11 @@ def _expired_or_refused(response: ProviderResponse) -> Exception:
     )
 
 
-async def _completed(connection: Connection, rows: Sequence[Any]) -> list[Mapping[str, Any]]:
+async def _completed(connection: Connection, rows: Sequence[Any]) -> list[Any]:
     """Fill occurrences up from their series: Graph sends little more than their time."""
-    if not all(isinstance(row, dict) for row in rows):
-        raise ProviderFailure("malformed", "The provider's answer lists something that is no event.")
-    series = {row.get("id"): row for row in rows if row.get("type") == "seriesMaster"}
-    for row in rows:
+    events = [row for row in rows if isinstance(row, dict)]
+    series = {str(row.get("id")): row for row in events if row.get("type") == "seriesMaster"}
+    for row in events:
         master = row.get("seriesMasterId")
         if (
             isinstance(master, str)
@@ -199,7 +207,10 @@ async def _completed(connection: Connection, rows: Sequence[Any]) -> list[Mappin
             and master not in series
         ):
             series[master] = await _read_event(connection, master) or {}
-    return [_filled(row, series.get(row.get("seriesMasterId"), {})) for row in rows]
+    return [
+        _filled(row, series.get(str(row.get("seriesMasterId")), {})) if isinstance(row, dict) else row
+        for row in rows
+    ]
 
 
 def _filled(row: Mapping[str, Any], master: Mapping[str, Any]) -> Mapping[str, Any]:

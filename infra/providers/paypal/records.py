@@ -32,7 +32,17 @@ from infra.providers._kit.shaping import (
     unix,
     when,
 )
-from infra.providers._kit.wire import at, basic, document, event_type, moment, number_at, rows, text_at
+from infra.providers._kit.wire import (
+    at,
+    basic,
+    document,
+    event_type,
+    items,
+    moment,
+    number_at,
+    read_each,
+    text_at,
+)
 
 _PAGE_MAX = 500
 _WINDOW_SECONDS = 31 * DAY_SECONDS
@@ -71,7 +81,7 @@ class PayPalTransactions(RecordStreams):
             if answer is None:
                 position = _halved(position)
                 continue
-            records = [_transaction(row) for row in rows(answer, "transaction_details")]
+            records = read_each(items(answer, "transaction_details"), _transaction)
             after = _after(position, answer)
             if records or after is None:
                 return page_of(request, position, records, after)

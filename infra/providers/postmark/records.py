@@ -17,7 +17,14 @@ from domain.providers.contract import Connection, ProviderFailure, ProviderReque
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
 from infra.providers._kit.shaping import DAY_SECONDS, joined, required, short, unix, when
-from infra.providers._kit.wire import document, moment, number_at, rows, text_at
+from infra.providers._kit.wire import (
+    document,
+    items,
+    moment,
+    number_at,
+    read_each,
+    text_at,
+)
 
 _PAGE_MAX = 500
 REACH = 10_000
@@ -47,8 +54,8 @@ class PostmarkMessages(RecordStreams):
         position = _position(connection, request)
         count = min(page_size(request, _PAGE_MAX), REACH - position.offset)
         answer = document(await connection.http.expect(_request(connection, position, count)))
-        found, total = rows(answer, "Messages"), number_at(answer, "TotalCount")
-        records = [_message(row) for row in found]
+        found, total = items(answer, "Messages"), number_at(answer, "TotalCount")
+        records = read_each(found, _message)
         after = _after(position, records, total)
         return page_of(
             request, position, records, after, total=total if position.before > position.until else None

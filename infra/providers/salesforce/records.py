@@ -44,6 +44,7 @@ from infra.providers._kit.wire import (
     items,
     json_or_none,
     moment,
+    read_each,
     segment,
     text_at,
 )
@@ -98,7 +99,7 @@ class SalesforceContacts(RecordStreams):
             raise ProviderFailure("malformed", "Salesforce does not know a query it was just given.")
         body = document(response)
         rows, again, rest = cut(items(body, "records"), whole(here.get("skip", 0)), request.limit)
-        records = [_record(row) for row in rows]
+        records = read_each(rows, _record)
         last = _soql(records[-1].modified_at) if records and records[-1].modified_at else here.get("last")
         total = at(body, "totalSize") if isinstance(at(body, "totalSize"), int) else None
         if again is not None:

@@ -18,7 +18,14 @@ from domain.providers.contract import Connection, ProviderFailure, ProviderReque
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
 from infra.providers._kit.shaping import required, short, unix
-from infra.providers._kit.wire import moment, number_at, rows, text_at
+from infra.providers._kit.wire import (
+    at,
+    items,
+    moment,
+    number_at,
+    read_each,
+    text_at,
+)
 
 _PAGE_MAX = 499  # one less than SendGrid's, for the bounce that is read again
 _LATE_SECONDS = 3600
@@ -54,7 +61,7 @@ class SendGridBounces(RecordStreams):
         if len(found) >= size + again:
             offset, last = position.offset + len(fresh), _identity(found[-1])
             after = replace(position, offset=offset, last=last)
-        return page_of(request, position, [_bounce(row) for row in fresh], after)
+        return page_of(request, position, read_each(fresh, _bounce), after)
 
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         data = record.data
@@ -78,9 +85,7 @@ def _restarted(position: _Position) -> _Position:
     return replace(position, offset=0, last=None, restarts=position.restarts + 1)
 
 
-async def _bounces(
-    connection: Connection, position: _Position, offset: int, size: int
-) -> list[Mapping[str, Any]]:
+async def _bounces(connection: Connection, position: _Position, offset: int, size: int) -> list[Any]:
     configuration = connection.configuration
     params = {"end_time": str(position.until), "limit": str(size), "offset": str(offset)}
     if position.since is not None:
@@ -91,11 +96,11 @@ async def _bounces(
         headers={"authorization": f"Bearer {configuration.api_key}"},
         params=params,
     )
-    return rows((await connection.http.expect(request)).json())
+    return list(items((await connection.http.expect(request)).json()))
 
 
-def _identity(row: Mapping[str, Any]) -> str:
-    return f"{number_at(row, 'created')} {text_at(row, 'email')}"
+def _identity(row: Any) -> str:
+    return f"{at(row, 'created')} {at(row, 'email')}"
 
 
 def _bounce(row: Mapping[str, Any]) -> SourceRecord:

@@ -17,7 +17,14 @@ from domain.providers.contract import Connection, ProviderFailure, ProviderReque
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
 from infra.providers._kit.shaping import exponent, required, rescaled, short, stamp, unix, when
-from infra.providers._kit.wire import at, document, moment, rows, text_at
+from infra.providers._kit.wire import (
+    at,
+    document,
+    items,
+    moment,
+    read_each,
+    text_at,
+)
 
 _PAGE_MAX = 100
 _LATE_SECONDS = 300
@@ -45,9 +52,9 @@ class SquarePayments(RecordStreams):
         if "errors" in answer:
             raise ProviderFailure("malformed", "The provider's answer holds errors.")
         # An empty list is left out.
-        found = rows(answer, "payments") if "payments" in answer else []
+        found = items(answer, "payments") if "payments" in answer else []
         after = replace(position, after=text_at(answer, "cursor"), skip=0) if answer.get("cursor") else None
-        return page_of(request, position, [_payment(row) for row in found], after)
+        return page_of(request, position, read_each(found, _payment), after)
 
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         data = record.data

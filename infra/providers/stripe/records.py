@@ -26,7 +26,14 @@ from domain.providers.records import (
 )
 from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
 from infra.providers._kit.shaping import DAY_SECONDS, required, rescaled, short, unix, when
-from infra.providers._kit.wire import at, document, moment, number_at, rows, text_at
+from infra.providers._kit.wire import (
+    at,
+    document,
+    items,
+    moment,
+    read_each,
+    text_at,
+)
 
 _PAGE_MAX = 100
 _EVENTS_KEPT_SECONDS = 30 * DAY_SECONDS
@@ -67,7 +74,7 @@ class StripeCharges(RecordStreams):
         position = _position(connection, request)
         if position.since is None:
             listed = await _listed(connection, request, position, path="/v1/charges")
-            records: Sequence[SourceRecord] = [_charge(row) for row in listed.rows]
+            records: Sequence[SourceRecord] = read_each(listed.rows, _charge)
             return page_of(request, position, records, listed.after)
         if position.since < unix(connection.now) - _EVENTS_KEPT_SECONDS:
             raise StateExpired("Stripe keeps events for 30 days.")
@@ -124,7 +131,7 @@ async def _listed(
         params=params,
     )
     answer = document(await connection.http.expect(asked))
-    found, more = rows(answer, "data"), answer.get("has_more")
+    found, more = items(answer, "data"), answer.get("has_more")
     if not isinstance(more, bool) or (more and not found):
         raise ProviderFailure("malformed", "The provider's list does not say whether there is more.")
     return _Listed(found, replace(position, after=text_at(found, -1, "id")) if more else None)
@@ -143,7 +150,10 @@ def _latest(position: _Position, listed: _Listed) -> tuple[list[SourceRecord], _
     second, taken = position.second, set(position.taken)
     records = []
     for event in listed.rows:
-        created, charge = number_at(event, "created"), at(event, "data", "object")
+        created, charge = at(event, "created"), at(event, "data", "object")
+        if not isinstance(created, int) or not isinstance(charge, dict) or not charge.get("id"):
+            records.append(SourceRecord("", {}))
+            continue
         if created != second:
             second, taken = created, set()
         name = text_at(charge, "id")

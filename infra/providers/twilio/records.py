@@ -20,7 +20,14 @@ from domain.providers.contract import Connection, ProviderFailure, ProviderReque
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, linked, page_of, page_size, since_of, unpacked
 from infra.providers._kit.shaping import DAY_SECONDS, required, short, stamp, unix
-from infra.providers._kit.wire import basic, document, moment, rows, text_at
+from infra.providers._kit.wire import (
+    basic,
+    document,
+    items,
+    moment,
+    read_each,
+    text_at,
+)
 
 _PAGE_MAX = 1_000
 _LOOK_BACK_SECONDS = 3 * DAY_SECONDS
@@ -54,7 +61,7 @@ class TwilioMessages(RecordStreams):
             if link is not None
             else None
         )
-        return page_of(request, position, [_message(row) for row in rows(answer, "messages")], after)
+        return page_of(request, position, read_each(items(answer, "messages"), _message), after)
 
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         data = record.data

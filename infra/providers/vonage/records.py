@@ -19,7 +19,14 @@ from domain.providers.contract import Connection, ProviderFailure, ProviderReque
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
 from infra.providers._kit.paging import Position, check_stream, packed, page_of, start_of, unpacked
 from infra.providers._kit.shaping import DAY_SECONDS, required, short, stamp, unix, when
-from infra.providers._kit.wire import basic, document, moment, rows, text_at
+from infra.providers._kit.wire import (
+    basic,
+    document,
+    items,
+    moment,
+    read_each,
+    text_at,
+)
 
 _PAGE_MAX = 1_000
 _KEPT_SECONDS = 390 * DAY_SECONDS
@@ -52,7 +59,7 @@ class VonageMessages(RecordStreams):
         position = _position(connection, request)
         for _ in range(_REQUESTS_MAX):
             answer = document(await connection.http.expect(_request(connection, position)))
-            records = [_message(row) for row in rows(answer, "records")]
+            records = read_each(items(answer, "records"), _message)
             after = _after(position, answer)
             if records or after is None:
                 return page_of(request, position, records, after)

@@ -123,6 +123,147 @@ async def test_a_feed_that_is_cut_off_is_malformed(body: bytes) -> None:
     assert caught.value.kind == "malformed"
 
 
+GOOD = vevent("good", "SUMMARY:good")
+
+
+def block(name: str, *lines: str) -> str:
+    return "\r\n".join((f"BEGIN:{name}", *lines, f"END:{name}"))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        vevent("other", block("VALARM", "TRIGGER;RELATED=END:", "ACTION:AUDIO")),
+        vevent("other", block("VALARM", "TRIGGER:P1H", "DURATION:5 minutes", "REPEAT:x")),
+        vevent("other", "LAST-MODIFIED:never", "ORGANIZER:", "GEO:here", "SEQUENCE:one"),
+        vevent("other", block("VALARM", "no colon in here", "ATTACH;VALUE=BINARY:***")),
+        vevent("other", block("VALARM", "TRIGGER:-PT5M")).replace("END:VALARM\r\n", ""),
+        block("VTODO", "UID:t", "PERCENT-COMPLETE:half", "DTSTART:sometime", "RRULE:FREQ=NEVER"),
+        block("VJOURNAL", "UID:j", "DTSTART;VALUE=DATE:99999999"),
+        block("VFREEBUSY", "UID:f", "FREEBUSY:20260101T000000Z/never"),
+        block("VAVAILABILITY", "UID:v", block("AVAILABLE", "DTSTART:x")),
+        block("VTIMEZONE", "TZID:Z", block("STANDARD", "DTSTART:x", "TZOFFSETFROM:+99", "TZOFFSETTO:y")),
+        block("VTIMEZONE", "LAST-MODIFIED:x"),
+        "METHOD",
+        "REFRESH-INTERVAL;VALUE=DURATION:daily",
+        "END:VALARM",
+        "END:X-UNKNOWN",
+    ],
+)
+def test_what_is_wrong_beside_an_event_costs_no_event(odd: str) -> None:
+    for events in ((odd, GOOD), (GOOD, odd)):
+        records = {record.external_id: record for record in parse_feed(calendar(*events))}
+        assert records.pop("good").data["summary"] == "good"
+        assert all("problem" not in record.data for record in records.values())
+        assert list(records) == (["other"] if "UID:other" in odd else [])
+
+
+@pytest.mark.parametrize("around", ["<!-- made by x -->", "\r\n\r\nhello", "X-Y:z"])
+def test_text_after_the_calendar_is_no_part_of_it(around: str) -> None:
+    assert [found.external_id for found in parse_feed(calendar(GOOD) + around.encode())] == ["good"]
+
+
+def test_calendars_one_after_the_other_are_all_read() -> None:
+    both = calendar(vevent("a", "DTSTART:20260305T190000"), zone="Asia/Tokyo") + calendar(
+        vevent("b", "DTSTART:20260305T190000"), zone="Europe/Berlin"
+    )
+    assert [found.data["start"] for found in parse_feed(both)] == [
+        "2026-03-05T10:00:00.000000Z",
+        "2026-03-05T18:00:00.000000Z",
+    ]
+
+
+@pytest.mark.parametrize("line", ["RECURRENCE-ID:someday", "RECURRENCE-ID;TZID=Nowhere:20260312T180000"])
+async def test_an_event_that_cannot_be_named_passes_for_no_other_and_deletes_none(line: str) -> None:
+    async with world(CASES["iCal"]) as here:
+        series = vevent("a", "RRULE:FREQ=WEEKLY", "SUMMARY:series")
+        here.server.add(route(FEED, feed(series, vevent("b"))))
+        full = await drain(ICAL, here.connection, "events")
+        here.server.add(route(FEED, feed(series, vevent("a", line), etag='"2"')))
+        odd = await drain(ICAL, here.connection, "events", state=full.state)
+        here.server.add(route(FEED, feed(series, etag='"3"')))
+        last = await drain(ICAL, here.connection, "events", state=odd.state)
+    assert (odd.deleted, odd.pages[-1].is_complete) == ([], False)
+    assert next(record for record in odd.records if record.external_id == "a").data["summary"] == "series"
+    assert last.deleted == ["b", *[name for name in odd.ids if name.startswith("unnamed-")]]
+
+
+def zoned(offset: str | None, name: str = "Our own zone", start: str = "20260701T140000") -> bytes:
+    defined = (
+        []
+        if offset is None
+        else [
+            block(
+                "VTIMEZONE",
+                f"TZID:{name}",
+                block(
+                    "STANDARD", "DTSTART:19700101T000000", f"TZOFFSETFROM:{offset}", f"TZOFFSETTO:{offset}"
+                ),
+            )
+        ]
+    )
+    return calendar(vevent("a", f"DTSTART;TZID={name}:{start}", "DURATION:PT1H"), *defined)
+
+
+def test_a_time_zone_means_something_in_its_own_calendar_only() -> None:
+    hours = {"+0500": "09", "-0300": "17", "+1100": "03"}
+    for offset, hour in hours.items():
+        (found,) = parse_feed(zoned(offset))
+        assert found.data["start"] == f"2026-07-01T{hour}:00:00.000000Z"
+        assert found.data["end"] == f"2026-07-01T{int(hour) + 1:02}:00:00.000000Z"
+    (nowhere,) = parse_feed(zoned(None))
+    assert "problem" in nowhere.data
+
+
+def test_an_event_changed_here_keeps_the_zone_that_only_its_calendar_defines() -> None:
+    event = EventRecord.model_validate(EVENT | {"recurrence": []})
+    written = write_event(event, "a", NOW, zoned("+0500")).decode()
+    write_event(event, "a", NOW, zoned("-0300"))
+    assert "DTSTART;TZID=Our own zone:20260305T230000\r\n" in written
+    assert "DTEND;TZID=Our own zone:20260306T000000\r\n" in written
+    assert "TZOFFSETTO:+0500" in written
+
+
+LETTERS = "Žluťoučký kůň — 🎪"
+
+
+@pytest.mark.parametrize(
+    ("charset", "mark"),
+    [
+        ("utf-8", b""),
+        ("UTF-8", b"\xef\xbb\xbf"),
+        ("utf-16", b""),
+        ("iso-8859-2", b""),
+        ("windows-1250", b""),
+        ("unheard-of", b""),
+    ],
+)
+async def test_letters_come_as_the_declared_charset_says(charset: str, mark: bytes) -> None:
+    text = (
+        LETTERS
+        if charset.lower().startswith("utf")
+        else "Žluťoučký kůň"
+        if charset != "unheard-of"
+        else "plain"
+    )
+    body = mark + calendar(vevent("a", f"SUMMARY:{text}")).decode().encode(
+        charset if charset != "unheard-of" else "ascii"
+    )
+    async with world(CASES["iCal"]) as here:
+        answer = Answer(200, body, {"content-type": f'text/calendar; charset="{charset}"'})
+        here.server.add(route(FEED, answer))
+        (found,) = (await drain(ICAL, here.connection, "events")).records
+    assert found.data["summary"] == text
+
+
+@pytest.mark.parametrize("fold", [b"\r\n ", b"\n\t"])
+def test_a_line_may_be_folded_within_a_letter(fold: bytes) -> None:
+    text = f"SUMMARY:{LETTERS}".encode()
+    for cut in range(9, len(text)):
+        body = calendar(vevent("a", "PLACE:")).replace(b"PLACE:", text[:cut] + fold + text[cut:])
+        assert parse_feed(body)[0].data["summary"] == LETTERS
+
+
 def test_altered_occurrences_are_records_of_their_own() -> None:
     body = calendar(
         vevent("a", "RRULE:FREQ=WEEKLY;COUNT=3", "EXDATE:20260312T180000Z"),

@@ -28,7 +28,7 @@ from tests.fixtures.listed_messages import (
 from tests.fixtures.scripted_server import Answer
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, world
-from tests.worlds.sync_drain import drain_checked, shaped, streams
+from tests.worlds.sync_drain import drain, drain_checked, shaped, streams
 
 SENDGRID = streams("SendGrid")
 MAILGUN = streams("Mailgun")
@@ -330,30 +330,25 @@ async def test_refusals_have_their_kind(name: str, status: int, kind: str) -> No
 
 
 MALFORMED: dict[str, list[Any]] = {
-    "SendGrid": [{}, [{}], [1], [{"email": "a@example.com", "created": "then"}], [{"created": 1}]],
+    "SendGrid": [{}],
     "Mailgun": [
         {"paging": {}},
         {"items": [{"recipient": "a@example.com", "id": "1"}]},
-        {"items": [1]},
-        {"items": [{}]},
     ],
     "Postmark": [
         {"Messages": []},
         {"TotalCount": 1},
-        {"TotalCount": 1, "Messages": [{}]},
         {"TotalCount": "1", "Messages": []},
     ],
     "Twilio": [
         {"messages": []},
         {"next_page_uri": None},
-        {"messages": [{}], "next_page_uri": None},
         {"messages": [], "next_page_uri": 1},
     ],
     "Vonage": [
         {"records": []},
         {"records": [], "request_status": "TRUNCATED"},
         {"request_status": "SUCCESS"},
-        {"records": [{}], "request_status": "SUCCESS"},
     ],
 }
 
@@ -366,6 +361,21 @@ async def test_pages_that_are_not_what_is_documented_are_malformed(name: str) ->
             with pytest.raises(ProviderFailure) as caught:
                 await drain_checked(streams(name), here.connection)
             assert caught.value.kind == "malformed", body
+
+
+ODD: list[Any] = [1, None, "x", [], {}, {"email": "a@example.com", "created": "then"}, {"created": 1}]
+
+
+@pytest.mark.parametrize("name", ["Postmark", "SendGrid", "Twilio", "Vonage"])
+async def test_a_row_that_is_no_record_costs_no_other(name: str) -> None:
+    page = {"TotalCount": 7, "next_page_uri": None, "request_status": "SUCCESS"}
+    rows = {"Messages": ODD, "messages": ODD, "records": ODD}
+    async with world(CASES[name]) as here:
+        here.server.always = Answer(200, ODD if name == "SendGrid" else page | rows)
+        listing = await drain(streams(name), here.connection, "bounces" if name == "SendGrid" else "messages")
+    assert set(listing.ids) == {""}
+    assert len(listing.ids) >= len(ODD)
+    assert listing.state is not None
 
 
 @EVERY

@@ -24,7 +24,7 @@ from tests.fixtures.listed_payments import (
 from tests.fixtures.scripted_server import Answer
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, world
-from tests.worlds.sync_drain import drain_checked, shaped, streams
+from tests.worlds.sync_drain import drain, drain_checked, shaped, streams
 
 STRIPE = streams("Stripe")
 PAYPAL = streams("PayPal")
@@ -325,18 +325,13 @@ MALFORMED: dict[str, list[Any]] = {
     "Stripe": [
         {"data": []},
         {"data": [], "has_more": True},
-        {"data": [{}], "has_more": False},
-        {"data": [1], "has_more": False},
     ],
     "PayPal": [
         {"transaction_details": []},
-        {"transaction_details": [{}], "total_pages": 1},
         {"total_pages": 1},
     ],
     "Square": [
         {"payments": "none"},
-        {"payments": [{}]},
-        {"payments": [None]},
         {"errors": [{"code": "X"}]},
         {"cursor": 1.5},
     ],
@@ -352,6 +347,21 @@ async def test_pages_that_are_not_what_is_documented_are_malformed(name: str) ->
             with pytest.raises(ProviderFailure) as caught:
                 await drain_checked(streams(name), here.connection)
             assert caught.value.kind == "malformed", body
+
+
+ODD: list[Any] = [1, None, "x", [], {}, {"id": None}]
+
+
+@EVERY
+async def test_a_row_that_is_no_record_costs_no_other(name: str) -> None:
+    (profile,) = streams(name).streams_of(CASES[name].provider.profile.configuration.model_construct())
+    rows = ODD[:2] if name == "PayPal" else ODD
+    page = {"data": rows, "has_more": False, "transaction_details": rows, "total_pages": 1, "payments": rows}
+    async with world(CASES[name]) as here:
+        answer = Answer(200, page)
+        here.server.listing = lambda request: answer if request.method == "GET" else None
+        listing = await drain(streams(name), here.connection, profile.name)
+    assert set(listing.ids) == {""}
 
 
 @EVERY

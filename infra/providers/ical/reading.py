@@ -1,0 +1,142 @@
+"""iCalendar text read with what is wrong in it: that costs its own property or component, and nothing else.
+
+The `icalendar` library refuses a whole calendar for one bad line outside of events, and remembers each VTIMEZONE by
+name for every calendar that it reads later; RFC 5545 section 3.8.3.1: a TZID means something in its own calendar only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from icalendar import Calendar
+from icalendar.parser.ical.component import ComponentIcalParser
+from icalendar.prop import vBroken
+
+from domain.providers.contract import ProviderFailure
+from domain.providers.text import decoded
+
+#: What the library raises for text that is no calendar.
+_ODD = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
+_FOLD = re.compile(rb"(?:\r?\n)+[ \t]")
+_WIDE = re.compile(
+    rb"^(?:\xff\xfe|\xfe\xff|\x00\x00\xfe\xff)|charset\s*=\s*[\"']?utf-?(?:16|32)", re.IGNORECASE
+)
+#: Components that stand in a calendar side by side: one without an end ends where the next begins.
+_SIDE_BY_SIDE = frozenset(("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VTIMEZONE"))
+
+
+def unfolded(body: bytes, content_type: str = "") -> str:
+    """Return the text with its lines whole; a fold may stand within a letter (RFC 5545 section 3.1)."""
+    if _WIDE.search(body[:4]) or _WIDE.search(content_type.encode("utf-8", "replace")):
+        return decoded(body, content_type)
+    return decoded(_FOLD.sub(b"", body), content_type)
+
+
+def calendars_in(body: bytes) -> list[Any]:
+    """Return the calendars of a text. Raises ProviderFailure (malformed) when there is none, or one has no end."""
+    parser = _Parser(unfolded(body), Calendar._get_component_factory(), Calendar.types_factory)
+    try:
+        components = parser.parse()
+    except _ODD:
+        components = []
+    calendars = [component for component in components if component.name == "VCALENDAR"]
+    if not calendars or parser.component is not None:
+        raise ProviderFailure("malformed", "The calendar cannot be read.")
+    return calendars
+
+
+class Zones:
+    """The time zones of one calendar. Times without one are in X-WR-TIMEZONE, which the large calendars write."""
+
+    def __init__(self, calendar: Any) -> None:
+        self._defined = {_cleaned(zone.get("TZID")): zone for zone in calendar.walk("VTIMEZONE")}
+        self._made: dict[str, tzinfo | None] = {}
+        try:
+            self.default: tzinfo = ZoneInfo(str(calendar.get("X-WR-TIMEZONE") or "UTC"))
+        except (ValueError, OSError, KeyError):
+            self.default = UTC
+
+    def located(self, value: Any) -> date:
+        """Return the day, or the moment with its zone, of a property. Raises ValueError for a zone nobody knows."""
+        found: date = value.dt
+        if not isinstance(found, datetime) or found.tzinfo is not None:
+            return found
+        name = value.params.get("TZID")
+        zone = self._own(_cleaned(name)) if name else self.default
+        if zone is None:
+            raise ValueError("a time zone that is not known")
+        return found.replace(tzinfo=zone)
+
+    def _own(self, name: str) -> tzinfo | None:
+        if name not in self._made:
+            self._made[name] = _zone_of(self._defined.get(name))
+        return self._made[name]
+
+
+def _zone_of(component: Any) -> tzinfo | None:
+    try:
+        zone: tzinfo | None = component.to_tz(lookup_tzid=False) if component is not None else None
+        if zone is not None:
+            datetime(2026, 1, 1, tzinfo=zone).astimezone(UTC)
+    except _ODD:
+        return None
+    return zone
+
+
+def _cleaned(name: Any) -> str:
+    return str(name or "").strip("/")
+
+
+class _Parser(ComponentIcalParser):
+    """The library's parser without its refusals and without its memory for time zones."""
+
+    def handle_line_parse_error(self, exception: Exception) -> None:
+        if self.component is not None:
+            self.component.errors.append((None, str(exception)))
+
+    def handle_begin_component(self, vals: str) -> None:
+        if vals.strip().upper() in _SIDE_BY_SIDE:
+            self._close(lambda: len(self._stack) == 1)
+        super().handle_begin_component(vals.strip())
+
+    def handle_end_component(self, vals: str) -> None:
+        name = vals.strip().upper()
+        if all(component.name != name for component in self._stack):
+            return
+        self._close(lambda: self._stack[-1].name == name)
+        component = self._stack.pop()
+        (self._stack[-1].subcomponents if self._stack else self._components).append(component)
+
+    def handle_property(self, name: str, params: Any, vals: str, line: Any) -> None:
+        if self.component is None:  # text around the calendar
+            return
+        try:
+            super().handle_property(name, params, vals, line)
+        except _ODD as error:
+            self.handle_property_parse_error(error, name, params, vals, line)
+
+    def handle_property_parse_error(  # noqa: PLR0917 - the library's signature
+        self,
+        exception: Exception,
+        name: str,
+        params: Any,
+        val: str,
+        line: Any,
+    ) -> None:
+        told = ValueError(str(exception))
+        broken = vBroken.from_parse_error(
+            raw_value=val, params=params, property_name=name, expected_type="unknown", error=told
+        )
+        assert self.component is not None
+        self.component.errors.append((name, str(exception)))
+        self.component.add(name, broken, encode=False)
+
+    def _close(self, is_closed: Callable[[], bool]) -> None:
+        while self._stack and not is_closed():
+            component = self._stack.pop()
+            if self._stack:
+                self._stack[-1].subcomponents.append(component)
