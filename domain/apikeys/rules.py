@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
 
@@ -56,20 +57,17 @@ def ip_allowed(ip: str | None, allowed: Sequence[str]) -> bool:
     return address is not None and any(address in network for network in _networks(tuple(allowed)))
 
 
-def check_grant(principal: Principal, scopes: Collection[str], *, catalogue: Collection[str] | None) -> None:
+def check_grant(
+    principal: Principal, scopes: Collection[str], *, catalogue: Collection[str], is_closed: bool
+) -> None:
     """Check that the caller gives a key no scope beyond their own.
 
     - A key may grant only its own scopes.
     - A user may grant the permissions of the hub that they hold, and any scope of the platform's other modules,
-      because the hub does not know who may do what there. Where `catalogue` is closed, only the scopes in it.
-    - Raises Forbidden naming the scopes, or ValidationFailed for a scope outside a closed catalogue."""
-    known = None if catalogue is None else {*PERMISSIONS, *catalogue}
-    unknown = () if known is None else missing_scopes(known, scopes)
-    if unknown:
-        raise ValidationFailed(
-            f"These scopes do not exist: {', '.join(unknown)}.",
-            [FieldError("/scopes", "GET /api/apikeys/scopes lists the scopes that exist.")],
-        )
+      because the hub does not know who may do what there. Where the `catalogue` is closed, only the scopes in it.
+    - Raises Forbidden naming the scopes, or ValidationFailed for a scope outside a closed catalogue, and for an action
+      that a resource of the hub does not have."""
+    _check_exist(scopes, {*PERMISSIONS, *catalogue}, is_closed=is_closed)
     asked = scopes if principal.api_key_id else [scope for scope in scopes if scope in PERMISSIONS]
     missing = missing_scopes(principal.permissions, asked)
     if missing:
@@ -78,6 +76,29 @@ def check_grant(principal: Principal, scopes: Collection[str], *, catalogue: Col
             code="insufficient-scope",
             scopes=missing,
         )
+
+
+_OWN_RESOURCES = frozenset(permission.partition(":")[0] for permission in PERMISSIONS)
+
+
+def _check_exist(scopes: Collection[str], known: Collection[str], *, is_closed: bool) -> None:
+    """Raise ValidationFailed for scopes that nothing checks: of the hub's own resources, or all where it is closed."""
+    unknown = [
+        scope
+        for scope in missing_scopes(known, scopes)
+        if is_closed or scope.partition(":")[0] in _OWN_RESOURCES
+    ]
+    if not unknown:
+        return
+    listed = "GET /api/apikeys/scopes lists the scopes that exist."
+    errors = []
+    for scope in unknown:
+        resource = scope.partition(":")[0]
+        own = sorted(name for name in known if name.partition(":")[0] == resource)
+        near = get_close_matches(scope, own, n=1, cutoff=0) or get_close_matches(scope, sorted(known), n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        errors.append(FieldError("/scopes", f"There is no scope {scope}.{meant} {listed}"))
+    raise ValidationFailed(f"These scopes do not exist: {', '.join(unknown)}.", errors)
 
 
 def check_shrinks(key: ApiKey, scopes: Collection[str]) -> None:

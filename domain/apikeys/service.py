@@ -52,10 +52,11 @@ ROTATED: Final = "Rotated"
 
 @dataclass(frozen=True, slots=True)
 class KeyPolicy:
-    """The limit of BR-AK-03, and the catalogue of the platform's scopes; None where it is open."""
+    """The limit of BR-AK-03, and the catalogue of the platform's scopes, which may be all that there are."""
 
     per_tenant: int
-    catalogue: Collection[str] | None
+    catalogue: Collection[str]
+    catalogue_is_closed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,12 @@ class ApiKeyService:
     def create(self, principal: Principal, command: CreateApiKey) -> Issued:
         """Create a key. Raises Forbidden, ValidationFailed, RuleViolation (BR-AK-03)."""
         principal.require(INTEGRATION_MANAGE)
-        check_grant(principal, command.scopes, catalogue=self._policy.catalogue)
+        check_grant(
+            principal,
+            command.scopes,
+            catalogue=self._policy.catalogue,
+            is_closed=self._policy.catalogue_is_closed,
+        )
         now = self._clock.now()
         check_times(command.expires_at, command.not_before, now)
         plain, key_id = new_key(), self._ids.new()
@@ -187,7 +193,7 @@ class ApiKeyService:
             check_version("API key", if_match, before.version)
             check_alive(before, now)
             # The caller sees the new key, which has these scopes.
-            check_grant(principal, before.scopes, catalogue=None)
+            check_grant(principal, before.scopes, catalogue=before.scopes, is_closed=False)
             check_no_rotation(tx, before, now)
             expires_at = command.expires_at or before.expires_at
             check_times(expires_at, None, now)

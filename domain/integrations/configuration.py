@@ -70,7 +70,7 @@ def merge(model: type[Configuration], sent: Mapping[str, Any], old: Split) -> Sp
     kept = [pointer for pointer, value in old.secrets.items() if _keep(whole, pointer, value)]
     _refuse_masks(whole)
     try:
-        return _split(model.model_validate_json(_compact(whole)))
+        return _split(model.model_validate_json(_compact(whole), by_alias=True, by_name=False))
     except ValidationError as error:
         out_of_place = {
             pointer
@@ -102,7 +102,7 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
 
 def _validated(model: type[Configuration], value: Mapping[str, Any]) -> Configuration:
     try:
-        return model.model_validate_json(_compact(value))
+        return model.model_validate_json(_compact(value), by_alias=True, by_name=False)
     except ValidationError as error:
         refused = error.errors(include_url=False, include_input=False, include_context=False)
         errors = [FieldError(_ROOT + json_pointer(*field["loc"]), reason_of(field)) for field in refused]

@@ -86,7 +86,7 @@ class EventService:
             tenant_id = UUID(fields.pop("tenantId"))
             if fields.get("id") is None:
                 fields["id"] = _id_of_message(message_id)
-            event = RaiseEvent.model_validate(fields)
+            event = RaiseEvent.model_validate(fields, by_alias=True, by_name=False)
         except (ValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValidationFailed("The message is not an event.") from error
         row = self._row(tenant_id, event, None, "")

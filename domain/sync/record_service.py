@@ -12,7 +12,14 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from domain.core.errors import Conflict, FieldError, ProviderUnavailable, ValidationFailed, check_version
+from domain.core.errors import (
+    Conflict,
+    FieldError,
+    ProviderUnavailable,
+    ValidationFailed,
+    check_version,
+    json_pointer,
+)
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal
@@ -24,6 +31,7 @@ from domain.providers.records import ListingRequest, RecordType, SourceRecord, S
 from domain.sync.mapping import FieldMapping, RecordTypeName, StreamName, compile_mapping
 from domain.sync.model import SyncedRecord
 from domain.sync.ports import LocalChange, RecordFilter, StoredMapping, SyncTransaction
+from domain.sync.records import MODELS
 from domain.sync.rules import check_integration, stored_id
 from domain.sync.sources import NotSynchronisable, Source, Sources
 from domain.sync.transforming import NotStorable, Transformer, canonical, stored_text, validate
@@ -132,6 +140,12 @@ class RecordService:
         """Replace the mapping, from the next batch on. Raises NotFound, ValidationFailed, PreconditionFailed."""
         principal.require(INTEGRATION_MANAGE)
         compile_mapping(mapping)
+        with self._transactions.read() as tx:
+            integration = tx.integrations.get(principal.tenant_id, integration_id)
+        try:
+            _check_mapping(mapping, self._sources.streams_of(integration))
+        except ProviderFailure as failure:
+            raise _refusal(failure) from None
         text = mapping.model_dump_json(by_alias=True)
         with self._transactions.write() as tx:
             tx.integrations.get(principal.tenant_id, integration_id)
@@ -234,6 +248,31 @@ def _text(kind: RecordType, data: Mapping[str, Any], pointer: str) -> str:
         return stored_text(valid)
     except NotStorable as reason:
         raise ValidationFailed(str(reason), [FieldError(pointer, str(reason))]) from None
+
+
+def _check_mapping(mapping: FieldMapping, streams: Sequence[StreamProfile]) -> None:
+    """Raise ValidationFailed for streams that the integration does not have and fields that no record has."""
+    profiles = {profile.name: profile for profile in streams}
+    errors: list[FieldError] = []
+    for name, mapped in mapping.streams.items():
+        pointer = f"/streams{json_pointer(name)}"
+        if name not in profiles:
+            has = f"choose one of {', '.join(profiles)}" if profiles else "the integration has none"
+            errors.append(FieldError(pointer, f"There is no such stream; {has}."))
+            continue
+        kind = RecordType(mapped.record_type) if mapped.record_type else profiles[name].record_type
+        fields = MODELS[kind].model_fields
+        known = [field.alias or own for own, field in fields.items()]
+        errors += [
+            FieldError(
+                f"{pointer}/fields{json_pointer(field)}",
+                f"The record {kind.value} has no such field; choose one of {', '.join(known)}.",
+            )
+            for field in mapped.fields
+            if field not in known and field not in fields
+        ]
+    if errors:
+        raise ValidationFailed("The mapping names streams or fields that do not exist.", errors)
 
 
 def _chosen(streams: Sequence[StreamProfile], name: str | None, pointer: str) -> StreamProfile:

@@ -92,6 +92,13 @@ class Sources:
             self._kept[key] = (now, source)
         return source
 
+    def streams_of(self, integration: Integration) -> Sequence[StreamProfile]:
+        """Return the streams by the integration's configuration alone; it need not be connected. Blocks.
+
+        Raises ProviderFailure when the configuration cannot be read."""
+        provider, connection = self._connector.connect(integration, needs_token=False)
+        return provider.streams.streams_of(connection.configuration) if provider.streams else ()
+
     def forget(self, integration: Integration) -> None:
         """Drop the connection, so that the next batch reads the credentials again."""
         with self._lock:

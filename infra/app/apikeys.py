@@ -39,8 +39,9 @@ def key_verification_service(hub: Hub) -> KeyVerificationService:
 @builds
 def api_key_service(hub: Hub) -> ApiKeyService:
     settings = hub.settings
-    catalogue = settings.api_key_scopes.split() if settings.api_key_scopes_closed else None
-    policy = KeyPolicy(settings.api_key_limit_per_tenant, catalogue)
+    policy = KeyPolicy(
+        settings.api_key_limit_per_tenant, settings.api_key_scopes.split(), settings.api_key_scopes_closed
+    )
     return ApiKeyService(hub.transactions, hub.clock, hub.ids, policy, realtime=hub.realtime)
 
 

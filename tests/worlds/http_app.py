@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,15 @@ class App:
             ttl_seconds=3600,
         )
 
-    def request(self, method: str, path: str, body: object = b"", **headers: str) -> func.HttpRequest:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = b"",
+        *,
+        parameters: Mapping[str, str] | None = None,
+        **headers: str,
+    ) -> func.HttpRequest:
         given = {"authorization": f"Bearer {self.token(*ALL)}"} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
@@ -76,7 +84,7 @@ class App:
         parts = path.split("/")
         route = {"id": parts[1]} if len(parts) > 1 else {}
         url = f"http://localhost:7071/api/{path}"
-        return func.HttpRequest(method, url, headers=given, route_params=route, body=raw)
+        return func.HttpRequest(method, url, headers=given, params=parameters, route_params=route, body=raw)
 
     def call(self, name: str, request: func.HttpRequest) -> func.HttpResponse:
         return run(self._functions[name], request)

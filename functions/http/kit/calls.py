@@ -13,7 +13,14 @@ from uuid import UUID
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
 
-from domain.core.errors import DomainError, NotFound, PreconditionFailed, TooLarge
+from domain.core.errors import (
+    DomainError,
+    FieldError,
+    NotFound,
+    PreconditionFailed,
+    TooLarge,
+    ValidationFailed,
+)
 from domain.core.principal import Principal
 from functions.http.kit.operations import API, methods_of
 from functions.http.kit.problems import (
@@ -87,7 +94,7 @@ class Call:
     def query(self, model: type[M]) -> M:
         """Return the query string as a model. Raises ValidationFailed."""
         try:
-            return model.model_validate(dict(self.request.params))
+            return model.model_validate(dict(self.request.params), by_alias=True, by_name=False)
         except ValidationError as error:
             raise validation_error(error, "query") from error
 
@@ -102,6 +109,22 @@ class Call:
         return int(tag[:9])
 
 
+def check_parameters(request: func.HttpRequest, query: type[BaseModel] | None) -> None:
+    """Raise ValidationFailed for query parameters that an operation does not have: a misspelt filter filters nothing.
+
+    `query` is the model of those that it has."""
+    fields = query.model_fields if query else {}
+    known = [field.alias or name for name, field in fields.items()]
+    unknown = [name for name in request.params if name not in known]
+    if unknown:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        errors = [
+            FieldError(f"/{name[:_SHOWN_AT_MOST]}", f"There is no such parameter; {has}.")
+            for name in unknown[:10]
+        ]
+        raise ValidationFailed("The operation does not have these query parameters.", errors)
+
+
 def parse(model: type[M], body: bytes, most: int, *, empty: bytes = b"") -> M:
     """Return JSON bytes as `model`. Raises ValidationFailed, TooLarge or MalformedBody."""
     if len(body) > most:
@@ -111,7 +134,7 @@ def parse(model: type[M], body: bytes, most: int, *, empty: bytes = b"") -> M:
             raise MalformedBody("The body is empty; send JSON.")
         body = empty
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, by_alias=True, by_name=False)
     except ValidationError as error:
         raise validation_error(error, "body") from error
 

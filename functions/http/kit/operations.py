@@ -20,7 +20,8 @@ READ = ("GET", "HEAD")
 class ApiOperation:
     """One operation, as the OpenAPI document describes it. Several `body` models are alternatives.
 
-    `refusals` are the error statuses of its use case; those of every operation of its kind are added to them."""
+    - `foreign_query`: others add parameters of their own to its address, which are let pass.
+    - `refusals`: the error statuses of its use case; those of every operation of its kind are added to them."""
 
     method: str
     route: str
@@ -33,6 +34,7 @@ class ApiOperation:
     body: type[BaseModel] | tuple[type[BaseModel], ...] | None = None
     body_is_optional: bool = False
     query: type[BaseModel] | None = None
+    foreign_query: bool = False
     response: type[BaseModel] | None = None
     status: int = 200
     media_type: str = "application/json"

@@ -18,7 +18,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, cast
 import azure.functions as func
 from pydantic import BaseModel
 
-from functions.http.kit.calls import ApiResponse, Call
+from functions.http.kit.calls import ApiResponse, Call, check_parameters
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.operations import API, OPERATIONS, READ, ApiOperation, serve_methods
 from functions.http.kit.tracing import NO_CONTEXT
@@ -37,6 +37,7 @@ class Options(TypedDict, total=False):
     body: type[BaseModel] | tuple[type[BaseModel], ...]
     body_is_optional: bool
     query: type[BaseModel]
+    foreign_query: bool
     response: type[BaseModel]
     status: int
     refusals: tuple[int, ...]
@@ -124,6 +125,8 @@ def _sync_trigger(operation: ApiOperation, handler: SyncHandler) -> Trigger:
         with exchange.bound(operation.route):
             try:
                 call = exchange.authenticated(operation.permission)
+                if not operation.foreign_query:
+                    check_parameters(call.request, operation.query)
                 stored = exchange.replayed(call)
                 return exchange.finish(call, handler(call)) if stored is None else stored
             except Exception as error:
@@ -138,6 +141,8 @@ def _async_trigger(operation: ApiOperation, handler: AsyncHandler) -> Trigger:
         with exchange.bound(operation.route):
             try:
                 call = await exchange.authenticated_soon(operation.permission)
+                if not operation.foreign_query:
+                    check_parameters(call.request, operation.query)
                 if not exchange.is_idempotent:
                     return exchange.finish(call, await handler(call))
                 stored = await asyncio.to_thread(exchange.replayed, call)

@@ -26,7 +26,7 @@ class View(BaseModel):
 
 
 class Query(BaseModel):
-    """A query string; unknown parameters are ignored."""
+    """A query string; `check_parameters` refuses parameters that are unknown."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from domain.core.permissions import METRICS_READ
+from functions.http.kit.calls import check_parameters
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.operations import OPERATIONS, ApiOperation
 from functions.http.kit.resource import serve
@@ -37,6 +38,7 @@ def read_metrics(req: func.HttpRequest) -> func.HttpResponse:
         try:
             if not hub().settings.is_development or any(name in req.headers for name in _CREDENTIALS):
                 exchange.authenticated(_METRICS.permission)
+            check_parameters(req, None)
             text, content_type = exposition(use(MetricsService).read(), req.headers.get("accept", ""))
             return exchange.dressed(func.HttpResponse(text, headers={"Content-Type": content_type}))
         except Exception as error:

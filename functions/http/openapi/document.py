@@ -227,15 +227,13 @@ def _refusals(operation: ApiOperation) -> list[int]:
     """Return every error status of an operation: its own, and those of the steps around its use case."""
     statuses = {*operation.refusals, 429, 500, 503}
     if not operation.anonymous:
-        statuses.add(401)
+        statuses |= {401, 422}  # 422: unknown query parameters
         if operation.method == "POST":
-            statuses |= {409, 422}  # an Idempotency-Key in use or reused
+            statuses.add(409)  # an Idempotency-Key in use
     if operation.permission:
         statuses.add(403)
     if _PATH_PARAMETER.search(operation.route):
         statuses.add(404)
     if operation.body:
         statuses |= {400, 413, 415, 422}
-    if operation.query:
-        statuses.add(422)
     return sorted(statuses)

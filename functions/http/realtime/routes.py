@@ -18,7 +18,7 @@ class NegotiatedView(View):
     expires_at: Moment = Field(description="When the connection ends; negotiate again before")
 
 
-@realtime.post("negotiate", response=NegotiatedView, refusals=(503,))
+@realtime.post("negotiate", response=NegotiatedView, refusals=(503,), foreign_query=True)
 def negotiate_realtime(call: Call) -> ApiResponse:
     """Negotiate a realtime connection.
 

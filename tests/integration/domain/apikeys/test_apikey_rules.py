@@ -385,7 +385,7 @@ def test_a_stale_version_is_refused(world: ApiKeyWorld) -> None:
 def test_lists_filter_by_status_scope_and_name(world: ApiKeyWorld) -> None:
     world.issue(keyName="Mobile", scopes=["events:read"])
     world.issue(
-        keyName="Web", scopes=["events:write-all", "events:read"], expiresAt=START + timedelta(hours=1)
+        keyName="Web", scopes=["tickets:write-all", "events:read"], expiresAt=START + timedelta(hours=1)
     )
     world.issue(keyName="Later", notBefore=START + timedelta(hours=3))
     revoked = world.issue(keyName="Old 100%", scopes=["bookings:write"])
@@ -410,3 +410,33 @@ def test_managing_keys_needs_the_permission__8_1(world: ApiKeyWorld) -> None:
     reader = world.user("audit:read")
     with pytest.raises(Forbidden, match="integration:manage"):
         world.issue(reader)
+
+
+@pytest.mark.parametrize(
+    ("scope", "near"),
+    [
+        ("webhook:mange", "webhook:manage"),
+        ("webhook:read", "webhook:manage"),
+        ("audit:write", "audit:read"),
+        ("alerts:mangae", "alerts:manage"),
+        ("events:wirte", "events:write"),
+        ("integration:mangae", "integration:manage"),
+    ],
+)
+def test_an_action_that_a_resource_of_the_hub_does_not_have_is_refused_with_the_nearest(
+    world: ApiKeyWorld, scope: str, near: str
+) -> None:
+    with pytest.raises(ValidationFailed, match=scope) as refusal:
+        world.issue(scopes=["bookings:write", scope])
+    [error] = refusal.value.errors
+    assert error.pointer == "/scopes"
+    assert f"Did you mean {near}" in error.detail
+
+
+def test_the_scopes_of_other_modules_and_those_of_the_catalogue_are_taken(tmp_path: Path) -> None:
+    world = ApiKeyWorld(tmp_path, api_key_scopes="events:read webhook:audit")
+    world.issue(scopes=["events:read", "webhook:audit", "seating:plan"])
+
+
+def test_the_specifications_own_sample_is_taken__5_2(world: ApiKeyWorld) -> None:
+    world.issue(scopes=["events:read", "customers:read", "bookings:write"])

@@ -396,6 +396,36 @@ async def test_a_mapping_makes_another_record_and_names_its_bad_expressions(worl
     assert refusal.value.errors[0].pointer == "/streams/contacts/fields/company"
 
 
+@pytest.mark.parametrize(
+    ("streams", "pointer", "named"),
+    [
+        ({"contact": {"fields": {"email": "email"}}}, "/streams/contact", "contacts"),
+        ({"contacts": {"fields": {"mail": "email"}}}, "/streams/contacts/fields/mail", "firstName"),
+        (
+            {"contacts": {"recordType": "Payment", "fields": {"amount": "email"}}},
+            "/streams/contacts/fields/amount",
+            "amountMinor",
+        ),
+        (
+            {"contacts": {"recordType": "Generic", "fields": {"email": "email"}}},
+            "/streams/contacts/fields/email",
+            "fields",
+        ),
+    ],
+)
+async def test_a_mapping_of_streams_or_fields_that_do_not_exist_is_refused_naming_those_that_do(
+    world: SyncWorld, streams: dict[str, object], pointer: str, named: str
+) -> None:
+    integration = await world.integration()
+    mapping = FieldMapping.model_validate({"streams": streams})
+    with pytest.raises(ValidationFailed) as refusal:
+        world.hub.use(RecordService).set_mapping(world.principal, integration, mapping, None)
+    [error] = refusal.value.errors
+    assert error.pointer == pointer
+    assert named in error.detail
+    assert world.hub.use(RecordService).mapping(world.principal, integration).version == 0
+
+
 async def test_what_is_past_its_retention_goes_and_so_do_records_of_a_disconnected_integration(
     world: SyncWorld,
 ) -> None:

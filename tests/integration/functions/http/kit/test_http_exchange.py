@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 import domain.core.errors as errors
+from domain.core.wire import UtcMoment
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.problems import MalformedBody, UnsupportedCoding, UnsupportedMediaType
+from functions.http.kit.views import PageQuery
 from infra.app.build import serving
 from infra.outbound.request import OutboundRequest
 from tests.worlds.builders import Reply
@@ -231,6 +234,12 @@ def test_the_permission_is_asked_before_the_body_is_read(app: App) -> None:
         (b"{}", 422, ["/url", "/eventTypes"]),
         (b'{"url":"https://a.example","eventTypes":["*"],"a/b~c":1}', 422, ["/a~1b~0c"]),
         (b'{"url":"https://a.example","eventTypes":["*",5]}', 422, ["/eventTypes/1"]),
+        (b'{"url":"https://a.example","event_types":["*"]}', 422, ["/eventTypes", "/event_types"]),
+        (
+            b'{"url":"https://a.example","eventTypes":["*"],"retryPolicy":{"max_retries":1}}',
+            422,
+            ["/retryPolicy/max_retries"],
+        ),
         (b'{"url":"https://a.example","eventTypes":["*"],"timeoutSeconds":"30"}', 422, ["/timeoutSeconds"]),
         (b'{"url":"a","eventTypes":["*"],"retryPolicy":{"maxRetries":11}}', 422, ["/retryPolicy/maxRetries"]),
         (b'{"url":"http://a.example","eventTypes":["*"]}', 422, ["/url"]),
@@ -242,6 +251,43 @@ def test_a_bad_body_is_explained_by_pointers(app: App, body: bytes, status: int,
     response = app.call("create_webhook", app.request("POST", "webhooks", body))
     assert response.status_code == status
     assert [error["pointer"] for error in said(response).get("errors", [])] == pointers
+
+
+class ThingQuery(PageQuery):
+    state: str | None = None
+    since: UtcMoment | None = Field(None, alias="from")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "unknown"),
+    [
+        ({}, []),
+        ({"state": "x", "pageSize": "5", "from": "2026-01-01T00:00:00Z"}, []),
+        ({"State": "x"}, ["/State"]),
+        ({"statu": "x", "page": "1", "sort": ""}, ["/statu", "/sort"]),
+        ({"page_size": "5"}, ["/page_size"]),
+        ({"since": "2026-01-01T00:00:00Z"}, ["/since"]),
+        ({"tenantId" * 40: "x"}, ["/" + ("tenantId" * 40)[:100]]),
+    ],
+)
+def test_a_query_parameter_that_the_operation_does_not_have_is_422(
+    app: App, parameters: dict[str, str], unknown: list[str]
+) -> None:
+    handle = app.serve(lambda call: ApiResponse(Thing(name=repr(call.query(ThingQuery)))), query=ThingQuery)
+    response = handle(app.request("GET", "things", parameters=parameters))
+    assert response.status_code == (422 if unknown else 200)
+    errors = said(response).get("errors", [])
+    assert [error["pointer"] for error in errors] == unknown
+    assert all("page, pageSize, state, from" in error["detail"] for error in errors)
+
+
+@pytest.mark.parametrize(("foreign", "status"), [(False, 422), (True, 200)])
+def test_an_operation_without_parameters_takes_those_of_others_only_where_it_says_so(
+    app: App, foreign: bool, status: int
+) -> None:
+    handle = app.serve(lambda call: ApiResponse(Thing()), foreign_query=foreign)
+    response = handle(app.request("POST", "things", parameters={"negotiateVersion": "1"}))
+    assert response.status_code == status
 
 
 FORM = "application/x-www-form-urlencoded"
