@@ -133,12 +133,19 @@ OutboundFailure = Literal["timeout", "connect", "tls", "blocked", "protocol"]
 
 @dataclass(frozen=True, slots=True)
 class OutboundResponse:
-    """An answer. Header names are in lower case."""
+    """An answer: its status, and what came with it. Header names are in lower case.
+
+    - `body` is without its content coding, cut at the limits of the call.
+    - `flaw` says what was wrong with the answer around its status; `whole` is false when part of the body is missing.
+    - `request_headers` are those that were sent."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     duration_ms: int
+    flaw: str | None = None
+    whole: bool = True
+    request_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class OutboundError(Exception):
@@ -157,9 +164,14 @@ class OutboundHttp(Protocol):
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, deadline: float
     ) -> OutboundResponse:
-        """Post once and return the answer, its body cut at 64 KiB. Raises OutboundError.
+        """Post once and return the answer. Raises OutboundError when no status line came.
 
-        `deadline`: seconds for everything, from the name lookup to the answer's last byte."""
+        `deadline`: seconds for everything, from the name lookup to the answer's last byte. A body that does not come
+        within 2 s of its status is given up; at most 64 KiB of it are read, and 4 KiB undone if it is compressed. A
+        kept connection that broke before any byte of the answer is replaced at once, and the post sent again."""
+
+    async def prepare(self) -> None:
+        """Load what the first post needs, so that its time is not spent on that. Harmless to repeat."""
 
     async def check(self, url: str) -> None:
         """Resolve the host and apply the address guard. Raises OutboundError (`blocked`, `connect`: unresolved)."""

@@ -145,15 +145,26 @@ class ProviderRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProviderResponse:
-    """The provider's answer; header names are lower-case."""
+    """The provider's answer; header names are lower-case. The status stands whatever became of the body.
+
+    - `body` is what came of it: who needs all of it asks for `content`.
+    - `missing` says why part of the body is missing."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     duration_ms: int
+    missing: str | None = None
+
+    def content(self) -> bytes:
+        """Return the body. Raises ProviderFailure (`unavailable`) when part of it is missing."""
+        if self.missing is not None:
+            detail = f"The provider's answer is not complete: {self.missing}."
+            raise ProviderFailure("unavailable", detail, status=self.status)
+        return self.body
 
     def json(self) -> Any:
-        """Return the body as JSON. Raises ProviderFailure (`malformed`)."""
+        """Return the body as JSON. Raises ProviderFailure (`malformed`, or as `content` does)."""
         import json
 
         try:
@@ -163,8 +174,10 @@ class ProviderResponse:
             raise ProviderFailure("malformed", detail, status=self.status) from None
 
     def text(self, declared: str | None = None) -> str:
-        """Return the body as text, in the charset that `Content-Type` names, else in `declared`, else UTF-8."""
-        return decoded(self.body, self.headers.get("content-type", ""), declared)
+        """Return the body as text, in the charset that `Content-Type` names, else in `declared`, else UTF-8.
+
+        Raises ProviderFailure as `content` does."""
+        return decoded(self.content(), self.headers.get("content-type", ""), declared)
 
 
 FailureKind = Literal[

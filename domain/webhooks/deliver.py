@@ -9,8 +9,10 @@ The walk of one attempt, all steps called by `DeliveryEngine`:
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 import random
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -41,6 +43,7 @@ from domain.webhooks.throttle import InFlightPosts, Pacer
 logger = logging.getLogger("hub.webhooks")
 
 RESPONSE_KEPT_BYTES = 4 * 1024
+_CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([\w.:+-]{1,40})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ class DeliveryEngine:
         - Returns when the posts are done, or after the hand-off time: a slow endpoint must not hold up the next batch.
           Its open posts go on under their lease, and for a minute no batch waits for it.
         - Raises Unavailable when the deliveries could not be claimed; repeating is harmless."""
+        await self._http.prepare()
         webhook_ids = [message.webhook_id for message in messages]
         endpoints = await asyncio.to_thread(self._endpoints, webhook_ids)
         batch = _Batch()
@@ -296,12 +300,26 @@ def _attempt_row(
         outcome = AttemptOutcome.Refused if response.kind == "blocked" else AttemptOutcome.Failed
         error = f"{response.kind}: {response.detail}"
         return Attempt(number, started, duration_ms, outcome, error_message=error)
-    status = response.status
-    text = response.body[:RESPONSE_KEPT_BYTES].decode(errors="replace").replace("\0", "\ufffd")
+    status, text = response.status, _text_of(response)
+    note = f"{response.flaw}." if response.flaw else None
     if decision.status == DeliveryStatus.Delivered:
-        return Attempt(number, started, duration_ms, AttemptOutcome.Delivered, status, text)
-    error = " ".join([f"The receiver answered {status}.", *([decision.note] if decision.note else [])])
+        return Attempt(number, started, duration_ms, AttemptOutcome.Delivered, status, text, note)
+    error = " ".join(filter(None, (f"The receiver answered {status}.", decision.note, note)))
     return Attempt(number, started, duration_ms, AttemptOutcome.Failed, status, text, error)
+
+
+def _text_of(response: OutboundResponse) -> str:
+    """Return the beginning of the body as the headers say that it is written: UTF-8 where they do not."""
+    kept, is_cut = response.body[:RESPONSE_KEPT_BYTES], len(response.body) > RESPONSE_KEPT_BYTES
+    named = _CHARSET.search(response.headers.get("content-type", ""))
+    charset = named[1] if named else "utf-8"
+    try:
+        b"?".decode(charset, "replace")  # refuses Python's codecs that make no text
+        text = codecs.getincrementaldecoder(charset)("replace").decode(kept, not is_cut)
+    except (LookupError, ValueError):
+        text = kept.decode(errors="replace")
+    # No column takes half a surrogate, which UTF-7 can spell.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
 
 
 def secret_context(webhook_id: UUID) -> str:

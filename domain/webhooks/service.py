@@ -94,13 +94,13 @@ class EndpointVerifier:
         except OutboundError as error:
             detail = f"The receiver could not be reached ({error.kind}): {error.detail}"
             return EndpointVerification(False, detail)
-        status = response.status
+        status, note = response.status, f"{response.flaw}." if response.flaw else None
         if not 200 <= status < 300:
-            detail = f"The receiver answered {status}; a 2xx is needed."
+            detail = " ".join(filter(None, (f"The receiver answered {status}; a 2xx is needed.", note)))
             return EndpointVerification(False, detail, status)
         if self._demand == "challenge" and _echoed(response.body) != challenge:
             detail = 'The receiver must answer with JSON {"challenge": "..."} holding data.challenge of the request.'
-            return EndpointVerification(False, detail, status)
+            return EndpointVerification(False, " ".join(filter(None, (detail, note))), status)
         return EndpointVerification(True, "Verified.", status)
 
 

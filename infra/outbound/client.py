@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -26,9 +27,9 @@ _CHECK_SECONDS = 10.0
 class OutboundClient:
     """Implements the port `OutboundHttp`.
 
-    HTTPS with TLS 1.3 (1.2 where the request allows it), no redirects, cookies, decompression or environment
-    proxies. In development http and https to loopback are allowed too. One pool of connections per event
-    loop, made on first use; `close` before the loop ends.
+    HTTPS with TLS 1.3 (1.2 where the request allows it), no redirects, cookies or environment proxies. In development
+    http and https to loopback are allowed too. One pool of connections per event loop, made on first use; `close`
+    before the loop ends.
 
     `ca_file` (PEM) replaces the system's roots. `lookup` stands in for `socket.getaddrinfo`.
     """
@@ -41,31 +42,41 @@ class OutboundClient:
         self._ca_file = ca_file
         self._guard = AddressGuard(allow_loopback=self._development, lookup=lookup)
         self._pools: dict[asyncio.AbstractEventLoop, ConnectionPool] = {}
+        self._contexts: dict[ssl.TLSVersion, ssl.SSLContext] = {}
         self._opening = threading.Lock()
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, deadline: float
     ) -> OutboundResponse:
-        """Post once; the answer's body is cut at 64 KiB. Raises OutboundError."""
-        return await self.send(OutboundRequest("POST", url, headers, body, timeout_seconds=deadline))
+        """Post once. Raises OutboundError when no status line came."""
+        return await self.send(
+            OutboundRequest("POST", url, headers, body, timeout_seconds=deadline, repeatable=True)
+        )
 
     async def send(self, request: OutboundRequest) -> OutboundResponse:
-        """Send once. `request.timeout_seconds` covers name lookup, connection, headers and body.
+        """Send once, and return what came from the status line on.
 
         The client sets Host, Content-Length, User-Agent and Accept-Encoding itself and drops such headers, and
         those that steer the connection, from the request. Raises OutboundError.
         """
+        pool = await self._pool()
         started = time.perf_counter()
         try:
-            address = self._admit(request.url)
-            async with asyncio.timeout(request.timeout_seconds):
-                status, headers, body = await self._pool().exchange(request, address)
+            answer, sent = await pool.exchange(request, self._admit(request.url))
         except Exception as error:
             failure = _as_outbound(error, started)
             if failure is None:
                 raise
             raise failure from error
-        return OutboundResponse(status, headers, body, _milliseconds_since(started))
+        return OutboundResponse(
+            answer.status,
+            answer.headers,
+            answer.body,
+            _milliseconds_since(started),
+            answer.flaw,
+            answer.whole,
+            sent,
+        )
 
     async def check(self, url: str) -> None:
         """Resolve the URL's host and apply the guard without connecting. Raises OutboundError."""
@@ -88,7 +99,23 @@ class OutboundClient:
         self._drop_ended_loops()
         pool = self._pools.pop(asyncio.get_running_loop(), None)
         if pool is not None:
-            await pool.close()
+            pool.abort()
+            await asyncio.sleep(0)  # the transports close in the loop's next turn
+
+    async def prepare(self) -> None:
+        """Load the libraries and the CA bundle, once for the process: they take longer than a post."""
+        if not self._contexts:
+            await asyncio.to_thread(self._load)
+
+    def _load(self) -> None:
+        import infra.outbound.pool  # noqa: F401
+
+        with self._opening:
+            if not self._contexts:
+                self._contexts = {
+                    floor: _tls_context(floor, self._ca_file)
+                    for floor in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+                }
 
     def _admit(self, url: str) -> WebAddress:
         address = require_https(url, allow_loopback=self._development)
@@ -96,26 +123,30 @@ class OutboundClient:
             self._guard.admit(address.literal)
         return address
 
-    def _pool(self) -> ConnectionPool:
+    async def _pool(self) -> ConnectionPool:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
-        return pool if pool is not None else self._open_pool(loop)
-
-    def _open_pool(self, loop: asyncio.AbstractEventLoop) -> ConnectionPool:
+        if pool is not None:
+            return pool
+        await self.prepare()
         from infra.outbound.pool import ConnectionPool
 
         self._drop_ended_loops()
-        pool = ConnectionPool(self._guard, max_connections=self._max_connections, ca_file=self._ca_file)
+        pool = ConnectionPool(self._guard, self._contexts, max_connections=self._max_connections)
         with self._opening:
-            self._pools[loop] = pool
-        return pool
+            return self._pools.setdefault(loop, pool)
 
     def _drop_ended_loops(self) -> None:
         with self._opening:
-            ended = [loop for loop in self._pools if loop.is_closed()]
-            pools = [self._pools.pop(loop) for loop in ended]
-        for pool in pools:
-            pool.abandon()
+            for loop in [loop for loop in self._pools if loop.is_closed()]:
+                del self._pools[loop]
+
+
+def _tls_context(floor: ssl.TLSVersion, ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = floor
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _as_outbound(error: Exception, started: float) -> OutboundError | None:

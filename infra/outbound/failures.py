@@ -7,10 +7,6 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-import aiohttp
-import httpx
-from aiohttp.http_exceptions import HttpProcessingError
-
 from domain.core.ports import OutboundFailure
 from infra.outbound.addresses import ForbiddenAddress
 
@@ -22,13 +18,21 @@ _CONNECT_TEXT = {
 }
 
 
+class ExchangeFailed(Exception):
+    """No status line came. `text` is safe to show."""
+
+    def __init__(self, kind: OutboundFailure, text: str) -> None:
+        super().__init__(text)
+        self.kind: OutboundFailure = kind
+        self.text = text
+
+
 def describe_failure(error: BaseException) -> tuple[OutboundFailure, str] | None:
     """Return the kind and text of a failure, or None for a defect of ours: an error of neither network nor peer.
 
-    aiohttp raises its own errors from exact ones, so the whole chain of causes is looked at. The text holds no
-    address, header or body."""
+    The text holds no address, header or body."""
     chain = tuple(_causes(error))
-    # The first causes are the exact ones; aiohttp's own errors, raised from them, say less.
+    # The first causes are the exact ones; errors raised from them say less.
     for cause in reversed(chain):
         if isinstance(cause, ForbiddenAddress):
             return "blocked", "The host's address is not public"
@@ -36,11 +40,7 @@ def describe_failure(error: BaseException) -> tuple[OutboundFailure, str] | None
             return "tls", _tls_text(cause)
         if isinstance(cause, socket.gaierror):
             return "connect", "The host name does not resolve"
-    for cause in chain:
-        found = _describe(cause)
-        if found is not None:
-            return found
-    return None
+    return _describe(error)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -62,28 +62,13 @@ def _tls_text(error: ssl.SSLError) -> str:
 
 def _describe(error: BaseException) -> tuple[OutboundFailure, str] | None:
     match error:
-        case aiohttp.ServerDisconnectedError():
-            return "protocol", "The server closed the connection without a complete answer"
-        case aiohttp.ClientPayloadError():
-            return "protocol", "The answer ended before it was complete"
-        case aiohttp.ClientResponseError() | HttpProcessingError():
-            return "protocol", "The answer is not valid HTTP"
-        case TimeoutError():
+        case ExchangeFailed():
+            return error.kind, error.text
+        case TimeoutError() if error.errno != errno.ETIMEDOUT:
             return "timeout", "No complete answer in time"
-        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionResetError):
-            # A TCP connection that fails to open is refused, not reset: this one failed after it was open.
-            return "tls", "The server closed the connection during the TLS handshake"
-        case aiohttp.ClientConnectorError():
-            return "connect", _CONNECT_TEXT.get(error.errno or 0, "No connection could be made")
-        case ConnectionError() | aiohttp.ClientConnectionError():
-            return "protocol", "The connection broke before the answer was complete"
         case ValueError():
             return "protocol", "The request cannot be sent: its method, URL or headers are not valid HTTP"
         case OSError():
-            return "connect", "No connection could be made"
-        case httpx.InvalidURL():
-            return "blocked", "The URL is not valid"
-        case aiohttp.ClientError() if error.__cause__ is None:
-            return "protocol", "The exchange failed"
+            return "connect", _CONNECT_TEXT.get(error.errno or 0, "No connection could be made")
         case _:
             return None

@@ -1,39 +1,36 @@
-"""The connections of one event loop, over aiohttp's connector."""
+"""The kept connections of one event loop, and how one is opened: name, address guard, TLS floor."""
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
+from typing import Final
 
-import httpx
-from aiohttp import AddrInfoType, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-from aiohttp.abc import AbstractResolver, ResolveResult
-from yarl import URL as YarlURL  # noqa: N811 - told apart from httpx.URL
+from aiohappyeyeballs import start_connection
 
-from domain.core.web_address import BadAddress, WebAddress
-from infra.outbound.guard import AddressGuard
-from infra.outbound.request import OutboundRequest, parsed_url
+from domain.core.web_address import WebAddress
+from infra.outbound.connection import Answer, ConnectionBroke, HttpConnection
+from infra.outbound.failures import ExchangeFailed
+from infra.outbound.guard import AddressGuard, AddressInfo
+from infra.outbound.request import OutboundRequest
 from infra.version import VERSION
 
 USER_AGENT = f"IntegrationHub-Webhooks/{VERSION}"
 
-_CONNECT_SECONDS = 10.0
-_CHUNK_BYTES = 16 * 1024
-_DNS_CACHE_SECONDS = 10
-# Below the 5 s after which common servers (Node.js, uvicorn) close an idle connection: a POST sent into a
-# connection that is being closed is lost and cannot safely be repeated.
-_KEEPALIVE_SECONDS = 4.0
+_CONNECT_SECONDS: Final = 10.0
+_EYEBALLS_SECONDS: Final = 0.25
+_NAME_KEPT_SECONDS: Final = 10.0
+_SWEEP_SECONDS: Final = 1.0
 
-_DEFAULT_HEADERS = {"accept": "*/*"}
-# Answers are never decompressed, so that the cap on bytes read is the cap on memory.
-_FIXED_HEADERS = {"user-agent": USER_AGENT, "accept-encoding": "identity"}
 # Framing and connection handling (RFC 9110 section 7.6.1) are the client's alone.
-_IGNORED_HEADERS = frozenset(
+_IGNORED_HEADERS: Final = frozenset(
     (
+        "accept-encoding",
         "connection",
         "content-length",
         "expect",
@@ -45,138 +42,190 @@ _IGNORED_HEADERS = frozenset(
         "trailer",
         "transfer-encoding",
         "upgrade",
+        "user-agent",
     )
 )
-
-
-class GuardedResolver(AbstractResolver):
-    """Hands the connector only addresses the guard admitted, numeric, so that nothing resolves again."""
-
-    def __init__(self, guard: AddressGuard) -> None:
-        self._guard = guard
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address[0],
-                port=port,
-                family=answered_family,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for answered_family, _, protocol, _, address in await self._guard.resolve(host, port, family)
-        ]
-
-    async def close(self) -> None:
-        """Do nothing: the guard outlives the connector."""
+_AFTER_AUTHORITY = re.compile(r"[/?]")
+_TOKENS = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_IDEMPOTENT: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT"))
+_WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 
 
 class ConnectionPool:
     """Keeps connections apart by TLS floor, so that a request that asks for 1.3 never rides on a 1.2 one."""
 
-    def __init__(self, guard: AddressGuard, *, max_connections: int, ca_file: Path | None) -> None:
+    def __init__(
+        self,
+        guard: AddressGuard,
+        contexts: Mapping[ssl.TLSVersion, ssl.SSLContext],
+        *,
+        max_connections: int,
+    ) -> None:
         self._guard = guard
-        self._max_connections = max_connections
-        self._ca_file = ca_file
-        self._sessions: dict[ssl.TLSVersion, ClientSession] = {}
+        self._contexts = contexts
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Semaphore(max_connections)
+        self._idle: dict[tuple[str, ssl.TLSVersion], deque[HttpConnection]] = {}
+        self._names: dict[tuple[str, int], tuple[float, asyncio.Task[Sequence[AddressInfo]]]] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
 
-    async def exchange(
-        self, request: OutboundRequest, address: WebAddress
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """Send once and read at most `request.max_response_bytes`; the rest is dropped with its connection.
+    async def exchange(self, request: OutboundRequest, address: WebAddress) -> tuple[Answer, dict[str, str]]:
+        """Send once; return the answer and the headers sent. Raises what httptools, ssl and socket raise.
 
-        Returns status, headers and body. Raises whatever httpx, aiohttp, ssl and socket raise. The caller
-        bounds the total time.
-        """
-        connect_seconds = min(_CONNECT_SECONDS, request.timeout_seconds)
-        response = await self._session(request.allow_tls_1_2).request(
-            request.method.upper(),
-            _parsed(address.url, address.host),
-            headers=_headers(request.headers),
-            data=request.body or None,
-            allow_redirects=False,
-            auto_decompress=False,
-            timeout=ClientTimeout(connect=connect_seconds, sock_connect=connect_seconds),
-        )
-        async with response:
-            body = await _read_capped(response, request.max_response_bytes)
-        return response.status, dict(httpx.Headers(response.raw_headers)), body
+        A kept connection that broke before any byte of the answer is replaced once, where repeating is safe."""
+        deadline = self._loop.time() + request.timeout_seconds
+        origin, authority, target = _parts(address.url)
+        message, headers = _message(request, authority, target)
+        if self._room.locked():
+            async with asyncio.timeout_at(deadline):
+                await self._room.acquire()
+        else:
+            await self._room.acquire()
+        try:
+            floor = ssl.TLSVersion.TLSv1_2 if request.allow_tls_1_2 else ssl.TLSVersion.TLSv1_3
+            key = (origin, floor)
+            connection = self._take(key)
+            if connection is not None:
+                try:
+                    answer = await connection.exchange(message, request, deadline)
+                except ConnectionBroke:
+                    if not _may_repeat(request):
+                        raise
+                    connection = None
+            if connection is None:
+                connection = await self._connect(address, floor, deadline)
+                answer = await connection.exchange(message, request, deadline)
+            self._keep(key, connection)
+            return answer, headers
+        finally:
+            self._room.release()
 
-    async def close(self) -> None:
-        """Close every connection. On the pool's own loop."""
-        sessions = tuple(self._sessions.values())
-        self._sessions.clear()
-        for session in sessions:
-            await session.close()
+    def abort(self) -> None:
+        """Close every kept connection. On the pool's own loop."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        for kept in self._idle.values():
+            for connection in kept:
+                connection.abort()
+        self._idle.clear()
 
-    def abandon(self) -> None:
-        """Let go of a pool whose loop is closed: there is nothing left to wait for, so one step closes it."""
-        closing = self.close()
-        with contextlib.suppress(StopIteration):
-            closing.send(None)
-        closing.close()
+    def _keep(self, key: tuple[str, ssl.TLSVersion], connection: HttpConnection) -> None:
+        if connection.is_closed:
+            return
+        self._idle.setdefault(key, deque()).append(connection)
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
-    def _session(self, allow_tls_1_2: bool) -> ClientSession:
-        floor = ssl.TLSVersion.TLSv1_2 if allow_tls_1_2 else ssl.TLSVersion.TLSv1_3
-        session = self._sessions.get(floor)
-        if session is None:
-            session = self._sessions[floor] = self._open(floor)
-        return session
+    def _take(self, key: tuple[str, ssl.TLSVersion]) -> HttpConnection | None:
+        kept = self._idle.get(key)
+        while kept:
+            connection = kept.pop()
+            if not connection.is_closed and connection.idle_until > self._loop.time():
+                return connection
+            connection.abort()
+        return None
 
-    def _open(self, floor: ssl.TLSVersion) -> ClientSession:
-        context = ssl.create_default_context(cafile=self._ca_file)
-        context.minimum_version = floor
-        context.set_alpn_protocols(["http/1.1"])
-        return ClientSession(
-            connector=TCPConnector(
-                ssl=context,
-                resolver=GuardedResolver(self._guard),
-                ttl_dns_cache=_DNS_CACHE_SECONDS,
-                socket_factory=self._open_socket,
-                limit=self._max_connections,
-                keepalive_timeout=_KEEPALIVE_SECONDS,
-            ),
-            cookie_jar=DummyCookieJar(),
-            skip_auto_headers=("content-type",),
-            trust_env=False,
-        )
+    def _sweep(self) -> None:
+        self._sweeping, now = None, self._loop.time()
+        for key, kept in list(self._idle.items()):
+            for connection in kept:
+                if connection.idle_until <= now:
+                    connection.abort()
+            left = deque(connection for connection in kept if not connection.is_closed)
+            if left:
+                self._idle[key] = left
+            else:
+                del self._idle[key]
+        if self._idle:
+            self._sweeping = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
-    def _open_socket(self, answer: AddrInfoType) -> socket.socket:
-        return self._guard.open_socket(answer)
+    async def _connect(self, address: WebAddress, floor: ssl.TLSVersion, deadline: float) -> HttpConnection:
+        async with asyncio.timeout_at(min(deadline, self._loop.time() + _CONNECT_SECONDS)):
+            opened = await start_connection(
+                await self._addresses(address),
+                happy_eyeballs_delay=_EYEBALLS_SECONDS,
+                interleave=1,
+                loop=self._loop,
+                socket_factory=self._guard.open_socket,
+            )
+            connection = HttpConnection(self._loop)
+            try:
+                if address.scheme == "https":
+                    await self._loop.create_connection(
+                        lambda: connection,
+                        sock=opened,
+                        ssl=self._contexts[floor],
+                        server_hostname=address.host.removesuffix("."),
+                    )
+                else:
+                    await self._loop.create_connection(lambda: connection, sock=opened)
+            except BaseException as error:
+                opened.close()
+                if isinstance(error, ConnectionError):
+                    raise ExchangeFailed(
+                        "tls", "The server closed the connection during the TLS handshake"
+                    ) from error
+                raise
+        return connection
+
+    async def _addresses(self, address: WebAddress) -> Sequence[AddressInfo]:
+        if address.literal is not None:
+            family = socket.AF_INET if address.literal.version == 4 else socket.AF_INET6
+            where = (
+                (address.host, address.port)
+                if family == socket.AF_INET
+                else (address.host, address.port, 0, 0)
+            )
+            return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where)]
+        now, key = self._loop.time(), (address.host, address.port)
+        until, asking = self._names.get(key, (0.0, None))
+        if asking is None or until <= now or (asking.done() and asking.exception() is not None):
+            for old in [name for name, (ends, _) in self._names.items() if ends <= now]:
+                del self._names[old]
+            asking = self._loop.create_task(self._guard.resolve(*key))
+            asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._names[key] = (now + _NAME_KEPT_SECONDS, asking)
+        return await asyncio.shield(asking)
+
+
+def _may_repeat(request: OutboundRequest) -> bool:
+    if request.repeatable is not None:
+        return request.repeatable
+    return request.method.upper() in _IDEMPOTENT
+
+
+def _message(request: OutboundRequest, authority: str, target: str) -> tuple[bytes, dict[str, str]]:
+    """Return the request's bytes and the headers in them. Raises ValueError for what is not valid HTTP."""
+    headers = {"host": authority, "accept": "*/*"}
+    for name, value in request.headers.items():
+        lowered = name.lower()
+        if not _TOKENS.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise ValueError("a header is not valid HTTP")
+        if lowered not in _IGNORED_HEADERS:
+            headers[lowered] = value
+    # Asked for as it is, so that the bound on what is read is the bound on memory.
+    headers |= {"user-agent": USER_AGENT, "accept-encoding": "identity"}
+    method = request.method.upper()
+    if not _TOKENS.fullmatch(method):
+        raise ValueError("the method is not valid HTTP")
+    if request.body or method in _WITH_BODY:
+        headers["content-length"] = str(len(request.body))
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + request.body, headers
 
 
 @lru_cache(maxsize=4096)
-def _parsed(url: str, host: str) -> YarlURL:
-    """Return the URL as aiohttp takes it, encoded as httpx encodes it.
+def _parts(url: str) -> tuple[str, str, str]:
+    """Return origin, authority and request target of a URL that was admitted.
 
-    Every parser on the way (ours, httpx's, aiohttp's) must see the host that the guard saw."""
-    encoded = parsed_url(url)
-    parsed = YarlURL(str(encoded))
-    if encoded.raw_host.decode("ascii") != host or parsed.raw_host != host:
-        raise BadAddress("The URL's host is ambiguous")
-    return parsed
-
-
-def _headers(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers to send. Raises ValueError (UnicodeEncodeError) for a name or value that is not ASCII."""
-    headers = dict(_DEFAULT_HEADERS)
-    for name, value in given.items():
-        name.encode("ascii")
-        value.encode("ascii")
-        lowered = name.lower()
-        if lowered not in _IGNORED_HEADERS:
-            headers[lowered] = value
-    headers.update(_FIXED_HEADERS)
-    return headers
-
-
-async def _read_capped(response: ClientResponse, limit: int) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        body += chunk
-        if len(body) >= limit:
-            break
-    return bytes(body[:limit])
+    The target is path and query as they are written; only what no request line can carry is encoded (RFC 3987)."""
+    authority_at = url.index("://") + 3
+    found = _AFTER_AUTHORITY.search(url, authority_at)
+    end = found.start() if found is not None else len(url)
+    target = "".join(
+        letter if letter.isascii() else "".join(f"%{byte:02X}" for byte in letter.encode())
+        for letter in url[end:]
+    )
+    return url[:end], url[authority_at:end], target if target.startswith("/") else "/" + target

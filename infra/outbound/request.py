@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 class OutboundRequest:
     """One HTTP request; `url` is sent as it is written.
 
-    `timeout_seconds` covers everything from name lookup to the body's last byte; a body beyond
-    `max_response_bytes` is cut."""
+    - `timeout_seconds` covers everything from name lookup to the status line. What follows that line, the body above
+      all, is waited for `body_seconds` within it, then given up.
+    - A body beyond `max_response_bytes` is cut; one that came compressed is undone to `max_undone_bytes`.
+    - `repeatable`: whether a kept connection that broke before any byte of the answer is replaced once. None: where
+      the method is idempotent."""
 
     method: str
     url: str
@@ -24,6 +27,9 @@ class OutboundRequest:
     body: bytes = b""
     timeout_seconds: float = 30.0
     max_response_bytes: int = 64 * 1024
+    max_undone_bytes: int = 4 * 1024
+    body_seconds: float = 2.0
+    repeatable: bool | None = None
     allow_tls_1_2: bool = False
 
 

@@ -6,6 +6,7 @@ and authentication are forbidden here and take as long as the exchange itself.
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import httpx
@@ -15,7 +16,8 @@ from domain.core.tracing import UNTRACED, Tracer, client_span, tell_answer
 from infra.observability.trace import current_header
 from infra.outbound.request import OutboundRequest
 
-_LIMITS = frozenset(("timeout_seconds", "max_response_bytes", "allow_tls_1_2"))
+_LIMITS = frozenset(("timeout_seconds", "max_response_bytes", "allow_tls_1_2", "repeatable"))
+_BODY_BYTES_MAX = 64 * 1024
 
 
 class OutboundSender(Protocol):
@@ -32,7 +34,8 @@ class OutboundTransport(httpx.AsyncBaseTransport):
 
     - Extensions of a request: the limits of OutboundRequest by their names, and `raw_url`, the URL as it was written,
       which httpx would encode anew.
-    - Extensions of a response: `duration_ms`. Its stream is the body as it came, never decompressed.
+    - Extensions of a response: `duration_ms`, and `flaw` and `whole` as in OutboundResponse. Its stream is the body
+      without its codings. A body may take what is left of the time-out; the status stands without it.
     - Raises OutboundError instead of httpx's errors, which say less.
     - The trace stays here: it is not the provider's business, and some providers sign their headers.
     """
@@ -48,6 +51,8 @@ class OutboundTransport(httpx.AsyncBaseTransport):
             extensions.get("raw_url") or str(request.url),
             dict(request.headers),
             await request.aread(),
+            body_seconds=math.inf,
+            max_undone_bytes=extensions.get("max_response_bytes", _BODY_BYTES_MAX),
             **{name: extensions[name] for name in _LIMITS & extensions.keys()},
         )
         send = self._sender.send if self._tracer is UNTRACED else self._send_traced
@@ -57,7 +62,7 @@ class OutboundTransport(httpx.AsyncBaseTransport):
             headers=httpx.Headers(answer.headers, encoding="utf-8"),
             stream=httpx.ByteStream(answer.body),
             request=request,
-            extensions={"duration_ms": answer.duration_ms},
+            extensions={"duration_ms": answer.duration_ms, "flaw": answer.flaw, "whole": answer.whole},
         )
 
     async def aclose(self) -> None:

@@ -167,6 +167,7 @@ class Receivers:
         self.otherwise: Behaviour = lambda request: answer(200)
         self.verification: Behaviour = echo
         self.blocked: set[str] = set()
+        self.is_prepared = False
         self.posts: list[tuple[datetime, OutboundRequest]] = []
         self.verifications: list[OutboundRequest] = []
 
@@ -186,6 +187,9 @@ class Receivers:
         self.posts.append((self._clock.now(), request))
         script = self._script.get(request.url)
         return await self._reply(script.popleft() if script else self.otherwise, request)
+
+    async def prepare(self) -> None:
+        self.is_prepared = True
 
     async def check(self, url: str) -> None:
         if url in self.blocked:

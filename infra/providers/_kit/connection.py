@@ -150,11 +150,10 @@ class HttpProviderConnection:
         except BaseException:
             self._circuits.abandoned(host)
             raise
-        status = response.status_code
-        (self._circuits.failed if status >= 500 else self._circuits.succeeded)(host)
-        return ProviderResponse(
-            status, dict(response.headers), body, response.extensions.get("duration_ms", 0)
-        )
+        status, told = response.status_code, response.extensions
+        missing = None if told.get("whole", True) else told.get("flaw") or "Part of it is missing"
+        (self._circuits.failed if status >= 500 or missing else self._circuits.succeeded)(host)
+        return ProviderResponse(status, dict(response.headers), body, told.get("duration_ms", 0), missing)
 
     def _wait(
         self, request: ProviderRequest, outcome: ProviderResponse | OutboundError, tried: int
@@ -203,6 +202,7 @@ class HttpProviderConnection:
         url = _url(request)
         extensions = {
             "raw_url": url,
+            "repeatable": _is_idempotent(request),
             "timeout_seconds": request.timeout_seconds,
             "max_response_bytes": request.max_response_bytes,
             "allow_tls_1_2": self._allow_tls_1_2,
@@ -252,13 +252,19 @@ class HttpProviderConnections:
 
 
 def _may_repeat(request: ProviderRequest, outcome: ProviderResponse | OutboundError) -> bool:
-    idempotent = request.idempotent
-    if idempotent is None:
-        idempotent = request.method.upper() in _IDEMPOTENT
+    idempotent = _is_idempotent(request)
     if isinstance(outcome, OutboundError):
         # No connection: nothing was sent, so any request may be repeated.
         return outcome.kind == "connect" or (idempotent and outcome.kind in _RETRIED_ERRORS)
-    return is_rate_limit(outcome) or (idempotent and outcome.status in _RETRIED_STATUSES)
+    again = outcome.status in _RETRIED_STATUSES or (outcome.missing is not None and outcome.status < 300)
+    return is_rate_limit(outcome) or (idempotent and again)
+
+
+def _is_idempotent(request: ProviderRequest) -> bool:
+    """Tell whether the request may be sent twice: by its method, or because it carries the vendor's idempotency key."""
+    if request.idempotent is not None:
+        return request.idempotent
+    return request.method.upper() in _IDEMPOTENT
 
 
 def _body(request: ProviderRequest) -> tuple[bytes, str | None]:

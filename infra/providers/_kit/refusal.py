@@ -75,7 +75,7 @@ def describe(request: ProviderRequest, response: ProviderResponse, secrets: Iter
 
 def vendor_message(response: ProviderResponse) -> str:
     """Return the message in a provider's error body, "" when there is none. Not yet scrubbed."""
-    text = replace(response, body=response.body[:_READ_MAX]).text().strip()
+    text = replace(response, body=response.body[:_READ_MAX], missing=None).text().strip()
     if not text:
         return ""
     try:

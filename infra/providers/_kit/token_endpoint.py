@@ -94,8 +94,9 @@ def _headers(request: TokenRequest) -> dict[str, str]:
 
 
 def _object(response: ProviderResponse) -> dict[str, Any]:
+    content = response.content() if response.status < 300 else response.body
     try:
-        value = json.loads(response.body)
+        value = json.loads(content)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

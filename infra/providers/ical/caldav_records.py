@@ -107,7 +107,7 @@ async def push_caldav(access: CalDavAccess, calendar: CalendarCollection, reques
     if found.status in _GONE:
         raise vanished()
     etag = found.headers.get("etag")
-    current = parse_resource(name, etag, found.body)
+    current = parse_resource(name, etag, found.content())
     if current is not None and _holds(event, current):
         return PushResult(name, current.modified_at, etag)
     if request.if_version is not None and etag != request.if_version:

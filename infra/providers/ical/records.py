@@ -132,11 +132,12 @@ async def fetch_feed(
     validators = response.headers.get("etag", etag), response.headers.get("last-modified", last_modified)
     if response.status != 200:
         return Feed(None, *validators)
-    if len(response.body) > FEED_BYTES_MAX:
+    content = response.content()
+    if len(content) > FEED_BYTES_MAX:
         raise ProviderFailure("rejected", f"The calendar is larger than {FEED_BYTES_MAX} bytes.", status=200)
     from infra.providers.ical.reading import unfolded  # here: the library takes long to import
 
-    text = unfolded(response.body, response.headers.get("content-type", ""))
+    text = unfolded(content, response.headers.get("content-type", ""))
     if not text.lstrip()[: len(_START)].upper() == _START:
         raise ProviderFailure("malformed", "The address does not answer with a calendar.", status=200)
     return Feed(text.encode("utf-8", "replace"), *validators)

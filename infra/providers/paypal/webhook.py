@@ -53,7 +53,7 @@ async def check_transmission(
     answer = await http.expect(
         ProviderRequest("GET", url, max_response_bytes=_CERTIFICATES_MAX_BYTES, timeout_seconds=5.0), 200
     )
-    leaf = _trusted_leaf(answer.body, trusted_roots, request.received_at)
+    leaf = _trusted_leaf(answer.content(), trusted_roots, request.received_at)
     signed = f"{transmission_id}|{transmitted}|{webhook_id}|{zlib.crc32(request.body)}"
     _check_rsa(leaf, signature, signed.encode("utf-8", "surrogateescape"))
 

@@ -71,7 +71,7 @@ async def verified_message(http: ProviderHttp, body: bytes, topic_arn: str, now:
         raise SignatureRefused("The certificate's address is not one of SNS.")
     signed = "".join(f"{name}\n{_text(message, name)}\n" for name in names if name in message)
     request = ProviderRequest("GET", address, max_response_bytes=_CERTIFICATE_BYTES)
-    certificate = (await http.expect(request, 200)).body
+    certificate = (await http.expect(request, 200)).content()
     version = _text(message, "SignatureVersion")
     _check_rsa(certificate, signature, signed_bytes(signed), version=version, now=now)
     subscribe_url = _pinned(_text(message, "SubscribeURL"), topic_arn) if "Token" in names else ""

@@ -14,8 +14,6 @@ CLIENTS = {
 WAY_OUT = {
     "infra/app/build.py",
     "infra/app/hub.py",
-    "infra/outbound/failures.py",
-    "infra/outbound/pool.py",
     "infra/outbound/request.py",
     "infra/outbound/transport.py",
     "infra/providers/_kit/connection.py",

@@ -30,6 +30,10 @@ def answer(status: int, body: Any = b"", **headers: str) -> OutboundResponse:
     return OutboundResponse(status, {k.replace("_", "-"): v for k, v in headers.items()}, content, 5)
 
 
+def partial(status: int, body: bytes = b'{"a":') -> OutboundResponse:
+    return OutboundResponse(status, {}, body, 5, "The body ended before it was complete", whole=False)
+
+
 class Net:
     """Answers in order; the last one again and again."""
 
@@ -134,6 +138,10 @@ async def test_the_tls_floor_is_lowered_only_on_request(connect: Connect) -> Non
         (POST, OutboundError("connect", "Refused"), 3),
         (POST, answer(429), 3),
         (ProviderRequest("POST", URL, idempotent=True), answer(503), 3),
+        (GET, partial(200), 3),
+        (GET, partial(404), 1),
+        (POST, partial(201), 1),
+        (ProviderRequest("POST", URL, idempotent=True), partial(201), 3),
         (ProviderRequest("GET", URL, idempotent=False), answer(503), 1),
     ],
 )
@@ -148,6 +156,36 @@ async def test_what_is_safe_to_repeat_is_repeated_twice(
     else:
         assert (await connect(net).send(request_)).status == reply.status
     assert len(net.sent) == tries
+
+
+async def test_only_a_body_that_is_needed_fails_a_call_whose_status_came(connect: Connect) -> None:
+    response = await connect(Net(partial(200, b"[1]"))).expect(GET)
+    assert (response.status, response.body) == (200, b"[1]")
+    for read in (response.content, response.json):
+        with pytest.raises(ProviderFailure, match="not complete: The body ended before") as failed:
+            read()
+        assert (failed.value.kind, failed.value.status) == ("unavailable", 200)
+
+
+async def test_a_failure_keeps_its_kind_and_words_whatever_became_of_its_body(connect: Connect) -> None:
+    cut = OutboundResponse(
+        401, {}, b"<h1>No</h1> you may", 5, "The body ended before it was complete", whole=False
+    )
+    with pytest.raises(ProviderFailure) as failed:
+        await connect(Net(cut)).expect(GET)
+    assert (failed.value.kind, failed.value.status) == ("unauthorized", 401)
+
+
+@pytest.mark.parametrize(
+    ("request_", "repeatable"),
+    [(GET, True), (POST, False), (ProviderRequest("POST", URL, idempotent=True), True)],
+)
+async def test_the_client_is_told_what_may_be_sent_twice(
+    connect: Connect, request_: ProviderRequest, repeatable: bool
+) -> None:
+    net = Net(answer(200))
+    await connect(net).send(request_)
+    assert [request.repeatable for request in net.sent] == [repeatable]
 
 
 async def test_waits_double_with_full_jitter(connect: Connect, timer: Timer) -> None:
