@@ -123,7 +123,7 @@ class Lifecycle:
     def disconnect(
         self, principal: Principal, integration_id: UUID, reason: str, if_match: int | None = None
     ) -> None:
-        """Disconnect for good: destroy the credentials, keep the row for logs and audit. Idempotent.
+        """Disconnect for good: revoke an OAuth grant, destroy the credentials, keep the row for its log. Idempotent.
 
         Raises NotFound, PreconditionFailed."""
         principal.require(INTEGRATION_ADMIN)
@@ -142,9 +142,10 @@ class Lifecycle:
             )
             self._changes.save(tx, before, gone, "integration.disconnected", principal=principal)
             tx.commit()
-        self._credential_store.discard(before.secret_name)
         if self._on_disconnect is not None:
+            # Revoking at the provider needs the credentials.
             self._on_disconnect(before)
+        self._credential_store.discard(before.secret_name)
 
     def heed(self, checked: Integration, failure: ProviderFailure) -> None:
         """Do what `authentication_failed` does where the failure says so; do nothing for any other.

@@ -96,6 +96,9 @@ class Integrations(Protocol):
     def secret_names(self, names: Collection[str]) -> set[str]:
         """Return those of `names` that some integration refers to."""
 
+    def of_provider(self, provider: str, *, after: UUID | None, limit: int) -> list[Integration]:
+        """Return the provider's integrations that are not disconnected, in the order of their ids, beyond `after`."""
+
     def all_ids(self, *, after: UUID | None, limit: int) -> list[UUID]:
         """Return ids in order, beyond `after`."""
 

@@ -44,6 +44,7 @@ class TokenRefresher:
         *,
         callback_handler: CallbackHandler,
         finish_withdrawal: Callable[[Integration, Grant], None],
+        clean_up: Callable[[Grant], None],
         clock: Clock,
         tracer: Tracer = UNTRACED,
     ) -> None:
@@ -53,6 +54,7 @@ class TokenRefresher:
         self._tokens = tokens
         self._callback_handler = callback_handler
         self._finish_withdrawal = finish_withdrawal
+        self._clean_up = clean_up
         self._clock = clock
         self._tracer = tracer
 
@@ -84,7 +86,7 @@ class TokenRefresher:
         try:
             integration = await asyncio.to_thread(self._integration, grant)
             if integration is None:
-                await asyncio.to_thread(self._grants.remove, grant)
+                await asyncio.to_thread(self._clean_up, grant)
                 return "removed"
             if grant.withdrawn:
                 await asyncio.to_thread(self._finish_withdrawal, integration, grant)

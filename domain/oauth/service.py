@@ -20,6 +20,7 @@ from domain.journal.audit import AuditEntry
 from domain.oauth.clients import OAuthClient, OAuthClients
 from domain.oauth.grants import GrantStore
 from domain.oauth.model import Authorization, Authorize, Grant, GrantStatus, OAuthConnection, PendingState
+from domain.oauth.revocation import GrantRevoker
 from domain.oauth.rules import check_redirect_after, may_authorize
 from domain.oauth.states import StateStore, browser_hash, browser_name
 from domain.providers.contract import IntegrationType, ProviderFailure
@@ -38,6 +39,7 @@ class OAuthService:
         grants: GrantStore,
         *,
         changes: ChangeRecorder,
+        revoker: GrantRevoker,
         redirect_uri: str,
         disabled_types: Collection[IntegrationType] = (),
     ) -> None:
@@ -46,6 +48,7 @@ class OAuthService:
         self._states = states
         self._grants = grants
         self._changes = changes
+        self._revoker = revoker
         self._redirect_uri = redirect_uri
         self._disabled_types = disabled_types
 
@@ -87,7 +90,8 @@ class OAuthService:
     def revoke(self, principal: Principal, integration_id: UUID) -> OAuthConnection:
         """Revoke the authorization and suspend the integration; does nothing when it is revoked already.
 
-        The tokens are revoked at the provider where it has an endpoint for that, and destroyed here in any case.
+        The tokens are revoked at the provider where it has an endpoint for that and no other live grant would end with
+        them, and destroyed here in any case; the integration's log says which.
         Raises NotFound, Forbidden, Conflict (`no-oauth`), PreconditionFailed, Unavailable."""
         integration = self._allowed(principal, integration_id)
         client = self._client(integration)
@@ -96,7 +100,7 @@ class OAuthService:
             return OAuthConnection(integration, grant)
         self._grants.begin_withdrawal(integration_id)
         integration = self._suspend(principal, integration)
-        told = self._revoke_at_provider(client, grant)
+        told = self._revoke_at_provider(integration, client, grant)
         self._grants.withdraw(integration_id)
         return OAuthConnection(integration, self._grants.get(integration_id), told)
 
@@ -105,7 +109,7 @@ class OAuthService:
         self._grants.check(grant)
         if integration.status == IntegrationStatus.Active:
             self._suspend(None, integration)
-        self._revoke_at_provider(self._client(integration), grant)
+        self._revoke_at_provider(integration, self._client(integration), grant)
         self._grants.revoke(grant)
 
     # -- steps --------------------------------------------------------------------------------------------
@@ -145,11 +149,5 @@ class OAuthService:
             tx.commit()
         return saved
 
-    def _revoke_at_provider(self, client: OAuthClient, grant: Grant) -> bool | None:
-        try:
-            tokens = self._grants.newest(grant)
-            return client.revoke(tokens) if tokens is not None else None
-        except (ProviderFailure, Conflict) as error:
-            about = {"integration": str(grant.integration_id), "error": type(error).__name__}
-            logger.warning("grant not revoked at the provider", extra=about)
-            return False
+    def _revoke_at_provider(self, integration: Integration, client: OAuthClient, grant: Grant) -> bool | None:
+        return self._revoker.revoke(integration, client, grant)

@@ -95,16 +95,6 @@ class OAuthTokens:
             raise ProviderFailure("rejected", error.detail) from error
         raise ProviderFailure("unavailable", _TOO_LONG)
 
-    def forget(self, integration: Integration) -> None:
-        """Destroy the tokens of a disconnected integration; leave it to the timer when a store does not answer."""
-        try:
-            grant = self._grants.withdraw(integration.integration_id)
-            if grant is not None:
-                self._grants.remove(grant)
-        except Unavailable:
-            about = {"integration": str(integration.integration_id)}
-            logger.warning("tokens not destroyed, left to the timer", extra=about)
-
     def _token(self, integration: Integration, grant: Grant) -> str | None:
         """Return the access token, None while another caller refreshes it."""
         tokens = self._stored(grant)

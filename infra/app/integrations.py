@@ -15,7 +15,7 @@ from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.service import IntegrationNotifier, IntegrationService, IntegrationTester
 from domain.integrations.validation import CredentialValidator
 from domain.journal.occurrences import OccurrenceSender
-from domain.oauth.tokens import OAuthTokens
+from domain.oauth.revocation import GrantRevoker
 from infra.app.hub import Hub, builds
 
 
@@ -56,7 +56,7 @@ def lifecycle(hub: Hub) -> Lifecycle:
         occurrences=hub.use(OccurrenceSender),
         clock=hub.clock,
         disabled_types=hub.catalogue.disabled_types,
-        on_disconnect=hub.use(OAuthTokens).forget,
+        on_disconnect=hub.use(GrantRevoker).forget,
     )
 
 

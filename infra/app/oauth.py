@@ -11,6 +11,7 @@ from domain.oauth.clients import OAuthClients
 from domain.oauth.completion import CallbackHandler
 from domain.oauth.grants import GrantStore
 from domain.oauth.refresh import TokenRefresher
+from domain.oauth.revocation import GrantRevoker
 from domain.oauth.service import OAuthService
 from domain.oauth.states import StateStore
 from domain.oauth.tokens import OAuthTokens
@@ -53,6 +54,17 @@ def oauth_tokens(hub: Hub) -> OAuthTokens:
 
 
 @builds
+def grant_revoker(hub: Hub) -> GrantRevoker:
+    return GrantRevoker(
+        hub.transactions,
+        hub.use(OAuthClients),
+        hub.use(GrantStore),
+        credential_store=hub.use(CredentialStore),
+        changes=hub.use(ChangeRecorder),
+    )
+
+
+@builds
 def oauth_service(hub: Hub) -> OAuthService:
     return OAuthService(
         hub.transactions,
@@ -60,6 +72,7 @@ def oauth_service(hub: Hub) -> OAuthService:
         hub.use(StateStore),
         hub.use(GrantStore),
         changes=hub.use(ChangeRecorder),
+        revoker=hub.use(GrantRevoker),
         redirect_uri=redirect_uri(hub.settings),
         disabled_types=hub.catalogue.disabled_types,
     )
@@ -90,6 +103,7 @@ def token_refresher(hub: Hub) -> TokenRefresher:
         hub.use(OAuthTokens),
         callback_handler=hub.use(CallbackHandler),
         finish_withdrawal=hub.use(OAuthService).finish_withdrawal,
+        clean_up=hub.use(GrantRevoker).clean_up,
         clock=hub.clock,
         tracer=hub.tracer,
     )

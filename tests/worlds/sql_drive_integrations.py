@@ -74,6 +74,10 @@ def _integrations(world: SqlWorld, stored: Integration) -> dict[str, list[Call]]
         "integrations.secret_names": [
             lambda tx: tx.integrations.secret_names([f"integration-{n}" for n in range(1_200)])
         ],
+        "integrations.of_provider": [
+            lambda tx: tx.integrations.of_provider("Google", after=None, limit=10),
+            lambda tx: tx.integrations.of_provider("Google", after=id_, limit=10),
+        ],
         "integrations.all_ids": [
             lambda tx: tx.integrations.all_ids(after=None, limit=10),
             lambda tx: tx.integrations.all_ids(after=id_, limit=10),

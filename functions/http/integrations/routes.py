@@ -106,8 +106,9 @@ async def update_integration(call: Call) -> ApiResponse:
 def disconnect_integration(call: Call) -> ApiResponse:
     """Disconnect an integration.
 
-    Destroys its credentials and cannot be undone. The integration stays readable with the status Disconnected,
-    for its logs and the audit log."""
+    Revokes an OAuth grant at the provider where that is possible and ends no other integration's access, destroys
+    the credentials, and cannot be undone; the integration's log says what became of the grant. The integration stays
+    readable with the status Disconnected, for its logs and the audit log."""
     reason = call.query(DisconnectQuery).reason
     use(Lifecycle).disconnect(call.principal, call.id(), reason, call.if_match())
     return ApiResponse(status=204)

@@ -185,6 +185,14 @@ class SqlIntegrations:
             found.update(self._connection.execute(statement).scalars())
         return found
 
+    def of_provider(self, provider: str, *, after: UUID | None, limit: int) -> list[Integration]:
+        is_connected = _i.Status != int(IntegrationStatus.Disconnected)
+        statement = select(integrations).where(_i.Provider == provider, is_connected)
+        if after is not None:
+            statement = statement.where(_i.IntegrationId > after)
+        rows = self._connection.execute(statement.order_by(_i.IntegrationId).limit(limit))
+        return [_integration_of(row) for row in rows]
+
     def all_ids(self, *, after: UUID | None, limit: int) -> list[UUID]:
         statement = select(_i.IntegrationId).order_by(_i.IntegrationId).limit(limit)
         if after is not None:

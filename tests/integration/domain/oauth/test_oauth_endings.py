@@ -6,17 +6,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from domain.core.errors import Conflict, Forbidden, NotFound, Unavailable
+from domain.core.paging import PageRequest
+from domain.core.permissions import PERMISSIONS
+from domain.core.principal import Principal
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import IntegrationStatus, SuspensionCause
+from domain.integrations.ports import LogFilter
 from domain.oauth.grants import GrantStore
 from domain.oauth.model import Authorize, CompletionStatus, GrantStatus
 from domain.oauth.service import OAuthService
 from tests.fixtures.oauth_server import CLIENT_SECRET, OAuthServer
+from tests.worlds.builders import OTHER_USER, TENANT
 from tests.worlds.oauth_world import COLLEAGUE, OWNER, STRANGER, OAuthWorld
+
+COUSIN = Principal(TENANT, OTHER_USER, frozenset(PERMISSIONS))
 
 
 @pytest.fixture
@@ -130,6 +138,66 @@ def test_disconnecting_destroys_the_tokens(world: OAuthWorld) -> None:
         world.hub.use(OAuthService).authorize(OWNER, id_, Authorize())
 
 
+def revocations(world: OAuthWorld) -> int:
+    return sum(path == "/revoke" for path, _ in world.server.requests)
+
+
+def last_log(world: OAuthWorld, id_: UUID) -> str:
+    with world.hub.transactions.read() as tx:
+        return tx.integration_logs.page(id_, LogFilter(), PageRequest(1, 1)).items[0].message
+
+
+def test_disconnecting_revokes_at_the_provider_and_says_so(world: OAuthWorld) -> None:
+    id_ = world.connected().integration_id
+    token = world.current(id_)
+    world.hub.use(Lifecycle).disconnect(OWNER, id_, "No longer used.")
+    assert world.server.api("/", f"Bearer {token}")[0] == 401
+    assert last_log(world, id_) == "The access was revoked at the provider."
+    assert world.hub.secrets.names("oauth-") == []
+
+
+def test_disconnecting_says_when_the_provider_could_not_be_told(world: OAuthWorld) -> None:
+    id_ = world.connected().integration_id
+    world.server.down = True
+    world.hub.use(Lifecycle).disconnect(OWNER, id_, "No longer used.")
+    assert "did not confirm" in last_log(world, id_)
+    assert world.hub.use(GrantStore).get(id_) is None and world.hub.secrets.names("oauth-") == []
+
+
+@pytest.mark.parametrize("other", [COUSIN, STRANGER], ids=["tenant", "another-tenant"])
+def test_a_grant_is_only_forgotten_while_another_of_the_same_account_and_client_lives(
+    world: OAuthWorld, other: Principal
+) -> None:
+    id_ = world.connected().integration_id
+    second = world.connected(other).integration_id
+    world.hub.use(Lifecycle).disconnect(OWNER, id_, "No longer used.")
+    assert revocations(world) == 0
+    assert "another integration uses the same account" in last_log(world, id_)
+    assert world.hub.use(GrantStore).get(id_) is None
+    token = world.current(second)
+    assert world.server.api("/", f"Bearer {token}")[0] == 200
+    world.hub.use(Lifecycle).disconnect(other, second, "No longer used.")
+    assert revocations(world) == 1
+    assert world.server.api("/", f"Bearer {token}")[0] == 401
+
+
+def test_withdrawing_spares_another_grant_of_the_account_too(world: OAuthWorld) -> None:
+    id_ = world.connected().integration_id
+    second = world.connected(COUSIN).integration_id
+    assert world.hub.use(OAuthService).revoke(OWNER, id_).revoked_at_provider is False
+    assert revocations(world) == 0
+    assert world.hub.use(OAuthService).revoke(COUSIN, second).revoked_at_provider is True, "no other lives"
+
+
+def test_another_account_keeps_nothing_from_being_revoked(world: OAuthWorld) -> None:
+    id_ = world.connected().integration_id
+    world.server.account = "else@example.org"
+    second = world.connected(COUSIN).integration_id
+    world.hub.use(Lifecycle).disconnect(OWNER, id_, "No longer used.")
+    assert revocations(world) == 1
+    assert world.server.api("/", f"Bearer {world.current(second)}")[0] == 200
+
+
 def test_a_disconnect_whose_tokens_stayed_is_made_good_by_the_timer(
     world: OAuthWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +213,7 @@ def test_a_disconnect_whose_tokens_stayed_is_made_good_by_the_timer(
     assert world.hub.secrets.get(name) is not None
     world.clock.advance(minutes=46)
     assert world.refresh_ahead() == {"removed": 1}
+    assert "did not confirm" in last_log(world, id_)
     assert world.hub.secrets.get(name) is None
     assert world.hub.use(GrantStore).get(id_) is None
 
