@@ -67,6 +67,13 @@ class ApiKey:
             return KeyStatus.NotYetValid
         return KeyStatus.Active
 
+    @property
+    def is_ended_by_expiry(self) -> bool:
+        """Return whether the hub revoked the key because it had expired, or because a rotation's grace was over."""
+        if self.expires_at is None or self.revoked_at is None or self.revoked_by is not None:
+            return False
+        return self.revoked_at >= self.expires_at
+
 
 def _network(value: str) -> str:
     """Return an address or a CIDR range in its canonical spelling. Host bits may be set: 10.1.2.3/8 is 10.0.0.0/8."""

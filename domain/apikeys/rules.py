@@ -36,8 +36,12 @@ _BY_STATUS = {
 
 
 def check_key(key: ApiKey, *, scopes: Collection[str], ip: str | None, now: datetime) -> VerificationCode:
-    """Return the code of a key for everything but its quota: first its status, then its address, then its scopes."""
+    """Return the code of a key for everything but its quota: first its status, then its address, then its scopes.
+
+    An expired key stays EXPIRED when the timer revokes it."""
     status = key.status(now)
+    if status is KeyStatus.Revoked and key.is_ended_by_expiry:
+        return VerificationCode.EXPIRED
     if status is not KeyStatus.Active:
         return _BY_STATUS[status]
     if key.allowed_ips and not ip_allowed(ip, key.allowed_ips):

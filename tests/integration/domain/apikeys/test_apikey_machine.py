@@ -30,6 +30,7 @@ class Modelled:
     scopes: set[str]
     expires_at: datetime | None
     revoked: bool = False
+    ended: bool = False
     successor: int | None = None
     predecessor: int | None = None
 
@@ -49,6 +50,8 @@ class KeyLives(RuleBasedStateMachine):
     # -- the model ----------------------------------------------------------------------------------------
 
     def code(self, key: Modelled) -> VerificationCode:
+        if key.ended:
+            return VerificationCode.EXPIRED
         if key.revoked:
             return VerificationCode.REVOKED
         expired = key.expires_at is not None and self.world.clock.now() >= key.expires_at
@@ -156,10 +159,11 @@ class KeyLives(RuleBasedStateMachine):
 
     @rule()
     def expire(self) -> None:
-        due = [key for key in self.keys if self.code(key) is VerificationCode.EXPIRED]
+        expired = [key for key in self.keys if self.code(key) is VerificationCode.EXPIRED]
+        due = [key for key in expired if not key.revoked]
         assert self.world.hub.use(KeyExpiry).revoke_expired() == len(due)
         for key in due:
-            key.revoked = True
+            key.revoked = key.ended = True
 
     # -- what always holds --------------------------------------------------------------------------------
 

@@ -144,6 +144,27 @@ def test_a_key_is_refused_from_the_second_it_expires_and_revoked_by_the_timer__B
     key = world.hub.use(ApiKeyService).get(world.admin, issued.key.api_key_id)
     assert (key.is_active, key.revoke_reason, key.revoked_by) == (False, "Expired", None)
     assert [name for name, _ in world.events()] == ["APIKeyGenerated", "APIKeyExpired", "APIKeyRevoked"]
+    assert world.verify(issued.plain).code is VerificationCode.EXPIRED
+
+
+def test_the_old_key_of_a_rotation_says_expired_before_and_after_the_timer__BR_AK_04(
+    world: ApiKeyWorld,
+) -> None:
+    old = world.issue()
+    command = RotateApiKey(grace_period_seconds=60)
+    world.hub.use(ApiKeyService).rotate(world.admin, old.key.api_key_id, command, None)
+    world.clock.advance(seconds=60)
+    assert world.verify(old.plain).code is VerificationCode.EXPIRED
+    assert world.hub.use(KeyExpiry).end_rotations() == 1
+    assert world.verify(old.plain).code is VerificationCode.EXPIRED
+
+
+def test_a_key_that_a_person_revoked_after_its_expiry_says_revoked(world: ApiKeyWorld) -> None:
+    issued = world.issue(expiresAt=START + timedelta(seconds=10))
+    world.clock.advance(seconds=11)
+    world.hub.use(ApiKeyService).revoke(world.admin, issued.key.api_key_id, None, None)
+    assert world.verify(issued.plain).code is VerificationCode.REVOKED
+    assert world.hub.use(KeyExpiry).revoke_expired() == 0
 
 
 def test_a_key_revoked_during_the_expiry_is_skipped_and_the_others_go_on__BR_AK_04(

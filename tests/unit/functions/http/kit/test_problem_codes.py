@@ -82,3 +82,10 @@ def test_every_code_has_a_status_a_meaning_and_a_remedy() -> None:
         assert 400 <= problem.status <= 599, code
         assert problem.meaning.strip() and problem.remedy.strip(), code
         assert (problem.meaning + problem.remedy).count("`") % 2 == 0, code
+
+
+def test_every_code_is_asserted_by_a_test() -> None:
+    tests = (file for file in (ROOT / "tests").rglob("test_*.py") if file.name != "test_problem_codes.py")
+    known = "\n".join(file.read_text(encoding="utf-8") for file in tests)
+    unasserted = [code for code in PROBLEM_CODES if f'"{code}"' not in known]
+    assert not unasserted, f"no test names: {unasserted}"
