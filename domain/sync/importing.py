@@ -14,7 +14,7 @@ from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListingRequest, ListPage, SourceRecord, StateExpired
 from domain.sync.batches import Batch, store_progress
-from domain.sync.merging import IncomingRecord, latest, merge
+from domain.sync.merging import IncomingRecord, is_ahead, latest, merge
 from domain.sync.model import BatchResult, BatchState, Checkpoint, Phase, RecordCounts, Step, SyncType
 from domain.sync.ports import RecordsRefused, Suppression, SyncTransaction
 from domain.sync.transforming import RefusedRecord
@@ -24,6 +24,11 @@ logger = logging.getLogger("hub.sync")
 #: Seconds for which a batch fetches pages, so that a cancel or a deadline is noticed in time.
 _FETCH_SECONDS = 10.0
 _SWEEP_RECORDS = 1_000
+#: Told when such a record is stored, which is once; it is no failure.
+_AHEAD = FieldError(
+    "/modifiedAt",
+    "The provider stamped this record in the future; it is taken, and its moment decides nothing.",
+)
 
 
 @dataclass(slots=True)
@@ -165,9 +170,9 @@ class Importer:
     ) -> BatchResult:
         """Store the accepted records and log the refused ones, whose own ids are `seen`."""
         job, step = batch.job, batch.step
-        records, repeated = latest(accepted)
-        generation = step.generation if step.sync_type == SyncType.Full else None
         now = self._clock.now()
+        records, repeated = latest(accepted, now)
+        generation = step.generation if step.sync_type == SyncType.Full else None
         errors = [
             batch.error(self._ids.new(), record.external_id, error, now)
             for record in refused
@@ -176,7 +181,12 @@ class Importer:
         ids = list({*seen, *(record.external_id for record in records)} - {""})
         of = job.tenant_id, job.integration_id, step.stream
         with self._transactions.write() as tx:
-            merged = merge(tx.sync_records.stored_versions(*of, ids), records, generation, seen)
+            stored = tx.sync_records.stored_versions(*of, ids)
+            merged = merge(stored, records, generation, now=now, refused=seen)
+            ahead = [
+                record for record in (*merged.inserts, *merged.updates) if is_ahead(record.modified_at, now)
+            ]
+            errors += [batch.error(self._ids.new(), record.external_id, _AHEAD, now) for record in ahead]
             tx.sync_records.store(*of, merged, run=batch.mark(now))
             tx.sync_jobs.log_errors(job.tenant_id, errors)
             counts = RecordCounts(

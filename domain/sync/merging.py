@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
+
+#: How far the clock of a provider may be ahead.
+CLOCK_DIFFERENCE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +41,19 @@ class MergeAction(Enum):
     Duplicate = auto()
 
 
-def decide(stored: StoredVersion | None, incoming: IncomingRecord, generation: int | None) -> MergeAction:
+def decide(
+    stored: StoredVersion | None, incoming: IncomingRecord, generation: int | None, now: datetime
+) -> MergeAction:
     """Return what to do with a fetched record; `generation` is that of a full run, None for other runs.
 
-    The later modification wins (BR-DS-07). On a tie, and where the provider names no moment, the fetched one wins."""
+    The later modification wins (BR-DS-07). On a tie, and where the provider names no moment, the fetched one wins.
+    A stored moment that has not come yet is of a clock that was wrong, and decides nothing: by what was seen, the
+    fetched record is the later one."""
     if stored is None:
         return MergeAction.Unchanged if incoming.data is None else MergeAction.Insert
     again = generation is not None and stored.generation == generation
     same = MergeAction.Duplicate if again else MergeAction.Unchanged
-    if _is_older(incoming.modified_at, stored.modified_at):
+    if _is_older(incoming.modified_at, stored.modified_at) and not is_ahead(stored.modified_at, now):
         return same
     if incoming.data is None:
         return same if stored.is_deleted else MergeAction.Tombstone
@@ -55,14 +62,22 @@ def decide(stored: StoredVersion | None, incoming: IncomingRecord, generation: i
     return MergeAction.Update
 
 
-def latest(records: Iterable[IncomingRecord]) -> tuple[list[IncomingRecord], int]:
-    """Return the latest record of each external id (BR-DS-06), and how many others were left out."""
+def is_ahead(modified_at: datetime | None, now: datetime) -> bool:
+    """Return whether a moment of change has not come yet, by more than clocks differ."""
+    return modified_at is not None and modified_at > now + CLOCK_DIFFERENCE
+
+
+def latest(records: Iterable[IncomingRecord], now: datetime) -> tuple[list[IncomingRecord], int]:
+    """Return the latest record of each external id (BR-DS-06), and how many others were left out.
+
+    One that is stamped in the future is later than none."""
     kept: dict[str, IncomingRecord] = {}
     count = 0
     for record in records:
         count += 1
         before = kept.get(record.external_id)
-        if before is None or not _is_older(record.modified_at, before.modified_at):
+        is_older = before is not None and _is_older(record.modified_at, before.modified_at)
+        if not is_older or is_ahead(before.modified_at if before else None, now):
             kept[record.external_id] = record
     return list(kept.values()), count - len(kept)
 
@@ -87,12 +102,14 @@ def merge(
     stored: dict[str, StoredVersion],
     records: Sequence[IncomingRecord],
     generation: int | None,
+    *,
+    now: datetime,
     refused: Iterable[str] = (),
 ) -> Merge:
     """Return what becomes of the records; those `refused` are at the provider still, so that they stay stored."""
     by_action: dict[MergeAction, list[IncomingRecord]] = {action: [] for action in MergeAction}
     for record in records:
-        by_action[decide(stored.get(record.external_id), record, generation)].append(record)
+        by_action[decide(stored.get(record.external_id), record, generation, now)].append(record)
     unchanged = by_action[MergeAction.Unchanged]
     return Merge(
         inserts=by_action[MergeAction.Insert],

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from domain.core.paging import Page, PageRequest
 from domain.integrations.model import IntegrationStatus
-from domain.sync.merging import IncomingRecord, Merge, StoredVersion
+from domain.sync.merging import CLOCK_DIFFERENCE, IncomingRecord, Merge, StoredVersion
 from domain.sync.model import SyncedRecord
 from domain.sync.ports import LocalChange, PushedRecord, RecordFilter, RecordsRefused, RunMark
 from infra.sql.firsts import delete_first
@@ -310,14 +310,17 @@ class SqlSyncRecords:
         }
         if row is not None:
             known = record_of(row)
-            if known.modified_at is not None and change.modified_at < known.modified_at:
+            ahead = now + CLOCK_DIFFERENCE  # a moment of a clock that was wrong decides nothing
+            if known.modified_at is not None and change.modified_at < known.modified_at <= ahead:
                 return False
             if change.data is None and known.external_id.startswith(LOCAL_PREFIX):
                 values["ExportPending"] = False  # never pushed: there is nothing to delete
             if change.local_id:
                 values["LocalId"] = change.local_id
             # Whoever wrote since it was read was later, or loses.
-            not_newer = or_(_r.ModifiedAt.is_(None), _r.ModifiedAt <= change.modified_at)
+            not_newer = or_(
+                _r.ModifiedAt.is_(None), _r.ModifiedAt <= change.modified_at, _r.ModifiedAt > ahead
+            )
             changed = update(synced_records).where(here, _r.ExternalId == known.external_id, not_newer)
             return self._connection.execute(changed.values(**values)).rowcount == 1
         if change.data is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from domain.sync.batches import BatchRunner
 from domain.sync.dispatch import Dispatcher
 from domain.sync.job_runs import JobRuns
 from domain.sync.mapping import FieldMapping
-from domain.sync.model import SyncStatus
-from domain.sync.record_service import RecordService
+from domain.sync.model import SyncJob, SyncStatus
+from domain.sync.record_service import PutRecords, RecordService
 from domain.sync.schedule_service import ScheduleService
 from domain.sync.service import SyncService
 from tests.worlds.builders import START
@@ -439,3 +440,39 @@ async def test_what_is_past_its_retention_goes_and_so_do_records_of_a_disconnect
         world.job(job)
     world.hub.use(Lifecycle).disconnect(world.principal, integration, "No longer used.")
     assert world.hub.use(RecordService).forget_old() == (0, 10)
+
+
+@pytest.mark.parametrize("sync_type", ["Incremental", "Differential", "Full"])
+async def test_a_record_stamped_in_the_future_is_told_once_and_not_frozen(
+    world: SyncWorld, sync_type: str
+) -> None:
+    integration = await world.integration()
+    world.crm.put("c00", datetime(9999, 12, 31, tzinfo=UTC), phone="wrong")
+
+    def told(job: SyncJob) -> list[str]:
+        entries = (
+            world.hub.use(SyncService).errors(world.principal, job.data_sync_job_id, PageRequest()).items
+        )
+        return [entry.external_id for entry in entries]
+
+    first = await world.synced(integration)
+    assert (first.status, told(first)) == (SyncStatus.Completed, ["c00"])
+    world.clock.advance(days=1, hours=1)
+    again = await world.synced(integration)
+    assert told(again) == []
+    world.crm.put("c00", START, phone="right")
+    world.crm.incremental = None
+    world.clock.advance(days=1, hours=1)
+    job = await world.synced(integration, sync_type)
+    assert (job.records_written, told(job)) == (1, [])
+    assert world.live(integration)["c00"]["phone"] == "right"
+
+
+async def test_a_tenant_may_change_a_record_stamped_in_the_future(world: SyncWorld) -> None:
+    integration = await world.integration()
+    world.crm.put("c00", datetime(2099, 1, 1, tzinfo=UTC))
+    await world.synced(integration)
+    body = {"records": [{"externalId": "c00", "data": {"email": "mine@example.com"}}]}
+    change = PutRecords.model_validate_json(json.dumps(body))
+    assert world.hub.use(RecordService).change(world.principal, integration, change) == 1
+    assert world.live(integration)["c00"]["email"] == "mine@example.com"

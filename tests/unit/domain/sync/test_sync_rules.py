@@ -42,14 +42,14 @@ def test_the_pause_doubles_up_to_a_minute() -> None:
 
 def test_repeats_within_a_page_leave_the_latest_of_each_external_id__BR_DS_06() -> None:
     newer, older, other = record(data='{"n":2}', minutes=5), record(data='{"n":1}', minutes=1), record("b")
-    kept, left_out = latest([newer, older, other, older])
+    kept, left_out = latest([newer, older, other, older], NOON)
     assert ({row.external_id: row.data for row in kept}, left_out) == ({"a": '{"n":2}', "b": "{}"}, 2)
 
 
 def test_a_repeat_in_a_later_page_of_the_same_full_run_is_a_duplicate__BR_DS_06() -> None:
     stored = StoredVersion("hash-{}", NOON, is_deleted=False, generation=7)
-    assert decide(stored, record(), 7) == MergeAction.Duplicate
-    assert merge({"a": stored}, [record()], 7).duplicate == 1
+    assert decide(stored, record(), 7, NOON) == MergeAction.Duplicate
+    assert merge({"a": stored}, [record()], 7, now=NOON).duplicate == 1
 
 
 @pytest.mark.parametrize("state", ["more", "done", "wait", "retry", "failed", "stopped"])
@@ -78,10 +78,41 @@ def test_an_external_id_of_any_length_is_one_key__BR_DS_06(external_id: str) -> 
     ],
 )
 def test_the_later_modification_wins__BR_DS_07(incoming: IncomingRecord, action: MergeAction) -> None:
-    assert decide(StoredVersion("hash-{}", NOON, is_deleted=False, generation=1), incoming, None) == action
+    assert (
+        decide(StoredVersion("hash-{}", NOON, is_deleted=False, generation=1), incoming, None, NOON) == action
+    )
 
 
 def test_the_next_listing_begins_a_little_before_the_newest_change_and_never_after_the_run_began() -> None:
     assert since_of(NOON, NOON + timedelta(hours=1)) < NOON
     assert since_of(NOON + timedelta(days=1), NOON) < NOON
     assert since_of(None, NOON) < NOON
+
+
+@pytest.mark.parametrize(
+    ("stored", "incoming", "action"),
+    [
+        (60 * 24 * 365, record(data='{"n":2}', minutes=-1), MergeAction.Update),
+        (6, record(data='{"n":2}', minutes=1), MergeAction.Update),
+        (5, record(data='{"n":2}', minutes=1), MergeAction.Unchanged),  # clocks differ
+        (60, record(data=None, minutes=1), MergeAction.Tombstone),
+        (60, record(minutes=1), MergeAction.Unchanged),
+        (60, record(data='{"n":2}', minutes=90), MergeAction.Update),
+    ],
+)
+def test_a_stored_moment_that_has_not_come_decides_nothing(
+    stored: int, incoming: IncomingRecord, action: MergeAction
+) -> None:
+    moment = NOON + timedelta(minutes=stored)
+    assert (
+        decide(StoredVersion("hash-{}", moment, is_deleted=False, generation=1), incoming, None, NOON)
+        == action
+    )
+    assert (
+        decide(StoredVersion("hash-{}", moment, is_deleted=False, generation=1), incoming, 2, NOON) == action
+    )
+
+
+def test_of_repeats_the_one_stamped_in_the_future_is_not_the_latest_for_that() -> None:
+    ahead, repaired = record(data='{"n":1}', minutes=600), record(data='{"n":2}', minutes=-5)
+    assert latest([ahead, repaired], NOON)[0] == [repaired]
