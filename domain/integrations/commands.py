@@ -42,8 +42,10 @@ class TestIntegration(Command):
         None, description="E-mail address or E.164 phone number that gets the test message"
     )
     amount_minor: int = Field(100, ge=1, le=100_000, description="Test charge in the currency's minor unit")
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(
-        "USD", description="ISO 4217 code of the test charge"
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = Field(
+        None,
+        description="ISO 4217 code of the test charge; without it that of the configuration (Stripe) or of the "
+        "location (Square), else USD",
     )
 
     def to_options(self) -> TestOptions:

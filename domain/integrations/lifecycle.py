@@ -231,6 +231,8 @@ class Lifecycle:
         if before.status == IntegrationStatus.Suspended:
             return replace(before, reason=validation.detail)
         if validation.stage == "test" and before.integration_type == IntegrationType.PaymentGateway:
+            if validation.failure is not None and validation.failure.nothing_charged:
+                return moved(before, Move.Validate, validation.detail)
             # A charge may stand whose reversal failed: a person has to look.
             return moved(before, Move.Fail, validation.detail)
         if validation.stage == "authorization" or validation.is_temporary:

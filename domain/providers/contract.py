@@ -193,7 +193,8 @@ FailureKind = Literal[
 class ProviderFailure(Exception):
     """Why a call to a provider did not do what was asked. `detail` is safe to show: no credential, no address.
 
-    `of_grant`: it is the OAuth grant that is gone or refused, not the access token alone; only a person mends that."""
+    `of_grant`: it is the OAuth grant that is gone or refused, not the access token alone; only a person mends that.
+    `nothing_charged`: the provider refused a test charge before anything of it was done."""
 
     def __init__(
         self,
@@ -203,6 +204,7 @@ class ProviderFailure(Exception):
         status: int | None = None,
         retry_after_seconds: float | None = None,
         of_grant: bool = False,
+        nothing_charged: bool = False,
     ) -> None:
         super().__init__(detail)
         self.kind: FailureKind = kind
@@ -210,6 +212,7 @@ class ProviderFailure(Exception):
         self.status = status
         self.retry_after_seconds = retry_after_seconds
         self.of_grant = of_grant
+        self.nothing_charged = nothing_charged
 
 
 class ProviderHttp(Protocol):
@@ -259,7 +262,8 @@ class TestOptions:
 
     recipient: str | None = None
     amount_minor: int = 100
-    currency: str = "USD"
+    #: ISO 4217; None: what the integration's configuration, or the account, charges in.
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

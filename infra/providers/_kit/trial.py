@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from domain.providers.contract import (
     ProviderFailure,
@@ -17,6 +18,10 @@ from domain.providers.contract import (
 Expect = Callable[..., Awaitable[ProviderResponse]]
 
 TITLE = "Integration Hub connection test"
+
+T = TypeVar("T")
+#: No answer, or one that is not understood, leaves open whether there is a charge.
+_REFUSED = ("unauthorized", "forbidden", "rate_limited", "rejected")
 
 
 async def create(expect: Expect, request: ProviderRequest, undo: ProviderRequest) -> ProviderResponse:
@@ -87,7 +92,16 @@ def _left_behind(failure: ProviderFailure, detail: str, charged: TestStep) -> Pr
 
 def refuse_live(detail: str) -> ProviderFailure:
     """Return the failure of a test that would move real money."""
-    return ProviderFailure("rejected", f"The test charge was not made: {detail}")
+    return ProviderFailure("rejected", f"The test charge was not made: {detail}", nothing_charged=True)
+
+
+async def charge(call: Awaitable[T]) -> T:
+    """Return the answer to a test charge; a failure says whether the provider refused it before anything was done."""
+    try:
+        return await call
+    except ProviderFailure as failure:
+        failure.nothing_charged = failure.kind in _REFUSED
+        raise
 
 
 def recipient_of(options: TestOptions) -> str:

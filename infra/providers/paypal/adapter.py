@@ -35,7 +35,7 @@ from domain.providers.contract import (
 )
 from infra.providers._kit.contents import json_of, object_of, text_of
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.trial import charge_and_reverse, refuse_live
+from infra.providers._kit.trial import charge, charge_and_reverse, refuse_live
 from infra.providers._kit.wire import (
     CAPABILITIES,
     at,
@@ -104,8 +104,8 @@ class PayPal(Provider):
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         if not connection.configuration.sandbox:
             raise refuse_live("the app is a live app. Test with a sandbox app.")
-        token = text_at(await granted_token(connection), "access_token")
-        order = await self._order(connection, token, options)
+        token = text_at(await charge(granted_token(connection)), "access_token")
+        order = await charge(self._order(connection, token, options))
         capture = text_at(order, "purchase_units", 0, "payments", "captures", 0, "id")
         charged = TestStep("charge", f"Order {text_at(order, 'id')} {at(order, 'status')}.", capture)
 
@@ -147,8 +147,8 @@ class PayPal(Provider):
                 {
                     "description": "Integration Hub connection test",
                     "amount": {
-                        "currency_code": options.currency.upper(),
-                        "value": _value(options.amount_minor, options.currency),
+                        "currency_code": (options.currency or "USD").upper(),
+                        "value": _value(options.amount_minor, options.currency or "USD"),
                     },
                 }
             ],

@@ -35,9 +35,10 @@ from domain.providers.contract import (
 from infra.providers._kit.contents import json_of, object_of, text_of
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import check_hmac, decode_base64, required_header, required_secret
-from infra.providers._kit.trial import charge_and_reverse, refuse_live
+from infra.providers._kit.trial import charge, charge_and_reverse, refuse_live
 from infra.providers._kit.wire import (
     CAPABILITIES,
+    at,
     document,
     event_type,
     items,
@@ -99,7 +100,9 @@ class Square(Provider):
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         if not connection.configuration.sandbox:
             raise refuse_live("the access token is a live token. Test with a sandbox token.")
-        payment = await self._pay(connection, options)
+        currency = options.currency or await self._currency(connection)
+        money = {"amount": options.amount_minor, "currency": currency.upper()}
+        payment = await charge(self._pay(connection, money))
         reference = text_at(payment, "payment", "id")
         charged = TestStep("charge", f"Payment {text_at(payment, 'payment', 'status')}.", reference)
 
@@ -111,7 +114,7 @@ class Square(Provider):
             )
 
         async def reverse() -> TestStep:
-            body = {"payment_id": reference, "amount_money": _money(options)}
+            body = {"payment_id": reference, "amount_money": money}
             found = document(await connection.http.expect(_posted(connection, "/v2/refunds", body)))
             return TestStep(
                 "refund", f"Refund {text_at(found, 'refund', 'status')}.", text_at(found, "refund", "id")
@@ -142,19 +145,22 @@ class Square(Provider):
         answer = document(await connection.http.expect(_request(connection, "GET", "/v2/locations")))
         return items(answer, "locations")
 
-    async def _pay(self, connection: Connection, options: TestOptions) -> Mapping[str, Any]:
+    async def _currency(self, connection: Connection) -> str:
+        """Return what the location charges in, the first one's when none is configured."""
+        wanted = connection.configuration.location_id
+        locations = await charge(self._locations(connection))
+        named = [entry for entry in locations if wanted is None or at(entry, "id") == wanted]
+        return str(at(named, 0, "currency") or "USD")
+
+    async def _pay(self, connection: Connection, money: Mapping[str, Any]) -> Mapping[str, Any]:
         body: dict[str, Any] = {
             "source_id": "cnon:card-nonce-ok",
-            "amount_money": _money(options),
+            "amount_money": money,
             "note": "Integration Hub connection test",
         }
         if connection.configuration.location_id:
             body["location_id"] = connection.configuration.location_id
         return document(await connection.http.expect(_posted(connection, "/v2/payments", body)))
-
-
-def _money(options: TestOptions) -> Mapping[str, Any]:
-    return {"amount": options.amount_minor, "currency": options.currency.upper()}
 
 
 def _request(

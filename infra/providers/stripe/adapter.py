@@ -40,7 +40,7 @@ from infra.providers._kit.signatures import (
     required_header,
     required_secret,
 )
-from infra.providers._kit.trial import charge_and_reverse, refuse_live
+from infra.providers._kit.trial import charge, charge_and_reverse, refuse_live
 from infra.providers._kit.wire import (
     CAPABILITIES,
     at,
@@ -109,7 +109,7 @@ class Stripe(Provider):
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         if not connection.configuration.test_mode:
             raise refuse_live("the API key is a live key. Test with a test-mode key (sk_test_ or rk_test_).")
-        intent = await self._charge(connection, options)
+        intent = await charge(self._charge(connection, options))
         reference = text_at(intent, "id")
         charged = TestStep("charge", f"Payment intent, status {at(intent, 'status')}.", reference)
 
@@ -152,7 +152,7 @@ class Stripe(Provider):
     async def _charge(self, connection: Connection, options: TestOptions) -> Mapping[str, Any]:
         form = {
             "amount": str(options.amount_minor),
-            "currency": options.currency.lower(),
+            "currency": (options.currency or connection.configuration.currency).lower(),
             "payment_method": "pm_card_visa",
             "payment_method_types[0]": "card",
             "confirm": "true",

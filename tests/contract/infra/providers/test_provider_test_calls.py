@@ -164,6 +164,39 @@ async def test_the_amount_and_currency_asked_for_are_charged() -> None:
         assert here.server.requests[-1].json["payment_id"] == "R2B3Z8WMVt3"
 
 
+async def test_without_a_currency_asked_for_the_configured_one_or_the_locations_is_charged() -> None:
+    async with world(CASES["Stripe"], changes={"currency": "CHF"}) as here:
+        here.server.add(*CHARGES["Stripe"])
+        await exercise(here, "Stripe")
+        assert here.server.requests[0].form["currency"] == "chf"
+    places = [{"id": "L1", "currency": "USD"}, {"id": "L2", "currency": "JPY"}]
+    for changes, currency in (({}, "USD"), ({"locationId": "L2"}, "JPY")):
+        async with world(CASES["Square"], changes=changes) as here:
+            here.server.add(
+                *CHARGES["Square"], route("GET /v2/locations", Answer(200, {"locations": places}))
+            )
+            await exercise(here, "Square")
+            [charged, refunded] = [sent.json for sent in here.server.requests if sent.method == "POST"]
+            assert charged["amount_money"] == refunded["amount_money"]
+            assert charged["amount_money"]["currency"] == currency
+
+
+@PAYMENTS
+@pytest.mark.parametrize(
+    ("status", "nothing"), [(400, True), (402, True), (403, True), (500, False), (200, False)]
+)
+async def test_a_charge_that_was_refused_is_told_from_one_that_may_stand(
+    name: str, status: int, nothing: bool
+) -> None:
+    charge, *_ = charge_lines(name)
+    async with world(CASES[name]) as here:
+        here.server.add(*CHARGES[name])
+        here.server.add(route(charge, Answer(status, {})))
+        with pytest.raises(ProviderFailure) as caught:
+            await exercise(here, name)
+        assert caught.value.nothing_charged is nothing
+
+
 @pytest.mark.parametrize(("currency", "value"), [("EUR", "2.50"), ("JPY", "250"), ("usd", "2.50")])
 async def test_paypal_amounts_are_in_major_units(currency: str, value: str) -> None:
     async with world(CASES["PayPal"]) as here:

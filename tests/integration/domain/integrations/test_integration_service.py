@@ -95,6 +95,14 @@ async def test_a_provider_that_does_not_answer_leaves_it_pending(world: Integrat
     assert (await world.activate(created.integration)).integration.status == S.Active
 
 
+async def test_a_test_that_could_charge_nothing_waits_with_the_reason(world: IntegrationWorld) -> None:
+    world.stripe.test_failure = ProviderFailure("rejected", "No such currency.", nothing_charged=True)
+    created = await world.create()
+    assert created.integration.status == S.PendingValidation
+    assert "No such currency." in str(created.integration.reason)
+    assert world.alerts() == []
+
+
 async def test_a_failed_test_charge_is_an_error_that_a_person_reviews__BR_IM_05(
     world: IntegrationWorld,
 ) -> None:
