@@ -1129,13 +1129,27 @@ UPDATE alembic_version SET version_num='0014' WHERE alembic_version.version_num 
 
 GO
 
--- Running upgrade 0014 -> 0016
+-- Running upgrade 0014 -> 0015
+
+ALTER TABLE [WebhookDeliveryAttempts] ADD [RequestHeaders] NVARCHAR(max) NULL;
+
+GO
+
+ALTER TABLE [WebhookDeliveryAttempts] ADD [ResponseHeaders] NVARCHAR(max) NULL;
+
+GO
+
+UPDATE alembic_version SET version_num='0015' WHERE alembic_version.version_num = '0014';
+
+GO
+
+-- Running upgrade 0015 -> 0016
 
 ALTER TABLE [WebhookDeliveries] ADD [IsTest] BIT NOT NULL DEFAULT 0;
 
 GO
 
-UPDATE alembic_version SET version_num='0016' WHERE alembic_version.version_num = '0014';
+UPDATE alembic_version SET version_num='0016' WHERE alembic_version.version_num = '0015';
 
 GO
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import json
 import logging
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
@@ -43,6 +44,11 @@ from domain.webhooks.throttle import InFlightPosts, Pacer
 logger = logging.getLogger("hub.webhooks")
 
 RESPONSE_KEPT_BYTES = 4 * 1024
+_HEADERS_KEPT_CHARACTERS = 8 * 1024
+_MASK = "********"
+_CREDENTIAL_HEADER = re.compile(
+    r"auth|cookie|token|secret|password|session|api-?key|credential", re.IGNORECASE
+)
 _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([\w.:+-]{1,40})", re.IGNORECASE)
 
 
@@ -240,7 +246,7 @@ class DeliveryEngine:
             once = replace(claimed.endpoint, retry_policy=RetryPolicy(max_retries=0))
             claimed = replace(claimed, endpoint=once)
         with attempt_span(self._tracer, claimed) as span:
-            response, traceparent = await self._post(claimed, started, span.traceparent)
+            response, headers, traceparent = await self._post(claimed, started, span.traceparent)
             answer = _answer_of(response)
             decision = decide_next(
                 claimed,
@@ -252,7 +258,7 @@ class DeliveryEngine:
             )
             result = AttemptResult(
                 claimed=claimed,
-                attempt=_attempt_row(claimed, started, response, decision),
+                attempt=_with_headers(_attempt_row(claimed, started, response, decision), headers, response),
                 delivery_status=decision.status,
                 retries_used=claimed.retries_used + (decision.status == DeliveryStatus.Retrying),
                 next_retry_at=decision.retry_at,
@@ -265,8 +271,10 @@ class DeliveryEngine:
 
     async def _post(
         self, claimed: ClaimedDelivery, started: datetime, attempt: str | None
-    ) -> tuple[OutboundResponse | OutboundError, str | None]:
-        """Sign and send under the span `attempt`; return the response, or why there is none, and the `traceparent`."""
+    ) -> tuple[OutboundResponse | OutboundError, Mapping[str, str], str | None]:
+        """Sign and send under the span `attempt`.
+
+        Return the response, or why there is none; the headers given; and the `traceparent`."""
         endpoint, event = claimed.endpoint, claimed.event
         body = event_body(event)
         headers = signed_headers(endpoint.secrets, event.event_id, started, body)
@@ -280,7 +288,7 @@ class DeliveryEngine:
             except OutboundError as error:
                 response = error
             tell_answer(span, response)
-        return response, traceparent
+        return response, headers, traceparent
 
 
 def _answer_of(response: OutboundResponse | OutboundError) -> ReceiverAnswer:
@@ -306,6 +314,32 @@ def _attempt_row(
         return Attempt(number, started, duration_ms, AttemptOutcome.Delivered, status, text, note)
     error = " ".join(filter(None, (f"The receiver answered {status}.", decision.note, note)))
     return Attempt(number, started, duration_ms, AttemptOutcome.Failed, status, text, error)
+
+
+def _with_headers(
+    attempt: Attempt, given: Mapping[str, str], response: OutboundResponse | OutboundError
+) -> Attempt:
+    if isinstance(response, OutboundError):
+        return replace(attempt, request_headers=recorded_headers(given))
+    return replace(
+        attempt,
+        request_headers=recorded_headers(response.request_headers or given),
+        response_headers=recorded_headers(response.headers),
+    )
+
+
+def recorded_headers(headers: Mapping[str, str]) -> str:
+    """Return headers as JSON text, credentials masked; those beyond 8 KiB are left out.
+
+    A signature is no credential: it is good for the body that is stored beside it, and for minutes."""
+    kept, left = {}, _HEADERS_KEPT_CHARACTERS
+    for name, value in headers.items():
+        shown = _MASK if _CREDENTIAL_HEADER.search(name) else value
+        left -= len(name) + len(shown)
+        if left < 0:
+            break
+        kept[name] = shown
+    return json.dumps(kept)
 
 
 def _text_of(response: OutboundResponse) -> str:

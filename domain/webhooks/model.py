@@ -98,6 +98,8 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
+    """One post. Its headers are JSON objects as text, credentials masked."""
+
     number: int
     started_at: datetime
     duration_ms: int
@@ -105,6 +107,8 @@ class Attempt:
     http_status_code: int | None = None
     response_body: str | None = None
     error_message: str | None = None
+    request_headers: str | None = None
+    response_headers: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

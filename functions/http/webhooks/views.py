@@ -97,6 +97,10 @@ class AttemptView(View):
     http_status_code: int | None
     response_body: str | None = Field(description="The first 4 KiB of the response")
     error_message: str | None
+    request_headers: dict[str, str] | None = Field(description="As they were sent, credentials masked")
+    response_headers: dict[str, str] | None = Field(
+        description="The first 8 KiB as they came, credentials masked; null when no answer came"
+    )
 
 
 class DeliveryView(View):
@@ -284,4 +288,6 @@ def _attempt_view(attempt: Attempt) -> AttemptView:
         http_status_code=attempt.http_status_code,
         response_body=attempt.response_body,
         error_message=attempt.error_message,
+        request_headers=json.loads(attempt.request_headers) if attempt.request_headers else None,
+        response_headers=json.loads(attempt.response_headers) if attempt.response_headers else None,
     )

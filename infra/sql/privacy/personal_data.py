@@ -132,7 +132,7 @@ class SqlPersonalData:
             self._connection.execute(
                 update(webhook_delivery_attempts)
                 .where(_at.WebhookDeliveryId.in_(some))
-                .values(ResponseBody=None)
+                .values(ResponseBody=None, RequestHeaders=None, ResponseHeaders=None)
             )
 
     # -- incoming webhooks --------------------------------------------------------------------------------

@@ -118,6 +118,8 @@ class SqlDeliveries:
                 _a.HttpStatusCode,
                 _a.ResponseBody,
                 _a.ErrorMessage,
+                _a.RequestHeaders,
+                _a.ResponseHeaders,
             )
             .where(_a.WebhookDeliveryId == delivery_id)
             .order_by(_a.AttemptNumber)

@@ -497,4 +497,6 @@ def _attempt_row(result: AttemptResult) -> dict[str, object]:
         "HttpStatusCode": attempt.http_status_code,
         "ResponseBody": attempt.response_body,
         "ErrorMessage": attempt.error_message,
+        "RequestHeaders": attempt.request_headers,
+        "ResponseHeaders": attempt.response_headers,
     }

@@ -120,6 +120,8 @@ webhook_delivery_attempts = Table(
     Column("HttpStatusCode", Integer),
     Column("ResponseBody", Text),
     Column("ErrorMessage", Text),
+    Column("RequestHeaders", Text),
+    Column("ResponseHeaders", Text),
     scattered_key("WebhookDeliveryId", "AttemptNumber"),
     clustered("IX_WebhookAttempt_Started", "StartedAt"),
 )

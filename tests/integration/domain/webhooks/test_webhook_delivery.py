@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -206,3 +207,27 @@ async def test_the_receivers_libraries_accept_a_delivery(world: WebhookWorld) ->
         "booking/42",
         {"guest": "Zoë"},
     )
+
+
+async def test_each_attempt_keeps_its_headers_with_credentials_masked(world: WebhookWorld) -> None:
+    webhook = await world.webhook()
+    said = {
+        "content_type": "text/plain",
+        "set_cookie": "sid=s3cret",
+        "x_api_key": "s3cret",
+        "x_long": "x" * 9000,
+    }
+    world.receivers.script(answer(500, b"oops", **said), OutboundError("timeout", "No answer."))
+    event_id = world.raise_event()
+    await world.run_until(START + timedelta(minutes=2))
+    first, second = world.deliveries(webhook)[0].attempts[:2]
+    assert json.loads(first.response_headers or "") == {
+        "content-type": "text/plain",
+        "set-cookie": "********",
+        "x-api-key": "********",
+    }
+    for attempt in (first, second):
+        sent = json.loads(attempt.request_headers or "")
+        assert sent["webhook-id"] == event_id
+        assert sent["webhook-signature"].startswith("v1,")
+    assert second.response_headers is None
