@@ -46,8 +46,8 @@ def call(
     token: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> tuple[int, Any]:
-    """One JSON request; (status, parsed body or None). Never raises for an HTTP status."""
-    data = None if body is None else json.dumps(body).encode()
+    """One JSON request; (status, parsed body or None). Never raises for an HTTP status. Bytes are sent as they are."""
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(
         url, data, {"content-type": "application/json", **(headers or {})}, method=method
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -25,6 +25,11 @@ class Command(BaseModel):
         validate_by_alias=True,
         defer_build=True,
     )
+
+    @classmethod
+    def of_json(cls, body: bytes) -> Self:
+        """Return the command that a body holds. Raises pydantic's ValidationError, or what an override says."""
+        return cls.model_validate_json(body, by_alias=True, by_name=False)
 
 
 def sent_fields(command: Command, *, nullable: Collection[str]) -> dict[str, Any]:

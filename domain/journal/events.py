@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
+from domain.core.json_text import JsonText, compact_json, cut_items, cut_members, read_kept
 from domain.core.wire import Command, UtcMoment
 
 EVENT_TYPE_PATTERN = r"^[A-Za-z][A-Za-z0-9._-]{0,99}$"
@@ -38,9 +38,7 @@ class DomainEvent:
 
 def event_data(values: Mapping[str, Any]) -> str:
     """Return compact JSON text. Raises ValueError for what JSON cannot hold (NaN, lone surrogates, huge integers)."""
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    text.encode()
-    return text
+    return compact_json(values)
 
 
 def build_event(
@@ -78,13 +76,25 @@ class RaiseEvent(Command):
         None, description="What it happened to, such as `booking/42`"
     )
     occurred_at: UtcMoment | None = Field(None, strict=False, description="When it happened; now when absent")
-    data: dict[str, Any] = Field(description="The payload, at most 1 MiB of JSON (BR-WH-08)")
+    data: JsonText = Field(
+        description="The payload, at most 1 MiB of JSON (BR-WH-08); its text reaches receivers as it is"
+    )
+
+    @classmethod
+    def of_json(cls, body: bytes) -> Self:
+        """Return the event with the text of its `data`. Raises as `read_kept` does."""
+        return read_kept(cls, body, lambda: cut_members(body, "data"))
 
 
 class RaiseEvents(Command):
     """A batch: `{"events": [...]}` with up to 1,000."""
 
     events: Annotated[list[RaiseEvent], Field(min_length=1, max_length=1000)]
+
+    @classmethod
+    def of_json(cls, body: bytes) -> Self:
+        """Do what RaiseEvent's does, for every event."""
+        return read_kept(cls, body, lambda: cut_items(body, "events", "data"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from domain.core.errors import FieldError, TooLarge, Unavailable, ValidationFailed
+from domain.core.json_text import check_json, cut_members
 from domain.core.permissions import EVENTS_WRITE
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
-from domain.journal.events import EVENT_ID_PATTERN, Accepted, DomainEvent, RaiseEvent, event_data
+from domain.journal.events import EVENT_ID_PATTERN, Accepted, DomainEvent, RaiseEvent
 from domain.journal.ports import EventRef, OutboxTransaction
 
 DOMAIN_EVENTS_QUEUE = "domain-events"
@@ -82,12 +83,14 @@ class EventService:
 
         Its `tenantId` names the tenant; the message id makes it idempotent when the event has no id."""
         try:
-            fields = json.loads(body)
+            text = body.encode()
+            check_json(text)
+            fields = cut_members(text, "data")
             tenant_id = UUID(fields.pop("tenantId"))
             if fields.get("id") is None:
                 fields["id"] = _id_of_message(message_id)
             event = RaiseEvent.model_validate(fields, by_alias=True, by_name=False)
-        except (ValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValidationFailed, ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValidationFailed("The message is not an event.") from error
         row = self._row(tenant_id, event, None, "")
         self._store([row])
@@ -122,16 +125,11 @@ class EventService:
         return Accepted(new, len(rows) - new, [row.event_id for row in rows])
 
     def _row(self, tenant_id: UUID, event: RaiseEvent, traceparent: str | None, pointer: str) -> DomainEvent:
-        try:
-            data = event_data(event.data)
-        except (ValueError, RecursionError) as error:
-            detail = "The payload holds a value that JSON cannot carry."
-            raise ValidationFailed(detail, [FieldError(f"{pointer}/data", detail)]) from error
         row = DomainEvent(
             event_id=event.id or str(self._ids.new()),
             tenant_id=tenant_id,
             type=event.type,
-            data=data,
+            data=event.data.text,
             occurred_at=event.occurred_at or self._clock.now(),
             subject=event.subject,
             traceparent=traceparent,

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from domain.core.errors import ValidationFailed
+from domain.core.json_text import JsonText, MalformedJson, check_json
 from domain.core.ports import Cipher
 from domain.incoming.model import body_context
 from domain.incoming.rules import read_request
@@ -129,7 +131,7 @@ class EventPlace:
         return without_person(holding.row.data, person)[1] != Found.Nothing
 
     def shown(self, holding: Holding) -> Any:
-        return {"subject": holding.row.subject, "data": _json(holding.row.data)}
+        return {"subject": holding.row.subject, "data": JsonText(holding.row.data)}
 
     def erase(self, tx: PrivacyTransaction, holding: Holding, scope: ErasureScope) -> Sequence[str]:
         payload, _ = without_person(holding.row.data, scope.person)
@@ -168,8 +170,11 @@ class IncomingRequestPlace:
 
     def shown(self, holding: Holding) -> Any:
         text = self._text(holding)
-        parsed = _json(text)
-        return {"body": text if parsed is None else parsed}
+        try:
+            check_json(text.encode())
+        except (MalformedJson, ValidationFailed):
+            return {"body": text}
+        return {"body": JsonText(text)}
 
     def erase(self, tx: PrivacyTransaction, holding: Holding, scope: ErasureScope) -> Sequence[str]:
         tx.personal_data.remove_bodies(scope.tenant_id, [holding.row.incoming_body_id])

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from urllib.parse import unquote_plus
 from uuid import UUID
 
+from domain.core.json_text import compact_json, read_json
+
 ERASED = "[erased]"
 _EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
 #: A shorter number is more likely an amount or a count than an id.
@@ -115,7 +117,7 @@ def without_person(text: str, person: Person) -> tuple[str, Found]:
     if "\\" not in text and not person.may_occur(text):
         return text, Found.Nothing
     try:
-        value, found = _without(json.loads(text), person)
+        value, found = _without(read_json(text), person)
     except (ValueError, RecursionError):
         plain = person.without(text)
         if person.is_named(text):
@@ -123,7 +125,7 @@ def without_person(text: str, person: Person) -> tuple[str, Found]:
         return plain, Found.Within if plain != text else Found.Nothing
     if found == Found.Nothing:
         return text, found
-    return json.dumps(value, sort_keys=True, separators=(",", ":")), found
+    return compact_json(value, is_canonical=True), found
 
 
 def occurs_in(text: str, person: Person) -> bool:

@@ -24,6 +24,7 @@ from domain.webhooks.notices import record_act
 from domain.webhooks.ports import ClaimedDelivery, DeliveryFilter, DeliveryTransaction, NewDelivery
 
 REPLAY_AT_MOST = 10_000
+_SAMPLE = event_data({"message": "A test from Integration Hub."})
 _RETRYABLE = (DeliveryStatus.Failed, DeliveryStatus.Expired, DeliveryStatus.Retrying)
 
 
@@ -136,11 +137,7 @@ class DeliveryService:
     @repeated
     def _prepare_test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> ClaimedDelivery:
         now = self._clock.now()
-        try:
-            sample = {"message": "A test from Integration Hub."}
-            data = event_data(command.data if command.data is not None else sample)
-        except (ValueError, RecursionError) as error:
-            raise ValidationFailed("The payload holds a value that JSON cannot carry.") from error
+        data = command.data.text if command.data is not None else _SAMPLE
         event = DomainEvent(
             event_id=str(self._ids.new()),
             tenant_id=principal.tenant_id,

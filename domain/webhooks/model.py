@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
+from domain.core.json_text import JsonText, cut_members, read_kept
 from domain.core.wire import Command, UtcMoment
 from domain.journal.events import EventType
 
@@ -223,4 +224,9 @@ class TestWebhook(Command):
     __test__ = False
 
     event_type: EventType = TEST_EVENT
-    data: dict[str, object] | None = None
+    data: JsonText | None = None
+
+    @classmethod
+    def of_json(cls, body: bytes) -> Self:
+        """Return the command with the text of its `data`. Raises as `read_kept` does."""
+        return read_kept(cls, body, lambda: cut_members(body, "data"))

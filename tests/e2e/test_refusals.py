@@ -81,6 +81,11 @@ def test_a_bad_webhook_is_refused_and_nothing_is_created(
         (b'{"type": "A", "data": {}, "extra": 1}', 422),
         (b'{"type": "A", "data": {"x": NaN}}', 422),
         (b'{"type": "A", "data": {"x": "\\ud800"}}', 422),
+        (b'{"type": "A", "data": {"x": 1, "x": 1}}', 422),
+        (
+            b'{"events": [{"type": "A", "data": {}}, {"type": "A", "data": {"x": {"y": 1, "\\u0079": 2}}}]}',
+            422,
+        ),
         (b'{"type": "A", "data": {"x": 1' + b"0" * 5000 + b"}}", 422),
         (b'{"type": "A", "data": {"x": ' + b"[" * 5000 + b"]" * 5000 + b"}}", 400),
         (b'{"events": []}', 422),
@@ -109,7 +114,7 @@ def test_a_form_is_415_and_nothing_is_stored(api: Api) -> None:
 
 
 def test_a_payload_of_exactly_one_mebibyte_is_taken_and_one_byte_more_is_not__BR_WH_08(api: Api) -> None:
-    frame = len('{"x":""}')
+    frame = len('{"x": ""}')  # with the space, which is kept too
     at_limit = {"type": "A", "data": {"x": "y" * (1024 * 1024 - frame)}}
     assert api("POST", "/events", at_limit)[0] == 202
     over = {"type": "A", "data": {"x": "y" * (1024 * 1024 - frame + 1)}}

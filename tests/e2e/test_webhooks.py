@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook as StandardWebhook
 from svix.webhooks import Webhook as SvixWebhook
 
 from tests.worlds.hub_api import Api, Receiver
+from tests.worlds.json_texts import objects
 
 pytestmark = pytest.mark.e2e
 
@@ -185,3 +189,66 @@ def test_a_deleted_webhook_is_gone_with_its_deliveries(api: Api, receiver: Recei
     assert api("GET", path)[0] == 404
     assert api("GET", f"{path}/deliveries")[0] == 404
     assert api("DELETE", path)[0] == 404
+
+
+_FORMS = (
+    '{"n":[0.123456789012345678,1e400,10.10,1e2,1E-7,-0,-0.0,100000000000000000000.5,12345678901234567890123]}',
+    '{ "\\u0061" : "\\ud83d\\ude00\\/",\r\n\t"b":[ ],"c":"\x7f\u2028é" }',
+)
+
+
+def received_data(receiver: Receiver, count: int) -> dict[str, str]:
+    """The bytes behind `"data":` of each event that came, as text, by its id."""
+    requests = receiver.wait(count)
+    bodies = {request["headers"]["webhook-id"]: request["body"].decode() for request in requests}
+    return {event_id: body.split(',"data":', 1)[1].removesuffix("}") for event_id, body in bodies.items()}
+
+
+def text_of(api: Api, path: str) -> str:
+    request = urllib.request.Request(
+        f"{api.host.url}{path}", headers={"authorization": f"Bearer {api.token}"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return str(response.read().decode())
+
+
+def test_any_json_reaches_the_receiver_as_it_was_written(api: Api, receiver: Receiver) -> None:
+    webhook = api.webhook(receiver.url)
+
+    @settings(max_examples=4, deadline=None, database=None)
+    @given(texts=st.lists(objects, min_size=12, max_size=12))
+    @example(texts=[*_FORMS])
+    def check(texts: list[str]) -> None:
+        before = len(receiver.received)
+        listed = ", ".join(f'{{"type":"A","data":{text}}}' for text in texts)
+        status, accepted = api("POST", "/events", f'{{"events": [{listed}]}}'.encode())
+        assert status == 202, accepted
+        came = received_data(receiver, before + len(texts))
+        assert [came[event_id] for event_id in accepted["eventIds"]] == texts
+
+    check()
+    assert webhook["state"] == "Active"
+
+
+@pytest.mark.parametrize("text", _FORMS)
+def test_retry_replay_test_and_reads_change_nothing_of_the_data(
+    api: Api, receiver: Receiver, text: str
+) -> None:
+    webhook_id = api.webhook(receiver.url)["webhookId"]
+    receiver.respond = lambda request: (404 if len(receiver.received) < 3 else 200, {})
+    assert api("POST", "/events", f'{{"type":"A","id":"e-1","data": {text} }}'.encode())[0] == 202
+    [delivery] = api.eventually(lambda: api.deliveries(webhook_id, "&status=Failed"))
+    address = f"/webhooks/{webhook_id}/deliveries/{delivery['webhookDeliveryId']}"
+    assert api("POST", f"{address}/retry")[0] == 202
+    api.eventually(lambda: api("GET", address)[1]["attemptCount"] == 2)
+    api.eventually(lambda: api.deliveries(webhook_id, "&status=Failed"))
+    assert (
+        api("POST", f"/webhooks/{webhook_id}/replay", {"from": delivery["scheduledAt"]})[1]["replayed"] == 1
+    )
+    receiver.wait(3)
+    bodies = [request["body"] for request in receiver.received]
+    assert bodies[0].endswith(f',"data":{text}}}'.encode())
+    assert set(bodies) == {bodies[0]}
+    assert f'"payload":{text}' in text_of(api, address)
+    assert api("POST", f"/webhooks/{webhook_id}/test", f'{{"data":{text}}}'.encode())[0] == 200
+    assert receiver.wait(4)[3]["body"].endswith(f',"data":{text}}}'.encode())

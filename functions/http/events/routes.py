@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from pydantic import Field
 
+from domain.core.json_text import MalformedJson, member_names
 from domain.core.permissions import EVENTS_WRITE
 from domain.core.tracing import SpanKind, queue_attributes
 from domain.journal.events import RaiseEvent, RaiseEvents
@@ -51,10 +50,7 @@ def raise_events(call: Call) -> ApiResponse:
 
 def _is_batch(body: bytes) -> bool:
     """Return whether the object has a member `events`; the body is parsed only when the name occurs in it."""
-    if b'"events"' not in body:
-        return False
     try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
+        return b'"events"' in body and "events" in member_names(body)
+    except MalformedJson:
         return False
-    return isinstance(fields, dict) and "events" in fields

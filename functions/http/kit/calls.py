@@ -21,7 +21,10 @@ from domain.core.errors import (
     TooLarge,
     ValidationFailed,
 )
+from domain.core.json_text import MalformedJson
 from domain.core.principal import Principal
+from domain.core.wire import Command
+from functions.http.kit.kept_text import json_of
 from functions.http.kit.operations import API, methods_of
 from functions.http.kit.problems import (
     MalformedBody,
@@ -134,7 +137,11 @@ def parse(model: type[M], body: bytes, most: int, *, empty: bytes = b"") -> M:
             raise MalformedBody("The body is empty; send JSON.")
         body = empty
     try:
+        if issubclass(model, Command):
+            return model.of_json(body)
         return model.model_validate_json(body, by_alias=True, by_name=False)
+    except MalformedJson as error:
+        raise MalformedBody(f"The body is not valid JSON: {error}.") from None
     except ValidationError as error:
         raise validation_error(error, "body") from error
 
@@ -175,7 +182,7 @@ def response_of(answer: ApiResponse, request: func.HttpRequest) -> func.HttpResp
         )
     if answer.value is None:
         return func.HttpResponse(status_code=answer.status, headers=headers)
-    text = answer.value.model_dump_json(by_alias=True)
+    text = json_of(answer.value)
     if answer.version is not None:
         # The version guards changes (If-Match); the checksum also covers counters, which change without one.
         headers["ETag"] = f'"{answer.version}.{zlib.crc32(text.encode()):08x}"'

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from domain.core.json_text import JsonText
 from domain.core.wire import UtcMoment
 from domain.webhooks.deliveries import Replayed
 from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, Strategy, Webhook, WebhookState
@@ -124,7 +125,7 @@ class DeliveryView(View):
 
 
 class DeliveryDetailView(DeliveryView):
-    payload: Any = Field(description="The event's data")
+    payload: Any = Field(description="The event's data, as its producer wrote it")
     attempts: list[AttemptView]
 
 
@@ -270,7 +271,7 @@ def delivery_view(delivery: Delivery) -> DeliveryView:
 def delivery_detail(delivery: Delivery) -> DeliveryDetailView:
     return DeliveryDetailView(
         **delivery_fields(delivery),
-        payload=json.loads(delivery.payload) if delivery.payload is not None else None,
+        payload=JsonText(delivery.payload) if delivery.payload is not None else None,
         attempts=[_attempt_view(attempt) for attempt in delivery.attempts],
     )
 

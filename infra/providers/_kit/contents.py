@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from domain.core import json_text
 from domain.providers.content import decoded
 from domain.providers.contract import IncomingRequest, ProviderFailure, VerifiedEvent
 from infra.providers._kit.signatures import digest_id, signed_bytes
 from infra.providers._kit.wire import at
 
-_INTEGER_DIGITS_MAX = 4000
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
 
 
@@ -110,14 +110,9 @@ def text_of_body(request: IncomingRequest) -> str:
 
 def _read(text: str) -> Any:
     try:
-        return json.loads(text, parse_int=_integer)
+        return json_text.read_json(text)
     except (ValueError, RecursionError):
         return _Text(text)
-
-
-def _integer(digits: str) -> int | float:
-    """Read a whole number; one that Python refuses to convert becomes infinite, which fails its own event only."""
-    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else float(digits)
 
 
 def _divided(text: str) -> list[str]:

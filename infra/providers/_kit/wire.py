@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
+from domain.core.json_text import read_json
 from domain.providers.contract import (
     Capability,
     Connection,
@@ -228,9 +228,9 @@ def event_type(*parts: str) -> str:
 
 
 def signed_json(body: bytes) -> Any:
-    """Read the body of a webhook as JSON. Raises SignatureRefused: what a provider signs is always JSON."""
+    """Read the body of a webhook as JSON, its numbers as written. Raises SignatureRefused: what is signed is JSON."""
     try:
-        return json.loads(body)
+        return read_json(body)
     except (ValueError, RecursionError):
         raise SignatureRefused("The body is not valid JSON.") from None
 

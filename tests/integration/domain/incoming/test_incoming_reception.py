@@ -293,6 +293,16 @@ def test_a_verified_body_that_makes_no_sense_is_kept_as_failed_once(desk: Desk) 
     assert (again.status, again.attempts) == (IncomingStatus.Failed, 2)
 
 
+def test_the_providers_numbers_are_raised_as_they_were_sent_and_again_by_a_retry(desk: Desk) -> None:
+    numbers = "[10.10,1e400,-0,0.123456789012345678,1E2,100000000000000000000.5,12345678901234567890123]"
+    body = stripe_event(amounts="?").replace(b'"?"', numbers.encode())
+    desk.receive(signed_by_stripe(body, desk.clock.now()))
+    desk.retry(desk.inbox()[0])
+    raised = [event.data for event in desk.raised() if event.type == "stripe.charge.succeeded"]
+    assert len(raised) == 2
+    assert all(f'"amounts":{numbers}' in data for data in raised)
+
+
 def test_what_json_cannot_carry_is_kept_as_failed(desk: Desk) -> None:
     body = stripe_event().replace(b'"ch_1"', b'"\\ud800"')
     assert desk.receive(signed_by_stripe(body, desk.clock.now())).accepted == 1

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from domain.core.errors import Forbidden, TooLarge, Unavailable, ValidationFailed
+from domain.core.json_text import MalformedJson
 from domain.core.principal import Principal
 from domain.journal.events import RaiseEvent, RaiseEvents, event_data
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, announcements
 from domain.journal.ports import EventRef
 from tests.worlds.builders import OTHER_TENANT, TENANT, USER
+from tests.worlds.json_texts import objects
 from tests.worlds.webhook_world import WebhookWorld
 
 
@@ -133,7 +136,9 @@ def test_the_pointer_of_a_single_event_begins_at_the_body(world: WebhookWorld) -
 HOSTILE = [
     '{"type":"A","data":{"x":NaN}}',
     '{"type":"A","data":{"x":Infinity}}',
-    '{"type":"A","data":{"x":1e999}}',
+    '{"type":"A","data":{"x":1,"\\u0078":1}}',
+    '{"type":"A","type":"B","data":{}}',
+    '{"type":"A","data":{},"data":{}}',
     '{"type":"A","data":{"x":"\\ud800"}}',
     '{"type":"A","data":{"\\udfff":1}}',
     '{"type":"A","data":{"x":' + "9" * 5_000 + "}}",
@@ -153,8 +158,8 @@ HOSTILE = [
 
 @pytest.mark.parametrize("body", HOSTILE, ids=lambda body: body[:50])
 def test_what_json_cannot_carry_is_refused_and_breaks_nothing(world: WebhookWorld, body: str) -> None:
-    with pytest.raises((ValidationError, ValidationFailed)):
-        world.events.accept(world.principal, [RaiseEvent.model_validate_json(body)])
+    with pytest.raises((ValidationError, ValidationFailed, MalformedJson)):
+        world.events.accept(world.principal, [RaiseEvent.of_json(body.encode())])
     assert world.raised("A") == []
 
 
@@ -240,6 +245,33 @@ def test_a_message_is_an_event_of_the_tenant_it_names(world: WebhookWorld) -> No
     assert world.raised("BookingConfirmed") == [{"n": 1}]
 
 
+@given(texts=st.lists(objects, min_size=1, max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=10)
+def test_the_text_of_the_data_is_stored_as_it_came(world: WebhookWorld, texts: list[str]) -> None:
+    listed = ",".join(f'{{"type":"A","data":{text}}}' for text in texts)
+    events = RaiseEvents.of_json(f'{{"events":[{listed}]}}'.encode()).events
+    ids = list(world.events.accept(world.principal, events).event_ids)
+    for text in texts:
+        message = f'{{"tenantId":"{TENANT}","type":"A","data": {text}}}'
+        ids.append(world.events.accept_message(message, str(uuid4())).event_id)
+    with world.transactions.read() as tx:
+        stored = {
+            event.event_id: event.data for event in tx.outbox.pending([EventRef(TENANT, id_) for id_ in ids])
+        }
+    assert [stored[id_] for id_ in ids] == texts * 2
+
+
+def test_the_size_of_a_payload_is_that_of_the_text_kept__BR_WH_08(world: WebhookWorld) -> None:
+    inner = '"é":1.0' + " " * (1024 * 1024 - len('{"é":1.0}'.encode()))
+    for text, fits in ((f"{{{inner}}}", True), (f"{{{inner} }}", False)):
+        event = RaiseEvent.of_json(f'{{"type":"A","data":   {text}   }}'.encode())
+        if fits:
+            assert world.events.accept(world.principal, [event]).accepted == 1
+            continue
+        with pytest.raises(TooLarge):
+            world.events.accept(world.principal, [event])
+
+
 @pytest.mark.parametrize("fields", [{}, {"id": None}], ids=["no id", "a null id"])
 @pytest.mark.parametrize("message_id", ["m-1", "{7c9e/66}", "x" * 128, "-starts wrongly"])
 def test_a_message_without_an_id_is_stored_once_by_its_message_id(
@@ -270,6 +302,8 @@ GARBAGE = [
     a_message(data={"x": "a" * 1_100_000}),
     a_message(more=1),
     a_message().replace('{"n": 1}', '{"n": NaN}'),
+    a_message().replace('{"n": 1}', '{"n": 1, "n": 1}'),
+    a_message().replace('{"n": 1}', '{}, "data": {}'),
     a_message().replace('{"n": 1}', '{"n": "\\ud800"}'),
     a_message(subject="s").replace('"s"', '"\\ud800"'),
     a_message().replace('{"n": 1}', '{"n": ' + "9" * 5_000 + "}"),

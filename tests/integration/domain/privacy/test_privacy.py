@@ -155,8 +155,8 @@ async def test_an_export_shows_what_every_place_holds_and_nothing_of_others(worl
     ]
     assert items[0].ids["externalId"] == "c1"
     assert items[0].data["firstName"] == "Jane"
-    assert items[1].data["data"]["booking"] == 42
-    assert JOHN not in json.dumps([item.data for item in items])
+    assert json.loads(items[1].data["data"].text)["booking"] == 42
+    assert JOHN not in json.dumps([item.data for item in items], default=lambda kept: kept.text)
     assert [item.kind for item in world.export(JANE, limit=1)] == [item.kind for item in items]
 
 

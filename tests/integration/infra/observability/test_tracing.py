@@ -23,6 +23,7 @@ from opentelemetry.trace import SpanKind as OtelKind
 from opentelemetry.trace import StatusCode
 
 from bench.harness import ROOT
+from domain.core.json_text import JsonText
 from domain.core.ports import OutboundError
 from domain.core.tracing import UNTRACED, SpanKind, spans, trace_fields
 from domain.journal.events import DomainEvent, RaiseEvent
@@ -224,7 +225,7 @@ def other(parent: str, digit: str) -> str:
 
 def accept(world: WebhookWorld, *parents: str | None) -> None:
     for parent in parents:
-        event = RaiseEvent(type="BookingConfirmed", data={"card": "4111111111111111"})
+        event = RaiseEvent(type="BookingConfirmed", data=JsonText('{"card":"4111111111111111"}'))
         world.events.accept(world.principal, [event], parent)
 
 

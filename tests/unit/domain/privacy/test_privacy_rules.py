@@ -70,6 +70,12 @@ def test_a_number_is_an_id_only_when_it_is_long() -> None:
     assert erased({"amount": 1000, "n": 2}, "1000") == ({"amount": 1000, "n": 2}, Found.Nothing)
 
 
+def test_the_numbers_beside_a_person_keep_their_form() -> None:
+    numbers = '"n":[10.10,1e400,-0,0.123456789012345678,1E2]'
+    text, left = f'{{"mail":"to {JANE}", {numbers}}}', f'{{"mail":"to [erased]",{numbers}}}'
+    assert without_person(text, IdentifiedPerson([JANE])) == (left, Found.Within)
+
+
 def test_escapes_hide_nobody() -> None:
     text = '{"email":"\\u006aane.doe\\u0040example.com","name":"Jane"}'
     assert without_person(text, IdentifiedPerson([JANE])) == ('{"email":null,"name":null}', Found.About)

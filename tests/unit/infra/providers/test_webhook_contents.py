@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from domain.core.json_text import compact_json
 from domain.providers.content import CONTENT_MAX_BYTES, ContentTooLarge, decoded
 from domain.providers.contract import IncomingRequest, ProviderFailure, VerifiedEvent
 from infra.providers._kit.contents import elements_of, events_of, id_of, json_of, text_of
@@ -51,6 +52,16 @@ def test_an_element_that_cannot_be_read_takes_no_other_along(bad: str, reason: s
 def test_a_number_that_python_does_not_convert_fails_its_own_element_only() -> None:
     body = b'[{"id":"a","type":"x","n":%s},{"id":"b","type":"y"}]' % (b"9" * 5000)
     assert [event.event_id for event in events_of(elements_of(sent(body)), named)] == ["a", "b"]
+
+
+def test_numbers_are_raised_as_they_were_sent() -> None:
+    numbers = "[10.10,1e400,-0,0.123456789012345678,1E2]"
+    for body in (
+        f'[{{"id":"a","type":"x","n":{numbers}}},{{"id":"b","type":"y"}}]',
+        f'[{{"id":"a","type":"x","n":{numbers}}},nope]',
+    ):
+        first = events_of(elements_of(sent(body.encode())), named)[0]
+        assert f'"n":{numbers}' in compact_json(first.data)
 
 
 def test_an_element_without_an_id_is_known_by_its_digest() -> None:
