@@ -1153,6 +1153,32 @@ UPDATE alembic_version SET version_num='0016' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0016 -> 0017
+
+ALTER TABLE [IncomingEndpoints] ADD [RepeatWindowSeconds] INTEGER NULL;
+
+GO
+
+ALTER TABLE [IncomingWebhooks] ADD [ContentDigest] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NULL;
+
+GO
+
+ALTER TABLE [IncomingWebhooks] ADD [SameBodyAs] UNIQUEIDENTIFIER NULL;
+
+GO
+
+ALTER TABLE [IncomingWebhooks] ADD [UnsignedFields] NVARCHAR(20) COLLATE Latin1_General_100_BIN2 NULL;
+
+GO
+
+CREATE INDEX [IX_IncomingWebhook_Content] ON [IncomingWebhooks] ([IntegrationId], [ContentDigest], [ReceivedAt]);
+
+GO
+
+UPDATE alembic_version SET version_num='0017' WHERE alembic_version.version_num = '0016';
+
+GO
+
 COMMIT;
 
 GO

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from domain.core.errors import Unavailable
@@ -16,11 +17,16 @@ from domain.incoming.ports import AlreadyStored, IncomingTransaction
 from domain.incoming.rules import event_type, id_in_inbox, request_text, unreadable_id
 from domain.integrations.model import Integration
 from domain.journal.events import DomainEvent
+from domain.journal.occurrences import occurrence
 from domain.providers.contract import IncomingRequest, VerifiedEvent
 
 _TRIES = 3
 #: A row of the inbox and what it raises.
 _Made = tuple[IncomingWebhook, list[DomainEvent]]
+#: The latest row of each content.
+_Last = dict[str, tuple[UUID, datetime]]
+#: More equal bodies under new ids within an hour are told.
+SAME_BODIES_AN_HOUR = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +35,34 @@ class _InboxEntry:
 
     body: IncomingBody
     made: Mapping[str, _Made]
+    windows: Mapping[str, timedelta]
 
-    def take_new(self, known: set[str]) -> list[_Made]:
-        """Return the rows whose id is not in `known`, and add all ids to it."""
-        new = [made for key, made in self.made.items() if key not in known]
-        known.update(self.made)
+    def take_new(self, known: set[str], last: _Last) -> list[_Made]:
+        """Return the rows that are no repeats, and add them to `known` and `last`."""
+        new = []
+        for key, (made, raised) in self.made.items():
+            before = last.get(made.content_digest) if made.content_digest else None
+            webhook = _unless_repeated(made, before, self.windows.get(key)) if key in known else made
+            if webhook is None:
+                continue
+            if before is not None and webhook.content_digest != key:
+                webhook = replace(webhook, same_body_as=before[0])
+            known.add(key)
+            if webhook.content_digest is not None:
+                last[webhook.content_digest] = (webhook.incoming_webhook_id, webhook.received_at)
+            new.append((webhook, raised))
         return new
+
+
+def _unless_repeated(
+    webhook: IncomingWebhook, before: tuple[UUID, datetime] | None, window: timedelta | None
+) -> IncomingWebhook | None:
+    """Return an event whose content came before under its own id of this time; None while that makes it a repeat."""
+    if before is None or window is None or webhook.received_at < before[1] + window:
+        return None
+    # The moment of the one before makes the id: of two requests that race, one stores it.
+    moment = f"{webhook.provider_event_id}.{before[1]:%Y%m%d%H%M%S%f}"
+    return replace(webhook, provider_event_id=moment)
 
 
 class Inbox:
@@ -62,16 +90,21 @@ class Inbox:
         *,
         source_ip: str | None,
         traceparent: str | None,
+        repeat_window: int | None = None,
     ) -> int:
         """Store the events (Failed: not raisable) and return how many were new. Raises Unavailable."""
         body_id = self._ids.new()
         made: dict[str, _Made] = {}
+        windows: dict[str, timedelta] = {}
         for event in verified:
             webhook = self._webhook(integration, request, event, source_ip)
             if webhook.provider_event_id not in made:
                 webhook = replace(webhook, incoming_body_id=body_id)
                 made[webhook.provider_event_id] = self._raise(webhook, event, traceparent)
-        return self._store(integration, request, made)
+                seconds = event.repeat_seconds or repeat_window
+                if seconds is not None and webhook.provider_event_id == event.content_digest:
+                    windows[webhook.provider_event_id] = timedelta(seconds=seconds)
+        return self._store(integration, request, made, windows)
 
     def keep_unreadable(
         self, integration: Integration, request: IncomingRequest, reason: str, source_ip: str | None
@@ -79,9 +112,15 @@ class Inbox:
         """Keep a verified body that cannot be read as Failed, so that it can be retried; return 0 for a repeat."""
         event = VerifiedEvent(unreadable_id(request.body), "unreadable", {})
         webhook = _failed(self._webhook(integration, request, event, source_ip), reason)
-        return self._store(integration, request, {webhook.provider_event_id: (webhook, [])})
+        return self._store(integration, request, {webhook.provider_event_id: (webhook, [])}, {})
 
-    def _store(self, integration: Integration, request: IncomingRequest, made: Mapping[str, _Made]) -> int:
+    def _store(
+        self,
+        integration: Integration,
+        request: IncomingRequest,
+        made: Mapping[str, _Made],
+        windows: Mapping[str, timedelta],
+    ) -> int:
         body_id = next(iter(made.values()))[0].incoming_body_id
         body = IncomingBody(
             body_id,
@@ -91,7 +130,7 @@ class Inbox:
             sealed=self._cipher.seal(request_text(request), context=body_context(body_id)),
             received_at=request.received_at,
         )
-        return self._together.submit(_InboxEntry(body, made))
+        return self._together.submit(_InboxEntry(body, made, windows))
 
     def _write(self, entries: Sequence[_InboxEntry]) -> list[int]:
         for _ in range(_TRIES):
@@ -113,11 +152,14 @@ class Inbox:
             for (tenant_id, integration_id), numbers in by_integration.items():
                 asked = {key for number in numbers for key in entries[number].made}
                 known = tx.incoming.known(tenant_id, integration_id, asked)
-                new = {number: entries[number].take_new(known) for number in numbers}
+                digests = _digests(entries[number] for number in numbers)
+                last = tx.incoming.last_with(tenant_id, integration_id, digests) if digests else {}
+                new = {number: entries[number].take_new(known, last) for number in numbers}
                 bodies = [entries[number].body for number, made in new.items() if made]
                 if bodies:
                     webhooks = [webhook for made in new.values() for webhook, _ in made]
                     tx.incoming.add(tenant_id, bodies, webhooks)
+                    _tell_same_bodies(tx, webhooks)
                 for number, made in new.items():
                     counts[number] = len(made)
                     raised += [event for _, events_ in made for event in events_]
@@ -142,6 +184,8 @@ class Inbox:
             source_ip=source_ip,
             occurred_at=event.occurred_at,
             processed_at=request.received_at,
+            content_digest=event.content_digest,
+            unsigned_fields=",".join(event.unsigned) or None,
         )
 
     def _raise(self, webhook: IncomingWebhook, event: VerifiedEvent, traceparent: str | None) -> _Made:
@@ -153,6 +197,31 @@ class Inbox:
             return _failed(webhook, str(error)), []
         raised = events.provider_event(webhook, payload, traceparent)
         return replace(webhook, event_id=raised.event_id), [events.received(webhook, traceparent), raised]
+
+
+def _digests(entries: Iterable[_InboxEntry]) -> set[str]:
+    made = (webhook for entry in entries for webhook, _ in entry.made.values())
+    return {webhook.content_digest for webhook in made if webhook.content_digest is not None}
+
+
+def _tell_same_bodies(tx: IncomingTransaction, webhooks: Sequence[IncomingWebhook]) -> None:
+    """Note a security violation when the limit of equal bodies under new ids is passed: a capture may be replayed."""
+    same = [webhook for webhook in webhooks if webhook.same_body_as is not None]
+    if not same:
+        return
+    one = same[-1]
+    count = tx.incoming.same_bodies_since(
+        one.tenant_id, one.integration_id, one.received_at - timedelta(hours=1)
+    )
+    if count > SAME_BODIES_AN_HOUR >= count - len(same):
+        data = {
+            "subject": str(one.integration_id),
+            "detail": f"{count:,} incoming webhooks within an hour had an earlier body under a new, unsigned id.",
+            "count": count,
+            "sourceIp": one.source_ip,
+        }
+        violation = occurrence("security-violation", data, one.received_at, tenant_id=one.tenant_id)
+        tx.occurrences.append(violation)
 
 
 def _failed(webhook: IncomingWebhook, reason: str) -> IncomingWebhook:

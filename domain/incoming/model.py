@@ -24,7 +24,9 @@ class IncomingStatus(IntEnum):
 class IncomingWebhook:
     """One event of a verified request: a row of the inbox. `(integration_id, provider_event_id)` is unique.
 
-    `event_type` is `<provider>.<type>`, `event_id` the domain event raised last (None: none could be raised)."""
+    - `event_type` is `<provider>.<type>`, `event_id` the domain event raised last (None: none could be raised).
+    - `same_body_as`: the row that brought an equal body before under another id that is not signed.
+    - `unsigned_fields`: which of `id,type` come from headers that are not signed."""
 
     incoming_webhook_id: UUID
     tenant_id: UUID
@@ -40,6 +42,9 @@ class IncomingWebhook:
     event_id: str | None = None
     processed_at: datetime | None = None
     error_message: str | None = None
+    content_digest: str | None = None
+    same_body_as: UUID | None = None
+    unsigned_fields: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class IncomingEndpoint:
     refused_count: int = 0
     last_refused_at: datetime | None = None
     last_refusal: str | None = None
+    repeat_window_seconds: int | None = None
     version: int = 0
 
 
@@ -89,6 +95,13 @@ class UpdateIncoming(Command):
     """Body of `PUT /api/integrations/{id}/incoming`."""
 
     allowed_ips: AllowedIps
+    repeat_window: int | None = Field(
+        None,
+        ge=60,
+        le=365 * 24 * 3600,
+        description="Seconds for which an equal body is a repeat, where neither an id nor a timestamp is signed; "
+        "null: 365 days. A captured request can be sent again once they are over",
+    )
 
 
 class RotateIncomingUrl(Command):

@@ -36,6 +36,14 @@ class IncomingWebhooks(Protocol):
     def known(self, tenant_id: UUID, integration_id: UUID, provider_event_ids: Collection[str]) -> set[str]:
         """Return those of the ids that are stored."""
 
+    def last_with(
+        self, tenant_id: UUID, integration_id: UUID, content_digests: Collection[str]
+    ) -> dict[str, tuple[UUID, datetime]]:
+        """Return the latest event of each content, with the moment of its receipt."""
+
+    def same_bodies_since(self, tenant_id: UUID, integration_id: UUID, since: datetime) -> int:
+        """Return how many equal bodies came under new ids."""
+
     def add(
         self, tenant_id: UUID, bodies: Sequence[IncomingBody], webhooks: Sequence[IncomingWebhook]
     ) -> None:

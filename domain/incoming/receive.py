@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from domain.apikeys.rules import ip_allowed
@@ -102,13 +103,16 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The answer to a request: `accepted` events are new, `duplicates` are not; `body` answers a handshake."""
+    """The answer to a request: `accepted` events are new, `duplicates` are not; `body` answers a handshake.
+
+    `repeated_by_content`: an event without an id counts as a repeat because its content came before."""
 
     accepted: int = 0
     duplicates: int = 0
     body: bytes | None = None
     content_type: str = "text/plain"
     headers: Mapping[str, str] = field(default_factory=dict)
+    repeated_by_content: bool = False
 
 
 class IncomingReceiver:
@@ -138,7 +142,7 @@ class IncomingReceiver:
         if len(request.body) > BODY_MAX_BYTES:
             size = len(request.body)
             raise TooLarge(f"The body is {size:,} bytes; at most {BODY_MAX_BYTES:,} are accepted.")
-        integration, provider, connection = await asyncio.to_thread(
+        integration, repeat_window, provider, connection = await asyncio.to_thread(
             self._admit, integration_id, caller, request.received_at
         )
         try:
@@ -158,11 +162,12 @@ class IncomingReceiver:
             await asyncio.to_thread(self._lifecycle.heed, integration, failure)
             detail = "The webhook cannot be verified at the moment; send it again later."
             raise Unavailable(detail) from None
-        return await asyncio.to_thread(self._take, integration, request, answer, caller)
+        take = partial(self._take, integration, request, answer, caller, repeat_window=repeat_window)
+        return await asyncio.to_thread(take)
 
     def _admit(
         self, integration_id: UUID, caller: Caller, received_at: datetime
-    ) -> tuple[Integration, Provider, Connection]:
+    ) -> tuple[Integration, int | None, Provider, Connection]:
         now = self._clock.now()
         with self._transactions.read() as tx:
             integration = tx.integrations.find(integration_id)
@@ -176,18 +181,38 @@ class IncomingReceiver:
             self._refusals.note(integration, reason, caller.source_ip, now)
             detail = "This sender's IP address is not in the integration's allow list."
             raise Forbidden(detail, code="source-not-allowed")
-        return integration, *self._connections.connect(integration, now=received_at)
+        opened = self._connections.connect(integration, now=received_at)
+        return integration, endpoint.repeat_window_seconds, *opened
 
     def _take(
-        self, integration: Integration, request: IncomingRequest, answer: IncomingAnswer, caller: Caller
+        self,
+        integration: Integration,
+        request: IncomingRequest,
+        answer: IncomingAnswer,
+        caller: Caller,
+        *,
+        repeat_window: int | None,
     ) -> Receipt:
         accepted, ip, traceparent = 0, caller.source_ip, caller.traceparent
         if answer.events:
             accepted = self._inbox.store(
-                integration, request, answer.events, source_ip=ip, traceparent=traceparent
+                integration,
+                request,
+                answer.events,
+                source_ip=ip,
+                traceparent=traceparent,
+                repeat_window=repeat_window,
             )
         repeated = len(answer.events) - accepted
-        return Receipt(accepted, repeated, answer.body, answer.content_type, answer.headers)
+        by_content = any(event.event_id == event.content_digest for event in answer.events)
+        return Receipt(
+            accepted,
+            repeated,
+            answer.body,
+            answer.content_type,
+            answer.headers,
+            repeated_by_content=by_content and repeated > 0,
+        )
 
     def _keep(
         self, integration: Integration, request: IncomingRequest, reason: str, caller: Caller

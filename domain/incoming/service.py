@@ -85,15 +85,22 @@ class IncomingService:
     def update(
         self, principal: Principal, integration_id: UUID, command: UpdateIncoming, if_match: int | None
     ) -> IncomingSettings:
-        """Replace the allow list. Raises Forbidden, NotFound, PreconditionFailed."""
+        """Replace the allow list, and the repeat window where it is given.
+
+        Raises Forbidden, NotFound, PreconditionFailed."""
         principal.require(INTEGRATION_ADMIN)
         with self._transactions.write() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
             before = tx.incoming.endpoint(principal.tenant_id, integration_id)
             check_version("incoming address", if_match, before.version)
             after = replace(before, allowed_ips=command.allowed_ips)
+            if "repeat_window" in command.model_fields_set:
+                after = replace(after, repeat_window_seconds=command.repeat_window)
             tx.incoming.save_endpoint(principal.tenant_id, after)
-            old, new = ({"allowedIps": endpoint.allowed_ips} for endpoint in (before, after))
+            old, new = (
+                {"allowedIps": endpoint.allowed_ips, "repeatWindow": endpoint.repeat_window_seconds}
+                for endpoint in (before, after)
+            )
             _audit(tx, principal, "incoming.updated", integration_id, before=old, after=new)
             tx.commit()
         return self._settings(integration, replace(after, version=after.version + 1))

@@ -26,6 +26,10 @@ bp = func.Blueprint()
 _PLAIN = "webhooks/incoming/{integrationId}"
 _ROTATED = "webhooks/incoming/{integrationId}/{token}"
 _ANSWERED_TYPES = ("text/plain", "application/json", "application/xml", "text/xml")
+_REPEATED = (
+    "Without an id an equal body is a repeat: within the tolerance where a "
+    "timestamp is signed, else for 365 days or the integration's `repeatWindow`."
+)
 _METHODS = ("POST", "GET", "OPTIONS")
 
 
@@ -89,9 +93,12 @@ def _answer(receipt: Receipt) -> func.HttpResponse:
     if receipt.body is not None:
         kind = receipt.content_type if receipt.content_type in _ANSWERED_TYPES else "text/plain"
         return func.HttpResponse(receipt.body, status_code=200, mimetype=kind, headers=dict(receipt.headers))
-    view = ReceiptView(accepted=receipt.accepted, duplicates=receipt.duplicates)
+    note = _REPEATED if receipt.repeated_by_content else None
+    view = ReceiptView(accepted=receipt.accepted, duplicates=receipt.duplicates, note=note)
     return func.HttpResponse(
-        view.model_dump_json(by_alias=True), status_code=status, mimetype="application/json"
+        view.model_dump_json(by_alias=True, exclude_none=True),
+        status_code=status,
+        mimetype="application/json",
     )
 
 

@@ -20,6 +20,9 @@ StatusName = Literal["Processed", "Failed"]
 class ReceiptView(View):
     accepted: int = Field(description="Events stored by this request")
     duplicates: int = Field(description="Events that were stored before")
+    note: str | None = Field(
+        None, description="Why an event without an id counts as a repeat; absent where none does"
+    )
 
 
 class IncomingWebhookView(View):
@@ -37,6 +40,12 @@ class IncomingWebhookView(View):
     received_at: Moment
     processed_at: Moment | None
     error_message: str | None
+    same_body_as: UUID | None = Field(
+        description="The event that brought an equal body before, under another id that is not signed"
+    )
+    unsigned_fields: list[str] = Field(
+        description="Which of `id` and `type` come from headers that the provider does not sign"
+    )
 
 
 class IncomingWebhookDetailView(IncomingWebhookView):
@@ -82,6 +91,10 @@ class IncomingEndpointView(View):
         description="How the provider signs webhooks; null where it sends none"
     )
     allowed_ips: list[str] = Field(description="Empty allows any address")
+    repeat_window: int | None = Field(
+        description="Seconds for which an equal body is a repeat, where neither an id nor a timestamp is signed; "
+        "null: 365 days"
+    )
     rotated_at: Moment | None
     previous_url_expires_at: Moment | None = Field(description="Until then the previous URL still works")
     refused_count: int = Field(description="Requests refused for their signature or address")
@@ -122,6 +135,7 @@ def _settings_fields(settings: IncomingSettings, url: str | None) -> dict[str, A
         "reason": settings.closed,
         "webhook_scheme": settings.scheme,
         "allowed_ips": endpoint.allowed_ips,
+        "repeat_window": endpoint.repeat_window_seconds,
         "rotated_at": endpoint.rotated_at,
         "previous_url_expires_at": endpoint.previous_expires_at,
         "refused_count": endpoint.refused_count,
@@ -144,6 +158,8 @@ def _fields(webhook: IncomingWebhook) -> dict[str, Any]:
         "received_at": webhook.received_at,
         "processed_at": webhook.processed_at,
         "error_message": webhook.error_message,
+        "same_body_as": webhook.same_body_as,
+        "unsigned_fields": webhook.unsigned_fields.split(",") if webhook.unsigned_fields else [],
     }
 
 

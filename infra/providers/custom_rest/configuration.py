@@ -89,11 +89,11 @@ class ListRequest(Configuration):
 class WebhookScheme(Configuration):
     """How incoming webhooks prove where they come from. `hmac` is described by the fields that follow it."""
 
-    scheme: Literal["hmac", "standardWebhooks", "github", "slack", "meta", "eventGrid", "token", "basic"] = (
-        Field(
-            description="Signature scheme; `token` compares a header, `basic` is HTTP Basic, `eventGrid` compares "
-            "`?secret=` or the header X-Webhook-Secret"
-        )
+    scheme: Literal[
+        "hmac", "standardWebhooks", "github", "shopify", "slack", "meta", "eventGrid", "token", "basic"
+    ] = Field(
+        description="Signature scheme; `token` compares a header, `basic` is HTTP Basic, `eventGrid` compares "
+        "`?secret=` or the header X-Webhook-Secret"
     )
     header: HeaderName = Field("X-Signature", description="Header of the signature or token")
     algorithm: Literal["sha256", "sha384", "sha512", "sha1"] = Field("sha256", description="Hash of the HMAC")
@@ -109,7 +109,12 @@ class WebhookScheme(Configuration):
         300, description="Seconds for which a signed timestamp is good; at most 5 minutes into the future"
     )
     timestamp_unit: Literal["seconds", "milliseconds"] = Field("seconds", description="Unit of the Unix time")
-    id_header: HeaderName | None = Field(None, description="Header of the message id, where it is signed")
+    id_header: HeaderName | None = Field(
+        None, description="Header of the message id; signed where the template holds {id}"
+    )
+    type_header: HeaderName | None = Field(
+        None, description="Header of the event's type, where the body does not hold it"
+    )
     username: Name = Field("webhook", description="User name of the scheme basic")
     event_id_pointer: Pointer | None = Field(None, description="Where the body holds the event's id")
     event_type_pointer: Pointer | None = Field(None, description="Where the body holds the event's type")
@@ -139,7 +144,7 @@ class WebhookScheme(Configuration):
             template=self.template,
             timestamp_header=self.timestamp_header,
             timestamp_unit=self.timestamp_unit,
-            id_header=self.id_header,
+            id_header=self.id_header if "{id}" in self.template else None,
             tolerance_seconds=self.tolerance_seconds,
         )
 

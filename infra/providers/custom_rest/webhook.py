@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,9 +18,11 @@ from infra.providers._kit.signatures import (
     check_basic,
     check_equal,
     check_github,
+    check_hmac,
     check_slack,
     check_standard_webhooks,
     digest_id,
+    listed_signatures,
     required_header,
     required_secret,
     signed_bytes,
@@ -35,6 +38,39 @@ _CHALLENGED = ("meta", "github", "hmac", "token")
 _TEXTS = ("text/", "application/xml")
 
 
+@dataclass(frozen=True, slots=True)
+class _Preset:
+    """Where a vendor's requests hold the type and id; headers are not signed."""
+
+    type_header: str = ""
+    id_header: str = ""
+    type_pointers: Sequence[str] = ()
+    id_pointer: str | None = None
+
+
+_NO_PRESET = _Preset()
+_PRESETS = {
+    # https://docs.github.com/webhooks/webhook-events-and-payloads#delivery-headers
+    "github": _Preset("X-GitHub-Event", "X-GitHub-Delivery"),
+    # https://shopify.dev/docs/apps/build/webhooks/subscribe/https
+    "shopify": _Preset("X-Shopify-Topic", "X-Shopify-Webhook-Id"),
+    "slack": _Preset(type_pointers=("/event/type", "/type"), id_pointer="/event_id"),
+    "standardWebhooks": _Preset(type_pointers=("/type",)),
+    "meta": _Preset(type_pointers=("/object",)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ids:
+    """The id of a request: signed, or out of a header that is not."""
+
+    signed: str | None
+    unsigned: str | None
+
+    def numbered(self, position: int) -> _Ids:
+        return _Ids(*(f"{name}.{position}" if name else None for name in (self.signed, self.unsigned)))
+
+
 def declared_answer(configuration: CustomRestConfiguration, request: IncomingRequest) -> IncomingAnswer:
     """Verify a request and name its events; one without an id of its own is known by what was signed."""
     declared = configuration.webhook
@@ -48,13 +84,16 @@ def declared_answer(configuration: CustomRestConfiguration, request: IncomingReq
     value = _content(request)
     if declared.scheme == "slack" and _is_url_verification(value):
         return IncomingAnswer(body=value["challenge"].encode())
+    preset = _PRESETS.get(declared.scheme, _NO_PRESET)
+    id_header = (declared.id_header or preset.id_header).lower()
+    ids = _Ids(signed_id, None if signed_id else request.headers.get(id_header))
     if isinstance(value, list) and 0 < len(value) <= _ELEMENTS_MAX:
         named = (
-            _element(declared, entry, f"{signed_id}.{position}" if signed_id else None)
-            for position, entry in enumerate(value)
+            _element(declared, entry, request, ids.numbered(position)) for position, entry in enumerate(value)
         )
         return IncomingAnswer(tuple(chain.from_iterable(named)))
-    return IncomingAnswer((_event(declared, value, signed_id, digest_id(request.body)),))
+    whole = _event(declared, value, digest_id(request.body), request=request, ids=ids)
+    return IncomingAnswer((whole,))
 
 
 def _subscribed(query: Mapping[str, str], verify_token: str) -> IncomingAnswer:
@@ -88,6 +127,9 @@ def _verify(declared: WebhookScheme, secret: str, request: IncomingRequest) -> s
             return check_standard_webhooks([secret], headers, body, now, tolerance_seconds=tolerance)
         case "github" | "meta":
             check_github([secret], headers, body)
+        case "shopify":
+            given = listed_signatures(required_header(headers, "X-Shopify-Hmac-Sha256"), "", "base64")
+            check_hmac([secret], body, given)
         case "slack":
             check_slack([secret], headers, body, now, tolerance_seconds=tolerance)
         case "eventGrid":
@@ -98,23 +140,52 @@ def _verify(declared: WebhookScheme, secret: str, request: IncomingRequest) -> s
             check_basic(headers, declared.username, secret)
         case "hmac":
             declared.hmac_scheme().check([secret], headers, body, now, url=request.url, method=request.method)
-            return headers.get(declared.id_header.lower()) if declared.id_header else None
+            signed = declared.id_header if "{id}" in declared.template else None
+            return headers.get(signed.lower()) if signed else None
     return None
 
 
-def _element(declared: WebhookScheme, entry: Any, signed_id: str | None) -> tuple[VerifiedEvent, ...]:
+def _element(
+    declared: WebhookScheme, entry: Any, request: IncomingRequest, ids: _Ids
+) -> tuple[VerifiedEvent, ...]:
     def read(element: Any) -> VerifiedEvent:
         digest = digest_id(signed_bytes(json.dumps(element, sort_keys=True)))
-        return _event(declared, element, signed_id, digest)
+        return _event(declared, element, digest, request=request, ids=ids)
 
     return events_of([entry], read, objects_only=False)
 
 
-def _event(declared: WebhookScheme, value: Any, signed_id: str | None, digest: str) -> VerifiedEvent:
-    event_id = _named(value, declared.event_id_pointer) or signed_id or digest
-    kind = _named(value, declared.event_type_pointer) or "event"
+def _event(
+    declared: WebhookScheme, value: Any, digest: str, *, request: IncomingRequest, ids: _Ids
+) -> VerifiedEvent:
+    preset = _PRESETS.get(declared.scheme, _NO_PRESET)
+    named_id = _named(value, declared.event_id_pointer or preset.id_pointer) or ids.signed
+    named_type = _named(value, declared.event_type_pointer) or (
+        None if declared.type_header else _first(value, preset.type_pointers)
+    )
+    header_type = request.headers.get((declared.type_header or preset.type_header).lower())
+    unsigned = [
+        name
+        for name, body, header in (("id", named_id, ids.unsigned), ("type", named_type, header_type))
+        if not body and header
+    ]
     data = value if isinstance(value, dict) else {"value": value}
-    return VerifiedEvent(event_id, event_type(kind), data)
+    return VerifiedEvent(
+        named_id or ids.unsigned or digest,
+        event_type(named_type or header_type or "event"),
+        data,
+        content_digest=None if named_id else digest,
+        repeat_seconds=declared.tolerance_seconds if _signs_a_timestamp(declared) else None,
+        unsigned=unsigned,
+    )
+
+
+def _signs_a_timestamp(declared: WebhookScheme) -> bool:
+    return declared.scheme == "slack" or (declared.scheme == "hmac" and declared.timestamp_header is not None)
+
+
+def _first(value: Any, pointers: Sequence[str]) -> str | None:
+    return next((found for found in (_named(value, pointer) for pointer in pointers) if found), None)
 
 
 def _named(value: Any, pointer: str | None) -> str | None:

@@ -108,7 +108,8 @@ class Postmark(Provider):
         # Inbound messages are the one kind without a RecordType.
         kind = event_type(text_of(event, "RecordType")) if "RecordType" in event else "Inbound"
         occurred = next((event[name] for name in _OCCURRED if name in event), None)
-        return IncomingAnswer((VerifiedEvent(digest_id(request.body), kind, event, moment(occurred)),))
+        digest = digest_id(request.body)
+        return IncomingAnswer((VerifiedEvent(digest, kind, event, moment(occurred), content_digest=digest),))
 
     async def _post(
         self, connection: Connection, message: OutgoingMessage, *, token: str | None = None

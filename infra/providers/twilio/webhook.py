@@ -79,8 +79,10 @@ def _streamed(event: Mapping[str, Any]) -> VerifiedEvent:
 def _named(event_id: str, parameters: Mapping[str, str]) -> VerifiedEvent:
     for name, subject in (("MessageStatus", "message"), ("CallStatus", "call"), ("SmsStatus", "message")):
         if parameters.get(name):
-            return VerifiedEvent(event_id, event_type(subject, parameters[name]), parameters)
-    return VerifiedEvent(event_id, event_type(parameters.get("EventType", "event")), parameters)
+            kind = event_type(subject, parameters[name])
+            return VerifiedEvent(event_id, kind, parameters, content_digest=event_id)
+    kind = event_type(parameters.get("EventType", "event"))
+    return VerifiedEvent(event_id, kind, parameters, content_digest=event_id)
 
 
 def _signed_suffix(request: IncomingRequest) -> bytes:

@@ -13,12 +13,14 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, TypeGuard
 
 from domain.providers.contract import IncomingRequest, SignatureRefused, VerifiedEvent
 from infra.providers._kit.contents import json_of, object_of
 from infra.providers._kit.signatures import (
+    TOLERANCE_SECONDS,
     check_hmac,
     check_unix_time,
     decode_base64url,
@@ -43,7 +45,9 @@ def jwt_event(request: IncomingRequest, secret: str) -> VerifiedEvent:
     if not hmac.compare_digest(hashlib.sha256(request.body).digest(), decode_hex(stated)):
         raise SignatureRefused("The body does not match payload_hash.")
     parameters = _verified_parameters(request)
-    return VerifiedEvent(digest_id(request.body), _type(parameters), parameters, _occurred(parameters))
+    digest = digest_id(request.body)
+    event = VerifiedEvent(digest, _type(parameters), parameters, _occurred(parameters))
+    return replace(event, content_digest=digest, repeat_seconds=TOLERANCE_SECONDS)
 
 
 def sig_event(request: IncomingRequest, secret: str, method: Method) -> VerifiedEvent:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 
 from domain.core.errors import Conflict
 from domain.core.paging import Page, PageRequest
@@ -53,6 +53,9 @@ _ROW: Select[Any] = select(
     _w.EventId,
     _w.ProcessedAt,
     _w.ErrorMessage,
+    _w.ContentDigest,
+    _w.SameBodyAs,
+    _w.UnsignedFields,
 )
 _INSERT = insert(incoming_webhooks)
 _INSERT_BODY = insert(incoming_bodies)
@@ -70,6 +73,37 @@ class SqlIncomingWebhooks:
             values = {"tenant": tenant_id, "integration": integration_id, "ids": chunk}
             found.update(self._connection.execute(_KNOWN, values).scalars())
         return found
+
+    def last_with(
+        self, tenant_id: UUID, integration_id: UUID, content_digests: Collection[str]
+    ) -> dict[str, tuple[UUID, datetime]]:
+        found: dict[str, tuple[UUID, datetime]] = {}
+        # IX_IncomingWebhook_Content
+        mine = (_w.TenantId == tenant_id, _w.IntegrationId == integration_id)
+        for chunk in chunks(list(content_digests)):
+            latest = (
+                select(_w.ContentDigest, func.max(_w.ReceivedAt).label("ReceivedAt"))
+                .where(*mine, _w.ContentDigest.in_(chunk))
+                .group_by(_w.ContentDigest)
+                .subquery()
+            )
+            same = (_w.ContentDigest == latest.c.ContentDigest) & (_w.ReceivedAt == latest.c.ReceivedAt)
+            rows = (
+                select(_w.ContentDigest, _w.IncomingWebhookId, _w.ReceivedAt).join(latest, same).where(*mine)
+            )
+            for digest, webhook_id, at in self._connection.execute(rows):
+                found[digest] = (webhook_id, at)
+        return found
+
+    def same_bodies_since(self, tenant_id: UUID, integration_id: UUID, since: datetime) -> int:
+        # IX_IncomingWebhook_Integration
+        counted = select(func.count()).where(
+            _w.TenantId == tenant_id,
+            _w.IntegrationId == integration_id,
+            _w.ReceivedAt > since,
+            _w.SameBodyAs.is_not(None),
+        )
+        return int(self._connection.execute(counted).scalar_one())
 
     def add(
         self, tenant_id: UUID, bodies: Sequence[IncomingBody], webhooks: Sequence[IncomingWebhook]
@@ -154,6 +188,7 @@ class SqlIncomingWebhooks:
             refused_count=row.RefusedCount,
             last_refused_at=row.LastRefusedAt,
             last_refusal=row.LastRefusal,
+            repeat_window_seconds=row.RepeatWindowSeconds,
             version=row.Version,
         )
 
@@ -166,6 +201,7 @@ class SqlIncomingWebhooks:
             "PreviousTokenHash": endpoint.previous_token_hash,
             "PreviousExpiresAt": endpoint.previous_expires_at,
             "RotatedAt": endpoint.rotated_at,
+            "RepeatWindowSeconds": endpoint.repeat_window_seconds,
         }
         update_version(
             self._connection,
@@ -237,4 +273,7 @@ def _values(tenant_id: UUID, webhook: IncomingWebhook) -> dict[str, Any]:
         "EventId": webhook.event_id,
         "ProcessedAt": webhook.processed_at,
         "ErrorMessage": webhook.error_message,
+        "ContentDigest": webhook.content_digest,
+        "SameBodyAs": webhook.same_body_as,
+        "UnsignedFields": webhook.unsigned_fields,
     }

@@ -21,6 +21,7 @@ incoming_endpoints = Table(
     Column("RefusedCount", BigInteger, nullable=False, server_default=text("0")),
     Column("LastRefusedAt", Utc),
     Column("LastRefusal", Varchar(400)),
+    Column("RepeatWindowSeconds", Integer),
     Column("Version", Integer, nullable=False, server_default=text("0")),
 )
 
@@ -54,8 +55,12 @@ incoming_webhooks = Table(
     Column("EventId", Exact(100)),
     Column("ProcessedAt", Utc),
     Column("ErrorMessage", Text),
+    Column("ContentDigest", Exact(64)),
+    Column("SameBodyAs", Guid),
+    Column("UnsignedFields", Exact(20)),
     # A repeat stores nothing.
     UniqueConstraint("IntegrationId", "ProviderEventId", name="UQ_IncomingWebhook_Event"),
+    Index("IX_IncomingWebhook_Content", "IntegrationId", "ContentDigest", "ReceivedAt"),
     Index("IX_IncomingWebhook_Integration", "IntegrationId", "ReceivedAt"),
     scattered_key("IncomingWebhookId"),
     clustered("IX_IncomingWebhook_Received", "ReceivedAt"),

@@ -226,6 +226,8 @@ def _calls(inbox: Inbox) -> dict[str, Callable[[SqlTransaction], object]]:
     return {
         "known": lambda tx: tx.incoming.known(tenant, integration, [f"e{n}" for n in range(600)]),
         "add": lambda tx: tx.incoming.add(tenant, [new_body], new),
+        "last_with": lambda tx: tx.incoming.last_with(tenant, integration, ["d" * 32]),
+        "same_bodies_since": lambda tx: tx.incoming.same_bodies_since(tenant, integration, now),
         "page": lambda tx: tx.incoming.page(tenant, integration, every, PageRequest(2, 50)),
         "get": lambda tx: tx.incoming.get(tenant, integration, webhook.incoming_webhook_id),
         "body": lambda tx: tx.incoming.body(tenant, body.incoming_body_id),
@@ -270,6 +272,8 @@ def test_every_statement_is_plain_t_sql(inbox: Inbox) -> None:
     [
         ("known", "sqlite_autoindex_IncomingWebhooks_"),
         ("page", "IX_IncomingWebhook_Integration (IntegrationId=? AND ReceivedAt>? AND ReceivedAt<?)"),
+        ("last_with", "IX_IncomingWebhook_Content"),
+        ("same_bodies_since", "IX_IncomingWebhook_Integration"),
         ("get", "sqlite_autoindex_IncomingWebhooks_"),
         ("body", "sqlite_autoindex_IncomingBodies_"),
         ("raised", "sqlite_autoindex_DomainEvents_"),

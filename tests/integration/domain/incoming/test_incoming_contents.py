@@ -74,7 +74,8 @@ def test_a_verified_body_is_stored_whatever_it_is(desk: Desk, content_type: str,
     sent = Signed(body, _mac(body) | {"content-type": content_type})
     first = desk.receive(sent, to=there)
     assert first.accepted >= 1
-    assert desk.receive(sent, to=there) == Receipt(duplicates=first.accepted)
+    again = desk.receive(sent, to=there)
+    assert (again.accepted, again.duplicates) == (0, first.accepted)
     for webhook in desk.inbox(of=there):
         assert (webhook.status is IncomingStatus.Failed) == (webhook.error_message is not None)
         desk.retry(webhook)
@@ -93,7 +94,8 @@ def test_one_event_that_cannot_be_read_costs_its_batch_nothing_and_can_be_retrie
     ]
     sent = sign(json.dumps(events).encode(), desk.clock.now())
     assert desk.receive(sent, to=there) == Receipt(accepted=4)
-    assert desk.receive(sent, to=there) == Receipt(duplicates=4)
+    again = desk.receive(sent, to=there)
+    assert (again.accepted, again.duplicates) == (0, 4)
     rows = {row.error_message: row for row in desk.inbox(of=there)}
     assert set(rows) == {None, "The event has no event.", "The element is not a JSON object."}
     failed = rows["The event has no event."]
