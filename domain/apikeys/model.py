@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from domain.core.ip_address import read_ip, read_network
 from domain.core.wire import Command, UtcMoment
 
 SCOPE_PATTERN = r"^[a-z][a-z0-9-]{0,48}:[a-z][a-z0-9-]{0,48}$"
@@ -78,10 +78,15 @@ class ApiKey:
 def _network(value: str) -> str:
     """Return an address or a CIDR range in its canonical spelling. Host bits may be set: 10.1.2.3/8 is 10.0.0.0/8."""
     try:
-        network = ipaddress.ip_network(value.strip(), strict=False)
+        network = read_network(value)
     except ValueError:
         raise ValueError("must be an IP address or a CIDR range, such as 203.0.113.0/24") from None
     return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+def _without_port(value: str) -> str:
+    address = read_ip(value)
+    return value if address is None else str(address)
 
 
 def _unique(values: list[str]) -> list[str]:
@@ -176,8 +181,8 @@ class VerifyApiKey(Command):
     scopes: Annotated[list[Annotated[str, StringConstraints(max_length=100)]], Field(max_length=100)] = Field(
         [], description="Scopes that the key must have, all of them"
     )
-    ip: Annotated[str, StringConstraints(max_length=50)] | None = Field(
-        None, description="The caller's address; needed for keys with an allow list"
+    ip: Annotated[str, StringConstraints(max_length=60), AfterValidator(_without_port)] | None = Field(
+        None, description="The caller's address, with or without a port; needed for keys with an allow list"
     )
     consume: bool = Field(True, description="false verifies without taking a request of the key's quota")
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
 
 from domain.apikeys.model import ApiKey, KeyStatus
 from domain.core.errors import FieldError, Forbidden, RuleViolation, ValidationFailed
+from domain.core.ip_address import read_ip, read_network
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal
 
@@ -57,7 +58,7 @@ def missing_scopes(has: Collection[str], wants: Collection[str]) -> tuple[str, .
 
 def ip_allowed(ip: str | None, allowed: Sequence[str]) -> bool:
     """Return whether an address lies in one of the ranges; ::ffff:192.0.2.1 counts as its IPv4 address."""
-    address = _address(ip)
+    address = None if ip is None else read_ip(ip)
     return address is not None and any(address in network for network in _networks(tuple(allowed)))
 
 
@@ -141,16 +142,6 @@ def grace_end(key: ApiKey, grace: timedelta, now: datetime) -> datetime:
     return end if key.expires_at is None else min(end, key.expires_at)
 
 
-def _address(ip: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    if ip is None:
-        return None
-    try:
-        address = ipaddress.ip_address(ip.strip())
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
 @lru_cache(maxsize=4096)
-def _networks(ranges: tuple[str, ...]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    return tuple(ipaddress.ip_network(text) for text in ranges)
+def _networks(ranges: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(read_network(text) for text in ranges)

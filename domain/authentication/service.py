@@ -48,10 +48,16 @@ class Credentials:
     origin: RequestOrigin = field(default=RequestOrigin())
 
     @property
+    def sent_key(self) -> str | None:
+        """The text of X-API-Key; an empty one beside another credential was not sent, as some gateways add it."""
+        key = None if self.api_key is None else self.api_key.strip()
+        return None if not key and self.authorization else key
+
+    @property
     def key_text(self) -> str | None:
         """The text of X-API-Key or `Bearer ihk_...`, which need not be a key; None for any other credential."""
-        if self.api_key is not None:
-            return None if self.authorization else self.api_key.strip()
+        if self.sent_key is not None:
+            return None if self.authorization else self.sent_key
         scheme, _, token = (self.authorization or "").partition(" ")
         token = token.strip()
         return token if scheme.lower() == "bearer" and token.startswith(MARK) else None
@@ -117,7 +123,7 @@ class Authenticator:
         - Raises Unavailable."""
         origin, text = credentials.origin, credentials.key_text
         try:
-            if credentials.api_key is not None and credentials.authorization:
+            if credentials.sent_key is not None and credentials.authorization:
                 raise TwoCredentials("Send one credential: X-API-Key or Authorization, not both.")
             if text is None:
                 result = _user_result(user or self._user(credentials), permission, origin)

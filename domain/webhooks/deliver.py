@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
+from urllib.parse import urljoin, urlsplit
 from uuid import UUID
 
 from domain.core.ports import (
@@ -312,7 +313,8 @@ def _attempt_row(
     note = f"{response.flaw}." if response.flaw else None
     if decision.status == DeliveryStatus.Delivered:
         return Attempt(number, started, duration_ms, AttemptOutcome.Delivered, status, text, note)
-    error = " ".join(filter(None, (f"The receiver answered {status}.", decision.note, note)))
+    why = decision.note or redirect_note(claimed.endpoint.url, response)
+    error = " ".join(filter(None, (f"The receiver answered {status}.", why, note)))
     return Attempt(number, started, duration_ms, AttemptOutcome.Failed, status, text, error)
 
 
@@ -354,6 +356,26 @@ def _text_of(response: OutboundResponse) -> str:
         text = kept.decode(errors="replace")
     # No column takes half a surrogate, which UTF-7 can spell.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
+
+
+def redirect_note(url: str, response: OutboundResponse) -> str | None:
+    """Return why a redirect of `url` has failed, and where it pointed, without query and credentials; else None."""
+    if not 300 <= response.status < 400:
+        return None
+    note = "Redirects are not followed"
+    try:
+        target = urlsplit(urljoin(url, response.headers.get("location", "").strip()))
+    except ValueError:
+        return f"{note}; its Location cannot be read."
+    if "location" not in response.headers:
+        return f"{note}; it has no Location."
+    shown = target._replace(
+        netloc=target.netloc.rpartition("@")[2], query="..." if target.query else "", fragment=""
+    )
+    return f"{note}; it points to {shown.geturl()[:_LOCATION_SHOWN]}"
+
+
+_LOCATION_SHOWN = 300
 
 
 def secret_context(webhook_id: UUID) -> str:

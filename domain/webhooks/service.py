@@ -25,7 +25,7 @@ from domain.core.ports import Cipher, Clock, IdGenerator, OutboundError, Outboun
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import rfc3339, sent_fields
-from domain.webhooks.deliver import secret_context
+from domain.webhooks.deliver import redirect_note, secret_context
 from domain.webhooks.model import (
     VERIFICATION_EVENT,
     CreateWebhook,
@@ -96,7 +96,8 @@ class EndpointVerifier:
             return EndpointVerification(False, detail)
         status, note = response.status, f"{response.flaw}." if response.flaw else None
         if not 200 <= status < 300:
-            detail = " ".join(filter(None, (f"The receiver answered {status}; a 2xx is needed.", note)))
+            why = redirect_note(url, response)
+            detail = " ".join(filter(None, (f"The receiver answered {status}; a 2xx is needed.", why, note)))
             return EndpointVerification(False, detail, status)
         if self._demand == "challenge" and _echoed(response.body) != challenge:
             detail = 'The receiver must answer with JSON {"challenge": "..."} holding data.challenge of the request.'

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import ip_address
+
+from domain.core.ip_address import read_ip
 
 
 def client_ip(forwarded_for: str | None, hops: int) -> str | None:
@@ -22,16 +23,8 @@ def client_ip(forwarded_for: str | None, hops: int) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _address(entry: str) -> str | None:
-    """Return the address without its port: `192.0.2.1:54321` or `[2001:db8::1]:54321`."""
-    if entry.startswith("["):
-        entry = entry[1:].partition("]")[0]
-    elif entry.count(":") == 1:
-        entry = entry.partition(":")[0]
-    try:
-        address = ip_address(entry)
-    except ValueError:
-        return None
-    return str(getattr(address, "ipv4_mapped", None) or address)
+    address = read_ip(entry)
+    return None if address is None else str(address)
 
 
 def client_country(told: str | None) -> str | None:

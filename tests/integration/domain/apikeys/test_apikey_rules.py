@@ -461,3 +461,48 @@ def test_the_scopes_of_other_modules_and_those_of_the_catalogue_are_taken(tmp_pa
 
 def test_the_specifications_own_sample_is_taken__5_2(world: ApiKeyWorld) -> None:
     world.issue(scopes=["events:read", "customers:read", "bookings:write"])
+
+
+@pytest.mark.parametrize(
+    ("entry", "stored", "inside", "outside"),
+    [
+        ("::ffff:198.51.100.7", "198.51.100.7", "198.51.100.7", "198.51.100.8"),
+        ("::ffff:10.1.2.3/104", "10.0.0.0/8", "10.9.9.9", "11.0.0.1"),
+        ("::ffff:c633:6400/120", "198.51.100.0/24", "198.51.100.255", "198.51.101.0"),
+        ("::ffff:0:0/96", "0.0.0.0/0", "203.0.113.1", "2001:db8::1"),
+        ("2001:db8::/32", "2001:db8::/32", "2001:db8::1", "203.0.113.1"),
+    ],
+)
+def test_an_ipv4_network_written_as_ipv6_allows_its_ipv4_addresses(
+    world: ApiKeyWorld, entry: str, stored: str, inside: str, outside: str
+) -> None:
+    issued = world.issue(allowedIps=[entry])
+    assert issued.key.allowed_ips == [stored]
+    for allowed in (issued.key.allowed_ips, [entry]):  # as stored now, and before
+        assert ip_allowed(inside, allowed)
+        assert not ip_allowed(outside, allowed)
+    if ":" not in inside:
+        assert ip_allowed(f"::ffff:{inside}", issued.key.allowed_ips)
+
+
+def test_a_range_that_reaches_beyond_the_ipv4_addresses_in_it_is_refused(world: ApiKeyWorld) -> None:
+    with pytest.raises(ValidationError):
+        world.issue(allowedIps=["::ffff:192.0.2.0/90"])
+
+
+@pytest.mark.parametrize(
+    ("ip", "allowed"),
+    [
+        ("203.0.113.7:54321", True),
+        ("[2001:db8::5]:443", True),
+        ("[2001:db8::5]", True),
+        ("[::ffff:203.0.113.7]:80", True),
+        ("203.0.114.7:54321", False),
+        ("203.0.113.7:port", False),
+        ("203.0.113.7:1:2", False),
+    ],
+)
+def test_the_address_of_verify_may_have_a_port(world: ApiKeyWorld, ip: str, allowed: bool) -> None:
+    issued = world.issue(allowedIps=["203.0.113.0/24", "2001:db8::/32"])
+    asked = VerifyApiKey(key="ihk_any", ip=ip).ip
+    assert ip_allowed(asked, issued.key.allowed_ips) is allowed

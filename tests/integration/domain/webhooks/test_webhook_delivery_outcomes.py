@@ -407,3 +407,25 @@ async def test_a_retry_after_that_lies_too_late_is_recorded_and_every_retry_is_m
         * 2,
         "The receiver answered 429.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("https://new.example/hook", "it points to https://new.example/hook"),
+        ("/moved?token=s3cret#part", "it points to https://receiver.example/moved?..."),
+        ("//user:pass@elsewhere.example/", "it points to https://elsewhere.example/"),
+        ("https://[broken/", "its Location cannot be read."),
+        (None, "it has no Location."),
+    ],
+)
+async def test_a_redirect_fails_and_says_where_it_pointed(
+    world: WebhookWorld, location: str | None, said: str
+) -> None:
+    webhook = await world.webhook("BookingConfirmed")
+    world.receivers.script(answer(308, **({"location": location} if location else {})))
+    world.raise_event()
+    await world.settle()
+    [delivery] = world.deliveries(webhook)
+    assert delivery.delivery_status == DeliveryStatus.Failed
+    assert delivery.error_message == f"The receiver answered 308. Redirects are not followed; {said}"

@@ -253,6 +253,14 @@ def test_a_bad_body_is_explained_by_pointers(app: App, body: bytes, status: int,
     assert [error["pointer"] for error in said(response).get("errors", [])] == pointers
 
 
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_api_key_beside_a_bearer_token_counts_as_absent(app: App, empty: str) -> None:
+    handle = app.serve(lambda call: ApiResponse(Thing()), permission="webhook:manage")
+    assert handle(app.request("GET", "things", x_api_key=empty)).status_code == 200
+    assert handle(app.request("GET", "things", x_api_key=empty, authorization="")).status_code == 401
+    assert handle(app.request("GET", "things", x_api_key="ihk_something")).status_code == 401
+
+
 class ThingQuery(PageQuery):
     state: str | None = None
     since: UtcMoment | None = Field(None, alias="from")
