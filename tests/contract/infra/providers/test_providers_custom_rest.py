@@ -135,7 +135,7 @@ async def test_an_id_cannot_lead_the_undo_elsewhere() -> None:
         )
         await REST.test(here.connection, OPTIONS)
     undo = here.server.requests[-1]
-    assert undo.path == "/things/..%2Fusers%3Fall=1"
+    assert undo.path == "/things/..%2Fusers%3Fall%3D1"
     assert undo.query == {}
 
 
