@@ -360,7 +360,7 @@ def _text_of(response: OutboundResponse) -> str:
 
 def redirect_note(url: str, response: OutboundResponse) -> str | None:
     """Return why a redirect of `url` has failed, and where it pointed, without query and credentials; else None."""
-    if not 300 <= response.status < 400:
+    if not 300 <= response.status < 400 or response.status == 304:  # RFC 9110 15.4.5: no redirect
         return None
     note = "Redirects are not followed"
     try:

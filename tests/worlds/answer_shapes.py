@@ -270,7 +270,12 @@ SHAPES: dict[str, Shape] = {
     "a status of its own": Shape(
         (_crlf("HTTP/1.1 999 Denied", "Content-Length: 0"),), 999, RETRIED, stays=True
     ),
-    "a redirect": Shape((_crlf("HTTP/1.1 302 Found", "Location: /x", "Content-Length: 0"),), 302, FAILED),
+    "a redirect": Shape(
+        (_crlf("HTTP/1.1 302 Found", "Location: /x", "Content-Length: 0"),),
+        302,
+        FAILED,
+        note="Redirects are not followed",
+    ),
     # codings and charsets
     "gzip": Shape(
         (_with(gzip.compress(b"zipped"), "Content-Encoding: gzip"),), 200, text="zipped", stays=True
