@@ -1179,6 +1179,32 @@ UPDATE alembic_version SET version_num='0017' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0017 -> 0018
+
+ALTER TABLE [DataSyncJobs] ADD [ResumedFrom] UNIQUEIDENTIFIER NULL;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [ResumedBy] UNIQUEIDENTIFIER NULL;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [ChainRun] INTEGER NOT NULL DEFAULT 1;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [ChainBeganAt] DATETIME2(6) NULL;
+
+GO
+
+ALTER TABLE [DataSyncJobs] ADD [RunBatches] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+UPDATE alembic_version SET version_num='0018' WHERE alembic_version.version_num = '0017';
+
+GO
+
 COMMIT;
 
 GO

@@ -149,13 +149,13 @@ class Dispatcher:
     def revive(self, job: SyncJob) -> JobStart | None:
         """Begin a new run, from the checkpoint, of a job whose orchestration is gone.
 
-        None after too many runs, or when the time is up: the job ends as Failed and can be resumed."""
+        None after too many runs, or when the time is up: then the job ends as Failed."""
         now = self._clock.now()
         is_timed_out = now > (job.run_started_at or now) + TIMEOUT
         if is_timed_out or job.restarts >= _MOST_RESTARTS:
             interrupted = BatchResult.failed("interrupted", "The job was interrupted too often.")
             result = TIMED_OUT if is_timed_out else interrupted
-            self._runs.conclude(job.data_sync_job_id, job.run_number, result)
+            self._runs.conclude(job.data_sync_job_id, job.run_number, result, was_lost=True)
             return None
         with self._transactions.write() as tx:
             restarted = tx.sync_jobs.restart(job, now)

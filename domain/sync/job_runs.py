@@ -18,6 +18,7 @@ from domain.journal.occurrences import OccurrenceSender
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import StreamProfile
 from domain.sync import notices
+from domain.sync.chains import following_job, following_steps
 from domain.sync.model import (
     BatchResult,
     BatchState,
@@ -35,7 +36,7 @@ from domain.sync.model import (
 from domain.sync.notices import job_span
 from domain.sync.ports import SyncTransaction
 from domain.sync.progress import LiveProgress
-from domain.sync.rules import NOT_ACTIVE, TIMEOUT, final_status, is_usable
+from domain.sync.rules import NOT_ACTIVE, TIMED_OUT, TIMEOUT, final_status, is_usable, why_chain_ends
 from domain.sync.sources import NotSynchronisable, Sources
 
 
@@ -101,10 +102,13 @@ class JobRuns:
         notices.log_start(job, run_number)
         return RunPlan([step.position for step in steps if step.phase != Phase.Done], deadline)
 
-    def conclude(self, job_id: UUID, run_number: int, result: BatchResult) -> SyncJob | None:
+    def conclude(
+        self, job_id: UUID, run_number: int, result: BatchResult, *, was_lost: bool = False
+    ) -> SyncJob | None:
         """End the job as Completed, PartialSuccess or Failed, and tell everyone who has to know.
 
-        None when the job ended already or a later run began. Raises Unavailable."""
+        In the same transaction a job whose time is up gets the one that follows it; `was_lost`: its orchestration
+        was gone. None when the job ended already or a later run began. Raises Unavailable."""
         now = self._clock.now()
         with self._transactions.write() as tx:
             job = tx.sync_jobs.find(job_id)
@@ -114,6 +118,8 @@ class JobRuns:
             with job_span(self._tracer, "conclude_sync", job) as span:
                 if not tx.sync_jobs.move(ended, SyncStatus.Running):
                     return None
+                if result.cause == TIMED_OUT.cause:
+                    ended = self._follow(tx, job_id, was_lost=was_lost, now=now)
                 notices.record_end(tx, self._ids, ended, now)
                 if result.state == BatchState.Done:
                     tx.sync_jobs.synced(job.integration_id, now)
@@ -121,6 +127,25 @@ class JobRuns:
                 notices.trace_end(span, ended)
         self._occurrences.flush()
         self.announce_end(ended)
+        return ended
+
+    def _follow(self, tx: SyncTransaction, job_id: UUID, *, was_lost: bool, now: datetime) -> SyncJob:
+        """Add the job that follows one whose time is up, and return that one, which says why if none does.
+
+        It is read again: no batch of it is stored any more."""
+        ended = tx.sync_jobs.find(job_id)
+        assert ended is not None
+        detail = why_chain_ends(ended, was_lost=was_lost)
+        if detail is None:
+            following = following_job(ended, self._ids.new(), now)
+            tx.sync_jobs.add(following.tenant_id, following)
+            steps = tx.sync_jobs.steps(job_id)
+            tx.sync_jobs.add_steps(following_steps(steps, following.data_sync_job_id, self._cipher))
+            notices.record_resumption(tx, self._ids, following, now)
+            detail = f"{TIMED_OUT.detail} The job {following.data_sync_job_id} goes on from its checkpoint."
+            ended = replace(ended, resumed_by=following.data_sync_job_id)
+        ended = replace(ended, error_log=error_log(TIMED_OUT.cause, detail, now))
+        tx.sync_jobs.move(ended, SyncStatus.Failed)
         return ended
 
     def announce_end(self, job: SyncJob) -> None:

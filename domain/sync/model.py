@@ -78,7 +78,10 @@ class SyncJob:
     - `live_at` is the last sign of life; `waiting_until` the end of a wait that the provider asked for.
     - `rate` is the smoothed number of records per second.
     - `error_log` is JSON text (`error_log()`) and contains no values of records.
-    - `traceparent` names the span that created the job."""
+    - `traceparent` names the span that created the job.
+    - `resumed_from` and `resumed_by` are the jobs before and after it in its chain; `chain_run` counts its jobs.
+    - `chain_began_at` is the moment by which the chain counts; None for the first job of one.
+    - `run_batches` counts the batches that the current run stored."""
 
     data_sync_job_id: UUID
     tenant_id: UUID
@@ -110,6 +113,11 @@ class SyncJob:
     queued_at: datetime | None = None
     rate: float | None = None
     traceparent: str | None = None
+    resumed_from: UUID | None = None
+    resumed_by: UUID | None = None
+    chain_run: int = 1
+    chain_began_at: datetime | None = None
+    run_batches: int = 0
 
     @property
     def is_ended(self) -> bool:

@@ -17,6 +17,7 @@ from domain.journal.occurrences import occurrence
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
 from domain.sync.model import BatchResult, BatchState, Step, SyncJob, SyncStatus
 from domain.sync.ports import SyncTransaction
+from domain.sync.progress import known_total
 
 logger = logging.getLogger("hub.sync")
 _LINES = {SyncStatus.Failed: logging.ERROR, SyncStatus.PartialSuccess: logging.WARNING}
@@ -29,7 +30,8 @@ def initiated_event(ids: IdGenerator, job: SyncJob, now: datetime) -> DomainEven
         "integrationId": str(job.integration_id),
         "syncType": job.sync_type.name,
         "direction": job.direction.name,
-        "recordsTotal": job.records_total,
+        "recordsTotal": known_total(job),
+        "resumedFrom": str(job.resumed_from) if job.resumed_from else None,
     }
     return build_event(
         "DataSyncInitiated",
@@ -41,8 +43,19 @@ def initiated_event(ids: IdGenerator, job: SyncJob, now: datetime) -> DomainEven
     )
 
 
+def record_resumption(tx: SyncTransaction, ids: IdGenerator, job: SyncJob, now: datetime) -> None:
+    """Store the event and audit entry of a job that follows one whose time was up."""
+    tx.outbox.append([initiated_event(ids, job, now)])
+    before = {"resumedFrom": str(job.resumed_from), "chainRun": job.chain_run - 1}
+    after = {"status": job.status.name, "chainRun": job.chain_run}
+    entry = AuditEntry("datasync.resumed", "datasync", job.data_sync_job_id, before=before, after=after)
+    tx.audit.append(job.tenant_id, entry)
+
+
 def record_end(tx: SyncTransaction, ids: IdGenerator, job: SyncJob, now: datetime) -> None:
-    """Store the events, log row, audit entry, signal and alert of a job that ended, in the caller's transaction."""
+    """Store the events, log row, audit entry, signal and alert of a job that ended, in the caller's transaction.
+
+    One that another job resumes has not failed: it is no alert, and its chain is one signal."""
     tx.outbox.append(_ended_events(ids, job, now))
     message = f"{job.sync_type.name} sync {job.status.name}. {error_message(job)}".strip()
     details = {
@@ -51,11 +64,13 @@ def record_end(tx: SyncTransaction, ids: IdGenerator, job: SyncJob, now: datetim
         "recordsProcessed": job.records_processed,
         "recordsFailed": job.records_failed,
     }
-    level = _LEVELS.get(job.status, LogLevel.Information)
+    level = LogLevel.Warning if job.resumed_by else _LEVELS.get(job.status, LogLevel.Information)
     log = IntegrationLog(ids.new(), job.integration_id, level, message, now, json.dumps(details), None, None)
     tx.integration_logs.append([log])
     action = f"datasync.{job.status.name.lower()}"
     tx.audit.append(job.tenant_id, AuditEntry(action, "datasync", job.data_sync_job_id, after=details))
+    if job.resumed_by is not None:
+        return
     tx.signals.append([_signal(job, now)])
     if job.status == SyncStatus.Failed:
         integration = tx.integrations.find(job.integration_id)
@@ -78,11 +93,12 @@ def _ended_events(ids: IdGenerator, job: SyncJob, now: datetime) -> list[DomainE
     done = {**about, "recordsProcessed": job.records_processed}
     raised: dict[str, dict[str, Any]] = {}
     if job.status in (SyncStatus.Completed, SyncStatus.PartialSuccess):
-        seconds = (now - (job.started_at or job.created_at)).total_seconds()
+        seconds = (now - (job.chain_began_at or job.started_at or job.created_at)).total_seconds()
         raised["DataSyncCompleted"] = {**done, "duration": round(seconds, 3)}
     if job.status in (SyncStatus.Failed, SyncStatus.PartialSuccess):
         failed = {"recordsFailed": job.records_failed, "errorMessage": error_message(job)}
-        raised["DataSyncFailed"] = {**about, **failed}
+        resumed_by = str(job.resumed_by) if job.resumed_by else None
+        raised["DataSyncFailed"] = {**about, **failed, "resumedBy": resumed_by}
     if job.status == SyncStatus.Cancelled:
         raised["DataSyncCancelled"] = done
     return [
@@ -100,9 +116,10 @@ def error_message(job: SyncJob) -> str:
 
 
 def _signal(job: SyncJob, now: datetime) -> Signal:
-    """Return the signal of a job that ended: its volume is the number of records, its latency the time it ran."""
+    """Return the signal of a job that ended: its volume is the number of records, its latency the time it took."""
     succeeded = job.status in (SyncStatus.Completed, SyncStatus.PartialSuccess)
-    seconds = (now - job.run_started_at).total_seconds() if job.run_started_at else 0.0
+    begun = job.chain_began_at or job.run_started_at
+    seconds = (now - begun).total_seconds() if begun else 0.0
     tally = Tally(
         total=1,
         succeeded=int(succeeded),
@@ -134,7 +151,7 @@ def log_start(job: SyncJob, run_number: int) -> None:
 def log_end(job: SyncJob) -> None:
     begun, ended = job.started_at or job.created_at, job.completed_at or job.created_at
     logger.log(
-        _LINES.get(job.status, logging.INFO),
+        logging.WARNING if job.resumed_by else _LINES.get(job.status, logging.INFO),
         "sync job ended",
         extra={
             **_log_fields(job),
@@ -143,6 +160,7 @@ def log_end(job: SyncJob) -> None:
             "recordsFailed": job.records_failed,
             "durationMs": int((ended - begun).total_seconds() * 1000),
             "error": job.error_code,
+            "resumedBy": str(job.resumed_by) if job.resumed_by else None,
         },
     )
 

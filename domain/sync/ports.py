@@ -123,7 +123,10 @@ class SyncJobs(Protocol):
     def find(self, job_id: UUID) -> SyncJob | None: ...
 
     def moments(self, integration_id: UUID, sync_type: SyncType, since: datetime) -> list[datetime]:
-        """Return the moments (`rules.runs_at`) from `since` on of the jobs that count for the distance."""
+        """Return the moments (`chains.counts_at`) from `since` on of the jobs that count for the distance."""
+
+    def is_resumed(self, tenant_id: UUID, integration_id: UUID, sync_type: SyncType) -> bool:
+        """Return whether a job of the type, which follows one that timed out, waits or runs."""
 
     def move(self, job: SyncJob, from_: SyncStatus) -> bool:
         """Store status, reason, moments and run, if the status is `from_` and no later run began."""
@@ -135,7 +138,9 @@ class SyncJobs(Protocol):
         """Return the places that are taken, with the tenants of their jobs."""
 
     def waiting(self, now: datetime, limit: int) -> list[WaitingJob]:
-        """Return the oldest due job of each integration without a running job, oldest first."""
+        """Return the oldest due job of each integration without a running job, oldest first.
+
+        One that follows a job that timed out goes before others of its type, which would do its work again."""
 
     def to_queue(self, until: datetime, limit: int) -> list[SyncJob]:
         """Return jobs scheduled before `until` that are not queued."""

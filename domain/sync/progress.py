@@ -39,6 +39,11 @@ def smoothed(rate: float | None, records: int, seconds: float) -> float | None:
     return latest if rate is None else rate + 0.3 * (latest - rate)
 
 
+def known_total(job: SyncJob) -> int | None:
+    """Return the total that the provider reported, or None: until then the total is what was done."""
+    return job.records_total if job.records_total > job.records_processed + job.records_failed else None
+
+
 def progress_of(job: SyncJob, now: datetime, *, is_total_known: bool) -> JobProgress:
     """Return the progress of a job; the estimate includes a wait that the provider asked for."""
     done = job.records_processed + job.records_failed
@@ -87,8 +92,7 @@ class LiveProgress:
 
 def progress_payload(job: SyncJob, now: datetime) -> dict[str, Any]:
     """Return the changing part of what `GET /api/datasyncs/{id}` shows."""
-    is_total_known = job.records_total > job.records_processed + job.records_failed
-    progress = progress_of(job, now, is_total_known=is_total_known)
+    progress = progress_of(job, now, is_total_known=known_total(job) is not None)
     completion = progress.estimated_completion_at
     return {
         "dataSyncJobId": str(job.data_sync_job_id),

@@ -12,7 +12,7 @@ from domain.core.postponing import doubled
 from domain.core.wire import rfc3339
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.providers.records import MAX_PAGE_RECORDS
-from domain.sync.model import BatchResult, JobOrigin, SyncStatus, SyncType
+from domain.sync.model import BatchResult, JobOrigin, SyncJob, SyncStatus, SyncType
 
 #: The longest time of a run (BR-DS-05).
 TIMEOUT = timedelta(minutes=60)
@@ -28,6 +28,8 @@ APART: dict[SyncType, tuple[str, timedelta]] = {
     SyncType.Incremental: ("BR-DS-02", timedelta(hours=1)),
 }
 COUNTED = (SyncStatus.Scheduled, SyncStatus.Running, SyncStatus.Completed, SyncStatus.PartialSuccess)
+#: The most jobs of a chain.
+MOST_RUNS = 24
 #: Failures of one batch in a row before its job gives up.
 MOST_TRIES = 8
 
@@ -59,6 +61,19 @@ def runs_at(origin: JobOrigin, scheduled_at: datetime, created_at: datetime) -> 
     - A job of a person with a moment in the past counts when it was created.
     - A missed occurrence of a schedule keeps its own moment; otherwise the next occurrence would be left out."""
     return scheduled_at if origin == JobOrigin.Schedule else max(scheduled_at, created_at)
+
+
+def why_chain_ends(job: SyncJob, *, was_lost: bool) -> str | None:
+    """Return why no job follows one whose time is up, or None when one does (section 11.4).
+
+    `was_lost`: its orchestration was gone, so that a run without a batch proves nothing."""
+    if job.run_batches == 0 and not was_lost:
+        return "The job ran for 60 minutes and stored no batch, so it is not resumed by itself."
+    if job.chain_run >= MOST_RUNS:
+        return (
+            f"The job ran for 60 minutes, {MOST_RUNS} times in a row; it is not resumed by itself any more."
+        )
+    return None
 
 
 def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[datetime]) -> None:

@@ -142,16 +142,22 @@ class ScheduleService:
 
     def _add(self, tx: SyncTransaction, job: SyncJob, now: datetime) -> int:
         tx.users.lock_tenant(job.tenant_id)
+        if tx.sync_jobs.is_resumed(job.tenant_id, job.integration_id, job.sync_type):
+            detail = f"A {job.sync_type.name} sync that timed out is still going on."
+            return self._leave_out(tx, job, "sync-goes-on", detail, now=now)
         try:
             self._service.add(tx, job, is_queued=False)  # `queue_due` does it, to the second
         except RuleViolation as reason:
-            details = json.dumps({"code": reason.code, "scheduledAt": job.scheduled_at.isoformat()})
-            message = f"A scheduled sync was left out: {reason.detail}"
-            level, log_id = LogLevel.Information, self._ids.new()
-            log = IntegrationLog(log_id, job.integration_id, level, message, now, details)
-            tx.integration_logs.append([log])
-            return 0
+            return self._leave_out(tx, job, reason.code, reason.detail, now=now)
         return 1
+
+    def _leave_out(self, tx: SyncTransaction, job: SyncJob, code: str, detail: str, *, now: datetime) -> int:
+        details = json.dumps({"code": code, "scheduledAt": job.scheduled_at.isoformat()})
+        message = f"A scheduled sync was left out: {detail}"
+        level, log_id = LogLevel.Information, self._ids.new()
+        log = IntegrationLog(log_id, job.integration_id, level, message, now, details)
+        tx.integration_logs.append([log])
+        return 0
 
 
 def _state(schedule: SyncSchedule) -> dict[str, Any]:

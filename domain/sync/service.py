@@ -20,6 +20,7 @@ from domain.journal.audit import AuditEntry
 from domain.providers.contract import IntegrationType, ProviderFailure
 from domain.providers.records import StreamProfile
 from domain.sync import notices
+from domain.sync.chains import last_of_chain
 from domain.sync.dispatch import AHEAD, SYNC_JOBS_QUEUE, nudge
 from domain.sync.job_runs import JobRuns
 from domain.sync.model import (
@@ -145,11 +146,11 @@ class SyncService:
     def cancel(self, principal: Principal, job_id: UUID) -> SyncJob:
         """Cancel a job at once; a repeat does nothing, and a running batch stores nothing any more.
 
-        Raises NotFound, Conflict."""
+        Of a chain the last job is cancelled, whichever of its jobs is named. Raises NotFound, Conflict."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
-            job = tx.sync_jobs.get(principal.tenant_id, job_id)
+            job = last_of_chain(tx, tx.sync_jobs.get(principal.tenant_id, job_id))
             if job.status == SyncStatus.Cancelled:
                 return job
             if job.is_ended:
@@ -168,7 +169,7 @@ class SyncService:
             notices.record_end(tx, self._ids, cancelled, now)
             self._audit(tx, "datasync.cancelled-by-hand", cancelled, principal, before=job)
             tx.commit()
-        self._send(nudge(job_id, cancel=job.run_number))
+        self._send(nudge(job.data_sync_job_id, cancel=job.run_number))
         self._runs.announce_end(cancelled)
         return cancelled
 
@@ -176,12 +177,16 @@ class SyncService:
     def resume(self, principal: Principal, job_id: UUID) -> SyncJob:
         """Continue a failed or cancelled job, as of now, from its checkpoint.
 
-        Raises NotFound, Conflict, ValidationFailed, RuleViolation."""
+        Of a chain the last job is meant, which is returned as it is while it goes on. Raises NotFound, Conflict,
+        ValidationFailed, RuleViolation."""
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
             tx.users.lock_tenant(principal.tenant_id)
-            job = tx.sync_jobs.get(principal.tenant_id, job_id)
+            named = tx.sync_jobs.get(principal.tenant_id, job_id)
+            job = last_of_chain(tx, named)
+            if job is not named and not job.is_ended:
+                return job
             if job.status not in (SyncStatus.Failed, SyncStatus.Cancelled):
                 only = "only Failed and Cancelled jobs can"
                 raise Conflict(
@@ -198,13 +203,15 @@ class SyncService:
                 queued_at=now,
                 rate=None,
                 restarts=0,
+                chain_run=1,
+                chain_began_at=None,
             )
             _check_apart(tx, resumed)
             if not tx.sync_jobs.move(resumed, job.status):
                 raise Conflict("The job changed at the same time; try again.")
             self._audit(tx, "datasync.resumed", resumed, principal, before=job)
             tx.commit()
-        self._send(nudge(job_id))
+        self._send(nudge(job.data_sync_job_id))
         return resumed
 
     def start_initial(

@@ -142,6 +142,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         "sync_jobs.errors": [lambda tx: tx.sync_jobs.errors(tenant, job_id, page)],
         "sync_jobs.find": [lambda tx: tx.sync_jobs.find(job_id)],
         "sync_jobs.moments": [lambda tx: tx.sync_jobs.moments(integration_id, SyncType.Full, now)],
+        "sync_jobs.is_resumed": [lambda tx: tx.sync_jobs.is_resumed(tenant, integration_id, SyncType.Full)],
         "sync_jobs.move": [lambda tx: tx.sync_jobs.move(job, SyncStatus.Scheduled)],
         "sync_jobs.claim": [lambda tx: tx.sync_jobs.claim(job_id, 7, now)],
         "sync_jobs.taken": [lambda tx: tx.sync_jobs.taken()],

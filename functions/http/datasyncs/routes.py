@@ -36,8 +36,11 @@ def create_datasync(call: Call) -> ApiResponse:
     The job runs now, or at `scheduledAt`; a time in the past counts as now. For each integration:
 
     - A Full sync runs at most once a day (BR-DS-01), an Incremental sync at most once an hour (BR-DS-02). Jobs
-      that failed or were cancelled do not count.
-    - One job runs at a time. Further jobs wait, and tenants take turns."""
+      that failed or were cancelled do not count, and a chain of resumed jobs counts once, as its first job.
+    - One job runs at a time. Further jobs wait, and tenants take turns.
+    - A job ends after 60 minutes (BR-DS-05). If it stored something, another job goes on from its checkpoint by
+      itself: `resumedBy` names it, its own `resumedFrom` names the one before. The counts go on with it. A chain has
+      at most 24 jobs; when a job of it stores nothing within 60 minutes, it ends as Failed, with an alert."""
     job = use(SyncService).start(call.principal, call.body(StartSync))
     view = job_view(job, hub().clock.now())
     return ApiResponse(view, status=201, location=datasyncs.location(job.data_sync_job_id))
@@ -68,7 +71,7 @@ def cancel_datasync(call: Call) -> ApiResponse:
     """Cancel a synchronisation job.
 
     Takes effect at once. Records that were stored stay; the batch in progress is dropped. POST to its `/resume`
-    to continue it."""
+    to continue it. Of a chain of resumed jobs any may be named; the one that waits or runs is cancelled."""
     use(SyncService).cancel(call.principal, call.id())
     return ApiResponse(status=204)
 
@@ -78,7 +81,8 @@ def resume_datasync(call: Call) -> ApiResponse:
     """Resume a synchronisation job.
 
     Continues a job that failed or was cancelled from its checkpoint; stored batches are not fetched again. The
-    limits of BR-DS-01 and BR-DS-02 apply as they do to a new job."""
+    limits of BR-DS-01 and BR-DS-02 apply as they do to a new job. A job whose time was up goes on by itself: then
+    the answer is the job that does."""
     job = use(SyncService).resume(call.principal, call.id())
     return ApiResponse(job_view(job, hub().clock.now()), status=202)
 

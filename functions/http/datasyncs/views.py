@@ -13,7 +13,7 @@ from domain.core.wire import UtcMoment
 from domain.sync.model import RecordError, Step, SyncDirection, SyncJob, SyncStatus, SyncType
 from domain.sync.notices import error_message
 from domain.sync.ports import JobFilter
-from domain.sync.progress import progress_of
+from domain.sync.progress import known_total, progress_of
 from domain.sync.schedules import DirectionName, SyncTypeName
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
@@ -45,7 +45,9 @@ class StreamView(View):
 class SyncErrorView(View):
     code: str | None
     message: str
-    resumable: bool = Field(description="Whether POST to its `/resume` continues it from the checkpoint")
+    resumable: bool = Field(
+        description="Whether it takes a POST to its `/resume` to continue it from the checkpoint"
+    )
 
 
 class SyncJobView(View):
@@ -63,6 +65,10 @@ class SyncJobView(View):
     records_duplicate: int
     records_deleted: int
     error_log: SyncErrorView | None
+    resumed_from: UUID | None = Field(
+        description="The job that ran for 60 minutes, and from whose checkpoint this one goes on"
+    )
+    resumed_by: UUID | None = Field(description="The job that goes on from the checkpoint of this one")
     run_number: int = Field(description="1 for the first run; each resumption adds 1")
     scheduled_at: Moment
     started_at: Moment | None
@@ -123,8 +129,7 @@ class LogsQuery(PageQuery):
 
 def job_view(job: SyncJob, now: datetime) -> SyncJobView:
     """Without its streams: more in total than done means that the provider said how many there are."""
-    is_total_known = job.records_total > job.records_processed + job.records_failed
-    return SyncJobView(**_job_fields(job, now, is_total_known))
+    return SyncJobView(**_job_fields(job, now, known_total(job) is not None))
 
 
 def job_detail(job: SyncJob, steps: Sequence[Step], now: datetime) -> SyncJobDetailView:
@@ -152,7 +157,7 @@ def _job_fields(job: SyncJob, now: datetime, is_total_known: bool) -> dict[str, 
         error = SyncErrorView(
             code=job.error_code,
             message=error_message(job),
-            resumable=job.status in (SyncStatus.Failed, SyncStatus.Cancelled),
+            resumable=job.status in (SyncStatus.Failed, SyncStatus.Cancelled) and job.resumed_by is None,
         )
     return {
         "data_sync_job_id": job.data_sync_job_id,
@@ -169,6 +174,8 @@ def _job_fields(job: SyncJob, now: datetime, is_total_known: bool) -> dict[str, 
         "records_duplicate": job.records_duplicate,
         "records_deleted": job.records_deleted,
         "error_log": error,
+        "resumed_from": job.resumed_from,
+        "resumed_by": job.resumed_by,
         "run_number": job.run_number,
         "scheduled_at": job.scheduled_at,
         "started_at": job.started_at,

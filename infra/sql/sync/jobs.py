@@ -89,6 +89,11 @@ def _job_of(row: Any) -> SyncJob:
         queued_at=row.QueuedAt,
         rate=row.Rate,
         traceparent=row.TraceParent,
+        resumed_from=row.ResumedFrom,
+        resumed_by=row.ResumedBy,
+        chain_run=row.ChainRun,
+        chain_began_at=row.ChainBeganAt,
+        run_batches=row.RunBatches,
     )
 
 
@@ -107,6 +112,9 @@ def _state(job: SyncJob) -> dict[str, Any]:
         "QueuedAt": job.queued_at,
         "Restarts": job.restarts,
         "Rate": job.rate,
+        "ResumedBy": job.resumed_by,
+        "ChainRun": job.chain_run,
+        "ChainBeganAt": job.chain_began_at,
     }
     if job.status != SyncStatus.Running:
         values["RunSlot"] = None
@@ -162,6 +170,13 @@ class SqlSyncJobs:
             Origin=job.origin.value,
             RunNumber=job.run_number,
             TraceParent=job.traceparent or current_header(),
+            RecordsProcessed=job.records_processed,
+            RecordsFailed=job.records_failed,
+            RecordsWritten=job.records_written,
+            RecordsUnchanged=job.records_unchanged,
+            RecordsDuplicate=job.records_duplicate,
+            RecordsDeleted=job.records_deleted,
+            ResumedFrom=job.resumed_from,
             **_state(job),
         )
         with guarded_by_unique_key():
@@ -184,14 +199,28 @@ class SqlSyncJobs:
 
     def moments(self, integration_id: UUID, sync_type: SyncType, since: datetime) -> list[datetime]:
         # IX_DataSync_Limits
-        statement = select(_j.Origin, _j.ScheduledAt, _j.CreatedAt).where(
+        statement = select(_j.Origin, _j.ScheduledAt, _j.CreatedAt, _j.ChainBeganAt).where(
             _j.IntegrationId == integration_id,
             _j.ScheduledAt >= since - OLDEST_SCHEDULE,
             unindexed(_j.SyncType) == int(sync_type),
             unindexed(_j.Status).in_([int(status) for status in COUNTED]),
         )
-        found = [runs_at(JobOrigin(row[0]), row[1], row[2]) for row in self._connection.execute(statement)]
+        found = [
+            began_at or runs_at(JobOrigin(origin), scheduled_at, created_at)
+            for origin, scheduled_at, created_at, began_at in self._connection.execute(statement)
+        ]
         return [moment for moment in found if moment >= since]
+
+    def is_resumed(self, tenant_id: UUID, integration_id: UUID, sync_type: SyncType) -> bool:
+        # IX_DataSync_Limits
+        statement = select(func.count()).where(
+            _j.IntegrationId == integration_id,
+            _j.TenantId == tenant_id,
+            unindexed(_j.Status).in_([int(SyncStatus.Scheduled), int(SyncStatus.Running)]),
+            _j.ResumedFrom.is_not(None),
+            unindexed(_j.SyncType) == int(sync_type),
+        )
+        return self._connection.execute(statement).scalar_one() > 0
 
     def move(self, job: SyncJob, from_: SyncStatus) -> bool:
         statement = (
@@ -219,6 +248,7 @@ class SqlSyncJobs:
                 CompletedAt=None,
                 WaitingUntil=None,
                 Restarts=0,
+                RunBatches=0,
             )
         )
         with raising_when_taken(AlreadyRuns):
@@ -234,15 +264,19 @@ class SqlSyncJobs:
         runs = exists().where(other.c.IntegrationId == _j.IntegrationId, other.c.RunSlot.is_not(None))
         # IX_DataSync_Waiting, then UX_DataSync_Running
         statement = (
-            select(_j.DataSyncJobId, _j.TenantId, _j.IntegrationId, _j.ScheduledAt)
+            select(
+                _j.DataSyncJobId, _j.TenantId, _j.IntegrationId, _j.ScheduledAt, _j.SyncType, _j.ResumedFrom
+            )
             .where(_IS_WAITING, _j.ScheduledAt <= now, ~runs)
             .order_by(_j.ScheduledAt, _j.DataSyncJobId)
             .limit(limit)
         )
-        oldest: dict[UUID, WaitingJob] = {}
+        oldest: dict[UUID, Any] = {}
         for row in self._connection.execute(statement):
-            oldest.setdefault(row.IntegrationId, WaitingJob(*row))
-        return list(oldest.values())
+            first = oldest.setdefault(row.IntegrationId, row)
+            if row.ResumedFrom and not first.ResumedFrom and row.SyncType == first.SyncType:
+                oldest[row.IntegrationId] = row
+        return [WaitingJob(*row[:4]) for row in oldest.values()]
 
     def to_queue(self, until: datetime, limit: int) -> list[SyncJob]:
         # IX_DataSync_Waiting
@@ -336,6 +370,8 @@ class SqlSyncJobs:
                 "CheckpointVersion": step.version,
                 "Generation": step.generation,
                 "Total": step.total,
+                "Processed": step.processed,
+                "Failed": step.failed,
             }
             for step in steps
         ]
@@ -388,6 +424,7 @@ class SqlSyncJobs:
                 LiveAt=progress.now,
                 WaitingUntil=None,
                 Rate=progress.rate,
+                RunBatches=_j.RunBatches + 1,
             )
         )
         return self._connection.execute(statement).rowcount == 1

@@ -55,6 +55,12 @@ data_sync_jobs = Table(
     Column("Rate", Float),
     # The span that made the job (W3C Trace Context).
     Column("TraceParent", Varchar(55)),
+    # The jobs before and after it in its chain, and what the chain counts by.
+    Column("ResumedFrom", Guid),
+    Column("ResumedBy", Guid),
+    Column("ChainRun", Integer, nullable=False, server_default=text("1")),
+    Column("ChainBeganAt", Utc),
+    _count("RunBatches"),
     # at most so many run at a time, whoever races
     filtered("UX_DataSync_Slot", "RunSlot", where="RunSlot IS NOT NULL", unique=True),
     # one running job per integration

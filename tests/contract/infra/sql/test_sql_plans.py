@@ -45,6 +45,7 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "sync_jobs.claim": ("sqlite_autoindex_DataSyncJobs_",),
     "sync_jobs.advance": ("sqlite_autoindex_SyncSteps_", "sqlite_autoindex_DataSyncJobs_"),
     "sync_jobs.moments": ("IX_DataSync_Limits",),
+    "sync_jobs.is_resumed": ("IX_DataSync_Limits",),
     "sync_jobs.taken": ("UX_DataSync_Slot",),
     "sync_jobs.to_queue": ("IX_DataSync_Waiting",),
     "sync_jobs.waiting": ("IX_DataSync_Waiting", "UX_DataSync_Running"),
