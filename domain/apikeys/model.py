@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints
 
 from domain.core.ip_address import read_ip, read_network
+from domain.core.text_length import TextConstraints
 from domain.core.wire import Command, UtcMoment
 
 SCOPE_PATTERN = r"^[a-z][a-z0-9-]{0,48}:[a-z][a-z0-9-]{0,48}$"
@@ -101,8 +102,8 @@ def _not_blank(value: str) -> str:
     return value
 
 
-KeyName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_not_blank)]
-Description = Annotated[str, StringConstraints(max_length=500)]
+KeyName = Annotated[str, TextConstraints(min_length=1, max_length=100), AfterValidator(_not_blank)]
+Description = Annotated[str, TextConstraints(max_length=500)]
 Scope = Annotated[str, StringConstraints(pattern=SCOPE_PATTERN)]
 Scopes = Annotated[
     list[Scope],
@@ -113,13 +114,13 @@ RatePerHour = Annotated[
     int, Field(ge=1, le=10_000, description="Requests per 60 minutes, on a sliding window (BR-AK-05)")
 ]
 AllowedIps = Annotated[
-    list[Annotated[str, StringConstraints(max_length=50), AfterValidator(_network)]],
+    list[Annotated[str, TextConstraints(max_length=50), AfterValidator(_network)]],
     Field(
         max_length=50, description="Addresses or CIDR ranges the key may be used from; empty: from anywhere"
     ),
     AfterValidator(_unique),
 ]
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_not_blank)]
+Reason = Annotated[str, TextConstraints(min_length=1, max_length=400), AfterValidator(_not_blank)]
 
 
 class CreateApiKey(Command):
@@ -175,13 +176,13 @@ class RotateApiKey(Command):
 class VerifyApiKey(Command):
     """Body of `POST /api/apikeys/verify`."""
 
-    key: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(
+    key: Annotated[str, TextConstraints(min_length=1, max_length=500)] = Field(
         repr=False, description="The key as the caller presented it"
     )
-    scopes: Annotated[list[Annotated[str, StringConstraints(max_length=100)]], Field(max_length=100)] = Field(
+    scopes: Annotated[list[Annotated[str, TextConstraints(max_length=100)]], Field(max_length=100)] = Field(
         [], description="Scopes that the key must have, all of them"
     )
-    ip: Annotated[str, StringConstraints(max_length=60), AfterValidator(_without_port)] | None = Field(
+    ip: Annotated[str, TextConstraints(max_length=60), AfterValidator(_without_port)] | None = Field(
         None, description="The caller's address, with or without a port; needed for keys with an allow list"
     )
     consume: bool = Field(True, description="false verifies without taking a request of the key's quota")

@@ -8,6 +8,7 @@ from uuid import UUID
 from domain.core.errors import InvalidToken
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal, guid
+from domain.core.text_length import cut
 
 _PERMISSION_CLAIMS = ("permissions", "roles", "scp", "scope")
 _NAME_LENGTH = 200
@@ -51,5 +52,5 @@ def _display_name(claims: Mapping[str, object]) -> str:
     for claim in ("name", "preferred_username"):
         value = claims.get(claim)
         if isinstance(value, str) and value:
-            return "".join(character for character in value if character.isprintable())[:_NAME_LENGTH]
+            return cut("".join(character for character in value if character.isprintable()), _NAME_LENGTH)
     return ""

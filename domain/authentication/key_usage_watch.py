@@ -23,6 +23,7 @@ from domain.authentication.intruders import Bursts, network_of
 from domain.authentication.ports import KeyUseTransaction
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock, IdGenerator
+from domain.core.text_length import cut
 from domain.core.transaction import Transactions, in_steps
 from domain.journal.signals import SubjectKind
 from domain.monitoring.anomalies.model import Anomaly, AnomalySubject, Direction, Metric
@@ -226,4 +227,4 @@ def _sightings(request: VerificationRequest, result: VerificationResult, key: Ap
     )
     for trait, value in values:
         if value:
-            yield Sighting(key.tenant_id, key.api_key_id, trait, value[:100])
+            yield Sighting(key.tenant_id, key.api_key_id, trait, cut(value, 100))

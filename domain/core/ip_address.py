@@ -12,7 +12,7 @@ _MAPPED_BITS: Final = 96
 def read_ip(text: str) -> IPv4Address | IPv6Address | None:
     """Return an address, also one with a port (`192.0.2.1:54321`, `[2001:db8::1]:54321`); None for any other text.
 
-    ::ffff:192.0.2.1 is its IPv4 address."""
+    ::ffff:192.0.2.1 is its IPv4 address; the zone of fe80::1%eth0 means nothing to others."""
     entry, port = text.strip(), ""
     if entry.startswith("["):
         entry, _, port = entry[1:].partition("]")
@@ -22,7 +22,7 @@ def read_ip(text: str) -> IPv4Address | IPv6Address | None:
     if port and not (port.isascii() and port.isdecimal()):
         return None
     try:
-        address = ip_address(entry)
+        address = ip_address(entry.partition("%")[0])
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address

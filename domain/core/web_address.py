@@ -16,7 +16,10 @@ _URL = re.compile(
     r"(?P<rest>[/?][^\x00-\x20\x7f\\#]*)?(?P<fragment>#[^\x00-\x20\x7f\\]*)?",
     re.IGNORECASE,
 )
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+#: What DNS carries and receivers have: underscores, and hyphens anywhere, such as in `ab--cd` and `xn--ls8h`.
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+#: The full stops of IDNA (RFC 3490 section 3.1).
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
@@ -88,7 +91,8 @@ def _read_host(written: str) -> tuple[str, IPv4Address | IPv6Address | None]:
         return _read_ipv6(written[1:-1])
     host = written.lower() if written.isascii() else _to_ascii(written)
     labels = host.removesuffix(".").split(".")
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+    # Resolvers refuse a name that begins with a hyphen, as programs take it for an option.
+    if len(host) > 253 or host.startswith("-") or not all(_LABEL.fullmatch(label) for label in labels):
         raise BadAddress("The URL's host is not a valid name")
     if _NUMBER.fullmatch(labels[-1]):
         return _read_ipv4(host)
@@ -112,9 +116,26 @@ def _read_ipv4(host: str) -> tuple[str, IPv4Address]:
 
 
 def _to_ascii(written: str) -> str:
+    return ".".join(
+        label.lower() if label.isascii() else _to_a_label(label) for label in _DOTS.split(written)
+    )
+
+
+def _to_a_label(written: str) -> str:
+    """Return the A-label of an international label: by IDNA 2008, or for what that forbids by the URL standard.
+
+    The standard takes emoji and other symbols (https://url.spec.whatwg.org/#concept-domain-to-ascii). A label that it
+    maps to plain ASCII is refused, since the name that is read is another than the one written."""
     import idna
 
     try:
-        return idna.encode(written.lower()).decode("ascii")
+        return idna.alabel(written.lower()).decode("ascii")
     except idna.IDNAError:
-        raise BadAddress("The URL's host is not a valid international name") from None
+        pass
+    try:
+        mapped = idna.uts46_remap(written, std3_rules=False, transitional=False)
+    except idna.IDNAError:
+        mapped = ""
+    if not mapped or mapped.isascii() or "." in mapped or mapped.startswith("xn--"):
+        raise BadAddress("The URL's host is not a valid international name")
+    return "xn--" + mapped.encode("punycode").decode("ascii")

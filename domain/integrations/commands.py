@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from domain.core.text_length import TextConstraints
 from domain.core.wire import Command
 from domain.providers.contract import TestOptions
 
@@ -24,13 +25,13 @@ def _fits(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Name = Annotated[str, TextConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 ConfigurationObject = Annotated[
     dict[str, Any],
     AfterValidator(_fits),
     Field(description="As `GET /api/providers/{name}` describes it; at most 10 KB of JSON"),
 ]
-Note = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
+Note = Annotated[str, TextConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
 
 
 class TestIntegration(Command):
@@ -38,7 +39,7 @@ class TestIntegration(Command):
 
     __test__ = False
 
-    recipient: Annotated[str, StringConstraints(min_length=3, max_length=320)] | None = Field(
+    recipient: Annotated[str, TextConstraints(min_length=3, max_length=320)] | None = Field(
         None, description="E-mail address or E.164 phone number that gets the test message"
     )
     amount_minor: int = Field(100, ge=1, le=100_000, description="Test charge in the currency's minor unit")
@@ -57,8 +58,8 @@ class CreateIntegration(Command):
 
     name: Name
     integration_type: TypeName
-    provider: str = Field(
-        min_length=1, max_length=100, description="A name of `GET /api/providers`, such as `Stripe`"
+    provider: Annotated[str, TextConstraints(min_length=1, max_length=100)] = Field(
+        description="A name of `GET /api/providers`, such as `Stripe`"
     )
     configuration: ConfigurationObject = Field(repr=False)
     is_enabled: bool = Field(True, description="false: keep it out of health checks, syncs and use")
@@ -102,7 +103,7 @@ class ActivateIntegration(Command):
 class SuspendIntegration(Command):
     """Body of `POST /api/integrations/{id}/suspend`; may be empty."""
 
-    reason: Annotated[str, StringConstraints(max_length=400, strip_whitespace=True)] = "Suspended by hand."
+    reason: Annotated[str, TextConstraints(max_length=400, strip_whitespace=True)] = "Suspended by hand."
 
 
 class ReviewIntegration(Command):

@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from domain.core.json_text import JsonText, compact_json, cut_items, cut_members, read_kept
+from domain.core.text_length import TextConstraints
 from domain.core.wire import Command, UtcMoment
 
 EVENT_TYPE_PATTERN = r"^[A-Za-z][A-Za-z0-9._-]{0,99}$"
@@ -72,7 +73,7 @@ class RaiseEvent(Command):
         None, description="Makes raising idempotent; a new id is given when absent"
     )
     type: EventType = Field(description="What happened, such as `BookingConfirmed`")
-    subject: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+    subject: Annotated[str, TextConstraints(min_length=1, max_length=200)] | None = Field(
         None, description="What it happened to, such as `booking/42`"
     )
     occurred_at: UtcMoment | None = Field(None, strict=False, description="When it happened; now when absent")

@@ -10,8 +10,9 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
+from domain.core.text_length import TextConstraints
 from domain.core.wire import Command, rfc3339
 from domain.integrations.model import Integration
 
@@ -19,7 +20,7 @@ from domain.integrations.model import Integration
 class Authorize(Command):
     """Body of `POST /api/integrations/{id}/oauth/authorize`; may be empty."""
 
-    redirect_after: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = Field(
+    redirect_after: Annotated[str, TextConstraints(min_length=1, max_length=500)] | None = Field(
         None, description="Path of this site to go to once the account is connected, such as `/settings`"
     )
 

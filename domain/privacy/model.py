@@ -9,8 +9,9 @@ from enum import IntEnum
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from domain.core.text_length import TextConstraints
 from domain.core.wire import Command
 
 
@@ -21,14 +22,14 @@ def _printable(value: str) -> str:
 
 
 PersonIdentifier = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=3, max_length=300), AfterValidator(_printable)
+    str, TextConstraints(strip_whitespace=True, min_length=3, max_length=300), AfterValidator(_printable)
 ]
 
 
 class RecordRef(Command):
     integration_id: UUID
-    stream: str = Field(min_length=1, max_length=60)
-    external_id: str = Field(min_length=1, max_length=300)
+    stream: Annotated[str, TextConstraints(min_length=1, max_length=60)]
+    external_id: Annotated[str, TextConstraints(min_length=1, max_length=300)]
 
 
 class DataSubject(Command):
@@ -53,7 +54,9 @@ class DataSubject(Command):
 class ExportSubject(DataSubject):
     """Body of `POST /api/privacy/export`."""
 
-    cursor: str | None = Field(None, max_length=4_000, description="From the answer before")
+    cursor: Annotated[str, TextConstraints(max_length=4_000)] | None = Field(
+        None, description="From the answer before"
+    )
     limit: int = Field(100, ge=1, le=500, description="Most items of one answer")
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from domain.core.errors import FieldError
 from domain.core.ports import Cipher, Clock
+from domain.core.text_length import cut
 from domain.core.tracing import UNTRACED, Tracer
 from domain.core.transaction import Transactions
 from domain.integrations.lifecycle import Lifecycle
@@ -66,7 +67,7 @@ class Batch:
 
     def error(self, error_id: UUID, external_id: str, error: FieldError, now: datetime) -> RecordError:
         """Return the log entry of a record that was not taken (BR-DS-04)."""
-        pointer, reason = error.pointer[:300], error.detail[:400]
+        pointer, reason = cut(error.pointer, 300), cut(error.detail, 400)
         job_id, stream = self.job.data_sync_job_id, self.step.stream
         return RecordError(error_id, job_id, stream, external_id, pointer, reason, now)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from domain.core.errors import FieldError
 from domain.core.ports import Clock, IdGenerator
+from domain.core.text_length import cut
 from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import PushRequest
@@ -93,7 +94,7 @@ class Exporter:
         except ProviderFailure as failure:
             return _PushAttempt(record, failure=failure)
         key = stored_id(answer.external_id)
-        version = answer.version[:200] if answer.version else None
+        version = cut(answer.version, 200) if answer.version else None
         return _PushAttempt(record, PushedRecord(record, key, answer.modified_at, version, digest))
 
     def _store(self, batch: Batch, attempts: Sequence[_PushAttempt], is_last: bool) -> BatchResult:

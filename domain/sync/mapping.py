@@ -13,6 +13,7 @@ from jmespath.visitor import Options, TreeInterpreter
 from pydantic import Field, StringConstraints
 
 from domain.core.errors import FieldError, ValidationFailed, json_pointer
+from domain.core.text_length import TextConstraints, cut
 from domain.core.wire import Command
 from domain.providers.records import RecordType
 
@@ -85,8 +86,8 @@ def _effort(value: Any, most: int) -> int:
 
 RecordTypeName = Literal["Event", "Contact", "Payment", "Message", "FileObject", "Generic"]
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,59}$")]
-Expression = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-StreamName = Annotated[str, StringConstraints(min_length=1, max_length=60)]
+Expression = Annotated[str, TextConstraints(min_length=1, max_length=500)]
+StreamName = Annotated[str, TextConstraints(min_length=1, max_length=60)]
 
 
 class StreamMapping(Command):
@@ -122,7 +123,7 @@ class CompiledMapping:
             try:
                 self._expressions.append((name, jmespath.compile(expression)))
             except (JMESPathError, RecursionError) as error:
-                reason = str(error).splitlines()[0][:200]
+                reason = cut(str(error).splitlines()[0], 200)
                 at = f"{pointer}/fields{json_pointer(name)}"
                 errors.append(FieldError(at, f"Not a JMESPath expression: {reason}"))
         if errors:

@@ -10,6 +10,8 @@ from enum import IntEnum, StrEnum
 from typing import Any, Self
 from uuid import UUID
 
+from domain.core.text_length import cut
+
 
 class SyncType(IntEnum):
     Full = 0
@@ -279,7 +281,7 @@ class BatchResult:
             "records": self.records,
             "seconds": round(self.seconds, 3),
             "cause": self.cause,
-            "detail": self.detail[:500],
+            "detail": cut(self.detail, 500),
         }
 
     @classmethod

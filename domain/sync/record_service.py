@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from domain.core.errors import (
     Conflict,
@@ -23,6 +23,7 @@ from domain.core.errors import (
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal
+from domain.core.text_length import TextConstraints
 from domain.core.transaction import Transactions, in_steps, repeated
 from domain.core.wire import Command, UtcMoment
 from domain.journal.audit import AuditEntry
@@ -37,8 +38,8 @@ from domain.sync.sources import NotSynchronisable, Source, Sources
 from domain.sync.transforming import NotStorable, Transformer, canonical, stored_text, validate
 
 _CHUNK, _ROUNDS = 1_000, 500
-ExternalIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
-LocalIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
+ExternalIdentifier = Annotated[str, TextConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
+LocalIdentifier = Annotated[str, TextConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
 
 
 class PreviewMapping(Command):

@@ -9,6 +9,7 @@ from typing import TypeGuard
 
 from domain.core.errors import FieldError, RuleViolation, ValidationFailed
 from domain.core.postponing import doubled
+from domain.core.text_length import cut, utf16_units
 from domain.core.wire import rfc3339
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.providers.records import MAX_PAGE_RECORDS
@@ -119,10 +120,10 @@ def since_of(newest: datetime | None, began_at: datetime) -> datetime:
 
 def stored_id(external_id: str) -> str:
     """Return the external id as the key of a row; an id that is too long ends in its digest."""
-    if len(external_id) <= 300:
+    if utf16_units(external_id) <= 300:
         return external_id
     digest = hashlib.sha256(external_id.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{external_id[:200]}~{digest}"
+    return f"{cut(external_id, 200)}~{digest}"
 
 
 def final_status(failed: int) -> SyncStatus:

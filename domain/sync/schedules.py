@@ -8,9 +8,10 @@ from itertools import pairwise
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from domain.core.errors import FieldError, ValidationFailed
+from domain.core.text_length import TextConstraints
 from domain.core.wire import Command
 from domain.sync.model import SyncDirection, SyncType
 from domain.sync.rules import APART
@@ -24,7 +25,7 @@ LEAST_APART = timedelta(minutes=15)
 class PutSchedule(Command):
     """Body of `PUT /api/integrations/{id}/sync-schedule`; replaces the whole schedule."""
 
-    expression: Annotated[str, StringConstraints(max_length=120)] | None = Field(
+    expression: Annotated[str, TextConstraints(max_length=120)] | None = Field(
         None, description="NCRONTAB in UTC, six fields with seconds first or five, such as `0 0 2 * * *`"
     )
     interval_minutes: int | None = Field(None, ge=15, le=43_200, description="Instead of an expression")

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from domain.core.errors import FieldError, json_pointer
+from domain.core.text_length import cut
 from domain.core.wire import reason_of
 from domain.providers.contract import RecordStreams
 from domain.providers.records import RecordType, SourceRecord, StreamProfile
@@ -70,7 +71,7 @@ class Transformer:
             return RefusedRecord("", [FieldError("", record.unread or "The record has no usable id.")])
         key = stored_id(record.external_id)
         if record.unread is not None:
-            return RefusedRecord(key, [FieldError("", record.unread[:400])])
+            return RefusedRecord(key, [FieldError("", cut(record.unread, 400))])
         if record.deleted:
             return _incoming(record, key, self._profile.record_type, None)
         made = self.to_internal(record)
@@ -110,7 +111,7 @@ def validate(kind: RecordType, fields: Mapping[str, Any]) -> Record | list[Field
 
 def _incoming(record: SourceRecord, key: str, kind: RecordType, data: str | None) -> IncomingRecord:
     digest = "" if data is None else content_hash(data)
-    version = record.version[:200] if record.version else None
+    version = cut(record.version, 200) if record.version else None
     return IncomingRecord(key, data, digest, record.modified_at, version, kind.value)
 
 
@@ -119,5 +120,6 @@ def _errors(error: ValidationError | RecursionError) -> list[FieldError]:
         return [FieldError("", "The record is nested too deeply.")]
     details = error.errors(include_url=False, include_input=False, include_context=False)
     return [
-        FieldError(json_pointer(*detail["loc"])[:300], reason_of(detail)[:400]) for detail in details[:10]
+        FieldError(cut(json_pointer(*detail["loc"]), 300), cut(reason_of(detail), 400))
+        for detail in details[:10]
     ]

@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from domain.core.json_text import JsonText, cut_members, read_kept
+from domain.core.text_length import TextConstraints
 from domain.core.wire import Command, UtcMoment
 from domain.journal.events import EventType
 
@@ -136,7 +137,7 @@ class Delivery:
     attempts: Sequence[Attempt] = ()
 
 
-Url = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Url = Annotated[str, TextConstraints(min_length=1, max_length=500)]
 Subscription = Annotated[
     str, StringConstraints(pattern=r"^(\*|[A-Za-z][A-Za-z0-9._-]{0,97}(\.\*)?|[A-Za-z][A-Za-z0-9._-]{0,99})$")
 ]
@@ -174,7 +175,7 @@ class CreateWebhook(Command):
 
     url: Url = Field(description="Where to post; HTTPS, or http://localhost in development (BR-WH-01)")
     event_types: EventTypes
-    description: Annotated[str, StringConstraints(max_length=500)] | None = None
+    description: Annotated[str, TextConstraints(max_length=500)] | None = None
     integration_id: UUID | None = Field(None, strict=False)
     retry_policy: RetryPolicyCommand = RetryPolicyCommand()
     timeout_seconds: Timeout = 30
@@ -186,7 +187,7 @@ class UpdateWebhook(Command):
 
     url: Url | None = None
     event_types: EventTypes | None = None
-    description: Annotated[str, StringConstraints(max_length=500)] | None = None
+    description: Annotated[str, TextConstraints(max_length=500)] | None = None
     integration_id: UUID | None = Field(None, strict=False)
     retry_policy: RetryPolicyCommand | None = None
     timeout_seconds: Timeout | None = None

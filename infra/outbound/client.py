@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from infra.outbound.guard import AddressGuard, Lookup
 from infra.outbound.request import OutboundRequest
 
 if TYPE_CHECKING:
+    from infra.outbound.certificates import TlsContexts
     from infra.outbound.pool import ConnectionPool
 
 _SPARE_CONNECTIONS = 64
@@ -42,7 +42,7 @@ class OutboundClient:
         self._ca_file = ca_file
         self._guard = AddressGuard(allow_loopback=self._development, lookup=lookup)
         self._pools: dict[asyncio.AbstractEventLoop, ConnectionPool] = {}
-        self._contexts: dict[ssl.TLSVersion, ssl.SSLContext] = {}
+        self._contexts: TlsContexts | None = None
         self._opening = threading.Lock()
 
     async def post(
@@ -104,18 +104,17 @@ class OutboundClient:
 
     async def prepare(self) -> None:
         """Load the libraries and the CA bundle, once for the process: they take longer than a post."""
-        if not self._contexts:
+        if self._contexts is None:
             await asyncio.to_thread(self._load)
 
-    def _load(self) -> None:
+    def _load(self) -> TlsContexts:
         import infra.outbound.pool  # noqa: F401
+        from infra.outbound.certificates import TlsContexts
 
         with self._opening:
-            if not self._contexts:
-                self._contexts = {
-                    floor: _tls_context(floor, self._ca_file)
-                    for floor in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
-                }
+            if self._contexts is None:
+                self._contexts = TlsContexts(self._ca_file)
+            return self._contexts
 
     def _admit(self, url: str) -> WebAddress:
         address = require_https(url, allow_loopback=self._development)
@@ -128,11 +127,11 @@ class OutboundClient:
         pool = self._pools.get(loop)
         if pool is not None:
             return pool
-        await self.prepare()
+        contexts = await asyncio.to_thread(self._load) if self._contexts is None else self._contexts
         from infra.outbound.pool import ConnectionPool
 
         self._drop_ended_loops()
-        pool = ConnectionPool(self._guard, self._contexts, max_connections=self._max_connections)
+        pool = ConnectionPool(self._guard, contexts, max_connections=self._max_connections)
         with self._opening:
             return self._pools.setdefault(loop, pool)
 
@@ -140,13 +139,6 @@ class OutboundClient:
         with self._opening:
             for loop in [loop for loop in self._pools if loop.is_closed()]:
                 del self._pools[loop]
-
-
-def _tls_context(floor: ssl.TLSVersion, ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca_file)
-    context.minimum_version = floor
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _as_outbound(error: Exception, started: float) -> OutboundError | None:

@@ -7,13 +7,14 @@ import re
 import socket
 import ssl
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 from aiohappyeyeballs import start_connection
 
 from domain.core.web_address import WebAddress
+from infra.outbound.certificates import TlsContexts, check_names, is_checked_here
 from infra.outbound.connection import Answer, ConnectionBroke, HttpConnection
 from infra.outbound.failures import ExchangeFailed
 from infra.outbound.guard import AddressGuard, AddressInfo
@@ -58,7 +59,7 @@ class ConnectionPool:
     def __init__(
         self,
         guard: AddressGuard,
-        contexts: Mapping[ssl.TLSVersion, ssl.SSLContext],
+        contexts: TlsContexts,
         *,
         max_connections: int,
     ) -> None:
@@ -153,15 +154,20 @@ class ConnectionPool:
             connection = HttpConnection(self._loop)
             try:
                 if address.scheme == "https":
-                    await self._loop.create_connection(
+                    host = address.host.removesuffix(".")
+                    is_left = is_checked_here(host)
+                    transport, _ = await self._loop.create_connection(
                         lambda: connection,
                         sock=opened,
-                        ssl=self._contexts[floor],
-                        server_hostname=address.host.removesuffix("."),
+                        ssl=self._contexts.get(floor, checks_names=not is_left),
+                        server_hostname=host,
                     )
+                    if is_left:
+                        check_names(transport.get_extra_info("peercert"), host)
                 else:
                     await self._loop.create_connection(lambda: connection, sock=opened)
             except BaseException as error:
+                connection.abort()
                 opened.close()
                 if isinstance(error, ConnectionError):
                     raise ExchangeFailed(

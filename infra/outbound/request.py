@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from domain.core.web_address import read_address
+
 if TYPE_CHECKING:
     import httpx
 
@@ -35,7 +37,13 @@ class OutboundRequest:
 
 @lru_cache(maxsize=4096)
 def parsed_url(url: str) -> httpx.URL:
-    """Return the URL as httpx encodes it. Raises httpx.InvalidURL. Parsing it takes longer than sending a header."""
+    """Return the URL as httpx encodes it. Raises httpx.InvalidURL or BadAddress.
+
+    Parsing it takes longer than sending a header."""
     import httpx  # here: most triggers send nothing
 
-    return httpx.URL(url)
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL:
+        # It knows international names by IDNA 2008 alone.
+        return httpx.URL(read_address(url).url)

@@ -11,26 +11,62 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Boolean, DateTime, Dialect, Integer, String, Unicode, UnicodeText, Uuid
 from sqlalchemy.dialects.mssql import DATETIME2, NVARCHAR
+from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from domain.core.text_length import utf16_units
 
 E = TypeVar("E", bound=IntEnum)
 
 #: SQL Server's code-point order: case and accents differ, as they do in SQLite and in the interface.
 EXACT_COLLATION = "Latin1_General_100_BIN2"
 
+
+class TextTooLong(ValueError):
+    """A text is longer than its column; SQL Server would refuse the statement (error 2628). A defect of the caller."""
+
+
 Guid = Uuid(as_uuid=True)
 Text = UnicodeText().with_variant(NVARCHAR(None), "mssql")
 Flag = Boolean(create_constraint=False)
 
 
-def Varchar(length: int) -> Unicode:  # noqa: N802 - reads as the type it makes
+class _Bounded(TypeDecorator[str]):
+    """NVARCHAR(length), of which SQLite too refuses longer values: it knows no lengths itself.
+
+    Values that are only compared may be longer, as on SQL Server."""
+
+    impl = Unicode
+    cache_ok = True
+
+    def __init__(self, length: int, collation: str | None = None) -> None:
+        super().__init__(length)
+        self.most = length
+        self.collation_name = collation
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "mssql" and self.collation_name is not None:
+            return dialect.type_descriptor(NVARCHAR(self.most, collation=self.collation_name))
+        return dialect.type_descriptor(Unicode(self.most))
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[str | None], str | None] | None:
+        return _at_most(self.most) if dialect.name == "sqlite" else None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        return None
+
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> TypeEngine[Any]:
+        return Unicode(self.most)
+
+
+def Varchar(length: int) -> TypeEngine[str]:  # noqa: N802 - reads as the type it makes
     """NVARCHAR(length) in the database's own collation, which on SQL Server ignores case."""
-    return Unicode(length)
+    return _Bounded(length)
 
 
 def Exact(length: int) -> TypeEngine[str]:  # noqa: N802 - reads as the type it makes
     """NVARCHAR(length) for names that programs compare: `a` is not `A`, whatever the database's collation."""
-    return Unicode(length).with_variant(NVARCHAR(length, collation=EXACT_COLLATION), "mssql")
+    return _Bounded(length, EXACT_COLLATION)
 
 
 class Utc(TypeDecorator[datetime]):
@@ -70,6 +106,17 @@ class Enum(TypeDecorator[E], Generic[E]):
         members: dict[int | None, E | None] = {member.value: member for member in self.enumeration}
         members[None] = None
         return members.__getitem__
+
+
+def _at_most(most: int) -> Callable[[str | None], str | None]:
+    def checked(value: str | None) -> str | None:
+        if value is not None and 2 * len(value) > most and utf16_units(value) > most:
+            raise TextTooLong(
+                f"A text of {utf16_units(value)} UTF-16 units does not fit into NVARCHAR({most})."
+            )
+        return value
+
+    return checked
 
 
 def _to_int(value: IntEnum | None) -> int | None:

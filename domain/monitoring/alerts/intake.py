@@ -11,6 +11,7 @@ from uuid import UUID
 
 from domain.core.ports import Clock, QueueSender
 from domain.core.principal import guid
+from domain.core.text_length import cut
 from domain.core.transaction import Transactions, repeated
 from domain.journal.events import DomainEvent
 from domain.journal.occurrences import ALERTS_QUEUE, PLATFORM, Occurrence, message_of, occurrence
@@ -47,7 +48,9 @@ class AlertIntake:
             logger.warning("alert", extra={"alert": {"kind": "unreadable-alert", "messageId": message_id}})
             summary = f"Message {message_id} of the queue alerts is no occurrence."
             unreadable = AlertKind.UnreadableMessage
-            return self._raise(AlertFinding(PLATFORM, unreadable, "alerts", summary[:400], self._clock.now()))
+            return self._raise(
+                AlertFinding(PLATFORM, unreadable, "alerts", cut(summary, 400), self._clock.now())
+            )
         logger.warning("alert", extra={"alert": json.loads(body)})
         return finding is not None and self._raise(finding)
 

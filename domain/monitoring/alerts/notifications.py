@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from domain.core.errors import DomainError, NotFound
 from domain.core.ports import Clock
+from domain.core.text_length import cut
 from domain.core.transaction import Transactions
 from domain.monitoring.alerts.model import Notification, NotificationStatus
 from domain.monitoring.alerts.ports import AlertTransaction, Notifier
@@ -68,8 +69,8 @@ class NotificationSender:
         logger.warning("alert message not sent", extra=fields)
         again_at = send_again_at(attempts, kind, self._clock.now())
         if again_at is None:
-            return replace(notification, status=NotificationStatus.Failed, detail=detail[:400])
-        return replace(notification, due_at=again_at, detail=detail[:400])
+            return replace(notification, status=NotificationStatus.Failed, detail=cut(detail, 400))
+        return replace(notification, due_at=again_at, detail=cut(detail, 400))
 
     def _settle(self, notification: Notification) -> None:
         with self._transactions.write() as tx:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from domain.core.text_length import cut
 from domain.journal.occurrences import PLATFORM, Occurrence
 from domain.journal.signals import hour_of
 from domain.monitoring.alerts.model import (
@@ -206,7 +207,7 @@ def _finding(
     occurrence: Occurrence, kind: AlertKind, subject: str, summary: str, *, details: dict[str, Any]
 ) -> AlertFinding:
     tenant = PLATFORM if RULES[kind].is_platform else occurrence.tenant_id
-    return AlertFinding(tenant, kind, subject[:100], summary[:400], occurrence.at, details)
+    return AlertFinding(tenant, kind, cut(subject, 100), cut(summary, 400), occurrence.at, details)
 
 
 def send_again_at(failed: int, kind: FailureKind | None, now: datetime) -> datetime | None:
@@ -220,7 +221,7 @@ def message_about(alert: Alert, transition: Transition, recipient: str) -> Outgo
     """Build the message that a person reads. Its subject is enough by itself, because an SMS carries no more."""
     rule = RULES[alert.kind]
     label = alert.severity.name if transition == Transition.Raised else "Recovered"
-    subject = f"[{label}] {rule.title}: {' '.join(alert.summary.split())}"[:150]
+    subject = cut(f"[{label}] {rule.title}: {' '.join(alert.summary.split())}", 150)
     text = alert.summary if transition == Transition.Raised else alert.recovery or "It is over."
     lines = [
         rule.title,

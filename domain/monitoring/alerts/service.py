@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from domain.core.errors import Conflict, FieldError, NotFound, ValidationFailed, check_version
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import ALERTS_MANAGE, ALERTS_PLATFORM, ALERTS_READ
 from domain.core.ports import Clock
 from domain.core.principal import Principal
+from domain.core.text_length import TextConstraints
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import Command, sent_fields
 from domain.journal.audit import AuditEntry
@@ -38,7 +39,7 @@ _RECIPIENTS: Mapping[IntegrationType, tuple[re.Pattern[str], str]] = {
     IntegrationType.EmailService: (re.compile(r"[^@\s<>,;]{1,64}@[A-Za-z0-9.-]{1,253}"), "an e-mail address"),
     IntegrationType.SMSService: (re.compile(r"\+[1-9][0-9]{6,14}"), "a phone number in E.164"),
 }
-Recipient = Annotated[str, StringConstraints(min_length=3, max_length=254)]
+Recipient = Annotated[str, TextConstraints(min_length=3, max_length=254)]
 
 
 class SinkCommand(Command):
@@ -67,7 +68,7 @@ class ChangeAlertRule(Command):
 
 
 class AcknowledgeAlert(Command):
-    note: Annotated[str, StringConstraints(min_length=1, max_length=400)] | None = None
+    note: Annotated[str, TextConstraints(min_length=1, max_length=400)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

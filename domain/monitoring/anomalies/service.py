@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from domain.core.errors import Conflict
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INSIGHTS_MANAGE, INSIGHTS_READ
 from domain.core.ports import Clock
 from domain.core.principal import Principal
+from domain.core.text_length import TextConstraints
 from domain.core.transaction import Transactions
 from domain.core.wire import Command
 from domain.journal.audit import AuditEntry
@@ -28,7 +29,7 @@ _AROUND = 24 * HOUR
 
 
 class AcknowledgeAnomaly(Command):
-    note: Annotated[str, StringConstraints(min_length=1, max_length=400)] | None = None
+    note: Annotated[str, TextConstraints(min_length=1, max_length=400)] | None = None
 
 
 class SnoozeAnomaly(Command):

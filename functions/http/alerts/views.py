@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field
 
+from domain.core.text_length import TextConstraints
 from domain.monitoring.alerts.model import (
     Alert,
     AlertFilter,
@@ -83,7 +84,7 @@ class AlertQuery(PageQuery):
     severity: CommaSeparated[SeverityName] | None = Field(
         None, description="One or more, separated by commas"
     )
-    subject: str | None = Field(None, max_length=100)
+    subject: Annotated[str, TextConstraints(max_length=100)] | None = None
     scope: Literal["Tenant", "Platform"] = Field(
         "Tenant", description="`Platform`: the hub's own alerts; needs the permission `alerts:platform`"
     )

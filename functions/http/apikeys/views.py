@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 from pydantic import Field
@@ -15,6 +15,7 @@ from domain.apikeys.service import Issued
 from domain.apikeys.usage import Usage
 from domain.apikeys.verifier import VerifiedKey
 from domain.core.permissions import PERMISSIONS
+from domain.core.text_length import TextConstraints
 from domain.core.wire import UtcMoment
 from functions.http.kit.views import Moment, PageQuery, PageView, Query, View
 
@@ -70,15 +71,21 @@ class ApiKeyPage(PageView[ApiKeyView]):
 
 class ApiKeyQuery(PageQuery):
     status: StatusName | None = None
-    scope: str | None = Field(None, max_length=100, description="Keys that have this scope")
-    name: str | None = Field(None, max_length=100, description="Part of the key's name")
+    scope: Annotated[str, TextConstraints(max_length=100)] | None = Field(
+        None, description="Keys that have this scope"
+    )
+    name: Annotated[str, TextConstraints(max_length=100)] | None = Field(
+        None, description="Part of the key's name"
+    )
 
     def to_filter(self) -> KeyFilter:
         return KeyFilter(KeyStatus(self.status) if self.status else None, self.scope, self.name)
 
 
 class RevokeQuery(Query):
-    reason: str | None = Field(None, max_length=400, description="Reason; may be sent in the body instead")
+    reason: Annotated[str, TextConstraints(max_length=400)] | None = Field(
+        None, description="Reason; may be sent in the body instead"
+    )
 
 
 class RateLimitView(View):

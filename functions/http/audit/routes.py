@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
 
 from domain.core.permissions import AUDIT_READ
+from domain.core.text_length import TextConstraints
 from domain.core.wire import UtcMoment
 from domain.journal.audit import AuditFilter, AuditRecord
 from functions.http.kit.calls import ApiResponse, Call
@@ -42,11 +43,13 @@ class AuditPage(PageView[AuditRecordView]):
 
 class AuditQuery(PageQuery):
     actor: UUID | None = Field(None, description="Id of a user or an API key")
-    action: str | None = Field(
-        None, max_length=100, description="Such as `apikey.revoked`, or `apikey.*` for all of one kind"
+    action: Annotated[str, TextConstraints(max_length=100)] | None = Field(
+        None, description="Such as `apikey.revoked`, or `apikey.*` for all of one kind"
     )
-    target_type: str | None = Field(None, max_length=50)
-    target: str | None = Field(None, max_length=200, description="Id of what was changed")
+    target_type: Annotated[str, TextConstraints(max_length=50)] | None = None
+    target: Annotated[str, TextConstraints(max_length=200)] | None = Field(
+        None, description="Id of what was changed"
+    )
     since: UtcMoment | None = Field(None, alias="from", description="At or after")
     until: UtcMoment | None = Field(None, alias="to", description="Before")
 

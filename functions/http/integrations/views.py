@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 from pydantic import Field
 
+from domain.core.text_length import TextConstraints
 from domain.core.wire import UtcMoment
 from domain.integrations.commands import TypeName
 from domain.integrations.health_history import HealthReport, HealthWindow
@@ -143,7 +144,9 @@ class IntegrationQuery(PageQuery):
     )
     provider: CommaSeparated[str] | None = Field(None, description="One or more, separated by commas")
     health: CommaSeparated[HealthName] | None = Field(None, description="One or more, separated by commas")
-    q: str | None = Field(None, max_length=200, description="Part of the name or the provider")
+    q: Annotated[str, TextConstraints(max_length=200)] | None = Field(
+        None, description="Part of the name or the provider"
+    )
     sort: Literal[
         "name",
         "createdAt",
@@ -178,7 +181,7 @@ class LogQuery(PageQuery):
     level: CommaSeparated[LevelName] | None = Field(None, description="One or more, separated by commas")
     since: UtcMoment | None = Field(None, alias="from", description="Written at or after")
     until: UtcMoment | None = Field(None, alias="to", description="Written before")
-    q: str | None = Field(None, max_length=200, description="Part of the message")
+    q: Annotated[str, TextConstraints(max_length=200)] | None = Field(None, description="Part of the message")
 
     def to_filter(self) -> LogFilter:
         levels = [LogLevel[name] for name in self.level or ()]
@@ -186,7 +189,7 @@ class LogQuery(PageQuery):
 
 
 class DisconnectQuery(Query):
-    reason: str = Field("Disconnected by hand.", min_length=1, max_length=400)
+    reason: Annotated[str, TextConstraints(min_length=1, max_length=400)] = "Disconnected by hand."
 
 
 def integration_view(

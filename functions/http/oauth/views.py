@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
 
+from domain.core.text_length import TextConstraints
 from domain.oauth.model import GrantStatus, OAuthConnection
 from functions.http.kit.views import Moment, Query, View
 
@@ -36,7 +37,9 @@ class GrantView(View):
 
 
 class CallbackQuery(Query):
-    state: str = Field("", description="The `state` of the authorisation request", max_length=200)
+    state: Annotated[str, TextConstraints(max_length=200)] = Field(
+        "", description="The `state` of the authorisation request"
+    )
     code: str = Field("", description="The authorization code")
     error: str = Field("", description="Error code in place of a `code` (RFC 6749 section 4.1.2.1)")
 

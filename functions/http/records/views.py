@@ -7,12 +7,13 @@ import binascii
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
 
 from domain.core.errors import FieldError, ValidationFailed
+from domain.core.text_length import TextConstraints
 from domain.core.wire import UtcMoment, rfc3339
 from domain.providers.records import RecordType
 from domain.sync.mapping import FieldMapping, RecordTypeName
@@ -86,9 +87,11 @@ class PreviewView(View):
 
 class RecordQuery(Query):
     type: RecordTypeName | None = None
-    stream: str | None = Field(None, max_length=60)
+    stream: Annotated[str, TextConstraints(max_length=60)] | None = None
     updated_since: UtcMoment | None = Field(None, description="Changed here at or after")
-    cursor: str | None = Field(None, max_length=1000, description="`cursor` of the previous answer")
+    cursor: Annotated[str, TextConstraints(max_length=1000)] | None = Field(
+        None, description="`cursor` of the previous answer"
+    )
     limit: int = Field(100, ge=1, le=1000)
 
     def to_filter(self) -> RecordFilter:

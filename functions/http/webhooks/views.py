@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from domain.core.json_text import JsonText
+from domain.core.text_length import TextConstraints
 from domain.core.wire import UtcMoment
 from domain.webhooks.deliveries import Replayed
 from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, Strategy, Webhook, WebhookState
@@ -142,8 +143,8 @@ class ReplayView(View):
 
 class WebhookQuery(PageQuery):
     state: StateName | None = None
-    event_type: str | None = Field(
-        None, max_length=100, description="Webhooks subscribed to exactly this type"
+    event_type: Annotated[str, TextConstraints(max_length=100)] | None = Field(
+        None, description="Webhooks subscribed to exactly this type"
     )
     integration_id: UUID | None = None
 

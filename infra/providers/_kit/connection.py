@@ -208,9 +208,11 @@ class HttpProviderConnection:
             "allow_tls_1_2": self._allow_tls_1_2,
         }
         try:
-            return httpx.Request(
-                request.method, parsed_url(url), headers=headers, content=body, extensions=extensions
-            )
+            parsed = parsed_url(url)
+            if not any(name.lower() == "host" for name in headers):
+                # httpx would decode the name to see whether there is one, which not every name of DNS bears.
+                headers = {"host": parsed.netloc.decode("ascii"), **headers}
+            return httpx.Request(request.method, parsed, headers=headers, content=body, extensions=extensions)
         except (httpx.InvalidURL, ValueError):
             raise ProviderFailure(
                 "unavailable", "The request cannot be sent: its method, URL or headers are not valid HTTP."

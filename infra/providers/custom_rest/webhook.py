@@ -83,7 +83,8 @@ def declared_answer(configuration: CustomRestConfiguration, request: IncomingReq
         return event_grid_answer(request)
     value = _content(request)
     if declared.scheme == "slack" and _is_url_verification(value):
-        return IncomingAnswer(body=value["challenge"].encode())
+        answer = json.dumps({"challenge": value["challenge"]}).encode()
+        return IncomingAnswer(body=answer, content_type="application/json")
     preset = _PRESETS.get(declared.scheme, _NO_PRESET)
     id_header = (declared.id_header or preset.id_header).lower()
     ids = _Ids(signed_id, None if signed_id else request.headers.get(id_header))

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, bindparam, func, insert, select, upda
 
 from domain.core.errors import Conflict
 from domain.core.paging import Page, PageRequest
+from domain.core.text_length import cut
 from domain.incoming.model import IncomingBody, IncomingEndpoint, IncomingWebhook
 from domain.incoming.ports import AlreadyStored, IncomingFilter
 from infra.sql.firsts import delete_first
@@ -219,7 +220,7 @@ class SqlIncomingWebhooks:
         self._connection.execute(
             update(incoming_endpoints)
             .where(_e.IntegrationId == integration_id, _e.TenantId == tenant_id)
-            .values(RefusedCount=_e.RefusedCount + count, LastRefusedAt=at, LastRefusal=reason[:400])
+            .values(RefusedCount=_e.RefusedCount + count, LastRefusedAt=at, LastRefusal=cut(reason, 400))
         )
 
     def delete_bodies_before(self, cutoff: datetime, limit: int) -> int:

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, insert, select, update
 
 from domain.core.paging import Page, PageRequest
+from domain.core.text_length import cut
 from domain.monitoring.alerts.model import Alert, AlertFilter, AlertKind, AlertStatus
 from infra.sql.firsts import delete_first
 from infra.sql.monitoring.tables import alerts
@@ -102,7 +103,7 @@ class SqlAlerts:
         statement = (
             update(alerts)
             .where(_a.AlertId == alert_id, _a.TenantId == tenant_id, _a.RecoveredAt.is_(None))
-            .values(Status=AlertStatus.Recovered, RecoveredAt=at, Recovery=reason[:400])
+            .values(Status=AlertStatus.Recovered, RecoveredAt=at, Recovery=cut(reason, 400))
         )
         return self._connection.execute(statement).rowcount == 1
 
@@ -120,7 +121,7 @@ class SqlAlerts:
         statement = (
             update(alerts)
             .where(_a.AlertId == alert_id, _a.TenantId == tenant_id)
-            .values(NotificationFailure=detail[:400])
+            .values(NotificationFailure=cut(detail, 400))
         )
         self._connection.execute(statement)
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from domain.core.errors import Unavailable
 from domain.core.paging import Page, PageRequest
+from domain.core.text_length import cut
 from domain.monitoring.anomalies.model import (
     Anomaly,
     AnomalyFilter,
@@ -202,7 +203,7 @@ class SqlSightings:
 def _seen(anomaly: Anomaly) -> dict[str, Any]:
     expected = anomaly.expected
     return {
-        "Detail": anomaly.detail[:400],
+        "Detail": cut(anomaly.detail, 400),
         "Observed": anomaly.observed,
         "Typical": expected.typical if expected else None,
         "Low": expected.low if expected else None,

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert, select, update
 
+from domain.core.text_length import cut
 from infra.sql.statements import guarded_by_unique_key
 from infra.sql.tenants.tables import tenants, users
 
@@ -20,7 +21,12 @@ class SqlUsers:
             if not self._known(select(tenants.c.TenantId).where(tenants.c.TenantId == tenant_id)):
                 self._connection.execute(insert(tenants).values(TenantId=tenant_id, CreatedAt=at))
             if not self._known(select(users.c.UserId).where(users.c.UserId == user_id)):
-                user = {"UserId": user_id, "TenantId": tenant_id, "DisplayName": name[:200], "CreatedAt": at}
+                user = {
+                    "UserId": user_id,
+                    "TenantId": tenant_id,
+                    "DisplayName": cut(name, 200),
+                    "CreatedAt": at,
+                }
                 self._connection.execute(insert(users).values(user))
 
     def lock_tenant(self, tenant_id: UUID) -> None:

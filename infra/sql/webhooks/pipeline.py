@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, case, func, insert, literal, select, true, update
 
+from domain.core.text_length import cut
 from domain.journal.events import DomainEvent
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
 from domain.webhooks.ports import (
@@ -361,7 +362,7 @@ class SqlDeliveryPipeline:
             .values(
                 State=WebhookState.Disabled,
                 IsActive=False,
-                DisabledReason=reason[:400],
+                DisabledReason=cut(reason, 400),
                 Version=_w.Version + 1,
             )
         )

@@ -223,3 +223,11 @@ def test_no_test_patches_a_private_name() -> None:
         )
     ]
     assert patched == []
+
+
+@pytest.mark.parametrize("root", ["domain", "functions", "infra"])
+def test_text_is_cut_as_its_column_counts(root: str) -> None:
+    """`text[:400]` keeps up to 800 UTF-16 units; `cut(text, 400)` keeps 400, and no half of a character."""
+    slices = re.compile(r"^.*[\w\])\"]\[:(?:[2-9]\d|\d{3,})\].*$", re.MULTILINE)
+    lines = [line.strip() for path in _files(root) for line in slices.findall(path.read_text())]
+    assert [line for line in lines if "hexdigest()[:" not in line and "isoformat(" not in line] == []

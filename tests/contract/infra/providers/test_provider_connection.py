@@ -112,6 +112,22 @@ async def test_parameters_join_those_of_the_url_percent_encoded(connect: Connect
     assert net.sent[0].url == URL + "?a=1&q=x%20y%26z&q=2"
 
 
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://xn--ls8h.example/a%3Bb", "xn--ls8h.example"),
+        ("https://xn--a.example/a%3Bb", "xn--a.example"),
+        ("https://\N{PILE OF POO}.example/a%3Bb", "xn--ls8h.example"),
+        ("https://ab--cd.münchen.example/a%3Bb", "ab--cd.xn--mnchen-3ya.example"),
+        ("https://my_app.example:8443/a%3Bb", "my_app.example:8443"),
+    ],
+)
+async def test_a_name_that_idna_2008_does_not_decode_is_called(connect: Connect, url: str, host: str) -> None:
+    net = Net(answer(200))
+    assert (await connect(net).send(ProviderRequest("GET", url))).status == 200
+    assert (net.sent[0].url, net.sent[0].headers["host"]) == (url, host)
+
+
 async def test_the_tls_floor_is_lowered_only_on_request(connect: Connect) -> None:
     net = Net(answer(200))
     await connect(net).send(GET)

@@ -181,6 +181,7 @@ async def test_requests_that_come_together_and_one_after_the_other_are_all_verif
         ("[2001:db8::1]:443", 1, "2001:db8::1"),
         ("2001:db8::1", 1, "2001:db8::1"),
         ("::ffff:192.0.2.9", 1, "192.0.2.9"),
+        ("fe80::1%" + "z" * 60, 1, "fe80::1"),
         ("198.51.100.7", 2, None),
         ("198.51.100.7", 0, None),
         ("unknown", 1, None),

@@ -283,6 +283,16 @@ def test_a_message_without_an_id_is_stored_once_by_its_message_id(
     assert len(world.raised("BookingConfirmed")) == 2
 
 
+def test_a_subject_counts_utf_16_units_over_http_and_over_the_queue(world: WebhookWorld) -> None:
+    fits = "\N{GRINNING FACE}" * 100
+    world.events.accept(world.principal, [an_event(id="e-1", subject=fits)])
+    assert world.events.accept_message(a_message(id="e-2", subject=fits), "m-1") == EventRef(TENANT, "e-2")
+    with pytest.raises(ValidationError, match=r"events\.0\.subject\n.*at most 200 characters"):
+        RaiseEvents.model_validate({"events": [{"type": "A", "data": {}, "subject": fits + "x"}]})
+    with pytest.raises(ValidationFailed):
+        world.events.accept_message(a_message(subject=fits + "x"), "m-2")
+
+
 GARBAGE = [
     "",
     "not json",

@@ -44,6 +44,20 @@ def test_permissions_are_the_known_ones_of_every_claim(claims: dict[str, Any], e
     assert principal(**claims).permissions == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 200),
+        ("\N{GRINNING FACE}" * 100, "\N{GRINNING FACE}" * 100),
+        ("x" + "\N{GRINNING FACE}" * 100, "x" + "\N{GRINNING FACE}" * 99),
+        ("Zo\x00ë", "Zoë"),
+    ],
+)
+def test_a_name_is_cut_to_what_its_column_takes(name: str, shown: str) -> None:
+    assert principal(name=name).name == shown
+
+
 def test_the_user_is_the_user_claim_even_beside_a_sub_that_is_a_guid() -> None:
     assert principal(sub=str(OTHER)).user_id == USER
 

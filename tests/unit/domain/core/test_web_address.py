@@ -63,6 +63,9 @@ ODD_SPELLINGS = [
     " https://example.com/",
     "https://example.com/\n",
     "https://exam\u200bple.com/",
+    "https://\uff41.example/",
+    "https://\u2488com/",
+    "https://xn--\u00fc.example/",
     "https://-example.com/",
     "https://" + "a" * 64 + ".com/",
     "https://" + ".".join(["a" * 60] * 5) + "/",
@@ -99,10 +102,29 @@ def test_a_refusal_does_not_repeat_the_url() -> None:
         ("https://münchen.example/", "xn--mnchen-3ya.example", 443, "https://xn--mnchen-3ya.example/"),
         ("https://my_host.example.com./x", "my_host.example.com.", 443, "https://my_host.example.com./x"),
         ("http://localhost:8080/", "localhost", 8080, "http://localhost:8080/"),
+        ("https://xn--ls8h.la/a%3Bb", "xn--ls8h.la", 443, "https://xn--ls8h.la/a%3Bb"),
+        ("https://XN--A.example/", "xn--a.example", 443, "https://xn--a.example/"),
+        ("https://ab--cd.example/", "ab--cd.example", 443, "https://ab--cd.example/"),
+        ("https://r3---sn-x.3com.example/", "r3---sn-x.3com.example", 443, "https://r3---sn-x.3com.example/"),
+        ("https://hooks-.-a.example/", "hooks-.-a.example", 443, "https://hooks-.-a.example/"),
+        ("https://_hooks.example/", "_hooks.example", 443, "https://_hooks.example/"),
+        ("https://\N{PILE OF POO}.la/", "xn--ls8h.la", 443, "https://xn--ls8h.la/"),
+        ("https://i\u2764\ufe0f.example/", "xn--i-7iq.example", 443, "https://xn--i-7iq.example/"),
+        (
+            "https://my_münchen.example/",
+            "xn--my_mnchen-t9a.example",
+            443,
+            "https://xn--my_mnchen-t9a.example/",
+        ),
+        ("https://ab--cd.münchen.example/", "ab--cd.xn--mnchen-3ya.example", 443, None),
+        ("https://straße.example/", "xn--strae-oqa.example", 443, "https://xn--strae-oqa.example/"),
     ],
 )
-def test_a_plain_url_is_brought_to_its_normal_form(url: str, host: str, port: int, normal: str) -> None:
+def test_a_plain_url_is_brought_to_its_normal_form(
+    url: str, host: str, port: int, normal: str | None
+) -> None:
     address = read_address(url)
+    normal = normal or f"https://{host}/"
     assert (address.host, address.port, address.url, address.literal) == (host, port, normal, None)
 
 

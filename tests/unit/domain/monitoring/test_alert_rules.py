@@ -154,6 +154,14 @@ def test_a_summary_says_what_it_is_about(source: str, data: dict[str, Any], summ
     assert found.summary == summary
 
 
+def test_a_summary_and_a_subject_are_cut_to_what_their_columns_take() -> None:
+    face = "\N{GRINNING FACE}"
+    data = {"subject": face * 51, "detail": "x" + face * 200}
+    found = finding_of(Occurrence(UUID(int=9), TENANT, "security-violation", json.dumps(data), HOUR))
+    assert found is not None
+    assert found.subject == face * 50 and found.summary == "x" + face * 199
+
+
 def test_a_recovery_is_told_by_the_state_and_no_finding() -> None:
     assert finding_of(Occurrence(UUID(int=9), TENANT, "integration-recovered", "{}", HOUR)) is None
 

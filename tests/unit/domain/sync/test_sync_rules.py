@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.core.text_length import utf16_units
 from domain.sync.merging import IncomingRecord, MergeAction, StoredVersion, decide, latest, merge
 from domain.sync.model import BatchResult, BatchState
 from domain.sync.rules import after_failure, after_success, backoff_seconds, batch_size, since_of, stored_id
@@ -63,6 +64,22 @@ def test_a_result_in_the_history_of_an_earlier_release_can_be_read(state: str) -
 def test_an_external_id_of_any_length_is_one_key__BR_DS_06(external_id: str) -> None:
     assert stored_id(external_id) == stored_id(external_id)
     assert stored_id(external_id + "x") != stored_id(external_id)
+
+
+@pytest.mark.parametrize(
+    ("external_id", "is_kept"),
+    [
+        ("x" * 300, True),
+        ("x" * 301, False),
+        ("\N{GRINNING FACE}" * 150, True),
+        ("\N{GRINNING FACE}" * 150 + "x", False),
+    ],
+)
+def test_an_external_id_of_more_units_than_its_column_ends_in_a_digest(
+    external_id: str, is_kept: bool
+) -> None:
+    key = stored_id(external_id)
+    assert (key == external_id) == is_kept and utf16_units(key) <= 300 and key.startswith(external_id[:100])
 
 
 @pytest.mark.parametrize(

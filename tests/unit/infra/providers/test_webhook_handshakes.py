@@ -29,7 +29,8 @@ def custom(scheme: str, **changes: Any) -> Any:
 async def test_slacks_challenge_is_echoed_when_its_signature_holds() -> None:
     body = b'{"type":"url_verification","challenge":"Q0hBTExFTkdF","token":"old"}'
     answer = await custom("slack")(slack_headers(body), body)
-    assert (answer.body, answer.content_type, answer.events) == (b"Q0hBTExFTkdF", "text/plain", ())
+    assert (answer.content_type, answer.events) == ("application/json", ())
+    assert json.loads(answer.body or b"") == {"challenge": "Q0hBTExFTkdF"}
     with pytest.raises(SignatureRefused):
         await custom("slack")(slack_headers(body, secret="other"), body)
     none = b'{"type":"url_verification","challenge":7}'
