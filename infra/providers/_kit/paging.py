@@ -9,18 +9,26 @@ sharing a moment are seen twice rather than never; the external id tells them ap
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
-from domain.providers.contract import ProviderFailure
+from domain.providers.contract import ProviderFailure, ProviderResponse
 from domain.providers.records import ListingRequest, ListPage, SourceRecord, StateExpired, StreamProfile
 from infra.providers._kit.shaping import unix
+from infra.providers._kit.wire import at, document, items
 
 Item = TypeVar("Item")
 
 _PORTS = {"https": 443, "http": 80}
+_UNSENDABLE = re.compile(r"[\x00-\x1f\x7f]")
+_ESCAPED = re.compile(r"[^\x21-\x7e]+")
+#: Statuses of an answer that has no page: nothing there, nothing changed.
+NOTHING = (204, 304)
+#: Statuses of a page, a part of the list (206) included, and of none.
+PAGE = (200, 206, *NOTHING)
 
 
 def check_stream(streams: Sequence[StreamProfile], stream: str, *, push: bool = False) -> None:
@@ -65,35 +73,67 @@ def cut(rows: Sequence[Item], skip: int, limit: int) -> tuple[Sequence[Item], in
     return rows[skip:end], None, max(0, skip - len(rows))
 
 
-def own_link(base_url: str, link: Any) -> str:
-    """Return a provider's link to its next page, if it stays at the configured host: the credentials go with it.
+def linked(base_url: str, link: Any, page_url: str | None = None) -> str:
+    """Return the address that a link leads to from the page at `page_url` (RFC 3986 section 5), byte for byte.
+
+    - What no request can carry, such as a blank, is escaped; a fragment is left out.
+    - At the configured host the configured scheme and port are taken: a server behind a proxy may not know them.
+
+    Raises ProviderFailure (malformed) for a link to another host: the credentials go with it."""
+    if not isinstance(link, str) or not link.strip() or _UNSENDABLE.search(link):
+        raise ProviderFailure("malformed", "The provider's link to the next page is not an address.")
+    try:
+        written = _ESCAPED.sub(lambda found: quote(found[0]), link.strip())
+        is_relative = not urlsplit(written).netloc
+        address = urljoin(page_url or f"{base_url}/", written) if is_relative else written
+        settled = None if "\\" in link else at_own_host(base_url, address)
+    except ValueError:
+        settled = None
+    if settled is None:
+        detail = "The provider's answer links to a foreign host, which gets no credentials."
+        raise ProviderFailure("malformed", detail)
+    return settled
+
+
+def at_own_host(base_url: str, address: str) -> str | None:
+    """Return an address with the configured scheme and port, None for one at another host. Raises ValueError."""
+    own, other = urlsplit(base_url), urlsplit(address)
+    if "@" in other.netloc or other.hostname != own.hostname or not _is_same_port(own, other):
+        return None
+    return urlunsplit((own.scheme, own.netloc, other.path or "/", other.query, ""))
+
+
+def _is_same_port(own: SplitResult, other: SplitResult) -> bool:
+    """Return whether the ports are one. With another scheme, the link is by somebody who does not know the port."""
+    if other.scheme not in ("", *_PORTS):
+        return False
+    if other.scheme in ("", own.scheme):
+        return _port(own) == (other.port or _PORTS[own.scheme])
+    return other.port in (None, _port(own), *_PORTS.values())
+
+
+def _port(parts: SplitResult) -> int | None:
+    return parts.port or _PORTS.get(parts.scheme)
+
+
+def page_body(response: ProviderResponse) -> dict[str, Any] | None:
+    """Return a page as a JSON object, None where the status says that there is nothing: 204 and 304.
 
     Raises ProviderFailure (malformed)."""
-    try:
-        if not isinstance(link, str) or not link.isascii() or not link.isprintable() or "\\" in link:
-            raise ValueError
-        own, other = urlsplit(base_url), urlsplit(link)
-        same = (own.scheme, own.hostname, _port(own)) == (other.scheme, other.hostname, _port(other))
-        if not same or "@" in other.netloc or " " in link:
-            raise ValueError
-    except ValueError:
-        raise ProviderFailure("malformed", "The provider's answer links to a foreign host.") from None
-    return link
+    return None if response.status in NOTHING else document(response)
 
 
-def _port(parts: Any) -> int | None:
-    port: int | None = parts.port
-    return port or _PORTS.get(parts.scheme)
+def rows_at(body: Any, *path: str | int, marks: Sequence[str]) -> Sequence[Any]:
+    """Return the list at the path of a page, which holds one of the `marks` by which the provider's lists go on.
+
+    There a list that is null or left out is an empty one. Raises ProviderFailure (malformed)."""
+    if at(body, *path) is None and any(mark in body for mark in marks):
+        return ()
+    return items(body, *path)
 
 
-def linked(base_url: str, link: Any, current: str | None = None) -> str:
-    """Return the address of the next page, which a link may name without its host.
-
-    Raises ProviderFailure (malformed) for a link that leaves the configured host, or leads to the page `current`."""
-    address = own_link(base_url, urljoin(base_url + "/", link) if isinstance(link, str) and link else None)
-    if address == current:
-        raise ProviderFailure("malformed", "The provider's link to the next page leads to the same page.")
-    return address
+#: A page that says nothing about what is gone: no provider here documents it.
+NOTHING_SAID = ListPage((), is_complete=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

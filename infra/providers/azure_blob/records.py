@@ -79,10 +79,10 @@ class AzureBlobs(RecordStreams):
         ]
         page, again, rest = cut(blobs, whole(here.get("skip", 0)), request.limit)
         records = [_record(blob, connection.configuration.address) for blob in page]
-        marker = (root.findtext("NextMarker") or "").strip()
+        marker = root.findtext("NextMarker") or ""
         if again is not None:
             return ListPage(records, pack(**{**here, "skip": again}))
-        return ListPage(records, pack(marker=marker, skip=rest) if marker else None)
+        return ListPage(records, pack(marker=marker, skip=rest) if marker.strip() else None)
 
 
 async def listed(connection: Connection, query: list[tuple[str, str]]) -> ProviderResponse:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote_plus
 
+from domain.core.json_text import read_json
 from domain.providers.contract import (
     Connection,
     ProviderFailure,
@@ -27,12 +29,19 @@ from domain.providers.records import (
     SourceRecord,
     StreamProfile,
 )
+from infra.providers._kit.paging import NOTHING, PAGE, linked
 from infra.providers._kit.wire import basic, document, moment, text_at
 from infra.providers.custom_rest import configuration as declared
 
 _MOST_BYTES = 64 * 1024 * 1024
 _LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[^\s=;,]+(?:\s*=\s*(?:\"[^\"]*\"|[^\",;]*))?)*)")
-_NEXT = re.compile(r";\s*rel\s*=\s*(?:\"[^\"]*\bnext\b[^\"]*\"|next\b)", re.IGNORECASE)
+_PARAMETER = re.compile(r";\s*([^\s=;,]+)\s*=\s*(?:\"([^\"]*)\"|([^\",;\s]*))")
+#: Of pages and offsets after the first: there is no such page, or row.
+_PAST_THE_END = (400, 404, 416)
+_REFUSAL_READ = 2_000
+_LIMIT = re.compile(r"maximum|\bmax\b|\blimit|at most|window is too large|less than or equal", re.IGNORECASE)
+_NO_SUCH_PAGE = re.compile(r"page|offset|range|skip|no more", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"(?:[a-z]+ )?[0-9]{1,12}-([0-9]{1,12})/([0-9]{1,12})", re.IGNORECASE)
 
 
 class RestRecords(RecordStreams):
@@ -61,8 +70,9 @@ class RestRecords(RecordStreams):
             raise ProviderFailure("rejected", "This integration declares no list.")
         base = await authorized(connection, "GET", configuration.list_request.path)
         asked, position = _request_for(configuration.list_request, base, request)
-        response = await connection.http.expect(asked, 200, *((404,) if position.get("at") else ()))
-        return _page_of(configuration, configuration.list_request, position, response)
+        ends = _PAST_THE_END if position.get("at") else ()
+        response = await connection.http.expect(asked, *PAGE, *ends)
+        return _page_of(configuration, configuration.list_request, position, response, url=asked.url)
 
     async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
         raise ProviderFailure("rejected", "A declared API takes no records from here.")
@@ -94,54 +104,139 @@ def _request_for(
     return asked, {**position, "size": size}
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What an answer says. `is_whole`: what it lacks counts as deleted; `problem` is told once."""
+
+    body: Any
+    rows: Sequence[Any]
+    is_whole: bool = True
+    problem: str | None = None
+
+
 def _page_of(
     configuration: declared.CustomRestConfiguration,
     wanted: declared.ListRequest,
     position: dict[str, Any],
     response: ProviderResponse,
+    *,
+    url: str,
 ) -> ListPage:
     """Return the records of an answer, and where the list goes on. Raises ProviderFailure (malformed)."""
-    is_beyond = response.status == 404 and position.get("at", 0) > 0
-    body: Any = [] if is_beyond else response.json()
-    found = [] if is_beyond else value_at(body, wanted.records_pointer)
-    if not isinstance(found, list):
-        raise ProviderFailure("malformed", "The answer holds no list at recordsPointer.")
-    following = None if is_beyond else _following(configuration, position, response, body, count=len(found))
-    total = response.headers.get("x-total-count", "")
+    total = _total(response)
+    if response.status in NOTHING:
+        # 304: what is there did not change, and says nothing about what is gone.
+        answer = _Answer(None, (), is_whole=response.status == 204)
+    elif response.status in _PAST_THE_END:
+        answer = _past_the_end(position, response)
+    else:
+        answer = _read(wanted, response, total)
+    following = None
+    if answer.body is not None:
+        following = _following(configuration, position, response, answer, url=url)
+        if following is not None and "at" in following and total is not None:
+            following["total"] = total
     return ListPage(
-        records=[_record(wanted, row) for row in found],
+        records=[_record(wanted, row) for row in answer.rows],
         next_cursor=json.dumps(following) if following is not None else None,
-        total=int(total) if total.isascii() and total.isdecimal() and len(total) < 10 else None,
+        total=total,
+        is_complete=answer.is_whole and answer.problem is None,
+        problem=answer.problem,
     )
+
+
+def _past_the_end(position: dict[str, Any], response: ProviderResponse) -> _Answer:
+    """Read the refusal of a page after the first. 404 and 416 are ends; 400 may also be a limit of the API's own."""
+    if response.status != 400:
+        return _Answer(None, ())
+    said = response.text()[:_REFUSAL_READ]
+    is_reached = position["at"] >= position.get("total", math.inf) or position.get("short") is True
+    if not is_reached and _LIMIT.search(said):
+        return _Answer(None, (), problem="The API refuses to list further than this (400).")
+    return _Answer(None, (), is_whole=is_reached or _NO_SUCH_PAGE.search(said) is not None)
+
+
+def _read(wanted: declared.ListRequest, response: ProviderResponse, total: int | None) -> _Answer:
+    """Return the rows of a page; a list that is null, or left out where nothing stands in its place, is empty.
+
+    Raises ProviderFailure (malformed)."""
+    body = response.json()
+    found = value_at(body, wanted.records_pointer)
+    if isinstance(found, list):
+        part = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        if wanted.paging.style == "none" and part and int(part[1]) + 1 < int(part[2]):
+            return _Answer(body, found, problem="The API gave a part of the list, and no paging is declared.")
+        return _Answer(body, found)
+    if found is None and body is None:
+        return _Answer([], ())
+    is_empty = (found is None and isinstance(body, dict)) or found == {} or body == []
+    if not is_empty or _says_otherwise(body, wanted.records_pointer):
+        raise ProviderFailure("malformed", "The answer holds no list at recordsPointer.")
+    return _Answer(body, (), is_whole=_is_null(body, wanted.records_pointer))
+
+
+def _says_otherwise(body: Any, pointer: str) -> bool:
+    """Return whether an answer without the list tells of an error, or has rows in another place."""
+    places = [body, value_at(body, pointer.rpartition("/")[0])]
+    members = [member for place in places if isinstance(place, dict) for member in place.items()]
+    return any(
+        (name.lower() in ("error", "errors") and bool(value))
+        or (isinstance(value, list) and any(isinstance(row, dict) for row in value))
+        for name, value in members
+    )
+
+
+def _is_null(body: Any, pointer: str) -> bool:
+    parent, _, name = pointer.rpartition("/")
+    place = value_at(body, parent)
+    return isinstance(place, dict) and name.replace("~1", "/").replace("~0", "~") in place
+
+
+def _total(response: ProviderResponse) -> int | None:
+    """Return how many records there are, where a header says so."""
+    part = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+    names = ("x-total-count", "x-wp-total")
+    told = [response.headers.get(name, "") for name in names] + ([part[2]] if part else [])
+    return next((int(text) for text in told if text.isascii() and text.isdecimal() and len(text) < 10), None)
 
 
 def _following(
     configuration: declared.CustomRestConfiguration,
     position: dict[str, Any],
     response: ProviderResponse,
-    body: Any,
+    answer: _Answer,
     *,
-    count: int,
+    url: str,
 ) -> dict[str, Any] | None:
     """Return the next position, None at the end.
 
     Pages and offsets end with an empty page: a short one may only be a smaller page than was asked for."""
     assert configuration.list_request is not None
-    paging = configuration.list_request.paging
+    paging, count = configuration.list_request.paging, len(answer.rows)
+    short = {"short": True} if 0 < count < position.get("size", 0) else {}
     match paging.style:
         case "page":
-            return {"at": position["at"] + position["size"]} if count else None
+            return {"at": position["at"] + position["size"], **short} if count else None
         case "offset":
-            return {"at": position["at"] + count} if count else None
+            return {"at": position["at"] + count, **short} if count else None
         case "cursor":
-            cursor = value_at(body, paging.cursor_pointer or "")
-            is_over = cursor is None or cursor == "" or isinstance(cursor, bool | list | dict)
-            return None if is_over else {"cursor": str(cursor)}
+            cursor = _cursor(response, answer.body, paging.cursor_pointer or "")
+            return {"cursor": cursor} if cursor is not None else None
         case "linkHeader":
             link = _next_link(response.headers.get("link", ""))
-            return {"link": _same_origin(configuration, link)} if link else None
+            return {"link": _own_link(configuration, link, url)} if link else None
         case _:
             return None
+
+
+def _cursor(response: ProviderResponse, body: Any, pointer: str) -> str | None:
+    """Return the next cursor as it is written, None at the end of the list: 0 leads nowhere but to the beginning."""
+    cursor = value_at(body, pointer)
+    if isinstance(cursor, float):
+        cursor = getattr(value_at(read_json(response.text()), pointer), "text", None)
+    if cursor is None or isinstance(cursor, bool | list | dict) or str(cursor) in ("", "0"):
+        return None
+    return str(cursor)
 
 
 def _record(wanted: declared.ListRequest, value: Any) -> SourceRecord:
@@ -167,21 +262,28 @@ def _divisor(offset: int, most: int) -> int:
 
 
 def _next_link(header: str) -> str | None:
-    return next((url for url, rest in _LINK.findall(header) if _NEXT.search(rest)), None)
+    """Return the target of the link that is `rel="next"` and about this page, as it is written (RFC 8288)."""
+    for target, rest in _LINK.findall(header):
+        parameters = {
+            name.lower(): quoted or plain for name, quoted, plain in reversed(_PARAMETER.findall(rest))
+        }
+        if "next" in parameters.get("rel", "").lower().split() and "anchor" not in parameters:
+            return str(target)
+    return None
 
 
-def _same_origin(configuration: declared.CustomRestConfiguration, link: str) -> str:
-    """Make the link absolute and free it of the API key, which each request brings itself.
-
-    Credentials go nowhere but to the configured host."""
-    base = urlsplit(configuration.base_url)
-    parts = urlsplit(urljoin(configuration.base_url + "/", link))
-    if (parts.scheme, parts.netloc) != (base.scheme, base.netloc):
-        raise ProviderFailure("malformed", "The list goes on at another host, which gets no credentials.")
-    pairs: Sequence[tuple[str, str]] = parse_qsl(parts.query, keep_blank_values=True)
-    if configuration.auth == "apiKey" and configuration.api_key_in == "query":
-        pairs = [pair for pair in pairs if pair[0] != configuration.api_key_name]
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(pairs), ""))
+def _own_link(configuration: declared.CustomRestConfiguration, link: str, page_url: str) -> str:
+    """Return the address of the next page without the API key, which each request brings itself."""
+    address = linked(configuration.base_url, link, page_url)
+    if configuration.auth != "apiKey" or configuration.api_key_in != "query":
+        return address
+    path, _, query = address.partition("?")
+    kept = [
+        pair
+        for pair in query.split("&")
+        if unquote_plus(pair.partition("=")[0]) != configuration.api_key_name
+    ]
+    return f"{path}?{'&'.join(kept)}" if any(kept) else path
 
 
 @lru_cache(1_000)

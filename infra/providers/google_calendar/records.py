@@ -26,14 +26,23 @@ from domain.providers.records import (
     StreamProfile,
 )
 from domain.sync.records import EventRecord
-from infra.providers._kit.paging import check_stream, cut, pack, unpack, whole
+from infra.providers._kit.paging import (
+    NOTHING_SAID,
+    PAGE,
+    check_stream,
+    cut,
+    pack,
+    page_body,
+    rows_at,
+    unpack,
+    whole,
+)
 from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
 from infra.providers._kit.wire import (
     ErrorCodes,
     at,
     bearer,
     document,
-    items,
     json_or_none,
     moment,
     read_each,
@@ -81,11 +90,14 @@ class GoogleEvents(RecordStreams):
     async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(_STREAMS, request.stream)
         here = _position(connection, request)
-        response = await API.expect(connection, _page(connection, request.limit, here), 200, 410)
+        response = await API.expect(connection, _page(connection, request.limit, here), *PAGE, 410)
         if response.status == 410:
             raise StateExpired("The calendar's sync token has expired.")
-        body = document(response)
-        rows, again, rest = cut(items(body, "items"), whole(here.get("skip", 0)), request.limit)
+        body = page_body(response)
+        if body is None:
+            return NOTHING_SAID
+        found = rows_at(body, "items", marks=("nextPageToken", "nextSyncToken"))
+        rows, again, rest = cut(found, whole(here.get("skip", 0)), request.limit)
         records = read_each(rows, _record)
         following = at(body, "nextPageToken")
         if again is not None:

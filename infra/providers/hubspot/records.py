@@ -7,6 +7,7 @@ https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide (idPrope
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,9 +26,18 @@ from domain.providers.records import (
     StreamProfile,
 )
 from domain.sync.records import ContactRecord
-from infra.providers._kit.paging import check_stream, pack, unpack, whole
+from infra.providers._kit.paging import (
+    NOTHING_SAID,
+    PAGE,
+    check_stream,
+    pack,
+    page_body,
+    rows_at,
+    unpack,
+    whole,
+)
 from infra.providers._kit.pushing import contact_to_push, digest, holds, newer, vanished
-from infra.providers._kit.wire import at, bearer, document, items, moment, segment, text_at
+from infra.providers._kit.wire import at, bearer, document, moment, read_each, segment, text_at
 
 _PAGE_MAX = 200
 _ARCHIVED_PAGE_MAX = 100
@@ -126,19 +136,18 @@ async def _changed(connection: Connection, request: ListingRequest, here: Mappin
     # Room for those that the page before already had.
     limit = min(size + len(seen), _PAGE_MAX)
     found, more = await _search(connection, filters, sort="lastmodifieddate", limit=limit)
-    unseen = [row for row in found if text_at(row, "id") not in seen]
+    unseen = [row for row in found if _name(row) not in seen]
     rows = unseen[:size]
-    records = [_record(row) for row in rows]
+    records = read_each(rows, _record)
     if not more and len(rows) == len(unseen):
         # A listing of everything shows by itself what is gone.
         return ListPage(records, pack(archived=True) if request.since is not None else None)
-    last = _changed_at(rows[-1]) if rows else start
+    last = max((moment for row in rows if (moment := _changed_at(row)) is not None), default=start)
     if last <= start:
         # The page is full of one moment, as after an import.
-        return ListPage(
-            records, pack(tie=start, id=0, seen=sorted(seen.union(text_at(row, "id") for row in rows)))
-        )
-    at_last = sorted(text_at(row, "id") for row in rows if _changed_at(row) == last)
+        return ListPage(records, pack(tie=start, id=0, seen=sorted(seen.union(map(_name, rows)))))
+    # One without a moment may stand anywhere.
+    at_last = sorted(_name(row) for row in rows if _changed_at(row) in (last, None))
     return ListPage(records, pack(**{"from": last, "seen": at_last}))
 
 
@@ -151,10 +160,13 @@ async def _tied(connection: Connection, request: ListingRequest, here: Mapping[s
     ]
     limit = min(request.limit, _PAGE_MAX)
     rows, more = await _search(connection, filters, sort="hs_object_id", limit=limit)
-    records = [record for record in map(_record, rows) if record.external_id not in seen]
+    records = read_each([row for row in rows if _name(row) not in seen], _record)
     if not more or not rows:
         return ListPage(records, pack(**{"from": tie + 1}))
-    return ListPage(records, pack(tie=tie, id=int(text_at(rows[-1], "id")), seen=sorted(seen)))
+    ids = [int(name) for name in map(_name, rows) if name.isascii() and name.isdecimal()]
+    if not ids:
+        raise ProviderFailure("malformed", "The provider lists a page of contacts without ids.")
+    return ListPage(records, pack(tie=tie, id=max(ids), seen=sorted(seen)))
 
 
 async def _archived(connection: Connection, request: ListingRequest, here: Mapping[str, Any]) -> ListPage:
@@ -162,13 +174,16 @@ async def _archived(connection: Connection, request: ListingRequest, here: Mappi
     params = {"archived": "true", "limit": str(min(request.limit, _ARCHIVED_PAGE_MAX))}
     if here.get("after"):
         params["after"] = str(here["after"])
-    body = document(await connection.http.expect(_request(connection, "GET", "", params=params), 200))
+    body = page_body(await connection.http.expect(_request(connection, "GET", "", params=params), *PAGE))
+    if body is None:
+        return NOTHING_SAID
     since = request.since
-    records = [
-        SourceRecord(text_at(row, "id"), row, moment(at(row, "archivedAt")), deleted=True)
-        for row in items(body, "results")
+    rows = [
+        row
+        for row in rows_at(body, "results", marks=("paging",))
         if since is None or (moment(at(row, "archivedAt")) or since) >= since
     ]
+    records = read_each(rows, _removed)
     if at(body, "paging", "next") is None:
         return ListPage(records)
     return ListPage(records, pack(archived=True, after=text_at(body, "paging", "next", "after")))
@@ -184,8 +199,11 @@ async def _search(
         "limit": limit,
     }
     request = _request(connection, "POST", "/search", body, idempotent=True)
-    answer = document(await connection.http.expect(request, 200))
-    return list(items(answer, "results")), at(answer, "paging", "next") is not None
+    answer = page_body(await connection.http.expect(request, *PAGE))
+    if answer is None:
+        return [], False
+    rows = list(rows_at(answer, "results", marks=("total", "paging")))
+    return rows, at(answer, "paging", "next") is not None
 
 
 async def _check_version(
@@ -212,6 +230,18 @@ async def _check_version(
     raise newer()
 
 
+def _name(row: Any) -> str:
+    """Return the id of a row, or what else it is known by, so that a page that begins with it lists it once."""
+    try:
+        return text_at(row, "id")
+    except ProviderFailure:
+        return "?" + digest(json.dumps(row, sort_keys=True))
+
+
+def _removed(row: Any) -> SourceRecord:
+    return SourceRecord(text_at(row, "id"), row, moment(at(row, "archivedAt")), deleted=True)
+
+
 def _record(row: Any) -> SourceRecord:
     identity = text_at(row, "id")
     if not isinstance(at(row, "properties"), dict):
@@ -225,11 +255,9 @@ def _result(row: Mapping[str, Any]) -> PushResult:
     return PushResult(text_at(row, "id"), changed, row.get("updatedAt"))
 
 
-def _changed_at(row: Any) -> int:
+def _changed_at(row: Any) -> int | None:
     changed = moment(at(row, "properties", "lastmodifieddate")) or moment(at(row, "updatedAt"))
-    if changed is None:
-        raise ProviderFailure("malformed", "The provider's answer lists a contact without lastmodifieddate.")
-    return _milliseconds(changed)
+    return _milliseconds(changed) if changed is not None else None
 
 
 def _milliseconds(value: datetime) -> int:

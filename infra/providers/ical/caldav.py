@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element, ParseError, SubElement, fromstring
 from xml.sax.saxutils import unescape
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, ProviderResponse
+from infra.providers._kit.paging import at_own_host
 from infra.providers._kit.wire import basic, markup_of, xml_document
 
 _DAV = "{DAV:}"
@@ -86,10 +87,10 @@ class CalDavAccess:
         home = _href(xml_document(answer), f"{_CALDAV}calendar-home-set")
         if home is None:
             raise ProviderFailure("malformed", "The CalDAV server names no calendar home.")
-        home = urljoin(principal, home)
+        home = resolved(self.server_url, principal, home)
         listed = await self._propfind(home, _COLLECTION, depth="1")
         return [
-            _collection(home, response)
+            _collection(self.server_url, home, response)
             for response in multistatus(listed).findall(f"{_DAV}response")
             if response.find(f".//{_DAV}resourcetype/{_CALDAV}calendar") is not None
             and _takes_events(response)
@@ -105,8 +106,8 @@ class CalDavAccess:
                 raise
             if answer.status not in _REDIRECTS:
                 href = _href(xml_document(answer), f"{_DAV}current-user-principal")
-                return urljoin(url, href) if href else None
-            url = urljoin(url, answer.headers.get("location", ""))
+                return resolved(self.server_url, url, href) if href else None
+            url = resolved(self.server_url, url, answer.headers.get("location", ""))
         return None
 
     async def _propfind(self, url: str, properties: str, *, depth: str) -> ProviderResponse:
@@ -189,6 +190,17 @@ async def find_calendar(access: CalDavAccess) -> CalendarCollection:
     )
 
 
+def resolved(server: str, base: str, href: str) -> str:
+    """Return the address of a reference; at the server's own host with the server's scheme and port.
+
+    A server behind a proxy may not know them. Raises ProviderFailure (malformed)."""
+    try:
+        address = urljoin(base, href)
+        return at_own_host(server, address) or address
+    except ValueError:
+        raise ProviderFailure("malformed", "The CalDAV server names an address that is none.") from None
+
+
 def _within(server: str, url: str) -> bool:
     own, other = urlsplit(server), urlsplit(url)
     if (own.scheme, own.netloc.lower()) == (other.scheme, other.netloc.lower()):
@@ -211,10 +223,10 @@ def _takes_events(response: Element) -> bool:
     return not names or "VEVENT" in names
 
 
-def _collection(base: str, response: Element) -> CalendarCollection:
+def _collection(server: str, base: str, response: Element) -> CalendarCollection:
     href = (response.findtext(f"{_DAV}href") or "").strip()
     return CalendarCollection(
-        url=urljoin(base, href),
+        url=resolved(server, base, href),
         name=(response.findtext(f".//{_DAV}displayname") or "").strip() or href,
         sync_token=(response.findtext(f".//{_DAV}sync-token") or "").strip() or None,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
 
@@ -27,7 +27,7 @@ from infra.providers._kit.paging import pack, unpack
 from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
 from infra.providers._kit.rate_limits import asked_wait
 from infra.providers._kit.refusal import failure_kind
-from infra.providers.ical.caldav import CalDavAccess, CalendarCollection, multistatus
+from infra.providers.ical.caldav import CalDavAccess, CalendarCollection, multistatus, resolved
 from infra.providers.ical.events import parse_resource, to_internal, write_event
 
 PAGE_MAX = 500
@@ -256,8 +256,9 @@ def _members_of(calendar: CalendarCollection, response: Element) -> list[tuple[s
 
 def _member(calendar: CalendarCollection, href: str) -> tuple[str, str] | None:
     try:
-        own, other = urlsplit(calendar.url), urlsplit(urljoin(calendar.url, href))
-    except ValueError:
+        own = urlsplit(calendar.url)
+        other = urlsplit(resolved(calendar.url, calendar.url, href))
+    except (ValueError, ProviderFailure):
         return None
     base, path = own.path.strip("/").split("/"), other.path.lstrip("/").split("/")
     inside = [unquote(segment) for segment in path[: len(base)]] == [unquote(segment) for segment in base]

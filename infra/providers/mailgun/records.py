@@ -16,13 +16,23 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderRequest, RecordStreams
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.paging import Position, check_stream, linked, page_of, page_size, start_of, unpacked
+from infra.providers._kit.paging import (
+    NOTHING_SAID,
+    PAGE,
+    Position,
+    check_stream,
+    linked,
+    page_body,
+    page_of,
+    page_size,
+    rows_at,
+    start_of,
+    unpacked,
+)
 from infra.providers._kit.shaping import DAY_SECONDS, required, short, unix, when
 from infra.providers._kit.wire import (
     at,
     basic,
-    document,
-    items,
     moment,
     read_each,
     segment,
@@ -54,10 +64,14 @@ class MailgunMessages(RecordStreams):
     async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
-        answer = document(await connection.http.expect(_request(connection, position)))
-        found = items(answer, "items")
-        address, link = connection.configuration.address, at(answer, "paging", "next")
-        after = replace(position, link=linked(address, link, position.link), skip=0) if found else None
+        asked = _request(connection, position)
+        answer = page_body(await connection.http.expect(asked, *PAGE))
+        if answer is None:
+            return NOTHING_SAID
+        found, after = rows_at(answer, "items", marks=("paging",)), None
+        if found:
+            address = linked(connection.configuration.address, at(answer, "paging", "next"), asked.url)
+            after = replace(position, link=address, skip=0)
         return page_of(request, position, read_each(found, _message), after)
 
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:

@@ -35,7 +35,18 @@ from domain.providers.records import (
     StreamProfile,
 )
 from domain.sync.records import EventRecord
-from infra.providers._kit.paging import check_stream, cut, own_link, pack, unpack, whole
+from infra.providers._kit.paging import (
+    NOTHING_SAID,
+    PAGE,
+    check_stream,
+    cut,
+    linked,
+    pack,
+    page_body,
+    rows_at,
+    unpack,
+    whole,
+)
 from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
 from infra.providers._kit.refusal import failure_kind
 from infra.providers._kit.wire import (
@@ -91,18 +102,23 @@ class OutlookEvents(RecordStreams):
         """List the events of a window around today, occurrences of series included."""
         check_stream(_STREAMS, request.stream)
         here = _position(connection, request)
-        response = await connection.http.expect(_page(connection, here, request.limit), 200, 400, 404, 410)
-        if response.status != 200:
+        asked = _page(connection, here, request.limit)
+        response = await connection.http.expect(asked, *PAGE, 400, 404, 410)
+        if response.status not in PAGE:
             raise _expired_or_refused(response)
-        body = document(response)
-        rows, again, rest = cut(items(body, "value"), whole(here.get("skip", 0)), request.limit)
+        body = page_body(response)
+        if body is None:
+            return NOTHING_SAID
+        found = rows_at(body, "value", marks=("@odata.nextLink", "@odata.deltaLink"))
+        rows, again, rest = cut(found, whole(here.get("skip", 0)), request.limit)
         records = read_each(await _completed(connection, rows), _record)
         if again is not None:
             return ListPage(records, pack(**{**here, "skip": again}))
         base, following = connection.configuration.base_url, body.get("@odata.nextLink")
         if following is not None:
-            return ListPage(records, pack(**{**here, "link": own_link(base, following), "skip": rest}))
-        link = own_link(base, text_at(body, "@odata.deltaLink"))
+            link = linked(base, following, asked.url)
+            return ListPage(records, pack(**{**here, "link": link, "skip": rest}))
+        link = linked(base, body.get("@odata.deltaLink"), asked.url)
         return ListPage(records, next_state=pack(**{**here, "link": link, "skip": 0}))
 
     async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
@@ -171,7 +187,7 @@ def _page(connection: Connection, here: Mapping[str, Any], limit: int) -> Provid
     )
     headers = bearer(connection) | {"prefer": prefer}
     if "link" in here:
-        link = own_link(connection.configuration.base_url, here["link"])
+        link = linked(connection.configuration.base_url, here["link"])
         return ProviderRequest("GET", link, headers=headers)
     params = {"startDateTime": str(here["start"]), "endDateTime": str(here["end"])}
     return ProviderRequest(

@@ -22,7 +22,18 @@ from domain.providers.contract import (
     RecordStreams,
 )
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.paging import Position, check_stream, packed, page_of, page_size, start_of, unpacked
+from infra.providers._kit.paging import (
+    NOTHING,
+    PAGE,
+    Position,
+    check_stream,
+    packed,
+    page_of,
+    page_size,
+    rows_at,
+    start_of,
+    unpacked,
+)
 from infra.providers._kit.shaping import (
     DAY_SECONDS,
     minor_units,
@@ -37,7 +48,6 @@ from infra.providers._kit.wire import (
     basic,
     document,
     event_type,
-    items,
     moment,
     number_at,
     read_each,
@@ -81,7 +91,7 @@ class PayPalTransactions(RecordStreams):
             if answer is None:
                 position = _halved(position)
                 continue
-            records = read_each(items(answer, "transaction_details"), _transaction)
+            records = read_each(rows_at(answer, "transaction_details", marks=("total_pages",)), _transaction)
             after = _after(position, answer)
             if records or after is None:
                 return page_of(request, position, records, after)
@@ -160,9 +170,9 @@ async def _window(connection: Connection, token: str, position: _Position) -> di
             "page_size": str(position.size),
         },
     )
-    response = await connection.http.expect(request, 200, 400)
-    if response.status == 200:
-        return document(response)
+    response = await connection.http.expect(request, *PAGE, 400)
+    if response.status in PAGE:
+        return {"total_pages": 0} if response.status in NOTHING else document(response)
     code = _refusal(response)
     if code == _TOO_LARGE:
         return None

@@ -15,11 +15,20 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
+from infra.providers._kit.paging import (
+    NOTHING_SAID,
+    PAGE,
+    Position,
+    check_stream,
+    page_body,
+    page_of,
+    page_size,
+    rows_at,
+    since_of,
+    unpacked,
+)
 from infra.providers._kit.shaping import DAY_SECONDS, joined, required, short, unix, when
 from infra.providers._kit.wire import (
-    document,
-    items,
     moment,
     number_at,
     read_each,
@@ -53,8 +62,11 @@ class PostmarkMessages(RecordStreams):
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
         count = min(page_size(request, _PAGE_MAX), REACH - position.offset)
-        answer = document(await connection.http.expect(_request(connection, position, count)))
-        found, total = items(answer, "Messages"), number_at(answer, "TotalCount")
+        answer = page_body(await connection.http.expect(_request(connection, position, count), *PAGE))
+        if answer is None:
+            return NOTHING_SAID
+        found = rows_at(answer, "Messages", marks=("TotalCount",))
+        total = number_at(answer, "TotalCount")
         records = read_each(found, _message)
         after = _after(position, records, total)
         return page_of(

@@ -33,7 +33,18 @@ from domain.providers.records import (
     StreamProfile,
 )
 from domain.sync.records import ContactRecord
-from infra.providers._kit.paging import check_stream, cut, linked, own_link, pack, unpack, whole
+from infra.providers._kit.paging import (
+    NOTHING_SAID,
+    PAGE,
+    check_stream,
+    cut,
+    linked,
+    pack,
+    page_body,
+    rows_at,
+    unpack,
+    whole,
+)
 from infra.providers._kit.pushing import contact_to_push, digest, holds, newer, vanished
 from infra.providers._kit.refusal import failure_kind
 from infra.providers._kit.wire import (
@@ -97,8 +108,11 @@ class SalesforceContacts(RecordStreams):
             response = await self._page(connection, here, request.limit)
         if response is None:
             raise ProviderFailure("malformed", "Salesforce does not know a query it was just given.")
-        body = document(response)
-        rows, again, rest = cut(items(body, "records"), whole(here.get("skip", 0)), request.limit)
+        body = page_body(response)
+        if body is None:
+            return NOTHING_SAID
+        found = rows_at(body, "records", marks=("done",))
+        rows, again, rest = cut(found, whole(here.get("skip", 0)), request.limit)
         records = read_each(rows, _record)
         last = _soql(records[-1].modified_at) if records and records[-1].modified_at else here.get("last")
         total = at(body, "totalSize") if isinstance(at(body, "totalSize"), int) else None
@@ -106,7 +120,9 @@ class SalesforceContacts(RecordStreams):
             return ListPage(records, pack(**{**here, "skip": again, "last": last}), total=total)
         if at(body, "done") is True:
             return ListPage(records, total=total)
-        link = linked(connection.configuration.instance_url, text_at(body, "nextRecordsUrl"))
+        link = linked(
+            connection.configuration.instance_url, text_at(body, "nextRecordsUrl"), here.get("link")
+        )
         return ListPage(records, pack(**{**here, "link": link, "skip": rest, "last": last}), total=total)
 
     async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
@@ -135,10 +151,10 @@ class SalesforceContacts(RecordStreams):
         size = max(_PAGE_MIN, min(limit, _PAGE_MAX))
         options = {"sforce-query-options": f"batchSize={size}"}
         if "link" in here:
-            link = own_link(connection.configuration.instance_url, here["link"])
+            link = linked(connection.configuration.instance_url, here["link"])
             request = ProviderRequest("GET", link, headers=bearer(connection) | options)
-            response = await API.expect(connection, request, 200, 400, 404)
-            if response.status == 200:
+            response = await API.expect(connection, request, *PAGE, 400, 404)
+            if response.status in PAGE:
                 return response
             if _error_code(response) in ("INVALID_QUERY_LOCATOR", "NOT_FOUND"):
                 return None
@@ -146,7 +162,7 @@ class SalesforceContacts(RecordStreams):
         where = f" WHERE SystemModstamp >= {here['since']}" if here.get("since") else ""
         query = f"SELECT {_FIELDS} FROM Contact{where} ORDER BY SystemModstamp, Id"  # noqa: S608 - a moment of ours
         request = api_request(connection, "GET", "/queryAll", params={"q": query}, headers=options)
-        return await API.expect(connection, request, 200)
+        return await API.expect(connection, request, *PAGE)
 
     async def _write(
         self,

@@ -16,7 +16,16 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
+from infra.providers._kit.paging import (
+    NOTHING,
+    PAGE,
+    Position,
+    check_stream,
+    page_of,
+    page_size,
+    since_of,
+    unpacked,
+)
 from infra.providers._kit.shaping import required, short, unix
 from infra.providers._kit.wire import (
     at,
@@ -96,7 +105,8 @@ async def _bounces(connection: Connection, position: _Position, offset: int, siz
         headers={"authorization": f"Bearer {configuration.api_key}"},
         params=params,
     )
-    return list(items((await connection.http.expect(request)).json()))
+    response = await connection.http.expect(request, *PAGE)
+    return [] if response.status in NOTHING else list(items(response.json()))
 
 
 def _identity(row: Any) -> str:

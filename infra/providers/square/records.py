@@ -15,11 +15,20 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
+from infra.providers._kit.paging import (
+    NOTHING_SAID,
+    PAGE,
+    Position,
+    check_stream,
+    page_body,
+    page_of,
+    page_size,
+    since_of,
+    unpacked,
+)
 from infra.providers._kit.shaping import exponent, required, rescaled, short, stamp, unix, when
 from infra.providers._kit.wire import (
     at,
-    document,
     items,
     moment,
     read_each,
@@ -48,11 +57,13 @@ class SquarePayments(RecordStreams):
     async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
-        answer = document(await connection.http.expect(_request(connection, position)))
+        answer = page_body(await connection.http.expect(_request(connection, position), *PAGE))
+        if answer is None:
+            return NOTHING_SAID
         if "errors" in answer:
             raise ProviderFailure("malformed", "The provider's answer holds errors.")
         # An empty list is left out.
-        found = items(answer, "payments") if "payments" in answer else []
+        found = items(answer, "payments") if answer.get("payments") is not None else ()
         after = replace(position, after=text_at(answer, "cursor"), skip=0) if answer.get("cursor") else None
         return page_of(request, position, read_each(found, _payment), after)
 

@@ -24,12 +24,21 @@ from domain.providers.records import (
     StateExpired,
     StreamProfile,
 )
-from infra.providers._kit.paging import Position, check_stream, page_of, page_size, since_of, unpacked
+from infra.providers._kit.paging import (
+    NOTHING_SAID,
+    PAGE,
+    Position,
+    check_stream,
+    page_body,
+    page_of,
+    page_size,
+    rows_at,
+    since_of,
+    unpacked,
+)
 from infra.providers._kit.shaping import DAY_SECONDS, required, rescaled, short, unix, when
 from infra.providers._kit.wire import (
     at,
-    document,
-    items,
     moment,
     read_each,
     text_at,
@@ -74,12 +83,16 @@ class StripeCharges(RecordStreams):
         position = _position(connection, request)
         if position.since is None:
             listed = await _listed(connection, request, position, path="/v1/charges")
+            if listed is None:
+                return NOTHING_SAID
             records: Sequence[SourceRecord] = read_each(listed.rows, _charge)
             return page_of(request, position, records, listed.after)
         if position.since < unix(connection.now) - _EVENTS_KEPT_SECONDS:
             raise StateExpired("Stripe keeps events for 30 days.")
         filters = [("created[gte]", str(position.since)), *(("types[]", name) for name in _TYPES)]
         listed = await _listed(connection, request, position, path="/v1/events", filters=filters)
+        if listed is None:
+            return NOTHING_SAID
         records, after = _latest(position, listed)
         return page_of(request, position, records, after)
 
@@ -119,7 +132,8 @@ async def _listed(
     *,
     path: str,
     filters: Sequence[tuple[str, str]] = (),
-) -> _Listed:
+) -> _Listed | None:
+    """Return a page of the list, None where there is none."""
     params = [*filters, ("limit", str(page_size(request, _PAGE_MAX)))]
     if position.after is not None:
         params.append(("starting_after", position.after))
@@ -130,8 +144,10 @@ async def _listed(
         headers={"authorization": f"Bearer {configuration.api_key}"},
         params=params,
     )
-    answer = document(await connection.http.expect(asked))
-    found, more = items(answer, "data"), answer.get("has_more")
+    answer = page_body(await connection.http.expect(asked, *PAGE))
+    if answer is None:
+        return None
+    found, more = rows_at(answer, "data", marks=("has_more",)), answer.get("has_more")
     if not isinstance(more, bool) or (more and not found):
         raise ProviderFailure("malformed", "The provider's list does not say whether there is more.")
     return _Listed(found, replace(position, after=text_at(found, -1, "id")) if more else None)

@@ -18,12 +18,22 @@ from typing import Any
 from domain.core.wire import rfc3339
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.paging import Position, check_stream, linked, page_of, page_size, since_of, unpacked
+from infra.providers._kit.paging import (
+    NOTHING_SAID,
+    PAGE,
+    Position,
+    check_stream,
+    linked,
+    page_body,
+    page_of,
+    page_size,
+    rows_at,
+    since_of,
+    unpacked,
+)
 from infra.providers._kit.shaping import DAY_SECONDS, required, short, stamp, unix
 from infra.providers._kit.wire import (
     basic,
-    document,
-    items,
     moment,
     read_each,
     text_at,
@@ -51,17 +61,18 @@ class TwilioMessages(RecordStreams):
     async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
-        answer = document(await connection.http.expect(_request(connection, position)))
+        asked = _request(connection, position)
+        answer = page_body(await connection.http.expect(asked, *PAGE))
+        if answer is None:
+            return NOTHING_SAID
         if "next_page_uri" not in answer:
             raise ProviderFailure("malformed", "The provider's answer has no next_page_uri.")
-        link = answer["next_page_uri"]
-        base_url = connection.configuration.base_url
-        after = (
-            replace(position, link=linked(base_url, link, position.link), skip=0)
-            if link is not None
-            else None
-        )
-        return page_of(request, position, read_each(items(answer, "messages"), _message), after)
+        link, after = answer["next_page_uri"], None
+        if link is not None:
+            address = linked(connection.configuration.base_url, link, asked.url)
+            after = replace(position, link=address, skip=0)
+        rows = rows_at(answer, "messages", marks=("next_page_uri",))
+        return page_of(request, position, read_each(rows, _message), after)
 
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         data = record.data

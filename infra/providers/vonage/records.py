@@ -17,12 +17,21 @@ from typing import Any
 
 from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
 from domain.providers.records import ListingRequest, ListPage, RecordType, SourceRecord, StreamProfile
-from infra.providers._kit.paging import Position, check_stream, packed, page_of, start_of, unpacked
+from infra.providers._kit.paging import (
+    NOTHING,
+    PAGE,
+    Position,
+    check_stream,
+    packed,
+    page_of,
+    rows_at,
+    start_of,
+    unpacked,
+)
 from infra.providers._kit.shaping import DAY_SECONDS, required, short, stamp, unix, when
 from infra.providers._kit.wire import (
     basic,
     document,
-    items,
     moment,
     read_each,
     text_at,
@@ -33,6 +42,7 @@ _KEPT_SECONDS = 390 * DAY_SECONDS
 _LOOK_BACK_SECONDS = 4 * DAY_SECONDS
 #: Requests for one page: days without messages are passed over.
 _REQUESTS_MAX = 12
+_EMPTY_DAY: Mapping[str, Any] = {"request_status": "SUCCESS"}
 _FINE = frozenset(("delivered", "accepted", "submitted", "buffered"))
 
 
@@ -58,8 +68,9 @@ class VonageMessages(RecordStreams):
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
         for _ in range(_REQUESTS_MAX):
-            answer = document(await connection.http.expect(_request(connection, position)))
-            records = read_each(items(answer, "records"), _message)
+            response = await connection.http.expect(_request(connection, position), *PAGE)
+            answer = _EMPTY_DAY if response.status in NOTHING else document(response)
+            records = read_each(rows_at(answer, "records", marks=("request_status",)), _message)
             after = _after(position, answer)
             if records or after is None:
                 return page_of(request, position, records, after)

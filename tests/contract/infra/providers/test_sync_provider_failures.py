@@ -45,16 +45,44 @@ async def test_an_answer_that_is_no_page_is_malformed(name: str, page: Any) -> N
     assert (await failing(name, Answer(200, page))).kind == "malformed"
 
 
-@pytest.mark.parametrize("row", ROWS)
-async def test_a_row_without_an_id_is_malformed_where_the_list_goes_on_by_it(row: Any) -> None:
-    assert (await failing("HubSpot", Answer(200, {"results": [row]}))).kind == "malformed"
+#: What each provider's page holds beside its list, at the end of it.
+LAST_PAGES: dict[str, dict[str, Any]] = {
+    "Google": {"nextSyncToken": "t"},
+    "HubSpot": {"total": 0},
+    "Outlook": {"@odata.deltaLink": "/next"},
+    "Salesforce": {"done": True},
+}
 
 
-@pytest.mark.parametrize("name", ["Google", "Outlook", "Salesforce"])
+@pytest.mark.parametrize("name", LAST_PAGES)
+async def test_a_list_that_is_null_or_left_out_of_a_page_is_an_empty_one(name: str) -> None:
+    absent = dict.fromkeys(("items", "results", "value", "records"))
+    async with world(CASES[name]) as here:
+        for page in (LAST_PAGES[name], LAST_PAGES[name] | absent):
+            here.server.always = Answer(200, page)
+            (stream,) = streams(name).streams_of(here.connection.configuration)
+            listed = await streams(name).list_records(here.connection, ListingRequest(stream.name, 10))
+            assert (list(listed.records), listed.next_cursor, listed.is_complete) == ([], None, True)
+
+
+@pytest.mark.parametrize("name", LAST_PAGES)
+@pytest.mark.parametrize("status", [204, 304])
+async def test_an_answer_without_content_ends_the_list_and_deletes_nothing(name: str, status: int) -> None:
+    async with world(CASES[name]) as here:
+        here.server.always = Answer(status)
+        (stream,) = streams(name).streams_of(here.connection.configuration)
+        listed = await streams(name).list_records(here.connection, ListingRequest(stream.name, 10))
+    assert (list(listed.records), listed.next_cursor, listed.next_state) == ([], None, None)
+    assert name == "HubSpot" or not listed.is_complete
+
+
+@pytest.mark.parametrize("name", ["Google", "HubSpot", "Outlook", "Salesforce"])
 async def test_a_row_without_an_id_costs_no_other(name: str) -> None:
     good = {"id": "a", "Id": "a", "subject": "s", "SystemModstamp": "2026-01-01T00:00:00.000+0000"}
     rows = [*ROWS, good]
+    good |= {"properties": {}}
     page = {"items": rows, "value": rows, "records": rows, "done": True, "nextSyncToken": "t"}
+    page |= {"results": rows}
     async with world(CASES[name]) as here:
         here.server.always = Answer(200, page | {"@odata.deltaLink": f"{here.server.address}/next"})
         (stream,) = streams(name).streams_of(here.connection.configuration)

@@ -125,6 +125,25 @@ async def test_hubspot_lists_every_contact_once_whatever_moments_they_share(
     assert sorted(listing.ids) == sorted(str(contact) for contact in changed)
 
 
+@pytest.mark.parametrize("limit", [2, 3, 50])
+async def test_hubspot_contacts_without_an_id_cost_no_other_and_come_once(limit: int) -> None:
+    """One of them shares its moment with the end of a page, one has no moment at all."""
+    account = HubSpotAccount({contact: 1 + contact // 3 for contact in range(1, 10)})
+    send = account.send
+
+    async def damaged(request: ProviderRequest) -> ProviderResponse:
+        body = json.loads((await send(request)).body)
+        for row in body["results"]:
+            if row["id"] in ("2", "5"):
+                del row["id"]
+                row["properties"] |= {"email": None}
+        return ProviderResponse(200, {}, json.dumps(body).encode(), 1)
+
+    account.send = damaged  # type: ignore[method-assign]
+    listing = await drain(HUBSPOT, connected_to(account), "contacts", limit)
+    assert sorted(listing.ids) == ["", "", *"1346789"]
+
+
 async def test_hubspot_lists_more_than_a_search_can_page_through() -> None:
     """A search ends at 10,000; most of these were imported at one moment."""
     changed = {contact: 5 if contact > 200 else contact % 3 for contact in range(1, 10_701)}

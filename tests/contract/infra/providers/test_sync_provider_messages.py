@@ -274,14 +274,15 @@ async def test_link_in_a_cursor_of_another_host_is_not_followed() -> None:
     assert len(here.server.requests) == 1
 
 
-async def test_link_to_the_page_it_stands_on_is_malformed() -> None:
+async def test_links_without_a_host_lead_on_from_their_page() -> None:
+    pages = {"": "?Page=1", "1": "Messages.json?Page=2&PageToken=%2Fa", "2": None}
     async with world(CASES["Twilio"]) as here:
         here.server.listing = lambda request: Answer(
-            200, {"messages": [], "next_page_uri": MESSAGES + "?Page=1"}
+            200, {"messages": [], "next_page_uri": pages[request.query.get("Page", "")]}
         )
-        with pytest.raises(ProviderFailure, match="same page") as caught:
-            await drain_checked(TWILIO, here.connection)
-    assert caught.value.kind == "malformed"
+        await drain(TWILIO, here.connection, "messages")
+    assert [request.path for request in here.server.requests] == [MESSAGES] * 3
+    assert here.server.requests[-1].query["PageToken"] == "/a"
 
 
 async def test_vonage_records_are_listed_day_by_day_and_page_by_page() -> None:
@@ -332,25 +333,41 @@ async def test_refusals_have_their_kind(name: str, status: int, kind: str) -> No
 MALFORMED: dict[str, list[Any]] = {
     "SendGrid": [{}],
     "Mailgun": [
-        {"paging": {}},
+        {},
         {"items": [{"recipient": "a@example.com", "id": "1"}]},
     ],
     "Postmark": [
         {"Messages": []},
-        {"TotalCount": 1},
+        {},
         {"TotalCount": "1", "Messages": []},
     ],
     "Twilio": [
         {"messages": []},
-        {"next_page_uri": None},
         {"messages": [], "next_page_uri": 1},
     ],
     "Vonage": [
         {"records": []},
         {"records": [], "request_status": "TRUNCATED"},
-        {"request_status": "SUCCESS"},
+        {"records": None},
     ],
 }
+#: What each provider's last page holds beside its list.
+ENDS: dict[str, list[Any]] = {
+    "SendGrid": [[]],
+    "Mailgun": [{"paging": {}}, {"paging": {}, "items": None}],
+    "Postmark": [{"TotalCount": 0}, {"TotalCount": 0, "Messages": None}],
+    "Twilio": [{"next_page_uri": None}, {"next_page_uri": None, "messages": None}],
+    "Vonage": [{"request_status": "SUCCESS"}, {"request_status": "SUCCESS", "records": None}],
+}
+
+
+@EVERY
+async def test_a_list_that_is_null_or_left_out_is_an_empty_one(name: str) -> None:
+    for answer in (*(Answer(200, body) for body in ENDS[name]), Answer(204)):
+        async with world(CASES[name]) as here:
+            here.server.always = answer
+            listing = await drain(streams(name), here.connection, STREAMS[name])
+        assert listing.ids == []
 
 
 @EVERY

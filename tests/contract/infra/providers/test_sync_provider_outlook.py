@@ -117,7 +117,7 @@ async def test_outlook_state_that_expired_is_said_to_have(status: int, code: str
 async def test_outlook_link_to_a_foreign_host_is_refused(name: str, link: Any) -> None:
     async with world(CASES["Outlook"]) as here:
         here.server.add(route(f"GET {DELTA}", Answer(200, {"value": [outlook_event("a")], name: link})))
-        with pytest.raises(ProviderFailure, match="foreign host") as caught:
+        with pytest.raises(ProviderFailure, match=r"foreign host|not an address") as caught:
             await drain(OUTLOOK, here.connection, "events")
     assert caught.value.kind == "malformed"
 

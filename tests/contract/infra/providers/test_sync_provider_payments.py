@@ -328,7 +328,7 @@ MALFORMED: dict[str, list[Any]] = {
     ],
     "PayPal": [
         {"transaction_details": []},
-        {"total_pages": 1},
+        {"total_pages": "1"},
     ],
     "Square": [
         {"payments": "none"},
@@ -336,6 +336,21 @@ MALFORMED: dict[str, list[Any]] = {
         {"cursor": 1.5},
     ],
 }
+ENDS: dict[str, list[Any]] = {
+    "Stripe": [{"has_more": False}, {"has_more": False, "data": None}],
+    "PayPal": [{"total_pages": 0}, {"total_pages": 1, "transaction_details": None}],
+    "Square": [{}, {"payments": None}],
+}
+
+
+@EVERY
+async def test_a_list_that_is_null_or_left_out_is_an_empty_one(name: str) -> None:
+    (profile,) = streams(name).streams_of(CASES[name].provider.profile.configuration.model_construct())
+    for answer in (*(Answer(200, body) for body in ENDS[name]), Answer(204)):
+        async with world(CASES[name]) as here:
+            here.server.listing = lambda request, answer=answer: answer if request.method == "GET" else None
+            listing = await drain(streams(name), here.connection, profile.name)
+        assert listing.ids == []
 
 
 @EVERY
