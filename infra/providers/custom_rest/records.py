@@ -105,7 +105,7 @@ def _request_for(
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _ReadPage:
     """What an answer says. `is_whole`: what it lacks counts as deleted; `problem` is told once."""
 
     body: Any
@@ -126,7 +126,7 @@ def _page_of(
     total = _total(response)
     if response.status in NOTHING:
         # 304: what is there did not change, and says nothing about what is gone.
-        answer = _Answer(None, (), is_whole=response.status == 204)
+        answer = _ReadPage(None, (), is_whole=response.status == 204)
     elif response.status in _PAST_THE_END:
         answer = _past_the_end(position, response)
     else:
@@ -145,18 +145,18 @@ def _page_of(
     )
 
 
-def _past_the_end(position: dict[str, Any], response: ProviderResponse) -> _Answer:
+def _past_the_end(position: dict[str, Any], response: ProviderResponse) -> _ReadPage:
     """Read the refusal of a page after the first. 404 and 416 are ends; 400 may also be a limit of the API's own."""
     if response.status != 400:
-        return _Answer(None, ())
+        return _ReadPage(None, ())
     said = response.text()[:_REFUSAL_READ]
     is_reached = position["at"] >= position.get("total", math.inf) or position.get("short") is True
     if not is_reached and _LIMIT.search(said):
-        return _Answer(None, (), problem="The API refuses to list further than this (400).")
-    return _Answer(None, (), is_whole=is_reached or _NO_SUCH_PAGE.search(said) is not None)
+        return _ReadPage(None, (), problem="The API refuses to list further than this (400).")
+    return _ReadPage(None, (), is_whole=is_reached or _NO_SUCH_PAGE.search(said) is not None)
 
 
-def _read(wanted: declared.ListRequest, response: ProviderResponse, total: int | None) -> _Answer:
+def _read(wanted: declared.ListRequest, response: ProviderResponse, total: int | None) -> _ReadPage:
     """Return the rows of a page; a list that is null, or left out where nothing stands in its place, is empty.
 
     Raises ProviderFailure (malformed)."""
@@ -165,14 +165,16 @@ def _read(wanted: declared.ListRequest, response: ProviderResponse, total: int |
     if isinstance(found, list):
         part = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
         if wanted.paging.style == "none" and part and int(part[1]) + 1 < int(part[2]):
-            return _Answer(body, found, problem="The API gave a part of the list, and no paging is declared.")
-        return _Answer(body, found)
+            return _ReadPage(
+                body, found, problem="The API gave a part of the list, and no paging is declared."
+            )
+        return _ReadPage(body, found)
     if found is None and body is None:
-        return _Answer([], ())
+        return _ReadPage([], ())
     is_empty = (found is None and isinstance(body, dict)) or found == {} or body == []
     if not is_empty or _says_otherwise(body, wanted.records_pointer):
         raise ProviderFailure("malformed", "The answer holds no list at recordsPointer.")
-    return _Answer(body, (), is_whole=_is_null(body, wanted.records_pointer))
+    return _ReadPage(body, (), is_whole=_is_null(body, wanted.records_pointer))
 
 
 def _says_otherwise(body: Any, pointer: str) -> bool:
@@ -204,7 +206,7 @@ def _following(
     configuration: declared.CustomRestConfiguration,
     position: dict[str, Any],
     response: ProviderResponse,
-    answer: _Answer,
+    answer: _ReadPage,
     *,
     url: str,
 ) -> dict[str, Any] | None:
