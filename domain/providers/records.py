@@ -78,6 +78,7 @@ class ListPage:
     - `next_cursor`: None on the last page.
     - `next_state`: only with the last page, when everything was listed.
     - `is_complete`: False when something may be missing here: nothing that the list lacks counts as deleted.
+    - `restarted`: the list moved while it was read, and this is its first page again.
     - `problem`: what is wrong with the page itself, told once for it. Such a page is not complete, and the next run
       asks again from where this one began."""
 
@@ -87,6 +88,7 @@ class ListPage:
     total: int | None = None
     is_complete: bool = True
     problem: str | None = None
+    restarted: bool = False
 
 
 class StateExpired(Exception):

@@ -17,6 +17,7 @@ from domain.sync.batches import Batch, store_progress
 from domain.sync.merging import IncomingRecord, is_ahead, latest, merge
 from domain.sync.model import BatchResult, BatchState, Checkpoint, Phase, RecordCounts, Step, SyncType
 from domain.sync.ports import RecordsRefused, Suppression, SyncTransaction
+from domain.sync.rounds import ListGoesRound, Trail
 from domain.sync.transforming import RefusedRecord
 
 logger = logging.getLogger("hub.sync")
@@ -41,6 +42,7 @@ class _Fetched:
     total: int | None = None
     is_partial: bool = False
     problems: list[str] = field(default_factory=list)
+    trail: Trail = field(default_factory=Trail)
 
 
 class Importer:
@@ -60,37 +62,50 @@ class Importer:
         """Import one batch, or sweep one. Raises ProviderFailure, Superseded, Unavailable; nothing is stored then."""
         if batch.step.phase == Phase.Sweep:
             return await asyncio.to_thread(self._sweep, batch)
+        trail = Trail.from_text(batch.checkpoint.trail)
+        seconds = trail.wait(self._clock.now())
+        if seconds > 0:
+            return BatchResult(
+                BatchState.Wait, 0, seconds, "list-stands-still", "The list brings nothing new."
+            )
         try:
-            fetched = await self._fetch(batch)
+            fetched = await self._fetch(batch, trail)
+        except ListGoesRound as reason:
+            return BatchResult.failed("list-goes-round", str(reason))
         except StateExpired:
             return await asyncio.to_thread(self._start_over, batch)
         return await asyncio.to_thread(self._import, batch, fetched)
 
-    async def _fetch(self, batch: Batch) -> _Fetched:
+    async def _fetch(self, batch: Batch, trail: Trail) -> _Fetched:
         """Fetch pages until the batch is full or the time is up; a failure keeps the pages before it."""
         checkpoint = batch.checkpoint
-        fetched = _Fetched(cursor=checkpoint.cursor, skip=checkpoint.skip)
+        fetched = _Fetched(cursor=checkpoint.cursor, skip=checkpoint.skip, trail=trail)
         until = time.monotonic() + _FETCH_SECONDS
         while True:
             try:
-                page = await self._page(batch, fetched.cursor)
-            except (ProviderFailure, StateExpired):
-                if not fetched.records:
+                page = await self._page(batch, fetched)
+            except (ProviderFailure, StateExpired, ListGoesRound):
+                if not fetched.records and fetched.cursor == checkpoint.cursor:
                     raise
                 return fetched
             largest = self._add_page(batch, fetched, page)
             room = batch.size - len(fetched.records)
-            if fetched.is_complete or fetched.skip or room < largest or time.monotonic() > until:
+            is_full = fetched.skip > 0 or room < largest or time.monotonic() > until
+            if fetched.is_complete or is_full or trail.is_slow:
                 return fetched
 
-    @staticmethod
-    async def _page(batch: Batch, cursor: str | None) -> ListPage:
-        checkpoint, profile = batch.checkpoint, batch.profile
+    async def _page(self, batch: Batch, fetched: _Fetched) -> ListPage:
+        """Fetch the page at the cursor. Raises ListGoesRound; a page that is read again for its rest may repeat."""
+        checkpoint, profile, cursor = batch.checkpoint, batch.profile, fetched.cursor
+        is_first = fetched.skip == 0
+        if is_first:
+            fetched.trail.check_cursor(cursor)
         limit = max(1, min(batch.size, profile.page_size))
         request = ListingRequest(profile.name, limit, cursor, checkpoint.since, checkpoint.state)
+        asked_at = self._clock.now()
         page = await batch.source.list_records(request)
-        if page.next_cursor is not None and page.next_cursor == cursor:
-            raise ProviderFailure("malformed", "The provider's list leads back to the same page.")
+        if is_first:
+            fetched.trail.add_page(page, asked_at)
         return page
 
     @staticmethod
@@ -105,6 +120,7 @@ class Importer:
             fetched.skip += room
             return len(page.records)
         fetched.records += left
+        fetched.trail.add_cursor(fetched.cursor)
         fetched.problems += [page.problem] if page.problem is not None else []
         fetched.cursor, fetched.skip = page.next_cursor, 0
         fetched.is_complete = page.next_cursor is None
@@ -246,7 +262,13 @@ def _following(
     for record in records:
         checkpoint = checkpoint.seen(record.modified_at)
     next_state = fetched.next_state or checkpoint.next_state
-    checkpoint = replace(checkpoint, cursor=fetched.cursor, skip=fetched.skip, next_state=next_state)
+    checkpoint = replace(
+        checkpoint,
+        cursor=fetched.cursor,
+        skip=fetched.skip,
+        next_state=next_state,
+        trail="" if fetched.is_complete else fetched.trail.to_text(),
+    )
     step = replace(step, total=fetched.total if fetched.total is not None else step.total)
     if fetched.is_complete:
         # Absence is a deletion only in a list of everything there is.

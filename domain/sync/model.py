@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Self
@@ -160,6 +160,7 @@ class Checkpoint:
     - `newest` is the latest modification seen so far.
     - `since` and `state` are where an incremental listing started; `next_state` is where the next one starts.
     - `is_partial`: something was missing in the list, so that absence is no deletion.
+    - `trail` is what the run remembers of the list (`domain/sync/rounds.py`).
     - `has_unread`: the provider failed to give something, so that the next listing starts where this one did."""
 
     cursor: str | None = None
@@ -172,15 +173,18 @@ class Checkpoint:
     after: str | None = None
     is_partial: bool = False
     has_unread: bool = False
+    trail: str = ""
 
     def to_text(self) -> str:
         return json.dumps(asdict(self), default=datetime.isoformat)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        values: dict[str, Any] = json.loads(text)
+        """Return a stored checkpoint; one of an earlier or later version of the hub lacks some, or has more."""
+        known = {found.name for found in fields(cls)}
+        values: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in known}
         for name in ("since", "newest", "began_at"):
-            if values[name] is not None:
+            if values.get(name) is not None:
                 values[name] = datetime.fromisoformat(values[name])
         return cls(**values)
 
@@ -252,7 +256,7 @@ class BatchState(StrEnum):
 
     - `More`: the step has more batches.
     - `Done`: the step is complete.
-    - `Wait`: continue after `seconds`, because the provider asked for it; this uses up no try.
+    - `Wait`: continue after `seconds`, because the provider asked for it or its list stands still; this uses up no try.
     - `Retry`: try again after `seconds` with half the size.
     - `Failed`: the job cannot continue, for `cause`.
     - `Stopped`: the job does not run any more, or a later run began."""

@@ -58,19 +58,20 @@ class SendGridBounces(RecordStreams):
     async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
         check_stream(self.streams_of(connection.configuration), request.stream)
         position = _position(connection, request)
-        size = page_size(request, _PAGE_MAX)
+        size, restarted = page_size(request, _PAGE_MAX), False
         while True:
             again = 1 if position.last is not None else 0
             found = await _bounces(connection, position, position.offset - again, size + again)
             if not again or (found and _identity(found[0]) == position.last):
                 break
-            position = _restarted(position)
+            position, restarted = _restarted(position), True
         fresh = found[again:]
         after = None
         if len(found) >= size + again:
             offset, last = position.offset + len(fresh), _identity(found[-1])
             after = replace(position, offset=offset, last=last)
-        return page_of(request, position, read_each(fresh, _bounce), after)
+        page = page_of(request, position, read_each(fresh, _bounce), after)
+        return replace(page, restarted=restarted)
 
     def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
         data = record.data

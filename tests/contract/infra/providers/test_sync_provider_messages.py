@@ -73,11 +73,13 @@ async def test_sendgrid_bounce_removed_between_two_pages_hides_no_other() -> Non
         here.server.listing = sendgrid(found)
         first = await SENDGRID.list_records(here.connection, ListingRequest("bounces", 4))
         del found[1]
-        told, cursor = {record.external_id for record in first.records}, first.next_cursor
+        told, cursor, restarts = {record.external_id for record in first.records}, first.next_cursor, []
         while cursor is not None:
             page = await SENDGRID.list_records(here.connection, ListingRequest("bounces", 4, cursor))
             told, cursor = told | {record.external_id for record in page.records}, page.next_cursor
+            restarts.append(page.restarted)
     assert told >= {row["email"] for row in found}
+    assert restarts[0] and not any(restarts[1:])
 
 
 async def test_sendgrid_list_that_never_holds_still_is_given_up() -> None:
