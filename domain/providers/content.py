@@ -1,15 +1,14 @@
-"""The content of an incoming webhook whose sender compressed it (RFC 9110 section 8.4)."""
+"""The content of a webhook whose sender compressed it; apart from the contract, because receipt and adapters use it."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 
+from domain.core.codings import GZIP_MAGIC, undone
 from domain.providers.contract import ProviderFailure
 
 CONTENT_MAX_BYTES = 1024 * 1024
 _CODINGS_MAX = 3
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 class ContentTooLarge(Exception):
@@ -35,27 +34,14 @@ def decoded(headers: Mapping[str, str], body: bytes) -> bytes:
 
 
 def _undone(coding: str, body: bytes) -> bytes:
-    if coding in ("gzip", "x-gzip"):
-        # A proxy that undid the coding may have left its header.
-        return _inflated(body, 31, coding) if body.startswith(_GZIP_MAGIC) else body
-    if coding == "deflate":
-        # RFC 9110 means the zlib format; some senders leave its frame out.
-        framed = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
-        return _inflated(body, 15 if framed else -15, coding)
-    raise ProviderFailure("malformed", "The body is in a coding that the hub does not undo.")
-
-
-def _inflated(body: bytes, window: int, coding: str) -> bytes:
-    whole = bytearray()
-    try:
-        while body:
-            stream = zlib.decompressobj(window)
-            whole += stream.decompress(body, CONTENT_MAX_BYTES + 1 - len(whole))
-            if len(whole) > CONTENT_MAX_BYTES:
-                raise ContentTooLarge
-            if not stream.eof:
-                raise zlib.error
-            body = stream.unused_data if stream.unused_data.startswith(_GZIP_MAGIC) else b""
-    except zlib.error:
-        raise ProviderFailure("malformed", f"The body is not valid {coding}.") from None
-    return bytes(whole)
+    if "gzip" in coding and not body.startswith(GZIP_MAGIC):
+        return body  # a proxy that undid the coding may have left its header
+    found = undone(coding, body, CONTENT_MAX_BYTES + 1)
+    if found is None:
+        raise ProviderFailure("malformed", "The body is in a coding that the hub does not undo.")
+    content, is_whole = found
+    if len(content) > CONTENT_MAX_BYTES:
+        raise ContentTooLarge
+    if not is_whole:
+        raise ProviderFailure("malformed", f"The body is not valid {coding}.")
+    return content

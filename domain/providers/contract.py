@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic.alias_generators import to_camel
 
+from domain.core.charset import read_text, with_whole_characters
 from domain.providers.records import (
     ListingRequest,
     ListPage,
@@ -22,7 +23,6 @@ from domain.providers.records import (
     SourceRecord,
     StreamProfile,
 )
-from domain.providers.text import decoded, with_whole_characters
 
 
 class IntegrationType(IntEnum):
@@ -177,7 +177,7 @@ class ProviderResponse:
         """Return the body as text, in the charset that `Content-Type` names, else in `declared`, else UTF-8.
 
         Raises ProviderFailure as `content` does."""
-        return decoded(self.content(), self.headers.get("content-type", ""), declared)
+        return read_text(self.content(), self.headers.get("content-type", ""), declared)
 
 
 FailureKind = Literal[

@@ -9,7 +9,6 @@ The walk of one attempt, all steps called by `DeliveryEngine`:
 from __future__ import annotations
 
 import asyncio
-import codecs
 import json
 import logging
 import random
@@ -22,6 +21,7 @@ from itertools import chain
 from urllib.parse import urljoin, urlsplit
 from uuid import UUID
 
+from domain.core.charset import read_text
 from domain.core.ports import (
     Cipher,
     Clock,
@@ -50,7 +50,6 @@ _MASK = "********"
 _CREDENTIAL_HEADER = re.compile(
     r"auth|cookie|token|secret|password|session|api-?key|credential", re.IGNORECASE
 )
-_CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([\w.:+-]{1,40})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,15 +346,8 @@ def recorded_headers(headers: Mapping[str, str]) -> str:
 def _text_of(response: OutboundResponse) -> str:
     """Return the beginning of the body as the headers say that it is written: UTF-8 where they do not."""
     kept, is_cut = response.body[:RESPONSE_KEPT_BYTES], len(response.body) > RESPONSE_KEPT_BYTES
-    named = _CHARSET.search(response.headers.get("content-type", ""))
-    charset = named[1] if named else "utf-8"
-    try:
-        b"?".decode(charset, "replace")  # refuses Python's codecs that make no text
-        text = codecs.getincrementaldecoder(charset)("replace").decode(kept, not is_cut)
-    except (LookupError, ValueError):
-        text = kept.decode(errors="replace")
-    # No column takes half a surrogate, which UTF-7 can spell.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
+    text = read_text(kept, response.headers.get("content-type", ""), is_cut=is_cut)
+    return text.replace("\0", "\ufffd")
 
 
 def redirect_note(url: str, response: OutboundResponse) -> str | None:

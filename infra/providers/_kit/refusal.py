@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from domain.core.charset import with_whole_characters
 from domain.providers.contract import FailureKind, ProviderRequest, ProviderResponse
-from domain.providers.text import with_whole_characters
 from infra.providers._kit.rate_limits import is_rate_limit
 
 _SHOWN_MAX = 300

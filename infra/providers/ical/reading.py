@@ -16,8 +16,8 @@ from icalendar import Calendar
 from icalendar.parser.ical.component import ComponentIcalParser
 from icalendar.prop import vBroken
 
+from domain.core.charset import read_text
 from domain.providers.contract import ProviderFailure
-from domain.providers.text import decoded
 
 #: What the library raises for text that is no calendar.
 _ODD = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
@@ -32,8 +32,8 @@ _SIDE_BY_SIDE = frozenset(("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VTIMEZON
 def unfolded(body: bytes, content_type: str = "") -> str:
     """Return the text with its lines whole; a fold may stand within a letter (RFC 5545 section 3.1)."""
     if _WIDE.search(body[:4]) or _WIDE.search(content_type.encode("utf-8", "replace")):
-        return decoded(body, content_type)
-    return decoded(_FOLD.sub(b"", body), content_type)
+        return read_text(body, content_type)
+    return read_text(_FOLD.sub(b"", body), content_type)
 
 
 def calendars_in(body: bytes) -> list[Any]:

@@ -8,6 +8,7 @@ import json
 import zlib
 from typing import Any
 
+import brotli  # type: ignore[import-untyped]
 import pytest
 
 from domain.core.json_text import compact_json
@@ -85,6 +86,9 @@ def test_a_body_that_is_no_json_is_malformed_and_not_a_bad_signature(body: bytes
         ("deflate", zlib.compress(b"abc")),
         ("deflate", zlib.compress(b"abc")[2:-4]),
         ("identity", b"abc"),
+        ("br", brotli.compress(b"abc")),
+        ("x-deflate", zlib.compress(b"abc")),
+        ("gzip, br", brotli.compress(gzip.compress(b"abc", mtime=0))),
         ("gzip, deflate", zlib.compress(gzip.compress(b"abc", mtime=0))),
     ],
 )
@@ -98,6 +102,8 @@ def test_codings_are_undone(coding: str, written: bytes) -> None:
         ("gzip", gzip.compress(b"abc" * 99, mtime=0)[:-9]),
         ("gzip", b"\x1f\x8bnonsense"),
         ("deflate", b"nonsense"),
+        ("br", b"nonsense"),
+        ("br", brotli.compress(b"abc" * 99)[:-2]),
         ("zstd", b"abc"),
         ("gzip,gzip,gzip,gzip", b"abc"),
     ],
@@ -114,6 +120,12 @@ def test_content_is_undone_to_one_mebibyte_and_no_further() -> None:
     for bomb in (b"a" * (CONTENT_MAX_BYTES + 1), b"a" * 50_000_000):
         with pytest.raises(ContentTooLarge):
             decoded(headers, gzip.compress(bomb, mtime=0))
+    assert (
+        len(decoded({"content-encoding": "br"}, brotli.compress(b"a" * CONTENT_MAX_BYTES)))
+        == CONTENT_MAX_BYTES
+    )
+    with pytest.raises(ContentTooLarge):
+        decoded({"content-encoding": "br"}, brotli.compress(b"a" * (CONTENT_MAX_BYTES + 1)))
     halves = gzip.compress(b"a" * CONTENT_MAX_BYTES, mtime=0) + gzip.compress(b"a", mtime=0)
     with pytest.raises(ContentTooLarge):
         decoded(headers, halves)

@@ -1,4 +1,4 @@
-"""Text of other systems made readable; apart from the contract, because the readers of webhooks use it alone."""
+"""Text of other systems made readable; apart, because answers of receivers and of providers are read the same way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 import re
 from typing import Any
 
-_CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9._:-]{1,40})""", re.IGNORECASE)
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:+-]{1,40})""", re.IGNORECASE)
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -18,18 +18,20 @@ _MARKS = (
 _HALF = re.compile("[\ud800-\udfff]")
 
 
-def decoded(body: bytes, content_type: str, declared: str | None = None) -> str:
+def read_text(body: bytes, content_type: str, declared: str | None = None, *, is_cut: bool = False) -> str:
     """Return a body as text: by its byte order mark, the charset of its type, or `declared`; else UTF-8.
 
-    Bytes that mean nothing in it are U+FFFD."""
+    Bytes that mean nothing in it are U+FFFD, but for half a character at the end of one that `is_cut`."""
     mark = next((name for start, name in _MARKS if body.startswith(start)), None)
     named = _CHARSET.search(content_type)
     charset = mark or (named[1] if named else None) or declared or "utf-8"
     try:
-        text = body.decode(charset, "replace")
-    except (LookupError, ValueError):  # no such charset, or one that is none of text
+        b"?".decode(charset, "replace")  # refuses Python's codecs that make no text
+        text = codecs.getincrementaldecoder(charset)("replace").decode(body, not is_cut)
+    except (LookupError, ValueError):
         text = body.decode("utf-8", "replace")
-    return text.removeprefix("\ufeff")
+    # UTF-7 can spell half a character.
+    return _HALF.sub("\ufffd", text.removeprefix("\ufeff"))
 
 
 def with_whole_characters(value: Any) -> Any:
