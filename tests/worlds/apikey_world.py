@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,24 +17,15 @@ from domain.core.principal import Principal, RequestOrigin
 from infra.app.build import build
 from infra.app.settings import Settings
 from infra.sql.journal.tables import domain_events
+from tests.worlds.builders import FakeClock, new_database
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-class FrozenClock:
-    def __init__(self) -> None:
-        self.moment = START
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def advance(self, **parts: float) -> None:
-        self.moment += timedelta(**parts)
-
-
 class ApiKeyWorld:
     def __init__(self, home: Path, **settings: Any) -> None:
-        self.clock = FrozenClock()
+        new_database(home)
+        self.clock = FakeClock(START)
         self.hub = build(Settings(home=home, **settings), clock=self.clock)
         self.admin = self.user()
 

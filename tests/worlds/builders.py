@@ -42,8 +42,9 @@ class FakeClock:
     def now(self) -> datetime:
         return self._now
 
-    def advance(self, **amount: float) -> None:
+    def advance(self, **amount: float) -> datetime:
         self._now += timedelta(**amount)
+        return self._now
 
     def move_to(self, moment: datetime) -> None:
         self._now = max(self._now, moment)

@@ -16,26 +16,12 @@ from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, Retry
 from domain.webhooks.ports import AttemptResult, ClaimedDelivery, NewDelivery
 from infra.clock import Uuid7Generator
 from infra.sql.engine import DATABASE_FILE, Database, sqlite_database
-from infra.sql.migrate import upgrade_embedded
 from infra.sql.transaction import SqlTransaction, SqlTransactions
+from tests.worlds.builders import FakeClock, new_database
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EXPIRY = timedelta(hours=24)
 MARGIN_SECONDS = 10
-
-
-class SteppedClock:
-    """Time moves when the test says so."""
-
-    def __init__(self) -> None:
-        self.moment = START
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def advance(self, **parts: float) -> datetime:
-        self.moment += timedelta(**parts)
-        return self.moment
 
 
 class SqlWorld:
@@ -43,7 +29,7 @@ class SqlWorld:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.clock = SteppedClock()
+        self.clock = FakeClock(START)
         self.ids = Uuid7Generator()
         self.announced: list[EventRef] = []
         self.queue_is_down = False
@@ -176,7 +162,7 @@ def claim_in(
 @contextmanager
 def world_under(home: Path) -> Iterator[SqlWorld]:
     """A fresh world; the database file is `home / DATABASE_FILE`."""
-    upgrade_embedded(home)
+    new_database(home)
     database = sqlite_database(home / DATABASE_FILE, pool_size=5)
     try:
         yield SqlWorld(database)

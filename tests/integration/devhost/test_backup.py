@@ -12,7 +12,7 @@ import pytest
 from devhost.backup import MANIFEST, backup, restore
 from devhost.errors import HostError
 from infra.embedded.secrets import EmbeddedSecretStore
-from infra.sql.migrate import upgrade_embedded
+from tests.worlds.builders import new_database
 
 LOCKS = ("timers.lock", "hub.db.turn", "durable.db.worker.alive")
 
@@ -20,7 +20,7 @@ LOCKS = ("timers.lock", "hub.db.turn", "durable.db.worker.alive")
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     state = tmp_path / "hub"
-    upgrade_embedded(state)
+    new_database(state)
     EmbeddedSecretStore(state).set("a-secret", "value")
     (state / "dev-issuer.json").write_text("{}")
     (state / "log").write_text("a log")

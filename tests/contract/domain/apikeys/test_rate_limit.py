@@ -16,7 +16,8 @@ from domain.core.errors import Unavailable
 from domain.core.ports import TableStore
 from infra.azure.tables.store import AzureTableStore
 from infra.embedded.tables import EmbeddedTableStore
-from tests.worlds.apikey_world import FrozenClock
+from tests.worlds.apikey_world import START
+from tests.worlds.builders import FakeClock
 
 Limiters = Callable[[], RateLimiter]
 
@@ -26,12 +27,12 @@ class Store(TableStore, Protocol):
 
 
 @pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
+def clock() -> FakeClock:
+    return FakeClock(START)
 
 
 @pytest.fixture(params=["embedded", "embedded, optimistic", pytest.param("azure", marks=pytest.mark.azure)])
-def limiter(request: pytest.FixtureRequest, tmp_path: Path, clock: FrozenClock) -> Iterator[Limiters]:
+def limiter(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Limiters]:
     """Make limiters that share nothing but the store, as those of two processes do."""
     opened: list[EmbeddedTableStore | AzureTableStore] = []
 
@@ -84,7 +85,7 @@ def test_one_process_sees_what_another_took(limiter: Limiters) -> None:
 
 
 def test_the_hours_that_end_are_kept_and_the_window_slides_over_them(
-    limiter: Limiters, clock: FrozenClock
+    limiter: Limiters, clock: FakeClock
 ) -> None:
     quota, first, second = uuid4(), limiter(), limiter()
     key = uuid4().hex
@@ -99,7 +100,7 @@ def test_the_hours_that_end_are_kept_and_the_window_slides_over_them(
 
 
 @pytest.mark.azure
-def test_a_store_that_cannot_be_reached_is_unavailable(clock: FrozenClock) -> None:
+def test_a_store_that_cannot_be_reached_is_unavailable(clock: FakeClock) -> None:
     store = AzureTableStore(
         connection_string="DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;"
         "TableEndpoint=http://127.0.0.1:1/a;"

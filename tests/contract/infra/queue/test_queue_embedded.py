@@ -21,29 +21,19 @@ from infra.clock import SystemClock
 from infra.embedded import queue as queue_module
 from infra.embedded.queue import MAX_MESSAGE_BYTES, EmbeddedQueue, QueueDepth, ReceivedMessage
 from tests import ROOT
+from tests.worlds.builders import FakeClock
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 JOBS = "sync-jobs"
 
 
-class SettableClock:
-    def __init__(self) -> None:
-        self.moment = START
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def advance(self, seconds: float) -> None:
-        self.moment += timedelta(seconds=seconds)
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(START)
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
-
-
-@pytest.fixture
-def queue(tmp_path: Path, clock: SettableClock) -> Iterator[EmbeddedQueue]:
+def queue(tmp_path: Path, clock: FakeClock) -> Iterator[EmbeddedQueue]:
     made = EmbeddedQueue(tmp_path / "queue.db", clock, max_delivery_count=3)
     yield made
     made.close()
@@ -79,12 +69,12 @@ def test_messages_without_an_id_get_one_each_and_have_no_properties(queue: Embed
 
 
 def test_messages_come_oldest_first_and_no_more_than_asked_for(
-    queue: EmbeddedQueue, clock: SettableClock
+    queue: EmbeddedQueue, clock: FakeClock
 ) -> None:
     queue.send(JOBS, [QueueMessage("later", scheduled_at=START + timedelta(seconds=5))])
     send(queue, "a", "b", "c")
     assert bodies(queue.receive(JOBS, 2)) == ["a", "b"]
-    clock.advance(5)
+    clock.advance(seconds=5)
     assert bodies(queue.receive(JOBS, 5)) == ["c", "later"]
 
 
@@ -102,20 +92,20 @@ def test_a_locked_message_is_not_given_out_twice(queue: EmbeddedQueue) -> None:
     assert queue.receive(JOBS, 1) == []
 
 
-def test_a_completed_message_is_gone(queue: EmbeddedQueue, clock: SettableClock) -> None:
+def test_a_completed_message_is_gone(queue: EmbeddedQueue, clock: FakeClock) -> None:
     send(queue, "a", "b")
     assert queue.complete(JOBS, tokens(queue.receive(JOBS, 2))) == 2
-    clock.advance(3600)
+    clock.advance(seconds=3600)
     assert queue.receive(JOBS, 1) == []
     assert queue.depths() == {}
 
 
 def test_an_expired_lock_gives_the_message_to_another_with_the_count_raised(
-    queue: EmbeddedQueue, clock: SettableClock
+    queue: EmbeddedQueue, clock: FakeClock
 ) -> None:
     send(queue, "a", "b")
     (lost,) = queue.receive(JOBS, 1, lock_seconds=60)
-    clock.advance(60)
+    clock.advance(seconds=60)
     again, other = queue.receive(JOBS, 10)
     assert (again.sequence_number, again.delivery_count) == (lost.sequence_number, 2)
     assert other.delivery_count == 1
@@ -124,23 +114,23 @@ def test_an_expired_lock_gives_the_message_to_another_with_the_count_raised(
 
 
 def test_an_expired_lock_cannot_be_settled_even_when_nobody_took_the_message(
-    queue: EmbeddedQueue, clock: SettableClock
+    queue: EmbeddedQueue, clock: FakeClock
 ) -> None:
     send(queue, "a")
     held = tokens(queue.receive(JOBS, 1, lock_seconds=10))
-    clock.advance(10)
+    clock.advance(seconds=10)
     assert queue.complete(JOBS, held) == 0
     assert queue.abandon(JOBS, held) == 0
     assert queue.renew(JOBS, held) == 0
     assert queue.dead_letter(JOBS, held, reason="Broken") == 0
 
 
-def test_a_renewed_lock_lasts_from_the_renewal(queue: EmbeddedQueue, clock: SettableClock) -> None:
+def test_a_renewed_lock_lasts_from_the_renewal(queue: EmbeddedQueue, clock: FakeClock) -> None:
     send(queue, "a")
     held = tokens(queue.receive(JOBS, 1, lock_seconds=60))
-    clock.advance(50)
+    clock.advance(seconds=50)
     assert queue.renew(JOBS, held, lock_seconds=60) == 1
-    clock.advance(50)
+    clock.advance(seconds=50)
     assert queue.receive(JOBS, 1) == []
     assert queue.complete(JOBS, held) == 1
 
@@ -152,13 +142,13 @@ def test_an_abandoned_message_returns_at_once_to_its_old_place(queue: EmbeddedQu
 
 
 def test_a_message_delivered_too_often_is_dead_lettered_by_abandon_and_by_expiry(
-    queue: EmbeddedQueue, clock: SettableClock
+    queue: EmbeddedQueue, clock: FakeClock
 ) -> None:
     send(queue, "a", "b")
     for _ in range(3):
         first, _second = queue.receive(JOBS, 2, lock_seconds=60)
         queue.abandon(JOBS, [first.lock_token])
-        clock.advance(60)
+        clock.advance(seconds=60)
     assert queue.receive(JOBS, 2) == []
     dead = queue.dead_letters(JOBS)
     assert [(letter.body, letter.reason, letter.delivery_count) for letter in dead] == [
@@ -168,7 +158,7 @@ def test_a_message_delivered_too_often_is_dead_lettered_by_abandon_and_by_expiry
 
 
 def test_a_dead_lettered_message_keeps_its_reason_and_can_be_requeued(
-    queue: EmbeddedQueue, clock: SettableClock
+    queue: EmbeddedQueue, clock: FakeClock
 ) -> None:
     queue.send(JOBS, [QueueMessage("a", message_id="m-1", properties={"k": "v"})])
     held = tokens(queue.receive(JOBS, 1))
@@ -194,7 +184,7 @@ def test_a_message_over_256_kilobytes_is_refused_with_the_whole_batch(queue: Emb
 
 
 def test_next_due_names_the_first_moment_something_can_be_received(
-    queue: EmbeddedQueue, clock: SettableClock
+    queue: EmbeddedQueue, clock: FakeClock
 ) -> None:
     assert queue.next_due(JOBS) is None
     scheduled = START + timedelta(seconds=90)
@@ -206,21 +196,19 @@ def test_next_due_names_the_first_moment_something_can_be_received(
     assert queue.next_due(JOBS) == START + timedelta(seconds=60)
 
 
-def test_depths_tell_active_scheduled_locked_and_dead_apart(
-    queue: EmbeddedQueue, clock: SettableClock
-) -> None:
+def test_depths_tell_active_scheduled_locked_and_dead_apart(queue: EmbeddedQueue, clock: FakeClock) -> None:
     send(queue, "a", "b", "c", "d")
     queue.send(JOBS, [QueueMessage("later", scheduled_at=START + timedelta(seconds=90))])
     first, second = queue.receive(JOBS, 2, lock_seconds=60)
     queue.dead_letter(JOBS, [first.lock_token], reason="Broken")
     assert queue.depths() == {JOBS: QueueDepth(active=2, scheduled=1, locked=1, dead=1)}
-    clock.advance(60)
+    clock.advance(seconds=60)
     assert queue.depths() == {JOBS: QueueDepth(active=3, scheduled=1, locked=0, dead=1)}
     assert second.delivery_count == 1
 
 
 def test_changed_reports_what_this_and_other_processes_did_once(
-    queue: EmbeddedQueue, tmp_path: Path, clock: SettableClock
+    queue: EmbeddedQueue, tmp_path: Path, clock: FakeClock
 ) -> None:
     queue.changed()
     assert not queue.changed()
@@ -237,7 +225,7 @@ def test_changed_reports_what_this_and_other_processes_did_once(
 
 
 def test_a_closed_queue_and_one_that_cannot_be_opened_are_unavailable(
-    queue: EmbeddedQueue, tmp_path: Path, clock: SettableClock
+    queue: EmbeddedQueue, tmp_path: Path, clock: FakeClock
 ) -> None:
     queue.ping()
     queue.close()

@@ -37,10 +37,11 @@ from uuid import UUID, uuid4
 from infra.sql.engine import DATABASE_FILE, sqlite_database
 from infra.sql.transaction import SqlTransactions
 from tests.worlds.sql_drive_alerts import alert
-from tests.worlds.sql_world import START, SteppedClock, claim_in
+from tests.worlds.builders import FakeClock
+from tests.worlds.sql_world import START, claim_in
 home, webhook_id = Path(sys.argv[1]), UUID(sys.argv[2])
 ids = [UUID(id_) for id_ in json.loads(sys.stdin.read())]
-units = SqlTransactions(sqlite_database(home / DATABASE_FILE, pool_size=2), SteppedClock(), lambda refs: None)
+units = SqlTransactions(sqlite_database(home / DATABASE_FILE, pool_size=2), FakeClock(START), lambda refs: None)
 won = []
 for start in range(0, len(ids), 50):
     with units.write() as unit:

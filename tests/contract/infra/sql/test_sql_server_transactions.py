@@ -12,8 +12,8 @@ from domain.core.transaction import repeated
 from infra.sql.engine import SNAPSHOT, Database
 from infra.sql.migrate import SNAPSHOTS_ON, _turn_snapshots_on
 from infra.sql.transaction import SqlTransaction, SqlTransactions
+from tests.worlds.builders import FakeClock
 from tests.worlds.sql_server_wire import Wire, sql_server_engine
-from tests.worlds.sql_world import SteppedClock
 
 _TO_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL SNAPSHOT"
 _BACK = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
@@ -26,7 +26,7 @@ class Server:
         self.wire = Wire()
         engine = sql_server_engine(self.wire, pool_size=1, max_overflow=0)
         self.database = Database(engine, reads=SNAPSHOT)
-        self.transactions = SqlTransactions(self.database, SteppedClock(), lambda refs: None)
+        self.transactions = SqlTransactions(self.database, FakeClock(), lambda refs: None)
         self.log = self.wire.log
 
     def fails(self, what: str, *errors: tuple[str, str] | None) -> None:
