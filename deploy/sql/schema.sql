@@ -1205,6 +1205,24 @@ UPDATE alembic_version SET version_num='0018' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0018 -> 0019
+
+ALTER TABLE [DataSyncJobs] ADD [Interruptions] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [SyncRecordErrors] ADD [Kind] NVARCHAR(12) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT 'Record';
+
+GO
+
+ALTER TABLE [SyncRecordErrors] ADD [Details] NVARCHAR(400) NULL;
+
+GO
+
+UPDATE alembic_version SET version_num='0019' WHERE alembic_version.version_num = '0018';
+
+GO
+
 COMMIT;
 
 GO

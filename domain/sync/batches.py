@@ -10,7 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.core.errors import FieldError
-from domain.core.ports import Cipher, Clock
+from domain.core.ports import Cipher, Clock, IdGenerator
 from domain.core.text_length import cut
 from domain.core.tracing import UNTRACED, Tracer
 from domain.core.transaction import Transactions
@@ -18,6 +18,7 @@ from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import StreamProfile
+from domain.sync.execution import ExecutionLog
 from domain.sync.model import (
     BatchResult,
     BatchState,
@@ -61,6 +62,7 @@ class Batch:
     started_at: datetime
     other_records: int
     cipher: Cipher
+    ids: IdGenerator
 
     def mark(self, now: datetime) -> RunMark:
         return RunMark(self.job.data_sync_job_id, now, self.step.generation)
@@ -100,6 +102,7 @@ class BatchRunner:
         lifecycle: Lifecycle,
         cipher: Cipher,
         clock: Clock,
+        ids: IdGenerator,
         importer: BatchHandler,
         exporter: BatchHandler,
         size: int,
@@ -111,6 +114,7 @@ class BatchRunner:
         self._lifecycle = lifecycle
         self._cipher = cipher
         self._clock = clock
+        self._ids = ids
         self._handlers = {SyncDirection.Import: importer, SyncDirection.Export: exporter}
         self.size = batch_size(size)
         self._live = live
@@ -123,6 +127,8 @@ class BatchRunner:
             return snapshot
         with job_span(self._tracer, "sync_batch", snapshot.job, snapshot.step) as span:
             result = await self._process(snapshot, size)
+            if result.state in (BatchState.Wait, BatchState.Retry):
+                await asyncio.to_thread(self._interrupted, snapshot, result, size)
             trace_result(span, result)
         return result
 
@@ -178,17 +184,14 @@ class BatchRunner:
             started_at=self._clock.now(),
             other_records=snapshot.other_records,
             cipher=self._cipher,
+            ids=self._ids,
         )
 
     def _provider_failed(self, snapshot: _Snapshot, failure: ProviderFailure) -> BatchResult:
-        job, now = snapshot.job, self._clock.now()
+        job = snapshot.job
         match failure.kind:
             case "rate_limited":
                 seconds = min(failure.retry_after_seconds or _DEFAULT_WAIT, _LONGEST_WAIT)
-                until = now + timedelta(seconds=seconds)
-                with self._transactions.write() as tx:
-                    tx.sync_jobs.touch(job.data_sync_job_id, now, waiting_until=until)
-                    tx.commit()
                 return BatchResult(BatchState.Wait, 0, seconds, failure.kind, failure.detail)
             case "unauthorized":
                 self._sources.forget(snapshot.integration)
@@ -201,6 +204,15 @@ class BatchRunner:
         return BatchResult(
             BatchState.Retry, 0, failure.retry_after_seconds or 0.0, failure.kind, failure.detail
         )
+
+    def _interrupted(self, snapshot: _Snapshot, result: BatchResult, size: int) -> None:
+        """Store that the job waits or tries again, which is a sign of life."""
+        now, is_wait = self._clock.now(), result.state == BatchState.Wait
+        until = now + timedelta(seconds=result.seconds) if is_wait else None
+        with self._transactions.write() as tx:
+            tx.sync_jobs.interrupt(snapshot.job, now, until)
+            ExecutionLog(tx, self._ids, snapshot.job, now).interrupted(snapshot.step, result, size)
+            tx.commit()
 
 
 def store_progress(
@@ -216,9 +228,10 @@ def store_progress(
     handled = counts.processed + counts.failed
     is_done = step.phase == Phase.Done
     if is_done and step.direction == SyncDirection.Import:
-        _store_stream_state(tx, batch, step, checkpoint, handled=handled, now=now)
+        _store_stream_state(tx, batch, step, checkpoint, counts=counts, now=now)
     context = checkpoint_context(step.data_sync_job_id, step.position)
     sealed = batch.cipher.seal(checkpoint.to_text(), context=context)
+    ExecutionLog(tx, batch.ids, batch.job, now).stored(batch.step, counts, size=batch.size, is_last=is_done)
     step_total = max(step.total or 0, step.processed + step.failed + handled)
     seconds = (now - (batch.job.live_at or batch.started_at)).total_seconds()
     tx.sync_jobs.advance(
@@ -236,12 +249,21 @@ def store_progress(
 
 
 def _store_stream_state(
-    tx: SyncTransaction, batch: Batch, step: Step, checkpoint: Checkpoint, *, handled: int, now: datetime
+    tx: SyncTransaction,
+    batch: Batch,
+    step: Step,
+    checkpoint: Checkpoint,
+    *,
+    counts: RecordCounts,
+    now: datetime,
 ) -> None:
     """Store where the next incremental run begins; only a step that listed everything may move that forward.
 
-    What the provider failed to give is asked for again."""
-    job = batch.job
+    What the provider failed to give is asked for again, and so is a list of which no record could be taken."""
+    job, failed = batch.job, step.failed + counts.failed
+    listed = step.processed + counts.processed + failed
+    if failed and failed == listed:
+        return
     state = tx.sync_settings.stream(job.tenant_id, job.integration_id, step.stream)
     is_full = step.sync_type == SyncType.Full
     sealed = state.state
@@ -257,7 +279,7 @@ def _store_stream_state(
             state,
             state=sealed,
             since=state.since if checkpoint.has_unread else since,
-            last_total=step.processed + step.failed + handled if is_full else state.last_total,
+            last_total=listed if is_full else state.last_total,
             last_full_at=now if is_full else state.last_full_at,
             synced_at=now,
         ),

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from domain.core.ports import Clock, QueueMessage, QueueSender
+from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.principal import guid
 from domain.core.transaction import Transactions
 from domain.journal.events import DomainEvent
+from domain.sync.execution import ExecutionLog
 from domain.sync.job_runs import JobRuns
 from domain.sync.model import BatchResult, SyncJob
 from domain.sync.ports import AlreadyRuns, SyncTransaction, WaitingJob
@@ -93,14 +94,16 @@ class Dispatcher:
         transactions: Transactions[SyncTransaction],
         queue: QueueSender,
         runs: JobRuns,
-        clock: Clock,
         *,
+        clock: Clock,
+        ids: IdGenerator,
         most: int,
     ) -> None:
         self._transactions = transactions
         self._queue = queue
         self._runs = runs
         self._clock = clock
+        self._ids = ids
         self._most = most
 
     def claim(self) -> list[JobStart]:
@@ -158,10 +161,10 @@ class Dispatcher:
             self._runs.conclude(job.data_sync_job_id, job.run_number, result, was_lost=True)
             return None
         with self._transactions.write() as tx:
-            restarted = tx.sync_jobs.restart(job, now)
+            if not tx.sync_jobs.restart(job, now):
+                return None
+            ExecutionLog(tx, self._ids, job, now).resumed(f"The execution of run {job.run_number} was lost.")
             tx.commit()
-        if not restarted:
-            return None
         run = job.run_number + 1
         logger.warning("sync job revived", extra={"job": str(job.data_sync_job_id), "run": run})
         return JobStart(job.data_sync_job_id, run, job.traceparent)
@@ -173,12 +176,13 @@ class Dispatcher:
                 if not tx.sync_jobs.claim(waiting.data_sync_job_id, slot, now):
                     return []
                 job = tx.sync_jobs.find(waiting.data_sync_job_id)
+                assert job is not None
+                ExecutionLog(tx, self._ids, job, now).started()
                 tx.commit()
         except AlreadyRuns:
             with self._transactions.read() as tx:
                 still = tx.sync_jobs.waiting(now, _JOBS_READ)
             return None if any(job.data_sync_job_id == waiting.data_sync_job_id for job in still) else []
-        assert job is not None
         return [JobStart(job.data_sync_job_id, job.run_number, job.traceparent)]
 
 

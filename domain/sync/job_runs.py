@@ -19,7 +19,9 @@ from domain.providers.contract import ProviderFailure
 from domain.providers.records import StreamProfile
 from domain.sync import notices
 from domain.sync.chains import following_job, following_steps
+from domain.sync.execution import ExecutionLog
 from domain.sync.model import (
+    EVERY_RECORD_FAILED,
     BatchResult,
     BatchState,
     Checkpoint,
@@ -121,7 +123,7 @@ class JobRuns:
                 if result.cause == TIMED_OUT.cause:
                     ended = self._follow(tx, job_id, was_lost=was_lost, now=now)
                 notices.record_end(tx, self._ids, ended, now)
-                if result.state == BatchState.Done:
+                if result.state == BatchState.Done and ended.status != SyncStatus.Failed:
                     tx.sync_jobs.synced(job.integration_id, now)
                 tx.commit()
                 notices.trace_end(span, ended)
@@ -142,6 +144,8 @@ class JobRuns:
             steps = tx.sync_jobs.steps(job_id)
             tx.sync_jobs.add_steps(following_steps(steps, following.data_sync_job_id, self._cipher))
             notices.record_resumption(tx, self._ids, following, now)
+            reason = f"The job {ended.data_sync_job_id} ran for 60 minutes."
+            ExecutionLog(tx, self._ids, following, now).resumed(reason)
             detail = f"{TIMED_OUT.detail} The job {following.data_sync_job_id} goes on from its checkpoint."
             ended = replace(ended, resumed_by=following.data_sync_job_id)
         ended = replace(ended, error_log=error_log(TIMED_OUT.cause, detail, now))
@@ -225,7 +229,13 @@ def _ended(job: SyncJob, result: BatchResult, now: datetime) -> SyncJob:
     ended = replace(job, completed_at=now, waiting_until=None)
     if result.state == BatchState.Done:
         handled = job.records_processed + job.records_failed
-        return replace(ended, status=final_status(job.records_failed), records_total=handled, stage="done")
+        status = final_status(job.records_processed, job.records_failed)
+        ended = replace(ended, status=status, records_total=handled, stage="done")
+        if status != SyncStatus.Failed:
+            return ended
+        result = BatchResult.failed(
+            EVERY_RECORD_FAILED, f"Every record failed, {handled:,} in all; see its logs."
+        )
     detail = result.detail or "The job could not go on."
     cause = result.cause or "internal"
     log = error_log(cause, detail, now)

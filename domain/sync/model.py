@@ -37,6 +37,10 @@ class SyncStatus(IntEnum):
 ENDED = frozenset((SyncStatus.Completed, SyncStatus.Failed, SyncStatus.Cancelled, SyncStatus.PartialSuccess))
 
 
+#: The `error_code` of a job that went through to its end and could take no record.
+EVERY_RECORD_FAILED = "every-record-failed"
+
+
 class JobOrigin(StrEnum):
     Manual = "Manual"
     Schedule = "Schedule"
@@ -83,7 +87,7 @@ class SyncJob:
     - `traceparent` names the span that created the job.
     - `resumed_from` and `resumed_by` are the jobs before and after it in its chain; `chain_run` counts its jobs.
     - `chain_began_at` is the moment by which the chain counts; None for the first job of one.
-    - `run_batches` counts the batches that the current run stored."""
+    - `run_batches` counts the batches that the current run stored, `interruptions` the waits and retries of all."""
 
     data_sync_job_id: UUID
     tenant_id: UUID
@@ -120,10 +124,17 @@ class SyncJob:
     chain_run: int = 1
     chain_began_at: datetime | None = None
     run_batches: int = 0
+    interruptions: int = 0
 
     @property
     def is_ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def is_resumable(self) -> bool:
+        """Return whether something is left to do; one whose every record failed went through to its end."""
+        is_stopped = self.status in (SyncStatus.Failed, SyncStatus.Cancelled)
+        return is_stopped and self.error_code != EVERY_RECORD_FAILED
 
     def runs(self, run_number: int) -> bool:
         return self.status == SyncStatus.Running and self.run_number == run_number
@@ -220,6 +231,38 @@ class RecordError:
     pointer: str
     reason: str
     created_at: datetime
+
+
+class LogKind(StrEnum):
+    """What an entry of a job's log tells of.
+
+    - `Record`: a record that was refused, or about which something is to be known.
+    - `Start`, `Resumption`, `TimeOut`, `End`: the runs of the job.
+    - `Batch`: a stored batch. `Retry`: a batch that failed and is tried again, smaller. `Wait`: the provider's wish."""
+
+    Record = "Record"
+    Start = "Start"
+    Batch = "Batch"
+    Retry = "Retry"
+    Wait = "Wait"
+    TimeOut = "TimeOut"
+    Resumption = "Resumption"
+    End = "End"
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One entry of a job's log; the texts contain no value of a record, `details` are figures."""
+
+    entry_id: UUID
+    data_sync_job_id: UUID
+    kind: LogKind
+    reason: str
+    created_at: datetime
+    stream: str = ""
+    external_id: str = ""
+    pointer: str = ""
+    details: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from domain.journal.audit import AuditEntry
 from domain.journal.events import DomainEvent, build_event
 from domain.journal.occurrences import occurrence
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
+from domain.sync.execution import ExecutionLog, error_message
 from domain.sync.model import BatchResult, BatchState, Step, SyncJob, SyncStatus
 from domain.sync.ports import SyncTransaction
 from domain.sync.progress import known_total
@@ -57,6 +58,7 @@ def record_end(tx: SyncTransaction, ids: IdGenerator, job: SyncJob, now: datetim
 
     One that another job resumes has not failed: it is no alert, and its chain is one signal."""
     tx.outbox.append(_ended_events(ids, job, now))
+    ExecutionLog(tx, ids, job, now).ended()
     message = f"{job.sync_type.name} sync {job.status.name}. {error_message(job)}".strip()
     details = {
         "dataSyncJobId": str(job.data_sync_job_id),
@@ -107,12 +109,6 @@ def _ended_events(ids: IdGenerator, job: SyncJob, now: datetime) -> list[DomainE
         )
         for type_, data in raised.items()
     ]
-
-
-def error_message(job: SyncJob) -> str:
-    if job.error_log:
-        return str(json.loads(job.error_log)["message"])
-    return f"{job.records_failed} records failed." if job.records_failed else ""
 
 
 def _signal(job: SyncJob, now: datetime) -> Signal:

@@ -14,6 +14,8 @@ from domain.integrations.ports import IntegrationTransaction
 from domain.providers.records import RecordType
 from domain.sync.merging import IncomingRecord, Merge, StoredVersion
 from domain.sync.model import (
+    LogEntry,
+    LogKind,
     RecordCounts,
     RecordError,
     Step,
@@ -117,8 +119,10 @@ class SyncJobs(Protocol):
     def page(self, tenant_id: UUID, filter_: JobFilter, page: PageRequest) -> Page[SyncJob]:
         """Return jobs, newest first."""
 
-    def errors(self, tenant_id: UUID, job_id: UUID, page: PageRequest) -> Page[RecordError]:
-        """Return the errors of a job, oldest first."""
+    def entries(
+        self, tenant_id: UUID, job_id: UUID, kinds: Sequence[LogKind], page: PageRequest
+    ) -> Page[LogEntry]:
+        """Return the log of a job, oldest first; of all kinds when none is named."""
 
     def find(self, job_id: UUID) -> SyncJob | None: ...
 
@@ -153,6 +157,9 @@ class SyncJobs(Protocol):
 
     def touch(self, job_id: UUID, now: datetime, *, waiting_until: datetime | None = None) -> None: ...
 
+    def interrupt(self, job: SyncJob, now: datetime, waiting_until: datetime | None) -> None:
+        """Count an interruption, and store the end of a wait."""
+
     def restart(self, job: SyncJob, now: datetime) -> bool: ...
 
     def steps(self, job_id: UUID) -> list[Step]:
@@ -162,6 +169,8 @@ class SyncJobs(Protocol):
 
     def advance(self, progress: BatchProgress) -> None:
         """Store step and counts. Raises Superseded after another version of the step, or run of the job."""
+
+    def log(self, tenant_id: UUID, entries: Sequence[LogEntry]) -> None: ...
 
     def log_errors(self, tenant_id: UUID, errors: Sequence[RecordError]) -> None: ...
 

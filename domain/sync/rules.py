@@ -126,5 +126,16 @@ def stored_id(external_id: str) -> str:
     return f"{cut(external_id, 200)}~{digest}"
 
 
-def final_status(failed: int) -> SyncStatus:
-    return SyncStatus.PartialSuccess if failed else SyncStatus.Completed
+def final_status(processed: int, failed: int) -> SyncStatus:
+    """Return the status of a job that went through to its end; one that could take no record has failed."""
+    if failed:
+        return SyncStatus.PartialSuccess if processed else SyncStatus.Failed
+    return SyncStatus.Completed
+
+
+def is_logged(number: int) -> bool:
+    """Return whether the log tells of the batch, or interruption, of this number, counted from 1.
+
+    Of all below 100, of every tenth below 1,000, of every hundredth below 10,000 and so on."""
+    step: int = 10 ** max(0, len(str(number)) - 2)
+    return number % step == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID, uuid5
 
@@ -22,10 +23,12 @@ from domain.providers.records import StreamProfile
 from domain.sync import notices
 from domain.sync.chains import last_of_chain
 from domain.sync.dispatch import AHEAD, SYNC_JOBS_QUEUE, nudge
+from domain.sync.execution import ExecutionLog
 from domain.sync.job_runs import JobRuns
 from domain.sync.model import (
     JobOrigin,
-    RecordError,
+    LogEntry,
+    LogKind,
     Step,
     SyncDirection,
     SyncedRecord,
@@ -130,11 +133,14 @@ class SyncService:
         with self._transactions.read() as tx:
             return tx.sync_jobs.get(principal.tenant_id, job_id), tx.sync_jobs.steps(job_id)
 
-    def errors(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[RecordError]:
+    def log(
+        self, principal: Principal, job_id: UUID, kinds: Sequence[LogKind], page: PageRequest
+    ) -> Page[LogEntry]:
+        """Return what a job did and which records it refused; of all kinds when none is named. Raises NotFound."""
         principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
             tx.sync_jobs.get(principal.tenant_id, job_id)
-            return tx.sync_jobs.errors(principal.tenant_id, job_id, page)
+            return tx.sync_jobs.entries(principal.tenant_id, job_id, kinds, page)
 
     def written(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]:
         principal.require(INTEGRATION_MANAGE)
@@ -187,11 +193,10 @@ class SyncService:
             job = last_of_chain(tx, named)
             if job is not named and not job.is_ended:
                 return job
-            if job.status not in (SyncStatus.Failed, SyncStatus.Cancelled):
-                only = "only Failed and Cancelled jobs can"
-                raise Conflict(
-                    f"A job that is {job.status.name} cannot be resumed; {only}.", code="not-resumable"
-                )
+            if not job.is_resumable:
+                left = "it has nothing left to do" if job.is_ended else "it has not ended"
+                detail = f"A job that is {job.status.name} cannot be resumed: {left}."
+                raise Conflict(detail, code="not-resumable")
             check_integration(tx.integrations.find(job.integration_id))
             resumed = replace(
                 job,
@@ -210,6 +215,7 @@ class SyncService:
             if not tx.sync_jobs.move(resumed, job.status):
                 raise Conflict("The job changed at the same time; try again.")
             self._audit(tx, "datasync.resumed", resumed, principal, before=job)
+            ExecutionLog(tx, self._ids, resumed, now).resumed("A person resumed the job.")
             tx.commit()
         self._send(nudge(job.data_sync_job_id))
         return resumed

@@ -54,6 +54,7 @@ def batch_runner(hub: Hub) -> BatchRunner:
         lifecycle=hub.use(Lifecycle),
         cipher=hub.cipher,
         clock=hub.clock,
+        ids=hub.ids,
         importer=Importer(hub.transactions, hub.clock, hub.ids, hub.use(SuppressionList)),
         exporter=Exporter(hub.transactions, hub.clock, hub.ids),
         size=hub.settings.sync_batch_records,
@@ -65,7 +66,8 @@ def batch_runner(hub: Hub) -> BatchRunner:
 @builds
 def dispatcher(hub: Hub) -> Dispatcher:
     most = hub.settings.sync_concurrency
-    return Dispatcher(hub.transactions, hub.queue, hub.use(JobRuns), hub.clock, most=most)
+    runs = hub.use(JobRuns)
+    return Dispatcher(hub.transactions, hub.queue, runs, clock=hub.clock, ids=hub.ids, most=most)
 
 
 @builds

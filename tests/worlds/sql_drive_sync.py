@@ -13,6 +13,8 @@ from domain.providers.contract import IntegrationType
 from domain.providers.records import RecordType
 from domain.sync.merging import IncomingRecord, Merge
 from domain.sync.model import (
+    LogEntry,
+    LogKind,
     Phase,
     RecordCounts,
     RecordError,
@@ -97,6 +99,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
     step = Step(job_id, 0, STREAM, SyncDirection.Import, SyncType.Full, Phase.List, "sealed", generation=1)
     mark = RunMark(job_id, now, 1)
     error = RecordError(world.ids.new(), job_id, STREAM, "r1", "/email", "No address.", now)
+    entry = LogEntry(world.ids.new(), job_id, LogKind.Batch, "Batch 1.", now, STREAM, details={"batch": 1})
     keys = [f"r{index:05d}" for index in range(600)]
     local = LocalChange(STREAM, RecordType.Generic, '{"fields":{}}', now, local_id="mine")
     schedule = SyncSchedule(
@@ -139,7 +142,10 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
             lambda tx: tx.sync_jobs.page(tenant, JobFilter(), page),
             lambda tx: tx.sync_jobs.page(tenant, every, page),
         ],
-        "sync_jobs.errors": [lambda tx: tx.sync_jobs.errors(tenant, job_id, page)],
+        "sync_jobs.entries": [
+            lambda tx: tx.sync_jobs.entries(tenant, job_id, [], page),
+            lambda tx: tx.sync_jobs.entries(tenant, job_id, [LogKind.Record, LogKind.End], page),
+        ],
         "sync_jobs.find": [lambda tx: tx.sync_jobs.find(job_id)],
         "sync_jobs.moments": [lambda tx: tx.sync_jobs.moments(integration_id, SyncType.Full, now)],
         "sync_jobs.is_resumed": [lambda tx: tx.sync_jobs.is_resumed(tenant, integration_id, SyncType.Full)],
@@ -155,6 +161,8 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         "sync_jobs.steps": [lambda tx: tx.sync_jobs.steps(job_id)],
         "sync_jobs.add_steps": [lambda tx: tx.sync_jobs.add_steps([replace(step, position=1)])],
         "sync_jobs.advance": [lambda tx: _advance(tx, progress)],
+        "sync_jobs.interrupt": [lambda tx: tx.sync_jobs.interrupt(job, now, later)],
+        "sync_jobs.log": [lambda tx: tx.sync_jobs.log(tenant, [entry])],
         "sync_jobs.log_errors": [
             lambda tx: tx.sync_jobs.log_errors(tenant, [replace(error, error_id=world.ids.new())])
         ],

@@ -10,14 +10,14 @@ from domain.core.permissions import INTEGRATION_MANAGE
 from domain.sync.service import StartSync, SyncService
 from functions.http.datasyncs.views import (
     LogsQuery,
-    RecordErrorPage,
     SyncJobDetailView,
     SyncJobPage,
     SyncJobQuery,
     SyncJobView,
-    error_view,
+    SyncLogPage,
     job_detail,
     job_view,
+    log_view,
 )
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
@@ -87,22 +87,27 @@ def resume_datasync(call: Call) -> ApiResponse:
     return ApiResponse(job_view(job, hub().clock.now()), status=202)
 
 
-@datasyncs.get("{id}/logs", query=LogsQuery, response=RecordErrorPage)
+@datasyncs.get("{id}/logs", query=LogsQuery, response=SyncLogPage)
 def list_datasync_logs(call: Call) -> ApiResponse:
-    """List the failed records of a job.
+    """List what a job did and which records it refused.
 
-    One entry for each reason, oldest first (BR-DS-04). Entries never contain a value of a record. `?format=csv`
-    returns all entries as text/csv."""
+    Oldest first: one entry for each reason of a refused record (kind `Record`), and beside them the execution: its
+    starts, batches, retries with their reasons and the halved size, waits that the provider asked for, time-outs,
+    resumptions and end. `kind` chooses some of them. Of the batches of a stream, and of the retries and waits of a
+    job, the first 99 are told, then every tenth, beyond 1,000 every hundredth and so on; a stream's last batch
+    always. Entries never contain a value of a record. `?format=csv` returns all entries as text/csv."""
     query = call.query(LogsQuery)
     service = use(SyncService)
     if query.format == "json":
-        page = service.errors(call.principal, call.id(), query.page_request())
-        return ApiResponse(page_of(page, error_view, RecordErrorPage))
+        page = service.log(call.principal, call.id(), query.kinds(), query.page_request())
+        return ApiResponse(page_of(page, log_view, SyncLogPage))
     rows: list[list[str]] = []
     for number in range(1, _CSV_MOST // 1000 + 1):
-        page = service.errors(call.principal, call.id(), PageRequest(number, 1000))
-        views = [error_view(error) for error in page.items]
-        rows += [[v.stream, v.record_id, v.pointer, v.reason, v.created_at.isoformat()] for v in views]
+        page = service.log(call.principal, call.id(), query.kinds(), PageRequest(number, 1000))
+        views = [log_view(entry) for entry in page.items]
+        rows += [
+            [v.stream, v.record_id, v.pointer, v.reason, v.created_at.isoformat(), v.kind] for v in views
+        ]
         if len(page.items) < 1000:
             break
     return ApiResponse(
@@ -125,7 +130,7 @@ def _csv(rows: list[list[str]]) -> str:
     A cell that a spreadsheet would take for a formula gets a quote before it."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["stream", "recordId", "pointer", "reason", "createdAt"])
+    writer.writerow(["stream", "recordId", "pointer", "reason", "createdAt", "kind"])
     writer.writerows([[_harmless(cell) for cell in row] for row in rows])
     return text.getvalue()
 

@@ -10,13 +10,14 @@ from uuid import UUID
 from pydantic import Field
 
 from domain.core.wire import UtcMoment
-from domain.sync.model import RecordError, Step, SyncDirection, SyncJob, SyncStatus, SyncType
-from domain.sync.notices import error_message
+from domain.sync.execution import error_message
+from domain.sync.model import LogEntry, LogKind, Step, SyncDirection, SyncJob, SyncStatus, SyncType
 from domain.sync.ports import JobFilter
 from domain.sync.progress import known_total, progress_of
 from domain.sync.schedules import DirectionName, SyncTypeName
 from functions.http.kit.views import CommaSeparated, Moment, PageQuery, PageView, View
 
+LogKindName = Literal["Record", "Start", "Batch", "Retry", "Wait", "TimeOut", "Resumption", "End"]
 StatusName = Literal["Scheduled", "Running", "Completed", "Failed", "Cancelled", "PartialSuccess"]
 
 
@@ -86,15 +87,19 @@ class SyncJobPage(PageView[SyncJobView]):
     pass
 
 
-class RecordErrorView(View):
-    stream: str
-    record_id: str = Field(description="The provider's id of the record")
+class SyncLogView(View):
+    kind: LogKindName
+    stream: str = Field(description="Empty where the entry is about the whole job")
+    record_id: str = Field(description="The provider's id of the record; empty unless the kind is `Record`")
     pointer: str = Field(description="JSON pointer into the internal record; empty: the whole record")
     reason: str
+    details: dict[str, Any] | None = Field(
+        description="Figures of the entry, such as `batch`, `size`, `nextSize`"
+    )
     created_at: Moment
 
 
-class RecordErrorPage(PageView[RecordErrorView]):
+class SyncLogPage(PageView[SyncLogView]):
     pass
 
 
@@ -123,8 +128,12 @@ class SyncJobQuery(PageQuery):
 
 class LogsQuery(PageQuery):
     format: Literal["json", "csv"] = Field(
-        "json", description="`csv`: one line for each error, at most 100,000"
+        "json", description="`csv`: one line for each entry, at most 100,000"
     )
+    kind: CommaSeparated[LogKindName] | None = Field(None, description="One or more, separated by commas")
+
+    def kinds(self) -> list[LogKind]:
+        return [LogKind(name) for name in self.kind or ()]
 
 
 def job_view(job: SyncJob, now: datetime) -> SyncJobView:
@@ -157,7 +166,7 @@ def _job_fields(job: SyncJob, now: datetime, is_total_known: bool) -> dict[str, 
         error = SyncErrorView(
             code=job.error_code,
             message=error_message(job),
-            resumable=job.status in (SyncStatus.Failed, SyncStatus.Cancelled) and job.resumed_by is None,
+            resumable=job.is_resumable and job.resumed_by is None,
         )
     return {
         "data_sync_job_id": job.data_sync_job_id,
@@ -195,11 +204,13 @@ def _job_fields(job: SyncJob, now: datetime, is_total_known: bool) -> dict[str, 
     }
 
 
-def error_view(error: RecordError) -> RecordErrorView:
-    return RecordErrorView(
-        stream=error.stream,
-        record_id=error.external_id,
-        pointer=error.pointer,
-        reason=error.reason,
-        created_at=error.created_at,
+def log_view(entry: LogEntry) -> SyncLogView:
+    return SyncLogView(
+        kind=entry.kind.value,
+        stream=entry.stream,
+        record_id=entry.external_id,
+        pointer=entry.pointer,
+        reason=entry.reason,
+        details=dict(entry.details) if entry.details is not None else None,
+        created_at=entry.created_at,
     )

@@ -147,7 +147,7 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     ),
     "not-resumable": ProblemCode(
         409,
-        "Only a job that failed or was cancelled can be resumed.",
+        "Only a job that failed or was cancelled, and has something left to do, can be resumed.",
         "Check its `status`; start a new job if needed.",
     ),
     "sync-ended": ProblemCode(

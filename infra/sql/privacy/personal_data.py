@@ -14,7 +14,7 @@ from domain.incoming.model import IncomingBody
 from domain.integrations.model import IntegrationLog
 from domain.journal.events import DomainEvent
 from domain.privacy.ports import ChangedMeanwhile, IncomingRow
-from domain.sync.model import RecordError, SyncedRecord
+from domain.sync.model import LogKind, RecordError, SyncedRecord
 from infra.sql.incoming.tables import incoming_bodies, incoming_webhooks
 from infra.sql.integrations.logs import log_of
 from infra.sql.integrations.tables import integration_logs, integrations
@@ -208,7 +208,7 @@ class SqlPersonalData:
                 _x.Pointer,
                 _x.Reason,
                 _x.CreatedAt,
-            ).where(_x.DataSyncJobId == owner, _x.TenantId == tenant_id)
+            ).where(_x.DataSyncJobId == owner, _x.TenantId == tenant_id, _x.Kind == LogKind.Record.value)
             if beyond:
                 statement = statement.where(_x.SyncRecordErrorId > beyond[0])
             ordered = statement.order_by(_x.SyncRecordErrorId).limit(room)

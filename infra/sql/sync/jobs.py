@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,8 @@ from domain.core.paging import Page, PageRequest
 from domain.sync.model import (
     ENDED,
     JobOrigin,
+    LogEntry,
+    LogKind,
     Phase,
     RecordError,
     Step,
@@ -53,6 +56,13 @@ from infra.sql.types import Utc
 _j = data_sync_jobs.c
 _s = sync_steps.c
 _e = sync_record_errors.c
+#: Entries of one transaction have the same moment: the records of a batch come before it, and an end comes last.
+_IN_A_MOMENT = case(
+    (_e.Kind.in_(["Start", "Resumption"]), 0),
+    (_e.Kind == "Record", 1),
+    (_e.Kind.in_(["TimeOut", "End"]), 3),
+    else_=2,
+)
 #: As text: a parameter would not match the condition of IX_DataSync_Waiting.
 _IS_WAITING = _j.Status == literal_column(str(int(SyncStatus.Scheduled)))
 
@@ -94,6 +104,7 @@ def _job_of(row: Any) -> SyncJob:
         chain_run=row.ChainRun,
         chain_began_at=row.ChainBeganAt,
         run_batches=row.RunBatches,
+        interruptions=row.Interruptions,
     )
 
 
@@ -138,15 +149,17 @@ def _step_of(row: Any) -> Step:
     )
 
 
-def _error_of(row: Any) -> RecordError:
-    return RecordError(
+def _entry_of(row: Any) -> LogEntry:
+    return LogEntry(
         row.SyncRecordErrorId,
         row.DataSyncJobId,
+        LogKind(row.Kind),
+        row.Reason,
+        row.CreatedAt,
         row.Stream,
         row.ExternalId,
         row.Pointer,
-        row.Reason,
-        row.CreatedAt,
+        json.loads(row.Details) if row.Details else None,
     )
 
 
@@ -321,6 +334,13 @@ class SqlSyncJobs:
             .values(LiveAt=now, WaitingUntil=waiting_until)
         )
 
+    def interrupt(self, job: SyncJob, now: datetime, waiting_until: datetime | None) -> None:
+        self._connection.execute(
+            update(data_sync_jobs)
+            .where(_j.DataSyncJobId == job.data_sync_job_id)
+            .values(LiveAt=now, WaitingUntil=waiting_until, Interruptions=_j.Interruptions + 1)
+        )
+
     def restart(self, job: SyncJob, now: datetime) -> bool:
         statement = (
             update(data_sync_jobs)
@@ -339,19 +359,15 @@ class SqlSyncJobs:
         oldest = delete_first(data_sync_jobs, *old, order_by=_j.ScheduledAt, limit=limit)
         return self._connection.execute(oldest).rowcount
 
-    def errors(self, tenant_id: UUID, job_id: UUID, page: PageRequest) -> Page[RecordError]:
-        statement = select(
-            _e.SyncRecordErrorId,
-            _e.DataSyncJobId,
-            _e.Stream,
-            _e.ExternalId,
-            _e.Pointer,
-            _e.Reason,
-            _e.CreatedAt,
-        ).where(_e.DataSyncJobId == job_id, _e.TenantId == tenant_id)
+    def entries(
+        self, tenant_id: UUID, job_id: UUID, kinds: Sequence[LogKind], page: PageRequest
+    ) -> Page[LogEntry]:
+        statement = select(sync_record_errors).where(_e.DataSyncJobId == job_id, _e.TenantId == tenant_id)
+        if kinds:
+            statement = statement.where(_e.Kind.in_([kind.value for kind in kinds]))
         # IX_SyncRecordError_Job
-        ordered = statement.order_by(_e.CreatedAt, _e.SyncRecordErrorId)
-        return page_of(self._connection, ordered, page, _error_of)
+        ordered = statement.order_by(_e.CreatedAt, _IN_A_MOMENT, _e.SyncRecordErrorId)
+        return page_of(self._connection, ordered, page, _entry_of)
 
     def steps(self, job_id: UUID) -> list[Step]:
         statement = select(sync_steps).where(_s.DataSyncJobId == job_id).order_by(_s.Position)
@@ -428,6 +444,24 @@ class SqlSyncJobs:
             )
         )
         return self._connection.execute(statement).rowcount == 1
+
+    def log(self, tenant_id: UUID, entries: Sequence[LogEntry]) -> None:
+        rows = [
+            {
+                "SyncRecordErrorId": entry.entry_id,
+                "DataSyncJobId": entry.data_sync_job_id,
+                "TenantId": tenant_id,
+                "Stream": entry.stream,
+                "ExternalId": entry.external_id,
+                "Pointer": entry.pointer,
+                "Reason": entry.reason,
+                "CreatedAt": entry.created_at,
+                "Kind": entry.kind.value,
+                "Details": json.dumps(entry.details) if entry.details else None,
+            }
+            for entry in entries
+        ]
+        self._connection.execute(insert(sync_record_errors), rows)
 
     def log_errors(self, tenant_id: UUID, errors: Sequence[RecordError]) -> None:
         rows = [

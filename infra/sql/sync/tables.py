@@ -61,6 +61,7 @@ data_sync_jobs = Table(
     Column("ChainRun", Integer, nullable=False, server_default=text("1")),
     Column("ChainBeganAt", Utc),
     _count("RunBatches"),
+    _count("Interruptions"),
     # at most so many run at a time, whoever races
     filtered("UX_DataSync_Slot", "RunSlot", where="RunSlot IS NOT NULL", unique=True),
     # one running job per integration
@@ -158,6 +159,9 @@ sync_record_errors = Table(
     Column("Pointer", Varchar(300), nullable=False),
     Column("Reason", Varchar(400), nullable=False),
     created_at(),
+    # The log of the execution stands beside the refused records, so that both are one list.
+    Column("Kind", Exact(12), nullable=False, server_default=text("'Record'")),
+    Column("Details", Varchar(400)),
     scattered_key("SyncRecordErrorId"),
     clustered("IX_SyncRecordError_CreatedAt", "CreatedAt"),
     Index("IX_SyncRecordError_Job", "DataSyncJobId", "CreatedAt"),

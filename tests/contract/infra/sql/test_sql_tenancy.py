@@ -37,7 +37,7 @@ _SCOPED: dict[type, frozenset[str]] = {
     SqlApiKeys: frozenset({"by_hashes", "expired", "refs", "set_usage", "unclosed", "set_closed"}),
     SqlSyncJobs: frozenset(
         {"find", "moments", "move", "claim", "taken", "waiting", "to_queue", "mark_queued", "silent", "touch"}
-        | {"restart", "steps", "add_steps", "advance", "synced", "delete_before"}
+        | {"restart", "interrupt", "steps", "add_steps", "advance", "synced", "delete_before"}
     ),
     SqlSyncRecords: frozenset({"forget_disconnected", "delete_tombstones"}),
     SqlSyncSettings: frozenset({"due", "move_on"}),

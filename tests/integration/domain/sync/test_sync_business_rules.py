@@ -14,7 +14,7 @@ from domain.core.errors import ValidationFailed
 from domain.core.paging import PageRequest
 from domain.core.wire import rfc3339
 from domain.sync.mapping import FieldMapping
-from domain.sync.model import SyncStatus
+from domain.sync.model import LogKind, SyncStatus
 from domain.sync.record_service import PreviewMapping, PutRecords, RecordService
 from domain.sync.service import SyncService
 from tests.worlds.builders import START
@@ -42,7 +42,11 @@ async def test_an_import_refuses_and_logs_what_breaks_a_rule__UC_DS_02(world: Sy
     world.crm.put("nobody", START - timedelta(days=1), email=None, jobTitle="Clerk")
     job = await world.synced(await world.integration())
     assert (job.status, job.records_written, job.records_failed) == (SyncStatus.PartialSuccess, 1, 1)
-    errors = world.hub.use(SyncService).errors(world.principal, job.data_sync_job_id, PageRequest()).items
+    errors = (
+        world.hub.use(SyncService)
+        .log(world.principal, job.data_sync_job_id, [LogKind.Record], PageRequest())
+        .items
+    )
     assert [(error.external_id, error.pointer) for error in errors] == [("nobody", "")]
     assert "neither name" in errors[0].reason
 

@@ -22,7 +22,7 @@ from domain.sync.batches import BatchRunner
 from domain.sync.dispatch import Dispatcher
 from domain.sync.job_runs import JobRuns
 from domain.sync.mapping import FieldMapping
-from domain.sync.model import SyncJob, SyncStatus
+from domain.sync.model import LogKind, SyncJob, SyncStatus
 from domain.sync.record_service import PutRecords, RecordService
 from domain.sync.schedule_service import ScheduleService
 from domain.sync.service import SyncService
@@ -219,7 +219,11 @@ async def test_a_bad_record_is_logged_alone_and_without_its_values__BR_DS_04(wor
     world.crm.records["c05"] = SourceRecord("c05", {"email": ["secret@example.com"]}, START)
     job = await world.synced(integration)
     assert (job.status, job.records_failed, job.records_written) == (SyncStatus.PartialSuccess, 1, 9)
-    errors = world.hub.use(SyncService).errors(world.principal, job.data_sync_job_id, PageRequest()).items
+    errors = (
+        world.hub.use(SyncService)
+        .log(world.principal, job.data_sync_job_id, [LogKind.Record], PageRequest())
+        .items
+    )
     assert [(error.external_id, error.pointer) for error in errors] == [("c05", "/email")]
     assert "secret" not in errors[0].reason
     assert world.raised("DataSyncFailed")[0]["recordsFailed"] == 1
@@ -451,7 +455,9 @@ async def test_a_record_stamped_in_the_future_is_told_once_and_not_frozen(
 
     def told(job: SyncJob) -> list[str]:
         entries = (
-            world.hub.use(SyncService).errors(world.principal, job.data_sync_job_id, PageRequest()).items
+            world.hub.use(SyncService)
+            .log(world.principal, job.data_sync_job_id, [LogKind.Record], PageRequest())
+            .items
         )
         return [entry.external_id for entry in entries]
 

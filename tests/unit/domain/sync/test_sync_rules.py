@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 
 from domain.core.text_length import utf16_units
 from domain.sync.merging import IncomingRecord, MergeAction, StoredVersion, decide, latest, merge
-from domain.sync.model import BatchResult, BatchState
-from domain.sync.rules import after_failure, after_success, backoff_seconds, batch_size, since_of, stored_id
+from domain.sync.model import BatchResult, BatchState, SyncStatus
+from domain.sync.rules import (
+    after_failure,
+    after_success,
+    backoff_seconds,
+    batch_size,
+    final_status,
+    is_logged,
+    since_of,
+    stored_id,
+)
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -133,3 +142,24 @@ def test_a_stored_moment_that_has_not_come_decides_nothing(
 def test_of_repeats_the_one_stamped_in_the_future_is_not_the_latest_for_that() -> None:
     ahead, repaired = record(data='{"n":1}', minutes=600), record(data='{"n":2}', minutes=-5)
     assert latest([ahead, repaired], NOON)[0] == [repaired]
+
+
+@pytest.mark.parametrize(
+    ("processed", "failed", "status"),
+    [
+        (0, 0, SyncStatus.Completed),
+        (5, 0, SyncStatus.Completed),
+        (5, 1, SyncStatus.PartialSuccess),
+        (1, 500, SyncStatus.PartialSuccess),
+        (0, 1, SyncStatus.Failed),
+    ],
+)
+def test_a_job_that_could_take_no_record_has_failed(processed: int, failed: int, status: SyncStatus) -> None:
+    assert final_status(processed, failed) == status
+
+
+@pytest.mark.parametrize(
+    ("upto", "told"), [(99, 99), (100, 100), (999, 189), (1_000, 190), (9_999, 279), (100_000, 370)]
+)
+def test_the_log_thins_out_by_powers_of_ten(upto: int, told: int) -> None:
+    assert sum(is_logged(number) for number in range(1, upto + 1)) == told

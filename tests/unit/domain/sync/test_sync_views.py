@@ -37,7 +37,7 @@ JOB = SyncJob(
 def test_a_log_as_csv_survives_quotes_and_disarms_formulas() -> None:
     text = _csv([["records", '=cmd("x")', "/a,b", 'It said "no"\nand left', "2026-03-01T09:00:00Z"]])
     rows = list(csv.reader(io.StringIO(text)))
-    assert rows[0] == ["stream", "recordId", "pointer", "reason", "createdAt"]
+    assert rows[0] == ["stream", "recordId", "pointer", "reason", "createdAt", "kind"]
     assert rows[1][1:4] == ['\'=cmd("x")', "/a,b", 'It said "no"\nand left']
 
 
