@@ -19,7 +19,7 @@ from domain.journal.occurrences import ALERTS_QUEUE, message_of, occurrence
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService
 from domain.journal.ports import EventRef
 from domain.webhooks.ports import NewDelivery, PipelineTransaction, Subscriber
-from domain.webhooks.rules import subscriptions_for
+from domain.webhooks.rules import is_about, subscriptions_for
 
 WEBHOOK_DELIVERIES_QUEUE = "webhook-deliveries"
 _IDS_PER_MESSAGE = 100
@@ -217,6 +217,7 @@ class FanOut:
                 subscriber.webhook_id: subscriber
                 for name in subscriptions_for(event.type)
                 for subscriber in by_name.get((event.tenant_id, name), ())
+                if subscriber.integration_id is None or is_about(event, subscriber.integration_id)
             }
             for webhook_id, found in matched.items():
                 deliveries.append(NewDelivery(self._ids.new(), webhook_id, event, is_held=found.holds))

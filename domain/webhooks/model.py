@@ -170,13 +170,16 @@ class RetryPolicyCommand(Command):
         return RetryPolicy(**self.model_dump())
 
 
+OF_INTEGRATION = "Only events of this integration are sent: those whose subject, or `integrationId` of whose data, is its id"
+
+
 class CreateWebhook(Command):
     """Body of `POST /api/webhooks`."""
 
     url: Url = Field(description="Where to post; HTTPS, or http://localhost in development (BR-WH-01)")
     event_types: EventTypes
     description: Annotated[str, TextConstraints(max_length=500)] | None = None
-    integration_id: UUID | None = Field(None, strict=False)
+    integration_id: UUID | None = Field(None, strict=False, description=OF_INTEGRATION)
     retry_policy: RetryPolicyCommand = RetryPolicyCommand()
     timeout_seconds: Timeout = 30
     rate_limit_per_second: RateLimit | None = None
@@ -188,7 +191,7 @@ class UpdateWebhook(Command):
     url: Url | None = None
     event_types: EventTypes | None = None
     description: Annotated[str, TextConstraints(max_length=500)] | None = None
-    integration_id: UUID | None = Field(None, strict=False)
+    integration_id: UUID | None = Field(None, strict=False, description=OF_INTEGRATION)
     retry_policy: RetryPolicyCommand | None = None
     timeout_seconds: Timeout | None = None
     rate_limit_per_second: RateLimit | None = None

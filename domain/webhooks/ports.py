@@ -86,6 +86,7 @@ class Subscriber:
     tenant_id: UUID
     event_type: str
     holds: bool
+    integration_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

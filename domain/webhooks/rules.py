@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from domain.core.errors import Conflict, FieldError, ValidationFailed
+from domain.core.principal import guid
 from domain.core.web_address import BadAddress, NotHttps, require_https
+from domain.journal.events import DomainEvent
 from domain.webhooks.model import DELIVERY_EVENTS, DeliveryStatus, Webhook, WebhookState
 from domain.webhooks.ports import AttemptResult
 
@@ -59,6 +63,23 @@ def subscriptions_for(event_type: str) -> list[str]:
     parts = event_type.split(".")
     prefixes = [".".join(parts[:length]) + ".*" for length in range(1, len(parts))]
     return [event_type, *prefixes, "*"]
+
+
+def is_about(event: DomainEvent, integration_id: UUID) -> bool:
+    """Return whether an event is about an integration: its subject, or `integrationId` of its data, is the id.
+
+    So are a provider's own events and the hub's about the integration, its syncs and its alerts; those that other
+    modules raise are about one where they say so."""
+    wanted = str(integration_id)
+    if (event.subject or "").lower() == wanted:
+        return True
+    if wanted not in event.data.lower():
+        return False
+    try:
+        data = json.loads(event.data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and guid(data.get("integrationId")) == integration_id
 
 
 def set_active(webhook: Webhook, active: bool) -> Webhook:

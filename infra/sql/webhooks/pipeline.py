@@ -43,7 +43,7 @@ _s = webhook_subscriptions.c
 
 # WebhookSubscriptions' primary key (TenantId, EventType, WebhookId)
 _SUBSCRIBERS = (
-    select(_s.WebhookId, _s.TenantId, _s.EventType, _w.State)
+    select(_s.WebhookId, _s.TenantId, _s.EventType, _w.State, _w.IntegrationId)
     .join(webhooks, _w.WebhookId == _s.WebhookId)
     .where(
         _s.TenantId == bindparam("tenant"),
@@ -158,10 +158,10 @@ class SqlDeliveryPipeline:
         for tenant, name in wanted:
             names.setdefault(tenant, set()).add(name)
         return [
-            Subscriber(webhook_id, tenant_id, event_type, holds=state != WebhookState.Active)
+            Subscriber(webhook_id, tenant_id, event_type, state != WebhookState.Active, integration_id)
             for tenant, wanted_names in names.items()
             for chunk in chunks(sorted(wanted_names))
-            for webhook_id, tenant_id, event_type, state in self._connection.execute(
+            for webhook_id, tenant_id, event_type, state, integration_id in self._connection.execute(
                 _SUBSCRIBERS, {"tenant": tenant, "names": chunk}
             )
         ]

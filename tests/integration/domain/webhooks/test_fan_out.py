@@ -12,15 +12,17 @@ from uuid import UUID
 import pytest
 
 from domain.core.errors import Unavailable
+from domain.integrations.model import Integration, IntegrationStatus
 from domain.journal.events import DomainEvent
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE
+from domain.providers.contract import IntegrationType
 from domain.webhooks import fan_out
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage, delivery_messages
 from domain.webhooks.model import DeliveryStatus, UpdateWebhook, WebhookState
 from domain.webhooks.ports import NewDelivery
 from domain.webhooks.service import WebhookWithSecret
 from infra.sql.journal.outbox import SqlOutbox
-from tests.worlds.builders import answer
+from tests.worlds.builders import TENANT, USER, answer
 from tests.worlds.webhook_world import WebhookWorld
 
 MIB = 1024 * 1024
@@ -67,6 +69,40 @@ async def test_a_webhook_is_told_what_it_subscribed_to(
     world.raise_event(type_)
     await world.settle()
     assert len(world.receivers.posts) == told
+
+
+async def test_a_webhook_of_an_integration_is_told_of_that_integration_alone(world: WebhookWorld) -> None:
+    integration = Integration(
+        integration_id=UUID("0a7b6c5d-0000-4000-8000-00000000abcd"),
+        tenant_id=TENANT,
+        name="Guests",
+        integration_type=IntegrationType.CustomAPI,
+        provider="REST",
+        status=IntegrationStatus.Active,
+        sealed_configuration="sealed",
+        created_at=world.clock.now(),
+        created_by=USER,
+    )
+    with world.transactions.write() as tx:
+        tx.integrations.add(TENANT, integration)
+        tx.commit()
+    own = str(integration.integration_id)
+    bound, free = await world.webhook("*", integrationId=own), await world.webhook("*")
+    wanted = [
+        world.raise_event("GuestsImported", data={"integrationId": own.upper()}),
+        world.raise_event("rest.guest.changed", subject=own, data={"id": "g1"}),
+    ]
+    world.raise_event("GuestsImported", data={"integrationId": str(UUID(int=8))})
+    world.raise_event("BookingConfirmed", data={"note": own})
+    await world.settle()
+    assert {delivery.event_id for delivery in world.deliveries(bound)} == set(wanted)
+    assert len(world.deliveries(free)) == 4
+    await world.service.update(
+        world.principal, bound.webhook.webhook_id, UpdateWebhook(integration_id=None), None
+    )
+    world.raise_event("BookingConfirmed")
+    await world.settle()
+    assert len(world.deliveries(bound)) == 3
 
 
 async def test_several_matching_names_are_one_delivery(world: WebhookWorld) -> None:

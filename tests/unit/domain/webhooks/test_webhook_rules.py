@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from email.utils import format_datetime
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from domain.core.errors import Conflict, ValidationFailed
 from domain.core.ports import OutboundFailure
+from domain.journal.events import DomainEvent
 from domain.webhooks.model import CreateWebhook, DeliveryStatus, RetryPolicy, Webhook, WebhookState
 from domain.webhooks.retry_policy import (
     ReceiverAnswer,
@@ -21,10 +23,11 @@ from domain.webhooks.retry_policy import (
     parse_retry_after,
     retry_delay,
 )
-from domain.webhooks.rules import check_url, set_active, should_disable, subscriptions_for
+from domain.webhooks.rules import check_url, is_about, set_active, should_disable, subscriptions_for
 from tests.worlds.builders import START, TENANT, USER
 
 STEADY = RetryPolicy(jitter=False)
+GUESTS = UUID("0a7b6c5d-0000-4000-8000-00000000abcd")
 EXPIRES = START + timedelta(hours=24)
 
 
@@ -404,3 +407,25 @@ def test_a_webhook_that_was_never_verified_cannot_be_activated() -> None:
     with pytest.raises(Conflict) as refused:
         set_active(a_webhook(WebhookState.PendingVerification), True)
     assert refused.value.code == "verification-pending"
+
+
+@pytest.mark.parametrize(
+    ("subject", "data", "about"),
+    [
+        (None, f'{{"integrationId":"{GUESTS}"}}', True),
+        (None, f'{{"integrationId":"{str(GUESTS).upper()}"}}', True),
+        (str(GUESTS), '{"id":"evt_1"}', True),
+        (str(GUESTS).upper(), '{"id":"evt_1"}', True),
+        (None, f'{{"integrationId":"{UUID(int=8)}"}}', False),
+        (None, f'{{"of":{{"integrationId":"{GUESTS}"}}}}', False),
+        (None, f'{{"integrationId":["{GUESTS}"]}}', False),
+        (None, f'["{GUESTS}"]', False),
+        (None, f'{{"note":"{GUESTS}"}}', False),
+        (f"guest/{GUESTS}", "{}", False),
+        ("booking/42", "{}", False),
+        (None, '{"a":' * 100_000 + f'"{GUESTS}"' + "}" * 100_000, False),
+    ],
+)
+def test_an_event_is_about_the_integration_that_it_names(subject: str | None, data: str, about: bool) -> None:
+    event = DomainEvent("e1", TENANT, "BookingConfirmed", data, START, subject)
+    assert is_about(event, GUESTS) is about
