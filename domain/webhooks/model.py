@@ -170,7 +170,7 @@ class RetryPolicyCommand(Command):
         return RetryPolicy(**self.model_dump())
 
 
-OF_INTEGRATION = "Only events of this integration are sent: those whose subject, or `integrationId` of whose data, is its id"
+OF_INTEGRATION = "Only events with this id as their subject, or as `integrationId` of their data, are sent"
 
 
 class CreateWebhook(Command):
