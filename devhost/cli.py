@@ -69,6 +69,19 @@ def token_of(arguments: argparse.Namespace, state: Path) -> str:
     )
 
 
+def _secret(arguments: argparse.Namespace) -> int:
+    from infra.embedded.secrets import EmbeddedSecretStore
+
+    load_local_settings(Path(arguments.app_dir).resolve())
+    value = sys.stdin.read().rstrip("\r\n")
+    try:
+        EmbeddedSecretStore(home()).set(arguments.name, value)
+    except ValueError as error:
+        raise HostError(str(error)) from None
+    print(f"{arguments.name} stored in {home()}")
+    return 0
+
+
 def _functions(arguments: argparse.Namespace) -> int:
     from devhost.loading import Function, load_functions
     from devhost.web import route_of
@@ -187,6 +200,10 @@ def parser() -> argparse.ArgumentParser:
     token.add_argument("--name", default="Development Administrator")
     token.set_defaults(run=_token)
 
+    secret = commands.add_parser("secret", help="put a secret that a setting names into the embedded store")
+    secret.add_argument("name", help="such as oauth-app-google; its value is read from standard input")
+    secret.set_defaults(run=_secret)
+
     functions = commands.add_parser("functions", help="list the app's functions")
     functions.set_defaults(run=_functions)
 
@@ -210,6 +227,6 @@ def parser() -> argparse.ArgumentParser:
     back.add_argument("directory", help="of a backup")
     back.set_defaults(run=_restore)
 
-    for command in (start, worker, token, functions, queues, clock, save, back):
+    for command in (start, worker, token, secret, functions, queues, clock, save, back):
         command.add_argument("--app-dir", default=".", help="directory of function_app.py and host.json")
     return made

@@ -22,13 +22,13 @@ import azure.functions as func
 
 from domain.core.errors import Unavailable
 from domain.core.tracing import Attributes, SpanKind, queue_attributes
-from domain.sync.dispatch import SYNC_JOBS_QUEUE, Dispatcher, JobStart, nudge
+from domain.sync.dispatch import AUTHORIZED, SYNC_JOBS_QUEUE, Dispatcher, JobStart, nudge
 from domain.sync.job_runs import JobRuns
 from domain.sync.model import BatchResult, BatchState
 from domain.sync.record_service import RecordService
 from domain.sync.rules import MOST_TRIES, TIMED_OUT, after_failure, after_success, backoff_seconds
 from domain.sync.schedule_service import ScheduleService
-from domain.sync.service import SyncService
+from domain.sync.standing import Connected, StandingSyncs
 from functions.queues import Messages, put_off, text_of
 from infra.app.build import hub, use
 from infra.observability.trace import Trace
@@ -193,6 +193,7 @@ async def dispatch_sync_jobs(messages: Messages, client: df.DurableOrchestration
             body = _read(text_of(message))
             await _cancel(body, client)
             await asyncio.to_thread(_begin_initial, body)
+            await asyncio.to_thread(_continue_by_push, body)
         await _start(await asyncio.to_thread(_claim), client)
     except Unavailable as reason:
         await asyncio.to_thread(put_off, "sync-jobs", messages, reason)
@@ -262,10 +263,31 @@ def _begin_initial(body: dict[str, Any]) -> None:
     except (KeyError, ValueError, TypeError):
         logger.error("message is not an initial sync")
         return
-    trace = Trace.of(str(initial.get("traceparent")))
-    use(SyncService).start_initial(
-        tenant, integration, str(initial.get("eventId")), trace.header if trace else None
+    connected = Connected(
+        tenant,
+        integration,
+        str(initial.get("eventId")),
+        str(initial.get("eventType", AUTHORIZED)),
+        _trace_of(initial),
     )
+    use(StandingSyncs).begin(connected)
+
+
+def _continue_by_push(body: dict[str, Any]) -> None:
+    push = body.get("push")
+    if not isinstance(push, dict):
+        return
+    try:
+        integration = UUID(push["integrationId"])
+    except (KeyError, ValueError, TypeError):
+        logger.error("message is not a push")
+        return
+    use(StandingSyncs).push(integration, _trace_of(push))
+
+
+def _trace_of(told: dict[str, Any]) -> str | None:
+    trace = Trace.of(str(told.get("traceparent")))
+    return trace.header if trace else None
 
 
 async def _cancel(body: dict[str, Any], client: df.DurableOrchestrationClient) -> None:

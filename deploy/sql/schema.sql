@@ -1223,6 +1223,28 @@ UPDATE alembic_version SET version_num='0019' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0019 -> 0020
+
+ALTER TABLE [Integrations] ADD [OwnerId] UNIQUEIDENTIFIER NULL;
+
+GO
+
+ALTER TABLE [Integrations] ADD [AccountHash] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NULL;
+
+GO
+
+ALTER TABLE [Integrations] ADD [ClientHash] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NULL;
+
+GO
+
+CREATE INDEX [IX_Integration_Client] ON [Integrations] ([ClientHash], [AccountHash]) WHERE ClientHash IS NOT NULL;
+
+GO
+
+UPDATE alembic_version SET version_num='0020' WHERE alembic_version.version_num = '0019';
+
+GO
+
 COMMIT;
 
 GO

@@ -10,7 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final, Literal
@@ -39,6 +39,7 @@ _ALERT_EVERY = timedelta(minutes=1)
 class VerificationRequest:
     """Whether the key with this hash may be used for `scopes` from `ip`.
 
+    - `instead`: a scope that is enough where the key lacks `scopes`.
     - `consume`: charge one request to the key's quota when it is valid.
     - `tenant_id`: report keys of other tenants as not found.
     - `client`: the User-Agent; `country`: that of the address; None where unknown."""
@@ -50,6 +51,17 @@ class VerificationRequest:
     tenant_id: UUID | None = None
     client: str | None = None
     country: str | None = None
+    instead: str | None = None
+
+    def of(self, key: ApiKey) -> VerificationRequest:
+        """Return the request with the scopes that it asks of this key."""
+        if (
+            self.instead is not None
+            and self.instead in key.scopes
+            and missing_scopes(key.scopes, self.scopes)
+        ):
+            return replace(self, scopes=(self.instead,))
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,10 @@ class KeyVerifier:
         with self._transactions.read() as tx:
             keys = tx.api_keys.by_hashes({request.key_hash for request in requests})
         now = self._clock.now()
+        requests = [
+            request.of(keys[request.key_hash]) if request.key_hash in keys else request
+            for request in requests
+        ]
         results: list[VerificationResult] = [_UNKNOWN] * len(requests)
         by_quota: dict[UUID, list[int]] = defaultdict(list)
         for index, request in enumerate(requests):

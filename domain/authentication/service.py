@@ -113,12 +113,14 @@ class Authenticator:
         credentials: Credentials,
         permission: str | None = None,
         *,
+        instead: str | None = None,
         user: Principal | None = None,
         verification: VerificationResult | None = None,
     ) -> AuthenticationResult:
         """Return who sends the request, or why it is refused, `permission` included. Blocks.
 
         - A refused request takes nothing of a key's quota.
+        - `instead`: a permission that is enough where the caller lacks the other.
         - `user`, `verification`: what the caller has verified of these credentials already.
         - Raises Unavailable."""
         origin, text = credentials.origin, credentials.key_text
@@ -126,13 +128,14 @@ class Authenticator:
             if credentials.sent_key is not None and credentials.authorization:
                 raise TwoCredentials("Send one credential: X-API-Key or Authorization, not both.")
             if text is None:
-                result = _user_result(user or self._user(credentials), permission, origin)
+                user = user or self._user(credentials)
+                result = _user_result(user, permission, origin, instead=instead)
             else:
                 key = parse_key(text)
                 if key is None:
                     raise InvalidToken(_INVALID_KEY, code="invalid-key")
                 if verification is None:
-                    verification = self._key_verifier.verify(_request(key, permission, origin))
+                    verification = self._key_verifier.verify(_request(key, permission, origin, instead))
                 result = _key_result(key, verification, origin)
         except Unauthenticated as error:
             result = AuthenticationResult(origin, error=error, key_prefix=safe_prefix(text or ""))
@@ -142,19 +145,20 @@ class Authenticator:
         return result
 
     async def authenticate_soon(
-        self, credentials: Credentials, permission: str | None = None
+        self, credentials: Credentials, permission: str | None = None, *, instead: str | None = None
     ) -> AuthenticationResult:
         """Authenticate from an event loop. Only a user met for the first time costs a thread. Raises Unavailable."""
         text = credentials.key_text
         if text is None:
             user = self._known(credentials)
             if user is None:
-                return await asyncio.to_thread(self.authenticate, credentials, permission)
-            return self.authenticate(credentials, permission, user=user)
+                return await asyncio.to_thread(self.authenticate, credentials, permission, instead=instead)
+            return self.authenticate(credentials, permission, instead=instead, user=user)
         key = parse_key(text)
         if key is None:
             return self.authenticate(credentials, permission)
-        verification = await self._key_verifier.verify_soon(_request(key, permission, credentials.origin))
+        request = _request(key, permission, credentials.origin, instead)
+        verification = await self._key_verifier.verify_soon(request)
         return self.authenticate(credentials, permission, verification=verification)
 
     def _user(self, credentials: Credentials) -> Principal:
@@ -194,17 +198,21 @@ class Authenticator:
                 self._seen.popitem(last=False)
 
 
-def _request(key: PlainKey, permission: str | None, origin: RequestOrigin) -> VerificationRequest:
-    scopes = (permission,) if permission else ()
-    return VerificationRequest(key.hash, scopes, origin.ip, client=origin.client, country=origin.country)
+def _request(
+    key: PlainKey, permission: str | None, origin: RequestOrigin, instead: str | None
+) -> VerificationRequest:
+    scopes, client, country = (permission,) if permission else (), origin.client, origin.country
+    return VerificationRequest(key.hash, scopes, origin.ip, client=client, country=country, instead=instead)
 
 
-def _user_result(user: Principal, permission: str | None, origin: RequestOrigin) -> AuthenticationResult:
+def _user_result(
+    user: Principal, permission: str | None, origin: RequestOrigin, *, instead: str | None
+) -> AuthenticationResult:
     principal = Principal(
         user.tenant_id, user.user_id, user.permissions, user.name, user.api_key_id, origin, user.expires_at
     )
     try:
-        if permission:
+        if permission and instead not in principal.permissions:
             principal.require(permission)
     except Forbidden as error:
         return AuthenticationResult(origin, principal, error)

@@ -7,6 +7,7 @@ from typing import Final
 
 INTEGRATION_MANAGE: Final = "integration:manage"
 INTEGRATION_ADMIN: Final = "integration:admin"
+CALENDAR_CONNECT: Final = "calendar:connect"
 WEBHOOK_MANAGE: Final = "webhook:manage"
 EVENTS_WRITE: Final = "events:write"
 INSIGHTS_READ: Final = "insights:read"
@@ -23,6 +24,7 @@ APIKEY_VERIFY: Final = "apikey:verify"
 PERMISSIONS: Final[Mapping[str, str]] = {
     INTEGRATION_MANAGE: "Manage API keys; operate integrations: test, sync, health, logs",
     INTEGRATION_ADMIN: "Create integrations and change their configuration and credentials",
+    CALENDAR_CONNECT: "Connect, read, synchronise and disconnect one's own calendars, and nothing else",
     WEBHOOK_MANAGE: "Manage webhook subscriptions, their secrets and deliveries",
     EVENTS_WRITE: "Raise events",
     INSIGHTS_READ: "Read signals, anomalies, the overview and the dashboard",

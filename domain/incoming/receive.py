@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -125,7 +125,10 @@ class IncomingReceiver:
         *,
         lifecycle: Lifecycle,
         clock: Clock,
+        on_accepted: Callable[[Integration, str | None], object] | None = None,
     ) -> None:
+        """`on_accepted` is called with the integration and the trace of a request that brought something new."""
+        self._on_accepted = on_accepted
         self._transactions = transactions
         self._connections = connections
         self._inbox = inbox
@@ -203,6 +206,8 @@ class IncomingReceiver:
                 traceparent=traceparent,
                 repeat_window=repeat_window,
             )
+        if accepted and self._on_accepted is not None:
+            self._on_accepted(integration, traceparent)
         repeated = len(answer.events) - accepted
         by_content = any(event.event_id == event.content_digest for event in answer.events)
         return Receipt(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -62,6 +63,12 @@ class CreateIntegration(Command):
         description="A name of `GET /api/providers`, such as `Stripe`"
     )
     configuration: ConfigurationObject = Field(repr=False)
+    owner_id: UUID | None = Field(
+        None,
+        strict=False,
+        description="Whose calendar it is (CalendarSync only); the caller's when absent. Naming somebody else needs "
+        "`integration:admin` or `integration:manage`",
+    )
     is_enabled: bool = Field(True, description="false: keep it out of health checks, syncs and use")
     activate: bool = Field(True, description="false: keep it as a Draft; activate it later")
     test: bool | None = Field(

@@ -15,6 +15,7 @@ from domain.core.ports import Clock
 from domain.integrations.configuration import Split
 from domain.integrations.credential_store import CredentialStore, SecretsMissing
 from domain.integrations.model import Integration
+from domain.integrations.oauth_apps import OAuthApps
 from domain.integrations.ports import AccessTokens, OpenHttp, RenewableToken
 from domain.providers.contract import (
     STORED,
@@ -73,12 +74,14 @@ class Connector:
         tokens: AccessTokens,
         open_http: OpenHttp,
         *,
+        apps: OAuthApps,
         clock: Clock,
     ) -> None:
         self._catalogue = catalogue
         self._credential_store = credential_store
         self._tokens = tokens
         self._open_http = open_http
+        self._apps = apps
         self._clock = clock
 
     def connect(
@@ -95,6 +98,7 @@ class Connector:
         was revoked. Raises Unavailable when the secret store does not answer."""
         provider = self._catalogue.get(integration.provider)
         split = split if split is not None else stored_configuration(self._credential_store, integration)
+        split = self._apps.completed(provider.profile, split)
         configuration = typed_configuration(provider.profile, split)
         token = self._token(provider, integration) if needs_token else None
         http = self._open_http(

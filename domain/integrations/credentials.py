@@ -19,6 +19,7 @@ from domain.integrations.connection import Catalogue
 from domain.integrations.credential_store import CredentialStore, SecretsMissing
 from domain.integrations.lifecycle import Lifecycle, LifecycleResult
 from domain.integrations.model import Integration, IntegrationStatus, SuspensionCause
+from domain.integrations.oauth_apps import OAuthApps
 from domain.integrations.ports import IntegrationTransaction
 from domain.integrations.rules import activated, check_urls
 from domain.integrations.validation import CredentialValidator, ValidationResult
@@ -39,6 +40,7 @@ class CredentialService:
         credential_store: CredentialStore,
         validator: CredentialValidator,
         *,
+        apps: OAuthApps,
         lifecycle: Lifecycle,
         changes: ChangeRecorder,
         allow_loopback: bool,
@@ -47,6 +49,7 @@ class CredentialService:
         self._catalogue = catalogue
         self._credential_store = credential_store
         self._validator = validator
+        self._apps = apps
         self._lifecycle = lifecycle
         self._changes = changes
         self._allow_loopback = allow_loopback
@@ -112,9 +115,15 @@ class CredentialService:
         sent = command.credentials if isinstance(command, RotateCredentials) else command.configuration
         if sent is None:
             return before, None
-        model, old = self._catalogue.get(before.provider).profile.configuration, self._load(before)
-        change = overlay if isinstance(command, RotateCredentials) else merge
-        split = change(model, sent, old)
+        profile, old = self._catalogue.get(before.provider).profile, self._load(before)
+        is_rotation = isinstance(command, RotateCredentials)
+        change = overlay if is_rotation else merge
+        split = self._apps.configured(
+            profile,
+            sent,
+            lambda fields: change(profile.configuration, fields, old),
+            kept=old.whole() if is_rotation else None,
+        )
         check_urls(split.plain, allow_loopback=self._allow_loopback)
         return before, _Replacement(split, old, None)
 

@@ -12,6 +12,7 @@ from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, TableEntity, TableStore, TableWrite
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, in_steps
+from domain.integrations.access import reached
 from domain.integrations.health_rules import Vitals, percentile, read_vitals, success_rate
 from domain.integrations.model import Integration, IntegrationLog
 from domain.integrations.ports import IntegrationTransaction, LogFilter
@@ -120,9 +121,9 @@ class IntegrationHistory:
 
     def health(self, principal: Principal, integration_id: UUID) -> HealthReport:
         """Return the health over an hour, a day and a week. Raises NotFound, Unavailable."""
-        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
-            integration = tx.integrations.get(principal.tenant_id, integration_id)
+            found = tx.integrations.get(principal.tenant_id, integration_id)
+        integration = reached(principal, INTEGRATION_MANAGE, found)
         now = self._clock.now()
         samples = self._samples.since(integration_id, now - max(_SPANS.values()))
         windows = {
@@ -136,9 +137,8 @@ class IntegrationHistory:
         self, principal: Principal, integration_id: UUID, filter_: LogFilter, page: PageRequest
     ) -> Page[IntegrationLog]:
         """Return a page of the log, newest first. Raises NotFound."""
-        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
-            tx.integrations.get(principal.tenant_id, integration_id)
+            reached(principal, INTEGRATION_MANAGE, tx.integrations.get(principal.tenant_id, integration_id))
             return tx.integration_logs.page(integration_id, filter_, page)
 
     def forget_old(self, *, transactions: int = 500) -> tuple[int, int]:

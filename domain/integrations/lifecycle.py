@@ -8,18 +8,27 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from uuid import UUID
 
-from domain.core.errors import check_version
+from domain.core.errors import RuleViolation, check_version
 from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
+from domain.integrations.access import reached
 from domain.integrations.changes import ChangeRecorder
 from domain.integrations.commands import ActivateIntegration, ReviewIntegration, SuspendIntegration
 from domain.integrations.credential_store import CredentialStore
 from domain.integrations.health_rules import FIRST_PROBE
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, LogLevel, SuspensionCause
 from domain.integrations.ports import IntegrationTransaction
-from domain.integrations.rules import Move, activated, check_type_enabled, moved, slot, slot_taken
+from domain.integrations.rules import (
+    Move,
+    activated,
+    check_type_enabled,
+    early_slot,
+    moved,
+    provider_hash,
+    slot_taken,
+)
 from domain.integrations.validation import CredentialValidator, ValidationResult
 from domain.journal.occurrences import OccurrenceSender
 from domain.providers.contract import IntegrationType, ProviderFailure
@@ -83,7 +92,11 @@ class Lifecycle:
         is_new = begun.status == IntegrationStatus.PendingValidation
         test = command.test if command.test is not None or is_new else False
         validation = await self._validator.validate(begun, command.test_options.to_options(), test=test)
-        concluded = await asyncio.to_thread(self._conclude, principal, begun, validation)
+        try:
+            concluded = await asyncio.to_thread(self._conclude, principal, begun, validation)
+        except RuleViolation as refused:
+            await asyncio.to_thread(self._stay, principal, begun, refused.detail)
+            raise
         return LifecycleResult(concluded, validation)
 
     @repeated
@@ -126,9 +139,10 @@ class Lifecycle:
         """Disconnect for good: revoke an OAuth grant, destroy the credentials, keep the row for its log. Idempotent.
 
         Raises NotFound, PreconditionFailed."""
-        principal.require(INTEGRATION_ADMIN)
         with self._transactions.write() as tx:
-            before = self.current(tx, principal, integration_id, if_match)
+            found = tx.integrations.get(principal.tenant_id, integration_id)
+            before = reached(principal, INTEGRATION_ADMIN, found)
+            check_version("integration", if_match, before.version)
             if before.status == IntegrationStatus.Disconnected:
                 return
             gone = replace(
@@ -146,6 +160,26 @@ class Lifecycle:
             # Revoking at the provider needs the credentials.
             self._on_disconnect(before)
         self._credential_store.discard(before.secret_name)
+
+    def reauthorized(
+        self, principal: Principal, integration: Integration, validation: ValidationResult
+    ) -> Integration:
+        """Store the account that an active integration was authorised with again; a known one changes nothing.
+
+        Suspends it and raises RuleViolation (BR-IM-01) where another integration holds the account's slot."""
+        try:
+            return self._with_account(principal, integration, validation)
+        except RuleViolation as refused:
+            with self._transactions.write() as tx:
+                before = tx.integrations.get(integration.tenant_id, integration.integration_id)
+                if before.status == IntegrationStatus.Active:
+                    suspended = replace(
+                        moved(before, Move.Suspend, refused.detail), suspension=SuspensionCause.Grant
+                    )
+                    action = "integration.suspended"
+                    self._changes.save(tx, before, suspended, action, principal=principal)
+                    tx.commit()
+            raise
 
     def heed(self, checked: Integration, failure: ProviderFailure) -> None:
         """Do what `authentication_failed` does where the failure says so; do nothing for any other.
@@ -195,6 +229,19 @@ class Lifecycle:
     # -- steps --------------------------------------------------------------------------------------------
 
     @repeated
+    def _with_account(
+        self, principal: Principal, integration: Integration, validation: ValidationResult
+    ) -> Integration:
+        with self._transactions.write() as tx:
+            before = tx.integrations.get(integration.tenant_id, integration.integration_id)
+            after = self.validated(before, validation)
+            if before.status != IntegrationStatus.Active or after.account_hash == before.account_hash:
+                return before
+            saved = self._changes.save(tx, before, after, "integration.activated", principal=principal)
+            tx.commit()
+        return saved
+
+    @repeated
     def _begin(self, principal: Principal, integration_id: UUID, if_match: int | None) -> Integration:
         """Store PendingValidation before the provider is asked, so that an interruption shows; Suspended stays."""
         with self._transactions.write() as tx:
@@ -202,7 +249,8 @@ class Lifecycle:
             check_type_enabled(before.integration_type, self._disabled_types)
             is_suspended = before.status == IntegrationStatus.Suspended
             pending = before if is_suspended else moved(before, Move.Validate, _UNFINISHED)
-            if tx.integrations.slot_holder(before.tenant_id, slot(before)) is not None:
+            wanted = early_slot(before)
+            if wanted and tx.integrations.slot_holder(before.tenant_id, wanted) is not None:
                 raise slot_taken(before)
             if is_suspended:
                 return before
@@ -225,6 +273,18 @@ class Lifecycle:
         self._occurrences.flush()
         return saved
 
+    @repeated
+    def _stay(self, principal: Principal, begun: Integration, reason: str) -> None:
+        """Say why it is not active, unless it changed since."""
+        with self._transactions.write() as tx:
+            before = tx.integrations.get(principal.tenant_id, begun.integration_id)
+            if before.version != begun.version:
+                return
+            action = f"integration.{_ACTIONS[before.status]}"
+            self._changes.save(tx, before, replace(before, reason=reason), action, principal=principal)
+            self._changes.log(tx, before, reason, level=LogLevel.Warning, principal=principal)
+            tx.commit()
+
     def _concluded(self, before: Integration, validation: ValidationResult) -> Integration:
         if validation.succeeded:
             return self.validated(activated(before), validation)
@@ -241,9 +301,14 @@ class Lifecycle:
 
     def validated(self, integration: Integration, validation: ValidationResult) -> Integration:
         """Return the integration with the account that a successful validation found."""
-        account = json.dumps(asdict(validation.check)) if validation.check else None
-        sealed = self._credential_store.seal(integration.integration_id, account) if account else None
-        return replace(integration, validated_at=self._clock.now(), sealed_account=sealed)
+        check, sealed, account = validation.check, None, None
+        if check is not None:
+            shown = {name: value for name, value in asdict(check).items() if name != "identity"}
+            sealed = self._credential_store.seal(integration.integration_id, json.dumps(shown))
+            account = provider_hash(integration.provider, check.identity or check.account)
+        return replace(
+            integration, validated_at=self._clock.now(), sealed_account=sealed, account_hash=account
+        )
 
     @repeated
     def _review(

@@ -48,7 +48,10 @@ class Integration:
 
     - `sealed_configuration`: everything but the secret fields, encrypted in the context `integration:<id>`.
     - `secret_name`: the name of the secret fields in the secret store, None when there are none.
-    - `sealed_account`: what the provider said at the last validation, encrypted. `reason`: why it is not active."""
+    - `sealed_account`: what the provider said at the last validation, encrypted. `reason`: why it is not active.
+    - `owner_id`: whose calendar it is; None: its creator's. Other types have no owner.
+    - `account_hash`: which account at the provider it uses, as of the last validation; None before the first.
+    - `client_hash`: the OAuth client that its grant was given to; None without a grant."""
 
     integration_id: UUID
     tenant_id: UUID
@@ -66,6 +69,9 @@ class Integration:
     suspension: SuspensionCause | None = None
     validated_at: datetime | None = None
     sealed_account: str | None = field(default=None, repr=False)
+    owner_id: UUID | None = None
+    account_hash: str | None = None
+    client_hash: str | None = None
     health_status: HealthStatus = HealthStatus.Unknown
     vitals: str | None = None
     consecutive_failures: int = 0
@@ -75,6 +81,10 @@ class Integration:
     modified_at: datetime | None = None
     modified_by: UUID | None = None
     version: int = 1
+
+    @property
+    def owner(self) -> UUID:
+        return self.owner_id or self.created_by
 
 
 @dataclass(frozen=True, slots=True)

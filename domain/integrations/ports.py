@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 from domain.core.paging import Page, PageRequest
+from domain.core.transaction import UserTransaction
 from domain.integrations.model import HealthStatus, Integration, IntegrationLog, IntegrationStatus, LogLevel
 from domain.journal.audit import AuditTransaction
 from domain.journal.occurrences import OccurrenceTransaction
@@ -25,7 +26,8 @@ SortField = Literal[
 class IntegrationFilter:
     """Conditions that all hold; an empty one is not applied, but without `statuses` Disconnected ones are left out.
 
-    `text` is a part of the name or provider; case does not matter."""
+    - `text` is a part of the name or provider; case does not matter.
+    - `calendars_of`: only the calendars of this owner."""
 
     types: Sequence[IntegrationType] = ()
     statuses: Sequence[IntegrationStatus] = ()
@@ -34,6 +36,7 @@ class IntegrationFilter:
     text: str | None = None
     sort: SortField = "createdAt"
     descending: bool = False
+    calendars_of: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,15 @@ class Integrations(Protocol):
     def secret_names(self, names: Collection[str]) -> set[str]:
         """Return those of `names` that some integration refers to."""
 
-    def of_provider(self, provider: str, *, after: UUID | None, limit: int) -> list[Integration]:
-        """Return the provider's integrations that are not disconnected, in the order of their ids, beyond `after`."""
+    def note_client(self, integration_id: UUID, client_hash: str) -> None:
+        """Store which OAuth client a grant was given to; the version stays."""
+
+    def of_client(
+        self, client_hash: str, account_hash: str | None, *, after: UUID | None, limit: int
+    ) -> list[Integration]:
+        """Return integrations whose grant was given to the client by the account, in the order of their ids.
+
+        Those up to `after`, and disconnected ones, are left out. An unknown account, there or asked for, may be any."""
 
     def all_ids(self, *, after: UUID | None, limit: int) -> list[UUID]:
         """Return ids in order, beyond `after`."""
@@ -147,7 +157,7 @@ class AccessTokens(Protocol):
 
 
 class IntegrationTransaction(
-    OutboxTransaction, AuditTransaction, OccurrenceTransaction, SignalTransaction, Protocol
+    OutboxTransaction, AuditTransaction, OccurrenceTransaction, SignalTransaction, UserTransaction, Protocol
 ):
     """The transaction of a change of an integration, or of its health, with its log."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
@@ -94,13 +95,26 @@ def activated(integration: Integration) -> Integration:
 
 
 def slot(integration: Integration) -> str:
-    """Return the slot that only one active integration of a tenant may hold (BR-IM-01)."""
+    """Return the slot that only one active integration of a tenant may hold (BR-IM-01).
+
+    A calendar whose account is not known, as it was activated before accounts were, holds the one of its owner."""
     kind = integration.integration_type
     if kind in _SINGLE:
         return kind.name
     if kind == IntegrationType.CalendarSync:
-        return f"{kind.name}/{integration.created_by}"
+        account = f"/{integration.account_hash}" if integration.account_hash else ""
+        return f"{kind.name}/{integration.owner}{account}"
     return f"{kind.name}/{integration.provider}/{integration.name}"
+
+
+def early_slot(integration: Integration) -> str | None:
+    """Return the slot that an activation will ask for, None while only the provider can tell, as for a calendar."""
+    return None if integration.integration_type == IntegrationType.CalendarSync else slot(integration)
+
+
+def provider_hash(provider: str, name: str) -> str:
+    """Return what is stored of the name of an account, or of an OAuth client, at a provider."""
+    return hashlib.sha256(f"{provider}\n{name}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def active_slot(integration: Integration) -> str | None:
@@ -113,7 +127,7 @@ def slot_taken(integration: Integration) -> RuleViolation:
     if kind in _SINGLE:
         what = f"{kind.name} integration"
     elif kind == IntegrationType.CalendarSync:
-        what = f"{kind.name} integration of this user"
+        what = f"{kind.name} integration of this owner for the same account at the provider"
     else:
         what = f"{kind.name} integration of this provider and name"
     detail = f"Another {what} is active, and only one may be active; suspend or disconnect it first."

@@ -23,6 +23,7 @@ from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
+from domain.integrations.access import reached, reaches_own_only
 from domain.integrations.changes import ChangeRecorder
 from domain.integrations.commands import ActivateIntegration, CreateIntegration, TestIntegration
 from domain.integrations.configuration import Split, accept, read_plain, redacted
@@ -30,10 +31,17 @@ from domain.integrations.connection import Catalogue, Connector
 from domain.integrations.credential_store import CredentialStore
 from domain.integrations.lifecycle import Lifecycle, LifecycleResult
 from domain.integrations.model import Integration, IntegrationStatus, LogLevel
+from domain.integrations.oauth_apps import OAuthApps
 from domain.integrations.ports import IntegrationFilter, IntegrationTransaction
-from domain.integrations.rules import check_type_enabled, check_urls, slot, slot_taken
+from domain.integrations.rules import check_type_enabled, check_urls, early_slot, slot_taken
 from domain.integrations.validation import CredentialValidator, ValidationResult
-from domain.providers.contract import OutgoingMessage, Provider, ProviderFailure
+from domain.providers.contract import (
+    IntegrationType,
+    OutgoingMessage,
+    Provider,
+    ProviderFailure,
+    ProviderProfile,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,7 @@ class IntegrationService:
         catalogue: Catalogue,
         credential_store: CredentialStore,
         *,
+        apps: OAuthApps,
         lifecycle: Lifecycle,
         changes: ChangeRecorder,
         clock: Clock,
@@ -60,6 +69,7 @@ class IntegrationService:
         self._transactions = transactions
         self._catalogue = catalogue
         self._credential_store = credential_store
+        self._apps = apps
         self._lifecycle = lifecycle
         self._changes = changes
         self._clock = clock
@@ -70,13 +80,20 @@ class IntegrationService:
         """Store an integration as a Draft, then activate it if asked (UC-IM-01, UC-IM-02).
 
         When the provider refuses or does not answer, the draft stays and says why. Raises ValidationFailed, Conflict
-        (type switched off), RuleViolation (BR-IM-01: nothing is kept then)."""
-        principal.require(INTEGRATION_ADMIN)
-        provider = self._provider(command)
-        check_type_enabled(provider.profile.integration_type, self._catalogue.disabled_types)
-        split = accept(provider.profile.configuration, command.configuration)
+        (type switched off), RuleViolation (BR-IM-01: nothing is kept then), Forbidden.
+
+        Whoever may create calendars only is their owner; an administrator may name another one."""
+        is_own_only = reaches_own_only(principal, INTEGRATION_ADMIN)
+        profile = self._provider(command).profile
+        if is_own_only and profile.integration_type != IntegrationType.CalendarSync:
+            principal.require(INTEGRATION_ADMIN)
+        owner = _owner(principal, profile.integration_type, command.owner_id)
+        check_type_enabled(profile.integration_type, self._catalogue.disabled_types)
+        split = self._apps.configured(
+            profile, command.configuration, lambda fields: accept(profile.configuration, fields)
+        )
         check_urls(split.plain, allow_loopback=self._allow_loopback)
-        stored = await asyncio.to_thread(self._insert, principal, command, provider, split)
+        stored = await asyncio.to_thread(self._insert, principal, command, profile, split, owner=owner)
         if not command.activate:
             return LifecycleResult(stored)
         wanted = ActivateIntegration(test=command.test, test_options=command.test_options)
@@ -93,15 +110,16 @@ class IntegrationService:
             return LifecycleResult(stored, ValidationResult("credentials", detail))
 
     def page(self, principal: Principal, filter_: IntegrationFilter, page: PageRequest) -> Page[Integration]:
-        principal.require(INTEGRATION_MANAGE)
+        if reaches_own_only(principal, INTEGRATION_MANAGE):
+            filter_ = replace(filter_, calendars_of=principal.user_id)
         with self._transactions.read() as tx:
             return tx.integrations.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, integration_id: UUID) -> Integration:
         """Return the integration. Raises NotFound."""
-        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
-            return tx.integrations.get(principal.tenant_id, integration_id)
+            found = tx.integrations.get(principal.tenant_id, integration_id)
+        return reached(principal, INTEGRATION_MANAGE, found)
 
     def shown_configuration(self, integration: Integration) -> ShownConfiguration:
         """Return what may be shown; needs neither the provider's module nor the secret store's credentials."""
@@ -125,14 +143,20 @@ class IntegrationService:
         return provider
 
     def _insert(
-        self, principal: Principal, command: CreateIntegration, provider: Provider, split: Split
+        self,
+        principal: Principal,
+        command: CreateIntegration,
+        profile: ProviderProfile,
+        split: Split,
+        *,
+        owner: UUID | None,
     ) -> Integration:
         integration_id = self._ids.new()
         draft = Integration(
             integration_id=integration_id,
             tenant_id=principal.tenant_id,
             name=command.name,
-            integration_type=provider.profile.integration_type,
+            integration_type=profile.integration_type,
             provider=command.provider,
             status=IntegrationStatus.Draft,
             sealed_configuration=self._credential_store.seal(integration_id, split.plain_text()),
@@ -141,18 +165,35 @@ class IntegrationService:
             is_enabled=command.is_enabled,
             allow_tls_1_2=command.allow_tls12,
             reason="Not validated yet.",
+            owner_id=owner,
         )
         if command.activate:
             # Early, before anything is stored or the provider is asked; the unique index decides.
             with self._transactions.read() as tx:
-                if tx.integrations.slot_holder(draft.tenant_id, slot(draft)) is not None:
+                wanted = early_slot(draft)
+                if wanted and tx.integrations.slot_holder(draft.tenant_id, wanted) is not None:
                     raise slot_taken(draft)
         draft = replace(draft, secret_name=self._credential_store.put(integration_id, split))
         with self._transactions.write() as tx:
             self._credential_store.check_fresh(draft.secret_name)
+            if owner is not None:
+                # The owner may never have called yet, and will be who asks for the calendar's syncs.
+                tx.users.see(draft.tenant_id, owner, "", draft.created_at)
             self._changes.add(tx, draft, principal)
             tx.commit()
         return draft
+
+
+def _owner(principal: Principal, kind: IntegrationType, named: UUID | None) -> UUID | None:
+    """Return whose integration it will be. Raises ValidationFailed, Forbidden."""
+    if kind != IntegrationType.CalendarSync:
+        if named is not None:
+            detail = "Only calendars (CalendarSync) have an owner; leave this out."
+            raise ValidationFailed(detail, [FieldError("/ownerId", detail)])
+        return None
+    if named not in (None, principal.user_id) and INTEGRATION_ADMIN not in principal.permissions:
+        principal.require(INTEGRATION_MANAGE)
+    return named or principal.user_id
 
 
 @dataclass(frozen=True, slots=True)

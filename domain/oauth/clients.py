@@ -9,6 +9,8 @@ from domain.core.errors import Conflict, Unavailable
 from domain.integrations.connection import Catalogue, stored_configuration, typed_configuration
 from domain.integrations.credential_store import CredentialStore
 from domain.integrations.model import Integration
+from domain.integrations.oauth_apps import OAuthApps
+from domain.integrations.rules import provider_hash
 from domain.oauth.model import Tokens
 from domain.oauth.ports import TokenEndpoint, TokenRequest, TokenResponse
 from domain.oauth.rules import authorize_url, client_of, filled
@@ -23,6 +25,11 @@ class OAuthClient:
     profile: OAuthProfile
     configuration: Configuration = field(repr=False)
     endpoint: TokenEndpoint
+
+    @property
+    def hash(self) -> str:
+        """What the client is recognised by."""
+        return provider_hash(self.integration.provider, client_of(self.configuration)[0])
 
     def authorize_url(self, *, redirect_uri: str, state: str, verifier: str) -> str:
         return authorize_url(
@@ -70,9 +77,14 @@ class OAuthClient:
 
 class OAuthClients:
     def __init__(
-        self, catalogue: Catalogue, credential_store: CredentialStore, endpoint: TokenEndpoint
+        self,
+        catalogue: Catalogue,
+        credential_store: CredentialStore,
+        endpoint: TokenEndpoint,
+        apps: OAuthApps,
     ) -> None:
         self._catalogue = catalogue
+        self._apps = apps
         self._credential_store = credential_store
         self._endpoint = endpoint
 
@@ -84,8 +96,9 @@ class OAuthClients:
         if profile.oauth is None:
             raise Conflict("This provider does not use OAuth and needs no authorisation.", code="no-oauth")
         try:
-            split = stored_configuration(self._credential_store, integration)
+            stored = stored_configuration(self._credential_store, integration)
+            split = self._apps.completed(profile, stored)
         except Unavailable as error:
             raise ProviderFailure("unavailable", error.detail) from error
-        configuration = typed_configuration(profile, split)
-        return OAuthClient(integration, profile.oauth, configuration, self._endpoint)
+        oauth = self._apps.oauth_of(profile, stored) or profile.oauth
+        return OAuthClient(integration, oauth, typed_configuration(profile, split), self._endpoint)

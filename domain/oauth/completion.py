@@ -7,7 +7,7 @@ import logging
 from dataclasses import replace
 from uuid import UUID
 
-from domain.core.errors import DomainError, NotFound, Unavailable
+from domain.core.errors import DomainError, NotFound, RuleViolation, Unavailable
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal, RequestOrigin
@@ -84,13 +84,14 @@ class CallbackHandler:
             return Completion(CompletionStatus.StateRefused, str(refused))
         principal = _principal(pending.tenant_id, pending.user_id, origin)
         try:
-            fresh, tokens = await asyncio.to_thread(self._exchange, integration, pending, callback)
+            exchanged = await asyncio.to_thread(self._exchange, integration, pending, callback)
+            fresh, tokens, client_hash = exchanged
         except _NotGranted as reason:
             await asyncio.to_thread(self._not_authorized, principal, integration, reason.detail)
             back = pending.redirect_after
             return Completion(reason.status, reason.detail, integration, redirect_after=back)
         # Before the tokens are kept: no grant is ever in use that the audit log does not know.
-        await asyncio.to_thread(self._record, principal, integration, fresh)
+        await asyncio.to_thread(self._record, principal, integration, fresh, client_hash)
         grant = await asyncio.to_thread(self._grants.establish, fresh, tokens)
         completion = await self.finish(principal, grant)
         return replace(completion, redirect_after=pending.redirect_after)
@@ -106,7 +107,9 @@ class CallbackHandler:
             raise
         except DomainError as error:
             await asyncio.to_thread(self._mark_finished, grant)
-            return Completion(CompletionStatus.NotActivated, error.detail, integration, grant.scopes)
+            rule = f" ({error.code})" if isinstance(error, RuleViolation) else ""
+            detail = f"{error.detail}{rule}"
+            return Completion(CompletionStatus.NotActivated, detail, integration, grant.scopes)
         status = CompletionStatus.Connected if validation.succeeded else CompletionStatus.NotActivated
         if validation.succeeded:
             await asyncio.to_thread(self._announce, integration, grant)
@@ -117,7 +120,20 @@ class CallbackHandler:
     async def resume(self, grant: Grant) -> Completion:
         return await self.finish(_principal(grant.tenant_id, grant.user_id, RequestOrigin()), grant)
 
+    async def recognise(self, grant: Grant) -> None:
+        """Store client and account of a grant that is older than these columns (0020). Raises DomainError."""
+        integration = await asyncio.to_thread(self._current, grant)
+        client = await asyncio.to_thread(self._clients.of, integration)
+        await asyncio.to_thread(self._note_client, integration, client.hash)
+        if integration.status == IntegrationStatus.Active:
+            await self._activate(_principal(grant.tenant_id, grant.user_id, RequestOrigin()), integration)
+
     # -- steps --------------------------------------------------------------------------------------------
+
+    def _note_client(self, integration: Integration, client_hash: str) -> None:
+        with self._transactions.write() as tx:
+            tx.integrations.note_client(integration.integration_id, client_hash)
+            tx.commit()
 
     def _check_browser(self, pending: PendingState, callback: Callback) -> None:
         wanted = browser_name(callback.state)
@@ -141,7 +157,7 @@ class CallbackHandler:
 
     def _exchange(
         self, integration: Integration, pending: PendingState, callback: Callback
-    ) -> tuple[Grant, Tokens]:
+    ) -> tuple[Grant, Tokens, str]:
         if callback.error:
             raise _NotGranted(CompletionStatus.Denied, denial(callback.error))
         if not 0 < len(callback.code) <= _CODE_MAX:
@@ -172,7 +188,7 @@ class CallbackHandler:
             requested_scopes=tuple(client.profile.scopes),
             renewable=tokens.refresh_token is not None,
         )
-        return fresh, tokens
+        return fresh, tokens, client.hash
 
     def _current(self, grant: Grant) -> Integration:
         with self._transactions.read() as tx:
@@ -182,7 +198,11 @@ class CallbackHandler:
         self, principal: Principal, integration: Integration
     ) -> tuple[Integration, ValidationResult]:
         if integration.status == IntegrationStatus.Active:
-            return integration, await self._validator.validate(integration)
+            validation = await self._validator.validate(integration)
+            if validation.succeeded:
+                confirm = self._lifecycle.reauthorized
+                integration = await asyncio.to_thread(confirm, principal, integration, validation)
+            return integration, validation
         result = await self._lifecycle.activate(principal, integration.integration_id, ActivateIntegration())
         assert result.validation is not None
         return result.integration, result.validation
@@ -198,13 +218,14 @@ class CallbackHandler:
             self._changes.log(tx, before, reason, level=LogLevel.Warning, principal=principal)
             tx.commit()
 
-    def _record(self, principal: Principal, integration: Integration, grant: Grant) -> None:
+    def _record(self, principal: Principal, integration: Integration, grant: Grant, client_hash: str) -> None:
         granted = {"scopes": list(grant.scopes), "missingScopes": list(grant.missing_scopes)}
         with self._transactions.write() as tx:
             message, target = "Authorised with the provider.", integration.integration_id
             self._changes.log(tx, integration, message, details=granted, principal=principal)
             entry = AuditEntry("integration.authorized", "integration", target, principal, after=granted)
             tx.audit.append(integration.tenant_id, entry)
+            tx.integrations.note_client(integration.integration_id, client_hash)
             tx.commit()
 
     def _announce(self, integration: Integration, grant: Grant) -> None:

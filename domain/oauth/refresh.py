@@ -93,7 +93,10 @@ class TokenRefresher:
                 return "withdrawn"
             if not grant.finished:
                 return await self._finish(grant)
-            return await asyncio.to_thread(self._refresh, integration, grant)
+            result = await asyncio.to_thread(self._refresh, integration, grant)
+            if result == "refreshed" and integration.client_hash is None:
+                await self._callback_handler.recognise(grant)
+            return result
         except StaleGrant:
             return "elsewhere"
         except ProviderFailure as failure:

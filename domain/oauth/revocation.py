@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import dataclass
 from uuid import UUID
 
 from domain.core.errors import DomainError, Unavailable
 from domain.core.transaction import Transactions
 from domain.integrations.changes import ChangeRecorder
-from domain.integrations.configuration import read_plain
-from domain.integrations.credential_store import CredentialStore
 from domain.integrations.model import Integration, LogLevel
 from domain.integrations.ports import IntegrationTransaction
 from domain.oauth.clients import OAuthClient, OAuthClients
@@ -32,18 +28,6 @@ _SHARED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    """Who granted access to which client; an unknown account may be any."""
-
-    client_id: str
-    account: str | None
-
-    def may_be(self, other: _Identity) -> bool:
-        is_same = self.account is None or other.account is None or self.account == other.account
-        return self.client_id == other.client_id and is_same
-
-
 class GrantRevoker:
     def __init__(
         self,
@@ -51,13 +35,11 @@ class GrantRevoker:
         clients: OAuthClients,
         grants: GrantStore,
         *,
-        credential_store: CredentialStore,
         changes: ChangeRecorder,
     ) -> None:
         self._transactions = transactions
         self._clients = clients
         self._grants = grants
-        self._credential_store = credential_store
         self._changes = changes
 
     def revoke(self, integration: Integration, client: OAuthClient, grant: Grant) -> bool | None:
@@ -119,7 +101,7 @@ class GrantRevoker:
         if client.profile.revoke_url is None:
             return _NO_ENDPOINT, None
         try:
-            if self._is_shared(integration):
+            if self._is_shared(integration, client, grant):
                 return _SHARED, False
             tokens = self._grants.newest(grant)
             is_revoked = client.revoke(tokens) if tokens is not None else False
@@ -129,30 +111,24 @@ class GrantRevoker:
             logger.warning("grant not revoked at the provider", extra=about)
             return _NOT_REVOKED, False
 
-    def _is_shared(self, integration: Integration) -> bool:
-        own, after = self._identity(integration), None
-        while others := self._page(integration, after):
+    def _is_shared(self, integration: Integration, client: OAuthClient, grant: Grant) -> bool:
+        """Return whether another live grant has the same client and account; an unknown account may be any."""
+        client_hash, after = integration.client_hash or client.hash, None
+        # Until the authorization is finished the stored account may be that of an earlier one.
+        account = integration.account_hash if grant.finished else None
+        while others := self._page(client_hash, account, after):
             after = others[-1].integration_id
-            if any(self._is_live_of(own, other) for other in others if not _is_same(other, integration)):
+            if any(self._is_live(other) for other in others if not _is_same(other, integration)):
                 return True
         return False
 
-    def _page(self, integration: Integration, after: UUID | None) -> list[Integration]:
+    def _page(self, client_hash: str, account: str | None, after: UUID | None) -> list[Integration]:
         with self._transactions.read() as tx:
-            return tx.integrations.of_provider(integration.provider, after=after, limit=_PAGE)
+            return tx.integrations.of_client(client_hash, account, after=after, limit=_PAGE)
 
-    def _is_live_of(self, own: _Identity, other: Integration) -> bool:
-        if not own.may_be(self._identity(other)):
-            return False
+    def _is_live(self, other: Integration) -> bool:
         grant = self._grants.get(other.integration_id)
         return grant is not None and grant.status == GrantStatus.Active and not grant.withdrawn
-
-    def _identity(self, integration: Integration) -> _Identity:
-        open_, id_ = self._credential_store.open, integration.integration_id
-        plain, _ = read_plain(open_(id_, integration.sealed_configuration))
-        account = json.loads(open_(id_, integration.sealed_account)) if integration.sealed_account else {}
-        name = str(account.get("account") or "").strip().lower()
-        return _Identity(str(plain.get("clientId") or ""), name or None)
 
 
 def _is_same(one: Integration, other: Integration) -> bool:

@@ -14,13 +14,13 @@ from domain.core.errors import Conflict, FieldError, ValidationFailed
 from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.postponing import doubled
 from domain.core.principal import Principal
+from domain.integrations.access import is_own_calendar, reached
 from domain.integrations.model import Integration
 from domain.oauth.model import Tokens
 from domain.oauth.ports import TokenResponse
 from domain.providers.contract import (
     Configuration,
     FailureKind,
-    IntegrationType,
     OAuthProfile,
     ProviderFailure,
 )
@@ -45,11 +45,14 @@ _TOKEN_MAX = 10_000
 
 
 def may_authorize(principal: Principal, integration: Integration) -> None:
-    """Require an administrator, or the owner of the calendar who may manage integrations. Raises Forbidden."""
-    is_own = integration.created_by == principal.user_id
-    is_own_calendar = is_own and integration.integration_type == IntegrationType.CalendarSync
-    manages = is_own_calendar and INTEGRATION_MANAGE in principal.permissions
-    principal.require(INTEGRATION_MANAGE if manages else INTEGRATION_ADMIN)
+    """Require an administrator, or the owner of the calendar who may connect calendars or manage integrations.
+
+    Raises Forbidden, and NotFound for what the caller cannot see."""
+    if INTEGRATION_ADMIN in principal.permissions:
+        return
+    reached(principal, INTEGRATION_MANAGE, integration)
+    if not is_own_calendar(principal, integration):
+        principal.require(INTEGRATION_ADMIN)
 
 
 def check_redirect_after(path: str | None) -> None:

@@ -12,6 +12,7 @@ from domain.core.errors import Conflict, Unavailable
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
+from domain.integrations.access import reached
 from domain.integrations.changes import ChangeRecorder
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, SuspensionCause
 from domain.integrations.ports import IntegrationTransaction
@@ -81,9 +82,9 @@ class OAuthService:
 
     def get(self, principal: Principal, integration_id: UUID) -> OAuthConnection:
         """Return the integration with its grant. Raises NotFound, Forbidden, Conflict (`no-oauth`), Unavailable."""
-        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
-            integration = tx.integrations.get(principal.tenant_id, integration_id)
+            found = tx.integrations.get(principal.tenant_id, integration_id)
+        integration = reached(principal, INTEGRATION_MANAGE, found)
         self._client(integration)
         return OAuthConnection(integration, self._grants.get(integration_id))
 

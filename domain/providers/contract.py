@@ -245,13 +245,16 @@ class Connection:
 class CredentialCheck:
     """A successful validation, for the administrator: the account at the provider, and what is granted.
 
-    `verified` is False, with a reason in `detail`, where the provider has no way to check credentials."""
+    - `verified` is False, with a reason in `detail`, where the provider has no way to check credentials.
+    - `identity` names the account itself, whatever is configured of it, where `account` may not; only its hash is kept.
+      It may not hold a secret."""
 
     account: str
     scopes: Sequence[str] = ()
     verified: bool = True
     detail: str = ""
     test_mode: bool | None = None
+    identity: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from domain.core.errors import Unavailable
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.principal import guid
 from domain.core.transaction import Transactions
+from domain.integrations.model import Integration
 from domain.journal.events import DomainEvent
+from domain.providers.contract import IntegrationType
 from domain.sync.execution import ExecutionLog
 from domain.sync.job_runs import JobRuns
 from domain.sync.model import BatchResult, SyncJob
@@ -51,8 +54,12 @@ def nudge(
     return QueueMessage(json.dumps(body), scheduled_at=at)
 
 
+#: What tells that a calendar was connected; one without OAuth is connected when it is enabled.
+AUTHORIZED, _ENABLED = "IntegrationAuthorized", "CalendarSyncEnabled"
+
+
 class InitialSyncs:
-    """Consumes `IntegrationAuthorized` and requests the first import of the integration (UC-IM-03 step 5)."""
+    """Consumes the events of calendars that were connected, and requests their first import."""
 
     def __init__(self, queue: QueueSender) -> None:
         self._queue = queue
@@ -60,10 +67,7 @@ class InitialSyncs:
     def consume(self, events: Sequence[DomainEvent]) -> None:
         """Queue a request for each event; a repeat requests the same job again. Raises Unavailable."""
         messages = [
-            message
-            for event in events
-            if event.type == "IntegrationAuthorized"
-            for message in _initial(event)
+            message for event in events if event.type in (AUTHORIZED, _ENABLED) for message in _initial(event)
         ]
         if messages:
             self._queue.send(SYNC_JOBS_QUEUE, messages)
@@ -81,9 +85,28 @@ def _initial(event: DomainEvent) -> list[QueueMessage]:
         "tenantId": str(event.tenant_id),
         "integrationId": str(integration_id),
         "eventId": event.event_id,
+        "eventType": event.type,
         "traceparent": event.traceparent,
     }
     return [QueueMessage(json.dumps({"initial": initial}))]
+
+
+class PushedSyncs:
+    """Takes a provider's word that something of a calendar changed: its standing sync is to go on at once."""
+
+    def __init__(self, queue: QueueSender) -> None:
+        self._queue = queue
+
+    def request(self, integration: Integration, traceparent: str | None = None) -> None:
+        """Queue it; what is lost is made up for by the schedule, so that an outage refuses no push."""
+        if integration.integration_type != IntegrationType.CalendarSync:
+            return
+        push = {"integrationId": str(integration.integration_id), "traceparent": traceparent}
+        try:
+            self._queue.send(SYNC_JOBS_QUEUE, [QueueMessage(json.dumps({"push": push}))])
+        except Unavailable:
+            about = {"integration": str(integration.integration_id)}
+            logger.warning("push not passed on, left to the schedule", extra=about)
 
 
 class Dispatcher:

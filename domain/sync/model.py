@@ -45,6 +45,7 @@ class JobOrigin(StrEnum):
     Manual = "Manual"
     Schedule = "Schedule"
     Authorization = "Authorization"
+    Push = "Push"
 
 
 class Phase(StrEnum):

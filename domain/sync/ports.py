@@ -14,6 +14,7 @@ from domain.integrations.ports import IntegrationTransaction
 from domain.providers.records import RecordType
 from domain.sync.merging import IncomingRecord, Merge, StoredVersion
 from domain.sync.model import (
+    JobOrigin,
     LogEntry,
     LogKind,
     RecordCounts,
@@ -43,7 +44,9 @@ class AlreadyRuns(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Conditions that all hold; `since` (inclusive) and `until` (exclusive) are about the creation."""
+    """Conditions that all hold; `since` (inclusive) and `until` (exclusive) are about the creation.
+
+    `calendars_of`: only jobs of the calendars of this owner."""
 
     integration_id: UUID | None = None
     statuses: Sequence[SyncStatus] = ()
@@ -51,6 +54,7 @@ class JobFilter:
     directions: Sequence[SyncDirection] = ()
     since: datetime | None = None
     until: datetime | None = None
+    calendars_of: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,9 @@ class SyncJobs(Protocol):
 
     def is_resumed(self, tenant_id: UUID, integration_id: UUID, sync_type: SyncType) -> bool:
         """Return whether a job of the type, which follows one that timed out, waits or runs."""
+
+    def latest(self, integration_id: UUID, origin: JobOrigin, since: datetime) -> SyncJob | None:
+        """Return the job of this origin with the latest moment, from `since` on."""
 
     def move(self, job: SyncJob, from_: SyncStatus) -> bool:
         """Store status, reason, moments and run, if the status is `from_` and no later run began."""

@@ -26,6 +26,7 @@ from domain.core.principal import Principal
 from domain.core.text_length import TextConstraints
 from domain.core.transaction import Transactions, in_steps, repeated
 from domain.core.wire import Command, UtcMoment
+from domain.integrations.access import reached
 from domain.journal.audit import AuditEntry
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListingRequest, RecordType, SourceRecord, StateExpired, StreamProfile
@@ -102,9 +103,9 @@ class RecordService:
         self._retention = retention
 
     def page(self, principal: Principal, integration_id: UUID, filter_: RecordFilter) -> list[SyncedRecord]:
-        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
-            tx.integrations.get(principal.tenant_id, integration_id)
+            found = tx.integrations.get(principal.tenant_id, integration_id)
+            reached(principal, INTEGRATION_MANAGE, found)
             return tx.sync_records.page(principal.tenant_id, integration_id, filter_)
 
     @repeated
@@ -129,9 +130,9 @@ class RecordService:
         return changed
 
     def mapping(self, principal: Principal, integration_id: UUID) -> StoredMapping:
-        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
-            tx.integrations.get(principal.tenant_id, integration_id)
+            found = tx.integrations.get(principal.tenant_id, integration_id)
+            reached(principal, INTEGRATION_MANAGE, found)
             return tx.sync_settings.mapping(principal.tenant_id, integration_id)
 
     @repeated

@@ -31,6 +31,10 @@ APART: dict[SyncType, tuple[str, timedelta]] = {
 COUNTED = (SyncStatus.Scheduled, SyncStatus.Running, SyncStatus.Completed, SyncStatus.PartialSuccess)
 #: The most jobs of a chain.
 MOST_RUNS = 24
+#: Origins that the distance does not bound: a push continues what a schedule began.
+UNCOUNTED = (JobOrigin.Push,)
+#: The least time between two jobs that pushes of the provider start.
+PUSHES_APART = timedelta(minutes=1)
 #: Failures of one batch in a row before its job gives up.
 MOST_TRIES = 8
 
@@ -75,6 +79,11 @@ def why_chain_ends(job: SyncJob, *, was_lost: bool) -> str | None:
             f"The job ran for 60 minutes, {MOST_RUNS} times in a row; it is not resumed by itself any more."
         )
     return None
+
+
+def push_moment(now: datetime, last: datetime | None) -> datetime:
+    """Return when the job of a push runs, given the moment of the last such job: now, or a minute after that."""
+    return now if last is None else max(now, last + PUSHES_APART)
 
 
 def check_apart(sync_type: SyncType, scheduled_at: datetime, others: Sequence[datetime]) -> None:

@@ -7,7 +7,6 @@ import logging
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID, uuid5
 
 from domain.core.errors import NotFound, RuleViolation, check_version
@@ -16,13 +15,14 @@ from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
 from domain.core.tracing import UNTRACED, SpanKind, Tracer
 from domain.core.transaction import Transactions, repeated
+from domain.integrations.access import reached
 from domain.integrations.model import IntegrationLog, LogLevel
 from domain.journal.audit import AuditEntry
 from domain.sync.dispatch import AHEAD, Dispatcher
 from domain.sync.model import JobOrigin, SyncDirection, SyncJob, SyncStatus, SyncType
 from domain.sync.ports import SyncTransaction
 from domain.sync.rules import check_integration, is_usable
-from domain.sync.schedules import PutSchedule, SyncSchedule, check_schedule
+from domain.sync.schedules import PutSchedule, SyncSchedule, check_schedule, schedule_state
 from domain.sync.service import SyncService, check_direction
 
 logger = logging.getLogger("hub.sync")
@@ -47,9 +47,9 @@ class ScheduleService:
         self._tracer = tracer
 
     def get(self, principal: Principal, integration_id: UUID) -> SyncSchedule:
-        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
-            tx.integrations.get(principal.tenant_id, integration_id)
+            found = tx.integrations.get(principal.tenant_id, integration_id)
+            reached(principal, INTEGRATION_MANAGE, found)
             return tx.sync_settings.schedule(principal.tenant_id, integration_id)
 
     @repeated
@@ -57,10 +57,10 @@ class ScheduleService:
         self, principal: Principal, integration_id: UUID, command: PutSchedule, if_match: int | None
     ) -> SyncSchedule:
         """Replace the schedule. Raises NotFound, ValidationFailed, Conflict, PreconditionFailed."""
-        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.read() as tx:
-            integration = tx.integrations.get(principal.tenant_id, integration_id)
+            found = tx.integrations.get(principal.tenant_id, integration_id)
+        integration = reached(principal, INTEGRATION_MANAGE, found)
         direction = SyncDirection[command.direction]
         if direction != SyncDirection.Import:
             check_direction(direction, self._service.streams(check_integration(integration)))
@@ -81,13 +81,15 @@ class ScheduleService:
             version, before = 0, None
             with suppress(NotFound):
                 old = tx.sync_settings.schedule(principal.tenant_id, integration_id)
-                version, before = old.version, _state(old)
+                version, before = old.version, schedule_state(old)
             check_version("schedule", if_match, version)
             next_run = wanted.after(now) if wanted.is_enabled else None
             stored = replace(wanted, next_run_at=next_run, version=version)
             tx.sync_settings.set_schedule(principal.tenant_id, stored)
             action = "datasync.scheduled"
-            entry = AuditEntry(action, "integration", integration_id, principal, before, _state(stored))
+            entry = AuditEntry(
+                action, "integration", integration_id, principal, before, schedule_state(stored)
+            )
             tx.audit.append(principal.tenant_id, entry)
             tx.commit()
         return replace(stored, version=version + 1)
@@ -158,13 +160,3 @@ class ScheduleService:
         log = IntegrationLog(log_id, job.integration_id, level, message, now, details)
         tx.integration_logs.append([log])
         return 0
-
-
-def _state(schedule: SyncSchedule) -> dict[str, Any]:
-    return {
-        "syncType": schedule.sync_type.name,
-        "direction": schedule.direction.name,
-        "expression": schedule.expression,
-        "intervalMinutes": schedule.interval_minutes,
-        "isEnabled": schedule.is_enabled,
-    }

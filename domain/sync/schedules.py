@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, model_validator
@@ -70,6 +70,17 @@ class SyncSchedule:
         while following <= now:
             due, following = following, self.after(following)
         return due, following
+
+
+def schedule_state(schedule: SyncSchedule) -> dict[str, Any]:
+    """Return what the audit log shows of a schedule."""
+    return {
+        "syncType": schedule.sync_type.name,
+        "direction": schedule.direction.name,
+        "expression": schedule.expression,
+        "intervalMinutes": schedule.interval_minutes,
+        "isEnabled": schedule.is_enabled,
+    }
 
 
 def next_occurrence(expression: str, moment: datetime) -> datetime:

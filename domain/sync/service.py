@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pydantic import Field
 
-from domain.core.errors import Conflict, Unavailable, ValidationFailed
+from domain.core.errors import Conflict, NotFound, Unavailable
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import Command, UtcMoment
+from domain.integrations.access import is_own_calendar, reached, reaches_own_only
 from domain.integrations.model import Integration
 from domain.journal.audit import AuditEntry
-from domain.providers.contract import IntegrationType, ProviderFailure
+from domain.providers.contract import ProviderFailure
 from domain.providers.records import StreamProfile
 from domain.sync import notices
 from domain.sync.chains import last_of_chain
@@ -26,7 +27,6 @@ from domain.sync.dispatch import AHEAD, SYNC_JOBS_QUEUE, nudge
 from domain.sync.execution import ExecutionLog
 from domain.sync.job_runs import JobRuns
 from domain.sync.model import (
-    JobOrigin,
     LogEntry,
     LogKind,
     Step,
@@ -38,7 +38,14 @@ from domain.sync.model import (
     error_log,
 )
 from domain.sync.ports import JobFilter, SyncTransaction
-from domain.sync.rules import APART, check_apart, check_integration, check_scheduled_at, runs_at
+from domain.sync.rules import (
+    APART,
+    UNCOUNTED,
+    check_apart,
+    check_integration,
+    check_scheduled_at,
+    runs_at,
+)
 from domain.sync.schedules import DirectionName, SyncTypeName
 from domain.sync.sources import NotSynchronisable, Sources
 
@@ -78,7 +85,7 @@ class SyncService:
         """Create a job (UC-DS-01).
 
         Raises ValidationFailed (7.4), Conflict, and RuleViolation when another job is too near."""
-        principal.require(INTEGRATION_MANAGE)
+        is_own_only = reaches_own_only(principal, INTEGRATION_MANAGE)
         now = self._clock.now()
         scheduled_at = command.scheduled_at or now
         check_scheduled_at(scheduled_at, now)
@@ -86,6 +93,8 @@ class SyncService:
         with self._transactions.read() as tx:
             found = tx.integrations.find(command.integration_id)
         is_own = found is not None and found.tenant_id == principal.tenant_id
+        if is_own_only and not (is_own and found is not None and is_own_calendar(principal, found)):
+            raise NotFound("There is no such integration.")
         integration = check_integration(found if is_own else None)
         check_direction(direction, self.streams(integration))
         job = SyncJob(
@@ -123,29 +132,27 @@ class SyncService:
         return job
 
     def page(self, principal: Principal, filter_: JobFilter, page: PageRequest) -> Page[SyncJob]:
-        principal.require(INTEGRATION_MANAGE)
+        if reaches_own_only(principal, INTEGRATION_MANAGE):
+            filter_ = replace(filter_, calendars_of=principal.user_id)
         with self._transactions.read() as tx:
             return tx.sync_jobs.page(principal.tenant_id, filter_, page)
 
     def get(self, principal: Principal, job_id: UUID) -> tuple[SyncJob, list[Step]]:
         """Return a job and its steps (UC-DS-03). Raises NotFound."""
-        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
-            return tx.sync_jobs.get(principal.tenant_id, job_id), tx.sync_jobs.steps(job_id)
+            return _reached_job(tx, principal, job_id), tx.sync_jobs.steps(job_id)
 
     def log(
         self, principal: Principal, job_id: UUID, kinds: Sequence[LogKind], page: PageRequest
     ) -> Page[LogEntry]:
         """Return what a job did and which records it refused; of all kinds when none is named. Raises NotFound."""
-        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
-            tx.sync_jobs.get(principal.tenant_id, job_id)
+            _reached_job(tx, principal, job_id)
             return tx.sync_jobs.entries(principal.tenant_id, job_id, kinds, page)
 
     def written(self, principal: Principal, job_id: UUID, page: PageRequest) -> Page[SyncedRecord]:
-        principal.require(INTEGRATION_MANAGE)
         with self._transactions.read() as tx:
-            tx.sync_jobs.get(principal.tenant_id, job_id)
+            _reached_job(tx, principal, job_id)
             return tx.sync_records.of_job(principal.tenant_id, job_id, page)
 
     @repeated
@@ -153,10 +160,9 @@ class SyncService:
         """Cancel a job at once; a repeat does nothing, and a running batch stores nothing any more.
 
         Of a chain the last job is cancelled, whichever of its jobs is named. Raises NotFound, Conflict."""
-        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
-            job = last_of_chain(tx, tx.sync_jobs.get(principal.tenant_id, job_id))
+            job = last_of_chain(tx, _reached_job(tx, principal, job_id))
             if job.status == SyncStatus.Cancelled:
                 return job
             if job.is_ended:
@@ -185,11 +191,10 @@ class SyncService:
 
         Of a chain the last job is meant, which is returned as it is while it goes on. Raises NotFound, Conflict,
         ValidationFailed, RuleViolation."""
-        principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
             tx.users.lock_tenant(principal.tenant_id)
-            named = tx.sync_jobs.get(principal.tenant_id, job_id)
+            named = _reached_job(tx, principal, job_id)
             job = last_of_chain(tx, named)
             if job is not named and not job.is_ended:
                 return job
@@ -219,48 +224,6 @@ class SyncService:
             tx.commit()
         self._send(nudge(job.data_sync_job_id))
         return resumed
-
-    def start_initial(
-        self, tenant_id: UUID, integration_id: UUID, event_id: str, traceparent: str | None = None
-    ) -> SyncJob | None:
-        """Create a full import, once for each event (UC-IM-03 step 5), or None. Raises Unavailable."""
-        now = self._clock.now()
-        with self._transactions.read() as tx:
-            integration = tx.integrations.find(integration_id)
-        # Anyone who may raise events can name any integration, so check that it is a calendar of this tenant.
-        if integration is None or integration.tenant_id != tenant_id:
-            return None
-        if integration.integration_type != IntegrationType.CalendarSync:
-            return None
-        try:
-            check_direction(SyncDirection.Import, self.streams(check_integration(integration)))
-        except (Conflict, ValidationFailed) as reason:
-            logger.info("no initial sync", extra={"integration": str(integration_id), "why": reason.detail})
-            return None
-        job = SyncJob(
-            data_sync_job_id=uuid5(integration_id, f"authorized/{event_id}"),
-            tenant_id=tenant_id,
-            integration_id=integration_id,
-            sync_type=SyncType.Full,
-            direction=SyncDirection.Import,
-            status=SyncStatus.Scheduled,
-            scheduled_at=now,
-            created_at=now,
-            created_by=integration.created_by,
-            origin=JobOrigin.Authorization,
-            traceparent=traceparent,
-        )
-        try:
-            with self._transactions.write() as tx:
-                tx.users.lock_tenant(tenant_id)
-                if tx.sync_jobs.find(job.data_sync_job_id) is None:
-                    job = self.add(tx, job)
-                    tx.commit()
-        except Conflict as reason:
-            logger.info("no initial sync", extra={"integration": str(integration_id), "why": reason.detail})
-            return None
-        self._send(nudge(job.data_sync_job_id))
-        return job
 
     def streams(self, integration: Integration) -> list[StreamProfile]:
         """Return its streams. Raises Unavailable, Conflict for refused credentials or no records."""
@@ -301,8 +264,18 @@ class SyncService:
             logger.warning("sync nudge lost, left to the timer")
 
 
+def _reached_job(tx: SyncTransaction, principal: Principal, job_id: UUID) -> SyncJob:
+    """Return the job of an integration that the caller reaches. Raises NotFound, Forbidden."""
+    is_own_only = reaches_own_only(principal, INTEGRATION_MANAGE)
+    job = tx.sync_jobs.get(principal.tenant_id, job_id)
+    if is_own_only:
+        integration = tx.integrations.get(principal.tenant_id, job.integration_id)
+        reached(principal, INTEGRATION_MANAGE, integration, what="synchronisation job")
+    return job
+
+
 def _check_apart(tx: SyncTransaction, job: SyncJob) -> None:
-    if job.sync_type in APART:
+    if job.sync_type in APART and job.origin not in UNCOUNTED:
         at = runs_at(job.origin, job.scheduled_at, job.created_at)
         moments = tx.sync_jobs.moments(job.integration_id, job.sync_type, at - APART[job.sync_type][1])
         check_apart(job.sync_type, at, moments)

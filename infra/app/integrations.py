@@ -12,6 +12,7 @@ from domain.integrations.health import HealthMonitor
 from domain.integrations.health_history import HealthSamples, IntegrationHistory
 from domain.integrations.health_record import HealthRecorder
 from domain.integrations.lifecycle import Lifecycle
+from domain.integrations.oauth_apps import OAuthApp, OAuthApps
 from domain.integrations.service import IntegrationNotifier, IntegrationService, IntegrationTester
 from domain.integrations.validation import CredentialValidator
 from domain.journal.occurrences import OccurrenceSender
@@ -27,8 +28,22 @@ def credential_store(hub: Hub) -> CredentialStore:
 @builds
 def connector(hub: Hub) -> Connector:
     return Connector(
-        hub.catalogue, hub.use(CredentialStore), hub.access_tokens, hub.open_http, clock=hub.clock
+        hub.catalogue,
+        hub.use(CredentialStore),
+        hub.access_tokens,
+        hub.open_http,
+        apps=hub.use(OAuthApps),
+        clock=hub.clock,
     )
+
+
+@builds
+def oauth_apps(hub: Hub) -> OAuthApps:
+    apps = {
+        provider: OAuthApp(app.client_id, app.client_secret_name, app.scopes, app.configuration)
+        for provider, app in hub.settings.oauth_apps.items()
+    }
+    return OAuthApps(apps, hub.secrets)
 
 
 @builds
@@ -66,6 +81,7 @@ def integration_service(hub: Hub) -> IntegrationService:
         hub.transactions,
         hub.catalogue,
         hub.use(CredentialStore),
+        apps=hub.use(OAuthApps),
         lifecycle=hub.use(Lifecycle),
         changes=hub.use(ChangeRecorder),
         clock=hub.clock,
@@ -81,6 +97,7 @@ def credential_service(hub: Hub) -> CredentialService:
         hub.catalogue,
         hub.use(CredentialStore),
         hub.use(CredentialValidator),
+        apps=hub.use(OAuthApps),
         lifecycle=hub.use(Lifecycle),
         changes=hub.use(ChangeRecorder),
         allow_loopback=hub.settings.is_development,

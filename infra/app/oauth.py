@@ -6,6 +6,7 @@ from domain.integrations.changes import ChangeRecorder
 from domain.integrations.credential_store import CredentialStore
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
+from domain.integrations.oauth_apps import OAuthApps
 from domain.integrations.validation import CredentialValidator
 from domain.oauth.clients import OAuthClients
 from domain.oauth.completion import CallbackHandler
@@ -39,9 +40,8 @@ def state_store(hub: Hub) -> StateStore:
 
 @builds
 def oauth_clients(hub: Hub) -> OAuthClients:
-    return OAuthClients(
-        hub.catalogue, hub.use(CredentialStore), HttpTokenEndpoint(lambda: hub.provider_transport, hub.clock)
-    )
+    endpoint = HttpTokenEndpoint(lambda: hub.provider_transport, hub.clock)
+    return OAuthClients(hub.catalogue, hub.use(CredentialStore), endpoint, hub.use(OAuthApps))
 
 
 @builds
@@ -59,7 +59,6 @@ def grant_revoker(hub: Hub) -> GrantRevoker:
         hub.transactions,
         hub.use(OAuthClients),
         hub.use(GrantStore),
-        credential_store=hub.use(CredentialStore),
         changes=hub.use(ChangeRecorder),
     )
 

@@ -7,10 +7,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.providers.contract import IntegrationType
+
+
+class OAuthAppSetting(BaseModel):
+    """One OAuth client of HUB_OAUTH_APPS; its secret is in the secret store under `clientSecretName`."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+    client_id: str = Field(min_length=1, max_length=300)
+    client_secret_name: str = Field(pattern=r"^[A-Za-z0-9-]{1,127}$")
+    scopes: list[str] = []
+    configuration: dict[str, str] = {}
 
 
 class Settings(BaseSettings):
@@ -156,6 +168,11 @@ class Settings(BaseSettings):
     health_check_concurrency: int = Field(100, ge=1, le=1000, description="Integrations checked at a time")
     health_sample_days: int = Field(8, ge=7, le=90, description="Days health check results are kept")
     integration_log_days: int = Field(90, ge=1, description="Days integration logs are kept (17.2)")
+    oauth_apps: dict[str, OAuthAppSetting] = Field(
+        {},
+        description="JSON of the installation's own OAuth clients by provider, for integrations that bring none: "
+        '`{"Google": {"clientId": "...", "clientSecretName": "oauth-app-google"}}` (docs/oauth.md)',
+    )
     oauth_same_browser: bool | None = Field(
         None,
         description="Refuse an OAuth callback without the cookie that the asking browser was given; unset: in "
@@ -207,6 +224,18 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"{name!r} is no integration type; there are {', '.join(IntegrationType.__members__)}"
                 )
+        return value
+
+    @field_validator("oauth_apps")
+    @classmethod
+    def _knows_the_providers(cls, value: dict[str, OAuthAppSetting]) -> dict[str, OAuthAppSetting]:
+        if value:
+            from infra.providers.registry import all_providers  # here: its modules take long to import
+
+            providers = all_providers()
+            for name in value:
+                if name not in providers or providers[name].profile.oauth is None:
+                    raise ValueError(f"{name!r} is no provider that is authorised by OAuth")
         return value
 
     @cached_property

@@ -9,7 +9,7 @@ from domain.integrations.lifecycle import Lifecycle
 from domain.journal.occurrences import OccurrenceSender
 from domain.privacy.suppression import SuppressionList
 from domain.sync.batches import BatchRunner
-from domain.sync.dispatch import Dispatcher
+from domain.sync.dispatch import Dispatcher, PushedSyncs
 from domain.sync.exporting import Exporter
 from domain.sync.importing import Importer
 from domain.sync.job_runs import JobRuns
@@ -18,6 +18,7 @@ from domain.sync.record_service import RecordService
 from domain.sync.schedule_service import ScheduleService
 from domain.sync.service import SyncService
 from domain.sync.sources import Sources
+from domain.sync.standing import StandingSyncs
 from infra.app.hub import Hub, builds
 
 
@@ -92,6 +93,23 @@ def schedule_service(hub: Hub) -> ScheduleService:
         ids=hub.ids,
         tracer=hub.tracer,
     )
+
+
+@builds
+def standing_syncs(hub: Hub) -> StandingSyncs:
+    return StandingSyncs(
+        hub.transactions,
+        hub.use(SyncService),
+        hub.use(Dispatcher),
+        hub.catalogue,
+        clock=hub.clock,
+        ids=hub.ids,
+    )
+
+
+@builds
+def pushed_syncs(hub: Hub) -> PushedSyncs:
+    return PushedSyncs(hub.queue)
 
 
 @builds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from bench import harness
 from bench.harness import HostProcess, running
-from tests.worlds.azure_services import SWITCH, AzureServices
+from tests.fixtures.oauth_server import CLIENT_SECRET, OAuthServer
+from tests.worlds.azure_services import SWITCH, AzureServices, hub_beside
 from tests.worlds.hub_api import Api, Receiver, fresh_tenant
 
 
@@ -34,9 +36,19 @@ def _azure_services_of_own_hosts(tmp_path: Path, azure_services: AzureServices |
 
 
 @pytest.fixture(scope="session")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
+def oauth_app() -> Iterator[OAuthServer]:
+    """The authorization server at which the host has an OAuth app of its own, for Google calendars."""
+    started = OAuthServer()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory, oauth_app: OAuthServer) -> Iterator[HostProcess]:
     home: Path = tmp_path_factory.mktemp("host") / "hub"
-    with running(home, workers=1) as started:
+    apps = json.dumps({"Google": oauth_app.app("oauth-app-google")})
+    with running(home, workers=1, HUB_OAUTH_APPS=apps) as started:
+        hub_beside(home).secrets.set("oauth-app-google", CLIENT_SECRET)
         yield started
 
 

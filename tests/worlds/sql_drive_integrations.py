@@ -50,6 +50,7 @@ def _integrations(world: SqlWorld, stored: Integration) -> dict[str, list[Call]]
         "50%_[a",
         "lastHealthCheck",
         True,
+        calendars_of=world.user,
     )
     checks = [
         HealthUpdate(checked, HealthStatus.Healthy, "{}", 0, None, now)
@@ -74,9 +75,10 @@ def _integrations(world: SqlWorld, stored: Integration) -> dict[str, list[Call]]
         "integrations.secret_names": [
             lambda tx: tx.integrations.secret_names([f"integration-{n}" for n in range(1_200)])
         ],
-        "integrations.of_provider": [
-            lambda tx: tx.integrations.of_provider("Google", after=None, limit=10),
-            lambda tx: tx.integrations.of_provider("Google", after=id_, limit=10),
+        "integrations.note_client": [lambda tx: tx.integrations.note_client(id_, "c" * 64)],
+        "integrations.of_client": [
+            lambda tx: tx.integrations.of_client("c" * 64, None, after=None, limit=10),
+            lambda tx: tx.integrations.of_client("c" * 64, "a" * 64, after=id_, limit=10),
         ],
         "integrations.all_ids": [
             lambda tx: tx.integrations.all_ids(after=None, limit=10),

@@ -13,6 +13,7 @@ from domain.providers.contract import IntegrationType
 from domain.providers.records import RecordType
 from domain.sync.merging import IncomingRecord, Merge
 from domain.sync.model import (
+    JobOrigin,
     LogEntry,
     LogKind,
     Phase,
@@ -149,6 +150,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         "sync_jobs.find": [lambda tx: tx.sync_jobs.find(job_id)],
         "sync_jobs.moments": [lambda tx: tx.sync_jobs.moments(integration_id, SyncType.Full, now)],
         "sync_jobs.is_resumed": [lambda tx: tx.sync_jobs.is_resumed(tenant, integration_id, SyncType.Full)],
+        "sync_jobs.latest": [lambda tx: tx.sync_jobs.latest(integration_id, JobOrigin.Push, now)],
         "sync_jobs.move": [lambda tx: tx.sync_jobs.move(job, SyncStatus.Scheduled)],
         "sync_jobs.claim": [lambda tx: tx.sync_jobs.claim(job_id, 7, now)],
         "sync_jobs.taken": [lambda tx: tx.sync_jobs.taken()],

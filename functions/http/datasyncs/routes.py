@@ -6,7 +6,7 @@ import csv
 import io
 
 from domain.core.paging import PageRequest
-from domain.core.permissions import INTEGRATION_MANAGE
+from domain.core.permissions import CALENDAR_CONNECT, INTEGRATION_MANAGE
 from domain.sync.service import StartSync, SyncService
 from functions.http.datasyncs.views import (
     LogsQuery,
@@ -25,7 +25,12 @@ from functions.http.kit.views import PageQuery, page_of
 from functions.http.records.views import SyncedRecordPage, record_view
 from infra.app.build import hub, use
 
-datasyncs = Resource("datasyncs", tag="Data synchronisation", permission=INTEGRATION_MANAGE)
+datasyncs = Resource(
+    "datasyncs",
+    tag="Data synchronisation",
+    permission=INTEGRATION_MANAGE,
+    own_permission=CALENDAR_CONNECT,
+)
 _CSV_MOST = 100_000
 
 

@@ -57,7 +57,7 @@ class SyncJobView(View):
     sync_type: SyncTypeName
     direction: DirectionName
     status: StatusName
-    origin: Literal["Manual", "Schedule", "Authorization"]
+    origin: Literal["Manual", "Schedule", "Authorization", "Push"]
     records_total: int
     records_processed: int = Field(description="Written, unchanged, duplicate and deleted records together")
     records_failed: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
+from domain.core.permissions import CALENDAR_CONNECT, INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.integrations.commands import (
     ActivateIntegration,
     CreateIntegration,
@@ -45,6 +45,7 @@ def _answer(result: LifecycleResult, status: int = 200, location: str | None = N
 
 @integrations.post(
     permission=INTEGRATION_ADMIN,
+    own_permission=CALENDAR_CONNECT,
     body=CreateIntegration,
     response=IntegrationView,
     status=201,
@@ -56,16 +57,20 @@ async def create_integration(call: Call) -> ApiResponse:
     Stores the credentials in the secret store, validates them with the provider, runs the provider's test where
     the type needs one, and activates the integration. If the provider refuses or does not answer, the
     integration is stored without being activated: see `status`, `reason` and `validation`. A second active
-    payment gateway, e-mail or SMS service is refused (BR-IM-01) unless `activate` is false."""
+    payment gateway, e-mail or SMS service is refused (BR-IM-01) unless `activate` is false, and so is a calendar
+    whose owner connects the same account a second time. The owner of a calendar is the caller unless an
+    administrator names another one by `ownerId`. Where the provider has an OAuth app of the installation (`hasApp`
+    of `GET /api/providers`), `configuration` may leave out `clientId` and `clientSecret`."""
     result = await use(IntegrationService).create(call.principal, call.body(CreateIntegration))
     return _answer(result, 201, integrations.location(result.integration.integration_id))
 
 
-@integrations.get(query=IntegrationQuery, response=IntegrationPage)
+@integrations.get(own_permission=CALENDAR_CONNECT, query=IntegrationQuery, response=IntegrationPage)
 def list_integrations(call: Call) -> ApiResponse:
     """List integrations.
 
-    Oldest first unless `sort` is given. Disconnected integrations are listed only when `status` asks for them."""
+    Oldest first unless `sort` is given. Disconnected integrations are listed only when `status` asks for them. Who
+    has only `calendar:connect` sees their own calendars."""
     service = use(IntegrationService)
     query = call.query(IntegrationQuery)
     page = service.page(call.principal, query.to_filter(), query.page_request())
@@ -74,7 +79,7 @@ def list_integrations(call: Call) -> ApiResponse:
     )
 
 
-@integrations.get("{id}", response=IntegrationView)
+@integrations.get("{id}", own_permission=CALENDAR_CONNECT, response=IntegrationView)
 def get_integration(call: Call) -> ApiResponse:
     """Get an integration.
 
@@ -102,7 +107,14 @@ async def update_integration(call: Call) -> ApiResponse:
     return _answer(await credentials.update(call.principal, call.id(), command, call.if_match()))
 
 
-@integrations.delete("{id}", permission=INTEGRATION_ADMIN, query=DisconnectQuery, status=204, refusals=(412,))
+@integrations.delete(
+    "{id}",
+    permission=INTEGRATION_ADMIN,
+    own_permission=CALENDAR_CONNECT,
+    query=DisconnectQuery,
+    status=204,
+    refusals=(412,),
+)
 def disconnect_integration(call: Call) -> ApiResponse:
     """Disconnect an integration.
 
@@ -147,7 +159,7 @@ async def test_integration(call: Call) -> ApiResponse:
     return ApiResponse(test_result_view(result))
 
 
-@integrations.get("{id}/health", response=HealthView)
+@integrations.get("{id}/health", own_permission=CALENDAR_CONNECT, response=HealthView)
 def get_integration_health(call: Call) -> ApiResponse:
     """Get an integration's health.
 
@@ -200,7 +212,7 @@ async def review_integration(call: Call) -> ApiResponse:
     return _answer(await lifecycle.review(call.principal, call.id(), command, call.if_match()))
 
 
-@integrations.get("{id}/logs", query=LogQuery, response=LogPage)
+@integrations.get("{id}/logs", own_permission=CALENDAR_CONNECT, query=LogQuery, response=LogPage)
 def list_integration_logs(call: Call) -> ApiResponse:
     """List an integration's log entries.
 

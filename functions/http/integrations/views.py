@@ -75,6 +75,7 @@ class IntegrationView(View):
     created_by: UUID
     modified_at: Moment | None
     modified_by: UUID | None
+    owner_id: UUID | None = Field(description="Whose calendar it is; null for other types")
     validation: ValidationView | None = Field(
         None, description="Present when this request called the provider"
     )
@@ -197,6 +198,7 @@ def integration_view(
 ) -> IntegrationView:
     shown = service.shown_configuration(integration)
     suspension = integration.suspension
+    is_calendar = integration.integration_type == IntegrationType.CalendarSync
     fields: dict[str, Any] = {
         "integration_id": integration.integration_id,
         "name": integration.name,
@@ -218,6 +220,7 @@ def integration_view(
         "created_by": integration.created_by,
         "modified_at": integration.modified_at,
         "modified_by": integration.modified_by,
+        "owner_id": integration.owner if is_calendar else None,
         "validation": validation_view(validation) if validation else None,
     }
     return IntegrationView(**fields)

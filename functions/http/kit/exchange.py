@@ -86,13 +86,18 @@ class Exchange:
                 self._trace = Trace.of(self._span.traceparent) or self._trace
                 yield
 
-    def authenticated(self, permission: str | None) -> Call:
-        """Return the authenticated call. Raises Unauthenticated, Forbidden, RateLimited or Unavailable."""
-        return self._call(use(Authenticator).authenticate(self._credentials(), permission))
+    def authenticated(self, permission: str | None, instead: str | None = None) -> Call:
+        """Return the authenticated call. Raises Unauthenticated, Forbidden, RateLimited or Unavailable.
 
-    async def authenticated_soon(self, permission: str | None) -> Call:
+        `instead`: a permission that lets a caller pass who lacks the other; the use case decides what it opens."""
+        credentials = self._credentials()
+        return self._call(use(Authenticator).authenticate(credentials, permission, instead=instead))
+
+    async def authenticated_soon(self, permission: str | None, instead: str | None = None) -> Call:
         """Do what `authenticated` does, on an event loop."""
-        return self._call(await use(Authenticator).authenticate_soon(self._credentials(), permission))
+        credentials = self._credentials()
+        result = await use(Authenticator).authenticate_soon(credentials, permission, instead=instead)
+        return self._call(result)
 
     def _credentials(self) -> Credentials:
         headers = self._request.headers

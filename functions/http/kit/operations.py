@@ -20,6 +20,7 @@ READ = ("GET", "HEAD")
 class ApiOperation:
     """One operation, as the OpenAPI document describes it. Several `body` models are alternatives.
 
+    - `own_permission`: enough for the caller's own calendars, where the caller lacks `permission`.
     - `foreign_query`: others add parameters of their own to its address, which are let pass.
     - `refusals`: the error statuses of its use case; those of every operation of its kind are added to them."""
 
@@ -30,6 +31,7 @@ class ApiOperation:
     tag: str
     description: str = ""
     permission: str | None = None
+    own_permission: str | None = None
     anonymous: bool = False
     body: type[BaseModel] | tuple[type[BaseModel], ...] | None = None
     body_is_optional: bool = False

@@ -31,9 +31,10 @@ T = TypeVar("T", bound=Trigger)
 
 
 class Options(TypedDict, total=False):
-    """What an operation may declare; see `ApiOperation`. `permission` replaces that of the resource."""
+    """What an operation may declare; see `ApiOperation`. the permissions replace those of the resource."""
 
     permission: str | None
+    own_permission: str | None
     body: type[BaseModel] | tuple[type[BaseModel], ...]
     body_is_optional: bool
     query: type[BaseModel]
@@ -49,11 +50,14 @@ class Resource:
     A handler's name becomes the name of its function, the first line of its docstring the summary of the operation,
     and the rest of it the description. `bp` is what the app registers."""
 
-    def __init__(self, route: str, *, tag: str, permission: str | None = None) -> None:
+    def __init__(
+        self, route: str, *, tag: str, permission: str | None = None, own_permission: str | None = None
+    ) -> None:
         self.bp = func.Blueprint()
         self._route = route
         self._tag = tag
         self._permission = permission
+        self._own_permission = own_permission
 
     def get(self, path: str = "", **options: Unpack[Options]) -> Callable[[H], H]:
         return self._operation("GET", path, options)
@@ -72,7 +76,11 @@ class Resource:
         return "/".join((f"{API}{self._route}", *map(str, segments)))
 
     def _operation(self, method: str, path: str, declared: Options) -> Callable[[H], H]:
-        options: Options = {"permission": self._permission, **declared}
+        options: Options = {
+            "permission": self._permission,
+            "own_permission": self._own_permission,
+            **declared,
+        }
 
         def register(handler: H) -> H:
             summary, _, description = (inspect.getdoc(handler) or "").partition("\n")
@@ -124,7 +132,7 @@ def _sync_trigger(operation: ApiOperation, handler: SyncHandler) -> Trigger:
         exchange = Exchange(req, context)
         with exchange.bound(operation.route):
             try:
-                call = exchange.authenticated(operation.permission)
+                call = exchange.authenticated(operation.permission, operation.own_permission)
                 if not operation.foreign_query:
                     check_parameters(call.request, operation.query)
                 stored = exchange.replayed(call)
@@ -140,7 +148,8 @@ def _async_trigger(operation: ApiOperation, handler: AsyncHandler) -> Trigger:
         exchange = Exchange(req, context)
         with exchange.bound(operation.route):
             try:
-                call = await exchange.authenticated_soon(operation.permission)
+                needed = operation.permission, operation.own_permission
+                call = await exchange.authenticated_soon(*needed)
                 if not operation.foreign_query:
                     check_parameters(call.request, operation.query)
                 if not exchange.is_idempotent:

@@ -8,7 +8,7 @@ from http.cookies import CookieError, SimpleCookie
 import azure.functions as func
 
 from domain.core.errors import DomainError
-from domain.core.permissions import INTEGRATION_MANAGE
+from domain.core.permissions import CALENDAR_CONNECT, INTEGRATION_MANAGE
 from domain.core.principal import RequestOrigin
 from domain.oauth.model import Authorization, Authorize, Callback
 from domain.oauth.rules import STATE_LIFETIME
@@ -37,7 +37,8 @@ def authorize_integration(call: Call) -> ApiResponse:
     The answer contains the provider's page to send the user to; it works once and for ten minutes (PKCE, S256).
     The provider then redirects to `/api/oauth/callback`, which stores the tokens, validates and activates the
     integration, and redirects to `redirectAfter` or shows a page. The cookie in this answer ties the callback
-    to this browser. Needs `integration:admin`, or `integration:manage` for the caller's own calendar."""
+    to this browser. Needs `integration:admin`, or `calendar:connect` or `integration:manage` for the caller's
+    own calendar."""
     from domain.oauth.service import OAuthService
 
     command = call.body(Authorize, is_optional=True)
@@ -46,7 +47,9 @@ def authorize_integration(call: Call) -> ApiResponse:
     return ApiResponse(view, headers={"Set-Cookie": _cookie(begun)})
 
 
-@oauth.get(permission=INTEGRATION_MANAGE, response=GrantView, refusals=(409,))
+@oauth.get(
+    permission=INTEGRATION_MANAGE, own_permission=CALENDAR_CONNECT, response=GrantView, refusals=(409,)
+)
 def get_integration_grant(call: Call) -> ApiResponse:
     """Get an integration's OAuth grant.
 
@@ -62,8 +65,8 @@ def revoke_integration_grant(call: Call) -> ApiResponse:
     """Revoke an integration's OAuth grant.
 
     Suspends the integration, revokes the tokens at the provider where it has an endpoint for that, and destroys
-    the stored tokens in any case. Needs `integration:admin`, or `integration:manage` for the caller's own
-    calendar."""
+    the stored tokens in any case. Needs `integration:admin`, or `calendar:connect` or `integration:manage`
+    for the caller's own calendar."""
     from domain.oauth.service import OAuthService
 
     return ApiResponse(grant_view(use(OAuthService).revoke(call.principal, call.id())))

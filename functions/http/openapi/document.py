@@ -119,6 +119,8 @@ def _described(operation: ApiOperation, schemas: WireSchemas, *, has_etag: bool)
     }
     if operation.permission:
         described["x-permission"] = operation.permission
+    if operation.own_permission:
+        described["x-own-permission"] = operation.own_permission
     if parameters := _parameters(operation, schemas, has_etag=has_etag):
         described["parameters"] = parameters
     if models := _bodies(operation):
@@ -131,6 +133,9 @@ def _described(operation: ApiOperation, schemas: WireSchemas, *, has_etag: bool)
 
 def _description(operation: ApiOperation) -> str:
     permission = f"Needs the permission `{operation.permission}`." if operation.permission else ""
+    if operation.own_permission:
+        own = f"or `{operation.own_permission}` for the caller's own calendars."
+        permission = f"{permission[:-1]}, {own}"
     return "\n\n".join(part for part in (operation.description, permission) if part)
 
 

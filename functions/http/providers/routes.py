@@ -6,20 +6,29 @@ from typing import Any
 
 from pydantic import Field
 
-from domain.core.permissions import INTEGRATION_MANAGE
+from domain.core.errors import NotFound
+from domain.core.permissions import CALENDAR_CONNECT, INTEGRATION_MANAGE
+from domain.core.principal import Principal
+from domain.integrations.access import reaches_own_only
 from domain.integrations.commands import TypeName
-from domain.providers.contract import Provider
+from domain.integrations.oauth_apps import OAuthApps
+from domain.providers.contract import IntegrationType, Provider
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import View
-from infra.app.build import hub
+from infra.app.build import hub, use
 
-providers = Resource("providers", tag="Integrations", permission=INTEGRATION_MANAGE)
+providers = Resource(
+    "providers", tag="Integrations", permission=INTEGRATION_MANAGE, own_permission=CALENDAR_CONNECT
+)
 
 
 class OAuthView(View):
     authorize_url: str
     scopes: list[str]
+    has_app: bool = Field(
+        description="The installation has an OAuth app of its own: `clientId` and `clientSecret` may be left out"
+    )
 
 
 class ProviderView(View):
@@ -46,19 +55,30 @@ class ProvidersView(View):
 
 @providers.get(response=ProvidersView)
 def list_providers(call: Call) -> ApiResponse:
-    """List providers."""
-    catalogue = hub().catalogue
-    return ApiResponse(ProvidersView(items=[_view(provider) for provider in catalogue.providers.values()]))
+    """List providers.
+
+    Who has only `calendar:connect` sees the calendars."""
+    found = hub().catalogue.providers.values()
+    seen = [_view(provider) for provider in found if _is_seen(call.principal, provider)]
+    return ApiResponse(ProvidersView(items=seen))
 
 
 @providers.get("{name}", response=ProviderView)
 def get_provider(call: Call) -> ApiResponse:
     """Get a provider with the JSON Schema of its configuration."""
-    return ApiResponse(_view(hub().catalogue.get(call.request.route_params["name"])))
+    provider = hub().catalogue.get(call.request.route_params["name"])
+    if not _is_seen(call.principal, provider):
+        raise NotFound("There is no such provider; see GET /api/providers.")
+    return ApiResponse(_view(provider))
+
+
+def _is_seen(principal: Principal, provider: Provider) -> bool:
+    is_calendar = provider.profile.integration_type == IntegrationType.CalendarSync
+    return is_calendar or not reaches_own_only(principal, INTEGRATION_MANAGE)
 
 
 def _view(provider: Provider) -> ProviderView:
-    profile = provider.profile
+    profile, apps = provider.profile, use(OAuthApps)
     return ProviderView(
         name=profile.name,
         title=profile.title,
@@ -66,11 +86,15 @@ def _view(provider: Provider) -> ProviderView:
         is_enabled=profile.integration_type not in hub().catalogue.disabled_types,
         documentation_url=profile.documentation_url,
         capabilities=sorted(capability.value for capability in profile.capabilities),
-        oauth=OAuthView(authorize_url=profile.oauth.authorize_url, scopes=list(profile.oauth.scopes))
+        oauth=OAuthView(
+            authorize_url=profile.oauth.authorize_url,
+            scopes=list(profile.oauth.scopes),
+            has_app=apps.has(profile),
+        )
         if profile.oauth
         else None,
         webhook_scheme=profile.webhook_scheme,
         webhook_fields=list(profile.webhook_fields),
         notes=profile.notes,
-        configuration_schema=profile.configuration.model_json_schema(by_alias=True),
+        configuration_schema=apps.schema_of(profile),
     )

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from domain.core.permissions import INTEGRATION_MANAGE
+from domain.core.permissions import CALENDAR_CONNECT, INTEGRATION_MANAGE
 from domain.sync.mapping import FieldMapping
 from domain.sync.record_service import PreviewMapping, PutRecords, RecordService
 from domain.sync.schedule_service import ScheduleService
@@ -28,7 +28,7 @@ from infra.app.build import use
 records = Resource("integrations/{id}", tag="Data synchronisation", permission=INTEGRATION_MANAGE)
 
 
-@records.get("records", query=RecordQuery, response=RecordListView)
+@records.get("records", own_permission=CALENDAR_CONNECT, query=RecordQuery, response=RecordListView)
 def list_integration_records(call: Call) -> ApiResponse:
     """List synchronised records.
 
@@ -50,7 +50,7 @@ def change_integration_records(call: Call) -> ApiResponse:
     return ApiResponse(ChangedView(stored=stored, left_out=len(command.records) - stored))
 
 
-@records.get("mapping", response=MappingView)
+@records.get("mapping", own_permission=CALENDAR_CONNECT, response=MappingView)
 def get_integration_mapping(call: Call) -> ApiResponse:
     """Get the field mapping.
 
@@ -79,7 +79,7 @@ async def preview_integration_mapping(call: Call) -> ApiResponse:
     return ApiResponse(preview_view(await use(RecordService).preview(call.principal, call.id(), command)))
 
 
-@records.get("sync-schedule", response=ScheduleView)
+@records.get("sync-schedule", own_permission=CALENDAR_CONNECT, response=ScheduleView)
 def get_sync_schedule(call: Call) -> ApiResponse:
     """Get the sync schedule.
 
@@ -88,7 +88,13 @@ def get_sync_schedule(call: Call) -> ApiResponse:
     return ApiResponse(schedule_view(schedule), version=schedule.version)
 
 
-@records.put("sync-schedule", body=PutSchedule, response=ScheduleView, refusals=(409, 412))
+@records.put(
+    "sync-schedule",
+    own_permission=CALENDAR_CONNECT,
+    body=PutSchedule,
+    response=ScheduleView,
+    refusals=(409, 412),
+)
 def put_sync_schedule(call: Call) -> ApiResponse:
     """Set the sync schedule.
 

@@ -41,6 +41,7 @@ from infra.providers._kit.wire import CAPABILITIES, bearer, document, event_type
 from infra.providers.google_calendar.records import API, GoogleEvents, events_request
 
 _WRITERS = ("writer", "owner")
+_PRIMARY = "primary"
 
 
 class GoogleCalendarConfiguration(Configuration):
@@ -48,7 +49,7 @@ class GoogleCalendarConfiguration(Configuration):
 
     client_id: str = Field(min_length=1, max_length=300, description="OAuth client id")
     client_secret: str = Secret("OAuth client secret", min_length=1, max_length=300)
-    calendar_id: str = Field("primary", min_length=1, max_length=300, description="Calendar id, or `primary`")
+    calendar_id: str = Field(_PRIMARY, min_length=1, max_length=300, description="Calendar id, or `primary`")
     channel_token: str | None = Secret(
         "Token given to `events.watch`; every push message must carry it", default=None, max_length=256
     )
@@ -91,7 +92,10 @@ class GoogleCalendar(Provider):
         entry = document(await API.expect(connection, _list_entry(connection)))
         role = text_at(entry, "accessRole")
         writable = "" if role in _WRITERS else "; events cannot be written"
-        return CredentialCheck(account=text_at(entry, "id"), detail=f"Access role {role}{writable}")
+        account = text_at(entry, "id")
+        return CredentialCheck(
+            account, detail=f"Access role {role}{writable}", identity=await _account(connection, account)
+        )
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         """Create a private event without guests and delete it; `sendUpdates=none` keeps mail from being sent."""
@@ -132,10 +136,18 @@ class GoogleCalendar(Provider):
         return IncomingAnswer((event,))
 
 
-def _list_entry(connection: Connection) -> ProviderRequest:
+def _list_entry(connection: Connection, calendar: str | None = None) -> ProviderRequest:
     configuration: GoogleCalendarConfiguration = connection.configuration
-    url = f"{configuration.base_url}/users/me/calendarList/{segment(configuration.calendar_id)}"
+    name = calendar or configuration.calendar_id
+    url = f"{configuration.base_url}/users/me/calendarList/{segment(name)}"
     return ProviderRequest("GET", url, headers=bearer(connection))
+
+
+async def _account(connection: Connection, entry_id: str) -> str:
+    """Return the id of the account's primary calendar, which is the account's address whatever calendar is chosen."""
+    if connection.configuration.calendar_id == _PRIMARY:
+        return entry_id
+    return text_at(document(await API.expect(connection, _list_entry(connection, _PRIMARY))), "id")
 
 
 def _event(connection: Connection, event_id: str) -> dict[str, Any]:

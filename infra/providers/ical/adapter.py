@@ -6,7 +6,9 @@ RFC 5545 (iCalendar), RFC 4791 (CalDAV), RFC 5397 (current-user-principal), RFC 
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 from pydantic import Field, model_validator
@@ -83,9 +85,14 @@ class ICal(Provider):
         if access is None:
             feed = await fetch_feed(connection)
             kept = "can" if feed.etag or feed.last_modified else "cannot"
-            return CredentialCheck("Published calendar", detail=f"Unchanged calendars {kept} be recognised")
-        found = await find_calendar(access)
-        return CredentialCheck(access.username, detail=f"Calendar {found.name}")
+            detail = f"Unchanged calendars {kept} be recognised"
+            feed_url = str(connection.configuration.feed_url)
+            return CredentialCheck("Published calendar", detail=detail, identity=_feed_digest(feed_url))
+        principal = await access.principal()
+        found = await find_calendar(access, principal)
+        # Some servers name one principal for everybody.
+        identity = f"{_plain(principal)}\n{access.username.casefold()}"
+        return CredentialCheck(access.username, detail=f"Calendar {found.name}", identity=identity)
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         """Create an event and delete it (CalDAV), or read the published calendar and ask whether it changed."""
@@ -113,6 +120,17 @@ class ICal(Provider):
             await fetch_feed(connection)
         else:
             await access.principal()
+
+
+def _feed_digest(url: str) -> str:
+    """Return a digest of the address, which is a secret itself."""
+    return hashlib.sha256(_plain(url).encode()).hexdigest()
+
+
+def _plain(url: str) -> str:
+    """Return the address with scheme and host in lower case and no slash at its end."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), parts.query, ""))
 
 
 async def _test_feed(connection: Connection) -> TestResult:

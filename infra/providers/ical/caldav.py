@@ -176,10 +176,10 @@ def access_of(connection: Connection) -> CalDavAccess | None:
     )
 
 
-async def find_calendar(access: CalDavAccess) -> CalendarCollection:
-    """Return the configured CalDAV calendar, the first one when none is named."""
+async def find_calendar(access: CalDavAccess, principal: str | None = None) -> CalendarCollection:
+    """Return the configured CalDAV calendar of the principal, the first one when none is named."""
     wanted = access.connection.configuration.calendar
-    for calendar in await access.calendars(await access.principal()):
+    for calendar in await access.calendars(principal or await access.principal()):
         if wanted is None or calendar.name == wanted:
             return calendar
     raise ProviderFailure(

@@ -110,7 +110,9 @@ class OutlookCalendar(Provider):
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         user = document(await connection.http.expect(_me(connection), 200))
         return CredentialCheck(
-            account=text_at(user, "userPrincipalName"), detail=str(user.get("displayName") or "")
+            account=text_at(user, "userPrincipalName"),
+            detail=str(user.get("displayName") or ""),
+            identity=text_at(user, "id"),
         )
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:

@@ -87,6 +87,7 @@ class Salesforce(Provider):
             account=name,
             detail=f"Org {org}",
             test_mode=sandbox if isinstance(sandbox, bool) else None,
+            identity=org,
         )
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
     and_,
@@ -26,7 +27,15 @@ from domain.integrations.ports import HealthUpdate, IntegrationFilter, SlotTaken
 from domain.integrations.rules import active_slot
 from domain.providers.contract import IntegrationType
 from infra.sql.integrations.tables import integrations
-from infra.sql.statements import chunks, containing, page_of, raising_when_taken, row_of, update_version
+from infra.sql.statements import (
+    chunks,
+    containing,
+    page_of,
+    raising_when_taken,
+    row_of,
+    unindexed,
+    update_version,
+)
 
 _i = integrations.c
 _SORTS = {
@@ -66,6 +75,9 @@ def _integration_of(row: Any) -> Integration:
         last_sync_time=row.LastSyncTime,
         modified_at=row.ModifiedAt,
         modified_by=row.ModifiedBy,
+        owner_id=row.OwnerId,
+        account_hash=row.AccountHash,
+        client_hash=row.ClientHash,
         version=row.Version,
     )
 
@@ -82,6 +94,7 @@ def _values(integration: Integration) -> dict[str, Any]:
         "SuspensionCause": None if integration.suspension is None else int(integration.suspension),
         "ValidatedAt": integration.validated_at,
         "Account": integration.sealed_account,
+        "AccountHash": integration.account_hash,
         "HealthStatus": int(integration.health_status),
         "Vitals": integration.vitals,
         "ConsecutiveFailures": integration.consecutive_failures,
@@ -108,6 +121,7 @@ class SqlIntegrations:
                 Provider=integration.provider,
                 CreatedAt=integration.created_at,
                 CreatedBy=integration.created_by,
+                OwnerId=integration.owner_id,
                 **_values(integration),
             )
         )
@@ -185,9 +199,18 @@ class SqlIntegrations:
             found.update(self._connection.execute(statement).scalars())
         return found
 
-    def of_provider(self, provider: str, *, after: UUID | None, limit: int) -> list[Integration]:
-        is_connected = _i.Status != int(IntegrationStatus.Disconnected)
-        statement = select(integrations).where(_i.Provider == provider, is_connected)
+    def note_client(self, integration_id: UUID, client_hash: str) -> None:
+        mine = _i.IntegrationId == integration_id
+        self._connection.execute(update(integrations).where(mine).values(ClientHash=client_hash))
+
+    def of_client(
+        self, client_hash: str, account_hash: str | None, *, after: UUID | None, limit: int
+    ) -> list[Integration]:
+        # IX_Integration_Client
+        is_connected = unindexed(_i.Status) != int(IntegrationStatus.Disconnected)
+        statement = select(integrations).where(_i.ClientHash == client_hash, is_connected)
+        if account_hash is not None:
+            statement = statement.where(or_(_i.AccountHash == account_hash, _i.AccountHash.is_(None)))
         if after is not None:
             statement = statement.where(_i.IntegrationId > after)
         rows = self._connection.execute(statement.order_by(_i.IntegrationId).limit(limit))
@@ -198,6 +221,12 @@ class SqlIntegrations:
         if after is not None:
             statement = statement.where(_i.IntegrationId > after)
         return list(self._connection.execute(statement).scalars())
+
+
+def is_calendar_of(user_id: UUID) -> ColumnElement[bool]:
+    """Return the condition of a calendar whose owner, or without one its creator, is the user."""
+    is_calendar = unindexed(_i.IntegrationType) == int(IntegrationType.CalendarSync)
+    return and_(is_calendar, func.coalesce(_i.OwnerId, _i.CreatedBy) == user_id)
 
 
 def _filtered(statement: Select[Any], filter_: IntegrationFilter) -> Select[Any]:
@@ -211,6 +240,8 @@ def _filtered(statement: Select[Any], filter_: IntegrationFilter) -> Select[Any]
         statement = statement.where(_i.Provider.in_(filter_.providers))
     if filter_.health:
         statement = statement.where(_i.HealthStatus.in_([int(health) for health in filter_.health]))
+    if filter_.calendars_of is not None:
+        statement = statement.where(is_calendar_of(filter_.calendars_of))
     if filter_.text:
         wanted = filter_.text.lower()
         statement = statement.where(

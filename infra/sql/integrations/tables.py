@@ -43,6 +43,11 @@ integrations = Table(
     Column("ConsecutiveFailures", Integer, nullable=False, server_default=text("0")),
     Column("ProbeAfter", Utc),
     Column("Version", Integer, nullable=False, server_default=text("1")),
+    # Whose calendar it is; which account at the provider it uses, and the OAuth client that its grant was given to.
+    Column("OwnerId", Guid),
+    Column("AccountHash", Exact(64)),
+    Column("ClientHash", Exact(64)),
+    filtered("IX_Integration_Client", "ClientHash", "AccountHash", where="ClientHash IS NOT NULL"),
     # Which of many secret names are still in use.
     filtered("IX_Integration_Secret", "SecretName", where="SecretName IS NOT NULL"),
     # BR-IM-01: one active integration per slot, whoever races

@@ -37,9 +37,10 @@ from domain.sync.model import (
     SyncType,
 )
 from domain.sync.ports import AlreadyRuns, BatchProgress, JobFilter, Superseded, WaitingJob
-from domain.sync.rules import COUNTED, OLDEST_SCHEDULE, runs_at
+from domain.sync.rules import COUNTED, OLDEST_SCHEDULE, UNCOUNTED, runs_at
 from infra.observability.trace import current_header
 from infra.sql.firsts import delete_first
+from infra.sql.integrations.repository import is_calendar_of
 from infra.sql.integrations.tables import integrations
 from infra.sql.statements import (
     chunks,
@@ -217,6 +218,7 @@ class SqlSyncJobs:
             _j.ScheduledAt >= since - OLDEST_SCHEDULE,
             unindexed(_j.SyncType) == int(sync_type),
             unindexed(_j.Status).in_([int(status) for status in COUNTED]),
+            _j.Origin.not_in([origin.value for origin in UNCOUNTED]),
         )
         found = [
             began_at or runs_at(JobOrigin(origin), scheduled_at, created_at)
@@ -234,6 +236,17 @@ class SqlSyncJobs:
             unindexed(_j.SyncType) == int(sync_type),
         )
         return self._connection.execute(statement).scalar_one() > 0
+
+    def latest(self, integration_id: UUID, origin: JobOrigin, since: datetime) -> SyncJob | None:
+        # IX_DataSync_Limits
+        statement = (
+            select(data_sync_jobs)
+            .where(_j.IntegrationId == integration_id, _j.ScheduledAt >= since, _j.Origin == origin.value)
+            .order_by(_j.ScheduledAt.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(statement).first()
+        return None if row is None else _job_of(row)
 
     def move(self, job: SyncJob, from_: SyncStatus) -> bool:
         statement = (
@@ -489,6 +502,11 @@ class SqlSyncJobs:
 def _filtered(statement: Select[Any], filter_: JobFilter) -> Select[Any]:
     if filter_.integration_id is not None:
         statement = statement.where(_j.IntegrationId == filter_.integration_id)
+    if filter_.calendars_of is not None:
+        own = select(integrations.c.IntegrationId).where(
+            integrations.c.TenantId == _j.TenantId, is_calendar_of(filter_.calendars_of)
+        )
+        statement = statement.where(_j.IntegrationId.in_(own))
     if filter_.statuses:
         statement = statement.where(unindexed(_j.Status).in_([int(status) for status in filter_.statuses]))
     if filter_.types:

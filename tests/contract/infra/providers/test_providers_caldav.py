@@ -29,6 +29,7 @@ async def test_caldav_finds_the_principal_and_the_calendar(caldav: str) -> None:
         check = await ICAL.validate_credentials(connection)
         await ICAL.probe(connection)
     assert (check.account, check.detail) == ("ada", "Calendar Shifts")
+    assert check.identity == f"{caldav.rstrip('/')}/ada\nada"
 
 
 async def test_caldav_test_leaves_the_calendar_as_it_was(caldav: str, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from infra.providers.ical.adapter import PROVIDER as ICAL
 from infra.providers.ical.records import fetch_feed
 from infra.providers.outlook_calendar.adapter import PROVIDER as OUTLOOK
 from tests.fixtures.providers.google_calendar import CHANNEL_TOKEN
+from tests.fixtures.providers.ical import CALENDAR, PRIVATE_PART
 from tests.fixtures.providers.outlook_calendar import CLIENT_STATE
+from tests.fixtures.providers.outlook_calendar import USER as OUTLOOK_USER
 from tests.fixtures.scripted_server import Answer, route
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import incoming, world
@@ -32,6 +34,37 @@ def push(**changes: str) -> dict[str, str]:
         "X-Goog-Resource-State": "exists",
     }
     return headers | {name.replace("_", "-"): value for name, value in changes.items()}
+
+
+async def test_an_account_is_recognised_whatever_is_configured_of_it() -> None:
+    shared = route(
+        "GET /calendar/v3/users/me/calendarList/team*",
+        Answer(200, {"id": "team@group", "accessRole": "reader"}),
+    )
+    async with world(CASES["Google"], changes={"calendarId": "team@group"}) as here:
+        here.server.add(shared)
+        team = await GOOGLE.validate_credentials(here.connection)
+    async with world(CASES["Google"]) as here:
+        own = await GOOGLE.validate_credentials(here.connection)
+    assert (team.account, own.account) == ("team@group", "ada@example.com")
+    assert team.identity == own.identity == "ada@example.com"
+    async with world(CASES["Outlook"]) as here:
+        user = await OUTLOOK.validate_credentials(here.connection)
+    assert user.identity == OUTLOOK_USER["id"]
+
+
+async def test_a_published_calendar_is_recognised_by_a_digest_of_its_address() -> None:
+    own, feed = f"/ical/{PRIVATE_PART}/basic.ics", Answer(200, CALENDAR, {"content-type": "text/calendar"})
+    digests = []
+    async with world(CASES["iCal"]) as here:
+        address = str(here.connection.configuration.feed_url).removesuffix(own)
+        for path in (own, f"{own}/", "/other.ics"):
+            here.server.add(route(f"GET {path}", feed))
+            configuration = ICAL.profile.configuration.model_validate({"feedUrl": f"{address}{path}"})
+            check = await ICAL.validate_credentials(replace(here.connection, configuration=configuration))
+            digests.append(str(check.identity))
+    assert digests[0] == digests[1] != digests[2]
+    assert all(len(digest) == 64 and PRIVATE_PART not in digest for digest in digests)
 
 
 async def test_google_test_creates_an_event_without_guests_and_deletes_it() -> None:

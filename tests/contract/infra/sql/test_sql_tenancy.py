@@ -36,7 +36,19 @@ _SCOPED: dict[type, frozenset[str]] = {
     SqlAudit: frozenset({"take_new"}),
     SqlApiKeys: frozenset({"by_hashes", "expired", "refs", "set_usage", "unclosed", "set_closed"}),
     SqlSyncJobs: frozenset(
-        {"find", "moments", "move", "claim", "taken", "waiting", "to_queue", "mark_queued", "silent", "touch"}
+        {
+            "find",
+            "latest",
+            "moments",
+            "move",
+            "claim",
+            "taken",
+            "waiting",
+            "to_queue",
+            "mark_queued",
+            "silent",
+            "touch",
+        }
         | {"restart", "interrupt", "steps", "add_steps", "advance", "synced", "delete_before"}
     ),
     SqlSyncRecords: frozenset({"forget_disconnected", "delete_tombstones"}),

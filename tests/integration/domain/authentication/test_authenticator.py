@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from domain.authentication.service import AuthenticationResult, Authenticator, Credentials
-from domain.core.errors import Unauthenticated, Unavailable
+from domain.core.errors import Forbidden, Unauthenticated, Unavailable
 from domain.core.principal import Principal
 from tests.worlds.builders import TENANT, USER
 from tests.worlds.webhook_world import WebhookWorld
@@ -187,3 +187,15 @@ def test_no_log_line_repeats_a_credential(world: WebhookWorld, caplog: pytest.Lo
     assert len(caplog.records) >= 2
     lines = [str(vars(record)) for record in caplog.records]
     assert not any("Bearer" in line or "wrong-token" in line for line in lines)
+
+
+async def test_another_permission_may_stand_in_for_the_one_that_is_needed(world: WebhookWorld) -> None:
+    held, subject = sorted(ALICE.permissions)[0], authenticator(world)
+    good = Credentials("Bearer good")
+    assert subject.authenticate(good, "privacy:manage", instead=held).error is None
+    assert (await subject.authenticate_soon(good, "privacy:manage", instead=held)).error is None
+    for refused in (
+        subject.authenticate(good, "privacy:manage", instead="audit:read"),
+        await subject.authenticate_soon(good, "privacy:manage", instead="audit:read"),
+    ):
+        assert isinstance(refused.error, Forbidden) and refused.error.scopes == ("privacy:manage",)

@@ -127,3 +127,18 @@ def test_an_accepted_key_is_logged_by_its_prefix_and_id(
         "tenantId": str(world.admin.tenant_id),
         "ip": "192.0.2.7",
     }
+
+
+def test_a_scope_may_stand_in_and_counts_as_the_one_that_was_used(tmp_path: Path) -> None:
+    world = ApiKeyWorld(tmp_path)
+    subject = world.hub.use(Authenticator)
+
+    def ask(scopes: list[str], instead: str) -> DomainError | None:
+        credentials = Credentials(api_key=world.issue(scopes=scopes).plain.text, origin=_ORIGIN)
+        result = subject.authenticate(credentials, "events:read", instead=instead)
+        return result.error
+
+    assert ask(["bookings:read"], "bookings:read") is None
+    assert ask(["events:read"], "bookings:read") is None
+    refused = ask(["tickets:read"], "bookings:read")
+    assert refused is not None and refused.code == "insufficient-scope" and "events:read" in refused.detail

@@ -249,17 +249,6 @@ def test_an_active_integration_may_be_authorised_again_and_its_old_tokens_are_de
     assert len(world.events("IntegrationAuthorized")) == 2
 
 
-def test_a_second_calendar_of_the_same_user_is_authorised_but_not_activated__BR_IM_01(
-    world: OAuthWorld,
-) -> None:
-    world.connected()
-    second = world.integration(name="Another")
-    completion = world.callback(world.begin(second))
-    assert completion.status == CompletionStatus.NotActivated
-    assert "only one may be" in completion.detail
-    assert world.now(second).status == IntegrationStatus.Draft
-
-
 def test_what_is_in_error_needs_a_review_first__BR_IM_05(world: OAuthWorld) -> None:
     from dataclasses import replace
 

@@ -22,6 +22,7 @@ from domain.sync.progress import smoothed
 from domain.sync.schedule_service import ScheduleService
 from domain.sync.schedules import PutSchedule
 from domain.sync.service import SyncService
+from domain.sync.standing import Connected, StandingSyncs
 from tests.worlds.builders import START
 from tests.worlds.sync_world import SyncWorld
 
@@ -186,15 +187,17 @@ async def test_an_authorised_calendar_is_imported_once(world: SyncWorld) -> None
     )
     InitialSyncs(world.queue).consume([event])
     asked = json.loads(world.queue.take("sync-jobs")[0].body)["initial"]
-    service = world.hub.use(SyncService)
+    service, standing = world.hub.use(SyncService), world.hub.use(StandingSyncs)
+    assert asked["eventType"] == "IntegrationAuthorized"
+    connected = Connected(
+        UUID(asked["tenantId"]), integration, asked["eventId"], asked["eventType"], asked["traceparent"]
+    )
     for _ in range(2):
-        service.start_initial(
-            UUID(asked["tenantId"]), UUID(asked["integrationId"]), asked["eventId"], asked["traceparent"]
-        )
+        standing.begin(connected)
     jobs = service.page(world.principal, JobFilter(), PageRequest()).items
     assert [(job.origin, job.sync_type.name) for job in jobs] == [(JobOrigin.Authorization, "Full")]
     assert [job.traceparent for job in jobs] == [parent]
-    assert service.start_initial(world.other.tenant_id, integration, "e2") is None
+    assert standing.begin(Connected(world.other.tenant_id, integration, "e2")) is None
 
 
 def test_the_rate_follows_the_latest_batches() -> None:

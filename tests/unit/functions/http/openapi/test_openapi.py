@@ -143,6 +143,27 @@ def test_every_operation_says_which_permission_it_needs(operation: ApiOperation)
         assert operation.permission in PERMISSIONS
         assert f"`{operation.permission}`" in described["description"]
         assert "403" in described["responses"]
+    assert described.get("x-own-permission") == operation.own_permission
+    if operation.own_permission:
+        assert operation.permission, "it only stands in for another one"
+        assert f"`{operation.own_permission}` for the caller's own calendars" in described["description"]
+
+
+def test_calendar_connect_opens_these_operations_and_no_others() -> None:
+    opened = {
+        f"{operation.method} {operation.route}"
+        for operation in OPERATIONS
+        if operation.own_permission == "calendar:connect"
+    }
+    own = "integrations/{id}"
+    assert opened == {
+        *("POST integrations", "GET integrations", f"GET {own}", f"DELETE {own}"),
+        *(f"GET {own}/health", f"GET {own}/logs", f"GET {own}/oauth"),
+        *(f"GET {own}/records", f"GET {own}/mapping", f"GET {own}/sync-schedule", f"PUT {own}/sync-schedule"),
+        *("POST datasyncs", "GET datasyncs", "GET datasyncs/{id}", "DELETE datasyncs/{id}"),
+        *("POST datasyncs/{id}/resume", "GET datasyncs/{id}/logs", "GET datasyncs/{id}/records"),
+        *("GET providers", "GET providers/{name}"),
+    }
 
 
 @EVERY_OPERATION
