@@ -60,8 +60,10 @@ class ListingRequest:
 class SourceRecord:
     """A record as the provider has it; `version` changes with it (ETag, revision) where no `modified_at` does.
 
-    `unread` says why the provider named the record but did not give it: what is stored stays, and it is asked for
-    again."""
+    - `unread` says why the provider named the record but did not give it: what is stored stays, and it is asked for
+      again.
+    - `repeats` is how many more came under the id and were left out by the adapter, which knows which one stands.
+    - `shares_id`: one of them is another record, and shares the id by mistake."""
 
     external_id: str
     data: Mapping[str, Any]
@@ -69,6 +71,8 @@ class SourceRecord:
     version: str | None = None
     deleted: bool = False
     unread: str | None = None
+    repeats: int = 0
+    shares_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListingRequest, ListPage, SourceRecord, StateExpired
 from domain.sync.batches import Batch, store_progress
-from domain.sync.merging import IncomingRecord, is_ahead, latest, merge
+from domain.sync.merging import IncomingRecord, is_ahead, latest, merge, seen_otherwise, shared_ids
 from domain.sync.model import BatchResult, BatchState, Checkpoint, Phase, RecordCounts, Step, SyncType
 from domain.sync.ports import RecordsRefused, Suppression, SyncTransaction
 from domain.sync.rounds import ListGoesRound, Trail
+from domain.sync.rules import stored_id
 from domain.sync.transforming import RefusedRecord
 
 logger = logging.getLogger("hub.sync")
@@ -30,6 +31,8 @@ _AHEAD = FieldError(
     "/modifiedAt",
     "The provider stamped this record in the future; it is taken, and its moment decides nothing.",
 )
+#: Told with the count of duplicates; the provider alone can mend it.
+_SHARED = FieldError("", "The provider lists different records under this id; one of them is kept.")
 
 
 @dataclass(slots=True)
@@ -203,12 +206,16 @@ class Importer:
                 record for record in (*merged.inserts, *merged.updates) if is_ahead(record.modified_at, now)
             ]
             errors += [batch.error(self._ids.new(), record.external_id, _AHEAD, now) for record in ahead]
+            shared = {stored_id(record.external_id) for record in fetched.records if record.shares_id}
+            shared |= shared_ids(accepted) | seen_otherwise(stored, records, generation)
+            shared &= {record.external_id for record in records}
+            errors += [batch.error(self._ids.new(), name, _SHARED, now) for name in sorted(shared)]
             tx.sync_records.store(*of, merged, run=batch.mark(now))
             tx.sync_jobs.log_errors(job.tenant_id, errors)
             counts = RecordCounts(
                 written=len(merged.inserts) + len(merged.updates),
                 unchanged=merged.unchanged,
-                duplicate=merged.duplicate + repeated,
+                duplicate=merged.duplicate + repeated + sum(record.repeats for record in fetched.records),
                 deleted=len(merged.tombstones),
                 failed=len(refused),
             )

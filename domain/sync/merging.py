@@ -82,6 +82,37 @@ def latest(records: Iterable[IncomingRecord], now: datetime) -> tuple[list[Incom
     return list(kept.values()), count - len(kept)
 
 
+def shared_ids(records: Iterable[IncomingRecord]) -> set[str]:
+    """Return the ids under which different records came, where no moment tells them apart as revisions."""
+    seen: dict[str, IncomingRecord] = {}
+    shared = set()
+    for record in records:
+        before = seen.setdefault(record.external_id, record)
+        if _differ(before.modified_at, before.hash, record):
+            shared.add(record.external_id)
+        seen[record.external_id] = record
+    return shared
+
+
+def seen_otherwise(
+    stored: dict[str, StoredVersion], records: Iterable[IncomingRecord], generation: int | None
+) -> set[str]:
+    """Return the ids of records that this full run has listed before with another content."""
+    return {
+        record.external_id
+        for record in records
+        if (before := stored.get(record.external_id)) is not None
+        and generation is not None
+        and before.generation == generation
+        and not before.is_deleted
+        and _differ(before.modified_at, before.source_hash, record)
+    }
+
+
+def _differ(modified_at: datetime | None, content: str | None, record: IncomingRecord) -> bool:
+    return record.data is not None and record.modified_at == modified_at and record.hash != content
+
+
 def _is_older(incoming: datetime | None, stored: datetime | None) -> bool:
     return incoming is not None and stored is not None and incoming < stored
 

@@ -35,8 +35,30 @@ class Participant(Record):
     status: ShortText | None = None
 
 
+class Occurrence(Record):
+    """An occurrence that differs from what the rule of its series says, where both are one record."""
+
+    original_starts_at: RecordedMoment | None = None
+    original_start_date: date | None = None
+    title: ShortText = ""
+    starts_at: RecordedMoment | None = None
+    ends_at: RecordedMoment | None = None
+    start_date: date | None = None
+    end_date: date | None = None
+    all_day: bool = False
+    description: LongText | None = None
+    location: ShortText | None = None
+    status: ShortText | None = None
+
+
 class EventRecord(Record):
-    """A calendar event: either moments with an offset, or whole days (`all_day`)."""
+    """A calendar event: either moments with an offset, or whole days (`all_day`).
+
+    - `time_zone` is the zone that the event, and the rule of a series, is meant in.
+    - `series_id` and the original start say which occurrence of which series the record stands for; its status is
+      `cancelled` where that does not take place.
+    - `cancelled_occurrences` and `occurrences` are of a series: the original starts of those that do not take place,
+      and those that were changed, unless they are records of their own. Absent where there are none."""
 
     title: ShortText
     starts_at: RecordedMoment | None = None
@@ -50,6 +72,12 @@ class EventRecord(Record):
     attendees: list[Participant] = Field(default_factory=list, max_length=5_000)
     status: ShortText | None = None
     recurrence: list[ShortText] = Field(default_factory=list)
+    time_zone: ShortText | None = None
+    series_id: ShortText | None = None
+    original_starts_at: RecordedMoment | None = None
+    original_start_date: date | None = None
+    cancelled_occurrences: list[ShortText] | None = Field(None, max_length=5_000)
+    occurrences: list[Occurrence] | None = Field(None, max_length=5_000)
     url: ShortText | None = None
 
     def broken_rule(self) -> FieldError | None:

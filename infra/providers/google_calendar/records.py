@@ -38,6 +38,7 @@ from infra.providers._kit.paging import (
     whole,
 )
 from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
+from infra.providers._kit.recurrence import excluded, zone_name
 from infra.providers._kit.wire import (
     ErrorCodes,
     at,
@@ -160,6 +161,11 @@ def _internal(record: SourceRecord) -> Mapping[str, Any]:
     """Return an event in the shape of EventRecord; whole days end on the day after the last one, as at Google."""
     row = record.data
     start, end = _object(row.get("start")), _object(row.get("end"))
+    replaced = _object(row.get("originalStartTime"))
+    if (
+        row.get("status") == "cancelled"
+    ):  # little more is told of an occurrence that is taken out of its series
+        start = start or replaced
     if not (start.get("date") or start.get("dateTime")):
         raise ValueError("the event has no beginning")
     organizer = row.get("organizer")
@@ -176,6 +182,11 @@ def _internal(record: SourceRecord) -> Mapping[str, Any]:
         "attendees": [_person(attendee) for attendee in row.get("attendees") or ()],
         "status": row.get("status"),
         "recurrence": list(row.get("recurrence") or ()),
+        "timeZone": zone_name(start.get("timeZone")),
+        "seriesId": row.get("recurringEventId"),
+        "originalStartsAt": replaced.get("dateTime"),
+        "originalStartDate": replaced.get("date"),
+        "cancelledOccurrences": excluded(row.get("recurrence") or (), start.get("timeZone")) or None,
         "url": row.get("htmlLink"),
     }
 
@@ -226,8 +237,8 @@ def _record(row: Any) -> SourceRecord:
         data=row,
         modified_at=moment(row.get("updated")),
         version=row.get("etag"),
-        # Deleted events, and the occurrences taken out of a series.
-        deleted=row.get("status") == "cancelled",
+        # An occurrence that is taken out of its series says so as long as the series lasts.
+        deleted=row.get("status") == "cancelled" and not row.get("recurringEventId"),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from domain.core.wire import rfc3339
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import SourceRecord
 from domain.sync.records import EventRecord
+from infra.providers._kit.recurrence import original, told
 
 if TYPE_CHECKING:
     from infra.providers.ical.reading import Zones
@@ -20,23 +22,31 @@ _PRODUCT = "-//Integration Hub//Synchronisation//EN"
 _RULES = ("RRULE", "RDATE", "EXDATE")
 # Both change without the event having changed: some servers write them anew for every request.
 _STAMPS = ("DTSTAMP", "CREATED")
+#: What an event may not change without another SEQUENCE.
+_TIMES = ("DTSTART", "DTEND", "DURATION", "RRULE", "RDATE")
 
 
 def parse_feed(body: bytes) -> list[SourceRecord]:
     """Read the events of a published calendar. Raises ProviderFailure (malformed) when it is no calendar.
 
     - An event's identity is its UID, with its RECURRENCE-ID where it is an altered occurrence of a series (section
-      3.8.4.4). Of two with one identity the later stands.
+      3.8.4.4). Of several with one identity the latest revision stands, and says how many others there were.
+    - A series names its occurrences that do not take place, also those that are records of their own.
     - An event that cannot be read still comes, so that it is counted."""
     from infra.providers.ical.reading import Zones, calendars_in  # here: the library takes long to import
 
-    found = (
-        _record(event, zones)
-        for calendar in calendars_in(body)
-        for zones in [Zones(calendar)]
-        for event in calendar.walk("VEVENT")
-    )
-    return list({record.external_id: record for record in found}.values())
+    found: dict[str, list[_Read]] = {}
+    for calendar in calendars_in(body):
+        zones, is_cancelled = Zones(calendar), str(calendar.get("METHOD") or "").upper() == "CANCEL"
+        for event in calendar.walk("VEVENT"):
+            read = _read_event(event, zones, is_cancelled=is_cancelled)
+            found.setdefault(read.record.external_id, []).append(read)
+    records = [_latest(revisions) for revisions in found.values()]
+    cancelled: dict[str, list[SourceRecord]] = {}
+    for record in records:
+        if record.data.get("status") == "cancelled" and "seriesId" in record.data:
+            cancelled.setdefault(record.data["seriesId"], []).append(record)
+    return [_without(record, cancelled.get(record.external_id, ())) for record in records]
 
 
 def is_nameless(record: SourceRecord) -> bool:
@@ -47,21 +57,29 @@ def is_nameless(record: SourceRecord) -> bool:
 def parse_resource(name: str, etag: str | None, body: bytes) -> SourceRecord | None:
     """Read a calendar object resource (RFC 4791 section 4.1) as one record; None when it holds no event (a task).
 
-    Altered occurrences of a series share its resource and count as part of it."""
+    Altered and cancelled occurrences of a series share its resource and are part of it."""
     from infra.providers.ical.reading import Zones
 
     try:
         calendar = _parsed(body)
     except ProviderFailure:
         return SourceRecord(name, {"problem": "no calendar"}, version=etag)
-    events = calendar.walk("VEVENT")
-    if not events:
+    zones = Zones(calendar)
+    revisions: dict[str, list[_Read]] = {}
+    for event in calendar.walk("VEVENT"):
+        read = _read_event(event, zones)
+        revisions.setdefault(read.record.external_id if "RECURRENCE-ID" in event else "", []).append(read)
+    if not revisions:
         return None
-    series = next((event for event in events if "RECURRENCE-ID" not in event), events[0])
-    record = _record(series, Zones(calendar))
-    data = dict(record.data)
-    data["alteredOccurrences"] = sum("RECURRENCE-ID" in event for event in events)
-    return SourceRecord(name, data, record.modified_at, etag)
+    series = _latest(revisions.pop("" if "" in revisions else next(iter(revisions))))
+    altered = [_latest(found) for found in revisions.values()]
+    cancelled = [found for found in altered if found.data.get("status") == "cancelled"]
+    data = {**_without(series, cancelled).data, "alteredOccurrences": len(altered)}
+    occurrences = [found.data for found in altered if found not in cancelled and "problem" not in found.data]
+    if occurrences:
+        data["occurrences"] = sorted(occurrences, key=lambda found: str(found["recurrenceId"]))
+    moments = [found.modified_at for found in (series, *altered) if found.modified_at is not None]
+    return SourceRecord(name, data, max(moments, default=None), etag)
 
 
 def to_internal(record: SourceRecord) -> Mapping[str, Any]:
@@ -71,22 +89,53 @@ def to_internal(record: SourceRecord) -> Mapping[str, Any]:
     row = record.data
     if "problem" in row:
         raise ValueError(row["problem"])
-    whole_days = bool(row.get("allDay"))
+    occurrences = [_occurrence(found) for found in row.get("occurrences") or ()]
     return {
+        **_span_of(row),
         "title": row.get("summary") or "",
-        "startsAt": None if whole_days else row["start"],
-        "endsAt": None if whole_days else row.get("end"),
-        "startDate": row["start"] if whole_days else None,
-        "endDate": row.get("end") if whole_days else None,
-        "allDay": whole_days,
         "description": row.get("description"),
         "location": row.get("location"),
         "organizer": row.get("organizer"),
         "attendees": row.get("attendees") or [],
         "status": row.get("status"),
         "recurrence": row.get("recurrence") or [],
+        "timeZone": row.get("timeZone"),
+        "seriesId": row.get("seriesId"),
+        **original(row.get("recurrenceId")),
+        "cancelledOccurrences": row.get("cancelledOccurrences"),
+        "occurrences": occurrences or None,
         "url": row.get("url"),
     }
+
+
+def _occurrence(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **original(row.get("recurrenceId")),
+        **_span_of(row),
+        "title": row.get("summary") or "",
+        "description": row.get("description"),
+        "location": row.get("location"),
+        "status": row.get("status"),
+    }
+
+
+def _span_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    whole_days = bool(row.get("allDay"))
+    return {
+        "startsAt": None if whole_days else row["start"],
+        "endsAt": None if whole_days else row.get("end"),
+        "startDate": row["start"] if whole_days else None,
+        "endDate": row.get("end") if whole_days else None,
+        "allDay": whole_days,
+    }
+
+
+def _without(series: SourceRecord, cancelled: Sequence[SourceRecord]) -> SourceRecord:
+    if not cancelled:
+        return series
+    known = series.data.get("cancelledOccurrences") or ()
+    starts = {str(occurrence.data["recurrenceId"]).replace(".000000Z", "Z") for occurrence in cancelled}
+    return replace(series, data={**series.data, "cancelledOccurrences": sorted({*known, *starts})})
 
 
 def write_event(event: EventRecord, uid: str, now: datetime, existing: bytes | None = None) -> bytes:
@@ -186,6 +235,47 @@ def _parsed(body: bytes) -> Any:
     return calendars_in(body)[0]
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An event, and what tells its revisions apart (RFC 5545 section 3.8.7.4, RFC 5546 section 2.1.5)."""
+
+    record: SourceRecord
+    sequence: int
+    stamp: datetime
+    times: tuple[str, ...]
+
+
+def _latest(revisions: Sequence[_Read]) -> SourceRecord:
+    """Return the latest of the events with one identity: by SEQUENCE, then DTSTAMP, then the place in the calendar.
+
+    It shares its id by mistake with one that claims to be as late, or has other times without another SEQUENCE."""
+    latest = max(revisions, key=lambda read: (read.sequence, read.stamp))
+    latest = [read for read in revisions if (read.sequence, read.stamp) == (latest.sequence, latest.stamp)][
+        -1
+    ]
+    shares_id = any(
+        read.record.version != latest.record.version
+        and read.sequence == latest.sequence
+        and (read.stamp == latest.stamp or (read.times and latest.times and read.times != latest.times))
+        for read in revisions
+    )
+    return replace(latest.record, repeats=len(revisions) - 1, shares_id=shares_id)
+
+
+def _read_event(event: Any, zones: Zones, *, is_cancelled: bool = False) -> _Read:
+    """Read an event. An occurrence whose RECURRENCE-ID cannot be read must not pass for its series."""
+    record = _record(event, zones)
+    if is_cancelled and "problem" not in record.data:
+        record = replace(record, data={**record.data, "status": "cancelled"})
+    try:
+        sequence = int(event.get("SEQUENCE") or 0)
+    except (ValueError, TypeError):
+        sequence = 0
+    stamp = _moment(event, "DTSTAMP") or datetime.min.replace(tzinfo=UTC)
+    times = tuple(str(_lines(event, name)) for name in _TIMES) if "problem" not in record.data else ()
+    return _Read(record, sequence, stamp, times)
+
+
 def _record(event: Any, zones: Zones) -> SourceRecord:
     """Read an event. An occurrence whose RECURRENCE-ID cannot be read must not pass for its series."""
     fallback = f"{_NAMELESS}{hashlib.sha256(_written(event)).hexdigest()[:40]}"
@@ -229,6 +319,11 @@ def _data(event: Any, zones: Zones) -> dict[str, Any]:
         "organizer": _person(organizer) if organizer is not None else None,
         "attendees": [_person(person) for person in people],
         "recurrence": [line for name in _RULES for line in _lines(event, name)],
+        "timeZone": zones.name_of(event["DTSTART"]),
+        "seriesId": str(event.get("UID")).strip() if "RECURRENCE-ID" in event else None,
+        "cancelledOccurrences": sorted(
+            {told(day) for dates in _many(event.get("EXDATE")) for day in zones.each_located(dates)}
+        ),
     }
     return {name: value for name, value in data.items() if value not in (None, [])}
 

@@ -18,6 +18,7 @@ from icalendar.prop import vBroken
 
 from domain.core.charset import read_text
 from domain.providers.contract import ProviderFailure
+from infra.providers._kit.recurrence import zone_name
 
 #: What the library raises for text that is no calendar.
 _ODD = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
@@ -62,10 +63,33 @@ class Zones:
 
     def located(self, value: Any) -> date:
         """Return the day, or the moment with its zone, of a property. Raises ValueError for a zone nobody knows."""
-        found: date = value.dt
+        return self._placed(value.dt, value.params.get("TZID"))
+
+    def each_located(self, values: Any) -> list[date]:
+        """Return those of a list of days or moments, such as an EXDATE, that can be read."""
+        found = []
+        for value in getattr(values, "dts", ()):
+            try:
+                found.append(self._placed(value.dt, values.params.get("TZID")))
+            except _ODD:
+                continue
+        return found
+
+    def name_of(self, value: Any) -> str | None:
+        """Return the name of the zone that a property's moment is meant in; None for a day, or a moment in UTC."""
+        found, name = value.dt, value.params.get("TZID")
+        if not isinstance(found, datetime) or (found.tzinfo is not None and not name):
+            return None
+        if not name:
+            return zone_name(str(self.default)) if str(self.default) != "UTC" else None
+        defined = self._defined.get(_cleaned(name))
+        place = str(defined.get("X-LIC-LOCATION") or "") if defined is not None else ""
+        known = zone_name(_cleaned(name))
+        return known if known != _cleaned(name) or not place else place
+
+    def _placed(self, found: date, name: Any) -> date:
         if not isinstance(found, datetime) or found.tzinfo is not None:
             return found
-        name = value.params.get("TZID")
         zone = self._own(_cleaned(name)) if name else self.default
         if zone is None:
             raise ValueError("a time zone that is not known")

@@ -4,17 +4,21 @@ https://learn.microsoft.com/graph/delta-query-events (a calendar view's window i
 and deltaLink are opaque; `@removed`), https://learn.microsoft.com/graph/delta-query-overview (410, syncStateNotFound)
 https://learn.microsoft.com/graph/api/event-delta (occurrences come with their time only)
 https://learn.microsoft.com/graph/api/user-post-events, https://learn.microsoft.com/graph/api/event-update
-https://learn.microsoft.com/graph/api/resources/event (transactionId)
+https://learn.microsoft.com/graph/api/resources/event (transactionId; originalStart, originalStartTimeZone;
+cancelledOccurrences of a series that is read alone with $select)
 https://learn.microsoft.com/graph/api/singlevaluelegacyextendedproperty-get (finding an event by a property of ours)
 https://learn.microsoft.com/graph/api/resources/patternedrecurrence, RFC 5545 section 3.3.10
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
+from zoneinfo import ZoneInfo
 
 from domain.core.wire import rfc3339
 from domain.providers.contract import (
@@ -48,6 +52,7 @@ from infra.providers._kit.paging import (
     whole,
 )
 from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
+from infra.providers._kit.recurrence import original, told, zone_name
 from infra.providers._kit.refusal import failure_kind
 from infra.providers._kit.wire import (
     at,
@@ -75,7 +80,10 @@ _STREAMS = (
 #: The window of a state moves on when it is this much behind.
 _WINDOW_LAG = timedelta(days=30)
 _STATE_CODES = frozenset(("syncstatenotfound", "syncstateinvalid", "resyncrequired"))
-_SHARED = ("subject", "body", "location", "organizer", "attendees", "webLink", "isAllDay")
+_SHARED = (
+    *("subject", "body", "location", "organizer", "attendees", "webLink", "isAllDay"),
+    "originalStartTimeZone",
+)
 #: The property of an event that carries its idempotency key's digest.
 _KEY = "String {6b6d0f0e-6b2c-4c55-9d0e-2c8f7f5f1f3a} Name IntegrationHubKey"
 _FREQUENCY = {
@@ -86,6 +94,10 @@ _FREQUENCY = {
     "absoluteYearly": "YEARLY",
     "relativeYearly": "YEARLY",
 }
+#: What only a series that is read alone tells, and only when it is asked for.
+_CANCELLED = "cancelledOccurrences"
+#: Requests that a mailbox takes at a time.
+_TOGETHER = 4
 _POSITION = {"first": "1", "second": "2", "third": "3", "fourth": "4", "last": "-1"}
 
 
@@ -111,7 +123,10 @@ class OutlookEvents(RecordStreams):
             return NOTHING_SAID
         found = rows_at(body, "value", marks=("@odata.nextLink", "@odata.deltaLink"))
         rows, again, rest = cut(found, whole(here.get("skip", 0)), request.limit)
-        records = read_each(await _completed(connection, rows), _record)
+        completed, unread = await _completed(connection, rows)
+        records = [
+            replace(record, unread=unread.get(record.external_id)) for record in read_each(completed, _record)
+        ]
         if again is not None:
             return ListPage(records, pack(**{**here, "skip": again}))
         base, following = connection.configuration.base_url, body.get("@odata.nextLink")
@@ -158,6 +173,9 @@ def _internal(record: SourceRecord) -> Mapping[str, Any]:
         "attendees": [_person(attendee) for attendee in row.get("attendees") or ()],
         "status": "cancelled" if row.get("isCancelled") else row.get("showAs"),
         "recurrence": [recurrence] if recurrence else [],
+        "timeZone": _zone(row),
+        **_place_in_series(row, start, whole_days=whole_days),
+        "cancelledOccurrences": _cancelled(row, start, whole_days=whole_days),
         "url": row.get("webLink"),
     }
 
@@ -210,35 +228,69 @@ def _expired_or_refused(response: ProviderResponse) -> Exception:
     )
 
 
-async def _completed(connection: Connection, rows: Sequence[Any]) -> list[Any]:
-    """Fill occurrences up from their series: Graph sends little more than their time."""
-    events = [row for row in rows if isinstance(row, dict)]
-    series = {str(row.get("id")): row for row in events if row.get("type") == "seriesMaster"}
-    for row in events:
-        master = row.get("seriesMasterId")
-        if (
-            isinstance(master, str)
-            and "subject" not in row
-            and "@removed" not in row
-            and master not in series
-        ):
-            series[master] = await _read_event(connection, master) or {}
-    return [
-        _filled(row, series.get(str(row.get("seriesMasterId")), {})) if isinstance(row, dict) else row
-        for row in rows
-    ]
+async def _completed(connection: Connection, rows: Sequence[Any]) -> tuple[list[Any], dict[str, str]]:
+    """Fill occurrences up from their series, and series by what only they tell when they are read alone.
+
+    Graph sends little more than the time of an occurrence. Also returns why rows are unread, by their ids: a series
+    that cannot be read costs its own occurrences alone."""
+    events = [row for row in rows if isinstance(row, dict) and "@removed" not in row]
+    series: dict[str, Mapping[str, Any]] = {}
+    unread: dict[str, str] = {}
+    masters = {str(row.get("id")): row for row in events if row.get("type") == "seriesMaster"}
+    others = {
+        str(row["seriesMasterId"])
+        for row in events
+        if isinstance(row.get("seriesMasterId"), str) and "subject" not in row
+    }
+    wanted = [(name, True) for name in masters] + [(name, False) for name in sorted(others - set(masters))]
+    for start in range(0, len(wanted), _TOGETHER):
+        group = wanted[start : start + _TOGETHER]
+        found = await asyncio.gather(*(_series(connection, name, alone=alone) for name, alone in group))
+        for (name, alone), answer in zip(group, found, strict=True):
+            if isinstance(answer, str):
+                unread[name] = answer
+            else:
+                series[name] = {**masters[name], _CANCELLED: answer.get(_CANCELLED)} if alone else answer
+    completed = []
+    for row in rows:
+        if not isinstance(row, dict) or "@removed" in row:
+            completed.append(row)
+            continue
+        name, master = str(row.get("id")), str(row.get("seriesMasterId"))
+        if master in unread and master not in masters and "subject" not in row:
+            unread[name] = unread[master]
+        filled = _filled(row, masters.get(master) or series.get(master) or {})
+        completed.append(series.get(name, filled) if name in masters else filled)
+    return completed, unread
+
+
+async def _series(connection: Connection, event_id: str, *, alone: bool) -> Mapping[str, Any] | str:
+    """Read a series, or why it cannot be read; nothing of one that is gone. `alone`: only what a list does not tell.
+
+    Raises ProviderFailure for what concerns every request."""
+    try:
+        return await _read_event(connection, event_id, {"$select": _CANCELLED} if alone else {}) or {}
+    except ProviderFailure as failure:
+        if failure.kind in ("rate_limited", "unauthorized"):
+            raise
+        if alone and failure.kind in ("rejected", "forbidden"):
+            return {}
+        return f"The series of this event cannot be read. {failure.detail}"
 
 
 def _filled(row: Mapping[str, Any], master: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**{name: master[name] for name in _SHARED if name in master}, **row} if master else row
 
 
-async def _read_event(connection: Connection, event_id: str) -> dict[str, Any] | None:
+async def _read_event(
+    connection: Connection, event_id: str, params: Mapping[str, str] | None = None
+) -> dict[str, Any] | None:
     """Read an event, None when it is gone."""
     url = f"{connection.configuration.base_url}/me/events/{segment(event_id)}"
     prefer = 'outlook.timezone="UTC", outlook.body-content-type="text"'
     headers = bearer(connection) | {"prefer": prefer}
-    response = await connection.http.expect(ProviderRequest("GET", url, headers=headers), 200, 404, 410)
+    request = ProviderRequest("GET", url, headers=headers, params=params or {})
+    response = await connection.http.expect(request, 200, 404, 410)
     return document(response) if response.status == 200 else None
 
 
@@ -263,6 +315,38 @@ def _utc(value: Mapping[str, Any]) -> datetime:
     if value.get("timeZone") not in ("UTC", "Etc/UTC", None):
         raise ValueError("a time that is not in UTC")
     return datetime.fromisoformat(value["dateTime"]).replace(tzinfo=UTC)
+
+
+def _zone(row: Mapping[str, Any]) -> str | None:
+    return zone_name(row.get("originalStartTimeZone") or at(row, "recurrence", "range", "recurrenceTimeZone"))
+
+
+def _place_in_series(row: Mapping[str, Any], start: datetime, *, whole_days: bool) -> dict[str, Any]:
+    """Return which occurrence of which series the event is, nothing for one of its own."""
+    if not isinstance(row.get("seriesMasterId"), str):
+        return {}
+    begun = moment(row.get("originalStart")) or (start if row.get("type") == "occurrence" else None)
+    named = original(told(begun.date() if whole_days else begun)) if begun is not None else {}
+    return {"seriesId": row["seriesMasterId"], **named}
+
+
+def _cancelled(row: Mapping[str, Any], start: datetime, *, whole_days: bool) -> list[str] | None:
+    """Return the original starts of a series' cancelled occurrences, which Graph tells as `OID.<id>.<day>`."""
+    days = []
+    for name in row.get(_CANCELLED) or ():
+        try:
+            days.append(date.fromisoformat(str(name).rpartition(".")[2]))
+        except ValueError:
+            continue
+    zone = _zone(row)
+    try:
+        place = None if whole_days or zone is None else ZoneInfo(zone)
+    except (ValueError, OSError, KeyError):
+        place = None
+    if place is None:
+        return [told(day) for day in sorted(days)] or None
+    time = start.astimezone(place).time()
+    return [told(datetime.combine(day, time, place)) for day in sorted(days)] or None
 
 
 def _person(person: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,6 +86,49 @@ async def test_google_lists_all_pages_and_keeps_the_last_pages_token() -> None:
     assert listing.state is not None
 
 
+async def test_google_series_tell_their_zone_and_occurrences_their_series_and_whether_they_take_place() -> (
+    None
+):
+    lines = ["RRULE:FREQ=DAILY", "EXDATE;TZID=Europe/Berlin:20260307T190000,20260707T190000", "EXDATE:odd"]
+    moved = {"recurringEventId": "s", "originalStartTime": {"dateTime": "2026-03-08T19:00:00+01:00"}}
+    day = {"start": {"date": "2026-03-05"}, "end": {"date": "2026-03-06"}}
+    rows = [
+        google_event("s", recurrence=lines),
+        google_event("s_1", **moved),
+        {"id": "s_2", "status": "cancelled", **moved},
+        {"id": "gone", "status": "cancelled"},
+        google_event("d", recurrence=["RRULE:FREQ=DAILY", "EXDATE;VALUE=DATE:20260307"], **day),
+        {
+            "id": "d_1",
+            "status": "cancelled",
+            "recurringEventId": "d",
+            "originalStartTime": {"date": "2026-03-09"},
+        },
+    ]
+    async with world(CASES["Google"]) as here:
+        here.server.add(route(f"GET {EVENTS}", google_page(*rows, nextSyncToken="s1")))
+        listing = await drain(GOOGLE, here.connection, "events")
+    assert listing.deleted == ["gone"]
+    series, exception, cancelled, days, cancelled_day = (
+        EventRecord.model_validate(GOOGLE.to_internal("events", record))
+        for record in listing.records
+        if not record.deleted
+    )
+    original = datetime(2026, 3, 8, 18, tzinfo=UTC)
+    assert series.time_zone == "Europe/Berlin"
+    assert series.cancelled_occurrences == ["2026-03-07T18:00:00Z", "2026-07-07T17:00:00Z"]
+    assert (exception.series_id, exception.original_starts_at) == ("s", original)
+    assert exception.starts_at == datetime(2026, 3, 5, 18, tzinfo=UTC)
+    assert (cancelled.series_id, cancelled.original_starts_at, cancelled.starts_at, cancelled.status) == (
+        "s",
+        original,
+        original,
+        "cancelled",
+    )
+    assert (days.time_zone, days.cancelled_occurrences) == (None, ["2026-03-07"])
+    assert (cancelled_day.original_start_date, cancelled_day.all_day) == (date(2026, 3, 9), True)
+
+
 async def test_google_asks_for_changes_with_the_token_and_none_of_the_filters_it_excludes() -> None:
     async with world(CASES["Google"]) as here:
         gone = {"id": "b", "status": "cancelled", "etag": '"b-2"', "kind": "calendar#event"}

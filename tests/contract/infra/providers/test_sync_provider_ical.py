@@ -1,5 +1,6 @@
 """Published calendars, and events in iCalendar format."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -8,7 +9,7 @@ import pytest
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import PushRequest, StateExpired
 from domain.sync.records import EventRecord
-from infra.providers.ical.events import parse_feed, to_internal, write_event
+from infra.providers.ical.events import parse_feed, parse_resource, to_internal, write_event
 from tests.fixtures.providers.ical import PRIVATE_PART
 from tests.fixtures.scripted_server import Answer, route
 from tests.worlds.provider_cases import CASES
@@ -349,3 +350,125 @@ def test_changing_an_event_keeps_its_zone_and_what_is_not_ours() -> None:
     assert text.count("BEGIN:VEVENT") == 2
     assert "COUNT=9" not in text
     assert "unused" not in text
+
+
+SERIES = vevent("s", "SUMMARY:Choir", "DTSTART;TZID=Europe/Berlin:20260706T140000", "RRULE:FREQ=WEEKLY")
+MOVED = vevent("s", "RECURRENCE-ID;TZID=Europe/Berlin:20260720T140000", "DTSTART:20260722T070000Z")
+CANCELLED = vevent("s", "RECURRENCE-ID:20260803T120000Z", "STATUS:CANCELLED", "DTSTART:20260803T120000Z")
+
+
+def events(*components: str, **head: str) -> dict[str, EventRecord]:
+    return {
+        record.external_id: EventRecord.model_validate(to_internal(record))
+        for record in parse_feed(calendar(*components, **head))
+    }
+
+
+def test_a_series_tells_its_zone_and_what_is_cancelled_and_a_moved_occurrence_its_series() -> None:
+    excluded = SERIES.replace("END:VEVENT", "EXDATE;TZID=Europe/Berlin:20260713T140000\r\nEND:VEVENT")
+    told = events(excluded, MOVED, CANCELLED)
+    series, moved, cancelled = told.values()
+    assert series.time_zone == "Europe/Berlin"
+    assert series.cancelled_occurrences == ["2026-07-13T12:00:00Z", "2026-08-03T12:00:00Z"]
+    assert (series.series_id, series.original_starts_at) == (None, None)
+    assert (moved.series_id, moved.original_starts_at) == ("s", datetime(2026, 7, 20, 12, tzinfo=UTC))
+    assert (cancelled.series_id, cancelled.status) == ("s", "cancelled")
+
+
+def test_a_series_of_whole_days_tells_its_occurrences_as_days() -> None:
+    series, moved = events(
+        vevent("d", "DTSTART;VALUE=DATE:20260706", "RRULE:FREQ=DAILY", "EXDATE;VALUE=DATE:20260707,20260709"),
+        vevent("d", "RECURRENCE-ID;VALUE=DATE:20260708", "DTSTART;VALUE=DATE:20260718"),
+    ).values()
+    assert (series.time_zone, series.cancelled_occurrences) == (None, ["2026-07-07", "2026-07-09"])
+    assert (moved.original_start_date, moved.original_starts_at) == (date(2026, 7, 8), None)
+
+
+@pytest.mark.parametrize(
+    ("start", "zone", "name"),
+    [
+        ("DTSTART;TZID=America/New_York:20260706T140000", "", "America/New_York"),
+        ("DTSTART;TZID=W. Europe Standard Time:20260706T140000", "", "Europe/Berlin"),
+        ("DTSTART:20260706T140000", "Asia/Tokyo", "Asia/Tokyo"),
+        ("DTSTART:20260706T140000", "", None),
+        ("DTSTART:20260706T140000Z", "Asia/Tokyo", None),
+        ("DTSTART;VALUE=DATE:20260706", "Asia/Tokyo", None),
+    ],
+)
+def test_the_zone_that_an_event_is_meant_in_is_told(start: str, zone: str, name: str | None) -> None:
+    (event,) = events(vevent("a", start), **({"zone": zone} if zone else {})).values()
+    assert event.time_zone == name
+
+
+def resource(*components: str) -> EventRecord:
+    record = parse_resource("s.ics", '"1"', calendar(*components))
+    assert record is not None
+    return EventRecord.model_validate(to_internal(record))
+
+
+def test_a_resource_is_one_record_with_its_moved_and_cancelled_occurrences() -> None:
+    later = MOVED.replace("END:VEVENT", "LAST-MODIFIED:20260701T000000Z\r\nSUMMARY:Later\r\nEND:VEVENT")
+    stale = CANCELLED.replace("STATUS:CANCELLED", "STATUS:CONFIRMED\r\nSEQUENCE:0").replace(
+        "DTSTAMP:2026", "DTSTAMP:2025"
+    )
+    record = parse_resource("s.ics", '"1"', calendar(stale, later, CANCELLED, SERIES))
+    assert record is not None
+    assert record.modified_at == datetime(2026, 7, 1, tzinfo=UTC)
+    event = EventRecord.model_validate(to_internal(record))
+    assert (event.title, event.time_zone, event.series_id) == ("Choir", "Europe/Berlin", None)
+    assert event.cancelled_occurrences == ["2026-08-03T12:00:00Z"]
+    assert event.occurrences is not None
+    (moved,) = event.occurrences
+    assert (moved.original_starts_at, moved.starts_at, moved.title) == (
+        datetime(2026, 7, 20, 12, tzinfo=UTC),
+        datetime(2026, 7, 22, 7, tzinfo=UTC),
+        "Later",
+    )
+
+
+def test_an_invitation_to_single_occurrences_names_their_series() -> None:
+    event = resource(MOVED, CANCELLED)
+    assert (event.series_id, event.original_starts_at) == ("s", datetime(2026, 7, 20, 12, tzinfo=UTC))
+    assert event.cancelled_occurrences == ["2026-08-03T12:00:00Z"]
+
+
+def test_an_event_without_occurrences_says_nothing_of_them() -> None:
+    told = resource(vevent("a")).model_dump(exclude_none=True)
+    assert not {"cancelled_occurrences", "occurrences", "series_id", "time_zone"} & set(told)
+
+
+def test_a_calendar_that_cancels_is_understood() -> None:
+    body = calendar(vevent("a")).replace(b"VERSION:2.0", b"VERSION:2.0\r\nMETHOD:CANCEL")
+    assert to_internal(parse_feed(body)[0])["status"] == "cancelled"
+
+
+def revision(sequence: int | None, stamp: str, *more: str, uid: str = "a") -> str:
+    numbered = [f"SEQUENCE:{sequence}"] if sequence is not None else []
+    return vevent(uid, *numbered, *more).replace("DTSTAMP:20260301", f"DTSTAMP:{stamp}")
+
+
+@pytest.mark.parametrize(
+    ("revisions", "title", "shares_id"),
+    [
+        # Another SEQUENCE: the higher one stands, whatever was written later.
+        ((revision(2, "20260301", "SUMMARY:x"), revision(1, "20260302", "SUMMARY:y")), "x", False),
+        ((revision(1, "20260302", "SUMMARY:y"), revision(2, "20260301", "SUMMARY:x")), "x", False),
+        ((revision(None, "20260302", "SUMMARY:y"), revision(1, "20260301", "SUMMARY:x")), "x", False),
+        # The same: the later DTSTAMP, where the times are those of before.
+        ((revision(1, "20260302", "SUMMARY:x"), revision(1, "20260301", "SUMMARY:y")), "x", False),
+        # A copy is no other record.
+        ((revision(1, "20260301", "SUMMARY:x"), revision(1, "20260301", "SUMMARY:x")), "x", False),
+        # Neither tells them apart, or the times changed without another SEQUENCE.
+        ((revision(1, "20260301", "SUMMARY:y"), revision(1, "20260301", "SUMMARY:x")), "x", True),
+        (
+            (revision(0, "20260301", "DTSTART:20260101T100000Z"), revision(0, "20260302", "SUMMARY:x")),
+            "x",
+            True,
+        ),
+    ],
+)
+def test_revisions_are_told_apart_and_others_with_one_id_are_noticed(
+    revisions: Sequence[str], title: str, shares_id: bool
+) -> None:
+    (found,) = parse_feed(calendar(*revisions))
+    assert (to_internal(found)["title"], found.repeats, found.shares_id) == (title, 1, shares_id)

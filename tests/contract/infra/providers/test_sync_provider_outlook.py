@@ -1,13 +1,13 @@
 """Outlook calendars, in and out, against Microsoft Graph's documented answers."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from domain.providers.contract import ProviderFailure
-from domain.providers.records import PushRequest, StateExpired
+from domain.providers.records import PushRequest, SourceRecord, StateExpired
 from domain.sync.records import EventRecord
 from infra.providers.outlook_calendar.records import _rule as rule
 from tests.fixtures.providers import outlook_calendar
@@ -153,6 +153,102 @@ async def test_outlook_occurrences_are_filled_up_from_their_series() -> None:
             record.external_id: OUTLOOK.to_internal("events", record)["title"] for record in listing.records
         }
     assert titles == {"m1": "Rehearsal", "m": "Rehearsal", "n1": "Setup", "n2": "Setup", "o1": ""}
+
+
+ZONED = {"originalStartTimeZone": "W. Europe Standard Time"}
+RULE = {"pattern": {"type": "daily", "interval": 1}, "range": {"type": "noEnd"}}
+
+
+async def listed_outlook(*rows: dict[str, Any], **reads: Answer) -> list[SourceRecord]:
+    async with world(CASES["Outlook"]) as here:
+        here.server.add(
+            route(f"GET {DELTA}", outlook_page(here, *rows, delta="d1")),
+            *(route(f"GET /v1.0/me/events/{name}", answer) for name, answer in reads.items()),
+        )
+        return list((await drain(OUTLOOK, here.connection, "events")).records)
+
+
+def told(record: SourceRecord) -> EventRecord:
+    return EventRecord.model_validate(OUTLOOK.to_internal("events", record))
+
+
+async def test_outlook_series_tell_their_zone_and_what_is_cancelled_and_occurrences_their_series() -> None:
+    """The series is at 18:00 in UTC and 19:00 in Berlin; in summer 19:00 there is another hour in UTC."""
+    times = {name: outlook_event("x")[name] for name in ("start", "end")}
+    moved = {"seriesMasterId": "m", "type": "exception", "originalStart": "2026-03-06T18:00:00Z"}
+    series, exception, occurrence = await listed_outlook(
+        outlook_event("m", type="seriesMaster", recurrence=RULE, **ZONED),
+        outlook_event("m1", **moved),
+        {"id": "m2", "type": "occurrence", "seriesMasterId": "m", **times},
+        m=Answer(200, {"id": "m", "cancelledOccurrences": ["OID.m.2026-03-07", "OID.m.2026-07-07", "odd"]}),
+    )
+    assert told(series).time_zone == "Europe/Berlin"
+    assert told(series).cancelled_occurrences == [
+        "2026-03-07T18:00:00Z",
+        "2026-07-07T17:00:00Z",
+    ]
+    assert told(series).recurrence == ["RRULE:FREQ=DAILY;INTERVAL=1"]
+    assert (told(exception).series_id, told(exception).original_starts_at) == (
+        "m",
+        datetime(2026, 3, 6, 18, tzinfo=UTC),
+    )
+    assert told(exception).starts_at == datetime(2026, 3, 5, 18, tzinfo=UTC)
+    assert (told(occurrence).series_id, told(occurrence).original_starts_at) == (
+        "m",
+        datetime(2026, 3, 5, 18, tzinfo=UTC),
+    )
+    assert told(occurrence).time_zone == "Europe/Berlin"
+
+
+async def test_outlook_occurrences_of_whole_days_are_told_as_days() -> None:
+    day = {"isAllDay": True, "start": {"dateTime": "2026-03-06T00:00:00.0000000", "timeZone": "UTC"}}
+    day["end"] = {"dateTime": "2026-03-07T00:00:00.0000000", "timeZone": "UTC"}
+    series, occurrence = await listed_outlook(
+        outlook_event("m", type="seriesMaster", recurrence=RULE, **ZONED, **day),
+        outlook_event(
+            "m1", type="occurrence", seriesMasterId="m", originalStart="2026-03-05T00:00:00Z", **day
+        ),
+        m=Answer(200, {"cancelledOccurrences": ["OID.m.2026-03-08"]}),
+    )
+    assert told(series).cancelled_occurrences == ["2026-03-08"]
+    assert (told(occurrence).original_start_date, told(occurrence).original_starts_at) == (
+        date(2026, 3, 5),
+        None,
+    )
+
+
+@pytest.mark.parametrize("status", [403, 500, 503])
+async def test_an_outlook_series_that_cannot_be_read_costs_its_occurrences_alone(status: int) -> None:
+    times = {name: outlook_event("x")[name] for name in ("start", "end")}
+    first, lone = await listed_outlook(
+        {"id": "n1", "type": "occurrence", "seriesMasterId": "n", **times},
+        outlook_event("a"),
+        n=Answer(status, {}),
+    )
+    assert (first.external_id, lone.unread) == ("n1", None)
+    assert first.unread is not None
+    assert f"The provider answered {status}" in first.unread
+
+
+@pytest.mark.parametrize(("status", "is_unread"), [(400, False), (403, False), (404, False), (503, True)])
+async def test_an_outlook_series_without_what_is_cancelled_is_read_unless_that_may_come_yet(
+    status: int, is_unread: bool
+) -> None:
+    series, exception = await listed_outlook(
+        outlook_event("m", type="seriesMaster", recurrence=RULE),
+        outlook_event("m1", type="exception", seriesMasterId="m", originalStart="2026-03-06T18:00:00Z"),
+        m=Answer(status, {}),
+    )
+    assert (series.unread is not None, exception.unread) == (is_unread, None)
+    assert told(series).cancelled_occurrences is None
+
+
+async def test_an_outlook_mailbox_that_asks_to_wait_is_waited_for() -> None:
+    with pytest.raises(ProviderFailure) as failure:
+        await listed_outlook(
+            outlook_event("m", type="seriesMaster"), m=Answer(429, {}, {"retry-after": "30"})
+        )
+    assert failure.value.kind == "rate_limited"
 
 
 def test_outlook_lists_a_window_whose_edges_are_no_deletions() -> None:
