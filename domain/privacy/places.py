@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from domain.core.charset import with_whole_characters
 from domain.core.errors import ValidationFailed
 from domain.core.json_text import JsonText, MalformedJson, check_json
 from domain.core.ports import Cipher
@@ -259,6 +260,6 @@ def _texts(log: IntegrationLog) -> tuple[str, str | None, str | None]:
 
 def _json(text: str | None) -> Any:
     try:
-        return None if text is None else json.loads(text)
+        return None if text is None else with_whole_characters(json.loads(text))
     except (ValueError, RecursionError):
         return text

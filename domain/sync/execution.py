@@ -84,7 +84,9 @@ class ExecutionLog:
             return
         seconds, batch = round(result.seconds, 3), step.version + 1
         if result.state == BatchState.Wait:
-            text = f"The provider asked to wait {seconds:,g} seconds: {result.detail}"
+            is_asked = result.cause == "rate_limited"
+            lead = "The provider asked to wait" if is_asked else "Waiting"
+            text = f"{lead} {seconds:,g} seconds: {result.detail}"
             self._write(LogKind.Wait, text, stream=step.stream, batch=batch, seconds=seconds)
             return
         following = after_failure(size)

@@ -12,6 +12,7 @@ from jmespath.parser import ParsedResult
 from jmespath.visitor import Options, TreeInterpreter
 from pydantic import Field, StringConstraints
 
+from domain.core.charset import with_whole_characters
 from domain.core.errors import FieldError, ValidationFailed, json_pointer
 from domain.core.text_length import TextConstraints, cut
 from domain.core.wire import Command
@@ -141,7 +142,8 @@ class CompiledMapping:
         evaluator = ExpressionEvaluator()
         for name, expression in self._expressions:
             try:
-                value = evaluator.search(expression, document)
+                # A literal of an expression may name half a character.
+                value = with_whole_characters(evaluator.search(expression, document))
             except (JMESPathError, TypeError, ValueError, RecursionError) as error:
                 raise ValueError(f"/{name}") from error
             if value is None:

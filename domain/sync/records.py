@@ -35,7 +35,7 @@ class Participant(Record):
     status: ShortText | None = None
 
 
-class Occurrence(Record):
+class AlteredOccurrence(Record):
     """An occurrence that differs from what the rule of its series says, where both are one record."""
 
     original_starts_at: RecordedMoment | None = None
@@ -77,7 +77,7 @@ class EventRecord(Record):
     original_starts_at: RecordedMoment | None = None
     original_start_date: date | None = None
     cancelled_occurrences: list[ShortText] | None = Field(None, max_length=5_000)
-    occurrences: list[Occurrence] | None = Field(None, max_length=5_000)
+    occurrences: list[AlteredOccurrence] | None = Field(None, max_length=5_000)
     url: ShortText | None = None
 
     def broken_rule(self) -> FieldError | None:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from domain.core.charset import with_whole_characters
 from domain.core.errors import FieldError, ValidationFailed
 from domain.core.text_length import TextConstraints
 from domain.core.wire import UtcMoment, rfc3339
@@ -110,7 +111,7 @@ def record_view(record: SyncedRecord) -> SyncedRecordView:
         external_id=record.external_id,
         local_id=record.local_id,
         record_type=record.record_type,
-        data=json.loads(record.data) if record.data is not None else None,
+        data=with_whole_characters(json.loads(record.data)) if record.data is not None else None,
         modified_at=record.modified_at,
         synced_at=record.synced_at,
         deleted_at=record.deleted_at,

@@ -6,6 +6,7 @@ name for every calendar that it reads later; RFC 5545 section 3.8.3.1: a TZID me
 
 from __future__ import annotations
 
+import quopri
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, tzinfo
@@ -26,6 +27,15 @@ _FOLD = re.compile(rb"(?:\r?\n)+[ \t]")
 _WIDE = re.compile(
     rb"^(?:\xff\xfe|\xfe\xff|\x00\x00\xfe\xff)|charset\s*=\s*[\"']?utf-?(?:16|32)", re.IGNORECASE
 )
+#: A property whose value is quoted-printable (vCalendar 1.0).
+_QUOTED = re.compile(
+    r"^(?P<name>[\w-]+)(?P<parameters>(?:;[^:;\"\r\n]*(?:\"[^\"\r\n]*\")?)*;(?:ENCODING=)?QUOTED-PRINTABLE(?:;[^:\r\n]*)?)"
+    r":(?P<value>[^\r\n]*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_LINE_END = re.compile(r"\r?\n")
+_QUOTING = re.compile(r";(?:ENCODING=)?QUOTED-PRINTABLE|;CHARSET=[^;:]*", re.IGNORECASE)
+_CHARSET = re.compile(r";CHARSET=\"?([^;:\"]+)", re.IGNORECASE)
 #: Components that stand in a calendar side by side: one without an end ends where the next begins.
 _SIDE_BY_SIDE = frozenset(("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VTIMEZONE"))
 
@@ -39,7 +49,9 @@ def unfolded(body: bytes, content_type: str = "") -> str:
 
 def calendars_in(body: bytes) -> list[Any]:
     """Return the calendars of a text. Raises ProviderFailure (malformed) when there is none, or one has no end."""
-    parser = _Parser(unfolded(body), Calendar._get_component_factory(), Calendar.types_factory)
+    parser = _Parser(
+        _without_quoting(unfolded(body)), Calendar._get_component_factory(), Calendar.types_factory
+    )
     try:
         components = parser.parse()
     except _ODD:
@@ -48,6 +60,32 @@ def calendars_in(body: bytes) -> list[Any]:
     if not calendars or parser.component is not None:
         raise ProviderFailure("malformed", "The calendar cannot be read.")
     return calendars
+
+
+def _without_quoting(text: str) -> str:
+    """Return the text with values that are quoted-printable written out, as calendars before RFC 5545 have them.
+
+    A value goes on in the next line where a line ends with `=`."""
+    if _QUOTED.search(text) is None:
+        return text
+    lines: list[str] = []
+    is_open = False
+    for line in _LINE_END.split(text):
+        if is_open:
+            lines[-1] = lines[-1][:-1] + line
+        else:
+            lines.append(line)
+        is_open = lines[-1].endswith("=") and _QUOTED.match(lines[-1]) is not None
+    return "\r\n".join(_QUOTED.sub(_written_out, line) for line in lines)
+
+
+def _written_out(quoted: re.Match[str]) -> str:
+    charset = _CHARSET.search(quoted["parameters"])
+    value = quopri.decodestring(quoted["value"].removesuffix("=").encode())
+    text = read_text(value, f"charset={charset[1]}" if charset else "")
+    for plain, escaped in (("\\", "\\\\"), (",", "\\,"), (";", "\\;"), ("\r\n", "\\n"), ("\n", "\\n")):
+        text = text.replace(plain, escaped)
+    return f"{quoted['name']}{_QUOTING.sub('', quoted['parameters'])}:{text}"
 
 
 class Zones:

@@ -265,6 +265,23 @@ def test_a_line_may_be_folded_within_a_letter(fold: bytes) -> None:
         assert parse_feed(body)[0].data["summary"] == LETTERS
 
 
+@pytest.mark.parametrize(
+    ("line", "summary"),
+    [
+        ("SUMMARY;ENCODING=QUOTED-PRINTABLE:J=C3=BCrgen, Chor; 7=3D=5C", "Jürgen, Chor; 7=\\"),
+        ("SUMMARY;CHARSET=ISO-8859-1;ENCODING=QUOTED-PRINTABLE:J=FCrgen", "Jürgen"),
+        ('SUMMARY;X-A="b:c";QUOTED-PRINTABLE;CHARSET=utf-8:=E2=82=AC=0D=0Afee', "€\nfee"),
+        ("SUMMARY;encoding=quoted-printable:J=C3=\r\n=BCr=\r\ngen", "Jürgen"),
+        ("SUMMARY;ENCODING=QUOTED-PRINTABLE:=ED=A0=BD=ZZ", "\ufffd\ufffd\ufffd=ZZ"),
+        ("SUMMARY:a=C3=BC;ENCODING=QUOTED-PRINTABLE:b", "a=C3=BC;ENCODING=QUOTED-PRINTABLE:b"),
+    ],
+)
+def test_values_that_are_quoted_printable_are_written_out(line: str, summary: str) -> None:
+    (found,) = parse_feed(calendar(vevent("a", line, "LOCATION:Hall =", "DESCRIPTION:a\u2028b")))
+    assert (found.data["summary"], found.data["location"]) == (summary, "Hall =")
+    assert found.data["description"] == "a\u2028b"
+
+
 def test_altered_occurrences_are_records_of_their_own() -> None:
     body = calendar(
         vevent("a", "RRULE:FREQ=WEEKLY;COUNT=3", "EXDATE:20260312T180000Z"),

@@ -304,11 +304,20 @@ def test_the_providers_numbers_are_raised_as_they_were_sent_and_again_by_a_retry
 
 
 def test_what_json_cannot_carry_is_kept_as_failed(desk: Desk) -> None:
-    body = stripe_event().replace(b'"ch_1"', b'"\\ud800"')
+    body = stripe_event().replace(b'"ch_1"', b"NaN")
     assert desk.receive(signed_by_stripe(body, desk.clock.now())).accepted == 1
     [failed] = desk.inbox()
     assert failed.status == IncomingStatus.Failed
     content = desk.service.get(OWNER, desk.stripe.integration_id, failed.incoming_webhook_id)
+    assert content.body == body
+
+
+def test_half_a_character_is_replaced_and_the_body_kept_as_it_came(desk: Desk) -> None:
+    body = stripe_event().replace(b'"ch_1"', b'"caf\\ud83d", "\\udc00": 1')
+    assert desk.receive(signed_by_stripe(body, desk.clock.now())).accepted == 1
+    [webhook] = desk.inbox()
+    assert webhook.status == IncomingStatus.Processed
+    content = desk.service.get(OWNER, desk.stripe.integration_id, webhook.incoming_webhook_id)
     assert content.body == body
 
 

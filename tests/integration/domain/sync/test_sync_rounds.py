@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from domain.core.paging import PageRequest
 from domain.providers.records import ListingRequest, ListPage, SourceRecord
-from domain.sync.model import SyncJob, SyncStatus
+from domain.sync.model import LogKind, SyncJob, SyncStatus
 from domain.sync.service import SyncService
 from tests.worlds.builders import START
 from tests.worlds.sync_world import SyncWorld
@@ -99,6 +100,9 @@ async def test_a_list_that_brings_nothing_new_is_asked_once_in_five_seconds_and_
     waits = [later - earlier for earlier, later in pairwise(moments)]
     assert waits[:3] == [timedelta(0)] * 3
     assert set(waits[3:]) == {timedelta(seconds=5)}
+    service, of = world.hub.use(SyncService), job.data_sync_job_id
+    entry = service.log(world.principal, of, [LogKind.Wait], PageRequest()).items[0]
+    assert entry.reason == "Waiting 5 seconds: The list brings nothing new."
 
 
 async def test_empty_pages_lead_on_to_what_follows_them(world: SyncWorld) -> None:

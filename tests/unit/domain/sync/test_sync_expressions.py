@@ -68,3 +68,7 @@ def test_the_expressions_of_a_record_share_what_they_may_come_to() -> None:
     evaluation.search(expression, SOURCE)
     with pytest.raises(TooExpensive):
         evaluation.search(expression, SOURCE)
+
+
+def test_half_a_character_in_a_literal_is_replaced() -> None:
+    assert made(r'{name: `"caf\ud83d"`}') == {"name": "caf\ufffd"}

@@ -71,3 +71,8 @@ def test_a_wait_that_the_provider_asked_for_is_part_of_the_estimate() -> None:
 def test_nothing_is_promised_while_the_total_is_unknown() -> None:
     progress = job_detail(JOB, [], START).progress
     assert (progress.remaining, progress.eta_seconds) == (None, None)
+
+
+def test_half_a_character_that_was_stored_is_replaced_when_it_is_read() -> None:
+    record = SyncedRecord(UUID(int=2), "records", "a", "Generic", r'{"fields":{"bio":"caf\ud83d"}}', START)
+    assert record_list([record], RecordQuery()).items[0].data == {"fields": {"bio": "caf\ufffd"}}
