@@ -27,6 +27,9 @@ _KILL_SECONDS = 30.0
 surroundings: Callable[[Path], Mapping[str, str]] | None = None
 """Settings for the host over a state directory, such as where its Azure services are; None: all embedded."""
 
+preparing: Callable[[Path], None] | None = None
+"""Fills a state directory that is not there yet, such as with a migrated database; None: the host does all of it."""
+
 minting: Callable[..., str] | None = None
 """Makes a token from the arguments of `HostProcess.token`, where an issuer of its own is among the surroundings."""
 
@@ -76,6 +79,8 @@ class HostProcess:
 
     def start(self) -> HostProcess:
         """Start it and wait until it answers. Raises RuntimeError, with its log, when it does not."""
+        if preparing is not None and not self.home.exists():
+            preparing(self.home)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
         environment = {
             **inherited,

@@ -1,4 +1,6 @@
-"""One development host for the session, receivers that a test scripts."""
+"""Development hosts that tests share, receivers that a test scripts.
+
+A shared host ends with the last of these tests: it goes on looking into its queues while others run."""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from bench import harness
 from bench.harness import HostProcess, running
 from tests.fixtures.oauth_server import CLIENT_SECRET, OAuthServer
 from tests.worlds.azure_services import SWITCH, AzureServices, hub_beside
+from tests.worlds.builders import new_database
 from tests.worlds.hub_api import Api, Receiver, fresh_tenant
 
 
@@ -28,6 +31,14 @@ def azure_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureSe
         harness.surroundings = harness.minting = None
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _migrated_states() -> Iterator[None]:
+    """Hosts begin with a copy of one migrated database. The host of `make demo` migrates its own."""
+    harness.preparing = new_database
+    yield
+    harness.preparing = None
+
+
 @pytest.fixture(autouse=True)
 def _azure_services_of_own_hosts(tmp_path: Path, azure_services: AzureServices | None) -> Iterator[None]:
     yield
@@ -35,7 +46,7 @@ def _azure_services_of_own_hosts(tmp_path: Path, azure_services: AzureServices |
         azure_services.close_under(tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def oauth_app() -> Iterator[OAuthServer]:
     """The authorization server at which the host has an OAuth app of its own, for Google calendars."""
     started = OAuthServer()
@@ -43,7 +54,7 @@ def oauth_app() -> Iterator[OAuthServer]:
     started.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def host(tmp_path_factory: pytest.TempPathFactory, oauth_app: OAuthServer) -> Iterator[HostProcess]:
     home: Path = tmp_path_factory.mktemp("host") / "hub"
     apps = json.dumps({"Google": oauth_app.app("oauth-app-google")})
@@ -64,7 +75,7 @@ def receiver() -> Iterator[Receiver]:
     started.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def clocked_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
     """A host whose clock tests move forward, each for a tenant of its own."""
     with running(tmp_path_factory.mktemp("clocked") / "hub") as started:

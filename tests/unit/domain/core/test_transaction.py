@@ -107,7 +107,8 @@ def test_each_step_is_committed_before_its_result_is_used() -> None:
 
 def _repeated_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
     for path in sorted((_ROOT / "domain").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        source = path.read_text()
+        for node in ast.walk(ast.parse(source)) if "@repeated" in source else ():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(
                 isinstance(decorator, ast.Name) and decorator.id == "repeated"
                 for decorator in node.decorator_list
