@@ -1245,6 +1245,53 @@ UPDATE alembic_version SET version_num='0020' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0020 -> 0021
+
+ALTER TABLE [Alerts] ADD [ClosedAs] NVARCHAR(20) COLLATE Latin1_General_100_BIN2 NULL;
+
+GO
+
+ALTER TABLE [Alerts] ADD [Reopenings] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [Alerts] ADD [Successes] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [Webhooks] ADD [SuccessesInRow] BIGINT NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [Webhooks] ADD [SucceedingSince] DATETIME2(6) NULL;
+
+GO
+
+ALTER TABLE [Webhooks] ADD [LastFailedAt] DATETIME2(6) NULL;
+
+GO
+
+CREATE TABLE [SecurityBursts] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Source] NVARCHAR(20) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Subject] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [Label] NVARCHAR(200) NOT NULL,
+    [StartedAt] DATETIME2(6) NOT NULL,
+    [LastAt] DATETIME2(6) NOT NULL,
+    [Occurred] BIGINT NOT NULL,
+    [Reason] NVARCHAR(400) NOT NULL,
+    [SourceIp] NVARCHAR(45) COLLATE Latin1_General_100_BIN2 NULL,
+    [LoggedAt] DATETIME2(6) NULL,
+    [ToldCount] BIGINT NULL,
+    CONSTRAINT [PK_SecurityBursts] PRIMARY KEY ([TenantId], [Source], [Subject])
+);
+
+GO
+
+UPDATE alembic_version SET version_num='0021' WHERE alembic_version.version_num = '0020';
+
+GO
+
 COMMIT;
 
 GO

@@ -1,65 +1,26 @@
-"""Intruders (section 10.2): bursts of refusals, and the alert about a network that tries many credentials."""
+"""Intruders (section 10.2): networks that try credentials that nobody knows are counted, by all processes together."""
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from threading import Lock
 from typing import Final
 
 from domain.authentication.service import AuthenticationResult
-from domain.core.errors import Unavailable
+from domain.core.errors import ExpiredToken, InvalidToken, Unavailable
 from domain.core.ports import Clock
-from domain.core.transaction import Transactions
-from domain.journal.occurrences import OccurrenceTransaction, occurrence
+from domain.core.transaction import Transactions, repeated
+from domain.journal.bursts import Burst, BurstSource, BurstTransaction
+from domain.journal.occurrences import PLATFORM
 
 logger = logging.getLogger("hub.security")
 
-#: So many refusals within a minute, of one process, are a burst.
-BURST: Final = 100
-_WINDOW: Final = timedelta(minutes=1)
-#: How long further bursts of the same origin are not reported.
-_REPORTED_FOR: Final = timedelta(minutes=10)
-_REMEMBERED: Final = 10_000
-
-
-@dataclass(slots=True)
-class _Count:
-    began: datetime
-    number: int = 0
-    reported_at: datetime | None = None
-
-
-class Bursts:
-    """Counts refusals by origin. Thread-safe; the counts are those of one process and lost with it."""
-
-    def __init__(self) -> None:
-        self._counts: OrderedDict[Hashable, _Count] = OrderedDict()
-        self._lock = Lock()
-
-    def count(self, origin: Hashable, now: datetime) -> int:
-        """Count one more. Return how many came within the minute when that is a burst to report, else 0."""
-        with self._lock:
-            count = self._counts.get(origin)
-            if count is None:
-                count = self._counts[origin] = _Count(now)
-                if len(self._counts) > _REMEMBERED:
-                    self._counts.popitem(last=False)
-            elif now - count.began >= _WINDOW:
-                count.began, count.number = now, 0
-            self._counts.move_to_end(origin)
-            count.number += 1
-            is_reported = count.reported_at is not None and now - count.reported_at < _REPORTED_FOR
-            if count.number < BURST or is_reported:
-                return 0
-            count.reported_at = now
-            return count.number
+#: Networks that wait to be written at most; the log has the others too.
+_WAITING: Final = 1_000
 
 
 @lru_cache(maxsize=4096)
@@ -75,40 +36,72 @@ def network_of(address: str) -> str | None:
 class IntruderWatch:
     """Listens to the results of authentication. Thread-safe, and never waits for the database."""
 
-    def __init__(self, transactions: Transactions[OccurrenceTransaction], clock: Clock) -> None:
+    def __init__(self, transactions: Transactions[BurstTransaction], clock: Clock) -> None:
         self._transactions = transactions
         self._clock = clock
-        self._bursts = Bursts()
         self._lock = Lock()
+        self._waiting: dict[str, Burst] = {}
         self._writer: ThreadPoolExecutor | None = None
 
     def listen(self, result: AuthenticationResult) -> None:
-        """Count a refused credential that nobody knows, and raise the alert `security-violation` at a burst."""
+        """Count a refused credential that nobody knows.
+
+        A request without one, a token whose time is over and a key that is known tell of no intruder."""
         is_known = result.principal is not None or (result.verification and result.verification.key)
-        network = network_of(result.origin.ip) if result.origin.ip and not is_known else None
+        if is_known or not isinstance(result.error, InvalidToken) or isinstance(result.error, ExpiredToken):
+            return
+        network = network_of(result.origin.ip) if result.origin.ip else None
         if network is None:
             return
         now = self._clock.now()
-        count = self._bursts.count(network, now)
-        if not count:
-            return
+        one = Burst(
+            PLATFORM,
+            BurstSource.UnknownCredentials,
+            network,
+            network,
+            started_at=now,
+            last_at=now,
+            count=1,
+            source_ip=result.origin.ip,
+        )
         with self._lock:
+            is_first = not self._waiting
+            self._wait(one)
             # The caller may be an event loop, which must not wait for the database.
             self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="intruders")
-        self._writer.submit(self._store, network, count, now)
+        if is_first:
+            self._writer.submit(self._write)
 
     def flush(self) -> None:
-        """Wait until the alerts raised so far are stored."""
+        """Wait until what was counted so far is stored."""
         if self._writer is not None:
-            self._writer.submit(lambda: None).result()
+            self._writer.submit(self._write).result()
 
-    def _store(self, network: str, count: int, now: datetime) -> None:
-        detail = f"{count} credentials that nobody knows were tried from {network} within a minute."
-        data = {"subject": network, "detail": detail, "count": count}
-        logger.warning("unknown credentials in a burst", extra={"network": network, "refusals": count})
+    def _wait(self, more: Burst) -> None:
+        before = self._waiting.get(more.subject)
+        if before is not None:
+            more = replace(more, started_at=before.started_at, count=before.count + more.count)
+        elif len(self._waiting) >= _WAITING:
+            return
+        self._waiting[more.subject] = more
+
+    def _write(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        if not waiting:
+            return
         try:
-            with self._transactions.write() as tx:
-                tx.occurrences.append(occurrence("security-violation", data, now))
-                tx.commit()
+            self._store(waiting)
         except Unavailable as error:
-            logger.warning("alert not stored", extra={"kind": "security-violation", "reason": error.detail})
+            logger.warning("unknown credentials not counted", extra={"reason": error.detail})
+            with self._lock:
+                newer, self._waiting = self._waiting, waiting
+                for burst in newer.values():
+                    self._wait(burst)
+
+    @repeated
+    def _store(self, bursts: dict[str, Burst]) -> None:
+        with self._transactions.write() as tx:
+            for _, burst in sorted(bursts.items()):
+                tx.bursts.add(burst)
+            tx.commit()

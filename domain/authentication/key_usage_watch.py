@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from threading import Lock
@@ -19,7 +19,7 @@ from uuid import UUID
 from domain.apikeys.model import ApiKey
 from domain.apikeys.rules import VerificationCode
 from domain.apikeys.verifier import VerificationRequest, VerificationResult
-from domain.authentication.intruders import Bursts, network_of
+from domain.authentication.intruders import network_of
 from domain.authentication.ports import KeyUseTransaction
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock, IdGenerator
@@ -40,6 +40,12 @@ VARIED: Final = 20
 MOST_KEPT: Final = 100
 #: So many different scopes refused within an hour are somebody trying what the key can do.
 PROBING: Final = 5
+#: So many refusals within a minute, of one process, are a burst.
+BURST: Final = 100
+_BURST_WINDOW: Final = timedelta(minutes=1)
+#: How long further bursts of the same key are not reported.
+_REPORTED_FOR: Final = timedelta(minutes=10)
+_COUNTED: Final = 10_000
 #: Metrics of what may go on for a while; they are reported once an hour.
 _ONCE_AN_HOUR: Final = frozenset((Metric.ScopeProbing, Metric.Refusals))
 _HOUR: Final = timedelta(hours=1)
@@ -73,6 +79,39 @@ class _UnusualUse(NamedTuple):
     api_key_id: UUID
     metric: Metric
     detail: str
+
+
+@dataclass(slots=True)
+class _Count:
+    began: datetime
+    number: int = 0
+    reported_at: datetime | None = None
+
+
+class Bursts:
+    """Counts refusals by origin. Thread-safe; the counts are those of one process and lost with it."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[Hashable, _Count] = OrderedDict()
+        self._lock = Lock()
+
+    def count(self, origin: Hashable, now: datetime) -> int:
+        """Count one more. Return how many came within the minute when that is a burst to report, else 0."""
+        with self._lock:
+            count = self._counts.get(origin)
+            if count is None:
+                count = self._counts[origin] = _Count(now)
+                if len(self._counts) > _COUNTED:
+                    self._counts.popitem(last=False)
+            elif now - count.began >= _BURST_WINDOW:
+                count.began, count.number = now, 0
+            self._counts.move_to_end(origin)
+            count.number += 1
+            is_reported = count.reported_at is not None and now - count.reported_at < _REPORTED_FOR
+            if count.number < BURST or is_reported:
+                return 0
+            count.reported_at = now
+            return count.number
 
 
 class KeyUsageWatch:

@@ -96,6 +96,10 @@ class InvalidToken(Unauthenticated):
     code = "invalid-token"
 
 
+class ExpiredToken(InvalidToken):
+    """A token that held once: its signature is good, its time is over."""
+
+
 class TwoCredentials(Unauthenticated):
     """A token and a key: which of them is meant?"""
 

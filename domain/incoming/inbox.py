@@ -16,8 +16,8 @@ from domain.incoming.model import IncomingBody, IncomingStatus, IncomingWebhook,
 from domain.incoming.ports import AlreadyStored, IncomingTransaction
 from domain.incoming.rules import event_type, id_in_inbox, request_text, unreadable_id
 from domain.integrations.model import Integration
+from domain.journal.bursts import Burst, BurstSource
 from domain.journal.events import DomainEvent
-from domain.journal.occurrences import occurrence
 from domain.providers.contract import IncomingRequest, VerifiedEvent
 
 _TRIES = 3
@@ -31,8 +31,9 @@ SAME_BODIES_AN_HOUR = 10
 
 @dataclass(frozen=True, slots=True)
 class _InboxEntry:
-    """The rows of one request, by the provider's event ids."""
+    """The rows of one request, by the provider's event ids; `name` is the integration's."""
 
+    name: str
     body: IncomingBody
     made: Mapping[str, _Made]
     windows: Mapping[str, timedelta]
@@ -130,7 +131,7 @@ class Inbox:
             sealed=self._cipher.seal(request_text(request), context=body_context(body_id)),
             received_at=request.received_at,
         )
-        return self._together.submit(_InboxEntry(body, made, windows))
+        return self._together.submit(_InboxEntry(integration.name, body, made, windows))
 
     def _write(self, entries: Sequence[_InboxEntry]) -> list[int]:
         for _ in range(_TRIES):
@@ -159,7 +160,7 @@ class Inbox:
                 if bodies:
                     webhooks = [webhook for made in new.values() for webhook, _ in made]
                     tx.incoming.add(tenant_id, bodies, webhooks)
-                    _tell_same_bodies(tx, webhooks)
+                    _count_same_bodies(tx, entries[numbers[0]].name, webhooks)
                 for number, made in new.items():
                     counts[number] = len(made)
                     raised += [event for _, events_ in made for event in events_]
@@ -204,24 +205,30 @@ def _digests(entries: Iterable[_InboxEntry]) -> set[str]:
     return {webhook.content_digest for webhook in made if webhook.content_digest is not None}
 
 
-def _tell_same_bodies(tx: IncomingTransaction, webhooks: Sequence[IncomingWebhook]) -> None:
-    """Note a security violation when the limit of equal bodies under new ids is passed: a capture may be replayed."""
+def _count_same_bodies(tx: IncomingTransaction, name: str, webhooks: Sequence[IncomingWebhook]) -> None:
+    """Count equal bodies under new ids as a burst once there are too many: a capture may be replayed."""
     same = [webhook for webhook in webhooks if webhook.same_body_as is not None]
     if not same:
         return
-    one = same[-1]
-    count = tx.incoming.same_bodies_since(
-        one.tenant_id, one.integration_id, one.received_at - timedelta(hours=1)
+    one, count, source = same[-1], len(same), BurstSource.SameBodies
+    started_at = same[0].received_at
+    tenant_id, subject = one.tenant_id, str(one.integration_id)
+    if not tx.bursts.has(tenant_id, source, subject):
+        started_at = one.received_at - timedelta(hours=1)
+        count = tx.incoming.same_bodies_since(tenant_id, one.integration_id, started_at)
+        if count <= SAME_BODIES_AN_HOUR:
+            return
+    burst = Burst(
+        tenant_id,
+        source,
+        subject,
+        name,
+        started_at=started_at,
+        last_at=one.received_at,
+        count=count,
+        source_ip=one.source_ip,
     )
-    if count > SAME_BODIES_AN_HOUR >= count - len(same):
-        data = {
-            "subject": str(one.integration_id),
-            "detail": f"{count:,} incoming webhooks within an hour had an earlier body under a new, unsigned id.",
-            "count": count,
-            "sourceIp": one.source_ip,
-        }
-        violation = occurrence("security-violation", data, one.received_at, tenant_id=one.tenant_id)
-        tx.occurrences.append(violation)
+    tx.bursts.add(burst)
 
 
 def _failed(webhook: IncomingWebhook, reason: str) -> IncomingWebhook:

@@ -12,7 +12,7 @@ from domain.core.paging import Page, PageRequest
 from domain.incoming.model import IncomingBody, IncomingEndpoint, IncomingStatus, IncomingWebhook
 from domain.integrations.ports import Integrations
 from domain.journal.audit import AuditTransaction
-from domain.journal.occurrences import OccurrenceTransaction
+from domain.journal.bursts import BurstTransaction
 from domain.journal.ports import OutboxTransaction
 
 
@@ -84,7 +84,7 @@ class IncomingWebhooks(Protocol):
         """Remove up to `limit` events received before `cutoff`; return how many. A repeat of one is new again."""
 
 
-class IncomingTransaction(OutboxTransaction, AuditTransaction, OccurrenceTransaction, Protocol):
+class IncomingTransaction(OutboxTransaction, AuditTransaction, BurstTransaction, Protocol):
     """The transaction of incoming webhooks: their inbox, the integration they belong to, and what they raise."""
 
     @property

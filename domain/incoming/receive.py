@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
 from domain.apikeys.rules import ip_allowed
 from domain.core.errors import Forbidden, NotFound, TooLarge, Unauthenticated, Unavailable
+from domain.core.group_commit import GroupCommit
 from domain.core.ports import Clock
-from domain.core.transaction import Transactions
+from domain.core.transaction import Transactions, repeated
 from domain.incoming.inbox import Inbox
 from domain.incoming.ports import IncomingTransaction
 from domain.incoming.rules import BODY_MAX_BYTES, is_address, takes_webhooks
 from domain.integrations.connection import Catalogue, ConnectionCache
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
-from domain.journal.occurrences import occurrence
+from domain.journal.bursts import Burst, BurstSource
 from domain.providers.content import ContentTooLarge, codings, decoded
 from domain.providers.contract import (
     Connection,
@@ -36,20 +36,30 @@ from domain.providers.contract import (
 logger = logging.getLogger("hub.security")
 
 TOO_LARGE_DECODED = f"The body is more than {BODY_MAX_BYTES:,} bytes once it is decompressed."
-WRITE_EVERY = timedelta(seconds=10)
+_MOST_WAITING = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    integration: Integration
+    reason: str
+    source_ip: str | None
+    at: datetime
 
 
 class RefusalCounter:
-    """Counts refused requests. Thread-safe. A count not yet written is lost with the process; its log lines stay."""
+    """Counts refused requests, each once it is refused, those that come at the same time together. Thread-safe.
+
+    What cannot be written is written with the next one; its log line stays if none comes in this process."""
 
     def __init__(self, transactions: Transactions[IncomingTransaction]) -> None:
         self._transactions = transactions
         self._lock = threading.Lock()
-        self._waiting: Counter[UUID] = Counter()
-        self._written: dict[UUID, datetime] = {}
+        self._waiting: list[_Refusal] = []
+        self._together: GroupCommit[_Refusal, None] = GroupCommit(self._write, most=None, retries_alone=False)
 
     def note(self, integration: Integration, reason: str, source_ip: str | None, now: datetime) -> None:
-        """Log a refusal, and write the count when the last write for this integration is 10 s old.
+        """Log a refusal and count it, as a part of the integration's burst of refusals too.
 
         Never raises for a database that is down: the sender is refused either way."""
         logger.warning(
@@ -62,34 +72,47 @@ class RefusalCounter:
                 "reason": reason,
             },
         )
-        count = self._take(integration.integration_id, now)
-        if count == 0:
-            return
-        data = {
-            "subject": str(integration.integration_id),
-            "detail": f"{integration.name}: {count:,} incoming webhooks refused. {reason}",
-            "count": count,
-            "sourceIp": source_ip,
-        }
-        tenant_id = integration.tenant_id
+        refusal = _Refusal(integration, reason, source_ip, now)
         try:
-            with self._transactions.write() as tx:
-                tx.incoming.count_refusals(tenant_id, integration.integration_id, count, reason, at=now)
-                tx.occurrences.append(occurrence("security-violation", data, now, tenant_id=tenant_id))
-                tx.commit()
+            self._together.submit(refusal)
         except Unavailable:
             with self._lock:
-                self._waiting[integration.integration_id] += count
+                self._waiting = [*self._waiting, refusal][-_MOST_WAITING:]
 
-    def _take(self, integration_id: UUID, now: datetime) -> int:
-        """Return how many refusals to write now; 0 while it is too early."""
+    def _write(self, refusals: Sequence[_Refusal]) -> Sequence[None]:
         with self._lock:
-            self._waiting[integration_id] += 1
-            last = self._written.get(integration_id)
-            if last is not None and now - last < WRITE_EVERY:
-                return 0
-            self._written[integration_id] = now
-            return self._waiting.pop(integration_id)
+            waiting, self._waiting = self._waiting, []
+        try:
+            self._store([*waiting, *refusals])
+        except Unavailable:
+            with self._lock:
+                self._waiting = [*waiting, *self._waiting]
+            raise
+        return [None] * len(refusals)
+
+    @repeated
+    def _store(self, refusals: Sequence[_Refusal]) -> None:
+        by_integration: dict[UUID, list[_Refusal]] = {}
+        for refusal in refusals:
+            by_integration.setdefault(refusal.integration.integration_id, []).append(refusal)
+        with self._transactions.write() as tx:
+            for integration_id, own in sorted(by_integration.items()):
+                last = max(own, key=lambda refusal: refusal.at)
+                tenant_id = last.integration.tenant_id
+                tx.incoming.count_refusals(tenant_id, integration_id, len(own), last.reason, at=last.at)
+                burst = Burst(
+                    tenant_id,
+                    BurstSource.Refusals,
+                    str(integration_id),
+                    last.integration.name,
+                    started_at=min(refusal.at for refusal in own),
+                    last_at=last.at,
+                    count=len(own),
+                    reason=last.reason,
+                    source_ip=last.source_ip,
+                )
+                tx.bursts.add(burst)
+            tx.commit()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from domain.core.wire import rfc3339
 
 RAISED: Final = "AlertRaised"
 RECOVERED: Final = "AlertRecovered"
-ALERT_EVENTS: Final = frozenset({RAISED, RECOVERED})
+CLOSED: Final = "AlertClosed"
+ALERT_EVENTS: Final = frozenset({RAISED, RECOVERED, CLOSED})
 
 #: Whose alerts are about the hub itself and no tenant's business.
 PLATFORM: Final = UUID(int=0)

@@ -147,7 +147,9 @@ class EndpointTally:
     """An endpoint's share of a batch of results.
 
     - `learns`: its `outages` (attempts that met one) are learned from.
-    - `real_failures`: those after the last success of the batch that speak for disabling it."""
+    - `real_failures`: those after the last success of the batch that speak for disabling it.
+    - `streak`: attempts that succeeded since the last one that failed; `broken`: whether one failed. Deliveries of
+      alerts count in neither, so that an alert never recovers by its own messages."""
 
     webhook_id: UUID
     delivered: int = 0
@@ -156,6 +158,8 @@ class EndpointTally:
     attempts_failed: int = 0
     real_failures: int = 0
     outages: int = 0
+    streak: int = 0
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from domain.core.ports import Clock, IdGenerator, QueueSender
 from domain.core.realtime import NOBODY, Realtime
 from domain.core.tracing import trace_fields
 from domain.core.transaction import Transactions
+from domain.journal.occurrences import ALERT_EVENTS
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED, SENT, DeliveryStatus
 from domain.webhooks.notices import (
@@ -169,6 +170,9 @@ def tallies(results: Sequence[AttemptResult]) -> list[EndpointTally]:
         key = result.claimed.endpoint.webhook_id
         tally = by_webhook.get(key, EndpointTally(key))
         delivered = result.delivery_status == DeliveryStatus.Delivered
+        if result.claimed.event.type not in ALERT_EVENTS:
+            streak = tally.streak + 1 if delivered else 0
+            tally = replace(tally, streak=streak, broken=tally.broken or not delivered)
         by_webhook[key] = replace(
             tally,
             delivered=tally.delivered + delivered,

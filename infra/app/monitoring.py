@@ -39,7 +39,15 @@ def alert_intake(hub: Hub) -> AlertIntake:
 @builds
 def alert_evaluator(hub: Hub) -> AlertEvaluator:
     retention = timedelta(days=hub.settings.alert_days)
-    return AlertEvaluator(hub.transactions, hub.use(AlertLedger), hub.queue, hub.clock, retention=retention)
+    return AlertEvaluator(
+        hub.transactions,
+        hub.use(AlertLedger),
+        hub.clock,
+        queues=hub.queue,
+        limits=hub.use(RateLimiter),
+        signals=hub.use(SignalReader),
+        retention=retention,
+    )
 
 
 @builds

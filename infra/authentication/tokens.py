@@ -19,7 +19,7 @@ from jwt.exceptions import (
 )
 
 from domain.authentication.claims import principal_from_claims
-from domain.core.errors import InvalidToken
+from domain.core.errors import ExpiredToken, InvalidToken
 from domain.core.principal import Principal, guid
 from infra.app.settings import Settings
 from infra.authentication.discovery import TENANT_PLACEHOLDER
@@ -107,7 +107,8 @@ class JwtVerifier:
             if self._multi_tenant:
                 self._check_tenant_issuer(claims, key)
         except PyJWTError as error:
-            raise InvalidToken(_explain(error)) from None
+            refused = ExpiredToken if isinstance(error, ExpiredSignatureError) else InvalidToken
+            raise refused(_explain(error)) from None
         return claims
 
     def _key(self, kid: object) -> SigningKey:

@@ -23,6 +23,7 @@ from infra.sql.incoming.repository import SqlIncomingWebhooks
 from infra.sql.integrations.logs import SqlIntegrationLogs
 from infra.sql.integrations.repository import SqlIntegrations
 from infra.sql.journal.audit import SqlAudit
+from infra.sql.journal.bursts import SqlBursts
 from infra.sql.journal.occurrences import SqlOccurrences
 from infra.sql.journal.outbox import SqlOutbox
 from infra.sql.journal.signals import SqlSignals
@@ -61,6 +62,7 @@ class SqlTransaction:
     integrations = _over(SqlIntegrations)
     integration_logs = _over(SqlIntegrationLogs)
     occurrences = _over(SqlOccurrences)
+    bursts = _over(SqlBursts)
     alerts = _over(SqlAlerts)
     alert_rules = _over(SqlAlertRules)
     alert_conditions = _over(SqlAlertConditions)

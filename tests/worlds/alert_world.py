@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from domain.apikeys.model import ApiKey
 from domain.core.paging import PageRequest
 from domain.core.principal import Principal
 from domain.journal.occurrences import OccurrenceSender, message_of, occurrence
@@ -18,7 +20,11 @@ from domain.monitoring.alerts.model import Alert, AlertFilter
 from domain.monitoring.alerts.notifications import NotificationSender
 from domain.monitoring.alerts.service import AlertService, ChangeAlertRule
 from domain.providers.contract import OutgoingMessage
+from domain.webhooks.model import RetryPolicy, Webhook, WebhookState
+from domain.webhooks.ports import EndpointTally
 from tests.worlds.integration_world import IntegrationWorld
+
+HOOK = UUID(int=77)
 
 
 class AlertWorld(IntegrationWorld):
@@ -51,13 +57,60 @@ class AlertWorld(IntegrationWorld):
             [(message.body, message.message_id or "") for message in self.queue.take("alerts")]
         )
 
+    def webhook(self, webhook_id: UUID = HOOK, state: WebhookState = WebhookState.Active) -> None:
+        webhook = Webhook(
+            webhook_id,
+            self.principal.tenant_id,
+            "https://shop.example/hook",
+            ["*"],
+            "sealed",
+            state,
+            RetryPolicy(),
+            30,
+            self.clock.now(),
+            self.principal.user_id,
+        )
+        with self.transactions.write() as tx:
+            tx.webhooks.add(webhook.tenant_id, webhook)
+            tx.commit()
+
+    def key(self) -> UUID:
+        id_, now = self.hub.ids.new(), self.clock.now()
+        key = ApiKey(
+            id_,
+            self.principal.tenant_id,
+            "Till",
+            id_.hex * 2,
+            "ihk_abcd",
+            ("webhook:read",),
+            1000,
+            now,
+            self.principal.user_id,
+            quota_id=id_,
+        )
+        with self.transactions.write() as tx:
+            tx.api_keys.add(key.tenant_id, key)
+            tx.commit()
+        return id_
+
+    def revoke(self, key_id: UUID) -> None:
+        with self.transactions.write() as tx:
+            key = tx.api_keys.get(self.principal.tenant_id, key_id)
+            tx.api_keys.update(key.tenant_id, replace(key, is_active=False, revoked_at=self.clock.now()))
+            tx.commit()
+
     def attempts(self, webhook_id: UUID, succeeded: int, failed: int) -> None:
+        """Record attempts as the pipeline does, the failed ones first."""
         tally = Tally(total=succeeded + failed, succeeded=succeeded, failed=failed)
+        streak = EndpointTally(
+            webhook_id, delivered=succeeded, attempts_failed=failed, streak=succeeded, broken=failed > 0
+        )
         hour = hour_of(self.clock.now())
         with self.transactions.write() as tx:
             tx.signals.append(
                 [Signal(self.principal.tenant_id, SubjectKind.Webhook, webhook_id, hour, tally)]
             )
+            tx.pipeline.tally([streak], self.clock.now())
             tx.commit()
 
     def listed(

@@ -22,9 +22,9 @@ var rules = [
     name: 'webhook-failure-rate'
     description: 'More than a fifth of the attempts at one webhook failed within the hour'
     severity: 2
-    query: '${lines} | where said == "webhook delivery attempted" | summarize attempts = count(), failed = countif(tostring(line.deliveryStatus) != "Delivered") by webhook = tostring(line.webhookId) | where attempts >= 20 and failed > attempts * 0.2'
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "webhook-failure-rate"'
     threshold: 0
-    minutes: 60
+    minutes: 5
   }
   {
     name: 'webhook-disabled'
@@ -52,9 +52,10 @@ var rules = [
   }
   {
     name: 'security-violation'
-    description: 'Somebody posts refused webhooks, or the audit log was tampered with'
+    description: 'A burst of refused webhooks or unknown credentials, or the audit log was tampered with'
     severity: 1
-    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "security-violation"'
+    // The counts of the app's own alert: a burst is one line with its count, and one more when it is over.
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "security-violation" and tostring(line.alert.data.state) != "ended" and toint(coalesce(tostring(line.alert.data.count), "10")) >= 10'
     threshold: 0
     minutes: 5
   }

@@ -4,51 +4,83 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from domain.core.errors import NotFound, Unavailable
+from domain.apikeys.rate_limit import Charge
+from domain.core.errors import Unavailable
 from domain.core.ports import Clock
+from domain.core.text_length import cut
 from domain.core.transaction import Transactions, in_steps
 from domain.core.wire import rfc3339
 from domain.journal.occurrences import PLATFORM
 from domain.journal.signals import hour_of
+from domain.monitoring.alerts.bursts import BurstReporter
 from domain.monitoring.alerts.ledger import AlertLedger
-from domain.monitoring.alerts.model import Alert, AlertFinding, AlertKind, RuleSettings
-from domain.monitoring.alerts.ports import AlertTransaction, DeadLetterCounts, HourRate
-from domain.monitoring.alerts.rules import RULES, Rate, effective, evaluate_rate, is_quiet, last_hour, raises
+from domain.monitoring.alerts.model import Alert, AlertFinding, AlertKind, Closing, RuleSettings
+from domain.monitoring.alerts.ports import (
+    AlertTransaction,
+    DeadLetterCounts,
+    HourRate,
+    QuotaCharges,
+    WebhookStanding,
+)
+from domain.monitoring.alerts.recovery import Standing, end_of
+from domain.monitoring.alerts.rules import (
+    RULES,
+    Rate,
+    effective,
+    is_low_again,
+    is_too_high,
+    last_hour,
+    raises,
+)
+from domain.monitoring.alerts.standing import anomaly_standing, attempts_standing, standings_of
+from domain.monitoring.signal_series import SignalReader
 
 logger = logging.getLogger("hub.alerts")
 
-_BY_STATE = (AlertKind.WebhookDisabled, AlertKind.IntegrationHealth, AlertKind.SyncFailed)
-_BY_SILENCE = tuple(kind for kind, rule in RULES.items() if not rule.watches_state)
 _RATE = AlertKind.WebhookFailureRate
 _HELD = AlertKind.HeldDeliveries
+_LIMITS = AlertKind.RateLimitStoreDown
+_ANOMALIES = (AlertKind.KeyAnomaly, AlertKind.Anomaly)
+#: Kinds whose alerts end by what `standings_of` finds alone.
+_BY_STANDING = (
+    AlertKind.WebhookDisabled,
+    AlertKind.IntegrationHealth,
+    AlertKind.SyncFailed,
+    AlertKind.SecurityViolation,
+    AlertKind.UnreadableMessage,
+)
 #: How long before the first held delivery of a webhook expires somebody is told (BR-WH-05).
 _HELD_NOTICE = timedelta(hours=1)
 _CHUNK = 100
+#: The quota that is charged to see whether rate limits are counted; it is nobody's.
+_PROBE = Charge(PLATFORM.hex, 10_000)
+
+Settings = Mapping[AlertKind, Mapping[UUID, RuleSettings]]
 
 
-def _summary(rate: Rate, host: str | None) -> str:
-    to = f" to deliver to {host}" if host else ""
-    return f"{rate.share:.0%} of {rate.total:,.0f} attempts{to} failed within the last hour."
-
-
-def _host(tx: AlertTransaction, tenant_id: UUID, webhook_id: UUID) -> str | None:
-    try:
-        return urlsplit(tx.webhooks.get(tenant_id, webhook_id).url).netloc
-    except NotFound:
-        return None
+def _summary(rate: Rate, host: str) -> str:
+    return f"{rate.share:.0%} of {rate.total:,.0f} attempts to deliver to {host} failed within the last hour."
 
 
 @dataclass(slots=True)
 class EvaluationResult:
-    """What a round found: the conditions that hold, and the alerts that recovered, with the reason."""
+    """What a round found: the conditions that hold, and the alerts that end."""
 
     findings: list[AlertFinding] = field(default_factory=list)
-    recoveries: list[tuple[Alert, str]] = field(default_factory=list)
+    endings: list[tuple[Alert, Closing]] = field(default_factory=list)
+
+    def judge(self, settings: Settings, alert: Alert, standing: Standing, now: datetime) -> bool:
+        """Return whether the alert ends, and note it then."""
+        rule = effective(alert.kind, settings[alert.kind].get(alert.tenant_id))
+        closing = end_of(rule, alert, standing, now)
+        if closing is not None:
+            self.endings.append((alert, closing))
+        return closing is not None
 
 
 class AlertEvaluator:
@@ -56,129 +88,153 @@ class AlertEvaluator:
         self,
         transactions: Transactions[AlertTransaction],
         ledger: AlertLedger,
-        queues: DeadLetterCounts,
         clock: Clock,
         *,
+        queues: DeadLetterCounts,
+        limits: QuotaCharges,
+        signals: SignalReader,
         retention: timedelta,
     ) -> None:
         self._transactions = transactions
         self._ledger = ledger
+        self._bursts = BurstReporter(transactions, ledger)
         self._queues = queues
+        self._limits = limits
+        self._signals = signals
         self._clock = clock
         self._retention = retention
 
     def evaluate(self) -> tuple[int, int]:
-        """Do one round, and return how many alerts it raised and how many recovered. Raises Unavailable."""
+        """Do one round, and return how many alerts it raised and how many ended. Raises Unavailable."""
         now = self._clock.now()
+        told = self._bursts.report(now)
+        self._try_limits(now)
         result = EvaluationResult()
         with self._transactions.read() as tx:
             settings = {kind: tx.alert_rules.of_kind(kind) for kind in RULES}
-            self._rates(tx, settings[_RATE], result, now)
-            self._held(tx, settings[_HELD], result, now)
-            self._recoveries(tx, settings, result, now)
+            self._rates(tx, settings, result, now)
+            self._held(tx, settings, result, now)
+            for kind in (*_BY_STANDING, _LIMITS):
+                active = tx.alerts.active([kind])
+                standings = standings_of(tx, kind, active)
+                for alert in active:
+                    result.judge(settings, alert, standings[alert.alert_id], now)
+            self._anomalies(tx, settings, result, now)
             dead = tx.alerts.active([AlertKind.DeadLetters])
-        self._dead_letters(dead, result, now)
-        return self._store(result, settings, now)
+        self._dead_letters(dead, settings, result, now)
+        raised, ended = self._store(result, settings, now)
+        return told + raised, ended
 
     def forget_old(self) -> int:
-        """Remove alerts that recovered longer ago than the retention, and return how many."""
+        """Remove alerts that ended longer ago than the retention, and return how many."""
         cutoff = self._clock.now() - self._retention
         return in_steps(self._transactions, lambda tx: tx.alerts.delete_before(cutoff, _CHUNK), _CHUNK)
 
-    @staticmethod
-    def _rates(
-        tx: AlertTransaction, settings: Mapping[UUID, RuleSettings], result: EvaluationResult, now: datetime
-    ) -> None:
-        by_webhook: dict[tuple[UUID, str], list[HourRate]] = {}
-        for hour in tx.alert_conditions.webhook_rates(hour_of(now) - timedelta(hours=1)):
-            by_webhook.setdefault((hour.tenant_id, str(hour.webhook_id)), []).append(hour)
-        active = {(alert.tenant_id, alert.subject): alert for alert in tx.alerts.active([_RATE])}
-        for tenant_id, subject in by_webhook.keys() | active.keys():
-            rule = effective(_RATE, settings.get(tenant_id))
-            rate = last_hour(by_webhook.get((tenant_id, subject), ()), now)
-            alert, action = active.get((tenant_id, subject)), evaluate_rate(rule, rate)
-            if action == "keep" or (action == "recover" and alert is None):
-                continue
-            summary = _summary(rate, _host(tx, tenant_id, UUID(subject)))
-            if action == "raise":
-                total = round(rate.total)
-                details = {"attempts": total, "failureRate": round(rate.share, 4)}
-                finding = AlertFinding(tenant_id, _RATE, subject, summary, now, details, volume=total)
-                result.findings.append(finding)
-            elif alert is not None and is_quiet(rule, alert, now):
-                reason = summary if rule.is_enabled else "The rule was switched off."
-                result.recoveries.append((alert, reason))
+    def _try_limits(self, now: datetime) -> None:
+        """Count one request while an alert says that rate limits cannot be counted: its successes end the alert."""
+        with self._transactions.read() as tx:
+            active = tx.alerts.active([_LIMITS])
+        if not active:
+            return
+        try:
+            self._limits.charge(PLATFORM, [_PROBE])
+        except Unavailable as error:
+            findings = [
+                AlertFinding(PLATFORM, _LIMITS, alert.subject, cut(error.detail, 400), now)
+                for alert in active
+            ]
+            with self._transactions.write() as tx:
+                for finding in findings:
+                    self._ledger.raise_(tx, RULES[_LIMITS], replace(finding, continues=True))
+                tx.commit()
+            return
+        with self._transactions.write() as tx:
+            for alert in active:
+                tx.alerts.succeed(PLATFORM, _LIMITS, alert.subject, at=now)
+            tx.commit()
 
     @staticmethod
-    def _held(
-        tx: AlertTransaction, settings: Mapping[UUID, RuleSettings], result: EvaluationResult, now: datetime
-    ) -> None:
+    def _rates(tx: AlertTransaction, settings: Settings, result: EvaluationResult, now: datetime) -> None:
+        by_webhook: dict[tuple[UUID, UUID], list[HourRate]] = {}
+        for hour in tx.alert_conditions.webhook_rates(hour_of(now) - timedelta(hours=1)):
+            by_webhook.setdefault((hour.tenant_id, hour.webhook_id), []).append(hour)
+        active = {(alert.tenant_id, UUID(alert.subject)): alert for alert in tx.alerts.active([_RATE])}
+        webhooks = tx.alert_conditions.webhooks(by_webhook.keys() | active.keys())
+        for name in by_webhook.keys() | active.keys():
+            rule = effective(_RATE, settings[_RATE].get(name[0]))
+            rate, webhook = last_hour(by_webhook.get(name, ()), now), webhooks.get(name)
+            alert = active.get(name)
+            if alert is not None:
+                standing = attempts_standing(webhook)
+                if is_low_again(rule, rate):
+                    # The few failures that are allowed do not take the evidence away.
+                    standing = replace(standing, failed_at=None)
+                if result.judge(settings, alert, standing, now):
+                    continue
+            if webhook is not None and rule.is_enabled and is_too_high(rule, rate):
+                result.findings.append(_failing(name, rate, webhook, now))
+
+    @staticmethod
+    def _held(tx: AlertTransaction, settings: Settings, result: EvaluationResult, now: datetime) -> None:
         """Find what webhooks that are not active hold, from an hour before the first of it expires."""
-        expiring: set[tuple[UUID, str]] = set()
-        for held in tx.alert_conditions.held(now, now + _HELD_NOTICE):
+        expiring = tx.alert_conditions.held(now, now + _HELD_NOTICE)
+        active = tx.alerts.active([_HELD])
+        standings = standings_of(tx, _HELD, active)
+        webhooks = tx.alert_conditions.webhooks([(held.tenant_id, held.webhook_id) for held in expiring])
+        for held in expiring:
             subject, first = str(held.webhook_id), held.first_expires_at
-            expiring.add((held.tenant_id, subject))
             deliveries = "1 delivery" if held.count == 1 else f"{held.count:,} deliveries"
-            of = _host(tx, held.tenant_id, held.webhook_id) or "The webhook"
+            webhook = webhooks.get((held.tenant_id, held.webhook_id))
+            of = urlsplit(webhook.url).netloc if webhook else "The webhook"
             summary = (
                 f"{of} is not active and holds {deliveries}, the first until {first:%Y-%m-%d %H:%M} UTC."
             )
             details = {"held": held.count, "firstExpiresAt": rfc3339(first)}
             finding = AlertFinding(held.tenant_id, _HELD, subject, summary, now, details)
-            if raises(effective(_HELD, settings.get(held.tenant_id)), finding):
+            if raises(effective(_HELD, settings[_HELD].get(held.tenant_id)), finding):
                 result.findings.append(finding)
-        for alert in tx.alerts.active([_HELD]):
-            rule = effective(_HELD, settings.get(alert.tenant_id))
-            if not rule.is_enabled:
-                result.recoveries.append((alert, "The rule was switched off."))
-            elif (alert.tenant_id, alert.subject) not in expiring and is_quiet(rule, alert, now):
-                result.recoveries.append((alert, "The webhook holds nothing that is about to expire."))
+        for alert in active:
+            result.judge(settings, alert, standings[alert.alert_id], now)
 
-    @staticmethod
-    def _recoveries(
-        tx: AlertTransaction,
-        settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
-        result: EvaluationResult,
-        now: datetime,
+    def _anomalies(
+        self, tx: AlertTransaction, settings: Settings, result: EvaluationResult, now: datetime
     ) -> None:
-        for kind in (*_BY_STATE, *_BY_SILENCE):
-            active = tx.alerts.active([kind])
-            by_state = kind in _BY_STATE
-            over = tx.alert_conditions.over(kind, active) if by_state and active else set()
-            for alert in active:
-                rule = effective(kind, settings[kind].get(alert.tenant_id))
-                if not rule.is_enabled:
-                    result.recoveries.append((alert, "The rule was switched off."))
-                elif is_quiet(rule, alert, now) and (alert.alert_id in over or not by_state):
-                    reason = "Its cause is gone." if by_state else "It did not happen again."
-                    result.recoveries.append((alert, reason))
+        for alert in tx.alerts.active(_ANOMALIES):
+            try:
+                standing = anomaly_standing(tx, self._signals, alert)
+            except Unavailable as error:
+                logger.warning("hours of an anomaly not read", extra={"reason": error.detail})
+                continue
+            result.judge(settings, alert, standing, now)
 
-    def _dead_letters(self, active: Sequence[Alert], result: EvaluationResult, now: datetime) -> None:
+    def _dead_letters(
+        self, active: Sequence[Alert], settings: Settings, result: EvaluationResult, now: datetime
+    ) -> None:
         try:
             counts = self._queues.dead_letter_counts()
         except Unavailable as error:
             logger.warning("dead letters not counted", extra={"reason": error.detail})
             return
         kind = AlertKind.DeadLetters
-        rule = RULES[kind]
         for queue, count in counts.items():
             summary = f"{count} dead letters in the queue {queue}."
             details = {"queue": queue, "count": count}
             finding = AlertFinding(PLATFORM, kind, queue, summary, now, details, volume=count)
-            if raises(rule, finding):
+            if raises(RULES[kind], finding):
                 result.findings.append(finding)
         for alert in active:
-            if not counts.get(alert.subject) and is_quiet(rule, alert, now):
-                result.recoveries.append((alert, "The queue has no dead letters any more."))
+            is_empty = not counts.get(alert.subject)
+            gone = f"The queue {alert.subject} has no dead letters any more." if is_empty else None
+            result.judge(settings, alert, Standing(removed=gone, stands=not is_empty), now)
 
     def _store(
         self,
         result: EvaluationResult,
-        settings: Mapping[AlertKind, Mapping[UUID, RuleSettings]],
+        settings: Settings,
         now: datetime,
     ) -> tuple[int, int]:
-        raised = recovered = 0
-        changes: list[AlertFinding | tuple[Alert, str]] = [*result.findings, *result.recoveries]
+        raised = ended = 0
+        changes: list[AlertFinding | tuple[Alert, Closing]] = [*result.findings, *result.endings]
         for start in range(0, len(changes), _CHUNK):
             opened: list[Alert] = []
             closed: list[Alert] = []
@@ -190,7 +246,7 @@ class AlertEvaluator:
                         alert = self._ledger.raise_(tx, rule, change)
                         opened += [alert] if alert else []
                     else:
-                        alert = self._ledger.recover(tx, rule, change[0], reason=change[1], now=now)
+                        alert = self._ledger.end(tx, rule, change[0], closing=change[1], now=now)
                         closed += [alert] if alert else []
                 tx.commit()
             self._ledger.publish([*opened, *closed])
@@ -199,5 +255,13 @@ class AlertEvaluator:
                 about = {"kind": alert.kind.value, "tenantId": str(alert.tenant_id), "occurredAt": at}
                 logger.warning("alert", extra={"alert": {**about, "data": data}})
             raised += len(opened)
-            recovered += len(closed)
-        return raised, recovered
+            ended += len(closed)
+        return raised, ended
+
+
+def _failing(name: tuple[UUID, UUID], rate: Rate, webhook: WebhookStanding, now: datetime) -> AlertFinding:
+    """Return the finding as of the last failure: what failed before a recovery opens nothing again."""
+    details = {"attempts": round(rate.total), "failureRate": round(rate.share, 4)}
+    summary = _summary(rate, urlsplit(webhook.url).netloc)
+    at = webhook.last_failed_at or now
+    return AlertFinding(name[0], _RATE, str(name[1]), summary, at, details, volume=round(rate.total))

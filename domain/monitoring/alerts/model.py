@@ -33,14 +33,32 @@ class Severity(IntEnum):
 
 
 class AlertStatus(IntEnum):
+    """`Recovered` is told by evidence; `Closed` ended for another reason, which `closed_as` names."""
+
     Open = 0
     Acknowledged = 1
     Recovered = 2
+    Closed = 3
+
+
+class ClosedAs(StrEnum):
+    """How an alert ended.
+
+    - Recovered: three successes in a row were seen, or its cause is gone.
+    - NoTraffic: for seven days nothing happened that could tell.
+    - Resolved: a person says that its cause is gone.
+    - RuleSwitchedOff: nobody wants to know any more."""
+
+    Recovered = "recovered"
+    NoTraffic = "noTraffic"
+    Resolved = "resolved"
+    RuleSwitchedOff = "ruleSwitchedOff"
 
 
 class Transition(IntEnum):
     Raised = 0
     Recovered = 1
+    Closed = 2
 
 
 class NotificationStatus(IntEnum):
@@ -59,12 +77,12 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class AlertRule:
-    """When an alert of a kind is raised, and when it recovers.
+    """When an alert of a kind is raised, and how long it must be quiet before evidence ends it.
 
-    - `threshold`: share of 1 that must be exceeded over `window_minutes`; the alert recovers at half of it or less.
+    - `threshold`: share of 1 that must be exceeded over `window_minutes`.
     - `minimum_volume`: how much must have happened.
-    - `quiet_minutes`: nothing recovers before so many minutes without a repeat, so that alerts do not flap.
-    - A rule without `watches_state` recovers by that silence alone."""
+    - `quiet_minutes`: nothing recovers before so many minutes without a repeat.
+    - `reopens_minutes`: what comes back so soon after a recovery is the same alert, opened again."""
 
     kind: AlertKind
     title: str
@@ -73,7 +91,7 @@ class AlertRule:
     threshold: float | None = None
     minimum_volume: int | None = None
     window_minutes: int | None = None
-    watches_state: bool = False
+    reopens_minutes: int = 60
     is_platform: bool = False
     is_enabled: bool = True
     sinks: Sequence[Sink] = ()
@@ -98,7 +116,9 @@ class RuleSettings:
 
 @dataclass(frozen=True, slots=True)
 class AlertFinding:
-    """A rule's condition that holds for a subject at one moment; `volume` is None where once is enough."""
+    """A rule's condition that holds for a subject at one moment; `volume` is None where once is enough.
+
+    `continues`: it is no further occurrence, but more of the last one."""
 
     tenant_id: UUID
     kind: AlertKind
@@ -108,11 +128,24 @@ class AlertFinding:
     details: Mapping[str, Any] = field(default_factory=dict)
     severity: Severity | None = None
     volume: int | None = None
+    continues: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How an alert ends, and the sentence that says what changed."""
+
+    closed_as: ClosedAs
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert as stored. At most one of a (tenant, kind, subject) is not recovered."""
+    """An alert as stored. At most one of a (tenant, kind, subject) has not ended.
+
+    - `recovered_at` is when it ended, however it did; `recovery` says what changed.
+    - `reopenings`: how often its cause came back soon after a recovery.
+    - `successes`: those in a row since it was last seen, of the kinds that are counted here."""
 
     alert_id: UUID
     tenant_id: UUID
@@ -130,6 +163,9 @@ class Alert:
     note: str | None = None
     recovered_at: datetime | None = None
     recovery: str | None = None
+    closed_as: ClosedAs | None = None
+    reopenings: int = 0
+    successes: int = 0
     notification_failure: str | None = None
 
 

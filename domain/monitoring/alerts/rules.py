@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -27,6 +27,9 @@ from domain.providers.contract import FailureKind, OutgoingMessage
 
 _K, _S = AlertKind, Severity
 
+#: What comes once an hour or a day flaps within a day.
+_A_DAY = 24 * 60
+
 RULES: Mapping[AlertKind, AlertRule] = {
     rule.kind: rule
     for rule in (
@@ -39,23 +42,21 @@ RULES: Mapping[AlertKind, AlertRule] = {
             threshold=0.2,
             minimum_volume=10,
             window_minutes=60,
-            watches_state=True,
         ),
-        AlertRule(_K.WebhookDisabled, "The hub disabled a webhook", _S.Critical, 0, watches_state=True),
-        AlertRule(
-            _K.HeldDeliveries, "Held deliveries are about to expire", _S.Warning, 5, watches_state=True
-        ),
-        AlertRule(_K.IntegrationHealth, "An integration is not well", _S.Critical, 5, watches_state=True),
-        AlertRule(_K.SyncFailed, "A synchronisation failed", _S.Warning, 0, watches_state=True),
+        AlertRule(_K.WebhookDisabled, "The hub disabled a webhook", _S.Critical, 0),
+        AlertRule(_K.HeldDeliveries, "Held deliveries are about to expire", _S.Warning, 5),
+        AlertRule(_K.IntegrationHealth, "An integration is not well", _S.Critical, 5),
+        AlertRule(_K.SyncFailed, "A synchronisation failed", _S.Warning, 0, reopens_minutes=_A_DAY),
         # Each hour is evaluated by itself: what lasts repeats every hour.
-        AlertRule(_K.KeyAnomaly, "An API key is used unusually", _S.Warning, quiet_minutes=130),
-        AlertRule(_K.Anomaly, "Something is unusual", _S.Warning, quiet_minutes=130),
+        AlertRule(_K.KeyAnomaly, "An API key is used unusually", _S.Warning, 130, reopens_minutes=_A_DAY),
+        AlertRule(_K.Anomaly, "Something is unusual", _S.Warning, 130, reopens_minutes=_A_DAY),
         AlertRule(
             _K.SecurityViolation,
             "Something that security forbids was tried",
             _S.Critical,
             60,
             minimum_volume=10,
+            reopens_minutes=_A_DAY,
         ),
         AlertRule(
             _K.DeadLetters,
@@ -63,7 +64,6 @@ RULES: Mapping[AlertKind, AlertRule] = {
             _S.Critical,
             quiet_minutes=5,
             minimum_volume=1,
-            watches_state=True,
             is_platform=True,
         ),
         AlertRule(_K.RateLimitStoreDown, "Rate limits cannot be counted", _S.Critical, 5, is_platform=True),
@@ -121,22 +121,20 @@ def last_hour(hours: Sequence[HourRate], now: datetime) -> Rate:
     )
 
 
-def evaluate_rate(rule: AlertRule, rate: Rate) -> Literal["raise", "keep", "recover"]:
-    """Decide by a rate (section 12.3), with hysteresis: nothing changes from half the threshold up to it."""
+def is_too_high(rule: AlertRule, rate: Rate) -> bool:
+    """Return whether more of the attempts failed than the rule allows (section 12.3)."""
     assert rule.threshold is not None
-    if not rule.is_enabled or rate.total < (rule.minimum_volume or 1):
-        return "recover"
-    if rate.share > rule.threshold:
-        return "raise"
-    return "recover" if rate.share <= rule.threshold / 2 else "keep"
+    return rate.total >= (rule.minimum_volume or 1) and rate.share > rule.threshold
 
 
-def is_quiet(rule: AlertRule, alert: Alert, now: datetime) -> bool:
-    return now - alert.last_seen_at >= timedelta(minutes=rule.quiet_minutes)
+def is_low_again(rule: AlertRule, rate: Rate) -> bool:
+    """Return whether there is traffic, and at most half of the allowed share of it failed."""
+    assert rule.threshold is not None
+    return rate.total >= (rule.minimum_volume or 1) and rate.share <= rule.threshold / 2
 
 
 def finding_of(occurrence: Occurrence) -> AlertFinding | None:
-    """Return the finding of an occurrence; None when no rule is about it, as of recoveries.
+    """Return the finding of an occurrence; None when no rule is about it, as of `integration-recovered`.
 
     Raises ValueError, KeyError, TypeError when the occurrence is malformed."""
     reader = _READERS.get(occurrence.source)
@@ -188,6 +186,9 @@ def _of_subject(kind: AlertKind) -> Callable[[Occurrence, dict[str, Any]], Alert
     return read
 
 
+#: Occurrences that say that the cause of an alert is gone.
+RECOVERIES: Mapping[str, AlertKind] = {"audit-intact": AlertKind.SecurityViolation}
+
 _READERS: Mapping[str, Callable[[Occurrence, dict[str, Any]], AlertFinding]] = {
     "integration-suspended": _of_integration(Severity.Critical),
     "integration-error": _of_integration(Severity.Critical),
@@ -220,12 +221,15 @@ def send_again_at(failed: int, kind: FailureKind | None, now: datetime) -> datet
 def message_about(alert: Alert, transition: Transition, recipient: str) -> OutgoingMessage:
     """Build the message that a person reads. Its subject is enough by itself, because an SMS carries no more."""
     rule = RULES[alert.kind]
-    label = alert.severity.name if transition == Transition.Raised else "Recovered"
+    is_raised = transition == Transition.Raised
+    label = alert.severity.name if is_raised else transition.name
     subject = cut(f"[{label}] {rule.title}: {' '.join(alert.summary.split())}", 150)
-    text = alert.summary if transition == Transition.Raised else alert.recovery or "It is over."
+    text = alert.summary if is_raised else alert.recovery or "It is over."
+    again = f"It came back {alert.reopenings} times." if alert.reopenings > 1 else "It came back."
     lines = [
         rule.title,
         text,
+        *([again] if is_raised and alert.reopenings else []),
         "",
         f"Kind: {alert.kind}",
         f"Subject: {alert.subject}",

@@ -26,6 +26,8 @@ from domain.monitoring.alerts.model import (
     AlertFilter,
     AlertKind,
     AlertRule,
+    ClosedAs,
+    Closing,
     Notification,
     RuleSettings,
     Severity,
@@ -71,6 +73,12 @@ class AcknowledgeAlert(Command):
     note: Annotated[str, TextConstraints(min_length=1, max_length=400)] | None = None
 
 
+class ResolveAlert(Command):
+    note: Annotated[str, StringConstraints(min_length=1, max_length=400)] = Field(
+        description="What was found and done: it is what the alert ends with"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class AlertDetail:
     alert: Alert
@@ -114,6 +122,27 @@ class AlertService:
             after = {"status": detail.alert.status.name, "note": command.note}
             entry = AuditEntry("alert.acknowledged", "alert", alert_id, principal, before, after)
             tx.audit.append(principal.tenant_id, entry)
+            tx.commit()
+        self._ledger.publish([detail.alert])
+        return detail
+
+    @repeated
+    def resolve(self, principal: Principal, alert_id: UUID, command: ResolveAlert) -> AlertDetail:
+        """End an alert whose cause a person has removed. Raises Forbidden, NotFound; Conflict when it has ended."""
+        principal.require(ALERTS_MANAGE)
+        now = self._clock.now()
+        with self._transactions.write() as tx:
+            alert = self._find(tx, principal, alert_id)
+            rule = effective(alert.kind, tx.alert_rules.settings(alert.tenant_id).get(alert.kind))
+            closing = Closing(ClosedAs.Resolved, command.note)
+            ended = self._ledger.end(tx, rule, alert, closing=closing, now=now)
+            if ended is None:
+                raise Conflict(f"The alert has ended: its status is {alert.status.name}.")
+            before = {"status": alert.status.name}
+            after = {"status": ended.status.name, "note": command.note}
+            entry = AuditEntry("alert.resolved", "alert", alert_id, principal, before, after)
+            tx.audit.append(principal.tenant_id, entry)
+            detail = self._detail(tx, tx.alerts.get(alert.tenant_id, alert_id))
             tx.commit()
         self._ledger.publish([detail.alert])
         return detail

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.core.permissions import ALERTS_MANAGE, ALERTS_READ
-from domain.monitoring.alerts.service import AcknowledgeAlert, AlertService, ChangeAlertRule
+from domain.monitoring.alerts.service import AcknowledgeAlert, AlertService, ChangeAlertRule, ResolveAlert
 from functions.http.alerts.views import (
     AlertDetailView,
     AlertPage,
@@ -27,7 +27,8 @@ def list_alerts(call: Call) -> ApiResponse:
     """List alerts.
 
     Newest first. At most one alert of a kind is active for a subject, however often its cause is seen. It
-    recovers by itself when the cause is gone; after that the next occurrence opens a new alert."""
+    recovers by evidence: three successes in a row, or its cause is gone. What comes back soon opens the same alert
+    again. After seven days in which nothing could tell, it is closed as `noTraffic`."""
     query = call.query(AlertQuery)
     page = use(AlertService).page(
         call.principal, query.to_filter(), query.page_request(), platform=query.scope == "Platform"
@@ -78,6 +79,24 @@ def get_alert(call: Call) -> ApiResponse:
 def acknowledge_alert(call: Call) -> ApiResponse:
     """Acknowledge an alert.
 
-    Records that somebody is working on it. The alert stays active until it recovers by itself."""
+    Records that somebody is working on it. The alert stays active until it ends."""
     command = call.body(AcknowledgeAlert, is_optional=True)
     return ApiResponse(alert_detail(use(AlertService).acknowledge(call.principal, call.id(), command)))
+
+
+@alerts.post(
+    "{id}/resolve",
+    permission=ALERTS_MANAGE,
+    body=ResolveAlert,
+    response=AlertDetailView,
+    refusals=(409,),
+)
+def resolve_alert(call: Call) -> ApiResponse:
+    """Resolve an alert.
+
+    Ends an alert whose cause a person has removed where nothing can show it, such as a network that was blocked.
+    Its status becomes `Closed`, `closedAs` is `resolved`, and `recovery` the note. When the cause is seen again, that
+    is a new alert."""
+    return ApiResponse(
+        alert_detail(use(AlertService).resolve(call.principal, call.id(), call.body(ResolveAlert)))
+    )

@@ -15,6 +15,7 @@ from domain.monitoring.alerts.model import (
     AlertKind,
     AlertRule,
     AlertStatus,
+    ClosedAs,
     Notification,
     Severity,
 )
@@ -36,7 +37,8 @@ KindName = Literal[
     "unreadable-message",
 ]
 SeverityName = Literal["Information", "Warning", "Critical"]
-StatusName = Literal["Open", "Acknowledged", "Recovered"]
+StatusName = Literal["Open", "Acknowledged", "Recovered", "Closed"]
+ClosedAsName = Literal["recovered", "noTraffic", "resolved", "ruleSwitchedOff"]
 
 
 class AlertView(View):
@@ -47,20 +49,30 @@ class AlertView(View):
     subject: str = Field(description="Id of the webhook, integration or key; name of a queue")
     summary: str
     details: Any = Field(description="Details of the last occurrence")
-    occurrences: int = Field(description="How often its cause was seen while it was active")
+    occurrences: int = Field(
+        description="How often its cause was seen while it was active; a burst of refusals is one occurrence"
+    )
+    reopenings: int = Field(description="How often its cause came back soon after a recovery")
     opened_at: Moment
     last_seen_at: Moment
     acknowledged_at: Moment | None
     acknowledged_by: UUID | None
     note: str | None
-    recovered_at: Moment | None
-    recovery: str | None = Field(description="Why it recovered")
+    recovered_at: Moment | None = Field(
+        description="When it recovered, by evidence; null when it was closed otherwise"
+    )
+    closed_at: Moment | None = Field(description="When it ended, however it did")
+    closed_as: ClosedAsName | None = Field(
+        description="`recovered`: three successes in a row were seen, or its cause is gone. `noTraffic`: for seven days"
+        " nothing happened that could tell. `resolved`: a person says so. `ruleSwitchedOff`: its rule was switched off"
+    )
+    recovery: str | None = Field(description="What changed: why it ended")
     notification_failure: str | None = Field(description="Why the last message that failed could not be sent")
     runbook: str = Field(description="What to do: path and section in the documentation")
 
 
 class NotificationView(View):
-    transition: Literal["Raised", "Recovered"]
+    transition: Literal["Raised", "Recovered", "Closed"]
     integration_id: UUID
     recipient: str
     status: Literal["Pending", "Sent", "Failed"]
@@ -109,10 +121,17 @@ class AlertRuleView(View):
     is_enabled: bool
     severity: SeverityName
     threshold: float | None = Field(description="Share of failures that must be exceeded")
-    recovers_at: float | None = Field(description="Share at or below which it recovers")
+    recovers_at: float | None = Field(
+        description="Share at or below which failures no longer keep three successes in a row from ending the alert"
+    )
     window_minutes: int | None
     minimum_volume: int | None = Field(description="Minimum number of attempts before the share counts")
-    quiet_minutes: int = Field(description="Minutes without a repeat before the alert can recover")
+    quiet_minutes: int = Field(
+        description="Minutes without a repeat before evidence ends the alert; of one that came back at least 60"
+    )
+    reopens_minutes: int = Field(
+        description="What comes back within so many minutes of a recovery opens the same alert again"
+    )
     sinks: list[SinkView]
     runbook: str
     version: int = Field(description="0: the default rule")
@@ -137,11 +156,21 @@ def alert_fields(alert: Alert) -> dict[str, Any]:
         "acknowledged_at": alert.acknowledged_at,
         "acknowledged_by": alert.acknowledged_by,
         "note": alert.note,
-        "recovered_at": alert.recovered_at,
+        "reopenings": alert.reopenings,
+        "recovered_at": alert.recovered_at if alert.status == AlertStatus.Recovered else None,
+        "closed_at": alert.recovered_at,
+        "closed_as": _closed_as(alert),
         "recovery": alert.recovery,
         "notification_failure": alert.notification_failure,
         "runbook": RULES[alert.kind].runbook,
     }
+
+
+def _closed_as(alert: Alert) -> str | None:
+    """Return how it ended; alerts of versions that did not tell have all recovered."""
+    if alert.closed_as is None and alert.status == AlertStatus.Recovered:
+        return ClosedAs.Recovered.value
+    return alert.closed_as.value if alert.closed_as else None
 
 
 def alert_view(alert: Alert) -> AlertView:
@@ -166,6 +195,7 @@ def rule_view(rule: AlertRule) -> AlertRuleView:
         window_minutes=rule.window_minutes,
         minimum_volume=rule.minimum_volume,
         quiet_minutes=rule.quiet_minutes,
+        reopens_minutes=rule.reopens_minutes,
         sinks=[
             SinkView(integration_id=sink.integration_id, recipients=list(sink.recipients))
             for sink in rule.sinks

@@ -108,3 +108,20 @@ pending_alerts = Table(
     created_at(),
     Index("IX_PendingAlert_CreatedAt", "CreatedAt"),
 )
+
+# What security forbids, while it goes on; a row ends with its burst.
+security_bursts = Table(
+    "SecurityBursts",
+    metadata,
+    Column("TenantId", Guid, primary_key=True),
+    Column("Source", Exact(20), primary_key=True),
+    Column("Subject", Exact(100), primary_key=True),
+    Column("Label", Varchar(200), nullable=False),
+    Column("StartedAt", Utc, nullable=False),
+    Column("LastAt", Utc, nullable=False),
+    Column("Occurred", BigInteger, nullable=False),
+    Column("Reason", Varchar(400), nullable=False),
+    Column("SourceIp", Exact(45)),
+    Column("LoggedAt", Utc),
+    Column("ToldCount", BigInteger),
+)

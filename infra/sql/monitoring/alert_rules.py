@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, func, insert, literal_column, or_, select, true, union_all, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Select,
+    distinct,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    union_all,
+    update,
+)
 
-from domain.integrations.model import HealthStatus, IntegrationStatus
+from domain.integrations.model import HealthStatus, IntegrationStatus, SuspensionCause
 from domain.journal.signals import SubjectKind
 from domain.monitoring.alerts.model import (
-    Alert,
     AlertKind,
     Notification,
     NotificationStatus,
     RuleSettings,
     Sink,
 )
-from domain.monitoring.alerts.ports import HeldDeliveries, HourRate
+from domain.monitoring.alerts.ports import (
+    EndedJob,
+    HeldDeliveries,
+    HourRate,
+    IntegrationStanding,
+    Named,
+    Receipts,
+    WebhookStanding,
+)
 from domain.sync.model import SyncStatus
 from domain.webhooks.model import WebhookState
+from infra.sql.apikeys.tables import api_keys
 from infra.sql.firsts import update_first
+from infra.sql.incoming.tables import incoming_endpoints, incoming_webhooks
 from infra.sql.integrations.tables import integrations
-from infra.sql.journal.tables import signal_buckets, signal_deltas
-from infra.sql.monitoring.tables import alert_notifications, alert_rules
+from infra.sql.journal.tables import domain_events, signal_buckets, signal_deltas
+from infra.sql.monitoring.tables import alert_notifications, alert_rules, anomalies, anomaly_watermarks
 from infra.sql.statements import chunks, put_version
 from infra.sql.sync.tables import data_sync_jobs
 from infra.sql.webhooks.tables import webhook_deliveries, webhooks
@@ -37,10 +58,12 @@ _w = webhooks.c
 _d = webhook_deliveries.c
 _i = integrations.c
 _j = data_sync_jobs.c
+_k = api_keys.c
+_e = incoming_endpoints.c
+_in = incoming_webhooks.c
+_ev = domain_events.c
 #: As text: a parameter would not match the condition of IX_AlertNotification_Due.
 _IS_PENDING = _n.Status == literal_column(str(int(NotificationStatus.Pending)))
-#: Of an alert's subject: events name it, so it counts only within their tenant.
-_Name = tuple[UUID, UUID]
 
 
 class SqlAlertRules:
@@ -102,6 +125,28 @@ class SqlNotifications:
                 for notification in notifications
             ]
             self._connection.execute(insert(alert_notifications), rows)
+
+    def renew(self, notifications: Sequence[Notification]) -> None:
+        for notification in notifications:
+            # UQ_AlertNotification_Message
+            statement = (
+                update(alert_notifications)
+                .where(
+                    _n.AlertId == notification.alert_id,
+                    _n.Transition == notification.transition,
+                    _n.IntegrationId == notification.integration_id,
+                    _n.Recipient == notification.recipient,
+                )
+                .values(
+                    Status=NotificationStatus.Pending,
+                    Attempts=0,
+                    DueAt=notification.due_at,
+                    SentAt=None,
+                    Detail=None,
+                )
+            )
+            if self._connection.execute(statement).rowcount == 0:
+                self.append([notification])
 
     def of_alert(self, tenant_id: UUID, alert_id: UUID) -> list[Notification]:
         # UQ_AlertNotification_Message
@@ -170,60 +215,112 @@ class SqlAlertConditions:
         )
         return [HeldDeliveries(*row) for row in self._connection.execute(statement)]
 
-    def over(self, kind: AlertKind, alerts: Sequence[Alert]) -> set[UUID]:
-        gone: set[UUID] = set()
-        for some in chunks(alerts, 200):
-            ids = {(alert.tenant_id, UUID(alert.subject)): alert for alert in some}
-            if kind == AlertKind.SyncFailed:
-                gone |= self._synced_since(ids)
-            else:
-                bad = self._bad(kind, ids)
-                gone |= {alert.alert_id for name, alert in ids.items() if name not in bad}
-        return gone
-
-    def _bad(self, kind: AlertKind, ids: Mapping[_Name, Alert]) -> set[_Name]:
-        if kind == AlertKind.WebhookDisabled:
-            statement = select(_w.TenantId, _w.WebhookId).where(
-                _w.WebhookId.in_(_subjects(ids)), _w.State == WebhookState.Disabled
-            )
-        else:
-            well = and_(
-                _i.Status == int(IntegrationStatus.Active), _i.HealthStatus == int(HealthStatus.Healthy)
-            )
-            removed = _i.Status == int(IntegrationStatus.Disconnected)
-            statement = select(_i.TenantId, _i.IntegrationId).where(
-                _i.IntegrationId.in_(_subjects(ids)), ~or_(well, removed)
-            )
-        return {(tenant_id, subject) for tenant_id, subject in self._connection.execute(statement)}
-
-    def _synced_since(self, ids: Mapping[_Name, Alert]) -> set[UUID]:
-        """Return alerts after which a job of the integration ended well, or the integration was removed."""
-        succeeded = (int(SyncStatus.Completed), int(SyncStatus.PartialSuccess))
-        latest = (
-            select(_j.TenantId, _j.IntegrationId, func.max(_j.CompletedAt))
-            .where(_j.IntegrationId.in_(_subjects(ids)), _j.Status.in_(succeeded))
-            .group_by(_j.TenantId, _j.IntegrationId)
+    def webhooks(self, names: Collection[Named]) -> dict[Named, WebhookStanding]:
+        columns = (
+            _w.TenantId,
+            _w.WebhookId,
+            _w.Url,
+            _w.State,
+            _w.SuccessesInRow,
+            _w.SucceedingSince,
+            _w.LastFailedAt,
+            _w.LastTriggeredAt,
         )
-        over = {
-            (tenant_id, subject): at
-            for tenant_id, subject, at in self._connection.execute(latest)
-            if at is not None
-        }
-        gone = {
-            alert.alert_id for name, alert in ids.items() if name in over and over[name] > alert.last_seen_at
-        }
-        removed = select(_i.TenantId, _i.IntegrationId).where(
-            _i.IntegrationId.in_(_subjects(ids)), _i.Status == int(IntegrationStatus.Disconnected)
+        rows = self._of(names, select(*columns), _w.WebhookId)
+        return {(row[0], row[1]): WebhookStanding(*row[2:]) for row in rows}
+
+    def integrations(self, names: Collection[Named]) -> dict[Named, IntegrationStanding]:
+        columns = (
+            _i.TenantId,
+            _i.IntegrationId,
+            _i.Status,
+            _i.SuspensionCause,
+            _i.IsEnabled,
+            _i.HealthStatus,
+            _i.Vitals,
+            _i.ValidatedAt,
+            _i.LastHealthCheck,
         )
-        return gone | {
-            ids[tenant_id, subject].alert_id
-            for tenant_id, subject in self._connection.execute(removed)
-            if (tenant_id, subject) in ids
+        rows = self._of(names, select(*columns), _i.IntegrationId)
+        return {
+            (row[0], row[1]): IntegrationStanding(
+                IntegrationStatus(row[2]),
+                None if row[3] is None else SuspensionCause(row[3]),
+                row[4],
+                HealthStatus(row[5]),
+                *row[6:],
+            )
+            for row in rows
         }
 
+    def keys(self, names: Collection[Named]) -> set[Named]:
+        usable = select(_k.TenantId, _k.APIKeyId).where(_k.RevokedAt.is_(None))
+        return {(row[0], row[1]) for row in self._of(names, usable, _k.APIKeyId)}
 
-def _subjects(ids: Mapping[_Name, Alert]) -> list[UUID]:
-    return list({subject for _, subject in ids})
+    def ended_jobs(self, names: Collection[Named], since: datetime) -> dict[Named, list[EndedJob]]:
+        # IX_DataSync_Integration
+        columns = (
+            _j.TenantId,
+            _j.IntegrationId,
+            _j.DataSyncJobId,
+            _j.Status,
+            _j.CompletedAt,
+            _j.ResumedFrom,
+            _j.ResumedBy,
+        )
+        ended = select(*columns).where(_j.CompletedAt > since)
+        jobs: dict[Named, list[EndedJob]] = {}
+        for row in self._of(names, ended, _j.IntegrationId):
+            job = EndedJob(row[2], SyncStatus(row[3]), row[4], row[5], goes_on=row[6] is not None)
+            jobs.setdefault((row[0], row[1]), []).append(job)
+        for of_integration in jobs.values():
+            of_integration.sort(key=lambda job: job.completed_at)
+        return jobs
+
+    def receipts(self, tenant_id: UUID, integration_id: UUID, since: datetime) -> Receipts:
+        last = select(_e.LastRefusedAt).where(_e.IntegrationId == integration_id, _e.TenantId == tenant_id)
+        refused_at = self._connection.execute(last).scalar()
+        after = since if refused_at is None else max(since, refused_at)
+        # IX_IncomingWebhook_Integration
+        statement = select(
+            func.count(distinct(_in.IncomingBodyId)), func.min(_in.ReceivedAt), func.max(_in.ReceivedAt)
+        ).where(
+            _in.IntegrationId == integration_id,
+            _in.TenantId == tenant_id,
+            _in.ReceivedAt > after,
+            _in.SameBodyAs.is_(None),
+        )
+        accepted, first_at, last_at = self._connection.execute(statement).one()
+        active = [moment for moment in (last_at, refused_at) if moment is not None]
+        return Receipts(accepted, first_at, max(active) if active else None)
+
+    def events_read(self, since: datetime, limit: int) -> int:
+        # IX_DomainEvent_CreatedAt
+        was_read = _ev.CreatedAt > since, _ev.FannedOutAt.is_not(None)
+        read = select(_ev.Sequence).where(*was_read).order_by(_ev.CreatedAt).limit(limit)
+        return len(self._connection.execute(read).all())
+
+    def examined_until(self, tenant_id: UUID) -> datetime | None:
+        statement = select(anomaly_watermarks.c.Hour).where(anomaly_watermarks.c.TenantId == tenant_id)
+        hour: datetime | None = self._connection.execute(statement).scalar()
+        return hour
+
+    def is_unusual(self, tenant_id: UUID, subject_id: UUID) -> bool:
+        # UX_Anomaly_Active
+        statement = select(func.count()).where(
+            anomalies.c.TenantId == tenant_id,
+            anomalies.c.SubjectId == subject_id,
+            anomalies.c.EndedAt.is_(None),
+        )
+        return bool(self._connection.execute(statement).scalar_one())
+
+    def _of(self, names: Collection[Named], statement: Select[Any], column: Column[Any]) -> list[Any]:
+        """Return the rows about these subjects, those of other tenants left out."""
+        wanted = set(names)
+        rows: list[Any] = []
+        for some in chunks(list({subject for _, subject in wanted})):
+            rows += self._connection.execute(statement.where(column.in_(some))).all()
+        return [row for row in rows if (row[0], row[1]) in wanted]
 
 
 def _settings_of(row: Any) -> RuleSettings:

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from domain.core.paging import Page, PageRequest
 from domain.core.text_length import cut
-from domain.monitoring.alerts.model import Alert, AlertFilter, AlertKind, AlertStatus
+from domain.monitoring.alerts.model import Alert, AlertFilter, AlertKind, AlertStatus, ClosedAs, Closing
 from infra.sql.firsts import delete_first
 from infra.sql.monitoring.tables import alerts
 from infra.sql.statements import guarded_by_unique_key, page_of, row_of
@@ -72,40 +72,94 @@ class SqlAlerts:
         row = self._connection.execute(statement).first()
         return None if row is None else _alert_of(row)
 
-    def last_recovery(self, tenant_id: UUID, kind: AlertKind, subject: str) -> datetime | None:
+    def last_ended(self, tenant_id: UUID, kind: AlertKind, subject: str) -> Alert | None:
         # IX_Alert_Subject
-        statement = select(func.max(_a.RecoveredAt)).where(
-            _a.TenantId == tenant_id, _a.Kind == kind.value, _a.Subject == subject
+        statement = (
+            select(alerts)
+            .where(
+                _a.TenantId == tenant_id,
+                _a.Kind == kind.value,
+                _a.Subject == subject,
+                _a.RecoveredAt.is_not(None),
+            )
+            .order_by(_a.RecoveredAt.desc())
+            .limit(1)
         )
-        last: datetime | None = self._connection.execute(statement).scalar_one()
-        return last
+        row = self._connection.execute(statement).first()
+        return None if row is None else _alert_of(row)
 
-    def repeat(self, tenant_id: UUID, alert: Alert) -> None:
+    def repeat(self, tenant_id: UUID, alert: Alert, *, continues: bool = False) -> None:
+        is_news = _a.LastSeenAt <= alert.last_seen_at if continues else _a.LastSeenAt < alert.last_seen_at
         statement = (
             update(alerts)
             .where(
                 _a.AlertId == alert.alert_id,
                 _a.TenantId == tenant_id,
-                _a.LastSeenAt < alert.last_seen_at,
+                is_news,
                 _a.RecoveredAt.is_(None),
             )
             .values(
-                Occurrences=_a.Occurrences + 1,
+                Occurrences=_a.Occurrences + (0 if continues else 1),
                 LastSeenAt=alert.last_seen_at,
                 Severity=alert.severity,
                 Summary=alert.summary,
                 Details=alert.details,
+                Successes=0,
             )
         )
         self._connection.execute(statement)
 
-    def recover(self, tenant_id: UUID, alert_id: UUID, reason: str, at: datetime) -> bool:
+    def succeed(
+        self, tenant_id: UUID, kind: AlertKind, subject: str, *, count: int = 1, at: datetime
+    ) -> None:
+        # IX_Alert_Subject
+        statement = (
+            update(alerts)
+            .where(
+                _a.TenantId == tenant_id,
+                _a.Kind == kind.value,
+                _a.Subject == subject,
+                _a.RecoveredAt.is_(None),
+                _a.LastSeenAt < at,
+            )
+            .values(Successes=_a.Successes + count)
+        )
+        self._connection.execute(statement)
+
+    def end(self, tenant_id: UUID, alert_id: UUID, closing: Closing, at: datetime) -> bool:
+        is_over = closing.closed_as == ClosedAs.Recovered
         statement = (
             update(alerts)
             .where(_a.AlertId == alert_id, _a.TenantId == tenant_id, _a.RecoveredAt.is_(None))
-            .values(Status=AlertStatus.Recovered, RecoveredAt=at, Recovery=cut(reason, 400))
+            .values(
+                Status=AlertStatus.Recovered if is_over else AlertStatus.Closed,
+                RecoveredAt=at,
+                Recovery=cut(closing.reason, 400),
+                ClosedAs=closing.closed_as.value,
+            )
         )
         return self._connection.execute(statement).rowcount == 1
+
+    def reopen(self, tenant_id: UUID, alert: Alert) -> bool:
+        statement = (
+            update(alerts)
+            .where(_a.AlertId == alert.alert_id, _a.TenantId == tenant_id, _a.RecoveredAt.is_not(None))
+            .values(
+                Status=alert.status,
+                Severity=alert.severity,
+                Summary=alert.summary,
+                Details=alert.details,
+                Occurrences=_a.Occurrences + 1,
+                LastSeenAt=alert.last_seen_at,
+                RecoveredAt=None,
+                Recovery=None,
+                ClosedAs=None,
+                Reopenings=alert.reopenings,
+                Successes=0,
+            )
+        )
+        with guarded_by_unique_key():
+            return self._connection.execute(statement).rowcount == 1
 
     def acknowledge(
         self, tenant_id: UUID, alert_id: UUID, *, by: UUID, note: str | None, at: datetime
@@ -156,5 +210,8 @@ def _alert_of(row: Any) -> Alert:
         note=row.Note,
         recovered_at=row.RecoveredAt,
         recovery=row.Recovery,
+        closed_as=None if row.ClosedAs is None else ClosedAs(row.ClosedAs),
+        reopenings=row.Reopenings,
+        successes=row.Successes,
         notification_failure=row.NotificationFailure,
     )

@@ -41,6 +41,9 @@ alerts = Table(
     Column("Note", Varchar(400)),
     Column("RecoveredAt", Utc),
     Column("Recovery", Varchar(400)),
+    Column("ClosedAs", Exact(20)),
+    Column("Reopenings", Integer, nullable=False, server_default=text("0")),
+    Column("Successes", Integer, nullable=False, server_default=text("0")),
     Column("NotificationFailure", Varchar(400)),
     # one that has not recovered, whoever races
     filtered("UX_Alert_Active", "TenantId", "Kind", "Subject", where="RecoveredAt IS NULL", unique=True),

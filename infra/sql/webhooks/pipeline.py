@@ -323,6 +323,7 @@ class SqlDeliveryPipeline:
                 ConsecutiveFailures=consecutive,
                 FailingSince=failing_since,
                 LastTriggeredAt=now if tried else _w.LastTriggeredAt,
+                **_streak(tally, now),
             )
             .returning(_w.WebhookId, _w.TenantId, _w.Url, _w.ConsecutiveFailures, _w.FailingSince)
         )
@@ -501,3 +502,14 @@ def _attempt_row(result: AttemptResult) -> dict[str, object]:
         "RequestHeaders": attempt.request_headers,
         "ResponseHeaders": attempt.response_headers,
     }
+
+
+def _streak(tally: EndpointTally, now: datetime) -> dict[str, Any]:
+    """Return the values that go on with the successes in a row, or begin them anew after a failure."""
+    if tally.broken:
+        since = now if tally.streak else None
+        return {"SuccessesInRow": tally.streak, "SucceedingSince": since, "LastFailedAt": now}
+    if not tally.streak:
+        return {}
+    begun = func.coalesce(_w.SucceedingSince, literal(now, Utc()))
+    return {"SuccessesInRow": _w.SuccessesInRow + tally.streak, "SucceedingSince": begun}

@@ -33,6 +33,10 @@ webhooks = Table(
     Column("FailureCount", BigInteger, nullable=False, server_default=text("0")),
     Column("ConsecutiveFailures", Integer, nullable=False, server_default=text("0")),
     Column("FailingSince", Utc),
+    # Of attempts, which alerts recover by; those of deliveries are above.
+    Column("SuccessesInRow", BigInteger, nullable=False, server_default=text("0")),
+    Column("SucceedingSince", Utc),
+    Column("LastFailedAt", Utc),
     Column("RetryHistory", Text),
     created_at(),
     user("CreatedBy", constraint="FK_Webhook_CreatedBy"),

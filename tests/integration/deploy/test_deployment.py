@@ -15,7 +15,9 @@ import yaml
 
 from bench.harness import ROOT
 from bench.scaling import PLANS
+from domain.journal.bursts import POLICIES, BurstSource
 from domain.monitoring.alerts.model import AlertKind
+from domain.monitoring.alerts.rules import RULES
 from infra.app.settings import Settings
 from infra.sql.engine import most_connections
 from tests.worlds.bicep_templates import BICEP, FILES, TEXT, TREE
@@ -236,6 +238,26 @@ def test_alert_rules_ask_for_lines_that_the_app_writes() -> None:
             assert f'"{said}"' in sources, said
         for kind in re.findall(r'!= "(integration-[a-z]+)"', rule["query"]):
             assert f'"{kind}"' in sources, kind
+
+
+def test_the_deployment_pages_for_the_same_counts_as_the_app_alerts_for() -> None:
+    """A single refusal pages nobody, and a burst that is over does not page again."""
+    rules = {
+        rule["name"]: rule for rule in TREE[BICEP / "modules" / "alerts.bicep"]["variables"]["rules"]["value"]
+    }
+    query = rules["security-violation"]["query"]
+    [least] = re.findall(r"line\.alert\.data\.count\), \"(\d+)\"\)\) >= \1$", query)
+    assert (
+        int(least)
+        == POLICIES[BurstSource.Refusals].least
+        == min(policy.least for policy in POLICIES.values())
+    )
+    assert int(least) == RULES[AlertKind.SecurityViolation].minimum_volume
+    assert 'tostring(line.alert.data.state) != "ended"' in query
+    assert rules["security-violation"]["threshold"] == 0
+    assert rules["webhook-failure-rate"]["query"].endswith(
+        'tostring(line.alert.kind) == "webhook-failure-rate"'
+    )
 
 
 def test_no_alert_counts_what_may_be_sampled() -> None:

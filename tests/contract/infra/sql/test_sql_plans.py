@@ -65,7 +65,7 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "erasures.page": ("IX_Erasure_Tenant",),
     "erasures.suppressed": ("sqlite_autoindex_SuppressedPeople_",),
     "alerts.find_active": ("IX_Alert_Subject",),
-    "alerts.last_recovery": ("IX_Alert_Subject",),
+    "alerts.last_ended": ("IX_Alert_Subject",),
     "alerts.active": ("IX_Alert_Active",),
     "alerts.page": ("IX_Alert_Opened",),
     "anomalies.page": ("IX_Anomaly_Started",),

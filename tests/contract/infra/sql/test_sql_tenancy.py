@@ -62,7 +62,7 @@ _SCOPED: dict[type, frozenset[str]] = {
     # Added up over five tenants or more before any sees it (test_recommendation_providers.py).
     SqlPeerChecks: frozenset({"checks"}),
     SqlDecisions: frozenset({"tenants"}),
-    SqlNotifications: frozenset({"append", "claim", "settle"}),
+    SqlNotifications: frozenset({"append", "renew", "claim", "settle"}),
 }
 
 

@@ -1,18 +1,18 @@
-"""Bursts of unknown credentials (section 10.2)."""
+"""Unknown credentials are counted by their network (section 10.2)."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from domain.authentication.intruders import BURST, IntruderWatch
+from domain.authentication.intruders import IntruderWatch
 from domain.authentication.service import Authenticator, Credentials
-from domain.core.errors import Unavailable
+from domain.core.errors import ExpiredToken, Unavailable
 from domain.core.principal import RequestOrigin
+from domain.journal.bursts import Burst
+from domain.journal.occurrences import PLATFORM
+from infra.authentication.factory import build_verifier
 from tests.worlds.apikey_world import ApiKeyWorld
 
 
@@ -22,54 +22,56 @@ def world(tmp_path: Path) -> ApiKeyWorld:
 
 
 def tried(world: ApiKeyWorld, times: int, *, ip: str | None = "203.0.113.7", key: str = "ihk_nobody") -> None:
+    refused(world, Credentials(None, None, key, RequestOrigin(ip)), times)
+
+
+def refused(world: ApiKeyWorld, credentials: Credentials, times: int) -> None:
     for _ in range(times):
-        result = world.hub.use(Authenticator).authenticate(Credentials(None, None, key, RequestOrigin(ip)))
+        result = world.hub.use(Authenticator).authenticate(credentials)
         assert result.error is not None
 
 
-def alerts(world: ApiKeyWorld) -> Sequence[dict[str, Any]]:
+def bursts(world: ApiKeyWorld) -> list[Burst]:
     world.hub.use(IntruderWatch).flush()
     with world.hub.transactions.read() as tx:
-        waiting = tx.occurrences.waiting(50)
-    return [
-        json.loads(occurrence.data) for occurrence in waiting if occurrence.source == "security-violation"
-    ]
+        return tx.bursts.largest(50)
 
 
-def test_a_burst_from_a_network_is_told_once(world: ApiKeyWorld) -> None:
-    tried(world, BURST - 1)
-    assert alerts(world) == []
-    tried(world, BURST * 2, ip="203.0.113.99")
-    [alert] = alerts(world)
-    assert (alert["subject"], alert["count"]) == ("203.0.113.0/24", BURST)
-    world.clock.advance(minutes=10)
-    tried(world, BURST)
-    assert len(alerts(world)) == 2
-
-
-def test_it_is_an_alert_of_the_platform(world: ApiKeyWorld) -> None:
-    tried(world, BURST)
-    alerts(world)
-    with world.hub.transactions.read() as tx:
-        [occurrence] = tx.occurrences.waiting(1)
-    assert (occurrence.source, occurrence.tenant_id.int) == ("security-violation", 0)
-
-
-def test_as_many_in_a_longer_time_are_no_burst(world: ApiKeyWorld) -> None:
-    for _ in range(4):
-        tried(world, BURST // 2)
-        world.clock.advance(seconds=60)
-    assert alerts(world) == []
+def test_unknown_credentials_are_counted_by_their_network(world: ApiKeyWorld) -> None:
+    tried(world, 30)
+    world.clock.advance(seconds=90)
+    tried(world, 25, ip="203.0.113.99")
+    tried(world, 3, ip="198.51.100.1")
+    first, second = bursts(world)
+    assert (first.subject, first.count, first.is_violation) == ("203.0.113.0/24", 55, True)
+    assert (first.last_at - first.started_at).total_seconds() == 90
+    assert (first.tenant_id, first.source_ip) == (PLATFORM, "203.0.113.99")
+    assert (second.subject, second.count, second.is_violation) == ("198.51.100.0/24", 3, False)
 
 
 def test_known_keys_and_unknown_addresses_do_not_count(world: ApiKeyWorld) -> None:
     issued = world.issue(allowedIps=["192.0.2.1"])
-    tried(world, BURST, key=issued.plain.text)
-    tried(world, BURST, ip=None)
-    assert alerts(world) == []
+    tried(world, 50, key=issued.plain.text)
+    tried(world, 50, ip=None)
+    assert bursts(world) == []
 
 
-def test_a_database_that_is_away_is_no_matter_of_the_caller(
+def test_requests_without_a_credential_and_tokens_whose_time_is_over_tell_of_no_intruder(
+    world: ApiKeyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = RequestOrigin("203.0.113.7")
+    refused(world, Credentials(None, None, None, origin), 50)
+
+    def over(*_: object) -> None:
+        raise ExpiredToken("The token has expired.")
+
+    verifier = build_verifier(world.hub.settings)
+    monkeypatch.setattr(type(verifier), "verify", over)
+    refused(world, Credentials("Bearer a.b.c", None, None, origin), 50)
+    assert bursts(world) == []
+
+
+def test_what_a_database_that_is_away_did_not_take_is_counted_later(
     world: ApiKeyWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object) -> None:
@@ -77,6 +79,7 @@ def test_a_database_that_is_away_is_no_matter_of_the_caller(
 
     with monkeypatch.context() as patched:
         patched.setattr("infra.sql.transaction.SqlTransaction.commit", away)
-        tried(world, BURST)
+        tried(world, 20)
         world.hub.use(IntruderWatch).flush()
-    assert alerts(world) == []
+    tried(world, 1)
+    assert [burst.count for burst in bursts(world)] == [21]

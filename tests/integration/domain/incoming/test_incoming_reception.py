@@ -104,7 +104,7 @@ def test_a_captured_request_is_refused_after_five_minutes(desk: Desk) -> None:
         desk.receive(sent)
 
 
-def test_refusals_are_logged_each_and_counted_seldom(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_refusals_are_logged_and_counted_each(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "hub.security")
     bad = Signed(b"{}", {"stripe-signature": "t=1,v1=00"})
     for _ in range(5):
@@ -113,13 +113,29 @@ def test_refusals_are_logged_each_and_counted_seldom(desk: Desk, caplog: pytest.
     assert len([record for record in caplog.records if record.name == "hub.security"]) == 5
     assert STRIPE["webhookSecret"] not in caplog.text
     endpoint = desk.service.settings(OWNER, desk.stripe.integration_id).endpoint
-    assert endpoint.refused_count == 1
-    desk.clock.advance(seconds=11)
+    assert endpoint.refused_count == 5
+    assert endpoint.last_refusal is not None
+
+
+def test_what_could_not_be_counted_is_counted_with_the_next_refusal(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = Signed(b"{}", {"stripe-signature": "t=1,v1=00"})
+
+    def away(*_: object) -> None:
+        raise Unavailable("The database is away.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("infra.sql.transaction.SqlTransaction.commit", away)
+        for _ in range(3):
+            with pytest.raises(Unauthenticated):
+                desk.receive(bad)
     with pytest.raises(Unauthenticated):
         desk.receive(bad)
-    endpoint = desk.service.settings(OWNER, desk.stripe.integration_id).endpoint
-    assert endpoint.refused_count == 6
-    assert endpoint.last_refusal is not None
+    assert desk.service.settings(OWNER, desk.stripe.integration_id).endpoint.refused_count == 4
+    with desk.hub.transactions.read() as tx:
+        [burst] = tx.bursts.largest(10)
+    assert (burst.count, burst.label) == (4, desk.stripe.name)
 
 
 @pytest.mark.parametrize(

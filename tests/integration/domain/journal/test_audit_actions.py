@@ -32,7 +32,7 @@ from domain.integrations.credentials import CredentialService
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.service import IntegrationTester
 from domain.journal.signals import SubjectKind, hour_of
-from domain.monitoring.alerts.service import AcknowledgeAlert, ChangeAlertRule
+from domain.monitoring.alerts.service import AcknowledgeAlert, ChangeAlertRule, ResolveAlert
 from domain.monitoring.anomalies.model import Anomaly, AnomalySubject, Direction, Expectation, Metric
 from domain.monitoring.anomalies.service import AcknowledgeAnomaly, AnomalyService, SnoozeAnomaly
 from domain.oauth.service import OAuthService
@@ -65,7 +65,7 @@ from tests.worlds.webhook_world import WebhookWorld
 
 #: Every action by its kind; each is reached by the test of that kind below.
 _ACTIONS = {
-    "alert": {"acknowledged"},
+    "alert": {"acknowledged", "resolved"},
     "alertrule": {"updated"},
     "anomaly": {"acknowledged", "snoozed"},
     "apikey": {"created", "expired", "revoked", "rotated", "updated"},
@@ -369,6 +369,9 @@ def test_each_act_on_an_alert_or_its_rule_leaves_its_entry(tmp_path: Path) -> No
     world.service.acknowledge(world.principal, alert.alert_id, AcknowledgeAlert(note="Looking."))
     states = {"status": "Open"}, {"status": "Acknowledged", "note": "Looking."}
     trail.leaves(Expected("alert.acknowledged", alert.alert_id, *states))
+    world.service.resolve(world.principal, alert.alert_id, ResolveAlert(note="Blocked."))
+    states = {"status": "Acknowledged"}, {"status": "Closed", "note": "Blocked."}
+    trail.leaves(Expected("alert.resolved", alert.alert_id, *states))
     command = ChangeAlertRule(is_enabled=False)
     world.service.change_rule(world.principal, "sync-failed", command)
     enabled = {"isEnabled": None}, {"isEnabled": False}

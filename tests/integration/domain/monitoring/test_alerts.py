@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -21,6 +22,7 @@ from domain.core.errors import (
 )
 from domain.core.paging import PageRequest
 from domain.core.principal import Principal
+from domain.integrations.commands import ActivateIntegration
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import IntegrationStatus, SuspensionCause
 from domain.integrations.service import IntegrationNotifier
@@ -31,19 +33,34 @@ from domain.monitoring.alerts.model import (
     AlertFilter,
     AlertKind,
     AlertStatus,
+    ClosedAs,
     NotificationStatus,
     Severity,
 )
-from domain.monitoring.alerts.service import AcknowledgeAlert, AlertService, ChangeAlertRule
+from domain.monitoring.alerts.rules import RULES
+from domain.monitoring.alerts.service import AcknowledgeAlert, AlertService, ChangeAlertRule, ResolveAlert
 from domain.providers.contract import OutgoingMessage, ProviderFailure
-from domain.webhooks.model import RetryPolicy, UpdateWebhook, Webhook, WebhookState
+from domain.webhooks.model import UpdateWebhook, WebhookState
 from domain.webhooks.ports import Released
-from tests.worlds.alert_world import AlertWorld
+from tests.worlds.alert_world import HOOK, AlertWorld
 from tests.worlds.builders import START, TENANT, USER
 from tests.worlds.webhook_world import WebhookWorld
 
-HOOK = UUID(int=77)
 DISABLED = {"webhookId": str(HOOK), "reason": "The receiver answered 410 Gone."}
+ABOUT = {"name": "Shop", "provider": "Stripe", "detail": "x"}
+#: How each kind is raised whose subject can fall silent: of disabled webhooks and dead letters the state is seen.
+HAPPENS: dict[str, tuple[str, dict[str, Any]]] = {
+    "webhook-failure-rate": ("", {}),
+    "integration-health": ("integration-degraded", {**ABOUT, "healthStatus": "Degraded"}),
+    "sync-failed": ("sync-failed", ABOUT),
+    "key-anomaly": (
+        "key-anomaly",
+        {"subjectType": "apikey", "metric": "new-network", "detail": "x"},
+    ),
+    "anomaly": ("anomaly", {"subjectType": "webhook", "metric": "error-rate", "detail": "x"}),
+    "security-violation": ("security-violation", {"subject": "203.0.113.0/24", "detail": "x", "count": 50}),
+    "unreadable-message": ("unreadable-message", {"subject": "domain-events", "detail": "x"}),
+}
 REFUSED = {"subject": "integration-1", "detail": "bad signature", "count": 25}
 
 
@@ -73,32 +90,21 @@ def test_a_message_that_comes_twice_counts_once(world: AlertWorld) -> None:
     assert [alert.occurrences for alert in world.listed()] == [1]
 
 
-def test_a_message_that_comes_after_the_recovery_opens_nothing(world: AlertWorld) -> None:
-    body = world.happen("security-violation", REFUSED)
-    world.clock.advance(minutes=61)
+def test_a_message_that_comes_after_the_end_opens_nothing(world: AlertWorld) -> None:
+    body = world.happen("webhook-disabled", DISABLED)
     assert world.evaluator.evaluate() == (0, 1)
     world.intake.receive([(body, "m-1")])
     assert [alert.status for alert in world.listed()] == [AlertStatus.Recovered]
 
 
-def test_after_a_recovery_the_next_is_a_new_alert(world: AlertWorld) -> None:
-    world.happen("security-violation", REFUSED)
-    world.clock.advance(minutes=61)
+def test_long_after_a_recovery_the_next_is_a_new_alert(world: AlertWorld) -> None:
+    world.happen("webhook-disabled", DISABLED)
     world.evaluator.evaluate()
-    world.clock.advance(seconds=1)
-    world.happen("security-violation", REFUSED)
+    world.clock.advance(minutes=61)
+    world.happen("webhook-disabled", DISABLED)
     first, second = world.listed()
     assert (first.status, second.status) == (AlertStatus.Open, AlertStatus.Recovered)
     assert first.alert_id != second.alert_id
-
-
-def test_silence_ends_what_no_state_tells_and_not_before(world: AlertWorld) -> None:
-    world.happen("security-violation", REFUSED)
-    world.clock.advance(minutes=59)
-    assert world.evaluator.evaluate() == (0, 0)
-    world.clock.advance(minutes=1)
-    assert world.evaluator.evaluate() == (0, 1)
-    assert world.listed()[0].recovery == "It did not happen again."
 
 
 def test_a_degraded_integration_that_gets_worse_is_one_alert_that_gets_worse(world: AlertWorld) -> None:
@@ -148,44 +154,81 @@ def _heard(world: AlertWorld) -> list[tuple[UUID, str, dict[str, object]]]:
 
 
 def test_a_failing_webhook_is_named_by_its_host(world: AlertWorld) -> None:
-    webhook = Webhook(
-        HOOK,
-        world.principal.tenant_id,
-        "https://shop.example/hook",
-        ["*"],
-        "sealed",
-        WebhookState.Active,
-        RetryPolicy(),
-        30,
-        world.clock.now(),
-        world.principal.user_id,
-    )
-    with world.transactions.write() as tx:
-        tx.webhooks.add(webhook.tenant_id, webhook)
-        tx.commit()
+    world.webhook()
     world.attempts(HOOK, 500, 1_500)
     assert world.evaluator.evaluate() == (1, 0)
     expected = "75% of 2,000 attempts to deliver to shop.example failed within the last hour."
     assert world.listed()[0].summary == expected
 
 
-def test_a_failing_webhook_raises_and_recovers_with_hysteresis__12_3(world: AlertWorld) -> None:
-    world.attempts(HOOK, 70, 30)
+def test_a_webhook_that_is_deleted_fails_no_more(world: AlertWorld) -> None:
+    world.attempts(HOOK, 0, 20)
+    assert world.evaluator.evaluate() == (0, 0)
+
+
+def test_a_failing_webhook_recovers_by_three_successes_in_a_row__12_3(world: AlertWorld) -> None:
+    world.webhook()
+    world.attempts(HOOK, 0, 12)
     assert world.evaluator.evaluate() == (1, 0)
     [alert] = world.listed()
-    assert (alert.subject, alert.summary) == (str(HOOK), "30% of 100 attempts failed within the last hour.")
-    world.clock.advance(minutes=6)
-    world.attempts(HOOK, 100, 0)  # 15%: neither raised nor over
-    assert world.evaluator.evaluate() == (0, 0)
-    world.attempts(HOOK, 200, 0)
+    world.clock.advance(minutes=2)
+    world.attempts(HOOK, 2, 0)
+    world.clock.advance(minutes=10)
+    assert world.evaluator.evaluate() == (0, 0), "two successes show nothing yet"
+    world.attempts(HOOK, 1, 0)
     assert world.evaluator.evaluate() == (0, 1)
     [event] = world.raised("AlertRecovered")
-    assert event["alertId"] == str(alert.alert_id)
+    reason = "3 attempts to deliver to shop.example in a row succeeded since 2026-03-01 09:02 UTC."
+    assert (event["alertId"], event["reason"]) == (str(alert.alert_id), reason)
+    assert (event["closedAs"], world.listed()[0].recovery) == ("recovered", reason)
+    world.clock.advance(minutes=1)
+    assert world.evaluator.evaluate() == (0, 0), "what failed before opens nothing again"
+
+
+def test_a_failure_between_the_successes_takes_the_evidence_away(world: AlertWorld) -> None:
+    world.webhook()
+    world.attempts(HOOK, 0, 12)
+    world.evaluator.evaluate()
+    for _ in range(4):
+        world.clock.advance(minutes=6)
+        world.attempts(HOOK, 2, 1)
+        assert world.evaluator.evaluate() == (0, 0)
+
+
+def test_few_failures_among_much_traffic_do_not_keep_an_alert_open(world: AlertWorld) -> None:
+    world.webhook()
+    world.attempts(HOOK, 70, 30)
+    world.evaluator.evaluate()
+    world.clock.advance(minutes=6)
+    world.attempts(HOOK, 99, 1)  # 15% of the hour: neither raised nor over
+    assert world.evaluator.evaluate() == (0, 0)
+    world.attempts(HOOK, 199, 1)
+    assert world.evaluator.evaluate() == (0, 1)
+
+
+def test_a_webhook_that_flaps_has_one_alert(world: AlertWorld) -> None:
+    world.webhook()
+    for _ in range(4):
+        world.attempts(HOOK, 0, 30)
+        world.evaluator.evaluate()
+        world.clock.advance(minutes=6)
+        world.attempts(HOOK, 4, 0)
+        world.evaluator.evaluate()
+        world.clock.advance(minutes=1)
+    [alert] = world.listed()
+    assert (alert.status, alert.reopenings) == (AlertStatus.Open, 1)
+    assert [event["reopenings"] for event in world.raised("AlertRaised")] == [0, 1]
+    assert len(world.raised("AlertRecovered")) == 1, "one that came back must be quiet for an hour"
+    world.clock.advance(minutes=60)
+    assert world.evaluator.evaluate() == (0, 1)
+    assert len({event["alertId"] for event in world.raised("AlertRecovered")}) == 1
+    assert len(world.raised("AlertRecovered")) == 2
 
 
 def test_what_the_evaluation_raises_is_a_line_of_the_log_as_every_occurrence_is(
     world: AlertWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
+    world.webhook()
     world.attempts(HOOK, 0, 10)
     for _ in range(2):
         assert world.evaluator.evaluate()[1] == 0
@@ -193,19 +236,27 @@ def test_what_the_evaluation_raises_is_a_line_of_the_log_as_every_occurrence_is(
     alert = line.alert  # type: ignore[attr-defined]
     assert (alert["kind"], alert["tenantId"]) == ("webhook-failure-rate", str(world.principal.tenant_id))
     assert alert["data"]["subject"] == str(HOOK)
-    assert alert["data"]["detail"] == "100% of 10 attempts failed within the last hour."
+    assert (
+        alert["data"]["detail"]
+        == "100% of 10 attempts to deliver to shop.example failed within the last hour."
+    )
 
 
-def test_too_little_traffic_tells_nothing_and_its_end_ends_the_alert(world: AlertWorld) -> None:
+def test_too_little_traffic_raises_nothing_and_its_end_is_no_recovery(world: AlertWorld) -> None:
+    world.webhook()
     world.attempts(HOOK, 0, 9)
     assert world.evaluator.evaluate() == (0, 0)
     world.attempts(HOOK, 0, 1)
     assert world.evaluator.evaluate() == (1, 0)
     world.clock.advance(hours=2)
-    assert world.evaluator.evaluate() == (0, 1)
+    assert world.evaluator.evaluate() == (0, 0)
+    world.attempts(HOOK, 0, 1)  # still failing, too seldom for a rate
+    world.clock.advance(days=6, hours=23)
+    assert world.evaluator.evaluate() == (0, 0), "it was tried within the seven days"
 
 
 def test_compacted_signals_count_as_fresh_ones_do(world: AlertWorld) -> None:
+    world.webhook()
     world.attempts(HOOK, 5, 5)
     with world.transactions.write() as tx:
         tx.signals.compact(10)
@@ -216,6 +267,7 @@ def test_compacted_signals_count_as_fresh_ones_do(world: AlertWorld) -> None:
 
 
 def test_the_tenants_own_threshold_holds(world: AlertWorld) -> None:
+    world.webhook()
     world.rule("webhook-failure-rate", threshold=0.5, minimumVolume=50)
     world.attempts(HOOK, 60, 40)
     assert world.evaluator.evaluate() == (0, 0)
@@ -224,10 +276,12 @@ def test_the_tenants_own_threshold_holds(world: AlertWorld) -> None:
     world.rule("webhook-failure-rate", isEnabled=False)
     world.clock.advance(minutes=6)
     assert world.evaluator.evaluate() == (0, 1)
-    assert world.listed()[0].recovery == "The rule was switched off."
+    [alert] = world.listed()
+    assert (alert.status, alert.closed_as) == (AlertStatus.Closed, ClosedAs.RuleSwitchedOff)
+    assert (world.raised("AlertRecovered"), alert.recovery) == ([], "The rule was switched off.")
 
 
-async def test_an_integration_that_is_well_again_recovers__BR_IM_04(world: AlertWorld) -> None:
+async def test_an_integration_recovers_by_three_checks_in_a_row__BR_IM_04(world: AlertWorld) -> None:
     created = await world.create()
     world.stripe.failure = ProviderFailure("unavailable", "Down.")
     await world.check(3)
@@ -238,16 +292,58 @@ async def test_an_integration_that_is_well_again_recovers__BR_IM_04(world: Alert
     world.clock.advance(minutes=10)
     assert world.evaluator.evaluate() == (0, 0)
     world.stripe.failure = None
-    await world.check(12)
-    world.take_sent()
+    await world.check(2)
+    assert world.evaluator.evaluate() == (0, 0)
+    await world.check(1)
     assert world.evaluator.evaluate() == (0, 1)
-    assert world.listed()[0].recovery == "Its cause is gone."
+    assert world.listed()[0].recovery == "3 health checks in a row succeeded."
 
 
-def test_a_webhook_that_is_gone_or_enabled_again_is_over(world: AlertWorld) -> None:
+async def test_a_suspended_integration_is_over_once_its_credentials_are_validated_again(
+    world: AlertWorld,
+) -> None:
+    created = await world.create()
+    world.stripe.failure = ProviderFailure("unauthorized", "No such key.", status=401)
+    await world.check(1)
+    world.take_sent()
+    world.clock.advance(days=8)
+    assert world.evaluator.evaluate() == (0, 0), "suspended is a state, and no silence"
+    world.stripe.failure = None
+    await world.hub.use(Lifecycle).activate(
+        world.principal, created.integration.integration_id, ActivateIntegration()
+    )
+    assert world.evaluator.evaluate() == (0, 1)
+    [alert] = world.listed()
+    assert (alert.status, alert.recovery) == (
+        AlertStatus.Recovered,
+        "It was validated and is active again: the provider accepts its credentials.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "recovery"),
+    [
+        (None, "The webhook was deleted."),
+        (WebhookState.Active, "The webhook was enabled again."),
+        (WebhookState.Paused, "The webhook is no longer disabled: its state is Paused."),
+    ],
+)
+def test_a_disabled_webhook_is_over_when_it_is_gone_or_enabled_again(
+    world: AlertWorld, state: WebhookState | None, recovery: str
+) -> None:
+    if state is not None:
+        world.webhook(state=state)
     world.happen("webhook-disabled", DISABLED)
     assert [alert.status for alert in world.listed()] == [AlertStatus.Open]
     assert world.evaluator.evaluate() == (0, 1)
+    assert world.listed()[0].recovery == recovery
+
+
+def test_a_webhook_that_stays_disabled_is_not_silent(world: AlertWorld) -> None:
+    world.webhook(state=WebhookState.Disabled)
+    world.happen("webhook-disabled", DISABLED)
+    world.clock.advance(days=30)
+    assert world.evaluator.evaluate() == (0, 0)
 
 
 async def test_an_hour_before_held_deliveries_expire_somebody_is_told_how_many(tmp_path: Path) -> None:
@@ -280,7 +376,7 @@ async def test_an_hour_before_held_deliveries_expire_somebody_is_told_how_many(t
     assert resumed.released == Released(sent=2, waiting_for_replay=1)
     pipeline.clock.advance(minutes=5)
     assert evaluator.evaluate() == (0, 1)
-    assert listed()[0].recovery == "The webhook holds nothing that is about to expire."
+    assert listed()[0].recovery == "The webhook is active again, so what it held is sent."
     pipeline.close()
 
 
@@ -297,8 +393,7 @@ def test_dead_letters_are_the_platforms_and_over_when_they_are_gone(world: Alert
 
 
 def test_old_alerts_are_forgotten_and_active_ones_kept(world: AlertWorld) -> None:
-    world.happen("security-violation", REFUSED)
-    world.clock.advance(minutes=61)
+    world.happen("webhook-disabled", DISABLED)
     world.evaluator.evaluate()
     world.happen("key-anomaly", {"subject": "key", "detail": "odd"})
     world.clock.advance(days=91)
@@ -317,9 +412,9 @@ async def mail_sink(world: AlertWorld, kind: str = "security-violation") -> UUID
 
 
 async def test_each_recipient_is_told_once_of_each_change(world: AlertWorld) -> None:
-    id_ = await mail_sink(world)
+    id_ = await mail_sink(world, "webhook-disabled")
     for _ in range(3):
-        world.happen("security-violation", REFUSED)
+        world.happen("webhook-disabled", DISABLED)
         world.clock.advance(seconds=30)
     assert await world.notifications.send_due() == {NotificationStatus.Sent: 2}
     assert await world.notifications.send_due() == {}
@@ -327,10 +422,56 @@ async def test_each_recipient_is_told_once_of_each_change(world: AlertWorld) -> 
         (id_, "ops@a.example"),
         (id_, "b@a.example"),
     }
-    world.clock.advance(minutes=61)
     world.evaluator.evaluate()
     assert await world.notifications.send_due() == {NotificationStatus.Sent: 2}
     assert [message.subject.split("]")[0] for _, message in world.sent[2:]] == ["[Recovered"] * 2
+    world.clock.advance(minutes=10)
+    world.happen("webhook-disabled", DISABLED)
+    assert await world.notifications.send_due() == {NotificationStatus.Sent: 2}
+    assert {message.text.split("\n")[2] for _, message in world.sent[4:]} == {"It came back."}
+    world.clock.advance(minutes=60)
+    world.evaluator.evaluate()
+    assert await world.notifications.send_due() == {NotificationStatus.Sent: 2}
+    assert len(world.listed()) == 1
+
+
+@pytest.mark.parametrize("kind", [kind for kind in AlertKind if kind.value in HAPPENS])
+async def test_silence_is_no_recovery_of_any_kind_and_after_seven_days_it_is_told_once(
+    world: AlertWorld, kind: AlertKind
+) -> None:
+    """Every kind whose subject goes silent: neither an hour nor six days are evidence."""
+    source, data = HAPPENS[kind.value]
+    platform = RULES[kind].is_platform
+    if kind == AlertKind.WebhookFailureRate:
+        world.webhook()
+        world.attempts(HOOK, 0, 12)
+        world.evaluator.evaluate()
+    else:
+        world.webhook()
+        key_id = world.key()
+        created = await world.create()
+        id_ = str(created.integration.integration_id)
+        subjects = {"webhook": str(HOOK), "apikey": str(key_id), "integration": id_}
+        named = {"integrationId": id_, "subject": subjects.get(data.get("subjectType", ""))}
+        world.happen(source, {**{name: value for name, value in named.items() if value}, **data})
+    if not platform:
+        await mail_sink(world, kind.value)
+    for pause in (timedelta(hours=3), timedelta(days=3), timedelta(days=3, hours=20)):
+        world.clock.advance(seconds=pause.total_seconds())
+        assert world.evaluator.evaluate() == (0, 0), pause
+    world.clock.advance(hours=2)
+    assert world.evaluator.evaluate() == (0, 1)
+    assert world.evaluator.evaluate() == (0, 0)
+    [alert] = world.listed(platform=platform)
+    assert (alert.status, alert.closed_as) == (AlertStatus.Closed, ClosedAs.NoTraffic)
+    assert alert.recovery is not None
+    assert "not as recovered" in alert.recovery
+    assert world.raised("AlertRecovered") == []
+    if not platform:
+        [event] = world.raised("AlertClosed")
+        assert (event["closedAs"], event["reason"]) == ("noTraffic", alert.recovery)
+        assert await world.notifications.send_due() == {NotificationStatus.Sent: 2}
+        assert {message.subject.split("]")[0] for _, message in world.sent} == {"[Closed"}
 
 
 async def test_a_provider_that_is_down_is_tried_again_and_the_alert_says_so(world: AlertWorld) -> None:
@@ -444,9 +585,28 @@ def test_acknowledging_says_who_and_why_once_and_it_still_recovers(world: AlertW
         world.service.acknowledge(world.principal, id_, AcknowledgeAlert())
     states = {"status": "Open"}, {"status": "Acknowledged", "note": "Looking."}
     assert ("alert.acknowledged", *states) in world.audited()
-    world.clock.advance(minutes=61)
+    world.clock.advance(days=7)
     assert world.evaluator.evaluate() == (0, 1)
-    assert world.listed(statuses=[AlertStatus.Recovered])[0].note == "Looking."
+    assert world.listed(statuses=[AlertStatus.Closed])[0].note == "Looking."
+
+
+def test_a_person_who_removed_the_cause_ends_the_alert_and_says_how(world: AlertWorld) -> None:
+    world.happen("security-violation", REFUSED)
+    id_ = world.listed()[0].alert_id
+    with pytest.raises(Forbidden):
+        reader = Principal(TENANT, USER, frozenset(("alerts:read",)))
+        world.service.resolve(reader, id_, ResolveAlert(note="Blocked."))
+    with pytest.raises(NotFound):
+        world.service.resolve(world.other, id_, ResolveAlert(note="Blocked."))
+    detail = world.service.resolve(world.principal, id_, ResolveAlert(note="The network is blocked."))
+    assert (detail.alert.status, detail.alert.closed_as) == (AlertStatus.Closed, ClosedAs.Resolved)
+    [event] = world.raised("AlertClosed")
+    assert (event["closedAs"], event["reason"]) == ("resolved", "The network is blocked.")
+    with pytest.raises(Conflict):
+        world.service.resolve(world.principal, id_, ResolveAlert(note="Again."))
+    world.clock.advance(minutes=1)
+    world.happen("security-violation", REFUSED)
+    assert len(world.listed()) == 2, "what a person resolved and comes again is new"
 
 
 def test_another_tenants_alert_is_not_there(world: AlertWorld) -> None:

@@ -13,8 +13,8 @@ from domain.apikeys.rules import VerificationCode
 from domain.apikeys.service import ApiKeyService
 from domain.apikeys.usage import UsageService
 from domain.apikeys.verifier import KeyVerifier, VerificationRequest
-from domain.authentication.intruders import BURST
 from domain.authentication.key_usage_watch import (
+    BURST,
     LEARNING,
     MOST_KEPT,
     PROBING,

@@ -25,8 +25,9 @@ from domain.monitoring.alerts.rules import (
     RULES,
     Rate,
     effective,
-    evaluate_rate,
     finding_of,
+    is_low_again,
+    is_too_high,
     last_hour,
     message_about,
     raises,
@@ -39,25 +40,27 @@ FAILURES = RULES[AlertKind.WebhookFailureRate]
 
 
 @pytest.mark.parametrize(
-    ("total", "failed", "verdict"),
+    ("total", "failed", "high", "low"),
     [
-        (0, 0, "recover"),
-        (9, 9, "recover"),  # too few to tell
-        (10, 2, "keep"),  # 20% is not more than 20%
-        (100, 21, "raise"),
-        (100, 20, "keep"),
-        (100, 11, "keep"),  # hysteresis
-        (100, 10, "recover"),
-        (10, 10, "raise"),
+        (0, 0, False, False),
+        (9, 9, False, False),  # too few to tell either
+        (10, 2, False, False),  # 20% is not more than 20%
+        (100, 21, True, False),
+        (100, 20, False, False),
+        (100, 11, False, False),  # hysteresis
+        (100, 10, False, True),
+        (10, 10, True, False),
     ],
 )
-def test_more_than_a_fifth_raises_and_a_tenth_recovers__12_3(total: int, failed: int, verdict: str) -> None:
-    assert evaluate_rate(FAILURES, Rate(total, failed)) == verdict
+def test_more_than_a_fifth_is_too_high_and_a_tenth_is_low_again__12_3(
+    *, total: int, failed: int, high: bool, low: bool
+) -> None:
+    assert is_too_high(FAILURES, Rate(total, failed)) is high
+    assert is_low_again(FAILURES, Rate(total, failed)) is low
 
 
-def test_a_rule_switched_off_raises_nothing_and_ends_what_is_open() -> None:
+def test_a_rule_switched_off_raises_nothing() -> None:
     off = effective(AlertKind.WebhookFailureRate, RuleSettings(is_enabled=False))
-    assert evaluate_rate(off, Rate(100, 100)) == "recover"
     assert not raises(off, AlertFinding(TENANT, off.kind, "x", "x", HOUR, volume=100))
 
 
@@ -162,8 +165,9 @@ def test_a_summary_and_a_subject_are_cut_to_what_their_columns_take() -> None:
     assert found.subject == face * 50 and found.summary == "x" + face * 199
 
 
-def test_a_recovery_is_told_by_the_state_and_no_finding() -> None:
-    assert finding_of(Occurrence(UUID(int=9), TENANT, "integration-recovered", "{}", HOUR)) is None
+@pytest.mark.parametrize("source", ["integration-recovered", "audit-intact"])
+def test_a_recovery_is_no_finding(source: str) -> None:
+    assert finding_of(Occurrence(UUID(int=9), TENANT, source, "{}", HOUR)) is None
 
 
 @pytest.mark.parametrize("data", ["[]", "{}", '{"webhookId":"no guid","reason":""}', "no JSON"])
@@ -201,7 +205,7 @@ def test_a_message_says_it_all_in_its_subject_which_is_short() -> None:
         "{}",
         HOUR,
         HOUR,
-        recovery="Its cause is gone.",
+        recovery="3 synchronisations in a row succeeded.",
     )
     raised = message_about(alert, Transition.Raised, "a@b.example")
     assert raised.subject.startswith("[Warning] A synchronisation failed: Failed: Bcc: x yyy")
@@ -212,7 +216,12 @@ def test_a_message_says_it_all_in_its_subject_which_is_short() -> None:
     assert str(UUID(int=5)) in raised.text
     recovered = message_about(alert, Transition.Recovered, "a@b.example")
     assert recovered.subject.startswith("[Recovered]")
-    assert "Its cause is gone." in recovered.text
+    assert "3 synchronisations in a row succeeded." in recovered.text
+    closed = message_about(alert, Transition.Closed, "a@b.example")
+    assert closed.subject.startswith("[Closed]")
+    again = message_about(replace(alert, reopenings=2), Transition.Raised, "a@b.example")
+    assert "It came back 2 times." in again.text
+    assert "It came back" not in raised.text
 
 
 def test_sinks_come_from_the_tenant_alone() -> None:
