@@ -74,7 +74,7 @@ class AcknowledgeAlert(Command):
 
 
 class ResolveAlert(Command):
-    note: Annotated[str, StringConstraints(min_length=1, max_length=400)] = Field(
+    note: Annotated[str, TextConstraints(min_length=1, max_length=400)] = Field(
         description="What was found and done: it is what the alert ends with"
     )
 
