@@ -136,7 +136,8 @@ class OutboundResponse:
     """An answer: its status, and what came with it. Header names are in lower case.
 
     - `body` is without its content coding, cut at the limits of the call.
-    - `flaw` says what was wrong with the answer around its status; `whole` is false when part of the body is missing.
+    - `flaw` says what was wrong with the answer around its status; `whole` is false when part of the body is missing,
+      `is_cut` true when there was more of it beyond the limits.
     - `request_headers` are those that were sent."""
 
     status: int
@@ -146,6 +147,7 @@ class OutboundResponse:
     flaw: str | None = None
     whole: bool = True
     request_headers: Mapping[str, str] = field(default_factory=dict)
+    is_cut: bool = False
 
 
 class OutboundError(Exception):

@@ -148,13 +148,14 @@ class ProviderResponse:
     """The provider's answer; header names are lower-case. The status stands whatever became of the body.
 
     - `body` is what came of it: who needs all of it asks for `content`.
-    - `missing` says why part of the body is missing."""
+    - `missing` says why part of the body is missing; `is_too_long`: because it is beyond the request's bound."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     duration_ms: int
     missing: str | None = None
+    is_too_long: bool = False
 
     def content(self) -> bytes:
         """Return the body. Raises ProviderFailure (`unavailable`) when part of it is missing."""

@@ -76,6 +76,7 @@ class OutboundClient:
             answer.flaw,
             answer.whole,
             sent,
+            answer.is_cut,
         )
 
     async def check(self, url: str) -> None:

@@ -51,13 +51,15 @@ class ConnectionBroke(ExchangeFailed):
 class Answer:
     """What came.
 
-    `flaw` says what was wrong with it; `whole` is false when part of the body within its bounds is missing."""
+    - `flaw` says what was wrong with it; `whole` is false when part of the body within its bounds is missing.
+    - `is_cut`: there was more of the body beyond its bounds."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     flaw: str | None
     whole: bool
+    is_cut: bool
 
 
 class HttpConnection(asyncio.Protocol):
@@ -114,6 +116,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_lenient = self._is_repairing = False
         self._head_done = self._interim = self._ended = self._stray = self._bounded = False
         self._whole = True
+        self._is_cut = False
         self._keeps = False
 
     # -- asyncio.Protocol ---------------------------------------------------------------------------------
@@ -179,6 +182,7 @@ class HttpConnection(asyncio.Protocol):
         room = self._limit - len(self._body)
         if len(body) > room:
             self._body += body[:room]
+            self._is_cut = True
             self._stop(f"The body is longer than the {self._limit} bytes that are read of it", whole=True)
         else:
             self._body += body
@@ -350,12 +354,13 @@ class HttpConnection(asyncio.Protocol):
                 for coding in headers["transfer-encoding"].split(",")
                 if coding.strip().lower() != "chunked"
             ]
-        whole = self._whole
+        whole, is_cut = self._whole, self._is_cut
         if codings and body:
-            body, undone_flaw, is_undone = undo_codings(body, codings, min(self._undone_limit, self._limit))
-            flaw, whole = flaw or undone_flaw, whole and is_undone
+            undone = undo_codings(body, codings, min(self._undone_limit, self._limit))
+            body, flaw = undone.body, flaw or undone.flaw
+            whole, is_cut = whole and undone.whole, is_cut or undone.is_cut
         self._set_idle(headers)
-        return Answer(self._status, headers, body, flaw, whole)
+        return Answer(self._status, headers, body, flaw, whole, is_cut)
 
     def _set_idle(self, headers: Mapping[str, str]) -> None:
         seconds = _IDLE_SECONDS

@@ -5,6 +5,7 @@ Apart from `domain/core/codings.py`, because a webhook that comes in is refused 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from domain.core.codings import undone
@@ -14,22 +15,35 @@ _BROKEN: Final = "The body's {} coding is broken"
 _UNKNOWN: Final = "The body's coding is not known"
 
 
-def undo_codings(body: bytes, codings: Sequence[str], limit: int) -> tuple[bytes, str | None, bool]:
-    """Return the body without its codings, at most `limit` bytes; what was wrong; whether all within `limit` is there.
+@dataclass(frozen=True, slots=True)
+class UndoneBody:
+    """A body without its codings.
+
+    - `flaw` says what was wrong; `whole` is false when part of what is within the limit is missing.
+    - `is_cut`: there was more beyond the limit."""
+
+    body: bytes
+    flaw: str | None = None
+    whole: bool = True
+    is_cut: bool = False
+
+
+def undo_codings(body: bytes, codings: Sequence[str], limit: int) -> UndoneBody:
+    """Return the body without its codings, at most `limit` bytes.
 
     A broken body gives what came before the defect; one in a coding that is not known stays as it is."""
     flaw: str | None = None
-    is_all = True
+    is_all, is_cut = True, False
     for named in reversed(codings):
         coding = named.strip().lower().removeprefix("x-")
         if coding in ("", "identity"):
             continue
         found = undone(coding, body, limit + 1)
         if found is None:
-            return body, flaw or _UNKNOWN, False
+            return UndoneBody(body, flaw or _UNKNOWN, whole=False, is_cut=is_cut)
         body, is_whole = found
         if len(body) > limit:
-            body, flaw = body[:limit], flaw or _BEYOND.format(limit)
+            body, flaw, is_cut = body[:limit], flaw or _BEYOND.format(limit), True
         elif not is_whole:
             flaw, is_all = flaw or _BROKEN.format(coding), False
-    return body, flaw, is_all
+    return UndoneBody(body, flaw, is_all, is_cut)

@@ -34,8 +34,8 @@ class OutboundTransport(httpx.AsyncBaseTransport):
 
     - Extensions of a request: the limits of OutboundRequest by their names, and `raw_url`, the URL as it was written,
       which httpx would encode anew.
-    - Extensions of a response: `duration_ms`, and `flaw` and `whole` as in OutboundResponse. Its stream is the body
-      without its codings. A body may take what is left of the time-out; the status stands without it.
+    - Extensions of a response: `duration_ms`, and `flaw`, `whole` and `is_cut` as in OutboundResponse. Its stream is
+      the body without its codings. A body may take what is left of the time-out; the status stands without it.
     - Raises OutboundError instead of httpx's errors, which say less.
     - The trace stays here: it is not the provider's business, and some providers sign their headers.
     """
@@ -62,7 +62,12 @@ class OutboundTransport(httpx.AsyncBaseTransport):
             headers=httpx.Headers(answer.headers, encoding="utf-8"),
             stream=httpx.ByteStream(answer.body),
             request=request,
-            extensions={"duration_ms": answer.duration_ms, "flaw": answer.flaw, "whole": answer.whole},
+            extensions={
+                "duration_ms": answer.duration_ms,
+                "flaw": answer.flaw,
+                "whole": answer.whole,
+                "is_cut": answer.is_cut,
+            },
         )
 
     async def aclose(self) -> None:

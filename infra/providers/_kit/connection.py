@@ -151,9 +151,12 @@ class HttpProviderConnection:
             self._circuits.abandoned(host)
             raise
         status, told = response.status_code, response.extensions
-        missing = None if told.get("whole", True) else told.get("flaw") or "Part of it is missing"
-        (self._circuits.failed if status >= 500 or missing else self._circuits.succeeded)(host)
-        return ProviderResponse(status, dict(response.headers), body, told.get("duration_ms", 0), missing)
+        is_whole, is_cut = told.get("whole", True), told.get("is_cut", False)
+        missing = None if is_whole and not is_cut else told.get("flaw") or "Part of it is missing"
+        (self._circuits.failed if status >= 500 or not is_whole else self._circuits.succeeded)(host)
+        return ProviderResponse(
+            status, dict(response.headers), body, told.get("duration_ms", 0), missing, is_too_long=is_cut
+        )
 
     def _wait(
         self, request: ProviderRequest, outcome: ProviderResponse | OutboundError, tried: int
@@ -258,7 +261,9 @@ def _may_repeat(request: ProviderRequest, outcome: ProviderResponse | OutboundEr
     if isinstance(outcome, OutboundError):
         # No connection: nothing was sent, so any request may be repeated.
         return outcome.kind == "connect" or (idempotent and outcome.kind in _RETRIED_ERRORS)
-    again = outcome.status in _RETRIED_STATUSES or (outcome.missing is not None and outcome.status < 300)
+    again = outcome.status in _RETRIED_STATUSES or (
+        outcome.missing is not None and not outcome.is_too_long and outcome.status < 300
+    )
     return is_rate_limit(outcome) or (idempotent and again)
 
 

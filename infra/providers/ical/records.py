@@ -126,15 +126,15 @@ async def fetch_feed(
             "accept": "text/calendar",
             **{name: value for name, value in conditions.items() if value is not None},
         },
-        max_response_bytes=FEED_BYTES_MAX + 1,
+        max_response_bytes=FEED_BYTES_MAX,
     )
     response = await connection.http.expect(request, 200, 204, 304)
     validators = response.headers.get("etag", etag), response.headers.get("last-modified", last_modified)
     if response.status != 200:
         return Feed(None, *validators)
-    content = response.content()
-    if len(content) > FEED_BYTES_MAX:
+    if response.is_too_long:
         raise ProviderFailure("rejected", f"The calendar is larger than {FEED_BYTES_MAX} bytes.", status=200)
+    content = response.content()
     from infra.providers.ical.reading import unfolded  # here: the library takes long to import
 
     text = unfolded(content, response.headers.get("content-type", ""))

@@ -158,9 +158,13 @@ async def test_the_body_is_cut_at_the_cap_and_the_rest_is_not_read(client: Outbo
         assert (await post(client, origin, max_response_bytes=0)).body == b""
 
 
-async def test_a_body_of_exactly_the_cap_is_whole(client: OutboundClient) -> None:
+async def test_a_body_of_exactly_the_cap_is_whole_and_one_byte_more_is_cut(client: OutboundClient) -> None:
     async with serving(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfour")) as origin:
-        assert (await post(client, origin, max_response_bytes=4)).body == b"four"
+        exact = await post(client, origin, max_response_bytes=4)
+        assert (exact.body, exact.is_cut, exact.flaw) == (b"four", False, None)
+        longer = await post(client, origin, max_response_bytes=3)
+        assert (longer.body, longer.is_cut, longer.whole) == (b"fou", True, True)
+        assert longer.flaw == "The body is longer than the 3 bytes that are read of it"
 
 
 async def test_a_compressed_answer_is_undone_to_its_bound(client: OutboundClient) -> None:
@@ -169,7 +173,12 @@ async def test_a_compressed_answer_is_undone_to_its_bound(client: OutboundClient
     async with serving(answering(head + bomb)) as origin:
         response = await post(client, origin, max_response_bytes=100_000)
     assert response.body == b"\0" * 4096
-    assert response.flaw == "The body was undone to 4096 bytes only"
+    assert response.flaw == "The body was undone to 4096 bytes only" and response.is_cut
+    exact = gzip.compress(b"\0" * 4096)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(exact)}\r\n\r\n".encode()
+    async with serving(answering(head + exact)) as origin:
+        response = await post(client, origin)
+    assert (response.body, response.flaw, response.is_cut) == (b"\0" * 4096, None, False)
 
 
 async def test_headers_that_do_not_come_run_into_the_total_timeout(client: OutboundClient) -> None:

@@ -1,6 +1,7 @@
 """The way to a provider: encoding, retries, circuit breaker, errors. One test goes through the real client."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -181,6 +182,22 @@ async def test_only_a_body_that_is_needed_fails_a_call_whose_status_came(connect
         with pytest.raises(ProviderFailure, match="not complete: The body ended before") as failed:
             read()
         assert (failed.value.kind, failed.value.status) == ("unavailable", 200)
+
+
+async def test_an_answer_beyond_its_bound_fails_where_its_body_is_needed_and_is_asked_for_once(
+    connect: Connect,
+) -> None:
+    flaw = "The body is longer than the 8 bytes that are read of it"
+    net = Net(OutboundResponse(200, {}, b'{"a":"bc', 5, flaw, is_cut=True))
+    circuits = Circuits()
+    for _ in range(OPEN_AFTER_FAILURES + 1):
+        response = await connect(net, circuits=circuits).expect(GET)
+        assert response.status == 200
+        for read in (response.json, response.text, response.content):
+            with pytest.raises(ProviderFailure, match="longer than the 8 bytes"):
+                read()
+    assert len(net.sent) == OPEN_AFTER_FAILURES + 1
+    assert net.sent[0].max_response_bytes == 8 * 1024 * 1024
 
 
 async def test_a_failure_keeps_its_kind_and_words_whatever_became_of_its_body(connect: Connect) -> None:
@@ -483,3 +500,25 @@ async def test_over_the_wire_a_refused_connection_is_unavailable(
         )
     assert failed.value.kind == "unavailable" and "127.0.0.1" not in failed.value.detail
     assert len(timer.slept) == 2
+
+
+async def test_over_the_wire_an_answer_of_8_mib_is_read_and_one_byte_more_is_not(
+    client: OutboundClient,
+) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await read_request(reader))[0].split(" ")[1]
+        body = b'"' + b"x" * (int(path[1:]) - 2) + b'"'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    connection = HttpProviderConnection(OutboundTransport(client))
+    async with serving(handle) as origin:
+        most = ProviderRequest("GET", "").max_response_bytes
+        assert most == 8 * 1024 * 1024
+        exact = await connection.send(ProviderRequest("GET", f"{origin}/{most}"))
+        assert len(exact.json()) == most - 2
+        longer = await connection.send(ProviderRequest("GET", f"{origin}/{most + 1}"))
+        with pytest.raises(ProviderFailure, match="longer than the 8388608 bytes"):
+            longer.json()

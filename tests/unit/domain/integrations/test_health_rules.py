@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from domain.integrations.health_rules import (
     Vitals,
     health_of,
+    is_flapping,
+    is_slow,
     observe,
     observe_limit,
     percentile,
@@ -51,6 +53,17 @@ def after(*results: int | None) -> Vitals:
         ((OK, FAILED) * 6, H.Degraded),
         ((OK, FAILED, FAILED) * 4, H.Unhealthy),
         ((FAILED,) * 3 + (OK,) * 12, H.Healthy),
+        # Nine in ten, and fewer.
+        ((OK,) * 5 + (FAILED,) + (OK,) * 4, H.Healthy),
+        ((OK,) * 4 + (FAILED,) + (OK,) * 4, H.Degraded),
+        # Half of them, and more than half.
+        ((OK, FAILED, FAILED, OK), H.Degraded),
+        ((FAILED, OK, FAILED, OK, FAILED), H.Unhealthy),
+        # Three checks do not tell a rate, four do.
+        ((FAILED, OK, OK), H.Healthy),
+        ((FAILED, OK, OK, OK), H.Degraded),
+        ((FAILED, FAILED, OK), H.Healthy),
+        ((FAILED, FAILED, OK, FAILED), H.Unhealthy),
     ],
 )
 def test_success_decides(results: tuple[int | None, ...], health: H) -> None:
@@ -61,6 +74,38 @@ def test_three_answers_three_times_slower_than_usual_degrade() -> None:
     usual = (200,) * 20
     assert health_of(after(*usual, 900, 900)) == H.Healthy
     assert health_of(after(*usual, 900, 900, 900)) == H.Degraded
+
+
+@pytest.mark.parametrize(
+    ("usual", "limit"), [(100, 600), (250, 750), (1000, 3000)], ids=["half a second", "both", "three times"]
+)
+def test_slow_is_more_than_three_times_as_long_and_than_half_a_second_more(usual: int, limit: int) -> None:
+    def median_of(milliseconds: int) -> Vitals:
+        return Vitals((usual,) * 9 + (milliseconds,) * 3, usual, 12)
+
+    assert health_of(median_of(limit)) == H.Healthy
+    assert health_of(median_of(limit + 1)) == H.Degraded
+
+
+def test_nothing_is_slow_before_twelve_answers_say_what_is_usual() -> None:
+    assert not is_slow(Vitals((100,) * 8 + (5000,) * 3, 100, 11))
+    assert is_slow(Vitals((100,) * 9 + (5000,) * 3, 100, 12))
+
+
+@pytest.mark.parametrize(
+    ("results", "flaps"),
+    [
+        ((OK,) * 9 + (FAILED, OK, FAILED, OK, FAILED), True),
+        ((OK,) * 8 + (FAILED, OK, FAILED, OK), False),
+        (((OK,) * 3 + (FAILED,)) * 3, True),
+        ((FAILED, OK, FAILED, OK, FAILED), True),
+        ((FAILED, OK, FAILED), False),
+    ],
+)
+def test_three_failures_that_are_a_quarter_of_the_hour_are_flapping(
+    results: tuple[int | None, ...], flaps: bool
+) -> None:
+    assert is_flapping(after(*results)) == flaps
 
 
 def test_slow_is_measured_against_its_own_past_not_a_fixed_limit() -> None:
