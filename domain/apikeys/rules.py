@@ -136,6 +136,14 @@ def check_times(expires_at: datetime | None, not_before: datetime | None, now: d
         raise ValidationFailed("The body is not valid; see errors.", errors)
 
 
+def check_successor_times(key: ApiKey, expires_at: datetime | None, now: datetime) -> None:
+    """Check the expiry of the key that replaces `key`, whose `notBefore` it inherits. Raises ValidationFailed."""
+    check_times(expires_at, None, now)
+    if expires_at is not None and key.not_before is not None and key.not_before >= expires_at:
+        detail = "Must be after the key's notBefore."
+        raise ValidationFailed("The body is not valid; see errors.", [FieldError("/expiresAt", detail)])
+
+
 def grace_end(key: ApiKey, grace: timedelta, now: datetime) -> datetime:
     """Return when a rotated key ends: after the grace period, but never later than its own expiry."""
     end = now + grace

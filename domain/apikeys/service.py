@@ -13,7 +13,14 @@ from domain.apikeys.events import audit_change
 from domain.apikeys.key_format import PlainKey, new_key
 from domain.apikeys.model import ApiKey, CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
 from domain.apikeys.ports import ApiKeyTransaction
-from domain.apikeys.rules import check_alive, check_grant, check_shrinks, check_times, grace_end
+from domain.apikeys.rules import (
+    check_alive,
+    check_grant,
+    check_shrinks,
+    check_successor_times,
+    check_times,
+    grace_end,
+)
 from domain.core.errors import Conflict, FieldError, RuleViolation, ValidationFailed, check_version
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INTEGRATION_MANAGE
@@ -196,7 +203,7 @@ class ApiKeyService:
             check_grant(principal, before.scopes, catalogue=before.scopes, is_closed=False)
             check_no_rotation(tx, before, now)
             expires_at = command.expires_at or before.expires_at
-            check_times(expires_at, None, now)
+            check_successor_times(before, expires_at, now)
             successor = _successor(
                 before, plain, key_id=self._ids.new(), expires_at=expires_at, by=principal.user_id, now=now
             )

@@ -17,6 +17,7 @@ from domain.integrations.credential_store import CredentialStore, SecretsMissing
 from domain.integrations.model import Integration
 from domain.integrations.oauth_apps import OAuthApps
 from domain.integrations.ports import AccessTokens, OpenHttp, RenewableToken
+from domain.integrations.rules import check_type_enabled
 from domain.providers.contract import (
     STORED,
     Configuration,
@@ -109,6 +110,10 @@ class Connector:
             token=RenewableToken(token, partial(self._tokens.renewed, integration)) if token else None,
         )
         return provider, Connection(configuration, http, self._clock.now(), token)
+
+    def check_enabled(self, integration: Integration) -> None:
+        """Raise Conflict for an integration of a type that is switched off: nobody asks its provider."""
+        check_type_enabled(integration.integration_type, self._catalogue.disabled_types)
 
     def awaits_authorization(self, integration: Integration) -> bool:
         """Return whether the provider's OAuth has no grant, nor a token of its own that stands in, yet."""

@@ -270,6 +270,10 @@ class IntegrationNotifier:
         if integration.status != IntegrationStatus.Active or not integration.is_enabled:
             raise ProviderFailure("rejected", "The integration is not active.")
         try:
+            self._connector.check_enabled(integration)
+        except Conflict as conflict:
+            raise ProviderFailure("rejected", conflict.detail) from None
+        try:
             provider, connection = await asyncio.to_thread(self._connector.connect, integration)
             await provider.send(connection, message)
         except ProviderFailure as failure:

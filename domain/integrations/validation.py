@@ -63,11 +63,14 @@ class CredentialValidator:
         test: bool | None = False,
         split: Split | None = None,
     ) -> ValidationResult:
-        """Validate the credentials, then make the provider's test where it is wanted. Raises Unavailable.
+        """Validate the credentials, then make the provider's test where it is wanted.
+
+        Raises Unavailable, and Conflict for a type that is switched off.
 
         - `test`: True makes the test, False does not, None leaves it to the type.
         - `split`: used instead of the stored configuration."""
         options = options or TestOptions()
+        self._connector.check_enabled(integration)
         try:
             if split is None and await asyncio.to_thread(self._connector.awaits_authorization, integration):
                 return ValidationResult("authorization", "Waiting for authorisation with the provider.")

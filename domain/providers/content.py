@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from domain.core.codings import GZIP_MAGIC, undone
+from domain.providers.codings import GZIP_MAGIC, undone
 from domain.providers.contract import ProviderFailure
 
 CONTENT_MAX_BYTES = 1024 * 1024

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic.alias_generators import to_camel
 
-from domain.core.charset import read_text, with_whole_characters
+from domain.providers.charset import read_text, with_whole_characters
 from domain.providers.records import (
     ListingRequest,
     ListPage,

@@ -36,7 +36,7 @@ from domain.sync.ports import LocalChange, RecordFilter, StoredMapping, SyncTran
 from domain.sync.records import MODELS
 from domain.sync.rules import check_integration, stored_id
 from domain.sync.sources import NotSynchronisable, Source, Sources
-from domain.sync.transforming import NotStorable, Transformer, canonical, stored_text, validate
+from domain.sync.transforming import NotStorable, Transformer, stored_text, validate
 
 _CHUNK, _ROUNDS = 1_000, 500
 ExternalIdentifier = Annotated[str, TextConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
@@ -173,7 +173,9 @@ class RecordService:
         source = await asyncio.to_thread(self._source, principal, integration_id)
         profile = _chosen(source.streams, command.stream, "/stream")
         mapping = command.mapping
-        if mapping is None:
+        if mapping is not None:
+            _check_mapping(mapping, source.streams, "/mapping")
+        else:
             stored = await asyncio.to_thread(self.mapping, principal, integration_id)
             mapping = FieldMapping.model_validate_json(stored.mapping)
         compiled = await asyncio.to_thread(compile_mapping, mapping)
@@ -252,12 +254,14 @@ def _text(kind: RecordType, data: Mapping[str, Any], pointer: str) -> str:
         raise ValidationFailed(str(reason), [FieldError(pointer, str(reason))]) from None
 
 
-def _check_mapping(mapping: FieldMapping, streams: Sequence[StreamProfile]) -> None:
-    """Raise ValidationFailed for streams that the integration does not have and fields that no record has."""
+def _check_mapping(mapping: FieldMapping, streams: Sequence[StreamProfile], place: str = "") -> None:
+    """Raise ValidationFailed for streams that the integration does not have and fields that no record has.
+
+    `place` is where the mapping stands in the body."""
     profiles = {profile.name: profile for profile in streams}
     errors: list[FieldError] = []
     for name, mapped in mapping.streams.items():
-        pointer = f"/streams{json_pointer(name)}"
+        pointer = f"{place}/streams{json_pointer(name)}"
         if name not in profiles:
             has = f"choose one of {', '.join(profiles)}" if profiles else "the integration has none"
             errors.append(FieldError(pointer, f"There is no such stream; {has}."))
@@ -294,7 +298,7 @@ def _preview(transformer: Transformer, record: SourceRecord) -> MappingPreview:
         return MappingPreview(record.external_id, source, None, None, transformed)
     kind, internal = transformed
     try:
-        return MappingPreview(record.external_id, source, kind.value, json.loads(canonical(internal)), ())
+        return MappingPreview(record.external_id, source, kind.value, json.loads(stored_text(internal)), ())
     except NotStorable as reason:
         return MappingPreview(record.external_id, source, None, None, [FieldError("", str(reason))])
 

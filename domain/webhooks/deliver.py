@@ -21,7 +21,6 @@ from itertools import chain
 from urllib.parse import urljoin, urlsplit
 from uuid import UUID
 
-from domain.core.charset import read_text
 from domain.core.ports import (
     Cipher,
     Clock,
@@ -33,6 +32,7 @@ from domain.core.ports import (
 )
 from domain.core.tracing import UNTRACED, Tracer, tell_answer
 from domain.core.transaction import Transactions
+from domain.providers.charset import read_text
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, RetryPolicy, WebhookState
 from domain.webhooks.notices import attempt_span, post_span, tell_result

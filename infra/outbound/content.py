@@ -1,6 +1,6 @@
 """Undoing the codings of an answer's body: what is beyond the bound, or broken, is cut off, and told.
 
-Apart from `domain/core/codings.py`, because a webhook that comes in is refused for either."""
+Apart from `domain/providers/codings.py`, because a webhook that comes in is refused for either."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from domain.core.codings import undone
+from domain.providers.codings import undone
 
 _BEYOND: Final = "The body was undone to {} bytes only"
 _BROKEN: Final = "The body's {} coding is broken"

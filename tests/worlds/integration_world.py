@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -188,7 +188,7 @@ class IntegrationWorld:
         self,
         home: Path,
         *,
-        disabled: tuple[IntegrationType, ...] = (),
+        disabled: Collection[IntegrationType] = (),
         tokens: Mapping[UUID, str] | None = None,
         settings: Mapping[str, Any] | None = None,
         **adapters: Any,

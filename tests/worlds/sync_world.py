@@ -45,6 +45,7 @@ class Crm(Vendor, RecordStreams):
         self.pushes: list[PushRequest] = []
         self.incremental: str | None = "since"
         self.complete_history = True
+        self.exportable = True
         self.refuses: Callable[[PushRequest], bool] = lambda request: False
         self.next_state: str | None = None
         self.before_page: Callable[[], object] = lambda: None
@@ -64,7 +65,7 @@ class Crm(Vendor, RecordStreams):
                 RecordType.Contact,
                 self.incremental,
                 True,
-                exportable=True,
+                exportable=self.exportable,
                 page_size=self.page,
                 complete_history=self.complete_history,
             )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from domain.core.charset import with_whole_characters
+from domain.providers.charset import with_whole_characters
 from domain.providers.contract import FailureKind, ProviderRequest, ProviderResponse
 from infra.providers._kit.rate_limits import is_rate_limit
 

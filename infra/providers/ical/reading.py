@@ -17,7 +17,7 @@ from icalendar import Calendar
 from icalendar.parser.ical.component import ComponentIcalParser
 from icalendar.prop import vBroken
 
-from domain.core.charset import read_text
+from domain.providers.charset import read_text
 from domain.providers.contract import ProviderFailure
 from infra.providers._kit.recurrence import zone_name
 

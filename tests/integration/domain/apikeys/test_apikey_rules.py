@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from domain.apikeys.expiry import KeyExpiry
 from domain.apikeys.model import ApiKey, CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
 from domain.apikeys.rules import VerificationCode, ip_allowed
-from domain.apikeys.service import ApiKeyService
+from domain.apikeys.service import ApiKeyService, Issued
 from domain.apikeys.verifier import INVALID, KeyVerificationService, VerifyApiKey
 from domain.core.errors import (
     Conflict,
@@ -347,6 +347,47 @@ def test_a_rotation_never_lengthens_the_old_keys_life(
     assert issued.key.expires_at == expires_at
     world.clock.advance(seconds=left)
     assert world.verify(old.plain).code is VerificationCode.EXPIRED
+
+
+def rotated(world: ApiKeyWorld, old: Issued, **fields: Any) -> Issued:
+    command = RotateApiKey.model_validate(fields)
+    return world.hub.use(ApiKeyService).rotate(world.admin, old.key.api_key_id, command, None)
+
+
+@pytest.mark.parametrize("seconds", [-1, 0])
+def test_the_new_key_of_a_rotation_expires_in_the_future_too__7_2(world: ApiKeyWorld, seconds: int) -> None:
+    old = world.issue()
+    with pytest.raises(ValidationFailed) as refusal:
+        rotated(world, old, expiresAt=START + timedelta(seconds=seconds))
+    assert [error.pointer for error in refusal.value.errors] == ["/expiresAt"]
+    assert world.verify(old.plain).code is VerificationCode.VALID
+    new = rotated(world, old, expiresAt=START + timedelta(seconds=1))
+    assert world.verify(new.plain).code is VerificationCode.VALID
+    world.clock.advance(seconds=1)
+    assert world.verify(new.plain).code is VerificationCode.EXPIRED
+
+
+def test_the_new_key_of_a_rotation_expires_after_the_beginning_it_inherits__7_2(world: ApiKeyWorld) -> None:
+    begins = START + timedelta(days=2)
+    old = world.issue(notBefore=begins)
+    for expires_at in (begins - timedelta(seconds=1), begins):
+        with pytest.raises(ValidationFailed) as refusal:
+            rotated(world, old, expiresAt=expires_at)
+        assert [error.pointer for error in refusal.value.errors] == ["/expiresAt"]
+    new = rotated(world, old, expiresAt=begins + timedelta(seconds=1))
+    assert world.verify(new.plain).code is VerificationCode.NOT_YET_VALID
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+def test_a_key_that_has_ended_is_neither_changed_nor_rotated(world: ApiKeyWorld, how: str) -> None:
+    old = world.issue(expiresAt=START + timedelta(hours=1))
+    if how == "revoked":
+        world.hub.use(ApiKeyService).revoke(world.admin, old.key.api_key_id, None, None)
+    world.clock.advance(hours=1)
+    with pytest.raises(RuleViolation):
+        rotated(world, old)
+    with pytest.raises(RuleViolation):
+        update(world, old.key.api_key_id, keyName="Renamed")
 
 
 def test_a_confirmed_rotation_ends_the_old_key_at_once(world: ApiKeyWorld) -> None:

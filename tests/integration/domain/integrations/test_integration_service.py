@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,15 +21,20 @@ from domain.core.errors import (
 from domain.core.paging import PageRequest
 from domain.core.principal import Principal
 from domain.core.transaction import counted_effects
-from domain.integrations.commands import RotateCredentials, SuspendIntegration, TestIntegration
+from domain.integrations.commands import (
+    ActivateIntegration,
+    RotateCredentials,
+    SuspendIntegration,
+    TestIntegration,
+)
 from domain.integrations.credential_store import CredentialStore
 from domain.integrations.credentials import CredentialService
 from domain.integrations.health_history import IntegrationHistory
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import IntegrationStatus, SuspensionCause
 from domain.integrations.ports import IntegrationFilter
-from domain.integrations.service import IntegrationService, IntegrationTester
-from domain.providers.contract import IntegrationType, ProviderFailure
+from domain.integrations.service import IntegrationNotifier, IntegrationService, IntegrationTester
+from domain.providers.contract import IntegrationType, OutgoingMessage, ProviderFailure
 from tests.worlds.builders import TENANT, USER
 from tests.worlds.integration_world import GOOD_KEY, OTHER_KEY, Gate, IntegrationWorld
 
@@ -192,6 +198,35 @@ async def test_a_type_that_is_switched_off_is_refused__16_2(tmp_path: Path) -> N
     world.close()
 
 
+async def test_nobody_asks_the_provider_of_a_type_that_is_switched_off_later__16_2(tmp_path: Path) -> None:
+    off: set[IntegrationType] = set()
+    world = IntegrationWorld(tmp_path, disabled=off)
+    active = (await world.create()).integration
+    suspended = (await world.create("REST")).integration
+    suspend = SuspendIntegration()
+    world.hub.use(Lifecycle).suspend(world.principal, suspended.integration_id, suspend)
+    failing = (await world.create("SendGrid", name="Mail")).integration
+    world.stripe.calls.clear(), world.api.calls.clear(), world.mail.calls.clear()
+    off |= set(IntegrationType)
+    credentials = RotateCredentials(credentials={"apiKey": OTHER_KEY})
+    message = OutgoingMessage("ops@example.com", "Subject", "Text")
+    for refused in (
+        world.activate(suspended),
+        world.put(active, configuration={"apiKey": OTHER_KEY}),
+        world.hub.use(CredentialService).rotate(world.principal, active.integration_id, credentials),
+        world.hub.use(IntegrationTester).test(world.principal, active.integration_id, TestIntegration()),
+    ):
+        with pytest.raises(Conflict) as conflict:
+            await refused
+        assert conflict.value.code == "integration-type-disabled"
+    with pytest.raises(ProviderFailure, match="switched off"):
+        await world.hub.use(IntegrationNotifier).send(failing.tenant_id, failing.integration_id, message)
+    await world.check()
+    assert world.stripe.calls == world.api.calls == world.mail.calls == []
+    assert (await world.put(active, name="Renamed")).integration.name == "Renamed"
+    world.close()
+
+
 async def test_an_administrator_without_the_managing_permission_may_create(world: IntegrationWorld) -> None:
     admin = Principal(TENANT, USER, frozenset({"integration:admin"}))
     assert (await world.create(owner=admin)).integration.status == S.Active
@@ -214,6 +249,71 @@ async def test_of_fifty_concurrent_activations_exactly_one_wins__BR_IM_01(world:
     assert len(refused) == 49 and {refusal.code for refusal in refused} == {"BR-IM-01"}
     assert [world.now(draft).status for draft in drafts].count(S.Active) == 1
     assert len(world.raised("PaymentGatewayConnected")) == 1
+
+
+async def test_a_reactivation_validates_again_and_tests_where_it_is_asked_to(world: IntegrationWorld) -> None:
+    created = (await world.create()).integration
+    lifecycle = world.hub.use(Lifecycle)
+
+    async def reactivated(**fields: Any) -> tuple[S, list[str]]:
+        lifecycle.suspend(world.principal, created.integration_id, SuspendIntegration())
+        world.stripe.calls.clear()
+        command = ActivateIntegration.model_validate(fields)
+        result = await lifecycle.activate(world.principal, created.integration_id, command)
+        return result.integration.status, world.stripe.calls
+
+    assert await reactivated() == (S.Active, ["validate"])
+    assert await reactivated(test=False) == (S.Active, ["validate"])
+    assert await reactivated(test=True) == (S.Active, ["validate", "test"])
+    world.stripe.test_failure = ProviderFailure("rejected", "Amount too small.")
+    assert await reactivated(test=True) == (S.Suspended, ["validate", "test"])
+    assert world.now(created).reason == "The test failed: Amount too small."
+    assert (await world.activate(created)).integration.status == S.Active
+    world.stripe.accepts = set()
+    assert await reactivated(test=True) == (S.Suspended, ["validate"])
+
+
+async def test_a_reactivation_into_a_taken_slot_is_refused__BR_IM_01(world: IntegrationWorld) -> None:
+    first = (await world.create()).integration
+    lifecycle = world.hub.use(Lifecycle)
+    lifecycle.suspend(world.principal, first.integration_id, SuspendIntegration())
+    second = (await world.create(name="Other")).integration
+    world.stripe.calls.clear()
+    with pytest.raises(RuleViolation) as refused:
+        await world.activate(first)
+    assert (refused.value.code, world.stripe.calls) == ("BR-IM-01", [])
+    # By new credentials, which end a suspension for the old ones, neither.
+    lifecycle.suspend(world.principal, second.integration_id, SuspendIntegration())
+    await world.activate(first)
+    world.stripe.accepts = set()
+    await world.check()
+    assert world.now(first).suspension == SuspensionCause.Authentication
+    world.stripe.accepts = {GOOD_KEY, OTHER_KEY}
+    await world.activate(second)
+    credentials = RotateCredentials(credentials={"apiKey": OTHER_KEY})
+    with pytest.raises(RuleViolation) as refused:
+        await world.hub.use(CredentialService).rotate(world.principal, first.integration_id, credentials)
+    assert refused.value.code == "BR-IM-01" and world.now(first).status == S.Suspended
+
+
+@pytest.mark.parametrize("path", ["create", "put", "rotate"])
+async def test_an_address_that_is_not_https_is_refused_whichever_way_it_comes__7_1(
+    world: IntegrationWorld, path: str
+) -> None:
+    plain = {"baseUrl": "http://vendor.example"}
+    created = (await world.create("REST")).integration
+    credentials = RotateCredentials(credentials={"baseUrl": plain["baseUrl"]})
+    change = {
+        "create": lambda: world.create("REST", name="Other", configuration=plain),
+        "put": lambda: world.put(created, configuration={"apiKey": GOOD_KEY, **plain}),
+        "rotate": lambda: world.hub.use(CredentialService).rotate(
+            world.principal, created.integration_id, credentials
+        ),
+    }[path]
+    with pytest.raises(ValidationFailed) as refused:
+        await change()
+    assert refused.value.errors[0].pointer.endswith("/baseUrl")
+    assert world.now(created) == created
 
 
 async def test_a_second_one_is_refused_before_anything_is_stored__BR_IM_01(world: IntegrationWorld) -> None:

@@ -23,7 +23,7 @@ from domain.sync.dispatch import Dispatcher
 from domain.sync.job_runs import JobRuns
 from domain.sync.mapping import FieldMapping
 from domain.sync.model import LogKind, SyncJob, SyncStatus
-from domain.sync.record_service import PutRecords, RecordService
+from domain.sync.record_service import PreviewMapping, PutRecords, RecordService
 from domain.sync.schedule_service import ScheduleService
 from domain.sync.service import SyncService
 from tests.worlds.builders import START
@@ -428,6 +428,11 @@ async def test_a_mapping_of_streams_or_fields_that_do_not_exist_is_refused_namin
     [error] = refusal.value.errors
     assert error.pointer == pointer
     assert named in error.detail
+    with pytest.raises(ValidationFailed) as refusal:
+        await world.hub.use(RecordService).preview(
+            world.principal, integration, PreviewMapping(mapping=mapping)
+        )
+    assert [found.pointer for found in refusal.value.errors] == [f"/mapping{pointer}"]
     assert world.hub.use(RecordService).mapping(world.principal, integration).version == 0
 
 

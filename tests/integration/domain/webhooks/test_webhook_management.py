@@ -107,6 +107,12 @@ async def test_an_integration_that_does_not_exist_is_refused(world: WebhookWorld
     with pytest.raises(ValidationFailed) as refused:
         await world.webhook("*", integrationId=str(UUID(int=99)))
     assert [error.pointer for error in refused.value.errors] == ["/integrationId"]
+    created = (await world.webhook("*")).webhook
+    with pytest.raises(ValidationFailed) as refused:
+        await world.service.update(
+            world.principal, created.webhook_id, change(integrationId=str(UUID(int=99))), None
+        )
+    assert [error.pointer for error in refused.value.errors] == ["/integrationId"]
 
 
 async def test_if_match_refuses_a_change_to_a_version_that_is_past(world: WebhookWorld) -> None:

@@ -134,6 +134,47 @@ async def test_a_new_address_is_verified_with_the_same_secret_and_sends_what_was
     assert [request.url for _, request in world.receivers.posts] == ["https://b.example/"]
 
 
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("http://b.example/", "BR-WH-01"),
+        ("https://user@b.example/", "validation-failed"),
+        ("https://b.example/#a", "validation-failed"),
+        ("https://blocked.example/", "address-not-allowed"),
+    ],
+)
+async def test_a_new_address_keeps_the_rules_of_the_first__BR_WH_01(
+    world: WebhookWorld, url: str, code: str
+) -> None:
+    before = (await world.webhook("*")).webhook
+    world.receivers.blocked.add("https://blocked.example/")
+    with pytest.raises(ValidationFailed) as refused:
+        await world.service.update(world.principal, before.webhook_id, change(url=url), None)
+    assert refused.value.code == code
+    assert [error.pointer for error in refused.value.errors] == ["/url"]
+    assert world.service.get(world.principal, before.webhook_id) == before
+    assert len(world.receivers.verifications) == 1
+
+
+async def test_a_disabled_webhook_that_moves_is_active_once_its_new_address_is_verified(
+    world: WebhookWorld,
+) -> None:
+    webhook_id = (await world.webhook("*")).webhook.webhook_id
+    with world.transactions.write() as tx:
+        tx.pipeline.disable(webhook_id, "50 deliveries in a row failed for good.")
+        tx.commit()
+    world.receivers.verification = lambda request: answer(500)
+    moved, _, released = await world.service.update(
+        world.principal, webhook_id, change(url="https://b.example/"), None
+    )
+    assert (moved.state, released) == (WebhookState.PendingVerification, None)
+    with pytest.raises(Conflict):
+        await world.service.update(world.principal, webhook_id, change(isActive=True), None)
+    world.receivers.verification = echo
+    active, _, _ = await world.service.verify(world.principal, webhook_id)
+    assert (active.state, active.disabled_reason) == (WebhookState.Active, None)
+
+
 async def test_the_same_address_needs_no_new_verification(world: WebhookWorld) -> None:
     created = await world.webhook("*")
     webhook, verification, _ = await world.service.update(

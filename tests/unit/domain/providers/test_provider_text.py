@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.core.charset import read_text
+from domain.providers.charset import read_text
 from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
 from infra.providers._kit.refusal import describe
 
