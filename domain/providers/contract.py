@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic.alias_generators import to_camel
 
+from domain.providers.analytics import AnalyticsEvent, EventCall
 from domain.providers.charset import read_text, with_whole_characters
 from domain.providers.records import (
     ListingRequest,
@@ -362,6 +363,20 @@ class RecordStreams(Protocol):
         raise ProviderFailure("rejected", f"The stream {request.stream} takes no records.")
 
 
+class EventSink(Protocol):
+    """The side of an analytics provider that takes events. `most_events` is what one call takes."""
+
+    most_events: int
+
+    def pack(self, events: Sequence[AnalyticsEvent], now: datetime) -> EventCall:
+        """Return a call with as many of the events, from the first on, as one takes. Pure.
+
+        What the provider would not take, by its documentation, is refused with a reason that quotes no value."""
+
+    async def deliver(self, connection: Connection, call: EventCall) -> None:
+        """Make the call. Raises ProviderFailure."""
+
+
 class Provider(Protocol):
     """One external system. Adapters subclass it and declare what they can do. Async methods raise ProviderFailure."""
 
@@ -370,6 +385,11 @@ class Provider(Protocol):
     @property
     def streams(self) -> RecordStreams | None:
         """The records that can be synchronised, None when the provider keeps none."""
+        return None
+
+    @property
+    def events(self) -> EventSink | None:
+        """What takes domain events, None when the provider takes none."""
         return None
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:

@@ -30,6 +30,7 @@ class StreamProfile:
     - `incremental`: how later runs ask only for changes: `token` (the provider gives a sync token), `since` (a
       modified-since filter), or None (they list everything).
     - `lists_deletions`: an incremental page can say that a record was deleted.
+    - `importable`: it can be listed; False where the provider only takes.
     - `complete_history`: False where the provider forgets or hides old records: one that a listing lacks may still
       exist, and no run takes it as deleted."""
 
@@ -38,6 +39,7 @@ class StreamProfile:
     incremental: str | None
     lists_deletions: bool = False
     exportable: bool = False
+    importable: bool = True
     page_size: int = 100
     complete_history: bool = True
 

@@ -105,6 +105,7 @@ class BatchRunner:
         ids: IdGenerator,
         importer: BatchHandler,
         exporter: BatchHandler,
+        events: BatchHandler,
         size: int,
         live: LiveProgress,
         tracer: Tracer = UNTRACED,
@@ -116,6 +117,7 @@ class BatchRunner:
         self._clock = clock
         self._ids = ids
         self._handlers = {SyncDirection.Import: importer, SyncDirection.Export: exporter}
+        self._events = events
         self.size = batch_size(size)
         self._live = live
         self._tracer = tracer
@@ -136,7 +138,9 @@ class BatchRunner:
         job = snapshot.job
         try:
             batch = await asyncio.to_thread(self._open, snapshot, size)
-            result = await self._handlers[snapshot.step.direction].process(batch)
+            is_of_events = not batch.profile.importable
+            handler = self._events if is_of_events else self._handlers[snapshot.step.direction]
+            result = await handler.process(batch)
             await asyncio.to_thread(self._live.publish, job.tenant_id, job.data_sync_job_id)
             return result
         except Superseded:

@@ -173,10 +173,15 @@ class JobRuns:
             if failure.kind == "unavailable":
                 raise Unavailable(failure.detail) from failure
             return BatchResult.failed(failure.kind, failure.detail)
+        directed = _directed(job.direction, streams)
+        if not directed:
+            return BatchResult.failed(
+                "not-synchronisable", f"The provider has nothing for {job.direction.name}."
+            )
         with self._transactions.write() as tx:
             steps = [
                 self._plan_step(tx, job, position, profile, direction=direction, now=now)
-                for position, (profile, direction) in enumerate(_directed(job.direction, streams))
+                for position, (profile, direction) in enumerate(directed)
             ]
             tx.sync_jobs.add_steps(steps)
             total = sum(step.total or 0 for step in steps)
@@ -199,7 +204,12 @@ class JobRuns:
         state = tx.sync_settings.stream(job.tenant_id, job.integration_id, profile.name)
         checkpoint = Checkpoint(began_at=now)
         generation, phase, total = state.generation, Phase.List, state.last_total if is_full else None
-        if direction == SyncDirection.Export:
+        if direction == SyncDirection.Export and not profile.importable:
+            phase, total = Phase.Push, None
+            if state.state:
+                context = state_context(job.integration_id, profile.name)
+                checkpoint = replace(checkpoint, cursor=self._cipher.open(state.state, context=context))
+        elif direction == SyncDirection.Export:
             phase, of = Phase.Push, (job.tenant_id, job.integration_id, profile.name)
             total = tx.sync_records.count_export(*of, everything=is_full)
         elif is_full:
@@ -248,7 +258,7 @@ def _directed(
     """Return every stream with its directions, imports first: a later change imported is not exported over."""
     steps: list[tuple[StreamProfile, SyncDirection]] = []
     if direction != SyncDirection.Export:
-        steps += [(stream, SyncDirection.Import) for stream in streams]
+        steps += [(stream, SyncDirection.Import) for stream in streams if stream.importable]
     if direction != SyncDirection.Import:
         steps += [(stream, SyncDirection.Export) for stream in streams if stream.exportable]
     return steps

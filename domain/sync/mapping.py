@@ -16,6 +16,7 @@ from domain.core.charset import with_whole_characters
 from domain.core.errors import FieldError, ValidationFailed, json_pointer
 from domain.core.text_length import TextConstraints, cut
 from domain.core.wire import Command
+from domain.journal.events import EventType
 from domain.providers.records import RecordType
 
 #: The most effort of all expressions of one record: steps of evaluation plus values made on the way.
@@ -103,13 +104,36 @@ class StreamMapping(Command):
     )
 
 
+PropertyName = Annotated[str, TextConstraints(min_length=1, max_length=100)]
+
+
+class EventMapping(Command):
+    """The mapping of one type of domain events.
+
+    Expressions see the event's `id`, `type`, `subject`, `occurredAt` and `data`."""
+
+    name: Annotated[str, TextConstraints(min_length=1, max_length=200)] | None = Field(
+        None, description="Its name at the provider; the type when absent"
+    )
+    user_id: Expression | None = Field(
+        None, description="JMESPath expression of the user's id; events without a user are the integration's"
+    )
+    properties: Annotated[dict[PropertyName, Expression], Field(max_length=100)] | None = Field(
+        None, description="JMESPath expression by property; the members of `data` when absent"
+    )
+
+
 class FieldMapping(Command):
     """Body of `PUT /api/integrations/{id}/mapping`.
 
     Streams without an entry stay as the provider's adapter makes them."""
 
     streams: Annotated[dict[StreamName, StreamMapping], Field(max_length=20)] = Field(
-        description="By stream, such as `contacts`"
+        default_factory=dict, description="By stream, such as `contacts`"
+    )
+    events: Annotated[dict[EventType, EventMapping], Field(max_length=100)] = Field(
+        default_factory=dict,
+        description="By type of domain events, such as `BookingConfirmed`; for providers that take events",
     )
 
 

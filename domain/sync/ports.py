@@ -11,6 +11,7 @@ from uuid import UUID
 from domain.core.paging import Page, PageRequest
 from domain.core.transaction import UserTransaction
 from domain.integrations.ports import IntegrationTransaction
+from domain.journal.events import DomainEvent
 from domain.providers.records import RecordType
 from domain.sync.merging import IncomingRecord, Merge, StoredVersion
 from domain.sync.model import (
@@ -248,6 +249,26 @@ class SyncRecords(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EventSlice:
+    """Domain events in the order in which they were stored.
+
+    `sequences` are their numbers, `last` the number up to which nothing else is to be sent, `is_last` whether it is the
+    last number at all."""
+
+    events: Sequence[DomainEvent]
+    sequences: Sequence[int]
+    last: int
+    is_last: bool
+
+
+class SyncEvents(Protocol):
+    def after(
+        self, tenant_id: UUID, types: Sequence[str], *, after: int, until: datetime, limit: int
+    ) -> EventSlice:
+        """Return the tenant's events of these types with a number beyond `after`, stored at `until` or before."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunMark:
     job_id: UUID
     now: datetime
@@ -297,6 +318,8 @@ class SyncTransaction(IntegrationTransaction, UserTransaction, Protocol):
     def sync_records(self) -> SyncRecords: ...
     @property
     def sync_settings(self) -> SyncSettings: ...
+    @property
+    def sync_events(self) -> SyncEvents: ...
 
 
 class SuppressionFilter(Protocol):

@@ -28,8 +28,10 @@ from domain.core.transaction import Transactions, in_steps, repeated
 from domain.core.wire import Command, UtcMoment
 from domain.integrations.access import reached
 from domain.journal.audit import AuditEntry
+from domain.providers.analytics import EVENTS
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListingRequest, RecordType, SourceRecord, StateExpired, StreamProfile
+from domain.sync.event_mapping import EventMapper
 from domain.sync.mapping import FieldMapping, RecordTypeName, StreamName, compile_mapping
 from domain.sync.model import SyncedRecord
 from domain.sync.ports import LocalChange, RecordFilter, StoredMapping, SyncTransaction
@@ -142,6 +144,7 @@ class RecordService:
         """Replace the mapping, from the next batch on. Raises NotFound, ValidationFailed, PreconditionFailed."""
         principal.require(INTEGRATION_MANAGE)
         compile_mapping(mapping)
+        EventMapper(mapping.events)
         with self._transactions.read() as tx:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
         try:
@@ -228,7 +231,7 @@ def _local_change(
     if record.local_id is None and record.external_id is None:
         error = FieldError(pointer, "Give localId, externalId or both.")
         raise ValidationFailed("A record has no id.", [error])
-    exportable = [profile for profile in streams if profile.exportable]
+    exportable = [profile for profile in streams if profile.exportable and profile.importable]
     if not exportable:
         raise Conflict("The provider does not accept records.", code="not-exportable")
     profile = _chosen(exportable, record.stream, f"{pointer}/stream")
@@ -258,8 +261,10 @@ def _check_mapping(mapping: FieldMapping, streams: Sequence[StreamProfile], plac
     """Raise ValidationFailed for streams that the integration does not have and fields that no record has.
 
     `place` is where the mapping stands in the body."""
-    profiles = {profile.name: profile for profile in streams}
+    profiles = {profile.name: profile for profile in streams if profile.importable}
     errors: list[FieldError] = []
+    if mapping.events and EVENTS not in streams:
+        errors.append(FieldError(f"{place}/events", "The provider takes no events."))
     for name, mapped in mapping.streams.items():
         pointer = f"{place}/streams{json_pointer(name)}"
         if name not in profiles:

@@ -62,7 +62,7 @@ class ScheduleService:
             found = tx.integrations.get(principal.tenant_id, integration_id)
         integration = reached(principal, INTEGRATION_MANAGE, found)
         direction = SyncDirection[command.direction]
-        if direction != SyncDirection.Import:
+        if direction != SyncDirection.Import or self._service.takes_events(integration):
             check_direction(direction, self._service.streams(check_integration(integration)))
         wanted = SyncSchedule(
             integration_id=integration_id,

@@ -236,6 +236,10 @@ class SyncService:
                 raise Unavailable(failure.detail) from failure
             raise Conflict(failure.detail, code="not-synchronisable") from failure
 
+    def takes_events(self, integration: Integration) -> bool:
+        """Return whether its provider takes events and nothing else; it need not be connected."""
+        return self._sources.takes_events(integration)
+
     def _audit(
         self,
         tx: SyncTransaction,
@@ -285,3 +289,6 @@ def check_direction(direction: SyncDirection, streams: list[StreamProfile]) -> N
     if direction != SyncDirection.Import and not any(stream.exportable for stream in streams):
         detail = "The provider does not accept records; only Import is possible."
         raise Conflict(detail, code="not-exportable")
+    if direction != SyncDirection.Export and not any(stream.importable for stream in streams):
+        detail = "The provider takes events and lists no records; only Export is possible."
+        raise Conflict(detail, code="not-importable")

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from domain.core.ports import Clock
 from domain.integrations.connection import Catalogue, Connector
 from domain.integrations.model import Integration
 from domain.integrations.validation import guarded
-from domain.providers.contract import Connection, ProviderFailure, RecordStreams
+from domain.providers.analytics import EVENTS, EventCall
+from domain.providers.contract import Connection, EventSink, Provider, ProviderFailure, RecordStreams
 from domain.providers.records import (
     ListingRequest,
     ListPage,
     PushRequest,
     PushResult,
+    SourceRecord,
     StateExpired,
     StreamProfile,
 )
@@ -39,6 +41,7 @@ class Source:
     provider: RecordStreams
     connection: Connection
     streams: Sequence[StreamProfile]
+    sink: EventSink | None = None
 
     async def list_records(self, request: ListingRequest) -> ListPage:
         call = self.provider.list_records(self.connection, request)
@@ -46,6 +49,10 @@ class Source:
 
     async def push_record(self, request: PushRequest) -> PushResult:
         return await guarded(self.provider.push_record(self.connection, request), self.integration)
+
+    async def deliver_events(self, call: EventCall) -> None:
+        assert self.sink is not None
+        await guarded(self.sink.deliver(self.connection, call), self.integration)
 
     def profile(self, stream: str) -> StreamProfile:
         for profile in self.streams:
@@ -80,12 +87,13 @@ class Sources:
             source = kept[1]
             return replace(source, connection=replace(source.connection, now=now))
         provider, connection = self._connector.connect(integration, retries=2)
-        if provider.streams is None:
+        records = _records_of(provider)
+        if records is None:
             raise NotSynchronisable(f"{integration.provider} has no records that can be synchronised.")
-        streams = provider.streams.streams_of(connection.configuration)
+        streams = records.streams_of(connection.configuration)
         if not streams:
             raise NotSynchronisable("The integration's configuration names no list of records.")
-        source = Source(integration, provider.streams, connection, streams)
+        source = Source(integration, records, connection, streams, provider.events)
         with self._lock:
             if len(self._kept) >= 200:
                 self._kept.clear()
@@ -97,12 +105,36 @@ class Sources:
 
         Raises ProviderFailure when the configuration cannot be read."""
         provider, connection = self._connector.connect(integration, needs_token=False)
-        return provider.streams.streams_of(connection.configuration) if provider.streams else ()
+        records = _records_of(provider)
+        return records.streams_of(connection.configuration) if records else ()
+
+    def takes_events(self, integration: Integration) -> bool:
+        provider = self._catalogue.providers.get(integration.provider)
+        return provider is not None and provider.streams is None and provider.events is not None
 
     def forget(self, integration: Integration) -> None:
         """Drop the connection, so that the next batch reads the credentials again."""
         with self._lock:
             self._kept.pop((integration.integration_id, integration.version), None)
+
+
+class EventsOnly(RecordStreams):
+    """The streams of a provider that takes events alone."""
+
+    def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
+        return (EVENTS,)
+
+    def to_internal(self, stream: str, record: SourceRecord) -> Mapping[str, Any]:
+        raise ValueError("an event is no record")
+
+    async def list_records(self, connection: Connection, request: ListingRequest) -> ListPage:
+        raise ProviderFailure("rejected", "The provider takes events and lists no records.")
+
+
+def _records_of(provider: Provider) -> RecordStreams | None:
+    if provider.streams is None and provider.events is not None:
+        return EventsOnly()
+    return provider.streams
 
 
 class NotSynchronisable(Exception):

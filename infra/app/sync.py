@@ -10,6 +10,7 @@ from domain.journal.occurrences import OccurrenceSender
 from domain.privacy.suppression import SuppressionList
 from domain.sync.batches import BatchRunner
 from domain.sync.dispatch import Dispatcher, PushedSyncs
+from domain.sync.event_exporting import EventExporter
 from domain.sync.exporting import Exporter
 from domain.sync.importing import Importer
 from domain.sync.job_runs import JobRuns
@@ -58,6 +59,7 @@ def batch_runner(hub: Hub) -> BatchRunner:
         ids=hub.ids,
         importer=Importer(hub.transactions, hub.clock, hub.ids, hub.use(SuppressionList)),
         exporter=Exporter(hub.transactions, hub.clock, hub.ids),
+        events=EventExporter(hub.transactions, hub.clock, hub.ids, hub.use(SuppressionList)),
         size=hub.settings.sync_batch_records,
         live=hub.use(LiveProgress),
         tracer=hub.tracer,

@@ -34,6 +34,7 @@ from infra.sql.monitoring.metrics import SqlMetrics
 from infra.sql.privacy.erasures import SqlErasures
 from infra.sql.privacy.personal_data import SqlPersonalData
 from infra.sql.recommendations.repository import SqlDecisions, SqlOutcomes, SqlPeerChecks
+from infra.sql.sync.events import SqlSyncEvents
 from infra.sql.sync.jobs import SqlSyncJobs
 from infra.sql.sync.records import SqlSyncRecords
 from infra.sql.sync.settings import SqlSyncSettings
@@ -71,6 +72,7 @@ class SqlTransaction:
     sync_jobs = _over(SqlSyncJobs)
     sync_records = _over(SqlSyncRecords)
     sync_settings = _over(SqlSyncSettings)
+    sync_events = _over(SqlSyncEvents)
     erasures = _over(SqlErasures)
     personal_data = _over(SqlPersonalData)
     webhooks = _over(SqlWebhooks)

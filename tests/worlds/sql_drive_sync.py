@@ -40,7 +40,7 @@ from infra.sql.transaction import SqlTransaction
 from tests.worlds.sql_world import SqlWorld
 
 Call = Callable[[SqlTransaction], object]
-REPOSITORIES = ("sync_jobs", "sync_records", "sync_settings")
+REPOSITORIES = ("sync_jobs", "sync_records", "sync_settings", "sync_events")
 STREAM = "records"
 
 
@@ -215,6 +215,9 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         ],
         "sync_records.forget_disconnected": [lambda tx: tx.sync_records.forget_disconnected(100)],
         "sync_records.delete_tombstones": [lambda tx: tx.sync_records.delete_tombstones(later, 100)],
+        "sync_events.after": [
+            lambda tx: tx.sync_events.after(tenant, ["BookingConfirmed"], after=0, until=later, limit=25)
+        ],
         "sync_settings.mapping": [lambda tx: tx.sync_settings.mapping(tenant, integration_id)],
         "sync_settings.set_mapping": [
             lambda tx: tx.sync_settings.set_mapping(

@@ -145,6 +145,11 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The provider does not accept records from the hub.",
         "Use the direction Import.",
     ),
+    "not-importable": ProblemCode(
+        409,
+        "The provider takes events and lists no records.",
+        "Use the direction Export.",
+    ),
     "not-resumable": ProblemCode(
         409,
         "Only a job that failed or was cancelled, and has something left to do, can be resumed.",

@@ -67,6 +67,7 @@ class ScheduleView(View):
 
 class MappingView(View):
     streams: dict[str, Any] = Field(description="In the form that PUT accepts")
+    events: dict[str, Any] = Field(description="Likewise, of providers that take events")
 
 
 class FieldErrorView(View):
@@ -143,7 +144,8 @@ def schedule_view(schedule: SyncSchedule) -> ScheduleView:
 
 def mapping_view(stored: StoredMapping) -> MappingView:
     mapping = FieldMapping.model_validate_json(stored.mapping)
-    return MappingView(streams=mapping.model_dump(by_alias=True)["streams"])
+    dumped = mapping.model_dump(by_alias=True)
+    return MappingView(streams=dumped["streams"], events=dumped["events"])
 
 
 def preview_view(previews: Sequence[MappingPreview]) -> PreviewView:

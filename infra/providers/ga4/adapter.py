@@ -20,6 +20,7 @@ from domain.providers.contract import (
     Configuration,
     Connection,
     CredentialCheck,
+    EventSink,
     IntegrationType,
     Provider,
     ProviderFailure,
@@ -32,6 +33,7 @@ from domain.providers.contract import (
 )
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.wire import at, document, items, text_at
+from infra.providers.ga4.events import GA4Events
 
 _SCOPE = "https://www.googleapis.com/auth/analytics.readonly"
 _UNCHECKED = (
@@ -66,7 +68,7 @@ class GA4Configuration(Configuration):
 
 
 class GA4(Provider):
-    """Events to, and reports from, one GA4 property."""
+    """Events to one GA4 property."""
 
     profile = ProviderProfile(
         name="GA4",
@@ -79,12 +81,15 @@ class GA4(Provider):
                 Capability.ValidateCredentials,
                 Capability.Test,
                 Capability.Health,
-                Capability.Import,
                 Capability.Export,
             )
         ),
         notes="Google does not check the API secret. It sends no webhooks.",
     )
+
+    @property
+    def events(self) -> EventSink:
+        return GA4Events()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         """Read the property's metadata as the service account; without one, say what can be said."""

@@ -20,6 +20,7 @@ from domain.providers.contract import (
     Configuration,
     Connection,
     CredentialCheck,
+    EventSink,
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
@@ -45,6 +46,7 @@ from infra.providers._kit.signatures import (
     required_secret,
 )
 from infra.providers._kit.wire import at, basic, document, event_type, moment, text_at
+from infra.providers.segment.events import SegmentEvents
 
 _UNCHECKED = (
     "Segment accepts events with any write key, so it cannot be checked; a Public API token would be. "
@@ -94,6 +96,10 @@ class Segment(Provider):
         webhook_fields=("sharedSecret",),
         notes="A write key cannot be checked: Segment answers 200 to any.",
     )
+
+    @property
+    def events(self) -> EventSink:
+        return SegmentEvents()
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         """Read the workspace of the Public API token; without a token, say what can be said."""

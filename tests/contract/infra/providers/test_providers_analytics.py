@@ -9,12 +9,15 @@ from typing import Any
 import jwt
 import pytest
 
-from domain.providers.contract import ProviderFailure, SignatureRefused, TestOptions
+from domain.providers.analytics import AnalyticsEvent
+from domain.providers.contract import Capability, Provider, ProviderFailure, SignatureRefused, TestOptions
 from infra.providers.ga4.adapter import PROVIDER as GA4
+from infra.providers.registry import all_providers
 from infra.providers.segment.adapter import PROVIDER as SEGMENT
 from tests.fixtures.providers.ga4 import API_SECRET, PRIVATE_KEY, SERVICE_ACCOUNT
 from tests.fixtures.providers.segment import SHARED_SECRET, WRITE_KEY
 from tests.fixtures.scripted_server import Answer, route
+from tests.worlds.analytics_doubles import MeasurementProtocol, SegmentTracking
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import NOW, incoming, world
 
@@ -194,3 +197,71 @@ async def test_ga4_sends_no_webhooks() -> None:
         with pytest.raises(ProviderFailure) as caught:
             await GA4.receive(here.connection, incoming(b"{}", {}))
     assert caught.value.kind == "rejected"
+
+
+def _events(count: int, name: str = "booking_confirmed", **properties: Any) -> list[AnalyticsEvent]:
+    return [AnalyticsEvent(f"e{number}", name, NOW, properties, "source", "ada") for number in range(count)]
+
+
+async def test_ga4_takes_a_call_of_25_events_at_its_regional_address() -> None:
+    double = MeasurementProtocol(NOW)
+    async with world(CASES["GA4"]) as here:
+        here.server.listing = double.answer
+        call = GA4.events.pack(_events(30, value=42), here.connection.now)
+        await GA4.events.deliver(here.connection, call)
+        (sent,) = here.server.requests
+    assert sent.query == {"measurement_id": "G-ABCD123456", "api_secret": API_SECRET}
+    assert (len(double.events), double.problems) == (25, [])
+
+
+async def test_segment_takes_a_batch_under_its_write_key_and_drops_what_it_has_seen() -> None:
+    double = SegmentTracking()
+    async with world(CASES["Segment"]) as here:
+        here.server.listing = double.answer
+        call = SEGMENT.events.pack(_events(3, value=42), here.connection.now)
+        for _ in range(2):
+            await SEGMENT.events.deliver(here.connection, call)
+        sent = here.server.requests[0]
+    assert sent.headers["authorization"] == f"Basic {b64encode(f'{WRITE_KEY}:'.encode()).decode()}"
+    assert list(double.events) == double.dropped == ["e0", "e1", "e2"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "answer", "kind"),
+    [
+        (SEGMENT, Answer(400, {"message": "Exceeded payload limit"}), "rejected"),
+        (SEGMENT, Answer(401), "unauthorized"),
+        (SEGMENT, Answer(429, headers={"Retry-After": "7"}), "rate_limited"),
+        (SEGMENT, Answer(200, {"success": False}), "malformed"),
+        (SEGMENT, Answer(200, []), "malformed"),
+        (GA4, Answer(503), "unavailable"),
+        (GA4, Answer(413), "rejected"),
+    ],
+)
+async def test_events_that_are_not_taken_fail_in_the_vendors_way(
+    provider: Provider, answer: Answer, kind: str
+) -> None:
+    sink = provider.events
+    assert sink is not None
+    async with world(CASES[provider.profile.name]) as here:
+        here.server.always = answer
+        with pytest.raises(ProviderFailure) as failure:
+            await sink.deliver(here.connection, sink.pack(_events(1), here.connection.now))
+    assert failure.value.kind == kind
+
+
+async def test_a_call_to_ga4_is_not_repeated_by_itself() -> None:
+    """It knows no event again: a call whose answer was lost is made again by the job alone."""
+    async with world(CASES["GA4"], impatient=True) as here:
+        here.server.always = Answer(hangs=True)
+        with pytest.raises(ProviderFailure):
+            await GA4.events.deliver(here.connection, GA4.events.pack(_events(1), here.connection.now))
+        assert len(here.server.requests) == 1
+
+
+@pytest.mark.parametrize("provider", all_providers().values(), ids=lambda provider: provider.profile.name)
+def test_a_provider_advertises_what_it_can_do_with_records_and_events(provider: Provider) -> None:
+    capabilities = provider.profile.capabilities
+    assert (Capability.Import in capabilities) == (provider.streams is not None)
+    if provider.streams is None:
+        assert (Capability.Export in capabilities) == (provider.events is not None)
