@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from domain.core.charset import with_whole_characters
 from domain.core.errors import ValidationFailed
 from domain.core.json_text import JsonText, MalformedJson, check_json
 from domain.core.ports import Cipher
+from domain.core.whole_characters import with_whole_characters
 from domain.incoming.model import body_context
 from domain.incoming.rules import read_request
 from domain.integrations.model import IntegrationLog

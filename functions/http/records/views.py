@@ -12,9 +12,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from domain.core.charset import with_whole_characters
 from domain.core.errors import FieldError, ValidationFailed
 from domain.core.text_length import TextConstraints
+from domain.core.whole_characters import with_whole_characters
 from domain.core.wire import UtcMoment, rfc3339
 from domain.providers.records import RecordType
 from domain.sync.mapping import FieldMapping, RecordTypeName
