@@ -40,6 +40,7 @@ class AlteredOccurrence(Record):
 
     original_starts_at: RecordedMoment | None = None
     original_start_date: date | None = None
+    this_and_future: bool | None = None
     title: ShortText = ""
     starts_at: RecordedMoment | None = None
     ends_at: RecordedMoment | None = None
@@ -56,7 +57,7 @@ class EventRecord(Record):
 
     - `time_zone` is the zone that the event, and the rule of a series, is meant in.
     - `series_id` and the original start say which occurrence of which series the record stands for; its status is
-      `cancelled` where that does not take place.
+      `cancelled` where that does not take place. `this_and_future`: it stands for all that follow it too.
     - `cancelled_occurrences` and `occurrences` are of a series: the original starts of those that do not take place,
       and those that were changed, unless they are records of their own. Absent where there are none."""
 
@@ -76,6 +77,7 @@ class EventRecord(Record):
     series_id: ShortText | None = None
     original_starts_at: RecordedMoment | None = None
     original_start_date: date | None = None
+    this_and_future: bool | None = None
     cancelled_occurrences: list[ShortText] | None = Field(None, max_length=5_000)
     occurrences: list[AlteredOccurrence] | None = Field(None, max_length=5_000)
     url: ShortText | None = None

@@ -102,6 +102,7 @@ def to_internal(record: SourceRecord) -> Mapping[str, Any]:
         "timeZone": row.get("timeZone"),
         "seriesId": row.get("seriesId"),
         **original(row.get("recurrenceId")),
+        "thisAndFuture": row.get("thisAndFuture"),
         "cancelledOccurrences": row.get("cancelledOccurrences"),
         "occurrences": occurrences or None,
         "url": row.get("url"),
@@ -111,6 +112,7 @@ def to_internal(record: SourceRecord) -> Mapping[str, Any]:
 def _occurrence(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **original(row.get("recurrenceId")),
+        "thisAndFuture": row.get("thisAndFuture"),
         **_span_of(row),
         "title": row.get("summary") or "",
         "description": row.get("description"),
@@ -320,12 +322,20 @@ def _data(event: Any, zones: Zones) -> dict[str, Any]:
         "attendees": [_person(person) for person in people],
         "recurrence": [line for name in _RULES for line in _lines(event, name)],
         "timeZone": zones.name_of(event["DTSTART"]),
+        "thisAndFuture": _is_lasting(event) or None,
         "seriesId": str(event.get("UID")).strip() if "RECURRENCE-ID" in event else None,
         "cancelledOccurrences": sorted(
             {told(day) for dates in _many(event.get("EXDATE")) for day in zones.each_located(dates)}
         ),
     }
     return {name: value for name, value in data.items() if value not in (None, [])}
+
+
+def _is_lasting(event: Any) -> bool:
+    """Return whether an altered occurrence stands for those after it too (RFC 5545 section 3.2.13)."""
+    return (
+        "RECURRENCE-ID" in event and event["RECURRENCE-ID"].params.get("RANGE", "").upper() == "THISANDFUTURE"
+    )
 
 
 def _end(event: Any, zones: Zones) -> str | None:

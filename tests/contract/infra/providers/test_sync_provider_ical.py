@@ -449,6 +449,13 @@ def test_an_invitation_to_single_occurrences_names_their_series() -> None:
     assert event.cancelled_occurrences == ["2026-08-03T12:00:00Z"]
 
 
+def test_an_occurrence_that_stands_for_those_after_it_says_so() -> None:
+    lasting = MOVED.replace("RECURRENCE-ID;", "RECURRENCE-ID;RANGE=THISANDFUTURE;")
+    assert events(SERIES, lasting)["s#2026-07-20T12:00:00.000000Z"].this_and_future is True
+    (altered,) = resource(SERIES, lasting).occurrences or ()
+    assert altered.this_and_future is True
+
+
 def test_an_event_without_occurrences_says_nothing_of_them() -> None:
     told = resource(vevent("a")).model_dump(exclude_none=True)
     assert not {"cancelled_occurrences", "occurrences", "series_id", "time_zone"} & set(told)
