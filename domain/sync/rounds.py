@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,7 +36,7 @@ class Memory:
     The smallest are a sample that does not depend on the order. So every short round is noticed with its first
     repetition, a long one with the first repetition that is in the sample."""
 
-    recent: dict[int, None] = field(default_factory=dict)
+    recent: OrderedDict[int, None] = field(default_factory=OrderedDict)
     sample: list[int] = field(default_factory=list)
 
     def knows(self, digest: int) -> bool:
@@ -50,7 +51,7 @@ class Memory:
         self.recent.pop(digest, None)
         self.recent[digest] = None
         if len(self.recent) > _RECENT:
-            del self.recent[next(iter(self.recent))]
+            self.recent.popitem(last=False)
         if (len(self.sample) < _SAMPLED or digest < self.sample[-1]) and not self._is_sampled(digest):
             self.sample.insert(bisect_left(self.sample, digest), digest)
             del self.sample[_SAMPLED:]
@@ -65,7 +66,7 @@ class Memory:
     @classmethod
     def from_wire(cls, wire: list[str]) -> Self:
         recent, sample = map(_unpacked, wire)
-        return cls(dict.fromkeys(recent), sample)
+        return cls(OrderedDict.fromkeys(recent), sample)
 
 
 @dataclass(slots=True)
