@@ -64,6 +64,8 @@ class SourceRecord:
 
     - `unread` says why the provider named the record but did not give it: what is stored stays, and it is asked for
       again.
+    - `sequence` numbers the revisions of the record, where its standard says so: one with a lower number is older,
+      whatever its moment.
     - `repeats` is how many more came under the id and were left out by the adapter, which knows which one stands.
     - `shares_id`: one of them is another record, and shares the id by mistake."""
 
@@ -73,6 +75,7 @@ class SourceRecord:
     version: str | None = None
     deleted: bool = False
     unread: str | None = None
+    sequence: int | None = None
     repeats: int = 0
     shares_id: bool = False
 

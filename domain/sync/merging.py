@@ -9,6 +9,7 @@ from enum import Enum, auto
 
 #: How far the clock of a provider may be ahead.
 CLOCK_DIFFERENCE = timedelta(minutes=5)
+_NUMBER = "sequence="
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class StoredVersion:
     modified_at: datetime | None
     is_deleted: bool
     generation: int
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +50,37 @@ def decide(
 
     The later modification wins (BR-DS-07). On a tie, and where the provider names no moment, the fetched one wins.
     A stored moment that has not come yet is of a clock that was wrong, and decides nothing: by what was seen, the
-    fetched record is the later one."""
+    fetched record is the later one. Where both revisions are numbered, the numbers decide and not the moments."""
     if stored is None:
         return MergeAction.Unchanged if incoming.data is None else MergeAction.Insert
     again = generation is not None and stored.generation == generation
     same = MergeAction.Duplicate if again else MergeAction.Unchanged
-    if _is_older(incoming.modified_at, stored.modified_at) and not is_ahead(stored.modified_at, now):
+    if _is_earlier(stored, incoming, now):
         return same
     if incoming.data is None:
         return same if stored.is_deleted else MergeAction.Tombstone
     if incoming.hash == stored.source_hash and not stored.is_deleted:
         return same
     return MergeAction.Update
+
+
+def _is_earlier(stored: StoredVersion, incoming: IncomingRecord, now: datetime) -> bool:
+    numbers = number_of(stored.version), number_of(incoming.version)
+    if numbers[0] is not None and numbers[1] is not None and numbers[0] != numbers[1]:
+        return numbers[1] < numbers[0] and not stored.is_deleted
+    return _is_older(incoming.modified_at, stored.modified_at) and not is_ahead(stored.modified_at, now)
+
+
+def numbered(version: str | None, number: int | None) -> str | None:
+    """Return a version that carries the number of its revision."""
+    return version if number is None else f"{_NUMBER}{number};{version or ''}"
+
+
+def number_of(version: str | None) -> int | None:
+    """Return the number that `numbered` put into a version."""
+    number = (version or "").partition(";")[0].removeprefix(_NUMBER)
+    is_numbered = version is not None and version.startswith(_NUMBER) and number.isdecimal()
+    return int(number) if is_numbered else None
 
 
 def is_ahead(modified_at: datetime | None, now: datetime) -> bool:

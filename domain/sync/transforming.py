@@ -16,7 +16,7 @@ from domain.core.wire import reason_of
 from domain.providers.contract import RecordStreams
 from domain.providers.records import RecordType, SourceRecord, StreamProfile
 from domain.sync.mapping import CompiledMapping
-from domain.sync.merging import IncomingRecord
+from domain.sync.merging import IncomingRecord, numbered
 from domain.sync.records import MODELS, GenericRecord, Record
 from domain.sync.rules import stored_id
 
@@ -111,7 +111,8 @@ def validate(kind: RecordType, fields: Mapping[str, Any]) -> Record | list[Field
 
 def _incoming(record: SourceRecord, key: str, kind: RecordType, data: str | None) -> IncomingRecord:
     digest = "" if data is None else content_hash(data)
-    version = cut(record.version, 200) if record.version else None
+    version = numbered(record.version, record.sequence)
+    version = cut(version, 200) if version else None
     return IncomingRecord(key, data, digest, record.modified_at, version, kind.value)
 
 

@@ -79,7 +79,14 @@ def parse_resource(name: str, etag: str | None, body: bytes) -> SourceRecord | N
     if occurrences:
         data["occurrences"] = sorted(occurrences, key=lambda found: str(found["recurrenceId"]))
     moments = [found.modified_at for found in (series, *altered) if found.modified_at is not None]
-    return SourceRecord(name, data, max(moments, default=None), etag)
+    return replace(
+        series,
+        external_id=name,
+        data=data,
+        modified_at=max(moments, default=None),
+        version=etag,
+        sequence=None,
+    )
 
 
 def to_internal(record: SourceRecord) -> Mapping[str, Any]:
@@ -261,7 +268,8 @@ def _latest(revisions: Sequence[_Read]) -> SourceRecord:
         and (read.stamp == latest.stamp or (read.times and latest.times and read.times != latest.times))
         for read in revisions
     )
-    return replace(latest.record, repeats=len(revisions) - 1, shares_id=shares_id)
+    others = len(revisions) - 1
+    return replace(latest.record, sequence=latest.sequence, repeats=others, shares_id=shares_id)
 
 
 def _read_event(event: Any, zones: Zones, *, is_cancelled: bool = False) -> _Read:

@@ -45,9 +45,14 @@ _MINE = and_(
     _r.IntegrationId == bindparam("integration"),
     _r.Stream == bindparam("stream"),
 )
-_KNOWN = select(_r.ExternalId, _r.SourceHash, _r.ModifiedAt, _r.DeletedAt, _r.Generation).where(
-    _MINE, _r.ExternalId.in_(bindparam("ids", expanding=True))
-)
+_KNOWN = select(
+    _r.ExternalId,
+    _r.SourceHash,
+    _r.ModifiedAt,
+    _r.DeletedAt,
+    _r.Generation,
+    _r.SourceVersion,
+).where(_MINE, _r.ExternalId.in_(bindparam("ids", expanding=True)))
 _ONE = and_(_MINE, _r.ExternalId == bindparam("id"))
 _INSERT = insert(synced_records)
 _UPDATE = (
@@ -120,10 +125,10 @@ class SqlSyncRecords:
         found: dict[str, StoredVersion] = {}
         mine = _mine(tenant_id, integration_id, stream)
         for some in chunks(external_ids):
-            for key, hash_, modified, deleted, generation in self._connection.execute(
+            for key, hash_, modified, deleted, generation, version in self._connection.execute(
                 _KNOWN, {**mine, "ids": some}
             ):
-                found[key] = StoredVersion(hash_, modified, deleted is not None, generation)
+                found[key] = StoredVersion(hash_, modified, deleted is not None, generation, version)
         return found
 
     def store(

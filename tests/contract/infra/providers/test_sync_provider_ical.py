@@ -496,3 +496,8 @@ def test_revisions_are_told_apart_and_others_with_one_id_are_noticed(
 ) -> None:
     (found,) = parse_feed(calendar(*revisions))
     assert (to_internal(found)["title"], found.repeats, found.shares_id) == (title, 1, shares_id)
+    sequences = [text.partition("SEQUENCE:")[2].partition("\r")[0] for text in revisions]
+    assert found.sequence == max(int(number or 0) for number in sequences)
+    kept = parse_resource("a.ics", '"1"', calendar(*revisions))
+    assert kept is not None
+    assert (kept.sequence, kept.repeats, kept.shares_id) == (None, 1, shares_id)

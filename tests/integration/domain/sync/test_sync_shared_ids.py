@@ -59,6 +59,19 @@ async def test_different_records_under_one_id_are_counted_and_told(world: SyncWo
     assert told(world, job) == [(name, TOLD) for name in shared]
 
 
+@pytest.mark.parametrize("sync_type", ["Full", "Incremental"])
+async def test_an_older_revision_that_comes_later_changes_nothing(world: SyncWorld, sync_type: str) -> None:
+    """As where a cache gives a copy of a published calendar from before."""
+    integration = await world.integration()
+    for sequence, minutes, email in ((2, 9, "b@e.org"), (1, 5, "a@e.org"), (3, 99, "c@e.org")):
+        row = contact("a", email, minutes, sequence=sequence)
+        world.crm.shape = lambda _, row=row: ListPage([row])  # type: ignore[misc]
+        await world.synced(integration, sync_type if sequence < 3 else "Full")
+        expected = "b@e.org" if sequence < 3 else email
+        assert world.live(integration)["a"]["email"] == expected
+        world.clock.advance(days=1, hours=1)
+
+
 async def test_they_are_told_where_batches_lie_between_them(world: SyncWorld) -> None:
     integration = await world.integration()
     pages = [[contact(f"{n}{k}", f"{n}{k}@e.org") for k in range(6)] for n in range(2)]

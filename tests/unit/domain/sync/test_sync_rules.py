@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.core.text_length import utf16_units
-from domain.sync.merging import IncomingRecord, MergeAction, StoredVersion, decide, latest, merge
+from domain.sync.merging import (
+    IncomingRecord,
+    MergeAction,
+    StoredVersion,
+    decide,
+    latest,
+    merge,
+    number_of,
+    numbered,
+)
 from domain.sync.model import BatchResult, BatchState, SyncStatus
 from domain.sync.rules import (
     after_failure,
@@ -137,6 +147,32 @@ def test_a_stored_moment_that_has_not_come_decides_nothing(
     assert (
         decide(StoredVersion("hash-{}", moment, is_deleted=False, generation=1), incoming, 2, NOON) == action
     )
+
+
+@pytest.mark.parametrize(
+    ("stored", "incoming", "minutes", "action"),
+    [
+        (2, 1, 5, MergeAction.Unchanged),
+        (2, 3, -5, MergeAction.Update),
+        (10, 9, None, MergeAction.Unchanged),
+        (2, 2, -5, MergeAction.Unchanged),
+        (2, 2, 5, MergeAction.Update),
+        (None, 1, -5, MergeAction.Unchanged),
+        (2, None, 5, MergeAction.Update),
+    ],
+)
+def test_numbered_revisions_are_told_apart_by_their_numbers(
+    stored: int | None, incoming: int | None, minutes: int | None, action: MergeAction
+) -> None:
+    known = StoredVersion("hash-{}", NOON, is_deleted=False, generation=1, version=numbered("digest", stored))
+    found = replace(record(data='{"n":2}', minutes=minutes), version=numbered("digest", incoming))
+    assert decide(known, found, None, NOON) == action
+    assert decide(replace(known, is_deleted=True, modified_at=None), found, None, NOON) == MergeAction.Update
+
+
+@pytest.mark.parametrize("version", [None, "", '"sequence=3;x"', "sequence=x;", "3;x", "sequence=;"])
+def test_a_version_without_a_number_has_none(version: str | None) -> None:
+    assert number_of(version) is None
 
 
 def test_of_repeats_the_one_stamped_in_the_future_is_not_the_latest_for_that() -> None:
