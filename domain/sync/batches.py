@@ -277,12 +277,14 @@ def _store_stream_state(
     since: datetime | None = since_of(checkpoint.newest, checkpoint.began_at or now)
     if since is not None and state.since is not None and checkpoint.newest is None:
         since = max(since, state.since)
+    # An answer that may lack something and showed no change proves nothing about the changes until now.
+    is_kept = checkpoint.has_unread or (checkpoint.is_partial and checkpoint.newest is None)
     tx.sync_settings.set_stream(
         job.tenant_id,
         replace(
             state,
             state=sealed,
-            since=state.since if checkpoint.has_unread else since,
+            since=state.since if is_kept else since,
             last_total=listed if is_full else state.last_total,
             last_full_at=now if is_full else state.last_full_at,
             synced_at=now,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.providers.records import SourceRecord, StateExpired
+from domain.providers.records import ListPage, SourceRecord, StateExpired
 from domain.sync.model import SyncStatus
 from domain.sync.service import SyncService
 from tests.worlds.builders import START
@@ -49,6 +49,23 @@ async def test_a_record_that_a_shifting_list_hid_is_brought_back_by_the_next_dif
     world.clock.advance(hours=1)
     await world.synced(integration, "Differential")
     assert world.live(integration) == before
+
+
+@pytest.mark.parametrize(("is_complete", "asks_from_before"), [(False, True), (True, False)])
+async def test_an_empty_answer_that_may_lack_something_does_not_move_the_beginning_of_the_next_run(
+    world: SyncWorld, is_complete: bool, asks_from_before: bool
+) -> None:
+    integration = await world.integration()
+    await world.synced(integration)
+    world.clock.advance(hours=2)
+    first = world.clock.now()
+    world.crm.shape = lambda _: ListPage((), is_complete=is_complete)
+    await world.synced(integration, "Incremental")
+    world.clock.advance(hours=2)
+    await world.synced(integration, "Incremental")
+    since = world.crm.requests[-1].since
+    assert since is not None
+    assert (since < first - timedelta(hours=1)) == asks_from_before
 
 
 async def test_what_a_forgetful_provider_does_not_list_any_more_stays(world: SyncWorld) -> None:
