@@ -73,10 +73,8 @@ def _whole_number(text: str) -> int | Number:
 
 
 def read_json(text: str | bytes) -> Any:
-    """Do what `json.loads` does, with numbers that `compact_json` writes as they were written.
-
-    Half characters are U+FFFD. Raises RecursionError for what is nested too deeply."""
-    return with_whole_characters(json.loads(text, parse_float=Number, parse_int=_whole_number))
+    """Do what `json.loads` does, with numbers that `compact_json` writes as they were written."""
+    return json.loads(text, parse_float=Number, parse_int=_whole_number)
 
 
 def compact_json(value: Any, *, is_canonical: bool = False) -> str:

@@ -20,6 +20,7 @@ from domain.journal.events import DomainEvent
 from domain.privacy.model import Holding
 from domain.privacy.ports import IncomingRow, PrivacyTransaction
 from domain.privacy.rules import ERASED, Found, IdentifiedPerson, occurs_in, record_name, without_person
+from domain.providers.charset import with_whole_characters
 from domain.sync.model import RecordError, SyncedRecord
 
 

@@ -17,6 +17,7 @@ from domain.core.text_length import TextConstraints, cut
 from domain.core.whole_characters import with_whole_characters
 from domain.core.wire import Command
 from domain.journal.events import EventType
+from domain.providers.charset import with_whole_characters
 from domain.providers.records import RecordType
 
 #: The most effort of all expressions of one record: steps of evaluation plus values made on the way.

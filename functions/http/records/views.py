@@ -16,6 +16,7 @@ from domain.core.errors import FieldError, ValidationFailed
 from domain.core.text_length import TextConstraints
 from domain.core.whole_characters import with_whole_characters
 from domain.core.wire import UtcMoment, rfc3339
+from domain.providers.charset import with_whole_characters
 from domain.providers.records import RecordType
 from domain.sync.mapping import FieldMapping, RecordTypeName
 from domain.sync.model import SyncedRecord

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from domain.core import json_text
+from domain.providers.charset import with_whole_characters
 from domain.providers.content import decoded
 from domain.providers.contract import IncomingRequest, ProviderFailure, VerifiedEvent
 from infra.providers._kit.signatures import digest_id, signed_bytes
@@ -110,7 +111,7 @@ def text_of_body(request: IncomingRequest) -> str:
 
 def _read(text: str) -> Any:
     try:
-        return json_text.read_json(text)
+        return with_whole_characters(json_text.read_json(text))
     except (ValueError, RecursionError):
         return _Text(text)
 

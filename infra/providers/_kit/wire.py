@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, quote
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from domain.core.json_text import read_json
+from domain.providers.charset import with_whole_characters
 from domain.providers.contract import (
     Capability,
     Connection,
@@ -228,9 +229,11 @@ def event_type(*parts: str) -> str:
 
 
 def signed_json(body: bytes) -> Any:
-    """Read the body of a webhook as JSON, its numbers as written. Raises SignatureRefused: what is signed is JSON."""
+    """Read the body of a webhook as JSON, its numbers as written, half characters as U+FFFD.
+
+    Raises SignatureRefused: what is signed is JSON."""
     try:
-        return read_json(body)
+        return with_whole_characters(read_json(body))
     except (ValueError, RecursionError):
         raise SignatureRefused("The body is not valid JSON.") from None
 

@@ -15,6 +15,7 @@ from domain.core.json_text import compact_json
 from domain.providers.content import CONTENT_MAX_BYTES, ContentTooLarge, decoded
 from domain.providers.contract import IncomingRequest, ProviderFailure, VerifiedEvent
 from infra.providers._kit.contents import elements_of, events_of, id_of, json_of, text_of
+from infra.providers._kit.wire import signed_json
 from tests.worlds.provider_webhooks import STAMP, receiving
 from tests.worlds.provider_world import incoming
 
@@ -199,3 +200,9 @@ async def test_a_custom_webhook_that_says_json_and_is_none_is_malformed(body: by
     with pytest.raises(ProviderFailure) as caught:
         await custom(body)
     assert caught.value.kind == "malformed"
+
+
+def test_half_characters_are_replaced_in_texts_and_names_and_whole_ones_stay() -> None:
+    text = rb'{"\ud83d": ["caf\udc00", "\ud83d\ude00", 1.50]}'
+    whole = '{"\ufffd":["caf\ufffd","\U0001f600",1.50]}'
+    assert compact_json(json_of(sent(text))) == compact_json(signed_json(text)) == whole
