@@ -15,7 +15,6 @@ from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from domain.core.errors import FieldError, ValidationFailed, json_pointer
-from domain.core.whole_characters import with_whole_characters
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -12,7 +12,6 @@ from uuid import UUID
 from domain.core.errors import ValidationFailed
 from domain.core.json_text import JsonText, MalformedJson, check_json
 from domain.core.ports import Cipher
-from domain.core.whole_characters import with_whole_characters
 from domain.incoming.model import body_context
 from domain.incoming.rules import read_request
 from domain.integrations.model import IntegrationLog

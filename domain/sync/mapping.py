@@ -14,7 +14,6 @@ from pydantic import Field, StringConstraints
 
 from domain.core.errors import FieldError, ValidationFailed, json_pointer
 from domain.core.text_length import TextConstraints, cut
-from domain.core.whole_characters import with_whole_characters
 from domain.core.wire import Command
 from domain.journal.events import EventType
 from domain.providers.charset import with_whole_characters

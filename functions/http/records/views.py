@@ -14,7 +14,6 @@ from pydantic import Field
 
 from domain.core.errors import FieldError, ValidationFailed
 from domain.core.text_length import TextConstraints
-from domain.core.whole_characters import with_whole_characters
 from domain.core.wire import UtcMoment, rfc3339
 from domain.providers.charset import with_whole_characters
 from domain.providers.records import RecordType
