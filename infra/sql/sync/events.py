@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import takewhile
 from uuid import UUID
 
 from sqlalchemy import Connection, select
@@ -37,16 +36,17 @@ class SqlSyncEvents:
             .limit(WALKED)
         )
         rows = self._connection.execute(passing).all()
-        early = list(takewhile(lambda row: row.CreatedAt <= until, rows))
-        wanted = [row.Sequence for row in early if row.TenantId == tenant_id and row.EventType in types]
+        last = max((row.Sequence for row in rows if row.CreatedAt <= until), default=after)
+        # The number decides, not the moment: clocks of processes differ, and a clock may be set back.
+        passed = [row for row in rows if row.Sequence <= last]
+        wanted = [row.Sequence for row in passed if row.TenantId == tenant_id and row.EventType in types]
         is_full = len(wanted) > limit
         sequences = wanted[:limit]
-        last = early[-1].Sequence if early else after
         return EventSlice(
             events=self._events(sequences),
             sequences=sequences,
             last=sequences[-1] if is_full else last,
-            is_last=not is_full and (len(rows) < WALKED or len(early) < len(rows)),
+            is_last=not is_full and (len(rows) < WALKED or len(passed) < len(rows)),
         )
 
     def _events(self, sequences: Sequence[int]) -> list[DomainEvent]:

@@ -132,6 +132,16 @@ async def test_another_tenants_events_are_not_sent(world: EventWorld) -> None:
     assert world.segment.events == {}
 
 
+async def test_events_of_a_process_whose_clock_is_ahead_hold_up_no_others(world: EventWorld) -> None:
+    integration = await world.tracked("Segment", MAPPED)
+    world.clock.advance(hours=9)
+    world.happen(id_="ahead")
+    world.clock.advance(hours=-9)
+    world.happen(id_="now")
+    assert (await world.exported(integration)).records_written == 2
+    assert list(world.segment.events) == ["ahead", "now"]
+
+
 async def test_60_events_are_three_calls_to_ga4(world: EventWorld) -> None:
     integration = await world.tracked("GA4", MAPPED)
     for number in range(60):
