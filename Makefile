@@ -13,6 +13,7 @@ install = $(bin)/uv pip install --quiet --python $(py) --requirement $(1) >/dev/
 run_stamp := $(VENV)/.installed-run
 test_stamp := $(VENV)/.installed-test
 node_stamp := tests/node/node_modules/.installed
+rewritten_stamp := $(VENV)/.rewritten-tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -44,14 +45,18 @@ sql: $(run_stamp) ## Write the schema as T-SQL to deploy/sql/schema.sql
 # do not come last.
 pytest := $(bin)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
+# Bytecode is kept whatever the shell says: without it each of some hundred processes compiles the app anew.
+test test-azure test-sql: export PYTHONDONTWRITEBYTECODE :=
+
 # ONLY=webhooks: what the folders of that capability hold, whatever the level, and nothing else.
 ifdef ONLY
 only := $(shell find tests -type d -name '$(ONLY)' -not -path '*/node_modules/*') $(wildcard tests/e2e/test_$(ONLY)*.py)
-test: node ## Lint, types, layers, then every test; ONLY=webhooks: the tests of that capability alone
+test: $(test_stamp) node ## Lint, types, layers, then every test; ONLY=webhooks: the tests of that capability alone
 	@[ -n "$(strip $(only))" ] || { echo "No folder of tests is named $(ONLY)." >&2; exit 2; }
 	$(pytest) $(only)
 else
-test: lint types layers node
+test: $(test_stamp) node
+	@$(MAKE) --no-print-directory --jobs 2 lint types layers $(rewritten_stamp)
 	$(pytest)
 endif
 
@@ -106,6 +111,12 @@ $(test_stamp): requirements-dev.txt tests/loopback/requirements.txt $(run_stamp)
 	@$(call install,requirements-dev.txt)
 	@$(call install,tests/loopback/requirements.txt) || \
 		echo "The AMQP library could not be built: tests over a Service Bus endpoint are skipped." >&2
+	@touch $@
+
+# pytest rewrites the assertions of every test, and each of its processes would: in a new environment one does it,
+# beside mypy.
+$(rewritten_stamp): $(test_stamp)
+	@$(bin)/pytest -n 0 --collect-only -qq >/dev/null 2>&1 || true
 	@touch $@
 
 $(node_stamp): tests/node/package.json
