@@ -50,7 +50,7 @@ class Users(Protocol):
     """The tenants and users that the hub has met: User Management owns them, but the hub's rows refer to them."""
 
     def see(self, tenant_id: UUID, user_id: UUID, name: str, at: datetime) -> None:
-        """Remember the tenant and the user; nothing happens when both are known."""
+        """Remember the tenant and the user; a name is only given to one who has none yet."""
 
     def lock_tenant(self, tenant_id: UUID) -> None:
         """Hold the tenant's row until the transaction ends, so that a limit cannot be raced."""

@@ -150,6 +150,7 @@ class Lifecycle:
                 sealed_configuration=self._credential_store.seal(integration_id, _EMPTY),
                 secret_name=None,
                 sealed_account=None,
+                account_hash=None,
                 suspension=None,
                 probe_after=None,
                 health_status=HealthStatus.Unknown,

@@ -176,8 +176,8 @@ class IntegrationService:
         draft = replace(draft, secret_name=self._credential_store.put(integration_id, split))
         with self._transactions.write() as tx:
             self._credential_store.check_fresh(draft.secret_name)
-            if owner is not None:
-                # The owner may never have called yet, and will be who asks for the calendar's syncs.
+            if owner is not None and owner != principal.user_id:
+                # They may never have called yet, and will be who asks for the calendar's syncs.
                 tx.users.see(draft.tenant_id, owner, "", draft.created_at)
             self._changes.add(tx, draft, principal)
             tx.commit()

@@ -131,8 +131,17 @@ class SyncJobs(Protocol):
 
     def find(self, job_id: UUID) -> SyncJob | None: ...
 
-    def moments(self, integration_id: UUID, sync_type: SyncType, since: datetime) -> list[datetime]:
-        """Return the moments (`chains.counts_at`) from `since` on of the jobs that count for the distance."""
+    def moments(
+        self,
+        integration_id: UUID,
+        sync_type: SyncType,
+        since: datetime,
+        *,
+        without: Sequence[JobOrigin],
+    ) -> list[datetime]:
+        """Return the moments (`chains.counts_at`) from `since` on of the jobs that count for the distance.
+
+        `without`: those of these origins do not."""
 
     def is_resumed(self, tenant_id: UUID, integration_id: UUID, sync_type: SyncType) -> bool:
         """Return whether a job of the type, which follows one that timed out, waits or runs."""

@@ -31,8 +31,6 @@ APART: dict[SyncType, tuple[str, timedelta]] = {
 COUNTED = (SyncStatus.Scheduled, SyncStatus.Running, SyncStatus.Completed, SyncStatus.PartialSuccess)
 #: The most jobs of a chain.
 MOST_RUNS = 24
-#: Origins that the distance does not bound: a push continues what a schedule began.
-UNCOUNTED = (JobOrigin.Push,)
 #: The least time between two jobs that pushes of the provider start.
 PUSHES_APART = timedelta(minutes=1)
 #: Failures of one batch in a row before its job gives up.
@@ -79,6 +77,22 @@ def why_chain_ends(job: SyncJob, *, was_lost: bool) -> str | None:
             f"The job ran for 60 minutes, {MOST_RUNS} times in a row; it is not resumed by itself any more."
         )
     return None
+
+
+def is_bounded(origin: JobOrigin) -> bool:
+    """Return whether a job has to keep the distance: all but one of a push, which continues what a schedule began."""
+    return origin != JobOrigin.Push
+
+
+def uncounted(origin: JobOrigin) -> tuple[JobOrigin, ...]:
+    """Return the origins of jobs that do not count for the distance of a job of `origin`.
+
+    The distance is about what a person, key or schedule asks for: neither pushes nor the first import of a
+    calendar, which the hub starts by itself, take anything from them. First imports keep the distance among each other
+    and to the others."""
+    return (
+        (JobOrigin.Push,) if origin == JobOrigin.Authorization else (JobOrigin.Push, JobOrigin.Authorization)
+    )
 
 
 def push_moment(now: datetime, last: datetime | None) -> datetime:

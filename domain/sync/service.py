@@ -40,11 +40,12 @@ from domain.sync.model import (
 from domain.sync.ports import JobFilter, SyncTransaction
 from domain.sync.rules import (
     APART,
-    UNCOUNTED,
     check_apart,
     check_integration,
     check_scheduled_at,
+    is_bounded,
     runs_at,
+    uncounted,
 )
 from domain.sync.schedules import DirectionName, SyncTypeName
 from domain.sync.sources import NotSynchronisable, Sources
@@ -279,9 +280,12 @@ def _reached_job(tx: SyncTransaction, principal: Principal, job_id: UUID) -> Syn
 
 
 def _check_apart(tx: SyncTransaction, job: SyncJob) -> None:
-    if job.sync_type in APART and job.origin not in UNCOUNTED:
+    if job.sync_type in APART and is_bounded(job.origin):
         at = runs_at(job.origin, job.scheduled_at, job.created_at)
-        moments = tx.sync_jobs.moments(job.integration_id, job.sync_type, at - APART[job.sync_type][1])
+        since = at - APART[job.sync_type][1]
+        moments = tx.sync_jobs.moments(
+            job.integration_id, job.sync_type, since, without=uncounted(job.origin)
+        )
         check_apart(job.sync_type, at, moments)
 
 

@@ -148,7 +148,9 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
             lambda tx: tx.sync_jobs.entries(tenant, job_id, [LogKind.Record, LogKind.End], page),
         ],
         "sync_jobs.find": [lambda tx: tx.sync_jobs.find(job_id)],
-        "sync_jobs.moments": [lambda tx: tx.sync_jobs.moments(integration_id, SyncType.Full, now)],
+        "sync_jobs.moments": [
+            lambda tx: tx.sync_jobs.moments(integration_id, SyncType.Full, now, without=[JobOrigin.Push])
+        ],
         "sync_jobs.is_resumed": [lambda tx: tx.sync_jobs.is_resumed(tenant, integration_id, SyncType.Full)],
         "sync_jobs.latest": [lambda tx: tx.sync_jobs.latest(integration_id, JobOrigin.Push, now)],
         "sync_jobs.move": [lambda tx: tx.sync_jobs.move(job, SyncStatus.Scheduled)],

@@ -41,7 +41,8 @@ def create_datasync(call: Call) -> ApiResponse:
     The job runs now, or at `scheduledAt`; a time in the past counts as now. For each integration:
 
     - A Full sync runs at most once a day (BR-DS-01), an Incremental sync at most once an hour (BR-DS-02). Jobs
-      that failed or were cancelled do not count, and a chain of resumed jobs counts once, as its first job.
+      that failed or were cancelled do not count, nor those that the hub starts by itself (`origin` Authorization and
+      Push), and a chain of resumed jobs counts once, as its first job.
     - One job runs at a time. Further jobs wait, and tenants take turns.
     - A job ends after 60 minutes (BR-DS-05). If it stored something, another job goes on from its checkpoint by
       itself: `resumedBy` names it, its own `resumedFrom` names the one before. The counts go on with it. A chain has

@@ -110,7 +110,8 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     "BR-IM-01": ProblemCode(
         409,
         "Another integration is active where only one may be: one payment gateway, e-mail and SMS service for each "
-        "tenant, one calendar for each user, one of the same provider and name for the other types.",
+        "tenant, one calendar of an account at its provider for each owner, one of the same provider and name for "
+        "the other types. The slot of a calendar is taken when its account is known.",
         "Suspend or disconnect the active one first, or create this one with `activate: false`.",
     ),
     "BR-IM-02": ProblemCode(
@@ -132,6 +133,7 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     "BR-DS-02": ProblemCode(
         409,
         "An Incremental sync of an integration runs at most once an hour; `detail` says when the next is possible. "
+        "Jobs that a provider's push started do not count. "
         "With 422: the occurrences of the schedule are closer than that.",
         "Wait until then.",
     ),

@@ -37,7 +37,7 @@ from domain.sync.model import (
     SyncType,
 )
 from domain.sync.ports import AlreadyRuns, BatchProgress, JobFilter, Superseded, WaitingJob
-from domain.sync.rules import COUNTED, OLDEST_SCHEDULE, UNCOUNTED, runs_at
+from domain.sync.rules import COUNTED, OLDEST_SCHEDULE, runs_at
 from infra.observability.trace import current_header
 from infra.sql.firsts import delete_first
 from infra.sql.integrations.repository import is_calendar_of
@@ -211,14 +211,21 @@ class SqlSyncJobs:
         row = self._connection.execute(select(data_sync_jobs).where(_j.DataSyncJobId == job_id)).first()
         return None if row is None else _job_of(row)
 
-    def moments(self, integration_id: UUID, sync_type: SyncType, since: datetime) -> list[datetime]:
+    def moments(
+        self,
+        integration_id: UUID,
+        sync_type: SyncType,
+        since: datetime,
+        *,
+        without: Sequence[JobOrigin],
+    ) -> list[datetime]:
         # IX_DataSync_Limits
         statement = select(_j.Origin, _j.ScheduledAt, _j.CreatedAt, _j.ChainBeganAt).where(
             _j.IntegrationId == integration_id,
             _j.ScheduledAt >= since - OLDEST_SCHEDULE,
             unindexed(_j.SyncType) == int(sync_type),
             unindexed(_j.Status).in_([int(status) for status in COUNTED]),
-            _j.Origin.not_in([origin.value for origin in UNCOUNTED]),
+            _j.Origin.not_in([origin.value for origin in without]),
         )
         found = [
             began_at or runs_at(JobOrigin(origin), scheduled_at, created_at)

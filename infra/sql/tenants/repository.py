@@ -28,6 +28,10 @@ class SqlUsers:
                     "CreatedAt": at,
                 }
                 self._connection.execute(insert(users).values(user))
+            elif name:
+                # One who was only named so far, such as the owner of a calendar.
+                unnamed = (users.c.UserId == user_id, users.c.DisplayName == "")
+                self._connection.execute(update(users).where(*unnamed).values(DisplayName=cut(name, 200)))
 
     def lock_tenant(self, tenant_id: UUID) -> None:
         lock_tenant(self._connection, tenant_id)

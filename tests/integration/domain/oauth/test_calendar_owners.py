@@ -140,7 +140,8 @@ def test_a_user_connects_reads_synchronises_and_disconnects_their_own_calendar(w
     hub.use(OAuthService).revoke(ALICE, id_)
     assert world.callback(world.begin(id_, ALICE)).status == CompletionStatus.Connected
     hub.use(Lifecycle).disconnect(ALICE, id_, "Not needed.")
-    assert world.now(id_).status == IntegrationStatus.Disconnected
+    gone = world.now(id_)
+    assert (gone.status, gone.account_hash) == (IntegrationStatus.Disconnected, None)
 
 
 #: What asks for one integration, or one job of it, by its id.
@@ -240,6 +241,13 @@ def test_an_administrator_names_the_owner(world: OAuthWorld, permission: str) ->
     assert world.connected(admin).status == IntegrationStatus.Active
     job = world.hub.use(SyncService).start(newcomer, StartSync(integration_id=id_))
     assert job.created_by == newcomer.user_id
+    for name in ("Carol", "Somebody"):
+        with world.hub.transactions.write() as tx:
+            tx.users.see(TENANT, newcomer.user_id, name, world.clock.now())
+            tx.commit()
+    with world.hub.database.read() as connection:
+        names = connection.exec_driver_sql("SELECT DisplayName FROM Users").scalars().all()
+    assert "Carol" in names and "Somebody" not in names
 
 
 def test_nobody_else_names_another_owner(world: OAuthWorld) -> None:

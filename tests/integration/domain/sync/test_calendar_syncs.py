@@ -150,6 +150,22 @@ def test_both_events_of_a_connected_calendar_are_passed_on(world: SyncWorld) -> 
     assert [request["eventType"] for request in asked] == ["CalendarSyncEnabled", "IntegrationAuthorized"]
 
 
+async def test_the_first_import_takes_nothing_from_the_full_sync_of_the_day__BR_DS_01(
+    world: SyncWorld,
+) -> None:
+    id_, standing, syncs = await calendar(world), world.hub.use(StandingSyncs), world.hub.use(SyncService)
+    assert standing.begin(connected(world, id_)) is not None
+    assert syncs.start(world.principal, StartSync(integration_id=id_, sync_type="Full"))
+    with pytest.raises(RuleViolation) as refused:
+        syncs.start(world.principal, StartSync(integration_id=id_, sync_type="Full"))
+    assert refused.value.code == "BR-DS-01"
+    again = connected(world, id_, "e2", "IntegrationAuthorized")
+    world.clock.advance(hours=23)
+    assert standing.begin(again) is None, "it keeps the distance itself"
+    world.clock.advance(hours=1)
+    assert standing.begin(again) is not None
+
+
 # Pushes
 
 
