@@ -368,6 +368,10 @@ class EventSink(Protocol):
 
     most_events: int
 
+    def problem_of(self, name: str, properties: Sequence[str]) -> str | None:
+        """Return why the provider takes no event of this name, or none with properties of these names."""
+        return None
+
     def pack(self, events: Sequence[AnalyticsEvent], now: datetime) -> EventCall:
         """Return a call with as many of the events, from the first on, as one takes. Pure.
 

@@ -29,7 +29,7 @@ from domain.core.wire import Command, UtcMoment
 from domain.integrations.access import reached
 from domain.journal.audit import AuditEntry
 from domain.providers.analytics import EVENTS
-from domain.providers.contract import ProviderFailure
+from domain.providers.contract import EventSink, ProviderFailure
 from domain.providers.records import ListingRequest, RecordType, SourceRecord, StateExpired, StreamProfile
 from domain.sync.event_mapping import EventMapper
 from domain.sync.mapping import FieldMapping, RecordTypeName, StreamName, compile_mapping
@@ -149,6 +149,7 @@ class RecordService:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
         try:
             _check_mapping(mapping, self._sources.streams_of(integration))
+            _check_events(mapping, self._sources.sink_of(integration))
         except ProviderFailure as failure:
             raise _refusal(failure) from None
         text = mapping.model_dump_json(by_alias=True)
@@ -284,6 +285,19 @@ def _check_mapping(mapping: FieldMapping, streams: Sequence[StreamProfile], plac
         ]
     if errors:
         raise ValidationFailed("The mapping names streams or fields that do not exist.", errors)
+
+
+def _check_events(mapping: FieldMapping, sink: EventSink | None) -> None:
+    """Raise ValidationFailed for names that the provider does not take."""
+    errors: list[FieldError] = []
+    if sink is None:
+        return
+    for type_, mapped in mapping.events.items():
+        problem = sink.problem_of(mapped.name or type_, list(mapped.properties or {}))
+        if problem is not None:
+            errors.append(FieldError(f"/events{json_pointer(type_)}", problem))
+    if errors:
+        raise ValidationFailed("The mapping names what the provider does not take.", errors)
 
 
 def _chosen(streams: Sequence[StreamProfile], name: str | None, pointer: str) -> StreamProfile:

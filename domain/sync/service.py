@@ -239,7 +239,7 @@ class SyncService:
 
     def takes_events(self, integration: Integration) -> bool:
         """Return whether its provider takes events and nothing else; it need not be connected."""
-        return self._sources.takes_events(integration)
+        return self._sources.sink_of(integration) is not None
 
     def _audit(
         self,

@@ -108,9 +108,10 @@ class Sources:
         records = _records_of(provider)
         return records.streams_of(connection.configuration) if records else ()
 
-    def takes_events(self, integration: Integration) -> bool:
+    def sink_of(self, integration: Integration) -> EventSink | None:
+        """Return what takes its events, where its provider takes events and nothing else; it need not be connected."""
         provider = self._catalogue.providers.get(integration.provider)
-        return provider is not None and provider.streams is None and provider.events is not None
+        return provider.events if provider is not None and provider.streams is None else None
 
     def forget(self, integration: Integration) -> None:
         """Drop the connection, so that the next batch reads the credentials again."""

@@ -83,13 +83,26 @@ RESERVED_EVENTS: Final = frozenset(
 class GA4Events(EventSink):
     most_events = 25
 
+    def problem_of(self, name: str, properties: Sequence[str]) -> str | None:
+        if (problem := _name_problem(name)) is not None:
+            return f"GA4 takes no event of this name: {problem}"
+        if name in RESERVED_EVENTS:
+            return "GA4 takes no event of this name: it is reserved. Map it to another."
+        if len(properties) > _MOST_PARAMETERS:
+            return f"The event has {len(properties)} parameters; GA4 takes {_MOST_PARAMETERS}. Map those that count."
+        for given in properties:
+            problem = "it is reserved." if given in _RESERVED_PARAMETERS else _name_problem(given)
+            if problem is not None:
+                return f"GA4 takes no parameter {cut(given, 60)}: {problem}"
+        return None
+
     def pack(self, events: Sequence[AnalyticsEvent], now: datetime) -> EventCall:
         """Do as the port says. A call is of one client and user, so that it ends where the next user begins."""
         sent: list[AnalyticsEvent] = []
         refused: dict[str, str] = {}
         body = b""
         for event in events[: self.most_events]:
-            reason = _refusal(event, now)
+            reason = self._refusal(event, now)
             if reason is None and sent and sent[0].user_id != event.user_id:
                 break
             if reason is None:
@@ -102,6 +115,20 @@ class GA4Events(EventSink):
                 refused[event.event_id] = reason
         return EventCall(body, sent, refused)
 
+    def _refusal(self, event: AnalyticsEvent, now: datetime) -> str | None:
+        if event.occurred_at < now - _OLDEST:
+            return "The event is older than the 72 hours that GA4 takes."
+        parameters = _parameters(event.properties)
+        if not all(math.isfinite(value) for value in parameters.values() if isinstance(value, float)):
+            return "The event contains a number that JSON cannot represent."
+        for name, value in parameters.items():
+            if isinstance(value, str) and utf16_units(value) > _VALUE_CHARACTERS:
+                length = utf16_units(value)
+                return (
+                    f"The parameter {cut(name, 60)} has {length:,} characters; GA4 takes {_VALUE_CHARACTERS}."
+                )
+        return self.problem_of(event.name, list(parameters))
+
     async def deliver(self, connection: Connection, call: EventCall) -> None:
         configuration = connection.configuration
         request = ProviderRequest(
@@ -112,31 +139,6 @@ class GA4Events(EventSink):
             body=call.body,
         )
         await connection.http.expect(request)
-
-
-def _refusal(event: AnalyticsEvent, now: datetime) -> str | None:
-    if event.occurred_at < now - _OLDEST:
-        return "The event is older than the 72 hours that GA4 takes."
-    if (problem := _name_problem(event.name)) is not None:
-        return f"GA4 takes no event of this name: {problem}"
-    if event.name in RESERVED_EVENTS:
-        return "GA4 takes no event of this name: it is reserved. Map it to another."
-    parameters = _parameters(event.properties)
-    if not all(math.isfinite(value) for value in parameters.values() if isinstance(value, float)):
-        return "The event contains a number that JSON cannot represent."
-    if len(parameters) > _MOST_PARAMETERS:
-        return (
-            f"The event has {len(parameters)} parameters; GA4 takes {_MOST_PARAMETERS}. Map those that count."
-        )
-    for name, value in parameters.items():
-        problem = "it is reserved." if name in _RESERVED_PARAMETERS else _name_problem(name)
-        if problem is not None:
-            return f"GA4 takes no parameter {cut(name, 60)}: {problem}"
-        if isinstance(value, str) and utf16_units(value) > _VALUE_CHARACTERS:
-            return (
-                f"The parameter {name} has {utf16_units(value):,} characters; GA4 takes {_VALUE_CHARACTERS}."
-            )
-    return None
 
 
 def _name_problem(name: str) -> str | None:

@@ -61,6 +61,7 @@ async def test_a_job_whose_time_is_up_goes_on_by_itself_from_its_checkpoint(worl
     assert str(second.data_sync_job_id) in str(first.error_log)
     assert (second.status, second.resumed_from) == (SyncStatus.Scheduled, first.data_sync_job_id)
     assert (second.origin, second.records_processed) == (JobOrigin.Manual, 6)
+    assert (second.started_at, second.completed_at, second.run_number) == (None, None, 0)
     before = len(world.crm.requests)
     ended = await world.run(second)
     assert [request.cursor for request in world.crm.requests[before:]] == ["c06", "c09"]

@@ -153,18 +153,18 @@ async def test_60_events_are_three_calls_to_ga4(world: EventWorld) -> None:
 
 
 async def test_what_ga4_would_not_take_is_counted_as_failed_with_the_reason(world: EventWorld) -> None:
-    integration = await world.tracked("GA4", {**MAPPED, "order.paid": {}, "BookingNoted": {}})
+    integration = await world.tracked("GA4", {**MAPPED, "BookingNoted": {}})
     long_ago = (world.clock.now() - timedelta(hours=71, minutes=1)).isoformat()
     recent = (world.clock.now() - timedelta(hours=70)).isoformat()
     world.happen(id_="old", occurredAt=long_ago)
     world.happen(id_="recent", occurredAt=recent)
-    world.happen("order.paid", id_="dotted")
+    world.happen("BookingNoted", id_="reserved", data={"ga_id": 1})
     world.happen("BookingNoted", id_="wide", data={f"p{number}": 1 for number in range(26)})
     job = await world.exported(integration)
     assert (job.status, job.records_written, job.records_failed) == (SyncStatus.PartialSuccess, 1, 3)
     assert {key: reason.partition(":")[0] for key, reason in world.refusals(job).items()} == {
         "old": "The event is older than the 72 hours that GA4 takes.",
-        "dotted": "GA4 takes no event of this name",
+        "reserved": "GA4 takes no parameter ga_id",
         "wide": "The event has 26 parameters; GA4 takes 25. Map those that count.",
     }
     assert (len(world.google.events), world.google.problems) == (1, [])
@@ -273,6 +273,9 @@ async def test_a_provider_that_only_takes_events_is_not_imported_from(
             "/events/BookingConfirmed/properties/x~1y",
         ),
         ("GA4", {"streams": {"events": {"fields": {"fields": "data"}}}}, "/streams/events"),
+        ("GA4", {"events": {"order.paid": {}}}, "/events/order.paid"),
+        ("GA4", {"events": {"Paid": {"name": "session_start"}}}, "/events/Paid"),
+        ("GA4", {"events": {"Paid": {"properties": {"google_id": "data.id"}}}}, "/events/Paid"),
     ],
 )
 async def test_a_mapping_of_events_is_checked(
