@@ -182,6 +182,10 @@ class ReceiverProcess:
         """Return counts and receipt latencies in milliseconds since the last reset."""
         return dict(call("GET", f"{self.url}/stats")[1])
 
+    def order(self) -> dict[str, list[str]]:
+        """Return by subject the ids of the events answered well, where it was started with `--fails`."""
+        return dict(call("GET", f"{self.url}/order")[1])
+
     def reset(self) -> None:
         call("GET", f"{self.url}/reset")
 

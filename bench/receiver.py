@@ -1,6 +1,6 @@
 """A receiver that costs next to nothing: a bare asyncio protocol, so that it measures the sender, not itself.
 
-`python -m bench.receiver PORT [--delay SECONDS] [--hang] [--status N]`
+`python -m bench.receiver PORT [--delay SECONDS] [--hang] [--status N] [--fails SHARE]`
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import re
 import time
 from array import array
@@ -28,6 +29,7 @@ class Tally:
         self.requests = 0
         self.ids: set[bytes] = set()
         self.latencies = array("d")
+        self.succeeded: dict[bytes, str] = {}
 
     def add(self, event_id: bytes, body: bytes) -> None:
         self.requests += 1
@@ -36,6 +38,18 @@ class Tally:
         if at >= 0:
             end = min(i for i in (body.find(b",", at), body.find(b"}", at)) if i > 0)
             self.latencies.append((time.time() - float(body[at + len(_SENT_AT) : end])) * 1000)
+
+    def succeed(self, event_id: bytes, body: bytes) -> None:
+        """Note the event and its subject, in the order of the first successes."""
+        if event_id not in self.succeeded:
+            self.succeeded[event_id] = json.loads(body).get("subject") or ""
+
+    def order(self) -> dict[str, list[str]]:
+        """Return the ids of the events answered well, by subject, in the order of their first successes."""
+        found: dict[str, list[str]] = {}
+        for event_id, subject in self.succeeded.items():
+            found.setdefault(subject, []).append(event_id.decode())
+        return found
 
     def counts(self) -> dict[str, Any]:
         """Return what may be asked often: it costs nothing."""
@@ -82,6 +96,8 @@ class Receiver(asyncio.Protocol):
             self._answer(200, json.dumps(self._tally.report()).encode())
         elif head.startswith(b"GET /counts"):
             self._answer(200, json.dumps(self._tally.counts()).encode())
+        elif head.startswith(b"GET /order"):
+            self._answer(200, json.dumps(self._tally.order()).encode())
         elif head.startswith(b"GET /reset"):
             self._tally.reset()
             self._answer(200, b"{}")
@@ -92,7 +108,13 @@ class Receiver(asyncio.Protocol):
 
     def _receive(self, head: bytes, body: bytes) -> None:
         event = _EVENT.search(head)
-        self._tally.add(event[1] if event else b"", body)
+        event_id = event[1] if event else b""
+        self._tally.add(event_id, body)
+        if self._options.fails is not None:
+            if random.random() < self._options.fails:
+                self._answer(500, b"{}")
+                return
+            self._tally.succeed(event_id, body)
         if self._options.hang:
             return
         if self._options.delay:
@@ -117,6 +139,7 @@ async def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--status", type=int, default=200)
     parser.add_argument("--hang", action="store_true")
+    parser.add_argument("--fails", type=float, help="share of the posts that are answered 500")
     options = parser.parse_args()
     tally = Tally()
     server = await asyncio.get_running_loop().create_server(

@@ -1,4 +1,6 @@
-"""`make soak`: 10,000 events while the host is killed ten times at random; then counts every one."""
+"""`make soak`: 10,000 events of 50 subjects while the host is killed ten times at random; then counts every one.
+
+An ordered webhook gets them too, a tenth of whose posts fail; its first successes are compared with the 202s."""
 
 from __future__ import annotations
 
@@ -9,11 +11,12 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from uuid import UUID
 
-from bench.harness import HostProcess, ReceiverProcess, call, receiving
+from bench.harness import HostProcess, call, receiving
 from bench.pipeline import subscribe
 
 _BATCH = 100
@@ -23,7 +26,10 @@ _STILL = 6
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`duplicates` are receipts beyond the first; at most those in flight at a kill can be such."""
+    """What became of the events at a webhook without order, and at an ordered one whose receiver fails now and then.
+
+    - `duplicates` are receipts beyond the first; at most those in flight at a kill can be such.
+    - `overtaken` are subjects whose first successes are not in the order of their 202s, or are missing."""
 
     events: int
     missing: int
@@ -32,41 +38,84 @@ class Outcome:
     statuses: dict[str, int]
     attempts_recorded: int
     attempts_interrupted: int
+    overtaken: list[str]
+    ordered_posts: int
+    ordered_statuses: dict[str, int]
     seconds: float
 
 
-def survive(home: Path, *, events: int, kills: int, workers: int, rng: random.Random) -> Outcome:
-    """Raise, kill, restart, and wait for the end; time is moved where only a lease has to run out."""
+def survive(
+    home: Path,
+    *,
+    events: int,
+    kills: int,
+    workers: int,
+    rng: random.Random,
+    subjects: int = 50,
+    fails: float = 0.1,
+) -> Outcome:
+    """Raise, kill, restart, and wait for the end.
+
+    Then time is moved: two seconds at a look, since the failed ones are tried again after one, and a minute where a
+    lease has to run out."""
     started = time.monotonic()
-    with receiving() as receiver:
+    with receiving() as receiver, receiving("--fails", str(fails)) as failing:
         host = HostProcess(home, workers=workers).start()
         token = host.token("--ttl", "86400")
-        webhook = subscribe(host, token, f"{receiver.url}/hook")
-        accepted: list[str] = []
+        policy = {"initialDelaySeconds": 1, "backoffMultiplier": 1, "jitter": False}
+        webhooks = [
+            subscribe(host, token, f"{receiver.url}/hook"),
+            subscribe(host, token, f"{failing.url}/hook", ordering="perSubject", retryPolicy=policy),
+        ]
+        accepted: list[tuple[str, str]] = []
         kill_at = sorted(rng.sample(range(1, max(2, events // _BATCH)), kills)) if kills else []
         in_flight = 0
         for batch in range(events // _BATCH):
-            accepted += _raise_until_accepted(host, token, batch)
+            named = [f"order/{rng.randrange(subjects)}" for _ in range(_BATCH)]
+            accepted += zip(named, _raise_until_accepted(host, token, batch, named), strict=True)
             if batch in kill_at:
                 time.sleep(rng.uniform(0, 0.2))
                 host.kill()
-                in_flight += _sending(home)
+                in_flight += _sending(home, webhooks[0])
                 host.start()
-        host = _settle(host, token, webhook, events)
+        _settle(host, token, webhooks, events)
+        statuses, attempts, interrupted = _stored(home, webhooks[0])
         stats = receiver.stats()
-        outcome = _count(
-            home, receiver, stats, accepted, in_flight=in_flight, seconds=time.monotonic() - started
+        outcome = Outcome(
+            events=len(accepted),
+            missing=len(set(accepted)) - stats["events"],
+            duplicates=stats["requests"] - stats["events"],
+            interrupted_at_most=in_flight,
+            statuses=statuses,
+            attempts_recorded=attempts,
+            attempts_interrupted=interrupted,
+            overtaken=_overtaken(accepted, failing.order()),
+            ordered_posts=failing.counts()["requests"],
+            ordered_statuses=_stored(home, webhooks[1])[0],
+            seconds=time.monotonic() - started,
         )
         host.stop()
     return outcome
 
 
-def _raise_until_accepted(host: HostProcess, token: str, batch: int) -> list[str]:
+def _overtaken(accepted: Sequence[tuple[str, str]], arrived: Mapping[str, list[str]]) -> list[str]:
+    by_subject: dict[str, list[str]] = {}
+    for subject, event_id in accepted:
+        by_subject.setdefault(subject, []).append(event_id)
+    return [subject for subject, ids in by_subject.items() if arrived.get(subject) != ids]
+
+
+def _raise_until_accepted(host: HostProcess, token: str, batch: int, subjects: Sequence[str]) -> list[str]:
     """Repeat until the host answers 202: raising is idempotent on the id."""
     body = {
         "events": [
-            {"id": f"event-{batch}-{number}", "type": "BookingConfirmed", "data": {"n": number}}
-            for number in range(_BATCH)
+            {
+                "id": f"event-{batch}-{number}",
+                "type": "BookingConfirmed",
+                "data": {"n": number},
+                "subject": subject,
+            }
+            for number, subject in enumerate(subjects)
         ]
     }
     for _ in range(100):
@@ -78,68 +127,55 @@ def _raise_until_accepted(host: HostProcess, token: str, batch: int) -> list[str
     raise RuntimeError("events were not accepted")
 
 
-def _settle(host: HostProcess, token: str, webhook: str, events: int) -> HostProcess:
-    """Wait until every delivery has ended; leases of killed workers run out as the clock moves."""
-    path = f"{host.url}/webhooks/{webhook}/deliveries?pageSize=1&status=Delivered"
+def _settle(host: HostProcess, token: str, webhooks: Sequence[str], events: int) -> None:
+    """Wait until every delivery was made."""
+    path = host.url + "/webhooks/{}/deliveries?pageSize=1&status=Delivered"
     done, since = -1, 0
-    for _ in range(240):
+    for _ in range(960):
         time.sleep(0.25)
-        _, page = call("GET", path, token=token)
-        if page["total"] >= events:
-            return host
-        since = since + 1 if page["total"] == done else 0
-        if since == _STILL:
-            host.advance(60)
-            since = 0
-        done = page["total"]
-    raise RuntimeError(f"{done} of {events} delivered when the time was up")
+        total = sum(call("GET", path.format(webhook), token=token)[1]["total"] for webhook in webhooks)
+        if total >= events * len(webhooks):
+            return
+        since = since + 1 if total == done else 0
+        host.advance(60 if since == _STILL else 2)
+        since %= _STILL
+        done = total
+    raise RuntimeError(f"{done} of {events * len(webhooks)} delivered when the time was up")
 
 
-def _sending(home: Path) -> int:
-    """Deliveries in flight at a kill."""
-    with contextlib.closing(sqlite3.connect(home / "hub.db")) as database:
-        return int(
-            database.execute("SELECT count(*) FROM WebhookDeliveries WHERE DeliveryStatus = 1").fetchone()[0]
-        )
+def _sending(home: Path, webhook: str) -> int:
+    """Return how many of a webhook's deliveries were in flight at a kill."""
+    return _stored(home, webhook)[0].get("Sending", 0)
 
 
-def _count(
-    home: Path,
-    receiver: ReceiverProcess,
-    stats: dict[str, Any],
-    accepted: list[str],
-    *,
-    in_flight: int,
-    seconds: float,
-) -> Outcome:
+def _stored(home: Path, webhook: str) -> tuple[dict[str, int], int, int]:
+    """Return a webhook's deliveries by status, its attempts, and how many of these were interrupted."""
     names = ("Pending", "Sending", "Delivered", "Failed", "Retrying", "Expired")
+    key = (UUID(webhook).hex,)
     with contextlib.closing(sqlite3.connect(home / "hub.db")) as database:
         statuses = Counter(
-            names[row[0]] for row in database.execute("SELECT DeliveryStatus FROM WebhookDeliveries")
+            names[row[0]]
+            for row in database.execute(
+                "SELECT DeliveryStatus FROM WebhookDeliveries WHERE WebhookId = ?", key
+            )
         )
         attempts, interrupted = database.execute(
             "SELECT count(*), coalesce(sum(Outcome = 3), 0) FROM WebhookDeliveryAttempts"
+            " JOIN WebhookDeliveries USING (WebhookDeliveryId) WHERE WebhookId = ?",
+            key,
         ).fetchone()
-    return Outcome(
-        events=len(accepted),
-        missing=len(set(accepted)) - stats["events"],
-        duplicates=stats["requests"] - stats["events"],
-        interrupted_at_most=in_flight,
-        statuses=dict(statuses),
-        attempts_recorded=attempts,
-        attempts_interrupted=interrupted,
-        seconds=seconds,
-    )
+    return dict(statuses), attempts, interrupted
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.soak")
     parser.add_argument("--events", type=int, default=10_000)
+    parser.add_argument("--subjects", type=int, default=50)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     options = parser.parse_args()
-    print(f"seed {options.seed}")
+    print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         outcome = survive(
             Path(folder) / "hub",
@@ -147,10 +183,13 @@ def main() -> None:
             kills=options.kills,
             workers=options.workers,
             rng=random.Random(options.seed),
+            subjects=options.subjects,
         )
     print(outcome)
-    good = outcome.missing == 0 and outcome.statuses == {"Delivered": options.events}
-    raise SystemExit(0 if good and outcome.duplicates <= outcome.interrupted_at_most else 1)
+    all_delivered = {"Delivered": options.events}
+    good = outcome.missing == 0 and outcome.statuses == all_delivered == outcome.ordered_statuses
+    in_bounds = outcome.duplicates <= outcome.interrupted_at_most and not outcome.overtaken
+    raise SystemExit(0 if good and in_bounds else 1)
 
 
 if __name__ == "__main__":

@@ -1292,6 +1292,32 @@ UPDATE alembic_version SET version_num='0021' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0021 -> 0022
+
+ALTER TABLE [Webhooks] ADD [Ordering] NVARCHAR(20) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT 'none';
+
+GO
+
+ALTER TABLE [WebhookDeliveries] ADD [Line] BIGINT NULL;
+
+GO
+
+ALTER TABLE [WebhookDeliveries] ADD [LinePlace] BIGINT NULL;
+
+GO
+
+ALTER TABLE [WebhookDeliveries] ADD [IsWaiting] BIT NOT NULL DEFAULT 0;
+
+GO
+
+CREATE INDEX [IX_WebhookDelivery_Line] ON [WebhookDeliveries] ([WebhookId], [Line], [IsWaiting], [LinePlace]) WHERE Line IS NOT NULL;
+
+GO
+
+UPDATE alembic_version SET version_num='0022' WHERE alembic_version.version_num = '0021';
+
+GO
+
 COMMIT;
 
 GO

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -22,7 +22,10 @@ EventType = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
 
 @dataclass(frozen=True, slots=True)
 class DomainEvent:
-    """Something that happened; `data` is JSON text. Raising a `(tenant_id, event_id)` twice stores it once."""
+    """Something that happened; `data` is JSON text. Raising a `(tenant_id, event_id)` twice stores it once.
+
+    `sequence`: its number in the order of acceptance, known once it is stored. An event that is raised after the answer
+    to another has the higher one."""
 
     event_id: str
     tenant_id: UUID
@@ -31,6 +34,7 @@ class DomainEvent:
     occurred_at: datetime
     subject: str | None = None
     traceparent: str | None = None
+    sequence: int | None = field(default=None, compare=False)
 
     @property
     def size(self) -> int:

@@ -33,7 +33,15 @@ class Outbox(Protocol):
     def pending(self, refs: Sequence[EventRef], *, most_bytes: int | None = None) -> list[DomainEvent]:
         """Return the events of `refs` not yet fanned out; with `most_bytes` no more once their payloads come to it."""
 
-    def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> None: ...
+    def pending_about(
+        self, tenant_id: UUID, subjects: Sequence[str], *, until: int, limit: int
+    ) -> list[EventRef]:
+        """Return events not yet fanned out about any of the subjects, the first accepted first.
+
+        `until` is the highest `sequence` wanted. Subjects may be compared without regard to case."""
+
+    def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> set[EventRef]:
+        """Mark the events not fanned out before, and return those. Another process that marks one is waited for."""
 
     def unannounced(self, before: datetime, now: datetime, limit: int) -> list[EventRef]:
         """Return events not fanned out and last announced before `before`; stamp them as announced at `now`."""

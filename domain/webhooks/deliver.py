@@ -210,7 +210,7 @@ class DeliveryEngine:
         found = tx.pipeline.endpoints(ids, self._clock.now())
         idle = {endpoint.webhook_id for endpoint in found if endpoint.state != WebhookState.Active}
         held = [message.delivery_ids for message in messages if message.webhook_id in idle]
-        tx.pipeline.hold(list(chain.from_iterable(held)))
+        tx.pipeline.hold(sorted(idle), list(chain.from_iterable(held)))
 
     # -- one attempt --------------------------------------------------------------------------------------
 

@@ -19,9 +19,16 @@ from domain.journal.events import DomainEvent, event_data
 from domain.journal.outbox import check_size
 from domain.webhooks.deliver import DeliveryEngine
 from domain.webhooks.fan_out import MESSAGE_GRACE, send_deliveries
-from domain.webhooks.model import Delivery, DeliveryStatus, Replay, TestWebhook, WebhookState
+from domain.webhooks.model import Delivery, DeliveryStatus, Replay, TestWebhook, Webhook, WebhookState
 from domain.webhooks.notices import record_act
-from domain.webhooks.ports import ClaimedDelivery, DeliveryFilter, DeliveryTransaction, NewDelivery
+from domain.webhooks.ports import (
+    ClaimedDelivery,
+    DeliveryFilter,
+    DeliveryTransaction,
+    Due,
+    NewDelivery,
+    Restarted,
+)
 
 REPLAY_AT_MOST = 10_000
 _SAMPLE = event_data({"message": "A test from Integration Hub."})
@@ -78,20 +85,15 @@ class DeliveryService:
         """Send a delivery that failed, expired or waits now, with a fresh retry budget. Raises NotFound, Conflict."""
         principal.require(WEBHOOK_MANAGE)
         with self._transactions.write() as tx:
-            _require_active(tx, principal.tenant_id, webhook_id)
+            webhook = _active(tx, principal.tenant_id, webhook_id)
             delivery = tx.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
-            if delivery.delivery_status not in _RETRYABLE:
-                raise Conflict(
-                    f"A delivery that is {delivery.delivery_status.name} cannot be retried; "
-                    "use the webhook's replay to send a delivered one again.",
-                    code="not-retryable",
-                )
-            reset = self._reset(tx, principal.tenant_id, [delivery_id])
+            _require_retryable(delivery)
+            reset = self._reset(tx, webhook, [delivery_id])
             after = tx.deliveries.get(principal.tenant_id, webhook_id, delivery_id)
             what = {"webhookDeliveryId": delivery_id}
             record_act(tx, principal, "webhook.delivery-retried", webhook_id, what=what)
             tx.commit()
-        self._queue_now(webhook_id, reset)
+        self._queue_now(reset.due)
         return after
 
     @repeated
@@ -110,20 +112,20 @@ class DeliveryService:
             until=until,
         )
         with self._transactions.write() as tx:
-            _require_active(tx, principal.tenant_id, webhook_id)
+            webhook = _active(tx, principal.tenant_id, webhook_id)
             found = tx.deliveries.find(principal.tenant_id, webhook_id, filter_, REPLAY_AT_MOST + 1)
-            reset = self._reset(tx, principal.tenant_id, found[:REPLAY_AT_MOST])
+            reset = self._reset(tx, webhook, found[:REPLAY_AT_MOST])
             what = {
                 "from": command.since,
                 "to": until,
                 "status": list(command.status),
                 "eventTypes": command.event_types,
-                "replayed": len(reset),
+                "replayed": reset.changed,
             }
             record_act(tx, principal, "webhook.replayed", webhook_id, what=what)
             tx.commit()
-        self._queue_now(webhook_id, reset)
-        return Replayed(len(reset), more=len(found) > REPLAY_AT_MOST)
+        self._queue_now(reset.due)
+        return Replayed(reset.changed, more=len(found) > REPLAY_AT_MOST)
 
     async def test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Delivery:
         """Post a sample event now, as a delivery that is never retried. Raises NotFound, ValidationFailed, TooLarge."""
@@ -166,23 +168,38 @@ class DeliveryService:
             tx.commit()
         return claimed
 
-    def _reset(
-        self, tx: DeliveryTransaction, tenant_id: UUID, delivery_ids: Sequence[UUID]
-    ) -> list[tuple[UUID, int]]:
+    def _reset(self, tx: DeliveryTransaction, webhook: Webhook, delivery_ids: Sequence[UUID]) -> Restarted:
         now = self._clock.now()
         return tx.deliveries.reset(
-            tenant_id, delivery_ids, expires_at=now + self._expiry, requeue_at=now + MESSAGE_GRACE
+            webhook.tenant_id,
+            delivery_ids,
+            ordering=webhook.ordering,
+            now=now,
+            expires_at=now + self._expiry,
+            requeue_at=now + MESSAGE_GRACE,
         )
 
-    def _queue_now(self, webhook_id: UUID, deliveries: Sequence[tuple[UUID, int]]) -> None:
+    def _queue_now(self, due: Sequence[Due]) -> None:
         with suppress(Unavailable):  # durable already: the retry processor queues them
-            send_deliveries(
-                self._queue, ((webhook_id, delivery_id, size) for delivery_id, size in deliveries)
-            )
+            send_deliveries(self._queue, due)
 
 
-def _require_active(tx: DeliveryTransaction, tenant_id: UUID, webhook_id: UUID) -> None:
+def _require_retryable(delivery: Delivery) -> None:
+    if delivery.delivery_status in _RETRYABLE:
+        return
+    if delivery.waits_for is not None:
+        detail = f"It waits for its turn: delivery {delivery.waits_for} of the same subject comes first."
+    else:
+        detail = (
+            f"A delivery that is {delivery.delivery_status.name} cannot be retried; "
+            "use the webhook's replay to send a delivered one again."
+        )
+    raise Conflict(detail, code="not-retryable")
+
+
+def _active(tx: DeliveryTransaction, tenant_id: UUID, webhook_id: UUID) -> Webhook:
     webhook = tx.webhooks.get(tenant_id, webhook_id)
     if webhook.state != WebhookState.Active:
         detail = f"The webhook is {webhook.state.name}; activate it first, which also sends what was held."
         raise Conflict(detail, code="webhook-not-active")
+    return webhook

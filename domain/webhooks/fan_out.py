@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,8 +19,8 @@ from domain.journal.events import DomainEvent
 from domain.journal.occurrences import ALERTS_QUEUE, message_of, occurrence
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService
 from domain.journal.ports import EventRef
-from domain.webhooks.ports import NewDelivery, PipelineTransaction, Subscriber
-from domain.webhooks.rules import is_about, subscriptions_for
+from domain.webhooks.ports import Due, NewDelivery, PipelineTransaction, Subscriber
+from domain.webhooks.rules import is_about, line_of, subscriptions_for
 
 WEBHOOK_DELIVERIES_QUEUE = "webhook-deliveries"
 _IDS_PER_MESSAGE = 100
@@ -69,8 +70,8 @@ class DeliveryMessage:
         )
 
 
-def delivery_messages(deliveries: Iterable[tuple[UUID, UUID, int]]) -> list[DeliveryMessage]:
-    """Group (webhook id, delivery id, bytes) by webhook; a message has at most 100 deliveries or 4 MiB."""
+def delivery_messages(deliveries: Iterable[Due]) -> list[DeliveryMessage]:
+    """Group deliveries by webhook; a message has at most 100 deliveries or 4 MiB."""
     open_messages: dict[UUID, tuple[list[UUID], int]] = {}
     messages: list[DeliveryMessage] = []
     for webhook_id, delivery_id, size in deliveries:
@@ -83,7 +84,7 @@ def delivery_messages(deliveries: Iterable[tuple[UUID, UUID, int]]) -> list[Deli
     return messages + [DeliveryMessage(key, ids, total) for key, (ids, total) in open_messages.items()]
 
 
-def send_deliveries(queue: QueueSender, deliveries: Iterable[tuple[UUID, UUID, int]]) -> None:
+def send_deliveries(queue: QueueSender, deliveries: Iterable[Due]) -> None:
     """Send the messages of `delivery_messages`. Raises Unavailable."""
     messages = delivery_messages(deliveries)
     if messages:
@@ -95,6 +96,8 @@ logger = logging.getLogger("hub.webhooks")
 _EVENTS_PER_TRANSACTION = 500
 #: Payloads held at a time: 500 events of a mebibyte are more than a small instance has memory for.
 BYTES_PER_TRANSACTION = 32 * 1024 * 1024
+#: Events of a line that are read at a time: of a mebibyte each they are half of BYTES_PER_TRANSACTION.
+EVENTS_PER_LOOK = 16
 #: A delivery whose message was lost is queued again after this long.
 MESSAGE_GRACE = timedelta(seconds=120)
 
@@ -156,29 +159,27 @@ class FanOut:
         with ExitStack() as traced:
             with self._transactions.write() as tx:
                 events = tx.outbox.pending(refs, most_bytes=BYTES_PER_TRANSACTION)
+                is_all = _size(events) < BYTES_PER_TRANSACTION
+                matches = _matches(tx, events)
+                if (ahead := _ahead(tx, matches, {_ref_of(event) for event in events})) is not None:
+                    events, is_all, matches = ahead, False, _matches(tx, ahead)
                 # Their parents are known only now.
                 traced.enter_context(self._spans(events))
-                names = [
-                    (event.tenant_id, name) for event in events for name in subscriptions_for(event.type)
-                ]
-                subscribers = tx.pipeline.subscribers(names)
-                new = tx.pipeline.add_deliveries(
-                    self._deliveries(events, subscribers),
+                # Before anything is stored: the deliveries of what another process marks meanwhile are its own.
+                mine = tx.outbox.mark_fanned_out([_ref_of(event) for event in events], now)
+                events = [event for event in events if _ref_of(event) in mine]
+                fanned = tx.pipeline.add_deliveries(
+                    [self._delivery(event, found) for event, found in matches if _ref_of(event) in mine],
                     now=now,
                     expires_at=now + self._expiry,
                     requeue_at=now + MESSAGE_GRACE,
                 )
-                done = [EventRef(event.tenant_id, event.event_id) for event in events]
-                tx.outbox.mark_fanned_out(done, now)
                 # Before the commit: they may be told twice after a crash, but nothing is lost.
                 for consume in self._consumers:
                     consume(events)
                 tx.commit()
-            queued = [
-                (delivery.webhook_id, delivery.webhook_delivery_id, delivery.event.size) for delivery in new
-            ]
-            send_deliveries(self._queue, queued)
-        return len(new), sum(event.size for event in events) < BYTES_PER_TRANSACTION
+            send_deliveries(self._queue, fanned.due)
+        return len(fanned.new), is_all
 
     def _spans(self, events: Sequence[DomainEvent]) -> AbstractContextManager[None]:
         return spans(
@@ -205,20 +206,67 @@ class FanOut:
             raise ValidationFailed("The announcement's tenantId is not a GUID.") from error
         return [EventRef(tenant, event_id) for event_id in event_ids]
 
-    def _deliveries(
-        self, events: Sequence[DomainEvent], subscribers: Sequence[Subscriber]
-    ) -> list[NewDelivery]:
-        by_name: dict[tuple[UUID, str], list[Subscriber]] = {}
-        for subscriber in subscribers:
-            by_name.setdefault((subscriber.tenant_id, subscriber.event_type), []).append(subscriber)
-        deliveries: list[NewDelivery] = []
-        for event in events:
-            matched = {
-                subscriber.webhook_id: subscriber
-                for name in subscriptions_for(event.type)
-                for subscriber in by_name.get((event.tenant_id, name), ())
-                if subscriber.integration_id is None or is_about(event, subscriber.integration_id)
-            }
-            for webhook_id, found in matched.items():
-                deliveries.append(NewDelivery(self._ids.new(), webhook_id, event, is_held=found.holds))
-        return deliveries
+    def _delivery(self, event: DomainEvent, found: Subscriber) -> NewDelivery:
+        line = None
+        if found.ordering == "perSubject" and event.subject is not None:
+            line = line_of(found.webhook_id, event.subject)
+        return NewDelivery(self._ids.new(), found.webhook_id, event, is_held=found.holds, line=line)
+
+
+def _ref_of(event: DomainEvent) -> EventRef:
+    return EventRef(event.tenant_id, event.event_id)
+
+
+def _size(events: Sequence[DomainEvent]) -> int:
+    return sum(event.size for event in events)
+
+
+def _matches(tx: PipelineTransaction, events: Sequence[DomainEvent]) -> list[tuple[DomainEvent, Subscriber]]:
+    """Pair each event with the webhooks that are subscribed to it, each of them once."""
+    names = [(event.tenant_id, name) for event in events for name in subscriptions_for(event.type)]
+    by_name: dict[tuple[UUID, str], list[Subscriber]] = {}
+    for subscriber in tx.pipeline.subscribers(names):
+        by_name.setdefault((subscriber.tenant_id, subscriber.event_type), []).append(subscriber)
+    matches: list[tuple[DomainEvent, Subscriber]] = []
+    for event in events:
+        matched = {
+            subscriber.webhook_id: subscriber
+            for name in subscriptions_for(event.type)
+            for subscriber in by_name.get((event.tenant_id, name), ())
+            if subscriber.integration_id is None or is_about(event, subscriber.integration_id)
+        }
+        matches += ((event, found) for found in matched.values())
+    return matches
+
+
+def _ahead(
+    tx: PipelineTransaction, matches: Sequence[tuple[DomainEvent, Subscriber]], known: AbstractSet[EventRef]
+) -> list[DomainEvent] | None:
+    """Return what an ordered webhook is to be told first: the events of the same subjects, from the first accepted on.
+
+    None when these are among the `known`. Their own announcements are on their way, or with another process."""
+    ordered: dict[UUID, list[DomainEvent]] = {}
+    for event, found in matches:
+        if found.ordering == "perSubject" and event.subject is not None:
+            ordered.setdefault(event.tenant_id, []).append(event)
+    for tenant_id, events in ordered.items():
+        refs = tx.outbox.pending_about(
+            tenant_id,
+            list({event.subject for event in events if event.subject is not None}),
+            until=max(event.sequence or 0 for event in events),
+            limit=_EVENTS_PER_TRANSACTION,
+        )
+        if not known >= set(refs):
+            return _in_order(tx, refs)
+    return None
+
+
+def _in_order(tx: PipelineTransaction, refs: Sequence[EventRef]) -> list[DomainEvent]:
+    """Read events in this order, a few at a time, no more once their payloads come to 32 MiB."""
+    events: list[DomainEvent] = []
+    for start in range(0, len(refs), EVENTS_PER_LOOK):
+        found = {_ref_of(event): event for event in tx.outbox.pending(refs[start : start + EVENTS_PER_LOOK])}
+        events += (found[ref] for ref in refs[start : start + EVENTS_PER_LOOK] if ref in found)
+        if _size(events) >= BYTES_PER_TRANSACTION:
+            break
+    return events

@@ -54,6 +54,7 @@ class AttemptOutcome(IntEnum):
 
 
 Strategy = Literal["exponential", "adaptive"]
+Ordering = Literal["none", "perSubject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Webhook:
     integration_id: UUID | None = None
     description: str | None = None
     rate_limit_per_second: int | None = None
+    ordering: Ordering = "none"
     previous_sealed_secret: str | None = None
     previous_secret_expires_at: datetime | None = None
     verified_at: datetime | None = None
@@ -115,7 +117,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event on its way to one webhook; `payload` is the JSON text of the event's data, None in lists."""
+    """One event on its way to one webhook; `payload` is the JSON text of the event's data, None in lists.
+
+    `waits_for`: the delivery whose turn it is in the same line, while this one waits for its own."""
 
     webhook_delivery_id: UUID
     webhook_id: UUID
@@ -133,6 +137,7 @@ class Delivery:
     delivered_at: datetime | None = None
     next_retry_at: datetime | None = None
     is_test: bool = False
+    waits_for: UUID | None = None
     payload: str | None = None
     attempts: Sequence[Attempt] = ()
 
@@ -147,6 +152,13 @@ EventTypes = Annotated[
 ]
 Timeout = Annotated[int, Field(ge=5, le=300, description="Seconds the receiver has to answer")]
 RateLimit = Annotated[int, Field(ge=1, le=10_000, description="Deliveries per second to this endpoint")]
+OrderingOption = Annotated[
+    Ordering,
+    Field(
+        description="`perSubject`: deliveries of events with the same `subject` go one after another, in the order in"
+        " which the events were accepted; one that fails holds those behind it until it has ended. `none`: no order"
+    ),
+]
 
 
 class RetryPolicyCommand(Command):
@@ -183,6 +195,7 @@ class CreateWebhook(Command):
     retry_policy: RetryPolicyCommand = RetryPolicyCommand()
     timeout_seconds: Timeout = 30
     rate_limit_per_second: RateLimit | None = None
+    ordering: OrderingOption = "none"
 
 
 class UpdateWebhook(Command):
@@ -195,6 +208,7 @@ class UpdateWebhook(Command):
     retry_policy: RetryPolicyCommand | None = None
     timeout_seconds: Timeout | None = None
     rate_limit_per_second: RateLimit | None = None
+    ordering: OrderingOption | None = None
     is_active: bool | None = Field(None, description="false pauses; true resumes and sends what was held")
 
 

@@ -157,6 +157,7 @@ def webhook_state(webhook: Webhook) -> dict[str, Any]:
         "retryPolicy": asdict(webhook.retry_policy),
         "timeoutSeconds": webhook.timeout_seconds,
         "rateLimitPerSecond": webhook.rate_limit_per_second,
+        "ordering": webhook.ordering,
         "previousSecretExpiresAt": webhook.previous_secret_expires_at,
         "version": webhook.version,
     }

@@ -14,7 +14,15 @@ from domain.journal.audit import AuditTransaction
 from domain.journal.events import DomainEvent
 from domain.journal.ports import OutboxTransaction
 from domain.journal.signals import SignalTransaction
-from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, RetryPolicy, Webhook, WebhookState
+from domain.webhooks.model import (
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    Ordering,
+    RetryPolicy,
+    Webhook,
+    WebhookState,
+)
 
 
 class Webhooks(Protocol):
@@ -61,6 +69,18 @@ class Released:
     waiting_for_replay: int = 0
 
 
+#: A delivery to be queued: (webhook id, delivery id, payload bytes).
+Due = tuple[UUID, UUID, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """What a reset did: how many deliveries it changed, and which of them are due. The others wait for their turn."""
+
+    changed: int = 0
+    due: Sequence[Due] = ()
+
+
 class Deliveries(Protocol):
     def page(
         self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, page: PageRequest
@@ -70,14 +90,29 @@ class Deliveries(Protocol):
         """Return a delivery with its payload and attempts. Raises NotFound."""
 
     def reset(
-        self, tenant_id: UUID, delivery_ids: Sequence[UUID], *, expires_at: datetime, requeue_at: datetime
-    ) -> list[tuple[UUID, int]]:
-        """Make ended or waiting deliveries Pending with fresh retries; return (id, payload bytes) of those changed."""
+        self,
+        tenant_id: UUID,
+        delivery_ids: Sequence[UUID],
+        *,
+        ordering: Ordering,
+        now: datetime,
+        expires_at: datetime,
+        requeue_at: datetime,
+    ) -> Restarted:
+        """Make ended or waiting deliveries of a webhook Pending with fresh retries.
+
+        Where its `ordering` is by subject, each takes its place in the line of its subject."""
 
     def find(self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, limit: int) -> list[UUID]: ...
 
     def release_held(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> Released:
-        """Release held deliveries that have not expired, due at once; count those that have."""
+        """Release held deliveries that have not expired, due at once or in their turn; count those that have."""
+
+    def line_up(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> None:
+        """Put what has not ended into the lines of its subjects. What is being sent goes on; the first are due."""
+
+    def dissolve_lines(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> None:
+        """Take what has not ended out of its lines: whatever waited for its turn is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +122,27 @@ class Subscriber:
     event_type: str
     holds: bool
     integration_id: UUID | None = None
+    ordering: Ordering = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
+    """A delivery to be stored; with a `line` it takes the place there that its event's `sequence` gives it."""
+
     webhook_delivery_id: UUID
     webhook_id: UUID
     event: DomainEvent
     is_held: bool
     is_test: bool = False
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fanned:
+    """What a fan-out stored: the new deliveries that are not held, and what of a webhook's is due."""
+
+    new: Sequence[NewDelivery] = ()
+    due: Sequence[Due] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +190,14 @@ class AttemptResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """The results whose lease still held, and the deliveries whose turn came by them, which are due."""
+
+    kept: Sequence[AttemptResult] = ()
+    due: Sequence[Due] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointTally:
     """An endpoint's share of a batch of results.
 
@@ -186,9 +241,9 @@ class ExpiredDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """What one pass of the retry processor found: `due` as (webhook id, delivery id, payload bytes)."""
+    """What one pass of the retry processor found; `due` includes those whose turn came by an expiry."""
 
-    due: Sequence[tuple[UUID, UUID, int]] = ()
+    due: Sequence[Due] = ()
     interrupted: int = 0
     expired: Sequence[ExpiredDelivery] = ()
 
@@ -201,8 +256,10 @@ class DeliveryPipeline(Protocol):
 
     def add_deliveries(
         self, deliveries: Sequence[NewDelivery], *, now: datetime, expires_at: datetime, requeue_at: datetime
-    ) -> list[NewDelivery]:
-        """Insert deliveries; return those not held that are new. A repeat of (event, webhook) inserts nothing."""
+    ) -> Fanned:
+        """Insert deliveries. A repeat of (event, webhook) inserts nothing.
+
+        Those with a line wait there, and the first of a line is due unless another has the turn."""
 
     def endpoints(self, webhook_ids: Sequence[UUID], now: datetime) -> list[Endpoint]: ...
 
@@ -216,12 +273,16 @@ class DeliveryPipeline(Protocol):
     ) -> list[ClaimedDelivery]:
         """Move deliveries that are Pending or due Retrying to Sending under one lease, and return them.
 
-        The lease of each lasts for its endpoint's timeout plus the margin. Other deliveries are left alone."""
+        Others, and those that wait for their turn, are left alone. The lease of each lasts for its endpoint's timeout
+        plus the margin."""
 
-    def hold(self, delivery_ids: Sequence[UUID]) -> None: ...
+    def hold(self, webhook_ids: Sequence[UUID], delivery_ids: Sequence[UUID]) -> None:
+        """Hold deliveries of these webhooks, and whatever waits there for its turn."""
 
-    def record(self, results: Sequence[AttemptResult]) -> list[AttemptResult]:
-        """Write attempts and next states; return those whose lease still held. The others change nothing."""
+    def record(self, results: Sequence[AttemptResult], *, now: datetime, requeue_at: datetime) -> Recorded:
+        """Write attempts and next states; a result whose lease is lost changes nothing.
+
+        One that has ended leaves its line, and the next has the turn; it is looked at again at `requeue_at`."""
 
     def tally(self, tallies: Sequence[EndpointTally], now: datetime) -> list[EndpointHealth]:
         """Add to the webhooks' counters and return their health, with one update for each webhook."""
@@ -233,6 +294,14 @@ class DeliveryPipeline(Protocol):
         """Release deliveries that are held although their webhook is active; return how many.
 
         On SQL Server a fan-out and an activation at the same time do not see what the other stores."""
+
+    def stranded_lines(self, now: datetime, limit: int) -> list[UUID]:
+        """Return the first delivery of up to `limit` lines in which all wait and nobody has the turn.
+
+        It happens when a process of an earlier version, which knows no lines, ends a delivery."""
+
+    def give_turns(self, delivery_ids: Sequence[UUID], *, now: datetime, requeue_at: datetime) -> list[Due]:
+        """Give the turn in the lines of these deliveries to the first, where nobody has it; return what is due."""
 
     def requeue_due(self, *, now: datetime, again_at: datetime, limit: int) -> Requeued:
         """Expire old deliveries, record interrupted attempts of lapsed leases, and return what is to be queued again.

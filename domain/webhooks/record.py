@@ -16,7 +16,12 @@ from domain.core.realtime import NOBODY, Realtime
 from domain.core.tracing import trace_fields
 from domain.core.transaction import Transactions
 from domain.journal.occurrences import ALERT_EVENTS
-from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
+from domain.webhooks.fan_out import (
+    MESSAGE_GRACE,
+    WEBHOOK_DELIVERIES_QUEUE,
+    DeliveryMessage,
+    delivery_messages,
+)
 from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED, SENT, DeliveryStatus
 from domain.webhooks.notices import (
     ENDED_BADLY,
@@ -92,16 +97,20 @@ class ResultRecorder:
         return await asyncio.to_thread(self.write, results)
 
     def write(self, results: Sequence[AttemptResult]) -> None:
-        """Write attempts, states, counters and events in one transaction; then send the messages of the retries."""
+        """Write attempts, states, counters and events in one transaction.
+
+        Then send the messages of the retries, and of what has its turn now."""
         now = self._clock.now()
         with self._transactions.write() as tx:
-            kept = tx.pipeline.record(results)
+            recorded = tx.pipeline.record(results, now=now, requeue_at=now + MESSAGE_GRACE)
+            kept = recorded.kept
             counted = [result for result in kept if not result.claimed.is_test]
             self._count(tx, counted, now)
             tx.signals.append(delivery_signals(counted, now))
             self._raise_events(tx, kept, now)
             tx.commit()
-        retries = [
+        messages = [message.to_queue() for message in delivery_messages(recorded.due)]
+        messages += [
             DeliveryMessage(
                 result.claimed.endpoint.webhook_id,
                 [result.claimed.webhook_delivery_id],
@@ -110,12 +119,12 @@ class ResultRecorder:
             for result in kept
             if result.next_retry_at is not None
         ]
-        if retries:
+        if messages:
             try:
-                self._queue.send(WEBHOOK_DELIVERIES_QUEUE, retries)
+                self._queue.send(WEBHOOK_DELIVERIES_QUEUE, messages)
             except Unavailable:
                 logger.warning(
-                    "retry messages lost, left to the retry processor", extra={"retries": len(retries)}
+                    "retry messages lost, left to the retry processor", extra={"retries": len(messages)}
                 )
         publish_deliveries(self._realtime, kept)
         for result in kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -80,6 +81,14 @@ def is_about(event: DomainEvent, integration_id: UUID) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(data, dict) and guid(data.get("integrationId")) == integration_id
+
+
+def line_of(webhook_id: UUID, subject: str) -> int:
+    """Return the number of the line in which deliveries of the subject stand at an ordered webhook.
+
+    Of 64 bits: two subjects that share one by chance only wait for each other. It tells no subject."""
+    digest = hashlib.sha256(webhook_id.bytes + subject.encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def set_active(webhook: Webhook, active: bool) -> Webhook:

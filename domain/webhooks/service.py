@@ -7,7 +7,7 @@ import json
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -264,6 +264,7 @@ class WebhookService:
             integration_id=command.integration_id,
             description=command.description,
             rate_limit_per_second=command.rate_limit_per_second,
+            ordering=command.ordering,
         )
         with self._transactions.write() as tx:
             tx.users.lock_tenant(principal.tenant_id)
@@ -296,11 +297,14 @@ class WebhookService:
             elif command.is_active is not None:
                 after = set_active(after, command.is_active)
             saved = _save(tx, after)
+            if after.ordering != before.ordering:
+                _reorder(tx, after, now)
             resumes = after.state == WebhookState.Active != before.state
             released = tx.deliveries.release_held(before.tenant_id, webhook_id, now=now) if resumes else None
             record_change(tx, principal, "webhook.updated", before=before, after=saved)
             tx.commit()
-        self._send_released(released)
+        if after.ordering != before.ordering or (released and released.sent):
+            self._send_due()
         return ChangedWebhook(saved, released=released), then
 
     async def _verify(
@@ -340,14 +344,14 @@ class WebhookService:
                 released = tx.deliveries.release_held(webhook.tenant_id, webhook.webhook_id, now=now)
             record_change(tx, principal, "webhook.verified", before=current, after=saved)
             tx.commit()
-        self._send_released(released)
+        if released and released.sent:
+            self._send_due()
         return ChangedWebhook(saved, released=released)
 
-    def _send_released(self, released: Released | None) -> None:
-        if released and released.sent:
-            # What was held is due now; it is released durably, and the retry processor comes by within a minute.
-            with suppress(Unavailable):
-                self._retries.sweep()
+    def _send_due(self) -> None:
+        """Queue what was held, or waited in line, and is due now; else the retry processor does within a minute."""
+        with suppress(Unavailable):
+            self._retries.sweep()
 
     def _seal(self, webhook_id: UUID, secret: str) -> str:
         return self._cipher.seal(secret, context=secret_context(webhook_id))
@@ -359,6 +363,13 @@ class WebhookService:
 def _save(tx: WebhookTransaction, webhook: Webhook) -> Webhook:
     tx.webhooks.update(webhook.tenant_id, webhook)
     return replace(webhook, version=webhook.version + 1)
+
+
+def _reorder(tx: WebhookTransaction, webhook: Webhook, now: datetime) -> None:
+    if webhook.ordering == "perSubject":
+        tx.deliveries.line_up(webhook.tenant_id, webhook.webhook_id, now=now)
+    else:
+        tx.deliveries.dissolve_lines(webhook.tenant_id, webhook.webhook_id, now=now)
 
 
 def _check_integration(tx: WebhookTransaction, webhook: Webhook) -> None:

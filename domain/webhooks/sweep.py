@@ -47,6 +47,7 @@ class RetryProcessor:
     def sweep(self) -> Swept:
         """Queue again what is due; at most 20,000 deliveries a run. Idempotent. Raises Unavailable."""
         self._release()
+        self._wake()
         requeued = interrupted = expired = 0
         most = _PER_RUN // _PER_TRANSACTION
         for found in each_step(self._transactions, self._requeue, _PER_TRANSACTION, most=most):
@@ -62,6 +63,19 @@ class RetryProcessor:
             tx.commit()
         if released:
             logger.info("held deliveries of active webhooks released", extra={"deliveries": released})
+
+    def _wake(self) -> None:
+        """Give the turn in lines where nobody has it. What there is to do is read without the lock of a writer."""
+        with self._transactions.read() as tx:
+            stranded = tx.pipeline.stranded_lines(self._clock.now(), _PER_RUN)
+        for first in range(0, len(stranded), _PER_TRANSACTION):
+            now = self._clock.now()
+            with self._transactions.write() as tx:
+                some = stranded[first : first + _PER_TRANSACTION]
+                due = tx.pipeline.give_turns(some, now=now, requeue_at=now + MESSAGE_GRACE)
+                tx.commit()
+            send_deliveries(self._queue, due)
+            logger.warning("lines in which nobody had the turn go on", extra={"deliveries": len(due)})
 
     def _requeue(self, tx: PipelineTransaction) -> tuple[int, Requeued]:
         now = self._clock.now()

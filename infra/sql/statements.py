@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    case,
     func,
     insert,
     literal_column,
@@ -29,6 +30,9 @@ from domain.core.paging import Page, PageRequest
 from infra.sql.failures import is_duplicate
 
 T = TypeVar("T")
+
+#: Before everything that is stored: a range that names an index on moments.
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Values in one IN list; SQL Server takes 2,100 parameters a statement.
 CHUNK = 500
@@ -46,6 +50,11 @@ def unindexed(column: Column[Any]) -> ColumnElement[Any]:
 
     SQLite, which keeps no statistics, would otherwise read all rows of a common status rather than look the ids up."""
     return type_coerce(column + literal_column("0"), column.type)
+
+
+def checked_last(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return a condition for rows that the index of another one finds, so that no index serves this one."""
+    return case((condition, literal_column("1")), else_=literal_column("0")) == literal_column("1")
 
 
 def containing(column: ColumnElement[str], wanted: str) -> ColumnElement[bool]:

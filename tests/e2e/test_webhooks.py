@@ -131,6 +131,29 @@ def test_events_of_a_paused_webhook_are_held_and_sent_on_resume(api: Api, receiv
     receiver.wait(1, seconds=70)
 
 
+def test_the_next_of_a_subject_waits_for_one_that_fails_and_says_so(api: Api, receiver: Receiver) -> None:
+    policy = {"initialDelaySeconds": 3600, "jitter": False}
+    webhook = api.webhook(receiver.url, ordering="perSubject", retryPolicy=policy)
+    assert webhook["ordering"] == "perSubject"
+    webhook_id = webhook["webhookId"]
+    receiver.respond = lambda request: (500, {})
+    first, second, other = (api.raise_event(subject=f"order/{number}") for number in (1, 1, 2))
+    api.eventually(lambda: len(api.deliveries(webhook_id, "&status=Retrying")) == 2)
+    by_event = {delivery["eventId"]: delivery for delivery in api.deliveries(webhook_id)}
+    assert by_event[first]["waitsFor"] is by_event[other]["waitsFor"] is None
+    waiting = by_event[second]
+    assert (waiting["deliveryStatus"], waiting["attemptCount"]) == ("Pending", 0)
+    assert waiting["waitsFor"] == by_event[first]["webhookDeliveryId"]
+    path = f"/webhooks/{webhook_id}/deliveries/{waiting['webhookDeliveryId']}"
+    assert api("GET", path)[1]["waitsFor"] == waiting["waitsFor"]
+    status, problem = api("POST", f"{path}/retry")
+    assert (status, problem["code"]) == (409, "not-retryable")
+    receiver.respond = lambda request: (200, {})
+    assert api("PUT", f"/webhooks/{webhook_id}", {"ordering": "none"})[1]["ordering"] == "none"
+    api.eventually(lambda: api.deliveries(webhook_id, "&status=Delivered"))
+    assert api("GET", path)[1]["deliveryStatus"] == "Delivered"
+
+
 def test_raising_an_event_twice_delivers_it_once(api: Api, receiver: Receiver) -> None:
     api.webhook(receiver.url)
     for _ in range(2):

@@ -60,12 +60,18 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
     pending = world.deliveries(webhook, 1_200)
     leased = world.claim(webhook, pending[:600])
     ended = world.ended(webhook, 3)
+    ordered = world.webhook("*", ordering="perSubject")
+    in_line = world.deliveries(ordered, 3)
+    turn = world.claim(ordered, in_line)
     stored = world.events(600)
     refs = [EventRef(event.tenant_id, event.event_id) for event in stored]
     refs.append(EventRef(world.other_tenant, "another"))
     now, later = world.clock.now(), world.clock.now() + timedelta(days=40)
     page = PageRequest(page=2, page_size=50)
-    new = [NewDelivery(world.ids.new(), webhook_id, event, False) for event in stored]
+    new = [
+        NewDelivery(world.ids.new(), webhook_id, replace(event, sequence=number), False, line=number % 5)
+        for number, event in enumerate(stored)
+    ]
     fresh = replace(webhook, webhook_id=world.ids.new())
     newcomer = world.ids.new()
     every_webhook = WebhookFilter(WebhookState.Active, "BookingConfirmed", newcomer)
@@ -105,6 +111,11 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         "outbox.take_new": [lambda tx: tx.outbox.take_new()],
         "outbox.pending": [lambda tx: tx.outbox.pending(refs)],
         "outbox.mark_fanned_out": [lambda tx: tx.outbox.mark_fanned_out(refs, now)],
+        "outbox.pending_about": [
+            lambda tx: tx.outbox.pending_about(
+                tenant, [f"booking/{index}" for index in range(600)], until=9_999, limit=500
+            )
+        ],
         "outbox.not_announced": [lambda tx: tx.outbox.not_announced(refs, now)],
         "outbox.unannounced": [lambda tx: tx.outbox.unannounced(later, later, 5_000)],
         "outbox.delete_before": [lambda tx: tx.outbox.delete_before(later, 1_000)],
@@ -127,8 +138,12 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         ],
         "deliveries.get": [lambda tx: tx.deliveries.get(tenant, webhook_id, ended[0])],
         "deliveries.reset": [
-            lambda tx: tx.deliveries.reset(tenant, ended + pending, expires_at=later, requeue_at=now)
+            lambda tx: tx.deliveries.reset(
+                tenant, ended + pending, ordering="perSubject", now=now, expires_at=later, requeue_at=now
+            )
         ],
+        "deliveries.line_up": [lambda tx: tx.deliveries.line_up(tenant, webhook_id, now=now)],
+        "deliveries.dissolve_lines": [lambda tx: tx.deliveries.dissolve_lines(tenant, webhook_id, now=now)],
         "deliveries.find": [lambda tx: tx.deliveries.find(tenant, webhook_id, _EVERY_FILTER, 1_000)],
         "deliveries.release_held": [lambda tx: tx.deliveries.release_held(tenant, webhook_id, now=now)],
         "pipeline.subscribers": [
@@ -139,11 +154,20 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         ],
         "pipeline.endpoints": [lambda tx: tx.pipeline.endpoints([webhook_id], now)],
         "pipeline.claim": [lambda tx: claim_in(tx, webhook_id, pending[600:], newcomer, now)],
-        "pipeline.hold": [lambda tx: tx.pipeline.hold(pending)],
-        "pipeline.record": [lambda tx: tx.pipeline.record(results)],
+        "pipeline.hold": [lambda tx: tx.pipeline.hold([webhook_id], pending)],
+        "pipeline.record": [
+            lambda tx: tx.pipeline.record(results, now=now, requeue_at=later),
+            lambda tx: tx.pipeline.record(
+                [world.result(delivery, DeliveryStatus.Failed) for delivery in turn],
+                now=now,
+                requeue_at=later,
+            ),
+        ],
         "pipeline.tally": [lambda tx: tx.pipeline.tally(tallies, now)],
         "pipeline.disable": [lambda tx: tx.pipeline.disable(webhook_id, "It only fails.")],
         "pipeline.release_stranded": [lambda tx: tx.pipeline.release_stranded(now)],
+        "pipeline.stranded_lines": [lambda tx: tx.pipeline.stranded_lines(now, 500)],
+        "pipeline.give_turns": [lambda tx: tx.pipeline.give_turns(in_line, now=now, requeue_at=later)],
         "pipeline.requeue_due": [
             lambda tx: tx.pipeline.requeue_due(now=later, again_at=later, limit=5_000),
             lambda tx: tx.pipeline.requeue_due(now=now + timedelta(minutes=5), again_at=later, limit=5_000),

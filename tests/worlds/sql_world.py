@@ -12,8 +12,17 @@ from uuid import UUID
 from domain.core.errors import Unavailable
 from domain.journal.events import DomainEvent
 from domain.journal.ports import EventRef
-from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, RetryPolicy, Webhook, WebhookState
+from domain.webhooks.model import (
+    Attempt,
+    AttemptOutcome,
+    DeliveryStatus,
+    Ordering,
+    RetryPolicy,
+    Webhook,
+    WebhookState,
+)
 from domain.webhooks.ports import AttemptResult, ClaimedDelivery, NewDelivery
+from domain.webhooks.rules import line_of
 from infra.clock import Uuid7Generator
 from infra.sql.engine import DATABASE_FILE, Database, sqlite_database
 from infra.sql.transaction import SqlTransaction, SqlTransactions
@@ -47,7 +56,11 @@ class SqlWorld:
         self.announced += refs
 
     def webhook(
-        self, *names: str, tenant: UUID | None = None, state: WebhookState = WebhookState.Active
+        self,
+        *names: str,
+        tenant: UUID | None = None,
+        state: WebhookState = WebhookState.Active,
+        ordering: Ordering = "none",
     ) -> Webhook:
         """A verified webhook of a tenant, stored."""
         tenant = tenant or self.tenant
@@ -63,6 +76,7 @@ class SqlWorld:
             created_at=self.clock.now(),
             created_by=self.user if tenant == self.tenant else self.other_user,
             verified_at=self.clock.now(),
+            ordering=ordering,
         )
         with self.transactions.write() as tx:
             tx.webhooks.add(tenant, webhook)
@@ -95,13 +109,25 @@ class SqlWorld:
         return self.fan_out(webhook, self.events(count, tenant=webhook.tenant_id), held=held)
 
     def fan_out(self, webhook: Webhook, events: Sequence[DomainEvent], *, held: bool = False) -> list[UUID]:
-        new = [NewDelivery(self.ids.new(), webhook.webhook_id, event, held) for event in events]
-        now = self.clock.now()
+        now, refs = self.clock.now(), [EventRef(event.tenant_id, event.event_id) for event in events]
         with self.transactions.write() as tx:
+            stored = {event.event_id: event for event in tx.outbox.pending(refs)}
+            new = [
+                NewDelivery(
+                    self.ids.new(),
+                    webhook.webhook_id,
+                    stored.get(event.event_id, event),
+                    held,
+                    line=line_of(webhook.webhook_id, event.subject or "")
+                    if webhook.ordering == "perSubject"
+                    else None,
+                )
+                for event in events
+            ]
             tx.pipeline.add_deliveries(
                 new, now=now, expires_at=now + EXPIRY, requeue_at=now + timedelta(seconds=120)
             )
-            tx.outbox.mark_fanned_out([EventRef(event.tenant_id, event.event_id) for event in events], now)
+            tx.outbox.mark_fanned_out(refs, now)
             tx.commit()
         return [delivery.webhook_delivery_id for delivery in new]
 
@@ -114,9 +140,10 @@ class SqlWorld:
     def record(self, claimed: Sequence[ClaimedDelivery], status: DeliveryStatus) -> list[AttemptResult]:
         results = [self.result(delivery, status) for delivery in claimed]
         with self.transactions.write() as tx:
-            kept = tx.pipeline.record(results)
+            now = self.clock.now()
+            recorded = tx.pipeline.record(results, now=now, requeue_at=now + timedelta(seconds=120))
             tx.commit()
-        return kept
+        return list(recorded.kept)
 
     def result(self, claimed: ClaimedDelivery, status: DeliveryStatus) -> AttemptResult:
         """The result of an attempt that took 12 ms; a retry is planned in a minute."""

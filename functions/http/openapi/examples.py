@@ -29,7 +29,12 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
             "eventTypes": ["EventCreated", "EventCancelled", "BookingConfirmed"],
             "retryPolicy": {"maxRetries": 5, "backoffMultiplier": 2},
             "timeoutSeconds": 30,
-        }
+        },
+        "In the order of each subject": {
+            "url": "https://example.com/webhooks/bookings",
+            "eventTypes": ["booking.*"],
+            "ordering": "perSubject",
+        },
     },
     ("PUT", "webhooks/{id}"): {
         "Other events": {"eventTypes": ["BookingConfirmed", "payment.*"], "timeoutSeconds": 10},

@@ -36,7 +36,7 @@ async def create_webhook(call: Call) -> ApiResponse:
 
     The answer contains the signing secret, once. The receiver gets a signed `webhook.verification` request and
     must answer 2xx with JSON `{"challenge": "<data.challenge>"}`. Until then the webhook is PendingVerification
-    and gets no events."""
+    and gets no events. No order of deliveries is promised unless `ordering` asks for one."""
     service = use(WebhookService)
     created = await service.create(call.principal, call.body(CreateWebhook))
     return ApiResponse(
@@ -74,7 +74,8 @@ async def update_webhook(call: Call) -> ApiResponse:
 
     Only the fields that are sent change. A new URL must be verified again; until then its events are held.
     `isActive: true` resumes a paused or disabled webhook and sends the held events that have not expired;
-    `activation` counts them, and those that wait for a replay."""
+    `activation` counts them, and those that wait for a replay. Switching `ordering` on takes in what has not ended;
+    switching it off sends what waited for its turn."""
     service = use(WebhookService)
     command = call.body(UpdateWebhook)
     changed = await service.update(call.principal, call.id(), command, call.if_match())

@@ -12,7 +12,15 @@ from domain.core.json_text import JsonText
 from domain.core.text_length import TextConstraints
 from domain.core.wire import UtcMoment
 from domain.webhooks.deliveries import Replayed
-from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, Strategy, Webhook, WebhookState
+from domain.webhooks.model import (
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    Ordering,
+    Strategy,
+    Webhook,
+    WebhookState,
+)
 from domain.webhooks.ports import DeliveryFilter, WebhookFilter
 from domain.webhooks.retry_policy import ENOUGH, history_of
 from domain.webhooks.service import ChangedWebhook, EndpointVerification, WebhookService, WebhookWithSecret
@@ -66,6 +74,7 @@ class WebhookView(View):
     effective_max_retries: int = Field(description="maxRetries within the platform's cap (BR-WH-03)")
     timeout_seconds: int
     rate_limit_per_second: int | None
+    ordering: Ordering
     previous_secret_expires_at: Moment | None = Field(
         description="Until then deliveries are signed with the old secret too"
     )
@@ -116,6 +125,10 @@ class DeliveryView(View):
         description="Whether it waits for its webhook to become active, or expired while it did"
     )
     is_test: bool = Field(description="Whether a call of /test made it; it counts nowhere")
+    waits_for: UUID | None = Field(
+        description="With `ordering: perSubject`: the delivery of the same subject whose turn it is, while this one"
+        " waits for its own"
+    )
     http_status_code: int | None
     response_body: str | None
     error_message: str | None
@@ -208,6 +221,7 @@ def webhook_fields(
         "effective_max_retries": service.effective_max_retries(webhook),
         "timeout_seconds": webhook.timeout_seconds,
         "rate_limit_per_second": webhook.rate_limit_per_second,
+        "ordering": webhook.ordering,
         "previous_secret_expires_at": webhook.previous_secret_expires_at,
         "last_triggered_at": webhook.last_triggered_at,
         "success_count": webhook.success_count,
@@ -255,6 +269,7 @@ def delivery_fields(delivery: Delivery) -> dict[str, Any]:
         "attempt_count": delivery.attempt_count,
         "is_held": delivery.is_held,
         "is_test": delivery.is_test,
+        "waits_for": delivery.waits_for,
         "http_status_code": delivery.http_status_code,
         "response_body": delivery.response_body,
         "error_message": delivery.error_message,

@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, Update, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, insert, select, update
 
 from domain.core.ports import Clock
 from domain.journal.events import DomainEvent
@@ -15,7 +15,7 @@ from domain.journal.ports import EventRef
 from infra.observability.trace import current_header
 from infra.sql.firsts import delete_first, update_first
 from infra.sql.journal.tables import domain_events
-from infra.sql.statements import chunks, guarded_by_unique_key
+from infra.sql.statements import EVER, checked_last, chunks, guarded_by_unique_key, unindexed
 from infra.sql.webhooks.tables import webhook_deliveries
 
 _e = domain_events.c
@@ -26,14 +26,31 @@ _KNOWN = select(_e.EventId).where(
     _e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True))
 )
 # UQ_DomainEvent_Id
-_EVENTS = select(_e.EventId, _e.EventType, _e.Payload, _e.OccurredAt, _e.Subject, _e.TraceParent).where(
-    _e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True))
-)
+_EVENTS = select(
+    _e.EventId, _e.EventType, _e.Payload, _e.OccurredAt, _e.Subject, _e.TraceParent, _e.Sequence
+).where(_e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True)))
 _PENDING = _EVENTS.where(_e.FannedOutAt.is_(None))
 _FANNED_OUT = (
     update(domain_events)
-    .where(_e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True)))
+    .where(
+        _e.TenantId == bindparam("tenant"),
+        _e.EventId.in_(bindparam("ids", expanding=True)),
+        _e.FannedOutAt.is_(None),
+    )
     .values(FannedOutAt=bindparam("at"))
+    .returning(_e.EventId)
+)
+# IX_DomainEvent_Outbox, which holds the few that are pending with their Sequence
+_PENDING_ABOUT = (
+    select(_e.EventId, _e.Sequence)
+    .where(
+        _e.FannedOutAt.is_(None),
+        _e.AnnouncedAt > bindparam("ever"),
+        unindexed(_e.Sequence) <= bindparam("until"),
+        checked_last(_e.TenantId == bindparam("tenant")),
+        _e.Subject.in_(bindparam("subjects", expanding=True)),
+    )
+    .order_by(unindexed(_e.Sequence))
 )
 # UQ_DomainEvent_Id
 _NOT_ANNOUNCED = (
@@ -115,11 +132,30 @@ class SqlOutbox:
         for tenant, ids in _by_tenant(refs).items():
             yield from events_of(self._connection, tenant, ids, pending=True)
 
-    def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> None:
-        self._stamp(_FANNED_OUT, refs, at)
+    def pending_about(
+        self, tenant_id: UUID, subjects: Sequence[str], *, until: int, limit: int
+    ) -> list[EventRef]:
+        found: list[tuple[int, str]] = []
+        for chunk in chunks(subjects):
+            wanted = {"tenant": tenant_id, "subjects": chunk, "until": until, "ever": EVER}
+            rows = self._connection.execute(_PENDING_ABOUT.limit(limit), wanted)
+            found += ((sequence, event_id) for event_id, sequence in rows)
+        return [EventRef(tenant_id, event_id) for _, event_id in sorted(found)[:limit]]
+
+    def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> set[EventRef]:
+        return {
+            EventRef(tenant, event_id)
+            for tenant, ids in _by_tenant(refs).items()
+            for chunk in chunks(ids)
+            for event_id in self._connection.execute(
+                _FANNED_OUT, {"tenant": tenant, "ids": chunk, "at": at}
+            ).scalars()
+        }
 
     def not_announced(self, refs: Sequence[EventRef], since: datetime) -> None:
-        self._stamp(_NOT_ANNOUNCED, refs, since)
+        for tenant, ids in _by_tenant(refs).items():
+            for chunk in chunks(ids):
+                self._connection.execute(_NOT_ANNOUNCED, {"tenant": tenant, "ids": chunk, "at": since})
 
     def unannounced(self, before: datetime, now: datetime, limit: int) -> list[EventRef]:
         # IX_DomainEvent_Outbox
@@ -136,11 +172,6 @@ class SqlOutbox:
         old = (_e.CreatedAt < cutoff, _e.FannedOutAt.is_not(None), ~referred)
         oldest = delete_first(domain_events, *old, order_by=_e.CreatedAt, limit=limit)
         return self._connection.execute(oldest).rowcount
-
-    def _stamp(self, statement: Update, refs: Sequence[EventRef], at: datetime) -> None:
-        for tenant, ids in _by_tenant(refs).items():
-            for chunk in chunks(ids):
-                self._connection.execute(statement, {"tenant": tenant, "ids": chunk, "at": at})
 
     def _unknown(self, events: Sequence[DomainEvent]) -> list[DomainEvent]:
         known: set[tuple[UUID, str]] = set()

@@ -8,13 +8,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, func, select, true, update
+from sqlalchemy import Connection, Select, and_, case, func, literal, select, true, update
 
 from domain.core.paging import Page, PageRequest
-from domain.webhooks.model import Attempt, Delivery, DeliveryStatus
-from domain.webhooks.ports import DeliveryFilter, Released
+from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, Ordering
+from domain.webhooks.ports import DeliveryFilter, Due, Released, Restarted
 from infra.sql.journal.tables import domain_events
-from infra.sql.statements import chunks, page_of, row_of, unindexed, within
+from infra.sql.statements import checked_last, chunks, page_of, row_of, unindexed, within
+from infra.sql.types import Utc
+from infra.sql.webhooks.lines import WAITS_FOR, dissolve, enter, give_turns
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts
 
 _d = webhook_deliveries.c
@@ -36,6 +38,7 @@ _LISTED = (
     _d.DeliveredAt,
     _d.NextRetryAt,
     _d.IsTest,
+    WAITS_FOR,
 )
 _SETTLED = (DeliveryStatus.Delivered, DeliveryStatus.Failed, DeliveryStatus.Expired, DeliveryStatus.Retrying)
 
@@ -66,10 +69,13 @@ class SqlDeliveries:
         tenant_id: UUID,
         delivery_ids: Sequence[UUID],
         *,
+        ordering: Ordering,
+        now: datetime,
         expires_at: datetime,
         requeue_at: datetime,
-    ) -> list[tuple[UUID, int]]:
-        changed: list[tuple[UUID, int]] = []
+    ) -> Restarted:
+        changed: list[Due] = []
+        in_line: list[UUID] = []
         for chunk in chunks(delivery_ids):
             statement = (
                 update(webhook_deliveries)
@@ -83,13 +89,23 @@ class SqlDeliveries:
                     RetriesUsed=0,
                     NextRetryAt=None,
                     IsHeld=False,
+                    IsWaiting=False,
+                    Line=None,
+                    LinePlace=None,
                     ExpiresAt=expires_at,
                     RequeueAt=requeue_at,
                 )
-                .returning(_d.WebhookDeliveryId, _d.PayloadBytes)
+                .returning(_d.WebhookId, _d.WebhookDeliveryId, _d.PayloadBytes)
             )
-            changed += [(row[0], row[1]) for row in self._connection.execute(statement)]
-        return changed
+            some = [(row[0], row[1], row[2]) for row in self._connection.execute(statement)]
+            changed += some
+            if some and ordering == "perSubject":
+                ids = [delivery_id for _, delivery_id, _ in some]
+                in_line += enter(self._connection, _d.WebhookDeliveryId.in_(ids))
+        # After all of them are in their lines, or the turn would go to the first of a chunk.
+        turns = give_turns(self._connection, in_line, now=now, requeue_at=requeue_at)
+        waiting = set(in_line)
+        return Restarted(len(changed), [*(due for due in changed if due[1] not in waiting), *turns])
 
     def find(self, tenant_id: UUID, webhook_id: UUID, filter_: DeliveryFilter, limit: int) -> list[UUID]:
         statement = _filtered(select(_d.WebhookDeliveryId), tenant_id, webhook_id, filter_)
@@ -102,11 +118,23 @@ class SqlDeliveries:
         statement = (
             update(webhook_deliveries)
             .where(*held, _d.ExpiresAt > now, unindexed(_d.DeliveryStatus) != DeliveryStatus.Expired)
-            .values(IsHeld=False, RequeueAt=now)
+            .values(
+                IsHeld=False,
+                RequeueAt=case((_d.IsWaiting == true(), _d.ExpiresAt), else_=literal(now, Utc())),
+            )
         )
         sent = self._connection.execute(statement).rowcount
         expired = select(func.count()).select_from(webhook_deliveries).where(*held, _d.ExpiresAt <= now)
         return Released(sent, self._connection.execute(expired).scalar_one())
+
+    def line_up(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> None:
+        # IX_WebhookDelivery_Requeue: it holds what has not ended, and of the webhook there may be very many.
+        own = checked_last(and_(_d.TenantId == tenant_id, _d.WebhookId == webhook_id))
+        in_line = enter(self._connection, own)
+        give_turns(self._connection, in_line, now=now, requeue_at=now)
+
+    def dissolve_lines(self, tenant_id: UUID, webhook_id: UUID, *, now: datetime) -> None:
+        dissolve(self._connection, tenant_id, webhook_id, now=now)
 
     def _attempts(self, delivery_id: UUID) -> list[Attempt]:
         statement = (

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, case, func, insert, literal, select, true, update
+from sqlalchemy import Connection, bindparam, case, false, func, insert, literal, select, true, update
 
 from domain.core.text_length import cut
 from domain.journal.events import DomainEvent
@@ -16,11 +16,14 @@ from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
 from domain.webhooks.ports import (
     AttemptResult,
     ClaimedDelivery,
+    Due,
     Endpoint,
     EndpointHealth,
     EndpointTally,
     ExpiredDelivery,
+    Fanned,
     NewDelivery,
+    Recorded,
     Requeued,
     Subscriber,
 )
@@ -28,7 +31,8 @@ from domain.webhooks.retry_policy import history_of
 from infra.sql.firsts import delete_first, update_first
 from infra.sql.journal.outbox import events_of
 from infra.sql.statements import chunks, guarded_by_unique_key, unindexed
-from infra.sql.types import Utc
+from infra.sql.types import Text, Utc
+from infra.sql.webhooks.lines import give_turns, pass_turns, stranded
 from infra.sql.webhooks.repository import policy_of
 from infra.sql.webhooks.tables import (
     webhook_deliveries,
@@ -43,7 +47,7 @@ _s = webhook_subscriptions.c
 
 # WebhookSubscriptions' primary key (TenantId, EventType, WebhookId)
 _SUBSCRIBERS = (
-    select(_s.WebhookId, _s.TenantId, _s.EventType, _w.State, _w.IntegrationId)
+    select(_s.WebhookId, _s.TenantId, _s.EventType, _w.State, _w.IntegrationId, _w.Ordering)
     .join(webhooks, _w.WebhookId == _s.WebhookId)
     .where(
         _s.TenantId == bindparam("tenant"),
@@ -78,7 +82,8 @@ _CLAIM = (
     .where(
         _d.WebhookDeliveryId.in_(bindparam("ids", expanding=True)),
         unindexed(_d.DeliveryStatus).in_(_WAITING),
-        _d.IsHeld == False,  # noqa: E712 - SQL
+        _d.IsHeld == false(),
+        _d.IsWaiting == false(),
         _d.ExpiresAt > bindparam("now"),
         (_d.NextRetryAt.is_(None)) | (_d.NextRetryAt <= bindparam("due")),
     )
@@ -109,7 +114,7 @@ _STILL_LEASED = (
         _d.LeaseId.in_(bindparam("leases", expanding=True)),
     )
     .values(LeaseId=_d.LeaseId)
-    .returning(_d.WebhookDeliveryId, _d.LeaseId)
+    .returning(_d.WebhookDeliveryId, _d.LeaseId, _d.Line)
 )
 _RESULT = (
     update(webhook_deliveries)
@@ -144,7 +149,11 @@ _LOOKED_AT = (
     _d.LeasedAt,
     _d.PayloadBytes,
     _d.IsTest,
+    _d.Line,
+    _d.IsWaiting,
 )
+_EXPIRED = "Not delivered within its time; expired."
+_EXPIRED_WAITING = "Its turn did not come within its time, for those before it in line; expired."
 
 
 class SqlDeliveryPipeline:
@@ -158,10 +167,12 @@ class SqlDeliveryPipeline:
         for tenant, name in wanted:
             names.setdefault(tenant, set()).add(name)
         return [
-            Subscriber(webhook_id, tenant_id, event_type, state != WebhookState.Active, integration_id)
+            Subscriber(
+                webhook_id, tenant_id, event_type, state != WebhookState.Active, integration_id, ordering
+            )
             for tenant, wanted_names in names.items()
             for chunk in chunks(sorted(wanted_names))
-            for webhook_id, tenant_id, event_type, state, integration_id in self._connection.execute(
+            for webhook_id, tenant_id, event_type, state, integration_id, ordering in self._connection.execute(
                 _SUBSCRIBERS, {"tenant": tenant, "names": chunk}
             )
         ]
@@ -173,7 +184,7 @@ class SqlDeliveryPipeline:
         now: datetime,
         expires_at: datetime,
         requeue_at: datetime,
-    ) -> list[NewDelivery]:
+    ) -> Fanned:
         event_ids = list({delivery.event.event_id for delivery in deliveries})
         known = {
             (event_id, webhook_id)
@@ -199,14 +210,24 @@ class SqlDeliveryPipeline:
                     "IsTest": delivery.is_test,
                     "ScheduledAt": now,
                     "ExpiresAt": expires_at,
-                    "RequeueAt": expires_at if delivery.is_held else requeue_at,
+                    "RequeueAt": requeue_at if _goes_now(delivery) else expires_at,
                     "PayloadBytes": delivery.event.size,
+                    "Line": delivery.line,
+                    "LinePlace": None if delivery.line is None else delivery.event.sequence,
+                    "IsWaiting": delivery.line is not None,
                 }
                 for delivery in new
             ]
             with guarded_by_unique_key():
                 self._connection.execute(_INSERT, rows)
-        return [delivery for delivery in new if not delivery.is_held]
+        in_line = [delivery.webhook_delivery_id for delivery in new if delivery.line is not None]
+        turns = give_turns(self._connection, in_line, now=now, requeue_at=requeue_at)
+        at_once = [
+            (delivery.webhook_id, delivery.webhook_delivery_id, delivery.event.size)
+            for delivery in new
+            if _goes_now(delivery)
+        ]
+        return Fanned([delivery for delivery in new if not delivery.is_held], at_once + turns)
 
     def endpoints(self, webhook_ids: Sequence[UUID], now: datetime) -> list[Endpoint]:
         return [
@@ -266,12 +287,19 @@ class SqlDeliveryPipeline:
             )
         return claimed
 
-    def hold(self, delivery_ids: Sequence[UUID]) -> None:
+    def hold(self, webhook_ids: Sequence[UUID], delivery_ids: Sequence[UUID]) -> None:
         for chunk in chunks(delivery_ids):
             self._connection.execute(
                 update(webhook_deliveries)
                 .where(_d.WebhookDeliveryId.in_(chunk), unindexed(_d.DeliveryStatus).in_(_WAITING))
                 .values(IsHeld=True, RequeueAt=_d.ExpiresAt)
+            )
+        for chunk in chunks(webhook_ids):
+            # IX_WebhookDelivery_Line
+            self._connection.execute(
+                update(webhook_deliveries)
+                .where(_d.WebhookId.in_(chunk), _d.Line.is_not(None), _d.IsWaiting == true())
+                .values(IsHeld=True)
             )
 
     def _events(self, names: set[tuple[UUID, str]]) -> dict[tuple[UUID, str], DomainEvent]:
@@ -284,12 +312,14 @@ class SqlDeliveryPipeline:
             for event in events_of(self._connection, tenant, ids)
         }
 
-    def record(self, results: Sequence[AttemptResult]) -> list[AttemptResult]:
+    def record(self, results: Sequence[AttemptResult], *, now: datetime, requeue_at: datetime) -> Recorded:
         leases = list({result.claimed.lease_id for result in results})
         held = {
-            tuple(row)
+            (delivery_id, lease_id): line
             for chunk in chunks([result.claimed.webhook_delivery_id for result in results])
-            for row in self._connection.execute(_STILL_LEASED, {"ids": chunk, "leases": leases}).all()
+            for delivery_id, lease_id, line in self._connection.execute(
+                _STILL_LEASED, {"ids": chunk, "leases": leases}
+            ).all()
         }
         kept = [
             result
@@ -299,7 +329,13 @@ class SqlDeliveryPipeline:
         if kept:
             self._connection.execute(_RESULT, [_result_row(result) for result in kept])
             self._connection.execute(_ATTEMPT, [_attempt_row(result) for result in kept])
-        return kept
+        ended = [
+            result.claimed.webhook_delivery_id
+            for result in kept
+            if result.delivery_status in _ENDED
+            and held[result.claimed.webhook_delivery_id, result.claimed.lease_id] is not None
+        ]
+        return Recorded(kept, pass_turns(self._connection, ended, now=now, requeue_at=requeue_at))
 
     def tally(self, tallies: Sequence[EndpointTally], now: datetime) -> list[EndpointHealth]:
         return [health for tally in tallies for health in self._tally(tally, now)]
@@ -380,9 +416,18 @@ class SqlDeliveryPipeline:
                 _d.ExpiresAt > now,
                 unindexed(_d.DeliveryStatus).in_(_WAITING),
             )
-            .values(IsHeld=False, RequeueAt=now)
+            .values(
+                IsHeld=False,
+                RequeueAt=case((_d.IsWaiting == true(), _d.ExpiresAt), else_=literal(now, Utc())),
+            )
         )
         return self._connection.execute(statement).rowcount
+
+    def stranded_lines(self, now: datetime, limit: int) -> list[UUID]:
+        return stranded(self._connection, now, limit)
+
+    def give_turns(self, delivery_ids: Sequence[UUID], *, now: datetime, requeue_at: datetime) -> list[Due]:
+        return give_turns(self._connection, delivery_ids, now=now, requeue_at=requeue_at)
 
     def requeue_due(self, *, now: datetime, again_at: datetime, limit: int) -> Requeued:
         # IX_WebhookDelivery_Requeue
@@ -391,11 +436,16 @@ class SqlDeliveryPipeline:
         lapsed = [row for row in rows if row.DeliveryStatus == DeliveryStatus.Sending]
         waiting = [row for row in rows if row.DeliveryStatus != DeliveryStatus.Sending]
         past = [row for row in waiting if row.ExpiresAt <= now]
-        due = [row for row in waiting if row.ExpiresAt > now and not row.IsHeld]
+        due = [row for row in waiting if row.ExpiresAt > now and not row.IsHeld and not row.IsWaiting]
         interrupted = [row for row in lapsed if self._interrupt(row, now)]
         expired = self._expire([row.WebhookDeliveryId for row in past])
+        in_line = [
+            row.WebhookDeliveryId for row in past if row.Line is not None and row.WebhookDeliveryId in expired
+        ]
+        turns = pass_turns(self._connection, in_line, now=now, requeue_at=again_at)
+        again = [(row.WebhookId, row.WebhookDeliveryId, row.PayloadBytes) for row in [*due, *interrupted]]
         return Requeued(
-            due=[(row.WebhookId, row.WebhookDeliveryId, row.PayloadBytes) for row in [*due, *interrupted]],
+            due=again + turns,
             interrupted=len(interrupted),
             expired=[
                 ExpiredDelivery(
@@ -453,12 +503,20 @@ class SqlDeliveryPipeline:
                     DeliveryStatus=DeliveryStatus.Expired,
                     NextRetryAt=None,
                     RequeueAt=None,
-                    ErrorMessage="Not delivered within its time; expired.",
+                    IsWaiting=False,
+                    ErrorMessage=case(
+                        (_d.IsWaiting == true(), literal(_EXPIRED_WAITING, Text)),
+                        else_=literal(_EXPIRED, Text),
+                    ),
                 )
                 .returning(_d.WebhookDeliveryId)
             )
             expired.update(self._connection.execute(statement).scalars())
         return expired
+
+
+def _goes_now(delivery: NewDelivery) -> bool:
+    return not delivery.is_held and delivery.line is None
 
 
 def _live_secrets(

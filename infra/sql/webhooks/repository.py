@@ -41,6 +41,7 @@ def _webhook_of(row: Any) -> Webhook:
         integration_id=row.IntegrationId,
         description=row.Description,
         rate_limit_per_second=row.RateLimitPerSecond,
+        ordering=row.Ordering,
         previous_sealed_secret=row.PreviousSecret,
         previous_secret_expires_at=row.PreviousSecretExpiresAt,
         verified_at=row.VerifiedAt,
@@ -73,6 +74,7 @@ def _values(webhook: Webhook) -> dict[str, Any]:
         "MaxRetries": webhook.retry_policy.max_retries,
         "TimeoutSeconds": webhook.timeout_seconds,
         "RateLimitPerSecond": webhook.rate_limit_per_second,
+        "Ordering": webhook.ordering,
         "ModifiedAt": webhook.modified_at,
     }
 

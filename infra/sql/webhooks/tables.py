@@ -28,6 +28,7 @@ webhooks = Table(
     Column("MaxRetries", Integer, nullable=False, server_default=text("3")),
     Column("TimeoutSeconds", Integer, nullable=False, server_default=text("30")),
     Column("RateLimitPerSecond", Integer),
+    Column("Ordering", Exact(20), nullable=False, server_default=text("'none'")),
     Column("LastTriggeredAt", Utc),
     Column("SuccessCount", BigInteger, nullable=False, server_default=text("0")),
     Column("FailureCount", BigInteger, nullable=False, server_default=text("0")),
@@ -95,6 +96,11 @@ webhook_deliveries = Table(
     # When the retry processor looks at it again; NULL once it has ended.
     Column("RequeueAt", Utc),
     Column("PayloadBytes", Integer, nullable=False, server_default=text("0")),
+    # Which line it stands in, and where: the Sequence of its event. NULL: in none, or it has ended.
+    Column("Line", BigInteger),
+    Column("LinePlace", BigInteger),
+    # Somebody before it in its line has the turn.
+    Column("IsWaiting", Flag, nullable=False, server_default=text("0")),
     # (EventId, WebhookId): a repeated fan-out inserts nothing.
     UniqueConstraint("EventId", "WebhookId", name="UQ_WebhookDelivery_Event"),
     Index("IX_WebhookDelivery_Webhook", "WebhookId", "ScheduledAt"),
@@ -102,6 +108,9 @@ webhook_deliveries = Table(
     filtered("IX_WebhookDelivery_NextRetry", "NextRetryAt", where="NextRetryAt IS NOT NULL"),
     filtered("IX_WebhookDelivery_Requeue", "RequeueAt", where="RequeueAt IS NOT NULL"),
     filtered("IX_WebhookDelivery_Held", "WebhookId", "ExpiresAt", where="IsHeld = 1"),
+    filtered(
+        "IX_WebhookDelivery_Line", "WebhookId", "Line", "IsWaiting", "LinePlace", where="Line IS NOT NULL"
+    ),
     scattered_key("WebhookDeliveryId"),
     clustered("IX_WebhookDelivery_Scheduled", "ScheduledAt"),
 )

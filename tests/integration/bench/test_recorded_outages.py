@@ -83,7 +83,8 @@ def test_the_recording_names_nobody(tmp_path: Path) -> None:
             [result] = [world.result(delivery, status) for delivery in claimed]
             with world.transactions.write() as tx:
                 attempt = replace(result.attempt, http_status_code=answered)
-                tx.pipeline.record([replace(result, attempt=attempt)])
+                now = world.clock.now()
+                tx.pipeline.record([replace(result, attempt=attempt)], now=now, requeue_at=now)
                 tx.commit()
         write(recording(attempts_since(world.database, START)), path)
     assert (

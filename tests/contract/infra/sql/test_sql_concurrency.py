@@ -9,25 +9,31 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from queue import Empty, Queue
 from uuid import UUID
 
 import pytest
 
 from domain.core.errors import RuleViolation, Unavailable
+from domain.core.paging import PageRequest
 from domain.core.principal import Principal
 from domain.core.transaction import repeated
+from domain.journal.events import DomainEvent
+from domain.journal.ports import EventRef
 from domain.monitoring.alerts.model import AlertKind, Notification, Transition
-from domain.webhooks.model import CreateWebhook, WebhookState
-from domain.webhooks.ports import ClaimedDelivery
+from domain.webhooks.model import CreateWebhook, DeliveryStatus, WebhookState
+from domain.webhooks.ports import ClaimedDelivery, DeliveryFilter, Due, NewDelivery
+from domain.webhooks.rules import line_of
 from domain.webhooks.service import EndpointVerification, WebhookLimits, WebhookService
 from infra.sql.engine import DATABASE_FILE, Database, sqlite_database
 from tests import ROOT
 from tests.worlds.sql_drive_alerts import alert
-from tests.worlds.sql_world import START, SqlWorld, claim_in, world_under
+from tests.worlds.sql_world import EXPIRY, START, SqlWorld, claim_in, world_under
 
 _ROOT = ROOT
 _CLAIMER = """
@@ -86,6 +92,65 @@ def test_eight_threads_claim_each_delivery_exactly_once(world: SqlWorld) -> None
         claimed = [delivery.webhook_delivery_id for won in threads.map(take, range(8)) for delivery in won]
     assert len(claimed) == 2_000
     assert set(claimed) == set(ids)
+
+
+def test_eight_threads_send_a_line_one_after_another_and_no_turn_is_lost(world: SqlWorld) -> None:
+    """Some fan out, others claim and record: each stores what the others have not seen when they began."""
+    webhook = world.webhook(ordering="perSubject")
+    events = world.events(60)
+    queue: Queue[UUID] = Queue()
+    sent: list[str] = []
+    deadline = time.monotonic() + 20
+
+    def queued(due: Sequence[Due]) -> None:
+        for _, delivery_id, _ in due:
+            queue.put(delivery_id)
+
+    @repeated
+    def fan_out(some: Sequence[DomainEvent]) -> None:
+        refs = [EventRef(event.tenant_id, event.event_id) for event in some]
+        with world.transactions.write() as tx:
+            stored = tx.outbox.pending(refs)
+            line = line_of(webhook.webhook_id, "booking/42")
+            new = [
+                NewDelivery(world.ids.new(), webhook.webhook_id, event, False, line=line) for event in stored
+            ]
+            times = {"now": START, "expires_at": START + EXPIRY, "requeue_at": START}
+            due = tx.pipeline.add_deliveries(new, **times).due
+            tx.commit()
+        queued(due)
+
+    @repeated
+    def take(delivery_id: UUID) -> list[ClaimedDelivery]:
+        with world.transactions.write() as tx:
+            claimed = claim_in(tx, webhook.webhook_id, [delivery_id], world.ids.new(), START)
+            under_way = DeliveryFilter(statuses=[DeliveryStatus.Sending])
+            assert tx.deliveries.page(world.tenant, webhook.webhook_id, under_way, PageRequest()).total <= 1
+            tx.commit()
+        return claimed
+
+    @repeated
+    def record(claimed: list[ClaimedDelivery]) -> Sequence[Due]:
+        results = [world.result(delivery, DeliveryStatus.Delivered) for delivery in claimed]
+        with world.transactions.write() as tx:
+            due = tx.pipeline.record(results, now=START, requeue_at=START).due
+            tx.commit()
+        return due
+
+    def work(worker: int) -> None:
+        if worker < 4:
+            for first in range(3 * worker, 60, 12):
+                fan_out(events[first : first + 3])
+            return
+        while len(sent) < 60 and time.monotonic() < deadline:
+            with suppress(Empty):
+                if claimed := take(queue.get(timeout=0.05)):
+                    sent.append(claimed[0].event.event_id)
+                    queued(record(claimed))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
+    assert sorted(sent) == sorted(event.event_id for event in events)
 
 
 def _in_eight_threads(take: Callable[[], list[UUID]]) -> list[UUID]:

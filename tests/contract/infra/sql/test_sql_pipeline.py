@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from domain.journal.ports import EventRef
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
-from domain.webhooks.ports import EndpointTally, NewDelivery, Released
+from domain.webhooks.ports import EndpointTally, Fanned, NewDelivery, Released
 from domain.webhooks.retry_policy import OutageHistory, history_of
 from tests.worlds.sql_world import EXPIRY, START, SqlWorld
 
@@ -109,18 +109,17 @@ def test_a_repeated_fan_out_adds_nothing_not_even_within_one_batch(world: SqlWor
     with world.transactions.write() as tx:
         twice = [NewDelivery(world.ids.new(), webhook.webhook_id, event, False) for _ in range(2)]
         times = {"now": START, "expires_at": START + EXPIRY, "requeue_at": START}
-        assert tx.pipeline.add_deliveries(twice, **times) == twice[:1]
+        assert tx.pipeline.add_deliveries(twice, **times).new == twice[:1]
         again = NewDelivery(world.ids.new(), webhook.webhook_id, event, False)
-        assert tx.pipeline.add_deliveries([again], **times) == []
+        assert tx.pipeline.add_deliveries([again], **times) == Fanned([], [])
 
 
 def test_held_deliveries_are_stored_and_not_handed_to_the_queue(world: SqlWorld) -> None:
     webhook, event = world.webhook(), world.events(1)[0]
     held = NewDelivery(world.ids.new(), webhook.webhook_id, event, is_held=True)
     with world.transactions.write() as tx:
-        assert (
-            tx.pipeline.add_deliveries([held], now=START, expires_at=START + EXPIRY, requeue_at=START) == []
-        )
+        times = {"now": START, "expires_at": START + EXPIRY, "requeue_at": START}
+        assert tx.pipeline.add_deliveries([held], **times) == Fanned([], [])
         assert tx.deliveries.get(world.tenant, webhook.webhook_id, held.webhook_delivery_id).is_held
 
 
@@ -150,7 +149,7 @@ def test_a_claim_takes_what_waits_and_leaves_the_rest(world: SqlWorld) -> None:
     waiting, sending, held = (world.deliveries(webhook)[0] for _ in range(3))
     world.claim(webhook, [sending])
     with world.transactions.write() as tx:
-        tx.pipeline.hold([held])
+        tx.pipeline.hold([webhook.webhook_id], [held])
         tx.commit()
     claimed = world.claim(webhook, [waiting, sending, held])
     assert [(delivery.webhook_delivery_id, delivery.attempt_number) for delivery in claimed] == [(waiting, 1)]

@@ -20,7 +20,7 @@ from tests.worlds.sql_world import SqlWorld, world_under
 _INDEXES: dict[str, tuple[str, ...]] = {
     "pipeline.claim": ("sqlite_autoindex_WebhookDeliveries_", "sqlite_autoindex_DomainEvents_"),
     "pipeline.record": ("sqlite_autoindex_WebhookDeliveries_",),
-    "pipeline.hold": ("sqlite_autoindex_WebhookDeliveries_",),
+    "pipeline.hold": ("sqlite_autoindex_WebhookDeliveries_", "IX_WebhookDelivery_Line"),
     "pipeline.subscribers": ("sqlite_autoindex_WebhookSubscriptions_", "sqlite_autoindex_Webhooks_"),
     "pipeline.add_deliveries": ("sqlite_autoindex_WebhookDeliveries_",),
     "pipeline.endpoints": ("sqlite_autoindex_Webhooks_",),
@@ -30,6 +30,8 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "pipeline.delete_before": ("IX_WebhookDelivery_Scheduled",),
     "outbox.append": ("sqlite_autoindex_DomainEvents_",),
     "outbox.pending": ("sqlite_autoindex_DomainEvents_",),
+    "pipeline.give_turns": ("IX_WebhookDelivery_Line", "sqlite_autoindex_WebhookDeliveries_"),
+    "pipeline.stranded_lines": ("IX_WebhookDelivery_Line",),
     "outbox.mark_fanned_out": ("sqlite_autoindex_DomainEvents_",),
     "outbox.unannounced": ("IX_DomainEvent_Outbox",),
     "outbox.delete_before": ("IX_DomainEvent_CreatedAt", "sqlite_autoindex_WebhookDeliveries_"),
@@ -41,6 +43,8 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "deliveries.get": ("sqlite_autoindex_WebhookDeliveries_", "sqlite_autoindex_WebhookDeliveryAttempts_"),
     "deliveries.find": ("IX_WebhookDelivery_Webhook",),
     "deliveries.reset": ("sqlite_autoindex_WebhookDeliveries_",),
+    "deliveries.line_up": ("IX_WebhookDelivery_Requeue", "IX_WebhookDelivery_Line"),
+    "deliveries.dissolve_lines": ("IX_WebhookDelivery_Line",),
     "deliveries.release_held": ("IX_WebhookDelivery_Held",),
     "sync_jobs.claim": ("sqlite_autoindex_DataSyncJobs_",),
     "sync_jobs.advance": ("sqlite_autoindex_SyncSteps_", "sqlite_autoindex_DataSyncJobs_"),
@@ -138,6 +142,14 @@ def test_a_hot_statement_is_served_by_its_index(
             used += " ".join(steps)
     for index in _INDEXES[method]:
         assert index in used, (index, used)
+
+
+def test_events_of_a_line_are_looked_for_among_those_that_are_pending(
+    full_world: SqlWorld, driven: dict[str, list[Callable[[SqlTransaction], object]]]
+) -> None:
+    [call] = driven["outbox.pending_about"]
+    for _, steps in _plans(full_world, call):
+        assert steps[0] == "SEARCH DomainEvents USING INDEX IX_DomainEvent_Outbox (AnnouncedAt>?)", steps
 
 
 def test_checks_of_a_provider_are_read_from_a_few_of_its_integrations(full_world: SqlWorld) -> None:

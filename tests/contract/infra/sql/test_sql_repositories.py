@@ -103,10 +103,11 @@ def test_resetting_gives_a_fresh_budget_to_what_is_not_being_sent(world: SqlWorl
     world.claim(webhook, [sending])
     expires_at = world.clock.advance(hours=1) + EXPIRY
     with world.transactions.write() as tx:
-        changed = tx.deliveries.reset(
-            world.tenant, [ended, sending], expires_at=expires_at, requeue_at=world.clock.now()
-        )
-        assert [delivery_id for delivery_id, _ in changed] == [ended]
+        now = world.clock.now()
+        times = {"now": now, "expires_at": expires_at, "requeue_at": now}
+        reset = tx.deliveries.reset(world.tenant, [ended, sending], ordering="none", **times)
+        assert [delivery_id for _, delivery_id, _ in reset.due] == [ended]
+        assert reset.changed == 1
         tx.commit()
     claimed = world.claim(webhook, [ended])[0]
     assert (claimed.attempt_number, claimed.retries_used, claimed.expires_at) == (2, 0, expires_at)

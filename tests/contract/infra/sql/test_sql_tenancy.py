@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from domain.core.errors import NotFound, PreconditionFailed
 from domain.core.paging import PageRequest
 from domain.webhooks.model import DeliveryStatus, WebhookState
-from domain.webhooks.ports import DeliveryFilter, Released, WebhookFilter
+from domain.webhooks.ports import DeliveryFilter, Released, Restarted, WebhookFilter
 from infra.sql.apikeys.repository import SqlApiKeys
 from infra.sql.integrations.tables import integrations
 from infra.sql.journal.audit import SqlAudit
@@ -112,8 +112,11 @@ def test_deliveries_of_another_tenant_are_not_there(world: SqlWorld) -> None:
         assert tx.deliveries.find(intruder, webhook.webhook_id, DeliveryFilter(), 10) == []
         with pytest.raises(NotFound):
             tx.deliveries.get(intruder, webhook.webhook_id, ended)
-        assert tx.deliveries.reset(intruder, [ended, held], expires_at=now + EXPIRY, requeue_at=now) == []
+        times = {"now": now, "expires_at": now + EXPIRY, "requeue_at": now}
+        reset = tx.deliveries.reset(intruder, [ended, held], ordering="perSubject", **times)
+        assert reset == Restarted(0, [])
         assert tx.deliveries.release_held(intruder, webhook.webhook_id, now=now) == Released()
+        tx.deliveries.line_up(intruder, webhook.webhook_id, now=now)
         tx.commit()
     assert world.status(webhook, ended) == DeliveryStatus.Delivered
     with world.transactions.read() as tx:

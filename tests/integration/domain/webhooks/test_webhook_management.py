@@ -82,7 +82,9 @@ async def test_only_the_fields_sent_are_replaced(world: WebhookWorld) -> None:
     assert len(world.receivers.posts) == 1
 
 
-@pytest.mark.parametrize("field", ["url", "eventTypes", "retryPolicy", "timeoutSeconds", "isActive"])
+@pytest.mark.parametrize(
+    "field", ["url", "eventTypes", "retryPolicy", "timeoutSeconds", "ordering", "isActive"]
+)
 async def test_null_is_refused_where_a_value_is_needed(world: WebhookWorld, field: str) -> None:
     created = (await world.webhook("*")).webhook
     with pytest.raises(ValidationFailed) as refused:

@@ -18,6 +18,7 @@ _BOUNDS: list[tuple[str, list[Any], list[Any]]] = [
     ("eventTypes", [["a" * 100], [f"{'a' * 98}.*"]], [["a" * 101], [f"{'a' * 99}.*"]]),
     ("url", ["https://a.example/" + "x" * 482], ["", "https://a.example/" + "x" * 483]),
     ("description", ["", "d" * 500], ["d" * 501]),
+    ("ordering", ["none", "perSubject"], ["", "None", "persubject", "global", True]),
 ]
 _POLICY: list[tuple[str, list[Any], list[Any]]] = [
     ("maxRetries", [0, 10], [-1, 11]),
