@@ -66,6 +66,7 @@ def token_of(arguments: argparse.Namespace, state: Path) -> str:
         permissions=permissions,
         ttl_seconds=arguments.ttl,
         name=arguments.name,
+        email=arguments.email,
     )
 
 
@@ -198,6 +199,7 @@ def parser() -> argparse.ArgumentParser:
     token.add_argument("--permissions", help="comma-separated; all when left out")
     token.add_argument("--ttl", type=int, default=3600, help="seconds")
     token.add_argument("--name", default="Development Administrator")
+    token.add_argument("--email", help="who gets test messages for which nobody is named")
     token.set_defaults(run=_token)
 
     secret = commands.add_parser("secret", help="put a secret that a setting names into the embedded store")

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from domain.core.errors import InvalidToken
 from domain.core.permissions import PERMISSIONS
-from domain.core.principal import Principal, guid
+from domain.core.principal import EMAIL_ADDRESS, Principal, guid
 from domain.core.text_length import cut
 
 _PERMISSION_CLAIMS = ("permissions", "roles", "scp", "scope")
@@ -28,6 +28,7 @@ def principal_from_claims(claims: Mapping[str, object], *, tenant_claim: str, us
         user_id=_required_guid(claims, user_claim),
         permissions=frozenset(_words(claims)) & PERMISSIONS.keys(),
         name=_display_name(claims),
+        email=_email(claims),
     )
 
 
@@ -46,6 +47,11 @@ def _words(claims: Mapping[str, object]) -> Iterator[str]:
             yield from value.split(" ")
         elif isinstance(value, list | tuple):
             yield from (word for word in value if isinstance(word, str))
+
+
+def _email(claims: Mapping[str, object]) -> str | None:
+    value = claims.get("email")
+    return value if isinstance(value, str) and EMAIL_ADDRESS.fullmatch(value) else None
 
 
 def _display_name(claims: Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from uuid import UUID
 
@@ -208,9 +208,7 @@ def _request(
 def _user_result(
     user: Principal, permission: str | None, origin: RequestOrigin, *, instead: str | None
 ) -> AuthenticationResult:
-    principal = Principal(
-        user.tenant_id, user.user_id, user.permissions, user.name, user.api_key_id, origin, user.expires_at
-    )
+    principal = replace(user, origin=origin)
     try:
         if permission and instead not in principal.permissions:
             principal.require(permission)

@@ -25,7 +25,8 @@ class RequestOrigin:
 class Principal:
     """A user of a tenant, or an API key that acts for the user who created it.
 
-    `expires_at` is when its token or key expires; None where it does not, or does not say."""
+    - `expires_at` is when its token or key expires; None where it does not, or does not say.
+    - `email` is what the token claims, and no proof of who it is; None of a key."""
 
     tenant_id: UUID
     user_id: UUID
@@ -34,6 +35,7 @@ class Principal:
     api_key_id: UUID | None = None
     origin: RequestOrigin = field(default=RequestOrigin(), compare=False)
     expires_at: datetime | None = field(default=None, compare=False)
+    email: str | None = field(default=None, compare=False, repr=False)
 
     def require(self, permission: str) -> None:
         """Raise Forbidden, with the name of the permission, unless the caller has it."""
@@ -42,6 +44,7 @@ class Principal:
             raise Forbidden(detail, scopes=(permission,))
 
 
+EMAIL_ADDRESS = re.compile(r"[^@\s<>,;]{1,64}@[A-Za-z0-9.-]{1,253}")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 

@@ -41,7 +41,12 @@ class TestIntegration(Command):
     __test__ = False
 
     recipient: Annotated[str, TextConstraints(min_length=3, max_length=320)] | None = Field(
-        None, description="E-mail address or E.164 phone number that gets the test message"
+        None,
+        description="E-mail address or E.164 phone number that gets the test message; without it the e-mail address "
+        "that the caller's token claims",
+    )
+    sandbox: bool = Field(
+        False, description="Have the provider check the test message without delivering it, where it can"
     )
     amount_minor: int = Field(100, ge=1, le=100_000, description="Test charge in the currency's minor unit")
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = Field(
@@ -51,7 +56,7 @@ class TestIntegration(Command):
     )
 
     def to_options(self) -> TestOptions:
-        return TestOptions(self.recipient, self.amount_minor, self.currency)
+        return TestOptions(self.recipient, self.amount_minor, self.currency, self.sandbox)
 
 
 class CreateIntegration(Command):
@@ -73,7 +78,8 @@ class CreateIntegration(Command):
     activate: bool = Field(True, description="false: keep it as a Draft; activate it later")
     test: bool | None = Field(
         None,
-        description="Make the provider's test before activation; by default for payment gateways in test mode",
+        description="Make the provider's test before activation; by default for payment gateways in test mode, and "
+        "for e-mail and SMS services, whose test is a message",
     )
     test_options: TestIntegration = TestIntegration()
     allow_tls12: bool = Field(

@@ -21,8 +21,11 @@ from domain.integrations.health_rules import FIRST_PROBE
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, LogLevel, SuspensionCause
 from domain.integrations.ports import IntegrationTransaction
 from domain.integrations.rules import (
+    RECIPIENT_POINTER,
+    RECIPIENTS,
     Move,
     activated,
+    check_recipient,
     check_type_enabled,
     early_slot,
     moved,
@@ -88,10 +91,12 @@ class Lifecycle:
         if_match: int | None = None,
     ) -> LifecycleResult:
         """Do what `activate` does, for a caller whose permission was checked."""
-        begun = await asyncio.to_thread(self._begin, principal, integration_id, if_match)
+        recipient = command.test_options.recipient
+        begun = await asyncio.to_thread(self._begin, principal, integration_id, if_match, recipient=recipient)
         is_new = begun.status == IntegrationStatus.PendingValidation
         test = command.test if command.test is not None or is_new else False
-        validation = await self._validator.validate(begun, command.test_options.to_options(), test=test)
+        options, email = command.test_options.to_options(), principal.email
+        validation = await self._validator.validate(begun, options, test=test, email=email)
         try:
             concluded = await asyncio.to_thread(self._conclude, principal, begun, validation)
         except RuleViolation as refused:
@@ -131,7 +136,10 @@ class Lifecycle:
         reviewed = await asyncio.to_thread(self._review, principal, integration_id, command, if_match)
         if command.resolution != "Activate":
             return LifecycleResult(reviewed)
-        return await self.start(principal, integration_id, ActivateIntegration(), reviewed.version)
+        # Its messages were tested when it was set up, and a review names nobody to send another one to.
+        test = False if reviewed.integration_type in RECIPIENTS else None
+        again = ActivateIntegration(test=test)
+        return await self.start(principal, integration_id, again, reviewed.version)
 
     def disconnect(
         self, principal: Principal, integration_id: UUID, reason: str, if_match: int | None = None
@@ -243,11 +251,14 @@ class Lifecycle:
         return saved
 
     @repeated
-    def _begin(self, principal: Principal, integration_id: UUID, if_match: int | None) -> Integration:
+    def _begin(
+        self, principal: Principal, integration_id: UUID, if_match: int | None, *, recipient: str | None
+    ) -> Integration:
         """Store PendingValidation before the provider is asked, so that an interruption shows; Suspended stays."""
         with self._transactions.write() as tx:
             before = self.current(tx, principal, integration_id, if_match)
             check_type_enabled(before.integration_type, self._disabled_types)
+            check_recipient(before.integration_type, recipient, RECIPIENT_POINTER)
             is_suspended = before.status == IntegrationStatus.Suspended
             pending = before if is_suspended else moved(before, Move.Validate, _UNFINISHED)
             wanted = early_slot(before)
@@ -296,7 +307,7 @@ class Lifecycle:
                 return moved(before, Move.Validate, validation.detail)
             # A charge may stand whose reversal failed: a person has to look.
             return moved(before, Move.Fail, validation.detail)
-        if validation.stage == "authorization" or validation.is_temporary:
+        if validation.stage == "authorization" or validation.is_temporary or validation.cause is not None:
             return moved(before, Move.Validate, validation.detail)
         return moved(before, Move.Refuse, validation.detail)
 

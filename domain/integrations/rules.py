@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from domain.core.errors import Conflict, FieldError, RuleViolation, ValidationFailed
+from domain.core.principal import EMAIL_ADDRESS
 from domain.core.web_address import BadAddress, require_https
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus
 from domain.providers.contract import IntegrationType
@@ -165,3 +167,27 @@ def _urls(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _urls(item, f"{pointer}/{index}")
+
+
+#: In a body that activates.
+RECIPIENT_POINTER = "/testOptions/recipient"
+#: The forms of those who get messages, and what a form is called.
+RECIPIENTS: Mapping[IntegrationType, tuple[re.Pattern[str], str]] = {
+    IntegrationType.EmailService: (EMAIL_ADDRESS, "an e-mail address"),
+    IntegrationType.SMSService: (re.compile(r"\+[1-9][0-9]{6,14}"), "a phone number in E.164"),
+}
+
+
+def check_recipient(kind: IntegrationType, recipient: str | None, pointer: str) -> None:
+    """Raise ValidationFailed when the one named cannot get a message of this type."""
+    form = RECIPIENTS.get(kind)
+    if form is not None and recipient is not None and not form[0].fullmatch(recipient):
+        detail = f"Must be {form[1]}."
+        raise ValidationFailed(
+            "The test message cannot be sent to this recipient.", [FieldError(pointer, detail)]
+        )
+
+
+def message_recipient(kind: IntegrationType, named: str | None, email: str | None) -> str | None:
+    """Return who gets a test message (UC-IM-02 step 4): the one named, else the caller, whom no SMS reaches."""
+    return named or (email if kind == IntegrationType.EmailService else None)

@@ -33,7 +33,14 @@ from domain.integrations.lifecycle import Lifecycle, LifecycleResult
 from domain.integrations.model import Integration, IntegrationStatus, LogLevel
 from domain.integrations.oauth_apps import OAuthApps
 from domain.integrations.ports import IntegrationFilter, IntegrationTransaction
-from domain.integrations.rules import check_type_enabled, check_urls, early_slot, slot_taken
+from domain.integrations.rules import (
+    RECIPIENT_POINTER,
+    check_recipient,
+    check_type_enabled,
+    check_urls,
+    early_slot,
+    slot_taken,
+)
 from domain.integrations.validation import CredentialValidator, ValidationResult
 from domain.providers.contract import (
     IntegrationType,
@@ -89,6 +96,7 @@ class IntegrationService:
             principal.require(INTEGRATION_ADMIN)
         owner = _owner(principal, profile.integration_type, command.owner_id)
         check_type_enabled(profile.integration_type, self._catalogue.disabled_types)
+        check_recipient(profile.integration_type, command.test_options.recipient, RECIPIENT_POINTER)
         split = self._apps.configured(
             profile, command.configuration, lambda fields: accept(profile.configuration, fields)
         )
@@ -226,7 +234,9 @@ class IntegrationTester:
         Changes nothing but the log, except that refused credentials suspend an active integration (section 11.1)."""
         principal.require(INTEGRATION_MANAGE)
         integration = await asyncio.to_thread(self._get, principal, integration_id)
-        validation = await self._validator.validate(integration, command.to_options(), test=True)
+        check_recipient(integration.integration_type, command.recipient, "/recipient")
+        options, email = command.to_options(), principal.email
+        validation = await self._validator.validate(integration, options, test=True, email=email)
         await asyncio.to_thread(self._record, principal, integration, validation)
         return IntegrationTestResult(validation, self._clock.now())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from domain.core.errors import Unavailable
@@ -13,6 +13,7 @@ from domain.core.transaction import note_effect
 from domain.integrations.configuration import Split
 from domain.integrations.connection import Connector
 from domain.integrations.model import Integration
+from domain.integrations.rules import RECIPIENTS, message_recipient
 from domain.providers.contract import (
     Capability,
     Connection,
@@ -28,18 +29,20 @@ logger = logging.getLogger("hub.integrations")
 
 T = TypeVar("T")
 
-_MESSAGES = frozenset((IntegrationType.EmailService, IntegrationType.SMSService))
-
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """How far a validation came; `stage` is where it ended, `failure` why it went no further."""
+    """How far a validation came; `stage` is where it ended, `failure` or `cause` why it went no further.
+
+    `delivered`: the provider took a test message to deliver it; None where the test is none."""
 
     stage: Literal["authorization", "credentials", "test", "done"]
     detail: str
     failure: ProviderFailure | None = None
     check: CredentialCheck | None = None
     steps: Sequence[TestStep] = ()
+    delivered: bool | None = None
+    cause: Literal["recipient-needed"] | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -62,13 +65,15 @@ class CredentialValidator:
         *,
         test: bool | None = False,
         split: Split | None = None,
+        email: str | None = None,
     ) -> ValidationResult:
         """Validate the credentials, then make the provider's test where it is wanted.
 
         Raises Unavailable, and Conflict for a type that is switched off.
 
         - `test`: True makes the test, False does not, None leaves it to the type.
-        - `split`: used instead of the stored configuration."""
+        - `split`: used instead of the stored configuration.
+        - `email`: who gets a test message for which nobody is named."""
         options = options or TestOptions()
         self._connector.check_enabled(integration)
         try:
@@ -79,8 +84,14 @@ class CredentialValidator:
             check = await guarded(provider.validate_credentials(connection), integration)
         except ProviderFailure as failure:
             return ValidationResult("credentials", failure.detail, failure)
-        if not _wants_test(provider, check, options, test):
+        if not _wants_test(provider, check, test):
             return ValidationResult("done", check.detail or "The credentials were accepted.", check=check)
+        kind = provider.profile.integration_type
+        if kind in RECIPIENTS:
+            recipient = message_recipient(kind, options.recipient, email)
+            if recipient is None:
+                return _recipient_needed(RECIPIENTS[kind][1], check)
+            options = replace(options, recipient=recipient)
         return await self._test(integration, provider, connection, check, options=options)
 
     async def _test(
@@ -97,11 +108,26 @@ class CredentialValidator:
             result = await guarded(provider.test(connection, options), integration)
         except ProviderFailure as failure:
             return ValidationResult("test", f"The test failed: {failure.detail}", failure, check)
-        detail = "The credentials were accepted and the test passed."
-        return ValidationResult("done", detail, None, check, result.steps)
+        detail = f"The credentials were accepted and {_OUTCOMES[result.delivered]}."
+        return ValidationResult("done", detail, None, check, result.steps, result.delivered)
 
 
-def _wants_test(provider: Provider, check: CredentialCheck, options: TestOptions, test: bool | None) -> bool:
+_OUTCOMES = {
+    None: "the test passed",
+    True: "the test message was sent",
+    False: "the test message was checked; nothing was delivered",
+}
+
+
+def _recipient_needed(form: str, check: CredentialCheck) -> ValidationResult:
+    detail = (
+        "recipient-needed: The credentials were accepted. Name who gets the test message, "
+        f"{form}, in testOptions.recipient."
+    )
+    return ValidationResult("test", detail, check=check, cause="recipient-needed")
+
+
+def _wants_test(provider: Provider, check: CredentialCheck, test: bool | None) -> bool:
     if Capability.Test not in provider.profile.capabilities:
         return False
     if test is not None:
@@ -110,7 +136,7 @@ def _wants_test(provider: Provider, check: CredentialCheck, options: TestOptions
     if kind == IntegrationType.PaymentGateway:
         # Never a real charge that nobody asked for.
         return check.test_mode is not False
-    return kind in _MESSAGES and options.recipient is not None
+    return kind in RECIPIENTS
 
 
 async def guarded(

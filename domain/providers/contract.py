@@ -261,7 +261,9 @@ class CredentialCheck:
 
 @dataclass(frozen=True, slots=True)
 class TestOptions:
-    """What the administrator sends with a test: an e-mail address or E.164 number; the test-mode charge."""
+    """What the administrator sends with a test: an e-mail address or E.164 number; the test-mode charge.
+
+    `sandbox`: the provider is to check the message and deliver nothing."""
 
     __test__ = False
 
@@ -269,6 +271,7 @@ class TestOptions:
     amount_minor: int = 100
     #: ISO 4217; None: what the integration's configuration, or the account, charges in.
     currency: str | None = None
+    sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,11 +285,14 @@ class TestStep:
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """The steps of a test that passed; every effect that can be reversed was (charge then refund)."""
+    """The steps of a test that passed; every effect that can be reversed was (charge then refund).
+
+    `delivered`: the provider took a message to deliver it; False when it only checked it, None of other tests."""
 
     __test__ = False
 
     steps: Sequence[TestStep]
+    delivered: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ _SHORT = {
     "http://schemas.microsoft.com/ws/2008/06/identity/claims/role": "roles",
     "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier": "sub",
     "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name": "preferred_username",
+    "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress": "email",
 }
 
 

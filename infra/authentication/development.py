@@ -56,6 +56,7 @@ def mint_token(
     permissions: Sequence[str],
     ttl_seconds: int,
     name: str = "",
+    email: str | None = None,
     audience: str = DEVELOPMENT_AUDIENCE,
 ) -> str:
     """Return a token of the development issuer, valid from now for `ttl_seconds`.
@@ -77,6 +78,8 @@ def mint_token(
     }
     if name:
         claims["name"] = name
+    if email:
+        claims["email"] = email
     return jwt.encode(claims, jwt.PyJWK(key, "ES256"), algorithm="ES256", headers={"kid": key["kid"]})
 
 

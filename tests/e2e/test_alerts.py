@@ -16,10 +16,11 @@ from tests.worlds.hub_api import Api, Receiver, fresh_tenant
 
 pytestmark = pytest.mark.e2e
 _SCOPES = {"scopes": ["mail.send"]}
+SOMEONE = {"recipient": "someone@example.org"}
 
 
 class MailProvider:
-    """As much of SendGrid as an integration needs. `mails` is what was to be delivered."""
+    """As much of SendGrid as an integration needs: one verified sender. `mails` is what was to be delivered."""
 
     def __init__(self) -> None:
         self.mails: list[dict[str, Any]] = []
@@ -33,6 +34,10 @@ class MailProvider:
 
             def do_POST(self) -> None:
                 mail = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if mail["from"]["email"] != "hub@example.org":
+                    said = "The from address does not match a verified Sender Identity."
+                    self._answer(403, json.dumps({"errors": [{"message": said, "field": "from"}]}).encode())
+                    return
                 if "mail_settings" in mail:
                     self._answer(200, b"")
                     return
@@ -65,24 +70,36 @@ def mail() -> Iterator[MailProvider]:
     started.close()
 
 
+def _mail(mail: MailProvider, sender: str = "hub@example.org") -> dict[str, Any]:
+    return {
+        "name": "Mail",
+        "integrationType": "EmailService",
+        "provider": "SendGrid",
+        "configuration": {"apiKey": "SG.0123456789", "fromEmail": sender, "baseUrl": mail.url},
+    }
+
+
 def _mail_sink(api: Api, mail: MailProvider) -> None:
-    status, created = api(
-        "POST",
-        "/integrations",
-        {
-            "name": "Mail",
-            "integrationType": "EmailService",
-            "provider": "SendGrid",
-            "configuration": {
-                "apiKey": "SG.0123456789",
-                "fromEmail": "hub@example.org",
-                "baseUrl": mail.url,
-            },
-            "activate": True,
-            "testOptions": {"recipient": "someone@example.org"},
-        },
+    """Set the mail integration up as a person does who forgets things: each answer says what to add."""
+    status, refused = api(
+        "POST", "/integrations", _mail(mail, "nobody@example.org") | {"testOptions": SOMEONE}
     )
-    assert status == 201, created
+    assert (status, refused["status"]) == (201, "Draft"), refused
+    assert "does not match a verified Sender Identity" in refused["reason"]
+    status, created = api("POST", "/integrations", _mail(mail))
+    assert (status, created["status"], mail.mails) == (201, "PendingValidation", []), created
+    assert created["validation"]["cause"] == "recipient-needed"
+    path = f"/integrations/{created['integrationId']}"
+    status, problem = api("POST", f"{path}/activate", {"testOptions": {"recipient": "+15558675310"}})
+    assert (status, problem["errors"][0]["pointer"]) == (422, "/testOptions/recipient")
+    status, active = api("POST", f"{path}/activate", {"testOptions": SOMEONE})
+    assert (status, active["status"], active["validation"]["delivered"]) == (200, "Active", True), active
+    [tested] = mail.mails
+    assert tested["personalizations"] == [{"to": [{"email": SOMEONE["recipient"]}]}]
+    status, dry = api("POST", f"{path}/test", SOMEONE | {"sandbox": True})
+    assert (status, dry["succeeded"], dry["validation"]["delivered"]) == (200, True, False), dry
+    assert len(mail.mails) == 1
+    mail.mails.clear()
     sinks = [{"integrationId": created["integrationId"], "recipients": ["ops@example.org"]}]
     status, rule = api("PUT", "/alerts/rules/webhook-failure-rate", {"sinks": sinks})
     assert status == 200, rule

@@ -149,6 +149,8 @@ class Vendor(Provider):
         self.test_failure: ProviderFailure | None = None
         self.gate: Gate | None = None
         self.calls: list[str] = []
+        self.tested: list[TestOptions] = []
+        self.delivered = True
         self.in_flight = self.most_in_flight = 0
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
@@ -157,8 +159,11 @@ class Vendor(Provider):
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         await self._call("test", connection)
+        self.tested.append(options)
         if self.test_failure is not None:
             raise self.test_failure
+        if self.profile.integration_type in (IntegrationType.EmailService, IntegrationType.SMSService):
+            return TestResult([TestStep("send", "sent", "msg_1")], self.delivered)
         return TestResult([TestStep("charge", "made", "ch_1"), TestStep("refund", "made", "re_1")])
 
     async def probe(self, connection: Connection) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -18,6 +17,7 @@ from domain.core.principal import Principal
 from domain.core.text_length import TextConstraints
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import Command, sent_fields
+from domain.integrations.rules import RECIPIENTS
 from domain.journal.audit import AuditEntry
 from domain.journal.occurrences import PLATFORM
 from domain.monitoring.alerts.ledger import AlertLedger
@@ -35,12 +35,7 @@ from domain.monitoring.alerts.model import (
 )
 from domain.monitoring.alerts.ports import AlertTransaction
 from domain.monitoring.alerts.rules import RULES, effective
-from domain.providers.contract import IntegrationType
 
-_RECIPIENTS: Mapping[IntegrationType, tuple[re.Pattern[str], str]] = {
-    IntegrationType.EmailService: (re.compile(r"[^@\s<>,;]{1,64}@[A-Za-z0-9.-]{1,253}"), "an e-mail address"),
-    IntegrationType.SMSService: (re.compile(r"\+[1-9][0-9]{6,14}"), "a phone number in E.164"),
-}
 Recipient = Annotated[str, TextConstraints(min_length=3, max_length=254)]
 
 
@@ -215,7 +210,7 @@ def _check_sinks(tx: AlertTransaction, tenant_id: UUID, sinks: Sequence[SinkComm
         except NotFound:
             errors.append(FieldError(pointer, "The integration does not exist."))
             continue
-        form = _RECIPIENTS.get(integration.integration_type)
+        form = RECIPIENTS.get(integration.integration_type)
         if form is None:
             errors.append(FieldError(pointer, "This is not an e-mail or SMS integration."))
             continue

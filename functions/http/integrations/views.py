@@ -41,6 +41,13 @@ class ValidationView(View):
     detail: str
     failure: FailureName | None = Field(description="Why it stopped there")
     retry_after_seconds: float | None = Field(description="Wait that the provider asked for, in seconds")
+    cause: Literal["recipient-needed"] | None = Field(
+        description="What the caller has to add: `recipient-needed`, nobody is known who gets the test message"
+    )
+    delivered: bool | None = Field(
+        description="Whether the provider took the test message to deliver it: false in its sandbox, where nothing is "
+        "delivered; null of other tests"
+    )
     steps: list[TestStepView] = Field(description="Steps of the provider's test")
 
 
@@ -234,6 +241,8 @@ def validation_view(validation: ValidationResult) -> ValidationView:
         detail=validation.detail,
         failure=failure.kind if failure else None,
         retry_after_seconds=failure.retry_after_seconds if failure else None,
+        cause=validation.cause,
+        delivered=validation.delivered,
         steps=[
             TestStepView(name=step.name, detail=step.detail, reference=step.reference)
             for step in validation.steps

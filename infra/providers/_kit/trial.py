@@ -104,6 +104,17 @@ async def charge(call: Awaitable[T]) -> T:
         raise
 
 
+def sent(reference: str, *before: TestStep) -> TestResult:
+    """Return the steps of a test whose message the provider took to deliver it."""
+    step = TestStep("send", "Handed over for delivery.", reference or None)
+    return TestResult((*before, step), delivered=True)
+
+
+def checked(detail: str, reference: str | None = None, *before: TestStep) -> TestResult:
+    """Return the steps of a test whose message was checked and is delivered to nobody, as `detail` says."""
+    return TestResult((*before, TestStep("send", detail, reference)), delivered=False)
+
+
 def recipient_of(options: TestOptions) -> str:
     """Return who gets the test message. Raises ProviderFailure (rejected) when no one is named."""
     if not options.recipient:

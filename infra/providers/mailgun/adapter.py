@@ -28,7 +28,6 @@ from domain.providers.contract import (
     SignatureRefused,
     TestOptions,
     TestResult,
-    TestStep,
     VerifiedEvent,
 )
 from infra.providers._kit.contents import object_of, text_of
@@ -41,7 +40,7 @@ from infra.providers._kit.signatures import (
     required_secret,
     signed_bytes,
 )
-from infra.providers._kit.trial import recipient_of
+from infra.providers._kit.trial import checked, recipient_of, sent
 from infra.providers._kit.wire import (
     CAPABILITIES,
     at,
@@ -78,7 +77,7 @@ class MailgunConfiguration(Configuration):
 
 
 class Mailgun(Provider):
-    """The test message is accepted in test mode and not delivered; Mailgun bills it."""
+    """The test is one message; in test mode Mailgun accepts it, bills it, and delivers nothing."""
 
     profile = ProviderProfile(
         name="Mailgun",
@@ -109,8 +108,10 @@ class Mailgun(Provider):
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         text = "This message tests the connection to Mailgun."
         message = OutgoingMessage(recipient_of(options), "Integration Hub connection test", text)
-        sent = await self._post(connection, message, {"o:testmode": "yes"})
-        return TestResult((TestStep("send", "Accepted in test mode; nothing is delivered.", sent),))
+        if not options.sandbox:
+            return sent(await self.send(connection, message))
+        reference = await self._post(connection, message, {"o:testmode": "yes"})
+        return checked("Accepted in test mode; nothing was delivered.", reference)
 
     async def send(self, connection: Connection, message: OutgoingMessage) -> str:
         return await self._post(connection, message, {})

@@ -32,8 +32,9 @@ from domain.providers.contract import (
 )
 from infra.providers._kit.contents import json_of, object_of, text_of
 from infra.providers._kit.field_types import BaseUrl, EmailAddress
+from infra.providers._kit.refusal import scrub, vendor_message
 from infra.providers._kit.signatures import check_basic, digest_id, required_secret
-from infra.providers._kit.trial import recipient_of
+from infra.providers._kit.trial import checked, recipient_of, sent
 from infra.providers._kit.wire import (
     CAPABILITIES,
     at,
@@ -60,7 +61,7 @@ class PostmarkConfiguration(Configuration):
 
 
 class Postmark(Provider):
-    """The test message is validated under Postmark's test token and not delivered."""
+    """The test is one message; in the sandbox it is checked under Postmark's test token and not delivered."""
 
     profile = ProviderProfile(
         name="Postmark",
@@ -78,18 +79,22 @@ class Postmark(Provider):
 
     async def validate_credentials(self, connection: Connection) -> CredentialCheck:
         server = await self._server(connection)
-        return CredentialCheck(
-            account=text_at(server, "Name"), test_mode=at(server, "DeliveryType") == "Sandbox"
-        )
+        return CredentialCheck(account=text_at(server, "Name"), test_mode=_is_sandbox(server))
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         text = "This message tests the connection to Postmark."
         message = OutgoingMessage(recipient_of(options), "Integration Hub connection test", text)
         server = await self._server(connection)
         found = TestStep("read", f"Server {text_at(server, 'Name')}.", text_at(server, "ID"))
-        reference = await self._post(connection, message, token=_TEST_TOKEN)
-        sent = TestStep("send", "Accepted in test mode; nothing is delivered.", reference)
-        return TestResult((found, sent))
+        if options.sandbox:
+            reference = await self._post(connection, message, token=_TEST_TOKEN)
+            return checked("Accepted under the test token; nothing was delivered.", reference, found)
+        reference = await self._post(connection, message)
+        if _is_sandbox(server):
+            return checked(
+                "Accepted; the token is of a sandbox server, which delivers nothing.", reference, found
+            )
+        return sent(reference, found)
 
     async def send(self, connection: Connection, message: OutgoingMessage) -> str:
         return await self._post(connection, message)
@@ -121,9 +126,11 @@ class Postmark(Provider):
             "TextBody": message.text,
         }
         request = self._request(connection, "POST", "/email", mail, token=token)
-        answer = document(await connection.http.expect(request))
+        response = await connection.http.expect(request)
+        answer = document(response)
         if at(answer, "ErrorCode") != 0:
-            raise ProviderFailure("rejected", f"Postmark error {text_at(answer, 'ErrorCode')}.")
+            said = scrub(vendor_message(response), [connection.configuration.server_token])
+            raise ProviderFailure("rejected", f"Postmark error {text_at(answer, 'ErrorCode')}: {said}")
         return text_at(answer, "MessageID")
 
     async def _server(self, connection: Connection) -> Mapping[str, Any]:
@@ -150,6 +157,10 @@ class Postmark(Provider):
             },
             json=body,
         )
+
+
+def _is_sandbox(server: Mapping[str, Any]) -> bool:
+    return server.get("DeliveryType") == "Sandbox"
 
 
 PROVIDER = Postmark()

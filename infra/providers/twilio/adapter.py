@@ -28,16 +28,17 @@ from domain.providers.contract import (
     Secret,
     TestOptions,
     TestResult,
-    TestStep,
 )
 from infra.providers._kit.field_types import BaseUrl, PhoneNumber
-from infra.providers._kit.trial import recipient_of
+from infra.providers._kit.refusal import scrub
+from infra.providers._kit.trial import checked, recipient_of, sent
 from infra.providers._kit.wire import CAPABILITIES, at, basic, document, event_type, text_at
 from infra.providers.twilio.records import TwilioMessages
 from infra.providers.twilio.webhook import check_twilio_signature, twilio_events
 
 _MAGIC_SENDER = "+15005550006"
 _MESSAGE = "Integration Hub connection test"
+_NOT_SENT = ("failed", "undelivered", "canceled")
 
 
 class TwilioConfiguration(Configuration):
@@ -46,7 +47,7 @@ class TwilioConfiguration(Configuration):
     from_number: PhoneNumber = Field(description="Sending number (E.164)")
     test_account_sid: str | None = Field(
         None,
-        description="SID of the test credentials; tests then send nothing",
+        description="SID of the test credentials, which tests with `sandbox` use",
         pattern=r"^AC[0-9a-fA-F]{32}$",
     )
     test_auth_token: str | None = Secret("Token of the test credentials", default=None)
@@ -64,7 +65,7 @@ class TwilioConfiguration(Configuration):
 
 
 class Twilio(Provider):
-    """With test credentials the test sends nothing; without, it sends one SMS."""
+    """The test sends one SMS; in the sandbox, which needs test credentials, Twilio sends nothing."""
 
     profile = ProviderProfile(
         name="Twilio",
@@ -91,25 +92,21 @@ class Twilio(Provider):
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
         configuration = connection.configuration
         recipient = recipient_of(options)
-        if configuration.test_account_sid:
-            sid, token = configuration.test_account_sid, configuration.test_auth_token
-            sender, outcome = _MAGIC_SENDER, "Accepted with test credentials; nothing is delivered."
-        else:
-            sid, token = configuration.account_sid, configuration.auth_token
-            sender, outcome = configuration.from_number, "Sent."
-        request = _message(
-            configuration.base_url, sid, token, {"To": recipient, "From": sender, "Body": _MESSAGE}
-        )
-        message = document(await connection.http.expect(request, 201))
-        return TestResult(
-            (TestStep("send", f"{outcome} Status {text_at(message, 'status')}.", text_at(message, "sid")),)
-        )
+        if not options.sandbox:
+            return sent(await self.send(connection, OutgoingMessage(recipient, _MESSAGE, _MESSAGE)))
+        sid, token = configuration.test_account_sid, configuration.test_auth_token
+        if not sid:
+            raise ProviderFailure(
+                "rejected", "Twilio's sandbox needs testAccountSid and testAuthToken in the configuration."
+            )
+        form = {"To": recipient, "From": _MAGIC_SENDER, "Body": _MESSAGE}
+        reference = await self._post(connection, sid, token, form)
+        return checked("Accepted under the test credentials; nothing was delivered.", reference)
 
     async def send(self, connection: Connection, message: OutgoingMessage) -> str:
         configuration = connection.configuration
         form = {"To": message.recipient, "From": configuration.from_number, "Body": message.subject}
-        request = _message(configuration.base_url, configuration.account_sid, configuration.auth_token, form)
-        return text_at(document(await connection.http.expect(request, 201)), "sid")
+        return await self._post(connection, configuration.account_sid, configuration.auth_token, form)
 
     async def probe(self, connection: Connection) -> None:
         await self._account(connection)
@@ -119,6 +116,19 @@ class Twilio(Provider):
         shared_key = configuration.webhook_shared_secret
         check_twilio_signature(request, configuration.auth_token, shared_key)
         return IncomingAnswer(twilio_events(request))
+
+    async def _post(self, connection: Connection, sid: str, token: str, form: Mapping[str, str]) -> str:
+        request = ProviderRequest(
+            "POST",
+            f"{connection.configuration.base_url}/2010-04-01/Accounts/{sid}/Messages.json",
+            headers={"authorization": basic(sid, token)},
+            form=form,
+        )
+        message = document(await connection.http.expect(request, 201))
+        if at(message, "status") in _NOT_SENT:
+            said = scrub(str(message.get("error_message") or f"status {message['status']}"), [token])
+            raise ProviderFailure("rejected", f"Twilio did not send the message: {said}")
+        return text_at(message, "sid")
 
     async def _account(self, connection: Connection) -> Mapping[str, Any]:
         configuration = connection.configuration
@@ -130,15 +140,6 @@ class Twilio(Provider):
         account = document(await connection.http.expect(request))
         text_at(account, "status")
         return account
-
-
-def _message(base_url: str, sid: str, token: str, form: Mapping[str, str]) -> ProviderRequest:
-    return ProviderRequest(
-        "POST",
-        f"{base_url}/2010-04-01/Accounts/{sid}/Messages.json",
-        headers={"authorization": basic(sid, token)},
-        form=form,
-    )
 
 
 PROVIDER = Twilio()

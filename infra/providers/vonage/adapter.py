@@ -29,12 +29,12 @@ from domain.providers.contract import (
     Secret,
     TestOptions,
     TestResult,
-    TestStep,
 )
 from infra.providers._kit.field_types import BaseUrl
+from infra.providers._kit.refusal import scrub
 from infra.providers._kit.signatures import required_secret
-from infra.providers._kit.trial import recipient_of
-from infra.providers._kit.wire import CAPABILITIES, basic, document, event_type, items, text_at
+from infra.providers._kit.trial import recipient_of, sent
+from infra.providers._kit.wire import CAPABILITIES, basic, document, items, text_at
 from infra.providers.vonage.records import VonageMessages
 from infra.providers.vonage.webhook import jwt_event, sig_event
 
@@ -85,9 +85,12 @@ class Vonage(Provider):
         )
 
     async def test(self, connection: Connection, options: TestOptions) -> TestResult:
-        subject = "Integration Hub connection test"
-        sent = await self.send(connection, OutgoingMessage(recipient_of(options), subject, subject))
-        return TestResult((TestStep("send", "Sent.", sent),))
+        recipient, subject = recipient_of(options), "Integration Hub connection test"
+        if options.sandbox:
+            raise ProviderFailure(
+                "rejected", "Vonage has no sandbox for SMS; without `sandbox` one SMS is sent, and charged."
+            )
+        return sent(await self.send(connection, OutgoingMessage(recipient, subject, subject)))
 
     async def send(self, connection: Connection, message: OutgoingMessage) -> str:
         form = {
@@ -96,7 +99,8 @@ class Vonage(Provider):
             "text": message.subject,
         }
         request = self._request(connection, "POST", "/sms/json", form)
-        return text_at(_sent(document(await connection.http.expect(request))), "message-id")
+        answer = document(await connection.http.expect(request))
+        return text_at(_sent(answer, connection.configuration.api_secret), "message-id")
 
     async def probe(self, connection: Connection) -> None:
         await self._balance(connection)
@@ -127,12 +131,12 @@ class Vonage(Provider):
         )
 
 
-def _sent(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+def _sent(answer: Mapping[str, Any], secret: str) -> Mapping[str, Any]:
     """Return the message, when its status says that it was taken: Vonage answers 200 to refused messages too."""
     status = text_at(answer, "messages", 0, "status")
     message: Mapping[str, Any] = items(answer, "messages")[0]
     if status != "0":
-        reason = event_type(str(message.get("error-text", "no reason given")))
+        reason = scrub(str(message.get("error-text", "no reason given")), [secret])
         raise ProviderFailure(
             _KINDS.get(status, "rejected"),
             f"Vonage refused the message: status {status}, {reason}.",

@@ -1,16 +1,22 @@
 """The test of an integration: a real round trip in test mode that leaves nothing behind."""
 
+from dataclasses import replace
+
 import pytest
 
 from domain.providers.contract import ProviderFailure, TestOptions, TestResult
 from tests.fixtures.providers.paypal import GRANTED
-from tests.fixtures.providers.twilio import SID, TEST_SID
+from tests.fixtures.providers.twilio import SID
 from tests.fixtures.scripted_server import Answer, Route, route
+from tests.worlds.message_vendors import MAIL, SMS, VENDORS, MessageVendor
 from tests.worlds.provider_cases import CASES
 from tests.worlds.provider_world import World, world
 
-SMS = TestOptions(recipient="+15558675310")
-MAIL = TestOptions(recipient="someone@example.org")
+
+@pytest.fixture(params=sorted(VENDORS))
+def vendor(request: pytest.FixtureRequest) -> MessageVendor:
+    return VENDORS[request.param]
+
 
 CHARGES: dict[str, list[Route]] = {
     "Stripe": [
@@ -215,17 +221,86 @@ async def test_a_message_needs_a_recipient(name: str) -> None:
         assert here.server.requests == []
 
 
-async def test_sendgrid_sends_in_sandbox_mode_only() -> None:
+async def test_the_test_is_one_real_message_of_the_configured_sender_with_the_customers_own_token(
+    vendor: MessageVendor,
+) -> None:
+    async with world(CASES[vendor.name]) as here:
+        here.server.listing = vendor.answer
+        result = await exercise(here, vendor.name, vendor.options)
+        assert here.server.unexpected == []
+        [asked] = [request for request in here.server.requests if request.method == "POST"]
+        assert vendor.sent(asked) == (vendor.sender, vendor.options.recipient)
+        assert not vendor.is_sandbox(asked)
+        assert (result.delivered, result.steps[-1].reference) == (True, vendor.reference)
+
+
+async def test_what_the_vendor_refuses_fails_the_test_in_its_words(vendor: MessageVendor) -> None:
+    """Its documentation's example of a sender that nobody has verified."""
+    async with world(CASES[vendor.name], changes=vendor.unverified) as here:
+        here.server.listing = vendor.answer
+        with pytest.raises(ProviderFailure) as caught:
+            await exercise(here, vendor.name, vendor.options)
+        assert vendor.refusal in caught.value.detail
+        assert caught.value.kind in ("forbidden", "rejected")
+
+
+async def test_in_the_sandbox_nothing_is_delivered_and_the_answer_says_so(vendor: MessageVendor) -> None:
+    options = replace(vendor.options, sandbox=True)
+    async with world(CASES[vendor.name]) as here:
+        here.server.listing = vendor.answer
+        if vendor.name == "Vonage":
+            with pytest.raises(ProviderFailure, match="has no sandbox"):
+                await exercise(here, vendor.name, options)
+            assert here.server.requests == []
+            return
+        result = await exercise(here, vendor.name, options)
+        [asked] = [request for request in here.server.requests if request.method == "POST"]
+        assert vendor.is_sandbox(asked)
+        assert result.delivered is False
+        assert result.steps[-1].detail.endswith("nothing was delivered.")
+
+
+async def test_a_sandbox_message_that_sendgrid_would_deliver_fails_the_test() -> None:
     async with world(CASES["SendGrid"]) as here:
-        here.server.add(route("POST /v3/mail/send", Answer(200)))
-        await exercise(here, "SendGrid", MAIL)
-        sent = here.server.requests[0].json
-        assert sent["mail_settings"] == {"sandbox_mode": {"enable": True}}
-        assert sent["personalizations"] == [{"to": [{"email": "someone@example.org"}]}]
-        # 202 would mean that the message is really being delivered.
         here.server.add(route("POST /v3/mail/send", Answer(202)))
         with pytest.raises(ProviderFailure):
-            await exercise(here, "SendGrid", MAIL)
+            await exercise(here, "SendGrid", replace(MAIL, sandbox=True))
+
+
+async def test_postmarks_own_sandbox_server_delivers_nothing_and_the_answer_says_so() -> None:
+    async with world(CASES["Postmark"]) as here:
+        here.server.listing = VENDORS["Postmark"].answer
+        here.server.add(
+            route("GET /server", Answer(200, {"ID": 1, "Name": "Try", "DeliveryType": "Sandbox"}))
+        )
+        result = await exercise(here, "Postmark", MAIL)
+        assert (result.delivered, result.steps[-1].detail) == (
+            False,
+            "Accepted; the token is of a sandbox server, which delivers nothing.",
+        )
+
+
+async def test_an_error_that_postmark_answers_with_200_is_in_its_words() -> None:
+    inactive = {"ErrorCode": 406, "Message": "You tried to send to recipients that are inactive."}
+    async with world(CASES["Postmark"]) as here:
+        here.server.add(route("POST /email", Answer(200, inactive)))
+        with pytest.raises(ProviderFailure, match="error 406: You tried to send to recipients that are"):
+            await exercise(here, "Postmark", MAIL)
+
+
+async def test_twilios_sandbox_needs_its_test_credentials() -> None:
+    async with world(CASES["Twilio"], changes={"testAccountSid": None, "testAuthToken": None}) as here:
+        with pytest.raises(ProviderFailure, match="testAccountSid"):
+            await exercise(here, "Twilio", replace(SMS, sandbox=True))
+        assert here.server.requests == []
+
+
+async def test_a_message_that_twilio_took_and_failed_at_once_fails_the_test() -> None:
+    failed = {"sid": "SM1", "status": "failed", "error_code": 30034, "error_message": "Unregistered number"}
+    async with world(CASES["Twilio"]) as here:
+        here.server.add(route(f"POST /2010-04-01/Accounts/{SID}/Messages.json", Answer(201, failed)))
+        with pytest.raises(ProviderFailure, match="Unregistered number"):
+            await exercise(here, "Twilio", SMS)
 
 
 async def test_a_sendgrid_key_that_may_not_send_is_forbidden() -> None:
@@ -236,54 +311,11 @@ async def test_a_sendgrid_key_that_may_not_send_is_forbidden() -> None:
         assert caught.value.kind == "forbidden"
 
 
-async def test_mailgun_sends_in_test_mode_only() -> None:
-    async with world(CASES["Mailgun"]) as here:
-        answer = {"id": "<20111114174239@mg.example.org>", "message": "Queued. Thank you."}
-        here.server.add(route("POST /v3/mg.example.org/messages", Answer(200, answer)))
-        result = await exercise(here, "Mailgun", MAIL)
-        form = here.server.requests[0].form
-        assert (form["o:testmode"], form["to"]) == ("yes", "someone@example.org")
-        assert result.steps[0].reference == answer["id"]
-
-
 async def test_a_mailgun_domain_of_another_account_or_region_is_rejected() -> None:
     async with world(CASES["Mailgun"], changes={"domain": "other.example.org"}) as here:
         with pytest.raises(ProviderFailure, match="domain") as caught:
             await CASES["Mailgun"].provider.validate_credentials(here.connection)
         assert caught.value.kind == "rejected"
-
-
-async def test_postmark_sends_under_its_test_token_only() -> None:
-    taken = {
-        "To": "someone@example.org",
-        "MessageID": "b7bc2f4a",
-        "ErrorCode": 0,
-        "Message": "Test job accepted",
-    }
-    async with world(CASES["Postmark"]) as here:
-        here.server.add(route("POST /email", Answer(200, taken)))
-        result = await exercise(here, "Postmark", MAIL)
-        read, sent = here.server.requests
-        assert read.headers["x-postmark-server-token"] != "POSTMARK_API_TEST"
-        assert sent.headers["x-postmark-server-token"] == "POSTMARK_API_TEST"
-        assert [step.name for step in result.steps] == ["read", "send"]
-        here.server.add(route("POST /email", Answer(200, taken | {"ErrorCode": 406})))
-        with pytest.raises(ProviderFailure, match="406"):
-            await exercise(here, "Postmark", MAIL)
-
-
-async def test_twilio_uses_test_credentials_where_given_and_says_when_it_really_sends() -> None:
-    message = Answer(201, {"sid": "SM1", "status": "queued", "error_code": None})
-    async with world(CASES["Twilio"]) as here:
-        here.server.add(route(f"POST /2010-04-01/Accounts/{TEST_SID}/Messages.json", message))
-        result = await exercise(here, "Twilio", SMS)
-        assert here.server.requests[0].form["From"] == "+15005550006"
-        assert "nothing is delivered" in result.steps[0].detail
-    async with world(CASES["Twilio"], changes={"testAccountSid": None, "testAuthToken": None}) as here:
-        here.server.add(route(f"POST /2010-04-01/Accounts/{SID}/Messages.json", message))
-        result = await exercise(here, "Twilio", SMS)
-        assert here.server.requests[0].form["From"] == "+15017122661"
-        assert result.steps[0].detail.startswith("Sent.")
 
 
 async def test_a_suspended_twilio_account_is_forbidden() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,114 @@ async def test_live_credentials_are_never_charged_unasked(world: IntegrationWorl
 
 
 @pytest.mark.parametrize(
-    ("recipient", "calls"), [(None, ["validate"]), ("a@b.example", ["validate", "test"])]
+    ("provider", "recipient", "email", "sent_to"),
+    [
+        ("SendGrid", "a@b.example", None, "a@b.example"),
+        ("SendGrid", "a@b.example", "admin@b.example", "a@b.example"),
+        ("SendGrid", None, "admin@b.example", "admin@b.example"),
+        ("Twilio", "+15558675310", "admin@b.example", "+15558675310"),
+    ],
 )
-async def test_a_test_message_is_sent_when_there_is_someone_to_get_it__UC_IM_02(
-    world: IntegrationWorld, recipient: str | None, calls: list[str]
+async def test_a_test_message_is_sent_to_the_one_named_or_else_to_the_caller__UC_IM_02(
+    world: IntegrationWorld, provider: str, recipient: str | None, email: str | None, sent_to: str
 ) -> None:
-    created = await world.create("SendGrid", testOptions={"recipient": recipient})
-    assert created.integration.status == S.Active and world.mail.calls == calls
-    assert len(world.raised("EmailServiceConnected")) == 1
+    vendor = {"SendGrid": world.mail, "Twilio": world.sms}[provider]
+    caller = replace(world.principal, email=email)
+    created = await world.create(provider, owner=caller, testOptions={"recipient": recipient})
+    assert created.integration.status == S.Active
+    assert vendor.calls == ["validate", "test"]
+    assert [(options.recipient, options.sandbox) for options in vendor.tested] == [(sent_to, False)]
+    connected = {"SendGrid": "EmailServiceConnected", "Twilio": "SMSServiceConnected"}[provider]
+    assert len(world.raised(connected)) == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "email", "form"),
+    [
+        ("SendGrid", None, "an e-mail address"),
+        ("Twilio", None, "a phone number in E.164"),
+        ("Twilio", "admin@b.example", "a phone number in E.164"),  # no SMS reaches it
+    ],
+)
+async def test_without_anybody_to_get_it_the_integration_waits_for_a_recipient__UC_IM_02(
+    world: IntegrationWorld, provider: str, email: str | None, form: str
+) -> None:
+    vendor = {"SendGrid": world.mail, "Twilio": world.sms}[provider]
+    caller = replace(world.principal, email=email)
+    created = await world.create(provider, owner=caller)
+    stored, validation = world.now(created), created.validation
+    assert validation is not None
+    assert (validation.cause, validation.stage, validation.succeeded) == ("recipient-needed", "test", False)
+    assert (stored.status, vendor.calls) == (S.PendingValidation, ["validate"])
+    assert stored.reason is not None
+    assert stored.reason.startswith("recipient-needed: ")
+    assert form in stored.reason
+    recipient = {"SendGrid": "a@b.example", "Twilio": "+15558675310"}[provider]
+    command = ActivateIntegration.model_validate({"testOptions": {"recipient": recipient}})
+    active = await world.hub.use(Lifecycle).activate(world.principal, stored.integration_id, command)
+    assert active.integration.status == S.Active
+    assert vendor.tested[-1].recipient == recipient
+
+
+async def test_a_caller_may_do_without_the_test_message(world: IntegrationWorld) -> None:
+    created = await world.create("Twilio", test=False)
+    assert created.integration.status == S.Active
+    assert world.sms.calls == ["validate"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "recipient"),
+    [
+        ("SendGrid", "+15558675310"),
+        ("SendGrid", "a@b.example, c@d.example"),
+        ("Twilio", "a@b.example"),
+        ("Twilio", "0049151"),
+    ],
+)
+async def test_a_recipient_that_such_a_message_cannot_reach_is_refused_before_anything_is_stored(
+    world: IntegrationWorld, provider: str, recipient: str
+) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        await world.create(provider, testOptions={"recipient": recipient})
+    assert [error.pointer for error in refused.value.errors] == ["/testOptions/recipient"]
+    assert world.rows("SELECT 1 FROM Integrations") == []
+    created = await world.create(provider, activate=False)
+    id_ = created.integration.integration_id
+    command = ActivateIntegration.model_validate({"testOptions": {"recipient": recipient}})
+    with pytest.raises(ValidationFailed):
+        await world.hub.use(Lifecycle).activate(world.principal, id_, command)
+    with pytest.raises(ValidationFailed) as tested:
+        test = TestIntegration.model_validate({"recipient": recipient})
+        await world.hub.use(IntegrationTester).test(world.principal, id_, test)
+    assert [error.pointer for error in tested.value.errors] == ["/recipient"]
+    assert world.now(created).status == S.Draft
+
+
+async def test_in_the_sandbox_the_answer_says_that_nothing_was_delivered(world: IntegrationWorld) -> None:
+    world.mail.delivered = False
+    options = {"recipient": "a@b.example", "sandbox": True}
+    created = await world.create("SendGrid", testOptions=options)
+    assert world.mail.tested[-1].sandbox is True
+    assert created.validation is not None
+    assert created.validation.delivered is False
+    assert created.validation.detail.endswith("nothing was delivered.")
+    world.mail.delivered = True
+    test = TestIntegration(recipient="a@b.example")
+    result = await world.hub.use(IntegrationTester).test(
+        world.principal, created.integration.integration_id, test
+    )
+    assert (result.validation.delivered, world.mail.tested[-1].sandbox) == (True, False)
+    assert result.validation.detail == "The credentials were accepted and the test message was sent."
+
+
+async def test_a_message_that_the_vendor_refuses_leaves_a_draft_with_its_words(
+    world: IntegrationWorld,
+) -> None:
+    words = "The provider answered 403: The from address does not match a verified Sender Identity."
+    world.mail.test_failure = ProviderFailure("forbidden", words, status=403)
+    created = await world.create("SendGrid", testOptions={"recipient": "a@b.example"})
+    stored = world.now(created)
+    assert (stored.status, stored.reason) == (S.Draft, f"The test failed: {words}")
 
 
 async def test_an_oauth_provider_waits_for_its_authorisation__UC_IM_03(world: IntegrationWorld) -> None:

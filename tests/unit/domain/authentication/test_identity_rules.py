@@ -45,6 +45,24 @@ def test_permissions_are_the_known_ones_of_every_claim(claims: dict[str, Any], e
 
 
 @pytest.mark.parametrize(
+    ("email", "kept"),
+    [
+        ("admin@b.example", "admin@b.example"),
+        ("Admin <admin@b.example>", None),
+        ("a@b.example,c@d.example", None),
+        ("admin", None),
+        (["admin@b.example"], None),
+        ("", None),
+    ],
+)
+def test_the_callers_email_is_the_claim_of_that_name_if_it_is_one_address(
+    email: Any, kept: str | None
+) -> None:
+    assert principal(email=email, preferred_username="other@b.example").email == kept
+    assert principal(preferred_username="other@b.example", upn="other@b.example").email is None
+
+
+@pytest.mark.parametrize(
     ("name", "shown"),
     [
         ("x" * 200, "x" * 200),
