@@ -11,12 +11,16 @@ from uuid import UUID
 
 import pytest
 
+from domain.authentication.service import Authenticator, Credentials
 from domain.core.errors import Unauthenticated
+from domain.core.principal import RequestOrigin
+from infra.app.build import build
 from infra.app.settings import Settings
 from infra.authentication.development import DevelopmentKeys, ensure_key, mint_token
 from infra.authentication.factory import build_verifier
 from infra.authentication.tokens import JwtVerifier
 from tests import ROOT
+from tests.worlds.builders import new_database
 
 TENANT = UUID("11111111-1111-4111-8111-111111111111")
 USER = UUID("22222222-2222-4222-8222-222222222222")
@@ -37,6 +41,17 @@ def test_a_minted_token_is_accepted_with_its_tenant_user_and_permissions(tmp_pat
     principal = build_verifier(Settings(home=tmp_path)).verify(mint(tmp_path, name="Ada"))
     assert (principal.tenant_id, principal.user_id, principal.name) == (TENANT, USER, "Ada")
     assert principal.permissions == {"events:write"}
+
+
+def test_the_email_that_a_token_claims_reaches_the_use_case_and_no_repr(tmp_path: Path) -> None:
+    new_database(tmp_path)
+    hub, token = build(Settings(home=tmp_path)), mint(tmp_path, email="ada@example.com")
+    for _ in range(2):  # verified, and known
+        credentials = Credentials(f"Bearer {token}", origin=RequestOrigin("203.0.113.7"))
+        principal = hub.use(Authenticator).authenticate(credentials, "events:write").require()
+        assert (principal.email, principal.origin.ip) == ("ada@example.com", "203.0.113.7")
+        assert "ada@" not in repr(principal)
+    hub.database.close()
 
 
 def test_the_key_file_is_for_its_owner_only_and_nothing_else_is_left(tmp_path: Path) -> None:

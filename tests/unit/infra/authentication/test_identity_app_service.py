@@ -23,6 +23,7 @@ OFF = Settings(auth_app_service=False)
 
 ROLE = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"
 NAME = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name"
+EMAIL = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress"
 OID = "http://schemas.microsoft.com/identity/claims/objectidentifier"
 TID = "http://schemas.microsoft.com/identity/claims/tenantid"
 SCOPE = "http://schemas.microsoft.com/identity/claims/scope"
@@ -52,6 +53,13 @@ def test_long_claim_types_are_understood() -> None:
     assert (principal.tenant_id, principal.user_id) == (UUID(TENANT), UUID(USER))
     assert principal.permissions == {"audit:read", "webhook:manage", "events:write"}
     assert principal.name == "Ada"
+
+
+def test_an_email_address_is_the_callers_and_names_one_who_has_no_other_name() -> None:
+    value = header((TID, TENANT), (OID, USER), (EMAIL, "ada@example.com"), name_typ=EMAIL)
+    principal = principal_from_app_service(value, ON)
+    assert principal is not None
+    assert (principal.email, principal.name) == ("ada@example.com", "ada@example.com")
 
 
 def test_short_claim_types_and_the_headers_own_role_type_are_understood() -> None:
