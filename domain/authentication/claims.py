@@ -55,7 +55,7 @@ def _email(claims: Mapping[str, object]) -> str | None:
 
 
 def _display_name(claims: Mapping[str, object]) -> str:
-    for claim in ("name", "preferred_username", "email"):
+    for claim in ("name", "preferred_username"):
         value = claims.get(claim)
         if isinstance(value, str) and value:
             return cut("".join(character for character in value if character.isprintable()), _NAME_LENGTH)

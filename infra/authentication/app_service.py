@@ -66,7 +66,10 @@ def _claims(document: dict[str, Any]) -> dict[str, object]:
         kind = document.get(member)
         if isinstance(kind, str) and kind not in (*names, *names.values()):
             names[kind] = short
-    return _merge((names.get(kind, kind), value) for kind, value in _pairs(document["claims"]))
+    claims = _merge((names.get(kind, kind), value) for kind, value in _pairs(document["claims"]))
+    if names.get(str(document.get("name_typ"))) == "email":
+        claims.setdefault("preferred_username", claims.get("email"))
+    return claims
 
 
 def _pairs(entries: Iterable[object]) -> Iterator[tuple[str, str]]:
