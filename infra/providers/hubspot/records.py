@@ -41,6 +41,8 @@ from infra.providers._kit.wire import at, bearer, document, moment, read_each, s
 
 _PAGE_MAX = 200
 _ARCHIVED_PAGE_MAX = 100
+#: Requests for one page: pages of contacts that were deleted before are passed over.
+_REQUESTS_MAX = 12
 _STREAMS = (
     StreamProfile(
         "contacts", RecordType.Contact, "since", lists_deletions=True, exportable=True, page_size=_PAGE_MAX
@@ -170,23 +172,26 @@ async def _tied(connection: Connection, request: ListingRequest, here: Mapping[s
 
 
 async def _archived(connection: Connection, request: ListingRequest, here: Mapping[str, Any]) -> ListPage:
-    """List deleted contacts; HubSpot cannot filter them, so those deleted before are left out here."""
-    params = {"archived": "true", "limit": str(min(request.limit, _ARCHIVED_PAGE_MAX))}
-    if here.get("after"):
-        params["after"] = str(here["after"])
-    body = page_body(await connection.http.expect(_request(connection, "GET", "", params=params), *PAGE))
-    if body is None:
-        return NOTHING_SAID
-    since = request.since
-    rows = [
-        row
-        for row in rows_at(body, "results", marks=("paging",))
-        if since is None or (moment(at(row, "archivedAt")) or since) >= since
-    ]
-    records = read_each(rows, _removed)
-    if at(body, "paging", "next") is None:
-        return ListPage(records)
-    return ListPage(records, pack(archived=True, after=text_at(body, "paging", "next", "after")))
+    """List deleted contacts; HubSpot cannot filter them, so those deleted before are left out and passed over here."""
+    after = here.get("after")
+    for _ in range(_REQUESTS_MAX):
+        params = {"archived": "true", "limit": str(min(request.limit, _ARCHIVED_PAGE_MAX))}
+        params |= {"after": str(after)} if after else {}
+        asked = _request(connection, "GET", "", params=params)
+        body = page_body(await connection.http.expect(asked, *PAGE))
+        if body is None:
+            return NOTHING_SAID
+        since = request.since
+        rows = [
+            row
+            for row in rows_at(body, "results", marks=("paging",))
+            if since is None or (moment(at(row, "archivedAt")) or since) >= since
+        ]
+        is_last = at(body, "paging", "next") is None
+        after = None if is_last else text_at(body, "paging", "next", "after")
+        if rows or is_last:
+            break
+    return ListPage(read_each(rows, _removed), pack(archived=True, after=after) if after else None)
 
 
 async def _search(

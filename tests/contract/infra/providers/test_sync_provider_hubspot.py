@@ -144,6 +144,15 @@ async def test_hubspot_contacts_without_an_id_cost_no_other_and_come_once(limit:
     assert sorted(listing.ids) == ["", "", *"1346789"]
 
 
+async def test_hubspot_contacts_that_were_deleted_before_make_few_empty_pages() -> None:
+    """A run may have 1,000 empty pages in a row; an account may have more pages of deleted contacts."""
+    account = HubSpotAccount({}, archived={contact: 1 if contact < 40 else 5000 for contact in range(1, 42)})
+    since = EPOCH + timedelta(seconds=4)
+    listing = await drain(HUBSPOT, connected_to(account), "contacts", 1, since=since)
+    assert listing.deleted == ["40", "41"]
+    assert [len(page.records) for page in listing.pages] == [0, 0, 0, 0, 1, 1]
+
+
 async def test_hubspot_lists_more_than_a_search_can_page_through() -> None:
     """A search ends at 10,000; most of these were imported at one moment."""
     changed = {contact: 5 if contact > 200 else contact % 3 for contact in range(1, 10_701)}
