@@ -196,6 +196,7 @@ class ProviderFailure(Exception):
     """Why a call to a provider did not do what was asked. `detail` is safe to show: no credential, no address.
 
     `of_grant`: it is the OAuth grant that is gone or refused, not the access token alone; only a person mends that.
+    `is_lasting`: the same call comes to the same, so that trying it again is of no use.
     `nothing_charged`: the provider refused a test charge before anything of it was done."""
 
     def __init__(
@@ -207,6 +208,7 @@ class ProviderFailure(Exception):
         retry_after_seconds: float | None = None,
         of_grant: bool = False,
         nothing_charged: bool = False,
+        is_lasting: bool = False,
     ) -> None:
         super().__init__(detail)
         self.kind: FailureKind = kind
@@ -215,6 +217,7 @@ class ProviderFailure(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.of_grant = of_grant
         self.nothing_charged = nothing_charged
+        self.is_lasting = is_lasting
 
 
 class ProviderHttp(Protocol):

@@ -203,6 +203,8 @@ class BatchRunner:
                 return BatchResult.failed("authentication", failure.detail)
             case "forbidden":
                 return BatchResult.failed("forbidden", failure.detail)
+        if failure.is_lasting:
+            return BatchResult.failed(failure.kind, failure.detail)
         fields = {"job": str(job.data_sync_job_id), "stream": snapshot.step.stream, "kind": failure.kind}
         logger.warning("sync batch failed", extra=fields)
         return BatchResult(

@@ -91,7 +91,7 @@ def linked(base_url: str, link: Any, page_url: str | None = None) -> str:
         settled = None
     if settled is None:
         detail = "The provider's answer links to a foreign host, which gets no credentials."
-        raise ProviderFailure("malformed", detail)
+        raise ProviderFailure("malformed", detail, is_lasting=True)
     return settled
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from domain.core.paging import PageRequest
+from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListingRequest, ListPage, SourceRecord
 from domain.sync.model import LogKind, SyncJob, SyncStatus
 from domain.sync.service import SyncService
@@ -140,6 +141,14 @@ async def test_a_page_that_is_read_again_for_its_rest_is_no_round(world: SyncWor
     lists(world, {None: (rows(*range(20)), "b"), "b": (rows(*range(20, 33)), None)})
     job = await world.synced(integration)
     assert (job.status, job.records_written) == (SyncStatus.Completed, 33)
+
+
+async def test_a_failure_that_lasts_ends_the_job_at_once(world: SyncWorld) -> None:
+    """As a list that goes on at another host."""
+    integration = await world.integration()
+    world.crm.failures = [ProviderFailure("malformed", "It leads elsewhere.", is_lasting=True)] * 2
+    job = await world.synced(integration)
+    assert (job.status, cause(job), len(asked(world))) == (SyncStatus.Failed, "malformed", 1)
 
 
 async def test_empty_pages_before_a_failure_are_not_asked_for_again(world: SyncWorld) -> None:
