@@ -34,7 +34,7 @@ from infra.sql.privacy.tables import erasures
 from infra.sql.sync.tables import sync_steps, sync_streams
 from infra.sql.webhooks.tables import webhooks
 
-_BATCH = 100
+BATCH = 100
 _KEY_PREFIX = "data-key-"
 _CURRENT = "data-key-current"
 #: The values of a row's key.
@@ -117,7 +117,7 @@ def _batch(database: Database, place: SealedColumn, current: str, after: Key | N
     keys = [place.table.c[name] for name in place.key]
     column = place.table.c[place.column]
     stale = column.is_not(None) & column.not_like(f"v1.{current}.%")
-    statement = select(*keys, column).where(stale).order_by(*keys).limit(_BATCH)
+    statement = select(*keys, column).where(stale).order_by(*keys).limit(BATCH)
     if after is not None:
         statement = statement.where(_beyond(keys, after))
     with database.read() as connection:

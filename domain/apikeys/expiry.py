@@ -20,7 +20,7 @@ from domain.core.realtime import NOBODY, Realtime, key_user
 from domain.core.transaction import Transactions, each_step
 
 EXPIRED: Final = "Expired"
-_PER_TRANSACTION = 100
+PER_TRANSACTION = 100
 _TRANSACTIONS = 200
 
 
@@ -47,11 +47,11 @@ class KeyExpiry:
 
     def _revoke(self, *, rotated: bool) -> int:
         def revoke_some(tx: ApiKeyTransaction) -> tuple[int, list[ApiKey]]:
-            keys = tx.api_keys.expired(self._clock.now(), _PER_TRANSACTION, rotated=rotated)
+            keys = tx.api_keys.expired(self._clock.now(), PER_TRANSACTION, rotated=rotated)
             return len(keys), [key for key in keys if self._expire(tx, key)]
 
         done = 0
-        for revoked in each_step(self._transactions, revoke_some, _PER_TRANSACTION, most=_TRANSACTIONS):
+        for revoked in each_step(self._transactions, revoke_some, PER_TRANSACTION, most=_TRANSACTIONS):
             for key in revoked:
                 self._realtime.close(key_user(key.api_key_id))
             done += len(revoked)

@@ -36,7 +36,9 @@ from domain.journal.signals import By, Signal, SubjectKind, Tally, range_of, sta
 A = TypeVar("A")
 B = TypeVar("B")
 
-_PAGE = 500
+PAGE = 500
+#: Rows of the table store that one transaction deletes.
+ROWS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,17 +178,17 @@ class UsageService:
         after: UUID | None = None
         while True:
             with self._transactions.read() as tx:
-                refs = tx.api_keys.refs(after, used_since=used_since, limit=_PAGE)
+                refs = tx.api_keys.refs(after, used_since=used_since, limit=PAGE)
             if refs:
                 yield refs
-            if len(refs) < _PAGE:
+            if len(refs) < PAGE:
                 return
             after = refs[-1].api_key_id
 
     def _forget(self, ref: KeyRef, end: str) -> int:
         prefix = f"use-{ref.api_key_id.hex}-"
         deleted = 0
-        rows = partial(self._tables.query, TABLE, row_key_from=prefix, row_key_to=prefix + end, limit=100)
+        rows = partial(self._tables.query, TABLE, row_key_from=prefix, row_key_to=prefix + end, limit=ROWS)
         while old := rows(ref.quota_id.hex):
             self._tables.transact(TABLE, [TableWrite("delete", entity) for entity in old])
             deleted += len(old)

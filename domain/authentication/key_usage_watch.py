@@ -38,6 +38,7 @@ LEARNING: Final = timedelta(days=1)
 VARIED: Final = 20
 #: Values of a trait that are kept of a key: its holder could show ever new ones, and make a row of each.
 MOST_KEPT: Final = 100
+PER_TRANSACTION = 500
 #: So many different scopes refused within an hour are somebody trying what the key can do.
 PROBING: Final = 5
 #: So many refusals within a minute, of one process, are a burst.
@@ -155,7 +156,8 @@ class KeyUsageWatch:
     def forget_old(self) -> int:
         """Remove what was last seen more than 90 days ago."""
         cutoff = self._clock.now() - _KEPT
-        return in_steps(self._transactions, lambda tx: tx.sightings.delete_before(cutoff, 500), 500)
+        size = PER_TRANSACTION
+        return in_steps(self._transactions, lambda tx: tx.sightings.delete_before(cutoff, size), size)
 
     def _burst(self, key: ApiKey, now: datetime) -> Iterator[_UnusualUse]:
         if count := self._bursts.count(key.api_key_id, now):

@@ -18,7 +18,7 @@ TABLE = "IdempotencyKeys"
 _RUNNING_AT_MOST = timedelta(minutes=5)
 _PIECE = 30_000
 _ROW = 15 * _PIECE  # characters; an entity holds 1 MiB, a property 64 KiB, in UTF-16
-_SCAN = 1_000
+SCAN = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Idempotency:
         cutoff = self._clock.now() - self._kept
         for tenant in tenants:
             after = ""
-            while entities := self._tables.query(TABLE, str(tenant), row_key_from=after, limit=_SCAN):
+            while entities := self._tables.query(TABLE, str(tenant), row_key_from=after, limit=SCAN):
                 for entity in entities:
                     if _started(entity) < cutoff:
                         deleted += self._forget(entity)

@@ -29,6 +29,9 @@ from domain.integrations.connection import Catalogue
 from domain.integrations.model import Integration, configuration_context
 from domain.journal.audit import AuditEntry
 
+#: Rows that one transaction deletes.
+PER_TRANSACTION = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class IncomingContent:
@@ -156,17 +159,17 @@ class IncomingCleanup:
         self._retention = retention
         self._repeats_known_for = max(retention, repeats_known_for)
 
-    def delete_expired(self, *, per_transaction: int = 1_000, transactions: int = 500) -> tuple[int, int]:
+    def delete_expired(self, *, transactions: int = 500) -> tuple[int, int]:
         """Delete in at most `transactions` transactions for each; return how many (bodies, events)."""
         now = self._clock.now()
 
         def drain(delete: Callable[[IncomingTransaction], int]) -> int:
-            return in_steps(self._transactions, delete, per_transaction, most=transactions)
+            return in_steps(self._transactions, delete, PER_TRANSACTION, most=transactions)
 
         bodies_before, events_before = now - self._retention, now - self._repeats_known_for
         return (
-            drain(lambda tx: tx.incoming.delete_bodies_before(bodies_before, per_transaction)),
-            drain(lambda tx: tx.incoming.forget_before(events_before, per_transaction)),
+            drain(lambda tx: tx.incoming.delete_bodies_before(bodies_before, PER_TRANSACTION)),
+            drain(lambda tx: tx.incoming.forget_before(events_before, PER_TRANSACTION)),
         )
 
 

@@ -22,7 +22,7 @@ logger = logging.getLogger("hub.integrations")
 ORPHAN_AFTER = timedelta(minutes=15)
 _PREFIX = "integration-"
 _NAME = re.compile(r"integration-(?P<id>[0-9a-f]{32})-(?P<seconds>[0-9a-f]{8,12})-[0-9a-f]{12}")
-_CHUNK = 200
+CHUNK = 200
 
 
 class SecretsMissing(Exception):
@@ -85,8 +85,8 @@ class CredentialStore:
         names = self._secrets.names(_PREFIX)
         old = [name for name in names if _NAME.fullmatch(name) and _written_at(name) < horizon]
         destroyed = 0
-        for start in range(0, len(old), _CHUNK):
-            some = old[start : start + _CHUNK]
+        for start in range(0, len(old), CHUNK):
+            some = old[start : start + CHUNK]
             with transactions.read() as tx:
                 named = tx.integrations.secret_names(some)
             for name in some:

@@ -30,7 +30,7 @@ logger = logging.getLogger("hub.integrations")
 
 #: Section 9.1: a health check ends within 30 s.
 PROBE_SECONDS = 25.0
-_PAGE = 500
+PAGE = 500
 #: A run that comes again at once, as timers may, checks nothing twice.
 _NOT_AGAIN_WITHIN = timedelta(minutes=2)
 
@@ -111,7 +111,7 @@ class HealthMonitor:
         now = self._clock.now()
         with self._transactions.read() as tx:
             return tx.integrations.due_for_check(
-                now, after=after, checked_before=now - _NOT_AGAIN_WITHIN, limit=_PAGE
+                now, after=after, checked_before=now - _NOT_AGAIN_WITHIN, limit=PAGE
             )
 
     async def _check_all(self, integrations: list[Integration], run: HealthRun) -> None:

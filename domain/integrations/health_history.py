@@ -18,8 +18,8 @@ from domain.integrations.model import Integration, IntegrationLog
 from domain.integrations.ports import IntegrationTransaction, LogFilter
 
 TABLE = "integrationhealth"
-_PAGE = 1000
-_TRANSACTION = 100
+PAGE = 1000
+ROWS_PER_TRANSACTION = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +52,18 @@ class HealthSamples:
     def forget_old(self, integration_id: UUID, now: datetime) -> int:
         """Remove samples past their retention; return how many. Raises Unavailable."""
         old = list(self._entities(integration_id, "", _row_key(now - self._retention)))
-        for start in range(0, len(old), _TRANSACTION):
-            entities = old[start : start + _TRANSACTION]
+        for start in range(0, len(old), ROWS_PER_TRANSACTION):
+            entities = old[start : start + ROWS_PER_TRANSACTION]
             self._tables.transact(TABLE, [TableWrite("delete", entity) for entity in entities])
         return len(old)
 
     def _entities(self, integration_id: UUID, row_from: str, row_to: str | None) -> Iterator[TableEntity]:
         while True:
             page = self._tables.query(
-                TABLE, integration_id.hex, row_key_from=row_from, row_key_to=row_to, limit=_PAGE
+                TABLE, integration_id.hex, row_key_from=row_from, row_key_to=row_to, limit=PAGE
             )
             yield from page
-            if len(page) < _PAGE:
+            if len(page) < PAGE:
                 return
             # The smallest key beyond the last one.
             row_from = f"{page[-1].row_key}0"
@@ -81,7 +81,7 @@ def _sample(entity: TableEntity) -> HealthSample:
 
 _SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 _LAST_CHECKS = 20
-_CHUNK = 1000
+CHUNK = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +146,15 @@ class IntegrationHistory:
         now = self._clock.now()
 
         def step(tx: IntegrationTransaction) -> int:
-            return tx.integration_logs.delete_before(now - self._log_retention, _CHUNK)
+            return tx.integration_logs.delete_before(now - self._log_retention, CHUNK)
 
-        return in_steps(self._transactions, step, _CHUNK, most=transactions), self._forget_samples(now)
+        return in_steps(self._transactions, step, CHUNK, most=transactions), self._forget_samples(now)
 
     def _forget_samples(self, now: datetime) -> int:
         count, after = 0, None
         while True:
             with self._transactions.read() as tx:
-                ids = tx.integrations.all_ids(after=after, limit=_CHUNK)
+                ids = tx.integrations.all_ids(after=after, limit=CHUNK)
             if not ids:
                 return count
             after = ids[-1]

@@ -22,7 +22,7 @@ from domain.journal.audit import (
 )
 from domain.journal.occurrences import OccurrenceTransaction, occurrence
 
-_CHUNK = 1_000
+CHUNK = 1_000
 
 
 class AuditService:
@@ -59,9 +59,9 @@ class AuditService:
 
         def forget_of(tenant_id: UUID) -> int:
             def step(tx: AuditLogTransaction) -> int:
-                return tx.audit.forget_before(tenant_id, cutoff, _CHUNK)
+                return tx.audit.forget_before(tenant_id, cutoff, CHUNK)
 
-            return in_steps(self._transactions, step, _CHUNK, most=transactions)
+            return in_steps(self._transactions, step, CHUNK, most=transactions)
 
         return sum(map(forget_of, tenants))
 
@@ -102,9 +102,9 @@ def _broken(ends: ChainEnds, rows: int, sequence: int, reason: str) -> ChainRepo
 
 def _rows(tx: AuditLogTransaction, tenant_id: UUID, after: int) -> Iterator[AuditRecord | int]:
     while True:
-        rows = tx.audit.chain(tenant_id, after, _CHUNK)
+        rows = tx.audit.chain(tenant_id, after, CHUNK)
         yield from rows
-        if len(rows) < _CHUNK:
+        if len(rows) < CHUNK:
             return
         last = rows[-1]
         after = last if isinstance(last, int) else last.sequence

@@ -40,7 +40,7 @@ class Occurrence:
 logger = logging.getLogger("hub.alerts")
 
 ALERTS_QUEUE = "alerts"
-_BATCH = 100
+BATCH = 100
 
 
 def occurrence(
@@ -82,7 +82,7 @@ class OccurrenceSender:
 
     def _waiting(self) -> list[Occurrence]:
         with self._transactions.read() as tx:
-            return tx.occurrences.waiting(_BATCH)
+            return tx.occurrences.waiting(BATCH)
 
 
 class Occurrences(Protocol):

@@ -23,6 +23,9 @@ from domain.journal.signals import (
     start_of,
 )
 
+#: Rows that one transaction adds up, and hours that one forgets.
+ADDED_UP, FORGOTTEN = 2_000, 500
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -100,16 +103,20 @@ class SignalService:
         )
         return Series(since, until, by, points_of(signals, since, until, by))
 
-    def compact(self, *, per_transaction: int = 2_000, transactions: int = 50) -> int:
+    def compact(self, *, transactions: int = 50) -> int:
         """Add up what was appended, a bounded number of transactions a run, and return how many. Raises Unavailable."""
-        rows = per_transaction
-        return in_steps(self._transactions, lambda tx: tx.signals.compact(rows), rows, most=transactions)
-
-    def forget_old(self, *, per_transaction: int = 500, transactions: int = 500) -> int:
-        """Remove hours past their retention, a bounded number of transactions a run, and return how many."""
-        cutoff, rows = self._clock.now() - self._retention, per_transaction
         return in_steps(
-            self._transactions, lambda tx: tx.signals.delete_before(cutoff, rows), rows, most=transactions
+            self._transactions, lambda tx: tx.signals.compact(ADDED_UP), ADDED_UP, most=transactions
+        )
+
+    def forget_old(self, *, transactions: int = 500) -> int:
+        """Remove hours past their retention, a bounded number of transactions a run, and return how many."""
+        cutoff = self._clock.now() - self._retention
+        return in_steps(
+            self._transactions,
+            lambda tx: tx.signals.delete_before(cutoff, FORGOTTEN),
+            FORGOTTEN,
+            most=transactions,
         )
 
 

@@ -17,7 +17,7 @@ from domain.providers.contract import ProviderFailure
 
 logger = logging.getLogger("hub.oauth")
 
-_PAGE = 200
+PAGE = 200
 _SETTINGS = "remove it in the account's settings there."
 _REVOKED = "The access was revoked at the provider."
 _NO_ENDPOINT = f"The provider has no way to revoke access from here; {_SETTINGS}"
@@ -124,7 +124,7 @@ class GrantRevoker:
 
     def _page(self, client_hash: str, account: str | None, after: UUID | None) -> list[Integration]:
         with self._transactions.read() as tx:
-            return tx.integrations.of_client(client_hash, account, after=after, limit=_PAGE)
+            return tx.integrations.of_client(client_hash, account, after=after, limit=PAGE)
 
     def _is_live(self, other: Integration) -> bool:
         grant = self._grants.get(other.integration_id)

@@ -21,7 +21,7 @@ from domain.sync.rules import stored_id
 from domain.sync.transforming import content_hash
 
 #: Records of one batch, and pushes at the same time: each record is a request of its own.
-_PUSHES, _AT_ONCE = 50, 5
+PUSHES, AT_ONCE = 50, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,14 @@ class Exporter:
         A failure of the provider ends the batch; it is raised when nothing was pushed. Raises Superseded."""
         records = await asyncio.to_thread(self._records, batch)
         attempts: list[_PushAttempt] = []
-        for start in range(0, len(records), _AT_ONCE):
-            pushes = (self._push(batch, record) for record in records[start : start + _AT_ONCE])
+        for start in range(0, len(records), AT_ONCE):
+            pushes = (self._push(batch, record) for record in records[start : start + AT_ONCE])
             attempts += await asyncio.gather(*pushes)
             if any(attempt.ends_batch for attempt in attempts):
                 break
         end = next((index for index, attempt in enumerate(attempts) if attempt.ends_batch), None)
         if end is None:
-            is_last = len(records) < min(batch.size, _PUSHES)
+            is_last = len(records) < min(batch.size, PUSHES)
             return await asyncio.to_thread(self._store, batch, attempts, is_last)
         failure = attempts[end].failure
         if end == 0 and failure is not None:
@@ -72,7 +72,7 @@ class Exporter:
                 job.integration_id,
                 step.stream,
                 after=batch.checkpoint.after or "",
-                limit=min(batch.size, _PUSHES),
+                limit=min(batch.size, PUSHES),
                 everything=step.sync_type == SyncType.Full,
             )
 

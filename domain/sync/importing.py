@@ -25,7 +25,7 @@ logger = logging.getLogger("hub.sync")
 
 #: Seconds for which a batch fetches pages, so that a cancel or a deadline is noticed in time.
 _FETCH_SECONDS = 10.0
-_SWEEP_RECORDS = 1_000
+SWEEP_RECORDS = 1_000
 #: Told when such a record is stored, which is once; it is no failure.
 _AHEAD = FieldError(
     "/modifiedAt",
@@ -229,10 +229,10 @@ class Importer:
     def _sweep(self, batch: Batch) -> BatchResult:
         job, step, now = batch.job, batch.step, self._clock.now()
         with self._transactions.write() as tx:
-            gone = _unseen(tx, batch, after=batch.checkpoint.after or "", limit=_SWEEP_RECORDS)
+            gone = _unseen(tx, batch, after=batch.checkpoint.after or "", limit=SWEEP_RECORDS)
             of = job.tenant_id, job.integration_id, step.stream
             buried = tx.sync_records.bury(*of, gone, run=batch.mark(now))
-            is_last = len(gone) < _SWEEP_RECORDS
+            is_last = len(gone) < SWEEP_RECORDS
             next_step = replace(step, phase=Phase.Done) if is_last else step
             checkpoint = replace(batch.checkpoint, after=gone[-1] if gone else "")
             counts = RecordCounts(deleted=buried)

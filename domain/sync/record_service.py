@@ -40,7 +40,7 @@ from domain.sync.rules import check_integration, stored_id
 from domain.sync.sources import NotSynchronisable, Source, Sources
 from domain.sync.transforming import NotStorable, Transformer, stored_text, validate
 
-_CHUNK, _ROUNDS = 1_000, 500
+CHUNK, _ROUNDS = 1_000, 500
 ExternalIdentifier = Annotated[str, TextConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
 LocalIdentifier = Annotated[str, TextConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
 
@@ -195,10 +195,10 @@ class RecordService:
         def forget(step: Callable[[SyncTransaction], int], size: int) -> int:
             return in_steps(self._transactions, step, size, most=_ROUNDS)
 
-        jobs = forget(lambda tx: tx.sync_jobs.delete_before(cutoff, _CHUNK), _CHUNK)
+        jobs = forget(lambda tx: tx.sync_jobs.delete_before(cutoff, CHUNK), CHUNK)
         # A step takes the records of one integration, so few of them do not say that they were the last.
-        gone = forget(lambda tx: tx.sync_records.forget_disconnected(_CHUNK), 1)
-        buried = forget(lambda tx: tx.sync_records.delete_tombstones(cutoff, _CHUNK), _CHUNK)
+        gone = forget(lambda tx: tx.sync_records.forget_disconnected(CHUNK), 1)
+        buried = forget(lambda tx: tx.sync_records.delete_tombstones(cutoff, CHUNK), CHUNK)
         return jobs, gone + buried
 
     def _source(self, principal: Principal, integration_id: UUID) -> Source:

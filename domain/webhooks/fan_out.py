@@ -93,7 +93,7 @@ def send_deliveries(queue: QueueSender, deliveries: Iterable[Due]) -> None:
 
 logger = logging.getLogger("hub.webhooks")
 
-_EVENTS_PER_TRANSACTION = 500
+EVENTS_PER_TRANSACTION = 500
 #: Payloads held at a time: 500 events of a mebibyte are more than a small instance has memory for.
 BYTES_PER_TRANSACTION = 32 * 1024 * 1024
 #: Events of a line that are read at a time: of a mebibyte each they are half of BYTES_PER_TRANSACTION.
@@ -142,8 +142,8 @@ class FanOut:
                 unreadable = occurrence("unreadable-message", data, self._clock.now())
                 self._queue.send(ALERTS_QUEUE, [message_of(unreadable)])
         unique = list(dict.fromkeys(refs))
-        starts = range(0, len(unique), _EVENTS_PER_TRANSACTION)
-        return sum(self.fan_out(unique[start : start + _EVENTS_PER_TRANSACTION]) for start in starts)
+        starts = range(0, len(unique), EVENTS_PER_TRANSACTION)
+        return sum(self.fan_out(unique[start : start + EVENTS_PER_TRANSACTION]) for start in starts)
 
     def fan_out(self, refs: Sequence[EventRef]) -> int:
         """Store the deliveries of these events, one transaction for 32 MiB, and send them; return how many are new."""
@@ -254,7 +254,7 @@ def _ahead(
             tenant_id,
             list({event.subject for event in events if event.subject is not None}),
             until=max(event.sequence or 0 for event in events),
-            limit=_EVENTS_PER_TRANSACTION,
+            limit=EVENTS_PER_TRANSACTION,
         )
         if not known >= set(refs):
             return _in_order(tx, refs)

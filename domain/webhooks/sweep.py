@@ -18,7 +18,8 @@ from domain.webhooks.record import listeners
 
 logger = logging.getLogger("hub.webhooks")
 
-_PER_TRANSACTION = 500
+PER_TRANSACTION = 500
+DELETED_PER_TRANSACTION = 1_000
 _PER_RUN = 20_000
 
 
@@ -49,8 +50,8 @@ class RetryProcessor:
         self._release()
         self._wake()
         requeued = interrupted = expired = 0
-        most = _PER_RUN // _PER_TRANSACTION
-        for found in each_step(self._transactions, self._requeue, _PER_TRANSACTION, most=most):
+        most = _PER_RUN // PER_TRANSACTION
+        for found in each_step(self._transactions, self._requeue, PER_TRANSACTION, most=most):
             send_deliveries(self._queue, found.due)
             requeued += len(found.due)
             interrupted += found.interrupted
@@ -68,10 +69,10 @@ class RetryProcessor:
         """Give the turn in lines where nobody has it. What there is to do is read without the lock of a writer."""
         with self._transactions.read() as tx:
             stranded = tx.pipeline.stranded_lines(self._clock.now(), _PER_RUN)
-        for first in range(0, len(stranded), _PER_TRANSACTION):
+        for first in range(0, len(stranded), PER_TRANSACTION):
             now = self._clock.now()
             with self._transactions.write() as tx:
-                some = stranded[first : first + _PER_TRANSACTION]
+                some = stranded[first : first + PER_TRANSACTION]
                 due = tx.pipeline.give_turns(some, now=now, requeue_at=now + MESSAGE_GRACE)
                 tx.commit()
             send_deliveries(self._queue, due)
@@ -79,7 +80,7 @@ class RetryProcessor:
 
     def _requeue(self, tx: PipelineTransaction) -> tuple[int, Requeued]:
         now = self._clock.now()
-        found = tx.pipeline.requeue_due(now=now, again_at=now + MESSAGE_GRACE, limit=_PER_TRANSACTION)
+        found = tx.pipeline.requeue_due(now=now, again_at=now + MESSAGE_GRACE, limit=PER_TRANSACTION)
         expired = found.expired
         failed = Counter(
             delivery.webhook_id for delivery in expired if not delivery.was_held and not delivery.is_test
@@ -103,14 +104,14 @@ class DeliveryCleanup:
         self._clock = clock
         self._retention = retention
 
-    def delete_old(self, *, per_transaction: int = 1_000, transactions: int = 500) -> tuple[int, int]:
+    def delete_old(self, *, transactions: int = 500) -> tuple[int, int]:
         """Delete, and return how many deliveries and events were deleted."""
         cutoff = self._clock.now() - self._retention
 
         def drain(delete: Callable[[PipelineTransaction], int]) -> int:
-            return in_steps(self._transactions, delete, per_transaction, most=transactions)
+            return in_steps(self._transactions, delete, DELETED_PER_TRANSACTION, most=transactions)
 
         return (
-            drain(lambda tx: tx.pipeline.delete_before(cutoff, per_transaction)),
-            drain(lambda tx: tx.outbox.delete_before(cutoff, per_transaction)),
+            drain(lambda tx: tx.pipeline.delete_before(cutoff, DELETED_PER_TRANSACTION)),
+            drain(lambda tx: tx.outbox.delete_before(cutoff, DELETED_PER_TRANSACTION)),
         )

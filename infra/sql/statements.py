@@ -39,8 +39,9 @@ CHUNK = 500
 _WILDCARD = re.compile(r"([/%_\[])")
 
 
-def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
-    """Yield slices of at most `size`."""
+def chunks(values: Sequence[T], size: int | None = None) -> Iterator[Sequence[T]]:
+    """Yield slices of at most `size`, or CHUNK."""
+    size = size or CHUNK
     for start in range(0, len(values), size):
         yield values[start : start + size]
 

@@ -56,7 +56,7 @@ _BY_STANDING = (
 )
 #: How long before the first held delivery of a webhook expires somebody is told (BR-WH-05).
 _HELD_NOTICE = timedelta(hours=1)
-_CHUNK = 100
+CHUNK = 100
 #: The quota that is charged to see whether rate limits are counted; it is nobody's.
 _PROBE = Charge(PLATFORM.hex, 10_000)
 
@@ -128,7 +128,7 @@ class AlertEvaluator:
     def forget_old(self) -> int:
         """Remove alerts that ended longer ago than the retention, and return how many."""
         cutoff = self._clock.now() - self._retention
-        return in_steps(self._transactions, lambda tx: tx.alerts.delete_before(cutoff, _CHUNK), _CHUNK)
+        return in_steps(self._transactions, lambda tx: tx.alerts.delete_before(cutoff, CHUNK), CHUNK)
 
     def _try_limits(self, now: datetime) -> None:
         """Count one request while an alert says that rate limits cannot be counted: its successes end the alert."""
@@ -235,11 +235,11 @@ class AlertEvaluator:
     ) -> tuple[int, int]:
         raised = ended = 0
         changes: list[AlertFinding | tuple[Alert, Closing]] = [*result.findings, *result.endings]
-        for start in range(0, len(changes), _CHUNK):
+        for start in range(0, len(changes), CHUNK):
             opened: list[Alert] = []
             closed: list[Alert] = []
             with self._transactions.write() as tx:
-                for change in changes[start : start + _CHUNK]:
+                for change in changes[start : start + CHUNK]:
                     subject = change if isinstance(change, AlertFinding) else change[0]
                     rule = effective(subject.kind, settings[subject.kind].get(subject.tenant_id))
                     if isinstance(change, AlertFinding):

@@ -22,6 +22,7 @@ from domain.monitoring.signal_series import SignalReader
 logger = logging.getLogger("hub.insights")
 
 #: Weeks a baseline is taken from.
+PER_TRANSACTION = 500
 WINDOW: Final = timedelta(days=28)
 _AT_A_TIME: Final = timedelta(days=7)
 #: Hours examined at most after a pause; nobody can act on older ones.
@@ -86,7 +87,8 @@ class AnomalyWatch:
 
     def forget_old(self) -> int:
         cutoff = self._clock.now() - self._retention
-        return in_steps(self._transactions, lambda tx: tx.anomalies.delete_before(cutoff, 500), 500)
+        size = PER_TRANSACTION
+        return in_steps(self._transactions, lambda tx: tx.anomalies.delete_before(cutoff, size), size)
 
     def _examine(
         self, tenant_id: UUID, watermark: datetime | None, until: datetime, result: WatchResult

@@ -21,6 +21,9 @@ class SqlOccurrences:
         self._connection = connection
 
     def append(self, occurrence: Occurrence) -> None:
+        known = select(_p.AlertId).where(_p.AlertId == occurrence.occurrence_id)
+        if self._connection.execute(known).first() is not None:
+            return  # reported twice at one moment
         self._connection.execute(
             insert(pending_alerts).values(
                 AlertId=occurrence.occurrence_id,

@@ -36,7 +36,7 @@ _l = integration_logs.c
 _x = sync_record_errors.c
 #: What a tombstone has, and what must not be pushed to the provider.
 _UNEXPORTED = {"IsLocal": False, "ExportPending": False}
-_OWNERS = 50
+OWNERS = 50
 
 
 class SqlPersonalData:
@@ -239,7 +239,7 @@ class SqlPersonalData:
     ) -> list[R]:
         """Read rows of one owner after the other, in the order of the owners' ids, so that each is read by an index."""
         found: list[R] = []
-        ordered = owners.order_by(key).limit(_OWNERS)
+        ordered = owners.order_by(key).limit(OWNERS)
         last: UUID | None = None
         within: tuple[Any, ...] = ()
         if after is not None:
