@@ -11,6 +11,7 @@ import pytest
 
 from domain.core.errors import Conflict, RuleViolation
 from domain.core.paging import PageRequest
+from domain.journal.signals import Sketch
 from domain.sync.batches import BatchRunner
 from domain.sync.dispatch import Dispatcher
 from domain.sync.job_runs import JobRuns
@@ -86,6 +87,11 @@ async def test_a_time_out_that_goes_on_tells_of_it_and_alerts_nobody(world: Sync
     await world.run(second)
     duration = world.raised("DataSyncCompleted")[-1]["duration"]
     assert duration == TIMEOUT.total_seconds(), "the whole of the chain"
+    signals = world.rows("SELECT Total, Volume, Latency FROM SignalDeltas WHERE Volume > 0")
+    took = Sketch.of([int(TIMEOUT.total_seconds() * 1000)])
+    [(total, volume, latency)] = signals
+    assert (total, volume) == (1, 10), "one sync"
+    assert latency == took.to_json()
 
 
 async def test_a_full_run_in_two_jobs_buries_only_what_neither_saw(world: SyncWorld) -> None:
@@ -152,6 +158,17 @@ async def test_a_chain_counts_once_as_its_first_job(
     world.start(integration, sync_type, scheduledAt=(START - timedelta(minutes=30) + apart).isoformat())
 
 
+async def test_a_chain_that_a_person_resumed_counts_from_then_on(world: SyncWorld) -> None:
+    integration = await world.integration()
+    first = await _timed_out(world, world.start(integration, "Incremental"))
+    world.hub.use(SyncService).cancel(world.principal, first.data_sync_job_id)
+    world.clock.advance(hours=5)
+    world.hub.use(SyncService).resume(world.principal, first.data_sync_job_id)
+    with pytest.raises(RuleViolation) as refusal:
+        world.start(integration, "Incremental")
+    assert refusal.value.code == "BR-DS-02"
+
+
 async def test_a_schedule_does_not_begin_again_what_a_chain_is_doing(world: SyncWorld) -> None:
     integration = await world.integration()
     schedules, dispatcher = world.hub.use(ScheduleService), world.hub.use(Dispatcher)
@@ -164,15 +181,26 @@ async def test_a_schedule_does_not_begin_again_what_a_chain_is_doing(world: Sync
     await world.run(job, batches=1)
     world.clock.advance(minutes=50)
     assert schedules.create_due_jobs()[0] == 1, "nobody knows yet that the first one will time out"
-    world.clock.advance(minutes=10)
+    world.clock.advance(minutes=11)
     first = await world.run(job)
     world.clock.advance(minutes=1)
     [start] = dispatcher.claim()
     assert start.data_sync_job_id == first.resumed_by, "the chain goes before what would do its work again"
-    world.clock.advance(minutes=49)
+    world.clock.advance(minutes=48)
     assert schedules.create_due_jobs()[0] == 0
     messages = [row[0] for row in world.rows("SELECT Message FROM IntegrationLogs")]
     assert any("left out" in message and "still going on" in message for message in messages)
+    assert (await world.run(_following(world, first))).status == SyncStatus.Completed
+
+
+async def test_a_job_of_another_type_that_waited_goes_before_the_chain(world: SyncWorld) -> None:
+    job = await world.run(world.start(await world.integration()), batches=1)
+    other = world.start(job.integration_id, "Differential")
+    world.clock.advance(seconds=TIMEOUT.total_seconds())
+    first = await world.run(job)
+    [start] = world.hub.use(Dispatcher).claim()
+    assert start.data_sync_job_id == other.data_sync_job_id
+    assert (await world.run(other)).status == SyncStatus.Completed
     assert (await world.run(_following(world, first))).status == SyncStatus.Completed
 
 
