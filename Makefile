@@ -35,7 +35,8 @@ demo: $(run_stamp) ## Tell the story in a terminal, on a host of its own or on $
 bench: $(run_stamp) ## Measure throughput and latency
 	@exec $(py) -m bench
 
-soak: $(run_stamp) ## Run for long under load and count what was lost
+soak: $(test_stamp) ## Run for long under load and count what was lost; 500 random syncs in both directions a provider
+	@HUB_TEST_SEQUENCES=500 $(pytest) tests/integration/domain/sync/test_sync_model.py
 	@exec $(py) -m bench.soak
 
 sql: $(run_stamp) ## Write the schema as T-SQL to deploy/sql/schema.sql

@@ -1318,6 +1318,16 @@ UPDATE alembic_version SET version_num='0022' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0022 -> 0023
+
+ALTER TABLE [SyncedRecords] ADD [LocalFields] NVARCHAR(max) NULL;
+
+GO
+
+UPDATE alembic_version SET version_num='0023' WHERE alembic_version.version_num = '0022';
+
+GO
+
 COMMIT;
 
 GO

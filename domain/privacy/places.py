@@ -91,7 +91,8 @@ class RecordPlace:
         record: SyncedRecord = holding.row
         if person.is_named(record.external_id) or person.is_named(record.local_id or ""):
             return True
-        return without_person(record.data or "null", person)[1] != Found.Nothing
+        texts = (record.data, record.local_fields)
+        return any(without_person(text or "null", person)[1] != Found.Nothing for text in texts)
 
     def shown(self, holding: Holding) -> Any:
         return _json(holding.row.data)

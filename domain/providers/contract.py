@@ -220,6 +220,18 @@ class ProviderFailure(Exception):
         self.is_lasting = is_lasting
 
 
+class RecordChanged(ProviderFailure):
+    """A push was not done because the provider has another version of the record: `current`, which may be deleted."""
+
+    def __init__(self, current: SourceRecord) -> None:
+        detail = "The record was changed at the provider meanwhile; it was not overwritten."
+        gone = "The record no longer exists at the provider."
+        super().__init__(
+            "rejected", gone if current.deleted else detail, status=404 if current.deleted else 412
+        )
+        self.current = current
+
+
 class ProviderHttp(Protocol):
     """The shared client: exponential backoff with jitter, a circuit breaker for each provider host, `Retry-After`."""
 
@@ -368,7 +380,9 @@ class RecordStreams(Protocol):
         """Return one page. Raises StateExpired too."""
 
     async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
-        """Create, change or delete one record of an exportable stream. A repeat makes no second record."""
+        """Create, change or delete one record of an exportable stream. A repeat makes no second record.
+
+        Raises RecordChanged too."""
         raise ProviderFailure("rejected", f"The stream {request.stream} takes no records.")
 
 

@@ -32,7 +32,8 @@ class StreamProfile:
     - `lists_deletions`: an incremental page can say that a record was deleted.
     - `importable`: it can be listed; False where the provider only takes.
     - `complete_history`: False where the provider forgets or hides old records: one that a listing lacks may still
-      exist, and no run takes it as deleted."""
+      exist, and no run takes it as deleted.
+    - `pushes`: the fields of the internal record that a push writes, None for all of them."""
 
     name: str
     record_type: RecordType
@@ -42,6 +43,7 @@ class StreamProfile:
     importable: bool = True
     page_size: int = 100
     complete_history: bool = True
+    pushes: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,10 @@ class PushRequest:
 
     - `idempotency_key`: the same on every repeat; that of a creation stays when the content changes, so that the
       record of an earlier try is changed instead of made again.
-    - `if_version`: guards against overwriting a newer version."""
+    - `if_version`: guards against overwriting a newer version.
+    - `fields`: those of `data` that changed, None for all; a change leaves the others at the provider as they are.
+    - `recreate`: the provider deleted the record, and the tenant's change is the later one. Where it is really gone,
+      it is made anew, under another id if need be."""
 
     stream: str
     idempotency_key: str
@@ -118,11 +123,16 @@ class PushRequest:
     external_id: str | None = None
     if_version: str | None = None
     deleted: bool = False
+    fields: frozenset[str] | None = None
+    recreate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PushResult:
+    """What a push did; `record` is the whole record as the provider has it now, where it tells."""
+
     external_id: str
     modified_at: datetime | None = None
     version: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    record: SourceRecord | None = None

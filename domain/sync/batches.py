@@ -27,6 +27,7 @@ from domain.sync.model import (
     RecordCounts,
     RecordError,
     Step,
+    StreamState,
     SyncDirection,
     SyncJob,
     SyncType,
@@ -265,30 +266,42 @@ def _store_stream_state(
 ) -> None:
     """Store where the next incremental run begins; only a step that listed everything may move that forward.
 
-    What the provider failed to give is asked for again, and so is a list of which no record could be taken."""
+    What the provider failed to give is asked for again, and so are the deletions that this listing did not show, and
+    a list of which no record could be taken."""
     job, failed = batch.job, step.failed + counts.failed
     listed = step.processed + counts.processed + failed
     if failed and failed == listed:
         return
     state = tx.sync_settings.stream(job.tenant_id, job.integration_id, step.stream)
     is_full = step.sync_type == SyncType.Full
+    stays = checkpoint.has_unread or _hides_deletions(batch, step, checkpoint, state)
     sealed = state.state
-    if checkpoint.next_state is not None and not checkpoint.has_unread:
+    if checkpoint.next_state is not None and not stays:
         context = state_context(job.integration_id, step.stream)
         sealed = batch.cipher.seal(checkpoint.next_state, context=context)
     since: datetime | None = since_of(checkpoint.newest, checkpoint.began_at or now)
     if since is not None and state.since is not None and checkpoint.newest is None:
         since = max(since, state.since)
     # An answer that may lack something and showed no change proves nothing about the changes until now.
-    is_kept = checkpoint.has_unread or (checkpoint.is_partial and checkpoint.newest is None)
+    is_kept = checkpoint.is_partial and checkpoint.newest is None
     tx.sync_settings.set_stream(
         job.tenant_id,
         replace(
             state,
             state=sealed,
-            since=state.since if is_kept else since,
+            since=state.since if stays or is_kept else since,
             last_total=listed if is_full else state.last_total,
             last_full_at=now if is_full else state.last_full_at,
             synced_at=now,
         ),
     )
+
+
+def _hides_deletions(batch: Batch, step: Step, checkpoint: Checkpoint, state: StreamState) -> bool:
+    """Return whether a record may be gone without this listing showing it, while the next incremental one does."""
+    if step.sync_type == SyncType.Incremental or not batch.profile.lists_deletions:
+        return False
+    is_swept = (
+        step.sync_type == SyncType.Full and batch.profile.complete_history and not checkpoint.is_partial
+    )
+    return not is_swept and (state.state is not None or state.since is not None)

@@ -14,6 +14,7 @@ from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListingRequest, ListPage, SourceRecord, StateExpired
 from domain.sync.batches import Batch, store_progress
+from domain.sync.local_fields import with_local_fields
 from domain.sync.merging import IncomingRecord, is_ahead, latest, merge, seen_otherwise, shared_ids
 from domain.sync.model import BatchResult, BatchState, Checkpoint, Phase, RecordCounts, Step, SyncType
 from domain.sync.ports import RecordsRefused, Suppression, SyncTransaction
@@ -33,6 +34,11 @@ _AHEAD = FieldError(
 )
 #: Told with the count of duplicates; the provider alone can mend it.
 _SHARED = FieldError("", "The provider lists different records under this id; one of them is kept.")
+#: Told when a tenant's change was not pushed because the provider's is the later one; it is no failure.
+_GIVEN_UP = FieldError(
+    "/modifiedAt",
+    "The provider changed this record later than you did; your change was not pushed, and the provider's is taken.",
+)
 
 
 @dataclass(slots=True)
@@ -202,6 +208,7 @@ class Importer:
         with self._transactions.write() as tx:
             stored = tx.sync_records.stored_versions(*of, ids)
             merged = merge(stored, records, generation, now=now, refused=seen)
+            merged = with_local_fields(merged, stored, batch.profile.pushes)
             ahead = [
                 record for record in (*merged.inserts, *merged.updates) if is_ahead(record.modified_at, now)
             ]
@@ -210,6 +217,9 @@ class Importer:
             shared |= shared_ids(accepted) | seen_otherwise(stored, records, generation)
             shared &= {record.external_id for record in records}
             errors += [batch.error(self._ids.new(), name, _SHARED, now) for name in sorted(shared)]
+            errors += [
+                batch.error(self._ids.new(), external_id, _GIVEN_UP, now) for external_id in merged.given_up
+            ]
             tx.sync_records.store(*of, merged, run=batch.mark(now))
             tx.sync_jobs.log_errors(job.tenant_id, errors)
             counts = RecordCounts(

@@ -38,7 +38,15 @@ from domain.sync.model import (
 from domain.sync.notices import job_span
 from domain.sync.ports import SyncTransaction
 from domain.sync.progress import LiveProgress
-from domain.sync.rules import NOT_ACTIVE, TIMED_OUT, TIMEOUT, final_status, is_usable, why_chain_ends
+from domain.sync.rules import (
+    NOT_ACTIVE,
+    TIMED_OUT,
+    TIMEOUT,
+    exports_everything,
+    final_status,
+    is_usable,
+    why_chain_ends,
+)
 from domain.sync.sources import NotSynchronisable, Sources
 
 
@@ -211,7 +219,7 @@ class JobRuns:
                 checkpoint = replace(checkpoint, cursor=self._cipher.open(state.state, context=context))
         elif direction == SyncDirection.Export:
             phase, of = Phase.Push, (job.tenant_id, job.integration_id, profile.name)
-            total = tx.sync_records.count_export(*of, everything=is_full)
+            total = tx.sync_records.count_export(*of, everything=exports_everything(job))
         elif is_full:
             generation += 1
             tx.sync_settings.set_stream(job.tenant_id, replace(state, generation=generation))

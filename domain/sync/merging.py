@@ -14,18 +14,27 @@ _NUMBER = "sequence="
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
-    """What is stored under an external id; `modified_at` is of the last change, by provider or tenant."""
+    """What is stored under an external id; `modified_at` is of the last change, by provider or tenant.
+
+    - `source_hash` and `version` are of the provider's record as last seen; both are None when it has none.
+    - `is_waiting`: the tenant's change, which may be a deletion, is still to be pushed.
+    - `local_fields` is the text of LocalFields."""
 
     source_hash: str | None
     modified_at: datetime | None
     is_deleted: bool
     generation: int
     version: str | None = None
+    is_waiting: bool = False
+    record_type: str = ""
+    local_fields: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingRecord:
-    """A record as the provider has it now, transformed and valid; `data` is JSON text, None for a deletion."""
+    """A record as the provider has it now, transformed and valid; `data` is JSON text, None for a deletion.
+
+    `hash` is of what the provider has; once merged, `data` has the tenant's `local_fields` in it."""
 
     external_id: str
     data: str | None
@@ -33,12 +42,16 @@ class IncomingRecord:
     modified_at: datetime | None
     version: str | None
     record_type: str
+    local_fields: str | None = None
 
 
 class MergeAction(Enum):
+    """What becomes of a fetched record. `Keep`: the tenant's waiting change stays and is pushed over this version."""
+
     Insert = auto()
     Update = auto()
     Tombstone = auto()
+    Keep = auto()
     Unchanged = auto()
     Duplicate = auto()
 
@@ -48,13 +61,16 @@ def decide(
 ) -> MergeAction:
     """Return what to do with a fetched record; `generation` is that of a full run, None for other runs.
 
-    The later modification wins (BR-DS-07). On a tie, and where the provider names no moment, the fetched one wins.
+    The later modification wins (BR-DS-07). On a tie, and where the provider names no moment, the fetched one wins,
+    except that a deletion without a moment never takes a change of the tenant's that waits to be pushed.
     A stored moment that has not come yet is of a clock that was wrong, and decides nothing: by what was seen, the
     fetched record is the later one. Where both revisions are numbered, the numbers decide and not the moments."""
     if stored is None:
         return MergeAction.Unchanged if incoming.data is None else MergeAction.Insert
     again = generation is not None and stored.generation == generation
     same = MergeAction.Duplicate if again else MergeAction.Unchanged
+    if stored.is_waiting:
+        return _decide_waiting(stored, incoming, same, now)
     if _is_earlier(stored, incoming, now):
         return same
     if incoming.data is None:
@@ -81,6 +97,21 @@ def number_of(version: str | None) -> int | None:
     number = (version or "").partition(";")[0].removeprefix(_NUMBER)
     is_numbered = version is not None and version.startswith(_NUMBER) and number.isdecimal()
     return int(number) if is_numbered else None
+
+
+def _decide_waiting(
+    stored: StoredVersion, incoming: IncomingRecord, same: MergeAction, now: datetime
+) -> MergeAction:
+    """Decide between the tenant's waiting change and the provider's record, which may not have changed at all."""
+    is_kept = _is_older(incoming.modified_at, stored.modified_at) and not is_ahead(stored.modified_at, now)
+    if incoming.data is None:
+        if stored.is_deleted or (incoming.modified_at is not None and not is_kept):
+            return MergeAction.Tombstone
+        return same if stored.source_hash is None else MergeAction.Keep
+    is_known = incoming.version is not None and incoming.version == stored.version
+    if is_known or incoming.hash == stored.source_hash:
+        return same if incoming.version == stored.version else MergeAction.Keep
+    return MergeAction.Keep if is_kept else MergeAction.Update
 
 
 def is_ahead(modified_at: datetime | None, now: datetime) -> bool:
@@ -140,7 +171,11 @@ def _is_older(incoming: datetime | None, stored: datetime | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """The records of a batch by action; `seen` are ids of stored rows that a full run marks as seen."""
+    """The records of a batch by action.
+
+    - `seen` are ids of stored rows that a full run marks as seen.
+    - `kept`: what the provider has of records whose waiting change stays.
+    - `given_up` are ids of records whose waiting change was not the later one."""
 
     inserts: Sequence[IncomingRecord]
     updates: Sequence[IncomingRecord]
@@ -148,6 +183,8 @@ class Merge:
     seen: Sequence[str]
     unchanged: int
     duplicate: int
+    kept: Sequence[IncomingRecord] = ()
+    given_up: Sequence[str] = ()
 
 
 def merge(
@@ -160,13 +197,20 @@ def merge(
 ) -> Merge:
     """Return what becomes of the records; those `refused` are at the provider still, so that they stay stored."""
     by_action: dict[MergeAction, list[IncomingRecord]] = {action: [] for action in MergeAction}
+    given_up: list[str] = []
     for record in records:
-        by_action[decide(stored.get(record.external_id), record, generation, now)].append(record)
+        known = stored.get(record.external_id)
+        action = decide(known, record, generation, now)
+        by_action[action].append(record)
+        if known is not None and known.is_waiting and _gives_up(known, action):
+            given_up.append(record.external_id)
     unchanged = by_action[MergeAction.Unchanged]
     return Merge(
         inserts=by_action[MergeAction.Insert],
         updates=by_action[MergeAction.Update],
         tombstones=by_action[MergeAction.Tombstone],
+        kept=by_action[MergeAction.Keep],
+        given_up=given_up,
         # A deletion is not a sighting; a duplicate is marked already.
         seen=[
             external_id
@@ -176,6 +220,10 @@ def merge(
             )
             if generation is not None and external_id in stored
         ],
-        unchanged=len(unchanged),
+        unchanged=len(unchanged) + len(by_action[MergeAction.Keep]),
         duplicate=len(by_action[MergeAction.Duplicate]),
     )
+
+
+def _gives_up(known: StoredVersion, action: MergeAction) -> bool:
+    return action == MergeAction.Update or (action == MergeAction.Tombstone and not known.is_deleted)

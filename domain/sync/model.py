@@ -268,7 +268,10 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class SyncedRecord:
-    """An internal record; `data` is JSON text, or None once the record is deleted."""
+    """An internal record; `data` is JSON text, or None once the record is deleted.
+
+    - `local_fields` is the text of what the tenant set of it (LocalFields).
+    - `last_job_id`: the job that stored or pushed it last; None for what no job has met."""
 
     integration_id: UUID
     stream: str
@@ -284,6 +287,8 @@ class SyncedRecord:
     source_hash: str | None = None
     exported_hash: str | None = None
     source_version: str | None = None
+    local_fields: str | None = None
+    last_job_id: UUID | None = None
 
 
 def checkpoint_context(job_id: UUID, position: int) -> str:

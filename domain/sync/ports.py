@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from domain.core.paging import Page, PageRequest
@@ -13,6 +13,7 @@ from domain.core.transaction import UserTransaction
 from domain.integrations.ports import IntegrationTransaction
 from domain.journal.events import DomainEvent
 from domain.providers.records import RecordType
+from domain.sync.local_fields import Pushes
 from domain.sync.merging import IncomingRecord, Merge, StoredVersion
 from domain.sync.model import (
     JobOrigin,
@@ -92,18 +93,26 @@ class WaitingJob:
 
 @dataclass(frozen=True, slots=True)
 class PushedRecord:
-    """A pushed record: its row as it was read, and its id, version and content at the provider."""
+    """A pushed record: its row as it was read, and its id, version and content at the provider.
+
+    `hash` is of what the provider has. `data` and `local_fields` are what is stored now, the tenant's own fields
+    included; `data` is None for a deletion."""
 
     record: SyncedRecord
     external_id: str
     modified_at: datetime | None
     version: str | None
     hash: str
+    data: str | None = None
+    local_fields: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LocalChange:
-    """A change that the tenant made; `external_id` is None for a record that the provider does not have."""
+    """A change that the tenant made; `external_id` is None for a record that the provider does not have.
+
+    `named` are the fields that the tenant gave, null ones included (None: those of `data`), and `pushes` the fields
+    that the stream's pushes write."""
 
     stream: str
     record_type: RecordType
@@ -111,6 +120,16 @@ class LocalChange:
     modified_at: datetime
     local_id: str | None = None
     external_id: str | None = None
+    named: Mapping[str, Any] | None = None
+    pushes: Pushes = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalChanges:
+    """How many changes were the latest and are stored, and the fields in them that no push takes to the provider."""
+
+    stored: int
+    not_pushed: frozenset[str] = frozenset()
 
 
 class SyncJobs(Protocol):
@@ -213,12 +232,17 @@ class SyncRecords(Protocol):
     def unseen(
         self, tenant_id: UUID, integration_id: UUID, stream: str, *, generation: int, after: str, limit: int
     ) -> list[str]:
-        """Return ids beyond `after`, in order, of live records that the run of that generation did not see."""
+        """Return ids beyond `after`, in order, of records that the run of that generation did not see.
+
+        Live ones, and those whose waiting change is to a record that the provider had."""
 
     def bury(
         self, tenant_id: UUID, integration_id: UUID, stream: str, external_ids: Sequence[str], *, run: RunMark
     ) -> int:
-        """Make tombstones of those that are still unseen; return how many."""
+        """Make tombstones of those that are still unseen; return how many.
+
+        A waiting change to a record stays, to make it anew, because absence names no moment; a waiting deletion is
+        done."""
 
     def page(self, tenant_id: UUID, integration_id: UUID, filter_: RecordFilter) -> list[SyncedRecord]:
         """Return records in the order of their last change."""
@@ -247,8 +271,8 @@ class SyncRecords(Protocol):
 
     def change(
         self, tenant_id: UUID, integration_id: UUID, changes: Sequence[LocalChange], now: datetime
-    ) -> int:
-        """Store those of the tenant's changes that are the latest; return how many."""
+    ) -> LocalChanges:
+        """Store those of the tenant's changes that are the latest."""
 
     def forget_disconnected(self, limit: int) -> int:
         """Remove up to `limit` records of disconnected integrations; return how many."""

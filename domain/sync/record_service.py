@@ -34,7 +34,7 @@ from domain.providers.records import ListingRequest, RecordType, SourceRecord, S
 from domain.sync.event_mapping import EventMapper
 from domain.sync.mapping import FieldMapping, RecordTypeName, StreamName, compile_mapping
 from domain.sync.model import SyncedRecord
-from domain.sync.ports import LocalChange, RecordFilter, StoredMapping, SyncTransaction
+from domain.sync.ports import LocalChange, LocalChanges, RecordFilter, StoredMapping, SyncTransaction
 from domain.sync.records import MODELS
 from domain.sync.rules import check_integration, stored_id
 from domain.sync.sources import NotSynchronisable, Source, Sources
@@ -111,8 +111,8 @@ class RecordService:
             return tx.sync_records.page(principal.tenant_id, integration_id, filter_)
 
     @repeated
-    def change(self, principal: Principal, integration_id: UUID, command: PutRecords) -> int:
-        """Store changes for the next export; return how many were newer than what is stored.
+    def change(self, principal: Principal, integration_id: UUID, command: PutRecords) -> LocalChanges:
+        """Store changes for the next export; tell how many were newer than what is stored.
 
         Raises NotFound, ValidationFailed, Conflict."""
         principal.require(INTEGRATION_MANAGE)
@@ -124,7 +124,7 @@ class RecordService:
         ]
         with self._transactions.write() as tx:
             changed = tx.sync_records.change(principal.tenant_id, integration_id, changes, now)
-            counts = {"records": len(changes), "changed": changed}
+            counts = {"records": len(changes), "changed": changed.stored}
             action = "datasync.records-changed"
             entry = AuditEntry(action, "integration", integration_id, principal, after=counts)
             tx.audit.append(principal.tenant_id, entry)
@@ -237,23 +237,28 @@ def _local_change(
         raise Conflict("The provider does not accept records.", code="not-exportable")
     profile = _chosen(exportable, record.stream, f"{pointer}/stream")
     kind = RecordType(record.record_type) if record.record_type else profile.record_type
+    text, named = (None, None) if record.data is None else _checked(kind, record.data, f"{pointer}/data")
     return LocalChange(
         stream=profile.name,
         record_type=kind,
-        data=None if record.data is None else _text(kind, record.data, f"{pointer}/data"),
+        data=text,
         modified_at=record.modified_at or now,
         local_id=record.local_id,
         external_id=stored_id(record.external_id) if record.external_id else None,
+        named=named,
+        pushes=profile.pushes,
     )
 
 
-def _text(kind: RecordType, data: Mapping[str, Any], pointer: str) -> str:
+def _checked(kind: RecordType, data: Mapping[str, Any], pointer: str) -> tuple[str, dict[str, Any]]:
+    """Return the record as it is stored, and the fields that were given, null ones included."""
     valid = validate(kind, data)
     if isinstance(valid, list):
         errors = [FieldError(f"{pointer}{error.pointer}", error.detail) for error in valid]
         raise ValidationFailed("A record does not match its record type.", errors)
     try:
-        return stored_text(valid)
+        text = stored_text(valid)
+        return text, valid.model_dump(mode="json", by_alias=True, exclude_unset=True)
     except NotStorable as reason:
         raise ValidationFailed(str(reason), [FieldError(pointer, str(reason))]) from None
 

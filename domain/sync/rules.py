@@ -13,7 +13,7 @@ from domain.core.text_length import cut, utf16_units
 from domain.core.wire import rfc3339
 from domain.integrations.model import Integration, IntegrationStatus
 from domain.providers.records import MAX_PAGE_RECORDS
-from domain.sync.model import BatchResult, JobOrigin, SyncJob, SyncStatus, SyncType
+from domain.sync.model import BatchResult, JobOrigin, SyncDirection, SyncJob, SyncStatus, SyncType
 
 #: The longest time of a run (BR-DS-05).
 TIMEOUT = timedelta(minutes=60)
@@ -139,6 +139,13 @@ def since_of(newest: datetime | None, began_at: datetime) -> datetime:
 
     Rows of the same moment, and rows that were published late, are listed then."""
     return (min(newest, began_at) if newest is not None else began_at) - OVERLAP
+
+
+def exports_everything(job: SyncJob) -> bool:
+    """Return whether an export pushes all that the tenant made, instead of what waits.
+
+    In both directions the import has just shown what the provider has, so that only what waits is to be pushed."""
+    return job.sync_type == SyncType.Full and job.direction == SyncDirection.Export
 
 
 def stored_id(external_id: str) -> str:

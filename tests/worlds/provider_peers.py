@@ -55,9 +55,8 @@ class _Quiet(WSGIRequestHandler):
         """Tests print nothing."""
 
 
-@contextlib.contextmanager
-def radicale(folder: Path, username: str, password: str) -> Iterator[str]:
-    """Address of a CalDAV server with one account and no calendar yet."""
+def radicale_application(folder: Path, username: str, password: str) -> Any:
+    """A CalDAV server, as a WSGI application, with one account and no calendar yet."""
     pytest.importorskip("radicale", reason="radicale, a CalDAV server, is not installed")
     from radicale.app import Application
     from radicale.config import load
@@ -79,7 +78,13 @@ def radicale(folder: Path, username: str, password: str) -> Iterator[str]:
         "test",
         privileged=True,
     )
-    with _serving(Application(configuration)) as address:
+    return Application(configuration)
+
+
+@contextlib.contextmanager
+def radicale(folder: Path, username: str, password: str) -> Iterator[str]:
+    """Address of a CalDAV server with one account and no calendar yet."""
+    with _serving(radicale_application(folder, username, password)) as address:
         yield address
 
 

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from domain.providers.contract import Connection, IntegrationType, ProviderFailure, RecordStreams
+from domain.providers.contract import (
+    Connection,
+    IntegrationType,
+    ProviderFailure,
+    RecordChanged,
+    RecordStreams,
+)
 from domain.providers.records import (
     ListingRequest,
     ListPage,
@@ -34,11 +40,12 @@ from tests.worlds.integration_world import IntegrationWorld, Vendor
 
 class Crm(Vendor, RecordStreams):
     """A provider that lists its `records` in pages of `page`, raises what `failures` hold for the next calls, and
-    takes pushes."""
+    takes pushes to the version that it has."""
 
     def __init__(self) -> None:
         super().__init__("Crm", IntegrationType.CustomAPI)
         self.records: dict[str, SourceRecord] = {}
+        self.versions = 0
         self.page = 3
         self.failures: list[Exception] = []
         self.requests: list[ListingRequest] = []
@@ -56,7 +63,12 @@ class Crm(Vendor, RecordStreams):
         return self
 
     def put(self, key: str, modified: datetime | None = None, **data: Any) -> None:
-        self.records[key] = SourceRecord(key, {"email": f"{key}@example.com", **data}, modified)
+        self._keep(key, {"email": f"{key}@example.com", **data}, modified)
+
+    def _keep(self, key: str, data: Mapping[str, Any], modified: datetime | None) -> SourceRecord:
+        self.versions += 1
+        self.records[key] = SourceRecord(key, data, modified, f"v{self.versions}")
+        return self.records[key]
 
     def streams_of(self, configuration: Any) -> Sequence[StreamProfile]:
         return [
@@ -94,8 +106,16 @@ class Crm(Vendor, RecordStreams):
         if self.failures:
             raise self.failures.pop(0)
         key = request.external_id or f"crm-{request.idempotency_key[:8]}"
-        self.records[key] = SourceRecord(key, dict(request.data), connection.now)
-        return PushResult(key, connection.now, "v1")
+        known = self.records.get(key)
+        if known is not None and known.version != request.if_version and known.data != request.data:
+            raise RecordChanged(known)
+        if request.deleted:
+            self.records.pop(key, None)
+            return PushResult(key)
+        if known is None and request.external_id is not None and not request.recreate:
+            raise RecordChanged(SourceRecord(key, {}, deleted=True))
+        kept = self._keep(key, {**(known.data if known else {}), **request.data}, connection.now)
+        return PushResult(key, kept.modified_at, kept.version, record=kept)
 
 
 class SyncWorld(IntegrationWorld):
@@ -119,16 +139,21 @@ class SyncWorld(IntegrationWorld):
         """Dispatch, then the activities in the orchestrations' order; at most so many batches."""
         started = {start.data_sync_job_id: start.run_number for start in self.hub.use(Dispatcher).claim()}
         run = started.get(job.data_sync_job_id) or self.job(job).run_number
+        result = await self.carry_out(job, run, batches=batches)
+        if result.state in (BatchState.More, BatchState.Stopped):
+            return self.job(job)
+        self.hub.use(JobRuns).conclude(job.data_sync_job_id, run, result)
+        return self.job(job)
+
+    async def carry_out(self, job: SyncJob, run: int, *, batches: int = 1_000) -> BatchResult:
+        """The steps of a job that runs."""
         plan = self.hub.use(JobRuns).plan(job.data_sync_job_id, run)
         result = plan.result or BatchResult(BatchState.Done)
         for position in plan.positions:
             result = await self._step(job, run, position, batches)
             if result.state != BatchState.Done:
                 break
-        if result.state in (BatchState.More, BatchState.Stopped):
-            return self.job(job)
-        self.hub.use(JobRuns).conclude(job.data_sync_job_id, run, result)
-        return self.job(job)
+        return result
 
     async def _step(self, job: SyncJob, run: int, position: int, batches: int) -> BatchResult:
         size, tries, result = self.hub.use(BatchRunner).size, 0, BatchResult(BatchState.More)

@@ -44,10 +44,13 @@ def change_integration_records(call: Call) -> ApiResponse:
     """Change records for the next export.
 
     Stores the tenant's own changes, which an Export or Bidirectional sync sends to the provider. Either all are
-    stored or none; changes older than the stored record are left out (BR-DS-07)."""
+    stored or none; changes older than the stored record are left out (BR-DS-07). A field that is not given stays
+    as it is, one that is null is emptied."""
     command = call.body(PutRecords)
-    stored = use(RecordService).change(call.principal, call.id(), command)
-    return ApiResponse(ChangedView(stored=stored, left_out=len(command.records) - stored))
+    changed = use(RecordService).change(call.principal, call.id(), command)
+    left_out = len(command.records) - changed.stored
+    view = ChangedView(stored=changed.stored, left_out=left_out, not_pushed=sorted(changed.not_pushed))
+    return ApiResponse(view)
 
 
 @records.get("mapping", own_permission=CALENDAR_CONNECT, response=MappingView)

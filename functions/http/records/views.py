@@ -51,6 +51,10 @@ class RecordListView(View):
 class ChangedView(View):
     stored: int
     left_out: int = Field(description="Changes older than the stored record (BR-DS-07)")
+    not_pushed: list[str] = Field(
+        description="Fields that the provider takes from nobody here, such as the guests of an event: kept in the "
+        "hub over what the provider has, until it changes there"
+    )
 
 
 class ScheduleView(View):

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
-from domain.providers.contract import ProviderFailure
+from domain.providers.contract import ProviderFailure, RecordChanged
+from domain.providers.records import SourceRecord
 from domain.sync.records import ContactRecord, EventRecord, Record
 
 Kind = TypeVar("Kind", bound=Record)
 
+#: The moments of an event, which are written together.
+_TIMES = ("starts_at", "ends_at", "start_date", "end_date", "all_day")
 #: What a push of an event writes. Guests are left out: some providers write to them at once.
-EVENT_FIELDS = (
-    "title",
-    "starts_at",
-    "ends_at",
-    "start_date",
-    "end_date",
-    "all_day",
-    "description",
-    "location",
-)
+EVENT_FIELDS = ("title", *_TIMES, "description", "location", "recurrence")
+#: The same, by the names of the record.
+EVENT_PUSHES = frozenset(to_camel(name) for name in EVENT_FIELDS)
 
 
 def digest(key: str) -> str:
@@ -31,26 +29,40 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
-def wanted(kind: type[Kind], data: Mapping[str, Any]) -> Kind:
-    """Read a record to push. Raises ProviderFailure (rejected)."""
+def wanted(kind: type[Kind], data: Mapping[str, Any], fields: Collection[str] | None = None) -> Kind:
+    """Read a record to push; of `data` only `fields` are set in it. Raises ProviderFailure (rejected)."""
     try:
-        return kind.model_validate(data)
+        record = kind.model_validate(data)
     except ValidationError as error:
         at = "/".join(str(step) for step in error.errors()[0]["loc"])
         raise ProviderFailure("rejected", f"The record to push is not valid at {at or 'its root'}.") from None
+    if fields is None:
+        return record
+    names = {name for name in record.model_fields_set if to_camel(name) in fields}
+    if names.intersection(_TIMES):
+        names.update(record.model_fields_set.intersection(_TIMES))
+    values = {name: getattr(record, name) for name in names}
+    return cast("Kind", kind.model_construct(_fields_set=names, **values))
 
 
-def event_to_push(data: Mapping[str, Any]) -> EventRecord:
+def event_to_push(data: Mapping[str, Any], fields: Collection[str] | None = None) -> EventRecord:
     """Read an event to push. Raises ProviderFailure (rejected), also for an event that has no beginning."""
-    event = wanted(EventRecord, data)
+    event = wanted(EventRecord, data, fields)
+    if fields is not None and not has_times(event):
+        return event
     if (event.start_date if event.all_day else event.starts_at) is None:
         raise ProviderFailure("rejected", "An event to push needs a beginning.")
     return event
 
 
-def contact_to_push(data: Mapping[str, Any]) -> ContactRecord:
+def has_times(event: EventRecord) -> bool:
+    """Return whether the moments of the event are to be written."""
+    return not event.model_fields_set.isdisjoint(_TIMES)
+
+
+def contact_to_push(data: Mapping[str, Any], fields: Collection[str] | None = None) -> ContactRecord:
     """Read a contact to push. Raises ProviderFailure (rejected)."""
-    return wanted(ContactRecord, data)
+    return wanted(ContactRecord, data, fields)
 
 
 def holds(record: Record, current: Mapping[str, Any], fields: Collection[str]) -> bool:
@@ -66,13 +78,6 @@ def holds(record: Record, current: Mapping[str, Any], fields: Collection[str]) -
     )
 
 
-def newer() -> ProviderFailure:
-    """Return the failure of a push whose `if_version` no longer holds (412)."""
-    return ProviderFailure(
-        "rejected", "The record was changed at the provider meanwhile; it was not overwritten.", status=412
-    )
-
-
-def vanished() -> ProviderFailure:
+def gone(external_id: str, deleted_at: datetime | None = None) -> RecordChanged:
     """Return the failure of a push to a record that is no longer there."""
-    return ProviderFailure("rejected", "The record no longer exists at the provider.", status=404)
+    return RecordChanged(SourceRecord(external_id, {}, deleted_at, deleted=True))

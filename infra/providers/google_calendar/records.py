@@ -14,7 +14,13 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from domain.core.wire import rfc3339
-from domain.providers.contract import Connection, ProviderRequest, ProviderResponse, RecordStreams
+from domain.providers.contract import (
+    Connection,
+    ProviderRequest,
+    ProviderResponse,
+    RecordChanged,
+    RecordStreams,
+)
 from domain.providers.records import (
     ListingRequest,
     ListPage,
@@ -37,7 +43,15 @@ from infra.providers._kit.paging import (
     unpack,
     whole,
 )
-from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
+from infra.providers._kit.pushing import (
+    EVENT_FIELDS,
+    EVENT_PUSHES,
+    digest,
+    event_to_push,
+    gone,
+    has_times,
+    holds,
+)
 from infra.providers._kit.recurrence import excluded, zone_name
 from infra.providers._kit.wire import (
     ErrorCodes,
@@ -54,10 +68,15 @@ from infra.providers._kit.wire import (
 _PAGE_MAX = 2500
 _STREAMS = (
     StreamProfile(
-        "events", RecordType.Event, "token", lists_deletions=True, exportable=True, page_size=_PAGE_MAX
+        "events",
+        RecordType.Event,
+        "token",
+        lists_deletions=True,
+        exportable=True,
+        page_size=_PAGE_MAX,
+        pushes=EVENT_PUSHES,
     ),
 )
-_FIELDS = (*EVENT_FIELDS, "recurrence")
 
 
 def _reason(response: ProviderResponse) -> str:
@@ -114,9 +133,16 @@ class GoogleEvents(RecordStreams):
         check_stream(_STREAMS, request.stream, push=True)
         if request.deleted:
             return await self._remove(connection, request)
-        event = event_to_push(request.data)
+        event = event_to_push(request.data, request.fields)
         if request.external_id is not None:
-            return await self._change(connection, request.external_id, event, version=request.if_version)
+            changed = await self._change(
+                connection, request.external_id, event, request.if_version, is_revived=request.recreate
+            )
+            if changed is not None:
+                return changed
+            if not request.recreate:
+                current = await self._read(connection, f"/{segment(request.external_id)}")
+                raise gone(request.external_id, current.modified_at if current is not None else None)
         event_id = f"hub{digest(request.idempotency_key)}"
         insert = events_request(
             connection, "POST", "", {"id": event_id, **_zoned(_body(event))}, idempotent=True
@@ -125,36 +151,55 @@ class GoogleEvents(RecordStreams):
         if response.status == 200:
             return _result(document(response))
         # An earlier try came through, or the event was deleted since: Google keeps its id for good.
-        return await self._change(connection, event_id, event, is_taken=True)
+        current = await self._read(connection, f"/{segment(event_id)}")
+        if current is not None and not current.deleted:
+            return _already(event, current)
+        changed = await self._change(connection, event_id, event, None, is_revived=True)
+        if changed is None:
+            raise gone(event_id)
+        return changed
 
     async def _change(
         self,
         connection: Connection,
         event_id: str,
         event: EventRecord,
+        version: str | None,
         *,
-        version: str | None = None,
-        is_taken: bool = False,
-    ) -> PushResult:
-        path, body = f"/{segment(event_id)}", _body(event) | ({"status": "confirmed"} if is_taken else {})
+        is_revived: bool,
+    ) -> PushResult | None:
+        """Change an event, None when it is deleted; one to be revived is an event again then."""
+        path, body = f"/{segment(event_id)}", _body(event) | ({"status": "confirmed"} if is_revived else {})
         patch = events_request(connection, "PATCH", path, body, version=version, idempotent=True)
         response = await API.expect(connection, patch, 200, 404, 410, 412)
-        if response.status in (404, 410):
-            raise vanished()
         if response.status == 412:
-            current = document(await API.expect(connection, events_request(connection, "GET", path), 200))
-            if not holds(event, _internal(_record(current)), _FIELDS):
-                raise newer()
-            return _result(current)
-        return _result(document(response))
+            current = await self._read(connection, path)
+            return _already(event, current) if current is not None else None
+        if response.status != 200:
+            return None
+        row = document(response)
+        return None if _record(row).deleted else _result(row)
+
+    async def _read(self, connection: Connection, path: str) -> SourceRecord | None:
+        response = await API.expect(connection, events_request(connection, "GET", path), 200, 404, 410)
+        return _record(document(response)) if response.status == 200 else None
 
     async def _remove(self, connection: Connection, request: PushRequest) -> PushResult:
         event_id = request.external_id or f"hub{digest(request.idempotency_key)}"
         delete = events_request(connection, "DELETE", f"/{segment(event_id)}", version=request.if_version)
         response = await API.expect(connection, delete, 200, 204, 404, 410, 412)
         if response.status == 412:
-            raise newer()
+            current = await self._read(connection, f"/{segment(event_id)}")
+            if current is not None and not current.deleted:
+                raise RecordChanged(current)
         return PushResult(event_id)
+
+
+def _already(event: EventRecord, current: SourceRecord) -> PushResult:
+    """Return the result of a push that came through before. Raises RecordChanged when the event is another one."""
+    if current.deleted or not holds(event, _internal(current), EVENT_FIELDS):
+        raise RecordChanged(current)
+    return _result(current.data)
 
 
 def _internal(record: SourceRecord) -> Mapping[str, Any]:
@@ -244,11 +289,14 @@ def _record(row: Any) -> SourceRecord:
 
 def _result(row: Mapping[str, Any]) -> PushResult:
     record = _record(row)
-    return PushResult(record.external_id, record.modified_at, record.version)
+    return PushResult(record.external_id, record.modified_at, record.version, record=record)
 
 
 def _body(event: EventRecord) -> dict[str, Any]:
-    body: dict[str, Any] = {"summary": event.title, "start": _start(event), "end": _end(event)}
+    """Return what of the event is set, as Google writes it."""
+    body: dict[str, Any] = {"summary": event.title} if "title" in event.model_fields_set else {}
+    if has_times(event):
+        body |= {"start": _start(event), "end": _end(event)}
     for name in ("description", "location"):
         if name in event.model_fields_set:
             body[name] = getattr(event, name) or ""

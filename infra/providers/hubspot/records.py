@@ -15,7 +15,13 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from domain.providers.contract import Connection, ProviderFailure, ProviderRequest, RecordStreams
+from domain.providers.contract import (
+    Connection,
+    ProviderFailure,
+    ProviderRequest,
+    RecordChanged,
+    RecordStreams,
+)
 from domain.providers.records import (
     ListingRequest,
     ListPage,
@@ -36,18 +42,13 @@ from infra.providers._kit.paging import (
     unpack,
     whole,
 )
-from infra.providers._kit.pushing import contact_to_push, digest, holds, newer, vanished
+from infra.providers._kit.pushing import contact_to_push, digest, gone, holds
 from infra.providers._kit.wire import at, bearer, document, moment, read_each, segment, text_at
 
 _PAGE_MAX = 200
 _ARCHIVED_PAGE_MAX = 100
 #: Requests for one page: pages of contacts that were deleted before are passed over.
 _REQUESTS_MAX = 12
-_STREAMS = (
-    StreamProfile(
-        "contacts", RecordType.Contact, "since", lists_deletions=True, exportable=True, page_size=_PAGE_MAX
-    ),
-)
 #: Internal field to property. The parts of an address make one text, which cannot be taken apart again.
 _WRITTEN = {
     "first_name": "firstname",
@@ -57,6 +58,17 @@ _WRITTEN = {
     "company": "company",
     "job_title": "jobtitle",
 }
+_STREAMS = (
+    StreamProfile(
+        "contacts",
+        RecordType.Contact,
+        "since",
+        lists_deletions=True,
+        exportable=True,
+        page_size=_PAGE_MAX,
+        pushes=frozenset(to_camel(field) for field in _WRITTEN),
+    ),
+)
 _ADDRESS = ("address", "city", "state", "zip", "country")
 _PROPERTIES = [*_WRITTEN.values(), *_ADDRESS, "lastmodifieddate"]
 _PATH = "/crm/v3/objects/contacts"
@@ -92,33 +104,67 @@ class HubSpotContacts(RecordStreams):
         contact_id = request.external_id
         if request.deleted:
             if contact_id is not None:
-                await _check_version(connection, contact_id, request.if_version, None)
-                await connection.http.expect(
-                    _request(connection, "DELETE", f"/{segment(contact_id)}"), 204, 404, 410
-                )
+                await _remove(connection, contact_id, request.if_version)
             return PushResult(contact_id or digest(request.idempotency_key))
-        contact = contact_to_push(request.data)
-        body = {"properties": _written(contact)}
-        if contact_id is None:
-            if not contact.email:
-                raise ProviderFailure("rejected", "A new contact for HubSpot needs an e-mail address.")
-            create = _request(connection, "POST", "", body, idempotent=True)
-            response = await connection.http.expect(create, 201, 409)
-            if response.status == 201:
-                return _result(document(response))
-            known = _EXISTING.search(str(at(response.json(), "message") or ""))
-            if known is None:
-                raise ProviderFailure("rejected", "HubSpot has a contact like this already.", status=409)
-            contact_id = known[1]
-        elif (
-            current := await _check_version(connection, contact_id, request.if_version, contact)
-        ) is not None:
-            return current
-        patch = _request(connection, "PATCH", f"/{segment(contact_id)}", body, idempotent=True)
-        response = await connection.http.expect(patch, 200, 404)
-        if response.status == 404:
-            raise vanished()
-        return _result(document(response))
+        contact = contact_to_push(request.data, request.fields)
+        if contact_id is not None:
+            changed = await _change(connection, contact_id, request.if_version, contact)
+            if changed is not None:
+                return changed
+            if not request.recreate:
+                raise gone(contact_id, await _archived_at(connection, contact_id))
+        return await _create(connection, contact)
+
+
+async def _create(connection: Connection, contact: ContactRecord) -> PushResult:
+    """Create a contact. The one that has its e-mail address already may be of an earlier try.
+
+    Raises RecordChanged when it is another one."""
+    if not contact.email:
+        raise ProviderFailure("rejected", "A new contact for HubSpot needs an e-mail address.")
+    create = _request(connection, "POST", "", {"properties": _written(contact)}, idempotent=True)
+    response = await connection.http.expect(create, 201, 409)
+    if response.status == 201:
+        return await _result(connection, text_at(document(response), "id"))
+    known = _EXISTING.search(str(at(response.json(), "message") or ""))
+    if known is None:
+        raise ProviderFailure("rejected", "HubSpot has a contact like this already.", status=409)
+    current = await _read(connection, known[1])
+    if current is None:
+        raise gone(known[1])
+    return _already(contact, current)
+
+
+def _already(contact: ContactRecord, current: SourceRecord) -> PushResult:
+    """Return the result of a push that came through before. Raises RecordChanged when the contact is another one."""
+    if not holds(contact, _contact(current), tuple(_WRITTEN)):
+        raise RecordChanged(current)
+    return _pushed(current)
+
+
+async def _change(
+    connection: Connection, contact_id: str, version: str | None, contact: ContactRecord
+) -> PushResult | None:
+    """Change a contact, None when it is gone.
+
+    HubSpot knows no conditional requests: the contact is looked at before it is written. Raises RecordChanged."""
+    if version is not None:
+        current = await _read(connection, contact_id)
+        if current is None:
+            return None
+        if current.version != version:
+            return _already(contact, current)
+    body = {"properties": _written(contact)}
+    patch = _request(connection, "PATCH", f"/{segment(contact_id)}", body, idempotent=True)
+    response = await connection.http.expect(patch, 200, 404)
+    return None if response.status == 404 else await _result(connection, contact_id)
+
+
+async def _remove(connection: Connection, contact_id: str, version: str | None) -> None:
+    current = await _read(connection, contact_id) if version is not None else None
+    if current is not None and current.version != version:
+        raise RecordChanged(current)
+    await connection.http.expect(_request(connection, "DELETE", f"/{segment(contact_id)}"), 204, 404, 410)
 
 
 def _contact(record: SourceRecord) -> Mapping[str, Any]:
@@ -211,28 +257,28 @@ async def _search(
     return rows, at(answer, "paging", "next") is not None
 
 
-async def _check_version(
-    connection: Connection, contact_id: str, version: str | None, contact: ContactRecord | None
-) -> PushResult | None:
-    """Look before writing, since HubSpot knows no conditional requests.
+async def _read(connection: Connection, contact_id: str) -> SourceRecord | None:
+    """Read a contact, None when it is gone."""
+    url, params = f"/{segment(contact_id)}", {"properties": ",".join(_PROPERTIES)}
+    response = await connection.http.expect(_request(connection, "GET", url, params=params), 200, 404)
+    return _record(document(response)) if response.status == 200 else None
 
-    Returns the result when the contact already is what `contact` says, None when it may be written. Raises
-    ProviderFailure (rejected) when it was changed."""
-    if version is None:
-        return None
-    url = f"/{segment(contact_id)}"
-    read = _request(connection, "GET", url, params={"properties": ",".join(_PROPERTIES)})
+
+async def _archived_at(connection: Connection, contact_id: str) -> datetime | None:
+    """Return when a contact was deleted, None when HubSpot does not tell."""
+    read = _request(connection, "GET", f"/{segment(contact_id)}", params={"archived": "true"})
     response = await connection.http.expect(read, 200, 404)
-    if response.status == 404:
-        if contact is None:
-            return None
-        raise vanished()
-    current = document(response)
-    if _result(current).version == version:
-        return None
-    if contact is not None and holds(contact, _contact(_record(current)), tuple(_WRITTEN)):
-        return _result(current)
-    raise newer()
+    return moment(at(document(response), "archivedAt")) if response.status == 200 else None
+
+
+async def _result(connection: Connection, contact_id: str) -> PushResult:
+    """Read what became of it: the answer to a write lacks the properties that were not written."""
+    current = await _read(connection, contact_id)
+    return _pushed(current) if current is not None else PushResult(contact_id)
+
+
+def _pushed(record: SourceRecord) -> PushResult:
+    return PushResult(record.external_id, record.modified_at, record.version, record=record)
 
 
 def _name(row: Any) -> str:
@@ -253,11 +299,6 @@ def _record(row: Any) -> SourceRecord:
         raise ProviderFailure("malformed", "The provider's answer lists a contact without properties.")
     changed = moment(row.get("updatedAt")) or moment(at(row, "properties", "lastmodifieddate"))
     return SourceRecord(identity, row, changed, row.get("updatedAt"), deleted=row.get("archived") is True)
-
-
-def _result(row: Mapping[str, Any]) -> PushResult:
-    changed = moment(row.get("updatedAt"))
-    return PushResult(text_at(row, "id"), changed, row.get("updatedAt"))
 
 
 def _changed_at(row: Any) -> int | None:

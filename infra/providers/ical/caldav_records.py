@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
 
-from domain.providers.contract import ProviderFailure, ProviderResponse
+from domain.providers.contract import ProviderFailure, ProviderResponse, RecordChanged
 from domain.providers.records import (
     ListingRequest,
     ListPage,
@@ -24,7 +24,7 @@ from domain.providers.records import (
 )
 from domain.sync.records import EventRecord
 from infra.providers._kit.paging import pack, unpack
-from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
+from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, gone, holds
 from infra.providers._kit.rate_limits import asked_wait
 from infra.providers._kit.refusal import failure_kind
 from infra.providers.ical.caldav import CalDavAccess, CalendarCollection, multistatus, resolved
@@ -92,35 +92,63 @@ async def push_caldav(access: CalDavAccess, calendar: CalendarCollection, reques
     name = request.external_id or f"{key}.ics"
     url = _address(calendar, name)
     if request.deleted:
-        headers = {"if-match": request.if_version} if request.if_version else {}
-        if (await access.send("DELETE", url, headers=headers, also=(*_GONE, 412))).status == 412:
-            raise newer()
-        return PushResult(name)
-    event, now = event_to_push(request.data), access.connection.now
+        return await _remove(access, name, url, request.if_version)
+    event, uid = event_to_push(request.data, request.fields), f"{key}@integration-hub"
     if request.external_id is None:
-        made = await _put(
-            access, url, write_event(event, f"{key}@integration-hub", now), {"if-none-match": "*"}
-        )
+        made = await _make(access, name, url, write_event(event, uid, access.connection.now))
         if made is not None:
-            return await _result(access, name, url, made)
+            return made
     found = await access.send("GET", url, also=_GONE)
     if found.status in _GONE:
-        raise vanished()
+        # Made anew where it was: nobody else has the name.
+        again = write_event(event, uid, access.connection.now) if request.recreate else None
+        made = await _make(access, name, url, again) if again is not None else None
+        if made is None:
+            raise gone(name)
+        return made
     etag = found.headers.get("etag")
     current = parse_resource(name, etag, found.content())
     if current is not None and _holds(event, current):
-        return PushResult(name, current.modified_at, etag)
-    if request.if_version is not None and etag != request.if_version:
-        raise newer()
-    body = write_event(event, f"{key}@integration-hub", now, found.body)
-    made = await _put(access, url, body, {"if-match": etag} if etag else {})
-    if made is None:
-        raise newer()
-    return await _result(access, name, url, made)
+        return PushResult(name, current.modified_at, etag, record=current)
+    if etag != request.if_version and (request.if_version is not None or request.external_id is None):
+        raise RecordChanged(current or SourceRecord(name, {}, version=etag, deleted=True))
+    body = write_event(event, uid, access.connection.now, found.body)
+    written = await _put(access, url, body, {"if-match": etag} if etag else {})
+    if written is None:
+        raise RecordChanged(await _current(access, name, url))
+    return await _result(access, name, url, etag=written.headers.get("etag"), body=body)
+
+
+async def _remove(access: CalDavAccess, name: str, url: str, version: str | None) -> PushResult:
+    headers = {"if-match": version} if version else {}
+    if (await access.send("DELETE", url, headers=headers, also=(*_GONE, 412))).status == 412:
+        current = await _current(access, name, url)
+        if not current.deleted:
+            raise RecordChanged(current)
+    return PushResult(name)
+
+
+async def _current(access: CalDavAccess, name: str, url: str) -> SourceRecord:
+    """Read a resource; one that is gone, or is no event any more, is deleted."""
+    found = await access.send("GET", url, also=_GONE)
+    if found.status in _GONE:
+        return _removed(name)
+    etag = found.headers.get("etag")
+    return parse_resource(name, etag, found.content()) or SourceRecord(name, {}, version=etag, deleted=True)
+
+
+async def _make(access: CalDavAccess, name: str, url: str, body: bytes) -> PushResult | None:
+    """Write a resource that is new, None when there is one."""
+    made = await _put(access, url, body, {"if-none-match": "*"})
+    return (
+        await _result(access, name, url, etag=made.headers.get("etag"), body=body)
+        if made is not None
+        else None
+    )
 
 
 def _holds(event: EventRecord, current: SourceRecord) -> bool:
-    return "problem" not in current.data and holds(event, to_internal(current), (*EVENT_FIELDS, "recurrence"))
+    return "problem" not in current.data and holds(event, to_internal(current), EVENT_FIELDS)
 
 
 async def _put(
@@ -132,11 +160,13 @@ async def _put(
     return None if response.status == 412 else response
 
 
-async def _result(access: CalDavAccess, name: str, url: str, made: ProviderResponse) -> PushResult:
-    etag = made.headers.get("etag")
+async def _result(access: CalDavAccess, name: str, url: str, *, etag: str | None, body: bytes) -> PushResult:
+    """Return what was written; `etag` is None when the server did not tell it with its answer."""
     if etag is None:  # the server keeps it otherwise than it was sent (RFC 4791 section 5.3.4)
-        etag = (await access.send("GET", url)).headers.get("etag")
-    return PushResult(name, access.connection.now, etag)
+        current = await _current(access, name, url)
+    else:
+        current = parse_resource(name, etag, body) or SourceRecord(name, {}, version=etag)
+    return PushResult(name, current.modified_at, current.version, record=current)
 
 
 async def _members(access: CalDavAccess, calendar: CalendarCollection, token: str) -> Members:

@@ -12,6 +12,7 @@ from domain.core.wire import rfc3339
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import SourceRecord
 from domain.sync.records import EventRecord
+from infra.providers._kit.pushing import has_times
 from infra.providers._kit.recurrence import original, told
 
 if TYPE_CHECKING:
@@ -175,13 +176,16 @@ def _own_event(calendar: Any) -> Any:
 
 
 def _fill(component: Any, event: EventRecord, now: datetime, calendar: Any) -> None:
-    values: dict[str, Any] = {"SUMMARY": event.title, "DTSTAMP": now, "LAST-MODIFIED": now}
+    values: dict[str, Any] = {"DTSTAMP": now, "LAST-MODIFIED": now}
     before, start, end = component.get("DTSTART"), *_span(event)
-    values["DTSTART"], values["DTEND"] = (_as_before(before, moment, calendar) for moment in (start, end))
+    if "title" in event.model_fields_set:
+        values["SUMMARY"] = event.title
+    if has_times(event):
+        values["DTSTART"], values["DTEND"] = (_as_before(before, moment, calendar) for moment in (start, end))
+        component.pop("DURATION", None)
     for field, name in (("description", "DESCRIPTION"), ("location", "LOCATION")):
         if field in event.model_fields_set:
             values[name] = getattr(event, field)
-    component.pop("DURATION", None)
     for name, value in values.items():
         component.pop(name, None)
         if value is not None:

@@ -29,6 +29,7 @@ from domain.providers.records import (
     StreamProfile,
 )
 from infra.providers._kit.paging import check_stream, pack, unpack
+from infra.providers._kit.pushing import EVENT_PUSHES
 from infra.providers.ical.caldav import access_of, find_calendar
 from infra.providers.ical.caldav_records import PAGE_MAX, list_caldav, push_caldav
 from infra.providers.ical.events import is_nameless, parse_feed, to_internal
@@ -42,7 +43,13 @@ _FEED = (
 )
 _CALENDAR = (
     StreamProfile(
-        "events", RecordType.Event, "token", lists_deletions=True, exportable=True, page_size=PAGE_MAX
+        "events",
+        RecordType.Event,
+        "token",
+        lists_deletions=True,
+        exportable=True,
+        page_size=PAGE_MAX,
+        pushes=EVENT_PUSHES,
     ),
 )
 

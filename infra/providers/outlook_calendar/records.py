@@ -26,6 +26,7 @@ from domain.providers.contract import (
     ProviderFailure,
     ProviderRequest,
     ProviderResponse,
+    RecordChanged,
     RecordStreams,
 )
 from domain.providers.records import (
@@ -51,7 +52,15 @@ from infra.providers._kit.paging import (
     unpack,
     whole,
 )
-from infra.providers._kit.pushing import EVENT_FIELDS, digest, event_to_push, holds, newer, vanished
+from infra.providers._kit.pushing import (
+    EVENT_FIELDS,
+    EVENT_PUSHES,
+    digest,
+    event_to_push,
+    gone,
+    has_times,
+    holds,
+)
 from infra.providers._kit.recurrence import original, told, zone_name
 from infra.providers._kit.refusal import failure_kind
 from infra.providers._kit.wire import (
@@ -75,6 +84,7 @@ _STREAMS = (
         exportable=True,
         page_size=_PAGE_MAX,
         complete_history=False,
+        pushes=EVENT_PUSHES,
     ),
 )
 #: The window of a state moves on when it is this much behind.
@@ -141,16 +151,17 @@ class OutlookEvents(RecordStreams):
         check_stream(_STREAMS, request.stream, push=True)
         if request.deleted:
             return await _remove(connection, request)
-        event = event_to_push(request.data)
-        event_id, version = request.external_id, request.if_version
-        if event_id is None:
-            if event.recurrence:
-                raise ProviderFailure("rejected", "A series cannot be created in Outlook from here.")
-            found = await _find(connection, request.idempotency_key)
-            if found is None:
-                return await _create(connection, request.idempotency_key, event)
-            event_id, version = text_at(found, "id"), None
-        return await _change(connection, event_id, version, event)
+        event = event_to_push(request.data, request.fields)
+        if request.external_id is not None:
+            changed = await _change(connection, request.external_id, request.if_version, event)
+            if changed is not None:
+                return changed
+            if not request.recreate:
+                raise gone(request.external_id)
+        found = await _find(connection, request.idempotency_key)
+        if found is None:
+            return await _create(connection, request.idempotency_key, event)
+        return _already(event, _record(found))
 
 
 def _internal(record: SourceRecord) -> Mapping[str, Any]:
@@ -287,11 +298,14 @@ async def _read_event(
 ) -> dict[str, Any] | None:
     """Read an event, None when it is gone."""
     url = f"{connection.configuration.base_url}/me/events/{segment(event_id)}"
-    prefer = 'outlook.timezone="UTC", outlook.body-content-type="text"'
-    headers = bearer(connection) | {"prefer": prefer}
-    request = ProviderRequest("GET", url, headers=headers, params=params or {})
+    request = ProviderRequest("GET", url, headers=_preferring(connection), params=params or {})
     response = await connection.http.expect(request, 200, 404, 410)
     return document(response) if response.status == 200 else None
+
+
+def _preferring(connection: Connection) -> dict[str, str]:
+    """Return the headers of a request whose answer is an event as it is read here."""
+    return bearer(connection) | {"prefer": 'outlook.timezone="UTC", outlook.body-content-type="text"'}
 
 
 def calendar_url(connection: Connection) -> str:
@@ -360,7 +374,10 @@ def _person(person: Mapping[str, Any]) -> dict[str, Any]:
 async def _find(connection: Connection, key: str) -> dict[str, Any] | None:
     match = f"singleValueExtendedProperties/Any(ep: ep/id eq '{_KEY}' and ep/value eq '{digest(key)}')"
     request = ProviderRequest(
-        "GET", f"{calendar_url(connection)}/events", headers=bearer(connection), params={"$filter": match}
+        "GET",
+        f"{calendar_url(connection)}/events",
+        headers=_preferring(connection),
+        params={"$filter": match},
     )
     found = items(document(await connection.http.expect(request, 200)), "value")
     return found[0] if found else None
@@ -373,26 +390,36 @@ async def _create(connection: Connection, key: str, event: EventRecord) -> PushR
         "singleValueExtendedProperties": [{"id": _KEY, "value": digest(key)}],
     }
     request = ProviderRequest(
-        "POST", f"{calendar_url(connection)}/events", headers=bearer(connection), json=body, idempotent=True
+        "POST",
+        f"{calendar_url(connection)}/events",
+        headers=_preferring(connection),
+        json=body,
+        idempotent=True,
     )
     return _result(document(await connection.http.expect(request, 200, 201)))
 
 
 async def _change(
     connection: Connection, event_id: str, version: str | None, event: EventRecord
-) -> PushResult:
-    headers = bearer(connection) | ({"if-match": version} if version else {})
+) -> PushResult | None:
+    """Change an event, None when it is gone."""
+    headers = _preferring(connection) | ({"if-match": version} if version else {})
     url = f"{connection.configuration.base_url}/me/events/{segment(event_id)}"
     patch = ProviderRequest("PATCH", url, headers=headers, json=_body(event), idempotent=True)
     response = await connection.http.expect(patch, 200, 404, 409, 410, 412)
     if response.status in (404, 410):
-        raise vanished()
+        return None
     if response.status == 200:
         return _result(document(response))
     current = await _read_event(connection, event_id)
-    if current is None or not holds(event, _internal(_record(current)), EVENT_FIELDS):
-        raise newer()
-    return _result(current)
+    return _already(event, _record(current)) if current is not None else None
+
+
+def _already(event: EventRecord, current: SourceRecord) -> PushResult:
+    """Return the result of a push that came through before. Raises RecordChanged when the event is another one."""
+    if not holds(event, _internal(current), EVENT_FIELDS):
+        raise RecordChanged(current)
+    return _result(current.data)
 
 
 async def _remove(connection: Connection, request: PushRequest) -> PushResult:
@@ -406,23 +433,23 @@ async def _remove(connection: Connection, request: PushRequest) -> PushResult:
     url = f"{connection.configuration.base_url}/me/events/{segment(event_id)}"
     delete = ProviderRequest("DELETE", url, headers=headers)
     if (await connection.http.expect(delete, 204, 404, 410, 412)).status == 412:
-        raise newer()
+        current = await _read_event(connection, event_id)
+        if current is not None:
+            raise RecordChanged(_record(current))
     return PushResult(event_id)
 
 
 def _result(row: Mapping[str, Any]) -> PushResult:
     record = _record(row)
-    return PushResult(record.external_id, record.modified_at, record.version)
+    return PushResult(record.external_id, record.modified_at, record.version, record=record)
 
 
 def _body(event: EventRecord) -> dict[str, Any]:
-    start, end = _span(event)
-    body: dict[str, Any] = {
-        "subject": event.title,
-        "isAllDay": event.all_day,
-        "start": _when(start),
-        "end": _when(end),
-    }
+    """Return what of the event is set, as Graph writes it. Raises ProviderFailure (rejected)."""
+    body: dict[str, Any] = {"subject": event.title} if "title" in event.model_fields_set else {}
+    if has_times(event):
+        start, end = _span(event)
+        body |= {"isAllDay": event.all_day, "start": _when(start), "end": _when(end)}
     if "description" in event.model_fields_set:
         body["body"] = {"contentType": "text", "content": event.description or ""}
     if "location" in event.model_fields_set:

@@ -21,6 +21,7 @@ from domain.providers.contract import (
     ProviderFailure,
     ProviderRequest,
     ProviderResponse,
+    RecordChanged,
     RecordStreams,
 )
 from domain.providers.records import (
@@ -45,7 +46,7 @@ from infra.providers._kit.paging import (
     unpack,
     whole,
 )
-from infra.providers._kit.pushing import contact_to_push, digest, holds, newer, vanished
+from infra.providers._kit.pushing import contact_to_push, digest, gone, holds
 from infra.providers._kit.refusal import failure_kind
 from infra.providers._kit.wire import (
     ErrorCodes,
@@ -61,11 +62,6 @@ from infra.providers._kit.wire import (
 )
 
 _PAGE_MIN, _PAGE_MAX = 200, 2000
-_STREAMS = (
-    StreamProfile(
-        "contacts", RecordType.Contact, "since", lists_deletions=True, exportable=True, page_size=_PAGE_MAX
-    ),
-)
 #: Internal field to field of Contact. The company is another record's name, the address is made of several parts.
 _WRITTEN = {
     "first_name": "FirstName",
@@ -74,6 +70,17 @@ _WRITTEN = {
     "phone": "Phone",
     "job_title": "Title",
 }
+_STREAMS = (
+    StreamProfile(
+        "contacts",
+        RecordType.Contact,
+        "since",
+        lists_deletions=True,
+        exportable=True,
+        page_size=_PAGE_MAX,
+        pushes=frozenset(to_camel(field) for field in _WRITTEN),
+    ),
+)
 _ADDRESS = ("MailingStreet", "MailingCity", "MailingState", "MailingPostalCode", "MailingCountry")
 _FIELDS = ", ".join(("Id", *_WRITTEN.values(), *_ADDRESS, "Account.Name", "SystemModstamp", "IsDeleted"))
 
@@ -131,18 +138,27 @@ class SalesforceContacts(RecordStreams):
         contact_id = request.external_id
         if request.deleted:
             return await self._remove(connection, request)
-        contact = contact_to_push(request.data)
+        contact = contact_to_push(request.data, request.fields)
+        if contact_id is not None:
+            changed = await self._change(connection, contact_id, request.if_version, contact)
+            if changed is not None:
+                return changed
+            if not request.recreate:
+                row = await self._read(connection, contact_id, resource="/queryAll")
+                raise gone(contact_id, _record(row).modified_at if row is not None else None)
         field = connection.configuration.external_id_field
-        if contact_id is None and field is not None:
+        if field is not None:
             path = f"/sobjects/Contact/{segment(field)}/{digest(request.idempotency_key)}"
             made = await self._write(connection, "PATCH", path, contact)
             return await self._result(connection, text_at(document(made), "id"))
-        if contact_id is None:
-            contact_id = await self._by_email(connection, contact)
-        if contact_id is None:
+        known = await self._by_email(connection, contact)
+        if known is None:
             made = await self._write(connection, "POST", "/sobjects/Contact", contact)
             return await self._result(connection, text_at(document(made), "id"))
-        return await self._change(connection, contact_id, request.if_version, contact)
+        row = await self._read(connection, known)
+        if row is None:
+            raise gone(known)
+        return _already(contact, _record(row))
 
     async def _page(
         self, connection: Connection, here: Mapping[str, Any], limit: int
@@ -184,15 +200,15 @@ class SalesforceContacts(RecordStreams):
 
     async def _change(
         self, connection: Connection, contact_id: str, version: str | None, contact: ContactRecord
-    ) -> PushResult:
+    ) -> PushResult | None:
+        """Change a contact, None when it is gone. Raises RecordChanged."""
         path = f"/sobjects/Contact/{segment(contact_id)}"
         response = await self._write(connection, "PATCH", path, contact, version=version)
         if response.status == 404:
-            raise vanished()
+            return None
         if response.status == 412:
             row = await self._read(connection, contact_id)
-            if row is None or not holds(contact, _contact(_record(row)), tuple(_WRITTEN)):
-                raise newer()
+            return _already(contact, _record(row)) if row is not None else None
         return await self._result(connection, contact_id)
 
     async def _remove(self, connection: Connection, request: PushRequest) -> PushResult:
@@ -202,7 +218,7 @@ class SalesforceContacts(RecordStreams):
         if request.if_version is not None:
             row = await self._read(connection, contact_id)
             if row is not None and _record(row).version != request.if_version:
-                raise newer()
+                raise RecordChanged(_record(row))
         delete = api_request(connection, "DELETE", f"/sobjects/Contact/{segment(contact_id)}")
         await API.expect(connection, delete, 204, 404)
         return PushResult(contact_id)
@@ -219,23 +235,33 @@ class SalesforceContacts(RecordStreams):
             raise ProviderFailure("rejected", "Salesforce has several contacts with this e-mail address.")
         return text_at(found[0], "Id") if found else None
 
-    async def _read(self, connection: Connection, contact_id: str) -> Mapping[str, Any] | None:
+    async def _read(
+        self, connection: Connection, contact_id: str, resource: str = "/query"
+    ) -> Mapping[str, Any] | None:
         value = contact_id.replace("\\", "\\\\").replace("'", "\\'")
         query = f"SELECT {_FIELDS} FROM Contact WHERE Id = '{value}'"  # noqa: S608 - escaped
-        found = await self._query(connection, query)
+        found = await self._query(connection, query, resource)
         return found[0] if found else None
 
-    async def _query(self, connection: Connection, query: str) -> list[Any]:
-        request = api_request(connection, "GET", "/query", params={"q": query})
+    async def _query(self, connection: Connection, query: str, resource: str = "/query") -> list[Any]:
+        request = api_request(connection, "GET", resource, params={"q": query})
         return list(items(document(await API.expect(connection, request, 200)), "records"))
 
     async def _result(self, connection: Connection, contact_id: str) -> PushResult:
         """Read what became of it: a write answers with the id alone."""
         row = await self._read(connection, contact_id)
-        record = _record(row) if row is not None else None
-        return PushResult(
-            contact_id, record.modified_at if record else None, record.version if record else None
-        )
+        return _pushed(_record(row)) if row is not None else PushResult(contact_id)
+
+
+def _already(contact: ContactRecord, current: SourceRecord) -> PushResult:
+    """Return the result of a push that came through before. Raises RecordChanged when the contact is another one."""
+    if not holds(contact, _contact(current), tuple(_WRITTEN)):
+        raise RecordChanged(current)
+    return _pushed(current)
+
+
+def _pushed(record: SourceRecord) -> PushResult:
+    return PushResult(record.external_id, record.modified_at, record.version, record=record)
 
 
 def _contact(record: SourceRecord) -> Mapping[str, Any]:

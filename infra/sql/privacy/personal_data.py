@@ -35,7 +35,7 @@ _b = incoming_bodies.c
 _l = integration_logs.c
 _x = sync_record_errors.c
 #: What a tombstone has, and what must not be pushed to the provider.
-_UNEXPORTED = {"IsLocal": False, "ExportPending": False}
+_UNEXPORTED = {"IsLocal": False, "ExportPending": False, "LocalFields": None}
 OWNERS = 50
 
 

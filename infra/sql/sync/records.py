@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import DataError, IntegrityError
 
 from domain.core.paging import Page, PageRequest
 from domain.integrations.model import IntegrationStatus
+from domain.sync.local_fields import LocalFields, local_edit
 from domain.sync.merging import CLOCK_DIFFERENCE, IncomingRecord, Merge, StoredVersion
 from domain.sync.model import SyncedRecord
-from domain.sync.ports import LocalChange, PushedRecord, RecordFilter, RecordsRefused, RunMark
+from domain.sync.ports import LocalChange, LocalChanges, PushedRecord, RecordFilter, RecordsRefused, RunMark
+from domain.sync.transforming import content_hash
 from infra.sql.firsts import delete_first
 from infra.sql.integrations.tables import integrations
 from infra.sql.statements import chunks, guarded_by_unique_key, page_of
@@ -38,6 +56,8 @@ COLUMNS = (
     _r.SourceHash,
     _r.ExportedHash,
     _r.SourceVersion,
+    _r.LocalFields,
+    _r.LastJobId,
 )
 # the primary key
 _MINE = and_(
@@ -45,6 +65,7 @@ _MINE = and_(
     _r.IntegrationId == bindparam("integration"),
     _r.Stream == bindparam("stream"),
 )
+_IS_WAITING = _r.ExportPending == True  # noqa: E712
 _KNOWN = select(
     _r.ExternalId,
     _r.SourceHash,
@@ -52,6 +73,11 @@ _KNOWN = select(
     _r.DeletedAt,
     _r.Generation,
     _r.SourceVersion,
+    _r.ExportPending,
+    _r.RecordType,
+    _r.LocalFields,
+    # stored by an earlier release
+    case((and_(_IS_WAITING, _r.LocalFields.is_(None)), _r.Data)).label("Whole"),
 ).where(_MINE, _r.ExternalId.in_(bindparam("ids", expanding=True)))
 _ONE = and_(_MINE, _r.ExternalId == bindparam("id"))
 _INSERT = insert(synced_records)
@@ -68,16 +94,37 @@ _UPDATE = (
         DeletedAt=None,
         Generation=bindparam("gen"),
         LastJobId=bindparam("job"),
+        LocalFields=bindparam("local"),
         IsLocal=False,
         ExportPending=False,
     )
 )
+#: The verdict on a waiting change: what it is to be pushed over. `_REBASE` tells the provider's other fields too.
+_KEEP = (
+    update(synced_records)
+    .where(_ONE, _IS_WAITING)
+    .values(
+        SourceHash=bindparam("hash"),
+        SourceVersion=bindparam("version"),
+        Generation=bindparam("gen"),
+        LastJobId=bindparam("job"),
+        LocalFields=bindparam("local"),
+    )
+)
+_REBASE = _KEEP.values(Data=bindparam("new_data"), SyncedAt=bindparam("now"))
 _SEEN = (
     update(synced_records)
     .where(_MINE, _r.ExternalId.in_(bindparam("ids", expanding=True)))
     .values(Generation=bindparam("gen"))
 )
-_BURY = {"Data": None, "SourceHash": None, "IsLocal": False, "ExportPending": False}
+_BURY = {
+    "Data": None,
+    "SourceHash": None,
+    "SourceVersion": None,
+    "LocalFields": None,
+    "IsLocal": False,
+    "ExportPending": False,
+}
 _TOMBSTONE = (
     update(synced_records)
     .where(_ONE)
@@ -110,6 +157,8 @@ def record_of(row: Any) -> SyncedRecord:
         source_hash=row.SourceHash,
         exported_hash=row.ExportedHash,
         source_version=row.SourceVersion,
+        local_fields=row.LocalFields,
+        last_job_id=row.LastJobId,
     )
 
 
@@ -125,10 +174,19 @@ class SqlSyncRecords:
         found: dict[str, StoredVersion] = {}
         mine = _mine(tenant_id, integration_id, stream)
         for some in chunks(external_ids):
-            for key, hash_, modified, deleted, generation, version in self._connection.execute(
-                _KNOWN, {**mine, "ids": some}
-            ):
-                found[key] = StoredVersion(hash_, modified, deleted is not None, generation, version)
+            for row in self._connection.execute(_KNOWN, {**mine, "ids": some}):
+                found[row.ExternalId] = StoredVersion(
+                    source_hash=row.SourceHash,
+                    modified_at=row.ModifiedAt,
+                    is_deleted=row.DeletedAt is not None,
+                    generation=row.Generation,
+                    version=row.SourceVersion,
+                    is_waiting=row.ExportPending,
+                    record_type=row.RecordType,
+                    local_fields=LocalFields(json.loads(row.Whole)).to_text()
+                    if row.Whole
+                    else row.LocalFields,
+                )
         return found
 
     def store(
@@ -141,16 +199,18 @@ class SqlSyncRecords:
                 rows = [_new(key, record, run) for record in merge.inserts]
                 self._connection.execute(_INSERT, rows)
             if merge.updates:
-                self._connection.execute(_UPDATE, [_changed(mine, record, run) for record in merge.updates])
+                changed = [_changed(mine, record, run) for record in merge.updates]
+                self._connection.execute(_UPDATE, [_given(_UPDATE, values) for values in changed])
             if merge.tombstones:
                 gone = [_changed(mine, tombstone, run) for tombstone in merge.tombstones]
-                self._connection.execute(
-                    _TOMBSTONE,
-                    [
-                        {name: values[name] for name in (*mine, "id", "modified", "now", "gen", "job")}
-                        for values in gone
-                    ],
-                )
+                self._connection.execute(_TOMBSTONE, [_given(_TOMBSTONE, values) for values in gone])
+            kept = [_changed(mine, record, run) for record in merge.kept]
+            for statement, each in (
+                (_REBASE, [values for values in kept if values["new_data"] is not None]),
+                (_KEEP, [values for values in kept if values["new_data"] is None]),
+            ):
+                if each:
+                    self._connection.execute(statement, [_given(statement, values) for values in each])
             for some in chunks(merge.seen):
                 self._connection.execute(_SEEN, {**mine, "ids": some, "gen": run.generation})
 
@@ -177,18 +237,21 @@ class SqlSyncRecords:
     ) -> int:
         buried = 0
         for some in chunks(external_ids):
-            statement = (
-                update(synced_records)
-                .where(
-                    _r.TenantId == tenant_id,
-                    _r.IntegrationId == integration_id,
-                    _r.Stream == stream,
-                    _r.ExternalId.in_(some),
-                    _unseen(run.generation),
-                )
-                .values(DeletedAt=run.now, SyncedAt=run.now, LastJobId=run.job_id, **_BURY)
+            unseen = and_(
+                _r.TenantId == tenant_id,
+                _r.IntegrationId == integration_id,
+                _r.Stream == stream,
+                _r.ExternalId.in_(some),
+                _unseen(run.generation),
             )
-            buried += self._connection.execute(statement).rowcount
+            gone = update(synced_records).where(unseen, not_(_IS_WAITING))
+            gone = gone.values(DeletedAt=run.now, SyncedAt=run.now, LastJobId=run.job_id, **_BURY)
+            buried += self._connection.execute(gone).rowcount
+            deleted_twice = update(synced_records).where(unseen, _r.DeletedAt.is_not(None))
+            self._connection.execute(deleted_twice.values(LastJobId=run.job_id, **_BURY))
+            anew = update(synced_records).where(unseen, _IS_WAITING)
+            anew = anew.values(LastJobId=run.job_id, SourceHash=None, SourceVersion=None)
+            self._connection.execute(anew)
         return buried
 
     def page(self, tenant_id: UUID, integration_id: UUID, filter_: RecordFilter) -> list[SyncedRecord]:
@@ -267,17 +330,17 @@ class SqlSyncRecords:
         *,
         run: RunMark,
     ) -> None:
+        here = and_(_r.TenantId == tenant_id, _r.IntegrationId == integration_id, _r.Stream == stream)
         for result in results:
-            here = and_(_r.TenantId == tenant_id, _r.IntegrationId == integration_id, _r.Stream == stream)
-            record = result.record
-            if result.external_id != record.external_id:
+            record, is_renamed = result.record, result.external_id != result.record.external_id
+            if is_renamed:
                 # An import may have listed it already under the provider's id: that row is the same record.
                 self._connection.execute(
                     delete(synced_records).where(here, _r.ExternalId == result.external_id)
                 )
             values: dict[str, Any] = {
                 "ExternalId": result.external_id,
-                "ExportedHash": result.hash,
+                "ExportedHash": content_hash(result.data) if result.data is not None else None,
                 "SourceHash": result.hash if record.data is not None else None,
                 "SourceVersion": result.version,
                 "LastJobId": run.job_id,
@@ -285,28 +348,59 @@ class SqlSyncRecords:
             self._connection.execute(
                 update(synced_records).where(here, _r.ExternalId == record.external_id).values(**values)
             )
-            settled: dict[str, Any] = {"ExportPending": False}
+            settled: dict[str, Any] = {"ExportPending": False, "LocalFields": result.local_fields}
             if result.modified_at is not None:
                 settled["ModifiedAt"] = result.modified_at
+            if result.data is not None:
+                settled["Data"] = result.data
+            if is_renamed or result.data != record.data:
+                settled["SyncedAt"] = run.now
             self._connection.execute(
                 update(synced_records)
                 .where(here, _r.ExternalId == result.external_id, _r.SyncedAt == record.synced_at)
                 .values(**settled)
             )
+            if is_renamed and not record.external_id.startswith(LOCAL_PREFIX):
+                self._leave_tombstone(record, tenant_id, run)
+
+    def _leave_tombstone(self, record: SyncedRecord, tenant_id: UUID, run: RunMark) -> None:
+        """Say to who reads the changes that a record which was made anew has its former id no longer."""
+        self._connection.execute(
+            insert(synced_records).values(
+                IntegrationId=record.integration_id,
+                Stream=record.stream,
+                ExternalId=record.external_id,
+                TenantId=tenant_id,
+                RecordType=record.record_type,
+                ModifiedAt=record.modified_at,
+                SyncedAt=run.now,
+                DeletedAt=run.now,
+                LastJobId=run.job_id,
+            )
+        )
 
     def change(
         self, tenant_id: UUID, integration_id: UUID, changes: Sequence[LocalChange], now: datetime
-    ) -> int:
-        return sum(self._change(tenant_id, integration_id, change, now) for change in changes)
+    ) -> LocalChanges:
+        fields = [self._change(tenant_id, integration_id, change, now) for change in changes]
+        stored = [
+            local.not_pushed(change.pushes) for change, local in zip(changes, fields, strict=True) if local
+        ]
+        return LocalChanges(len(stored), frozenset().union(*stored))
 
-    def _change(self, tenant_id: UUID, integration_id: UUID, change: LocalChange, now: datetime) -> bool:
+    def _change(
+        self, tenant_id: UUID, integration_id: UUID, change: LocalChange, now: datetime
+    ) -> LocalFields | None:
+        """Store a change that is the latest and return the tenant's fields of the record, else None."""
         here = and_(_r.TenantId == tenant_id, _r.IntegrationId == integration_id, _r.Stream == change.stream)
         # the primary key, or IX_SyncedRecord_Local
         which = _r.ExternalId == change.external_id if change.external_id else _r.LocalId == change.local_id
         row = self._connection.execute(select(*COLUMNS).where(here, which)).first()
+        data, local = _edited(record_of(row) if row is not None else None, change)
         values: dict[str, Any] = {
             "RecordType": change.record_type.value,
-            "Data": change.data,
+            "Data": data,
+            "LocalFields": local.to_text(),
             "ModifiedAt": change.modified_at,
             "SyncedAt": now,
             "DeletedAt": None if change.data is not None else now,
@@ -317,7 +411,7 @@ class SqlSyncRecords:
             known = record_of(row)
             ahead = now + CLOCK_DIFFERENCE  # a moment of a clock that was wrong decides nothing
             if known.modified_at is not None and change.modified_at < known.modified_at <= ahead:
-                return False
+                return None
             if change.data is None and known.external_id.startswith(LOCAL_PREFIX):
                 values["ExportPending"] = False  # never pushed: there is nothing to delete
             if change.local_id:
@@ -327,9 +421,9 @@ class SqlSyncRecords:
                 _r.ModifiedAt.is_(None), _r.ModifiedAt <= change.modified_at, _r.ModifiedAt > ahead
             )
             changed = update(synced_records).where(here, _r.ExternalId == known.external_id, not_newer)
-            return self._connection.execute(changed.values(**values)).rowcount == 1
+            return local if self._connection.execute(changed.values(**values)).rowcount == 1 else None
         if change.data is None:
-            return False
+            return None
         key = change.external_id or f"{LOCAL_PREFIX}{change.local_id}"
         with guarded_by_unique_key():
             self._connection.execute(
@@ -342,7 +436,15 @@ class SqlSyncRecords:
                     **values,
                 )
             )
-        return True
+        return local
+
+
+def _edited(known: SyncedRecord | None, change: LocalChange) -> tuple[str | None, LocalFields]:
+    if change.data is None:
+        return None, LocalFields()
+    named = json.loads(change.data) if change.named is None else change.named
+    both = local_edit(known, change.record_type, named)
+    return both if both is not None else (change.data, LocalFields(named))
 
 
 def _mine(tenant_id: UUID, integration_id: UUID, stream: str) -> dict[str, Any]:
@@ -350,8 +452,10 @@ def _mine(tenant_id: UUID, integration_id: UUID, stream: str) -> dict[str, Any]:
 
 
 def _unseen(generation: int) -> Any:
-    """Return the condition of live rows older than the run; a tenant's own waiting change is still to be pushed."""
-    return and_(_r.DeletedAt.is_(None), _r.Generation < generation, _r.ExportPending == False)  # noqa: E712
+    """Return the condition of rows older than the run: live ones, and waiting changes to what the provider had."""
+    is_waiting = and_(_IS_WAITING, _r.SourceHash.is_not(None))
+    is_live = and_(not_(_IS_WAITING), _r.DeletedAt.is_(None))
+    return and_(_r.Generation < generation, or_(is_live, is_waiting))
 
 
 def _new(key: Mapping[str, Any], record: IncomingRecord, run: RunMark) -> Mapping[str, Any]:
@@ -375,13 +479,25 @@ def _changed(mine: Mapping[str, Any], record: IncomingRecord, run: RunMark) -> d
         "id": record.external_id,
         "kind": record.record_type,
         "new_data": record.data,
-        "hash": record.hash,
-        "version": record.version,
+        "hash": record.hash or None,
+        "version": record.version if record.hash else None,
+        "local": record.local_fields,
         "modified": record.modified_at,
         "now": run.now,
         "gen": run.generation,
         "job": run.job_id,
     }
+
+
+def _given(statement: Update, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that the statement has parameters for."""
+    wanted = _parameters(statement)
+    return {name: value for name, value in values.items() if name in wanted}
+
+
+@lru_cache(maxsize=8)
+def _parameters(statement: Update) -> frozenset[str]:
+    return frozenset(statement.compile().params)
 
 
 @contextmanager

@@ -118,6 +118,8 @@ synced_records = Table(
     Column("RecordType", Exact(20), nullable=False),
     # NULL once it is deleted: a tombstone keeps no personal data
     Column("Data", Text),
+    # What the tenant set of it and the provider does not have: waiting, or beyond what it takes
+    Column("LocalFields", Text),
     Column("LocalId", Exact(100)),
     Column("SourceHash", Exact(32)),
     Column("ExportedHash", Exact(32)),

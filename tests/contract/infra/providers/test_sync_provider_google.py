@@ -196,18 +196,19 @@ async def test_google_whole_days_and_series_keep_their_shape() -> None:
 async def test_google_push_twice_makes_one_event() -> None:
     async with world(CASES["Google"]) as here:
         duplicate = google_calendar.error(409, "duplicate", "The requested identifier already exists.")
+        made = google_event("hub1", summary="Doors", location="Hall 2")
         here.server.add(
-            route(f"POST {EVENTS}", Answer(200, google_event("hub1")), duplicate),
-            route(f"PATCH {EVENTS}/*", Answer(200, google_event("hub1", etag='"2"'))),
+            route(f"POST {EVENTS}", Answer(200, made), duplicate),
+            route(f"GET {EVENTS}/*", Answer(200, made | {"etag": '"2"'})),
         )
         request = PushRequest("events", "job-1/7", EVENT)
         await GOOGLE.push_record(here.connection, request)
         again = await GOOGLE.push_record(here.connection, request)
-        created, repeated, patched = here.server.requests
+        created, repeated, read = here.server.requests
         assert created.json["id"] == repeated.json["id"]
-        assert patched.path == f"{EVENTS}/{created.json['id']}"
+        assert read.path == f"{EVENTS}/{created.json['id']}"
         assert set(created.json["id"]) <= set("0123456789abcdefghijklmnopqrstuv")
-        assert {request.query["sendUpdates"] for request in here.server.requests} == {"none"}
+        assert {request.query.get("sendUpdates") for request in here.server.requests[:2]} == {"none"}
         assert created.json["start"] == {"dateTime": "2026-03-05T18:00:00.000000Z", "date": None}
     assert (again.external_id, again.version) == ("hub1", '"2"')
 

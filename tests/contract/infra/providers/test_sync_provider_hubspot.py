@@ -194,15 +194,15 @@ async def test_hubspot_contact_becomes_an_internal_one() -> None:
 
 async def test_hubspot_push_twice_makes_one_contact() -> None:
     conflict = hubspot.error(409, "CONFLICT", "Contact already exists. Existing ID: 51")
-    row = hubspot_contact(51, 1000)
+    row = hubspot_contact(51, 1000, lastname="Lovelace", email="ada@example.com")
     async with world(CASES["HubSpot"]) as here:
         here.server.add(
             route(f"POST {CONTACTS}", Answer(201, row), conflict),
-            route(f"PATCH {CONTACTS}/51", Answer(200, row)),
+            route(f"GET {CONTACTS}/51", Answer(200, row)),
         )
         request = PushRequest("contacts", "job-1/7", PERSON)
         results = [await HUBSPOT.push_record(here.connection, request) for _ in range(2)]
-        assert here.server.requests[-1].json == {
+        assert here.server.requests[0].json == {
             "properties": {"firstname": "Ada", "lastname": "Lovelace", "email": "ada@example.com"}
         }
     assert [result.external_id for result in results] == ["51", "51"]

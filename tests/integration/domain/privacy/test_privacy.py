@@ -248,12 +248,25 @@ async def test_an_own_change_of_an_erased_record_is_not_pushed(world: PrivacyWor
     integration_id = await settled(world)
     change = {"externalId": "c1", "data": {"email": JANE, "lastName": "Doe"}}
     command = PutRecords.model_validate_json(json.dumps({"records": [change]}))
-    assert world.hub.use(RecordService).change(world.principal, integration_id, command) == 1
+    assert world.hub.use(RecordService).change(world.principal, integration_id, command).stored == 1
     world.erased(JANE)
     world.clock.advance(days=2)
     await world.synced(integration_id, direction="Bidirectional")
     assert world.crm.pushes == []
     assert JANE not in world.dump()
+
+
+async def test_what_the_tenant_set_beside_the_provider_is_erased_too(world: PrivacyWorld) -> None:
+    """A guest that the tenant took out of a record is named only where it is kept what the provider has."""
+    integration_id = await settled(world)
+    local = json.dumps({"ours": {"company": None}, "theirs": {"company": f"{JANE} and sons"}})
+    with world.database.write() as connection:
+        statement = "UPDATE SyncedRecords SET LocalFields = ? WHERE ExternalId = 'c2'"
+        connection.exec_driver_sql(statement, (local,))
+    assert JANE in world.dump()
+    world.erased(JANE)
+    assert JANE not in world.dump()
+    assert set(world.live(integration_id)) == {"c2"}
 
 
 async def test_an_erasure_goes_on_where_it_was_after_a_crash(

@@ -35,7 +35,7 @@ async def test_own_changes_are_pushed_once_and_do_not_come_back(world: SyncWorld
     await world.synced(integration)
     body = {"records": [{"localId": "mine", "data": {"email": "new@example.com"}}]}
     world.clock.advance(hours=1)
-    assert world.hub.use(RecordService).change(world.principal, integration, _records(body)) == 1
+    assert world.hub.use(RecordService).change(world.principal, integration, _records(body)).stored == 1
     job = await world.synced(integration, "Incremental", direction="Export")
     assert (job.status, job.records_written, len(world.crm.pushes)) == (SyncStatus.Completed, 1, 1)
     pushed = next(record for record in world.stored(integration).values() if record.local_id == "mine")

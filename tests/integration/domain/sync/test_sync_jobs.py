@@ -485,5 +485,5 @@ async def test_a_tenant_may_change_a_record_stamped_in_the_future(world: SyncWor
     await world.synced(integration)
     body = {"records": [{"externalId": "c00", "data": {"email": "mine@example.com"}}]}
     change = PutRecords.model_validate_json(json.dumps(body))
-    assert world.hub.use(RecordService).change(world.principal, integration, change) == 1
+    assert world.hub.use(RecordService).change(world.principal, integration, change).stored == 1
     assert world.live(integration)["c00"]["email"] == "mine@example.com"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,9 +36,11 @@ from domain.sync.rules import (
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def record(external_id: str = "a", data: str | None = "{}", minutes: int | None = 0) -> IncomingRecord:
+def record(
+    external_id: str = "a", data: str | None = "{}", minutes: int | None = 0, version: str | None = None
+) -> IncomingRecord:
     moment = None if minutes is None else NOON + timedelta(minutes=minutes)
-    return IncomingRecord(external_id, data, f"hash-{data}", moment, None, "Contact")
+    return IncomingRecord(external_id, data, f"hash-{data}", moment, version, "Contact")
 
 
 @pytest.mark.parametrize(("wanted", "size"), [(-1, 1), (0, 1), (1, 1), (10_000, 10_000), (10_001, 10_000)])
@@ -117,6 +120,54 @@ def test_the_later_modification_wins__BR_DS_07(incoming: IncomingRecord, action:
     assert (
         decide(StoredVersion("hash-{}", NOON, is_deleted=False, generation=1), incoming, None, NOON) == action
     )
+
+
+@pytest.mark.parametrize(
+    ("stored", "incoming", "action"),
+    [
+        # the provider's record is the one that the change was made to
+        ({"version": "v1"}, record(data='{"n":2}', minutes=9, version="v1"), MergeAction.Unchanged),
+        ({"version": "v1"}, record(minutes=9, version="v2"), MergeAction.Keep),
+        ({}, record(minutes=None), MergeAction.Unchanged),
+        ({"is_deleted": True}, record(minutes=None), MergeAction.Unchanged),
+        # it was changed
+        ({}, record(data='{"n":2}', minutes=-1), MergeAction.Keep),
+        ({}, record(data='{"n":2}', minutes=0), MergeAction.Update),
+        ({}, record(data='{"n":2}', minutes=1), MergeAction.Update),
+        ({}, record(data='{"n":2}', minutes=None), MergeAction.Update),
+        ({"is_deleted": True}, record(data='{"n":2}', minutes=-1), MergeAction.Keep),
+        ({"is_deleted": True}, record(data='{"n":2}', minutes=1), MergeAction.Update),
+        # it was deleted
+        ({}, record(data=None, minutes=-1), MergeAction.Keep),
+        ({}, record(data=None, minutes=0), MergeAction.Tombstone),
+        ({}, record(data=None, minutes=1), MergeAction.Tombstone),
+        ({}, record(data=None, minutes=None), MergeAction.Keep),
+        ({"source_hash": None}, record(data=None, minutes=None), MergeAction.Unchanged),
+        ({"is_deleted": True}, record(data=None, minutes=-1), MergeAction.Tombstone),
+        # the tenant's moment has not come yet, and decides nothing
+        ({"modified_at": NOON + timedelta(hours=1)}, record(data='{"n":2}', minutes=1), MergeAction.Update),
+    ],
+)
+def test_a_waiting_change_stays_when_it_is_the_later_one__BR_DS_07(
+    stored: dict[str, Any], incoming: IncomingRecord, action: MergeAction
+) -> None:
+    waiting = StoredVersion("hash-{}", NOON, is_deleted=False, generation=1, is_waiting=True)
+    assert decide(replace(waiting, **stored), incoming, None, NOON) == action
+
+
+def test_what_is_given_up_is_told_and_what_both_deleted_is_not() -> None:
+    waiting = StoredVersion("hash-{}", NOON, is_deleted=False, generation=1, is_waiting=True)
+    stored = {"a": waiting, "b": waiting, "c": replace(waiting, is_deleted=True), "d": waiting}
+    records = [
+        record("a", data='{"n":2}', minutes=1),
+        record("b", data=None, minutes=1),
+        record("c", data=None, minutes=1),
+        record("d", data='{"n":2}', minutes=-1),
+    ]
+    merged = merge(stored, records, None, now=NOON)
+    assert merged.given_up == ["a", "b"]
+    assert [kept.external_id for kept in merged.kept] == ["d"]
+    assert merged.unchanged == 1
 
 
 def test_the_next_listing_begins_a_little_before_the_newest_change_and_never_after_the_run_began() -> None:
