@@ -29,6 +29,7 @@ function alertsPanel({ alerts, overview }, act) {
           h("div", { class: "line-up" }, h("h3", {}, one.summary), badge(one.severity)),
           h("p", { class: "quiet" }, [words(one.kind), name].filter(Boolean).join(": "), ", raised ", ago(one.openedAt),
             one.occurrences > 1 ? `, seen ${count(one.occurrences)} times` : "", one.note ? `. ${one.note}` : "."),
+          one.reopenings > 0 && h("p", { class: "quiet" }, one.reopenings === 1 ? "Came back once." : `Came back ${count(one.reopenings)} times.`),
           one.status !== "Open" && h("p", { class: "quiet" }, "Acknowledged ", ago(one.acknowledgedAt), "."),
           one.status === "Open" && mayAct && h("div", { class: "row-actions" },
             button("Acknowledge", `Acknowledge: ${one.summary}${name ? ` ${name}` : ""}`, () => act("acknowledgeAlert", one))))))
