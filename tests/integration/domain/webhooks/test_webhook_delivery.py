@@ -231,3 +231,13 @@ async def test_each_attempt_keeps_its_headers_with_credentials_masked(world: Web
         assert sent["webhook-id"] == event_id
         assert sent["webhook-signature"].startswith("v1,")
     assert second.response_headers is None
+
+
+@pytest.mark.parametrize(("length", "kept"), [(4_096, 4_096), (4_097, 4_096)])
+async def test_the_first_4_kib_of_an_answer_are_kept(world: WebhookWorld, length: int, kept: int) -> None:
+    webhook = await world.webhook("*")
+    world.receivers.script(answer(400, b"x" * length))
+    world.raise_event()
+    await world.settle()
+    [delivery] = world.deliveries(webhook)
+    assert delivery.response_body == "x" * kept

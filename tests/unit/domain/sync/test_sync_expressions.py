@@ -72,3 +72,20 @@ def test_the_expressions_of_a_record_share_what_they_may_come_to() -> None:
 
 def test_half_a_character_in_a_literal_is_replaced() -> None:
     assert made(r'{name: `"caf\ud83d"`}') == {"name": "caf\ufffd"}
+
+
+def test_the_effort_of_an_expression_is_spent_to_the_last_step_and_no_further() -> None:
+    expression = jmespath.compile("people[*].n")
+    whole = ExpressionEvaluator().search(expression, SOURCE)
+    least = next(effort for effort in range(1, 1_000) if _within(effort, expression))
+    assert ExpressionEvaluator(least).search(expression, SOURCE) == whole == list(range(9))
+    with pytest.raises(TooExpensive):
+        ExpressionEvaluator(least - 1).search(expression, SOURCE)
+
+
+def _within(effort: int, expression: Any) -> bool:
+    try:
+        ExpressionEvaluator(effort).search(expression, SOURCE)
+    except TooExpensive:
+        return False
+    return True
